@@ -1,0 +1,75 @@
+# `make demo` and `make test` do everything on a fresh machine; `make help` lists the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TOOLS := .tools/bin
+KUBO_VERSION := v0.42.0
+GETH_VERSION := v1.17.4
+NODE := PATH="$(CURDIR)/$(BIN):$$PATH"
+
+.PHONY: help demo test check soak bench install install-test contracts kubo geth format clean
+.DEFAULT_GOAL := help
+
+help: ## list what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+demo: install ## three hospitals train one model; every update anchored, every round verified
+	$(BIN)/cairn demo
+
+test: install-test contracts kubo geth ## everything: contracts, Python, real nodes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(NODE) npm run --silent artifacts:check
+	$(NODE) npm run --silent test:sol
+	$(NODE) npm run --silent gas:check
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+check: install-test ## the fast subset, for the inner loop
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest -n 2 -m "not slow and not node"
+
+install: $(VENV)/installed ## what the demo needs, into .venv
+
+install-test: $(VENV)/installed-test ## and what the tests need
+
+$(VENV)/bin/pip:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml requirements.lock | $(VENV)/bin/pip
+	$(BIN)/pip install --disable-pip-version-check -c requirements.lock -e ".[demo]"
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(BIN)/pip install --disable-pip-version-check -c requirements.lock -e ".[demo,test]"
+	touch $@
+
+contracts: node_modules/.package-lock.json ## compile the contracts
+
+node_modules/.package-lock.json: package.json package-lock.json | install-test
+	$(NODE) npm ci --ignore-scripts --no-audit --no-fund
+	touch $@
+
+kubo: $(TOOLS)/ipfs ## build Kubo from Go's module index, if Go is there
+geth: $(TOOLS)/geth ## build geth likewise
+
+# Where Go is missing, tests that need these are skipped with that reason.
+$(TOOLS)/ipfs:
+	@command -v go >/dev/null || { echo "no Go on the path: tests on a real Kubo are skipped"; exit 0; }; \
+	echo "building Kubo $(KUBO_VERSION), which takes a minute or two"; mkdir -p $(TOOLS) && \
+	dir=$$(cd / && go mod download -json github.com/ipfs/kubo@$(KUBO_VERSION) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') && \
+	go build -C "$$dir" -o "$(CURDIR)/$@" ./cmd/ipfs
+
+$(TOOLS)/geth:
+	@command -v go >/dev/null || { echo "no Go on the path: tests on a real geth are skipped"; exit 0; }; \
+	echo "building geth $(GETH_VERSION), which takes a minute or two"; mkdir -p $(TOOLS) && \
+	dir=$$(cd / && go mod download -json github.com/ethereum/go-ethereum@$(GETH_VERSION) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') && \
+	go build -C "$$dir" -o "$(CURDIR)/$@" ./cmd/geth
+
+format: install-test ## put the code in its usual form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove what was made, keeping what was installed
+	rm -rf artifacts cache out dist build demo-out .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+/// @dev keccak256(abi.encode(chainId, contract, first owner, genesis digest)).
+type ModelId is bytes32;
+
+/// @dev keccak256(abi.encode(modelId, number)).
+type RoundId is bytes32;
+
+/// @notice Where a round stands. Derived from its deadlines and the block's time, never stored.
+/// @dev A deadline is the first second that no longer belongs to its phase. `Final` says that the result can no longer
+/// change, whether or not `finalizeRound` has been called; `Round.finalized` says that the head has moved.
+enum Phase {
+    None, // no such round
+    Commit, // participants commit the digests of their updates
+    Publish, // participants publish what they committed
+    Aggregate, // aggregators attest results
+    Challenge, // a quorum agrees; the result may be disputed
+    Final, // the result stands
+    Cancelled // by the owner, or no quorum in time; the number stays used
+}
+
+/// @notice The rules of a model's rounds. An entry of the plan history never changes; a round names its entry.
+struct Plan {
+    /// sha2-256 of the plan manifest. Never zero.
+    bytes32 digest;
+    /// 1: weighted mean of untransformed updates. Other numbers are replayed by readers only. Never zero.
+    uint16 combineRule;
+    /// 1: FedAvg, server rate 1, no per-tensor scale, all tensors shared. Others are replayed by readers. Never zero.
+    uint16 serverRule;
+    /// Update values are integers times 2^-gridBits; at most MAX_GRID_BITS.
+    uint8 gridBits;
+    /// Equal attestations that make a result. At least 1.
+    uint16 quorum;
+    /// Largest weight of one update, 1..MAX_WEIGHT.
+    uint32 weightCap;
+    /// Fewest contributions a result may have. At least 1.
+    uint32 minContributions;
+    /// Seconds, MIN_DURATION..MAX_DURATION each.
+    uint32 commitDuration;
+    uint32 publishDuration;
+    uint32 aggregateDuration;
+    uint32 challengeDuration;
+    /// Asked at each commit; zero for none.
+    address hook;
+}
+
+/// @notice What aggregators attest.
+struct Result {
+    /// sha2-256 of the manifest of the new version. Never zero, never a known version of the model.
+    bytes32 versionDigest;
+    /// Tensor root of the new version; zero where its tensors are not all F32.
+    bytes32 versionRoot;
+    /// sha2-256 of the report manifest. Never zero.
+    bytes32 reportDigest;
+    /// Tensor root of the aggregate. Never zero.
+    bytes32 aggregateRoot;
+    /// Built like a tensor root over abi.encode(participant, digest, tensorRoot, weight), strictly ascending by
+    /// participant. Never zero.
+    bytes32 contributionsRoot;
+    /// Number of contributions.
+    uint32 contributions;
+    /// Sum of their weights, contributions..MAX_WEIGHT.
+    uint32 totalWeight;
+}
+
+/// @notice Roles for one account, for batches.
+struct Grant {
+    address account;
+    uint8 roles;
+}
+
+/// @notice A model as `model` shows it.
+struct Model {
+    address owner;
+    /// Zero unless an ownership transfer waits for acceptance.
+    address pendingOwner;
+    /// Digest of the newest sound version.
+    bytes32 head;
+    /// Accounts that hold PARTICIPANT.
+    uint32 participants;
+    /// Number of the last round opened; 0 before the first.
+    uint64 rounds;
+    /// Entries of the plan history.
+    uint32 plans;
+    /// No new round opens while set.
+    bool suspended;
+}
+
+/// @notice A member as `member` shows it.
+struct Member {
+    uint8 roles;
+    /// Number of the last round this account committed in; 0 for none. Survives a revocation.
+    uint64 lastRound;
+}
+
+/// @notice A version as `version` shows it.
+struct Version {
+    bool known;
+    /// Zero for a genesis.
+    bytes32 parent;
+    bytes32 tensorRoot;
+    /// Published by the owner and not the result of a round (true for a genesis too).
+    bool outsideRound;
+    bool deprecated;
+}
+
+/// @notice A round as `round` shows it.
+struct Round {
+    uint40 commitDeadline;
+    uint40 publishDeadline;
+    uint40 aggregateDeadline;
+    /// Zero until a quorum agrees.
+    uint40 challengeDeadline;
+    uint32 weightCap;
+    uint16 quorum;
+    /// Entry of the plan history this round runs under.
+    uint32 planIndex;
+    bool cancelled;
+    /// At least one result has been attested.
+    bool attested;
+    bool finalized;
+    /// Hash chain over the commitments, see `commitUpdate`.
+    bytes32 runningHash;
+    /// keccak256(abi.encode(Result)) that a quorum attested; zero before.
+    bytes32 resultHash;
+    /// Commitments when commits were ended early; 0 if they were not.
+    uint32 commitments;
+    /// A participant was revoked after committing here, so commits cannot end early.
+    bool earlyEndBarred;
+}
+
+/// @title Cairn: anchors for models that many parties train together
+/// @notice Holds digests, phases and roles. Bytes live in content stores; a digest is the sha2-256 of a manifest there.
+///
+/// Assumptions. Block time never runs backwards. A hook named by an owner may refuse commits to that owner's model and
+/// nothing else. Tensor roots and weights are what participants declare: readers recompute them.
+///
+/// Sharp edges. A commitment is final: there is no second one in the same round. A round that lapses keeps its number.
+/// Losing the owner key freezes members and plan, not the rounds: participants and aggregators may open them.
+/// A plan set while a round is open counts from the next round on.
+interface ICairn {
+    // ---------------------------------------------------------------------------------------------------------- Events
+
+    event ModelRegistered(
+        ModelId indexed modelId, address indexed owner, bytes32 genesisDigest, bytes32 genesisRoot
+    );
+    event OwnershipTransferStarted(ModelId indexed modelId, address indexed owner, address indexed pendingOwner);
+    event OwnershipTransferred(ModelId indexed modelId, address indexed previousOwner, address indexed owner);
+    event RoundsSuspended(ModelId indexed modelId);
+    event RoundsResumed(ModelId indexed modelId);
+    /// @notice A version that no round made.
+    event VersionPublished(ModelId indexed modelId, bytes32 indexed digest, bytes32 indexed parent, bytes32 tensorRoot);
+    /// @param replacement The new head where `digest` was the head, else zero.
+    event VersionDeprecated(ModelId indexed modelId, bytes32 indexed digest, bytes32 reasonDigest, bytes32 replacement);
+    /// @param roles All role bits of the account after the change.
+    event RolesChanged(ModelId indexed modelId, address indexed account, uint8 roles);
+    event PlanSet(ModelId indexed modelId, uint32 indexed planIndex, Plan plan);
+    event RoundOpened(
+        ModelId indexed modelId,
+        uint64 indexed number,
+        RoundId indexed roundId,
+        bytes32 parent,
+        uint32 planIndex,
+        uint40 commitDeadline,
+        uint40 publishDeadline,
+        uint40 aggregateDeadline,
+        bytes32 runningHash
+    );
+    /// @notice Commit order is log order.
+    event UpdateCommitted(
+        RoundId indexed roundId, address indexed participant, bytes32 digest, bytes32 tensorRoot, uint32 weight
+    );
+    event CommitsEnded(
+        RoundId indexed roundId,
+        uint32 commitments,
+        uint40 commitDeadline,
+        uint40 publishDeadline,
+        uint40 aggregateDeadline
+    );
+    /// @param votes Equal attestations of this result, this one included.
+    event ResultAttested(
+        RoundId indexed roundId, address indexed aggregator, bytes32 indexed resultHash, Result result, uint32 votes
+    );
+    event QuorumReached(RoundId indexed roundId, bytes32 indexed resultHash, uint40 challengeDeadline);
+    event RoundFinalized(
+        ModelId indexed modelId,
+        uint64 indexed number,
+        RoundId indexed roundId,
+        bytes32 versionDigest,
+        bytes32 versionRoot,
+        bytes32 parent
+    );
+    event RoundCancelled(ModelId indexed modelId, uint64 indexed number, RoundId indexed roundId);
+
+    // ---------------------------------------------------------------------------------------------------------- Errors
+
+    error UnknownModel(ModelId modelId);
+    error ModelExists(ModelId modelId);
+    error NotOwner(ModelId modelId, address caller);
+    error NotPendingOwner(ModelId modelId, address caller);
+    error ZeroAddress();
+    error ZeroDigest();
+    error ZeroRoot();
+    error UnknownVersion(ModelId modelId, bytes32 digest);
+    error VersionExists(ModelId modelId, bytes32 digest);
+    error VersionIsDeprecated(ModelId modelId, bytes32 digest);
+    /// @notice Deprecating the head needs a known, sound replacement; any other version needs none (zero).
+    error UnsoundReplacement(ModelId modelId, bytes32 digest, bytes32 replacement);
+    error AlreadySuspended(ModelId modelId);
+    error NotSuspended(ModelId modelId);
+    /// @notice No new round while the owner has suspended them.
+    error RoundsAreSuspended(ModelId modelId);
+    error MissingRole(ModelId modelId, address account, uint8 role);
+    /// @notice A role set that is empty or names unknown bits.
+    error BadRoles(uint8 roles);
+    error NoPlan(ModelId modelId);
+    error UnknownPlan(ModelId modelId, uint32 planIndex);
+    error BadRule(uint16 combineRule, uint16 serverRule);
+    error BadGrid(uint8 gridBits, uint8 max);
+    error BadQuorum(uint16 quorum);
+    error BadWeightCap(uint32 weightCap, uint32 max);
+    error BadMinContributions(uint32 minContributions);
+    error BadDuration(uint32 duration, uint32 min, uint32 max);
+    error UnknownRound(ModelId modelId, uint64 number);
+    error RoundNotEnded(RoundId roundId, Phase actual);
+    error WrongPhase(RoundId roundId, Phase expected, Phase actual);
+    error AlreadyCommitted(RoundId roundId, address participant);
+    error BadWeight(uint32 weight, uint32 cap);
+    error BadSignature(address participant);
+    error HookRefused(address hook);
+    error NotAscending(address previous, address next);
+    error WrongParticipantCount(uint256 given, uint32 expected);
+    error NotCommitted(RoundId roundId, address participant);
+    error EarlyEndIsBarred(RoundId roundId);
+    error RunningHashMismatch(bytes32 given, bytes32 expected);
+    error TooFewContributions(uint32 contributions, uint32 min);
+    error BadTotalWeight(uint32 totalWeight, uint32 contributions, uint32 max);
+    /// @notice Before the publish deadline a result must contain every commitment counted when commits ended early.
+    error IncompleteEarlyResult(uint32 contributions, uint32 commitments);
+    /// @notice An aggregator moves only to more contributions, or to as many and a smaller result hash.
+    error NotBetter(bytes32 current, bytes32 proposed);
+    /// @notice The owner may no longer cancel: a result has been attested.
+    error AlreadyAttested(RoundId roundId);
+    error ResultMismatch(bytes32 given, bytes32 expected);
+    error AlreadyFinalized(RoundId roundId);
+    error AlreadyCancelled(RoundId roundId);
+
+    // ------------------------------------------------------------------------------------------------------- Constants
+
+    // solhint-disable func-name-mixedcase
+    function PARTICIPANT() external view returns (uint8); // 1
+    function AGGREGATOR() external view returns (uint8); // 2
+    function AUDITOR() external view returns (uint8); // 4: a name other parts rely on
+    function READER() external view returns (uint8); // 8: likewise
+    /// @notice Largest total weight for which float64 sums of grid values stay exact: 2^28.
+    function MAX_WEIGHT() external view returns (uint32);
+    function MAX_GRID_BITS() external view returns (uint8); // 126
+    function MIN_DURATION() external view returns (uint32); // 30 seconds
+    function MAX_DURATION() external view returns (uint32); // 90 days
+
+    // ---------------------------------------------------------------------------------------------------------- Models
+
+    /// @notice Registers a model; the caller becomes its owner.
+    /// @param genesisRoot Tensor root of the genesis; zero where its tensors are not all F32.
+    function registerModel(bytes32 genesisDigest, bytes32 genesisRoot) external returns (ModelId modelId);
+
+    /// @notice Offers the model to another account, or withdraws an offer (zero). Owner only.
+    function transferOwnership(ModelId modelId, address pendingOwner) external;
+
+    /// @notice Takes an offered model. Pending owner only.
+    function acceptOwnership(ModelId modelId) external;
+
+    /// @notice No new round opens until `resumeRounds`; an open one goes on. Owner only.
+    function suspendRounds(ModelId modelId) external;
+
+    function resumeRounds(ModelId modelId) external;
+
+    /// @notice Anchors a version that no round made and moves the head to it. Owner only, never beside an open round.
+    /// @param parent A known version of the model, deprecated or not.
+    function publishVersion(ModelId modelId, bytes32 parent, bytes32 digest, bytes32 tensorRoot) external;
+
+    /// @notice Marks a version as not to be used. Owner only. The head moves to `replacement` if it was deprecated,
+    /// which is refused while a round is open; for any other version `replacement` must be zero.
+    function deprecateVersion(ModelId modelId, bytes32 digest, bytes32 reasonDigest, bytes32 replacement) external;
+
+    // --------------------------------------------------------------------------------------------------------- Members
+
+    /// @notice Adds role bits. Owner only. Granting what is held changes nothing.
+    function grantRoles(ModelId modelId, address account, uint8 roles) external;
+
+    /// @notice Clears role bits. Owner only. Commitments and attestations already made keep counting.
+    function revokeRoles(ModelId modelId, address account, uint8 roles) external;
+
+    function grantRolesBatch(ModelId modelId, Grant[] calldata grants) external;
+
+    function revokeRolesBatch(ModelId modelId, Grant[] calldata grants) external;
+
+    // ----------------------------------------------------------------------------------------------------------- Plans
+
+    /// @notice Sets the standing plan, from the next round on, and appends it to the history. Owner only.
+    function setPlan(ModelId modelId, Plan calldata plan) external returns (uint32 planIndex);
+
+    // ---------------------------------------------------------------------------------------------------------- Rounds
+
+    /// @notice Opens the next round on the head, under the standing plan. Owner, participants and aggregators, once the
+    /// last round is finalized or cancelled, unless suspended.
+    function openRound(ModelId modelId) external returns (uint64 number);
+
+    /// @notice Commits the caller's update. Participants, once a round, in phase Commit.
+    /// @dev runningHash := keccak256(abi.encode(runningHash, participant, digest, tensorRoot, weight)), begun at
+    /// keccak256(abi.encode(roundId, parent, keccak256(abi.encode(plan)))).
+    /// @param digest sha2-256 of the update manifest, which names its participant, round, model, contract and chain.
+    /// @param tensorRoot Tensor root of the update's blob.
+    /// @param weight 1..weightCap, usually the number of training examples.
+    function commitUpdate(ModelId modelId, uint64 number, bytes32 digest, bytes32 tensorRoot, uint32 weight) external;
+
+    function commitUpdate(
+        ModelId modelId,
+        uint64 number,
+        bytes32 digest,
+        bytes32 tensorRoot,
+        uint32 weight,
+        bytes calldata hookData
+    ) external;
+
+    /// @notice Commits an update that `participant` signed (EIP-712; an EOA, or a contract by EIP-1271). Anyone may send.
+    /// @dev Type: Commitment(bytes32 modelId,uint64 round,address participant,bytes32 digest,bytes32 tensorRoot,
+    /// uint32 weight,bytes hookData), domain name "Cairn", version "1", with chain id and contract.
+    function commitUpdateFor(
+        address participant,
+        ModelId modelId,
+        uint64 number,
+        bytes32 digest,
+        bytes32 tensorRoot,
+        uint32 weight,
+        bytes calldata hookData,
+        bytes calldata signature
+    ) external;
+
+    /// @notice Ends phase Commit at once. Anyone, who lists every participant of the model, strictly ascending, each
+    /// having committed. The later deadlines move up by the time saved.
+    function endCommits(ModelId modelId, uint64 number, address[] calldata participants) external;
+
+    /// @notice Attests a result. Aggregators, in phase Aggregate, or in phase Publish if commits ended early and the
+    /// result contains every commitment. Attesting what one attested already is refused; see `NotBetter` for moving.
+    /// @param runningHash The commitments that the result was computed from.
+    function attestResult(ModelId modelId, uint64 number, Result calldata result, bytes32 runningHash) external;
+
+    /// @notice Moves the head to the attested result. Anyone, in phase Final, once.
+    function finalizeRound(ModelId modelId, uint64 number, Result calldata result) external;
+
+    /// @notice Cancels a round: the owner, before anything is attested and before it ends; anyone, to record that it
+    /// has lapsed.
+    function cancelRound(ModelId modelId, uint64 number) external;
+
+    // ----------------------------------------------------------------------------------------------------------- Views
+    // Unknown models, versions, members and rounds read as zeros.
+
+    function modelIdOf(address owner, bytes32 genesisDigest) external view returns (ModelId);
+    function roundIdOf(ModelId modelId, uint64 number) external pure returns (RoundId);
+    function model(ModelId modelId) external view returns (Model memory);
+    function member(ModelId modelId, address account) external view returns (Member memory);
+    function version(ModelId modelId, bytes32 digest) external view returns (Version memory);
+    /// @notice An entry of the plan history, from 0; `UnknownPlan` past the end.
+    function plan(ModelId modelId, uint32 planIndex) external view returns (Plan memory);
+    function round(ModelId modelId, uint64 number) external view returns (Round memory);
+    /// @notice The phase at this block's time.
+    function phase(ModelId modelId, uint64 number) external view returns (Phase);
+    /// @notice The result hash `aggregator` attests; zero for none.
+    function attestation(ModelId modelId, uint64 number, address aggregator) external view returns (bytes32);
+    /// @notice Equal attestations of a result, and its contributions.
+    function votes(ModelId modelId, uint64 number, bytes32 resultHash)
+        external
+        view
+        returns (uint32 count, uint32 contributions);
+    /// @notice The EIP-712 digest a participant signs for `commitUpdateFor`.
+    function commitmentHash(
+        address participant,
+        ModelId modelId,
+        uint64 number,
+        bytes32 digest,
+        bytes32 tensorRoot,
+        uint32 weight,
+        bytes calldata hookData
+    ) external view returns (bytes32);
+}

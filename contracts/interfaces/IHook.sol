@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {ModelId} from "./ICairn.sol";
+
+/// @title A policy asked at each commit
+/// @notice An owner names a hook in the plan. It is called by Cairn, after the commitment is recorded; a revert, or an
+/// answer other than the selector, undoes the commitment. A hook must check that its caller is the Cairn it serves
+/// if it keeps state.
+interface IHook {
+    /// @param hookData What the participant passed or signed: a proof, a ticket; empty where nothing is needed.
+    /// @return `IHook.onCommit.selector` to admit.
+    function onCommit(
+        ModelId modelId,
+        uint64 number,
+        address participant,
+        bytes32 digest,
+        bytes32 tensorRoot,
+        uint32 weight,
+        bytes calldata hookData
+    ) external returns (bytes4);
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {ICairn, ModelId, Phase, Plan, Result, RoundId} from "../interfaces/ICairn.sol";
+import {State} from "./State.sol";
+
+/// @title Results: attested by aggregators, agreed by a quorum, finalized by anyone
+abstract contract Results is State {
+    /// @inheritdoc ICairn
+    function attestResult(ModelId modelId, uint64 number, Result calldata result, bytes32 runningHash) external {
+        RoundId roundId = _roundId(modelId, number);
+        RoundState storage state = _rounds[roundId];
+        Terms memory terms = state.terms;
+        _requireOpened(modelId, number, terms);
+        _requireAttestable(roundId, _phase(terms), state, result.contributions);
+        _requireRole(modelId, _members[modelId][msg.sender], msg.sender, AGGREGATOR);
+        if (runningHash != state.runningHash) revert RunningHashMismatch(runningHash, state.runningHash);
+        Plan storage rules = _plans[modelId][terms.planIndex];
+        (uint16 quorum, uint32 challengeDuration) = (rules.quorum, rules.challengeDuration);
+        _requireValid(modelId, result, rules.minContributions);
+
+        bytes32 resultHash = keccak256(abi.encode(result));
+        uint32 count = _move(state, resultHash, result.contributions);
+        if (count == quorum) {
+            terms.challengeDeadline = uint40(block.timestamp) + challengeDuration;
+            terms.contributions = result.contributions;
+            state.resultHash = resultHash;
+        } else {
+            state.votes[resultHash] = Votes(count, result.contributions);
+        }
+        if (count == quorum || terms.flags & ATTESTED == 0) {
+            terms.flags |= ATTESTED;
+            state.terms = terms;
+        }
+        emit ResultAttested(roundId, msg.sender, resultHash, result, count);
+        if (count == quorum) emit QuorumReached(roundId, resultHash, terms.challengeDeadline);
+    }
+
+    /// @inheritdoc ICairn
+    function finalizeRound(ModelId modelId, uint64 number, Result calldata result) external {
+        RoundId roundId = _roundId(modelId, number);
+        RoundState storage state = _rounds[roundId];
+        Terms memory terms = state.terms;
+        _requireOpened(modelId, number, terms);
+        if (terms.flags & FINALIZED != 0) revert AlreadyFinalized(roundId);
+        _requirePhase(roundId, Phase.Final, _phase(terms));
+        bytes32 resultHash = keccak256(abi.encode(result));
+        if (resultHash != state.resultHash) revert ResultMismatch(resultHash, state.resultHash);
+
+        state.terms.flags = terms.flags | FINALIZED;
+        // The head has not moved since the round opened: nothing else may move it while a round is open.
+        bytes32 parent = _models[modelId].head;
+        _models[modelId].head = result.versionDigest;
+        VersionState storage made = _versions[modelId][result.versionDigest];
+        made.parent = parent;
+        made.tensorRoot = result.versionRoot;
+        emit RoundFinalized(modelId, number, roundId, result.versionDigest, result.versionRoot, parent);
+    }
+
+    /// @inheritdoc ICairn
+    function attestation(ModelId modelId, uint64 number, address aggregator) external view returns (bytes32) {
+        return _rounds[_roundId(modelId, number)].attestations[aggregator];
+    }
+
+    /// @inheritdoc ICairn
+    function votes(ModelId modelId, uint64 number, bytes32 resultHash)
+        external
+        view
+        returns (uint32 count, uint32 contributions)
+    {
+        RoundState storage state = _rounds[_roundId(modelId, number)];
+        Terms memory terms = state.terms;
+        if (terms.challengeDeadline != 0 && resultHash == state.resultHash) {
+            return (_plans[modelId][terms.planIndex].quorum, terms.contributions);
+        }
+        Votes memory held = state.votes[resultHash];
+        return (held.count, held.contributions);
+    }
+
+    /// @dev Moves the caller's attestation to this result and returns how many stand there then. On each path of moves
+    /// contributions never fall, and hashes fall while contributions stay, so nobody moves for ever.
+    function _move(RoundState storage state, bytes32 resultHash, uint32 contributions) private returns (uint32 count) {
+        bytes32 current = state.attestations[msg.sender];
+        if (current != 0) {
+            Votes storage left = state.votes[current];
+            uint32 held = left.contributions;
+            if (contributions < held || (contributions == held && resultHash >= current)) {
+                revert NotBetter(current, resultHash);
+            }
+            left.count -= 1;
+        }
+        state.attestations[msg.sender] = resultHash;
+        return state.votes[resultHash].count + 1;
+    }
+
+    function _requireAttestable(RoundId roundId, Phase actual, RoundState storage state, uint32 contributions)
+        private
+        view
+    {
+        if (actual == Phase.Publish) {
+            uint32 commitments = state.commitments;
+            if (commitments != 0) {
+                if (contributions != commitments) revert IncompleteEarlyResult(contributions, commitments);
+                return;
+            }
+        }
+        _requirePhase(roundId, Phase.Aggregate, actual);
+    }
+
+    function _requireValid(ModelId modelId, Result calldata result, uint32 minContributions) private view {
+        if (result.versionDigest == 0 || result.reportDigest == 0) revert ZeroDigest();
+        if (result.aggregateRoot == 0 || result.contributionsRoot == 0) revert ZeroRoot();
+        if (result.contributions < minContributions) {
+            revert TooFewContributions(result.contributions, minContributions);
+        }
+        if (result.totalWeight < result.contributions || result.totalWeight > MAX_WEIGHT) {
+            revert BadTotalWeight(result.totalWeight, result.contributions, MAX_WEIGHT);
+        }
+        if (_versions[modelId][result.versionDigest].parent != 0) revert VersionExists(modelId, result.versionDigest);
+    }
+}

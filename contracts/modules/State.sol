@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {Hashes} from "@openzeppelin/contracts/utils/cryptography/Hashes.sol";
+import {ICairn, Member, ModelId, Phase, Plan, RoundId} from "../interfaces/ICairn.sol";
+
+/// @title Everything Cairn stores, and the reads that several modules share
+/// @dev Slots are packed by who reads them together: a commit touches one word of the round, its running hash and one
+/// word of the member, whatever has happened before.
+abstract contract State is ICairn {
+    struct ModelState {
+        // One word.
+        address owner;
+        uint32 participants;
+        uint64 rounds;
+        // One word.
+        address pendingOwner;
+        uint24 plans;
+        bool suspended;
+        bytes32 head;
+    }
+
+    struct VersionState {
+        /// Zero where nothing is known; a genesis is its own parent, which nothing else can be.
+        bytes32 parent;
+        bytes32 tensorRoot;
+        // One word, left unwritten by rounds.
+        bool outsideRound;
+        bool deprecated;
+    }
+
+    /// @dev One word: what every transaction of a round reads.
+    struct Terms {
+        uint40 commitDeadline;
+        uint40 publishDeadline;
+        uint40 aggregateDeadline;
+        uint40 challengeDeadline;
+        uint32 weightCap;
+        /// Of the result that a quorum attested.
+        uint32 contributions;
+        uint24 planIndex;
+        uint8 flags;
+    }
+
+    /// @dev What stands behind a result before it has its quorum; then the round says it.
+    struct Votes {
+        uint32 count;
+        uint32 contributions;
+    }
+
+    struct RoundState {
+        Terms terms;
+        bytes32 runningHash;
+        bytes32 resultHash;
+        uint32 commitments;
+        mapping(address aggregator => bytes32 resultHash) attestations;
+        mapping(bytes32 resultHash => Votes) votes;
+    }
+
+    // Bits of Terms.flags.
+    uint8 internal constant CANCELLED = 1;
+    uint8 internal constant FINALIZED = 2;
+    uint8 internal constant ATTESTED = 4;
+    uint8 internal constant HOOKED = 8;
+    uint8 internal constant EARLY_END_BARRED = 16;
+
+    /// @inheritdoc ICairn
+    uint8 public constant PARTICIPANT = 1;
+    /// @inheritdoc ICairn
+    uint8 public constant AGGREGATOR = 2;
+    /// @inheritdoc ICairn
+    uint8 public constant AUDITOR = 4;
+    /// @inheritdoc ICairn
+    uint8 public constant READER = 8;
+    /// @inheritdoc ICairn
+    uint32 public constant MAX_WEIGHT = 1 << 28;
+    /// @inheritdoc ICairn
+    uint8 public constant MAX_GRID_BITS = 126;
+    /// @inheritdoc ICairn
+    uint32 public constant MIN_DURATION = 30 seconds;
+    /// @inheritdoc ICairn
+    uint32 public constant MAX_DURATION = 90 days;
+
+    mapping(ModelId => ModelState) internal _models;
+    mapping(ModelId => mapping(bytes32 digest => VersionState)) internal _versions;
+    mapping(ModelId => mapping(address account => Member)) internal _members;
+    mapping(ModelId => mapping(uint32 planIndex => Plan)) internal _plans;
+    mapping(RoundId => RoundState) internal _rounds;
+
+    /// @dev The model, if the caller owns it.
+    function _owned(ModelId modelId) internal view returns (ModelState storage state) {
+        state = _models[modelId];
+        address owner = state.owner;
+        if (owner == address(0)) revert UnknownModel(modelId);
+        if (owner != msg.sender) revert NotOwner(modelId, msg.sender);
+    }
+
+    /// @dev Not a function that returns terms: Solidity would first fill a struct with zeros, at every commit's expense.
+    function _requireOpened(ModelId modelId, uint64 number, Terms memory terms) internal pure {
+        if (terms.commitDeadline == 0) revert UnknownRound(modelId, number);
+    }
+
+    /// @dev Reverts while round `number`, the last one opened, can still move the head.
+    function _requireEnded(ModelId modelId, uint64 number) internal view {
+        if (number == 0) return;
+        RoundId roundId = _roundId(modelId, number);
+        Terms memory terms = _rounds[roundId].terms;
+        Phase actual = _phase(terms);
+        if (actual != Phase.Cancelled && terms.flags & FINALIZED == 0) revert RoundNotEnded(roundId, actual);
+    }
+
+    function _requireRole(ModelId modelId, Member memory held, address account, uint8 role) internal pure {
+        if (held.roles & role == 0) revert MissingRole(modelId, account, role);
+    }
+
+    function _requirePhase(RoundId roundId, Phase expected, Phase actual) internal pure {
+        if (actual != expected) revert WrongPhase(roundId, expected, actual);
+    }
+
+    function _phase(Terms memory terms) internal view returns (Phase) {
+        if (terms.commitDeadline == 0) return Phase.None;
+        if (terms.flags & CANCELLED != 0) return Phase.Cancelled;
+        if (terms.flags & FINALIZED != 0) return Phase.Final;
+        if (terms.challengeDeadline != 0) {
+            return block.timestamp < terms.challengeDeadline ? Phase.Challenge : Phase.Final;
+        }
+        if (block.timestamp < terms.commitDeadline) return Phase.Commit;
+        if (block.timestamp < terms.publishDeadline) return Phase.Publish;
+        if (block.timestamp < terms.aggregateDeadline) return Phase.Aggregate;
+        return Phase.Cancelled;
+    }
+
+    function _roundId(ModelId modelId, uint64 number) internal pure returns (RoundId) {
+        return RoundId.wrap(Hashes.efficientKeccak256(ModelId.unwrap(modelId), bytes32(uint256(number))));
+    }
+}

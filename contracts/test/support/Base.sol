@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {Cairn} from "../../Cairn.sol";
+import {ICairn, ModelId, Phase, Plan, Result, RoundId} from "../../interfaces/ICairn.sol";
+import {Test} from "./Test.sol";
+
+/// @notice A deployment, a model with three participants and three aggregators, and a plan with a quorum of two.
+abstract contract Base is Test {
+    uint256 internal constant START = 1_000_000;
+    uint32 internal constant COMMIT = 100;
+    uint32 internal constant PUBLISH = 200;
+    uint32 internal constant AGGREGATE = 300;
+    uint32 internal constant CHALLENGE = 400;
+    uint32 internal constant CAP = 1000;
+
+    bytes32 internal constant GENESIS = "genesis";
+    bytes32 internal constant GENESIS_ROOT = "genesis root";
+    bytes32 internal constant DIGEST = "update";
+    bytes32 internal constant ROOT = "tensor root";
+    uint32 internal constant WEIGHT = 10;
+
+    address internal constant OWNER = address(0xA11CE);
+    address internal constant STRANGER = address(0x57A6E);
+    uint8 internal constant P = 1;
+    uint8 internal constant A = 2;
+
+    Cairn internal cairn;
+    ModelId internal modelId;
+    /// Ascending by address.
+    address[] internal participants;
+    mapping(address account => uint256 key) internal keyOf;
+    address[3] internal aggregators = [address(0xA1), address(0xA2), address(0xA3)];
+
+    function setUp() public virtual {
+        vm.warp(START);
+        cairn = new Cairn();
+        vm.startPrank(OWNER);
+        modelId = cairn.registerModel(GENESIS, GENESIS_ROOT);
+        cairn.setPlan(modelId, somePlan());
+        for (uint256 key = 1; key <= 3; ++key) {
+            _addParticipant(key);
+            cairn.grantRoles(modelId, aggregators[key - 1], A);
+        }
+        vm.stopPrank();
+    }
+
+    function somePlan() internal pure returns (Plan memory) {
+        return Plan({
+            digest: "plan",
+            combineRule: 1,
+            serverRule: 1,
+            gridBits: 24,
+            quorum: 2,
+            weightCap: CAP,
+            minContributions: 2,
+            commitDuration: COMMIT,
+            publishDuration: PUBLISH,
+            aggregateDuration: AGGREGATE,
+            challengeDuration: CHALLENGE,
+            hook: address(0)
+        });
+    }
+
+    function someResult(bytes32 versionDigest) internal pure returns (Result memory) {
+        return Result({
+            versionDigest: versionDigest,
+            versionRoot: "version root",
+            reportDigest: "report",
+            aggregateRoot: "aggregate root",
+            contributionsRoot: "contributions root",
+            contributions: 3,
+            totalWeight: 3 * WEIGHT
+        });
+    }
+
+    function hashOf(Result memory result) internal pure returns (bytes32) {
+        return keccak256(abi.encode(result));
+    }
+
+    function roundId(uint64 number) internal view returns (RoundId) {
+        return cairn.roundIdOf(modelId, number);
+    }
+
+    function runningHash(uint64 number) internal view returns (bytes32) {
+        return cairn.round(modelId, number).runningHash;
+    }
+
+    function setPlan(Plan memory plan) internal {
+        vm.prank(OWNER);
+        cairn.setPlan(modelId, plan);
+    }
+
+    function open() internal returns (uint64) {
+        vm.prank(OWNER);
+        return cairn.openRound(modelId);
+    }
+
+    function commit(address participant, uint64 number) internal {
+        vm.prank(participant);
+        cairn.commitUpdate(modelId, number, DIGEST, ROOT, WEIGHT);
+    }
+
+    function commitAll(uint64 number) internal {
+        for (uint256 i = 0; i < participants.length; ++i) {
+            commit(participants[i], number);
+        }
+    }
+
+    function attest(address aggregator, uint64 number, Result memory result) internal {
+        bytes32 hash = runningHash(number);
+        vm.prank(aggregator);
+        cairn.attestResult(modelId, number, result, hash);
+    }
+
+    function agree(uint64 number, Result memory result) internal {
+        attest(aggregators[0], number, result);
+        attest(aggregators[1], number, result);
+    }
+
+    /// @dev Opens a round and moves to the first second of a phase, as far as time alone leads there.
+    function openTo(Phase to) internal returns (uint64 number) {
+        number = open();
+        commitAll(number);
+        if (to == Phase.Publish) forward(COMMIT);
+        if (to == Phase.Aggregate) forward(COMMIT + PUBLISH);
+        if (to == Phase.Cancelled) forward(COMMIT + PUBLISH + AGGREGATE);
+        if (to == Phase.Challenge || to == Phase.Final) {
+            forward(COMMIT + PUBLISH);
+            agree(number, someResult("version"));
+        }
+        if (to == Phase.Final) forward(CHALLENGE);
+        same(uint256(cairn.phase(modelId, number)), uint256(to), "phase reached");
+    }
+
+    function finalized(bytes32 versionDigest) internal returns (uint64 number) {
+        number = openTo(Phase.Aggregate);
+        agree(number, someResult(versionDigest));
+        forward(CHALLENGE);
+        cairn.finalizeRound(modelId, number, someResult(versionDigest));
+    }
+
+    function wrongPhase(uint64 number, Phase expected, Phase actual) internal view returns (bytes memory) {
+        return abi.encodeWithSelector(ICairn.WrongPhase.selector, roundId(number), expected, actual);
+    }
+
+    function notOwner(address caller) internal view returns (bytes memory) {
+        return abi.encodeWithSelector(ICairn.NotOwner.selector, modelId, caller);
+    }
+
+    function missingRole(address account, uint8 role) internal view returns (bytes memory) {
+        return abi.encodeWithSelector(ICairn.MissingRole.selector, modelId, account, role);
+    }
+
+    function _addParticipant(uint256 key) private {
+        address account = vm.addr(key);
+        keyOf[account] = key;
+        cairn.grantRoles(modelId, account, P);
+        participants.push(account);
+        for (uint256 i = participants.length - 1; i > 0 && participants[i] < participants[i - 1]; --i) {
+            (participants[i], participants[i - 1]) = (participants[i - 1], participants[i]);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {ICairn, ModelId, Plan} from "../../interfaces/ICairn.sol";
+import {Base} from "../support/Base.sol";
+
+contract PlansTest is Base {
+    uint32 internal constant LEAST = 30;
+    uint32 internal constant MOST = 90 days;
+    uint32 internal constant HEAVIEST = 1 << 28;
+
+    function refuses(Plan memory plan, bytes memory reason) internal {
+        vm.prank(OWNER);
+        vm.expectRevert(reason);
+        cairn.setPlan(modelId, plan);
+    }
+
+    function durations(Plan memory plan, uint256 which, uint32 duration) internal pure returns (Plan memory) {
+        if (which == 0) plan.commitDuration = duration;
+        if (which == 1) plan.publishDuration = duration;
+        if (which == 2) plan.aggregateDuration = duration;
+        if (which == 3) plan.challengeDuration = duration;
+        return plan;
+    }
+
+    function test_setPlan_reverts_for_all_but_the_owner() public {
+        vm.prank(participants[0]);
+        vm.expectRevert(notOwner(participants[0]));
+        cairn.setPlan(modelId, somePlan());
+        vm.expectRevert(abi.encodeWithSelector(ICairn.UnknownModel.selector, bytes32("nobody")));
+        cairn.setPlan(ModelId.wrap("nobody"), somePlan());
+    }
+
+    function test_setPlan_refuses_what_the_specification_refuses() public {
+        Plan memory plan = somePlan();
+        plan.digest = 0;
+        refuses(plan, abi.encodeWithSelector(ICairn.ZeroDigest.selector));
+        plan = somePlan();
+        plan.combineRule = 0;
+        refuses(plan, abi.encodeWithSelector(ICairn.BadRule.selector, 0, 1));
+        plan = somePlan();
+        plan.serverRule = 0;
+        refuses(plan, abi.encodeWithSelector(ICairn.BadRule.selector, 1, 0));
+        plan = somePlan();
+        plan.gridBits = 127;
+        refuses(plan, abi.encodeWithSelector(ICairn.BadGrid.selector, 127, 126));
+        plan = somePlan();
+        plan.quorum = 0;
+        refuses(plan, abi.encodeWithSelector(ICairn.BadQuorum.selector, 0));
+        plan = somePlan();
+        plan.weightCap = 0;
+        refuses(plan, abi.encodeWithSelector(ICairn.BadWeightCap.selector, 0, HEAVIEST));
+        plan.weightCap = HEAVIEST + 1;
+        refuses(plan, abi.encodeWithSelector(ICairn.BadWeightCap.selector, HEAVIEST + 1, HEAVIEST));
+        plan = somePlan();
+        plan.minContributions = 0;
+        refuses(plan, abi.encodeWithSelector(ICairn.BadMinContributions.selector, 0));
+    }
+
+    function test_setPlan_bounds_every_duration() public {
+        for (uint256 which = 0; which < 4; ++which) {
+            bytes memory reason = abi.encodeWithSelector(ICairn.BadDuration.selector, LEAST - 1, LEAST, MOST);
+            refuses(durations(somePlan(), which, LEAST - 1), reason);
+            reason = abi.encodeWithSelector(ICairn.BadDuration.selector, MOST + 1, LEAST, MOST);
+            refuses(durations(somePlan(), which, MOST + 1), reason);
+            setPlan(durations(somePlan(), which, LEAST));
+            setPlan(durations(somePlan(), which, MOST));
+        }
+        same(cairn.model(modelId).plans, 9, "bounds are inside");
+    }
+
+    function test_setPlan_accepts_every_other_bound() public {
+        Plan memory plan = somePlan();
+        plan.gridBits = 126;
+        plan.quorum = type(uint16).max;
+        plan.weightCap = HEAVIEST;
+        plan.minContributions = type(uint32).max;
+        plan.combineRule = type(uint16).max;
+        plan.serverRule = type(uint16).max;
+        setPlan(plan);
+        plan.gridBits = 0;
+        plan.quorum = 1;
+        plan.weightCap = 1;
+        plan.minContributions = 1;
+        setPlan(plan);
+        same(cairn.model(modelId).plans, 3, "history");
+    }
+
+    function test_setPlan_appends_and_tells(Plan memory plan) public {
+        plan.digest |= bytes32(uint256(1));
+        plan.combineRule |= 1;
+        plan.serverRule |= 1;
+        plan.gridBits = uint8(within(plan.gridBits, 0, 126));
+        plan.quorum |= 1;
+        plan.weightCap = uint32(within(plan.weightCap, 1, HEAVIEST));
+        plan.minContributions |= 1;
+        plan.commitDuration = uint32(within(plan.commitDuration, LEAST, MOST));
+        plan.publishDuration = uint32(within(plan.publishDuration, LEAST, MOST));
+        plan.aggregateDuration = uint32(within(plan.aggregateDuration, LEAST, MOST));
+        plan.challengeDuration = uint32(within(plan.challengeDuration, LEAST, MOST));
+        expectEvent(address(cairn));
+        emit ICairn.PlanSet(modelId, 1, plan);
+        vm.prank(OWNER);
+        same(cairn.setPlan(modelId, plan), 1, "index");
+        same(keccak256(abi.encode(cairn.plan(modelId, 1))), keccak256(abi.encode(plan)), "as set");
+        same(keccak256(abi.encode(cairn.plan(modelId, 0))), keccak256(abi.encode(somePlan())), "history kept");
+    }
+
+    function test_plan_past_the_end_reverts() public {
+        vm.expectRevert(abi.encodeWithSelector(ICairn.UnknownPlan.selector, modelId, 1));
+        cairn.plan(modelId, 1);
+        vm.expectRevert(abi.encodeWithSelector(ICairn.UnknownPlan.selector, modelId, type(uint32).max));
+        cairn.plan(modelId, type(uint32).max);
+    }
+
+    function test_a_plan_counts_from_the_next_round_on() public {
+        uint64 number = open();
+        Plan memory plan = somePlan();
+        plan.weightCap = 1;
+        plan.quorum = 7;
+        setPlan(plan);
+        same(cairn.round(modelId, number).weightCap, CAP, "cap of the open round");
+        same(cairn.round(modelId, number).quorum, 2, "quorum of the open round");
+        commitAll(number);
+        forward(COMMIT + PUBLISH + AGGREGATE);
+        number = open();
+        same(cairn.round(modelId, number).weightCap, 1, "cap of the next");
+        same(cairn.round(modelId, number).quorum, 7, "quorum of the next");
+        same(cairn.round(modelId, number).planIndex, 1, "plan of the next");
+    }
+}

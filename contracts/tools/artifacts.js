@@ -1,0 +1,64 @@
+// Writes what the Python side loads: ABI and bytecode of each contract, and the standard JSON input that rebuilds them.
+//   node contracts/tools/artifacts.js           write registry/chain/artifacts/
+//   node contracts/tools/artifacts.js --check   compare, exit 1 if they are not what the sources give
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { compile, gather, longVersion, OUTPUT, ROOT, SETTINGS } from "./compiler.js";
+
+const CONTRACTS = { Cairn: "contracts/Cairn.sol", AllowListHook: "contracts/hooks/AllowListHook.sol" };
+const FOLDER = "registry/chain/artifacts";
+
+function sorted(value) {
+  if (Array.isArray(value)) return value.map(sorted);
+  if (value === null || typeof value !== "object") return value;
+  return Object.fromEntries(Object.keys(value).sort().map((key) => [key, sorted(value[key])]));
+}
+
+function build() {
+  const input = {
+    language: "Solidity",
+    settings: { ...SETTINGS, outputSelection: { "*": { "*": OUTPUT } } },
+    sources: gather(Object.values(CONTRACTS)),
+  };
+  const output = compile(input);
+  const files = { "standard_input.json": input };
+  for (const [contractName, sourceName] of Object.entries(CONTRACTS)) {
+    const { abi, evm } = output.contracts[sourceName][contractName];
+    files[`${contractName}.json`] = {
+      contractName,
+      sourceName,
+      compiler: { version: longVersion(), settings: SETTINGS },
+      abi,
+      bytecode: `0x${evm.bytecode.object}`,
+      deployedBytecode: `0x${evm.deployedBytecode.object}`,
+      immutableReferences: evm.deployedBytecode.immutableReferences,
+    };
+  }
+  return Object.fromEntries(
+    Object.entries(files).map(([name, value]) => [`${FOLDER}/${name}`, `${JSON.stringify(sorted(value), null, 1)}\n`]),
+  );
+}
+
+function read(file) {
+  try {
+    return readFileSync(path.join(ROOT, file), "utf8");
+  } catch (error) {
+    if (error.code === "ENOENT") return null;
+    throw error;
+  }
+}
+
+const files = build();
+if (process.argv.includes("--check")) {
+  const stale = Object.keys(files).filter((file) => read(file) !== files[file]);
+  for (const file of stale) console.error(`stale: ${file} is not what contracts/ compiles to; run: npm run artifacts`);
+  if (stale.length === 0) console.log(`fresh: ${Object.keys(files).length} files in ${FOLDER}`);
+  process.exitCode = stale.length === 0 ? 0 : 1;
+} else {
+  mkdirSync(path.join(ROOT, FOLDER), { recursive: true });
+  for (const [file, text] of Object.entries(files)) writeFileSync(path.join(ROOT, file), text);
+  for (const [file, text] of Object.entries(files)) {
+    const { contractName, deployedBytecode } = JSON.parse(text);
+    if (contractName) console.log(`${file}: ${deployedBytecode.length / 2 - 1} bytes of code`);
+  }
+}

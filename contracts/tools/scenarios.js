@@ -1,0 +1,193 @@
+// The transactions that gas.js measures. Each figure is a receipt's gasUsed in steady state: no slot is written for the
+// first time that is not new in every round. Digests hold no zero byte, so calldata costs what it costs at most.
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import * as ethers from "ethers";
+import hre from "hardhat";
+import { compile, gather, OUTPUT, ROOT, SETTINGS } from "./compiler.js";
+
+const COMMIT = "commitUpdate(bytes32,uint64,bytes32,bytes32,uint32)";
+const COMMIT_HOOKED = "commitUpdate(bytes32,uint64,bytes32,bytes32,uint32,bytes)";
+const PARTICIPANT = 1;
+const AGGREGATOR = 2;
+const WEIGHT = 1200;
+const HOUR = 3600;
+
+const coder = ethers.AbiCoder.defaultAbiCoder();
+const word = (text) => ethers.id(text).replace(/(..)/g, (byte) => (byte === "00" ? "01" : byte));
+const account = (i) => ethers.getAddress(ethers.dataSlice(ethers.id(`account ${i}`), 0, 20));
+const update = [word("update"), word("tensor root"), WEIGHT];
+const plan = {
+  digest: word("plan"), combineRule: 1, serverRule: 1, gridBits: 24, quorum: 3, weightCap: 1 << 20, minContributions: 2,
+  commitDuration: 24 * HOUR, publishDuration: HOUR, aggregateDuration: HOUR, challengeDuration: HOUR,
+  hook: ethers.ZeroAddress,
+};
+const result = (name, contributions = 3) => ({
+  versionDigest: word(`version ${name}`), versionRoot: word(`version root ${name}`),
+  reportDigest: word(`report ${name}`), aggregateRoot: word(`aggregate ${name}`),
+  contributionsRoot: word(`contributions ${name}`), contributions, totalWeight: contributions * WEIGHT,
+});
+
+function artifact(file) {
+  return JSON.parse(readFileSync(path.join(ROOT, file), "utf8"));
+}
+
+function compiled(source, name) {
+  const input = { language: "Solidity", settings: { ...SETTINGS, outputSelection: { "*": { "*": OUTPUT } } } };
+  const { abi, evm } = compile({ ...input, sources: gather([source]) }).contracts[source][name];
+  return { abi, bytecode: `0x${evm.bytecode.object}` };
+}
+
+async function startChain() {
+  const { provider } = await hre.network.create({ override: { initialBaseFeePerGas: 0, blockGasLimit: 60_000_000 } });
+  const call = (method, ...params) => provider.request({ method, params });
+
+  async function send(tx) {
+    await call("hardhat_impersonateAccount", tx.from);
+    const hash = await call("eth_sendTransaction", { gas: "0x1000000", gasPrice: "0x0", ...tx });
+    return call("eth_getTransactionReceipt", hash);
+  }
+
+  async function deploy({ abi, bytecode }, ...args) {
+    const face = new ethers.Interface(abi);
+    const data = ethers.concat([bytecode, coder.encode(face.deploy.inputs, args)]);
+    const receipt = await send({ from: account("deployer"), data });
+    const to = receipt.contractAddress;
+    return {
+      address: to,
+      gas: Number(receipt.gasUsed),
+      send: async (from, name, ...values) => {
+        const { gasUsed } = await send({ from, to, data: face.encodeFunctionData(name, values) });
+        return Number(gasUsed);
+      },
+      read: async (name, ...values) => {
+        const answer = await call("eth_call", { to, data: face.encodeFunctionData(name, values) });
+        return face.decodeFunctionResult(name, answer)[0];
+      },
+    };
+  }
+  return { deploy, wait: (seconds) => call("evm_increaseTime", seconds) };
+}
+
+/** Registers a model with its members and leaves its second round open, one commitment by account 0 in each round. */
+async function prepare(cairn, name, members, note = () => {}, rules = plan) {
+  const owner = account(`owner ${name}`);
+  const model = await cairn.read("modelIdOf", owner, word(name));
+  note("register model", await cairn.send(owner, "registerModel", word(name), word("genesis root")));
+  note("set plan", await cairn.send(owner, "setPlan", model, rules));
+  note("grant one role", await cairn.send(owner, "grantRoles", model, account(0), PARTICIPANT));
+  const grants = Array.from({ length: members }, (_, i) => ({ account: account(i), roles: PARTICIPANT })).slice(1);
+  for (const i of ["a", "b", "c"]) grants.push({ account: account(i), roles: AGGREGATOR });
+  for (let i = 0; i < grants.length; i += 300) {
+    await cairn.send(owner, "grantRolesBatch", model, grants.slice(i, i + 300));
+  }
+  note("open round, first", await cairn.send(owner, "openRound", model));
+  for (const i of [0, 1, 2]) await cairn.send(account(i), COMMIT, model, 1, ...update);
+  note("cancel round", await cairn.send(owner, "cancelRound", model, 1));
+  note("open round, next", await cairn.send(owner, "openRound", model));
+  await cairn.send(account(0), COMMIT, model, 2, ...update);
+  return { owner, model };
+}
+
+async function wholeRound(chain, cairn, note) {
+  const { owner, model } = await prepare(cairn, "small", 3, note);
+  note("commit, 1 earlier, 3 members", await cairn.send(account(1), COMMIT, model, 2, ...update));
+  await cairn.send(account(2), COMMIT, model, 2, ...update);
+  const all = [0, 1, 2].map(account).sort((a, b) => (BigInt(a) < BigInt(b) ? -1 : 1));
+  note("end commits, 3 members", await cairn.send(owner, "endCommits", model, 2, all));
+  await chain.wait(HOUR);
+  const { runningHash } = await cairn.read("round", model, 2);
+  const attest = (who, what) => cairn.send(account(who), "attestResult", model, 2, what, runningHash);
+  note("attest, first", await attest("a", result("one", 2)));
+  await attest("b", result("two"));
+  note("attest, moved", await attest("a", result("two")));
+  note("attest, quorum", await attest("c", result("two")));
+  await chain.wait(HOUR);
+  note("finalize round", await cairn.send(account("anyone"), "finalizeRound", model, 2, result("two")));
+}
+
+async function otherAttestations(chain, cairn, note) {
+  const { model } = await prepare(cairn, "equal", 3);
+  const single = await prepare(cairn, "single", 3, undefined, { ...plan, quorum: 1 });
+  await chain.wait(25 * HOUR);
+  const attest = async (id, who) => {
+    const { runningHash } = await cairn.read("round", id, 2);
+    return cairn.send(account(who), "attestResult", id, 2, result("one"), runningHash);
+  };
+  await attest(model, "a");
+  note("attest, other", await attest(model, "b"));
+  note("attest, quorum of one", await attest(single.model, "a"));
+}
+
+async function manyMembers(cairn, note) {
+  const large = await prepare(cairn, "large", 3000);
+  note("commit, 1 earlier, 3000 members", await cairn.send(account(1), COMMIT, large.model, 2, ...update));
+  const { model } = await prepare(cairn, "huge", 10_001);
+  for (let i = 1; i <= 10_000; i++) {
+    const gas = await cairn.send(account(i), COMMIT, model, 2, ...update);
+    if ([1, 100, 10_000].includes(i)) note(`commit, ${i} earlier, 10001 members`, gas);
+  }
+}
+
+async function delegated(chain, cairn, note) {
+  const { owner, model } = await prepare(cairn, "delegated", 3);
+  const key = new ethers.SigningKey(word("key"));
+  const signer = ethers.computeAddress(key.publicKey);
+  const wallet = await chain.deploy(compiled("contracts/test/mocks/Wallet.sol", "Wallet"), signer);
+  for (const [name, participant] of [["an EOA", signer], ["an EIP-1271 wallet", wallet.address]]) {
+    await cairn.send(owner, "grantRoles", model, participant, PARTICIPANT);
+    const hash = await cairn.read("commitmentHash", participant, model, 2, ...update, "0x");
+    const values = [participant, model, 2, ...update, "0x", key.sign(hash).serialized];
+    note(`commit for ${name}`, await cairn.send(account("relayer"), "commitUpdateFor", ...values));
+  }
+}
+
+async function hooked(chain, cairn, note) {
+  const depth = 10;
+  const proof = Array.from({ length: depth }, (_, i) => word(`sibling ${i}`));
+  const leaf = ethers.keccak256(ethers.keccak256(coder.encode(["address"], [account(0)])));
+  const root = proof.reduce((node, next) => ethers.keccak256(ethers.concat([node, next].sort())), leaf);
+  const hook = await chain.deploy(artifact("registry/chain/artifacts/AllowListHook.json"), root);
+  note("deploy AllowListHook", hook.gas);
+  const { owner, model } = await prepare(cairn, "hooked", 3);
+  await cairn.send(owner, "cancelRound", model, 2);
+  await cairn.send(owner, "setPlan", model, { ...plan, hook: hook.address });
+  await cairn.send(owner, "openRound", model);
+  const hookData = coder.encode(["bytes32[]"], [proof]);
+  note(`commit past AllowListHook, list of ${2 ** depth}`,
+    await cairn.send(account(0), COMMIT_HOOKED, model, 3, ...update, hookData));
+}
+
+/** The same record by what else there is: EAS as its package ships it, and an event that nothing guards. */
+async function measurePeers(chain) {
+  const folder = "node_modules/@ethereum-attestation-service/eas-contracts/artifacts/contracts";
+  const registry = await chain.deploy(artifact(`${folder}/SchemaRegistry.sol/SchemaRegistry.json`));
+  const eas = await chain.deploy(artifact(`${folder}/EAS.sol/EAS.json`), registry.address);
+  const text = "bytes32 roundId,bytes32 digest,bytes32 tensorRoot,uint32 weight";
+  await registry.send(account(0), "register", text, ethers.ZeroAddress, false);
+  const schema = ethers.solidityPackedKeccak256(["string", "address", "bool"], [text, ethers.ZeroAddress, false]);
+  const record = coder.encode(["bytes32", "bytes32", "bytes32", "uint32"], [word("round"), ...update]);
+  const data = { recipient: ethers.ZeroAddress, expirationTime: 0, revocable: false, refUID: ethers.ZeroHash, value: 0 };
+  await eas.send(account(0), "attest", { schema, data: { ...data, data: record } });
+  const event = await chain.deploy(compiled("contracts/test/peers/BareEvent.sol", "BareEvent"));
+  return {
+    "EAS attest": await eas.send(account(1), "attest", { schema, data: { ...data, data: record } }),
+    "bare event": await event.send(account(0), "commitUpdate", word("round"), ...update),
+  };
+}
+
+export async function measure() {
+  const chain = await startChain();
+  const figures = {};
+  const note = (name, gas) => {
+    figures[name] = gas;
+  };
+  const cairn = await chain.deploy(artifact("registry/chain/artifacts/Cairn.json"));
+  note("deploy Cairn", cairn.gas);
+  await wholeRound(chain, cairn, note);
+  await otherAttestations(chain, cairn, note);
+  await delegated(chain, cairn, note);
+  await hooked(chain, cairn, note);
+  await manyMembers(cairn, note);
+  return { cairn: figures, peers: await measurePeers(chain) };
+}

@@ -1,0 +1,203 @@
+"""The contract's transactions as values: what each is called, what it says, and the key it is journaled under.
+
+A key names the effect, not the attempt: `commit:<round>:<participant>` can come to be once, whatever happens in
+between. Where an account may rightly repeat a call (granting, setting a plan, suspending) the key is made of its
+content and counts only while the transaction is on its way; pass a key of your own to make it once for good.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from registry.chain.contracts import encode_call
+from registry.chain.records import Grant, Plan, Result, result_hash, round_id_of, unparse
+from registry.chain.transactions import Call
+from registry.types import Address, Digest, ModelId, Role, Root
+
+__all__ = [
+    "accept_ownership",
+    "attest_result",
+    "cancel_round",
+    "commit_update",
+    "commit_update_for",
+    "deprecate_version",
+    "end_commits",
+    "finalize_round",
+    "grant_roles",
+    "grant_roles_batch",
+    "open_round",
+    "publish_version",
+    "register_model",
+    "resume_rounds",
+    "revoke_roles",
+    "revoke_roles_batch",
+    "set_plan",
+    "suspend_rounds",
+    "transfer_ownership",
+]
+
+ZERO32 = bytes(32)
+
+
+def register_model(contract: Address, genesis_digest: Digest, genesis_root: Root) -> Call:
+    """Register a model; the sender becomes its owner."""
+    return _once(contract, f"register:{genesis_digest.hex()}", "registerModel", genesis_digest, genesis_root)
+
+
+def transfer_ownership(contract: Address, model: ModelId, pending_owner: Address, *, key: str | None = None) -> Call:
+    """Offer the model to another account, or withdraw the offer (zero address)."""
+    return _repeatable(contract, key, "transferOwnership", model, pending_owner)
+
+
+def accept_ownership(contract: Address, model: ModelId, *, key: str | None = None) -> Call:
+    """Take a model that was offered."""
+    return _repeatable(contract, key, "acceptOwnership", model)
+
+
+def suspend_rounds(contract: Address, model: ModelId, *, key: str | None = None) -> Call:
+    """Let no new round open."""
+    return _repeatable(contract, key, "suspendRounds", model)
+
+
+def resume_rounds(contract: Address, model: ModelId, *, key: str | None = None) -> Call:
+    """Let new rounds open again."""
+    return _repeatable(contract, key, "resumeRounds", model)
+
+
+def publish_version(contract: Address, model: ModelId, parent: Digest, digest: Digest, tensor_root: Root) -> Call:
+    """Anchor a version that no round made, and move the head to it."""
+    key = f"publish:{model.hex()}:{digest.hex()}"
+    return _once(contract, key, "publishVersion", model, parent, digest, tensor_root)
+
+
+def deprecate_version(
+    contract: Address, model: ModelId, digest: Digest, reason_digest: Digest, replacement: Digest | None = None
+) -> Call:
+    """Mark a version as not to be used; a deprecated head needs a replacement."""
+    key = f"deprecate:{model.hex()}:{digest.hex()}"
+    return _once(contract, key, "deprecateVersion", model, digest, reason_digest, replacement or ZERO32)
+
+
+def grant_roles(contract: Address, model: ModelId, account: Address, roles: Role, *, key: str | None = None) -> Call:
+    """Add roles of an account."""
+    return _repeatable(contract, key, "grantRoles", model, account, int(roles))
+
+
+def revoke_roles(contract: Address, model: ModelId, account: Address, roles: Role, *, key: str | None = None) -> Call:
+    """Clear roles of an account."""
+    return _repeatable(contract, key, "revokeRoles", model, account, int(roles))
+
+
+def grant_roles_batch(contract: Address, model: ModelId, grants: Sequence[Grant], *, key: str | None = None) -> Call:
+    """Add roles of several accounts."""
+    return _repeatable(contract, key, "grantRolesBatch", model, [(g.account, int(g.roles)) for g in grants])
+
+
+def revoke_roles_batch(contract: Address, model: ModelId, grants: Sequence[Grant], *, key: str | None = None) -> Call:
+    """Clear roles of several accounts."""
+    return _repeatable(contract, key, "revokeRolesBatch", model, [(g.account, int(g.roles)) for g in grants])
+
+
+def set_plan(contract: Address, model: ModelId, plan: Plan, *, key: str | None = None) -> Call:
+    """Set the standing plan, from the next round on."""
+    return _repeatable(contract, key, "setPlan", model, unparse(plan))
+
+
+def open_round(contract: Address, model: ModelId, number: int) -> Call:
+    """Open the next round.
+
+    Args:
+        contract: The Cairn.
+        model: The model.
+        number: The number that it will have, which the contract counts up by itself.
+    """
+    return _once(contract, f"open:{round_id_of(model, number).hex()}", "openRound", model)
+
+
+def commit_update(
+    contract: Address,
+    model: ModelId,
+    number: int,
+    digest: Digest,
+    tensor_root: Root,
+    weight: int,
+    *,
+    participant: Address,
+    hook_data: bytes = b"",
+) -> Call:
+    """Commit the sender's update. `participant` is the sender; the key names it."""
+    arguments: list[Any] = [model, number, digest, tensor_root, weight]
+    if hook_data:
+        arguments.append(hook_data)
+    return _once(contract, commit_key(model, number, participant), "commitUpdate", *arguments)
+
+
+def commit_update_for(
+    contract: Address,
+    participant: Address,
+    model: ModelId,
+    number: int,
+    digest: Digest,
+    tensor_root: Root,
+    weight: int,
+    *,
+    signature: bytes,
+    hook_data: bytes = b"",
+) -> Call:
+    """Commit an update that its participant signed; anyone sends it."""
+    return _once(
+        contract,
+        commit_key(model, number, participant),
+        "commitUpdateFor",
+        participant,
+        model,
+        number,
+        digest,
+        tensor_root,
+        weight,
+        hook_data,
+        signature,
+    )
+
+
+def end_commits(contract: Address, model: ModelId, number: int, participants: Sequence[Address]) -> Call:
+    """End phase Commit now that every participant has committed; they are put in order here."""
+    key = f"end-commits:{round_id_of(model, number).hex()}"
+    return _once(contract, key, "endCommits", model, number, sorted(participants))
+
+
+def attest_result(contract: Address, model: ModelId, number: int, result: Result, running_hash: bytes) -> Call:
+    """Attest a result. Moving to another result is another effect, so the key names both round and result."""
+    key = f"attest:{round_id_of(model, number).hex()}:{result_hash(result).hex()}"
+    return _once(contract, key, "attestResult", model, number, unparse(result), running_hash)
+
+
+def finalize_round(contract: Address, model: ModelId, number: int, result: Result) -> Call:
+    """Move the head to the result of a round."""
+    key = f"finalize:{round_id_of(model, number).hex()}"
+    return _once(contract, key, "finalizeRound", model, number, unparse(result))
+
+
+def cancel_round(contract: Address, model: ModelId, number: int) -> Call:
+    """Cancel a round, or record that it has lapsed."""
+    return _once(contract, f"cancel:{round_id_of(model, number).hex()}", "cancelRound", model, number)
+
+
+def commit_key(model: ModelId, number: int, participant: Address) -> str:
+    """Return the key of a participant's commitment in a round."""
+    return f"commit:{round_id_of(model, number).hex()}:{participant.hex()}"
+
+
+def _once(contract: Address, key: str, name: str, *arguments: Any) -> Call:
+    # The contract is part of the key: a digest may be registered in two deployments.
+    return Call(to=contract, data=encode_call("Cairn", name, arguments), key=f"{key}@{contract.hex()}")
+
+
+def _repeatable(contract: Address, key: str | None, name: str, *arguments: Any) -> Call:
+    data = encode_call("Cairn", name, arguments)
+    if key is not None:
+        return Call(to=contract, data=data, key=f"{key}@{contract.hex()}")
+    content = hashlib.sha256(data).hexdigest()[:32]
+    return Call(to=contract, data=data, key=f"{name}:{content}@{contract.hex()}", once=False)

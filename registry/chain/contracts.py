@@ -1,0 +1,227 @@
+"""The compiled contracts: ABI and bytecode as the build writes them, and calls encoded and decoded by them.
+
+Nothing is loaded at import; each artifact is read once, when first used.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Any
+
+from registry.errors import InputError, WrongChain
+
+__all__ = [
+    "Artifact",
+    "EventAbi",
+    "Function",
+    "artifact",
+    "decode_output",
+    "encode_call",
+    "error_of",
+    "events",
+    "function",
+    "standard_input",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A compiled contract.
+
+    Attributes:
+        name: Its name.
+        source: Its file, as the compiler was given it.
+        abi: The entries of its ABI.
+        bytecode: Creation code, without constructor arguments.
+        deployed_bytecode: Runtime code, immutables left zero.
+        immutables: (start, length) of every immutable in the runtime code, by the compiler's number for it.
+        compiler: Version and settings.
+    """
+
+    name: str
+    source: str
+    abi: tuple[Mapping[str, Any], ...]
+    bytecode: bytes
+    deployed_bytecode: bytes
+    immutables: Mapping[str, tuple[tuple[int, int], ...]]
+    compiler: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function of the ABI: how to call it and what it answers with."""
+
+    signature: str
+    selector: bytes
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EventAbi:
+    """An event of the ABI: its topic and (name, type, indexed) of each field."""
+
+    name: str
+    topic: bytes
+    inputs: tuple[tuple[str, str, bool], ...]
+
+
+@functools.cache
+def artifact(name: str) -> Artifact:
+    """Return a compiled contract that ships with the package.
+
+    Raises:
+        InputError: No contract of that name ships.
+    """
+    path = files("registry.chain") / "artifacts" / f"{name}.json"
+    if not path.is_file():
+        raise InputError(f"no contract named {name!r} ships with this package")
+    loaded = json.loads(path.read_text())
+    return Artifact(
+        name=loaded["contractName"],
+        source=loaded["sourceName"],
+        abi=tuple(MappingProxyType(entry) for entry in loaded["abi"]),
+        bytecode=_unhex(loaded["bytecode"]),
+        deployed_bytecode=_unhex(loaded["deployedBytecode"]),
+        immutables=MappingProxyType(immutables_of(loaded["immutableReferences"])),
+        compiler=MappingProxyType(loaded["compiler"]),
+    )
+
+
+def immutables_of(references: Mapping[str, Any]) -> dict[str, tuple[tuple[int, int], ...]]:
+    """Return the compiler's `immutableReferences` as (start, length) pairs."""
+    return {key: tuple((int(r["start"]), int(r["length"])) for r in places) for key, places in references.items()}
+
+
+def standard_input() -> dict[str, Any]:
+    """Return the compiler's input that the artifacts were built from: settings and every source."""
+    path = files("registry.chain") / "artifacts" / "standard_input.json"
+    loaded: dict[str, Any] = json.loads(path.read_text())
+    return loaded
+
+
+def function(contract: str, name: str, arity: int) -> Function:
+    """Return the function of that name and number of arguments, which tells overloads apart."""
+    found = _functions(contract).get((name, arity))
+    if found is None:
+        raise InputError(f"{contract} has no function {name} of {arity} arguments")
+    return found
+
+
+def events(contract: str) -> tuple[EventAbi, ...]:
+    """Return the events of a contract."""
+    return tuple(
+        EventAbi(
+            name=entry["name"],
+            topic=_keccak(_signature(entry)),
+            inputs=tuple((item["name"], abi_type(item), bool(item["indexed"])) for item in entry["inputs"]),
+        )
+        for entry in artifact(contract).abi
+        if entry["type"] == "event"
+    )
+
+
+def error_of(selector: bytes) -> tuple[str, tuple[str, ...]] | None:
+    """Return name and argument types of the custom error with that selector, if it is one of ours."""
+    return _errors().get(selector)
+
+
+def encode_call(contract: str, name: str, arguments: Sequence[Any]) -> bytes:
+    """Return the data of a call.
+
+    Raises:
+        InputError: An argument does not fit its type.
+    """
+    from eth_abi import grammar
+    from eth_abi.abi import encode
+    from eth_abi.exceptions import EncodingError
+
+    called = function(contract, name, len(arguments))
+    for kind, value in zip(called.inputs, arguments, strict=True):
+        _require_lengths(called.signature, grammar.parse(kind), value)
+    try:
+        return called.selector + encode(called.inputs, arguments)
+    except (EncodingError, TypeError) as error:
+        raise InputError(f"{called.signature}: {error}") from error
+
+
+def decode_output(contract: str, name: str, arity: int, data: bytes) -> tuple[Any, ...]:
+    """Return what a call answered with.
+
+    Raises:
+        WrongChain: The answer does not decode, so what stands there is another contract.
+    """
+    from eth_abi.abi import decode
+    from eth_abi.exceptions import DecodingError
+
+    called = function(contract, name, arity)
+    try:
+        return tuple(decode(called.outputs, data))
+    except DecodingError as error:
+        raise WrongChain(f"expected a {contract} there, got {len(data)} bytes from {called.signature}") from error
+
+
+def abi_type(item: Mapping[str, Any]) -> str:
+    """Return the type of an ABI item as eth_abi and selectors write it, structs as tuples."""
+    kind = str(item["type"])
+    if not kind.startswith("tuple"):
+        return kind
+    return f"({','.join(abi_type(part) for part in item['components'])}){kind.removeprefix('tuple')}"
+
+
+@functools.cache
+def _functions(contract: str) -> Mapping[tuple[str, int], Function]:
+    found = {}
+    for entry in artifact(contract).abi:
+        if entry["type"] == "function":
+            signature = _signature(entry)
+            found[entry["name"], len(entry["inputs"])] = Function(
+                signature=signature,
+                selector=_keccak(signature)[:4],
+                inputs=tuple(abi_type(item) for item in entry["inputs"]),
+                outputs=tuple(abi_type(item) for item in entry["outputs"]),
+            )
+    return found
+
+
+@functools.cache
+def _errors() -> Mapping[bytes, tuple[str, tuple[str, ...]]]:
+    return {
+        _keccak(_signature(entry))[:4]: (entry["name"], tuple(abi_type(item) for item in entry["inputs"]))
+        for entry in artifact("Cairn").abi
+        if entry["type"] == "error"
+    }
+
+
+def _require_lengths(signature: str, kind: Any, value: Any) -> None:
+    """eth_abi pads a short bytes32 in silence; a digest of another length is never what was meant."""
+    if kind.is_array:
+        for item in value:
+            _require_lengths(signature, kind.item_type, item)
+    elif hasattr(kind, "components"):
+        for part, item in zip(kind.components, value, strict=True):
+            _require_lengths(signature, part, item)
+    else:
+        length = {"bytes32": 32, "address": 20}.get(kind.to_type_str())
+        if length is not None and (not isinstance(value, bytes) or len(value) != length):
+            got = f"{len(value)} bytes" if isinstance(value, bytes) else repr(value)
+            raise InputError(f"{signature}: expected {length} bytes, got {got:.60}")
+
+
+def _signature(entry: Mapping[str, Any]) -> str:
+    return f"{entry['name']}({','.join(abi_type(item) for item in entry['inputs'])})"
+
+
+def _unhex(text: str) -> bytes:
+    return bytes.fromhex(text.removeprefix("0x"))
+
+
+def _keccak(text: str) -> bytes:
+    from eth_hash.auto import keccak
+
+    return bytes(keccak(text.encode()))

@@ -1,0 +1,465 @@
+"""The contract's custom errors as exceptions of the same name and fields (in snake_case, in the same order).
+
+`decode_error` makes them from revert data; a test compares every class with the ABI. All are `ContractError`s, so
+whoever does not care which one catches that.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from dataclasses import dataclass
+from typing import Any
+
+from registry.errors import ContractError
+from registry.types import Address, Digest, ModelId, Phase, Role, RoundId
+
+__all__ = [
+    "AlreadyAttested",
+    "AlreadyCancelled",
+    "AlreadyCommitted",
+    "AlreadyFinalized",
+    "AlreadySuspended",
+    "BadDuration",
+    "BadGrid",
+    "BadMinContributions",
+    "BadQuorum",
+    "BadRoles",
+    "BadRule",
+    "BadSignature",
+    "BadTotalWeight",
+    "BadWeight",
+    "BadWeightCap",
+    "CustomError",
+    "EarlyEndIsBarred",
+    "HookRefused",
+    "IncompleteEarlyResult",
+    "MissingRole",
+    "ModelExists",
+    "NoPlan",
+    "NotAscending",
+    "NotBetter",
+    "NotCommitted",
+    "NotOwner",
+    "NotPendingOwner",
+    "NotSuspended",
+    "ResultMismatch",
+    "RoundNotEnded",
+    "RoundsAreSuspended",
+    "RunningHashMismatch",
+    "TooFewContributions",
+    "UnknownModel",
+    "UnknownPlan",
+    "UnknownRound",
+    "UnknownVersion",
+    "UnsoundReplacement",
+    "VersionExists",
+    "VersionIsDeprecated",
+    "WrongParticipantCount",
+    "WrongPhase",
+    "ZeroAddress",
+    "ZeroDigest",
+    "ZeroRoot",
+    "decode_error",
+    "show",
+]
+
+PANIC = bytes.fromhex("4e487b71")
+"""Selector of Panic(uint256)."""
+ERROR_STRING = bytes.fromhex("08c379a0")
+"""Selector of Error(string)."""
+LABELS = {"round_id": "round", "model_id": "model", "given": "got", "actual": "got"}
+"""How fields are called in messages, where not by their own name."""
+
+
+class CustomError(ContractError):
+    """Base of the errors below. Fields cannot be set again; everything else stays as in any exception."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in self.__dict__ and name in {field.name for field in dataclasses.fields(self)}:  # type: ignore[arg-type]
+            raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
+        super().__setattr__(name, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), tuple(getattr(self, field.name) for field in dataclasses.fields(self))  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        fields = [(field.name, getattr(self, field.name)) for field in dataclasses.fields(self)]  # type: ignore[arg-type]
+        # "expected X, got Y", in whichever order the contract names them.
+        fields.sort(key=lambda item: item[0] in {"given", "actual"})
+        said = ", ".join(f"{LABELS.get(name, name.replace('_', ' '))} {show(value)}" for name, value in fields)
+        return f"{type(self).__name__}: {said}" if said else type(self).__name__
+
+
+def show(value: object) -> str:
+    """Return a value as messages show it: ids shortened, addresses whole, phases and roles by name."""
+    if isinstance(value, bytes):
+        return "0x" + (value.hex() if len(value) <= 20 else value.hex()[:8] + "…")
+    if isinstance(value, enum.Enum):
+        return value.name or str(value.value)
+    return str(value)
+
+
+def decode_error(data: bytes) -> ContractError:
+    """Return the exception that revert data stand for.
+
+    Args:
+        data: What a call reverted with: selector and arguments, or nothing.
+    """
+    from eth_abi.abi import decode
+    from eth_abi.exceptions import DecodingError
+
+    from registry.chain.contracts import error_of
+    from registry.chain.records import parse
+
+    if not data:
+        return ContractError("reverted without saying why")
+    try:
+        if data[:4] == ERROR_STRING:
+            return ContractError(f"reverted: {decode(['string'], data[4:])[0]}")
+        if data[:4] == PANIC:
+            return ContractError(f"panicked with code {decode(['uint256'], data[4:])[0]:#x}")
+        known = error_of(data[:4])
+        if known is None:
+            return ContractError(f"reverted with an error that is not Cairn's (a hook's?): 0x{data[:68].hex()}")
+        name, types = known
+        values = decode(types, data[4:])
+    except DecodingError:
+        return ContractError(f"reverted with data that do not decode: 0x{data[:68].hex()}")
+    cls = globals().get(name)
+    if isinstance(cls, type) and issubclass(cls, CustomError):
+        return parse(cls, values)
+    return ContractError(f"{name}: {', '.join(map(str, values))}")
+
+
+@dataclass(eq=False)
+class UnknownModel(CustomError):
+    """No such model."""
+
+    model_id: ModelId
+
+
+@dataclass(eq=False)
+class ModelExists(CustomError):
+    """This owner registered this genesis already."""
+
+    model_id: ModelId
+
+
+@dataclass(eq=False)
+class NotOwner(CustomError):
+    """Only the owner of the model may do this."""
+
+    model_id: ModelId
+    caller: Address
+
+
+@dataclass(eq=False)
+class NotPendingOwner(CustomError):
+    """Ownership was not offered to the caller."""
+
+    model_id: ModelId
+    caller: Address
+
+
+@dataclass(eq=False)
+class ZeroAddress(CustomError):
+    """An address must not be zero."""
+
+
+@dataclass(eq=False)
+class ZeroDigest(CustomError):
+    """A digest must not be zero."""
+
+
+@dataclass(eq=False)
+class ZeroRoot(CustomError):
+    """A root must not be zero."""
+
+
+@dataclass(eq=False)
+class UnknownVersion(CustomError):
+    """No such version of the model."""
+
+    model_id: ModelId
+    digest: Digest
+
+
+@dataclass(eq=False)
+class VersionExists(CustomError):
+    """The model has this version already."""
+
+    model_id: ModelId
+    digest: Digest
+
+
+@dataclass(eq=False)
+class VersionIsDeprecated(CustomError):
+    """The version is deprecated."""
+
+    model_id: ModelId
+    digest: Digest
+
+
+@dataclass(eq=False)
+class UnsoundReplacement(CustomError):
+    """Deprecating the head needs a known, sound replacement; any other version needs none."""
+
+    model_id: ModelId
+    digest: Digest
+    replacement: Digest
+
+
+@dataclass(eq=False)
+class AlreadySuspended(CustomError):
+    """Rounds are suspended already."""
+
+    model_id: ModelId
+
+
+@dataclass(eq=False)
+class NotSuspended(CustomError):
+    """Rounds are not suspended."""
+
+    model_id: ModelId
+
+
+@dataclass(eq=False)
+class RoundsAreSuspended(CustomError):
+    """The owner has suspended new rounds."""
+
+    model_id: ModelId
+
+
+@dataclass(eq=False)
+class MissingRole(CustomError):
+    """The account lacks the role."""
+
+    model_id: ModelId
+    account: Address
+    role: Role
+
+
+@dataclass(eq=False)
+class BadRoles(CustomError):
+    """A role set that is empty or names unknown bits."""
+
+    roles: int
+
+
+@dataclass(eq=False)
+class NoPlan(CustomError):
+    """The model has no standing plan."""
+
+    model_id: ModelId
+
+
+@dataclass(eq=False)
+class UnknownPlan(CustomError):
+    """No such entry of the plan history."""
+
+    model_id: ModelId
+    plan_index: int
+
+
+@dataclass(eq=False)
+class BadRule(CustomError):
+    """A combine or server rule of zero."""
+
+    combine_rule: int
+    server_rule: int
+
+
+@dataclass(eq=False)
+class BadGrid(CustomError):
+    """Finer than the finest grid."""
+
+    grid_bits: int
+    max: int
+
+
+@dataclass(eq=False)
+class BadQuorum(CustomError):
+    """A quorum of zero."""
+
+    quorum: int
+
+
+@dataclass(eq=False)
+class BadWeightCap(CustomError):
+    """A weight cap out of range."""
+
+    weight_cap: int
+    max: int
+
+
+@dataclass(eq=False)
+class BadMinContributions(CustomError):
+    """A minimum of zero contributions."""
+
+    min_contributions: int
+
+
+@dataclass(eq=False)
+class BadDuration(CustomError):
+    """A duration, in seconds, out of range."""
+
+    duration: int
+    min: int
+    max: int
+
+
+@dataclass(eq=False)
+class UnknownRound(CustomError):
+    """No such round."""
+
+    model_id: ModelId
+    number: int
+
+
+@dataclass(eq=False)
+class RoundNotEnded(CustomError):
+    """The last round has not ended."""
+
+    round_id: RoundId
+    actual: Phase
+
+
+@dataclass(eq=False)
+class WrongPhase(CustomError):
+    """The round is in another phase."""
+
+    round_id: RoundId
+    expected: Phase
+    actual: Phase
+
+
+@dataclass(eq=False)
+class AlreadyCommitted(CustomError):
+    """The participant has committed in this round."""
+
+    round_id: RoundId
+    participant: Address
+
+
+@dataclass(eq=False)
+class BadWeight(CustomError):
+    """A weight of zero or over the cap."""
+
+    weight: int
+    cap: int
+
+
+@dataclass(eq=False)
+class BadSignature(CustomError):
+    """Not the signature of the participant."""
+
+    participant: Address
+
+
+@dataclass(eq=False)
+class HookRefused(CustomError):
+    """The plan's hook refused the commitment."""
+
+    hook: Address
+
+
+@dataclass(eq=False)
+class NotAscending(CustomError):
+    """Participants must be listed in strictly ascending order."""
+
+    previous: Address
+    next: Address
+
+
+@dataclass(eq=False)
+class WrongParticipantCount(CustomError):
+    """Not every participant is listed."""
+
+    given: int
+    expected: int
+
+
+@dataclass(eq=False)
+class NotCommitted(CustomError):
+    """A listed participant has not committed."""
+
+    round_id: RoundId
+    participant: Address
+
+
+@dataclass(eq=False)
+class EarlyEndIsBarred(CustomError):
+    """A participant was revoked after committing, so commits cannot end early."""
+
+    round_id: RoundId
+
+
+@dataclass(eq=False)
+class RunningHashMismatch(CustomError):
+    """The result was computed from other commitments."""
+
+    given: bytes
+    expected: bytes
+
+
+@dataclass(eq=False)
+class TooFewContributions(CustomError):
+    """Fewer contributions than the plan asks for."""
+
+    contributions: int
+    min: int
+
+
+@dataclass(eq=False)
+class BadTotalWeight(CustomError):
+    """A total weight out of range."""
+
+    total_weight: int
+    contributions: int
+    max: int
+
+
+@dataclass(eq=False)
+class IncompleteEarlyResult(CustomError):
+    """An early result must contain every commitment."""
+
+    contributions: int
+    commitments: int
+
+
+@dataclass(eq=False)
+class NotBetter(CustomError):
+    """An attestation moves only to more contributions, or as many and a smaller hash."""
+
+    current: bytes
+    proposed: bytes
+
+
+@dataclass(eq=False)
+class AlreadyAttested(CustomError):
+    """A result is attested already."""
+
+    round_id: RoundId
+
+
+@dataclass(eq=False)
+class ResultMismatch(CustomError):
+    """Not the result that was attested."""
+
+    given: bytes
+    expected: bytes
+
+
+@dataclass(eq=False)
+class AlreadyFinalized(CustomError):
+    """The round is finalized already."""
+
+    round_id: RoundId
+
+
+@dataclass(eq=False)
+class AlreadyCancelled(CustomError):
+    """The round is cancelled already."""
+
+    round_id: RoundId

@@ -1,0 +1,357 @@
+"""Every event of the contract as a frozen value, and how to read them from a node.
+
+Names and fields are the ABI's (fields in snake_case, in the same order) after `at`, where the log stands; a test
+compares them with the ABI.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from registry.chain.node import NodeRefused, asking, quantity
+from registry.chain.records import Plan, Result, parse
+from registry.errors import ChainError
+from registry.types import Address, Digest, ModelId, Role, Root, RoundId
+
+if TYPE_CHECKING:
+    from web3 import Web3
+
+__all__ = [
+    "CommitsEnded",
+    "EVENTS",
+    "Event",
+    "ModelRegistered",
+    "OwnershipTransferStarted",
+    "OwnershipTransferred",
+    "PlanSet",
+    "Position",
+    "QuorumReached",
+    "ResultAttested",
+    "RolesChanged",
+    "RoundCancelled",
+    "RoundFinalized",
+    "RoundOpened",
+    "RoundsResumed",
+    "RoundsSuspended",
+    "UpdateCommitted",
+    "VersionDeprecated",
+    "VersionPublished",
+    "decode_log",
+    "decode_logs",
+    "read_events",
+    "topic_of",
+]
+
+E = TypeVar("E", bound="Event")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """Where a log stands on the chain; ordered as the chain is."""
+
+    block_number: int
+    log_index: int
+    block_hash: bytes
+    tx_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Base of all events."""
+
+    at: Position
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRegistered(Event):
+    """A model began."""
+
+    model_id: ModelId
+    owner: Address
+    genesis_digest: Digest
+    genesis_root: Root
+
+
+@dataclass(frozen=True, slots=True)
+class OwnershipTransferStarted(Event):
+    """A model was offered to another account, or the offer withdrawn (zero)."""
+
+    model_id: ModelId
+    owner: Address
+    pending_owner: Address
+
+
+@dataclass(frozen=True, slots=True)
+class OwnershipTransferred(Event):
+    """A model has another owner."""
+
+    model_id: ModelId
+    previous_owner: Address
+    owner: Address
+
+
+@dataclass(frozen=True, slots=True)
+class RoundsSuspended(Event):
+    """No new round opens."""
+
+    model_id: ModelId
+
+
+@dataclass(frozen=True, slots=True)
+class RoundsResumed(Event):
+    """New rounds open again."""
+
+    model_id: ModelId
+
+
+@dataclass(frozen=True, slots=True)
+class VersionPublished(Event):
+    """A version that no round made."""
+
+    model_id: ModelId
+    digest: Digest
+    parent: Digest
+    tensor_root: Root
+
+
+@dataclass(frozen=True, slots=True)
+class VersionDeprecated(Event):
+    """A version is not to be used; `replacement` is the new head, or zero."""
+
+    model_id: ModelId
+    digest: Digest
+    reason_digest: Digest
+    replacement: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class RolesChanged(Event):
+    """All roles of an account after a change."""
+
+    model_id: ModelId
+    account: Address
+    roles: Role
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSet(Event):
+    """A standing plan, from the next round on."""
+
+    model_id: ModelId
+    plan_index: int
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class RoundOpened(Event):
+    """A round began."""
+
+    model_id: ModelId
+    number: int
+    round_id: RoundId
+    parent: Digest
+    plan_index: int
+    commit_deadline: int
+    publish_deadline: int
+    aggregate_deadline: int
+    running_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateCommitted(Event):
+    """A commitment; commit order is log order."""
+
+    round_id: RoundId
+    participant: Address
+    digest: Digest
+    tensor_root: Root
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommitsEnded(Event):
+    """Phase Commit ended early."""
+
+    round_id: RoundId
+    commitments: int
+    commit_deadline: int
+    publish_deadline: int
+    aggregate_deadline: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResultAttested(Event):
+    """A result was attested; `votes` counts equal ones, this one included."""
+
+    round_id: RoundId
+    aggregator: Address
+    result_hash: bytes
+    result: Result
+    votes: int
+
+
+@dataclass(frozen=True, slots=True)
+class QuorumReached(Event):
+    """A result has its quorum; the challenge window is open."""
+
+    round_id: RoundId
+    result_hash: bytes
+    challenge_deadline: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoundFinalized(Event):
+    """The head moved to the result of a round."""
+
+    model_id: ModelId
+    number: int
+    round_id: RoundId
+    version_digest: Digest
+    version_root: Root
+    parent: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class RoundCancelled(Event):
+    """A round ended without a result."""
+
+    model_id: ModelId
+    number: int
+    round_id: RoundId
+
+
+EVENTS: tuple[type[Event], ...] = (
+    ModelRegistered,
+    OwnershipTransferStarted,
+    OwnershipTransferred,
+    RoundsSuspended,
+    RoundsResumed,
+    VersionPublished,
+    VersionDeprecated,
+    RolesChanged,
+    PlanSet,
+    RoundOpened,
+    UpdateCommitted,
+    CommitsEnded,
+    ResultAttested,
+    QuorumReached,
+    RoundFinalized,
+    RoundCancelled,
+)
+
+
+@functools.cache
+def _by_topic() -> Mapping[bytes, tuple[type[Event], tuple[tuple[str, str, bool], ...]]]:
+    from registry.chain.contracts import events
+
+    classes = {cls.__name__: cls for cls in EVENTS}
+    return {e.topic: (classes[e.name], e.inputs) for e in events("Cairn") if e.name in classes}
+
+
+def topic_of(kind: type[Event]) -> bytes:
+    """Return the first topic of an event: keccak256 of its signature."""
+    return next(topic for topic, (cls, _) in _by_topic().items() if cls is kind)
+
+
+def decode_log(log: Mapping[str, Any]) -> Event | None:
+    """Return the event a raw log (as `eth_getLogs` gives it) stands for; None if it is none of ours.
+
+    Raises:
+        ChainError: The topic is one of ours and the rest does not decode.
+    """
+    from eth_abi.abi import decode
+    from eth_abi.exceptions import DecodingError
+
+    topics = [bytes(topic) for topic in log["topics"]]
+    known = _by_topic().get(topics[0]) if topics else None
+    if known is None:
+        return None
+    cls, inputs = known
+    try:
+        indexed = iter(
+            [
+                decode([kind], topic)[0]
+                for (_, kind, is_topic), topic in zip([i for i in inputs if i[2]], topics[1:], strict=True)
+            ]
+        )
+        rest = iter(decode([kind for _, kind, is_topic in inputs if not is_topic], bytes(log["data"])))
+    except (DecodingError, ValueError) as error:
+        raise ChainError(f"the node gave a {cls.__name__} log that does not decode: {error}") from error
+    values = [next(indexed) if is_topic else next(rest) for _, _, is_topic in inputs]
+    return parse(cls, values, at=_position(log))
+
+
+def decode_logs(logs: Sequence[Mapping[str, Any]], address: Address) -> tuple[Event, ...]:
+    """Return the events among raw logs of one contract, in order; others are left out."""
+    ours = (decode_log(log) for log in logs if bytes.fromhex(str(log["address"])[2:]) == address)
+    return tuple(event for event in ours if event is not None)
+
+
+def read_events(
+    w3: Web3,
+    address: Address,
+    *,
+    from_block: int,
+    to_block: int,
+    kinds: Sequence[type[Event]] = (),
+    subject: bytes | None = None,
+    span: int = 50_000,
+) -> Iterator[Event]:
+    """Yield the contract's events of a range of blocks, in order.
+
+    Nodes cap how much one `eth_getLogs` may span or return, each in its own words, so a refused range is halved and
+    an accepted one followed by a wider one.
+
+    Args:
+        w3: The node.
+        address: The contract.
+        from_block: First block.
+        to_block: Last block, inclusive. Pass a final one to be sure that what is read stays.
+        kinds: Only these events; empty for all.
+        subject: Only those whose first indexed field (model id or round id) is this.
+        span: Blocks to ask for at first.
+
+    Raises:
+        NodeUnavailable: The node does not answer, or refuses a single block.
+    """
+    topics: list[Any] = [["0x" + topic_of(kind).hex() for kind in kinds] or None]
+    if subject is not None:
+        topics.append("0x" + subject.hex())
+    start = from_block
+    while start <= to_block:
+        end = min(start + span - 1, to_block)
+        try:
+            logs = _get_logs(w3, address, start, end, topics)
+        except NodeRefused:
+            if start == end:
+                raise
+            span = max(1, (end - start + 1) // 2)
+            continue
+        yield from sorted(decode_logs(logs, address), key=lambda event: event.at)
+        start = end + 1
+        span *= 2
+
+
+def _get_logs(w3: Web3, address: Address, start: int, end: int, topics: list[Any]) -> list[Mapping[str, Any]]:
+    with asking("eth_getLogs"):
+        logs: list[Any] = w3.eth.get_logs(
+            {
+                "address": w3.to_checksum_address(address),
+                "fromBlock": start,
+                "toBlock": end,
+                "topics": topics,
+            }
+        )
+    return [log for log in logs if not log.get("removed", False)]
+
+
+def _position(log: Mapping[str, Any]) -> Position:
+    return Position(
+        block_number=quantity(log["blockNumber"], "blockNumber"),
+        log_index=quantity(log["logIndex"], "logIndex"),
+        block_hash=bytes(log["blockHash"]),
+        tx_hash=bytes(log["transactionHash"]),
+    )

@@ -1,0 +1,177 @@
+"""Chains for one's own machine: an EVM inside this process, and clocks that can be moved.
+
+`embedded()` needs nothing but the package. Its chain lives and dies with the process; its clock moves one second a
+block whatever the wall clock says, so it is moved instead of waited for.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from registry.chain.keys import LocalSigner
+from registry.chain.networks import EMBEDDED_CHAIN_ID
+from registry.chain.node import NodeRefused, asking, quantity
+from registry.errors import ChainError, InputError
+
+if TYPE_CHECKING:
+    from web3 import Web3
+
+__all__ = ["Embedded", "chain_time", "embedded", "sleep_until", "warp"]
+
+FUNDS = 10**24
+"""Wei that every embedded account begins with: a million ether."""
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A chain in this process.
+
+    Attributes:
+        w3: The way to it.
+        signers: Funded accounts.
+    """
+
+    w3: Web3
+    signers: tuple[LocalSigner, ...]
+
+
+def embedded(accounts: int = 10, *, time: int | None = None) -> Embedded:
+    """Start a chain in this process, on the EVM of prague.
+
+    Args:
+        accounts: How many funded accounts it has. Their keys are the numbers from 1 on: nothing secret.
+        time: Timestamp of the first block; None for now.
+    """
+    from eth_tester import EthereumTester, PyEVMBackend
+    from web3 import Web3
+
+    if accounts < 1:
+        raise InputError(f"expected at least one account, got {accounts}")
+    signers = tuple(LocalSigner((number + 1).to_bytes(32, "big")) for number in range(accounts))
+    state = {signer.address: {"balance": FUNDS, "nonce": 0, "code": b"", "storage": {}} for signer in signers}
+    parameters = PyEVMBackend.generate_genesis_params({} if time is None else {"timestamp": time})
+    provider = _provider(EthereumTester(PyEVMBackend(genesis_parameters=parameters, genesis_state=state)))
+    provider.global_ccip_read_enabled = False
+    return Embedded(w3=Web3(provider), signers=signers)
+
+
+def chain_time(w3: Web3) -> int:
+    """Return the time that a transaction sent now would see: the pending block's, in Unix seconds."""
+    try:
+        with asking("eth_getBlockByNumber"):
+            block: Any = w3.eth.get_block("pending")
+    except NodeRefused:
+        with asking("eth_getBlockByNumber"):
+            block = w3.eth.get_block("latest")
+    return quantity(block["timestamp"], "timestamp")
+
+
+def warp(w3: Web3, *, seconds: int | None = None, to: int | None = None) -> int:
+    """Move a development chain's clock forward, and mine a block at that time.
+
+    Args:
+        w3: eth-tester, anvil, Hardhat's node, or whatever takes `evm_increaseTime`.
+        seconds: By how much; or
+        to: to which time. Nothing happens if that is past.
+
+    Returns:
+        The time after.
+
+    Raises:
+        ChainError: The node does not let its clock be moved.
+    """
+    now = chain_time(w3)
+    target = to if to is not None else now + (seconds or 0)
+    if target <= now:
+        return now
+    try:
+        with asking("moving the clock"):
+            chain: Any = w3.eth.chain_id
+            if chain == EMBEDDED_CHAIN_ID:
+                _rpc(w3, "testing_timeTravel", [target])
+            else:
+                _rpc(w3, "evm_increaseTime", [target - now])
+                _rpc(w3, "evm_mine", [])
+    except NodeRefused as error:
+        raise ChainError(f"the node's clock cannot be moved: {error.said}") from error
+    return chain_time(w3)
+
+
+def sleep_until(
+    w3: Web3,
+    when: int,
+    *,
+    move: bool = False,
+    sleep: Callable[[float], None] = time.sleep,
+    poll: float = 1.0,
+) -> int:
+    """Wait until a transaction would see a time of at least `when`.
+
+    Args:
+        w3: The node.
+        when: Chain time, Unix seconds.
+        move: Move the clock instead of waiting. An embedded chain's is always moved: it does not run.
+        sleep: How waiting is done.
+        poll: Longest wait between two looks, seconds.
+
+    Returns:
+        The chain's time.
+    """
+    with asking("eth_chainId"):
+        move = move or w3.eth.chain_id == EMBEDDED_CHAIN_ID
+    if move:
+        return warp(w3, to=when)
+    while (now := chain_time(w3)) < when:
+        sleep(min(poll, max(0.05, when - now)))
+    return now
+
+
+def _rpc(w3: Web3, method: str, params: list[Any]) -> Any:
+    return w3.manager.request_blocking(method, params)  # type: ignore[arg-type]
+
+
+def _provider(tester: Any) -> Any:
+    """eth-tester behind a provider that answers as a node does: errors as errors, reverts with their data."""
+    from eth_tester.exceptions import TransactionFailed
+    from eth_utils.exceptions import ValidationError
+    from web3 import EthereumTesterProvider
+
+    class EmbeddedProvider(EthereumTesterProvider):
+        _lock = threading.RLock()
+
+        def make_request(self, method: Any, params: Any) -> Any:
+            if method == "eth_estimateGas" and len(params) > 1 and params[1] == "pending":
+                params = [params[0], "latest"]  # which is the pending state here, by its own name
+            with self._lock:
+                try:
+                    return super().make_request(method, params)
+                except TransactionFailed as error:
+                    return _error(3, "execution reverted", _revert(str(error)))
+                except (ValidationError, ValueError) as error:
+                    return _error(-32000, str(error), None)
+
+    return EmbeddedProvider(tester)
+
+
+def _error(code: int, message: str, data: str | None) -> dict[str, Any]:
+    error: dict[str, Any] = {"code": code, "message": message}
+    if data is not None:
+        error["data"] = data
+    return {"jsonrpc": "2.0", "id": 1, "error": error}
+
+
+def _revert(said: str) -> str:
+    """Revert data out of eth-tester's message, which has them as the text of a bytes literal."""
+    import ast
+
+    start = min((i for i in (said.find("b'"), said.find('b"')) if i >= 0), default=-1)
+    if start < 0:
+        return "0x"
+    try:
+        return "0x" + bytes(ast.literal_eval(said[start:])).hex()
+    except (ValueError, SyntaxError):
+        return "0x"

@@ -1,0 +1,243 @@
+"""What the contract's views and structs hold, as frozen Python values, and the hashes it names things by.
+
+The fields are the Solidity structs' in snake_case and in the same order; a test compares them with the ABI.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from registry.types import Address, Digest, ModelId, Phase, Role, Root, RoundId
+
+__all__ = [
+    "Grant",
+    "Member",
+    "Model",
+    "Plan",
+    "Result",
+    "Round",
+    "Version",
+    "Votes",
+    "contribution_leaf",
+    "model_id_of",
+    "parse",
+    "phase_at",
+    "plan_hash",
+    "result_hash",
+    "round_id_of",
+    "running_hash_begin",
+    "running_hash_next",
+    "unparse",
+]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The rules of a model's rounds, as `setPlan` takes and `plan` shows them. Durations are in seconds."""
+
+    digest: Digest
+    combine_rule: int
+    server_rule: int
+    grid_bits: int
+    quorum: int
+    weight_cap: int
+    min_contributions: int
+    commit_duration: int
+    publish_duration: int
+    aggregate_duration: int
+    challenge_duration: int
+    hook: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What aggregators attest."""
+
+    version_digest: Digest
+    version_root: Root
+    report_digest: Digest
+    aggregate_root: Root
+    contributions_root: Root
+    contributions: int
+    total_weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Roles for one account."""
+
+    account: Address
+    roles: Role
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model. Unknown ones read as zeros: `owner` tells."""
+
+    owner: Address
+    pending_owner: Address
+    head: Digest
+    participants: int
+    rounds: int
+    plans: int
+    suspended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An account's roles in a model, and the number of the last round it committed in (0 for none)."""
+
+    roles: Role
+    last_round: int
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version. `tensor_root` is zero where its tensors are not all F32."""
+
+    known: bool
+    parent: Digest
+    tensor_root: Root
+    outside_round: bool
+    deprecated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A round. Deadlines are Unix seconds: the first second that no longer belongs to the phase."""
+
+    commit_deadline: int
+    publish_deadline: int
+    aggregate_deadline: int
+    challenge_deadline: int
+    weight_cap: int
+    quorum: int
+    plan_index: int
+    cancelled: bool
+    attested: bool
+    finalized: bool
+    running_hash: bytes
+    result_hash: bytes
+    commitments: int
+    early_end_barred: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Votes:
+    """Equal attestations of a result, and its contributions."""
+
+    count: int
+    contributions: int
+
+
+def phase_at(state: Round, time: int) -> Phase:
+    """Return the phase of a round in a block of that time: the contract's rule, the only one Python repeats.
+
+    Args:
+        state: The round as the contract shows it; all zeros for a round that does not exist.
+        time: The block's timestamp, Unix seconds.
+    """
+    if state.commit_deadline == 0:
+        return Phase.NONE
+    if state.cancelled:
+        return Phase.CANCELLED
+    if state.finalized:
+        return Phase.FINAL
+    if state.challenge_deadline != 0:
+        return Phase.CHALLENGE if time < state.challenge_deadline else Phase.FINAL
+    if time < state.commit_deadline:
+        return Phase.COMMIT
+    if time < state.publish_deadline:
+        return Phase.PUBLISH
+    if time < state.aggregate_deadline:
+        return Phase.AGGREGATE
+    return Phase.CANCELLED
+
+
+def model_id_of(chain_id: int, contract: Address, owner: Address, genesis_digest: Digest) -> ModelId:
+    """Return keccak256(abi.encode(chainId, contract, owner, genesisDigest))."""
+    return ModelId(_keccak(_words(chain_id, contract, owner, genesis_digest)))
+
+
+def round_id_of(model_id: ModelId, number: int) -> RoundId:
+    """Return keccak256(abi.encode(modelId, number))."""
+    return RoundId(_keccak(_words(model_id, number)))
+
+
+def plan_hash(plan: Plan) -> bytes:
+    """Return keccak256(abi.encode(plan)); all its fields are static, so one word each."""
+    return _keccak(_words(*unparse(plan)))
+
+
+def running_hash_begin(round_id: RoundId, parent: Digest, plan: Plan) -> bytes:
+    """Return the running hash of a round without commitments."""
+    return _keccak(_words(round_id, parent, plan_hash(plan)))
+
+
+def running_hash_next(running: bytes, participant: Address, digest: Digest, root: Root, weight: int) -> bytes:
+    """Return the running hash after one more commitment."""
+    return _keccak(_words(running, participant, digest, root, weight))
+
+
+def result_hash(result: Result) -> bytes:
+    """Return keccak256(abi.encode(result)): what attestations are compared by."""
+    return _keccak(_words(*unparse(result)))
+
+
+def contribution_leaf(participant: Address, digest: Digest, tensor_root: Root, weight: int) -> bytes:
+    """Return abi.encode(participant, digest, tensorRoot, weight), 128 bytes: a leaf of `contributions_root`."""
+    return _words(participant, digest, tensor_root, weight)
+
+
+def parse(cls: type[T], values: Sequence[Any], **extra: Any) -> T:
+    """Build a record from decoded ABI values, in field order.
+
+    Args:
+        cls: A dataclass of this package.
+        values: What eth_abi decoded; nested tuples become nested records.
+        **extra: Fields that do not come from the ABI.
+    """
+    named = {
+        name: _coerce(hint, value)
+        for (name, hint), value in zip(_fields(typing.cast(Any, cls), frozenset(extra)), values, strict=True)
+    }
+    return cls(**named, **extra)
+
+
+def unparse(record: Any) -> tuple[Any, ...]:
+    """Return a record as the tuple that eth_abi encodes."""
+    return tuple(getattr(record, field.name) for field in dataclasses.fields(record))
+
+
+@functools.cache
+def _fields(cls: type[Any], skip: frozenset[str]) -> tuple[tuple[str, Any], ...]:
+    hints = typing.get_type_hints(cls)
+    return tuple((field.name, hints[field.name]) for field in dataclasses.fields(cls) if field.name not in skip)
+
+
+def _coerce(hint: Any, value: Any) -> Any:
+    if hint is Address:
+        return bytes.fromhex(value.removeprefix("0x")) if isinstance(value, str) else bytes(value)
+    if dataclasses.is_dataclass(hint):
+        return parse(typing.cast(type[Any], hint), value)
+    if isinstance(hint, type) and issubclass(hint, int) and hint is not bool:
+        return hint(value)
+    return bytes(value) if isinstance(value, (bytes, bytearray)) else value
+
+
+def _words(*values: int | bytes) -> bytes:
+    """abi.encode of static values: integers and addresses right-aligned, bytes32 as they are."""
+    return b"".join(value.to_bytes(32, "big") if isinstance(value, int) else value.rjust(32, b"\0") for value in values)
+
+
+def _keccak(data: bytes) -> bytes:
+    from eth_hash.auto import keccak
+
+    return bytes(keccak(data))

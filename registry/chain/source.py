@@ -1,0 +1,181 @@
+"""Whether a deployed contract is its source: built again with py-solc-x and compared byte by byte.
+
+Immutables are values that the constructor wrote into the code. They are left out of that comparison and checked each
+by its name: what an EIP-712 domain must be follows from the chain and the address.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from registry.chain.contracts import artifact, immutables_of, standard_input
+from registry.chain.deploy import code_at, masked
+from registry.chain.keys import to_checksum
+from registry.errors import InputError, VerificationFailed, WrongChain
+from registry.types import Address
+
+if TYPE_CHECKING:
+    from web3 import Web3
+
+__all__ = ["Built", "Verified", "build", "verify_deployment"]
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A contract as the compiler makes it from the sources that ship with this package.
+
+    Attributes:
+        creation: Creation code.
+        runtime: Runtime code, immutables zero.
+        immutables: (start, length) of every immutable, by name.
+    """
+
+    creation: bytes
+    runtime: bytes
+    immutables: Mapping[str, tuple[tuple[int, int], ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was found equal: the code, and these immutables."""
+
+    contract: str
+    address: Address
+    compiler: str
+    code_hash: bytes
+    immutables: Mapping[str, bytes]
+
+
+def build(contract: str = "Cairn", *, solc: Path | None = None) -> Built:
+    """Compile a contract from the shipped sources and settings.
+
+    Args:
+        contract: Which.
+        solc: The compiler; None for the one py-solc-x has installed.
+
+    Raises:
+        InputError: No compiler, or not of the version that the artifacts were built with.
+    """
+    import solcx
+    from solcx.exceptions import SolcError, SolcNotInstalled
+
+    source, version = artifact(contract).source, str(artifact(contract).compiler["version"])
+    # The syntax tree is asked for too, since only there an immutable has a name; it does not change the code.
+    request = copy.deepcopy(standard_input())
+    request["settings"]["outputSelection"] = {
+        "*": {
+            "": ["ast"],
+            contract: [
+                "evm.bytecode.object",
+                "evm.deployedBytecode.object",
+                "evm.deployedBytecode.immutableReferences",
+            ],
+        }
+    }
+    try:
+        if solc is not None:
+            output = solcx.compile_standard(request, solc_binary=solc)
+        else:
+            output = solcx.compile_standard(request, solc_version=version.partition("+")[0])
+    except SolcNotInstalled as error:
+        raise InputError(f"no solc {version}: install it with py-solc-x, or name a compiler") from error
+    except (SolcError, OSError, ValueError) as error:
+        raise InputError(f"the compiler failed; expected solc {version}: {error!s:.300}") from error
+    evm = output["contracts"][source][contract]["evm"]
+    names = _names([unit["ast"] for unit in output["sources"].values()])
+    places = immutables_of(evm["deployedBytecode"]["immutableReferences"])
+    return Built(
+        creation=bytes.fromhex(evm["bytecode"]["object"]),
+        runtime=bytes.fromhex(evm["deployedBytecode"]["object"]),
+        immutables={names[int(number)]: where for number, where in places.items()},
+    )
+
+
+def verify_deployment(
+    w3: Web3, address: Address, *, chain_id: int, contract: str = "Cairn", solc: Path | None = None
+) -> Verified:
+    """Rebuild a contract from source and compare it with what is deployed.
+
+    Raises:
+        VerificationFailed: They differ; the message says where.
+        WrongChain: There is no contract.
+        InputError: No fitting compiler.
+    """
+    deployed = code_at(w3, address)
+    if not deployed:
+        raise WrongChain(f"expected {contract} at {to_checksum(address)}, got no contract there")
+    built = build(contract, solc=solc)
+    if built.creation != artifact(contract).bytecode:
+        raise VerificationFailed(f"the compiler does not rebuild {contract}'s shipped bytecode: another version of it?")
+    if len(deployed) != len(built.runtime):
+        raise VerificationFailed(f"expected {len(built.runtime)} bytes of code, got {len(deployed)}")
+    expected, got = masked(built.runtime, built.immutables), masked(deployed, built.immutables)
+    if expected != got:
+        where = next(i for i, (a, b) in enumerate(zip(expected, got, strict=True)) if a != b)
+        raise VerificationFailed(f"the code differs from byte {where} on: expected {expected[where]}, got {got[where]}")
+    values = _immutables(deployed, built.immutables)
+    if contract == "Cairn":
+        _require_domain(values, chain_id, address)
+    return Verified(
+        contract=contract,
+        address=address,
+        compiler=str(artifact(contract).compiler["version"]),
+        code_hash=_keccak(deployed),
+        immutables=values,
+    )
+
+
+def _immutables(code: bytes, places: Mapping[str, tuple[tuple[int, int], ...]]) -> dict[str, bytes]:
+    values = {}
+    for name, where in places.items():
+        found = {code[start : start + length] for start, length in where}
+        if len(found) != 1:
+            raise VerificationFailed(f"immutable {name}: expected one value in all its places, got {len(found)}")
+        values[name] = found.pop()
+    return values
+
+
+def _require_domain(values: Mapping[str, bytes], chain_id: int, address: Address) -> None:
+    """Cairn's immutables are its EIP-712 domain: name "Cairn", version "1", this chain, this contract."""
+    name, version = _keccak(b"Cairn"), _keccak(b"1")
+    this, chain = address.rjust(32, b"\0"), chain_id.to_bytes(32, "big")
+    kind = _keccak(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
+    expected = {
+        "_cachedDomainSeparator": _keccak(kind + name + version + chain + this),
+        "_cachedChainId": chain,
+        "_cachedThis": this,
+        "_hashedName": name,
+        "_hashedVersion": version,
+        "_name": b"Cairn".ljust(31, b"\0") + b"\x05",
+        "_version": b"1".ljust(31, b"\0") + b"\x01",
+    }
+    if set(values) != set(expected):
+        raise VerificationFailed(f"expected the immutables {sorted(expected)}, got {sorted(values)}")
+    for key, value in expected.items():
+        if values[key] != value:
+            raise VerificationFailed(f"immutable {key}: expected 0x{value.hex()}, got 0x{values[key].hex()}")
+
+
+def _names(node: Any) -> dict[int, str]:
+    """Name of every variable declared in a syntax tree, by the compiler's number for it."""
+    found: dict[int, str] = {}
+    pending = [node]
+    while pending:
+        here = pending.pop()
+        if isinstance(here, dict):
+            if here.get("nodeType") == "VariableDeclaration":
+                found[here["id"]] = here["name"]
+            pending.extend(here.values())
+        elif isinstance(here, list):
+            pending.extend(here)
+    return found
+
+
+def _keccak(data: bytes) -> bytes:
+    from eth_hash.auto import keccak
+
+    return bytes(keccak(data))

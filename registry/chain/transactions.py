@@ -1,0 +1,568 @@
+"""One account's transactions: simulated, journaled, sent, replaced where they stick, and followed until they are final.
+
+`submit` gets an effect on its way, `wait` follows it, `send` does both. All three take the same `Call` again after a
+crash and go on where they were: the call's key finds the journal's entry, and what was signed once is only ever sent
+again as the same bytes, or replaced under the same nonce.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from registry.chain.errors import decode_error, show
+from registry.chain.events import Event, decode_logs
+from registry.chain.fees import Fees, outbid, suggest_fees
+from registry.chain.journal import Attempt, Intent, Journal, JournalConflict, State
+from registry.chain.keys import Signer, check_signed, to_checksum
+from registry.chain.networks import Finality, FinalityRule, final_block, finality_of, network_of
+from registry.chain.node import NodeRefused, asking, quantity
+from registry.errors import ContractError, NodeUnavailable, TransactionFailed
+from registry.types import Address
+
+if TYPE_CHECKING:
+    from web3 import Web3
+
+__all__ = ["Call", "Quote", "Receipt", "Sending", "Transactor", "Until", "simulate"]
+
+log = logging.getLogger(__name__)
+
+E = TypeVar("E", bound=Event)
+
+Until = Literal["mined", "final"]
+"""How long to wait: for a block, or for a block that stays."""
+
+ALREADY_KNOWN = ("already known", "known transaction", "already imported", "already in mempool", "alreadyknown")
+NONCE_USED = ("nonce too low", "nonce is too low", "invalid nonce", "nonce has already been used", "oldnonce")
+UNDERPRICED = ("underpriced", "less than block base fee", "fee too low", "lower than the base fee", "feetoolow")
+NO_MONEY = ("insufficient funds", "doesn't have enough funds", "insufficient balance", "enough balance")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An effect wanted on the chain.
+
+    Attributes:
+        to: The contract; None creates one.
+        data: Call data, or creation code.
+        key: What it is for, the same after a crash: the journal never sends two transactions for one live key.
+        once: Whether an earlier, finished transaction under this key answers for it too. True for what can happen
+            only once anyway; False for what an account may rightly repeat.
+        value: Wei sent along.
+    """
+
+    to: Address | None
+    data: bytes
+    key: str
+    once: bool = True
+    value: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A transaction that was carried out. `gas_price` is wei per gas, as paid."""
+
+    key: str
+    tx_hash: bytes
+    block_number: int
+    block_hash: bytes
+    gas_used: int
+    gas_price: int
+    contract: Address | None
+    events: tuple[Event, ...]
+
+    def event(self, kind: type[E]) -> E:
+        """Return the one event of a kind that the transaction emitted.
+
+        Raises:
+            TransactionFailed: It emitted none, or several.
+        """
+        found = [event for event in self.events if isinstance(event, kind)]
+        if len(found) != 1:
+            raise TransactionFailed(f"{self.key}: expected one {kind.__name__} event, got {len(found)}")
+        return found[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What a transaction would cost, found without sending it. Fees are wei per gas."""
+
+    gas: int
+    gas_limit: int
+    fees: Fees
+    balance: int
+
+    @property
+    def cost(self) -> int:
+        """Wei that it would cost in the next block."""
+        return self.gas * min(self.fees.max_fee, (self.fees.base_fee or 0) + self.fees.priority_fee)
+
+    @property
+    def max_cost(self) -> int:
+        """Wei that the account must hold."""
+        return self.gas_limit * self.fees.max_fee
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """How transactions are sent and followed.
+
+    Attributes:
+        poll: Seconds between two looks at the chain; None for the network's own.
+        timeout: Seconds after which waiting gives up; the transaction does not.
+        resend_after: Seconds after which one that is not mined is replaced by a higher bid.
+        patience: Seconds without an answer from the node that are borne while waiting.
+        max_fee_cap: Never bid more than this, wei per gas.
+        sleep: How waiting is done.
+    """
+
+    poll: float | None = None
+    timeout: float = 3600.0
+    resend_after: float = 60.0
+    patience: float = 30.0
+    max_fee_cap: int | None = None
+    sleep: Callable[[float], None] = time.sleep
+
+
+def simulate(w3: Web3, call: Call, sender: Address) -> int:
+    """Run a call at the pending block and return the gas it takes.
+
+    Raises:
+        ContractError: The contract refuses it; the subclass says why.
+        NodeUnavailable: The node does not answer.
+    """
+    request: dict[str, Any] = {"from": to_checksum(sender), "data": "0x" + call.data.hex(), "value": call.value}
+    if call.to is not None:
+        request["to"] = to_checksum(call.to)
+    try:
+        with asking("eth_estimateGas"):
+            gas: Any = w3.eth.estimate_gas(request, "pending")  # type: ignore[arg-type]
+        return quantity(gas, "gas")
+    except NodeRefused as refused:
+        # Some nodes give no revert data with an estimate; a call has them on all.
+        try:
+            with asking("eth_call"):
+                w3.eth.call(request, "pending", ccip_read_enabled=False)  # type: ignore[arg-type]
+        except NodeRefused as reverted:
+            if reverted.data is not None:
+                raise decode_error(reverted.data) from refused
+        raise
+
+
+class Transactor:
+    """Sends for one account on one chain."""
+
+    def __init__(
+        self,
+        w3: Web3,
+        signer: Signer,
+        journal: Journal,
+        *,
+        chain_id: int,
+        finality: Finality | None = None,
+        sending: Sending | None = None,
+    ) -> None:
+        """Bind an account to a node. Nothing is asked or sent yet, unless the finality policy must be found out.
+
+        Args:
+            w3: The node.
+            signer: Who signs.
+            journal: That account's journal on that chain.
+            chain_id: What every transaction is bound to (EIP-155).
+            finality: When a block is final; None for the network's policy.
+            sending: How to send and follow.
+        """
+        self._w3 = w3
+        self._signer = signer
+        self._journal = journal
+        self._chain_id = chain_id
+        self._sending = sending or Sending()
+        self._reconciled = False
+        self.finality = finality_of(w3, chain_id, finality)
+
+    @property
+    def address(self) -> Address:
+        """The account that pays and signs."""
+        return self._signer.address
+
+    @property
+    def journal(self) -> Journal:
+        """What this account has sent."""
+        return self._journal
+
+    def quote(self, call: Call) -> Quote:
+        """Return what a call would cost, sending nothing.
+
+        Raises:
+            ContractError: The contract refuses it.
+        """
+        gas = simulate(self._w3, call, self.address)
+        return Quote(gas=gas, gas_limit=gas + gas // 4, fees=suggest_fees(self._w3), balance=self._balance())
+
+    def send(self, call: Call, until: Until = "final") -> Receipt:
+        """Have a call carried out, and wait for it. The same call again, after a crash or not, is the same transaction.
+
+        Raises:
+            ContractError: The contract refuses it, now or when it was mined.
+            TransactionFailed: It cannot be paid for, was reverted for no reason the contract gives, or took too long.
+            NodeUnavailable: The node does not answer.
+        """
+        self.submit(call)
+        return self.wait(call, until)
+
+    def submit(self, call: Call) -> Intent:
+        """Simulate, journal, sign and send a call, unless that has happened already. Does not wait for a block.
+
+        Raises:
+            ContractError: The contract refuses it. Nothing was written or sent.
+            TransactionFailed: It cannot be paid for, or the node refuses it.
+            JournalConflict: The key stands for something else that was signed.
+        """
+        if not self._reconciled:
+            self.reconcile()
+        with self._journal.lock():
+            known = self._journal.latest(call.key)
+            if known is not None and known.state is not State.PLANNED:
+                same = (known.recipient, known.data, known.value) == (call.to, call.data, call.value)
+                if known.state.live and not same:
+                    raise JournalConflict(f"{call.key}: another transaction than this one is {known.state}")
+                if known.state.live or (known.state is State.FINAL and call.once and same):
+                    return known
+            return self._begin(call, known if known is not None and known.state is State.PLANNED else None)
+
+    def wait(self, call: Call, until: Until = "final") -> Receipt:
+        """Follow a submitted call until it is mined or final, sending it again or bidding higher where needed.
+
+        Raises:
+            ContractError: It was mined and the contract refused it.
+            TransactionFailed: It was reverted for another reason, or this took longer than `Sending.timeout`.
+            NodeUnavailable: The node did not answer for longer than `Sending.patience`.
+        """
+        intent = self._journal.latest(call.key)
+        if intent is None:
+            raise TransactionFailed(f"{call.key}: nothing was submitted")
+        began = heard = time.monotonic()
+        pause = self._poll()
+        while not _reached(intent, until):
+            try:
+                intent = self._advance(intent)
+                heard = time.monotonic()
+            except NodeRefused:
+                raise
+            except NodeUnavailable:
+                if time.monotonic() - heard > self._sending.patience:
+                    raise
+                intent = self._journal.get(intent.number)
+            if _reached(intent, until):
+                break
+            if time.monotonic() - began > self._sending.timeout:
+                raise TransactionFailed(
+                    f"{call.key}: expected it {until} within {self._sending.timeout:g} s, got no further than "
+                    f"{intent.state}; it may still be mined, and the same call goes on waiting for it"
+                )
+            self._sending.sleep(pause)
+            pause = min(pause * 1.5, 20 * self._poll(), 4.0)
+        return self._receipt(intent, call.to)
+
+    def reconcile(self) -> tuple[Intent, ...]:
+        """Compare the journal with the chain after a restart: find what was mined, send again what is unknown.
+
+        Nothing new is signed. Returns the intents that are still live.
+        """
+        self._reconciled = True
+        for intent in self._journal.live():
+            try:
+                self._look(intent)
+            except (ContractError, TransactionFailed) as error:
+                log.warning("%s: still %s: %s", intent.key, intent.state, error)  # waiting for it raises this
+        return self._journal.live()
+
+    # ------------------------------------------------------------------------------------------------- sending
+
+    def _begin(self, call: Call, planned: Intent | None) -> Intent:
+        """Simulate, plan, sign, send; the account's lock is held."""
+        try:
+            gas = simulate(self._w3, call, self.address)
+            gas_limit = gas + gas // 4
+            fees = self._capped(suggest_fees(self._w3))
+            self._require_money(gas_limit * fees.max_fee + call.value, gas_limit, fees)
+        except (ContractError, TransactionFailed) as error:
+            if planned is not None:
+                self._journal.drop(planned.number, str(error))
+            raise
+        intent = self._journal.plan(call.key, call.to, call.data, call.value)
+        intent = self._sign(intent, self._next_nonce(), gas_limit, fees)
+        try:
+            return self._broadcast(intent)
+        except NodeRefused:
+            raise
+        except NodeUnavailable as error:
+            log.warning("%s: signed, but the node did not take it yet: %s", call.key, error)
+            return self._journal.get(intent.number)
+
+    def _sign(self, intent: Intent, nonce: int, gas: int, fees: Fees) -> Intent:
+        transaction: dict[str, Any] = {
+            "chainId": self._chain_id,
+            "nonce": nonce,
+            "value": intent.value,
+            "data": intent.data,
+            "gas": gas,
+        }
+        if intent.recipient is not None:
+            transaction["to"] = to_checksum(intent.recipient)
+        if fees.base_fee is None:
+            transaction["gasPrice"] = fees.max_fee
+        else:
+            transaction |= {
+                "type": 2,
+                "maxFeePerGas": fees.max_fee,
+                "maxPriorityFeePerGas": min(fees.priority_fee, fees.max_fee),
+                "accessList": [],
+            }
+        raw = self._signer.sign_transaction(transaction)
+        check_signed(raw, transaction, self.address)
+        attempt = Attempt(
+            tx_hash=_keccak(raw),
+            raw=raw,
+            nonce=nonce,
+            max_fee=fees.max_fee,
+            priority_fee=fees.priority_fee,
+            signed_at=time.time(),
+            sent=False,
+        )
+        return self._journal.sign(intent.number, attempt, gas)
+
+    def _broadcast(self, intent: Intent) -> Intent:
+        """Send the attempt in force. What the node's refusal means decides what happens next."""
+        attempt = intent.attempts[-1]
+        try:
+            with asking("eth_sendRawTransaction"):
+                self._w3.eth.send_raw_transaction(attempt.raw)
+        except NodeRefused as error:
+            said = error.said.lower()
+            if _says(said, NONCE_USED) or _says(said, UNDERPRICED):
+                # Mined already, or outbid by another transaction of ours or of this account's owner: looking tells.
+                log.info("%s: %s", intent.key, error.said)
+                return intent
+            if _says(said, NO_MONEY):
+                raise TransactionFailed(
+                    f"{intent.key}: {to_checksum(self.address)} holds {_ether(self._balance())} ether and needs up to "
+                    f"{_ether((intent.gas or 0) * attempt.max_fee)}"
+                ) from error
+            if not _says(said, ALREADY_KNOWN) and self._find_receipt(intent) is None:
+                if error.data:
+                    raise decode_error(error.data) from error
+                raise TransactionFailed(f"{intent.key}: the node refused it: {error.said:.200}") from error
+        return self._journal.send(intent.number, attempt.tx_hash)
+
+    def _replace(self, intent: Intent) -> Intent:
+        """Bid higher for the same nonce."""
+        with self._journal.lock():
+            intent = self._journal.get(intent.number)
+            if intent.state not in (State.SIGNED, State.SENT) or intent.nonce is None or intent.gas is None:
+                return intent
+            if self._count("latest") > intent.nonce:
+                return intent  # taken; whether for good, finality tells
+            old = intent.attempts[-1]
+            fees = outbid(old.max_fee, old.priority_fee, suggest_fees(self._w3))
+            if self._sending.max_fee_cap is not None and fees.max_fee > self._sending.max_fee_cap:
+                log.warning("%s: a higher bid would be over the cap, so it waits", intent.key)
+                return intent
+            log.info("%s: bidding %d instead of %d wei per gas", intent.key, fees.max_fee, old.max_fee)
+            return self._broadcast(self._sign(intent, intent.nonce, intent.gas, fees))
+
+    # ----------------------------------------------------------------------------------------------- following
+
+    def _advance(self, intent: Intent) -> Intent:
+        """One look at the chain, and what follows from it."""
+        intent = self._look(self._journal.get(intent.number))
+        if intent.state is State.PLANNED:  # its nonce went to another transaction, or nobody ever signed it
+            with self._journal.lock():
+                intent = self._journal.get(intent.number)
+                if intent.state is State.PLANNED:
+                    call = Call(to=intent.recipient, data=intent.data, key=intent.key, value=intent.value)
+                    return self._begin(call, intent)
+        if intent.state in (State.SIGNED, State.SENT) and self._stuck(intent.attempts[-1]):
+            return self._replace(intent)
+        return intent
+
+    def _look(self, intent: Intent) -> Intent:
+        """Bring a signed intent's entry in line with the chain. Signs nothing; sends again what no node knows."""
+        nonce = intent.nonce
+        if not intent.state.live or nonce is None:
+            return intent
+        final = final_block(self._w3, self.finality)  # before the receipt, so that it can only be older
+        receipt = self._find_receipt(intent)
+        if receipt is not None:
+            return self._found(intent, receipt, final)
+        if intent.state is State.MINED:
+            log.warning("%s: the block it was mined in is gone", intent.key)
+            intent = self._journal.reorg(intent.number)
+        if self._nonce_used(nonce, final):
+            if self._find_receipt(intent) is None:
+                return self._journal.lose(intent.number)
+            return intent
+        if intent.state is State.SIGNED or not self._in_pool(intent):
+            return self._broadcast(intent)
+        return intent
+
+    def _found(self, intent: Intent, receipt: Mapping[str, Any], final: int) -> Intent:
+        block, block_hash = quantity(receipt["blockNumber"], "blockNumber"), bytes(receipt["blockHash"])
+        if intent.state is not State.MINED or intent.block_hash != block_hash:
+            intent = self._journal.mine(
+                intent.number,
+                bytes(receipt["transactionHash"]),
+                block_number=block,
+                block_hash=block_hash,
+                succeeded=receipt["status"] == 1,
+            )
+        if block > final:
+            return intent
+        if receipt["status"] == 1:
+            return self._journal.finalize(intent.number)
+        return self._journal.fail(intent.number, "reverted on chain")
+
+    def _find_receipt(self, intent: Intent) -> Mapping[str, Any] | None:
+        """The receipt of whichever attempt was mined."""
+        from web3.exceptions import TransactionNotFound
+
+        for attempt in reversed(intent.attempts):
+            with asking("eth_getTransactionReceipt"):
+                try:
+                    receipt: Any = self._w3.eth.get_transaction_receipt(attempt.tx_hash)  # type: ignore[arg-type]
+                except TransactionNotFound:
+                    continue
+            if receipt.get("blockHash") is not None:
+                return dict(receipt)
+        return None
+
+    def _in_pool(self, intent: Intent) -> bool:
+        from web3.exceptions import TransactionNotFound
+
+        with asking("eth_getTransactionByHash"):
+            try:
+                self._w3.eth.get_transaction(intent.attempts[-1].tx_hash)  # type: ignore[arg-type]
+            except TransactionNotFound:
+                return False
+        return True
+
+    def _nonce_used(self, nonce: int, final: int) -> bool:
+        """Whether some transaction with this nonce stands in a final block."""
+        if self._count("latest") <= nonce:
+            return False
+        if self.finality.rule is FinalityRule.INSTANT:
+            return True
+        return final >= 0 and self._count(final) > nonce
+
+    def _stuck(self, attempt: Attempt) -> bool:
+        if time.time() - attempt.signed_at > self._sending.resend_after:
+            return True
+        fees = suggest_fees(self._w3)
+        return fees.base_fee is not None and fees.base_fee > attempt.max_fee
+
+    def _receipt(self, intent: Intent, contract: Address | None) -> Receipt:
+        if intent.tx_hash is None:
+            raise TransactionFailed(f"{intent.key}: given up before anything was signed: {intent.note}")
+        receipt = self._find_receipt(intent)
+        if receipt is None:
+            raise NodeUnavailable(f"{intent.key}: the node no longer has the receipt of {show(intent.tx_hash)}")
+        if receipt["status"] != 1:
+            raise self._why(intent, receipt)
+        created = receipt.get("contractAddress")
+        return Receipt(
+            key=intent.key,
+            tx_hash=bytes(receipt["transactionHash"]),
+            block_number=quantity(receipt["blockNumber"], "blockNumber"),
+            block_hash=bytes(receipt["blockHash"]),
+            gas_used=quantity(receipt["gasUsed"], "gasUsed"),
+            gas_price=quantity(receipt.get("effectiveGasPrice", 0), "effectiveGasPrice"),
+            contract=Address(bytes.fromhex(created[2:])) if created else None,
+            events=decode_logs(receipt["logs"], contract) if contract is not None else (),
+        )
+
+    def _why(self, intent: Intent, receipt: Mapping[str, Any]) -> Exception:
+        """Why a mined transaction was reverted, as far as running it again at its block tells."""
+        request = {"from": to_checksum(self.address), "data": "0x" + intent.data.hex()}
+        if intent.recipient is not None:
+            request["to"] = to_checksum(intent.recipient)
+        try:
+            with asking("eth_call"):
+                self._w3.eth.call(request, receipt["blockNumber"], ccip_read_enabled=False)  # type: ignore[arg-type]
+        except NodeRefused as error:
+            if error.data is not None:
+                return decode_error(error.data)
+        return TransactionFailed(
+            f"{intent.key}: mined in block {receipt['blockNumber']} and reverted ({show(intent.tx_hash)})"
+        )
+
+    # --------------------------------------------------------------------------------------------------- asking
+
+    def _next_nonce(self) -> int:
+        """The first nonce that neither the chain nor the journal has given away."""
+        taken = {intent.nonce for intent in self._journal.live()}
+        nonce = self._count("pending")
+        while nonce in taken:
+            nonce += 1
+        return nonce
+
+    def _count(self, block: int | Literal["latest", "pending"]) -> int:
+        with asking("eth_getTransactionCount"):
+            count: Any = self._w3.eth.get_transaction_count(to_checksum(self.address), block)  # type: ignore[arg-type]
+        return quantity(count, "transaction count")
+
+    def _balance(self) -> int:
+        with asking("eth_getBalance"):
+            balance: Any = self._w3.eth.get_balance(to_checksum(self.address))  # type: ignore[arg-type]
+        return quantity(balance, "balance")
+
+    def _require_money(self, need: int, gas: int, fees: Fees) -> None:
+        promised = sum(
+            (intent.gas or 0) * intent.attempts[-1].max_fee + intent.value
+            for intent in self._journal.live()
+            if intent.state in (State.SIGNED, State.SENT)
+        )
+        balance = self._balance()
+        if balance < need + promised:
+            raise TransactionFailed(
+                f"{to_checksum(self.address)} holds {_ether(balance)} ether and needs up to {_ether(need)} "
+                f"({gas} gas at {fees.max_fee / 10**9:g} gwei)"
+                + (f", beside {_ether(promised)} for transactions on their way" if promised else "")
+            )
+
+    def _capped(self, fees: Fees) -> Fees:
+        cap = self._sending.max_fee_cap
+        if cap is None or fees.max_fee <= cap:
+            return fees
+        if fees.base_fee is None or fees.base_fee + fees.priority_fee > cap:
+            raise TransactionFailed(
+                f"fees stand at {(fees.base_fee or fees.max_fee) / 10**9:g} gwei, over the cap of {cap / 10**9:g}"
+            )
+        return Fees(max_fee=cap, priority_fee=fees.priority_fee, base_fee=fees.base_fee)
+
+    def _poll(self) -> float:
+        if self._sending.poll is not None:
+            return self._sending.poll
+        return 0.05 if network_of(self._chain_id).local else 1.0
+
+
+def _reached(intent: Intent, until: Until) -> bool:
+    if until == "mined" and intent.state is State.MINED:
+        return True
+    return not intent.state.live
+
+
+def _says(said: str, phrases: tuple[str, ...]) -> bool:
+    return any(phrase in said for phrase in phrases)
+
+
+def _ether(wei: int) -> str:
+    return f"{wei / 10**18:.6g}"
+
+
+def _keccak(data: bytes) -> bytes:
+    from eth_hash.auto import keccak
+
+    return bytes(keccak(data))

@@ -1,0 +1,265 @@
+"""The gate that tensor bytes pass on their way in or out: form, values and hashes in one streaming pass.
+
+Bytes go through in pieces of any size; nothing but the header and one chunk is held. What comes out of `Gate.watch` is
+a canonical file with finite floats and booleans of 0 or 1, or a FormError before the consumer sees the header, and at
+the latest before `Gate.finish` returns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from registry.content.merkle import TensorRootHasher
+from registry.content.tensors import DTYPES, FLOATS, TensorHeader, header_length, parse_header
+from registry.content.unixfs import blob_of
+from registry.errors import FormError
+from registry.types import ZERO32, Blob, Cid, Root
+
+__all__ = ["Description", "Gate", "ValueChecker", "check_values", "describe"]
+
+Piece = bytes | bytearray | memoryview
+
+_TILE = 1 << 18  # bytes compared at a time: they stay in the second-level cache for the second comparison
+# IEEE 754 bits: what is at or above +Inf as a signed integer, or at or above -Inf as an unsigned one, is Inf or NaN.
+_INFINITY: dict[str, tuple[str, str, int, int]] = {
+    "F64": ("<i8", "<u8", 0x7FF0 << 48, 0xFFF0 << 48),
+    "F32": ("<i4", "<u4", 0x7F80 << 16, 0xFF80 << 16),
+    "BF16": ("<i2", "<u2", 0x7F80, 0xFF80),
+    "F16": ("<i2", "<u2", 0x7C00, 0xFC00),
+}
+
+
+# Values -----------------------------------------------------------------------------------------------------------
+
+
+def check_values(header: TensorHeader) -> ValueChecker:
+    """Return a checker for the data of a file with this header."""
+    return ValueChecker(header)
+
+
+class ValueChecker:
+    """Takes a file's data in pieces and refuses floats that are not finite and booleans that are not 0 or 1."""
+
+    def __init__(self, header: TensorHeader) -> None:
+        self._header = header
+        self._runs = _runs(header)  # (dtype, end): neighbours of one dtype are looked at as one
+        self._run = 0
+        self._at = 0
+        self._partial = bytearray()  # a value cut by the end of a piece
+
+    def update(self, piece: Piece) -> None:
+        """Check the next bytes of data.
+
+        Raises:
+            FormError: A value is not finite, or no boolean, or there are more bytes than the header says.
+        """
+        data = memoryview(piece).cast("B")
+        if self._at + len(self._partial) + len(data) > self._header.data_bytes:
+            raise FormError(f"safetensors: expected {self._header.data_bytes} bytes of data, got more")
+        while data:
+            dtype, end = self._runs[self._run]
+            if self._partial:
+                missing = DTYPES[dtype] - len(self._partial)
+                self._partial += data[:missing]
+                data = data[missing:]
+                if len(self._partial) == DTYPES[dtype]:
+                    self._check(dtype, memoryview(bytes(self._partial)))
+                    self._partial.clear()
+            else:
+                room = min(len(data), end - self._at)
+                count = room // DTYPES[dtype] * DTYPES[dtype]
+                self._check(dtype, data[:count])
+                self._partial += data[count:room]
+                data = data[room:]
+            if self._at == end:
+                self._run += 1
+
+    def finish(self) -> None:
+        """Say that there is no more data.
+
+        Raises:
+            FormError: There are fewer bytes than the header says.
+        """
+        found = self._at + len(self._partial)
+        if found != self._header.data_bytes:
+            raise FormError(f"safetensors: expected {self._header.data_bytes} bytes of data, got {found}")
+
+    def _check(self, dtype: str, data: memoryview) -> None:
+        for start in range(0, len(data), _TILE):
+            tile = data[start : start + _TILE]
+            if dtype in FLOATS:
+                signed, unsigned, above, below = _INFINITY[dtype]
+                if np.frombuffer(tile, signed).max() >= above or np.frombuffer(tile, unsigned).max() >= below:
+                    bits = np.frombuffer(tile, unsigned)
+                    self._refuse(self._at + start, dtype, bits, (bits & above) == above, "finite values")
+            elif dtype == "BOOL" and np.frombuffer(tile, np.uint8).max() > 1:
+                values = np.frombuffer(tile, np.uint8)
+                self._refuse(self._at + start, dtype, values, values > 1, "booleans of 0 or 1")
+        self._at += len(data)
+
+    def _refuse(self, at: int, dtype: str, bits: np.ndarray, wrong: np.ndarray, expected: str) -> None:
+        index = int(wrong.argmax())
+        byte = at + index * DTYPES[dtype]
+        specs = self._header.specs
+        spec = specs[bisect_right([spec.end for spec in specs], byte)]
+        value = (byte - spec.begin) // DTYPES[dtype]
+        width = DTYPES[dtype] * 2
+        raise FormError(
+            f"tensor {spec.name!r}: expected {expected}, got bits 0x{int(bits[index]):0{width}x} at {value}"
+        )
+
+
+def _runs(header: TensorHeader) -> list[tuple[str, int]]:
+    runs: list[tuple[str, int]] = []
+    for spec in header.specs:
+        if spec.begin == spec.end:
+            continue
+        if runs and runs[-1][0] == spec.dtype:
+            runs.pop()
+        runs.append((spec.dtype, spec.end))
+    return runs
+
+
+# The whole pass ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What one pass over a canonical file says of it.
+
+    Attributes:
+        cid: Its CID under the blob profile; None where it was not asked for.
+        size: Its length.
+        sha256: Plain sha2-256 of its bytes; None where it was not asked for.
+        tensor_root: Its tensor root, zero if a tensor is not F32; None where it was not asked for.
+        values: Values of all its tensors.
+        header: Its header.
+    """
+
+    cid: Cid | None
+    size: int
+    sha256: bytes | None
+    tensor_root: Root | None
+    values: int
+    header: TensorHeader
+
+    @property
+    def blob(self) -> Blob:
+        """Its CID and size; cid must have been asked for."""
+        assert self.cid is not None
+        return Blob(self.cid, self.size)
+
+
+class Gate:
+    """Checks and hashes a safetensors file that passes through in pieces.
+
+    Attributes:
+        header: Its header, once enough bytes have passed.
+    """
+
+    def __init__(self, *, sha256: bool = True, tensor_root: bool = True) -> None:
+        self.header: TensorHeader | None = None
+        self._prefix = bytearray()
+        self._plain = hashlib.sha256() if sha256 else None
+        self._want_root = tensor_root
+        self._root: TensorRootHasher | None = None
+        self._checker: ValueChecker | None = None
+        self._size = 0
+
+    def watch(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
+        """Pass pieces on once checked; those that the header stands in are held back until it is complete.
+
+        Raises:
+            FormError: As `update` and, at the end of pieces, `finish`.
+        """
+        held: list[Piece] = []
+        for piece in pieces:
+            self.update(piece)
+            if self.header is None:
+                held.append(bytes(piece))
+                continue
+            yield from held
+            held.clear()
+            yield piece
+        self._complete()
+
+    def update(self, piece: Piece) -> None:
+        """Check and hash the next bytes of the file.
+
+        Raises:
+            FormError: The header is not canonical, a value is not let through, or the file goes on after its end.
+        """
+        data = memoryview(piece).cast("B")
+        self._size += len(data)
+        if self._plain is not None:
+            self._plain.update(data)
+        if self._checker is None:
+            data = self._read_header(data)
+        if self._checker is not None and data:
+            self._checker.update(data)
+            if self._root is not None:
+                self._root.update(data)
+
+    def finish(self, cid: Cid | None = None) -> Description:
+        """Return what was found, with the CID that somebody else computed.
+
+        Raises:
+            FormError: The file ended early.
+        """
+        header = self._complete()
+        root: Root | None = None
+        if self._want_root:
+            root = Root(ZERO32) if self._root is None else self._root.digest()
+        values = sum((spec.end - spec.begin) // DTYPES[spec.dtype] for spec in header.specs)
+        return Description(cid, self._size, self._plain.digest() if self._plain else None, root, values, header)
+
+    def _read_header(self, data: memoryview) -> memoryview:
+        """Take what is missing of the header out of data; return the rest."""
+        if len(self._prefix) < 8:
+            missing = 8 - len(self._prefix)
+            self._prefix += data[:missing]
+            data = data[missing:]
+            if len(self._prefix) < 8:
+                return data
+        missing = header_length(bytes(self._prefix[:8])) - len(self._prefix)
+        self._prefix += data[:missing]
+        if len(data) >= missing:
+            self.header = parse_header(bytes(self._prefix))
+            self._checker = check_values(self.header)
+            if self._want_root and self.header.all_f32:
+                self._root = TensorRootHasher()
+        return data[missing:]
+
+    def _complete(self) -> TensorHeader:
+        if self.header is None or self._checker is None:
+            raise FormError(f"safetensors: expected a whole header, got the end after {self._size} bytes")
+        self._checker.finish()
+        return self.header
+
+
+def describe(
+    pieces: Iterable[Piece], *, cid: bool = True, sha256: bool = True, tensor_root: bool = True, workers: int = 0
+) -> Description:
+    """Check a safetensors file and compute what is asked for, in one pass.
+
+    Args:
+        pieces: The file's bytes, cut anywhere. With workers a piece must not change after it is handed over.
+        cid: Whether to compute the CID.
+        sha256: Whether to compute the plain sha2-256.
+        tensor_root: Whether to compute the tensor root.
+        workers: Threads that hash for the CID beside this one.
+
+    Raises:
+        FormError: It is not a canonical file.
+    """
+    gate = Gate(sha256=sha256, tensor_root=tensor_root)
+    if cid:
+        return gate.finish(blob_of(gate.watch(pieces), workers=workers).cid)
+    for _ in gate.watch(pieces):
+        pass
+    return gate.finish()

@@ -1,0 +1,555 @@
+"""Manifests: the DAG-CBOR blocks that name everything else.
+
+Each kind is a frozen dataclass whose field types are its schema. Reading is decode, build, encode again, compare: what
+is accepted is exactly what `encode` writes. `docs/format.md` lists every field and what a valid manifest may not hold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from enum import IntEnum
+from functools import cache
+from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from registry.content.cid import decode_cid
+from registry.errors import FormError
+from registry.types import (
+    GRID_LIMIT,
+    MAX_GRID_BITS,
+    MAX_MANIFEST_BYTES,
+    MAX_TOTAL_WEIGHT,
+    Blob,
+    Cid,
+    Codec,
+    Digest,
+)
+
+__all__ = [
+    "AggregateRef",
+    "Code",
+    "DataSetManifest",
+    "Manifest",
+    "Metric",
+    "PlanManifest",
+    "Procedure",
+    "Reason",
+    "ReportEntry",
+    "ReportManifest",
+    "RoundOrigin",
+    "Source",
+    "Statement",
+    "UpdateManifest",
+    "VersionManifest",
+    "Weights",
+    "decode",
+    "decode_any",
+    "digest_of",
+    "encode",
+    "manifest_cid",
+]
+
+# Field types: the schema's vocabulary ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Exact:
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Linked:
+    codecs: tuple[Codec, ...]
+
+
+_MAX_TEXT = 64 << 10
+_MAX_ITEMS = 100_000
+
+Bytes32 = Annotated[bytes, _Exact(32)]
+Bytes20 = Annotated[bytes, _Exact(20)]
+ManifestLink = Annotated[Cid, _Linked((Codec.DAG_CBOR,))]
+BlobLink = Annotated[Cid, _Linked((Codec.RAW, Codec.DAG_PB))]
+Uint64 = Annotated[int, _Range(0, 2**64 - 1)]
+Uint32 = Annotated[int, _Range(0, 2**32 - 1)]
+Uint16 = Annotated[int, _Range(0, 2**16 - 1)]
+Weight = Annotated[int, _Range(1, MAX_TOTAL_WEIGHT)]
+Metric = float
+Parameter = Union[bool, int, float, str]  # noqa: UP007 (evaluated at run time)
+
+
+class Reason(IntEnum):
+    """Why a commitment is, or is not, in the aggregate. Where several hold the lowest above 0 counts.
+
+    All but UNAVAILABLE can be checked by anyone from bytes and chain; UNAVAILABLE is an assertion.
+    """
+
+    ADMITTED = 0
+    MANIFEST_FORM = 1
+    WRONG_BINDING = 2
+    WRONG_DECLARATION = 3
+    BLOB_SIZE = 4
+    BLOB_FORM = 5
+    VALUE = 6
+    WRONG_ROOT = 7
+    TOTAL_WEIGHT = 8
+    UNAVAILABLE = 9
+
+
+# Parts ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A version's safetensors file; sha256 is what `sha256sum` prints."""
+
+    cid: BlobLink
+    size: Uint64
+    sha256: Bytes32
+
+    @property
+    def blob(self) -> Blob:
+        return Blob(self.cid, self.size)
+
+
+@dataclass(frozen=True, slots=True)
+class AggregateRef:
+    """An update's or aggregate's file and the Merkle root of its values."""
+
+    cid: BlobLink
+    size: Uint64
+    tensor_root: Bytes32
+
+    @property
+    def blob(self) -> Blob:
+        return Blob(self.cid, self.size)
+
+
+@dataclass(frozen=True, slots=True)
+class RoundOrigin:
+    """Where a round's version comes from; nothing in it that two honest aggregators could write differently."""
+
+    chain_id: Uint64
+    contract: Bytes20
+    model: Bytes32
+    number: Uint64
+    plan: ManifestLink
+    aggregate: AggregateRef
+    report: ManifestLink
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Data a version was trained on, as its owner states it; a link where the data set's manifest is public."""
+
+    name: str
+    licence: str
+    data_set: ManifestLink | Bytes32 | None
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What only an owner can say of a version."""
+
+    title: str
+    task: str
+    licence: str
+    intended_use: str
+    base_model: str
+    sources: tuple[Source, ...]
+    metrics: Mapping[str, Metric]
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """What computed an update: a package and its version, or a repository and its commit."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Procedure:
+    """An algorithm or transform by name, with its parameters."""
+
+    name: str
+    parameters: Mapping[str, Parameter]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportEntry:
+    """One commitment: the update as a link if admitted, as bare digest bytes if refused, so that pinning ends."""
+
+    participant: Bytes20
+    update: ManifestLink | Bytes32
+    tensor_root: Bytes32
+    weight: Weight
+    reason: Annotated[int, _Range(0, max(Reason))]
+
+    def __post_init__(self) -> None:
+        if (self.reason == Reason.ADMITTED) != isinstance(self.update, Cid):
+            raise FormError(f"reason {self.reason}: admitted updates are links, refused ones digest bytes")
+
+    @property
+    def digest(self) -> Digest:
+        return Digest(self.update.digest if isinstance(self.update, Cid) else self.update)
+
+
+# Kinds ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class VersionManifest:
+    """One set of weights.
+
+    Attributes:
+        parent: The version it descends from; for a genesis None or another model's version.
+        weights: The file.
+        tensor_root: Of the file's values; 32 zero bytes unless all tensors are F32.
+        aliases: Names of tied tensors to the name they are stored under.
+        round: Set if a round made it.
+        statement: Set if its owner published it and has something to say.
+    """
+
+    KIND: ClassVar[str] = "cairn/version/1"
+
+    parent: ManifestLink | None
+    weights: Weights
+    tensor_root: Bytes32
+    aliases: Mapping[str, str]
+    round: RoundOrigin | None
+    statement: Statement | None
+
+    def __post_init__(self) -> None:
+        if self.round is not None and (self.statement is not None or self.parent is None):
+            raise FormError("a round's version has a parent and no statement")
+
+
+@dataclass(frozen=True, slots=True)
+class PlanManifest:
+    """The rules of a model's rounds; what the chain also holds must agree with it.
+
+    Attributes:
+        algorithm: What participants run.
+        combine_rule: 1 is the weighted mean.
+        server_rule: 1 is FedAvg with rate 1, no scales, all tensors shared; 2 the general FedAvg server step.
+        server_rate: The server's rate η.
+        grid_bits: s; update values are integers times 2^-s.
+        saturate: Clip values beyond the grid instead of refusing them.
+        scales: Power of two by tensor: its delta is divided by 2^e before rounding and multiplied in the server step.
+        shared: Names of the float tensors that updates hold; None for all.
+        transforms: Applied to an update on its way out, in order.
+    """
+
+    KIND: ClassVar[str] = "cairn/plan/1"
+
+    algorithm: Procedure
+    combine_rule: Uint16
+    server_rule: Uint16
+    server_rate: float
+    grid_bits: Annotated[int, _Range(0, MAX_GRID_BITS)]
+    saturate: bool
+    scales: Mapping[str, Annotated[int, _Range(-126, 127)]]
+    shared: tuple[str, ...] | None
+    transforms: tuple[Procedure, ...]
+    quorum: Uint16
+    weight_cap: Weight
+    min_contributions: Uint32
+    commit_duration: Uint32
+    publish_duration: Uint32
+    aggregate_duration: Uint32
+    challenge_duration: Uint32
+    hook: Bytes20 | None
+
+    def __post_init__(self) -> None:
+        if not self.server_rate > 0:
+            raise FormError(f"server_rate: expected more than 0, got {self.server_rate}")
+        if self.server_rule == 1 and (self.server_rate != 1.0 or self.scales or self.shared is not None):
+            raise FormError("server rule 1 has rate 1.0, no scales and shares all tensors; use rule 2")
+        if self.shared is not None and list(self.shared) != sorted(set(self.shared)):
+            raise FormError("shared: expected names in ascending order without repeats")
+        if self.combine_rule == 0 or self.server_rule == 0 or self.quorum == 0 or self.min_contributions == 0:
+            raise FormError("combine_rule, server_rule, quorum and min_contributions start at 1")
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateManifest:
+    """What a participant commits to; bound to one chain, contract, model, round and participant.
+
+    Attributes:
+        saturated: How many values were clipped to the grid.
+        data_set: Manifest of the data trained on: a link if public, digest bytes if private.
+    """
+
+    KIND: ClassVar[str] = "cairn/update/1"
+
+    chain_id: Uint64
+    contract: Bytes20
+    model: Bytes32
+    number: Uint64
+    participant: Bytes20
+    parent: ManifestLink
+    plan: ManifestLink
+    delta: AggregateRef
+    weight: Weight
+    saturated: Uint64
+    metrics: Mapping[str, Metric]
+    data_set: ManifestLink | Bytes32
+    code: Code
+
+
+@dataclass(frozen=True, slots=True)
+class ReportManifest:
+    """What was admitted to a round's aggregate, what was refused and why; commitments in commit order."""
+
+    KIND: ClassVar[str] = "cairn/report/1"
+
+    chain_id: Uint64
+    contract: Bytes20
+    model: Bytes32
+    number: Uint64
+    parent: ManifestLink
+    plan: ManifestLink
+    running_hash: Bytes32
+    commitments: tuple[ReportEntry, ...]
+    aggregate: AggregateRef
+    contributions_root: Bytes32
+    contributions: Uint32
+    total_weight: Weight
+
+    def __post_init__(self) -> None:
+        admitted = [entry for entry in self.commitments if entry.reason == Reason.ADMITTED]
+        if len(admitted) != self.contributions or sum(e.weight for e in admitted) != self.total_weight:
+            raise FormError("contributions and total_weight must be those of the admitted commitments")
+
+
+@dataclass(frozen=True, slots=True)
+class DataSetManifest:
+    """What an update was trained on, as its holder states it.
+
+    Attributes:
+        sha256: Of the data in a form its holder can show again, or None.
+    """
+
+    KIND: ClassVar[str] = "cairn/dataset/1"
+
+    name: str
+    description: str
+    licence: str
+    source: str
+    records: Uint64
+    sha256: Bytes32 | None
+
+
+Manifest = VersionManifest | PlanManifest | UpdateManifest | ReportManifest | DataSetManifest
+M = TypeVar("M", VersionManifest, PlanManifest, UpdateManifest, ReportManifest, DataSetManifest)
+_KINDS: dict[str, type[Manifest]] = {kind.KIND: kind for kind in get_args(Manifest)}
+
+
+# Reading and writing -------------------------------------------------------------------------------------------------
+
+
+def encode(manifest: Manifest) -> bytes:
+    """Return the manifest's canonical DAG-CBOR.
+
+    Raises:
+        FormError: A field is not what its schema says, or the whole is larger than MAX_MANIFEST_BYTES.
+    """
+    import dag_cbor
+
+    body = _pack(manifest, type(manifest), "")
+    data: bytes = dag_cbor.encode({"kind": manifest.KIND, **body})
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise FormError(f"manifest: expected at most {MAX_MANIFEST_BYTES} bytes, got {len(data)}")
+    return data
+
+
+def decode(data: bytes, kind: type[M]) -> M:
+    """Return the manifest of the given kind that data is the canonical form of.
+
+    Raises:
+        FormError: It is too big or too deep, not DAG-CBOR, of another kind, has missing or unknown fields or values
+            outside the schema, or is not what `encode` writes.
+    """
+    manifest = decode_any(data)
+    if not isinstance(manifest, kind):
+        raise FormError(f"manifest: expected kind {kind.KIND!r}, got {manifest.KIND!r}")
+    return manifest
+
+
+def decode_any(data: bytes) -> Manifest:
+    """Like `decode`, for a manifest of any kind."""
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise FormError(f"manifest: expected at most {MAX_MANIFEST_BYTES} bytes, got {len(data)}")
+    body = _decode_cbor(data)
+    if not isinstance(body, dict) or not isinstance(body.get("kind"), str):
+        raise FormError("manifest: expected a map with a text field 'kind'")
+    kind = _KINDS.get(body["kind"])
+    if kind is None:
+        raise FormError(f"manifest: expected a kind of {', '.join(sorted(_KINDS))}, got {body['kind'][:80]!r}")
+    manifest: Manifest = _unpack({k: v for k, v in body.items() if k != "kind"}, kind, "")
+    if encode(manifest) != data:
+        raise FormError(f"{kind.KIND}: not in canonical form")
+    return manifest
+
+
+def digest_of(manifest: Manifest) -> Digest:
+    """Return the sha2-256 of the manifest's bytes: its name on chain."""
+    return Digest(hashlib.sha256(encode(manifest)).digest())
+
+
+def manifest_cid(digest: bytes) -> Cid:
+    """Return the CID of the manifest with this digest."""
+    return Cid(Codec.DAG_CBOR, digest)
+
+
+def _decode_cbor(data: bytes) -> Any:
+    import dag_cbor
+    from dag_cbor.decoding.err import DAGCBORDecodingError
+
+    try:
+        return dag_cbor.decode(data)
+    except RecursionError:
+        raise FormError("manifest: nested too deeply") from None
+    except (DAGCBORDecodingError, ValueError, KeyError) as error:
+        raise FormError(f"manifest: not strict DAG-CBOR ({str(error).splitlines()[0]})") from None
+
+
+@cache
+def _schema(kind: type) -> dict[str, Any]:
+    hints = get_type_hints(kind, include_extras=True)
+    return {field.name: hints[field.name] for field in fields(kind)}
+
+
+def _pack(value: Any, hint: Any, where: str) -> Any:
+    """Return value as DAG-CBOR data, having checked it against its type."""
+    base, bounds = _split(hint)
+    if base is Cid:
+        from multiformats import CID
+
+        _check_link(value, bounds, where)
+        return CID.decode(bytes(value))
+    if isinstance(base, type) and is_dataclass(base):
+        if type(value) is not base:
+            raise FormError(f"{where}: expected {base.__name__}, got {type(value).__name__}")
+        return {n: _pack(getattr(value, n), h, _at(where, n)) for n, h in _schema(base).items()}
+    origin = get_origin(base)
+    if origin in (Union, types.UnionType):
+        return _pack(value, _choose(value, base, where), where)
+    if origin is tuple:
+        return [_pack(item, get_args(base)[0], f"{where}[{i}]") for i, item in enumerate(_sized(value, tuple, where))]
+    if origin is Mapping:
+        items = _sized(value, dict, where)
+        return {_text(k, where): _pack(v, get_args(base)[1], _at(where, k)) for k, v in items.items()}
+    return _scalar(value, base, bounds, where)
+
+
+def _unpack(value: Any, hint: Any, where: str) -> Any:
+    """Return DAG-CBOR data as a value of the hinted type; bounds are checked again when it is packed."""
+    base, _ = _split(hint)
+    if base is Cid:
+        from multiformats import CID
+
+        if not isinstance(value, CID):
+            raise FormError(f"{where}: expected a link, got {type(value).__name__}")
+        return decode_cid(bytes(value))
+    if isinstance(base, type) and is_dataclass(base):
+        return _unpack_fields(value, base, where)
+    origin = get_origin(base)
+    if origin in (Union, types.UnionType):
+        return _unpack(value, _choose(value, base, where), where)
+    if origin is tuple:
+        return tuple(_unpack(v, get_args(base)[0], f"{where}[{i}]") for i, v in enumerate(_sized(value, list, where)))
+    if origin is Mapping:
+        return {k: _unpack(v, get_args(base)[1], _at(where, k)) for k, v in _sized(value, dict, where).items()}
+    return value
+
+
+def _unpack_fields(value: Any, kind: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise FormError(f"{where or 'manifest'}: expected a map, got {type(value).__name__}")
+    schema = _schema(kind)
+    if value.keys() != schema.keys():
+        missing, unknown = sorted(schema.keys() - value.keys()), sorted(value.keys() - schema.keys())
+        raise FormError(f"{where or kind.__name__}: missing fields {missing}, unknown fields {unknown}")
+    return kind(**{name: _unpack(value[name], hint, _at(where, name)) for name, hint in schema.items()})
+
+
+def _choose(value: Any, union: Any, where: str) -> Any:
+    """Return the member of a union that a value, packed or not, belongs to."""
+    from multiformats import CID
+
+    for hint in get_args(union):
+        base, _ = _split(hint)
+        if base is type(None) and value is None:
+            return hint
+        if base is Cid and isinstance(value, (Cid, CID)):
+            return hint
+        if is_dataclass(base) and base is not Cid and (isinstance(value, dict) or type(value) is base):
+            return hint
+        if get_origin(base) is tuple and isinstance(value, (tuple, list)):
+            return hint
+        if type(value) is base:
+            return hint
+    raise FormError(f"{where}: a {type(value).__name__} is not allowed here")
+
+
+def _scalar(value: Any, base: Any, bounds: Any, where: str) -> Any:
+    if base is type(None) or type(value) is not base:
+        if base is type(None) and value is None:
+            return None
+        raise FormError(f"{where}: expected {getattr(base, '__name__', base)}, got {type(value).__name__}")
+    if isinstance(bounds, _Exact) and len(value) != bounds.length:
+        raise FormError(f"{where}: expected {bounds.length} bytes, got {len(value)}")
+    if isinstance(bounds, _Range) and not bounds.low <= value <= bounds.high:
+        raise FormError(f"{where}: expected {bounds.low}..{bounds.high}, got {value}")
+    if base is float and (not math.isfinite(value) or (value == 0 and math.copysign(1, value) < 0)):
+        raise FormError(f"{where}: expected a finite number that is not -0.0, got {value}")
+    if base is int and not -(2**63) <= value < 2**64:
+        raise FormError(f"{where}: expected a 64-bit integer, got {value}")
+    return _text(value, where) if base is str else value
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str) or len(value) > _MAX_TEXT:
+        raise FormError(f"{where}: expected text of at most {_MAX_TEXT} characters")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise FormError(f"{where}: text is not valid Unicode") from None
+    return value
+
+
+def _sized(value: Any, kind: type, where: str) -> Any:
+    if not isinstance(value, kind) or len(value) > _MAX_ITEMS:  # type: ignore[arg-type]
+        raise FormError(f"{where}: expected a {kind.__name__} of at most {_MAX_ITEMS} items")
+    return value
+
+
+def _check_link(value: Any, bounds: Any, where: str) -> None:
+    if not isinstance(value, Cid):
+        raise FormError(f"{where}: expected a link, got {type(value).__name__}")
+    if isinstance(bounds, _Linked) and value.codec not in bounds.codecs:
+        raise FormError(f"{where}: expected codec {'|'.join(c.name for c in bounds.codecs)}, got {value.codec.name}")
+
+
+def _split(hint: Any) -> tuple[Any, Any]:
+    if get_origin(hint) is Annotated:
+        base, bounds = get_args(hint)[:2]
+        return base, bounds
+    return hint, None
+
+
+def _at(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name
+
+
+assert GRID_LIMIT == 2**24, "format 1 fixes the grid's range"

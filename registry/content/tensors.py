@@ -1,0 +1,376 @@
+"""Canonical tensors: the one safetensors file for given names, dtypes, shapes and values.
+
+    uint64 little-endian length of the header ‖ header ‖ data
+
+The header is compact JSON padded with spaces to a multiple of 8: ``__metadata__`` first where there is one, then the
+tensors by dtype in the order of `DTYPES`, within a dtype by UTF-8 name; their data follows in the same order without
+gaps. That is what the safetensors reference writer produces. This module is the gate in front of every reader of
+tensors: it takes a header apart, builds it anew and compares the bytes, so what it lets through has one meaning. The
+reference reader, which it does not use, takes leading blanks, duplicate keys, gapped shapes and 100 000 names.
+`registry.content.gate` checks the values.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from registry.errors import FormError, InputError
+
+__all__ = [
+    "DTYPES",
+    "FLOATS",
+    "MAX_HEADER_BYTES",
+    "MAX_NAME_BYTES",
+    "MAX_RANK",
+    "MAX_TENSORS",
+    "MAX_VALUES",
+    "PT_METADATA",
+    "TensorHeader",
+    "TensorSpec",
+    "encode_header",
+    "header_length",
+    "layout",
+    "parse_header",
+    "update_header",
+    "update_layout",
+    "write_tensors",
+]
+
+DTYPES = {
+    "U64": 8,
+    "I64": 8,
+    "F64": 8,
+    "F32": 4,
+    "U32": 4,
+    "I32": 4,
+    "BF16": 2,
+    "F16": 2,
+    "U16": 2,
+    "I16": 2,
+    "I8": 1,
+    "U8": 1,
+    "BOOL": 1,
+}
+"""Bytes of a value of each dtype that is let through, in the order in which tensors are stored."""
+FLOATS = frozenset(("F64", "F32", "BF16", "F16"))
+"""The dtypes whose tensors an update holds, as F32."""
+MAX_HEADER_BYTES = 4 << 20
+"""Largest header without its length; 10 000 tensors with names of 60 characters take 1.4 MB."""
+MAX_TENSORS = 1 << 15
+MAX_NAME_BYTES = 512
+MAX_RANK = 32
+MAX_VALUES = (1 << 40) - 1
+"""Most values of a tensor, 4 TiB of F32; an empty one's other dimensions may not multiply to more either."""
+PT_METADATA = {"format": "pt"}
+"""The only metadata a version may have."""
+
+_RANKS = {dtype: rank for rank, dtype in enumerate(DTYPES)}
+_METADATA = "__metadata__"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """A tensor in a file.
+
+    Attributes:
+        name: Its name.
+        dtype: One of DTYPES.
+        shape: Its dimensions; () for a single value.
+        begin: Its first byte, counted from the start of the data.
+        end: One past its last byte.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class TensorHeader:
+    """What a canonical file's header says.
+
+    Attributes:
+        specs: The tensors in file order.
+        metadata: None or exactly {"format": "pt"}.
+        header_bytes: Where the data begins: 8 and the header's length.
+        data_bytes: Length of the data.
+    """
+
+    specs: tuple[TensorSpec, ...]
+    metadata: Mapping[str, str] | None
+    header_bytes: int
+    data_bytes: int
+
+    @property
+    def file_bytes(self) -> int:
+        """Length of the whole file."""
+        return self.header_bytes + self.data_bytes
+
+    @property
+    def all_f32(self) -> bool:
+        """Whether every tensor is F32: whether the file has a tensor root."""
+        return all(spec.dtype == "F32" for spec in self.specs)
+
+    def by_name(self) -> dict[str, TensorSpec]:
+        """Return the tensors by name, in file order."""
+        return {spec.name: spec for spec in self.specs}
+
+
+# Writing ----------------------------------------------------------------------------------------------------------
+
+
+def layout(tensors: Mapping[str, tuple[str, Sequence[int]]], metadata: Mapping[str, str] | None = None) -> TensorHeader:
+    """Lay out tensors, given as name -> (dtype, shape), in canonical order.
+
+    Raises:
+        FormError: A name, dtype, shape, their number or the metadata is not let through.
+    """
+    specs: list[TensorSpec] = []
+    at = 0
+    for name in sorted(tensors, key=lambda name: (_RANKS.get(tensors[name][0], -1), _name_bytes(name))):
+        dtype, shape = tensors[name][0], tuple(tensors[name][1])
+        end = at + _size(name, dtype, shape)
+        specs.append(TensorSpec(name, dtype, shape, at, end))
+        at = end
+    if len(specs) > MAX_TENSORS:
+        raise FormError(f"safetensors: expected at most {MAX_TENSORS} tensors, got {len(specs)}")
+    if at == 0:
+        raise FormError(f"safetensors: expected one or more values, got {len(specs)} tensors without any")
+    return TensorHeader(tuple(specs), metadata, len(encode_header(specs, metadata)), at)
+
+
+def encode_header(specs: Iterable[TensorSpec], metadata: Mapping[str, str] | None = None) -> bytes:
+    """Return the file's bytes up to its data, for specs in the order and at the offsets given.
+
+    Raises:
+        FormError: It would be longer than MAX_HEADER_BYTES, or the metadata is not let through.
+    """
+    if metadata is not None and dict(metadata) != PT_METADATA:
+        raise FormError(f"safetensors: expected no metadata or {PT_METADATA}, got {str(metadata)[:200]}")
+    fields: dict[str, Any] = {} if metadata is None else {_METADATA: dict(metadata)}
+    for spec in specs:
+        fields[spec.name] = {"dtype": spec.dtype, "shape": spec.shape, "data_offsets": (spec.begin, spec.end)}
+    body = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+    body += b" " * (-len(body) % 8)
+    if len(body) > MAX_HEADER_BYTES:
+        raise FormError(f"safetensors: expected a header of at most {MAX_HEADER_BYTES} bytes, got {len(body)}")
+    return len(body).to_bytes(8, "little") + body
+
+
+def write_tensors(
+    tensors: Mapping[str, tuple[str, Sequence[int], Any]], metadata: Mapping[str, str] | None = None
+) -> Iterator[bytes | memoryview]:
+    """Yield the canonical file in pieces: the header, then each tensor's buffer, not copied.
+
+    Args:
+        tensors: name -> (dtype, shape, C-contiguous little-endian buffer). Values are not looked at here.
+        metadata: None or {"format": "pt"}.
+
+    Raises:
+        FormError: As `layout`.
+        InputError: A buffer has another length than its dtype and shape say, or is big-endian.
+    """
+    header = layout({name: (dtype, shape) for name, (dtype, shape, _) in tensors.items()}, metadata)
+    buffers: list[memoryview] = []
+    for spec in header.specs:
+        view = memoryview(tensors[spec.name][2])
+        if view.nbytes != spec.end - spec.begin:
+            raise InputError(f"tensor {spec.name!r}: expected {spec.end - spec.begin} bytes, got {view.nbytes}")
+        if view.format.startswith(">") or not view.c_contiguous:
+            raise InputError(f"tensor {spec.name!r}: expected a C-contiguous little-endian buffer, got another")
+        if view.nbytes:  # an empty buffer cannot be cast
+            buffers.append(view.cast("B"))
+    return iter((encode_header(header.specs, metadata), *buffers))
+
+
+def update_layout(parent: TensorHeader, shared: Iterable[str] | None = None) -> TensorHeader:
+    """Lay out the update that goes with a parent version: every shared float tensor as F32, no metadata.
+
+    Args:
+        parent: Header of the parent version.
+        shared: Names of the float tensors that the plan shares; None shares all.
+
+    Raises:
+        InputError: A shared name is not a float tensor of the parent, or nothing is shared.
+    """
+    floats = {spec.name: spec for spec in parent.specs if spec.dtype in FLOATS}
+    names = list(floats) if shared is None else list(shared)
+    for name in names:
+        if name not in floats:
+            raise InputError(f"shared tensors: expected names of float tensors of the parent, got {name!r}")
+    if not any(floats[name].begin < floats[name].end for name in names):
+        raise InputError("shared tensors: expected one or more values, got none")
+    return layout({name: ("F32", floats[name].shape) for name in names})
+
+
+def update_header(parent: TensorHeader, shared: Iterable[str] | None = None) -> bytes:
+    """Return the bytes up to the data that an update must have: `update_layout`, encoded."""
+    return encode_header(update_layout(parent, shared).specs)
+
+
+# Reading ----------------------------------------------------------------------------------------------------------
+
+
+def header_length(prefix: bytes, file_size: int | None = None) -> int:
+    """Return where the data begins, from the first 8 bytes.
+
+    Raises:
+        FormError: prefix is shorter, or says a length that is over MAX_HEADER_BYTES, not a multiple of 8, or more than
+            a file of file_size bytes can hold.
+    """
+    if len(prefix) < 8:
+        raise FormError(f"safetensors: expected 8 bytes of header length, got {len(prefix)}")
+    length = int.from_bytes(prefix[:8], "little")
+    if length > MAX_HEADER_BYTES:
+        raise FormError(f"safetensors: expected a header of at most {MAX_HEADER_BYTES} bytes, got {length}")
+    if length % 8 or length == 0:
+        raise FormError(f"safetensors: expected a header padded to a multiple of 8 bytes, got {length}")
+    if file_size is not None and 8 + length > file_size:
+        raise FormError(f"safetensors: expected a header within {file_size} bytes, got one of {length}")
+    return 8 + length
+
+
+def parse_header(prefix: bytes, file_size: int | None = None) -> TensorHeader:
+    """Read the header of a canonical file.
+
+    Args:
+        prefix: The file's bytes, at least up to its data.
+        file_size: Length of the whole file, where it is known.
+
+    Raises:
+        FormError: The header is not, byte for byte, the canonical one of what it says, or goes past a limit, or the
+            file has another length than it says.
+    """
+    start = header_length(prefix, file_size)
+    if len(prefix) < start:
+        raise FormError(f"safetensors: expected {start} bytes up to the data, got {len(prefix)}")
+    fields = _decode(prefix[8:start])
+    metadata = fields.pop(_METADATA, None)
+    if metadata is not None and metadata != PT_METADATA:
+        raise FormError(f"safetensors: expected no __metadata__ or {PT_METADATA}, got {str(metadata)[:200]}")
+    if len(fields) > MAX_TENSORS:
+        raise FormError(f"safetensors: expected at most {MAX_TENSORS} tensors, got {len(fields)}")
+    header = layout({name: _tensor(name, field) for name, field in fields.items()}, metadata)
+    _compare_offsets(header, fields)
+    canonical = encode_header(header.specs, metadata)
+    if canonical != prefix[:start]:
+        at = next((i for i, (a, b) in enumerate(zip(canonical, prefix, strict=False)) if a != b), len(canonical))
+        raise FormError(
+            f"safetensors: expected the canonical header, {bytes(canonical[at : at + 24])!r} at byte {at}, "
+            f"got {bytes(prefix[at : min(at + 24, start)])!r}"
+        )
+    if file_size is not None and file_size != header.file_bytes:
+        raise FormError(f"safetensors: expected {header.file_bytes} bytes of file, got {file_size}")
+    return header
+
+
+def _decode(body: bytes) -> dict[str, Any]:
+    if body[:1] != b"{":
+        raise FormError(f"safetensors: expected a header that begins with '{{', got {body[:1]!r}")
+    try:
+        fields = json.loads(
+            body.decode(),
+            object_pairs_hook=_unique,
+            parse_float=_refuse_number,
+            parse_constant=_refuse_number,
+            parse_int=_integer,
+        )
+    except FormError:
+        raise
+    except UnicodeDecodeError as error:
+        raise FormError(f"safetensors: expected a header in UTF-8, got {error}") from error
+    except ValueError as error:
+        raise FormError(f"safetensors: expected a header in JSON, got {error}") from error
+    except RecursionError as error:
+        raise FormError("safetensors: expected a header of three levels, got one nested very deep") from error
+    if not isinstance(fields, dict):  # cannot be: it begins with a brace
+        raise FormError("safetensors: expected a JSON object")
+    return fields
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        seen: set[str] = set()
+        twice = ""
+        for twice, _ in pairs:
+            if twice in seen:
+                break
+            seen.add(twice)
+        raise FormError(f"safetensors: expected each key once, got {twice[:40]!r} twice")
+    return fields
+
+
+def _refuse_number(text: str) -> Any:
+    raise FormError(f"safetensors: expected whole numbers, got {text[:40]}")
+
+
+def _integer(text: str) -> int:
+    if len(text) > 19 or text.startswith("-"):
+        raise FormError(f"safetensors: expected numbers from 0 to below 2^63, got {text[:40]}")
+    return int(text)
+
+
+def _tensor(name: str, field: Any) -> tuple[str, Sequence[int]]:
+    if not isinstance(field, dict) or field.keys() != {"dtype", "shape", "data_offsets"}:
+        raise FormError(f"tensor {name!r}: expected dtype, shape and data_offsets, got {str(field)[:200]}")
+    shape, offsets = field["shape"], field["data_offsets"]
+    if not isinstance(field["dtype"], str) or not _integers(shape) or not _integers(offsets) or len(offsets) != 2:
+        raise FormError(f"tensor {name!r}: expected a dtype, dimensions and two offsets, got {str(field)[:200]}")
+    return field["dtype"], shape
+
+
+def _integers(value: Any) -> bool:
+    return isinstance(value, list) and all(type(item) is int for item in value)
+
+
+def _compare_offsets(header: TensorHeader, fields: Mapping[str, Any]) -> None:
+    for spec in header.specs:
+        begin, end = fields[spec.name]["data_offsets"]
+        if end - begin != spec.end - spec.begin:
+            raise FormError(
+                f"tensor {spec.name!r}: expected {spec.end - spec.begin} bytes for {spec.dtype} {list(spec.shape)}, "
+                f"got offsets {begin} to {end}"
+            )
+        if begin != spec.begin:
+            raise FormError(
+                f"tensor {spec.name!r}: expected its data at {spec.begin}, with no gap, no overlap and in the order of "
+                f"dtype and name, got {begin}"
+            )
+
+
+# What is let through ----------------------------------------------------------------------------------------------
+
+
+def _name_bytes(name: str) -> bytes:
+    try:
+        encoded = name.encode()
+    except UnicodeEncodeError as error:
+        raise FormError(f"tensor {name!r}: expected a name in Unicode, got a lone surrogate") from error
+    if not 0 < len(encoded) <= MAX_NAME_BYTES:
+        raise FormError(f"tensor {name[:40]!r}: expected a name of 1 to {MAX_NAME_BYTES} bytes, got {len(encoded)}")
+    if name == _METADATA or any(unicodedata.category(letter) == "Cc" for letter in name):
+        raise FormError(f"tensor {name!r}: expected a name without control characters, other than {_METADATA}")
+    return encoded
+
+
+def _size(name: str, dtype: str, shape: tuple[int, ...]) -> int:
+    if dtype not in DTYPES:
+        raise FormError(f"tensor {name!r}: expected a dtype of {', '.join(DTYPES)}, got {dtype[:40]!r}")
+    if len(shape) > MAX_RANK or any(dimension < 0 for dimension in shape):
+        raise FormError(
+            f"tensor {name!r}: expected at most {MAX_RANK} dimensions, none negative, got {str(shape)[:200]}"
+        )
+    values, nonzero = 1, 1
+    for dimension in shape:
+        values *= dimension
+        nonzero *= dimension or 1
+        if nonzero > MAX_VALUES:
+            raise FormError(f"tensor {name!r}: expected at most {MAX_VALUES} values, got shape {shape}")
+    return values * DTYPES[dtype]

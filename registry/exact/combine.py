@@ -1,0 +1,69 @@
+"""Combine rules: what makes an aggregate of the contributions. Rule 1 is the weighted mean; see `grid` for the proof."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from registry.errors import InputError
+from registry.exact.grid import F32, F64, from_grid, grid_integers
+from registry.types import MAX_TOTAL_WEIGHT
+
+__all__ = ["WEIGHTED_MEAN", "accumulate", "check_weights", "rounded_mean", "weighted_mean"]
+
+WEIGHTED_MEAN = 1
+"""Number of the combine rule in plans."""
+
+
+def check_weights(weights: Sequence[int], *, cap: int = MAX_TOTAL_WEIGHT) -> int:
+    """Return the total weight.
+
+    Raises:
+        InputError: There is none, one is not a whole number of 1..cap, or the total exceeds 2^28.
+    """
+    if not weights:
+        raise InputError("expected at least one contribution, got none")
+    for weight in weights:
+        if type(weight) is not int or not 1 <= weight <= cap:
+            raise InputError(f"weight: expected a whole number of 1..{cap}, got {weight!r}")
+    total = sum(weights)
+    if total > MAX_TOTAL_WEIGHT:
+        raise InputError(f"total weight: expected at most 2^28 = {MAX_TOTAL_WEIGHT}, got {total}")
+    return total
+
+
+def accumulate(sums: F64, integers: F32, weight: int, scratch: F64) -> None:
+    """Add weight * integers to sums, exactly; all three arrays have one shape."""
+    np.multiply(integers, float(weight), out=scratch, dtype=np.float64)
+    np.add(sums, scratch, out=sums)
+
+
+def rounded_mean(sums: F64, total_weight: int, grid_bits: int) -> F32:
+    """Return rint(sums / W) * 2^-s as float32; sums is overwritten."""
+    np.divide(sums, float(total_weight), out=sums)
+    np.rint(sums, out=sums)
+    np.add(sums, 0.0, out=sums)  # -0.0 becomes +0.0
+    return from_grid(sums, grid_bits)
+
+
+def weighted_mean(updates: Sequence[F32], weights: Sequence[int], grid_bits: int) -> F32:
+    """Return the aggregate of updates that are in memory.
+
+    Args:
+        updates: float32 grid values, all of one shape.
+        weights: A whole number of at least 1 for each; their sum is at most 2^28.
+        grid_bits: s, 0..126.
+
+    Raises:
+        InputError: Weights or shapes are not as said.
+        FormError: A value is not a canonical grid value.
+    """
+    total = check_weights(weights)
+    if len(updates) != len(weights) or any(update.shape != updates[0].shape for update in updates):
+        raise InputError(f"expected one weight an update and one shape, got {[u.shape for u in updates]} and {weights}")
+    sums = np.zeros(updates[0].shape, dtype=np.float64)
+    scratch = np.empty_like(sums)
+    for update, weight in zip(updates, weights, strict=True):
+        accumulate(sums, grid_integers(update, grid_bits), weight, scratch)
+    return rounded_mean(sums, total, grid_bits)

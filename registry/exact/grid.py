@@ -1,0 +1,138 @@
+"""The grid: the fixed-point lattice on which update values lie.
+
+Why a round can be recomputed to the bit. Let g = 2^-s be the grid step, and let update k hold q_k,i * g with integers
+|q_k,i| <= 2^24 and integer weights n_k >= 1, W = sum n_k <= 2^28.
+
+Lemma 1 (values). q * g is exact in float32: |q| <= 2^24 fits its 24-bit significand, and for s <= 126 the smallest
+non-zero magnitude, 2^-126, is normal.
+
+Lemma 2 (sums). S_i = sum_k n_k q_k,i is exact in float64 in any order and any grouping. Every partial sum is an
+integer of magnitude at most W * 2^24 <= 2^52 < 2^53, so each product and each addition is exact, whether or not it is
+fused: nothing is ever rounded.
+
+Lemma 3 (mean). a_i = rint(S_i / W) in float64 is the rational S_i / W rounded to the nearest integer, ties to even.
+|S_i / W| <= 2^24. If S_i / W is not a tie k + 1/2, it differs from every tie by at least 1 / (2W) >= 2^-29, because
+2 S_i - (2k + 1) W is a non-zero integer. Ties up to 2^24 are float64 values, and division is correctly rounded with
+an error of at most half a unit in the last place of a value below 2^24: 2^-30 < 2^-29. So the quotient stays on its
+side of every tie, and rint does the rest. An exact tie is a float64 value, and division returns it.
+
+So the aggregate is a function of integers alone: no order, thread count, vector width or machine changes a bit.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from registry.errors import FormError, InputError
+from registry.types import GRID_LIMIT, MAX_GRID_BITS
+
+__all__ = ["F32", "F64", "check_arithmetic", "from_grid", "grid_integers", "to_grid"]
+
+F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+
+
+def check_arithmetic() -> None:
+    """Prove that this process computes with subnormals, which the definitions here rely on.
+
+    Raises:
+        InputError: They are flushed to zero, as some libraries switch on for the whole process.
+    """
+    tiny32 = np.array([2.0**-149], dtype=np.float32)
+    tiny64 = np.array([2.0**-1074], dtype=np.float64)
+    if not ((tiny32 * np.float32(2))[0] == 2.0**-148 and (tiny64 * 2.0)[0] == 2.0**-1073):
+        raise InputError("expected IEEE 754 subnormals, got them flushed to zero: unset flush-to-zero in this process")
+
+
+def to_grid(
+    delta: npt.NDArray[np.floating], grid_bits: int, *, scale: int = 0, saturate: bool = False
+) -> tuple[F32, int]:
+    """Round a delta to the grid, half to even.
+
+    Args:
+        delta: Any shape, floating.
+        grid_bits: s, 0..126; the step is 2^-s.
+        scale: e; the delta is divided by 2^e before rounding.
+        saturate: Clip what lies beyond the grid instead of refusing it.
+
+    Returns:
+        The values q * 2^-s as float32 in delta's shape, zeros positive, and how many were clipped.
+
+    Raises:
+        InputError: A value is not finite, or lies beyond the grid and saturate is off.
+    """
+    _check_bits(grid_bits)
+    integers = np.asarray(delta, dtype=np.float64) * 2.0 ** (grid_bits - scale)
+    if not np.isfinite(integers).all():
+        at = int(np.flatnonzero(~np.isfinite(integers))[0])
+        raise InputError(f"value {at}: expected a finite number, got {np.asarray(delta).reshape(-1)[at]}")
+    np.rint(integers, out=integers)
+    beyond = int(np.count_nonzero(np.abs(integers) > GRID_LIMIT))
+    if beyond and not saturate:
+        at = int(np.argmax(np.abs(integers)))
+        worst = float(np.abs(np.asarray(delta, dtype=np.float64)).reshape(-1)[at])
+        raise InputError(
+            f"value {at}: expected at most 2^{24 - grid_bits + scale} in magnitude, got {worst:g}; "
+            f"{fitting(worst, grid_bits, scale)} or let the plan saturate"
+        )
+    np.clip(integers, -GRID_LIMIT, GRID_LIMIT, out=integers)
+    integers += 0.0  # -0.0 + 0.0 is +0.0
+    return (integers * 2.0**-grid_bits).astype(np.float32), beyond
+
+
+def fitting(magnitude: float, grid_bits: int, scale: int) -> str:
+    """Return advice on the setting under which a value of this magnitude fits the grid."""
+    needed = int(np.frexp(magnitude)[1])  # magnitude < 2^needed
+    bits = 24 - needed + scale
+    if bits >= 0:
+        return f"use grid_bits {min(bits, MAX_GRID_BITS)}, or a scale of {needed + grid_bits - 24} for this tensor,"
+    return f"use a scale of {needed + grid_bits - 24} for this tensor"
+
+
+def grid_integers(values: F32, grid_bits: int, out: F32 | None = None) -> F32:
+    """Return q for values q * 2^-s, as float32, having checked that they are canonical.
+
+    One comparison of bits finds NaN, infinities, -0.0 and whatever is off the grid: the integer is taken out, turned
+    back, and must give the same 32 bits.
+
+    Args:
+        values: float32, any shape.
+        grid_bits: s, 0..126.
+        out: float32 array of values' shape to write to.
+
+    Raises:
+        FormError: A value is not finite, is -0.0, or lies off or beyond the grid.
+    """
+    _check_bits(grid_bits)
+    with np.errstate(invalid="ignore", over="ignore"):
+        scaled = np.multiply(values, np.float32(2.0**grid_bits), out=out)
+        integers = scaled.astype(np.int32)
+        again = integers.astype(np.float32)
+        again *= np.float32(2.0**-grid_bits)
+    same = np.array_equal(again.view(np.uint32), values.view(np.uint32))
+    if not same or (integers.size and max(int(integers.max()), -int(integers.min())) > GRID_LIMIT):
+        raise FormError(_complaint(values.reshape(-1), grid_bits))
+    return scaled
+
+
+def _complaint(values: F32, grid_bits: int) -> str:
+    exact = values.astype(np.float64) * 2.0**grid_bits
+    faults = {
+        "a finite number": ~np.isfinite(exact),
+        "+0.0 for zero": (exact == 0) & np.signbit(values),
+        f"a multiple of 2^-{grid_bits}": np.rint(exact) != exact,
+        f"at most 2^{24 - grid_bits} in magnitude": np.abs(exact) > GRID_LIMIT,
+    }
+    at, what = min((int(np.argmax(mask)), what) for what, mask in faults.items() if mask.any())
+    return f"value {at}: expected {what}, got {values[at]!s}"
+
+
+def from_grid(integers: F64, grid_bits: int) -> F32:
+    """Return integers of magnitude at most 2^24, given as float64, as the float32 values q * 2^-s."""
+    return (integers * 2.0**-grid_bits).astype(np.float32)
+
+
+def _check_bits(grid_bits: int) -> None:
+    if not 0 <= grid_bits <= MAX_GRID_BITS:
+        raise InputError(f"grid_bits: expected 0..{MAX_GRID_BITS}, got {grid_bits}")

@@ -1,0 +1,160 @@
+"""Whether a commitment's update is admitted to its round, and if not, why.
+
+Pure judgements over records and bytes, in the order of the reason codes, and one function that fetches what they need.
+Participants, aggregators and auditors call the same ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from registry.chain.events import UpdateCommitted
+from registry.content.manifest import PlanManifest, Reason, UpdateManifest, decode
+from registry.content.merkle import TensorRootHasher
+from registry.content.tensors import TensorHeader, encode_header, update_layout
+from registry.errors import BlockMismatch, BlockNotFound, BlockTooLarge, FormError, StoreUnavailable
+from registry.exact.grid import grid_integers
+from registry.provenance.rounds import RoundRecord
+from registry.store.base import ContentStore
+from registry.store.blobs import open_blob
+from registry.types import MAX_TOTAL_WEIGHT, Cid, Codec
+
+__all__ = ["UpdateForm", "Verdict", "judge", "judge_blob", "judge_manifest", "judge_weights", "update_form"]
+
+_MISSING = (BlockNotFound, BlockMismatch, BlockTooLarge, StoreUnavailable)
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateForm:
+    """What every update of a round looks like: computed from the parent and the plan, never taken from an update."""
+
+    header: bytes
+    size: int
+    grid_bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A commitment, the reason code it gets, why in words, and its manifest where that was readable."""
+
+    commitment: UpdateCommitted
+    reason: Reason
+    detail: str
+    manifest: UpdateManifest | None
+
+    @property
+    def admitted(self) -> bool:
+        return self.reason == Reason.ADMITTED
+
+
+def update_form(parent: TensorHeader, plan: PlanManifest) -> UpdateForm:
+    """Return the form that updates and the aggregate of a round have.
+
+    Raises:
+        FormError: The parent does not hold as F32 what the plan shares.
+        InputError: The plan shares tensors that the parent lacks, or nothing.
+    """
+    header = update_layout(parent, plan.shared)
+    for spec in header.specs:
+        if parent.by_name()[spec.name].dtype != "F32":
+            raise FormError(f"{spec.name}: expected F32 master weights in the parent of a round")
+    return UpdateForm(encode_header(header.specs), header.file_bytes, plan.grid_bits)
+
+
+def judge_manifest(
+    data: bytes, record: RoundRecord, form: UpdateForm, commitment: UpdateCommitted
+) -> tuple[Reason, str, UpdateManifest | None]:
+    """Judge an update's manifest bytes, which hash to the committed digest."""
+    try:
+        manifest = decode(data, UpdateManifest)
+    except FormError as error:
+        return Reason.MANIFEST_FORM, str(error), None
+    binding = {
+        "chain_id": record.chain_id,
+        "contract": record.contract,
+        "model": record.model_id,
+        "number": record.number,
+        "participant": commitment.participant,
+        "parent": Cid(Codec.DAG_CBOR, record.parent),
+        "plan": Cid(Codec.DAG_CBOR, record.plan.digest),
+    }
+    for name, expected in binding.items():
+        if getattr(manifest, name) != expected:
+            return Reason.WRONG_BINDING, _differs(name, expected, getattr(manifest, name)), manifest
+    if manifest.weight != commitment.weight:
+        return Reason.WRONG_DECLARATION, _differs("weight", commitment.weight, manifest.weight), manifest
+    if manifest.delta.tensor_root != commitment.tensor_root:
+        detail = _differs("tensor_root", commitment.tensor_root, manifest.delta.tensor_root)
+        return Reason.WRONG_DECLARATION, detail, manifest
+    if manifest.delta.size != form.size:
+        return Reason.BLOB_SIZE, _differs("size", form.size, manifest.delta.size), manifest
+    return Reason.ADMITTED, "", manifest
+
+
+def judge_blob(pieces: Iterable[bytes | memoryview], form: UpdateForm, tensor_root: bytes) -> tuple[Reason, str]:
+    """Judge an update's file, streamed, by its header, its values and its tensor root."""
+    hasher, offset, rest = TensorRootHasher(), 0, b""
+    value_fault = ""
+    for piece in pieces:
+        header = form.header[offset : offset + len(piece)]
+        if piece[: len(header)] != header:
+            return Reason.BLOB_FORM, "header: expected that of the parent under the plan, got another"
+        offset += len(piece)
+        body = memoryview(piece)[len(header) :]
+        hasher.update(body)
+        if value_fault:
+            continue
+        data = rest + bytes(body) if rest else body
+        whole = len(data) - len(data) % 4
+        rest = bytes(data[whole:])
+        try:
+            grid_integers(np.frombuffer(data[:whole], dtype="<f4"), form.grid_bits)
+        except FormError as error:
+            value_fault = str(error)
+    if offset != form.size:
+        return Reason.BLOB_FORM, _differs("size", form.size, offset)
+    if value_fault:
+        return Reason.VALUE, value_fault
+    if hasher.digest() != tensor_root:
+        return Reason.WRONG_ROOT, _differs("tensor root", tensor_root, hasher.digest())
+    return Reason.ADMITTED, ""
+
+
+def judge(store: ContentStore, record: RoundRecord, form: UpdateForm, commitment: UpdateCommitted) -> Verdict:
+    """Fetch and judge one commitment's update on its own, apart from the round's total weight."""
+    try:
+        data = store.get(Cid(Codec.DAG_CBOR, commitment.digest))
+    except _MISSING as error:
+        return Verdict(commitment, Reason.UNAVAILABLE, str(error), None)
+    reason, detail, manifest = judge_manifest(data, record, form, commitment)
+    if reason != Reason.ADMITTED or manifest is None:
+        return Verdict(commitment, reason, detail, manifest)
+    try:
+        reason, detail = judge_blob(open_blob(store, manifest.delta.blob), form, commitment.tensor_root)
+    except _MISSING as error:
+        return Verdict(commitment, Reason.UNAVAILABLE, str(error), manifest)
+    except FormError as error:
+        return Verdict(commitment, Reason.BLOB_FORM, str(error), manifest)
+    return Verdict(commitment, reason, detail, manifest)
+
+
+def judge_weights(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
+    """Refuse, in commit order, what would bring the total weight over 2^28."""
+    total, judged = 0, []
+    for verdict in verdicts:
+        if verdict.admitted and total + verdict.commitment.weight > MAX_TOTAL_WEIGHT:
+            detail = _differs("total weight", f"at most {MAX_TOTAL_WEIGHT}", total + verdict.commitment.weight)
+            verdict = Verdict(verdict.commitment, Reason.TOTAL_WEIGHT, detail, verdict.manifest)
+        total += verdict.commitment.weight if verdict.admitted else 0
+        judged.append(verdict)
+    return tuple(judged)
+
+
+def _differs(name: str, expected: object, found: object) -> str:
+    def shown(value: object) -> str:
+        return "0x" + value.hex() if isinstance(value, bytes) else str(value)
+
+    return f"{name}: expected {shown(expected)}, got {shown(found)}"

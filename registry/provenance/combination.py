@@ -1,0 +1,263 @@
+"""Combining updates leaf by leaf: read once, checked, hashed and averaged as the bytes come by.
+
+All updates of a round have the same header, so leaf i of each (the i-th MiB of its file, which is also the i-th block
+of its UnixFS DAG) holds the same coordinates. Memory is a few leaves, whatever the model's size and the number of
+updates. Leaves are independent, so the work may be split into ranges, one forked process each; Merkle subtrees of the
+ranges join to the same roots.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from registry.content.merkle import TensorRootHasher
+from registry.content.unixfs import CHUNK_SIZE as LEAF_BYTES
+from registry.content.unixfs import root_of_leaves
+from registry.errors import CairnError, FormError, InputError
+from registry.exact.combine import accumulate, check_weights, rounded_mean
+from registry.exact.grid import F32, F64, check_arithmetic, grid_integers
+from registry.store.base import ContentStore
+from registry.store.blobs import leaf_cids
+from registry.types import Blob, Cid, Root
+
+__all__ = ["Check", "Combined", "FileFacts", "Leaves", "Progress", "combine", "leaves_of_blob", "leaves_of_file"]
+
+Leaves = Callable[[int], memoryview]
+"""Returns leaf i of one update's file."""
+Progress = Callable[[int], None]
+"""Told how many bytes of updates were combined since the last call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What is computed and checked of the updates while they are combined."""
+
+    cids: bool = True
+    roots: bool = True
+    grid: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What a file of F32 tensors is called; None for what was not computed."""
+
+    cid: Cid | None
+    tensor_root: Root | None
+
+
+@dataclass(frozen=True, slots=True)
+class Combined:
+    """The aggregate's name and size, its plain sha256 where asked for, and what the updates turned out to be."""
+
+    cid: Cid
+    tensor_root: Root
+    size: int
+    total_weight: int
+    updates: tuple[FileFacts, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    updates: Sequence[Leaves]
+    weights: Sequence[int]
+    header: bytes
+    size: int
+    grid_bits: int
+    check: Check
+    out: Path
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What a range of leaves contributes to a file's names: sha2-256 of each leaf, and the tensor bytes' hashes."""
+
+    leaves: list[bytes]
+    values: TensorRootHasher
+
+
+def leaves_of_file(path: Path, size: int) -> Leaves:
+    """Return a reader of the file's leaves that holds one leaf in memory.
+
+    Raises (when called):
+        FormError: The file turned out shorter than size.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    buffer = bytearray(LEAF_BYTES)
+
+    def read(index: int) -> memoryview:
+        begin = index * LEAF_BYTES
+        view = memoryview(buffer)[: min(LEAF_BYTES, size - begin)]
+        if os.preadv(descriptor, [view], begin) != len(view):
+            raise FormError(f"{path}: expected {size} bytes, got fewer")
+        return view
+
+    return read
+
+
+def leaves_of_blob(store: ContentStore, blob: Blob) -> Leaves:
+    """Return a reader of a stored blob's leaves, each hashed by the store as it is read.
+
+    Raises:
+        FormError: The blob is not a file of its size under the profile.
+    """
+    cids = leaf_cids(store, blob)
+    return lambda index: memoryview(store.get(cids[index]))
+
+
+def combine(
+    updates: Sequence[Leaves],
+    weights: Sequence[int],
+    header: bytes,
+    size: int,
+    *,
+    grid_bits: int,
+    out: Path,
+    check: Check = Check(),
+    processes: int = 1,
+    progress: Progress | None = None,
+) -> Combined:
+    """Write the weighted mean of updates to a file.
+
+    Args:
+        updates: Readers of leaves, one an update; not shared between processes before the call.
+        weights: One an update; their sum is at most 2^28.
+        header: The safetensors header that every update has.
+        size: Bytes of each update's file.
+        grid_bits: s, 0..126.
+        out: Written whole, its leaves in place; the caller renames it once satisfied.
+        check: What to compute and check of the updates.
+        processes: Ranges of leaves worked on at once.
+        progress: Called as bytes are combined, in this process.
+
+    Raises:
+        InputError: Weights are not as said.
+        FormError: An update has another header, or holds a value that is not on the grid.
+    """
+    check_arithmetic()
+    total = check_weights(weights)
+    if len(updates) != len(weights):
+        raise InputError(f"expected a weight for each of {len(updates)} updates, got {len(weights)}")
+    count = -(-size // LEAF_BYTES)
+    bounds = [count * i // processes for i in range(processes + 1)]
+    ranges = [(a, b) for a, b in pairwise(bounds) if a < b]
+    job = _Job(updates, weights, header, size, grid_bits, check, out)
+    with out.open("wb") as file:
+        file.truncate(size)
+    report = progress or (lambda done: None)
+    parts = [_combine_range(job, *ranges[0], report)] if len(ranges) == 1 else _combine_forked(job, ranges, report)
+    facts = [_facts([part[k] for part in parts], job, k < len(updates)) for k in range(len(updates) + 1)]
+    made = facts[-1]
+    assert made.cid is not None and made.tensor_root is not None
+    return Combined(made.cid, made.tensor_root, size, total, tuple(facts[:-1]))
+
+
+def _facts(parts: list[_Part], job: _Job, is_update: bool) -> FileFacts:
+    """Join the parts of one file, in order, and name it."""
+    cid = root = None
+    if job.check.cids or not is_update:
+        cid = root_of_leaves([leaf for part in parts for leaf in part.leaves], job.size)
+    if job.check.roots or not is_update:
+        values = parts[0].values
+        for part in parts[1:]:
+            values.join(part.values)
+        root = values.digest()
+    return FileFacts(cid, root)
+
+
+def _combine_range(job: _Job, begin: int, end: int, progress: Progress) -> list[_Part]:
+    """Combine leaves begin..end-1; return the parts of each update and, last, of the aggregate."""
+    offset = max(begin * LEAF_BYTES - len(job.header), 0)
+    values = [TensorRootHasher(offset) for _ in range(len(job.updates) + 1)]
+    leaves: list[list[bytes]] = [[] for _ in values]
+    sums = np.empty(LEAF_BYTES // 4, dtype=np.float64)
+    scratch, integers = np.empty_like(sums), np.empty(len(sums), dtype=np.float32)
+    total = sum(job.weights)
+    with job.out.open("r+b", buffering=0) as file:
+        for index in range(begin, end):
+            at = index * LEAF_BYTES
+            length = min(LEAF_BYTES, job.size - at)
+            header = job.header[at : at + length]
+            n = (length - len(header)) // 4
+            sums[:n] = 0.0
+            for k, read in enumerate(job.updates):
+                leaf = read(index)
+                if len(leaf) != length or leaf[: len(header)] != header:
+                    raise FormError(f"update {k}: expected the header and size of the round's updates, got others")
+                if job.check.cids:
+                    leaves[k].append(hashlib.sha256(leaf).digest())
+                if job.check.roots:
+                    values[k].update(leaf[len(header) :])
+                _add(np.frombuffer(leaf[len(header) :], dtype="<f4"), job, k, sums[:n], scratch[:n], integers[:n])
+            made = memoryview(header + rounded_mean(sums[:n], total, job.grid_bits).tobytes())
+            file.seek(at)
+            file.write(made)
+            leaves[-1].append(hashlib.sha256(made).digest())
+            values[-1].update(made[len(header) :])
+            progress(length * len(job.updates))
+    return [_Part(names, hasher) for names, hasher in zip(leaves, values, strict=True)]
+
+
+def _add(values: F32, job: _Job, k: int, sums: F64, scratch: F64, integers: F32) -> None:
+    try:
+        if job.check.grid:
+            grid_integers(values, job.grid_bits, out=integers)
+        else:
+            np.multiply(values, np.float32(2.0**job.grid_bits), out=integers)
+    except FormError as error:
+        raise FormError(f"update {k}: {error}") from None
+    accumulate(sums, integers, job.weights[k], scratch)
+
+
+def _combine_forked(job: _Job, ranges: list[tuple[int, int]], progress: Progress) -> list[list[_Part]]:
+    """Combine each range in a forked process; bytes done and results come back over one pipe a process."""
+    context = multiprocessing.get_context("fork")
+    pipes = [context.Pipe(duplex=False) for _ in ranges]
+    workers = [
+        context.Process(target=_work, args=(job, begin, end, sender))
+        for (begin, end), (_, sender) in zip(ranges, pipes, strict=True)
+    ]
+    for worker, (_, sender) in zip(workers, pipes, strict=True):
+        worker.start()
+        sender.close()
+    try:
+        return _collect({receiver: i for i, (receiver, _) in enumerate(pipes)}, progress)
+    finally:
+        for worker in workers:
+            worker.terminate()
+            worker.join()
+
+
+def _collect(receivers: dict[Connection[Any, Any], int], progress: Progress) -> list[list[_Part]]:
+    parts: dict[int, list[_Part]] = {}
+    open_pipes = dict(receivers)
+    while open_pipes:
+        for ready in wait(list(open_pipes)):
+            assert isinstance(ready, Connection)
+            try:
+                message = ready.recv()
+            except EOFError:
+                raise InputError("a combining process ended early: is there enough memory?") from None
+            if isinstance(message, int):
+                progress(message)
+            elif isinstance(message, CairnError):
+                raise message
+            else:
+                parts[open_pipes.pop(ready)] = message
+    return [parts[i] for i in range(len(parts))]
+
+
+def _work(job: _Job, begin: int, end: int, sender: Connection[Any, Any]) -> None:
+    try:
+        sender.send(_combine_range(job, begin, end, sender.send))
+    except CairnError as error:
+        sender.send(error)

@@ -1,0 +1,134 @@
+"""The graph that chain and manifests draw: versions, the rounds that made them, who contributed and who was refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from registry.chain.events import ModelRegistered, RoundFinalized, VersionDeprecated, VersionPublished
+from registry.content.manifest import M, Reason, ReportManifest, UpdateManifest, VersionManifest, decode, manifest_cid
+from registry.errors import ContentError, FormError, InputError
+from registry.store.base import ContentStore
+from registry.types import Address, Digest, ModelId, Root
+
+if TYPE_CHECKING:
+    from registry.chain.client import Client
+
+__all__ = ["Contribution", "Provenance", "Step", "lineage", "provenance_of", "versions_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A version as the chain has it.
+
+    Attributes:
+        parent: Zero for a genesis.
+        round: Number of the round that made it; 0 if its owner published it.
+        block: Where it was anchored.
+        deprecated: Its owner says that it is not to be used.
+    """
+
+    model_id: ModelId
+    digest: Digest
+    parent: Digest
+    tensor_root: Root
+    round: int
+    block: int
+    deprecated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """A commitment of a round and what became of it; `update` is None where its manifest is not to be had."""
+
+    participant: Address
+    digest: Digest
+    weight: int
+    share: float
+    reason: Reason
+    update: UpdateManifest | None
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """A version with what its manifests say; None for manifests that are not to be had."""
+
+    step: Step
+    manifest: VersionManifest | None
+    report: ReportManifest | None
+    contributions: tuple[Contribution, ...]
+
+
+def versions_of(client: Client, model_id: ModelId) -> dict[Digest, Step]:
+    """Return every version of a model in the order in which they were anchored, up to the last final block.
+
+    Raises:
+        InputError: There is no such model.
+    """
+    steps: dict[Digest, Step] = {}
+    deprecated = set()
+    for event in client.events(ModelRegistered, VersionPublished, VersionDeprecated, RoundFinalized, subject=model_id):
+        number, parent = 0, Digest(bytes(32))
+        match event:
+            case ModelRegistered():
+                digest, root = event.genesis_digest, event.genesis_root
+            case VersionPublished():
+                digest, root, parent = event.digest, event.tensor_root, event.parent
+            case RoundFinalized():
+                digest, root, parent, number = event.version_digest, event.version_root, event.parent, event.number
+            case VersionDeprecated():
+                deprecated.add(event.digest)
+                continue
+            case _:
+                continue
+        steps[digest] = Step(model_id, digest, parent, root, number, event.at.block_number, False)
+    if not steps:
+        raise InputError(f"expected a model 0x{model_id.hex()} in a final block, found none")
+    return {
+        d: s if d not in deprecated else Step(s.model_id, d, s.parent, s.tensor_root, s.round, s.block, True)
+        for d, s in steps.items()
+    }
+
+
+def lineage(client: Client, model_id: ModelId, digest: bytes) -> list[Step]:
+    """Return a version and its ancestors in the model, genesis first.
+
+    Raises:
+        InputError: The model has no such version.
+    """
+    steps = versions_of(client, model_id)
+    found: list[Step] = []
+    at = Digest(digest)
+    while True:
+        if at not in steps:
+            raise InputError(f"model 0x{model_id.hex()}: expected a version 0x{at.hex()}, found none")
+        found.append(steps[at])
+        at = steps[at].parent
+        if not any(at):
+            return found[::-1]
+
+
+def provenance_of(client: Client, store: ContentStore, model_id: ModelId, digest: bytes) -> Iterator[Provenance]:
+    """Yield what is known of a version and each of its ancestors, newest first."""
+    for step in reversed(lineage(client, model_id, digest)):
+        manifest = _found(store, step.digest, VersionManifest)
+        report = None
+        if manifest is not None and manifest.round is not None:
+            report = _found(store, manifest.round.report.digest, ReportManifest)
+        yield Provenance(step, manifest, report, tuple(_contributions(store, report)))
+
+
+def _contributions(store: ContentStore, report: ReportManifest | None) -> Iterator[Contribution]:
+    for entry in report.commitments if report else ():
+        admitted = entry.reason == Reason.ADMITTED
+        share = entry.weight / report.total_weight if admitted and report else 0.0
+        update = _found(store, entry.digest, UpdateManifest)
+        yield Contribution(Address(entry.participant), entry.digest, entry.weight, share, Reason(entry.reason), update)
+
+
+def _found(store: ContentStore, digest: bytes, kind: type[M]) -> M | None:
+    try:
+        return decode(store.get(manifest_cid(digest)), kind)
+    except (ContentError, FormError):
+        return None  # shown as not to be had; verifying says why

@@ -1,0 +1,245 @@
+"""From verdicts to a result: aggregate, next version, report and what goes on chain.
+
+All of it is a pure function of the round, the verdicts and the stored bytes; it names nobody who computed it, so two
+honest parties who admitted the same updates hold the same digests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from registry.chain.records import Result
+from registry.content.gate import describe
+from registry.content.manifest import (
+    AggregateRef,
+    PlanManifest,
+    Reason,
+    ReportEntry,
+    ReportManifest,
+    RoundOrigin,
+    VersionManifest,
+    Weights,
+    digest_of,
+    encode,
+    manifest_cid,
+)
+from registry.content.merkle import Contribution, contributions_root
+from registry.content.tensors import parse_header
+from registry.errors import FormError, InputError
+from registry.exact.combine import WEIGHTED_MEAN
+from registry.exact.server import FEDAVG, FEDAVG_GENERAL, fedavg_step
+from registry.provenance.admission import UpdateForm, Verdict
+from registry.provenance.combination import Check, Combined, Progress, combine, leaves_of_blob
+from registry.provenance.rounds import RoundRecord
+from registry.provenance.versions import read_header
+from registry.store.base import ContentStore
+from registry.store.blobs import add_blob, file_pieces, open_blob
+from registry.types import Root
+
+__all__ = ["Outcome", "compute_outcome", "publish_outcome"]
+
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A result with everything it names.
+
+    Attributes:
+        result: What is attested.
+        report: Its manifest.
+        version: Its manifest.
+        aggregate_file: The aggregate, a safetensors file.
+        version_file: The next version, a safetensors file.
+    """
+
+    result: Result
+    report: ReportManifest
+    version: VersionManifest
+    aggregate_file: Path
+    version_file: Path
+
+
+def compute_outcome(
+    store: ContentStore,
+    record: RoundRecord,
+    plan: PlanManifest,
+    parent: VersionManifest,
+    form: UpdateForm,
+    verdicts: Sequence[Verdict],
+    folder: Path,
+    *,
+    processes: int = 1,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Combine what was admitted and take the server step.
+
+    Args:
+        store: Holds the parent and every admitted update.
+        record: The round.
+        plan: Its plan.
+        parent: Its parent version.
+        form: Of its updates.
+        verdicts: One a commitment, in commit order.
+        folder: The two files are written here.
+        processes: See `combine`.
+        progress: See `combine`.
+
+    Raises:
+        InputError: Nothing was admitted, or the plan has rules this release does not know.
+    """
+    if plan.combine_rule != WEIGHTED_MEAN or plan.server_rule not in (FEDAVG, FEDAVG_GENERAL):
+        raise InputError(
+            f"plan: expected combine rule 1 and server rule 1 or 2, got {plan.combine_rule}, {plan.server_rule}"
+        )
+    admitted = [v for v in verdicts if v.admitted]
+    aggregate_file, version_file = folder / "aggregate.safetensors", folder / "model.safetensors"
+    combined = combine(
+        [leaves_of_blob(store, v.manifest.delta.blob) for v in admitted if v.manifest],
+        [v.commitment.weight for v in admitted],
+        form.header,
+        form.size,
+        grid_bits=plan.grid_bits,
+        out=aggregate_file,
+        check=Check(cids=False, roots=False),  # judged already, and hashed again by the store
+        processes=processes,
+        progress=progress,
+    )
+    with version_file.open("wb") as file:
+        for piece in next_version(store, parent, plan, form, aggregate_file):
+            file.write(piece)
+    return _assemble(record, parent, verdicts, combined, aggregate_file, version_file)
+
+
+def next_version(
+    store: ContentStore, parent: VersionManifest, plan: PlanManifest, form: UpdateForm, aggregate: Path
+) -> Iterator[bytes]:
+    """Yield the next version's file: the parent's, with the server step taken on every shared tensor."""
+    header = read_header(store, parent.weights.blob)
+    shared = {t.name for t in parse_header(form.header, form.size).specs}
+    source = _Reader(open_blob(store, parent.weights.blob))
+    yield source.read(header.header_bytes)
+    with aggregate.open("rb") as deltas:
+        deltas.seek(len(form.header))
+        for tensor in header.specs:  # the aggregate holds the shared ones in the same order
+            left = tensor.end - tensor.begin
+            scale = plan.scales.get(tensor.name, 0)
+            while left:
+                piece = source.read(min(_PIECE, left))
+                left -= len(piece)
+                if tensor.name in shared:
+                    delta = np.frombuffer(deltas.read(len(piece)), dtype="<f4")
+                    weights = np.frombuffer(piece, dtype="<f4")
+                    piece = fedavg_step(weights, delta, rate=plan.server_rate, scale=scale).tobytes()
+                yield piece
+
+
+def _assemble(
+    record: RoundRecord,
+    parent: VersionManifest,
+    verdicts: Sequence[Verdict],
+    combined: Combined,
+    aggregate_file: Path,
+    version_file: Path,
+) -> Outcome:
+    aggregate = AggregateRef(combined.cid, combined.size, combined.tensor_root)
+    admitted = sorted((v.commitment for v in verdicts if v.admitted), key=lambda c: c.participant)
+    root = contributions_root([Contribution(c.participant, c.digest, c.tensor_root, c.weight) for c in admitted])
+    report = ReportManifest(
+        chain_id=record.chain_id,
+        contract=record.contract,
+        model=record.model_id,
+        number=record.number,
+        parent=manifest_cid(record.parent),
+        plan=manifest_cid(record.plan.digest),
+        running_hash=record.running_hash,
+        commitments=tuple(_entry(v) for v in verdicts),
+        aggregate=aggregate,
+        contributions_root=root,
+        contributions=len(admitted),
+        total_weight=combined.total_weight,
+    )
+    facts = describe(file_pieces(version_file))
+    assert facts.cid is not None and facts.sha256 is not None and facts.tensor_root is not None
+    version = VersionManifest(
+        parent=manifest_cid(record.parent),
+        weights=Weights(facts.cid, facts.size, facts.sha256),
+        tensor_root=facts.tensor_root,
+        aliases=parent.aliases,
+        round=RoundOrigin(
+            chain_id=record.chain_id,
+            contract=record.contract,
+            model=record.model_id,
+            number=record.number,
+            plan=manifest_cid(record.plan.digest),
+            aggregate=aggregate,
+            report=manifest_cid(digest_of(report)),
+        ),
+        statement=None,
+    )
+    result = Result(
+        version_digest=digest_of(version),
+        version_root=Root(version.tensor_root),
+        report_digest=digest_of(report),
+        aggregate_root=combined.tensor_root,
+        contributions_root=root,
+        contributions=len(admitted),
+        total_weight=combined.total_weight,
+    )
+    return Outcome(result, report, version, aggregate_file, version_file)
+
+
+def _entry(verdict: Verdict) -> ReportEntry:
+    entry = verdict.commitment
+    return ReportEntry(
+        participant=entry.participant,
+        update=manifest_cid(entry.digest) if verdict.reason == Reason.ADMITTED else entry.digest,
+        tensor_root=entry.tensor_root,
+        weight=entry.weight,
+        reason=int(verdict.reason),
+    )
+
+
+def publish_outcome(store: ContentStore, outcome: Outcome) -> None:
+    """Put the aggregate, the version and the report into a store and pin them; doing it twice changes nothing.
+
+    Raises:
+        FormError: A file changed since the outcome was computed.
+    """
+    files = (
+        (outcome.aggregate_file, outcome.report.aggregate.blob),
+        (outcome.version_file, outcome.version.weights.blob),
+    )
+    for path, blob in files:
+        if add_blob(store, file_pieces(path)) != blob:
+            raise FormError(f"{path}: changed since it was computed")
+        store.pin(blob.cid)
+    for manifest in (outcome.report, outcome.version):
+        cid = manifest_cid(digest_of(manifest))
+        store.put(cid, encode(manifest))
+        store.pin(cid, recursive=False)
+
+
+class _Reader:
+    """Exact reads from a stream of pieces."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._rest = memoryview(b"")
+
+    def read(self, count: int) -> bytes:
+        parts = []
+        while count:
+            if not self._rest:
+                piece = next(self._pieces, None)
+                if piece is None:
+                    raise FormError("a blob ended before its tensors did")
+                self._rest = memoryview(piece)
+            part, self._rest = self._rest[:count], self._rest[count:]
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)

@@ -1,0 +1,204 @@
+"""Whether what was anchored is what was committed: a stranger recomputes it, and every check has a name.
+
+Needs a chain to read, a content store to read, no account and no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from registry.chain.records import Result, result_hash
+from registry.content.manifest import Reason, ReportManifest, decode, manifest_cid
+from registry.errors import ContentError, FormError, InputError, VerificationFailed
+from registry.provenance.admission import UpdateForm, Verdict, judge, judge_weights, update_form
+from registry.provenance.lineage import Step, lineage
+from registry.provenance.results import Outcome, compute_outcome
+from registry.provenance.rounds import RoundRecord, chosen_result, load_plan, read_round
+from registry.provenance.versions import load_version_manifest, read_header, read_version
+from registry.store.base import ContentStore
+from registry.types import ModelId
+
+if TYPE_CHECKING:
+    from registry.chain.client import Client
+
+__all__ = ["Check", "Verification", "agrees", "verify_round", "verify_version"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        name: What.
+        passed: True, False, or None for what is asserted by attesters and cannot be checked.
+        evidence: What was found.
+    """
+
+    name: str
+    passed: bool | None
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """All checks of one version."""
+
+    step: Step
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing failed. What is only asserted does not fail."""
+        return all(check.passed is not False for check in self.checks)
+
+
+def verify_version(
+    client: Client,
+    store: ContentStore,
+    model_id: ModelId,
+    digest: bytes,
+    folder: Path,
+    *,
+    progress: Callable[[Step], None] | None = None,
+) -> Iterator[Verification]:
+    """Verify a version and all its ancestors in the model, genesis first.
+
+    Args:
+        client: The chain.
+        store: Holds, or finds, every block that the lineage names.
+        model_id: The model.
+        digest: The version.
+        folder: For the two files of a recomputed round, overwritten by the next.
+        progress: Told each version before it is verified.
+    """
+    for step in lineage(client, model_id, digest):
+        if progress:
+            progress(step)
+        checks = _round_checks(client, store, step, folder) if step.round else _published_checks(client, store, step)
+        yield Verification(step, tuple(_until_failure(checks)))
+
+
+def verify_round(
+    client: Client, store: ContentStore, record: RoundRecord, result: Result, folder: Path
+) -> Iterator[Check]:
+    """Recompute a round and compare it with a result, check by check."""
+    report = decode(store.get(manifest_cid(result.report_digest)), ReportManifest)
+    _same("report: round", _round_of(report), _round_of(record))
+    plan = load_plan(store, record.plan)
+    yield Check("plan", True, f"manifest 0x{record.plan.digest.hex()[:12]} says what the chain holds")
+    parent = load_version_manifest(store, record.parent)
+    form = update_form(read_header(store, parent.weights.blob), plan)
+    verdicts = []
+    for verdict, check in _judged(store, record, form, report):
+        verdicts.append(verdict)
+        yield check
+    outcome = compute_outcome(store, record, plan, parent, form, verdicts, folder)
+    yield from _compared(outcome, result)
+    stored = load_version_manifest(store, result.version_digest)
+    for _ in read_version(store, stored):
+        pass
+    yield Check("version file", True, f"{stored.weights.size} bytes, sha256 {stored.weights.sha256.hex()}")
+
+
+def agrees(verdict: Verdict, reason: int) -> bool | None:
+    """Say whether a report's reason stands up to what was judged here; None where only its attesters' word is left."""
+    if reason == Reason.UNAVAILABLE:
+        return False if verdict.admitted else None
+    if verdict.reason == Reason.UNAVAILABLE:
+        return None if reason != Reason.ADMITTED else False
+    return verdict.reason == reason
+
+
+def _round_checks(client: Client, store: ContentStore, step: Step, folder: Path) -> Iterator[Check]:
+    record = read_round(client, step.model_id, step.round)
+    yield Check(
+        "commitments", True, f"{len(record.commitments)} give the running hash 0x{record.running_hash.hex()[:12]}"
+    )
+    result = chosen_result(client, record)
+    if result is None:
+        raise VerificationFailed(f"round {step.round}: no attestation gives the result hash that the chain holds")
+    _same("result: version", result.version_digest, step.digest)
+    _same("round: parent", record.parent, step.parent)
+    yield Check("quorum", True, f"{record.plan.quorum} attested 0x{result_hash(result).hex()[:12]}")
+    yield from verify_round(client, store, record, result, folder)
+
+
+def _published_checks(client: Client, store: ContentStore, step: Step) -> Iterator[Check]:
+    manifest = load_version_manifest(store, step.digest)
+    if manifest.round is not None:
+        raise VerificationFailed("version: published by its owner, but its manifest claims a round")
+    anchored = client.version(step.model_id, step.digest)
+    _same("version: tensor root", manifest.tensor_root, anchored.tensor_root)
+    if any(step.parent):
+        _same("version: parent", manifest.parent and manifest.parent.digest, step.parent)
+    yield Check("manifest", True, "agrees with the chain; published by the owner, not the result of a round")
+    for _ in read_version(store, manifest):
+        pass
+    yield Check("version file", True, f"{manifest.weights.size} bytes, sha256 {manifest.weights.sha256.hex()}")
+
+
+def _judged(
+    store: ContentStore, record: RoundRecord, form: UpdateForm, report: ReportManifest
+) -> Iterator[tuple[Verdict, Check]]:
+    """Judge every commitment anew; the verdict carried on is the report's, where it stands."""
+    _same("report: commitments", [e.digest for e in report.commitments], [c.digest for c in record.commitments])
+    own = judge_weights(judge(store, record, form, commitment) for commitment in record.commitments)
+    for entry, verdict in zip(report.commitments, own, strict=True):
+        name = f"update of 0x{entry.participant.hex()[:8]}"
+        stands = agrees(verdict, entry.reason)
+        said = Reason(entry.reason).name.lower()
+        if stands is False:
+            raise VerificationFailed(
+                f"{name}: the report says {said}, found {verdict.reason.name.lower()} {verdict.detail}"
+            )
+        evidence = f"{said}, weight {entry.weight}" if stands else f"{said}: asserted by the attesters"
+        yield replace(verdict, reason=Reason(entry.reason)), Check(name, stands, evidence)
+
+
+def _compared(outcome: Outcome, result: Result) -> Iterator[Check]:
+    for name, field in (
+        ("contributions", "contributions_root"),
+        ("aggregate", "aggregate_root"),
+        ("server step", "version_root"),
+        ("report", "report_digest"),
+        ("version", "version_digest"),
+    ):
+        found, anchored = getattr(outcome.result, field), getattr(result, field)
+        _same(f"recomputed {field}", found, anchored)
+        yield Check(name, True, f"recomputed to 0x{found.hex()[:12]}, as anchored")
+    _same("recomputed result", outcome.result, result)
+
+
+def _until_failure(checks: Iterator[Check]) -> Iterator[Check]:
+    """Turn the error that ends a series of checks into the check that failed."""
+    last = "start"
+    try:
+        for check in checks:
+            last = check.name
+            yield check
+    except (VerificationFailed, FormError, InputError, ContentError) as error:
+        yield Check(f"after {last}", False, f"{type(error).__name__}: {error}")
+
+
+def _round_of(record: ReportManifest | RoundRecord) -> Sequence[object]:
+    if isinstance(record, ReportManifest):
+        parent, plan, model = record.parent.digest, record.plan.digest, record.model
+    else:
+        parent, plan, model = record.parent, record.plan.digest, record.model_id
+    return record.chain_id, record.contract, model, record.number, parent, plan, record.running_hash
+
+
+def _same(name: str, found: object, expected: object) -> None:
+    if found != expected:
+        raise VerificationFailed(f"{name}: expected {_shown(expected)}, got {_shown(found)}")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bytes):
+        return "0x" + value.hex()
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_shown(item) for item in value) + "]"
+    return str(value)

@@ -1,0 +1,149 @@
+"""Versions: reading one with all its checks, writing one that an owner publishes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from registry.content.gate import Gate, describe
+from registry.content.manifest import Statement, VersionManifest, Weights, decode, digest_of, encode, manifest_cid
+from registry.content.tensors import TensorHeader, parse_header, write_tensors
+from registry.errors import FormError, InputError, VerificationFailed
+from registry.store.base import ContentStore
+from registry.store.blobs import add_blob, file_pieces, open_blob
+from registry.types import Blob, Digest
+
+__all__ = ["add_version", "load_version_manifest", "read_arrays", "read_header", "read_version", "save_arrays"]
+
+Array = npt.NDArray[np.generic]
+
+_NUMPY = {
+    "BOOL": np.dtype(np.bool_),
+    "U8": np.dtype("u1"),
+    "I8": np.dtype("i1"),
+    "U16": np.dtype("<u2"),
+    "I16": np.dtype("<i2"),
+    "F16": np.dtype("<f2"),
+    "U32": np.dtype("<u4"),
+    "I32": np.dtype("<i4"),
+    "F32": np.dtype("<f4"),
+    "U64": np.dtype("<u8"),
+    "I64": np.dtype("<i8"),
+    "F64": np.dtype("<f8"),
+}
+_NAMES = {dtype: name for name, dtype in _NUMPY.items()}
+
+
+def load_version_manifest(store: ContentStore, digest: bytes) -> VersionManifest:
+    """Fetch the manifest of a version."""
+    return decode(store.get(manifest_cid(digest)), VersionManifest)
+
+
+def read_header(store: ContentStore, blob: Blob) -> TensorHeader:
+    """Return the header of a stored safetensors file, fetching no more than it needs."""
+    prefix = b""
+    for piece in open_blob(store, blob):
+        prefix += piece
+        if len(prefix) >= 8 and len(prefix) >= 8 + int.from_bytes(prefix[:8], "little"):
+            break
+    return parse_header(prefix, blob.size)
+
+
+def read_version(store: ContentStore, version: VersionManifest) -> Iterator[bytes]:
+    """Yield a version's file, checked for form and values as it comes, and at its end against all its manifest says.
+
+    Raises:
+        FormError: It is not a canonical file.
+        VerificationFailed: Its size, sha256 or tensor root are not those of the manifest.
+    """
+    gate = Gate()
+    yield from (bytes(piece) for piece in gate.watch(open_blob(store, version.weights.blob)))
+    facts = gate.finish(version.weights.cid)
+    for name, said, found in (
+        ("size", version.weights.size, facts.size),
+        ("sha256", version.weights.sha256, facts.sha256),
+        ("tensor root", version.tensor_root, facts.tensor_root),
+    ):
+        if said != found:
+            raise VerificationFailed(f"version: the manifest has {name} {said!r}, its file {found!r}")
+
+
+def read_arrays(store: ContentStore, version: VersionManifest) -> dict[str, Array]:
+    """Return a version's tensors by name, checked as `read_version` does. Holds them all in memory.
+
+    Raises:
+        InputError: A tensor is BF16, which numpy has no type for.
+    """
+    data = b"".join(read_version(store, version))
+    header = parse_header(data, len(data))
+    for spec in header.specs:
+        if spec.dtype not in _NUMPY:
+            raise InputError(f"{spec.name}: expected a dtype of {', '.join(_NUMPY)}, got {spec.dtype}")
+    body = memoryview(data)[header.header_bytes :]
+    return {
+        spec.name: np.frombuffer(body[spec.begin : spec.end], dtype=_NUMPY[spec.dtype]).reshape(spec.shape)
+        for spec in header.specs
+    }
+
+
+def save_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Write arrays as a canonical safetensors file, as owners publish versions.
+
+    Raises:
+        InputError: An array has a type that safetensors lacks.
+    """
+    tensors = {}
+    for name, array in arrays.items():
+        dtype = array.dtype.newbyteorder("<") if array.dtype.itemsize > 1 else array.dtype
+        if dtype not in _NAMES:
+            raise InputError(f"{name}: expected a dtype of {', '.join(_NUMPY)}, got {array.dtype}")
+        tensors[name] = (_NAMES[dtype], array.shape, np.ascontiguousarray(array, dtype=dtype).reshape(array.shape))
+    with path.open("wb") as file:
+        for piece in write_tensors(tensors):
+            file.write(piece)
+
+
+def add_version(
+    store: ContentStore,
+    path: Path,
+    *,
+    parent: Digest | None = None,
+    aliases: Mapping[str, str] | None = None,
+    statement: Statement | None = None,
+) -> VersionManifest:
+    """Put a version that an owner publishes into the store and pin it.
+
+    Args:
+        store: Where to.
+        path: A canonical safetensors file.
+        parent: The version it descends from; None for a genesis of its own.
+        aliases: Names of tied tensors to the name they are stored under.
+        statement: What the owner says of it.
+
+    Raises:
+        FormError: The file is not canonical, or an alias points nowhere.
+    """
+    facts = describe(file_pieces(path))
+    assert facts.cid is not None and facts.sha256 is not None and facts.tensor_root is not None
+    names = facts.header.by_name()
+    for alias, name in (aliases or {}).items():
+        if name not in names or alias in names:
+            raise FormError(f"aliases: expected {alias!r} to be another name of a stored tensor, got {name!r}")
+    manifest = VersionManifest(
+        parent=None if parent is None else manifest_cid(parent),
+        weights=Weights(facts.cid, facts.size, facts.sha256),
+        tensor_root=facts.tensor_root,
+        aliases=dict(aliases or {}),
+        round=None,
+        statement=statement,
+    )
+    cid = manifest_cid(digest_of(manifest))
+    if add_blob(store, file_pieces(path)) != manifest.weights.blob:
+        raise FormError(f"{path}: changed while it was read")
+    store.pin(manifest.weights.cid)
+    store.put(cid, encode(manifest))
+    store.pin(cid, recursive=False)
+    return manifest

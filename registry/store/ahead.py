@@ -1,0 +1,51 @@
+"""Work on several items at once and hand the results over in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+__all__ = ["ordered"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def ordered(
+    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int = 2, ahead: int = 4
+) -> Iterator[Result]:
+    """Yield function(item) for each item, in order, with up to ahead items under way.
+
+    Items are pulled in the caller's thread, as results are taken, so a source need not be thread-safe and memory is
+    bounded by ahead items. Hashing and file or socket calls release the interpreter lock, so threads do help here.
+
+    Args:
+        function: Called in worker threads.
+        items: Source; if it raises, the results before that item are yielded first and then its error is raised.
+        workers: Number of threads.
+        ahead: Items held at once, at least one.
+    """
+    under_way: deque[Future[Result]] = deque()
+    failure: Exception | None = None
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="cairn-store")
+    try:
+        source = iter(items)
+        while failure is None:
+            try:
+                item = next(source)
+            except StopIteration:
+                break
+            except Exception as error:  # noqa: BLE001 (raised below, after what came before it)
+                failure = error
+                break
+            under_way.append(pool.submit(function, item))
+            if len(under_way) >= ahead:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+        if failure is not None:
+            raise failure
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

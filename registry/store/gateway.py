@@ -1,0 +1,131 @@
+"""Read-only: blocks from a trustless gateway (https://specs.ipfs.tech/http-gateways/trustless-gateway/).
+
+Single blocks come as `?format=raw`, what hangs below one node as one `?format=car` stream. A gateway is trusted with
+nothing: bodies are capped, each block has 30 s by the clock, redirects are not followed, and every block is hashed by
+the port.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from functools import partial
+
+from registry.content.car import read_car
+from registry.errors import BlockNotFound, BlockTooLarge, ContentError, FormError, StoreUnavailable
+from registry.store.ahead import ordered
+from registry.store.base import BLOCK_TIMEOUT, ContentStore
+from registry.store.http import Deadline, Endpoint, Late, Reply
+from registry.types import MAX_BLOCK_BYTES, Cid
+
+__all__ = ["GatewayStore"]
+
+log = logging.getLogger(__name__)
+
+_RAW = {"Accept": "application/vnd.ipld.raw"}
+_CAR = {"Accept": "application/vnd.ipld.car; version=1; order=dfs; dups=y"}
+_ABSENT = (404, 410, 504)
+"""Not there, not there any more, not found in time."""
+_AT_ONCE = 3
+_WORTH_A_CAR = 4
+"""Blocks from which on one stream beats single requests."""
+_PIECE = 1 << 18
+
+
+class GatewayStore(ContentStore):
+    """A trustless gateway.
+
+    Args:
+        url: Where its `/ipfs/` is.
+        block_timeout: Seconds for one block, from asking to its last byte.
+    """
+
+    def __init__(self, url: str, *, block_timeout: float = BLOCK_TIMEOUT) -> None:
+        self._endpoint = Endpoint(url)
+        self._block_timeout = block_timeout
+        self.url = self._endpoint.url
+
+    def pin(self, cid: Cid, *, recursive: bool = True) -> None:
+        raise StoreUnavailable(f"{self.url}: a gateway is read-only: {cid} cannot be pinned there")
+
+    def unpin(self, cid: Cid) -> None:
+        """Do nothing: nothing is pinned here."""
+
+    def pins(self) -> Iterator[tuple[Cid, bool]]:
+        return iter(())
+
+    def close(self) -> None:
+        self._endpoint.close()
+
+    def _put(self, cid: Cid, data: bytes) -> None:
+        raise StoreUnavailable(f"{self.url}: a gateway is read-only: {cid} cannot be put there")
+
+    def _has(self, cid: Cid) -> bool:
+        headers = {**_RAW, "Cache-Control": "only-if-cached"}
+        with self._endpoint.ask(f"/ipfs/{cid}?format=raw", self._deadline(), method="HEAD", headers=headers) as reply:
+            if reply.status in (*_ABSENT, 412):  # 412: not without asking others
+                return False
+            self._must_be_ok(cid, reply)
+            return True
+
+    def _get(self, cid: Cid, limit: int) -> bytes:
+        try:
+            with self._endpoint.ask(f"/ipfs/{cid}?format=raw", self._deadline(), headers=_RAW) as reply:
+                self._must_be_ok(cid, reply)
+                return reply.read_all(limit)
+        except Late as error:
+            if error.received:
+                raise
+            # It may be hanging, or looking for the block: from here the two are one.
+            raise BlockNotFound(f"{cid}: {error}") from error
+        except BlockTooLarge as error:
+            raise BlockTooLarge(f"{cid}: {error}") from error
+
+    def _get_many(self, cids: list[Cid], limit: int, parent: Cid | None) -> Iterator[bytes]:
+        done = 0
+        if parent is not None and len(cids) >= _WORTH_A_CAR:
+            for data in self._children(parent, cids, limit):
+                yield data
+                done += 1
+        yield from ordered(partial(self._get, limit=limit), cids[done:], workers=_AT_ONCE, ahead=2 * _AT_ONCE)
+
+    def _children(self, parent: Cid, cids: list[Cid], limit: int) -> Iterator[bytes]:
+        """Yield the blocks of cids as they stand after parent in its CAR, for as long as they do.
+
+        Whatever goes wrong with the stream only ends it: the blocks that did not come are asked for one by one, which
+        tells what is wrong with them.
+        """
+        deadline = self._deadline()
+        target = f"/ipfs/{parent}?format=car&dag-scope=all"
+        try:
+            with self._endpoint.ask(target, deadline, headers=_CAR) as reply:
+                self._must_be_ok(parent, reply)
+                total = MAX_BLOCK_BYTES + (limit + 64) * len(cids)
+                _, blocks = read_car(_pieces(reply), limit=total)
+                for place, expected in enumerate((parent, *cids)):
+                    deadline.allow(self._block_timeout)  # here, so that the taker's time is not counted
+                    found, data = next(blocks, (None, b""))
+                    if found != expected:
+                        raise StoreUnavailable(f"{self.url}: CAR of {parent}: expected {expected}, got {found}")
+                    if place:
+                        yield data
+        except (ContentError, FormError) as error:
+            log.info("%s: going on block by block: %s", self.url, error)
+
+    def _deadline(self) -> Deadline:
+        return Deadline(self._block_timeout)
+
+    def _must_be_ok(self, cid: Cid, reply: Reply) -> None:
+        if reply.status == 200:
+            return
+        if reply.status in _ABSENT:
+            raise BlockNotFound(f"{cid}: {self.url} does not have it ({reply.status})")
+        if 300 <= reply.status < 400:
+            where = reply.headers.get("Location", "nowhere")
+            raise StoreUnavailable(f"{self.url}: redirects {cid} to {where}: not followed; name that gateway itself")
+        raise StoreUnavailable(f"{self.url}: expected status 200 for {cid}, got {reply.status}")
+
+
+def _pieces(reply: Reply) -> Iterator[bytes]:
+    while piece := reply.read(_PIECE):
+        yield piece

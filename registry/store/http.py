@@ -1,0 +1,293 @@
+"""HTTP as far as blocks need it: requests with a deadline on the clock, bodies with a cap, no redirects.
+
+Written on `http.client`: the timeouts of the usual clients count each read anew, so a peer that drips a byte a second,
+in the body or already in the headers, is never late for them. Here every read gets what is left until the deadline. It
+also moves blocks half as fast again as httpx does (no copy between the socket and the block).
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import ipaddress
+import socket
+import ssl
+import threading
+import time
+import urllib.request
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from registry.errors import BlockTooLarge, InputError, StoreUnavailable
+
+__all__ = ["Deadline", "Endpoint", "Late", "Reply", "is_loopback"]
+
+CONNECT_TIMEOUT = 10.0
+_IDLE_CONNECTIONS = 8
+
+
+class Late(StoreUnavailable):
+    """The deadline passed.
+
+    Attributes:
+        received: Whether any of the body had come by then.
+    """
+
+    received = False
+
+
+class Deadline:
+    """A moment on the monotonic clock after which reading and writing fail; it can be moved on."""
+
+    def __init__(self, seconds: float) -> None:
+        self.allow(seconds)
+
+    def allow(self, seconds: float) -> None:
+        """Set it this many seconds from now."""
+        self._seconds = seconds
+        self._at = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Return the seconds left.
+
+        Raises:
+            Late: None are.
+        """
+        left = self._at - time.monotonic()
+        if left <= 0:
+            raise Late(f"not within {self._seconds:g} s")
+        return left
+
+
+class Endpoint:
+    """One server, with the connections to it that are open and idle.
+
+    Args:
+        url: http or https, host, port and the path that all requests start with.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise InputError(f"expected http://host[:port] or https://host[:port], got {url!r}")
+        if parts.username is not None or parts.password is not None:
+            raise InputError(f"expected a URL without a password in it, got one for {parts.hostname}")
+        self.url = url.rstrip("/")
+        self._prefix = parts.path.rstrip("/")
+        self._secure = parts.scheme == "https"
+        self.host = parts.hostname
+        self.port = (443 if self._secure else 80) if parts.port is None else parts.port
+        self._idle: list[_Connection] = []
+        self._lock = threading.Lock()
+
+    def ask(
+        self, target: str, deadline: Deadline, *, method: str = "GET", headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        """Send a request without a body and return the reply once its headers are here.
+
+        Raises:
+            Late: The headers did not come before the deadline.
+            StoreUnavailable: The server cannot be reached, or does not speak HTTP.
+        """
+        while True:
+            connection, used = self._connection()
+            connection.deadline = deadline
+            try:
+                connection.request(method, self._prefix + target, headers=dict(headers or {}))
+                return Reply(self, connection, connection.getresponse(), deadline)
+            except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError) as error:
+                connection.close()
+                if not used:  # else the server ended an idle connection just now: ask again on another
+                    raise StoreUnavailable(f"{self.url}: hung up: {_told(error)}") from error
+            except Late as error:
+                connection.close()
+                raise type(error)(f"{self.url}: no answer: {error}") from error
+            except (OSError, http.client.HTTPException) as error:
+                connection.close()
+                raise StoreUnavailable(f"{self.url}: {_told(error)}") from error
+            except BaseException:
+                connection.close()
+                raise
+
+    def close(self) -> None:
+        """Close idle connections."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def give_back(self, connection: _Connection) -> None:
+        """Keep a connection whose reply was read to its end."""
+        with self._lock:
+            if len(self._idle) < _IDLE_CONNECTIONS:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def _connection(self) -> tuple[_Connection, bool]:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop(), True
+        return _Connection(self.host, self.port, self._secure), False
+
+
+class Reply:
+    """A reply whose body is being read; it is a readable file as far as CAR readers need one."""
+
+    def __init__(
+        self, endpoint: Endpoint, connection: _Connection, response: http.client.HTTPResponse, deadline: Deadline
+    ) -> None:
+        self.status = response.status
+        self.headers = response.headers
+        self.deadline = deadline
+        self._endpoint = endpoint
+        self._connection = connection
+        self._response = response
+        self._received = False
+
+    def read(self, size: int) -> bytes:
+        """Return up to size bytes, fewer only at the end of the body.
+
+        Raises:
+            Late: They did not come before the deadline.
+            StoreUnavailable: The body broke off.
+        """
+        # readinto, and not read: http.client.read believes a chunk that says it has a negative length, and reads on
+        # without end.
+        body = bytearray(size)
+        with memoryview(body) as view:
+            filled = 0
+            while filled < size and (count := self._readinto(view[filled:])):
+                filled += count
+        return bytes(body) if filled == size else bytes(memoryview(body)[:filled])
+
+    def read_all(self, limit: int) -> bytes:
+        """Return the whole body, of at most limit bytes.
+
+        Raises:
+            BlockTooLarge: It has, or says it has, more.
+            Late: It did not come before the deadline.
+            StoreUnavailable: It broke off.
+        """
+        declared = self._response.length
+        if declared is not None and declared > limit:
+            raise BlockTooLarge(f"{self._endpoint.url}: expected at most {limit} bytes, got {declared} declared")
+        # One byte more than may come, to see that it does not; reading to the end keeps the connection of use.
+        body = self.read(limit + 1 if declared is None else declared + 1)
+        if declared is not None and len(body) < declared:
+            raise StoreUnavailable(f"{self._endpoint.url}: broke off after {len(body)} of {declared} bytes")
+        if len(body) > limit:
+            raise BlockTooLarge(f"{self._endpoint.url}: expected at most {limit} bytes, got more")
+        return body
+
+    def close(self) -> None:
+        """Keep the connection if the body was read to its end, else drop it."""
+        if self._response.isclosed() and not self._response.will_close:
+            self._endpoint.give_back(self._connection)
+        else:
+            self._response.close()
+            self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _readinto(self, buffer: memoryview) -> int:
+        try:
+            count = self._response.readinto(buffer)
+        except Late as error:
+            late = Late(f"{self._endpoint.url}: the body did not come: {error}")
+            late.received = self._received
+            raise late from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise StoreUnavailable(f"{self._endpoint.url}: the body broke off: {_told(error)}") from error
+        self._received = self._received or count > 0
+        return count
+
+
+class _Connection(http.client.HTTPConnection):
+    """A connection all of whose reads and writes end at `deadline`."""
+
+    deadline: Deadline
+
+    def __init__(self, host: str, port: int, secure: bool) -> None:
+        self._context = ssl.create_default_context() if secure else None
+        proxy = _proxy(host, secure)
+        if proxy is None:
+            super().__init__(host, port)
+        else:
+            super().__init__(proxy[0], proxy[1])
+            self.set_tunnel(host, port)
+        self._name = host
+
+    def connect(self) -> None:
+        """Connect, through the proxy where one is set, and speak TLS where the scheme says so."""
+        self.timeout = min(CONNECT_TIMEOUT, self.deadline.left())
+        super().connect()
+        if self._context is not None:
+            self.sock = self._context.wrap_socket(self.sock, server_hostname=self._name)
+        self.sock = _Paced(self.sock, self)
+
+
+class _Paced:
+    """What http.client uses of a socket, with the time left before each call."""
+
+    def __init__(self, inner: socket.socket, owner: _Connection) -> None:
+        self._inner = inner
+        self._owner = owner
+
+    def sendall(self, data: Any) -> None:
+        self._inner.settimeout(self._owner.deadline.left())
+        self._inner.sendall(data)
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_PacedReader(self._inner, self._owner))
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+class _PacedReader(io.RawIOBase):
+    def __init__(self, inner: socket.socket, owner: _Connection) -> None:
+        self._inner = inner
+        self._owner = owner
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._inner.settimeout(self._owner.deadline.left())
+        try:
+            return self._inner.recv_into(buffer)
+        except TimeoutError:
+            self._owner.deadline.left()  # raises: that is why it timed out
+            raise
+
+
+def _proxy(host: str, secure: bool) -> tuple[str, int] | None:
+    """Return the proxy that the environment names for this host (HTTPS_PROXY, NO_PROXY, …)."""
+    url = urllib.request.getproxies().get("https" if secure else "http")
+    if not url or is_loopback(host) or urllib.request.proxy_bypass(host):
+        return None
+    parts = urlsplit(url if "//" in url else f"//{url}")
+    return (parts.hostname, parts.port or 80) if parts.hostname else None
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether host is this machine, as far as its name or address tells."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _told(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,0 +1,148 @@
+"""Several stores as one: a front that keeps what was read, and others to ask and to publish to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+
+from registry.errors import BlockMismatch, BlockNotFound, BlockTooLarge, ContentError, StoreUnavailable
+from registry.store.base import ContentStore
+from registry.store.links import reachable
+from registry.types import MAX_BLOCK_BYTES, Cid
+
+__all__ = ["LayeredStore"]
+
+_RUN = 1024
+"""Blocks whose place is looked up at once."""
+
+
+class LayeredStore(ContentStore):
+    """A front store with others behind it.
+
+    A block is taken from the front, else from the first store behind it that has a sound one, and kept in the front.
+    What is put goes to the front and then to each publisher; pins likewise. Every block is hashed by the store it
+    comes from, so `get` and `get_many` do not hash it again.
+
+    Args:
+        front: Where blocks are kept; what is `has` and `pins` here.
+        behind: Stores to read from, in order.
+        publishers: Stores that are also written to; they may be among those behind.
+    """
+
+    def __init__(
+        self, front: ContentStore, behind: Sequence[ContentStore] = (), *, publishers: Sequence[ContentStore] = ()
+    ) -> None:
+        self._front = front
+        self._behind = tuple(behind)
+        self._publishers = tuple(publishers)
+
+    def get(self, cid: Cid, *, limit: int = MAX_BLOCK_BYTES) -> bytes:
+        return self._get(cid, limit)
+
+    def get_many(
+        self, cids: Iterable[Cid], *, limit: int = MAX_BLOCK_BYTES, parent: Cid | None = None
+    ) -> Iterator[bytes]:
+        return self._get_many(list(cids), limit, parent)
+
+    def pin(self, cid: Cid, *, recursive: bool = True) -> None:
+        # The front may have only some of it: fetch the rest, then pin.
+        for member in reachable(self.get, cid) if recursive else (cid,):
+            if not self._front.has(member):
+                self.get(member)
+        for store in self._writers():
+            store.pin(cid, recursive=recursive)
+
+    def unpin(self, cid: Cid) -> None:
+        for store in self._writers():
+            store.unpin(cid)
+
+    def pins(self) -> Iterator[tuple[Cid, bool]]:
+        return self._front.pins()
+
+    def close(self) -> None:
+        for store in {id(store): store for store in (self._front, *self._behind, *self._publishers)}.values():
+            store.close()
+
+    def _writers(self) -> tuple[ContentStore, ...]:
+        return (self._front, *self._publishers)
+
+    def _has(self, cid: Cid) -> bool:
+        return self._front.has(cid)
+
+    def _put(self, cid: Cid, data: bytes) -> None:
+        for store in self._writers():
+            store.put(cid, data)
+
+    def _put_many(self, blocks: Iterator[tuple[Cid, bytes]], root: Cid | None) -> None:
+        names: list[Cid] = []
+
+        def noted() -> Iterator[tuple[Cid, bytes]]:
+            for cid, data in blocks:
+                names.append(cid)
+                yield cid, data
+
+        self._front.put_many(noted(), root=root)
+        kept = list(dict.fromkeys(names))
+        for store in self._publishers:  # from the front: blocks is spent, and each takes its own time
+            store.put_many(zip(kept, self._front.get_many(kept), strict=True), root=root)
+
+    def _get(self, cid: Cid, limit: int) -> bytes:
+        failures: list[ContentError] = []
+        for store in (self._front, *self._behind):
+            try:
+                data = store.get(cid, limit=limit)
+            except ContentError as error:
+                failures.append(error)
+                continue
+            if store is not self._front:
+                self._front.put(cid, data)
+            return data
+        raise _most_telling(cid, failures)
+
+    def _get_many(self, cids: list[Cid], limit: int, parent: Cid | None) -> Iterator[bytes]:
+        for start in range(0, len(cids), _RUN):
+            for here, group in groupby(cids[start : start + _RUN], self._front.has):
+                run = list(group)
+                if here:
+                    yield from self._from_front(run, limit)
+                else:
+                    yield from self._from_behind(run, limit, parent if len(run) == len(cids) else None)
+
+    def _from_front(self, cids: list[Cid], limit: int) -> Iterator[bytes]:
+        done = 0
+        while done < len(cids):
+            try:
+                for data in self._front.get_many(cids[done:], limit=limit):
+                    yield data
+                    done += 1
+            except ContentError:  # damaged, or collected meanwhile: ask everybody for this one
+                yield self._get(cids[done], limit)
+                done += 1
+
+    def _from_behind(self, cids: list[Cid], limit: int, parent: Cid | None) -> Iterator[bytes]:
+        """Read a run from one store, the rest of it from the next where that fails, and so on."""
+        failures: list[ContentError] = [BlockNotFound("not in the front store")]
+        done = 0
+        for store in self._behind:
+            found = store.get_many(cids[done:], limit=limit, parent=None if done else parent)
+            while done < len(cids):
+                try:
+                    data = next(found)
+                except ContentError as error:
+                    failures.append(error)
+                    break
+                self._front.put(cids[done], data)  # its failure is not the other store's
+                yield data
+                done += 1
+        if done < len(cids):
+            raise _most_telling(cids[done], failures)
+
+
+def _most_telling(cid: Cid, failures: Sequence[ContentError]) -> ContentError:
+    """Return one error for several stores' failures: of the kind that asks most for somebody to act, with all reasons.
+
+    A lie or damage comes before a store that could not be asked, and that before a store that does not have the block.
+    """
+    order = (BlockMismatch, BlockTooLarge, StoreUnavailable, BlockNotFound)
+    kind = next(kind for kind in order if any(isinstance(failure, kind) for failure in failures))
+    return kind(f"{cid}: " + "; ".join(map(str, failures)))

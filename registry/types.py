@@ -1,0 +1,128 @@
+"""The values everything else passes around: ids, digests, names of bytes, roles and phases."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import NewType
+
+from registry.errors import InputError
+
+__all__ = [
+    "GRID_LIMIT",
+    "MAX_BLOCK_BYTES",
+    "MAX_GRID_BITS",
+    "MAX_MANIFEST_BYTES",
+    "MAX_TOTAL_WEIGHT",
+    "Address",
+    "Blob",
+    "Cid",
+    "Codec",
+    "Digest",
+    "ModelId",
+    "Phase",
+    "Role",
+    "RoundId",
+    "Root",
+    "ZERO32",
+    "bytes32",
+]
+
+Digest = NewType("Digest", bytes)
+"""sha2-256 of a manifest, 32 bytes."""
+Root = NewType("Root", bytes)
+"""A tensor root or contributions root, 32 bytes."""
+ModelId = NewType("ModelId", bytes)
+"""keccak256(chain id, contract, first owner, genesis digest), 32 bytes."""
+RoundId = NewType("RoundId", bytes)
+"""keccak256(model id, number), 32 bytes."""
+Address = NewType("Address", bytes)
+"""An account or contract, 20 bytes."""
+
+ZERO32 = bytes(32)
+MAX_MANIFEST_BYTES = 1 << 20
+MAX_BLOCK_BYTES = 2 << 20
+"""Largest block any store moves; Kubo's exchange has the same limit."""
+GRID_LIMIT = 1 << 24
+"""Largest magnitude of a grid value: the integers that float32 holds exactly."""
+MAX_TOTAL_WEIGHT = 1 << 28
+"""Largest total weight for which float64 sums of grid values are exact."""
+MAX_GRID_BITS = 126
+
+
+class Codec(enum.IntEnum):
+    """The three multicodecs Cairn names blocks by."""
+
+    RAW = 0x55
+    DAG_PB = 0x70
+    DAG_CBOR = 0x71
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Cid:
+    """A CIDv1 with sha2-256: the only kind Cairn reads or writes.
+
+    Attributes:
+        codec: What the bytes are.
+        digest: sha2-256 of the block, 32 bytes.
+    """
+
+    codec: Codec
+    digest: bytes
+
+    def __post_init__(self) -> None:
+        if len(self.digest) != 32:
+            raise InputError(f"expected a sha2-256 digest of 32 bytes, got {len(self.digest)}")
+
+    def __bytes__(self) -> bytes:
+        return bytes((1, self.codec, 0x12, 0x20)) + self.digest
+
+    def __str__(self) -> str:
+        from registry.content.cid import encode_base32
+
+        return encode_base32(bytes(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Bytes in the content store: a UnixFS file by CID, with its length.
+
+    Attributes:
+        cid: Root under the unixfs-v1-2025 profile.
+        size: Length of the file's bytes.
+    """
+
+    cid: Cid
+    size: int
+
+
+class Role(enum.IntFlag):
+    """Role bits of a member; the contract's numbers."""
+
+    PARTICIPANT = 1
+    AGGREGATOR = 2
+    AUDITOR = 4
+    READER = 8
+
+
+class Phase(enum.IntEnum):
+    """Where a round stands; the contract's numbers."""
+
+    NONE = 0
+    COMMIT = 1
+    PUBLISH = 2
+    AGGREGATE = 3
+    CHALLENGE = 4
+    FINAL = 5
+    CANCELLED = 6
+
+
+def bytes32(value: bytes, name: str) -> bytes:
+    """Return value if it is 32 bytes long.
+
+    Raises:
+        InputError: It is not.
+    """
+    if not isinstance(value, bytes) or len(value) != 32:
+        raise InputError(f"{name}: expected 32 bytes, got {value!r}")
+    return value

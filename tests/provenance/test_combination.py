@@ -1,0 +1,93 @@
+"""Combining files leaf by leaf gives what integers give, in one process or several, in any order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from registry.content.gate import describe
+from registry.content.tensors import parse_header, write_tensors
+from registry.errors import FormError, InputError
+from registry.exact.combine import weighted_mean
+from registry.exact.grid import to_grid
+from registry.provenance.combination import Check, combine, leaves_of_file
+
+BITS = 20
+
+
+def write(path: Path, values: np.ndarray, name: str = "w") -> Path:
+    path.write_bytes(b"".join(bytes(p) for p in write_tensors({name: ("F32", values.shape, values)})))
+    return path
+
+
+def make(folder: Path, count: int, values: int) -> tuple[list[Path], list[np.ndarray], list[int]]:
+    rng = np.random.default_rng(values)
+    arrays = [to_grid(rng.normal(size=values), BITS)[0] for _ in range(count)]
+    paths = [write(folder / f"{k}.safetensors", array) for k, array in enumerate(arrays)]
+    return paths, arrays, [int(w) for w in rng.integers(1, 10_000, size=count)]
+
+
+def run(paths: list[Path], weights: list[int], out: Path, **options: object):  # type: ignore[no-untyped-def]
+    data = paths[0].read_bytes()
+    header = parse_header(data, len(data))
+    leaves = [leaves_of_file(path, len(data)) for path in paths]
+    return combine(leaves, weights, data[: header.header_bytes], len(data), grid_bits=BITS, out=out, **options)
+
+
+@pytest.mark.parametrize("values", [1, 1023, 1025, 262_100, 262_144, 800_001])
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_files_give_the_mean_of_their_arrays_and_its_names(tmp_path: Path, values: int, processes: int) -> None:
+    paths, arrays, weights = make(tmp_path, 3, values)
+    seen: list[int] = []
+    made = run(paths, weights, tmp_path / "out", processes=processes, progress=seen.append)
+    expected = write(tmp_path / "expected", weighted_mean(arrays, weights, BITS))
+    assert (tmp_path / "out").read_bytes() == expected.read_bytes()
+    facts = describe([expected.read_bytes()])
+    assert (made.cid, made.tensor_root, made.size) == (facts.cid, facts.tensor_root, facts.size)
+    for path, update in zip(paths, made.updates, strict=True):
+        facts = describe([path.read_bytes()])
+        assert (update.cid, update.tensor_root) == (facts.cid, facts.tensor_root)
+    assert sum(seen) == 3 * made.size
+
+
+def test_order_changes_nothing(tmp_path: Path) -> None:
+    paths, _, weights = make(tmp_path, 4, 300_000)
+    one = run(paths, weights, tmp_path / "one")
+    other = run(paths[::-1], weights[::-1], tmp_path / "other", processes=2)
+    assert (one.cid, one.tensor_root) == (other.cid, other.tensor_root)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("value", [np.nan, -0.0, 2.0**-21, 32.0])
+def test_value_off_the_grid_is_refused_and_names_its_update(tmp_path: Path, value: float, processes: int) -> None:
+    paths, arrays, weights = make(tmp_path, 2, 600_000)
+    arrays[1][-1] = value
+    write(paths[1], arrays[1])
+    with pytest.raises(FormError, match="update 1: value"):
+        run(paths, weights, tmp_path / "out", processes=processes)
+
+
+def test_other_header_or_size_is_refused(tmp_path: Path) -> None:
+    paths, arrays, weights = make(tmp_path, 2, 5000)
+    write(paths[1], arrays[1], name="v")
+    with pytest.raises(FormError, match="update 1: expected the header"):
+        run(paths, weights, tmp_path / "out")
+    paths[1].write_bytes(paths[0].read_bytes()[:-4])
+    with pytest.raises(FormError, match="expected 2"):
+        run(paths, weights, tmp_path / "out")
+
+
+def test_total_weight_over_the_lemma_is_refused(tmp_path: Path) -> None:
+    paths, _, _ = make(tmp_path, 2, 10)
+    with pytest.raises(InputError, match="total weight: expected at most 2\\^28"):
+        run(paths, [1 << 28, 1], tmp_path / "out")
+
+
+def test_unchecked_combining_gives_the_same_aggregate(tmp_path: Path) -> None:
+    paths, _, weights = make(tmp_path, 2, 300_000)
+    full = run(paths, weights, tmp_path / "full")
+    bare = run(paths, weights, tmp_path / "bare", check=Check(cids=False, roots=False, grid=False))
+    assert (full.cid, full.tensor_root) == (bare.cid, bare.tensor_root)
+    assert bare.updates[0].cid is None

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from registry.content.unixfs import blob_of
+from registry.errors import BlockNotFound, BlockTooLarge, FormError, InputError
+from registry.store.blobs import add_blob, file_pieces, open_blob, walk_blob
+from registry.store.memory import MemoryStore
+from registry.types import Blob, Cid, Codec
+
+MIB = 1 << 20
+SIZES = [0, 1, MIB - 1, MIB, MIB + 1, 5 * MIB + 3]
+
+
+def data_of(size: int) -> bytes:
+    return hashlib.shake_128(b"blob").digest(size)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_blob_comes_back_as_it_was_added(size: int) -> None:
+    store, data = MemoryStore(), data_of(size)
+    blob = add_blob(store, [data[: size // 3], data[size // 3 :]])
+    assert blob == blob_of([data])
+    assert b"".join(open_blob(store, blob)) == data
+
+
+def test_walk_yields_every_block_root_first() -> None:
+    store = MemoryStore()
+    blob = add_blob(store, [data_of(3 * MIB)])
+    blocks = list(walk_blob(store, blob))
+    assert [cid.codec for cid, _ in blocks] == [Codec.DAG_PB, *[Codec.RAW] * 3]
+    assert blocks[0][0] == blob.cid
+
+
+def test_leaves_are_asked_for_with_their_parent_and_their_limit() -> None:
+    asked: list[tuple[int, int, Cid | None]] = []
+
+    class Noting(MemoryStore):
+        def get_many(
+            self, cids: Iterable[Cid], *, limit: int = 2 * MIB, parent: Cid | None = None
+        ) -> Iterator[bytes]:
+            names = list(cids)
+            asked.append((len(names), limit, parent))
+            return super().get_many(names, limit=limit, parent=parent)
+
+    store = Noting()
+    blob = add_blob(store, [data_of(3 * MIB + 1)])
+    assert sum(map(len, open_blob(store, blob))) == 3 * MIB + 1
+    assert asked == [(4, MIB, blob.cid)]
+
+
+def test_absent_blob_is_not_found() -> None:
+    store = MemoryStore()
+    blob = add_blob(store, [data_of(3 * MIB)])
+    missing = blob_of([data_of(3 * MIB)[:MIB]]).cid
+    store._blocks.pop(missing.digest)
+    with pytest.raises(BlockNotFound):
+        list(open_blob(store, blob))
+    with pytest.raises(BlockNotFound):
+        list(open_blob(MemoryStore(), blob))
+
+
+@pytest.mark.parametrize("declared", [1, 9])
+def test_blob_larger_than_declared_is_refused(declared: int) -> None:
+    store = MemoryStore()
+    blob = add_blob(store, [data_of(10)])
+    with pytest.raises(BlockTooLarge, match=f"at most {declared} bytes, got 10"):
+        list(open_blob(store, Blob(blob.cid, declared)))
+
+
+def test_blob_smaller_than_declared_is_refused() -> None:
+    store = MemoryStore()
+    blob = add_blob(store, [data_of(10)])
+    with pytest.raises(FormError, match="leaf of 11 bytes, got 10"):
+        list(open_blob(store, Blob(blob.cid, 11)))
+
+
+def test_file_is_read_in_leaves(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(data_of(2 * MIB + 5))
+    assert [len(piece) for piece in file_pieces(path)] == [MIB, MIB, 5]
+    assert blob_of(file_pieces(path), workers=2) == blob_of([data_of(2 * MIB + 5)])
+
+
+def test_file_that_cannot_be_read_is_an_input_error(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(InputError, match="expected a file to read"):
+            list(file_pieces(path))

@@ -1,0 +1,196 @@
+"""An aggregator: read commitments, fetch and judge each, combine, publish, attest.
+
+It holds nothing that cannot be computed again, so it may be stopped anywhere. Aggregators that saw different blobs
+converge: each admits whatever it comes to hold before the quorum, and moves to another's result where that has more
+contributions, or as many and a smaller hash, and nothing held here disproves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from registry.chain.events import ResultAttested
+from registry.chain.records import Result, result_hash
+from registry.content.manifest import PlanManifest, Reason, ReportManifest, VersionManifest, decode, manifest_cid
+from registry.errors import ContentError, FormError
+from registry.provenance.admission import UpdateForm, Verdict, judge, judge_weights, update_form
+from registry.provenance.results import Outcome, compute_outcome, publish_outcome
+from registry.provenance.rounds import (
+    RoundRecord,
+    attested_results,
+    chosen_result,
+    commits_closed,
+    load_plan,
+    participants_of,
+    read_round,
+)
+from registry.provenance.verify import agrees
+from registry.provenance.versions import load_version_manifest, read_header
+from registry.store.base import ContentStore
+from registry.types import ModelId, Phase
+
+if TYPE_CHECKING:
+    from registry.chain.client import Client
+
+__all__ = ["Round", "advance", "aggregate", "attest", "judge_all", "load_round", "rival_to_adopt"]
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A round with the manifests it rests on."""
+
+    record: RoundRecord
+    plan: PlanManifest
+    parent: VersionManifest
+    form: UpdateForm
+
+
+def advance(
+    client: Client,
+    store: ContentStore,
+    folder: Path,
+    model_id: ModelId,
+    *,
+    open_rounds: bool = False,
+    processes: int = 1,
+) -> str:
+    """Do what the model's current round wants of this aggregator next, if anything; return what was done.
+
+    Safe to call at any time and any number of times: a loop around it is an aggregator.
+
+    Args:
+        client: The chain, with this aggregator's signer.
+        store: Where updates are fetched from and results published to.
+        folder: Of this aggregator.
+        model_id: The model.
+        open_rounds: Whether to open the next round once the last has ended.
+        processes: See `combine`.
+    """
+    number = client.model(model_id).rounds
+    phase = client.phase(model_id, number) if number else Phase.CANCELLED
+    if phase == Phase.COMMIT:
+        return _end_commits(client, model_id, number)
+    if phase in (Phase.PUBLISH, Phase.AGGREGATE) and commits_closed(client, model_id, number):
+        return _attest_best(client, store, folder, read_round(client, model_id, number), phase, processes)
+    if phase == Phase.FINAL and not client.round(model_id, number).finalized:
+        result = chosen_result(client, read_round(client, model_id, number))
+        assert result is not None  # phase Final says that a quorum attested one
+        client.finalize_round(model_id, number, result)
+        return f"round {number}: finalized"
+    if phase in (Phase.FINAL, Phase.CANCELLED) and open_rounds and not client.model(model_id).suspended:
+        client.open_round(model_id, number=number + 1)
+        return f"round {number + 1}: opened"
+    return ""
+
+
+def _end_commits(client: Client, model_id: ModelId, number: int) -> str:
+    """End commits early once every participant of the model has committed."""
+    participants = participants_of(client, model_id)
+    if client.round(model_id, number).early_end_barred or not participants:
+        return ""
+    if any(client.member(model_id, account).last_round != number for account in participants):
+        return ""
+    client.end_commits(model_id, number, participants)
+    return f"round {number}: commits ended early"
+
+
+def _attest_best(
+    client: Client, store: ContentStore, folder: Path, record: RoundRecord, phase: Phase, processes: int
+) -> str:
+    """Attest what was computed here, or another's result that is better and stands up to what is held here."""
+    if not record.commitments:
+        return ""
+    round = load_round(store, record)
+    verdicts = judge_all(store, round)
+    early = client.round(record.model_id, record.number).commitments
+    if phase == Phase.PUBLISH and sum(v.admitted for v in verdicts) != early:
+        return ""  # the contract takes a result this early only if nothing is missing
+    outcome = aggregate(store, round, verdicts, folder, processes=processes)
+    adopted = rival_to_adopt(client, store, round, verdicts, outcome.result if outcome else None)
+    if adopted is not None:
+        outcome = aggregate(store, round, adopted, folder, processes=processes)
+    if outcome is None or not attest(client, record, outcome.result):
+        return ""
+    return f"round {record.number}: attested {outcome.result.contributions} contributions"
+
+
+def load_round(store: ContentStore, record: RoundRecord) -> Round:
+    """Fetch a round's plan and parent."""
+    plan, parent = load_plan(store, record.plan), load_version_manifest(store, record.parent)
+    return Round(record, plan, parent, update_form(read_header(store, parent.weights.blob), plan))
+
+
+def judge_all(store: ContentStore, round: Round, known: Sequence[Verdict] = ()) -> tuple[Verdict, ...]:
+    """Judge every commitment; of those judged before, only what was unavailable is looked for again."""
+    before = {v.commitment.digest: v for v in known if v.reason not in (Reason.UNAVAILABLE, Reason.TOTAL_WEIGHT)}
+    return judge_weights(
+        before.get(c.digest) or judge(store, round.record, round.form, c) for c in round.record.commitments
+    )
+
+
+def aggregate(
+    store: ContentStore, round: Round, verdicts: Sequence[Verdict], folder: Path, *, processes: int = 1
+) -> Outcome | None:
+    """Combine what was admitted and publish the result's blobs and manifests; None if too little was admitted."""
+    if sum(v.admitted for v in verdicts) < round.record.plan.min_contributions:
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    outcome = compute_outcome(
+        store, round.record, round.plan, round.parent, round.form, verdicts, folder, processes=processes
+    )
+    publish_outcome(store, outcome)
+    return outcome
+
+
+def attest(client: Client, record: RoundRecord, result: Result) -> bool:
+    """Attest a result, or move to it; returns whether that was needed and allowed.
+
+    An aggregator that already stands by this result, or by a better one, sends nothing.
+    """
+    own = client.attestation(record.model_id, record.number, client.account, block="pending")
+    if own == result_hash(result) or (any(own) and not _better(client, record, result, own)):
+        return False
+    client.attest_result(record.model_id, record.number, result, record.running_hash)
+    return True
+
+
+def rival_to_adopt(
+    client: Client, store: ContentStore, round: Round, verdicts: Sequence[Verdict], own: Result | None
+) -> tuple[Verdict, ...] | None:
+    """Return the verdicts of the best attested result that beats our own and that nothing held here disproves."""
+    rivals = {e.result_hash: e for e in attested_results(client, round.record)}
+    for event in sorted(rivals.values(), key=_rank):
+        if own is not None and _rank(event) >= (-own.contributions, result_hash(own)):
+            return None
+        adopted = _reconciled(store, event.result, round, verdicts)
+        if adopted is not None:
+            return adopted
+    return None
+
+
+def _reconciled(
+    store: ContentStore, result: Result, round: Round, verdicts: Sequence[Verdict]
+) -> tuple[Verdict, ...] | None:
+    """Return verdicts with a rival report's reasons, or None if something held here disproves one of them."""
+    try:
+        report = decode(store.get(manifest_cid(result.report_digest)), ReportManifest)
+    except (ContentError, FormError):
+        return None  # a report that is not to be had, or not one, convinces nobody
+    if [e.digest for e in report.commitments] != [c.digest for c in round.record.commitments]:
+        return None
+    pairs = list(zip(report.commitments, verdicts, strict=True))
+    if any(agrees(verdict, entry.reason) is False for entry, verdict in pairs):
+        return None
+    return tuple(replace(verdict, reason=Reason(entry.reason)) for entry, verdict in pairs)
+
+
+def _rank(event: ResultAttested) -> tuple[int, bytes]:
+    return -event.result.contributions, event.result_hash
+
+
+def _better(client: Client, record: RoundRecord, result: Result, own: bytes) -> bool:
+    standing = client.votes(record.model_id, record.number, own).contributions
+    return (-result.contributions, result_hash(result)) < (-standing, own)

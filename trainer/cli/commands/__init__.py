@@ -1,0 +1,1 @@
+"""One module a sub-command; `trainer.cli.root` says which."""

@@ -1,0 +1,185 @@
+"""What commands print: JSON or text to stdout, progress and errors to stderr.
+
+On a terminal text is coloured and fitted to its width; in a pipe it is plain, one record a line, and never cut.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+__all__ = ["Output", "plain", "short"]
+
+_PIPE_WIDTH = 4096
+Row = Sequence[object]
+
+
+class Output:
+    """Prints a command's results.
+
+    Args:
+        as_json: Print one JSON value to stdout and nothing else there.
+    """
+
+    def __init__(self, as_json: bool = False) -> None:
+        self.as_json = as_json
+
+    def result(self, data: object, text: Callable[[], None] | None = None) -> None:
+        """Print a result: data as JSON, or text's own printing; a mapping without text prints as fields."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(plain(data), indent=2, ensure_ascii=False) + "\n")
+        elif text is not None:
+            text()
+        elif isinstance(data, Mapping):
+            self.fields(data)
+        else:
+            self.line(str(data))
+
+    def line(self, text: str = "", *, style: str = "") -> None:
+        """Print a line; silent under --json."""
+        if not self.as_json:
+            _console().print(text, style=style or None, markup=False, highlight=False, soft_wrap=True)
+
+    def show(self, renderable: RenderableType) -> None:
+        """Print something of rich; silent under --json."""
+        if not self.as_json:
+            _console().print(renderable)
+
+    def fields(self, values: Mapping[str, object], *, indent: int = 0) -> None:
+        """Print names and values in two columns."""
+        width = max((len(name) for name in values), default=0)
+        for name, value in values.items():
+            label = name.replace("_", " ")
+            self._pair(" " * indent + label.ljust(width), _text(value))
+
+    def _pair(self, label: str, value: str) -> None:
+        if self.as_json:
+            return
+        from rich.text import Text
+
+        _console().print(Text.assemble((label, "dim"), "  ", value), soft_wrap=True)
+
+    def table(self, columns: Sequence[str], rows: Sequence[Row], *, right: Sequence[str] = (), empty: str = "") -> None:
+        """Print rows under headings; columns in right are aligned there. `empty` is said where there are no rows."""
+        if self.as_json:
+            return
+        if not rows:
+            self.note(empty)
+            return
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for name in columns:
+            table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(_cell(value) for value in row))
+        _console().print(table)
+
+    def note(self, text: str) -> None:
+        """Say something beside the result, on stderr; silent under --json."""
+        if text and not self.as_json:
+            console = _console(stderr=True)
+            console.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """Warn on stderr, under --json too."""
+        _console(stderr=True).print(f"warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def progress(self, label: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        """Show a bar with a rate while the block runs, on a terminal only.
+
+        Args:
+            label: What is being done.
+            total: Bytes in all, None where unknown.
+
+        Yields:
+            Called with the number of bytes done since the last call.
+        """
+        if not sys.stderr.isatty():
+            yield lambda done: None
+            return
+        from rich import progress
+
+        columns = (
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(bar_width=None),
+            progress.DownloadColumn(binary_units=False),
+            progress.TransferSpeedColumn(),
+            progress.TimeRemainingColumn(),
+        )
+        with progress.Progress(*columns, console=_console(stderr=True), transient=True, expand=True) as bar:
+            task = bar.add_task(label, total=total)
+            yield lambda done: bar.advance(task, done)
+
+    @contextmanager
+    def waiting(self, label: str) -> Iterator[Callable[[str], None]]:
+        """Show a spinner while the block runs, on a terminal only; yields a way to change what it says."""
+        if not sys.stderr.isatty():
+            yield lambda text: None
+            return
+        with _console(stderr=True).status(label) as status:
+            yield status.update
+
+
+def plain(value: object) -> Any:
+    """Return a value as JSON has it: bytes as 0x hex, CIDs and paths as text, flags and phases by name."""
+    import dataclasses
+    import enum
+    from pathlib import PurePath
+
+    from registry.types import Cid
+
+    if isinstance(value, Cid | PurePath):
+        return str(value)
+    if isinstance(value, bytes | bytearray):
+        return "0x" + value.hex()
+    if isinstance(value, enum.Flag):
+        return [(member.name or str(member.value)).lower() for member in value]
+    if isinstance(value, enum.Enum):
+        return value.name.lower()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    return value
+
+
+def short(value: bytes | str, digits: int = 10) -> str:
+    """Return the first digits of an id, as tables show it and commands take it back."""
+    text = value.hex() if isinstance(value, bytes) else value
+    return text[:digits]
+
+
+def _text(value: object) -> str:
+    """A value as people read it."""
+    shown = plain(value)
+    if isinstance(shown, bool):
+        return "yes" if shown else "no"
+    if shown is None:
+        return "-"
+    if isinstance(shown, list):
+        return ", ".join(map(str, shown)) or "-"
+    return str(shown)
+
+
+def _cell(value: object) -> RenderableType:
+    from rich.text import Text
+
+    return value if isinstance(value, Text) else Text(_text(value))
+
+
+def _console(*, stderr: bool = False) -> Console:
+    """A console for the stream as it is now, so that tests and pipes that replace it are seen."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(file=stream, width=None if stream.isatty() else _PIPE_WIDTH, highlight=False)

@@ -1,0 +1,52 @@
+"""Short unique prefixes of ids, as in git."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from registry.errors import InputError
+
+__all__ = ["choose", "is_hex"]
+
+T = TypeVar("T")
+_SHOWN = 8
+
+
+def choose(given: str, candidates: Mapping[str, T], what: str) -> T:
+    """Return the candidate whose id begins with what was given.
+
+    Args:
+        given: A prefix; hex ids with or without 0x, in either case.
+        candidates: Values by id, hex ids in lower case without 0x.
+        what: What they are, for messages.
+
+    Raises:
+        InputError: None begins so, or several do and none is exactly it.
+    """
+    wanted = given.removeprefix("0x").removeprefix("0X").lower() if is_hex(given) else given
+    if not wanted:
+        raise InputError(f"expected the id of a {what} or the beginning of one, got nothing")
+    if wanted in candidates:
+        return candidates[wanted]
+    found = sorted(name for name in candidates if name.startswith(wanted))
+    if len(found) == 1:
+        return candidates[found[0]]
+    if not found:
+        raise InputError(f"no {what} begins with {given!r}{_known(candidates, what)}")
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    raise InputError(f"{given!r} is short for {len(found)} {what}s: {', '.join(found[:_SHOWN])}{more}")
+
+
+def is_hex(text: str) -> bool:
+    """Whether text is hex digits, with or without 0x before them."""
+    digits = text[2:] if text[:2] in ("0x", "0X") else text
+    return bool(digits) and all(c in "0123456789abcdefABCDEF" for c in digits)
+
+
+def _known(candidates: Iterable[str], what: str) -> str:
+    names = sorted(candidates)
+    if not names:
+        return f": there is no {what} yet"
+    shown = ", ".join(name[:12] for name in names[:_SHOWN])
+    return f": there are {shown}{', …' if len(names) > _SHOWN else ''}"

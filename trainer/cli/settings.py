@@ -1,0 +1,192 @@
+"""Where a command's settings come from: flags, then the environment, then cairn.toml, then defaults.
+
+Names of the environment are those that cast and ipfs users know. A cairn.toml is looked for in the current folder and
+those above it, then in ~/.config/cairn/; both may stand, the nearer one counts. Relative paths in a file are relative
+to that file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.errors import InputError
+
+__all__ = ["FILE_NAME", "SETTINGS", "Chosen", "Setting", "Settings", "config_files", "resolve"]
+
+FILE_NAME = "cairn.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting.
+
+    Attributes:
+        name: Its key in cairn.toml; its flag is this with dashes.
+        env: Its environment variable.
+        help: What it is, one line.
+        default: What counts if nobody says; None is nothing.
+        path: A path, or for `store` a list that may hold paths.
+        metavar: How help shows its value.
+    """
+
+    name: str
+    env: str
+    help: str
+    default: str | None = None
+    path: bool = False
+    metavar: str = "TEXT"
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("home", "CAIRN_HOME", "Folder of Cairn's own files: journals, store.", "~/.local/share/cairn", True, "DIR"),
+    Setting("rpc_url", "ETH_RPC_URL", "RPC URL of a chain node.", "http://127.0.0.1:8545", metavar="URL"),
+    Setting("chain_id", "CAIRN_CHAIN_ID", "Refuse any chain but this one.", metavar="N"),
+    Setting("contract", "CAIRN_CONTRACT", "Address of the Cairn contract.", metavar="ADDRESS"),
+    Setting("from_block", "CAIRN_FROM_BLOCK", "Block the contract was deployed in, or earlier.", metavar="N"),
+    Setting("finality", "CAIRN_FINALITY", "When a block is final: finalized, instant or a number.", metavar="POLICY"),
+    Setting("store", "CAIRN_STORE", "Content store: a folder, kubo, or gateway URLs.", None, True, "STORE"),
+    Setting("ipfs_path", "IPFS_PATH", "Kubo's repo, which names its RPC.", "~/.ipfs", True, "DIR"),
+    Setting("keys", "CAIRN_KEYS", "Folder of keystores by name.", "~/.foundry/keystores", True, "DIR"),
+    Setting("account", "ETH_KEYSTORE_ACCOUNT", "Keystore to sign with: a name in the keys folder.", metavar="NAME"),
+    Setting("keystore", "ETH_KEYSTORE", "Keystore to sign with: a file, or a folder and --from.", None, True, "PATH"),
+    Setting("password_file", "ETH_PASSWORD", "File that holds the keystore's password.", None, True, "FILE"),
+    Setting("from", "ETH_FROM", "Account to sign with, checked against the keystore.", metavar="ADDRESS"),
+)
+_BY_NAME = {setting.name: setting for setting in SETTINGS}
+_OVERRIDES = {"keystore": ("account",), "account": ("keystore",)}
+"""Settings that name the same thing in two ways: the one from the stronger source counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A setting's value, where it came from (`flag --x`, `environment X`, a file, `default`) and how strong that is."""
+
+    value: str | None
+    source: str
+    rank: int = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings, and the files that were read."""
+
+    chosen: Mapping[str, Chosen]
+    files: tuple[Path, ...]
+
+    def __getitem__(self, name: str) -> str | None:
+        return self.chosen[name].value
+
+    def path(self, name: str) -> Path:
+        """Return a setting that is a path, which must be there."""
+        return Path(self.need(name)).expanduser()
+
+    def need(self, name: str) -> str:
+        """Return a setting that must be there.
+
+        Raises:
+            InputError: Nobody gave it.
+        """
+        value = self[name]
+        if value is None:
+            setting = _BY_NAME[name]
+            raise InputError(f"no {name}: give {setting.flag}, {setting.env}, or `{name} = …` in {FILE_NAME}")
+        return value
+
+    def number(self, name: str) -> int | None:
+        """Return a setting that is a whole number.
+
+        Raises:
+            InputError: It is none.
+        """
+        value = self[name]
+        if value is None:
+            return None
+        if not (value.isascii() and value.isdigit()):
+            raise InputError(f"{name} ({self.chosen[name].source}): expected a whole number, got {value!r:.40}")
+        return int(value)
+
+
+def config_files(start: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return the cairn.toml files that count, the strongest first.
+
+    Args:
+        start: The current folder.
+        environ: `CAIRN_CONFIG` names a file that counts instead of any other.
+
+    Raises:
+        InputError: CAIRN_CONFIG names a file that is not there.
+    """
+    if named := environ.get("CAIRN_CONFIG"):
+        path = Path(named).expanduser()
+        if not path.is_file():
+            raise InputError(f"CAIRN_CONFIG: expected a file, found none at {path}")
+        return (path,)
+    here = next((d / FILE_NAME for d in (start, *start.parents) if (d / FILE_NAME).is_file()), None)
+    config = Path(environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "cairn" / FILE_NAME
+    return tuple(path for path in (here, config if config.is_file() else None) if path is not None)
+
+
+def resolve(flags: Mapping[str, str | None], environ: Mapping[str, str], files: tuple[Path, ...]) -> Settings:
+    """Return every setting from where it is named first: flags, environment, files, defaults.
+
+    Raises:
+        InputError: A file does not read, or names a setting that does not exist.
+    """
+    tables = [(path, _read(path)) for path in files]
+    chosen = {setting.name: _choose(setting, flags, environ, tables) for setting in SETTINGS}
+    for name, others in _OVERRIDES.items():
+        if any(chosen[other].rank < chosen[name].rank for other in others):
+            chosen[name] = Chosen(None, "default")
+    return Settings(chosen, files)
+
+
+def _choose(
+    setting: Setting,
+    flags: Mapping[str, str | None],
+    environ: Mapping[str, str],
+    tables: list[tuple[Path, dict[str, str]]],
+) -> Chosen:
+    flag = flags.get(setting.name)
+    if flag is not None:
+        return Chosen(flag, f"flag {setting.flag}", 0)
+    if environ.get(setting.env):
+        return Chosen(environ[setting.env], f"environment {setting.env}", 1)
+    for rank, (path, table) in enumerate(tables, 2):
+        if setting.name in table:
+            return Chosen(table[setting.name], str(path), rank)
+    return Chosen(setting.default, "default")
+
+
+def _read(path: Path) -> dict[str, str]:
+    try:
+        loaded = tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: expected TOML: {error}") from error
+    return {name: _value(path, name, value) for name, value in loaded.items()}
+
+
+def _value(path: Path, name: str, value: object) -> str:
+    setting = _BY_NAME.get(name)
+    if setting is None:
+        near = difflib.get_close_matches(name, _BY_NAME, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_BY_NAME)}"
+        raise InputError(f"{path}: unknown setting {name!r}: {hint}")
+    values = value if isinstance(value, list) and name == "store" else [value]
+    if not all(isinstance(item, str | int) and not isinstance(item, bool) for item in values):
+        raise InputError(f"{path}: {name}: expected text or a whole number, got {value!r:.80}")
+    return ",".join(_anchored(str(item), path.parent) if setting.path else str(item) for item in values)
+
+
+def _anchored(text: str, folder: Path) -> str:
+    """Return a path of a file as seen from anywhere; URLs and names of stores stay."""
+    if ":" in text or text == "kubo" or text.startswith("~"):
+        return text
+    return str(folder.absolute() / text)

@@ -1,0 +1,106 @@
+"""The demo's data: ICD-10-CM descriptions to chapter, at three hospitals.
+
+Every leaf code of ICD-10-CM is a real clinical description in one of 22 chapters (`simple-icd-10-cm` carries them;
+public domain). Each chapter has a hospital that specialises in it and holds four of five of its cases; the rest lie
+anywhere. Held out for everybody are 15 % of the three-character categories, whole, so that no near-copy of a training
+text is tested.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+__all__ = ["BUCKETS", "CHAPTERS", "HOSPITALS", "SEED", "Cases", "load", "pooled", "tokens"]
+
+SEED = 7
+BUCKETS = 1 << 15
+HELD_OUT = 0.15
+AT_SPECIALIST = 0.8
+CHAPTERS = 22
+HOSPITALS = {
+    "trauma centre": (6, 12, 13, 18, 19, 20),
+    "women's and children's": (8, 14, 15, 16, 17, 21),
+    "general hospital": (1, 2, 3, 4, 5, 7, 9, 10, 11, 22),
+}
+"""Hospital to the chapters it specialises in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cases:
+    """Descriptions as bags of hashed words and word pairs.
+
+    Attributes:
+        tokens: int64, all cases' bucket numbers one after another.
+        starts: int64 (n + 1,), where each case's tokens begin.
+        labels: int64 (n,), chapter - 1.
+    """
+
+    tokens: torch.Tensor
+    starts: torch.Tensor
+    labels: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return (tokens, offsets, labels) of the given rows, as `nn.EmbeddingBag` takes them."""
+        lengths = self.starts[rows + 1] - self.starts[rows]
+        offsets = torch.cumsum(lengths, 0) - lengths  # (rows,)
+        within = torch.arange(int(lengths.sum())) - torch.repeat_interleave(offsets, lengths)
+        return self.tokens[torch.repeat_interleave(self.starts[rows], lengths) + within], offsets, self.labels[rows]
+
+
+def tokens(text: str) -> list[int]:
+    """Return the buckets of a description's words and neighbouring pairs."""
+    words = re.findall(r"[a-z0-9]+", text.lower())
+    terms = words + [f"{a} {b}" for a, b in pairwise(words)]
+    return [zlib.crc32(term.encode()) % BUCKETS for term in terms]
+
+
+@cache
+def load() -> tuple[dict[str, Cases], Cases]:
+    """Return the training cases of each hospital, and the held-out cases."""
+    import simple_icd_10_cm as icd
+
+    leaves = [code for code in icd.get_all_codes() if icd.is_leaf(code)]
+    chapters = np.array([int(icd.get_ancestors(code)[-1]) for code in leaves])
+    texts = [icd.get_description(code) for code in leaves]
+    categories = np.array([code[:3] for code in leaves])
+
+    rng = np.random.default_rng(SEED)
+    names = np.unique(categories)
+    held_out = np.isin(categories, rng.choice(names, size=round(HELD_OUT * len(names)), replace=False))
+    specialist = np.zeros(CHAPTERS + 1, dtype=int)
+    for index, own in enumerate(HOSPITALS.values()):
+        specialist[list(own)] = index
+    anywhere = rng.integers(len(HOSPITALS), size=len(leaves))
+    place = np.where(rng.random(len(leaves)) < AT_SPECIALIST, specialist[chapters], anywhere)
+
+    def cases(mask: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Cases:
+        bags = [tokens(texts[i]) for i in np.flatnonzero(mask)]
+        starts = np.cumsum([0, *(len(bag) for bag in bags)])
+        flat = np.concatenate([np.array(bag, dtype=np.int64) for bag in bags])
+        return Cases(torch.from_numpy(flat), torch.from_numpy(starts), torch.from_numpy(chapters[mask] - 1))
+
+    training = {name: cases(~held_out & (place == index)) for index, name in enumerate(HOSPITALS)}
+    return training, cases(held_out)
+
+
+def pooled(parts: Iterable[Cases]) -> Cases:
+    """Return all cases of several holders as one."""
+    cases = list(parts)
+    ends = np.cumsum([0, *(len(part.tokens) for part in cases)])
+    starts = [part.starts[:-1] + int(end) for part, end in zip(cases, ends, strict=False)]
+    return Cases(
+        torch.cat([part.tokens for part in cases]),
+        torch.cat([*starts, torch.tensor([int(ends[-1])])]),
+        torch.cat([part.labels for part in cases]),
+    )

@@ -1,0 +1,72 @@
+"""The demo's model: an embedding bag over hashed words and pairs, and how it is trained and scored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from trainer.demo.hospitals import BUCKETS, CHAPTERS, SEED, Cases
+
+__all__ = ["ChapterModel", "Scores", "evaluate", "train_epoch"]
+
+WIDTH = 64
+BATCH = 128
+LEARNING_RATE = 0.01
+
+
+class ChapterModel(nn.Module):
+    """Mean of the embeddings of a description's terms, then one linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(SEED)
+        self.terms = nn.EmbeddingBag(BUCKETS, WIDTH, mode="mean", sparse=True)
+        self.chapter = nn.Linear(WIDTH, CHAPTERS)
+        with torch.no_grad():
+            self.terms.weight.normal_(0.0, 0.1, generator=generator)
+            self.chapter.weight.normal_(0.0, 0.1, generator=generator)
+            self.chapter.bias.zero_()
+
+    def forward(self, tokens: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.chapter(self.terms(tokens, offsets))  # (cases, chapters)
+        return logits
+
+
+def train_epoch(model: nn.Module, cases: Cases, seed: int) -> dict[str, float]:
+    """Train for one pass over the cases in an order drawn from seed; returns the mean loss."""
+    sparse = torch.optim.SparseAdam([model.get_parameter("terms.weight")], lr=LEARNING_RATE)
+    dense = torch.optim.Adam(model.get_submodule("chapter").parameters(), lr=LEARNING_RATE)
+    order = torch.randperm(len(cases), generator=torch.Generator().manual_seed(seed))
+    total = 0.0
+    for rows in torch.split(order, BATCH):
+        tokens, offsets, labels = cases.batch(rows)
+        loss = nn.functional.cross_entropy(model(tokens, offsets), labels)
+        sparse.zero_grad()
+        dense.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        sparse.step()  # type: ignore[no-untyped-call]
+        dense.step()
+        total += loss.item() * len(rows)
+    return {"loss": total / len(cases)}
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Accuracy, and F1 averaged over the chapters that occur among the cases."""
+
+    accuracy: float
+    macro_f1: float
+
+
+def evaluate(model: nn.Module, cases: Cases) -> Scores:
+    """Score the model on cases."""
+    model.eval()
+    with torch.no_grad():
+        tokens, offsets, labels = cases.batch(torch.arange(len(cases)))
+        predicted = model(tokens, offsets).argmax(1)
+    table = torch.bincount(labels * CHAPTERS + predicted, minlength=CHAPTERS**2).view(CHAPTERS, CHAPTERS).double()
+    hits, actual, claimed = table.diagonal(), table.sum(1), table.sum(0)
+    f1 = (2 * hits / (actual + claimed).clamp(min=1))[actual > 0]
+    return Scores(accuracy=float(hits.sum() / table.sum()), macro_f1=float(f1.mean()))

@@ -1,0 +1,57 @@
+"""The demo's figures, a round at a time, and the picture of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trainer.demo.hospitals import HOSPITALS
+from trainer.demo.model import Scores
+
+__all__ = ["History", "plot"]
+
+
+@dataclass(slots=True)
+class History:
+    """Scores by model name, a list entry a round."""
+
+    scores: dict[str, list[Scores]] = field(default_factory=dict)
+
+    def add(self, name: str, scores: Scores) -> None:
+        self.scores.setdefault(name, []).append(scores)
+
+    def last(self, name: str) -> Scores:
+        return self.scores[name][-1]
+
+    @property
+    def best_alone(self) -> str:
+        """The hospital whose own model has the best macro-F1 now."""
+        return max(HOSPITALS, key=lambda name: self.last(name).macro_f1)
+
+
+def plot(history: History, path: Path) -> None:
+    """Draw accuracy and macro-F1 a round: federated, each hospital alone, all data pooled."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    colours = {"federated": "#0b5fa5", "pooled": "#444444"}
+    greys = iter(("#d98c3f", "#5d9c59", "#a06cb0"))
+    figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    for axis, (metric, title) in zip(
+        axes, (("accuracy", "Accuracy"), ("macro_f1", "Macro-F1 over chapters")), strict=True
+    ):
+        for name in ("federated", "pooled", *HOSPITALS):
+            values = [getattr(scores, metric) for scores in history.scores[name]]
+            colour = colours.get(name) or next(greys)
+            style = {"federated": "-", "pooled": "--"}.get(name, ":")
+            label = name if name in colours else f"{name} alone"
+            axis.plot(range(1, len(values) + 1), values, style, color=colour, label=label, linewidth=2)
+        greys = iter(("#d98c3f", "#5d9c59", "#a06cb0"))
+        axis.set(title=f"{title}, held-out categories", xlabel="round (one local epoch each)", ylim=(0, 1))
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[1].legend(loc="lower right", frameon=False)
+    figure.savefig(path, dpi=130)
+    pyplot.close(figure)

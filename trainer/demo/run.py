@@ -1,0 +1,223 @@
+"""The demo: three hospitals train one model; every update is anchored, and a stranger recomputes every round.
+
+Four models are trained side by side on the same cases, the same passes and the same settings: the federated one by
+anchored rounds, one at each hospital alone, and one on all cases pooled, which is what nobody is allowed to do.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from registry.chain.client import Client
+from registry.chain.events import ResultAttested, RoundFinalized, UpdateCommitted
+from registry.content.manifest import DataSetManifest, PlanManifest, Procedure, Reason
+from registry.errors import VerificationFailed
+from registry.provenance.lineage import Provenance, provenance_of
+from registry.provenance.rounds import read_round
+from registry.provenance.verify import verify_version
+from registry.provenance.versions import load_version_manifest
+from registry.store.blobs import leaf_cids
+from registry.store.local import LocalStore
+from registry.types import Digest
+from trainer.demo.hospitals import HOSPITALS, Cases, load, pooled
+from trainer.demo.model import ChapterModel, evaluate, train_epoch
+from trainer.demo.plot import History, plot
+from trainer.modules import load_version
+from trainer.participant import Task
+from trainer.simulation import Simulation, simulate_round, start
+
+__all__ = ["ROUNDS", "run"]
+
+ROUNDS = 20
+PLAN = PlanManifest(
+    algorithm=Procedure("fedavg", {"epochs": 1}),
+    combine_rule=1,
+    server_rule=1,
+    server_rate=1.0,
+    grid_bits=22,
+    saturate=False,
+    scales={},
+    shared=None,
+    transforms=(),
+    quorum=2,
+    weight_cap=100_000,
+    min_contributions=2,
+    commit_duration=3600,
+    publish_duration=3600,
+    aggregate_duration=3600,
+    challenge_duration=3600,
+    hook=None,
+)
+
+
+def run(console: Console, folder: Path, out: Path, *, rounds: int = ROUNDS) -> History:
+    """Run the demo.
+
+    Args:
+        console: Where to tell about it.
+        folder: For the content store and everybody's files; about 45 MB a round.
+        out: The plot and the figures are written here.
+        rounds: How many.
+
+    Raises:
+        VerificationFailed: Something that should have been found was not, or the other way round.
+    """
+    torch.set_num_threads(1)  # one thread's results are the same on every machine with one build of torch
+    began = time.monotonic()
+    out.mkdir(parents=True, exist_ok=True)
+    console.print("[bold]Three hospitals, one model, no pooled data[/]: ICD-10-CM descriptions to their chapter of 22")
+    training, held_out = load()
+    console.print(_cases_table(training, held_out))
+    store = LocalStore(folder / "store")
+    sim = start(ChapterModel(), {name: _task(name, cases) for name, cases in training.items()}, PLAN, store, folder)
+    history = _train(console, sim, training, held_out, rounds)
+    _save(history, out)
+    _show_anchors(console, sim)
+    _verify_as_a_stranger(console, sim, folder)
+    _flip_a_bit(console, sim, store, folder)
+    federated, best, pool = (history.last(n).macro_f1 for n in ("federated", history.best_alone, "pooled"))
+    console.print(
+        f"\n[bold]Macro-F1[/] federated {federated:.3f}, all data pooled {pool:.3f}, "
+        f"best hospital alone {best:.3f} ({history.best_alone})"
+    )
+    console.print(f"Plot: {out / 'rounds.png'}. Took {time.monotonic() - began:.0f} s.")
+    return history
+
+
+def _train(console: Console, sim: Simulation, training: Mapping[str, Cases], held_out: Cases, rounds: int) -> History:
+    history = History()
+    everything = pooled(training.values())
+    alone = {name: ChapterModel() for name in training}
+    together, federated = ChapterModel(), ChapterModel()
+    console.print("\n[bold]Macro-F1 on the held-out categories[/], after each round of one local epoch")
+    console.print(
+        f"{'round':>5} {'federated':>10} {'pooled':>8} " + " ".join(f"{name:>22}" for name in alone) + "  version"
+    )
+    for epoch in range(rounds):
+        number = simulate_round(sim)
+        for name, model in alone.items():
+            train_epoch(model, training[name], epoch)
+            history.add(name, evaluate(model, held_out))
+        train_epoch(together, everything, epoch)
+        history.add("pooled", evaluate(together, held_out))
+        head = sim.owner.model(sim.model_id).head
+        load_version(federated, sim.store, load_version_manifest(sim.store, head))
+        history.add("federated", evaluate(federated, held_out))
+        console.print(
+            f"{number:>5} {history.last('federated').macro_f1:>10.3f} {history.last('pooled').macro_f1:>8.3f} "
+            + " ".join(f"{history.last(name).macro_f1:>22.3f}" for name in alone)
+            + f"  0x{head.hex()[:12]}"
+        )
+    return history
+
+
+def _task(name: str, cases: Cases) -> Task:
+    """What one hospital brings."""
+    counter = iter(range(1_000_000))
+    return Task(
+        module=ChapterModel(),
+        train_epoch=lambda module, _: train_epoch(module, cases, next(counter)),
+        examples=len(cases),
+        data_set=DataSetManifest(
+            name=f"ICD-10-CM descriptions at the {name}",
+            description="Leaf codes with their chapter; four of five of the chapters this hospital specialises in",
+            licence="public domain",
+            source="simple-icd-10-cm",
+            records=len(cases),
+            sha256=None,
+        ),
+    )
+
+
+def _cases_table(training: Mapping[str, Cases], held_out: Cases) -> Table:
+    table = Table("who", "cases", "specialises in chapters", title="Who holds what", title_justify="left")
+    for name, chapters in HOSPITALS.items():
+        table.add_row(name, f"{len(training[name]):,}", ", ".join(map(str, chapters)))
+    table.add_row("held out", f"{len(held_out):,}", "15 % of the three-character categories, whole")
+    return table
+
+
+def _show_anchors(console: Console, sim: Simulation) -> None:
+    """Print what the chain holds of the last round."""
+    number = sim.owner.model(sim.model_id).rounds
+    record = read_round(sim.owner, sim.model_id, number)
+    names = {client.account: name for name, (client, _) in sim.participants.items()}
+    names |= {client.account: f"aggregator {i + 1}" for i, client in enumerate(sim.aggregators)}
+    table = Table("block", "event", "by", "digest", "says", title=f"Round {number} on the chain", title_justify="left")
+    events = sim.owner.events(UpdateCommitted, ResultAttested, subject=record.round_id)
+    for event in sorted((*events, *sim.owner.events(RoundFinalized, subject=sim.model_id)), key=lambda e: e.at):
+        block = str(event.at.block_number)
+        match event:
+            case UpdateCommitted():
+                weight = f"weight {event.weight}"
+                table.add_row(block, "UpdateCommitted", names[event.participant], _short(event.digest), weight)
+            case ResultAttested():
+                said = f"{event.result.contributions} contributions, vote {event.votes}"
+                table.add_row(block, "ResultAttested", names[event.aggregator], _short(event.result_hash), said)
+            case RoundFinalized() if event.number == number:
+                table.add_row(block, "RoundFinalized", "anyone", _short(event.version_digest), "the head moved")
+    console.print()
+    console.print(table)
+
+
+def _verify_as_a_stranger(console: Console, sim: Simulation, folder: Path) -> None:
+    """Recompute every round from chain and blobs, with no account and nothing that the trainers hold."""
+    stranger = Client(sim.w3, sim.owner.address, chain_id=sim.owner.chain_id, deployed_at=sim.owner.deployed_at)
+    head = stranger.model(sim.model_id).head
+    began, checks = time.monotonic(), 0
+    for verification in verify_version(stranger, sim.store, sim.model_id, head, _made(folder / "stranger")):
+        for check in verification.checks:
+            checks += 1
+            if check.passed is not True:
+                raise VerificationFailed(f"version 0x{verification.step.digest.hex()}: {check.name}: {check.evidence}")
+    took = time.monotonic() - began
+    console.print(
+        f"\n[green]verified[/] {verification.step.round} rounds as a stranger: {checks} checks, "
+        f"every average recomputed to the bit, in {took:.1f} s"
+    )
+
+
+def _flip_a_bit(console: Console, sim: Simulation, store: LocalStore, folder: Path) -> None:
+    """Flip one bit of one hospital's stored update; verification must find it, and pass again once it is undone."""
+    head = sim.owner.model(sim.model_id).head
+    newest: Provenance = next(provenance_of(sim.owner, store, sim.model_id, head))
+    update = next(c.update for c in newest.contributions if c.reason == Reason.ADMITTED and c.update)
+    leaf = leaf_cids(store, update.delta.blob)[-1].digest.hex()
+    path = store.root / "blocks" / leaf[:2] / leaf
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    caught = _failure(sim, head, folder)
+    path.write_bytes(whole)
+    if caught is None or _failure(sim, head, folder) is not None:
+        raise VerificationFailed("one flipped bit: expected it to be found, and gone once undone")
+    console.print(f"[red]caught[/] one flipped bit in a stored update of {len(whole):,} bytes: {caught}")
+
+
+def _failure(sim: Simulation, head: Digest, folder: Path) -> str | None:
+    """Return what verifying the newest version finds wrong, if anything."""
+    *_, last = verify_version(sim.owner, sim.store, sim.model_id, head, _made(folder / "stranger"))
+    return next((f"{c.evidence}" for c in last.checks if c.passed is False), None)
+
+
+def _save(history: History, out: Path) -> None:
+    """Write the figures as JSON and as a plot."""
+    scores = {name: [asdict(s) for s in rows] for name, rows in history.scores.items()}
+    (out / "rounds.json").write_text(json.dumps(scores, indent=1) + "\n")
+    plot(history, out / "rounds.png")
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _short(digest: bytes) -> str:
+    return f"0x{digest.hex()[:12]}…"

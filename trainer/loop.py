@@ -1,0 +1,46 @@
+"""The loop around a participant, aggregator or auditor: step, wait, back off, stop."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from registry.chain.errors import WrongPhase
+from registry.errors import ContentError, NodeUnavailable
+
+__all__ = ["follow"]
+
+log = logging.getLogger(__name__)
+
+LONGEST_PAUSE = 60.0
+
+
+def follow(
+    advance: Callable[[], str], stop: threading.Event, *, poll: float = 2.0, done: Callable[[str], None] = log.info
+) -> None:
+    """Call advance again and again until stop is set.
+
+    What passes by itself is waited out with growing pauses: a node or store that is away, a block that nobody has yet,
+    a phase that ended between looking and sending. Everything else ends the loop with its error.
+
+    Args:
+        advance: Does the next thing and says what; an empty string if there was nothing to do.
+        stop: Set it to end the loop after the step in hand.
+        poll: Seconds between two steps when nothing is to be done.
+        done: Told what was done.
+    """
+    pause = poll
+    while not stop.is_set():
+        try:
+            said = advance()
+            pause = poll
+        except (NodeUnavailable, ContentError, WrongPhase) as error:
+            log.warning("%s: %s; trying again in %.0f s", type(error).__name__, error, pause)
+            stop.wait(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+            continue
+        if said:
+            done(said)
+        else:
+            stop.wait(poll)

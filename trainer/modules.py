@@ -1,0 +1,131 @@
+"""Between a PyTorch module and a version's tensors.
+
+A version holds float32 master values of every floating tensor of the module, under the module's own names, and all
+other tensors as they are. Tied tensors are stored once, under the name that comes first in the module's state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from registry.content.manifest import VersionManifest
+from registry.errors import InputError
+from registry.provenance.versions import read_arrays
+from registry.store.base import ContentStore
+
+__all__ = ["floating", "load_arrays", "load_version", "module_arrays", "module_state", "propose_grid"]
+
+Array = npt.NDArray[np.generic]
+
+_PLAIN = {
+    torch.float32,
+    torch.float16,
+    torch.bfloat16,
+    torch.float64,
+    torch.bool,
+    torch.uint8,
+    torch.int8,
+    torch.int16,
+    torch.int32,
+    torch.int64,
+}
+
+
+def module_state(module: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Return the module's tensors, each once, and the other names of tied ones.
+
+    Returns:
+        Tensors by name, in the module's order, sharing its memory; and alias -> name.
+
+    Raises:
+        InputError: A tensor is complex, quantized, sparse or otherwise not plain numbers.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    aliases: dict[str, str] = {}
+    seen: dict[object, str] = {}
+    for name, value in module.state_dict(keep_vars=True).items():
+        if not isinstance(value, torch.Tensor) or value.dtype not in _PLAIN or value.layout != torch.strided:
+            raise InputError(f"{name}: expected a dense tensor of plain numbers, got {getattr(value, 'dtype', value)}")
+        place = (value.untyped_storage().data_ptr(), value.storage_offset(), value.shape, value.stride(), value.dtype)
+        if value.numel() and place in seen:
+            aliases[name] = seen[place]
+            continue
+        seen[place] = name
+        tensors[name] = value.detach()
+    return tensors, aliases
+
+
+def floating(tensors: Mapping[str, torch.Tensor]) -> Iterator[str]:
+    """Yield the names of floating tensors."""
+    return (name for name, value in tensors.items() if value.dtype.is_floating_point)
+
+
+def module_arrays(module: nn.Module) -> tuple[dict[str, Array], dict[str, str]]:
+    """Return what a version made of the module holds: arrays by name (floating ones as float32), and aliases.
+
+    Raises:
+        InputError: A value is not finite in float32, or a tensor is not plain numbers.
+    """
+    tensors, aliases = module_state(module)
+    arrays: dict[str, Array] = {}
+    for name, value in tensors.items():
+        plain = value.to("cpu", torch.float32 if value.dtype.is_floating_point else value.dtype)
+        if value.dtype.is_floating_point and not torch.isfinite(plain).all():
+            raise InputError(f"{name}: expected finite float32 values")
+        arrays[name] = plain.contiguous().numpy().copy()
+    return arrays, aliases
+
+
+def load_arrays(module: nn.Module, arrays: Mapping[str, Array], aliases: Mapping[str, str] | None = None) -> None:
+    """Copy a version's arrays into the module, converting to its dtypes.
+
+    Raises:
+        InputError: Names or shapes differ; nothing was copied.
+    """
+    tensors, tied = module_state(module)
+    stored = {name: (aliases or {}).get(name, name) for name in (*tensors, *tied)}
+    missing = sorted(name for name, source in stored.items() if source not in arrays)
+    unknown = sorted(set(arrays) - set(stored.values()))
+    if missing or unknown:
+        raise InputError(f"the module lacks tensors {unknown[:5]} of the version, the version {missing[:5]}")
+    for name, value in tensors.items():
+        if tuple(value.shape) != arrays[stored[name]].shape:
+            raise InputError(f"{name}: expected shape {tuple(value.shape)}, got {arrays[stored[name]].shape}")
+    with torch.no_grad():
+        for name, value in tensors.items():
+            value.copy_(torch.from_numpy(np.array(arrays[stored[name]])))
+
+
+def load_version(module: nn.Module, store: ContentStore, version: VersionManifest) -> None:
+    """Copy a version from the content store into the module, every block hashed on the way.
+
+    Raises:
+        FormError: The file is not canonical, or not what the manifest says.
+        InputError: The module has other tensors.
+    """
+    load_arrays(module, read_arrays(store, version), version.aliases)
+
+
+def propose_grid(module: nn.Module, grid_bits: int = 24, *, largest_change: float = 1.0) -> tuple[int, dict[str, int]]:
+    """Propose a grid and per-tensor scales under which no plausible delta runs over.
+
+    A tensor is expected to change by at most its own largest magnitude (running variances and the like move that
+    far) or by largest_change, whichever is more.
+
+    Returns:
+        grid_bits, and the scales e of tensors that need one: their deltas are divided by 2^e.
+    """
+    scales: dict[str, int] = {}
+    for name, value in module_state(module)[0].items():
+        if not value.dtype.is_floating_point or not value.numel():
+            continue
+        reach = max(float(value.abs().max()), largest_change)
+        exponent = int(np.ceil(np.log2(reach)))
+        if exponent > 24 - grid_bits:
+            scales[name] = exponent - (24 - grid_bits)
+    return grid_bits, scales

@@ -1,0 +1,250 @@
+"""A participant: load the parent, train, round to the grid, commit, and publish once commits have closed.
+
+Every step leaves its outcome on disk before the next begins, so a participant that is stopped anywhere goes on where
+it was: an update that was computed is never computed again, and one that was committed never committed again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from registry.chain.records import round_id_of
+from registry.content.gate import describe
+from registry.content.manifest import (
+    AggregateRef,
+    Code,
+    DataSetManifest,
+    PlanManifest,
+    UpdateManifest,
+    VersionManifest,
+    decode,
+    digest_of,
+    encode,
+    manifest_cid,
+)
+from registry.content.tensors import parse_header
+from registry.errors import InputError, VerificationFailed
+from registry.exact.grid import to_grid
+from registry.provenance.admission import UpdateForm, update_form
+from registry.provenance.rounds import RoundRecord, commits_closed, load_plan, read_round
+from registry.provenance.versions import load_version_manifest, read_header
+from registry.store.base import ContentStore
+from registry.store.blobs import add_blob, file_pieces
+from registry.types import Address, ModelId, Phase, Root, RoundId
+from trainer.algorithms import ALGORITHMS
+from trainer.algorithms.fedavg import TrainEpoch
+from trainer.modules import floating, load_version, module_state
+from trainer.transforms import TRANSFORMS
+
+if TYPE_CHECKING:
+    from registry.chain.client import Client
+
+__all__ = ["Prepared", "Task", "advance", "commit_update", "prepare_update", "publish_update"]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a participant brings: ordinary PyTorch, and what it says of its data and code.
+
+    Attributes:
+        module: Of the model's shape; its values are overwritten.
+        train_epoch: One pass over the local data; trains the module in place and returns metrics.
+        examples: How many examples that is: the update's weight.
+        data_set: Stays here; only its digest is published.
+        code: What trained it; None for this package at its version.
+    """
+
+    module: nn.Module
+    train_epoch: TrainEpoch
+    examples: int
+    data_set: DataSetManifest
+    code: Code | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An update on disk, ready to be committed and published."""
+
+    manifest: UpdateManifest
+    file: Path
+
+
+def prepare_update(
+    client: Client, store: ContentStore, folder: Path, record: RoundRecord, task: Task, participant: Address
+) -> Prepared:
+    """Train and write the round's update, or return the one that an earlier call wrote.
+
+    Args:
+        client: The chain.
+        store: Holds the plan and the parent.
+        folder: Of this participant; a folder for the round is made in it.
+        record: The round.
+        task: What to train.
+        participant: Whose update it is.
+
+    Raises:
+        InputError: The module does not fit the parent, the plan names what this release does not have, or a value
+            runs over the grid.
+    """
+    place = _place(folder, record.round_id)
+    file, sealed = place / "update.safetensors", place / "update.cbor"
+    if sealed.exists():
+        return Prepared(decode(sealed.read_bytes(), UpdateManifest), file)
+    place.mkdir(parents=True, exist_ok=True)
+    plan, parent = load_plan(store, record.plan), load_version_manifest(store, record.parent)
+    form = update_form(read_header(store, parent.weights.blob), plan)
+    delta, metrics = _train(store, parent, plan, task)
+    saturated = 0
+    with file.open("wb") as out:
+        out.write(form.header)
+        for values, clipped in _on_grid(delta, form, plan):
+            out.write(values.tobytes())
+            saturated += clipped
+        os.fsync(out.fileno())
+    facts = describe(file_pieces(file), sha256=False)
+    assert facts.cid is not None and facts.tensor_root is not None
+    manifest = UpdateManifest(
+        chain_id=record.chain_id,
+        contract=record.contract,
+        model=record.model_id,
+        number=record.number,
+        participant=participant,
+        parent=manifest_cid(record.parent),
+        plan=manifest_cid(record.plan.digest),
+        delta=AggregateRef(facts.cid, facts.size, facts.tensor_root),
+        weight=task.examples,
+        saturated=saturated,
+        metrics=dict(metrics),
+        data_set=digest_of(task.data_set),
+        code=task.code or Code("cairn-registry", installed("cairn-registry")),
+    )
+    _write_whole(place / "dataset.cbor", encode(task.data_set))
+    _write_whole(sealed, encode(manifest))
+    return Prepared(manifest, file)
+
+
+def commit_update(client: Client, record: RoundRecord, prepared: Prepared) -> None:
+    """Anchor a prepared update, unless this participant already has.
+
+    Raises:
+        VerificationFailed: It has committed another update in this round.
+        ContractError: The contract refuses it: too late, no role.
+    """
+    manifest = prepared.manifest
+    mine = [c for c in record.commitments if c.participant == manifest.participant]
+    if not mine:
+        client.commit_update(
+            record.model_id, record.number, digest_of(manifest), Root(manifest.delta.tensor_root), manifest.weight
+        )
+    elif mine[0].digest != digest_of(manifest):
+        raise VerificationFailed(
+            f"round {record.number}: this account committed 0x{mine[0].digest.hex()}, "
+            f"this folder holds 0x{digest_of(manifest).hex()}"
+        )
+
+
+def publish_update(store: ContentStore, prepared: Prepared) -> None:
+    """Put a committed update into the content store and pin it; doing it twice changes nothing.
+
+    Call it once the block that closed commits is final: before, somebody could copy the update.
+
+    Raises:
+        VerificationFailed: The file is no longer what was committed.
+    """
+    blob = add_blob(store, file_pieces(prepared.file))
+    if blob != prepared.manifest.delta.blob:
+        raise VerificationFailed(f"{prepared.file}: expected {prepared.manifest.delta.cid}, got {blob.cid}")
+    store.pin(blob.cid)
+    cid = manifest_cid(digest_of(prepared.manifest))
+    store.put(cid, encode(prepared.manifest))
+    store.pin(cid, recursive=False)
+
+
+def advance(client: Client, store: ContentStore, folder: Path, model_id: ModelId, task: Task) -> str:
+    """Do what the model's current round wants of this participant next, if anything; return what was done.
+
+    Safe to call at any time and any number of times: a loop around it is a participant.
+    """
+    number = client.model(model_id).rounds
+    phase = client.phase(model_id, number) if number else Phase.NONE
+    if phase == Phase.COMMIT:
+        if client.member(model_id, client.account).last_round == number:
+            return ""
+        record = read_round(client, model_id, number)
+        commit_update(client, record, prepare_update(client, store, folder, record, task, client.account))
+        return f"round {number}: committed"
+    if phase not in (Phase.PUBLISH, Phase.AGGREGATE):
+        return ""
+    place = _place(folder, round_id_of(model_id, number))
+    if (
+        not (place / "update.cbor").exists()
+        or (place / "published").exists()
+        or not commits_closed(client, model_id, number)
+    ):
+        return ""
+    prepared = Prepared(decode((place / "update.cbor").read_bytes(), UpdateManifest), place / "update.safetensors")
+    if not any(c.digest == digest_of(prepared.manifest) for c in read_round(client, model_id, number).commitments):
+        return ""  # prepared, but too late to be committed: it stays here
+    publish_update(store, prepared)
+    _write_whole(place / "published", b"")
+    return f"round {number}: published"
+
+
+def _train(
+    store: ContentStore, parent: VersionManifest, plan: PlanManifest, task: Task
+) -> tuple[dict[str, torch.Tensor], Mapping[str, float]]:
+    """Return the deltas of the module's floating tensors, as float64 under the version's names, and metrics."""
+    if plan.algorithm.name not in ALGORITHMS:
+        raise InputError(f"plan: expected an algorithm of {sorted(ALGORITHMS)}, got {plan.algorithm.name!r}")
+    load_version(task.module, store, parent)
+    tensors, _ = module_state(task.module)
+    stored = {name: parent.aliases.get(name, name) for name in floating(tensors)}
+    before = {name: tensors[name].to("cpu", torch.float64, copy=True) for name in stored}
+    metrics = ALGORITHMS[plan.algorithm.name](task.module, task.train_epoch, plan.algorithm.parameters)
+    after, _ = module_state(task.module)
+    delta = {stored[name]: after[name].to("cpu", torch.float64) - old for name, old in before.items()}
+    for step in plan.transforms:
+        if step.name not in TRANSFORMS:
+            raise InputError(f"plan: expected transforms of {sorted(TRANSFORMS)}, got {step.name!r}")
+        delta = TRANSFORMS[step.name].outgoing(delta, step.parameters)
+    return delta, metrics
+
+
+def _on_grid(
+    delta: Mapping[str, torch.Tensor], form: UpdateForm, plan: PlanManifest
+) -> Iterator[tuple[npt.NDArray[np.float32], int]]:
+    """Yield each tensor's grid values in file order, and how many were clipped."""
+    for spec in parse_header(form.header, form.size).specs:
+        try:
+            yield to_grid(
+                delta[spec.name].numpy(),
+                plan.grid_bits,
+                scale=plan.scales.get(spec.name, 0),
+                saturate=plan.saturate,
+            )
+        except InputError as error:
+            raise InputError(f"{spec.name}: {error}") from None
+
+
+def _place(folder: Path, round_id: RoundId) -> Path:
+    return folder / f"round-{round_id.hex()}"
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Write a file that is there whole or not at all, whenever the machine stops."""
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

@@ -1,0 +1,169 @@
+"""Participants, aggregators and owner in one process, on an embedded chain and any content store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from registry.chain.client import Client, chain_id_of, open_journal
+from registry.chain.deploy import deploy
+from registry.chain.local import Embedded, embedded, sleep_until
+from registry.chain.records import Grant, Plan, Round
+from registry.chain.transactions import Transactor
+from registry.content.manifest import PlanManifest, Statement, digest_of, encode, manifest_cid
+from registry.errors import CairnError
+from registry.provenance.versions import add_version, save_arrays
+from registry.store.base import ContentStore
+from registry.types import Address, Digest, ModelId, Phase, Role, Root
+from trainer import aggregator, participant
+from trainer.modules import module_arrays
+from trainer.participant import Task
+
+if TYPE_CHECKING:
+    from web3 import Web3
+
+__all__ = ["Simulation", "anchor_plan", "register", "simulate_round", "start"]
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """A model and everybody who has to do with it.
+
+    Attributes:
+        owner: The owner's client.
+        participants: A client and a task by name.
+        aggregators: Their clients.
+        store: One content store for all.
+        folder: A sub-folder for each of them is made in it.
+    """
+
+    model_id: ModelId
+    owner: Client
+    participants: Mapping[str, tuple[Client, Task]]
+    aggregators: Sequence[Client]
+    store: ContentStore
+    folder: Path
+
+    @property
+    def w3(self) -> Web3:
+        return self.owner.w3
+
+
+def register(
+    client: Client, store: ContentStore, module: nn.Module, file: Path, statement: Statement | None = None
+) -> ModelId:
+    """Register a model whose genesis is the module as it is; the client's account becomes its owner.
+
+    Args:
+        client: The chain.
+        store: The genesis is published to it.
+        module: Its values are the genesis.
+        file: Where the genesis is written on the way.
+        statement: What the owner says of it.
+    """
+    arrays, aliases = module_arrays(module)
+    save_arrays(file, arrays)
+    genesis = add_version(store, file, aliases=aliases, statement=statement)
+    client.register_model(digest_of(genesis), Root(genesis.tensor_root))
+    return client.model_id(client.account, digest_of(genesis))
+
+
+def anchor_plan(client: Client, store: ContentStore, model_id: ModelId, manifest: PlanManifest) -> Plan:
+    """Publish a plan's manifest and set it as the model's standing plan."""
+    cid = manifest_cid(digest_of(manifest))
+    store.put(cid, encode(manifest))
+    store.pin(cid, recursive=False)
+    fields = {name: getattr(manifest, name) for name in Plan.__dataclass_fields__ if name not in ("digest", "hook")}
+    plan = Plan(digest=Digest(cid.digest), hook=Address(manifest.hook or bytes(20)), **fields)
+    client.set_plan(model_id, plan)
+    return plan
+
+
+def start(
+    module: nn.Module,
+    tasks: Mapping[str, Task],
+    plan: PlanManifest,
+    store: ContentStore,
+    folder: Path,
+    *,
+    aggregators: int = 2,
+    chain: Embedded | None = None,
+) -> Simulation:
+    """Deploy, register a model, grant the roles and set the plan.
+
+    Args:
+        module: Its values are the genesis.
+        tasks: What each participant brings, by name.
+        plan: The rounds' rules.
+        store: One content store for all.
+        folder: For everybody's files.
+        aggregators: How many.
+        chain: Has an account for everybody; by default a chain in this process.
+    """
+    count = 1 + len(tasks) + aggregators
+    chain = chain or embedded(count, time=int(time.time()))
+    if len(chain.signers) < count:
+        raise CairnError(f"expected {count} accounts, got {len(chain.signers)}")
+    first = chain.signers[0]
+    chain_id = chain_id_of(chain.w3)
+    transactor = Transactor(chain.w3, first, open_journal(chain.w3, chain_id, first.address, None), chain_id=chain_id)
+    deployment = deploy(chain.w3, transactor, chain_id=chain_id)
+    clients = [
+        Client(chain.w3, deployment.address, signer=signer, deployed_at=deployment.block)
+        for signer in chain.signers[:count]
+    ]
+    owner, rest = clients[0], clients[1:]
+    folder.mkdir(parents=True, exist_ok=True)
+    model_id = register(owner, store, module, folder / "genesis.safetensors")
+    members = dict(zip(tasks, rest, strict=False))
+    servers = rest[len(tasks) :]
+    grants = [Grant(c.account, Role.PARTICIPANT) for c in members.values()]
+    owner.grant_roles_batch(model_id, grants + [Grant(c.account, Role.AGGREGATOR) for c in servers])
+    anchor_plan(owner, store, model_id, plan)
+    people = {name: (client, tasks[name]) for name, client in members.items()}
+    return Simulation(model_id, owner, people, servers, store, folder)
+
+
+def simulate_round(simulation: Simulation) -> int:
+    """Run one round from opening to the moved head; return its number.
+
+    Everybody does what is theirs to do, in turn, until the round is finalized; when nobody has anything to do, the
+    clock is moved to the next deadline.
+
+    Raises:
+        CairnError: The round ended without a result.
+    """
+    sim = simulation
+    number = sim.owner.model(sim.model_id).rounds + 1
+    sim.owner.open_round(sim.model_id, number=number)
+    while not (state := sim.owner.round(sim.model_id, number)).finalized:
+        done = [
+            participant.advance(client, sim.store, sim.folder / name, sim.model_id, task)
+            for name, (client, task) in sim.participants.items()
+        ]
+        done += [
+            aggregator.advance(client, sim.store, sim.folder / f"aggregator-{i}", sim.model_id)
+            for i, client in enumerate(sim.aggregators)
+        ]
+        phase = sim.owner.phase(sim.model_id, number)
+        if phase == Phase.CANCELLED:
+            raise CairnError(f"round {number}: cancelled, for no result had a quorum in time")
+        if not any(done):
+            sleep_until(sim.w3, _deadline(state, phase))
+    return number
+
+
+def _deadline(state: Round, phase: Phase) -> int:
+    names = {
+        Phase.COMMIT: "commit_deadline",
+        Phase.PUBLISH: "publish_deadline",
+        Phase.AGGREGATE: "aggregate_deadline",
+        Phase.CHALLENGE: "challenge_deadline",
+    }
+    deadline: int = getattr(state, names[phase])
+    return deadline
