@@ -8,26 +8,26 @@ contributions, or as many and a smaller hash, and nothing held here disproves it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.chain.events import ResultAttested
+from registry.chain.events import ResultAttested, UpdateCommitted
 from registry.chain.records import Result, result_hash
 from registry.content.manifest import PlanManifest, Reason, ReportManifest, VersionManifest, decode, manifest_cid
 from registry.errors import ContentError, FormError
 from registry.provenance.admission import UpdateForm, Verdict, judge, judge_weights, update_form
+from registry.provenance.plans import load_plan
 from registry.provenance.results import Outcome, compute_outcome, publish_outcome
 from registry.provenance.rounds import (
     RoundRecord,
     attested_results,
     chosen_result,
     commits_closed,
-    load_plan,
     participants_of,
     read_round,
 )
-from registry.provenance.verify import agrees
+from registry.provenance.verify import standing
 from registry.provenance.versions import load_version_manifest, read_header
 from registry.store.base import ContentStore
 from registry.types import ModelId, Phase
@@ -35,7 +35,7 @@ from registry.types import ModelId, Phase
 if TYPE_CHECKING:
     from registry.chain.client import Client
 
-__all__ = ["Round", "advance", "aggregate", "attest", "judge_all", "load_round", "rival_to_adopt"]
+__all__ = ["Memory", "Round", "advance", "aggregate", "attest", "judge_all", "load_round", "rival_to_adopt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,14 @@ class Round:
     form: UpdateForm
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What an aggregator remembers between steps; losing it costs time and nothing else."""
+
+    verdicts: dict[UpdateCommitted, Verdict] = field(default_factory=dict)
+    results: dict[tuple[tuple[UpdateCommitted, Reason], ...], Result | None] = field(default_factory=dict)
+
+
 def advance(
     client: Client,
     store: ContentStore,
@@ -56,6 +64,7 @@ def advance(
     *,
     open_rounds: bool = False,
     processes: int = 1,
+    memory: Memory | None = None,
 ) -> str:
     """Do what the model's current round wants of this aggregator next, if anything; return what was done.
 
@@ -68,13 +77,15 @@ def advance(
         model_id: The model.
         open_rounds: Whether to open the next round once the last has ended.
         processes: See `combine`.
+        memory: The same object at each call, so that nothing is fetched, judged or combined twice.
     """
     number = client.model(model_id).rounds
     phase = client.phase(model_id, number) if number else Phase.CANCELLED
     if phase == Phase.COMMIT:
         return _end_commits(client, model_id, number)
     if phase in (Phase.PUBLISH, Phase.AGGREGATE) and commits_closed(client, model_id, number):
-        return _attest_best(client, store, folder, read_round(client, model_id, number), phase, processes)
+        record = read_round(client, model_id, number)
+        return _attest_best(client, store, folder, record, phase, processes, memory or Memory())
     if phase == Phase.FINAL and not client.round(model_id, number).finalized:
         result = chosen_result(client, read_round(client, model_id, number))
         assert result is not None  # phase Final says that a quorum attested one
@@ -98,23 +109,37 @@ def _end_commits(client: Client, model_id: ModelId, number: int) -> str:
 
 
 def _attest_best(
-    client: Client, store: ContentStore, folder: Path, record: RoundRecord, phase: Phase, processes: int
+    client: Client,
+    store: ContentStore,
+    folder: Path,
+    record: RoundRecord,
+    phase: Phase,
+    processes: int,
+    memory: Memory,
 ) -> str:
     """Attest what was computed here, or another's result that is better and stands up to what is held here."""
     if not record.commitments:
         return ""
     round = load_round(store, record)
-    verdicts = judge_all(store, round)
+    verdicts = judge_all(store, round, memory.verdicts)
     early = client.round(record.model_id, record.number).commitments
     if phase == Phase.PUBLISH and sum(v.admitted for v in verdicts) != early:
         return ""  # the contract takes a result this early only if nothing is missing
-    outcome = aggregate(store, round, verdicts, folder, processes=processes)
-    adopted = rival_to_adopt(client, store, round, verdicts, outcome.result if outcome else None)
+
+    def result_of(verdicts: tuple[Verdict, ...]) -> Result | None:
+        key = tuple((v.commitment, v.reason) for v in verdicts)
+        if key not in memory.results:
+            outcome = aggregate(store, round, verdicts, folder, processes=processes)
+            memory.results[key] = outcome.result if outcome else None
+        return memory.results[key]
+
+    result = result_of(verdicts)
+    adopted = rival_to_adopt(client, store, round, verdicts, result)
     if adopted is not None:
-        outcome = aggregate(store, round, adopted, folder, processes=processes)
-    if outcome is None or not attest(client, record, outcome.result):
+        result = result_of(adopted)
+    if result is None or not attest(client, record, result):
         return ""
-    return f"round {record.number}: attested {outcome.result.contributions} contributions"
+    return f"round {record.number}: attested {result.contributions} contributions"
 
 
 def load_round(store: ContentStore, record: RoundRecord) -> Round:
@@ -123,12 +148,15 @@ def load_round(store: ContentStore, record: RoundRecord) -> Round:
     return Round(record, plan, parent, update_form(read_header(store, parent.weights.blob), plan))
 
 
-def judge_all(store: ContentStore, round: Round, known: Sequence[Verdict] = ()) -> tuple[Verdict, ...]:
-    """Judge every commitment; of those judged before, only what was unavailable is looked for again."""
-    before = {v.commitment.digest: v for v in known if v.reason not in (Reason.UNAVAILABLE, Reason.TOTAL_WEIGHT)}
-    return judge_weights(
-        before.get(c.digest) or judge(store, round.record, round.form, c) for c in round.record.commitments
-    )
+def judge_all(
+    store: ContentStore, round: Round, known: dict[UpdateCommitted, Verdict] | None = None
+) -> tuple[Verdict, ...]:
+    """Judge every commitment. Of those already in `known` only what was unavailable is looked for again."""
+    known = {} if known is None else known
+    for commitment in round.record.commitments:
+        if commitment not in known or known[commitment].reason == Reason.UNAVAILABLE:
+            known[commitment] = judge(store, round.record, round.form, commitment)
+    return judge_weights(known[commitment] for commitment in round.record.commitments)
 
 
 def aggregate(
@@ -182,7 +210,9 @@ def _reconciled(
     if [e.digest for e in report.commitments] != [c.digest for c in round.record.commitments]:
         return None
     pairs = list(zip(report.commitments, verdicts, strict=True))
-    if any(agrees(verdict, entry.reason) is False for entry, verdict in pairs):
+    if any(verdict.admitted and entry.reason == Reason.UNAVAILABLE for entry, verdict in pairs):
+        return None  # it is to be had: here it is
+    if False in standing([entry.reason for entry in report.commitments], verdicts):
         return None
     return tuple(replace(verdict, reason=Reason(entry.reason)) for entry, verdict in pairs)
 

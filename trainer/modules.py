@@ -7,18 +7,20 @@ other tensors as they are. Tied tensors are stored once, under the name that com
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
-from registry.content.manifest import VersionManifest
+from registry.content.manifest import Statement, VersionManifest
 from registry.errors import InputError
-from registry.provenance.versions import read_arrays
+from registry.provenance.versions import add_version, read_arrays, save_arrays
 from registry.store.base import ContentStore
+from registry.types import Digest
 
-__all__ = ["floating", "load_arrays", "load_version", "module_arrays", "module_state", "propose_grid"]
+__all__ = ["floating", "load_arrays", "load_version", "module_arrays", "module_state", "propose_grid", "publish_module"]
 
 Array = npt.NDArray[np.generic]
 
@@ -109,6 +111,28 @@ def load_version(module: nn.Module, store: ContentStore, version: VersionManifes
         InputError: The module has other tensors.
     """
     load_arrays(module, read_arrays(store, version), version.aliases)
+
+
+def publish_module(
+    store: ContentStore,
+    module: nn.Module,
+    file: Path,
+    *,
+    parent: Digest | None = None,
+    statement: Statement | None = None,
+) -> VersionManifest:
+    """Publish the module as it is as a version of its owner, such as a genesis.
+
+    Args:
+        store: Where to.
+        module: Its values become the version's.
+        file: Written on the way, and left there.
+        parent: The version it descends from.
+        statement: What the owner says of it.
+    """
+    arrays, aliases = module_arrays(module)
+    save_arrays(file, arrays)
+    return add_version(store, file, parent=parent, aliases=aliases, statement=statement)
 
 
 def propose_grid(module: nn.Module, grid_bits: int = 24, *, largest_change: float = 1.0) -> tuple[int, dict[str, int]]:

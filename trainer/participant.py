@@ -36,7 +36,8 @@ from registry.content.tensors import parse_header
 from registry.errors import InputError, VerificationFailed
 from registry.exact.grid import to_grid
 from registry.provenance.admission import UpdateForm, update_form
-from registry.provenance.rounds import RoundRecord, commits_closed, load_plan, read_round
+from registry.provenance.plans import load_plan
+from registry.provenance.rounds import RoundRecord, commits_closed, read_round
 from registry.provenance.versions import load_version_manifest, read_header
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob, file_pieces

@@ -13,21 +13,21 @@ from torch import nn
 from registry.chain.client import Client, chain_id_of, open_journal
 from registry.chain.deploy import deploy
 from registry.chain.local import Embedded, embedded, sleep_until
-from registry.chain.records import Grant, Plan, Round
+from registry.chain.records import Grant, Round
 from registry.chain.transactions import Transactor
-from registry.content.manifest import PlanManifest, Statement, digest_of, encode, manifest_cid
+from registry.content.manifest import PlanManifest, digest_of
 from registry.errors import CairnError
-from registry.provenance.versions import add_version, save_arrays
+from registry.provenance.plans import add_plan
 from registry.store.base import ContentStore
-from registry.types import Address, Digest, ModelId, Phase, Role, Root
+from registry.types import ModelId, Phase, Role, Root
 from trainer import aggregator, participant
-from trainer.modules import module_arrays
+from trainer.modules import publish_module
 from trainer.participant import Task
 
 if TYPE_CHECKING:
     from web3 import Web3
 
-__all__ = ["Simulation", "anchor_plan", "register", "simulate_round", "start"]
+__all__ = ["Simulation", "simulate_round", "start"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,36 +52,6 @@ class Simulation:
     @property
     def w3(self) -> Web3:
         return self.owner.w3
-
-
-def register(
-    client: Client, store: ContentStore, module: nn.Module, file: Path, statement: Statement | None = None
-) -> ModelId:
-    """Register a model whose genesis is the module as it is; the client's account becomes its owner.
-
-    Args:
-        client: The chain.
-        store: The genesis is published to it.
-        module: Its values are the genesis.
-        file: Where the genesis is written on the way.
-        statement: What the owner says of it.
-    """
-    arrays, aliases = module_arrays(module)
-    save_arrays(file, arrays)
-    genesis = add_version(store, file, aliases=aliases, statement=statement)
-    client.register_model(digest_of(genesis), Root(genesis.tensor_root))
-    return client.model_id(client.account, digest_of(genesis))
-
-
-def anchor_plan(client: Client, store: ContentStore, model_id: ModelId, manifest: PlanManifest) -> Plan:
-    """Publish a plan's manifest and set it as the model's standing plan."""
-    cid = manifest_cid(digest_of(manifest))
-    store.put(cid, encode(manifest))
-    store.pin(cid, recursive=False)
-    fields = {name: getattr(manifest, name) for name in Plan.__dataclass_fields__ if name not in ("digest", "hook")}
-    plan = Plan(digest=Digest(cid.digest), hook=Address(manifest.hook or bytes(20)), **fields)
-    client.set_plan(model_id, plan)
-    return plan
 
 
 def start(
@@ -119,12 +89,14 @@ def start(
     ]
     owner, rest = clients[0], clients[1:]
     folder.mkdir(parents=True, exist_ok=True)
-    model_id = register(owner, store, module, folder / "genesis.safetensors")
+    genesis = publish_module(store, module, folder / "genesis.safetensors")
+    owner.register_model(digest_of(genesis), Root(genesis.tensor_root))
+    model_id = owner.model_id(owner.account, digest_of(genesis))
     members = dict(zip(tasks, rest, strict=False))
     servers = rest[len(tasks) :]
     grants = [Grant(c.account, Role.PARTICIPANT) for c in members.values()]
     owner.grant_roles_batch(model_id, grants + [Grant(c.account, Role.AGGREGATOR) for c in servers])
-    anchor_plan(owner, store, model_id, plan)
+    owner.set_plan(model_id, add_plan(store, plan))
     people = {name: (client, tasks[name]) for name, client in members.items()}
     return Simulation(model_id, owner, people, servers, store, folder)
 

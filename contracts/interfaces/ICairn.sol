@@ -248,7 +248,8 @@ interface ICairn {
 
     // ------------------------------------------------------------------------------------------------------- Constants
 
-    // solhint-disable func-name-mixedcase
+    // Constants keep the names of constants though an interface can only say them as functions.
+    // slither-disable-start naming-convention
     function PARTICIPANT() external view returns (uint8); // 1
     function AGGREGATOR() external view returns (uint8); // 2
     function AUDITOR() external view returns (uint8); // 4: a name other parts rely on
@@ -258,6 +259,7 @@ interface ICairn {
     function MAX_GRID_BITS() external view returns (uint8); // 126
     function MIN_DURATION() external view returns (uint32); // 30 seconds
     function MAX_DURATION() external view returns (uint32); // 90 days
+    // slither-disable-end naming-convention
 
     // ---------------------------------------------------------------------------------------------------------- Models
 
@@ -299,6 +301,8 @@ interface ICairn {
     // ----------------------------------------------------------------------------------------------------------- Plans
 
     /// @notice Sets the standing plan, from the next round on, and appends it to the history. Owner only.
+    /// @dev The parameter has the name of a view; nothing here calls that view.
+    // slither-disable-next-line shadowing-local
     function setPlan(ModelId modelId, Plan calldata plan) external returns (uint32 planIndex);
 
     // ---------------------------------------------------------------------------------------------------------- Rounds

@@ -21,19 +21,23 @@ abstract contract Results is State {
 
         bytes32 resultHash = keccak256(abi.encode(result));
         uint32 count = _move(state, resultHash, result.contributions);
-        if (count == quorum) {
+        // Votes rise one by one, and none is cast once the quorum is there: the quorum is met exactly.
+        bool agreed = count == quorum;
+        if (agreed) {
             terms.challengeDeadline = uint40(block.timestamp) + challengeDuration;
             terms.contributions = result.contributions;
             state.resultHash = resultHash;
         } else {
             state.votes[resultHash] = Votes(count, result.contributions);
         }
-        if (count == quorum || terms.flags & ATTESTED == 0) {
+        // A bit test, which slither takes for a comparison of balances or times.
+        // slither-disable-next-line incorrect-equality,timestamp
+        if (agreed || terms.flags & ATTESTED == 0) {
             terms.flags |= ATTESTED;
             state.terms = terms;
         }
         emit ResultAttested(roundId, msg.sender, resultHash, result, count);
-        if (count == quorum) emit QuorumReached(roundId, resultHash, terms.challengeDeadline);
+        if (agreed) emit QuorumReached(roundId, resultHash, terms.challengeDeadline);
     }
 
     /// @inheritdoc ICairn

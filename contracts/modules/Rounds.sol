@@ -95,13 +95,18 @@ abstract contract Rounds is State {
     function _open(ModelId modelId, uint64 number, bytes32 parent, uint24 planIndex) private {
         Plan memory standing = _plans[modelId][planIndex];
         RoundId roundId = _roundId(modelId, number);
-        Terms memory terms;
-        terms.commitDeadline = uint40(block.timestamp) + standing.commitDuration;
-        terms.publishDeadline = terms.commitDeadline + standing.publishDuration;
-        terms.aggregateDeadline = terms.publishDeadline + standing.aggregateDuration;
-        terms.weightCap = standing.weightCap;
-        terms.planIndex = planIndex;
-        terms.flags = standing.hook == address(0) ? 0 : HOOKED;
+        uint40 commitDeadline = uint40(block.timestamp) + standing.commitDuration;
+        uint40 publishDeadline = commitDeadline + standing.publishDuration;
+        Terms memory terms = Terms({
+            commitDeadline: commitDeadline,
+            publishDeadline: publishDeadline,
+            aggregateDeadline: publishDeadline + standing.aggregateDuration,
+            challengeDeadline: 0,
+            weightCap: standing.weightCap,
+            contributions: 0,
+            planIndex: planIndex,
+            flags: standing.hook == address(0) ? 0 : HOOKED
+        });
         bytes32 runningHash = keccak256(abi.encode(roundId, parent, keccak256(abi.encode(standing))));
 
         RoundState storage state = _rounds[roundId];
@@ -128,7 +133,7 @@ abstract contract Rounds is State {
 
     /// @dev Ascending, each a participant, as many as there are: so it is all of them, each once.
     function _requireAllCommitted(ModelId modelId, uint64 number, address[] calldata participants) private view {
-        address previous;
+        address previous = address(0);
         for (uint256 i = 0; i < participants.length; ++i) {
             address next = participants[i];
             if (next <= previous) revert NotAscending(previous, next);

@@ -117,6 +117,8 @@ abstract contract State is ICairn {
         if (actual != expected) revert WrongPhase(roundId, expected, actual);
     }
 
+    // Phases are what time says: deadlines are minutes to months apart, a proposer moves a block by seconds.
+    // slither-disable-next-line timestamp
     function _phase(Terms memory terms) internal view returns (Phase) {
         if (terms.commitDeadline == 0) return Phase.None;
         if (terms.flags & CANCELLED != 0) return Phase.Cancelled;

@@ -144,7 +144,7 @@ def _provider(tester: Any) -> Any:
         _lock = threading.RLock()
 
         def make_request(self, method: Any, params: Any) -> Any:
-            if method == "eth_estimateGas" and len(params) > 1 and params[1] == "pending":
+            if method == "eth_estimateGas" and params[1:] == ["pending"]:
                 params = [params[0], "latest"]  # which is the pending state here, by its own name
             with self._lock:
                 try:

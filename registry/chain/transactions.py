@@ -35,10 +35,12 @@ E = TypeVar("E", bound=Event)
 Until = Literal["mined", "final"]
 """How long to wait: for a block, or for a block that stays."""
 
+LEAST_GAS = 21_000
+"""What any transaction takes."""
 ALREADY_KNOWN = ("already known", "known transaction", "already imported", "already in mempool", "alreadyknown")
 NONCE_USED = ("nonce too low", "nonce is too low", "invalid nonce", "nonce has already been used", "oldnonce")
 UNDERPRICED = ("underpriced", "less than block base fee", "fee too low", "lower than the base fee", "feetoolow")
-NO_MONEY = ("insufficient funds", "doesn't have enough funds", "insufficient balance", "enough balance")
+NO_MONEY = ("insufficient funds", "doesn't have enough funds", "insufficient balance", "cannot afford")
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,9 +287,9 @@ class Transactor:
     def _begin(self, call: Call, planned: Intent | None) -> Intent:
         """Simulate, plan, sign, send; the account's lock is held."""
         try:
-            gas = simulate(self._w3, call, self.address)
-            gas_limit = gas + gas // 4
             fees = self._capped(suggest_fees(self._w3))
+            gas = self._simulate(call, fees)
+            gas_limit = gas + gas // 4
             self._require_money(gas_limit * fees.max_fee + call.value, gas_limit, fees)
         except (ContractError, TransactionFailed) as error:
             if planned is not None:
@@ -302,6 +304,18 @@ class Transactor:
         except NodeUnavailable as error:
             log.warning("%s: signed, but the node did not take it yet: %s", call.key, error)
             return self._journal.get(intent.number)
+
+    def _simulate(self, call: Call, fees: Fees) -> int:
+        try:
+            return simulate(self._w3, call, self.address)
+        except NodeRefused as error:
+            if not _says(error.said.lower(), NO_MONEY):
+                raise
+            # A node that wants to be paid even for asking: then the gas is not known, but its least is.
+            raise TransactionFailed(
+                f"{to_checksum(self.address)} holds {_ether(self._balance())} ether and needs more than "
+                f"{_ether(LEAST_GAS * fees.max_fee)}"
+            ) from error
 
     def _sign(self, intent: Intent, nonce: int, gas: int, fees: Fees) -> Intent:
         transaction: dict[str, Any] = {
@@ -320,7 +334,6 @@ class Transactor:
                 "type": 2,
                 "maxFeePerGas": fees.max_fee,
                 "maxPriorityFeePerGas": min(fees.priority_fee, fees.max_fee),
-                "accessList": [],
             }
         raw = self._signer.sign_transaction(transaction)
         check_signed(raw, transaction, self.address)

@@ -33,6 +33,10 @@ F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 
 
+_NEGATIVE_ZERO = -(2**31)
+"""The bits of -0.0, as an int32."""
+
+
 def check_arithmetic() -> None:
     """Prove that this process computes with subnormals, which the definitions here rely on.
 
@@ -93,8 +97,8 @@ def fitting(magnitude: float, grid_bits: int, scale: int) -> str:
 def grid_integers(values: F32, grid_bits: int, out: F32 | None = None) -> F32:
     """Return q for values q * 2^-s, as float32, having checked that they are canonical.
 
-    One comparison of bits finds NaN, infinities, -0.0 and whatever is off the grid: the integer is taken out, turned
-    back, and must give the same 32 bits.
+    Scaling by a power of two is exact, so q is what `rint` leaves as it is; NaN equals nothing, infinities are beyond
+    the grid, and -0.0 is the one float32 whose bits are the smallest int32. Fastest on pieces of about 64 Ki values.
 
     Args:
         values: float32, any shape.
@@ -106,14 +110,16 @@ def grid_integers(values: F32, grid_bits: int, out: F32 | None = None) -> F32:
     """
     _check_bits(grid_bits)
     with np.errstate(invalid="ignore", over="ignore"):
-        scaled = np.multiply(values, np.float32(2.0**grid_bits), out=out)
-        integers = scaled.astype(np.int32)
-        again = integers.astype(np.float32)
-        again *= np.float32(2.0**-grid_bits)
-    same = np.array_equal(again.view(np.uint32), values.view(np.uint32))
-    if not same or (integers.size and max(int(integers.max()), -int(integers.min())) > GRID_LIMIT):
+        integers = np.multiply(values, np.float32(2.0**grid_bits), out=out)
+        canonical = (
+            bool((np.rint(integers) == integers).all())
+            and float(integers.max(initial=0)) <= GRID_LIMIT
+            and float(integers.min(initial=0)) >= -GRID_LIMIT
+            and int(values.view(np.int32).min(initial=0)) != _NEGATIVE_ZERO
+        )
+    if not canonical:
         raise FormError(_complaint(values.reshape(-1), grid_bits))
-    return scaled
+    return integers
 
 
 def _complaint(values: F32, grid_bits: int) -> str:

@@ -32,6 +32,7 @@ from registry.types import Blob, Cid, Root
 
 __all__ = ["Check", "Combined", "FileFacts", "Leaves", "Progress", "combine", "leaves_of_blob", "leaves_of_file"]
 
+_TILE = 1 << 16
 Leaves = Callable[[int], memoryview]
 """Returns leaf i of one update's file."""
 Progress = Callable[[int], None]
@@ -180,7 +181,7 @@ def _combine_range(job: _Job, begin: int, end: int, progress: Progress) -> list[
     values = [TensorRootHasher(offset) for _ in range(len(job.updates) + 1)]
     leaves: list[list[bytes]] = [[] for _ in values]
     sums = np.empty(LEAF_BYTES // 4, dtype=np.float64)
-    scratch, integers = np.empty_like(sums), np.empty(len(sums), dtype=np.float32)
+    scratch, integers = np.empty(_TILE, dtype=np.float64), np.empty(_TILE, dtype=np.float32)
     total = sum(job.weights)
     with job.out.open("r+b", buffering=0) as file:
         for index in range(begin, end):
@@ -197,7 +198,7 @@ def _combine_range(job: _Job, begin: int, end: int, progress: Progress) -> list[
                     leaves[k].append(hashlib.sha256(leaf).digest())
                 if job.check.roots:
                     values[k].update(leaf[len(header) :])
-                _add(np.frombuffer(leaf[len(header) :], dtype="<f4"), job, k, sums[:n], scratch[:n], integers[:n])
+                _add(np.frombuffer(leaf[len(header) :], dtype="<f4"), job, k, sums[:n], scratch, integers)
             made = memoryview(header + rounded_mean(sums[:n], total, job.grid_bits).tobytes())
             file.seek(at)
             file.write(made)
@@ -208,14 +209,18 @@ def _combine_range(job: _Job, begin: int, end: int, progress: Progress) -> list[
 
 
 def _add(values: F32, job: _Job, k: int, sums: F64, scratch: F64, integers: F32) -> None:
-    try:
-        if job.check.grid:
-            grid_integers(values, job.grid_bits, out=integers)
-        else:
-            np.multiply(values, np.float32(2.0**job.grid_bits), out=integers)
-    except FormError as error:
-        raise FormError(f"update {k}: {error}") from None
-    accumulate(sums, integers, job.weights[k], scratch)
+    """Check values and add them, in tiles that stay in the second-level cache."""
+    for at in range(0, len(values), _TILE):
+        tile = slice(at, min(at + _TILE, len(values)))
+        length = tile.stop - at
+        try:
+            if job.check.grid:
+                grid_integers(values[tile], job.grid_bits, out=integers[:length])
+            else:
+                np.multiply(values[tile], np.float32(2.0**job.grid_bits), out=integers[:length])
+        except FormError as error:
+            raise FormError(f"update {k}: {error}") from None
+        accumulate(sums[tile], integers[:length], job.weights[k], scratch[:length])
 
 
 def _combine_forked(job: _Job, ranges: list[tuple[int, int]], progress: Progress) -> list[list[_Part]]:

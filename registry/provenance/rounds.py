@@ -7,11 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from registry.chain.events import Event, ResultAttested, RolesChanged, RoundOpened, UpdateCommitted
-from registry.chain.records import Plan, Result, phase_at, round_id_of, running_hash_begin, running_hash_next
-from registry.content.manifest import PlanManifest, decode
+from registry.chain.node import asking, quantity
+from registry.chain.records import (
+    Plan,
+    Result,
+    phase_at,
+    result_hash,
+    round_id_of,
+    running_hash_begin,
+    running_hash_next,
+)
 from registry.errors import InputError, VerificationFailed
-from registry.store.base import ContentStore
-from registry.types import Address, Cid, Codec, Digest, ModelId, Phase, Role, RoundId
+from registry.types import Address, Digest, ModelId, Phase, Role, RoundId
 
 if TYPE_CHECKING:
     from registry.chain.client import Client
@@ -19,10 +26,9 @@ if TYPE_CHECKING:
 __all__ = [
     "RoundRecord",
     "attested_results",
-    "check_plan",
     "chosen_result",
     "commits_closed",
-    "load_plan",
+    "final_phase",
     "participants_of",
     "read_round",
 ]
@@ -81,18 +87,38 @@ def read_round(client: Client, model_id: ModelId, number: int) -> RoundRecord:
     )
 
 
-def commits_closed(client: Client, model_id: ModelId, number: int) -> bool:
-    """Say whether the block that closed a round's commits is final: from then on publishing gives nothing away."""
+def final_phase(client: Client, model_id: ModelId, number: int) -> Phase:
+    """Return the phase a round was in at the last final block, which no reorganisation of the chain undoes.
+
+    While it is NONE the round's opening, and with it its parent and plan, may still change.
+    """
     block = client.final_block()
     if block < 0:
-        return False
-    time = client.w3.eth.get_block(block)["timestamp"]
-    return phase_at(client.round(model_id, number, block=block), time) not in (Phase.NONE, Phase.COMMIT)
+        return Phase.NONE
+    with asking("eth_getBlockByNumber"):
+        time = quantity(client.w3.eth.get_block(block)["timestamp"], "timestamp")
+    return phase_at(client.round(model_id, number, block=block), time)
+
+
+def commits_closed(client: Client, model_id: ModelId, number: int) -> bool:
+    """Say whether the block that closed a round's commits is final: from then on publishing gives nothing away."""
+    return final_phase(client, model_id, number) not in (Phase.NONE, Phase.COMMIT)
 
 
 def attested_results(client: Client, record: RoundRecord) -> list[ResultAttested]:
-    """Return every attestation of the round so far, final or not, oldest first."""
-    return list(_events(client, ResultAttested, record.round_id, client.w3.eth.block_number))
+    """Return every attestation of the round so far, final or not, oldest first.
+
+    Raises:
+        VerificationFailed: The node shows a result under the hash of another.
+    """
+    found = list(_events(client, ResultAttested, record.round_id, _latest(client)))
+    for event in found:
+        if result_hash(event.result) != event.result_hash:
+            raise VerificationFailed(
+                f"round {record.number}: expected an attested result that hashes to 0x{event.result_hash.hex()}, "
+                f"the node's event gives 0x{result_hash(event.result).hex()}"
+            )
+    return found
 
 
 def chosen_result(client: Client, record: RoundRecord) -> Result | None:
@@ -104,37 +130,15 @@ def chosen_result(client: Client, record: RoundRecord) -> Result | None:
 def participants_of(client: Client, model_id: ModelId) -> list[Address]:
     """Return the accounts that hold the participant role, ascending, as `endCommits` wants them."""
     roles: dict[Address, Role] = {}
-    for event in _events(client, RolesChanged, model_id, client.w3.eth.block_number):
+    for event in _events(client, RolesChanged, model_id, _latest(client)):
         roles[event.account] = event.roles
     return sorted(account for account, held in roles.items() if held & Role.PARTICIPANT)
 
 
+def _latest(client: Client) -> int:
+    with asking("eth_blockNumber"):
+        return quantity(client.w3.eth.block_number, "blockNumber")
+
+
 def _events(client: Client, kind: type[E], subject: bytes, block: int) -> Iterator[E]:
     return (e for e in client.events(kind, subject=subject, to_block=block) if isinstance(e, kind))
-
-
-def load_plan(store: ContentStore, plan: Plan) -> PlanManifest:
-    """Fetch the manifest of an anchored plan.
-
-    Raises:
-        VerificationFailed: It says other than the chain.
-    """
-    manifest = decode(store.get(Cid(Codec.DAG_CBOR, plan.digest)), PlanManifest)
-    check_plan(manifest, plan)
-    return manifest
-
-
-def check_plan(manifest: PlanManifest, plan: Plan) -> None:
-    """Compare a plan manifest with what the chain holds of it.
-
-    Raises:
-        VerificationFailed: They differ.
-    """
-    for name in plan.__dataclass_fields__:
-        if name == "digest":
-            continue
-        said, anchored = getattr(manifest, name), getattr(plan, name)
-        if name == "hook":
-            said = said or bytes(20)
-        if said != anchored:
-            raise VerificationFailed(f"plan: the manifest has {name} {said!r}, the chain {anchored!r}")

@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING
 from registry.chain.records import Result, result_hash
 from registry.content.manifest import Reason, ReportManifest, decode, manifest_cid
 from registry.errors import ContentError, FormError, InputError, VerificationFailed
-from registry.provenance.admission import UpdateForm, Verdict, judge, judge_weights, update_form
+from registry.provenance.admission import UpdateForm, Verdict, judge, update_form
 from registry.provenance.lineage import Step, lineage
+from registry.provenance.plans import load_plan
 from registry.provenance.results import Outcome, compute_outcome
-from registry.provenance.rounds import RoundRecord, chosen_result, load_plan, read_round
+from registry.provenance.rounds import RoundRecord, chosen_result, read_round
 from registry.provenance.versions import load_version_manifest, read_header, read_version
 from registry.store.base import ContentStore
-from registry.types import ModelId
+from registry.types import MAX_TOTAL_WEIGHT, ModelId
 
 if TYPE_CHECKING:
     from registry.chain.client import Client
 
-__all__ = ["Check", "Verification", "agrees", "verify_round", "verify_version"]
+__all__ = ["Check", "Verification", "standing", "verify_round", "verify_version"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +104,35 @@ def verify_round(
     yield Check("version file", True, f"{stored.weights.size} bytes, sha256 {stored.weights.sha256.hex()}")
 
 
-def agrees(verdict: Verdict, reason: int) -> bool | None:
-    """Say whether a report's reason stands up to what was judged here; None where only its attesters' word is left."""
-    if reason == Reason.UNAVAILABLE:
-        return False if verdict.admitted else None
-    if verdict.reason == Reason.UNAVAILABLE:
-        return None if reason != Reason.ADMITTED else False
-    return verdict.reason == reason
+def standing(reasons: Sequence[int], verdicts: Sequence[Verdict]) -> tuple[bool | None, ...]:
+    """Say of each reason of a report whether it stands up to what was judged here; None where only its attesters' word
+    is left.
+
+    Whether an update was to be had in time is such a word: one that turns up later convicts nobody. The total weight is
+    summed over what the report admits, so a refusal for it is checked even where nobody has the bytes.
+    """
+    stands, total = [], 0
+    for reason, verdict in zip(reasons, verdicts, strict=True):
+        weight = verdict.commitment.weight
+        stands.append(_stands(reason, verdict.reason, total + weight > MAX_TOTAL_WEIGHT))
+        total += weight if reason == Reason.ADMITTED else 0
+    return tuple(stands)
+
+
+def _stands(said: int, found: Reason, over: bool) -> bool | None:
+    if said == Reason.UNAVAILABLE:
+        return None
+    if said == Reason.TOTAL_WEIGHT and not over:
+        return False
+    if found == Reason.UNAVAILABLE:
+        return False if said == Reason.ADMITTED else None
+    if found in (Reason.ADMITTED, Reason.TOTAL_WEIGHT):
+        found = Reason.TOTAL_WEIGHT if over else Reason.ADMITTED
+    return said == found
 
 
 def _round_checks(client: Client, store: ContentStore, step: Step, folder: Path) -> Iterator[Check]:
+    yield _anchor(client, step)
     record = read_round(client, step.model_id, step.round)
     yield Check(
         "commitments", True, f"{len(record.commitments)} give the running hash 0x{record.running_hash.hex()[:12]}"
@@ -127,11 +147,11 @@ def _round_checks(client: Client, store: ContentStore, step: Step, folder: Path)
 
 
 def _published_checks(client: Client, store: ContentStore, step: Step) -> Iterator[Check]:
+    yield _anchor(client, step)
     manifest = load_version_manifest(store, step.digest)
     if manifest.round is not None:
         raise VerificationFailed("version: published by its owner, but its manifest claims a round")
-    anchored = client.version(step.model_id, step.digest)
-    _same("version: tensor root", manifest.tensor_root, anchored.tensor_root)
+    _same("version: tensor root", manifest.tensor_root, step.tensor_root)
     if any(step.parent):
         _same("version: parent", manifest.parent and manifest.parent.digest, step.parent)
     yield Check("manifest", True, "agrees with the chain; published by the owner, not the result of a round")
@@ -140,15 +160,26 @@ def _published_checks(client: Client, store: ContentStore, step: Step) -> Iterat
     yield Check("version file", True, f"{manifest.weights.size} bytes, sha256 {manifest.weights.sha256.hex()}")
 
 
+def _anchor(client: Client, step: Step) -> Check:
+    """Compare what the node's events say of a version with what the contract holds."""
+    held = client.version(step.model_id, step.digest, block=client.final_block())
+    _same("version: known to the contract", held.known, True)
+    _same("version: published outside a round", held.outside_round, step.round == 0)
+    _same("version: parent in the contract", step.parent, held.parent)
+    _same("version: tensor root in the contract", step.tensor_root, held.tensor_root)
+    _same("version: deprecated", step.deprecated, held.deprecated)
+    return Check("anchor", True, f"the contract holds 0x{step.digest.hex()[:12]} since block {step.block}")
+
+
 def _judged(
     store: ContentStore, record: RoundRecord, form: UpdateForm, report: ReportManifest
 ) -> Iterator[tuple[Verdict, Check]]:
     """Judge every commitment anew; the verdict carried on is the report's, where it stands."""
     _same("report: commitments", [e.digest for e in report.commitments], [c.digest for c in record.commitments])
-    own = judge_weights(judge(store, record, form, commitment) for commitment in record.commitments)
-    for entry, verdict in zip(report.commitments, own, strict=True):
+    own = [judge(store, record, form, commitment) for commitment in record.commitments]
+    stood = standing([entry.reason for entry in report.commitments], own)
+    for entry, verdict, stands in zip(report.commitments, own, stood, strict=True):
         name = f"update of 0x{entry.participant.hex()[:8]}"
-        stands = agrees(verdict, entry.reason)
         said = Reason(entry.reason).name.lower()
         if stands is False:
             raise VerificationFailed(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from registry.content.gate import Gate, describe
 from registry.content.manifest import Statement, VersionManifest, Weights, decode, digest_of, encode, manifest_cid
-from registry.content.tensors import TensorHeader, parse_header, write_tensors
+from registry.content.tensors import TensorHeader, header_length, parse_header, write_tensors
 from registry.errors import FormError, InputError, VerificationFailed
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob, file_pieces, open_blob
@@ -43,11 +43,15 @@ def load_version_manifest(store: ContentStore, digest: bytes) -> VersionManifest
 
 
 def read_header(store: ContentStore, blob: Blob) -> TensorHeader:
-    """Return the header of a stored safetensors file, fetching no more than it needs."""
+    """Return the header of a stored safetensors file, fetching no more than it needs.
+
+    Raises:
+        FormError: It is not a canonical one. A length over the limit is refused before anything is held for it.
+    """
     prefix = b""
     for piece in open_blob(store, blob):
         prefix += piece
-        if len(prefix) >= 8 and len(prefix) >= 8 + int.from_bytes(prefix[:8], "little"):
+        if len(prefix) >= 8 and len(prefix) >= header_length(prefix, blob.size):
             break
     return parse_header(prefix, blob.size)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from registry.content import unixfs
@@ -10,9 +13,11 @@ from registry.errors import InputError
 from registry.store.base import ContentStore
 from registry.types import Blob, Cid
 
-__all__ = ["add_blob", "file_pieces", "leaf_cids", "open_blob", "walk_blob"]
+__all__ = ["add_blob", "blob_of_file", "file_pieces", "leaf_cids", "open_blob", "walk_blob"]
 
 Piece = bytes | bytearray | memoryview
+
+_BUFFER = 1 << 18  # read and hashed while it is in the cache
 
 
 def add_blob(store: ContentStore, pieces: Iterable[Piece]) -> Blob:
@@ -61,6 +66,49 @@ def walk_blob(store: ContentStore, blob: Blob) -> Iterator[tuple[Cid, bytes]]:
 def leaf_cids(store: ContentStore, blob: Blob) -> list[Cid]:
     """Return the CIDs of the blob's leaves in order, fetching only the nodes above them. Raises as `open_blob`."""
     return unixfs.leaf_cids(blob, _fetch(store))
+
+
+def blob_of_file(path: Path, *, threads: int = 2) -> Blob:
+    """Return the CID and size of a file, read and hashed by several threads at once, each with a buffer of its own.
+
+    Raises:
+        InputError: It cannot be read, or became shorter meanwhile.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise InputError(f"{path}: expected a file to read, got {error.strerror or error}") from error
+    try:
+        size = os.fstat(descriptor).st_size
+        count = max(1, -(-size // unixfs.CHUNK_SIZE))
+        digests = [b""] * count
+
+        def work(first: int) -> None:
+            buffer = memoryview(bytearray(_BUFFER))
+            for index in range(first, count, threads):
+                digests[index] = _leaf_digest(descriptor, index, size, buffer)
+
+        with ThreadPoolExecutor(threads, "cid") as pool:
+            for _ in pool.map(work, range(threads)):
+                pass
+    except OSError as error:
+        raise InputError(f"{path}: expected a file to read, got {error.strerror or error}") from error
+    finally:
+        os.close(descriptor)
+    return Blob(unixfs.root_of_leaves(digests, size), size)
+
+
+def _leaf_digest(descriptor: int, index: int, size: int, buffer: memoryview) -> bytes:
+    state = hashlib.sha256()
+    at = index * unixfs.CHUNK_SIZE
+    end = min(size, at + unixfs.CHUNK_SIZE)
+    while at < end:
+        count = os.preadv(descriptor, [buffer[: end - at]], at)
+        if count == 0:
+            raise InputError(f"expected a file of {size} bytes, got one that ended at {at} while it was read")
+        state.update(buffer[:count])
+        at += count
+    return state.digest()
 
 
 def file_pieces(path: Path) -> Iterator[bytes]:

@@ -70,16 +70,15 @@ class GatewayStore(ContentStore):
 
     def _get(self, cid: Cid, limit: int) -> bytes:
         try:
-            with self._endpoint.ask(f"/ipfs/{cid}?format=raw", self._deadline(), headers=_RAW) as reply:
-                self._must_be_ok(cid, reply)
-                return reply.read_all(limit)
-        except Late as error:
-            if error.received:
-                raise
-            # It may be hanging, or looking for the block: from here the two are one.
+            reply = self._endpoint.ask(f"/ipfs/{cid}?format=raw", self._deadline(), headers=_RAW)
+        except Late as error:  # it may be hanging, or looking for the block: from here the two are one
             raise BlockNotFound(f"{cid}: {error}") from error
-        except BlockTooLarge as error:
-            raise BlockTooLarge(f"{cid}: {error}") from error
+        with reply:
+            self._must_be_ok(cid, reply)
+            try:
+                return reply.read_all(limit)
+            except BlockTooLarge as error:
+                raise BlockTooLarge(f"{cid}: {error}") from error
 
     def _get_many(self, cids: list[Cid], limit: int, parent: Cid | None) -> Iterator[bytes]:
         done = 0

@@ -15,7 +15,7 @@ import ssl
 import threading
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -29,13 +29,7 @@ _IDLE_CONNECTIONS = 8
 
 
 class Late(StoreUnavailable):
-    """The deadline passed.
-
-    Attributes:
-        received: Whether any of the body had come by then.
-    """
-
-    received = False
+    """The deadline passed."""
 
 
 class Deadline:
@@ -103,7 +97,7 @@ class Endpoint:
                     raise StoreUnavailable(f"{self.url}: hung up: {_told(error)}") from error
             except Late as error:
                 connection.close()
-                raise type(error)(f"{self.url}: no answer: {error}") from error
+                raise Late(f"{self.url}: no answer: {error}") from error
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
                 raise StoreUnavailable(f"{self.url}: {_told(error)}") from error
@@ -145,7 +139,6 @@ class Reply:
         self._endpoint = endpoint
         self._connection = connection
         self._response = response
-        self._received = False
 
     def read(self, size: int) -> bytes:
         """Return up to size bytes, fewer only at the end of the body.
@@ -182,6 +175,27 @@ class Reply:
             raise BlockTooLarge(f"{self._endpoint.url}: expected at most {limit} bytes, got more")
         return body
 
+    def lines(self, limit: int) -> Iterator[bytes]:
+        """Yield the body line by line as it comes, each of at most limit bytes with its end.
+
+        Raises:
+            Late: A line did not come before the deadline.
+            StoreUnavailable: The body broke off, or a line is longer.
+        """
+        line = bytearray()
+        byte = bytearray(1)
+        while self._readinto(memoryview(byte)):
+            line += byte
+            if byte == b"\n":
+                yield bytes(line)
+                line.clear()
+            if len(line) == limit:
+                raise StoreUnavailable(
+                    f"{self._endpoint.url}: expected lines of at most {limit} bytes, got a longer one"
+                )
+        if line:
+            yield bytes(line)
+
     def close(self) -> None:
         """Keep the connection if the body was read to its end, else drop it."""
         if self._response.isclosed() and not self._response.will_close:
@@ -200,15 +214,11 @@ class Reply:
 
     def _readinto(self, buffer: memoryview) -> int:
         try:
-            count = self._response.readinto(buffer)
+            return self._response.readinto(buffer)
         except Late as error:
-            late = Late(f"{self._endpoint.url}: the body did not come: {error}")
-            late.received = self._received
-            raise late from error
+            raise Late(f"{self._endpoint.url}: the whole body did not come: {error}") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise StoreUnavailable(f"{self._endpoint.url}: the body broke off: {_told(error)}") from error
-        self._received = self._received or count > 0
-        return count
 
 
 class _Connection(http.client.HTTPConnection):
@@ -236,38 +246,53 @@ class _Connection(http.client.HTTPConnection):
 
 
 class _Paced:
-    """What http.client uses of a socket, with the time left before each call."""
+    """What http.client uses of a socket, with the time left before each call.
+
+    As with a socket, files made of it outlive its own close: http.client closes a connection that will not be used
+    again before it reads the body.
+    """
 
     def __init__(self, inner: socket.socket, owner: _Connection) -> None:
         self._inner = inner
         self._owner = owner
+        self._users = 1
 
     def sendall(self, data: Any) -> None:
         self._inner.settimeout(self._owner.deadline.left())
         self._inner.sendall(data)
 
-    def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_PacedReader(self._inner, self._owner))
-
-    def close(self) -> None:
-        self._inner.close()
-
-
-class _PacedReader(io.RawIOBase):
-    def __init__(self, inner: socket.socket, owner: _Connection) -> None:
-        self._inner = inner
-        self._owner = owner
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
+    def receive(self, buffer: Any) -> int:
         self._inner.settimeout(self._owner.deadline.left())
         try:
             return self._inner.recv_into(buffer)
         except TimeoutError:
             self._owner.deadline.left()  # raises: that is why it timed out
             raise
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        self._users += 1
+        return io.BufferedReader(_PacedReader(self))
+
+    def close(self) -> None:
+        self._users -= 1
+        if self._users == 0:
+            self._inner.close()
+
+
+class _PacedReader(io.RawIOBase):
+    def __init__(self, source: _Paced) -> None:
+        self._source = source
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._source.receive(buffer)
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            self._source.close()
 
 
 def _proxy(host: str, secure: bool) -> tuple[str, int] | None:

@@ -37,8 +37,8 @@ class ReaderSuite:
     """What holds for every `ContentStore`."""
 
     @pytest.fixture
-    def store(self) -> Iterator[ContentStore]:
-        """Yield the store under test; it may hold other blocks and pins."""
+    def store(self) -> ContentStore | Iterator[ContentStore]:
+        """Return or yield the store under test; it may hold other blocks and pins."""
         raise NotImplementedError
 
     def fill(self, store: ContentStore, blocks: Iterable[tuple[Cid, bytes]]) -> None:

@@ -4,10 +4,11 @@ import hashlib
 import json
 import random
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from registry.content.merkle import (
@@ -91,6 +92,20 @@ def test_builder_root_equals_the_rfc_recursion(count: int) -> None:
     assert builder.root() == merkle_root(leaves) == reference_root(leaves)
 
 
+@given(st.integers(0, 300), st.lists(st.integers(0, 300), max_size=4))
+def test_tree_joined_from_parts_equals_the_whole(count: int, bounds: list[int]) -> None:
+    leaves = hashes(count)
+    edges = [0, *sorted(min(bound, count) for bound in bounds), count]
+    whole = MerkleBuilder()
+    for begin, end in pairwise(edges):
+        part = MerkleBuilder(begin)
+        for leaf in leaves[begin:end]:
+            part.append(leaf)
+        whole.join(part)
+    assert whole.root() == reference_root(leaves)
+    assert whole.count == count
+
+
 def test_builder_holds_a_logarithm_of_its_leaves() -> None:
     builder = MerkleBuilder()
     for leaf in hashes(1023):
@@ -115,6 +130,19 @@ def test_every_proof_verifies_and_no_other_claim_does(count: int, data: st.DataO
     other = data.draw(st.integers(0, count - 1))
     if other != index:
         assert not verify_inclusion(leaves[index], other, count, proof, root)
+
+
+def test_proof_is_of_a_tree_of_one_size() -> None:
+    leaves = hashes(2)
+    root = merkle_root(leaves)
+    assert verify_inclusion(leaves[1], 1, 2, prove(leaves, 1), root)
+    assert not verify_inclusion(leaves[1], 0, 1, prove(leaves, 1), root)
+    assert not verify_inclusion(leaves[0], 0, 4, prove(leaves, 0), root)
+
+
+def test_proof_with_a_sibling_of_another_length_does_not_verify() -> None:
+    leaf, short = sha(b"leaf"), b"short"
+    assert not verify_inclusion(leaf, 1, 2, [short], sha(b"\x01" + short + leaf))
 
 
 @pytest.mark.parametrize("index", [-1, 3])
@@ -144,13 +172,17 @@ def test_tensor_root_so_far_may_be_asked_for_on_the_way() -> None:
         assert hasher.digest() == reference_tensor_root(data[: at + 4000])
 
 
-@settings(max_examples=40)
-@given(st.integers(1, 700_000), st.lists(st.integers(0, 700_000), max_size=4), st.integers(0, 9))
+@settings(max_examples=30)
+@given(st.integers(600_000, 700_000), st.lists(st.integers(0, 700_000), max_size=4), st.integers(0, 9))
+@example(700_000, [3, 3, 5000, 262_143], 0)
+@example(700_000, [262_144, 524_288], 1)
+@example(1, [0, 1], 1)
+@example(1024, [1, 2, 1023], 1)
 def test_tensor_root_of_joined_parts_equals_that_of_the_whole(values: int, bounds: list[int], seed: int) -> None:
     data = random.Random(seed).randbytes(4 * values)
     edges = [0, *sorted(min(bound, values) * 4 for bound in bounds), len(data)]
     whole = TensorRootHasher()
-    for begin, end in zip(edges, edges[1:], strict=False):
+    for begin, end in pairwise(edges):
         part = TensorRootHasher(begin)
         for piece in cut(data[begin:end], seed):
             part.update(piece)

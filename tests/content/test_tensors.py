@@ -178,7 +178,7 @@ def test_duplicate_keys_are_refused() -> None:
     entry = json.dumps(one(), separators=(",", ":"))
     refused(file_of(f'{{"a":{entry},"a":{entry}}}', bytes(8)), "'a' twice")
     refused(file_of('{"a":{"dtype":"F32","dtype":"F32","shape":[2],"data_offsets":[0,8]}}', bytes(8)), "'dtype' twice")
-    refused(file_of('{"__metadata__":{"format":"pt","format":"pt"},"a":%s}' % entry, bytes(8)), "'format' twice")
+    refused(file_of('{"__metadata__":{"format":"pt","format":"pt"},"a":' + entry + "}", bytes(8)), "'format' twice")
     escaped = f'{{"a":{entry},"\\u0061":{entry}}}'
     refused(file_of(escaped, bytes(8)), "'a' twice")
 
@@ -348,7 +348,9 @@ def test_file_without_a_value_is_refused() -> None:
 
 
 def test_10_000_tensors_of_a_large_model_fit() -> None:
-    entries = {f"model.layers.{index // 9}.block_sparse_moe.experts.{index}.weight": ("F32", (1, 1)) for index in range(10_000)}
+    entries = {
+        f"model.layers.{index // 9}.block_sparse_moe.experts.{index}.weight": ("F32", (1, 1)) for index in range(10_000)
+    }
     header = layout(entries)
     assert header.header_bytes < MAX_HEADER_BYTES // 2
     assert parse_header(encode_header(header.specs)) == header

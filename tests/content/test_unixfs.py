@@ -5,6 +5,7 @@ import hashlib
 import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from registry.content import unixfs
-from registry.content.unixfs import CHUNK_SIZE, Link, blob_of, build, encode_node, leaf_cids, parse_node, read, walk
+from registry.content.unixfs import Link, blob_of, build, encode_node, leaf_cids, parse_node, read, walk
 from registry.errors import FormError, InputError
 from registry.types import Blob, Cid, Codec
 
@@ -30,12 +31,7 @@ def content(kind: str, size: int) -> Iterator[bytes]:
     """The bytes that the golden file's kinds stand for, a MiB at a time."""
     for at in range(0, size, MIB):
         number = at // MIB
-        piece = {
-            "zeros": lambda: bytes(MIB),
-            "equal": lambda: block(0),
-            "two": lambda number=number: block(number % 2),
-            "random": lambda number=number: block(number),
-        }[kind]()
+        piece = bytes(MIB) if kind == "zeros" else block({"equal": 0, "two": number % 2, "random": number}[kind])
         yield piece[: size - at]
 
 
@@ -86,7 +82,20 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 SIZES = [
     *(0, 1, 2, 3, 7, 8, 31, 32, 255, 256, 1000, 1024, 4095, 4096, 4097, 65535, 65536, 262143, 262144, 262145),
-    *(524288, 1000000, MIB - 2, MIB - 1, MIB, MIB + 1, MIB + 2, 2 * MIB - 1, 2 * MIB, 2 * MIB + 1, 3 * MIB, 5 * MIB + 12),
+    *(
+        524288,
+        1000000,
+        MIB - 2,
+        MIB - 1,
+        MIB,
+        MIB + 1,
+        MIB + 2,
+        2 * MIB - 1,
+        2 * MIB,
+        2 * MIB + 1,
+        3 * MIB,
+        5 * MIB + 12,
+    ),
 ]
 KINDS = [
     *[("random", size) for size in SIZES],
@@ -261,13 +270,13 @@ def test_tree_of_another_profile_is_refused() -> None:
         return Link(cid, end - begin, end - begin), data[begin:end]
 
     edges = [
-        list(range(0, 2 * MIB, 262144)) + [2 * MIB, len(data)],
+        [*range(0, 2 * MIB, 262144), 2 * MIB, len(data)],
         [0, 5, MIB + 5, len(data)],
         [0, MIB, len(data)],
         [0, MIB, 2 * MIB, len(data) - 1, len(data)],
     ]
     for cuts in edges:
-        parts = [leaf(begin, end) for begin, end in zip(cuts, cuts[1:], strict=False)]
+        parts = [leaf(begin, end) for begin, end in pairwise(cuts)]
         root, blocks = rebuilt([link for link, _ in parts], Blocks((link.cid, piece) for link, piece in parts))
         with pytest.raises(FormError):
             list(read(Blob(root, len(data)), liar(blocks)))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from registry.content.unixfs import blob_of
 from registry.errors import BlockNotFound, BlockTooLarge, FormError, InputError
-from registry.store.blobs import add_blob, file_pieces, open_blob, walk_blob
+from registry.store.blobs import add_blob, blob_of_file, file_pieces, open_blob, walk_blob
 from registry.store.memory import MemoryStore
 from registry.types import Blob, Cid, Codec
 
@@ -40,9 +41,7 @@ def test_leaves_are_asked_for_with_their_parent_and_their_limit() -> None:
     asked: list[tuple[int, int, Cid | None]] = []
 
     class Noting(MemoryStore):
-        def get_many(
-            self, cids: Iterable[Cid], *, limit: int = 2 * MIB, parent: Cid | None = None
-        ) -> Iterator[bytes]:
+        def get_many(self, cids: Iterable[Cid], *, limit: int = 2 * MIB, parent: Cid | None = None) -> Iterator[bytes]:
             names = list(cids)
             asked.append((len(names), limit, parent))
             return super().get_many(names, limit=limit, parent=parent)
@@ -86,7 +85,28 @@ def test_file_is_read_in_leaves(tmp_path: Path) -> None:
     assert blob_of(file_pieces(path), workers=2) == blob_of([data_of(2 * MIB + 5)])
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("size", SIZES)
+def test_file_is_named_by_several_threads_as_by_one(tmp_path: Path, size: int, threads: int) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(data_of(size))
+    assert blob_of_file(path, threads=threads) == blob_of([data_of(size)])
+
+
+def test_file_that_shrinks_while_it_is_named_is_an_input_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(data_of(3 * MIB))
+    with path.open("rb") as file:
+        stat = os.fstat(file.fileno())
+    monkeypatch.setattr(os, "fstat", lambda descriptor: stat)
+    path.write_bytes(data_of(2 * MIB))
+    with pytest.raises(InputError, match="ended at 2097152"):
+        blob_of_file(path)
+
+
 def test_file_that_cannot_be_read_is_an_input_error(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "absent"):
         with pytest.raises(InputError, match="expected a file to read"):
             list(file_pieces(path))
+        with pytest.raises(InputError, match="expected a file to read"):
+            blob_of_file(path)

@@ -24,34 +24,34 @@ QUICK = 1.0
 
 class TestMemoryStore(StoreSuite):
     @pytest.fixture
-    def store(self) -> Iterator[ContentStore]:
-        yield MemoryStore()
+    def store(self) -> ContentStore:
+        return MemoryStore()
 
 
 class TestLocalStore(StoreSuite):
     @pytest.fixture
-    def store(self, tmp_path: Path) -> Iterator[ContentStore]:
-        yield LocalStore(tmp_path / "store")
+    def store(self, tmp_path: Path) -> ContentStore:
+        return LocalStore(tmp_path / "store")
 
 
 class TestLayeredStore(StoreSuite):
     @pytest.fixture
-    def store(self, tmp_path: Path) -> Iterator[ContentStore]:
-        yield LayeredStore(MemoryStore(), [LocalStore(tmp_path / "store")])
+    def store(self, tmp_path: Path) -> ContentStore:
+        return LayeredStore(MemoryStore(), [LocalStore(tmp_path / "store")])
 
 
 class TestLayeredStoreThatPublishes(StoreSuite):
     @pytest.fixture
-    def store(self, tmp_path: Path) -> Iterator[ContentStore]:
+    def store(self, tmp_path: Path) -> ContentStore:
         behind = MemoryStore()
-        yield LayeredStore(LocalStore(tmp_path / "store"), [behind], publishers=[behind])
+        return LayeredStore(LocalStore(tmp_path / "store"), [behind], publishers=[behind])
 
 
 class TestLayeredStoreThatReadsFromBehind(ReaderSuite):
     @pytest.fixture
-    def store(self, tmp_path: Path) -> Iterator[ContentStore]:
+    def store(self, tmp_path: Path) -> ContentStore:
         self.behind = MemoryStore()
-        yield LayeredStore(LocalStore(tmp_path / "store"), [MemoryStore(), self.behind])
+        return LayeredStore(LocalStore(tmp_path / "store"), [MemoryStore(), self.behind])
 
     def fill(self, store: ContentStore, blocks: Iterable[tuple[Cid, bytes]]) -> None:
         self.behind.put_many(blocks)

@@ -22,6 +22,7 @@ from trainer.cli.settings import SETTINGS, Setting
 
 __all__ = ["Need", "command", "group"]
 
+
 def escape(text: str) -> str:
     """Return text that rich shows as it is."""
     return text.replace("[", "\\[")
@@ -117,16 +118,12 @@ def _shared_options(needs: Need) -> _Options:
 
 def _setting_option(setting: Setting, panel: str) -> inspect.Parameter:
     text = f"{setting.help} \\[env {setting.env}]"
-    option = typer.Option(
-        setting.flag, help=text, metavar=setting.metavar, rich_help_panel=panel, show_default=False
-    )
+    option = typer.Option(setting.flag, help=text, metavar=setting.metavar, rich_help_panel=panel, show_default=False)
     return _parameter(_argument(setting.name), str | None, option, None)
 
 
 def _parameter(name: str, kind: Any, option: Any, default: object) -> inspect.Parameter:
-    return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
-    )
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
 
 
 def _argument(setting: str) -> str:
@@ -155,7 +152,13 @@ def _reporting(session: Session, debug: bool) -> Iterator[None]:
         if error.errno == errno.EPIPE:
             _leave_broken_pipe()
         expected = error.filename is not None and error.errno in (
-            errno.ENOENT, errno.EACCES, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC, errno.EROFS
+            errno.ENOENT,
+            errno.EACCES,
+            errno.EISDIR,
+            errno.ENOTDIR,
+            errno.EEXIST,
+            errno.ENOSPC,
+            errno.EROFS,
         )
         text = f"{error.filename}: {error.strerror}" if expected else _unexpected(error)
         _fail(session, error, InputError.exit_code if expected else 1, debug, text)

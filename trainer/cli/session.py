@@ -16,7 +16,9 @@ from trainer.cli.settings import Settings, config_files, resolve
 if TYPE_CHECKING:
     from web3 import Web3
 
+    from registry.chain.client import Client
     from registry.chain.keys import Signer
+    from registry.chain.networks import Finality
     from registry.store.base import ContentStore
     from registry.types import Address
 
@@ -50,9 +52,10 @@ class Session:
     @cached_property
     def store(self) -> ContentStore:
         """The content store that the settings name."""
-        from trainer.cli.stores import open_store
+        from registry.store.uri import open_store
+        from trainer.cli.stores import store_uri
 
-        return open_store(self.settings)
+        return open_store(store_uri(self.settings))
 
     @cached_property
     def w3(self) -> Web3:
@@ -60,6 +63,83 @@ class Session:
         from registry.chain.node import connect
 
         return connect(self.settings.need("rpc_url"))
+
+    @cached_property
+    def reader(self) -> Client:
+        """The contract that the settings name, to read from.
+
+        Raises:
+            InputError: They name none, and none is recorded as deployed on this chain.
+        """
+        return self._client(None)
+
+    @cached_property
+    def client(self) -> Client:
+        """The contract that the settings name, with the account that signs."""
+        return self._client(self.signer)
+
+    @property
+    def deployments(self) -> Path:
+        """The folder of deployment records."""
+        return self.home / "deployments"
+
+    @property
+    def journals(self) -> Path:
+        """The folder of journals."""
+        return self.home / "journals"
+
+    @property
+    def finality(self) -> Finality | None:
+        """The finality policy that the settings name; None for the network's own."""
+        from registry.chain.networks import parse_finality
+
+        named = self.settings["finality"]
+        return None if named is None else parse_finality(named)
+
+    @cached_property
+    def chain_id(self) -> int:
+        """The node's chain id, which must be the one that the settings name, if they do.
+
+        Raises:
+            WrongChain: It is another.
+        """
+        from registry.chain.client import chain_id_of
+
+        return chain_id_of(self.w3, expected=self.settings.number("chain_id"))
+
+    def contract(self) -> tuple[Address, int]:
+        """Return the contract's address and the block from which its events are read.
+
+        Raises:
+            InputError: The settings name none, and none is recorded as deployed on this chain.
+        """
+        from registry.chain.deploy import load_deployment
+        from registry.chain.keys import address_of
+
+        named, block = self.settings["contract"], self.settings.number("from_block")
+        known = load_deployment(self.deployments, self.chain_id)
+        if named is None and known is None:
+            raise InputError(
+                f"no contract on chain {self.chain_id}: give --contract or CAIRN_CONTRACT, or `cairn contracts deploy`"
+            )
+        address = address_of(named) if named is not None else known.address  # type: ignore[union-attr]
+        if block is None:
+            block = known.block if known is not None and known.address == address else 0
+        return address, block
+
+    def _client(self, signer: Signer | None) -> Client:
+        from registry.chain.client import Client
+
+        address, block = self.contract()
+        return Client(
+            self.w3,
+            address,
+            chain_id=self.chain_id,
+            signer=signer,
+            journal=self.journals if signer is not None else None,
+            finality=self.finality,
+            deployed_at=block,
+        )
 
     @cached_property
     def signer(self) -> Signer:
@@ -74,11 +154,15 @@ class Session:
 
     @property
     def account(self) -> Address:
-        """Who would sign, without opening a keystore where --from or a dry run makes that unnecessary."""
+        """Who signs; nothing is opened where --from or the keystore's own text says it."""
         from registry.chain.keys import address_of
+        from trainer.cli.keystores import account_of
 
         named = self.settings["from"]
-        return address_of(named) if named is not None and self.dry_run else self.signer.address
+        if named is not None:
+            return address_of(named)
+        said = account_of(self.keystore) if self.keystore is not None else None
+        return said or self.signer.address
 
     @cached_property
     def keystore(self) -> Path | None:
@@ -95,11 +179,9 @@ class Session:
 
     def close(self) -> None:
         """Close what was opened."""
-        for name in ("store", "client"):
-            opened = self.__dict__.pop(name, None)
-            close = getattr(opened, "close", None)
-            if close is not None:
-                close()
+        store = self.__dict__.pop("store", None)
+        if store is not None:
+            store.close()
 
     def _signer_settings(self) -> dict[str, str]:
         """The settings under the names that cast gives them."""

@@ -1,8 +1,8 @@
 """Where a command's settings come from: flags, then the environment, then cairn.toml, then defaults.
 
 Names of the environment are those that cast and ipfs users know. A cairn.toml is looked for in the current folder and
-those above it, then in ~/.config/cairn/; both may stand, the nearer one counts. Relative paths in a file are relative
-to that file.
+those above it (with .localnet/cairn.toml beside it as a second choice), then in ~/.config/cairn/; both may stand, the
+nearer one counts. Relative paths in a file are relative to that file.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from registry.errors import InputError
 __all__ = ["FILE_NAME", "SETTINGS", "Chosen", "Setting", "Settings", "config_files", "resolve"]
 
 FILE_NAME = "cairn.toml"
+LOCALNET_FILE = ".localnet/cairn.toml"
+"""What `cairn localnet up` writes in the folder it is run in; a cairn.toml beside it goes before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("contract", "CAIRN_CONTRACT", "Address of the Cairn contract.", metavar="ADDRESS"),
     Setting("from_block", "CAIRN_FROM_BLOCK", "Block the contract was deployed in, or earlier.", metavar="N"),
     Setting("finality", "CAIRN_FINALITY", "When a block is final: finalized, instant or a number.", metavar="POLICY"),
-    Setting("store", "CAIRN_STORE", "Content store: a folder, kubo, or gateway URLs.", None, True, "STORE"),
+    Setting("store", "CAIRN_STORE", "Content store: FOLDER, kubo, kubo:URL, FOLDER+kubo …", None, True, "STORE"),
     Setting("ipfs_path", "IPFS_PATH", "Kubo's repo, which names its RPC.", "~/.ipfs", True, "DIR"),
     Setting("keys", "CAIRN_KEYS", "Folder of keystores by name.", "~/.foundry/keystores", True, "DIR"),
     Setting("account", "ETH_KEYSTORE_ACCOUNT", "Keystore to sign with: a name in the keys folder.", metavar="NAME"),
@@ -129,7 +131,8 @@ def config_files(start: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
         if not path.is_file():
             raise InputError(f"CAIRN_CONFIG: expected a file, found none at {path}")
         return (path,)
-    here = next((d / FILE_NAME for d in (start, *start.parents) if (d / FILE_NAME).is_file()), None)
+    places = [folder / name for folder in (start, *start.parents) for name in (FILE_NAME, LOCALNET_FILE)]
+    here = next((path for path in places if path.is_file()), None)
     config = Path(environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "cairn" / FILE_NAME
     return tuple(path for path in (here, config if config.is_file() else None) if path is not None)
 
@@ -182,11 +185,11 @@ def _value(path: Path, name: str, value: object) -> str:
     values = value if isinstance(value, list) and name == "store" else [value]
     if not all(isinstance(item, str | int) and not isinstance(item, bool) for item in values):
         raise InputError(f"{path}: {name}: expected text or a whole number, got {value!r:.80}")
-    return ",".join(_anchored(str(item), path.parent) if setting.path else str(item) for item in values)
+    return "+".join(_anchored(str(item), path.parent) if setting.path else str(item) for item in values)
 
 
 def _anchored(text: str, folder: Path) -> str:
-    """Return a path of a file as seen from anywhere; URLs and names of stores stay."""
-    if ":" in text or text == "kubo" or text.startswith("~"):
+    """Return a path of a file as seen from anywhere; URLs and other names of stores stay."""
+    if text in ("kubo", "memory:") or text.startswith(("~", "file:", "kubo:", "gateway:", "http:", "https:")):
         return text
     return str(folder.absolute() / text)

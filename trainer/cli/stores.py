@@ -1,16 +1,8 @@
-"""From the `store` setting to a content store.
-
-    a folder                      blocks in files of this machine
-    kubo                          the Kubo node that IPFS_PATH names, else 127.0.0.1:5001
-    kubo:URL, kubo:/ip4/…         a Kubo node by its RPC
-    https://…                     a trustless gateway, read-only
-
-Several, separated by commas: what is read is looked for in this order and kept in the folder, where one is named; what
-is published goes to the folder and the Kubo nodes. With gateways alone the default folder stands in front.
-"""
+"""From the `store` setting to a content store; the names are those of `registry.store.uri`, and `kubo` for short."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,36 +10,20 @@ from registry.errors import InputError
 from trainer.cli.settings import Settings
 
 if TYPE_CHECKING:
-    from registry.store.base import ContentStore
     from registry.store.local import LocalStore
 
-__all__ = ["kubo_api", "local_folder", "open_local", "open_store"]
+__all__ = ["open_local", "store_uri"]
 
 _DEFAULT_API = "/ip4/127.0.0.1/tcp/5001"
+_LAYER = re.compile(r"\+(?=(?:memory|file|kubo|gateway)\b)")
 
 
-def open_store(settings: Settings) -> ContentStore:
-    """Return the store that the settings name. Nothing is asked of it yet.
-
-    Raises:
-        InputError: They name none, or a folder after the first place.
-    """
-    named = _named(settings)
-    apis = [kubo_api(settings, item) for item in named if _is_kubo(item)]
-    gateways = [item for item in named if _is_url(item)]
-    folders = [item for item in named if not _is_kubo(item) and not _is_url(item)]
-    if len(folders) > 1:
-        raise InputError(f"store: expected at most one folder, got {' and '.join(folders)}")
-    from registry.store.gateway import GatewayStore
-    from registry.store.layered import LayeredStore
-    from registry.store.local import LocalStore
-
-    kubo = _kubo(apis) if apis else None
-    behind: list[ContentStore] = [*([kubo] if kubo else []), *(GatewayStore(url) for url in gateways)]
-    if kubo is not None and not folders:
-        return LayeredStore(kubo, behind[1:]) if gateways else kubo
-    front = LocalStore(Path(folders[0]).expanduser() if folders else _default(settings))
-    return LayeredStore(front, behind, publishers=[kubo] if kubo else []) if behind else front
+def store_uri(settings: Settings) -> str:
+    """Return the store's name, `kubo` replaced by the node that IPFS_PATH names and http(s) URLs by gateways."""
+    named = settings["store"]
+    if named is None:
+        return str(settings.path("home") / "store")
+    return "+".join(_full(settings, layer) for layer in _LAYER.split(named))
 
 
 def open_local(settings: Settings) -> LocalStore:
@@ -57,55 +33,22 @@ def open_local(settings: Settings) -> LocalStore:
         InputError: They name no folder.
     """
     from registry.store.local import LocalStore
+    from registry.store.uri import open_store
 
-    folder = local_folder(settings)
-    if folder is None:
+    front = open_store(_LAYER.split(store_uri(settings))[0])
+    if not isinstance(front, LocalStore):
         raise InputError(f"expected a store that is a folder, got {settings['store']}: give --store FOLDER")
-    return LocalStore(folder)
+    return front
 
 
-def local_folder(settings: Settings) -> Path | None:
-    """Return the folder among the settings' stores."""
-    for item in _named(settings):
-        if not _is_kubo(item) and not _is_url(item):
-            return Path(item).expanduser()
-    return None
+def _full(settings: Settings, layer: str) -> str:
+    if layer == "kubo":
+        return f"kubo:{_kubo_api(settings)}"
+    return f"gateway:{layer}" if layer.startswith(("http://", "https://")) else layer
 
 
-def kubo_api(settings: Settings, item: str) -> str:
-    """Return the RPC endpoint that an item `kubo` or `kubo:…` names."""
-    named = item.partition(":")[2]
-    if named:
-        return named
-    try:
-        return (settings.path("ipfs_path") / "api").read_text().strip() or _DEFAULT_API
-    except OSError:  # the node is not running, or keeps its repo elsewhere: its usual place will say so
-        return _DEFAULT_API
+def _kubo_api(settings: Settings) -> str:
+    """The RPC of the node that `ipfs` would use; its usual place if it is not running, which will say so."""
+    from registry.store.uri import kubo_api_of
 
-
-def _kubo(apis: list[str]) -> ContentStore:
-    from registry.store.kubo import KuboStore
-
-    return KuboStore(apis)
-
-
-def _named(settings: Settings) -> list[str]:
-    text = settings["store"]
-    if text is None:
-        return [str(_default(settings))]
-    items = [item.strip() for item in text.split(",") if item.strip()]
-    if not items:
-        raise InputError("store: expected a folder, kubo, or gateway URLs, got nothing")
-    return items
-
-
-def _default(settings: Settings) -> Path:
-    return settings.path("home") / "store"
-
-
-def _is_kubo(item: str) -> bool:
-    return item == "kubo" or item.startswith("kubo:")
-
-
-def _is_url(item: str) -> bool:
-    return item.startswith(("http://", "https://"))
+    return kubo_api_of({"IPFS_PATH": str(Path(settings.need("ipfs_path")).expanduser())}) or _DEFAULT_API

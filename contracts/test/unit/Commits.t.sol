@@ -15,11 +15,11 @@ contract CommitsTest is Base {
     }
 
     function refuses(address caller, bytes32 digest, bytes32 root, uint32 weight, bytes memory reason) internal {
-        vm.prank(caller);
         vm.expectRevert(reason);
+        vm.prank(caller);
         cairn.commitUpdate(modelId, number, digest, root, weight);
-        vm.prank(caller);
         vm.expectRevert(reason);
+        vm.prank(caller);
         cairn.commitUpdate(modelId, number, digest, root, weight, "data");
     }
 

@@ -18,8 +18,8 @@ contract HooksTest is Base {
     function refuses(address hook, bytes memory reason) internal {
         uint64 number = openWith(hook);
         bytes32 before = runningHash(number);
-        vm.prank(participants[0]);
         vm.expectRevert(reason);
+        vm.prank(participants[0]);
         cairn.commitUpdate(modelId, number, DIGEST, ROOT, WEIGHT);
         same(runningHash(number), before, "undone");
         same(cairn.member(modelId, participants[0]).lastRound, 0, "may try again");
@@ -137,8 +137,8 @@ contract AllowListHookTest is Base {
     }
 
     function refuses(address participant, bytes memory hookData) internal {
-        vm.prank(participant);
         vm.expectRevert(abi.encodeWithSelector(ICairn.HookRefused.selector, hook));
+        vm.prank(participant);
         cairn.commitUpdate(modelId, number, DIGEST, ROOT, WEIGHT, hookData);
     }
 

@@ -99,8 +99,8 @@ contract MembersTest is Base {
     function test_batches_are_all_or_nothing() public {
         Grant[] memory grants = new Grant[](2);
         grants[0] = Grant(STRANGER, P);
-        vm.prank(OWNER);
         vm.expectRevert(abi.encodeWithSelector(ICairn.ZeroAddress.selector));
+        vm.prank(OWNER);
         cairn.grantRolesBatch(modelId, grants);
         same(cairn.member(modelId, STRANGER).roles, 0, "undone");
     }

@@ -33,8 +33,8 @@ contract ModelsTest is Base {
     }
 
     function test_registerModel_reverts_when_it_exists() public {
-        vm.prank(OWNER);
         vm.expectRevert(abi.encodeWithSelector(ICairn.ModelExists.selector, modelId));
+        vm.prank(OWNER);
         cairn.registerModel(GENESIS, GENESIS_ROOT);
     }
 
@@ -88,8 +88,8 @@ contract ModelsTest is Base {
         cairn.transferOwnership(modelId, STRANGER);
         address[3] memory callers = [STRANGER, participants[0], aggregators[0]];
         for (uint256 i = 0; i < callers.length; ++i) {
-            vm.prank(callers[i]);
             vm.expectRevert(notOwner(callers[i]));
+            vm.prank(callers[i]);
             cairn.transferOwnership(modelId, callers[i]);
         }
     }
@@ -108,22 +108,22 @@ contract ModelsTest is Base {
         cairn.transferOwnership(modelId, STRANGER);
         cairn.transferOwnership(modelId, address(0));
         vm.stopPrank();
-        vm.prank(STRANGER);
         vm.expectRevert(abi.encodeWithSelector(ICairn.NotPendingOwner.selector, modelId, STRANGER));
+        vm.prank(STRANGER);
         cairn.acceptOwnership(modelId);
     }
 
     function test_acceptOwnership_reverts_for_unknown_model() public {
-        vm.prank(address(0));
         vm.expectRevert(abi.encodeWithSelector(ICairn.UnknownModel.selector, bytes32("nobody")));
+        vm.prank(address(0));
         cairn.acceptOwnership(ModelId.wrap("nobody"));
     }
 
     function test_acceptOwnership_reverts_for_all_but_the_pending_owner() public {
         vm.prank(OWNER);
         cairn.transferOwnership(modelId, STRANGER);
-        vm.prank(OWNER);
         vm.expectRevert(abi.encodeWithSelector(ICairn.NotPendingOwner.selector, modelId, OWNER));
+        vm.prank(OWNER);
         cairn.acceptOwnership(modelId);
     }
 
@@ -137,23 +137,23 @@ contract ModelsTest is Base {
 
         same(cairn.model(modelId).owner, STRANGER, "owner");
         same(cairn.model(modelId).pendingOwner, address(0), "offer taken");
-        vm.prank(OWNER);
         vm.expectRevert(notOwner(OWNER));
-        cairn.suspendRounds(modelId);
         vm.prank(OWNER);
+        cairn.suspendRounds(modelId);
         vm.expectRevert(abi.encodeWithSelector(ICairn.ModelExists.selector, modelId));
+        vm.prank(OWNER);
         cairn.registerModel(GENESIS, GENESIS_ROOT);
-        vm.prank(STRANGER);
         vm.expectRevert(abi.encodeWithSelector(ICairn.NotPendingOwner.selector, modelId, STRANGER));
+        vm.prank(STRANGER);
         cairn.acceptOwnership(modelId);
     }
 
     function test_suspend_and_resume_revert_for_all_but_the_owner() public {
-        vm.prank(participants[0]);
         vm.expectRevert(notOwner(participants[0]));
+        vm.prank(participants[0]);
         cairn.suspendRounds(modelId);
-        vm.prank(aggregators[0]);
         vm.expectRevert(notOwner(aggregators[0]));
+        vm.prank(aggregators[0]);
         cairn.resumeRounds(modelId);
     }
 

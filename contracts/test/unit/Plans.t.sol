@@ -10,8 +10,8 @@ contract PlansTest is Base {
     uint32 internal constant HEAVIEST = 1 << 28;
 
     function refuses(Plan memory plan, bytes memory reason) internal {
-        vm.prank(OWNER);
         vm.expectRevert(reason);
+        vm.prank(OWNER);
         cairn.setPlan(modelId, plan);
     }
 
@@ -24,8 +24,8 @@ contract PlansTest is Base {
     }
 
     function test_setPlan_reverts_for_all_but_the_owner() public {
-        vm.prank(participants[0]);
         vm.expectRevert(notOwner(participants[0]));
+        vm.prank(participants[0]);
         cairn.setPlan(modelId, somePlan());
         vm.expectRevert(abi.encodeWithSelector(ICairn.UnknownModel.selector, bytes32("nobody")));
         cairn.setPlan(ModelId.wrap("nobody"), somePlan());

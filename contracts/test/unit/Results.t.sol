@@ -7,8 +7,8 @@ import {Base} from "../support/Base.sol";
 contract ResultsTest is Base {
     function refuses(address caller, uint64 number, Result memory result, bytes memory reason) internal {
         bytes32 hash = runningHash(number);
-        vm.prank(caller);
         vm.expectRevert(reason);
+        vm.prank(caller);
         cairn.attestResult(modelId, number, result, hash);
     }
 
@@ -70,8 +70,8 @@ contract ResultsTest is Base {
         uint64 number = openTo(Phase.Aggregate);
         bytes32 actual = runningHash(number);
         vm.assume(other != actual);
-        vm.prank(aggregators[0]);
         vm.expectRevert(abi.encodeWithSelector(ICairn.RunningHashMismatch.selector, other, actual));
+        vm.prank(aggregators[0]);
         cairn.attestResult(modelId, number, someResult("v1"), other);
     }
 

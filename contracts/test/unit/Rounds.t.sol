@@ -26,8 +26,8 @@ contract RoundsTest is Base {
                 vm.prank(OWNER);
                 cairn.grantRoles(modelId, STRANGER, roles);
             }
-            vm.prank(STRANGER);
             vm.expectRevert(missingRole(STRANGER, P | A));
+            vm.prank(STRANGER);
             cairn.openRound(modelId);
         }
     }
@@ -87,8 +87,8 @@ contract RoundsTest is Base {
             if (phases[i] == Phase.Aggregate) forward(PUBLISH);
             if (phases[i] == Phase.Challenge) agree(number, someResult("v1"));
             if (phases[i] == Phase.Final) forward(CHALLENGE);
-            vm.prank(OWNER);
             vm.expectRevert(abi.encodeWithSelector(ICairn.RoundNotEnded.selector, roundId(number), phases[i]));
+            vm.prank(OWNER);
             cairn.openRound(modelId);
         }
         cairn.finalizeRound(modelId, number, someResult("v1"));
@@ -260,12 +260,12 @@ contract RoundsTest is Base {
     // ----------------------------------------------------------------------------------------------------- cancelRound
 
     function test_cancelRound_reverts_on_unknown_round() public {
-        vm.prank(OWNER);
         vm.expectRevert(unknownRound(1));
+        vm.prank(OWNER);
         cairn.cancelRound(modelId, 1);
         open();
-        vm.prank(OWNER);
         vm.expectRevert(unknownRound(0));
+        vm.prank(OWNER);
         cairn.cancelRound(modelId, 0);
     }
 
@@ -273,8 +273,8 @@ contract RoundsTest is Base {
         uint64 number = open();
         address[3] memory callers = [STRANGER, participants[0], aggregators[0]];
         for (uint256 i = 0; i < callers.length; ++i) {
-            vm.prank(callers[i]);
             vm.expectRevert(notOwner(callers[i]));
+            vm.prank(callers[i]);
             cairn.cancelRound(modelId, number);
         }
     }
@@ -289,8 +289,8 @@ contract RoundsTest is Base {
             cairn.cancelRound(modelId, number);
             isIn(number, Phase.Cancelled);
             check(cairn.round(modelId, number).cancelled, "flag");
-            vm.prank(OWNER);
             vm.expectRevert(abi.encodeWithSelector(ICairn.AlreadyCancelled.selector, roundId(number)));
+            vm.prank(OWNER);
             cairn.cancelRound(modelId, number);
         }
     }
@@ -315,8 +315,8 @@ contract RoundsTest is Base {
 
     function test_cancelRound_reverts_when_finalized() public {
         uint64 number = finalized("v1");
-        vm.prank(OWNER);
         vm.expectRevert(abi.encodeWithSelector(ICairn.AlreadyFinalized.selector, roundId(number)));
+        vm.prank(OWNER);
         cairn.cancelRound(modelId, number);
     }
 

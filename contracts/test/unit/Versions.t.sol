@@ -29,8 +29,8 @@ contract VersionsTest is Base {
     }
 
     function test_publishVersion_reverts_for_all_but_the_owner() public {
-        vm.prank(participants[0]);
         vm.expectRevert(notOwner(participants[0]));
+        vm.prank(participants[0]);
         cairn.publishVersion(modelId, GENESIS, "v", "root");
     }
 
@@ -43,8 +43,8 @@ contract VersionsTest is Base {
             if (phases[i] == Phase.Aggregate) forward(PUBLISH);
             if (phases[i] == Phase.Challenge) agree(number, someResult("r"));
             if (phases[i] == Phase.Final) forward(CHALLENGE);
-            vm.prank(OWNER);
             vm.expectRevert(notEnded(number, phases[i]));
+            vm.prank(OWNER);
             cairn.publishVersion(modelId, GENESIS, "v", "root");
         }
         cairn.finalizeRound(modelId, number, someResult("r"));
@@ -103,14 +103,14 @@ contract VersionsTest is Base {
     function test_versions_of_other_models_are_unknown() public {
         vm.prank(OWNER);
         ModelId other = cairn.registerModel("other", 0);
-        vm.prank(OWNER);
         vm.expectRevert(abi.encodeWithSelector(ICairn.UnknownVersion.selector, other, GENESIS));
+        vm.prank(OWNER);
         cairn.publishVersion(other, GENESIS, "v", 0);
     }
 
     function test_deprecateVersion_reverts_for_all_but_the_owner() public {
-        vm.prank(aggregators[0]);
         vm.expectRevert(notOwner(aggregators[0]));
+        vm.prank(aggregators[0]);
         cairn.deprecateVersion(modelId, GENESIS, "reason", 0);
     }
 
@@ -120,8 +120,8 @@ contract VersionsTest is Base {
     }
 
     function test_deprecateVersion_reverts_on_zero_reason() public {
-        vm.prank(OWNER);
         vm.expectRevert(abi.encodeWithSelector(ICairn.ZeroDigest.selector));
+        vm.prank(OWNER);
         cairn.deprecateVersion(modelId, GENESIS, 0, 0);
     }
 

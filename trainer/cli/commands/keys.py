@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ import typer
 
 from registry.errors import InputError, SignerError
 from trainer.cli.command import Need, command, group
+from trainer.cli.keystores import account_of, keystores_in, read_keystore
 from trainer.cli.session import Session
 
 app = group("Keystores to sign with: files that cast, geth and wallets read too.")
@@ -45,39 +45,29 @@ def new(
 def list_keys(session: Session) -> None:
     """List the keystores of the keys folder with their accounts."""
     folder = session.settings.path("keys")
-    found = [_read(path) for path in sorted(folder.iterdir()) if path.is_file()] if folder.is_dir() else []
-    entries = [entry for entry in found if entry is not None]
+    found = [_facts(name, path) for name, path in keystores_in(folder).items()]
     empty = f"No keystore in {folder}. Make one: cairn key new NAME"
-    rows = [(entry["name"], entry["address"]) for entry in entries]
-    session.out.result(entries, lambda: session.out.table(("name", "address"), rows, empty=empty))
+    rows = [(entry["name"], entry["address"]) for entry in found]
+    session.out.result(found, lambda: session.out.table(("name", "address"), rows, empty=empty))
 
 
 @command(app, "show", needs=Need.KEYS, example="cairn key show hospital-1")
 def show(session: Session, name: Name) -> None:
     """Show a keystore's account and where its file is. It is not opened."""
     folder = session.settings.path("keys")
-    path = next((p for p in (folder / name, folder / f"{name}.json", Path(name)) if p.is_file()), None)
-    if path is None:
+    path = keystores_in(folder).get(name) or Path(name)
+    if not path.is_file():
         raise SignerError(f"no keystore {name!r} in {folder}")
-    entry = _read(path)
-    if entry is None:
+    if read_keystore(path) is None:
         raise SignerError(f"expected a keystore v3 file, got something else at {path}")
-    session.out.result(entry)
+    session.out.result(_facts(name, path))
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    """What a keystore says without its password; None if the file is none."""
-    from registry.chain.keys import address_of, to_checksum
+def _facts(name: str, path: Path) -> dict[str, Any]:
+    from registry.chain.keys import to_checksum
 
-    try:
-        loaded = json.loads(path.read_bytes()[: 1 << 16])
-    except (OSError, ValueError):
-        return None
-    if not isinstance(loaded, dict) or "crypto" not in {key.lower() for key in loaded}:
-        return None
-    named = loaded.get("address")
-    address = to_checksum(address_of(named)) if isinstance(named, str) and named else None
-    return {"name": path.name.removesuffix(".json"), "address": address, "keystore": path}
+    account = account_of(path)
+    return {"name": name, "address": to_checksum(account) if account else None, "keystore": path}
 
 
 def _password(file: Path | None) -> str:

@@ -1,0 +1,319 @@
+"""A Kubo node's RPC, as far as a store needs it.
+
+Calls that send or answer little, and the import of CARs, go through ipfshttpclient. Blocks are read and pins watched
+with `registry.store.http`: ipfshttpclient takes a body of any length into memory, and counts its time limit anew at
+each read.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from registry.content.car import write_car
+from registry.content.cid import parse_cid
+from registry.errors import BlockNotFound, BlockTooLarge, ContentError, FormError, InputError, StoreUnavailable
+from registry.store.http import Deadline, Endpoint, Late, is_loopback
+from registry.types import Cid
+
+__all__ = ["KuboRpc"]
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_UPLOAD_PIECE = 1 << 20
+_PATIENCE = 4
+"""Block times that a node gets for what concerns many blocks: to say that it has kept all it was sent, to list pins."""
+_MAX_LINE = 1 << 16
+_GRACE = 2.0
+"""Seconds that a node gets beyond a time limit it was told, to say that it ran out."""
+
+
+class KuboRpc:
+    """One node.
+
+    Args:
+        api: Its RPC, as multiaddr or URL.
+        block_timeout: Seconds for one block, and for any other short question.
+    """
+
+    def __init__(self, api: str, block_timeout: float) -> None:
+        self.url, self._multiaddr = _endpoints(api)
+        self._rpc = Endpoint(self.url)
+        self._timeout = block_timeout
+        self._gateway: Endpoint | None = None
+        self._asked_for_gateway = False
+        self._connection: Any = None
+        self._lock = threading.Lock()
+
+    # Reading ---------------------------------------------------------------------------------------------------------
+
+    def block(self, cid: Cid, limit: int) -> bytes:
+        """Return a block the node has or finds in time."""
+        target = f"/api/v0/block/get?arg={cid}&timeout={self._timeout:g}s"
+        try:
+            with self._rpc.ask(target, Deadline(self._timeout + _GRACE), method="POST") as reply:
+                if reply.status == 200:
+                    return reply.read_all(limit)
+                told = _message(reply.read(4096))
+        except BlockTooLarge as error:
+            raise BlockTooLarge(f"{cid}: {error}") from error
+        if _says_absent(told):
+            raise BlockNotFound(f"{cid}: {self.url}: {told}")
+        raise StoreUnavailable(f"{self.url}: block/get: expected status 200, got {reply.status}: {told}")
+
+    def block_from_gateway(self, cid: Cid, limit: int) -> bytes | None:
+        """Return a block from the node's own gateway, or None where that cannot serve it at once."""
+        gateway = self._own_gateway()
+        if gateway is None:
+            return None
+        headers = {"Accept": "application/vnd.ipld.raw", "Cache-Control": "only-if-cached"}
+        try:
+            with gateway.ask(f"/ipfs/{cid}?format=raw", Deadline(self._timeout), headers=headers) as reply:
+                # The type tells a gateway from whatever else may listen there.
+                served = reply.status == 200 and reply.headers.get_content_type() == "application/vnd.ipld.raw"
+                return reply.read_all(limit) if served else None
+        except BlockTooLarge:
+            return None
+        except StoreUnavailable as error:
+            log.info("%s: reading through the RPC from now on: %s", gateway.url, error)
+            gateway.close()
+            self._gateway = None
+            return None
+
+    def use_gateway(self, url: str) -> None:
+        """Read what the node has through this gateway."""
+        self._gateway, self._asked_for_gateway = Endpoint(url), True
+
+    def _own_gateway(self) -> Endpoint | None:
+        with self._lock:
+            if not self._asked_for_gateway:
+                self._asked_for_gateway = True
+                self._gateway = self._find_gateway()
+            return self._gateway
+
+    def _find_gateway(self) -> Endpoint | None:
+        """Return the gateway that the node's settings name, if node and gateway are on this machine."""
+        if not is_loopback(self._rpc.host):
+            return None
+        try:
+            with self._rpc.ask("/api/v0/config?arg=Addresses.Gateway", Deadline(self._timeout), method="POST") as reply:
+                address = json.loads(reply.read_all(4096))["Value"]
+            url, _ = _endpoints(address if isinstance(address, str) else address[0])
+            gateway = Endpoint(url)
+        except (ContentError, InputError, ValueError, LookupError, TypeError) as error:
+            log.info("%s: no gateway of its own to read from: %s", self.url, error)
+            return None
+        return gateway if is_loopback(gateway.host) and gateway.port else None
+
+    # Everything else, through ipfshttpclient -------------------------------------------------------------------------
+
+    def answering(self) -> KuboRpc:
+        """Return the node if it answers."""
+        self._call(lambda client: client.version(timeout=self._timeout))
+        return self
+
+    def has(self, cid: Cid) -> bool:
+        """Say whether the node has a block, without its asking others."""
+        try:
+            self._call(lambda client: client.block.stat(str(cid), offline=True, timeout=self._timeout))
+        except BlockNotFound:
+            return False
+        return True
+
+    def keep(self, root: Cid, blocks: Iterator[tuple[Cid, bytes]]) -> None:
+        """Import blocks, pinning nothing."""
+        sent = 0
+
+        def counted() -> Iterator[tuple[Cid, bytes]]:
+            nonlocal sent
+            for block in blocks:
+                sent += 1
+                yield block
+
+        source = _Source(write_car(root, counted()))
+        options = {"pin-roots": "false", "fast-provide-root": "false", "stats": "true"}
+        limits = (self._timeout, _PATIENCE * self._timeout)  # for each piece to be taken; for the reply after the last
+        try:
+            # Where nothing is pinned the statistics are the whole reply.
+            told = self._call(lambda client: client.dag.imprt(source, opts=options, timeout=limits))
+        except (StoreUnavailable, BlockNotFound):
+            if source.failure is not None:
+                raise source.failure from None
+            raise
+        kept = (told.get("Stats") or {}).get("BlockCount")
+        if kept != sent:
+            raise StoreUnavailable(f"{self.url}: dag/import: expected {sent} blocks kept, got {kept}")
+
+    def pin(self, cid: Cid, recursive: bool) -> None:
+        """Pin what the node has."""
+        if recursive:
+            self._pin_graph(cid)
+            return
+        try:
+            self._call(lambda client: client.pin.add(str(cid), recursive=False, offline=True, timeout=self._timeout))
+        except StoreUnavailable as error:
+            if "already pinned recursively" not in str(error):
+                raise
+
+    def _pin_graph(self, cid: Cid) -> None:
+        """Pin a graph, giving up when the node gets no further for as long as one block may take.
+
+        Offline or not, a recursive pin waits for ever for a block that is missing. So its progress is watched, which
+        ipfshttpclient cannot do.
+        """
+        deadline = Deadline(self._timeout)
+        target = f"/api/v0/pin/add?arg={cid}&offline=true&progress=true"
+        told, blocks = "nothing", 0
+        try:
+            with self._rpc.ask(target, deadline, method="POST") as reply:
+                for line in reply.lines(_MAX_LINE):
+                    told = _message(line)
+                    if _field(line, "Pins") == [str(cid)]:
+                        return
+                    found = _field(line, "Progress")
+                    if isinstance(found, int) and found > blocks:
+                        blocks = found
+                        deadline.allow(self._timeout)
+        except Late as error:
+            raise BlockNotFound(f"{cid}: {self.url} has {blocks} blocks of it and not the next: {error}") from error
+        kind = BlockNotFound if _says_absent(told) else StoreUnavailable
+        raise kind(f"{self.url}: pin/add {cid}: {told}")
+
+    def unpin(self, cid: Cid) -> None:
+        """Unpin a root, however it is pinned."""
+        try:
+            self._call(lambda client: client.pin.rm(str(cid), recursive=True, timeout=self._timeout))
+        except StoreUnavailable as error:
+            if "not pinned" not in str(error) and "pinned indirectly" not in str(error):
+                raise
+
+    def pins(self) -> Iterator[tuple[Cid, bool]]:
+        """Return the node's pinned roots that are of a kind Cairn reads; people pin other things too."""
+        found: list[tuple[Cid, bool]] = []
+        for kind in ("recursive", "direct"):
+            reply = self._call(partial(_list_pins, kind=kind, timeout=_PATIENCE * self._timeout))
+            for name in reply.get("Keys") or {}:  # left out where there are none
+                try:
+                    found.append((parse_cid(name), kind == "recursive"))
+                except FormError:
+                    continue
+        return iter(found)
+
+    def close(self) -> None:
+        """Close connections."""
+        self._rpc.close()
+        with self._lock:
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        if self._gateway is not None:
+            self._gateway.close()
+
+    def _call(self, call: Callable[[Any], T]) -> T:
+        """Call with a client of this node, and turn its errors into ours."""
+        import ipfshttpclient.exceptions as theirs
+
+        try:
+            return call(self._client())
+        except theirs.ErrorResponse as error:
+            kind = BlockNotFound if _says_absent(str(error)) else StoreUnavailable
+            raise kind(f"{self.url}: {error}") from error
+        except theirs.TimeoutError as error:
+            raise StoreUnavailable(f"{self.url}: no answer in time: {error}") from error
+        except (theirs.Error, OSError) as error:
+            raise StoreUnavailable(f"{self.url}: {error}") from error
+
+    def _client(self) -> Any:
+        import ipfshttpclient
+
+        with self._lock:
+            if self._connection is None:
+                # Not ipfshttpclient.connect, which adds nothing but a warning that it does not know this Kubo.
+                client = ipfshttpclient.Client(self._multiaddr, session=True, chunk_size=_UPLOAD_PIECE)
+                if is_loopback(self._rpc.host):
+                    client._client._request_proxies = {"no_proxy": self._rpc.host}  # there is no public way
+                warnings.filterwarnings("ignore", "The 'strict' parameter is no longer", FutureWarning, "urllib3")
+                self._connection = client
+            return self._connection
+
+
+class _Source(io.RawIOBase):
+    """The pieces of a CAR as a file that ipfshttpclient uploads as it reads."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._rest = memoryview(b"")
+        self.failure: Exception | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next size bytes or fewer, and none only at the end."""
+        while not self._rest:
+            try:
+                piece = next(self._pieces, None)
+            except Exception as error:  # passes through a client that may take it for its own
+                self.failure = error
+                raise
+            if piece is None:
+                return b""
+            self._rest = memoryview(piece)
+        taken = self._rest if size < 0 else self._rest[:size]
+        self._rest = self._rest[len(taken) :]
+        return bytes(taken)
+
+
+def _endpoints(api: str) -> tuple[str, str]:
+    """Return an RPC endpoint as URL and as multiaddr.
+
+    Raises:
+        InputError: It is neither.
+    """
+    if api.startswith("/"):
+        parts = api.strip("/").split("/")
+        kind, host, *rest = [*parts, ""]
+        scheme = "https" if "https" in rest or "tls" in rest else "http"
+        if kind in ("ip4", "ip6", "dns", "dns4", "dns6") and rest[0] == "tcp" and rest[1].isdecimal():
+            name = f"[{host}]" if ":" in host else host
+            return f"{scheme}://{name}:{rest[1]}", "/" + "/".join((kind, host, "tcp", rest[1], scheme))
+    else:
+        found = urlsplit(api)
+        if found.scheme in ("http", "https") and found.hostname and found.path in ("", "/"):
+            endpoint = Endpoint(api)
+            kind = "ip6" if ":" in endpoint.host else "ip4" if endpoint.host.replace(".", "").isdecimal() else "dns"
+            return endpoint.url, f"/{kind}/{endpoint.host}/tcp/{endpoint.port}/{found.scheme}"
+    raise InputError(f"expected a Kubo RPC as /ip4/127.0.0.1/tcp/5001 or http://127.0.0.1:5001, got {api!r}")
+
+
+def _list_pins(client: Any, *, kind: str, timeout: float) -> Any:
+    return client.pin.ls(type=kind, timeout=timeout)
+
+
+def _says_absent(told: str) -> bool:
+    """Say whether a node's error means that it has not, or has not found in time, a block."""
+    absent = ("could not find", "not found", "context deadline exceeded", "request timed out")
+    return any(words in told for words in absent)
+
+
+def _message(body: bytes) -> str:
+    """Return what a node's error reply says."""
+    message = _field(body, "Message")
+    return message if isinstance(message, str) else body[:200].decode(errors="replace").strip()
+
+
+def _field(body: bytes, name: str) -> Any:
+    try:
+        value = json.loads(body)
+    except ValueError:
+        return None
+    return value.get(name) if isinstance(value, dict) else None

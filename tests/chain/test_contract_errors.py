@@ -1,0 +1,262 @@
+"""Every custom error that can be reached, reached; and every one decoded, shown and kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from registry.chain import errors
+from registry.chain.client import Client
+from registry.chain.contracts import abi_type, artifact
+from registry.chain.errors import CustomError, decode_error
+from registry.chain.local import warp
+from registry.chain.records import Grant
+from registry.chain.testing import example_plan, example_result
+from registry.errors import ContractError
+from registry.types import Address, Digest, ModelId, Phase, Role, Root
+
+GENESIS, ROOT = Digest(b"\x11" * 32), Root(b"\x12" * 32)
+D, R, NOBODY = Digest(b"\x21" * 32), Root(b"\x22" * 32), Address(b"\x99" * 20)
+ZERO = bytes(32)
+CUSTOM = [entry for entry in artifact("Cairn").abi if entry["type"] == "error" and hasattr(errors, entry["name"])]
+
+
+@dataclasses.dataclass
+class Stage:
+    """A model at some point of its life: owner, two participants, an aggregator, a stranger."""
+
+    owner: Client
+    first: Client
+    second: Client
+    aggregator: Client
+    stranger: Client
+    model: ModelId
+
+    def plan(self, **changed: Any) -> Stage:
+        self.owner.set_plan(self.model, example_plan(**changed))
+        return self
+
+    def opened(self, **changed: Any) -> Stage:
+        self.plan(**changed).owner.open_round(self.model)
+        return self
+
+    def committed(self, **changed: Any) -> Stage:
+        self.opened(**changed)
+        self.first.commit_update(self.model, 1, D, R, 10)
+        self.second.commit_update(self.model, 1, D, R, 20)
+        return self
+
+    def ended(self, **changed: Any) -> Stage:
+        self.committed(**changed)
+        self.owner.end_commits(self.model, 1, [self.first.account, self.second.account])
+        return self
+
+    def attested(self, **changed: Any) -> Stage:
+        self.ended(**changed)
+        return self.attest()
+
+    def attest(self, **changed: Any) -> Stage:
+        self.aggregator.attest_result(self.model, 1, example_result(**changed), self.running)
+        return self
+
+    def finalized(self) -> Stage:
+        self.attested().at(self.owner.round(self.model, 1).challenge_deadline)
+        self.owner.finalize_round(self.model, 1, example_result())
+        return self
+
+    def at(self, time: int) -> Stage:
+        warp(self.owner.w3, to=time)
+        return self
+
+    @property
+    def running(self) -> bytes:
+        return self.owner.round(self.model, 1).running_hash
+
+
+@pytest.fixture
+def stage(clients: tuple[Client, ...]) -> Stage:
+    owner = clients[0]
+    model = owner.model_id(owner.account, GENESIS)
+    owner.register_model(GENESIS, ROOT)
+    participants = [Grant(clients[i].account, Role.PARTICIPANT) for i in (1, 2)]
+    owner.grant_roles_batch(model, [*participants, Grant(clients[3].account, Role.AGGREGATOR)])
+    return Stage(*clients[:5], model=model)
+
+
+def late(s: Stage) -> Stage:
+    return s.at(s.owner.round(s.model, 1).publish_deadline)
+
+
+def ascending(s: Stage) -> list[Address]:
+    return sorted([s.first.account, s.second.account])
+
+
+REACHED: list[tuple[str, dict[str, Any], Callable[[Stage], object]]] = [
+    ("UnknownModel", {}, lambda s: s.owner.open_round(ModelId(b"\x77" * 32))),
+    ("ModelExists", {}, lambda s: s.owner.register_model(GENESIS, Root(b"\x99" * 32))),
+    ("NotOwner", {}, lambda s: s.stranger.suspend_rounds(s.model)),
+    ("NotPendingOwner", {}, lambda s: s.stranger.accept_ownership(s.model)),
+    ("ZeroAddress", {}, lambda s: s.owner.grant_roles(s.model, Address(bytes(20)), Role.READER)),
+    ("ZeroDigest", {}, lambda s: s.owner.register_model(Digest(ZERO), ROOT)),
+    ("ZeroRoot", {}, lambda s: s.opened().first.commit_update(s.model, 1, D, Root(ZERO), 1)),
+    ("UnknownVersion", {"digest": D}, lambda s: s.owner.publish_version(s.model, D, Digest(b"\x41" * 32), R)),
+    ("VersionExists", {"digest": GENESIS}, lambda s: s.owner.publish_version(s.model, GENESIS, GENESIS, R)),
+    ("VersionIsDeprecated", {}, lambda s: deprecated_twice(s)),
+    ("UnsoundReplacement", {}, lambda s: s.owner.deprecate_version(s.model, GENESIS, D, Digest(b"\x55" * 32))),
+    ("AlreadySuspended", {}, lambda s: (s.owner.suspend_rounds(s.model), s.owner.suspend_rounds(s.model))),
+    ("NotSuspended", {}, lambda s: s.owner.resume_rounds(s.model)),
+    ("RoundsAreSuspended", {}, lambda s: (s.plan().owner.suspend_rounds(s.model), s.owner.open_round(s.model))),
+    (
+        "MissingRole",
+        {"role": Role.PARTICIPANT},
+        lambda s: s.opened().stranger.commit_update(s.model, 1, D, R, 1),
+    ),
+    ("BadRoles", {"roles": 16}, lambda s: s.owner.grant_roles(s.model, NOBODY, Role(16))),
+    ("NoPlan", {}, lambda s: s.owner.open_round(s.model)),
+    ("UnknownPlan", {"plan_index": 3}, lambda s: s.owner.plan(s.model, 3)),
+    ("BadRule", {"combine_rule": 0, "server_rule": 1}, lambda s: s.plan(combine_rule=0)),
+    ("BadGrid", {"grid_bits": 127, "max": 126}, lambda s: s.plan(grid_bits=127)),
+    ("BadQuorum", {"quorum": 0}, lambda s: s.plan(quorum=0)),
+    ("BadWeightCap", {"weight_cap": 0, "max": 1 << 28}, lambda s: s.plan(weight_cap=0)),
+    ("BadMinContributions", {"min_contributions": 0}, lambda s: s.plan(min_contributions=0)),
+    ("BadDuration", {"duration": 29, "min": 30}, lambda s: s.plan(commit_duration=29)),
+    ("UnknownRound", {"number": 4}, lambda s: s.owner.cancel_round(s.model, 4)),
+    ("RoundNotEnded", {"actual": Phase.COMMIT}, lambda s: s.opened().owner.open_round(s.model)),
+    (
+        "WrongPhase",
+        {"expected": Phase.COMMIT, "actual": Phase.PUBLISH},
+        lambda s: s.at(s.opened().owner.round(s.model, 1).commit_deadline).first.commit_update(s.model, 1, D, R, 1),
+    ),
+    ("AlreadyCommitted", {}, lambda s: s.committed().first.commit_update(s.model, 1, R, D, 1)),
+    ("BadWeight", {"weight": 1001, "cap": 1000}, lambda s: s.opened().first.commit_update(s.model, 1, D, R, 1001)),
+    (
+        "BadSignature",
+        {},
+        lambda s: s.opened().stranger.commit_update_for(s.first.account, s.model, 1, D, R, 1, signature=b"\x01" * 65),
+    ),
+    ("HookRefused", {"hook": NOBODY}, lambda s: s.opened(hook=NOBODY).first.commit_update(s.model, 1, D, R, 1)),
+    (
+        "NotAscending",
+        {},
+        lambda s: s.committed().owner.end_commits(s.model, 1, [s.first.account, s.first.account]),
+    ),
+    (
+        "WrongParticipantCount",
+        {"given": 1, "expected": 2},
+        lambda s: s.committed().owner.end_commits(s.model, 1, [s.first.account]),
+    ),
+    ("NotCommitted", {}, lambda s: s.opened().owner.end_commits(s.model, 1, ascending(s))),
+    ("EarlyEndIsBarred", {}, lambda s: revoked_after_committing(s)),
+    (
+        "RunningHashMismatch",
+        {"given": b"\x01" * 32},
+        lambda s: s.ended().aggregator.attest_result(s.model, 1, example_result(), b"\x01" * 32),
+    ),
+    (
+        "TooFewContributions",
+        {"contributions": 1, "min": 2},
+        lambda s: late(s.committed(min_contributions=2)).attest(contributions=1),
+    ),
+    ("BadTotalWeight", {"total_weight": 1}, lambda s: s.ended().attest(total_weight=1)),
+    (
+        "IncompleteEarlyResult",
+        {"contributions": 1, "commitments": 2},
+        lambda s: s.ended().attest(contributions=1),
+    ),
+    (
+        "NotBetter",
+        {},
+        lambda s: late(s.committed(quorum=2)).attest().attest(contributions=1),
+    ),
+    ("AlreadyAttested", {}, lambda s: late(s.committed(quorum=2)).attest().owner.cancel_round(s.model, 1)),
+    (
+        "ResultMismatch",
+        {},
+        lambda s: s.at(s.attested().owner.round(s.model, 1).challenge_deadline).owner.finalize_round(
+            s.model, 1, example_result(total_weight=31)
+        ),
+    ),
+    ("AlreadyFinalized", {}, lambda s: s.finalized().stranger.finalize_round(s.model, 1, example_result())),
+    (
+        "AlreadyCancelled",
+        {},
+        lambda s: (s.opened().owner.cancel_round(s.model, 1), s.stranger.cancel_round(s.model, 1)),
+    ),
+]
+
+
+def deprecated_twice(s: Stage) -> None:
+    s.owner.publish_version(s.model, GENESIS, D, R)
+    s.owner.deprecate_version(s.model, GENESIS, D)
+    s.owner.deprecate_version(s.model, GENESIS, Digest(b"\x66" * 32))
+
+
+def cancelled_twice(s: Stage) -> None:
+    s.opened().owner.cancel_round(s.model, 1)
+    s.stranger.cancel_round(s.model, 1)
+
+
+def revoked_after_committing(s: Stage) -> None:
+    s.committed().owner.revoke_roles(s.model, s.first.account, Role.PARTICIPANT)
+    s.owner.end_commits(s.model, 1, [s.second.account])
+
+
+@pytest.mark.parametrize(("name", "fields", "act"), REACHED, ids=[name for name, _, _ in REACHED])
+def test_the_contract_raises_its_own_error_before_anything_is_sent(
+    stage: Stage, name: str, fields: dict[str, Any], act: Callable[[Stage], object]
+) -> None:
+    with pytest.raises(getattr(errors, name)) as caught:
+        act(stage)
+    for field, value in fields.items():
+        assert getattr(caught.value, field) == value
+    for client in (stage.owner, stage.first, stage.second, stage.aggregator, stage.stranger):
+        assert client.transactor.journal.live() == ()
+
+
+def test_every_custom_error_is_reached_here() -> None:
+    assert {name for name, _, _ in REACHED} == {entry["name"] for entry in CUSTOM}
+
+
+@pytest.mark.parametrize("entry", CUSTOM, ids=lambda entry: entry["name"])
+def test_revert_data_decode_to_the_error_and_its_values(entry: Any) -> None:
+    from eth_abi.abi import encode
+    from eth_hash.auto import keccak
+
+    types = [abi_type(item) for item in entry["inputs"]]
+    values = [{"bytes32": b"\x0a" * 32, "address": b"\x0b" * 20}.get(kind, 2) for kind in types]
+    selector = keccak(f"{entry['name']}({','.join(types)})".encode())[:4]
+    error = decode_error(selector + encode(types, values))
+    assert type(error).__name__ == entry["name"]
+    assert isinstance(error, CustomError)
+    assert [getattr(error, field.name) for field in dataclasses.fields(error)] == values  # type: ignore[arg-type]
+    assert pickle.loads(pickle.dumps(error)).__dict__ == error.__dict__  # noqa: S301 - our own bytes
+    for field in dataclasses.fields(error):  # type: ignore[arg-type]
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(error, field.name, None)
+
+
+def test_messages_say_expected_and_got() -> None:
+    error = errors.WrongPhase(ModelId(b"\x12\xab" + bytes(30)), Phase.COMMIT, Phase.PUBLISH)  # type: ignore[arg-type]
+    assert str(error) == "WrongPhase: round 0x12ab0000…, expected COMMIT, got PUBLISH"
+    mismatch = errors.WrongParticipantCount(given=1, expected=2)
+    assert str(mismatch) == "WrongParticipantCount: expected 2, got 1"
+    assert str(errors.ZeroDigest()) == "ZeroDigest"
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "without saying why"),
+        (bytes.fromhex("4e487b71") + (0x11).to_bytes(32, "big"), "panicked with code 0x11"),
+        (bytes.fromhex("deadbeef"), "not Cairn's"),
+        (bytes.fromhex("08c379a0") + b"\xff" * 40, "do not decode"),
+    ],
+)
+def test_other_revert_data_are_contract_errors_too(data: bytes, said: str) -> None:
+    error = decode_error(data)
+    assert type(error) is ContractError
+    assert said in str(error)

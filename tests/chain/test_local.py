@@ -1,0 +1,62 @@
+"""The chain in process: funded accounts, a clock that moves, errors as a node gives them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from registry.chain.local import FUNDS, chain_time, embedded, sleep_until, warp
+from registry.chain.testing import DevChain
+from registry.errors import InputError
+
+
+def test_accounts_are_funded_and_their_number_is_free() -> None:
+    chain = embedded(25, time=1_700_000_000)
+    assert len({signer.address for signer in chain.signers}) == 25
+    last = chain.w3.to_checksum_address(chain.signers[-1].address)
+    assert chain.w3.eth.get_balance(last) == FUNDS
+    assert chain.w3.eth.get_block(0)["timestamp"] == 1_700_000_000
+    with pytest.raises(InputError, match="at least one"):
+        embedded(0)
+
+
+def test_the_clock_goes_where_it_is_moved_and_never_back() -> None:
+    chain = embedded(1, time=1_700_000_000)
+    before = chain_time(chain.w3)
+    assert warp(chain.w3, seconds=1000) >= before + 1000
+    now = chain_time(chain.w3)
+    assert warp(chain.w3, to=now + 77) >= now + 77
+    assert warp(chain.w3, to=5) == chain_time(chain.w3)
+    later = chain_time(chain.w3) + 10**6
+    assert sleep_until(chain.w3, later) >= later  # moved, not waited for
+
+
+@pytest.mark.node
+def test_anvils_clock_is_moved_the_same_way(anvil: DevChain) -> None:
+    now = chain_time(anvil.w3)
+    assert now + 500 <= warp(anvil.w3, seconds=500) <= now + 503
+    assert sleep_until(anvil.w3, now + 2000, move=True) >= now + 2000
+
+
+@pytest.mark.node
+def test_without_leave_to_move_it_a_clock_is_waited_for(anvil: DevChain) -> None:
+    waited: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        warp(anvil.w3, seconds=3)  # time passes
+
+    now = chain_time(anvil.w3)
+    assert sleep_until(anvil.w3, now + 9, sleep=wait, poll=2.0) >= now + 9
+    assert len(waited) >= 3
+    assert max(waited) <= 2.0
+
+
+def test_importing_the_package_loads_no_web3() -> None:
+    names = (
+        "client calls contracts deploy errors events fees journal keys local networks node records source transactions"
+    )
+    code = f"import sys\nfor n in '{names}'.split(): __import__('registry.chain.' + n)\nsys.exit('web3' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

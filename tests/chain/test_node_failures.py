@@ -1,0 +1,233 @@
+"""A node that is down, hangs, drips, refuses or talks nonsense: one error, soon, that says so."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry.chain.client import Client, chain_id_of
+from registry.chain.deploy import deploy
+from registry.chain.journal import Journal, State
+from registry.chain.keys import LocalSigner
+from registry.chain.local import Embedded, chain_time, embedded, warp
+from registry.chain.networks import EMBEDDED_CHAIN_ID, parse_finality
+from registry.chain.node import NodeRefused, connect, named
+from registry.chain.testing import free_port
+from registry.chain.transactions import Sending, Transactor
+from registry.errors import ChainError, InputError, NodeUnavailable, SignerError, WrongChain
+from registry.types import Address, Digest, Root
+
+Answer = Callable[[BaseHTTPRequestHandler, dict[str, Any]], None]
+CAIRN = Address(b"\x44" * 20)
+
+
+@contextmanager
+def fake_node(answer: Answer) -> Iterator[str]:
+    """An HTTP server that answers as told."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            answer(self, json.loads(body))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def say(handler: BaseHTTPRequestHandler, body: bytes, status: int = 200) -> None:
+    handler.send_response(status)
+    handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+def hang(handler: BaseHTTPRequestHandler, request: dict[str, Any]) -> None:
+    time.sleep(3)
+
+
+def drip(handler: BaseHTTPRequestHandler, request: dict[str, Any]) -> None:
+    handler.send_response(200)
+    handler.send_header("Content-Length", "100000")
+    handler.end_headers()
+    try:
+        for _ in range(60):
+            handler.wfile.write(b" ")
+            handler.wfile.flush()
+            time.sleep(0.1)
+    except OSError:
+        return
+
+
+def reply(body: bytes, status: int = 200) -> Answer:
+    return lambda handler, request: say(handler, body, status)
+
+
+BAD = {
+    "an internal server error": reply(b"oops", 500),
+    "too many requests": reply(b"slow down", 429),
+    "a web page": reply(b"<html>not a node</html>"),
+    "bytes": reply(bytes(range(256))),
+    "nothing": reply(b""),
+    "a list": reply(b"[]"),
+    "an object without result": reply(b'{"jsonrpc": "2.0", "id": 0}'),
+    "a word for a number": reply(b'{"jsonrpc": "2.0", "id": 0, "result": "zzz"}'),
+    "null": reply(b'{"jsonrpc": "2.0", "id": 0, "result": null}'),
+    "an RPC error": reply(b'{"jsonrpc": "2.0", "id": 0, "error": {"code": -32000, "message": "no"}}'),
+    "an RPC error that is a word": reply(b'{"jsonrpc": "2.0", "id": 0, "error": "no"}'),
+    "no end of bytes": drip,
+    "no answer": hang,
+}
+
+
+@pytest.mark.parametrize("answer", BAD.values(), ids=BAD.keys())
+def test_a_node_that_gives_this_is_unavailable_within_its_time(answer: Answer) -> None:
+    with fake_node(answer) as url:
+        began = time.monotonic()
+        with pytest.raises(NodeUnavailable):
+            Client(connect(url, timeout=0.5), CAIRN)
+        assert time.monotonic() - began < 2.5
+
+
+def test_a_node_that_is_down_is_unavailable_at_once() -> None:
+    began = time.monotonic()
+    with pytest.raises(NodeUnavailable, match="cannot be reached"):
+        Client(connect(f"http://127.0.0.1:{free_port()}", timeout=5), CAIRN)
+    assert time.monotonic() - began < 2
+
+
+def test_errors_do_not_show_what_may_be_secret_in_a_url(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with pytest.raises(NodeUnavailable) as caught:
+        chain_id_of(connect(f"http://user:secret@127.0.0.1:{free_port()}/v3/apikey", timeout=1))
+    assert "secret" not in str(caught.value) + caplog.text
+    assert "apikey" not in str(caught.value)
+    assert named("https://user:secret@example.org:8545/v3/apikey?x=1") == "https://example.org:8545"
+
+
+@pytest.mark.parametrize("url", ["ws://127.0.0.1:1", "ftp://x", "localhost:8545", ""])
+def test_other_kinds_of_url_are_refused(url: str) -> None:
+    with pytest.raises(InputError, match=r"expected an http\(s\) URL"):
+        connect(url)
+
+
+def test_the_wrong_chain_id_names_both(chain: Embedded) -> None:
+    with pytest.raises(WrongChain, match=f"expected chain 1, got chain {EMBEDDED_CHAIN_ID}"):
+        Client(chain.w3, CAIRN, chain_id=1)
+
+
+def test_no_contract_at_the_address_is_the_wrong_chain(chain: Embedded) -> None:
+    with pytest.raises(WrongChain, match="got no contract there"):
+        Client(chain.w3, CAIRN)
+
+
+def put(chain: Embedded, runtime: str) -> Address:
+    """A contract of that runtime code (at most 32 bytes)."""
+    code = bytes.fromhex(runtime)
+    creation = b"\x7f" + code.ljust(32, b"\0") + b"\x5f\x52\x60" + bytes([len(code)]) + b"\x5f\xf3"
+    tx = chain.w3.eth.send_transaction({"from": chain.w3.eth.accounts[0], "data": creation, "gas": 200_000})
+    address = chain.w3.eth.wait_for_transaction_receipt(tx)["contractAddress"]
+    assert address is not None
+    return Address(bytes.fromhex(address[2:]))
+
+
+def test_a_contract_that_answers_otherwise_is_the_wrong_chain(chain: Embedded) -> None:
+    zeros = put(chain, "60205ff3")  # returns 32 bytes of memory nobody wrote
+    with pytest.raises(WrongChain, match="answers otherwise"):
+        Client(chain.w3, zeros)
+
+
+def test_a_contract_that_answers_nothing_is_the_wrong_chain(chain: Embedded) -> None:
+    with pytest.raises(WrongChain, match="got 0 bytes"):
+        Client(chain.w3, put(chain, "00"))
+
+
+def test_a_client_without_a_signer_reads_and_says_so_when_asked_to_send(clients: tuple[Client, ...]) -> None:
+    reader = Client(clients[0].w3, clients[0].address)
+    with pytest.raises(SignerError, match="only reads"):
+        reader.register_model(Digest(b"\1" * 32), Root(b"\2" * 32))
+
+
+def test_a_node_that_goes_away_while_waiting_is_borne_and_then_reported(tmp_path: Path) -> None:
+    chain = embedded(1)
+    maker = Transactor(chain.w3, chain.signers[0], Journal(None), chain_id=EMBEDDED_CHAIN_ID)
+    address = deploy(chain.w3, maker, chain_id=EMBEDDED_CHAIN_ID).address
+    journal = Journal(tmp_path / "journal.sqlite")
+    client = Client(
+        chain.w3, address, signer=chain.signers[0], journal=journal, sending=Sending(patience=0.2, poll=0.02)
+    )
+    provider, down = chain.w3.provider, threading.Event()
+    real = provider.make_request
+
+    def flaky(method: Any, params: Any) -> Any:
+        if down.is_set():
+            raise ConnectionError("gone")
+        if method == "eth_sendRawTransaction":
+            down.set()
+        return real(method, params)
+
+    provider.make_request = flaky  # type: ignore[method-assign]
+    provider._request_func_cache = (None, None)  # type: ignore[assignment]
+    with pytest.raises(NodeUnavailable):
+        client.register_model(Digest(b"\1" * 32), Root(b"\2" * 32))
+    (intent,) = journal.live()
+    assert intent.state is State.SENT
+    down.clear()
+    assert client.register_model(Digest(b"\1" * 32), Root(b"\2" * 32)).tx_hash == intent.attempts[0].tx_hash
+
+
+def test_a_node_that_refuses_keeps_its_words() -> None:
+    body = b'{"jsonrpc": "2.0", "id": 0, "error": {"code": -32005, "message": "quota used up"}}'
+    with fake_node(reply(body)) as url, pytest.raises(NodeRefused) as caught:
+        chain_id_of(connect(url))
+    assert (caught.value.code, caught.value.said) == (-32005, "quota used up")
+
+
+def test_a_journal_is_asked_for_wherever_the_chain_outlives_the_process() -> None:
+    def answer(handler: BaseHTTPRequestHandler, request: dict[str, Any]) -> None:
+        result = {"eth_chainId": "0x1", "eth_getCode": "0x00"}.get(request["method"], "0x")
+        say(handler, json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": result}).encode())
+
+    with fake_node(answer) as url, pytest.raises(InputError, match="journal"):
+        Client(connect(url), CAIRN, signer=LocalSigner(b"\x01" * 32))
+
+
+def test_a_clock_that_does_not_move_is_an_error() -> None:
+    def answer(handler: BaseHTTPRequestHandler, request: dict[str, Any]) -> None:
+        known: dict[str, Any] = {"eth_chainId": "0x1", "eth_getBlockByNumber": {"timestamp": "0x10", "number": "0x1"}}
+        body: dict[str, Any] = {"jsonrpc": "2.0", "id": request["id"]}
+        if request["method"] in known:
+            body["result"] = known[request["method"]]
+        else:
+            body["error"] = {"code": -32601, "message": "no such method"}
+        say(handler, json.dumps(body).encode())
+
+    with fake_node(answer) as url:
+        w3 = connect(url)
+        assert chain_time(w3) == 16
+        with pytest.raises(ChainError, match="clock cannot be moved"):
+            warp(w3, seconds=5)
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-1", "1.5", "1e3", "9999999", "finalised"])
+def test_a_finality_policy_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="finality"):
+        parse_finality(text)

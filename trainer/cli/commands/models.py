@@ -1,0 +1,363 @@
+"""`cairn model …`."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from registry.errors import InputError, VerificationFailed
+from trainer.cli.command import Need, command, group
+from trainer.cli.finding import find_account, find_model, find_version
+from trainer.cli.output import short
+from trainer.cli.sending import send, tell
+from trainer.cli.session import Session
+from trainer.cli.statements import statement_of
+
+if TYPE_CHECKING:
+    from registry.chain.client import Client
+    from registry.provenance.lineage import Step
+    from registry.store.base import ContentStore
+    from registry.types import Address
+
+app = group("Register, show, publish, hand over and fetch models.")
+READ = Need.CHAIN | Need.HOME
+
+ModelText = Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or the beginning of it.")]
+VersionText = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL[@VERSION]", help="VERSION: a digest or CID, shortened, head, genesis or round-N; default head."
+    ),
+]
+Weights = Annotated[Path, typer.Argument(metavar="FILE", help="Its weights, canonical safetensors.")]
+Title = Annotated[str | None, typer.Option(help="What it is called.", rich_help_panel="Statement")]
+Task = Annotated[str | None, typer.Option(help="What it is for.", rich_help_panel="Statement")]
+Licence = Annotated[str | None, typer.Option(help="Its licence, as SPDX writes it.", rich_help_panel="Statement")]
+Use = Annotated[str | None, typer.Option(help="What it is meant to be used for.", rich_help_panel="Statement")]
+Base = Annotated[str | None, typer.Option(help="The model it was made from.", rich_help_panel="Statement")]
+SourceText = Annotated[
+    list[str] | None,
+    typer.Option("--source", metavar="NAME[=LICENCE]", help="Training data; repeat it.", rich_help_panel="Statement"),
+]
+StatementFile = Annotated[
+    Path | None,
+    typer.Option("--statement", metavar="TOML", help="All of this from a file.", rich_help_panel="Statement"),
+]
+
+
+@command(
+    app,
+    "register",
+    needs=Need.SEND | Need.STORE,
+    example='cairn model register model.safetensors --title "Chapter of ICD-10-CM" --licence CC0-1.0',
+)
+def register(
+    session: Session,
+    file: Weights,
+    title: Title = None,
+    task: Task = None,
+    licence: Licence = None,
+    intended_use: Use = None,
+    base_model: Base = None,
+    source: SourceText = None,
+    statement: StatementFile = None,
+) -> None:
+    """Publish weights as a model's first version and register it; the sender becomes its owner."""
+    from registry.chain import calls
+    from registry.chain.records import model_id_of
+    from registry.content.manifest import digest_of, manifest_cid
+    from registry.provenance.versions import add_version
+    from registry.types import Root
+
+    texts = {"title": title, "task": task, "licence": licence, "intended_use": intended_use, "base_model": base_model}
+    said = statement_of(statement, texts, source or [])
+    address, _ = session.contract()
+    with _target(session) as store, session.out.waiting("publishing the genesis"):
+        genesis = add_version(store, file, statement=said)
+    digest = digest_of(genesis)
+    receipt = send(session, calls.register_model(address, digest, Root(genesis.tensor_root)), "register the model")
+    if receipt is not None:
+        model = model_id_of(session.chain_id, address, session.account, digest)
+        tell(session, receipt, {"model": model, "version": digest, "cid": manifest_cid(digest)})
+
+
+@command(app, "show", needs=READ | Need.STORE, example="cairn model show 3fa9\ncairn model show 3fa9 --json")
+def show(session: Session, model: ModelText) -> None:
+    """Show a model: who owns it, its head, its versions and its last round."""
+    from registry.chain.keys import to_checksum
+    from registry.provenance.lineage import versions_of
+
+    client = session.reader
+    found = find_model(client, model)
+    state = client.model(found)
+    pending = to_checksum(state.pending_owner) if any(state.pending_owner) else None
+    facts: dict[str, object] = {
+        "model": found,
+        "title": _title(session.store, state.head),
+        "owner": to_checksum(state.owner),
+        "offered_to": pending,
+        "head": state.head,
+        "participants": state.participants,
+        "plans": state.plans,
+        "rounds": state.rounds,
+        "phase": client.phase(found, state.rounds).name.lower() if state.rounds else None,
+        "suspended": state.suspended,
+    }
+    steps = list(versions_of(client, found).values())
+    data = {**facts, "versions": [_version_facts(step) for step in steps]}
+
+    def text() -> None:
+        session.out.fields({name: value for name, value in facts.items() if value is not None})
+        session.out.line()
+        rows = [_version_row(step, state.head) for step in steps]
+        session.out.table(("version", "from", "parent", "block", ""), rows, right=("block",))
+
+    session.out.result(data, text)
+
+
+@command(app, "list", needs=READ | Need.STORE, example="cairn model list")
+def list_models(
+    session: Session,
+    owner: Annotated[str | None, typer.Option(metavar="ACCOUNT", help="Only this account's.")] = None,
+) -> None:
+    """List the contract's models."""
+    from registry.chain.events import ModelRegistered
+    from registry.chain.keys import to_checksum
+
+    client = session.reader
+    wanted = find_account(session, owner) if owner is not None else None
+    entries = []
+    for event in client.events(ModelRegistered, to_block=client.w3.eth.block_number):
+        if not isinstance(event, ModelRegistered):
+            continue
+        state = client.model(event.model_id)
+        if wanted is None or state.owner == wanted:
+            entries.append(
+                {
+                    "model": event.model_id,
+                    "title": _title(session.store, state.head),
+                    "owner": to_checksum(state.owner),
+                    "head": state.head,
+                    "participants": state.participants,
+                    "rounds": state.rounds,
+                }
+            )
+    rows: list[tuple[object, ...]] = [
+        (short(e["model"]), e["title"] or "", short(e["head"]), e["participants"], e["rounds"], e["owner"])  # type: ignore[arg-type]
+        for e in entries
+    ]
+    columns = ("model", "title", "head", "participants", "rounds", "owner")
+    empty = "No models yet. Register one: cairn model register FILE"
+    right = ("participants", "rounds")
+    session.out.result(entries, lambda: session.out.table(columns, rows, right=right, empty=empty))
+
+
+@command(app, "publish", needs=Need.SEND | Need.STORE, example="cairn model publish 3fa9 fixed.safetensors")
+def publish(
+    session: Session,
+    model: ModelText,
+    file: Weights,
+    parent: Annotated[str | None, typer.Option(metavar="VERSION", help="It descends from; default the head.")] = None,
+    title: Title = None,
+    task: Task = None,
+    licence: Licence = None,
+    intended_use: Use = None,
+    base_model: Base = None,
+    source: SourceText = None,
+    statement: StatementFile = None,
+) -> None:
+    """Publish a version that no round made; it becomes the head. Owner only, between rounds."""
+    from registry.chain import calls
+    from registry.content.manifest import digest_of, manifest_cid
+    from registry.provenance.versions import add_version
+    from registry.types import Root
+
+    texts = {"title": title, "task": task, "licence": licence, "intended_use": intended_use, "base_model": base_model}
+    said = statement_of(statement, texts, source or [])
+    client = session.reader
+    found = find_version(client, f"{model}@{parent or 'head'}")
+    with _target(session) as store, session.out.waiting("publishing the version"):
+        manifest = add_version(store, file, parent=found.version, statement=said)
+    digest = digest_of(manifest)
+    call = calls.publish_version(client.address, found.model, found.version, digest, Root(manifest.tensor_root))
+    receipt = send(session, call, "publish the version")
+    if receipt is not None:
+        tell(session, receipt, {"model": found.model, "version": digest, "cid": manifest_cid(digest)})
+
+
+@command(
+    app,
+    "deprecate",
+    needs=Need.SEND | Need.STORE,
+    example='cairn model deprecate 3fa9@81c4 --reason "trained on withdrawn data" --replacement 0b77',
+)
+def deprecate(
+    session: Session,
+    version: VersionText,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; published, its digest is anchored.")],
+    replacement: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="The new head, if this version is the head.")
+    ] = None,
+) -> None:
+    """Mark a version as not to be used. Owner only."""
+    from registry.chain import calls
+    from registry.store.blobs import add_blob
+    from registry.types import Digest
+
+    client = session.reader
+    found = find_version(client, version)
+    model = version.partition("@")[0]
+    instead = find_version(client, f"{model}@{replacement}").version if replacement is not None else None
+    with _target(session) as store:
+        why = add_blob(store, [reason.encode()])
+        store.pin(why.cid)
+    call = calls.deprecate_version(client.address, found.model, found.version, Digest(why.cid.digest), instead)
+    receipt = send(session, call, "deprecate the version")
+    if receipt is not None:
+        tell(session, receipt, {"model": found.model, "version": found.version, "reason": why.cid})
+
+
+@command(app, "transfer", needs=Need.SEND, example="cairn model transfer 3fa9 0x7099…79C8")
+def transfer(
+    session: Session,
+    model: ModelText,
+    account: Annotated[str | None, typer.Argument(metavar="ACCOUNT", help="Who is to own it.")] = None,
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="Take the offer back.")] = False,
+) -> None:
+    """Offer a model to another account, which then accepts it. Owner only."""
+    from registry.chain import calls
+    from registry.types import Address
+
+    if (account is None) != withdraw:
+        raise InputError("expected an account, or --withdraw")
+    client = session.reader
+    found = find_model(client, model)
+    heir = Address(bytes(20)) if account is None else find_account(session, account)
+    receipt = send(session, calls.transfer_ownership(client.address, found, heir), "offer the model")
+    if receipt is not None:
+        tell(session, receipt, {"model": found, "offered_to": None if withdraw else _checksum(heir)})
+
+
+@command(app, "accept", needs=Need.SEND, example="cairn model accept 3fa9 --account new-owner")
+def accept(session: Session, model: ModelText) -> None:
+    """Take a model that was offered to the sender."""
+    _simple(session, model, "accept_ownership", "accept the model", {"owner": None})
+
+
+@command(app, "suspend", needs=Need.SEND, example="cairn model suspend 3fa9")
+def suspend(session: Session, model: ModelText) -> None:
+    """Let no new round open; an open one goes on. Owner only."""
+    _simple(session, model, "suspend_rounds", "suspend rounds", {"suspended": True})
+
+
+@command(app, "resume", needs=Need.SEND, example="cairn model resume 3fa9")
+def resume(session: Session, model: ModelText) -> None:
+    """Let new rounds open again. Owner only."""
+    _simple(session, model, "resume_rounds", "resume rounds", {"suspended": False})
+
+
+@command(app, "pull", needs=READ | Need.STORE, example="cairn model pull 3fa9@round-7 -o model.safetensors")
+def pull(
+    session: Session,
+    version: VersionText,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to.")] = Path(
+        "model.safetensors"
+    ),
+) -> None:
+    """Fetch a version's weights, checked against what the chain holds."""
+    from registry.provenance.versions import load_version_manifest, read_version
+    from trainer.cli.files import told, write_whole
+
+    client = session.reader
+    found = find_version(client, version)
+    anchored = client.version(found.model, found.version)
+    manifest = load_version_manifest(session.store, found.version)
+    if manifest.tensor_root != anchored.tensor_root:
+        raise VerificationFailed(
+            f"version: expected tensor root 0x{anchored.tensor_root.hex()}, got 0x{manifest.tensor_root.hex()}"
+        )
+    if anchored.deprecated:
+        session.out.warn("its owner has deprecated this version")
+    with session.out.progress("Fetching", manifest.weights.size) as done:
+        write_whole(told(read_version(session.store, manifest), done), output)
+    session.out.result(
+        {
+            "model": found.model,
+            "version": found.version,
+            "file": output,
+            "size": manifest.weights.size,
+            "sha256": manifest.weights.sha256.hex(),
+            "deprecated": anchored.deprecated,
+        }
+    )
+
+
+def _simple(session: Session, model: str, name: str, what: str, facts: dict[str, Any]) -> None:
+    from registry.chain import calls
+
+    client = session.reader
+    found = find_model(client, model)
+    receipt = send(session, getattr(calls, name)(client.address, found), what)
+    if receipt is not None:
+        if "owner" in facts:
+            facts = {"owner": _checksum(session.account)}
+        tell(session, receipt, {"model": found, **facts})
+
+
+@contextmanager
+def _target(session: Session) -> Iterator[ContentStore]:
+    """The store to publish to; for a dry run one that goes away."""
+    if not session.dry_run:
+        yield session.store
+        return
+    from registry.store.local import LocalStore
+
+    with tempfile.TemporaryDirectory(prefix="cairn-") as folder:
+        yield LocalStore(Path(folder))
+
+
+def _title(store: ContentStore, digest: bytes) -> str | None:
+    """What the owner calls a version, as far as the store has it at hand."""
+    from registry.content.manifest import VersionManifest, decode, manifest_cid
+    from registry.errors import ContentError, FormError
+
+    at = digest
+    try:
+        while store.has(manifest_cid(at)):
+            manifest = decode(store.get(manifest_cid(at)), VersionManifest)
+            if manifest.statement is not None:
+                return manifest.statement.title or None
+            if manifest.parent is None:
+                return None
+            at = manifest.parent.digest
+    except (ContentError, FormError):
+        return None  # a title is a courtesy: the model is shown without
+    return None
+
+
+def _version_facts(step: Step) -> dict[str, object]:
+    return {
+        "version": step.digest,
+        "round": step.round or None,
+        "parent": step.parent if any(step.parent) else None,
+        "tensor_root": step.tensor_root,
+        "block": step.block,
+        "deprecated": step.deprecated,
+    }
+
+
+def _version_row(step: Step, head: bytes) -> tuple[object, ...]:
+    origin = f"round {step.round}" if step.round else "genesis" if not any(step.parent) else "owner"
+    marks = [mark for mark, holds in (("head", step.digest == head), ("deprecated", step.deprecated)) if holds]
+    return short(step.digest), origin, short(step.parent) if any(step.parent) else "", step.block, ", ".join(marks)
+
+
+def _checksum(account: Address) -> str:
+    from registry.chain.keys import to_checksum
+
+    return to_checksum(account)

@@ -1,0 +1,177 @@
+"""Plans as people write them: TOML, durations with units."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from registry.errors import FormError, InputError
+from trainer.cli.statements import read_toml
+
+if TYPE_CHECKING:
+    from registry.chain.records import Plan
+    from registry.content.manifest import PlanManifest
+
+__all__ = ["DEFAULTS", "anchored", "duration", "manifest_of", "plan_toml", "read_plan", "show_duration"]
+
+DEFAULTS: Mapping[str, Any] = {
+    "algorithm": {"name": "fedavg", "parameters": {"epochs": 1}},
+    "combine_rule": 1,
+    "server_rule": 1,
+    "server_rate": 1.0,
+    "grid_bits": 24,
+    "saturate": False,
+    "scales": {},
+    "shared": None,
+    "transforms": [],
+    "quorum": 1,
+    "weight_cap": 1 << 20,
+    "min_contributions": 2,
+    "commit_duration": "1h",
+    "publish_duration": "1h",
+    "aggregate_duration": "1h",
+    "challenge_duration": "1h",
+    "hook": None,
+}
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_COMMENTS = {
+    "algorithm": "what participants run",
+    "combine_rule": "1: weighted mean",
+    "server_rule": "1: FedAvg with rate 1, all tensors shared, no scales; 2: the general FedAvg step",
+    "grid_bits": "update values are integers times 2^-grid_bits",
+    "saturate": "clip values beyond the grid instead of refusing them",
+    "scales": "tensor = e: its update is divided by 2^e before rounding (server rule 2)",
+    "shared": "names of the tensors that updates hold; absent: all floating ones (server rule 2)",
+    "transforms": "applied to an update on its way out, in order",
+    "quorum": "equal attestations that make a result",
+    "weight_cap": "the most one participant may weigh",
+    "min_contributions": "fewer than these and the round lapses",
+    "commit_duration": "durations: 90s, 10m, 2h, 3d; at least 30s, at most 90d",
+}
+
+
+def read_plan(path: Path) -> PlanManifest:
+    """Return the plan that a TOML file, or a manifest's own bytes, describe; what is left out is the default.
+
+    Raises:
+        InputError: It does.
+    """
+    if path.suffix in (".cbor", ".dagcbor"):
+        from registry.content.manifest import PlanManifest, decode
+
+        try:
+            return decode(path.read_bytes(), PlanManifest)
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror}") from error
+    try:
+        return manifest_of(read_toml(path))
+    except InputError as error:
+        raise type(error)(f"{path}: {error}" if not str(error).startswith(str(path)) else str(error)) from error
+
+
+def manifest_of(given: Mapping[str, Any]) -> PlanManifest:
+    """Return the plan with these fields and defaults for the rest.
+
+    Raises:
+        InputError: A field is unknown or not what it must be.
+    """
+    from registry.chain.keys import address_of
+    from registry.content.manifest import PlanManifest, Procedure, encode
+
+    unknown = sorted(set(given) - set(DEFAULTS))
+    if unknown:
+        raise InputError(f"unknown field {unknown[0]!r}: a plan has {', '.join(DEFAULTS)}")
+    values = {**DEFAULTS, **given}
+    try:
+        values["algorithm"] = Procedure(**values["algorithm"])
+        values["transforms"] = tuple(Procedure(**entry) for entry in values["transforms"])
+    except TypeError:
+        raise InputError("algorithm and transforms: expected {name = …, parameters = {…}}") from None
+    for name in ("commit_duration", "publish_duration", "aggregate_duration", "challenge_duration"):
+        values[name] = duration(values[name], name)
+    values["shared"] = None if values["shared"] is None else tuple(sorted(values["shared"]))
+    values["hook"] = None if values["hook"] is None else bytes(address_of(values["hook"]))
+    if isinstance(values["server_rate"], int) and not isinstance(values["server_rate"], bool):
+        values["server_rate"] = float(values["server_rate"])
+    try:
+        manifest = PlanManifest(**values)
+        encode(manifest)
+    except TypeError as error:
+        raise FormError(f"plan: {error}") from error
+    return manifest
+
+
+def plan_toml(manifest: PlanManifest) -> str:
+    """Return a plan as a TOML file that `read_plan` reads back."""
+    lines = ["# The rules of a model's rounds. Anchor it: cairn plan set MODEL THIS-FILE"]
+    for field in fields(manifest):
+        value = getattr(manifest, field.name)
+        if value is None:
+            continue
+        shown = show_duration(value) if field.name.endswith("_duration") else value
+        comment = f"  # {_COMMENTS[field.name]}" if field.name in _COMMENTS else ""
+        lines.append(f"{field.name} = {_toml(shown)}{comment}")
+    return "\n".join(lines) + "\n"
+
+
+def anchored(manifest: PlanManifest) -> Plan:
+    """Return what the chain holds of a plan."""
+    from registry.chain.records import Plan
+    from registry.content.manifest import digest_of
+    from registry.types import Address
+
+    names = [field.name for field in fields(Plan) if field.name not in ("digest", "hook")]
+    copied = {name: getattr(manifest, name) for name in names}
+    return Plan(digest=digest_of(manifest), hook=Address(manifest.hook or bytes(20)), **copied)
+
+
+def duration(value: object, name: str) -> int:
+    """Return seconds of `90`, `90s`, `10m`, `2h`, `1h30m`, `3d`.
+
+    Raises:
+        InputError: It is none of them.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    text = str(value).strip().lower()
+    if text.isdigit():
+        return int(text)
+    parts = re.findall(r"(\d+)([smhd])", text)
+    if not parts or "".join(count + unit for count, unit in parts) != text:
+        raise InputError(f"{name}: expected a duration such as 90s, 10m, 2h or 3d, got {value!r:.40}")
+    return sum(int(count) * _UNITS[unit] for count, unit in parts)
+
+
+def show_duration(seconds: int) -> str:
+    """Return seconds as `duration` takes them back."""
+    text, rest = "", seconds
+    for unit in ("d", "h", "m", "s"):
+        count, rest = divmod(rest, _UNITS[unit])
+        text += f"{count}{unit}" if count else ""
+    return text or "0s"
+
+
+def _toml(value: Any) -> str:
+    """A value in TOML; its texts, numbers, booleans, lists and inline tables are all that a plan has."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, bytes):
+        return f'"0x{value.hex()}"'
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, Mapping):
+        inside = ", ".join(f"{_key(key)} = {_toml(item)}" for key, item in value.items())
+        return f"{{{inside}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    return _toml({field.name: getattr(value, field.name) for field in fields(value)})
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)

@@ -1,0 +1,89 @@
+"""Transactions as commands send them: quoted for --dry-run, waited for, and told about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from trainer.cli.session import Session
+
+if TYPE_CHECKING:
+    from registry.chain.transactions import Call, Quote, Receipt
+    from registry.types import Address
+
+__all__ = ["quote_of", "send", "show_quote", "tell"]
+
+
+def send(session: Session, call: Call, what: str) -> Receipt | None:
+    """Have a call carried out and wait until it is final, or say what it would cost.
+
+    Args:
+        session: The running command's; `dry_run` makes it a question.
+        call: The transaction.
+        what: Said while waiting.
+
+    Returns:
+        The receipt; None for a dry run, whose quote has been printed.
+    """
+    if session.dry_run:
+        show_quote(session, quote_of(session, call), what)
+        return None
+    client = session.client
+    with session.out.waiting(f"{what}: sending") as say:
+        client.submit(call)
+        say(f"{what}: waiting for a final block ({client.finality}); stopping here is safe, the same command goes on")
+        return client.wait(call)
+
+
+def quote_of(session: Session, call: Call) -> Quote:
+    """Return what a call would cost its sender, who need not unlock anything for that."""
+    from registry.chain.fees import suggest_fees
+    from registry.chain.keys import to_checksum
+    from registry.chain.node import asking, quantity
+    from registry.chain.transactions import Quote, simulate
+
+    account = session.account
+    _ = session.reader if call.to is not None else session.chain_id  # the right chain, the right contract
+    gas = simulate(session.w3, call, account)
+    with asking("eth_getBalance"):
+        balance: Any = session.w3.eth.get_balance(to_checksum(account))  # type: ignore[arg-type]
+    return Quote(gas, gas + gas // 4, suggest_fees(session.w3), quantity(balance, "balance"))
+
+
+def show_quote(session: Session, quote: Quote, what: str) -> None:
+    """Print what a transaction would cost."""
+    from registry.chain.keys import to_checksum
+
+    account: Address = session.account
+    session.out.result(
+        {
+            "dry_run": True,
+            "would": what,
+            "account": to_checksum(account),
+            "gas": quote.gas,
+            "cost_ether": _ether(quote.cost),
+            "at_most_ether": _ether(quote.max_cost),
+            "balance_ether": _ether(quote.balance),
+        }
+    )
+
+
+def tell(session: Session, receipt: Receipt, facts: Mapping[str, object]) -> None:
+    """Print what a transaction did."""
+    session.out.result(
+        {
+            **facts,
+            "transaction": receipt.tx_hash,
+            "block": receipt.block_number,
+            "gas": receipt.gas_used,
+            "cost_ether": _ether(receipt.gas_used * receipt.gas_price),
+        }
+    )
+
+
+def _ether(wei: int) -> str:
+    """Ether in plain decimals, to six significant digits."""
+    text = f"{wei / 10**18:.18f}"
+    digits = text.lstrip("0.").rstrip("0")
+    keep = len(text) - len(text.lstrip("0.")) + 6 if wei < 10**18 else text.index(".") + 7
+    return (text[:keep].rstrip("0").rstrip(".") if digits else "0") or "0"

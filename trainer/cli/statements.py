@@ -1,0 +1,70 @@
+"""What an owner says of a version, from a TOML file and flags."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from registry.errors import InputError
+
+if TYPE_CHECKING:
+    from registry.content.manifest import Source, Statement
+
+__all__ = ["read_toml", "statement_of"]
+
+_TEXTS = ("title", "task", "licence", "intended_use", "base_model")
+
+
+def statement_of(file: Path | None, texts: Mapping[str, str | None], sources: Sequence[str]) -> Statement | None:
+    """Return a statement, None if nothing is said.
+
+    Args:
+        file: TOML with the fields of a statement; `[[sources]]` have name, licence and data_set, `[metrics]` numbers.
+        texts: What flags say, which goes before the file.
+        sources: `NAME` or `NAME=LICENCE` each, added to the file's.
+
+    Raises:
+        InputError: The file has fields that a statement does not.
+    """
+    from registry.content.manifest import Source, Statement
+
+    said: dict[str, Any] = read_toml(file) if file is not None else {}
+    unknown = sorted(set(said) - {*_TEXTS, "sources", "metrics"})
+    if unknown:
+        raise InputError(f"{file}: unknown field {unknown[0]!r}: there are {', '.join(_TEXTS)}, sources, metrics")
+    said |= {name: text for name, text in texts.items() if text is not None}
+    named = [_source(file, entry) for entry in said.get("sources", [])]
+    named += [Source(text.partition("=")[0], text.partition("=")[2], None) for text in sources]
+    metrics = {str(name): float(value) for name, value in dict(said.get("metrics", {})).items()}
+    if not named and not metrics and not any(said.get(name) for name in _TEXTS):
+        return None
+    return Statement(**{name: str(said.get(name, "")) for name in _TEXTS}, sources=tuple(named), metrics=metrics)
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """Return a TOML file's contents.
+
+    Raises:
+        InputError: It is not there, or no TOML.
+    """
+    try:
+        return tomllib.loads(file.read_text())
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{file}: expected TOML: {error}") from error
+
+
+def _source(file: Path | None, entry: Any) -> Source:
+    from registry.content.cid import parse_cid
+    from registry.content.manifest import Source
+
+    if not isinstance(entry, dict) or set(entry) - {"name", "licence", "data_set"} or "name" not in entry:
+        raise InputError(f"{file}: sources: expected tables with name, licence and data_set, got {entry!r:.80}")
+    data_set = entry.get("data_set")
+    linked: Any = None
+    if isinstance(data_set, str):
+        linked = parse_cid(data_set) if data_set.startswith("b") else bytes.fromhex(data_set.removeprefix("0x"))
+    return Source(str(entry["name"]), str(entry.get("licence", "")), linked)
