@@ -7,12 +7,12 @@ contributions, or as many and a smaller hash, and nothing held here disproves it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.chain.events import ResultAttested, UpdateCommitted
+from registry.chain.events import UpdateCommitted
 from registry.chain.records import Result, result_hash
 from registry.content.manifest import PlanManifest, Reason, ReportManifest, VersionManifest, decode, manifest_cid
 from registry.errors import ContentError, FormError
@@ -24,6 +24,7 @@ from registry.provenance.rounds import (
     attested_results,
     chosen_result,
     commits_closed,
+    final_phase,
     participants_of,
     read_round,
 )
@@ -35,7 +36,7 @@ from registry.types import ModelId, Phase
 if TYPE_CHECKING:
     from registry.chain.client import Client
 
-__all__ = ["Memory", "Round", "advance", "aggregate", "attest", "judge_all", "load_round", "rival_to_adopt"]
+__all__ = ["Memory", "Round", "advance", "aggregate", "attest", "judge_all", "load_round", "rivals_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,12 @@ class Memory:
 
     verdicts: dict[UpdateCommitted, Verdict] = field(default_factory=dict)
     results: dict[tuple[tuple[UpdateCommitted, Reason], ...], Result | None] = field(default_factory=dict)
+
+    def keep_only(self, record: RoundRecord) -> None:
+        """Forget other rounds."""
+        if not self.verdicts.keys() <= set(record.commitments):
+            self.verdicts.clear()
+            self.results.clear()
 
 
 def advance(
@@ -87,6 +94,8 @@ def advance(
         record = read_round(client, model_id, number)
         return _attest_best(client, store, folder, record, phase, processes, memory or Memory())
     if phase == Phase.FINAL and not client.round(model_id, number).finalized:
+        if final_phase(client, model_id, number) == Phase.NONE:
+            return ""  # a window shorter than finality: read_round has to wait
         result = chosen_result(client, read_round(client, model_id, number))
         assert result is not None  # phase Final says that a quorum attested one
         client.finalize_round(model_id, number, result)
@@ -99,27 +108,22 @@ def advance(
 
 def _end_commits(client: Client, model_id: ModelId, number: int) -> str:
     """End commits early once every participant of the model has committed."""
-    participants = participants_of(client, model_id)
-    if client.round(model_id, number).early_end_barred or not participants:
+    if client.round(model_id, number).early_end_barred:
         return ""
-    if any(client.member(model_id, account).last_round != number for account in participants):
+    participants = participants_of(client, model_id)
+    if not participants or any(client.member(model_id, account).last_round != number for account in participants):
         return ""
     client.end_commits(model_id, number, participants)
     return f"round {number}: commits ended early"
 
 
 def _attest_best(
-    client: Client,
-    store: ContentStore,
-    folder: Path,
-    record: RoundRecord,
-    phase: Phase,
-    processes: int,
-    memory: Memory,
+    client: Client, store: ContentStore, folder: Path, record: RoundRecord, phase: Phase, processes: int, memory: Memory
 ) -> str:
     """Attest what was computed here, or another's result that is better and stands up to what is held here."""
     if not record.commitments:
         return ""
+    memory.keep_only(record)
     round = load_round(store, record)
     verdicts = judge_all(store, round, memory.verdicts)
     early = client.round(record.model_id, record.number).commitments
@@ -134,9 +138,10 @@ def _attest_best(
         return memory.results[key]
 
     result = result_of(verdicts)
-    adopted = rival_to_adopt(client, store, round, verdicts, result)
-    if adopted is not None:
-        result = result_of(adopted)
+    for rival, reconciled in rivals_of(client, store, round, verdicts, result):
+        if result_of(reconciled) == rival:  # else it was not what its report says
+            result = rival
+            break
     if result is None or not attest(client, record, result):
         return ""
     return f"round {record.number}: attested {result.contributions} contributions"
@@ -179,24 +184,31 @@ def attest(client: Client, record: RoundRecord, result: Result) -> bool:
     An aggregator that already stands by this result, or by a better one, sends nothing.
     """
     own = client.attestation(record.model_id, record.number, client.account, block="pending")
-    if own == result_hash(result) or (any(own) and not _better(client, record, result, own)):
+    if own == result_hash(result):
         return False
+    if any(own):
+        standing = client.votes(record.model_id, record.number, own, block="pending").contributions
+        if (-standing, own) < _rank(result):
+            return False
     client.attest_result(record.model_id, record.number, result, record.running_hash)
     return True
 
 
-def rival_to_adopt(
+def rivals_of(
     client: Client, store: ContentStore, round: Round, verdicts: Sequence[Verdict], own: Result | None
-) -> tuple[Verdict, ...] | None:
-    """Return the verdicts of the best attested result that beats our own and that nothing held here disproves."""
-    rivals = {e.result_hash: e for e in attested_results(client, round.record)}
-    for event in sorted(rivals.values(), key=_rank):
-        if own is not None and _rank(event) >= (-own.contributions, result_hash(own)):
-            return None
-        adopted = _reconciled(store, event.result, round, verdicts)
-        if adopted is not None:
-            return adopted
-    return None
+) -> Iterator[tuple[Result, tuple[Verdict, ...]]]:
+    """Yield the attested results that are better than our own, best first, with the verdicts they rest on.
+
+    Left out is what claims to admit an update that is not held here, or to refuse one that is found to be good. Whether
+    a result follows from its verdicts is for the caller to compute.
+    """
+    attested = {event.result_hash: event.result for event in attested_results(client, round.record)}
+    for result in sorted(attested.values(), key=_rank):
+        if own is not None and _rank(result) >= _rank(own):
+            return
+        reconciled = _reconciled(store, result, round, verdicts)
+        if reconciled is not None:
+            yield result, reconciled
 
 
 def _reconciled(
@@ -207,20 +219,17 @@ def _reconciled(
         report = decode(store.get(manifest_cid(result.report_digest)), ReportManifest)
     except (ContentError, FormError):
         return None  # a report that is not to be had, or not one, convinces nobody
-    if [e.digest for e in report.commitments] != [c.digest for c in round.record.commitments]:
+    entries = report.commitments
+    if [entry.digest for entry in entries] != [commitment.digest for commitment in round.record.commitments]:
         return None
-    pairs = list(zip(report.commitments, verdicts, strict=True))
-    if any(verdict.admitted and entry.reason == Reason.UNAVAILABLE for entry, verdict in pairs):
-        return None  # it is to be had: here it is
-    if False in standing([entry.reason for entry in report.commitments], verdicts):
+    if sum(entry.reason == Reason.ADMITTED for entry in entries) != result.contributions:
+        return None  # claims more than it shows, to go before better ones
+    reasons = [Reason(entry.reason) for entry in entries]
+    if False in standing(reasons, verdicts):
         return None
-    return tuple(replace(verdict, reason=Reason(entry.reason)) for entry, verdict in pairs)
+    return tuple(replace(verdict, reason=reason) for verdict, reason in zip(verdicts, reasons, strict=True))
 
 
-def _rank(event: ResultAttested) -> tuple[int, bytes]:
-    return -event.result.contributions, event.result_hash
-
-
-def _better(client: Client, record: RoundRecord, result: Result, own: bytes) -> bool:
-    standing = client.votes(record.model_id, record.number, own).contributions
-    return (-result.contributions, result_hash(result)) < (-standing, own)
+def _rank(result: Result) -> tuple[int, bytes]:
+    """Results in the order of preference: more contributions first, then the smaller hash."""
+    return -result.contributions, result_hash(result)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.errors import CairnError
+from registry.errors import ContentError, FormError, InputError, VerificationFailed
 from registry.provenance.rounds import attested_results, read_round
 from registry.provenance.verify import Check, verify_round
 from registry.store.base import ContentStore
@@ -35,6 +35,9 @@ def audit(
 
     Yields:
         The hash of a result and one check of it; a result ends at its first failed check.
+
+    Raises:
+        NodeUnavailable: The chain cannot be asked, which says nothing of any result.
     """
     record = read_round(client, model_id, number)
     folder.mkdir(parents=True, exist_ok=True)
@@ -42,5 +45,5 @@ def audit(
         try:
             for check in verify_round(client, store, record, attested.result, folder):
                 yield attested.result_hash, check
-        except CairnError as error:
+        except (VerificationFailed, FormError, InputError, ContentError) as error:
             yield attested.result_hash, Check("result", False, f"{type(error).__name__}: {error}")

@@ -6,7 +6,18 @@ import logging
 import threading
 from collections.abc import Callable
 
-from registry.chain.errors import WrongPhase
+from registry.chain.errors import (
+    AlreadyCommitted,
+    AlreadyFinalized,
+    EarlyEndIsBarred,
+    NotBetter,
+    NotCommitted,
+    RoundNotEnded,
+    RoundsAreSuspended,
+    RunningHashMismatch,
+    WrongParticipantCount,
+    WrongPhase,
+)
 from registry.errors import ContentError, NodeUnavailable
 
 __all__ = ["follow"]
@@ -14,6 +25,19 @@ __all__ = ["follow"]
 log = logging.getLogger(__name__)
 
 LONGEST_PAUSE = 60.0
+OVERTAKEN = (
+    AlreadyCommitted,
+    AlreadyFinalized,
+    EarlyEndIsBarred,
+    NotBetter,
+    NotCommitted,
+    RoundNotEnded,
+    RoundsAreSuspended,
+    RunningHashMismatch,
+    WrongParticipantCount,
+    WrongPhase,
+)
+"""What the contract says when the chain moved on between looking and sending: look again."""
 
 
 def follow(
@@ -21,8 +45,9 @@ def follow(
 ) -> None:
     """Call advance again and again until stop is set.
 
-    What passes by itself is waited out with growing pauses: a node or store that is away, a block that nobody has yet,
-    a phase that ended between looking and sending. Everything else ends the loop with its error.
+    What passes by itself is waited out with growing pauses: a node or store that is away, a block that nobody has yet.
+    When somebody else was quicker, or a deadline passed between looking and sending, it looks again. Everything else
+    ends the loop with its error.
 
     Args:
         advance: Does the next thing and says what; an empty string if there was nothing to do.
@@ -35,7 +60,11 @@ def follow(
         try:
             said = advance()
             pause = poll
-        except (NodeUnavailable, ContentError, WrongPhase) as error:
+        except OVERTAKEN as error:
+            log.info("overtaken: %s", error)
+            stop.wait(poll)
+            continue
+        except (NodeUnavailable, ContentError) as error:
             log.warning("%s: %s; trying again in %.0f s", type(error).__name__, error, pause)
             stop.wait(pause)
             pause = min(2 * pause, LONGEST_PAUSE)

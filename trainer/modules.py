@@ -6,6 +6,7 @@ other tensors as they are. Tied tensors are stored once, under the name that com
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -14,13 +15,24 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from registry.content.manifest import Statement, VersionManifest
+from registry.content.manifest import PlanManifest, Procedure, Statement, VersionManifest
 from registry.errors import InputError
+from registry.exact.combine import WEIGHTED_MEAN
+from registry.exact.server import FEDAVG, FEDAVG_GENERAL
 from registry.provenance.versions import add_version, read_arrays, save_arrays
 from registry.store.base import ContentStore
 from registry.types import Digest
 
-__all__ = ["floating", "load_arrays", "load_version", "module_arrays", "module_state", "propose_grid", "publish_module"]
+__all__ = [
+    "floating",
+    "load_arrays",
+    "load_version",
+    "module_arrays",
+    "module_state",
+    "propose_grid",
+    "propose_plan",
+    "publish_module",
+]
 
 Array = npt.NDArray[np.generic]
 
@@ -135,21 +147,61 @@ def publish_module(
     return add_version(store, file, parent=parent, aliases=aliases, statement=statement)
 
 
-def propose_grid(module: nn.Module, grid_bits: int = 24, *, largest_change: float = 1.0) -> tuple[int, dict[str, int]]:
+def propose_grid(
+    module: nn.Module, grid_bits: int = 24, *, largest_change: float = 1.0, largest_buffer_change: float = 4096.0
+) -> tuple[int, dict[str, int]]:
     """Propose a grid and per-tensor scales under which no plausible delta runs over.
 
-    A tensor is expected to change by at most its own largest magnitude (running variances and the like move that
-    far) or by largest_change, whichever is more.
+    A parameter is expected to change by at most its own largest magnitude, or by largest_change if that is more. A
+    buffer, such as a running variance, takes on the scale of the data, so its own magnitude tells little.
 
     Returns:
         grid_bits, and the scales e of tensors that need one: their deltas are divided by 2^e.
     """
     scales: dict[str, int] = {}
+    parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
     for name, value in module_state(module)[0].items():
         if not value.dtype.is_floating_point or not value.numel():
             continue
-        reach = max(float(value.abs().max()), largest_change)
-        exponent = int(np.ceil(np.log2(reach)))
+        reach = max(float(value.abs().max()), largest_change if name in parameters else largest_buffer_change)
+        exponent = math.ceil(math.log2(reach))
         if exponent > 24 - grid_bits:
             scales[name] = exponent - (24 - grid_bits)
     return grid_bits, scales
+
+
+def propose_plan(
+    module: nn.Module, *, quorum: int, min_contributions: int, weight_cap: int = 1 << 20, grid_bits: int = 24
+) -> PlanManifest:
+    """Propose a plan for rounds of FedAvg on a model that begins as the module is.
+
+    Where all tensors fit one grid the server rule is 1, whose results can be redone coordinate by coordinate on chain;
+    else it is 2, with scales. Change whatever else with `dataclasses.replace`: phases last an hour each.
+
+    Args:
+        module: Its tensors decide on the scales.
+        quorum: How many aggregators must attest the same result.
+        min_contributions: Fewer than these and a round lapses.
+        weight_cap: The most one participant may weigh.
+        grid_bits: s; fewer bits are a coarser grid that reaches further: 2^(24 - s).
+    """
+    grid_bits, scales = propose_grid(module, grid_bits)
+    return PlanManifest(
+        algorithm=Procedure("fedavg", {"epochs": 1}),
+        combine_rule=WEIGHTED_MEAN,
+        server_rule=FEDAVG_GENERAL if scales else FEDAVG,
+        server_rate=1.0,
+        grid_bits=grid_bits,
+        saturate=False,
+        scales=scales,
+        shared=None,
+        transforms=(),
+        quorum=quorum,
+        weight_cap=weight_cap,
+        min_contributions=min_contributions,
+        commit_duration=3600,
+        publish_duration=3600,
+        aggregate_duration=3600,
+        challenge_duration=3600,
+        hook=None,
+    )

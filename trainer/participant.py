@@ -6,6 +6,7 @@ it was: an update that was computed is never computed again, and one that was co
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -37,7 +38,8 @@ from registry.errors import InputError, VerificationFailed
 from registry.exact.grid import to_grid
 from registry.provenance.admission import UpdateForm, update_form
 from registry.provenance.plans import load_plan
-from registry.provenance.rounds import RoundRecord, commits_closed, read_round
+from registry.provenance.results import require_known_rules
+from registry.provenance.rounds import RoundRecord, commits_closed, final_phase, read_round
 from registry.provenance.versions import load_version_manifest, read_header
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob, file_pieces
@@ -81,12 +83,11 @@ class Prepared:
 
 
 def prepare_update(
-    client: Client, store: ContentStore, folder: Path, record: RoundRecord, task: Task, participant: Address
+    store: ContentStore, folder: Path, record: RoundRecord, task: Task, participant: Address
 ) -> Prepared:
     """Train and write the round's update, or return the one that an earlier call wrote.
 
     Args:
-        client: The chain.
         store: Holds the plan and the parent.
         folder: Of this participant; a folder for the round is made in it.
         record: The round.
@@ -94,8 +95,8 @@ def prepare_update(
         participant: Whose update it is.
 
     Raises:
-        InputError: The module does not fit the parent, the plan names what this release does not have, or a value
-            runs over the grid.
+        InputError: The module does not fit the parent, the task does not fit the plan, the plan names what this
+            release does not have, or a value runs over the grid.
     """
     place = _place(folder, record.round_id)
     file, sealed = place / "update.safetensors", place / "update.cbor"
@@ -103,6 +104,7 @@ def prepare_update(
         return Prepared(decode(sealed.read_bytes(), UpdateManifest), file)
     place.mkdir(parents=True, exist_ok=True)
     plan, parent = load_plan(store, record.plan), load_version_manifest(store, record.parent)
+    _require_feasible(plan, task)
     form = update_form(read_header(store, parent.weights.blob), plan)
     delta, metrics = _train(store, parent, plan, task)
     saturated = 0
@@ -111,6 +113,7 @@ def prepare_update(
         for values, clipped in _on_grid(delta, form, plan):
             out.write(values.tobytes())
             saturated += clipped
+        out.flush()
         os.fsync(out.fileno())
     facts = describe(file_pieces(file), sha256=False)
     assert facts.cid is not None and facts.tensor_root is not None
@@ -125,7 +128,7 @@ def prepare_update(
         delta=AggregateRef(facts.cid, facts.size, facts.tensor_root),
         weight=task.examples,
         saturated=saturated,
-        metrics=dict(metrics),
+        metrics=_finite(metrics),
         data_set=digest_of(task.data_set),
         code=task.code or Code("cairn-registry", installed("cairn-registry")),
     )
@@ -178,11 +181,11 @@ def advance(client: Client, store: ContentStore, folder: Path, model_id: ModelId
     """
     number = client.model(model_id).rounds
     phase = client.phase(model_id, number) if number else Phase.NONE
-    if phase == Phase.COMMIT:
+    if phase == Phase.COMMIT and final_phase(client, model_id, number) == Phase.COMMIT:
         if client.member(model_id, client.account).last_round == number:
             return ""
         record = read_round(client, model_id, number)
-        commit_update(client, record, prepare_update(client, store, folder, record, task, client.account))
+        commit_update(client, record, prepare_update(store, folder, record, task, client.account))
         return f"round {number}: committed"
     if phase not in (Phase.PUBLISH, Phase.AGGREGATE):
         return ""
@@ -201,12 +204,30 @@ def advance(client: Client, store: ContentStore, folder: Path, model_id: ModelId
     return f"round {number}: published"
 
 
+def _require_feasible(plan: PlanManifest, task: Task) -> None:
+    """Say what would be refused later, before time is spent on training."""
+    require_known_rules(plan)
+    if plan.algorithm.name not in ALGORITHMS:
+        raise InputError(f"plan: expected an algorithm of {sorted(ALGORITHMS)}, got {plan.algorithm.name!r}")
+    for step in plan.transforms:
+        if step.name not in TRANSFORMS:
+            raise InputError(f"plan: expected transforms of {sorted(TRANSFORMS)}, got {step.name!r}")
+    if not 1 <= task.examples <= plan.weight_cap:
+        raise InputError(f"examples: expected 1..{plan.weight_cap}, the plan's weight cap, got {task.examples}")
+
+
+def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metrics as manifests hold them."""
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise InputError(f"metrics: expected finite numbers, got {name} {value}")
+    return {name: float(value) for name, value in metrics.items()}
+
+
 def _train(
     store: ContentStore, parent: VersionManifest, plan: PlanManifest, task: Task
 ) -> tuple[dict[str, torch.Tensor], Mapping[str, float]]:
     """Return the deltas of the module's floating tensors, as float64 under the version's names, and metrics."""
-    if plan.algorithm.name not in ALGORITHMS:
-        raise InputError(f"plan: expected an algorithm of {sorted(ALGORITHMS)}, got {plan.algorithm.name!r}")
     load_version(task.module, store, parent)
     tensors, _ = module_state(task.module)
     stored = {name: parent.aliases.get(name, name) for name in floating(tensors)}
@@ -215,8 +236,6 @@ def _train(
     after, _ = module_state(task.module)
     delta = {stored[name]: after[name].to("cpu", torch.float64) - old for name, old in before.items()}
     for step in plan.transforms:
-        if step.name not in TRANSFORMS:
-            raise InputError(f"plan: expected transforms of {sorted(TRANSFORMS)}, got {step.name!r}")
         delta = TRANSFORMS[step.name].outgoing(delta, step.parameters)
     return delta, metrics
 
@@ -249,3 +268,8 @@ def _write_whole(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+    place = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(place)
+    finally:
+        os.close(place)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from torch import nn
 from registry.chain.client import Client, chain_id_of, open_journal
 from registry.chain.deploy import deploy
 from registry.chain.local import Embedded, embedded, sleep_until
-from registry.chain.records import Grant, Round
+from registry.chain.records import Grant
 from registry.chain.transactions import Transactor
 from registry.content.manifest import PlanManifest, digest_of
 from registry.errors import CairnError
@@ -27,7 +28,7 @@ from trainer.participant import Task
 if TYPE_CHECKING:
     from web3 import Web3
 
-__all__ = ["Simulation", "simulate_round", "start"]
+__all__ = ["Simulation", "pass_time", "simulate_round", "start", "step"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,10 @@ class Simulation:
         owner: The owner's client.
         participants: A client and a task by name.
         aggregators: Their clients.
-        store: One content store for all.
+        store: One content store for all but those who have their own.
         folder: A sub-folder for each of them is made in it.
+        stores: Stores of their own, by the name of a participant, or `aggregator-0` and so on.
+        memories: What each aggregator remembers.
     """
 
     model_id: ModelId
@@ -48,10 +51,16 @@ class Simulation:
     aggregators: Sequence[Client]
     store: ContentStore
     folder: Path
+    stores: Mapping[str, ContentStore] = field(default_factory=dict)
+    memories: Mapping[str, aggregator.Memory] = field(default_factory=lambda: defaultdict(aggregator.Memory))
 
     @property
     def w3(self) -> Web3:
         return self.owner.w3
+
+    def store_of(self, name: str) -> ContentStore:
+        """Return the store that somebody uses."""
+        return self.stores.get(name, self.store)
 
 
 def start(
@@ -110,32 +119,41 @@ def simulate_round(simulation: Simulation) -> int:
     Raises:
         CairnError: The round ended without a result.
     """
-    sim = simulation
-    number = sim.owner.model(sim.model_id).rounds + 1
-    sim.owner.open_round(sim.model_id, number=number)
-    while not (state := sim.owner.round(sim.model_id, number)).finalized:
-        done = [
-            participant.advance(client, sim.store, sim.folder / name, sim.model_id, task)
-            for name, (client, task) in sim.participants.items()
-        ]
-        done += [
-            aggregator.advance(client, sim.store, sim.folder / f"aggregator-{i}", sim.model_id)
-            for i, client in enumerate(sim.aggregators)
-        ]
-        phase = sim.owner.phase(sim.model_id, number)
-        if phase == Phase.CANCELLED:
+    owner, model_id = simulation.owner, simulation.model_id
+    number = owner.model(model_id).rounds + 1
+    owner.open_round(model_id, number=number)
+    while not owner.round(model_id, number).finalized:
+        if owner.phase(model_id, number) == Phase.CANCELLED:
             raise CairnError(f"round {number}: cancelled, for no result had a quorum in time")
-        if not any(done):
-            sleep_until(sim.w3, _deadline(state, phase))
+        if not step(simulation):
+            pass_time(simulation, number)
     return number
 
 
-def _deadline(state: Round, phase: Phase) -> int:
-    names = {
-        Phase.COMMIT: "commit_deadline",
-        Phase.PUBLISH: "publish_deadline",
-        Phase.AGGREGATE: "aggregate_deadline",
-        Phase.CHALLENGE: "challenge_deadline",
+def step(simulation: Simulation) -> list[str]:
+    """Let everybody in turn do the next thing that is theirs to do; return what was done."""
+    sim = simulation
+    done = [
+        participant.advance(client, sim.store_of(name), sim.folder / name, sim.model_id, task)
+        for name, (client, task) in sim.participants.items()
+    ]
+    for i, client in enumerate(sim.aggregators):
+        name = f"aggregator-{i}"
+        memory = sim.memories[name]
+        done.append(aggregator.advance(client, sim.store_of(name), sim.folder / name, sim.model_id, memory=memory))
+    return [said for said in done if said]
+
+
+def pass_time(simulation: Simulation, number: int) -> None:
+    """Move the clock to the end of the phase that a round is in."""
+    state = simulation.owner.round(simulation.model_id, number)
+    deadlines = {
+        Phase.COMMIT: state.commit_deadline,
+        Phase.PUBLISH: state.publish_deadline,
+        Phase.AGGREGATE: state.aggregate_deadline,
+        Phase.CHALLENGE: state.challenge_deadline,
     }
-    deadline: int = getattr(state, names[phase])
-    return deadline
+    phase = simulation.owner.phase(simulation.model_id, number)
+    if phase not in deadlines:
+        raise CairnError(f"round {number}: {phase.name}, and nobody there to go on")
+    sleep_until(simulation.w3, deadlines[phase])

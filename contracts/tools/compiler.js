@@ -48,3 +48,9 @@ export function gather(entries) {
   entries.forEach(visit);
   return sources;
 }
+
+/** The program itself: the package's own starter answers 0 whatever forge answered. */
+export function forge() {
+  const arch = process.arch === "x64" ? "amd64" : process.arch;
+  return path.join(ROOT, `node_modules/@foundry-rs/forge-${process.platform}-${arch}/bin/forge`);
+}

@@ -3,13 +3,13 @@
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import { ROOT } from "./compiler.js";
+import { forge, ROOT } from "./compiler.js";
 
 const REPORT = path.join(ROOT, "cache/coverage.info");
 const COUNTS = { lines: ["LF", "LH"], branches: ["BRF", "BRH"], functions: ["FNF", "FNH"] };
 
 const flags = ["coverage", "--report", "lcov", "--report-file", REPORT, "--no-match-coverage", "contracts/test"];
-const run = spawnSync(path.join(ROOT, "node_modules/.bin/forge"), flags, { cwd: ROOT, encoding: "utf8" });
+const run = spawnSync(forge(), flags, { cwd: ROOT, encoding: "utf8" });
 if (run.status !== 0) {
   console.error(run.stdout, run.stderr);
   process.exit(1);

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from registry.chain.contracts import encode_call
+from registry.chain.keys import to_checksum
 from registry.chain.records import Grant, Plan, Result, result_hash, round_id_of, unparse
-from registry.chain.transactions import Call
+from registry.chain.sending import Call
 from registry.types import Address, Digest, ModelId, Role, Root
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "cancel_round",
     "commit_update",
     "commit_update_for",
+    "commitment_typed_data",
     "deprecate_version",
     "end_commits",
     "finalize_round",
@@ -201,3 +203,52 @@ def _repeatable(contract: Address, key: str | None, name: str, *arguments: Any) 
         return Call(to=contract, data=data, key=f"{key}@{contract.hex()}")
     content = hashlib.sha256(data).hexdigest()[:32]
     return Call(to=contract, data=data, key=f"{name}:{content}@{contract.hex()}", once=False)
+
+
+def commitment_typed_data(
+    chain_id: int,
+    contract: Address,
+    participant: Address,
+    model: ModelId,
+    number: int,
+    digest: Digest,
+    tensor_root: Root,
+    weight: int,
+    hook_data: bytes = b"",
+) -> dict[str, Any]:
+    """Return the EIP-712 data of a commitment, as any wallet signs it."""
+    return {
+        "types": {
+            "EIP712Domain": [
+                {"name": "name", "type": "string"},
+                {"name": "version", "type": "string"},
+                {"name": "chainId", "type": "uint256"},
+                {"name": "verifyingContract", "type": "address"},
+            ],
+            "Commitment": [
+                {"name": "modelId", "type": "bytes32"},
+                {"name": "round", "type": "uint64"},
+                {"name": "participant", "type": "address"},
+                {"name": "digest", "type": "bytes32"},
+                {"name": "tensorRoot", "type": "bytes32"},
+                {"name": "weight", "type": "uint32"},
+                {"name": "hookData", "type": "bytes"},
+            ],
+        },
+        "primaryType": "Commitment",
+        "domain": {
+            "name": "Cairn",
+            "version": "1",
+            "chainId": chain_id,
+            "verifyingContract": to_checksum(contract),
+        },
+        "message": {
+            "modelId": model,
+            "round": number,
+            "participant": to_checksum(participant),
+            "digest": digest,
+            "tensorRoot": tensor_root,
+            "weight": weight,
+            "hookData": hook_data,
+        },
+    }

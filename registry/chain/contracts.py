@@ -13,6 +13,7 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
 
+from registry.chain.records import keccak
 from registry.errors import InputError, WrongChain
 
 __all__ = [
@@ -118,7 +119,7 @@ def events(contract: str) -> tuple[EventAbi, ...]:
     return tuple(
         EventAbi(
             name=entry["name"],
-            topic=_keccak(_signature(entry)),
+            topic=keccak(_signature(entry).encode()),
             inputs=tuple((item["name"], abi_type(item), bool(item["indexed"])) for item in entry["inputs"]),
         )
         for entry in artifact(contract).abi
@@ -182,7 +183,7 @@ def _functions(contract: str) -> Mapping[tuple[str, int], Function]:
             signature = _signature(entry)
             found[entry["name"], len(entry["inputs"])] = Function(
                 signature=signature,
-                selector=_keccak(signature)[:4],
+                selector=keccak(signature.encode())[:4],
                 inputs=tuple(abi_type(item) for item in entry["inputs"]),
                 outputs=tuple(abi_type(item) for item in entry["outputs"]),
             )
@@ -192,7 +193,7 @@ def _functions(contract: str) -> Mapping[tuple[str, int], Function]:
 @functools.cache
 def _errors() -> Mapping[bytes, tuple[str, tuple[str, ...]]]:
     return {
-        _keccak(_signature(entry))[:4]: (entry["name"], tuple(abi_type(item) for item in entry["inputs"]))
+        keccak(_signature(entry).encode())[:4]: (entry["name"], tuple(abi_type(item) for item in entry["inputs"]))
         for entry in artifact("Cairn").abi
         if entry["type"] == "error"
     }
@@ -219,9 +220,3 @@ def _signature(entry: Mapping[str, Any]) -> str:
 
 def _unhex(text: str) -> bytes:
     return bytes.fromhex(text.removeprefix("0x"))
-
-
-def _keccak(text: str) -> bytes:
-    from eth_hash.auto import keccak
-
-    return bytes(keccak(text.encode()))

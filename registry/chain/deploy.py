@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from registry.chain.contracts import Artifact, artifact
 from registry.chain.keys import address_of, to_checksum
 from registry.chain.node import NodeRefused, asking, quantity
+from registry.chain.records import keccak
 from registry.chain.transactions import Call, Quote, Transactor
 from registry.errors import FormError, InputError, TransactionFailed
 from registry.types import Address
@@ -127,7 +128,7 @@ def deploy(
         tx_hash=tx_hash,
         create2=create2,
         compiler=dict(compiled.compiler),
-        code_hash=_keccak(code),
+        code_hash=keccak(code),
     )
     if folder is not None:
         save_deployment(folder, made)
@@ -144,13 +145,13 @@ def deployment_call(contract: str, arguments: Sequence[Any] = (), *, create2: bo
     """Return the transaction that makes a contract."""
     compiled = artifact(contract)
     code = compiled.bytecode + _constructor(compiled, arguments)
-    key = f"deploy:{contract}:{_keccak(code).hex()}"
+    key = f"deploy:{contract}:{keccak(code).hex()}"
     return Call(to=CREATE2_DEPLOYER, data=SALT + code, key=key) if create2 else Call(to=None, data=code, key=key)
 
 
 def create2_address(code: bytes) -> Address:
     """Return where the CREATE2 deployer puts creation code (EIP-1014), under the salt of zeros."""
-    return Address(_keccak(b"\xff" + CREATE2_DEPLOYER + SALT + _keccak(code))[12:])
+    return Address(keccak(b"\xff" + CREATE2_DEPLOYER + SALT + keccak(code))[12:])
 
 
 def code_at(w3: Web3, address: Address) -> bytes:
@@ -225,7 +226,7 @@ def save_deployment(folder: Path, made: Deployment) -> None:
 
 
 def _entry_name(contract: str, arguments: bytes) -> str:
-    return contract if not arguments else f"{contract}:{_keccak(arguments).hex()[:16]}"
+    return contract if not arguments else f"{contract}:{keccak(arguments).hex()[:16]}"
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -279,9 +280,3 @@ def _first_block(w3: Web3, address: Address) -> int:
     except NodeRefused:
         return 0
     return low
-
-
-def _keccak(data: bytes) -> bytes:
-    from eth_hash.auto import keccak
-
-    return bytes(keccak(data))

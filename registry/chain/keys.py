@@ -163,7 +163,7 @@ def open_keystore(path: Path, password: str) -> LocalSigner:
         loaded = json.loads(text)
     except FileNotFoundError as error:
         raise SignerError(f"no keystore at {path}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SignerError(f"{path} cannot be read as a keystore") from error
     if not isinstance(loaded, dict) or len(text) > MAX_KEYSTORE_BYTES:
         raise SignerError(f"expected a keystore v3 file, got something else at {path}")

@@ -126,7 +126,7 @@ def _unavailable(what: str, error: Exception) -> Exception:
         return NodeUnavailable(f"{what}: the node answered with HTTP status {error.response.status_code}")
     if isinstance(error, (requests.RequestException, OSError)):
         return NodeUnavailable(f"{what}: the node cannot be reached ({type(error).__name__})")
-    if isinstance(error, (Web3Exception, ValueError, TypeError, KeyError, AttributeError, IndexError)):
+    if isinstance(error, (Web3Exception, ValueError, TypeError, LookupError, AttributeError, RecursionError)):
         return NodeUnavailable(f"{what}: expected an answer from the node, got something else ({error!s:.120})")
     return error
 

@@ -24,6 +24,7 @@ __all__ = [
     "Version",
     "Votes",
     "contribution_leaf",
+    "keccak",
     "model_id_of",
     "parse",
     "phase_at",
@@ -163,32 +164,32 @@ def phase_at(state: Round, time: int) -> Phase:
 
 def model_id_of(chain_id: int, contract: Address, owner: Address, genesis_digest: Digest) -> ModelId:
     """Return keccak256(abi.encode(chainId, contract, owner, genesisDigest))."""
-    return ModelId(_keccak(_words(chain_id, contract, owner, genesis_digest)))
+    return ModelId(keccak(_words(chain_id, contract, owner, genesis_digest)))
 
 
 def round_id_of(model_id: ModelId, number: int) -> RoundId:
     """Return keccak256(abi.encode(modelId, number))."""
-    return RoundId(_keccak(_words(model_id, number)))
+    return RoundId(keccak(_words(model_id, number)))
 
 
 def plan_hash(plan: Plan) -> bytes:
     """Return keccak256(abi.encode(plan)); all its fields are static, so one word each."""
-    return _keccak(_words(*unparse(plan)))
+    return keccak(_words(*unparse(plan)))
 
 
 def running_hash_begin(round_id: RoundId, parent: Digest, plan: Plan) -> bytes:
     """Return the running hash of a round without commitments."""
-    return _keccak(_words(round_id, parent, plan_hash(plan)))
+    return keccak(_words(round_id, parent, plan_hash(plan)))
 
 
 def running_hash_next(running: bytes, participant: Address, digest: Digest, root: Root, weight: int) -> bytes:
     """Return the running hash after one more commitment."""
-    return _keccak(_words(running, participant, digest, root, weight))
+    return keccak(_words(running, participant, digest, root, weight))
 
 
 def result_hash(result: Result) -> bytes:
     """Return keccak256(abi.encode(result)): what attestations are compared by."""
-    return _keccak(_words(*unparse(result)))
+    return keccak(_words(*unparse(result)))
 
 
 def contribution_leaf(participant: Address, digest: Digest, tensor_root: Root, weight: int) -> bytes:
@@ -237,7 +238,8 @@ def _words(*values: int | bytes) -> bytes:
     return b"".join(value.to_bytes(32, "big") if isinstance(value, int) else value.rjust(32, b"\0") for value in values)
 
 
-def _keccak(data: bytes) -> bytes:
-    from eth_hash.auto import keccak
+def keccak(data: bytes) -> bytes:
+    """Return keccak256 of data, 32 bytes."""
+    from eth_hash.auto import keccak as hashed
 
-    return bytes(keccak(data))
+    return bytes(hashed(data))

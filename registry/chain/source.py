@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from registry.chain.contracts import artifact, immutables_of, standard_input
 from registry.chain.deploy import code_at, masked
 from registry.chain.keys import to_checksum
+from registry.chain.records import keccak
 from registry.errors import InputError, VerificationFailed, WrongChain
 from registry.types import Address
 
@@ -124,7 +125,7 @@ def verify_deployment(
         contract=contract,
         address=address,
         compiler=str(artifact(contract).compiler["version"]),
-        code_hash=_keccak(deployed),
+        code_hash=keccak(deployed),
         immutables=values,
     )
 
@@ -141,11 +142,11 @@ def _immutables(code: bytes, places: Mapping[str, tuple[tuple[int, int], ...]]) 
 
 def _require_domain(values: Mapping[str, bytes], chain_id: int, address: Address) -> None:
     """Cairn's immutables are its EIP-712 domain: name "Cairn", version "1", this chain, this contract."""
-    name, version = _keccak(b"Cairn"), _keccak(b"1")
+    name, version = keccak(b"Cairn"), keccak(b"1")
     this, chain = address.rjust(32, b"\0"), chain_id.to_bytes(32, "big")
-    kind = _keccak(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
+    kind = keccak(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
     expected = {
-        "_cachedDomainSeparator": _keccak(kind + name + version + chain + this),
+        "_cachedDomainSeparator": keccak(kind + name + version + chain + this),
         "_cachedChainId": chain,
         "_cachedThis": this,
         "_hashedName": name,
@@ -173,9 +174,3 @@ def _names(node: Any) -> dict[int, str]:
         elif isinstance(here, list):
             pending.extend(here)
     return found
-
-
-def _keccak(data: bytes) -> bytes:
-    from eth_hash.auto import keccak
-
-    return bytes(keccak(data))

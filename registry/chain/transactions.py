@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 from registry.chain.errors import decode_error, show
-from registry.chain.events import Event, decode_logs
+from registry.chain.events import decode_logs
 from registry.chain.fees import Fees, outbid, suggest_fees
 from registry.chain.journal import Attempt, Intent, Journal, JournalConflict, State
 from registry.chain.keys import Signer, check_signed, to_checksum
 from registry.chain.networks import Finality, FinalityRule, final_block, finality_of, network_of
 from registry.chain.node import NodeRefused, asking, quantity
+from registry.chain.records import keccak
+from registry.chain.sending import Call, Quote, Receipt, Sending, Until, simulate
 from registry.errors import ContractError, NodeUnavailable, TransactionFailed
 from registry.types import Address
 
@@ -30,128 +31,12 @@ __all__ = ["Call", "Quote", "Receipt", "Sending", "Transactor", "Until", "simula
 
 log = logging.getLogger(__name__)
 
-E = TypeVar("E", bound=Event)
-
-Until = Literal["mined", "final"]
-"""How long to wait: for a block, or for a block that stays."""
-
 LEAST_GAS = 21_000
 """What any transaction takes."""
 ALREADY_KNOWN = ("already known", "known transaction", "already imported", "already in mempool", "alreadyknown")
 NONCE_USED = ("nonce too low", "nonce is too low", "invalid nonce", "nonce has already been used", "oldnonce")
 UNDERPRICED = ("underpriced", "less than block base fee", "fee too low", "lower than the base fee", "feetoolow")
 NO_MONEY = ("insufficient funds", "doesn't have enough funds", "insufficient balance", "cannot afford")
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """An effect wanted on the chain.
-
-    Attributes:
-        to: The contract; None creates one.
-        data: Call data, or creation code.
-        key: What it is for, the same after a crash: the journal never sends two transactions for one live key.
-        once: Whether an earlier, finished transaction under this key answers for it too. True for what can happen
-            only once anyway; False for what an account may rightly repeat.
-        value: Wei sent along.
-    """
-
-    to: Address | None
-    data: bytes
-    key: str
-    once: bool = True
-    value: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """A transaction that was carried out. `gas_price` is wei per gas, as paid."""
-
-    key: str
-    tx_hash: bytes
-    block_number: int
-    block_hash: bytes
-    gas_used: int
-    gas_price: int
-    contract: Address | None
-    events: tuple[Event, ...]
-
-    def event(self, kind: type[E]) -> E:
-        """Return the one event of a kind that the transaction emitted.
-
-        Raises:
-            TransactionFailed: It emitted none, or several.
-        """
-        found = [event for event in self.events if isinstance(event, kind)]
-        if len(found) != 1:
-            raise TransactionFailed(f"{self.key}: expected one {kind.__name__} event, got {len(found)}")
-        return found[0]
-
-
-@dataclass(frozen=True, slots=True)
-class Quote:
-    """What a transaction would cost, found without sending it. Fees are wei per gas."""
-
-    gas: int
-    gas_limit: int
-    fees: Fees
-    balance: int
-
-    @property
-    def cost(self) -> int:
-        """Wei that it would cost in the next block."""
-        return self.gas * min(self.fees.max_fee, (self.fees.base_fee or 0) + self.fees.priority_fee)
-
-    @property
-    def max_cost(self) -> int:
-        """Wei that the account must hold."""
-        return self.gas_limit * self.fees.max_fee
-
-
-@dataclass(frozen=True, slots=True)
-class Sending:
-    """How transactions are sent and followed.
-
-    Attributes:
-        poll: Seconds between two looks at the chain; None for the network's own.
-        timeout: Seconds after which waiting gives up; the transaction does not.
-        resend_after: Seconds after which one that is not mined is replaced by a higher bid.
-        patience: Seconds without an answer from the node that are borne while waiting.
-        max_fee_cap: Never bid more than this, wei per gas.
-        sleep: How waiting is done.
-    """
-
-    poll: float | None = None
-    timeout: float = 3600.0
-    resend_after: float = 60.0
-    patience: float = 30.0
-    max_fee_cap: int | None = None
-    sleep: Callable[[float], None] = time.sleep
-
-
-def simulate(w3: Web3, call: Call, sender: Address) -> int:
-    """Run a call at the pending block and return the gas it takes.
-
-    Raises:
-        ContractError: The contract refuses it; the subclass says why.
-        NodeUnavailable: The node does not answer.
-    """
-    request: dict[str, Any] = {"from": to_checksum(sender), "data": "0x" + call.data.hex(), "value": call.value}
-    if call.to is not None:
-        request["to"] = to_checksum(call.to)
-    try:
-        with asking("eth_estimateGas"):
-            gas: Any = w3.eth.estimate_gas(request, "pending")  # type: ignore[arg-type]
-        return quantity(gas, "gas")
-    except NodeRefused as refused:
-        # Some nodes give no revert data with an estimate; a call has them on all.
-        try:
-            with asking("eth_call"):
-                w3.eth.call(request, "pending", ccip_read_enabled=False)  # type: ignore[arg-type]
-        except NodeRefused as reverted:
-            if reverted.data is not None:
-                raise decode_error(reverted.data) from refused
-        raise
 
 
 class Transactor:
@@ -338,7 +223,7 @@ class Transactor:
         raw = self._signer.sign_transaction(transaction)
         check_signed(raw, transaction, self.address)
         attempt = Attempt(
-            tx_hash=_keccak(raw),
+            tx_hash=keccak(raw),
             raw=raw,
             nonce=nonce,
             max_fee=fees.max_fee,
@@ -573,9 +458,3 @@ def _says(said: str, phrases: tuple[str, ...]) -> bool:
 
 def _ether(wei: int) -> str:
     return f"{wei / 10**18:.6g}"
-
-
-def _keccak(data: bytes) -> bytes:
-    from eth_hash.auto import keccak
-
-    return bytes(keccak(data))

@@ -413,13 +413,13 @@ def manifest_cid(digest: bytes) -> Cid:
 
 def _decode_cbor(data: bytes) -> Any:
     import dag_cbor
-    from dag_cbor.decoding.err import DAGCBORDecodingError
+    from dag_cbor.decoding.err import CBORDecodingError
 
     try:
         return dag_cbor.decode(data)
     except RecursionError:
         raise FormError("manifest: nested too deeply") from None
-    except (DAGCBORDecodingError, ValueError, KeyError) as error:
+    except (CBORDecodingError, ValueError, KeyError) as error:
         raise FormError(f"manifest: not strict DAG-CBOR ({str(error).splitlines()[0]})") from None
 
 

@@ -40,7 +40,7 @@ from registry.store.base import ContentStore
 from registry.store.blobs import add_blob, file_pieces, open_blob
 from registry.types import Root
 
-__all__ = ["Outcome", "compute_outcome", "publish_outcome"]
+__all__ = ["Outcome", "compute_outcome", "publish_outcome", "require_known_rules"]
 
 _PIECE = 1 << 20
 
@@ -92,10 +92,7 @@ def compute_outcome(
     Raises:
         InputError: Nothing was admitted, or the plan has rules this release does not know.
     """
-    if plan.combine_rule != WEIGHTED_MEAN or plan.server_rule not in (FEDAVG, FEDAVG_GENERAL):
-        raise InputError(
-            f"plan: expected combine rule 1 and server rule 1 or 2, got {plan.combine_rule}, {plan.server_rule}"
-        )
+    require_known_rules(plan)
     admitted = [v for v in verdicts if v.admitted]
     aggregate_file, version_file = folder / "aggregate.safetensors", folder / "model.safetensors"
     combined = combine(
@@ -113,6 +110,18 @@ def compute_outcome(
         for piece in next_version(store, parent, plan, form, aggregate_file):
             file.write(piece)
     return _assemble(record, parent, verdicts, combined, aggregate_file, version_file)
+
+
+def require_known_rules(plan: PlanManifest) -> None:
+    """Check that this release can compute what the plan says.
+
+    Raises:
+        InputError: It has rules that this release does not know.
+    """
+    if plan.combine_rule != WEIGHTED_MEAN or plan.server_rule not in (FEDAVG, FEDAVG_GENERAL):
+        raise InputError(
+            f"plan: expected combine rule 1 and server rule 1 or 2, got {plan.combine_rule} and {plan.server_rule}"
+        )
 
 
 def next_version(

@@ -32,7 +32,8 @@ class KuboStore(ContentStore):
     """One Kubo node, or the first of several that answers.
 
     Reading tries the nodes in turn. Writing, pinning and unpinning go to the first that answers, and only to it; what
-    is pinned on one is not on the others.
+    is pinned on one is not on the others. A node that was unavailable is asked last from then on, so that what is put
+    is pinned where it was put, and a node that hangs does not cost its time again at every block.
 
     Args:
         apis: RPC endpoints, each a multiaddr (`/ip4/127.0.0.1/tcp/5001`) or a URL (`http://127.0.0.1:5001`).
@@ -46,7 +47,7 @@ class KuboStore(ContentStore):
         names = [apis] if isinstance(apis, str) else list(apis)
         if not names:
             raise InputError("expected one Kubo RPC endpoint or more, got none")
-        self._nodes = [KuboRpc(name, block_timeout) for name in names]
+        self._nodes = tuple(KuboRpc(name, block_timeout) for name in names)
         if gateway is not None:
             self._nodes[0].use_gateway(gateway)
 
@@ -109,6 +110,8 @@ class KuboStore(ContentStore):
                 return call(node)
             except onward as error:
                 failures.append(error)
+                if isinstance(error, StoreUnavailable):
+                    self._nodes = (*(other for other in self._nodes if other is not node), node)
         if len(failures) == 1:
             raise failures[0]
         told = "; ".join(map(str, failures))

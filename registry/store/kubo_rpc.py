@@ -23,7 +23,7 @@ from registry.errors import BlockNotFound, BlockTooLarge, ContentError, FormErro
 from registry.store.http import Deadline, Endpoint, Late, is_loopback
 from registry.types import Cid
 
-__all__ = ["KuboRpc"]
+__all__ = ["KuboRpc", "endpoints_of"]
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class KuboRpc:
     """
 
     def __init__(self, api: str, block_timeout: float) -> None:
-        self.url, self._multiaddr = _endpoints(api)
+        self.url, self._multiaddr = endpoints_of(api)
         self._rpc = Endpoint(self.url)
         self._timeout = block_timeout
         self._gateway: Endpoint | None = None
@@ -107,7 +107,7 @@ class KuboRpc:
         try:
             with self._rpc.ask("/api/v0/config?arg=Addresses.Gateway", Deadline(self._timeout), method="POST") as reply:
                 address = json.loads(reply.read_all(4096))["Value"]
-            url, _ = _endpoints(address if isinstance(address, str) else address[0])
+            url, _ = endpoints_of(address if isinstance(address, str) else address[0])
             gateway = Endpoint(url)
         except (ContentError, InputError, ValueError, LookupError, TypeError) as error:
             log.info("%s: no gateway of its own to read from: %s", self.url, error)
@@ -171,10 +171,10 @@ class KuboRpc:
         ipfshttpclient cannot do.
         """
         deadline = Deadline(self._timeout)
-        target = f"/api/v0/pin/add?arg={cid}&offline=true&progress=true"
         told, blocks = "nothing", 0
-        try:
-            with self._rpc.ask(target, deadline, method="POST") as reply:
+        target = f"/api/v0/pin/add?arg={cid}&offline=true&progress=true"
+        with self._rpc.ask(target, deadline, method="POST") as reply:
+            try:
                 for line in reply.lines(_MAX_LINE):
                     told = _message(line)
                     if _field(line, "Pins") == [str(cid)]:
@@ -183,8 +183,8 @@ class KuboRpc:
                     if isinstance(found, int) and found > blocks:
                         blocks = found
                         deadline.allow(self._timeout)
-        except Late as error:
-            raise BlockNotFound(f"{cid}: {self.url} has {blocks} blocks of it and not the next: {error}") from error
+            except Late as error:
+                raise BlockNotFound(f"{cid}: {self.url} has {blocks} blocks of it and not the next: {error}") from error
         kind = BlockNotFound if _says_absent(told) else StoreUnavailable
         raise kind(f"{self.url}: pin/add {cid}: {told}")
 
@@ -273,7 +273,7 @@ class _Source(io.RawIOBase):
         return bytes(taken)
 
 
-def _endpoints(api: str) -> tuple[str, str]:
+def endpoints_of(api: str) -> tuple[str, str]:
     """Return an RPC endpoint as URL and as multiaddr.
 
     Raises:

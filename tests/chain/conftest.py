@@ -1,4 +1,4 @@
-"""The chains that the tests run on. A missing node skips with its reason; CAIRN_REQUIRE_ALL=1 makes it a failure."""
+"""The chains that the tests run on."""
 
 from __future__ import annotations
 
@@ -14,33 +14,14 @@ from registry.chain.journal import Journal
 from registry.chain.local import Embedded, embedded
 from registry.chain.testing import (
     DevChain,
-    NodeMissing,
     anvil_chain,
     embedded_chain,
-    find_program,
     geth_chain,
     hardhat_chain,
 )
 from registry.chain.transactions import Transactor
 
 ROOT = Path(__file__).resolve().parents[2]
-PLACES = (ROOT / "node_modules" / ".bin", ROOT / ".tools" / "bin")
-
-
-def program(name: str) -> Path:
-    try:
-        found = find_program(name, PLACES)
-    except NodeMissing as missing:
-        if os.environ.get("CAIRN_REQUIRE_ALL") == "1":
-            pytest.fail(f"CAIRN_REQUIRE_ALL is set and {missing}")
-        pytest.skip(f"{name} is not installed")
-    return found
-
-
-@pytest.fixture(scope="session")
-def find_tool() -> Callable[[str], Path]:
-    """Finds a program, or skips the test."""
-    return program
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -56,20 +37,20 @@ def chain() -> Embedded:
 
 
 @pytest.fixture
-def anvil() -> Iterator[DevChain]:
+def anvil(find_tool: Callable[[str], Path]) -> Iterator[DevChain]:
     """A fresh anvil that mines each transaction at once."""
-    with anvil_chain(program("anvil")) as running:
+    with anvil_chain(find_tool("anvil")) as running:
         yield running
 
 
 @pytest.fixture(scope="session", params=["embedded", "anvil", "hardhat", "geth"])
-def any_chain(request: pytest.FixtureRequest) -> Iterator[DevChain]:
+def any_chain(request: pytest.FixtureRequest, find_tool: Callable[[str], Path]) -> Iterator[DevChain]:
     """Each kind of chain in turn."""
     starters = {
         "embedded": lambda: embedded_chain(),
-        "anvil": lambda: anvil_chain(program("anvil")),
-        "hardhat": lambda: hardhat_chain(program("hardhat"), ROOT),
-        "geth": lambda: geth_chain(program("geth")),
+        "anvil": lambda: anvil_chain(find_tool("anvil")),
+        "hardhat": lambda: hardhat_chain(find_tool("hardhat"), ROOT),
+        "geth": lambda: geth_chain(find_tool("geth")),
     }
     with starters[request.param]() as running:
         yield running

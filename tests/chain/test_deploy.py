@@ -146,7 +146,7 @@ def test_what_is_deployed_is_rebuilt_from_source_immutables_and_all(
     verified = verify_deployment(chain.w3, made.address, chain_id=EMBEDDED_CHAIN_ID, solc=SOLC)
     assert verified.code_hash == made.code_hash
     assert verified.immutables["_cachedThis"] == made.address.rjust(32, b"\0")
-    with pytest.raises(VerificationFailed, match="_cachedChainId|_cachedDomainSeparator"):
+    with pytest.raises(VerificationFailed, match=r"_cachedChainId|_cachedDomainSeparator"):
         verify_deployment(chain.w3, made.address, chain_id=1, solc=SOLC)
     root = b"\x05" * 32
     hook = deploy(chain.w3, sender(chain), chain_id=EMBEDDED_CHAIN_ID, contract="AllowListHook", arguments=[root])

@@ -63,7 +63,7 @@ def test_a_keystore_is_never_overwritten(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"[]", b"{}", b'{"version": 3}', b'{"version": 1, "crypto": {}}', b"\xff\xfe", b"{" * 100_000],
+    [b"", b"[]", b"{}", b'{"version": 3}', b'{"version": 1, "crypto": {}}', b"\xff\xfe", b"[" * 60_000],
     ids=["empty", "a list", "no fields", "no crypto", "version 1", "no text", "deep"],
 )
 def test_a_file_that_is_no_keystore_is_refused(tmp_path: Path, content: bytes) -> None:
@@ -164,9 +164,9 @@ def test_a_keystore_that_cast_writes_opens_here(
     find_tool: Callable[[str], Path], tmp_path: Path, password_file: Path
 ) -> None:
     cast = find_tool("cast")
+    importing = ["wallet", "import", "alice", "--private-key", KEY.hex()]
     made = subprocess.run(
-        [cast, "wallet", "import", "alice", "--private-key", KEY.hex(), "--keystore-dir", tmp_path]
-        + ["--unsafe-password", "correct horse"],
+        [cast, *importing, "--keystore-dir", tmp_path, "--unsafe-password", "correct horse"],
         capture_output=True,
         text=True,
         check=False,

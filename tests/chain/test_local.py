@@ -7,9 +7,12 @@ import sys
 
 import pytest
 
+from registry.chain.client import Client
+from registry.chain.errors import WrongPhase
 from registry.chain.local import FUNDS, chain_time, embedded, sleep_until, warp
-from registry.chain.testing import DevChain
+from registry.chain.testing import DevChain, example_plan
 from registry.errors import InputError
+from registry.types import Digest, Role, Root
 
 
 def test_accounts_are_funded_and_their_number_is_free() -> None:
@@ -31,6 +34,25 @@ def test_the_clock_goes_where_it_is_moved_and_never_back() -> None:
     assert warp(chain.w3, to=5) == chain_time(chain.w3)
     later = chain_time(chain.w3) + 10**6
     assert sleep_until(chain.w3, later) >= later  # moved, not waited for
+
+
+def test_what_is_simulated_sees_the_second_that_the_transaction_will_see(clients: tuple[Client, ...]) -> None:
+    client, genesis = clients[0], Digest(b"\x11" * 32)
+    model = client.model_id(client.account, genesis)
+    client.register_model(genesis, Root(b"\x12" * 32))
+    client.set_plan(model, example_plan())
+    for other in clients[:2]:
+        client.grant_roles(model, other.account, Role.PARTICIPANT)
+    client.open_round(model)
+    fields = (model, 1, Digest(b"\x21" * 32), Root(b"\x22" * 32), 7)
+    deadline = client.round(model, 1).commit_deadline
+    warp(client.w3, to=deadline - 2)
+    while chain_time(client.w3) < deadline - 1:
+        client.w3.provider.make_request("evm_mine", [])  # type: ignore[arg-type]
+    client.commit_update(*fields)  # in the last second
+    assert chain_time(client.w3) == deadline
+    with pytest.raises(WrongPhase):
+        clients[1].commit_update(*fields)
 
 
 @pytest.mark.node

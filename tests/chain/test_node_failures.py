@@ -91,6 +91,7 @@ BAD = {
     "an object without result": reply(b'{"jsonrpc": "2.0", "id": 0}'),
     "a word for a number": reply(b'{"jsonrpc": "2.0", "id": 0, "result": "zzz"}'),
     "null": reply(b'{"jsonrpc": "2.0", "id": 0, "result": null}'),
+    "a deep list": reply(b"[" * 100_000),
     "an RPC error": reply(b'{"jsonrpc": "2.0", "id": 0, "error": {"code": -32000, "message": "no"}}'),
     "an RPC error that is a word": reply(b'{"jsonrpc": "2.0", "id": 0, "error": "no"}'),
     "no end of bytes": drip,

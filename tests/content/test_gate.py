@@ -66,6 +66,18 @@ def test_one_pass_gives_what_separate_passes_give(seed: int, workers: int) -> No
     assert describe([F32]).values == 2101
 
 
+def test_the_example_of_the_format_page_is_what_the_code_writes() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "format.md").read_text()
+    example = page.split("its CID, sha2-256 and tensor root:\n\n```\n")[1].split("```")[0]
+    *data, cid, digest, root = example.split()
+    file = b"".join(write_tensors({"w": ("F32", (2,), np.array([1, -2], "<f4"))}))
+    found = describe([file])
+    assert "".join(data) == file.hex()
+    assert found.sha256 is not None
+    assert found.tensor_root is not None
+    assert (cid, digest, root) == (str(found.cid), found.sha256.hex(), found.tensor_root.hex())
+
+
 def test_only_what_is_asked_for_is_computed() -> None:
     found = describe([F32], cid=False, sha256=False, tensor_root=False)
     assert (found.cid, found.sha256, found.tensor_root, found.size) == (None, None, None, len(F32))

@@ -72,6 +72,9 @@ class Output:
         if not rows:
             self.note(empty)
             return
+        if not sys.stdout.isatty():
+            _write_columns(columns, [[_text(value) for value in row] for row in rows], frozenset(right))
+            return
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
@@ -169,6 +172,16 @@ def _text(value: object) -> str:
     if isinstance(shown, list):
         return ", ".join(map(str, shown)) or "-"
     return str(shown)
+
+
+def _write_columns(columns: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[str]) -> None:
+    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+    for cells in (columns, *rows):
+        aligned = [
+            cell.rjust(width) if name in right else cell.ljust(width)
+            for name, cell, width in zip(columns, cells, widths, strict=True)
+        ]
+        sys.stdout.write("  ".join(aligned).rstrip() + "\n")
 
 
 def _cell(value: object) -> RenderableType:

@@ -13,10 +13,9 @@ from registry.errors import FormError, InputError
 from trainer.cli.statements import read_toml
 
 if TYPE_CHECKING:
-    from registry.chain.records import Plan
     from registry.content.manifest import PlanManifest
 
-__all__ = ["DEFAULTS", "anchored", "duration", "manifest_of", "plan_toml", "read_plan", "show_duration"]
+__all__ = ["DEFAULTS", "duration", "manifest_of", "plan_toml", "read_plan", "show_duration"]
 
 DEFAULTS: Mapping[str, Any] = {
     "algorithm": {"name": "fedavg", "parameters": {"epochs": 1}},
@@ -116,17 +115,6 @@ def plan_toml(manifest: PlanManifest) -> str:
         comment = f"  # {_COMMENTS[field.name]}" if field.name in _COMMENTS else ""
         lines.append(f"{field.name} = {_toml(shown)}{comment}")
     return "\n".join(lines) + "\n"
-
-
-def anchored(manifest: PlanManifest) -> Plan:
-    """Return what the chain holds of a plan."""
-    from registry.chain.records import Plan
-    from registry.content.manifest import digest_of
-    from registry.types import Address
-
-    names = [field.name for field in fields(Plan) if field.name not in ("digest", "hook")]
-    copied = {name: getattr(manifest, name) for name in names}
-    return Plan(digest=digest_of(manifest), hook=Address(manifest.hook or bytes(20)), **copied)
 
 
 def duration(value: object, name: str) -> int:

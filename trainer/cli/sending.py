@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from trainer.cli.session import Session
 
 if TYPE_CHECKING:
-    from registry.chain.transactions import Call, Quote, Receipt
+    from registry.chain.sending import Call, Quote, Receipt
     from registry.types import Address
 
 __all__ = ["quote_of", "send", "show_quote", "tell"]
@@ -40,7 +40,7 @@ def quote_of(session: Session, call: Call) -> Quote:
     from registry.chain.fees import suggest_fees
     from registry.chain.keys import to_checksum
     from registry.chain.node import asking, quantity
-    from registry.chain.transactions import Quote, simulate
+    from registry.chain.sending import Quote, simulate
 
     account = session.account
     _ = session.reader if call.to is not None else session.chain_id  # the right chain, the right contract

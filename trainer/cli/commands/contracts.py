@@ -24,14 +24,18 @@ app = group("Deploy the contract, show it, compare it with its source.")
 def deploy(session: Session) -> None:
     """Put the contract on the chain, or find it where it was put before. Its record is kept under the home folder."""
     from registry.chain.client import open_journal
-    from registry.chain.deploy import CREATE2_DEPLOYER, DEPLOYER_CODE, code_at, deployment_call
+    from registry.chain.contracts import artifact
+    from registry.chain.deploy import CREATE2_DEPLOYER, DEPLOYER_CODE, code_at, create2_address, deployment_call
     from registry.chain.deploy import deploy as put
     from registry.chain.transactions import Transactor
 
     if session.dry_run:
         create2 = code_at(session.w3, CREATE2_DEPLOYER) == DEPLOYER_CODE
-        call = deployment_call("Cairn", create2=create2)
-        show_quote(session, quote_of(session, call), "deploy the contract")
+        there = create2_address(artifact("Cairn").bytecode) if create2 else None
+        if there is not None and code_at(session.w3, there):
+            session.out.result({"dry_run": True, "would": "send nothing: it is there", "contract": _checksum(there)})
+            return
+        show_quote(session, quote_of(session, deployment_call("Cairn", create2=create2)), "deploy the contract")
         return
     signer = session.signer
     journal = open_journal(session.w3, session.chain_id, signer.address, session.journals)

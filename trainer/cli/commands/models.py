@@ -19,7 +19,6 @@ from trainer.cli.session import Session
 from trainer.cli.statements import statement_of
 
 if TYPE_CHECKING:
-    from registry.chain.client import Client
     from registry.provenance.lineage import Step
     from registry.store.base import ContentStore
     from registry.types import Address

@@ -95,20 +95,19 @@ def set_plan(
     """Publish a plan and make it a model's standing plan, from the next round on. Owner only."""
     from registry.chain import calls
     from registry.chain.events import PlanSet
-    from registry.content.manifest import digest_of, encode, manifest_cid
-    from trainer.cli.plan_files import anchored, read_plan
+    from registry.content.manifest import manifest_cid
+    from registry.provenance.plans import add_plan
+    from registry.store.memory import MemoryStore
+    from trainer.cli.plan_files import read_plan
 
     manifest = read_plan(file)
     client = session.reader
     found = find_model(client, model)
-    digest = digest_of(manifest)
-    if not session.dry_run:
-        session.store.put(manifest_cid(digest), encode(manifest))
-        session.store.pin(manifest_cid(digest), recursive=False)
-    receipt = send(session, calls.set_plan(client.address, found, anchored(manifest)), "set the plan")
+    plan = add_plan(MemoryStore() if session.dry_run else session.store, manifest)
+    receipt = send(session, calls.set_plan(client.address, found, plan), "set the plan")
     if receipt is not None:
         index = receipt.event(PlanSet).plan_index
-        tell(session, receipt, {"model": found, "plan": index, "digest": digest, "cid": manifest_cid(digest)})
+        tell(session, receipt, {"model": found, "plan": index, "digest": plan.digest, "cid": manifest_cid(plan.digest)})
 
 
 @command(app, "show", needs=READ | Need.STORE, example="cairn plan show 3fa9\ncairn plan show 3fa9 0 > plan.toml")
@@ -118,7 +117,7 @@ def show(
     index: Annotated[int | None, typer.Argument(metavar="[INDEX]", help="Which, from 0; the standing one.")] = None,
 ) -> None:
     """Print a plan as TOML, checked against what the chain holds of it."""
-    from registry.provenance.rounds import load_plan
+    from registry.provenance.plans import load_plan
     from trainer.cli.plan_files import plan_toml
 
     client = session.reader

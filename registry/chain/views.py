@@ -1,0 +1,217 @@
+"""What the contract shows: typed views and events, for which no account and no permission is needed.
+
+Views are read at the latest block unless told otherwise; phases at the pending one, whose time is the present.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+from registry.chain.contracts import decode_output, encode_call
+from registry.chain.errors import decode_error
+from registry.chain.events import Event, UpdateCommitted, read_events
+from registry.chain.keys import to_checksum
+from registry.chain.networks import Finality, final_block, finality_of
+from registry.chain.node import NodeRefused, asking, quantity
+from registry.chain.records import (
+    Member,
+    Model,
+    Plan,
+    Round,
+    Version,
+    Votes,
+    model_id_of,
+    parse,
+    round_id_of,
+)
+from registry.errors import WrongChain
+from registry.types import Address, Digest, ModelId, Phase, Root, RoundId
+
+if TYPE_CHECKING:
+    from web3 import Web3
+
+__all__ = ["Block", "Views", "chain_id_of"]
+
+Block = int | Literal["latest", "pending", "safe", "finalized", "earliest"]
+"""The block whose state a view shows."""
+
+
+class Views:
+    """A Cairn on a chain, to read."""
+
+    def __init__(
+        self,
+        w3: Web3,
+        address: Address,
+        *,
+        chain_id: int | None = None,
+        finality: Finality | None = None,
+        deployed_at: int = 0,
+    ) -> None:
+        """Find the contract, and check that it is where it is said to be.
+
+        Args:
+            w3: A node, by any provider.
+            address: The contract.
+            chain_id: The chain that is expected; None takes the node's.
+            finality: When a block is final; None for the network's policy.
+            deployed_at: Block to read events from.
+
+        Raises:
+            WrongChain: The node is on another chain, or no contract of ours is at the address.
+            NodeUnavailable: The node does not answer.
+        """
+        w3.provider.global_ccip_read_enabled = False
+        self.w3 = w3
+        self.address = address
+        self.deployed_at = deployed_at
+        self.chain_id = chain_id_of(w3, expected=chain_id)
+        _require_contract(w3, address)
+        self.finality = finality_of(w3, self.chain_id, finality)
+        self._require_cairn()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({to_checksum(self.address)} on chain {self.chain_id})"
+
+    # --------------------------------------------------------------------------------------------------- views
+
+    def model_id(self, owner: Address, genesis_digest: Digest) -> ModelId:
+        """Return the id of the model that an owner registers with a genesis."""
+        return model_id_of(self.chain_id, self.address, owner, genesis_digest)
+
+    def round_id(self, model: ModelId, number: int) -> RoundId:
+        """Return the id of a round."""
+        return round_id_of(model, number)
+
+    def model(self, model: ModelId, *, block: Block = "latest") -> Model:
+        """Return a model; all zeros if there is none."""
+        return parse(Model, self._view("model", model, block=block)[0])
+
+    def member(self, model: ModelId, account: Address, *, block: Block = "latest") -> Member:
+        """Return an account's roles in a model."""
+        return parse(Member, self._view("member", model, account, block=block)[0])
+
+    def version(self, model: ModelId, digest: Digest, *, block: Block = "latest") -> Version:
+        """Return a version; `known` is false if there is none."""
+        return parse(Version, self._view("version", model, digest, block=block)[0])
+
+    def plan(self, model: ModelId, index: int, *, block: Block = "latest") -> Plan:
+        """Return an entry of the plan history, from 0.
+
+        Raises:
+            UnknownPlan: There is none.
+        """
+        return parse(Plan, self._view("plan", model, index, block=block)[0])
+
+    def round(self, model: ModelId, number: int, *, block: Block = "latest") -> Round:
+        """Return a round; all zeros if there is none."""
+        return parse(Round, self._view("round", model, number, block=block)[0])
+
+    def phase(self, model: ModelId, number: int, *, block: Block = "pending") -> Phase:
+        """Return the phase a round is in, at the pending block unless told otherwise."""
+        return Phase(self._view("phase", model, number, block=block)[0])
+
+    def attestation(self, model: ModelId, number: int, aggregator: Address, *, block: Block = "latest") -> bytes:
+        """Return the hash of the result an aggregator attests; zero for none."""
+        return bytes(self._view("attestation", model, number, aggregator, block=block)[0])
+
+    def votes(self, model: ModelId, number: int, result_hash: bytes, *, block: Block = "latest") -> Votes:
+        """Return how many attest a result, and its contributions."""
+        return parse(Votes, self._view("votes", model, number, result_hash, block=block))
+
+    def commitment_hash(
+        self,
+        participant: Address,
+        model: ModelId,
+        number: int,
+        digest: Digest,
+        tensor_root: Root,
+        weight: int,
+        hook_data: bytes = b"",
+    ) -> bytes:
+        """Return the EIP-712 digest that `commit_update_for` wants signed."""
+        arguments = (participant, model, number, digest, tensor_root, weight, hook_data)
+        return bytes(self._view("commitmentHash", *arguments)[0])
+
+    # ------------------------------------------------------------------------------------------ events, finality
+
+    def final_block(self) -> int:
+        """Return the number of the last final block, by the network's policy; -1 if there is none yet."""
+        return final_block(self.w3, self.finality)
+
+    def events(
+        self,
+        *kinds: type[Event],
+        subject: bytes | None = None,
+        from_block: int | None = None,
+        to_block: int | None = None,
+    ) -> Iterator[Event]:
+        """Yield the contract's events in order.
+
+        Args:
+            *kinds: Which; none for all.
+            subject: Only those of this model or round id.
+            from_block: First block; by default the contract's own.
+            to_block: Last block, inclusive; by default the last final one.
+        """
+        return read_events(
+            self.w3,
+            self.address,
+            from_block=self.deployed_at if from_block is None else from_block,
+            to_block=self.final_block() if to_block is None else to_block,
+            kinds=kinds,
+            subject=subject,
+        )
+
+    def commitments(
+        self, model: ModelId, number: int, *, from_block: int | None = None, to_block: int | None = None
+    ) -> tuple[UpdateCommitted, ...]:
+        """Return a round's commitments in commit order, up to the last final block unless told otherwise."""
+        found = self.events(
+            UpdateCommitted, subject=round_id_of(model, number), from_block=from_block, to_block=to_block
+        )
+        return tuple(event for event in found if isinstance(event, UpdateCommitted))
+
+    # ------------------------------------------------------------------------------------------------- reading
+
+    def _view(self, name: str, *arguments: Any, block: Block = "latest") -> tuple[Any, ...]:
+        data = encode_call("Cairn", name, arguments)
+        request: Any = {"to": to_checksum(self.address), "data": "0x" + data.hex()}
+        try:
+            with asking("eth_call"):
+                answer = self.w3.eth.call(request, block, ccip_read_enabled=False)
+        except NodeRefused as error:
+            if error.data is not None:
+                raise decode_error(error.data) from error
+            raise
+        return decode_output("Cairn", name, len(arguments), bytes(answer))
+
+    def _require_cairn(self) -> None:
+        """That it answers as a Cairn would: a constant, and an id that depends on chain and address."""
+        weight = self._view("MAX_WEIGHT")[0]
+        probe = (Address(bytes(19) + b"\x01"), Digest(bytes(31) + b"\x01"))
+        if weight != 1 << 28 or bytes(self._view("modelIdOf", *probe)[0]) != self.model_id(*probe):
+            raise WrongChain(f"expected a Cairn at {to_checksum(self.address)}, got a contract that answers otherwise")
+
+
+def chain_id_of(w3: Web3, *, expected: int | None = None) -> int:
+    """Return the node's chain id.
+
+    Raises:
+        WrongChain: It is not the expected one.
+        NodeUnavailable: The node does not answer.
+    """
+    with asking("eth_chainId"):
+        answered: Any = w3.eth.chain_id
+    found = quantity(answered, "chainId")
+    if expected is not None and found != expected:
+        raise WrongChain(f"expected chain {expected}, got chain {found} from the node")
+    return found
+
+
+def _require_contract(w3: Web3, address: Address) -> None:
+    with asking("eth_getCode"):
+        code = w3.eth.get_code(to_checksum(address))  # type: ignore[arg-type]
+    if not code:
+        raise WrongChain(f"expected a Cairn at {to_checksum(address)}, got no contract there")

@@ -1,0 +1,372 @@
+"""A federation to attack: the real bytecode in this process, real stores, real files; only the training is left out.
+
+Three stages are built once and gone back to for each test: `federation` (registered, members and plan set), `opened`
+(round 1 in phase Commit) and `published` (Ann, Bob and Cyn have committed and published; phase Aggregate). Mallory is a
+participant who has not committed yet, and aggregates when a test wants a dishonest aggregator.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from registry.chain.client import Client
+from registry.chain.deploy import deploy
+from registry.chain.journal import Journal
+from registry.chain.local import Embedded, embedded, sleep_until
+from registry.chain.records import Grant, Plan, Result
+from registry.chain.transactions import Transactor
+from registry.content.gate import describe
+from registry.content.manifest import (
+    AggregateRef,
+    Code,
+    PlanManifest,
+    Procedure,
+    Reason,
+    UpdateManifest,
+    digest_of,
+    encode,
+    manifest_cid,
+)
+from registry.content.merkle import tensor_root
+from registry.content.tensors import parse_header
+from registry.exact.grid import to_grid
+from registry.provenance.admission import Verdict
+from registry.provenance.results import Outcome, compute_outcome, publish_outcome
+from registry.provenance.rounds import RoundRecord, read_round
+from registry.provenance.verify import Check, Verification, verify_version
+from registry.provenance.versions import add_version, save_arrays
+from registry.store.base import ContentStore
+from registry.store.blobs import add_blob
+from registry.store.memory import MemoryStore
+from registry.types import Address, Digest, ModelId, Role, Root
+from trainer.aggregator import Round, judge_all, load_round
+from trainer.auditor import audit
+
+NAMES = ("owner", "ann", "bob", "cyn", "mallory", "first", "second", "stranger")
+GRID_BITS = 22
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What a participant commits to, and the file that goes with it."""
+
+    manifest: UpdateManifest
+    data: bytes
+
+    @property
+    def digest(self) -> Digest:
+        return digest_of(self.manifest)
+
+
+@dataclass(slots=True)
+class Federation:
+    """A model, its members, a content store, and what honest and dishonest people do with them."""
+
+    chain: Embedded
+    address: Address
+    model_id: ModelId
+    genesis: Digest
+    plan: Plan
+    store: MemoryStore
+    folder: Path
+    clients: Mapping[str, Client]
+
+    def __getattr__(self, name: str) -> Client:
+        try:
+            return self.clients[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    # Participants ----------------------------------------------------------------------------------------------------
+
+    def record(self, number: int = 1) -> RoundRecord:
+        return read_round(self.clients["owner"], self.model_id, number)
+
+    def round(self, number: int = 1) -> Round:
+        return load_round(self.store, self.record(number))
+
+    def update(self, name: str, *, seed: int = 0, weight: int = 100, **changed: Any) -> Update:
+        """An honest update of round 1, or one whose manifest says other things."""
+        form = self.round(changed.get("number", 1) if self.clients["owner"].model(self.model_id).rounds > 1 else 1).form
+        draw = np.random.default_rng(seed)
+        values, _ = to_grid(draw.normal(size=(form.size - len(form.header)) // 4) / 8, GRID_BITS)
+        return self.sealed(name, form.header + values.tobytes(), weight=weight, **changed)
+
+    def sealed(self, name: str, data: bytes, *, weight: int = 100, **changed: Any) -> Update:
+        """The update whose file is `data`, whatever that is."""
+        record = self.record()
+        blob = add_blob(MemoryStore(), [data])
+        start = min(8 + int.from_bytes(data[:8], "little"), len(data) - 4)
+        body = data[start:][: (len(data) - start) // 4 * 4] or bytes(4)
+        fields = {
+            "chain_id": record.chain_id,
+            "contract": record.contract,
+            "model": record.model_id,
+            "number": record.number,
+            "participant": self.clients[name].account,
+            "parent": manifest_cid(record.parent),
+            "plan": manifest_cid(record.plan.digest),
+            "delta": AggregateRef(blob.cid, blob.size, tensor_root(body)),
+            "weight": weight,
+            "saturated": 0,
+            "metrics": {"loss": 0.5},
+            "data_set": hashlib.sha256(name.encode()).digest(),
+            "code": Code("cairn-registry", "0.1.0"),
+        }
+        return Update(UpdateManifest(**(fields | changed)), data)
+
+    def commit(self, name: str, update: Update, **changed: Any) -> None:
+        said = {"digest": update.digest, "tensor_root": Root(update.manifest.delta.tensor_root)}
+        fields = said | {"weight": update.manifest.weight} | changed
+        self.clients[name].commit_update(
+            self.model_id, 1, fields["digest"], fields["tensor_root"], fields["weight"]
+        )
+
+    def publish(self, update: Update, store: ContentStore | None = None) -> None:
+        into = store or self.store
+        add_blob(into, [update.data])
+        into.put(manifest_cid(update.digest), encode(update.manifest))
+
+    def contribute(self, name: str, update: Update) -> None:
+        """Commit and publish, in whatever order the test needs nothing of."""
+        self.commit(name, update)
+        self.publish(update)
+
+    # Time ------------------------------------------------------------------------------------------------------------
+
+    def sleep_to(self, deadline: str, number: int = 1) -> None:
+        state = self.clients["owner"].round(self.model_id, number)
+        sleep_until(self.chain.w3, getattr(state, deadline))
+
+    # Aggregators -----------------------------------------------------------------------------------------------------
+
+    def verdicts(self, store: ContentStore | None = None) -> tuple[Verdict, ...]:
+        return judge_all(store or self.store, self.round())
+
+    def reasons(self, store: ContentStore | None = None) -> dict[str, Reason]:
+        """What becomes of each participant's update, by name."""
+        people = {client.account: name for name, client in self.clients.items()}
+        return {people[v.commitment.participant]: v.reason for v in self.verdicts(store)}
+
+    def outcome(self, verdicts: Sequence[Verdict] | None = None) -> Outcome:
+        """What follows from these verdicts, honest or not; published."""
+        round = self.round()
+        judged = self.verdicts() if verdicts is None else verdicts
+        folder = self.folder / "outcome"
+        folder.mkdir(exist_ok=True)
+        made = compute_outcome(self.store, round.record, round.plan, round.parent, round.form, judged, folder)
+        publish_outcome(self.store, made)
+        return made
+
+    def attest(self, name: str, result: Result) -> None:
+        self.clients[name].attest_result(self.model_id, 1, result, self.record().running_hash)
+
+    def force(self, result: Result) -> Digest:
+        """Attest a result with a quorum of one and move the head to it; return the new head."""
+        self.attest("mallory", result)
+        self.sleep_to("challenge_deadline")
+        self.clients["stranger"].finalize_round(self.model_id, 1, result)
+        return self.clients["owner"].model(self.model_id).head
+
+    # Whoever looks ---------------------------------------------------------------------------------------------------
+
+    def reader(self, w3: Any = None) -> Client:
+        """A stranger without an account."""
+        return Client(w3 or self.chain.w3, self.address)
+
+    def verify(
+        self, digest: bytes | None = None, *, store: ContentStore | None = None, client: Client | None = None
+    ) -> list[Verification]:
+        reader = client or self.reader()
+        head = digest or self.clients["owner"].model(self.model_id).head
+        folder = self.folder / "verify"
+        folder.mkdir(exist_ok=True)
+        return list(verify_version(reader, store or self.store, self.model_id, head, folder))
+
+    def audit(self, *, store: ContentStore | None = None, client: Client | None = None) -> list[Check]:
+        """Every check of every result attested in round 1."""
+        found = audit(client or self.reader(), store or self.store, self.folder / "audit", self.model_id, 1)
+        return [check for _, check in found]
+
+
+def failure(checks: Sequence[Check]) -> Check:
+    """The one check that failed, which must be the last."""
+    assert [check.passed for check in checks[:-1] if check.passed is False] == []
+    assert checks
+    assert checks[-1].passed is False, checks
+    return checks[-1]
+
+
+@pytest.fixture
+def failed() -> Callable[[Sequence[Check]], str]:
+    """Returns what the failed check of a series found; fails where nothing was caught."""
+    return lambda checks: failure(checks).evidence
+
+
+# Stages --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Base:
+    """The chain with its stages, and the blocks that the honest have stored by then."""
+
+    chain: Embedded
+    federation: Federation
+    stages: dict[str, Any]
+    blocks: dict[str, MemoryStore]
+
+
+def plan_manifest(**changed: Any) -> PlanManifest:
+    fields: dict[str, Any] = {
+        "algorithm": Procedure("fedavg", {"epochs": 1}),
+        "combine_rule": 1,
+        "server_rule": 1,
+        "server_rate": 1.0,
+        "grid_bits": GRID_BITS,
+        "saturate": False,
+        "scales": {},
+        "shared": None,
+        "transforms": (),
+        "quorum": 1,
+        "weight_cap": 1 << 28,
+        "min_contributions": 1,
+        "commit_duration": 600,
+        "publish_duration": 60,
+        "aggregate_duration": 600,
+        "challenge_duration": 60,
+        "hook": None,
+    }
+    return PlanManifest(**(fields | changed))
+
+
+def anchor_plan(owner: Client, store: ContentStore, model: ModelId, manifest: PlanManifest) -> Plan:
+    store.put(manifest_cid(digest_of(manifest)), encode(manifest))
+    said = {name: getattr(manifest, name) for name in Plan.__dataclass_fields__ if name not in ("digest", "hook")}
+    plan = Plan(digest=digest_of(manifest), hook=Address(manifest.hook or bytes(20)), **said)
+    owner.set_plan(model, plan)
+    return plan
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
+    """Deploy, register, grant, plan, open, commit and publish once, with a snapshot at each stage."""
+    chain = embedded(len(NAMES))
+    chain_id = chain.w3.eth.chain_id
+    maker = Transactor(chain.w3, chain.signers[0], Journal(None), chain_id=chain_id)
+    address = deploy(chain.w3, maker, chain_id=chain_id).address
+    store, folder = MemoryStore(), tmp_path_factory.mktemp("federation")
+    clients = clients_of(chain, address)
+    owner = clients["owner"]
+    draw = np.random.default_rng(7)
+    arrays = {"w": draw.normal(size=(40, 7)).astype(np.float32), "b": np.zeros(3, np.float32)}
+    save_arrays(folder / "genesis.safetensors", arrays)
+    genesis = add_version(store, folder / "genesis.safetensors")
+    owner.register_model(digest_of(genesis), Root(genesis.tensor_root))
+    model = owner.model_id(owner.account, digest_of(genesis))
+    roles = {name: Role.PARTICIPANT for name in ("ann", "bob", "cyn")}
+    roles |= {"mallory": Role.PARTICIPANT | Role.AGGREGATOR, "first": Role.AGGREGATOR, "second": Role.AGGREGATOR}
+    owner.grant_roles_batch(model, [Grant(clients[name].account, role) for name, role in roles.items()])
+    plan = anchor_plan(owner, store, model, plan_manifest())
+    made = Federation(chain, address, model, digest_of(genesis), plan, store, folder, clients)
+    base = Base(chain, made, {}, {})
+    keep(base, "federation")
+    owner.open_round(model)
+    keep(base, "opened")
+    for seed, name in enumerate(("ann", "bob", "cyn")):
+        made.contribute(name, made.update(name, seed=seed, weight=100 + seed))
+    made.sleep_to("publish_deadline")
+    keep(base, "published")
+    return base
+
+
+def clients_of(chain: Embedded, address: Address) -> dict[str, Client]:
+    """New clients: what their journals remember would be of a chain that was gone back from."""
+    return {
+        name: Client(chain.w3, address, signer=signer) for name, signer in zip(NAMES, chain.signers, strict=True)
+    }
+
+
+def keep(base: Base, stage: str) -> None:
+    base.stages[stage] = base.chain.w3.provider.ethereum_tester.take_snapshot()  # type: ignore[attr-defined]
+    base.blocks[stage] = copied(base.federation.store)
+
+
+def copied(store: MemoryStore) -> MemoryStore:
+    other = MemoryStore()
+    other._blocks.update(store._blocks)
+    return other
+
+
+def stage(base: Base, name: str, folder: Path) -> Federation:
+    base.chain.w3.provider.ethereum_tester.revert_to_snapshot(base.stages[name])  # type: ignore[attr-defined]
+    made = base.federation
+    store, clients = copied(base.blocks[name]), clients_of(base.chain, made.address)
+    return replace(made, store=store, folder=folder, clients=clients)
+
+
+@pytest.fixture
+def federation(base: Base, tmp_path: Path) -> Federation:
+    """Members and plan are set; no round is open."""
+    return stage(base, "federation", tmp_path)
+
+
+@pytest.fixture
+def opened(base: Base, tmp_path: Path) -> Federation:
+    """Round 1 is in phase Commit and nobody has committed."""
+    return stage(base, "opened", tmp_path)
+
+
+@pytest.fixture
+def published(base: Base, tmp_path: Path) -> Federation:
+    """Ann, Bob and Cyn have committed and published; round 1 is in phase Aggregate."""
+    return stage(base, "published", tmp_path)
+
+
+@pytest.fixture
+def new_plan() -> Callable[..., Plan]:
+    """Sets another plan: called with a federation and what differs from its plan."""
+
+    def change(house: Federation, **changed: Any) -> Plan:
+        house.plan = anchor_plan(house.clients["owner"], house.store, house.model_id, plan_manifest(**changed))
+        return house.plan
+
+    return change
+
+
+@pytest.fixture
+def header_of() -> Callable[[bytes], int]:
+    """Returns where the data of a canonical file begins."""
+    return lambda data: parse_header(data, len(data)).header_bytes
+
+
+@pytest.fixture
+def facts_of() -> Callable[[bytes], Any]:
+    """Returns what one pass over a canonical file says of it."""
+    return lambda data: describe([data])
+
+
+@pytest.fixture
+def lying_node(base: Base) -> Iterator[Callable[[Callable[[str, Any], Any]], Any]]:
+    """Returns a web3 whose answers an attacker edits: called with edit(method, result) -> result."""
+    from web3 import Web3
+    from web3.middleware import Web3Middleware
+
+    def make(edit: Callable[[str, Any], Any]) -> Any:
+        class Liar(Web3Middleware):
+            def response_processor(self, method: Any, response: Any) -> Any:
+                if "result" in response:
+                    response = {**response, "result": edit(method, response["result"])}
+                return response
+
+        w3 = Web3(base.chain.w3.provider)
+        w3.middleware_onion.inject(Liar, layer=0)  # innermost: what the rest of web3 takes for the node's own words
+        return w3
+
+    yield make

@@ -1,0 +1,114 @@
+"""Replaying an update, or a report, of another round, model, contract, chain, parent or plan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from registry.chain.errors import MissingRole
+from registry.content.manifest import PlanManifest, Reason, decode, digest_of, encode, manifest_cid
+from registry.errors import InputError, VerificationFailed
+from registry.types import Digest, Role, Root
+from trainer.aggregator import judge_all
+
+if TYPE_CHECKING:
+    from conftest import Federation
+
+ELSEWHERE: dict[str, Any] = {
+    "chain_id": 1,
+    "contract": b"\x01" * 20,
+    "model": b"\x02" * 32,
+    "number": 2,
+    "participant": b"\x03" * 20,
+    "parent": manifest_cid(b"\x04" * 32),
+    "plan": manifest_cid(b"\x05" * 32),
+}
+
+
+@pytest.mark.parametrize("field", ELSEWHERE)
+def test_an_update_bound_elsewhere_is_refused(opened: Federation, field: str) -> None:
+    opened.contribute("mallory", opened.update("mallory", **{field: ELSEWHERE[field]}))
+    opened.contribute("ann", opened.update("ann"))
+    opened.sleep_to("publish_deadline")
+    assert opened.reasons() == {"mallory": Reason.WRONG_BINDING, "ann": Reason.ADMITTED}
+
+
+@pytest.mark.parametrize("field", ELSEWHERE)
+def test_the_refusal_names_the_field_with_expected_and_found(opened: Federation, field: str) -> None:
+    opened.contribute("mallory", opened.update("mallory", **{field: ELSEWHERE[field]}))
+    opened.sleep_to("publish_deadline")
+    (verdict,) = opened.verdicts()
+    assert verdict.detail.startswith(f"{field}: expected ")
+    assert ", got " in verdict.detail
+
+
+def test_an_update_of_the_last_round_is_refused_in_the_next(published: Federation) -> None:
+    published.force(published.outcome().result)
+    old = published.record(1).commitments[0]
+    published.owner.open_round(published.model_id)
+    published.ann.commit_update(published.model_id, 2, old.digest, old.tensor_root, old.weight)
+    published.sleep_to("publish_deadline", 2)
+    round = published.round(2)
+    (verdict,) = judge_all(published.store, round)
+    assert verdict.reason == Reason.WRONG_BINDING
+    assert verdict.detail.startswith("number: expected 2, got 1")
+
+
+def test_an_update_of_another_model_with_the_same_genesis_is_refused(opened: Federation) -> None:
+    """Same bytes, parent and plan, but registered by somebody else: another model."""
+    theirs = opened.mallory.model_id(opened.mallory.account, opened.genesis)
+    opened.mallory.register_model(opened.genesis, Root(bytes(32)))
+    assert theirs != opened.model_id
+    opened.contribute("mallory", opened.update("mallory", model=theirs))
+    opened.sleep_to("publish_deadline")
+    assert opened.reasons() == {"mallory": Reason.WRONG_BINDING}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("number", 2), ("model", b"\x02" * 32), ("contract", b"\x01" * 20), ("chain_id", 1), ("running_hash", b"\x06" * 32)],
+)
+def test_a_report_bound_elsewhere_fails_verification(
+    published: Federation, failed: Any, field: str, value: Any
+) -> None:
+    honest = published.outcome()
+    report = replace(honest.report, **{field: value})
+    published.store.put(manifest_cid(digest_of(report)), encode(report))
+    published.force(replace(honest.result, report_digest=digest_of(report)))
+    assert "report: round" in failed(published.verify()[-1].checks)
+
+
+def test_a_round_version_replayed_in_another_model_fails_verification(published: Federation, failed: Any) -> None:
+    """Mallory registers, as a genesis of her own, what others trained in rounds."""
+    stolen = published.outcome()
+    published.mallory.register_model(stolen.result.version_digest, stolen.result.version_root)
+    theirs = published.mallory.model_id(published.mallory.account, Digest(stolen.result.version_digest))
+    elsewhere = replace(published, model_id=theirs)
+    assert "claims a round" in failed(elsewhere.verify()[-1].checks)
+
+
+def test_a_member_of_another_model_has_no_role_in_this_one(opened: Federation) -> None:
+    opened.stranger.register_model(opened.genesis, Root(bytes(32)))
+    theirs = opened.stranger.model_id(opened.stranger.account, opened.genesis)
+    opened.stranger.grant_roles(theirs, opened.stranger.account, Role.PARTICIPANT)
+    update = opened.update("stranger")
+    with pytest.raises(MissingRole):
+        opened.commit("stranger", update)
+
+
+def test_a_plan_manifest_that_says_other_than_the_chain_is_refused(federation: Federation) -> None:
+    """The owner anchors the digest of one plan and the numbers of another."""
+    said = decode(federation.store.get(manifest_cid(federation.plan.digest)), PlanManifest)
+    lenient = replace(said, weight_cap=5)
+    federation.store.put(manifest_cid(digest_of(lenient)), encode(lenient))
+    federation.owner.set_plan(federation.model_id, replace(federation.plan, digest=digest_of(lenient)))
+    federation.owner.open_round(federation.model_id)
+    with pytest.raises(VerificationFailed, match="plan: the manifest has weight_cap 5, the chain"):
+        federation.round()
+
+
+def test_a_version_that_the_model_does_not_have_is_not_verified(federation: Federation) -> None:
+    with pytest.raises(InputError, match="expected a version"):
+        federation.verify(b"\x07" * 32)

@@ -1,0 +1,101 @@
+"""An update whose file is not the one that was committed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from registry.content.manifest import Reason, encode, manifest_cid
+from registry.store.blobs import add_blob
+from registry.store.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from conftest import Federation, Update
+
+
+def fate(house: Federation, update: Update, **said: object) -> tuple[Reason, str]:
+    """Commit with what is said, publish, and return what becomes of it beside an honest update."""
+    house.commit("mallory", update, **said)
+    house.publish(update)
+    house.contribute("ann", house.update("ann"))
+    house.sleep_to("publish_deadline")
+    verdicts = house.verdicts()
+    assert verdicts[1].admitted
+    return verdicts[0].reason, verdicts[0].detail
+
+
+def test_a_manifest_that_names_another_blob_under_the_committed_root_is_refused(opened: Federation) -> None:
+    shown, hidden = opened.update("mallory", seed=1), opened.update("mallory", seed=2)
+    delta = replace(hidden.manifest.delta, tensor_root=shown.manifest.delta.tensor_root)
+    reason, detail = fate(opened, replace(hidden, manifest=replace(hidden.manifest, delta=delta)))
+    assert reason == Reason.WRONG_ROOT
+    assert detail.startswith("tensor root: expected 0x")
+
+
+def test_a_manifest_with_another_root_than_the_committed_one_is_refused(opened: Federation) -> None:
+    update, other = opened.update("mallory", seed=1), opened.update("mallory", seed=2)
+    reason, detail = fate(opened, update, tensor_root=other.manifest.delta.tensor_root)
+    assert reason == Reason.WRONG_DECLARATION
+    assert detail.startswith("tensor_root: expected 0x")
+
+
+@pytest.mark.parametrize("weight", [1, 99, 101, 1 << 28])
+def test_a_manifest_with_another_weight_than_the_committed_one_is_refused(opened: Federation, weight: int) -> None:
+    reason, detail = fate(opened, opened.update("mallory", weight=100), weight=weight)
+    assert reason == Reason.WRONG_DECLARATION
+    assert detail == f"weight: expected {weight}, got 100"
+
+
+@pytest.mark.parametrize("change", [-4, 4, 1 << 40])
+def test_a_declared_size_that_is_not_the_round_s_is_refused(opened: Federation, change: int) -> None:
+    update = opened.update("mallory")
+    delta = replace(update.manifest.delta, size=update.manifest.delta.size + change)
+    reason, _ = fate(opened, replace(update, manifest=replace(update.manifest, delta=delta)))
+    assert reason == Reason.BLOB_SIZE
+
+
+@pytest.mark.parametrize("name", ["truncated", "extended"])
+def test_a_blob_of_another_length_than_declared_is_refused(opened: Federation, name: str) -> None:
+    update = opened.update("mallory")
+    data = update.data[:-4] if name == "truncated" else update.data + bytes(4)
+    blob = add_blob(MemoryStore(), [data])
+    manifest = replace(update.manifest, delta=replace(update.manifest.delta, cid=blob.cid))
+    reason, detail = fate(opened, replace(update, manifest=manifest, data=data))
+    # A block that is longer than asked for is cut off by the port, so it is not to be had under that size.
+    assert reason == (Reason.BLOB_FORM if name == "truncated" else Reason.UNAVAILABLE)
+    assert "expected" in detail
+
+
+def test_a_manifest_replaced_after_the_commitment_is_not_found_under_its_digest(opened: Federation) -> None:
+    update, better = opened.update("mallory", seed=1), opened.update("mallory", seed=2)
+    opened.commit("mallory", update)
+    opened.publish(better)
+    opened.sleep_to("publish_deadline")
+    assert opened.reasons() == {"mallory": Reason.UNAVAILABLE}
+
+
+def test_a_committed_update_that_is_never_published_is_unavailable_and_the_round_goes_on(opened: Federation) -> None:
+    opened.commit("mallory", opened.update("mallory"))
+    opened.contribute("ann", opened.update("ann"))
+    opened.sleep_to("publish_deadline")
+    assert opened.reasons() == {"mallory": Reason.UNAVAILABLE, "ann": Reason.ADMITTED}
+    opened.force(opened.outcome().result)
+    assert all(v.passed for v in opened.verify())
+
+
+def test_a_published_manifest_without_its_blob_is_unavailable(opened: Federation) -> None:
+    update = opened.update("mallory")
+    opened.commit("mallory", update)
+    opened.store.put(manifest_cid(update.digest), encode(update.manifest))
+    opened.sleep_to("publish_deadline")
+    assert opened.reasons() == {"mallory": Reason.UNAVAILABLE}
+
+
+def test_a_digest_that_names_a_blob_instead_of_a_manifest_is_refused(opened: Federation) -> None:
+    update = opened.update("mallory")
+    opened.commit("mallory", update, digest=update.manifest.delta.cid.digest)
+    opened.publish(update)
+    opened.sleep_to("publish_deadline")
+    assert opened.reasons() == {"mallory": Reason.MANIFEST_FORM}

@@ -1,0 +1,65 @@
+"""The programs and nodes that tests share: private, on free ports of this machine, gone afterwards.
+
+A missing program skips the test with its reason; CAIRN_REQUIRE_ALL=1 makes that a failure.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from registry.chain.testing import NodeMissing, find_program
+from registry.store.kubo_node import KuboNode, connect_nodes, init_node, start_node, stop_node
+
+ROOT = Path(__file__).resolve().parents[1]
+PLACES = (ROOT / "node_modules" / ".bin", ROOT / ".tools" / "bin")
+
+
+@pytest.fixture(scope="session")
+def find_tool() -> Callable[[str], Path]:
+    """Finds a program, or skips the test."""
+
+    def find(name: str) -> Path:
+        try:
+            return find_program(name, PLACES)
+        except NodeMissing as missing:
+            if os.environ.get("CAIRN_REQUIRE_ALL") == "1":
+                pytest.fail(f"CAIRN_REQUIRE_ALL is set and {missing}")
+            pytest.skip(f"{name} is not installed")
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def ipfs_program(find_tool: Callable[[str], Path]) -> Path:
+    """Return the Kubo program: the project's own, else the one on the PATH."""
+    return find_tool("ipfs")
+
+
+@pytest.fixture(scope="session")
+def kubo(ipfs_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KuboNode]:
+    """Yield a running node that is nobody's peer."""
+    yield from _running(ipfs_program, tmp_path_factory.mktemp("kubo"))
+
+
+@pytest.fixture(scope="session")
+def kubo_pair(ipfs_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[KuboNode, KuboNode]]:
+    """Yield two running nodes that are each other's only peer; neither is `kubo`."""
+    one = _running(ipfs_program, tmp_path_factory.mktemp("kubo-one"))
+    other = _running(ipfs_program, tmp_path_factory.mktemp("kubo-other"))
+    pair = (next(one), next(other))
+    connect_nodes(*pair)
+    yield pair
+    for nodes in (one, other):
+        next(nodes, None)
+
+
+def _running(ipfs: Path, repo: Path) -> Iterator[KuboNode]:
+    init_node(repo, ipfs)
+    try:
+        yield start_node(repo, ipfs)
+    finally:
+        stop_node(repo)

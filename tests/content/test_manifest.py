@@ -1,0 +1,323 @@
+"""Manifests: what is accepted is exactly what is written, and everything else is refused with a reason."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import struct
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import dag_cbor
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from multiformats import CID
+
+from registry.content.manifest import (
+    AggregateRef,
+    Code,
+    DataSetManifest,
+    Manifest,
+    PlanManifest,
+    Procedure,
+    Reason,
+    ReportEntry,
+    ReportManifest,
+    RoundOrigin,
+    Source,
+    Statement,
+    UpdateManifest,
+    VersionManifest,
+    Weights,
+    decode,
+    decode_any,
+    digest_of,
+    encode,
+    manifest_cid,
+)
+from registry.errors import FormError
+from registry.types import MAX_MANIFEST_BYTES, Cid, Codec
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "manifests" / "format-1.json"
+
+
+def word(n: int, length: int = 32) -> bytes:
+    return hashlib.sha256(bytes([n])).digest()[:length]
+
+
+FILE = AggregateRef(Cid(Codec.DAG_PB, word(1)), 5_000_000, word(2))
+ROUND = {"chain_id": 31337, "contract": word(3, 20), "model": word(4), "number": 7}
+PARENT, PLAN = manifest_cid(word(5)), manifest_cid(word(6))
+STATEMENT = Statement(
+    title="Chapters",
+    task="text-classification",
+    licence="Apache-2.0",
+    intended_use="billing support, reviewed by people",
+    base_model="none",
+    sources=(Source("ICD-10-CM", "public domain", word(7)), Source("own", "none", None)),
+    metrics={"accuracy": 0.5, "loss": 0.0},
+)
+EXAMPLES: dict[str, Manifest] = {
+    "genesis": VersionManifest(
+        None, Weights(Cid(Codec.RAW, word(1)), 100, word(8)), word(2), {"head.weight": "embed.weight"}, None, STATEMENT
+    ),
+    "version": VersionManifest(
+        PARENT,
+        Weights(FILE.cid, FILE.size, word(8)),
+        bytes(32),
+        {},
+        RoundOrigin(**ROUND, plan=PLAN, aggregate=FILE, report=manifest_cid(word(9))),  # type: ignore[arg-type]
+        None,
+    ),
+    "plan": PlanManifest(
+        algorithm=Procedure("fedavg", {"epochs": 1}),
+        combine_rule=1,
+        server_rule=2,
+        server_rate=0.5,
+        grid_bits=24,
+        saturate=True,
+        scales={"running_var": 12},
+        shared=("a", "b"),
+        transforms=(Procedure("clip", {"norm": 1.0}),),
+        quorum=2,
+        weight_cap=1000,
+        min_contributions=2,
+        commit_duration=60,
+        publish_duration=60,
+        aggregate_duration=60,
+        challenge_duration=60,
+        hook=word(10, 20),
+    ),
+    "update": UpdateManifest(
+        **ROUND,  # type: ignore[arg-type]
+        participant=word(11, 20),
+        parent=PARENT,
+        plan=PLAN,
+        delta=FILE,
+        weight=120,
+        saturated=0,
+        metrics={"loss": 1.25},
+        data_set=word(12),
+        code=Code("cairn-registry", "0.1.0"),
+    ),
+    "report": ReportManifest(
+        **ROUND,  # type: ignore[arg-type]
+        parent=PARENT,
+        plan=PLAN,
+        running_hash=word(13),
+        commitments=(
+            ReportEntry(word(11, 20), manifest_cid(word(14)), word(2), 120, int(Reason.ADMITTED)),
+            ReportEntry(word(15, 20), word(16), word(2), 5, int(Reason.UNAVAILABLE)),
+        ),
+        aggregate=FILE,
+        contributions_root=word(17),
+        contributions=1,
+        total_weight=120,
+    ),
+    "dataset": DataSetManifest("cases", "one hospital's", "private", "records office", 120, None),
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_manifest_comes_back_as_it_was(name: str) -> None:
+    manifest = EXAMPLES[name]
+    assert decode_any(encode(manifest)) == manifest
+    assert decode(encode(manifest), type(manifest)) == manifest
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_released_format_still_gives_the_same_bytes(name: str) -> None:
+    golden = json.loads(GOLDEN.read_text())[name]
+    assert encode(EXAMPLES[name]).hex() == golden["bytes"]
+    assert str(manifest_cid(digest_of(EXAMPLES[name]))) == golden["cid"]
+
+
+def body(name: str = "update") -> dict[str, Any]:
+    decoded = dag_cbor.decode(encode(EXAMPLES[name]))
+    assert isinstance(decoded, dict)
+    return decoded
+
+
+def refused(data: bytes, message: str) -> None:
+    with pytest.raises(FormError, match=message):
+        decode_any(data)
+
+
+def test_unknown_field_is_refused() -> None:
+    refused(dag_cbor.encode(body() | {"note": "hello"}), "unknown fields \\['note'\\]")
+
+
+@pytest.mark.parametrize("field", [f.name for f in fields(UpdateManifest)])
+def test_missing_field_is_refused(field: str) -> None:
+    refused(dag_cbor.encode({k: v for k, v in body().items() if k != field}), f"missing fields \\['{field}'\\]")
+
+
+@pytest.mark.parametrize("field", [f.name for f in fields(UpdateManifest)])
+@pytest.mark.parametrize("value", [None, True, -1, 1.5, "text", b"", [], {}, 2**64 - 1])
+def test_field_of_another_type_or_length_is_refused(field: str, value: object) -> None:
+    if (field == "metrics" and value == {}) or (field in ("chain_id", "number", "saturated") and value == 2**64 - 1):
+        return  # these are allowed there
+    with pytest.raises(FormError):
+        decode_any(dag_cbor.encode(body() | {field: value}))
+
+
+def test_manifest_of_another_kind_is_refused() -> None:
+    with pytest.raises(FormError, match="expected kind 'cairn/update/1', got 'cairn/plan/1'"):
+        decode(encode(EXAMPLES["plan"]), UpdateManifest)
+    refused(dag_cbor.encode(body() | {"kind": "cairn/update/2"}), "expected a kind of")
+    refused(dag_cbor.encode([1, 2]), "expected a map")
+
+
+def test_manifest_that_is_too_big_is_refused() -> None:
+    refused(bytes(MAX_MANIFEST_BYTES + 1), "expected at most 1048576 bytes")
+    big = replace(EXAMPLES["update"], metrics={f"{i:060}": 1.0 for i in range(20_000)})  # type: ignore[call-arg]
+    with pytest.raises(FormError, match="expected at most 1048576 bytes"):
+        encode(big)
+
+
+def test_manifest_that_is_nested_too_deeply_is_refused() -> None:
+    refused(b"\x81" * 500_000 + b"\x00", "nested too deeply")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -0.0])
+def test_float_that_is_not_canonical_is_refused(value: float) -> None:
+    with pytest.raises(FormError, match=r"metrics\.loss: expected a finite number"):
+        encode(replace(EXAMPLES["update"], metrics={"loss": value}))  # type: ignore[call-arg]
+    data = encode(EXAMPLES["update"]).replace(bytes.fromhex("fb3ff4000000000000"), b"\xfb" + struct.pack(">d", value))
+    with pytest.raises(FormError):
+        decode_any(data)
+
+
+@pytest.mark.parametrize(
+    ("cid", "message"),
+    [
+        (CID("base58btc", 0, "dag-pb", b"\x12\x20" + word(1)), "CID"),
+        (CID("base32", 1, "dag-cbor", b"\x00\x04abcd"), "CID"),
+        (CID("base32", 1, "dag-json", b"\x12\x20" + word(1)), "CID"),
+        (CID("base32", 1, "dag-cbor", b"\x13\x40" + word(1) * 2), "CID"),
+        (CID("base32", 1, "raw", b"\x12\x20" + word(1)), "codec"),
+    ],
+)
+def test_link_with_another_version_hash_or_codec_is_refused(cid: CID, message: str) -> None:
+    with pytest.raises(FormError, match=message):
+        decode_any(dag_cbor.encode(body() | {"parent": cid}))
+
+
+def test_bytes_where_a_link_belongs_and_the_other_way_round_are_refused() -> None:
+    refused(dag_cbor.encode(body() | {"parent": bytes(PARENT)}), "parent: expected a link, got bytes")
+    refused(dag_cbor.encode(body() | {"model": CID.decode(bytes(PARENT))}), "model: expected bytes, got CID")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data + b"\x00",
+        lambda data: data[:-1],
+        lambda data: data.replace(b"\x18\x78", b"\x19\x00\x78"),  # 120, not in its shortest form
+        lambda data: b"\xbf" + data[1:] + b"\xff",  # a map of indefinite length
+        lambda data: b"",
+        lambda data: b"\xff" * 64,
+    ],
+)
+def test_bytes_that_are_not_canonical_are_refused(change: Any) -> None:
+    data = encode(EXAMPLES["update"])
+    assert change(data) != data
+    with pytest.raises(FormError):
+        decode_any(change(data))
+
+
+def test_repeated_key_is_refused() -> None:
+    data = encode(EXAMPLES["dataset"])
+    entry = dag_cbor.encode("name") + dag_cbor.encode("cases")
+    assert data.count(entry) == 1
+    refused(bytes([data[0] + 1]) + data[1:].replace(entry, entry + entry), "DAG-CBOR")
+
+
+@pytest.mark.parametrize("at", range(0, 400, 7))
+def test_flipped_bit_is_refused_or_another_manifest(at: int) -> None:
+    data = bytearray(encode(EXAMPLES["report"]))
+    data[at] ^= 1
+    try:
+        manifest = decode_any(bytes(data))
+    except FormError:
+        return
+    assert encode(manifest) == data
+    assert manifest != EXAMPLES["report"]
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.binary(max_size=200), st.sampled_from(sorted(EXAMPLES)), st.data())
+def test_no_bytes_raise_anything_but_a_form_error(junk: bytes, name: str, data: st.DataObject) -> None:
+    whole = encode(EXAMPLES[name])
+    at = data.draw(st.integers(0, len(whole)))
+    for made in (junk, whole[:at] + junk, whole[:at] + junk + whole[at + len(junk) :]):
+        with contextlib.suppress(FormError):
+            assert encode(decode_any(made)) == made
+
+
+def test_report_that_does_not_add_up_is_refused() -> None:
+    report = EXAMPLES["report"]
+    for field, value in (("contributions", 2), ("total_weight", 125)):
+        with pytest.raises(FormError, match="must be those of the admitted commitments"):
+            replace(report, **{field: value})  # type: ignore[arg-type]
+
+
+def test_refused_update_is_never_a_link_and_an_admitted_one_always() -> None:
+    for update, reason in ((manifest_cid(word(1)), Reason.VALUE), (word(1), Reason.ADMITTED)):
+        with pytest.raises(FormError, match="admitted updates are links"):
+            ReportEntry(word(1, 20), update, word(2), 1, int(reason))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"server_rate": 0.5}, {"scales": {"a": 1}}, {"shared": ("a",)}],
+)
+def test_server_rule_1_has_no_rate_scales_or_sharing(change: dict[str, Any]) -> None:
+    plain = replace(EXAMPLES["plan"], server_rule=1, server_rate=1.0, scales={}, shared=None)  # type: ignore[call-arg]
+    with pytest.raises(FormError, match="use rule 2"):
+        replace(plain, **change)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"server_rate": 0.0},
+        {"server_rate": -1.0},
+        {"shared": ("b", "a")},
+        {"shared": ("a", "a")},
+        {"quorum": 0},
+        {"combine_rule": 0},
+        {"min_contributions": 0},
+    ],
+)
+def test_plan_that_makes_no_sense_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(FormError):
+        replace(EXAMPLES["plan"], **change)
+
+
+def test_round_version_has_a_parent_and_no_statement() -> None:
+    version = EXAMPLES["version"]
+    for change in ({"parent": None}, {"statement": STATEMENT}):
+        with pytest.raises(FormError, match="a parent and no statement"):
+            replace(version, **change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bits", [-1, 127])
+def test_grid_outside_its_range_is_refused(bits: int) -> None:
+    with pytest.raises(FormError, match=r"grid_bits: expected 0\.\.126"):
+        encode(replace(EXAMPLES["plan"], grid_bits=bits))  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("weight", [0, (1 << 28) + 1])
+def test_weight_outside_its_range_is_refused(weight: int) -> None:
+    with pytest.raises(FormError, match=r"weight: expected 1\.\."):
+        encode(replace(EXAMPLES["update"], weight=weight))  # type: ignore[call-arg]
+
+
+def test_text_that_is_no_unicode_or_too_long_is_refused() -> None:
+    for text in ("\ud800", "x" * 70_000):
+        with pytest.raises(FormError, match="text"):
+            encode(replace(EXAMPLES["dataset"], name=text))  # type: ignore[call-arg]

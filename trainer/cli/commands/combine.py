@@ -1,0 +1,110 @@
+"""`cairn combine`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from registry.errors import FormError, InputError
+from registry.types import MAX_GRID_BITS
+from trainer.cli.command import command, group
+from trainer.cli.files import pieces_of, size_of, whole_file
+from trainer.cli.session import Session
+
+app = group("Average update files, exactly.")
+
+
+@command(
+    app,
+    "combine",
+    example="cairn combine a.safetensors:120 b.safetensors:80 --grid 24 -o average.safetensors",
+)
+def combine(
+    session: Session,
+    updates: Annotated[list[str], typer.Argument(metavar="FILE:WEIGHT", help="Update files and their weights.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where the average goes.")],
+    grid: Annotated[
+        int, typer.Option(metavar="S", min=0, max=MAX_GRID_BITS, help="Grid: values are integers times 2^-S.")
+    ] = 24,
+    processes: Annotated[int, typer.Option(min=1, metavar="N", help="Processes to share the work.")] = 1,
+) -> None:
+    """Write the weighted mean of update files: the same bits in any order, anywhere.
+
+    The files are checked as a round checks updates: canonical safetensors, the same float32 tensors in each, every
+    value on the grid, no NaN, no infinity, no -0.0.
+    """
+    from registry.content.gate import describe
+    from registry.exact.combine import check_weights
+    from registry.provenance.combination import combine as average
+    from registry.provenance.combination import leaves_of_file
+
+    named = [_parse(text) for text in updates]
+    check_weights([weight for _, weight in named])
+    header, size = _form([path for path, _ in named])
+    if any(output.exists() and output.samefile(path) for path, _ in named):
+        raise InputError(f"{output}: is one of the updates")
+    with whole_file(output) as partial, session.out.progress("Combining", size * len(named)) as done:
+        readers = [leaves_of_file(path, size) for path, _ in named]
+        made = average(
+            readers,
+            [weight for _, weight in named],
+            header,
+            size,
+            grid_bits=grid,
+            out=partial,
+            processes=processes,
+            progress=done,
+        )
+        facts = describe(pieces_of(partial))
+    if facts.sha256 is None or facts.cid != made.cid:
+        raise FormError(f"{output}: expected {made.cid} on disk, got {facts.cid}")
+    session.out.result(
+        {
+            "file": output,
+            "sha256": facts.sha256.hex(),
+            "cid": made.cid,
+            "tensor_root": made.tensor_root,
+            "size": made.size,
+            "total_weight": made.total_weight,
+            "updates": [
+                {"file": path, "weight": weight, "cid": fact.cid, "tensor_root": fact.tensor_root}
+                for (path, weight), fact in zip(named, made.updates, strict=True)
+            ],
+        },
+        lambda: session.out.fields(
+            {
+                "file": output,
+                "sha256": facts.sha256.hex() if facts.sha256 else None,
+                "cid": made.cid,
+                "tensor root": made.tensor_root,
+                "total weight": made.total_weight,
+            }
+        ),
+    )
+
+
+def _parse(text: str) -> tuple[Path, int]:
+    name, colon, weight = text.rpartition(":")
+    if not colon or not name or not (weight.isascii() and weight.isdigit()):
+        raise InputError(f"expected FILE:WEIGHT, the weight a whole number, got {text!r}")
+    return Path(name), int(weight)
+
+
+def _form(paths: list[Path]) -> tuple[bytes, int]:
+    """Return the header and size that all the files have: that of updates, whatever the round."""
+    from registry.content.tensors import header_length, parse_header, update_header
+
+    sizes = [size_of(path) or 0 for path in paths]
+    if len(set(sizes)) != 1:
+        raise FormError(
+            f"expected updates of one size, got {', '.join(f'{p}: {s}' for p, s in zip(paths, sizes, strict=True))}"
+        )
+    with paths[0].open("rb") as file:
+        prefix = file.read(8)
+        prefix += file.read(header_length(prefix, sizes[0]) - 8)
+    header = parse_header(prefix, sizes[0])
+    if update_header(header) != prefix:
+        raise FormError(f"{paths[0]}: expected an update: float32 tensors only, one value or more, no metadata")
+    return prefix, sizes[0]

@@ -1,0 +1,116 @@
+"""`cairn simulate`."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trainer.cli.command import command, group
+from trainer.cli.output import short
+from trainer.cli.session import Session
+
+if TYPE_CHECKING:
+    from registry.content.manifest import PlanManifest
+    from trainer.participant import Task
+
+app = group("Run rounds with many participants in this process.")
+
+
+@command(
+    app,
+    "simulate",
+    example="cairn simulate --participants 10 --rounds 3\ncairn simulate --task hospital.py:task --plan plan.toml",
+)
+def simulate(
+    session: Session,
+    participants: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="How many.")] = 4,
+    aggregators: Annotated[int, typer.Option(min=1, max=100, metavar="N", help="How many.")] = 2,
+    rounds: Annotated[int, typer.Option(min=1, metavar="N", help="How many.")] = 2,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task", metavar="PLACE:FUNCTION", help="Called once a participant; a small one of ours if left out."
+        ),
+    ] = None,
+    plan: Annotated[
+        Path | None, typer.Option("--plan", metavar="TOML", help="The rules; defaults if left out.")
+    ] = None,
+    keep: Annotated[Path | None, typer.Option("--keep", metavar="DIR", help="Keep store and files here.")] = None,
+) -> None:
+    """Run rounds with many participants on a chain in this process, whose clock is moved instead of waited for."""
+    from trainer.cli.tasks import load_task, need_torch
+
+    need_torch("simulating")
+    tasks = [load_task(task) if task is not None else _line(index, participants) for index in range(participants)]
+    manifest = _plan(plan, aggregators)
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        _run(session, tasks, manifest, aggregators, rounds, keep)
+        return
+    with tempfile.TemporaryDirectory(prefix="cairn-simulate-") as folder:
+        _run(session, tasks, manifest, aggregators, rounds, Path(folder))
+
+
+def _run(session: Session, tasks: list[Task], plan: PlanManifest, aggregators: int, rounds: int, folder: Path) -> None:
+    from registry.store.local import LocalStore
+    from trainer.simulation import simulate_round, start
+
+    began = time.monotonic()
+    store = LocalStore(folder / "store")
+    named = {f"participant-{index}": task for index, task in enumerate(tasks, 1)}
+    with session.out.waiting("starting the chain"):
+        simulation = start(tasks[0].module, named, plan, store, folder, aggregators=aggregators)
+    entries = []
+    for _ in range(rounds):
+        at = time.monotonic()
+        with session.out.waiting("running a round"):
+            number = simulate_round(simulation)
+        head = simulation.owner.model(simulation.model_id).head
+        seconds = round(time.monotonic() - at, 2)
+        entries.append({"round": number, "version": head, "seconds": seconds})
+        session.out.line(f"round {number}: version {short(head)} after {seconds} s")
+    took = round(time.monotonic() - began, 1)
+    facts = {"model": simulation.model_id, "participants": len(tasks), "rounds": entries, "seconds": took}
+    session.out.result(facts, lambda: session.out.line(f"{len(tasks)} participants, {rounds} rounds, {took} s."))
+
+
+def _plan(file: Path | None, aggregators: int) -> PlanManifest:
+    from trainer.cli.plan_files import manifest_of, read_plan
+
+    if file is not None:
+        return read_plan(file)
+    return manifest_of({"grid_bits": 22, "quorum": aggregators, "min_contributions": 1})
+
+
+def _line(index: int, count: int) -> Task:
+    """A small task that needs no data set: a line to fit, of which each participant sees its own part."""
+    import torch
+    from torch import nn
+
+    from registry.content.manifest import DataSetManifest
+    from trainer.participant import Task
+
+    generator = torch.Generator().manual_seed(index)
+    inputs = torch.rand(64, 4, generator=generator) + index / count  # (64, 4)
+    targets = inputs @ torch.tensor([[1.0], [-2.0], [0.5], [3.0]]) + 0.1  # (64, 1)
+    torch.manual_seed(0)
+    module = nn.Linear(4, 1)
+
+    def train_epoch(model: nn.Module, epoch: int) -> dict[str, float]:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+        loss = torch.zeros(())
+        for _ in range(10):
+            optimizer.zero_grad()
+            loss = nn.functional.mse_loss(model(inputs), targets)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        return {"loss": float(loss)}
+
+    data = DataSetManifest(
+        name=f"line {index}", description="points near a line", licence="", source="", records=64, sha256=None
+    )
+    return Task(module=module, train_epoch=train_epoch, examples=64, data_set=data)
