@@ -419,7 +419,7 @@ def _decode_cbor(data: bytes) -> Any:
         return dag_cbor.decode(data)
     except RecursionError:
         raise FormError("manifest: nested too deeply") from None
-    except (CBORDecodingError, ValueError, KeyError) as error:
+    except (CBORDecodingError, ValueError, KeyError, OverflowError) as error:
         raise FormError(f"manifest: not strict DAG-CBOR ({str(error).splitlines()[0]})") from None
 
 

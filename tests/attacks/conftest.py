@@ -125,9 +125,7 @@ class Federation:
     def commit(self, name: str, update: Update, **changed: Any) -> None:
         said = {"digest": update.digest, "tensor_root": Root(update.manifest.delta.tensor_root)}
         fields = said | {"weight": update.manifest.weight} | changed
-        self.clients[name].commit_update(
-            self.model_id, 1, fields["digest"], fields["tensor_root"], fields["weight"]
-        )
+        self.clients[name].commit_update(self.model_id, 1, fields["digest"], fields["tensor_root"], fields["weight"])
 
     def publish(self, update: Update, store: ContentStore | None = None) -> None:
         into = store or self.store
@@ -288,9 +286,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
 
 def clients_of(chain: Embedded, address: Address) -> dict[str, Client]:
     """New clients: what their journals remember would be of a chain that was gone back from."""
-    return {
-        name: Client(chain.w3, address, signer=signer) for name, signer in zip(NAMES, chain.signers, strict=True)
-    }
+    return {name: Client(chain.w3, address, signer=signer) for name, signer in zip(NAMES, chain.signers, strict=True)}
 
 
 def keep(base: Base, stage: str) -> None:

@@ -68,7 +68,13 @@ def test_an_update_of_another_model_with_the_same_genesis_is_refused(opened: Fed
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("number", 2), ("model", b"\x02" * 32), ("contract", b"\x01" * 20), ("chain_id", 1), ("running_hash", b"\x06" * 32)],
+    [
+        ("number", 2),
+        ("model", b"\x02" * 32),
+        ("contract", b"\x01" * 20),
+        ("chain_id", 1),
+        ("running_hash", b"\x06" * 32),
+    ],
 )
 def test_a_report_bound_elsewhere_fails_verification(
     published: Federation, failed: Any, field: str, value: Any

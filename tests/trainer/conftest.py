@@ -1,0 +1,83 @@
+"""Models, tasks and rounds for the tests of the trainer; rounds that need no chain are made by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from registry.chain.records import round_id_of, running_hash_begin
+from registry.content.manifest import DataSetManifest, PlanManifest, VersionManifest, digest_of
+from registry.provenance.plans import add_plan
+from registry.provenance.rounds import RoundRecord
+from registry.store.memory import MemoryStore
+from registry.types import Address, ModelId
+from trainer.modules import propose_plan, publish_module
+from trainer.participant import Prepared, Task, prepare_update
+
+PARTICIPANT = Address(b"\x0a" * 20)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """One thread's results are the same in every run."""
+    torch.set_num_threads(1)
+
+
+def task_of(
+    module: nn.Module, change: Callable[[nn.Module], Mapping[str, float]], *, examples: int = 10, name: str = "data"
+) -> Task:
+    """A task whose training is `change`."""
+    return Task(module, lambda trained, epoch: change(trained), examples, DataSetManifest(name, "", "", "", 10, None))
+
+
+@dataclass(frozen=True, slots=True)
+class HandMade:
+    """A round that no chain knows: its genesis and plan are in a store."""
+
+    store: MemoryStore
+    folder: Path
+    genesis: VersionManifest
+    plan: PlanManifest
+    record: RoundRecord
+
+    def prepare(self, task: Task, folder: str = "participant") -> Prepared:
+        """The update that a task gives in this round."""
+        return prepare_update(self.store, self.folder / folder, self.record, task, PARTICIPANT)
+
+
+@pytest.fixture
+def hand_made(tmp_path: Path) -> Callable[..., HandMade]:
+    """Makes rounds of a module under a plan, by default the proposed one."""
+
+    def make(module: nn.Module, plan: PlanManifest | None = None) -> HandMade:
+        store = MemoryStore()
+        genesis = publish_module(store, module, tmp_path / "genesis.safetensors")
+        rules = plan or propose_plan(module, quorum=1, min_contributions=1)
+        anchored = add_plan(store, rules)
+        model = ModelId(b"\x0b" * 32)
+        round_id = round_id_of(model, 1)
+        record = RoundRecord(
+            chain_id=31337,
+            contract=Address(b"\x0c" * 20),
+            model_id=model,
+            number=1,
+            round_id=round_id,
+            parent=digest_of(genesis),
+            plan=anchored,
+            commitments=(),
+            running_hash=running_hash_begin(round_id, digest_of(genesis), anchored),
+        )
+        return HandMade(store, tmp_path, genesis, rules, record)
+
+    return make
+
+
+@pytest.fixture
+def make_task() -> Callable[..., Task]:
+    """Makes tasks; see `task_of`."""
+    return task_of
