@@ -14,7 +14,12 @@ Result = TypeVar("Result")
 
 
 def ordered(
-    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int = 2, ahead: int = 4
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    workers: int = 2,
+    ahead: int = 4,
+    leave: Callable[[], None] | None = None,
 ) -> Iterator[Result]:
     """Yield function(item) for each item, in order, with up to ahead items under way.
 
@@ -26,6 +31,8 @@ def ordered(
         items: Source; if it raises, the results before that item are yielded first and then its error is raised.
         workers: Number of threads.
         ahead: Items held at once, at least one.
+        leave: Called at the end, or when the caller stops early, before the threads are waited for: it tells calls
+            that are under way to give up.
     """
     under_way: deque[Future[Result]] = deque()
     failure: Exception | None = None
@@ -48,4 +55,6 @@ def ordered(
         if failure is not None:
             raise failure
     finally:
+        if leave is not None:
+            leave()
         pool.shutdown(wait=True, cancel_futures=True)

@@ -8,8 +8,8 @@ the port.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
-from functools import partial
 
 from registry.content.car import read_car
 from registry.errors import BlockNotFound, BlockTooLarge, ContentError, FormError, StoreUnavailable
@@ -69,8 +69,24 @@ class GatewayStore(ContentStore):
             return True
 
     def _get(self, cid: Cid, limit: int) -> bytes:
+        return self._ask(cid, limit=limit, deadline=self._deadline())
+
+    def _get_many(self, cids: list[Cid], limit: int, parent: Cid | None) -> Iterator[bytes]:
+        done = 0
+        if parent is not None and len(cids) >= _WORTH_A_CAR:
+            for data in self._children(parent, cids, limit):
+                yield data
+                done += 1
+        stopped = threading.Event()
+
+        def ask(cid: Cid) -> bytes:
+            return self._ask(cid, limit=limit, deadline=Deadline(self._block_timeout, stopped=stopped))
+
+        yield from ordered(ask, cids[done:], workers=_AT_ONCE, ahead=2 * _AT_ONCE, leave=stopped.set)
+
+    def _ask(self, cid: Cid, *, limit: int, deadline: Deadline) -> bytes:
         try:
-            reply = self._endpoint.ask(f"/ipfs/{cid}?format=raw", self._deadline(), headers=_RAW)
+            reply = self._endpoint.ask(f"/ipfs/{cid}?format=raw", deadline, headers=_RAW)
         except Late as error:  # it may be hanging, or looking for the block: from here the two are one
             raise BlockNotFound(f"{cid}: {error}") from error
         with reply:
@@ -79,14 +95,6 @@ class GatewayStore(ContentStore):
                 return reply.read_all(limit)
             except BlockTooLarge as error:
                 raise BlockTooLarge(f"{cid}: {error}") from error
-
-    def _get_many(self, cids: list[Cid], limit: int, parent: Cid | None) -> Iterator[bytes]:
-        done = 0
-        if parent is not None and len(cids) >= _WORTH_A_CAR:
-            for data in self._children(parent, cids, limit):
-                yield data
-                done += 1
-        yield from ordered(partial(self._get, limit=limit), cids[done:], workers=_AT_ONCE, ahead=2 * _AT_ONCE)
 
     def _children(self, parent: Cid, cids: list[Cid], limit: int) -> Iterator[bytes]:
         """Yield the blocks of cids as they stand after parent in its CAR, for as long as they do.

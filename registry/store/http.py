@@ -26,6 +26,8 @@ __all__ = ["Deadline", "Endpoint", "Late", "Reply", "is_loopback"]
 
 CONNECT_TIMEOUT = 10.0
 _IDLE_CONNECTIONS = 8
+_LOOK_UP = 0.25
+"""Seconds after which a read that waits looks whether it is still wanted."""
 
 
 class Late(StoreUnavailable):
@@ -33,9 +35,15 @@ class Late(StoreUnavailable):
 
 
 class Deadline:
-    """A moment on the monotonic clock after which reading and writing fail; it can be moved on."""
+    """A moment on the monotonic clock after which reading and writing fail; it can be moved on.
 
-    def __init__(self, seconds: float) -> None:
+    Args:
+        seconds: How far away it is.
+        stopped: Once set, the deadline has passed.
+    """
+
+    def __init__(self, seconds: float, *, stopped: threading.Event | None = None) -> None:
+        self._stopped = stopped
         self.allow(seconds)
 
     def allow(self, seconds: float) -> None:
@@ -52,6 +60,8 @@ class Deadline:
         left = self._at - time.monotonic()
         if left <= 0:
             raise Late(f"not within {self._seconds:g} s")
+        if self._stopped is not None and self._stopped.is_set():
+            raise Late("not wanted any more")
         return left
 
 
@@ -262,12 +272,12 @@ class _Paced:
         self._inner.sendall(data)
 
     def receive(self, buffer: Any) -> int:
-        self._inner.settimeout(self._owner.deadline.left())
-        try:
-            return self._inner.recv_into(buffer)
-        except TimeoutError:
-            self._owner.deadline.left()  # raises: that is why it timed out
-            raise
+        while True:
+            self._inner.settimeout(min(self._owner.deadline.left(), _LOOK_UP))
+            try:
+                return self._inner.recv_into(buffer)
+            except TimeoutError:
+                continue
 
     def makefile(self, mode: str) -> io.BufferedReader:
         self._users += 1

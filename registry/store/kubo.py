@@ -9,8 +9,8 @@ others through the RPC, which makes the node look for them.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from itertools import chain
 from typing import TypeVar
 
@@ -70,16 +70,12 @@ class KuboStore(ContentStore):
         return self._any(lambda node: node.block(cid, limit))
 
     def _get_many(self, cids: list[Cid], limit: int, parent: Cid | None) -> Iterator[bytes]:
-        return ordered(partial(self._get_near, limit=limit), cids, workers=_AT_ONCE, ahead=2 * _AT_ONCE)
+        stopped = threading.Event()
 
-    def _get_near(self, cid: Cid, *, limit: int) -> bytes:
-        """Return a block, through a node's own gateway where that has it."""
+        def get(cid: Cid) -> bytes:
+            return self._any(lambda node: node.near_block(cid, limit, stopped))
 
-        def read(node: KuboRpc) -> bytes:
-            found = node.block_from_gateway(cid, limit)
-            return node.block(cid, limit) if found is None else found
-
-        return self._any(read)
+        return ordered(get, cids, workers=_AT_ONCE, ahead=2 * _AT_ONCE, leave=stopped.set)
 
     def _put(self, cid: Cid, data: bytes) -> None:
         self._put_many(iter([(cid, data)]), cid)

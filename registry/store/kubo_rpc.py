@@ -56,11 +56,17 @@ class KuboRpc:
 
     # Reading ---------------------------------------------------------------------------------------------------------
 
-    def block(self, cid: Cid, limit: int) -> bytes:
-        """Return a block the node has or finds in time."""
+    def near_block(self, cid: Cid, limit: int, stopped: threading.Event) -> bytes:
+        """Return a block from the node's own gateway if that has it, else as `block`."""
+        found = self._from_gateway(cid, limit, stopped)
+        return self.block(cid, limit, stopped) if found is None else found
+
+    def block(self, cid: Cid, limit: int, stopped: threading.Event | None = None) -> bytes:
+        """Return a block that the node has or finds in time, unless stopped is set meanwhile."""
         target = f"/api/v0/block/get?arg={cid}&timeout={self._timeout:g}s"
+        deadline = Deadline(self._timeout + _GRACE, stopped=stopped)
         try:
-            with self._rpc.ask(target, Deadline(self._timeout + _GRACE), method="POST") as reply:
+            with self._rpc.ask(target, deadline, method="POST") as reply:
                 if reply.status == 200:
                     return reply.read_all(limit)
                 told = _message(reply.read(4096))
@@ -70,14 +76,15 @@ class KuboRpc:
             raise BlockNotFound(f"{cid}: {self.url}: {told}")
         raise StoreUnavailable(f"{self.url}: block/get: expected status 200, got {reply.status}: {told}")
 
-    def block_from_gateway(self, cid: Cid, limit: int) -> bytes | None:
+    def _from_gateway(self, cid: Cid, limit: int, stopped: threading.Event) -> bytes | None:
         """Return a block from the node's own gateway, or None where that cannot serve it at once."""
         gateway = self._own_gateway()
         if gateway is None:
             return None
         headers = {"Accept": "application/vnd.ipld.raw", "Cache-Control": "only-if-cached"}
+        deadline = Deadline(self._timeout, stopped=stopped)
         try:
-            with gateway.ask(f"/ipfs/{cid}?format=raw", Deadline(self._timeout), headers=headers) as reply:
+            with gateway.ask(f"/ipfs/{cid}?format=raw", deadline, headers=headers) as reply:
                 # The type tells a gateway from whatever else may listen there.
                 served = reply.status == 200 and reply.headers.get_content_type() == "application/vnd.ipld.raw"
                 return reply.read_all(limit) if served else None

@@ -8,7 +8,7 @@ participant who has not committed yet, and aggregates when a test wants a dishon
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -268,7 +268,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
     genesis = add_version(store, folder / "genesis.safetensors")
     owner.register_model(digest_of(genesis), Root(genesis.tensor_root))
     model = owner.model_id(owner.account, digest_of(genesis))
-    roles = {name: Role.PARTICIPANT for name in ("ann", "bob", "cyn")}
+    roles = dict.fromkeys(("ann", "bob", "cyn"), Role.PARTICIPANT)
     roles |= {"mallory": Role.PARTICIPANT | Role.AGGREGATOR, "first": Role.AGGREGATOR, "second": Role.AGGREGATOR}
     owner.grant_roles_batch(model, [Grant(clients[name].account, role) for name, role in roles.items()])
     plan = anchor_plan(owner, store, model, plan_manifest())
@@ -349,7 +349,7 @@ def facts_of() -> Callable[[bytes], Any]:
 
 
 @pytest.fixture
-def lying_node(base: Base) -> Iterator[Callable[[Callable[[str, Any], Any]], Any]]:
+def lying_node(base: Base) -> Callable[[Callable[[str, Any], Any]], Any]:
     """Returns a web3 whose answers an attacker edits: called with edit(method, result) -> result."""
     from web3 import Web3
     from web3.middleware import Web3Middleware
@@ -365,4 +365,4 @@ def lying_node(base: Base) -> Iterator[Callable[[Callable[[str, Any], Any]], Any
         w3.middleware_onion.inject(Liar, layer=0)  # innermost: what the rest of web3 takes for the node's own words
         return w3
 
-    yield make
+    return make

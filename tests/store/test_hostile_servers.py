@@ -327,6 +327,26 @@ def test_headers_without_end_are_refused(reader: Reader) -> None:
         reader(script).get(CID)
 
 
+@pytest.mark.parametrize("kind", [GatewayStore, KuboStore])
+def test_who_stops_reading_does_not_wait_for_what_hangs(serve: Serve, kind: type[GatewayStore | KuboStore]) -> None:
+    blocks = [block(bytes([number])) for number in range(8)]
+    ready = {str(cid): data for cid, data in blocks[:2]}
+
+    def script(target: str, out: BinaryIO) -> None:
+        known = [data for name, data in ready.items() if name in target]
+        if "config" in target:
+            out.write(reply(b"", status="404 Not Found"))
+        elif known:
+            out.write(reply(known[0]))
+        else:
+            server.hang()
+
+    server = serve(script)
+    found = kind(server.url, block_timeout=600).get_many([cid for cid, _ in blocks])
+    assert [next(found), next(found)] == [data for _, data in blocks[:2]]
+    del found
+
+
 def test_a_closed_idle_connection_is_opened_again(serve: Serve) -> None:
     def script(target: str, out: BinaryIO) -> None:
         out.write(reply(DATA))

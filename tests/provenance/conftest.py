@@ -1,0 +1,64 @@
+"""A model with two finalized rounds on an embedded chain, made once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from registry.content.manifest import DataSetManifest, PlanManifest, Procedure
+from registry.store.memory import MemoryStore
+from trainer.participant import Task
+from trainer.simulation import Simulation, simulate_round, start
+
+PLAN = PlanManifest(
+    algorithm=Procedure("fedavg", {"epochs": 1}),
+    combine_rule=1,
+    server_rule=1,
+    server_rate=1.0,
+    grid_bits=22,
+    saturate=False,
+    scales={},
+    shared=None,
+    transforms=(),
+    quorum=2,
+    weight_cap=10_000,
+    min_contributions=1,
+    commit_duration=600,
+    publish_duration=600,
+    aggregate_duration=600,
+    challenge_duration=600,
+    hook=None,
+)
+
+
+def module() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Linear(4, 1)
+
+
+def task(seed: int) -> Task:
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(50, 4, generator=generator)
+    targets = inputs.sum(1, keepdim=True)
+
+    def train_epoch(model: nn.Module, epoch: int) -> dict[str, float]:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(5):
+            optimizer.zero_grad()
+            loss = ((model(inputs) - targets) ** 2).mean()
+            loss.backward()
+            optimizer.step()
+        return {"loss": loss.item()}
+
+    return Task(module(), train_epoch, 50 + seed, DataSetManifest(f"set {seed}", "", "", "", 50, None))
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Simulation:
+    """Two participants, two aggregators, two rounds."""
+    tasks = {f"participant {i}": task(i) for i in range(2)}
+    simulation = start(module(), tasks, PLAN, MemoryStore(), tmp_path_factory.mktemp("simulation"))
+    for _ in range(2):
+        simulate_round(simulation)
+    return simulation

@@ -1,0 +1,145 @@
+"""A stranger's verdict on what was anchored: right for what is right, and named for what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from registry.chain.client import Client
+from registry.content.manifest import Reason
+from registry.errors import BlockNotFound, CairnError, InputError, VerificationFailed
+from registry.provenance.lineage import lineage, provenance_of, versions_of
+from registry.provenance.plans import check_plan, load_plan
+from registry.provenance.rounds import attested_results, chosen_result, participants_of, read_round
+from registry.provenance.verify import verify_round, verify_version
+from registry.provenance.versions import load_version_manifest, read_arrays
+from registry.store.memory import MemoryStore
+from registry.types import Cid, Digest
+from trainer.auditor import audit
+from trainer.simulation import Simulation
+
+
+class WithHoles(MemoryStore):
+    """A store that lacks some blocks of another."""
+
+    def __init__(self, behind: MemoryStore, *missing: Cid) -> None:
+        super().__init__()
+        self.behind, self.missing = behind, missing
+
+    def _get(self, cid: Cid, limit: int) -> bytes:
+        if cid in self.missing:
+            raise BlockNotFound(f"{cid}: not here")
+        return self.behind.get(cid, limit=limit)
+
+
+def stranger(sim: Simulation) -> Client:
+    return Client(sim.w3, sim.owner.address)
+
+
+def head(sim: Simulation) -> Digest:
+    return sim.owner.model(sim.model_id).head
+
+
+def test_every_version_back_to_genesis_verifies_without_an_account(trained: Simulation, tmp_path: Path) -> None:
+    found = list(verify_version(stranger(trained), trained.store, trained.model_id, head(trained), tmp_path))
+    assert [v.step.round for v in found] == [0, 1, 2]
+    assert all(check.passed is True for v in found for check in v.checks)
+    names = [check.name for check in found[-1].checks]
+    for name in ("commitments", "quorum", "plan", "aggregate", "server step", "report", "version", "version file"):
+        assert name in names
+
+
+def test_contributions_are_told_with_weights_shares_and_data_sets(trained: Simulation) -> None:
+    newest, older, genesis = provenance_of(trained.owner, trained.store, trained.model_id, head(trained))
+    assert genesis.contributions == ()
+    for version in (newest, older):
+        assert [c.weight for c in version.contributions] == [50, 51]
+        assert sum(c.share for c in version.contributions) == pytest.approx(1)
+        assert all(c.update and c.update.weight == c.weight for c in version.contributions)
+        assert {c.participant for c in version.contributions} == set(participants_of(trained.owner, trained.model_id))
+
+
+def test_unknown_model_and_version_are_told_apart(trained: Simulation) -> None:
+    with pytest.raises(InputError, match="expected a model 0x00"):
+        versions_of(trained.owner, bytes(32))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="expected a version 0x00"):
+        lineage(trained.owner, trained.model_id, bytes(32))
+    with pytest.raises(InputError, match="expected a round 9"):
+        read_round(trained.owner, trained.model_id, 9)
+
+
+def checks_of(sim: Simulation, folder: Path, **changed: object) -> Iterator[object]:
+    record = read_round(sim.owner, sim.model_id, 2)
+    result = chosen_result(sim.owner, record)
+    assert result is not None
+    return verify_round(sim.owner, sim.store, record, replace(result, **changed), folder)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "field", ["version_root", "aggregate_root", "contributions_root", "contributions", "total_weight"]
+)
+def test_result_with_one_field_changed_is_caught(trained: Simulation, tmp_path: Path, field: str) -> None:
+    value = 7 if field in ("contributions", "total_weight") else bytes(31) + b"\x01"
+    with pytest.raises(VerificationFailed, match="recomputed"):
+        list(checks_of(trained, tmp_path, **{field: value}))
+
+
+@pytest.mark.parametrize("field", ["version_digest", "report_digest"])
+def test_result_naming_another_manifest_is_caught(trained: Simulation, tmp_path: Path, field: str) -> None:
+    with pytest.raises(CairnError):
+        list(checks_of(trained, tmp_path, **{field: head(trained)[::-1]}))
+    genesis = lineage(trained.owner, trained.model_id, head(trained))[0].digest
+    with pytest.raises(CairnError):
+        list(checks_of(trained, tmp_path, **{field: genesis}))
+
+
+def test_missing_update_fails_verification_and_says_which(trained: Simulation, tmp_path: Path) -> None:
+    newest = next(provenance_of(trained.owner, trained.store, trained.model_id, head(trained)))
+    lost = newest.contributions[0]
+    assert lost.update is not None
+    assert isinstance(trained.store, MemoryStore)
+    store = WithHoles(trained.store, lost.update.delta.cid)
+    *_, last = verify_version(trained.owner, store, trained.model_id, head(trained), tmp_path)
+    assert not last.passed
+    failed = [check for check in last.checks if check.passed is False]
+    assert len(failed) == 1
+    assert f"update of 0x{lost.participant.hex()[:8]}" in failed[0].evidence
+    assert "unavailable" in failed[0].evidence
+
+
+def test_auditor_passes_every_attested_result(trained: Simulation, tmp_path: Path) -> None:
+    verdicts = list(audit(stranger(trained), trained.store, tmp_path, trained.model_id, 1))
+    record = read_round(trained.owner, trained.model_id, 1)
+    assert {result for result, _ in verdicts} == {
+        event.result_hash for event in attested_results(trained.owner, record)
+    }
+    assert all(check.passed for _, check in verdicts)
+
+
+def test_plan_that_says_other_than_the_chain_is_caught(trained: Simulation) -> None:
+    record = read_round(trained.owner, trained.model_id, 1)
+    manifest = load_plan(trained.store, record.plan)
+    for field in ("combine_rule", "grid_bits", "quorum", "weight_cap", "challenge_duration", "min_contributions"):
+        with pytest.raises(VerificationFailed, match=f"plan: the manifest has {field}"):
+            check_plan(replace(manifest, **{field: getattr(manifest, field) + 1}), record.plan)
+    with pytest.raises(VerificationFailed, match="hook"):
+        check_plan(replace(manifest, hook=b"\x01" * 20), record.plan)
+
+
+def test_version_whose_manifest_says_other_than_its_file_is_caught(trained: Simulation) -> None:
+    version = load_version_manifest(trained.store, head(trained))
+    for changed in (
+        replace(version, tensor_root=bytes(32)),
+        replace(version, weights=replace(version.weights, sha256=bytes(32))),
+    ):
+        with pytest.raises(VerificationFailed, match="version: the manifest has"):
+            read_arrays(trained.store, changed)
+
+
+def test_reasons_are_numbered_as_the_format_says() -> None:
+    table = (Path(__file__).parents[2] / "docs" / "format.md").read_text()
+    for reason in Reason:
+        assert f"| {int(reason)} | {reason.name.lower()} |" in table

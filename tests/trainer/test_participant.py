@@ -1,0 +1,293 @@
+"""What a participant writes: deltas measured on what the module held, on the plan's grid, under the parent's names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from registry.content.gate import describe
+from registry.content.manifest import Procedure, UpdateManifest, decode, digest_of
+from registry.content.tensors import parse_header
+from registry.errors import InputError, VerificationFailed
+from registry.exact.grid import to_grid
+from registry.provenance.admission import judge_blob, update_form
+from registry.provenance.versions import read_arrays, read_header
+from registry.store.memory import MemoryStore
+from registry.types import Root
+from trainer.modules import propose_plan
+from trainer.participant import Prepared, Task, publish_update
+
+Make = Callable[..., Any]
+
+
+def tensors_of(prepared: Prepared) -> dict[str, np.ndarray]:
+    data = prepared.file.read_bytes()
+    header = parse_header(data, len(data))
+    body = data[header.header_bytes :]
+    return {s.name: np.frombuffer(body[s.begin : s.end], dtype="<f4").reshape(s.shape) for s in header.specs}
+
+
+def add(amounts: Mapping[str, float]) -> Callable[[nn.Module], Mapping[str, float]]:
+    """Training that adds to parameters."""
+
+    def change(module: nn.Module) -> Mapping[str, float]:
+        with torch.no_grad():
+            for name, amount in amounts.items():
+                module.get_parameter(name).add_(amount)
+        return {"loss": 0.5}
+
+    return change
+
+
+def fixed(value: float, *, dtype: torch.dtype = torch.float32) -> nn.Linear:
+    module = nn.Linear(3, 2, dtype=dtype)
+    with torch.no_grad():
+        module.weight.fill_(value)
+        module.bias.fill_(0.0)
+    return module
+
+
+def test_delta_is_what_training_changed_on_the_grid(hand_made: Make, make_task: Make) -> None:
+    round = hand_made(fixed(0.5))
+    prepared = round.prepare(make_task(fixed(9.0), add({"weight": 0.25, "bias": -(2.0**-20)}), examples=7))
+    assert np.array_equal(tensors_of(prepared)["weight"], np.full((2, 3), 0.25, dtype=np.float32))
+    assert np.array_equal(tensors_of(prepared)["bias"], np.full(2, -(2.0**-20), dtype=np.float32))
+    assert prepared.manifest.weight == 7
+    assert prepared.manifest.metrics == {"loss": 0.5}
+    assert prepared.manifest.saturated == 0
+
+
+def test_update_passes_every_judgement_that_aggregators_make(hand_made: Make, make_task: Make) -> None:
+    round = hand_made(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)))
+
+    def train(module: nn.Module) -> Mapping[str, float]:
+        optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+        module(torch.randn(6, 4, generator=torch.Generator().manual_seed(1))).pow(2).mean().backward()
+        optimizer.step()
+        return {}
+
+    prepared = round.prepare(make_task(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)), train))
+    form = update_form(read_header(round.store, round.genesis.weights.blob), round.plan)
+    assert judge_blob([prepared.file.read_bytes()], form, prepared.manifest.delta.tensor_root)[0] == 0
+    values = tensors_of(prepared)
+    assert values.keys() == {"0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var"}
+    assert np.any(values["1.running_mean"]) and np.any(values["1.running_var"])
+    facts = describe([prepared.file.read_bytes()])
+    assert (facts.cid, facts.tensor_root) == (prepared.manifest.delta.cid, prepared.manifest.delta.tensor_root)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_delta_is_measured_against_what_the_module_held(
+    dtype: torch.dtype, hand_made: Make, make_task: Make
+) -> None:
+    # 1/3 is no half-precision number: a delta against the master would carry that rounding too.
+    round = hand_made(fixed(1 / 3))
+    held = torch.tensor(1 / 3).to(dtype)
+    prepared = round.prepare(make_task(fixed(0.0, dtype=dtype), add({"weight": 0.25})))
+    expected = (held + torch.tensor(0.25, dtype=dtype)).double() - held.double()
+    assert np.array_equal(tensors_of(prepared)["weight"], np.full((2, 3), expected.item(), dtype=np.float32))
+    assert not tensors_of(prepared)["bias"].any()
+
+
+def test_untrained_half_precision_module_changes_nothing(hand_made: Make, make_task: Make) -> None:
+    prepared = hand_made(fixed(1 / 3)).prepare(make_task(fixed(0.0, dtype=torch.bfloat16), lambda module: {}))
+    assert not tensors_of(prepared)["weight"].any()
+
+
+def test_tied_tensors_stand_in_the_update_once(hand_made: Make, make_task: Make) -> None:
+    def tied() -> nn.Module:
+        torch.manual_seed(0)
+        module = nn.ModuleDict({"a": nn.Linear(3, 3, bias=False), "b": nn.Linear(3, 3, bias=False)})
+        module["b"].weight = module["a"].weight
+        return module
+
+    prepared = hand_made(tied()).prepare(make_task(tied(), add({"a.weight": 0.125})))
+    assert tensors_of(prepared).keys() == {"a.weight"}
+    assert np.allclose(tensors_of(prepared)["a.weight"], 0.125, atol=2**-23)
+
+
+def test_scaled_tensors_are_divided_by_their_power_of_two(hand_made: Make, make_task: Make) -> None:
+    module = fixed(0.5)
+    plan = replace(
+        propose_plan(module, quorum=1, min_contributions=1), server_rule=2, grid_bits=20, scales={"weight": 10}
+    )
+    prepared = hand_made(module, plan).prepare(make_task(fixed(0.0), add({"weight": 3000.0, "bias": 0.25})))
+    assert np.allclose(tensors_of(prepared)["weight"] * 2**10, 3000.0)
+    assert np.array_equal(tensors_of(prepared)["bias"], np.full(2, 0.25, dtype=np.float32))
+
+
+def test_value_over_the_grid_names_tensor_value_and_the_setting_that_would_fit(
+    hand_made: Make, make_task: Make
+) -> None:
+    round = hand_made(fixed(0.5))
+    said = r"weight: value 0: expected at most 2\^0 in magnitude, got 3; use grid_bits 22, or a scale of 2 for this"
+    with pytest.raises(InputError, match=said):
+        round.prepare(make_task(fixed(0.0), add({"weight": 3.0})))
+
+
+def test_saturating_plan_clips_and_its_update_says_how_often(hand_made: Make, make_task: Make) -> None:
+    module = fixed(0.5)
+    plan = replace(propose_plan(module, quorum=1, min_contributions=1), saturate=True)
+    prepared = hand_made(module, plan).prepare(make_task(fixed(0.0), add({"weight": 3.0, "bias": -0.5})))
+    assert prepared.manifest.saturated == 6
+    assert np.array_equal(tensors_of(prepared)["weight"], np.ones((2, 3), dtype=np.float32))
+
+
+def test_clip_bounds_the_norm_over_all_tensors_before_the_grid(hand_made: Make, make_task: Make) -> None:
+    module = fixed(0.0)
+    plan = replace(propose_plan(module, quorum=1, min_contributions=1), transforms=(Procedure("clip", {"norm": 0.5}),))
+    long = hand_made(module, plan).prepare(make_task(fixed(0.0), add({"weight": 3.0, "bias": 4.0})), "long")
+    values = tensors_of(long)
+    norm = np.sqrt(sum(float((array.astype(np.float64) ** 2).sum()) for array in values.values()))
+    assert abs(norm - 0.5) < 1e-6
+    assert np.allclose(values["weight"] / 3.0, values["bias"][0] / 4.0)
+    short = hand_made(module, plan).prepare(make_task(fixed(0.0), add({"weight": 0.125})), "short")
+    assert np.array_equal(tensors_of(short)["weight"], np.full((2, 3), 0.125, dtype=np.float32))
+
+
+@pytest.mark.parametrize("parameters", [{}, {"norm": 0.0}, {"norm": -1.0}, {"norm": "1"}, {"norm": 1.0, "p": 1}])
+def test_clip_without_one_positive_norm_is_refused(
+    parameters: Mapping[str, Any], hand_made: Make, make_task: Make
+) -> None:
+    module = fixed(0.0)
+    plan = replace(propose_plan(module, quorum=1, min_contributions=1), transforms=(Procedure("clip", parameters),))
+    with pytest.raises(InputError, match="clip: expected parameter norm > 0"):
+        hand_made(module, plan).prepare(make_task(fixed(0.0), add({"weight": 1.0})))
+
+
+def test_shared_tensors_alone_stand_in_the_update(hand_made: Make, make_task: Make) -> None:
+    module = fixed(0.5)
+    plan = replace(propose_plan(module, quorum=1, min_contributions=1), server_rule=2, shared=("bias",))
+    prepared = hand_made(module, plan).prepare(make_task(fixed(0.0), add({"weight": 100.0, "bias": 0.25})))
+    assert tensors_of(prepared).keys() == {"bias"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"algorithm": Procedure("fedsgd", {})}, r"expected an algorithm of \['fedavg'\], got 'fedsgd'"),
+        ({"algorithm": Procedure("fedavg", {"epochs": 0})}, "expected parameter epochs >= 1"),
+        ({"algorithm": Procedure("fedavg", {"epochs": True})}, "expected parameter epochs >= 1"),
+        ({"algorithm": Procedure("fedavg", {"mu": 0.1})}, "expected parameter epochs >= 1 and no other"),
+        ({"transforms": (Procedure("mask", {}),)}, r"expected transforms of \['clip'\], got 'mask'"),
+        ({"combine_rule": 2}, "expected combine rule 1 and server rule 1 or 2, got 2 and 1"),
+        ({"server_rule": 3}, "expected combine rule 1 and server rule 1 or 2, got 1 and 3"),
+        ({"weight_cap": 9}, "examples: expected 1..9, the plan's weight cap, got 10"),
+        ({"server_rule": 2, "shared": ("nobody",)}, "expected names of float tensors of the parent, got 'nobody'"),
+    ],
+)
+def test_plan_that_cannot_be_followed_is_refused_before_training(
+    changed: Mapping[str, Any], said: str, hand_made: Make, make_task: Make
+) -> None:
+    module = fixed(0.5)
+    plan = replace(propose_plan(module, quorum=1, min_contributions=1), **changed)
+
+    def never(module: nn.Module) -> Mapping[str, float]:
+        raise AssertionError("trained")
+
+    with pytest.raises(InputError, match=said):
+        hand_made(module, plan).prepare(make_task(fixed(0.0), never))
+
+
+def test_epochs_of_the_plan_are_trained_one_after_the_other_in_training_mode(hand_made: Make) -> None:
+    module = fixed(0.5)
+    plan = replace(propose_plan(module, quorum=1, min_contributions=1), algorithm=Procedure("fedavg", {"epochs": 3}))
+    seen: list[tuple[int, bool]] = []
+
+    def train(trained: nn.Module, epoch: int) -> Mapping[str, float]:
+        seen.append((epoch, trained.training))
+        trained.eval()
+        return {"loss": float(epoch)}
+
+    round = hand_made(module, plan)
+    from registry.content.manifest import DataSetManifest
+
+    prepared = round.prepare(Task(fixed(0.0), train, 10, DataSetManifest("data", "", "", "", 10, None)))
+    assert seen == [(0, True), (1, True), (2, True)]
+    assert prepared.manifest.metrics == {"loss": 2.0}
+
+
+def test_no_examples_are_refused(hand_made: Make, make_task: Make) -> None:
+    with pytest.raises(InputError, match="examples: expected 1"):
+        hand_made(fixed(0.5)).prepare(make_task(fixed(0.0), add({}), examples=0))
+
+
+def test_training_that_diverges_is_refused_by_tensor_or_metric(hand_made: Make, make_task: Make) -> None:
+    round = hand_made(fixed(0.5))
+    with pytest.raises(InputError, match="weight: value 0: expected a finite number, got nan"):
+        round.prepare(make_task(fixed(0.0), add({"weight": float("nan")})))
+    with pytest.raises(InputError, match="metrics: expected finite numbers, got loss nan"):
+        round.prepare(make_task(fixed(0.0), lambda module: {"loss": float("nan")}))
+
+
+def test_module_of_another_shape_is_refused(hand_made: Make, make_task: Make) -> None:
+    with pytest.raises(InputError, match=r"weight: expected shape \(2, 4\), got \(2, 3\)"):
+        hand_made(fixed(0.5)).prepare(make_task(nn.Linear(4, 2), add({})))
+
+
+def test_prepared_update_is_not_trained_again(hand_made: Make, make_task: Make) -> None:
+    round = hand_made(fixed(0.5))
+    first = round.prepare(make_task(fixed(0.0), add({"weight": 0.25})))
+    again = round.prepare(make_task(fixed(0.0), add({"weight": 0.75})))
+    assert again == first
+    assert again.file.read_bytes() == first.file.read_bytes()
+
+
+def test_update_half_written_when_the_machine_stopped_is_written_anew(hand_made: Make, make_task: Make) -> None:
+    round = hand_made(fixed(0.5))
+    first = round.prepare(make_task(fixed(0.0), add({"weight": 0.25})))
+    for name in ("update.cbor", "dataset.cbor"):
+        (first.file.parent / name).unlink()
+    (first.file.parent / "update.partial").write_bytes(b"half")
+    first.file.write_bytes(first.file.read_bytes()[:30])
+    again = round.prepare(make_task(fixed(0.0), add({"weight": 0.25})))
+    assert again == first
+    assert len(again.file.read_bytes()) == again.manifest.delta.size
+
+
+def test_publishing_twice_changes_nothing(hand_made: Make, make_task: Make) -> None:
+    prepared = hand_made(fixed(0.5)).prepare(make_task(fixed(0.0), add({"weight": 0.25})))
+    store = MemoryStore()
+    publish_update(store, prepared)
+    pins = set(store.pins())
+    publish_update(store, prepared)
+    assert set(store.pins()) == pins
+    assert len(pins) == 2
+
+
+def test_file_changed_since_it_was_committed_is_not_published(hand_made: Make, make_task: Make) -> None:
+    prepared = hand_made(fixed(0.5)).prepare(make_task(fixed(0.0), add({"weight": 0.25})))
+    data = bytearray(prepared.file.read_bytes())
+    data[-1] ^= 1
+    prepared.file.write_bytes(data)
+    store = MemoryStore()
+    with pytest.raises(VerificationFailed, match="update.safetensors: expected"):
+        publish_update(store, prepared)
+    assert not list(store.pins())
+
+
+def test_manifest_is_bound_to_its_round_and_names_the_code(hand_made: Make, make_task: Make, tmp_path: Path) -> None:
+    round = hand_made(fixed(0.5))
+    prepared = round.prepare(make_task(fixed(0.0), add({"weight": 0.25})))
+    manifest = decode((prepared.file.parent / "update.cbor").read_bytes(), UpdateManifest)
+    assert manifest == prepared.manifest
+    assert (manifest.model, manifest.number, manifest.chain_id) == (round.record.model_id, 1, 31337)
+    assert manifest.parent.digest == digest_of(round.genesis)
+    assert manifest.code.name == "cairn-registry"
+    assert Root(manifest.delta.tensor_root) == describe([prepared.file.read_bytes()]).tensor_root
+
+
+def test_grid_and_mean_of_one_participant_move_the_version_by_its_delta(hand_made: Make, make_task: Make) -> None:
+    round = hand_made(fixed(0.5))
+    prepared = round.prepare(make_task(fixed(0.0), add({"weight": 1 / 3})))
+    parent = read_arrays(round.store, round.genesis)["weight"]
+    trained = (parent + np.float32(1 / 3)).astype(np.float64)
+    expected, _ = to_grid(trained - parent, round.plan.grid_bits)
+    assert np.array_equal(tensors_of(prepared)["weight"], expected)
