@@ -11,7 +11,7 @@ export default defineConfig({
   networks: { default: { type: "edr-simulated", chainType: "l1", hardfork: "prague" } },
   test: {
     solidity: {
-      fuzz: { runs: long ? 10_000 : 64, seed: "0x1" },
+      fuzz: long ? { runs: 10_000 } : { runs: 64, seed: "0x1" },
       invariant: { runs: long ? 1_000 : 16, depth: 32, failOnRevert: true },
     },
   },

@@ -440,7 +440,7 @@ def _pack(value: Any, hint: Any, where: str) -> Any:
     if isinstance(base, type) and is_dataclass(base):
         if type(value) is not base:
             raise FormError(f"{where}: expected {base.__name__}, got {type(value).__name__}")
-        return {n: _pack(getattr(value, n), h, _at(where, n)) for n, h in _schema(base).items()}
+        return {n: _pack(getattr(value, n), h, _at(where, n)) for n, h in _schema(type(value)).items()}
     origin = get_origin(base)
     if origin in (Union, types.UnionType):
         return _pack(value, _choose(value, base, where), where)

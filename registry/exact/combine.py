@@ -1,4 +1,4 @@
-"""Combine rules: what makes an aggregate of the contributions. Rule 1 is the weighted mean; see `grid` for the proof."""
+"""Combine rules: what makes an aggregate of the contributions. Rule 1 is the weighted mean; `grid` has the proof."""
 
 from __future__ import annotations
 

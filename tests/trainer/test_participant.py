@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from registry.content.gate import describe
-from registry.content.manifest import Procedure, UpdateManifest, decode, digest_of
+from registry.content.manifest import DataSetManifest, Procedure, UpdateManifest, decode, digest_of
 from registry.content.tensors import parse_header
 from registry.errors import InputError, VerificationFailed
 from registry.exact.grid import to_grid
@@ -207,8 +207,6 @@ def test_epochs_of_the_plan_are_trained_one_after_the_other_in_training_mode(han
         return {"loss": float(epoch)}
 
     round = hand_made(module, plan)
-    from registry.content.manifest import DataSetManifest
-
     prepared = round.prepare(Task(fixed(0.0), train, 10, DataSetManifest("data", "", "", "", 10, None)))
     assert seen == [(0, True), (1, True), (2, True)]
     assert prepared.manifest.metrics == {"loss": 2.0}
@@ -268,7 +266,7 @@ def test_file_changed_since_it_was_committed_is_not_published(hand_made: Make, m
     data[-1] ^= 1
     prepared.file.write_bytes(data)
     store = MemoryStore()
-    with pytest.raises(VerificationFailed, match="update.safetensors: expected"):
+    with pytest.raises(VerificationFailed, match=r"update\.safetensors: expected"):
         publish_update(store, prepared)
     assert not list(store.pins())
 
