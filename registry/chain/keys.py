@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from registry.chain.node import NodeRefused, asking
+from registry.chain.node import NodeRefused, asking, bound_recursion
 from registry.errors import InputError, SignerError
 from registry.types import Address
 
@@ -79,6 +79,7 @@ class LocalSigner:
         """
         from eth_account import Account
 
+        bound_recursion()
         try:
             self._account = Account.from_key(private_key)
         except Exception:  # noqa: BLE001 - whatever it was, its text may hold the key
@@ -157,6 +158,7 @@ def open_keystore(path: Path, password: str) -> LocalSigner:
     """
     from eth_account import Account
 
+    bound_recursion()
     try:
         with path.open("rb") as file:
             text = file.read(MAX_KEYSTORE_BYTES + 1)
@@ -194,6 +196,7 @@ def create_keystore(path: Path, password: str, *, iterations: int = 1 << 18) -> 
     """
     from eth_account import Account
 
+    bound_recursion()
     if not password:
         raise InputError("expected a password for the keystore, got an empty one")
     account = Account.from_key(secrets.token_bytes(32))
@@ -273,6 +276,7 @@ def check_signed(raw: bytes, transaction: Mapping[str, Any], address: Address) -
     from eth_account.typed_transactions.typed_transaction import TypedTransaction
     from hexbytes import HexBytes
 
+    bound_recursion()
     try:
         sender = address_of(Account.recover_transaction(HexBytes(raw)))
         typed = raw[:1] == b"\x02"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from registry.chain.keys import LocalSigner
 from registry.chain.networks import EMBEDDED_CHAIN_ID
-from registry.chain.node import NodeRefused, asking, quantity
+from registry.chain.node import NodeRefused, asking, bound_recursion, quantity
 from registry.errors import ChainError, InputError
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def embedded(accounts: int = 10, *, time: int | None = None) -> Embedded:
     parameters = backend.generate_genesis_params({} if time is None else {"timestamp": time})
     provider = _provider(EthereumTester(backend(genesis_parameters=parameters, genesis_state=state)))
     provider.global_ccip_read_enabled = False
+    bound_recursion()
     return Embedded(w3=Web3(provider), signers=signers)
 
 
@@ -167,7 +168,8 @@ def _backend() -> Any:
     class Backend(PyEVMBackend):  # type: ignore[misc]
         def estimate_gas(self, transaction: Any, block_number: Any = "pending") -> int:
             wanted = self._get_normalized_and_unsigned_evm_transaction({**transaction, "gas": 21000})
-            with self.chain.get_vm().in_costless_state() as state:
+            # "Costless" is the state of a block on top of the head: the pending block, at its time.
+            with self.chain.get_vm(self.chain.get_canonical_head()).in_costless_state() as state:
 
                 def run(gas: int) -> Any:
                     spoofed = SpoofTransaction(wanted, from_=transaction["from"], gas=gas, gas_price=0)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,21 @@ from registry.errors import CairnError, InputError, NodeUnavailable
 if TYPE_CHECKING:
     from web3 import Web3
 
-__all__ = ["MAX_RESPONSE_BYTES", "NodeRefused", "asking", "connect", "named", "quantity"]
+__all__ = [
+    "MAX_RECURSION",
+    "MAX_RESPONSE_BYTES",
+    "NodeRefused",
+    "asking",
+    "bound_recursion",
+    "connect",
+    "named",
+    "quantity",
+]
 
 MAX_RESPONSE_BYTES = 256 << 20
 """Largest answer read from a node."""
+MAX_RECURSION = 12 * 1024
+"""What py-evm asks for (1024 nested calls); json's parser survives three times as much."""
 
 
 class NodeRefused(NodeUnavailable):
@@ -64,6 +76,7 @@ def connect(url: str, *, timeout: float = 10.0) -> Web3:
     else:
         raise InputError(f"expected an http(s) URL or the path of an .ipc socket, got {named(url)!r}")
     provider.global_ccip_read_enabled = False
+    bound_recursion()
     return Web3(provider)
 
 
@@ -88,6 +101,7 @@ def asking(what: str) -> Iterator[None]:
     """
     from web3.exceptions import ContractLogicError, TimeExhausted, Web3RPCError
 
+    bound_recursion()
     try:
         yield
     except CairnError:
@@ -102,6 +116,16 @@ def asking(what: str) -> Iterator[None]:
         raise NodeUnavailable(f"{what}: expected JSON from the node, got something else") from error
     except Exception as error:
         raise _unavailable(what, error) from error
+
+
+def bound_recursion() -> None:
+    """Take back a recursion limit at which deeply nested JSON ends the process instead of raising.
+
+    Importing web3 or eth_account sets the limit to 100 000 (py_ecc does); json's parser, written in C, has used up
+    an 8 MB stack before that. Whoever imports them calls this before bytes of others are parsed.
+    """
+    if sys.getrecursionlimit() > MAX_RECURSION:
+        sys.setrecursionlimit(MAX_RECURSION)
 
 
 def quantity(value: Any, name: str) -> int:

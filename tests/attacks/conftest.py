@@ -8,7 +8,7 @@ participant who has not committed yet, and aggregates when a test wants a dishon
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ class Federation:
     plan: Plan
     store: MemoryStore
     folder: Path
-    clients: Mapping[str, Client]
+    clients: Clients
 
     def __getattr__(self, name: str) -> Client:
         try:
@@ -150,7 +150,7 @@ class Federation:
 
     def reasons(self, store: ContentStore | None = None) -> dict[str, Reason]:
         """What becomes of each participant's update, by name."""
-        people = {client.account: name for name, client in self.clients.items()}
+        people = {signer.address: name for name, signer in zip(NAMES, self.chain.signers, strict=True)}
         return {people[v.commitment.participant]: v.reason for v in self.verdicts(store)}
 
     def outcome(self, verdicts: Sequence[Verdict] | None = None) -> Outcome:
@@ -211,14 +211,20 @@ def failed() -> Callable[[Sequence[Check]], str]:
 # Stages --------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class Base:
-    """The chain with its stages, and the blocks that the honest have stored by then."""
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A chain to go back to, and what was stored by then. Each stage has its own: chains only go back, not forth."""
 
-    chain: Embedded
     federation: Federation
-    stages: dict[str, Any]
-    blocks: dict[str, MemoryStore]
+    snapshot: Any
+
+    def fresh(self, folder: Path) -> Federation:
+        made = self.federation
+        made.chain.w3.provider.ethereum_tester.revert_to_snapshot(self.snapshot)  # type: ignore[attr-defined]
+        store = MemoryStore()
+        store._blocks.update(made.store._blocks)
+        # New clients: what their journals remember would be of a chain that was gone back from.
+        return replace(made, store=store, folder=folder, clients=Clients(made.chain, made.address))
 
 
 def plan_manifest(**changed: Any) -> PlanManifest:
@@ -252,15 +258,27 @@ def anchor_plan(owner: Client, store: ContentStore, model: ModelId, manifest: Pl
     return plan
 
 
-@pytest.fixture(scope="session")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
-    """Deploy, register, grant, plan, open, commit and publish once, with a snapshot at each stage."""
+class Clients(dict[str, Client]):
+    """A client for each name, made when it is first asked for."""
+
+    def __init__(self, chain: Embedded, address: Address) -> None:
+        super().__init__()
+        self._chain, self._address = chain, address
+
+    def __missing__(self, name: str) -> Client:
+        if name not in NAMES:
+            raise KeyError(name)
+        self[name] = Client(self._chain.w3, self._address, signer=self._chain.signers[NAMES.index(name)])
+        return self[name]
+
+
+def stage(folder: Path, *steps: Callable[[Federation], None]) -> Stage:
+    """Deploy, register, grant and set the plan, then take further steps; done once a session."""
     chain = embedded(len(NAMES))
     chain_id = chain.w3.eth.chain_id
     maker = Transactor(chain.w3, chain.signers[0], Journal(None), chain_id=chain_id)
     address = deploy(chain.w3, maker, chain_id=chain_id).address
-    store, folder = MemoryStore(), tmp_path_factory.mktemp("federation")
-    clients = clients_of(chain, address)
+    store, clients = MemoryStore(), Clients(chain, address)
     owner = clients["owner"]
     draw = np.random.default_rng(7)
     arrays = {"w": draw.normal(size=(40, 7)).astype(np.float32), "b": np.zeros(3, np.float32)}
@@ -273,56 +291,52 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
     owner.grant_roles_batch(model, [Grant(clients[name].account, role) for name, role in roles.items()])
     plan = anchor_plan(owner, store, model, plan_manifest())
     made = Federation(chain, address, model, digest_of(genesis), plan, store, folder, clients)
-    base = Base(chain, made, {}, {})
-    keep(base, "federation")
-    owner.open_round(model)
-    keep(base, "opened")
+    for step in steps:
+        step(made)
+    return Stage(made, chain.w3.provider.ethereum_tester.take_snapshot())  # type: ignore[attr-defined]
+
+
+def open_round(house: Federation) -> None:
+    house.clients["owner"].open_round(house.model_id)
+
+
+def take_part(house: Federation) -> None:
     for seed, name in enumerate(("ann", "bob", "cyn")):
-        made.contribute(name, made.update(name, seed=seed, weight=100 + seed))
-    made.sleep_to("publish_deadline")
-    keep(base, "published")
-    return base
+        house.contribute(name, house.update(name, seed=seed, weight=100 + seed))
+    house.sleep_to("publish_deadline")
 
 
-def clients_of(chain: Embedded, address: Address) -> dict[str, Client]:
-    """New clients: what their journals remember would be of a chain that was gone back from."""
-    return {name: Client(chain.w3, address, signer=signer) for name, signer in zip(NAMES, chain.signers, strict=True)}
+@pytest.fixture(scope="session")
+def federation_stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    return stage(tmp_path_factory.mktemp("federation"))
 
 
-def keep(base: Base, stage: str) -> None:
-    base.stages[stage] = base.chain.w3.provider.ethereum_tester.take_snapshot()  # type: ignore[attr-defined]
-    base.blocks[stage] = copied(base.federation.store)
+@pytest.fixture(scope="session")
+def opened_stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    return stage(tmp_path_factory.mktemp("opened"), open_round)
 
 
-def copied(store: MemoryStore) -> MemoryStore:
-    other = MemoryStore()
-    other._blocks.update(store._blocks)
-    return other
-
-
-def stage(base: Base, name: str, folder: Path) -> Federation:
-    base.chain.w3.provider.ethereum_tester.revert_to_snapshot(base.stages[name])  # type: ignore[attr-defined]
-    made = base.federation
-    store, clients = copied(base.blocks[name]), clients_of(base.chain, made.address)
-    return replace(made, store=store, folder=folder, clients=clients)
+@pytest.fixture(scope="session")
+def published_stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    return stage(tmp_path_factory.mktemp("published"), open_round, take_part)
 
 
 @pytest.fixture
-def federation(base: Base, tmp_path: Path) -> Federation:
+def federation(federation_stage: Stage, tmp_path: Path) -> Federation:
     """Members and plan are set; no round is open."""
-    return stage(base, "federation", tmp_path)
+    return federation_stage.fresh(tmp_path)
 
 
 @pytest.fixture
-def opened(base: Base, tmp_path: Path) -> Federation:
+def opened(opened_stage: Stage, tmp_path: Path) -> Federation:
     """Round 1 is in phase Commit and nobody has committed."""
-    return stage(base, "opened", tmp_path)
+    return opened_stage.fresh(tmp_path)
 
 
 @pytest.fixture
-def published(base: Base, tmp_path: Path) -> Federation:
+def published(published_stage: Stage, tmp_path: Path) -> Federation:
     """Ann, Bob and Cyn have committed and published; round 1 is in phase Aggregate."""
-    return stage(base, "published", tmp_path)
+    return published_stage.fresh(tmp_path)
 
 
 @pytest.fixture
@@ -349,19 +363,19 @@ def facts_of() -> Callable[[bytes], Any]:
 
 
 @pytest.fixture
-def lying_node(base: Base) -> Callable[[Callable[[str, Any], Any]], Any]:
-    """Returns a web3 whose answers an attacker edits: called with edit(method, result) -> result."""
+def lying_node() -> Callable[..., Any]:
+    """Returns a web3 whose answers an attacker edits: called with a federation and edit(method, result) -> result."""
     from web3 import Web3
     from web3.middleware import Web3Middleware
 
-    def make(edit: Callable[[str, Any], Any]) -> Any:
+    def make(house: Federation, edit: Callable[[str, Any], Any]) -> Any:
         class Liar(Web3Middleware):
             def response_processor(self, method: Any, response: Any) -> Any:
                 if "result" in response:
                     response = {**response, "result": edit(method, response["result"])}
                 return response
 
-        w3 = Web3(base.chain.w3.provider)
+        w3 = Web3(house.chain.w3.provider)
         w3.middleware_onion.inject(Liar, layer=0)  # innermost: what the rest of web3 takes for the node's own words
         return w3
 

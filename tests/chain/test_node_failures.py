@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,13 +15,12 @@ from typing import Any
 
 import pytest
 
-from registry.chain.client import Client, chain_id_of
+from registry.chain.client import Client, chain_id_of, open_journal
 from registry.chain.deploy import deploy
 from registry.chain.journal import Journal, State
-from registry.chain.keys import LocalSigner
 from registry.chain.local import Embedded, chain_time, embedded, warp
 from registry.chain.networks import EMBEDDED_CHAIN_ID, parse_finality
-from registry.chain.node import NodeRefused, connect, named
+from registry.chain.node import MAX_RECURSION, NodeRefused, connect, named
 from registry.chain.testing import free_port
 from registry.chain.transactions import Sending, Transactor
 from registry.errors import ChainError, InputError, NodeUnavailable, SignerError, WrongChain
@@ -102,16 +102,18 @@ BAD = {
 @pytest.mark.parametrize("answer", BAD.values(), ids=BAD.keys())
 def test_a_node_that_gives_this_is_unavailable_within_its_time(answer: Answer) -> None:
     with fake_node(answer) as url:
+        w3 = connect(url, timeout=0.5)
         began = time.monotonic()
         with pytest.raises(NodeUnavailable):
-            Client(connect(url, timeout=0.5), CAIRN)
+            Client(w3, CAIRN)
         assert time.monotonic() - began < 2.5
 
 
 def test_a_node_that_is_down_is_unavailable_at_once() -> None:
+    w3 = connect(f"http://127.0.0.1:{free_port()}", timeout=5)
     began = time.monotonic()
     with pytest.raises(NodeUnavailable, match="cannot be reached"):
-        Client(connect(f"http://127.0.0.1:{free_port()}", timeout=5), CAIRN)
+        Client(w3, CAIRN)
     assert time.monotonic() - began < 2
 
 
@@ -202,13 +204,17 @@ def test_a_node_that_refuses_keeps_its_words() -> None:
     assert (caught.value.code, caught.value.said) == (-32005, "quota used up")
 
 
-def test_a_journal_is_asked_for_wherever_the_chain_outlives_the_process() -> None:
-    def answer(handler: BaseHTTPRequestHandler, request: dict[str, Any]) -> None:
-        result = {"eth_chainId": "0x1", "eth_getCode": "0x00"}.get(request["method"], "0x")
-        say(handler, json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": result}).encode())
+def test_a_journal_is_asked_for_wherever_the_chain_outlives_the_process(chain: Embedded) -> None:
+    with pytest.raises(InputError, match="journal"):
+        open_journal(chain.w3, 1, CAIRN, None)
+    assert open_journal(chain.w3, EMBEDDED_CHAIN_ID, CAIRN, None).all() == ()
 
-    with fake_node(answer) as url, pytest.raises(InputError, match="journal"):
-        Client(connect(url), CAIRN, signer=LocalSigner(b"\x01" * 32))
+
+def test_deeply_nested_json_is_an_error_and_not_the_end_of_the_process(chain: Embedded) -> None:
+    chain_time(chain.w3)
+    assert sys.getrecursionlimit() <= MAX_RECURSION
+    with pytest.raises(RecursionError):
+        json.loads("[" * 300_000)
 
 
 def test_a_clock_that_does_not_move_is_an_error() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,10 +16,12 @@ from registry.chain.records import round_id_of, running_hash_begin
 from registry.content.manifest import DataSetManifest, PlanManifest, VersionManifest, digest_of
 from registry.provenance.plans import add_plan
 from registry.provenance.rounds import RoundRecord
+from registry.store.base import ContentStore
 from registry.store.memory import MemoryStore
 from registry.types import Address, ModelId
 from trainer.modules import propose_plan, publish_module
 from trainer.participant import Prepared, Task, prepare_update
+from trainer.simulation import Simulation, start
 
 PARTICIPANT = Address(b"\x0a" * 20)
 
@@ -81,3 +85,46 @@ def hand_made(tmp_path: Path) -> Callable[..., HandMade]:
 def make_task() -> Callable[..., Task]:
     """Makes tasks; see `task_of`."""
     return task_of
+
+
+def line(seed: int, *, examples: int = 40) -> Task:
+    """A task that fits a line by plain gradient descent: the same parent gives the same update, to the bit."""
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(examples, 4, generator=generator)
+    targets = inputs.sum(1, keepdim=True) + seed
+
+    def train(module: nn.Module, epoch: int) -> Mapping[str, float]:
+        optimizer = torch.optim.SGD(module.parameters(), lr=0.05)
+        for _ in range(3):
+            optimizer.zero_grad()
+            loss = (module(inputs) - targets).pow(2).mean()
+            loss.backward()
+            optimizer.step()
+        return {"loss": loss.item()}
+
+    return Task(nn.Linear(4, 1), train, examples, DataSetManifest(f"line {seed}", "", "", "", examples, None))
+
+
+def start_lines(
+    folder: Path,
+    within: Path | None = None,
+    *,
+    participants: int = 3,
+    aggregators: int = 2,
+    store: ContentStore | None = None,
+    **plan: Any,
+) -> Simulation:
+    """Everybody on a chain in this process, a model registered, its plan set; names are a, b, c and so on."""
+    torch.manual_seed(0)
+    module = nn.Linear(4, 1)
+    tasks = {chr(ord("a") + i): line(i, examples=40 + i) for i in range(participants)}
+    proposed = propose_plan(module, quorum=aggregators, min_contributions=2, grid_bits=20)
+    return start(
+        module, tasks, replace(proposed, **plan), store or MemoryStore(), within or folder, aggregators=aggregators
+    )
+
+
+@pytest.fixture
+def lines(tmp_path: Path) -> Callable[..., Simulation]:
+    """Starts simulations; see `start_lines`."""
+    return partial(start_lines, tmp_path)

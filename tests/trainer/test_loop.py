@@ -19,7 +19,7 @@ PASSING = [
     BlockNotFound("nobody has it"),
     WrongPhase(ID, Phase.COMMIT, Phase.PUBLISH),
     AlreadyFinalized(ID),
-    RoundNotEnded(ID, 3),
+    RoundNotEnded(ID, Phase.COMMIT),
     NotBetter(ID, ID),
 ]
 LASTING = [

@@ -20,7 +20,7 @@ from registry.errors import CairnError, InputError
 from trainer.cli.session import Session
 from trainer.cli.settings import SETTINGS, Setting
 
-__all__ = ["Need", "command", "group"]
+__all__ = ["Need", "command", "group", "single"]
 
 
 def escape(text: str) -> str:
@@ -56,8 +56,19 @@ _SETTINGS = {setting.name: setting for setting in SETTINGS}
 
 
 def group(help_text: str) -> typer.Typer:
-    """Return the app of a group of commands, or of a single one."""
-    return typer.Typer(help=help_text, no_args_is_help=True, rich_markup_mode="rich", add_completion=False)
+    """Return the app of a group of commands."""
+    app = single()
+
+    @app.callback(help=help_text)
+    def callback() -> None:
+        """Makes a group of an app, also while it has one command."""
+
+    return app
+
+
+def single() -> typer.Typer:
+    """Return the app of one command."""
+    return typer.Typer(no_args_is_help=True, rich_markup_mode="rich", add_completion=False)
 
 
 def command(app: typer.Typer, name: str, *, example: str, needs: Need = Need.NOTHING) -> Callable[[F], F]:

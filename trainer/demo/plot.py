@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,8 +18,9 @@ class History:
 
     scores: dict[str, list[Scores]] = field(default_factory=dict)
 
-    def add(self, name: str, scores: Scores) -> None:
-        self.scores.setdefault(name, []).append(scores)
+    def add(self, scores: Mapping[str, Scores]) -> None:
+        for name, score in scores.items():
+            self.scores.setdefault(name, []).append(score)
 
     def last(self, name: str) -> Scores:
         return self.scores[name][-1]

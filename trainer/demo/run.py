@@ -27,7 +27,8 @@ from registry.provenance.versions import load_version_manifest
 from registry.store.blobs import leaf_cids
 from registry.store.local import LocalStore
 from registry.types import Digest
-from trainer.demo.hospitals import HOSPITALS, Cases, load, pooled
+from trainer.demo.comparison import comparison
+from trainer.demo.hospitals import HOSPITALS, Cases, load
 from trainer.demo.model import ChapterModel, evaluate, train_epoch
 from trainer.demo.plot import History, plot
 from trainer.modules import load_version
@@ -78,7 +79,7 @@ def run(console: Console, folder: Path, out: Path, *, rounds: int = ROUNDS) -> H
     console.print(_cases_table(training, held_out))
     store = LocalStore(folder / "store")
     sim = start(ChapterModel(), {name: _task(name, cases) for name, cases in training.items()}, PLAN, store, folder)
-    history = _train(console, sim, training, held_out, rounds)
+    history = _train(console, sim, held_out, rounds)
     _save(history, out)
     _show_anchors(console, sim)
     _verify_as_a_stranger(console, sim, folder)
@@ -92,30 +93,23 @@ def run(console: Console, folder: Path, out: Path, *, rounds: int = ROUNDS) -> H
     return history
 
 
-def _train(console: Console, sim: Simulation, training: Mapping[str, Cases], held_out: Cases, rounds: int) -> History:
+def _train(console: Console, sim: Simulation, held_out: Cases, rounds: int) -> History:
     history = History()
-    everything = pooled(training.values())
-    alone = {name: ChapterModel() for name in training}
-    together, federated = ChapterModel(), ChapterModel()
+    federated = ChapterModel()
+    columns = " ".join(f"{name:>22}" for name in HOSPITALS)
     console.print("\n[bold]Macro-F1 on the held-out categories[/], after each round of one local epoch")
-    console.print(
-        f"{'round':>5} {'federated':>10} {'pooled':>8} " + " ".join(f"{name:>22}" for name in alone) + "  version"
-    )
-    for epoch in range(rounds):
-        number = simulate_round(sim)
-        for name, model in alone.items():
-            train_epoch(model, training[name], epoch)
-            history.add(name, evaluate(model, held_out))
-        train_epoch(together, everything, epoch)
-        history.add("pooled", evaluate(together, held_out))
-        head = sim.owner.model(sim.model_id).head
-        load_version(federated, sim.store, load_version_manifest(sim.store, head))
-        history.add("federated", evaluate(federated, held_out))
-        console.print(
-            f"{number:>5} {history.last('federated').macro_f1:>10.3f} {history.last('pooled').macro_f1:>8.3f} "
-            + " ".join(f"{history.last(name).macro_f1:>22.3f}" for name in alone)
-            + f"  0x{head.hex()[:12]}"
-        )
+    console.print(f"{'round':>5} {'federated':>10} {'pooled':>8} {columns}  version")
+    with comparison(rounds) as others:
+        for scores in others:
+            number = simulate_round(sim)
+            head = sim.owner.model(sim.model_id).head
+            load_version(federated, sim.store, load_version_manifest(sim.store, head))
+            history.add({**scores, "federated": evaluate(federated, held_out)})
+            console.print(
+                f"{number:>5} {history.last('federated').macro_f1:>10.3f} {history.last('pooled').macro_f1:>8.3f} "
+                + " ".join(f"{history.last(name).macro_f1:>22.3f}" for name in HOSPITALS)
+                + f"  0x{head.hex()[:12]}"
+            )
     return history
 
 

@@ -26,7 +26,7 @@ app = group("Recompute what was attested in a round, quorum or not. Needs no acc
 def audit(
     session: Session,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or the beginning of it.")],
-    number: Annotated[int | None, typer.Argument(metavar="[ROUND]", help="Its number; the last if left out.")] = None,
+    number: Annotated[int | None, typer.Argument(metavar="ROUND", help="Its number; the last if left out.")] = None,
 ) -> None:
     """Recompute every result attested in a round, also while it can still be disputed. Exit code 7 if one is wrong."""
     from rich.text import Text

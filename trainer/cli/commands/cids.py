@@ -7,17 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from trainer.cli.command import command, group
+from trainer.cli.command import command, single
 from trainer.cli.files import pieces_of, size_of
 from trainer.cli.session import Session
 
-app = group("The CID of files, as `ipfs add` would name them.")
+app = single()
 
 
 @command(app, "cid", example="cairn cid model.safetensors\ncairn cid --tensors delta.safetensors --json")
 def cid(
     session: Session,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Files; - reads standard input.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Files; - reads standard input.")],
     tensors: Annotated[
         bool, typer.Option("--tensors", help="Check that they are canonical safetensors; show tensor root and sha256.")
     ] = False,

@@ -9,11 +9,11 @@ import typer
 
 from registry.errors import FormError, InputError
 from registry.types import MAX_GRID_BITS
-from trainer.cli.command import command, group
+from trainer.cli.command import command, single
 from trainer.cli.files import pieces_of, size_of, whole_file
 from trainer.cli.session import Session
 
-app = group("Average update files, exactly.")
+app = single()
 
 
 @command(

@@ -28,7 +28,7 @@ Out = Annotated[
 @command(app, "add", needs=Need.STORE, example="cairn store add model.safetensors")
 def add(
     session: Session,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Files; - reads standard input.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Files; - reads standard input.")],
     pin: Annotated[bool, typer.Option("--pin/--no-pin", help="Keep them until unpinned.")] = True,
 ) -> None:
     """Put files into the store, and pin them."""

@@ -10,10 +10,10 @@ from typing import Annotated
 import typer
 
 from registry.errors import InputError
-from trainer.cli.command import command, group
+from trainer.cli.command import command, single
 from trainer.cli.session import Session
 
-app = group("Watch three hospitals train one model, then check it as a stranger.")
+app = single()
 ROUNDS = 20
 
 

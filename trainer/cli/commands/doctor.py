@@ -13,11 +13,11 @@ from pathlib import Path
 import typer
 
 from registry.errors import CairnError, NodeUnavailable
-from trainer.cli.command import Need, command, group
+from trainer.cli.command import Need, command, single
 from trainer.cli.session import Session
 from trainer.cli.settings import SETTINGS
 
-app = group("Show every setting and check that things are there.")
+app = single()
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,7 @@ def set_plan(
 def show(
     session: Session,
     model: ModelText,
-    index: Annotated[int | None, typer.Argument(metavar="[INDEX]", help="Which, from 0; the standing one.")] = None,
+    index: Annotated[int | None, typer.Argument(metavar="INDEX", help="Which, from 0; the standing one.")] = None,
 ) -> None:
     """Print a plan as TOML, checked against what the chain holds of it."""
     from registry.provenance.plans import load_plan

@@ -21,7 +21,7 @@ app = group("Open, watch, finalize and cancel rounds.")
 READ = Need.CHAIN | Need.HOME
 
 ModelText = Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or the beginning of it.")]
-Number = Annotated[int | None, typer.Argument(metavar="[ROUND]", help="Its number; the last one if left out.")]
+Number = Annotated[int | None, typer.Argument(metavar="ROUND", help="Its number; the last one if left out.")]
 
 
 @command(app, "open", needs=Need.SEND, example="cairn round open 3fa9")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trainer.cli.command import command, group
+from trainer.cli.command import command, single
 from trainer.cli.output import short
 from trainer.cli.session import Session
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from registry.content.manifest import PlanManifest
     from trainer.participant import Task
 
-app = group("Run rounds with many participants in this process.")
+app = single()
 
 
 @command(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from registry.errors import VerificationFailed
-from trainer.cli.command import Need, command, group
+from trainer.cli.command import Need, command, single
 from trainer.cli.finding import find_version
 from trainer.cli.output import short
 from trainer.cli.session import Session
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from registry.provenance.lineage import Step
     from registry.provenance.verify import Verification
 
-app = group("Recompute every round that led to a version.")
+app = single()
 
 
 @command(

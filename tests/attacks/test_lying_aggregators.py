@@ -1,0 +1,266 @@
+"""An aggregator, or a whole quorum, that attests what does not follow from the commitments."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from registry.chain.errors import (
+    BadTotalWeight,
+    MissingRole,
+    NotBetter,
+    ResultMismatch,
+    TooFewContributions,
+    VersionExists,
+    WrongPhase,
+    ZeroDigest,
+    ZeroRoot,
+)
+from registry.chain.records import Result, result_hash
+from registry.content.manifest import Reason, VersionManifest, digest_of, encode, manifest_cid
+from registry.content.merkle import Contribution, contributions_root
+from registry.provenance.versions import add_version, read_arrays, save_arrays
+from registry.types import Digest, Root
+from trainer.aggregator import rival_to_adopt
+
+if TYPE_CHECKING:
+    from conftest import Federation
+
+LIES: dict[str, tuple[Any, str]] = {
+    "aggregate_root": (Root(b"\x01" * 32), "recomputed aggregate_root"),
+    "contributions_root": (Root(b"\x02" * 32), "recomputed contributions_root"),
+    "version_root": (Root(b"\x03" * 32), "tensor root in the contract|recomputed version_root"),
+    "contributions": (2, "recomputed result"),
+    "total_weight": (302, "recomputed result"),
+}
+
+
+@pytest.mark.parametrize("field", LIES)
+def test_a_false_field_of_a_finalized_result_fails_verification(published: Federation, failed: Any, field: str) -> None:
+    value, expected = LIES[field]
+    published.force(replace(published.outcome().result, **{field: value}))
+    assert any(part in failed(published.verify()[-1].checks) for part in expected.split("|"))
+
+
+@pytest.mark.parametrize("field", LIES)
+def test_a_false_field_of_an_attested_result_fails_the_audit(published: Federation, failed: Any, field: str) -> None:
+    value, expected = LIES[field]
+    published.attest("mallory", replace(published.outcome().result, **{field: value}))
+    assert any(part in failed(published.audit()) for part in expected.split("|"))
+
+
+@pytest.mark.parametrize("field", ["version_digest", "report_digest"])
+def test_a_result_that_names_a_manifest_nobody_has_fails_verification(
+    published: Federation, failed: Any, field: str
+) -> None:
+    published.force(replace(published.outcome().result, **{field: Digest(b"\x05" * 32)}))
+    assert "BlockNotFound" in failed(published.verify()[-1].checks) or field == "version_digest"
+    assert published.verify()[-1].passed is False
+
+
+def test_the_right_aggregate_with_another_version_fails_verification(
+    published: Federation, failed: Any, tmp_path: Path
+) -> None:
+    """Everything is as it should be but for one weight of the model, a backdoor of one value."""
+    honest = published.outcome()
+    arrays = {name: np.array(values) for name, values in read_arrays(published.store, honest.version).items()}
+    arrays["w"][3, 3] += np.float32(1)
+    save_arrays(tmp_path / "backdoor.safetensors", arrays)
+    planted = add_version(published.store, tmp_path / "backdoor.safetensors")
+    version = replace(honest.version, weights=planted.weights, tensor_root=planted.tensor_root)
+    lie = told(published, version, honest.result)
+    published.force(lie)
+    assert "recomputed version_root" in failed(published.verify()[-1].checks)
+
+
+def test_the_right_version_under_another_parent_fails_verification(published: Federation, failed: Any) -> None:
+    honest = published.outcome()
+    version = replace(honest.version, parent=manifest_cid(b"\x07" * 32))
+    published.force(told(published, version, honest.result))
+    assert "recomputed version_digest" in failed(published.verify()[-1].checks)
+
+
+def test_a_version_that_names_another_report_fails_verification(published: Federation, failed: Any) -> None:
+    honest = published.outcome()
+    assert honest.version.round is not None
+    origin = replace(honest.version.round, report=manifest_cid(b"\x08" * 32))
+    published.force(told(published, replace(honest.version, round=origin), honest.result))
+    assert "recomputed version_digest" in failed(published.verify()[-1].checks)
+
+
+def told(house: Federation, version: VersionManifest, result: Result) -> Result:
+    """Store a false version's manifest and return the result that names it."""
+    house.store.put(manifest_cid(digest_of(version)), encode(version))
+    return replace(result, version_digest=digest_of(version), version_root=Root(version.tensor_root))
+
+
+def test_an_update_counted_with_twice_its_weight_fails_verification(published: Federation, failed: Any) -> None:
+    first, *rest = published.verdicts()
+    heavy = replace(first, commitment=replace(first.commitment, weight=2 * first.commitment.weight))
+    published.force(published.outcome([heavy, *rest]).result)
+    assert "recomputed" in failed(published.verify()[-1].checks)
+
+
+def test_an_update_counted_twice_fails_verification(published: Federation, failed: Any) -> None:
+    """The same participant stands in the contributions twice, under a root made by hand."""
+    honest = published.outcome()
+    entries = sorted((v.commitment for v in published.verdicts()), key=lambda c: c.participant)
+    made = [Contribution(c.participant, c.digest, c.tensor_root, c.weight) for c in entries]
+    doubled = contributions_root([made[0], Contribution(b"\xff" * 20, *made[0][1:]), *made[1:]][::1][:1])
+    lie = replace(
+        honest.result,
+        contributions_root=doubled,
+        contributions=4,
+        total_weight=honest.result.total_weight + made[0].weight,
+    )
+    published.force(lie)
+    assert "recomputed contributions_root" in failed(published.verify()[-1].checks)
+
+
+# What the contract refuses on its own ---------------------------------------------------------------------------------
+
+
+def test_a_participant_cannot_attest(published: Federation) -> None:
+    with pytest.raises(MissingRole):
+        published.attest("ann", published.outcome().result)
+
+
+def test_a_stranger_cannot_attest(published: Federation) -> None:
+    with pytest.raises(MissingRole):
+        published.attest("stranger", published.outcome().result)
+
+
+def test_a_result_cannot_be_attested_before_the_publish_deadline(opened: Federation) -> None:
+    opened.contribute("ann", opened.update("ann"))
+    opened.sleep_to("commit_deadline")
+    with pytest.raises(WrongPhase):
+        opened.attest("first", opened.outcome().result)
+
+
+def test_a_result_cannot_be_attested_after_the_aggregate_deadline(published: Federation) -> None:
+    result = published.outcome().result
+    published.sleep_to("aggregate_deadline")
+    with pytest.raises(WrongPhase):
+        published.attest("first", result)
+
+
+def test_a_result_cannot_be_finalized_in_its_challenge_window(published: Federation) -> None:
+    result = published.outcome().result
+    published.attest("first", result)
+    with pytest.raises(WrongPhase):
+        published.stranger.finalize_round(published.model_id, 1, result)
+
+
+def test_another_result_than_the_attested_one_cannot_be_finalized(published: Federation) -> None:
+    result = published.outcome().result
+    published.attest("first", result)
+    published.sleep_to("challenge_deadline")
+    with pytest.raises(ResultMismatch):
+        published.stranger.finalize_round(published.model_id, 1, replace(result, version_digest=Digest(b"\x09" * 32)))
+
+
+@pytest.mark.parametrize(
+    ("changed", "refusal"),
+    [
+        ({"version_digest": Digest(bytes(32))}, ZeroDigest),
+        ({"report_digest": Digest(bytes(32))}, ZeroDigest),
+        ({"aggregate_root": Root(bytes(32))}, ZeroRoot),
+        ({"contributions_root": Root(bytes(32))}, ZeroRoot),
+        ({"contributions": 0}, TooFewContributions),
+        ({"total_weight": 2}, BadTotalWeight),
+        ({"total_weight": (1 << 28) + 1}, BadTotalWeight),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else value.__name__,
+)
+def test_a_result_out_of_bounds_reverts(published: Federation, changed: dict[str, Any], refusal: type) -> None:
+    with pytest.raises(refusal):
+        published.attest("mallory", replace(published.outcome().result, **changed))
+
+
+def test_a_known_version_cannot_be_attested_as_a_new_one(published: Federation) -> None:
+    with pytest.raises(VersionExists):
+        published.attest("mallory", replace(published.outcome().result, version_digest=published.genesis))
+
+
+def test_one_aggregator_does_not_make_a_quorum_of_two(federation: Federation, new_plan: Any) -> None:
+    new_plan(federation, quorum=2)
+    lone = after_a_round(federation)
+    federation.attest("mallory", lone)
+    with pytest.raises(NotBetter):
+        federation.attest("mallory", lone)
+    federation.sleep_to("aggregate_deadline")
+    with pytest.raises(WrongPhase):
+        federation.stranger.finalize_round(federation.model_id, 1, lone)
+    assert federation.owner.model(federation.model_id).head == federation.genesis
+
+
+# What honest aggregators do about it ----------------------------------------------------------------------------------
+
+
+def after_a_round(house: Federation) -> Result:
+    """Open, commit and publish, and return the honest result."""
+    house.owner.open_round(house.model_id)
+    for seed, name in enumerate(("ann", "bob")):
+        house.contribute(name, house.update(name, seed=seed))
+    house.sleep_to("publish_deadline")
+    return house.outcome().result
+
+
+def adopted(house: Federation, own: Result) -> Any:
+    return rival_to_adopt(house.first, house.store, house.round(), house.verdicts(), own)
+
+
+def test_a_lie_with_more_contributions_than_there_are_is_not_adopted(federation: Federation, new_plan: Any) -> None:
+    new_plan(federation, quorum=2)
+    honest = after_a_round(federation)
+    federation.attest("mallory", replace(honest, contributions=99, report_digest=Digest(b"\x0a" * 32)))
+    assert adopted(federation, honest) is None
+
+
+def test_a_rival_that_admits_what_is_refused_here_is_not_adopted(federation: Federation, new_plan: Any) -> None:
+    new_plan(federation, quorum=2)
+    federation.owner.open_round(federation.model_id)
+    federation.contribute("ann", federation.update("ann"))
+    federation.contribute("mallory", federation.update("mallory", number=2))
+    federation.sleep_to("publish_deadline")
+    honest = federation.outcome().result
+    generous = [replace(v, reason=Reason.ADMITTED) for v in federation.verdicts()]
+    lie = federation.outcome(generous).result
+    assert lie.contributions > honest.contributions
+    federation.attest("mallory", lie)
+    assert adopted(federation, honest) is None
+
+
+@pytest.mark.parametrize("reason", [r for r in Reason if r != Reason.ADMITTED])
+def test_a_rival_that_refuses_what_is_admitted_here_is_not_adopted(
+    federation: Federation, new_plan: Any, reason: Reason
+) -> None:
+    new_plan(federation, quorum=2)
+    honest = after_a_round(federation)
+    first, second = federation.verdicts()
+    censored = federation.outcome([first, replace(second, reason=reason)]).result
+    federation.attest("mallory", replace(censored, contributions=99, total_weight=99))
+    assert adopted(federation, honest) is None
+
+
+def test_a_rival_that_omits_a_commitment_is_not_adopted(federation: Federation, new_plan: Any) -> None:
+    new_plan(federation, quorum=2)
+    honest = after_a_round(federation)
+    partial = federation.outcome(federation.verdicts()[:1]).result
+    federation.attest("mallory", replace(partial, contributions=99, total_weight=99))
+    assert adopted(federation, honest) is None
+
+
+def test_what_is_adopted_is_recomputed_and_never_taken_over(federation: Federation, new_plan: Any) -> None:
+    """Mallory's report is true and her aggregate is not: honest aggregators follow the report to the true one."""
+    new_plan(federation, quorum=2)
+    honest = after_a_round(federation)
+    lie = replace(honest, aggregate_root=Root(b"\x0b" * 32), contributions=3)
+    federation.attest("mallory", lie)
+    verdicts = adopted(federation, honest)
+    made = federation.outcome(verdicts if verdicts is not None else federation.verdicts())
+    assert result_hash(made.result) == result_hash(honest)

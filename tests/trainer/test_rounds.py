@@ -1,0 +1,458 @@
+"""Rounds of real training on the chain in this process, with everything that goes wrong in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from registry.chain.client import Client
+from registry.chain.errors import BadWeight, WrongPhase
+from registry.chain.events import ResultAttested
+from registry.content.manifest import (
+    AggregateRef,
+    Reason,
+    ReportManifest,
+    UpdateManifest,
+    decode,
+    digest_of,
+    encode,
+    manifest_cid,
+)
+from registry.content.merkle import tensor_root
+from registry.errors import BlockNotFound, CairnError
+from registry.provenance.lineage import provenance_of
+from registry.provenance.rounds import attested_results, chosen_result, read_round
+from registry.provenance.verify import Verification, verify_version
+from registry.store.base import ContentStore
+from registry.store.blobs import add_blob
+from registry.store.local import LocalStore
+from registry.store.memory import MemoryStore
+from registry.types import Address, Cid, Digest, Phase, Root
+from trainer import aggregator, participant
+from trainer.auditor import audit
+from trainer.participant import prepare_update
+from trainer.simulation import Simulation, pass_time, simulate_round, step
+
+Start = Callable[..., Simulation]
+
+
+class Hiding(ContentStore):
+    """A store that lacks some blobs until told otherwise; what is put goes to the store behind it."""
+
+    def __init__(self, behind: ContentStore) -> None:
+        self.behind = behind
+        self.hidden: set[bytes] = set()
+
+    def pin(self, cid: Cid, *, recursive: bool = True) -> None:
+        self.behind.pin(cid, recursive=recursive)
+
+    def unpin(self, cid: Cid) -> None:
+        self.behind.unpin(cid)
+
+    def pins(self) -> Iterator[tuple[Cid, bool]]:
+        return self.behind.pins()
+
+    def _get(self, cid: Cid, limit: int) -> bytes:
+        if cid.digest in self.hidden:
+            raise BlockNotFound(f"{cid}: not here yet")
+        return self.behind.get(cid, limit=limit)
+
+    def _put(self, cid: Cid, data: bytes) -> None:
+        self.behind.put(cid, data)
+
+    def _has(self, cid: Cid) -> bool:
+        return cid.digest not in self.hidden and self.behind.has(cid)
+
+
+def open_round(sim: Simulation) -> int:
+    number = sim.owner.model(sim.model_id).rounds + 1
+    sim.owner.open_round(sim.model_id, number=number)
+    return number
+
+
+def run_to(sim: Simulation, number: int, phase: Phase) -> None:
+    """Let everybody act, and time pass, until a round is in a phase."""
+    while sim.owner.phase(sim.model_id, number) != phase:
+        if not step(sim):
+            pass_time(sim, number)
+
+
+def settle(sim: Simulation) -> list[str]:
+    """Let everybody act until nobody has anything to do."""
+    done: list[str] = []
+    while said := step(sim):
+        done += said
+    return done
+
+
+def head_of(sim: Simulation) -> Digest:
+    return sim.owner.model(sim.model_id).head
+
+
+def report_of(sim: Simulation, number: int) -> ReportManifest:
+    result = chosen_result(sim.owner, read_round(sim.owner, sim.model_id, number))
+    assert result is not None
+    return decode(sim.store.get(manifest_cid(result.report_digest)), ReportManifest)
+
+
+def verified(sim: Simulation, folder: Path) -> list[Verification]:
+    """Every version up to the head, recomputed by somebody with no account."""
+    folder.mkdir(exist_ok=True)
+    stranger = Client(sim.w3, sim.owner.address, deployed_at=sim.owner.deployed_at)
+    return list(verify_version(stranger, sim.store, sim.model_id, head_of(sim), folder))
+
+
+@pytest.mark.parametrize("kind", ["memory", "local"])
+def test_rounds_learn_move_the_head_and_verify(kind: str, lines: Start, tmp_path: Path) -> None:
+    sim = lines(store=LocalStore(tmp_path / "store") if kind == "local" else MemoryStore())
+    heads = [head_of(sim)]
+    for number in (1, 2, 3):
+        assert simulate_round(sim) == number
+        heads.append(head_of(sim))
+    assert len(set(heads)) == 4
+    found = verified(sim, tmp_path / "stranger")
+    assert [v.step.digest for v in found] == heads
+    assert all(v.passed for v in found)
+    losses = [
+        [c.update.metrics["loss"] for c in p.contributions if c.update]
+        for p in provenance_of(sim.owner, sim.store, sim.model_id, heads[-1])
+    ]
+    assert [len(entry) for entry in losses] == [3, 3, 3, 0]
+    assert sum(losses[0]) < sum(losses[2])
+
+
+def test_two_runs_and_two_stores_give_the_same_digests(lines: Start, tmp_path: Path) -> None:
+    one = lines(tmp_path / "one")
+    other = lines(tmp_path / "other", store=LocalStore(tmp_path / "store"))
+    for _ in range(2):
+        simulate_round(one)
+        simulate_round(other)
+        assert head_of(one) == head_of(other)
+
+
+def test_aggregators_that_saw_different_blobs_converge_once_they_see_them(lines: Start, tmp_path: Path) -> None:
+    shared = MemoryStore()
+    first, second = Hiding(shared), Hiding(shared)
+    sim = replace(lines(store=shared), stores={"aggregator-0": first, "aggregator-1": second})
+    number = open_round(sim)
+    run_to(sim, number, Phase.PUBLISH)
+    mine = {c.participant: c.digest for c in read_round(sim.owner, sim.model_id, number).commitments}
+    accounts = {name: client.account for name, (client, _) in sim.participants.items()}
+    first.hidden.add(mine[accounts["a"]])
+    second.hidden.add(mine[accounts["b"]])
+    run_to(sim, number, Phase.AGGREGATE)
+    assert [said for said in settle(sim) if "attested" in said] == [f"round {number}: attested 2 contributions"] * 2
+    record = read_round(sim.owner, sim.model_id, number)
+    assert len({event.result_hash for event in attested_results(sim.owner, record)}) == 2
+    assert chosen_result(sim.owner, record) is None
+
+    first.hidden.clear()
+    assert settle(sim) == [f"round {number}: attested 3 contributions"]
+    second.hidden.clear()
+    assert settle(sim) == [f"round {number}: attested 3 contributions"]
+    run_to(sim, number, Phase.FINAL)
+    settle(sim)
+    assert report_of(sim, number).contributions == 3
+    assert all(v.passed for v in verified(sim, tmp_path / "stranger"))
+
+
+def test_aggregators_that_refuse_for_different_reasons_agree_on_the_smaller_hash(lines: Start, tmp_path: Path) -> None:
+    shared = MemoryStore()
+    second = Hiding(shared)
+    sim = replace(lines(store=shared), stores={"aggregator-1": second})
+    number = open_round(sim)
+    crooked = Crooked(sim, number, "c")
+    crooked.commit(crooked.file(2.0**-30))
+    run_to(sim, number, Phase.PUBLISH)
+    second.hidden.add(crooked.digest)  # one sees that the value is off the grid, the other sees nothing
+    run_to(sim, number, Phase.CHALLENGE)
+    record = read_round(sim.owner, sim.model_id, number)
+    events = attested_results(sim.owner, record)
+    reports = {e.result_hash: decode(shared.get(manifest_cid(e.result.report_digest)), ReportManifest) for e in events}
+    assert {report.commitments[0].reason for report in reports.values()} == {Reason.VALUE, Reason.UNAVAILABLE}
+    chosen = chosen_result(sim.owner, record)
+    assert chosen == min(events, key=lambda event: event.result_hash).result
+    run_to(sim, number, Phase.FINAL)
+    settle(sim)
+    assert all(v.passed for v in verified(sim, tmp_path / "stranger"))
+
+
+def test_aggregator_that_claims_more_than_it_shows_does_not_hide_a_better_result(lines: Start) -> None:
+    shared = MemoryStore()
+    second = Hiding(shared)
+    sim = replace(lines(aggregators=3, store=shared, quorum=2), stores={"aggregator-1": second})
+    liar = sim.aggregators[2]
+    sim = replace(sim, aggregators=sim.aggregators[:2])
+    number = open_round(sim)
+    crooked = Crooked(sim, number, "c")
+    crooked.commit(crooked.file(2.0**-30))
+    run_to(sim, number, Phase.PUBLISH)
+    second.hidden.add(crooked.digest)
+    run_to(sim, number, Phase.AGGREGATE)
+    record = read_round(sim.owner, sim.model_id, number)
+    for i in (0, 1):  # what each of the two finds, before anything is attested
+        client, store = sim.aggregators[i], sim.store_of(f"aggregator-{i}")
+        round = aggregator.load_round(store, record)
+        outcome = aggregator.aggregate(store, round, aggregator.judge_all(store, round), sim.folder / f"early-{i}")
+        assert outcome is not None
+        lie = replace(outcome.result, contributions=99, total_weight=99 + i, version_digest=Digest(bytes([i + 1]) * 32))
+        if i == 0:
+            liar.attest_result(sim.model_id, number, lie, record.running_hash)
+        else:
+            liar.attest_result(sim.model_id, number, replace(lie, contributions=100), record.running_hash)
+        assert client.phase(sim.model_id, number) == Phase.AGGREGATE
+    run_to(sim, number, Phase.FINAL)
+    chosen = chosen_result(sim.owner, record)
+    assert chosen is not None and chosen.contributions == 2
+
+
+class Crooked:
+    """A participant of a simulation who commits something else than what was trained."""
+
+    def __init__(self, sim: Simulation, number: int, name: str) -> None:
+        self.sim, self.number = sim, number
+        self.client, task = sim.participants[name]
+        self.record = read_round(sim.owner, sim.model_id, number)
+        self.honest = prepare_update(sim.store, sim.folder / "crooked", self.record, task, self.client.account)
+        self.digest = digest_of(self.honest.manifest)
+
+    def file(self, value: float) -> bytes:
+        """The honest file with another first value."""
+        data = bytearray(self.honest.file.read_bytes())
+        data[-20:-16] = np.float32(value).tobytes()
+        return bytes(data)
+
+    def commit(
+        self,
+        data: bytes | None = None,
+        *,
+        published: bool = True,
+        anchored: dict[str, Any] | None = None,
+        manifest: bytes | None = None,
+        **changed: Any,
+    ) -> None:
+        """Commit and publish: another file, other fields in the manifest, another manifest, other things on chain."""
+        data = self.honest.file.read_bytes() if data is None else data
+        blob = add_blob(self.sim.store if published else MemoryStore(), [data])
+        delta = AggregateRef(blob.cid, blob.size, tensor_root(data[-20:]))
+        said: UpdateManifest = replace(self.honest.manifest, **({"delta": delta} | changed))
+        block = encode(said) if manifest is None else manifest
+        cid = manifest_cid(digest_of(said)) if manifest is None else _cid_of(manifest)
+        self.digest = Digest(cid.digest)
+        if published:
+            self.sim.store.put(cid, block)
+        fields: dict[str, Any] = {"tensor_root": Root(said.delta.tensor_root), "weight": said.weight}
+        fields |= anchored or {}
+        self.client.commit_update(self.sim.model_id, self.number, self.digest, **fields)
+
+
+def _cid_of(block: bytes) -> Cid:
+    import hashlib
+
+    return manifest_cid(hashlib.sha256(block).digest())
+
+
+CROOKED: dict[str, tuple[Reason, Callable[[Crooked], None]]] = {
+    "not published": (Reason.UNAVAILABLE, lambda c: c.commit(published=False)),
+    "for another round": (Reason.WRONG_BINDING, lambda c: c.commit(number=c.number + 1)),
+    "for another model": (Reason.WRONG_BINDING, lambda c: c.commit(model=bytes(32))),
+    "for another chain": (Reason.WRONG_BINDING, lambda c: c.commit(chain_id=1)),
+    "for another contract": (Reason.WRONG_BINDING, lambda c: c.commit(contract=Address(bytes(20)))),
+    "of somebody else": (Reason.WRONG_BINDING, lambda c: c.commit(participant=Address(bytes(20)))),
+    "no manifest": (Reason.MANIFEST_FORM, lambda c: c.commit(manifest=b"\xa0")),
+    "another weight": (Reason.WRONG_DECLARATION, lambda c: c.commit(anchored={"weight": 1})),
+    "another root": (Reason.WRONG_DECLARATION, lambda c: c.commit(anchored={"tensor_root": Root(b"\x01" * 32)})),
+    "too long": (Reason.BLOB_SIZE, lambda c: c.commit(c.honest.file.read_bytes() + bytes(4))),
+    "another header": (Reason.BLOB_FORM, lambda c: c.commit(c.file(0.0).replace(b"bias", b"mias"))),
+    "off the grid": (Reason.VALUE, lambda c: c.commit(c.file(2.0**-30))),
+    "not finite": (Reason.VALUE, lambda c: c.commit(c.file(float("nan")))),
+    "negative zero": (Reason.VALUE, lambda c: c.commit(c.file(-0.0))),
+    "not what was committed": (
+        Reason.WRONG_ROOT,
+        lambda c: c.commit(c.file(0.5), delta=_swapped(c, c.file(0.5)), anchored={"tensor_root": _root(c)}),
+    ),
+}
+
+
+def _root(crooked: Crooked) -> Root:
+    return Root(crooked.honest.manifest.delta.tensor_root)
+
+
+def _swapped(crooked: Crooked, data: bytes) -> AggregateRef:
+    """Another file under the honest root."""
+    blob = add_blob(MemoryStore(), [data])
+    return AggregateRef(blob.cid, blob.size, _root(crooked))
+
+
+def test_whatever_is_wrong_with_an_update_is_in_the_report_and_the_round_goes_on(lines: Start, tmp_path: Path) -> None:
+    sim = lines(participants=2 + len(CROOKED))
+    honest = {name: sim.participants[name] for name in ("a", "b")}
+    number = open_round(sim)
+    others = list(sim.participants)[2:]
+    expected = {}
+    for name, (reason, act) in zip(others, CROOKED.values(), strict=True):
+        crooked = Crooked(sim, number, name)
+        act(crooked)
+        expected[crooked.client.account] = reason
+    sim = replace(sim, participants=honest)
+    run_to(sim, number, Phase.FINAL)
+    settle(sim)
+    report = report_of(sim, number)
+    accounts = {sim.owner.account} | {client.account for client, _ in honest.values()}
+    assert {e.participant: e.reason for e in report.commitments if e.participant not in accounts} == expected
+    assert report.contributions == 2
+    assert all(v.passed for v in verified(sim, tmp_path / "stranger"))
+
+
+def test_the_contract_takes_neither_a_late_update_nor_one_over_the_cap(lines: Start) -> None:
+    sim = lines(weight_cap=42)
+    number = open_round(sim)
+    crooked = Crooked(sim, number, "c")
+    with pytest.raises(BadWeight):
+        crooked.commit(weight=43)
+    with pytest.raises(BadWeight):
+        crooked.commit(anchored={"weight": 0})
+    sim_without = replace(sim, participants={name: sim.participants[name] for name in ("a", "b")})
+    run_to(sim_without, number, Phase.PUBLISH)
+    with pytest.raises(WrongPhase):
+        crooked.commit()
+    run_to(sim_without, number, Phase.FINAL)
+    settle(sim_without)
+    assert report_of(sim, number).contributions == 2
+
+
+def test_update_prepared_too_late_stays_where_it_is(lines: Start) -> None:
+    sim = lines()
+    number = open_round(sim)
+    client, task = sim.participants["c"]
+    record = read_round(sim.owner, sim.model_id, number)
+    prepare_update(sim.store, sim.folder / "c", record, task, client.account)
+    others = replace(sim, participants={name: sim.participants[name] for name in ("a", "b")})
+    run_to(others, number, Phase.PUBLISH)
+    assert participant.advance(client, sim.store, sim.folder / "c", sim.model_id, task) == ""
+    run_to(others, number, Phase.FINAL)
+    assert report_of(sim, number).contributions == 2
+
+
+def test_weights_beyond_the_exact_sum_are_refused_in_commit_order(lines: Start, tmp_path: Path) -> None:
+    sim = lines(weight_cap=1 << 28)
+    number = open_round(sim)
+    for name, weight in (("a", (1 << 28) - 50), ("b", 51), ("c", 50)):
+        crooked = Crooked(sim, number, name)
+        crooked.commit(weight=weight)
+    run_to(sim, number, Phase.FINAL)
+    settle(sim)
+    report = report_of(sim, number)
+    assert [entry.reason for entry in report.commitments] == [Reason.ADMITTED, Reason.TOTAL_WEIGHT, Reason.ADMITTED]
+    assert report.total_weight == 1 << 28
+    assert all(v.passed for v in verified(sim, tmp_path / "stranger"))
+
+
+def test_after_a_round_without_a_quorum_the_next_one_goes_on_from_the_same_head(lines: Start, tmp_path: Path) -> None:
+    sim = lines()
+    head = head_of(sim)
+    alone = replace(sim, aggregators=sim.aggregators[:1])
+    number = open_round(alone)
+    run_to(alone, number, Phase.CANCELLED)
+    assert step(alone) == []
+    with pytest.raises(CairnError, match="round 1: CANCELLED, and nobody there to go on"):
+        pass_time(alone, number)
+    assert head_of(sim) == head
+    assert simulate_round(sim) == 2
+    assert sim.owner.version(sim.model_id, head_of(sim)).parent == head
+    assert all(v.passed for v in verified(sim, tmp_path / "stranger"))
+
+
+def test_too_few_contributions_cancel_a_round(lines: Start) -> None:
+    sim = lines(min_contributions=3)
+    absent = replace(sim, participants={name: sim.participants[name] for name in ("a", "b")})
+    with pytest.raises(CairnError, match="round 1: cancelled"):
+        simulate_round(absent)
+    assert simulate_round(sim) == 2
+
+
+def test_round_cancelled_by_its_owner_is_followed_by_another(lines: Start) -> None:
+    sim = lines()
+    number = open_round(sim)
+    run_to(sim, number, Phase.PUBLISH)
+    sim.owner.cancel_round(sim.model_id, number)
+    assert step(sim) == []
+    assert simulate_round(sim) == 2
+
+
+def test_aggregators_open_the_next_round_where_they_are_told_to(lines: Start) -> None:
+    sim = lines()
+    simulate_round(sim)
+    assert step(sim) == []
+    client = sim.aggregators[0]
+    said = aggregator.advance(client, sim.store, sim.folder / "aggregator-0", sim.model_id, open_rounds=True)
+    assert said == "round 2: opened"
+    sim.owner.cancel_round(sim.model_id, 2)
+    sim.owner.suspend_rounds(sim.model_id)
+    assert aggregator.advance(client, sim.store, sim.folder / "x", sim.model_id, open_rounds=True) == ""
+
+
+def test_after_a_head_is_deprecated_rounds_go_on_from_its_replacement(lines: Start, tmp_path: Path) -> None:
+    sim = lines()
+    genesis = head_of(sim)
+    simulate_round(sim)
+    bad = head_of(sim)
+    sim.owner.deprecate_version(sim.model_id, bad, Digest(b"\x01" * 32), genesis)
+    simulate_round(sim)
+    found = verified(sim, tmp_path / "stranger")
+    assert [v.step.digest for v in found] == [genesis, head_of(sim)]
+    assert all(v.passed for v in found)
+
+
+def test_update_published_after_the_quorum_convicts_nobody(lines: Start, tmp_path: Path) -> None:
+    sim = lines()
+    number = open_round(sim)
+    crooked = Crooked(sim, number, "c")
+    crooked.commit(published=False)
+    run_to(sim, number, Phase.FINAL)
+    settle(sim)
+    assert report_of(sim, number).contributions == 2
+    add_blob(sim.store, [crooked.honest.file.read_bytes()])
+    sim.store.put(manifest_cid(digest_of(crooked.honest.manifest)), encode(crooked.honest.manifest))
+    assert all(v.passed for v in verified(sim, tmp_path / "stranger"))
+
+
+def test_audit_tells_a_lie_from_the_result_it_stands_beside(lines: Start, tmp_path: Path) -> None:
+    sim = lines()
+    number = open_round(sim)
+    run_to(sim, number, Phase.CHALLENGE)
+    record = read_round(sim.owner, sim.model_id, number)
+    honest = chosen_result(sim.owner, record)
+    assert honest is not None
+    assert all(check.passed for _, check in audit(sim.owner, sim.store, tmp_path / "audit", sim.model_id, number))
+
+    run_to(sim, number, Phase.FINAL)
+    settle(sim)
+    number = open_round(sim)
+    run_to(sim, number, Phase.PUBLISH)
+    settled: list[str] = []
+    while not any("published" in said for said in settled):
+        settled = [
+            participant.advance(client, sim.store, sim.folder / name, sim.model_id, task)
+            for name, (client, task) in sim.participants.items()
+        ]
+    record = read_round(sim.owner, sim.model_id, number)
+    liar = sim.aggregators[1]
+    round = aggregator.load_round(sim.store, record)
+    outcome = aggregator.aggregate(sim.store, round, aggregator.judge_all(sim.store, round), sim.folder / "liar")
+    assert outcome is not None
+    lie = replace(outcome.result, aggregate_root=Root(b"\x01" * 32))
+    liar.attest_result(sim.model_id, number, lie, record.running_hash)
+    aggregator.advance(sim.aggregators[0], sim.store, sim.folder / "aggregator-0", sim.model_id)
+    events = [e for e in sim.owner.events(ResultAttested, subject=record.round_id) if isinstance(e, ResultAttested)]
+    lies = {event.result_hash for event in events if event.result == lie}
+    verdicts: dict[bytes, bool] = {}
+    for result, check in audit(sim.owner, sim.store, tmp_path / "audit", sim.model_id, number):
+        verdicts[result] = verdicts.get(result, True) and check.passed is not False
+    assert len(verdicts) == 2
+    assert {result for result, sound in verdicts.items() if not sound} == lies

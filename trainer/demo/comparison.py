@@ -1,0 +1,53 @@
+"""What the federated model is compared with: each hospital's own model, and one on all cases pooled.
+
+Trained in a process of its own, beside the federated rounds, on the same cases, passes and settings.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+
+import torch
+
+from registry.errors import CairnError
+from trainer.demo.hospitals import load, pooled
+from trainer.demo.model import ChapterModel, Scores, evaluate, train_epoch
+
+__all__ = ["comparison"]
+
+
+@contextmanager
+def comparison(rounds: int) -> Iterator[Iterator[dict[str, Scores]]]:
+    """Train the models to compare with; yields their scores by name, a round at a time."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_train, args=(rounds, sender), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        yield (_receive(receiver) for _ in range(rounds))
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _receive(receiver: Connection) -> dict[str, Scores]:
+    try:
+        scores: dict[str, Scores] = receiver.recv()
+    except EOFError:
+        raise CairnError("the process that trains the models to compare with ended early") from None
+    return scores
+
+
+def _train(rounds: int, sender: Connection) -> None:
+    torch.set_num_threads(1)
+    training, held_out = load()
+    cases = {**training, "pooled": pooled(training.values())}
+    models = {name: ChapterModel() for name in cases}
+    for epoch in range(rounds):
+        for name, model in models.items():
+            train_epoch(model, cases[name], epoch)
+        sender.send({name: evaluate(model, held_out) for name, model in models.items()})
