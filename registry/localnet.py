@@ -37,6 +37,10 @@ FUNDS = 10_000 * 10**18
 """Wei that each account is given whenever it holds less than a hundredth of it."""
 _KEYSTORE_ITERATIONS = 1 << 12  # of keys worth nothing: opening one takes milliseconds instead of a second
 _RPC_PORT, _API_PORT, _GATEWAY_PORT, _SWARM_PORT = 8545, 5101, 8101, 4101
+_NEW: Mapping[str, Any] = {
+    "ports": {"rpc": _RPC_PORT, "kubo": [[_API_PORT, _GATEWAY_PORT, _SWARM_PORT]]},
+    "block_time": 1,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +82,8 @@ def up(
     *,
     anvil: Path,
     ipfs: Path | None,
-    nodes: int = 1,
-    block_time: int = 1,
+    nodes: int | None = None,
+    block_time: int | None = None,
     rpc_port: int | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Localnet:
@@ -89,8 +93,9 @@ def up(
         folder: Where the network lives.
         anvil: The chain's program.
         ipfs: Kubo's; None only with no nodes.
-        nodes: How many Kubo nodes; with none the store is a folder.
-        block_time: Seconds between blocks; 0 mines one for each transaction and calls it final at once.
+        nodes: How many Kubo nodes, with none the store is a folder; None for as many as there were, or one.
+        block_time: Seconds between blocks, 0 mines one for each transaction and calls it final at once; None for what
+            it was, or 1. A chain that runs already keeps its own.
         rpc_port: The chain's port; None for the one it had, or the usual one if that is free.
         say: Told what is being done.
 
@@ -101,35 +106,27 @@ def up(
     """
     from filelock import FileLock
 
-    if nodes and ipfs is None:
-        raise InputError("no ipfs program: `make kubo` builds one, or ask for no nodes")
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "lock", timeout=120):
-        ports = _ports(folder, nodes, rpc_port)
+        had = _read(folder) if (folder / "localnet.json").exists() else _NEW
+        count = len(had["ports"]["kubo"]) if nodes is None else nodes
+        if count and ipfs is None:
+            raise InputError("no ipfs program on the PATH or in .tools/bin: `make kubo` builds one, or ask for 0 nodes")
+        ports = _ports(folder, had["ports"], count, rpc_port)
         say("starting anvil")
-        chain = anvil_alive(folder / "chain", ports.rpc) or start_anvil(
-            folder / "chain", anvil, port=ports.rpc, block_time=block_time
-        )
+        chain = anvil_alive(folder / "chain", ports.rpc)
+        pace = had["block_time"] if block_time is None or chain is not None else block_time
+        chain = chain or start_anvil(folder / "chain", anvil, port=ports.rpc, block_time=pace)
         accounts = _accounts(folder)
         say("deploying the contract")
-        contract, block = _deploy(folder, chain.url, accounts, instant=block_time == 0)
-        running: dict[int, KuboNode | None] = {}
-        for number, (api, gateway, swarm) in enumerate(ports.kubo, 1):
-            assert ipfs is not None
-            say(f"starting Kubo node {number}")
-            repo = folder / f"kubo-{number}"
-            node = node_alive(repo)
-            if node is None:
-                init_node(repo, ipfs, api_port=api, gateway_port=gateway, swarm_port=swarm)
-                node = start_node(repo, ipfs)
-            for other in running.values():
-                if other is not None:
-                    connect_nodes(node, other)
-            running[number] = node
-        facts = {"ports": asdict(ports), "contract": "0x" + contract.hex(), "block_time": block_time}
+        contract, block = _deploy(folder, chain.url, accounts, instant=pace == 0)
+        for number in range(count + 1, len(had["ports"]["kubo"]) + 1):
+            stop_node(folder / f"kubo-{number}")
+        running = _start_nodes(folder, ipfs, ports, say) if ipfs is not None else {}
+        facts = {"ports": asdict(ports), "contract": "0x" + contract.hex(), "block_time": pace}
         _write(folder / "localnet.json", json.dumps(facts, indent=2) + "\n")
-        _write(folder / "cairn.toml", _settings(chain.url, contract, block, running, block_time))
+        _write(folder / "cairn.toml", _settings(chain.url, contract, block, running, pace))
         return Localnet(folder, chain, running, chain.url, contract, accounts)
 
 
@@ -168,9 +165,26 @@ def read(folder: Path) -> Localnet:
 # Parts -------------------------------------------------------------------------------------------------------------
 
 
-def _ports(folder: Path, nodes: int, rpc_port: int | None) -> Ports:
+def _start_nodes(folder: Path, ipfs: Path, ports: Ports, say: Callable[[str], None]) -> dict[int, KuboNode | None]:
+    """Start the Kubo nodes that do not run, and make each a peer of the others."""
+    running: dict[int, KuboNode | None] = {}
+    for number, (api, gateway, swarm) in enumerate(ports.kubo, 1):
+        repo = folder / f"kubo-{number}"
+        node = node_alive(repo)
+        if node is None:
+            say(f"starting Kubo node {number}")
+            stop_node(repo)  # one that hangs
+            init_node(repo, ipfs, api_port=api, gateway_port=gateway, swarm_port=swarm)
+            node = start_node(repo, ipfs)
+        for other in running.values():
+            if other is not None:
+                connect_nodes(node, other)
+        running[number] = node
+    return running
+
+
+def _ports(folder: Path, had: Mapping[str, Any], nodes: int, rpc_port: int | None) -> Ports:
     """The ports the network had, where they are free or its own; else the usual ones; else any."""
-    had: Any = _read(folder)["ports"] if (folder / "localnet.json").exists() else {"rpc": _RPC_PORT, "kubo": []}
     wanted = rpc_port or had["rpc"]
     rpc = wanted if rpc_port or anvil_alive(folder / "chain", wanted) else _free(wanted)
     kubo = []

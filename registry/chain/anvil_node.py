@@ -74,6 +74,7 @@ def start_anvil(folder: Path, anvil: Path, *, port: int, block_time: int = 1, wa
         ChainError: It did not come up; the message ends with its log's last lines.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    stop_anvil(folder)  # one that hangs
     state, backup = folder / "state.json", folder / "state.backup.json"
     try:
         node = _start(folder, anvil, port, wait)

@@ -117,6 +117,7 @@ def start_lines(
     """Everybody on a chain in this process, a model registered, its plan set; names are a, b, c and so on."""
     torch.manual_seed(0)
     module = nn.Linear(4, 1)
+    folder, store = within or folder, store or MemoryStore()
     tasks = {chr(ord("a") + i): line(i, examples=40 + i) for i in range(participants)}
     proposed = propose_plan(module, quorum=aggregators, min_contributions=2, grid_bits=20)
     return start(

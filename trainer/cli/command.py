@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 
@@ -96,6 +96,7 @@ def command(app: typer.Typer, name: str, *, example: str, needs: Need = Need.NOT
                 function(session, **given)
 
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *shared.parameters)]
+        _name_no_type_of_flags(parameters)
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
         lines = "\n".join(f"  {escape(line.strip())}" for line in example.strip().splitlines())
@@ -125,6 +126,14 @@ def _shared_options(needs: Need) -> _Options:
     debug = typer.Option("--debug", envvar="CAIRN_DEBUG", show_envvar=False, hidden=True, help="Show tracebacks.")
     parameters.append(_parameter("debug", bool, debug, False))
     return _Options(tuple(settings), parameters)
+
+
+def _name_no_type_of_flags(parameters: list[inspect.Parameter]) -> None:
+    """Let help show a flag as `--json`, not as `--json <bool>`."""
+    for parameter in parameters:
+        kind, *options = get_args(parameter.annotation)
+        if kind in (bool, bool | None) and options[0].metavar is None:
+            options[0].metavar = ""
 
 
 def _setting_option(setting: Setting, panel: str) -> inspect.Parameter:

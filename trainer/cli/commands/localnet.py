@@ -27,10 +27,15 @@ DEFAULT = Path(".localnet")
 def up(
     session: Session,
     folder: Folder = DEFAULT,
-    nodes: Annotated[int, typer.Option(min=0, max=2, help="Kubo nodes; with 0 the store is a folder.")] = 1,
+    nodes: Annotated[
+        int | None, typer.Option(min=0, max=2, help="Kubo nodes, as before or 1; with 0 the store is a folder.")
+    ] = None,
     block_time: Annotated[
-        int, typer.Option(min=0, metavar="SECONDS", help="Between blocks; 0: one a transaction, final at once.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=0, metavar="SECONDS", help="Between blocks, as before or 1; 0: one a transaction, final at once."
+        ),
+    ] = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="The chain's RPC port.")] = None,
 ) -> None:
     """Start anvil and Kubo, deploy the contract, fund accounts; what runs already is left running.
@@ -45,9 +50,7 @@ def up(
     anvil = find_anvil(*tool_folders())
     if anvil is None:
         raise InputError("no anvil on the PATH or in node_modules: `npm ci`, or install Foundry")
-    ipfs = find_ipfs(*tool_folders()) if nodes else None
-    if nodes and ipfs is None:
-        raise InputError("no ipfs on the PATH or in .tools/bin: `make kubo` builds it, or use --nodes 0")
+    ipfs = find_ipfs(*tool_folders())
     with session.out.waiting("starting") as say:
         network = start(folder, anvil=anvil, ipfs=ipfs, nodes=nodes, block_time=block_time, rpc_port=port, say=say)
     session.out.result(_facts(network), lambda: _show(session, network, started=True))

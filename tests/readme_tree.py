@@ -1,0 +1,83 @@
+"""The tree in the README: a line a file, from each file's own first line. `python tests/readme_tree.py` rewrites it."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BEGIN, END = "<!-- tree -->\n```\n", "```\n<!-- /tree -->\n"
+ROOMS = {
+    "contracts": "the rules and the anchors",
+    "contracts/interfaces": "the specification",
+    "contracts/modules": "one concern each",
+    "contracts/hooks": "policies asked at each commit",
+    "contracts/tools": "compiler, artifacts, gas",
+    "registry": "what the chain says, what the store holds, what can be recomputed; no torch",
+    "registry/content": "bytes and names, no I/O",
+    "registry/exact": "what anyone can redo, bit for bit",
+    "registry/store": "bytes by CID, verified inside",
+    "registry/chain": "the contract as a typed object",
+    "registry/provenance": "what trust rests on: records and bytes in, verdicts out",
+    "trainer": "what only those who train do",
+    "trainer/algorithms": "one paper, one file",
+    "trainer/transforms": "what is done to an update on its way out",
+    "trainer/demo": "three hospitals",
+    "trainer/cli": "`cairn`",
+    "trainer/cli/commands": "one file a group of commands",
+    "scripts": "the three things users do",
+    "benchmarks": "what the figures come from",
+}
+SUFFIXES = {".py", ".sol", ".js"}
+
+
+def first_line(path: Path) -> str:
+    """Return what a file says of itself first."""
+    text = path.read_text()
+    if path.suffix == ".py":
+        said = ast.get_docstring(ast.parse(text)) or ""
+    elif path.suffix == ".sol":
+        said = (re.search(r"@title (.*)", text) or re.search(r"@notice (.*)", text) or [""])[1] if "@" in text else ""
+    else:
+        said = (re.match(r"(?:#!.*\n)?// (.*)", text) or ["", ""])[1]
+    line = said.split("\n\n")[0].replace("\n", " ").strip()
+    sentence = re.split(r"(?<=[a-z`)…])\. ", line)[0].rstrip(".")
+    return sentence if len(sentence) <= 100 else sentence[:99].rsplit(" ", 1)[0].rstrip(",;:") + " …"
+
+
+def tree() -> str:
+    """Return the tree of the tracked source files."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
+        "\n"
+    )
+    lines: list[str] = []
+    seen: set[str] = set()
+    for name in sorted(filter(None, listed)):
+        path = Path(name)
+        room = str(path.parent)
+        if (
+            path.suffix not in SUFFIXES
+            or path.name == "__init__.py"
+            or not any(room == known or room.startswith("registry/") for known in ROOMS)
+        ):
+            continue
+        for depth in range(1, len(path.parts)):
+            folder = "/".join(path.parts[:depth])
+            if folder not in seen:
+                seen.add(folder)
+                lines.append(f"{'  ' * (depth - 1) + path.parts[depth - 1] + '/':<30} {ROOMS[folder]}")
+        lines.append(f"{'  ' * (len(path.parts) - 1) + path.name:<30} {first_line(ROOT / name)}")
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def with_tree(readme: str) -> str:
+    """Return the README with the tree as it is now."""
+    before, rest = readme.split(BEGIN)
+    return before + BEGIN + tree() + END + rest.split(END)[1]
+
+
+if __name__ == "__main__":
+    target = ROOT / "README.md"
+    target.write_text(with_tree(target.read_text()))
