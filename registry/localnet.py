@@ -14,28 +14,20 @@ The accounts are worth nothing anywhere else: their password lies beside them.
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from registry.chain.anvil_node import CHAIN_ID, AnvilNode, anvil_alive, start_anvil, stop_anvil
 from registry.errors import FormError, InputError
+from registry.localnet_chain import known_accounts, make_accounts, prepare_chain
 from registry.store.kubo_node import KuboNode, connect_nodes, init_node, node_alive, start_node, stop_node
 from registry.types import Address
 
-if TYPE_CHECKING:
-    from web3 import Web3
+__all__ = ["Localnet", "down", "read", "up"]
 
-__all__ = ["ACCOUNTS", "Localnet", "down", "read", "up"]
-
-ACCOUNTS = ("owner", "aggregator-1", "aggregator-2", "participant-1", "participant-2", "participant-3", "auditor")
-FUNDS = 10_000 * 10**18
-"""Wei that each account is given whenever it holds less than a hundredth of it."""
-_KEYSTORE_ITERATIONS = 1 << 12  # of keys worth nothing: opening one takes milliseconds instead of a second
 _RPC_PORT, _API_PORT, _GATEWAY_PORT, _SWARM_PORT = 8545, 5101, 8101, 4101
 _NEW: Mapping[str, Any] = {
     "ports": {"rpc": _RPC_PORT, "kubo": [[_API_PORT, _GATEWAY_PORT, _SWARM_PORT]]},
@@ -118,9 +110,9 @@ def up(
         chain = anvil_alive(folder / "chain", ports.rpc)
         pace = had["block_time"] if block_time is None or chain is not None else block_time
         chain = chain or start_anvil(folder / "chain", anvil, port=ports.rpc, block_time=pace)
-        accounts = _accounts(folder)
+        accounts = make_accounts(folder)
         say("deploying the contract")
-        contract, block = _deploy(folder, chain.url, accounts, instant=pace == 0)
+        contract, block = prepare_chain(folder, chain.url, accounts, instant=pace == 0)
         for number in range(count + 1, len(had["ports"]["kubo"]) + 1):
             stop_node(folder / f"kubo-{number}")
         running = _start_nodes(folder, ipfs, ports, say) if ipfs is not None else {}
@@ -158,7 +150,7 @@ def read(folder: Path) -> Localnet:
         nodes={number: node_alive(folder / f"kubo-{number}") for number in range(1, len(ports.kubo) + 1)},
         rpc_url=f"http://127.0.0.1:{ports.rpc}",
         contract=Address(bytes.fromhex(facts["contract"][2:])),
-        accounts=_known_accounts(folder),
+        accounts=known_accounts(folder),
     )
 
 
@@ -210,61 +202,6 @@ def _free(port: int) -> int:
     raise InputError("no free port on 127.0.0.1")
 
 
-def _accounts(folder: Path) -> Mapping[str, Address]:
-    """Make the keystores that are not there; their password lies in a file beside them."""
-    from registry.chain.keys import create_keystore
-
-    password = folder / "password"
-    if not password.exists():
-        _write(password, secrets.token_urlsafe(18) + "\n", mode=0o600)
-    for name in ACCOUNTS:
-        if not (folder / "keys" / name).exists():
-            create_keystore(folder / "keys" / name, password.read_text().strip(), iterations=_KEYSTORE_ITERATIONS)
-    return _known_accounts(folder)
-
-
-def _known_accounts(folder: Path) -> Mapping[str, Address]:
-    from registry.chain.keys import address_of
-
-    found = {}
-    for path in sorted((folder / "keys").glob("*")):
-        loaded = json.loads(path.read_text())
-        found[path.name] = address_of(loaded["address"])
-    return {name: found[name] for name in (*ACCOUNTS, *sorted(set(found) - set(ACCOUNTS))) if name in found}
-
-
-def _deploy(folder: Path, url: str, accounts: Mapping[str, Address], *, instant: bool) -> tuple[Address, int]:
-    from registry.chain.client import open_journal
-    from registry.chain.deploy import deploy
-    from registry.chain.keys import open_keystore
-    from registry.chain.networks import parse_finality
-    from registry.chain.node import connect
-    from registry.chain.transactions import Transactor
-
-    w3 = connect(url)
-    for account in accounts.values():
-        _fund(w3, account)
-    signer = open_keystore(folder / "keys" / "owner", (folder / "password").read_text().strip())
-    journal = open_journal(w3, CHAIN_ID, signer.address, folder / "home" / "journals")
-    finality = parse_finality("instant" if instant else "finalized")
-    try:
-        transactor = Transactor(w3, signer, journal, chain_id=CHAIN_ID, finality=finality)
-        made = deploy(w3, transactor, chain_id=CHAIN_ID, folder=folder / "home" / "deployments")
-    finally:
-        journal.close()
-    return made.address, made.block
-
-
-def _fund(w3: Web3, account: Address) -> None:
-    from registry.chain.keys import to_checksum
-    from registry.chain.node import asking
-
-    address = to_checksum(account)
-    with asking("anvil_setBalance"):
-        if w3.eth.get_balance(address) < FUNDS // 100:  # type: ignore[arg-type]
-            w3.manager.request_blocking("anvil_setBalance", [address, hex(FUNDS)])  # type: ignore[arg-type]
-
-
 def _settings(url: str, contract: Address, block: int, nodes: Mapping[int, KuboNode | None], block_time: int) -> str:
     first = nodes.get(1)
     store = f"kubo:{first.api_url}" if first is not None else "store"
@@ -294,10 +231,7 @@ def _read(folder: Path) -> dict[str, Any]:
     return loaded
 
 
-def _write(path: Path, text: str, *, mode: int = 0o644) -> None:
+def _write(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.partial")
-    partial.unlink(missing_ok=True)
-    handle = os.open(partial, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, mode)
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
+    partial.write_text(text)
     partial.replace(path)

@@ -1,9 +1,10 @@
 """Start and stop anvil: a chain of one's own whose state is kept and whose finality moves.
 
 A chain lives in its folder: `state.json` (written every few seconds and at the end), `anvil.log` and `anvil.pid`, so
-that one process can start it and another stop it. What anvil forgets between two runs is how far its clock was moved;
-it is started with mining off and its clock set past its last block, because the contract relies on time not running
-backwards.
+that one process can start it and another stop it. anvil forgets two things between two runs. One is its first block: it
+makes another, unless it is told the same time for it, which is kept in `genesis-time`. The other is how far its clock
+was moved: it is started with mining off and its clock set past its last block, because the contract relies on time not
+running backwards.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ __all__ = ["AnvilNode", "anvil_alive", "find_anvil", "start_anvil", "stop_anvil"
 
 CHAIN_ID = 31337
 HARDFORK = "prague"
-STATE_INTERVAL = 10
+STATE_INTERVAL = 5
 """Seconds between two writes of the state; a killed anvil loses at most these."""
 
 
@@ -122,10 +123,13 @@ def anvil_alive(folder: Path, port: int) -> AnvilNode | None:
 
 
 def _start(folder: Path, anvil: Path, port: int, wait: float) -> AnvilNode:
-    log = folder / "anvil.log"
+    log, genesis = folder / "anvil.log", folder / "genesis-time"
+    if not genesis.exists():
+        genesis.write_text(f"{time.time():.0f}\n")
     arguments = [
         *(str(anvil), "--quiet", "--host", "127.0.0.1", "--port", str(port), "--chain-id", str(CHAIN_ID)),
         *("--hardfork", HARDFORK, "--slots-in-an-epoch", "1", "--accounts", "0", "--no-mining"),
+        *("--timestamp", genesis.read_text().strip()),
         *("--state", str(folder / "state.json"), "--state-interval", str(STATE_INTERVAL)),
     ]
     with log.open("wb") as out:
@@ -146,11 +150,9 @@ def _start(folder: Path, anvil: Path, port: int, wait: float) -> AnvilNode:
 
 
 def _set_clock(node: AnvilNode) -> None:
-    """Move the clock past the last block, as it was before the chain was stopped."""
+    """Let the clock show the present, or go on from the last block where that was further."""
     latest = int(_rpc(node.url, "eth_getBlockByNumber", ["latest", False])["timestamp"], 16)
-    behind = latest + 1 - int(time.time())
-    if behind > 0:
-        _rpc(node.url, "evm_increaseTime", [behind])
+    _rpc(node.url, "evm_setTime", [max(int(time.time()), latest + 1)])
 
 
 def _rpc(url: str, method: str, params: list[Any]) -> Any:

@@ -73,6 +73,7 @@ class _Linked:
 
 _MAX_TEXT = 64 << 10
 _MAX_ITEMS = 100_000
+_MAX_DEPTH = 16
 
 Bytes32 = Annotated[bytes, _Exact(32)]
 Bytes20 = Annotated[bytes, _Exact(20)]
@@ -415,12 +416,41 @@ def _decode_cbor(data: bytes) -> Any:
     import dag_cbor
     from dag_cbor.decoding.err import CBORDecodingError
 
+    _check_depth(data)
     try:
         return dag_cbor.decode(data)
-    except RecursionError:
-        raise FormError("manifest: nested too deeply") from None
     except (CBORDecodingError, ValueError, KeyError, OverflowError) as error:
         raise FormError(f"manifest: not strict DAG-CBOR ({str(error).splitlines()[0]})") from None
+
+
+def _check_depth(data: bytes) -> None:
+    """Refuse CBOR that is nested deeper than any manifest, without recursion: the decoder's own depth is the stack's.
+
+    Whatever else is wrong with data is left to the decoder.
+    """
+    waiting: list[int] = []  # items still to come, a level each
+    at = 0
+    while at < len(data):
+        major, info = data[at] >> 5, data[at] & 31
+        at += 1
+        count = info
+        if info >= 24:
+            length = 1 << (info - 24) if info < 28 else 0
+            count = int.from_bytes(data[at : at + length], "big")
+            at += length
+        if major in (2, 3):
+            at += count
+        children = {4: count, 5: 2 * count, 6: 1}.get(major, 0)
+        if children:
+            waiting.append(children)
+            if len(waiting) > _MAX_DEPTH:
+                raise FormError(f"manifest: nested too deeply, expected at most {_MAX_DEPTH} levels")
+            continue
+        while waiting:
+            waiting[-1] -= 1
+            if waiting[-1]:
+                break
+            waiting.pop()
 
 
 @cache

@@ -13,6 +13,7 @@ reference reader, which it does not use, takes leading blanks, duplicate keys, g
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -70,6 +71,7 @@ PT_METADATA = {"format": "pt"}
 
 _RANKS = {dtype: rank for rank, dtype in enumerate(DTYPES)}
 _METADATA = "__metadata__"
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,15 +273,26 @@ def parse_header(prefix: bytes, file_size: int | None = None) -> TensorHeader:
 def _decode(body: bytes) -> dict[str, Any]:
     if body[:1] != b"{":
         raise FormError(f"safetensors: expected a header that begins with '{{', got {body[:1]!r}")
+    _check_depth(body)
     try:
         fields: dict[str, Any] = json.loads(body.decode(), object_pairs_hook=_unique)  # a dict: it begins with {
     except UnicodeDecodeError as error:
         raise FormError(f"safetensors: expected a header in UTF-8, got {error}") from error
     except ValueError as error:
         raise FormError(f"safetensors: expected a header in JSON, got {error}") from error
-    except RecursionError as error:
-        raise FormError("safetensors: expected a header of three levels, got one nested very deep") from error
     return fields
+
+
+def _check_depth(body: bytes) -> None:
+    """Refuse JSON nested deeper than a header, before the parser: it recurses in C, and where some library has raised
+    the recursion limit a deep one ends the process.
+    """
+    depth = 0
+    for token in _BRACKETS.finditer(body):
+        if token[0][0] != 0x22:  # a string
+            depth += 1 if token[0] in b"[{" else -1
+            if depth > 3:
+                raise FormError("safetensors: expected a header of three levels, got one nested deeper")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -33,9 +33,18 @@ def check_weights(weights: Sequence[int], *, cap: int = MAX_TOTAL_WEIGHT) -> int
     return total
 
 
-def accumulate(sums: F64, integers: F32, weight: int, scratch: F64) -> None:
-    """Add weight * integers to sums, exactly; all three arrays have one shape."""
-    np.multiply(integers, float(weight), out=scratch, dtype=np.float64)
+def accumulate(sums: F64, updates: F32, factors: F64, scratch: F64) -> None:
+    """Add the sum of factors[k] * updates[k] to sums, exactly.
+
+    With factors weight * 2^s, grid values q * 2^-s count as the integers weight * q (lemma 2 of `grid`).
+
+    Args:
+        sums: (n,), float64.
+        updates: (k, n), float32.
+        factors: (k,), float64.
+        scratch: (n,), float64; overwritten.
+    """
+    np.einsum("k,kn->n", factors, updates, out=scratch, dtype=np.float64, casting="safe")
     np.add(sums, scratch, out=sums)
 
 
@@ -63,7 +72,6 @@ def weighted_mean(updates: Sequence[F32], weights: Sequence[int], grid_bits: int
     if len(updates) != len(weights) or any(update.shape != updates[0].shape for update in updates):
         raise InputError(f"expected one weight an update and one shape, got {[u.shape for u in updates]} and {weights}")
     sums = np.zeros(updates[0].shape, dtype=np.float64)
-    scratch = np.empty_like(sums)
     for update, weight in zip(updates, weights, strict=True):
-        accumulate(sums, grid_integers(update, grid_bits), weight, scratch)
+        sums += np.multiply(grid_integers(update, grid_bits), float(weight), dtype=np.float64)
     return rounded_mean(sums, total, grid_bits)

@@ -94,7 +94,7 @@ def fitting(magnitude: float, grid_bits: int, scale: int) -> str:
     return f"use a scale of {needed + grid_bits - 24} for this tensor"
 
 
-def grid_integers(values: F32, grid_bits: int, out: F32 | None = None) -> F32:
+def grid_integers(values: F32, grid_bits: int, *, first: int = 0) -> F32:
     """Return q for values q * 2^-s, as float32, having checked that they are canonical.
 
     Scaling by a power of two is exact, so q is what `rint` leaves as it is; NaN equals nothing, infinities are beyond
@@ -103,14 +103,14 @@ def grid_integers(values: F32, grid_bits: int, out: F32 | None = None) -> F32:
     Args:
         values: float32, any shape.
         grid_bits: s, 0..126.
-        out: float32 array of values' shape to write to.
+        first: Position of values[0], for messages.
 
     Raises:
         FormError: A value is not finite, is -0.0, or lies off or beyond the grid.
     """
     _check_bits(grid_bits)
     with np.errstate(invalid="ignore", over="ignore"):
-        integers = np.multiply(values, np.float32(2.0**grid_bits), out=out)
+        integers = np.multiply(values, np.float32(2.0**grid_bits))
         canonical = (
             bool((np.rint(integers) == integers).all())
             and float(integers.max(initial=0)) <= GRID_LIMIT
@@ -118,11 +118,11 @@ def grid_integers(values: F32, grid_bits: int, out: F32 | None = None) -> F32:
             and int(values.view(np.int32).min(initial=0)) != _NEGATIVE_ZERO
         )
     if not canonical:
-        raise FormError(_complaint(values.reshape(-1), grid_bits))
+        raise FormError(_complaint(values.reshape(-1), grid_bits, first))
     return integers
 
 
-def _complaint(values: F32, grid_bits: int) -> str:
+def _complaint(values: F32, grid_bits: int, first: int) -> str:
     exact = values.astype(np.float64) * 2.0**grid_bits
     faults = {
         "a finite number": ~np.isfinite(exact),
@@ -131,7 +131,7 @@ def _complaint(values: F32, grid_bits: int) -> str:
         f"at most 2^{24 - grid_bits} in magnitude": np.abs(exact) > GRID_LIMIT,
     }
     at, what = min((int(np.argmax(mask)), what) for what, mask in faults.items() if mask.any())
-    return f"value {at}: expected {what}, got {values[at]!s}"
+    return f"value {first + at}: expected {what}, got {values[at]!s}"
 
 
 def from_grid(integers: F64, grid_bits: int) -> F32:

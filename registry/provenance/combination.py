@@ -1,7 +1,7 @@
 """Combining updates leaf by leaf: read once, checked, hashed and averaged as the bytes come by.
 
 All updates of a round have the same header, so leaf i of each (the i-th MiB of its file, which is also the i-th block
-of its UnixFS DAG) holds the same coordinates. Memory is a few leaves, whatever the model's size and the number of
+of its UnixFS DAG) holds the same coordinates. Memory is a dozen leaves, whatever the model's size and the number of
 updates. Leaves are independent, so the work may be split into ranges, one forked process each; Merkle subtrees of the
 ranges join to the same roots.
 """
@@ -32,9 +32,12 @@ from registry.types import Blob, Cid, Root
 
 __all__ = ["Check", "Combined", "FileFacts", "Leaves", "Progress", "combine", "leaves_of_blob", "leaves_of_file"]
 
-_TILE = 1 << 16
-Leaves = Callable[[int], memoryview]
-"""Returns leaf i of one update's file."""
+_GROUP = 12
+"""Updates whose leaves are held at once, in each process: they are multiplied and added up in one pass."""
+_TILE = 1 << 15
+"""Values that are checked, or added up, at a time: they stay in the second-level cache meanwhile."""
+Leaves = Callable[[int, memoryview], int]
+"""Writes leaf i of one update's file into a buffer of LEAF_BYTES and returns its length."""
 Progress = Callable[[int], None]
 """Told how many bytes of updates were combined since the last call."""
 
@@ -87,20 +90,19 @@ class _Part:
 
 
 def leaves_of_file(path: Path, size: int) -> Leaves:
-    """Return a reader of the file's leaves that holds one leaf in memory.
+    """Return a reader of the file's leaves.
 
     Raises (when called):
         FormError: The file turned out shorter than size.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    buffer = bytearray(LEAF_BYTES)
 
-    def read(index: int) -> memoryview:
+    def read(index: int, into: memoryview) -> int:
         begin = index * LEAF_BYTES
-        view = memoryview(buffer)[: min(LEAF_BYTES, size - begin)]
-        if os.preadv(descriptor, [view], begin) != len(view):
+        length = min(LEAF_BYTES, size - begin)
+        if os.preadv(descriptor, [into[:length]], begin) != length:
             raise FormError(f"{path}: expected {size} bytes, got fewer")
-        return view
+        return length
 
     return read
 
@@ -112,7 +114,14 @@ def leaves_of_blob(store: ContentStore, blob: Blob) -> Leaves:
         FormError: The blob is not a file of its size under the profile.
     """
     cids = leaf_cids(store, blob)
-    return lambda index: memoryview(store.get(cids[index]))
+    store.close()  # a forked process must not go on with this one's connections
+
+    def read(index: int, into: memoryview) -> int:
+        leaf = store.get(cids[index], limit=LEAF_BYTES)
+        into[: len(leaf)] = leaf
+        return len(leaf)
+
+    return read
 
 
 def combine(
@@ -178,49 +187,62 @@ def _facts(parts: list[_Part], job: _Job, is_update: bool) -> FileFacts:
 def _combine_range(job: _Job, begin: int, end: int, progress: Progress) -> list[_Part]:
     """Combine leaves begin..end-1; return the parts of each update and, last, of the aggregate."""
     offset = max(begin * LEAF_BYTES - len(job.header), 0)
-    values = [TensorRootHasher(offset) for _ in range(len(job.updates) + 1)]
-    leaves: list[list[bytes]] = [[] for _ in values]
-    sums = np.empty(LEAF_BYTES // 4, dtype=np.float64)
-    scratch, integers = np.empty(_TILE, dtype=np.float64), np.empty(_TILE, dtype=np.float32)
+    parts = [_Part([], TensorRootHasher(offset)) for _ in range(len(job.updates) + 1)]
+    rows = np.empty((min(_GROUP, len(job.updates)), LEAF_BYTES // 4), dtype="<f4")
+    sums, scratch = np.empty(rows.shape[1], dtype=np.float64), np.empty(_TILE, dtype=np.float64)
+    made = np.empty(rows.shape[1], dtype="<f4")
     total = sum(job.weights)
     with job.out.open("r+b", buffering=0) as file:
         for index in range(begin, end):
             at = index * LEAF_BYTES
             length = min(LEAF_BYTES, job.size - at)
             header = job.header[at : at + length]
-            n = (length - len(header)) // 4
-            sums[:n] = 0.0
-            for k, read in enumerate(job.updates):
-                leaf = read(index)
-                if len(leaf) != length or leaf[: len(header)] != header:
-                    raise FormError(f"update {k}: expected the header and size of the round's updates, got others")
-                if job.check.cids:
-                    leaves[k].append(hashlib.sha256(leaf).digest())
-                if job.check.roots:
-                    values[k].update(leaf[len(header) :])
-                _add(np.frombuffer(leaf[len(header) :], dtype="<f4"), job, k, sums[:n], scratch, integers)
-            made = memoryview(header + rounded_mean(sums[:n], total, job.grid_bits).tobytes())
+            values = slice(len(header) // 4, length // 4)  # a header is a multiple of 8 bytes long
+            sums[values] = 0.0
+            for first in range(0, len(job.updates), len(rows)):
+                group = range(first, min(first + len(rows), len(job.updates)))
+                for row, k in zip(rows, group, strict=False):
+                    _take(job, index, k, row, parts[k])
+                _add(rows[: len(group), values], job, group, sums[values], scratch)
+            made[values] = rounded_mean(sums[values], total, job.grid_bits)
+            leaf = made.data.cast("B")[:length]
+            leaf[: len(header)] = header
             file.seek(at)
-            file.write(made)
-            leaves[-1].append(hashlib.sha256(made).digest())
-            values[-1].update(made[len(header) :])
+            file.write(leaf)
+            parts[-1].leaves.append(hashlib.sha256(leaf).digest())
+            parts[-1].values.update(leaf[len(header) :])
             progress(length * len(job.updates))
-    return [_Part(names, hasher) for names, hasher in zip(leaves, values, strict=True)]
+    return parts
 
 
-def _add(values: F32, job: _Job, k: int, sums: F64, scratch: F64, integers: F32) -> None:
-    """Check values and add them, in tiles that stay in the second-level cache."""
-    for at in range(0, len(values), _TILE):
-        tile = slice(at, min(at + _TILE, len(values)))
-        length = tile.stop - at
-        try:
-            if job.check.grid:
-                grid_integers(values[tile], job.grid_bits, out=integers[:length])
-            else:
-                np.multiply(values[tile], np.float32(2.0**job.grid_bits), out=integers[:length])
-        except FormError as error:
-            raise FormError(f"update {k}: {error}") from None
-        accumulate(sums[tile], integers[:length], job.weights[k], scratch[:length])
+def _take(job: _Job, index: int, k: int, row: F32, part: _Part) -> None:
+    """Read leaf index of update k into a row, check it and hash it."""
+    at = index * LEAF_BYTES
+    length = min(LEAF_BYTES, job.size - at)
+    header = job.header[at : at + length]
+    buffer = row.data.cast("B")
+    leaf = buffer[: job.updates[k](index, buffer)]
+    if len(leaf) != length or leaf[: len(header)] != header:
+        raise FormError(f"update {k}: expected the header and size of the round's updates, got others")
+    if job.check.cids:
+        part.leaves.append(hashlib.sha256(leaf).digest())
+    if job.check.roots:
+        part.values.update(leaf[len(header) :])
+    if job.check.grid:
+        for start in range(len(header) // 4, length // 4, _TILE):
+            tile = row[start : min(start + _TILE, length // 4)]
+            try:
+                grid_integers(tile, job.grid_bits, first=(at + start * 4 - len(job.header)) // 4)
+            except FormError as error:
+                raise FormError(f"update {k}: {error}") from None
+
+
+def _add(rows: F32, job: _Job, group: range, sums: F64, scratch: F64) -> None:
+    """Add weight times value of every row to sums, tile by tile."""
+    factors = np.array([job.weights[k] * 2.0**job.grid_bits for k in group])
+    for start in range(0, len(sums), _TILE):
+        tile = sums[start : start + _TILE]
+        accumulate(tile, rows[:, start : start + _TILE], factors, scratch[: len(tile)])
 
 
 def _combine_forked(job: _Job, ranges: list[tuple[int, int]], progress: Progress) -> list[list[_Part]]:

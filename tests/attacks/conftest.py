@@ -84,6 +84,10 @@ class Federation:
         except KeyError:
             raise AttributeError(name) from None
 
+    def forget(self, name: str) -> None:
+        """Let somebody send again what their journal says is done."""
+        self.clients.pop(name, None)
+
     # Participants ----------------------------------------------------------------------------------------------------
 
     def record(self, number: int = 1) -> RoundRecord:

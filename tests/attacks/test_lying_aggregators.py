@@ -20,12 +20,12 @@ from registry.chain.errors import (
     ZeroDigest,
     ZeroRoot,
 )
-from registry.chain.records import Result, result_hash
+from registry.chain.records import Result, contribution_leaf, result_hash
 from registry.content.manifest import Reason, VersionManifest, digest_of, encode, manifest_cid
-from registry.content.merkle import Contribution, contributions_root
+from registry.content.merkle import counted_root, leaf_hash, merkle_root
 from registry.provenance.versions import add_version, read_arrays, save_arrays
 from registry.types import Digest, Root
-from trainer.aggregator import rival_to_adopt
+from trainer.aggregator import advance, rivals_of
 
 if TYPE_CHECKING:
     from conftest import Federation
@@ -53,13 +53,14 @@ def test_a_false_field_of_an_attested_result_fails_the_audit(published: Federati
     assert any(part in failed(published.audit()) for part in expected.split("|"))
 
 
-@pytest.mark.parametrize("field", ["version_digest", "report_digest"])
-def test_a_result_that_names_a_manifest_nobody_has_fails_verification(
-    published: Federation, failed: Any, field: str
-) -> None:
-    published.force(replace(published.outcome().result, **{field: Digest(b"\x05" * 32)}))
-    assert "BlockNotFound" in failed(published.verify()[-1].checks) or field == "version_digest"
-    assert published.verify()[-1].passed is False
+def test_a_result_that_names_a_report_nobody_has_fails_verification(published: Federation, failed: Any) -> None:
+    published.force(replace(published.outcome().result, report_digest=Digest(b"\x05" * 32)))
+    assert "BlockNotFound" in failed(published.verify()[-1].checks)
+
+
+def test_a_result_that_names_a_version_nobody_has_fails_verification(published: Federation, failed: Any) -> None:
+    published.force(replace(published.outcome().result, version_digest=Digest(b"\x05" * 32)))
+    assert "recomputed version_digest" in failed(published.verify()[-1].checks)
 
 
 def test_the_right_aggregate_with_another_version_fails_verification(
@@ -106,18 +107,13 @@ def test_an_update_counted_with_twice_its_weight_fails_verification(published: F
 
 
 def test_an_update_counted_twice_fails_verification(published: Federation, failed: Any) -> None:
-    """The same participant stands in the contributions twice, under a root made by hand."""
-    honest = published.outcome()
+    """The same participant stands among the contributions twice, under a root that only a liar computes."""
+    honest = published.outcome().result
     entries = sorted((v.commitment for v in published.verdicts()), key=lambda c: c.participant)
-    made = [Contribution(c.participant, c.digest, c.tensor_root, c.weight) for c in entries]
-    doubled = contributions_root([made[0], Contribution(b"\xff" * 20, *made[0][1:]), *made[1:]][::1][:1])
-    lie = replace(
-        honest.result,
-        contributions_root=doubled,
-        contributions=4,
-        total_weight=honest.result.total_weight + made[0].weight,
-    )
-    published.force(lie)
+    leaves = [contribution_leaf(c.participant, c.digest, c.tensor_root, c.weight) for c in (entries[0], *entries)]
+    doubled = counted_root(len(leaves), merkle_root(leaf_hash(leaf) for leaf in leaves))
+    weight = honest.total_weight + entries[0].weight
+    published.force(replace(honest, contributions_root=doubled, contributions=4, total_weight=weight))
     assert "recomputed contributions_root" in failed(published.verify()[-1].checks)
 
 
@@ -190,6 +186,7 @@ def test_one_aggregator_does_not_make_a_quorum_of_two(federation: Federation, ne
     new_plan(federation, quorum=2)
     lone = after_a_round(federation)
     federation.attest("mallory", lone)
+    federation.forget("mallory")
     with pytest.raises(NotBetter):
         federation.attest("mallory", lone)
     federation.sleep_to("aggregate_deadline")
@@ -210,18 +207,28 @@ def after_a_round(house: Federation) -> Result:
     return house.outcome().result
 
 
-def adopted(house: Federation, own: Result) -> Any:
-    return rival_to_adopt(house.first, house.store, house.round(), house.verdicts(), own)
+def followed(house: Federation, own: Result | None) -> list[Result]:
+    """The attested results that an honest aggregator who computed `own` considers better, and not disproved."""
+    return [result for result, _ in rivals_of(house.first, house.store, house.round(), house.verdicts(), own)]
 
 
-def test_a_lie_with_more_contributions_than_there_are_is_not_adopted(federation: Federation, new_plan: Any) -> None:
+def test_a_lie_with_more_contributions_than_its_report_shows_is_not_followed(
+    federation: Federation, new_plan: Any
+) -> None:
+    new_plan(federation, quorum=2)
+    honest = after_a_round(federation)
+    federation.attest("mallory", replace(honest, contributions=99, total_weight=99))
+    assert followed(federation, honest) == []
+
+
+def test_a_lie_whose_report_nobody_has_is_not_followed(federation: Federation, new_plan: Any) -> None:
     new_plan(federation, quorum=2)
     honest = after_a_round(federation)
     federation.attest("mallory", replace(honest, contributions=99, report_digest=Digest(b"\x0a" * 32)))
-    assert adopted(federation, honest) is None
+    assert followed(federation, honest) == []
 
 
-def test_a_rival_that_admits_what_is_refused_here_is_not_adopted(federation: Federation, new_plan: Any) -> None:
+def test_a_rival_that_admits_what_is_refused_here_is_not_followed(federation: Federation, new_plan: Any) -> None:
     new_plan(federation, quorum=2)
     federation.owner.open_round(federation.model_id)
     federation.contribute("ann", federation.update("ann"))
@@ -232,35 +239,43 @@ def test_a_rival_that_admits_what_is_refused_here_is_not_adopted(federation: Fed
     lie = federation.outcome(generous).result
     assert lie.contributions > honest.contributions
     federation.attest("mallory", lie)
-    assert adopted(federation, honest) is None
+    assert followed(federation, honest) == []
 
 
-@pytest.mark.parametrize("reason", [r for r in Reason if r != Reason.ADMITTED])
-def test_a_rival_that_refuses_what_is_admitted_here_is_not_adopted(
+@pytest.mark.parametrize("reason", [r for r in Reason if r not in (Reason.ADMITTED, Reason.UNAVAILABLE)])
+def test_a_rival_that_refuses_for_what_is_disproved_here_is_not_followed(
     federation: Federation, new_plan: Any, reason: Reason
 ) -> None:
     new_plan(federation, quorum=2)
+    after_a_round(federation)
+    first, second = federation.verdicts()
+    federation.attest("mallory", federation.outcome([first, replace(second, reason=reason)]).result)
+    assert followed(federation, None) == []
+
+
+def test_a_rival_with_fewer_contributions_is_not_followed(federation: Federation, new_plan: Any) -> None:
+    new_plan(federation, quorum=2)
     honest = after_a_round(federation)
     first, second = federation.verdicts()
-    censored = federation.outcome([first, replace(second, reason=reason)]).result
-    federation.attest("mallory", replace(censored, contributions=99, total_weight=99))
-    assert adopted(federation, honest) is None
+    censored = federation.outcome([first, replace(second, reason=Reason.UNAVAILABLE)]).result
+    federation.attest("mallory", censored)
+    assert followed(federation, honest) == []
 
 
-def test_a_rival_that_omits_a_commitment_is_not_adopted(federation: Federation, new_plan: Any) -> None:
+def test_a_rival_that_omits_a_commitment_is_not_followed(federation: Federation, new_plan: Any) -> None:
+    new_plan(federation, quorum=2)
+    after_a_round(federation)
+    federation.attest("mallory", federation.outcome(federation.verdicts()[:1]).result)
+    assert followed(federation, None) == []
+
+
+def test_honest_aggregators_agree_on_the_truth_beside_a_liar(federation: Federation, new_plan: Any) -> None:
+    """Mallory's report is true and looks better, her aggregate is not: it is recomputed, and the truth attested."""
     new_plan(federation, quorum=2)
     honest = after_a_round(federation)
-    partial = federation.outcome(federation.verdicts()[:1]).result
-    federation.attest("mallory", replace(partial, contributions=99, total_weight=99))
-    assert adopted(federation, honest) is None
-
-
-def test_what_is_adopted_is_recomputed_and_never_taken_over(federation: Federation, new_plan: Any) -> None:
-    """Mallory's report is true and her aggregate is not: honest aggregators follow the report to the true one."""
-    new_plan(federation, quorum=2)
-    honest = after_a_round(federation)
-    lie = replace(honest, aggregate_root=Root(b"\x0b" * 32), contributions=3)
-    federation.attest("mallory", lie)
-    verdicts = adopted(federation, honest)
-    made = federation.outcome(verdicts if verdicts is not None else federation.verdicts())
-    assert result_hash(made.result) == result_hash(honest)
+    seeds = (replace(honest, aggregate_root=Root(bytes([n]) * 32)) for n in range(1, 256))
+    federation.attest("mallory", next(lie for lie in seeds if result_hash(lie) < result_hash(honest)))
+    for name in ("first", "second"):
+        said = advance(federation.clients[name], federation.store, federation.folder / name, federation.model_id)
+        assert said == "round 1: attested 2 contributions"
+    assert federation.owner.round(federation.model_id, 1).result_hash == result_hash(honest)

@@ -139,7 +139,7 @@ def test_a_report_that_prefers_a_later_update_over_an_earlier_one_fails_verifica
     assert "the report says total_weight, found admitted" in failed(opened.verify()[-1].checks)
 
 
-# Unavailable: the one word that is left to the attesters ----------------------------------------------------------------
+# Unavailable: the one word that is left to the attesters -------------------------------------------------------------
 
 
 def test_an_update_called_unavailable_is_shown_as_asserted(published: Federation) -> None:

@@ -175,8 +175,8 @@ def test_aggregators_that_refuse_for_different_reasons_agree_on_the_smaller_hash
     number = open_round(sim)
     crooked = Crooked(sim, number, "c")
     crooked.commit(crooked.file(2.0**-30))
-    run_to(sim, number, Phase.PUBLISH)
     hiding.hidden.add(crooked.digest)  # one sees that the value is off the grid, the other sees nothing
+    run_to(sim, number, Phase.PUBLISH)
     settle(sim)
     record = read_round(sim.owner, sim.model_id, number)
     found = {}
@@ -193,33 +193,34 @@ def test_aggregators_that_refuse_for_different_reasons_agree_on_the_smaller_hash
     assert all(v.passed for v in verified(sim, tmp_path / "stranger"))
 
 
-def test_aggregator_that_claims_more_than_it_shows_does_not_hide_a_better_result(lines: Start) -> None:
+def test_aggregator_that_claims_more_than_its_report_shows_does_not_keep_others_apart(
+    lines: Start, tmp_path: Path
+) -> None:
     shared = MemoryStore()
-    second = Hiding(shared)
-    sim = replace(lines(aggregators=3, store=shared, quorum=2), stores={"aggregator-1": second})
-    liar = sim.aggregators[2]
-    sim = replace(sim, aggregators=sim.aggregators[:2])
+    hiding = Hiding(shared)
+    sim = replace(lines(aggregators=3, store=shared, quorum=2), stores={"aggregator-0": hiding})
+    *honest, liar = sim.aggregators
+    sim = replace(sim, aggregators=honest)
     number = open_round(sim)
     crooked = Crooked(sim, number, "c")
     crooked.commit(crooked.file(2.0**-30))
-    run_to(sim, number, Phase.PUBLISH)
-    second.hidden.add(crooked.digest)
+    hiding.hidden.add(crooked.digest)
     run_to(sim, number, Phase.AGGREGATE)
+
     record = read_round(sim.owner, sim.model_id, number)
-    for i in (0, 1):  # what each of the two finds, before anything is attested
-        client, store = sim.aggregators[i], sim.store_of(f"aggregator-{i}")
-        round = aggregator.load_round(store, record)
-        outcome = aggregator.aggregate(store, round, aggregator.judge_all(store, round), sim.folder / f"early-{i}")
-        assert outcome is not None
-        lie = replace(outcome.result, contributions=99, total_weight=99 + i, version_digest=Digest(bytes([i + 1]) * 32))
-        if i == 0:
-            liar.attest_result(sim.model_id, number, lie, record.running_hash)
-        else:
-            liar.attest_result(sim.model_id, number, replace(lie, contributions=100), record.running_hash)
-        assert client.phase(sim.model_id, number) == Phase.AGGREGATE
+    round = aggregator.load_round(shared, record)
+    first, *others = aggregator.judge_all(shared, round)
+    false = (replace(first, reason=Reason.BLOB_FORM), *others)  # which whoever lacks the blob cannot disprove
+    outcome = aggregator.aggregate(shared, round, false, tmp_path / "liar")
+    assert outcome is not None
+    lie = replace(outcome.result, contributions=99, total_weight=99)
+    liar.attest_result(sim.model_id, number, lie, record.running_hash)
+
     run_to(sim, number, Phase.FINAL)
-    chosen = chosen_result(sim.owner, record)
-    assert chosen is not None and chosen.contributions == 2
+    settle(sim)
+    report = report_of(sim, number)
+    assert report.contributions == 2
+    assert report.commitments[0].reason in (Reason.VALUE, Reason.UNAVAILABLE)
 
 
 class Crooked:

@@ -33,6 +33,7 @@ class Setting:
         default: What counts if nobody says; None is nothing.
         path: A path, or for `store` a list that may hold paths.
         metavar: How help shows its value.
+        has_flag: Whether commands take it as a flag too.
     """
 
     name: str
@@ -41,21 +42,33 @@ class Setting:
     default: str | None = None
     path: bool = False
     metavar: str = "TEXT"
+    has_flag: bool = True
 
     @property
     def flag(self) -> str:
-        return "--" + self.name.replace("_", "-")
+        """Its flag; empty if it has none."""
+        return "--" + self.name.replace("_", "-") if self.has_flag else ""
 
 
 SETTINGS: tuple[Setting, ...] = (
-    Setting("home", "CAIRN_HOME", "Folder of Cairn's own files: journals, store.", "~/.local/share/cairn", True, "DIR"),
+    Setting(
+        "home",
+        "CAIRN_HOME",
+        "Folder of Cairn's own files: journals, store.",
+        "~/.local/share/cairn",
+        True,
+        "DIR",
+        False,
+    ),
     Setting("rpc_url", "ETH_RPC_URL", "RPC URL of a chain node.", "http://127.0.0.1:8545", metavar="URL"),
     Setting("chain_id", "CAIRN_CHAIN_ID", "Refuse any chain but this one.", metavar="N"),
     Setting("contract", "CAIRN_CONTRACT", "Address of the Cairn contract.", metavar="ADDRESS"),
-    Setting("from_block", "CAIRN_FROM_BLOCK", "Block the contract was deployed in, or earlier.", metavar="N"),
+    Setting(
+        "from_block", "CAIRN_FROM_BLOCK", "Block the contract was deployed in, or earlier.", None, False, "N", False
+    ),
     Setting("finality", "CAIRN_FINALITY", "When a block is final: finalized, instant or a number.", metavar="POLICY"),
     Setting("store", "CAIRN_STORE", "Content store: FOLDER, kubo, kubo:URL, FOLDER+kubo …", None, True, "STORE"),
-    Setting("ipfs_path", "IPFS_PATH", "Kubo's repo, which names its RPC.", "~/.ipfs", True, "DIR"),
+    Setting("ipfs_path", "IPFS_PATH", "Kubo's repo, which names its RPC.", "~/.ipfs", True, "DIR", False),
     Setting("keys", "CAIRN_KEYS", "Folder of keystores by name.", "~/.foundry/keystores", True, "DIR"),
     Setting("account", "ETH_KEYSTORE_ACCOUNT", "Keystore to sign with: a name in the keys folder.", metavar="NAME"),
     Setting("keystore", "ETH_KEYSTORE", "Keystore to sign with: a file, or a folder and --from.", None, True, "PATH"),
@@ -99,7 +112,8 @@ class Settings:
         value = self[name]
         if value is None:
             setting = _BY_NAME[name]
-            raise InputError(f"no {name}: give {setting.flag}, {setting.env}, or `{name} = …` in {FILE_NAME}")
+            ways = [setting.flag, setting.env, f"`{name} = …` in {FILE_NAME}"]
+            raise InputError(f"no {name}: give {' or '.join(way for way in ways if way)}")
         return value
 
     def number(self, name: str) -> int | None:

@@ -28,7 +28,8 @@ def up(
     session: Session,
     folder: Folder = DEFAULT,
     nodes: Annotated[
-        int | None, typer.Option(min=0, max=2, help="Kubo nodes, as before or 1; with 0 the store is a folder.")
+        int | None,
+        typer.Option(min=0, max=2, metavar="N", help="Kubo nodes, as before or 1; with 0 the store is a folder."),
     ] = None,
     block_time: Annotated[
         int | None,
@@ -36,7 +37,7 @@ def up(
             min=0, metavar="SECONDS", help="Between blocks, as before or 1; 0: one a transaction, final at once."
         ),
     ] = None,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="The chain's RPC port.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, metavar="PORT", help="The chain's RPC port.")] = None,
 ) -> None:
     """Start anvil and Kubo, deploy the contract, fund accounts; what runs already is left running.
 

@@ -1,0 +1,177 @@
+"""An owner, or whoever registers a model, whose version is not what its manifest or the chain says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from registry.content.manifest import RoundOrigin, VersionManifest, Weights, digest_of, encode, manifest_cid
+from registry.errors import FormError
+from registry.provenance.versions import add_version, load_version_manifest, read_header, save_arrays
+from registry.store.blobs import add_blob
+from registry.types import Blob, Root
+
+if TYPE_CHECKING:
+    from conftest import Federation
+
+
+def version_of(house: Federation, folder: Path, seed: int = 3) -> VersionManifest:
+    """A sound version on the genesis."""
+    draw = np.random.default_rng(seed)
+    arrays = {"w": draw.normal(size=(40, 7)).astype(np.float32), "b": np.zeros(3, np.float32)}
+    save_arrays(folder / "version.safetensors", arrays)
+    return add_version(house.store, folder / "version.safetensors", parent=house.genesis)
+
+
+def publish(house: Federation, manifest: VersionManifest, root: bytes | None = None) -> Any:
+    """Anchor a version as its owner and return what verifying it finds."""
+    house.store.put(manifest_cid(digest_of(manifest)), encode(manifest))
+    anchored = Root(manifest.tensor_root if root is None else root)
+    house.owner.publish_version(house.model_id, house.genesis, digest_of(manifest), anchored)
+    return house.verify()[-1]
+
+
+def test_a_sound_version_of_the_owner_verifies(federation: Federation, tmp_path: Path) -> None:
+    assert publish(federation, version_of(federation, tmp_path)).passed
+
+
+def test_a_version_whose_manifest_disagrees_with_the_anchored_root_fails_verification(
+    federation: Federation, failed: Any, tmp_path: Path
+) -> None:
+    found = publish(federation, version_of(federation, tmp_path), root=b"\x01" * 32)
+    assert "version: tensor root" in failed(found.checks)
+
+
+def test_a_version_whose_file_has_another_root_fails_verification(
+    federation: Federation, failed: Any, tmp_path: Path
+) -> None:
+    found = publish(federation, replace(version_of(federation, tmp_path), tensor_root=b"\x02" * 32))
+    assert "version: the manifest has tensor root" in failed(found.checks)
+
+
+def test_a_version_whose_file_has_another_sha256_fails_verification(
+    federation: Federation, failed: Any, tmp_path: Path
+) -> None:
+    sound = version_of(federation, tmp_path)
+    found = publish(federation, replace(sound, weights=replace(sound.weights, sha256=b"\x03" * 32)))
+    assert "version: the manifest has sha256" in failed(found.checks)
+
+
+@pytest.mark.parametrize("change", [-1, 1, 1 << 50])
+def test_a_version_whose_file_has_another_size_fails_verification(
+    federation: Federation, failed: Any, tmp_path: Path, change: int
+) -> None:
+    sound = version_of(federation, tmp_path)
+    weights = replace(sound.weights, size=sound.weights.size + change)
+    assert "expected" in failed(publish(federation, replace(sound, weights=weights)).checks)
+
+
+def test_a_version_whose_manifest_names_another_parent_fails_verification(
+    federation: Federation, failed: Any, tmp_path: Path
+) -> None:
+    found = publish(federation, replace(version_of(federation, tmp_path), parent=manifest_cid(b"\x04" * 32)))
+    assert "version: parent" in failed(found.checks)
+
+
+def test_a_version_whose_manifest_names_no_parent_fails_verification(
+    federation: Federation, failed: Any, tmp_path: Path
+) -> None:
+    found = publish(federation, replace(version_of(federation, tmp_path), parent=None))
+    assert "version: parent" in failed(found.checks)
+
+
+def test_a_published_version_that_claims_a_round_fails_verification(
+    federation: Federation, failed: Any, tmp_path: Path
+) -> None:
+    """An owner passes off weights of its own as what a round of others made."""
+    sound = version_of(federation, tmp_path)
+    origin = RoundOrigin(
+        chain_id=federation.owner.chain_id,
+        contract=federation.address,
+        model=federation.model_id,
+        number=1,
+        plan=manifest_cid(federation.plan.digest),
+        aggregate=type_of_delta(sound),
+        report=manifest_cid(b"\x05" * 32),
+    )
+    assert "claims a round" in failed(publish(federation, replace(sound, round=origin)).checks)
+
+
+def type_of_delta(version: VersionManifest) -> Any:
+    from registry.content.manifest import AggregateRef
+
+    return AggregateRef(version.weights.cid, version.weights.size, version.tensor_root)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_version_with_a_value_that_is_not_finite_fails_verification(
+    federation: Federation, failed: Any, facts_of: Any, bad: float, tmp_path: Path
+) -> None:
+    from registry.content.merkle import tensor_root
+
+    path = tmp_path / "v.safetensors"
+    save_arrays(path, {"w": np.ones((4, 4), np.float32)})
+    data = path.read_bytes()
+    start = facts_of(data).header.header_bytes
+    data = data[:start] + np.float32(bad).tobytes() + data[start + 4 :]
+    assert "expected finite values" in failed(
+        publish(federation, raw(federation, data, tensor_root(data[start:]))).checks
+    )
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [(1 << 63).to_bytes(8, "little"), (100 << 20).to_bytes(8, "little"), bytes(8), b"\x80\x04cos\nsy", b""],
+    ids=["header of 2^63", "100 MB header", "no header", "pickle", "nothing"],
+)
+def test_a_version_that_is_no_canonical_file_fails_verification(
+    federation: Federation, failed: Any, prefix: bytes
+) -> None:
+    data = prefix + bytes(2000) if prefix else b""
+    assert "FormError: safetensors" in failed(publish(federation, raw(federation, data, b"\x06" * 32)).checks)
+
+
+def raw(house: Federation, data: bytes, root: bytes) -> VersionManifest:
+    """A version whose file is these bytes, whatever they are."""
+    import hashlib
+
+    blob = add_blob(house.store, [data])
+    weights = Weights(blob.cid, blob.size, hashlib.sha256(data).digest())
+    return VersionManifest(manifest_cid(house.genesis), weights, root, {}, None, None)
+
+
+def test_a_parent_with_an_endless_header_is_refused_without_reading_it(federation: Federation) -> None:
+    """Participants read the parent's header before they train: an owner must not be able to fill their memory."""
+    data = (1 << 62).to_bytes(8, "little") + bytes(9 << 20)
+    blob = add_blob(federation.store, [data])
+    leaves = 0
+    original = federation.store._get
+
+    def counting(cid: Any, limit: int) -> bytes:
+        nonlocal leaves
+        leaves += 1
+        return original(cid, limit)
+
+    federation.store._get = counting  # type: ignore[method-assign]
+    with pytest.raises(FormError, match="expected a header of at most"):
+        read_header(federation.store, Blob(blob.cid, blob.size))
+    assert leaves <= 8  # the root, the first leaf, and what is fetched ahead of it
+
+
+def test_a_round_on_a_parent_that_is_not_what_its_manifest_says_stops(federation: Federation, tmp_path: Path) -> None:
+    """Aggregators compute the next version from the parent's file: one that is not the anchored one stops them."""
+    sound, other = version_of(federation, tmp_path), version_of(federation, tmp_path, seed=4)
+    false = replace(sound, weights=other.weights)
+    publish(federation, false)
+    assert load_version_manifest(federation.store, digest_of(false)) == false
+    (*_, last) = federation.verify()
+    assert last.passed is False
+    federation.owner.open_round(federation.model_id)
+    federation.contribute("ann", federation.update("ann"))
+    federation.sleep_to("publish_deadline")
+    federation.force(federation.outcome().result)
+    assert [v.passed for v in federation.verify()] == [True, False, True]
