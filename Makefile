@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 TOOLS := .tools/bin
 KUBO_VERSION := v0.42.0
 GETH_VERSION := v1.17.4
+# With CAIRN_REQUIRE_ALL nothing is skipped, and the contracts' fuzz and invariant tests run long.
+SOLIDITY := $(if $(CAIRN_REQUIRE_ALL),test:sol:long,test:sol)
 NODE := PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .PHONY: help demo test check soak bench install install-test contracts kubo geth format clean
@@ -21,14 +23,22 @@ test: install-test contracts kubo geth ## everything: contracts, Python, real no
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(NODE) npm run --silent artifacts:check
-	$(NODE) npm run --silent test:sol
+	$(NODE) npm run --silent $(SOLIDITY)
+	$(NODE) npm run --silent coverage
 	$(NODE) npm run --silent gas:check
+	$(NODE) npm run --silent slither
 	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/python tests/mutations/run.py --tenth
 
 check: install-test ## the fast subset, for the inner loop
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 -m "not slow and not node"
+
+soak: install-test contracts kubo geth ## the long runs: 200 kills, thousands of fuzz cases, every mutation
+	CAIRN_SOAK=1 CAIRN_REQUIRE_ALL=1 $(BIN)/pytest -n 2 --dist loadgroup
+	$(NODE) npm run --silent test:sol:long
+	$(BIN)/python tests/mutations/run.py --all
 
 install: $(VENV)/installed ## what the demo needs, into .venv
 

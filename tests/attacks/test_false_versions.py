@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,9 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from registry.content.manifest import RoundOrigin, VersionManifest, Weights, digest_of, encode, manifest_cid
-from registry.errors import FormError
-from registry.provenance.versions import add_version, load_version_manifest, read_header, save_arrays
+from registry.content.manifest import (
+    AggregateRef,
+    RoundOrigin,
+    VersionManifest,
+    Weights,
+    digest_of,
+    encode,
+    manifest_cid,
+)
+from registry.content.merkle import tensor_root
+from registry.errors import FormError, VerificationFailed
+from registry.provenance.versions import add_version, read_arrays, read_header, save_arrays
 from registry.store.blobs import add_blob
 from registry.types import Blob, Root
 
@@ -95,24 +105,16 @@ def test_a_published_version_that_claims_a_round_fails_verification(
         model=federation.model_id,
         number=1,
         plan=manifest_cid(federation.plan.digest),
-        aggregate=type_of_delta(sound),
+        aggregate=AggregateRef(sound.weights.cid, sound.weights.size, sound.tensor_root),
         report=manifest_cid(b"\x05" * 32),
     )
     assert "claims a round" in failed(publish(federation, replace(sound, round=origin)).checks)
-
-
-def type_of_delta(version: VersionManifest) -> Any:
-    from registry.content.manifest import AggregateRef
-
-    return AggregateRef(version.weights.cid, version.weights.size, version.tensor_root)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_version_with_a_value_that_is_not_finite_fails_verification(
     federation: Federation, failed: Any, facts_of: Any, bad: float, tmp_path: Path
 ) -> None:
-    from registry.content.merkle import tensor_root
-
     path = tmp_path / "v.safetensors"
     save_arrays(path, {"w": np.ones((4, 4), np.float32)})
     data = path.read_bytes()
@@ -137,8 +139,6 @@ def test_a_version_that_is_no_canonical_file_fails_verification(
 
 def raw(house: Federation, data: bytes, root: bytes) -> VersionManifest:
     """A version whose file is these bytes, whatever they are."""
-    import hashlib
-
     blob = add_blob(house.store, [data])
     weights = Weights(blob.cid, blob.size, hashlib.sha256(data).digest())
     return VersionManifest(manifest_cid(house.genesis), weights, root, {}, None, None)
@@ -162,14 +162,18 @@ def test_a_parent_with_an_endless_header_is_refused_without_reading_it(federatio
     assert leaves <= 8  # the root, the first leaf, and what is fetched ahead of it
 
 
-def test_a_round_on_a_parent_that_is_not_what_its_manifest_says_stops(federation: Federation, tmp_path: Path) -> None:
-    """Aggregators compute the next version from the parent's file: one that is not the anchored one stops them."""
+def test_nobody_trains_on_a_parent_whose_file_is_not_what_its_manifest_says(
+    federation: Federation, tmp_path: Path
+) -> None:
     sound, other = version_of(federation, tmp_path), version_of(federation, tmp_path, seed=4)
-    false = replace(sound, weights=other.weights)
-    publish(federation, false)
-    assert load_version_manifest(federation.store, digest_of(false)) == false
-    (*_, last) = federation.verify()
-    assert last.passed is False
+    false = replace(sound, weights=replace(other.weights, sha256=sound.weights.sha256))
+    with pytest.raises(VerificationFailed, match="version: the manifest has sha256"):
+        read_arrays(federation.store, false)
+
+
+def test_a_round_on_a_false_parent_does_not_make_the_parent_true(federation: Federation, tmp_path: Path) -> None:
+    sound, other = version_of(federation, tmp_path), version_of(federation, tmp_path, seed=4)
+    publish(federation, replace(sound, weights=other.weights))
     federation.owner.open_round(federation.model_id)
     federation.contribute("ann", federation.update("ann"))
     federation.sleep_to("publish_deadline")

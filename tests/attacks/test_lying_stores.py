@@ -17,6 +17,7 @@ from registry.store.gateway import GatewayStore
 from registry.store.layered import LayeredStore
 from registry.store.memory import MemoryStore
 from registry.types import Cid
+from trainer.aggregator import load_round
 
 if TYPE_CHECKING:
     from conftest import Federation
@@ -68,7 +69,7 @@ def test_a_lie_about_a_blob_admits_nothing(published: Federation, lie: str) -> N
 @pytest.mark.parametrize("lie", LIES)
 def test_a_lie_about_the_parent_stops_the_round(published: Federation, lie: str) -> None:
     with pytest.raises((BlockMismatch, BlockTooLarge, BlockNotFound)):
-        published.verdicts(Liar(published.store, lie, only=published.genesis))
+        load_round(Liar(published.store, lie, only=published.genesis), published.record())
 
 
 @pytest.mark.parametrize("lie", LIES)

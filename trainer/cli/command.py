@@ -91,11 +91,13 @@ def command(app: typer.Typer, name: str, *, example: str, needs: Need = Need.NOT
         @functools.wraps(function)
         def run(**given: Any) -> None:
             flags = {key: given.pop(_argument(key)) for key in shared.settings}
-            session = Session(flags, as_json=given.pop("as_json"), dry_run=given.pop("dry_run", False))
+            dry_run = given.pop("dry_run") if Need.DRY_RUN in needs else False
+            session = Session(flags, as_json=given.pop("as_json"), dry_run=dry_run)
             with _reporting(session, given.pop("debug")):
                 function(session, **given)
 
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *shared.parameters)]
+        assert len({p.name for p in parameters}) == len(parameters)
         _name_no_type_of_flags(parameters)
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}

@@ -1,0 +1,93 @@
+"""`cairn plan new`: what is written reads back as the same plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registry.errors import InputError
+from trainer.cli.plan_files import duration, manifest_of, plan_toml, read_plan, show_duration
+
+
+def test_a_plan_file_reads_back_as_the_same_plan(done: Any, tmp_path: Path) -> None:
+    made = done("plan", "new", "--quorum", 2, "--grid", 20, "--clip", 1.5, "--commit-duration", "1h30m", "-o", "p.toml")
+    again = done("plan", "new", "--from", "p.toml")
+    assert made["digest"] == again["digest"]
+    assert (made["plan"]["commit_duration"], made["plan"]["grid_bits"], made["plan"]["quorum"]) == (5400, 20, 2)
+    assert made["plan"]["transforms"] == [{"name": "clip", "parameters": {"norm": 1.5}}]
+
+
+def test_every_field_survives_the_file(tmp_path: Path) -> None:
+    plan = manifest_of(
+        {
+            "server_rule": 2,
+            "server_rate": 0.5,
+            "scales": {"bn.running_var": 7, 'ünüsual "name"': -3},
+            "shared": ["b", "a"],
+            "saturate": True,
+            "hook": "0x" + "11" * 20,
+            "transforms": [{"name": "clip", "parameters": {"norm": 2.0}}],
+        }
+    )
+    (tmp_path / "p.toml").write_text(plan_toml(plan))
+    assert read_plan(tmp_path / "p.toml") == plan
+
+
+def test_flags_go_before_the_file(done: Any) -> None:
+    done("plan", "new", "--quorum", 2, "-o", "p.toml")
+    assert done("plan", "new", "--from", "p.toml", "--quorum", 3)["plan"]["quorum"] == 3
+
+
+def test_an_existing_file_is_not_overwritten(cairn: Any, tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_text("precious")
+    assert cairn("plan", "new", "-o", "p.toml").exit_code == 2
+    assert (tmp_path / "p.toml").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("toml", "code", "said"),
+    [
+        ("quorums = 1", 2, "unknown field 'quorums'"),
+        ("quorum = 0", 3, "start at 1"),
+        ("quorum = 70000", 3, "quorum"),
+        ("grid_bits = 127", 3, "grid_bits"),
+        ("weight_cap = 0", 3, "weight_cap"),
+        ("weight_cap = 268435457", 3, "weight_cap"),
+        ('commit_duration = "soon"', 2, "commit_duration: expected a duration"),
+        ("server_rate = 0.5", 3, "server rule 1"),
+        ("scales = {a = 1}", 3, "server rule 1"),
+        ('algorithm = "fedavg"', 2, "algorithm"),
+        ('hook = "0x12"', 2, "expected an address"),
+        ("quorum", 2, "expected TOML"),
+    ],
+)
+def test_a_bad_plan_is_refused(cairn: Any, tmp_path: Path, toml: str, code: int, said: str) -> None:
+    (tmp_path / "p.toml").write_text(toml)
+    result = cairn("plan", "new", "--from", "p.toml", "-o", "out.toml")
+    assert (result.exit_code, said in result.stderr) == (code, True), result.stderr
+    assert not (tmp_path / "out.toml").exists()
+
+
+@given(st.integers(0, 90 * 86400))
+def test_durations_read_back(seconds: int) -> None:
+    assert duration(show_duration(seconds), "d") == seconds
+
+
+@pytest.mark.parametrize("text", ["", "1", "90s", "2h", "1h30m"])
+def test_durations_with_units(text: str) -> None:
+    known = {"1": 1, "90s": 90, "2h": 7200, "1h30m": 5400}
+    if text in known:
+        assert duration(text, "d") == known[text]
+    else:
+        with pytest.raises(InputError):
+            duration(text, "d")
+
+
+@pytest.mark.parametrize("value", ["1x", "h", "1h2", "-5s", -1, True, 1.5, None])
+def test_what_is_no_duration_is_refused(value: object) -> None:
+    with pytest.raises(InputError, match="d: expected a duration"):
+        duration(value, "d")

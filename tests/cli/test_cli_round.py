@@ -1,0 +1,303 @@
+"""A model's life by commands alone, on an embedded chain and a folder store: deploy, register, grant, plan, rounds,
+verify, provenance, pull; and what each refuses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from registry.chain.local import Embedded, warp
+from registry.provenance.versions import save_arrays
+
+TASK = """
+import torch
+from torch import nn
+from registry.content.manifest import DataSetManifest
+from trainer.participant import Task
+
+def task():
+    def epoch(model, number):
+        with torch.no_grad():
+            for value in model.parameters():
+                value += 0.25
+        return {"loss": 0.5}
+    return Task(nn.Linear(2, 1), epoch, 10, DataSetManifest("ward 7", "", "", "", 10, None))
+
+def not_a_task():
+    return 7
+"""
+
+
+@dataclass(frozen=True)
+class World:
+    """A registered model: a owns it, b and c participate, d and e aggregate, f is nobody."""
+
+    run: Any
+    done: Any
+    chain: Embedded
+    model: str
+    folder: Path
+
+
+@pytest.fixture
+def world(cairn: Any, done: Any, chain: Embedded, tmp_path: Path) -> World:
+    rng = np.random.default_rng(3)
+    weights = {"weight": rng.random((1, 2), dtype=np.float32), "bias": np.zeros(1, dtype=np.float32)}
+    save_arrays(tmp_path / "genesis.safetensors", weights)
+    (tmp_path / "hospital.py").write_text(TASK)
+    done("contracts", "deploy", "--account", "a")
+    made = done("model", "register", "genesis.safetensors", "--title", "Two to one", "--source", "x=CC0-1.0",
+                "--account", "a")  # fmt: skip
+    model = made["model"]
+    done("member", "grant", model, "b", "c", "--role", "participant", "--account", "a")
+    done("member", "grant", model, "d", "e", "-r", "aggregator", "--account", "a")
+    done("plan", "new", "--quorum", 2, "--grid", 20, "-o", "plan.toml")
+    done("plan", "set", model, "plan.toml", "--account", "a")
+    return World(cairn, done, chain, model, tmp_path)
+
+
+def play_round(world: World) -> None:
+    """One round, from opening to finalizing."""
+    model, done = world.model, world.done
+    done("round", "open", model, "--account", "a")
+    for name in "bc":
+        done("participant", "submit", model, "--task", "hospital.py:task", "--account", name)
+    done("aggregator", "once", model, "--account", "d")
+    for name in "bc":
+        assert done("participant", "publish", model, "--account", name)["published"]
+    for name in "de":
+        assert "attested 2 contributions" in done("aggregator", "once", model, "--account", name)["did"][-1]
+    warp(world.chain.w3, seconds=3601)
+    done("round", "finalize", model, "--account", "f")
+
+
+@pytest.mark.slow
+def test_two_rounds_by_commands_alone_verify_and_show_their_provenance(world: World) -> None:
+    model, done = world.model, world.done
+    play_round(world)
+    play_round(world)
+
+    verified = done("verify", model[:10])
+    assert verified["passed"]
+    assert [entry["round"] for entry in verified["versions"]] == [None, 1, 2]
+    lineage = done("provenance", "show", f"{model}@head")["lineage"]
+    assert [entry["round"] for entry in lineage] == [2, 1, None]
+    assert [c["reason"] for c in lineage[0]["contributions"]] == ["admitted", "admitted"]
+    assert lineage[2]["manifest"]["statement"]["sources"][0]["name"] == "x"
+    pulled = done("model", "pull", f"{model}@round-2", "-o", "two.safetensors")
+    assert pulled["version"] == lineage[0]["version"]
+    assert done("cid", "--tensors", "two.safetensors")[0]["sha256"] == pulled["sha256"]
+    shown = done("model", "show", model)
+    assert (shown["title"], shown["rounds"], shown["head"]) == ("Two to one", 2, lineage[0]["version"])
+    rounds = done("round", "list", model)
+    assert [(r["finalized"], r["contributions"], r["total_weight"]) for r in rounds] == [(True, 2, 20)] * 2
+    audited = done("auditor", "audit", model, 1)
+    assert (audited["passed"], audited["results"]) == (True, 1)
+    assert done("model", "list")[0]["model"] == model
+    for command in (("verify", model), ("provenance", "show", model), ("round", "show", model), ("model", "list"),
+                    ("model", "show", model), ("round", "list", model), ("round", "watch", model)):  # fmt: skip
+        result = world.run(*command)
+        assert result.exit_code == 0, result.output
+        assert result.stdout.strip()
+
+
+@pytest.mark.slow
+def test_a_changed_block_fails_verification_with_exit_code_7(world: World) -> None:
+    play_round(world)
+    aggregate = world.done("provenance", "show", world.model)["lineage"][0]["report"]["aggregate"]["cid"]
+    digest = world.done("store", "stat", aggregate)["sha256"]
+    block = world.folder / "home" / "store" / "blocks" / digest[:2] / digest
+    head = world.done("model", "show", world.model)["head"][2:]
+    version = world.folder / "home" / "store" / "blocks" / head[:2] / head
+    version.write_bytes(version.read_bytes()[:-1] + b"\x00")
+    assert block.exists()
+    result = world.run("verify", world.model)
+    assert result.exit_code == 7
+    assert "BlockMismatch" in result.stderr
+
+
+def test_a_ready_made_update_is_committed(world: World) -> None:
+    world.done("round", "open", world.model, "--account", "a")
+    delta = {"weight": np.full((1, 2), 0.5, dtype=np.float32), "bias": np.zeros(1, dtype=np.float32)}
+    save_arrays(world.folder / "delta.safetensors", delta)
+    made = world.done("participant", "submit", world.model, "--update", "delta.safetensors", "--weight", 7,
+                      "--data-set", "ward 7", "--account", "b")  # fmt: skip
+    committed = world.done("round", "show", world.model)["commitments"]
+    assert [(c["digest"], c["weight"]) for c in committed] == [(made["update"], 7)]
+    again = world.done("participant", "submit", world.model, "--update", "delta.safetensors", "--weight", 7,
+                       "--data-set", "ward 7", "--account", "b")  # fmt: skip
+    assert again["update"] == made["update"]
+    assert len(world.done("round", "show", world.model)["commitments"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("delta", "weight", "code"),
+    [
+        ({"weight": [[0.5, 0.5]], "bias": [2.0**-21]}, "7", 3),
+        ({"weight": [[0.5, -0.0]], "bias": [0.0]}, "7", 3),
+        ({"weight": [[0.5, float("nan")]], "bias": [0.0]}, "7", 3),
+        ({"weight": [[0.5, 0.5]], "other": [0.0]}, "7", 3),
+        ({"weight": [[0.5], [0.5]], "bias": [0.0]}, "7", 3),
+        ({"weight": [[0.5, 0.5]], "bias": [0.0]}, "0", 3),
+        ({"weight": [[0.5, 0.5]], "bias": [0.0]}, "1048577", 5),
+    ],
+    ids=["off grid", "minus zero", "nan", "other name", "other shape", "weight 0", "over the cap"],
+)
+def test_a_bad_update_is_not_committed(world: World, delta: dict[str, Any], weight: str, code: int) -> None:
+    world.done("round", "open", world.model, "--account", "a")
+    arrays = {name: np.array(values, dtype=np.float32) for name, values in delta.items()}
+    save_arrays(world.folder / "delta.safetensors", arrays)
+    result = world.run("participant", "submit", world.model, "--update", "delta.safetensors", "--weight", weight,
+                       "--account", "b")  # fmt: skip
+    assert result.exit_code == code, result.stderr
+    assert world.done("round", "show", world.model)["commitments"] == []
+
+
+def test_who_may_not_is_told_so(world: World) -> None:
+    model = world.model
+    for command, error in (
+        (("round", "open", model, "--account", "f"), "MissingRole"),
+        (("member", "grant", model, "f", "-r", "participant", "--account", "f"), "NotOwner"),
+        (("plan", "set", model, "plan.toml", "--account", "b"), "NotOwner"),
+        (("model", "suspend", model, "--account", "b"), "NotOwner"),
+        (("model", "accept", model, "--account", "b"), "NotPendingOwner"),
+        (("model", "resume", model, "--account", "a"), "NotSuspended"),
+    ):
+        result = world.run(*command, "--json")
+        assert result.exit_code == 5, command
+        assert json.loads(result.stderr)["error"] == error
+
+
+def test_wrong_phase_and_second_commitments_are_told_so(world: World) -> None:
+    model = world.model
+    result = world.run("participant", "submit", model, "--task", "hospital.py:task", "--account", "b")
+    assert (result.exit_code, "no rounds yet" in result.stderr) == (2, True)
+    world.done("round", "open", model, "--account", "a")
+    result = world.run("round", "open", model, "--account", "a", "--json")
+    assert json.loads(result.stderr)["error"] == "RoundNotEnded"
+    result = world.run("round", "finalize", model, "--account", "a")
+    assert (result.exit_code, "no result" in result.stderr) == (2, True)
+    result = world.run("participant", "publish", model, "--account", "b", "--no-wait")
+    assert (result.exit_code, "submit" in result.stderr) == (2, True)
+    world.done("participant", "submit", model, "--task", "hospital.py:task", "--account", "b")
+    result = world.run("participant", "publish", model, "--account", "b", "--no-wait")
+    assert (result.exit_code, "could be copied" in result.stderr) == (2, True)
+    result = world.run("participant", "submit", model, "--task", "hospital.py:task", "--account", "f", "--json")
+    assert json.loads(result.stderr)["error"] == "MissingRole"
+
+
+def test_a_dry_run_sends_and_stores_nothing(world: World) -> None:
+    model, done = world.model, world.done
+    before = world.chain.w3.eth.block_number
+    pins = done("store", "pins")
+    (world.folder / "password").write_text("another")  # nothing is unlocked for a dry run
+    for command in (
+        ("contracts", "deploy"),
+        ("model", "register", "genesis.safetensors", "--title", "another"),
+        ("model", "publish", model, "genesis.safetensors", "--title", "another"),
+        ("model", "deprecate", f"{model}@genesis", "--reason", "no"),
+        ("model", "transfer", model, "b"),
+        ("model", "suspend", model),
+        ("member", "revoke", model, "b", "-r", "participant"),
+        ("plan", "set", model, "plan.toml"),
+        ("round", "open", model),
+    ):
+        result = world.run(*command, "--account", "a", "--dry-run", "--json")
+        if command[1] == "deprecate":  # the head wants a replacement: a dry run says what the real one would
+            assert json.loads(result.stderr)["error"] == "UnsoundReplacement"
+            continue
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)["gas"] > 21_000
+    assert world.chain.w3.eth.block_number == before
+    assert done("store", "pins") == pins
+
+
+def test_a_model_changes_hands_in_two_steps(world: World) -> None:
+    model, done = world.model, world.done
+    done("model", "transfer", model, "f", "--account", "a")
+    assert done("model", "show", model)["offered_to"] is not None
+    done("model", "transfer", model, "--withdraw", "--account", "a")
+    assert done("model", "show", model)["offered_to"] is None
+    done("model", "transfer", model, "f", "--account", "a")
+    done("model", "accept", model, "--account", "f")
+    assert done("model", "list", "--owner", "f")[0]["model"] == model
+    assert done("model", "list", "--owner", "a") == []
+
+
+def test_a_deprecated_head_is_replaced_and_pulled_with_a_warning(world: World) -> None:
+    model, done = world.model, world.done
+    weights = {"weight": np.ones((1, 2), dtype=np.float32), "bias": np.zeros(1, dtype=np.float32)}
+    save_arrays(world.folder / "fixed.safetensors", weights)
+    fixed = done("model", "publish", model, "fixed.safetensors", "--account", "a")["version"]
+    done("model", "deprecate", f"{model}@{fixed[:10]}", "--reason", "no", "--replacement", "genesis", "--account", "a")
+    assert done("model", "show", model)["head"] != fixed
+    result = world.run("model", "pull", f"{model}@{fixed[:10]}", "-o", "old.safetensors")
+    assert (result.exit_code, "deprecated" in result.stderr) == (0, True)
+
+
+def test_a_cancelled_round_keeps_its_number(world: World) -> None:
+    model, done = world.model, world.done
+    done("round", "open", model, "--account", "a")
+    done("round", "cancel", model, "--account", "a")
+    assert done("round", "open", model, "--account", "a")["round"] == 2
+    assert [r["phase"] for r in done("round", "list", model)] == ["cancelled", "commit"]
+
+
+def test_members_are_listed_by_role_and_go_when_revoked(world: World) -> None:
+    model, done = world.model, world.done
+    members = {entry["keystore"]: entry for entry in done("member", "list", model)}
+    assert {name: entry["roles"] for name, entry in members.items()} == {
+        "b": ["participant"], "c": ["participant"], "d": ["aggregator"], "e": ["aggregator"]
+    }  # fmt: skip
+    done("member", "revoke", model, members["b"]["account"][:8], "-r", "participant", "--account", "a")
+    assert "b" not in {entry["keystore"] for entry in done("member", "list", model)}
+    assert "b" in {entry["keystore"] for entry in done("member", "list", model, "--all")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("model", "show", "zz"), 2, "no model begins with 'zz'"),
+        (("model", "show", "0x" + "ab" * 32), 2, "no model"),
+        (("verify", "{model}@ffffffff"), 2, "no version begins with"),
+        (("verify", "{model}@round-9"), 2, "no version of round-9"),
+        (("round", "show", "{model}"), 2, "no rounds yet"),
+        (("plan", "show", "{model}", "3"), 5, "UnknownPlan"),
+        (("member", "grant", "{model}", "nobody", "-r", "participant", "--account", "a"), 2, "expected an address"),
+        (("member", "grant", "{model}", "b", "-r", "boss", "--account", "a"), 2, "expected participant, aggregator"),
+        (("model", "transfer", "{model}", "--account", "a"), 2, "expected an account, or --withdraw"),
+        (("round", "open", "{model}"), 6, "no account to sign with"),
+        (("round", "open", "{model}", "--account", "zz"), 6, "no keystore 'zz'"),
+        (("round", "open", "{model}", "--account", "a", "--password-file", "gone"), 6, "readable file"),
+        (("round", "open", "{model}", "--account", "a", "--from", "0x" + "11" * 20), 6, "expected the keystore of"),
+        (("participant", "submit", "{model}", "--account", "b"), 2, "either --task or --update"),
+        (("participant", "submit", "{model}", "--update", "x", "--account", "b"), 2, "--weight"),
+        (("participant", "run", "{model}", "--account", "b"), 2, "--task"),
+        (("model", "register", "plan.toml", "--account", "a"), 3, "safetensors"),
+        (("model", "register", "gone", "--account", "a"), 2, "gone"),
+    ],
+)
+def test_bad_input_is_told_what_was_expected(world: World, arguments: tuple[str, ...], code: int, said: str) -> None:
+    result = world.run(*(text.replace("{model}", world.model) for text in arguments))
+    assert (result.exit_code, said in result.stderr) == (code, True), result.output
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ("hospital.py", "expected module:function"),
+        ("gone.py:task", "no file"),
+        ("nowhere.module:task", "no module"),
+        ("hospital.py:gone", "no function 'gone'"),
+        ("hospital.py:not_a_task", "expected hospital.py:not_a_task to return a trainer.participant.Task, got int"),
+    ],
+)
+def test_a_task_that_is_none_is_told_so(world: World, task: str, said: str) -> None:
+    world.done("round", "open", world.model, "--account", "a")
+    result = world.run("participant", "submit", world.model, "--task", task, "--account", "b")
+    assert (result.exit_code, said in result.stderr) == (2, True), result.output

@@ -1,0 +1,180 @@
+"""Participants and aggregators as processes: what the integration tests start, kill and start again.
+
+    python actors.py run SETTINGS NAME      be one of them until killed
+    python actors.py nursery SETTINGS       fork one for each NAME on standard input and print its process id, so that
+                                            starting again after a kill does not mean importing torch again
+
+SETTINGS is a JSON file, see `Settings`; names are participant-0, aggregator-0 and so on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from registry.chain.client import Client
+from registry.chain.node import connect
+from registry.chain.testing import development_signers
+from registry.chain.transactions import Sending
+from registry.content.manifest import Code, DataSetManifest
+from registry.store.uri import open_store
+from registry.types import Address, ModelId, Phase
+from trainer import aggregator, participant
+from trainer.loop import follow
+from trainer.participant import Task
+
+POLL = 0.05
+WORDS = 9000
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where everything is.
+
+    Attributes:
+        url: The chain's RPC.
+        contract: Its Cairn, in hex.
+        block: Where that was deployed.
+        model_id: In hex.
+        large: Whether the model is the large one.
+        folder: A sub-folder for each actor is made in it.
+        stores: URI of each actor's content store.
+        participants: How many; they have the development accounts from 1 on, aggregators those that follow.
+        aggregators: How many.
+        rounds: File with the number of rounds that aggregators are to open.
+    """
+
+    url: str
+    contract: str
+    block: int
+    model_id: str
+    large: bool
+    folder: str
+    stores: Mapping[str, str]
+    participants: int
+    aggregators: int
+    rounds: str
+
+    @property
+    def names(self) -> list[str]:
+        participants = [f"participant-{i}" for i in range(self.participants)]
+        return participants + [f"aggregator-{i}" for i in range(self.aggregators)]
+
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps(asdict(self), default=dict))
+
+
+def module(large: bool) -> nn.Module:
+    """The genesis: a few values, or more than a leaf of a MiB, with buffers that need a scale of their own."""
+    torch.manual_seed(0)
+    if not large:
+        return nn.Linear(4, 1)
+    return nn.Sequential(nn.EmbeddingBag(WORDS, 32, mode="mean"), nn.BatchNorm1d(32), nn.Linear(32, 4))
+
+
+def task(number: int, large: bool) -> Task:
+    """What a participant brings. On one thread the same parent gives the same update, to the bit."""
+    draw = torch.Generator().manual_seed(number)
+    examples = 24 + number
+    if large:
+        inputs = torch.randint(0, WORDS, (examples, 40), generator=draw)
+        targets = torch.randn(examples, 4, generator=draw)
+    else:
+        inputs = torch.randn(examples, 4, generator=draw)
+        targets = inputs.sum(1, keepdim=True) + number
+
+    def train(trained: nn.Module, epoch: int) -> Mapping[str, float]:
+        optimizer = torch.optim.SGD(trained.parameters(), lr=0.05)
+        optimizer.zero_grad()
+        loss = (trained(inputs) - targets).pow(2).mean()
+        loss.backward()
+        optimizer.step()
+        return {"loss": loss.item()}
+
+    data_set = DataSetManifest(f"part {number}", "", "", "", examples, None)
+    return Task(module(large), train, examples, data_set, Code("actors", "1"))
+
+
+def be(settings: Settings, name: str) -> None:
+    """Take part until killed."""
+    torch.set_num_threads(1)
+    role, number = name.split("-")
+    place = int(number) + 1 + (settings.participants if role == "aggregator" else 0)
+    signers = development_signers(place + 1)
+    folder = Path(settings.folder) / name
+    client = Client(
+        connect(settings.url),
+        Address(bytes.fromhex(settings.contract)),
+        signer=signers[place],
+        journal=folder / "journals",
+        deployed_at=settings.block,
+        sending=Sending(poll=0.02),
+    )
+    store, model_id = open_store(settings.stores[name]), ModelId(bytes.fromhex(settings.model_id))
+    advance: Callable[[], str]
+    if role == "participant":
+        mine = task(int(number), settings.large)
+        before = signers[place - 1].address if int(number) else None
+
+        def advance() -> str:
+            return _in_turn(client, model_id, before) and participant.advance(client, store, folder, model_id, mine)
+
+    else:
+        memory = aggregator.Memory()
+
+        def advance() -> str:
+            more = client.model(model_id).rounds < int(Path(settings.rounds).read_text())
+            return aggregator.advance(client, store, folder, model_id, open_rounds=more, memory=memory)
+
+    follow(advance, threading.Event(), poll=POLL, done=lambda said: print(name, said, flush=True))
+
+
+def _in_turn(client: Client, model_id: ModelId, before: Address | None) -> str:
+    """Wait for the participant before, so that two runs commit in one order: digests hold the order of commitments."""
+    number = client.model(model_id).rounds
+    if before is None or number == 0 or client.phase(model_id, number) != Phase.COMMIT:
+        return "go on"
+    return "go on" if client.member(model_id, before).last_round == number else ""
+
+
+def nursery(settings: Settings) -> None:
+    """Fork an actor for each name on standard input."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries them
+    for line in sys.stdin:
+        child = os.fork()
+        if child:
+            print(child, flush=True)
+            continue
+        name = line.strip()
+        log = os.open(Path(settings.folder) / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        try:
+            be(settings, name)
+        finally:
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+
+
+def main() -> None:
+    command, path, *names = sys.argv[1:]
+    settings = Settings(**json.loads(Path(path).read_text()))
+    if command == "nursery":
+        nursery(settings)
+    else:
+        be(settings, names[0])
+
+
+if __name__ == "__main__":
+    main()
