@@ -3,32 +3,51 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
 from registry.chain.local import Embedded, embedded
+from registry.provenance.versions import save_arrays
 from trainer.cli.root import app
 from trainer.cli.settings import SETTINGS
 
 Cairn = Callable[..., Result]
 PASSWORD = "only for tests"
+TASK = """
+import torch
+from torch import nn
+from registry.content.manifest import DataSetManifest
+from trainer.participant import Task
+
+def task():
+    def epoch(model, number):
+        with torch.no_grad():
+            for value in model.parameters():
+                value += 0.25
+        return {"loss": 0.5}
+    return Task(nn.Linear(2, 1), epoch, 10, DataSetManifest("ward 7", "", "", "", 10, None))
+
+def not_a_task():
+    return 7
+"""
 
 
-@pytest.fixture
-def cairn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cairn:
-    """Run `cairn` with these arguments, in a folder of its own."""
+def make_cairn(folder: Path, patch: pytest.MonkeyPatch) -> Cairn:
+    """Return what runs `cairn` with these arguments in folder, knowing no settings but what it finds there."""
     for setting in SETTINGS:
-        monkeypatch.delenv(setting.env, raising=False)
+        patch.delenv(setting.env, raising=False)
     for name in ("CAIRN_CONFIG", "CAIRN_LOCALNET", "CAIRN_DEBUG", "FORCE_COLOR"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("CAIRN_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.chdir(tmp_path)
+        patch.delenv(name, raising=False)
+    patch.setenv("CAIRN_HOME", str(folder / "home"))
+    patch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
+    patch.setenv("COLUMNS", "120")
+    patch.chdir(folder)
     runner = CliRunner()
 
     def run(*arguments: object, **options: Any) -> Result:
@@ -37,9 +56,8 @@ def cairn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cairn:
     return run
 
 
-@pytest.fixture
-def done(cairn: Cairn) -> Callable[..., Any]:
-    """Run `cairn … --json`, which must succeed, and return what it printed."""
+def make_done(cairn: Cairn) -> Callable[..., Any]:
+    """Return what runs `cairn … --json`, which must succeed, and returns what it printed."""
 
     def run(*arguments: object) -> Any:
         result = cairn(*arguments, "--json")
@@ -49,19 +67,88 @@ def done(cairn: Cairn) -> Callable[..., Any]:
     return run
 
 
-@pytest.fixture
-def chain(cairn: Cairn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Embedded:
-    """An embedded chain behind every RPC URL, and keystores a, b, c … of its accounts in the keys folder."""
+def make_chain(folder: Path, patch: pytest.MonkeyPatch) -> Embedded:
+    """Put an embedded chain behind every RPC URL, and keystores a, b, c … of its accounts into folder/keys."""
     from eth_account import Account
 
     started = embedded(8)
-    keys = tmp_path / "keys"
+    keys = folder / "keys"
     keys.mkdir()
     for number, name in enumerate("abcdefgh", 1):
         keystore = Account.encrypt(number.to_bytes(32, "big"), PASSWORD, kdf="scrypt", iterations=1 << 10)
         (keys / name).write_text(json.dumps(keystore))
-    (tmp_path / "password").write_text(PASSWORD + "\n")
-    monkeypatch.setattr("registry.chain.node.connect", lambda url, timeout=10.0: started.w3)
-    monkeypatch.setenv("CAIRN_KEYS", str(keys))
-    monkeypatch.setenv("ETH_PASSWORD", str(tmp_path / "password"))
+    (folder / "password").write_text(PASSWORD + "\n")
+    patch.setattr("registry.chain.node.connect", lambda url, timeout=10.0: started.w3)
+    patch.setenv("CAIRN_KEYS", str(keys))
+    patch.setenv("ETH_PASSWORD", str(folder / "password"))
     return started
+
+
+@dataclass(frozen=True)
+class World:
+    """A registered model: a owns it, b and c participate, d and e aggregate, f is nobody."""
+
+    run: Cairn
+    done: Callable[..., Any]
+    chain: Embedded
+    model: str
+    folder: Path
+
+
+def make_world(folder: Path, patch: pytest.MonkeyPatch) -> World:
+    """Deploy, register, grant and set a plan, by commands."""
+    run = make_cairn(folder, patch)
+    done = make_done(run)
+    chain = make_chain(folder, patch)
+    rng = np.random.default_rng(3)
+    weights = {"weight": rng.random((1, 2), dtype=np.float32), "bias": np.zeros(1, dtype=np.float32)}
+    save_arrays(folder / "genesis.safetensors", weights)
+    (folder / "hospital.py").write_text(TASK)
+    done("contracts", "deploy", "--account", "a")
+    statement = ("--title", "Two to one", "--source", "x=CC0-1.0")
+    model = done("model", "register", "genesis.safetensors", *statement, "--account", "a")["model"]
+    done("member", "grant", model, "b", "c", "--role", "participant", "--account", "a")
+    done("member", "grant", model, "d", "e", "-r", "aggregator", "--account", "a")
+    done("plan", "new", "--quorum", 2, "--grid", 20, "-o", "plan.toml")
+    done("plan", "set", model, "plan.toml", "--account", "a")
+    return World(run, done, chain, model, folder)
+
+
+@pytest.fixture
+def cairn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cairn:
+    """Runs `cairn` in a folder of its own."""
+    return make_cairn(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def done(cairn: Cairn) -> Callable[..., Any]:
+    """Runs `cairn … --json`, which must succeed."""
+    return make_done(cairn)
+
+
+@pytest.fixture
+def chain(cairn: Cairn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Embedded:
+    """An embedded chain behind every RPC URL."""
+    return make_chain(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A registered model without rounds."""
+    return make_world(tmp_path, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def shared_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A registered model without rounds, for commands that change nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield make_world(tmp_path_factory.mktemp("world"), patch)
+
+
+@pytest.fixture(scope="module")
+def open_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A registered model with an open round, for updates that are refused."""
+    with pytest.MonkeyPatch.context() as patch:
+        world = make_world(tmp_path_factory.mktemp("open"), patch)
+        world.done("round", "open", world.model, "--account", "a")
+        yield world

@@ -1,67 +1,19 @@
 """A model's life by commands alone, on an embedded chain and a folder store: deploy, register, grant, plan, rounds,
-verify, provenance, pull; and what each refuses."""
+verify, provenance, pull."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from registry.chain.local import Embedded, warp
+from registry.chain.local import warp
 from registry.provenance.versions import save_arrays
 
-TASK = """
-import torch
-from torch import nn
-from registry.content.manifest import DataSetManifest
-from trainer.participant import Task
 
-def task():
-    def epoch(model, number):
-        with torch.no_grad():
-            for value in model.parameters():
-                value += 0.25
-        return {"loss": 0.5}
-    return Task(nn.Linear(2, 1), epoch, 10, DataSetManifest("ward 7", "", "", "", 10, None))
-
-def not_a_task():
-    return 7
-"""
-
-
-@dataclass(frozen=True)
-class World:
-    """A registered model: a owns it, b and c participate, d and e aggregate, f is nobody."""
-
-    run: Any
-    done: Any
-    chain: Embedded
-    model: str
-    folder: Path
-
-
-@pytest.fixture
-def world(cairn: Any, done: Any, chain: Embedded, tmp_path: Path) -> World:
-    rng = np.random.default_rng(3)
-    weights = {"weight": rng.random((1, 2), dtype=np.float32), "bias": np.zeros(1, dtype=np.float32)}
-    save_arrays(tmp_path / "genesis.safetensors", weights)
-    (tmp_path / "hospital.py").write_text(TASK)
-    done("contracts", "deploy", "--account", "a")
-    made = done("model", "register", "genesis.safetensors", "--title", "Two to one", "--source", "x=CC0-1.0",
-                "--account", "a")  # fmt: skip
-    model = made["model"]
-    done("member", "grant", model, "b", "c", "--role", "participant", "--account", "a")
-    done("member", "grant", model, "d", "e", "-r", "aggregator", "--account", "a")
-    done("plan", "new", "--quorum", 2, "--grid", 20, "-o", "plan.toml")
-    done("plan", "set", model, "plan.toml", "--account", "a")
-    return World(cairn, done, chain, model, tmp_path)
-
-
-def play_round(world: World) -> None:
+def play_round(world: Any) -> None:
     """One round, from opening to finalizing."""
     model, done = world.model, world.done
     done("round", "open", model, "--account", "a")
@@ -77,7 +29,7 @@ def play_round(world: World) -> None:
 
 
 @pytest.mark.slow
-def test_two_rounds_by_commands_alone_verify_and_show_their_provenance(world: World) -> None:
+def test_two_rounds_by_commands_alone_verify_and_show_their_provenance(world: Any) -> None:
     model, done = world.model, world.done
     play_round(world)
     play_round(world)
@@ -107,7 +59,7 @@ def test_two_rounds_by_commands_alone_verify_and_show_their_provenance(world: Wo
 
 
 @pytest.mark.slow
-def test_a_changed_block_fails_verification_with_exit_code_7(world: World) -> None:
+def test_a_changed_block_fails_verification_with_exit_code_7(world: Any) -> None:
     play_round(world)
     aggregate = world.done("provenance", "show", world.model)["lineage"][0]["report"]["aggregate"]["cid"]
     digest = world.done("store", "stat", aggregate)["sha256"]
@@ -121,7 +73,7 @@ def test_a_changed_block_fails_verification_with_exit_code_7(world: World) -> No
     assert "BlockMismatch" in result.stderr
 
 
-def test_a_ready_made_update_is_committed(world: World) -> None:
+def test_a_ready_made_update_is_committed(world: Any) -> None:
     world.done("round", "open", world.model, "--account", "a")
     delta = {"weight": np.full((1, 2), 0.5, dtype=np.float32), "bias": np.zeros(1, dtype=np.float32)}
     save_arrays(world.folder / "delta.safetensors", delta)
@@ -135,45 +87,7 @@ def test_a_ready_made_update_is_committed(world: World) -> None:
     assert len(world.done("round", "show", world.model)["commitments"]) == 1
 
 
-@pytest.mark.parametrize(
-    ("delta", "weight", "code"),
-    [
-        ({"weight": [[0.5, 0.5]], "bias": [2.0**-21]}, "7", 3),
-        ({"weight": [[0.5, -0.0]], "bias": [0.0]}, "7", 3),
-        ({"weight": [[0.5, float("nan")]], "bias": [0.0]}, "7", 3),
-        ({"weight": [[0.5, 0.5]], "other": [0.0]}, "7", 3),
-        ({"weight": [[0.5], [0.5]], "bias": [0.0]}, "7", 3),
-        ({"weight": [[0.5, 0.5]], "bias": [0.0]}, "0", 3),
-        ({"weight": [[0.5, 0.5]], "bias": [0.0]}, "1048577", 5),
-    ],
-    ids=["off grid", "minus zero", "nan", "other name", "other shape", "weight 0", "over the cap"],
-)
-def test_a_bad_update_is_not_committed(world: World, delta: dict[str, Any], weight: str, code: int) -> None:
-    world.done("round", "open", world.model, "--account", "a")
-    arrays = {name: np.array(values, dtype=np.float32) for name, values in delta.items()}
-    save_arrays(world.folder / "delta.safetensors", arrays)
-    result = world.run("participant", "submit", world.model, "--update", "delta.safetensors", "--weight", weight,
-                       "--account", "b")  # fmt: skip
-    assert result.exit_code == code, result.stderr
-    assert world.done("round", "show", world.model)["commitments"] == []
-
-
-def test_who_may_not_is_told_so(world: World) -> None:
-    model = world.model
-    for command, error in (
-        (("round", "open", model, "--account", "f"), "MissingRole"),
-        (("member", "grant", model, "f", "-r", "participant", "--account", "f"), "NotOwner"),
-        (("plan", "set", model, "plan.toml", "--account", "b"), "NotOwner"),
-        (("model", "suspend", model, "--account", "b"), "NotOwner"),
-        (("model", "accept", model, "--account", "b"), "NotPendingOwner"),
-        (("model", "resume", model, "--account", "a"), "NotSuspended"),
-    ):
-        result = world.run(*command, "--json")
-        assert result.exit_code == 5, command
-        assert json.loads(result.stderr)["error"] == error
-
-
-def test_wrong_phase_and_second_commitments_are_told_so(world: World) -> None:
+def test_wrong_phase_and_second_commitments_are_told_so(world: Any) -> None:
     model = world.model
     result = world.run("participant", "submit", model, "--task", "hospital.py:task", "--account", "b")
     assert (result.exit_code, "no rounds yet" in result.stderr) == (2, True)
@@ -191,7 +105,7 @@ def test_wrong_phase_and_second_commitments_are_told_so(world: World) -> None:
     assert json.loads(result.stderr)["error"] == "MissingRole"
 
 
-def test_a_dry_run_sends_and_stores_nothing(world: World) -> None:
+def test_a_dry_run_sends_and_stores_nothing(world: Any) -> None:
     model, done = world.model, world.done
     before = world.chain.w3.eth.block_number
     pins = done("store", "pins")
@@ -217,7 +131,7 @@ def test_a_dry_run_sends_and_stores_nothing(world: World) -> None:
     assert done("store", "pins") == pins
 
 
-def test_a_model_changes_hands_in_two_steps(world: World) -> None:
+def test_a_model_changes_hands_in_two_steps(world: Any) -> None:
     model, done = world.model, world.done
     done("model", "transfer", model, "f", "--account", "a")
     assert done("model", "show", model)["offered_to"] is not None
@@ -229,7 +143,7 @@ def test_a_model_changes_hands_in_two_steps(world: World) -> None:
     assert done("model", "list", "--owner", "a") == []
 
 
-def test_a_deprecated_head_is_replaced_and_pulled_with_a_warning(world: World) -> None:
+def test_a_deprecated_head_is_replaced_and_pulled_with_a_warning(world: Any) -> None:
     model, done = world.model, world.done
     weights = {"weight": np.ones((1, 2), dtype=np.float32), "bias": np.zeros(1, dtype=np.float32)}
     save_arrays(world.folder / "fixed.safetensors", weights)
@@ -240,7 +154,7 @@ def test_a_deprecated_head_is_replaced_and_pulled_with_a_warning(world: World) -
     assert (result.exit_code, "deprecated" in result.stderr) == (0, True)
 
 
-def test_a_cancelled_round_keeps_its_number(world: World) -> None:
+def test_a_cancelled_round_keeps_its_number(world: Any) -> None:
     model, done = world.model, world.done
     done("round", "open", model, "--account", "a")
     done("round", "cancel", model, "--account", "a")
@@ -248,7 +162,7 @@ def test_a_cancelled_round_keeps_its_number(world: World) -> None:
     assert [r["phase"] for r in done("round", "list", model)] == ["cancelled", "commit"]
 
 
-def test_members_are_listed_by_role_and_go_when_revoked(world: World) -> None:
+def test_members_are_listed_by_role_and_go_when_revoked(world: Any) -> None:
     model, done = world.model, world.done
     members = {entry["keystore"]: entry for entry in done("member", "list", model)}
     assert {name: entry["roles"] for name, entry in members.items()} == {
@@ -257,47 +171,3 @@ def test_members_are_listed_by_role_and_go_when_revoked(world: World) -> None:
     done("member", "revoke", model, members["b"]["account"][:8], "-r", "participant", "--account", "a")
     assert "b" not in {entry["keystore"] for entry in done("member", "list", model)}
     assert "b" in {entry["keystore"] for entry in done("member", "list", model, "--all")}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "said"),
-    [
-        (("model", "show", "zz"), 2, "no model begins with 'zz'"),
-        (("model", "show", "0x" + "ab" * 32), 2, "no model"),
-        (("verify", "{model}@ffffffff"), 2, "no version begins with"),
-        (("verify", "{model}@round-9"), 2, "no version of round-9"),
-        (("round", "show", "{model}"), 2, "no rounds yet"),
-        (("plan", "show", "{model}", "3"), 5, "UnknownPlan"),
-        (("member", "grant", "{model}", "nobody", "-r", "participant", "--account", "a"), 2, "expected an address"),
-        (("member", "grant", "{model}", "b", "-r", "boss", "--account", "a"), 2, "expected participant, aggregator"),
-        (("model", "transfer", "{model}", "--account", "a"), 2, "expected an account, or --withdraw"),
-        (("round", "open", "{model}"), 6, "no account to sign with"),
-        (("round", "open", "{model}", "--account", "zz"), 6, "no keystore 'zz'"),
-        (("round", "open", "{model}", "--account", "a", "--password-file", "gone"), 6, "readable file"),
-        (("round", "open", "{model}", "--account", "a", "--from", "0x" + "11" * 20), 6, "expected the keystore of"),
-        (("participant", "submit", "{model}", "--account", "b"), 2, "either --task or --update"),
-        (("participant", "submit", "{model}", "--update", "x", "--account", "b"), 2, "--weight"),
-        (("participant", "run", "{model}", "--account", "b"), 2, "--task"),
-        (("model", "register", "plan.toml", "--account", "a"), 3, "safetensors"),
-        (("model", "register", "gone", "--account", "a"), 2, "gone"),
-    ],
-)
-def test_bad_input_is_told_what_was_expected(world: World, arguments: tuple[str, ...], code: int, said: str) -> None:
-    result = world.run(*(text.replace("{model}", world.model) for text in arguments))
-    assert (result.exit_code, said in result.stderr) == (code, True), result.output
-
-
-@pytest.mark.parametrize(
-    ("task", "said"),
-    [
-        ("hospital.py", "expected module:function"),
-        ("gone.py:task", "no file"),
-        ("nowhere.module:task", "no module"),
-        ("hospital.py:gone", "no function 'gone'"),
-        ("hospital.py:not_a_task", "expected hospital.py:not_a_task to return a trainer.participant.Task, got int"),
-    ],
-)
-def test_a_task_that_is_none_is_told_so(world: World, task: str, said: str) -> None:
-    world.done("round", "open", world.model, "--account", "a")
-    result = world.run("participant", "submit", world.model, "--task", task, "--account", "b")
-    assert (result.exit_code, said in result.stderr) == (2, True), result.output

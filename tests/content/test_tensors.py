@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import json
-import sys
 import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

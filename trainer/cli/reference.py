@@ -6,7 +6,7 @@ A test compares `docs/cli.md` with what this prints.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from trainer.cli.root import COMMANDS, EXIT_CODES, load
@@ -116,7 +116,7 @@ def _example(epilog: str) -> str:
     return "\n".join(line.strip().replace("\\[", "[") for line in lines)
 
 
-def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     def line(cells: tuple[str, ...]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|").replace("\\[", "[") for cell in cells) + " |"
 

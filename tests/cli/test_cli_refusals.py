@@ -1,0 +1,93 @@
+"""What commands on a real contract refuse, and with which words and exit codes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from registry.provenance.versions import save_arrays
+
+
+def test_who_may_not_is_told_so(shared_world: Any) -> None:
+    model = shared_world.model
+    for command, error in (
+        (("round", "open", model, "--account", "f"), "MissingRole"),
+        (("member", "grant", model, "f", "-r", "participant", "--account", "f"), "NotOwner"),
+        (("plan", "set", model, "plan.toml", "--account", "b"), "NotOwner"),
+        (("model", "suspend", model, "--account", "b"), "NotOwner"),
+        (("model", "accept", model, "--account", "b"), "NotPendingOwner"),
+        (("model", "resume", model, "--account", "a"), "NotSuspended"),
+    ):
+        result = shared_world.run(*command, "--json")
+        assert result.exit_code == 5, command
+        assert json.loads(result.stderr)["error"] == error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("model", "show", "zz"), 2, "no model begins with 'zz'"),
+        (("model", "show", "0x" + "ab" * 32), 2, "no model"),
+        (("verify", "{model}@ffffffff"), 2, "no version begins with"),
+        (("verify", "{model}@round-9"), 2, "no version of round-9"),
+        (("round", "show", "{model}"), 2, "no rounds yet"),
+        (("plan", "show", "{model}", "3"), 5, "UnknownPlan"),
+        (("member", "grant", "{model}", "nobody", "-r", "participant", "--account", "a"), 2, "expected an address"),
+        (("member", "grant", "{model}", "b", "-r", "boss", "--account", "a"), 2, "expected participant, aggregator"),
+        (("model", "transfer", "{model}", "--account", "a"), 2, "expected an account, or --withdraw"),
+        (("round", "open", "{model}"), 6, "no account to sign with"),
+        (("round", "open", "{model}", "--account", "zz"), 6, "no keystore 'zz'"),
+        (("round", "open", "{model}", "--account", "a", "--password-file", "gone"), 6, "readable file"),
+        (("round", "open", "{model}", "--account", "a", "--from", "0x" + "11" * 20), 6, "expected the keystore of"),
+        (("participant", "submit", "{model}", "--account", "b"), 2, "either --task or --update"),
+        (("participant", "submit", "{model}", "--update", "x", "--account", "b"), 2, "--weight"),
+        (("participant", "run", "{model}", "--account", "b"), 2, "--task"),
+        (("model", "register", "plan.toml", "--account", "a"), 3, "safetensors"),
+        (("model", "register", "gone", "--account", "a"), 2, "gone"),
+    ],
+)
+def test_bad_input_is_told_what_was_expected(
+    shared_world: Any, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    result = shared_world.run(*(text.replace("{model}", shared_world.model) for text in arguments))
+    assert (result.exit_code, said in result.stderr) == (code, True), result.output
+
+
+@pytest.mark.parametrize(
+    ("delta", "weight", "code"),
+    [
+        ({"weight": [[0.5, 0.5]], "bias": [2.0**-21]}, "7", 3),
+        ({"weight": [[0.5, -0.0]], "bias": [0.0]}, "7", 3),
+        ({"weight": [[0.5, float("nan")]], "bias": [0.0]}, "7", 3),
+        ({"weight": [[0.5, 0.5]], "other": [0.0]}, "7", 3),
+        ({"weight": [[0.5], [0.5]], "bias": [0.0]}, "7", 3),
+        ({"weight": [[0.5, 0.5]], "bias": [0.0]}, "0", 3),
+        ({"weight": [[0.5, 0.5]], "bias": [0.0]}, "1048577", 5),
+    ],
+    ids=["off grid", "minus zero", "nan", "other name", "other shape", "weight 0", "over the cap"],
+)
+def test_a_bad_update_is_not_committed(open_world: Any, delta: dict[str, Any], weight: str, code: int) -> None:
+    arrays = {name: np.array(values, dtype=np.float32) for name, values in delta.items()}
+    save_arrays(open_world.folder / "delta.safetensors", arrays)
+    result = open_world.run("participant", "submit", open_world.model, "--update", "delta.safetensors", "--weight", weight,
+                       "--account", "b")  # fmt: skip
+    assert result.exit_code == code, result.stderr
+    assert open_world.done("round", "show", open_world.model)["commitments"] == []
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ("hospital.py", "expected module:function"),
+        ("gone.py:task", "no file"),
+        ("nowhere.module:task", "no module"),
+        ("hospital.py:gone", "no function 'gone'"),
+        ("hospital.py:not_a_task", "expected hospital.py:not_a_task to return a trainer.participant.Task, got int"),
+    ],
+)
+def test_a_task_that_is_none_is_told_so(open_world: Any, task: str, said: str) -> None:
+    result = open_world.run("participant", "submit", open_world.model, "--task", task, "--account", "b")
+    assert (result.exit_code, said in result.stderr) == (2, True), result.output
