@@ -26,7 +26,7 @@ from registry.localnet_chain import known_accounts, make_accounts, prepare_chain
 from registry.store.kubo_node import KuboNode, connect_nodes, init_node, node_alive, start_node, stop_node
 from registry.types import Address
 
-__all__ = ["Localnet", "down", "read", "up"]
+__all__ = ["Localnet", "Ports", "down", "read", "up"]
 
 _RPC_PORT, _API_PORT, _GATEWAY_PORT, _SWARM_PORT = 8545, 5101, 8101, 4101
 _NEW: Mapping[str, Any] = {

@@ -22,7 +22,14 @@ from typing import Any
 
 from registry.errors import ChainError, NodeUnavailable
 
-__all__ = ["AnvilNode", "anvil_alive", "find_anvil", "start_anvil", "stop_anvil"]
+__all__ = [
+    "AnvilNode",
+    "CHAIN_ID",
+    "anvil_alive",
+    "find_anvil",
+    "start_anvil",
+    "stop_anvil",
+]
 
 CHAIN_ID = 31337
 HARDFORK = "prague"

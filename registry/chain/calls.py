@@ -21,6 +21,7 @@ __all__ = [
     "accept_ownership",
     "attest_result",
     "cancel_round",
+    "commit_key",
     "commit_update",
     "commit_update_for",
     "commitment_typed_data",

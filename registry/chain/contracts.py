@@ -20,12 +20,14 @@ __all__ = [
     "Artifact",
     "EventAbi",
     "Function",
+    "abi_type",
     "artifact",
     "decode_output",
     "encode_call",
     "error_of",
     "events",
     "function",
+    "immutables_of",
     "standard_input",
 ]
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CREATE2_DEPLOYER",
+    "DEPLOYER_CODE",
     "Deployment",
     "code_at",
     "create2_address",

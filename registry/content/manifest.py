@@ -32,6 +32,7 @@ __all__ = [
     "AggregateRef",
     "Code",
     "DataSetManifest",
+    "M",
     "Manifest",
     "Metric",
     "PlanManifest",

@@ -27,7 +27,15 @@ import numpy.typing as npt
 from registry.errors import FormError, InputError
 from registry.types import GRID_LIMIT, MAX_GRID_BITS
 
-__all__ = ["F32", "F64", "check_arithmetic", "from_grid", "grid_integers", "to_grid"]
+__all__ = [
+    "F32",
+    "F64",
+    "check_arithmetic",
+    "fitting",
+    "from_grid",
+    "grid_integers",
+    "to_grid",
+]
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]

@@ -40,7 +40,7 @@ from registry.store.base import ContentStore
 from registry.store.blobs import add_blob, file_pieces, open_blob
 from registry.types import Root
 
-__all__ = ["Outcome", "compute_outcome", "publish_outcome", "require_known_rules"]
+__all__ = ["Outcome", "compute_outcome", "next_version", "publish_outcome", "require_known_rules"]
 
 _PIECE = 1 << 20
 

@@ -4,4 +4,6 @@ from __future__ import annotations
 
 from trainer.algorithms import fedavg
 
+__all__ = ["ALGORITHMS"]
+
 ALGORITHMS = {fedavg.NAME: fedavg.client_update}

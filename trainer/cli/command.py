@@ -20,7 +20,7 @@ from registry.errors import CairnError, InputError
 from trainer.cli.session import Session
 from trainer.cli.settings import SETTINGS, Setting
 
-__all__ = ["Need", "command", "group", "single"]
+__all__ = ["Need", "command", "escape", "group", "single"]
 
 
 def escape(text: str) -> str:

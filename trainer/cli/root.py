@@ -8,7 +8,15 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-__all__ = ["COMMANDS", "EXIT_CODES", "Entry", "app", "load"]
+__all__ = [
+    "COMMANDS",
+    "EXIT_CODES",
+    "Entry",
+    "LazyGroup",
+    "app",
+    "load",
+    "root",
+]
 
 
 class Entry(NamedTuple):

@@ -4,4 +4,6 @@ from __future__ import annotations
 
 from trainer.transforms import clip
 
+__all__ = ["TRANSFORMS"]
+
 TRANSFORMS = {clip.NAME: clip}
