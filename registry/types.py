@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import NewType
+from typing import NamedTuple, NewType
 
 from registry.errors import InputError
 
@@ -20,6 +20,7 @@ __all__ = [
     "Codec",
     "Digest",
     "ModelId",
+    "NamedBlock",
     "Phase",
     "Role",
     "RoundId",
@@ -81,6 +82,16 @@ class Cid:
         from registry.content.cid import encode_base32
 
         return encode_base32(bytes(self))
+
+
+class NamedBlock(NamedTuple):
+    """A block whose CID was made here, by hashing these very bytes: it need not be hashed again to be kept.
+
+    Never made of a name and bytes that came together; what is read from a store is hashed all the same.
+    """
+
+    cid: Cid
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)

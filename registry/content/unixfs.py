@@ -23,7 +23,7 @@ from typing import TypeVar
 
 from registry.content.cid import CID_BYTES, decode_cid, decode_varint, encode_varint
 from registry.errors import FormError, InputError
-from registry.types import Blob, Cid, Codec
+from registry.types import Blob, Cid, Codec, NamedBlock
 
 __all__ = [
     "CHUNK_SIZE",
@@ -74,7 +74,7 @@ class Link:
 # Building ---------------------------------------------------------------------------------------------------------
 
 
-def build(pieces: Iterable[Piece], *, workers: int = 0) -> Iterator[tuple[Cid, bytes]]:
+def build(pieces: Iterable[Piece], *, workers: int = 0) -> Iterator[NamedBlock]:
     """Yield the blocks of the file that pieces make up, children before parents, the root last.
 
     Holds one leaf and one unfinished node a level, with workers also some leaves for each.
@@ -87,7 +87,7 @@ def build(pieces: Iterable[Piece], *, workers: int = 0) -> Iterator[tuple[Cid, b
     for leaf, digest in _hashed((bytes(chunk) for chunk in _chunks(pieces)), workers):
         link = Link(Cid(Codec.RAW, digest), len(leaf), len(leaf))
         yield from tree.add(link)
-        yield link.cid, leaf
+        yield NamedBlock(link.cid, leaf)
     yield from tree.finish()
 
 
@@ -134,20 +134,20 @@ class _Tree:
     def root(self) -> Link:
         return self._levels[-1][0]
 
-    def add(self, link: Link, level: int = 0) -> Iterator[tuple[Cid, bytes]]:
+    def add(self, link: Link, level: int = 0) -> Iterator[NamedBlock]:
         if level == len(self._levels):
             self._levels.append([])
         if len(self._levels[level]) == MAX_LINKS:
             yield from self._seal(level)
         self._levels[level].append(link)
 
-    def finish(self) -> Iterator[tuple[Cid, bytes]]:
+    def finish(self) -> Iterator[NamedBlock]:
         level = 0
         while level < len(self._levels) - 1 or len(self._levels[level]) > 1:
             yield from self._seal(level)
             level += 1
 
-    def _seal(self, level: int) -> Iterator[tuple[Cid, bytes]]:
+    def _seal(self, level: int) -> Iterator[NamedBlock]:
         links = self._levels[level]
         node = encode_node(links)
         cid = Cid(Codec.DAG_PB, hashlib.sha256(node).digest())
@@ -155,7 +155,7 @@ class _Tree:
         tsize = len(node) + sum(link.tsize for link in links)
         self._levels[level] = []
         yield from self.add(Link(cid, size, tsize), level + 1)
-        yield cid, node
+        yield NamedBlock(cid, node)
 
 
 def _chunks(pieces: Iterable[Piece]) -> Iterator[Piece]:

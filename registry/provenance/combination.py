@@ -34,7 +34,7 @@ __all__ = ["Check", "Combined", "FileFacts", "Leaves", "Progress", "combine", "l
 
 _GROUP = 12
 """Updates whose leaves are held at once, in each process: they are multiplied and added up in one pass."""
-_TILE = 1 << 15
+_TILE = 1 << 16
 """Values that are checked, or added up, at a time: they stay in the second-level cache meanwhile."""
 Leaves = Callable[[int, memoryview], int]
 """Writes leaf i of one update's file into a buffer of LEAF_BYTES and returns its length."""
@@ -198,13 +198,14 @@ def _combine_range(job: _Job, begin: int, end: int, progress: Progress) -> list[
             length = min(LEAF_BYTES, job.size - at)
             header = job.header[at : at + length]
             values = slice(len(header) // 4, length // 4)  # a header is a multiple of 8 bytes long
-            sums[values] = 0.0
             for first in range(0, len(job.updates), len(rows)):
                 group = range(first, min(first + len(rows), len(job.updates)))
                 for row, k in zip(rows, group, strict=False):
                     _take(job, index, k, row, parts[k])
                 _add(rows[: len(group), values], job, group, sums[values], scratch)
-            made[values] = rounded_mean(sums[values], total, job.grid_bits)
+            for start in range(values.start, values.stop, _TILE):
+                tile = slice(start, min(start + _TILE, values.stop))
+                made[tile] = rounded_mean(sums[tile], total, job.grid_bits)
             leaf = made.data.cast("B")[:length]
             leaf[: len(header)] = header
             file.seek(at)
@@ -238,10 +239,12 @@ def _take(job: _Job, index: int, k: int, row: F32, part: _Part) -> None:
 
 
 def _add(rows: F32, job: _Job, group: range, sums: F64, scratch: F64) -> None:
-    """Add weight times value of every row to sums, tile by tile."""
+    """Add weight times value of every row to sums, tile by tile; the first group of updates begins them."""
     factors = np.array([job.weights[k] * 2.0**job.grid_bits for k in group])
     for start in range(0, len(sums), _TILE):
         tile = sums[start : start + _TILE]
+        if group.start == 0:
+            tile[:] = 0.0
         accumulate(tile, rows[:, start : start + _TILE], factors, scratch[: len(tile)])
 
 

@@ -14,7 +14,7 @@ from typing import Self
 
 from registry.errors import BlockMismatch, BlockTooLarge
 from registry.store.ahead import ordered
-from registry.types import MAX_BLOCK_BYTES, Cid
+from registry.types import MAX_BLOCK_BYTES, Cid, NamedBlock
 
 __all__ = ["BLOCK_TIMEOUT", "ContentStore", "verified"]
 
@@ -76,12 +76,14 @@ class ContentStore(ABC):
     def put_many(self, blocks: Iterable[tuple[Cid, bytes]], *, root: Cid | None = None) -> None:
         """Keep a stream of blocks, leaves before what links to them; root, where given, comes last.
 
+        Each is hashed here, but for a `NamedBlock`, whose name comes from hashing it.
+
         Whole blocks that were kept before an error stay; they can be put again.
 
         Raises:
             ContentError: As `put`, and whatever blocks raises.
         """
-        self._put_many(ordered(lambda block: (block[0], verified(*block, MAX_BLOCK_BYTES)), blocks), root)
+        self._put_many(ordered(_proven, blocks), root)
 
     def has(self, cid: Cid) -> bool:
         """Say whether the block is here, without asking anybody else.
@@ -148,6 +150,15 @@ class ContentStore(ABC):
         except BlockMismatch:
             self._damaged(cid)
             raise
+
+
+def _proven(block: tuple[Cid, bytes]) -> tuple[Cid, bytes]:
+    cid, data = block
+    if not isinstance(block, NamedBlock):
+        verified(cid, data, MAX_BLOCK_BYTES)
+    elif len(data) > MAX_BLOCK_BYTES:
+        raise BlockTooLarge(f"{cid}: expected at most {MAX_BLOCK_BYTES} bytes, got {len(data)}")
+    return cid, data
 
 
 def verified(cid: Cid, data: bytes, limit: int) -> bytes:

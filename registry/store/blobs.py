@@ -11,7 +11,7 @@ from pathlib import Path
 from registry.content import unixfs
 from registry.errors import InputError
 from registry.store.base import ContentStore
-from registry.types import Blob, Cid
+from registry.types import Blob, Cid, Codec, NamedBlock
 
 __all__ = ["add_blob", "blob_of_file", "file_pieces", "leaf_cids", "open_blob", "walk_blob"]
 
@@ -36,12 +36,13 @@ def add_blob(store: ContentStore, pieces: Iterable[Piece]) -> Blob:
     size = 0
     root: Cid | None = None
 
-    def blocks() -> Iterator[tuple[Cid, bytes]]:
+    def blocks() -> Iterator[NamedBlock]:
         nonlocal root, size
-        for root, data in unixfs.build(pieces, workers=1):
-            if root.codec is root.codec.RAW:
-                size += len(data)
-            yield root, data
+        for block in unixfs.build(pieces, workers=1):
+            root = block.cid
+            if root.codec is Codec.RAW:
+                size += len(block.data)
+            yield block
 
     store.put_many(blocks())
     assert root is not None  # the empty file has a block too

@@ -8,7 +8,7 @@ from itertools import groupby
 from registry.errors import BlockMismatch, BlockNotFound, BlockTooLarge, ContentError, StoreUnavailable
 from registry.store.base import ContentStore
 from registry.store.links import reachable
-from registry.types import MAX_BLOCK_BYTES, Cid
+from registry.types import MAX_BLOCK_BYTES, Cid, NamedBlock
 
 __all__ = ["LayeredStore"]
 
@@ -83,8 +83,8 @@ class LayeredStore(ContentStore):
 
         self._front.put_many(noted(), root=root)
         kept = list(dict.fromkeys(names))
-        for store in self._publishers:  # from the front: blocks is spent, and each takes its own time
-            store.put_many(zip(kept, self._front.get_many(kept), strict=True), root=root)
+        for store in self._publishers:  # from the front, which hashes them: blocks is spent
+            store.put_many(map(NamedBlock, kept, self._front.get_many(kept)), root=root)
 
     def _get(self, cid: Cid, limit: int) -> bytes:
         failures: list[ContentError] = []

@@ -29,8 +29,9 @@ from registry.types import Cid
 
 __all__ = ["LocalStore"]
 
-_WRITERS = 3
+_WRITERS = 8
 """Threads that write and sync at once: a disk carries out several syncs in little more than the time of one."""
+_AHEAD = 12
 _serial = itertools.count()
 
 
@@ -132,9 +133,9 @@ class LocalStore(ContentStore):
 
     def _put_many(self, blocks: Iterator[tuple[Cid, bytes]], root: Cid | None) -> None:
         folders: set[Path] = set()
-        for touched in ordered(self._keep, blocks, workers=_WRITERS, ahead=2 * _WRITERS):
+        for touched in ordered(self._keep, blocks, workers=_WRITERS, ahead=_AHEAD):
             folders.update(touched)
-        for _ in ordered(self._sync, folders, workers=_WRITERS, ahead=2 * _WRITERS):
+        for _ in ordered(self._sync, folders, workers=_WRITERS, ahead=_AHEAD):
             pass
 
     def _keep(self, block: tuple[Cid, bytes]) -> list[Path]:
@@ -154,7 +155,8 @@ class LocalStore(ContentStore):
         partial = self.root / "tmp" / f"{path.name}.{os.getpid()}.{next(_serial)}"
         with _storing(self.root):
             for folder in (partial.parent, path.parent):
-                folder.mkdir(parents=True, exist_ok=True)
+                if not folder.is_dir():
+                    folder.mkdir(parents=True, exist_ok=True)
             try:
                 handle = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644)
                 try:
@@ -165,8 +167,9 @@ class LocalStore(ContentStore):
                 finally:
                     os.close(handle)
                 partial.replace(path)
-            finally:
+            except BaseException:
                 partial.unlink(missing_ok=True)
+                raise
 
     def _sync(self, folder: Path) -> None:
         with _storing(folder):

@@ -98,7 +98,7 @@ def test_up_is_idempotent_and_its_settings_are_picked_up_beside_it(shell: Shell)
 
 
 def test_a_round_by_separate_processes_on_anvil_and_two_kubo_nodes(shell: Shell) -> None:
-    model = _register(shell)
+    model = _prepare(shell)
     second = shell.done("localnet", "status")["kubo"][1]["api"]
     shell.done("round", "open", model)
     task = ("--task", "hospital.py:task")
@@ -157,11 +157,17 @@ def test_without_a_network_status_says_how_to_get_one(tmp_path: Path) -> None:
 
 
 def _register(shell: Shell) -> str:
-    """A model of its own, with members and a plan."""
+    """A model of its own."""
     values = np.random.default_rng().random((1, 2), dtype=np.float32)
     save_arrays(shell.folder / "genesis.safetensors", {"weight": values, "bias": np.zeros(1, dtype=np.float32)})
     (shell.folder / "hospital.py").write_text(TASK)
     model: str = shell.done("model", "register", "genesis.safetensors")["model"]
+    return model
+
+
+def _prepare(shell: Shell) -> str:
+    """A model of its own, with members and a plan."""
+    model = _register(shell)
     shell.done("member", "grant", model, "participant-1", "participant-2", "-r", "participant")
     shell.done("member", "grant", model, "aggregator-1", "aggregator-2", "-r", "aggregator")
     (shell.folder / "plan.toml").unlink(missing_ok=True)

@@ -9,14 +9,17 @@ SETTINGS is a JSON file, see `Settings`; names are participant-0, aggregator-0 a
 
 from __future__ import annotations
 
+import importlib
 import json
+import logging
 import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -28,13 +31,24 @@ from registry.chain.testing import development_signers
 from registry.chain.transactions import Sending
 from registry.content.manifest import Code, DataSetManifest
 from registry.store.uri import open_store
-from registry.types import Address, ModelId, Phase
+from registry.types import Address, ModelId
 from trainer import aggregator, participant
 from trainer.loop import follow
 from trainer.participant import Task
 
 POLL = 0.05
 WORDS = 9000
+LAZY = (
+    "web3",
+    "eth_account.hdaccount",
+    "eth_abi.abi",
+    "eth_hash.auto",
+    "dag_cbor",
+    "multiformats",
+    "filelock",
+    "httpx",
+)
+"""What is imported where it is used, and takes long: a nursery imports it once for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +122,7 @@ def task(number: int, large: bool) -> Task:
 
 def be(settings: Settings, name: str) -> None:
     """Take part until killed."""
+    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {name} %(message)s")
     torch.set_num_threads(1)
     role, number = name.split("-")
     place = int(number) + 1 + (settings.participants if role == "aggregator" else 0)
@@ -125,10 +140,11 @@ def be(settings: Settings, name: str) -> None:
     advance: Callable[[], str]
     if role == "participant":
         mine = task(int(number), settings.large)
-        before = signers[place - 1].address if int(number) else None
+        if int(number):
+            mine = in_turn(mine, client, model_id, signers[place - 1].address)
 
         def advance() -> str:
-            return _in_turn(client, model_id, before) and participant.advance(client, store, folder, model_id, mine)
+            return participant.advance(client, store, folder, model_id, mine)
 
     else:
         memory = aggregator.Memory()
@@ -137,21 +153,24 @@ def be(settings: Settings, name: str) -> None:
             more = client.model(model_id).rounds < int(Path(settings.rounds).read_text())
             return aggregator.advance(client, store, folder, model_id, open_rounds=more, memory=memory)
 
-    follow(advance, threading.Event(), poll=POLL, done=lambda said: print(name, said, flush=True))
+    follow(advance, threading.Event(), poll=POLL)
 
 
-def _in_turn(client: Client, model_id: ModelId, before: Address | None) -> str:
-    """Wait for the participant before, so that two runs commit in one order: digests hold the order of commitments."""
-    number = client.model(model_id).rounds
-    if before is None or number == 0 or client.phase(model_id, number) != Phase.COMMIT:
-        return "go on"
-    return "go on" if client.member(model_id, before).last_round == number else ""
+def in_turn(mine: Task, client: Client, model_id: ModelId, before: Address) -> Task:
+    """The same task, trained once the participant before has committed: digests hold the order of commitments."""
+
+    def train(trained: nn.Module, epoch: int) -> Mapping[str, float]:
+        while client.member(model_id, before).last_round < client.model(model_id).rounds:
+            time.sleep(POLL)
+        return mine.train_epoch(trained, epoch)
+
+    return replace(mine, train_epoch=train)
 
 
 def nursery(settings: Settings) -> None:
     """Fork an actor for each name on standard input."""
-    connect(settings.url)  # what is imported here need not be imported by each
-    development_signers(1)[0].sign_typed_data(commitment_typed_data(1, *[bytes(20)] * 2, ModelId(bytes(32)), 1, *NOTHING))
+    for name in LAZY:
+        importlib.import_module(name)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries them
     for line in sys.stdin:
         child = os.fork()

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from torch import nn
 
 from registry.chain.client import Client
 from registry.chain.deploy import deploy
@@ -26,7 +27,7 @@ from registry.chain.local import sleep_until
 from registry.chain.records import Grant
 from registry.chain.testing import DevChain
 from registry.chain.transactions import Transactor
-from registry.content.manifest import digest_of
+from registry.content.manifest import PlanManifest, digest_of
 from registry.provenance.plans import add_plan
 from registry.store.base import ContentStore
 from registry.store.uri import open_store
@@ -220,7 +221,7 @@ def make_network(actors: ModuleType) -> Callable[..., Network]:
         members = [s.address for s in chain.signers[1 : 1 + participants + aggregators]]
         roles = [Role.PARTICIPANT] * participants + [Role.AGGREGATOR] * aggregators
         owner.grant_roles_batch(model_id, [Grant(*pair) for pair in zip(members, roles, strict=True)])
-        owner.set_plan(model_id, add_plan(store, plan_of(module, participants, aggregators, **plan)))
+        owner.set_plan(model_id, add_plan(store, patient_plan(module, participants, aggregators, **plan)))
         names = [f"participant-{i}" for i in range(participants)] + [f"aggregator-{i}" for i in range(aggregators)]
         uris: Mapping[str, str] = {n: stores[-1] if n.startswith("aggregator") else stores[0] for n in names}
         settings = actors.Settings(
@@ -243,7 +244,13 @@ def make_network(actors: ModuleType) -> Callable[..., Network]:
     return make
 
 
-def plan_of(module: Any, participants: int, aggregators: int, **changed: Any) -> Any:
+@pytest.fixture(scope="session")
+def plan_of() -> Callable[..., PlanManifest]:
+    """Makes plans; see `patient_plan`."""
+    return patient_plan
+
+
+def patient_plan(module: nn.Module, participants: int, aggregators: int, **changed: Any) -> PlanManifest:
     """A plan that waits for everybody: a day for each phase but the last."""
     proposed = propose_plan(module, quorum=aggregators, min_contributions=participants, grid_bits=20)
     day = 24 * 3600

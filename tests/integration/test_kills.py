@@ -18,7 +18,7 @@ from registry.store.kubo_node import KuboNode
 KILLS = int(os.environ.get("CAIRN_KILLS", "20"))
 """In all; a tenth of them on Kubo."""
 SEED = int(os.environ.get("CAIRN_KILLS_SEED", "0")) or time.time_ns() % 10**9
-LONGEST_REST = 0.4
+LONGEST_REST = 0.6
 """Seconds between two kills, at most: several in each round."""
 
 

@@ -94,12 +94,13 @@ def line(seed: int, *, examples: int = 40) -> Task:
     targets = inputs.sum(1, keepdim=True) + seed
 
     def train(module: nn.Module, epoch: int) -> Mapping[str, float]:
-        optimizer = torch.optim.SGD(module.parameters(), lr=0.05)
         for _ in range(3):
-            optimizer.zero_grad()
+            module.zero_grad()
             loss = (module(inputs) - targets).pow(2).mean()
             loss.backward()
-            optimizer.step()
+            with torch.no_grad():
+                for value in module.parameters():  # by hand: importing torch.optim takes longer than a round
+                    value.sub_(value.grad, alpha=0.05)
         return {"loss": loss.item()}
 
     return Task(nn.Linear(4, 1), train, examples, DataSetManifest(f"line {seed}", "", "", "", examples, None))
