@@ -186,12 +186,13 @@ def private_memory() -> float:
 
 
 def fill(file: Path, mib: int) -> None:
-    """Write mib MiB of which no two, here or in any earlier file, are equal, and get them out of the disk's way."""
+    """Write mib MiB of which no two, here or before, are equal; then let the disk come to rest."""
     body = os.urandom(MIB - 16)
-    with file.open("wb") as out:
+    with file.open("r+b" if file.exists() else "wb") as out:  # in place: giving blocks back keeps a disk busy
         for _ in range(mib):
             out.write(os.urandom(16) + body)
     os.sync()
+    time.sleep(1)
 
 
 def hash_file(file: Path, *, threads: int = 1) -> None:

@@ -48,6 +48,8 @@ _PLAIN = {
     torch.int32,
     torch.int64,
 }
+_FLOAT16_OVERFLOW = 65520.0
+"""The smallest magnitude that float16 rounds to infinity."""
 
 
 def module_state(module: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -99,7 +101,7 @@ def load_arrays(module: nn.Module, arrays: Mapping[str, Array], aliases: Mapping
     """Copy a version's arrays into the module, converting to its dtypes.
 
     Raises:
-        InputError: Names or shapes differ; nothing was copied.
+        InputError: Names or shapes differ, or a value is beyond the module's dtype; nothing was copied.
     """
     tensors, tied = module_state(module)
     stored = {name: (aliases or {}).get(name, name) for name in (*tensors, *tied)}
@@ -110,6 +112,8 @@ def load_arrays(module: nn.Module, arrays: Mapping[str, Array], aliases: Mapping
     for name, value in tensors.items():
         if tuple(value.shape) != arrays[stored[name]].shape:
             raise InputError(f"{name}: expected shape {tuple(value.shape)}, got {arrays[stored[name]].shape}")
+        if value.dtype == torch.float16 and np.abs(arrays[stored[name]]).max(initial=0) >= _FLOAT16_OVERFLOW:
+            raise InputError(f"{name}: expected values that float16 holds, got one beyond: load it into float32")
     with torch.no_grad():
         for name, value in tensors.items():
             value.copy_(torch.from_numpy(np.array(arrays[stored[name]])))

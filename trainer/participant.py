@@ -231,10 +231,10 @@ def _train(
     load_version(task.module, store, parent)
     tensors, _ = module_state(task.module)
     stored = {name: parent.aliases.get(name, name) for name in floating(tensors)}
-    before = {name: tensors[name].to("cpu", torch.float64, copy=True) for name in stored}
+    before = {name: tensors[name].cpu().to(torch.float64, copy=True) for name in stored}
     metrics = ALGORITHMS[plan.algorithm.name](task.module, task.train_epoch, plan.algorithm.parameters)
     after, _ = module_state(task.module)
-    delta = {stored[name]: after[name].to("cpu", torch.float64) - old for name, old in before.items()}
+    delta = {stored[name]: after[name].cpu().to(torch.float64) - old for name, old in before.items()}
     for step in plan.transforms:
         delta = TRANSFORMS[step.name].outgoing(delta, step.parameters)
     return delta, metrics

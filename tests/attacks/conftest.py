@@ -96,16 +96,16 @@ class Federation:
     def round(self, number: int = 1) -> Round:
         return load_round(self.store, self.record(number))
 
-    def update(self, name: str, *, seed: int = 0, weight: int = 100, **changed: Any) -> Update:
-        """An honest update of round 1, or one whose manifest says other things."""
-        form = self.round(changed.get("number", 1) if self.clients["owner"].model(self.model_id).rounds > 1 else 1).form
+    def update(self, name: str, *, seed: int = 0, weight: int = 100, at: int = 1, **changed: Any) -> Update:
+        """An honest update of round `at`, or one whose manifest says other things."""
+        form = self.round(at).form
         draw = np.random.default_rng(seed)
         values, _ = to_grid(draw.normal(size=(form.size - len(form.header)) // 4) / 8, GRID_BITS)
-        return self.sealed(name, form.header + values.tobytes(), weight=weight, **changed)
+        return self.sealed(name, form.header + values.tobytes(), weight=weight, at=at, **changed)
 
-    def sealed(self, name: str, data: bytes, *, weight: int = 100, **changed: Any) -> Update:
+    def sealed(self, name: str, data: bytes, *, weight: int = 100, at: int = 1, **changed: Any) -> Update:
         """The update whose file is `data`, whatever that is."""
-        record = self.record()
+        record = self.record(at)
         blob = add_blob(MemoryStore(), [data])
         start = min(8 + int.from_bytes(data[:8], "little"), len(data) - 4)
         body = data[start:][: (len(data) - start) // 4 * 4] or bytes(4)
@@ -126,10 +126,11 @@ class Federation:
         }
         return Update(UpdateManifest(**(fields | changed)), data)
 
-    def commit(self, name: str, update: Update, **changed: Any) -> None:
+    def commit(self, name: str, update: Update, *, at: int = 1, **changed: Any) -> None:
         said = {"digest": update.digest, "tensor_root": Root(update.manifest.delta.tensor_root)}
         fields = said | {"weight": update.manifest.weight} | changed
-        self.clients[name].commit_update(self.model_id, 1, fields["digest"], fields["tensor_root"], fields["weight"])
+        client = self.clients[name]
+        client.commit_update(self.model_id, at, fields["digest"], fields["tensor_root"], fields["weight"])
 
     def publish(self, update: Update, store: ContentStore | None = None) -> None:
         into = store or self.store
@@ -141,6 +142,13 @@ class Federation:
         self.commit(name, update)
         self.publish(update)
 
+    def contribute_to(self, number: int, name: str) -> None:
+        """Contribute to a later round, and let its time for publishing pass."""
+        update = self.update(name, seed=number, at=number)
+        self.commit(name, update, at=number)
+        self.publish(update)
+        self.sleep_to("publish_deadline", number)
+
     # Time ------------------------------------------------------------------------------------------------------------
 
     def sleep_to(self, deadline: str, number: int = 1) -> None:
@@ -149,32 +157,32 @@ class Federation:
 
     # Aggregators -----------------------------------------------------------------------------------------------------
 
-    def verdicts(self, store: ContentStore | None = None) -> tuple[Verdict, ...]:
-        return judge_all(store or self.store, self.round())
+    def verdicts(self, store: ContentStore | None = None, *, number: int = 1) -> tuple[Verdict, ...]:
+        return judge_all(store or self.store, self.round(number))
 
     def reasons(self, store: ContentStore | None = None) -> dict[str, Reason]:
         """What becomes of each participant's update, by name."""
         people = {signer.address: name for name, signer in zip(NAMES, self.chain.signers, strict=True)}
         return {people[v.commitment.participant]: v.reason for v in self.verdicts(store)}
 
-    def outcome(self, verdicts: Sequence[Verdict] | None = None) -> Outcome:
+    def outcome(self, verdicts: Sequence[Verdict] | None = None, *, number: int = 1) -> Outcome:
         """What follows from these verdicts, honest or not; published."""
-        round = self.round()
-        judged = self.verdicts() if verdicts is None else verdicts
+        round = self.round(number)
+        judged = self.verdicts(number=number) if verdicts is None else verdicts
         folder = self.folder / "outcome"
         folder.mkdir(exist_ok=True)
         made = compute_outcome(self.store, round.record, round.plan, round.parent, round.form, judged, folder)
         publish_outcome(self.store, made)
         return made
 
-    def attest(self, name: str, result: Result) -> None:
-        self.clients[name].attest_result(self.model_id, 1, result, self.record().running_hash)
+    def attest(self, name: str, result: Result, *, number: int = 1) -> None:
+        self.clients[name].attest_result(self.model_id, number, result, self.record(number).running_hash)
 
-    def force(self, result: Result) -> Digest:
+    def force(self, result: Result, *, number: int = 1) -> Digest:
         """Attest a result with a quorum of one and move the head to it; return the new head."""
-        self.attest("mallory", result)
-        self.sleep_to("challenge_deadline")
-        self.clients["stranger"].finalize_round(self.model_id, 1, result)
+        self.attest("mallory", result, number=number)
+        self.sleep_to("challenge_deadline", number)
+        self.clients["stranger"].finalize_round(self.model_id, number, result)
         return self.clients["owner"].model(self.model_id).head
 
     # Whoever looks ---------------------------------------------------------------------------------------------------

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from registry.chain.client import Client
 from registry.chain.errors import AlreadyCommitted
+from registry.chain.networks import Finality, FinalityRule
 from registry.content.manifest import Reason, encode, manifest_cid
 from registry.errors import FormError, InputError
+from registry.provenance.rounds import commits_closed
 
 if TYPE_CHECKING:
     from conftest import Federation
@@ -56,6 +59,18 @@ def test_a_manifest_rewritten_to_its_copier_cannot_name_the_blob_before_it_is_pu
     opened.publish(update)
     opened.store.put(manifest_cid(copy.digest), encode(copy.manifest))
     assert opened.reasons() == {"ann": Reason.ADMITTED, "mallory": Reason.UNAVAILABLE}
+
+
+def test_nothing_is_published_before_the_block_that_closed_commits_is_final(opened: Federation) -> None:
+    """Until then a reorg could reopen commits, and what was published could be copied after all."""
+    patient = Client(opened.chain.w3, opened.address, finality=Finality(FinalityRule.CONFIRMATIONS, 3))
+    opened.commit("ann", opened.update("ann"))
+    assert not commits_closed(patient, opened.model_id, 1)
+    opened.sleep_to("commit_deadline")  # mines the block that closes commits
+    for _ in range(3):
+        assert not commits_closed(patient, opened.model_id, 1)
+        opened.chain.w3.provider.ethereum_tester.mine_block()  # type: ignore[attr-defined]
+    assert commits_closed(patient, opened.model_id, 1)
 
 
 def test_a_republished_manifest_with_one_byte_changed_is_not_the_one_committed(opened: Federation) -> None:

@@ -23,6 +23,8 @@ from registry.chain.errors import (
 from registry.chain.records import Result, contribution_leaf, result_hash
 from registry.content.manifest import Reason, VersionManifest, digest_of, encode, manifest_cid
 from registry.content.merkle import counted_root, leaf_hash, merkle_root
+from registry.errors import FormError
+from registry.provenance.results import publish_outcome
 from registry.provenance.versions import add_version, read_arrays, save_arrays
 from registry.types import Digest, Root
 from trainer.aggregator import advance, rivals_of
@@ -279,3 +281,17 @@ def test_honest_aggregators_agree_on_the_truth_beside_a_liar(federation: Federat
         said = advance(federation.clients[name], federation.store, federation.folder / name, federation.model_id)
         assert said == "round 1: attested 2 contributions"
     assert federation.owner.round(federation.model_id, 1).result_hash == result_hash(honest)
+    federation.sleep_to("challenge_deadline")
+    federation.stranger.finalize_round(federation.model_id, 1, honest)
+    assert all(v.passed for v in federation.verify())
+
+
+@pytest.mark.parametrize("name", ["aggregate.safetensors", "model.safetensors"])
+def test_a_file_changed_between_computing_and_publishing_is_not_published(published: Federation, name: str) -> None:
+    made = published.outcome()
+    path = published.folder / "outcome" / name
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(FormError, match="changed since it was computed"):
+        publish_outcome(published.store, made)

@@ -212,6 +212,54 @@ def test_a_lie_about_a_published_root_fails_verification(
     assert "tensor root in the contract" in failed(house.verify(digest, client=reader)[-1].checks)
 
 
+def test_a_lie_about_a_version_s_parent_fails_verification(
+    federation: Federation, lying_node: Any, failed: Any
+) -> None:
+    """The node leaves a version out of the lineage by naming its grandparent as its parent."""
+    house, first, second = federation, Digest(b"\x31" * 32), Digest(b"\x34" * 32)
+    house.owner.publish_version(house.model_id, house.genesis, first, Root(b"\x32" * 32))
+    house.owner.publish_version(house.model_id, first, second, Root(b"\x35" * 32))
+
+    def skip(logs: list[Log]) -> list[Log]:
+        return [{**log, "topics": [*log["topics"][:3], "0x" + house.genesis.hex()]} for log in logs]
+
+    reader = house.reader(lying_node(house, about(VersionPublished, skip)))
+    assert "parent in the contract" in failed(house.verify(second, client=reader)[-1].checks)
+
+
+def test_a_version_shown_under_the_number_of_another_round_fails_verification(
+    published: Federation, lying_node: Any, failed: Any
+) -> None:
+    """The second round lapsed; the node says that it was the one that made the version of the first."""
+    head = published.force(published.outcome().result)
+    published.owner.open_round(published.model_id)
+    published.sleep_to("aggregate_deadline", 2)
+
+    def to_two(logs: list[Log]) -> list[Log]:
+        return [{**log, "topics": [*log["topics"][:2], "0x" + (2).to_bytes(32, "big").hex()]} for log in logs]
+
+    reader = published.reader(lying_node(published, about(RoundFinalized, to_two)))
+    assert "no attestation gives the result hash" in failed(published.verify(head, client=reader)[-1].checks)
+
+
+def test_two_rounds_shown_under_each_other_s_numbers_fail_verification(
+    published: Federation, lying_node: Any, failed: Any
+) -> None:
+    published.force(published.outcome().result)
+    published.owner.open_round(published.model_id)
+    published.contribute_to(2, "ann")
+    head = published.force(published.outcome(number=2).result, number=2)
+    one, two = ("0x" + n.to_bytes(32, "big").hex() for n in (1, 2))
+
+    def swap(logs: list[Log]) -> list[Log]:
+        other = {one: two, two: one}
+        return [{**log, "topics": [*log["topics"][:2], other[log["topics"][2]], log["topics"][3]]} for log in logs]
+
+    assert all(v.passed for v in published.verify(head))
+    reader = published.reader(lying_node(published, about(RoundFinalized, swap)))
+    assert "result: version" in failed(published.verify(head, client=reader)[-1].checks)
+
+
 def test_a_round_shown_as_the_owner_s_publication_fails_verification(
     published: Federation, lying_node: Any, failed: Any
 ) -> None:

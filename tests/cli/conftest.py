@@ -35,6 +35,9 @@ def task():
 
 def not_a_task():
     return 7
+
+def dear():
+    raise RuntimeError("time was spent on training")
 """
 
 

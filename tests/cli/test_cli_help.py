@@ -104,3 +104,17 @@ def test_completion_offers_commands_of_a_group() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env={"PATH": "/usr/bin"} | environment
     )
     assert done.stdout.split() == ["register", "resume"], done.stderr
+
+
+def test_everything_but_training_imports_without_torch() -> None:
+    names = [entry.module for entry in COMMANDS.values()]
+    names += [
+        "trainer.aggregator",
+        "trainer.auditor",
+        "trainer.loop",
+        "registry.localnet",
+        "registry.provenance.verify",
+    ]
+    code = f"import sys, importlib; sys.modules['torch'] = None\nfor name in {names!r}: importlib.import_module(name)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr

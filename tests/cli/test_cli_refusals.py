@@ -91,3 +91,18 @@ def test_a_bad_update_is_not_committed(open_world: Any, delta: dict[str, Any], w
 def test_a_task_that_is_none_is_told_so(open_world: Any, task: str, said: str) -> None:
     result = open_world.run("participant", "submit", open_world.model, "--task", task, "--account", "b")
     assert (result.exit_code, said in result.stderr) == (2, True), result.output
+
+
+def test_what_the_contract_will_refuse_is_refused_before_training(open_world: Any) -> None:
+    task = ("--task", "hospital.py:dear")
+    result = open_world.run("participant", "submit", open_world.model, *task, "--account", "f", "--json")
+    assert json.loads(result.stderr)["error"] == "MissingRole"
+
+
+def test_an_account_without_money_is_told_what_it_needs(shared_world: Any) -> None:
+    shared_world.done("key", "new", "poor", "--password-file", "poor.pw")
+    result = shared_world.run(
+        "model", "register", "genesis.safetensors", "--account", "poor", "--password-file", "poor.pw"
+    )
+    assert result.exit_code == 5
+    assert "holds 0 ether and needs up to" in result.stderr

@@ -34,6 +34,8 @@ from registry.store.memory import MemoryStore
 from registry.types import Blob, Cid, ModelId
 from trainer.simulation import simulate_round, start
 
+pytestmark = pytest.mark.xdist_group("networks")  # they share two runs
+
 ROUNDS = 2
 PARTICIPANTS = 3
 

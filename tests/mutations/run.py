@@ -251,9 +251,7 @@ def main() -> int:
     parser.add_argument("--name", nargs="+", help="try these")
     parser.add_argument("--jobs", type=int, default=1, help="how many at once")
     parser.add_argument("--list", action="store_true", help="print the names and stop")
-    parser.add_argument(
-        "--skip-baseline", action="store_true", help="do not first run the tests on the source as it is"
-    )
+    parser.add_argument("--skip-baseline", action="store_true", help="trust that the tests pass unchanged")
     arguments = parser.parse_args()
     try:
         mutations = chosen(arguments)

@@ -82,6 +82,19 @@ def test_loading_masters_into_a_bfloat16_module_rounds_them_to_it(tmp_path: Path
     assert torch.equal(half.weight, module.weight.to(torch.bfloat16))
 
 
+def test_a_master_beyond_float16_is_refused_by_name_and_nothing_is_copied() -> None:
+    module = nn.Linear(2, 1)
+    with torch.no_grad():
+        module.weight[0, 1] = -70_000.0
+    arrays, _ = module_arrays(module)
+    half = nn.Linear(2, 1).half()
+    before = half.bias.clone()
+    with pytest.raises(InputError, match="weight: expected values that float16 holds"):
+        load_arrays(half, arrays)
+    assert torch.equal(half.bias, before)
+    load_arrays(nn.Linear(2, 1).bfloat16(), arrays)
+
+
 def test_updates_hold_every_float_once_and_nothing_else(tmp_path: Path) -> None:
     store = MemoryStore()
     version = publish_module(store, seeded(), tmp_path / "model.safetensors")

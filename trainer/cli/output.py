@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -18,6 +18,14 @@ __all__ = ["Output", "plain", "short"]
 
 _PIPE_WIDTH = 4096
 Row = Sequence[object]
+
+
+class _Live(Protocol):
+    """A spinner or bar: what must stand aside while something is printed."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
 
 
 class Output:
@@ -29,6 +37,7 @@ class Output:
 
     def __init__(self, as_json: bool = False) -> None:
         self.as_json = as_json
+        self._live: _Live | None = None
 
     def result(self, data: object, text: Callable[[], None] | None = None) -> None:
         """Print a result: data as JSON, or text's own printing; a mapping without text prints as fields."""
@@ -43,13 +52,11 @@ class Output:
 
     def line(self, text: str = "", *, style: str = "") -> None:
         """Print a line; silent under --json."""
-        if not self.as_json:
-            _console().print(text, style=style or None, markup=False, highlight=False, soft_wrap=True)
+        self._print(text, style=style or None, markup=False, highlight=False, soft_wrap=True)
 
     def show(self, renderable: RenderableType) -> None:
-        """Print something of rich; silent under --json."""
-        if not self.as_json:
-            _console().print(renderable)
+        """Print something of rich, not cut into lines; silent under --json."""
+        self._print(renderable, soft_wrap=True)
 
     def fields(self, values: Mapping[str, object], *, indent: int = 0) -> None:
         """Print names and values in two columns."""
@@ -59,11 +66,9 @@ class Output:
             self._pair(" " * indent + label.ljust(width), _text(value))
 
     def _pair(self, label: str, value: str) -> None:
-        if self.as_json:
-            return
         from rich.text import Text
 
-        _console().print(Text.assemble((label, "dim"), "  ", value), soft_wrap=True)
+        self._print(Text.assemble((label, "dim"), "  ", value), soft_wrap=True)
 
     def table(self, columns: Sequence[str], rows: Sequence[Row], *, right: Sequence[str] = (), empty: str = "") -> None:
         """Print rows under headings; columns in right are aligned there. `empty` is said where there are no rows."""
@@ -82,7 +87,7 @@ class Output:
             table.add_column(name, justify="right" if name in right else "left", overflow="fold")
         for row in rows:
             table.add_row(*(_cell(value) for value in row))
-        _console().print(table)
+        self._print(table)
 
     def note(self, text: str) -> None:
         """Say something beside the result, on stderr; silent under --json."""
@@ -119,7 +124,11 @@ class Output:
         )
         with progress.Progress(*columns, console=_console(stderr=True), transient=True, expand=True) as bar:
             task = bar.add_task(label, total=total)
-            yield lambda done: bar.advance(task, done)
+            self._live = bar
+            try:
+                yield lambda done: bar.advance(task, done)
+            finally:
+                self._live = None
 
     @contextmanager
     def waiting(self, label: str) -> Iterator[Callable[[str], None]]:
@@ -128,7 +137,20 @@ class Output:
             yield lambda text: None
             return
         with _console(stderr=True).status(label) as status:
-            yield status.update
+            self._live = status
+            try:
+                yield status.update
+            finally:
+                self._live = None
+
+    def _print(self, renderable: RenderableType, **options: Any) -> None:
+        if self.as_json:
+            return
+        if self._live is not None:
+            self._live.stop()
+        _console().print(renderable, **options)
+        if self._live is not None:
+            self._live.start()
 
 
 def plain(value: object) -> Any:

@@ -147,7 +147,7 @@ def list_models(
                 }
             )
     rows: list[tuple[object, ...]] = [
-        (short(e["model"]), e["title"] or "", short(e["head"]), e["participants"], e["rounds"], e["owner"])  # type: ignore[arg-type]
+        (short(e["model"]), e["title"] or "", short(e["head"]), e["participants"], e["rounds"], short(str(e["owner"])))  # type: ignore[arg-type]
         for e in entries
     ]
     columns = ("model", "title", "head", "participants", "rounds", "owner")

@@ -99,6 +99,7 @@ def submit(
     number = find_round(reader, found, None)
     record = read_round(reader, found, number)
     place = _folder(session, folder)
+    _ask_first(session, record, place)
     if update is not None and weight is not None:
         prepared = _adopt(session, record, place, update, weight, data_set)
     else:
@@ -160,6 +161,30 @@ def publish(
     session.out.result(
         {"model": found, "round": number, "update": digest, "cid": delta.cid, "size": delta.size, "published": True}
     )
+
+
+def _ask_first(session: Session, record: RoundRecord, folder: Path) -> None:
+    """Ask the contract whether it would take a commitment, before time is spent on training.
+
+    Raises:
+        ContractError: It would not: no role, wrong phase, or committed already with what is not in folder.
+    """
+    from registry.chain import calls
+    from registry.chain.errors import AlreadyCommitted, HookRefused
+    from registry.chain.sending import simulate
+    from registry.types import Digest, Root
+
+    some = b"\x01" * 32
+    call = calls.commit_update(
+        record.contract, record.model_id, record.number, Digest(some), Root(some), 1, participant=session.account
+    )
+    try:
+        simulate(session.w3, call, session.account)
+    except AlreadyCommitted:
+        if not (_round_folder(folder, record.round_id) / "update.cbor").exists():
+            raise  # what is there is sent once, whoever stopped in between
+    except HookRefused:
+        return  # it may want another update than this made-up one
 
 
 def _train(session: Session, record: RoundRecord, folder: Path, task: str) -> Prepared:

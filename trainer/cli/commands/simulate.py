@@ -108,7 +108,7 @@ def _line(index: int, count: int) -> Task:
             loss = nn.functional.mse_loss(model(inputs), targets)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-        return {"loss": float(loss)}
+        return {"loss": loss.item()}
 
     data = DataSetManifest(
         name=f"line {index}", description="points near a line", licence="", source="", records=64, sha256=None
