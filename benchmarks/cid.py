@@ -1,7 +1,7 @@
 """The CID of a file of 500 MB, beside sha2-256 of the same bytes on two threads.
 
-Run as `python -m benchmarks.cid`; 0.5 GB of disk. The peer is the least that two threads can do: each hashes one half of
-the file as one stream, read into a buffer that stays in its cache.
+Run as `python -m benchmarks.cid`; 0.5 GB of disk. The peer is the least that two threads can do: each hashes one half
+of the file as one stream, read into a buffer that stays in its cache.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a round's transactions cost in gas, beside an attestation in EAS and a bare event.
 
-Run as `python -m benchmarks.gas`; needs Node and `npm ci`. The figures are those of `contracts/tools/gas.js`: gasUsed of
-receipts on Hardhat's chain (prague), in steady state. They are exact, so nothing is measured twice.
+Run as `python -m benchmarks.gas`; needs Node and `npm ci`. The figures are those of `contracts/tools/gas.js`: gasUsed
+of receipts on Hardhat's chain (prague), in steady state. They are exact, so nothing is measured twice.
 """
 
 from __future__ import annotations
@@ -29,9 +29,7 @@ def main() -> None:
     )
     measured = json.loads(done.stdout)
     cairn, peers, caps = measured["cairn"], measured["peers"], measured["caps"]
-    figures = [
-        Figure(COMMIT, cairn[COMMIT], "gas", name, gas, gas / cairn[COMMIT]) for name, gas in peers.items()
-    ]
+    figures = [Figure(COMMIT, cairn[COMMIT], "gas", name, gas, gas / cairn[COMMIT]) for name, gas in peers.items()]
     figures += [at_most(name, gas, "gas", caps[name]) for name, gas in cairn.items() if name in caps]
     write_results("gas", figures, cairn=cairn, peers=peers)
 

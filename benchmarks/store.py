@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from registry.content.unixfs import blob_of
 from registry.store.base import ContentStore
@@ -52,11 +52,16 @@ def main() -> None:
     options = parser.parse_args()
     ipfs = options.ipfs or find_ipfs(Path(__file__).parents[1] / ".tools" / "bin")
     with tempfile.TemporaryDirectory() as folder, node(ipfs, Path(folder)) as running:
-        rounds = [measure(Path(folder), options.mib, ipfs, running) for _ in range(options.rounds)]
+        rounds = [
+            measure(Path(folder), options.mib, ipfs, running, turn=-1 if number % 2 else 1)
+            for number in range(options.rounds)
+        ]
     print(json.dumps(summary(options.mib, rounds), indent=2))
 
 
-def measure(folder: Path, mib: int, ipfs: Path | None, running: KuboNode | None) -> dict[str, float]:
+def measure(
+    folder: Path, mib: int, ipfs: Path | None, running: KuboNode | None, *, turn: Literal[1, -1]
+) -> dict[str, float]:
     """Run everything once on a new file; return rates, ratios and memory."""
     file, size = folder / "file", mib * MIB
     fill(file, mib)
@@ -72,9 +77,16 @@ def measure(folder: Path, mib: int, ipfs: Path | None, running: KuboNode | None)
     found["cid"] = rate(lambda: blob_of(file_pieces(file), workers=2))
     found["cid / sha256 on two threads"] = found["cid"] / found["sha256 on two threads"]
 
-    found["write and sync"] = rate(lambda: write_synced(file, folder / "copy"))
+    # In turns, which first: a disk that has just taken much may take the next more slowly.
     with LocalStore(folder / "store") as local, watched_memory() as memory:
-        found["local add"] = rate(lambda: add_blob(local, file_pieces(file)))
+        tasks: list[tuple[str, Callable[[], object]]] = [
+            ("write and sync", lambda: write_synced(file, folder / "copy")),
+            ("local add", lambda: add_blob(local, file_pieces(file))),
+        ]
+        for name, work in tasks[::turn]:
+            os.sync()
+            time.sleep(1)
+            found[name] = rate(work)
         blob = blob_of(file_pieces(file))
         found["local read"] = rate(lambda: drain(local, blob))
     found["local memory, MiB"] = memory()
@@ -186,13 +198,12 @@ def private_memory() -> float:
 
 
 def fill(file: Path, mib: int) -> None:
-    """Write mib MiB of which no two, here or before, are equal; then let the disk come to rest."""
+    """Write mib MiB of which no two, here or before, are equal."""
     body = os.urandom(MIB - 16)
     with file.open("r+b" if file.exists() else "wb") as out:  # in place: giving blocks back keeps a disk busy
         for _ in range(mib):
             out.write(os.urandom(16) + body)
     os.sync()
-    time.sleep(1)
 
 
 def hash_file(file: Path, *, threads: int = 1) -> None:

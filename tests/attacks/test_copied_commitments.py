@@ -10,7 +10,7 @@ from registry.chain.client import Client
 from registry.chain.errors import AlreadyCommitted
 from registry.chain.networks import Finality, FinalityRule
 from registry.content.manifest import Reason, encode, manifest_cid
-from registry.errors import FormError, InputError
+from registry.errors import FormError, InputError, VerificationFailed
 from registry.provenance.rounds import commits_closed
 
 if TYPE_CHECKING:
@@ -65,12 +65,17 @@ def test_nothing_is_published_before_the_block_that_closed_commits_is_final(open
     """Until then a reorg could reopen commits, and what was published could be copied after all."""
     patient = Client(opened.chain.w3, opened.address, finality=Finality(FinalityRule.CONFIRMATIONS, 3))
     opened.commit("ann", opened.update("ann"))
-    assert not commits_closed(patient, opened.model_id, 1)
-    opened.sleep_to("commit_deadline")  # mines the block that closes commits
-    for _ in range(3):
-        assert not commits_closed(patient, opened.model_id, 1)
+    opened.sleep_to("commit_deadline")
+    deadline = opened.owner.round(opened.model_id, 1).commit_deadline
+    seen = []
+    for _ in range(6):
+        closing = opened.chain.w3.eth.get_block(patient.final_block())["timestamp"] >= deadline
+        seen.append(closing)
+        assert commits_closed(patient, opened.model_id, 1) == closing
         opened.chain.w3.provider.ethereum_tester.mine_block()  # type: ignore[attr-defined]
-    assert commits_closed(patient, opened.model_id, 1)
+    assert seen == sorted(seen)
+    assert not seen[2]
+    assert seen[-1]
 
 
 def test_a_republished_manifest_with_one_byte_changed_is_not_the_one_committed(opened: Federation) -> None:
@@ -88,6 +93,15 @@ def test_a_second_commitment_in_the_round_reverts(opened: Federation) -> None:
     opened.commit("mallory", opened.update("mallory"))
     with pytest.raises(AlreadyCommitted):
         opened.commit("mallory", opened.update("mallory", seed=1))
+
+
+def test_another_update_than_the_committed_one_is_not_taken_for_it(opened: Federation) -> None:
+    """Two machines with one key: the second must not go on as if its own update had been committed."""
+    participant = pytest.importorskip("trainer.participant", reason="participants need torch")
+    committed, other = opened.update("ann"), opened.update("ann", seed=1)
+    opened.commit("ann", committed)
+    with pytest.raises(VerificationFailed, match="this account committed 0x"):
+        participant.commit_update(opened.ann, opened.record(), participant.Prepared(other.manifest, opened.folder))
 
 
 def test_a_participant_who_stands_twice_among_the_admitted_has_no_contributions_root(published: Federation) -> None:

@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from registry.content.manifest import Reason, encode, manifest_cid
+from registry.content.manifest import Reason, digest_of, encode, manifest_cid
+from registry.content.tensors import encode_header
+from registry.errors import FormError
+from registry.provenance.versions import load_version_manifest, read_header
+from registry.store.blobs import add_blob
 
 if TYPE_CHECKING:
     from conftest import Federation
@@ -158,3 +162,30 @@ def test_a_round_goes_on_with_the_others_and_verifies(opened: Federation) -> Non
     assert opened.reasons() == refused | {"cyn": Reason.ADMITTED}
     opened.force(opened.outcome().result)
     assert all(v.passed for v in opened.verify())
+
+
+@pytest.mark.parametrize("kind", ["plan", "version", "report"])
+def test_a_manifest_of_another_kind_is_refused(opened: Federation, kind: str) -> None:
+    """A sound manifest, but of something else: the plan of the round, its parent, or the report of a round."""
+    digest = {"plan": opened.plan.digest, "version": opened.genesis}.get(kind)
+    if digest is None:
+        opened.contribute("ann", opened.update("ann"))
+        digest = digest_of(opened.outcome().report)
+    opened.commit("mallory", opened.update("mallory"), digest=digest)
+    opened.sleep_to("publish_deadline")
+    assert opened.reasons()["mallory"] == Reason.MANIFEST_FORM
+
+
+@pytest.mark.parametrize("kind", ["leading blank", "other order"])
+def test_a_parent_in_another_form_is_refused(federation: Federation, kind: str) -> None:
+    """Its tensors would have two names; the canonical form is what makes the next update's header one and only."""
+    form = HEADERS[kind](header_of_genesis(federation))
+    blob = add_blob(federation.store, [form + bytes(1132)])
+    with pytest.raises(FormError, match="safetensors: expected"):
+        read_header(federation.store, blob)
+
+
+def header_of_genesis(house: Federation) -> bytes:
+    version = load_version_manifest(house.store, house.genesis)
+    header = read_header(house.store, version.weights.blob)
+    return encode_header(header.specs)

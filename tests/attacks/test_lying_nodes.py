@@ -236,7 +236,8 @@ def test_a_version_shown_under_the_number_of_another_round_fails_verification(
     published.sleep_to("aggregate_deadline", 2)
 
     def to_two(logs: list[Log]) -> list[Log]:
-        return [{**log, "topics": [*log["topics"][:2], "0x" + (2).to_bytes(32, "big").hex()]} for log in logs]
+        second = "0x" + (2).to_bytes(32, "big").hex()
+        return [{**log, "topics": [*log["topics"][:2], second, log["topics"][3]]} for log in logs]
 
     reader = published.reader(lying_node(published, about(RoundFinalized, to_two)))
     assert "no attestation gives the result hash" in failed(published.verify(head, client=reader)[-1].checks)

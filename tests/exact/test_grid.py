@@ -137,3 +137,11 @@ def test_server_rate_and_scale_multiply_in_float64() -> None:
 
 def test_this_process_computes_with_subnormals() -> None:
     check_arithmetic()
+
+
+@pytest.mark.parametrize("grid_bits", [-1, MAX_GRID_BITS + 1])
+def test_grid_bits_outside_their_range_are_refused(grid_bits: int) -> None:
+    with pytest.raises(InputError, match=r"grid_bits: expected 0\.\.126"):
+        to_grid(np.zeros(3), grid_bits)
+    with pytest.raises(InputError, match=r"grid_bits: expected 0\.\.126"):
+        grid_integers(np.zeros(3, np.float32), grid_bits)

@@ -15,7 +15,7 @@ from registry.chain.testing import anvil_chain
 from registry.provenance.verify import verify_version
 from registry.store.kubo_node import KuboNode
 
-KILLS = int(os.environ.get("CAIRN_KILLS", "20"))
+KILLS = int(os.environ.get("CAIRN_KILLS") or (200 if os.environ.get("CAIRN_SOAK") else 20))
 """In all; a tenth of them on Kubo."""
 SEED = int(os.environ.get("CAIRN_KILLS_SEED", "0")) or time.time_ns() % 10**9
 LONGEST_REST = 0.6

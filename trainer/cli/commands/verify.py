@@ -56,7 +56,8 @@ def verify(
     rounds = sum(1 for one in done if one.step.round)
     failed = [(one, check) for one in done for check in one.checks if check.passed is False]
     facts = {"model": found.model, "version": found.version, "passed": passed, "versions": [_facts(v) for v in done]}
-    text = f"Verified {len(done)} versions, {rounds} of them recomputed from their rounds: all agree with the chain."
+    versions = "1 version" if len(done) == 1 else f"{len(done)} versions"
+    text = f"Verified {versions}, {rounds} recomputed from rounds: all agree with the chain."
     session.out.result(facts, lambda: session.out.line(text, style="bold green") if passed else None)
     if failed:
         one, check = failed[0]
