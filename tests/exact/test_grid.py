@@ -13,7 +13,7 @@ from registry.errors import FormError, InputError
 from registry.exact.combine import check_weights, rounded_mean, weighted_mean
 from registry.exact.grid import check_arithmetic, grid_integers, to_grid
 from registry.exact.server import fedavg_step
-from registry.types import GRID_LIMIT, MAX_TOTAL_WEIGHT
+from registry.types import GRID_LIMIT, MAX_GRID_BITS, MAX_TOTAL_WEIGHT
 
 
 def nearest_even(value: Fraction) -> int:

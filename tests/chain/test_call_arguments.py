@@ -1,0 +1,27 @@
+"""Arguments that the ABI would bend into shape are refused before anything is sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from registry.chain.client import Client
+from registry.chain.contracts import encode_call
+from registry.errors import InputError
+from registry.types import Digest, Root
+
+
+@pytest.mark.parametrize("length", [0, 31, 33])
+def test_a_digest_of_another_length_is_never_sent(clients: tuple[Client, ...], length: int) -> None:
+    owner = clients[0]
+    before = owner.w3.eth.block_number
+    with pytest.raises(InputError, match=f"expected 32 bytes, got {length} bytes"):
+        owner.register_model(Digest(b"\x01" * length), Root(b"\x02" * 32))
+    assert owner.w3.eth.block_number == before
+
+
+@pytest.mark.parametrize("account", [b"", b"\x01" * 19, b"\x01" * 21, "0x" + "01" * 20])
+def test_an_account_of_another_length_or_type_is_never_sent(clients: tuple[Client, ...], account: Any) -> None:
+    with pytest.raises(InputError, match="expected 20 bytes"):
+        encode_call("Cairn", "grantRoles", (b"\x01" * 32, account, 1))
