@@ -57,8 +57,9 @@ $(VENV)/installed-test: $(VENV)/installed
 
 contracts: node_modules/.package-lock.json ## compile the contracts
 
+# Not `npm ci`: it wants other platforms' optional packages in the lock file, and not every registry has them.
 node_modules/.package-lock.json: package.json package-lock.json | install-test
-	$(NODE) npm ci --ignore-scripts --no-audit --no-fund
+	$(NODE) npm install --no-save --ignore-scripts --no-audit --no-fund
 	touch $@
 
 kubo: $(TOOLS)/ipfs ## build Kubo from Go's module index, if Go is there

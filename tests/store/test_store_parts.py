@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.errors import FormError, InputError
+from registry.errors import BlockMismatch, BlockTooLarge, FormError, InputError
 from registry.store.ahead import ordered
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob
@@ -22,7 +22,7 @@ from registry.store.local import LocalStore
 from registry.store.memory import MemoryStore
 from registry.store.testing import block
 from registry.store.uri import kubo_api_of, open_store
-from registry.types import Cid, Codec
+from registry.types import MAX_BLOCK_BYTES, Cid, Codec, NamedBlock
 
 MIB = 1 << 20
 
@@ -213,3 +213,24 @@ def test_leaving_early_leaves_no_threads() -> None:
     next(results)
     results.close()  # type: ignore[attr-defined]
     assert threading.active_count() == before
+
+
+# Blocks named here ---------------------------------------------------------------------------------------------------
+
+
+def test_a_block_named_here_is_still_hashed_when_it_is_read() -> None:
+    store = MemoryStore()
+    cid, _ = block(b"one thing")
+    store.put_many([NamedBlock(cid, b"another")])  # what no honest caller does
+    with pytest.raises(BlockMismatch):
+        store.get(cid)
+    with pytest.raises(BlockMismatch):
+        list(store.get_many([cid, cid]))
+
+
+def test_a_block_named_here_is_held_to_the_cap() -> None:
+    store = MemoryStore()
+    cid, data = block(bytes(MAX_BLOCK_BYTES + 1))
+    with pytest.raises(BlockTooLarge):
+        store.put_many([NamedBlock(cid, data)])
+    assert not store.has(cid)
