@@ -28,7 +28,7 @@ test: install-test contracts kubo geth ## everything: contracts, Python, real no
 	$(NODE) npm run --silent gas:check
 	$(NODE) npm run --silent slither
 	$(BIN)/pytest -n 2 --dist loadgroup
-	$(BIN)/python tests/mutations/run.py --tenth
+	$(BIN)/python tests/mutations/run.py --tenth today
 
 check: install-test ## the fast subset, for the inner loop
 	$(BIN)/ruff check .

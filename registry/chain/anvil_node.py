@@ -163,12 +163,14 @@ def _set_clock(node: AnvilNode) -> None:
 
 
 def _rpc(url: str, method: str, params: list[Any]) -> Any:
-    import httpx
+    import requests
 
     request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
     try:
-        answer = httpx.post(url, json=request, timeout=10.0, trust_env=False).json()
-    except (httpx.HTTPError, ValueError) as error:
+        with requests.Session() as session:
+            session.trust_env = False  # a proxy has no business on this machine's own chain
+            answer = session.post(url, json=request, timeout=10.0).json()
+    except (requests.RequestException, ValueError) as error:
         raise NodeUnavailable(f"{url}: {method}: {error}") from error
     if "result" not in answer:
         raise NodeUnavailable(f"{url}: {method}: expected a result, got {answer.get('error', answer)}")
