@@ -7,7 +7,7 @@ Every combination of ours writes its result and names it (CID and tensor root). 
 - hashing alone: two processes that read the same files and compute what the checks need, sha2-256 of every MiB and, for
   tensor roots, of every 4 KiB with the tree above them, and nothing else;
 - torch: reading the same files a MiB at a time, `acc += w * x` in float32, in two processes or two threads, whichever
-  is faster; with its mean dropped, and with it written and hashed (sha2-256) as ours is;
+  is faster; with its mean dropped, and with it written and hashed as ours is;
 - Flower: its own `aggregate` on arrays read from the same files.
 """
 

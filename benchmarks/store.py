@@ -1,31 +1,28 @@
 """How fast blobs go into stores and come out of them again, hashed, beside what the machine and Kubo can do.
 
-    python benchmarks/store.py [--mib 475] [--rounds 5] [--ipfs .tools/bin/ipfs] > store.json
+Run as `python -m benchmarks.store`; 4 GB of disk, and Kubo (`make kubo`) for its part.
 
-Each round writes a file of new random bytes and runs everything on it in turn, so that a busy machine is as busy for
-the one as for the other; ratios are medians over rounds of figures from the same round. Rates are in MB/s (10^6).
+Each turn writes a file of new random bytes and runs everything on it, so that a busy machine is as busy for the one as
+for the other; ratios are medians over turns of figures from the same turn. Publishing counts the pin, as `ipfs add`
+does. Rates are in MB/s (10^6).
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import json
 import os
 import statistics
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from registry.content.unixfs import blob_of
+from benchmarks.measure import Figure, at_most, repeats, scale, workspace, write_results
 from registry.store.base import ContentStore
-from registry.store.blobs import add_blob, file_pieces, open_blob
+from registry.store.blobs import add_blob, blob_of_file, file_pieces, open_blob
 from registry.store.gateway import GatewayStore
 from registry.store.kubo import KuboStore
 from registry.store.kubo_node import KuboNode, find_ipfs, init_node, start_node, stop_node
@@ -33,49 +30,66 @@ from registry.store.local import LocalStore
 from registry.types import Blob
 
 MIB = 1 << 20
-TARGETS = {
-    "cid / sha256 on two threads": 0.85,
-    "local add / slower of hashing and writing": 0.7,
-    "local read / hashing": 0.8,
-    "kubo publish / ipfs add": 0.75,
-    "kubo fetch / ipfs cat": 0.6,
-}
-MEMORY_TARGET = 64.0
-"""MiB of private memory above what was there before."""
+SIZE = 475
+"""MiB of the file: GPT-2 small in float32."""
+MEMORY_LIMIT = 64.0  # MB
+COMPARED = (
+    ("local add, synced", "local add", "slower of sha2-256 and one write with sync", 0.7),
+    ("local read, hashed", "local read", "sha2-256", 0.8),
+    ("publish to Kubo, pinned", "kubo publish and pin", "ipfs add", 0.75),
+    ("fetch from Kubo, hashed", "kubo fetch", "ipfs cat", 0.6),
+    ("the same, through the RPC alone", "kubo fetch through the RPC alone", "ipfs cat", None),
+    ("the same, a CAR from its gateway", "gateway fetch as a CAR", "ipfs cat", None),
+)
+"""What the table says, what was measured, what it is compared with, and the least ratio."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mib", type=int, default=475, help="size of the file (default: GPT-2 small in float32)")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--ipfs", type=Path, help="the Kubo program (default: the project's, else the one on the PATH)")
-    options = parser.parse_args()
-    ipfs = options.ipfs or find_ipfs(Path(__file__).parents[1] / ".tools" / "bin")
-    with tempfile.TemporaryDirectory() as folder, node(ipfs, Path(folder)) as running:
-        rounds = [
-            measure(Path(folder), options.mib, ipfs, running, turn=-1 if number % 2 else 1)
-            for number in range(options.rounds)
-        ]
-    print(json.dumps(summary(options.mib, rounds), indent=2))
+    mib = round(SIZE * scale())
+    ipfs = find_ipfs(Path(__file__).parents[1] / ".tools" / "bin")
+    with workspace("store") as folder, node(ipfs, folder) as running:
+        turns = [measure(folder, mib, ipfs, running, turn=-1 if number % 2 else 1) for number in range(repeats())]
+    figures = [compare(turns, *row) for row in COMPARED if row[1] in turns[0]]
+    for name in ("local memory", "kubo memory"):
+        if name in turns[0]:
+            what = f"memory, {name.removesuffix(' memory')} store in and out"
+            figures.append(at_most(what, max(found[name] for found in turns), "MB", MEMORY_LIMIT))
+    write_results("store", figures, mib=mib, each=turns)
+
+
+def compare(turns: list[dict[str, float]], what: str, mine: str, peer: str, target: float | None) -> Figure:
+    """Return two rates of each turn as a figure."""
+    pairs = tuple((found[mine], found[peer]) for found in turns)
+    ratio = statistics.median(a / b for a, b in pairs)
+    return Figure(
+        what=what,
+        value=statistics.median(a for a, _ in pairs),
+        unit="MB/s",
+        peer=peer,
+        peer_value=statistics.median(b for _, b in pairs),
+        ratio=ratio,
+        target=target,
+        met=None if target is None else ratio >= target,
+        turns=pairs,
+    )
 
 
 def measure(
     folder: Path, mib: int, ipfs: Path | None, running: KuboNode | None, *, turn: Literal[1, -1]
 ) -> dict[str, float]:
-    """Run everything once on a new file; return rates, ratios and memory."""
+    """Run everything once on a new file; return rates in MB/s and memory in MB."""
     file, size = folder / "file", mib * MIB
     fill(file, mib)
 
     def rate(work: Callable[[], object]) -> float:
         began = time.perf_counter()
         work()
-        return size / 1e6 / (time.perf_counter() - began)
+        took = time.perf_counter() - began
+        print(f"  {took:.2f} s", flush=True)
+        return size / 1e6 / took
 
     found: dict[str, float] = {}
-    found["sha256"] = rate(lambda: hash_file(file))
-    found["sha256 on two threads"] = rate(lambda: hash_file(file, threads=2))
-    found["cid"] = rate(lambda: blob_of(file_pieces(file), workers=2))
-    found["cid / sha256 on two threads"] = found["cid"] / found["sha256 on two threads"]
+    found["sha2-256"] = rate(lambda: hash_file(file))
 
     # In turns, which first: a disk that has just taken much may take the next more slowly.
     with LocalStore(folder / "store") as local, watched_memory() as memory:
@@ -87,13 +101,10 @@ def measure(
             os.sync()
             time.sleep(1)
             found[name] = rate(work)
-        blob = blob_of(file_pieces(file))
+        blob = blob_of_file(file)
         found["local read"] = rate(lambda: drain(local, blob))
-    found["local memory, MiB"] = memory()
-    found["local add / slower of hashing and writing"] = found["local add"] / min(
-        found["sha256"], found["write and sync"]
-    )
-    found["local read / hashing"] = found["local read"] / found["sha256"]
+    found["local memory"] = memory()
+    found["slower of sha2-256 and one write with sync"] = min(found["sha2-256"], found["write and sync"])
     subprocess.run(["rm", "-r", folder / "store", folder / "copy"], check=True)
 
     if ipfs is not None and running is not None:
@@ -121,7 +132,7 @@ def measure_kubo(
         watched_memory() as memory,
     ):
         found["kubo publish"] = rate(lambda: add_blob(store, file_pieces(file)))
-        blob = blob_of(file_pieces(file))
+        blob = blob_of_file(file)
         found["kubo pin"] = rate(lambda: store.pin(blob.cid))
         cats = [rate(command("cat", str(blob.cid)))]
         found["kubo fetch"] = rate(lambda: drain(store, blob))
@@ -129,33 +140,13 @@ def measure_kubo(
         found["kubo fetch through the RPC alone"] = rate(lambda: drain(plain, blob))
         found["gateway fetch as a CAR"] = rate(lambda: drain(gateway, blob))
         store.unpin(blob.cid)
-    found["kubo memory, MiB"] = memory()
+    found["kubo memory"] = memory()
     fill(file, mib)
     added.append(rate(command("add", "-Q", str(file))))
     found["ipfs add"], found["ipfs cat"] = statistics.mean(added), statistics.mean(cats)
-    found["kubo publish / ipfs add"] = found["kubo publish"] / found["ipfs add"]
-    both = 1 / (1 / found["kubo publish"] + 1 / found["kubo pin"])
-    found["kubo publish and pin / ipfs add"] = both / found["ipfs add"]
-    found["kubo fetch / ipfs cat"] = found["kubo fetch"] / found["ipfs cat"]
+    found["kubo publish and pin"] = 1 / (1 / found["kubo publish"] + 1 / found["kubo pin"])
     command("repo", "gc", "-q")()
     return found
-
-
-def summary(mib: int, rounds: list[dict[str, float]]) -> dict[str, object]:
-    """Medians over the rounds, and which targets they meet."""
-    medians = {name: round(statistics.median(found[name] for found in rounds), 3) for name in rounds[0]}
-    met = {name: medians[name] >= target for name, target in TARGETS.items() if name in medians}
-    met |= {name: medians[name] <= MEMORY_TARGET for name in medians if "memory" in name}
-    return {
-        "mib": mib,
-        "rounds": len(rounds),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg()[0],
-        "medians": medians,
-        "targets": TARGETS | {"memory, MiB": MEMORY_TARGET},
-        "met": met,
-        "each": [{name: round(value, 3) for name, value in found.items()} for found in rounds],
-    }
 
 
 @contextmanager
@@ -192,9 +183,9 @@ def watched_memory() -> Iterator[Callable[[], float]]:
 
 
 def private_memory() -> float:
-    """Return this process's private memory in MiB, as Linux counts it."""
+    """Return this process's private memory in MB, as Linux counts it."""
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) * 1024 / 1e6
 
 
 def fill(file: Path, mib: int) -> None:
@@ -206,26 +197,10 @@ def fill(file: Path, mib: int) -> None:
     os.sync()
 
 
-def hash_file(file: Path, *, threads: int = 1) -> None:
+def hash_file(file: Path) -> None:
     """Hash each MiB of a file."""
-    pieces = file_pieces(file)
-    if threads == 1:
-        for piece in pieces:
-            hashlib.sha256(piece).digest()
-        return
-    lock = threading.Lock()
-
-    def work() -> None:
-        while True:
-            with lock:
-                piece = next(pieces, None)
-            if piece is None:
-                return
-            hashlib.sha256(piece).digest()
-
-    with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(work) for _ in range(threads)]:
-            done.result()
+    for piece in file_pieces(file):
+        hashlib.sha256(piece).digest()
 
 
 def write_synced(file: Path, copy: Path) -> None:

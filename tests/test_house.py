@@ -221,9 +221,14 @@ def run(script: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env={}, cwd="/", capture_output=True, text=True, timeout=300, check=False)
 
 
+def importable() -> list[str]:
+    """Every module but those that are programs: `python -m` runs them, and nobody imports them."""
+    return [name for name in modules() if not name.endswith(".__main__")]
+
+
 def test_importing_any_module_without_torch_does_no_input_or_output() -> None:
     """Our modules one by one; what they import from elsewhere is loaded on the way, under the same guard."""
-    names = [name for name in modules() if not beneath(name, "trainer") or free_of_torch(name)]
+    names = [name for name in importable() if not beneath(name, "trainer") or free_of_torch(name)]
     done = run(
         f"refuse('torch')\nimport importlib\nfor NAME in {names!r}:\n"
         "    if NAME == 'registry': sys.addaudithook(guard)\n    importlib.import_module(NAME)\nprint('done')"
@@ -233,7 +238,7 @@ def test_importing_any_module_without_torch_does_no_input_or_output() -> None:
 
 
 def test_importing_the_trainer_does_no_input_or_output() -> None:
-    names = [name for name in modules() if beneath(name, "trainer")]
+    names = [name for name in importable() if beneath(name, "trainer")]
     done = run(
         f"import importlib, torch\nNAME = ''\nsys.addaudithook(guard)\nfor NAME in {names!r}:\n"
         "    importlib.import_module(NAME)\nprint('done')"
@@ -415,6 +420,13 @@ def test_no_file_names_a_path_of_somebody_s_machine() -> None:
         if path != Path(__file__) and (found := home.search(path.read_bytes()))
     ]
     assert wrong == []
+
+
+def test_what_the_threat_model_says_is_tried_is_there() -> None:
+    page = (ROOT / "docs" / "assumptions.md").read_text()
+    named = set(re.findall(r"`((?:tests|contracts|registry|docs)/[\w./-]+)`", page))
+    assert len(named) >= 15
+    assert sorted(name for name in named if not (ROOT / name).exists()) == []
 
 
 def test_the_readme_s_tree_is_the_tree() -> None:

@@ -29,7 +29,7 @@ from registry.provenance.rounds import (
     read_round,
 )
 from registry.provenance.verify import standing
-from registry.provenance.versions import load_version_manifest, read_header
+from registry.provenance.versions import load_parent, read_header
 from registry.store.base import ContentStore
 from registry.types import ModelId, Phase
 
@@ -97,7 +97,8 @@ def advance(
         if final_phase(client, model_id, number) == Phase.NONE:
             return ""  # a window shorter than finality: read_round has to wait
         result = chosen_result(client, read_round(client, model_id, number))
-        assert result is not None  # phase Final says that a quorum attested one
+        if result is None:
+            return ""  # the quorum's attestation is in a block that the node shows no more
         client.finalize_round(model_id, number, result)
         return f"round {number}: finalized"
     if phase in (Phase.FINAL, Phase.CANCELLED) and open_rounds and not client.model(model_id).suspended:
@@ -133,7 +134,11 @@ def _attest_best(
     def result_of(verdicts: tuple[Verdict, ...]) -> Result | None:
         key = tuple((v.commitment, v.reason) for v in verdicts)
         if key not in memory.results:
-            outcome = aggregate(store, round, verdicts, folder, processes=processes)
+            try:
+                outcome = aggregate(store, round, verdicts, folder, processes=processes)
+            except ContentError:
+                memory.verdicts.clear()  # something that was there is gone: look again at all of it
+                raise
             memory.results[key] = outcome.result if outcome else None
         return memory.results[key]
 
@@ -149,18 +154,24 @@ def _attest_best(
 
 def load_round(store: ContentStore, record: RoundRecord) -> Round:
     """Fetch a round's plan and parent."""
-    plan, parent = load_plan(store, record.plan), load_version_manifest(store, record.parent)
+    plan, parent = load_plan(store, record.plan), load_parent(store, record)
     return Round(record, plan, parent, update_form(read_header(store, parent.weights.blob), plan))
 
 
 def judge_all(
     store: ContentStore, round: Round, known: dict[UpdateCommitted, Verdict] | None = None
 ) -> tuple[Verdict, ...]:
-    """Judge every commitment. Of those already in `known` only what was unavailable is looked for again."""
+    """Judge every commitment and pin what is admitted.
+
+    Of those already in `known` only what was unavailable is looked for again.
+    """
     known = {} if known is None else known
     for commitment in round.record.commitments:
         if commitment not in known or known[commitment].reason == Reason.UNAVAILABLE:
-            known[commitment] = judge(store, round.record, round.form, commitment)
+            known[commitment] = verdict = judge(store, round.record, round.form, commitment)
+            if verdict.admitted and verdict.manifest is not None:
+                store.pin(verdict.manifest.delta.cid)  # kept and served from here on, whatever its author does
+                store.pin(manifest_cid(commitment.digest), recursive=False)
     return judge_weights(known[commitment] for commitment in round.record.commitments)
 
 
@@ -197,13 +208,14 @@ def attest(client: Client, record: RoundRecord, result: Result) -> bool:
 def rivals_of(
     client: Client, store: ContentStore, round: Round, verdicts: Sequence[Verdict], own: Result | None
 ) -> Iterator[tuple[Result, tuple[Verdict, ...]]]:
-    """Yield the attested results that are better than our own, best first, with the verdicts they rest on.
+    """Yield the results aggregators stand by that are better than our own, best first, with their verdicts.
 
     Left out is what claims to admit an update that is not held here, or to refuse one that is found to be good. Whether
     a result follows from its verdicts is for the caller to compute.
     """
-    attested = {event.result_hash: event.result for event in attested_results(client, round.record)}
-    for result in sorted(attested.values(), key=_rank):
+    latest = {event.aggregator: event.result for event in attested_results(client, round.record)}
+    possible = {r for r in latest.values() if r.contributions <= len(round.record.commitments)}
+    for result in sorted(possible, key=_rank):
         if own is not None and _rank(result) >= _rank(own):
             return
         reconciled = _reconciled(store, result, round, verdicts)

@@ -40,7 +40,7 @@ from registry.provenance.admission import UpdateForm, update_form
 from registry.provenance.plans import load_plan
 from registry.provenance.results import require_known_rules
 from registry.provenance.rounds import RoundRecord, commits_closed, final_phase, read_round
-from registry.provenance.versions import load_version_manifest, read_header
+from registry.provenance.versions import load_parent, read_header
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob, file_pieces
 from registry.types import Address, ModelId, Phase, Root, RoundId
@@ -65,6 +65,7 @@ class Task:
         examples: How many examples that is: the update's weight.
         data_set: Stays here; only its digest is published.
         code: What trained it; None for this package at its version.
+        hook_data: What the plan's hook asks for, such as a proof.
     """
 
     module: nn.Module
@@ -72,6 +73,7 @@ class Task:
     examples: int
     data_set: DataSetManifest
     code: Code | None = None
+    hook_data: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ def prepare_update(
     if sealed.exists():
         return Prepared(decode(sealed.read_bytes(), UpdateManifest), file)
     place.mkdir(parents=True, exist_ok=True)
-    plan, parent = load_plan(store, record.plan), load_version_manifest(store, record.parent)
+    plan, parent = load_plan(store, record.plan), load_parent(store, record)
     _require_feasible(plan, task)
     form = update_form(read_header(store, parent.weights.blob), plan)
     delta, metrics = _train(store, parent, plan, task)
@@ -137,7 +139,7 @@ def prepare_update(
     return Prepared(manifest, file)
 
 
-def commit_update(client: Client, record: RoundRecord, prepared: Prepared) -> None:
+def commit_update(client: Client, record: RoundRecord, prepared: Prepared, *, hook_data: bytes = b"") -> None:
     """Anchor a prepared update, unless this participant already has.
 
     Raises:
@@ -148,7 +150,12 @@ def commit_update(client: Client, record: RoundRecord, prepared: Prepared) -> No
     mine = [c for c in record.commitments if c.participant == manifest.participant]
     if not mine:
         client.commit_update(
-            record.model_id, record.number, digest_of(manifest), Root(manifest.delta.tensor_root), manifest.weight
+            record.model_id,
+            record.number,
+            digest_of(manifest),
+            Root(manifest.delta.tensor_root),
+            manifest.weight,
+            hook_data=hook_data,
         )
     elif mine[0].digest != digest_of(manifest):
         raise VerificationFailed(
@@ -185,7 +192,8 @@ def advance(client: Client, store: ContentStore, folder: Path, model_id: ModelId
         if client.member(model_id, client.account).last_round == number:
             return ""
         record = read_round(client, model_id, number)
-        commit_update(client, record, prepare_update(store, folder, record, task, client.account))
+        prepared = prepare_update(store, folder, record, task, client.account)
+        commit_update(client, record, prepared, hook_data=task.hook_data)
         return f"round {number}: committed"
     if phase not in (Phase.PUBLISH, Phase.AGGREGATE):
         return ""

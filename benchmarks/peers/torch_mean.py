@@ -3,7 +3,8 @@
     python torch_mean.py {"paths": […], "weights": […], "begin": bytes of header, "size": …, "processes": 2,
                           "threads": 1, "fused": false, "out": null or a path}
 
-With an output path the mean is written there, and each MiB of it hashed.
+With an output path the mean is written there, and hashed as Cairn names it: sha2-256 of every MiB, and of every 4 KiB
+with the tree above them.
 """
 
 from __future__ import annotations
@@ -39,8 +40,16 @@ def stream(job: dict[str, Any], begin: int, end: int) -> None:
         acc /= total
         if out is not None:
             mean = memoryview(acc.numpy()).cast("B")
-            hashlib.sha256(mean).digest()
+            hash_tile(mean)
             os.pwrite(out, mean, at)
+
+
+def hash_tile(data: memoryview) -> None:
+    """Hash a tile whole, and its 4 KiB chunks up to their root."""
+    hashlib.sha256(data).digest()
+    nodes = [hashlib.sha256(b"\x00" + data[i : i + 4096]).digest() for i in range(0, len(data), 4096)]
+    while len(nodes) > 1:
+        nodes = [hashlib.sha256(b"\x01" + a + b).digest() for a, b in zip(nodes[::2], nodes[1::2], strict=False)]
 
 
 def main() -> None:

@@ -286,7 +286,10 @@ def decode_log(log: Mapping[str, Any]) -> Event | None:
 
 def decode_logs(logs: Sequence[Mapping[str, Any]], address: Address) -> tuple[Event, ...]:
     """Return the events among raw logs of one contract, in order; others are left out."""
-    ours = (decode_log(log) for log in logs if bytes.fromhex(str(log["address"])[2:]) == address)
+    try:
+        ours = [decode_log(log) for log in logs if bytes.fromhex(str(log["address"])[2:]) == address]
+    except (LookupError, TypeError, ValueError) as error:
+        raise ChainError(f"the node gave a log that is none: {type(error).__name__} {error}") from error
     return tuple(event for event in ours if event is not None)
 
 

@@ -420,8 +420,8 @@ def _decode_cbor(data: bytes) -> Any:
     _check_depth(data)
     try:
         return dag_cbor.decode(data)
-    except (CBORDecodingError, ValueError, KeyError, OverflowError) as error:
-        raise FormError(f"manifest: not strict DAG-CBOR ({str(error).splitlines()[0]})") from None
+    except (CBORDecodingError, ValueError, LookupError, OverflowError) as error:
+        raise FormError(f"manifest: not strict DAG-CBOR ({str(error).partition(chr(10))[0]})") from None
 
 
 def _check_depth(data: bytes) -> None:
@@ -484,8 +484,8 @@ def _pack(value: Any, hint: Any, where: str) -> Any:
 
 
 def _unpack(value: Any, hint: Any, where: str) -> Any:
-    """Return DAG-CBOR data as a value of the hinted type; bounds are checked again when it is packed."""
-    base, _ = _split(hint)
+    """Return DAG-CBOR data as a value of the hinted type, checked before any record is built of it."""
+    base, bounds = _split(hint)
     if base is Cid:
         from multiformats import CID
 
@@ -501,7 +501,7 @@ def _unpack(value: Any, hint: Any, where: str) -> Any:
         return tuple(_unpack(v, get_args(base)[0], f"{where}[{i}]") for i, v in enumerate(_sized(value, list, where)))
     if origin is Mapping:
         return {k: _unpack(v, get_args(base)[1], _at(where, k)) for k, v in _sized(value, dict, where).items()}
-    return value
+    return _scalar(value, base, bounds, where)
 
 
 def _unpack_fields(value: Any, kind: Any, where: str) -> Any:

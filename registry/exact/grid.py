@@ -51,9 +51,10 @@ def check_arithmetic() -> None:
     Raises:
         InputError: They are flushed to zero, as some libraries switch on for the whole process.
     """
-    tiny32 = np.array([2.0**-149], dtype=np.float32)
-    tiny64 = np.array([2.0**-1074], dtype=np.float64)
-    if not ((tiny32 * np.float32(2))[0] == 2.0**-148 and (tiny64 * 2.0)[0] == 2.0**-1073):
+    # Bits are compared: where subnormals are flushed, a comparison of values flushes both sides.
+    one32, one64 = np.array([1], dtype=np.uint32), np.array([1], dtype=np.uint64)
+    twice32, twice64 = one32.view(np.float32) * np.float32(2), one64.view(np.float64) * 2.0
+    if twice32.view(np.uint32)[0] != 2 or twice64.view(np.uint64)[0] != 2:
         raise InputError("expected IEEE 754 subnormals, got them flushed to zero: unset flush-to-zero in this process")
 
 
@@ -75,6 +76,7 @@ def to_grid(
         InputError: A value is not finite, or lies beyond the grid and saturate is off.
     """
     _check_bits(grid_bits)
+    check_arithmetic()
     integers = np.asarray(delta, dtype=np.float64) * 2.0 ** (grid_bits - scale)
     if not np.isfinite(integers).all():
         at = int(np.flatnonzero(~np.isfinite(integers))[0])

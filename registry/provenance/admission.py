@@ -15,8 +15,8 @@ from registry.chain.events import UpdateCommitted
 from registry.content.manifest import PlanManifest, Reason, UpdateManifest, decode
 from registry.content.merkle import TensorRootHasher
 from registry.content.tensors import TensorHeader, encode_header, update_layout
-from registry.errors import BlockMismatch, BlockNotFound, BlockTooLarge, FormError, StoreUnavailable
-from registry.exact.grid import grid_integers
+from registry.errors import BlockMismatch, BlockNotFound, BlockTooLarge, FormError, InputError, StoreUnavailable
+from registry.exact.grid import check_arithmetic, grid_integers
 from registry.provenance.rounds import RoundRecord
 from registry.store.base import ContentStore
 from registry.store.blobs import open_blob
@@ -55,12 +55,15 @@ def update_form(parent: TensorHeader, plan: PlanManifest) -> UpdateForm:
 
     Raises:
         FormError: The parent does not hold as F32 what the plan shares.
-        InputError: The plan shares tensors that the parent lacks, or nothing.
+        InputError: The plan shares or scales tensors that the parent lacks, or shares nothing.
     """
     header = update_layout(parent, plan.shared)
     for spec in header.specs:
         if parent.by_name()[spec.name].dtype != "F32":
             raise FormError(f"{spec.name}: expected F32 master weights in the parent of a round")
+    unknown = sorted(set(plan.scales) - {spec.name for spec in header.specs})
+    if unknown:
+        raise InputError(f"plan: expected scales of shared tensors, got {unknown[0]!r}")
     return UpdateForm(encode_header(header.specs), header.file_bytes, plan.grid_bits)
 
 
@@ -96,6 +99,7 @@ def judge_manifest(
 
 def judge_blob(pieces: Iterable[bytes | memoryview], form: UpdateForm, tensor_root: bytes) -> tuple[Reason, str]:
     """Judge an update's file, streamed, by its header, its values and its tensor root."""
+    check_arithmetic()
     hasher, offset, rest = TensorRootHasher(), 0, b""
     value_fault = ""
     for piece in pieces:

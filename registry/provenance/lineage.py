@@ -7,8 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from registry.chain.events import ModelRegistered, RoundFinalized, VersionDeprecated, VersionPublished
-from registry.content.manifest import M, Reason, ReportManifest, UpdateManifest, VersionManifest, decode, manifest_cid
-from registry.errors import ContentError, FormError, InputError
+from registry.content.manifest import (
+    M,
+    Reason,
+    ReportManifest,
+    RoundOrigin,
+    UpdateManifest,
+    VersionManifest,
+    decode,
+    manifest_cid,
+)
+from registry.errors import ContentError, FormError, InputError, VerificationFailed
 from registry.store.base import ContentStore
 from registry.types import Address, Digest, ModelId, Root
 
@@ -96,6 +105,7 @@ def lineage(client: Client, model_id: ModelId, digest: bytes) -> list[Step]:
 
     Raises:
         InputError: The model has no such version.
+        VerificationFailed: The node's events run in a circle.
     """
     steps = versions_of(client, model_id)
     found: list[Step] = []
@@ -103,6 +113,8 @@ def lineage(client: Client, model_id: ModelId, digest: bytes) -> list[Step]:
     while True:
         if at not in steps:
             raise InputError(f"model 0x{model_id.hex()}: expected a version 0x{at.hex()}, found none")
+        if len(found) == len(steps):
+            raise VerificationFailed(f"model 0x{model_id.hex()}: the node's events make a version its own ancestor")
         found.append(steps[at])
         at = steps[at].parent
         if not any(at):
@@ -114,9 +126,15 @@ def provenance_of(client: Client, store: ContentStore, model_id: ModelId, digest
     for step in reversed(lineage(client, model_id, digest)):
         manifest = _found(store, step.digest, VersionManifest)
         report = None
-        if manifest is not None and manifest.round is not None:
+        if manifest is not None and manifest.round is not None and _is_round(client, step, manifest.round):
             report = _found(store, manifest.round.report.digest, ReportManifest)
         yield Provenance(step, manifest, report, tuple(_contributions(store, report)))
+
+
+def _is_round(client: Client, step: Step, origin: RoundOrigin) -> bool:
+    """Say whether a manifest claims the round that made the version on chain: an owner may publish any claim."""
+    claimed = (origin.chain_id, origin.contract, origin.model, origin.number)
+    return bool(step.round) and claimed == (client.chain_id, client.address, step.model_id, step.round)
 
 
 def _contributions(store: ContentStore, report: ReportManifest | None) -> Iterator[Contribution]:

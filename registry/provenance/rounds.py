@@ -18,7 +18,7 @@ from registry.chain.records import (
     running_hash_next,
 )
 from registry.errors import InputError, VerificationFailed
-from registry.types import Address, Digest, ModelId, Phase, Role, RoundId
+from registry.types import Address, Digest, ModelId, Phase, Role, Root, RoundId
 
 if TYPE_CHECKING:
     from registry.chain.client import Client
@@ -38,7 +38,11 @@ E = TypeVar("E", bound=Event)
 
 @dataclass(frozen=True, slots=True)
 class RoundRecord:
-    """A round as anchored: what was committed, in commit order, under which plan and on which parent."""
+    """A round as anchored: what was committed, in commit order, under which plan and on which parent.
+
+    Attributes:
+        parent_root: The tensor root that the parent was anchored with.
+    """
 
     chain_id: int
     contract: Address
@@ -46,6 +50,7 @@ class RoundRecord:
     number: int
     round_id: RoundId
     parent: Digest
+    parent_root: Root
     plan: Plan
     commitments: tuple[UpdateCommitted, ...]
     running_hash: bytes
@@ -81,6 +86,7 @@ def read_round(client: Client, model_id: ModelId, number: int) -> RoundRecord:
         number=number,
         round_id=round_id,
         parent=opened.parent,
+        parent_root=client.version(model_id, opened.parent, block=block).tensor_root,
         plan=plan,
         commitments=commitments,
         running_hash=running,

@@ -18,7 +18,7 @@ from registry.provenance.lineage import Step, lineage
 from registry.provenance.plans import load_plan
 from registry.provenance.results import Outcome, compute_outcome
 from registry.provenance.rounds import RoundRecord, chosen_result, read_round
-from registry.provenance.versions import load_version_manifest, read_header, read_version
+from registry.provenance.versions import load_parent, load_version_manifest, read_header, read_version
 from registry.store.base import ContentStore
 from registry.types import MAX_TOTAL_WEIGHT, ModelId
 
@@ -90,7 +90,7 @@ def verify_round(
     _same("report: round", _round_of(report), _round_of(record))
     plan = load_plan(store, record.plan)
     yield Check("plan", True, f"manifest 0x{record.plan.digest.hex()[:12]} says what the chain holds")
-    parent = load_version_manifest(store, record.parent)
+    parent = load_parent(store, record)
     form = update_form(read_header(store, parent.weights.blob), plan)
     verdicts = []
     for verdict, check in _judged(store, record, form, report):

@@ -12,11 +12,20 @@ from registry.content.gate import Gate, describe
 from registry.content.manifest import Statement, VersionManifest, Weights, decode, digest_of, encode, manifest_cid
 from registry.content.tensors import TensorHeader, header_length, parse_header, write_tensors
 from registry.errors import FormError, InputError, VerificationFailed
+from registry.provenance.rounds import RoundRecord
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob, file_pieces, open_blob
 from registry.types import Blob, Digest
 
-__all__ = ["add_version", "load_version_manifest", "read_arrays", "read_header", "read_version", "save_arrays"]
+__all__ = [
+    "add_version",
+    "load_parent",
+    "load_version_manifest",
+    "read_arrays",
+    "read_header",
+    "read_version",
+    "save_arrays",
+]
 
 Array = npt.NDArray[np.generic]
 
@@ -42,6 +51,22 @@ def load_version_manifest(store: ContentStore, digest: bytes) -> VersionManifest
     return decode(store.get(manifest_cid(digest)), VersionManifest)
 
 
+def load_parent(store: ContentStore, record: RoundRecord) -> VersionManifest:
+    """Fetch the manifest of a round's parent.
+
+    Raises:
+        VerificationFailed: It has another tensor root than was anchored: an owner can publish such a version, and what
+            is built on it convicts whoever attests it.
+    """
+    parent = load_version_manifest(store, record.parent)
+    if parent.tensor_root != record.parent_root:
+        raise VerificationFailed(
+            f"parent 0x{record.parent.hex()}: anchored with tensor root 0x{record.parent_root.hex()}, "
+            f"its manifest has 0x{parent.tensor_root.hex()}"
+        )
+    return parent
+
+
 def read_header(store: ContentStore, blob: Blob) -> TensorHeader:
     """Return the header of a stored safetensors file, fetching no more than it needs.
 
@@ -60,7 +85,7 @@ def read_version(store: ContentStore, version: VersionManifest) -> Iterator[byte
     """Yield a version's file, checked for form and values as it comes, and at its end against all its manifest says.
 
     Raises:
-        FormError: It is not a canonical file.
+        FormError: It is not a canonical file, or an alias is a stored tensor or names none.
         VerificationFailed: Its size, sha256 or tensor root are not those of the manifest.
     """
     gate = Gate()
@@ -73,6 +98,15 @@ def read_version(store: ContentStore, version: VersionManifest) -> Iterator[byte
     ):
         if said != found:
             raise VerificationFailed(f"version: the manifest has {name} {said!r}, its file {found!r}")
+    _check_aliases(facts.header, version.aliases)
+
+
+def _check_aliases(header: TensorHeader, aliases: Mapping[str, str]) -> None:
+    """Refuse aliases that could hide or swap stored tensors: each is a new name of one that is there."""
+    names = header.by_name()
+    for alias, name in aliases.items():
+        if name not in names or alias in names:
+            raise FormError(f"aliases: expected {alias!r} to be another name of a stored tensor, got {name!r}")
 
 
 def read_arrays(store: ContentStore, version: VersionManifest) -> dict[str, Array]:
@@ -132,10 +166,7 @@ def add_version(
     """
     facts = describe(file_pieces(path))
     assert facts.cid is not None and facts.sha256 is not None and facts.tensor_root is not None
-    names = facts.header.by_name()
-    for alias, name in (aliases or {}).items():
-        if name not in names or alias in names:
-            raise FormError(f"aliases: expected {alias!r} to be another name of a stored tensor, got {name!r}")
+    _check_aliases(facts.header, aliases or {})
     manifest = VersionManifest(
         parent=None if parent is None else manifest_cid(parent),
         weights=Weights(facts.cid, facts.size, facts.sha256),

@@ -227,6 +227,21 @@ def test_a_lie_about_a_version_s_parent_fails_verification(
     assert "parent in the contract" in failed(house.verify(second, client=reader)[-1].checks)
 
 
+def test_versions_shown_as_each_other_s_parents_end_in_an_error(federation: Federation, lying_node: Any) -> None:
+    """Whoever follows parents to the genesis would follow them for ever."""
+    house, first, second = federation, Digest(b"\x31" * 32), Digest(b"\x34" * 32)
+    house.owner.publish_version(house.model_id, house.genesis, first, Root(b"\x32" * 32))
+    house.owner.publish_version(house.model_id, first, second, Root(b"\x35" * 32))
+
+    def circle(logs: list[Log]) -> list[Log]:
+        parents = ("0x" + second.hex(), "0x" + first.hex())
+        return [{**log, "topics": [*log["topics"][:3], parent]} for log, parent in zip(logs, parents, strict=True)]
+
+    reader = house.reader(lying_node(house, about(VersionPublished, circle)))
+    with pytest.raises(VerificationFailed, match="its own ancestor"):
+        house.verify(second, client=reader)
+
+
 def test_a_version_shown_under_the_number_of_another_round_fails_verification(
     published: Federation, lying_node: Any, failed: Any
 ) -> None:

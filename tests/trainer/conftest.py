@@ -18,7 +18,7 @@ from registry.provenance.plans import add_plan
 from registry.provenance.rounds import RoundRecord
 from registry.store.base import ContentStore
 from registry.store.memory import MemoryStore
-from registry.types import Address, ModelId
+from registry.types import Address, ModelId, Root
 from trainer.modules import propose_plan, publish_module
 from trainer.participant import Prepared, Task, prepare_update
 from trainer.simulation import Simulation, start
@@ -72,6 +72,7 @@ def hand_made(tmp_path: Path) -> Callable[..., HandMade]:
             number=1,
             round_id=round_id,
             parent=digest_of(genesis),
+            parent_root=Root(genesis.tensor_root),
             plan=anchored,
             commitments=(),
             running_hash=running_hash_begin(round_id, digest_of(genesis), anchored),

@@ -60,28 +60,20 @@ def combine(
         facts = describe(pieces_of(partial))
     if facts.sha256 is None or facts.cid != made.cid:
         raise FormError(f"{output}: expected {made.cid} on disk, got {facts.cid}")
+    said = {
+        "file": output,
+        "sha256": facts.sha256.hex(),
+        "cid": made.cid,
+        "tensor_root": made.tensor_root,
+        "total_weight": made.total_weight,
+    }
+    parts = [
+        {"file": path, "weight": weight, "cid": fact.cid, "tensor_root": fact.tensor_root}
+        for (path, weight), fact in zip(named, made.updates, strict=True)
+    ]
     session.out.result(
-        {
-            "file": output,
-            "sha256": facts.sha256.hex(),
-            "cid": made.cid,
-            "tensor_root": made.tensor_root,
-            "size": made.size,
-            "total_weight": made.total_weight,
-            "updates": [
-                {"file": path, "weight": weight, "cid": fact.cid, "tensor_root": fact.tensor_root}
-                for (path, weight), fact in zip(named, made.updates, strict=True)
-            ],
-        },
-        lambda: session.out.fields(
-            {
-                "file": output,
-                "sha256": facts.sha256.hex() if facts.sha256 else None,
-                "cid": made.cid,
-                "tensor root": made.tensor_root,
-                "total weight": made.total_weight,
-            }
-        ),
+        {**said, "size": made.size, "updates": parts},
+        lambda: session.out.fields({name.replace("_", " "): value for name, value in said.items()}),
     )
 
 
