@@ -18,7 +18,7 @@ help: ## list what can be made
 demo: install ## three hospitals train one model; every update anchored, every round verified
 	$(BIN)/cairn demo
 
-test: install-test contracts kubo geth ## everything: contracts, Python, real nodes
+test: install-test contracts kubo geth .tools/slither/installed ## everything: contracts, Python, real nodes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -64,6 +64,12 @@ node_modules/.package-lock.json: package.json package-lock.json | install-test
 
 kubo: $(TOOLS)/ipfs ## build Kubo from Go's module index, if Go is there
 geth: $(TOOLS)/geth ## build geth likewise
+
+# In an environment of its own: it wants an older web3.
+.tools/slither/installed: | $(VENV)/bin/pip
+	$(PYTHON) -m venv .tools/slither
+	.tools/slither/bin/pip install --disable-pip-version-check --quiet slither-analyzer==0.11.6
+	touch $@
 
 # Where Go is missing, tests that need these are skipped with that reason.
 $(TOOLS)/ipfs:
