@@ -145,3 +145,10 @@ def test_grid_bits_outside_their_range_are_refused(grid_bits: int) -> None:
         to_grid(np.zeros(3), grid_bits)
     with pytest.raises(InputError, match=r"grid_bits: expected 0\.\.126"):
         grid_integers(np.zeros(3, np.float32), grid_bits)
+
+
+def test_mean_that_rounds_to_zero_is_positive_zero() -> None:
+    values = [to_grid(np.array([-1.0, 1.0, 0.0]) * 2.0**-20, 20)[0], np.zeros(3, np.float32)]
+    mean = weighted_mean(values, [1, 3], 20)
+    assert mean.view(np.uint32).tolist() == [0, 0, 0]
+    grid_integers(mean, 20)

@@ -126,7 +126,7 @@ def failing(root: Path, tests: Sequence[str]) -> tuple[set[str], str]:
         return set(), ""
     options = ("-q", "-rfE", "-p", "no:cacheprovider", "-p", "no:randomly", "--tb=line")
     code, said = command(root, sys.executable, "-m", "pytest", *options, *tests)
-    if code == 124:
+    if code == 124 or code < 0:  # it hangs, or takes the whole process with it: nobody overlooks that
         return set(tests), said
     if code not in (0, 1):
         raise Misfit(f"pytest ended with {code}: {said[-1500:]}")
