@@ -28,7 +28,6 @@ test: install-test contracts kubo geth .tools/slither/installed ## everything: c
 	$(NODE) npm run --silent gas:check
 	$(NODE) npm run --silent slither
 	$(BIN)/pytest -n 2 --dist loadgroup
-	$(BIN)/python tests/mutations/run.py --tenth today
 
 check: install-test ## the fast subset, for the inner loop
 	$(BIN)/ruff check .
