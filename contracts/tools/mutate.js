@@ -68,12 +68,20 @@ function prepare() {
   return copy;
 }
 
-/** Compiled without the optimizer: in seconds. "killed" by a failing test, "no program" if it does not compile. */
-function verdict(copy) {
-  const env = { ...process.env, FOUNDRY_OPTIMIZER: "false", FOUNDRY_VIA_IR: "false", FOUNDRY_FUZZ_RUNS: "16", FOUNDRY_INVARIANT_RUNS: "8" };
-  const run = spawnSync(forge(), ["test", "--fail-fast"], { cwd: copy, env, encoding: "utf8" });
-  if (run.status === 0) return "SURVIVED";
-  return /Compiler run failed|Error: Compilation failed/i.test(run.stdout + run.stderr) ? "no program" : "killed";
+/**
+ * Compiled without the optimizer: in seconds. Anything but passed, failed or not compiled is no verdict: a run ended from
+ * outside is made again, the rest is an error.
+ */
+function verdict(copy, attempts = 5) {
+  const runs = { FOUNDRY_FUZZ_RUNS: "16", FOUNDRY_INVARIANT_RUNS: "8" };
+  const env = { ...process.env, FOUNDRY_OPTIMIZER: "false", FOUNDRY_VIA_IR: "false", ...runs };
+  const options = { cwd: copy, env, encoding: "utf8", maxBuffer: 2 ** 28 };
+  const { status, signal, stdout, stderr } = spawnSync(forge(), ["test", "--fail-fast"], options);
+  if (status === 0) return "SURVIVED";
+  if (/^\[FAIL/m.test(stdout)) return "killed";
+  if (/Compiler run failed/.test(stdout + stderr)) return "no program";
+  if (signal !== null && attempts > 1) return verdict(copy, attempts - 1);
+  throw new Error(`forge ended with ${status ?? signal}:\n${stdout}\n${stderr}`);
 }
 
 function main(argument) {

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from registry.provenance.versions import save_arrays
 
@@ -78,11 +79,12 @@ def shell(find_tool: Callable[[str], Path], tmp_path_factory: pytest.TempPathFac
     find_tool("anvil")
     find_tool("ipfs")
     here = Shell(tmp_path_factory.mktemp("project"))
-    try:
-        here.done("localnet", "up", "--nodes", "2")
-        yield here
-    finally:
-        here.run("localnet", "down")
+    with FileLock(tmp_path_factory.getbasetemp().parent / "localnet.lock", timeout=600):  # the usual ports are one set
+        try:
+            here.done("localnet", "up", "--nodes", "2")
+            yield here
+        finally:
+            here.run("localnet", "down")
 
 
 def test_up_is_idempotent_and_its_settings_are_picked_up_beside_it(shell: Shell) -> None:
