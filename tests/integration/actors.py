@@ -46,7 +46,6 @@ LAZY = (
     "dag_cbor",
     "multiformats",
     "filelock",
-    "httpx",
 )
 """What is imported where it is used, and takes long: a nursery imports it once for all."""
 
