@@ -47,9 +47,9 @@ MAX_LINKS = 1024
 
 Piece = bytes | bytearray | memoryview
 P = TypeVar("P", bound=Piece)
-Fetch = Callable[[Sequence[Cid], int, Cid | None], Iterable[bytes]]
-"""fetch(cids, limit, parent) yields the blocks of cids in that order, each already hashed, compared with its CID and of
-at most limit bytes. Where parent is given, cids are all its children and leaves, so one request can ask for all."""
+Fetch = Callable[[Sequence[Cid], Cid | None], Iterable[bytes]]
+"""fetch(cids, parent) yields the blocks of cids in that order, each already hashed and compared with its CID.
+Where parent is given, cids are all its children and leaves, so one request can ask for all."""
 
 _PROFILE = "unixfs-v1-2025"
 _MAX_SIZE = 1 << 63
@@ -366,7 +366,7 @@ def _walk(blob: Blob, depth: int, fetch: Fetch) -> Iterator[tuple[Cid, bytes]]:
 
 def _nodes(cid: Cid, size: int, depth: int, fetch: Fetch) -> Iterator[tuple[Cid, bytes, Sequence[Link]]]:
     """Yield each node under cid and itself, parents first, with the leaves it links to."""
-    (node,) = fetch([cid], _node_bytes(size, depth), None)
+    (node,) = fetch([cid], None)
     links = parse_node(node)
     _check_children(cid, links, size, depth)
     yield cid, node, links if depth == 1 else ()
@@ -376,7 +376,7 @@ def _nodes(cid: Cid, size: int, depth: int, fetch: Fetch) -> Iterator[tuple[Cid,
 
 
 def _leaves(cids: Sequence[Cid], sizes: Sequence[int], fetch: Fetch, parent: Cid | None) -> Iterator[tuple[Cid, bytes]]:
-    for cid, size, leaf in zip(cids, sizes, fetch(cids, max(sizes), parent), strict=True):
+    for cid, size, leaf in zip(cids, sizes, fetch(cids, parent), strict=True):
         if len(leaf) != size:
             raise FormError(f"{cid}: expected a leaf of {size} bytes, got {len(leaf)}")
         yield cid, leaf

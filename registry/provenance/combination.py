@@ -117,7 +117,7 @@ def leaves_of_blob(store: ContentStore, blob: Blob) -> Leaves:
     store.close()  # a forked process must not go on with this one's connections
 
     def read(index: int, into: memoryview) -> int:
-        leaf = store.get(cids[index], limit=LEAF_BYTES)
+        leaf = store.get(cids[index])
         into[: len(leaf)] = leaf
         return len(leaf)
 

@@ -31,25 +31,22 @@ class ContentStore(ABC):
 
     # What callers use ------------------------------------------------------------------------------------------------
 
-    def get(self, cid: Cid, *, limit: int = MAX_BLOCK_BYTES) -> bytes:
+    def get(self, cid: Cid) -> bytes:
         """Return the block's bytes, hashed here.
 
         Raises:
             BlockNotFound: Nobody has it, or not within BLOCK_TIMEOUT.
             BlockMismatch: What came does not hash to the CID.
-            BlockTooLarge: It has more than limit bytes.
+            BlockTooLarge: It has more than MAX_BLOCK_BYTES bytes.
             StoreUnavailable: The store cannot be reached.
         """
-        return self._checked(cid, self._get(cid, limit), limit)
+        return self._checked(cid, self._get(cid))
 
-    def get_many(
-        self, cids: Iterable[Cid], *, limit: int = MAX_BLOCK_BYTES, parent: Cid | None = None
-    ) -> Iterator[bytes]:
+    def get_many(self, cids: Iterable[Cid], *, parent: Cid | None = None) -> Iterator[bytes]:
         """Yield the blocks in the order of cids, each hashed here; a few are under way at once.
 
         Args:
             cids: Names, in the order wanted; the same one may stand there often.
-            limit: Most bytes of each block.
             parent: A block that links to exactly cids, in this order, which themselves link to nothing: a backend may
                 then ask for the whole in one request. Leaving it out costs only speed.
 
@@ -58,10 +55,10 @@ class ContentStore(ABC):
         """
         names = list(cids)
         if len(names) < 2:
-            yield from (self.get(cid, limit=limit) for cid in names)
+            yield from (self.get(cid) for cid in names)
             return
-        pairs = zip(names, self._get_many(names, limit, parent), strict=True)
-        yield from ordered(lambda pair: self._checked(*pair, limit), pairs)
+        pairs = zip(names, self._get_many(names, parent), strict=True)
+        yield from ordered(lambda pair: self._checked(*pair), pairs)
 
     def put(self, cid: Cid, data: bytes) -> None:
         """Keep a block. Putting what is there changes nothing.
@@ -71,7 +68,7 @@ class ContentStore(ABC):
             BlockTooLarge: data has more than MAX_BLOCK_BYTES bytes.
             StoreUnavailable: It could not be kept; nothing half written remains.
         """
-        self._put(cid, verified(cid, data, MAX_BLOCK_BYTES))
+        self._put(cid, verified(cid, data))
 
     def put_many(self, blocks: Iterable[tuple[Cid, bytes]], *, root: Cid | None = None) -> None:
         """Keep a stream of blocks, leaves before what links to them; root, where given, comes last.
@@ -124,8 +121,8 @@ class ContentStore(ABC):
     # What backends provide -------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def _get(self, cid: Cid, limit: int) -> bytes:
-        """Return what the backend has under cid; stop at limit bytes with BlockTooLarge where that saves reading."""
+    def _get(self, cid: Cid) -> bytes:
+        """Return what the backend has under cid; where it saves reading, stop at MAX_BLOCK_BYTES with BlockTooLarge."""
 
     @abstractmethod
     def _put(self, cid: Cid, data: bytes) -> None: ...
@@ -133,9 +130,9 @@ class ContentStore(ABC):
     @abstractmethod
     def _has(self, cid: Cid) -> bool: ...
 
-    def _get_many(self, cids: list[Cid], limit: int, parent: Cid | None) -> Iterator[bytes]:
+    def _get_many(self, cids: list[Cid], parent: Cid | None) -> Iterator[bytes]:
         for cid in cids:
-            yield self._get(cid, limit)
+            yield self._get(cid)
 
     def _put_many(self, blocks: Iterator[tuple[Cid, bytes]], root: Cid | None) -> None:
         for cid, data in blocks:
@@ -144,9 +141,9 @@ class ContentStore(ABC):
     def _damaged(self, cid: Cid) -> None:  # noqa: B027 (most backends cannot answer)
         """Told when what `_get` returned does not hash to cid, so that a backend can set it aside."""
 
-    def _checked(self, cid: Cid, data: bytes, limit: int) -> bytes:
+    def _checked(self, cid: Cid, data: bytes) -> bytes:
         try:
-            return verified(cid, data, limit)
+            return verified(cid, data)
         except BlockMismatch:
             self._damaged(cid)
             raise
@@ -155,21 +152,21 @@ class ContentStore(ABC):
 def _proven(block: tuple[Cid, bytes]) -> tuple[Cid, bytes]:
     cid, data = block
     if not isinstance(block, NamedBlock):
-        verified(cid, data, MAX_BLOCK_BYTES)
+        verified(cid, data)
     elif len(data) > MAX_BLOCK_BYTES:
         raise BlockTooLarge(f"{cid}: expected at most {MAX_BLOCK_BYTES} bytes, got {len(data)}")
     return cid, data
 
 
-def verified(cid: Cid, data: bytes, limit: int) -> bytes:
-    """Return data if it is within limit and hashes to cid.
+def verified(cid: Cid, data: bytes) -> bytes:
+    """Return data if it is no larger than a block may be and hashes to cid.
 
     Raises:
-        BlockTooLarge: It has more than limit bytes.
+        BlockTooLarge: It has more than MAX_BLOCK_BYTES bytes.
         BlockMismatch: It hashes to something else.
     """
-    if len(data) > limit:
-        raise BlockTooLarge(f"{cid}: expected at most {limit} bytes, got {len(data)}")
+    if len(data) > MAX_BLOCK_BYTES:
+        raise BlockTooLarge(f"{cid}: expected at most {MAX_BLOCK_BYTES} bytes, got {len(data)}")
     found = hashlib.sha256(data).digest()
     if found != cid.digest:
         raise BlockMismatch(f"{cid}: expected sha2-256 {cid.digest.hex()}, got {found.hex()}")

@@ -127,9 +127,9 @@ def file_pieces(path: Path) -> Iterator[bytes]:
 
 
 def _fetch(store: ContentStore) -> unixfs.Fetch:
-    def fetch(cids: Sequence[Cid], limit: int, parent: Cid | None) -> Iterable[bytes]:
+    def fetch(cids: Sequence[Cid], parent: Cid | None) -> Iterable[bytes]:
         if len(cids) == 1:
-            return (store.get(cids[0], limit=limit),)
-        return store.get_many(cids, limit=limit, parent=parent)
+            return (store.get(cids[0]),)
+        return store.get_many(cids, parent=parent)
 
     return fetch

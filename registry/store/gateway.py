@@ -68,23 +68,23 @@ class GatewayStore(ContentStore):
             self._must_be_ok(cid, reply)
             return True
 
-    def _get(self, cid: Cid, limit: int) -> bytes:
-        return self._ask(cid, limit=limit, deadline=self._deadline())
+    def _get(self, cid: Cid) -> bytes:
+        return self._ask(cid, deadline=self._deadline())
 
-    def _get_many(self, cids: list[Cid], limit: int, parent: Cid | None) -> Iterator[bytes]:
+    def _get_many(self, cids: list[Cid], parent: Cid | None) -> Iterator[bytes]:
         done = 0
         if parent is not None and len(cids) >= _WORTH_A_CAR:
-            for data in self._children(parent, cids, limit):
+            for data in self._children(parent, cids):
                 yield data
                 done += 1
         stopped = threading.Event()
 
         def ask(cid: Cid) -> bytes:
-            return self._ask(cid, limit=limit, deadline=Deadline(self._block_timeout, stopped=stopped))
+            return self._ask(cid, deadline=Deadline(self._block_timeout, stopped=stopped))
 
         yield from ordered(ask, cids[done:], workers=_AT_ONCE, ahead=2 * _AT_ONCE, leave=stopped.set)
 
-    def _ask(self, cid: Cid, *, limit: int, deadline: Deadline) -> bytes:
+    def _ask(self, cid: Cid, *, deadline: Deadline) -> bytes:
         try:
             reply = self._endpoint.ask(f"/ipfs/{cid}?format=raw", deadline, headers=_RAW)
         except Late as error:  # it may be hanging, or looking for the block: from here the two are one
@@ -92,11 +92,11 @@ class GatewayStore(ContentStore):
         with reply:
             self._must_be_ok(cid, reply)
             try:
-                return reply.read_all(limit)
+                return reply.read_all(MAX_BLOCK_BYTES)
             except BlockTooLarge as error:
                 raise BlockTooLarge(f"{cid}: {error}") from error
 
-    def _children(self, parent: Cid, cids: list[Cid], limit: int) -> Iterator[bytes]:
+    def _children(self, parent: Cid, cids: list[Cid]) -> Iterator[bytes]:
         """Yield the blocks of cids as they stand after parent in its CAR, for as long as they do.
 
         Whatever goes wrong with the stream only ends it: the blocks that did not come are asked for one by one, which
@@ -107,7 +107,7 @@ class GatewayStore(ContentStore):
         try:
             with self._endpoint.ask(target, deadline, headers=_CAR) as reply:
                 self._must_be_ok(parent, reply)
-                total = MAX_BLOCK_BYTES + (limit + 64) * len(cids)
+                total = MAX_BLOCK_BYTES + (MAX_BLOCK_BYTES + 64) * len(cids)
                 _, blocks = read_car(_pieces(reply), limit=total)
                 for place, expected in enumerate((parent, *cids)):
                     deadline.allow(self._block_timeout)  # here, so that the taker's time is not counted

@@ -64,16 +64,16 @@ class KuboStore(ContentStore):
         for node in self._nodes:
             node.close()
 
-    def _get(self, cid: Cid, limit: int) -> bytes:
+    def _get(self, cid: Cid) -> bytes:
         if cid.digest == _NOTHING:  # nodes do not send one another the empty block
             return b""
-        return self._any(lambda node: node.block(cid, limit))
+        return self._any(lambda node: node.block(cid))
 
-    def _get_many(self, cids: list[Cid], limit: int, parent: Cid | None) -> Iterator[bytes]:
+    def _get_many(self, cids: list[Cid], parent: Cid | None) -> Iterator[bytes]:
         stopped = threading.Event()
 
         def get(cid: Cid) -> bytes:
-            return self._any(lambda node: node.near_block(cid, limit, stopped))
+            return self._any(lambda node: node.near_block(cid, stopped))
 
         return ordered(get, cids, workers=_AT_ONCE, ahead=2 * _AT_ONCE, leave=stopped.set)
 

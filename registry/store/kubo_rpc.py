@@ -21,7 +21,7 @@ from registry.content.car import write_car
 from registry.content.cid import parse_cid
 from registry.errors import BlockNotFound, BlockTooLarge, ContentError, FormError, InputError, StoreUnavailable
 from registry.store.http import Deadline, Endpoint, Late, is_loopback
-from registry.types import Cid
+from registry.types import MAX_BLOCK_BYTES, Cid
 
 __all__ = ["KuboRpc", "endpoints_of"]
 
@@ -56,19 +56,19 @@ class KuboRpc:
 
     # Reading ---------------------------------------------------------------------------------------------------------
 
-    def near_block(self, cid: Cid, limit: int, stopped: threading.Event) -> bytes:
+    def near_block(self, cid: Cid, stopped: threading.Event) -> bytes:
         """Return a block from the node's own gateway if that has it, else as `block`."""
-        found = self._from_gateway(cid, limit, stopped)
-        return self.block(cid, limit, stopped) if found is None else found
+        found = self._from_gateway(cid, stopped)
+        return self.block(cid, stopped) if found is None else found
 
-    def block(self, cid: Cid, limit: int, stopped: threading.Event | None = None) -> bytes:
+    def block(self, cid: Cid, stopped: threading.Event | None = None) -> bytes:
         """Return a block that the node has or finds in time, unless stopped is set meanwhile."""
         target = f"/api/v0/block/get?arg={cid}&timeout={self._timeout:g}s"
         deadline = Deadline(self._timeout + _GRACE, stopped=stopped)
         try:
             with self._rpc.ask(target, deadline, method="POST") as reply:
                 if reply.status == 200:
-                    return reply.read_all(limit)
+                    return reply.read_all(MAX_BLOCK_BYTES)
                 told = _message(reply.read(4096))
         except BlockTooLarge as error:
             raise BlockTooLarge(f"{cid}: {error}") from error
@@ -76,7 +76,7 @@ class KuboRpc:
             raise BlockNotFound(f"{cid}: {self.url}: {told}")
         raise StoreUnavailable(f"{self.url}: block/get: expected status 200, got {reply.status}: {told}")
 
-    def _from_gateway(self, cid: Cid, limit: int, stopped: threading.Event) -> bytes | None:
+    def _from_gateway(self, cid: Cid, stopped: threading.Event) -> bytes | None:
         """Return a block from the node's own gateway, or None where that cannot serve it at once."""
         gateway = self._own_gateway()
         if gateway is None:
@@ -87,7 +87,7 @@ class KuboRpc:
             with gateway.ask(f"/ipfs/{cid}?format=raw", deadline, headers=headers) as reply:
                 # The type tells a gateway from whatever else may listen there.
                 served = reply.status == 200 and reply.headers.get_content_type() == "application/vnd.ipld.raw"
-                return reply.read_all(limit) if served else None
+                return reply.read_all(MAX_BLOCK_BYTES) if served else None
         except BlockTooLarge:
             return None
         except StoreUnavailable as error:

@@ -8,7 +8,7 @@ from itertools import groupby
 from registry.errors import BlockMismatch, BlockNotFound, BlockTooLarge, ContentError, StoreUnavailable
 from registry.store.base import ContentStore
 from registry.store.links import reachable
-from registry.types import MAX_BLOCK_BYTES, Cid, NamedBlock
+from registry.types import Cid, NamedBlock
 
 __all__ = ["LayeredStore"]
 
@@ -36,13 +36,11 @@ class LayeredStore(ContentStore):
         self._behind = tuple(behind)
         self._publishers = tuple(publishers)
 
-    def get(self, cid: Cid, *, limit: int = MAX_BLOCK_BYTES) -> bytes:
-        return self._get(cid, limit)
+    def get(self, cid: Cid) -> bytes:
+        return self._get(cid)
 
-    def get_many(
-        self, cids: Iterable[Cid], *, limit: int = MAX_BLOCK_BYTES, parent: Cid | None = None
-    ) -> Iterator[bytes]:
-        return self._get_many(list(cids), limit, parent)
+    def get_many(self, cids: Iterable[Cid], *, parent: Cid | None = None) -> Iterator[bytes]:
+        return self._get_many(list(cids), parent)
 
     def pin(self, cid: Cid, *, recursive: bool = True) -> None:
         # The front may have only some of it: fetch the rest, then pin.
@@ -86,11 +84,11 @@ class LayeredStore(ContentStore):
         for store in self._publishers:  # from the front, which hashes them: blocks is spent
             store.put_many(map(NamedBlock, kept, self._front.get_many(kept)), root=root)
 
-    def _get(self, cid: Cid, limit: int) -> bytes:
+    def _get(self, cid: Cid) -> bytes:
         failures: list[ContentError] = []
         for store in (self._front, *self._behind):
             try:
-                data = store.get(cid, limit=limit)
+                data = store.get(cid)
             except ContentError as error:
                 failures.append(error)
                 continue
@@ -99,32 +97,32 @@ class LayeredStore(ContentStore):
             return data
         raise _most_telling(cid, failures)
 
-    def _get_many(self, cids: list[Cid], limit: int, parent: Cid | None) -> Iterator[bytes]:
+    def _get_many(self, cids: list[Cid], parent: Cid | None) -> Iterator[bytes]:
         for start in range(0, len(cids), _RUN):
             for here, group in groupby(cids[start : start + _RUN], self._front.has):
                 run = list(group)
                 if here:
-                    yield from self._from_front(run, limit)
+                    yield from self._from_front(run)
                 else:
-                    yield from self._from_behind(run, limit, parent if len(run) == len(cids) else None)
+                    yield from self._from_behind(run, parent if len(run) == len(cids) else None)
 
-    def _from_front(self, cids: list[Cid], limit: int) -> Iterator[bytes]:
+    def _from_front(self, cids: list[Cid]) -> Iterator[bytes]:
         done = 0
         while done < len(cids):
             try:
-                for data in self._front.get_many(cids[done:], limit=limit):
+                for data in self._front.get_many(cids[done:]):
                     yield data
                     done += 1
             except ContentError:  # damaged, or collected meanwhile: ask everybody for this one
-                yield self._get(cids[done], limit)
+                yield self._get(cids[done])
                 done += 1
 
-    def _from_behind(self, cids: list[Cid], limit: int, parent: Cid | None) -> Iterator[bytes]:
+    def _from_behind(self, cids: list[Cid], parent: Cid | None) -> Iterator[bytes]:
         """Read a run from one store, the rest of it from the next where that fails, and so on."""
         failures: list[ContentError] = [BlockNotFound("not in the front store")]
         done = 0
         for store in self._behind:
-            found = store.get_many(cids[done:], limit=limit, parent=None if done else parent)
+            found = store.get_many(cids[done:], parent=None if done else parent)
             while done < len(cids):
                 try:
                     data = next(found)

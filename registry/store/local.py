@@ -25,7 +25,7 @@ from registry.errors import BlockNotFound, BlockTooLarge, FormError, StoreUnavai
 from registry.store.ahead import ordered
 from registry.store.base import ContentStore
 from registry.store.links import reachable
-from registry.types import Cid
+from registry.types import MAX_BLOCK_BYTES, Cid
 
 __all__ = ["LocalStore"]
 
@@ -107,7 +107,7 @@ class LocalStore(ContentStore):
         name = digest.hex()
         return self.root / "blocks" / name[:2] / name
 
-    def _get(self, cid: Cid, limit: int) -> bytes:
+    def _get(self, cid: Cid) -> bytes:
         path = self.path_of(cid.digest)
         try:
             handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -117,8 +117,8 @@ class LocalStore(ContentStore):
             raise StoreUnavailable(f"{path}: {error.strerror}") from error
         try:
             size = os.fstat(handle).st_size
-            if size > limit:
-                raise BlockTooLarge(f"{cid}: expected at most {limit} bytes, got {size}")
+            if size > MAX_BLOCK_BYTES:
+                raise BlockTooLarge(f"{cid}: expected at most {MAX_BLOCK_BYTES} bytes, got {size}")
             with _storing(path):
                 return os.read(handle, size)  # of a regular file: all of it, or what a truncated one has
         finally:

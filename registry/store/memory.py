@@ -37,7 +37,7 @@ class MemoryStore(ContentStore):
             found = list(self._pins.items())
         yield from found
 
-    def _get(self, cid: Cid, limit: int) -> bytes:
+    def _get(self, cid: Cid) -> bytes:
         try:
             return self._blocks[cid.digest]
         except KeyError:

@@ -80,13 +80,6 @@ class ReaderSuite:
         with pytest.raises(BlockNotFound):
             store.get(block(os.urandom(100))[0])
 
-    def test_a_block_over_the_limit_raises_block_too_large(self, store: ContentStore) -> None:
-        cid, data = block(os.urandom(1001))
-        self.fill(store, [(cid, data)])
-        with pytest.raises(BlockTooLarge):
-            store.get(cid, limit=1000)
-        assert store.get(cid, limit=1001) == data
-
     @pytest.mark.parametrize("count", [0, 1, 2, 40])
     def test_get_many_yields_in_the_order_asked(self, store: ContentStore, count: int) -> None:
         blocks = [block(os.urandom(1 + 997 * place)) for place in range(count)]
@@ -101,14 +94,6 @@ class ReaderSuite:
         found = store.get_many([*names, block(os.urandom(9))[0], *names])
         assert [next(found) for _ in names] == [data for _, data in blocks]
         with pytest.raises(BlockNotFound):
-            next(found)
-
-    def test_get_many_holds_each_block_to_the_limit(self, store: ContentStore) -> None:
-        blocks = [block(os.urandom(size)) for size in (10, 11, 10)]
-        self.fill(store, blocks)
-        found = store.get_many([cid for cid, _ in blocks], limit=10)
-        assert next(found) == blocks[0][1]
-        with pytest.raises(BlockTooLarge):
             next(found)
 
     def test_get_many_can_be_left_unfinished(self, store: ContentStore) -> None:

@@ -31,8 +31,8 @@ class Liar(MemoryStore):
         self._blocks = inner._blocks
         self._lie, self._only = lie, only
 
-    def _get(self, cid: Cid, limit: int) -> bytes:
-        data = super()._get(cid, limit)
+    def _get(self, cid: Cid) -> bytes:
+        data = super()._get(cid)
         return data if self._only not in (None, cid.digest) else bend(self._lie, data)
 
 
@@ -80,9 +80,9 @@ def test_a_lie_about_any_block_fails_verification(published: Federation, failed:
     asked: list[bytes] = []
 
     class Listening(MemoryStore):
-        def _get(self, cid: Cid, limit: int) -> bytes:
+        def _get(self, cid: Cid) -> bytes:
             asked.append(cid.digest)
-            return published.store._get(cid, limit)
+            return published.store._get(cid)
 
     assert all(v.passed for v in published.verify(store=Listening()))
     # Manifest and blob of the genesis, of the new version and of three updates; the plan and the report.

@@ -29,10 +29,10 @@ class WithHoles(MemoryStore):
         super().__init__()
         self.behind, self.missing = behind, missing
 
-    def _get(self, cid: Cid, limit: int) -> bytes:
+    def _get(self, cid: Cid) -> bytes:
         if cid in self.missing:
             raise BlockNotFound(f"{cid}: not here")
-        return self.behind.get(cid, limit=limit)
+        return self.behind.get(cid)
 
 
 def stranger(sim: Simulation) -> Client:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from registry.content.unixfs import blob_of
-from registry.errors import BlockNotFound, BlockTooLarge, FormError, InputError
+from registry.errors import BlockNotFound, FormError, InputError
 from registry.store.blobs import add_blob, blob_of_file, file_pieces, open_blob, walk_blob
 from registry.store.memory import MemoryStore
 from registry.types import Blob, Cid, Codec
@@ -37,19 +37,19 @@ def test_walk_yields_every_block_root_first() -> None:
     assert blocks[0][0] == blob.cid
 
 
-def test_leaves_are_asked_for_with_their_parent_and_their_limit() -> None:
-    asked: list[tuple[int, int, Cid | None]] = []
+def test_leaves_are_asked_for_with_their_parent() -> None:
+    asked: list[tuple[int, Cid | None]] = []
 
     class Noting(MemoryStore):
-        def get_many(self, cids: Iterable[Cid], *, limit: int = 2 * MIB, parent: Cid | None = None) -> Iterator[bytes]:
+        def get_many(self, cids: Iterable[Cid], *, parent: Cid | None = None) -> Iterator[bytes]:
             names = list(cids)
-            asked.append((len(names), limit, parent))
-            return super().get_many(names, limit=limit, parent=parent)
+            asked.append((len(names), parent))
+            return super().get_many(names, parent=parent)
 
     store = Noting()
     blob = add_blob(store, [data_of(3 * MIB + 1)])
     assert sum(map(len, open_blob(store, blob))) == 3 * MIB + 1
-    assert asked == [(4, MIB, blob.cid)]
+    assert asked == [(4, blob.cid)]
 
 
 def test_absent_blob_is_not_found() -> None:
@@ -67,7 +67,7 @@ def test_absent_blob_is_not_found() -> None:
 def test_blob_larger_than_declared_is_refused(declared: int) -> None:
     store = MemoryStore()
     blob = add_blob(store, [data_of(10)])
-    with pytest.raises(BlockTooLarge, match=f"at most {declared} bytes, got 10"):
+    with pytest.raises(FormError, match=f"a leaf of {declared} bytes, got 10"):
         list(open_blob(store, Blob(blob.cid, declared)))
 
 

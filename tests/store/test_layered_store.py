@@ -30,11 +30,11 @@ class Noting(MemoryStore):
         self._fails_after = fails_after
         self._lies = lies
 
-    def _get(self, cid: Cid, limit: int) -> bytes:
+    def _get(self, cid: Cid) -> bytes:
         self.asked.append(cid)
         if self._failure is not None and len(self.asked) > self._fails_after:
             raise self._failure
-        data = super()._get(cid, limit)
+        data = super()._get(cid)
         return data + b"?" if self._lies else data
 
 

@@ -89,8 +89,8 @@ class Fused(ContentStore):
     def pins(self) -> Iterator[tuple[Cid, bool]]:
         return self.behind.pins()
 
-    def _get(self, cid: Cid, limit: int) -> bytes:
-        return self.behind.get(cid, limit=limit)
+    def _get(self, cid: Cid) -> bytes:
+        return self.behind.get(cid)
 
     def _put(self, cid: Cid, data: bytes) -> None:
         self.fuse("put")

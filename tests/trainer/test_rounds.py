@@ -59,10 +59,10 @@ class Hiding(ContentStore):
     def pins(self) -> Iterator[tuple[Cid, bool]]:
         return self.behind.pins()
 
-    def _get(self, cid: Cid, limit: int) -> bytes:
+    def _get(self, cid: Cid) -> bytes:
         if cid.digest in self.hidden:
             raise BlockNotFound(f"{cid}: not here yet")
-        return self.behind.get(cid, limit=limit)
+        return self.behind.get(cid)
 
     def _put(self, cid: Cid, data: bytes) -> None:
         self.behind.put(cid, data)
