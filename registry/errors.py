@@ -2,7 +2,8 @@
 
     CairnError
     ├── InputError            the caller: a value, file or setting is not what it must be        exit 2
-    │   └── FormError         bytes that claim to be a manifest, tensors, CID or CAR and are not  exit 3
+    │   ├── FormError         bytes that claim to be a manifest, tensors, CID or CAR and are not  exit 3
+    │   └── UnknownRule       a plan with rules that this release does not know                   exit 2
     ├── ContentError          the content store's side                                            exit 4
     │   ├── BlockNotFound     nobody has the block, or not within its time
     │   ├── BlockMismatch     bytes that do not hash to their name: somebody lies or a disk rots
@@ -36,6 +37,7 @@ __all__ = [
     "SignerError",
     "StoreUnavailable",
     "TransactionFailed",
+    "UnknownRule",
     "VerificationFailed",
     "WrongChain",
 ]
@@ -57,6 +59,10 @@ class FormError(InputError):
     """Bytes that are not the canonical form of what they claim to be."""
 
     exit_code = 3
+
+
+class UnknownRule(InputError):
+    """A plan with rules that this release does not know: nothing is said of what was made under it."""
 
 
 class ContentError(CairnError):

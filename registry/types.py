@@ -11,6 +11,7 @@ from registry.errors import InputError
 __all__ = [
     "GRID_LIMIT",
     "MAX_BLOCK_BYTES",
+    "MAX_FILE_BYTES",
     "MAX_GRID_BITS",
     "MAX_MANIFEST_BYTES",
     "MAX_TOTAL_WEIGHT",
@@ -44,6 +45,8 @@ ZERO32 = bytes(32)
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_BLOCK_BYTES = 2 << 20
 """Largest block any store moves; Kubo's exchange has the same limit."""
+MAX_FILE_BYTES = 64 << 30
+"""Largest version, update or aggregate: what is declared larger is refused before anything of it is fetched."""
 GRID_LIMIT = 1 << 24
 """Largest magnitude of a grid value: the integers that float32 holds exactly."""
 MAX_TOTAL_WEIGHT = 1 << 28

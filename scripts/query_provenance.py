@@ -49,11 +49,11 @@ def main() -> None:
     print("recomputed, oldest first:")
     with tempfile.TemporaryDirectory() as folder:
         for verification in verify_version(client, store, model, head, Path(folder)):
-            verdict = "verified" if verification.passed else "FAILED"
+            verdict = "verified" if verification.passed else verification.finding.upper()
             print(f"  version 0x{verification.step.digest.hex()[:16]}  {verdict}, {len(verification.checks)} checks")
             for check in verification.checks:
-                if check.passed is not True:
-                    print(f"    {'asserted' if check.passed is None else 'failed'}: {check.name}: {check.evidence}")
+                if check.finding != "passed":
+                    print(f"    {check.finding}: {check.name}: {check.evidence}")
             failed |= not verification.passed
     sys.exit(7 if failed else 0)
 

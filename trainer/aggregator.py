@@ -7,17 +7,24 @@ contributions, or as many and a smaller hash, and nothing held here disproves it
 
 from __future__ import annotations
 
+import math
+import threading
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.chain.events import UpdateCommitted
+from registry.chain.local import chain_time
 from registry.chain.records import Result, result_hash
-from registry.content.manifest import PlanManifest, Reason, ReportManifest, VersionManifest, decode, manifest_cid
+from registry.chain.records import Round as RoundState
+from registry.content.manifest import PlanManifest, Reason, VersionManifest, manifest_cid
 from registry.errors import ContentError, FormError
 from registry.provenance.admission import UpdateForm, Verdict, judge, judge_weights, update_form
 from registry.provenance.plans import load_plan
+from registry.provenance.reports import load_report
 from registry.provenance.results import Outcome, compute_outcome, publish_outcome
 from registry.provenance.rounds import (
     RoundRecord,
@@ -28,7 +35,7 @@ from registry.provenance.rounds import (
     participants_of,
     read_round,
 )
-from registry.provenance.verify import standing
+from registry.provenance.verify import Finding, standing
 from registry.provenance.versions import load_parent, read_header
 from registry.store.base import ContentStore
 from registry.types import ModelId, Phase
@@ -37,6 +44,9 @@ if TYPE_CHECKING:
     from registry.chain.client import Client
 
 __all__ = ["Memory", "Round", "advance", "aggregate", "attest", "judge_all", "load_round", "rivals_of"]
+
+_AT_ONCE = 4
+"""Updates that are fetched and judged at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +136,10 @@ def _attest_best(
         return ""
     memory.keep_only(record)
     round = load_round(store, record)
-    verdicts = judge_all(store, round, memory.verdicts)
-    early = client.round(record.model_id, record.number).commitments
-    if phase == Phase.PUBLISH and sum(v.admitted for v in verdicts) != early:
+    state = client.round(record.model_id, record.number)
+    patience = _patience(state, phase, chain_time(client.w3))
+    verdicts = judge_all(store, round, memory.verdicts, patience=patience)
+    if phase == Phase.PUBLISH and sum(v.admitted for v in verdicts) != state.commitments:
         return ""  # the contract takes a result this early only if nothing is missing
 
     def result_of(verdicts: tuple[Verdict, ...]) -> Result | None:
@@ -152,6 +163,13 @@ def _attest_best(
     return f"round {record.number}: attested {result.contributions} contributions"
 
 
+def _patience(state: RoundState, phase: Phase, now: int) -> float:
+    """Return the seconds one look at the updates may take: what is left of Publish, or a quarter of what is left after
+    it. So what is there is attested in time, and looked at again after that.
+    """
+    return max(state.publish_deadline - now if phase == Phase.PUBLISH else (state.aggregate_deadline - now) / 4, 0)
+
+
 def load_round(store: ContentStore, record: RoundRecord) -> Round:
     """Fetch a round's plan and parent."""
     plan, parent = load_plan(store, record.plan), load_parent(store, record)
@@ -159,19 +177,39 @@ def load_round(store: ContentStore, record: RoundRecord) -> Round:
 
 
 def judge_all(
-    store: ContentStore, round: Round, known: dict[UpdateCommitted, Verdict] | None = None
+    store: ContentStore,
+    round: Round,
+    known: dict[UpdateCommitted, Verdict] | None = None,
+    *,
+    patience: float = math.inf,
 ) -> tuple[Verdict, ...]:
-    """Judge every commitment and pin what is admitted.
+    """Judge every commitment, a few at once, and pin what is admitted.
 
-    Of those already in `known` only what was unavailable is looked for again.
+    Args:
+        store: Where updates are fetched from.
+        round: The round.
+        known: Verdicts so far, to be added to; of those in it only what was unavailable is looked for again.
+        patience: Seconds for all. Each update has an equal share, so that one that comes slowly costs the others none
+            of theirs; what came of it is in the store when it is looked for again.
     """
     known = {} if known is None else known
-    for commitment in round.record.commitments:
-        if commitment not in known or known[commitment].reason == Reason.UNAVAILABLE:
-            known[commitment] = verdict = judge(store, round.record, round.form, commitment)
-            if verdict.admitted and verdict.manifest is not None:
-                store.pin(verdict.manifest.delta.cid)  # kept and served from here on, whatever its author does
-                store.pin(manifest_cid(commitment.digest), recursive=False)
+    wanted = [c for c in round.record.commitments if c not in known or known[c].reason == Reason.UNAVAILABLE]
+    share = patience * _AT_ONCE / max(len(wanted), _AT_ONCE)
+    stopped = threading.Event()
+
+    def look(commitment: UpdateCommitted) -> Verdict:
+        end = time.monotonic() + share
+        verdict = judge(store, round.record, round.form, commitment, lambda: stopped.is_set() or time.monotonic() > end)
+        if verdict.admitted and verdict.manifest is not None:
+            store.pin(verdict.manifest.delta.cid)  # kept and served from here on, whatever its author does
+            store.pin(manifest_cid(commitment.digest), recursive=False)
+        return verdict
+
+    with ThreadPoolExecutor(_AT_ONCE, "judge") as pool:
+        try:
+            known.update(zip(wanted, pool.map(look, wanted), strict=True))
+        finally:
+            stopped.set()  # when interrupted, those under way end at their next piece
     return judge_weights(known[commitment] for commitment in round.record.commitments)
 
 
@@ -228,16 +266,15 @@ def _reconciled(
 ) -> tuple[Verdict, ...] | None:
     """Return verdicts with a rival report's reasons, or None if something held here disproves one of them."""
     try:
-        report = decode(store.get(manifest_cid(result.report_digest)), ReportManifest)
+        entries = load_report(store, result.report_digest, len(round.record.commitments)).entries
     except (ContentError, FormError):
         return None  # a report that is not to be had, or not one, convinces nobody
-    entries = report.commitments
     if [entry.digest for entry in entries] != [commitment.digest for commitment in round.record.commitments]:
         return None
     if sum(entry.reason == Reason.ADMITTED for entry in entries) != result.contributions:
         return None  # claims more than it shows, to go before better ones
     reasons = [Reason(entry.reason) for entry in entries]
-    if False in standing(reasons, verdicts):
+    if {Finding.FAILED, Finding.UNCHECKED} & set(standing(reasons, verdicts)):
         return None
     return tuple(replace(verdict, reason=reason) for verdict, reason in zip(verdicts, reasons, strict=True))
 

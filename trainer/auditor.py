@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.errors import ContentError, FormError, InputError, VerificationFailed
 from registry.provenance.rounds import attested_results, read_round
-from registry.provenance.verify import Check, verify_round
+from registry.provenance.verify import Check, until_failure, verify_round
 from registry.store.base import ContentStore
 from registry.types import ModelId
 
@@ -42,8 +41,5 @@ def audit(
     record = read_round(client, model_id, number)
     folder.mkdir(parents=True, exist_ok=True)
     for attested in {event.result_hash: event for event in attested_results(client, record)}.values():
-        try:
-            for check in verify_round(client, store, record, attested.result, folder):
-                yield attested.result_hash, check
-        except (VerificationFailed, FormError, InputError, ContentError) as error:
-            yield attested.result_hash, Check("result", False, f"{type(error).__name__}: {error}")
+        for check in until_failure(verify_round(client, store, record, attested.result, folder)):
+            yield attested.result_hash, check

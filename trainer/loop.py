@@ -10,6 +10,8 @@ from registry.chain.errors import (
     AlreadyCommitted,
     AlreadyFinalized,
     EarlyEndIsBarred,
+    MissingRole,
+    NoPlan,
     NotBetter,
     NotCommitted,
     RoundNotEnded,
@@ -18,7 +20,7 @@ from registry.chain.errors import (
     WrongParticipantCount,
     WrongPhase,
 )
-from registry.errors import ContentError, NodeUnavailable
+from registry.errors import ContentError, NodeUnavailable, VerificationFailed
 
 __all__ = ["follow"]
 
@@ -38,6 +40,9 @@ OVERTAKEN = (
     WrongPhase,
 )
 """What the contract says when the chain moved on between looking and sending: look again."""
+PASSING = (NodeUnavailable, ContentError, VerificationFailed, NoPlan, MissingRole, OSError)
+"""What somebody else may mend meanwhile: a node or store that is away, behind or at odds with itself, a plan not yet
+set or a role not yet granted, a full disk."""
 
 
 def follow(
@@ -45,9 +50,8 @@ def follow(
 ) -> None:
     """Call advance again and again until stop is set.
 
-    What passes by itself is waited out with growing pauses: a node or store that is away, a block that nobody has yet.
-    When somebody else was quicker, or a deadline passed between looking and sending, it looks again. Everything else
-    ends the loop with its error.
+    What may pass (`PASSING`) is told and waited out with growing pauses. When somebody else was quicker, or a deadline
+    passed between looking and sending, it looks again. Everything else ends the loop with its error.
 
     Args:
         advance: Does the next thing and says what; an empty string if there was nothing to do.
@@ -64,7 +68,7 @@ def follow(
             log.info("overtaken: %s", error)
             stop.wait(poll)
             continue
-        except (NodeUnavailable, ContentError) as error:
+        except PASSING as error:
             log.warning("%s: %s; trying again in %.0f s", type(error).__name__, error, pause)
             stop.wait(pause)
             pause = min(2 * pause, LONGEST_PAUSE)

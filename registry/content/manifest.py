@@ -19,6 +19,7 @@ from registry.content.cid import decode_cid
 from registry.errors import FormError
 from registry.types import (
     GRID_LIMIT,
+    MAX_FILE_BYTES,
     MAX_GRID_BITS,
     MAX_MANIFEST_BYTES,
     MAX_TOTAL_WEIGHT,
@@ -29,6 +30,7 @@ from registry.types import (
 )
 
 __all__ = [
+    "MAX_PAGE_ENTRIES",
     "AggregateRef",
     "Code",
     "DataSetManifest",
@@ -40,6 +42,7 @@ __all__ = [
     "Reason",
     "ReportEntry",
     "ReportManifest",
+    "ReportPage",
     "RoundOrigin",
     "Source",
     "Statement",
@@ -52,6 +55,9 @@ __all__ = [
     "encode",
     "manifest_cid",
 ]
+
+MAX_PAGE_ENTRIES = 4096
+"""Commitments on a page of a report."""
 
 # Field types: the schema's vocabulary ------------------------------------------------------------------------------
 
@@ -80,6 +86,7 @@ Bytes32 = Annotated[bytes, _Exact(32)]
 Bytes20 = Annotated[bytes, _Exact(20)]
 ManifestLink = Annotated[Cid, _Linked((Codec.DAG_CBOR,))]
 BlobLink = Annotated[Cid, _Linked((Codec.RAW, Codec.DAG_PB))]
+FileSize = Annotated[int, _Range(0, MAX_FILE_BYTES)]
 Uint64 = Annotated[int, _Range(0, 2**64 - 1)]
 Uint32 = Annotated[int, _Range(0, 2**32 - 1)]
 Uint16 = Annotated[int, _Range(0, 2**16 - 1)]
@@ -114,7 +121,7 @@ class Weights:
     """A version's safetensors file; sha256 is what `sha256sum` prints."""
 
     cid: BlobLink
-    size: Uint64
+    size: FileSize
     sha256: Bytes32
 
     @property
@@ -127,7 +134,7 @@ class AggregateRef:
     """An update's or aggregate's file and the Merkle root of its values."""
 
     cid: BlobLink
-    size: Uint64
+    size: FileSize
     tensor_root: Bytes32
 
     @property
@@ -309,8 +316,21 @@ class UpdateManifest:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportPage:
+    """Some of a report's entries, in commit order."""
+
+    KIND: ClassVar[str] = "cairn/report-page/1"
+
+    entries: tuple[ReportEntry, ...]
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.entries) <= MAX_PAGE_ENTRIES:
+            raise FormError(f"entries: expected 1..{MAX_PAGE_ENTRIES}, got {len(self.entries)}")
+
+
+@dataclass(frozen=True, slots=True)
 class ReportManifest:
-    """What was admitted to a round's aggregate, what was refused and why; commitments in commit order."""
+    """What was admitted to a round's aggregate, what was refused and why; every page is full but the last."""
 
     KIND: ClassVar[str] = "cairn/report/1"
 
@@ -321,16 +341,11 @@ class ReportManifest:
     parent: ManifestLink
     plan: ManifestLink
     running_hash: Bytes32
-    commitments: tuple[ReportEntry, ...]
+    pages: tuple[ManifestLink, ...]
     aggregate: AggregateRef
     contributions_root: Bytes32
     contributions: Uint32
     total_weight: Weight
-
-    def __post_init__(self) -> None:
-        admitted = [entry for entry in self.commitments if entry.reason == Reason.ADMITTED]
-        if len(admitted) != self.contributions or sum(e.weight for e in admitted) != self.total_weight:
-            raise FormError("contributions and total_weight must be those of the admitted commitments")
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,8 +366,8 @@ class DataSetManifest:
     sha256: Bytes32 | None
 
 
-Manifest = VersionManifest | PlanManifest | UpdateManifest | ReportManifest | DataSetManifest
-M = TypeVar("M", VersionManifest, PlanManifest, UpdateManifest, ReportManifest, DataSetManifest)
+Manifest = VersionManifest | PlanManifest | UpdateManifest | ReportManifest | ReportPage | DataSetManifest
+M = TypeVar("M", VersionManifest, PlanManifest, UpdateManifest, ReportManifest, ReportPage, DataSetManifest)
 _KINDS: dict[str, type[Manifest]] = {kind.KIND: kind for kind in get_args(Manifest)}
 
 

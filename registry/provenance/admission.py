@@ -6,7 +6,7 @@ Participants, aggregators and auditors call the same ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,12 +38,20 @@ class UpdateForm:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A commitment, the reason code it gets, why in words, and its manifest where that was readable."""
+    """A commitment and what was found of its update.
+
+    Attributes:
+        reason: The code it gets.
+        detail: Why, in words.
+        manifest: Where that was readable.
+        damaged: It is unavailable because what was served does not hash to its name.
+    """
 
     commitment: UpdateCommitted
     reason: Reason
     detail: str
     manifest: UpdateManifest | None
+    damaged: bool = False
 
     @property
     def admitted(self) -> bool:
@@ -127,22 +135,43 @@ def judge_blob(pieces: Iterable[bytes | memoryview], form: UpdateForm, tensor_ro
     return Reason.ADMITTED, ""
 
 
-def judge(store: ContentStore, record: RoundRecord, form: UpdateForm, commitment: UpdateCommitted) -> Verdict:
-    """Fetch and judge one commitment's update on its own, apart from the round's total weight."""
+def judge(
+    store: ContentStore,
+    record: RoundRecord,
+    form: UpdateForm,
+    commitment: UpdateCommitted,
+    late: Callable[[], bool] = lambda: False,
+) -> Verdict:
+    """Fetch and judge one commitment's update on its own, apart from the round's total weight.
+
+    Args:
+        store: Holds, or finds, the update.
+        record: The round.
+        form: Of its updates.
+        commitment: One of its commitments.
+        late: Asked before each piece; once it says yes, what has not come yet is unavailable.
+    """
     try:
         data = store.get(Cid(Codec.DAG_CBOR, commitment.digest))
     except _MISSING as error:
-        return Verdict(commitment, Reason.UNAVAILABLE, str(error), None)
+        return Verdict(commitment, Reason.UNAVAILABLE, str(error), None, isinstance(error, BlockMismatch))
     reason, detail, manifest = judge_manifest(data, record, form, commitment)
     if reason != Reason.ADMITTED or manifest is None:
         return Verdict(commitment, reason, detail, manifest)
     try:
-        reason, detail = judge_blob(open_blob(store, manifest.delta.blob), form, commitment.tensor_root)
+        reason, detail = judge_blob(_in_time(open_blob(store, manifest.delta.blob), late), form, commitment.tensor_root)
     except _MISSING as error:
-        return Verdict(commitment, Reason.UNAVAILABLE, str(error), manifest)
+        return Verdict(commitment, Reason.UNAVAILABLE, str(error), manifest, isinstance(error, BlockMismatch))
     except FormError as error:
         return Verdict(commitment, Reason.BLOB_FORM, str(error), manifest)
     return Verdict(commitment, reason, detail, manifest)
+
+
+def _in_time(pieces: Iterable[bytes], late: Callable[[], bool]) -> Iterator[bytes]:
+    for piece in pieces:
+        if late():
+            raise BlockNotFound("it does not come fast enough")
+        yield piece
 
 
 def judge_weights(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:

@@ -118,6 +118,8 @@ def leaves_of_blob(store: ContentStore, blob: Blob) -> Leaves:
 
     def read(index: int, into: memoryview) -> int:
         leaf = store.get(cids[index])
+        if len(leaf) > len(into):
+            raise FormError(f"{cids[index]}: expected a leaf of at most {len(into)} bytes, got {len(leaf)}")
         into[: len(leaf)] = leaf
         return len(leaf)
 

@@ -18,6 +18,7 @@ from registry.content.manifest import (
     manifest_cid,
 )
 from registry.errors import ContentError, FormError, InputError, VerificationFailed
+from registry.provenance.reports import Report, load_report
 from registry.store.base import ContentStore
 from registry.types import Address, Digest, ModelId, Root
 
@@ -69,15 +70,21 @@ class Provenance:
     contributions: tuple[Contribution, ...]
 
 
-def versions_of(client: Client, model_id: ModelId) -> dict[Digest, Step]:
-    """Return every version of a model in the order in which they were anchored, up to the last final block.
+def versions_of(client: Client, model_id: ModelId, *, block: int | None = None) -> dict[Digest, Step]:
+    """Return every version of a model in the order in which they were anchored.
+
+    Args:
+        client: The chain.
+        model_id: The model.
+        block: As of this one; by default the last final one.
 
     Raises:
         InputError: There is no such model.
     """
     steps: dict[Digest, Step] = {}
     deprecated = set()
-    for event in client.events(ModelRegistered, VersionPublished, VersionDeprecated, RoundFinalized, subject=model_id):
+    kinds = (ModelRegistered, VersionPublished, VersionDeprecated, RoundFinalized)
+    for event in client.events(*kinds, subject=model_id, to_block=block):
         number, parent = 0, Digest(bytes(32))
         match event:
             case ModelRegistered():
@@ -100,14 +107,14 @@ def versions_of(client: Client, model_id: ModelId) -> dict[Digest, Step]:
     }
 
 
-def lineage(client: Client, model_id: ModelId, digest: bytes) -> list[Step]:
-    """Return a version and its ancestors in the model, genesis first.
+def lineage(client: Client, model_id: ModelId, digest: bytes, *, block: int | None = None) -> list[Step]:
+    """Return a version and its ancestors in the model, genesis first, as of a block (the last final one).
 
     Raises:
         InputError: The model has no such version.
         VerificationFailed: The node's events run in a circle.
     """
-    steps = versions_of(client, model_id)
+    steps = versions_of(client, model_id, block=block)
     found: list[Step] = []
     at = Digest(digest)
     while True:
@@ -127,8 +134,8 @@ def provenance_of(client: Client, store: ContentStore, model_id: ModelId, digest
         manifest = _found(store, step.digest, VersionManifest)
         report = None
         if manifest is not None and manifest.round is not None and _is_round(client, step, manifest.round):
-            report = _found(store, manifest.round.report.digest, ReportManifest)
-        yield Provenance(step, manifest, report, tuple(_contributions(store, report)))
+            report = _report(client, store, step, manifest.round.report.digest)
+        yield Provenance(step, manifest, report.manifest if report else None, tuple(_contributions(store, report)))
 
 
 def _is_round(client: Client, step: Step, origin: RoundOrigin) -> bool:
@@ -137,10 +144,17 @@ def _is_round(client: Client, step: Step, origin: RoundOrigin) -> bool:
     return bool(step.round) and claimed == (client.chain_id, client.address, step.model_id, step.round)
 
 
-def _contributions(store: ContentStore, report: ReportManifest | None) -> Iterator[Contribution]:
-    for entry in report.commitments if report else ():
+def _report(client: Client, store: ContentStore, step: Step, digest: bytes) -> Report | None:
+    try:
+        return load_report(store, digest, client.round(step.model_id, step.round).commitments)
+    except (ContentError, FormError):
+        return None
+
+
+def _contributions(store: ContentStore, report: Report | None) -> Iterator[Contribution]:
+    for entry in report.entries if report else ():
         admitted = entry.reason == Reason.ADMITTED
-        share = entry.weight / report.total_weight if admitted and report else 0.0
+        share = entry.weight / report.manifest.total_weight if admitted and report else 0.0
         update = _found(store, entry.digest, UpdateManifest)
         yield Contribution(Address(entry.participant), entry.digest, entry.weight, share, Reason(entry.reason), update)
 

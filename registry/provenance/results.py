@@ -6,6 +6,7 @@ honest parties who admitted the same updates hold the same digests.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,12 @@ from registry.chain.records import Result
 from registry.content.gate import describe
 from registry.content.manifest import (
     AggregateRef,
+    Manifest,
     PlanManifest,
     Reason,
     ReportEntry,
     ReportManifest,
+    ReportPage,
     RoundOrigin,
     VersionManifest,
     Weights,
@@ -29,11 +32,12 @@ from registry.content.manifest import (
 )
 from registry.content.merkle import Contribution, contributions_root
 from registry.content.tensors import parse_header
-from registry.errors import FormError, InputError
+from registry.errors import FormError, UnknownRule
 from registry.exact.combine import WEIGHTED_MEAN
 from registry.exact.server import FEDAVG, FEDAVG_GENERAL, fedavg_step
 from registry.provenance.admission import UpdateForm, Verdict
 from registry.provenance.combination import Check, Combined, Progress, combine, leaves_of_blob
+from registry.provenance.reports import pages_of
 from registry.provenance.rounds import RoundRecord
 from registry.provenance.versions import read_header
 from registry.store.base import ContentStore
@@ -52,6 +56,7 @@ class Outcome:
     Attributes:
         result: What is attested.
         report: Its manifest.
+        pages: Of the report.
         version: Its manifest.
         aggregate_file: The aggregate, a safetensors file.
         version_file: The next version, a safetensors file.
@@ -59,6 +64,7 @@ class Outcome:
 
     result: Result
     report: ReportManifest
+    pages: tuple[ReportPage, ...]
     version: VersionManifest
     aggregate_file: Path
     version_file: Path
@@ -90,7 +96,8 @@ def compute_outcome(
         progress: See `combine`.
 
     Raises:
-        InputError: Nothing was admitted, or the plan has rules this release does not know.
+        InputError: Nothing was admitted.
+        UnknownRule: The plan has rules this release does not know.
     """
     require_known_rules(plan)
     admitted = [v for v in verdicts if v.admitted]
@@ -116,10 +123,11 @@ def require_known_rules(plan: PlanManifest) -> None:
     """Check that this release can compute what the plan says.
 
     Raises:
-        InputError: It has rules that this release does not know.
+        UnknownRule: It has rules that this release does not know. Transforms are none of them: they are over before an
+            update is committed.
     """
     if plan.combine_rule != WEIGHTED_MEAN or plan.server_rule not in (FEDAVG, FEDAVG_GENERAL):
-        raise InputError(
+        raise UnknownRule(
             f"plan: expected combine rule 1 and server rule 1 or 2, got {plan.combine_rule} and {plan.server_rule}"
         )
 
@@ -158,6 +166,7 @@ def _assemble(
     aggregate = AggregateRef(combined.cid, combined.size, combined.tensor_root)
     admitted = sorted((v.commitment for v in verdicts if v.admitted), key=lambda c: c.participant)
     root = contributions_root([Contribution(c.participant, c.digest, c.tensor_root, c.weight) for c in admitted])
+    pages = pages_of([_entry(v) for v in verdicts])
     report = ReportManifest(
         chain_id=record.chain_id,
         contract=record.contract,
@@ -166,7 +175,7 @@ def _assemble(
         parent=manifest_cid(record.parent),
         plan=manifest_cid(record.plan.digest),
         running_hash=record.running_hash,
-        commitments=tuple(_entry(v) for v in verdicts),
+        pages=tuple(manifest_cid(digest_of(page)) for page in pages),
         aggregate=aggregate,
         contributions_root=root,
         contributions=len(admitted),
@@ -199,7 +208,7 @@ def _assemble(
         contributions=len(admitted),
         total_weight=combined.total_weight,
     )
-    return Outcome(result, report, version, aggregate_file, version_file)
+    return Outcome(result, report, pages, version, aggregate_file, version_file)
 
 
 def _entry(verdict: Verdict) -> ReportEntry:
@@ -227,9 +236,11 @@ def publish_outcome(store: ContentStore, outcome: Outcome) -> None:
         if add_blob(store, file_pieces(path)) != blob:
             raise FormError(f"{path}: changed since it was computed")
         store.pin(blob.cid)
-    for manifest in (outcome.report, outcome.version):
-        cid = manifest_cid(digest_of(manifest))
-        store.put(cid, encode(manifest))
+    manifests: tuple[Manifest, ...] = (*outcome.pages, outcome.report, outcome.version)
+    for manifest in manifests:
+        data = encode(manifest)
+        cid = manifest_cid(hashlib.sha256(data).digest())
+        store.put(cid, data)
         store.pin(cid, recursive=False)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from registry.chain.events import Event, ResultAttested, RolesChanged, RoundOpened, UpdateCommitted
+from registry.chain.networks import FinalityRule
 from registry.chain.node import asking, quantity
 from registry.chain.records import (
     Plan,
@@ -96,11 +97,14 @@ def read_round(client: Client, model_id: ModelId, number: int) -> RoundRecord:
 def final_phase(client: Client, model_id: ModelId, number: int) -> Phase:
     """Return the phase a round was in at the last final block, which no reorganisation of the chain undoes.
 
-    While it is NONE the round's opening, and with it its parent and plan, may still change.
+    While it is NONE the round's opening, and with it its parent and plan, may still change. Where every block is final
+    at once its phase is that of the present: such chains may make no block until somebody sends something.
     """
     block = client.final_block()
     if block < 0:
         return Phase.NONE
+    if client.finality.rule is FinalityRule.INSTANT:
+        return client.phase(model_id, number)
     with asking("eth_getBlockByNumber"):
         time = quantity(client.w3.eth.get_block(block)["timestamp"], "timestamp")
     return phase_at(client.round(model_id, number, block=block), time)

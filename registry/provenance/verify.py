@@ -7,16 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.chain.records import Result, result_hash
-from registry.content.manifest import Reason, ReportManifest, decode, manifest_cid
-from registry.errors import ContentError, FormError, InputError, VerificationFailed
+from registry.content.manifest import Reason, ReportManifest
+from registry.errors import (
+    BlockMismatch,
+    BlockNotFound,
+    ContentError,
+    InputError,
+    StoreUnavailable,
+    UnknownRule,
+    VerificationFailed,
+)
 from registry.provenance.admission import UpdateForm, Verdict, judge, update_form
 from registry.provenance.lineage import Step, lineage
 from registry.provenance.plans import load_plan
-from registry.provenance.results import Outcome, compute_outcome
+from registry.provenance.reports import Report, load_report
+from registry.provenance.results import Outcome, compute_outcome, require_known_rules
 from registry.provenance.rounds import RoundRecord, chosen_result, read_round
 from registry.provenance.versions import load_parent, load_version_manifest, read_header, read_version
 from registry.store.base import ContentStore
@@ -25,21 +35,26 @@ from registry.types import MAX_TOTAL_WEIGHT, ModelId
 if TYPE_CHECKING:
     from registry.chain.client import Client
 
-__all__ = ["Check", "Verification", "standing", "verify_round", "verify_version"]
+__all__ = ["Check", "Finding", "Verification", "standing", "until_failure", "verify_round", "verify_version"]
+
+
+class Finding(StrEnum):
+    """What a check ends in; of several the last in this order counts."""
+
+    PASSED = "passed"
+    ASSERTED = "asserted"
+    """Said by the attesters, and nobody can check it: that an update was not to be had in time."""
+    UNCHECKED = "unchecked"
+    """Could not be looked at here: bytes that nobody has, or rules of a later release. It convicts nobody."""
+    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at.
-
-    Attributes:
-        name: What.
-        passed: True, False, or None for what is asserted by attesters and cannot be checked.
-        evidence: What was found.
-    """
+    """One thing that was looked at, how it ended, and what was found."""
 
     name: str
-    passed: bool | None
+    finding: Finding
     evidence: str
 
 
@@ -51,9 +66,14 @@ class Verification:
     checks: tuple[Check, ...]
 
     @property
+    def finding(self) -> Finding:
+        """The worst of the checks'."""
+        return max((check.finding for check in self.checks), key=list(Finding).index)
+
+    @property
     def passed(self) -> bool:
-        """Whether nothing failed. What is only asserted does not fail."""
-        return all(check.passed is not False for check in self.checks)
+        """Whether all was looked at and nothing failed. What is only asserted does not fail."""
+        return self.finding in (Finding.PASSED, Finding.ASSERTED)
 
 
 def verify_version(
@@ -75,41 +95,56 @@ def verify_version(
         folder: For the two files of a recomputed round, overwritten by the next.
         progress: Told each version before it is verified.
     """
-    for step in lineage(client, model_id, digest):
+    folder.mkdir(parents=True, exist_ok=True)
+    block = client.final_block()
+    steps = lineage(client, model_id, digest, block=block)
+    anchors = [tuple(until_failure(_anchor(client, step, block))) for step in steps]
+    for step, anchor in zip(steps, anchors, strict=True):
         if progress:
             progress(step)
-        checks = _round_checks(client, store, step, folder) if step.round else _published_checks(client, store, step)
-        yield Verification(step, tuple(_until_failure(checks)))
+        checks: tuple[Check, ...] = ()
+        if anchor[-1].finding is Finding.PASSED:
+            rest = _round_checks(client, store, step, folder) if step.round else _published_checks(store, step)
+            checks = tuple(until_failure(rest, after=anchor[-1].name))
+        yield Verification(step, anchor + checks)
 
 
 def verify_round(
     client: Client, store: ContentStore, record: RoundRecord, result: Result, folder: Path
 ) -> Iterator[Check]:
-    """Recompute a round and compare it with a result, check by check."""
-    report = decode(store.get(manifest_cid(result.report_digest)), ReportManifest)
-    _same("report: round", _round_of(report), _round_of(record))
+    """Recompute a round and compare it with a result, check by check.
+
+    Raises:
+        VerificationFailed, InputError: What is attested is not what was committed.
+        BlockNotFound, StoreUnavailable, UnknownRule: It cannot be looked at here. `until_failure` makes checks of all.
+    """
+    report = load_report(store, result.report_digest, len(record.commitments))
+    _same("report: round", _round_of(report.manifest), _round_of(record))
     plan = load_plan(store, record.plan)
-    yield Check("plan", True, f"manifest 0x{record.plan.digest.hex()[:12]} says what the chain holds")
+    require_known_rules(plan)
+    yield Check("plan", Finding.PASSED, f"manifest 0x{record.plan.digest.hex()[:12]} says what the chain holds")
     parent = load_parent(store, record)
     form = update_form(read_header(store, parent.weights.blob), plan)
     verdicts = []
     for verdict, check in _judged(store, record, form, report):
         verdicts.append(verdict)
         yield check
+        if check.finding is Finding.UNCHECKED:
+            raise BlockNotFound(f"{check.name} cannot be combined: {check.evidence}")
     outcome = compute_outcome(store, record, plan, parent, form, verdicts, folder)
     yield from _compared(outcome, result)
     stored = load_version_manifest(store, result.version_digest)
     for _ in read_version(store, stored):
         pass
-    yield Check("version file", True, f"{stored.weights.size} bytes, sha256 {stored.weights.sha256.hex()}")
+    yield Check("version file", Finding.PASSED, f"{stored.weights.size} bytes, sha256 {stored.weights.sha256.hex()}")
 
 
-def standing(reasons: Sequence[int], verdicts: Sequence[Verdict]) -> tuple[bool | None, ...]:
-    """Say of each reason of a report whether it stands up to what was judged here; None where only its attesters' word
-    is left.
+def standing(reasons: Sequence[int], verdicts: Sequence[Verdict]) -> tuple[Finding, ...]:
+    """Say of each reason of a report whether it stands up to what was judged here.
 
-    Whether an update was to be had in time is such a word: one that turns up later convicts nobody. The total weight is
-    summed over what the report admits, so a refusal for it is checked even where nobody has the bytes.
+    That an update was not to be had in time is its attesters' word: one that turns up later convicts nobody. Nor does
+    one that was admitted and is not to be had any more. The total weight is summed over what the report admits, so a
+    refusal for it is checked even where nobody has the bytes.
     """
     stands, total = [], 0
     for reason, verdict in zip(reasons, verdicts, strict=True):
@@ -119,74 +154,82 @@ def standing(reasons: Sequence[int], verdicts: Sequence[Verdict]) -> tuple[bool 
     return tuple(stands)
 
 
-def _stands(said: int, found: Reason, over: bool) -> bool | None:
+def _stands(said: int, found: Reason, over: bool) -> Finding:
     if said == Reason.UNAVAILABLE:
-        return None
+        return Finding.ASSERTED
     if said == Reason.TOTAL_WEIGHT and not over:
-        return False
+        return Finding.FAILED
     if found == Reason.UNAVAILABLE:
-        return False if said == Reason.ADMITTED else None
+        return Finding.UNCHECKED if said == Reason.ADMITTED else Finding.ASSERTED
     if found in (Reason.ADMITTED, Reason.TOTAL_WEIGHT):
         found = Reason.TOTAL_WEIGHT if over else Reason.ADMITTED
-    return said == found
+    return Finding.PASSED if said == found else Finding.FAILED
 
 
 def _round_checks(client: Client, store: ContentStore, step: Step, folder: Path) -> Iterator[Check]:
-    yield _anchor(client, step)
     record = read_round(client, step.model_id, step.round)
     yield Check(
-        "commitments", True, f"{len(record.commitments)} give the running hash 0x{record.running_hash.hex()[:12]}"
+        "commitments",
+        Finding.PASSED,
+        f"{len(record.commitments)} give the running hash 0x{record.running_hash.hex()[:12]}",
     )
     result = chosen_result(client, record)
     if result is None:
         raise VerificationFailed(f"round {step.round}: no attestation gives the result hash that the chain holds")
     _same("result: version", result.version_digest, step.digest)
     _same("round: parent", record.parent, step.parent)
-    yield Check("quorum", True, f"{record.plan.quorum} attested 0x{result_hash(result).hex()[:12]}")
+    yield Check("quorum", Finding.PASSED, f"{record.plan.quorum} attested 0x{result_hash(result).hex()[:12]}")
     yield from verify_round(client, store, record, result, folder)
 
 
-def _published_checks(client: Client, store: ContentStore, step: Step) -> Iterator[Check]:
-    yield _anchor(client, step)
+def _published_checks(store: ContentStore, step: Step) -> Iterator[Check]:
     manifest = load_version_manifest(store, step.digest)
     if manifest.round is not None:
         raise VerificationFailed("version: published by its owner, but its manifest claims a round")
     _same("version: tensor root", manifest.tensor_root, step.tensor_root)
     if any(step.parent):
         _same("version: parent", manifest.parent and manifest.parent.digest, step.parent)
-    yield Check("manifest", True, "agrees with the chain; published by the owner, not the result of a round")
+    yield Check("manifest", Finding.PASSED, "agrees with the chain; published by the owner, not the result of a round")
     for _ in read_version(store, manifest):
         pass
-    yield Check("version file", True, f"{manifest.weights.size} bytes, sha256 {manifest.weights.sha256.hex()}")
+    yield Check(
+        "version file", Finding.PASSED, f"{manifest.weights.size} bytes, sha256 {manifest.weights.sha256.hex()}"
+    )
 
 
-def _anchor(client: Client, step: Step) -> Check:
-    """Compare what the node's events say of a version with what the contract holds."""
-    held = client.version(step.model_id, step.digest, block=client.final_block())
+def _anchor(client: Client, step: Step, block: int) -> Iterator[Check]:
+    """Compare what the node's events say of a version with what the contract holds in the same block."""
+    held = client.version(step.model_id, step.digest, block=block)
     _same("version: known to the contract", held.known, True)
     _same("version: published outside a round", held.outside_round, step.round == 0)
     _same("version: parent in the contract", step.parent, held.parent)
     _same("version: tensor root in the contract", step.tensor_root, held.tensor_root)
     _same("version: deprecated", step.deprecated, held.deprecated)
-    return Check("anchor", True, f"the contract holds 0x{step.digest.hex()[:12]} since block {step.block}")
+    yield Check("anchor", Finding.PASSED, f"the contract holds 0x{step.digest.hex()[:12]} since block {step.block}")
 
 
 def _judged(
-    store: ContentStore, record: RoundRecord, form: UpdateForm, report: ReportManifest
+    store: ContentStore, record: RoundRecord, form: UpdateForm, report: Report
 ) -> Iterator[tuple[Verdict, Check]]:
     """Judge every commitment anew; the verdict carried on is the report's, where it stands."""
-    _same("report: commitments", [e.digest for e in report.commitments], [c.digest for c in record.commitments])
+    _same("report: commitments", [e.digest for e in report.entries], [c.digest for c in record.commitments])
     own = [judge(store, record, form, commitment) for commitment in record.commitments]
-    stood = standing([entry.reason for entry in report.commitments], own)
-    for entry, verdict, stands in zip(report.commitments, own, stood, strict=True):
+    stood = standing([entry.reason for entry in report.entries], own)
+    for entry, verdict, finding in zip(report.entries, own, stood, strict=True):
         name = f"update of 0x{entry.participant.hex()[:8]}"
         said = Reason(entry.reason).name.lower()
-        if stands is False:
+        if finding is Finding.UNCHECKED and verdict.damaged:
+            raise BlockMismatch(f"{name}: {verdict.detail}")
+        if finding is Finding.FAILED:
             raise VerificationFailed(
                 f"{name}: the report says {said}, found {verdict.reason.name.lower()} {verdict.detail}"
             )
-        evidence = f"{said}, weight {entry.weight}" if stands else f"{said}: asserted by the attesters"
-        yield replace(verdict, reason=Reason(entry.reason)), Check(name, stands, evidence)
+        evidence = {
+            Finding.PASSED: f"{said}, weight {entry.weight}",
+            Finding.ASSERTED: f"{said}: asserted by the attesters",
+            Finding.UNCHECKED: f"{said} by the attesters, not to be had here: {verdict.detail}",
+        }[finding]
+        yield replace(verdict, reason=Reason(entry.reason)), Check(name, finding, evidence)
 
 
 def _compared(outcome: Outcome, result: Result) -> Iterator[Check]:
@@ -199,19 +242,23 @@ def _compared(outcome: Outcome, result: Result) -> Iterator[Check]:
     ):
         found, anchored = getattr(outcome.result, field), getattr(result, field)
         _same(f"recomputed {field}", found, anchored)
-        yield Check(name, True, f"recomputed to 0x{found.hex()[:12]}, as anchored")
+        yield Check(name, Finding.PASSED, f"recomputed to 0x{found.hex()[:12]}, as anchored")
     _same("recomputed result", outcome.result, result)
 
 
-def _until_failure(checks: Iterator[Check]) -> Iterator[Check]:
-    """Turn the error that ends a series of checks into the check that failed."""
-    last = "start"
+def until_failure(checks: Iterator[Check], *, after: str = "start") -> Iterator[Check]:
+    """Turn the error that ends a series of checks into the check that failed, or could not be carried out.
+
+    Bytes that are not those of their name fail: somebody lies or a disk rots. Bytes that nobody gives are unchecked.
+    """
     try:
         for check in checks:
-            last = check.name
+            after = check.name
             yield check
-    except (VerificationFailed, FormError, InputError, ContentError) as error:
-        yield Check(f"after {last}", False, f"{type(error).__name__}: {error}")
+    except (BlockNotFound, StoreUnavailable, UnknownRule) as error:
+        yield Check(f"after {after}", Finding.UNCHECKED, f"{type(error).__name__}: {error}")
+    except (VerificationFailed, InputError, ContentError) as error:
+        yield Check(f"after {after}", Finding.FAILED, f"{type(error).__name__}: {error}")
 
 
 def _round_of(record: ReportManifest | RoundRecord) -> Sequence[object]:

@@ -71,7 +71,7 @@ def test_a_version_whose_file_has_another_sha256_fails_verification(
     assert "version: the manifest has sha256" in failed(found.checks)
 
 
-@pytest.mark.parametrize("change", [-1, 1, 1 << 50])
+@pytest.mark.parametrize("change", [-1, 1, 1 << 35])
 def test_a_version_whose_file_has_another_size_fails_verification(
     federation: Federation, failed: Any, tmp_path: Path, change: int
 ) -> None:
@@ -151,10 +151,10 @@ def test_a_parent_with_an_endless_header_is_refused_without_reading_it(federatio
     leaves = 0
     original = federation.store._get
 
-    def counting(cid: Any, limit: int) -> bytes:
+    def counting(cid: Any) -> bytes:
         nonlocal leaves
         leaves += 1
-        return original(cid, limit)
+        return original(cid)
 
     federation.store._get = counting  # type: ignore[method-assign]
     with pytest.raises(FormError, match="expected a header of at most"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from registry.content.manifest import Reason, digest_of, encode, manifest_cid
+from registry.content.manifest import Reason, ReportPage, digest_of, encode, manifest_cid
 from registry.types import MAX_TOTAL_WEIGHT, Digest
 
 if TYPE_CHECKING:
@@ -28,12 +28,14 @@ def test_a_report_that_admits_a_bad_update_fails_verification(opened: Federation
     assert "the report says admitted, found wrong_binding" in failed(opened.verify()[-1].checks)
 
 
-def test_a_report_that_admits_an_update_nobody_can_show_fails_verification(opened: Federation, failed: Any) -> None:
+def test_a_report_that_admits_an_update_nobody_can_show_is_not_verified(opened: Federation) -> None:
     with_bad_update(opened, number=1)
     opened.force(opened.outcome().result)
     hidden = opened.record().commitments[1]
     del opened.store._blocks[hidden.digest]
-    assert "the report says admitted, found unavailable" in failed(opened.verify()[-1].checks)
+    last = opened.verify()[-1]
+    assert (last.finding, last.passed) == ("unchecked", False)
+    assert "admitted by the attesters, not to be had here" in last.checks[-1].evidence
 
 
 @pytest.mark.parametrize("reason", [r for r in Reason if r not in (Reason.ADMITTED, Reason.UNAVAILABLE)])
@@ -57,7 +59,7 @@ def test_a_report_that_refuses_for_another_reason_fails_verification(
 
 def test_a_report_that_omits_a_commitment_fails_verification(published: Federation, failed: Any) -> None:
     published.force(published.outcome(published.verdicts()[:-1]).result)
-    assert "report: commitments" in failed(published.verify()[-1].checks)
+    assert "report: expected 3 commitments on full pages" in failed(published.verify()[-1].checks)
 
 
 def test_a_report_that_invents_a_commitment_fails_verification(published: Federation, failed: Any) -> None:
@@ -65,7 +67,7 @@ def test_a_report_that_invents_a_commitment_fails_verification(published: Federa
     ghost = replace(verdicts[0].commitment, participant=published.mallory.account, digest=Digest(b"\x01" * 32))
     invented = replace(verdicts[0], commitment=ghost, reason=Reason.UNAVAILABLE)
     published.force(published.outcome([*verdicts, invented]).result)
-    assert "report: commitments" in failed(published.verify()[-1].checks)
+    assert "report: expected 3 commitments on full pages" in failed(published.verify()[-1].checks)
 
 
 def test_a_report_that_reorders_commitments_fails_verification(published: Federation, failed: Any) -> None:
@@ -82,9 +84,11 @@ def test_a_report_that_names_another_author_fails_verification(published: Federa
 
 def test_a_report_with_another_root_of_an_update_fails_verification(published: Federation, failed: Any) -> None:
     honest = published.outcome()
-    first, *rest = honest.report.commitments
-    report = replace(honest.report, commitments=(replace(first, tensor_root=b"\x02" * 32), *rest))
-    published.store.put(manifest_cid(digest_of(report)), encode(report))
+    first, *rest = honest.pages[0].entries
+    page = ReportPage((replace(first, tensor_root=b"\x02" * 32), *rest))
+    report = replace(honest.report, pages=(manifest_cid(digest_of(page)),))
+    for manifest in (page, report):
+        published.store.put(manifest_cid(digest_of(manifest)), encode(manifest))
     published.force(replace(honest.result, report_digest=digest_of(report)))
     assert "recomputed report_digest" in failed(published.verify()[-1].checks)
 
@@ -146,7 +150,7 @@ def test_an_update_called_unavailable_is_shown_as_asserted(published: Federation
     first, *rest = published.verdicts()
     published.force(published.outcome([replace(first, reason=Reason.UNAVAILABLE), *rest]).result)
     (checks,) = [v.checks for v in published.verify() if v.step.round]
-    asserted = [check for check in checks if check.passed is None]
+    asserted = [check for check in checks if check.finding == "asserted"]
     assert [check.evidence for check in asserted] == ["unavailable: asserted by the attesters"]
 
 

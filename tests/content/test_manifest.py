@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from multiformats import CID
 
 from registry.content.manifest import (
+    MAX_PAGE_ENTRIES,
     AggregateRef,
     Code,
     DataSetManifest,
@@ -27,6 +28,7 @@ from registry.content.manifest import (
     Reason,
     ReportEntry,
     ReportManifest,
+    ReportPage,
     RoundOrigin,
     Source,
     Statement,
@@ -40,7 +42,7 @@ from registry.content.manifest import (
     manifest_cid,
 )
 from registry.errors import FormError
-from registry.types import MAX_MANIFEST_BYTES, Cid, Codec
+from registry.types import MAX_MANIFEST_BYTES, MAX_TOTAL_WEIGHT, Cid, Codec
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "manifests" / "format-1.json"
 
@@ -109,14 +111,17 @@ EXAMPLES: dict[str, Manifest] = {
         parent=PARENT,
         plan=PLAN,
         running_hash=word(13),
-        commitments=(
-            ReportEntry(word(11, 20), manifest_cid(word(14)), word(2), 120, int(Reason.ADMITTED)),
-            ReportEntry(word(15, 20), word(16), word(2), 5, int(Reason.UNAVAILABLE)),
-        ),
+        pages=(manifest_cid(word(18)),),
         aggregate=FILE,
         contributions_root=word(17),
         contributions=1,
         total_weight=120,
+    ),
+    "report-page": ReportPage(
+        (
+            ReportEntry(word(11, 20), manifest_cid(word(14)), word(2), 120, int(Reason.ADMITTED)),
+            ReportEntry(word(15, 20), word(16), word(2), 5, int(Reason.UNAVAILABLE)),
+        )
     ),
     "dataset": DataSetManifest("cases", "one hospital's", "private", "records office", 120, None),
 }
@@ -266,11 +271,24 @@ def test_no_bytes_raise_anything_but_a_form_error(junk: bytes, name: str, data: 
             assert encode(decode_any(made)) == made
 
 
-def test_report_that_does_not_add_up_is_refused() -> None:
-    report = EXAMPLES["report"]
-    for field, value in (("contributions", 2), ("total_weight", 125)):
-        with pytest.raises(FormError, match="must be those of the admitted commitments"):
-            replace(report, **{field: value})  # type: ignore[arg-type]
+def test_page_of_none_or_too_many_entries_is_refused() -> None:
+    entry = ReportEntry(word(1, 20), word(2), word(3), 1, int(Reason.VALUE))
+    for count in (0, MAX_PAGE_ENTRIES + 1):
+        with pytest.raises(FormError, match=f"expected 1..{MAX_PAGE_ENTRIES}, got {count}"):
+            ReportPage((entry,) * count)
+
+
+def test_full_page_fits_a_block() -> None:
+    entry = ReportEntry(word(1, 20), manifest_cid(word(2)), word(3), MAX_TOTAL_WEIGHT, int(Reason.ADMITTED))
+    assert len(encode(ReportPage((entry,) * MAX_PAGE_ENTRIES))) < MAX_MANIFEST_BYTES
+
+
+def test_file_that_is_declared_larger_than_any_may_be_is_refused() -> None:
+    update = EXAMPLES["update"]
+    assert isinstance(update, UpdateManifest)
+    encode(replace(update, delta=replace(update.delta, size=64 << 30)))
+    with pytest.raises(FormError, match=r"delta.size: expected 0..68719476736, got 68719476737"):
+        encode(replace(update, delta=replace(update.delta, size=(64 << 30) + 1)))
 
 
 def test_refused_update_is_never_a_link_and_an_admitted_one_always() -> None:

@@ -46,7 +46,7 @@ def head(sim: Simulation) -> Digest:
 def test_every_version_back_to_genesis_verifies_without_an_account(trained: Simulation, tmp_path: Path) -> None:
     found = list(verify_version(stranger(trained), trained.store, trained.model_id, head(trained), tmp_path))
     assert [v.step.round for v in found] == [0, 1, 2]
-    assert all(check.passed is True for v in found for check in v.checks)
+    assert all(check.finding == "passed" for v in found for check in v.checks)
     names = [check.name for check in found[-1].checks]
     for name in ("commitments", "quorum", "plan", "aggregate", "server step", "report", "version", "version file"):
         assert name in names
@@ -96,7 +96,7 @@ def test_result_naming_another_manifest_is_caught(trained: Simulation, tmp_path:
         list(checks_of(trained, tmp_path, **{field: genesis}))
 
 
-def test_missing_update_fails_verification_and_says_which(trained: Simulation, tmp_path: Path) -> None:
+def test_missing_update_leaves_a_version_unchecked_and_says_which(trained: Simulation, tmp_path: Path) -> None:
     newest = next(provenance_of(trained.owner, trained.store, trained.model_id, head(trained)))
     lost = newest.contributions[0]
     assert lost.update is not None
@@ -104,10 +104,30 @@ def test_missing_update_fails_verification_and_says_which(trained: Simulation, t
     store = WithHoles(trained.store, lost.update.delta.cid)
     *_, last = verify_version(trained.owner, store, trained.model_id, head(trained), tmp_path)
     assert not last.passed
-    failed = [check for check in last.checks if check.passed is False]
-    assert len(failed) == 1
-    assert f"update of 0x{lost.participant.hex()[:8]}" in failed[0].evidence
-    assert "unavailable" in failed[0].evidence
+    assert last.finding == "unchecked"
+    found, ended = (check for check in last.checks if check.finding == "unchecked")
+    assert found.name == f"update of 0x{lost.participant.hex()[:8]}"
+    assert "not to be had here" in found.evidence
+    assert "cannot be combined" in ended.evidence
+
+
+def test_missing_version_leaves_it_unchecked_and_the_others_verified(trained: Simulation, tmp_path: Path) -> None:
+    assert isinstance(trained.store, MemoryStore)
+    first = lineage(trained.owner, trained.model_id, head(trained))[1]
+    lost = load_version_manifest(trained.store, first.digest).weights.cid
+    folder = tmp_path / "made" / "here"
+    found = list(verify_version(trained.owner, WithHoles(trained.store, lost), trained.model_id, head(trained), folder))
+    assert [version.finding for version in found] == ["passed", "unchecked", "unchecked"]
+    assert "BlockNotFound" in found[1].checks[-1].evidence
+
+
+def test_rules_of_a_later_release_leave_a_version_unchecked(
+    trained: Simulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registry.provenance.results.WEIGHTED_MEAN", 7)
+    *_, last = verify_version(trained.owner, trained.store, trained.model_id, head(trained), tmp_path)
+    assert (last.finding, last.checks[-1].finding) == ("unchecked", "unchecked")
+    assert "expected combine rule 1" in last.checks[-1].evidence
 
 
 def test_auditor_passes_every_attested_result(trained: Simulation, tmp_path: Path) -> None:
@@ -116,7 +136,7 @@ def test_auditor_passes_every_attested_result(trained: Simulation, tmp_path: Pat
     assert {result for result, _ in verdicts} == {
         event.result_hash for event in attested_results(trained.owner, record)
     }
-    assert all(check.passed for _, check in verdicts)
+    assert all(check.finding == "passed" for _, check in verdicts)
 
 
 def test_plan_that_says_other_than_the_chain_is_caught(trained: Simulation) -> None:

@@ -7,8 +7,15 @@ from collections.abc import Callable
 
 import pytest
 
-from registry.chain.errors import AlreadyFinalized, MissingRole, NotBetter, RoundNotEnded, WrongPhase
-from registry.errors import BlockNotFound, InputError, NodeUnavailable, StoreUnavailable, TransactionFailed
+from registry.chain.errors import AlreadyFinalized, MissingRole, NoPlan, NotBetter, RoundNotEnded, WrongPhase
+from registry.errors import (
+    BlockNotFound,
+    InputError,
+    NodeUnavailable,
+    StoreUnavailable,
+    TransactionFailed,
+    VerificationFailed,
+)
 from registry.types import Phase, Role
 from trainer.loop import follow
 
@@ -21,11 +28,14 @@ PASSING = [
     AlreadyFinalized(ID),
     RoundNotEnded(ID, Phase.COMMIT),
     NotBetter(ID, ID),
+    VerificationFailed("the node's events and its contract disagree"),
+    NoPlan(ID),
+    MissingRole(ID, bytes(20), Role.PARTICIPANT),
+    OSError(28, "No space left on device"),
 ]
 LASTING = [
     InputError("the module has other tensors"),
     TransactionFailed("no money"),
-    MissingRole(ID, bytes(20), Role.PARTICIPANT),
     ValueError("a bug"),
 ]
 

@@ -47,11 +47,12 @@ def _tell(session: Session, said: str) -> None:
 
 @contextmanager
 def _stopping(stop: threading.Event) -> Iterator[None]:
-    """Set stop at the first SIGINT or SIGTERM; a second SIGINT interrupts at once."""
+    """Set stop at the first SIGINT or SIGTERM; a second one interrupts at once."""
 
     def ask(number: int, frame: Any) -> None:
         stop.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for asked in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(asked, signal.default_int_handler)
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -22,7 +22,7 @@ from registry.content.manifest import DataSetManifest, PlanManifest, Procedure, 
 from registry.errors import VerificationFailed
 from registry.provenance.lineage import Provenance, provenance_of
 from registry.provenance.rounds import read_round
-from registry.provenance.verify import verify_version
+from registry.provenance.verify import Finding, verify_version
 from registry.provenance.versions import load_version_manifest
 from registry.store.blobs import leaf_cids
 from registry.store.local import LocalStore
@@ -170,7 +170,7 @@ def _verify_as_a_stranger(console: Console, sim: Simulation, folder: Path) -> No
     for verification in verify_version(stranger, sim.store, sim.model_id, head, _made(folder / "stranger")):
         for check in verification.checks:
             checks += 1
-            if check.passed is not True:
+            if check.finding is not Finding.PASSED:
                 raise VerificationFailed(f"version 0x{verification.step.digest.hex()}: {check.name}: {check.evidence}")
     took = time.monotonic() - began
     console.print(
@@ -198,7 +198,7 @@ def _flip_a_bit(console: Console, sim: Simulation, store: LocalStore, folder: Pa
 def _failure(sim: Simulation, head: Digest, folder: Path) -> str | None:
     """Return what verifying the newest version finds wrong, if anything."""
     *_, last = verify_version(sim.owner, sim.store, sim.model_id, head, _made(folder / "stranger"))
-    return next((f"{c.evidence}" for c in last.checks if c.passed is False), None)
+    return next((c.evidence for c in last.checks if c.finding is Finding.FAILED), None)
 
 
 def _save(history: History, out: Path) -> None:

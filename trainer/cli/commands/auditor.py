@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from registry.errors import VerificationFailed
+from trainer.cli.checks import check_line, require_passed
 from trainer.cli.command import Need, command, group
 from trainer.cli.finding import find_model, find_round
 from trainer.cli.output import short
@@ -29,8 +29,6 @@ def audit(
     number: Annotated[int | None, typer.Argument(metavar="ROUND", help="Its number; the last if left out.")] = None,
 ) -> None:
     """Recompute every result attested in a round, also while it can still be disputed. Exit code 7 if one is wrong."""
-    from rich.text import Text
-
     from trainer.auditor import audit as recompute
 
     client = session.reader
@@ -40,22 +38,18 @@ def audit(
     with tempfile.TemporaryDirectory(prefix="cairn-audit-") as folder, session.out.waiting(f"auditing round {at}"):
         for result, check in recompute(client, session.store, Path(folder), found, at):
             entries.append((result, check))
-            sign = {True: ("ok", "green"), False: ("FAILED", "bold red"), None: ("said", "yellow")}[check.passed]
-            line = Text.assemble(sign, f"  result {short(result)}  {check.name}: {check.evidence}")
-            session.out.show(line)
-    wrong = [(result, check) for result, check in entries if check.passed is False]
+            session.out.show(check_line(check, f"result {short(result)}  "))
+    passed = all(check.finding in ("passed", "asserted") for _, check in entries)
     results = {result for result, _ in entries}
     facts = {
         "model": found,
         "round": at,
         "results": len(results),
-        "passed": not wrong,
+        "passed": passed,
         "checks": [
-            {"result": result, "name": c.name, "passed": c.passed, "evidence": c.evidence} for result, c in entries
+            {"result": result, "name": c.name, "finding": c.finding, "evidence": c.evidence} for result, c in entries
         ],
     }
     text = f"Round {at}: {len(results)} results attested, all stand." if results else f"Round {at}: nothing attested."
-    session.out.result(facts, lambda: session.out.line(text) if not wrong else None)
-    if wrong:
-        result, check = wrong[0]
-        raise VerificationFailed(f"round {at}: result 0x{short(result)}: {check.name}: {check.evidence}")
+    session.out.result(facts, lambda: session.out.line(text) if passed else None)
+    require_passed((f"round {at}: result 0x{short(result)}", check) for result, check in entries)

@@ -68,8 +68,10 @@ def _show(session: Session, entry: Provenance) -> None:
         facts["weights"] = f"{entry.manifest.weights.cid}, {entry.manifest.weights.size} bytes"
         facts |= _said(entry.manifest.statement)
     if entry.report is not None:
-        admitted, refused = entry.report.contributions, len(entry.contributions) - entry.report.contributions
-        facts["contributions"] = f"{admitted} admitted, {refused} refused, total weight {entry.report.total_weight}"
+        report, refused = entry.report, len(entry.contributions) - entry.report.contributions
+        facts["contributions"] = (
+            f"{report.contributions} admitted, {refused} refused, total weight {report.total_weight}"
+        )
     elif step.round:
         facts["report"] = "not to be had from this store"
     out.fields(facts, indent=2)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from registry.errors import VerificationFailed
+from trainer.cli.checks import SIGNS, check_line, require_passed
 from trainer.cli.command import Need, command, single
 from trainer.cli.finding import find_version
 from trainer.cli.output import short
@@ -37,7 +37,8 @@ def verify(
 ) -> None:
     """Recompute every round that led to a version, from the chain and the content store, and compare it to the bit.
 
-    Needs no account, no permission and no torch. Exit code 7 if anything disagrees.
+    Needs no account, no permission and no torch. Exit code 7 if anything disagrees, 4 if bytes that it takes are not to
+    be had.
     """
     from registry.provenance.verify import verify_version
 
@@ -54,26 +55,21 @@ def verify(
             _show(session, one, quiet)
     passed = all(one.passed for one in done)
     rounds = sum(1 for one in done if one.step.round)
-    failed = [(one, check) for one in done for check in one.checks if check.passed is False]
     facts = {"model": found.model, "version": found.version, "passed": passed, "versions": [_facts(v) for v in done]}
     versions = "1 version" if len(done) == 1 else f"{len(done)} versions"
     text = f"Verified {versions}, {rounds} recomputed from rounds: all agree with the chain."
     session.out.result(facts, lambda: session.out.line(text, style="bold green") if passed else None)
-    if failed:
-        one, check = failed[0]
-        raise VerificationFailed(f"{_name(one.step)}: {check.name}: {check.evidence}")
+    require_passed((_name(one.step), check) for one in done for check in one.checks)
 
 
 def _show(session: Session, one: Verification, quiet: bool) -> None:
     from rich.text import Text
 
-    mark = Text("ok", "green") if one.passed else Text("FAILED", "bold red")
+    mark = SIGNS["passed" if one.passed else one.finding]
     session.out.show(Text.assemble(mark, "  ", (_name(one.step), "bold"), f"  {short(one.step.digest)}"))
     for check in one.checks:
-        if quiet and check.passed is not False:
-            continue
-        sign = {True: ("ok", "green"), False: ("FAILED", "bold red"), None: ("said", "yellow")}[check.passed]
-        session.out.show(Text.assemble("    ", sign, f"  {check.name}: {check.evidence}"))
+        if not quiet or check.finding in ("unchecked", "failed"):
+            session.out.show(Text("    ") + check_line(check))
 
 
 def _name(step: Step) -> str:

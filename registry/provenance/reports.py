@@ -1,0 +1,59 @@
+"""Reports: what became of every commitment of a round, in pages that fit a block whatever the number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from registry.content.manifest import (
+    MAX_PAGE_ENTRIES,
+    Reason,
+    ReportEntry,
+    ReportManifest,
+    ReportPage,
+    decode,
+    manifest_cid,
+)
+from registry.errors import FormError
+from registry.store.base import ContentStore
+
+__all__ = ["Report", "load_report", "pages_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A report's manifest and what its pages hold: an entry for each commitment, in commit order."""
+
+    manifest: ReportManifest
+    entries: tuple[ReportEntry, ...]
+
+
+def pages_of(entries: Sequence[ReportEntry]) -> tuple[ReportPage, ...]:
+    """Cut entries into pages: all are full but the last."""
+    starts = range(0, len(entries), MAX_PAGE_ENTRIES)
+    return tuple(ReportPage(tuple(entries[at : at + MAX_PAGE_ENTRIES])) for at in starts)
+
+
+def load_report(store: ContentStore, digest: bytes, commitments: int) -> Report:
+    """Fetch a report with its pages.
+
+    Args:
+        store: Holds, or finds, them.
+        digest: The report.
+        commitments: How many the round has; a report on another number is refused before its pages are fetched.
+
+    Raises:
+        FormError: It is not a report on that many commitments, or its sums are not those of what it admits.
+    """
+    manifest = decode(store.get(manifest_cid(digest)), ReportManifest)
+    expected = -(-commitments // MAX_PAGE_ENTRIES)
+    if len(manifest.pages) != expected:
+        raise FormError(f"report: expected {expected} pages for {commitments} commitments, got {len(manifest.pages)}")
+    pages = [decode(store.get(page), ReportPage).entries for page in manifest.pages]
+    entries = tuple(entry for page in pages for entry in page)
+    if len(entries) != commitments or any(len(page) != MAX_PAGE_ENTRIES for page in pages[:-1]):
+        raise FormError(f"report: expected {commitments} commitments on full pages, got {len(entries)}")
+    admitted = [entry.weight for entry in entries if entry.reason == Reason.ADMITTED]
+    if (len(admitted), sum(admitted)) != (manifest.contributions, manifest.total_weight):
+        raise FormError("report: contributions and total_weight must be those of the admitted commitments")
+    return Report(manifest, entries)
