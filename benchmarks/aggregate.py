@@ -47,7 +47,7 @@ CHECKS = {
 def combine_files(paths: Sequence[Path], out: Path, check: str) -> None:
     """Combine files in two processes."""
     from registry.content.tensors import header_length
-    from registry.provenance.combination import Check, combine, leaves_of_file
+    from registry.provenance.combination import Checks, combine, leaves_of_file
 
     size = paths[0].stat().st_size
     with paths[0].open("rb") as file:
@@ -60,7 +60,7 @@ def combine_files(paths: Sequence[Path], out: Path, check: str) -> None:
         size,
         grid_bits=GRID_BITS,
         out=out,
-        check=Check(**CHECKS[check]),
+        check=Checks(**CHECKS[check]),
         processes=2,
     )
 

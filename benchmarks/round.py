@@ -24,13 +24,13 @@ from registry.chain.testing import DevChain, anvil_chain
 from registry.chain.transactions import Transactor
 from registry.content.gate import describe
 from registry.content.manifest import (
-    AggregateRef,
     Code,
+    DeltaFile,
     PlanManifest,
     Procedure,
     UpdateManifest,
+    VersionFile,
     VersionManifest,
-    Weights,
     digest_of,
     encode,
     manifest_cid,
@@ -137,7 +137,7 @@ def prepare(chain: DevChain, store: ContentStore, folder: Path) -> Network:
     assert facts.sha256 is not None and facts.tensor_root is not None
     add_blob(store, file_pieces(folder / "genesis.safetensors"))
     store.pin(facts.blob.cid)
-    weights = Weights(facts.blob.cid, facts.size, facts.sha256)
+    weights = VersionFile(facts.blob.cid, facts.size, facts.sha256)
     genesis = VersionManifest(None, weights, facts.tensor_root, aliases={}, round=None, statement=None)
     store.put(manifest_cid(digest_of(genesis)), encode(genesis))
     owner.register_model(digest_of(genesis), facts.tensor_root)
@@ -161,7 +161,7 @@ def prepare_update(record: RoundRecord, file: Path, participant: Client, weight:
         participant=participant.account,
         parent=manifest_cid(record.parent),
         plan=manifest_cid(record.plan.digest),
-        delta=AggregateRef(facts.blob.cid, facts.size, facts.tensor_root),
+        delta=DeltaFile(facts.blob.cid, facts.size, facts.tensor_root),
         weight=weight,
         saturated=0,
         metrics={},

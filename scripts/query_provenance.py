@@ -41,7 +41,7 @@ def main() -> None:
     for version in provenance_of(client, store, model, head):
         made = f"round {version.step.round}" if version.step.round else "published by the owner"
         print(f"  version 0x{version.step.digest.hex()[:16]}  {made}")
-        for c in version.contributions:
+        for c in version.commitments:
             share = f"{100 * c.share:5.1f} %" if c.share else f"refused: {c.reason.name.lower()}"
             print(f"    {to_checksum(c.participant)}  weight {c.weight:>8}  {share}")
 

@@ -22,9 +22,9 @@ from torch import nn
 from registry.chain.records import round_id_of
 from registry.content.gate import describe
 from registry.content.manifest import (
-    AggregateRef,
     Code,
     DataSetManifest,
+    DeltaFile,
     PlanManifest,
     UpdateManifest,
     VersionManifest,
@@ -103,7 +103,11 @@ def prepare_update(
     place = _place(folder, record.round_id)
     file, sealed = place / "update.safetensors", place / "update.cbor"
     if sealed.exists():
-        return Prepared(decode(sealed.read_bytes(), UpdateManifest), file)
+        kept = Prepared(decode(sealed.read_bytes(), UpdateManifest), file)
+        if (kept.manifest.parent.digest, kept.manifest.plan.digest) == (record.parent, record.plan.digest):
+            return kept
+        sealed.unlink()  # of a chain that was set up anew: this round has another parent or plan
+        (place / "published").unlink(missing_ok=True)
     place.mkdir(parents=True, exist_ok=True)
     plan, parent = load_plan(store, record.plan), load_parent(store, record)
     _require_feasible(plan, task)
@@ -127,7 +131,7 @@ def prepare_update(
         participant=participant,
         parent=manifest_cid(record.parent),
         plan=manifest_cid(record.plan.digest),
-        delta=AggregateRef(facts.cid, facts.size, facts.tensor_root),
+        delta=DeltaFile(facts.cid, facts.size, facts.tensor_root),
         weight=task.examples,
         saturated=saturated,
         metrics=_finite(metrics),

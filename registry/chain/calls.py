@@ -15,7 +15,7 @@ from registry.chain.contracts import encode_call
 from registry.chain.keys import to_checksum
 from registry.chain.records import Grant, Plan, Result, result_hash, round_id_of, unparse
 from registry.chain.sending import Call
-from registry.types import Address, Digest, ModelId, Role, Root
+from registry.types import ZERO32, Address, Digest, ModelId, Role, Root
 
 __all__ = [
     "accept_ownership",
@@ -40,8 +40,6 @@ __all__ = [
     "suspend_rounds",
     "transfer_ownership",
 ]
-
-ZERO32 = bytes(32)
 
 
 def register_model(contract: Address, genesis_digest: Digest, genesis_root: Root) -> Call:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from registry.chain.contracts import decode_output, encode_call
 from registry.chain.errors import decode_error
-from registry.chain.events import Event, UpdateCommitted, read_events
+from registry.chain.events import Event, read_events
 from registry.chain.keys import to_checksum
 from registry.chain.networks import Finality, final_block, finality_of
 from registry.chain.node import NodeRefused, asking, quantity
@@ -163,15 +163,6 @@ class Views:
             kinds=kinds,
             subject=subject,
         )
-
-    def commitments(
-        self, model: ModelId, number: int, *, from_block: int | None = None, to_block: int | None = None
-    ) -> tuple[UpdateCommitted, ...]:
-        """Return a round's commitments in commit order, up to the last final block unless told otherwise."""
-        found = self.events(
-            UpdateCommitted, subject=round_id_of(model, number), from_block=from_block, to_block=to_block
-        )
-        return tuple(event for event in found if isinstance(event, UpdateCommitted))
 
     # ------------------------------------------------------------------------------------------------- reading
 

@@ -18,7 +18,6 @@ __all__ = [
     "CID_BYTES",
     "decode_cid",
     "decode_varint",
-    "digest_cid",
     "encode_base32",
     "encode_varint",
     "parse_cid",
@@ -136,11 +135,6 @@ def parse_cid(text: str) -> Cid:
     if encode_base32(data) != text:
         raise FormError(f"CID {text}: expected its canonical text {cid}")
     return cid
-
-
-def digest_cid(digest: bytes) -> Cid:
-    """Return the CID of the manifest whose sha2-256 is digest: what a digest on chain names."""
-    return Cid(Codec.DAG_CBOR, bytes(digest))
 
 
 def _named(code: int, names: dict[int, str]) -> str:

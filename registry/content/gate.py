@@ -20,7 +20,7 @@ from registry.content.unixfs import blob_of
 from registry.errors import FormError
 from registry.types import ZERO32, Blob, Cid, Root
 
-__all__ = ["Description", "Gate", "ValueChecker", "check_values", "describe"]
+__all__ = ["Description", "Gate", "ValueChecker", "describe"]
 
 Piece = bytes | bytearray | memoryview
 
@@ -35,11 +35,6 @@ _INFINITY: dict[str, tuple[str, str, int, int]] = {
 
 
 # Values -----------------------------------------------------------------------------------------------------------
-
-
-def check_values(header: TensorHeader) -> ValueChecker:
-    """Return a checker for the data of a file with this header."""
-    return ValueChecker(header)
 
 
 class ValueChecker:
@@ -230,7 +225,7 @@ class Gate:
         self._prefix += data[:missing]
         if len(data) >= missing:
             self.header = parse_header(bytes(self._prefix))
-            self._checker = check_values(self.header)
+            self._checker = ValueChecker(self.header)
             if self._want_root and self.header.all_f32:
                 self._root = TensorRootHasher()
         return data[missing:]

@@ -31,7 +31,7 @@ from registry.types import (
 
 __all__ = [
     "MAX_PAGE_ENTRIES",
-    "AggregateRef",
+    "DeltaFile",
     "Code",
     "DataSetManifest",
     "M",
@@ -48,7 +48,7 @@ __all__ = [
     "Statement",
     "UpdateManifest",
     "VersionManifest",
-    "Weights",
+    "VersionFile",
     "decode",
     "decode_any",
     "digest_of",
@@ -117,7 +117,7 @@ class Reason(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class VersionFile:
     """A version's safetensors file; sha256 is what `sha256sum` prints."""
 
     cid: BlobLink
@@ -130,7 +130,7 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True)
-class AggregateRef:
+class DeltaFile:
     """An update's or aggregate's file and the Merkle root of its values."""
 
     cid: BlobLink
@@ -151,7 +151,7 @@ class RoundOrigin:
     model: Bytes32
     number: Uint64
     plan: ManifestLink
-    aggregate: AggregateRef
+    aggregate: DeltaFile
     report: ManifestLink
 
 
@@ -231,7 +231,7 @@ class VersionManifest:
     KIND: ClassVar[str] = "cairn/version/1"
 
     parent: ManifestLink | None
-    weights: Weights
+    weights: VersionFile
     tensor_root: Bytes32
     aliases: Mapping[str, str]
     round: RoundOrigin | None
@@ -307,7 +307,7 @@ class UpdateManifest:
     participant: Bytes20
     parent: ManifestLink
     plan: ManifestLink
-    delta: AggregateRef
+    delta: DeltaFile
     weight: Weight
     saturated: Uint64
     metrics: Mapping[str, Metric]
@@ -342,7 +342,7 @@ class ReportManifest:
     plan: ManifestLink
     running_hash: Bytes32
     pages: tuple[ManifestLink, ...]
-    aggregate: AggregateRef
+    aggregate: DeltaFile
     contributions_root: Bytes32
     contributions: Uint32
     total_weight: Weight

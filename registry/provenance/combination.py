@@ -30,7 +30,7 @@ from registry.store.base import ContentStore
 from registry.store.blobs import leaf_cids
 from registry.types import Blob, Cid, Root
 
-__all__ = ["Check", "Combined", "FileFacts", "Leaves", "Progress", "combine", "leaves_of_blob", "leaves_of_file"]
+__all__ = ["Checks", "Combined", "FileFacts", "Leaves", "Progress", "combine", "leaves_of_blob", "leaves_of_file"]
 
 _GROUP = 12
 """Updates whose leaves are held at once, in each process: they are multiplied and added up in one pass."""
@@ -43,7 +43,7 @@ Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class Checks:
     """What is computed and checked of the updates while they are combined."""
 
     cids: bool = True
@@ -77,7 +77,7 @@ class _Job:
     header: bytes
     size: int
     grid_bits: int
-    check: Check
+    check: Checks
     out: Path
 
 
@@ -134,7 +134,7 @@ def combine(
     *,
     grid_bits: int,
     out: Path,
-    check: Check = Check(),
+    check: Checks = Checks(),
     processes: int = 1,
     progress: Progress | None = None,
 ) -> Combined:

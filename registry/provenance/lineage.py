@@ -25,7 +25,7 @@ from registry.types import Address, Digest, ModelId, Root
 if TYPE_CHECKING:
     from registry.chain.client import Client
 
-__all__ = ["Contribution", "Provenance", "Step", "lineage", "provenance_of", "versions_of"]
+__all__ = ["Commitment", "Provenance", "Step", "lineage", "provenance_of", "versions_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Contribution:
+class Commitment:
     """A commitment of a round and what became of it; `update` is None where its manifest is not to be had."""
 
     participant: Address
@@ -67,7 +67,7 @@ class Provenance:
     step: Step
     manifest: VersionManifest | None
     report: ReportManifest | None
-    contributions: tuple[Contribution, ...]
+    commitments: tuple[Commitment, ...]
 
 
 def versions_of(client: Client, model_id: ModelId, *, block: int | None = None) -> dict[Digest, Step]:
@@ -135,7 +135,7 @@ def provenance_of(client: Client, store: ContentStore, model_id: ModelId, digest
         report = None
         if manifest is not None and manifest.round is not None and _is_round(client, step, manifest.round):
             report = _report(client, store, step, manifest.round.report.digest)
-        yield Provenance(step, manifest, report.manifest if report else None, tuple(_contributions(store, report)))
+        yield Provenance(step, manifest, report.manifest if report else None, tuple(_commitments(store, report)))
 
 
 def _is_round(client: Client, step: Step, origin: RoundOrigin) -> bool:
@@ -151,12 +151,12 @@ def _report(client: Client, store: ContentStore, step: Step, digest: bytes) -> R
         return None
 
 
-def _contributions(store: ContentStore, report: Report | None) -> Iterator[Contribution]:
+def _commitments(store: ContentStore, report: Report | None) -> Iterator[Commitment]:
     for entry in report.entries if report else ():
         admitted = entry.reason == Reason.ADMITTED
         share = entry.weight / report.manifest.total_weight if admitted and report else 0.0
         update = _found(store, entry.digest, UpdateManifest)
-        yield Contribution(Address(entry.participant), entry.digest, entry.weight, share, Reason(entry.reason), update)
+        yield Commitment(Address(entry.participant), entry.digest, entry.weight, share, Reason(entry.reason), update)
 
 
 def _found(store: ContentStore, digest: bytes, kind: type[M]) -> M | None:

@@ -16,7 +16,7 @@ import numpy as np
 from registry.chain.records import Result
 from registry.content.gate import describe
 from registry.content.manifest import (
-    AggregateRef,
+    DeltaFile,
     Manifest,
     PlanManifest,
     Reason,
@@ -24,8 +24,8 @@ from registry.content.manifest import (
     ReportManifest,
     ReportPage,
     RoundOrigin,
+    VersionFile,
     VersionManifest,
-    Weights,
     digest_of,
     encode,
     manifest_cid,
@@ -36,7 +36,7 @@ from registry.errors import FormError, UnknownRule
 from registry.exact.combine import WEIGHTED_MEAN
 from registry.exact.server import FEDAVG, FEDAVG_GENERAL, fedavg_step
 from registry.provenance.admission import UpdateForm, Verdict
-from registry.provenance.combination import Check, Combined, Progress, combine, leaves_of_blob
+from registry.provenance.combination import Checks, Combined, Progress, combine, leaves_of_blob
 from registry.provenance.reports import pages_of
 from registry.provenance.rounds import RoundRecord
 from registry.provenance.versions import read_header
@@ -109,7 +109,7 @@ def compute_outcome(
         form.size,
         grid_bits=plan.grid_bits,
         out=aggregate_file,
-        check=Check(cids=False, roots=False),  # judged already, and hashed again by the store
+        check=Checks(cids=False, roots=False),  # judged already, and hashed again by the store
         processes=processes,
         progress=progress,
     )
@@ -163,7 +163,7 @@ def _assemble(
     aggregate_file: Path,
     version_file: Path,
 ) -> Outcome:
-    aggregate = AggregateRef(combined.cid, combined.size, combined.tensor_root)
+    aggregate = DeltaFile(combined.cid, combined.size, combined.tensor_root)
     admitted = sorted((v.commitment for v in verdicts if v.admitted), key=lambda c: c.participant)
     root = contributions_root([Contribution(c.participant, c.digest, c.tensor_root, c.weight) for c in admitted])
     pages = pages_of([_entry(v) for v in verdicts])
@@ -185,7 +185,7 @@ def _assemble(
     assert facts.cid is not None and facts.sha256 is not None and facts.tensor_root is not None
     version = VersionManifest(
         parent=manifest_cid(record.parent),
-        weights=Weights(facts.cid, facts.size, facts.sha256),
+        weights=VersionFile(facts.cid, facts.size, facts.sha256),
         tensor_root=facts.tensor_root,
         aliases=parent.aliases,
         round=RoundOrigin(

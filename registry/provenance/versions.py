@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from registry.content.gate import Gate, describe
-from registry.content.manifest import Statement, VersionManifest, Weights, decode, digest_of, encode, manifest_cid
+from registry.content.manifest import Statement, VersionFile, VersionManifest, decode, digest_of, encode, manifest_cid
 from registry.content.tensors import TensorHeader, header_length, parse_header, write_tensors
 from registry.errors import FormError, InputError, VerificationFailed
 from registry.provenance.rounds import RoundRecord
@@ -169,7 +169,7 @@ def add_version(
     _check_aliases(facts.header, aliases or {})
     manifest = VersionManifest(
         parent=None if parent is None else manifest_cid(parent),
-        weights=Weights(facts.cid, facts.size, facts.sha256),
+        weights=VersionFile(facts.cid, facts.size, facts.sha256),
         tensor_root=facts.tensor_root,
         aliases=dict(aliases or {}),
         round=None,

@@ -24,8 +24,8 @@ from registry.chain.records import Grant, Plan, Result
 from registry.chain.transactions import Transactor
 from registry.content.gate import describe
 from registry.content.manifest import (
-    AggregateRef,
     Code,
+    DeltaFile,
     PlanManifest,
     Procedure,
     Reason,
@@ -117,7 +117,7 @@ class Federation:
             "participant": self.clients[name].account,
             "parent": manifest_cid(record.parent),
             "plan": manifest_cid(record.plan.digest),
-            "delta": AggregateRef(blob.cid, blob.size, tensor_root(body)),
+            "delta": DeltaFile(blob.cid, blob.size, tensor_root(body)),
             "weight": weight,
             "saturated": 0,
             "metrics": {"loss": 0.5},

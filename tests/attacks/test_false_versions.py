@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from registry.content.manifest import (
-    AggregateRef,
+    DeltaFile,
     RoundOrigin,
+    VersionFile,
     VersionManifest,
-    Weights,
     digest_of,
     encode,
     manifest_cid,
@@ -105,7 +105,7 @@ def test_a_published_version_that_claims_a_round_fails_verification(
         model=federation.model_id,
         number=1,
         plan=manifest_cid(federation.plan.digest),
-        aggregate=AggregateRef(sound.weights.cid, sound.weights.size, sound.tensor_root),
+        aggregate=DeltaFile(sound.weights.cid, sound.weights.size, sound.tensor_root),
         report=manifest_cid(b"\x05" * 32),
     )
     assert "claims a round" in failed(publish(federation, replace(sound, round=origin)).checks)
@@ -140,7 +140,7 @@ def test_a_version_that_is_no_canonical_file_fails_verification(
 def raw(house: Federation, data: bytes, root: bytes) -> VersionManifest:
     """A version whose file is these bytes, whatever they are."""
     blob = add_blob(house.store, [data])
-    weights = Weights(blob.cid, blob.size, hashlib.sha256(data).digest())
+    weights = VersionFile(blob.cid, blob.size, hashlib.sha256(data).digest())
     return VersionManifest(manifest_cid(house.genesis), weights, root, {}, None, None)
 
 

@@ -21,6 +21,7 @@ from registry.chain import calls
 from registry.chain.client import Client
 from registry.chain.deploy import deploy
 from registry.chain.errors import AlreadyCancelled, WrongPhase
+from registry.chain.events import UpdateCommitted
 from registry.chain.journal import Journal, State
 from registry.chain.local import embedded, warp
 from registry.chain.networks import Finality, FinalityRule
@@ -77,7 +78,10 @@ class World:
             "sent": self.w3.eth.get_transaction_count(self.w3.to_checksum_address(account)),
             "model": client.model(model),
             "member": client.member(model, account),
-            "commitments": [(c.participant, c.digest, c.weight) for c in client.commitments(model, 1)],
+            "commitments": [
+                (c.participant, c.digest, c.weight)
+                for c in client.events(UpdateCommitted, subject=client.round_id(model, 1))
+            ],
             "journal": [(i.key, i.state) for i in Journal(self.folder / "journal.sqlite").all()],
         }
 

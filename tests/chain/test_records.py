@@ -9,7 +9,7 @@ from eth_account.messages import encode_typed_data
 from eth_hash.auto import keccak
 
 from registry.chain.client import Client, commitment_typed_data
-from registry.chain.events import RoundOpened
+from registry.chain.events import RoundOpened, UpdateCommitted
 from registry.chain.local import Embedded, chain_time, warp
 from registry.chain.records import (
     contribution_leaf,
@@ -164,4 +164,6 @@ def test_anyone_can_send_what_a_participant_signed(clients: tuple[Client, ...], 
     fields = (model, 1, Digest(b"\5" * 32), Root(b"\6" * 32), 5)
     signature = sender.sign_commitment(participant, *fields)
     sender.commit_update_for(participant.address, *fields, signature=signature)
-    assert [c.participant for c in sender.commitments(model, 1)] == [participant.address]
+    assert [c.participant for c in sender.events(UpdateCommitted, subject=sender.round_id(model, 1))] == [
+        participant.address
+    ]

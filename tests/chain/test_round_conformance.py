@@ -18,6 +18,7 @@ from registry.chain.events import (
     RolesChanged,
     RoundFinalized,
     RoundOpened,
+    UpdateCommitted,
 )
 from registry.chain.journal import State
 from registry.chain.local import sleep_until
@@ -87,7 +88,7 @@ def test_a_round_goes_from_registration_to_finalization(
     with pytest.raises(AlreadyCommitted):
         first.commit_update(model, 1, Digest(b"\x31" * 32), Root(b"\x32" * 32), 5)
     assert owner.round(model, 1).running_hash == running
-    committed = owner.commitments(model, 1)
+    committed = list(owner.events(UpdateCommitted, subject=opened.round_id))
     assert [(c.participant, c.digest, c.tensor_root, c.weight) for c in committed] == [
         (client.account, *update) for client, update in updates.items()
     ]

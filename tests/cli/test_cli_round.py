@@ -39,7 +39,7 @@ def test_two_rounds_by_commands_alone_verify_and_show_their_provenance(world: An
     assert [entry["round"] for entry in verified["versions"]] == [None, 1, 2]
     lineage = done("provenance", "show", f"{model}@head")["lineage"]
     assert [entry["round"] for entry in lineage] == [2, 1, None]
-    assert [c["reason"] for c in lineage[0]["contributions"]] == ["admitted", "admitted"]
+    assert [c["reason"] for c in lineage[0]["commitments"]] == ["admitted", "admitted"]
     assert lineage[2]["manifest"]["statement"]["sources"][0]["name"] == "x"
     pulled = done("model", "pull", f"{model}@round-2", "-o", "two.safetensors")
     assert pulled["version"] == lineage[0]["version"]

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from registry.content.cid import (
     decode_cid,
     decode_varint,
-    digest_cid,
     encode_base32,
     encode_varint,
     parse_cid,
@@ -48,10 +47,6 @@ def test_cids_equal_those_of_multiformats() -> None:
     for codec, name in ((Codec.RAW, "raw"), (Codec.DAG_PB, "dag-pb"), (Codec.DAG_CBOR, "dag-cbor")):
         other = multiformats.CID("base32", 1, name, ("sha2-256", DIGEST))
         assert str(Cid(codec, DIGEST)) == str(other)
-
-
-def test_digest_on_chain_names_a_dag_cbor_block() -> None:
-    assert digest_cid(DIGEST) == Cid(Codec.DAG_CBOR, DIGEST)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registry.content.gate import Gate, ValueChecker, check_values, describe
+from registry.content.gate import Gate, ValueChecker, describe
 from registry.content.merkle import tensor_root
 from registry.content.tensors import DTYPES, FLOATS, layout, parse_header, write_tensors
 from registry.content.unixfs import blob_of
@@ -160,11 +160,11 @@ def test_nan_and_infinity_are_refused_and_the_largest_finite_value_passes(dtype:
     for wrong in (INFINITY[dtype], INFINITY[dtype] + 1, (1 << (8 * DTYPES[dtype] - 1)) - 1):
         data[at : at + DTYPES[dtype]] = bits(dtype, top | wrong)
         for seed in range(2):
-            checker = check_values(header)
+            checker = ValueChecker(header)
             with pytest.raises(FormError, match=r"tensor 'a': expected finite values, got bits 0x[0-9a-f]+ at 66000"):
                 feed(checker, cut(bytes(data), seed))
     data[at : at + DTYPES[dtype]] = bits(dtype, top | (INFINITY[dtype] - 1))
-    checker = check_values(header)
+    checker = ValueChecker(header)
     feed(checker, cut(bytes(data), 1))
     checker.finish()
 
@@ -180,7 +180,7 @@ def test_a_float_passes_just_when_ieee_754_calls_it_finite(dtype: str, value: in
     header = layout({"a": (dtype, (21,))})
     data = bytearray(header.data_bytes)
     data[at * DTYPES[dtype] : (at + 1) * DTYPES[dtype]] = raw
-    checker = check_values(header)
+    checker = ValueChecker(header)
     if finite:
         checker.update(data)
         checker.finish()
@@ -192,14 +192,14 @@ def test_a_float_passes_just_when_ieee_754_calls_it_finite(dtype: str, value: in
 @pytest.mark.parametrize("value", [2, 3, 128, 255])
 def test_boolean_other_than_0_or_1_is_refused(value: int) -> None:
     header = layout({"e": ("BOOL", (0,)), "m": ("BOOL", (5,)), "n": ("BOOL", (4,)), "w": ("F32", (1,))})
-    checker = check_values(header)
+    checker = ValueChecker(header)
     with pytest.raises(FormError, match=f"tensor 'n': expected booleans of 0 or 1, got bits 0x{value:02x} at 3"):
         checker.update(bytes(4) + bytes([0, 1, 1, 0, 1]) + bytes([1, 0, 1, value]))
 
 
 def test_integers_of_any_bits_pass() -> None:
     header = layout({dtype: (dtype, (9,)) for dtype in ("U64", "I64", "U32", "I32", "U16", "I16", "I8", "U8")})
-    checker = check_values(header)
+    checker = ValueChecker(header)
     checker.update(b"\xff" * header.data_bytes)
     checker.finish()
 
@@ -208,13 +208,13 @@ def test_a_bad_value_that_straddles_two_pieces_is_found() -> None:
     header = layout({"a": ("F64", (2,)), "b": ("F32", (2,))})
     data = bytes(16) + np.array([0, np.nan], "<f4").tobytes()
     for step in range(1, 24):
-        checker = check_values(header)
+        checker = ValueChecker(header)
         with pytest.raises(FormError, match=r"tensor 'b'.* at 1$"):
             feed(checker, (data[at : at + step] for at in range(0, 24, step)))
 
 
 def test_missing_data_is_refused_at_the_end() -> None:
-    checker = check_values(layout({"a": ("F32", (3,))}))
+    checker = ValueChecker(layout({"a": ("F32", (3,))}))
     checker.update(bytes(11))
     with pytest.raises(FormError, match="expected 12 bytes of data, got 11"):
         checker.finish()

@@ -19,9 +19,9 @@ from multiformats import CID
 
 from registry.content.manifest import (
     MAX_PAGE_ENTRIES,
-    AggregateRef,
     Code,
     DataSetManifest,
+    DeltaFile,
     Manifest,
     PlanManifest,
     Procedure,
@@ -33,8 +33,8 @@ from registry.content.manifest import (
     Source,
     Statement,
     UpdateManifest,
+    VersionFile,
     VersionManifest,
-    Weights,
     decode,
     decode_any,
     digest_of,
@@ -51,7 +51,7 @@ def word(n: int, length: int = 32) -> bytes:
     return hashlib.sha256(bytes([n])).digest()[:length]
 
 
-FILE = AggregateRef(Cid(Codec.DAG_PB, word(1)), 5_000_000, word(2))
+FILE = DeltaFile(Cid(Codec.DAG_PB, word(1)), 5_000_000, word(2))
 ROUND = {"chain_id": 31337, "contract": word(3, 20), "model": word(4), "number": 7}
 PARENT, PLAN = manifest_cid(word(5)), manifest_cid(word(6))
 STATEMENT = Statement(
@@ -65,11 +65,16 @@ STATEMENT = Statement(
 )
 EXAMPLES: dict[str, Manifest] = {
     "genesis": VersionManifest(
-        None, Weights(Cid(Codec.RAW, word(1)), 100, word(8)), word(2), {"head.weight": "embed.weight"}, None, STATEMENT
+        None,
+        VersionFile(Cid(Codec.RAW, word(1)), 100, word(8)),
+        word(2),
+        {"head.weight": "embed.weight"},
+        None,
+        STATEMENT,
     ),
     "version": VersionManifest(
         PARENT,
-        Weights(FILE.cid, FILE.size, word(8)),
+        VersionFile(FILE.cid, FILE.size, word(8)),
         bytes(32),
         {},
         RoundOrigin(**ROUND, plan=PLAN, aggregate=FILE, report=manifest_cid(word(9))),  # type: ignore[arg-type]

@@ -23,7 +23,7 @@ def test_a_node_with_fewer_children_than_its_size_demands_is_refused(declared: i
     blocks = dict(build([bytes(MIB), b"\x01" * MIB]))
     *_, root = blocks
     with pytest.raises(FormError, match=r"expected .* children|expected child"):
-        list(read(Blob(root, declared), lambda cids, limit, parent: (blocks[cid] for cid in cids)))
+        list(read(Blob(root, declared), lambda cids, parent: (blocks[cid] for cid in cids)))
 
 
 @pytest.mark.parametrize("declared", [0, 31, 33, 127])

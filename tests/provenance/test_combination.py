@@ -12,7 +12,7 @@ from registry.content.tensors import parse_header, write_tensors
 from registry.errors import FormError, InputError
 from registry.exact.combine import weighted_mean
 from registry.exact.grid import to_grid
-from registry.provenance.combination import Check, combine, leaves_of_file
+from registry.provenance.combination import Checks, combine, leaves_of_file
 
 BITS = 20
 
@@ -88,6 +88,6 @@ def test_total_weight_over_the_lemma_is_refused(tmp_path: Path) -> None:
 def test_unchecked_combining_gives_the_same_aggregate(tmp_path: Path) -> None:
     paths, _, weights = make(tmp_path, 2, 300_000)
     full = run(paths, weights, tmp_path / "full")
-    bare = run(paths, weights, tmp_path / "bare", check=Check(cids=False, roots=False, grid=False))
+    bare = run(paths, weights, tmp_path / "bare", check=Checks(cids=False, roots=False, grid=False))
     assert (full.cid, full.tensor_root) == (bare.cid, bare.tensor_root)
     assert bare.updates[0].cid is None

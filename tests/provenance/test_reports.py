@@ -9,7 +9,7 @@ import pytest
 
 from registry.content.manifest import (
     MAX_PAGE_ENTRIES,
-    AggregateRef,
+    DeltaFile,
     Manifest,
     Reason,
     ReportEntry,
@@ -52,7 +52,7 @@ def report_of(store: MemoryStore, *pages: ReportPage) -> ReportManifest:
         plan=manifest_cid(word(3)),
         running_hash=word(4),
         pages=tuple(manifest_cid(keep(store, page)) for page in pages),
-        aggregate=AggregateRef(Cid(Codec.RAW, word(5)), 100, word(6)),
+        aggregate=DeltaFile(Cid(Codec.RAW, word(5)), 100, word(6)),
         contributions_root=word(7),
         contributions=len(admitted),
         total_weight=sum(admitted),

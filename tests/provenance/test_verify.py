@@ -52,14 +52,14 @@ def test_every_version_back_to_genesis_verifies_without_an_account(trained: Simu
         assert name in names
 
 
-def test_contributions_are_told_with_weights_shares_and_data_sets(trained: Simulation) -> None:
+def test_commitments_are_told_with_weights_shares_and_data_sets(trained: Simulation) -> None:
     newest, older, genesis = provenance_of(trained.owner, trained.store, trained.model_id, head(trained))
-    assert genesis.contributions == ()
+    assert genesis.commitments == ()
     for version in (newest, older):
-        assert [c.weight for c in version.contributions] == [50, 51]
-        assert sum(c.share for c in version.contributions) == pytest.approx(1)
-        assert all(c.update and c.update.weight == c.weight for c in version.contributions)
-        assert {c.participant for c in version.contributions} == set(participants_of(trained.owner, trained.model_id))
+        assert [c.weight for c in version.commitments] == [50, 51]
+        assert sum(c.share for c in version.commitments) == pytest.approx(1)
+        assert all(c.update and c.update.weight == c.weight for c in version.commitments)
+        assert {c.participant for c in version.commitments} == set(participants_of(trained.owner, trained.model_id))
 
 
 def test_unknown_model_and_version_are_told_apart(trained: Simulation) -> None:
@@ -98,7 +98,7 @@ def test_result_naming_another_manifest_is_caught(trained: Simulation, tmp_path:
 
 def test_missing_update_leaves_a_version_unchecked_and_says_which(trained: Simulation, tmp_path: Path) -> None:
     newest = next(provenance_of(trained.owner, trained.store, trained.model_id, head(trained)))
-    lost = newest.contributions[0]
+    lost = newest.commitments[0]
     assert lost.update is not None
     assert isinstance(trained.store, MemoryStore)
     store = WithHoles(trained.store, lost.update.delta.cid)

@@ -18,6 +18,7 @@ from registry.content.tensors import parse_header
 from registry.errors import InputError, VerificationFailed
 from registry.exact.grid import to_grid
 from registry.provenance.admission import judge_blob, update_form
+from registry.provenance.plans import add_plan
 from registry.provenance.versions import read_arrays, read_header
 from registry.store.memory import MemoryStore
 from registry.types import Root
@@ -236,6 +237,17 @@ def test_prepared_update_is_not_trained_again(hand_made: Make, make_task: Make) 
     again = round.prepare(make_task(fixed(0.0), add({"weight": 0.75})))
     assert again == first
     assert again.file.read_bytes() == first.file.read_bytes()
+
+
+def test_update_for_another_parent_or_plan_is_trained_anew(hand_made: Make, make_task: Make) -> None:
+    """As when a local chain was set up anew and gives a round the id of one of its past life."""
+    round = hand_made(fixed(0.5))
+    first = round.prepare(make_task(fixed(0.0), add({"weight": 0.25})))
+    other = add_plan(round.store, replace(round.plan, grid_bits=round.plan.grid_bits - 1))
+    anew = replace(round, record=replace(round.record, plan=other))
+    again = anew.prepare(make_task(fixed(0.0), add({"weight": 0.75})))
+    assert again.manifest.plan.digest == other.digest != first.manifest.plan.digest
+    assert tensors_of(again)["weight"][0, 0] == 0.75
 
 
 def test_update_half_written_when_the_machine_stopped_is_written_anew(hand_made: Make, make_task: Make) -> None:

@@ -16,7 +16,7 @@ from registry.chain.errors import BadWeight, WrongPhase
 from registry.chain.events import ResultAttested
 from registry.chain.records import result_hash
 from registry.content.manifest import (
-    AggregateRef,
+    DeltaFile,
     Reason,
     ReportEntry,
     UpdateManifest,
@@ -127,7 +127,7 @@ def test_rounds_learn_move_the_head_and_verify(kind: str, lines: Start, tmp_path
     assert [v.step.digest for v in found] == heads
     assert all(v.passed for v in found)
     losses = [
-        [c.update.metrics["loss"] for c in p.contributions if c.update]
+        [c.update.metrics["loss"] for c in p.commitments if c.update]
         for p in provenance_of(sim.owner, sim.store, sim.model_id, heads[-1])
     ]
     assert [len(entry) for entry in losses] == [3, 3, 3, 0]
@@ -255,7 +255,7 @@ class Crooked:
         """Commit and publish: another file, other fields in the manifest, another manifest, other things on chain."""
         data = self.honest.file.read_bytes() if data is None else data
         blob = add_blob(self.sim.store if published else MemoryStore(), [data])
-        delta = AggregateRef(blob.cid, blob.size, tensor_root(data[-20:]))
+        delta = DeltaFile(blob.cid, blob.size, tensor_root(data[-20:]))
         said: UpdateManifest = replace(self.honest.manifest, **({"delta": delta} | changed))
         block = encode(said) if manifest is None else manifest
         cid = manifest_cid(digest_of(said)) if manifest is None else _cid_of(manifest)
@@ -297,10 +297,10 @@ def _root(crooked: Crooked) -> Root:
     return Root(crooked.honest.manifest.delta.tensor_root)
 
 
-def _swapped(crooked: Crooked, data: bytes) -> AggregateRef:
+def _swapped(crooked: Crooked, data: bytes) -> DeltaFile:
     """Another file under the honest root."""
     blob = add_blob(MemoryStore(), [data])
-    return AggregateRef(blob.cid, blob.size, _root(crooked))
+    return DeltaFile(blob.cid, blob.size, _root(crooked))
 
 
 @pytest.mark.slow

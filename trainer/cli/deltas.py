@@ -77,7 +77,7 @@ def _manifest(
     record: RoundRecord, file: Path, *, weight: int, data_set: DataSetManifest, participant: Address
 ) -> UpdateManifest:
     from registry.content.gate import describe
-    from registry.content.manifest import AggregateRef, Code, UpdateManifest, digest_of, manifest_cid
+    from registry.content.manifest import Code, DeltaFile, UpdateManifest, digest_of, manifest_cid
     from registry.store.blobs import file_pieces
 
     facts = describe(file_pieces(file), sha256=False)
@@ -91,7 +91,7 @@ def _manifest(
         participant=participant,
         parent=manifest_cid(record.parent),
         plan=manifest_cid(record.plan.digest),
-        delta=AggregateRef(facts.cid, facts.size, facts.tensor_root),
+        delta=DeltaFile(facts.cid, facts.size, facts.tensor_root),
         weight=weight,
         saturated=0,
         metrics={},

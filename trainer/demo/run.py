@@ -183,7 +183,7 @@ def _flip_a_bit(console: Console, sim: Simulation, store: LocalStore, folder: Pa
     """Flip one bit of one hospital's stored update; verification must find it, and pass again once it is undone."""
     head = sim.owner.model(sim.model_id).head
     newest: Provenance = next(provenance_of(sim.owner, store, sim.model_id, head))
-    update = next(c.update for c in newest.contributions if c.reason == Reason.ADMITTED and c.update)
+    update = next(c.update for c in newest.commitments if c.reason == Reason.ADMITTED and c.update)
     leaf = leaf_cids(store, update.delta.blob)[-1].digest.hex()
     path = store.root / "blocks" / leaf[:2] / leaf
     whole = path.read_bytes()

@@ -13,7 +13,7 @@ from trainer.cli.session import Session
 
 if TYPE_CHECKING:
     from registry.content.manifest import Statement
-    from registry.provenance.lineage import Contribution, Provenance
+    from registry.provenance.lineage import Commitment, Provenance
 
 app = group("Where a version comes from.")
 
@@ -68,22 +68,22 @@ def _show(session: Session, entry: Provenance) -> None:
         facts["weights"] = f"{entry.manifest.weights.cid}, {entry.manifest.weights.size} bytes"
         facts |= _said(entry.manifest.statement)
     if entry.report is not None:
-        report, refused = entry.report, len(entry.contributions) - entry.report.contributions
+        report, refused = entry.report, len(entry.commitments) - entry.report.contributions
         facts["contributions"] = (
             f"{report.contributions} admitted, {refused} refused, total weight {report.total_weight}"
         )
     elif step.round:
         facts["report"] = "not to be had from this store"
     out.fields(facts, indent=2)
-    if entry.contributions:
-        rows = [_row(contribution) for contribution in entry.contributions]
+    if entry.commitments:
+        rows = [_row(commitment) for commitment in entry.commitments]
         out.table(
             ("  participant", "weight", "share", "outcome", "update", "data set"), rows, right=("weight", "share")
         )
     out.line()
 
 
-def _row(entry: Contribution) -> tuple[object, ...]:
+def _row(entry: Commitment) -> tuple[object, ...]:
     from registry.chain.keys import to_checksum
     from registry.types import Cid
 
@@ -118,5 +118,5 @@ def _facts(entry: Provenance) -> dict[str, object]:
         "deprecated": entry.step.deprecated,
         "manifest": entry.manifest,
         "report": entry.report,
-        "contributions": entry.contributions,
+        "commitments": entry.commitments,
     }
