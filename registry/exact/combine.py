@@ -10,7 +10,7 @@ from registry.errors import InputError
 from registry.exact.grid import F32, F64, from_grid, grid_integers
 from registry.types import MAX_TOTAL_WEIGHT
 
-__all__ = ["WEIGHTED_MEAN", "accumulate", "check_weights", "rounded_mean", "weighted_mean"]
+__all__ = ["WEIGHTED_MEAN", "check_weights", "rounded_mean", "weighted_mean", "weighted_sum"]
 
 WEIGHTED_MEAN = 1
 """Number of the combine rule in plans."""
@@ -33,20 +33,18 @@ def check_weights(weights: Sequence[int], *, cap: int = MAX_TOTAL_WEIGHT) -> int
     return total
 
 
-def accumulate(sums: F64, updates: F32, factors: F64, scratch: F64) -> None:
-    """Add the sum over k of factors[k] * updates[k] to sums, exactly (lemma 2 of `grid`).
+def weighted_sum(updates: F32, factors: F64, out: F64) -> None:
+    """Write the sum over k of factors[k] * updates[k] to out, exactly (lemma 2 of `grid`).
 
     With factors weight * 2^s, values q * 2^-s count as the integers weight * q.
 
     Args:
-        sums: (n,), float64.
         updates: (k, n), float32 grid values.
         factors: (k,), float64.
-        scratch: (n,), float64; overwritten.
+        out: (n,), float64.
     """
     # One pass that converts, multiplies and adds: half as fast again as a multiplication and an addition for each.
-    np.einsum("k,kn->n", factors, updates, out=scratch, dtype=np.float64, casting="safe")
-    np.add(sums, scratch, out=sums)
+    np.einsum("k,kn->n", factors, updates, out=out, dtype=np.float64, casting="safe")
 
 
 def rounded_mean(sums: F64, total_weight: int, grid_bits: int) -> F32:

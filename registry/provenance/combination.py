@@ -24,7 +24,7 @@ from registry.content.merkle import TensorRootHasher
 from registry.content.unixfs import CHUNK_SIZE as LEAF_BYTES
 from registry.content.unixfs import root_of_leaves
 from registry.errors import CairnError, FormError, InputError
-from registry.exact.combine import accumulate, check_weights, rounded_mean
+from registry.exact.combine import check_weights, rounded_mean, weighted_sum
 from registry.exact.grid import F32, F64, check_arithmetic, grid_integers
 from registry.store.base import ContentStore
 from registry.store.blobs import leaf_cids
@@ -245,9 +245,10 @@ def _add(rows: F32, job: _Job, group: range, sums: F64, scratch: F64) -> None:
     factors = np.array([job.weights[k] * 2.0**job.grid_bits for k in group])
     for start in range(0, len(sums), _TILE):
         tile = sums[start : start + _TILE]
-        if group.start == 0:
-            tile[:] = 0.0
-        accumulate(tile, rows[:, start : start + _TILE], factors, scratch[: len(tile)])
+        part = tile if group.start == 0 else scratch[: len(tile)]
+        weighted_sum(rows[:, start : start + _TILE], factors, part)
+        if part is not tile:
+            np.add(tile, part, out=tile)
 
 
 def _combine_forked(job: _Job, ranges: list[tuple[int, int]], progress: Progress) -> list[list[_Part]]:

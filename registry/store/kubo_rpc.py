@@ -32,6 +32,8 @@ T = TypeVar("T")
 _UPLOAD_PIECE = 1 << 20
 _PATIENCE = 4
 """Block times that a node gets for what concerns many blocks: to say that it has kept all it was sent, to list pins."""
+_PIECE = 1 << 17
+"""Bytes handed to the client at once: it copies each, and small copies stay in the cache."""
 _MAX_LINE = 1 << 16
 _GRACE = 2.0
 """Seconds that a node gets beyond a time limit it was told, to say that it ran out."""
@@ -275,7 +277,7 @@ class _Source(io.RawIOBase):
             if piece is None:
                 return b""
             self._rest = memoryview(piece)
-        taken = self._rest if size < 0 else self._rest[:size]
+        taken = self._rest if size < 0 else self._rest[: min(size, _PIECE)]
         self._rest = self._rest[len(taken) :]
         return bytes(taken)
 

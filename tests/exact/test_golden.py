@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from registry.exact.combine import accumulate, rounded_mean, weighted_mean
+from registry.exact.combine import rounded_mean, weighted_mean, weighted_sum
 from registry.exact.server import fedavg_step
 from registry.types import GRID_LIMIT, MAX_TOTAL_WEIGHT
 
@@ -94,9 +94,9 @@ def test_any_number_of_threads_and_any_split_gives_the_golden_mean(name: str, th
     groups = [range(k, len(updates), threads) for k in range(min(threads, len(updates)))]
 
     def part(group: range) -> np.ndarray:
-        sums, scratch = np.zeros(VALUES), np.empty(VALUES)
+        sums = np.empty(VALUES)
         factors = np.array([weights[k] * 2.0**bits for k in group])
-        accumulate(sums, np.stack([updates[k] for k in group]), factors, scratch)
+        weighted_sum(np.stack([updates[k] for k in group]), factors, sums)
         return sums
 
     with ThreadPoolExecutor(threads) as pool:
