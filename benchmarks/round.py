@@ -45,7 +45,7 @@ from registry.store.kubo import KuboStore
 from registry.store.kubo_node import KuboNode, find_ipfs, init_node, start_node, stop_node
 from registry.types import ModelId, Role
 from trainer.aggregator import attest, judge_all, load_round
-from trainer.participant import Prepared, commit_update, publish_update
+from trainer.updates import Prepared, commit_update, publish_update
 
 ROOT = Path(__file__).parent.parent
 UPDATES = 10

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Memory", "Round", "advance", "aggregate", "attest", "judge_all", "load_round", "rivals_of"]
 
+_MOST_NAMED = 2000
+"""Participants that one transaction can name to end commits early; where there are more, the deadline ends them."""
 _AT_ONCE = 4
 """Updates that are fetched and judged at once."""
 
@@ -122,7 +124,9 @@ def _end_commits(client: Client, model_id: ModelId, number: int) -> str:
     if client.round(model_id, number).early_end_barred:
         return ""
     participants = participants_of(client, model_id)
-    if not participants or any(client.member(model_id, account).last_round != number for account in participants):
+    if not 0 < len(participants) <= _MOST_NAMED or any(
+        client.member(model_id, account).last_round != number for account in participants
+    ):
         return ""
     client.end_commits(model_id, number, participants)
     return f"round {number}: commits ended early"

@@ -10,7 +10,6 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,21 +19,9 @@ import torch
 from torch import nn
 
 from registry.chain.records import round_id_of
-from registry.content.gate import describe
-from registry.content.manifest import (
-    Code,
-    DataSetManifest,
-    DeltaFile,
-    PlanManifest,
-    UpdateManifest,
-    VersionManifest,
-    decode,
-    digest_of,
-    encode,
-    manifest_cid,
-)
+from registry.content.manifest import Code, DataSetManifest, PlanManifest, VersionManifest, digest_of
 from registry.content.tensors import parse_header
-from registry.errors import InputError, VerificationFailed
+from registry.errors import InputError
 from registry.exact.grid import to_grid
 from registry.provenance.admission import UpdateForm, update_form
 from registry.provenance.plans import load_plan
@@ -42,17 +29,25 @@ from registry.provenance.results import require_known_rules
 from registry.provenance.rounds import RoundRecord, commits_closed, final_phase, read_round
 from registry.provenance.versions import load_parent, read_header
 from registry.store.base import ContentStore
-from registry.store.blobs import add_blob, file_pieces
-from registry.types import Address, ModelId, Phase, Root, RoundId
+from registry.types import Address, ModelId, Phase
 from trainer.algorithms import ALGORITHMS
 from trainer.algorithms.fedavg import TrainEpoch
 from trainer.modules import floating, load_version, module_state
 from trainer.transforms import TRANSFORMS
+from trainer.updates import (
+    Prepared,
+    commit_update,
+    is_published,
+    place_of,
+    prepared_update,
+    publish_update,
+    seal_update,
+)
 
 if TYPE_CHECKING:
     from registry.chain.client import Client
 
-__all__ = ["Prepared", "Task", "advance", "commit_update", "prepare_update", "publish_update"]
+__all__ = ["Task", "advance", "prepare_update"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +71,6 @@ class Task:
     hook_data: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """An update on disk, ready to be committed and published."""
-
-    manifest: UpdateManifest
-    file: Path
-
-
 def prepare_update(
     store: ContentStore, folder: Path, record: RoundRecord, task: Task, participant: Address
 ) -> Prepared:
@@ -100,89 +87,34 @@ def prepare_update(
         InputError: The module does not fit the parent, the task does not fit the plan, the plan names what this
             release does not have, or a value runs over the grid.
     """
-    place = _place(folder, record.round_id)
-    file, sealed = place / "update.safetensors", place / "update.cbor"
-    if sealed.exists():
-        kept = Prepared(decode(sealed.read_bytes(), UpdateManifest), file)
-        if (kept.manifest.parent.digest, kept.manifest.plan.digest) == (record.parent, record.plan.digest):
-            return kept
-        sealed.unlink()  # of a chain that was set up anew: this round has another parent or plan
-        (place / "published").unlink(missing_ok=True)
+    place = place_of(folder, record.round_id)
+    held = prepared_update(place)
+    rests_on = (record.parent, record.plan.digest)
+    if held is not None and (held.manifest.parent.digest, held.manifest.plan.digest) == rests_on:
+        return held  # else it is of a chain that was set up anew
     place.mkdir(parents=True, exist_ok=True)
     plan, parent = load_plan(store, record.plan), load_parent(store, record)
     _require_feasible(plan, task)
     form = update_form(read_header(store, parent.weights.blob), plan)
     delta, metrics = _train(store, parent, plan, task)
     saturated = 0
-    with file.open("wb") as out:
+    with (place / "update.safetensors").open("wb") as out:
         out.write(form.header)
         for values, clipped in _on_grid(delta, form, plan):
             out.write(values.tobytes())
             saturated += clipped
         out.flush()
         os.fsync(out.fileno())
-    facts = describe(file_pieces(file), sha256=False)
-    assert facts.cid is not None and facts.tensor_root is not None
-    manifest = UpdateManifest(
-        chain_id=record.chain_id,
-        contract=record.contract,
-        model=record.model_id,
-        number=record.number,
-        participant=participant,
-        parent=manifest_cid(record.parent),
-        plan=manifest_cid(record.plan.digest),
-        delta=DeltaFile(facts.cid, facts.size, facts.tensor_root),
+    return seal_update(
+        place,
+        record,
+        participant,
         weight=task.examples,
+        data_set=task.data_set,
         saturated=saturated,
         metrics=_finite(metrics),
-        data_set=digest_of(task.data_set),
-        code=task.code or Code("cairn-registry", installed("cairn-registry")),
+        code=task.code,
     )
-    _write_whole(place / "dataset.cbor", encode(task.data_set))
-    _write_whole(sealed, encode(manifest))
-    return Prepared(manifest, file)
-
-
-def commit_update(client: Client, record: RoundRecord, prepared: Prepared, *, hook_data: bytes = b"") -> None:
-    """Anchor a prepared update, unless this participant already has.
-
-    Raises:
-        VerificationFailed: It has committed another update in this round.
-        ContractError: The contract refuses it: too late, no role.
-    """
-    manifest = prepared.manifest
-    mine = [c for c in record.commitments if c.participant == manifest.participant]
-    if not mine:
-        client.commit_update(
-            record.model_id,
-            record.number,
-            digest_of(manifest),
-            Root(manifest.delta.tensor_root),
-            manifest.weight,
-            hook_data=hook_data,
-        )
-    elif mine[0].digest != digest_of(manifest):
-        raise VerificationFailed(
-            f"round {record.number}: this account committed 0x{mine[0].digest.hex()}, "
-            f"this folder holds 0x{digest_of(manifest).hex()}"
-        )
-
-
-def publish_update(store: ContentStore, prepared: Prepared) -> None:
-    """Put a committed update into the content store and pin it; doing it twice changes nothing.
-
-    Call it once the block that closed commits is final: before, somebody could copy the update.
-
-    Raises:
-        VerificationFailed: The file is no longer what was committed.
-    """
-    blob = add_blob(store, file_pieces(prepared.file))
-    if blob != prepared.manifest.delta.blob:
-        raise VerificationFailed(f"{prepared.file}: expected {prepared.manifest.delta.cid}, got {blob.cid}")
-    store.pin(blob.cid)
-    cid = manifest_cid(digest_of(prepared.manifest))
-    store.put(cid, encode(prepared.manifest))
-    store.pin(cid, recursive=False)
 
 
 def advance(client: Client, store: ContentStore, folder: Path, model_id: ModelId, task: Task) -> str:
@@ -196,23 +128,18 @@ def advance(client: Client, store: ContentStore, folder: Path, model_id: ModelId
         if client.member(model_id, client.account).last_round == number:
             return ""
         record = read_round(client, model_id, number)
-        prepared = prepare_update(store, folder, record, task, client.account)
-        commit_update(client, record, prepared, hook_data=task.hook_data)
+        made = prepare_update(store, folder, record, task, client.account)
+        commit_update(client, record, made, hook_data=task.hook_data)
         return f"round {number}: committed"
     if phase not in (Phase.PUBLISH, Phase.AGGREGATE):
         return ""
-    place = _place(folder, round_id_of(model_id, number))
-    if (
-        not (place / "update.cbor").exists()
-        or (place / "published").exists()
-        or not commits_closed(client, model_id, number)
-    ):
+    place = place_of(folder, round_id_of(model_id, number))
+    prepared = None if is_published(place) else prepared_update(place)
+    if prepared is None or not commits_closed(client, model_id, number):
         return ""
-    prepared = Prepared(decode((place / "update.cbor").read_bytes(), UpdateManifest), place / "update.safetensors")
     if not any(c.digest == digest_of(prepared.manifest) for c in read_round(client, model_id, number).commitments):
         return ""  # prepared, but too late to be committed: it stays here
     publish_update(store, prepared)
-    _write_whole(place / "published", b"")
     return f"round {number}: published"
 
 
@@ -266,22 +193,3 @@ def _on_grid(
             )
         except InputError as error:
             raise InputError(f"{spec.name}: {error}") from None
-
-
-def _place(folder: Path, round_id: RoundId) -> Path:
-    return folder / f"round-{round_id.hex()}"
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """Write a file that is there whole or not at all, whenever the machine stops."""
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    place = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(place)
-    finally:
-        os.close(place)

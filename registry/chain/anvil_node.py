@@ -33,6 +33,8 @@ __all__ = [
 
 CHAIN_ID = 31337
 HARDFORK = "prague"
+_UNTIL_FINAL = 3
+"""Blocks until the last final one is of this start: the state of those before went with the process."""
 STATE_INTERVAL = 5
 """Seconds between two writes of the state; a killed anvil loses at most these."""
 
@@ -96,6 +98,9 @@ def start_anvil(folder: Path, anvil: Path, *, port: int, block_time: int = 1, wa
         shutil.copyfile(state, folder / "state.backup.partial")
         (folder / "state.backup.partial").replace(backup)
     _set_clock(node)
+    if backup.exists():
+        for _ in range(_UNTIL_FINAL):
+            _rpc(node.url, "evm_mine", [])
     _rpc(node.url, *(("evm_setIntervalMining", [block_time]) if block_time else ("evm_setAutomine", [True])))
     return node
 

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from registry.chain.events import ModelRegistered, RoundFinalized, VersionDeprecated, VersionPublished
+from registry.chain.events import (
+    ModelRegistered,
+    RoundFinalized,
+    UpdateCommitted,
+    VersionDeprecated,
+    VersionPublished,
+)
+from registry.chain.records import round_id_of
 from registry.content.manifest import (
     M,
     Reason,
@@ -145,8 +152,9 @@ def _is_round(client: Client, step: Step, origin: RoundOrigin) -> bool:
 
 
 def _report(client: Client, store: ContentStore, step: Step, digest: bytes) -> Report | None:
+    committed = client.events(UpdateCommitted, subject=round_id_of(step.model_id, step.round))
     try:
-        return load_report(store, digest, client.round(step.model_id, step.round).commitments)
+        return load_report(store, digest, sum(1 for _ in committed))
     except (ContentError, FormError):
         return None
 

@@ -12,6 +12,7 @@ from registry.chain.networks import Finality, FinalityRule
 from registry.content.manifest import Reason, encode, manifest_cid
 from registry.errors import FormError, InputError, VerificationFailed
 from registry.provenance.rounds import commits_closed
+from trainer.updates import Prepared, commit_update
 
 if TYPE_CHECKING:
     from conftest import Federation
@@ -97,11 +98,10 @@ def test_a_second_commitment_in_the_round_reverts(opened: Federation) -> None:
 
 def test_another_update_than_the_committed_one_is_not_taken_for_it(opened: Federation) -> None:
     """Two machines with one key: the second must not go on as if its own update had been committed."""
-    participant = pytest.importorskip("trainer.participant", reason="participants need torch")
     committed, other = opened.update("ann"), opened.update("ann", seed=1)
     opened.commit("ann", committed)
     with pytest.raises(VerificationFailed, match="this account committed 0x"):
-        participant.commit_update(opened.ann, opened.record(), participant.Prepared(other.manifest, opened.folder))
+        commit_update(opened.ann, opened.record(), Prepared(other.manifest, opened.folder))
 
 
 def test_a_participant_who_stands_twice_among_the_admitted_has_no_contributions_root(published: Federation) -> None:

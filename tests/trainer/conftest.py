@@ -20,8 +20,9 @@ from registry.store.base import ContentStore
 from registry.store.memory import MemoryStore
 from registry.types import Address, ModelId, Root
 from trainer.modules import propose_plan, publish_module
-from trainer.participant import Prepared, Task, prepare_update
+from trainer.participant import Task, prepare_update
 from trainer.simulation import Simulation, start
+from trainer.updates import Prepared
 
 PARTICIPANT = Address(b"\x0a" * 20)
 

@@ -23,7 +23,8 @@ from registry.provenance.versions import read_arrays, read_header
 from registry.store.memory import MemoryStore
 from registry.types import Root
 from trainer.modules import propose_plan
-from trainer.participant import Prepared, Task, publish_update
+from trainer.participant import Task
+from trainer.updates import Prepared, publish_update
 
 Make = Callable[..., Any]
 

@@ -352,6 +352,9 @@ def test_update_prepared_too_late_stays_where_it_is(lines: Start) -> None:
     assert participant.advance(client, sim.store, sim.folder / "c", sim.model_id, task) == ""
     run_to(others, number, Phase.FINAL)
     assert admitted_to(sim, number) == 2
+    settle(others)
+    newest = next(provenance_of(sim.owner, sim.store, sim.model_id, head_of(sim)))
+    assert [c.reason for c in newest.commitments] == [Reason.ADMITTED] * 2  # though commits were not ended early
 
 
 def test_weights_beyond_the_exact_sum_are_refused_in_commit_order(lines: Start, tmp_path: Path) -> None:

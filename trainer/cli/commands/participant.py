@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,13 +10,13 @@ import typer
 
 from registry.errors import InputError
 from trainer.cli.command import Need, command, group
+from trainer.cli.files import size_of
 from trainer.cli.finding import find_model, find_round
 from trainer.cli.session import Session
 
 if TYPE_CHECKING:
-    from registry.content.manifest import DataSetManifest
     from registry.provenance.rounds import RoundRecord
-    from trainer.participant import Prepared
+    from trainer.updates import Prepared
 
 app = group("Train and commit an update, and publish it.")
 SEND = Need.SEND | Need.STORE
@@ -24,6 +25,14 @@ ModelText = Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, o
 TaskText = Annotated[
     str | None,
     typer.Option("--task", metavar="PLACE:FUNCTION", help="Returns the Task: module:function or file.py:function."),
+]
+UpdateFile = Annotated[
+    Path | None, typer.Option("--update", metavar="FILE", help="A ready-made update instead of a task.")
+]
+WeightNumber = Annotated[int | None, typer.Option("--weight", metavar="N", help="Its weight: of how many examples.")]
+DataSetText = Annotated[str, typer.Option("--data-set", metavar="TEXT", help="Its data; only a digest is published.")]
+HookData = Annotated[
+    str | None, typer.Option("--hook-data", metavar="HEX|FILE", help="What the plan's hook asks for, such as a proof.")
 ]
 Folder = Annotated[
     Path | None, typer.Option("--folder", metavar="DIR", help="Where updates are kept; by default in the home folder.")
@@ -73,49 +82,99 @@ def submit(
     session: Session,
     model: ModelText,
     task: TaskText = None,
-    update: Annotated[
-        Path | None, typer.Option("--update", metavar="FILE", help="A ready-made update instead of a task.")
-    ] = None,
-    weight: Annotated[int | None, typer.Option(metavar="N", help="Its weight: how many examples it is of.")] = None,
-    data_set: Annotated[str, typer.Option(metavar="TEXT", help="Its data; only a digest is published.")] = "",
+    update: UpdateFile = None,
+    weight: WeightNumber = None,
+    data_set: DataSetText = "",
+    hook_data: HookData = None,
     folder: Folder = None,
 ) -> None:
     """Train (or take a ready-made update), round it to the grid and commit it to the open round.
 
     The update itself is published once commits have closed: `cairn participant publish`.
     """
+    source = Source(task, update, weight, data_set, _hook_data(hook_data))
+    record, prepared, proof = _prepare(session, model, source, folder)
+    if session.dry_run:
+        _quote(session, record, prepared, proof)
+        return
+    from trainer.updates import commit_update
+
+    with session.out.waiting(f"committing to round {record.number}, until that is final; stopping here is safe"):
+        commit_update(session.client, record, prepared, hook_data=proof)
+    session.out.result({**_facts(record, prepared), "committed": True})
+    session.out.note("Publish it once commits have closed: cairn participant publish MODEL")
+
+
+@command(
+    app,
+    "sign",
+    needs=Need.CHAIN | Need.HOME | Need.KEYS | Need.SIGNER | Need.STORE,
+    example="cairn participant sign 3fa9 --task hospital.py:task --account hospital-1 -o commitment.json",
+)
+def sign(
+    session: Session,
+    model: ModelText,
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="Where the signed commitment goes.")],
+    task: TaskText = None,
+    update: UpdateFile = None,
+    weight: WeightNumber = None,
+    data_set: DataSetText = "",
+    hook_data: HookData = None,
+    folder: Folder = None,
+) -> None:
+    """Like submit, but sign the commitment instead of sending it: anyone may send it, and pays for it.
+
+    It is good for this participant, round, model, contract and chain only, and once: `cairn participant relay`.
+    """
     from registry.content.manifest import digest_of
-    from registry.provenance.rounds import read_round
+    from registry.types import Root
+    from trainer.cli.signed import SignedCommitment, write_signed
 
-    if (task is None) == (update is None):
-        raise InputError("expected either --task or --update")
-    if update is not None and weight is None:
-        raise InputError("a ready-made update needs its --weight")
-    from trainer.cli.tasks import need_torch
+    source = Source(task, update, weight, data_set, _hook_data(hook_data))
+    record, prepared, proof = _prepare(session, model, source, folder)
+    digest, manifest = digest_of(prepared.manifest), prepared.manifest
+    fields = (record.model_id, record.number, digest, Root(manifest.delta.tensor_root), manifest.weight)
+    signature = session.reader.sign_commitment(session.signer, *fields, proof)
+    write_signed(SignedCommitment(record.chain_id, record.contract, session.account, *fields, proof, signature), out)
+    session.out.result({**_facts(record, prepared), "signed": out})
+    session.out.note(f"Have it sent by anyone: cairn participant relay {out}")
 
-    need_torch("taking part")
-    reader = session.reader
-    found = find_model(reader, model)
-    number = find_round(reader, found, None)
-    record = read_round(reader, found, number)
-    place = _folder(session, folder)
-    _ask_first(session, record, place)
-    if update is not None and weight is not None:
-        prepared = _adopt(session, record, place, update, weight, data_set)
-    else:
-        prepared = _train(session, record, place, task or "")
-    manifest = prepared.manifest
-    facts = {
-        "model": found,
-        "round": number,
-        "update": digest_of(manifest),
-        "tensor_root": manifest.delta.tensor_root,
-        "weight": manifest.weight,
-        "saturated": manifest.saturated,
-        "metrics": manifest.metrics,
-        "file": prepared.file,
-    }
-    _commit(session, record, prepared, facts)
+
+@command(app, "relay", needs=Need.SEND, example="cairn participant relay commitment.json --account sponsor")
+def relay(
+    session: Session,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A signed commitment, of `cairn participant sign`.")],
+) -> None:
+    """Send a commitment that its participant signed; the sender pays and needs no role."""
+    from registry.chain import calls
+    from registry.chain.keys import to_checksum
+    from registry.errors import WrongChain
+    from trainer.cli.sending import send
+    from trainer.cli.signed import read_signed
+
+    signed = read_signed(file)
+    here = (session.chain_id, session.contract()[0])
+    if (signed.chain_id, signed.contract) != here:
+        raise WrongChain(
+            f"{file}: signed for chain {signed.chain_id} and contract {to_checksum(signed.contract)}, "
+            f"these settings name chain {here[0]} and {to_checksum(here[1])}"
+        )
+    call = calls.commit_update_for(
+        signed.contract,
+        signed.participant,
+        signed.model,
+        signed.number,
+        signed.digest,
+        signed.tensor_root,
+        signed.weight,
+        signature=signed.signature,
+        hook_data=signed.hook_data,
+    )
+    participant = to_checksum(signed.participant)
+    receipt = send(session, call, f"commit to round {signed.number} for {participant}")
+    if receipt is not None:
+        facts = {"model": signed.model, "round": signed.number, "participant": participant}
+        session.out.result({**facts, "update": signed.digest, "committed": True, "transaction": receipt.tx_hash})
 
 
 @command(app, "publish", needs=SEND, example="cairn participant publish 3fa9 --account hospital-1")
@@ -132,20 +191,17 @@ def publish(
     """
     import time
 
-    from registry.content.manifest import UpdateManifest, decode, digest_of
+    from registry.content.manifest import digest_of
     from registry.provenance.rounds import commits_closed, read_round
-    from trainer.cli.tasks import need_torch
-
-    need_torch("taking part")
-    from trainer.participant import Prepared, publish_update
+    from trainer.updates import place_of, prepared_update, publish_update
 
     reader = session.reader
     found = find_model(reader, model)
     number = find_round(reader, found, None)
-    place = _round_folder(_folder(session, folder), reader.round_id(found, number))
-    if not (place / "update.cbor").exists():
+    place = place_of(_folder(session, folder), reader.round_id(found, number))
+    prepared = prepared_update(place)
+    if prepared is None:
         raise InputError(f"no update for round {number} in {place}: `cairn participant submit` first")
-    prepared = Prepared(decode((place / "update.cbor").read_bytes(), UpdateManifest), place / "update.safetensors")
     digest = digest_of(prepared.manifest)
     with session.out.waiting(f"waiting until commits of round {number} have closed"):
         while not commits_closed(reader, found, number):
@@ -156,14 +212,58 @@ def publish(
         raise InputError(f"the update in {place} was not committed to round {number}")
     with session.out.waiting("publishing"):
         publish_update(session.store, prepared)
-        (place / "published").touch()
     delta = prepared.manifest.delta
     session.out.result(
         {"model": found, "round": number, "update": digest, "cid": delta.cid, "size": delta.size, "published": True}
     )
 
 
-def _ask_first(session: Session, record: RoundRecord, folder: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What an update is made of, as flags say it: a task, or a file with its weight and data set."""
+
+    task: str | None
+    update: Path | None
+    weight: int | None
+    data_set: str
+    hook_data: bytes | None
+
+
+def _prepare(session: Session, model: str, source: Source, folder: Path | None) -> tuple[RoundRecord, Prepared, bytes]:
+    """Make the open round's update, having asked the contract whether it would take one; return the hook's data too."""
+    from registry.content.manifest import DataSetManifest
+    from registry.provenance.rounds import read_round
+    from trainer.cli.tasks import load_task, need_torch
+    from trainer.updates import adopt_update, place_of
+
+    if (source.task is None) == (source.update is None):
+        raise InputError("expected either --task or --update")
+    if source.update is not None and source.weight is None:
+        raise InputError("a ready-made update needs its --weight")
+    if source.task is not None:
+        need_torch("training")
+    reader = session.reader
+    found = find_model(reader, model)
+    record = read_round(reader, found, find_round(reader, found, None))
+    kept = _folder(session, folder)
+    _ask_first(session, record, kept, source.hook_data or b"")
+    if source.update is not None and source.weight is not None:
+        size_of(source.update)
+        data_set = DataSetManifest(source.data_set, "", "", "", source.weight, None)
+        place = place_of(kept, record.round_id)
+        prepared = adopt_update(
+            session.store, place, record, source.update, session.account, weight=source.weight, data_set=data_set
+        )
+        return record, prepared, source.hook_data or b""
+    task = load_task(source.task or "")
+    from trainer.participant import prepare_update
+
+    proof = task.hook_data if source.hook_data is None else source.hook_data
+    with session.out.waiting(f"training for round {record.number}"):
+        return record, prepare_update(session.store, kept, record, task, session.account), proof
+
+
+def _ask_first(session: Session, record: RoundRecord, folder: Path, hook_data: bytes) -> None:
     """Ask the contract whether it would take a commitment, before time is spent on training.
 
     Raises:
@@ -173,84 +273,68 @@ def _ask_first(session: Session, record: RoundRecord, folder: Path) -> None:
     from registry.chain.errors import AlreadyCommitted, HookRefused
     from registry.chain.sending import simulate
     from registry.types import Digest, Root
+    from trainer.updates import place_of, prepared_update
 
     some = b"\x01" * 32
-    call = calls.commit_update(
-        record.contract, record.model_id, record.number, Digest(some), Root(some), 1, participant=session.account
-    )
+    fields = (record.model_id, record.number, Digest(some), Root(some), 1)
+    call = calls.commit_update(record.contract, *fields, participant=session.account, hook_data=hook_data)
     try:
         simulate(session.w3, call, session.account)
     except AlreadyCommitted:
-        if not (_round_folder(folder, record.round_id) / "update.cbor").exists():
+        if prepared_update(place_of(folder, record.round_id)) is None:
             raise  # what is there is sent once, whoever stopped in between
     except HookRefused:
         return  # it may want another update than this made-up one
 
 
-def _train(session: Session, record: RoundRecord, folder: Path, task: str) -> Prepared:
-    from trainer.cli.tasks import load_task
-    from trainer.participant import prepare_update
-
-    loaded = load_task(task)
-    with session.out.waiting(f"training for round {record.number}"):
-        return prepare_update(session.store, folder, record, loaded, session.account)
-
-
-def _adopt(session: Session, record: RoundRecord, folder: Path, update: Path, weight: int, data_set: str) -> Prepared:
-    from trainer.cli.deltas import adopt_update
-    from trainer.cli.files import size_of
-
-    size_of(update)
-    place = _round_folder(folder, record.round_id)
-    return adopt_update(
-        session.store,
-        place,
-        record,
-        update,
-        weight=weight,
-        data_set=_data_set(data_set, weight),
-        participant=session.account,
-    )
-
-
-def _commit(session: Session, record: RoundRecord, prepared: Prepared, facts: dict[str, object]) -> None:
+def _quote(session: Session, record: RoundRecord, prepared: Prepared, hook_data: bytes) -> None:
     from registry.chain import calls
     from registry.content.manifest import digest_of
     from registry.types import Root
     from trainer.cli.sending import quote_of, show_quote
-    from trainer.participant import commit_update
 
-    if session.dry_run:
-        manifest = prepared.manifest
-        call = calls.commit_update(
-            record.contract,
-            record.model_id,
-            record.number,
-            digest_of(manifest),
-            Root(manifest.delta.tensor_root),
-            manifest.weight,
-            participant=session.account,
-        )
-        show_quote(session, quote_of(session, call), f"commit to round {record.number}")
-        return
-    with session.out.waiting(f"committing to round {record.number}, until that is final; stopping here is safe"):
-        commit_update(session.client, record, prepared)
-    session.out.result({**facts, "committed": True})
-    session.out.note("Publish it once commits have closed: cairn participant publish MODEL")
+    manifest = prepared.manifest
+    fields = (record.model_id, record.number, digest_of(manifest), Root(manifest.delta.tensor_root), manifest.weight)
+    call = calls.commit_update(record.contract, *fields, participant=session.account, hook_data=hook_data)
+    show_quote(session, quote_of(session, call), f"commit to round {record.number}")
 
 
-def _data_set(text: str, weight: int) -> DataSetManifest:
-    from registry.content.manifest import DataSetManifest
+def _facts(record: RoundRecord, prepared: Prepared) -> dict[str, object]:
+    from registry.content.manifest import digest_of
 
-    return DataSetManifest(name=text, description="", licence="", source="", records=weight, sha256=None)
+    manifest = prepared.manifest
+    return {
+        "model": record.model_id,
+        "round": record.number,
+        "update": digest_of(manifest),
+        "tensor_root": manifest.delta.tensor_root,
+        "weight": manifest.weight,
+        "saturated": manifest.saturated,
+        "metrics": manifest.metrics,
+        "file": prepared.file,
+    }
+
+
+def _hook_data(text: str | None) -> bytes | None:
+    """Read what a hook asks for: hex, or a file of it.
+
+    Raises:
+        InputError: It is neither.
+    """
+    if text is None:
+        return None
+    if not text.startswith("0x"):
+        path = Path(text)
+        size_of(path)
+        text = path.read_text(errors="replace").strip()
+    try:
+        return bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        raise InputError(f"hook data: expected 0x and hex, or a file of it, got {text[:80]!r}") from None
 
 
 def _folder(session: Session, folder: Path | None) -> Path:
     return folder if folder is not None else session.home / "participants" / session.account.hex()
-
-
-def _round_folder(folder: Path, round_id: bytes) -> Path:
-    return folder / f"round-{round_id.hex()}"
 
 
 def _who(session: Session) -> str:

@@ -1,0 +1,235 @@
+"""Updates on their participant's disk: sealed with a manifest, committed, and published once commits have closed.
+
+A round's folder holds `update.safetensors`, `dataset.cbor` and, written last, `update.cbor`; then `published`. Whatever
+made the update, nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from registry.content.gate import describe
+from registry.content.manifest import (
+    Code,
+    DataSetManifest,
+    DeltaFile,
+    Reason,
+    UpdateManifest,
+    decode,
+    digest_of,
+    encode,
+    manifest_cid,
+)
+from registry.errors import FormError, InputError, VerificationFailed
+from registry.provenance.admission import judge_blob, update_form
+from registry.provenance.plans import load_plan
+from registry.provenance.rounds import RoundRecord
+from registry.provenance.versions import load_parent, read_header
+from registry.store.base import ContentStore
+from registry.store.blobs import add_blob, file_pieces
+from registry.types import Address, Root, RoundId
+
+if TYPE_CHECKING:
+    from registry.chain.client import Client
+
+__all__ = [
+    "Prepared",
+    "adopt_update",
+    "commit_update",
+    "is_published",
+    "place_of",
+    "prepared_update",
+    "publish_update",
+    "seal_update",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An update on disk, ready to be committed and published."""
+
+    manifest: UpdateManifest
+    file: Path
+
+
+def place_of(folder: Path, round_id: RoundId) -> Path:
+    """Return the folder of a round in a participant's folder."""
+    return folder / f"round-{round_id.hex()}"
+
+
+def prepared_update(place: Path) -> Prepared | None:
+    """Return the update that a round's folder holds, if it was sealed.
+
+    Raises:
+        FormError: Its manifest is damaged.
+    """
+    sealed = place / "update.cbor"
+    if not sealed.exists():
+        return None
+    return Prepared(decode(sealed.read_bytes(), UpdateManifest), place / "update.safetensors")
+
+
+def is_published(place: Path) -> bool:
+    """Say whether the update of a round's folder was published."""
+    return (place / "published").exists()
+
+
+def seal_update(
+    place: Path,
+    record: RoundRecord,
+    participant: Address,
+    *,
+    weight: int,
+    data_set: DataSetManifest,
+    saturated: int = 0,
+    metrics: Mapping[str, float] | None = None,
+    code: Code | None = None,
+) -> Prepared:
+    """Name what stands in `update.safetensors` and write its manifest, which makes it the round's update.
+
+    Args:
+        place: The round's folder.
+        record: The round.
+        participant: Whose update it is.
+        weight: Its weight.
+        data_set: What it was trained on; stays here, its digest is published.
+        saturated: How many values were clipped to the grid.
+        metrics: Finite numbers by name.
+        code: What computed it; None for this package at its version.
+
+    Raises:
+        FormError: The file is no canonical safetensors file of F32 tensors.
+    """
+    file = place / "update.safetensors"
+    facts = describe(file_pieces(file), sha256=False)
+    if facts.cid is None or facts.tensor_root is None:
+        raise FormError(f"{file}: expected F32 tensors, got others")
+    manifest = UpdateManifest(
+        chain_id=record.chain_id,
+        contract=record.contract,
+        model=record.model_id,
+        number=record.number,
+        participant=participant,
+        parent=manifest_cid(record.parent),
+        plan=manifest_cid(record.plan.digest),
+        delta=DeltaFile(facts.cid, facts.size, facts.tensor_root),
+        weight=weight,
+        saturated=saturated,
+        metrics=dict(metrics or {}),
+        data_set=digest_of(data_set),
+        code=code or Code("cairn-registry", installed("cairn-registry")),
+    )
+    (place / "published").unlink(missing_ok=True)
+    _write_whole(place / "dataset.cbor", encode(data_set))
+    _write_whole(place / "update.cbor", encode(manifest))
+    return Prepared(manifest, file)
+
+
+def adopt_update(
+    store: ContentStore,
+    place: Path,
+    record: RoundRecord,
+    file: Path,
+    participant: Address,
+    *,
+    weight: int,
+    data_set: DataSetManifest,
+) -> Prepared:
+    """Check a ready-made update file as the round will, and make it the round's update.
+
+    Args:
+        store: Holds the plan and the parent.
+        place: The round's folder.
+        record: The round.
+        file: Safetensors on the plan's grid.
+        participant: Whose update it is.
+        weight: Its weight.
+        data_set: What it was trained on; stays here, its digest is published.
+
+    Raises:
+        FormError: The file is not what an update of this round is.
+        InputError: The folder holds another update already.
+    """
+    facts = describe(file_pieces(file), sha256=False)
+    held = prepared_update(place)
+    if held is not None:
+        if (held.manifest.delta.cid, held.manifest.weight) != (facts.cid, weight):
+            raise InputError(f"{place} holds another update for this round")
+        return held
+    plan, parent = load_plan(store, record.plan), load_parent(store, record)
+    form = update_form(read_header(store, parent.weights.blob), plan)
+    if facts.size != form.size or facts.tensor_root is None:
+        raise FormError(f"{file}: expected {form.size} bytes, as the parent and the plan ask, got {facts.size}")
+    reason, detail = judge_blob(file_pieces(file), form, facts.tensor_root)
+    if reason != Reason.ADMITTED:
+        raise FormError(f"{file}: {detail}")
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / "update.safetensors").open("wb") as out:
+        for piece in file_pieces(file):
+            out.write(piece)
+        out.flush()
+        os.fsync(out.fileno())
+    return seal_update(place, record, participant, weight=weight, data_set=data_set)
+
+
+def commit_update(client: Client, record: RoundRecord, prepared: Prepared, *, hook_data: bytes = b"") -> None:
+    """Anchor a prepared update, unless this participant already has.
+
+    Raises:
+        VerificationFailed: It has committed another update in this round.
+        ContractError: The contract refuses it: too late, no role.
+    """
+    manifest = prepared.manifest
+    mine = [c for c in record.commitments if c.participant == manifest.participant]
+    if not mine:
+        client.commit_update(
+            record.model_id,
+            record.number,
+            digest_of(manifest),
+            Root(manifest.delta.tensor_root),
+            manifest.weight,
+            hook_data=hook_data,
+        )
+    elif mine[0].digest != digest_of(manifest):
+        raise VerificationFailed(
+            f"round {record.number}: this account committed 0x{mine[0].digest.hex()}, "
+            f"this folder holds 0x{digest_of(manifest).hex()}"
+        )
+
+
+def publish_update(store: ContentStore, prepared: Prepared) -> None:
+    """Put a committed update into the content store and pin it; doing it twice changes nothing.
+
+    Call it once the block that closed commits is final: before, somebody could copy the update.
+
+    Raises:
+        VerificationFailed: The file is no longer what was committed.
+    """
+    blob = add_blob(store, file_pieces(prepared.file))
+    if blob != prepared.manifest.delta.blob:
+        raise VerificationFailed(f"{prepared.file}: expected {prepared.manifest.delta.cid}, got {blob.cid}")
+    store.pin(blob.cid)
+    cid = manifest_cid(digest_of(prepared.manifest))
+    store.put(cid, encode(prepared.manifest))
+    store.pin(cid, recursive=False)
+    _write_whole(prepared.file.parent / "published", b"")
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Write a file that is there whole or not at all, whenever the machine stops."""
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    place = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(place)
+    finally:
+        os.close(place)
