@@ -46,7 +46,6 @@ def embedded(accounts: int = 10, *, time: int | None = None) -> Embedded:
         accounts: How many funded accounts it has. Their keys are the numbers from 1 on: nothing secret.
         time: Timestamp of the first block; None for now.
     """
-    from eth_tester import EthereumTester
     from web3 import Web3
 
     if accounts < 1:
@@ -55,7 +54,7 @@ def embedded(accounts: int = 10, *, time: int | None = None) -> Embedded:
     state = {signer.address: {"balance": FUNDS, "nonce": 0, "code": b"", "storage": {}} for signer in signers}
     backend = _backend()
     parameters = backend.generate_genesis_params({} if time is None else {"timestamp": time})
-    provider = _provider(EthereumTester(backend(genesis_parameters=parameters, genesis_state=state)))
+    provider = _provider(_tester(backend(genesis_parameters=parameters, genesis_state=state)))
     provider.global_ccip_read_enabled = False
     bound_recursion()
     return Embedded(w3=Web3(provider), signers=signers)
@@ -155,6 +154,47 @@ def _provider(tester: Any) -> Any:
                     return _error(-32000, str(error), None)
 
     return EmbeddedProvider(tester)
+
+
+def _tester(backend: Any) -> Any:
+    """eth-tester that looks for logs in each block once: it finds a receipt by walking back from the head."""
+    from eth_tester import EthereumTester
+
+    class Tester(EthereumTester):  # type: ignore[misc]
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            self._logs: dict[bytes, list[Any]] = {}
+
+        def get_logs(
+            self, from_block: Any = "latest", to_block: Any = "latest", address: Any = None, topics: Any = None
+        ) -> tuple[Any, ...]:
+            first, last = (
+                at if isinstance(at, int) else self.get_block_by_number(at)["number"] for at in (from_block, to_block)
+            )
+            logs = (log for number in range(first, last + 1) for log in self._logs_in(number))
+            return tuple(dict(log) for log in logs if _matches(log, address, topics))
+
+        def _logs_in(self, number: int) -> list[Any]:
+            block_hash = self.backend.chain.chaindb.get_canonical_block_hash(number)  # another after a revert
+            if block_hash not in self._logs:
+                receipts = map(self.get_transaction_receipt, self.get_block_by_number(number)["transactions"])
+                self._logs[block_hash] = [log for receipt in receipts for log in receipt["logs"]]
+            return self._logs[block_hash]
+
+    return Tester(backend)
+
+
+def _matches(log: Any, address: Any, topics: Any) -> bool:
+    """Say whether a log passes a filter: one address or several; by position a topic, several, or None for any."""
+    addresses = [address] if isinstance(address, str) else address
+    if addresses is not None and log["address"].lower() not in [one.lower() for one in addresses]:
+        return False
+    if len(topics or ()) > len(log["topics"]):
+        return False
+    for wanted, topic in zip(topics or (), log["topics"], strict=False):
+        if wanted is not None and topic not in ([wanted] if isinstance(wanted, str) else wanted):
+            return False
+    return True
 
 
 def _backend() -> Any:

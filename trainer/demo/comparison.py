@@ -14,7 +14,7 @@ import torch
 
 from registry.errors import CairnError
 from trainer.demo.hospitals import load, pooled
-from trainer.demo.model import ChapterModel, Scores, evaluate, train_epoch
+from trainer.demo.model import ChapterModel, Scores, evaluate, order_of, train_epoch
 
 __all__ = ["comparison"]
 
@@ -45,9 +45,10 @@ def _receive(receiver: Connection) -> dict[str, Scores]:
 def _train(rounds: int, sender: Connection) -> None:
     torch.set_num_threads(1)
     training, held_out = load()
-    cases = {**training, "pooled": pooled(training.values())}
-    models = {name: ChapterModel() for name in cases}
+    everything = pooled(training.values())
+    models = {name: ChapterModel() for name in (*training, "pooled")}
     for epoch in range(rounds):
-        for name, model in models.items():
-            train_epoch(model, cases[name], epoch)
+        for place, (name, cases) in enumerate(training.items()):
+            train_epoch(models[name], cases, order_of(place, epoch))
+        train_epoch(models["pooled"], everything, epoch)
         sender.send({name: evaluate(model, held_out) for name, model in models.items()})

@@ -9,7 +9,7 @@ from torch import nn
 
 from trainer.demo.hospitals import BUCKETS, CHAPTERS, SEED, Cases
 
-__all__ = ["ChapterModel", "Scores", "evaluate", "train_epoch"]
+__all__ = ["ChapterModel", "Scores", "evaluate", "order_of", "train_epoch"]
 
 WIDTH = 64
 BATCH = 128
@@ -32,6 +32,11 @@ class ChapterModel(nn.Module):
     def forward(self, tokens: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.chapter(self.terms(tokens, offsets))  # (cases, chapters)
         return logits
+
+
+def order_of(place: int, epoch: int) -> int:
+    """Return the seed of the order in which a hospital, by its place in `HOSPITALS`, goes through its cases."""
+    return 10 * epoch + place
 
 
 def train_epoch(model: nn.Module, cases: Cases, seed: int) -> dict[str, float]:

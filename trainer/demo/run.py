@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -29,7 +30,7 @@ from registry.store.local import LocalStore
 from registry.types import Digest
 from trainer.demo.comparison import comparison
 from trainer.demo.hospitals import HOSPITALS, Cases, load
-from trainer.demo.model import ChapterModel, evaluate, train_epoch
+from trainer.demo.model import ChapterModel, evaluate, order_of, train_epoch
 from trainer.demo.plot import History, plot
 from trainer.modules import load_version
 from trainer.participant import Task
@@ -78,7 +79,8 @@ def run(console: Console, folder: Path, out: Path, *, rounds: int = ROUNDS) -> H
     training, held_out = load()
     console.print(_cases_table(training, held_out))
     store = LocalStore(folder / "store")
-    sim = start(ChapterModel(), {name: _task(name, cases) for name, cases in training.items()}, PLAN, store, folder)
+    tasks = {name: _task(place, name, cases) for place, (name, cases) in enumerate(training.items())}
+    sim = start(ChapterModel(), tasks, PLAN, store, folder)
     history = _train(console, sim, held_out, rounds)
     _save(history, out)
     _show_anchors(console, sim)
@@ -113,12 +115,12 @@ def _train(console: Console, sim: Simulation, held_out: Cases, rounds: int) -> H
     return history
 
 
-def _task(name: str, cases: Cases) -> Task:
+def _task(place: int, name: str, cases: Cases) -> Task:
     """What one hospital brings."""
-    counter = iter(range(1_000_000))
+    epochs = count()
     return Task(
         module=ChapterModel(),
-        train_epoch=lambda module, _: train_epoch(module, cases, next(counter)),
+        train_epoch=lambda module, _: train_epoch(module, cases, order_of(place, next(epochs))),
         examples=len(cases),
         data_set=DataSetManifest(
             name=f"ICD-10-CM descriptions at the {name}",
