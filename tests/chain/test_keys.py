@@ -75,6 +75,14 @@ def test_a_file_that_is_no_keystore_is_refused(tmp_path: Path, content: bytes) -
         open_keystore(tmp_path / "absent", "x")
 
 
+def test_a_keystore_of_more_than_64_kib_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "k"
+    create_keystore(path, "x", iterations=QUICK)
+    path.write_bytes(path.read_bytes().ljust((1 << 16) + 1))
+    with pytest.raises(SignerError, match="keystore"):
+        open_keystore(path, "x")
+
+
 def test_no_key_is_shown_anywhere(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     signer = LocalSigner(KEY)

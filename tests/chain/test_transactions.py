@@ -17,7 +17,7 @@ from registry.chain.client import Client
 from registry.chain.deploy import deploy
 from registry.chain.errors import AlreadyCommitted, RunningHashMismatch
 from registry.chain.events import ModelRegistered, RoundOpened
-from registry.chain.fees import Fees, outbid
+from registry.chain.fees import Fees, outbid, suggest_fees
 from registry.chain.journal import Journal, JournalConflict, State
 from registry.chain.keys import LocalSigner, UnlockedSigner
 from registry.chain.local import Embedded
@@ -110,6 +110,23 @@ def test_no_bid_is_over_the_cap(anvil: DevChain) -> None:
     with pytest.raises(TransactionFailed, match="over the cap of 1"):
         client.register_model(GENESIS, ROOT)
     assert client.transactor.journal.all() == ()
+
+
+@pytest.mark.node
+def test_no_later_bid_is_over_the_cap_either(anvil: DevChain) -> None:
+    looks = iter(range(100))
+
+    def pause(_: float) -> None:
+        if next(looks) == 3:
+            rpc(anvil, "anvil_mine", 1)
+
+    cairn(anvil)
+    cap = suggest_fees(anvil.w3).max_fee  # the first bid; any higher one is over it
+    client = on(anvil, sending=Sending(resend_after=0.0, sleep=pause, poll=0.0, max_fee_cap=cap))
+    rpc(anvil, "evm_setAutomine", False)
+    client.register_model(GENESIS, ROOT)
+    (intent,) = client.transactor.journal.all()
+    assert [attempt.max_fee for attempt in intent.attempts] == [cap]
 
 
 def test_a_quote_sends_nothing_and_says_gas_and_cost(clients: tuple[Client, ...]) -> None:

@@ -141,7 +141,7 @@ def test_a_long_lineage_is_followed_without_recursion() -> None:
         (Codec.DAG_CBOR, b""),
         (Codec.DAG_CBOR, b"\x81" * 100_000),
         (Codec.DAG_CBOR, b"\xd8\x2a\x49\x00\x01\x55\x00\x04abcd"),  # an identity CID
-        (Codec.DAG_CBOR, b"\x40" + bytes(1 << 20)),
+        (Codec.DAG_CBOR, b"\x5a" + (1 << 20).to_bytes(4, "big") + bytes(1 << 20)),  # canonical, and too large
         (Codec.DAG_PB, b"\xff"),
         (Codec.DAG_PB, b""),
     ],
@@ -149,6 +149,17 @@ def test_a_long_lineage_is_followed_without_recursion() -> None:
 def test_a_block_that_is_not_of_its_codec_is_refused(codec: Codec, data: bytes) -> None:
     with pytest.raises(FormError):
         links_of(*block(data, codec))
+
+
+def test_one_changed_block_of_many_is_found() -> None:
+    store, blocks = MemoryStore(), [block(bytes([number]) * 100) for number in range(5)]
+    for cid, data in blocks:
+        store.put(cid, data)
+    store._blocks[blocks[3][0].digest] = b"changed"
+    found = store.get_many(cid for cid, _ in blocks)
+    assert [next(found) for _ in range(3)] == [data for _, data in blocks[:3]]
+    with pytest.raises(BlockMismatch):
+        next(found)
 
 
 # Working ahead -------------------------------------------------------------------------------------------------------

@@ -1,4 +1,6 @@
-"""From `module:function` or `file.py:function` to a participant's task; and what is said where torch is missing."""
+"""From `module:function` or `file.py:function` to a participant's task, or to a module; and what is said where torch is
+missing.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,11 @@ from registry.errors import InputError
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from torch import nn
+
     from trainer.participant import Task
 
-__all__ = ["load_task", "need_torch"]
+__all__ = ["load_module", "load_task", "need_torch"]
 
 
 def need_torch(what: str) -> None:
@@ -40,25 +44,40 @@ def load_task(spec: str) -> Task:
     need_torch("training")
     from trainer.participant import Task
 
-    place, colon, name = spec.rpartition(":")
-    if not colon or not place or not name:
-        raise InputError(f"task: expected module:function or file.py:function, got {spec!r}")
-    module = _from_file(Path(place)) if place.endswith(".py") else _from_path(place)
-    function: Any = getattr(module, name, None)
-    if not callable(function):
-        raise InputError(f"task: {place} has no function {name!r}")
-    task = function()
+    task = _called("task", spec)
     if not isinstance(task, Task):
         raise InputError(f"task: expected {spec} to return a trainer.participant.Task, got {type(task).__name__}")
     return task
 
 
-def _from_file(path: Path) -> ModuleType:
+def load_module(spec: str) -> nn.Module:
+    """Return what the function that spec names returns: a torch module. Arguments and errors as `load_task`."""
+    need_torch("a module")
+    from torch import nn
+
+    module = _called("module", spec)
+    if not isinstance(module, nn.Module):
+        raise InputError(f"module: expected {spec} to return a torch.nn.Module, got {type(module).__name__}")
+    return module
+
+
+def _called(what: str, spec: str) -> Any:
+    place, colon, name = spec.rpartition(":")
+    if not colon or not place or not name:
+        raise InputError(f"{what}: expected module:function or file.py:function, got {spec!r}")
+    module = _from_file(what, Path(place)) if place.endswith(".py") else _from_path(what, place)
+    function: Any = getattr(module, name, None)
+    if not callable(function):
+        raise InputError(f"{what}: {place} has no function {name!r}")
+    return function()
+
+
+def _from_file(what: str, path: Path) -> ModuleType:
     if not path.is_file():
-        raise InputError(f"task: no file {path}")
+        raise InputError(f"{what}: no file {path}")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
-        raise InputError(f"task: {path} is no Python file")
+        raise InputError(f"{what}: {path} is no Python file")
     sys.path.insert(0, str(path.absolute().parent))  # what a script may import, this may too
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
@@ -66,11 +85,11 @@ def _from_file(path: Path) -> ModuleType:
     return module
 
 
-def _from_path(name: str) -> ModuleType:
+def _from_path(what: str, name: str) -> ModuleType:
     sys.path.insert(0, str(Path.cwd()))
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
-            raise InputError(f"task: no module {name!r} here or on the Python path") from error
-        raise InputError(f"task: {name} imports {error.name!r}, which is not installed") from error
+            raise InputError(f"{what}: no module {name!r} here or on the Python path") from error
+        raise InputError(f"{what}: {name} imports {error.name!r}, which is not installed") from error

@@ -52,6 +52,7 @@ def plot(history: History, path: Path) -> None:
             axis.plot(range(1, len(values) + 1), values, style, color=colour, label=label, linewidth=2)
         greys = iter(("#d98c3f", "#5d9c59", "#a06cb0"))
         axis.set(title=f"{title}, held-out categories", xlabel="round (one local epoch each)", ylim=(0, 1))
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
     axes[1].legend(loc="lower right", frameon=False)

@@ -19,6 +19,7 @@ from trainer.cli.session import Session
 from trainer.cli.statements import statement_of
 
 if TYPE_CHECKING:
+    from registry.content.manifest import Statement, VersionManifest
     from registry.provenance.lineage import Step
     from registry.store.base import ContentStore
     from registry.types import Address
@@ -53,11 +54,18 @@ StatementFile = Annotated[
     app,
     "register",
     needs=Need.SEND | Need.STORE,
-    example='cairn model register model.safetensors --title "Chapter of ICD-10-CM" --licence CC0-1.0',
+    example=(
+        'cairn model register model.safetensors --title "Chapter of ICD-10-CM" --licence CC0-1.0\n'
+        "cairn model register --module hospital.py:module"
+    ),
 )
 def register(
     session: Session,
-    file: Weights,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="Its weights, canonical safetensors.")] = None,
+    module: Annotated[
+        str | None,
+        typer.Option(metavar="PLACE:FUNCTION", help="Returns a torch module, whose values are taken instead."),
+    ] = None,
     title: Title = None,
     task: Task = None,
     licence: Licence = None,
@@ -73,11 +81,16 @@ def register(
     from registry.provenance.versions import add_version
     from registry.types import Root
 
+    if (file is None) == (module is None):
+        raise InputError("expected either a FILE or --module")
     texts = {"title": title, "task": task, "licence": licence, "intended_use": intended_use, "base_model": base_model}
     said = statement_of(statement, texts, source or [])
     address, _ = session.contract()
     with _target(session) as store, session.out.waiting("publishing the genesis"):
-        genesis = add_version(store, file, statement=said)
+        if file is not None:
+            genesis = add_version(store, file, statement=said)
+        else:
+            genesis = _add_module(store, module or "", said)
     digest = digest_of(genesis)
     receipt = send(session, calls.register_model(address, digest, Root(genesis.tensor_root)), "register the model")
     if receipt is not None:
@@ -360,3 +373,13 @@ def _checksum(account: Address) -> str:
     from registry.chain.keys import to_checksum
 
     return to_checksum(account)
+
+
+def _add_module(store: ContentStore, module: str, statement: Statement | None) -> VersionManifest:
+    from trainer.cli.tasks import load_module
+
+    loaded = load_module(module)
+    from trainer.modules import publish_module
+
+    with tempfile.TemporaryDirectory(prefix="cairn-model-") as folder:
+        return publish_module(store, loaded, Path(folder) / "genesis.safetensors", statement=statement)
