@@ -28,6 +28,7 @@ test: install-test contracts kubo geth .tools/slither/installed ## everything: c
 	$(NODE) npm run --silent gas:check
 	$(NODE) npm run --silent slither
 	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/python tests/mutations/run.py --tenth today --jobs 2
 
 check: install-test ## the fast subset, for the inner loop
 	$(BIN)/ruff check .

@@ -72,6 +72,14 @@ def test_a_record_of_a_chain_that_began_again_does_not_count(tmp_path: Path) -> 
     assert sent_by(other) == 1
 
 
+def test_a_record_of_another_chain_does_not_count_though_the_contract_is_at_its_address(tmp_path: Path) -> None:
+    one, other = embedded(1, time=1_700_000_000), embedded(1, time=1_700_000_001)
+    first = put(one, tmp_path / "one")
+    here = put(other, tmp_path / "other")
+    assert here.address == first.address
+    assert put(other, tmp_path / "one").genesis == here.genesis != first.genesis
+
+
 def test_a_record_whose_contract_is_another_does_not_count(chain: Embedded, tmp_path: Path) -> None:
     first = put(chain, tmp_path)
     hook = deploy(

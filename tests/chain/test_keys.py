@@ -143,6 +143,9 @@ def test_a_folder_of_keystores_is_searched_by_account(tmp_path: Path) -> None:
     found = find_keystore({"ETH_KEYSTORE": str(tmp_path), "ETH_FROM": "0x" + "22" * 20})
     assert found is not None
     assert found.name.startswith("UTC--")
+    for settings, count in (({}, 2), ({"ETH_FROM": "0x" + "33" * 20}, 0)):
+        with pytest.raises(SignerError, match=f"expected one keystore in .*, got {count}"):
+            find_keystore({"ETH_KEYSTORE": str(tmp_path), **settings})
 
 
 @pytest.mark.parametrize(

@@ -528,3 +528,21 @@ def section_ends() -> list[int]:
 def test_the_blob_of_these_tests_has_equal_leaves() -> None:
     assert len({cid for cid, _ in BLOCKS}) < len(BLOCKS)
     assert BLOB.cid.codec is Codec.DAG_PB
+
+
+def test_a_node_that_does_not_confirm_what_it_was_sent_is_not_believed(serve: Serve) -> None:
+    def script(path: str, file: BinaryIO) -> None:
+        if "dag/import" not in path:
+            file.write(reply(b'{"Version": "0.42.0"}'))
+            return
+        while size := int(file.readline(), 16):
+            left = size + 2
+            while left:
+                left -= len(file.read(left))
+        file.readline()
+        file.write(reply(b'{"Stats": {"BlockCount": 1, "BlockBytesCount": 1}}'))
+
+    store = KuboStore(serve(script).url, block_timeout=QUICK)
+    store.put(CID, DATA)
+    with pytest.raises(StoreUnavailable, match="expected 2 blocks kept, got 1"):
+        store.put_many([(CID, DATA), block(b"another")])

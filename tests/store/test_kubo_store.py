@@ -10,6 +10,8 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -151,10 +153,35 @@ def test_two_nodes_exchange_a_blob(kubo_pair: tuple[KuboNode, KuboNode]) -> None
 def test_a_gateway_that_is_no_gateway_costs_nothing_but_speed(kubo: KuboNode, nobody: str) -> None:
     data = os.urandom(4 * MIB)
     port = nobody.rsplit("/", 1)[1]
-    for gateway in (f"http://127.0.0.1:{port}", kubo.api_url):  # nothing there; something else there
-        with KuboStore(kubo.api, gateway=gateway) as store:
-            blob = add_blob(store, [data])
-            assert b"".join(open_blob(store, blob)) == data
+    with web_site() as site:
+        for gateway in (f"http://127.0.0.1:{port}", kubo.api_url, site):  # nothing there; something else there
+            with KuboStore(kubo.api, gateway=gateway) as store:
+                blob = add_blob(store, [data])
+                assert b"".join(open_blob(store, blob)) == data
+
+
+@contextmanager
+def web_site() -> Iterator[str]:
+    """A server that has a page for whatever it is asked."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", "13")
+            self.end_headers()
+            self.wfile.write(b"<html></html>")
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 # Nodes that are down or hang -----------------------------------------------------------------------------------------
