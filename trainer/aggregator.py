@@ -47,6 +47,7 @@ __all__ = ["Memory", "Round", "advance", "aggregate", "attest", "judge_all", "lo
 
 _MOST_NAMED = 2000
 """Participants that one transaction can name to end commits early; where there are more, the deadline ends them."""
+_LONGEST_LOOK = 300.0
 _AT_ONCE = 4
 """Updates that are fetched and judged at once."""
 
@@ -169,9 +170,10 @@ def _attest_best(
 
 def _patience(state: RoundState, phase: Phase, now: int) -> float:
     """Return the seconds one look at the updates may take: what is left of Publish, or a quarter of what is left after
-    it. So what is there is attested in time, and looked at again after that.
+    it, but no more than five minutes. So what is there is attested in time, and looked at again after that.
     """
-    return max(state.publish_deadline - now if phase == Phase.PUBLISH else (state.aggregate_deadline - now) / 4, 0)
+    left = state.publish_deadline - now if phase == Phase.PUBLISH else (state.aggregate_deadline - now) / 4
+    return min(max(left, 0), _LONGEST_LOOK)
 
 
 def load_round(store: ContentStore, record: RoundRecord) -> Round:

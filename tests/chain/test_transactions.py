@@ -201,6 +201,16 @@ def test_a_gap_that_a_lost_transaction_left_is_closed_by_sending_its_bytes_again
 
 
 @pytest.mark.node
+def test_a_nonce_that_is_on_its_way_is_not_given_again_though_the_node_forgot_it(anvil: DevChain) -> None:
+    client = on(anvil)
+    rpc(anvil, "evm_setAutomine", False)
+    first, second = (calls.register_model(client.address, Digest(bytes([n]) * 32), ROOT) for n in (1, 2))
+    lost = client.submit(first)
+    rpc(anvil, "anvil_dropTransaction", "0x" + lost.attempts[0].tx_hash.hex())
+    assert (lost.nonce, client.submit(second).nonce) == (0, 1)
+
+
+@pytest.mark.node
 def test_transactions_that_another_tool_sends_from_the_account_are_stepped_over(anvil: DevChain) -> None:
     client = on(anvil)
     rpc(anvil, "evm_setAutomine", False)

@@ -58,3 +58,4 @@ def test_patience_is_what_is_left_of_publish_then_a_quarter_of_what_is_left(line
     assert aggregator._patience(state, Phase.PUBLISH, state.publish_deadline - 40) == 40
     assert aggregator._patience(state, Phase.AGGREGATE, state.aggregate_deadline - 40) == 10
     assert aggregator._patience(state, Phase.AGGREGATE, state.aggregate_deadline + 1) == 0
+    assert aggregator._patience(state, Phase.PUBLISH, state.publish_deadline - 10**6) == 300
