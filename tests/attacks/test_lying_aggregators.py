@@ -277,6 +277,17 @@ def test_a_rival_that_omits_a_commitment_is_not_followed(federation: Federation,
     assert followed(federation, None) == []
 
 
+@pytest.mark.parametrize("lie", ["reorders", "replaces"])
+def test_a_rival_that_names_another_commitment_is_not_followed(federation: Federation, new_plan: Any, lie: str) -> None:
+    new_plan(federation, quorum=2)
+    after_a_round(federation)
+    first, second = federation.verdicts()
+    other = replace(second, commitment=replace(second.commitment, digest=Digest(b"\x07" * 32)))
+    verdicts = [second, first] if lie == "reorders" else [first, other]
+    federation.attest("mallory", federation.outcome(verdicts).result)
+    assert followed(federation, None) == []
+
+
 def test_honest_aggregators_agree_on_the_truth_beside_a_liar(federation: Federation, new_plan: Any) -> None:
     """Mallory's report is true and looks better, her aggregate is not: it is recomputed, and the truth attested."""
     new_plan(federation, quorum=2)
