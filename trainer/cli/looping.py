@@ -27,7 +27,7 @@ def run_loop(session: Session, advance: Callable[[], str], *, poll: float, who: 
 
     stop = threading.Event()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
-    session.out.note(f"{who}; stop with Ctrl-C, which is safe at any time.")
+    session.out.note(f"{who}; stop with Ctrl-C (twice: in the middle of a step), which is safe at any time.")
     with _stopping(stop):
         follow(advance, stop, poll=poll, done=lambda said: _tell(session, said))
 
