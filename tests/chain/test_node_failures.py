@@ -20,7 +20,7 @@ from registry.chain.deploy import deploy
 from registry.chain.journal import Journal, State
 from registry.chain.local import Embedded, chain_time, embedded, warp
 from registry.chain.networks import EMBEDDED_CHAIN_ID, parse_finality
-from registry.chain.node import MAX_RECURSION, NodeRefused, connect, named
+from registry.chain.node import MAX_RECURSION, NodeRefused, connect, named, quantity
 from registry.chain.testing import free_port
 from registry.chain.transactions import Sending, Transactor
 from registry.errors import ChainError, InputError, NodeUnavailable, SignerError, WrongChain
@@ -97,6 +97,12 @@ BAD = {
     "no end of bytes": drip,
     "no answer": hang,
 }
+
+
+@pytest.mark.parametrize("value", [None, True, "0x7", 7.0, b"\x07", [7]])
+def test_what_is_no_number_is_not_taken_for_one(value: object) -> None:
+    with pytest.raises(NodeUnavailable, match="expected a number for chainId from the node"):
+        quantity(value, "chainId")
 
 
 @pytest.mark.parametrize("answer", BAD.values(), ids=BAD.keys())
