@@ -117,8 +117,9 @@ def test_car_that_never_ends_is_cut_off_at_the_limit() -> None:
 
     def pieces() -> Iterator[bytes]:
         yield HEADER
-        while True:
+        for _ in range(10_000):
             yield section
+        raise AssertionError("read on past the limit")
 
     _, blocks = read_car(pieces(), limit=10_000)
     with pytest.raises(BlockTooLarge, match="past the limit"):
