@@ -32,7 +32,7 @@ from registry.provenance.rounds import RoundRecord
 from registry.provenance.versions import load_parent, read_header
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob, file_pieces
-from registry.types import Address, Root, RoundId
+from registry.types import Address, Digest, ModelId, Root, RoundId
 
 if TYPE_CHECKING:
     from registry.chain.client import Client
@@ -41,6 +41,7 @@ __all__ = [
     "Prepared",
     "adopt_update",
     "commit_update",
+    "commitment_fields",
     "is_published",
     "place_of",
     "prepared_update",
@@ -177,6 +178,12 @@ def adopt_update(
     return seal_update(place, record, participant, weight=weight, data_set=data_set)
 
 
+def commitment_fields(manifest: UpdateManifest) -> tuple[ModelId, int, Digest, Root, int]:
+    """Return what a commitment to an update says on chain: model, round number, digest, tensor root and weight."""
+    root = Root(manifest.delta.tensor_root)
+    return ModelId(manifest.model), manifest.number, digest_of(manifest), root, manifest.weight
+
+
 def commit_update(client: Client, record: RoundRecord, prepared: Prepared, *, hook_data: bytes = b"") -> None:
     """Anchor a prepared update, unless this participant already has.
 
@@ -187,14 +194,7 @@ def commit_update(client: Client, record: RoundRecord, prepared: Prepared, *, ho
     manifest = prepared.manifest
     mine = [c for c in record.commitments if c.participant == manifest.participant]
     if not mine:
-        client.commit_update(
-            record.model_id,
-            record.number,
-            digest_of(manifest),
-            Root(manifest.delta.tensor_root),
-            manifest.weight,
-            hook_data=hook_data,
-        )
+        client.commit_update(*commitment_fields(manifest), hook_data=hook_data)
     elif mine[0].digest != digest_of(manifest):
         raise VerificationFailed(
             f"round {record.number}: this account committed 0x{mine[0].digest.hex()}, "

@@ -31,9 +31,9 @@ from registry.types import (
 
 __all__ = [
     "MAX_PAGE_ENTRIES",
-    "DeltaFile",
     "Code",
     "DataSetManifest",
+    "DeltaFile",
     "M",
     "Manifest",
     "Metric",
@@ -47,8 +47,8 @@ __all__ = [
     "Source",
     "Statement",
     "UpdateManifest",
-    "VersionManifest",
     "VersionFile",
+    "VersionManifest",
     "decode",
     "decode_any",
     "digest_of",

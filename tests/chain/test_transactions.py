@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,17 @@ def on(chain: DevChain, account: int = 0, **options: Any) -> Client:
     return Client(chain.w3, cairn(chain), signer=chain.signers[account], journal=journal, **options)
 
 
+def mining_at(chain: DevChain, *, look: int) -> Callable[[float], None]:
+    """Instead of sleeping between two looks at the chain: nothing, but for a block at one of them."""
+    looks = count()
+
+    def pause(_: float) -> None:
+        if next(looks) == look:
+            rpc(chain, "anvil_mine", 1)
+
+    return pause
+
+
 # ------------------------------------------------------------------------------------------------------------- fees
 
 
@@ -69,13 +81,7 @@ def test_a_higher_bid_is_at_least_a_tenth_higher_in_both_parts(
 
 @pytest.mark.node
 def test_one_that_is_not_mined_in_time_is_replaced_under_the_same_nonce(anvil: DevChain) -> None:
-    looks = iter(range(100))
-
-    def pause(_: float) -> None:
-        if next(looks) == 2:
-            rpc(anvil, "anvil_mine", 1)
-
-    client = on(anvil, sending=Sending(resend_after=0.0, sleep=pause, poll=0.0))
+    client = on(anvil, sending=Sending(resend_after=0.0, sleep=mining_at(anvil, look=2), poll=0.0))
     rpc(anvil, "evm_setAutomine", False)
     receipt = client.register_model(GENESIS, ROOT)
     (intent,) = client.transactor.journal.all()
@@ -114,15 +120,9 @@ def test_no_bid_is_over_the_cap(anvil: DevChain) -> None:
 
 @pytest.mark.node
 def test_no_later_bid_is_over_the_cap_either(anvil: DevChain) -> None:
-    looks = iter(range(100))
-
-    def pause(_: float) -> None:
-        if next(looks) == 3:
-            rpc(anvil, "anvil_mine", 1)
-
     cairn(anvil)
     cap = suggest_fees(anvil.w3).max_fee  # the first bid; any higher one is over it
-    client = on(anvil, sending=Sending(resend_after=0.0, sleep=pause, poll=0.0, max_fee_cap=cap))
+    client = on(anvil, sending=Sending(resend_after=0.0, sleep=mining_at(anvil, look=3), poll=0.0, max_fee_cap=cap))
     rpc(anvil, "evm_setAutomine", False)
     client.register_model(GENESIS, ROOT)
     (intent,) = client.transactor.journal.all()

@@ -126,14 +126,12 @@ def sign(
 
     It is good for this participant, round, model, contract and chain only, and once: `cairn participant relay`.
     """
-    from registry.content.manifest import digest_of
-    from registry.types import Root
     from trainer.cli.signed import SignedCommitment, write_signed
+    from trainer.updates import commitment_fields
 
     source = Source(task, update, weight, data_set, _hook_data(hook_data))
     record, prepared, proof = _prepare(session, model, source, folder)
-    digest, manifest = digest_of(prepared.manifest), prepared.manifest
-    fields = (record.model_id, record.number, digest, Root(manifest.delta.tensor_root), manifest.weight)
+    fields = commitment_fields(prepared.manifest)
     signature = session.reader.sign_commitment(session.signer, *fields, proof)
     write_signed(SignedCommitment(record.chain_id, record.contract, session.account, *fields, proof, signature), out)
     session.out.result({**_facts(record, prepared), "signed": out})
@@ -289,12 +287,10 @@ def _ask_first(session: Session, record: RoundRecord, folder: Path, hook_data: b
 
 def _quote(session: Session, record: RoundRecord, prepared: Prepared, hook_data: bytes) -> None:
     from registry.chain import calls
-    from registry.content.manifest import digest_of
-    from registry.types import Root
     from trainer.cli.sending import quote_of, show_quote
+    from trainer.updates import commitment_fields
 
-    manifest = prepared.manifest
-    fields = (record.model_id, record.number, digest_of(manifest), Root(manifest.delta.tensor_root), manifest.weight)
+    fields = commitment_fields(prepared.manifest)
     call = calls.commit_update(record.contract, *fields, participant=session.account, hook_data=hook_data)
     show_quote(session, quote_of(session, call), f"commit to round {record.number}")
 
