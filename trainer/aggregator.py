@@ -48,6 +48,8 @@ __all__ = ["Memory", "Round", "advance", "aggregate", "attest", "judge_all", "lo
 _MOST_NAMED = 2000
 """Participants that one transaction can name to end commits early; where there are more, the deadline ends them."""
 _LONGEST_LOOK = 300.0
+_NOT_SLOW = 4 << 20
+"""Bytes a second at which an update is always looked at to its end, however many there are: else none ever would be."""
 _AT_ONCE = 4
 """Updates that are fetched and judged at once."""
 
@@ -195,12 +197,13 @@ def judge_all(
         store: Where updates are fetched from.
         round: The round.
         known: Verdicts so far, to be added to; of those in it only what was unavailable is looked for again.
-        patience: Seconds for all. Each update has an equal share, so that one that comes slowly costs the others none
-            of theirs; what came of it is in the store when it is looked for again.
+        patience: Seconds for all. Each update has an equal share, or what its bytes take at _NOT_SLOW if that is more,
+            so that one that comes slowly costs the others none of theirs; what came of it is in the store when it is
+            looked for again.
     """
     known = {} if known is None else known
     wanted = [c for c in round.record.commitments if c not in known or known[c].reason == Reason.UNAVAILABLE]
-    share = patience * _AT_ONCE / max(len(wanted), _AT_ONCE)
+    share = max(patience * _AT_ONCE / max(len(wanted), _AT_ONCE), round.form.size / _NOT_SLOW)
     stopped = threading.Event()
 
     def look(commitment: UpdateCommitted) -> Verdict:

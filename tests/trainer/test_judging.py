@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
 
 from registry.content.manifest import Reason, UpdateManifest, decode, manifest_cid
 from registry.provenance.rounds import read_round
@@ -28,7 +31,9 @@ class Slow(MemoryStore):
         return super()._get(cid)
 
 
-def test_slow_update_leaves_the_others_their_time(lines: Callable[..., Simulation]) -> None:
+def test_slow_update_leaves_the_others_their_time(
+    lines: Callable[..., Simulation], monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = MemoryStore()
     sim = lines(store=store)
     sim.owner.open_round(sim.model_id, number=1)
@@ -45,6 +50,15 @@ def test_slow_update_leaves_the_others_their_time(lines: Callable[..., Simulatio
     assert [verdict.reason for verdict in verdicts] == [Reason.UNAVAILABLE, Reason.ADMITTED, Reason.ADMITTED]
     assert "does not come fast enough" in verdicts[0].detail
     assert set(others) < set(slow.asked)
+
+    large = replace(round, form=replace(round.form, size=20 << 20))  # more than can come in its share of so little
+    seen: list[bool] = []
+    monkeypatch.setattr(aggregator, "judge", lambda *arguments: seen.append(arguments[-1]()) or verdicts[0])
+    aggregator.judge_all(slow, large, patience=0.0)
+    assert seen == [False] * 3
+    aggregator.judge_all(slow, replace(round, form=replace(round.form, size=0)), patience=-1.0)
+    assert seen[3:] == [True] * 3
+    monkeypatch.undo()
 
     slow.asked.clear()
     assert all(verdict.admitted for verdict in aggregator.judge_all(slow, round, known, patience=60))
