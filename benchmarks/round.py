@@ -67,7 +67,9 @@ PLAN = PlanManifest(
     commit_duration=DURATION,
     publish_duration=DURATION,
     aggregate_duration=DURATION,
-    challenge_duration=DURATION,
+    challenge_duration=32 * DURATION,
+    answer_duration=DURATION,
+    bond_gwei=0,
     hook=None,
 )
 T = TypeVar("T")

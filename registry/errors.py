@@ -3,7 +3,9 @@
     CairnError
     ├── InputError            the caller: a value, file or setting is not what it must be        exit 2
     │   ├── FormError         bytes that claim to be a manifest, tensors, CID or CAR and are not  exit 3
-    │   └── UnknownRule       a plan with rules that this release does not know                   exit 2
+    │   ├── UnknownRule       a plan with rules that this release does not know                   exit 2
+    │   └── IndexUnusable     an index file that is of a newer release, damaged or of another contract
+    │       └── IndexInUse    one that another process writes to
     ├── ContentError          the content store's side                                            exit 4
     │   ├── BlockNotFound     nobody has the block, or not within its time
     │   ├── BlockMismatch     bytes that do not hash to their name: somebody lies or a disk rots
@@ -12,10 +14,12 @@
     ├── ChainError            the chain's side                                                    exit 5
     │   ├── NodeUnavailable   the RPC node cannot be reached or does not answer
     │   ├── WrongChain        another chain id, or no contract of ours at the address
+    │   ├── FinalityBroken    a block that was final is no longer on the node's chain
     │   ├── TransactionFailed sent and not carried out, or not enough money to send it
     │   └── ContractError     the contract said no; one subclass per custom error (registry.chain.contracts)
     ├── SignerError           a keystore, password or signer                                      exit 6
-    └── VerificationFailed    the records and the bytes disagree                                  exit 7
+    ├── VerificationFailed    the records and the bytes disagree                                  exit 7
+    └── NobodysFile           a file that is no version of any model                              exit 8
 
 Messages say what was expected and what came. Exit codes are those of the command line; 1 is left to the unexpected,
 130 to Ctrl-C.
@@ -31,8 +35,12 @@ __all__ = [
     "ChainError",
     "ContentError",
     "ContractError",
+    "FinalityBroken",
     "FormError",
+    "IndexInUse",
+    "IndexUnusable",
     "InputError",
+    "NobodysFile",
     "NodeUnavailable",
     "SignerError",
     "StoreUnavailable",
@@ -63,6 +71,14 @@ class FormError(InputError):
 
 class UnknownRule(InputError):
     """A plan with rules that this release does not know: nothing is said of what was made under it."""
+
+
+class IndexUnusable(InputError):
+    """An index file was written by a newer release, is damaged, or follows another contract."""
+
+
+class IndexInUse(IndexUnusable):
+    """An index file that another process writes to."""
 
 
 class ContentError(CairnError):
@@ -101,6 +117,10 @@ class WrongChain(ChainError):
     """Another chain id than expected, or no contract of ours at the address."""
 
 
+class FinalityBroken(ChainError):
+    """A block that was final is no longer on the node's chain."""
+
+
 class TransactionFailed(ChainError):
     """A transaction was sent and not carried out, or could not be paid for."""
 
@@ -119,3 +139,9 @@ class VerificationFailed(CairnError):
     """Records and bytes disagree."""
 
     exit_code = 7
+
+
+class NobodysFile(CairnError):
+    """A file that is no version of any model here: nothing is known of it."""
+
+    exit_code = 8

@@ -32,6 +32,7 @@ _RPC_PORT, _API_PORT, _GATEWAY_PORT, _SWARM_PORT = 8545, 5101, 8101, 4101
 _NEW: Mapping[str, Any] = {
     "ports": {"rpc": _RPC_PORT, "kubo": [[_API_PORT, _GATEWAY_PORT, _SWARM_PORT]]},
     "block_time": 1,
+    "speed": 1,
 }
 
 
@@ -76,6 +77,7 @@ def up(
     ipfs: Path | None,
     nodes: int | None = None,
     block_time: int | None = None,
+    speed: int | None = None,
     rpc_port: int | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Localnet:
@@ -88,6 +90,7 @@ def up(
         nodes: How many Kubo nodes, with none the store is a folder; None for as many as there were, or one.
         block_time: Seconds between blocks, 0 mines one for each transaction and calls it final at once; None for what
             it was, or 1. A chain that runs already keeps its own.
+        speed: How much faster than the wall's the chain's clock runs; None for what it was, or 1. Likewise.
         rpc_port: The chain's port; None for the one it had, or the usual one if that is free.
         say: Told what is being done.
 
@@ -109,14 +112,15 @@ def up(
         say("starting anvil")
         chain = anvil_alive(folder / "chain", ports.rpc)
         pace = had["block_time"] if block_time is None or chain is not None else block_time
-        chain = chain or start_anvil(folder / "chain", anvil, port=ports.rpc, block_time=pace)
+        fast = had.get("speed", 1) if speed is None or chain is not None else speed
+        chain = chain or start_anvil(folder / "chain", anvil, port=ports.rpc, block_time=pace, speed=fast)
         accounts = make_accounts(folder)
         say("deploying the contract")
         contract, block = prepare_chain(folder, chain.url, accounts, instant=pace == 0)
         for number in range(count + 1, len(had["ports"]["kubo"]) + 1):
             stop_node(folder / f"kubo-{number}")
         running = _start_nodes(folder, ipfs, ports, say) if ipfs is not None else {}
-        facts = {"ports": asdict(ports), "contract": "0x" + contract.hex(), "block_time": pace}
+        facts = {"ports": asdict(ports), "contract": "0x" + contract.hex(), "block_time": pace, "speed": fast}
         _write(folder / "localnet.json", json.dumps(facts, indent=2) + "\n")
         _write(folder / "cairn.toml", _settings(chain.url, contract, block, running, pace))
         return Localnet(folder, chain, running, chain.url, contract, accounts)

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ACCOUNTS", "FUNDS", "known_accounts", "make_accounts", "prepare_chain"]
 
-ACCOUNTS = ("owner", "aggregator-1", "aggregator-2", "participant-1", "participant-2", "participant-3", "auditor")
+ACCOUNTS = (
+    *("owner", "aggregator-1", "aggregator-2", "aggregator-3"),
+    *("participant-1", "participant-2", "participant-3", "auditor"),
+)
 FUNDS = 10_000 * 10**18
 """Wei that each account is given whenever it holds less than a hundredth of it."""
 _KEYSTORE_ITERATIONS = 1 << 12  # of keys worth nothing: opening one takes milliseconds instead of a second

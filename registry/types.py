@@ -20,16 +20,23 @@ __all__ = [
     "Cid",
     "Codec",
     "Digest",
+    "Fault",
     "ModelId",
     "NamedBlock",
+    "Part",
     "Phase",
     "Role",
     "RoundId",
     "Root",
+    "Standing",
+    "Tree",
+    "WALK_STEPS",
     "ZERO32",
     "bytes32",
 ]
 
+WALK_STEPS = 32
+"""Answer times that a challenge window holds at least."""
 Digest = NewType("Digest", bytes)
 """sha2-256 of a manifest, 32 bytes."""
 Root = NewType("Root", bytes)
@@ -129,6 +136,49 @@ class Phase(enum.IntEnum):
     CHALLENGE = 4
     FINAL = 5
     CANCELLED = 6
+
+
+class Standing(enum.IntEnum):
+    """How a result stands once it has had its quorum; the contract's numbers."""
+
+    SOUND = 0
+    UNANSWERED = 1
+    """Void, for a demanded leaf was not shown; it may be attested anew."""
+    CONVICTED = 2
+    """Void for what it says; never again."""
+
+
+class Fault(enum.IntEnum):
+    """What is wrong with a convicted result; the contract's numbers."""
+
+    NONE = 0
+    COUNT = 1
+    ORDER = 2
+    UNCOMMITTED = 3
+    TOTAL = 4
+    ROOT = 5
+    SIZE = 6
+    CHUNK = 7
+    AGGREGATE = 8
+    VERSION = 9
+    UNANSWERED = 10
+
+
+class Part(enum.IntEnum):
+    """What of a result a claim is about; the contract's numbers."""
+
+    WHOLE = 0
+    VALUES = 1
+    SERVICE = 2
+
+
+class Tree(enum.IntEnum):
+    """The blobs of a round that have the same coordinates; the contract's numbers."""
+
+    AGGREGATE = 0
+    VERSION = 1
+    PARENT = 2
+    CONTRIBUTION = 3
 
 
 def bytes32(value: bytes, name: str) -> bytes:

@@ -77,6 +77,8 @@ def main() -> None:
         publish_duration=arguments.seconds,
         aggregate_duration=arguments.seconds,
         challenge_duration=arguments.challenge_seconds,
+        answer_duration=arguments.challenge_seconds // 32,
+        bond_gwei=0,
         hook=None,
     )
     client.set_plan(model, add_plan(store, plan))

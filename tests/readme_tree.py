@@ -20,6 +20,7 @@ ROOMS = {
     "registry/exact": "what anyone can redo, bit for bit",
     "registry/store": "bytes by CID, verified inside",
     "registry/chain": "the contract as a typed object",
+    "registry/index": "what the events say, in one file that can be rebuilt",
     "registry/provenance": "what trust rests on: records and bytes in, verdicts out",
     "trainer": "what only those who train do",
     "trainer/algorithms": "one paper, one file",

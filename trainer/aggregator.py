@@ -34,11 +34,13 @@ from registry.provenance.rounds import (
     final_phase,
     participants_of,
     read_round,
+    unexpelled,
 )
 from registry.provenance.verify import Finding, standing
 from registry.provenance.versions import load_parent, read_header
 from registry.store.base import ContentStore
 from registry.types import ModelId, Phase
+from trainer.answering import answer_demands
 
 if TYPE_CHECKING:
     from registry.chain.client import Client
@@ -108,6 +110,8 @@ def advance(
     if phase in (Phase.PUBLISH, Phase.AGGREGATE) and commits_closed(client, model_id, number):
         record = read_round(client, model_id, number)
         return _attest_best(client, store, folder, record, phase, processes, memory or Memory())
+    if phase == Phase.CHALLENGE:
+        return answer_demands(client, store, model_id, number)
     if phase == Phase.FINAL and not client.round(model_id, number).finalized:
         if final_phase(client, model_id, number) == Phase.NONE:
             return ""  # a window shorter than finality: read_round has to wait
@@ -117,6 +121,9 @@ def advance(
         client.finalize_round(model_id, number, result)
         return f"round {number}: finalized"
     if phase in (Phase.FINAL, Phase.CANCELLED) and open_rounds and not client.model(model_id).suspended:
+        attesters = unexpelled(client, model_id, number) if number else []
+        if attesters:
+            client.expel(model_id, number, attesters)
         client.open_round(model_id, number=number + 1)
         return f"round {number + 1}: opened"
     return ""
@@ -233,6 +240,7 @@ def aggregate(
         store, round.record, round.plan, round.parent, round.form, verdicts, folder, processes=processes
     )
     publish_outcome(store, outcome)
+    store.pin(round.parent.weights.cid)  # leaves of the parent may be demanded of whoever attests what it became
     return outcome
 
 
@@ -242,11 +250,12 @@ def attest(client: Client, record: RoundRecord, result: Result) -> bool:
     An aggregator that already stands by this result, or by a better one, sends nothing.
     """
     own = client.attestation(record.model_id, record.number, client.account, block="pending")
-    if own == result_hash(result):
+    tally = client.tally(record.model_id, record.number, result_hash(result), block="pending")
+    if own == tally:
         return False
     if any(own):
         standing = client.votes(record.model_id, record.number, own, block="pending").contributions
-        if (-standing, own) < _rank(result):
+        if (-standing, own) < (-result.contributions, tally):
             return False
     client.attest_result(record.model_id, record.number, result, record.running_hash)
     return True

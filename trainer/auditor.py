@@ -1,23 +1,77 @@
-"""An auditor: the aggregator's functions again, on what was anchored, ending in a verdict instead of a transaction.
+"""An auditor: the aggregator's functions again, on what was anchored, ending in a verdict and, if need be, a challenge.
 
-It needs neither account nor torch; `cairn verify` is the same functions over a whole lineage.
+Looking needs neither account nor torch; `cairn verify` is the same functions over a whole lineage. With a signer and a
+purse it demands what nobody shows and convicts what is false.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.provenance.rounds import attested_results, read_round
+from registry.chain import calls
+from registry.chain.challenge_events import LeafShown
+from registry.chain.challenge_records import MAX_DEPOSIT, Demanded, Target
+from registry.chain.challenges import Challenges
+from registry.chain.keys import to_checksum
+from registry.chain.local import chain_time
+from registry.chain.records import Dispute, Result
+from registry.provenance.admission import update_form
+from registry.provenance.charges import Charge, Inspection, Wanted
+from registry.provenance.demands import demands_of
+from registry.provenance.inspection import inspect
+from registry.provenance.plans import load_plan
+from registry.provenance.rounds import RoundRecord, attested_results, read_round, unexpelled
 from registry.provenance.verify import Check, until_failure, verify_round
+from registry.provenance.versions import load_parent, read_header
 from registry.store.base import ContentStore
-from registry.types import ModelId
+from registry.types import ModelId, Part, Phase
+from trainer.challenger import LimitReached, Purse, bring
+from trainer.claims import Claim, collect, seal
 
 if TYPE_CHECKING:
     from registry.chain.client import Client
 
-__all__ = ["audit"]
+__all__ = ["Memory", "advance", "audit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What an auditor remembers between steps; losing it costs time and nothing else."""
+
+    inspected: dict[bytes, tuple[int, Inspection]] = field(default_factory=dict)
+    """By tally: how many leaves had been shown, and what came of it."""
+    said: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """One look at a model's current round."""
+
+    client: Client
+    store: ContentStore
+    folder: Path
+    model_id: ModelId
+    number: int
+    purse: Purse | None
+    memory: Memory
+
+    def inspect(self, record: RoundRecord, result: Result, tally: bytes, shown: Sequence[LeafShown]) -> Inspection:
+        """Recompute a result, and remember what came of it."""
+        plan, parent = load_plan(self.store, record.plan), load_parent(self.store, record)
+        form = update_form(read_header(self.store, parent.weights.blob), plan)
+        found = inspect(self.store, record, plan, parent, form, result, shown, self.folder / "recomputed")
+        self.memory.inspected[tally] = (len(shown), found)
+        return found
+
+    def tell(self, said: str) -> str:
+        """Return what has not been said before."""
+        if said in self.memory.said:
+            return ""
+        self.memory.said.add(said)
+        return said
 
 
 def audit(
@@ -43,3 +97,132 @@ def audit(
     for attested in {event.result_hash: event for event in attested_results(client, record)}.values():
         for check in until_failure(verify_round(client, store, record, attested.result, folder)):
             yield attested.result_hash, check
+
+
+def advance(
+    client: Client,
+    store: ContentStore,
+    folder: Path,
+    model_id: ModelId,
+    *,
+    purse: Purse | None = None,
+    memory: Memory | None = None,
+) -> str:
+    """Do what the model's current round wants of an auditor next, if anything; return what was done or found.
+
+    Results are recomputed as soon as they are attested. In its challenge window what is false is convicted, what nobody
+    shows is demanded, and a demand that nobody answered is closed, which makes the result void. Attesters of void
+    results are expelled, own seals revealed, rewards collected. Safe to call at any time and any number of times.
+
+    Args:
+        client: The chain, with the auditor's signer if it is to do more than report.
+        store: Where updates and results are fetched from.
+        folder: Of this auditor.
+        model_id: The model.
+        purse: Pays; None to report only.
+        memory: The same object at each call, so that nothing is recomputed twice.
+    """
+    number = client.model(model_id).rounds
+    if not number:
+        return ""
+    watch = _Watch(client, store, folder, model_id, number, purse, memory or Memory())
+    try:
+        return _advance(watch)
+    except LimitReached as error:
+        return watch.tell(f"round {number}: {error}")
+
+
+def _advance(watch: _Watch) -> str:
+    client, model_id, number = watch.client, watch.model_id, watch.number
+    if watch.purse is not None:
+        done = _expel(watch, watch.purse) or collect(client, watch.purse, watch.folder)
+        if done:
+            return done
+    phase = client.phase(model_id, number)
+    if phase == Phase.CHALLENGE:
+        return _hold(watch)
+    if phase in (Phase.PUBLISH, Phase.AGGREGATE) and client.round(model_id, number).attested:
+        return _look_ahead(watch)
+    return ""
+
+
+def _look_ahead(watch: _Watch) -> str:
+    """Recompute what is attested and has no quorum yet, so that a charge is ready when it has."""
+    record = read_round(watch.client, watch.model_id, watch.number)
+    for event in attested_results(watch.client, record):
+        tally = watch.client.tally(watch.model_id, watch.number, event.result_hash)
+        if tally not in watch.memory.inspected:
+            found = watch.inspect(record, event.result, tally, ())
+            return watch.tell(f"round {watch.number}: result 0x{event.result_hash.hex()[:12]}: {found.said}")
+    return ""
+
+
+def _hold(watch: _Watch) -> str:
+    """Hold the result in its window against what was committed, as far as what is there allows."""
+    client, number, purse = watch.client, watch.number, watch.purse
+    dispute = client.dispute(watch.model_id, number)
+    record = read_round(client, watch.model_id, number)
+    result = next((e.result for e in attested_results(client, record) if e.result_hash == dispute.result_hash), None)
+    if result is None or not any(dispute.tally):
+        return ""  # the quorum's attestation is in a block that the node shows no more
+    challenges = Challenges(client, send=purse.send if purse else None)
+    demands = demands_of(challenges, dispute)
+    now = chain_time(client.w3)
+    for leaf in demands.open if purse else ():
+        if demands.deadlines[leaf] <= now and not challenges.demand(leaf, block="pending").closed:
+            challenges.close_demand(watch.model_id, number, leaf, until="mined")
+            return f"round {number}: leaf {leaf.index} of 0x{leaf.root.hex()[:12]} was not shown: the result is void"
+    before, found = watch.memory.inspected.get(dispute.tally, (-1, None))
+    waits = found is not None and any(_named(dispute, w) in demands.open for w in found.wanted)
+    if found is None or before != len(demands.shown) or not (found.sound or found.charge or waits):
+        found = watch.inspect(record, result, dispute.tally, demands.shown)
+    if purse is not None:
+        target = Target(watch.model_id, number, result)
+        if found.charge is not None:
+            return _charge(challenges, record, target, dispute, found.charge, watch.folder)
+        wanted = [w for w in found.wanted if _named(dispute, w) not in demands.deadlines]
+        if wanted:
+            return _demand(challenges, record, target, dispute, wanted, watch.folder)
+    return watch.tell(f"round {number}: result 0x{dispute.result_hash.hex()[:12]}: {found.said}")
+
+
+def _named(dispute: Dispute, wanted: Wanted) -> Demanded:
+    return Demanded(dispute.round_id, dispute.tally, wanted.root, wanted.tree is None, wanted.index)
+
+
+def _charge(
+    challenges: Challenges, record: RoundRecord, target: Target, dispute: Dispute, charge: Charge, folder: Path
+) -> str:
+    if record.plan.bond_gwei:
+        seal(challenges, folder, Claim(dispute.round_id, dispute.tally, charge.part, charge.index))
+    bring(challenges, record, target, charge)
+    return f"round {target.number}: result 0x{dispute.result_hash.hex()[:12]} convicted: {charge.fault.name.lower()}"
+
+
+def _demand(
+    challenges: Challenges,
+    record: RoundRecord,
+    target: Target,
+    dispute: Dispute,
+    wanted: Sequence[Wanted],
+    folder: Path,
+) -> str:
+    for leaf in wanted:
+        named = _named(dispute, leaf)
+        if record.plan.bond_gwei:
+            seal(challenges, folder, Claim(dispute.round_id, dispute.tally, Part.SERVICE, 0, named))
+        deposit = min(challenges.deposit_now() * 5 // 4, MAX_DEPOSIT)  # the base fee may rise meanwhile
+        if leaf.tree is None:
+            challenges.demand_contribution(target, leaf.index, deposit=deposit, until="mined")
+        else:
+            challenges.demand_chunk(target, leaf.tree, leaf.index, leaf.membership, deposit=deposit, until="mined")
+    leaves = "a leaf" if len(wanted) == 1 else f"{len(wanted)} leaves"
+    return f"round {target.number}: demanded {leaves} of result 0x{dispute.result_hash.hex()[:12]}"
+
+
+def _expel(watch: _Watch, purse: Purse) -> str:
+    attesters = unexpelled(watch.client, watch.model_id, watch.number)
+    if not attesters:
+        return ""
+    purse.send(calls.expel(watch.client.address, watch.model_id, watch.number, attesters))
+    return f"round {watch.number}: expelled {', '.join(to_checksum(account) for account in attesters)}"

@@ -6,21 +6,42 @@ import logging
 import threading
 from collections.abc import Callable
 
+from registry.chain.challenge_errors import (
+    AlreadyDemanded,
+    AnswerNotDue,
+    BadDeposit,
+    BadProgress,
+    DemandIsClosed,
+    NotConvicted,
+    NotDemanded,
+    NotDisputed,
+    NothingToWithdraw,
+    NotSealed,
+    RevealIsOver,
+    RevealNotOver,
+    TooLate,
+)
 from registry.chain.errors import (
+    AlreadyAttested,
     AlreadyCommitted,
     AlreadyFinalized,
     EarlyEndIsBarred,
+    IncompleteEarlyResult,
     MissingRole,
     NoPlan,
     NotBetter,
     NotCommitted,
+    NotExpelled,
+    ResultIsConvicted,
+    ResultMismatch,
     RoundNotEnded,
     RoundsAreSuspended,
     RunningHashMismatch,
+    UnknownRound,
     WrongParticipantCount,
     WrongPhase,
 )
-from registry.errors import ContentError, NodeUnavailable, VerificationFailed
+from registry.errors import ContentError, NodeUnavailable, VerificationFailed, WrongChain
 
 __all__ = ["follow"]
 
@@ -28,21 +49,41 @@ log = logging.getLogger(__name__)
 
 LONGEST_PAUSE = 60.0
 OVERTAKEN = (
+    AlreadyAttested,
     AlreadyCommitted,
+    AlreadyDemanded,
     AlreadyFinalized,
+    AnswerNotDue,
+    BadDeposit,
+    BadProgress,
+    DemandIsClosed,
     EarlyEndIsBarred,
+    IncompleteEarlyResult,
     NotBetter,
     NotCommitted,
+    NotConvicted,
+    NotDemanded,
+    NotDisputed,
+    NotExpelled,
+    NotSealed,
+    NothingToWithdraw,
+    ResultIsConvicted,
+    ResultMismatch,
+    RevealIsOver,
+    RevealNotOver,
     RoundNotEnded,
     RoundsAreSuspended,
     RunningHashMismatch,
+    TooLate,
+    UnknownRound,
     WrongParticipantCount,
     WrongPhase,
 )
-"""What the contract says when the chain moved on between looking and sending: look again."""
-PASSING = (NodeUnavailable, ContentError, VerificationFailed, NoPlan, MissingRole, OSError)
-"""What somebody else may mend meanwhile: a node or store that is away, behind or at odds with itself, a plan not yet
-set or a role not yet granted, a full disk."""
+"""What the contract says when the chain moved on between looking and sending, or a node that is behind was asked: look
+again."""
+PASSING = (NodeUnavailable, WrongChain, ContentError, VerificationFailed, NoPlan, MissingRole, OSError)
+"""What somebody else may mend meanwhile: a node or store that is away, behind or at odds with itself, one that was on
+the right chain and now answers for another, a plan not yet set or a role not yet granted, a full disk."""
 
 
 def follow(

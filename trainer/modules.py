@@ -207,5 +207,7 @@ def propose_plan(
         publish_duration=3600,
         aggregate_duration=3600,
         challenge_duration=3600,
+        answer_duration=60,
+        bond_gwei=0,
         hook=None,
     )

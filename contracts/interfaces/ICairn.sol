@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
+import {IChallenges} from "./IChallenges.sol";
+
 /// @dev keccak256(abi.encode(chainId, contract, first owner, genesis digest)).
 type ModelId is bytes32;
 
@@ -43,6 +45,10 @@ struct Plan {
     uint32 challengeDuration;
     /// Asked at each commit; zero for none.
     address hook;
+    /// Seconds in which a demanded leaf is shown: MIN_DURATION..challengeDuration / WALK_STEPS.
+    uint32 answerDuration;
+    /// What an aggregator must have deposited to attest, in gwei; zero for none.
+    uint64 bondGwei;
 }
 
 /// @notice What aggregators attest.
@@ -62,6 +68,31 @@ struct Result {
     uint32 contributions;
     /// Sum of their weights, contributions..MAX_WEIGHT.
     uint32 totalWeight;
+}
+
+/// @notice How a result stands once it has had its quorum.
+enum Standing {
+    Sound,
+    Unanswered, // void: a demanded leaf was not shown in time; it may be attested anew, counted from zero
+    Convicted // void for what it says; never again
+}
+
+/// @notice What a challenge needs to know of the result whose window is open.
+struct Dispute {
+    RoundId roundId;
+    /// See `tallyOf`; zero where no window is open.
+    bytes32 tally;
+    bytes32 resultHash;
+    /// The running hash of the round before any commitment, and after all.
+    bytes32 firstHash;
+    bytes32 runningHash;
+    bytes32 parentRoot;
+    uint16 combineRule;
+    uint16 serverRule;
+    uint8 gridBits;
+    uint32 challengeDuration;
+    uint32 answerDuration;
+    uint40 challengeDeadline;
 }
 
 /// @notice Roles for one account, for batches.
@@ -128,6 +159,10 @@ struct Round {
     uint32 commitments;
     /// A participant was revoked after committing here, so commits cannot end early.
     bool earlyEndBarred;
+    /// The challenge window has been moved, which happens once.
+    bool extended;
+    /// Attesters of results that were made void, who have not been expelled yet.
+    uint32 unexpelled;
 }
 
 /// @title Cairn: anchors for models that many parties train together
@@ -139,6 +174,8 @@ struct Round {
 /// Sharp edges. A commitment is final: there is no second one in the same round. A round that lapses keeps its number.
 /// Losing the owner key freezes members and plan, not the rounds: participants and aggregators may open them.
 /// A plan set while a round is open counts from the next round on.
+/// Attesters of a void result lose their role by `expel`, which anyone may call; until then they cannot attest in that
+/// round, and no next round opens.
 interface ICairn {
     // ---------------------------------------------------------------------------------------------------------- Events
 
@@ -183,6 +220,18 @@ interface ICairn {
         RoundId indexed roundId, address indexed aggregator, bytes32 indexed resultHash, Result result, uint32 votes
     );
     event QuorumReached(RoundId indexed roundId, bytes32 indexed resultHash, uint40 challengeDeadline);
+    /// @notice The first challenge or demand in a window moved its end; nothing moves it again.
+    event WindowExtended(RoundId indexed roundId, uint40 challengeDeadline);
+    /// @notice A result that had its quorum stands no longer; aggregation goes on.
+    /// @param tally What its attesters attested, see `tallyOf`.
+    event ResultVoided(
+        RoundId indexed roundId,
+        bytes32 indexed resultHash,
+        bytes32 indexed tally,
+        Standing standing,
+        uint40 aggregateDeadline
+    );
+    event AggregatorExpelled(RoundId indexed roundId, address indexed aggregator, bytes32 indexed tally);
     event RoundFinalized(
         ModelId indexed modelId,
         uint64 indexed number,
@@ -245,6 +294,11 @@ interface ICairn {
     error ResultMismatch(bytes32 given, bytes32 expected);
     error AlreadyFinalized(RoundId roundId);
     error AlreadyCancelled(RoundId roundId);
+    error BadAnswerDuration(uint32 answerDuration, uint32 min, uint32 max);
+    error NotChallenges(address caller);
+    error ResultIsConvicted(RoundId roundId, bytes32 resultHash);
+    /// @notice No next round before the attesters of void results are expelled.
+    error NotExpelled(RoundId roundId, uint32 unexpelled);
 
     // ------------------------------------------------------------------------------------------------------- Constants
 
@@ -259,6 +313,10 @@ interface ICairn {
     function MAX_GRID_BITS() external view returns (uint8); // 126
     function MIN_DURATION() external view returns (uint32); // 30 seconds
     function MAX_DURATION() external view returns (uint32); // 90 days
+    /// @notice Answer times that a challenge window holds at least: a hidden tree of 2^31 leaves is walked to any of them.
+    function WALK_STEPS() external view returns (uint32); // 32
+    /// @notice The contract that alone can make a result void; bound at deployment.
+    function CHALLENGES() external view returns (IChallenges);
     // slither-disable-end naming-convention
 
     // ---------------------------------------------------------------------------------------------------------- Models
@@ -351,6 +409,18 @@ interface ICairn {
     /// @param runningHash The commitments that the result was computed from.
     function attestResult(ModelId modelId, uint64 number, Result calldata result, bytes32 runningHash) external;
 
+    /// @notice Gives the window of the attested result one more challenge duration, once. `CHALLENGES` only.
+    function extendWindow(ModelId modelId, uint64 number) external;
+
+    /// @notice Makes the attested result void, in its window. `CHALLENGES` only. Aggregation goes on, until one aggregate
+    /// duration after now or the publish deadline, whichever is later; attestations of other results keep counting.
+    function voidResult(ModelId modelId, uint64 number, Standing verdict) external;
+
+    /// @notice Takes the aggregator role, and the round's bond, from attesters of results that were made void. Anyone,
+    /// at any time after. Accounts that have nothing to answer for are passed over.
+    /// @return expelled How many lost something.
+    function expel(ModelId modelId, uint64 number, address[] calldata aggregators) external returns (uint32 expelled);
+
     /// @notice Moves the head to the attested result. Anyone, in phase Final, once.
     function finalizeRound(ModelId modelId, uint64 number, Result calldata result) external;
 
@@ -371,7 +441,14 @@ interface ICairn {
     function round(ModelId modelId, uint64 number) external view returns (Round memory);
     /// @notice The phase at this block's time.
     function phase(ModelId modelId, uint64 number) external view returns (Phase);
-    /// @notice The result hash `aggregator` attests; zero for none.
+    /// @notice What attestations of a result count under in this round: its hash, or, after it was void for want of an
+    /// answer, a hash of it and of how often.
+    function tallyOf(ModelId modelId, uint64 number, bytes32 resultHash) external view returns (bytes32);
+    /// @notice How the result of a tally stands.
+    function standing(ModelId modelId, uint64 number, bytes32 tally) external view returns (Standing);
+    /// @notice The result in its window, with the rules and roots it is held against; `tally` zero where there is none.
+    function dispute(ModelId modelId, uint64 number) external view returns (Dispute memory);
+    /// @notice The tally that `aggregator` attests; zero for none.
     function attestation(ModelId modelId, uint64 number, address aggregator) external view returns (bytes32);
     /// @notice Equal attestations of a result, and its contributions.
     function votes(ModelId modelId, uint64 number, bytes32 resultHash)

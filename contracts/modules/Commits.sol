@@ -76,8 +76,11 @@ abstract contract Commits is State, EIP712("Cairn", "1") {
         RoundId roundId = _roundId(c.modelId, c.number);
         RoundState storage state = _rounds[roundId];
         Terms memory terms = state.terms;
-        _requireOpened(c.modelId, c.number, terms);
-        _requirePhase(roundId, Phase.Commit, _phase(terms));
+        Phase actual = _phase(terms);
+        if (actual != Phase.Commit) {
+            _requireOpened(c.modelId, c.number, terms);
+            revert WrongPhase(roundId, Phase.Commit, actual);
+        }
         Member storage slot = _members[c.modelId][c.participant];
         Member memory held = slot;
         _requireRole(c.modelId, held, c.participant, PARTICIPANT);

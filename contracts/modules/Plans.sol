@@ -33,6 +33,10 @@ abstract contract Plans is State {
         _requireDuration(p.publishDuration);
         _requireDuration(p.aggregateDuration);
         _requireDuration(p.challengeDuration);
+        uint32 longest = p.challengeDuration / WALK_STEPS;
+        if (p.answerDuration < MIN_DURATION || p.answerDuration > longest) {
+            revert BadAnswerDuration(p.answerDuration, MIN_DURATION, longest);
+        }
     }
 
     function _requireDuration(uint32 duration) private pure {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ICairn, ModelId, Phase, Plan, Result, RoundId} from "../interfaces/ICairn.sol";
+import {ICairn, ModelId, Phase, Plan, Result, RoundId, Standing} from "../interfaces/ICairn.sol";
 import {State} from "./State.sol";
 
 /// @title Results: attested by aggregators, agreed by a quorum, finalized by anyone
@@ -20,7 +20,8 @@ abstract contract Results is State {
         _requireValid(modelId, result, rules.minContributions);
 
         bytes32 resultHash = keccak256(abi.encode(result));
-        uint32 count = _move(state, resultHash, result.contributions);
+        bytes32 tally = _tally(state, terms.flags, resultHash);
+        uint32 count = _move(modelId, roundId, state, tally, result.contributions);
         // Votes rise one by one, and none is cast once the quorum is there: the quorum is met exactly.
         bool agreed = count == quorum;
         if (agreed) {
@@ -28,7 +29,7 @@ abstract contract Results is State {
             terms.contributions = result.contributions;
             state.resultHash = resultHash;
         } else {
-            state.votes[resultHash] = Votes(count, result.contributions);
+            state.votes[tally] = Votes(count, result.contributions, Standing.Sound);
         }
         // A bit test, which slither takes for a comparison of balances or times.
         // slither-disable-next-line incorrect-equality,timestamp
@@ -38,6 +39,8 @@ abstract contract Results is State {
         }
         emit ResultAttested(roundId, msg.sender, resultHash, result, count);
         if (agreed) emit QuorumReached(roundId, resultHash, terms.challengeDeadline);
+
+        if (terms.flags & BONDED != 0) CHALLENGES.lockBond(modelId, number, msg.sender, rules.bondGwei);
     }
 
     /// @inheritdoc ICairn
@@ -77,24 +80,29 @@ abstract contract Results is State {
         if (terms.challengeDeadline != 0 && resultHash == state.resultHash) {
             return (_plans[modelId][terms.planIndex].quorum, terms.contributions);
         }
-        Votes memory held = state.votes[resultHash];
+        Votes memory held = state.votes[_tally(state, terms.flags, resultHash)];
         return (held.count, held.contributions);
     }
 
-    /// @dev Moves the caller's attestation to this result and returns how many stand there then. On each path of moves
-    /// contributions never fall, and hashes fall while contributions stay, so nobody moves for ever.
-    function _move(RoundState storage state, bytes32 resultHash, uint32 contributions) private returns (uint32 count) {
+    /// @dev Moves the caller's attestation to this tally and returns how many stand there then. On each path of moves
+    /// contributions never fall, and tallies fall while contributions stay, so nobody moves for ever.
+    function _move(ModelId modelId, RoundId roundId, RoundState storage state, bytes32 tally, uint32 contributions)
+        private
+        returns (uint32 count)
+    {
+        Votes memory joined = state.votes[tally];
+        if (joined.standing != Standing.Sound) revert ResultIsConvicted(roundId, tally);
         bytes32 current = state.attestations[msg.sender];
         if (current != 0) {
             Votes storage left = state.votes[current];
+            // Whoever attested a void result has lost the role, also before `expel` says so.
+            if (left.standing != Standing.Sound) revert MissingRole(modelId, msg.sender, AGGREGATOR);
             uint32 held = left.contributions;
-            if (contributions < held || (contributions == held && resultHash >= current)) {
-                revert NotBetter(current, resultHash);
-            }
+            if (contributions < held || (contributions == held && tally >= current)) revert NotBetter(current, tally);
             left.count -= 1;
         }
-        state.attestations[msg.sender] = resultHash;
-        return state.votes[resultHash].count + 1;
+        state.attestations[msg.sender] = tally;
+        return joined.count + 1;
     }
 
     function _requireAttestable(RoundId roundId, Phase actual, RoundState storage state, uint32 contributions)

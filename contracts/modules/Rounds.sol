@@ -14,6 +14,7 @@ abstract contract Rounds is State {
         if (state.plans == 0) revert NoPlan(modelId);
         number = state.rounds;
         _requireEnded(modelId, number);
+        _requireExpelled(_roundId(modelId, number));
 
         state.rounds = ++number;
         _open(modelId, number, state.head, state.plans - 1);
@@ -78,7 +79,9 @@ abstract contract Rounds is State {
             runningHash: state.runningHash,
             resultHash: state.resultHash,
             commitments: state.commitments,
-            earlyEndBarred: terms.flags & EARLY_END_BARRED != 0
+            earlyEndBarred: terms.flags & EARLY_END_BARRED != 0,
+            extended: terms.flags & EXTENDED != 0,
+            unexpelled: state.unexpelled
         });
     }
 
@@ -93,21 +96,21 @@ abstract contract Rounds is State {
     }
 
     function _open(ModelId modelId, uint64 number, bytes32 parent, uint24 planIndex) private {
-        Plan memory standing = _plans[modelId][planIndex];
+        Plan memory rules = _plans[modelId][planIndex];
         RoundId roundId = _roundId(modelId, number);
-        uint40 commitDeadline = uint40(block.timestamp) + standing.commitDuration;
-        uint40 publishDeadline = commitDeadline + standing.publishDuration;
+        uint40 commitDeadline = uint40(block.timestamp) + rules.commitDuration;
+        uint40 publishDeadline = commitDeadline + rules.publishDuration;
         Terms memory terms = Terms({
             commitDeadline: commitDeadline,
             publishDeadline: publishDeadline,
-            aggregateDeadline: publishDeadline + standing.aggregateDuration,
+            aggregateDeadline: publishDeadline + rules.aggregateDuration,
             challengeDeadline: 0,
-            weightCap: standing.weightCap,
+            weightCap: rules.weightCap,
             contributions: 0,
             planIndex: planIndex,
-            flags: standing.hook == address(0) ? 0 : HOOKED
+            flags: (rules.hook == address(0) ? 0 : HOOKED) | (rules.bondGwei == 0 ? 0 : BONDED)
         });
-        bytes32 runningHash = keccak256(abi.encode(roundId, parent, keccak256(abi.encode(standing))));
+        bytes32 runningHash = _firstHash(roundId, parent, rules);
 
         RoundState storage state = _rounds[roundId];
         state.terms = terms;
@@ -123,6 +126,13 @@ abstract contract Rounds is State {
             terms.aggregateDeadline,
             runningHash
         );
+    }
+
+    function _requireExpelled(RoundId last) private view {
+        RoundState storage state = _rounds[last];
+        if (state.terms.flags & VOIDED == 0) return;
+        uint32 unexpelled = state.unexpelled;
+        if (unexpelled != 0) revert NotExpelled(last, unexpelled);
     }
 
     function _requireOpener(ModelId modelId, address owner) private view {

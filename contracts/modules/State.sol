@@ -2,7 +2,8 @@
 pragma solidity ^0.8.28;
 
 import {Hashes} from "@openzeppelin/contracts/utils/cryptography/Hashes.sol";
-import {ICairn, Member, ModelId, Phase, Plan, RoundId} from "../interfaces/ICairn.sol";
+import {ICairn, Member, ModelId, Phase, Plan, RoundId, Standing} from "../interfaces/ICairn.sol";
+import {IChallenges} from "../interfaces/IChallenges.sol";
 
 /// @title Everything Cairn stores, and the reads that several modules share
 /// @dev Slots are packed by who reads them together: a commit touches one word of the round, its running hash and one
@@ -46,6 +47,7 @@ abstract contract State is ICairn {
     struct Votes {
         uint32 count;
         uint32 contributions;
+        Standing standing;
     }
 
     struct RoundState {
@@ -53,8 +55,11 @@ abstract contract State is ICairn {
         bytes32 runningHash;
         bytes32 resultHash;
         uint32 commitments;
-        mapping(address aggregator => bytes32 resultHash) attestations;
-        mapping(bytes32 resultHash => Votes) votes;
+        uint32 unexpelled;
+        mapping(address aggregator => bytes32 tally) attestations;
+        mapping(bytes32 tally => Votes) votes;
+        /// How often a result went unanswered.
+        mapping(bytes32 resultHash => uint256) unanswered;
     }
 
     // Bits of Terms.flags.
@@ -63,6 +68,9 @@ abstract contract State is ICairn {
     uint8 internal constant ATTESTED = 4;
     uint8 internal constant HOOKED = 8;
     uint8 internal constant EARLY_END_BARRED = 16;
+    uint8 internal constant EXTENDED = 32;
+    uint8 internal constant VOIDED = 64;
+    uint8 internal constant BONDED = 128;
 
     /// @inheritdoc ICairn
     uint8 public constant PARTICIPANT = 1;
@@ -80,6 +88,11 @@ abstract contract State is ICairn {
     uint32 public constant MIN_DURATION = 30 seconds;
     /// @inheritdoc ICairn
     uint32 public constant MAX_DURATION = 90 days;
+    /// @inheritdoc ICairn
+    uint32 public constant WALK_STEPS = 32;
+    /// @inheritdoc ICairn
+    // slither-disable-next-line naming-convention
+    IChallenges public immutable CHALLENGES;
 
     mapping(ModelId => ModelState) internal _models;
     mapping(ModelId => mapping(bytes32 digest => VersionState)) internal _versions;
@@ -121,8 +134,9 @@ abstract contract State is ICairn {
     // slither-disable-next-line timestamp
     function _phase(Terms memory terms) internal view returns (Phase) {
         if (terms.commitDeadline == 0) return Phase.None;
-        if (terms.flags & CANCELLED != 0) return Phase.Cancelled;
-        if (terms.flags & FINALIZED != 0) return Phase.Final;
+        if (terms.flags & (CANCELLED | FINALIZED) != 0) {
+            return terms.flags & CANCELLED != 0 ? Phase.Cancelled : Phase.Final;
+        }
         if (terms.challengeDeadline != 0) {
             return block.timestamp < terms.challengeDeadline ? Phase.Challenge : Phase.Final;
         }
@@ -130,6 +144,18 @@ abstract contract State is ICairn {
         if (block.timestamp < terms.publishDeadline) return Phase.Publish;
         if (block.timestamp < terms.aggregateDeadline) return Phase.Aggregate;
         return Phase.Cancelled;
+    }
+
+    /// @dev Read only where a result of the round has been void: else a tally is the result's hash.
+    function _tally(RoundState storage state, uint8 flags, bytes32 resultHash) internal view returns (bytes32) {
+        if (flags & VOIDED == 0) return resultHash;
+        uint256 unanswered = state.unanswered[resultHash];
+        return unanswered == 0 ? resultHash : Hashes.efficientKeccak256(resultHash, bytes32(unanswered));
+    }
+
+    /// @dev The running hash of a round without commitments.
+    function _firstHash(RoundId roundId, bytes32 parent, Plan memory rules) internal pure returns (bytes32) {
+        return keccak256(abi.encode(roundId, parent, keccak256(abi.encode(rules))));
     }
 
     function _roundId(ModelId modelId, uint64 number) internal pure returns (RoundId) {

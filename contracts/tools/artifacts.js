@@ -5,13 +5,32 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { compile, gather, longVersion, OUTPUT, ROOT, SETTINGS } from "./compiler.js";
 
-const CONTRACTS = { Cairn: "contracts/Cairn.sol", AllowListHook: "contracts/hooks/AllowListHook.sol" };
+const CONTRACTS = {
+  Cairn: "contracts/Cairn.sol",
+  Challenges: "contracts/Challenges.sol",
+  AllowListHook: "contracts/hooks/AllowListHook.sol",
+};
 const FOLDER = "registry/chain/artifacts";
 
 function sorted(value) {
   if (Array.isArray(value)) return value.map(sorted);
   if (value === null || typeof value !== "object") return value;
   return Object.fromEntries(Object.keys(value).sort().map((key) => [key, sorted(value[key])]));
+}
+
+/** Where each variable stands, without the compiler's numbers for sources, which move with every edit. */
+function layout({ storage, types }) {
+  const plain = (name) => name.replace(/\)\d+/g, ")");
+  const place = ({ label, slot, offset, type }) => ({ label, slot: Number(slot), offset, type: plain(type) });
+  const described = Object.entries(types ?? {}).map(([name, { numberOfBytes, members, key, value }]) => [
+    plain(name),
+    {
+      bytes: Number(numberOfBytes),
+      ...(members && { members: members.map(place) }),
+      ...(key && { key: plain(key), value: plain(value) }),
+    },
+  ]);
+  return { variables: storage.map(place), types: Object.fromEntries(described) };
 }
 
 function build() {
@@ -23,7 +42,7 @@ function build() {
   const output = compile(input);
   const files = { "standard_input.json": input };
   for (const [contractName, sourceName] of Object.entries(CONTRACTS)) {
-    const { abi, evm } = output.contracts[sourceName][contractName];
+    const { abi, evm, storageLayout } = output.contracts[sourceName][contractName];
     files[`${contractName}.json`] = {
       contractName,
       sourceName,
@@ -32,6 +51,7 @@ function build() {
       bytecode: `0x${evm.bytecode.object}`,
       deployedBytecode: `0x${evm.deployedBytecode.object}`,
       immutableReferences: evm.deployedBytecode.immutableReferences,
+      storage: layout(storageLayout),
     };
   }
   return Object.fromEntries(

@@ -13,11 +13,17 @@ export const VERSION = "0.8.37";
 export const SETTINGS = {
   evmVersion: "prague",
   metadata: { bytecodeHash: "none" },
-  optimizer: { enabled: true, runs: 2_000 },
+  optimizer: { enabled: true, runs: 800 },
   viaIR: true,
 };
 
-export const OUTPUT = ["abi", "evm.bytecode.object", "evm.deployedBytecode.object", "evm.deployedBytecode.immutableReferences"];
+export const OUTPUT = [
+  "abi",
+  "evm.bytecode.object",
+  "evm.deployedBytecode.object",
+  "evm.deployedBytecode.immutableReferences",
+  "storageLayout",
+];
 
 const solc = () => createRequire(import.meta.url)("solc");
 

@@ -9,6 +9,8 @@ import { measure } from "./scenarios.js";
 
 const SNAPSHOT = path.join(ROOT, "contracts/gas.json");
 const CAPS = {
+  "deploy Cairn and Challenges": 10_000_000,
+  "deploy Challenges": 5_000_000,
   "deploy Cairn": 5_000_000,
   "deploy AllowListHook": 5_000_000,
   "commit, 1 earlier, 3 members": 40_000,
@@ -27,6 +29,11 @@ const CAPS = {
   "attest, moved": 80_000,
   "finalize round": 90_000,
 };
+for (const size of ["10^4", "10^8"]) {
+  for (const [count, share] of [[3, 3], [10, 10], [100, 50]]) {
+    CAPS[`add a contribution of ${count}, ${size} values, ${share} a transaction`] = 210_000;
+  }
+}
 /** Groups whose members must not differ by a single unit: cost may not grow with what others did. */
 const FLAT = [Object.keys(CAPS).filter((name) => name.startsWith("commit, "))];
 

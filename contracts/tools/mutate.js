@@ -3,13 +3,15 @@
 //   node contracts/tools/mutate.js            all of them (about ten seconds each)
 //   node contracts/tools/mutate.js --list     name them
 //   node contracts/tools/mutate.js 3/10       the third tenth
+//   node contracts/tools/mutate.js 1/1 Voids  those of files whose path holds this
 import { spawnSync } from "node:child_process";
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { forge, ROOT } from "./compiler.js";
 
-const FILES = [...readdirSync(path.join(ROOT, "contracts/modules")).map((name) => `contracts/modules/${name}`),
+const FOLDERS = ["contracts/modules", "contracts/challenges"];
+const FILES = [...FOLDERS.flatMap((folder) => readdirSync(path.join(ROOT, folder)).map((name) => `${folder}/${name}`)),
   "contracts/hooks/AllowListHook.sol"];
 
 // What is found on one line, and what is put in its place.
@@ -27,8 +29,11 @@ const RULES = [
   ["both", / && /, " || "],
   ["event out", /^ +(if \(agreed\) )?emit [^;]+;$/, ""],
 ];
-// Mutants that no test can tell from the original, with the reason.
-const EQUIVALENT = [];
+// Mutants that no test can tell from the original: a file, what the changed line holds, and the reason.
+const EQUIVALENT = [
+  ["Claims.sol", "order >= found.order", "seals and convictions are numbered in one order, so no two are equal"],
+  ["Claims.sol", "order <= found.leaderOrder", "only the same seal has the same number, and it has one author"],
+];
 
 function replaced(line, [name, pattern, text]) {
   const match = line.match(pattern);
@@ -84,8 +89,8 @@ function verdict(copy, attempts = 5) {
   throw new Error(`forge ended with ${status ?? signal}:\n${stdout}\n${stderr}`);
 }
 
-function main(argument) {
-  const all = mutants();
+function main(argument, place = "") {
+  const all = mutants().filter(({ file }) => file.includes(place));
   if (argument === "--list") return all.forEach(({ name }) => console.log(name));
   const [part, parts] = (argument ?? "1/1").split("/").map(Number);
   const chosen = all.filter((_, index) => index % parts === part - 1);
@@ -107,4 +112,4 @@ function main(argument) {
   }
 }
 
-main(process.argv[2]);
+main(process.argv[2], process.argv[3]);

@@ -1,10 +1,8 @@
 // The transactions that gas.js measures. Each figure is a receipt's gasUsed in steady state: no slot is written for the
-// first time that is not new in every round. Digests hold no zero byte, so calldata costs what it costs at most.
-import { readFileSync } from "node:fs";
-import path from "node:path";
+// first time that is not new in every round.
 import * as ethers from "ethers";
-import hre from "hardhat";
-import { compile, gather, OUTPUT, ROOT, SETTINGS } from "./compiler.js";
+import { account, artifact, coder, compiled, startChain, word } from "./chain.js";
+import { measureDisputes } from "./disputes.js";
 
 const COMMIT = "commitUpdate(bytes32,uint64,bytes32,bytes32,uint32)";
 const COMMIT_HOOKED = "commitUpdate(bytes32,uint64,bytes32,bytes32,uint32,bytes)";
@@ -13,61 +11,17 @@ const AGGREGATOR = 2;
 const WEIGHT = 1200;
 const HOUR = 3600;
 
-const coder = ethers.AbiCoder.defaultAbiCoder();
-const word = (text) => ethers.id(text).replace(/(..)/g, (byte) => (byte === "00" ? "01" : byte));
-const account = (i) => ethers.getAddress(ethers.dataSlice(ethers.id(`account ${i}`), 0, 20));
 const update = [word("update"), word("tensor root"), WEIGHT];
 const plan = {
   digest: word("plan"), combineRule: 1, serverRule: 1, gridBits: 24, quorum: 3, weightCap: 1 << 20, minContributions: 2,
   commitDuration: 24 * HOUR, publishDuration: HOUR, aggregateDuration: HOUR, challengeDuration: HOUR,
-  hook: ethers.ZeroAddress,
+  hook: ethers.ZeroAddress, answerDuration: 60, bondGwei: 0,
 };
 const result = (name, contributions = 3) => ({
   versionDigest: word(`version ${name}`), versionRoot: word(`version root ${name}`),
   reportDigest: word(`report ${name}`), aggregateRoot: word(`aggregate ${name}`),
   contributionsRoot: word(`contributions ${name}`), contributions, totalWeight: contributions * WEIGHT,
 });
-
-function artifact(file) {
-  return JSON.parse(readFileSync(path.join(ROOT, file), "utf8"));
-}
-
-function compiled(source, name) {
-  const input = { language: "Solidity", settings: { ...SETTINGS, outputSelection: { "*": { "*": OUTPUT } } } };
-  const { abi, evm } = compile({ ...input, sources: gather([source]) }).contracts[source][name];
-  return { abi, bytecode: `0x${evm.bytecode.object}` };
-}
-
-async function startChain() {
-  const { provider } = await hre.network.create({ override: { initialBaseFeePerGas: 0, blockGasLimit: 60_000_000 } });
-  const call = (method, ...params) => provider.request({ method, params });
-
-  async function send(tx) {
-    await call("hardhat_impersonateAccount", tx.from);
-    const hash = await call("eth_sendTransaction", { gas: "0x1000000", gasPrice: "0x0", ...tx });
-    return call("eth_getTransactionReceipt", hash);
-  }
-
-  async function deploy({ abi, bytecode }, ...args) {
-    const face = new ethers.Interface(abi);
-    const data = ethers.concat([bytecode, coder.encode(face.deploy.inputs, args)]);
-    const receipt = await send({ from: account("deployer"), data });
-    const to = receipt.contractAddress;
-    return {
-      address: to,
-      gas: Number(receipt.gasUsed),
-      send: async (from, name, ...values) => {
-        const { gasUsed } = await send({ from, to, data: face.encodeFunctionData(name, values) });
-        return Number(gasUsed);
-      },
-      read: async (name, ...values) => {
-        const answer = await call("eth_call", { to, data: face.encodeFunctionData(name, values) });
-        return face.decodeFunctionResult(name, answer)[0];
-      },
-    };
-  }
-  return { deploy, wait: (seconds) => call("evm_increaseTime", seconds) };
-}
 
 /** Registers a model with its members and leaves its second round open, one commitment by account 0 in each round. */
 async function prepare(cairn, name, members, note = () => {}, rules = plan) {
@@ -183,11 +137,16 @@ export async function measure() {
     figures[name] = gas;
   };
   const cairn = await chain.deploy(artifact("registry/chain/artifacts/Cairn.json"));
-  note("deploy Cairn", cairn.gas);
+  // Cairn's constructor makes its Challenges; alone it costs what it would cost beside it.
+  const challenges = await chain.deploy(artifact("registry/chain/artifacts/Challenges.json"), cairn.address);
+  note("deploy Cairn and Challenges", cairn.gas);
+  note("deploy Challenges", challenges.gas);
+  note("deploy Cairn", cairn.gas - challenges.gas);
   await wholeRound(chain, cairn, note);
   await otherAttestations(chain, cairn, note);
   await delegated(chain, cairn, note);
   await hooked(chain, cairn, note);
   await manyMembers(cairn, note);
+  await measureDisputes(chain, cairn, note);
   return { cairn: figures, peers: await measurePeers(chain) };
 }

@@ -70,7 +70,9 @@ def find_anvil(*folders: Path) -> Path | None:
     return Path(found) if found else None
 
 
-def start_anvil(folder: Path, anvil: Path, *, port: int, block_time: int = 1, wait: float = 30.0) -> AnvilNode:
+def start_anvil(
+    folder: Path, anvil: Path, *, port: int, block_time: int = 1, speed: int = 1, wait: float = 30.0
+) -> AnvilNode:
     """Start a chain in folder, or go on with the one that was there, and return once it answers.
 
     Args:
@@ -78,6 +80,7 @@ def start_anvil(folder: Path, anvil: Path, *, port: int, block_time: int = 1, wa
         anvil: The program.
         port: RPC port on 127.0.0.1.
         block_time: Seconds between blocks; 0 mines a block for each transaction, and finality stands still.
+        speed: How much faster than the wall's the chain's clock runs: each block is speed * block_time after the last.
         wait: Seconds it has to come up.
 
     Raises:
@@ -101,6 +104,8 @@ def start_anvil(folder: Path, anvil: Path, *, port: int, block_time: int = 1, wa
     if backup.exists():
         for _ in range(_UNTIL_FINAL):
             _rpc(node.url, "evm_mine", [])
+    if speed > 1:
+        _rpc(node.url, "anvil_setBlockTimestampInterval", [speed * max(block_time, 1)])
     _rpc(node.url, *(("evm_setIntervalMining", [block_time]) if block_time else ("evm_setAutomine", [True])))
     return node
 

@@ -27,6 +27,7 @@ __all__ = [
     "commitment_typed_data",
     "deprecate_version",
     "end_commits",
+    "expel",
     "finalize_round",
     "grant_roles",
     "grant_roles_batch",
@@ -169,9 +170,20 @@ def end_commits(contract: Address, model: ModelId, number: int, participants: Se
     return _once(contract, key, "endCommits", model, number, sorted(participants))
 
 
-def attest_result(contract: Address, model: ModelId, number: int, result: Result, running_hash: bytes) -> Call:
-    """Attest a result. Moving to another result is another effect, so the key names both round and result."""
-    key = f"attest:{round_id_of(model, number).hex()}:{result_hash(result).hex()}"
+def attest_result(
+    contract: Address, model: ModelId, number: int, result: Result, running_hash: bytes, *, tally: bytes | None = None
+) -> Call:
+    """Attest a result. Moving to another result is another effect, so the key names both round and result.
+
+    Args:
+        contract: The contract.
+        model: The model.
+        number: The round.
+        result: What is attested.
+        running_hash: The commitments it was computed from.
+        tally: What it counts under; attesting anew what was void for want of an answer is another effect too.
+    """
+    key = f"attest:{round_id_of(model, number).hex()}:{(tally or result_hash(result)).hex()}"
     return _once(contract, key, "attestResult", model, number, unparse(result), running_hash)
 
 
@@ -179,6 +191,11 @@ def finalize_round(contract: Address, model: ModelId, number: int, result: Resul
     """Move the head to the result of a round."""
     key = f"finalize:{round_id_of(model, number).hex()}"
     return _once(contract, key, "finalizeRound", model, number, unparse(result))
+
+
+def expel(contract: Address, model: ModelId, number: int, aggregators: Sequence[Address]) -> Call:
+    """Take role and bond from attesters of results that were made void; those who lost them already are passed over."""
+    return _repeatable(contract, None, "expel", model, number, list(aggregators))
 
 
 def cancel_round(contract: Address, model: ModelId, number: int) -> Call:

@@ -15,7 +15,7 @@ from registry.chain.journal import Intent, Journal
 from registry.chain.keys import Signer
 from registry.chain.networks import EMBEDDED_CHAIN_ID, Finality
 from registry.chain.node import asking
-from registry.chain.records import Grant, Plan, Result
+from registry.chain.records import Grant, Plan, Result, result_hash
 from registry.chain.sending import Call, Quote, Receipt, Sending, Until
 from registry.chain.transactions import Transactor
 from registry.chain.views import Block, Views, chain_id_of
@@ -250,11 +250,16 @@ class Client(Views):
         self, model: ModelId, number: int, result: Result, running_hash: bytes, *, until: Until = "final"
     ) -> Receipt:
         """Attest a result that was computed from the commitments of that running hash."""
-        return self.send(calls.attest_result(self.address, model, number, result, running_hash), until)
+        tally = self.tally(model, number, result_hash(result), block="pending")
+        return self.send(calls.attest_result(self.address, model, number, result, running_hash, tally=tally), until)
 
     def finalize_round(self, model: ModelId, number: int, result: Result, *, until: Until = "final") -> Receipt:
         """Move the head to the result of a round."""
         return self.send(calls.finalize_round(self.address, model, number, result), until)
+
+    def expel(self, model: ModelId, number: int, aggregators: Sequence[Address], *, until: Until = "final") -> Receipt:
+        """Take role and bond from attesters of results that were made void."""
+        return self.send(calls.expel(self.address, model, number, aggregators), until)
 
     def cancel_round(self, model: ModelId, number: int, *, until: Until = "final") -> Receipt:
         """Cancel a round, or record that it has lapsed."""

@@ -44,6 +44,7 @@ class Artifact:
         deployed_bytecode: Runtime code, immutables left zero.
         immutables: (start, length) of every immutable in the runtime code, by the compiler's number for it.
         compiler: Version and settings.
+        storage: Where each variable stands: `variables`, and the `types` they are of.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Artifact:
     deployed_bytecode: bytes
     immutables: Mapping[str, tuple[tuple[int, int], ...]]
     compiler: Mapping[str, Any]
+    storage: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ def artifact(name: str) -> Artifact:
         deployed_bytecode=_unhex(loaded["deployedBytecode"]),
         immutables=MappingProxyType(immutables_of(loaded["immutableReferences"])),
         compiler=MappingProxyType(loaded["compiler"]),
+        storage=MappingProxyType(loaded["storage"]),
     )
 
 
@@ -196,7 +199,8 @@ def _functions(contract: str) -> Mapping[tuple[str, int], Function]:
 def _errors() -> Mapping[bytes, tuple[str, tuple[str, ...]]]:
     return {
         keccak(_signature(entry).encode())[:4]: (entry["name"], tuple(abi_type(item) for item in entry["inputs"]))
-        for entry in artifact("Cairn").abi
+        for contract in ("Cairn", "Challenges")
+        for entry in artifact(contract).abi
         if entry["type"] == "error"
     }
 

@@ -6,11 +6,10 @@ whoever does not care which one catches that.
 
 from __future__ import annotations
 
-import dataclasses
-import enum
 from dataclasses import dataclass
-from typing import Any
 
+from registry.chain import challenge_errors
+from registry.chain.custom_error import CustomError, show
 from registry.errors import ContractError
 from registry.types import Address, Digest, ModelId, Phase, Role, RoundId
 
@@ -20,6 +19,7 @@ __all__ = [
     "AlreadyCommitted",
     "AlreadyFinalized",
     "AlreadySuspended",
+    "BadAnswerDuration",
     "BadDuration",
     "BadGrid",
     "BadMinContributions",
@@ -39,10 +39,13 @@ __all__ = [
     "NoPlan",
     "NotAscending",
     "NotBetter",
+    "NotChallenges",
     "NotCommitted",
+    "NotExpelled",
     "NotOwner",
     "NotPendingOwner",
     "NotSuspended",
+    "ResultIsConvicted",
     "ResultMismatch",
     "RoundNotEnded",
     "RoundsAreSuspended",
@@ -68,36 +71,6 @@ PANIC = bytes.fromhex("4e487b71")
 """Selector of Panic(uint256)."""
 ERROR_STRING = bytes.fromhex("08c379a0")
 """Selector of Error(string)."""
-LABELS = {"round_id": "round", "model_id": "model", "given": "got", "actual": "got"}
-"""How fields are called in messages, where not by their own name."""
-
-
-class CustomError(ContractError):
-    """Base of the errors below. Fields cannot be set again; everything else stays as in any exception."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name in self.__dict__ and name in {field.name for field in dataclasses.fields(self)}:  # type: ignore[arg-type]
-            raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
-        super().__setattr__(name, value)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), tuple(getattr(self, field.name) for field in dataclasses.fields(self))  # type: ignore[arg-type]
-
-    def __str__(self) -> str:
-        fields = [(field.name, getattr(self, field.name)) for field in dataclasses.fields(self)]  # type: ignore[arg-type]
-        # "expected X, got Y", in whichever order the contract names them.
-        fields.sort(key=lambda item: item[0] in {"given", "actual"})
-        said = ", ".join(f"{LABELS.get(name, name.replace('_', ' '))} {show(value)}" for name, value in fields)
-        return f"{type(self).__name__}: {said}" if said else type(self).__name__
-
-
-def show(value: object) -> str:
-    """Return a value as messages show it: ids shortened, addresses whole, phases and roles by name."""
-    if isinstance(value, bytes):
-        return "0x" + (value.hex() if len(value) <= 20 else value.hex()[:8] + "…")
-    if isinstance(value, enum.Enum):
-        return value.name or str(value.value)
-    return str(value)
 
 
 def decode_error(data: bytes) -> ContractError:
@@ -126,7 +99,7 @@ def decode_error(data: bytes) -> ContractError:
         values = decode(types, data[4:])
     except DecodingError:
         return ContractError(f"reverted with data that do not decode: 0x{data[:68].hex()}")
-    cls = globals().get(name)
+    cls = globals().get(name) or vars(challenge_errors).get(name)
     if isinstance(cls, type) and issubclass(cls, CustomError):
         return parse(cls, values)
     return ContractError(f"{name}: {', '.join(map(str, values))}")
@@ -463,3 +436,35 @@ class AlreadyCancelled(CustomError):
     """The round is cancelled already."""
 
     round_id: RoundId
+
+
+@dataclass(eq=False)
+class BadAnswerDuration(CustomError):
+    """An answer time under the minimum, or over a 32nd of the challenge duration."""
+
+    answer_duration: int
+    min: int
+    max: int
+
+
+@dataclass(eq=False)
+class NotChallenges(CustomError):
+    """Only the Challenges contract may do this."""
+
+    caller: Address
+
+
+@dataclass(eq=False)
+class ResultIsConvicted(CustomError):
+    """A result that was convicted never comes back."""
+
+    round_id: RoundId
+    result_hash: bytes
+
+
+@dataclass(eq=False)
+class NotExpelled(CustomError):
+    """No next round before the attesters of void results are expelled."""
+
+    round_id: RoundId
+    unexpelled: int

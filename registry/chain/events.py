@@ -11,15 +11,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from registry.chain.challenge_events import CHALLENGE_EVENTS
+from registry.chain.event import Event, Position
 from registry.chain.node import NodeRefused, asking, quantity
 from registry.chain.records import Plan, Result, parse
 from registry.errors import ChainError
-from registry.types import Address, Digest, ModelId, Role, Root, RoundId
+from registry.types import Address, Digest, ModelId, Role, Root, RoundId, Standing
 
 if TYPE_CHECKING:
     from web3 import Web3
 
 __all__ = [
+    "AggregatorExpelled",
     "CommitsEnded",
     "EVENTS",
     "Event",
@@ -30,6 +33,7 @@ __all__ = [
     "Position",
     "QuorumReached",
     "ResultAttested",
+    "ResultVoided",
     "RolesChanged",
     "RoundCancelled",
     "RoundFinalized",
@@ -39,30 +43,15 @@ __all__ = [
     "UpdateCommitted",
     "VersionDeprecated",
     "VersionPublished",
+    "WindowExtended",
     "decode_log",
     "decode_logs",
+    "kinds_by_topic",
     "read_events",
     "topic_of",
 ]
 
 E = TypeVar("E", bound="Event")
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Position:
-    """Where a log stands on the chain; ordered as the chain is."""
-
-    block_number: int
-    log_index: int
-    block_hash: bytes
-    tx_hash: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Base of all events."""
-
-    at: Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +192,34 @@ class QuorumReached(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class WindowExtended(Event):
+    """The first challenge or demand moved the end of a challenge window."""
+
+    round_id: RoundId
+    challenge_deadline: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResultVoided(Event):
+    """A result that had its quorum stands no longer; aggregation goes on."""
+
+    round_id: RoundId
+    result_hash: bytes
+    tally: bytes
+    standing: Standing
+    aggregate_deadline: int
+
+
+@dataclass(frozen=True, slots=True)
+class AggregatorExpelled(Event):
+    """An attester of a void result lost the role."""
+
+    round_id: RoundId
+    aggregator: Address
+    tally: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class RoundFinalized(Event):
     """The head moved to the result of a round."""
 
@@ -238,22 +255,33 @@ EVENTS: tuple[type[Event], ...] = (
     CommitsEnded,
     ResultAttested,
     QuorumReached,
+    WindowExtended,
+    ResultVoided,
+    AggregatorExpelled,
     RoundFinalized,
     RoundCancelled,
 )
+"""The events of Cairn; those of Challenges stand in `challenge_events`."""
 
 
 @functools.cache
-def _by_topic() -> Mapping[bytes, tuple[type[Event], tuple[tuple[str, str, bool], ...]]]:
+def kinds_by_topic() -> Mapping[bytes, tuple[type[Event], tuple[tuple[str, str, bool], ...]]]:
+    """Return every event by its first topic, with (name, type, indexed) of each field."""
     from registry.chain.contracts import events
 
-    classes = {cls.__name__: cls for cls in EVENTS}
-    return {e.topic: (classes[e.name], e.inputs) for e in events("Cairn") if e.name in classes}
+    kinds: Mapping[str, Sequence[type[Event]]] = {"Cairn": EVENTS, "Challenges": CHALLENGE_EVENTS}
+    return {
+        event.topic: (kind, event.inputs)
+        for contract, classes in kinds.items()
+        for event in events(contract)
+        for kind in classes
+        if kind.__name__ == event.name
+    }
 
 
 def topic_of(kind: type[Event]) -> bytes:
     """Return the first topic of an event: keccak256 of its signature."""
-    return next(topic for topic, (cls, _) in _by_topic().items() if cls is kind)
+    return next(topic for topic, (cls, _) in kinds_by_topic().items() if cls is kind)
 
 
 def decode_log(log: Mapping[str, Any]) -> Event | None:
@@ -266,7 +294,7 @@ def decode_log(log: Mapping[str, Any]) -> Event | None:
     from eth_abi.exceptions import DecodingError
 
     topics = [bytes(topic) for topic in log["topics"]]
-    known = _by_topic().get(topics[0]) if topics else None
+    known = kinds_by_topic().get(topics[0]) if topics else None
     if known is None:
         return None
     cls, inputs = known
@@ -278,7 +306,7 @@ def decode_log(log: Mapping[str, Any]) -> Event | None:
             ]
         )
         rest = iter(decode([kind for _, kind, is_topic in inputs if not is_topic], bytes(log["data"])))
-    except (DecodingError, ValueError) as error:
+    except (DecodingError, ValueError, OverflowError) as error:  # a length over 2^63 overflows in eth_abi
         raise ChainError(f"the node gave a {cls.__name__} log that does not decode: {error}") from error
     values = [next(indexed) if is_topic else next(rest) for _, _, is_topic in inputs]
     return parse(cls, values, at=_position(log))

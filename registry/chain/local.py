@@ -157,13 +157,23 @@ def _provider(tester: Any) -> Any:
 
 
 def _tester(backend: Any) -> Any:
-    """eth-tester that looks for logs in each block once: it finds a receipt by walking back from the head."""
+    """eth-tester that looks for logs in each block once: it finds a receipt by walking back from the head.
+
+    And that shows blocks as they were hashed: with no extra data (eth-tester's are 32 zeros), and logs counted through
+    the block (eth-tester begins anew with each transaction).
+    """
     from eth_tester import EthereumTester
 
     class Tester(EthereumTester):  # type: ignore[misc]
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
             self._logs: dict[bytes, list[Any]] = {}
+
+        def get_block_by_number(self, *arguments: Any, **options: Any) -> Any:
+            return _unpadded(super().get_block_by_number(*arguments, **options))
+
+        def get_block_by_hash(self, *arguments: Any, **options: Any) -> Any:
+            return _unpadded(super().get_block_by_hash(*arguments, **options))
 
         def get_logs(
             self, from_block: Any = "latest", to_block: Any = "latest", address: Any = None, topics: Any = None
@@ -178,10 +188,15 @@ def _tester(backend: Any) -> Any:
             block_hash = self.backend.chain.chaindb.get_canonical_block_hash(number)  # another after a revert
             if block_hash not in self._logs:
                 receipts = map(self.get_transaction_receipt, self.get_block_by_number(number)["transactions"])
-                self._logs[block_hash] = [log for receipt in receipts for log in receipt["logs"]]
+                logs = (log for receipt in receipts for log in receipt["logs"])
+                self._logs[block_hash] = [{**log, "log_index": index} for index, log in enumerate(logs)]
             return self._logs[block_hash]
 
     return Tester(backend)
+
+
+def _unpadded(block: Any) -> Any:
+    return {**block, "extra_data": "0x"}
 
 
 def _matches(log: Any, address: Any, topics: Any) -> bool:

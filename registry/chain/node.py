@@ -1,6 +1,8 @@
 """The way to a node: connecting to one, and every way it can fail turned into an error of ours.
 
-A request is bounded as a whole, not only between two bytes, so a node that drips cannot hold anybody up.
+A request is bounded as a whole, not only between two bytes, so a node that drips cannot hold anybody up. What a node
+refuses for the moment, or cuts off, is asked again a few times: a step of some thirty requests would never end over a
+node that fails one in five. An answer to another request is none.
 """
 
 from __future__ import annotations
@@ -9,14 +11,14 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from registry.errors import CairnError, InputError, NodeUnavailable
 
 if TYPE_CHECKING:
-    from web3 import Web3
+    from web3 import HTTPProvider, Web3
 
 __all__ = [
     "MAX_RECURSION",
@@ -27,10 +29,17 @@ __all__ = [
     "connect",
     "named",
     "quantity",
+    "result_of",
 ]
+
+T = TypeVar("T")
 
 MAX_RESPONSE_BYTES = 256 << 20
 """Largest answer read from a node."""
+REPEATS = 3
+"""How often a request is made again."""
+PAUSE = 0.1
+"""Seconds before the first time, then twice as long each time."""
 MAX_RECURSION = 12 * 1024
 """What py-evm asks for (1024 nested calls); json's parser survives three times as much."""
 
@@ -56,28 +65,25 @@ def connect(url: str, *, timeout: float = 10.0) -> Web3:
 
     Args:
         url: http(s)://…, or the path of a node's IPC socket.
-        timeout: Seconds that one request may take in all.
+        timeout: Seconds that one request may take in all; after them it is not made again.
 
     Raises:
         InputError: The URL is of another kind.
     """
-    from web3 import HTTPProvider, IPCProvider, Web3
+    from web3 import IPCProvider, Web3
 
     provider: HTTPProvider | IPCProvider
     if url.startswith(("http://", "https://")):
-        provider = HTTPProvider(
-            url,
-            request_kwargs={"timeout": timeout},
-            session=_bounded_session(),
-            exception_retry_configuration=None,
-        )
+        provider = _http_provider(url, timeout)
     elif url.endswith(".ipc"):
         provider = IPCProvider(url, timeout=int(timeout) or 1)
     else:
         raise InputError(f"expected an http(s) URL or the path of an .ipc socket, got {named(url)!r}")
     provider.global_ccip_read_enabled = False
     bound_recursion()
-    return Web3(provider)
+    w3 = Web3(provider)
+    w3.middleware_onion.remove("validation")  # it asks for the chain id before every call: more than half of all asked
+    return w3
 
 
 def named(url: str) -> str:
@@ -139,6 +145,22 @@ def quantity(value: Any, name: str) -> int:
     return value
 
 
+def result_of(what: str, response: Any) -> Any:
+    """Return the result of a JSON-RPC answer as a provider gives it, untouched by web3's middleware.
+
+    Raises:
+        NodeRefused: The node answered with an error.
+        NodeUnavailable: That is no answer.
+    """
+    if not isinstance(response, dict):
+        raise NodeUnavailable(f"{what}: expected an answer from the node, got {response!r:.80}")
+    if response.get("error") is not None:
+        raise _refusal(what, response["error"])
+    if "result" not in response:
+        raise NodeUnavailable(f"{what}: expected a result from the node, got {sorted(response)!r:.80}")
+    return response["result"]
+
+
 def _unavailable(what: str, error: Exception) -> Exception:
     """The rest of what requests, web3 and eth-tester raise; what none of them does is a bug and stays what it is."""
     import requests
@@ -156,11 +178,14 @@ def _unavailable(what: str, error: Exception) -> Exception:
 
 
 def _refused(what: str, error: Any) -> NodeRefused:
+    return _refusal(what, (error.rpc_response or {}).get("error") or {"message": str(error)})
+
+
+def _refusal(what: str, answer: Any) -> NodeRefused:
     """A JSON-RPC error, with revert data wherever this kind of node hides them."""
-    answer = (error.rpc_response or {}).get("error") or {}
     if not isinstance(answer, dict):
         answer = {"message": str(answer)}
-    said = str(answer.get("message") or error)
+    said = str(answer.get("message") or answer)
     code = answer.get("code")
     data = answer.get("data")
     if isinstance(data, dict):
@@ -187,9 +212,84 @@ def _unhex(data: object) -> bytes | None:
     return None
 
 
+def _http_provider(url: str, timeout: float) -> HTTPProvider:
+    """A provider that asks again where that can help, and takes no answer to another request for its own."""
+    from web3 import HTTPProvider
+
+    class PatientProvider(HTTPProvider):
+        def make_request(self, method: Any, params: Any) -> Any:
+            def ask() -> Any:
+                request = self.encode_rpc_request(method, params)
+                answer = self.decode_rpc_response(self._make_request(method, request))
+                _require_id(method, answer, json.loads(request)["id"])
+                return answer
+
+            return _patiently(ask, timeout) if _repeatable(method) else ask()
+
+        def make_batch_request(self, batch_requests: Any) -> Any:
+            def ask() -> Any:
+                return HTTPProvider.make_batch_request(self, batch_requests)
+
+            return _patiently(ask, timeout) if all(_repeatable(method) for method, _ in batch_requests) else ask()
+
+    return PatientProvider(
+        url, request_kwargs={"timeout": timeout}, session=_bounded_session(), exception_retry_configuration=None
+    )
+
+
+def _repeatable(method: str) -> bool:
+    """Reading changes nothing, and one signed transaction sent twice is one; what moves a test chain is done once."""
+    return method.startswith("eth_") and method != "eth_sendTransaction"
+
+
+def _patiently(ask: Callable[[], T], timeout: float) -> T:
+    """Ask, and again after what may pass by itself, until the time is over."""
+    import requests
+    from urllib3.exceptions import NewConnectionError
+
+    deadline, pause = time.monotonic() + timeout, PAUSE
+    for _ in range(REPEATS):
+        try:
+            return ask()
+        except requests.Timeout:
+            raise
+        except requests.HTTPError as error:
+            if error.response is None or not (error.response.status_code == 429 or error.response.status_code >= 500):
+                raise
+            last: Exception = error
+        except (requests.RequestException, json.JSONDecodeError, UnicodeDecodeError, NodeUnavailable) as error:
+            if error.args and isinstance(getattr(error.args[0], "reason", None), NewConnectionError):
+                raise  # nobody listens there
+            last = error
+        if time.monotonic() + pause > deadline:
+            raise last
+        time.sleep(pause)
+        pause *= 2
+    return ask()
+
+
+def _require_id(method: str, answer: Any, expected: int) -> None:
+    """An error may have no id: a node need not have understood the request."""
+    if not isinstance(answer, dict) or (answer.get("id") is None and "error" in answer):
+        return
+    if answer.get("id") != expected:
+        raise NodeUnavailable(f"{method}: expected the answer to request {expected}, got one to {answer.get('id')!r}")
+
+
 def _bounded_session() -> Any:
     """A requests session whose timeout holds for a whole answer and which refuses an endless one."""
     import requests
+    from urllib3.exceptions import HTTPError as BrokenAnswer
+    from urllib3.exceptions import ReadTimeoutError
+
+    def next_piece(response: requests.Response) -> bytes:
+        try:
+            piece: bytes = response.raw.read1(1 << 20, decode_content=True)
+        except ReadTimeoutError as error:
+            raise requests.Timeout("the answer took longer than the request may") from error
+        except BrokenAnswer as error:
+            raise requests.exceptions.ChunkedEncodingError(f"the answer was cut off: {error!s:.120}") from error
+        return piece
 
     class BoundedSession(requests.Session):
         def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
@@ -197,7 +297,7 @@ def _bounded_session() -> Any:
             deadline = time.monotonic() + float(timeout) if isinstance(timeout, (int, float)) else None
             response = super().send(request, **{**kwargs, "stream": True})
             body = bytearray()
-            while chunk := response.raw.read1(1 << 20, decode_content=True):
+            while chunk := next_piece(response):
                 body += chunk
                 if deadline is not None and time.monotonic() > deadline:
                     response.close()

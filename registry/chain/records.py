@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from registry.types import Address, Digest, ModelId, Phase, Role, Root, RoundId
 
 __all__ = [
+    "Dispute",
     "Grant",
     "Member",
     "Model",
@@ -28,6 +29,7 @@ __all__ = [
     "model_id_of",
     "parse",
     "phase_at",
+    "plain",
     "plan_hash",
     "result_hash",
     "round_id_of",
@@ -41,7 +43,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The rules of a model's rounds, as `setPlan` takes and `plan` shows them. Durations are in seconds."""
+    """The rules of a model's rounds, as `setPlan` takes and `plan` shows them. Durations are in seconds.
+
+    Attributes:
+        answer_duration: In which a demanded leaf is shown; at most a 32nd of the challenge duration.
+        bond_gwei: What an aggregator must have deposited to attest; 0 for nothing.
+    """
 
     digest: Digest
     combine_rule: int
@@ -55,6 +62,8 @@ class Plan:
     aggregate_duration: int
     challenge_duration: int
     hook: Address
+    answer_duration: int
+    bond_gwei: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +137,32 @@ class Round:
     result_hash: bytes
     commitments: int
     early_end_barred: bool
+    extended: bool
+    unexpelled: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """The result whose challenge window is open, and what it is held against; `tally` is zero where there is none.
+
+    Attributes:
+        tally: What its attestations count under: its hash, unless it was void for want of an answer before.
+        first_hash: The running hash of the round before any commitment.
+        running_hash: And after all.
+    """
+
+    round_id: RoundId
+    tally: bytes
+    result_hash: bytes
+    first_hash: bytes
+    running_hash: bytes
+    parent_root: Root
+    combine_rule: int
+    server_rule: int
+    grid_bits: int
+    challenge_duration: int
+    answer_duration: int
+    challenge_deadline: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,8 +248,15 @@ def parse(cls: type[T], values: Sequence[Any], **extra: Any) -> T:
 
 
 def unparse(record: Any) -> tuple[Any, ...]:
-    """Return a record as the tuple that eth_abi encodes."""
-    return tuple(getattr(record, field.name) for field in dataclasses.fields(record))
+    """Return a record as the tuple that eth_abi encodes, nested records likewise."""
+    return tuple(plain(getattr(record, field.name)) for field in dataclasses.fields(record))
+
+
+def plain(value: Any) -> Any:
+    """Return a value as eth_abi encodes it: records as tuples, whatever they stand in."""
+    if dataclasses.is_dataclass(value):
+        return unparse(value)
+    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 @functools.cache
@@ -230,6 +272,8 @@ def _coerce(hint: Any, value: Any) -> Any:
         return parse(typing.cast(type[Any], hint), value)
     if isinstance(hint, type) and issubclass(hint, int) and hint is not bool:
         return hint(value)
+    if typing.get_origin(hint) is tuple:
+        return tuple(_coerce(typing.get_args(hint)[0], item) for item in value)
     return bytes(value) if isinstance(value, (bytes, bytearray)) else value
 
 

@@ -7,6 +7,7 @@ by its name: what an EIP-712 domain must be follows from the chain and the addre
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,32 +62,9 @@ def build(contract: str = "Cairn", *, solc: Path | None = None) -> Built:
     Raises:
         InputError: No compiler, or not of the version that the artifacts were built with.
     """
-    import solcx
-    from solcx.exceptions import SolcError, SolcNotInstalled
-
-    source, version = artifact(contract).source, str(artifact(contract).compiler["version"])
-    # The syntax tree is asked for too, since only there an immutable has a name; it does not change the code.
-    request = copy.deepcopy(standard_input())
-    request["settings"]["outputSelection"] = {
-        "*": {
-            "": ["ast"],
-            contract: [
-                "evm.bytecode.object",
-                "evm.deployedBytecode.object",
-                "evm.deployedBytecode.immutableReferences",
-            ],
-        }
-    }
-    try:
-        if solc is not None:
-            output = solcx.compile_standard(request, solc_binary=solc)
-        else:
-            output = solcx.compile_standard(request, solc_version=version.partition("+")[0])
-    except SolcNotInstalled as error:
-        raise InputError(f"no solc {version}: install it with py-solc-x, or name a compiler") from error
-    except (SolcError, OSError, ValueError) as error:
-        raise InputError(f"the compiler failed; expected solc {version}: {error!s:.300}") from error
-    evm = output["contracts"][source][contract]["evm"]
+    version = str(artifact(contract).compiler["version"])
+    output = _compiled(version, solc)
+    evm = output["contracts"][artifact(contract).source][contract]["evm"]
     names = _names([unit["ast"] for unit in output["sources"].values()])
     places = immutables_of(evm["deployedBytecode"]["immutableReferences"])
     return Built(
@@ -96,10 +74,40 @@ def build(contract: str = "Cairn", *, solc: Path | None = None) -> Built:
     )
 
 
+@functools.lru_cache(maxsize=1)
+def _compiled(version: str, solc: Path | None) -> dict[str, Any]:
+    """What the compiler makes of the shipped sources: all contracts, since Cairn makes its Challenges anyway."""
+    import solcx
+    from solcx.exceptions import SolcError, SolcNotInstalled
+
+    # The syntax tree is asked for too, since only there an immutable has a name; it does not change the code.
+    request = copy.deepcopy(standard_input())
+    request["settings"]["outputSelection"] = {
+        "*": {
+            "": ["ast"],
+            "*": [
+                "evm.bytecode.object",
+                "evm.deployedBytecode.object",
+                "evm.deployedBytecode.immutableReferences",
+            ],
+        }
+    }
+    try:
+        if solc is not None:
+            output: dict[str, Any] = solcx.compile_standard(request, solc_binary=solc)
+        else:
+            output = solcx.compile_standard(request, solc_version=version.partition("+")[0])
+    except SolcNotInstalled as error:
+        raise InputError(f"no solc {version}: install it with py-solc-x, or name a compiler") from error
+    except (SolcError, OSError, ValueError) as error:
+        raise InputError(f"the compiler failed; expected solc {version}: {error!s:.300}") from error
+    return output
+
+
 def verify_deployment(
     w3: Web3, address: Address, *, chain_id: int, contract: str = "Cairn", solc: Path | None = None
 ) -> Verified:
-    """Rebuild a contract from source and compare it with what is deployed.
+    """Rebuild a contract from source and compare it with what is deployed; a Cairn's Challenges with it.
 
     Raises:
         VerificationFailed: They differ; the message says where.
@@ -120,7 +128,10 @@ def verify_deployment(
         raise VerificationFailed(f"the code differs from byte {where} on: expected {expected[where]}, got {got[where]}")
     values = _immutables(deployed, built.immutables)
     if contract == "Cairn":
-        _require_domain(values, chain_id, address)
+        _require_immutables(values, _domain(chain_id, address))
+        partner = Address(values["CHALLENGES"][12:])
+        found = verify_deployment(w3, partner, chain_id=chain_id, contract="Challenges", solc=solc)
+        _require_immutables(found.immutables, {"CAIRN": address.rjust(32, b"\0")})
     return Verified(
         contract=contract,
         address=address,
@@ -140,12 +151,15 @@ def _immutables(code: bytes, places: Mapping[str, tuple[tuple[int, int], ...]]) 
     return values
 
 
-def _require_domain(values: Mapping[str, bytes], chain_id: int, address: Address) -> None:
-    """Cairn's immutables are its EIP-712 domain: name "Cairn", version "1", this chain, this contract."""
+def _domain(chain_id: int, address: Address) -> dict[str, bytes]:
+    """Cairn's immutables: its EIP-712 domain (name "Cairn", version "1", this chain, this contract), and the first
+    contract that it made, whose address follows from its own (keccak256 of the RLP of maker and nonce 1).
+    """
     name, version = keccak(b"Cairn"), keccak(b"1")
     this, chain = address.rjust(32, b"\0"), chain_id.to_bytes(32, "big")
     kind = keccak(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
-    expected = {
+    return {
+        "CHALLENGES": keccak(b"\xd6\x94" + address + b"\x01")[12:].rjust(32, b"\0"),
         "_cachedDomainSeparator": keccak(kind + name + version + chain + this),
         "_cachedChainId": chain,
         "_cachedThis": this,
@@ -154,6 +168,9 @@ def _require_domain(values: Mapping[str, bytes], chain_id: int, address: Address
         "_name": b"Cairn".ljust(31, b"\0") + b"\x05",
         "_version": b"1".ljust(31, b"\0") + b"\x01",
     }
+
+
+def _require_immutables(values: Mapping[str, bytes], expected: Mapping[str, bytes]) -> None:
     if set(values) != set(expected):
         raise VerificationFailed(f"expected the immutables {sorted(expected)}, got {sorted(values)}")
     for key, value in expected.items():

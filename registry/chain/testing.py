@@ -128,7 +128,18 @@ def geth_chain(program: Path, *, accounts: int = 6) -> Iterator[DevChain]:
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="geth-") as folder:
         listening = ["--http", "--http.port", port, "--authrpc.port", free_port(), "--port", 0, "--ipcdisable"]
-        chain = ["--dev", "--dev.period", 1, "--nodiscover", "--datadir", folder, "--verbosity", 1]
+        chain = [
+            "--dev",
+            "--dev.period",
+            1,
+            "--dev.gaslimit",
+            36_000_000,
+            "--nodiscover",
+            "--datadir",
+            folder,
+            "--verbosity",
+            1,
+        ]
         with _running([program, *chain, *listening]) as process:
             url = f"http://127.0.0.1:{port}"
             w3 = _answering(url, process, patience=60.0)
@@ -159,8 +170,10 @@ def example_plan(**changed: Any) -> Plan:
         "commit_duration": 30,
         "publish_duration": 30,
         "aggregate_duration": 30,
-        "challenge_duration": 30,
+        "challenge_duration": 960,
         "hook": Address(bytes(20)),
+        "answer_duration": 30,
+        "bond_gwei": 0,
     }
     return Plan(**(fields | changed))
 

@@ -21,6 +21,7 @@ from registry.chain.networks import Finality, FinalityRule, final_block, finalit
 from registry.chain.node import NodeRefused, asking, quantity
 from registry.chain.records import keccak
 from registry.chain.sending import Call, Quote, Receipt, Sending, Until, simulate
+from registry.chain.views import chain_id_of
 from registry.errors import ContractError, NodeUnavailable, TransactionFailed
 from registry.types import Address
 
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 
 LEAST_GAS = 21_000
 """What any transaction takes."""
+_LOOKS = 4
+"""How often a receipt is looked for before it is believed that another transaction has used the nonce."""
 ALREADY_KNOWN = ("already known", "known transaction", "already imported", "already in mempool", "alreadyknown")
 NONCE_USED = ("nonce too low", "nonce is too low", "invalid nonce", "nonce has already been used", "oldnonce")
 UNDERPRICED = ("underpriced", "less than block base fee", "fee too low", "lower than the base fee", "feetoolow")
@@ -203,6 +206,7 @@ class Transactor:
             ) from error
 
     def _sign(self, intent: Intent, nonce: int, gas: int, fees: Fees) -> Intent:
+        chain_id_of(self._w3, expected=self._chain_id)  # else nonce and fees may be those of another chain
         transaction: dict[str, Any] = {
             "chainId": self._chain_id,
             "nonce": nonce,
@@ -300,9 +304,11 @@ class Transactor:
             log.warning("%s: the block it was mined in is gone", intent.key)
             intent = self._journal.reorg(intent.number)
         if self._nonce_used(nonce, final):
-            if self._find_receipt(intent) is None:
-                return self._journal.lose(intent.number)
-            return intent
+            for _ in range(_LOOKS):  # a node that is behind, or answers with nothing, knows of no receipt either
+                if self._find_receipt(intent) is not None:
+                    return intent
+                self._sending.sleep(self._poll())
+            return self._journal.lose(intent.number)
         if intent.state is State.SIGNED or not self._in_pool(intent):
             return self._broadcast(intent)
         return intent
@@ -392,6 +398,8 @@ class Transactor:
         except NodeRefused as error:
             if error.data is not None:
                 return decode_error(error.data)
+        if quantity(receipt["gasUsed"], "gasUsed") == intent.gas:  # estimated by a node that was behind
+            return NodeUnavailable(f"{intent.key}: ran out of the {intent.gas} gas that the node said was enough")
         return TransactionFailed(
             f"{intent.key}: mined in block {receipt['blockNumber']} and reverted ({show(intent.tx_hash)})"
         )

@@ -15,6 +15,7 @@ from registry.chain.keys import to_checksum
 from registry.chain.networks import Finality, final_block, finality_of
 from registry.chain.node import NodeRefused, asking, quantity
 from registry.chain.records import (
+    Dispute,
     Member,
     Model,
     Plan,
@@ -25,13 +26,13 @@ from registry.chain.records import (
     parse,
     round_id_of,
 )
-from registry.errors import WrongChain
-from registry.types import Address, Digest, ModelId, Phase, Root, RoundId
+from registry.errors import NodeUnavailable, WrongChain
+from registry.types import Address, Digest, ModelId, Phase, Root, RoundId, Standing
 
 if TYPE_CHECKING:
     from web3 import Web3
 
-__all__ = ["Block", "Views", "chain_id_of"]
+__all__ = ["Block", "Views", "chain_id_of", "read_view"]
 
 Block = int | Literal["latest", "pending", "safe", "finalized", "earliest"]
 """The block whose state a view shows."""
@@ -69,6 +70,7 @@ class Views:
         self.chain_id = chain_id_of(w3, expected=chain_id)
         _require_contract(w3, address)
         self.finality = finality_of(w3, self.chain_id, finality)
+        self._final = -1
         self._require_cairn()
 
     def __repr__(self) -> str:
@@ -112,8 +114,24 @@ class Views:
         """Return the phase a round is in, at the pending block unless told otherwise."""
         return Phase(self._view("phase", model, number, block=block)[0])
 
+    def challenges(self) -> Address:
+        """Return where the Challenges contract bound to this one is."""
+        return Address(bytes.fromhex(self._view("CHALLENGES")[0][2:]))
+
+    def dispute(self, model: ModelId, number: int, *, block: Block = "pending") -> Dispute:
+        """Return the result in its challenge window; its tally is zero where no window is open."""
+        return parse(Dispute, self._view("dispute", model, number, block=block)[0])
+
+    def tally(self, model: ModelId, number: int, result_hash: bytes, *, block: Block = "latest") -> bytes:
+        """Return what attestations of a result count under in a round."""
+        return bytes(self._view("tallyOf", model, number, result_hash, block=block)[0])
+
+    def standing(self, model: ModelId, number: int, tally: bytes, *, block: Block = "latest") -> Standing:
+        """Return how the result of a tally stands."""
+        return Standing(self._view("standing", model, number, tally, block=block)[0])
+
     def attestation(self, model: ModelId, number: int, aggregator: Address, *, block: Block = "latest") -> bytes:
-        """Return the hash of the result an aggregator attests; zero for none."""
+        """Return the tally an aggregator attests; zero for none."""
         return bytes(self._view("attestation", model, number, aggregator, block=block)[0])
 
     def votes(self, model: ModelId, number: int, result_hash: bytes, *, block: Block = "latest") -> Votes:
@@ -137,8 +155,21 @@ class Views:
     # ------------------------------------------------------------------------------------------ events, finality
 
     def final_block(self) -> int:
-        """Return the number of the last final block, by the network's policy; -1 if there is none yet."""
-        return final_block(self.w3, self.finality)
+        """Return the number of the last final block, by the network's policy; -1 if there is none yet.
+
+        Raises:
+            NodeUnavailable: The node is behind what it, or another behind the same address, has shown before.
+        """
+        found = final_block(self.w3, self.finality)
+        if found < self._final:
+            raise NodeUnavailable(f"expected block {self._final} to stay final, got {found} from a node that is behind")
+        self._final = found
+        return found
+
+    def latest_block(self) -> int:
+        """Return the number of the last block, final or not."""
+        with asking("eth_blockNumber"):
+            return quantity(self.w3.eth.block_number, "blockNumber")
 
     def events(
         self,
@@ -167,16 +198,7 @@ class Views:
     # ------------------------------------------------------------------------------------------------- reading
 
     def _view(self, name: str, *arguments: Any, block: Block = "latest") -> tuple[Any, ...]:
-        data = encode_call("Cairn", name, arguments)
-        request: Any = {"to": to_checksum(self.address), "data": "0x" + data.hex()}
-        try:
-            with asking("eth_call"):
-                answer = self.w3.eth.call(request, block, ccip_read_enabled=False)
-        except NodeRefused as error:
-            if error.data is not None:
-                raise decode_error(error.data) from error
-            raise
-        return decode_output("Cairn", name, len(arguments), bytes(answer))
+        return read_view(self.w3, "Cairn", self.address, name, *arguments, block=block)
 
     def _require_cairn(self) -> None:
         """That it answers as a Cairn would: a constant, and an id that depends on chain and address."""
@@ -184,6 +206,27 @@ class Views:
         probe = (Address(bytes(19) + b"\x01"), Digest(bytes(31) + b"\x01"))
         if weight != 1 << 28 or bytes(self._view("modelIdOf", *probe)[0]) != self.model_id(*probe):
             raise WrongChain(f"expected a Cairn at {to_checksum(self.address)}, got a contract that answers otherwise")
+
+
+def read_view(
+    w3: Web3, contract: str, address: Address, name: str, *arguments: Any, block: Block = "latest"
+) -> tuple[Any, ...]:
+    """Return what a view of a contract answers.
+
+    Raises:
+        ContractError: It refuses.
+        WrongChain: The answer does not decode.
+    """
+    data = encode_call(contract, name, arguments)
+    request: Any = {"to": to_checksum(address), "data": "0x" + data.hex()}
+    try:
+        with asking("eth_call"):
+            answer = w3.eth.call(request, block, ccip_read_enabled=False)
+    except NodeRefused as error:
+        if error.data is not None:
+            raise decode_error(error.data) from error
+        raise
+    return decode_output(contract, name, len(arguments), bytes(answer))
 
 
 def chain_id_of(w3: Web3, *, expected: int | None = None) -> int:

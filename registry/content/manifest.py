@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from enum import IntEnum
 from functools import cache
-from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from registry.content.cid import decode_cid
 from registry.errors import FormError
@@ -31,14 +31,20 @@ from registry.types import (
 
 __all__ = [
     "MAX_PAGE_ENTRIES",
+    "BlobLink",
+    "Bytes20",
+    "Bytes32",
     "Code",
     "DataSetManifest",
     "DeltaFile",
     "M",
+    "Kind",
     "Manifest",
+    "ManifestLink",
     "Metric",
     "PlanManifest",
     "Procedure",
+    "RawLink",
     "Reason",
     "ReportEntry",
     "ReportManifest",
@@ -46,9 +52,12 @@ __all__ = [
     "RoundOrigin",
     "Source",
     "Statement",
+    "Uint32",
+    "Uint64",
     "UpdateManifest",
     "VersionFile",
     "VersionManifest",
+    "Weight",
     "decode",
     "decode_any",
     "digest_of",
@@ -86,6 +95,7 @@ Bytes32 = Annotated[bytes, _Exact(32)]
 Bytes20 = Annotated[bytes, _Exact(20)]
 ManifestLink = Annotated[Cid, _Linked((Codec.DAG_CBOR,))]
 BlobLink = Annotated[Cid, _Linked((Codec.RAW, Codec.DAG_PB))]
+RawLink = Annotated[Cid, _Linked((Codec.RAW,))]
 FileSize = Annotated[int, _Range(0, MAX_FILE_BYTES)]
 Uint64 = Annotated[int, _Range(0, 2**64 - 1)]
 Uint32 = Annotated[int, _Range(0, 2**32 - 1)]
@@ -256,6 +266,8 @@ class PlanManifest:
         scales: Power of two by tensor: its delta is divided by 2^e before rounding and multiplied in the server step.
         shared: Names of the float tensors that updates hold; None for all.
         transforms: Applied to an update on its way out, in order.
+        answer_duration: Seconds in which a demanded leaf is shown.
+        bond_gwei: What an aggregator must have deposited to attest; 0 for nothing.
     """
 
     KIND: ClassVar[str] = "cairn/plan/1"
@@ -276,6 +288,8 @@ class PlanManifest:
     publish_duration: Uint32
     aggregate_duration: Uint32
     challenge_duration: Uint32
+    answer_duration: Uint32
+    bond_gwei: Uint64
     hook: Bytes20 | None
 
     def __post_init__(self) -> None:
@@ -367,14 +381,22 @@ class DataSetManifest:
 
 
 Manifest = VersionManifest | PlanManifest | UpdateManifest | ReportManifest | ReportPage | DataSetManifest
-M = TypeVar("M", VersionManifest, PlanManifest, UpdateManifest, ReportManifest, ReportPage, DataSetManifest)
+
+
+class Kind(Protocol):
+    """A dataclass whose field types are a schema: the manifests here, and those of `registry.content.evidence`."""
+
+    KIND: ClassVar[str]
+
+
+M = TypeVar("M", bound=Kind)
 _KINDS: dict[str, type[Manifest]] = {kind.KIND: kind for kind in get_args(Manifest)}
 
 
 # Reading and writing -------------------------------------------------------------------------------------------------
 
 
-def encode(manifest: Manifest) -> bytes:
+def encode(manifest: Kind) -> bytes:
     """Return the manifest's canonical DAG-CBOR.
 
     Raises:
@@ -396,29 +418,39 @@ def decode(data: bytes, kind: type[M]) -> M:
         FormError: It is too big or too deep, not DAG-CBOR, of another kind, has missing or unknown fields or values
             outside the schema, or is not what `encode` writes.
     """
-    manifest = decode_any(data)
-    if not isinstance(manifest, kind):
-        raise FormError(f"manifest: expected kind {kind.KIND!r}, got {manifest.KIND!r}")
-    return manifest
+    body = _body(data)
+    if body["kind"] != kind.KIND:
+        raise FormError(f"manifest: expected kind {kind.KIND!r}, got {body['kind'][:80]!r}")
+    return _built(body, kind, data)
 
 
 def decode_any(data: bytes) -> Manifest:
-    """Like `decode`, for a manifest of any kind."""
+    """Like `decode`, for a manifest of any kind that a lineage holds."""
+    body = _body(data)
+    kind = _KINDS.get(body["kind"])
+    if kind is None:
+        raise FormError(f"manifest: expected a kind of {', '.join(sorted(_KINDS))}, got {body['kind'][:80]!r}")
+    return _built(body, kind, data)
+
+
+def _body(data: bytes) -> dict[str, Any]:
+    """The map that data is, with a text field `kind`."""
     if len(data) > MAX_MANIFEST_BYTES:
         raise FormError(f"manifest: expected at most {MAX_MANIFEST_BYTES} bytes, got {len(data)}")
     body = _decode_cbor(data)
     if not isinstance(body, dict) or not isinstance(body.get("kind"), str):
         raise FormError("manifest: expected a map with a text field 'kind'")
-    kind = _KINDS.get(body["kind"])
-    if kind is None:
-        raise FormError(f"manifest: expected a kind of {', '.join(sorted(_KINDS))}, got {body['kind'][:80]!r}")
-    manifest: Manifest = _unpack({k: v for k, v in body.items() if k != "kind"}, kind, "")
+    return body
+
+
+def _built(body: dict[str, Any], kind: type[M], data: bytes) -> M:
+    manifest: M = _unpack({k: v for k, v in body.items() if k != "kind"}, kind, "")
     if encode(manifest) != data:
         raise FormError(f"{kind.KIND}: not in canonical form")
     return manifest
 
 
-def digest_of(manifest: Manifest) -> Digest:
+def digest_of(manifest: Kind) -> Digest:
     """Return the sha2-256 of the manifest's bytes: its name on chain."""
     return Digest(hashlib.sha256(encode(manifest)).digest())
 

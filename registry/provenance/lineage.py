@@ -30,7 +30,7 @@ from registry.store.base import ContentStore
 from registry.types import Address, Digest, ModelId, Root
 
 if TYPE_CHECKING:
-    from registry.chain.client import Client
+    from registry.chain.view import ChainView
 
 __all__ = ["Commitment", "Provenance", "Step", "lineage", "provenance_of", "versions_of"]
 
@@ -77,7 +77,7 @@ class Provenance:
     commitments: tuple[Commitment, ...]
 
 
-def versions_of(client: Client, model_id: ModelId, *, block: int | None = None) -> dict[Digest, Step]:
+def versions_of(client: ChainView, model_id: ModelId, *, block: int | None = None) -> dict[Digest, Step]:
     """Return every version of a model in the order in which they were anchored.
 
     Args:
@@ -114,7 +114,7 @@ def versions_of(client: Client, model_id: ModelId, *, block: int | None = None) 
     }
 
 
-def lineage(client: Client, model_id: ModelId, digest: bytes, *, block: int | None = None) -> list[Step]:
+def lineage(client: ChainView, model_id: ModelId, digest: bytes, *, block: int | None = None) -> list[Step]:
     """Return a version and its ancestors in the model, genesis first, as of a block (the last final one).
 
     Raises:
@@ -135,7 +135,7 @@ def lineage(client: Client, model_id: ModelId, digest: bytes, *, block: int | No
             return found[::-1]
 
 
-def provenance_of(client: Client, store: ContentStore, model_id: ModelId, digest: bytes) -> Iterator[Provenance]:
+def provenance_of(client: ChainView, store: ContentStore, model_id: ModelId, digest: bytes) -> Iterator[Provenance]:
     """Yield what is known of a version and each of its ancestors, newest first."""
     for step in reversed(lineage(client, model_id, digest)):
         manifest = _found(store, step.digest, VersionManifest)
@@ -145,13 +145,13 @@ def provenance_of(client: Client, store: ContentStore, model_id: ModelId, digest
         yield Provenance(step, manifest, report.manifest if report else None, tuple(_commitments(store, report)))
 
 
-def _is_round(client: Client, step: Step, origin: RoundOrigin) -> bool:
+def _is_round(client: ChainView, step: Step, origin: RoundOrigin) -> bool:
     """Say whether a manifest claims the round that made the version on chain: an owner may publish any claim."""
     claimed = (origin.chain_id, origin.contract, origin.model, origin.number)
     return bool(step.round) and claimed == (client.chain_id, client.address, step.model_id, step.round)
 
 
-def _report(client: Client, store: ContentStore, step: Step, digest: bytes) -> Report | None:
+def _report(client: ChainView, store: ContentStore, step: Step, digest: bytes) -> Report | None:
     committed = client.events(UpdateCommitted, subject=round_id_of(step.model_id, step.round))
     try:
         return load_report(store, digest, sum(1 for _ in committed))

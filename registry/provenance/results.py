@@ -39,9 +39,9 @@ from registry.provenance.admission import UpdateForm, Verdict
 from registry.provenance.combination import Checks, Combined, Progress, combine, leaves_of_blob
 from registry.provenance.reports import pages_of
 from registry.provenance.rounds import RoundRecord
-from registry.provenance.versions import read_header
+from registry.provenance.versions import read_header, read_version
 from registry.store.base import ContentStore
-from registry.store.blobs import add_blob, file_pieces, open_blob
+from registry.store.blobs import add_blob, file_pieces
 from registry.types import Root
 
 __all__ = ["Outcome", "compute_outcome", "next_version", "publish_outcome", "require_known_rules"]
@@ -135,10 +135,15 @@ def require_known_rules(plan: PlanManifest) -> None:
 def next_version(
     store: ContentStore, parent: VersionManifest, plan: PlanManifest, form: UpdateForm, aggregate: Path
 ) -> Iterator[bytes]:
-    """Yield the next version's file: the parent's, with the server step taken on every shared tensor."""
+    """Yield the next version's file: the parent's, with the server step taken on every shared tensor.
+
+    Raises:
+        VerificationFailed: The parent's file is not what its manifest, and so the chain, says. An owner can anchor such
+            a version; whoever attests what is built on it could not show its leaves.
+    """
     header = read_header(store, parent.weights.blob)
     shared = {t.name for t in parse_header(form.header, form.size).specs}
-    source = _Reader(open_blob(store, parent.weights.blob))
+    source = _Reader(read_version(store, parent))
     yield source.read(header.header_bytes)
     with aggregate.open("rb") as deltas:
         deltas.seek(len(form.header))
@@ -153,6 +158,7 @@ def next_version(
                     weights = np.frombuffer(piece, dtype="<f4")
                     piece = fedavg_step(weights, delta, rate=plan.server_rate, scale=scale).tobytes()
                 yield piece
+    source.finish()
 
 
 def _assemble(
@@ -263,3 +269,8 @@ class _Reader:
             parts.append(part)
             count -= len(part)
         return b"".join(parts)
+
+    def finish(self) -> None:
+        """Read to the end, where a stream that checks itself says how that ended."""
+        for _ in self._pieces:
+            raise FormError("a blob goes on after its tensors")

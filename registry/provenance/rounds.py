@@ -18,11 +18,12 @@ from registry.chain.records import (
     running_hash_begin,
     running_hash_next,
 )
-from registry.errors import InputError, VerificationFailed
-from registry.types import Address, Digest, ModelId, Phase, Role, Root, RoundId
+from registry.errors import NodeUnavailable, VerificationFailed
+from registry.types import Address, Digest, ModelId, Phase, Role, Root, RoundId, Standing
 
 if TYPE_CHECKING:
     from registry.chain.client import Client
+    from registry.chain.view import ChainView
 
 __all__ = [
     "RoundRecord",
@@ -32,6 +33,7 @@ __all__ = [
     "final_phase",
     "participants_of",
     "read_round",
+    "unexpelled",
 ]
 
 E = TypeVar("E", bound=Event)
@@ -57,19 +59,19 @@ class RoundRecord:
     running_hash: bytes
 
 
-def read_round(client: Client, model_id: ModelId, number: int) -> RoundRecord:
+def read_round(client: ChainView, model_id: ModelId, number: int) -> RoundRecord:
     """Read a round as of the last final block, and prove that no commitment is missing, invented or out of order.
 
     Raises:
-        InputError: There is no such round in a final block.
+        NodeUnavailable: The node shows the round's opening in no final block, or not yet.
         VerificationFailed: The node's events do not give the running hash that the contract holds.
     """
     block = client.final_block()
     opened = next((e for e in _events(client, RoundOpened, model_id, block) if e.number == number), None)
     if opened is None:
-        raise InputError(f"model 0x{model_id.hex()}: expected a round {number} in a final block, found none")
+        raise NodeUnavailable(f"model 0x{model_id.hex()}: expected a round {number} in a final block, found none")
     round_id = round_id_of(model_id, number)
-    plan = client.plan(model_id, opened.plan_index)
+    plan = client.plan(model_id, opened.plan_index, block=block)
     commitments = tuple(_events(client, UpdateCommitted, round_id, block))
     running = running_hash_begin(round_id, opened.parent, plan)
     for entry in commitments:
@@ -115,13 +117,13 @@ def commits_closed(client: Client, model_id: ModelId, number: int) -> bool:
     return final_phase(client, model_id, number) not in (Phase.NONE, Phase.COMMIT)
 
 
-def attested_results(client: Client, record: RoundRecord) -> list[ResultAttested]:
+def attested_results(client: ChainView, record: RoundRecord) -> list[ResultAttested]:
     """Return every attestation of the round so far, final or not, oldest first.
 
     Raises:
         VerificationFailed: The node shows a result under the hash of another.
     """
-    found = list(_events(client, ResultAttested, record.round_id, _latest(client)))
+    found = list(_events(client, ResultAttested, record.round_id, client.latest_block()))
     for event in found:
         if result_hash(event.result) != event.result_hash:
             raise VerificationFailed(
@@ -131,24 +133,32 @@ def attested_results(client: Client, record: RoundRecord) -> list[ResultAttested
     return found
 
 
-def chosen_result(client: Client, record: RoundRecord) -> Result | None:
+def chosen_result(client: ChainView, record: RoundRecord) -> Result | None:
     """Return the result that a quorum attested, or None while there is none."""
     chosen = client.round(record.model_id, record.number).result_hash
     return next((e.result for e in attested_results(client, record) if e.result_hash == chosen), None)
 
 
-def participants_of(client: Client, model_id: ModelId) -> list[Address]:
+def unexpelled(client: Client, model_id: ModelId, number: int) -> list[Address]:
+    """Return the attesters of a round's void results who still hold what `expel` takes from them."""
+    if not client.round(model_id, number).unexpelled:
+        return []
+    attested = _events(client, ResultAttested, round_id_of(model_id, number), client.latest_block())
+    found = []
+    for aggregator in sorted({event.aggregator for event in attested}):
+        tally = client.attestation(model_id, number, aggregator)
+        if client.standing(model_id, number, tally) is not Standing.SOUND:
+            found.append(aggregator)
+    return found
+
+
+def participants_of(client: ChainView, model_id: ModelId) -> list[Address]:
     """Return the accounts that hold the participant role, ascending, as `endCommits` wants them."""
     roles: dict[Address, Role] = {}
-    for event in _events(client, RolesChanged, model_id, _latest(client)):
+    for event in _events(client, RolesChanged, model_id, client.latest_block()):
         roles[event.account] = event.roles
     return sorted(account for account, held in roles.items() if held & Role.PARTICIPANT)
 
 
-def _latest(client: Client) -> int:
-    with asking("eth_blockNumber"):
-        return quantity(client.w3.eth.block_number, "blockNumber")
-
-
-def _events(client: Client, kind: type[E], subject: bytes, block: int) -> Iterator[E]:
+def _events(client: ChainView, kind: type[E], subject: bytes, block: int) -> Iterator[E]:
     return (e for e in client.events(kind, subject=subject, to_block=block) if isinstance(e, kind))

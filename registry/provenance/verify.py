@@ -11,8 +11,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from registry.chain.events import UpdateCommitted
 from registry.chain.records import Result, result_hash
-from registry.content.manifest import Reason, ReportManifest
+from registry.content.manifest import Reason, ReportEntry, ReportManifest, manifest_cid
+from registry.content.merkle import Contribution, contributions_root
 from registry.errors import (
     BlockMismatch,
     BlockNotFound,
@@ -22,7 +24,7 @@ from registry.errors import (
     UnknownRule,
     VerificationFailed,
 )
-from registry.provenance.admission import UpdateForm, Verdict, judge, update_form
+from registry.provenance.admission import UpdateForm, Verdict, judge, judge_manifest, update_form
 from registry.provenance.lineage import Step, lineage
 from registry.provenance.plans import load_plan
 from registry.provenance.reports import Report, load_report
@@ -33,9 +35,18 @@ from registry.store.base import ContentStore
 from registry.types import MAX_TOTAL_WEIGHT, ModelId
 
 if TYPE_CHECKING:
-    from registry.chain.client import Client
+    from registry.chain.view import ChainView
 
-__all__ = ["Check", "Finding", "Verification", "standing", "until_failure", "verify_round", "verify_version"]
+__all__ = [
+    "Check",
+    "Finding",
+    "Verification",
+    "standing",
+    "until_failure",
+    "verify_records",
+    "verify_round",
+    "verify_version",
+]
 
 
 class Finding(StrEnum):
@@ -43,7 +54,8 @@ class Finding(StrEnum):
 
     PASSED = "passed"
     ASSERTED = "asserted"
-    """Said by the attesters, and nobody can check it: that an update was not to be had in time."""
+    """Said by the attesters, and not checked: that an update was not to be had in time, which nobody can; or what it
+    takes files to check, where whoever asks has taken the manifests alone."""
     UNCHECKED = "unchecked"
     """Could not be looked at here: bytes that nobody has, or rules of a later release. It convicts nobody."""
     FAILED = "failed"
@@ -77,12 +89,13 @@ class Verification:
 
 
 def verify_version(
-    client: Client,
+    client: ChainView,
     store: ContentStore,
     model_id: ModelId,
     digest: bytes,
     folder: Path,
     *,
+    files: bool = True,
     progress: Callable[[Step], None] | None = None,
 ) -> Iterator[Verification]:
     """Verify a version and all its ancestors in the model, genesis first.
@@ -93,6 +106,7 @@ def verify_version(
         model_id: The model.
         digest: The version.
         folder: For the two files of a recomputed round, overwritten by the next.
+        files: Recompute rounds from their files; else only manifests are looked at, and arithmetic is asserted.
         progress: Told each version before it is verified.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -104,13 +118,15 @@ def verify_version(
             progress(step)
         checks: tuple[Check, ...] = ()
         if anchor[-1].finding is Finding.PASSED:
-            rest = _round_checks(client, store, step, folder) if step.round else _published_checks(store, step)
+            rest = _published_checks(store, step, files)
+            if step.round:
+                rest = _round_checks(client, store, step, folder if files else None)
             checks = tuple(until_failure(rest, after=anchor[-1].name))
         yield Verification(step, anchor + checks)
 
 
 def verify_round(
-    client: Client, store: ContentStore, record: RoundRecord, result: Result, folder: Path
+    client: ChainView, store: ContentStore, record: RoundRecord, result: Result, folder: Path
 ) -> Iterator[Check]:
     """Recompute a round and compare it with a result, check by check.
 
@@ -118,8 +134,7 @@ def verify_round(
         VerificationFailed, InputError: What is attested is not what was committed.
         BlockNotFound, StoreUnavailable, UnknownRule: It cannot be looked at here. `until_failure` makes checks of all.
     """
-    report = load_report(store, result.report_digest, len(record.commitments))
-    _same("report: round", _round_of(report.manifest), _round_of(record))
+    report = _report_of(store, record, result)
     plan = load_plan(store, record.plan)
     require_known_rules(plan)
     yield Check("plan", Finding.PASSED, f"manifest 0x{record.plan.digest.hex()[:12]} says what the chain holds")
@@ -137,6 +152,63 @@ def verify_round(
     for _ in read_version(store, stored):
         pass
     yield Check("version file", Finding.PASSED, f"{stored.weights.size} bytes, sha256 {stored.weights.sha256.hex()}")
+
+
+def verify_records(store: ContentStore, record: RoundRecord, result: Result) -> Iterator[Check]:
+    """Compare a result with what manifests say, without the files that they name.
+
+    Raises:
+        VerificationFailed, InputError: What is attested is not what was committed.
+        BlockNotFound, StoreUnavailable: A manifest is not to be had. `until_failure` makes checks of all.
+    """
+    report = _report_of(store, record, result)
+    load_plan(store, record.plan)
+    yield Check("plan", Finding.PASSED, f"manifest 0x{record.plan.digest.hex()[:12]} says what the chain holds")
+    pairs = list(zip(report.entries, record.commitments, strict=True))
+    _same("report: commitments", [_committed(e) for e, _ in pairs], [_committed(c) for _, c in pairs])
+    admitted = [commitment for entry, commitment in pairs if entry.reason == Reason.ADMITTED]
+    for commitment in admitted:
+        form = UpdateForm(b"", report.manifest.aggregate.size, record.plan.grid_bits)
+        data = store.get(manifest_cid(commitment.digest))
+        reason, detail, _ = judge_manifest(data, record, form, commitment)
+        if reason != Reason.ADMITTED:
+            raise VerificationFailed(f"update of 0x{commitment.participant.hex()[:8]}: {reason.name.lower()} {detail}")
+    refused = len(pairs) - len(admitted)
+    yield Check(
+        "updates", Finding.PASSED, f"the manifests of {len(admitted)} are of this round and say what was committed"
+    )
+    if refused:
+        yield Check("refusals", Finding.ASSERTED, f"{refused} by the attesters; not checked without files")
+    leaves = [Contribution(c.participant, c.digest, c.tensor_root, c.weight) for c in admitted]
+    root = contributions_root(sorted(leaves, key=lambda leaf: leaf.participant))
+    _same("contributions root", root, result.contributions_root)
+    sums = (len(admitted), sum(commitment.weight for commitment in admitted))
+    _same("contributions and total weight", sums, (result.contributions, result.total_weight))
+    _same("report: contributions root", report.manifest.contributions_root, result.contributions_root)
+    yield Check("contributions", Finding.PASSED, f"{sums[0]} of total weight {sums[1]} give the root that was attested")
+    _check_version(store, record, result, report)
+    yield Check("version", Finding.PASSED, "its manifest says what was attested of the version and its aggregate")
+    yield Check(
+        "arithmetic", Finding.ASSERTED, f"not recomputed without files: attested by a quorum of {record.plan.quorum}"
+    )
+
+
+def _check_version(store: ContentStore, record: RoundRecord, result: Result, report: Report) -> None:
+    version = load_version_manifest(store, result.version_digest)
+    _same("version: tensor root", version.tensor_root, result.version_root)
+    _same("version: parent", version.parent and version.parent.digest, record.parent)
+    origin = version.round
+    if origin is None:
+        raise VerificationFailed("version: made by a round, but its manifest claims none")
+    claimed = (origin.chain_id, origin.contract, origin.model, origin.number, origin.plan.digest, origin.report.digest)
+    said = (record.chain_id, record.contract, record.model_id, record.number, record.plan.digest, result.report_digest)
+    _same("version: round", claimed, said)
+    _same("version: aggregate", origin.aggregate, report.manifest.aggregate)
+    _same("aggregate: tensor root", origin.aggregate.tensor_root, result.aggregate_root)
+
+
+def _committed(entry: ReportEntry | UpdateCommitted) -> tuple[object, ...]:
+    return entry.participant, entry.digest, entry.tensor_root, entry.weight
 
 
 def standing(reasons: Sequence[int], verdicts: Sequence[Verdict]) -> tuple[Finding, ...]:
@@ -166,7 +238,7 @@ def _stands(said: int, found: Reason, over: bool) -> Finding:
     return Finding.PASSED if said == found else Finding.FAILED
 
 
-def _round_checks(client: Client, store: ContentStore, step: Step, folder: Path) -> Iterator[Check]:
+def _round_checks(client: ChainView, store: ContentStore, step: Step, folder: Path | None) -> Iterator[Check]:
     record = read_round(client, step.model_id, step.round)
     yield Check(
         "commitments",
@@ -179,10 +251,13 @@ def _round_checks(client: Client, store: ContentStore, step: Step, folder: Path)
     _same("result: version", result.version_digest, step.digest)
     _same("round: parent", record.parent, step.parent)
     yield Check("quorum", Finding.PASSED, f"{record.plan.quorum} attested 0x{result_hash(result).hex()[:12]}")
-    yield from verify_round(client, store, record, result, folder)
+    if folder is None:
+        yield from verify_records(store, record, result)
+    else:
+        yield from verify_round(client, store, record, result, folder)
 
 
-def _published_checks(store: ContentStore, step: Step) -> Iterator[Check]:
+def _published_checks(store: ContentStore, step: Step, files: bool) -> Iterator[Check]:
     manifest = load_version_manifest(store, step.digest)
     if manifest.round is not None:
         raise VerificationFailed("version: published by its owner, but its manifest claims a round")
@@ -190,6 +265,9 @@ def _published_checks(store: ContentStore, step: Step) -> Iterator[Check]:
     if any(step.parent):
         _same("version: parent", manifest.parent and manifest.parent.digest, step.parent)
     yield Check("manifest", Finding.PASSED, "agrees with the chain; published by the owner, not the result of a round")
+    if not files:
+        yield Check("version file", Finding.ASSERTED, "not here: only its manifest was looked at")
+        return
     for _ in read_version(store, manifest):
         pass
     yield Check(
@@ -197,7 +275,7 @@ def _published_checks(store: ContentStore, step: Step) -> Iterator[Check]:
     )
 
 
-def _anchor(client: Client, step: Step, block: int) -> Iterator[Check]:
+def _anchor(client: ChainView, step: Step, block: int) -> Iterator[Check]:
     """Compare what the node's events say of a version with what the contract holds in the same block."""
     held = client.version(step.model_id, step.digest, block=block)
     _same("version: known to the contract", held.known, True)
@@ -206,6 +284,12 @@ def _anchor(client: Client, step: Step, block: int) -> Iterator[Check]:
     _same("version: tensor root in the contract", step.tensor_root, held.tensor_root)
     _same("version: deprecated", step.deprecated, held.deprecated)
     yield Check("anchor", Finding.PASSED, f"the contract holds 0x{step.digest.hex()[:12]} since block {step.block}")
+
+
+def _report_of(store: ContentStore, record: RoundRecord, result: Result) -> Report:
+    report = load_report(store, result.report_digest, len(record.commitments))
+    _same("report: round", _round_of(report.manifest), _round_of(record))
+    return report
 
 
 def _judged(

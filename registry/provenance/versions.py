@@ -18,6 +18,7 @@ from registry.store.blobs import add_blob, file_pieces, open_blob
 from registry.types import Blob, Digest
 
 __all__ = [
+    "NUMPY_TYPES",
     "add_version",
     "load_parent",
     "load_version_manifest",
@@ -29,7 +30,7 @@ __all__ = [
 
 Array = npt.NDArray[np.generic]
 
-_NUMPY = {
+NUMPY_TYPES = {
     "BOOL": np.dtype(np.bool_),
     "U8": np.dtype("u1"),
     "I8": np.dtype("i1"),
@@ -43,7 +44,7 @@ _NUMPY = {
     "I64": np.dtype("<i8"),
     "F64": np.dtype("<f8"),
 }
-_NAMES = {dtype: name for name, dtype in _NUMPY.items()}
+_NAMES = {dtype: name for name, dtype in NUMPY_TYPES.items()}
 
 
 def load_version_manifest(store: ContentStore, digest: bytes) -> VersionManifest:
@@ -118,11 +119,11 @@ def read_arrays(store: ContentStore, version: VersionManifest) -> dict[str, Arra
     data = b"".join(read_version(store, version))
     header = parse_header(data, len(data))
     for spec in header.specs:
-        if spec.dtype not in _NUMPY:
-            raise InputError(f"{spec.name}: expected a dtype of {', '.join(_NUMPY)}, got {spec.dtype}")
+        if spec.dtype not in NUMPY_TYPES:
+            raise InputError(f"{spec.name}: expected a dtype of {', '.join(NUMPY_TYPES)}, got {spec.dtype}")
     body = memoryview(data)[header.header_bytes :]
     return {
-        spec.name: np.frombuffer(body[spec.begin : spec.end], dtype=_NUMPY[spec.dtype]).reshape(spec.shape)
+        spec.name: np.frombuffer(body[spec.begin : spec.end], dtype=NUMPY_TYPES[spec.dtype]).reshape(spec.shape)
         for spec in header.specs
     }
 
@@ -137,7 +138,7 @@ def save_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     for name, array in arrays.items():
         dtype = array.dtype.newbyteorder("<") if array.dtype.itemsize > 1 else array.dtype
         if dtype not in _NAMES:
-            raise InputError(f"{name}: expected a dtype of {', '.join(_NUMPY)}, got {array.dtype}")
+            raise InputError(f"{name}: expected a dtype of {', '.join(NUMPY_TYPES)}, got {array.dtype}")
         tensors[name] = (_NAMES[dtype], array.shape, np.ascontiguousarray(array, dtype=dtype).reshape(array.shape))
     with path.open("wb") as file:
         for piece in write_tensors(tensors):

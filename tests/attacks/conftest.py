@@ -256,7 +256,9 @@ def plan_manifest(**changed: Any) -> PlanManifest:
         "commit_duration": 600,
         "publish_duration": 60,
         "aggregate_duration": 600,
-        "challenge_duration": 60,
+        "challenge_duration": 960,
+        "answer_duration": 30,
+        "bond_gwei": 0,
         "hook": None,
     }
     return PlanManifest(**(fields | changed))
@@ -284,7 +286,7 @@ class Clients(dict[str, Client]):
         return self[name]
 
 
-def stage(folder: Path, *steps: Callable[[Federation], None]) -> Stage:
+def stage(folder: Path, *steps: Callable[[Federation], None], values: int = 40) -> Stage:
     """Deploy, register, grant and set the plan, then take further steps; done once a session."""
     chain = embedded(len(NAMES))
     chain_id = chain.w3.eth.chain_id
@@ -293,7 +295,7 @@ def stage(folder: Path, *steps: Callable[[Federation], None]) -> Stage:
     store, clients = MemoryStore(), Clients(chain, address)
     owner = clients["owner"]
     draw = np.random.default_rng(7)
-    arrays = {"w": draw.normal(size=(40, 7)).astype(np.float32), "b": np.zeros(3, np.float32)}
+    arrays = {"w": draw.normal(size=(values, 7)).astype(np.float32), "b": np.zeros(3, np.float32)}
     save_arrays(folder / "genesis.safetensors", arrays)
     genesis = add_version(store, folder / "genesis.safetensors")
     owner.register_model(digest_of(genesis), Root(genesis.tensor_root))
@@ -331,6 +333,17 @@ def opened_stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
 @pytest.fixture(scope="session")
 def published_stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
     return stage(tmp_path_factory.mktemp("published"), open_round, take_part)
+
+
+@pytest.fixture(scope="session")
+def wide_stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    return stage(tmp_path_factory.mktemp("wide"), open_round, take_part, values=500)
+
+
+@pytest.fixture
+def wide(wide_stage: Stage, tmp_path: Path) -> Federation:
+    """As `published`, with 3503 values: four chunks, the last a short one."""
+    return wide_stage.fresh(tmp_path)
 
 
 @pytest.fixture

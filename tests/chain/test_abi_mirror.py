@@ -10,29 +10,64 @@ from typing import Any
 
 import pytest
 
-from registry.chain import calls, errors, events, records
+from registry.chain import (
+    calls,
+    challenge_errors,
+    challenge_events,
+    challenge_records,
+    errors,
+    events,
+    records,
+)
+from registry.chain.challenges import Challenges
 from registry.chain.client import Client
 from registry.chain.contracts import artifact
-from registry.types import Address, ModelId, Phase, RoundId
+from registry.types import Address, Fault, ModelId, Phase, RoundId, Standing, Tree
 
-STRUCTS = ("Plan", "Result", "Grant", "Model", "Member", "Version", "Round")
+STRUCTS = {
+    "Cairn": (records, ("Plan", "Result", "Grant", "Model", "Member", "Version", "Round", "Dispute")),
+    "Challenges": (
+        challenge_records,
+        (
+            "Target",
+            "Result",
+            "Counted",
+            "Opening",
+            "Contribution",
+            "Membership",
+            "Step",
+            "Sum",
+            "Demanded",
+            "Demand",
+            "Conviction",
+            "Bond",
+        ),
+    ),
+}
+"""What each contract's ABI has, and where its record stands."""
+MODULES = {"Cairn": (errors, events.EVENTS), "Challenges": (challenge_errors, challenge_events.CHALLENGE_EVENTS)}
+RENAMED = {"Contribution": "Listed"}
+"""A `Contribution` with its checks is `registry.content.merkle`'s."""
+BETWEEN_CONTRACTS = {"extend_window", "void_result", "lock_bond", "slash_bond"}
+"""What Cairn and Challenges call of each other: refused to everybody else."""
 OPENZEPPELIN = {"InvalidShortString", "StringTooLong", "EIP712DomainChanged", "eip712Domain"}
 """Of the EIP-712 base contract: its constructor's errors, an event it never emits here, a view nobody needs."""
+BOTH = sorted(STRUCTS)
 
 
 def snake(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
-def entries(kind: str) -> dict[str, Mapping[str, Any]]:
-    return {e["name"]: e for e in artifact("Cairn").abi if e["type"] == kind and e["name"] not in OPENZEPPELIN}
+def entries(contract: str, kind: str) -> dict[str, Mapping[str, Any]]:
+    return {e["name"]: e for e in artifact(contract).abi if e["type"] == kind and e["name"] not in OPENZEPPELIN}
 
 
 def fields_of(cls: type[Any]) -> list[str]:
     return [field.name for field in dataclasses.fields(cls) if field.name != "at"]
 
 
-def structs() -> dict[str, list[Mapping[str, Any]]]:
+def structs(contract: str) -> dict[str, list[Mapping[str, Any]]]:
     found: dict[str, list[Mapping[str, Any]]] = {}
 
     def walk(items: list[Mapping[str, Any]]) -> Iterator[None]:
@@ -43,55 +78,76 @@ def structs() -> dict[str, list[Mapping[str, Any]]]:
                 ]
                 yield from walk(item["components"])
 
-    for entry in artifact("Cairn").abi:
+    for entry in artifact(contract).abi:
         list(walk([*entry.get("inputs", []), *entry.get("outputs", [])]))
     return found
 
 
-def test_every_custom_error_is_an_exception_of_the_same_name_and_no_other_exists() -> None:
-    classes = {n for n, c in vars(errors).items() if isinstance(c, type) and issubclass(c, errors.CustomError)}
-    assert classes - {"CustomError"} == set(entries("error"))
+@pytest.mark.parametrize("contract", BOTH)
+def test_every_custom_error_is_an_exception_of_the_same_name_and_no_other_exists(contract: str) -> None:
+    classes = {
+        name
+        for name, cls in vars(MODULES[contract][0]).items()
+        if isinstance(cls, type) and issubclass(cls, errors.CustomError)
+    }
+    assert classes - {"CustomError"} == set(entries(contract, "error"))
 
 
-@pytest.mark.parametrize("name", sorted(entries("error")))
-def test_error_has_the_fields_of_the_abi(name: str) -> None:
-    cls = getattr(errors, name)
-    assert fields_of(cls) == [snake(item["name"]) for item in entries("error")[name]["inputs"]]
-    require_types(cls, entries("error")[name]["inputs"])
-
-
-def test_every_event_is_a_dataclass_of_the_same_name_and_no_other_exists() -> None:
-    assert {cls.__name__ for cls in events.EVENTS} == set(entries("event"))
-
-
-@pytest.mark.parametrize("cls", events.EVENTS, ids=lambda cls: cls.__name__)
-def test_event_has_the_fields_of_the_abi_and_its_subject_first(cls: type[events.Event]) -> None:
-    inputs = entries("event")[cls.__name__]["inputs"]
+@pytest.mark.parametrize(("contract", "name"), [(c, n) for c in BOTH for n in sorted(entries(c, "error"))])
+def test_error_has_the_fields_of_the_abi(contract: str, name: str) -> None:
+    cls, inputs = getattr(MODULES[contract][0], name), entries(contract, "error")[name]["inputs"]
     assert fields_of(cls) == [snake(item["name"]) for item in inputs]
-    assert inputs[0]["indexed"]
-    assert fields_of(cls)[0] in ("model_id", "round_id")
     require_types(cls, inputs)
 
 
-@pytest.mark.parametrize("name", STRUCTS)
-def test_record_has_the_fields_of_the_struct(name: str) -> None:
-    components = structs()[name]
-    cls = getattr(records, name)
+def test_no_error_or_event_means_two_things() -> None:
+    for kind in ("error", "event"):
+        assert not set(entries("Cairn", kind)) & set(entries("Challenges", kind))
+
+
+@pytest.mark.parametrize("contract", BOTH)
+def test_every_event_is_a_dataclass_of_the_same_name_and_no_other_exists(contract: str) -> None:
+    assert {cls.__name__ for cls in MODULES[contract][1]} == set(entries(contract, "event"))
+
+
+@pytest.mark.parametrize(("contract", "cls"), [(c, cls) for c in BOTH for cls in MODULES[c][1]])
+def test_event_has_the_fields_of_the_abi_and_its_subject_first(contract: str, cls: type[events.Event]) -> None:
+    inputs = entries(contract, "event")[cls.__name__]["inputs"]
+    assert fields_of(cls) == [snake(item["name"]) for item in inputs]
+    assert inputs[0]["indexed"]
+    assert fields_of(cls)[0] in ("model_id", "round_id", "seal", "account")
+    require_types(cls, inputs)
+
+
+@pytest.mark.parametrize(("contract", "name"), [(c, n) for c in BOTH for n in STRUCTS[c][1]])
+def test_record_has_the_fields_of_the_struct(contract: str, name: str) -> None:
+    components = structs(contract)[name]
+    cls = getattr(STRUCTS[contract][0], RENAMED.get(name, name))
     assert fields_of(cls) == [snake(item["name"]) for item in components]
     require_types(cls, components)
 
 
-def test_every_struct_of_the_interface_has_a_record() -> None:
-    assert set(structs()) == set(STRUCTS)
+@pytest.mark.parametrize("contract", BOTH)
+def test_every_struct_of_the_interface_has_a_record(contract: str) -> None:
+    assert set(structs(contract)) == set(STRUCTS[contract][1])
+
+
+def sending(contract: str) -> set[str]:
+    functions = entries(contract, "function").items()
+    return {snake(n) for n, e in functions if e["stateMutability"] in ("nonpayable", "payable")} - BETWEEN_CONTRACTS
 
 
 def test_every_transaction_has_a_call_and_a_method() -> None:
-    writing = {snake(n) for n, e in entries("function").items() if e["stateMutability"] == "nonpayable"}
-    assert writing == set(calls.__all__) - {"commit_key", "commitment_typed_data"}
-    assert all(callable(getattr(Client, name)) for name in writing)
+    assert sending("Cairn") == set(calls.__all__) - {"commit_key", "commitment_typed_data"}
+    assert all(callable(getattr(Client, name)) for name in sending("Cairn"))
+    assert all(callable(getattr(Challenges, name)) for name in sending("Challenges"))
 
 
-@pytest.mark.parametrize("module", [errors, events, records, calls], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module",
+    [errors, events, records, calls, challenge_errors, challenge_events, challenge_records],
+    ids=lambda module: module.__name__,
+)
 def test_all_lists_what_is_public(module: Any) -> None:
     made_here = {
         name
@@ -109,8 +165,9 @@ def require_types(cls: type[Any], items: list[Mapping[str, Any]]) -> None:
         kind = item["internalType"]
         if kind in ("ModelId", "RoundId", "address"):
             assert hint is {"ModelId": ModelId, "RoundId": RoundId, "address": Address}[kind], item["name"]
-        elif kind == "enum Phase":
-            assert hint is Phase
+        elif kind.startswith("enum "):
+            assert hint in (Phase, Standing, Fault, Tree)
+            assert hint.__name__ == kind.removeprefix("enum ")
         elif kind == "bool":
             assert hint is bool
         elif kind.startswith("uint"):

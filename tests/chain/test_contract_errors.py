@@ -10,12 +10,16 @@ from typing import Any
 import pytest
 
 from registry.chain import errors
+from registry.chain.challenge_records import Counted, Target
+from registry.chain.challenges import Challenges
 from registry.chain.client import Client
-from registry.chain.contracts import abi_type, artifact
+from registry.chain.contracts import abi_type, artifact, encode_call
 from registry.chain.errors import CustomError, decode_error
 from registry.chain.local import warp
 from registry.chain.records import Grant
+from registry.chain.sending import Call
 from registry.chain.testing import example_plan, example_result
+from registry.content.merkle import counted_root
 from registry.errors import ContractError
 from registry.types import Address, Digest, ModelId, Phase, Role, Root
 
@@ -95,6 +99,32 @@ def ascending(s: Stage) -> list[Address]:
     return sorted([s.first.account, s.second.account])
 
 
+COUNTED = Counted(7, b"\x66" * 32)
+MISCOUNTED = counted_root(COUNTED.count, COUNTED.inner)
+
+
+def void_result(s: Stage) -> Call:
+    data = encode_call("Cairn", "voidResult", (s.model, 1, 2))
+    return Call(to=s.owner.address, data=data, key="void")
+
+
+def convicted(s: Stage) -> Stage:
+    """A round whose one result says two contributions and roots seven."""
+    s.ended().attest(contributions_root=MISCOUNTED)
+    target = Target(s.model, 1, example_result(contributions_root=MISCOUNTED))
+    Challenges(s.stranger).convict_count(target, COUNTED)
+    return s
+
+
+def attested_again(s: Stage) -> None:
+    s.owner.grant_roles(s.model, s.second.account, Role.AGGREGATOR)
+    s.second.attest_result(s.model, 1, example_result(contributions_root=MISCOUNTED), s.running)
+
+
+def lapsed(s: Stage) -> Stage:
+    return s.at(s.owner.round(s.model, 1).aggregate_deadline)
+
+
 REACHED: list[tuple[str, dict[str, Any], Callable[[Stage], object]]] = [
     ("UnknownModel", {}, lambda s: s.owner.open_round(ModelId(b"\x77" * 32))),
     ("ModelExists", {}, lambda s: s.owner.register_model(GENESIS, Root(b"\x99" * 32))),
@@ -124,6 +154,14 @@ REACHED: list[tuple[str, dict[str, Any], Callable[[Stage], object]]] = [
     ("BadWeightCap", {"weight_cap": 0, "max": 1 << 28}, lambda s: s.plan(weight_cap=0)),
     ("BadMinContributions", {"min_contributions": 0}, lambda s: s.plan(min_contributions=0)),
     ("BadDuration", {"duration": 29, "min": 30}, lambda s: s.plan(commit_duration=29)),
+    (
+        "BadAnswerDuration",
+        {"answer_duration": 31, "min": 30, "max": 30},
+        lambda s: s.plan(challenge_duration=991, answer_duration=31),
+    ),
+    ("NotChallenges", {}, lambda s: s.owner.send(void_result(s))),
+    ("ResultIsConvicted", {}, lambda s: attested_again(convicted(s))),
+    ("NotExpelled", {"unexpelled": 1}, lambda s: lapsed(convicted(s)).owner.open_round(s.model)),
     ("UnknownRound", {"number": 4}, lambda s: s.owner.cancel_round(s.model, 4)),
     ("RoundNotEnded", {"actual": Phase.COMMIT}, lambda s: s.opened().owner.open_round(s.model)),
     (

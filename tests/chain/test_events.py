@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from registry.chain import events
+from registry.chain.challenge_events import CHALLENGE_EVENTS
 from registry.chain.client import Client
 from registry.chain.contracts import events as event_abis
 from registry.chain.events import (
@@ -33,12 +34,13 @@ def raw_log(name: str, block: int = 1, index: int = 0, **changed: Any) -> dict[s
     """A log of that event as a node gives it, every field filled."""
     from eth_abi.abi import encode
 
-    abi = next(e for e in event_abis("Cairn") if e.name == name)
+    abi = next(e for contract in ("Cairn", "Challenges") for e in event_abis(contract) if e.name == name)
 
     def value(kind: str) -> Any:
         if kind.startswith("("):
             return tuple(value(part) for part in kind[1:-1].split(","))
-        return {"bytes32": b"\x0a" * 32, "address": b"\x0b" * 20}.get(kind, 3)
+        filled = {"bytes32": b"\x0a" * 32, "address": b"\x0b" * 20, "bytes": b"\x0c" * 9, "bytes32[]": (), "bool": True}
+        return filled.get(kind, 2)
 
     topics = [abi.topic, *(encode([kind], [value(kind)]) for _, kind, indexed in abi.inputs if indexed)]
     plain = [kind for _, kind, indexed in abi.inputs if not indexed]
@@ -80,7 +82,7 @@ class FakeWeb3:
         return "0x" + address.hex()
 
 
-@pytest.mark.parametrize("kind", events.EVENTS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", events.EVENTS + CHALLENGE_EVENTS, ids=lambda kind: kind.__name__)
 def test_every_event_is_decoded_from_its_log(kind: type[events.Event]) -> None:
     event = decode_log(raw_log(kind.__name__, block=9, index=4))
     assert type(event) is kind

@@ -20,7 +20,7 @@ from registry.chain.deploy import deploy
 from registry.chain.journal import Journal, State
 from registry.chain.local import Embedded, chain_time, embedded, warp
 from registry.chain.networks import EMBEDDED_CHAIN_ID, parse_finality
-from registry.chain.node import MAX_RECURSION, NodeRefused, connect, named, quantity
+from registry.chain.node import MAX_RECURSION, NodeRefused, asking, connect, named, quantity
 from registry.chain.testing import free_port
 from registry.chain.transactions import Sending, Transactor
 from registry.errors import ChainError, InputError, NodeUnavailable, SignerError, WrongChain
@@ -121,6 +121,137 @@ def test_a_node_that_is_down_is_unavailable_at_once() -> None:
     with pytest.raises(NodeUnavailable, match="cannot be reached"):
         Client(w3, CAIRN)
     assert time.monotonic() - began < 2
+
+
+def in_turn(*answers: Answer) -> Answer:
+    """One answer after the other, then the last for ever."""
+    left = list(answers)
+
+    def answer(handler: BaseHTTPRequestHandler, request: dict[str, Any]) -> None:
+        (left.pop(0) if len(left) > 1 else left[0])(handler, request)
+
+    return answer
+
+
+def said(number: int, *, id_off: int = 0) -> Answer:
+    """A number, under the request's id or one beside it."""
+
+    def answer(handler: BaseHTTPRequestHandler, request: dict[str, Any]) -> None:
+        body = {"jsonrpc": "2.0", "id": request["id"] + id_off, "result": hex(number)}
+        say(handler, json.dumps(body).encode())
+
+    return answer
+
+
+def cut(handler: BaseHTTPRequestHandler, request: dict[str, Any]) -> None:
+    handler.send_response(200)
+    handler.send_header("Content-Length", "100")
+    handler.end_headers()
+    handler.wfile.write(b'{"jsonrpc": "2.0", ')
+
+
+PASSES = {"too many requests": reply(b"", 429), "bad gateway": reply(b"", 502), "cut off": cut, "nothing": reply(b"")}
+
+
+@pytest.mark.parametrize("answer", PASSES.values(), ids=PASSES.keys())
+def test_what_a_node_cannot_say_now_is_asked_again(answer: Answer) -> None:
+    with fake_node(in_turn(answer, answer, said(7))) as url:
+        assert chain_id_of(connect(url)) == 7
+
+
+@pytest.mark.parametrize("status", [400, 401, 404])
+def test_what_a_node_will_not_say_is_asked_once(status: int) -> None:
+    with (
+        fake_node(in_turn(reply(b"", status), said(7))) as url,
+        pytest.raises(NodeUnavailable, match=f"status {status}"),
+    ):
+        chain_id_of(connect(url))
+
+
+def test_an_answer_to_another_request_is_not_believed() -> None:
+    with fake_node(said(7, id_off=1)) as url, pytest.raises(NodeUnavailable, match="expected the answer to request"):
+        chain_id_of(connect(url))
+    with fake_node(in_turn(said(8, id_off=-1), said(7))) as url:
+        assert chain_id_of(connect(url)) == 7
+
+
+def test_an_answer_that_is_cut_off_each_time_is_none() -> None:
+    with fake_node(cut) as url, pytest.raises(NodeUnavailable, match="cannot be reached"):
+        chain_id_of(connect(url))
+
+
+def test_a_test_chain_is_not_moved_twice() -> None:
+    with fake_node(in_turn(cut, said(7))) as url:
+        w3 = connect(url)
+        with pytest.raises(NodeUnavailable), asking("evm_mine"):
+            w3.manager.request_blocking("evm_mine", [])  # type: ignore[arg-type]
+
+
+def test_a_head_that_goes_back_is_not_believed(clients: tuple[Client, ...]) -> None:
+    reader = Client(clients[0].w3, clients[0].address)
+    seen = reader.final_block()
+    warp(reader.w3, seconds=5)
+    clients[0].register_model(Digest(b"\1" * 32), Root(b"\2" * 32))
+    assert reader.final_block() > seen
+    behind = Client(reader.w3, reader.address, finality=parse_finality("3"))
+    reader.finality = behind.finality  # a node three blocks behind
+    with pytest.raises(NodeUnavailable, match="a node that is behind"):
+        reader.final_block()
+    assert behind.final_block() >= 0
+
+
+def answering(chain: Embedded, edit: Callable[[str, Any], Any]) -> None:
+    """Put edits between a chain and whoever asks it: edit(method, answer) -> answer."""
+    provider = chain.w3.provider
+    real = provider.make_request
+    provider.make_request = lambda method, params: edit(method, real(method, params))  # type: ignore[method-assign]
+    provider._request_func_cache = (None, None)  # type: ignore[assignment]
+
+
+def test_nothing_is_signed_for_a_node_that_came_to_another_chain(tmp_path: Path) -> None:
+    chain = embedded(1)
+    maker = Transactor(chain.w3, chain.signers[0], Journal(None), chain_id=EMBEDDED_CHAIN_ID)
+    address = deploy(chain.w3, maker, chain_id=EMBEDDED_CHAIN_ID).address
+    journal = Journal(tmp_path / "journal.sqlite")
+    client = Client(chain.w3, address, signer=chain.signers[0], journal=journal)
+    answering(chain, lambda method, answer: {**answer, "result": "0x1"} if method == "eth_chainId" else answer)
+    with pytest.raises(WrongChain, match=f"expected chain {EMBEDDED_CHAIN_ID}, got chain 1"):
+        client.register_model(Digest(b"\1" * 32), Root(b"\2" * 32))
+    assert [(intent.state, intent.attempts) for intent in journal.all()] == [(State.PLANNED, ())]
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_receipt_that_is_not_shown_at_once_is_not_a_lost_transaction(tmp_path: Path, times: int) -> None:
+    chain = embedded(1)
+    maker = Transactor(chain.w3, chain.signers[0], Journal(None), chain_id=EMBEDDED_CHAIN_ID)
+    address = deploy(chain.w3, maker, chain_id=EMBEDDED_CHAIN_ID).address
+    journal, left = Journal(tmp_path / "journal.sqlite"), [times]
+    client = Client(chain.w3, address, signer=chain.signers[0], journal=journal, sending=Sending(poll=0.0))
+
+    def edit(method: str, answer: Any) -> Any:
+        if method == "eth_getTransactionReceipt" and left[0]:
+            left[0] -= 1
+            return {**answer, "result": None}
+        return answer
+
+    answering(chain, edit)
+    client.register_model(Digest(b"\1" * 32), Root(b"\2" * 32))
+    (intent,) = journal.all()
+    assert (left, intent.state, len(intent.attempts)) == ([0], State.FINAL, 1)
+
+
+def test_gas_that_a_node_found_enough_and_was_not_is_the_node_s_matter(tmp_path: Path) -> None:
+    chain = embedded(1)
+    maker = Transactor(chain.w3, chain.signers[0], Journal(None), chain_id=EMBEDDED_CHAIN_ID)
+    address = deploy(chain.w3, maker, chain_id=EMBEDDED_CHAIN_ID).address
+    client = Client(chain.w3, address, signer=chain.signers[0], journal=tmp_path, sending=Sending(poll=0.0))
+    low = [True]
+    answering(chain, lambda method, answer: {**answer, "result": 25_000} if low[0] and "Gas" in method else answer)
+    with pytest.raises(NodeUnavailable, match="ran out of the 31250 gas"):
+        client.register_model(Digest(b"\1" * 32), Root(b"\2" * 32))
+    low[0] = False
+    client.register_model(Digest(b"\1" * 32), Root(b"\2" * 32))
+    assert client.model(client.model_id(client.account, Digest(b"\1" * 32))).head == Digest(b"\1" * 32)
 
 
 def test_errors_do_not_show_what_may_be_secret_in_a_url(caplog: pytest.LogCaptureFixture) -> None:

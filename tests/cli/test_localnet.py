@@ -112,7 +112,7 @@ def test_a_round_by_separate_processes_on_anvil_and_two_kubo_nodes(shell: Shell)
     ]
     try:
         _wait(shell, model, lambda state: state["phase"] == "challenge")
-        shell.done("localnet", "warp", "60")
+        shell.done("localnet", "warp", "960")
         finished = _wait(shell, model, lambda state: state["finalized"])
     finally:
         for loop in loops:
@@ -173,7 +173,7 @@ def _prepare(shell: Shell) -> str:
     shell.done("member", "grant", model, "participant-1", "participant-2", "-r", "participant")
     shell.done("member", "grant", model, "aggregator-1", "aggregator-2", "-r", "aggregator")
     (shell.folder / "plan.toml").unlink(missing_ok=True)
-    shell.done("plan", "new", "--quorum", "2", "--grid", "20", "--challenge-duration", "30s", "-o", "plan.toml")
+    shell.done("plan", "new", "--quorum", "2", "--grid", "20", "--challenge-duration", "16m", "-o", "plan.toml")
     shell.done("plan", "set", model, "plan.toml")
     return model
 

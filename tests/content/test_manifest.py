@@ -97,6 +97,8 @@ EXAMPLES: dict[str, Manifest] = {
         publish_duration=60,
         aggregate_duration=60,
         challenge_duration=60,
+        answer_duration=30,
+        bond_gwei=0,
         hook=word(10, 20),
     ),
     "update": UpdateManifest(

@@ -1,10 +1,10 @@
-"""Participants and aggregators as processes: what the integration tests start, kill and start again.
+"""Participants, aggregators and auditors as processes: what the integration tests start, kill and start again.
 
     python actors.py run SETTINGS NAME      be one of them until killed
     python actors.py nursery SETTINGS       fork one for each NAME on standard input and print its process id, so that
                                             starting again after a kill does not mean importing torch again
 
-SETTINGS is a JSON file, see `Settings`; names are participant-0, aggregator-0 and so on.
+SETTINGS is a JSON file, see `Settings`; names are participant-0, aggregator-0, auditor-0 and so on.
 """
 
 from __future__ import annotations
@@ -32,12 +32,15 @@ from registry.chain.transactions import Sending
 from registry.content.manifest import Code, DataSetManifest
 from registry.store.uri import open_store
 from registry.types import Address, ModelId
-from trainer import aggregator, participant
+from trainer import aggregator, auditor, challenger, participant
+from trainer.challenger import Purse
 from trainer.loop import follow
 from trainer.participant import Task
 
 POLL = 0.05
 WORDS = 9000
+AUDITOR_LIMIT = 10**21
+"""Wei: a killed auditor counts the most that what it was sending may have cost."""
 LAZY = (
     "web3",
     "eth_account.hdaccount",
@@ -65,6 +68,7 @@ class Settings:
         participants: How many; they have the development accounts from 1 on, aggregators those that follow.
         aggregators: How many.
         rounds: File with the number of rounds that aggregators are to open.
+        auditors: How many; they have the accounts after the aggregators'.
     """
 
     url: str
@@ -77,11 +81,13 @@ class Settings:
     participants: int
     aggregators: int
     rounds: str
+    auditors: int = 0
 
     @property
     def names(self) -> list[str]:
-        participants = [f"participant-{i}" for i in range(self.participants)]
-        return participants + [f"aggregator-{i}" for i in range(self.aggregators)]
+        """Everybody, in the order of their accounts."""
+        counts = {"participant": self.participants, "aggregator": self.aggregators, "auditor": self.auditors}
+        return [f"{role}-{i}" for role, count in counts.items() for i in range(count)]
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self), default=dict))
@@ -124,7 +130,7 @@ def be(settings: Settings, name: str) -> None:
     logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {name} %(message)s")
     torch.set_num_threads(1)
     role, number = name.split("-")
-    place = int(number) + 1 + (settings.participants if role == "aggregator" else 0)
+    place = settings.names.index(name) + 1
     signers = development_signers(place + 1)
     folder = Path(settings.folder) / name
     client = Client(
@@ -144,6 +150,13 @@ def be(settings: Settings, name: str) -> None:
 
         def advance() -> str:
             return participant.advance(client, store, folder, model_id, mine)
+
+    elif role == "auditor":
+        challenger.MOST_GAS = 1  # one contribution a transaction
+        purse, found = Purse(client, folder / "spent.json", AUDITOR_LIMIT), auditor.Memory()
+
+        def advance() -> str:
+            return auditor.advance(client, store, folder, model_id, purse=purse, memory=found)
 
     else:
         memory = aggregator.Memory()

@@ -42,7 +42,17 @@ PATIENCE = 120.0
 @pytest.fixture(scope="session")
 def actors() -> ModuleType:
     """The script that actors run."""
-    spec = importlib.util.spec_from_file_location("cairn_test_actors", SCRIPT)
+    return _loaded(SCRIPT)
+
+
+@pytest.fixture(scope="session")
+def faulty_nodes() -> ModuleType:
+    """The proxy that spoils a node's answers."""
+    return _loaded(SCRIPT.with_name("faulty_node.py"))
+
+
+def _loaded(script: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"cairn_test_{script.stem}", script)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
@@ -90,15 +100,15 @@ class Network:
                 process.wait()
 
     @contextmanager
-    def forked(self) -> Iterator[None]:
-        """Run every actor in a process that can be started again in no time."""
+    def forked(self, *names: str) -> Iterator[None]:
+        """Run actors, by default all, in processes that can be started again in no time."""
         command = [sys.executable, str(SCRIPT), "nursery", str(self.folder / "settings.json")]
         with (self.folder / "nursery.log").open("w") as log:
             self.nursery = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
             )
         try:
-            for name in self.settings.names:
+            for name in names or self.settings.names:
                 self.start(name)
             yield
         finally:
@@ -203,6 +213,7 @@ def make_network(actors: ModuleType) -> Callable[..., Network]:
         stores: Sequence[str],
         participants: int = 3,
         aggregators: int = 2,
+        auditors: int = 0,
         large: bool = False,
         **plan: Any,
     ) -> Network:
@@ -223,6 +234,7 @@ def make_network(actors: ModuleType) -> Callable[..., Network]:
         owner.grant_roles_batch(model_id, [Grant(*pair) for pair in zip(members, roles, strict=True)])
         owner.set_plan(model_id, add_plan(store, patient_plan(module, participants, aggregators, **plan)))
         names = [f"participant-{i}" for i in range(participants)] + [f"aggregator-{i}" for i in range(aggregators)]
+        names += [f"auditor-{i}" for i in range(auditors)]
         uris: Mapping[str, str] = {n: stores[-1] if n.startswith("aggregator") else stores[0] for n in names}
         settings = actors.Settings(
             url=chain.url,
@@ -235,6 +247,7 @@ def make_network(actors: ModuleType) -> Callable[..., Network]:
             participants=participants,
             aggregators=aggregators,
             rounds=str(folder / "rounds"),
+            auditors=auditors,
         )
         settings.save(folder / "settings.json")
         network = Network(chain, owner, model_id, store, folder, settings)
@@ -255,4 +268,4 @@ def patient_plan(module: nn.Module, participants: int, aggregators: int, **chang
     proposed = propose_plan(module, quorum=aggregators, min_contributions=participants, grid_bits=20)
     day = 24 * 3600
     durations = {"commit_duration": day, "publish_duration": day, "aggregate_duration": day}
-    return replace(proposed, **(durations | {"challenge_duration": 30} | changed))
+    return replace(proposed, **(durations | {"challenge_duration": 960, "answer_duration": 30} | changed))

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
+from registry.chain.journal import Journal
+from registry.chain.local import Embedded, sleep_until
+from registry.chain.testing import DevChain
 from registry.content.manifest import DataSetManifest, PlanManifest, Procedure
 from registry.store.memory import MemoryStore
 from trainer.participant import Task
@@ -27,7 +33,9 @@ PLAN = PlanManifest(
     commit_duration=600,
     publish_duration=600,
     aggregate_duration=600,
-    challenge_duration=600,
+    challenge_duration=1200,
+    answer_duration=30,
+    bond_gwei=0,
     hook=None,
 )
 
@@ -62,3 +70,26 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Simulation:
     for _ in range(2):
         simulate_round(simulation)
     return simulation
+
+
+@pytest.fixture(scope="session")
+def simulated() -> Callable[[DevChain, Path], Simulation]:
+    """Makes the same of a chain that outlives nothing but whose clock can be moved."""
+
+    def make(chain: DevChain, folder: Path) -> Simulation:
+        with pytest.MonkeyPatch.context() as patch:
+            journals: dict[object, Journal] = {}
+
+            def journal(w3: object, chain_id: int, account: object, given: object) -> Journal:
+                return journals.setdefault(account, Journal(None))
+
+            patch.setattr("registry.chain.client.open_journal", journal)
+            patch.setattr("trainer.simulation.open_journal", journal)
+            patch.setattr("trainer.simulation.sleep_until", lambda w3, when: sleep_until(w3, when, move=True))
+            tasks = {f"participant {i}": task(i) for i in range(2)}
+            simulation = start(module(), tasks, PLAN, MemoryStore(), folder, chain=Embedded(chain.w3, chain.signers))
+            for _ in range(2):
+                simulate_round(simulation)
+        return simulation
+
+    return make

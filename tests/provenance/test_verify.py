@@ -10,7 +10,7 @@ import pytest
 
 from registry.chain.client import Client
 from registry.content.manifest import Reason
-from registry.errors import BlockNotFound, CairnError, InputError, VerificationFailed
+from registry.errors import BlockNotFound, CairnError, InputError, NodeUnavailable, VerificationFailed
 from registry.provenance.lineage import lineage, provenance_of, versions_of
 from registry.provenance.plans import check_plan, load_plan
 from registry.provenance.rounds import attested_results, chosen_result, participants_of, read_round
@@ -67,7 +67,7 @@ def test_unknown_model_and_version_are_told_apart(trained: Simulation) -> None:
         versions_of(trained.owner, bytes(32))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="expected a version 0x00"):
         lineage(trained.owner, trained.model_id, bytes(32))
-    with pytest.raises(InputError, match="expected a round 9"):
+    with pytest.raises(NodeUnavailable, match="expected a round 9"):
         read_round(trained.owner, trained.model_id, 9)
 
 

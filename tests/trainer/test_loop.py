@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from registry.chain.challenge_errors import BadProgress
 from registry.chain.errors import AlreadyFinalized, MissingRole, NoPlan, NotBetter, RoundNotEnded, WrongPhase
 from registry.errors import (
     BlockNotFound,
@@ -15,6 +16,7 @@ from registry.errors import (
     StoreUnavailable,
     TransactionFailed,
     VerificationFailed,
+    WrongChain,
 )
 from registry.types import Phase, Role
 from trainer.loop import follow
@@ -32,6 +34,8 @@ PASSING = [
     NoPlan(ID),
     MissingRole(ID, bytes(20), Role.PARTICIPANT),
     OSError(28, "No space left on device"),
+    WrongChain("the node answers for another chain"),
+    BadProgress(bytes(20)),
 ]
 LASTING = [
     InputError("the module has other tensors"),

@@ -100,15 +100,16 @@ class Output:
         _console(stderr=True).print(f"warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
-    def progress(self, label: str, total: int | None) -> Iterator[Callable[[int], None]]:
-        """Show a bar with a rate while the block runs, on a terminal only.
+    def progress(self, label: str, total: int | None, *, unit: str = "") -> Iterator[Callable[[int], None]]:
+        """Show a bar while the block runs, on a terminal only.
 
         Args:
             label: What is being done.
-            total: Bytes in all, None where unknown.
+            total: How much in all, None where unknown.
+            unit: What is counted; bytes, with their rate, if nothing is named.
 
         Yields:
-            Called with the number of bytes done since the last call.
+            Called with the number done since the last call.
         """
         if not sys.stderr.isatty():
             yield lambda done: None
@@ -118,8 +119,11 @@ class Output:
         columns = (
             progress.TextColumn("{task.description}"),
             progress.BarColumn(bar_width=None),
-            progress.DownloadColumn(binary_units=False),
-            progress.TransferSpeedColumn(),
+            *(
+                (progress.MofNCompleteColumn(), progress.TextColumn(unit))
+                if unit
+                else (progress.DownloadColumn(binary_units=False), progress.TransferSpeedColumn())
+            ),
             progress.TimeRemainingColumn(),
         )
         with progress.Progress(*columns, console=_console(stderr=True), transient=True, expand=True) as bar:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry.errors import FormError, InputError
+from registry.types import WALK_STEPS
 from trainer.cli.statements import read_toml
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ DEFAULTS: Mapping[str, Any] = {
     "publish_duration": "1h",
     "aggregate_duration": "1h",
     "challenge_duration": "1h",
+    "answer_duration": None,
+    "bond_gwei": 0,
     "hook": None,
 }
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -50,6 +53,9 @@ _COMMENTS = {
     "weight_cap": "the most one participant may weigh",
     "min_contributions": "fewer than these and the round lapses",
     "commit_duration": "durations: 90s, 10m, 2h, 3d; at least 30s, at most 90d",
+    "challenge_duration": "at least 16m",
+    "answer_duration": "in which aggregators show what is demanded; at least 30s, at most 1/32 of the challenge's",
+    "bond_gwei": "what an aggregator must have deposited to attest",
 }
 
 
@@ -92,6 +98,10 @@ def manifest_of(given: Mapping[str, Any]) -> PlanManifest:
         raise InputError("algorithm and transforms: expected {name = …, parameters = {…}}") from None
     for name in ("commit_duration", "publish_duration", "aggregate_duration", "challenge_duration"):
         values[name] = duration(values[name], name)
+    if values["answer_duration"] is None:
+        values["answer_duration"] = values["challenge_duration"] // WALK_STEPS
+    else:
+        values["answer_duration"] = duration(values["answer_duration"], "answer_duration")
     values["shared"] = None if values["shared"] is None else tuple(sorted(values["shared"]))
     values["hook"] = None if values["hook"] is None else bytes(address_of(values["hook"]))
     if isinstance(values["server_rate"], int) and not isinstance(values["server_rate"], bool):

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from registry.errors import InputError
+from registry.types import Codec, Digest
 
-__all__ = ["choose", "is_hex"]
+__all__ = ["choose", "digest_named", "is_hex"]
 
 T = TypeVar("T")
 _SHOWN = 8
@@ -42,6 +43,24 @@ def is_hex(text: str) -> bool:
     """Whether text is hex digits, with or without 0x before them."""
     digits = text[2:] if text[:2] in ("0x", "0X") else text
     return bool(digits) and all(c in "0123456789abcdefABCDEF" for c in digits)
+
+
+def digest_named(text: str, what: str) -> Digest:
+    """Return the digest that text is, whole: hex, or the CID of a manifest.
+
+    Raises:
+        InputError: It is neither.
+    """
+    from registry.content.cid import parse_cid
+
+    digits = text.removeprefix("0x").removeprefix("0X")
+    if is_hex(text) and len(digits) == 64:
+        return Digest(bytes.fromhex(digits))
+    if text.startswith("baf"):
+        cid = parse_cid(text)
+        if cid.codec is Codec.DAG_CBOR:
+            return Digest(cid.digest)
+    raise InputError(f"expected the digest of {what}, 32 bytes in hex, or its manifest's CID, got {text!r:.100}")
 
 
 def _known(candidates: Iterable[str], what: str) -> str:

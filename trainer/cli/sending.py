@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from trainer.cli.money import ether
 from trainer.cli.session import Session
 
 if TYPE_CHECKING:
@@ -61,9 +62,9 @@ def show_quote(session: Session, quote: Quote, what: str) -> None:
             "would": what,
             "account": to_checksum(account),
             "gas": quote.gas,
-            "cost_ether": _ether(quote.cost),
-            "at_most_ether": _ether(quote.max_cost),
-            "balance_ether": _ether(quote.balance),
+            "cost_ether": ether(quote.cost),
+            "at_most_ether": ether(quote.max_cost),
+            "balance_ether": ether(quote.balance),
         }
     )
 
@@ -76,14 +77,6 @@ def tell(session: Session, receipt: Receipt, facts: Mapping[str, object]) -> Non
             "transaction": receipt.tx_hash,
             "block": receipt.block_number,
             "gas": receipt.gas_used,
-            "cost_ether": _ether(receipt.gas_used * receipt.gas_price),
+            "cost_ether": ether(receipt.gas_used * receipt.gas_price),
         }
     )
-
-
-def _ether(wei: int) -> str:
-    """Ether in plain decimals, to six significant digits."""
-    text = f"{wei / 10**18:.18f}"
-    digits = text.lstrip("0.").rstrip("0")
-    keep = len(text) - len(text.lstrip("0.")) + 6 if wei < 10**18 else text.index(".") + 7
-    return (text[:keep].rstrip("0").rstrip(".") if digits else "0") or "0"

@@ -19,6 +19,7 @@ from rich.table import Table
 
 from registry.chain.client import Client
 from registry.chain.events import ResultAttested, RoundFinalized, UpdateCommitted
+from registry.chain.local import embedded
 from registry.content.manifest import DataSetManifest, PlanManifest, Procedure, Reason
 from registry.errors import VerificationFailed
 from registry.provenance.lineage import Provenance, provenance_of
@@ -29,6 +30,7 @@ from registry.store.blobs import leaf_cids
 from registry.store.local import LocalStore
 from registry.types import Digest
 from trainer.demo.comparison import comparison
+from trainer.demo.conviction import EXTRA_ACCOUNTS, convict_a_lie
 from trainer.demo.hospitals import HOSPITALS, Cases, load
 from trainer.demo.model import ChapterModel, evaluate, order_of, train_epoch
 from trainer.demo.plot import History, plot
@@ -39,6 +41,7 @@ from trainer.simulation import Simulation, simulate_round, start
 __all__ = ["ROUNDS", "run"]
 
 ROUNDS = 20
+AGGREGATORS = 2
 PLAN = PlanManifest(
     algorithm=Procedure("fedavg", {"epochs": 1}),
     combine_rule=1,
@@ -56,6 +59,8 @@ PLAN = PlanManifest(
     publish_duration=3600,
     aggregate_duration=3600,
     challenge_duration=3600,
+    answer_duration=60,
+    bond_gwei=0,
     hook=None,
 )
 
@@ -80,12 +85,14 @@ def run(console: Console, folder: Path, out: Path, *, rounds: int = ROUNDS) -> H
     console.print(_cases_table(training, held_out))
     store = LocalStore(folder / "store")
     tasks = {name: _task(place, name, cases) for place, (name, cases) in enumerate(training.items())}
-    sim = start(ChapterModel(), tasks, PLAN, store, folder)
+    chain = embedded(1 + len(tasks) + AGGREGATORS + EXTRA_ACCOUNTS, time=int(time.time()))
+    sim = start(ChapterModel(), tasks, PLAN, store, folder, aggregators=AGGREGATORS, chain=chain)
     history = _train(console, sim, held_out, rounds)
     _save(history, out)
     _show_anchors(console, sim)
     _verify_as_a_stranger(console, sim, folder)
     _flip_a_bit(console, sim, store, folder)
+    convict_a_lie(console, sim, chain, folder / "conviction")
     federated, best, pool = (history.last(n).macro_f1 for n in ("federated", history.best_alone, "pooled"))
     console.print(
         f"\n[bold]Macro-F1[/] federated {federated:.3f}, all data pooled {pool:.3f}, "

@@ -86,8 +86,10 @@ contract Handler is Test {
             commitDuration: 60,
             publishDuration: 30,
             aggregateDuration: 90,
-            challengeDuration: 30,
-            hook: address(0)
+            challengeDuration: 960,
+            hook: address(0),
+            answerDuration: 30,
+            bondGwei: 0
         });
         cairn.setPlan(modelId, plan);
     }

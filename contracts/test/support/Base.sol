@@ -11,7 +11,8 @@ abstract contract Base is Test {
     uint32 internal constant COMMIT = 100;
     uint32 internal constant PUBLISH = 200;
     uint32 internal constant AGGREGATE = 300;
-    uint32 internal constant CHALLENGE = 400;
+    uint32 internal constant CHALLENGE = 3200;
+    uint32 internal constant ANSWER = 100;
     uint32 internal constant CAP = 1000;
 
     bytes32 internal constant GENESIS = "genesis";
@@ -58,7 +59,9 @@ abstract contract Base is Test {
             publishDuration: PUBLISH,
             aggregateDuration: AGGREGATE,
             challengeDuration: CHALLENGE,
-            hook: address(0)
+            hook: address(0),
+            answerDuration: ANSWER,
+            bondGwei: 0
         });
     }
 

@@ -71,7 +71,7 @@ contract ModelsTest is Base {
         same(keccak256(abi.encode(cairn.version(modelId, "?"))), keccak256(new bytes(5 * 32)), "version");
         same(keccak256(abi.encode(cairn.version(modelId, 0))), keccak256(new bytes(5 * 32)), "version zero");
         same(keccak256(abi.encode(cairn.member(nobody, OWNER))), keccak256(new bytes(2 * 32)), "member");
-        same(keccak256(abi.encode(cairn.round(modelId, 1))), keccak256(new bytes(14 * 32)), "round");
+        same(keccak256(abi.encode(cairn.round(modelId, 1))), keccak256(new bytes(16 * 32)), "round");
         same(uint256(cairn.phase(modelId, 1)), uint256(Phase.None), "phase");
         same(cairn.attestation(modelId, 1, OWNER), 0, "attestation");
         (uint32 count, uint32 contributions) = cairn.votes(modelId, 1, 0);

@@ -63,10 +63,35 @@ contract PlansTest is Base {
             refuses(durations(somePlan(), which, LEAST - 1), reason);
             reason = abi.encodeWithSelector(ICairn.BadDuration.selector, MOST + 1, LEAST, MOST);
             refuses(durations(somePlan(), which, MOST + 1), reason);
-            setPlan(durations(somePlan(), which, LEAST));
+            // An answer must fit many times into the shortest challenge duration, so its bound is above this one.
+            if (which != 3) setPlan(durations(somePlan(), which, LEAST));
             setPlan(durations(somePlan(), which, MOST));
         }
-        same(cairn.model(modelId).plans, 9, "bounds are inside");
+        same(cairn.model(modelId).plans, 8, "bounds are inside");
+    }
+
+    function test_setPlan_bounds_the_answer_duration() public {
+        Plan memory plan = somePlan();
+        plan.challengeDuration = 3231;
+        uint32[4] memory bad = [0, LEAST - 1, 101, type(uint32).max];
+        for (uint256 i = 0; i < bad.length; ++i) {
+            plan.answerDuration = bad[i];
+            refuses(plan, abi.encodeWithSelector(ICairn.BadAnswerDuration.selector, bad[i], LEAST, 100));
+        }
+        plan.answerDuration = 100;
+        setPlan(plan);
+        plan.answerDuration = LEAST;
+        setPlan(plan);
+    }
+
+    function test_setPlan_wants_a_challenge_duration_that_holds_a_walk_through_a_hidden_tree() public {
+        Plan memory plan = somePlan();
+        plan.answerDuration = LEAST;
+        plan.challengeDuration = 32 * LEAST - 1;
+        refuses(plan, abi.encodeWithSelector(ICairn.BadAnswerDuration.selector, LEAST, LEAST, LEAST - 1));
+        plan.challengeDuration = 32 * LEAST;
+        setPlan(plan);
+        same(cairn.WALK_STEPS(), 32, "steps of a walk");
     }
 
     function test_setPlan_accepts_every_other_bound() public {
@@ -97,7 +122,8 @@ contract PlansTest is Base {
         plan.commitDuration = uint32(within(plan.commitDuration, LEAST, MOST));
         plan.publishDuration = uint32(within(plan.publishDuration, LEAST, MOST));
         plan.aggregateDuration = uint32(within(plan.aggregateDuration, LEAST, MOST));
-        plan.challengeDuration = uint32(within(plan.challengeDuration, LEAST, MOST));
+        plan.challengeDuration = uint32(within(plan.challengeDuration, 32 * LEAST, MOST));
+        plan.answerDuration = uint32(within(plan.answerDuration, LEAST, plan.challengeDuration / 32));
         expectEvent(address(cairn));
         emit ICairn.PlanSet(modelId, 1, plan);
         vm.prank(OWNER);

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from registry.errors import InputError
 from trainer.cli.checks import check_line, require_passed
 from trainer.cli.command import Need, command, group
 from trainer.cli.finding import find_model, find_round
 from trainer.cli.output import short
 from trainer.cli.session import Session
 
-app = group("Recompute what was attested in a round, quorum or not. Needs no account and no torch.")
+app = group("Recompute what was attested, and convict what is false. Needs no torch, and to look no account.")
+
+Models = Annotated[list[str], typer.Argument(metavar="MODEL...", help="Models' ids, or the beginnings of them.")]
+Limit = Annotated[
+    str | None,
+    typer.Option(metavar="ETHER", help="Demand and challenge too, spending at most this in all. Needs an account."),
+]
+Folder = Annotated[
+    Path | None, typer.Option("--folder", metavar="DIR", help="For claims and spending; by default in the home folder.")
+]
 
 
 @command(
@@ -53,3 +64,75 @@ def audit(
     text = f"Round {at}: {len(results)} results attested, all stand." if results else f"Round {at}: nothing attested."
     session.out.result(facts, lambda: session.out.line(text) if passed else None)
     require_passed((f"round {at}: result 0x{short(result)}", check) for result, check in entries)
+
+
+@command(
+    app,
+    "run",
+    needs=Need.SEND | Need.STORE,
+    example="cairn auditor run 3fa9 77b1\ncairn auditor run 3fa9 --limit 0.5 --account auditor",
+)
+def run(
+    session: Session,
+    models: Models,
+    limit: Limit = None,
+    folder: Folder = None,
+    poll: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="Between two looks at the chain.")] = 2.0,
+) -> None:
+    """Watch models: recompute what is attested as soon as it is there; with --limit, convict what is false."""
+    if session.dry_run:
+        raise InputError("a loop has no dry run")
+    from trainer.cli.looping import run_loop
+
+    who, step = _auditor(session, models, limit, folder)
+    run_loop(session, step, poll=poll, who=who)
+
+
+@command(app, "once", needs=Need.SEND | Need.STORE, example="cairn auditor once 3fa9 --limit 0.5 --account auditor")
+def once(
+    session: Session,
+    models: Models,
+    limit: Limit = None,
+    folder: Folder = None,
+) -> None:
+    """Do what the current round wants of an auditor now, until there is nothing left to do, and return."""
+    if session.dry_run:
+        raise InputError("what an auditor sends depends on what it sent before: there is no dry run")
+    _, step = _auditor(session, models, limit, folder)
+    done: list[str] = []
+    with session.out.waiting("auditing"):
+        while said := step():
+            done.append(said)
+            session.out.line(said)
+    if session.out.as_json:
+        session.out.result({"did": done})
+    elif not done:
+        session.out.note("Nothing to do now.")
+
+
+def _auditor(
+    session: Session, models: list[str], limit: str | None, folder: Path | None
+) -> tuple[str, Callable[[], str]]:
+    """An auditor's name, and one step of it; without a limit it only looks, and needs no account."""
+    from registry.chain.keys import to_checksum
+    from trainer.auditor import Memory, advance
+    from trainer.challenger import Purse
+    from trainer.cli.money import ether, wei_of
+
+    client = session.reader if limit is None else session.client
+    found = [find_model(client, model) for model in models]
+    store, memory = session.store, Memory()
+    place = folder or session.home / "auditors" / (client.account.hex() if limit is not None else "reader")
+    purse = None if limit is None else Purse(client, place / "spent.json", wei_of(limit, "--limit"))
+    said = "auditor, looking only (with --limit and an account it challenges)"
+    if purse is not None:
+        said = f"auditor {to_checksum(client.account)}, spending at most {limit} ether ({ether(purse.spent)} so far)"
+
+    def step() -> str:
+        for each in found:
+            done = advance(client, store, place, each, purse=purse, memory=memory)
+            if done:
+                return f"{each.hex()[:10]} {done}" if len(found) > 1 else done
+        return ""
+
+    return f"{said}, of {', '.join(each.hex()[:10] for each in found)}", step

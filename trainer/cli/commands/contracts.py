@@ -56,6 +56,7 @@ def show(session: Session) -> None:
     known = load_deployment(session.deployments, client.chain_id)
     facts = {
         "contract": to_checksum(client.address),
+        "challenges": to_checksum(client.challenges()),
         "chain_id": client.chain_id,
         "network": network_of(client.chain_id).name,
         "final": str(client.finality),

@@ -37,6 +37,10 @@ def up(
             min=0, metavar="SECONDS", help="Between blocks, as before or 1; 0: one a transaction, final at once."
         ),
     ] = None,
+    speed: Annotated[
+        int | None,
+        typer.Option(min=1, max=3600, metavar="N", help="The chain's clock runs N times as fast; as before or 1."),
+    ] = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, metavar="PORT", help="The chain's RPC port.")] = None,
 ) -> None:
     """Start anvil and Kubo, deploy the contract, fund accounts; what runs already is left running.
@@ -53,7 +57,16 @@ def up(
         raise InputError("no anvil on the PATH or in node_modules: `npm ci`, or install Foundry")
     ipfs = find_ipfs(*tool_folders())
     with session.out.waiting("starting") as say:
-        network = start(folder, anvil=anvil, ipfs=ipfs, nodes=nodes, block_time=block_time, rpc_port=port, say=say)
+        network = start(
+            folder,
+            anvil=anvil,
+            ipfs=ipfs,
+            nodes=nodes,
+            block_time=block_time,
+            speed=speed,
+            rpc_port=port,
+            say=say,
+        )
     session.out.result(_facts(network), lambda: _show(session, network, started=True))
 
 

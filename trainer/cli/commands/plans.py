@@ -46,6 +46,10 @@ def new(
     publish_duration: Duration = None,
     aggregate_duration: Duration = None,
     challenge_duration: Duration = None,
+    answer_duration: Duration = None,
+    bond: Annotated[
+        int | None, typer.Option(metavar="GWEI", min=0, help="What an aggregator must have deposited to attest.")
+    ] = None,
     hook: Annotated[str | None, typer.Option(metavar="ADDRESS", help="A contract asked at each commitment.")] = None,
 ) -> None:
     """Write a plan as TOML, checked; flags go before the file, defaults fill the rest."""
@@ -68,6 +72,8 @@ def new(
         "publish_duration": publish_duration,
         "aggregate_duration": aggregate_duration,
         "challenge_duration": challenge_duration,
+        "answer_duration": answer_duration,
+        "bond_gwei": bond,
         "hook": hook,
     }
     manifest = manifest_of({**given, **{name: value for name, value in flags.items() if value is not None}})

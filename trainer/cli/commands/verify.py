@@ -10,13 +10,16 @@ import typer
 
 from trainer.cli.checks import SIGNS, check_line, require_passed
 from trainer.cli.command import Need, command, single
-from trainer.cli.finding import find_version
+from trainer.cli.finding import Found, find_version
 from trainer.cli.output import short
 from trainer.cli.session import Session
 
 if TYPE_CHECKING:
+    from registry.provenance.files import FileName, Identified
     from registry.provenance.lineage import Step
     from registry.provenance.verify import Verification
+
+__all__ = ["app", "facts_of", "name_of", "show", "verify"]
 
 app = single()
 
@@ -25,58 +28,106 @@ app = single()
     app,
     "verify",
     needs=Need.CHAIN | Need.HOME | Need.STORE,
-    example="cairn verify 3fa9\ncairn verify 3fa9@round-7 --json",
+    example="cairn verify model.safetensors\ncairn verify 3fa9\ncairn verify 3fa9@round-7 --json",
 )
 def verify(
     session: Session,
     version: Annotated[
         str,
-        typer.Argument(metavar="MODEL[@VERSION]", help="VERSION: a digest or CID, shortened, genesis or round-N."),
+        typer.Argument(
+            metavar="FILE|CID|MODEL[@VERSION]",
+            help="A file that is there, or its CID, or a VERSION: a digest or CID, shortened, genesis or round-N.",
+        ),
     ],
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="A line a version, not a line a check.")] = False,
 ) -> None:
     """Recompute every round that led to a version, from the chain and the content store, and compare it to the bit.
 
-    Needs no account, no permission and no torch. Exit code 7 if anything disagrees, 4 if bytes that it takes are not to
-    be had.
+    Of a file, or the CID of one, it says first which version it is. Needs no account, no permission and no torch. Exit
+    code 7 if anything disagrees, 4 if bytes that it takes are not to be had, 8 if the file is no version of any model.
     """
     from registry.provenance.verify import verify_version
 
     client = session.reader
-    found = find_version(client, version)
+    name = _file_named(version)
+    identified = None if name is None else _identified(session, version, name)
+    first = identified.versions[0] if identified else None
+    found = find_version(client, version) if first is None else Found(first.model_id, first.digest)
     done: list[Verification] = []
     with tempfile.TemporaryDirectory(prefix="cairn-verify-") as folder, session.out.waiting("verifying") as say:
 
         def progress(step: Step) -> None:
-            say(f"verifying {_name(step)}")
+            say(f"verifying {name_of(step)}")
 
         for one in verify_version(client, session.store, found.model, found.version, Path(folder), progress=progress):
             done.append(one)
-            _show(session, one, quiet)
+            show(session, one, quiet)
     passed = all(one.passed for one in done)
     rounds = sum(1 for one in done if one.step.round)
-    facts = {"model": found.model, "version": found.version, "passed": passed, "versions": [_facts(v) for v in done]}
+    facts = {"model": found.model, "version": found.version, "passed": passed, "versions": [facts_of(v) for v in done]}
+    if identified is not None:
+        facts["file"] = identified
     versions = "1 version" if len(done) == 1 else f"{len(done)} versions"
     text = f"Verified {versions}, {rounds} recomputed from rounds: all agree with the chain."
     session.out.result(facts, lambda: session.out.line(text, style="bold green") if passed else None)
-    require_passed((_name(one.step), check) for one in done for check in one.checks)
+    require_passed((name_of(one.step), check) for one in done for check in one.checks)
 
 
-def _show(session: Session, one: Verification, quiet: bool) -> None:
+def _file_named(text: str) -> FileName | None:
+    """The file that an argument names: one that is there, or a CID of a file; None if it is something else."""
+    from registry.content.cid import parse_cid
+    from registry.provenance.files import FileName, name_of_file
+    from registry.types import Codec
+
+    if Path(text).is_file():
+        return name_of_file(Path(text))
+    if not text.startswith("baf") or "@" in text:
+        return None
+    cid = parse_cid(text)
+    return None if cid.codec is Codec.DAG_CBOR else FileName(cid, None)
+
+
+def _identified(session: Session, text: str, name: FileName) -> Identified:
+    """Say which versions a file is.
+
+    Raises:
+        NobodysFile: It is none.
+    """
+    from registry.errors import NobodysFile
+    from registry.provenance.files import identify
+    from trainer.cli.indexing import open_catalogue, read_synced
+
+    with read_synced(session) as db, open_catalogue(session) as catalogue:
+        found = identify(db, catalogue, name)
+    if not found.versions:
+        held = f" ({found.unread} versions have manifests that are not to be had: it may be one of them)"
+        raise NobodysFile(f"{text}: no version of any model is {name.cid}{held if found.unread else ''}")
+    for entry in found.versions:
+        made = f"round {entry.number}" if entry.number else "genesis" if not any(entry.parent) else "owner's version"
+        marks = ("" if entry.final else ", provisional") + (", DEPRECATED" if entry.deprecated else "")
+        where = f"version {short(entry.digest)} of model {short(entry.model_id)}"
+        session.out.line(f"{text} is {where}: {made}{marks}")
+    return found
+
+
+def show(session: Session, one: Verification, quiet: bool) -> None:
+    """Print a version's checks; with quiet only those that do not pass."""
     from rich.text import Text
 
     mark = SIGNS["passed" if one.passed else one.finding]
-    session.out.show(Text.assemble(mark, "  ", (_name(one.step), "bold"), f"  {short(one.step.digest)}"))
+    session.out.show(Text.assemble(mark, "  ", (name_of(one.step), "bold"), f"  {short(one.step.digest)}"))
     for check in one.checks:
         if not quiet or check.finding in ("unchecked", "failed"):
             session.out.show(Text("    ") + check_line(check))
 
 
-def _name(step: Step) -> str:
+def name_of(step: Step) -> str:
+    """Return what a version is called in a lineage."""
     if step.round:
         return f"round {step.round}"
     return "genesis" if not any(step.parent) else "owner's version"
 
 
-def _facts(one: Verification) -> dict[str, object]:
+def facts_of(one: Verification) -> dict[str, object]:
+    """Return a verification as JSON has it."""
     return {"version": one.step.digest, "round": one.step.round or None, "passed": one.passed, "checks": one.checks}

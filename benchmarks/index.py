@@ -1,0 +1,259 @@
+"""Reading events beside web3.py, and indexing a million commitments.
+
+Run as `python -m benchmarks.index`; needs anvil, 0.6 GB of disk. Events are read from one anvil by both, in turn: 5 000
+grants and 5 000 commitments, from the request to decoded values. The million comes out of a generator, as the bytes
+that a node would answer with; making them is not counted, parsing them is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from web3 import Web3
+from web3.providers import JSONBaseProvider
+
+from benchmarks.measure import at_most, in_turn, peak_memory, repeats, scale, versus, workspace, write_results
+from registry.chain import calls
+from registry.chain.client import Client
+from registry.chain.contracts import artifact
+from registry.chain.deploy import deploy
+from registry.chain.events import ModelRegistered, PlanSet, RolesChanged, RoundOpened, UpdateCommitted, topic_of
+from registry.chain.journal import Journal
+from registry.chain.networks import Finality, FinalityRule
+from registry.chain.records import Grant, round_id_of, running_hash_begin, unparse
+from registry.chain.testing import anvil_chain, example_plan, find_program
+from registry.chain.transactions import Transactor
+from registry.index.database import Index
+from registry.index.decoding import decode_range
+from registry.index.entries import Following
+from registry.index.source import Source
+from registry.index.sync import Follower
+from registry.types import Address, Digest, ModelId, Role, Root
+
+PROJECT = Path(__file__).parent.parent
+EVENTS = 10_000
+COMMITMENTS = 1_000_000
+A_BLOCK = 100
+A_ROUND = 1_000
+RATE = 20_000.0  # commitments a second
+MEMORY_LIMIT = 128.0  # MB
+INSTANT = Finality(FinalityRule.INSTANT)
+
+
+# A chain with commitments ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def committed(count: int) -> Iterator[tuple[Web3, Address, int]]:
+    """An anvil on which so many participants have committed: the node, the contract, the first block."""
+    with anvil_chain(find_program("anvil", [PROJECT / "node_modules" / ".bin"]), "--gas-limit", "1000000000") as chain:
+        w3, signer, chain_id = chain.w3, chain.signers[0], chain.w3.eth.chain_id
+        made = deploy(w3, Transactor(w3, signer, Journal(None), chain_id=chain_id), chain_id=chain_id)
+        owner = Client(w3, made.address, signer=signer, journal=Journal(None))
+        genesis = Digest(b"\x01" * 32)
+        owner.register_model(genesis, Root(b"\x02" * 32))
+        model = owner.model_id(owner.account, genesis)
+        people = [Address(hashlib.sha256(b"%d" % i).digest()[:20]) for i in range(count)]
+        for at in range(0, count, 500):
+            owner.grant_roles_batch(model, [Grant(one, Role.PARTICIPANT) for one in people[at : at + 500]])
+        owner.set_plan(model, example_plan(commit_duration=86_400))
+        owner.open_round(model)
+        _commit(w3, made.address, model, people)
+        yield w3, made.address, made.block
+
+
+def _commit(w3: Web3, contract: Address, model: ModelId, people: Sequence[Address]) -> None:
+    batch: Any = w3.provider.make_batch_request  # type: ignore[attr-defined]
+    w3.manager.request_blocking("anvil_autoImpersonateAccount", [True])  # type: ignore[arg-type]
+    w3.manager.request_blocking("evm_setAutomine", [False])  # type: ignore[arg-type]
+    for at in range(0, len(people), A_BLOCK):
+        some = people[at : at + A_BLOCK]
+        requests: list[tuple[str, list[Any]]] = []
+        for person in some:
+            digest, root = (hashlib.sha256(tag + person).digest() for tag in (b"digest", b"root"))
+            call = calls.commit_update(contract, model, 1, Digest(digest), Root(root), 7, participant=person)
+            sent = {"from": "0x" + person.hex(), "to": "0x" + contract.hex(), "data": "0x" + call.data.hex()}
+            requests.append(("eth_sendTransaction", [{**sent, "gas": hex(200_000)}]))
+        # One batch after the other: anvil carries out the requests of one side by side.
+        funded = batch([("anvil_setBalance", ["0x" + person.hex(), hex(10**18)]) for person in some])
+        answers = funded + batch(requests) + batch([("evm_mine", [])])
+        errors = [answer["error"] for answer in answers if "error" in answer]
+        if errors:
+            raise SystemExit(f"expected the node to take every commitment, got {errors!r:.300}")
+
+
+def read_by_web3(w3: Web3, contract: Address, first: int, people: int) -> None:
+    """Read grants and commitments as web3.py does."""
+    cairn = w3.eth.contract(address=w3.to_checksum_address(contract), abi=list(artifact("Cairn").abi))
+    for kind in (cairn.events.RolesChanged, cairn.events.UpdateCommitted):
+        _require(people, len(kind().get_logs(from_block=first, to_block=w3.eth.block_number)))
+
+
+def read_by_layout(w3: Web3, contract: Address, first: int, people: int) -> None:
+    """Read every event, those among them, as the index does."""
+    source = Source(w3, [contract])
+    blocks = range(first, source.latest().number + 1)
+    events = decode_range(source.read(blocks, None).logs, {contract}, blocks)
+    for kind in (RolesChanged, UpdateCommitted):
+        _require(people, sum(isinstance(event, kind) for event in events))
+
+
+def index_from_node(w3: Web3, contract: Address, first: int, folder: Path) -> None:
+    """Index all there is into a new file."""
+    sync_new(w3, Following(w3.eth.chain_id, bytes(w3.eth.get_block(0)["hash"]), (contract,), first), folder)
+
+
+def _require(expected: int, got: int) -> None:
+    if expected != got:
+        raise SystemExit(f"expected {expected} events, got {got}")
+
+
+# A million that no chain holds ---------------------------------------------------------------------------------------
+
+
+class Generated(JSONBaseProvider):
+    """A node that holds one model and rounds of commitments, and makes the bytes of an answer when it is asked.
+
+    Block 1 registers the model and sets its plan; then for every round one block that opens it, and blocks of
+    commitments.
+    """
+
+    contract = Address(b"\x44" * 20)
+    model = ModelId(b"\x11" * 32)
+
+    def __init__(self, commitments: int) -> None:
+        super().__init__()
+        self.blocks_a_round = 1 + A_ROUND // A_BLOCK
+        self.last = 1 + commitments // A_ROUND * self.blocks_a_round
+        self.making = 0.0  # seconds spent on making answers
+
+    def make_request(self, method: Any, params: Any) -> Any:
+        return self.make_batch_request([(method, params)])[0]
+
+    def make_batch_request(self, batch_requests: Any) -> Any:
+        begin = time.perf_counter()
+        answers = [
+            {"jsonrpc": "2.0", "id": i, "result": self._result(method, params)}
+            for i, (method, params) in enumerate(batch_requests)
+        ]
+        answered = json.dumps(answers).encode()
+        self.making += time.perf_counter() - begin
+        return self.decode_rpc_response(answered)
+
+    def _result(self, method: str, params: Any) -> Any:
+        if method == "eth_blockNumber":
+            return hex(self.last)
+        if method == "eth_chainId":
+            return "0x1"
+        if method == "eth_getBlockByNumber":
+            number = self.last if params[0] == "latest" else int(params[0], 16)
+            return {"number": hex(number), "hash": _hex(self.hash_of(number))}
+        first, last = int(params[0]["fromBlock"], 16), int(params[0]["toBlock"], 16)
+        return [log for number in range(first, last + 1) for log in self._logs(number)]
+
+    @staticmethod
+    def hash_of(number: int) -> bytes:
+        return hashlib.sha256(b"block %d" % number).digest()
+
+    def _logs(self, block: int) -> Iterator[dict[str, Any]]:
+        if block < 2:
+            if block == 1:
+                owner, plan = _word(b"\x22" * 20), b"".join(map(_word, unparse(example_plan())))
+                yield self._log(block, 0, (topic_of(ModelRegistered), self.model, owner), b"\x33" * 64)
+                yield self._log(block, 1, (topic_of(PlanSet), self.model, _word(0)), plan)
+            return
+        number, part = (block - 2) // self.blocks_a_round + 1, (block - 2) % self.blocks_a_round
+        round_id = round_id_of(self.model, number)
+        if part == 0:
+            begun = running_hash_begin(round_id, Digest(b"\x33" * 32), example_plan())
+            data = b"\x33" * 32 + b"".join(map(_word, (0, block + 30, block + 60, block + 90))) + begun
+            yield self._log(block, 0, (topic_of(RoundOpened), self.model, _word(number), round_id), data)
+            return
+        for index in range(A_BLOCK):
+            who = hashlib.sha256(b"participant %d" % ((part - 1) * A_BLOCK + index)).digest()[:20]
+            name = b"%d %d %d" % (number, part, index)
+            data = (
+                hashlib.sha256(b"digest" + name).digest() + hashlib.sha256(b"root" + name).digest() + _word(index + 1)
+            )
+            yield self._log(block, index, (topic_of(UpdateCommitted), round_id, _word(who)), data)
+
+    def _log(self, block: int, index: int, topics: Sequence[bytes], data: bytes) -> dict[str, Any]:
+        return {
+            "address": _hex(self.contract),
+            "topics": [_hex(topic) for topic in topics],
+            "data": _hex(data),
+            "blockHash": _hex(self.hash_of(block)),
+            "blockNumber": hex(block),
+            "blockTimestamp": hex(1_700_000_000 + 12 * block),
+            "transactionHash": _hex(hashlib.sha256(b"transaction %d %d" % (block, index)).digest()),
+            "transactionIndex": hex(index),
+            "logIndex": hex(index),
+            "removed": False,
+        }
+
+
+def _hex(data: bytes) -> str:
+    return "0x" + data.hex()
+
+
+def _word(value: int | bytes) -> bytes:
+    return value.to_bytes(32, "big") if isinstance(value, int) else value.rjust(32, b"\0")
+
+
+def sync_new(w3: Web3, following: Following, folder: Path) -> None:
+    """Index a chain into a new file, and remove it."""
+    path = folder / "index.sqlite"
+    with Index(path, following) as index:
+        Follower(index, w3, INSTANT).sync()
+    for made in folder.glob("index.sqlite*"):
+        made.unlink()
+
+
+def index_generated(folder: Path, commitments: int) -> float:
+    """Index generated commitments; returns the seconds it took, but for making them."""
+    provider = Generated(commitments)
+    following = Following(1, provider.hash_of(0), (provider.contract,), 1)
+    begin = time.perf_counter()
+    sync_new(Web3(provider), following, folder)
+    return time.perf_counter() - begin - provider.making
+
+
+def imports() -> None:
+    """Import what indexing needs, and index a little."""
+    with workspace("index-imports") as folder:
+        index_generated(folder, A_ROUND)
+
+
+def main() -> None:
+    people, commitments = max(A_BLOCK, round(EVENTS * scale()) // 2), max(A_ROUND, round(COMMITMENTS * scale()))
+    with workspace("index") as folder:
+        with committed(people) as (w3, contract, first):
+            seconds = in_turn(
+                {
+                    "layout": partial(read_by_layout, w3, contract, first, people),
+                    "web3.py": partial(read_by_web3, w3, contract, first, people),
+                    "index": partial(index_from_node, w3, contract, first, folder),
+                }
+            )
+        amount: Callable[..., Any] = partial(versus, amount=2 * people, unit="events/s", target=10.0)
+        figures = [
+            amount("10 000 events read", seconds["layout"], "web3.py get_logs", seconds["web3.py"]),
+            amount("10 000 events indexed", seconds["index"], "web3.py get_logs", seconds["web3.py"]),
+        ]
+        million = in_turn({"commitments": partial(index_generated, folder, commitments)}, turns=min(3, repeats()))
+        per = [COMMITMENTS / commitments * s for s in million["commitments"]]
+        figures.append(at_most("1 000 000 commitments indexed", sorted(per)[len(per) // 2], "s", COMMITMENTS / RATE))
+        memory = peak_memory(imports, partial(index_generated, folder, commitments))
+        figures.append(at_most("memory, 1 000 000 commitments", memory, "MB", MEMORY_LIMIT))
+        write_results("index", figures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
+
+/// @title The arithmetic of a round, in integers
+/// @notice float32 values are given as their IEEE 754 bits. What is computed here is what `registry/exact` computes in
+/// float64: the grid's lemmas say why the mean is, and below is said why the server step is.
+library Grid {
+    /// @dev Largest magnitude of a grid integer.
+    uint256 internal constant LIMIT = 1 << 24;
+    /// @dev The bit of a significand that is not written.
+    uint256 private constant HIDDEN = 1 << 23;
+    uint32 private constant INFINITY = 0xff << 23;
+
+    /// @notice The integer q of a value q * 2^-gridBits.
+    /// @return canonical Whether the value may stand in an update: |q| <= 2^24, and zero is +0.0.
+    function toInteger(uint32 bits, uint8 gridBits) internal pure returns (bool canonical, int256 q) {
+        if (bits == 0) return (true, 0);
+        uint256 exponent = (bits >> 23) & 0xff;
+        // Subnormals are below every grid step (2^-126 is the smallest), and -0.0 is written +0.0.
+        if (exponent == 0 || exponent == 0xff) return (false, 0);
+        uint256 significand = (bits & 0x7fffff) | HIDDEN;
+        // The value is significand * 2^(exponent - 150), so q is significand * 2^(exponent + gridBits - 150).
+        uint256 scale = exponent + gridBits;
+        uint256 magnitude;
+        if (scale >= 150) {
+            if (scale > 151) return (false, 0);
+            magnitude = significand << (scale - 150);
+        } else {
+            uint256 down = 150 - scale;
+            if (down > 23 || significand & ((1 << down) - 1) != 0) return (false, 0);
+            magnitude = significand >> down;
+        }
+        if (magnitude > LIMIT) return (false, 0);
+        // forge-lint: disable-next-line(unsafe-typecast)
+        return (true, bits >> 31 == 0 ? int256(magnitude) : -int256(magnitude));
+    }
+
+    /// @notice sum / weight, rounded to the nearest integer, ties to even.
+    function mean(int256 sum, uint256 weight) internal pure returns (int256) {
+        uint256 magnitude = sum < 0 ? uint256(-sum) : uint256(sum);
+        uint256 quotient = magnitude / weight;
+        uint256 twice = 2 * (magnitude % weight);
+        if (twice > weight || (twice == weight && quotient & 1 == 1)) ++quotient;
+        return sum < 0 ? -int256(quotient) : int256(quotient);
+    }
+
+    /// @notice f32(f64(w) + f64(x)), each addition and conversion rounded to nearest, ties to even.
+    /// @param w Finite.
+    /// @param x Finite and not -0.0.
+    /// @dev Both are integers times a power of two; their sum is formed exactly and rounded to 24 bits. That float64
+    /// rounds it to 53 bits first changes nothing, since 53 >= 2 * 24 + 2 (Figueroa, When is double rounding innocuous?,
+    /// SIGNUM Newsletter 30(3), 1995). If the exponents differ by more than 64, the smaller is far below half a unit of
+    /// the larger, so the larger is the sum. Every multiple of 2^-149 below 2^-126 is a float32, so subnormals need no
+    /// rounding.
+    function add(uint32 w, uint32 x) internal pure returns (uint32) {
+        (uint256 exponentW, uint256 significandW) = _split(w);
+        (uint256 exponentX, uint256 significandX) = _split(x);
+        if (significandX == 0) return significandW == 0 ? 0 : w; // -0.0 + 0.0 is +0.0
+        if (significandW == 0) return x;
+        if (exponentW < exponentX) {
+            (w, x) = (x, w);
+            (exponentW, exponentX) = (exponentX, exponentW);
+            (significandW, significandX) = (significandX, significandW);
+        }
+        uint256 gap = exponentW - exponentX;
+        if (gap > 64) return w;
+        int256 sum = _signed(w, significandW << gap) + _signed(x, significandX);
+        if (sum == 0) return 0;
+        uint256 magnitude = sum < 0 ? uint256(-sum) : uint256(sum);
+        // From here the value is magnitude * 2^(exponentX - 150).
+        (magnitude, exponentX) = _round(magnitude, exponentX);
+        uint32 sign = sum < 0 ? 1 << 31 : 0;
+        return sign | _join(magnitude, exponentX);
+    }
+
+    function isFinite(uint32 bits) internal pure returns (bool) {
+        return bits & INFINITY != INFINITY;
+    }
+
+    /// @dev value = significand * 2^(exponent - 150), exponent at least 1.
+    function _split(uint32 bits) private pure returns (uint256 exponent, uint256 significand) {
+        exponent = (bits >> 23) & 0xff;
+        significand = bits & 0x7fffff;
+        if (exponent == 0) exponent = 1;
+        else significand |= HIDDEN;
+    }
+
+    function _signed(uint32 bits, uint256 magnitude) private pure returns (int256) {
+        // forge-lint: disable-next-line(unsafe-typecast)
+        return bits >> 31 == 0 ? int256(magnitude) : -int256(magnitude);
+    }
+
+    /// @dev Drops what exceeds 24 bits, to nearest, ties to even. May end one bit wider, at 2^24.
+    function _round(uint256 magnitude, uint256 exponent) private pure returns (uint256, uint256) {
+        if (magnitude < LIMIT) return (magnitude, exponent);
+        uint256 down = Math.log2(magnitude) - 23;
+        uint256 rest = magnitude & ((1 << down) - 1);
+        uint256 half = 1 << (down - 1);
+        magnitude >>= down;
+        if (rest > half || (rest == half && magnitude & 1 == 1)) ++magnitude;
+        return (magnitude, exponent + down);
+    }
+
+    /// @dev Bits of magnitude * 2^(exponent - 150), magnitude at most 2^24 and not zero, without a sign.
+    function _join(uint256 magnitude, uint256 exponent) private pure returns (uint32) {
+        if (magnitude == LIMIT) return exponent + 1 >= 0xff ? INFINITY : uint32((exponent + 1) << 23);
+        uint256 up = 23 - Math.log2(magnitude);
+        if (up >= exponent) return uint32(magnitude << (exponent - 1)); // subnormal: its exponent is 1
+        exponent -= up;
+        if (exponent >= 0xff) return INFINITY;
+        return uint32((exponent << 23) | ((magnitude << up) & 0x7fffff));
+    }
+}

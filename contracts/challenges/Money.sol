@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {ModelId, Phase, RoundId, Standing} from "../interfaces/ICairn.sol";
+import {Bond, IChallenges} from "../interfaces/IChallenges.sol";
+import {Disputed} from "./Disputed.sol";
+
+/// @title Money: bonds, credits, and what is burnt
+/// @dev Everything that comes in stands in exactly one of bonds, rewards, deposits of open demands, credits or `burnt`.
+/// It goes out in `withdraw` alone, which ends with the payment.
+abstract contract Money is Disputed {
+    /// @inheritdoc IChallenges
+    uint256 public burnt;
+    mapping(ModelId => mapping(address aggregator => Bond)) private _bonds;
+    mapping(address account => uint256) private _credits;
+    mapping(RoundId => mapping(bytes32 tally => uint256)) internal _rewards;
+
+    modifier onlyCairn() {
+        if (msg.sender != address(CAIRN)) revert NotCairn(msg.sender);
+        _;
+    }
+
+    /// @inheritdoc IChallenges
+    function depositBond(ModelId modelId) external payable {
+        _bonds[modelId][msg.sender].amount += uint128(msg.value);
+        emit BondDeposited(modelId, msg.sender, msg.value);
+    }
+
+    /// @inheritdoc IChallenges
+    function releaseBond(ModelId modelId, uint128 amount) external {
+        Bond memory held = _bonds[modelId][msg.sender];
+        if (amount > held.amount) revert BondTooSmall(modelId, msg.sender, held.amount, amount);
+        if (_isLocked(modelId, held.lockedRound)) revert BondIsLocked(modelId, msg.sender, held.lockedRound);
+        _bonds[modelId][msg.sender].amount = held.amount - amount;
+        _credit(msg.sender, amount);
+        emit BondReleased(modelId, msg.sender, amount);
+    }
+
+    /// @inheritdoc IChallenges
+    function withdraw() external {
+        uint256 amount = _credits[msg.sender];
+        if (amount == 0) revert NothingToWithdraw(msg.sender);
+        _credits[msg.sender] = 0;
+        emit Withdrawn(msg.sender, amount);
+        // The payee may be a contract with a fallback of its own.
+        // slither-disable-next-line low-level-calls
+        (bool paid,) = msg.sender.call{value: amount}("");
+        if (!paid) revert PaymentRefused(msg.sender);
+    }
+
+    /// @inheritdoc IChallenges
+    function lockBond(ModelId modelId, uint64 number, address aggregator, uint64 gweis) external onlyCairn {
+        Bond memory held = _bonds[modelId][aggregator];
+        uint256 expected = uint256(gweis) * 1 gwei;
+        if (held.amount < expected) revert BondTooSmall(modelId, aggregator, held.amount, expected);
+        if (held.lockedRound != number) _bonds[modelId][aggregator].lockedRound = number;
+    }
+
+    /// @inheritdoc IChallenges
+    function slashBond(ModelId modelId, RoundId roundId, bytes32 tally, address aggregator, uint64 gweis)
+        external
+        onlyCairn
+    {
+        uint128 amount = uint128(gweis) * 1 gwei;
+        _bonds[modelId][aggregator].amount -= amount;
+        uint256 rewarded = amount / 2;
+        burnt += amount - rewarded;
+        _rewards[roundId][tally] += rewarded;
+        emit BondSlashed(modelId, aggregator, roundId, amount);
+    }
+
+    /// @inheritdoc IChallenges
+    function bond(ModelId modelId, address aggregator) external view returns (Bond memory) {
+        return _bonds[modelId][aggregator];
+    }
+
+    /// @inheritdoc IChallenges
+    function credit(address account) external view returns (uint256) {
+        return _credits[account];
+    }
+
+    /// @inheritdoc IChallenges
+    function reward(RoundId roundId, bytes32 tally) external view returns (uint256) {
+        return _rewards[roundId][tally];
+    }
+
+    function _credit(address account, uint256 amount) internal {
+        _credits[account] += amount;
+    }
+
+    /// @dev Until the round's result can no longer change, and for good where it attested a void one: `expel` takes it.
+    function _isLocked(ModelId modelId, uint64 number) private view returns (bool) {
+        if (number == 0) return false;
+        Phase phase = CAIRN.phase(modelId, number);
+        if (phase != Phase.Final && phase != Phase.Cancelled) return true;
+        bytes32 tally = CAIRN.attestation(modelId, number, msg.sender);
+        return CAIRN.standing(modelId, number, tally) != Standing.Sound;
+    }
+}

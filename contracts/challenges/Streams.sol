@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {Dispute} from "../interfaces/ICairn.sol";
+import {Contribution, Fault, IChallenges, Opening, Part, Step, Sum, Target} from "../interfaces/IChallenges.sol";
+import {Disputed} from "./Disputed.sol";
+import {Grid} from "./Grid.sol";
+import {Merkle} from "./Merkle.sol";
+
+/// @title Challenges that may need several transactions
+/// @dev Progress is kept as its hash, by sender: nobody can spoil or copy another's. The list is rebuilt as it goes and
+/// is the round's only if its root, or its running hash, comes out as anchored.
+abstract contract Streams is Disputed {
+    /// @dev Room for one more peak than a count of 32 bits has ones.
+    uint256 private constant MOST_PEAKS = 33;
+    uint64 private constant NO_COORDINATE = type(uint64).max;
+
+    mapping(address challenger => mapping(bytes32 work => bytes32 progress)) private _progress;
+
+    /// @dev `Sum` while it is worked on.
+    struct Adding {
+        uint32 next;
+        uint64 weight;
+        int256 sum;
+        uint256 height;
+        bytes32[] peaks;
+    }
+
+    /// @inheritdoc IChallenges
+    function addContributions(Target calldata target, uint64 coordinate, Sum calldata progress, Step[] calldata steps)
+        external
+    {
+        Dispute memory found = coordinate == NO_COORDINATE ? _open(target) : _openMean(target);
+        bytes32 work = _sumWork(found, coordinate);
+        Adding memory s = _resume(work, progress);
+        _addAll(target, found, coordinate, s, steps);
+        bytes32[] memory peaks = s.peaks;
+        uint256 height = s.height;
+        // Cut to its length: it had room to grow.
+        // slither-disable-next-line assembly
+        assembly ("memory-safe") {
+            mstore(peaks, height)
+        }
+        _progress[msg.sender][work] = keccak256(abi.encode(Sum(s.next, s.weight, s.sum, peaks)));
+        emit ChallengeAdvanced(found.roundId, found.tally, msg.sender, s.next);
+        CAIRN.extendWindow(target.modelId, target.number);
+    }
+
+    /// @inheritdoc IChallenges
+    function convictAggregate(
+        Target calldata target,
+        uint64 coordinate,
+        Sum calldata progress,
+        Step[] calldata steps,
+        Opening calldata aggregate
+    ) external {
+        Dispute memory found = _openMean(target);
+        Adding memory s = _finish(target, found, coordinate, progress, steps);
+        // All ones lies past the end of any blob: weights alone get no further.
+        int256 q = _gridAt(aggregate, coordinate, target.result.aggregateRoot, found.gridBits);
+        if (q == Grid.mean(s.sum, s.weight)) revert NothingWrong(Fault.Aggregate);
+        _convict(target.modelId, target.number, found, Finding(Fault.Aggregate, Part.Values, coordinate / CHUNK_VALUES));
+    }
+
+    /// @inheritdoc IChallenges
+    function convictTotal(Target calldata target, Sum calldata progress, Step[] calldata steps) external {
+        Dispute memory found = _open(target);
+        Adding memory s = _finish(target, found, NO_COORDINATE, progress, steps);
+        if (s.weight == target.result.totalWeight) revert NothingWrong(Fault.Total);
+        _convict(target.modelId, target.number, found, Finding(Fault.Total, Part.Whole, 0));
+    }
+
+    /// @inheritdoc IChallenges
+    function replayCommitments(
+        Target calldata target,
+        bytes32 leafHash,
+        bytes32 running,
+        Contribution[] calldata commitments
+    ) external {
+        Dispute memory found = _open(target);
+        bytes32 work = _replayWork(found, leafHash);
+        _progress[msg.sender][work] = _replay(found, work, leafHash, running, commitments);
+        emit ChallengeAdvanced(found.roundId, found.tally, msg.sender, uint32(commitments.length));
+        CAIRN.extendWindow(target.modelId, target.number);
+    }
+
+    /// @inheritdoc IChallenges
+    function convictUncommitted(
+        Target calldata target,
+        uint64 index,
+        Opening calldata opening,
+        bytes32 running,
+        Contribution[] calldata commitments
+    ) external {
+        Dispute memory found = _open(target);
+        bytes32 root = target.result.contributionsRoot;
+        _requireCounted(opening.counted, root);
+        bytes32 hash = Merkle.leafHash(opening.leaf);
+        if (!Merkle.includes(hash, index, opening.counted.count, opening.proof, opening.counted.inner)) {
+            revert BadProof(root, index);
+        }
+        running = _replay(found, _replayWork(found, hash), hash, running, commitments);
+        if (running != found.runningHash) revert OtherList(running, found.runningHash);
+        _convict(target.modelId, target.number, found, Finding(Fault.Uncommitted, Part.Whole, 0));
+    }
+
+    function _finish(
+        Target calldata target,
+        Dispute memory found,
+        uint64 coordinate,
+        Sum calldata progress,
+        Step[] calldata steps
+    ) private view returns (Adding memory s) {
+        s = _resume(_sumWork(found, coordinate), progress);
+        _addAll(target, found, coordinate, s, steps);
+        uint32 contributions = target.result.contributions;
+        if (s.next != contributions) revert TooFewSteps(s.next, contributions);
+        bytes32 root = Merkle.countedRoot(s.next, Merkle.rootOf(s.peaks, s.height));
+        if (root != target.result.contributionsRoot) revert OtherList(root, target.result.contributionsRoot);
+    }
+
+    function _resume(bytes32 work, Sum calldata progress) private view returns (Adding memory s) {
+        if (progress.next == 0) {
+            if (progress.weight != 0 || progress.sum != 0 || progress.peaks.length != 0) revert BadProgress(msg.sender);
+        } else if (_progress[msg.sender][work] != keccak256(abi.encode(progress))) {
+            revert BadProgress(msg.sender);
+        }
+        s = Adding(progress.next, progress.weight, progress.sum, progress.peaks.length, new bytes32[](MOST_PEAKS));
+        for (uint256 i = 0; i < s.height; ++i) {
+            s.peaks[i] = progress.peaks[i];
+        }
+    }
+
+    function _addAll(
+        Target calldata target,
+        Dispute memory found,
+        uint64 coordinate,
+        Adding memory s,
+        Step[] calldata steps
+    ) private view {
+        if (steps.length > target.result.contributions - s.next) {
+            revert TooManySteps(s.next, target.result.contributions);
+        }
+        for (uint256 i = 0; i < steps.length; ++i) {
+            Contribution calldata c = steps[i].contribution;
+            s.height = Merkle.grow(s.peaks, s.height, s.next, _hashOf(c));
+            if (coordinate != NO_COORDINATE) {
+                int256 q = _gridAt(steps[i].chunk, coordinate, c.tensorRoot, found.gridBits);
+                s.sum += int256(uint256(c.weight)) * q;
+            }
+            s.weight += c.weight;
+            ++s.next;
+        }
+    }
+
+    function _replay(
+        Dispute memory found,
+        bytes32 work,
+        bytes32 leafHash,
+        bytes32 running,
+        Contribution[] calldata commitments
+    ) private view returns (bytes32) {
+        if (running == 0) {
+            running = found.firstHash;
+        } else if (_progress[msg.sender][work] != running) {
+            revert BadProgress(msg.sender);
+        }
+        for (uint256 i = 0; i < commitments.length; ++i) {
+            Contribution calldata c = commitments[i];
+            if (_hashOf(c) == leafHash) revert ItIsCommitted(c.participant);
+            running = keccak256(abi.encode(running, c.participant, c.digest, c.tensorRoot, c.weight));
+        }
+        return running;
+    }
+
+    function _sumWork(Dispute memory found, uint64 coordinate) private pure returns (bytes32) {
+        return keccak256(abi.encode(found.roundId, found.tally, coordinate));
+    }
+
+    function _replayWork(Dispute memory found, bytes32 leafHash) private pure returns (bytes32) {
+        return keccak256(abi.encode(found.roundId, found.tally, leafHash));
+    }
+}

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {ICairn} from "../../interfaces/ICairn.sol";
+import {
+    Contribution,
+    Counted,
+    Demanded,
+    Fault,
+    IChallenges,
+    Opening,
+    Part,
+    Target,
+    Tree
+} from "../../interfaces/IChallenges.sol";
+import {Payee} from "../mocks/Payee.sol";
+import {Bonded} from "../support/Bonded.sol";
+import {World} from "../support/Disputes.sol";
+import {Leaves, Trees} from "../support/Trees.sol";
+
+/// @notice Whoever lies, or copies who found the lie, gains nothing by it.
+contract LiarsTest is Bonded {
+    address internal constant COPIER = address(0xC0B1);
+
+    function none() internal pure returns (Demanded memory d) {}
+
+    function reveal(address challenger, bytes32 salt, Demanded memory d) internal {
+        succeeds(challenger, abi.encodeCall(challenges.revealClaim, (roundId(current), lie, salt, d)));
+    }
+
+    function collect() internal {
+        vm.warp(challenges.conviction(roundId(current), lie).revealDeadline);
+        challenges.collectReward(roundId(current), lie);
+    }
+
+    // ---------------------------------------------------------------------------------------------------- Who knew first
+
+    function test_a_copier_of_a_challenge_collects_nothing() public {
+        sealed_(CHALLENGER, "salt");
+        // It sees the challenge on its way, seals it for itself, and is faster with everything from there on.
+        World memory w;
+        w.result = told.result;
+        agreed(w);
+        sealed_(COPIER, "salt");
+        succeeds(COPIER, abi.encodeCall(challenges.convictRoot, (targetOf(w))));
+        expelTwo();
+        reveal(COPIER, "salt", none());
+        reveal(CHALLENGER, "salt", none());
+        collect();
+        same(challenges.credit(COPIER), 0, "nothing");
+        same(challenges.credit(CHALLENGER), BOND, "who knew first");
+    }
+
+    function test_a_copied_seal_serves_its_author_alone() public {
+        bytes32 seal = sealOf(CHALLENGER, "salt", claim);
+        vm.prank(COPIER);
+        challenges.sealClaim(seal);
+        lied();
+        bytes memory call = abi.encodeCall(challenges.revealClaim, (roundId(current), lie, "salt", none()));
+        bytes memory reason = abi.encodeWithSelector(IChallenges.NotSealed.selector, sealOf(COPIER, "salt", claim));
+        refuses(COPIER, 0, call, reason);
+        succeeds(CHALLENGER, call);
+    }
+
+    function test_a_seal_made_after_the_conviction_is_worth_nothing() public {
+        lied();
+        sealed_(COPIER, "salt");
+        refuses(
+            COPIER,
+            0,
+            abi.encodeCall(challenges.revealClaim, (roundId(current), lie, "salt", none())),
+            abi.encodeWithSelector(IChallenges.NotSealed.selector, sealOf(COPIER, "salt", claim))
+        );
+    }
+
+    function test_a_liar_who_convicts_himself_loses_half_at_least() public {
+        sealed_(aggregators[0], "salt"); // he knew before anyone
+        World memory w;
+        w.result = told.result;
+        agreed(w);
+        succeeds(aggregators[0], abi.encodeCall(challenges.convictRoot, (targetOf(w))));
+        reveal(aggregators[0], "salt", none());
+        expelTwo();
+        collect();
+        same(challenges.burnt(), BOND, "half of both bonds");
+        same(challenges.credit(aggregators[0]), BOND, "the other half");
+        same(challenges.bond(modelId, aggregators[0]).amount, 0, "of what he had put in");
+        same(cairn.member(modelId, aggregators[0]).roles, 0, "and no role");
+    }
+
+    function test_a_liar_cannot_take_his_bond_away_first() public {
+        lied();
+        bytes memory reason =
+            abi.encodeWithSelector(IChallenges.BondIsLocked.selector, modelId, aggregators[0], current);
+        bytes memory call = abi.encodeCall(challenges.releaseBond, (modelId, 1));
+        refuses(aggregators[0], 0, call, reason);
+        forward(AGGREGATE); // the round lapses
+        refuses(aggregators[0], 0, call, reason);
+        vm.prank(STRANGER);
+        cairn.cancelRound(modelId, current);
+        refuses(aggregators[0], 0, call, reason);
+        expelTwo();
+        refuses(
+            aggregators[0],
+            0,
+            call,
+            abi.encodeWithSelector(IChallenges.BondTooSmall.selector, modelId, aggregators[0], uint256(0), 1)
+        );
+    }
+
+    // ----------------------------------------------------------------------------------------- Dodging what was demanded
+
+    function test_a_liar_cannot_close_a_demand_beside_another_window() public {
+        World memory w = honest(3, 24);
+        bonded(w);
+        succeeds(CHALLENGER, 5, chunkCall(w, Tree.Version, 0));
+        Demanded memory d = demandedOf(w, w.result.versionRoot, false, 0);
+        forward(ANSWER);
+        // Were it closed here, it could be closed nowhere else, and the leaf not be demanded again.
+        bytes memory elsewhere = abi.encodeCall(challenges.closeDemand, (cairn.modelIdOf(OWNER, GENESIS), current, d));
+        refuses(aggregators[0], 0, elsewhere, notDemanded(d));
+        elsewhere = abi.encodeCall(challenges.closeDemand, (modelId, 0, d));
+        refuses(aggregators[0], 0, elsewhere, notDemanded(d));
+        convicts(w, Fault.Unanswered, Part.Service, 0, closeCall(d));
+    }
+
+    function test_a_liar_cannot_forestall_a_demand_by_one_of_his_own() public {
+        World memory w = honest(3, 24);
+        bonded(w);
+        vm.deal(aggregators[0], 1 ether);
+        succeeds(aggregators[0], 1 ether / 10, chunkCall(w, Tree.Version, 0));
+        Demanded memory d = demandedOf(w, w.result.versionRoot, false, 0);
+        // His own demand is as good as anybody's: it is answered with what was asked, or makes the result void.
+        forward(ANSWER);
+        convicts(w, Fault.Unanswered, Part.Service, 0, closeCall(d));
+    }
+
+    function test_a_liar_cannot_answer_with_what_was_not_attested() public {
+        World memory w = honest(3, 24);
+        World memory sound = honest(3, 24);
+        Trees.setValue(w.version, 1, 0x3f800000);
+        bonded(w);
+        succeeds(CHALLENGER, chunkCall(w, Tree.Version, 0));
+        Demanded memory d = demandedOf(w, w.result.versionRoot, false, 0);
+        Opening memory o = Trees.open(sound.version, 0);
+        refuses(showCall(d, o), abi.encodeWithSelector(IChallenges.BadCount.selector, d.root));
+        o.counted = Trees.countedOf(w.version);
+        refuses(showCall(d, o), badProof(d.root, 0));
+        succeeds(STRANGER, showCall(d, Trees.open(w.version, 0)));
+    }
+
+    function test_a_root_of_nothing_goes_unanswered() public {
+        // Nobody knows a count and an inner root that hash to it, so not even the end can be shown.
+        World memory w = honest(3, 24);
+        anchor(w);
+        deposits(2);
+        w.result.aggregateRoot = "of nothing";
+        agreed(w);
+        succeeds(CHALLENGER, chunkCall(w, Tree.Aggregate, NONE));
+        Demanded memory d = demandedOf(w, w.result.aggregateRoot, false, NONE);
+        Opening memory o = Opening(Counted(0, 0), "", new bytes32[](0));
+        refuses(showCall(d, o), abi.encodeWithSelector(IChallenges.BadCount.selector, d.root));
+        forward(ANSWER);
+        convicts(w, Fault.Unanswered, Part.Service, 0, closeCall(d));
+    }
+
+    function test_an_aggregate_without_values_is_convicted_by_its_size() public {
+        World memory w = honest(3, 24);
+        anchor(w);
+        deposits(2);
+        Counted memory empty = Counted(0, sha256(""));
+        w.result.aggregateRoot = Trees.hashOf(empty);
+        agreed(w);
+        succeeds(CHALLENGER, chunkCall(w, Tree.Aggregate, 0));
+        Demanded memory d = demandedOf(w, w.result.aggregateRoot, false, 0);
+        succeeds(aggregators[0], showCall(d, Opening(empty, "", new bytes32[](0))));
+        Target memory target = targetOf(w);
+        Counted memory size = Trees.countedOf(w.parent);
+        bytes memory call = abi.encodeCall(challenges.convictSize, (target, empty, Tree.Parent, size, nobody()));
+        convicts(w, Fault.Size, Part.Whole, 0, call);
+    }
+
+    function test_a_zero_root_can_neither_be_demanded_nor_hide_a_version() public {
+        World memory w;
+        w.result = told.result;
+        w.list = new Contribution[](2);
+        agreed(w);
+        bytes memory call = abi.encodeCall(challenges.demandChunk, (targetOf(w), Tree.Version, nobody(), 0));
+        refuses(call, abi.encodeWithSelector(IChallenges.NoRoot.selector));
+        succeeds(CHALLENGER, abi.encodeCall(challenges.convictRoot, (targetOf(w))));
+    }
+
+    function test_a_list_with_a_stranger_among_real_contributions_is_convicted() public {
+        World memory w = honest(3, 24);
+        anchor(w);
+        deposits(2);
+        Contribution[] memory all = w.list;
+        w.list = new Contribution[](4);
+        for (uint256 k = 0; k < 3; ++k) {
+            w.list[k] = all[k];
+        }
+        address last = address(type(uint160).max);
+        w.list[3] = Contribution(last, "digest", all[0].tensorRoot, 1);
+        settle(w);
+        agreed(w);
+        Opening memory o = Trees.open(Trees.listOf(w.list), 3);
+        bytes memory call = abi.encodeCall(challenges.convictUncommitted, (targetOf(w), 3, o, bytes32(0), all));
+        convicts(w, Fault.Uncommitted, Part.Whole, 0, call);
+    }
+
+    function test_a_list_that_is_longer_than_it_says_is_convicted() public {
+        // The third contribution is in the root, so that its participant gets a receipt, but not in the count.
+        World memory w = honest(3, 24);
+        anchor(w);
+        deposits(2);
+        (w.result.contributions, w.result.totalWeight) = (2, 17);
+        agreed(w);
+        Leaves memory list = Trees.listOf(w.list);
+        bytes memory call = abi.encodeCall(challenges.convictCount, (targetOf(w), Trees.countedOf(list)));
+        convicts(w, Fault.Count, Part.Whole, 0, call);
+    }
+
+    function test_liars_who_void_themselves_over_and_over_run_out_of_roles() public {
+        World memory w = honest(3, 24);
+        bonded(w);
+        unanswered(w);
+        bytes32 running = runningHash(current);
+        for (uint256 i = 0; i < 2; ++i) {
+            vm.expectRevert(missingRole(aggregators[i], A));
+            vm.prank(aggregators[i]);
+            cairn.attestResult(modelId, current, w.result, running);
+        }
+        expelTwo();
+        forward(AGGREGATE);
+        vm.prank(OWNER);
+        same(cairn.openRound(modelId), current + 1, "the model goes on");
+    }
+
+    function test_no_round_opens_before_the_liars_are_expelled_and_anyone_expels_them() public {
+        lied();
+        forward(AGGREGATE);
+        vm.expectRevert(abi.encodeWithSelector(ICairn.NotExpelled.selector, roundId(current), 2));
+        vm.prank(OWNER);
+        cairn.openRound(modelId);
+        vm.startPrank(STRANGER);
+        expelTwo();
+        vm.stopPrank();
+        vm.prank(OWNER);
+        cairn.openRound(modelId);
+    }
+
+    // ----------------------------------------------------------------------------------------------------- Being paid
+
+    function test_a_payee_who_calls_back_is_paid_once() public {
+        Payee payee = new Payee(challenges, modelId);
+        vm.deal(address(payee), 2 ether);
+        payee.deposit(2 ether);
+        bytes[3] memory callbacks = [
+            abi.encodeCall(challenges.withdraw, ()),
+            abi.encodeCall(challenges.releaseBond, (modelId, 2 ether)),
+            abi.encodeCall(challenges.lockBond, (modelId, current, address(payee), 0))
+        ];
+        bytes[3] memory reasons = [
+            abi.encodeWithSelector(IChallenges.NothingToWithdraw.selector, address(payee)),
+            abi.encodeWithSelector(IChallenges.BondTooSmall.selector, modelId, address(payee), 1 ether, 2 ether),
+            abi.encodeWithSelector(IChallenges.NotCairn.selector, address(payee))
+        ];
+        for (uint256 i = 0; i < 3; ++i) {
+            payee.release(0.5 ether);
+            payee.arm(callbacks[i]);
+            payee.withdraw();
+            check(!payee.succeeded(), "the call back failed");
+            same(keccak256(payee.answer()), keccak256(reasons[i]), "for the reason expected");
+        }
+        same(address(payee).balance, 1.5 ether, "what was released, once");
+        same(challenges.bond(modelId, address(payee)).amount, 0.5 ether, "the rest is still there");
+    }
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {Opening, Part} from "../../interfaces/IChallenges.sol";
+import {Demanding} from "./Demanding.sol";
+import {World} from "./Disputes.sol";
+import {Trees} from "./Trees.sol";
+
+/// @notice A plan with a bond, and a lie that is quickly told: a version without the root that its parent has.
+abstract contract Bonded is Demanding {
+    uint128 internal constant BOND = 3 ether;
+
+    /// The lie that `lied` tells, and the claim that convicts it, both known beforehand.
+    bytes32 internal lie;
+    bytes32 internal claim;
+    World internal told;
+
+    function setUp() public virtual override {
+        super.setUp();
+        bondGwei = uint64(BOND / 1 gwei);
+        World memory w = honest(3, 24);
+        anchor(w);
+        deposits(3);
+        w.result.versionRoot = 0;
+        told.result = w.result;
+        lie = hashOf(w.result);
+        claim = claimOf(w, Part.Whole, 0);
+    }
+
+    /// @dev A bond for each of the first so many aggregators.
+    function deposits(uint256 count) internal {
+        for (uint256 i = 0; i < count; ++i) {
+            vm.deal(aggregators[i], 10 ether);
+            vm.prank(aggregators[i]);
+            challenges.depositBond{value: BOND}(modelId);
+        }
+    }
+
+    /// @dev Two attest the lie, and it is convicted.
+    function lied() internal {
+        World memory w;
+        w.result = told.result;
+        agreed(w);
+        succeeds(CHALLENGER, abi.encodeCall(challenges.convictRoot, (targetOf(w))));
+    }
+
+    /// @dev Another round, in a new model, of which two have attested what is so.
+    function bonded(World memory w) internal {
+        anchor(w);
+        deposits(2);
+        agreed(w);
+    }
+
+    function sealed_(address challenger, bytes32 salt) internal {
+        challenges.sealClaim(sealOf(challenger, salt, claim));
+    }
+
+    function sealOf(address challenger, bytes32 salt, bytes32 what) internal pure returns (bytes32) {
+        return keccak256(abi.encode(challenger, salt, what));
+    }
+
+    function opened(World memory w) internal pure returns (Opening memory) {
+        return Trees.openAt(w.aggregate, 0);
+    }
+}

@@ -1,0 +1,418 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {ICairn, Plan, RoundId} from "../../interfaces/ICairn.sol";
+import {
+    Counted,
+    Demand,
+    Demanded,
+    Fault,
+    IChallenges,
+    Membership,
+    Opening,
+    Part,
+    Target,
+    Tree
+} from "../../interfaces/IChallenges.sol";
+import {Demanding} from "../support/Demanding.sol";
+import {World} from "../support/Disputes.sol";
+import {Leaves, Trees} from "../support/Trees.sol";
+
+contract DemandsTest is Demanding {
+    uint16 internal combineRule = 1;
+
+    function planOf(World memory w) internal view override returns (Plan memory plan) {
+        plan = super.planOf(w);
+        plan.combineRule = combineRule;
+    }
+
+    function alreadyDemanded(bytes32 root, uint64 index) internal pure returns (bytes memory) {
+        return abi.encodeWithSelector(IChallenges.AlreadyDemanded.selector, root, index);
+    }
+
+    function isRecorded(Demanded memory d, uint96 deposit) internal view {
+        Demand memory made = challenges.demand(d);
+        same(made.demander, CHALLENGER, "demander");
+        same(made.deposit, deposit, "deposit");
+        same(made.deadline, time() + ANSWER, "deadline");
+        check(!made.closed && !made.answered, "open");
+    }
+
+    // ------------------------------------------------------------------------------------------------------- demanding
+
+    function test_demands_revert_outside_the_window() public {
+        World memory w = honest(5, 24);
+        anchor(w);
+        bytes memory reason =
+            abi.encodeWithSelector(IChallenges.NotDisputed.selector, modelId, current, hashOf(w.result));
+        refuses(chunkCall(w, Tree.Aggregate, 0), reason);
+        refuses(listCall(w, 0), reason);
+        agreed(w);
+        forward(CHALLENGE);
+        refuses(chunkCall(w, Tree.Aggregate, 0), reason);
+        refuses(listCall(w, 0), reason);
+    }
+
+    function test_updates_are_demanded_under_combine_rule_1_alone_and_versions_under_every() public {
+        combineRule = 2;
+        World memory w = honest(5, 24);
+        dispute(w);
+        refuses(chunkCall(w, Tree.Aggregate, 0), refusesRule(2, 1));
+        refuses(chunkCall(w, Tree.Contribution, 0), refusesRule(2, 1));
+        succeeds(CHALLENGER, chunkCall(w, Tree.Version, 0));
+        succeeds(CHALLENGER, chunkCall(w, Tree.Parent, 0));
+        succeeds(CHALLENGER, listCall(w, 0));
+    }
+
+    function test_demandChunk_reverts_for_a_contribution_that_is_not_in_the_list() public {
+        World memory w = honest(5, 24);
+        Target memory target = dispute(w);
+        Membership memory forged = member(w, 1);
+        forged.contribution.tensorRoot = "another";
+        refuses(
+            abi.encodeCall(challenges.demandChunk, (target, Tree.Contribution, forged, 0)),
+            badProof(w.result.contributionsRoot, 1)
+        );
+    }
+
+    function test_demandChunk_reverts_on_a_zero_root() public {
+        World memory w = honest(5, 24);
+        anchor(w);
+        w.result.versionRoot = 0;
+        agreed(w);
+        refuses(chunkCall(w, Tree.Version, 0), abi.encodeWithSelector(IChallenges.NoRoot.selector));
+    }
+
+    function test_demandChunk_records_and_tells_for_every_tree_and_any_index() public {
+        World memory w = honest(5, 24);
+        dispute(w);
+        for (uint256 i = 0; i < 4; ++i) {
+            uint64 index = i % 2 == 0 ? 0 : NONE;
+            Demanded memory d = demandedOf(w, rootIn(w, Tree(i)), false, index);
+            bytes memory call = chunkCall(w, Tree(i), index);
+            tells(d, 0.02 ether);
+            succeeds(CHALLENGER, 0.02 ether, call);
+            isRecorded(d, 0.02 ether);
+        }
+        same(address(challenges).balance, 0.08 ether, "deposits");
+    }
+
+    function tells(Demanded memory d, uint96 deposit) internal {
+        expectEvent(address(challenges));
+        emit IChallenges.LeafDemanded(
+            d.roundId, d.tally, CHALLENGER, d.root, d.contributions, d.index, deposit, uint40(time()) + ANSWER
+        );
+    }
+
+    function test_demandContribution_records_and_tells() public {
+        World memory w = honest(5, 24);
+        dispute(w);
+        Demanded memory d = demandedOf(w, w.result.contributionsRoot, true, 2);
+        bytes memory call = listCall(w, 2);
+        tells(d, 0);
+        succeeds(CHALLENGER, call);
+        isRecorded(d, 0);
+        // The same root as a blob would be another demand, which nothing here can make.
+        same(challenges.demand(demandedOf(w, w.result.contributionsRoot, false, 2)).deadline, 0, "not that one");
+    }
+
+    function test_a_demand_moves_the_window_once() public {
+        World memory w = honest(5, 24);
+        dispute(w);
+        uint40 end = cairn.round(modelId, current).challengeDeadline + CHALLENGE;
+        bytes[2] memory calls = [listCall(w, 0), chunkCall(w, Tree.Parent, 0)];
+        expectEvent(address(cairn));
+        emit ICairn.WindowExtended(roundId(current), end);
+        for (uint256 i = 0; i < 2; ++i) {
+            succeeds(CHALLENGER, calls[i]);
+            same(cairn.round(modelId, current).challengeDeadline, end, "window");
+            check(cairn.round(modelId, current).extended, "flag");
+        }
+    }
+
+    function test_each_leaf_is_demanded_once_a_result() public {
+        World memory w = honest(2500, 24);
+        dispute(w);
+        bytes32 root = w.result.aggregateRoot;
+        succeeds(CHALLENGER, chunkCall(w, Tree.Aggregate, 1));
+        refuses(chunkCall(w, Tree.Aggregate, 1), alreadyDemanded(root, 1));
+        succeeds(STRANGER, showCall(demandedOf(w, root, false, 1), Trees.open(w.aggregate, 1)));
+        refuses(chunkCall(w, Tree.Aggregate, 1), alreadyDemanded(root, 1));
+        succeeds(CHALLENGER, chunkCall(w, Tree.Aggregate, 2));
+        succeeds(CHALLENGER, chunkCall(w, Tree.Version, 1));
+    }
+
+    function test_demands_fit_before_the_end_of_the_window_with_as_long_again_to_close_them() public {
+        World memory w = honest(5, 24);
+        dispute(w);
+        succeeds(CHALLENGER, listCall(w, 0)); // moves the window, so that nothing moves it later
+        uint40 end = cairn.round(modelId, current).challengeDeadline;
+        vm.warp(end - 2 * ANSWER);
+        succeeds(CHALLENGER, listCall(w, 1));
+        forward(1);
+        bytes memory reason = abi.encodeWithSelector(IChallenges.TooLate.selector, time(), end);
+        refuses(listCall(w, 2), reason);
+        // The last second of the window is still there to close what went unanswered.
+        vm.warp(end - 1);
+        convicts(w, Fault.Unanswered, Part.Service, 0, closeCall(demandedOf(w, w.result.contributionsRoot, true, 1)));
+    }
+
+    function test_the_first_demand_may_come_in_the_last_second_of_the_window() public {
+        World memory w = honest(5, 24);
+        dispute(w);
+        forward(CHALLENGE - 1);
+        succeeds(CHALLENGER, listCall(w, 0));
+        same(cairn.round(modelId, current).challengeDeadline, time() + 1 + CHALLENGE, "moved");
+    }
+
+    // -------------------------------------------------------------------------------------------------------- deposits
+
+    function test_depositNow_follows_the_base_fee_up_to_its_most() public {
+        uint256[4] memory fees = [uint256(0), 7 gwei, 333 gwei, 334 gwei];
+        uint256[4] memory deposits = [uint256(0), 300_000 * 7 gwei, 300_000 * 333 gwei, 0.1 ether];
+        for (uint256 i = 0; i < 4; ++i) {
+            vm.fee(fees[i]);
+            same(challenges.depositNow(), deposits[i], "deposit");
+        }
+        same(challenges.ANSWER_GAS(), 300_000, "gas");
+        same(challenges.CHUNK_VALUES(), Trees.CHUNK, "of a chunk of so many values");
+        same(challenges.MAX_DEPOSIT(), 0.1 ether, "most");
+    }
+
+    function test_a_demand_takes_the_deposit_and_no_more_than_the_most() public {
+        World memory w = honest(5, 24);
+        dispute(w);
+        vm.deal(STRANGER, 1 ether);
+        vm.fee(10 gwei);
+        uint256 least = 300_000 * 10 gwei;
+        uint256[3] memory bad = [uint256(0), least - 1, 0.1 ether + 1];
+        for (uint256 i = 0; i < 3; ++i) {
+            bytes memory reason =
+                abi.encodeWithSelector(IChallenges.BadDeposit.selector, bad[i], least, uint256(0.1 ether));
+            refuses(STRANGER, bad[i], listCall(w, 0), reason);
+            refuses(STRANGER, bad[i], chunkCall(w, Tree.Version, 0), reason);
+        }
+        succeeds(CHALLENGER, least, listCall(w, 0));
+        succeeds(CHALLENGER, 0.1 ether, listCall(w, 1));
+        vm.fee(1000 gwei);
+        succeeds(CHALLENGER, 0.1 ether, listCall(w, 2));
+    }
+
+    // -------------------------------------------------------------------------------------------------------- showLeaf
+
+    function test_showLeaf_shows_each_chunk_of_each_blob() public {
+        World memory w = honest(2500, 24);
+        dispute(w);
+        Leaves[4] memory blobs = [w.aggregate, w.version, w.parent, w.updates[1]];
+        for (uint256 i = 0; i < 4; ++i) {
+            for (uint64 index = 0; index < 3; ++index) {
+                Demanded memory d = demandedOf(w, rootIn(w, Tree(i)), false, index);
+                succeeds(CHALLENGER, 1000, chunkCall(w, Tree(i), index));
+                shows(d, Trees.open(blobs[i], index), 1000);
+            }
+        }
+        same(challenges.credit(STRANGER), 12_000, "earned");
+    }
+
+    function shows(Demanded memory d, Opening memory o, uint256 earned) internal {
+        uint256 before = challenges.credit(STRANGER);
+        bytes memory call = showCall(d, o);
+        expectEvent(address(challenges));
+        emit IChallenges.LeafShown(d.roundId, d.tally, STRANGER, d.root, d.index, o.counted, o.leaf, o.proof);
+        succeeds(STRANGER, call);
+        Demand memory made = challenges.demand(d);
+        check(made.closed && made.answered, "answered");
+        same(challenges.credit(STRANGER), before + earned, "credit");
+        refuses(call, abi.encodeWithSelector(IChallenges.DemandIsClosed.selector, d.root, d.index));
+        refuses(closeCall(d), abi.encodeWithSelector(IChallenges.DemandIsClosed.selector, d.root, d.index));
+    }
+
+    function test_showLeaf_shows_contributions() public {
+        World memory w = honest(5, 24);
+        dispute(w);
+        for (uint64 index = 0; index < 3; ++index) {
+            succeeds(CHALLENGER, 5, listCall(w, index));
+            Demanded memory d = demandedOf(w, w.result.contributionsRoot, true, index);
+            shows(d, Trees.open(Trees.listOf(w.list), index), 5);
+        }
+    }
+
+    function test_showLeaf_past_the_end_shows_the_count_alone() public {
+        World memory w = honest(2500, 24);
+        dispute(w);
+        uint64[3] memory past = [uint64(3), 2500, NONE];
+        for (uint256 i = 0; i < 3; ++i) {
+            succeeds(CHALLENGER, 5, chunkCall(w, Tree.Aggregate, past[i]));
+            succeeds(CHALLENGER, 5, listCall(w, past[i]));
+            pastTheEnd(demandedOf(w, w.result.aggregateRoot, false, past[i]), w.aggregate, 3);
+            pastTheEnd(demandedOf(w, w.result.contributionsRoot, true, past[i]), Trees.listOf(w.list), 3);
+        }
+    }
+
+    function pastTheEnd(Demanded memory d, Leaves memory leaves, uint64 count) internal {
+        bytes memory reason = badIndex(d.index, count);
+        Opening memory o = Trees.open(leaves, 0);
+        refuses(showCall(d, o), reason);
+        o.leaf = "";
+        if (o.proof.length != 0) refuses(showCall(d, o), reason);
+        o = Opening(o.counted, hex"00", new bytes32[](0));
+        refuses(showCall(d, o), reason);
+        o.leaf = "";
+        shows(d, o, 5);
+    }
+
+    function test_showLeaf_reverts_on_what_was_not_demanded() public {
+        World memory w = honest(2500, 24);
+        dispute(w);
+        succeeds(CHALLENGER, chunkCall(w, Tree.Aggregate, 1));
+        Demanded memory d = demandedOf(w, w.result.aggregateRoot, false, 1);
+        for (uint256 field = 0; field < 5; ++field) {
+            Demanded memory other = Demanded(d.roundId, d.tally, d.root, d.contributions, d.index);
+            if (field == 0) other.roundId = RoundId.wrap("another");
+            if (field == 1) other.tally = "another";
+            if (field == 2) other.root = w.result.versionRoot;
+            if (field == 3) other.contributions = true;
+            if (field == 4) other.index = 2;
+            bytes memory reason = notDemanded(other);
+            refuses(showCall(other, Trees.open(w.aggregate, 1)), reason);
+            refuses(closeCall(other), reason);
+        }
+    }
+
+    function test_showLeaf_reverts_on_what_does_not_answer() public {
+        World memory w = honest(2500, 24);
+        dispute(w);
+        succeeds(CHALLENGER, chunkCall(w, Tree.Aggregate, 1));
+        Demanded memory d = demandedOf(w, w.result.aggregateRoot, false, 1);
+        refuses(showCall(d, Trees.open(w.version, 1)), abi.encodeWithSelector(IChallenges.BadCount.selector, d.root));
+        refuses(showCall(d, Trees.open(w.aggregate, 0)), badProof(d.root, 1));
+        Opening memory o = Trees.open(w.aggregate, 1);
+        o.leaf[5] ^= 0x80;
+        refuses(showCall(d, o), badProof(d.root, 1));
+        o.leaf = new bytes(4092);
+        refuses(showCall(d, o), abi.encodeWithSelector(IChallenges.BadLength.selector, 4092, 4096));
+        o.leaf = "";
+        refuses(showCall(d, o), abi.encodeWithSelector(IChallenges.BadLength.selector, uint256(0), 4096));
+        o = Trees.open(w.aggregate, 1);
+        o.counted.count = 1000; // so that the leaf would lie past the end
+        refuses(showCall(d, o), abi.encodeWithSelector(IChallenges.BadCount.selector, d.root));
+    }
+
+    function test_showLeaf_takes_no_chunk_or_contribution_of_a_wrong_length_even_if_it_was_attested() public {
+        World memory w = honest(2500, 24);
+        w.aggregate.data[2] = new bytes(1808 - 4);
+        anchor(w);
+        Leaves memory list = Trees.listOf(w.list);
+        list.data[0] = new bytes(127);
+        w.result.contributionsRoot = Trees.rootOf(list);
+        agreed(w);
+        succeeds(CHALLENGER, chunkCall(w, Tree.Aggregate, 2));
+        Demanded memory d = demandedOf(w, w.result.aggregateRoot, false, 2);
+        refuses(
+            showCall(d, Trees.open(w.aggregate, 2)), abi.encodeWithSelector(IChallenges.BadLength.selector, 1804, 1808)
+        );
+        succeeds(CHALLENGER, listCall(w, 0));
+        d = demandedOf(w, w.result.contributionsRoot, true, 0);
+        refuses(showCall(d, Trees.open(list, 0)), abi.encodeWithSelector(IChallenges.BadLength.selector, 127, 128));
+    }
+
+    function test_showLeaf_counts_in_the_last_second_and_not_in_the_next() public {
+        World memory w = honest(5, 24);
+        dispute(w);
+        succeeds(CHALLENGER, chunkCall(w, Tree.Aggregate, 0));
+        succeeds(CHALLENGER, chunkCall(w, Tree.Version, 0));
+        uint40 deadline = uint40(time()) + ANSWER;
+        forward(ANSWER - 1);
+        succeeds(STRANGER, showCall(demandedOf(w, w.result.aggregateRoot, false, 0), Trees.openAt(w.aggregate, 0)));
+        Demanded memory d = demandedOf(w, w.result.versionRoot, false, 0);
+        refuses(closeCall(d), abi.encodeWithSelector(IChallenges.AnswerNotDue.selector, deadline));
+        forward(1);
+        refuses(
+            showCall(d, Trees.openAt(w.version, 0)),
+            abi.encodeWithSelector(IChallenges.TooLate.selector, time(), deadline)
+        );
+        convicts(w, Fault.Unanswered, Part.Service, 0, closeCall(d));
+    }
+
+    // ----------------------------------------------------------------------------------------------------- closeDemand
+
+    function test_closeDemand_gives_the_deposit_back_and_makes_the_result_void() public {
+        World memory w = honest(5, 24);
+        dispute(w);
+        succeeds(CHALLENGER, 777, chunkCall(w, Tree.Version, 0));
+        Demanded memory d = demandedOf(w, w.result.versionRoot, false, 0);
+        forward(ANSWER);
+        bytes memory call = closeCall(d);
+        expectEvent(address(challenges));
+        emit IChallenges.DemandClosed(d.roundId, d.tally, d.root, d.index);
+        convicts(w, Fault.Unanswered, Part.Service, 0, call);
+        same(challenges.credit(CHALLENGER), 777, "deposit back");
+        Demand memory made = challenges.demand(d);
+        check(made.closed && !made.answered, "given up");
+        refuses(call, abi.encodeWithSelector(IChallenges.DemandIsClosed.selector, d.root, d.index));
+    }
+
+    function test_closeDemand_in_another_round_or_model_reverts() public {
+        World memory w = honest(5, 24);
+        dispute(w);
+        succeeds(CHALLENGER, chunkCall(w, Tree.Version, 0));
+        Demanded memory d = demandedOf(w, w.result.versionRoot, false, 0);
+        forward(ANSWER);
+        refuses(abi.encodeCall(challenges.closeDemand, (modelId, current + 1, d)), notDemanded(d));
+        refuses(abi.encodeCall(challenges.closeDemand, (cairn.modelIdOf(OWNER, GENESIS), current, d)), notDemanded(d));
+        convicts(w, Fault.Unanswered, Part.Service, 0, closeCall(d));
+    }
+
+    function test_closeDemand_of_a_result_that_is_void_by_now_gives_the_deposit_back_and_no_more() public {
+        World memory w = honest(5, 24);
+        dispute(w);
+        succeeds(CHALLENGER, 5, chunkCall(w, Tree.Version, 0));
+        succeeds(CHALLENGER, 5, chunkCall(w, Tree.Aggregate, 0));
+        Demanded memory first = demandedOf(w, w.result.versionRoot, false, 0);
+        Demanded memory second = demandedOf(w, w.result.aggregateRoot, false, 0);
+        forward(ANSWER);
+        convicts(w, Fault.Unanswered, Part.Service, 0, closeCall(first));
+        // Attested anew by others: the old demand is not one of the new result.
+        expelTwo();
+        agreedByNew(w);
+        bytes32 held = cairn.dispute(modelId, current).tally;
+        check(held != first.tally, "counted from zero");
+        succeeds(STRANGER, closeCall(second));
+        same(challenges.credit(CHALLENGER), 10, "both deposits back");
+        same(cairn.dispute(modelId, current).tally, held, "the new one stands");
+    }
+
+    function test_closeDemand_of_a_final_result_gives_the_deposit_back_and_no_more() public {
+        World memory w = honest(5, 24);
+        dispute(w);
+        succeeds(CHALLENGER, 5, chunkCall(w, Tree.Version, 0));
+        Demanded memory d = demandedOf(w, w.result.versionRoot, false, 0);
+        forward(2 * CHALLENGE);
+        cairn.finalizeRound(modelId, current, w.result);
+        succeeds(STRANGER, closeCall(d));
+        same(challenges.credit(CHALLENGER), 5, "deposit back");
+        check(cairn.round(modelId, current).finalized, "final");
+        check(!challenges.demand(d).answered, "not answered");
+    }
+
+    function test_an_answer_in_time_to_a_void_result_still_earns_the_deposit() public {
+        World memory w = honest(5, 24);
+        dispute(w);
+        succeeds(CHALLENGER, 5, chunkCall(w, Tree.Version, 0));
+        Demanded memory first = demandedOf(w, w.result.versionRoot, false, 0);
+        forward(ANSWER - 1);
+        succeeds(CHALLENGER, 5, chunkCall(w, Tree.Aggregate, 0));
+        Demanded memory second = demandedOf(w, w.result.aggregateRoot, false, 0);
+        forward(1);
+        convicts(w, Fault.Unanswered, Part.Service, 0, closeCall(first));
+        succeeds(STRANGER, showCall(second, Trees.openAt(w.aggregate, 0)));
+        same(challenges.credit(STRANGER), 5, "earned");
+    }
+
+    function test_an_unknown_demand_reads_as_zeros() public view {
+        Demanded memory d = Demanded(RoundId.wrap(0), 0, 0, false, 0);
+        same(keccak256(abi.encode(challenges.demand(d))), keccak256(new bytes(5 * 32)), "zeros");
+        Counted memory none;
+        same(none.count, 0, "nothing is counted");
+    }
+}

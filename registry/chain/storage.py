@@ -1,0 +1,112 @@
+"""Where the contract keeps what its views show: the words of a version and a round, and what they say.
+
+Slots follow from the layout that the compiler writes beside the bytecode. With a proof of such words against a block's
+state root (`registry.chain.proofs`) a stranger knows what the views would have shown, without asking a node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from registry.chain.contracts import artifact
+from registry.chain.records import Round, Version, keccak
+from registry.types import Digest, ModelId, Root, RoundId
+
+__all__ = ["round_in", "round_slots", "version_in", "version_slots"]
+
+_CANCELLED, _FINALIZED, _ATTESTED, _EARLY_END_BARRED, _EXTENDED = 1, 2, 4, 16, 32
+"""Bits of the terms' flags, as `State.sol` has them; a test compares what is read by them with the views."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """Where a value stands: its word, and its lowest byte and length in it."""
+
+    slot: int
+    offset: int
+    length: int
+
+    def of(self, words: Mapping[int, int]) -> int:
+        return words[self.slot] >> 8 * self.offset & (1 << 8 * self.length) - 1
+
+
+def version_slots(model: ModelId, digest: Digest) -> tuple[int, ...]:
+    """Return the words that say what `version` shows."""
+    return _slots(_version(model, digest))
+
+
+def version_in(words: Mapping[int, int], model: ModelId, digest: Digest) -> Version:
+    """Return what `version` shows of these words."""
+    value = {name: field.of(words) for name, field in _version(model, digest).items()}
+    parent = value["parent"].to_bytes(32, "big")
+    return Version(
+        known=any(parent),
+        parent=Digest(bytes(32) if parent == digest else parent),
+        tensor_root=Root(value["tensorRoot"].to_bytes(32, "big")),
+        outside_round=bool(value["outsideRound"]),
+        deprecated=bool(value["deprecated"]),
+    )
+
+
+def round_slots(round_id: RoundId) -> tuple[int, ...]:
+    """Return the words that say what `round` shows, but for the quorum, which is the plan's."""
+    return _slots(_round(round_id))
+
+
+def round_in(words: Mapping[int, int], round_id: RoundId, quorum: int) -> Round:
+    """Return what `round` shows of these words, under a plan of this quorum."""
+    value = {name: field.of(words) for name, field in _round(round_id).items()}
+    flags = value["flags"]
+    return Round(
+        commit_deadline=value["commitDeadline"],
+        publish_deadline=value["publishDeadline"],
+        aggregate_deadline=value["aggregateDeadline"],
+        challenge_deadline=value["challengeDeadline"],
+        weight_cap=value["weightCap"],
+        quorum=quorum if value["commitDeadline"] else 0,
+        plan_index=value["planIndex"],
+        cancelled=bool(flags & _CANCELLED),
+        attested=bool(flags & _ATTESTED),
+        finalized=bool(flags & _FINALIZED),
+        running_hash=value["runningHash"].to_bytes(32, "big"),
+        result_hash=value["resultHash"].to_bytes(32, "big"),
+        commitments=value["commitments"],
+        early_end_barred=bool(flags & _EARLY_END_BARRED),
+        extended=bool(flags & _EXTENDED),
+        unexpelled=value["unexpelled"],
+    )
+
+
+def _version(model: ModelId, digest: Digest) -> dict[str, _Field]:
+    return _fields_of("_versions", model, digest)
+
+
+def _round(round_id: RoundId) -> dict[str, _Field]:
+    return _fields_of("_rounds", round_id)
+
+
+def _fields_of(variable: str, *keys: bytes) -> dict[str, _Field]:
+    """The plain fields of a struct in nested mappings, by name (Solidity, "Layout of state variables in storage")."""
+    layout = artifact("Cairn").storage
+    types: Mapping[str, Any] = layout["types"]
+    place = next(each for each in layout["variables"] if each["label"] == variable)
+    slot, kind = int(place["slot"]), types[place["type"]]
+    for key in keys:
+        slot = int.from_bytes(keccak(key.rjust(32, b"\0") + slot.to_bytes(32, "big")), "big")
+        kind = types[kind["value"]]
+    return dict(_flattened(types, kind["members"], slot))
+
+
+def _flattened(types: Mapping[str, Any], members: Sequence[Any], base: int) -> Iterator[tuple[str, _Field]]:
+    for member in members:
+        kind, slot = types[member["type"]], base + int(member["slot"])
+        if "members" in kind:
+            yield from _flattened(types, kind["members"], slot)
+        elif "key" not in kind:
+            yield member["label"], _Field(slot % (1 << 256), int(member["offset"]), int(kind["bytes"]))
+
+
+def _slots(fields: Mapping[str, _Field]) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(field.slot for field in fields.values()))

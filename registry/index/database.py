@@ -1,0 +1,259 @@
+"""The index's file: opened by one writer and any number of readers, and changed in whole transactions only.
+
+Whatever stops the writer, the file holds what the chain said up to some block. Readers see it as it was when they
+began. SQLite in WAL mode; `synchronous=NORMAL`, since what a power cut takes away can be fetched again. The lock is
+flock(2)'s, which the kernel lets go when its process dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from registry.errors import ChainError, IndexInUse, IndexUnusable
+from registry.index import queries
+from registry.index.entries import Block, Following
+from registry.types import Address
+
+__all__ = ["Index", "MIGRATIONS", "index_path", "migrate", "read_index", "remove_index"]
+
+MIGRATIONS = ("schema.sql",)
+"""Scripts of this folder, in order; `PRAGMA user_version` counts those a file has had. A released one never changes."""
+_CACHE_KIB = 48 << 10
+_LOG_PAGES = 8192
+"""Pages of 4 KiB in the write-ahead log before they are put into the file: what several ranges change is put once."""
+_DIGITS = 16
+
+
+def index_path(folder: Path, *, chain_id: int, genesis: bytes, contract: Address) -> Path:
+    """Return the file of a contract's index, in a folder for all of them.
+
+    The genesis block is part of the name because development chains begin again under the same id.
+    """
+    return folder / f"{chain_id}-{genesis.hex()[:_DIGITS]}" / f"0x{contract.hex()}.sqlite"
+
+
+@contextlib.contextmanager
+def read_index(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open an index to read: everything asked within is answered as of the same moment.
+
+    Raises:
+        IndexUnusable: There is none, or it is of another release.
+    """
+    if not path.is_file():
+        raise IndexUnusable(f"expected an index at {path}, found none: `cairn index sync` makes it")
+    with _reporting(path):
+        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=30)
+        with contextlib.closing(db):
+            db.execute("BEGIN")
+            version = _version(db)
+            if version != len(MIGRATIONS):
+                raise IndexUnusable(
+                    f"{path}: expected an index of version {len(MIGRATIONS)}, got {version}: `cairn index sync` brings "
+                    "an older one up to date, a newer one needs a newer release"
+                )
+            yield db
+
+
+def remove_index(path: Path) -> None:
+    """Remove an index's file, whatever it holds; nothing happens where there is none.
+
+    Raises:
+        IndexUnusable: Another process writes to it.
+    """
+    with _locked(path):
+        for name in (f"{path.name}-wal", f"{path.name}-shm", path.name):
+            path.with_name(name).unlink(missing_ok=True)
+
+
+class Index:
+    """An index open for writing; nobody else writes to it until it is closed."""
+
+    def __init__(self, path: Path, following: Following) -> None:
+        """Open an index, or make one.
+
+        Args:
+            path: The file.
+            following: What it follows.
+
+        Raises:
+            IndexUnusable: Another process writes to it, it follows something else, was written by a newer release, or
+                is no index.
+        """
+        self.path = path
+        self.following = following
+        with contextlib.ExitStack() as undo:
+            undo.enter_context(_locked(path))
+            with _reporting(path):
+                self.db = undo.enter_context(
+                    contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=30))
+                )
+                self.db.execute("PRAGMA journal_mode=WAL")
+                self.db.execute("PRAGMA synchronous=NORMAL")
+                self.db.execute("PRAGMA foreign_keys=ON")
+                self.db.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+                self.db.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
+                migrate(self.db, [(files("registry.index") / name).read_text() for name in MIGRATIONS])
+                self._begin(following)
+                self._tables = queries.tables(self.db)
+            self._open = undo.pop_all()
+
+    def close(self) -> None:
+        """Close the file and let the next writer in."""
+        self._open.close()
+
+    def __enter__(self) -> Index:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def head(self) -> Block | None:
+        """The last block that was read."""
+        return queries.head_block(self.db)
+
+    @property
+    def final(self) -> Block | None:
+        """The last block that was final when it was read."""
+        return queries.final_block(self.db)
+
+    def append(
+        self, blocks: Sequence[tuple[int, bytes, int]], rows: Mapping[str, list[tuple[Any, ...]]], *, final: bool
+    ) -> None:
+        """Add the next blocks, and what they say.
+
+        Args:
+            blocks: (number, hash, logs) of those that hold logs, and of the last one.
+            rows: What they say, by table.
+            final: They stay.
+
+        Raises:
+            ChainError: The rows contradict one another or what is known already.
+        """
+        with self._transaction():
+            self.db.executemany("INSERT INTO blocks (number, hash, logs) VALUES (?, ?, ?)", blocks)
+            try:
+                for table, statement in self._inserts(rows):
+                    self.db.executemany(statement, rows[table])
+            except (sqlite3.IntegrityError, OverflowError):
+                self._explain(blocks, rows)
+            if final:
+                self.db.execute("UPDATE following SET final = ?", (blocks[-1][0],))
+            self._prune()
+
+    def finalize(self, block: Block) -> None:
+        """Note that a block that was read is final; it stays, and all before it."""
+        with self._transaction():
+            self.db.execute("INSERT INTO blocks (number, hash, logs) VALUES (?, ?, 0) ON CONFLICT DO NOTHING", block)
+            self.db.execute("UPDATE following SET final = ?", (block.number,))
+            self._prune()
+
+    def undo(self, *, above: int | None) -> None:
+        """Take out all blocks above one (None: all there are), final or not, with what they said."""
+        last = -1 if above is None else above
+        with self._transaction():
+            self.db.execute("UPDATE following SET final = nullif(min(final, ?), -1)", (last,))
+            self.db.execute("DELETE FROM blocks WHERE number > ?", (last,))
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Change the file within; all of it counts, or nothing."""
+        with _reporting(self.path):
+            self.db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self.db.execute("COMMIT")
+            except BaseException:
+                self.db.execute("ROLLBACK")
+                raise
+
+    def _begin(self, following: Following) -> None:
+        known = queries.following(self.db)
+        if known is None:
+            with self._transaction():
+                self.db.execute(
+                    "INSERT INTO following (id, chain_id, genesis, first_block) VALUES (1, ?, ?, ?)",
+                    (following.chain_id, following.genesis, following.first_block),
+                )
+                self.db.executemany("INSERT INTO contracts (address) VALUES (?)", ((a,) for a in following.contracts))
+        elif replace(following, first_block=known.first_block) != known or known.first_block > following.first_block:
+            raise IndexUnusable(f"{self.path}: expected an index of {following}, got one of {known}")
+        else:
+            self.following = known  # one that begins earlier holds the same facts
+
+    def _inserts(self, rows: Mapping[str, list[tuple[Any, ...]]]) -> Iterable[tuple[str, str]]:
+        """Tables in the order in which they were made: what is referred to comes before what refers to it."""
+        for table in self._tables:
+            if rows.get(table):
+                yield table, f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[table][0]))})"
+
+    def _explain(self, blocks: Sequence[tuple[int, bytes, int]], rows: Mapping[str, list[tuple[Any, ...]]]) -> None:
+        """Find the row that does not fit, by adding them one by one."""
+        self.db.execute("ROLLBACK")
+        self.db.execute("BEGIN IMMEDIATE")
+        self.db.executemany("INSERT INTO blocks (number, hash, logs) VALUES (?, ?, ?)", blocks)
+        for table, statement in self._inserts(rows):
+            for row in rows[table]:
+                try:
+                    self.db.execute(statement, row)
+                except (sqlite3.IntegrityError, OverflowError) as error:
+                    raise ChainError(
+                        f"block {row[0]}, log {row[1]}: the node's logs contradict what they said before: "
+                        f"{table}: {error}"
+                    ) from error
+
+    def _prune(self) -> None:
+        """Keep blocks without logs only where they mark something: the last final one, and the last one."""
+        marks = [block.number for block in (self.final, self.head) if block is not None]
+        self.db.execute("DELETE FROM blocks WHERE logs = 0 AND number NOT IN (?, ?)", (marks[0], marks[-1]))
+
+
+def migrate(db: sqlite3.Connection, scripts: Sequence[str]) -> None:
+    """Bring a file up to date, one script after the other, each whole or not at all.
+
+    Raises:
+        IndexUnusable: It was written by a newer release.
+    """
+    had = _version(db)
+    if had > len(scripts):
+        raise IndexUnusable(
+            f"expected an index of version {len(scripts)} or older, got {had}: a newer release wrote it; use that one, "
+            "or `cairn index rebuild`"
+        )
+    for number, script in enumerate(scripts[had:], had + 1):
+        db.executescript(f"BEGIN IMMEDIATE;\n{script}\n;PRAGMA user_version = {number};\nCOMMIT;")
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Be the one process that writes to a file. The kernel lets go when the process ends, however it ends."""
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{path}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise IndexInUse(f"{path}: another process is writing to this index; only one may") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _reporting(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise IndexUnusable(f"{path}: cannot be used as an index: {error}") from error

@@ -1,0 +1,277 @@
+"""What the index says, as frozen values: facts at their place on the chain, and what they add up to.
+
+`final` says that the network's policy keeps a fact for good; what is not final is provisional and may be gone tomorrow.
+Of what several facts add up to it says that all of them are final.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from registry.chain.records import Plan, Result
+from registry.types import Address, Digest, Fault, ModelId, Role, Root, RoundId, Standing
+
+__all__ = [
+    "AttestationEntry",
+    "Block",
+    "CommitmentEntry",
+    "ConvictionEntry",
+    "DeprecationEntry",
+    "ExpulsionEntry",
+    "Following",
+    "HeadEntry",
+    "MemberEntry",
+    "ModelEntry",
+    "OwnerEntry",
+    "Place",
+    "PlanEntry",
+    "QuorumEntry",
+    "ResultEntry",
+    "RoundEntry",
+    "VersionEntry",
+    "VoidEntry",
+]
+
+
+class Block(NamedTuple):
+    """A block by number and hash."""
+
+    number: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """What an index follows.
+
+    Attributes:
+        chain_id: EIP-155 chain id.
+        genesis: Hash of the chain's first block.
+        contracts: The contracts of one deployment, the Cairn first.
+        first_block: Where reading begins.
+    """
+
+    chain_id: int
+    genesis: bytes
+    contracts: tuple[Address, ...]
+    first_block: int
+
+    def __str__(self) -> str:
+        contracts = ", ".join(f"0x{contract.hex()}" for contract in self.contracts)
+        return f"{contracts} on chain {self.chain_id} (0x{self.genesis.hex()[:8]}…) from block {self.first_block}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """Where a fact stands on the chain; ordered as the chain is."""
+
+    block: int
+    log_index: int
+    block_hash: bytes
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """A model, `at` where it was registered. `pending_owner` is zero unless a transfer waits for acceptance."""
+
+    at: Place
+    model_id: ModelId
+    owner: Address
+    pending_owner: Address
+    genesis: Digest
+    head: Digest
+    participants: int
+    rounds: int
+    plans: int
+    suspended: bool
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerEntry:
+    """An account became a model's owner."""
+
+    at: Place
+    model_id: ModelId
+    owner: Address
+
+
+@dataclass(frozen=True, slots=True)
+class MemberEntry:
+    """All roles of an account from here on."""
+
+    at: Place
+    model_id: ModelId
+    account: Address
+    roles: Role
+
+
+@dataclass(frozen=True, slots=True)
+class PlanEntry:
+    """An entry of a model's plan history."""
+
+    at: Place
+    model_id: ModelId
+    plan_index: int
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class VersionEntry:
+    """A version.
+
+    Attributes:
+        parent: Zero for a genesis.
+        round_id: The round that made it; None if its owner published it.
+        number: That round's number; 0 if its owner published it.
+        deprecated: Its owner says that it is not to be used.
+        final: It is final, and so is its deprecation if there is one.
+    """
+
+    at: Place
+    model_id: ModelId
+    digest: Digest
+    parent: Digest
+    tensor_root: Root
+    round_id: RoundId | None
+    number: int
+    deprecated: bool
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HeadEntry:
+    """A version became the head."""
+
+    at: Place
+    model_id: ModelId
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class DeprecationEntry:
+    """A version is not to be used from here on; `replacement` is the new head, or zero."""
+
+    at: Place
+    model_id: ModelId
+    digest: Digest
+    reason_digest: Digest
+    replacement: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class RoundEntry:
+    """A round, `at` where it was opened.
+
+    Attributes:
+        parent: The version it begins on.
+        commit_deadline: Unix seconds, like the other deadlines; those that count now.
+        challenge_deadline: 0 while no result stands that has its quorum.
+        begun_at: Its running hash without commitments.
+        commitments: How many there are.
+        attestations: How many there are.
+        ended_early: Phase Commit ended before its deadline.
+        result_hash: Of the result that a quorum attests and nothing made void; None while there is none.
+        version_digest: The version it made; None unless finalized.
+        cancelled: It was cancelled, or recorded as lapsed.
+        final: All of this is final.
+    """
+
+    at: Place
+    model_id: ModelId
+    number: int
+    round_id: RoundId
+    parent: Digest
+    plan_index: int
+    commit_deadline: int
+    publish_deadline: int
+    aggregate_deadline: int
+    challenge_deadline: int
+    begun_at: bytes
+    commitments: int
+    attestations: int
+    ended_early: bool
+    result_hash: bytes | None
+    version_digest: Digest | None
+    cancelled: bool
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CommitmentEntry:
+    """A commitment, with the round that it was made in."""
+
+    at: Place
+    model_id: ModelId
+    number: int
+    round_id: RoundId
+    participant: Address
+    digest: Digest
+    tensor_root: Root
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResultEntry:
+    """A result, `at` where it was attested first."""
+
+    at: Place
+    round_id: RoundId
+    result_hash: bytes
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class AttestationEntry:
+    """An aggregator attested a result; `votes` counts equal ones, this one included."""
+
+    at: Place
+    round_id: RoundId
+    aggregator: Address
+    result_hash: bytes
+    votes: int
+
+
+@dataclass(frozen=True, slots=True)
+class QuorumEntry:
+    """A result got its quorum."""
+
+    at: Place
+    round_id: RoundId
+    result_hash: bytes
+    challenge_deadline: int
+
+
+@dataclass(frozen=True, slots=True)
+class VoidEntry:
+    """A result that had its quorum stands no longer; `tally` is what its attestations counted under."""
+
+    at: Place
+    round_id: RoundId
+    result_hash: bytes
+    tally: bytes
+    standing: Standing
+    aggregate_deadline: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConvictionEntry:
+    """A challenger showed what is wrong with a result."""
+
+    at: Place
+    round_id: RoundId
+    tally: bytes
+    challenger: Address
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
+class ExpulsionEntry:
+    """An attester of a void result lost the role."""
+
+    at: Place
+    round_id: RoundId
+    aggregator: Address
+    tally: bytes

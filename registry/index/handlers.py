@@ -1,0 +1,271 @@
+"""What an event writes: rows of tables, each a small pure function of the event alone.
+
+A row is (table, values), values in the order of the table's columns. A new event is its dataclass in
+`registry.chain.events` or `challenge_events`, a handler and its line in `HANDLERS` here, and a table in `schema.sql` if
+none fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from registry.chain.challenge_events import (
+    BondDeposited,
+    BondReleased,
+    BondSlashed,
+    ChallengeAdvanced,
+    ClaimRevealed,
+    ClaimSealed,
+    DemandClosed,
+    LeafDemanded,
+    LeafShown,
+    ResultConvicted,
+    RewardCollected,
+    Withdrawn,
+)
+from registry.chain.events import (
+    AggregatorExpelled,
+    CommitsEnded,
+    Event,
+    ModelRegistered,
+    OwnershipTransferred,
+    OwnershipTransferStarted,
+    PlanSet,
+    QuorumReached,
+    ResultAttested,
+    ResultVoided,
+    RolesChanged,
+    RoundCancelled,
+    RoundFinalized,
+    RoundOpened,
+    RoundsResumed,
+    RoundsSuspended,
+    UpdateCommitted,
+    VersionDeprecated,
+    VersionPublished,
+    WindowExtended,
+)
+from registry.chain.records import unparse
+
+__all__ = ["HANDLERS", "Rows", "wide"]
+
+Rows = tuple[tuple[str, tuple[Any, ...]], ...]
+
+
+def wide(number: int) -> bytes:
+    """Return a number that may pass 63 bits as columns hold it; they compare as numbers do."""
+    return number.to_bytes(32, "big")
+
+
+def _place(event: Event) -> tuple[int, int]:
+    return event.at.block_number, event.at.log_index
+
+
+def _model_registered(e: ModelRegistered) -> Rows:
+    at = _place(e)
+    return (
+        ("models", (*at, e.model_id, e.owner, e.genesis_digest, e.genesis_root)),
+        ("owners", (*at, e.model_id, e.owner)),
+        ("versions", (*at, e.model_id, e.genesis_digest, None, e.genesis_root, None)),
+        ("heads", (*at, e.model_id, e.genesis_digest)),
+    )
+
+
+def _ownership_transfer_started(e: OwnershipTransferStarted) -> Rows:
+    return (("offers", (*_place(e), e.model_id, e.owner, e.pending_owner)),)
+
+
+def _ownership_transferred(e: OwnershipTransferred) -> Rows:
+    return (("owners", (*_place(e), e.model_id, e.owner)),)
+
+
+def _rounds_suspended(e: RoundsSuspended) -> Rows:
+    return (("suspensions", (*_place(e), e.model_id, 1)),)
+
+
+def _rounds_resumed(e: RoundsResumed) -> Rows:
+    return (("suspensions", (*_place(e), e.model_id, 0)),)
+
+
+def _version_published(e: VersionPublished) -> Rows:
+    at = _place(e)
+    return (
+        ("versions", (*at, e.model_id, e.digest, e.parent, e.tensor_root, None)),
+        ("heads", (*at, e.model_id, e.digest)),
+    )
+
+
+def _version_deprecated(e: VersionDeprecated) -> Rows:
+    at = _place(e)
+    deprecation = ("deprecations", (*at, e.model_id, e.digest, e.reason_digest, e.replacement))
+    if not any(e.replacement):  # it was not the head
+        return (deprecation,)
+    return (deprecation, ("heads", (*at, e.model_id, e.replacement)))
+
+
+def _roles_changed(e: RolesChanged) -> Rows:
+    return (("members", (*_place(e), e.model_id, e.account, int(e.roles))),)
+
+
+def _plan_set(e: PlanSet) -> Rows:
+    *fields, bond_gwei = unparse(e.plan)
+    return (("plans", (*_place(e), e.model_id, e.plan_index, *fields, wide(bond_gwei))),)
+
+
+def _round_opened(e: RoundOpened) -> Rows:
+    return (
+        (
+            "rounds",
+            (
+                *_place(e),
+                e.model_id,
+                e.number,
+                e.round_id,
+                e.parent,
+                e.plan_index,
+                e.commit_deadline,
+                e.publish_deadline,
+                e.aggregate_deadline,
+                e.running_hash,
+            ),
+        ),
+    )
+
+
+def _update_committed(e: UpdateCommitted) -> Rows:
+    at = e.at
+    row = (at.block_number, at.log_index, e.round_id, e.participant, e.digest, e.tensor_root, e.weight)
+    return (("commitments", row),)
+
+
+def _commits_ended(e: CommitsEnded) -> Rows:
+    deadlines = (e.commit_deadline, e.publish_deadline, e.aggregate_deadline)
+    return (("commit_ends", (*_place(e), e.round_id, e.commitments, *deadlines)),)
+
+
+def _result_attested(e: ResultAttested) -> Rows:
+    at = _place(e)
+    return (
+        ("results", (*at, e.round_id, e.result_hash, *unparse(e.result))),
+        ("attestations", (*at, e.round_id, e.aggregator, e.result_hash, e.votes)),
+    )
+
+
+def _quorum_reached(e: QuorumReached) -> Rows:
+    return (("quorums", (*_place(e), e.round_id, e.result_hash, e.challenge_deadline)),)
+
+
+def _window_extended(e: WindowExtended) -> Rows:
+    return (("extensions", (*_place(e), e.round_id, e.challenge_deadline)),)
+
+
+def _result_voided(e: ResultVoided) -> Rows:
+    row = (*_place(e), e.round_id, e.result_hash, e.tally, int(e.standing), e.aggregate_deadline)
+    return (("voids", row),)
+
+
+def _aggregator_expelled(e: AggregatorExpelled) -> Rows:
+    return (("expulsions", (*_place(e), e.round_id, e.aggregator, e.tally)),)
+
+
+def _round_finalized(e: RoundFinalized) -> Rows:
+    at = _place(e)
+    return (
+        ("finalizations", (*at, e.round_id, e.version_digest)),
+        ("versions", (*at, e.model_id, e.version_digest, e.parent, e.version_root, e.round_id)),
+        ("heads", (*at, e.model_id, e.version_digest)),
+    )
+
+
+def _round_cancelled(e: RoundCancelled) -> Rows:
+    return (("cancellations", (*_place(e), e.round_id)),)
+
+
+# Challenges ---------------------------------------------------------------------------------------------------------
+
+
+def _claim_sealed(e: ClaimSealed) -> Rows:
+    return (("seals", (*_place(e), e.seal, e.order)),)
+
+
+def _challenge_advanced(e: ChallengeAdvanced) -> Rows:
+    return (("advances", (*_place(e), e.round_id, e.tally, e.challenger, e.next)),)
+
+
+def _result_convicted(e: ResultConvicted) -> Rows:
+    row = (*_place(e), e.round_id, e.tally, e.challenger, int(e.fault), e.claim, e.reveal_deadline)
+    return (("convictions", row),)
+
+
+def _leaf_demanded(e: LeafDemanded) -> Rows:
+    what = (e.root, int(e.contributions), wide(e.index), wide(e.deposit), e.deadline)
+    return (("demands", (*_place(e), e.round_id, e.tally, e.demander, *what)),)
+
+
+def _leaf_shown(e: LeafShown) -> Rows:
+    what = (e.root, wide(e.index), wide(e.counted.count), e.counted.inner, int(bool(e.leaf)))
+    return (("answers", (*_place(e), e.round_id, e.tally, e.answerer, *what)),)
+
+
+def _demand_closed(e: DemandClosed) -> Rows:
+    return (("closures", (*_place(e), e.round_id, e.tally, e.root, wide(e.index))),)
+
+
+def _claim_revealed(e: ClaimRevealed) -> Rows:
+    return (("reveals", (*_place(e), e.round_id, e.tally, e.challenger, e.order)),)
+
+
+def _reward_collected(e: RewardCollected) -> Rows:
+    return (("rewards", (*_place(e), e.round_id, e.tally, e.challenger, wide(e.amount))),)
+
+
+def _bond_deposited(e: BondDeposited) -> Rows:
+    return (("bonds", (*_place(e), e.model_id, e.aggregator, "deposited", None, wide(e.amount))),)
+
+
+def _bond_released(e: BondReleased) -> Rows:
+    return (("bonds", (*_place(e), e.model_id, e.aggregator, "released", None, wide(e.amount))),)
+
+
+def _bond_slashed(e: BondSlashed) -> Rows:
+    return (("bonds", (*_place(e), e.model_id, e.aggregator, "slashed", e.round_id, wide(e.amount))),)
+
+
+def _withdrawn(e: Withdrawn) -> Rows:
+    return (("withdrawals", (*_place(e), e.account, wide(e.amount))),)
+
+
+HANDLERS: Mapping[type[Event], Callable[[Any], Rows]] = {
+    ModelRegistered: _model_registered,
+    OwnershipTransferStarted: _ownership_transfer_started,
+    OwnershipTransferred: _ownership_transferred,
+    RoundsSuspended: _rounds_suspended,
+    RoundsResumed: _rounds_resumed,
+    VersionPublished: _version_published,
+    VersionDeprecated: _version_deprecated,
+    RolesChanged: _roles_changed,
+    PlanSet: _plan_set,
+    RoundOpened: _round_opened,
+    UpdateCommitted: _update_committed,
+    CommitsEnded: _commits_ended,
+    ResultAttested: _result_attested,
+    QuorumReached: _quorum_reached,
+    WindowExtended: _window_extended,
+    ResultVoided: _result_voided,
+    AggregatorExpelled: _aggregator_expelled,
+    RoundFinalized: _round_finalized,
+    RoundCancelled: _round_cancelled,
+    ClaimSealed: _claim_sealed,
+    ChallengeAdvanced: _challenge_advanced,
+    ResultConvicted: _result_convicted,
+    LeafDemanded: _leaf_demanded,
+    LeafShown: _leaf_shown,
+    DemandClosed: _demand_closed,
+    ClaimRevealed: _claim_revealed,
+    RewardCollected: _reward_collected,
+    BondDeposited: _bond_deposited,
+    BondReleased: _bond_released,
+    BondSlashed: _bond_slashed,
+    Withdrawn: _withdrawn,
+}

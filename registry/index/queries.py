@@ -1,0 +1,262 @@
+"""Every question that the index is asked, each a function; those about one round are in `round_queries`.
+
+All take a connection from `registry.index.database`, and answer as of the last block that was read. Lists are in the
+order of the chain. What is unknown is None or an empty tuple.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from registry.chain.records import Plan
+from registry.index.entries import (
+    Block,
+    DeprecationEntry,
+    Following,
+    HeadEntry,
+    MemberEntry,
+    ModelEntry,
+    OwnerEntry,
+    Place,
+    PlanEntry,
+    VersionEntry,
+)
+from registry.types import ZERO32, Address, Digest, ModelId, Role
+
+__all__ = [
+    "FROM",
+    "ORDER",
+    "PLACE",
+    "ancestors",
+    "blocks_between",
+    "committed_digests",
+    "count_facts",
+    "deprecations",
+    "descendants",
+    "dump",
+    "every_version",
+    "facts",
+    "final_block",
+    "following",
+    "head_block",
+    "heads",
+    "member_history",
+    "members",
+    "model",
+    "models",
+    "owners",
+    "place_of",
+    "plans",
+    "tables",
+    "versions",
+    "versions_of_digest",
+]
+
+_NOBODY, _NO_PARENT = Address(bytes(20)), Digest(ZERO32)
+PLACE = "{0}.block, {0}.log_index, blocks.hash, {0}.block <= coalesce(following.final, -1)"
+FROM = "FROM {0} JOIN blocks ON blocks.number = {0}.block, following"
+ORDER = "ORDER BY {0}.block, {0}.log_index"
+
+
+def facts(db: sqlite3.Connection, table: str, columns: str, where: str = "1", *values: object) -> Iterator[Any]:
+    """Rows of a table: the place, then the columns."""
+    listed = ", ".join(f"{table}.{column}" for column in columns.split())
+    query = f"SELECT {PLACE}, {listed} {FROM} WHERE {where} {ORDER}".format(table)
+    for row in db.execute(query, values):
+        yield (place_of(row), *row[4:])
+
+
+def place_of(row: Sequence[Any]) -> Place:
+    """Return the place that a row begins with, as `PLACE` selects it."""
+    block, log_index, block_hash, final = row[:4]
+    return Place(block, log_index, block_hash, bool(final))
+
+
+# The index itself ---------------------------------------------------------------------------------------------------
+
+
+def following(db: sqlite3.Connection) -> Following | None:
+    """Return what the index follows; None before it follows anything."""
+    row = db.execute("SELECT chain_id, genesis, first_block FROM following").fetchone()
+    if row is None:
+        return None
+    contracts = tuple(Address(a) for (a,) in db.execute("SELECT address FROM contracts ORDER BY number"))
+    return Following(row[0], row[1], contracts, row[2])
+
+
+def head_block(db: sqlite3.Connection) -> Block | None:
+    """Return the last block that was read."""
+    row = db.execute("SELECT number, hash FROM blocks ORDER BY number DESC LIMIT 1").fetchone()
+    return None if row is None else Block(*row)
+
+
+def final_block(db: sqlite3.Connection) -> Block | None:
+    """Return the last block that was final when it was read."""
+    row = db.execute("SELECT number, hash FROM blocks JOIN following ON number = final").fetchone()
+    return None if row is None else Block(*row)
+
+
+def blocks_between(db: sqlite3.Connection, above: int, up_to: int) -> tuple[Block, ...]:
+    """Return the blocks that the index remembers: above < number <= up_to, ascending."""
+    query = "SELECT number, hash FROM blocks WHERE number > ? AND number <= ? ORDER BY number"
+    return tuple(Block(*row) for row in db.execute(query, (above, up_to)))
+
+
+def count_facts(db: sqlite3.Connection) -> dict[str, int]:
+    """Return how many facts each table holds."""
+    held = [table for table in tables(db) if table not in ("following", "contracts", "blocks")]
+    return {table: int(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]) for table in held}
+
+
+def tables(db: sqlite3.Connection) -> tuple[str, ...]:
+    """Return the names of all tables, in the order in which they were made."""
+    return tuple(name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY rowid"))
+
+
+def dump(db: sqlite3.Connection) -> Iterator[str]:
+    """Yield all that the index holds, a line a row: equal for equal chains, however they were read."""
+    for table in tables(db):
+        columns = [(name, key) for _, name, _, _, _, key in db.execute(f"PRAGMA table_info({table})")]
+        yield " ".join((table, *(name for name, _ in columns)))
+        keys = ", ".join(name for name, key in sorted(columns, key=lambda column: column[1]) if key)
+        for row in db.execute(f"SELECT * FROM {table} ORDER BY {keys}"):
+            yield " ".join(("", *(value.hex() if isinstance(value, bytes) else str(value) for value in row)))
+
+
+# Models -------------------------------------------------------------------------------------------------------------
+
+_LAST = "(SELECT {0} FROM {1} WHERE {1}.model = models.model ORDER BY block DESC, log_index DESC LIMIT 1)"
+_COUNT = "(SELECT count(*) FROM {0} WHERE {0}.model = models.model)"
+_CHANGES = ("owners", "offers", "suspensions", "members", "plans", "rounds", "heads")
+_MODEL = f"""
+SELECT {PLACE.format("models")}, models.model, {_LAST.format("owner", "owners")},
+  (SELECT pending_owner FROM offers WHERE offers.model = models.model AND (block, log_index) >
+    (SELECT block, log_index FROM owners WHERE owners.model = models.model ORDER BY block DESC, log_index DESC LIMIT 1)
+    ORDER BY block DESC, log_index DESC LIMIT 1),
+  genesis_digest, {_LAST.format("digest", "heads")},
+  (SELECT count(*) FROM members AS m WHERE m.model = models.model AND m.roles & {int(Role.PARTICIPANT)} AND NOT EXISTS
+    (SELECT 1 FROM members AS later WHERE later.model = m.model AND later.account = m.account
+      AND (later.block, later.log_index) > (m.block, m.log_index))),
+  {_COUNT.format("rounds")}, {_COUNT.format("plans")}, {_LAST.format("suspended", "suspensions")},
+  max({", ".join(f"coalesce({_LAST.format('block', table)}, 0)" for table in _CHANGES)})
+    <= coalesce(following.final, -1)
+{FROM.format("models")} WHERE ? IS NULL OR models.model = ? {ORDER.format("models")}
+"""
+
+
+def models(db: sqlite3.Connection) -> tuple[ModelEntry, ...]:
+    """Return every model."""
+    return tuple(_models(db, None))
+
+
+def model(db: sqlite3.Connection, model_id: ModelId) -> ModelEntry | None:
+    """Return a model."""
+    return next(_models(db, model_id), None)
+
+
+def _models(db: sqlite3.Connection, model_id: ModelId | None) -> Iterator[ModelEntry]:
+    for row in db.execute(_MODEL, (model_id, model_id)):
+        name, owner, pending, genesis, head, *counts, suspended, final = row[4:]
+        shown = (*counts, bool(suspended), bool(final))
+        yield ModelEntry(place_of(row), name, owner, pending or _NOBODY, genesis, head, *shown)
+
+
+def owners(db: sqlite3.Connection, model_id: ModelId) -> tuple[OwnerEntry, ...]:
+    """Return a model's owners, the registrant first."""
+    return tuple(OwnerEntry(*row) for row in facts(db, "owners", "model owner", "model = ?", model_id))
+
+
+def members(db: sqlite3.Connection, model_id: ModelId) -> tuple[MemberEntry, ...]:
+    """Return the last change of the roles of every account that has or had any."""
+    last = {entry.account: entry for entry in member_history(db, model_id)}
+    return tuple(sorted(last.values(), key=lambda entry: entry.at))
+
+
+def member_history(
+    db: sqlite3.Connection, model_id: ModelId, account: Address | None = None
+) -> tuple[MemberEntry, ...]:
+    """Return every change of roles, of one account or all."""
+    where = "model = ?1 AND (?2 IS NULL OR account = ?2)"
+    rows = facts(db, "members", "model account roles", where, model_id, account)
+    return tuple(MemberEntry(at, name, who, Role(roles)) for at, name, who, roles in rows)
+
+
+def plans(db: sqlite3.Connection, model_id: ModelId) -> tuple[PlanEntry, ...]:
+    """Return a model's plan history; the last one is the standing plan."""
+    columns = "model plan_index digest combine_rule server_rule grid_bits quorum weight_cap min_contributions \
+        commit_duration publish_duration aggregate_duration challenge_duration hook answer_duration bond_gwei"
+    rows = facts(db, "plans", columns, "model = ?", model_id)
+    return tuple(
+        PlanEntry(at, name, index, Plan(*(*plan, int.from_bytes(bond)))) for at, name, index, *plan, bond in rows
+    )
+
+
+# Versions -----------------------------------------------------------------------------------------------------------
+
+_VERSION = f"""
+SELECT {PLACE.format("versions")}, versions.model, versions.digest, versions.parent, versions.tensor_root,
+  versions.round, rounds.number, deprecations.block IS NOT NULL,
+  max(versions.block, coalesce(deprecations.block, 0)) <= coalesce(following.final, -1)
+FROM versions JOIN blocks ON blocks.number = versions.block
+  LEFT JOIN rounds ON rounds.round = versions.round
+  LEFT JOIN deprecations ON deprecations.model = versions.model AND deprecations.digest = versions.digest, following
+"""
+_WALK = """
+WITH RECURSIVE found (digest) AS (
+  SELECT digest FROM versions WHERE model = ?1 AND digest = ?2
+  UNION SELECT {next} FROM versions JOIN found ON {step} WHERE versions.model = ?1)
+"""
+
+
+def _versions(db: sqlite3.Connection, where: str, *values: object, walk: str = "") -> tuple[VersionEntry, ...]:
+    found = []
+    for row in db.execute(f"{walk}{_VERSION} WHERE {where} {ORDER.format('versions')}", values):
+        name, digest, parent, root, made_by, number, deprecated, final = row[4:]
+        shown = (root, made_by, number or 0, bool(deprecated), bool(final))
+        found.append(VersionEntry(place_of(row), name, digest, parent or _NO_PARENT, *shown))
+    return tuple(found)
+
+
+def versions(db: sqlite3.Connection, model_id: ModelId) -> tuple[VersionEntry, ...]:
+    """Return a model's versions, the genesis first."""
+    return _versions(db, "versions.model = ?", model_id)
+
+
+def every_version(db: sqlite3.Connection) -> tuple[VersionEntry, ...]:
+    """Return the versions of all models, in the order of the chain."""
+    return _versions(db, "1")
+
+
+def versions_of_digest(db: sqlite3.Connection, digest: Digest) -> tuple[VersionEntry, ...]:
+    """Return the versions with that digest, in whatever models."""
+    return _versions(db, "versions.digest = ?", digest)
+
+
+def ancestors(db: sqlite3.Connection, model_id: ModelId, digest: Digest) -> tuple[VersionEntry, ...]:
+    """Return a version and all it descends from in its model, the genesis first."""
+    walk = _WALK.format(next="versions.parent", step="versions.digest = found.digest")
+    return _versions(db, "versions.model = ?1 AND versions.digest IN found", model_id, digest, walk=walk)
+
+
+def descendants(db: sqlite3.Connection, model_id: ModelId, digest: Digest) -> tuple[VersionEntry, ...]:
+    """Return a version and all that descend from it in its model, itself first."""
+    walk = _WALK.format(next="versions.digest", step="versions.parent = found.digest")
+    return _versions(db, "versions.model = ?1 AND versions.digest IN found", model_id, digest, walk=walk)
+
+
+def committed_digests(db: sqlite3.Connection) -> tuple[Digest, ...]:
+    """Return the updates that were ever committed, in any model."""
+    return tuple(Digest(digest) for (digest,) in db.execute("SELECT DISTINCT digest FROM commitments ORDER BY digest"))
+
+
+def heads(db: sqlite3.Connection, model_id: ModelId) -> tuple[HeadEntry, ...]:
+    """Return every head that a model had; the last one is the head."""
+    return tuple(HeadEntry(*row) for row in facts(db, "heads", "model digest", "model = ?", model_id))
+
+
+def deprecations(db: sqlite3.Connection, model_id: ModelId) -> tuple[DeprecationEntry, ...]:
+    """Return a model's deprecations."""
+    columns = "model digest reason_digest replacement"
+    return tuple(DeprecationEntry(*row) for row in facts(db, "deprecations", columns, "model = ?", model_id))

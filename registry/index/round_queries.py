@@ -1,0 +1,146 @@
+"""Every question about rounds: how they stand, what was committed, attested and agreed.
+
+As in `registry.index.queries`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+
+from registry.chain.records import Result
+from registry.index.entries import (
+    AttestationEntry,
+    CommitmentEntry,
+    ConvictionEntry,
+    ExpulsionEntry,
+    QuorumEntry,
+    ResultEntry,
+    RoundEntry,
+    VoidEntry,
+)
+from registry.index.queries import ORDER, PLACE, facts, place_of
+from registry.types import Address, Digest, Fault, ModelId, RoundId, Standing
+
+__all__ = [
+    "attestations",
+    "commitments",
+    "commitments_by",
+    "commitments_of",
+    "convictions",
+    "expulsions",
+    "quorums",
+    "results",
+    "round_of",
+    "rounds",
+    "voids",
+]
+
+_ENDS = "commit_ends", "quorums", "finalizations", "cancellations", "commitments", "attestations", "extensions", "voids"
+_OF_ROUND = "(SELECT {0} FROM {1} WHERE {1}.round = rounds.round)"
+_LAST = "(SELECT {0} FROM {1} AS e WHERE e.round = rounds.round {2} ORDER BY e.block DESC, e.log_index DESC LIMIT 1)"
+_STANDING = (
+    "AND NOT EXISTS (SELECT 1 FROM voids WHERE voids.round = e.round "
+    "AND (voids.block, voids.log_index) > (e.block, e.log_index))"
+)
+"""Said since the last result was made void."""
+_ROUND = f"""
+SELECT {PLACE.format("rounds")}, rounds.model, rounds.number, rounds.round, rounds.parent, rounds.plan_index,
+  coalesce(commit_ends.commit_deadline, rounds.commit_deadline),
+  coalesce(commit_ends.publish_deadline, rounds.publish_deadline),
+  coalesce({_LAST.format("aggregate_deadline", "voids", "")}, commit_ends.aggregate_deadline,
+    rounds.aggregate_deadline),
+  coalesce({_LAST.format("challenge_deadline", "extensions", _STANDING)},
+    {_LAST.format("challenge_deadline", "quorums", _STANDING)}, 0), rounds.running_hash,
+  {_OF_ROUND.format("count(*)", "commitments")}, {_OF_ROUND.format("count(*)", "attestations")},
+  commit_ends.round IS NOT NULL, {_LAST.format("result_hash", "quorums", _STANDING)},
+  {_OF_ROUND.format("version_digest", "finalizations")},
+  EXISTS (SELECT 1 FROM cancellations WHERE cancellations.round = rounds.round),
+  max(rounds.block, {", ".join(f"coalesce({_OF_ROUND.format('max(block)', table)}, 0)" for table in _ENDS)})
+    <= coalesce(following.final, -1)
+FROM rounds JOIN blocks ON blocks.number = rounds.block
+  LEFT JOIN commit_ends ON commit_ends.round = rounds.round, following
+"""
+
+
+def _rounds(db: sqlite3.Connection, where: str, *values: object) -> Iterator[RoundEntry]:
+    for row in db.execute(f"{_ROUND} WHERE {where} {ORDER.format('rounds')}", values):
+        *opened, early, result, version, cancelled, final = row[4:]
+        shown = (*opened, bool(early), result, version, bool(cancelled), bool(final))
+        yield RoundEntry(place_of(row), *shown)
+
+
+def rounds(db: sqlite3.Connection, model_id: ModelId) -> tuple[RoundEntry, ...]:
+    """Return a model's rounds."""
+    return tuple(_rounds(db, "rounds.model = ?", model_id))
+
+
+def round_of(db: sqlite3.Connection, round_id: RoundId) -> RoundEntry | None:
+    """Return a round."""
+    return next(_rounds(db, "rounds.round = ?", round_id), None)
+
+
+_COMMITMENT = f"""
+SELECT {PLACE.format("commitments")}, rounds.model, rounds.number, commitments.round, commitments.participant,
+  commitments.digest, commitments.tensor_root, commitments.weight
+FROM commitments JOIN blocks ON blocks.number = commitments.block
+  JOIN rounds ON rounds.round = commitments.round, following
+"""
+
+
+def _commitments(db: sqlite3.Connection, where: str, value: bytes) -> tuple[CommitmentEntry, ...]:
+    query = f"{_COMMITMENT} WHERE {where} {ORDER.format('commitments')}"
+    return tuple(CommitmentEntry(place_of(row), *row[4:]) for row in db.execute(query, (value,)))
+
+
+def commitments(db: sqlite3.Connection, round_id: RoundId) -> tuple[CommitmentEntry, ...]:
+    """Return a round's commitments, in commit order."""
+    return _commitments(db, "commitments.round = ?", round_id)
+
+
+def commitments_by(db: sqlite3.Connection, participant: Address) -> tuple[CommitmentEntry, ...]:
+    """Return all that an account ever committed, in any model."""
+    return _commitments(db, "commitments.participant = ?", participant)
+
+
+def commitments_of(db: sqlite3.Connection, digest: Digest) -> tuple[CommitmentEntry, ...]:
+    """Return the commitments of an update: one, unless somebody copied it."""
+    return _commitments(db, "commitments.digest = ?", digest)
+
+
+def results(db: sqlite3.Connection, round_id: RoundId) -> tuple[ResultEntry, ...]:
+    """Return the results that were attested in a round."""
+    columns = "round result_hash version_digest version_root report_digest aggregate_root contributions_root \
+        contributions total_weight"
+    rows = facts(db, "results", columns, "round = ?", round_id)
+    return tuple(ResultEntry(at, name, result_hash, Result(*result)) for at, name, result_hash, *result in rows)
+
+
+def attestations(db: sqlite3.Connection, round_id: RoundId) -> tuple[AttestationEntry, ...]:
+    """Return a round's attestations; of an aggregator that moved to another result the last one counts."""
+    columns = "round aggregator result_hash votes"
+    return tuple(AttestationEntry(*row) for row in facts(db, "attestations", columns, "round = ?", round_id))
+
+
+def quorums(db: sqlite3.Connection, round_id: RoundId) -> tuple[QuorumEntry, ...]:
+    """Return when results of a round got their quorum; of those before the last void none stands."""
+    columns = "round result_hash challenge_deadline"
+    return tuple(QuorumEntry(*row) for row in facts(db, "quorums", columns, "round = ?", round_id))
+
+
+def voids(db: sqlite3.Connection, round_id: RoundId) -> tuple[VoidEntry, ...]:
+    """Return when results of a round were made void."""
+    rows = facts(db, "voids", "round result_hash tally standing aggregate_deadline", "round = ?", round_id)
+    return tuple(VoidEntry(at, of, result, tally, Standing(how), until) for at, of, result, tally, how, until in rows)
+
+
+def convictions(db: sqlite3.Connection, round_id: RoundId) -> tuple[ConvictionEntry, ...]:
+    """Return by what results of a round were made void."""
+    rows = facts(db, "convictions", "round tally challenger fault", "round = ?", round_id)
+    return tuple(ConvictionEntry(at, of, tally, who, Fault(fault)) for at, of, tally, who, fault in rows)
+
+
+def expulsions(db: sqlite3.Connection, round_id: RoundId) -> tuple[ExpulsionEntry, ...]:
+    """Return who lost the aggregator role for attesting a void result of a round."""
+    rows = facts(db, "expulsions", "round aggregator tally", "round = ?", round_id)
+    return tuple(ExpulsionEntry(*row) for row in rows)

@@ -1,0 +1,256 @@
+"""Following the chain: read the next blocks, undo what is no longer there, stop where what was final is not.
+
+    sync    head ──▶ where node and index part? ── before a final block ──▶ FinalityBroken, nothing is written
+                          │ undo above that
+                          ▼
+            final blocks in wide ranges, then provisional ones up to the head:
+            raw logs ──check──▶ events ──▶ rows ──▶ one transaction a range
+
+Stopped at any point, the index holds the chain up to the end of some range; the next sync goes on from there. What it
+holds at the end depends on the chain alone, not on how it was read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from registry.chain.networks import Finality, final_block
+from registry.chain.node import NodeRefused
+from registry.errors import FinalityBroken, NodeUnavailable, VerificationFailed, WrongChain
+from registry.index import queries
+from registry.index.decoding import decode_range
+from registry.index.entries import Block
+from registry.index.handlers import HANDLERS
+from registry.index.source import ChainMoved, Range, Source
+
+if TYPE_CHECKING:
+    from web3 import Web3
+
+    from registry.chain.events import Event
+    from registry.index.database import Index
+
+__all__ = ["Check", "Follower", "Synced"]
+
+Check = Callable[[range, Range, Block | None], None]
+"""Told every range of blocks with what the node gave for it and the block that it stands on (None for the first),
+before anything of it is written; raises if that is not what the chain holds."""
+
+_FEWEST, _MOST = 1, 50_000
+_AT_FIRST = 100
+"""Blocks a range."""
+_WANTED_LOGS = 8_000
+"""Logs a range: as many as make a transaction worth its while, and few enough to hold."""
+_ATTEMPTS = 8
+"""How often the chain may change while it is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """What a sync did.
+
+    Attributes:
+        head: The last block that is indexed; None where the chain does not reach the first one to read.
+        final: The last of them that is final.
+        logs: Logs that were added.
+        undone: Blocks that were undone because the chain no longer has them.
+    """
+
+    head: int | None
+    final: int | None
+    logs: int
+    undone: int
+
+
+class Follower:
+    """Keeps an index in step with a node."""
+
+    def __init__(
+        self,
+        index: Index,
+        w3: Web3,
+        finality: Finality,
+        *,
+        check: Check | None = None,
+        advanced: Callable[[range, int], None] | None = None,
+    ) -> None:
+        """Begin to follow.
+
+        Args:
+            index: Open for writing.
+            w3: The node.
+            finality: When a block is final.
+            check: Told what was read before it is written.
+            advanced: Told each range that was written, and how many logs it held.
+
+        Raises:
+            WrongChain: The node is on another chain than the index.
+            NodeUnavailable: The node does not answer.
+        """
+        self._index = index
+        self._source = Source(w3, index.following.contracts)
+        self._contracts = frozenset(index.following.contracts)
+        self._finality = finality
+        self._check = check
+        self._advanced = advanced
+        self._span = _AT_FIRST
+        (genesis,) = self._source.blocks([0])
+        if genesis is None or genesis.hash != index.following.genesis:
+            got = "none" if genesis is None else f"0x{genesis.hash.hex()}"
+            raise WrongChain(f"expected block 0 to be 0x{index.following.genesis.hex()}, got {got} from the node")
+
+    def sync(self) -> Synced:
+        """Bring the index up to the node's head.
+
+        Raises:
+            FinalityBroken: A block that was final is not on the node's chain; nothing is written.
+            ChainError: The node gave logs that do not decode, were not asked for, or contradict one another; what
+                stood before them is kept.
+            VerificationFailed: The check refused what the node gave; nothing of that range is written.
+            NodeUnavailable: The node does not answer, is behind the index's final block, or does not stand still.
+        """
+        logs = undone = 0
+        for _ in range(_ATTEMPTS):
+            try:
+                undone += self._undo()
+                latest = self._source.latest()
+                final = min(final_block(self._source.w3, self._finality), latest.number)
+                logs += self._read_up_to(final, final=True)
+                logs += self._read_up_to(latest.number, final=False)
+                self._finalize(final)
+                break
+            except ChainMoved as moved:
+                reason = moved
+        else:
+            raise NodeUnavailable(f"the node's chain changed {_ATTEMPTS} times while it was read: {reason}")
+        head, known_final = self._index.head, self._index.final
+        return Synced(
+            None if head is None else head.number, None if known_final is None else known_final.number, logs, undone
+        )
+
+    def repair(self) -> int | None:
+        """Undo all that the node's chain does not have, final or not.
+
+        Returns:
+            The last block that is kept, which is final from now on as it was before; None if nothing is.
+        """
+        head = self._index.head
+        kept = self._last_common(queries.blocks_between(self._index.db, -1, -1 if head is None else head.number))
+        self._index.undo(above=None if kept is None else kept.number)
+        return None if kept is None else kept.number
+
+    # ------------------------------------------------------------------------------------------------- undoing
+
+    def _undo(self) -> int:
+        """Undo what the chain no longer has, and say how many blocks that were."""
+        index = self._index
+        head, final = index.head, index.final
+        if head is None:
+            return 0
+        self._require_final(final)
+        if self._source.blocks([head.number]) == [head]:
+            return 0
+        base = -1 if final is None else final.number
+        kept = self._last_common(queries.blocks_between(index.db, base, head.number)) or final
+        index.undo(above=None if kept is None else kept.number)
+        return head.number - (index.following.first_block - 1 if kept is None else kept.number)
+
+    def _require_final(self, final: Block | None) -> None:
+        if final is None:
+            return
+        (found,) = self._source.blocks([final.number])
+        if found == final:
+            return
+        if found is None:
+            latest = self._source.latest()
+            known = queries.blocks_between(self._index.db, -1, latest.number)[-1:]
+            if latest.number < final.number and self._source.blocks([b.number for b in known]) == list(known):
+                raise NodeUnavailable(
+                    f"the node is at block {latest.number}, behind block {final.number}, which was final"
+                )
+        got = "none" if found is None else f"0x{found.hash.hex()}"
+        raise FinalityBroken(
+            f"block {final.number} was final as 0x{final.hash.hex()}, got {got} from the node: nothing was written. "
+            "Either it is on another chain, or finality was broken; `cairn index repair` believes the node"
+        )
+
+    def _last_common(self, known: Sequence[Block]) -> Block | None:
+        """The last of these blocks that the node's chain has. Where it has one it has all before, so by bisection."""
+        low, high = 0, len(known)
+        while low < high:
+            middle = (low + high) // 2
+            if self._source.blocks([known[middle].number]) == [known[middle]]:
+                low = middle + 1
+            else:
+                high = middle
+        return known[low - 1] if low else None
+
+    # ------------------------------------------------------------------------------------------------- reading
+
+    def _read_up_to(self, last: int, *, final: bool) -> int:
+        """Add the blocks up to one, and say how many logs they held."""
+        index, logs = self._index, 0
+        while (start := self._next()) <= last:
+            blocks = range(start, min(start + self._span, last + 1))
+            try:
+                found = self._source.read(blocks, index.head)
+            except NodeUnavailable as error:
+                self._narrow(blocks, error)
+                continue
+            if self._check is not None:
+                self._checked(blocks, found)
+            self._write(decode_range(found.logs, self._contracts, blocks), found.last, final=final)
+            logs += len(found.logs)
+            if self._advanced is not None:
+                self._advanced(blocks, len(found.logs))
+            self._widen(blocks, len(found.logs))
+        return logs
+
+    def _checked(self, blocks: range, found: Range) -> None:
+        """Have a range checked. What is proved of a block that has meanwhile been replaced does not count."""
+        assert self._check is not None
+        try:
+            self._check(blocks, found, self._index.head)
+        except VerificationFailed as failed:
+            if self._source.blocks([found.last.number]) != [found.last]:
+                raise ChainMoved(f"the node's block {found.last.number} changed while it was checked") from failed
+            raise
+
+    def _next(self) -> int:
+        head = self._index.head
+        return self._index.following.first_block if head is None else head.number + 1
+
+    def _narrow(self, blocks: range, error: NodeUnavailable) -> None:
+        """Nodes cap what one eth_getLogs may span or return, each in its own words, or take too long over it."""
+        if len(blocks) == 1:
+            raise error
+        self._span = max(_FEWEST, len(blocks) // (2 if isinstance(error, NodeRefused) else 10))
+
+    def _widen(self, blocks: range, logs: int) -> None:
+        fitting = len(blocks) * _WANTED_LOGS // logs if logs else _MOST
+        self._span = max(_FEWEST, min(2 * self._span, fitting, _MOST))
+
+    def _write(self, events: Sequence[Event], last: Block, *, final: bool) -> None:
+        rows: dict[str, list[tuple[Any, ...]]] = {}
+        for event in events:
+            for table, values in HANDLERS[type(event)](event):
+                rows.setdefault(table, []).append(values)
+        counts = Counter(event.at.block_number for event in events)
+        hashes = {event.at.block_number: event.at.block_hash for event in events}
+        if hashes.get(last.number, last.hash) != last.hash:
+            raise ChainMoved(f"the node's block {last.number} is not the one that its logs are of")
+        hashes[last.number] = last.hash
+        self._index.append([(n, hashes[n], counts[n]) for n in sorted(hashes)], rows, final=final)
+
+    def _finalize(self, number: int) -> None:
+        """Note how far the chain is final, where that is more than was known."""
+        head, known = self._index.head, self._index.final
+        if head is None or number < self._index.following.first_block or (known is not None and number <= known.number):
+            return
+        (found, again) = self._source.blocks([number, head.number])
+        held = queries.blocks_between(self._index.db, number - 1, number)
+        if found is None or again != head or (held and held[0] != found):
+            raise ChainMoved(f"the node's chain changed below block {head.number}")
+        self._index.finalize(found)

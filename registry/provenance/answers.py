@@ -1,0 +1,58 @@
+"""What a demand is answered with: the leaf, out of what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from registry.chain.challenge_records import Demanded, Opening
+from registry.chain.records import Result
+from registry.content.manifest import Reason, UpdateManifest, decode, manifest_cid
+from registry.errors import ContentError, FormError
+from registry.provenance.charges import attested_chunks, listed
+from registry.provenance.openings import listing_of
+from registry.provenance.reports import load_report
+from registry.provenance.rounds import RoundRecord
+from registry.provenance.versions import load_version_manifest
+from registry.store.base import ContentStore
+from registry.types import Blob
+
+__all__ = ["answer_to"]
+
+
+def answer_to(store: ContentStore, record: RoundRecord, result: Result, demanded: Demanded) -> Opening | None:
+    """Return what shows a demanded leaf, or that there is none; None if it is not to be had.
+
+    Args:
+        store: Holds, or finds, the blobs of the round.
+        record: The round.
+        result: Whose leaf is demanded.
+        demanded: The leaf.
+    """
+    if demanded.contributions:
+        try:
+            report = load_report(store, result.report_digest, len(record.commitments))
+        except (ContentError, FormError):
+            return None
+        listing = listing_of(listed(entry) for entry in report.entries if entry.reason == Reason.ADMITTED)
+        return listing.opening(demanded.index) if listing.root == demanded.root else None
+    for blob in _blobs(store, record, result, demanded):
+        chunks = attested_chunks(store, blob, demanded.root)
+        if chunks is not None:
+            return chunks.opening(demanded.index)
+    return None
+
+
+def _blobs(store: ContentStore, record: RoundRecord, result: Result, demanded: Demanded) -> Iterator[Blob]:
+    """Blobs whose manifests say that they have the demanded root."""
+    try:
+        if demanded.root == result.aggregate_root:
+            yield load_report(store, result.report_digest, len(record.commitments)).manifest.aggregate.blob
+        if demanded.root == result.version_root:
+            yield load_version_manifest(store, result.version_digest).weights.blob
+        if demanded.root == record.parent_root:
+            yield load_version_manifest(store, record.parent).weights.blob
+        for commitment in record.commitments:
+            if commitment.tensor_root == demanded.root:
+                yield decode(store.get(manifest_cid(commitment.digest)), UpdateManifest).delta.blob
+    except (ContentError, FormError):
+        return

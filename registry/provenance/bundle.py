@@ -1,0 +1,246 @@
+"""Verifying a bundle: a version's lineage and its proof in one file, with no network.
+
+First the file is what its root says (`registry.store.car`), then each proof is held against its block's header, then
+the verdict functions run over what is proved, and each check says which trusted block it rests on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.chain.blocks import Checkpoint
+from registry.chain.contracts import artifact
+from registry.chain.deploy import masked
+from registry.chain.events import Event, ModelRegistered
+from registry.chain.headers import Header
+from registry.chain.records import keccak, model_id_of
+from registry.content.evidence import BlockProofManifest, BundleManifest, BundlePage, StateProofManifest
+from registry.content.manifest import M, decode
+from registry.errors import FormError, InputError, VerificationFailed
+from registry.provenance.evidence import BlockFacts, read_block_proof, read_state_proof
+from registry.provenance.footing import Footing
+from registry.provenance.gathering import lineage_content, lineage_events, lineage_slots
+from registry.provenance.lineage import Step, lineage
+from registry.provenance.linking import HeaderChain, headers_in
+from registry.provenance.proven import ProvenChain, read_transactions
+from registry.provenance.verify import Check, Finding, Verification, verify_version
+from registry.store.car import CarStore
+from registry.types import Address, Cid, Codec, ModelId
+
+__all__ = ["BundleVerdict", "ProvenEvent", "verify_bundle"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenEvent:
+    """An event of a bundle, and the trusted block that proves it; None if none does."""
+
+    event: Event
+    trusted: Checkpoint | None
+
+
+@dataclass(frozen=True, slots=True)
+class BundleVerdict:
+    """What a bundle proves.
+
+    Attributes:
+        manifest: Its root.
+        anchors: The last block of each run of headers: whoever trusts them all has everything proved.
+        events: What the lineage rests on, in order.
+        checks: Of the bundle as a whole.
+        versions: Of each version, genesis first.
+    """
+
+    manifest: BundleManifest
+    anchors: tuple[Checkpoint, ...]
+    events: tuple[ProvenEvent, ...]
+    checks: tuple[Check, ...]
+    versions: tuple[Verification, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing failed and nothing was left unproved; what is asserted does not fail."""
+        findings = [check.finding for check in self.checks] + [one.finding for one in self.versions]
+        return all(finding in (Finding.PASSED, Finding.ASSERTED) for finding in findings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Proofs:
+    """What a bundle's proofs prove, each of a block whose header is there; `state` is the block whose state is."""
+
+    headers: HeaderChain
+    chain: ProvenChain
+    state: int | None
+    words: dict[int, int]
+
+
+def verify_bundle(
+    store: CarStore, trust: Collection[bytes], folder: Path, *, progress: Callable[[Step], None] | None = None
+) -> BundleVerdict:
+    """Verify a bundle against block hashes that are trusted.
+
+    Args:
+        store: The file, opened, by which every block in it has been hashed.
+        trust: Block hashes. There is no default for whom to trust.
+        folder: For the files of a recomputed round.
+        progress: Told each version before it is verified.
+
+    Raises:
+        FormError: The file is no bundle, or holds what none does.
+        BlockNotFound: It lacks what every bundle holds.
+        VerificationFailed: A proof proves nothing, the events lack the version, or no header has a trusted hash.
+        InputError: No hash is trusted.
+    """
+    if not trust:
+        raise InputError("expected one trusted block hash or more, got none")
+    manifest = decode(store.get(store.root), BundleManifest)
+    model = ModelId(manifest.model)
+    proofs = _read_proofs(store, manifest, trust)
+    steps = _lineage(proofs.chain, model, manifest.version)
+    events = lineage_events(proofs.chain, steps)
+    _require_no_more(proofs, steps, events)
+    behind = proofs.headers.behind
+    footing = Footing(proofs.chain, behind, proofs.state)
+    files = manifest.blobs is not None
+    run = verify_version(proofs.chain, store, model, manifest.version, folder, files=files, progress=progress)
+    versions = tuple(footing.grounded(one) for one in run)
+    if not any(one.finding is Finding.FAILED for one in versions):
+        _require_content(store, manifest, proofs.chain, steps)
+    return BundleVerdict(
+        manifest=manifest,
+        anchors=proofs.headers.ends,
+        events=tuple(ProvenEvent(event, behind(event.at.block_number)) for event in events),
+        checks=tuple(_whole(store, manifest, proofs, events)),
+        versions=versions,
+    )
+
+
+def _lineage(chain: ProvenChain, model: ModelId, version: bytes) -> list[Step]:
+    try:
+        return lineage(chain, model, version)
+    except InputError as error:
+        raise VerificationFailed(f"bundle: {error}") from error
+
+
+def _read_proofs(store: CarStore, manifest: BundleManifest, trust: Collection[bytes]) -> _Proofs:
+    blocks = {proof.number for proof in _each(store, manifest.blocks, BlockProofManifest)}
+    states = {proof.number for proof in _each(store, manifest.state, StateProofManifest)}
+    if len(states) > 1:
+        raise VerificationFailed(f"state: expected proof of one block, got of {sorted(states)}")
+    headers = HeaderChain(_headers(store, manifest), blocks | states, trust)
+    if not headers.trusted:
+        ends = ", ".join(f"{end.number} 0x{end.hash.hex()}" for end in headers.ends)
+        raise VerificationFailed(f"expected a header with a trusted hash, got none: this bundle hangs on block {ends}")
+    if loose := [number for number in headers.starts if number not in blocks | states]:
+        raise VerificationFailed(f"headers: expected none before what is proved, got block {loose[0]}")
+    words = dict(_words(store, manifest, headers))
+    facts = _facts(store, manifest, headers)
+    address = Address(manifest.contract)
+    transactions = [
+        each for number, found in facts.items() for each in read_transactions(address, headers.header(number), found)
+    ]
+    top = headers.ends[-1].number
+    chain = ProvenChain(manifest.chain_id, address, transactions, top, words if states else None)
+    return _Proofs(headers, chain, min(states, default=None), words)
+
+
+def _headers(store: CarStore, manifest: BundleManifest) -> Iterator[Header]:
+    for link in manifest.headers:
+        yield from headers_in(store.get(link))
+
+
+def _facts(store: CarStore, manifest: BundleManifest, headers: HeaderChain) -> dict[int, BlockFacts]:
+    """What is proved of each block's transactions, from all manifests on it."""
+    found: dict[int, BlockFacts] = {}
+    for proof in _each(store, manifest.blocks, BlockProofManifest):
+        part = read_block_proof(headers.header(proof.number), proof)
+        known = found.setdefault(proof.number, BlockFacts({}, {}))
+        if known.receipts.keys() & part.receipts or known.calls.keys() & part.calls:
+            raise VerificationFailed(f"block {proof.number}: expected each proof once, got one twice")
+        known.receipts.update(part.receipts)
+        known.calls.update(part.calls)
+    return found
+
+
+def _words(store: CarStore, manifest: BundleManifest, headers: HeaderChain) -> Iterator[tuple[int, int]]:
+    """Words of the contract's storage, by slot."""
+    address = Address(manifest.contract)
+    for proof in _each(store, manifest.state, StateProofManifest):
+        state = read_state_proof(headers.header(proof.number), address, proof)
+        code = keccak(_code(store, manifest))
+        if state.account is None or state.account.code_hash != code:
+            raise VerificationFailed(
+                f"state: expected 0x{address.hex()} to have code of hash {code.hex()}, got another"
+            )
+        yield from zip((int.from_bytes(slot, "big") for slot in proof.slots), state.words, strict=True)
+
+
+def _require_no_more(proofs: _Proofs, steps: Sequence[Step], events: Sequence[Event]) -> None:
+    """Refuse proofs of what the lineage does not rest on, such as of another model."""
+    ours = set(events)
+    for each in proofs.chain.transactions:
+        if ours.isdisjoint(each.events):
+            raise VerificationFailed(f"block {each.block}: transaction {each.index} has nothing to do with the lineage")
+    expected = lineage_slots(steps)
+    if proofs.state is not None and sorted(proofs.words) != expected:
+        raise VerificationFailed(f"state: expected the {len(expected)} words of the lineage, got {len(proofs.words)}")
+
+
+def _require_content(store: CarStore, manifest: BundleManifest, chain: ProvenChain, steps: Sequence[Step]) -> None:
+    """Refuse manifests and blobs that the lineage does not name, and a bundle that lacks some that it names."""
+    named = lineage_content(chain, store, steps)
+    pages = {"manifests": (manifest.manifests, [Cid(Codec.RAW, digest) for digest in named.manifests])}
+    if manifest.blobs is not None:
+        pages["blobs"] = (manifest.blobs, list(named.blobs))
+    for name, (links, expected) in pages.items():
+        held = [entry for page in _each(store, links, BundlePage) for entry in page.entries]
+        if held != expected:
+            raise FormError(f"bundle: expected the {len(expected)} {name} of the lineage in order, got {len(held)}")
+
+
+def _whole(store: CarStore, manifest: BundleManifest, proofs: _Proofs, events: Sequence[Event]) -> Iterator[Check]:
+    behind = proofs.headers.behind
+    registered = next(event for event in events if isinstance(event, ModelRegistered))
+    expected = model_id_of(manifest.chain_id, proofs.chain.address, registered.owner, registered.genesis_digest)
+    if expected != manifest.model:
+        yield Check("model", Finding.FAILED, f"expected the id 0x{expected.hex()}, got 0x{manifest.model.hex()}")
+    else:
+        yield Check("model", Finding.PASSED, f"its id is of chain {manifest.chain_id}, this contract and its genesis")
+    yield _contract(store, manifest, proofs)
+    counts = Counter(behind(event.at.block_number) for event in events)
+    said = [f"{counts[p]} by trusted block {p.number} 0x{p.hash.hex()}" for p in proofs.headers.trusted if counts[p]]
+    if counts[None]:
+        said.append(f"{counts[None]} by none")
+    finding = Finding.ASSERTED if counts[None] else Finding.PASSED
+    yield Check("events", finding, f"of {len(events)} are proved {', '.join(said)}")
+
+
+def _contract(store: CarStore, manifest: BundleManifest, proofs: _Proofs) -> Check:
+    """Whether what stands at the address is a Cairn: that its code is ours, but for what the constructor wrote."""
+    where = f"0x{manifest.contract.hex()}"
+    point = None if proofs.state is None else proofs.headers.behind(proofs.state)
+    if point is None:
+        return Check(
+            "contract", Finding.ASSERTED, f"that {where} is a Cairn is taken for granted: no state proves its code"
+        )
+    ours, code = artifact("Cairn"), _code(store, manifest)
+    if len(code) != len(ours.deployed_bytecode) or masked(code, ours.immutables) != ours.deployed_bytecode:
+        return Check("contract", Finding.UNCHECKED, f"{where} has other code than the Cairn of this release")
+    return Check(
+        "contract",
+        Finding.PASSED,
+        f"{where} has a Cairn's code, proved by trusted block {point.number}; how it began is not: know its address",
+    )
+
+
+def _code(store: CarStore, manifest: BundleManifest) -> bytes:
+    if manifest.code is None:
+        raise FormError("bundle: expected the contract's code beside its state")
+    return store.get(manifest.code)
+
+
+def _each(store: CarStore, links: Sequence[Cid], kind: type[M]) -> Iterator[M]:
+    for link in links:
+        yield decode(store.get(link), kind)

@@ -1,0 +1,137 @@
+"""What manifests say that questions look for from the other side: the version of a file, the update of a data set.
+
+A file of its own, filled from the content store as it is asked and thrown away at no loss. A manifest is named by the
+hash of its bytes, so what was read of one is true on every chain and for ever; one that is not to be had is asked for
+again the next time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from registry.content.manifest import M, UpdateManifest, VersionManifest, decode, manifest_cid
+from registry.errors import ContentError, FormError, IndexUnusable
+from registry.store.base import ContentStore
+from registry.types import Cid, Digest
+
+__all__ = ["Catalogue", "found_manifest"]
+
+_VERSION = 1
+_SCHEMA = f"""
+CREATE TABLE versions (digest BLOB PRIMARY KEY, parent BLOB, sha256 BLOB NOT NULL, cid BLOB NOT NULL) STRICT;
+CREATE INDEX versions_by_cid ON versions (cid);
+CREATE TABLE data_sets (digest BLOB NOT NULL, data_set BLOB NOT NULL, PRIMARY KEY (digest, data_set)) STRICT;
+CREATE INDEX data_sets_by_data_set ON data_sets (data_set);
+CREATE TABLE updates (digest BLOB PRIMARY KEY) STRICT;
+PRAGMA user_version = {_VERSION};
+"""
+
+
+class Catalogue:
+    """What was read of manifests so far, and the store to read more from."""
+
+    def __init__(self, path: Path | None, store: ContentStore) -> None:
+        """Open a catalogue, or make one.
+
+        Args:
+            path: The file; None for one in memory.
+            store: Holds, or finds, manifests.
+
+        Raises:
+            IndexUnusable: The file is none, or of another release.
+        """
+        self._store = store
+        self._path = path
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with self._reporting():
+            self._db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=30)
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                self._db.executescript(f"BEGIN;{_SCHEMA}COMMIT;")
+            elif version != _VERSION:
+                raise IndexUnusable(f"{path}: expected a catalogue of version {_VERSION}, got {version}: remove it")
+
+    def learn_versions(self, digests: Iterable[Digest]) -> tuple[Digest, ...]:
+        """Read the manifests of versions, those that were read before aside; return which are not to be had."""
+        missing = []
+        for digest in self._unknown("versions", digests):
+            manifest = found_manifest(self._store, digest, VersionManifest)
+            if manifest is None:
+                missing.append(digest)
+                continue
+            said = manifest.statement.sources if manifest.statement else ()
+            parent = None if manifest.parent is None else manifest.parent.digest
+            row = (digest, parent, manifest.weights.sha256, bytes(manifest.weights.cid))
+            self._add(digest, [_digest_of(s.data_set) for s in said if s.data_set is not None])
+            with self._reporting():
+                self._db.execute("INSERT OR IGNORE INTO versions VALUES (?, ?, ?, ?)", row)
+        return tuple(missing)
+
+    def learn_updates(self, digests: Iterable[Digest]) -> tuple[Digest, ...]:
+        """Read the manifests of updates, those that were read before aside; return which are not to be had."""
+        missing = []
+        for digest in self._unknown("updates", digests):
+            manifest = found_manifest(self._store, digest, UpdateManifest)
+            if manifest is None:
+                missing.append(digest)
+                continue
+            self._add(digest, [_digest_of(manifest.data_set)])
+            with self._reporting():
+                self._db.execute("INSERT OR IGNORE INTO updates VALUES (?)", (digest,))
+        return tuple(missing)
+
+    def parent_of(self, digest: Digest) -> Digest | None:
+        """Return the parent that a version's manifest names; None where it names none or was not read."""
+        with self._reporting():
+            row = self._db.execute("SELECT parent FROM versions WHERE digest = ?", (digest,)).fetchone()
+        return None if row is None or row[0] is None else Digest(row[0])
+
+    def versions_of_file(self, cid: Cid, *, sha256: bytes | None = None) -> tuple[Digest, ...]:
+        """Return the versions whose manifest names a file: by its CID, and its sha256 too where that is given."""
+        query = "SELECT digest FROM versions WHERE cid = ?1 AND (?2 IS NULL OR sha256 = ?2) ORDER BY digest"
+        with self._reporting():
+            found = self._db.execute(query, (bytes(cid), sha256)).fetchall()
+        return tuple(Digest(digest) for (digest,) in found)
+
+    def naming(self, data_set: bytes) -> frozenset[Digest]:
+        """Return the updates and versions whose manifest names a data set."""
+        with self._reporting():
+            found = self._db.execute("SELECT digest FROM data_sets WHERE data_set = ?", (data_set,)).fetchall()
+        return frozenset(Digest(digest) for (digest,) in found)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def _unknown(self, table: str, digests: Iterable[Digest]) -> list[Digest]:
+        query = f"SELECT 1 FROM {table} WHERE digest = ?"
+        with self._reporting():
+            return [d for d in dict.fromkeys(digests) if self._db.execute(query, (d,)).fetchone() is None]
+
+    def _add(self, digest: Digest, data_sets: list[bytes]) -> None:
+        with self._reporting():
+            rows = [(digest, data_set) for data_set in data_sets]
+            self._db.executemany("INSERT OR IGNORE INTO data_sets VALUES (?, ?)", rows)
+
+    @contextlib.contextmanager
+    def _reporting(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise IndexUnusable(f"{self._path}: cannot be used as a catalogue: {error}; remove it") from error
+
+
+def found_manifest(store: ContentStore, digest: bytes, kind: type[M]) -> M | None:
+    """Return a manifest; None where it is not to be had, or is none of that kind: verifying says which."""
+    try:
+        return decode(store.get(manifest_cid(digest)), kind)
+    except (ContentError, FormError):
+        return None
+
+
+def _digest_of(name: Cid | bytes) -> bytes:
+    return name.digest if isinstance(name, Cid) else name

@@ -1,0 +1,48 @@
+"""What has been demanded of a result in its window, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from registry.chain.challenge_events import DemandClosed, LeafDemanded, LeafShown
+from registry.chain.challenge_records import Demanded
+from registry.chain.challenges import Challenges
+from registry.chain.node import asking, quantity
+from registry.chain.records import Dispute
+
+__all__ = ["Demands", "demands_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """Demands of one tally.
+
+    Attributes:
+        deadlines: Of every leaf that was demanded, Unix seconds.
+        open: Those neither shown nor given up.
+        shown: The answers.
+    """
+
+    deadlines: dict[Demanded, int]
+    open: tuple[Demanded, ...]
+    shown: tuple[LeafShown, ...]
+
+
+def demands_of(challenges: Challenges, dispute: Dispute) -> Demands:
+    """Read the demands of the result in its window, as of the latest block."""
+    with asking("eth_blockNumber"):
+        latest = quantity(challenges.client.w3.eth.block_number, "blockNumber")
+    deadlines: dict[Demanded, int] = {}
+    shown: list[LeafShown] = []
+    over: set[tuple[bytes, int]] = set()
+    kinds = (LeafDemanded, LeafShown, DemandClosed)
+    for event in challenges.events(*kinds, subject=dispute.round_id, to_block=latest):
+        if isinstance(event, LeafDemanded) and event.tally == dispute.tally:
+            leaf = Demanded(event.round_id, event.tally, event.root, event.contributions, event.index)
+            deadlines[leaf] = event.deadline
+        elif isinstance(event, LeafShown | DemandClosed) and event.tally == dispute.tally:
+            over.add((event.root, event.index))
+            if isinstance(event, LeafShown):
+                shown.append(event)
+    still = tuple(leaf for leaf in deadlines if (leaf.root, leaf.index) not in over)
+    return Demands(deadlines, still, tuple(shown))

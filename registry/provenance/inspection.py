@@ -1,0 +1,266 @@
+"""Holding an attested result against what was committed, as far as what is to be had allows.
+
+The aggregate and the version are recomputed. Where they differ from what is attested, one chunk is looked for: in the
+attesters' own blobs, or, if those are not to be had, by walking down their trees with demands. So the answer is a
+charge, or the next leaves to demand, or that all is as it should be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from registry.chain.challenge_events import LeafShown
+from registry.chain.challenge_records import NOWHERE, Counted, Listed, Membership, Opening
+from registry.chain.records import Result, contribution_leaf
+from registry.content.manifest import PlanManifest, Reason, VersionManifest
+from registry.content.merkle import CHUNK_VALUES, leaf_hash
+from registry.errors import ContentError, FormError
+from registry.exact.combine import WEIGHTED_MEAN
+from registry.exact.server import FEDAVG
+from registry.provenance.admission import UpdateForm, Verdict, judge
+from registry.provenance.charges import (
+    Case,
+    Charge,
+    Inspection,
+    Wanted,
+    aggregate_charge,
+    attested_chunks,
+    list_charge,
+    listed,
+    off_grid,
+    uncommitted_charge,
+    version_charge,
+)
+from registry.provenance.openings import (
+    Chunks,
+    Listing,
+    chunks_of_blob,
+    chunks_of_file,
+    differing_leaf,
+    listing_of,
+)
+from registry.provenance.reports import Report, load_report
+from registry.provenance.results import Outcome, compute_outcome
+from registry.provenance.rounds import RoundRecord
+from registry.provenance.versions import load_version_manifest
+from registry.store.base import ContentStore
+from registry.types import ZERO32, Fault, Root, Tree
+
+__all__ = ["inspect"]
+
+_SAMPLES = 4
+"""Leaves that are demanded of a contribution that nobody shows as a whole."""
+
+
+def inspect(
+    store: ContentStore,
+    record: RoundRecord,
+    plan: PlanManifest,
+    parent: VersionManifest,
+    form: UpdateForm,
+    result: Result,
+    shown: Sequence[LeafShown],
+    folder: Path,
+) -> Inspection:
+    """Hold a result against what was committed.
+
+    Args:
+        store: Where updates and the attesters' blobs are looked for.
+        record: The round.
+        plan: Its plan.
+        parent: Its parent version.
+        form: Of its updates.
+        result: What is attested.
+        shown: Answers to demands of this result.
+        folder: For the recomputed files, overwritten.
+
+    Raises:
+        VerificationFailed: The parent is not what the chain says, so nothing can be held against it.
+        UnknownRule: The plan has rules of a later release.
+    """
+    opened = {(event.root, event.index): Opening(event.counted, event.leaf, event.proof) for event in shown}
+    folder.mkdir(parents=True, exist_ok=True)
+    report = _report(store, record, result)
+    case = Case(store, record, plan, parent, form, result, report, opened, folder)
+    listing = _listing(case)
+    if isinstance(listing, Inspection):
+        return listing
+    charge = list_charge(case, listing)
+    if charge is not None:
+        return Inspection(f"contributions: {charge.fault.name.lower()}", charge)
+    if plan.combine_rule != WEIGHTED_MEAN:
+        return Inspection(f"combine rule {plan.combine_rule} is replayed by readers, not by the chain")
+    if plan.server_rule == FEDAVG and (result.version_root == ZERO32) != (record.parent_root == ZERO32):
+        return Inspection("version: only one of it and its parent has a tensor root", Charge(Fault.ROOT))
+    verdicts = _verdicts(case, listing)
+    if isinstance(verdicts, Inspection):
+        return verdicts
+    return _compared(case, listing, verdicts, compute_outcome(store, record, plan, parent, form, verdicts, folder))
+
+
+def _report(store: ContentStore, record: RoundRecord, result: Result) -> Report | None:
+    try:
+        return load_report(store, result.report_digest, len(record.commitments))
+    except (ContentError, FormError):
+        return None  # withheld, or none; looked for once, since a store may take half a minute to say so
+
+
+def _listing(case: Case) -> Listing | Inspection:
+    """The contributions that the result's root holds: as reported, as admitted here, or as shown leaf by leaf."""
+    root = case.result.contributions_root
+    for listing in _likely(case):
+        if listing.root == root:
+            return listing
+    shown = case.shown_of(root)
+    if not shown:
+        return Inspection("contributions: demanded", wanted=(Wanted(root, None, 0),))
+    counted = next(iter(shown.values())).counted
+    if counted.count != case.result.contributions:
+        return Inspection("contributions: count", Charge(Fault.COUNT, evidence=(counted,)))
+    committed = {contribution_leaf(c.participant, c.digest, c.tensor_root, c.weight): listed(c) for c in _all(case)}
+    for index, opening in sorted(shown.items()):
+        if opening.leaf not in committed:
+            return Inspection("contributions: uncommitted", uncommitted_charge(case, index, opening))
+    missing = [index for index in range(counted.count) if index not in shown]
+    if missing:
+        return Inspection("contributions: demanded", wanted=tuple(Wanted(root, None, index) for index in missing))
+    return Listing(tuple(committed[shown[index].leaf] for index in range(counted.count)))
+
+
+def _likely(case: Case) -> Iterator[Listing]:
+    if case.report is not None:
+        reported = tuple(listed(entry) for entry in case.report.entries if entry.reason == Reason.ADMITTED)
+        yield listing_of(reported)
+        yield Listing(reported)
+    yield listing_of(_all(case))
+    verdicts = (judge(case.store, case.record, case.form, c) for c in case.record.commitments)
+    yield listing_of(listed(verdict.commitment) for verdict in verdicts if verdict.admitted)
+
+
+def _all(case: Case) -> list[Listed]:
+    return [listed(commitment) for commitment in case.record.commitments]
+
+
+def _verdicts(case: Case, listing: Listing) -> list[Verdict] | Inspection:
+    """Judge every contribution; one that should not have been admitted is charged, one that is missing demanded."""
+    places = {entry.participant: index for index, entry in enumerate(listing.contributions)}
+    verdicts: list[Verdict] = []
+    wanted: list[Wanted] = []
+    for commitment in case.record.commitments:
+        place = places.get(commitment.participant)
+        if place is None:
+            verdicts.append(Verdict(commitment, Reason.UNAVAILABLE, "not in the result", None))
+            continue
+        verdict = judge(case.store, case.record, case.form, commitment)
+        verdicts.append(verdict)
+        if not verdict.admitted:
+            found = _wrongly_admitted(case, verdict, listing.membership(place))
+            if found.charge is not None:
+                return found
+            wanted += found.wanted
+    if wanted:
+        return Inspection("contributions: what nobody shows is demanded", wanted=tuple(wanted))
+    if sum(v.admitted for v in verdicts) != len(places):
+        return Inspection("contributions: one is not to be had as a whole, so nothing can be recomputed here")
+    return verdicts
+
+
+def _wrongly_admitted(case: Case, verdict: Verdict, membership: Membership) -> Inspection:
+    """What can be shown against an update that was admitted: its size, or a value off the grid; else samples of it."""
+    root = membership.contribution.tensor_root
+    chunks = attested_chunks(case.store, verdict.manifest.delta.blob, root) if verdict.manifest else None
+    shown = {i: chunks.opening(i) for i in range(len(chunks.hashes))} if chunks else case.shown_of(root)
+    if not shown:
+        return Inspection("contribution: demanded", wanted=(Wanted(root, Tree.CONTRIBUTION, 0, membership),))
+    counted = next(iter(shown.values())).counted
+    if counted.count != case.values:
+        return _contribution_size(case, counted, membership)
+    for index, opening in shown.items():
+        position = off_grid(opening.leaf, case.form.grid_bits)
+        if position is not None:
+            evidence = (Tree.CONTRIBUTION, index * CHUNK_VALUES + position, opening, membership)
+            return Inspection(f"contribution: {verdict.detail}", Charge(Fault.CHUNK, index, evidence))
+    leaves = -(-case.values // CHUNK_VALUES)
+    samples = {int.from_bytes(leaf_hash(root + bytes([i])), "big") % leaves for i in range(_SAMPLES)}
+    missing = sorted(samples - shown.keys())
+    return Inspection("", wanted=tuple(Wanted(root, Tree.CONTRIBUTION, index, membership) for index in missing))
+
+
+def _contribution_size(case: Case, counted: Counted, membership: Membership) -> Inspection:
+    """A contribution of another size than the parent: shown against the aggregate, or both against the parent."""
+    aggregate = _published_aggregate(case)
+    shown = case.shown_of(case.result.aggregate_root)
+    attested = aggregate.counted if aggregate else next((opening.counted for opening in shown.values()), None)
+    if attested is None:
+        return Inspection("aggregate: demanded", wanted=(Wanted(case.result.aggregate_root, Tree.AGGREGATE, 0),))
+    evidence: tuple[object, ...] = (attested, Tree.CONTRIBUTION, counted, membership)
+    if attested.count == counted.count:
+        parent = chunks_of_blob(case.store, case.parent.weights.blob).counted
+        evidence = (attested, Tree.PARENT, parent, NOWHERE)
+    return Inspection("contribution: size", Charge(Fault.SIZE, evidence=evidence))
+
+
+def _compared(case: Case, listing: Listing, verdicts: Sequence[Verdict], outcome: Outcome) -> Inspection:
+    own = chunks_of_file(outcome.aggregate_file)
+    if own.root != case.result.aggregate_root:
+        found = _difference(case, own, _published_aggregate(case), case.result.aggregate_root, Tree.AGGREGATE)
+        if isinstance(found, Counted):
+            manifest = next(
+                v.manifest for v in verdicts if v.commitment.participant == listing.contributions[0].participant
+            )
+            assert manifest is not None
+            right = chunks_of_blob(case.store, manifest.delta.blob).counted
+            evidence: tuple[object, ...] = (found, Tree.CONTRIBUTION, right, listing.membership(0))
+            return Inspection("aggregate: size", Charge(Fault.SIZE, evidence=evidence))
+        if isinstance(found, Wanted):
+            return Inspection(f"aggregate: leaf {found.index} demanded", wanted=(found,))
+        index, theirs = found
+        charge = aggregate_charge(case, listing, verdicts, index, own.read(index), theirs)
+        return Inspection(f"aggregate: chunk {index} is not the weighted mean", charge)
+    if case.plan.server_rule == FEDAVG and outcome.result.version_root != case.result.version_root:
+        made = chunks_of_file(outcome.version_file)
+        found = _difference(case, made, _published_version(case), case.result.version_root, Tree.VERSION)
+        if isinstance(found, Counted):
+            return Inspection("version: size", Charge(Fault.SIZE, evidence=(own.counted, Tree.VERSION, found, NOWHERE)))
+        if isinstance(found, Wanted):
+            return Inspection(f"version: leaf {found.index} demanded", wanted=(found,))
+        index, theirs = found
+        charge = version_charge(case, index, made.read(index), theirs, outcome.aggregate_file)
+        return Inspection(f"version: chunk {index} is not its parent's plus the aggregate's", charge)
+    for name in ("version_root", "report_digest", "version_digest"):
+        if getattr(outcome.result, name) != getattr(case.result, name):
+            return Inspection(f"{name} is not what it would be here: readers refuse it, the chain does not")
+    return Inspection("recomputed to the bit", sound=True)
+
+
+def _difference(
+    case: Case, own: Chunks, theirs: Chunks | None, root: Root, tree: Tree
+) -> tuple[int, Opening] | Wanted | Counted:
+    """Where an attested blob differs from the recomputed one, opened; or what must be demanded to find it; or what its
+    root counts, if that is another number of values.
+    """
+    shown = case.shown_of(root)
+    counted = theirs.counted if theirs else next((opening.counted for opening in shown.values()), None)
+    if counted is not None and counted.count != own.values:
+        return counted
+    if theirs is not None:
+        index = next(i for i, (a, b) in enumerate(zip(own.hashes, theirs.hashes, strict=True)) if a != b)
+        return index, theirs.opening(index)
+    index = differing_leaf(own.hashes, shown)
+    return (index, shown[index]) if index in shown else Wanted(root, tree, index)
+
+
+def _published_aggregate(case: Case) -> Chunks | None:
+    """The aggregate as its attesters published it, if that is what they attested."""
+    if case.report is None:
+        return None
+    return attested_chunks(case.store, case.report.manifest.aggregate.blob, case.result.aggregate_root)
+
+
+def _published_version(case: Case) -> Chunks | None:
+    try:
+        blob = load_version_manifest(case.store, case.result.version_digest).weights.blob
+    except (ContentError, FormError):
+        return None
+    return attested_chunks(case.store, blob, case.result.version_root)

@@ -1,0 +1,192 @@
+"""Leaves of what is anchored, with their proofs: what a challenge, an answer or a receipt shows of a blob or a list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from registry.chain.challenge_records import Counted, Listed, Membership, Opening
+from registry.chain.records import contribution_leaf
+from registry.content.merkle import (
+    CHUNK_BYTES,
+    counted_root,
+    leaf_hash,
+    merkle_root,
+    prove,
+    tensor_leaves,
+)
+from registry.content.tensors import header_length
+from registry.content.unixfs import CHUNK_SIZE as LEAF_BYTES
+from registry.errors import FormError
+from registry.provenance.combination import Leaves, leaves_of_blob, leaves_of_file
+from registry.store.base import ContentStore
+from registry.store.blobs import file_pieces, open_blob
+from registry.types import Blob, Root
+
+__all__ = ["Chunks", "Listing", "chunks_of_blob", "chunks_of_file", "differing_leaf", "listing_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunks:
+    """The tensor data of a blob, cut into the chunks of its tensor root.
+
+    Attributes:
+        values: How many F32 values it holds.
+        hashes: Leaf hashes of the chunks.
+        read: Returns the bytes of a chunk.
+    """
+
+    values: int
+    hashes: tuple[bytes, ...]
+    read: Callable[[int], bytes]
+
+    @property
+    def counted(self) -> Counted:
+        """What the tensor root hashes."""
+        return Counted(self.values, merkle_root(self.hashes))
+
+    @property
+    def root(self) -> Root:
+        """The tensor root."""
+        return counted_root(self.values, merkle_root(self.hashes))
+
+    def opening(self, index: int) -> Opening:
+        """Return a chunk with its proof; of a chunk past the end only what shows that there is none."""
+        if index >= len(self.hashes):
+            return Opening(self.counted, b"", ())
+        return Opening(self.counted, self.read(index), prove(self.hashes, index))
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The contributions of a result, as the leaves of its contributions root, in their order."""
+
+    contributions: tuple[Listed, ...]
+
+    @property
+    def hashes(self) -> tuple[bytes, ...]:
+        """Leaf hashes."""
+        return tuple(leaf_hash(_leaf(entry)) for entry in self.contributions)
+
+    @property
+    def counted(self) -> Counted:
+        """What the contributions root hashes."""
+        return Counted(len(self.contributions), merkle_root(self.hashes))
+
+    @property
+    def root(self) -> Root:
+        """The contributions root. Unlike `contributions_root` it takes any list: liars attest any."""
+        counted = self.counted
+        return counted_root(counted.count, counted.inner)
+
+    def opening(self, index: int) -> Opening:
+        """Return a leaf with its proof; past the end only what shows that there is none."""
+        if index >= len(self.contributions):
+            return Opening(self.counted, b"", ())
+        return Opening(self.counted, _leaf(self.contributions[index]), prove(self.hashes, index))
+
+    def membership(self, index: int) -> Membership:
+        """Return a contribution at its place."""
+        return Membership(self.counted, index, self.contributions[index], prove(self.hashes, index))
+
+
+def listing_of(entries: Iterable[Listed]) -> Listing:
+    """Return the listing of an honest result: ascending by participant."""
+    return Listing(tuple(sorted(entries, key=lambda entry: entry.participant)))
+
+
+def chunks_of_file(path: Path) -> Chunks:
+    """Return the chunks of a safetensors file, whatever its values are.
+
+    Raises:
+        FormError: It has no such header, or its tensor data are no F32 values.
+    """
+    return _chunks(file_pieces(path), path.stat().st_size, leaves_of_file(path, path.stat().st_size))
+
+
+def chunks_of_blob(store: ContentStore, blob: Blob) -> Chunks:
+    """Return the chunks of a stored safetensors file, whatever its values are.
+
+    Raises:
+        FormError: It has no such header, or its tensor data are no F32 values.
+        ContentError: A block is missing or changed.
+    """
+    return _chunks(open_blob(store, blob), blob.size, leaves_of_blob(store, blob))
+
+
+def _chunks(pieces: Iterator[bytes], size: int, leaves: Leaves) -> Chunks:
+    first = next(pieces, b"")
+    if len(first) < 8:
+        raise FormError(f"expected a safetensors file, got {size} bytes")
+    begin = header_length(first, size)
+    if size <= begin or (size - begin) % 4:
+        raise FormError(f"expected F32 values after a header of {begin} bytes, got {size - begin} bytes")
+
+    def data() -> Iterator[memoryview]:
+        skip = begin
+        for piece in chain((first,), pieces):
+            yield memoryview(piece)[skip:]
+            skip = max(0, skip - len(piece))
+
+    hashes = tuple(tensor_leaves(data()))
+
+    def read(index: int) -> bytes:
+        at = begin + index * CHUNK_BYTES
+        return _range(leaves, at, min(at + CHUNK_BYTES, size))
+
+    return Chunks((size - begin) // 4, hashes, read)
+
+
+def _range(leaves: Leaves, begin: int, end: int) -> bytes:
+    """Bytes begin..end-1 of a file that is read leaf by leaf."""
+    found, buffer = bytearray(), bytearray(LEAF_BYTES)
+    for index in range(begin // LEAF_BYTES, -(-end // LEAF_BYTES)):
+        length = leaves(index, memoryview(buffer))
+        at = index * LEAF_BYTES
+        found += buffer[max(begin - at, 0) : min(end - at, length)]
+    return bytes(found)
+
+
+def differing_leaf(hashes: Sequence[bytes], shown: Mapping[int, Opening]) -> int:
+    """Return where another tree of as many leaves differs from this one, or which of its leaves to look at next.
+
+    Every shown leaf brings the roots of the subtrees beside its path. One of them differs, or the leaf does; so each
+    further leaf at least halves where the difference can be.
+
+    Args:
+        hashes: Leaf hashes of this tree.
+        shown: Leaves of the other, with proofs that hold, by index. It has another root than this one.
+    """
+
+    def search(low: int, high: int) -> int:
+        for index in sorted(shown):
+            if not low <= index < high:
+                continue
+            if leaf_hash(shown[index].leaf) != hashes[index]:
+                return index
+            for (begin, end), sibling in zip(_siblings(len(hashes), index), shown[index].proof, strict=True):
+                if low <= begin and end <= high and merkle_root(hashes[begin:end]) != sibling:
+                    return search(begin, end)
+        return low
+
+    return search(0, len(hashes))
+
+
+def _siblings(count: int, index: int) -> list[tuple[int, int]]:
+    """Leaf ranges of the subtrees that an inclusion proof names, from the leaf's sibling up (RFC 9162, 2.1.3.1)."""
+    found, low, high = [], 0, count
+    while high - low > 1:
+        split = low + (1 << (high - low - 1).bit_length() - 1)
+        if index < split:
+            found.append((split, high))
+            high = split
+        else:
+            found.append((low, split))
+            low = split
+    return found[::-1]
+
+
+def _leaf(entry: Listed) -> bytes:
+    return contribution_leaf(entry.participant, entry.digest, entry.tensor_root, entry.weight)

@@ -1,0 +1,380 @@
+"""Every lie that a quorum can attest, convicted by one honest auditor, and the honest result final after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry.chain.challenge_errors import BondIsLocked, BondTooSmall
+from registry.chain.challenge_events import ChallengeAdvanced, LeafDemanded, ResultConvicted
+from registry.chain.challenge_records import NOWHERE, Listed, Opening, Target
+from registry.chain.challenges import Challenges
+from registry.chain.events import ResultAttested
+from registry.chain.local import sleep_until
+from registry.chain.records import Result
+from registry.content.merkle import counted_root
+from registry.provenance.charges import listed
+from registry.provenance.demands import demands_of
+from registry.provenance.openings import Chunks, Listing, chunks_of_file
+from registry.provenance.testing import Edit, falsified, nudged
+from registry.store.memory import MemoryStore
+from registry.types import Address, Digest, Fault, Phase, Role, Root, Standing, Tree
+from trainer import aggregator, auditor
+from trainer.challenger import Purse
+
+ETHER = 10**18
+STEP = 2.0**-22
+
+
+class Court:
+    """An auditor at work, and what mallory answers meanwhile."""
+
+    def __init__(self, house: Any, *, store: Any = None) -> None:
+        self.house, self.client = house, house.stranger
+        self.store = store or house.store
+        self.purse = Purse(self.client, house.folder / "purse.json", 10 * ETHER)
+        self.memory = auditor.Memory()
+        self.said: list[str] = []
+
+    def step(self) -> str:
+        said = auditor.advance(
+            self.client,
+            self.store,
+            self.house.folder / "auditor",
+            self.house.model_id,
+            purse=self.purse,
+            memory=self.memory,
+        )
+        if said:
+            self.said.append(said)
+        return said
+
+    def until_void(self, answer: Callable[[], None] = lambda: None) -> Fault:
+        """Let the auditor work until the result is void; say by which fault."""
+        for _ in range(60):
+            self.step()
+            answer()
+            if self.client.phase(self.house.model_id, 1) != Phase.CHALLENGE:
+                break
+            if not self.said or "demanded" in self.said[-1]:
+                self.pass_answer_time()
+        record = self.house.record()
+        found = list(Challenges(self.client).events(ResultConvicted, subject=record.round_id))
+        assert len(found) == 1, self.said
+        return found[0].fault  # type: ignore[attr-defined, no-any-return]
+
+    def pass_answer_time(self) -> None:
+        challenges, dispute = Challenges(self.client), self.client.dispute(self.house.model_id, 1)
+        demands = demands_of(challenges, dispute)
+        if demands.open:
+            sleep_until(self.house.chain.w3, max(demands.deadlines[leaf] for leaf in demands.open))
+
+    def honest_end(self) -> None:
+        """Mallory is expelled, `first` attests what was committed, and that becomes the head."""
+        house = self.house
+        self.step()
+        assert not house.owner.member(house.model_id, house.mallory.account).roles & Role.AGGREGATOR
+        assert aggregator.advance(house.first, house.store, house.folder / "first", house.model_id)
+        result = house.outcome().result
+        while self.step():
+            pass
+        assert any(said.endswith("recomputed to the bit") for said in self.said[-2:])
+        house.sleep_to("challenge_deadline")
+        house.first.finalize_round(house.model_id, 1, result)
+        assert house.owner.model(house.model_id).head == result.version_digest
+        assert all(found.passed for found in house.verify())
+
+
+def lie(house: Any, **edits: Edit) -> Result:
+    """An honest result with other bytes for its aggregate or version, published."""
+    return falsified(edits.pop("store", house.store), house.outcome(), **edits)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("position", [0, 1023, 1024, 3502])
+def test_a_wrong_coordinate_of_the_aggregate_is_convicted(wide: Any, position: int) -> None:
+    wide.attest("mallory", lie(wide, aggregate=nudged(position, STEP)))
+    court = Court(wide)
+    assert court.until_void() is Fault.AGGREGATE
+    court.honest_end()
+
+
+@pytest.mark.parametrize("position", [0, 2048, 3502])
+def test_a_wrong_coordinate_of_the_version_is_convicted(wide: Any, position: int) -> None:
+    wide.attest("mallory", lie(wide, version=nudged(position)))
+    court = Court(wide)
+    assert court.until_void() is Fault.VERSION
+    court.honest_end()
+
+
+def test_an_aggregate_off_the_grid_is_convicted(wide: Any) -> None:
+    wide.attest("mallory", lie(wide, aggregate=nudged(1500, STEP / 2)))
+    court = Court(wide)
+    assert court.until_void() is Fault.CHUNK
+    court.honest_end()
+
+
+@pytest.mark.parametrize("which", ["aggregate", "version"])
+def test_another_number_of_values_is_convicted(wide: Any, which: str) -> None:
+    wide.attest("mallory", lie(wide, **{which: lambda data: data + bytes(4)}))
+    court = Court(wide)
+    assert court.until_void() is Fault.SIZE
+    court.honest_end()
+
+
+def test_a_version_without_a_root_is_convicted(wide: Any) -> None:
+    wide.attest("mallory", replace(wide.outcome().result, version_root=Root(bytes(32))))
+    court = Court(wide)
+    assert court.until_void() is Fault.ROOT
+    court.honest_end()
+
+
+def contributions_of(house: Any) -> list[Listed]:
+    return sorted((listed(c) for c in house.record().commitments), key=lambda entry: entry.participant)
+
+
+LISTS: dict[str, tuple[Callable[[list[Listed]], list[Listed]], dict[str, int], Fault]] = {
+    "one left out of the count": (lambda entries: entries, {"contributions": 2}, Fault.COUNT),
+    "weights that do not add up": (lambda entries: entries, {"total_weight": 999}, Fault.TOTAL),
+    "a participant twice": (lambda entries: [entries[0], entries[0], entries[2]], {}, Fault.ORDER),
+    "a descending list": (lambda entries: entries[::-1], {}, Fault.ORDER),
+    "somebody who never committed": (
+        lambda entries: [entries[0], entries[1], replace(entries[2], participant=Address(b"\xff" * 20))],
+        {},
+        Fault.UNCOMMITTED,
+    ),
+    "another weight than committed": (
+        lambda entries: [replace(entries[0], weight=500), *entries[1:]],
+        {},
+        Fault.UNCOMMITTED,
+    ),
+    "another root than committed": (
+        lambda entries: [replace(entries[0], tensor_root=Root(b"\x07" * 32)), *entries[1:]],
+        {},
+        Fault.UNCOMMITTED,
+    ),
+    "no weight at all": (lambda entries: [replace(entries[0], weight=0), *entries[1:]], {}, Fault.UNCOMMITTED),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_false_list_is_convicted_though_only_shown_leaf_by_leaf(wide: Any, name: str) -> None:
+    change, said, fault = LISTS[name]
+    listing = Listing(tuple(change(contributions_of(wide))))
+    result = replace(wide.outcome().result, contributions_root=listing.root, report_digest=Digest(b"\x09" * 32), **said)
+    wide.attest("mallory", result)
+    court = Court(wide)
+
+    def answer() -> None:
+        show(wide, {listing.root: listing.opening})
+
+    assert court.until_void(answer) is fault
+    court.honest_end()
+
+
+def show(house: Any, openings: dict[bytes, Callable[[int], Opening]]) -> None:
+    """Mallory answers what is demanded of these roots."""
+    challenges = Challenges(house.mallory)
+    dispute = house.mallory.dispute(house.model_id, 1)
+    if any(dispute.tally):
+        for leaf in demands_of(challenges, dispute).open:
+            if leaf.root in openings:
+                challenges.show_leaf(leaf, openings[leaf.root](leaf.index))
+
+
+@pytest.mark.parametrize("which", ["aggregate", "version"])
+@pytest.mark.parametrize("position", [5, 1100, 3502])
+def test_a_hidden_tree_is_walked_to_the_bad_leaf(wide: Any, which: str, position: int) -> None:
+    edit = {"aggregate": nudged(position, STEP), "version": nudged(position)}[which]
+    result = lie(wide, **{which: edit}, store=MemoryStore())  # type: ignore[arg-type]
+    path: Path = wide.folder / "hidden.safetensors"
+    path.write_bytes(edit((wide.folder / "outcome" / FILES[which]).read_bytes()))
+    chunks: Chunks = chunks_of_file(path)
+    assert chunks.root == getattr(result, f"{which}_root")
+    wide.attest("mallory", result)
+    court = Court(wide)
+    assert court.until_void(lambda: show(wide, {chunks.root: chunks.opening})) is Fault[which.upper()]
+    court.honest_end()
+
+
+FILES = {"aggregate": "aggregate.safetensors", "version": "model.safetensors"}
+
+
+@pytest.mark.parametrize("withheld", ["aggregate_root", "version_root", "contributions_root"])
+def test_what_nobody_shows_is_void_and_its_attester_expelled(wide: Any, withheld: str) -> None:
+    root = counted_root(3503 if withheld != "contributions_root" else 3, b"\x05" * 32)
+    wide.attest("mallory", replace(wide.outcome().result, **{withheld: root}, report_digest=Digest(b"\x09" * 32)))
+    court = Court(wide)
+    assert court.until_void() is Fault.UNANSWERED
+    tally = wide.mallory.attestation(wide.model_id, 1, wide.mallory.account)
+    assert wide.owner.standing(wide.model_id, 1, tally) is Standing.UNANSWERED
+    court.honest_end()
+
+
+def test_an_update_off_the_grid_that_was_admitted_is_convicted(opened: Any) -> None:
+    house = opened
+    good, bad = house.update("ann", seed=1), house.update("bob", seed=2)
+    house.contribute("ann", good)
+    house.contribute("bob", house.sealed("bob", nudged(17, STEP / 2)(bad.data)))
+    house.sleep_to("publish_deadline")
+    entries = contributions_of(house)
+    listing = Listing(tuple(entries))
+    alone = house.outcome().result
+    house.attest("mallory", replace(alone, contributions_root=listing.root, contributions=2, total_weight=200))
+    assert Court(house).until_void() is Fault.CHUNK
+
+
+def test_an_honest_result_is_found_sound_and_left_alone(wide: Any) -> None:
+    wide.attest("mallory", wide.outcome().result)
+    court = Court(wide)
+    assert court.step().endswith("recomputed to the bit")
+    assert court.step() == ""
+    assert court.purse.spent == 0
+
+
+def test_an_honest_attester_answers_every_demand_and_keeps_its_role(wide: Any) -> None:
+    house, challenges = wide, Challenges(wide.stranger)
+    assert aggregator.advance(house.first, house.store, house.folder / "first", house.model_id)
+    result = house.outcome().result
+    target = Target(house.model_id, 1, result)
+    listing = Listing(tuple(contributions_of(house)))
+    for tree in (Tree.AGGREGATE, Tree.VERSION, Tree.PARENT):
+        for index in (0, 3, 4):  # the last is past the end
+            challenges.demand_chunk(target, tree, index, NOWHERE, deposit=challenges.deposit_now())
+    challenges.demand_chunk(target, Tree.CONTRIBUTION, 2, listing.membership(1), deposit=challenges.deposit_now())
+    for index in (0, 2, 7):
+        challenges.demand_contribution(target, index, deposit=challenges.deposit_now())
+    assert aggregator.advance(house.first, house.store, house.folder / "first", house.model_id).endswith("13 leaves")
+    assert not demands_of(challenges, house.first.dispute(house.model_id, 1)).open
+    assert challenges.credit(house.first.account) > 0
+    house.sleep_to("challenge_deadline")
+    house.first.finalize_round(house.model_id, 1, result)
+    assert house.owner.member(house.model_id, house.first.account).roles & Role.AGGREGATOR
+
+
+@pytest.fixture
+def bonded(federation: Any, new_plan: Callable[..., Any]) -> Any:
+    """A round whose aggregators stake an ether; mallory has lied in it."""
+    house = federation
+    new_plan(house, bond_gwei=ETHER // 10**9)
+    for name in ("mallory", "first"):
+        Challenges(house.clients[name]).deposit_bond(house.model_id, ETHER)
+    house.owner.open_round(house.model_id)
+    for seed, name in enumerate(("ann", "bob", "cyn")):
+        house.contribute(name, house.update(name, seed=seed))
+    house.sleep_to("publish_deadline")
+    house.attest("mallory", lie(house, aggregate=nudged(17, STEP)))
+    return house
+
+
+def test_half_of_a_liar_s_bond_goes_to_the_auditor_and_half_is_burnt(bonded: Any) -> None:
+    house, court = bonded, Court(bonded)
+    challenges = Challenges(house.stranger)
+    account = house.chain.w3.to_checksum_address(house.stranger.account)
+    before = house.chain.w3.eth.get_balance(account)
+    assert court.until_void() is Fault.AGGREGATE
+    court.honest_end()
+    assert (challenges.bond(house.model_id, house.mallory.account).amount, challenges.burnt()) == (0, ETHER // 2)
+    assert any("revealed" in said for said in court.said)
+    conviction = challenges.conviction(house.record().round_id, house.mallory.tally(house.model_id, 1, lie_of(house)))
+    sleep_until(house.chain.w3, conviction.reveal_deadline)
+    while court.step():
+        pass
+    assert challenges.credit(house.stranger.account) == 0
+    assert house.chain.w3.eth.get_balance(account) - before > ETHER * 49 // 100
+    assert court.purse.spent < 0, "what came back is more than what it cost"
+    Challenges(house.first).release_bond(house.model_id, ETHER)
+    Challenges(house.first).withdraw()
+    held = house.chain.w3.eth.get_balance(house.chain.w3.to_checksum_address(challenges.address))
+    assert held == challenges.burnt() == ETHER // 2
+
+
+def lie_of(house: Any) -> bytes:
+    """The hash of what mallory attested."""
+    events = house.owner.events(ResultAttested, subject=house.record().round_id)
+    return next(bytes(e.result_hash) for e in events if e.aggregator == house.mallory.account)
+
+
+def test_a_bond_stays_while_its_round_can_be_challenged(bonded: Any) -> None:
+    with pytest.raises(BondIsLocked):
+        Challenges(bonded.mallory).release_bond(bonded.model_id, 1)
+    Court(bonded).until_void()
+    with pytest.raises(BondIsLocked):
+        Challenges(bonded.mallory).release_bond(bonded.model_id, 1)
+
+
+def test_without_a_bond_nobody_attests_where_one_is_asked_for(bonded: Any) -> None:
+    Court(bonded).until_void()
+    with pytest.raises(BondTooSmall):
+        bonded.attest("second", bonded.outcome().result)
+
+
+@pytest.mark.parametrize("name", ["aggregate", "another weight than committed", "weights that do not add up"])
+def test_a_challenge_of_several_transactions_convicts(wide: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.challenger.MOST_GAS", 1)  # one contribution a transaction
+    if name == "aggregate":
+        wide.attest("mallory", lie(wide, aggregate=nudged(2000, STEP)))
+        fault = Fault.AGGREGATE
+    else:
+        change, said, fault = LISTS[name]
+        listing = Listing(tuple(change(contributions_of(wide))))
+        wide.attest("mallory", replace(wide.outcome().result, contributions_root=listing.root, **said))
+    court = Court(wide)
+    if name == "another weight than committed":
+        assert court.until_void(lambda: show(wide, {listing.root: listing.opening})) is fault
+    else:
+        assert court.until_void() is fault
+    advanced = list(Challenges(wide.stranger).events(ChallengeAdvanced, subject=wide.record().round_id))
+    assert len(advanced) == 2
+    court.honest_end()
+
+
+def test_an_auditor_spends_no_more_than_it_may(wide: Any) -> None:
+    wide.attest("mallory", lie(wide, aggregate=nudged(2000, STEP)))
+    court = Court(wide)
+    court.purse = Purse(wide.stranger, wide.folder / "small.json", 10**12)
+    assert "expected to spend at most 1000000000000 wei" in court.step()
+    assert court.step() == ""
+    assert court.purse.spent == 0
+    assert wide.stranger.phase(wide.model_id, 1) == Phase.CHALLENGE
+
+
+def test_a_result_is_looked_at_before_it_has_a_quorum(federation: Any, new_plan: Callable[..., Any]) -> None:
+    house = federation
+    new_plan(house, quorum=2)
+    house.owner.open_round(house.model_id)
+    house.contribute("ann", house.update("ann"))
+    house.sleep_to("publish_deadline")
+    house.attest("mallory", lie(house, aggregate=nudged(17, STEP)))
+    court = Court(house)
+    assert "aggregate: chunk 0 is not the weighted mean" in court.step()
+    assert (court.step(), court.purse.spent) == ("", 0)
+
+
+def test_an_auditor_without_a_purse_reports_and_sends_nothing(wide: Any) -> None:
+    wide.attest("mallory", lie(wide, version=nudged(3)))
+    reader = wide.reader()
+    said = auditor.advance(reader, wide.store, wide.folder / "reader", wide.model_id)
+    assert "version: chunk 0 is not its parent's plus the aggregate's" in said
+
+
+def test_a_demand_on_its_way_goes_on_though_the_deposit_has_changed(wide: Any) -> None:
+    wide.attest("mallory", wide.outcome().result)
+    challenges, target = Challenges(wide.stranger), Target(wide.model_id, 1, wide.outcome().result)
+    deposit = challenges.deposit_now()
+
+    class Stopped(Exception):
+        """The auditor was killed once its demand was sent."""
+
+    def stop(call: Any, until: Any) -> Any:
+        wide.stranger.submit(call)
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        Challenges(wide.stranger, send=stop).demand_chunk(target, Tree.VERSION, 1, deposit=2 * deposit)
+    assert (
+        challenges.demand_chunk(target, Tree.VERSION, 1, deposit=3 * deposit).event(LeafDemanded).deposit == 2 * deposit
+    )

@@ -1,0 +1,415 @@
+"""Bundles that somebody made to deceive: changed, cut, reordered, and made anew around proofs of something else."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from registry.chain.blocks import fetch_headers
+from registry.chain.events import VersionDeprecated, VersionPublished, topic_of
+from registry.chain.headers import Header
+from registry.chain.patricia import indexed_root
+from registry.chain.proofs import prove_receipt
+from registry.chain.receipts import Log, Receipt
+from registry.content.car import write_car
+from registry.content.cid import encode_varint
+from registry.content.evidence import BlockProofManifest, BundleManifest, BundlePage
+from registry.content.manifest import Kind, decode, digest_of, encode, manifest_cid
+from registry.errors import BlockNotFound, CairnError, FormError, VerificationFailed
+from registry.provenance.bundle import BundleVerdict, verify_bundle
+from registry.provenance.evidence import block_proofs
+from registry.provenance.gathering import Bundle, gather_bundle
+from registry.provenance.linking import header_blocks, headers_in
+from registry.provenance.verify import Finding
+from registry.provenance.versions import add_version, save_arrays
+from registry.store.car import CarStore, walk_links
+from registry.store.memory import MemoryStore
+from registry.types import Cid, Codec, Digest, ModelId, Root
+
+SOAK = bool(os.environ.get("CAIRN_SOAK"))
+SEED = int(os.environ.get("CAIRN_MUTATIONS_SEED", "0")) or time.time_ns() % 10**9
+
+
+class Forge:
+    """An honest bundle, and what is made of its parts."""
+
+    def __init__(self, house: Any, folder: Path, **options: Any) -> None:
+        self.house, self.folder, self._count = house, folder, 0
+        head = house.owner.model(house.model_id).head
+        self.bundle: Bundle = gather_bundle(house.reader(), house.store, house.model_id, head, **options)
+        self.blocks = list(self.bundle.blocks)
+        self.honest = b"".join(write_car(self.bundle.root, self.blocks))
+        self.parts = MemoryStore()
+        for cid, data in self.blocks:
+            self.parts.put(cid, data)
+        self.manifest = decode(self.parts.get(self.bundle.root), BundleManifest)
+
+    @property
+    def trust(self) -> list[bytes]:
+        return [point.hash for point in self.bundle.anchors]
+
+    def path(self, data: bytes) -> Path:
+        self._count += 1
+        path = self.folder / f"{self._count}.car"
+        path.write_bytes(data)
+        return path
+
+    def open(self, data: bytes) -> CarStore:
+        return CarStore(self.path(data))
+
+    def put(self, manifest: Kind) -> Cid:
+        cid = manifest_cid(digest_of(manifest))
+        self.parts.put(cid, encode(manifest))
+        return cid
+
+    def raw(self, data: bytes) -> Cid:
+        cid = Cid(Codec.RAW, hashlib.sha256(data).digest())
+        self.parts.put(cid, data)
+        return cid
+
+    def remade(self, **changed: Any) -> CarStore:
+        """The bundle with other fields, in good form: every block hashes to its name again."""
+        root = self.put(replace(self.manifest, **changed))
+        return self.open(b"".join(write_car(root, walk_links(self.parts.get, root))))
+
+    def verify(self, store: CarStore) -> BundleVerdict:
+        return verify_bundle(store, self.trust, self.folder / "verify")
+
+    def proofs(self) -> list[BlockProofManifest]:
+        return [decode(self.parts.get(link), BlockProofManifest) for link in self.manifest.blocks]
+
+    def with_proofs(self, proofs: Iterable[BlockProofManifest]) -> CarStore:
+        return self.remade(blocks=tuple(self.put(proof) for proof in proofs))
+
+    def headers(self) -> list[Header]:
+        return [header for link in self.manifest.headers for header in headers_in(self.parts.get(link))]
+
+    def with_headers(self, headers: Iterable[Header]) -> CarStore:
+        return self.remade(headers=tuple(self.raw(data) for data in header_blocks(headers)))
+
+
+@pytest.fixture
+def make_forge(published: Any, tmp_path: Path) -> Callable[..., Forge]:
+    """Makes the bundle of a round of three, to be forged."""
+
+    def make(**options: Any) -> Forge:
+        published.force(published.outcome().result)
+        return Forge(published, tmp_path, **options)
+
+    return make
+
+
+@pytest.fixture
+def forge(make_forge: Callable[..., Forge]) -> Forge:
+    """With files."""
+    return make_forge(with_blobs=True)
+
+
+def test_the_honest_bundle_verifies(forge: Forge) -> None:
+    assert forge.verify(forge.open(forge.honest)).passed
+
+
+# The file ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_file_with_any_bytes_changed_is_refused_as_what_it_is_not(forge: Forge) -> None:
+    draw = random.Random(SEED)
+    for case in range(20_000 if SOAK else 1_500):
+        made = bytearray(forge.honest)
+        for _ in range(draw.choice((1, 1, 2))):
+            at = draw.randrange(len(made))
+            made[at] ^= 1 << draw.randrange(8)
+        if bytes(made) == forge.honest:
+            continue
+        path = forge.folder / "changed.car"
+        path.write_bytes(made)
+        with pytest.raises(FormError):  # whatever is not refused as such, or passes, fails here
+            CarStore(path)
+        assert case >= 0, f"seed {SEED}"
+
+
+def test_a_file_cut_anywhere_is_refused(forge: Forge) -> None:
+    draw = random.Random(SEED)
+    for length in {0, 1, 58, 59, len(forge.honest) - 1, *(draw.randrange(len(forge.honest)) for _ in range(200))}:
+        with pytest.raises(FormError):
+            forge.open(forge.honest[:length])
+
+
+def test_blocks_left_out_added_doubled_or_exchanged_are_refused(forge: Forge) -> None:
+    root, blocks = forge.bundle.root, forge.blocks
+    stranger = (forge.raw(b"stranger"), b"stranger")
+    for at in range(1, len(blocks)):
+        swapped = [*blocks[: at - 1], blocks[at], blocks[at - 1], *blocks[at + 1 :]]
+        for made in (
+            blocks[:at] + blocks[at + 1 :],
+            [*blocks[:at], stranger, *blocks[at:]],
+            [*blocks[:at], blocks[at], *blocks[at:]],
+            swapped,
+        ):
+            with pytest.raises(FormError, match="CAR: expected"):
+                forge.open(b"".join(write_car(root, made)))
+
+
+def test_a_root_nested_beyond_reason_or_of_another_kind_is_refused(forge: Forge) -> None:
+    deep = b"\x81" * 100_000 + b"\x00"
+    cid = Cid(Codec.DAG_CBOR, hashlib.sha256(deep).digest())
+    with pytest.raises(FormError):
+        forge.open(b"".join(write_car(cid, [(cid, deep)])))
+    plain = forge.raw(b"plain")
+    with pytest.raises(FormError):
+        forge.verify(forge.open(b"".join(write_car(plain, [(plain, b"plain")]))))
+    page = BundlePage((plain,))
+    other = forge.put(page)
+    with pytest.raises(FormError, match="expected kind 'cairn/bundle/1'"):
+        forge.verify(forge.open(b"".join(write_car(other, [(other, encode(page)), (plain, b"plain")]))))
+
+
+def test_a_block_that_claims_to_be_giant_is_refused_before_it_is_read(forge: Forge) -> None:
+    claimed = encode_varint((1 << 28) - 1) + bytes(forge.bundle.root)
+    with pytest.raises(FormError, match="expected a block of at most 2097152 bytes"):
+        forge.open(forge.honest[:59] + claimed)
+
+
+# What is in it -------------------------------------------------------------------------------------------------------
+
+
+def test_a_bundle_of_another_chain_fails_by_the_model_s_id(forge: Forge) -> None:
+    verdict = forge.verify(forge.remade(chain_id=1))
+    assert not verdict.passed
+    assert [check.finding for check in verdict.checks if check.name == "model"] == [Finding.FAILED]
+
+
+def test_proofs_of_another_contract_are_refused(forge: Forge) -> None:
+    with pytest.raises(VerificationFailed, match="expected receipts with logs of 0x9999"):
+        forge.verify(forge.remade(contract=b"\x99" * 20))
+
+
+def test_proofs_of_another_model_or_version_are_refused(forge: Forge) -> None:
+    with pytest.raises(VerificationFailed, match="bundle: expected a model"):
+        forge.verify(forge.remade(model=b"\x99" * 32))
+    with pytest.raises(VerificationFailed, match="expected a version 0x9999"):
+        forge.verify(forge.remade(version=b"\x99" * 32))
+
+
+def test_a_transaction_of_another_model_is_refused(forge: Forge) -> None:
+    house = forge.house
+    house.stranger.register_model(Digest(b"\x07" * 32), Root(b"\x08" * 32))
+    other = ModelId(house.stranger.model_id(house.stranger.account, Digest(b"\x07" * 32)))
+    event = next(iter(house.reader().events(subject=other)))
+    longer = Forge(house, forge.folder, with_blobs=True)
+    header = next(each for each in longer.headers() if each.number == event.at.block_number)
+    (extra,) = block_proofs(house.chain.w3, header, [event.at.log_index])
+    assert longer.verify(longer.open(longer.honest)).passed
+    proofs = sorted([*longer.proofs(), extra], key=lambda proof: proof.number)
+    with pytest.raises(VerificationFailed, match="has nothing to do with the lineage"):
+        longer.verify(longer.with_proofs(proofs))
+
+
+def test_a_commitment_whose_proof_is_left_out_is_missed(forge: Forge) -> None:
+    """Ann's, Bob's and Cyn's each stand in a block of their own."""
+    receipts = [proof for proof in forge.proofs() if proof.receipts]
+    numbers = {entry.event.at.block_number for entry in forge.verify(forge.open(forge.honest)).events
+               if type(entry.event).__name__ == "UpdateCommitted"}  # fmt: skip
+    assert len(numbers) == 3
+    for number in numbers:
+        verdict = forge.verify(forge.with_proofs(proof for proof in forge.proofs() if proof.number != number))
+        assert not verdict.passed
+        *_, last = verdict.versions[-1].checks
+        assert (last.finding, "expected commitments that hash to" in last.evidence) == (Finding.FAILED, True)
+    assert receipts
+
+
+def test_without_the_attestation_s_call_completeness_is_asserted_only(forge: Forge) -> None:
+    verdict = forge.verify(forge.with_proofs(proof for proof in forge.proofs() if not proof.calls))
+    found = {check.name: check for check in verdict.versions[-1].checks}
+    assert found["commitments"].finding is found["quorum"].finding is Finding.ASSERTED
+    assert "that there were no others is the attesters' word" in found["commitments"].evidence
+
+
+def test_a_proof_said_to_be_of_another_block_is_refused(forge: Forge) -> None:
+    proofs = forge.proofs()
+    others = [proof.number for proof in proofs]
+    for at, proof in list(enumerate(proofs))[1:]:  # the first header is there for the first
+        moved = replace(proof, number=next(number for number in others if number != proof.number))
+        with pytest.raises(VerificationFailed, match="trie proof: expected a node that hashes to"):
+            forge.verify(forge.with_proofs([*proofs[:at], moved, *proofs[at + 1 :]]))
+
+
+def test_nodes_that_no_path_uses_are_refused(forge: Forge) -> None:
+    first, *rest = forge.proofs()
+    padded = replace(first, receipt_nodes=tuple(sorted({*first.receipt_nodes, b"\xc2\x20\x01"})))
+    with pytest.raises(VerificationFailed, match="expected no more nodes than the paths have"):
+        forge.verify(forge.with_proofs([padded, *rest]))
+
+
+def test_a_proof_that_stands_there_twice_is_refused(forge: Forge) -> None:
+    first, *rest = forge.proofs()
+    with pytest.raises(VerificationFailed, match="expected each proof once"):
+        forge.verify(forge.remade(blocks=tuple(forge.put(proof) for proof in (first, first, *rest))))
+
+
+def test_headers_that_do_not_link_are_refused(forge: Forge) -> None:
+    headers = forge.headers()
+    for at in (1, len(headers) // 2, len(headers) - 2):
+        forged = replace(headers[at], extra_data=b"forged")
+        with pytest.raises(VerificationFailed, match=f"block {forged.number}: expected hash"):
+            forge.verify(forge.with_headers([*headers[:at], forged, *headers[at + 1 :]]))
+
+
+def test_headers_left_out_leave_what_is_before_them_unproved(forge: Forge) -> None:
+    headers = forge.headers()
+    needed = {proof.number for proof in forge.proofs()}
+    spare = next(at for at, header in enumerate(headers) if header.number not in needed and header.number + 1 in needed)
+    verdict = forge.verify(forge.with_headers([*headers[:spare], *headers[spare + 1 :]]))
+    assert not verdict.passed
+    assert {entry.trusted is None for entry in verdict.events} == {True, False}
+
+
+def test_headers_before_what_is_proved_are_refused(forge: Forge) -> None:
+    headers = forge.headers()
+    before = fetch_headers(forge.house.chain.w3, [headers[0].number - 1])
+    with pytest.raises(VerificationFailed, match="headers: expected none before what is proved"):
+        forge.verify(forge.with_headers([*before, *headers]))
+
+
+def test_headers_in_another_order_are_refused(forge: Forge) -> None:
+    with pytest.raises(VerificationFailed, match="expected a header after block"):
+        forge.verify(forge.with_headers(forge.headers()[::-1]))
+
+
+@pytest.fixture
+def forged_after(published: Any, tmp_path: Path) -> Callable[..., BundleVerdict]:
+    """Verifies the bundle of a version that its owner published, with a log in a forged block after all others."""
+    published.force(published.outcome().result)
+    parent = published.owner.model(published.model_id).head
+    save_arrays(tmp_path / "next.safetensors", {"w": np.ones((4, 4), np.float32)})
+    version = add_version(published.store, tmp_path / "next.safetensors", parent=parent)
+    published.owner.publish_version(published.model_id, parent, digest_of(version), Root(version.tensor_root))
+    forge = Forge(published, tmp_path)
+    assert forge.verify(forge.open(forge.honest)).passed
+
+    def verify(topics: Sequence[bytes], data: bytes, alone: Digest | None = None) -> BundleVerdict:
+        """Alone: the version of which alone there are proofs and manifests."""
+        receipt = Receipt(2, True, 50_000, (Log(published.address, tuple(topics), data),))
+        headers = forge.headers()
+        forged = replace(
+            headers[-1], number=headers[-1].number + 9, receipts_root=indexed_root([receipt.encode()]), extra_data=b"x"
+        )
+        proof = BlockProofManifest(forged.number, (0,), prove_receipt([receipt], 0), (), ())
+        proofs, pages = forge.proofs(), forge.manifest.manifests
+        if alone is not None:
+            proofs = [proofs[0], proofs[-1]]
+            pages = (forge.put(BundlePage((Cid(Codec.RAW, alone),))),)
+        blocks = tuple(forge.put(each) for each in (*proofs, proof))
+        links = tuple(forge.raw(data) for data in header_blocks([*headers, forged]))
+        return forge.verify(forge.remade(blocks=blocks, headers=links, manifests=pages))
+
+    return verify
+
+
+def test_a_forged_block_beside_the_trusted_ones_hides_no_ancestors(published: Any, forged_after: Any) -> None:
+    head = published.owner.model(published.model_id).head
+    root = published.owner.version(published.model_id, head).tensor_root
+    verdict = forged_after([topic_of(VersionPublished), published.model_id, head, bytes(32)], root, head)
+    assert [one.step.digest for one in verdict.versions] == [head]
+    assert not verdict.passed
+    assert verdict.versions[0].checks[0].finding is Finding.UNCHECKED
+
+
+def test_a_forged_block_beside_the_trusted_ones_deprecates_nothing(published: Any, forged_after: Any) -> None:
+    head = published.owner.model(published.model_id).head
+    verdict = forged_after([topic_of(VersionDeprecated), published.model_id, head], b"\x01" * 64)
+    assert verdict.versions[-1].step.deprecated
+    assert not verdict.passed
+    assert verdict.versions[-1].checks[0].finding is Finding.UNCHECKED
+
+
+def test_manifests_and_files_beside_those_of_the_lineage_are_refused(forge: Forge) -> None:
+    junk = forge.raw(b"junk")
+    for name in ("manifests", "blobs"):
+        (link,) = getattr(forge.manifest, name)
+        page = decode(forge.parts.get(link), BundlePage)
+        more = forge.put(BundlePage((*page.entries, junk)))
+        with pytest.raises(FormError, match=f"expected the .* {name} of the lineage"):
+            forge.verify(forge.remade(**{name: (more,)}))
+
+
+def test_a_manifest_or_file_left_out_never_passes(forge: Forge) -> None:
+    for name in ("manifests", "blobs"):
+        (link,) = getattr(forge.manifest, name)
+        page = decode(forge.parts.get(link), BundlePage)
+        for at in range(len(page.entries)):
+            less = forge.put(BundlePage((*page.entries[:at], *page.entries[at + 1 :])))
+            with pytest.raises((FormError, BlockNotFound)):
+                forge.verify(forge.remade(**{name: (less,)}))
+
+
+def test_code_without_state_is_no_bundle(forge: Forge) -> None:
+    with pytest.raises(FormError, match="code: expected the contract's where its state is proved"):
+        encode(replace(forge.manifest, code=forge.raw(b"\x60\x00")))
+
+
+@pytest.mark.slow
+def test_what_is_believed_of_a_bundle_made_anew_with_bytes_changed_is_the_truth(
+    make_forge: Callable[..., Forge],
+) -> None:
+    """Somebody who names every block anew can leave proofs out; nothing that is not so is ever believed."""
+    forge = make_forge()
+    truth = [one.step for one in forge.verify(forge.open(forge.honest)).versions]
+    draw, refused = random.Random(SEED), 0
+    cases = 3_000 if SOAK else 250
+    for case in range(cases):
+        proofs, headers = forge.proofs(), forge.headers()
+        at = draw.randrange(len(proofs))
+        if draw.random() < 0.25:
+            victim = draw.randrange(len(headers))
+            kept = [header for index, header in enumerate(headers) if index != victim]
+            store = forge.with_headers(kept)
+        elif draw.random() < 0.3:
+            store = forge.with_proofs([*proofs[:at], *proofs[at + 1 :]])
+        else:
+            changed = _changed(proofs[at], draw)
+            try:
+                store = forge.with_proofs([*proofs[:at], changed, *proofs[at + 1 :]])
+            except FormError:
+                refused += 1
+                continue
+        try:
+            verdict = forge.verify(store)
+        except CairnError:
+            refused += 1
+            continue
+        if not verdict.passed:
+            refused += 1
+            continue
+        assert [one.step for one in verdict.versions] == truth, f"seed {SEED}, case {case}"
+    assert refused > cases // 3
+
+
+def _changed(proof: BlockProofManifest, draw: random.Random) -> BlockProofManifest:
+    """A proof with a bit of a node, an index or the number changed."""
+    name = draw.choice(["receipt_nodes", "call_nodes", "receipts", "calls", "number"])
+    value = getattr(proof, name)
+    if name == "number":
+        return replace(proof, number=draw.randrange(40))
+    if not value:
+        return replace(proof, **{name: (draw.randrange(9),) if not name.endswith("nodes") else (b"\x80",)})
+    items = list(value)
+    at = draw.randrange(len(items))
+    if isinstance(items[at], int):
+        items[at] ^= 1 << draw.randrange(4)
+    else:
+        node = bytearray(items[at])
+        node[draw.randrange(len(node))] ^= 1 << draw.randrange(8)
+        items[at] = bytes(node)
+    return replace(proof, **{name: tuple(sorted(items))})

@@ -1,0 +1,185 @@
+"""A node that hides, edits or invents logs before an index that checks: nothing of such a range is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from registry.chain.blocks import Checkpoint, fetch_headers
+from registry.chain.networks import parse_finality
+from registry.errors import VerificationFailed
+from registry.index import queries
+from registry.index.checking import RangeCheck
+from registry.index.entries import Block
+from registry.index.source import Source
+from registry.index.sync import Follower
+
+if TYPE_CHECKING:
+    from conftest import Indexing
+
+Answer = dict[str, Any]
+Edit = Callable[[str, Any, Any], Any]
+
+
+def synced(indexing: Indexing, w3: Any, name: str = "index", **known: Any) -> list[str]:
+    """Sync an index with checks, in short ranges, and return all that it holds."""
+    with indexing.open(name) as index:
+        check = RangeCheck(w3, indexing.following.contracts, **known)
+        follower = Follower(index, w3, parse_finality("instant"), check=check)
+        follower._span = 7
+        follower._widen = lambda blocks, logs: None  # type: ignore[method-assign]
+        follower.sync()
+        return list(queries.dump(index.db))
+
+
+def height(indexing: Indexing) -> int:
+    return int(indexing.chain.w3.eth.block_number)
+
+
+def checkpoint(indexing: Indexing, number: int) -> Checkpoint:
+    """A block that the reader knows from elsewhere."""
+    return Checkpoint(number, bytes(indexing.chain.w3.eth.get_block(number)["hash"]))
+
+
+def head(indexing: Indexing) -> int:
+    with indexing.open() as index:
+        return -1 if index.head is None else index.head.number
+
+
+LIES: dict[str, Callable[[list[Answer]], list[Answer]]] = {
+    "hidden": lambda logs: logs[:-1],
+    "invented": lambda logs: [*logs, {**logs[-1], "logIndex": hex(int(logs[-1]["logIndex"], 16) + 1)}],
+    "edited": lambda logs: [*logs[:-1], {**logs[-1], "data": logs[-1]["data"][:-1] + "f"}],
+    "moved to another transaction": lambda logs: [*logs[:-1], {**logs[-1], "transactionIndex": "0x3"}],
+    "all hidden": lambda logs: [],
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_nothing_of_a_range_with_a_false_log_is_indexed(played: Indexing, lie: str) -> None:
+    def edit(method: str, params: Any, result: Any) -> Any:
+        late = method == "eth_getLogs" and result and int(result[-1]["blockNumber"], 16) > 20
+        return LIES[lie](result) if late else result
+
+    with pytest.raises(VerificationFailed, match=r"block \d+: log \d+"):
+        synced(played, played.node(edit))
+    assert 1 < head(played) <= 20
+    with pytest.raises(VerificationFailed, match=r"block \d+: log \d+"):
+        synced(played, played.node(edit))
+
+
+def test_an_honest_node_s_logs_are_indexed_with_every_check(disputed: Indexing) -> None:
+    node, top = disputed.node(), height(disputed)
+    plain = synced(disputed, node, "a")
+    assert plain == disputed.fresh()
+    for number in (1, 8, top - 1, top):
+        assert synced(disputed, node, f"checkpoint {number}", checkpoint=checkpoint(disputed, number)) == plain
+    assert synced(disputed, node, "second", second=disputed.chain.w3) == plain
+
+
+def hiding(indexing: Indexing) -> tuple[int, Edit]:
+    """A node that hides a block's logs behind headers of its own from there on, each with its true hash."""
+    node = indexing.chain.w3
+    first = node.eth.get_logs({"fromBlock": 1, "address": node.to_checksum_address(indexing.clients[0].address)})[-1][
+        "blockNumber"
+    ]
+    honest = fetch_headers(node, range(first, height(indexing) + 1))
+    made, parent = {}, honest[0].parent_hash
+    for header in honest:
+        bloom = bytes(256) if header.number == first else header.logs_bloom
+        made[header.number] = replace(header, parent_hash=parent, logs_bloom=bloom)
+        parent = made[header.number].hash
+
+    def edit(method: str, params: Any, result: Any) -> Any:
+        if method == "eth_getLogs":
+            return [log for log in result if int(log["blockNumber"], 16) != first]
+        if method == "eth_getBlockByNumber" and result and int(result["number"], 16) in made:
+            header = made[int(result["number"], 16)]
+            hashes = {"hash": f"0x{header.hash.hex()}", "parentHash": f"0x{header.parent_hash.hex()}"}
+            return {**result, **hashes, "logsBloom": f"0x{header.logs_bloom.hex()}"}
+        return result
+
+    return first, edit
+
+
+def test_a_chain_of_the_node_s_own_is_believed_where_nothing_else_is_known(played: Indexing) -> None:
+    """What the documentation says is trusted without a checkpoint and a second node: which block is the last."""
+    first, edit = hiding(played)
+    believed = synced(played, played.node(edit))
+    assert believed != synced(played, played.node(), "true")
+    assert head(played) == height(played) >= first
+
+
+def test_a_chain_of_the_node_s_own_is_found_by_a_checkpoint(played: Indexing) -> None:
+    _, edit = hiding(played)
+    with pytest.raises(VerificationFailed, match=r"expected hash|which the checkpoint proves"):
+        synced(played, played.node(edit), checkpoint=checkpoint(played, height(played)))
+    assert head(played) == -1, "the way down from the checkpoint comes first"
+
+
+def test_a_range_that_is_not_the_one_below_the_checkpoint_is_refused(played: Indexing) -> None:
+    contracts = played.following.contracts
+    found = Source(played.node(), contracts).read(range(5, 9), None)
+    check = RangeCheck(played.node(), contracts, checkpoint=checkpoint(played, height(played)))
+    check(range(5, 9), found, None)
+    with pytest.raises(VerificationFailed, match="which the checkpoint proves, got 0x07"):
+        check(range(5, 9), replace(found, last=Block(8, b"\x07" * 32)), None)
+
+
+def test_a_chain_of_the_node_s_own_is_found_by_a_second_node(played: Indexing) -> None:
+    first, edit = hiding(played)
+    with pytest.raises(VerificationFailed, match="from both nodes"):
+        synced(played, played.node(edit), second=played.chain.w3)
+    assert head(played) < first
+
+
+def test_an_index_that_does_not_go_back_to_the_checkpoint_is_not_continued(played: Indexing) -> None:
+    synced(played, played.node())
+    before = head(played)
+    played.chain.w3.provider.ethereum_tester.mine_blocks(2)
+    with pytest.raises(VerificationFailed, match="the checkpoint, got"):
+        synced(played, played.node(), checkpoint=Checkpoint(4, b"\x07" * 32))
+    assert head(played) == before
+    synced(played, played.node(), checkpoint=checkpoint(played, 4))
+    assert head(played) == before + 2
+
+
+def test_a_new_index_beyond_a_false_checkpoint_is_not_begun(played: Indexing) -> None:
+    with pytest.raises(VerificationFailed, match="the checkpoint, got"):
+        synced(played, played.node(), checkpoint=Checkpoint(0, b"\x07" * 32))
+    assert head(played) == -1
+
+
+def test_a_range_that_does_not_stand_on_what_is_indexed_is_refused(played: Indexing) -> None:
+    contracts = played.following.contracts
+    found = Source(played.node(), contracts).read(range(5, 9), None)
+    check = RangeCheck(played.node(), contracts)
+    check(range(5, 9), found, Block(4, checkpoint(played, 4).hash))
+    with pytest.raises(VerificationFailed, match="expected it to stand on 0x07"):
+        check(range(5, 9), found, Block(4, b"\x07" * 32))
+
+
+def test_a_block_that_was_replaced_while_it_was_checked_is_read_again(played: Indexing) -> None:
+    """A reorganisation is no lie: what failed is asked for once more."""
+    failed: list[range] = []
+
+    def check(blocks: range, found: Any, below: Block | None) -> None:
+        if not failed:
+            failed.append(blocks)
+            raise VerificationFailed("of a block that is no more")
+
+    seen = 0
+
+    def edit(method: str, params: Any, result: Any) -> Any:
+        nonlocal seen
+        if failed and not seen and method == "eth_getBlockByNumber":
+            seen = 1
+            return {**result, "hash": "0x" + "07" * 32}
+        return result
+
+    assert played.sync(w3=played.node(edit), check=check).head == height(played)
+    assert seen == 1
+    assert played.dump() == played.fresh()

@@ -1,0 +1,186 @@
+"""Receipts: who is in a version and who is not, offline and as the contract finds."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry.chain.client import Client
+from registry.chain.headers import decode_header
+from registry.chain.testing import anvil_chain
+from registry.content.evidence import Place, ReceiptManifest
+from registry.content.manifest import decode, encode
+from registry.errors import CairnError, FormError, InputError, VerificationFailed
+from registry.provenance.lineage import lineage
+from registry.provenance.receipts import check_on_chain, check_receipt, create_receipt, is_inclusion
+from registry.provenance.rounds import participants_of
+from registry.provenance.verify import Finding, until_failure
+from registry.types import Address
+from trainer.simulation import Simulation
+
+CASES = 10_000 if os.environ.get("CAIRN_SOAK") else 1_000
+SEED = int(os.environ.get("CAIRN_MUTATIONS_SEED", "0")) or time.time_ns() % 10**9
+
+
+def reader(sim: Simulation) -> Client:
+    return Client(sim.w3, sim.owner.address)
+
+
+def receipt_of(sim: Simulation, participant: bytes, number: int = 2) -> ReceiptManifest:
+    version = lineage(sim.owner, sim.model_id, sim.owner.model(sim.model_id).head)[number].digest
+    return create_receipt(reader(sim), sim.store, sim.model_id, version, Address(participant))
+
+
+def strangers(sim: Simulation) -> dict[str, bytes]:
+    """Accounts that would stand before, between and after the two participants."""
+    low, high = participants_of(sim.owner, sim.model_id)
+    between = (int.from_bytes(low, "big") + 1).to_bytes(20, "big")
+    assert low < between < high
+    return {"before": bytes(20), "between": between, "after": b"\xff" * 20}
+
+
+def findings(receipt: ReceiptManifest, trusted: bytes | None = None) -> dict[str, Finding]:
+    return {check.name: check.finding for check in until_failure(check_receipt(receipt, trusted))}
+
+
+def hash_in(receipt: ReceiptManifest) -> bytes:
+    assert receipt.header is not None
+    return decode_header(receipt.header).hash
+
+
+def test_a_participant_s_receipt_shows_its_weight_and_verifies_offline_and_on_chain(trained: Simulation) -> None:
+    for participant, weight in zip(participants_of(trained.owner, trained.model_id), (50, 51), strict=True):
+        receipt = receipt_of(trained, participant)
+        assert is_inclusion(receipt)
+        assert [place.weight for place in receipt.places] == [weight]
+        assert findings(receipt, hash_in(receipt)) == {"membership": Finding.PASSED, "anchor": Finding.PASSED}
+        assert check_on_chain(reader(trained), receipt).finding is Finding.PASSED
+        assert decode(encode(receipt), ReceiptManifest) == receipt
+        assert len(encode(receipt)) < 5_000
+
+
+@pytest.mark.parametrize(("where", "count"), [("before", 1), ("between", 2), ("after", 1)])
+def test_a_stranger_s_receipt_shows_its_neighbours(trained: Simulation, where: str, count: int) -> None:
+    receipt = receipt_of(trained, strangers(trained)[where])
+    assert not is_inclusion(receipt)
+    assert len(receipt.places) == count
+    assert findings(receipt, hash_in(receipt)) == {"membership": Finding.PASSED, "anchor": Finding.PASSED}
+    assert check_on_chain(reader(trained), receipt).finding is Finding.PASSED
+
+
+def test_a_receipt_proves_no_round_without_a_hash_to_trust(trained: Simulation) -> None:
+    receipt = receipt_of(trained, strangers(trained)["before"])
+    assert findings(receipt) == {"membership": Finding.PASSED, "anchor": Finding.UNCHECKED}
+    bare = replace(receipt, header=None, block=None, state=None)
+    assert findings(bare, hash_in(receipt)) == {"membership": Finding.PASSED, "anchor": Finding.UNCHECKED}
+    with pytest.raises(VerificationFailed, match="header: expected trusted hash 0x00"):
+        list(check_receipt(receipt, bytes(32)))
+
+
+def test_a_version_that_no_round_made_has_no_receipts(trained: Simulation) -> None:
+    with pytest.raises(InputError, match="that a round made, got one that its owner published"):
+        receipt_of(trained, bytes(20), 0)
+    with pytest.raises(InputError, match="that a round made, got none"):
+        create_receipt(reader(trained), trained.store, trained.model_id, bytes(32), Address(bytes(20)))
+
+
+def lies(sim: Simulation) -> Iterator[tuple[str, ReceiptManifest]]:
+    """Receipts that say what is not so, each built of true parts."""
+    low, high = participants_of(sim.owner, sim.model_id)
+    inside, between = receipt_of(sim, low), receipt_of(sim, strangers(sim)["between"])
+    (place,), (first, last) = inside.places, between.places
+
+    def of(*places: Place) -> tuple[Place, ...]:
+        return places
+
+    yield "another weight", replace(inside, places=of(replace(place, weight=place.weight + 1)))
+    yield "another place", replace(inside, places=of(replace(place, index=1 - place.index)))
+    yield "another's place", replace(inside, participant=high)
+    yield "who is there is not", replace(between, participant=low)
+    yield "neighbours in another order", replace(between, places=of(last, first))
+    yield "the first alone", replace(between, places=of(first))
+    yield "the last alone", replace(between, places=of(last))
+    yield "one twice", replace(between, places=of(first, first))
+    yield "another count", replace(inside, count=3)
+    yield "another result", replace(inside, result=replace(inside.result, total_weight=7))
+    yield "another root", replace(inside, result=replace(inside.result, contributions_root=bytes(32)))
+    yield "another round", replace(inside, number=1)
+    yield "another owner", replace(inside, owner=bytes(20))
+    yield "another genesis", replace(inside, genesis=bytes(32))
+    yield "another chain", replace(inside, chain_id=1)
+    yield "another contract", replace(inside, contract=bytes(20))
+
+
+NAMES = ["another weight", "another place", "another's place", "who is there is not", "neighbours in another order",
+         "the first alone", "the last alone", "one twice", "another count", "another result", "another root",
+         "another round", "another owner", "another genesis", "another chain", "another contract"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_receipt_that_lies_is_refused_offline_and_by_the_contract(trained: Simulation, name: str) -> None:
+    told = dict(lies(trained))
+    assert list(told) == NAMES
+    receipt = told[name]
+    assert Finding.FAILED in findings(receipt, hash_in(receipt)).values()
+    with pytest.raises(CairnError):
+        check_on_chain(reader(trained), receipt)
+
+
+def test_a_receipt_of_round_one_proves_nothing_of_round_two(trained: Simulation) -> None:
+    participant = participants_of(trained.owner, trained.model_id)[0]
+    one, two = (receipt_of(trained, participant, number) for number in (1, 2))
+    mixed = replace(one, header=two.header, block=two.block)
+    with pytest.raises(VerificationFailed, match="round 1: expected RoundFinalized with this version"):
+        list(check_receipt(mixed, hash_in(two)))
+    with pytest.raises(VerificationFailed, match="finalized with this result"):
+        check_on_chain(reader(trained), replace(one, number=2))
+
+
+def test_a_receipt_with_any_byte_changed_is_refused(trained: Simulation) -> None:
+    receipt = receipt_of(trained, strangers(trained)["between"])
+    refused_as_changed(receipt)
+
+
+def refused_as_changed(receipt: ReceiptManifest) -> None:
+    data, trusted, draw = encode(receipt), hash_in(receipt), random.Random(SEED)
+    for case in range(CASES):
+        made = bytearray(data)
+        made[draw.randrange(len(made))] ^= 1 << draw.randrange(8)
+        try:
+            other = decode(bytes(made), ReceiptManifest)
+        except FormError:
+            continue
+        if Finding.FAILED in findings(other, trusted).values():
+            continue
+        # Between two neighbours there is room for many accounts; nothing else passes.
+        truth = replace(other, participant=receipt.participant)
+        assert truth == receipt and not is_inclusion(other), f"seed {SEED}, case {case}"
+
+
+@pytest.mark.node
+@pytest.mark.slow
+def test_on_a_node_that_proves_state_a_receipt_rests_on_it(
+    find_tool: Callable[[str], Path], simulated: Callable[..., Simulation], tmp_path: Path
+) -> None:
+    with anvil_chain(find_tool("anvil")) as chain:
+        sim = simulated(chain, tmp_path)
+        low, _ = participants_of(sim.owner, sim.model_id)
+        for participant in (low, strangers(sim)["between"]):
+            receipt = receipt_of(sim, participant)
+            assert receipt.state is not None and receipt.block is None
+            assert findings(receipt, hash_in(receipt)) == {"membership": Finding.PASSED, "anchor": Finding.PASSED}
+            assert check_on_chain(reader(sim), receipt).finding is Finding.PASSED
+            refused_as_changed(receipt)
+        one, two = (receipt_of(sim, low, number) for number in (1, 2))
+        with pytest.raises(VerificationFailed, match="expected the words of round 1, got others"):
+            list(check_receipt(replace(one, header=two.header, state=two.state), hash_in(two)))
+        false: Any = replace(one, result=replace(one.result, report_digest=bytes(32)))
+        with pytest.raises(VerificationFailed, match="got a state without"):
+            list(check_receipt(false, hash_in(one)))

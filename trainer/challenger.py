@@ -1,0 +1,175 @@
+"""Bringing a charge: the transactions that convict, and the money they may cost."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from registry.chain.challenge_records import NO_COORDINATE, Listed, Step, Sum, Target
+from registry.chain.challenges import Challenges
+from registry.chain.client import Client
+from registry.chain.node import asking, quantity
+from registry.chain.records import contribution_leaf, running_hash_begin, running_hash_next
+from registry.chain.sending import Call, Receipt, Until
+from registry.content.merkle import CHUNK_VALUES, leaf_hash, node_hash
+from registry.errors import InputError
+from registry.exact.grid import grid_integers
+from registry.provenance.charges import Charge
+from registry.provenance.rounds import RoundRecord
+from registry.types import Fault
+
+__all__ = ["LimitReached", "Purse", "add_steps", "bring"]
+
+MOST_GAS = 1 << 24
+"""Gas of one transaction, where a block would take more (EIP-7825)."""
+GAS_OF_STEP = 215_000
+"""Of a contribution with its chunk: its calldata's floor price and some."""
+GAS_OF_ENTRY = 20_000
+"""Of a contribution, or a commitment, alone."""
+
+
+class LimitReached(InputError):
+    """A transaction would cost more than may still be spent."""
+
+
+class Purse:
+    """What an auditor may still spend, kept in a file: what is about to be sent is written down before it is sent."""
+
+    def __init__(self, client: Client, path: Path, limit: int) -> None:
+        """Open a purse.
+
+        Args:
+            client: Who sends.
+            path: The file; made at the first payment.
+            limit: Wei that may be spent in all, deposits that are out included.
+        """
+        self._client, self._path, self._limit = client, path, limit
+
+    @property
+    def spent(self) -> int:
+        """Wei spent so far, and not come back."""
+        try:
+            return int(json.loads(self._path.read_text())["spent"])
+        except FileNotFoundError:
+            return 0
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{self._path}: expected what was spent so far, got something else") from error
+
+    def send(self, call: Call, until: Until = "mined") -> Receipt:
+        """Send a call if its price is within the limit.
+
+        Raises:
+            LimitReached: It is not.
+        """
+        price = self._client.quote(call).max_cost + call.value
+        before = self.spent
+        if before + price > self._limit:
+            raise LimitReached(
+                f"expected to spend at most {self._limit} wei, got {before} spent and {price} to pay: nothing is sent"
+            )
+        self._write(before + price)
+        receipt = self._client.send(call, until)
+        self._write(before + receipt.gas_used * receipt.gas_price + call.value)
+        return receipt
+
+    def give_back(self, amount: int) -> None:
+        """Count what came back: deposits that were not earned, rewards."""
+        self._write(self.spent - amount)
+
+    def _write(self, spent: int) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._path.with_suffix(".new")
+        with temporary.open("w") as file:
+            json.dump({"spent": spent}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self._path)
+
+
+def bring(challenges: Challenges, record: RoundRecord, target: Target, charge: Charge) -> Receipt:
+    """Send everything that a charge takes; the last transaction convicts.
+
+    Raises:
+        ContractError: The contract is not convinced.
+    """
+    if charge.fault in (Fault.AGGREGATE, Fault.TOTAL):
+        return _sum(challenges, record, target, charge)
+    if charge.fault is Fault.UNCOMMITTED:
+        return _replay(challenges, record, target, charge)
+    convict = getattr(challenges, f"convict_{charge.fault.name.lower()}")
+    receipt: Receipt = convict(target, *charge.evidence, until="mined")
+    return receipt
+
+
+def _sum(challenges: Challenges, record: RoundRecord, target: Target, charge: Charge) -> Receipt:
+    weights_alone = charge.fault is Fault.TOTAL
+    coordinate: Any = NO_COORDINATE if weights_alone else charge.evidence[0]
+    progress, steps = Sum(), charge.steps
+    size = _at_once(challenges, GAS_OF_ENTRY if weights_alone else GAS_OF_STEP)
+    while len(steps) > size:
+        challenges.add_contributions(target, coordinate, progress, steps[:size])
+        progress = add_steps(progress, steps[:size], coordinate, record.plan.grid_bits)
+        steps = steps[size:]
+    if weights_alone:
+        return challenges.convict_total(target, progress, steps, until="mined")
+    aggregate: Any = charge.evidence[1]
+    return challenges.convict_aggregate(target, coordinate, progress, steps, aggregate, until="mined")
+
+
+def _replay(challenges: Challenges, record: RoundRecord, target: Target, charge: Charge) -> Receipt:
+    index: Any = charge.evidence[0]
+    opening: Any = charge.evidence[1]
+    running, rest = bytes(32), charge.commitments
+    size = _at_once(challenges, GAS_OF_ENTRY)
+    while len(rest) > size:
+        challenges.replay_commitments(target, leaf_hash(opening.leaf), running, rest[:size])
+        running = _run(record, running, rest[:size])
+        rest = rest[size:]
+    return challenges.convict_uncommitted(target, index, opening, running, rest, until="mined")
+
+
+def _run(record: RoundRecord, running: bytes, commitments: Sequence[Listed]) -> bytes:
+    if not any(running):
+        running = running_hash_begin(record.round_id, record.parent, record.plan)
+    for c in commitments:
+        running = running_hash_next(running, c.participant, c.digest, c.tensor_root, c.weight)
+    return running
+
+
+def _at_once(challenges: Challenges, gas: int) -> int:
+    """How many fit into a transaction, with a fifth to spare."""
+    with asking("eth_getBlockByNumber"):
+        block: Any = challenges.client.w3.eth.get_block("latest")
+    return max(1, min(quantity(block["gasLimit"], "gasLimit"), MOST_GAS) * 4 // 5 // gas)
+
+
+def add_steps(progress: Sum, steps: Sequence[Step], coordinate: int, grid_bits: int) -> Sum:
+    """Return what `addContributions` makes of a progress, to be passed with what follows.
+
+    Args:
+        progress: So far.
+        steps: Contributions, in order.
+        coordinate: Whose values are added; NO_COORDINATE for weights alone.
+        grid_bits: s.
+    """
+    peaks, count, weight, total = list(progress.peaks), progress.next, progress.weight, progress.sum
+    for step in steps:
+        entry = step.contribution
+        node = leaf_hash(contribution_leaf(entry.participant, entry.digest, entry.tensor_root, entry.weight))
+        below = count
+        while below & 1:  # a right child whose left sibling is the last peak
+            node = node_hash(peaks.pop(), node)
+            below >>= 1
+        peaks.append(node)
+        if coordinate != NO_COORDINATE:
+            at = coordinate % CHUNK_VALUES * 4
+            value = np.frombuffer(step.chunk.leaf[at : at + 4], dtype="<f4")
+            total += entry.weight * int(grid_integers(value, grid_bits)[0])
+        weight += entry.weight
+        count += 1
+    return Sum(count, weight, total, tuple(peaks))

@@ -1,0 +1,79 @@
+"""`cairn bond …`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trainer.cli.command import Need, command, group
+from trainer.cli.finding import find_model
+from trainer.cli.money import ether, wei_of
+from trainer.cli.sending import send, tell
+from trainer.cli.session import Session
+
+if TYPE_CHECKING:
+    from registry.chain.challenges import Challenges
+
+app = group("What aggregators stake on what they attest, where a plan asks for it, and what the contract owes you.")
+
+ModelText = Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or the beginning of it.")]
+Amount = Annotated[str, typer.Argument(metavar="ETHER", help="How much, such as 0.5.")]
+
+
+@command(app, "deposit", needs=Need.SEND, example="cairn bond deposit 3fa9 0.5 --account aggregator-1")
+def deposit(session: Session, model: ModelText, amount: Amount) -> None:
+    """Deposit a bond for a model. It is lost, half of it burnt, if what you attest turns out false or withheld."""
+    wei, found = wei_of(amount, "ETHER"), find_model(session.reader, model)
+    receipt = send(session, _challenges(session).call("depositBond", found, value=wei), "deposit a bond")
+    if receipt is not None:
+        tell(session, receipt, {"model": found, "deposited_ether": ether(wei)})
+
+
+@command(app, "release", needs=Need.SEND, example="cairn bond release 3fa9 0.5 --account aggregator-1")
+def release(session: Session, model: ModelText, amount: Amount) -> None:
+    """Take back what no round needs any more: it is credited to you, see `withdraw`."""
+    wei, found = wei_of(amount, "ETHER"), find_model(session.reader, model)
+    receipt = send(session, _challenges(session).call("releaseBond", found, wei), "release a bond")
+    if receipt is not None:
+        tell(session, receipt, {"model": found, "released_ether": ether(wei)})
+
+
+@command(app, "withdraw", needs=Need.SEND, example="cairn bond withdraw --account aggregator-1")
+def withdraw(session: Session) -> None:
+    """Have everything paid out that the contract owes you: released bonds, deposits, rewards."""
+    challenges = _challenges(session)
+    owed = challenges.credit(session.account)
+    receipt = send(session, challenges.call("withdraw"), "withdraw")
+    if receipt is not None:
+        tell(session, receipt, {"withdrawn_ether": ether(owed)})
+
+
+@command(app, "show", needs=Need.CHAIN | Need.HOME, example="cairn bond show 3fa9 0x7099…")
+def show(
+    session: Session,
+    model: ModelText,
+    account: Annotated[str, typer.Argument(metavar="ADDRESS", help="Whose.")],
+) -> None:
+    """Show an account's bond in a model, and what the contract owes it."""
+    from registry.chain.challenges import Challenges
+    from registry.chain.keys import address_of, to_checksum
+
+    challenges = Challenges(session.reader)
+    found, who = find_model(session.reader, model), address_of(account)
+    held = challenges.bond(found, who)
+    session.out.result(
+        {
+            "model": found,
+            "account": to_checksum(who),
+            "bond_ether": ether(held.amount),
+            "last_round": held.locked_round or None,
+            "owed_ether": ether(challenges.credit(who)),
+        }
+    )
+
+
+def _challenges(session: Session) -> Challenges:
+    from registry.chain.challenges import Challenges
+
+    return Challenges(session.reader)

@@ -1,0 +1,116 @@
+"""`cairn receipt …`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from registry.errors import FormError
+from registry.types import MAX_MANIFEST_BYTES
+from trainer.cli.checks import check_line, require_passed
+from trainer.cli.command import Need, command, group
+from trainer.cli.files import size_of, write_whole
+from trainer.cli.finding import find_account, find_version, members_of
+from trainer.cli.output import short
+from trainer.cli.session import Session
+from trainer.cli.trust import TRUST_HELP, block_hash
+
+app = group("Who is in a version, and who is not: small files that anybody can check.")
+
+
+@command(
+    app,
+    "create",
+    needs=Need.CHAIN | Need.HOME | Need.STORE | Need.KEYS,
+    example="cairn receipt create 3fa9@round-7 0x52ab -o ann.receipt",
+)
+def create(
+    session: Session,
+    version: Annotated[
+        str,
+        typer.Argument(metavar="MODEL[@VERSION]", help="VERSION: a digest or CID, shortened, genesis or round-N."),
+    ],
+    participant: Annotated[
+        str,
+        typer.Argument(metavar="PARTICIPANT", help="An address, a keystore's name, or the beginning of a member's."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write.")],
+) -> None:
+    """Write the receipt of a participant that is in a version that a round made, or of one that is not."""
+    from registry.chain.headers import decode_header
+    from registry.content.manifest import encode
+    from registry.provenance.receipts import create_receipt, is_inclusion
+
+    client = session.reader
+    found = find_version(client, version)
+    account = find_account(session, participant, members_of(client, found.model))
+    receipt = create_receipt(client, session.store, found.model, found.version, account)
+    assert receipt.header is not None  # what is made here has one
+    header = decode_header(receipt.header)
+    size = write_whole([encode(receipt)], output)
+    session.out.result(
+        {
+            "file": output,
+            "size": size,
+            "version": found.version,
+            "participant": account,
+            "included": is_inclusion(receipt),
+            "trust": {"block": header.number, "hash": header.hash},
+        }
+    )
+
+
+@command(
+    app,
+    "verify",
+    needs=Need.CHAIN | Need.HOME,
+    example="cairn receipt verify ann.receipt --trust 0x7e07…\ncairn receipt verify ann.receipt --rpc",
+)
+def verify(
+    session: Session,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A receipt.")],
+    trust: Annotated[str | None, typer.Option("--trust", metavar="BLOCKHASH", help=TRUST_HELP)] = None,
+    rpc: Annotated[bool, typer.Option("--rpc", help="Ask the contract, through a node.")] = False,
+) -> None:
+    """Check what a receipt proves, with no network unless --rpc asks for it.
+
+    Alone it proves a place in a result; that a round was finalized with that result takes a block hash to trust, or a
+    node to ask. Exit code 7 if it does not prove what it says, 4 if nothing says what it hangs on.
+    """
+    from registry.content.evidence import ReceiptManifest
+    from registry.content.manifest import decode
+    from registry.provenance.receipts import check_on_chain, check_receipt, is_inclusion, model_of
+    from registry.provenance.verify import until_failure
+
+    size = size_of(file)
+    if size is None or size > MAX_MANIFEST_BYTES:
+        raise FormError(f"{file}: expected a receipt of at most {MAX_MANIFEST_BYTES} bytes, got {size}")
+    receipt = decode(file.read_bytes(), ReceiptManifest)
+    checks = list(until_failure(check_receipt(receipt, None if trust is None else block_hash(trust))))
+    if rpc:
+        from registry.chain.client import Client
+        from registry.types import Address
+
+        client = Client(session.w3, Address(receipt.contract), chain_id=receipt.chain_id, finality=session.finality)
+        asked = list(until_failure(iter([check_on_chain(client, receipt)])))
+        # The contract says whether the round is finalized with this result; without a hash the file's proof is idle.
+        checks = [check for check in checks if check.name != "anchor" or trust is not None] + asked
+    for check in checks:
+        session.out.show(check_line(check))
+    passed = all(check.finding in ("passed", "asserted") for check in checks)
+    facts = {
+        "chain_id": receipt.chain_id,
+        "contract": receipt.contract,
+        "model": model_of(receipt),
+        "participant": receipt.participant,
+        "version": receipt.result.version_digest,
+        "included": is_inclusion(receipt),
+        "passed": passed,
+        "checks": checks,
+    }
+    said = "in" if is_inclusion(receipt) else "not in"
+    text = f"0x{receipt.participant.hex()} is {said} version {short(receipt.result.version_digest)}."
+    session.out.result(facts, lambda: session.out.line(text, style="bold green") if passed else None)
+    require_passed(("receipt", check) for check in checks)
