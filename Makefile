@@ -35,7 +35,7 @@ check: install-test ## the fast subset, for the inner loop
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 -m "not slow and not node"
 
-soak: install-test contracts kubo geth ## the long runs: 200 kills, thousands of fuzz cases, every mutation
+soak: install-test contracts kubo geth ## the long runs: 500 faulty rounds, 400 kills, thousands of fuzz cases, every mutation
 	CAIRN_SOAK=1 CAIRN_REQUIRE_ALL=1 $(BIN)/pytest -n 2 --dist loadgroup
 	$(NODE) npm run --silent test:sol:long
 	$(BIN)/python tests/mutations/run.py --all

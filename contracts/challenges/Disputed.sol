@@ -131,7 +131,7 @@ abstract contract Disputed is IChallenges {
     /// @dev The tensor root of a blob of the round.
     function _rootOf(Target calldata target, Dispute memory found, Tree tree, Membership calldata membership)
         internal
-        view
+        pure
         returns (bytes32)
     {
         if (tree == Tree.Aggregate) return target.result.aggregateRoot;

@@ -33,6 +33,7 @@ const RULES = [
 const EQUIVALENT = [
   ["Claims.sol", "order >= found.order", "seals and convictions are numbered in one order, so no two are equal"],
   ["Claims.sol", "order <= found.leaderOrder", "only the same seal has the same number, and it has one author"],
+  ["Voids.sol", "from <= terms.publishDeadline", "where they are equal it is all one"],
 ];
 
 function replaced(line, [name, pattern, text]) {

@@ -232,6 +232,17 @@ class Journal:
             "SELECT * FROM intents WHERE state IN ('PLANNED', 'SIGNED', 'SENT', 'MINED') ORDER BY nonce NULLS LAST, id"
         )
 
+    def unused_nonce(self) -> int:
+        """Return the nonce after the last that a transaction in a final block has used."""
+        with self._thread_lock:
+            try:
+                (last,) = self._db.execute(
+                    "SELECT max(nonce) FROM intents WHERE state IN ('FINAL', 'FAILED')"
+                ).fetchone()
+            except sqlite3.Error as error:
+                raise ChainError(f"the journal cannot be read: {error}") from error
+        return 0 if last is None else int(last) + 1
+
     def all(self) -> tuple[Intent, ...]:
         """Return every intent ever planned, oldest first."""
         return self._all("SELECT * FROM intents ORDER BY id")

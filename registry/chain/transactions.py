@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 LEAST_GAS = 21_000
 """What any transaction takes."""
 _LOOKS = 4
-"""How often a receipt is looked for before it is believed that another transaction has used the nonce."""
+"""How often a node is asked before it is believed that a transaction is lost, or one that was final gone."""
 ALREADY_KNOWN = ("already known", "known transaction", "already imported", "already in mempool", "alreadyknown")
 NONCE_USED = ("nonce too low", "nonce is too low", "invalid nonce", "nonce has already been used", "oldnonce")
 UNDERPRICED = ("underpriced", "less than block base fee", "fee too low", "lower than the base fee", "feetoolow")
@@ -407,9 +407,15 @@ class Transactor:
     # --------------------------------------------------------------------------------------------------- asking
 
     def _next_nonce(self) -> int:
-        """The first nonce that neither the chain nor the journal has given away."""
+        """The first nonce that neither the chain nor the journal has given away.
+
+        A node that is behind gives one that is used. Where it says so each time, it is the chain that was set back.
+        """
         taken = {intent.nonce for intent in self._journal.live()}
-        nonce = self._count("pending")
+        nonce, unused = self._count("pending"), self._journal.unused_nonce()
+        for _ in range(_LOOKS - 1):
+            if nonce < unused:
+                nonce = max(nonce, self._count("pending"))
         while nonce in taken:
             nonce += 1
         return nonce

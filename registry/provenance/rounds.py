@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from registry.chain.events import Event, ResultAttested, RolesChanged, RoundOpened, UpdateCommitted
+from registry.chain.events import Event, Position, ResultAttested, RolesChanged, RoundOpened, UpdateCommitted
 from registry.chain.networks import FinalityRule
 from registry.chain.node import asking, quantity
 from registry.chain.records import (
@@ -24,10 +24,12 @@ from registry.types import Address, Digest, ModelId, Phase, Role, Root, RoundId,
 if TYPE_CHECKING:
     from registry.chain.client import Client
     from registry.chain.view import ChainView
+    from registry.chain.views import Views
 
 __all__ = [
     "RoundRecord",
     "attested_results",
+    "block_times",
     "chosen_result",
     "commits_closed",
     "final_phase",
@@ -150,6 +152,24 @@ def unexpelled(client: Client, model_id: ModelId, number: int) -> list[Address]:
         if client.standing(model_id, number, tally) is not Standing.SOUND:
             found.append(aggregator)
     return found
+
+
+def block_times(client: Views, places: Iterable[Position]) -> dict[int, int]:
+    """Return the times of blocks by number, Unix seconds.
+
+    Raises:
+        VerificationFailed: The node's block of a number is not the one that its event stands in.
+    """
+    times = {}
+    for number, block_hash in sorted({(at.block_number, at.block_hash) for at in places}):
+        with asking("eth_getBlockByNumber"):
+            block = client.w3.eth.get_block(number)
+            found, times[number] = bytes(block["hash"]), quantity(block["timestamp"], "timestamp")
+        if found != block_hash:
+            raise VerificationFailed(
+                f"block {number}: expected 0x{block_hash.hex()}, got 0x{found.hex()} from the node"
+            )
+    return times
 
 
 def participants_of(client: ChainView, model_id: ModelId) -> list[Address]:

@@ -7,31 +7,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.chain.events import UpdateCommitted
+from registry.chain.events import Event, UpdateCommitted
 from registry.chain.records import Result, result_hash
+from registry.chain.views import Views
 from registry.content.manifest import Reason, ReportEntry, ReportManifest, manifest_cid
 from registry.content.merkle import Contribution, contributions_root
 from registry.errors import (
     BlockMismatch,
     BlockNotFound,
-    ContentError,
     InputError,
-    StoreUnavailable,
-    UnknownRule,
     VerificationFailed,
 )
 from registry.provenance.admission import UpdateForm, Verdict, judge, judge_manifest, update_form
+from registry.provenance.checks import Begun, Check, Finding, Verification, until_failure
+from registry.provenance.checks import require_same as _same
+from registry.provenance.eligibility import require_commitments, require_quorum
 from registry.provenance.lineage import Step, lineage
+from registry.provenance.model_events import ModelEvents
 from registry.provenance.plans import load_plan
+from registry.provenance.receipted import Receipted
 from registry.provenance.reports import Report, load_report
 from registry.provenance.results import Outcome, compute_outcome, require_known_rules
 from registry.provenance.rounds import RoundRecord, chosen_result, read_round
+from registry.provenance.verified import Verified, subject_of
 from registry.provenance.versions import load_parent, load_version_manifest, read_header, read_version
 from registry.store.base import ContentStore
+from registry.store.blobs import open_blob
 from registry.types import MAX_TOTAL_WEIGHT, ModelId
 
 if TYPE_CHECKING:
@@ -49,45 +53,6 @@ __all__ = [
 ]
 
 
-class Finding(StrEnum):
-    """What a check ends in; of several the last in this order counts."""
-
-    PASSED = "passed"
-    ASSERTED = "asserted"
-    """Said by the attesters, and not checked: that an update was not to be had in time, which nobody can; or what it
-    takes files to check, where whoever asks has taken the manifests alone."""
-    UNCHECKED = "unchecked"
-    """Could not be looked at here: bytes that nobody has, or rules of a later release. It convicts nobody."""
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at, how it ended, and what was found."""
-
-    name: str
-    finding: Finding
-    evidence: str
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """All checks of one version."""
-
-    step: Step
-    checks: tuple[Check, ...]
-
-    @property
-    def finding(self) -> Finding:
-        """The worst of the checks'."""
-        return max((check.finding for check in self.checks), key=list(Finding).index)
-
-    @property
-    def passed(self) -> bool:
-        """Whether all was looked at and nothing failed. What is only asserted does not fail."""
-        return self.finding in (Finding.PASSED, Finding.ASSERTED)
-
-
 def verify_version(
     client: ChainView,
     store: ContentStore,
@@ -96,6 +61,9 @@ def verify_version(
     folder: Path,
     *,
     files: bool = True,
+    deep: bool = False,
+    verified: Verified | None = None,
+    again: bool = False,
     progress: Callable[[Step], None] | None = None,
 ) -> Iterator[Verification]:
     """Verify a version and all its ancestors in the model, genesis first.
@@ -107,63 +75,114 @@ def verify_version(
         digest: The version.
         folder: For the two files of a recomputed round, overwritten by the next.
         files: Recompute rounds from their files; else only manifests are looked at, and arithmetic is asserted.
+        deep: Hold events against receipts and headers too, and read the blocks of the aggregates; takes a node.
+        verified: What passed before is not done again, and what passes now is kept.
+        again: Do it again all the same.
         progress: Told each version before it is verified.
     """
     folder.mkdir(parents=True, exist_ok=True)
     block = client.final_block()
     steps = lineage(client, model_id, digest, block=block)
     anchors = [tuple(until_failure(_anchor(client, step, block))) for step in steps]
+    model = ModelEvents(client, model_id, block) if isinstance(client, Views) else None
+    if deep and model is None:
+        raise InputError("expected a node to verify against receipts: what a file proves hangs on its own headers")
+    receipted = Receipted(model.client) if deep and model else None
+    means = _Means(client, store, folder if files else None, model, receipted)
     for step, anchor in zip(steps, anchors, strict=True):
         if progress:
             progress(step)
-        checks: tuple[Check, ...] = ()
-        if anchor[-1].finding is Finding.PASSED:
-            rest = _published_checks(store, step, files)
-            if step.round:
-                rest = _round_checks(client, store, step, folder if files else None)
-            checks = tuple(until_failure(rest, after=anchor[-1].name))
-        yield Verification(step, anchor + checks)
+        if anchor[-1].finding is not Finding.PASSED:
+            yield Verification(step, anchor)
+            continue
+        agreed = client.round(model_id, step.round, block=block).result_hash if step.round else b""
+        subject = subject_of(client.chain_id, client.address, step, agreed)
+        held = None if verified is None or again else verified.find(subject, deep=deep)
+        if held is not None:
+            yield Verification(
+                step, anchor + tuple(Check(name, Finding(found), said) for name, found, said in held), True
+            )
+            continue
+        rest = _round_checks(means, step) if step.round else _published_checks(means, step)
+        found = Verification(step, anchor + tuple(until_failure(rest, after=anchor[-1].name)))
+        if verified is not None and found.passed and files:
+            verified.keep(subject, [(c.name, c.finding.value, c.evidence) for c in found.checks[1:]], deep=deep)
+        yield found
 
 
 def verify_round(
-    client: ChainView, store: ContentStore, record: RoundRecord, result: Result, folder: Path
-) -> Iterator[Check]:
+    client: ChainView, store: ContentStore, record: RoundRecord, result: Result, folder: Path, *, deep: bool = False
+) -> Iterator[Check | Begun]:
     """Recompute a round and compare it with a result, check by check.
 
     Raises:
         VerificationFailed, InputError: What is attested is not what was committed.
         BlockNotFound, StoreUnavailable, UnknownRule: It cannot be looked at here. `until_failure` makes checks of all.
     """
+    yield Begun("report manifest")
     report = _report_of(store, record, result)
+    yield Begun("plan")
     plan = load_plan(store, record.plan)
     require_known_rules(plan)
     yield Check("plan", Finding.PASSED, f"manifest 0x{record.plan.digest.hex()[:12]} says what the chain holds")
+    yield Begun("parent")
     parent = load_parent(store, record)
     form = update_form(read_header(store, parent.weights.blob), plan)
-    verdicts = []
+    verdicts: list[Verdict] = []
+    found: list[Finding] = []
+    yield Begun("completeness")
     for verdict, check in _judged(store, record, form, report):
-        verdicts.append(verdict)
         yield check
+        if verdict is None or isinstance(check, Begun):
+            continue
+        verdicts.append(verdict)
+        found.append(check.finding)
         if check.finding is Finding.UNCHECKED:
+            yield Begun("combination")
             raise BlockNotFound(f"{check.name} cannot be combined: {check.evidence}")
+    yield Begun("completeness")
+    yield _complete(record, report, verdicts, found)
+    yield Begun("combination")
     outcome = compute_outcome(store, record, plan, parent, form, verdicts, folder)
     yield from _compared(outcome, result)
+    yield Begun("version file")
     stored = load_version_manifest(store, result.version_digest)
     for _ in read_version(store, stored):
         pass
     yield Check("version file", Finding.PASSED, f"{stored.weights.size} bytes, sha256 {stored.weights.sha256.hex()}")
+    if deep:
+        yield Begun("aggregate file")
+        blob = outcome.report.aggregate.blob
+        for _ in open_blob(store, blob):
+            pass
+        yield Check("aggregate file", Finding.PASSED, f"{blob.size} bytes, every block of {blob.cid}")
 
 
-def verify_records(store: ContentStore, record: RoundRecord, result: Result) -> Iterator[Check]:
+def _complete(record: RoundRecord, report: Report, verdicts: Sequence[Verdict], found: Sequence[Finding]) -> Check:
+    """Say that every commitment is a contribution or has a refusal, and how many refusals nobody can check."""
+    committed = [(c.participant, c.digest) for c in record.commitments]
+    told = [(entry.participant, entry.digest) for entry in report.entries]
+    _same("report: entries", told, committed)
+    admitted = sum(1 for verdict in verdicts if verdict.admitted)
+    _same("report: contributions", report.manifest.contributions, admitted)
+    asserted, refused = found.count(Finding.ASSERTED), len(verdicts) - admitted
+    evidence = f"{len(committed)} commitments: {admitted} contributions, {refused} refused, {asserted} as asserted"
+    return Check("completeness", Finding.ASSERTED if asserted else Finding.PASSED, evidence)
+
+
+def verify_records(store: ContentStore, record: RoundRecord, result: Result) -> Iterator[Check | Begun]:
     """Compare a result with what manifests say, without the files that they name.
 
     Raises:
         VerificationFailed, InputError: What is attested is not what was committed.
         BlockNotFound, StoreUnavailable: A manifest is not to be had. `until_failure` makes checks of all.
     """
+    yield Begun("report manifest")
     report = _report_of(store, record, result)
+    yield Begun("plan")
     load_plan(store, record.plan)
     yield Check("plan", Finding.PASSED, f"manifest 0x{record.plan.digest.hex()[:12]} says what the chain holds")
+    yield Begun("updates")
     pairs = list(zip(report.entries, record.commitments, strict=True))
     _same("report: commitments", [_committed(e) for e, _ in pairs], [_committed(c) for _, c in pairs])
     admitted = [commitment for entry, commitment in pairs if entry.reason == Reason.ADMITTED]
@@ -179,6 +198,7 @@ def verify_records(store: ContentStore, record: RoundRecord, result: Result) -> 
     )
     if refused:
         yield Check("refusals", Finding.ASSERTED, f"{refused} by the attesters; not checked without files")
+    yield Begun("contributions")
     leaves = [Contribution(c.participant, c.digest, c.tensor_root, c.weight) for c in admitted]
     root = contributions_root(sorted(leaves, key=lambda leaf: leaf.participant))
     _same("contributions root", root, result.contributions_root)
@@ -186,6 +206,7 @@ def verify_records(store: ContentStore, record: RoundRecord, result: Result) -> 
     _same("contributions and total weight", sums, (result.contributions, result.total_weight))
     _same("report: contributions root", report.manifest.contributions_root, result.contributions_root)
     yield Check("contributions", Finding.PASSED, f"{sums[0]} of total weight {sums[1]} give the root that was attested")
+    yield Begun("version")
     _check_version(store, record, result, report)
     yield Check("version", Finding.PASSED, "its manifest says what was attested of the version and its aggregate")
     yield Check(
@@ -238,26 +259,70 @@ def _stands(said: int, found: Reason, over: bool) -> Finding:
     return Finding.PASSED if said == found else Finding.FAILED
 
 
-def _round_checks(client: ChainView, store: ContentStore, step: Step, folder: Path | None) -> Iterator[Check]:
+@dataclass(frozen=True, slots=True)
+class _Means:
+    """What there is to look with: `folder` is None where manifests are to do, the last two where no node is asked."""
+
+    client: ChainView
+    store: ContentStore
+    folder: Path | None
+    model: ModelEvents | None
+    receipted: Receipted | None
+
+    def receipts(self, events: Sequence[Event]) -> Iterator[Check | Begun]:
+        """Hold events against receipts, if that is asked for."""
+        if self.receipted is not None:
+            yield Begun("receipts")
+            blocks = self.receipted.require(events)
+            yield Check("receipts", Finding.PASSED, f"{len(events)} events, in the receipts of {blocks} blocks")
+
+
+def _round_checks(means: _Means, step: Step) -> Iterator[Check | Begun]:
+    client = means.client
+    yield Begun("commitments")
     record = read_round(client, step.model_id, step.round)
     yield Check(
         "commitments",
         Finding.PASSED,
         f"{len(record.commitments)} give the running hash 0x{record.running_hash.hex()[:12]}",
     )
+    yield Begun("quorum")
     result = chosen_result(client, record)
     if result is None:
         raise VerificationFailed(f"round {step.round}: no attestation gives the result hash that the chain holds")
     _same("result: version", result.version_digest, step.digest)
     _same("round: parent", record.parent, step.parent)
-    yield Check("quorum", Finding.PASSED, f"{record.plan.quorum} attested 0x{result_hash(result).hex()[:12]}")
-    if folder is None:
-        yield from verify_records(store, record, result)
+    if means.model is None:  # the contract's word, as it is proved
+        yield Check("quorum", Finding.PASSED, f"{record.plan.quorum} attested 0x{result_hash(result).hex()[:12]}")
     else:
-        yield from verify_round(client, store, record, result, folder)
+        yield from _eligible(means, means.model, step, record, result)
+    if means.folder is None:
+        yield from verify_records(means.store, record, result)
+    else:
+        deep = means.receipted is not None
+        yield from verify_round(client, means.store, record, result, means.folder, deep=deep)
 
 
-def _published_checks(store: ContentStore, step: Step, files: bool) -> Iterator[Check]:
+def _eligible(
+    means: _Means, model: ModelEvents, step: Step, record: RoundRecord, result: Result
+) -> Iterator[Check | Begun]:
+    """Look at who committed and attested, and when."""
+    around = model.around(record)
+    attesters = require_quorum(record, around, result_hash(result))
+    who = ", ".join(f"0x{attester.hex()[:8]}" for attester in attesters)
+    yield Check("quorum", Finding.PASSED, f"{who} attested 0x{result_hash(result).hex()[:12]}, aggregators then")
+    yield Begun("eligibility")
+    require_commitments(record, around)
+    told = f"{len(record.commitments)} by participants, in this round, before {around.opened.commit_deadline}"
+    yield Check("eligibility", Finding.PASSED, f"{told}, within the weight cap")
+    yield from means.receipts([*model.of(step), *around.events])
+
+
+def _published_checks(means: _Means, step: Step) -> Iterator[Check | Begun]:
+    store = means.store
+    if means.model is not None:
+        yield from means.receipts(means.model.of(step))
+    yield Begun("manifest")
     manifest = load_version_manifest(store, step.digest)
     if manifest.round is not None:
         raise VerificationFailed("version: published by its owner, but its manifest claims a round")
@@ -265,7 +330,8 @@ def _published_checks(store: ContentStore, step: Step, files: bool) -> Iterator[
     if any(step.parent):
         _same("version: parent", manifest.parent and manifest.parent.digest, step.parent)
     yield Check("manifest", Finding.PASSED, "agrees with the chain; published by the owner, not the result of a round")
-    if not files:
+    yield Begun("version file")
+    if means.folder is None:
         yield Check("version file", Finding.ASSERTED, "not here: only its manifest was looked at")
         return
     for _ in read_version(store, manifest):
@@ -275,8 +341,9 @@ def _published_checks(store: ContentStore, step: Step, files: bool) -> Iterator[
     )
 
 
-def _anchor(client: ChainView, step: Step, block: int) -> Iterator[Check]:
+def _anchor(client: ChainView, step: Step, block: int) -> Iterator[Check | Begun]:
     """Compare what the node's events say of a version with what the contract holds in the same block."""
+    yield Begun("anchor")
     held = client.version(step.model_id, step.digest, block=block)
     _same("version: known to the contract", held.known, True)
     _same("version: published outside a round", held.outside_round, step.round == 0)
@@ -294,7 +361,7 @@ def _report_of(store: ContentStore, record: RoundRecord, result: Result) -> Repo
 
 def _judged(
     store: ContentStore, record: RoundRecord, form: UpdateForm, report: Report
-) -> Iterator[tuple[Verdict, Check]]:
+) -> Iterator[tuple[Verdict | None, Check | Begun]]:
     """Judge every commitment anew; the verdict carried on is the report's, where it stands."""
     _same("report: commitments", [e.digest for e in report.entries], [c.digest for c in record.commitments])
     own = [judge(store, record, form, commitment) for commitment in record.commitments]
@@ -302,6 +369,7 @@ def _judged(
     for entry, verdict, finding in zip(report.entries, own, stood, strict=True):
         name = f"update of 0x{entry.participant.hex()[:8]}"
         said = Reason(entry.reason).name.lower()
+        yield None, Begun(name)
         if finding is Finding.UNCHECKED and verdict.damaged:
             raise BlockMismatch(f"{name}: {verdict.detail}")
         if finding is Finding.FAILED:
@@ -316,7 +384,7 @@ def _judged(
         yield replace(verdict, reason=Reason(entry.reason)), Check(name, finding, evidence)
 
 
-def _compared(outcome: Outcome, result: Result) -> Iterator[Check]:
+def _compared(outcome: Outcome, result: Result) -> Iterator[Check | Begun]:
     for name, field in (
         ("contributions", "contributions_root"),
         ("aggregate", "aggregate_root"),
@@ -324,25 +392,12 @@ def _compared(outcome: Outcome, result: Result) -> Iterator[Check]:
         ("report", "report_digest"),
         ("version", "version_digest"),
     ):
+        yield Begun(name)
         found, anchored = getattr(outcome.result, field), getattr(result, field)
         _same(f"recomputed {field}", found, anchored)
         yield Check(name, Finding.PASSED, f"recomputed to 0x{found.hex()[:12]}, as anchored")
+    yield Begun("result")
     _same("recomputed result", outcome.result, result)
-
-
-def until_failure(checks: Iterator[Check], *, after: str = "start") -> Iterator[Check]:
-    """Turn the error that ends a series of checks into the check that failed, or could not be carried out.
-
-    Bytes that are not those of their name fail: somebody lies or a disk rots. Bytes that nobody gives are unchecked.
-    """
-    try:
-        for check in checks:
-            after = check.name
-            yield check
-    except (BlockNotFound, StoreUnavailable, UnknownRule) as error:
-        yield Check(f"after {after}", Finding.UNCHECKED, f"{type(error).__name__}: {error}")
-    except (VerificationFailed, InputError, ContentError) as error:
-        yield Check(f"after {after}", Finding.FAILED, f"{type(error).__name__}: {error}")
 
 
 def _round_of(record: ReportManifest | RoundRecord) -> Sequence[object]:
@@ -351,16 +406,3 @@ def _round_of(record: ReportManifest | RoundRecord) -> Sequence[object]:
     else:
         parent, plan, model = record.parent, record.plan.digest, record.model_id
     return record.chain_id, record.contract, model, record.number, parent, plan, record.running_hash
-
-
-def _same(name: str, found: object, expected: object) -> None:
-    if found != expected:
-        raise VerificationFailed(f"{name}: expected {_shown(expected)}, got {_shown(found)}")
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, bytes):
-        return "0x" + value.hex()
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_shown(item) for item in value) + "]"
-    return str(value)

@@ -79,7 +79,7 @@ def test_a_report_that_names_another_author_fails_verification(published: Federa
     first, *rest = published.verdicts()
     taken = replace(first, commitment=replace(first.commitment, participant=published.mallory.account))
     published.force(published.outcome([taken, *rest]).result)
-    assert "recomputed contributions_root" in failed(published.verify()[-1].checks)
+    assert "report: entries: expected" in failed(published.verify()[-1].checks)
 
 
 def test_a_report_with_another_root_of_an_update_fails_verification(published: Federation, failed: Any) -> None:
@@ -151,7 +151,10 @@ def test_an_update_called_unavailable_is_shown_as_asserted(published: Federation
     published.force(published.outcome([replace(first, reason=Reason.UNAVAILABLE), *rest]).result)
     (checks,) = [v.checks for v in published.verify() if v.step.round]
     asserted = [check for check in checks if check.finding == "asserted"]
-    assert [check.evidence for check in asserted] == ["unavailable: asserted by the attesters"]
+    assert [check.evidence for check in asserted] == [
+        "unavailable: asserted by the attesters",
+        "3 commitments: 2 contributions, 1 refused, 1 as asserted",
+    ]
 
 
 def test_an_update_published_too_late_convicts_no_honest_aggregator(opened: Federation) -> None:

@@ -240,6 +240,28 @@ def test_a_receipt_that_is_not_shown_at_once_is_not_a_lost_transaction(tmp_path:
     assert (left, intent.state, len(intent.attempts)) == ([0], State.FINAL, 1)
 
 
+def test_a_nonce_of_a_node_that_is_behind_is_asked_for_again(tmp_path: Path) -> None:
+    chain = embedded(1)
+    maker = Transactor(chain.w3, chain.signers[0], Journal(None), chain_id=EMBEDDED_CHAIN_ID)
+    address = deploy(chain.w3, maker, chain_id=EMBEDDED_CHAIN_ID).address
+    journal = Journal(tmp_path / "journal.sqlite")
+    client = Client(chain.w3, address, signer=chain.signers[0], journal=journal, sending=Sending(poll=0.0))
+    client.register_model(Digest(b"\1" * 32), Root(b"\2" * 32))
+    behind = [3]
+
+    def edit(method: str, answer: Any) -> Any:
+        if method == "eth_getTransactionCount" and behind[0]:
+            behind[0] -= 1
+            return {**answer, "result": answer["result"] - 1}
+        return answer
+
+    answering(chain, edit)
+    client.register_model(Digest(b"\3" * 32), Root(b"\2" * 32))
+    first, second = journal.all()
+    assert first.nonce is not None
+    assert (second.nonce, len(second.attempts), behind) == (first.nonce + 1, 1, [0])
+
+
 def test_gas_that_a_node_found_enough_and_was_not_is_the_node_s_matter(tmp_path: Path) -> None:
     chain = embedded(1)
     maker = Transactor(chain.w3, chain.signers[0], Journal(None), chain_id=EMBEDDED_CHAIN_ID)

@@ -52,6 +52,17 @@ def test_a_file_is_found_named_and_verified(asked: Any) -> None:
     assert f"two.safetensors is version {verified['version'][2:12]} of model {asked.model[2:12]}: round 2" in said
 
 
+def test_what_was_verified_is_not_done_again_unless_asked(asked: Any) -> None:
+    asked.done("verify", asked.model)
+    assert [v["before"] for v in asked.done("verify", asked.model)["versions"]] == [True] * 3
+    assert "verified before" in asked.run("verify", asked.model).stdout
+    again = asked.done("verify", asked.model, "--again", "--deep")
+    assert [v["before"] for v in again["versions"]] == [False] * 3
+    names = {check["name"] for check in again["versions"][-1]["checks"]}
+    assert {"eligibility", "completeness", "receipts", "aggregate file"} <= names
+    assert [v["before"] for v in asked.done("verify", asked.model, "--deep")["versions"]] == [True] * 3
+
+
 def test_a_file_that_is_nobody_s_is_exit_code_8(asked: Any) -> None:
     data = (asked.folder / "two.safetensors").read_bytes()
     (asked.folder / "other.safetensors").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))

@@ -8,8 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from dataclasses import field as made
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,6 +21,7 @@ from registry.chain.challenges import Challenges
 from registry.chain.client import Client
 from registry.chain.events import AggregatorExpelled, ResultAttested, RoundFinalized, UpdateCommitted
 from registry.chain.journal import Journal, State
+from registry.chain.keys import to_checksum
 from registry.chain.local import sleep_until
 from registry.chain.node import connect
 from registry.chain.records import Result
@@ -40,12 +40,13 @@ ROUNDS = int(os.environ.get("CAIRN_FAULTY_ROUNDS") or (500 if os.environ.get("CA
 SEED = int(os.environ.get("CAIRN_FAULTS_SEED", "0")) or time.time_ns() % 10**9
 RATE = 0.2
 LIES_EVERY = 10
-"""Of so many rounds one begins with a lie; the others have it in turn of aggregate and version."""
+"""Of so many rounds one begins with a lie, in its version and its aggregate by turns."""
 PARTICIPANTS = 3
 NAMES = ("participant-0", "participant-1", "participant-2", "honest", "liar", "auditor")
 TURNS = 400
 """Turns of everybody that a round may take: about ten without faults."""
 TIMEOUT = 0.3
+"""Seconds for a request."""
 
 
 @dataclass(slots=True)
@@ -56,7 +57,7 @@ class Actor:
     restart: Callable[[], Client]
     advance: Callable[[Client], str]
     client: Client | None = None
-    said: list[str] = made(default_factory=list)
+    said: list[str] = field(default_factory=list)
 
     def turn(self) -> None:
         """One step of the loop that the command line runs too."""
@@ -229,7 +230,9 @@ def require_journals_agree(network: Any, folder: Path) -> int:
         # What was planned and not signed can be left: somebody else was quicker, and it is wanted no more.
         assert {intent.state for intent in journal.live()} <= {State.PLANNED}
         mined = [intent for intent in journal.all() if intent.tx_hash is not None]
-        assert sorted(intent.nonce for intent in mined) == list(range(w3.eth.get_transaction_count(str_of(signer))))
+        assert sorted(intent.nonce for intent in mined) == list(
+            range(w3.eth.get_transaction_count(to_checksum(signer.address)))
+        )
         for intent in mined:
             receipt = w3.eth.get_transaction_receipt(intent.tx_hash)
             assert (bytes(receipt["blockHash"]), receipt["status"]) == (intent.block_hash, int(bool(intent.succeeded)))
@@ -239,12 +242,6 @@ def require_journals_agree(network: Any, folder: Path) -> int:
         total += len(mined)
         journal.close()
     return total
-
-
-def str_of(signer: Any) -> str:
-    from registry.chain.keys import to_checksum
-
-    return to_checksum(signer.address)
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from registry.chain.challenge_records import Listed
 from registry.chain.client import Client
 from registry.chain.headers import decode_header
 from registry.chain.testing import anvil_chain
@@ -19,10 +20,11 @@ from registry.content.evidence import Place, ReceiptManifest
 from registry.content.manifest import decode, encode
 from registry.errors import CairnError, FormError, InputError, VerificationFailed
 from registry.provenance.lineage import lineage
+from registry.provenance.openings import listing_of
 from registry.provenance.receipts import check_on_chain, check_receipt, create_receipt, is_inclusion
 from registry.provenance.rounds import participants_of
 from registry.provenance.verify import Finding, until_failure
-from registry.types import Address
+from registry.types import Address, Digest, Root
 from trainer.simulation import Simulation
 
 CASES = 10_000 if os.environ.get("CAIRN_SOAK") else 1_000
@@ -109,6 +111,10 @@ def lies(sim: Simulation) -> Iterator[tuple[str, ReceiptManifest]]:
     yield "the last alone", replace(between, places=of(last))
     yield "one twice", replace(between, places=of(first, first))
     yield "another count", replace(inside, count=3)
+    alone = Listed(low, Digest(place.digest), Root(place.tensor_root), place.weight + 1)
+    tree = listing_of([alone])
+    own = replace(place, index=0, weight=alone.weight, proof=())
+    yield "another tree", replace(inside, places=of(own), count=1, inner=tree.counted.inner)
     yield "another result", replace(inside, result=replace(inside.result, total_weight=7))
     yield "another root", replace(inside, result=replace(inside.result, contributions_root=bytes(32)))
     yield "another round", replace(inside, number=1)
@@ -119,8 +125,9 @@ def lies(sim: Simulation) -> Iterator[tuple[str, ReceiptManifest]]:
 
 
 NAMES = ["another weight", "another place", "another's place", "who is there is not", "neighbours in another order",
-         "the first alone", "the last alone", "one twice", "another count", "another result", "another root",
-         "another round", "another owner", "another genesis", "another chain", "another contract"]  # fmt: skip
+         "the first alone", "the last alone", "one twice", "another count", "another tree", "another result",
+         "another root", "another round", "another owner", "another genesis", "another chain",
+         "another contract"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)

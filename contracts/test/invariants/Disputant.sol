@@ -47,7 +47,7 @@ contract Disputant is Lies {
             vm.deal(everyone[i], 1e9 ether);
         }
         World memory w = honest(VALUES, 24);
-        found(w);
+        enroll(w);
         _arm();
         begin(w);
     }

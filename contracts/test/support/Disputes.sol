@@ -101,11 +101,11 @@ abstract contract Disputes is Base {
     /// @dev Registers a new model on the parent, commits the three updates, and moves to phase Aggregate. The result says
     /// what the blobs say.
     function anchor(World memory w) internal {
-        found(w);
+        enroll(w);
         begin(w);
     }
 
-    function found(World memory w) internal {
+    function enroll(World memory w) internal {
         vm.startPrank(OWNER);
         modelId = cairn.registerModel(keccak256(abi.encode("parent", ++_models)), Trees.rootOf(w.parent));
         cairn.setPlan(modelId, planOf(w));

@@ -9,7 +9,7 @@ contract MerkleTest is Test {
     // The library reads proofs and leaves from calldata.
     function includes(bytes32 leaf, uint64 index, uint64 count, bytes32[] calldata proof, bytes32 root)
         external
-        view
+        pure
         returns (bool)
     {
         return Merkle.includes(leaf, index, count, proof, root);
@@ -148,7 +148,7 @@ contract MerkleTest is Test {
         check(!this.includes(leaf, type(uint64).max, type(uint64).max, proof, root), "past the last");
     }
 
-    function test_growing_leaf_by_leaf_gives_the_root_of_the_definition() public view {
+    function test_growing_leaf_by_leaf_gives_the_root_of_the_definition() public pure {
         bytes32[] memory hashes = someHashes(70);
         bytes32[] memory peaks = new bytes32[](8);
         uint256 height;

@@ -15,9 +15,9 @@ from trainer.cli.output import short
 from trainer.cli.session import Session
 
 if TYPE_CHECKING:
+    from registry.provenance.checks import Verification
     from registry.provenance.files import FileName, Identified
     from registry.provenance.lineage import Step
-    from registry.provenance.verify import Verification
 
 __all__ = ["app", "facts_of", "name_of", "show", "verify"]
 
@@ -39,13 +39,20 @@ def verify(
             help="A file that is there, or its CID, or a VERSION: a digest or CID, shortened, genesis or round-N.",
         ),
     ],
+    deep: Annotated[
+        bool,
+        typer.Option("--deep", help="Hold events against receipts and headers too, and read the aggregates' blocks."),
+    ] = False,
+    again: Annotated[bool, typer.Option("--again", help="Do again what was verified before.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="A line a version, not a line a check.")] = False,
 ) -> None:
     """Recompute every round that led to a version, from the chain and the content store, and compare it to the bit.
 
-    Of a file, or the CID of one, it says first which version it is. Needs no account, no permission and no torch. Exit
-    code 7 if anything disagrees, 4 if bytes that it takes are not to be had, 8 if the file is no version of any model.
+    Of a file, or the CID of one, it says first which version it is. What passed before is not done again, but for what
+    the contract holds now; --again does. Needs no account, no permission and no torch. Exit code 7 if anything
+    disagrees, 4 if bytes that it takes are not to be had, 8 if the file is no version of any model.
     """
+    from registry.provenance.verified import Verified
     from registry.provenance.verify import verify_version
 
     client = session.reader
@@ -59,7 +66,17 @@ def verify(
         def progress(step: Step) -> None:
             say(f"verifying {name_of(step)}")
 
-        for one in verify_version(client, session.store, found.model, found.version, Path(folder), progress=progress):
+        for one in verify_version(
+            client,
+            session.store,
+            found.model,
+            found.version,
+            Path(folder),
+            deep=deep,
+            verified=Verified(session.home / "verified"),
+            again=again,
+            progress=progress,
+        ):
             done.append(one)
             show(session, one, quiet)
     passed = all(one.passed for one in done)
@@ -68,7 +85,9 @@ def verify(
     if identified is not None:
         facts["file"] = identified
     versions = "1 version" if len(done) == 1 else f"{len(done)} versions"
-    text = f"Verified {versions}, {rounds} recomputed from rounds: all agree with the chain."
+    before = sum(one.before for one in done)
+    held = f" {before} had passed before: --again recomputes them." if before else ""
+    text = f"Verified {versions}, {rounds} recomputed from rounds: all agree with the chain.{held}"
     session.out.result(facts, lambda: session.out.line(text, style="bold green") if passed else None)
     require_passed((name_of(one.step), check) for one in done for check in one.checks)
 
@@ -115,7 +134,8 @@ def show(session: Session, one: Verification, quiet: bool) -> None:
     from rich.text import Text
 
     mark = SIGNS["passed" if one.passed else one.finding]
-    session.out.show(Text.assemble(mark, "  ", (name_of(one.step), "bold"), f"  {short(one.step.digest)}"))
+    before = "  verified before" if one.before else ""
+    session.out.show(Text.assemble(mark, "  ", (name_of(one.step), "bold"), f"  {short(one.step.digest)}{before}"))
     for check in one.checks:
         if not quiet or check.finding in ("unchecked", "failed"):
             session.out.show(Text("    ") + check_line(check))
@@ -130,4 +150,5 @@ def name_of(step: Step) -> str:
 
 def facts_of(one: Verification) -> dict[str, object]:
     """Return a verification as JSON has it."""
-    return {"version": one.step.digest, "round": one.step.round or None, "passed": one.passed, "checks": one.checks}
+    facts = {"version": one.step.digest, "round": one.step.round or None, "passed": one.passed}
+    return facts | {"before": one.before, "checks": one.checks}

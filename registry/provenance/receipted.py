@@ -1,0 +1,66 @@
+"""Whether events that a node gave stand in the receipts of their blocks, and these in the headers.
+
+What is left to trust is that a block of that hash is on the chain: `cairn index rebuild --verify` links headers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from registry.chain.blocks import Checkpoint, verify_logs
+from registry.chain.events import Event
+from registry.chain.logs import read_placed_log
+from registry.chain.node import asking
+from registry.errors import VerificationFailed
+from registry.index.decoding import decode_raw
+from registry.index.source import Source
+
+if TYPE_CHECKING:
+    from registry.chain.views import Views
+
+__all__ = ["Receipted"]
+
+
+class Receipted:
+    """Checks events against receipts and headers; each block once."""
+
+    def __init__(self, client: Views) -> None:
+        self._client = client
+        self._source = Source(client.w3, (client.address,))
+        self._proved: dict[int, frozenset[Event]] = {}
+
+    def require(self, events: Iterable[Event]) -> int:
+        """Check that each event is in its block, and return in how many blocks they are.
+
+        Raises:
+            VerificationFailed: One is not, or the block's logs are not those of its receipts.
+            NodeUnavailable: The node does not give what proves it.
+        """
+        blocks = set()
+        for event in events:
+            number = event.at.block_number
+            blocks.add(number)
+            if number not in self._proved:
+                self._proved[number] = self._prove(number, event.at.block_hash)
+            if event not in self._proved[number]:
+                raise VerificationFailed(
+                    f"block {number}, log {event.at.log_index}: expected {type(event).__name__} as the node gave it, "
+                    "got another log from the receipts, or none"
+                )
+        return len(blocks)
+
+    def _prove(self, number: int, block_hash: bytes) -> frozenset[Event]:
+        """The contract's events of a block, as its receipts have them."""
+        contracts = (self._client.address,)
+        with asking("eth_getLogs"):
+            found = self._source.read(range(number, number + 1), None)
+        verify_logs(
+            self._client.w3,
+            [read_placed_log(log) for log in found.logs],
+            contracts,
+            from_block=number,
+            to_block=number,
+            trusted=Checkpoint(number, block_hash),
+        )
+        return frozenset(decode_raw(log, contracts) for log in found.logs)

@@ -1,0 +1,112 @@
+"""Openings of blobs and lists against brute force: every chunk, every leaf, every tree that differs in some place."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from registry.chain.challenge_records import Counted, Listed, Opening
+from registry.content.merkle import (
+    CHUNK_BYTES,
+    counted_root,
+    leaf_hash,
+    merkle_root,
+    prove,
+    tensor_root,
+    verify_inclusion,
+)
+from registry.content.unixfs import CHUNK_SIZE as LEAF_BYTES
+from registry.errors import FormError
+from registry.provenance.openings import Chunks, Listing, chunks_of_blob, chunks_of_file, differing_leaf, listing_of
+from registry.store.blobs import add_blob
+from registry.store.memory import MemoryStore
+from registry.types import Address, Digest, Root
+
+TREES = 10_000 if os.environ.get("CAIRN_SOAK") else 500
+
+
+def file_of(header: int, values: int) -> bytes:
+    """The bytes of a file with so long a header, its values all different."""
+    text = b"{}".ljust(header, b" ")
+    return len(text).to_bytes(8, "little") + text + b"".join(i.to_bytes(4, "little") for i in range(1, values + 1))
+
+
+FILES = [(56, 1), (56, 1023), (56, 1024), (56, 1025), (2000, 3 * LEAF_BYTES // 4), (LEAF_BYTES + 104, 5000)]
+
+
+@pytest.mark.parametrize(("header", "values"), FILES)
+@pytest.mark.parametrize("kept", ["file", "blob"])
+def test_every_chunk_opens_with_its_proof(header: int, values: int, kept: str, tmp_path: Path) -> None:
+    data = file_of(header, values)
+    chunks = opened(data, kept, tmp_path)
+    body = data[8 + header :]
+    assert (chunks.values, chunks.root) == (values, tensor_root(body))
+    count = -(-len(body) // CHUNK_BYTES)
+    for index in range(count):
+        opening = chunks.opening(index)
+        assert opening.leaf == body[index * CHUNK_BYTES : (index + 1) * CHUNK_BYTES]
+        assert opening.counted.count == values
+        assert verify_inclusion(leaf_hash(opening.leaf), index, count, opening.proof, opening.counted.inner)
+    assert chunks.opening(count) == Opening(chunks.counted, b"", ())
+
+
+def opened(data: bytes, kept: str, folder: Path) -> Chunks:
+    if kept == "blob":
+        store = MemoryStore()
+        return chunks_of_blob(store, add_blob(store, [data]))
+    (folder / "file").write_bytes(data)
+    return chunks_of_file(folder / "file")
+
+
+@pytest.mark.parametrize("data", [b"", b"1234567", file_of(8, 0), file_of(8, 1)[:-1], file_of(8, 1) + b"\0"])
+@pytest.mark.parametrize("kept", ["file", "blob"])
+def test_what_holds_no_whole_values_has_no_chunks(data: bytes, kept: str, tmp_path: Path) -> None:
+    if kept == "blob" and not data:
+        pytest.skip("no blob is empty")
+    with pytest.raises(FormError, match="expected"):
+        opened(data, kept, tmp_path)
+
+
+def entry(number: int) -> Listed:
+    seed = number.to_bytes(4, "big")
+    return Listed(Address(seed * 5), Digest(seed * 8), Root(seed[::-1] * 8), number + 1)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 8, 33])
+def test_every_contribution_opens_at_its_place(count: int) -> None:
+    mixed = [entry(number) for number in range(count)]
+    random.Random(count).shuffle(mixed)
+    listing = listing_of(mixed)
+    assert [e.participant for e in listing.contributions] == sorted(e.participant for e in mixed)
+    counted = Counted(count, merkle_root(listing.hashes))
+    assert (listing.counted, listing.root) == (counted, counted_root(count, counted.inner))
+    for index in range(count):
+        opening, membership = listing.opening(index), listing.membership(index)
+        assert (membership.index, membership.contribution) == (index, listing.contributions[index])
+        assert opening.proof == membership.proof
+        assert verify_inclusion(leaf_hash(opening.leaf), index, count, opening.proof, counted.inner)
+    assert listing.opening(count) == Opening(counted, b"", ())
+
+
+def test_a_list_in_another_order_has_another_root() -> None:
+    entries = tuple(entry(number) for number in range(4))
+    assert Listing(entries).root != Listing(entries[::-1]).root
+
+
+def test_walking_down_any_other_tree_ends_at_a_leaf_that_differs() -> None:
+    draw = random.Random(4)
+    for _ in range(TREES):
+        count = draw.randint(1, 70)
+        here = [bytes([i]) for i in range(count)]
+        there = list(here)
+        for place in draw.sample(range(count), draw.randint(1, min(count, 3))):
+            there[place] = b"another"
+        hashes, others = [leaf_hash(leaf) for leaf in here], [leaf_hash(leaf) for leaf in there]
+        counted, shown = Counted(count, merkle_root(others)), dict[int, Opening]()
+        while (wanted := differing_leaf(hashes, shown)) not in shown:
+            shown[wanted] = Opening(counted, there[wanted], prove(others, wanted))
+        assert here[wanted] != there[wanted]
+        assert len(shown) <= 1 + (count - 1).bit_length(), "each leaf at least halves where the difference can be"

@@ -1,0 +1,113 @@
+"""What an auditor may spend, whatever happens between writing and sending; and progress as the contract keeps it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from registry.chain import calls
+from registry.chain.challenge_records import NO_COORDINATE, Counted, Listed, Opening, Step, Sum
+from registry.chain.client import Client
+from registry.content.merkle import counted_root, node_hash
+from registry.errors import InputError, NodeUnavailable
+from registry.provenance.openings import Listing
+from registry.types import Address, Digest, Role, Root
+from trainer.challenger import Purse, add_steps
+from trainer.simulation import Simulation
+
+ETHER = 10**18
+
+
+@pytest.fixture
+def owner(lines: Callable[..., Simulation]) -> tuple[Client, Any]:
+    """A client, and a call that it can make."""
+    simulation = lines()
+    stranger = Address(b"\x77" * 20)
+    return simulation.owner, calls.grant_roles(simulation.owner.address, simulation.model_id, stranger, Role.AUDITOR)
+
+
+def test_what_was_spent_is_what_left_the_account(owner: tuple[Client, Any], tmp_path: Path) -> None:
+    client, call = owner
+    purse = Purse(client, tmp_path / "auditor" / "spent.json", ETHER)
+    account = client.w3.to_checksum_address(client.account)
+    before = client.w3.eth.get_balance(account)
+    purse.send(call)
+    assert purse.spent == before - client.w3.eth.get_balance(account) > 0
+    spent = purse.spent
+    purse.give_back(spent + 5)
+    assert Purse(client, tmp_path / "auditor" / "spent.json", ETHER).spent == -5
+
+
+def test_a_purse_counts_what_it_was_about_to_send(
+    owner: tuple[Client, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, call = owner
+    purse = Purse(client, tmp_path / "spent.json", ETHER)
+    most = client.quote(call).max_cost
+
+    def away(*_: Any) -> Any:
+        raise NodeUnavailable("stopped between writing and sending")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(client, "send", away)
+        with pytest.raises(NodeUnavailable):
+            purse.send(call)
+    assert purse.spent == most
+    receipt = Purse(client, tmp_path / "spent.json", ETHER).send(call)
+    assert purse.spent == most + receipt.gas_used * receipt.gas_price
+
+
+def test_over_the_limit_nothing_is_written_or_sent(owner: tuple[Client, Any], tmp_path: Path) -> None:
+    client, call = owner
+    before = client.w3.eth.block_number
+    purse = Purse(client, tmp_path / "spent.json", client.quote(call).max_cost - 1)
+    with pytest.raises(InputError, match="expected to spend at most"):
+        purse.send(call)
+    assert (purse.spent, client.w3.eth.block_number) == (0, before)
+    assert not (tmp_path / "spent.json").exists()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"spent": null}', '{"spent": "much"}', "7"])
+def test_a_purse_that_cannot_be_read_sends_nothing(owner: tuple[Client, Any], tmp_path: Path, text: str) -> None:
+    client, call = owner
+    (tmp_path / "spent.json").write_text(text)
+    before = client.w3.eth.block_number
+    with pytest.raises(InputError, match="expected what was spent so far"):
+        Purse(client, tmp_path / "spent.json", ETHER).send(call)
+    assert ((tmp_path / "spent.json").read_text(), client.w3.eth.block_number) == (text, before)
+
+
+def steps_of(draw: random.Random, count: int) -> list[Step]:
+    """Contributions with the chunk that holds values 1024 to 2047, on the grid of 2^-20."""
+    found = []
+    for number in range(count):
+        values = np.array([draw.randint(-(1 << 24), 1 << 24) for _ in range(1024)], dtype="<f4") * np.float32(2**-20)
+        seed = number.to_bytes(4, "big")
+        entry = Listed(Address(seed * 5), Digest(seed * 8), Root(seed * 8), draw.randint(1, 1 << 20))
+        found.append(Step(entry, Opening(Counted(4096, bytes(32)), values.astype("<f4").tobytes(), ())))
+    return found
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 7, 21])
+def test_progress_in_any_pieces_is_the_sum_and_the_root(count: int) -> None:
+    draw = random.Random(count)
+    steps, coordinate = steps_of(draw, count), 1024 + draw.randrange(1024)
+    progress, left = Sum(), steps
+    while left:
+        size = draw.randint(1, len(left))
+        progress, left = add_steps(progress, left[:size], coordinate, 20), left[size:]
+    values = [int(np.frombuffer(s.chunk.leaf, "<f4")[coordinate - 1024] * 2**20) for s in steps]
+    weights = [s.contribution.weight for s in steps]
+    assert (progress.next, progress.weight) == (count, sum(weights))
+    assert progress.sum == sum(weight * value for weight, value in zip(weights, values, strict=True))
+    *peaks, root = progress.peaks
+    for peak in reversed(peaks):
+        root = node_hash(peak, root)
+    assert counted_root(count, root) == Listing(tuple(s.contribution for s in steps)).root
+    alone = add_steps(Sum(), steps, NO_COORDINATE, 20)
+    assert (alone.weight, alone.sum, alone.peaks) == (progress.weight, 0, progress.peaks)
