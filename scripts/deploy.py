@@ -24,7 +24,7 @@ from registry.chain.transactions import Transactor
 from registry.content.manifest import PlanManifest, Procedure, digest_of
 from registry.provenance.plans import add_plan
 from registry.store.uri import open_store
-from registry.types import Role, Root
+from registry.types import WALK_STEPS, Role, Root
 from trainer.modules import publish_module
 
 HOME = Path(os.environ.get("CAIRN_HOME", "~/.local/share/cairn")).expanduser()
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--participant", action="append", default=[], type=address_of, metavar="ADDRESS")
     parser.add_argument("--aggregator", action="append", default=[], type=address_of, metavar="ADDRESS")
     parser.add_argument("--seconds", type=int, default=3600, help="longest duration of each phase (default 3600)")
-    parser.add_argument("--challenge-seconds", type=int, default=60, help="duration of the challenge window")
+    parser.add_argument("--challenge-seconds", type=int, default=960, help="duration of the challenge window")
     arguments = parser.parse_args()
 
     # The chain, the account that pays, the content store.
@@ -77,7 +77,7 @@ def main() -> None:
         publish_duration=arguments.seconds,
         aggregate_duration=arguments.seconds,
         challenge_duration=arguments.challenge_seconds,
-        answer_duration=arguments.challenge_seconds // 32,
+        answer_duration=arguments.challenge_seconds // WALK_STEPS,
         bond_gwei=0,
         hook=None,
     )
