@@ -91,21 +91,24 @@ def hash_alone(paths: Sequence[Path], roots: bool) -> None:
 
 def _hash_files(paths: Sequence[Path], roots: bool) -> None:
     buffer = memoryview(bytearray(LEAF))
-    sha256, leaf = hashlib.sha256, hashlib.sha256(b"\x00")
     for path in paths:
         with path.open("rb", buffering=0) as file:
             while count := file.readinto(buffer):
-                sha256(buffer[:count]).digest()
-                if not roots:
-                    continue
-                nodes = []
-                for at in range(0, count, CHUNK):
-                    state = leaf.copy()
-                    state.update(buffer[at : min(at + CHUNK, count)])
-                    nodes.append(state.digest())
-                while len(nodes) > 1:
-                    pairs = zip(nodes[::2], nodes[1::2], strict=False)
-                    nodes = [sha256(b"\x01" + left + right).digest() for left, right in pairs]
+                hashlib.sha256(buffer[:count]).digest()
+                if roots:
+                    hash_chunks(buffer[:count])
+
+
+def hash_chunks(leaf: memoryview) -> None:
+    """Hash every 4 KiB of a leaf and the tree above them, as a tensor root takes it."""
+    sha256, begun, nodes = hashlib.sha256, hashlib.sha256(b"\x00"), []
+    for at in range(0, len(leaf), CHUNK):
+        state = begun.copy()
+        state.update(leaf[at : at + CHUNK])
+        nodes.append(state.digest())
+    while len(nodes) > 1:
+        pairs = zip(nodes[::2], nodes[1::2], strict=False)
+        nodes = [sha256(b"\x01" + left + right).digest() for left, right in pairs]
 
 
 def run_peer(python: Path, script: str, job: dict[str, Any], told: list[dict[str, Any]] | None = None) -> float:

@@ -221,7 +221,7 @@ def aggregate(net: Network, clock: Clock) -> None:
     clock.add("aggregator: server step and names", time.perf_counter() - last)
     clock.time("aggregator: publish aggregate and version", lambda: publish_outcome(net.store, outcome))
     clock.time("aggregator: attest", lambda: attest(net.aggregator, record, outcome.result))
-    warp(net.chain.w3, seconds=DURATION + 1)
+    warp(net.chain.w3, seconds=PLAN.challenge_duration + 1)
     clock.time("anyone: finalize", lambda: net.owner.finalize_round(net.model_id, 1, outcome.result))
 
 

@@ -21,7 +21,7 @@ from registry.chain.records import Dispute, Result
 from registry.provenance.admission import update_form
 from registry.provenance.charges import Charge, Inspection, Wanted
 from registry.provenance.demands import demands_of
-from registry.provenance.inspection import inspect
+from registry.provenance.inspection import Recomputed, inspect
 from registry.provenance.plans import load_plan
 from registry.provenance.rounds import RoundRecord, attested_results, read_round, unexpelled
 from registry.provenance.verify import Check, until_failure, verify_round
@@ -43,6 +43,7 @@ class Memory:
 
     inspected: dict[bytes, tuple[int, Inspection]] = field(default_factory=dict)
     """By tally: how many leaves had been shown, and what came of it."""
+    recomputed: Recomputed = field(default_factory=dict)
     said: set[str] = field(default_factory=set)
 
 
@@ -62,7 +63,8 @@ class _Watch:
         """Recompute a result, and remember what came of it."""
         plan, parent = load_plan(self.store, record.plan), load_parent(self.store, record)
         form = update_form(read_header(self.store, parent.weights.blob), plan)
-        found = inspect(self.store, record, plan, parent, form, result, shown, self.folder / "recomputed")
+        place, known = self.folder / "recomputed", self.memory.recomputed
+        found = inspect(self.store, record, plan, parent, form, result, shown, place, known)
         self.memory.inspected[tally] = (len(shown), found)
         return found
 

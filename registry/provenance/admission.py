@@ -22,7 +22,16 @@ from registry.store.base import ContentStore
 from registry.store.blobs import open_blob
 from registry.types import MAX_TOTAL_WEIGHT, Cid, Codec
 
-__all__ = ["UpdateForm", "Verdict", "judge", "judge_blob", "judge_manifest", "judge_weights", "update_form"]
+__all__ = [
+    "UpdateForm",
+    "Verdict",
+    "judge",
+    "judge_blob",
+    "judge_declared",
+    "judge_manifest",
+    "judge_weights",
+    "update_form",
+]
 
 _MISSING = (BlockNotFound, BlockMismatch, BlockTooLarge, StoreUnavailable)
 
@@ -151,19 +160,26 @@ def judge(
         commitment: One of its commitments.
         late: Asked before each piece; once it says yes, what has not come yet is unavailable.
     """
-    try:
-        data = store.get(Cid(Codec.DAG_CBOR, commitment.digest))
-    except _MISSING as error:
-        return Verdict(commitment, Reason.UNAVAILABLE, str(error), None, isinstance(error, BlockMismatch))
-    reason, detail, manifest = judge_manifest(data, record, form, commitment)
-    if reason != Reason.ADMITTED or manifest is None:
-        return Verdict(commitment, reason, detail, manifest)
+    verdict = judge_declared(store, record, form, commitment)
+    manifest = verdict.manifest
+    if not verdict.admitted or manifest is None:
+        return verdict
     try:
         reason, detail = judge_blob(_in_time(open_blob(store, manifest.delta.blob), late), form, commitment.tensor_root)
     except _MISSING as error:
         return Verdict(commitment, Reason.UNAVAILABLE, str(error), manifest, isinstance(error, BlockMismatch))
     except FormError as error:
         return Verdict(commitment, Reason.BLOB_FORM, str(error), manifest)
+    return Verdict(commitment, reason, detail, manifest)
+
+
+def judge_declared(store: ContentStore, record: RoundRecord, form: UpdateForm, commitment: UpdateCommitted) -> Verdict:
+    """Fetch and judge one commitment's manifest; what is admitted is so if its file is what the manifest says."""
+    try:
+        data = store.get(Cid(Codec.DAG_CBOR, commitment.digest))
+    except _MISSING as error:
+        return Verdict(commitment, Reason.UNAVAILABLE, str(error), None, isinstance(error, BlockMismatch))
+    reason, detail, manifest = judge_manifest(data, record, form, commitment)
     return Verdict(commitment, reason, detail, manifest)
 
 

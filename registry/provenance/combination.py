@@ -9,23 +9,23 @@ ranges join to the same roots.
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from registry.content.merkle import TensorRootHasher
 from registry.content.unixfs import CHUNK_SIZE as LEAF_BYTES
 from registry.content.unixfs import root_of_leaves
-from registry.errors import CairnError, FormError, InputError
+from registry.errors import FormError, InputError
 from registry.exact.combine import check_weights, rounded_mean, weighted_sum
 from registry.exact.grid import F32, F64, check_arithmetic, grid_integers
+from registry.provenance.forked import Pipe, answer, forked
 from registry.store.base import ContentStore
 from registry.store.blobs import leaf_cids
 from registry.types import Blob, Cid, Root
@@ -252,45 +252,25 @@ def _add(rows: F32, job: _Job, group: range, sums: F64, scratch: F64) -> None:
 
 
 def _combine_forked(job: _Job, ranges: list[tuple[int, int]], progress: Progress) -> list[list[_Part]]:
-    """Combine each range in a forked process; bytes done and results come back over one pipe a process."""
-    context = multiprocessing.get_context("fork")
-    pipes = [context.Pipe(duplex=False) for _ in ranges]
-    workers = [
-        context.Process(target=_work, args=(job, begin, end, sender))
-        for (begin, end), (_, sender) in zip(ranges, pipes, strict=True)
-    ]
-    for worker, (_, sender) in zip(workers, pipes, strict=True):
-        worker.start()
-        sender.close()
-    try:
-        return _collect({receiver: i for i, (receiver, _) in enumerate(pipes)}, progress)
-    finally:
-        for worker in workers:
-            worker.terminate()
-            worker.join()
+    """Combine each range in a forked process; bytes done and then the parts come back over its pipe."""
+    with ExitStack() as processes:
+        pipes = [processes.enter_context(forked(_combine_there, job, begin, end)) for begin, end in ranges]
+        return _collect(pipes, progress)
 
 
-def _collect(receivers: dict[Connection[Any, Any], int], progress: Progress) -> list[list[_Part]]:
+def _collect(pipes: Sequence[Pipe], progress: Progress) -> list[list[_Part]]:
     parts: dict[int, list[_Part]] = {}
-    open_pipes = dict(receivers)
-    while open_pipes:
-        for ready in wait(list(open_pipes)):
-            assert isinstance(ready, Connection)
-            try:
-                message = ready.recv()
-            except EOFError:
-                raise InputError("a combining process ended early: is there enough memory?") from None
-            if isinstance(message, int):
-                progress(message)
-            elif isinstance(message, CairnError):
-                raise message
+    working = {pipe: i for i, pipe in enumerate(pipes)}
+    while working:
+        for ready in wait(list(working)):
+            assert isinstance(ready, Pipe)
+            said = answer(ready)
+            if isinstance(said, int):
+                progress(said)
             else:
-                parts[open_pipes.pop(ready)] = message
+                parts[working.pop(ready)] = said
     return [parts[i] for i in range(len(parts))]
 
 
-def _work(job: _Job, begin: int, end: int, sender: Connection[Any, Any]) -> None:
-    try:
-        sender.send(_combine_range(job, begin, end, sender.send))
-    except CairnError as error:
-        sender.send(error)
+def _combine_there(job: _Job, begin: int, end: int, pipe: Pipe) -> list[_Part]:
+    return _combine_range(job, begin, end, pipe.send)

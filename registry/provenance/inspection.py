@@ -7,7 +7,7 @@ charge, or the next leaves to demand, or that all is as it should be.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from registry.chain.challenge_events import LeafShown
@@ -18,7 +18,7 @@ from registry.content.merkle import CHUNK_VALUES, leaf_hash
 from registry.errors import ContentError, FormError
 from registry.exact.combine import WEIGHTED_MEAN
 from registry.exact.server import FEDAVG
-from registry.provenance.admission import UpdateForm, Verdict, judge
+from registry.provenance.admission import UpdateForm, Verdict, judge, judge_declared
 from registry.provenance.charges import (
     Case,
     Charge,
@@ -41,13 +41,17 @@ from registry.provenance.openings import (
     listing_of,
 )
 from registry.provenance.reports import Report, load_report
-from registry.provenance.results import Outcome, compute_outcome
+from registry.provenance.results import Outcome, compute_declared, compute_outcome
 from registry.provenance.rounds import RoundRecord
 from registry.provenance.versions import load_version_manifest
 from registry.store.base import ContentStore
 from registry.types import ZERO32, Fault, Root, Tree
 
-__all__ = ["inspect"]
+__all__ = ["Recomputed", "inspect"]
+
+Recomputed = dict[Root, tuple[Sequence[Verdict], Outcome]]
+"""By contributions root: what was listed, and what it comes to. At most one, whose files are in the folder."""
+_UNLISTED = "not in the result"
 
 _SAMPLES = 4
 """Leaves that are demanded of a contribution that nobody shows as a whole."""
@@ -62,6 +66,7 @@ def inspect(
     result: Result,
     shown: Sequence[LeafShown],
     folder: Path,
+    recomputed: Recomputed | None = None,
 ) -> Inspection:
     """Hold a result against what was committed.
 
@@ -74,6 +79,8 @@ def inspect(
         result: What is attested.
         shown: Answers to demands of this result.
         folder: For the recomputed files, overwritten.
+        recomputed: What was recomputed last, its files still in the folder; it is not again, since each leaf that is
+            shown of a hidden blob is another look.
 
     Raises:
         VerificationFailed: The parent is not what the chain says, so nothing can be held against it.
@@ -93,10 +100,14 @@ def inspect(
         return Inspection(f"combine rule {plan.combine_rule} is replayed by readers, not by the chain")
     if plan.server_rule == FEDAVG and (result.version_root == ZERO32) != (record.parent_root == ZERO32):
         return Inspection("version: only one of it and its parent has a tensor root", Charge(Fault.ROOT))
-    verdicts = _verdicts(case, listing)
-    if isinstance(verdicts, Inspection):
-        return verdicts
-    return _compared(case, listing, verdicts, compute_outcome(store, record, plan, parent, form, verdicts, folder))
+    held = {} if recomputed is None else recomputed
+    if result.contributions_root not in held:
+        held.clear()
+        made = _recompute(case, listing)
+        if isinstance(made, Inspection):
+            return made
+        held[result.contributions_root] = made
+    return _compared(case, listing, *held[result.contributions_root])
 
 
 def _report(store: ContentStore, record: RoundRecord, result: Result) -> Report | None:
@@ -142,28 +153,41 @@ def _all(case: Case) -> list[Listed]:
     return [listed(commitment) for commitment in case.record.commitments]
 
 
-def _verdicts(case: Case, listing: Listing) -> list[Verdict] | Inspection:
-    """Judge every contribution; one that should not have been admitted is charged, one that is missing demanded."""
-    places = {entry.participant: index for index, entry in enumerate(listing.contributions)}
-    verdicts: list[Verdict] = []
+def _recompute(case: Case, listing: Listing) -> tuple[Sequence[Verdict], Outcome] | Inspection:
+    """What the listed contributions come to; or what is wrong with them, or missing of them."""
+    round = (case.store, case.record, case.plan, case.parent, case.form)
+    verdicts = _verdicts(case, listing, judge_declared)
+    if all(verdict.admitted or verdict.detail == _UNLISTED for verdict in verdicts):
+        outcome = compute_declared(*round, verdicts, case.folder)
+        if outcome is not None:
+            return verdicts, outcome
+    verdicts = _verdicts(case, listing, judge)
     wanted: list[Wanted] = []
-    for commitment in case.record.commitments:
-        place = places.get(commitment.participant)
-        if place is None:
-            verdicts.append(Verdict(commitment, Reason.UNAVAILABLE, "not in the result", None))
+    places = {entry.participant: index for index, entry in enumerate(listing.contributions)}
+    for verdict in verdicts:
+        place = places.get(verdict.commitment.participant)
+        if place is None or verdict.admitted:
             continue
-        verdict = judge(case.store, case.record, case.form, commitment)
-        verdicts.append(verdict)
-        if not verdict.admitted:
-            found = _wrongly_admitted(case, verdict, listing.membership(place))
-            if found.charge is not None:
-                return found
-            wanted += found.wanted
+        found = _wrongly_admitted(case, verdict, listing.membership(place))
+        if found.charge is not None:
+            return found
+        wanted += found.wanted
     if wanted:
         return Inspection("contributions: what nobody shows is demanded", wanted=tuple(wanted))
     if sum(v.admitted for v in verdicts) != len(places):
         return Inspection("contributions: one is not to be had as a whole, so nothing can be recomputed here")
-    return verdicts
+    return verdicts, compute_outcome(*round, verdicts, case.folder)
+
+
+def _verdicts(case: Case, listing: Listing, judge_one: Callable[..., Verdict]) -> list[Verdict]:
+    """Judge what is listed; what is not has no part in the result, whatever it is."""
+    listed_ = {entry.participant for entry in listing.contributions}
+    return [
+        judge_one(case.store, case.record, case.form, commitment)
+        if commitment.participant in listed_
+        else Verdict(commitment, Reason.UNAVAILABLE, _UNLISTED, None)
+        for commitment in case.record.commitments
+    ]
 
 
 def _wrongly_admitted(case: Case, verdict: Verdict, membership: Membership) -> Inspection:

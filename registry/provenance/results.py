@@ -7,6 +7,7 @@ honest parties who admitted the same updates hold the same digests.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from registry.chain.records import Result
-from registry.content.gate import describe
+from registry.content.gate import Description
 from registry.content.manifest import (
     DeltaFile,
     Manifest,
@@ -32,7 +33,7 @@ from registry.content.manifest import (
 )
 from registry.content.merkle import Contribution, contributions_root
 from registry.content.tensors import parse_header
-from registry.errors import FormError, UnknownRule
+from registry.errors import CairnError, FormError, UnknownRule, VerificationFailed
 from registry.exact.combine import WEIGHTED_MEAN
 from registry.exact.server import FEDAVG, FEDAVG_GENERAL, fedavg_step
 from registry.provenance.admission import UpdateForm, Verdict
@@ -40,13 +41,16 @@ from registry.provenance.combination import Checks, Combined, Progress, combine,
 from registry.provenance.reports import pages_of
 from registry.provenance.rounds import RoundRecord
 from registry.provenance.versions import read_header, read_version
+from registry.provenance.writing import describe_while_writing, describe_written
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob, file_pieces
 from registry.types import Root
 
-__all__ = ["Outcome", "compute_outcome", "next_version", "publish_outcome", "require_known_rules"]
+__all__ = ["Outcome", "compute_declared", "compute_outcome", "next_version", "publish_outcome", "require_known_rules"]
 
 _PIECE = 1 << 20
+_LARGE = 64 << 20
+"""Bytes of updates from which on it takes longer to combine them than to start processes that share the work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,7 @@ def compute_outcome(
     verdicts: Sequence[Verdict],
     folder: Path,
     *,
+    judged: bool = True,
     processes: int = 1,
     progress: Progress | None = None,
 ) -> Outcome:
@@ -92,11 +97,14 @@ def compute_outcome(
         form: Of its updates.
         verdicts: One a commitment, in commit order.
         folder: The two files are written here.
-        processes: See `combine`.
+        judged: The files of what was admitted have been; else their form, values and roots are checked as they are
+            combined, which reads them once instead of twice.
+        processes: See `combine`; with more than one the version is hashed beside the step that makes it.
         progress: See `combine`.
 
     Raises:
         InputError: Nothing was admitted.
+        FormError, VerificationFailed: One of the files that were not judged is not to be admitted.
         UnknownRule: The plan has rules this release does not know.
     """
     require_known_rules(plan)
@@ -109,14 +117,39 @@ def compute_outcome(
         form.size,
         grid_bits=plan.grid_bits,
         out=aggregate_file,
-        check=Checks(cids=False, roots=False),  # judged already, and hashed again by the store
+        check=Checks(cids=False, roots=not judged),  # the store hashes every block again
         processes=processes,
         progress=progress,
     )
-    with version_file.open("wb") as file:
-        for piece in next_version(store, parent, plan, form, aggregate_file):
-            file.write(piece)
-    return _assemble(record, parent, verdicts, combined, aggregate_file, version_file)
+    for verdict, update in zip(admitted, combined.updates, strict=True):
+        if not judged and update.tensor_root != verdict.commitment.tensor_root:
+            raise VerificationFailed(f"update of 0x{verdict.commitment.participant.hex()[:8]}: its root is another")
+    made = next_version(store, parent, plan, form, aggregate_file)
+    described = (describe_while_writing if processes > 1 else describe_written)(version_file, made)
+    return _assemble(record, parent, verdicts, combined, described, aggregate_file, version_file)
+
+
+def compute_declared(
+    store: ContentStore,
+    record: RoundRecord,
+    plan: PlanManifest,
+    parent: VersionManifest,
+    form: UpdateForm,
+    verdicts: Sequence[Verdict],
+    folder: Path,
+) -> Outcome | None:
+    """Compute the outcome of what was judged by its manifests alone, each file being checked while it is combined.
+
+    So every byte is read once, by as many processes as there are cores if that is worth their start. None where it
+    comes to nothing: judging each by itself says which is not to be admitted, and combining what is sound says what
+    else is wrong.
+    """
+    large = form.size * sum(verdict.admitted for verdict in verdicts) > _LARGE
+    processes = len(os.sched_getaffinity(0)) if large else 1
+    try:
+        return compute_outcome(store, record, plan, parent, form, verdicts, folder, judged=False, processes=processes)
+    except CairnError:
+        return None
 
 
 def require_known_rules(plan: PlanManifest) -> None:
@@ -166,6 +199,7 @@ def _assemble(
     parent: VersionManifest,
     verdicts: Sequence[Verdict],
     combined: Combined,
+    facts: Description,
     aggregate_file: Path,
     version_file: Path,
 ) -> Outcome:
@@ -187,7 +221,6 @@ def _assemble(
         contributions=len(admitted),
         total_weight=combined.total_weight,
     )
-    facts = describe(file_pieces(version_file))
     assert facts.cid is not None and facts.sha256 is not None and facts.tensor_root is not None
     version = VersionManifest(
         parent=manifest_cid(record.parent),

@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING
 from registry.chain.events import Event, UpdateCommitted
 from registry.chain.records import Result, result_hash
 from registry.chain.views import Views
-from registry.content.manifest import Reason, ReportEntry, ReportManifest, manifest_cid
-from registry.content.merkle import Contribution, contributions_root
-from registry.errors import (
-    BlockMismatch,
-    BlockNotFound,
-    InputError,
-    VerificationFailed,
+from registry.content.manifest import (
+    PlanManifest,
+    Reason,
+    ReportEntry,
+    ReportManifest,
+    VersionManifest,
+    manifest_cid,
 )
-from registry.provenance.admission import UpdateForm, Verdict, judge, judge_manifest, update_form
+from registry.content.merkle import Contribution, contributions_root
+from registry.errors import BlockMismatch, BlockNotFound, InputError, VerificationFailed
+from registry.provenance.admission import UpdateForm, Verdict, judge, judge_declared, judge_manifest, update_form
 from registry.provenance.checks import Begun, Check, Finding, Verification, until_failure
 from registry.provenance.checks import require_same as _same
 from registry.provenance.eligibility import require_commitments, require_quorum
@@ -30,7 +32,7 @@ from registry.provenance.model_events import ModelEvents
 from registry.provenance.plans import load_plan
 from registry.provenance.receipted import Receipted
 from registry.provenance.reports import Report, load_report
-from registry.provenance.results import Outcome, compute_outcome, require_known_rules
+from registry.provenance.results import Outcome, compute_declared, compute_outcome, require_known_rules
 from registry.provenance.rounds import RoundRecord, chosen_result, read_round
 from registry.provenance.verified import Verified, subject_of
 from registry.provenance.versions import load_parent, load_version_manifest, read_header, read_version
@@ -128,28 +130,29 @@ def verify_round(
     yield Begun("parent")
     parent = load_parent(store, record)
     form = update_form(read_header(store, parent.weights.blob), plan)
-    verdicts: list[Verdict] = []
-    found: list[Finding] = []
     yield Begun("completeness")
-    for verdict, check in _judged(store, record, form, report):
+    verdicts, outcome = _look(store, record, plan, parent, form, report, folder)
+    found: list[Finding] = []
+    for check in _judged(report, verdicts):
         yield check
-        if verdict is None or isinstance(check, Begun):
+        if isinstance(check, Begun):
             continue
-        verdicts.append(verdict)
         found.append(check.finding)
         if check.finding is Finding.UNCHECKED:
             yield Begun("combination")
             raise BlockNotFound(f"{check.name} cannot be combined: {check.evidence}")
     yield Begun("completeness")
-    yield _complete(record, report, verdicts, found)
+    stated = _as_reported(report, verdicts)
+    yield _complete(record, report, stated, found)
     yield Begun("combination")
-    outcome = compute_outcome(store, record, plan, parent, form, verdicts, folder)
+    if outcome is None:
+        outcome = compute_outcome(store, record, plan, parent, form, stated, folder)
     yield from _compared(outcome, result)
     yield Begun("version file")
-    stored = load_version_manifest(store, result.version_digest)
-    for _ in read_version(store, stored):
+    weights = load_version_manifest(store, result.version_digest).weights  # as recomputed, so its hashes are known
+    for _ in open_blob(store, weights.blob):
         pass
-    yield Check("version file", Finding.PASSED, f"{stored.weights.size} bytes, sha256 {stored.weights.sha256.hex()}")
+    yield Check("version file", Finding.PASSED, f"{weights.size} bytes, sha256 {weights.sha256.hex()}")
     if deep:
         yield Begun("aggregate file")
         blob = outcome.report.aggregate.blob
@@ -359,17 +362,47 @@ def _report_of(store: ContentStore, record: RoundRecord, result: Result) -> Repo
     return report
 
 
-def _judged(
-    store: ContentStore, record: RoundRecord, form: UpdateForm, report: Report
-) -> Iterator[tuple[Verdict | None, Check | Begun]]:
-    """Judge every commitment anew; the verdict carried on is the report's, where it stands."""
+def _look(
+    store: ContentStore,
+    record: RoundRecord,
+    plan: PlanManifest,
+    parent: VersionManifest,
+    form: UpdateForm,
+    report: Report,
+    folder: Path,
+) -> tuple[list[Verdict], Outcome | None]:
+    """Judge every commitment anew: those that were admitted while they are combined, which reads each byte once.
+
+    Where that comes to nothing each is judged by itself.
+    """
     _same("report: commitments", [e.digest for e in report.entries], [c.digest for c in record.commitments])
-    own = [judge(store, record, form, commitment) for commitment in record.commitments]
-    stood = standing([entry.reason for entry in report.entries], own)
-    for entry, verdict, finding in zip(report.entries, own, stood, strict=True):
+    pairs = list(zip(report.entries, record.commitments, strict=True))
+    verdicts = [
+        (judge_declared if entry.reason == Reason.ADMITTED else judge)(store, record, form, commitment)
+        for entry, commitment in pairs
+    ]
+    if not {Finding.UNCHECKED, Finding.FAILED} & set(_findings(report, verdicts)):
+        made = compute_declared(store, record, plan, parent, form, _as_reported(report, verdicts), folder)
+        if made is not None:
+            return verdicts, made
+    return [judge(store, record, form, commitment) for commitment in record.commitments], None
+
+
+def _findings(report: Report, verdicts: Sequence[Verdict]) -> tuple[Finding, ...]:
+    return standing([entry.reason for entry in report.entries], verdicts)
+
+
+def _as_reported(report: Report, verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """The verdicts that are carried on: the report's, which stand."""
+    return [replace(v, reason=Reason(entry.reason)) for entry, v in zip(report.entries, verdicts, strict=True)]
+
+
+def _judged(report: Report, verdicts: Sequence[Verdict]) -> Iterator[Check | Begun]:
+    """Hold what the report says of every commitment against what was found of it."""
+    for entry, verdict, finding in zip(report.entries, verdicts, _findings(report, verdicts), strict=True):
         name = f"update of 0x{entry.participant.hex()[:8]}"
         said = Reason(entry.reason).name.lower()
-        yield None, Begun(name)
+        yield Begun(name)
         if finding is Finding.UNCHECKED and verdict.damaged:
             raise BlockMismatch(f"{name}: {verdict.detail}")
         if finding is Finding.FAILED:
@@ -381,7 +414,7 @@ def _judged(
             Finding.ASSERTED: f"{said}: asserted by the attesters",
             Finding.UNCHECKED: f"{said} by the attesters, not to be had here: {verdict.detail}",
         }[finding]
-        yield replace(verdict, reason=Reason(entry.reason)), Check(name, finding, evidence)
+        yield Check(name, finding, evidence)
 
 
 def _compared(outcome: Outcome, result: Result) -> Iterator[Check | Begun]:
