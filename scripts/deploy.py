@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--participant", action="append", default=[], type=address_of, metavar="ADDRESS")
     parser.add_argument("--aggregator", action="append", default=[], type=address_of, metavar="ADDRESS")
     parser.add_argument("--seconds", type=int, default=3600, help="longest duration of each phase (default 3600)")
-    parser.add_argument("--challenge-seconds", type=int, default=960, help="duration of the challenge window")
+    parser.add_argument("--challenge-seconds", type=int, default=3600, help="the same of the challenge window")
     arguments = parser.parse_args()
 
     # The chain, the account that pays, the content store.

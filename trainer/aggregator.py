@@ -23,6 +23,7 @@ from registry.chain.records import Round as RoundState
 from registry.content.manifest import PlanManifest, Reason, VersionManifest, manifest_cid
 from registry.errors import ContentError, FormError
 from registry.provenance.admission import UpdateForm, Verdict, judge, judge_weights, update_form
+from registry.provenance.openings import Chunks
 from registry.provenance.plans import load_plan
 from registry.provenance.reports import load_report
 from registry.provenance.results import Outcome, compute_outcome, publish_outcome
@@ -39,7 +40,7 @@ from registry.provenance.rounds import (
 from registry.provenance.verify import Finding, standing
 from registry.provenance.versions import load_parent, read_header
 from registry.store.base import ContentStore
-from registry.types import ModelId, Phase
+from registry.types import ModelId, Phase, Root
 from trainer.answering import answer_demands
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Memory:
 
     verdicts: dict[UpdateCommitted, Verdict] = field(default_factory=dict)
     results: dict[tuple[tuple[UpdateCommitted, Reason], ...], Result | None] = field(default_factory=dict)
+    chunks: dict[Root, Chunks] = field(default_factory=dict)
 
     def keep_only(self, record: RoundRecord) -> None:
         """Forget other rounds."""
@@ -111,7 +113,7 @@ def advance(
         record = read_round(client, model_id, number)
         return _attest_best(client, store, folder, record, phase, processes, memory or Memory())
     if phase == Phase.CHALLENGE:
-        return answer_demands(client, store, model_id, number)
+        return answer_demands(client, store, model_id, number, memory.chunks if memory else None)
     if phase == Phase.FINAL and not client.round(model_id, number).finalized:
         if final_phase(client, model_id, number) == Phase.NONE:
             return ""  # a window shorter than finality: read_round has to wait

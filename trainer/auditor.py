@@ -18,12 +18,13 @@ from registry.chain.challenges import Challenges
 from registry.chain.keys import to_checksum
 from registry.chain.local import chain_time
 from registry.chain.records import Dispute, Result
+from registry.errors import ContractError
 from registry.provenance.admission import update_form
 from registry.provenance.charges import Charge, Inspection, Wanted
 from registry.provenance.demands import demands_of
 from registry.provenance.inspection import Recomputed, inspect
 from registry.provenance.plans import load_plan
-from registry.provenance.rounds import RoundRecord, attested_results, read_round, unexpelled
+from registry.provenance.rounds import RoundRecord, attested_results, commits_closed, read_round, unexpelled
 from registry.provenance.verify import Check, until_failure, verify_round
 from registry.provenance.versions import load_parent, read_header
 from registry.store.base import ContentStore
@@ -141,6 +142,8 @@ def _advance(watch: _Watch) -> str:
         if done:
             return done
     phase = client.phase(model_id, number)
+    if not commits_closed(client, model_id, number):
+        return ""  # the list of commitments, as far as it is final, may lack some that the result rightly has
     if phase == Phase.CHALLENGE:
         return _hold(watch)
     if phase in (Phase.PUBLISH, Phase.AGGREGATE) and client.round(model_id, number).attested:
@@ -181,7 +184,11 @@ def _hold(watch: _Watch) -> str:
     if purse is not None:
         target = Target(watch.model_id, number, result)
         if found.charge is not None:
-            return _charge(challenges, record, target, dispute, found.charge, watch.folder)
+            try:
+                return _charge(challenges, record, target, dispute, found.charge, watch.folder)
+            except ContractError:
+                watch.memory.inspected.pop(dispute.tally, None)  # not convinced: look again before it is charged again
+                raise
         wanted = [w for w in found.wanted if _named(dispute, w) not in demands.deadlines]
         if wanted:
             return _demand(challenges, record, target, dispute, wanted, watch.folder)
@@ -212,7 +219,13 @@ def _demand(
     for leaf in wanted:
         named = _named(dispute, leaf)
         if record.plan.bond_gwei:
-            seal(challenges, folder, Claim(dispute.round_id, dispute.tally, Part.SERVICE, 0, named))
+            # Also what the leaf may turn out to show: whoever sees it demanded can guess that.
+            for claim in (
+                Claim(dispute.round_id, dispute.tally, Part.WHOLE, 0),
+                *([] if leaf.tree is None else [Claim(dispute.round_id, dispute.tally, Part.VALUES, leaf.index)]),
+                Claim(dispute.round_id, dispute.tally, Part.SERVICE, 0, named),
+            ):
+                seal(challenges, folder, claim)
         deposit = min(challenges.deposit_now() * 5 // 4, MAX_DEPOSIT)  # the base fee may rise meanwhile
         if leaf.tree is None:
             challenges.demand_contribution(target, leaf.index, deposit=deposit, until="mined")

@@ -27,10 +27,17 @@ __all__ = ["LimitReached", "Purse", "add_steps", "bring"]
 
 MOST_GAS = 1 << 24
 """Gas of one transaction, where a block would take more (EIP-7825)."""
+MOST_BYTES = 120_000
+"""Of a transaction: nodes pass on none of more than 131 072 (geth's pool, and others after it), and there is more in it
+than what is added up."""
 GAS_OF_STEP = 215_000
 """Of a contribution with its chunk: its calldata's floor price and some."""
 GAS_OF_ENTRY = 20_000
 """Of a contribution, or a commitment, alone."""
+BYTES_OF_STEP = 480
+"""Of a contribution as ABI-encoded, beside the bytes of its chunk and its proof."""
+BYTES_OF_ENTRY = 128
+"""Of a commitment."""
 
 
 class LimitReached(InputError):
@@ -110,7 +117,8 @@ def _sum(challenges: Challenges, record: RoundRecord, target: Target, charge: Ch
     weights_alone = charge.fault is Fault.TOTAL
     coordinate: Any = NO_COORDINATE if weights_alone else charge.evidence[0]
     progress, steps = Sum(), charge.steps
-    size = _at_once(challenges, GAS_OF_ENTRY if weights_alone else GAS_OF_STEP)
+    gas = GAS_OF_ENTRY if weights_alone else GAS_OF_STEP
+    size = _at_once(challenges, gas, max(_bytes_of(step) for step in steps))
     while len(steps) > size:
         challenges.add_contributions(target, coordinate, progress, steps[:size])
         progress = add_steps(progress, steps[:size], coordinate, record.plan.grid_bits)
@@ -125,7 +133,7 @@ def _replay(challenges: Challenges, record: RoundRecord, target: Target, charge:
     index: Any = charge.evidence[0]
     opening: Any = charge.evidence[1]
     running, rest = bytes(32), charge.commitments
-    size = _at_once(challenges, GAS_OF_ENTRY)
+    size = _at_once(challenges, GAS_OF_ENTRY, BYTES_OF_ENTRY)
     while len(rest) > size:
         challenges.replay_commitments(target, leaf_hash(opening.leaf), running, rest[:size])
         running = _run(record, running, rest[:size])
@@ -141,11 +149,16 @@ def _run(record: RoundRecord, running: bytes, commitments: Sequence[Listed]) -> 
     return running
 
 
-def _at_once(challenges: Challenges, gas: int) -> int:
-    """How many fit into a transaction, with a fifth to spare."""
+def _bytes_of(step: Step) -> int:
+    return BYTES_OF_STEP + len(step.chunk.leaf) + 32 * len(step.chunk.proof)
+
+
+def _at_once(challenges: Challenges, gas: int, size: int) -> int:
+    """How many of so much gas and so many bytes fit into a transaction, with a fifth of the gas to spare."""
     with asking("eth_getBlockByNumber"):
         block: Any = challenges.client.w3.eth.get_block("latest")
-    return max(1, min(quantity(block["gasLimit"], "gasLimit"), MOST_GAS) * 4 // 5 // gas)
+    most_gas = min(quantity(block["gasLimit"], "gasLimit"), MOST_GAS) * 4 // 5
+    return max(1, min(most_gas // gas, MOST_BYTES // size))
 
 
 def add_steps(progress: Sum, steps: Sequence[Step], coordinate: int, grid_bits: int) -> Sum:

@@ -42,8 +42,8 @@ abstract contract Claims is Money {
         if (found.fault == Fault.None) revert NotConvicted(roundId, tally);
         // slither-disable-next-line timestamp
         if (block.timestamp < found.revealDeadline) revert RevealNotOver(found.revealDeadline);
-        uint256 amount = _rewards[roundId][tally];
-        _rewards[roundId][tally] = 0;
+        uint256 amount = _rewards[roundId][tally].amount;
+        _rewards[roundId][tally].amount = 0;
         if (found.leader == address(0)) burnt += amount;
         else _credit(found.leader, amount);
         emit RewardCollected(roundId, tally, found.leader, amount);

@@ -9,11 +9,17 @@ import {Disputed} from "./Disputed.sol";
 /// @dev Everything that comes in stands in exactly one of bonds, rewards, deposits of open demands, credits or `burnt`.
 /// It goes out in `withdraw` alone, which ends with the payment.
 abstract contract Money is Disputed {
+    /// @dev One word. What has not been collected yet, and whether anything has been set aside so far.
+    struct Reward {
+        uint248 amount;
+        bool given;
+    }
+
     /// @inheritdoc IChallenges
     uint256 public burnt;
     mapping(ModelId => mapping(address aggregator => Bond)) private _bonds;
     mapping(address account => uint256) private _credits;
-    mapping(RoundId => mapping(bytes32 tally => uint256)) internal _rewards;
+    mapping(RoundId => mapping(bytes32 tally => Reward)) internal _rewards;
 
     modifier onlyCairn() {
         if (msg.sender != address(CAIRN)) revert NotCairn(msg.sender);
@@ -63,9 +69,10 @@ abstract contract Money is Disputed {
     {
         uint128 amount = uint128(gweis) * 1 gwei;
         _bonds[modelId][aggregator].amount -= amount;
-        uint256 rewarded = amount / 2;
+        // Half of one bond in all: with a share of every bond, one of several liars would win by convicting the lie.
+        uint128 rewarded = _rewards[roundId][tally].given ? 0 : amount / 2;
         burnt += amount - rewarded;
-        _rewards[roundId][tally] += rewarded;
+        if (rewarded != 0) _rewards[roundId][tally] = Reward(rewarded, true);
         emit BondSlashed(modelId, aggregator, roundId, amount);
     }
 
@@ -81,7 +88,7 @@ abstract contract Money is Disputed {
 
     /// @inheritdoc IChallenges
     function reward(RoundId roundId, bytes32 tally) external view returns (uint256) {
-        return _rewards[roundId][tally];
+        return _rewards[roundId][tally].amount;
     }
 
     function _credit(address account, uint256 amount) internal {

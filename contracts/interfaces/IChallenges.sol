@@ -134,8 +134,10 @@ struct Bond {
 /// server rule 1. Other rules are replayed by readers. The list of contributions can be held against the commitments
 /// under every rule.
 ///
-/// Money. Bonds, deposits and rewards stay here until their owner withdraws them. Of a bond that is taken, half is burnt
-/// (it never leaves), half goes to whoever sealed the claim first and reveals it. An answer earns the demand's deposit.
+/// Money. Bonds, deposits and rewards stay here until their owner withdraws them. Bonds that are taken are burnt (they
+/// never leave), but for half of one for each void result, which goes to whoever sealed the claim first and reveals it: so
+/// whoever convicts himself loses half a bond at least, however many attested with him. An answer earns the demand's
+/// deposit.
 ///
 /// Assumptions. A transaction is included within an answer time. `sha256` is collision resistant. The parent's root is
 /// that of its values: aggregators check it before they attest.
@@ -248,7 +250,7 @@ interface IChallenges {
     function revealClaim(RoundId roundId, bytes32 tally, bytes32 salt, Demanded calldata demanded) external;
 
     /// @notice Credits the reward to the leader once seals can no longer be revealed, or burns it where there is none.
-    /// Anyone; again after further bonds were taken.
+    /// Anyone; once, after the first bond was taken.
     function collectReward(RoundId roundId, bytes32 tally) external;
 
     // ----------------------------------------------------------------------------------------------------------- Bonds

@@ -206,7 +206,7 @@ const challengesOf = async (chain, cairn) =>
 export async function measureDisputes(chain, cairn, note) {
   const challenges = await challengesOf(chain, cairn);
   for (const size of Object.keys(SIZES)) {
-    for (const [count, share] of [[3, 3], [10, 10], [100, 50]]) {
+    for (const [count, share] of [[3, 3], [10, 10], [100, 24]]) {
       await opened(chain, cairn, challenges, note, size, count, share);
     }
     await demanding(chain, cairn, challenges, note, size);

@@ -30,7 +30,7 @@ const CAPS = {
   "finalize round": 90_000,
 };
 for (const size of ["10^4", "10^8"]) {
-  for (const [count, share] of [[3, 3], [10, 10], [100, 50]]) {
+  for (const [count, share] of [[3, 3], [10, 10], [100, 24]]) {
     CAPS[`add a contribution of ${count}, ${size} values, ${share} a transaction`] = 210_000;
   }
 }

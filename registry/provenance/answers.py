@@ -9,17 +9,26 @@ from registry.chain.records import Result
 from registry.content.manifest import Reason, UpdateManifest, decode, manifest_cid
 from registry.errors import ContentError, FormError
 from registry.provenance.charges import attested_chunks, listed
-from registry.provenance.openings import listing_of
+from registry.provenance.openings import Chunks, listing_of
 from registry.provenance.reports import load_report
 from registry.provenance.rounds import RoundRecord
 from registry.provenance.versions import load_version_manifest
 from registry.store.base import ContentStore
-from registry.types import Blob
+from registry.types import Blob, Root
 
 __all__ = ["answer_to"]
 
+_KEPT = 2
+"""Blobs whose leaf hashes are kept, some 70 bytes for each 4 KiB."""
 
-def answer_to(store: ContentStore, record: RoundRecord, result: Result, demanded: Demanded) -> Opening | None:
+
+def answer_to(
+    store: ContentStore,
+    record: RoundRecord,
+    result: Result,
+    demanded: Demanded,
+    known: dict[Root, Chunks] | None = None,
+) -> Opening | None:
     """Return what shows a demanded leaf, or that there is none; None if it is not to be had.
 
     Args:
@@ -27,7 +36,9 @@ def answer_to(store: ContentStore, record: RoundRecord, result: Result, demanded
         record: The round.
         result: Whose leaf is demanded.
         demanded: The leaf.
+        known: Blobs that leaves were shown of lately; changed.
     """
+    known = {} if known is None else known
     if demanded.contributions:
         try:
             report = load_report(store, result.report_digest, len(record.commitments))
@@ -35,11 +46,17 @@ def answer_to(store: ContentStore, record: RoundRecord, result: Result, demanded
             return None
         listing = listing_of(listed(entry) for entry in report.entries if entry.reason == Reason.ADMITTED)
         return listing.opening(demanded.index) if listing.root == demanded.root else None
-    for blob in _blobs(store, record, result, demanded):
-        chunks = attested_chunks(store, blob, demanded.root)
-        if chunks is not None:
-            return chunks.opening(demanded.index)
-    return None
+    if demanded.root not in known:
+        chunks = next(
+            filter(None, (attested_chunks(store, b, demanded.root) for b in _blobs(store, record, result, demanded))),
+            None,
+        )
+        if chunks is None:
+            return None
+        while len(known) >= _KEPT:
+            del known[next(iter(known))]
+        known[demanded.root] = chunks
+    return known[demanded.root].opening(demanded.index)
 
 
 def _blobs(store: ContentStore, record: RoundRecord, result: Result, demanded: Demanded) -> Iterator[Blob]:

@@ -20,8 +20,9 @@ from registry.chain.client import Client
 from registry.chain.deploy import deploy
 from registry.chain.journal import Journal
 from registry.chain.local import Embedded, embedded, sleep_until
+from registry.chain.networks import Finality, FinalityRule
 from registry.chain.records import Grant, Plan, Result
-from registry.chain.transactions import Transactor
+from registry.chain.transactions import Sending, Transactor
 from registry.content.gate import describe
 from registry.content.manifest import (
     Code,
@@ -190,6 +191,11 @@ class Federation:
     def reader(self, w3: Any = None) -> Client:
         """A stranger without an account."""
         return Client(w3 or self.chain.w3, self.address)
+
+    def watching(self, depth: int) -> Client:
+        """The stranger, for whom a block is final once so many stand on it."""
+        signer, rule = self.chain.signers[NAMES.index("stranger")], Finality(FinalityRule.CONFIRMATIONS, depth)
+        return Client(self.chain.w3, self.address, signer=signer, finality=rule, sending=Sending(timeout=5, poll=0.01))
 
     def verify(
         self, digest: bytes | None = None, *, store: ContentStore | None = None, client: Client | None = None

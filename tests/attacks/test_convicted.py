@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from registry.chain.challenge_errors import BondIsLocked, BondTooSmall
-from registry.chain.challenge_events import ChallengeAdvanced, LeafDemanded, ResultConvicted
-from registry.chain.challenge_records import NOWHERE, Listed, Opening, Target
+from registry.chain.challenge_errors import BondIsLocked, BondTooSmall, OtherList
+from registry.chain.challenge_events import ChallengeAdvanced, ClaimSealed, LeafDemanded, ResultConvicted
+from registry.chain.challenge_records import NOWHERE, Listed, Opening, Target, claim_of, seal_of
 from registry.chain.challenges import Challenges
 from registry.chain.events import ResultAttested
 from registry.chain.local import sleep_until
@@ -20,11 +20,14 @@ from registry.content.merkle import counted_root
 from registry.provenance.charges import listed
 from registry.provenance.demands import demands_of
 from registry.provenance.openings import Chunks, Listing, chunks_of_file
+from registry.provenance.reports import load_report
+from registry.provenance.rounds import attested_results, read_round
 from registry.provenance.testing import Edit, falsified, nudged
 from registry.store.memory import MemoryStore
-from registry.types import Address, Digest, Fault, Phase, Role, Root, Standing, Tree
-from trainer import aggregator, auditor
+from registry.types import Address, Digest, Fault, Part, Phase, Role, Root, Standing, Tree
+from trainer import aggregator, auditor, claims
 from trainer.challenger import Purse
+from trainer.loop import OVERTAKEN
 
 ETHER = 10**18
 STEP = 2.0**-22
@@ -63,7 +66,8 @@ class Court:
             if not self.said or "demanded" in self.said[-1]:
                 self.pass_answer_time()
         record = self.house.record()
-        found = list(Challenges(self.client).events(ResultConvicted, subject=record.round_id))
+        latest = self.house.chain.w3.eth.block_number
+        found = list(Challenges(self.client).events(ResultConvicted, subject=record.round_id, to_block=latest))
         assert len(found) == 1, self.said
         return found[0].fault  # type: ignore[attr-defined, no-any-return]
 
@@ -235,6 +239,74 @@ def test_an_honest_result_is_found_sound_and_left_alone(wide: Any) -> None:
     assert court.purse.spent == 0
 
 
+@pytest.mark.parametrize("depth", [3, 4])
+def test_an_auditor_waits_until_the_list_of_commitments_is_final(wide: Any, depth: int) -> None:
+    # The last final block holds a part of the commitments: by that part a right list would be a wrong one.
+    wide.attest("mallory", lie(wide, aggregate=nudged(5, STEP)))
+    court = Court(wide)
+    court.client = wide.watching(depth)
+    court.purse = Purse(court.client, wide.folder / "patient.json", 10 * ETHER)
+    assert 0 < len(read_round(court.client, wide.model_id, 1).commitments) < 3
+    assert (court.step(), court.purse.spent) == ("", 0)
+    wide.chain.w3.provider.ethereum_tester.mine_blocks(depth)
+    assert court.until_void() is Fault.AGGREGATE
+
+
+def test_a_charge_that_does_not_convince_is_looked_at_again(wide: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    wide.attest("mallory", lie(wide, aggregate=nudged(5, STEP)))
+    court = Court(wide)
+
+    def unconvincing(*_: Any) -> Any:
+        raise OtherList(bytes(32), bytes(32))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("trainer.auditor.bring", unconvincing)
+        with pytest.raises(OtherList):
+            court.step()
+    assert OtherList in OVERTAKEN, "and no reason to stop watching"
+    assert court.memory.inspected == {}
+    assert court.until_void() is Fault.AGGREGATE
+
+
+def test_a_burst_of_demands_is_answered_at_once(wide: Any) -> None:
+    house, challenges = wide, Challenges(wide.stranger)
+    assert aggregator.advance(house.first, house.store, house.folder / "first", house.model_id)
+    target = Target(house.model_id, 1, house.outcome().result)
+    for index in range(24):
+        challenges.demand_chunk(target, Tree.AGGREGATE, index, NOWHERE, deposit=challenges.deposit_now())
+    sent: list[str] = []
+    client = house.first
+    submit, wait = client.submit, client.wait
+    client.submit = lambda call: sent.append("submit") or submit(call)  # type: ignore[func-returns-value]
+    client.wait = lambda call, until: sent.append("wait") or wait(call, until)  # type: ignore[func-returns-value]
+    memory = aggregator.Memory()
+    said = aggregator.advance(client, house.store, house.folder / "first", house.model_id, memory=memory)
+    assert said.endswith("24 leaves")
+    assert sent == ["submit"] * 24 + ["wait"] * 24, "none waits for the one before"
+    assert list(memory.chunks) == [target.result.aggregate_root], "hashed once for all of its leaves"
+
+
+def test_an_answer_that_somebody_else_gave_keeps_no_other_back(wide: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    house, challenges = wide, Challenges(wide.stranger)
+    assert aggregator.advance(house.first, house.store, house.folder / "first", house.model_id)
+    target = Target(house.model_id, 1, house.outcome().result)
+    for index in range(3):
+        challenges.demand_chunk(target, Tree.AGGREGATE, index, NOWHERE, deposit=challenges.deposit_now())
+    own = chunks_of_file(house.folder / "outcome" / FILES["aggregate"])
+    client, submit = house.first, house.first.submit
+
+    def overtaken(call: Any) -> Any:
+        dispute = client.dispute(house.model_id, 1)
+        leaf = min(demands_of(challenges, dispute).open, key=lambda leaf: leaf.index, default=None)
+        if leaf is not None and leaf.index == 0:
+            challenges.show_leaf(leaf, own.opening(0))
+        return submit(call)
+
+    client.submit = overtaken  # type: ignore[method-assign]
+    assert aggregator.advance(client, house.store, house.folder / "first", house.model_id).endswith("2 leaves")
+    assert not demands_of(challenges, client.dispute(house.model_id, 1)).open
+
+
 def test_an_honest_attester_answers_every_demand_and_keeps_its_role(wide: Any) -> None:
     house, challenges = wide, Challenges(wide.stranger)
     assert aggregator.advance(house.first, house.store, house.folder / "first", house.model_id)
@@ -290,6 +362,28 @@ def test_half_of_a_liar_s_bond_goes_to_the_auditor_and_half_is_burnt(bonded: Any
     Challenges(house.first).withdraw()
     held = house.chain.w3.eth.get_balance(house.chain.w3.to_checksum_address(challenges.address))
     assert held == challenges.burnt() == ETHER // 2
+
+
+def test_what_a_demanded_leaf_may_show_is_sealed_before_it_is_demanded(bonded: Any) -> None:
+    house = bonded
+    path: Path = house.folder / "hidden.safetensors"
+    path.write_bytes(nudged(17, STEP)((house.folder / "outcome" / FILES["aggregate"]).read_bytes()))
+    chunks, result = chunks_of_file(path), next(iter(attested_results(house.owner, house.record()))).result
+    assert chunks.root == result.aggregate_root
+    store = MemoryStore()
+    hidden = load_report(house.store, result.report_digest, 3).manifest.aggregate.cid.digest
+    store._blocks.update({digest: block for digest, block in house.store._blocks.items() if digest != hidden})
+    court = Court(house, store=store)
+    assert court.until_void(lambda: show(house, {chunks.root: chunks.opening})) is Fault.AGGREGATE
+    challenges = Challenges(house.stranger)
+    asked = list(challenges.events(ClaimSealed, LeafDemanded))
+    demanded = next(i for i, event in enumerate(asked) if isinstance(event, LeafDemanded))
+    dispute = (house.record().round_id, house.mallory.tally(house.model_id, 1, lie_of(house)))
+    seals = [e.seal for e in asked[:demanded] if isinstance(e, ClaimSealed)]
+    salts = {other.hash: salt for other, salt in claims._read(house.folder / "auditor")}
+    for part, index in ((Part.WHOLE, 0), (Part.VALUES, 0), (Part.SERVICE, 0)):
+        claim = claim_of(*dispute, part, index)
+        assert seal_of(house.stranger.account, salts[claim], claim) in seals, part
 
 
 def lie_of(house: Any) -> bytes:

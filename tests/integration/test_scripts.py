@@ -81,7 +81,7 @@ def test_deploy_submit_and_query_from_three_accounts(tmp_path: Path, find_tool: 
             assert all(process.poll() in (None, 0) for process in running)
             chain.w3.provider.make_request("evm_mine", [])  # type: ignore[arg-type]
         assert all("committed" in said and "published" in said for said in map(finished, running))
-        warp(chain.w3, seconds=961)
+        warp(chain.w3, seconds=3601)
         assert aggregator.advance(client, store, tmp_path / "work", model_id) == "round 1: finalized"
 
         said = finished(folk.start("stranger", "query_provenance.py", *there))

@@ -11,13 +11,18 @@ import numpy as np
 import pytest
 
 from registry.chain import calls
-from registry.chain.challenge_records import NO_COORDINATE, Counted, Listed, Opening, Step, Sum
+from registry.chain.challenge_records import NO_COORDINATE, Counted, Listed, Opening, Step, Sum, Target
+from registry.chain.challenges import Challenges
 from registry.chain.client import Client
+from registry.chain.sending import Call
+from registry.chain.testing import example_plan, example_result
 from registry.content.merkle import counted_root, node_hash
 from registry.errors import InputError, NodeUnavailable
+from registry.provenance.charges import Charge
 from registry.provenance.openings import Listing
-from registry.types import Address, Digest, Role, Root
-from trainer.challenger import Purse, add_steps
+from registry.provenance.rounds import RoundRecord
+from registry.types import Address, Digest, Fault, ModelId, Role, Root, RoundId
+from trainer.challenger import Purse, add_steps, bring
 from trainer.simulation import Simulation
 
 ETHER = 10**18
@@ -111,3 +116,30 @@ def test_progress_in_any_pieces_is_the_sum_and_the_root(count: int) -> None:
     assert counted_root(count, root) == Listing(tuple(s.contribution for s in steps)).root
     alone = add_steps(Sum(), steps, NO_COORDINATE, 20)
     assert (alone.weight, alone.sum, alone.peaks) == (progress.weight, 0, progress.peaks)
+
+
+@pytest.mark.parametrize("fault", [Fault.AGGREGATE, Fault.TOTAL, Fault.UNCOMMITTED])
+def test_no_transaction_is_larger_than_nodes_pass_on(lines: Callable[..., Simulation], fault: Fault) -> None:
+    """A hundred contributions to a model of 2^31 values, and as many commitments as would fill several transactions."""
+    sent: list[Call] = []
+
+    def send(call: Call, until: Any) -> Any:
+        sent.append(call)
+
+    challenges = Challenges(lines().owner, send=send)
+    path = tuple(bytes([i]) * 32 for i in range(21))
+    chunk = Opening(Counted(1 << 31, bytes(32)), np.full(1024, 2.0**-22, "<f4").tobytes(), path)
+    entry = Listed(Address(b"\x05" * 20), Digest(b"\x06" * 32), Root(b"\x07" * 32), 3)
+    count = 100 if fault is Fault.AGGREGATE else 3000
+    nothing = Opening(Counted(0, bytes(32)), b"", ())
+    steps = tuple(Step(entry, chunk if fault is Fault.AGGREGATE else nothing) for _ in range(count))
+    evidence: tuple[object, ...] = {Fault.AGGREGATE: (0, chunk), Fault.UNCOMMITTED: (0, chunk)}.get(fault, ())
+    replayed = (entry,) * count if fault is Fault.UNCOMMITTED else ()
+    charge = Charge(fault, 0, evidence, () if replayed else steps, replayed)
+    record = RoundRecord(
+        31337, Address(b"\x01" * 20), ModelId(bytes(32)), 1, RoundId(bytes(32)), Digest(bytes(32)), Root(bytes(32)),
+        example_plan(grid_bits=22), (), bytes(32),
+    )  # fmt: skip
+    bring(challenges, record, Target(ModelId(bytes(32)), 1, example_result()), charge)
+    assert len(sent) > 1
+    assert max(len(call.data) for call in sent) <= 131_072 - 500, "and the envelope around it"

@@ -48,7 +48,29 @@ contract LiarsTest is Bonded {
         reveal(CHALLENGER, "salt", none());
         collect();
         same(challenges.credit(COPIER), 0, "nothing");
-        same(challenges.credit(CHALLENGER), BOND, "who knew first");
+        same(challenges.credit(CHALLENGER), BOND / 2, "who knew first");
+    }
+
+    function test_a_copier_of_a_demand_collects_nothing_where_the_leaf_was_sealed_before() public {
+        World memory w = honest(3, 24);
+        Trees.setValue(w.version, 1, 0x3f800000);
+        bonded(w);
+        (lie, claim) = (tally(w), claimOf(w, Part.Values, 0));
+        sealed_(CHALLENGER, "salt");
+        succeeds(CHALLENGER, chunkCall(w, Tree.Version, 0));
+        sealed_(COPIER, "salt"); // what is demanded is likely to be wrong
+        Demanded memory d = demandedOf(w, w.result.versionRoot, false, 0);
+        succeeds(aggregators[0], showCall(d, Trees.open(w.version, 0)));
+        Opening memory parent = Trees.open(w.parent, 0);
+        Opening memory aggregate = Trees.open(w.aggregate, 0);
+        Opening memory version = Trees.open(w.version, 0);
+        succeeds(COPIER, abi.encodeCall(challenges.convictVersion, (targetOf(w), 1, parent, aggregate, version)));
+        expelTwo();
+        reveal(COPIER, "salt", none());
+        reveal(CHALLENGER, "salt", none());
+        collect();
+        same(challenges.credit(COPIER), 0, "nothing");
+        same(challenges.credit(CHALLENGER), BOND / 2, "who knew first");
     }
 
     function test_a_copied_seal_serves_its_author_alone() public {
@@ -82,8 +104,8 @@ contract LiarsTest is Bonded {
         reveal(aggregators[0], "salt", none());
         expelTwo();
         collect();
-        same(challenges.burnt(), BOND, "half of both bonds");
-        same(challenges.credit(aggregators[0]), BOND, "the other half");
+        same(challenges.burnt(), BOND + BOND / 2, "all but half of one bond");
+        same(challenges.credit(aggregators[0]), BOND / 2, "half of his own, whoever else attested");
         same(challenges.bond(modelId, aggregators[0]).amount, 0, "of what he had put in");
         same(cairn.member(modelId, aggregators[0]).roles, 0, "and no role");
     }

@@ -200,29 +200,32 @@ contract ClaimsTest is Bonded {
         vm.warp(deadline - 1);
         refuses(call, abi.encodeWithSelector(IChallenges.RevealNotOver.selector, deadline));
         forward(1);
-        same(challenges.reward(roundId(current), lie), BOND, "half of two bonds");
+        same(challenges.reward(roundId(current), lie), BOND / 2, "half of one bond");
         expectEvent(address(challenges));
-        emit IChallenges.RewardCollected(roundId(current), lie, CHALLENGER, BOND);
+        emit IChallenges.RewardCollected(roundId(current), lie, CHALLENGER, BOND / 2);
         succeeds(STRANGER, call);
-        same(challenges.credit(CHALLENGER), BOND, "credit");
+        same(challenges.credit(CHALLENGER), BOND / 2, "credit");
         same(challenges.reward(roundId(current), lie), 0, "collected");
-        same(challenges.burnt(), BOND, "the other half");
+        same(challenges.burnt(), BOND + BOND / 2, "the rest of two");
         succeeds(STRANGER, call);
-        same(challenges.credit(CHALLENGER), BOND, "once");
+        same(challenges.credit(CHALLENGER), BOND / 2, "once");
     }
 
-    function test_collectReward_collects_again_what_was_taken_later() public {
+    function test_collectReward_collects_once_when_the_first_bond_is_taken() public {
         sealed_(CHALLENGER, "salt");
         lied();
         succeeds(CHALLENGER, revealCall("salt", none()));
         forward(CHALLENGE);
+        challenges.collectReward(roundId(current), lie);
+        same(challenges.credit(CHALLENGER), 0, "nothing is taken yet");
         for (uint256 i = 0; i < 2; ++i) {
             address[] memory one = new address[](1);
             one[0] = aggregators[i];
             cairn.expel(modelId, current, one);
             challenges.collectReward(roundId(current), lie);
-            same(challenges.credit(CHALLENGER), (i + 1) * BOND / 2, "credit");
+            same(challenges.credit(CHALLENGER), BOND / 2, "half of one");
         }
+        same(challenges.burnt(), BOND + BOND / 2, "the rest of two");
     }
 
     function test_collectReward_burns_what_nobody_revealed() public {
@@ -231,7 +234,7 @@ contract ClaimsTest is Bonded {
         forward(CHALLENGE);
         bytes memory call = abi.encodeCall(challenges.collectReward, (roundId(current), lie));
         expectEvent(address(challenges));
-        emit IChallenges.RewardCollected(roundId(current), lie, address(0), BOND);
+        emit IChallenges.RewardCollected(roundId(current), lie, address(0), BOND / 2);
         succeeds(STRANGER, call);
         same(challenges.burnt(), 2 * BOND, "all");
     }

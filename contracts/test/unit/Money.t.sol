@@ -171,7 +171,7 @@ contract MoneyTest is Bonded {
 
     // -------------------------------------------------------------------------------------------------------- slashing
 
-    function test_expelling_takes_the_bond_half_of_it_burnt_and_tells() public {
+    function test_expelling_takes_the_bond_half_of_the_first_for_who_knew_and_tells() public {
         lied();
         address[] memory one = new address[](1);
         one[0] = aggregators[1];
@@ -184,6 +184,10 @@ contract MoneyTest is Bonded {
         same(challenges.reward(roundId(current), lie), BOND / 2, "for who knew first");
         same(held(aggregators[1]).amount, 0, "taken");
         same(held(aggregators[0]).amount, BOND, "not yet");
+        one[0] = aggregators[0];
+        cairn.expel(modelId, current, one);
+        same(challenges.burnt(), BOND / 2 + BOND, "the second is burnt whole");
+        same(challenges.reward(roundId(current), lie), BOND / 2, "half of one");
         same(address(challenges).balance, 3 * BOND, "nothing has left");
     }
 
@@ -200,8 +204,8 @@ contract MoneyTest is Bonded {
         agreed(w);
         succeeds(CHALLENGER, abi.encodeCall(challenges.convictRoot, (targetOf(w))));
         expelTwo();
-        same(challenges.burnt(), amount, "half of two");
-        same(challenges.reward(roundId(current), hashOf(w.result)), amount, "half of two");
+        same(challenges.burnt(), amount + amount / 2 + amount % 2, "one and a half");
+        same(challenges.reward(roundId(current), hashOf(w.result)), amount / 2, "half of one");
     }
 
     // -------------------------------------------------------------------------------------------------------- withdraw

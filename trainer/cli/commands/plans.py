@@ -102,6 +102,7 @@ def set_plan(
     from registry.chain import calls
     from registry.chain.events import PlanSet
     from registry.content.manifest import manifest_cid
+    from registry.exact.server import FEDAVG
     from registry.provenance.plans import add_plan
     from registry.store.memory import MemoryStore
     from trainer.cli.plan_files import read_plan
@@ -110,6 +111,11 @@ def set_plan(
     client = session.reader
     found = find_model(client, model)
     plan = add_plan(MemoryStore() if session.dry_run else session.store, manifest)
+    if plan.server_rule == FEDAVG and not any(client.version(found, client.model(found).head).tensor_root):
+        session.out.note(
+            "the head has no tensor root, since not all its tensors are F32: what its next versions hold is checked by "
+            "readers (cairn verify) alone, and no challenge convicts it"
+        )
     receipt = send(session, calls.set_plan(client.address, found, plan), "set the plan")
     if receipt is not None:
         index = receipt.event(PlanSet).plan_index
