@@ -90,11 +90,14 @@ class Catalogue:
             row = self._db.execute("SELECT parent FROM versions WHERE digest = ?", (digest,)).fetchone()
         return None if row is None or row[0] is None else Digest(row[0])
 
-    def versions_of_file(self, cid: Cid, *, sha256: bytes | None = None) -> tuple[Digest, ...]:
-        """Return the versions whose manifest names a file: by its CID, and its sha256 too where that is given."""
-        query = "SELECT digest FROM versions WHERE cid = ?1 AND (?2 IS NULL OR sha256 = ?2) ORDER BY digest"
+    def versions_of_file(self, cid: Cid | None, *, sha256: bytes | None = None) -> tuple[Digest, ...]:
+        """Return the versions whose manifest names a file: by its CID, its sha256, or both where both are given."""
+        query = (
+            "SELECT digest FROM versions WHERE coalesce(?1, ?2) IS NOT NULL "
+            "AND (?1 IS NULL OR cid = ?1) AND (?2 IS NULL OR sha256 = ?2) ORDER BY digest"
+        )
         with self._reporting():
-            found = self._db.execute(query, (bytes(cid), sha256)).fetchall()
+            found = self._db.execute(query, (None if cid is None else bytes(cid), sha256)).fetchall()
         return tuple(Digest(digest) for (digest,) in found)
 
     def naming(self, data_set: bytes) -> frozenset[Digest]:

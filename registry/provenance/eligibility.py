@@ -21,7 +21,7 @@ from registry.errors import VerificationFailed
 from registry.provenance.rounds import RoundRecord
 from registry.types import Address, Role
 
-__all__ = ["RoundEvents", "require_commitments", "require_quorum"]
+__all__ = ["RoundEvents", "require_commitments", "require_in_time", "require_quorum"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +76,7 @@ def require_quorum(record: RoundRecord, around: RoundEvents, result_hash: bytes)
     Raises:
         VerificationFailed: There are fewer, or one had no such role.
     """
-    reached = [event for event in around.events if isinstance(event, QuorumReached)]
-    voided = [event for event in around.events if isinstance(event, ResultVoided)]
-    if not reached or reached[-1].result_hash != result_hash or (voided and voided[-1].at > reached[-1].at):
-        raise VerificationFailed(f"expected a quorum for result 0x{result_hash.hex()}, got none that stands")
-    again = [event.at for event in voided if event.result_hash == result_hash]  # counted from zero after each
-    attested = {e.aggregator: e for e in around.events if isinstance(e, ResultAttested) and e.at < reached[-1].at}
-    own = [e for e in attested.values() if e.result_hash == result_hash and (not again or again[-1] < e.at)]
+    own = _attestations(around, result_hash)
     if len(own) < record.plan.quorum:
         raise VerificationFailed(f"expected {record.plan.quorum} attestations of the result, got {len(own)}")
     for event in own:
@@ -92,3 +86,34 @@ def require_quorum(record: RoundRecord, around: RoundEvents, result_hash: bytes)
                 f"{event.at.block_number}, got none"
             )
     return tuple(event.aggregator for event in own)
+
+
+def require_in_time(around: RoundEvents, result_hash: bytes) -> None:
+    """Check that each attestation by which a result has its quorum was made in phase Aggregate, or in phase Publish
+    after commits had ended early.
+
+    Raises:
+        VerificationFailed: One was not; the message says which and when.
+    """
+    for event in _attestations(around, result_hash):
+        before = [e for e in around.events if isinstance(e, CommitsEnded | ResultVoided) and e.at < event.at]
+        ended = next((e for e in before if isinstance(e, CommitsEnded)), None)
+        begin = around.opened.publish_deadline if ended is None else ended.commit_deadline
+        end = before[-1].aggregate_deadline if before else around.opened.aggregate_deadline
+        time = around.times[event.at.block_number]
+        if not begin <= time < end:
+            raise VerificationFailed(
+                f"attestation of 0x{event.aggregator.hex()}: expected it from {begin} on and before {end}, "
+                f"got it at {time}"
+            )
+
+
+def _attestations(around: RoundEvents, result_hash: bytes) -> list[ResultAttested]:
+    """The attestations by which a result has its quorum, if it stands."""
+    reached = [event for event in around.events if isinstance(event, QuorumReached)]
+    voided = [event for event in around.events if isinstance(event, ResultVoided)]
+    if not reached or reached[-1].result_hash != result_hash or (voided and voided[-1].at > reached[-1].at):
+        raise VerificationFailed(f"expected a quorum for result 0x{result_hash.hex()}, got none that stands")
+    again = [event.at for event in voided if event.result_hash == result_hash]  # counted from zero after each
+    attested = {e.aggregator: e for e in around.events if isinstance(e, ResultAttested) and e.at < reached[-1].at}
+    return [e for e in attested.values() if e.result_hash == result_hash and (not again or again[-1] < e.at)]

@@ -21,8 +21,11 @@ __all__ = ["FileName", "Identified", "identify", "name_of_file"]
 class FileName:
     """What a file is called by its bytes; None for what is not known of it."""
 
-    cid: Cid
+    cid: Cid | None
     sha256: bytes | None
+
+    def __str__(self) -> str:
+        return str(self.cid) if self.cid else f"sha256:{(self.sha256 or b'').hex()}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from registry.errors import BlockMismatch, BlockNotFound, InputError, Verificati
 from registry.provenance.admission import UpdateForm, Verdict, judge, judge_declared, judge_manifest, update_form
 from registry.provenance.checks import Begun, Check, Finding, Verification, until_failure
 from registry.provenance.checks import require_same as _same
-from registry.provenance.eligibility import require_commitments, require_quorum
+from registry.provenance.eligibility import require_commitments, require_in_time, require_quorum
 from registry.provenance.lineage import Step, lineage
 from registry.provenance.model_events import ModelEvents
 from registry.provenance.plans import load_plan
@@ -97,9 +97,8 @@ def verify_version(
         if anchor[-1].finding is not Finding.PASSED:
             yield Verification(step, anchor)
             continue
-        agreed = client.round(model_id, step.round, block=block).result_hash if step.round else b""
-        subject = subject_of(client.chain_id, client.address, step, agreed)
-        held = None if verified is None or again else verified.find(subject, deep=deep)
+        subjects = _subjects(client, model, step, deep) if verified is not None and model else []
+        held = verified.find(subjects[-1]) if verified is not None and subjects and not again else None
         if held is not None:
             yield Verification(
                 step, anchor + tuple(Check(name, Finding(found), said) for name, found, said in held), True
@@ -108,8 +107,19 @@ def verify_version(
         rest = _round_checks(means, step) if step.round else _published_checks(means, step)
         found = Verification(step, anchor + tuple(until_failure(rest, after=anchor[-1].name)))
         if verified is not None and found.passed and files:
-            verified.keep(subject, [(c.name, c.finding.value, c.evidence) for c in found.checks[1:]], deep=deep)
+            for subject in subjects:
+                verified.keep(subject, [(c.name, c.finding.value, c.evidence) for c in found.checks[1:]])
         yield found
+
+
+def _subjects(client: ChainView, model: ModelEvents, step: Step, deep: bool) -> list[str]:
+    """What a verification is kept under, and, if it is deep, what a deep one is."""
+    facts: list[object] = list(model.looked_at(step))
+    if step.round:
+        state = client.round(step.model_id, step.round, block=model.block)
+        facts += [state.running_hash, state.result_hash]
+    deeper = [[], [["deep", *model.of(step)]]] if deep else [[]]
+    return [subject_of(client.chain_id, client.address, step, [*facts, *more]) for more in deeper]
 
 
 def verify_round(
@@ -272,11 +282,12 @@ class _Means:
     model: ModelEvents | None
     receipted: Receipted | None
 
-    def receipts(self, events: Sequence[Event]) -> Iterator[Check | Begun]:
+    def receipts(self, events: Sequence[Event], step: Step) -> Iterator[Check | Begun]:
         """Hold events against receipts, if that is asked for."""
-        if self.receipted is not None:
+        if self.receipted is not None and self.model is not None:
             yield Begun("receipts")
-            blocks = self.receipted.require(events)
+            own = self.model.of_round(step.round) if step.round else ()
+            blocks = self.receipted.require(events, {*self.model.events, *own})
             yield Check("receipts", Finding.PASSED, f"{len(events)} events, in the receipts of {blocks} blocks")
 
 
@@ -316,15 +327,16 @@ def _eligible(
     yield Check("quorum", Finding.PASSED, f"{who} attested 0x{result_hash(result).hex()[:12]}, aggregators then")
     yield Begun("eligibility")
     require_commitments(record, around)
+    require_in_time(around, result_hash(result))
     told = f"{len(record.commitments)} by participants, in this round, before {around.opened.commit_deadline}"
-    yield Check("eligibility", Finding.PASSED, f"{told}, within the weight cap")
-    yield from means.receipts([*model.of(step), *around.events])
+    yield Check("eligibility", Finding.PASSED, f"{told}, within the weight cap; attested in time")
+    yield from means.receipts([*model.of(step), *around.events], step)
 
 
 def _published_checks(means: _Means, step: Step) -> Iterator[Check | Begun]:
     store = means.store
     if means.model is not None:
-        yield from means.receipts(means.model.of(step))
+        yield from means.receipts(means.model.of(step), step)
     yield Begun("manifest")
     manifest = load_version_manifest(store, step.digest)
     if manifest.round is not None:

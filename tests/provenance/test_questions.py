@@ -128,7 +128,10 @@ def test_a_file_is_the_version_that_its_bytes_are(family: Family) -> None:
     assert [(e.model_id, e.digest, e.number) for e in found.versions] == [
         (family.model, family.head, 2), (family.heir, family.head, 0),
     ]  # fmt: skip
-    assert identify(family.db, family.catalogue(), FileName(name.cid, None)).versions == found.versions
+    for known in (FileName(name.cid, None), FileName(None, name.sha256)):
+        assert identify(family.db, family.catalogue(), known).versions == found.versions
+    assert identify(family.db, family.catalogue(), FileName(None, bytes(32))).versions == ()
+    assert identify(family.db, family.catalogue(), FileName(None, None)).versions == ()
     path.write_bytes(path.read_bytes()[:-1] + b"\x00")
     assert identify(family.db, family.catalogue(), name_of_file(path)).versions == ()
 

@@ -25,7 +25,7 @@ from registry.chain.records import Result, result_hash
 from registry.content.manifest import Reason, ReportPage, digest_of, encode, manifest_cid
 from registry.errors import VerificationFailed
 from registry.provenance.checks import Check, Finding, until_failure
-from registry.provenance.eligibility import RoundEvents, require_commitments, require_quorum
+from registry.provenance.eligibility import RoundEvents, require_commitments, require_in_time, require_quorum
 from registry.provenance.reports import load_report
 from registry.provenance.rounds import RoundRecord, chosen_result, read_round
 from registry.provenance.verified import Verified
@@ -254,6 +254,17 @@ def test_an_event_that_is_not_in_the_receipts_fails_deep_and_only_deep(case: Cas
     assert all(found.passed for found in verify_version(client, *asked))
 
 
+def test_an_event_that_the_node_leaves_out_of_a_block_that_deep_opens_fails(case: Case, tmp_path: Path) -> None:
+    client = Lying(case.sim.w3, case.sim.owner.address)
+    granted = [e for e in case.sim.owner.events(RolesChanged) if isinstance(e, RolesChanged)]
+    blocks = [e.at.block_number for e in granted]
+    hidden = next(e for e in granted if blocks.count(e.at.block_number) > 1 and e.roles == Role.PARTICIPANT)
+    client.edit = lambda event: None if event == hidden else event  # type: ignore[method-assign]
+    asked = (case.store, case.sim.model_id, case.result.version_digest, tmp_path)
+    first, *_ = verify_version(client, *asked, deep=True)
+    only_the_last(list(first.checks), "receipts", "which the node left out")
+
+
 def test_a_true_version_is_verified_deep(case: Case, tmp_path: Path) -> None:
     reader = Client(case.sim.w3, case.sim.owner.address)
     found = list(verify_version(reader, case.store, case.sim.model_id, case.result.version_digest, tmp_path, deep=True))
@@ -328,6 +339,31 @@ def test_a_commitment_over_the_weight_cap_is_not_eligible(case: Case) -> None:
         require_commitments(capped, around(case))
 
 
+@pytest.mark.parametrize("early", [False, True])
+def test_an_attestation_out_of_its_phase_is_not_eligible(case: Case, early: bool) -> None:
+    true, own = around(case), result_hash(case.result)
+    attested = [e for e in true.events if isinstance(e, ResultAttested)]
+    others = [e for e in true.events if not isinstance(e, CommitsEnded)]
+    ended = CommitsEnded(at(attested[0].at.block_number - 1), case.record.round_id, 2, 1000, 2000, 3000)
+    opened = replace(true.opened, publish_deadline=2000, aggregate_deadline=3000)
+    events = sorted([*others, *([ended] if early else [])], key=lambda event: event.at)
+    first = 1000 if early else 2000
+
+    def attested_at(time: int, *more: Event) -> RoundEvents:
+        times = {e.at.block_number: time for e in attested}
+        return replace(true, opened=opened, events=[*more, *events], times=times)
+
+    for time in (first, 2999):
+        require_in_time(attested_at(time), own)
+    for time in (first - 1, 3000):
+        with pytest.raises(VerificationFailed, match=f"expected it from {first} on and before 3000, got it at {time}"):
+            require_in_time(attested_at(time), own)
+    later = ResultVoided(
+        at(attested[0].at.block_number - 1, 9), case.record.round_id, HASH, HASH, Standing.UNANSWERED, 5000
+    )
+    require_in_time(attested_at(4999, later) if not early else attested_at(2999), own)
+
+
 def test_a_result_without_its_quorum_does_not_stand(case: Case) -> None:
     true, own = around(case), result_hash(case.result)
     for left_out in (QuorumReached, ResultAttested):
@@ -390,6 +426,22 @@ def test_what_passed_is_not_done_again_unless_asked_or_deeper(case: Case, tmp_pa
     assert [one.before for one in verify_version(*empty, verified=verified)] == [True] * 3
 
 
+def test_what_passed_by_one_node_s_word_is_done_again_by_another_s(case: Case, tmp_path: Path) -> None:
+    verified = Verified(tmp_path / "verified")
+    client = Lying(case.sim.w3, case.sim.owner.address)
+    client.edit = elsewhere  # type: ignore[method-assign]
+    asked = (case.store, case.sim.model_id, case.result.version_digest, tmp_path)
+    assert all(one.passed for one in verify_version(client, *asked, verified=verified))
+    honest = Client(case.sim.w3, case.sim.owner.address)
+    assert [one.before for one in verify_version(honest, *asked, verified=verified)] == [True, False, False]
+    assert [one.before for one in verify_version(honest, *asked, verified=verified)] == [True] * 3
+
+
+def elsewhere(event: Event) -> Event:
+    """Each attestation in a block of another hash."""
+    return replace(event, at=replace(event.at, tx_hash=HASH)) if isinstance(event, ResultAttested) else event
+
+
 def test_what_failed_or_could_not_be_looked_at_is_done_again(case: Case, tmp_path: Path) -> None:
     verified = Verified(tmp_path / "verified")
     for store, finding in ((MemoryStore(), Finding.UNCHECKED), (damaged(case, version_file(case)), Finding.FAILED)):
@@ -400,14 +452,14 @@ def test_what_failed_or_could_not_be_looked_at_is_done_again(case: Case, tmp_pat
             assert (last.before, last.finding) == (False, finding)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"subject": 3}', '{"subject": "x", "deep": true, "checks": [3]}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"subject": 3}', '{"subject": "x", "checks": [3]}'])
 def test_a_damaged_memory_of_what_passed_is_none(tmp_path: Path, text: str) -> None:
     verified = Verified(tmp_path)
-    verified.keep("x", [("anchor", "passed", "held")], deep=True)
-    assert verified.find("x", deep=True) == (("anchor", "passed", "held"),)
-    assert verified.find("y", deep=False) is None
+    verified.keep("x", [("anchor", "passed", "held")])
+    assert verified.find("x") == (("anchor", "passed", "held"),)
+    assert verified.find("y") is None
     (path,) = tmp_path.iterdir()
     path.write_text(text)
-    assert verified.find("x", deep=False) is None
+    assert verified.find("x") is None
     path.write_bytes(b"\xff\xfe")
-    assert verified.find("x", deep=False) is None
+    assert verified.find("x") is None

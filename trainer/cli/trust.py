@@ -1,10 +1,10 @@
-"""Block hashes that somebody trusts, as they are given."""
+"""Block hashes that somebody trusts, and other hashes, as they are given."""
 
 from __future__ import annotations
 
 from registry.errors import InputError
 
-__all__ = ["TRUST_HELP", "block_hash"]
+__all__ = ["TRUST_HELP", "block_hash", "hash_of_32"]
 
 TRUST_HELP = "A block hash that you know from elsewhere. There is no default for whom to trust."
 
@@ -15,7 +15,15 @@ def block_hash(text: str) -> bytes:
     Raises:
         InputError: It is none.
     """
-    digits = text.removeprefix("0x")
+    return hash_of_32(text.removeprefix("0x"), "a block hash")
+
+
+def hash_of_32(digits: str, what: str) -> bytes:
+    """Return the 32 bytes that 64 hex digits stand for.
+
+    Raises:
+        InputError: There are others; the message says what was expected.
+    """
     if len(digits) != 64 or not set(digits) <= set("0123456789abcdefABCDEF"):
-        raise InputError(f"expected a block hash of 64 hex digits, got {text!r:.80}")
+        raise InputError(f"expected {what} of 64 hex digits, got {digits!r:.80}")
     return bytes.fromhex(digits)

@@ -35,8 +35,8 @@ def verify(
     version: Annotated[
         str,
         typer.Argument(
-            metavar="FILE|CID|MODEL[@VERSION]",
-            help="A file that is there, or its CID, or a VERSION: a digest or CID, shortened, genesis or round-N.",
+            metavar="FILE|CID|sha256:HEX|MODEL[@VERSION]",
+            help="A file here, its CID or sha256, or a VERSION: a digest or CID, shortened, genesis or round-N.",
         ),
     ],
     deep: Annotated[
@@ -48,8 +48,8 @@ def verify(
 ) -> None:
     """Recompute every round that led to a version, from the chain and the content store, and compare it to the bit.
 
-    Of a file, or the CID of one, it says first which version it is. What passed before is not done again, but for what
-    the contract holds now; --again does. Needs no account, no permission and no torch. Exit code 7 if anything
+    Of a file, its CID or its sha256, it says first which version it is. What passed before is not done again, but for
+    what the contract holds now; --again does. Needs no account, no permission and no torch. Exit code 7 if anything
     disagrees, 4 if bytes that it takes are not to be had, 8 if the file is no version of any model.
     """
     from registry.provenance.verified import Verified
@@ -93,13 +93,16 @@ def verify(
 
 
 def _file_named(text: str) -> FileName | None:
-    """The file that an argument names: one that is there, or a CID of a file; None if it is something else."""
+    """The file that an argument names: one that is there, or a file's CID or sha256; None if it is something else."""
     from registry.content.cid import parse_cid
     from registry.provenance.files import FileName, name_of_file
     from registry.types import Codec
+    from trainer.cli.trust import hash_of_32
 
     if Path(text).is_file():
         return name_of_file(Path(text))
+    if text.startswith("sha256:"):
+        return FileName(None, hash_of_32(text.removeprefix("sha256:"), "a sha256"))
     if not text.startswith("baf") or "@" in text:
         return None
     cid = parse_cid(text)
@@ -120,7 +123,7 @@ def _identified(session: Session, text: str, name: FileName) -> Identified:
         found = identify(db, catalogue, name)
     if not found.versions:
         held = f" ({found.unread} versions have manifests that are not to be had: it may be one of them)"
-        raise NobodysFile(f"{text}: no version of any model is {name.cid}{held if found.unread else ''}")
+        raise NobodysFile(f"{text}: no version of any model is {name}{held if found.unread else ''}")
     for entry in found.versions:
         made = f"round {entry.number}" if entry.number else "genesis" if not any(entry.parent) else "owner's version"
         marks = ("" if entry.final else ", provisional") + (", DEPRECATED" if entry.deprecated else "")
