@@ -159,7 +159,7 @@ def _recompute(case: Case, listing: Listing) -> tuple[Sequence[Verdict], Outcome
     verdicts = _verdicts(case, listing, judge_declared)
     if all(verdict.admitted or verdict.detail == _UNLISTED for verdict in verdicts):
         outcome = compute_declared(*round, verdicts, case.folder)
-        if outcome is not None:
+        if isinstance(outcome, Outcome):
             return verdicts, outcome
     verdicts = _verdicts(case, listing, judge)
     wanted: list[Wanted] = []

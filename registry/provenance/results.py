@@ -137,19 +137,18 @@ def compute_declared(
     form: UpdateForm,
     verdicts: Sequence[Verdict],
     folder: Path,
-) -> Outcome | None:
+) -> Outcome | CairnError:
     """Compute the outcome of what was judged by its manifests alone, each file being checked while it is combined.
 
-    So every byte is read once, by as many processes as there are cores if that is worth their start. None where it
-    comes to nothing: judging each by itself says which is not to be admitted, and combining what is sound says what
-    else is wrong.
+    So every byte is read once, by as many processes as there are cores if that is worth their start. Where it comes to
+    nothing, returns why: judging each by itself then says whose fault it is.
     """
     large = form.size * sum(verdict.admitted for verdict in verdicts) > _LARGE
     processes = len(os.sched_getaffinity(0)) if large else 1
     try:
         return compute_outcome(store, record, plan, parent, form, verdicts, folder, judged=False, processes=processes)
-    except CairnError:
-        return None
+    except CairnError as error:
+        return error
 
 
 def require_known_rules(plan: PlanManifest) -> None:

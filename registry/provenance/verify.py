@@ -141,7 +141,7 @@ def verify_round(
     parent = load_parent(store, record)
     form = update_form(read_header(store, parent.weights.blob), plan)
     yield Begun("completeness")
-    verdicts, outcome = _look(store, record, plan, parent, form, report, folder)
+    verdicts, made = _look(store, record, plan, parent, form, report, folder)
     found: list[Finding] = []
     for check in _judged(report, verdicts):
         yield check
@@ -155,8 +155,9 @@ def verify_round(
     stated = _as_reported(report, verdicts)
     yield _complete(record, report, stated, found)
     yield Begun("combination")
-    if outcome is None:
-        outcome = compute_outcome(store, record, plan, parent, form, stated, folder)
+    if isinstance(made, BlockMismatch):
+        raise made
+    outcome = made or compute_outcome(store, record, plan, parent, form, stated, folder)
     yield from _compared(outcome, result)
     yield Begun("version file")
     weights = load_version_manifest(store, result.version_digest).weights  # as recomputed, so its hashes are known
@@ -382,10 +383,11 @@ def _look(
     form: UpdateForm,
     report: Report,
     folder: Path,
-) -> tuple[list[Verdict], Outcome | None]:
+) -> tuple[list[Verdict], Outcome | BlockMismatch | None]:
     """Judge every commitment anew: those that were admitted while they are combined, which reads each byte once.
 
-    Where that comes to nothing each is judged by itself.
+    Where that comes to nothing each is judged by itself. A damaged block is told of, since a store that has set it
+    aside has none the next time.
     """
     _same("report: commitments", [e.digest for e in report.entries], [c.digest for c in record.commitments])
     pairs = list(zip(report.entries, record.commitments, strict=True))
@@ -393,11 +395,18 @@ def _look(
         (judge_declared if entry.reason == Reason.ADMITTED else judge)(store, record, form, commitment)
         for entry, commitment in pairs
     ]
+    damage = None
     if not {Finding.UNCHECKED, Finding.FAILED} & set(_findings(report, verdicts)):
         made = compute_declared(store, record, plan, parent, form, _as_reported(report, verdicts), folder)
-        if made is not None:
+        if isinstance(made, Outcome):
             return verdicts, made
-    return [judge(store, record, form, commitment) for commitment in record.commitments], None
+        damage = made if isinstance(made, BlockMismatch) else None
+    verdicts = [judge(store, record, form, commitment) for commitment in record.commitments]
+    if damage is not None:
+        verdicts = [
+            replace(v, damaged=True, detail=str(damage)) if v.reason == Reason.UNAVAILABLE else v for v in verdicts
+        ]
+    return verdicts, damage
 
 
 def _findings(report: Report, verdicts: Sequence[Verdict]) -> tuple[Finding, ...]:

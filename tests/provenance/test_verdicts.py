@@ -22,7 +22,7 @@ from registry.chain.events import (
     UpdateCommitted,
 )
 from registry.chain.records import Result, result_hash
-from registry.content.manifest import Reason, ReportPage, digest_of, encode, manifest_cid
+from registry.content.manifest import Reason, ReportPage, UpdateManifest, decode, digest_of, encode, manifest_cid
 from registry.errors import VerificationFailed
 from registry.provenance.checks import Check, Finding, until_failure
 from registry.provenance.eligibility import RoundEvents, require_commitments, require_in_time, require_quorum
@@ -31,8 +31,9 @@ from registry.provenance.rounds import RoundRecord, chosen_result, read_round
 from registry.provenance.verified import Verified
 from registry.provenance.verify import verify_round, verify_version
 from registry.provenance.versions import load_version_manifest
+from registry.store.local import LocalStore
 from registry.store.memory import MemoryStore
-from registry.types import Address, Digest, Role, Root, Standing
+from registry.types import Address, Cid, Codec, Digest, Role, Root, Standing
 from trainer.simulation import Simulation
 
 HASH = b"\x07" * 32
@@ -190,6 +191,24 @@ def test_each_check_of_a_round_fails_alone(case: Case, tmp_path: Path, lie: str)
     if name == "update of":
         name = f"update of 0x{record.commitments[0].participant.hex()[:8]}"
     only_the_last(found, name, said)
+
+
+@pytest.mark.parametrize(("which", "name"), [("update", "update of"), ("parent", "parent")])
+def test_damage_fails_though_a_store_sets_it_aside_at_first_sight(
+    case: Case, tmp_path: Path, which: str, name: str
+) -> None:
+    store = LocalStore(tmp_path / "store")
+    for digest, block in case.store._blocks.items():
+        store.put(Cid(Codec.RAW, Digest(digest)), block)
+    if which == "parent":
+        file = load_version_manifest(store, case.record.parent).weights.cid
+    else:
+        file = decode(store.get(manifest_cid(case.record.commitments[1].digest)), UpdateManifest).delta.cid
+    path = store.path_of(file.digest)
+    path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
+    found = list(until_failure(verify_round(case.sim.owner, store, case.record, case.result, tmp_path)))
+    assert found[-1].name.startswith(name)
+    assert (found[-1].finding, "BlockMismatch" in found[-1].evidence) == ("failed", True)
 
 
 def test_a_true_round_fails_nothing(case: Case, tmp_path: Path) -> None:
