@@ -29,6 +29,7 @@ from registry.provenance.versions import load_version_manifest
 from registry.store.blobs import leaf_cids
 from registry.store.local import LocalStore
 from registry.types import Digest
+from trainer.demo.bundling import bundle_and_verify
 from trainer.demo.comparison import comparison
 from trainer.demo.conviction import EXTRA_ACCOUNTS, convict_a_lie
 from trainer.demo.hospitals import HOSPITALS, Cases, load
@@ -93,6 +94,7 @@ def run(console: Console, folder: Path, out: Path, *, rounds: int = ROUNDS) -> H
     _verify_as_a_stranger(console, sim, folder)
     _flip_a_bit(console, sim, store, folder)
     convict_a_lie(console, sim, chain, folder / "conviction")
+    bundle_and_verify(console, sim, out / "model.car", folder / "bundle")
     federated, best, pool = (history.last(n).macro_f1 for n in ("federated", history.best_alone, "pooled"))
     console.print(
         f"\n[bold]Macro-F1[/] federated {federated:.3f}, all data pooled {pool:.3f}, "

@@ -1,0 +1,51 @@
+"""The demo's end: where the model comes from, with the proof of it, in one file that verifies with nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from registry.content.car import write_car
+from registry.errors import VerificationFailed
+from registry.provenance.bundle import verify_bundle
+from registry.provenance.checks import Finding
+from registry.provenance.gathering import gather_bundle
+from registry.store.car import CarStore
+from trainer.simulation import Simulation
+
+__all__ = ["bundle_and_verify"]
+
+
+def bundle_and_verify(console: Console, sim: Simulation, file: Path, folder: Path) -> None:
+    """Write the head's bundle and verify it from the file alone, by the hashes of its blocks.
+
+    Args:
+        console: Where to tell about it.
+        sim: After its rounds.
+        file: Where to write.
+        folder: For what verifying needs.
+
+    Raises:
+        VerificationFailed: The bundle does not prove the head, or proves it against a hash that is no block's.
+    """
+    head = sim.owner.model(sim.model_id).head
+    bundle = gather_bundle(sim.owner, sim.store, sim.model_id, head)
+    with file.open("wb") as out:
+        for piece in write_car(bundle.root, bundle.blocks):
+            out.write(piece)
+    trusted = [point.hash for point in bundle.anchors]
+    verdict = verify_bundle(CarStore(file), trusted, folder)
+    if not verdict.passed or verdict.manifest.version != head:
+        raise VerificationFailed(f"{file}: expected a bundle that proves version 0x{head.hex()}")
+    if verify_bundle(CarStore(file), [bytes(32)], folder).passed:
+        raise VerificationFailed(f"{file}: expected nothing to be proved by the hash of no block")
+    rounds = sum(1 for one in verdict.versions if one.step.round)
+    checks = [check.finding for one in verdict.versions for check in one.checks]
+    console.print(
+        f"\n[green]bundled[/] all {rounds} rounds into {file.stat().st_size:,} bytes and verified them from that file "
+        f"alone: {bundle.events} events, {checks.count(Finding.PASSED)} checks passed, "
+        f"{checks.count(Finding.ASSERTED)} asserted (the files are not inside)"
+    )
+    trust = " ".join(f"--trust 0x{block.hex()}" for block in trusted)
+    console.print(f"  cairn bundle verify {file} {trust}", soft_wrap=True)
