@@ -7,8 +7,8 @@ the verdict functions run over what is proved, and each check says which trusted
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from registry.chain.blocks import Checkpoint
@@ -68,7 +68,10 @@ class BundleVerdict:
 
 @dataclass(frozen=True, slots=True)
 class _Proofs:
-    """What a bundle's proofs prove, each of a block whose header is there; `state` is the block whose state is."""
+    """What a bundle's proofs prove, each of a block whose header is there.
+
+    `state` is the block whose state a trusted one proves, and `words` are of it; None and nothing where there is none.
+    """
 
     headers: HeaderChain
     chain: ProvenChain
@@ -125,25 +128,29 @@ def _lineage(chain: ProvenChain, model: ModelId, version: bytes) -> list[Step]:
 
 
 def _read_proofs(store: CarStore, manifest: BundleManifest, trust: Collection[bytes]) -> _Proofs:
-    blocks = {proof.number for proof in _each(store, manifest.blocks, BlockProofManifest)}
-    states = {proof.number for proof in _each(store, manifest.state, StateProofManifest)}
+    proofs = list(_each(store, manifest.blocks, BlockProofManifest))
+    parts = list(_each(store, manifest.state, StateProofManifest))
+    states = {part.number for part in parts}
     if len(states) > 1:
-        raise VerificationFailed(f"state: expected proof of one block, got of {sorted(states)}")
-    headers = HeaderChain(_headers(store, manifest), blocks | states, trust)
+        raise VerificationFailed(f"state: expected proof of one block, got of {sorted(states)[:2]}")
+    needed = states | {proof.number for proof in proofs}
+    headers = HeaderChain(_headers(store, manifest), needed, frozenset(trust))
     if not headers.trusted:
         ends = ", ".join(f"{end.number} 0x{end.hash.hex()}" for end in headers.ends)
         raise VerificationFailed(f"expected a header with a trusted hash, got none: this bundle hangs on block {ends}")
-    if loose := [number for number in headers.starts if number not in blocks | states]:
+    if loose := [number for number in headers.starts if number not in needed]:
         raise VerificationFailed(f"headers: expected none before what is proved, got block {loose[0]}")
-    words = dict(_words(store, manifest, headers))
-    facts = _facts(store, manifest, headers)
+    state = next((number for number in states if headers.behind(number)), None)
+    words = {} if state is None else dict(_words(store, manifest, headers.header(state), parts))
     address = Address(manifest.contract)
     transactions = [
-        each for number, found in facts.items() for each in read_transactions(address, headers.header(number), found)
+        each if headers.behind(number) else replace(each, call=None)
+        for number, found in _facts(proofs, headers).items()
+        for each in read_transactions(address, headers.header(number), found)
     ]
     top = headers.ends[-1].number
-    chain = ProvenChain(manifest.chain_id, address, transactions, top, words if states else None)
-    return _Proofs(headers, chain, min(states, default=None), words)
+    chain = ProvenChain(manifest.chain_id, address, transactions, top, None if state is None else words)
+    return _Proofs(headers, chain, state, words)
 
 
 def _headers(store: CarStore, manifest: BundleManifest) -> Iterator[Header]:
@@ -151,10 +158,10 @@ def _headers(store: CarStore, manifest: BundleManifest) -> Iterator[Header]:
         yield from headers_in(store.get(link))
 
 
-def _facts(store: CarStore, manifest: BundleManifest, headers: HeaderChain) -> dict[int, BlockFacts]:
+def _facts(proofs: Iterable[BlockProofManifest], headers: HeaderChain) -> dict[int, BlockFacts]:
     """What is proved of each block's transactions, from all manifests on it."""
     found: dict[int, BlockFacts] = {}
-    for proof in _each(store, manifest.blocks, BlockProofManifest):
+    for proof in proofs:
         part = read_block_proof(headers.header(proof.number), proof)
         known = found.setdefault(proof.number, BlockFacts({}, {}))
         if known.receipts.keys() & part.receipts or known.calls.keys() & part.calls:
@@ -164,12 +171,13 @@ def _facts(store: CarStore, manifest: BundleManifest, headers: HeaderChain) -> d
     return found
 
 
-def _words(store: CarStore, manifest: BundleManifest, headers: HeaderChain) -> Iterator[tuple[int, int]]:
+def _words(
+    store: CarStore, manifest: BundleManifest, header: Header, parts: Iterable[StateProofManifest]
+) -> Iterator[tuple[int, int]]:
     """Words of the contract's storage, by slot."""
-    address = Address(manifest.contract)
-    for proof in _each(store, manifest.state, StateProofManifest):
-        state = read_state_proof(headers.header(proof.number), address, proof)
-        code = keccak(_code(store, manifest))
+    address, code = Address(manifest.contract), keccak(_code(store, manifest))
+    for proof in parts:
+        state = read_state_proof(header, address, proof)
         if state.account is None or state.account.code_hash != code:
             raise VerificationFailed(
                 f"state: expected 0x{address.hex()} to have code of hash {code.hex()}, got another"
@@ -223,7 +231,9 @@ def _contract(store: CarStore, manifest: BundleManifest, proofs: _Proofs) -> Che
     point = None if proofs.state is None else proofs.headers.behind(proofs.state)
     if point is None:
         return Check(
-            "contract", Finding.ASSERTED, f"that {where} is a Cairn is taken for granted: no state proves its code"
+            "contract",
+            Finding.ASSERTED,
+            f"that {where} is a Cairn is taken for granted: no trusted state proves its code; know its address",
         )
     ours, code = artifact("Cairn"), _code(store, manifest)
     if len(code) != len(ours.deployed_bytecode) or masked(code, ours.immutables) != ours.deployed_bytecode:
