@@ -18,6 +18,7 @@ from eth_abi.abi import encode as abi_encode
 
 from registry.chain import rlp
 from registry.chain.blocks import fetch_headers
+from registry.chain.challenge_records import Listed
 from registry.chain.client import Client
 from registry.chain.contracts import function
 from registry.chain.events import (
@@ -29,7 +30,7 @@ from registry.chain.events import (
     VersionPublished,
     topic_of,
 )
-from registry.chain.headers import Header
+from registry.chain.headers import Header, decode_header
 from registry.chain.keys import to_checksum
 from registry.chain.patricia import index_key, indexed_root, prove, trie_root
 from registry.chain.proofs import prove_receipt
@@ -45,7 +46,7 @@ from registry.chain.records import (
 )
 from registry.content.car import write_car
 from registry.content.cid import encode_varint
-from registry.content.evidence import BlockProofManifest, BundleManifest, BundlePage, StateProofManifest
+from registry.content.evidence import BlockProofManifest, BundleManifest, BundlePage, Place, StateProofManifest
 from registry.content.manifest import Kind, decode, digest_of, encode, manifest_cid
 from registry.errors import BlockNotFound, CairnError, FormError, VerificationFailed
 from registry.provenance.bundle import BundleVerdict, verify_bundle
@@ -54,10 +55,12 @@ from registry.provenance.footing import Footing
 from registry.provenance.gathering import Bundle, gather_bundle, lineage_slots
 from registry.provenance.lineage import lineage
 from registry.provenance.linking import header_blocks, headers_in
+from registry.provenance.openings import listing_of
 from registry.provenance.proven import ProvenCall, ProvenChain, ProvenTransaction
+from registry.provenance.receipts import check_receipt, create_receipt, is_inclusion
 from registry.provenance.results import compute_outcome, publish_outcome
 from registry.provenance.rounds import RoundRecord
-from registry.provenance.verify import Check, Finding
+from registry.provenance.verify import Check, Finding, until_failure
 from registry.provenance.versions import add_version, save_arrays
 from registry.store.car import CarStore, walk_links
 from registry.store.memory import MemoryStore
@@ -544,6 +547,34 @@ def test_a_manifest_or_file_left_out_never_passes(forge: Forge) -> None:
             less = forge.put(BundlePage((*page.entries[:at], *page.entries[at + 1 :])))
             with pytest.raises((FormError, BlockNotFound)):
                 forge.verify(forge.remade(**{name: (less,)}))
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_receipt_of_a_made_up_result_is_not_proved(published: Any, inside: bool) -> None:
+    """That the round made the version is, but not of which result: anybody could be in it, or not."""
+    head = published.force(published.outcome().result)
+    who = published.stranger.account if inside else published.ann.account
+    honest = create_receipt(published.reader(), published.store, published.model_id, head, published.ann.account)
+    other = Listed(published.stranger.account, Digest(b"\x01" * 32), Root(b"\x02" * 32), 1 << 20)
+    listing = listing_of([other])
+    place = Place(0, other.participant, other.digest, other.tensor_root, other.weight, listing.membership(0).proof)
+    forged = replace(
+        honest,
+        participant=who,
+        result=replace(honest.result, contributions_root=listing.root, contributions=1, total_weight=1 << 20),
+        count=listing.counted.count,
+        inner=listing.counted.inner,
+        places=(place,),
+    )
+    assert honest.header is not None and honest.block is not None
+    trusted = decode_header(honest.header).hash
+    bare = replace(forged, block=replace(honest.block, calls=(), call_nodes=()))
+    assert is_inclusion(bare) is inside
+    found = {check.name: check for check in until_failure(check_receipt(bare, trusted))}
+    assert found["anchor"].finding is Finding.UNCHECKED
+    assert "no call of finalizeRound inside proves it" in found["anchor"].evidence
+    with pytest.raises(VerificationFailed, match="expected it finalized with this result, got another call"):
+        list(check_receipt(forged, trusted))
 
 
 def test_code_without_state_is_no_bundle(forge: Forge) -> None:
