@@ -27,8 +27,9 @@ from registry.provenance.lineage import Step, lineage
 from registry.provenance.linking import HeaderChain, headers_in
 from registry.provenance.proven import ProvenChain, read_transactions
 from registry.provenance.verify import Check, Finding, Verification, verify_version
+from registry.provenance.versions import load_version_manifest
 from registry.store.car import CarStore
-from registry.types import Address, Cid, Codec, ModelId
+from registry.types import Address, Cid, Codec, Digest, ModelId
 
 __all__ = ["BundleVerdict", "ProvenEvent", "verify_bundle"]
 
@@ -109,13 +110,19 @@ def verify_bundle(
     files = manifest.blobs is not None
     run = verify_version(proofs.chain, store, model, manifest.version, folder, files=files, progress=progress)
     versions = tuple(footing.grounded(one) for one in run)
+    origin = None
     if not any(one.finding is Finding.FAILED for one in versions):
         _require_content(store, manifest, proofs.chain, steps)
+        origin = load_version_manifest(store, steps[0].digest).parent
     return BundleVerdict(
         manifest=manifest,
         anchors=proofs.headers.ends,
         events=tuple(ProvenEvent(event, behind(event.at.block_number)) for event in events),
-        checks=tuple(_whole(store, manifest, proofs, events)),
+        checks=(
+            _model(manifest, steps[0].digest, events, origin),
+            _contract(store, manifest, proofs),
+            _events(proofs, events),
+        ),
         versions=versions,
     )
 
@@ -208,21 +215,37 @@ def _require_content(store: CarStore, manifest: BundleManifest, chain: ProvenCha
             raise FormError(f"bundle: expected the {len(expected)} {name} of the lineage in order, got {len(held)}")
 
 
-def _whole(store: CarStore, manifest: BundleManifest, proofs: _Proofs, events: Sequence[Event]) -> Iterator[Check]:
-    behind = proofs.headers.behind
-    registered = next(event for event in events if isinstance(event, ModelRegistered))
-    expected = model_id_of(manifest.chain_id, proofs.chain.address, registered.owner, registered.genesis_digest)
+def _model(manifest: BundleManifest, genesis: Digest, events: Sequence[Event], origin: Cid | None) -> Check:
+    """Whether the model's id is of this chain, contract and genesis; origin is what a genesis says it descends from."""
+    registered = next((event for event in events if isinstance(event, ModelRegistered)), None)
+    if registered is None:
+        return Check("model", Finding.UNCHECKED, "expected ModelRegistered, got no proof of one")
+    expected = model_id_of(manifest.chain_id, Address(manifest.contract), registered.owner, genesis)
     if expected != manifest.model:
-        yield Check("model", Finding.FAILED, f"expected the id 0x{expected.hex()}, got 0x{manifest.model.hex()}")
-    else:
-        yield Check("model", Finding.PASSED, f"its id is of chain {manifest.chain_id}, this contract and its genesis")
-    yield _contract(store, manifest, proofs)
+        return Check("model", Finding.FAILED, f"expected the id 0x{expected.hex()}, got 0x{manifest.model.hex()}")
+    said = f"its id is of chain {manifest.chain_id}, this contract and its genesis"
+    if origin is not None:
+        said += f"; that descends from 0x{origin.digest.hex()[:12]} of another model, of which nothing is proved here"
+    return Check("model", Finding.PASSED, said)
+
+
+def _events(proofs: _Proofs, events: Sequence[Event]) -> Check:
+    """How many events which trusted block proves. One that none does is the word of whoever made the file."""
+    behind = proofs.headers.behind
     counts = Counter(behind(event.at.block_number) for event in events)
     said = [f"{counts[p]} by trusted block {p.number} 0x{p.hash.hex()}" for p in proofs.headers.trusted if counts[p]]
-    if counts[None]:
-        said.append(f"{counts[None]} by none")
-    finding = Finding.ASSERTED if counts[None] else Finding.PASSED
-    yield Check("events", finding, f"of {len(events)} are proved {', '.join(said)}")
+    told = f"of {len(events)} are proved {', '.join(said) or 'none'}"
+    if not counts[None]:
+        return Check("events", Finding.PASSED, told)
+    point = None if proofs.state is None else behind(proofs.state)
+    if point is None:
+        return Check("events", Finding.UNCHECKED, f"{told}, {counts[None]} by no trusted block")
+    return Check(
+        "events",
+        Finding.PASSED,
+        f"{told}, {counts[None]} by no trusted block: they count where the state of block {proofs.state}, "
+        f"proved by trusted block {point.number} 0x{point.hash.hex()}, says the same",
+    )
 
 
 def _contract(store: CarStore, manifest: BundleManifest, proofs: _Proofs) -> Check:

@@ -6,12 +6,13 @@ import hashlib
 import os
 import random
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import dag_cbor
 import numpy as np
 import pytest
 from eth_abi.abi import encode as abi_encode
@@ -34,7 +35,7 @@ from registry.chain.headers import Header, decode_header
 from registry.chain.keys import to_checksum
 from registry.chain.patricia import index_key, indexed_root, prove, trie_root
 from registry.chain.proofs import prove_receipt
-from registry.chain.receipts import Log, Receipt
+from registry.chain.receipts import Log, Receipt, decode_receipt
 from registry.chain.records import (
     Result,
     Round,
@@ -131,12 +132,11 @@ class Forge:
         self, proofs: Iterable[BlockProofManifest] | None = None, /, *logs: Log, **changed: Any
     ) -> CarStore:
         """The bundle with a forged block after all others, of which proofs may be added; these logs are in it."""
-        receipt = Receipt(2, True, 50_000, logs)
-        root = indexed_root([receipt.encode()])
-        last = self.headers()[-1]
-        forged = replace(
-            last, number=last.number + 9, receipts_root=root, extra_data=b"forged", **changed.pop("header", {})
+        receipt, last = Receipt(2, True, 50_000, logs), self.headers()[-1]
+        fields = {"receipts_root": indexed_root([receipt.encode()]), "extra_data": b"forged"} | changed.pop(
+            "header", {}
         )
+        forged = replace(last, number=last.number + 9, **fields)
         kept = list(self.proofs() if proofs is None else proofs)
         if logs:
             kept.append(BlockProofManifest(forged.number, (0,), prove_receipt([receipt], 0), (), ()))
@@ -300,9 +300,76 @@ def test_nodes_that_no_path_uses_are_refused(forge: Forge) -> None:
 
 
 def test_a_proof_that_stands_there_twice_is_refused(forge: Forge) -> None:
-    first, *rest = forge.proofs()
+    """Under two names: once beside the call of the same transaction, once alone."""
+    by_number: dict[int, list[BlockProofManifest]] = defaultdict(list)
+    for proof in forge.proofs():
+        by_number[proof.number].append(proof)
+    receipts, calls = next(proofs for proofs in by_number.values() if len(proofs) == 2)
+    both = replace(receipts, calls=calls.calls, call_nodes=calls.call_nodes)
+    rest = [proof for proof in forge.proofs() if proof is not calls and proof != calls]
+    assert forge.verify(forge.with_proofs([both, *(proof for proof in rest if proof != receipts)])).passed
     with pytest.raises(VerificationFailed, match="expected each proof once"):
-        forge.verify(forge.remade(blocks=tuple(forge.put(proof) for proof in (first, first, *rest))))
+        forge.verify(forge.with_proofs([both, *rest]))
+
+
+def test_a_list_that_links_to_the_same_again_is_refused(forge: Forge) -> None:
+    """A link takes 41 bytes, and what it links to a megabyte, to be read each time."""
+    for name in ("headers", "blocks", "manifests", "blobs"):
+        links = getattr(forge.manifest, name)
+        body = dag_cbor.decode(encode(forge.manifest))
+        body[name] = [*body[name], *body[name][:1]]
+        data = dag_cbor.encode(body)
+        root = Cid(Codec.DAG_CBOR, hashlib.sha256(data).digest())
+        forge.parts.put(root, data)
+        assert links
+        with pytest.raises(FormError, match=f"{name}: expected each once, got one twice"):
+            forge.verify(forge.open(b"".join(write_car(root, walk_links(forge.parts.get, root)))))
+
+
+def test_no_proof_is_read_twice_and_code_not_for_each_part_of_the_state(
+    forge: Forge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house, reads, get = forge.house, Counter[Cid](), CarStore._get
+    code = bytes(house.chain.w3.eth.get_code(to_checksum(house.address)))
+    steps = lineage(house.reader(), house.model_id, Digest(forge.manifest.version))
+    words = words_of(house, lineage_slots(steps))
+    number = forge.headers()[-1].number + 9
+    root, _ = state_proof(words, house.address, code, number)
+    parts = [state_proof(words, house.address, code, number, {slot})[1] for slot in sorted(words)]
+    links = tuple(forge.put(part) for part in parts)
+    store = forge.with_forged(header={"state_root": root}, state=links, code=forge.raw(code))
+    manifest = decode(store.get(store.root), BundleManifest)
+    *_, last = headers_in(store.get(manifest.headers[-1]))
+
+    def counting(self: CarStore, cid: Cid) -> bytes:
+        reads[cid] += 1
+        return get(self, cid)
+
+    monkeypatch.setattr(CarStore, "_get", counting)
+    verdict = verify_bundle(store, [*forge.trust, last.hash], forge.folder / "verify")
+    assert (verdict.passed, len(parts) > 3) == (True, True)
+    assert {reads[link] for link in (*manifest.headers, *manifest.blocks, *manifest.state)} == {1}
+    assert manifest.code is not None and reads[manifest.code] == 2  # for the state, and to be compared with ours
+
+
+def test_one_receipt_at_the_end_of_many_paths_is_refused_before_it_is_read_for_each(
+    forge: Forge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred thousand indices that lead to one receipt of a megabyte would be a hundred gigabytes."""
+    read, decoding = [], decode_receipt
+    monkeypatch.setattr(
+        "registry.provenance.evidence.decode_receipt", lambda raw: read.append(len(raw)) or decoding(raw)
+    )
+    log = Log(forge.house.address, (topic_of(VersionDeprecated), forge.manifest.model, bytes(32)), bytes(64))
+    leaf = rlp.encode((b"\x20", Receipt(2, True, 50_000, (log,) * 500).encode()))
+    low = rlp.encode((keccak(leaf),) * 16 + (b"",))
+    high = rlp.encode((keccak(low),) * 8 + (b"",) * 9)
+    number = forge.headers()[-1].number + 9
+    proof = BlockProofManifest(number, tuple(range(16, 128)), tuple(sorted((leaf, low, high))), (), ())
+    store = forge.with_forged([*forge.proofs(), proof], header={"receipts_root": keccak(high)})
+    with pytest.raises(VerificationFailed, match="expected each value in a node of its own"):
+        forge.verify(store)
+    assert sum(read) < 2 * len(store.path.read_bytes())
 
 
 def test_headers_that_do_not_link_are_refused(forge: Forge) -> None:
@@ -429,12 +496,19 @@ def word(value: int | bytes) -> bytes:
     return value.to_bytes(32, "big") if isinstance(value, int) else value.rjust(32, b"\0")
 
 
-def state_proof(words: dict[int, int], address: Address, code: bytes, number: int) -> tuple[bytes, StateProofManifest]:
-    """A state root under which a contract with this code has these words, and the proof of it."""
+def words_of(house: Any, slots: Iterable[int]) -> dict[int, int]:
+    eth, place = house.chain.w3.eth, to_checksum(house.address)
+    return {slot: int.from_bytes(eth.get_storage_at(place, slot), "big") for slot in slots}
+
+
+def state_proof(
+    words: dict[int, int], address: Address, code: bytes, number: int, shown: Collection[int] = ()
+) -> tuple[bytes, StateProofManifest]:
+    """A state root under which a contract with this code has these words, and the proof of all or some of them."""
     storage = {keccak(word(slot)): rlp.encode(rlp.int_to(value)) for slot, value in words.items() if value}
     state = {keccak(address): rlp.encode((b"\x01", b"", trie_root(storage), keccak(code)))}
-    nodes = {node for slot in words for node in prove(storage, keccak(word(slot)))}
-    slots = tuple(word(slot) for slot in sorted(words))
+    nodes = {node for slot in shown or words for node in prove(storage, keccak(word(slot)))}
+    slots = tuple(word(slot) for slot in sorted(shown or words))
     proof = StateProofManifest(number, slots, prove(state, keccak(address)), tuple(sorted(nodes)))
     return trie_root(state), proof
 
@@ -442,13 +516,11 @@ def state_proof(words: dict[int, int], address: Address, code: bytes, number: in
 def test_a_commitment_left_out_is_missed_whatever_a_forged_state_says(censored: Censored) -> None:
     forge, house = censored.forge, censored.forge.house
     assert censored.commitments(forge.open(forge.honest)).finding is Finding.FAILED
-    eth, place = house.chain.w3.eth, to_checksum(house.address)
-    slots = lineage_slots(lineage(house.reader(), house.model_id, censored.result.version_digest))
-    words = {slot: int.from_bytes(eth.get_storage_at(place, slot), "big") for slot in slots}
+    words = words_of(house, lineage_slots(lineage(house.reader(), house.model_id, censored.result.version_digest)))
     truth, lie = (int.from_bytes(running, "big") for running in (censored.record.running_hash, censored.running))
     assert truth in words.values()
     words = {slot: lie if value == truth else value for slot, value in words.items()}
-    code = bytes(eth.get_code(place))
+    code = bytes(house.chain.w3.eth.get_code(to_checksum(house.address)))
     root, proof = state_proof(words, house.address, code, forge.headers()[-1].number + 9)
     store = forge.with_forged(header={"state_root": root}, state=(forge.put(proof),), code=forge.raw(code))
     assert censored.commitments(store).finding is Finding.FAILED
@@ -575,6 +647,30 @@ def test_a_receipt_of_a_made_up_result_is_not_proved(published: Any, inside: boo
     assert "no call of finalizeRound inside proves it" in found["anchor"].evidence
     with pytest.raises(VerificationFailed, match="expected it finalized with this result, got another call"):
         list(check_receipt(forged, trusted))
+
+
+def test_a_lineage_without_its_registration_is_not_verified(published: Any, tmp_path: Path) -> None:
+    """A version of the owner's that a forged event says has no parent."""
+    published.force(published.outcome().result)
+    parent = published.owner.model(published.model_id).head
+    save_arrays(tmp_path / "next.safetensors", {"w": np.ones((4, 4), np.float32)})
+    version = add_version(published.store, tmp_path / "next.safetensors", parent=parent)
+    published.owner.publish_version(published.model_id, parent, digest_of(version), Root(version.tensor_root))
+    forge = Forge(published, tmp_path)
+    head = Digest(forge.manifest.version)
+    log = Log(published.address, (topic_of(VersionPublished), published.model_id, head, bytes(32)), version.tensor_root)
+    receipt = Receipt(2, True, 50_000, (log,))
+    last = forge.headers()[-1]
+    forged = replace(last, number=last.number + 9, receipts_root=indexed_root([receipt.encode()]))
+    proof = BlockProofManifest(forged.number, (0,), prove_receipt([receipt], 0), (), ())
+    blocks = [each for each in forge.proofs() if each.number == last.number]
+    page = forge.put(BundlePage((Cid(Codec.RAW, head),)))
+    links = tuple(forge.put(each) for each in (*blocks, proof))
+    verdict = forge.verify(forge.with_headers([last, forged], blocks=links, manifests=(page,)))
+    found = {check.name: check for check in verdict.checks}
+    assert not verdict.passed
+    assert (found["model"].finding, found["events"].finding) == (Finding.UNCHECKED, Finding.UNCHECKED)
+    assert found["model"].evidence == "expected ModelRegistered, got no proof of one"
 
 
 def test_code_without_state_is_no_bundle(forge: Forge) -> None:

@@ -172,6 +172,19 @@ def test_a_genesis_and_a_first_round_have_bundles_of_their_own(trained: Simulati
         assert len(commits) == 2 * (count - 1)
 
 
+def test_a_genesis_that_descends_from_another_model_says_that_it_does_and_no_more(tmp_path: Path) -> None:
+    with embedded_chain() as chain:
+        it = published_model(chain, tmp_path)
+        version = add_version(it.store, tmp_path / "version.safetensors", parent=it.versions[1])
+        it.client.register_model(digest_of(version), Root(version.tensor_root))
+        model = it.client.model_id(it.client.account, digest_of(version))
+        verdict = made(tmp_path / "own.car", it.client, it.store, model, digest_of(version)).verify(tmp_path)
+        other = made(tmp_path / "other.car", it.client, it.store, it.model, it.versions[1]).verify(tmp_path)
+    said = f"descends from 0x{it.versions[1].hex()[:12]} of another model, of which nothing is proved here"
+    assert (verdict.passed, said in verdict.checks[0].evidence) == (True, True)
+    assert (other.passed, "descends" in other.checks[0].evidence) == (True, False)
+
+
 # Real nodes ----------------------------------------------------------------------------------------------------------
 
 
@@ -273,6 +286,10 @@ def test_state_of_one_trusted_block_proves_rounds_whose_events_nothing_links_to_
     assert all(check.finding is PASSED for version in verdict.versions for check in version.checks)
     for name in ("anchor", "commitments", "quorum"):
         assert all("the state of block" in text for text in evidence(verdict, name))
+    assert "though not since when" in evidence(verdict, "anchor")[0]
+    events = next(check for check in verdict.checks if check.name == "events")
+    assert events.finding is PASSED
+    assert "by no trusted block: they count where the state of block" in events.evidence
 
 
 def remade(one: Made, path: Path, **changed: Any) -> Made:
