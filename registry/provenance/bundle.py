@@ -51,7 +51,7 @@ class BundleVerdict:
         anchors: The last block of each run of headers: whoever trusts them all has everything proved.
         events: What the lineage rests on, in order.
         checks: Of the bundle as a whole.
-        versions: Of each version, genesis first.
+        versions: Of each version, genesis first. What descends from one that nothing proves was not looked at.
     """
 
     manifest: BundleManifest
@@ -109,9 +109,10 @@ def verify_bundle(
     footing = Footing(proofs.chain, behind, proofs.state)
     files = manifest.blobs is not None
     run = verify_version(proofs.chain, store, model, manifest.version, folder, files=files, progress=progress)
-    versions = tuple(footing.grounded(one) for one in run)
+    versions = _grounded(run, footing, steps)
     origin = None
-    if not any(one.finding is Finding.FAILED for one in versions):
+    anchored = all(one.checks[0].finding is Finding.PASSED for one in versions)
+    if anchored and not any(one.finding is Finding.FAILED for one in versions):
         _require_content(store, manifest, proofs.chain, steps)
         origin = load_version_manifest(store, steps[0].digest).parent
     return BundleVerdict(
@@ -132,6 +133,17 @@ def _lineage(chain: ProvenChain, model: ModelId, version: bytes) -> list[Step]:
         return lineage(chain, model, version)
     except InputError as error:
         raise VerificationFailed(f"bundle: {error}") from error
+
+
+def _grounded(run: Iterator[Verification], footing: Footing, steps: Sequence[Step]) -> tuple[Verification, ...]:
+    """Verify versions up to the first that nothing proves: after it whoever made the file can name what it likes."""
+    found: list[Verification] = []
+    for one in run:
+        found.append(footing.grounded(one))
+        if found[-1].checks[0].finding is not Finding.PASSED:
+            break
+    unseen = Check("anchor", Finding.UNCHECKED, "not looked at: a version that it descends from is not proved")
+    return (*found, *(Verification(step, (unseen,)) for step in steps[len(found) :]))
 
 
 def _read_proofs(store: CarStore, manifest: BundleManifest, trust: Collection[bytes]) -> _Proofs:

@@ -352,6 +352,32 @@ def test_no_proof_is_read_twice_and_code_not_for_each_part_of_the_state(
     assert manifest.code is not None and reads[manifest.code] == 2  # for the state, and to be compared with ours
 
 
+def test_no_version_after_one_that_nothing_proves_is_looked_at(
+    published: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events that nothing proves cost their writer nothing: each round could name the same report of a megabyte."""
+    published.force(published.outcome().result)
+    for number in (2, 3):
+        published.owner.open_round(published.model_id)
+        published.contribute_to(number, "ann")
+        published.force(published.outcome(number=number).result, number=number)
+    forge = Forge(published, tmp_path)
+    genesis, first, *_ = lineage(published.reader(), published.model_id, Digest(forge.manifest.version))
+    reads, get = Counter[bytes](), CarStore._get
+
+    def counting(self: CarStore, cid: Cid) -> bytes:
+        reads[cid.digest] += 1
+        return get(self, cid)
+
+    monkeypatch.setattr(CarStore, "_get", counting)
+    trust = next(header.hash for header in forge.headers() if header.number == genesis.block)
+    verdict = verify_bundle(forge.open(forge.honest), [trust], tmp_path / "verify")
+    anchors = [one.checks[0] for one in verdict.versions]
+    assert [check.finding for check in anchors] == [Finding.PASSED] + [Finding.UNCHECKED] * 3
+    assert [check.evidence.startswith("not looked at") for check in anchors] == [False, False, True, True]
+    assert [one.step.digest for one in verdict.versions if reads[one.step.digest]] == [genesis.digest, first.digest]
+
+
 def test_one_receipt_at_the_end_of_many_paths_is_refused_before_it_is_read_for_each(
     forge: Forge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
