@@ -16,6 +16,7 @@ from registry.chain.events import (
     ModelRegistered,
     PlanSet,
     QuorumReached,
+    ResultAttested,
     RoundFinalized,
     RoundOpened,
     UpdateCommitted,
@@ -112,6 +113,18 @@ class Footing:
         )
 
     def _quorum(self, step: Step) -> Ground:
+        ground = self._finalized(step)
+        return replace(ground, evidence=f"proved attesters: {self._attesters(step)}; {ground.evidence}")
+
+    def _attesters(self, step: Step) -> str:
+        """Who is proved to have attested a round's result. That they had the role is the contract's word."""
+        agreed = self.chain.round(step.model_id, step.round).result_hash
+        events = self.chain.events(ResultAttested, subject=round_id_of(step.model_id, step.round))
+        ours = [e for e in events if isinstance(e, ResultAttested) and e.result_hash == agreed]
+        who = sorted({event.aggregator for event in ours if self.behind(event.at.block_number) is not None})
+        return ", ".join(f"0x{each.hex()[:8]}" for each in who) or "none"
+
+    def _finalized(self, step: Step) -> Ground:
         if (ground := self._by_state("that result, finalized")) is not None:
             if not self.chain.round(step.model_id, step.round).finalized:
                 return Ground(Finding.FAILED, f"the state of block {self.state} has the round not finalized")

@@ -15,7 +15,7 @@ import pytest
 from registry.chain.blocks import fetch_headers
 from registry.chain.client import Client
 from registry.chain.deploy import deploy
-from registry.chain.events import UpdateCommitted, VersionDeprecated
+from registry.chain.events import ResultAttested, UpdateCommitted, VersionDeprecated
 from registry.chain.journal import Journal
 from registry.chain.testing import DevChain, anvil_chain, embedded_chain, geth_chain
 from registry.chain.transactions import Transactor
@@ -120,6 +120,10 @@ def test_calls_stand_in_for_state_that_nobody_proved(slim: Made, tmp_path: Path)
     assert all("let pass with this running hash only" in text for text in evidence(verdict, "commitments"))
     assert all("let pass with this result only" in text for text in evidence(verdict, "quorum"))
     assert all("that it was not deprecated since is not proved" in text for text in evidence(verdict, "anchor"))
+    attested = [entry.event for entry in verdict.events if isinstance(entry.event, ResultAttested)]
+    for step, text in zip(list(verdict.versions)[1:], evidence(verdict, "quorum"), strict=True):
+        own = [event for event in attested if event.result.version_digest == step.step.digest]
+        assert own and all(f"0x{event.aggregator.hex()[:8]}" in text for event in own)
     contract = next(check for check in verdict.checks if check.name == "contract")
     assert (contract.finding, "taken for granted" in contract.evidence) == (ASSERTED, True)
 
@@ -148,6 +152,7 @@ def test_an_older_trusted_block_proves_what_came_before_it_and_no_more(
     assert not verdict.passed
     assert findings(verdict, "anchor") == [PASSED, PASSED, UNCHECKED]
     assert findings(verdict, "commitments") == findings(verdict, "quorum") == [PASSED, UNCHECKED]
+    assert ["proved attesters: none" in text for text in evidence(verdict, "quorum")] == [False, True]
     loose = [entry for entry in verdict.events if entry.trusted is None]
     assert loose and all(entry.event.at.block_number > first.block for entry in loose)
     assert "no trusted block proves RoundFinalized in block" in evidence(verdict, "anchor")[2]
