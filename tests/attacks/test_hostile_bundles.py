@@ -455,6 +455,7 @@ def test_a_forged_block_beside_the_trusted_ones_hides_no_ancestors(published: An
     verdict = forged_after([topic_of(VersionPublished), published.model_id, head, bytes(32)], root, head)
     assert [one.step.digest for one in verdict.versions] == [head]
     assert not verdict.passed
+    assert verdict.checks[0].finding is Finding.FAILED  # the model's id is not of what is shown as its genesis
     assert verdict.versions[0].checks[0].finding is Finding.UNCHECKED
 
 
