@@ -104,12 +104,15 @@ class TrieNodes:
             _fail("nodes in ascending order, each once", "another order")
         self._nodes = {keccak(node): node for node in nodes}
         self._unused = set(self._nodes)
+        self._left = sum(map(len, nodes))
 
     def value(self, root: bytes, key: bytes) -> bytes | None:
         """Return what a trie has under key, or None if it is proved to have nothing there.
 
         Raises:
-            VerificationFailed: A node on the key's path is missing, or not in canonical form.
+            VerificationFailed: A node on the key's path is missing, or not in canonical form; or what was returned so
+                far is more than the nodes hold, so that paths end in one node, as in no trie of receipts,
+                transactions or hashed keys: a few nodes would stand for any number of bytes.
         """
 
         def take(reference: bytes) -> bytes:
@@ -119,7 +122,11 @@ class TrieNodes:
             self._unused.discard(reference)
             return node
 
-        return _walk(root, key, take)
+        value = _walk(root, key, take)
+        self._left -= len(value or b"")
+        if self._left < 0:
+            _fail("each value in a node of its own", "one at the end of several paths")
+        return value
 
     def require_all_used(self) -> None:
         """Check that every node stood on a path that was followed.

@@ -22,6 +22,7 @@ from registry.content.manifest import (
     Weight,
 )
 from registry.errors import FormError
+from registry.types import Cid
 
 __all__ = [
     "MAX_BUNDLE_PAGE",
@@ -86,13 +87,12 @@ class BundlePage:
     def __post_init__(self) -> None:
         if not 1 <= len(self.entries) <= MAX_BUNDLE_PAGE:
             raise FormError(f"entries: expected 1..{MAX_BUNDLE_PAGE}, got {len(self.entries)}")
-        if len(set(self.entries)) != len(self.entries):
-            raise FormError("entries: expected each once, got one twice")
+        _require_once("entries", self.entries)
 
 
 @dataclass(frozen=True, slots=True)
 class BundleManifest:
-    """Root of a bundle: a version, and what proves where it comes from.
+    """Root of a bundle: a version, and what proves where it comes from. In each list a link stands once.
 
     Attributes:
         version: Its digest.
@@ -118,6 +118,8 @@ class BundleManifest:
     blobs: tuple[ManifestLink, ...] | None
 
     def __post_init__(self) -> None:
+        for name in ("headers", "blocks", "state", "manifests", "blobs"):
+            _require_once(name, getattr(self, name) or ())
         if bool(self.state) != (self.code is not None):
             raise FormError("code: expected the contract's where its state is proved, and only there")
 
@@ -185,6 +187,11 @@ class ReceiptManifest:
         proofs = (self.state is not None) + (self.block is not None)
         if proofs != (self.header is not None):
             raise FormError(f"header: expected one with one proof, or neither, got {proofs} proofs")
+
+
+def _require_once(name: str, links: Sequence[Cid]) -> None:
+    if len(set(links)) != len(links):
+        raise FormError(f"{name}: expected each once, got one twice")
 
 
 def _require_ascending(name: str, values: Sequence[int] | Sequence[bytes]) -> None:

@@ -7,8 +7,8 @@ the verdict functions run over what is proved, and each check says which trusted
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from registry.chain.blocks import Checkpoint
@@ -27,8 +27,9 @@ from registry.provenance.lineage import Step, lineage
 from registry.provenance.linking import HeaderChain, headers_in
 from registry.provenance.proven import ProvenChain, read_transactions
 from registry.provenance.verify import Check, Finding, Verification, verify_version
+from registry.provenance.versions import load_version_manifest
 from registry.store.car import CarStore
-from registry.types import Address, Cid, Codec, ModelId
+from registry.types import Address, Cid, Codec, Digest, ModelId
 
 __all__ = ["BundleVerdict", "ProvenEvent", "verify_bundle"]
 
@@ -50,7 +51,7 @@ class BundleVerdict:
         anchors: The last block of each run of headers: whoever trusts them all has everything proved.
         events: What the lineage rests on, in order.
         checks: Of the bundle as a whole.
-        versions: Of each version, genesis first.
+        versions: Of each version, genesis first. What descends from one that nothing proves was not looked at.
     """
 
     manifest: BundleManifest
@@ -68,7 +69,10 @@ class BundleVerdict:
 
 @dataclass(frozen=True, slots=True)
 class _Proofs:
-    """What a bundle's proofs prove, each of a block whose header is there; `state` is the block whose state is."""
+    """What a bundle's proofs prove, each of a block whose header is there.
+
+    `state` is the block whose state a trusted one proves, and `words` are of it; None and nothing where there is none.
+    """
 
     headers: HeaderChain
     chain: ProvenChain
@@ -105,14 +109,21 @@ def verify_bundle(
     footing = Footing(proofs.chain, behind, proofs.state)
     files = manifest.blobs is not None
     run = verify_version(proofs.chain, store, model, manifest.version, folder, files=files, progress=progress)
-    versions = tuple(footing.grounded(one) for one in run)
-    if not any(one.finding is Finding.FAILED for one in versions):
+    versions = _grounded(run, footing, steps)
+    origin = None
+    anchored = all(one.checks[0].finding is Finding.PASSED for one in versions)
+    if anchored and not any(one.finding is Finding.FAILED for one in versions):
         _require_content(store, manifest, proofs.chain, steps)
+        origin = load_version_manifest(store, steps[0].digest).parent
     return BundleVerdict(
         manifest=manifest,
         anchors=proofs.headers.ends,
         events=tuple(ProvenEvent(event, behind(event.at.block_number)) for event in events),
-        checks=tuple(_whole(store, manifest, proofs, events)),
+        checks=(
+            _model(manifest, steps[0].digest, events, origin),
+            _contract(store, manifest, proofs),
+            _events(proofs, events),
+        ),
         versions=versions,
     )
 
@@ -124,26 +135,41 @@ def _lineage(chain: ProvenChain, model: ModelId, version: bytes) -> list[Step]:
         raise VerificationFailed(f"bundle: {error}") from error
 
 
+def _grounded(run: Iterator[Verification], footing: Footing, steps: Sequence[Step]) -> tuple[Verification, ...]:
+    """Verify versions up to the first that nothing proves: after it whoever made the file can name what it likes."""
+    found: list[Verification] = []
+    for one in run:
+        found.append(footing.grounded(one))
+        if found[-1].checks[0].finding is not Finding.PASSED:
+            break
+    unseen = Check("anchor", Finding.UNCHECKED, "not looked at: a version that it descends from is not proved")
+    return (*found, *(Verification(step, (unseen,)) for step in steps[len(found) :]))
+
+
 def _read_proofs(store: CarStore, manifest: BundleManifest, trust: Collection[bytes]) -> _Proofs:
-    blocks = {proof.number for proof in _each(store, manifest.blocks, BlockProofManifest)}
-    states = {proof.number for proof in _each(store, manifest.state, StateProofManifest)}
+    proofs = list(_each(store, manifest.blocks, BlockProofManifest))
+    parts = list(_each(store, manifest.state, StateProofManifest))
+    states = {part.number for part in parts}
     if len(states) > 1:
-        raise VerificationFailed(f"state: expected proof of one block, got of {sorted(states)}")
-    headers = HeaderChain(_headers(store, manifest), blocks | states, trust)
+        raise VerificationFailed(f"state: expected proof of one block, got of {sorted(states)[:2]}")
+    needed = states | {proof.number for proof in proofs}
+    headers = HeaderChain(_headers(store, manifest), needed, frozenset(trust))
     if not headers.trusted:
         ends = ", ".join(f"{end.number} 0x{end.hash.hex()}" for end in headers.ends)
         raise VerificationFailed(f"expected a header with a trusted hash, got none: this bundle hangs on block {ends}")
-    if loose := [number for number in headers.starts if number not in blocks | states]:
+    if loose := [number for number in headers.starts if number not in needed]:
         raise VerificationFailed(f"headers: expected none before what is proved, got block {loose[0]}")
-    words = dict(_words(store, manifest, headers))
-    facts = _facts(store, manifest, headers)
+    state = next((number for number in states if headers.behind(number)), None)
+    words = {} if state is None else dict(_words(store, manifest, headers.header(state), parts))
     address = Address(manifest.contract)
     transactions = [
-        each for number, found in facts.items() for each in read_transactions(address, headers.header(number), found)
+        each if headers.behind(number) else replace(each, call=None)
+        for number, found in _facts(proofs, headers).items()
+        for each in read_transactions(address, headers.header(number), found)
     ]
     top = headers.ends[-1].number
-    chain = ProvenChain(manifest.chain_id, address, transactions, top, words if states else None)
-    return _Proofs(headers, chain, min(states, default=None), words)
+    chain = ProvenChain(manifest.chain_id, address, transactions, top, None if state is None else words)
+    return _Proofs(headers, chain, state, words)
 
 
 def _headers(store: CarStore, manifest: BundleManifest) -> Iterator[Header]:
@@ -151,10 +177,10 @@ def _headers(store: CarStore, manifest: BundleManifest) -> Iterator[Header]:
         yield from headers_in(store.get(link))
 
 
-def _facts(store: CarStore, manifest: BundleManifest, headers: HeaderChain) -> dict[int, BlockFacts]:
+def _facts(proofs: Iterable[BlockProofManifest], headers: HeaderChain) -> dict[int, BlockFacts]:
     """What is proved of each block's transactions, from all manifests on it."""
     found: dict[int, BlockFacts] = {}
-    for proof in _each(store, manifest.blocks, BlockProofManifest):
+    for proof in proofs:
         part = read_block_proof(headers.header(proof.number), proof)
         known = found.setdefault(proof.number, BlockFacts({}, {}))
         if known.receipts.keys() & part.receipts or known.calls.keys() & part.calls:
@@ -164,12 +190,13 @@ def _facts(store: CarStore, manifest: BundleManifest, headers: HeaderChain) -> d
     return found
 
 
-def _words(store: CarStore, manifest: BundleManifest, headers: HeaderChain) -> Iterator[tuple[int, int]]:
+def _words(
+    store: CarStore, manifest: BundleManifest, header: Header, parts: Iterable[StateProofManifest]
+) -> Iterator[tuple[int, int]]:
     """Words of the contract's storage, by slot."""
-    address = Address(manifest.contract)
-    for proof in _each(store, manifest.state, StateProofManifest):
-        state = read_state_proof(headers.header(proof.number), address, proof)
-        code = keccak(_code(store, manifest))
+    address, code = Address(manifest.contract), keccak(_code(store, manifest))
+    for proof in parts:
+        state = read_state_proof(header, address, proof)
         if state.account is None or state.account.code_hash != code:
             raise VerificationFailed(
                 f"state: expected 0x{address.hex()} to have code of hash {code.hex()}, got another"
@@ -200,21 +227,37 @@ def _require_content(store: CarStore, manifest: BundleManifest, chain: ProvenCha
             raise FormError(f"bundle: expected the {len(expected)} {name} of the lineage in order, got {len(held)}")
 
 
-def _whole(store: CarStore, manifest: BundleManifest, proofs: _Proofs, events: Sequence[Event]) -> Iterator[Check]:
-    behind = proofs.headers.behind
-    registered = next(event for event in events if isinstance(event, ModelRegistered))
-    expected = model_id_of(manifest.chain_id, proofs.chain.address, registered.owner, registered.genesis_digest)
+def _model(manifest: BundleManifest, genesis: Digest, events: Sequence[Event], origin: Cid | None) -> Check:
+    """Whether the model's id is of this chain, contract and genesis; origin is what a genesis says it descends from."""
+    registered = next((event for event in events if isinstance(event, ModelRegistered)), None)
+    if registered is None:
+        return Check("model", Finding.UNCHECKED, "expected ModelRegistered, got no proof of one")
+    expected = model_id_of(manifest.chain_id, Address(manifest.contract), registered.owner, genesis)
     if expected != manifest.model:
-        yield Check("model", Finding.FAILED, f"expected the id 0x{expected.hex()}, got 0x{manifest.model.hex()}")
-    else:
-        yield Check("model", Finding.PASSED, f"its id is of chain {manifest.chain_id}, this contract and its genesis")
-    yield _contract(store, manifest, proofs)
+        return Check("model", Finding.FAILED, f"expected the id 0x{expected.hex()}, got 0x{manifest.model.hex()}")
+    said = f"its id is of chain {manifest.chain_id}, this contract and its genesis"
+    if origin is not None:
+        said += f"; that descends from 0x{origin.digest.hex()[:12]} of another model, of which nothing is proved here"
+    return Check("model", Finding.PASSED, said)
+
+
+def _events(proofs: _Proofs, events: Sequence[Event]) -> Check:
+    """How many events which trusted block proves. One that none does is the word of whoever made the file."""
+    behind = proofs.headers.behind
     counts = Counter(behind(event.at.block_number) for event in events)
     said = [f"{counts[p]} by trusted block {p.number} 0x{p.hash.hex()}" for p in proofs.headers.trusted if counts[p]]
-    if counts[None]:
-        said.append(f"{counts[None]} by none")
-    finding = Finding.ASSERTED if counts[None] else Finding.PASSED
-    yield Check("events", finding, f"of {len(events)} are proved {', '.join(said)}")
+    told = f"of {len(events)} are proved {', '.join(said) or 'none'}"
+    if not counts[None]:
+        return Check("events", Finding.PASSED, told)
+    point = None if proofs.state is None else behind(proofs.state)
+    if point is None:
+        return Check("events", Finding.UNCHECKED, f"{told}, {counts[None]} by no trusted block")
+    return Check(
+        "events",
+        Finding.PASSED,
+        f"{told}, {counts[None]} by no trusted block: they count where the state of block {proofs.state}, "
+        f"proved by trusted block {point.number} 0x{point.hash.hex()}, says the same",
+    )
 
 
 def _contract(store: CarStore, manifest: BundleManifest, proofs: _Proofs) -> Check:
@@ -223,7 +266,9 @@ def _contract(store: CarStore, manifest: BundleManifest, proofs: _Proofs) -> Che
     point = None if proofs.state is None else proofs.headers.behind(proofs.state)
     if point is None:
         return Check(
-            "contract", Finding.ASSERTED, f"that {where} is a Cairn is taken for granted: no state proves its code"
+            "contract",
+            Finding.ASSERTED,
+            f"that {where} is a Cairn is taken for granted: no trusted state proves its code; know its address",
         )
     ours, code = artifact("Cairn"), _code(store, manifest)
     if len(code) != len(ours.deployed_bytecode) or masked(code, ours.immutables) != ours.deployed_bytecode:

@@ -16,13 +16,14 @@ from registry.chain.events import (
     ModelRegistered,
     PlanSet,
     QuorumReached,
+    ResultAttested,
     RoundFinalized,
     RoundOpened,
     UpdateCommitted,
     VersionDeprecated,
     VersionPublished,
 )
-from registry.chain.records import round_id_of
+from registry.chain.records import result_hash, round_id_of
 from registry.provenance.lineage import Step
 from registry.provenance.proven import ProvenChain
 from registry.provenance.verify import Check, Finding, Verification
@@ -45,7 +46,7 @@ class Footing:
     Attributes:
         chain: It.
         behind: The trusted block that proves a block, None if none does.
-        state: Number of the block whose state is proved; None where there is none.
+        state: Number of the block whose state a trusted block proves; None where there is none.
     """
 
     chain: ProvenChain
@@ -70,9 +71,10 @@ class Footing:
         return points[-1] if points and all(points) else None
 
     def _anchor(self, step: Step) -> Ground:
-        if (ground := self._by_state("it")) is not None:
+        made = self._made(step)
+        if (ground := self._by_state("it" if self.proved(made) else "it, though not since when")) is not None:
             return ground
-        made = [*self._made(step), *self._deprecated(step)]
+        made += self.chain.named(VersionDeprecated, step.model_id, step.digest)
         if (point := self.proved(made)) is not None:
             later = "" if step.deprecated else "; that it was not deprecated since is not proved"
             return Ground(Finding.PASSED, f"{_of(made[0])} is proved by {_trusted(point)}{later}")
@@ -84,24 +86,45 @@ class Footing:
         round_id = round_id_of(step.model_id, step.round)
         call = self.chain.call_of(round_id, attested=True)
         if call is not None and (point := self.behind(call.block)) is not None:
+            if call.running_hash != self.chain.round(step.model_id, step.round).running_hash:
+                return Ground(Finding.FAILED, f"an attestation in block {call.block} was made with another")
             return Ground(
                 Finding.PASSED,
                 f"an attestation in block {call.block}, which the contract let pass with this running hash only, "
                 f"is proved by {_trusted(point)}",
             )
-        plans = self.chain.events(PlanSet, subject=step.model_id)
-        rest = [*plans, *self._opened(step), *self.chain.events(UpdateCommitted, subject=round_id)]
+        committed = list(self.chain.events(UpdateCommitted, subject=round_id))
+        counted = [e for e in self.chain.events(CommitsEnded, subject=round_id) if isinstance(e, CommitsEnded)]
+        for event in counted:
+            if event.commitments != len(committed) and (point := self.behind(event.at.block_number)) is not None:
+                said = f"{_of(event)} counts {event.commitments}, proved by {_trusted(point)}"
+                return Ground(Finding.FAILED, f"expected {len(committed)}, {said}")
+        opened = self.chain.named(RoundOpened, step.model_id, step.round)
+        plans = [e for index in {e.plan_index for e in opened} for e in self.chain.named(PlanSet, step.model_id, index)]
+        rest = [*plans, *opened, *committed]
         if (point := self.proved(rest)) is None:
             return self._unlinked(rest)
-        counted = [e for e in self.chain.events(CommitsEnded, subject=round_id) if isinstance(e, CommitsEnded)]
-        number = sum(1 for _ in self.chain.events(UpdateCommitted, subject=round_id))
-        if counted and counted[0].commitments == number and (point := self.proved(counted)) is not None:
-            return Ground(Finding.PASSED, f"each is proved, and CommitsEnded counts {number}, by {_trusted(point)}")
+        if counted and (point := self.proved(counted)) is not None:
+            return Ground(
+                Finding.PASSED, f"each is proved, and CommitsEnded counts {len(committed)}, by {_trusted(point)}"
+            )
         return Ground(
             Finding.ASSERTED, f"each is proved by {_trusted(point)}; that there were no others is the attesters' word"
         )
 
     def _quorum(self, step: Step) -> Ground:
+        ground = self._finalized(step)
+        return replace(ground, evidence=f"proved attesters: {self._attesters(step)}; {ground.evidence}")
+
+    def _attesters(self, step: Step) -> str:
+        """Who is proved to have attested a round's result. That they had the role is the contract's word."""
+        agreed = self.chain.round(step.model_id, step.round).result_hash
+        events = self.chain.events(ResultAttested, subject=round_id_of(step.model_id, step.round))
+        ours = [e for e in events if isinstance(e, ResultAttested) and e.result_hash == agreed]
+        who = sorted({event.aggregator for event in ours if self.behind(event.at.block_number) is not None})
+        return ", ".join(f"0x{each.hex()[:8]}" for each in who) or "none"
+
+    def _finalized(self, step: Step) -> Ground:
         if (ground := self._by_state("that result, finalized")) is not None:
             if not self.chain.round(step.model_id, step.round).finalized:
                 return Ground(Finding.FAILED, f"the state of block {self.state} has the round not finalized")
@@ -109,6 +132,8 @@ class Footing:
         round_id = round_id_of(step.model_id, step.round)
         call = self.chain.call_of(round_id, attested=False)
         if call is not None and (point := self.behind(call.block)) is not None:
+            if result_hash(call.result) != self.chain.round(step.model_id, step.round).result_hash:
+                return Ground(Finding.FAILED, f"finalizeRound in block {call.block} was called with another")
             return Ground(
                 Finding.PASSED,
                 f"finalizeRound, which the contract let pass with this result only, is proved in block {call.block} "
@@ -134,20 +159,10 @@ class Footing:
         more = f" and {len(loose) - 1} more" if len(loose) > 1 else ""
         return Ground(Finding.UNCHECKED, f"no trusted block proves {named}{more}")
 
-    def _opened(self, step: Step) -> list[Event]:
-        opened = self.chain.events(RoundOpened, subject=step.model_id)
-        return [event for event in opened if isinstance(event, RoundOpened) and event.number == step.round]
-
     def _made(self, step: Step) -> list[Event]:
         """The event that made a version: on a chain there is one; here all, for of several some are forged."""
-        kinds = (ModelRegistered, VersionPublished, RoundFinalized)
-        names = ("genesis_digest", "digest", "version_digest")
-        events = self.chain.events(*kinds, subject=step.model_id)
-        return [event for event in events if step.digest in [getattr(event, name, None) for name in names]]
-
-    def _deprecated(self, step: Step) -> list[Event]:
-        events = self.chain.events(VersionDeprecated, subject=step.model_id)
-        return [event for event in events if isinstance(event, VersionDeprecated) and event.digest == step.digest]
+        kinds: tuple[type[Event], ...] = (ModelRegistered, VersionPublished, RoundFinalized)
+        return [event for kind in kinds for event in self.chain.named(kind, step.model_id, step.digest)]
 
 
 def _of(event: Event) -> str:

@@ -6,6 +6,7 @@ all before it in the run; what stands after it, or in another run, it does not.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -67,9 +68,12 @@ class HeaderChain:
         return self._kept[number]
 
     def behind(self, number: int) -> Checkpoint | None:
-        """Return the trusted block that proves a block, the nearest if there are several; None if none does."""
-        last = next(end.number for start, end in self._runs if start <= number <= end.number)
-        return next((point for point in self.trusted if number <= point.number <= last), None)
+        """Return the trusted block that proves a needed block, the nearest of several; None if none does."""
+        _, end = self._runs[bisect_right(self._runs, number, key=lambda run: run[0]) - 1]
+        at = bisect_left(self.trusted, number, key=lambda point: point.number)
+        if at == len(self.trusted) or self.trusted[at].number > end.number:
+            return None
+        return self.trusted[at]
 
     def _join(self, before: Header | None, header: Header) -> None:
         if before is not None and header.number <= before.number:

@@ -7,9 +7,11 @@ behind what is read is told by `registry.provenance.footing`.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from heapq import merge
 from typing import TypeVar
 
 from registry.chain.contracts import function
@@ -18,6 +20,7 @@ from registry.chain.events import (
     Event,
     ModelRegistered,
     PlanSet,
+    Position,
     QuorumReached,
     ResultAttested,
     RoundFinalized,
@@ -42,6 +45,15 @@ __all__ = ["ProvenCall", "ProvenChain", "ProvenTransaction", "read_transactions"
 E = TypeVar("E", bound=Event)
 _STRIDE = 1 << 24
 """More logs than a transaction can have."""
+_NAMES: Mapping[type[Event], str] = {
+    ModelRegistered: "genesis_digest",
+    VersionPublished: "digest",
+    VersionDeprecated: "digest",
+    RoundFinalized: "version_digest",
+    PlanSet: "plan_index",
+    RoundOpened: "number",
+}
+"""By what one of a model's events is looked up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +85,8 @@ def read_transactions(address: Address, header: Header, facts: BlockFacts) -> li
     """Return what is proved of a block's transactions.
 
     Raises:
-        VerificationFailed: A receipt has no log of this contract or one that it cannot make, or a call is none to it
-            that succeeded.
+        VerificationFailed: A receipt has no log of this contract or one that it cannot make, such as a round with the
+            id of another; or a call is none to it that succeeded.
     """
     found = []
     for index, receipt in sorted(facts.receipts.items()):
@@ -109,6 +121,13 @@ def _events_in(address: Address, header: Header, index: int, receipt: Receipt) -
             event = decode_log(record)
         except (ChainError, ValueError) as error:
             raise VerificationFailed(f"block {header.number}: a log is none of a Cairn: {error}") from error
+        if isinstance(event, (RoundOpened, RoundFinalized)):
+            expected = round_id_of(event.model_id, event.number)
+            if event.round_id != expected:
+                raise VerificationFailed(
+                    f"block {header.number}: expected round {event.number} to have the id 0x{expected.hex()}, "
+                    f"got 0x{event.round_id.hex()}"
+                )
         if event is not None:
             yield event
 
@@ -137,9 +156,9 @@ class ProvenChain:
     Args:
         chain_id: The chain.
         address: The contract.
-        transactions: In any order, each once.
+        transactions: In any order, each once. What one called counts as fact: leave out what no trusted block proves.
         top: Number of the last block of which there is a header.
-        words: Words of the contract's storage that are proved, by slot; None if none are.
+        words: Words of the contract's storage that a trusted block proves, by slot; None if none does.
 
     Raises:
         VerificationFailed: A transaction is there twice.
@@ -159,7 +178,15 @@ class ProvenChain:
         self._transactions = {(each.block, each.index): each for each in given}
         if len(self._transactions) != len(given):
             raise VerificationFailed("expected the proof of each transaction once, got one twice")
-        self._events = [event for _, each in sorted(self._transactions.items()) for event in each.events]
+        self._calls: dict[tuple[RoundId, bool], ProvenCall] = {}
+        self._of_kind: dict[tuple[type[Event], bytes], list[Event]] = defaultdict(list)
+        self._named: dict[tuple[type[Event], bytes, object], list[Event]] = defaultdict(list)
+        self._finalized: set[RoundId] = set()
+        for each in self.transactions:
+            if each.call is not None:
+                self._calls.setdefault((each.call.round_id, each.call.running_hash is not None), each.call)
+            for event in each.events:
+                self._index(event)
 
     @property
     def transactions(self) -> list[ProvenTransaction]:
@@ -168,8 +195,11 @@ class ProvenChain:
 
     def call_of(self, round_id: RoundId, *, attested: bool) -> ProvenCall | None:
         """Return a proven attestation of a round, whichever result it was of; or its finalization."""
-        calls = [each.call for each in self.transactions if each.call and each.call.round_id == round_id]
-        return next((call for call in calls if (call.running_hash is not None) == attested), None)
+        return self._calls.get((round_id, attested))
+
+    def named(self, kind: type[E], model: ModelId, name: bytes | int) -> list[E]:
+        """Return a model's events of a kind by digest, plan index or round number: on a chain one, here also forged."""
+        return [event for event in self._named.get((kind, model, name), ()) if isinstance(event, kind)]
 
     # What `ChainView` has -------------------------------------------------------------------------------------------
 
@@ -189,10 +219,14 @@ class ProvenChain:
         to_block: int | None = None,
     ) -> Iterator[Event]:
         """Yield proven events in order; arguments as `Views.events` has them."""
-        for event in self._events:
-            of_kind = not kinds or isinstance(event, kinds)
-            first, last = from_block or 0, self._top if to_block is None else to_block
-            if of_kind and first <= event.at.block_number <= last and subject in (None, _subject(event)):
+        first, last = from_block or 0, self._top if to_block is None else to_block
+        keys: Iterable[tuple[type[Event], bytes]] = self._of_kind
+        if kinds and subject is not None:
+            keys = [(kind, subject) for kind in kinds]
+        elif kinds or subject is not None:
+            keys = [key for key in keys if (not kinds or key[0] in kinds) and subject in (None, key[1])]
+        for event in merge(*(self._of_kind.get(key, ()) for key in keys), key=_place):
+            if first <= event.at.block_number <= last:
                 yield event
 
     def version(self, model: ModelId, digest: Digest, *, block: Block = "latest") -> Version:
@@ -201,25 +235,26 @@ class ProvenChain:
             with _missing(f"version 0x{digest.hex()[:12]}"):
                 return version_in(self._words, model, digest)
         found = Version(False, Digest(bytes(32)), Root(bytes(32)), False, False)
-        for event in self.events(ModelRegistered, VersionPublished, RoundFinalized, VersionDeprecated, subject=model):
+        kinds = (ModelRegistered, VersionPublished, RoundFinalized, VersionDeprecated)
+        for event in sorted((event for kind in kinds for event in self.named(kind, model, digest)), key=_place):
             match event:
-                case ModelRegistered() if event.genesis_digest == digest:
+                case ModelRegistered():
                     found = Version(True, Digest(bytes(32)), event.genesis_root, True, False)
-                case VersionPublished() if event.digest == digest:
+                case VersionPublished():
                     found = Version(True, event.parent, event.tensor_root, True, False)
-                case RoundFinalized() if event.version_digest == digest:
+                case RoundFinalized():
                     found = Version(True, event.parent, event.version_root, False, False)
-                case VersionDeprecated() if event.digest == digest:
+                case VersionDeprecated():
                     found = replace(found, deprecated=True)
         return found
 
     def plan(self, model: ModelId, index: int, *, block: Block = "latest") -> Plan:
         """Return an entry of the plan history."""
-        return self._one(PlanSet, model, "plan_index", index).plan
+        return self._one(PlanSet, model, index).plan
 
     def round(self, model: ModelId, number: int, *, block: Block = "latest") -> Round:
         """Return a round as the state has it; where none is proved, as events and calls have it."""
-        opened = self._one(RoundOpened, model, "number", number)
+        opened = self._one(RoundOpened, model, number)
         plan = self.plan(model, opened.plan_index)
         if self._words is not None:
             with _missing(f"round {number}"):
@@ -250,7 +285,7 @@ class ProvenChain:
             plan_index=opened.plan_index,
             cancelled=False,
             attested=any(self._of(ResultAttested, of_round)),
-            finalized=any(event.round_id == of_round for event in self._of(RoundFinalized, opened.model_id)),
+            finalized=of_round in self._finalized,
             running_hash=attested.running_hash if attested and attested.running_hash else running,
             result_hash=chosen,
             commitments=ended.commitments if ended else 0,
@@ -262,11 +297,22 @@ class ProvenChain:
     def _of(self, kind: type[E], subject: bytes) -> Iterator[E]:
         return (event for event in self.events(kind, subject=subject) if isinstance(event, kind))
 
-    def _one(self, kind: type[E], model: ModelId, name: str, value: int) -> E:
-        for event in self._of(kind, model):
-            if getattr(event, name) == value:
-                return event
-        raise VerificationFailed(f"expected {kind.__name__} with {name} {value}, got no proof of one")
+    def _one(self, kind: type[E], model: ModelId, name: int) -> E:
+        for event in self.named(kind, model, name):
+            return event
+        raise VerificationFailed(f"expected {kind.__name__} with {_NAMES[kind]} {name}, got no proof of one")
+
+    def _index(self, event: Event) -> None:
+        kind, subject = type(event), _subject(event)
+        self._of_kind[kind, subject].append(event)
+        if kind in _NAMES:
+            self._named[kind, subject, getattr(event, _NAMES[kind])].append(event)
+        if isinstance(event, RoundFinalized):
+            self._finalized.add(event.round_id)
+
+
+def _place(event: Event) -> Position:
+    return event.at
 
 
 def _subject(event: Event) -> bytes:

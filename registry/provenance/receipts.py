@@ -195,7 +195,7 @@ def _check_places(receipt: ReceiptManifest) -> Check:
             raise VerificationFailed(f"place {place.index}: expected a proof of it in the contributions root, got none")
     if not is_inclusion(receipt):
         _require_gap(receipt.places, receipt.participant, receipt.count)
-    text = f"{_statement(receipt)}, of {receipt.count} in root 0x{receipt.result.contributions_root.hex()[:12]}"
+    text = f"by this result {_statement(receipt)}, of {receipt.count} in its contributions root"
     if not is_inclusion(receipt):
         text += ", whose order anybody could have challenged"
     return Check("membership", Finding.PASSED, text)
@@ -238,7 +238,10 @@ def _check_anchor(receipt: ReceiptManifest, header: Header) -> tuple[Finding, st
         raise VerificationFailed(f"round {receipt.number}: expected RoundFinalized with this version, got none")
     call = transactions[0].call
     if call is None:
-        return Finding.ASSERTED, "that a round made this version, though not that of this very result, is proved by"
+        return (
+            Finding.UNCHECKED,
+            "no call of finalizeRound inside proves it; only that the round made this version is proved, by",
+        )
     if call.round_id != round_id or result_hash(call.result) != expected:
         raise VerificationFailed(f"round {receipt.number}: expected it finalized with this result, got another call")
     return Finding.PASSED, "proved by the call that finalized it in"

@@ -77,6 +77,8 @@ def test_bundles_verify_where_there_is_no_network(played: Any) -> None:
         assert {event["proved_by"]["hash"] for event in told["events"]} <= {p["hash"] for p in made["trust"]}
         shown = played.run("bundle", "verify", f"{name}.car", *trust)
         assert (shown.exit_code, "UpdateCommitted" in shown.stdout) == (0, True)
+        (point,) = made["trust"]
+        assert f"are proved {made['events']} by trusted block {point['block']} {point['hash']}." in shown.stdout
         quiet = played.run("bundle", "verify", f"{name}.car", *trust, "-q")
         assert len(quiet.stdout.splitlines()) < len(shown.stdout.splitlines())
 

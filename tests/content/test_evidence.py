@@ -97,6 +97,11 @@ def test_missing_unknown_and_mistyped_fields_are_refused(name: str) -> None:
         (RECEIPT, {"block": BLOCK}, "got 2 proofs"),
         (BUNDLE, {"code": None}, "code: expected"),
         (BUNDLE, {"state": ()}, "code: expected"),
+        *(
+            (BUNDLE, {name: getattr(BUNDLE, name) * 2}, f"{name}: expected each once, got one twice")
+            for name in ("headers", "blocks", "state", "manifests")
+        ),
+        (EXAMPLES["bundle-with-blobs"], {"blobs": (manifest_cid(word(20)),) * 2}, "blobs: expected each once"),
         (EXAMPLES["bundle-page"], {"entries": ()}, "expected 1..4096, got 0"),
         (EXAMPLES["bundle-page"], {"entries": (raw(1), raw(1))}, "got one twice"),
     ],

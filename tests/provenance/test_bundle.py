@@ -15,7 +15,7 @@ import pytest
 from registry.chain.blocks import fetch_headers
 from registry.chain.client import Client
 from registry.chain.deploy import deploy
-from registry.chain.events import UpdateCommitted, VersionDeprecated
+from registry.chain.events import ResultAttested, UpdateCommitted, VersionDeprecated
 from registry.chain.journal import Journal
 from registry.chain.testing import DevChain, anvil_chain, embedded_chain, geth_chain
 from registry.chain.transactions import Transactor
@@ -120,6 +120,10 @@ def test_calls_stand_in_for_state_that_nobody_proved(slim: Made, tmp_path: Path)
     assert all("let pass with this running hash only" in text for text in evidence(verdict, "commitments"))
     assert all("let pass with this result only" in text for text in evidence(verdict, "quorum"))
     assert all("that it was not deprecated since is not proved" in text for text in evidence(verdict, "anchor"))
+    attested = [entry.event for entry in verdict.events if isinstance(entry.event, ResultAttested)]
+    for step, text in zip(list(verdict.versions)[1:], evidence(verdict, "quorum"), strict=True):
+        own = [event for event in attested if event.result.version_digest == step.step.digest]
+        assert own and all(f"0x{event.aggregator.hex()[:8]}" in text for event in own)
     contract = next(check for check in verdict.checks if check.name == "contract")
     assert (contract.finding, "taken for granted" in contract.evidence) == (ASSERTED, True)
 
@@ -148,6 +152,7 @@ def test_an_older_trusted_block_proves_what_came_before_it_and_no_more(
     assert not verdict.passed
     assert findings(verdict, "anchor") == [PASSED, PASSED, UNCHECKED]
     assert findings(verdict, "commitments") == findings(verdict, "quorum") == [PASSED, UNCHECKED]
+    assert ["proved attesters: none" in text for text in evidence(verdict, "quorum")] == [False, True]
     loose = [entry for entry in verdict.events if entry.trusted is None]
     assert loose and all(entry.event.at.block_number > first.block for entry in loose)
     assert "no trusted block proves RoundFinalized in block" in evidence(verdict, "anchor")[2]
@@ -170,6 +175,19 @@ def test_a_genesis_and_a_first_round_have_bundles_of_their_own(trained: Simulati
         assert (verdict.passed, len(verdict.versions)) == (True, count)
         commits = [e for e in verdict.events if isinstance(e.event, UpdateCommitted)]
         assert len(commits) == 2 * (count - 1)
+
+
+def test_a_genesis_that_descends_from_another_model_says_that_it_does_and_no_more(tmp_path: Path) -> None:
+    with embedded_chain() as chain:
+        it = published_model(chain, tmp_path)
+        version = add_version(it.store, tmp_path / "version.safetensors", parent=it.versions[1])
+        it.client.register_model(digest_of(version), Root(version.tensor_root))
+        model = it.client.model_id(it.client.account, digest_of(version))
+        verdict = made(tmp_path / "own.car", it.client, it.store, model, digest_of(version)).verify(tmp_path)
+        other = made(tmp_path / "other.car", it.client, it.store, it.model, it.versions[1]).verify(tmp_path)
+    said = f"descends from 0x{it.versions[1].hex()[:12]} of another model, of which nothing is proved here"
+    assert (verdict.passed, said in verdict.checks[0].evidence) == (True, True)
+    assert (other.passed, "descends" in other.checks[0].evidence) == (True, False)
 
 
 # Real nodes ----------------------------------------------------------------------------------------------------------
@@ -273,6 +291,10 @@ def test_state_of_one_trusted_block_proves_rounds_whose_events_nothing_links_to_
     assert all(check.finding is PASSED for version in verdict.versions for check in version.checks)
     for name in ("anchor", "commitments", "quorum"):
         assert all("the state of block" in text for text in evidence(verdict, name))
+    assert "though not since when" in evidence(verdict, "anchor")[0]
+    events = next(check for check in verdict.checks if check.name == "events")
+    assert events.finding is PASSED
+    assert "by no trusted block: they count where the state of block" in events.evidence
 
 
 def remade(one: Made, path: Path, **changed: Any) -> Made:

@@ -139,7 +139,8 @@ def _conclude(session: Session, verdict: BundleVerdict) -> None:
         how = "recomputed" if verdict.manifest.blobs is not None else "not recomputed: it holds no files"
         count = len(verdict.versions)
         versions = "1 version" if count == 1 else f"{count} versions"
-        session.out.line(f"Verified {versions} against the trusted blocks; rounds {how}.", style="bold green")
+        proved = next(check.evidence for check in verdict.checks if check.name == "events")
+        session.out.line(f"Verified {versions}; rounds {how}; events: {proved}.", style="bold green")
 
 
 def _facts(verdict: BundleVerdict) -> dict[str, object]:
