@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from registry.chain.blocks import Checkpoint, compare_nodes, linked_headers, verify_logs
+from registry.chain.blocks import Checkpoint, linked_headers, require_block, verify_logs
 from registry.chain.logs import PlacedLog, read_placed_log
 from registry.errors import VerificationFailed
 from registry.index.entries import Block
@@ -91,7 +91,7 @@ class RangeCheck:
         if end.number < first:
             return
         if self._second is not None:
-            compare_nodes(self._w3, self._second, [end.number])
+            require_block(self._second, end)
         mine = [log for log in logs if log.at.block_number in blocks]
         seen = verify_logs(self._w3, mine, self._contracts, from_block=first, to_block=end.number, trusted=end)
         if below is not None and seen.before != Checkpoint(*below):

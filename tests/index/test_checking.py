@@ -10,7 +10,7 @@ import pytest
 
 from registry.chain.blocks import Checkpoint, fetch_headers
 from registry.chain.networks import parse_finality
-from registry.errors import VerificationFailed
+from registry.errors import NodeUnavailable, VerificationFailed
 from registry.index import queries
 from registry.index.checking import RangeCheck
 from registry.index.entries import Block
@@ -52,7 +52,7 @@ def head(indexing: Indexing) -> int:
 LIES: dict[str, Callable[[list[Answer]], list[Answer]]] = {
     "hidden": lambda logs: logs[:-1],
     "invented": lambda logs: [*logs, {**logs[-1], "logIndex": hex(int(logs[-1]["logIndex"], 16) + 1)}],
-    "edited": lambda logs: [*logs[:-1], {**logs[-1], "data": logs[-1]["data"][:-1] + "f"}],
+    "edited": lambda logs: [*logs[:-1], {**logs[-1], "data": "0x" + "07" * (len(logs[-1]["data"]) // 2 - 1)}],
     "moved to another transaction": lambda logs: [*logs[:-1], {**logs[-1], "transactionIndex": "0x3"}],
     "all hidden": lambda logs: [],
 }
@@ -133,6 +133,25 @@ def test_a_chain_of_the_node_s_own_is_found_by_a_second_node(played: Indexing) -
     first, edit = hiding(played)
     with pytest.raises(VerificationFailed, match="from both nodes"):
         synced(played, played.node(edit), second=played.chain.w3)
+    assert head(played) < first
+
+
+def test_a_node_that_shows_its_true_block_only_when_it_is_compared_is_found_by_a_second_node(played: Indexing) -> None:
+    """The first headers asked for after logs are answered truthfully: that is what a comparison would look like."""
+    first, edit = hiding(played)
+    node = played.node(edit)
+    provider: Any = node.provider
+    respond = provider.make_batch_request
+    before: list[str] = []
+
+    def compared(requests: Any) -> Any:
+        provider.edit = (lambda method, params, result: result) if "eth_getLogs" in before else edit
+        before[:] = [method for method, _ in requests]
+        return respond(requests)
+
+    provider.make_batch_request = compared
+    with pytest.raises((VerificationFailed, NodeUnavailable), match=r"from both nodes|changed while it was checked"):
+        synced(played, node, second=played.chain.w3)
     assert head(played) < first
 
 
