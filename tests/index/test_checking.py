@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from registry.chain.blocks import Checkpoint, fetch_headers
+from registry.chain.contracts import encode_call
 from registry.chain.networks import parse_finality
-from registry.errors import NodeUnavailable, VerificationFailed
+from registry.chain.records import challenges_of
+from registry.chain.views import Views
+from registry.errors import NodeUnavailable, VerificationFailed, WrongChain
 from registry.index import queries
 from registry.index.checking import RangeCheck
 from registry.index.entries import Block
@@ -153,6 +156,20 @@ def test_a_node_that_shows_its_true_block_only_when_it_is_compared_is_found_by_a
     with pytest.raises((VerificationFailed, NodeUnavailable), match=r"from both nodes|changed while it was checked"):
         synced(played, node, second=played.chain.w3)
     assert head(played) < first
+
+
+def test_a_node_that_names_other_challenges_is_refused(played: Indexing) -> None:
+    """Whose logs are read is not the node's word: where Challenges is follows from where the Cairn is."""
+    asked = encode_call("Cairn", "CHALLENGES", ())
+
+    def edit(method: str, params: Any, result: Any) -> Any:
+        named = method == "eth_call" and params[0]["data"] == f"0x{asked.hex()}"
+        return f"0x{bytes(12).hex()}{'11' * 20}" if named else result
+
+    address = played.clients[0].address
+    assert Views(played.node(), address).challenges() == played.following.contracts[1] == challenges_of(address)
+    with pytest.raises(WrongChain, match=r"expected Challenges at 0x\w{40}, got 0x1{40} from the node"):
+        Views(played.node(edit), address).challenges()
 
 
 def test_an_index_that_does_not_go_back_to_the_checkpoint_is_not_continued(played: Indexing) -> None:
