@@ -31,6 +31,7 @@ __all__ = [
     "fetch_receipts",
     "fetch_state",
     "linked_headers",
+    "require_ancestor",
     "require_block",
     "verify_logs",
 ]
@@ -121,6 +122,21 @@ def linked_headers(w3: Web3, trusted: Checkpoint, *, down_to: int) -> Iterator[H
         require_linked(headers, expected)
         yield from reversed(headers)
         top, expected = bottom - 1, headers[0].parent_hash
+
+
+def require_ancestor(w3: Web3, trusted: Checkpoint, expected: Checkpoint) -> None:
+    """Check that a trusted block stands on another, or is it.
+
+    Raises:
+        VerificationFailed: It stands on another one of that number.
+        NodeUnavailable: The node does not give the headers between them.
+    """
+    for header in linked_headers(w3, trusted, down_to=expected.number):
+        found = header.hash
+    if found != expected.hash:
+        raise VerificationFailed(
+            f"block {expected.number}: expected {expected.hash.hex()} under block {trusted.number}, got {found.hex()}"
+        )
 
 
 def require_block(second: Web3, expected: Checkpoint) -> None:

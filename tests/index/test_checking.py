@@ -118,7 +118,7 @@ def test_a_chain_of_the_node_s_own_is_believed_where_nothing_else_is_known(playe
 
 def test_a_chain_of_the_node_s_own_is_found_by_a_checkpoint(played: Indexing) -> None:
     _, edit = hiding(played)
-    with pytest.raises(VerificationFailed, match=r"expected hash|which the checkpoint proves"):
+    with pytest.raises(VerificationFailed, match=r"expected hash|under block"):
         synced(played, played.node(edit), checkpoint=checkpoint(played, height(played)))
     assert head(played) == -1, "the way down from the checkpoint comes first"
 
@@ -128,7 +128,7 @@ def test_a_range_that_is_not_the_one_below_the_checkpoint_is_refused(played: Ind
     found = Source(played.node(), contracts).read(range(5, 9), None)
     check = RangeCheck(played.node(), contracts, checkpoint=checkpoint(played, height(played)))
     check(range(5, 9), found, None)
-    with pytest.raises(VerificationFailed, match="which the checkpoint proves, got 0x07"):
+    with pytest.raises(VerificationFailed, match=r"block 8: expected (07){32} under block \d+, got "):
         check(range(5, 9), replace(found, last=Block(8, b"\x07" * 32)), None)
 
 
@@ -158,6 +158,40 @@ def test_a_node_that_shows_its_true_block_only_when_it_is_compared_is_found_by_a
     assert head(played) < first
 
 
+def test_a_block_is_not_called_final_by_a_hash_that_only_the_node_gave(played: Indexing) -> None:
+    mine = played.chain.w3.provider.ethereum_tester.mine_blocks
+    mine(6)
+    made_up = "0x" + "07" * 32
+    wanted = hex(height(played) - 2)
+
+    def edit(method: str, params: Any, result: Any) -> Any:
+        return {**result, "hash": made_up} if method == "eth_getBlockByNumber" and params == [wanted, False] else result
+
+    node = played.node()
+    provider: Any = node.provider
+    respond = provider.make_batch_request
+
+    def lying(requests: Any) -> Any:
+        provider.edit = edit if len(requests) == 2 else lambda method, params, result: result
+        return respond(requests)
+
+    def follow(w3: Any) -> None:
+        check = RangeCheck(w3, played.following.contracts, second=played.chain.w3)
+        played.sync(w3=w3, finality="4", check=check)
+
+    follow(node)
+    before = played.dump()
+    mine(2)
+    provider.make_batch_request = lying
+    with pytest.raises(VerificationFailed, match=r"block \d+: expected (07){32} under block"):
+        follow(node)
+    with played.open() as index:
+        assert index.final is not None
+        assert f" {index.final.number} {index.final.hash.hex()} 0" in before
+    follow(played.node())
+    assert played.dump() == played.fresh("4")
+
+
 def test_a_node_that_names_other_challenges_is_refused(played: Indexing) -> None:
     """Whose logs are read is not the node's word: where Challenges is follows from where the Cairn is."""
     asked = encode_call("Cairn", "CHALLENGES", ())
@@ -176,7 +210,7 @@ def test_an_index_that_does_not_go_back_to_the_checkpoint_is_not_continued(playe
     synced(played, played.node())
     before = head(played)
     played.chain.w3.provider.ethereum_tester.mine_blocks(2)
-    with pytest.raises(VerificationFailed, match="the checkpoint, got"):
+    with pytest.raises(VerificationFailed, match=r"block \d: expected (07){32} under block \d+, got "):
         synced(played, played.node(), checkpoint=Checkpoint(4, b"\x07" * 32))
     assert head(played) == before
     synced(played, played.node(), checkpoint=checkpoint(played, 4))
@@ -184,7 +218,7 @@ def test_an_index_that_does_not_go_back_to_the_checkpoint_is_not_continued(playe
 
 
 def test_a_new_index_beyond_a_false_checkpoint_is_not_begun(played: Indexing) -> None:
-    with pytest.raises(VerificationFailed, match="the checkpoint, got"):
+    with pytest.raises(VerificationFailed, match=r"block \d: expected (07){32} under block \d+, got "):
         synced(played, played.node(), checkpoint=Checkpoint(0, b"\x07" * 32))
     assert head(played) == -1
 

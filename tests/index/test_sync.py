@@ -260,9 +260,23 @@ def test_a_node_that_is_behind_what_was_final_is_unavailable_and_nothing_is_undo
             return in_block(played, head - 5)
         return None if int(params[0], 16) > head - 5 else result
 
-    with pytest.raises(NodeUnavailable, match=f"the node is at block {head - 5}, behind block {head}, which was final"):
+    with pytest.raises(NodeUnavailable, match=f"block {head}, which was final, got none from .* {head - 5}"):
         played.sync(w3=played.node(edit))
     assert played.dump() == before
+
+
+def test_a_server_that_lags_behind_the_one_that_answered_before_breaks_no_finality(played: Indexing) -> None:
+    """Several servers stand behind one name: one says which block is the latest, another does not have it yet."""
+    played.sync()
+    before, top = played.dump(), hex(played.chain.w3.eth.block_number)
+
+    def edit(method: str, params: Any, result: Any) -> Any:
+        return None if method == "eth_getBlockByNumber" and params[0] == top else result
+
+    with pytest.raises(NodeUnavailable, match="which was final, got none"):
+        played.sync(w3=played.node(edit))
+    assert played.dump() == before
+    assert played.sync().logs == 0
 
 
 def in_block(indexing: Indexing, number: int) -> Any:
