@@ -6,13 +6,15 @@
 -- anybody may state) is 32 bytes, big-endian. Columns stand in the order of the event's fields. A reference or a UNIQUE
 -- stands only where the contracts see to it whoever calls them: what does not fit one stops the index.
 
--- What is followed, and how much of it is final: blocks up to `final` stay. NULL while none is.
+-- What is followed, and how much of it is final: blocks up to `final` stay. NULL while none is. Blocks up to `checked`
+-- were checked as they were read; that says how the file was made, not what the chain holds, so dumps leave it out.
 CREATE TABLE following (
   id INTEGER PRIMARY KEY CHECK (id = 1),
   chain_id INTEGER NOT NULL,
   genesis BLOB NOT NULL,
   first_block INTEGER NOT NULL,
-  final INTEGER
+  final INTEGER,
+  checked INTEGER
 ) STRICT;
 
 CREATE TABLE contracts (

@@ -84,7 +84,7 @@ class Follower:
             index: Open for writing.
             w3: The node.
             finality: When a block is final.
-            check: Told what was read before it is written.
+            check: Told what was read before it is written. What the index holds unchecked is read again.
             advanced: Told each range that was written, and how many logs it held.
 
         Raises:
@@ -117,6 +117,8 @@ class Follower:
         for _ in range(_ATTEMPTS):
             try:
                 undone += self._undo()
+                if self._check is not None and not self._is_checked():
+                    self._index.undo(above=self._index.checked)  # to be read again, with checks
                 latest = self._source.latest()
                 final = min(final_block(self._source.w3, self._finality), latest.number)
                 logs += self._read_up_to(final, final=True)
@@ -144,6 +146,11 @@ class Follower:
         return None if kept is None else kept.number
 
     # ------------------------------------------------------------------------------------------------- undoing
+
+    def _is_checked(self) -> bool:
+        """Whether all that the index holds was checked when it was read."""
+        head = self._index.head
+        return head is None or head.number == self._index.checked
 
     def _undo(self) -> int:
         """Undo what the chain no longer has, and say how many blocks that were."""
@@ -246,7 +253,8 @@ class Follower:
         if hashes.get(last.number, last.hash) != last.hash:
             raise ChainMoved(f"the node's block {last.number} is not the one that its logs are of")
         hashes[last.number] = last.hash
-        self._index.append([(n, hashes[n], counts[n]) for n in sorted(hashes)], rows, final=final)
+        blocks = [(number, hashes[number], counts[number]) for number in sorted(hashes)]
+        self._index.append(blocks, rows, final=final, checked=self._check is not None)
 
     def _finalize(self, number: int) -> None:
         """Note how far the chain is final, where that is more than was known."""

@@ -253,3 +253,53 @@ def test_a_block_that_was_replaced_while_it_was_checked_is_read_again(played: In
     assert played.sync(w3=played.node(edit), check=check).head == height(played)
     assert seen == 1
     assert played.dump() == played.fresh()
+
+
+# How far an index was checked -----------------------------------------------------------------------------------------
+
+
+def checked_up_to(indexing: Indexing, name: str = "index") -> int | None:
+    with indexing.open(name) as index:
+        return index.checked
+
+
+def test_a_file_remembers_how_far_it_was_checked_and_its_dump_does_not(played: Indexing) -> None:
+    plain = played.fresh()
+    assert synced(played, played.node()) == plain
+    assert (checked_up_to(played), checked_up_to(played, "fresh")) == (height(played), None)
+    played.chain.w3.provider.ethereum_tester.mine_blocks(3)
+    played.sync()
+    assert checked_up_to(played) == height(played) - 3, "what another command read on was not checked"
+    assert played.dump() == played.fresh()
+
+
+def test_what_was_read_without_checks_is_read_again_with_them(played: Indexing, play_on: Any) -> None:
+    before = height(played)
+    synced(played, played.node())
+    play_on(played, 2)
+    hidden = played.node(lambda method, params, result: [] if method == "eth_getLogs" else result)
+    played.sync(w3=hidden)
+    assert played.dump() != played.fresh()
+    node = played.node()
+    assert synced(played, node) == played.fresh()
+    assert checked_up_to(played) == height(played)
+    asked = [int(params[0]["fromBlock"], 16) for method, params in node.provider.asked if method == "eth_getLogs"]
+    assert 0 < min(asked) <= before + 1, "from the last block that was checked and is remembered"
+    assert max(asked) > before
+
+
+def test_an_index_that_was_never_checked_is_checked_from_its_beginning(played: Indexing) -> None:
+    played.sync(w3=played.node(lambda method, params, result: [] if method == "eth_getLogs" else result))
+    assert checked_up_to(played) is None
+    assert synced(played, played.node()) == played.fresh()
+    assert checked_up_to(played) == height(played)
+
+
+def test_what_is_undone_is_no_longer_checked(played: Indexing) -> None:
+    synced(played, played.node())
+    with played.open() as index:
+        below = queries.blocks_between(index.db, -1, height(played) - 1)[-1]
+        index.undo(above=height(played) - 1)
+        assert (index.checked, index.final, index.head) == (below.number, below, below)
+        index.undo(above=None)
+        assert (index.checked, index.final, index.head) == (None, None, None)
