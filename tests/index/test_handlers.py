@@ -82,6 +82,7 @@ def test_bonds_for_a_model_that_nobody_registered_do_not_stop_the_index(played: 
 def test_a_bond_may_come_before_its_model(indexing: Indexing) -> None:
     owner, digest = indexing.clients[0], Digest(b"\x01" * 32)
     Challenges(indexing.clients[5]).deposit_bond(owner.model_id(owner.account, digest), 1)
+    indexing.sync()
     owner.register_model(digest, Root(b"\x02" * 32))
     indexing.sync()
     with indexing.open() as index:
