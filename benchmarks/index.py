@@ -2,17 +2,20 @@
 
 Run as `python -m benchmarks.index`; needs anvil, 0.6 GB of disk. Events are read from one anvil by both, in turn: 5 000
 grants and 5 000 commitments, from the request to decoded values. The million comes out of a generator, as the bytes
-that a node would answer with; making them is not counted, parsing them is.
+that a node would answer with; making them is not counted, parsing them is. Memory is also measured where the answers
+were empty for long, so that ranges are wide, and full ones come then: over HTTP, where a long answer is cut off.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,7 @@ from registry.chain.deploy import deploy
 from registry.chain.events import ModelRegistered, PlanSet, RolesChanged, RoundOpened, UpdateCommitted, topic_of
 from registry.chain.journal import Journal
 from registry.chain.networks import Finality, FinalityRule
+from registry.chain.node import connect
 from registry.chain.records import Grant, round_id_of, running_hash_begin, unparse
 from registry.chain.testing import anvil_chain, example_plan, find_program
 from registry.chain.transactions import Transactor
@@ -40,6 +44,8 @@ from registry.types import Address, Digest, ModelId, Role, Root
 PROJECT = Path(__file__).parent.parent
 EVENTS = 10_000
 COMMITMENTS = 1_000_000
+BURST = 100_000
+QUIET = 200_000  # blocks
 A_BLOCK = 100
 A_ROUND = 1_000
 RATE = 20_000.0  # commitments a second
@@ -121,17 +127,18 @@ def _require(expected: int, got: int) -> None:
 class Generated(JSONBaseProvider):
     """A node that holds one model and rounds of commitments, and makes the bytes of an answer when it is asked.
 
-    Block 1 registers the model and sets its plan; then for every round one block that opens it, and blocks of
-    commitments.
+    Block 1 registers the model and sets its plan; then, after blocks without logs, for every round one block that opens
+    it, and blocks of commitments.
     """
 
     contract = Address(b"\x44" * 20)
     model = ModelId(b"\x11" * 32)
 
-    def __init__(self, commitments: int) -> None:
+    def __init__(self, commitments: int, quiet: int = 0) -> None:
         super().__init__()
         self.blocks_a_round = 1 + A_ROUND // A_BLOCK
-        self.last = 1 + commitments // A_ROUND * self.blocks_a_round
+        self.begin = 2 + quiet
+        self.last = 1 + quiet + commitments // A_ROUND * self.blocks_a_round
         self.making = 0.0  # seconds spent on making answers
 
     def make_request(self, method: Any, params: Any) -> Any:
@@ -158,18 +165,34 @@ class Generated(JSONBaseProvider):
         first, last = int(params[0]["fromBlock"], 16), int(params[0]["toBlock"], 16)
         return [log for number in range(first, last + 1) for log in self._logs(number)]
 
+    def pieces(self, request: dict[str, Any]) -> Iterator[bytes]:
+        """An answer, log by log, so that nobody but its reader holds all of it."""
+        yield b'{"jsonrpc": "2.0", "id": %d, "result": ' % request["id"]
+        if request["method"] == "eth_getLogs":
+            wanted = request["params"][0]
+            between = b"["
+            for number in range(int(wanted["fromBlock"], 16), int(wanted["toBlock"], 16) + 1):
+                for log in self._logs(number):
+                    yield between + json.dumps(log).encode()
+                    between = b","
+            yield b"]" if between == b"," else b"[]"
+        else:
+            yield json.dumps(self._result(request["method"], request["params"])).encode()
+        yield b"}"
+
     @staticmethod
     def hash_of(number: int) -> bytes:
         return hashlib.sha256(b"block %d" % number).digest()
 
     def _logs(self, block: int) -> Iterator[dict[str, Any]]:
-        if block < 2:
+        if block < self.begin:
             if block == 1:
                 owner, plan = _word(b"\x22" * 20), b"".join(map(_word, unparse(example_plan())))
                 yield self._log(block, 0, (topic_of(ModelRegistered), self.model, owner), b"\x33" * 64)
                 yield self._log(block, 1, (topic_of(PlanSet), self.model, _word(0)), plan)
             return
-        number, part = (block - 2) // self.blocks_a_round + 1, (block - 2) % self.blocks_a_round
+        number, part = divmod(block - self.begin, self.blocks_a_round)
+        number += 1
         round_id = round_id_of(self.model, number)
         if part == 0:
             begun = running_hash_begin(round_id, Digest(b"\x33" * 32), example_plan())
@@ -225,10 +248,43 @@ def index_generated(folder: Path, commitments: int) -> float:
     return time.perf_counter() - begin - provider.making
 
 
+def index_served(folder: Path, commitments: int, quiet: int) -> None:
+    """Index generated commitments that come after quiet blocks, over HTTP."""
+    provider = Generated(commitments, quiet)
+
+    class Handler(BaseHTTPRequestHandler):
+        wbufsize = 1 << 16
+
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            requests = asked if isinstance(asked, list) else [asked]
+            self.send_response(200)
+            self.end_headers()
+            for at, request in enumerate(requests):
+                self.wfile.write(b"," if at else b"[" if requests is asked else b"")
+                self.wfile.writelines(provider.pieces(request))
+            self.wfile.write(b"]" if requests is asked else b"")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Server(HTTPServer):
+        def handle_error(self, *_: object) -> None:
+            """An answer was cut off."""
+
+    server = Server(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    sync_new(connect(url, timeout=60), Following(1, provider.hash_of(0), (provider.contract,), 1), folder)
+    server.shutdown()
+    server.server_close()
+
+
 def imports() -> None:
     """Import what indexing needs, and index a little."""
     with workspace("index-imports") as folder:
         index_generated(folder, A_ROUND)
+        index_served(folder, A_ROUND, A_ROUND)
 
 
 def main() -> None:
@@ -252,6 +308,8 @@ def main() -> None:
         figures.append(at_most("1 000 000 commitments indexed", sorted(per)[len(per) // 2], "s", COMMITMENTS / RATE))
         memory = peak_memory(imports, partial(index_generated, folder, commitments))
         figures.append(at_most("memory, 1 000 000 commitments", memory, "MB", MEMORY_LIMIT))
+        memory = peak_memory(imports, partial(index_served, folder, max(A_ROUND, round(BURST * scale())), QUIET))
+        figures.append(at_most("memory, 100 000 commitments after quiet blocks", memory, "MB", MEMORY_LIMIT))
         write_results("index", figures)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from registry.chain.headers import Header, read_header, require_linked, require_same
+from registry.chain.headers import Header, read_header, require_linked
 from registry.chain.keys import to_checksum
 from registry.chain.logs import PlacedLog, may_log, require_logs
 from registry.chain.node import NodeRefused, asking
@@ -27,11 +27,12 @@ __all__ = [
     "WINDOW",
     "Checkpoint",
     "LogsVerified",
-    "compare_nodes",
     "fetch_headers",
     "fetch_receipts",
     "fetch_state",
     "linked_headers",
+    "require_ancestor",
+    "require_block",
     "verify_logs",
 ]
 
@@ -123,16 +124,36 @@ def linked_headers(w3: Web3, trusted: Checkpoint, *, down_to: int) -> Iterator[H
         top, expected = bottom - 1, headers[0].parent_hash
 
 
-def compare_nodes(w3: Web3, second: Web3, numbers: Sequence[int]) -> None:
-    """Check that two nodes have the same blocks at these heights.
-
-    Two blocks of one hash have the same ancestors, so the highest number alone says as much as all below it do.
+def require_ancestor(w3: Web3, trusted: Checkpoint, expected: Checkpoint) -> None:
+    """Check that a trusted block stands on another, or is it.
 
     Raises:
-        VerificationFailed: They differ; the message names the first height.
-        NodeUnavailable: One of them does not give a block.
+        VerificationFailed: It stands on another one of that number.
+        NodeUnavailable: The node does not give the headers between them.
     """
-    require_same(fetch_headers(w3, numbers), fetch_headers(second, numbers))
+    for header in linked_headers(w3, trusted, down_to=expected.number):
+        found = header.hash
+    if found != expected.hash:
+        raise VerificationFailed(
+            f"block {expected.number}: expected {expected.hash.hex()} under block {trusted.number}, got {found.hex()}"
+        )
+
+
+def require_block(second: Web3, expected: Checkpoint) -> None:
+    """Check that a second node has a block, and so all before it: two blocks of one hash have the same ancestors.
+
+    Compared is the hash that counts, not what the first node says when it is asked once more.
+
+    Raises:
+        VerificationFailed: It has another one there.
+        NodeUnavailable: It does not give one.
+    """
+    (found,) = fetch_headers(second, [expected.number])
+    if found.hash != expected.hash:
+        raise VerificationFailed(
+            f"block {expected.number}: expected {expected.hash.hex()} from both nodes, got {found.hash.hex()} from the "
+            "second"
+        )
 
 
 def fetch_headers(w3: Web3, numbers: Sequence[int]) -> list[Header]:

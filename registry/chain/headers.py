@@ -18,7 +18,7 @@ from registry.chain.answers import bytes_in, number_in, record_in
 from registry.chain.records import keccak
 from registry.errors import FormError, NodeUnavailable, VerificationFailed
 
-__all__ = ["BLOOM_BYTES", "Header", "decode_header", "header_of", "read_header", "require_linked", "require_same"]
+__all__ = ["BLOOM_BYTES", "Header", "decode_header", "header_of", "read_header", "require_linked"]
 
 BLOOM_BYTES = 256
 
@@ -169,18 +169,3 @@ def require_linked(headers: Sequence[Header], trusted: bytes) -> None:
     for parent, child in pairwise(headers):
         if child.number != parent.number + 1:
             raise VerificationFailed(f"expected block {parent.number + 1} after its parent, got {child.number}")
-
-
-def require_same(ours: Sequence[Header], others: Sequence[Header]) -> None:
-    """Check that two nodes have the same blocks at the same heights.
-
-    Raises:
-        VerificationFailed: They differ; the message names the first height.
-    """
-    if len(ours) != len(others):
-        raise VerificationFailed(f"expected {len(ours)} headers from the second node, got {len(others)}")
-    for our, other in zip(ours, others, strict=True):
-        if our.hash != other.hash:
-            raise VerificationFailed(
-                f"block {our.number}: expected {our.hash.hex()} from both nodes, got {other.hash.hex()} from the second"
-            )

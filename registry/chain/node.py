@@ -12,6 +12,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -25,6 +26,7 @@ __all__ = [
     "MAX_RESPONSE_BYTES",
     "NodeRefused",
     "asking",
+    "bound_answers",
     "bound_recursion",
     "connect",
     "named",
@@ -36,6 +38,7 @@ T = TypeVar("T")
 
 MAX_RESPONSE_BYTES = 256 << 20
 """Largest answer read from a node."""
+_most_bytes = ContextVar("_most_bytes", default=MAX_RESPONSE_BYTES)
 REPEATS = 3
 """How often a request is made again."""
 PAUSE = 0.1
@@ -124,6 +127,19 @@ def asking(what: str) -> Iterator[None]:
         raise _unavailable(what, error) from error
 
 
+@contextlib.contextmanager
+def bound_answers(most: int) -> Iterator[None]:
+    """Read no answer of more bytes while this lasts: it is cut off, and not asked for again. Holds for nodes over HTTP.
+
+    An answer takes several times its length in memory, and only whoever asks knows how to ask for less.
+    """
+    before = _most_bytes.set(most)
+    try:
+        yield
+    finally:
+        _most_bytes.reset(before)
+
+
 def bound_recursion() -> None:
     """Take back a recursion limit at which deeply nested JSON ends the process instead of raising.
 
@@ -168,6 +184,8 @@ def _unavailable(what: str, error: Exception) -> Exception:
 
     if isinstance(error, requests.Timeout):
         return NodeUnavailable(f"{what}: the node did not answer in time")
+    if isinstance(error, requests.exceptions.ContentDecodingError):
+        return NodeUnavailable(f"{what}: {error}")
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return NodeUnavailable(f"{what}: the node answered with HTTP status {error.response.status_code}")
     if isinstance(error, (requests.RequestException, OSError)):
@@ -251,7 +269,7 @@ def _patiently(ask: Callable[[], T], timeout: float) -> T:
     for _ in range(REPEATS):
         try:
             return ask()
-        except requests.Timeout:
+        except (requests.Timeout, requests.exceptions.ContentDecodingError):
             raise
         except requests.HTTPError as error:
             if error.response is None or not (error.response.status_code == 429 or error.response.status_code >= 500):
@@ -293,7 +311,7 @@ def _bounded_session() -> Any:
 
     class BoundedSession(requests.Session):
         def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-            timeout = kwargs.get("timeout")
+            timeout, most = kwargs.get("timeout"), _most_bytes.get()
             deadline = time.monotonic() + float(timeout) if isinstance(timeout, (int, float)) else None
             response = super().send(request, **{**kwargs, "stream": True})
             body = bytearray()
@@ -302,9 +320,11 @@ def _bounded_session() -> Any:
                 if deadline is not None and time.monotonic() > deadline:
                     response.close()
                     raise requests.Timeout("the answer took longer than the request may")
-                if len(body) > MAX_RESPONSE_BYTES:
+                if len(body) > most:
                     response.close()
-                    raise requests.exceptions.ContentDecodingError("the answer is larger than any may be")
+                    raise requests.exceptions.ContentDecodingError(
+                        f"expected an answer of at most {most} bytes from the node, got more"
+                    )
             response._content = bytes(body)
             response._content_consumed = True  # type: ignore[attr-defined]
             return response

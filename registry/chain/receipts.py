@@ -2,8 +2,9 @@
 
 A receipt is RLP of (status, cumulative gas, bloom, logs), after one byte for its type (EIP-2718) unless it is of the
 first kind; a trie of them by position has the header's receipts root. The bloom is a function of the logs and so no
-field here. Receipts from before Byzantium, which have a state root for a status, are not read: the contracts cannot run
-there.
+field here. Roll-ups have types of their own: Arbitrum's have the same fields, a deposit on the OP stack since its fork
+Canyon two more (`EncodeIndex` in `core/types/receipt.go` of their gethes). Receipts from before Byzantium, which have a
+state root for a status, are not read: the contracts cannot run there.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from registry.errors import FormError, NodeUnavailable, VerificationFailed
 from registry.types import Address
 
 __all__ = [
-    "MAX_RECEIPT_TYPE",
+    "DEPOSIT",
     "MAX_TOPICS",
+    "RECEIPT_TYPES",
     "Log",
     "Receipt",
     "bloom_may_hold",
@@ -33,8 +35,12 @@ __all__ = [
     "verify_receipts",
 ]
 
-MAX_RECEIPT_TYPE = 4
-"""Legacy, EIP-2930, 1559, 4844, 7702; all have the same fields. Rollups' own types do not."""
+DEPOSIT = 0x7E
+"""A transaction that comes from the chain below, on the OP stack."""
+RECEIPT_TYPES = frozenset({0, 1, 2, 3, 4, 0x64, 0x65, 0x66, 0x68, 0x69, 0x6A, DEPOSIT})
+"""Legacy, EIP-2930, 1559, 4844, 7702; Arbitrum's deposit, unsigned, contract, retry, retryable and internal; the OP
+stack's deposit."""
+_KNOWN = f"a type among {', '.join(f'0x{kind:02x}' for kind in sorted(RECEIPT_TYPES))}"
 MAX_TOPICS = 4
 
 
@@ -58,16 +64,18 @@ class Receipt:
     """What came of a transaction.
 
     Attributes:
-        kind: The transaction's type, 0 to 4.
+        kind: The transaction's type, one of RECEIPT_TYPES.
         succeeded: It was not reverted.
         cumulative_gas: Gas used in the block up to and with it.
         logs: Its logs, in order.
+        deposit: Nonce and receipt version of a DEPOSIT; empty for others, and from before they stood in the trie.
     """
 
     kind: int
     succeeded: bool
     cumulative_gas: int
     logs: tuple[Log, ...]
+    deposit: tuple[int, ...] = ()
 
     def encode(self) -> bytes:
         """Return the bytes that stand in the trie."""
@@ -77,6 +85,7 @@ class Receipt:
                 rlp.int_to(self.cumulative_gas),
                 bloom_of(self.logs),
                 tuple((log.address, log.topics, log.data) for log in self.logs),
+                *map(rlp.int_to, self.deposit),
             )
         )
         return bytes((self.kind,)) + body if self.kind else body
@@ -103,12 +112,12 @@ def decode_receipt(raw: bytes) -> Receipt:
         FormError: They are none, not in canonical form, of an unknown type, or with another bloom than their logs'.
     """
     kind = raw[0] if raw[:1] and raw[0] < 0xC0 else 0
-    if kind > MAX_RECEIPT_TYPE or (kind == 0 and raw[:1] == b"\0"):
-        raise FormError(f"receipt: expected type 1 to {MAX_RECEIPT_TYPE} or a list, got 0x{raw[0]:02x}")
+    if kind not in RECEIPT_TYPES or (kind == 0 and raw[:1] == b"\0"):
+        raise FormError(f"receipt: expected {_KNOWN} or a list, got 0x{raw[0]:02x}")
     items = rlp.decode(raw[1:] if kind else raw)
-    if not isinstance(items, tuple) or len(items) != 4:
+    if not isinstance(items, tuple) or not (len(items) == 4 or (len(items) == 6 and kind == DEPOSIT)):
         raise FormError("receipt: expected status, cumulative gas, bloom and logs, got something else")
-    status, gas, bloom, logs = items
+    status, gas, bloom, logs, *deposit = items
     if not isinstance(logs, tuple):
         raise FormError("receipt: expected a list of logs, got a byte string")
     if status not in (b"", b"\x01"):
@@ -118,6 +127,7 @@ def decode_receipt(raw: bytes) -> Receipt:
         succeeded=status == b"\x01",
         cumulative_gas=rlp.int_from(gas, "receipt: cumulative gas", 64),
         logs=tuple(map(_log, logs)),
+        deposit=tuple(rlp.int_from(item, "receipt: deposit's nonce and version", 64) for item in deposit),
     )
     if bloom != bloom_of(receipt.logs):
         raise FormError("receipt: expected the bloom of its logs, got another")
@@ -136,14 +146,20 @@ def read_receipts(answer: object) -> tuple[Receipt, ...]:
         if number_in(receipt, "transactionIndex") != position:
             raise NodeUnavailable(f"expected receipt {position} from the node, got {receipt['transactionIndex']!r:.80}")
         kind = number_in(receipt, "type") if receipt.get("type") is not None else 0
-        if kind > MAX_RECEIPT_TYPE:
-            raise NodeUnavailable(f"receipt {position}: expected a type up to {MAX_RECEIPT_TYPE}, got {kind}")
+        if kind not in RECEIPT_TYPES:
+            raise NodeUnavailable(
+                f"receipt {position}: expected {_KNOWN}, got 0x{kind:02x}: how it is encoded is not known here, so "
+                "its block cannot be checked"
+            )
+        versioned = kind == DEPOSIT and receipt.get("depositReceiptVersion") is not None
+        extra = ("depositNonce", "depositReceiptVersion") if versioned else ()
         found.append(
             Receipt(
                 kind=kind,
                 succeeded=number_in(receipt, "status", 1) == 1,
                 cumulative_gas=number_in(receipt, "cumulativeGasUsed"),
                 logs=tuple(read_log(log) for log in list_in(receipt.get("logs"), "logs")),
+                deposit=tuple(number_in(receipt, name) for name in extra),
             )
         )
     return tuple(found)

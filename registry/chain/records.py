@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from registry.chain import rlp
 from registry.types import Address, Digest, ModelId, Phase, Role, Root, RoundId
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Round",
     "Version",
     "Votes",
+    "challenges_of",
     "contribution_leaf",
     "keccak",
     "model_id_of",
@@ -200,6 +202,11 @@ def phase_at(state: Round, time: int) -> Phase:
 def model_id_of(chain_id: int, contract: Address, owner: Address, genesis_digest: Digest) -> ModelId:
     """Return keccak256(abi.encode(chainId, contract, owner, genesisDigest))."""
     return ModelId(keccak(_words(chain_id, contract, owner, genesis_digest)))
+
+
+def challenges_of(contract: Address) -> Address:
+    """Return where a Cairn's Challenges is: its constructor made it before anything else, so by CREATE with nonce 1."""
+    return Address(keccak(rlp.encode((contract, rlp.int_to(1))))[12:])
 
 
 def round_id_of(model_id: ModelId, number: int) -> RoundId:

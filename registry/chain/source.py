@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from registry.chain.contracts import artifact, immutables_of, standard_input
 from registry.chain.deploy import code_at, masked
 from registry.chain.keys import to_checksum
-from registry.chain.records import keccak
+from registry.chain.records import challenges_of, keccak
 from registry.errors import InputError, VerificationFailed, WrongChain
 from registry.types import Address
 
@@ -152,14 +152,12 @@ def _immutables(code: bytes, places: Mapping[str, tuple[tuple[int, int], ...]]) 
 
 
 def _domain(chain_id: int, address: Address) -> dict[str, bytes]:
-    """Cairn's immutables: its EIP-712 domain (name "Cairn", version "1", this chain, this contract), and the first
-    contract that it made, whose address follows from its own (keccak256 of the RLP of maker and nonce 1).
-    """
+    """Cairn's immutables: its EIP-712 domain (name "Cairn", version "1", this chain, this contract), and Challenges."""
     name, version = keccak(b"Cairn"), keccak(b"1")
     this, chain = address.rjust(32, b"\0"), chain_id.to_bytes(32, "big")
     kind = keccak(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
     return {
-        "CHALLENGES": keccak(b"\xd6\x94" + address + b"\x01")[12:].rjust(32, b"\0"),
+        "CHALLENGES": challenges_of(address).rjust(32, b"\0"),
         "_cachedDomainSeparator": keccak(kind + name + version + chain + this),
         "_cachedChainId": chain,
         "_cachedThis": this,

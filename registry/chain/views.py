@@ -22,6 +22,7 @@ from registry.chain.records import (
     Round,
     Version,
     Votes,
+    challenges_of,
     model_id_of,
     parse,
     round_id_of,
@@ -115,8 +116,15 @@ class Views:
         return Phase(self._view("phase", model, number, block=block)[0])
 
     def challenges(self) -> Address:
-        """Return where the Challenges contract bound to this one is."""
-        return Address(bytes.fromhex(self._view("CHALLENGES")[0][2:]))
+        """Return where the Challenges contract bound to this one is. It follows from this one's address.
+
+        Raises:
+            WrongChain: The node says otherwise.
+        """
+        expected, found = challenges_of(self.address), Address(bytes.fromhex(self._view("CHALLENGES")[0][2:]))
+        if found != expected:
+            raise WrongChain(f"expected Challenges at {to_checksum(expected)}, got {to_checksum(found)} from the node")
+        return expected
 
     def dispute(self, model: ModelId, number: int, *, block: Block = "pending") -> Dispute:
         """Return the result in its challenge window; its tally is zero where no window is open."""

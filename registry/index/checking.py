@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from registry.chain.blocks import Checkpoint, compare_nodes, linked_headers, verify_logs
+from registry.chain.blocks import Checkpoint, linked_headers, require_ancestor, require_block, verify_logs
 from registry.chain.logs import PlacedLog, read_placed_log
 from registry.errors import VerificationFailed
 from registry.index.entries import Block
@@ -91,7 +91,7 @@ class RangeCheck:
         if end.number < first:
             return
         if self._second is not None:
-            compare_nodes(self._w3, self._second, [end.number])
+            require_block(self._second, end)
         mine = [log for log in logs if log.at.block_number in blocks]
         seen = verify_logs(self._w3, mine, self._contracts, from_block=first, to_block=end.number, trusted=end)
         if below is not None and seen.before != Checkpoint(*below):
@@ -106,23 +106,11 @@ class RangeCheck:
             for header in linked_headers(self._w3, Checkpoint(lowest, self._proven[lowest]), down_to=blocks.start):
                 if header.number % _APART == 0 or header.number == blocks.start:
                     self._proven[header.number] = header.hash
-        above = end.number if end.number in self._proven else min(n for n in self._proven if n >= end.number)
-        for header in linked_headers(self._w3, Checkpoint(above, self._proven[above]), down_to=end.number):
-            proven = header.hash
-        if proven != end.hash:
-            raise VerificationFailed(
-                f"block {end.number}: expected 0x{proven.hex()}, which the checkpoint proves, got 0x{end.hash.hex()}"
-            )
+        above = min(number for number in self._proven if number >= end.number)
+        require_ancestor(self._w3, Checkpoint(above, self._proven[above]), end)
 
     def _join(self, known: Checkpoint, block: Checkpoint) -> None:
         """Check once that what is read goes back to a checkpoint that lies before it."""
-        if self._joined:
-            return
-        for header in linked_headers(self._w3, block, down_to=known.number):
-            found = header.hash
-        if found != known.hash:
-            raise VerificationFailed(
-                f"block {known.number}: expected 0x{known.hash.hex()}, the checkpoint, got 0x{found.hex()} below block "
-                f"{block.number}"
-            )
-        self._joined = True
+        if not self._joined:
+            require_ancestor(self._w3, block, known)
+            self._joined = True

@@ -123,8 +123,18 @@ class Index:
         """The last block that was final when it was read."""
         return queries.final_block(self.db)
 
+    @property
+    def checked(self) -> int | None:
+        """Up to which block all was checked when it was read."""
+        return queries.checked_block(self.db)
+
     def append(
-        self, blocks: Sequence[tuple[int, bytes, int]], rows: Mapping[str, list[tuple[Any, ...]]], *, final: bool
+        self,
+        blocks: Sequence[tuple[int, bytes, int]],
+        rows: Mapping[str, list[tuple[Any, ...]]],
+        *,
+        final: bool,
+        checked: bool = False,
     ) -> None:
         """Add the next blocks, and what they say.
 
@@ -132,6 +142,7 @@ class Index:
             blocks: (number, hash, logs) of those that hold logs, and of the last one.
             rows: What they say, by table.
             final: They stay.
+            checked: They were checked, and so was all before them.
 
         Raises:
             ChainError: The rows contradict one another or what is known already.
@@ -145,6 +156,8 @@ class Index:
                 self._explain(blocks, rows)
             if final:
                 self.db.execute("UPDATE following SET final = ?", (blocks[-1][0],))
+            if checked:
+                self.db.execute("UPDATE following SET checked = ?", (blocks[-1][0],))
             self._prune()
 
     def finalize(self, block: Block) -> None:
@@ -156,10 +169,10 @@ class Index:
 
     def undo(self, *, above: int | None) -> None:
         """Take out all blocks above one (None: all there are), final or not, with what they said."""
-        last = -1 if above is None else above
         with self._transaction():
-            self.db.execute("UPDATE following SET final = nullif(min(final, ?), -1)", (last,))
-            self.db.execute("DELETE FROM blocks WHERE number > ?", (last,))
+            self.db.execute("DELETE FROM blocks WHERE number > ?", (-1 if above is None else above,))
+            head = None if self.head is None else self.head.number
+            self.db.execute("UPDATE following SET final = min(final, ?1), checked = min(checked, ?1)", (head,))
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -31,6 +31,7 @@ __all__ = [
     "PLACE",
     "ancestors",
     "blocks_between",
+    "checked_block",
     "committed_digests",
     "count_facts",
     "deprecations",
@@ -98,6 +99,12 @@ def final_block(db: sqlite3.Connection) -> Block | None:
     return None if row is None else Block(*row)
 
 
+def checked_block(db: sqlite3.Connection) -> int | None:
+    """Return the number of the block up to which all was checked when it was read."""
+    row = db.execute("SELECT checked FROM following").fetchone()
+    return None if row is None else row[0]
+
+
 def blocks_between(db: sqlite3.Connection, above: int, up_to: int) -> tuple[Block, ...]:
     """Return the blocks that the index remembers: above < number <= up_to, ascending."""
     query = "SELECT number, hash FROM blocks WHERE number > ? AND number <= ? ORDER BY number"
@@ -116,12 +123,14 @@ def tables(db: sqlite3.Connection) -> tuple[str, ...]:
 
 
 def dump(db: sqlite3.Connection) -> Iterator[str]:
-    """Yield all that the index holds, a line a row: equal for equal chains, however they were read."""
+    """Yield all that the index holds of the chain, a line a row: equal for equal chains, however they were read."""
     for table in tables(db):
-        columns = [(name, key) for _, name, _, _, _, key in db.execute(f"PRAGMA table_info({table})")]
-        yield " ".join((table, *(name for name, _ in columns)))
+        described = db.execute(f"PRAGMA table_info({table})")
+        columns = [(name, key) for _, name, _, _, _, key in described if (table, name) != ("following", "checked")]
+        listed = [name for name, _ in columns]
+        yield " ".join((table, *listed))
         keys = ", ".join(name for name, key in sorted(columns, key=lambda column: column[1]) if key)
-        for row in db.execute(f"SELECT * FROM {table} ORDER BY {keys}"):
+        for row in db.execute(f"SELECT {', '.join(listed)} FROM {table} ORDER BY {keys}"):
             yield " ".join(("", *(value.hex() if isinstance(value, bytes) else str(value) for value in row)))
 
 

@@ -3,15 +3,18 @@
 -- Every fact stands at a place, (block, log_index), which is also the order in which the chain says things. Taking a
 -- block out takes its facts with it, so undoing blocks is one DELETE and a new table needs no code for it. Ids, digests
 -- and roots are 32 bytes, accounts 20, times Unix seconds. What may pass 63 bits (wei, and leaf indices and counts, which
--- anybody may state) is 32 bytes, big-endian. Columns stand in the order of the event's fields.
+-- anybody may state) is 32 bytes, big-endian. Columns stand in the order of the event's fields. A reference or a UNIQUE
+-- stands only where the contracts see to it whoever calls them: what does not fit one stops the index.
 
--- What is followed, and how much of it is final: blocks up to `final` stay. NULL while none is.
+-- What is followed, and how much of it is final: blocks up to `final` stay. NULL while none is. Blocks up to `checked`
+-- were checked as they were read; that says how the file was made, not what the chain holds, so dumps leave it out.
 CREATE TABLE following (
   id INTEGER PRIMARY KEY CHECK (id = 1),
   chain_id INTEGER NOT NULL,
   genesis BLOB NOT NULL,
   first_block INTEGER NOT NULL,
-  final INTEGER
+  final INTEGER,
+  checked INTEGER
 ) STRICT;
 
 CREATE TABLE contracts (
@@ -381,11 +384,12 @@ CREATE TABLE rewards (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX rewards_by_round ON rewards (round);
 
--- What became of bonds, wei; `round` is that of the void result that one was lost for, otherwise NULL.
+-- What became of bonds, wei; `round` is that of the void result that one was lost for, otherwise NULL. The model may be
+-- unknown, or registered later: anybody may deposit for any id.
 CREATE TABLE bonds (
   block INTEGER NOT NULL REFERENCES blocks ON DELETE CASCADE,
   log_index INTEGER NOT NULL,
-  model BLOB NOT NULL REFERENCES models (model),
+  model BLOB NOT NULL,
   aggregator BLOB NOT NULL,
   change TEXT NOT NULL CHECK (change IN ('deposited', 'released', 'slashed')),
   round BLOB REFERENCES rounds (round),

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from registry.chain.node import asking, result_of
+from registry.chain.node import MAX_RESPONSE_BYTES, asking, bound_answers, result_of
 from registry.errors import ChainError, NodeUnavailable
 from registry.index.decoding import RawLog
 from registry.index.entries import Block
@@ -20,9 +20,12 @@ from registry.types import Address
 if TYPE_CHECKING:
     from web3 import Web3
 
-__all__ = ["ChainMoved", "Range", "Source"]
+__all__ = ["MOST_BYTES", "ChainMoved", "Range", "Source"]
 
 Request = tuple[str, list[Any]]
+MOST_BYTES = 10 << 20
+"""Largest answer about several blocks: some 13 000 logs. How full blocks are shows only when they are read, so a longer
+answer is cut off and less is asked for: that bounds memory. Of a single block all is read."""
 
 
 class ChainMoved(ChainError):
@@ -90,7 +93,8 @@ class Source:
         requests: list[Request] = [last, ("eth_getLogs", [wanted]), last]
         if after is not None:
             requests.append(_block_request(after.number))
-        before, logs, again, *known = self._ask(requests)
+        with bound_answers(MOST_BYTES if len(blocks) > 1 else MAX_RESPONSE_BYTES):
+            before, logs, again, *known = self._ask(requests)
         if before is None or again is None:
             raise ChainMoved(f"the node no longer has block {blocks.stop - 1}")
         end = _block(before, blocks.stop - 1)

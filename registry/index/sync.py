@@ -13,10 +13,12 @@ holds at the end depends on the chain alone, not on how it was read.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from registry.chain.blocks import Checkpoint, require_ancestor
 from registry.chain.networks import Finality, final_block
 from registry.chain.node import NodeRefused
 from registry.errors import FinalityBroken, NodeUnavailable, VerificationFailed, WrongChain
@@ -82,7 +84,7 @@ class Follower:
             index: Open for writing.
             w3: The node.
             finality: When a block is final.
-            check: Told what was read before it is written.
+            check: Told what was read before it is written. What the index holds unchecked is read again.
             advanced: Told each range that was written, and how many logs it held.
 
         Raises:
@@ -115,6 +117,8 @@ class Follower:
         for _ in range(_ATTEMPTS):
             try:
                 undone += self._undo()
+                if self._check is not None and not self._is_checked():
+                    self._index.undo(above=self._index.checked)  # to be read again, with checks
                 latest = self._source.latest()
                 final = min(final_block(self._source.w3, self._finality), latest.number)
                 logs += self._read_up_to(final, final=True)
@@ -143,6 +147,11 @@ class Follower:
 
     # ------------------------------------------------------------------------------------------------- undoing
 
+    def _is_checked(self) -> bool:
+        """Whether all that the index holds was checked when it was read."""
+        head = self._index.head
+        return head is None or head.number == self._index.checked
+
     def _undo(self) -> int:
         """Undo what the chain no longer has, and say how many blocks that were."""
         index = self._index
@@ -163,17 +172,18 @@ class Follower:
         (found,) = self._source.blocks([final.number])
         if found == final:
             return
-        if found is None:
-            latest = self._source.latest()
-            known = queries.blocks_between(self._index.db, -1, latest.number)[-1:]
-            if latest.number < final.number and self._source.blocks([b.number for b in known]) == list(known):
+        if found is None:  # the node is behind, or one of its servers: only another block shows another chain
+            latest = self._source.latest().number
+            known = queries.blocks_between(self._index.db, -1, min(latest, final.number))[-1:]
+            (found,) = self._source.blocks([known[0].number]) if known else (None,)
+            if found is None or found == known[0]:
                 raise NodeUnavailable(
-                    f"the node is at block {latest.number}, behind block {final.number}, which was final"
+                    f"expected block {final.number}, which was final, got none from a node that is at block {latest}"
                 )
-        got = "none" if found is None else f"0x{found.hash.hex()}"
+            (final,) = known
         raise FinalityBroken(
-            f"block {final.number} was final as 0x{final.hash.hex()}, got {got} from the node: nothing was written. "
-            "Either it is on another chain, or finality was broken; `cairn index repair` believes the node"
+            f"block {final.number} was final as 0x{final.hash.hex()}, got 0x{found.hash.hex()} from the node: nothing "
+            "was written. Either it is on another chain, or finality was broken; `cairn index repair` believes the node"
         )
 
     def _last_common(self, known: Sequence[Block]) -> Block | None:
@@ -200,7 +210,8 @@ class Follower:
                 self._narrow(blocks, error)
                 continue
             if self._check is not None:
-                self._checked(blocks, found)
+                with self._standing(found.last):
+                    self._check(blocks, found, index.head)
             self._write(decode_range(found.logs, self._contracts, blocks), found.last, final=final)
             logs += len(found.logs)
             if self._advanced is not None:
@@ -208,14 +219,14 @@ class Follower:
             self._widen(blocks, len(found.logs))
         return logs
 
-    def _checked(self, blocks: range, found: Range) -> None:
-        """Have a range checked. What is proved of a block that has meanwhile been replaced does not count."""
-        assert self._check is not None
+    @contextmanager
+    def _standing(self, block: Block) -> Iterator[None]:
+        """Check what stands on a block. What is proved of one that has meanwhile been replaced does not count."""
         try:
-            self._check(blocks, found, self._index.head)
+            yield
         except VerificationFailed as failed:
-            if self._source.blocks([found.last.number]) != [found.last]:
-                raise ChainMoved(f"the node's block {found.last.number} changed while it was checked") from failed
+            if self._source.blocks([block.number]) != [block]:
+                raise ChainMoved(f"the node's block {block.number} changed while it was checked") from failed
             raise
 
     def _next(self) -> int:
@@ -242,7 +253,8 @@ class Follower:
         if hashes.get(last.number, last.hash) != last.hash:
             raise ChainMoved(f"the node's block {last.number} is not the one that its logs are of")
         hashes[last.number] = last.hash
-        self._index.append([(n, hashes[n], counts[n]) for n in sorted(hashes)], rows, final=final)
+        blocks = [(number, hashes[number], counts[number]) for number in sorted(hashes)]
+        self._index.append(blocks, rows, final=final, checked=self._check is not None)
 
     def _finalize(self, number: int) -> None:
         """Note how far the chain is final, where that is more than was known."""
@@ -250,7 +262,10 @@ class Follower:
         if head is None or number < self._index.following.first_block or (known is not None and number <= known.number):
             return
         (found, again) = self._source.blocks([number, head.number])
-        held = queries.blocks_between(self._index.db, number - 1, number)
-        if found is None or again != head or (held and held[0] != found):
+        held, *_ = queries.blocks_between(self._index.db, number - 1, head.number)
+        if found is None or again != head or (held.number == number and held != found):
             raise ChainMoved(f"the node's chain changed below block {head.number}")
+        if self._check is not None:
+            with self._standing(head):
+                require_ancestor(self._source.w3, Checkpoint(*held), Checkpoint(*found))
         self._index.finalize(found)

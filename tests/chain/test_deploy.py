@@ -24,7 +24,7 @@ from registry.chain.deploy import (
 from registry.chain.journal import Journal
 from registry.chain.local import Embedded, embedded
 from registry.chain.networks import EMBEDDED_CHAIN_ID
-from registry.chain.records import keccak
+from registry.chain.records import challenges_of
 from registry.chain.source import build, verify_deployment
 from registry.chain.testing import DevChain
 from registry.chain.transactions import Transactor
@@ -192,17 +192,13 @@ def test_one_changed_byte_of_code_is_found(anvil: DevChain, find_tool: Callable[
 def test_challenges_of_other_code_are_found_with_their_cairn(anvil: DevChain, find_tool: Callable[[str], Path]) -> None:
     find_tool("node")
     made = put(anvil)
-    partner = anvil.w3.to_checksum_address(_created(made.address))
-    code = bytearray(code_at(anvil.w3, _created(made.address)))
+    partner = anvil.w3.to_checksum_address(challenges_of(made.address))
+    code = bytearray(code_at(anvil.w3, challenges_of(made.address)))
     assert verify_deployment(anvil.w3, made.address, chain_id=31337, solc=SOLC)
     code[200] ^= 1
     anvil.w3.provider.make_request("anvil_setCode", [partner, "0x" + code.hex()])  # type: ignore[arg-type]
     with pytest.raises(VerificationFailed, match="differs from byte 200"):
         verify_deployment(anvil.w3, made.address, chain_id=31337, solc=SOLC)
-
-
-def _created(maker: Address) -> Address:
-    return Address(keccak(b"\xd6\x94" + maker + b"\x01")[12:])
 
 
 def test_a_missing_or_other_compiler_is_an_error() -> None:

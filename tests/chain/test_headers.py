@@ -17,7 +17,7 @@ from eth.vm.forks.prague.blocks import PragueBlockHeader
 from eth.vm.forks.shanghai.blocks import ShanghaiBlockHeader
 
 from registry.chain import rlp
-from registry.chain.headers import Header, decode_header, read_header, require_linked, require_same
+from registry.chain.headers import Header, decode_header, read_header, require_linked
 from registry.chain.records import keccak
 from registry.errors import FormError, NodeUnavailable, VerificationFailed
 
@@ -200,17 +200,6 @@ def test_numbers_that_skip_are_refused_although_the_hashes_link() -> None:
     child = header(9, parent_hash=parent.hash)
     with pytest.raises(VerificationFailed, match="expected block 8 after its parent, got 9"):
         require_linked([parent, child], child.hash)
-
-
-def test_two_nodes_are_compared_height_by_height() -> None:
-    ours = chain(4)
-    require_same(ours, chain(4))
-    others = [*ours]
-    others[2] = replace(ours[2], extra_data=b"fork")
-    with pytest.raises(VerificationFailed, match=r"block 9: expected .* from both nodes, got .* from the second"):
-        require_same(ours, others)
-    with pytest.raises(VerificationFailed, match="expected 4 headers from the second node, got 3"):
-        require_same(ours, ours[:3])
 
 
 def test_a_header_cannot_be_made_with_a_gap() -> None:

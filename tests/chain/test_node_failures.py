@@ -20,7 +20,7 @@ from registry.chain.deploy import deploy
 from registry.chain.journal import Journal, State
 from registry.chain.local import Embedded, chain_time, embedded, warp
 from registry.chain.networks import EMBEDDED_CHAIN_ID, parse_finality
-from registry.chain.node import MAX_RECURSION, NodeRefused, asking, connect, named, quantity
+from registry.chain.node import MAX_RECURSION, NodeRefused, asking, bound_answers, connect, named, quantity
 from registry.chain.testing import free_port
 from registry.chain.transactions import Sending, Transactor
 from registry.errors import ChainError, InputError, NodeUnavailable, SignerError, WrongChain
@@ -178,6 +178,24 @@ def test_an_answer_to_another_request_is_not_believed() -> None:
 def test_an_answer_that_is_cut_off_each_time_is_none() -> None:
     with fake_node(cut) as url, pytest.raises(NodeUnavailable, match="cannot be reached"):
         chain_id_of(connect(url))
+
+
+def test_an_answer_that_is_longer_than_wanted_is_cut_off_and_not_asked_for_again() -> None:
+    asked = 0
+
+    def long(handler: BaseHTTPRequestHandler, request: dict[str, Any]) -> None:
+        nonlocal asked
+        asked += 1
+        say(handler, json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": "0x" + "0" * 1000 + "7"}).encode())
+
+    with fake_node(long) as url:
+        w3 = connect(url)
+        with bound_answers(1000):
+            for _ in range(2):
+                with pytest.raises(NodeUnavailable, match=r"expected an answer of at most 1000 bytes .* got more"):
+                    chain_id_of(w3)
+        assert asked == 2
+        assert chain_id_of(w3) == 7
 
 
 def test_a_test_chain_is_not_moved_twice() -> None:

@@ -14,10 +14,13 @@ from eth.rlp.receipts import Receipt as Theirs
 from eth_bloom import BloomFilter
 from hypothesis import given
 from hypothesis import strategies as st
+from trie import HexaryTrie
 
 from registry.chain import rlp
 from registry.chain.headers import Header, read_header
 from registry.chain.receipts import (
+    DEPOSIT,
+    RECEIPT_TYPES,
     Log,
     Receipt,
     bloom_may_hold,
@@ -43,7 +46,11 @@ logs = st.builds(
     st.binary(max_size=200),
 )
 receipts = st.builds(
-    Receipt, st.integers(0, 4), st.booleans(), st.integers(0, 2**64 - 1), st.lists(logs, max_size=4).map(tuple)
+    Receipt,
+    st.sampled_from(sorted(RECEIPT_TYPES)),
+    st.booleans(),
+    st.integers(0, 2**64 - 1),
+    st.lists(logs, max_size=4).map(tuple),
 )
 
 
@@ -119,8 +126,8 @@ def parts(receipt: Receipt) -> list[Any]:
 
 def test_raw_receipts_of_unknown_types_are_refused() -> None:
     body = Receipt(0, True, 21000, ()).encode()
-    for kind in (0, 5, 0x64, 0x7E, 0x7F, 0x80, 0xBF):
-        with pytest.raises(FormError):
+    for kind in sorted({*range(0xC0)} - RECEIPT_TYPES | {0}):
+        with pytest.raises(FormError, match="expected a type among 0x00, 0x01"):
             decode_receipt(bytes([kind]) + body)
 
 
@@ -186,7 +193,9 @@ def without(name: str) -> dict[str, Any]:
         without("transactionIndex"),
         {**JSON[0], "status": "0x2"},
         {**JSON[0], "type": "0x5"},
-        {**JSON[0], "type": "0x7e"},
+        {**JSON[0], "type": "0x67"},
+        {**JSON[0], "type": "0x7e", "depositReceiptVersion": "0x1"},
+        {**JSON[0], "type": "0x7e", "depositReceiptVersion": "0x1", "depositNonce": "0x1" + "0" * 16},
         {**JSON[0], "type": True},
         {**JSON[0], "logs": {}},
         {**JSON[0], "logs": [None]},
@@ -198,6 +207,11 @@ def without(name: str) -> dict[str, Any]:
 def test_json_that_is_no_receipt_is_no_answer(broken: object) -> None:
     with pytest.raises(NodeUnavailable):
         read_receipts([broken])
+
+
+def test_a_type_that_is_not_known_is_named_and_what_it_means() -> None:
+    with pytest.raises(NodeUnavailable, match=r"receipt 0: expected a type among .*, got 0x7d: .* cannot be checked"):
+        read_receipts([{**JSON[0], "type": "0x7d"}])
 
 
 def test_a_receipt_without_a_type_is_of_the_first() -> None:
@@ -223,3 +237,61 @@ def test_a_receipt_without_a_type_is_of_the_first() -> None:
 def test_json_that_is_no_log_is_no_answer(broken: dict[str, Any]) -> None:
     with pytest.raises(NodeUnavailable):
         read_log({**GOLDEN["logs"][0], **broken})
+
+
+# Roll-ups -------------------------------------------------------------------------------------------------------------
+
+
+def header_over(values: list[bytes], bloom: bytes) -> Header:
+    """A header over receipts that the reference packages put into a trie."""
+    trie = HexaryTrie({})
+    for position, value in enumerate(values):
+        trie[reference.encode(position)] = value
+    return replace(HEADER, receipts_root=bytes(trie.root_hash), logs_bloom=bloom)
+
+
+def on(kind: str, position: int, **fields: str) -> dict[str, Any]:
+    """A receipt of that type as a roll-up's node gives it, with the logs of a real one."""
+    return {**JSON[0], "type": kind, "transactionIndex": hex(position), **fields}
+
+
+def raw(kind: str, *more: int) -> bytes:
+    """What its geth puts into the trie: the type, and the fields as a list."""
+    first = reference.decode(WITH_LOGS.encode()[1 if WITH_LOGS.kind else 0 :])
+    return bytes.fromhex(kind[2:]) + bytes(reference.encode([*first, *more]))
+
+
+NONCE, VERSION = {"depositNonce": "0x1c2f8d"}, {"depositReceiptVersion": "0x1"}
+ROLL_UPS: dict[str, list[tuple[dict[str, Any], bytes]]] = {
+    "an OP stack before Regolith": [(on("0x7e", 0), raw("0x7e")), (on("0x2", 1), raw("0x02"))],
+    "an OP stack before Canyon": [(on("0x7e", 0, **NONCE), raw("0x7e")), (on("0x2", 1), raw("0x02"))],
+    "an OP stack": [
+        (on("0x7e", 0, **NONCE, **VERSION), raw("0x7e", 0x1C2F8D, 1)),
+        (on("0x7e", 1, depositNonce="0x0", **VERSION), raw("0x7e", 0, 1)),
+        (on("0x2", 2), raw("0x02")),
+    ],
+    "Arbitrum": [(on(kind, at), raw(kind)) for at, kind in enumerate(("0x6a", "0x64", "0x65", "0x66", "0x68", "0x69"))],
+}
+
+
+@pytest.mark.parametrize("block", ROLL_UPS.values(), ids=ROLL_UPS.keys())
+def test_the_receipts_of_a_roll_up_s_block_make_its_root(block: list[tuple[dict[str, Any], bytes]]) -> None:
+    header = header_over([value for _, value in block], bloom_of(WITH_LOGS.logs))
+    found = read_receipts([answer for answer, _ in block])
+    verify_receipts(header, found)
+    for receipt, (_, value) in zip(found, block, strict=True):
+        assert receipt.encode() == value
+        assert decode_receipt(value) == receipt
+        changed = replace(receipt, deposit=tuple(field + 1 for field in receipt.deposit) or (1, 1))
+        with pytest.raises(VerificationFailed, match="expected receipts of root"):
+            verify_receipts(header, [changed if each is receipt else each for each in found])
+
+
+def test_only_a_deposit_has_a_nonce_and_a_version() -> None:
+    fields = reference.decode(raw("0x02")[1:])
+    assert decode_receipt(b"\x7e" + reference.encode([*fields, 5, 1])).deposit == (5, 1)
+    for kind, more in ((2, [5, 1]), (0x64, [5, 1]), (DEPOSIT, [5]), (DEPOSIT, [5, 1, 1])):
+        with pytest.raises(FormError, match="expected status, cumulative gas, bloom and logs"):
+            decode_receipt(bytes([kind]) + reference.encode([*fields, *more]))
+    with pytest.raises(FormError, match="deposit's nonce and version"):
+        decode_receipt(b"\x7e" + reference.encode([*fields, b"\0\5", 1]))

@@ -25,7 +25,7 @@ def test_an_index_is_made_shown_and_dumped(world: Any) -> None:
     assert Path(first["file"]).is_relative_to(world.folder / "home" / "index")
     assert done("index", "sync") == {**first, "added": 0}
     status = done("index", "status")
-    assert (status["head"], status["final"], status["node"]) == (head, head, head)
+    assert (status["head"], status["final"], status["node"], status["checked"]) == (head, head, head, None)
     assert {name: n for name, n in status["facts"].items() if n} == {
         "models": 1,
         "owners": 1,
@@ -133,6 +133,16 @@ def test_an_index_is_made_with_checks(world: Any) -> None:
     world.done("index", "rebuild", "--verify", "--checkpoint", known, "--second-rpc", "http://127.0.0.1:9")
     assert world.done("index", "dump")["sha256"] == plain
     assert world.done("index", "sync", "--verify")["added"] == 0
+    assert world.done("index", "status")["checked"] == block["number"]
+    world.done("round", "open", world.model, "--account", "a")
+    done = world.done("index", "sync")
+    assert (done["head"], done["checked"]) == (block["number"] + 1, block["number"])
+    asked = world.run("provenance", "participant", world.model, "0x" + world.chain.signers[0].address.hex())
+    assert f"was checked up to block {block['number']}; blocks up to" in asked.stderr
+    done = world.done("index", "sync", "--verify")
+    assert done["checked"] == done["head"] == block["number"] + 1
+    repaired = world.done("index", "repair", "--verify")
+    assert (repaired["kept"], repaired["checked"]) == (done["head"], done["head"])
 
 
 def test_a_checkpoint_that_the_node_s_chain_does_not_hold_is_exit_code_7(world: Any) -> None:

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from registry.chain.blocks import Checkpoint, fetch_headers
+from registry.chain.contracts import encode_call
 from registry.chain.networks import parse_finality
-from registry.errors import VerificationFailed
+from registry.chain.records import challenges_of
+from registry.chain.views import Views
+from registry.errors import NodeUnavailable, VerificationFailed, WrongChain
 from registry.index import queries
 from registry.index.checking import RangeCheck
 from registry.index.entries import Block
@@ -52,7 +55,7 @@ def head(indexing: Indexing) -> int:
 LIES: dict[str, Callable[[list[Answer]], list[Answer]]] = {
     "hidden": lambda logs: logs[:-1],
     "invented": lambda logs: [*logs, {**logs[-1], "logIndex": hex(int(logs[-1]["logIndex"], 16) + 1)}],
-    "edited": lambda logs: [*logs[:-1], {**logs[-1], "data": logs[-1]["data"][:-1] + "f"}],
+    "edited": lambda logs: [*logs[:-1], {**logs[-1], "data": "0x" + "07" * (len(logs[-1]["data"]) // 2 - 1)}],
     "moved to another transaction": lambda logs: [*logs[:-1], {**logs[-1], "transactionIndex": "0x3"}],
     "all hidden": lambda logs: [],
 }
@@ -115,7 +118,7 @@ def test_a_chain_of_the_node_s_own_is_believed_where_nothing_else_is_known(playe
 
 def test_a_chain_of_the_node_s_own_is_found_by_a_checkpoint(played: Indexing) -> None:
     _, edit = hiding(played)
-    with pytest.raises(VerificationFailed, match=r"expected hash|which the checkpoint proves"):
+    with pytest.raises(VerificationFailed, match=r"expected hash|under block"):
         synced(played, played.node(edit), checkpoint=checkpoint(played, height(played)))
     assert head(played) == -1, "the way down from the checkpoint comes first"
 
@@ -125,7 +128,7 @@ def test_a_range_that_is_not_the_one_below_the_checkpoint_is_refused(played: Ind
     found = Source(played.node(), contracts).read(range(5, 9), None)
     check = RangeCheck(played.node(), contracts, checkpoint=checkpoint(played, height(played)))
     check(range(5, 9), found, None)
-    with pytest.raises(VerificationFailed, match="which the checkpoint proves, got 0x07"):
+    with pytest.raises(VerificationFailed, match=r"block 8: expected (07){32} under block \d+, got "):
         check(range(5, 9), replace(found, last=Block(8, b"\x07" * 32)), None)
 
 
@@ -136,11 +139,78 @@ def test_a_chain_of_the_node_s_own_is_found_by_a_second_node(played: Indexing) -
     assert head(played) < first
 
 
+def test_a_node_that_shows_its_true_block_only_when_it_is_compared_is_found_by_a_second_node(played: Indexing) -> None:
+    """The first headers asked for after logs are answered truthfully: that is what a comparison would look like."""
+    first, edit = hiding(played)
+    node = played.node(edit)
+    provider: Any = node.provider
+    respond = provider.make_batch_request
+    before: list[str] = []
+
+    def compared(requests: Any) -> Any:
+        provider.edit = (lambda method, params, result: result) if "eth_getLogs" in before else edit
+        before[:] = [method for method, _ in requests]
+        return respond(requests)
+
+    provider.make_batch_request = compared
+    with pytest.raises((VerificationFailed, NodeUnavailable), match=r"from both nodes|changed while it was checked"):
+        synced(played, node, second=played.chain.w3)
+    assert head(played) < first
+
+
+def test_a_block_is_not_called_final_by_a_hash_that_only_the_node_gave(played: Indexing) -> None:
+    mine = played.chain.w3.provider.ethereum_tester.mine_blocks
+    mine(6)
+    made_up = "0x" + "07" * 32
+    wanted = hex(height(played) - 2)
+
+    def edit(method: str, params: Any, result: Any) -> Any:
+        return {**result, "hash": made_up} if method == "eth_getBlockByNumber" and params == [wanted, False] else result
+
+    node = played.node()
+    provider: Any = node.provider
+    respond = provider.make_batch_request
+
+    def lying(requests: Any) -> Any:
+        provider.edit = edit if len(requests) == 2 else lambda method, params, result: result
+        return respond(requests)
+
+    def follow(w3: Any) -> None:
+        check = RangeCheck(w3, played.following.contracts, second=played.chain.w3)
+        played.sync(w3=w3, finality="4", check=check)
+
+    follow(node)
+    before = played.dump()
+    mine(2)
+    provider.make_batch_request = lying
+    with pytest.raises(VerificationFailed, match=r"block \d+: expected (07){32} under block"):
+        follow(node)
+    with played.open() as index:
+        assert index.final is not None
+        assert f" {index.final.number} {index.final.hash.hex()} 0" in before
+    follow(played.node())
+    assert played.dump() == played.fresh("4")
+
+
+def test_a_node_that_names_other_challenges_is_refused(played: Indexing) -> None:
+    """Whose logs are read is not the node's word: where Challenges is follows from where the Cairn is."""
+    asked = encode_call("Cairn", "CHALLENGES", ())
+
+    def edit(method: str, params: Any, result: Any) -> Any:
+        named = method == "eth_call" and params[0]["data"] == f"0x{asked.hex()}"
+        return f"0x{bytes(12).hex()}{'11' * 20}" if named else result
+
+    address = played.clients[0].address
+    assert Views(played.node(), address).challenges() == played.following.contracts[1] == challenges_of(address)
+    with pytest.raises(WrongChain, match=r"expected Challenges at 0x\w{40}, got 0x1{40} from the node"):
+        Views(played.node(edit), address).challenges()
+
+
 def test_an_index_that_does_not_go_back_to_the_checkpoint_is_not_continued(played: Indexing) -> None:
     synced(played, played.node())
     before = head(played)
     played.chain.w3.provider.ethereum_tester.mine_blocks(2)
-    with pytest.raises(VerificationFailed, match="the checkpoint, got"):
+    with pytest.raises(VerificationFailed, match=r"block \d: expected (07){32} under block \d+, got "):
         synced(played, played.node(), checkpoint=Checkpoint(4, b"\x07" * 32))
     assert head(played) == before
     synced(played, played.node(), checkpoint=checkpoint(played, 4))
@@ -148,7 +218,7 @@ def test_an_index_that_does_not_go_back_to_the_checkpoint_is_not_continued(playe
 
 
 def test_a_new_index_beyond_a_false_checkpoint_is_not_begun(played: Indexing) -> None:
-    with pytest.raises(VerificationFailed, match="the checkpoint, got"):
+    with pytest.raises(VerificationFailed, match=r"block \d: expected (07){32} under block \d+, got "):
         synced(played, played.node(), checkpoint=Checkpoint(0, b"\x07" * 32))
     assert head(played) == -1
 
@@ -183,3 +253,53 @@ def test_a_block_that_was_replaced_while_it_was_checked_is_read_again(played: In
     assert played.sync(w3=played.node(edit), check=check).head == height(played)
     assert seen == 1
     assert played.dump() == played.fresh()
+
+
+# How far an index was checked -----------------------------------------------------------------------------------------
+
+
+def checked_up_to(indexing: Indexing, name: str = "index") -> int | None:
+    with indexing.open(name) as index:
+        return index.checked
+
+
+def test_a_file_remembers_how_far_it_was_checked_and_its_dump_does_not(played: Indexing) -> None:
+    plain = played.fresh()
+    assert synced(played, played.node()) == plain
+    assert (checked_up_to(played), checked_up_to(played, "fresh")) == (height(played), None)
+    played.chain.w3.provider.ethereum_tester.mine_blocks(3)
+    played.sync()
+    assert checked_up_to(played) == height(played) - 3, "what another command read on was not checked"
+    assert played.dump() == played.fresh()
+
+
+def test_what_was_read_without_checks_is_read_again_with_them(played: Indexing, play_on: Any) -> None:
+    before = height(played)
+    synced(played, played.node())
+    play_on(played, 2)
+    hidden = played.node(lambda method, params, result: [] if method == "eth_getLogs" else result)
+    played.sync(w3=hidden)
+    assert played.dump() != played.fresh()
+    node = played.node()
+    assert synced(played, node) == played.fresh()
+    assert checked_up_to(played) == height(played)
+    asked = [int(params[0]["fromBlock"], 16) for method, params in node.provider.asked if method == "eth_getLogs"]
+    assert 0 < min(asked) <= before + 1, "from the last block that was checked and is remembered"
+    assert max(asked) > before
+
+
+def test_an_index_that_was_never_checked_is_checked_from_its_beginning(played: Indexing) -> None:
+    played.sync(w3=played.node(lambda method, params, result: [] if method == "eth_getLogs" else result))
+    assert checked_up_to(played) is None
+    assert synced(played, played.node()) == played.fresh()
+    assert checked_up_to(played) == height(played)
+
+
+def test_what_is_undone_is_no_longer_checked(played: Indexing) -> None:
+    synced(played, played.node())
+    with played.open() as index:
+        below = queries.blocks_between(index.db, -1, height(played) - 1)[-1]
+        index.undo(above=height(played) - 1)
+        assert (index.checked, index.final, index.head) == (below.number, below, below)
+        index.undo(above=None)
+        assert (index.checked, index.final, index.head) == (None, None, None)

@@ -11,6 +11,7 @@ from registry.chain.challenges import Challenges
 from registry.chain.events import EVENTS
 from registry.index import queries
 from registry.index.handlers import HANDLERS
+from registry.types import Digest, ModelId, Root
 
 if TYPE_CHECKING:
     from conftest import Indexing
@@ -61,6 +62,31 @@ def test_every_event_of_a_model_s_life_fills_its_tables(disputed: Indexing) -> N
         "bonds": 4,
         "withdrawals": 1,
     }
+
+
+def test_bonds_for_a_model_that_nobody_registered_do_not_stop_the_index(played: Indexing) -> None:
+    """Anybody may deposit for any id, or release nothing. Only these two events are about what need not be there."""
+    stranger = Challenges(played.clients[5])
+    unknown = ModelId(b"\x99" * 32)
+    stranger.deposit_bond(unknown, 1)
+    stranger.release_bond(unknown, 0)
+    played.sync()
+    with played.open() as index:
+        counts = queries.count_facts(index.db)
+        assert (counts["models"], counts["bonds"]) == (1, 2)
+        assert queries.model(index.db, unknown) is None
+        assert unknown not in {entry.model_id for entry in queries.models(index.db)}
+    assert played.dump() == played.fresh()
+
+
+def test_a_bond_may_come_before_its_model(indexing: Indexing) -> None:
+    owner, digest = indexing.clients[0], Digest(b"\x01" * 32)
+    Challenges(indexing.clients[5]).deposit_bond(owner.model_id(owner.account, digest), 1)
+    indexing.sync()
+    owner.register_model(digest, Root(b"\x02" * 32))
+    indexing.sync()
+    with indexing.open() as index:
+        assert queries.count_facts(index.db)["bonds"] == len(queries.models(index.db)) == 1
 
 
 def test_nothing_but_queries_selects() -> None:

@@ -96,6 +96,21 @@ def test_a_reorg_deeper_than_finality_stops_loudly_and_writes_nothing(registered
         assert again.dump() == before
 
 
+def test_a_shorter_chain_that_is_another_one_breaks_finality(registered: Indexing) -> None:
+    grant(registered, 2)
+    fork = Fork(registered)
+    common = registered.chain.w3.eth.block_number
+    grant(registered, 4, first=50)
+    registered.sync()
+    before = registered.dump()
+    fork.back()
+    again = registered.forget()
+    grant(again, 2, first=100)
+    with pytest.raises(FinalityBroken, match=rf"block {common + 2} was final as 0x\w+, got 0x\w+ "):
+        again.sync()
+    assert again.dump() == before
+
+
 def test_what_was_final_stays_final_under_a_laxer_policy(registered: Indexing) -> None:
     """Finality is a promise made when a block was read: asking for more confirmations later does not take it back."""
     fork = Fork(registered)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import random
+import threading
 from collections.abc import Callable
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +16,7 @@ from web3 import Web3
 from web3.providers import JSONBaseProvider
 
 from registry.chain.networks import parse_finality
-from registry.chain.node import NodeRefused
+from registry.chain.node import NodeRefused, connect
 from registry.errors import ChainError, IndexUnusable, NodeUnavailable, VerificationFailed, WrongChain
 from registry.index import queries
 from registry.index.database import Index
@@ -113,6 +115,45 @@ def test_a_node_that_never_answers_about_logs_is_unavailable_after_a_few_request
     with pytest.raises(NodeUnavailable, match="did not answer in time"):
         played.sync(w3=w3)
     assert sum(method == "eth_getLogs" for method, _ in w3.provider.asked) <= 5  # type: ignore[attr-defined]
+
+
+def test_a_long_answer_about_several_blocks_is_cut_off_and_less_is_asked_for(
+    played: Indexing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over HTTP, where an answer is cut off before it is in memory. What one block holds is read, however long."""
+    spans: list[int] = []
+    respond = played.node().provider.make_batch_request  # type: ignore[attr-defined]
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            batch = asked if isinstance(asked, list) else [asked]
+            spans.extend(span(each["params"][0]) for each in batch if each["method"] == "eth_getLogs")
+            answers = respond([(each["method"], each["params"]) for each in batch])
+            answers = [{**answer, "id": each["id"]} for each, answer in zip(batch, answers, strict=True)]
+            body = json.dumps(answers if isinstance(asked, list) else answers[0]).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    w3 = connect(f"http://127.0.0.1:{server.server_address[1]}")
+    try:
+        played.sync("whole", w3=w3)
+        assert max(spans) > 20
+        monkeypatch.setattr("registry.index.source.MOST_BYTES", 1)
+        spans.clear()
+        played.sync(w3=w3)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert spans.count(1) == played.chain.w3.eth.block_number - played.first_block + 1
+    assert played.dump() == played.dump("whole") == played.fresh()
 
 
 def test_a_node_that_takes_no_batches_gives_the_same_index(played: Indexing) -> None:
@@ -260,9 +301,23 @@ def test_a_node_that_is_behind_what_was_final_is_unavailable_and_nothing_is_undo
             return in_block(played, head - 5)
         return None if int(params[0], 16) > head - 5 else result
 
-    with pytest.raises(NodeUnavailable, match=f"the node is at block {head - 5}, behind block {head}, which was final"):
+    with pytest.raises(NodeUnavailable, match=f"block {head}, which was final, got none from .* {head - 5}"):
         played.sync(w3=played.node(edit))
     assert played.dump() == before
+
+
+def test_a_server_that_lags_behind_the_one_that_answered_before_breaks_no_finality(played: Indexing) -> None:
+    """Several servers stand behind one name: one says which block is the latest, another does not have it yet."""
+    played.sync()
+    before, top = played.dump(), hex(played.chain.w3.eth.block_number)
+
+    def edit(method: str, params: Any, result: Any) -> Any:
+        return None if method == "eth_getBlockByNumber" and params[0] == top else result
+
+    with pytest.raises(NodeUnavailable, match="which was final, got none"):
+        played.sync(w3=played.node(edit))
+    assert played.dump() == before
+    assert played.sync().logs == 0
 
 
 def in_block(indexing: Indexing, number: int) -> Any:

@@ -24,6 +24,7 @@ __all__ = ["following_of", "latest_block", "open_catalogue", "open_index", "path
 def read_synced(session: Session) -> Iterator[sqlite3.Connection]:
     """Bring the index up to date, or make it, and read it; where another process does that it is read as it is."""
     from registry.errors import IndexInUse
+    from registry.index import queries
     from registry.index.database import read_index
 
     try:
@@ -32,6 +33,12 @@ def read_synced(session: Session) -> Iterator[sqlite3.Connection]:
     except IndexInUse:
         session.out.note("Another process keeps the index up to date: this is as far as it has come.")
     with read_index(path_of(session, following_of(session))) as db:
+        checked, head = queries.checked_block(db), queries.head_block(db)
+        if checked is not None and head is not None and checked < head.number:
+            session.out.note(
+                f"The index was checked up to block {checked}; blocks up to {head.number} are the node's word: "
+                "`cairn index sync --verify` checks them."
+            )
         yield db
 
 

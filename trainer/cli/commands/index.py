@@ -67,8 +67,9 @@ def sync(
 
     Without --verify the node is believed. With it the node is believed only about which block is the last one: to hide
     a log it has to make up that block's header and all from there on. --checkpoint takes that from it up to a block;
-    with --second-rpc two nodes would have to lie alike. Only what is new is checked: `cairn index rebuild --verify`
-    checks all. Exit code 7 if anything disagrees; nothing of that range is written.
+    with --second-rpc two nodes would have to lie alike. What was read without --verify, by this or another command, is
+    thrown away and read again: `cairn index status` shows up to which block all was checked. Exit code 7 if anything
+    disagrees; nothing of that range is written.
     """
     check = _check(session, verify, checkpoint, second_rpc)
     with open_index(session) as index:
@@ -84,7 +85,7 @@ def sync(
 
 @command(app, "status", needs=NEEDS, example="cairn index status --json")
 def status(session: Session) -> None:
-    """Show how far the index is, and what it holds."""
+    """Show how far the index is and up to which block it was checked, and what it holds."""
     from registry.index import queries
     from registry.index.database import read_index
 
@@ -95,25 +96,27 @@ def status(session: Session) -> None:
             "file": path,
             "head": head.number if head else None,
             "final": final.number if final else None,
+            "checked": queries.checked_block(db),
             "node": latest_block(session),
         }
         counts = queries.count_facts(db)
     session.out.result({**facts, "facts": counts}, lambda: session.out.fields({**facts, **counts}))
 
 
-@command(app, "repair", needs=NEEDS, example="cairn index repair")
-def repair(session: Session) -> None:
+@command(app, "repair", needs=NEEDS, example="cairn index repair\ncairn index repair --verify")
+def repair(session: Session, verify: Verify = False, checkpoint: Known = None, second_rpc: Second = None) -> None:
     """Undo what the node's chain does not have, though it was final, and read on from there.
 
-    For when `cairn index sync` says that finality was broken. It believes the node, so make sure that it is the right
-    one.
+    For when `cairn index sync` says that finality was broken. It believes the node about what is to be undone, so make
+    sure that it is the right one. Options as `cairn index sync` has them.
     """
     from registry.index.sync import Follower
 
+    check = _check(session, verify, checkpoint, second_rpc)
     with open_index(session) as index:
         kept = Follower(index, session.w3, session.reader.finality).repair()
         session.out.note("Nothing was kept." if kept is None else f"Kept the blocks up to {kept}.")
-        session.out.result({"kept": kept, **_facts(index, sync_index(session, index))})
+        session.out.result({"kept": kept, **_facts(index, sync_index(session, index, check))})
 
 
 @command(app, "rebuild", needs=NEEDS, example="cairn index rebuild\ncairn index rebuild --verify")
@@ -185,7 +188,14 @@ def _checkpoint(text: str) -> Checkpoint:
 
 
 def _facts(index: Index, done: Synced) -> dict[str, object]:
-    return {"file": index.path, "head": done.head, "final": done.final, "added": done.logs, "undone": done.undone}
+    return {
+        "file": index.path,
+        "head": done.head,
+        "final": done.final,
+        "checked": index.checked,
+        "added": done.logs,
+        "undone": done.undone,
+    }
 
 
 def _said(done: Synced) -> str:
