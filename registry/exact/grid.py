@@ -104,7 +104,7 @@ def fitting(magnitude: float, grid_bits: int, scale: int) -> str:
     return f"use a scale of {needed + grid_bits - 24} for this tensor"
 
 
-def grid_integers(values: F32, grid_bits: int, *, first: int = 0) -> F32:
+def grid_integers(values: F32, grid_bits: int, *, first: int = 0, out: F32 | None = None) -> F32:
     """Return q for values q * 2^-s, as float32, having checked that they are canonical.
 
     Scaling by a power of two is exact, so q is what `rint` leaves as it is; NaN equals nothing, infinities are beyond
@@ -114,13 +114,14 @@ def grid_integers(values: F32, grid_bits: int, *, first: int = 0) -> F32:
         values: float32, any shape.
         grid_bits: s, 0..126.
         first: Position of values[0], for messages.
+        out: Where to write them, of the shape of values; what it holds after an error means nothing.
 
     Raises:
         FormError: A value is not finite, is -0.0, or lies off or beyond the grid.
     """
     _check_bits(grid_bits)
     with np.errstate(invalid="ignore", over="ignore"):
-        integers = np.multiply(values, np.float32(2.0**grid_bits))
+        integers = np.multiply(values, np.float32(2.0**grid_bits), out=out)
         canonical = (
             bool((np.rint(integers) == integers).all())
             and float(integers.max(initial=0)) <= GRID_LIMIT
@@ -133,7 +134,8 @@ def grid_integers(values: F32, grid_bits: int, *, first: int = 0) -> F32:
 
 
 def _complaint(values: F32, grid_bits: int, first: int) -> str:
-    exact = values.astype(np.float64) * 2.0**grid_bits
+    with np.errstate(invalid="ignore"):  # a signalling NaN
+        exact = values.astype(np.float64) * 2.0**grid_bits
     faults = {
         "a finite number": ~np.isfinite(exact),
         "+0.0 for zero": (exact == 0) & np.signbit(values),

@@ -27,8 +27,8 @@ RawLog = Mapping[str, Any]
 Convert = Callable[[bytes], Any]
 _QUANTITY = re.compile("0x(?:0|[1-9a-fA-F][0-9a-fA-F]{0,14})")
 """Less than 2^60, so it fits a column; JSON-RPC writes no leading zeros."""
-_WORD = 2 + 64
-"""Characters of a word in hex."""
+_NO_ADDRESS = bytes(12)
+"""What an address is filled up with to a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,24 +89,25 @@ def decode_raw(log: RawLog, contracts: Collection[Address]) -> Event:
 
 
 def _decode(log: RawLog, contracts: Collection[Address]) -> Event:
-    if _bytes(log["address"], 20) not in contracts:
+    if _repeated(log["address"], 20) not in contracts:
         raise ValueError(f"expected one of the contracts that are followed, got {log['address']}")
     if log.get("removed", False) is not False:
         raise ValueError(f"expected a log that stands, got one with removed {log['removed']!r:.20}")
     topics = log["topics"]
-    layout = _layouts().get(_bytes(topics[0], 32)) if topics else None
+    layout = _layouts().get(_repeated(topics[0], 32)) if topics else None
     if layout is None:
         raise ValueError(f"expected an event that this release knows, got topic {topics[0] if topics else None!r:.80}")
     if len(topics) != layout.topics:
         raise ValueError(f"{layout.kind.__name__}: expected {layout.topics} topics, got {len(topics)}")
     at = Position(
-        _quantity(log["blockNumber"]), _quantity(log["logIndex"]), _block_hash(log["blockHash"]),
+        _quantity(log["blockNumber"]), _quantity(log["logIndex"]), _repeated(log["blockHash"], 32),
         _bytes(log["transactionHash"], 32),
     )  # fmt: skip
     if layout.words is None:
         return _decode_slowly(log, at)
     data = _bytes(log["data"], 32 * layout.words)
-    words = [_bytes(topic, 32) for topic in topics[1:]]
+    words = [_repeated(topics[1], 32)] if len(topics) > 1 else []
+    words += [_bytes(topic, 32) for topic in topics[2:]]
     words += [data[at : at + 32] for at in range(0, len(data), 32)]
     return layout.kind(at, *layout.build(words))
 
@@ -134,9 +135,8 @@ def _bytes(text: str, length: int) -> bytes:
     return value
 
 
-@functools.lru_cache(64)
-def _block_hash(text: str) -> bytes:
-    return _bytes(text, 32)
+_repeated = functools.lru_cache(256)(_bytes)
+"""For what one log after the other says: the contract, the kind of event, the model or round, the block."""
 
 
 @functools.lru_cache(1024)
@@ -201,7 +201,7 @@ def _converter(abi_type: str, hint: Any) -> tuple[int, Convert]:
 
 
 def _address(word: bytes) -> bytes:
-    if any(word[:12]):
+    if word[:12] != _NO_ADDRESS:
         raise ValueError(f"expected an address of 20 bytes, got 0x{word.hex()}")
     return word[12:]
 

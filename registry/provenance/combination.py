@@ -36,8 +36,8 @@ _GROUP = 12
 """Updates whose leaves are held at once, in each process: they are multiplied and added up in one pass."""
 _TILE = 1 << 16
 """Values that are checked, or added up, at a time: they stay in the second-level cache meanwhile."""
-Leaves = Callable[[int, memoryview], int]
-"""Writes leaf i of one update's file into a buffer of LEAF_BYTES and returns its length."""
+Leaves = Callable[[int], bytes]
+"""Returns leaf i of one update's file."""
 Progress = Callable[[int], None]
 """Told how many bytes of updates were combined since the last call."""
 
@@ -97,12 +97,13 @@ def leaves_of_file(path: Path, size: int) -> Leaves:
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
-    def read(index: int, into: memoryview) -> int:
+    def read(index: int) -> bytes:
         begin = index * LEAF_BYTES
         length = min(LEAF_BYTES, size - begin)
-        if os.preadv(descriptor, [into[:length]], begin) != length:
+        leaf = os.pread(descriptor, length, begin)
+        if len(leaf) != length:
             raise FormError(f"{path}: expected {size} bytes, got fewer")
-        return length
+        return leaf
 
     return read
 
@@ -116,14 +117,7 @@ def leaves_of_blob(store: ContentStore, blob: Blob) -> Leaves:
     cids = leaf_cids(store, blob)
     store.close()  # a forked process must not go on with this one's connections
 
-    def read(index: int, into: memoryview) -> int:
-        leaf = store.get(cids[index])
-        if len(leaf) > len(into):
-            raise FormError(f"{cids[index]}: expected a leaf of at most {len(into)} bytes, got {len(leaf)}")
-        into[: len(leaf)] = leaf
-        return len(leaf)
-
-    return read
+    return lambda index: store.get(cids[index])
 
 
 def combine(
@@ -219,30 +213,34 @@ def _combine_range(job: _Job, begin: int, end: int, progress: Progress) -> list[
 
 
 def _take(job: _Job, index: int, k: int, row: F32, part: _Part) -> None:
-    """Read leaf index of update k into a row, check it and hash it."""
+    """Read leaf index of update k, hash and check it; the integers that its values stand for go into a row."""
     at = index * LEAF_BYTES
     length = min(LEAF_BYTES, job.size - at)
     header = job.header[at : at + length]
-    buffer = row.data.cast("B")
-    leaf = buffer[: job.updates[k](index, buffer)]
+    leaf = memoryview(job.updates[k](index))
     if len(leaf) != length or leaf[: len(header)] != header:
         raise FormError(f"update {k}: expected the header and size of the round's updates, got others")
     if job.check.cids:
         part.leaves.append(hashlib.sha256(leaf).digest())
     if job.check.roots:
         part.values.update(leaf[len(header) :])
-    if job.check.grid:
-        for start in range(len(header) // 4, length // 4, _TILE):
-            tile = row[start : min(start + _TILE, length // 4)]
-            try:
-                grid_integers(tile, job.grid_bits, first=(at + start * 4 - len(job.header)) // 4)
-            except FormError as error:
-                raise FormError(f"update {k}: {error}") from None
+    values = np.frombuffer(leaf, dtype="<f4")
+    integers = row[: len(values)]
+    for start in range(len(header) // 4, len(values), _TILE):
+        tile = slice(start, start + _TILE)
+        if not job.check.grid:
+            np.multiply(values[tile], np.float32(2.0**job.grid_bits), out=integers[tile])
+            continue
+        try:
+            first = (at + start * 4 - len(job.header)) // 4
+            grid_integers(values[tile], job.grid_bits, first=first, out=integers[tile])
+        except FormError as error:
+            raise FormError(f"update {k}: {error}") from None
 
 
 def _add(rows: F32, job: _Job, group: range, sums: F64, scratch: F64) -> None:
-    """Add weight times value of every row to sums, tile by tile; the first group of updates begins them."""
-    factors = np.array([job.weights[k] * 2.0**job.grid_bits for k in group])
+    """Add weight times integer of every row to sums, tile by tile; the first group of updates begins them."""
+    factors = np.array([float(job.weights[k]) for k in group])
     for start in range(0, len(sums), _TILE):
         tile = sums[start : start + _TILE]
         part = tile if group.start == 0 else scratch[: len(tile)]

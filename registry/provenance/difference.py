@@ -176,7 +176,7 @@ class _File:
         self._leaves: Leaves = leaves_of_blob(store, blob)
         self._begin = header.header_bytes
         self._held = -1
-        self._leaf = bytearray(LEAF_BYTES)
+        self._leaf = b""
 
     def values(self, spec: TensorSpec) -> Iterator[Values]:
         """Yield a tensor's values in pieces of _VALUES; BF16, which numpy lacks, as its bits."""
@@ -189,10 +189,10 @@ class _File:
         found, begin, end = bytearray(), begin + self._begin, end + self._begin
         for index in range(begin // LEAF_BYTES, -(-end // LEAF_BYTES)):
             if index != self._held:
-                self._leaves(index, memoryview(self._leaf))
+                self._leaf = self._leaves(index)
                 self._held = index
             at = index * LEAF_BYTES
-            found += self._leaf[max(begin - at, 0) : min(end - at, LEAF_BYTES)]
+            found += self._leaf[max(begin - at, 0) : end - at]
         return bytes(found)
 
 

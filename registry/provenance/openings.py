@@ -141,12 +141,9 @@ def _chunks(pieces: Iterator[bytes], size: int, leaves: Leaves) -> Chunks:
 
 def _range(leaves: Leaves, begin: int, end: int) -> bytes:
     """Bytes begin..end-1 of a file that is read leaf by leaf."""
-    found, buffer = bytearray(), bytearray(LEAF_BYTES)
-    for index in range(begin // LEAF_BYTES, -(-end // LEAF_BYTES)):
-        length = leaves(index, memoryview(buffer))
-        at = index * LEAF_BYTES
-        found += buffer[max(begin - at, 0) : min(end - at, length)]
-    return bytes(found)
+    first = begin // LEAF_BYTES
+    found = b"".join(leaves(index) for index in range(first, -(-end // LEAF_BYTES)))
+    return found[begin - first * LEAF_BYTES : end - first * LEAF_BYTES]
 
 
 def differing_leaf(hashes: Sequence[bytes], shown: Mapping[int, Opening]) -> int:

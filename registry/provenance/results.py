@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from registry.chain.records import Result
-from registry.content.gate import Description
+from registry.content.gate import Description, describe
 from registry.content.manifest import (
     DeltaFile,
     Manifest,
@@ -41,7 +41,7 @@ from registry.provenance.combination import Checks, Combined, Progress, combine,
 from registry.provenance.reports import pages_of
 from registry.provenance.rounds import RoundRecord
 from registry.provenance.versions import read_header, read_version
-from registry.provenance.writing import describe_while_writing, describe_written
+from registry.provenance.writing import describe_while_making, written
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob, file_pieces
 from registry.types import Root
@@ -63,7 +63,7 @@ class Outcome:
         pages: Of the report.
         version: Its manifest.
         aggregate_file: The aggregate, a safetensors file.
-        version_file: The next version, a safetensors file.
+        version_file: The next version, a safetensors file where it was to be kept.
     """
 
     result: Result
@@ -84,6 +84,7 @@ def compute_outcome(
     folder: Path,
     *,
     judged: bool = True,
+    keep_version: bool = True,
     processes: int = 1,
     progress: Progress | None = None,
 ) -> Outcome:
@@ -99,6 +100,7 @@ def compute_outcome(
         folder: The two files are written here.
         judged: The files of what was admitted have been; else their form, values and roots are checked as they are
             combined, which reads them once instead of twice.
+        keep_version: Write the version's file, not only hash it.
         processes: See `combine`; with more than one the version is hashed beside the step that makes it.
         progress: See `combine`.
 
@@ -125,7 +127,9 @@ def compute_outcome(
         if not judged and update.tensor_root != verdict.commitment.tensor_root:
             raise VerificationFailed(f"update of 0x{verdict.commitment.participant.hex()[:8]}: its root is another")
     made = next_version(store, parent, plan, form, aggregate_file)
-    described = (describe_while_writing if processes > 1 else describe_written)(version_file, made)
+    if keep_version:
+        made = written(version_file, made)
+    described = describe_while_making(made) if processes > 1 else describe(made)
     return _assemble(record, parent, verdicts, combined, described, aggregate_file, version_file)
 
 
@@ -137,6 +141,8 @@ def compute_declared(
     form: UpdateForm,
     verdicts: Sequence[Verdict],
     folder: Path,
+    *,
+    keep_version: bool = True,
 ) -> Outcome | CairnError:
     """Compute the outcome of what was judged by its manifests alone, each file being checked while it is combined.
 
@@ -146,7 +152,10 @@ def compute_declared(
     large = form.size * sum(verdict.admitted for verdict in verdicts) > _LARGE
     processes = len(os.sched_getaffinity(0)) if large else 1
     try:
-        return compute_outcome(store, record, plan, parent, form, verdicts, folder, judged=False, processes=processes)
+        return compute_outcome(
+            store, record, plan, parent, form, verdicts, folder,
+            judged=False, keep_version=keep_version, processes=processes,
+        )  # fmt: skip
     except CairnError as error:
         return error
 

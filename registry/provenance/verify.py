@@ -75,7 +75,7 @@ def verify_version(
         store: Holds, or finds, every block that the lineage names.
         model_id: The model.
         digest: The version.
-        folder: For the two files of a recomputed round, overwritten by the next.
+        folder: For the aggregate of a recomputed round, overwritten by the next.
         files: Recompute rounds from their files; else only manifests are looked at, and arithmetic is asserted.
         deep: Hold events against receipts and headers too, and read the blocks of the aggregates; takes a node.
         verified: What passed before is not done again, and what passes now is kept.
@@ -157,7 +157,7 @@ def verify_round(
     yield Begun("combination")
     if isinstance(made, BlockMismatch):
         raise made
-    outcome = made or compute_outcome(store, record, plan, parent, form, stated, folder)
+    outcome = made or compute_outcome(store, record, plan, parent, form, stated, folder, keep_version=False)
     yield from _compared(outcome, result)
     yield Begun("version file")
     weights = load_version_manifest(store, result.version_digest).weights  # as recomputed, so its hashes are known
@@ -397,7 +397,9 @@ def _look(
     ]
     damage = None
     if not {Finding.UNCHECKED, Finding.FAILED} & set(_findings(report, verdicts)):
-        made = compute_declared(store, record, plan, parent, form, _as_reported(report, verdicts), folder)
+        made = compute_declared(
+            store, record, plan, parent, form, _as_reported(report, verdicts), folder, keep_version=False
+        )
         if isinstance(made, Outcome):
             return verdicts, made
         damage = made if isinstance(made, BlockMismatch) else None
