@@ -81,7 +81,12 @@ class _Proofs:
 
 
 def verify_bundle(
-    store: CarStore, trust: Collection[bytes], folder: Path, *, progress: Callable[[Step], None] | None = None
+    store: CarStore,
+    trust: Collection[bytes],
+    folder: Path,
+    *,
+    contract: Address | None = None,
+    progress: Callable[[Step], None] | None = None,
 ) -> BundleVerdict:
     """Verify a bundle against block hashes that are trusted.
 
@@ -89,6 +94,7 @@ def verify_bundle(
         store: The file, opened, by which every block in it has been hashed.
         trust: Block hashes. There is no default for whom to trust.
         folder: For the files of a recomputed round.
+        contract: The one it has to be of, if that is known from elsewhere.
         progress: Told each version before it is verified.
 
     Raises:
@@ -121,7 +127,7 @@ def verify_bundle(
         events=tuple(ProvenEvent(event, behind(event.at.block_number)) for event in events),
         checks=(
             _model(manifest, steps[0].digest, events, origin),
-            _contract(store, manifest, proofs),
+            _contract(store, manifest, proofs, contract),
             _events(proofs, events),
         ),
         versions=versions,
@@ -260,9 +266,15 @@ def _events(proofs: _Proofs, events: Sequence[Event]) -> Check:
     )
 
 
-def _contract(store: CarStore, manifest: BundleManifest, proofs: _Proofs) -> Check:
-    """Whether what stands at the address is a Cairn: that its code is ours, but for what the constructor wrote."""
+def _contract(store: CarStore, manifest: BundleManifest, proofs: _Proofs, meant: Address | None) -> Check:
+    """Whether the contract is the one that is meant; else whether what stands there is a Cairn: that its code is ours,
+    but for what the constructor wrote.
+    """
     where = f"0x{manifest.contract.hex()}"
+    if meant is not None:
+        if meant != manifest.contract:
+            return Check("contract", Finding.FAILED, f"expected contract 0x{meant.hex()}, got a bundle of {where}")
+        return Check("contract", Finding.PASSED, f"{where}, as was asked for")
     point = None if proofs.state is None else proofs.headers.behind(proofs.state)
     if point is None:
         return Check(

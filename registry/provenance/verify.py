@@ -308,7 +308,9 @@ def _round_checks(means: _Means, step: Step) -> Iterator[Check | Begun]:
     _same("result: version", result.version_digest, step.digest)
     _same("round: parent", record.parent, step.parent)
     if means.model is None:  # the contract's word, as it is proved
-        yield Check("quorum", Finding.PASSED, f"{record.plan.quorum} attested 0x{result_hash(result).hex()[:12]}")
+        yield Check(
+            "quorum", Finding.PASSED, f"a quorum of {record.plan.quorum} for 0x{result_hash(result).hex()[:12]}"
+        )
     else:
         yield from _eligible(means, means.model, step, record, result)
     if means.folder is None:

@@ -79,7 +79,7 @@ def test_bundles_verify_where_there_is_no_network(played: Any) -> None:
         assert (shown.exit_code, "UpdateCommitted" in shown.stdout) == (0, True)
         (point,) = made["trust"]
         assert f"are proved {made['events']} by trusted block {point['block']} {point['hash']}." in shown.stdout
-        quiet = played.run("bundle", "verify", f"{name}.car", *trust, "-q")
+        quiet = played.run("bundle", "verify", f"{name}.car", *trust, "-q", "--contract", told["contract"])
         assert len(quiet.stdout.splitlines()) < len(shown.stdout.splitlines())
 
 
@@ -94,6 +94,8 @@ def test_a_bundle_that_is_not_proved_or_not_one_says_so_in_a_line(played: Any) -
     refused(played, 3, "CAR: expected", "bundle", "verify", "hospital.py", "--trust", trust[0])
     refused(played, 2, "expected a file, got standard input", "bundle", "verify", "-", "--trust", trust[0])
     refused(played, 2, "found nothing there", "bundle", "verify", "nothing.car", "--trust", trust[0])
+    other = ("--trust", trust[-1], "--contract", "0x" + "44" * 20)
+    refused(played, 7, f"expected contract 0x{'44' * 20}, got", "bundle", "verify", "one.car", "-q", *other)
     assert played.run("bundle", "verify", "one.car").exit_code == 2  # there is no default for whom to trust
     data = bytearray((played.folder / "one.car").read_bytes())
     data[len(data) // 2] ^= 1

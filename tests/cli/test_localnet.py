@@ -181,7 +181,7 @@ def _prepare(shell: Shell) -> str:
 def _wait(shell: Shell, model: str, reached: Callable[[Any], bool]) -> Any:
     deadline = time.monotonic() + 150
     while not reached(state := shell.done("round", "show", model)):
-        assert time.monotonic() < deadline, state
+        assert time.monotonic() < deadline, json.dumps(state)
         time.sleep(0.5)
     return state
 

@@ -128,6 +128,14 @@ def test_calls_stand_in_for_state_that_nobody_proved(slim: Made, tmp_path: Path)
     assert (contract.finding, "taken for granted" in contract.evidence) == (ASSERTED, True)
 
 
+def test_the_contract_that_is_meant_is_known_by_its_address_alone(slim: Made, tmp_path: Path) -> None:
+    meant = Address(slim.verify(tmp_path).manifest.contract)
+    for address, finding in ((meant, Finding.PASSED), (Address(meant[::-1]), Finding.FAILED)):
+        verdict = verify_bundle(CarStore(slim.path), slim.trust, tmp_path, contract=address)
+        (contract,) = [check for check in verdict.checks if check.name == "contract"]
+        assert (verdict.passed, contract.finding) == (finding is Finding.PASSED, finding)
+
+
 def test_every_event_is_told_with_the_block_that_proves_it(slim: Made, tmp_path: Path) -> None:
     verdict = slim.verify(tmp_path)
     assert len(verdict.events) == slim.bundle.events == 18

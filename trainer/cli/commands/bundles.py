@@ -89,6 +89,9 @@ def verify(
     session: Session,
     file: Annotated[Path, typer.Argument(metavar="CAR", help="A bundle.")],
     trust: Annotated[list[str], typer.Option("--trust", metavar="BLOCKHASH", help=f"{TRUST_HELP} May be repeated.")],
+    contract: Annotated[
+        str | None, typer.Option("--contract", metavar="ADDRESS", help="The contract that it has to be of.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="A line a version, not a line a check.")] = False,
 ) -> None:
     """Verify a bundle with no network: every block, every proof, and what `cairn verify` checks of each version.
@@ -97,10 +100,11 @@ def verify(
     files are inside. Exit code 3 if it is no bundle, 7 if anything disagrees or a proof proves nothing, 4 if something
     is not proved by what is trusted.
     """
+    from registry.chain.keys import address_of
     from registry.provenance.bundle import verify_bundle
     from registry.store.car import CarStore
 
-    hashes = [block_hash(text) for text in trust]
+    hashes, meant = [block_hash(text) for text in trust], address_of(contract) if contract else None
     if size_of(file) is None:
         raise InputError("expected a file, got standard input: a bundle is read more than once")
     with session.out.progress("Hashing", size_of(file)) as done:
@@ -110,7 +114,7 @@ def verify(
         def progress(step: Step) -> None:
             say(f"verifying {name_of(step)}")
 
-        verdict = verify_bundle(store, hashes, Path(folder), progress=progress)
+        verdict = verify_bundle(store, hashes, Path(folder), contract=meant, progress=progress)
     _show(session, verdict, quiet)
     session.out.result(_facts(verdict), lambda: _conclude(session, verdict))
     require_passed(

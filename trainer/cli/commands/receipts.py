@@ -50,16 +50,19 @@ def create(
     assert receipt.header is not None  # what is made here has one
     header = decode_header(receipt.header)
     size = write_whole([encode(receipt)], output)
-    session.out.result(
-        {
-            "file": output,
-            "size": size,
-            "version": found.version,
-            "participant": account,
-            "included": is_inclusion(receipt),
-            "trust": {"block": header.number, "hash": header.hash},
-        }
-    )
+    facts = {
+        "file": output,
+        "size": size,
+        "version": found.version,
+        "participant": account,
+        "included": is_inclusion(receipt),
+    }
+
+    def text() -> None:
+        session.out.fields(facts)
+        session.out.line(f"verify it with --trust 0x{header.hash.hex()}  (block {header.number})")
+
+    session.out.result({**facts, "trust": {"block": header.number, "hash": header.hash}}, text)
 
 
 @command(
