@@ -86,7 +86,7 @@ def verify_bundle(
     folder: Path,
     *,
     contract: Address | None = None,
-    progress: Callable[[Step], None] | None = None,
+    progress: Callable[[Step, int], None] | None = None,
 ) -> BundleVerdict:
     """Verify a bundle against block hashes that are trusted.
 
@@ -95,7 +95,7 @@ def verify_bundle(
         trust: Block hashes. There is no default for whom to trust.
         folder: For the files of a recomputed round.
         contract: The one it has to be of, if that is known from elsewhere.
-        progress: Told each version before it is verified.
+        progress: See `verify_version`.
 
     Raises:
         FormError: The file is no bundle, or holds what none does.

@@ -143,6 +143,7 @@ def compute_declared(
     folder: Path,
     *,
     keep_version: bool = True,
+    progress: Progress | None = None,
 ) -> Outcome | CairnError:
     """Compute the outcome of what was judged by its manifests alone, each file being checked while it is combined.
 
@@ -154,7 +155,7 @@ def compute_declared(
     try:
         return compute_outcome(
             store, record, plan, parent, form, verdicts, folder,
-            judged=False, keep_version=keep_version, processes=processes,
+            judged=False, keep_version=keep_version, processes=processes, progress=progress,
         )  # fmt: skip
     except CairnError as error:
         return error

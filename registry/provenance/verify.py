@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from registry.errors import BlockMismatch, BlockNotFound, InputError, Verificati
 from registry.provenance.admission import UpdateForm, Verdict, judge, judge_declared, judge_manifest, update_form
 from registry.provenance.checks import Begun, Check, Finding, Verification, until_failure
 from registry.provenance.checks import require_same as _same
+from registry.provenance.combination import Progress
 from registry.provenance.eligibility import require_commitments, require_in_time, require_quorum
 from registry.provenance.lineage import Step, lineage
 from registry.provenance.model_events import ModelEvents
@@ -66,7 +68,7 @@ def verify_version(
     deep: bool = False,
     verified: Verified | None = None,
     again: bool = False,
-    progress: Callable[[Step], None] | None = None,
+    progress: Callable[[Step, int], None] | None = None,
 ) -> Iterator[Verification]:
     """Verify a version and all its ancestors in the model, genesis first.
 
@@ -80,7 +82,7 @@ def verify_version(
         deep: Hold events against receipts and headers too, and read the blocks of the aggregates; takes a node.
         verified: What passed before is not done again, and what passes now is kept.
         again: Do it again all the same.
-        progress: Told each version before it is verified.
+        progress: Told each version before it is verified, with 0, and then how many bytes of its updates were combined.
     """
     folder.mkdir(parents=True, exist_ok=True)
     block = client.final_block()
@@ -92,8 +94,9 @@ def verify_version(
     receipted = Receipted(model.client) if deep and model else None
     means = _Means(client, store, folder if files else None, model, receipted)
     for step, anchor in zip(steps, anchors, strict=True):
-        if progress:
-            progress(step)
+        combined = partial(progress, step) if progress else None
+        if combined:
+            combined(0)
         if anchor[-1].finding is not Finding.PASSED:
             yield Verification(step, anchor)
             continue
@@ -104,7 +107,7 @@ def verify_version(
                 step, anchor + tuple(Check(name, Finding(found), said) for name, found, said in held), True
             )
             continue
-        rest = _round_checks(means, step) if step.round else _published_checks(means, step)
+        rest = _round_checks(means, step, combined) if step.round else _published_checks(means, step)
         found = Verification(step, anchor + tuple(until_failure(rest, after=anchor[-1].name)))
         if verified is not None and found.passed and files:
             for subject in subjects:
@@ -123,7 +126,14 @@ def _subjects(client: ChainView, model: ModelEvents, step: Step, deep: bool) -> 
 
 
 def verify_round(
-    client: ChainView, store: ContentStore, record: RoundRecord, result: Result, folder: Path, *, deep: bool = False
+    client: ChainView,
+    store: ContentStore,
+    record: RoundRecord,
+    result: Result,
+    folder: Path,
+    *,
+    deep: bool = False,
+    progress: Progress | None = None,
 ) -> Iterator[Check | Begun]:
     """Recompute a round and compare it with a result, check by check.
 
@@ -141,7 +151,7 @@ def verify_round(
     parent = load_parent(store, record)
     form = update_form(read_header(store, parent.weights.blob), plan)
     yield Begun("completeness")
-    verdicts, made = _look(store, record, plan, parent, form, report, folder)
+    verdicts, made = _look(store, record, plan, parent, form, report, folder, progress)
     found: list[Finding] = []
     for check in _judged(report, verdicts):
         yield check
@@ -157,7 +167,9 @@ def verify_round(
     yield Begun("combination")
     if isinstance(made, BlockMismatch):
         raise made
-    outcome = made or compute_outcome(store, record, plan, parent, form, stated, folder, keep_version=False)
+    outcome = made or compute_outcome(
+        store, record, plan, parent, form, stated, folder, keep_version=False, progress=progress
+    )
     yield from _compared(outcome, result)
     yield Begun("version file")
     weights = load_version_manifest(store, result.version_digest).weights  # as recomputed, so its hashes are known
@@ -292,7 +304,7 @@ class _Means:
             yield Check("receipts", Finding.PASSED, f"{len(events)} events, in the receipts of {blocks} blocks")
 
 
-def _round_checks(means: _Means, step: Step) -> Iterator[Check | Begun]:
+def _round_checks(means: _Means, step: Step, progress: Progress | None) -> Iterator[Check | Begun]:
     client = means.client
     yield Begun("commitments")
     record = read_round(client, step.model_id, step.round)
@@ -317,7 +329,7 @@ def _round_checks(means: _Means, step: Step) -> Iterator[Check | Begun]:
         yield from verify_records(means.store, record, result)
     else:
         deep = means.receipted is not None
-        yield from verify_round(client, means.store, record, result, means.folder, deep=deep)
+        yield from verify_round(client, means.store, record, result, means.folder, deep=deep, progress=progress)
 
 
 def _eligible(
@@ -385,6 +397,7 @@ def _look(
     form: UpdateForm,
     report: Report,
     folder: Path,
+    progress: Progress | None,
 ) -> tuple[list[Verdict], Outcome | BlockMismatch | None]:
     """Judge every commitment anew: those that were admitted while they are combined, which reads each byte once.
 
@@ -399,8 +412,9 @@ def _look(
     ]
     damage = None
     if not {Finding.UNCHECKED, Finding.FAILED} & set(_findings(report, verdicts)):
+        as_reported = _as_reported(report, verdicts)
         made = compute_declared(
-            store, record, plan, parent, form, _as_reported(report, verdicts), folder, keep_version=False
+            store, record, plan, parent, form, as_reported, folder, keep_version=False, progress=progress
         )
         if isinstance(made, Outcome):
             return verdicts, made

@@ -52,6 +52,20 @@ def test_every_version_back_to_genesis_verifies_without_an_account(trained: Simu
         assert name in names
 
 
+def test_progress_is_told_of_each_version_and_of_every_byte_combined(trained: Simulation, tmp_path: Path) -> None:
+    told: dict[int, list[int]] = {}
+    found = list(
+        verify_version(
+            *(trained.owner, trained.store, trained.model_id, head(trained), tmp_path),
+            progress=lambda step, done: told.setdefault(step.round, []).append(done),
+        )
+    )
+    assert list(told) == [one.step.round for one in found]
+    assert all(counts[0] == 0 for counts in told.values())
+    for entry in provenance_of(trained.owner, trained.store, trained.model_id, head(trained)):
+        assert sum(told[entry.step.round]) == sum(c.update.delta.size for c in entry.commitments if c.update)
+
+
 def test_commitments_are_told_with_weights_shares_and_data_sets(trained: Simulation) -> None:
     newest, older, genesis = provenance_of(trained.owner, trained.store, trained.model_id, head(trained))
     assert genesis.commitments == ()

@@ -11,7 +11,7 @@ import typer
 from registry.errors import InputError
 from trainer.cli.checks import check_line, require_passed
 from trainer.cli.command import Need, command, group
-from trainer.cli.commands.verify import facts_of, name_of, show
+from trainer.cli.commands.verify import facts_of, name_of, show, telling
 from trainer.cli.files import size_of, told, write_whole
 from trainer.cli.finding import find_version
 from trainer.cli.output import short
@@ -20,7 +20,6 @@ from trainer.cli.trust import TRUST_HELP, block_hash
 
 if TYPE_CHECKING:
     from registry.provenance.bundle import BundleVerdict
-    from registry.provenance.lineage import Step
 
 app = group("Where a version comes from, with the proof of it, in one file that verifies with no network.")
 
@@ -110,11 +109,7 @@ def verify(
     with session.out.progress("Hashing", size_of(file)) as done:
         store = CarStore(file, progress=done)
     with tempfile.TemporaryDirectory(prefix="cairn-bundle-") as folder, session.out.waiting("verifying") as say:
-
-        def progress(step: Step) -> None:
-            say(f"verifying {name_of(step)}")
-
-        verdict = verify_bundle(store, hashes, Path(folder), contract=meant, progress=progress)
+        verdict = verify_bundle(store, hashes, Path(folder), contract=meant, progress=telling(say))
     _show(session, verdict, quiet)
     session.out.result(_facts(verdict), lambda: _conclude(session, verdict))
     require_passed(

@@ -15,11 +15,13 @@ from trainer.cli.output import short
 from trainer.cli.session import Session
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from registry.provenance.checks import Verification
     from registry.provenance.files import FileName, Identified
     from registry.provenance.lineage import Step
 
-__all__ = ["app", "facts_of", "name_of", "show", "verify"]
+__all__ = ["app", "facts_of", "name_of", "show", "telling", "verify"]
 
 app = single()
 
@@ -62,10 +64,6 @@ def verify(
     found = find_version(client, version) if first is None else Found(first.model_id, first.digest)
     done: list[Verification] = []
     with tempfile.TemporaryDirectory(prefix="cairn-verify-") as folder, session.out.waiting("verifying") as say:
-
-        def progress(step: Step) -> None:
-            say(f"verifying {name_of(step)}")
-
         for one in verify_version(
             client,
             session.store,
@@ -75,7 +73,7 @@ def verify(
             deep=deep,
             verified=Verified(session.home / "verified"),
             again=again,
-            progress=progress,
+            progress=telling(say),
         ):
             done.append(one)
             show(session, one, quiet)
@@ -142,6 +140,18 @@ def show(session: Session, one: Verification, quiet: bool) -> None:
     for check in one.checks:
         if not quiet or check.finding in ("unchecked", "failed"):
             session.out.show(Text("    ") + check_line(check))
+
+
+def telling(say: Callable[[str], None]) -> Callable[[Step, int], None]:
+    """Return what says which version is verified, and how far the combining of its updates has come."""
+    combined: dict[Step, int] = {}
+
+    def progress(step: Step, done: int) -> None:
+        combined[step] = combined.get(step, 0) + done
+        far = f": {combined[step] / 1e6:,.0f} MB of updates" if combined[step] else ""
+        say(f"verifying {name_of(step)}{far}")
+
+    return progress
 
 
 def name_of(step: Step) -> str:
