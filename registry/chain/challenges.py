@@ -140,7 +140,17 @@ class Challenges:
 
     def withdraw(self, *, until: Until = "final") -> Receipt:
         """Pay out what the account has been credited."""
-        return self._send(until, "withdraw")
+        return self._sender(self.withdrawal(), until)
+
+    def withdrawal(self) -> Call:
+        """Return the call of `withdraw`. To pay out what was credited since the last one was mined is another effect,
+        though the call says the same and that one may not be final yet.
+        """
+        call = first = self.call("withdraw")
+        journal = self.client.transactor.journal
+        while (known := journal.latest(call.key)) is not None and known.state is State.MINED:
+            call = replace(first, key=f"{first.key}:{known.number}")
+        return call
 
     # --------------------------------------------------------------------------------------------------- challenges
 

@@ -44,7 +44,7 @@ def withdraw(session: Session) -> None:
     """Have everything paid out that the contract owes you: released bonds, deposits, rewards."""
     challenges = _challenges(session)
     owed = challenges.credit(session.account)
-    receipt = send(session, challenges.call("withdraw"), "withdraw")
+    receipt = send(session, challenges.withdrawal(), "withdraw")
     if receipt is not None:
         tell(session, receipt, {"withdrawn_ether": ether(owed)})
 
