@@ -8,7 +8,9 @@ const HOUR = 3600;
 const ANSWER = 60;
 const WEIGHT = 1200;
 const BOND = 10n ** 18n;
-const SIZES = { "10^4": 10_000, "10^8": 100_000_000 };
+export const SIZES = { "10^4": 10_000, "10^8": 100_000_000 };
+/** How many contributions are opened, and how many of them in each transaction. */
+export const OPENED = [[3, 3], [10, 10], [100, 24]];
 const CHUNK = 1024;
 const EMPTY = { counted: { count: 0, inner: ethers.ZeroHash }, leaf: "0x", proof: [] };
 const NONE = { participant: ethers.ZeroAddress, digest: ethers.ZeroHash, tensorRoot: ethers.ZeroHash, weight: 0 };
@@ -206,7 +208,7 @@ const challengesOf = async (chain, cairn) =>
 export async function measureDisputes(chain, cairn, note) {
   const challenges = await challengesOf(chain, cairn);
   for (const size of Object.keys(SIZES)) {
-    for (const [count, share] of [[3, 3], [10, 10], [100, 24]]) {
+    for (const [count, share] of OPENED) {
       await opened(chain, cairn, challenges, note, size, count, share);
     }
     await demanding(chain, cairn, challenges, note, size);

@@ -5,6 +5,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { ROOT } from "./compiler.js";
+import { OPENED, SIZES } from "./disputes.js";
 import { measure } from "./scenarios.js";
 
 const SNAPSHOT = path.join(ROOT, "contracts/gas.json");
@@ -29,8 +30,8 @@ const CAPS = {
   "attest, moved": 80_000,
   "finalize round": 90_000,
 };
-for (const size of ["10^4", "10^8"]) {
-  for (const [count, share] of [[3, 3], [10, 10], [100, 24]]) {
+for (const size of Object.keys(SIZES)) {
+  for (const [count, share] of OPENED) {
     CAPS[`add a contribution of ${count}, ${size} values, ${share} a transaction`] = 210_000;
   }
 }

@@ -121,8 +121,8 @@ def _subjects(client: ChainView, model: ModelEvents, step: Step, deep: bool) -> 
     if step.round:
         state = client.round(step.model_id, step.round, block=model.block)
         facts += [state.running_hash, state.result_hash]
-    deeper = [[], [["deep", *model.of(step)]]] if deep else [[]]
-    return [subject_of(client.chain_id, client.address, step, [*facts, *more]) for more in deeper]
+    kinds = [facts, [*facts, ["deep", *model.of(step)]]] if deep else [facts]
+    return [subject_of(client.chain_id, client.address, step, kind) for kind in kinds]
 
 
 def verify_round(

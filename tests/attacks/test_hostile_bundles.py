@@ -48,7 +48,7 @@ from registry.chain.records import (
 from registry.content.car import write_car
 from registry.content.cid import encode_varint
 from registry.content.evidence import BlockProofManifest, BundleManifest, BundlePage, Place, StateProofManifest
-from registry.content.manifest import Kind, decode, digest_of, encode, manifest_cid
+from registry.content.manifest import Kind, VersionManifest, decode, digest_of, encode, manifest_cid
 from registry.errors import BlockNotFound, CairnError, FormError, VerificationFailed
 from registry.provenance.bundle import BundleVerdict, verify_bundle
 from registry.provenance.evidence import block_proofs
@@ -427,15 +427,20 @@ def test_headers_in_another_order_are_refused(forge: Forge) -> None:
         forge.verify(forge.with_headers(forge.headers()[::-1]))
 
 
+def of_a_published_version(published: Any, folder: Path) -> tuple[Forge, VersionManifest]:
+    """The bundle of a version that its owner published after a round, to be forged, and its manifest."""
+    published.force(published.outcome().result)
+    parent = published.owner.model(published.model_id).head
+    save_arrays(folder / "next.safetensors", {"w": np.ones((4, 4), np.float32)})
+    version = add_version(published.store, folder / "next.safetensors", parent=parent)
+    published.owner.publish_version(published.model_id, parent, digest_of(version), Root(version.tensor_root))
+    return Forge(published, folder), version
+
+
 @pytest.fixture
 def forged_after(published: Any, tmp_path: Path) -> Callable[..., BundleVerdict]:
     """Verifies the bundle of a version that its owner published, with a log in a forged block after all others."""
-    published.force(published.outcome().result)
-    parent = published.owner.model(published.model_id).head
-    save_arrays(tmp_path / "next.safetensors", {"w": np.ones((4, 4), np.float32)})
-    version = add_version(published.store, tmp_path / "next.safetensors", parent=parent)
-    published.owner.publish_version(published.model_id, parent, digest_of(version), Root(version.tensor_root))
-    forge = Forge(published, tmp_path)
+    forge, _ = of_a_published_version(published, tmp_path)
     assert forge.verify(forge.open(forge.honest)).passed
 
     def verify(topics: Sequence[bytes], data: bytes, alone: Digest | None = None) -> BundleVerdict:
@@ -678,12 +683,7 @@ def test_a_receipt_of_a_made_up_result_is_not_proved(published: Any, inside: boo
 
 def test_a_lineage_without_its_registration_is_not_verified(published: Any, tmp_path: Path) -> None:
     """A version of the owner's that a forged event says has no parent."""
-    published.force(published.outcome().result)
-    parent = published.owner.model(published.model_id).head
-    save_arrays(tmp_path / "next.safetensors", {"w": np.ones((4, 4), np.float32)})
-    version = add_version(published.store, tmp_path / "next.safetensors", parent=parent)
-    published.owner.publish_version(published.model_id, parent, digest_of(version), Root(version.tensor_root))
-    forge = Forge(published, tmp_path)
+    forge, version = of_a_published_version(published, tmp_path)
     head = Digest(forge.manifest.version)
     log = Log(published.address, (topic_of(VersionPublished), published.model_id, head, bytes(32)), version.tensor_root)
     receipt = Receipt(2, True, 50_000, (log,))

@@ -32,8 +32,7 @@ def bundle_and_verify(console: Console, sim: Simulation, file: Path, folder: Pat
     head = sim.owner.model(sim.model_id).head
     bundle = gather_bundle(sim.owner, sim.store, sim.model_id, head)
     with file.open("wb") as out:
-        for piece in write_car(bundle.root, bundle.blocks):
-            out.write(piece)
+        out.writelines(write_car(bundle.root, bundle.blocks))
     trusted = [point.hash for point in bundle.anchors]
     verdict = verify_bundle(CarStore(file), trusted, folder)
     if not verdict.passed or verdict.manifest.version != head:

@@ -43,12 +43,7 @@ contract LiarsTest is Bonded {
         agreed(w);
         sealed_(COPIER, "salt");
         succeeds(COPIER, abi.encodeCall(challenges.convictRoot, (targetOf(w))));
-        expelTwo();
-        reveal(COPIER, "salt", none());
-        reveal(CHALLENGER, "salt", none());
-        collect();
-        same(challenges.credit(COPIER), 0, "nothing");
-        same(challenges.credit(CHALLENGER), BOND / 2, "who knew first");
+        whoSealedFirstIsPaid();
     }
 
     function test_a_copier_of_a_demand_collects_nothing_where_the_leaf_was_sealed_before() public {
@@ -65,6 +60,10 @@ contract LiarsTest is Bonded {
         Opening memory aggregate = Trees.open(w.aggregate, 0);
         Opening memory version = Trees.open(w.version, 0);
         succeeds(COPIER, abi.encodeCall(challenges.convictVersion, (targetOf(w), 1, parent, aggregate, version)));
+        whoSealedFirstIsPaid();
+    }
+
+    function whoSealedFirstIsPaid() private {
         expelTwo();
         reveal(COPIER, "salt", none());
         reveal(CHALLENGER, "salt", none());
