@@ -1,16 +1,22 @@
 import { defineConfig } from "hardhat/config";
 import { SETTINGS, SOLJSON, VERSION } from "./contracts/tools/compiler.js";
 
-// Long: the bytecode that ships (IR, minutes to compile with the tests) and as many runs as CI asks for. Otherwise the
-// same sources by the older code generator, in seconds, and few runs.
+// Tests are compiled by the older code generator, in seconds instead of minutes, with the contracts that they deploy. Long
+// runs deploy the bytecode that ships instead (contracts/test/support/Deploy.sol), and compile what inlines a library by IR.
 const long = process.env.CAIRN_SOL_TESTS === "long";
+const compiler = (viaIR) => ({ version: VERSION, path: SOLJSON, settings: { ...SETTINGS, viaIR } });
+const LIBRARIES = ["contracts/test/unit/Grid.t.sol", "contracts/test/unit/Merkle.t.sol"];
 
 export default defineConfig({
-  solidity: { version: VERSION, path: SOLJSON, settings: { ...SETTINGS, viaIR: long } },
+  solidity: {
+    compilers: [compiler(false)],
+    overrides: Object.fromEntries(LIBRARIES.map((file) => [file, compiler(long)])),
+  },
   paths: { sources: "contracts", tests: { solidity: "contracts/test" }, artifacts: "artifacts", cache: "cache" },
   networks: { default: { type: "edr-simulated", chainType: "l1", hardfork: "prague" } },
   test: {
     solidity: {
+      fsPermissions: { readFile: ["registry/chain/artifacts/Cairn.json", "registry/chain/artifacts/AllowListHook.json"] },
       fuzz: long ? { runs: 10_000 } : { runs: 64, seed: "0x1" },
       invariant: { runs: long ? 1_000 : 16, depth: 32, failOnRevert: true },
     },

@@ -16,8 +16,8 @@ import {
     Target,
     Tree
 } from "../../interfaces/IChallenges.sol";
-import {Cairn} from "../../Cairn.sol";
 import {Demanding} from "../support/Demanding.sol";
+import {Deploy} from "../support/Deploy.sol";
 import {World} from "../support/Disputes.sol";
 import {Leaves, Trees} from "../support/Trees.sol";
 
@@ -225,7 +225,7 @@ contract ChallengersTest is Demanding {
         World memory lying = honest(4, 24);
         bytes memory call = told(lying);
         IChallenges first = challenges;
-        cairn = new Cairn();
+        cairn = Deploy.cairn();
         challenges = cairn.CHALLENGES();
         ModelId elsewhere = modelId;
         World memory w = honest(4, 24);

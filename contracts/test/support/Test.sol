@@ -9,6 +9,9 @@ interface Vm {
         address emitter;
     }
 
+    function envOr(string calldata name, string calldata otherwise) external view returns (string memory);
+    function readFile(string calldata path) external view returns (string memory);
+    function parseJsonBytes(string calldata json, string calldata key) external pure returns (bytes memory);
     function addr(uint256 key) external pure returns (address);
     function sign(uint256 key, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
     function prank(address sender) external;

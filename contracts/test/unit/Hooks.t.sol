@@ -5,6 +5,7 @@ import {ICairn, Plan} from "../../interfaces/ICairn.sol";
 import {IHook} from "../../interfaces/IHook.sol";
 import {AllowListHook} from "../../hooks/AllowListHook.sol";
 import {Base} from "../support/Base.sol";
+import {Deploy} from "../support/Deploy.sol";
 import {AnsweringHook, RecordingHook} from "../mocks/Hooks.sol";
 
 contract HooksTest is Base {
@@ -123,7 +124,7 @@ contract AllowListHookTest is Base {
 
     function setUp() public override {
         super.setUp();
-        hook = new AllowListHook(pair(pair(leafOf(participants[0]), leafOf(participants[1])), SIBLING));
+        hook = Deploy.allowListHook(pair(pair(leafOf(participants[0]), leafOf(participants[1])), SIBLING));
         Plan memory plan = somePlan();
         plan.hook = address(hook);
         setPlan(plan);
