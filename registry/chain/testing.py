@@ -123,15 +123,18 @@ def hardhat_chain(program: Path, project: Path, *, accounts: int = 10) -> Iterat
 
 
 @contextlib.contextmanager
-def geth_chain(program: Path, *, accounts: int = 6) -> Iterator[DevChain]:
-    """Run geth --dev with a block a second. Its clock is the wall's."""
+def geth_chain(program: Path, *, accounts: int = 6, period: int = 1) -> Iterator[DevChain]:
+    """Run geth --dev with a block every `period` seconds, or with 0 for each transaction.
+
+    Its clock is the wall's, but a block is always at least a second after the one before.
+    """
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="geth-") as folder:
         listening = ["--http", "--http.port", port, "--authrpc.port", free_port(), "--port", 0, "--ipcdisable"]
         chain = [
             "--dev",
             "--dev.period",
-            1,
+            period,
             "--dev.gaslimit",
             36_000_000,
             "--nodiscover",
