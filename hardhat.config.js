@@ -1,10 +1,11 @@
 import { defineConfig } from "hardhat/config";
 import { SETTINGS, SOLJSON, VERSION } from "./contracts/tools/compiler.js";
 
-// Tests are compiled by the older code generator, in seconds instead of minutes, with the contracts that they deploy. Long
-// runs deploy the bytecode that ships instead (contracts/test/support/Deploy.sol), and compile what inlines a library by IR.
+// Short runs compile tests, and the contracts that they deploy, without optimizing: in seconds. Long runs deploy the
+// bytecode that ships (contracts/test/support/Deploy.sol), and compile by IR, as it was, what inlines a library.
 const long = process.env.CAIRN_SOL_TESTS === "long";
-const compiler = (viaIR) => ({ version: VERSION, path: SOLJSON, settings: { ...SETTINGS, viaIR } });
+const optimizer = long ? SETTINGS.optimizer : { enabled: false };
+const compiler = (viaIR) => ({ version: VERSION, path: SOLJSON, settings: { ...SETTINGS, optimizer, viaIR } });
 const LIBRARIES = ["contracts/test/unit/Grid.t.sol", "contracts/test/unit/Merkle.t.sol"];
 
 export default defineConfig({
