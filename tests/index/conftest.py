@@ -245,10 +245,45 @@ def dispute(indexing: Indexing, model: ModelId) -> None:
     Challenges(heir).release_bond(model, 10**18)
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A chain in process to go back to. Each stage has its own: chains only go back, not forth."""
+
+    indexing: Indexing
+    snapshot: Any
+
+    def fresh(self, folder: Path) -> Indexing:
+        self.indexing.chain.w3.provider.ethereum_tester.revert_to_snapshot(self.snapshot)
+        return replace(self.indexing, folder=folder).forget()
+
+
+def stage(folder: Path, *steps: Callable[[Indexing], object]) -> Stage:
+    """Deploy a contract and take further steps; done once a session."""
+    made = make_indexing(embedded(6), folder)
+    for step in steps:
+        step(made)
+    return Stage(made, made.chain.w3.provider.ethereum_tester.take_snapshot())
+
+
+@pytest.fixture(scope="session")
+def deployed_stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    return stage(tmp_path_factory.mktemp("deployed"))
+
+
+@pytest.fixture(scope="session")
+def played_stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    return stage(tmp_path_factory.mktemp("played"), play)
+
+
+@pytest.fixture(scope="session")
+def disputed_stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    return stage(tmp_path_factory.mktemp("disputed"), lambda made: dispute(made, play(made)))
+
+
 @pytest.fixture
-def indexing(tmp_path: Path) -> Indexing:
+def indexing(deployed_stage: Stage, tmp_path: Path) -> Indexing:
     """A contract on a fresh chain in process."""
-    return make_indexing(embedded(6), tmp_path)
+    return deployed_stage.fresh(tmp_path)
 
 
 @pytest.fixture
@@ -258,20 +293,15 @@ def deployed_on(tmp_path: Path) -> Callable[[Any], Indexing]:
 
 
 @pytest.fixture
-def played(indexing: Indexing) -> Indexing:
+def played(played_stage: Stage, tmp_path: Path) -> Indexing:
     """A chain on which everything but disputes has happened."""
-    play(indexing)
-    return indexing
+    return played_stage.fresh(tmp_path)
 
 
 @pytest.fixture
-def disputed(played: Indexing) -> Indexing:
+def disputed(disputed_stage: Stage, tmp_path: Path) -> Indexing:
     """A chain on which every event of both contracts has happened."""
-    with played.open() as index:
-        Follower(index, played.chain.w3, parse_finality("instant")).sync()
-        (entry,) = queries.models(index.db)
-    dispute(played, entry.model_id)
-    return played
+    return disputed_stage.fresh(tmp_path)
 
 
 @pytest.fixture

@@ -236,18 +236,17 @@ LIES: dict[str, Callable[[list[Log]], Any]] = {
 
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
 def test_hostile_logs_are_one_error_and_nothing_of_their_range_is_written(
-    indexing: Indexing, play_on: Any, lie: Callable[[list[Log]], Any]
+    played: Indexing, play_on: Any, lie: Callable[[list[Log]], Any]
 ) -> None:
-    play_on(indexing, 1)
-    indexing.sync()
-    before = indexing.dump()
-    play_on(indexing, 2)
+    played.sync()
+    before = played.dump()
+    play_on(played, 2)
     with pytest.raises(ChainError) as refusal:
-        indexing.sync(w3=indexing.node(edit_logs(lie)))
+        played.sync(w3=played.node(edit_logs(lie)))
     assert "\n" not in str(refusal.value)
-    assert indexing.dump() == before
-    indexing.sync()
-    assert indexing.dump() == indexing.fresh()
+    assert played.dump() == before
+    played.sync()
+    assert played.dump() == played.fresh()
 
 
 def test_mutated_answers_are_refused_or_taken_whole(played: Indexing, raw_logs: Any) -> None:
