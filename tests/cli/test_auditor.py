@@ -115,7 +115,8 @@ def test_an_auditor_convicts_every_lie_and_the_honest_result_is_final(shell: She
         lie(number)
         # Had they been there before, the honest ones could have been first.
         honest = [shell.start("aggregator", "run", model, "--account", f"aggregator-{i}") for i in (1, 2)]
-        state = wait(shell, model, number, lambda state: state["finalized"])
+        liar.wait_for_the_end(number)
+        state = shell.done("round", "show", model, str(number))
         for aggregator in honest:
             aggregator.send_signal(signal.SIGTERM)
             aggregator.communicate(timeout=60)
@@ -149,6 +150,13 @@ class Liar:
         self.store = open_store(settings.split('store = "')[1].split('"')[0])
         self.model = ModelId(bytes.fromhex(model[2:]))
         self.folder = place
+
+    def wait_for_the_end(self, number: int) -> None:
+        """Looks on here: a command for each look would take the processor from those that are looked at."""
+        deadline = time.monotonic() + 240
+        while not self.client.round(self.model, number).finalized:
+            assert time.monotonic() < deadline, self.client.round(self.model, number)
+            time.sleep(0.5)
 
     def holds_its_role(self) -> bool:
         return bool(self.client.member(self.model, self.client.account).roles & Role.AGGREGATOR)
@@ -205,11 +213,3 @@ def prepare(shell: Shell) -> str:
     shell.done("plan", "new", "--quorum", "1", "--grid", "20", "--challenge-duration", "16m", "-o", "plan.toml")
     shell.done("plan", "set", model, "plan.toml")
     return model
-
-
-def wait(shell: Shell, model: str, number: int, reached: Callable[[Any], bool]) -> Any:
-    deadline = time.monotonic() + 240
-    while not reached(state := shell.done("round", "show", model, str(number))):
-        assert time.monotonic() < deadline, state
-        time.sleep(0.5)
-    return state
