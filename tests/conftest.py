@@ -18,6 +18,23 @@ ROOT = Path(__file__).resolve().parents[1]
 PLACES = (ROOT / "node_modules" / ".bin", ROOT / ".tools" / "bin")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file in one process, so that what it shares is made once; begin with what takes longest."""
+    marks: dict[str, set[str]] = {}
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(group_of(item)))
+        marks.setdefault(group_of(item), set()).update(mark.name for mark in item.iter_markers())
+    items.sort(key=lambda item: [name not in marks[group_of(item)] for name in ("node", "slow")])
+
+
+def group_of(item: pytest.Item) -> str:
+    """Which process a test runs in: the one its mark names, or its file's."""
+    mark = item.get_closest_marker("xdist_group")
+    return str(mark.args[0]) if mark else item.nodeid.partition("::")[0]
+
+
 @pytest.fixture(scope="session")
 def find_tool() -> Callable[[str], Path]:
     """Finds a program, or skips the test."""

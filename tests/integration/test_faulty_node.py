@@ -36,13 +36,15 @@ from trainer import aggregator, auditor, participant
 from trainer.challenger import Purse
 from trainer.loop import follow
 
-ROUNDS = int(os.environ.get("CAIRN_FAULTY_ROUNDS") or (500 if os.environ.get("CAIRN_SOAK") else 50))
+ROUNDS = int(os.environ.get("CAIRN_FAULTY_ROUNDS") or (500 if os.environ.get("CAIRN_SOAK") else 25))
 SEED = int(os.environ.get("CAIRN_FAULTS_SEED", "0")) or time.time_ns() % 10**9
 RATE = 0.2
 LIES_EVERY = 10
 """Of so many rounds one begins with a lie, in its version and its aggregate by turns."""
 PARTICIPANTS = 3
 NAMES = ("participant-0", "participant-1", "participant-2", "honest", "liar", "auditor")
+RESTARTS = 0.05
+"""Of so many turns somebody begins anew, with its journal."""
 TURNS = 400
 """Turns of everybody that a round may take: about ten without faults."""
 TIMEOUT = 0.3
@@ -106,8 +108,8 @@ class Cast:
                     if phase in (Phase.PUBLISH, Phase.AGGREGATE):
                         continue  # the liar is quicker
                 actor.turn()
-                if self.draw.random() < 0.02:
-                    actor.client = None  # begins anew, with its journal
+                if self.draw.random() < RESTARTS:
+                    actor.client = None
             if self._found_sound(number):
                 sleep_until(self.network.chain.w3, self.owner.round(model, number).challenge_deadline, move=True)
         said = {name: actor.said[-5:] for name, actor in self.actors.items()}
