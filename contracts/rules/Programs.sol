@@ -147,7 +147,7 @@ library Programs {
 
     /// @notice The step and the new states of one coordinate.
     /// @param q The aggregate's grid integer, at most 2^24 in magnitude.
-    /// @param state One number a state, within its bounds.
+    /// @param state One number a state, within its bounds; a missing one panics, and no more than those are read.
     /// @param scalars Step, contributions, total weight, total steps.
     /// @return d Saturated to 2^24 in magnitude.
     /// @return next The new states, saturated to their bounds.
@@ -184,7 +184,7 @@ library Programs {
         unchecked {
             uint256 parameters = _byteAt(program, offset++);
             uint256 end = offset + 8 * parameters;
-            uint256 register = 1 + state.length;
+            uint256 register = 1 + states(program);
             registers = new int256[](register + parameters + SCALARS + _byteAt(program, end));
             registers[0] = q;
             for (uint256 i = 1; i < register; ++i) {

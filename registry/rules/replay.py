@@ -20,8 +20,8 @@ __all__ = ["I64", "initial_states", "replay"]
 
 I64 = npt.NDArray[np.int64]
 
-TILE = 8192
-"""Coordinates at a time: a register is 64 KiB, so those that are needed together stay in the second-level cache."""
+TILE = 16384
+"""Coordinates at a time: a register is 128 KiB, so those that are needed together stay in the second-level cache."""
 
 
 def initial_states(program: Program, count: int) -> I64:

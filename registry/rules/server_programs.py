@@ -8,8 +8,8 @@ tau / g grid steps, and an adaptive step of about the rate is rate / g grid step
 updates are divided by 2^e, so there the rate and tau of an adaptive rule are 2^e times as large; FedAvg and FedAvgM are
 linear, and nothing changes. The first moment is kept in 1/256 of a grid step, the second in squared grid steps.
 
-Resolution. Decay rates are k / 2^14, rounded half to even; rates have 17 significant bits. Where the rate's step has
-fewer than 24 bits, d gets fraction bits: as many as the largest step allows, so that small steps are not lost.
+Resolution. Decay rates are k / 2^14, rounded half to even; rates have 17 significant bits or more. d has as
+many fraction bits as the largest step leaves room for, so that small steps are not lost to rounding.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def fedavgm(grid_bits: int, rate: float, momentum: float) -> Program:
     """m <- momentum * m + mean; w <- w + rate * m.
 
     Hsu et al., Measuring the Effects of Non-Identical Data Distribution for Federated Visual Classification, 2019
-    (arXiv:1909.06335), section 4.3, without Nesterov's variant.
+    (arXiv:1909.06335), FedAvgM without Nesterov's variant.
     """
     beta = round(Fraction(momentum) * ONE)
     most = -(-GRID_LIMIT * ONE // (ONE - beta))  # grid steps: the sum of the geometric series
@@ -88,7 +88,7 @@ def _adaptive(
 ) -> Program:
     """The shape of algorithm 2; d saturates at 16 rates or more, or at 2^24 grid steps."""
     steps = _in_grid_steps("rate", rate, grid_bits, -28, 22)
-    floor = _in_grid_steps("tau", tau, grid_bits, 0, 23)
+    tau_steps = _in_grid_steps("tau", tau, grid_bits, 0, 23)
     beta = round(Fraction(beta1) * ONE)
     f = _fraction_bits(16 * steps)
     number = round(steps * 2**f * ROOT / MOMENT)
@@ -97,11 +97,11 @@ def _adaptive(
         m, v = states
         m = divide(beta * m + (ONE - beta) * MOMENT * q, ONE)
         v = second_moment(v, q * q)
-        return divide(m * number, isqrt(v * ROOT**2) + round(floor * ROOT)), (m, v)
+        return divide(m * number, isqrt(v * ROOT**2) + round(tau_steps * ROOT)), (m, v)
 
     largest = MOMENT * GRID_LIMIT
     first = StateBounds(-largest, largest, 0)
-    second = StateBounds(0, GRID_LIMIT**2 - 1, round(floor**2))
+    second = StateBounds(0, GRID_LIMIT**2 - 1, round(tau_steps**2))
     return trace(step, states=(first, second), fraction_bits=f)
 
 

@@ -390,6 +390,16 @@ contract ProgramsTest is Test {
         }
     }
 
+    function test_run_panics_without_a_state_and_ignores_one_too_many() public {
+        ProgramsMock.Case[] memory cases = caseOf(sample(), 100, 50);
+        cases[0].states[0] = new int256[](2);
+        cases[0].states[0][0] = 50;
+        check(mock.run(cases)[0][0] == 31, "the second is not read");
+        cases[0].states[0] = new int256[](0);
+        vm.expectRevert(abi.encodeWithSignature("Panic(uint256)", 0x32));
+        mock.run(cases);
+    }
+
     function test_run_is_the_same_however_it_is_called() public view {
         ProgramsMock.Case[] memory cases = new ProgramsMock.Case[](3);
         cases[0] = caseOf(sample(), 100, 50)[0];
