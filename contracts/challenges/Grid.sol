@@ -12,6 +12,8 @@ library Grid {
     /// @dev The bit of a significand that is not written.
     uint256 private constant HIDDEN = 1 << 23;
     uint32 private constant INFINITY = 0xff << 23;
+    uint32 private constant LARGEST = INFINITY - 1;
+    uint32 private constant SIGN = 1 << 31;
 
     /// @notice The integer q of a value q * 2^-gridBits.
     /// @return canonical Whether the value may stand in an update: |q| <= 2^24, and zero is +0.0.
@@ -49,30 +51,45 @@ library Grid {
     /// @notice f32(f64(w) + f64(x)), each addition and conversion rounded to nearest, ties to even.
     /// @param w Finite.
     /// @param x Finite and not -0.0.
-    /// @dev Both are integers times a power of two; their sum is formed exactly and rounded to 24 bits. That float64
-    /// rounds it to 53 bits first changes nothing, since 53 >= 2 * 24 + 2 (Figueroa, When is double rounding innocuous?,
-    /// SIGNUM Newsletter 30(3), 1995). If the exponents differ by more than 64, the smaller is far below half a unit of
-    /// the larger, so the larger is the sum. Every multiple of 2^-149 below 2^-126 is a float32, so subnormals need no
-    /// rounding.
     function add(uint32 w, uint32 x) internal pure returns (uint32) {
-        (uint256 exponentW, uint256 significandW) = _split(w);
-        (uint256 exponentX, uint256 significandX) = _split(x);
-        if (significandX == 0) return significandW == 0 ? 0 : w; // -0.0 + 0.0 is +0.0
-        if (significandW == 0) return x;
-        if (exponentW < exponentX) {
-            (w, x) = (x, w);
-            (exponentW, exponentX) = (exponentX, exponentW);
-            (significandW, significandX) = (significandX, significandW);
+        (uint256 exponent, uint256 significand) = _split(x);
+        return _add(w, _signed(x, significand), exponent);
+    }
+
+    /// @notice f32(f64(w) + f64(d) * 2^k), rounded as in `add`; the largest float32 instead of infinity.
+    /// @param w Finite.
+    /// @param d At most 2^24 in magnitude.
+    /// @param k -149..103, so that d * 2^k is a finite float32.
+    function step(uint32 w, int256 d, int256 k) internal pure returns (uint32) {
+        uint32 sum = _add(w, d, uint256(k + 150));
+        return isFinite(sum) ? sum : (sum & SIGN) | LARGEST;
+    }
+
+    /// @dev f32(f64(w) + x), x = significand * 2^(exponent - 150), |significand| at most 2^24, exponent at least 1.
+    /// Both are integers times a power of two; their sum is formed exactly and rounded to 24 bits. That float64 rounds it
+    /// to 53 bits first changes nothing, since 53 >= 2 * 24 + 2 (Figueroa, When is double rounding innocuous?, SIGNUM
+    /// Newsletter 30(3), 1995). If the exponents differ by more than 64, the term with the smaller one is below 2^-40 of
+    /// the other's last place, and half a unit of the sum is 2^-25 at least: the other is the sum. Every multiple of
+    /// 2^-149 below 2^-126 is a float32, so subnormals need no rounding.
+    function _add(uint32 w, int256 significand, uint256 exponent) private pure returns (uint32) {
+        (uint256 exponentW, uint256 magnitudeW) = _split(w);
+        int256 sum = _signed(w, magnitudeW);
+        if (significand == 0) return sum == 0 ? 0 : w; // -0.0 + 0.0 is +0.0
+        if (sum == 0 || exponent > exponentW + 64) {
+            sum = significand;
+        } else if (exponentW > exponent + 64) {
+            return w;
+        } else if (exponentW > exponent) {
+            sum = (sum << (exponentW - exponent)) + significand;
+        } else {
+            sum += significand << (exponent - exponentW);
+            exponent = exponentW;
         }
-        uint256 gap = exponentW - exponentX;
-        if (gap > 64) return w;
-        int256 sum = _signed(w, significandW << gap) + _signed(x, significandX);
         if (sum == 0) return 0;
         uint256 magnitude = sum < 0 ? uint256(-sum) : uint256(sum);
-        // From here the value is magnitude * 2^(exponentX - 150).
-        (magnitude, exponentX) = _round(magnitude, exponentX);
-        uint32 sign = sum < 0 ? 1 << 31 : 0;
-        return sign | _join(magnitude, exponentX);
+        // From here the value is magnitude * 2^(exponent - 150).
+        (magnitude, exponent) = _round(magnitude, exponent);
+        return (sum < 0 ? SIGN : 0) | _join(magnitude, exponent);
     }
 
     function isFinite(uint32 bits) internal pure returns (bool) {

@@ -1,4 +1,4 @@
-"""The contract's arithmetic is that of `registry.exact`: the same bits for the same bits."""
+"""The contract's arithmetic is that of `registry.exact` and `registry.rules.step`: the same bits for the same bits."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from registry.errors import FormError
 from registry.exact.combine import rounded_mean
 from registry.exact.grid import F32, grid_integers
 from registry.exact.server import fedavg_step
+from registry.rules.step import EXPONENTS, server_step
 from registry.types import GRID_LIMIT, MAX_GRID_BITS, MAX_TOTAL_WEIGHT
 
 pytestmark = [pytest.mark.slow, pytest.mark.node]
@@ -230,3 +231,61 @@ def test_the_contracts_sum_of_every_pair_of_edges_with_zeros_is_the_server_steps
     for zero in (0, 1 << 31):
         agrees(grid, every, np.full_like(every, zero))
         agrees(grid, np.full_like(every, zero), every)
+
+
+# The step of every server rule ----------------------------------------------------------------------------------------
+
+
+def steps_agree(grid: Any, w: U32, d: npt.NDArray[np.int64], k: npt.NDArray[np.int64]) -> None:
+    """Compare for finite weights, a call of numpy for each exponent."""
+    w = finite(w)
+    found = np.array(asked(grid.functions.step, w.tolist(), d.tolist(), k.tolist()), dtype=np.uint32)
+    expected = np.empty_like(found)
+    for one in np.unique(k):
+        at = k == one
+        expected[at] = server_step(as_floats(w[at]), d[at], int(one)).view(np.uint32)
+    different = np.flatnonzero(found != expected)
+    assert different.size == 0, [(hex(w[i]), d[i], k[i], hex(found[i]), hex(expected[i])) for i in different[:5]]
+
+
+def some_steps(rng: np.random.Generator, count: int) -> npt.NDArray[np.int64]:
+    """Of all magnitudes, powers of two and both ends among them."""
+    d = rng.integers(-GRID_LIMIT, GRID_LIMIT + 1, count) >> rng.integers(0, 25, count)
+    powers = rng.choice([-1, 1], count) << rng.integers(0, 25, count)
+    return np.where(rng.random(count) < 0.3, powers, d)
+
+
+def test_the_contracts_step_of_any_weight_is_the_server_step(grid: Any) -> None:
+    rng = np.random.default_rng(8)
+    k = rng.integers(EXPONENTS[0], EXPONENTS[1] + 1, COUNT)
+    steps_agree(grid, random_bits(rng, COUNT), some_steps(rng, COUNT), k)
+    ends = rng.choice(EXPONENTS, COUNT)
+    steps_agree(grid, random_bits(rng, COUNT), some_steps(rng, COUNT), ends)
+
+
+def test_the_contracts_step_beside_ties_powers_and_opposites_is_the_server_step(grid: Any) -> None:
+    rng = np.random.default_rng(9)
+    k = rng.integers(EXPONENTS[0], EXPONENTS[1] + 1, COUNT)
+    d = some_steps(rng, COUNT)
+    with np.errstate(over="ignore"):
+        beside = (d * 2.0**k * 2.0 ** rng.choice([-26, -25, -24, -1, 0, 1, 23, 24, 25, 64, 65], COUNT)).astype(
+            np.float32
+        )
+    near = finite(beside.view(np.uint32)) ^ (rng.integers(0, 2, COUNT, dtype=np.uint32) << 31)
+    w = np.maximum(near.astype(np.int64) + rng.integers(-2, 3, COUNT), 0).astype(np.uint32)
+    steps_agree(grid, w, d, k)
+
+
+def test_the_contracts_step_around_the_subnormals_and_the_largest_is_the_server_step(grid: Any) -> None:
+    rng = np.random.default_rng(10)
+    signs = random_bits(rng, COUNT) & SIGN
+    small = rng.integers(0, 3 << 23, COUNT, dtype=np.uint32) | signs
+    steps_agree(grid, small, some_steps(rng, COUNT), rng.integers(-149, -120, COUNT))
+    large = rng.integers(0x7E000000, 0x7F800000, COUNT, dtype=np.uint32) | signs
+    steps_agree(grid, large, some_steps(rng, COUNT), rng.integers(75, 104, COUNT))
+
+
+def test_the_contracts_step_of_every_weight_at_an_edge_is_the_server_step(grid: Any) -> None:
+    every = edges()
+    for d, k in ((0, 0), (1, -149), (GRID_LIMIT, 103), (-3, -20)):
+        steps_agree(grid, every, np.full(len(every), d), np.full(len(every), k))

@@ -29,4 +29,15 @@ contract GridMock {
             sums[i] = Grid.add(w[i], x[i]);
         }
     }
+
+    function step(uint32[] calldata w, int256[] calldata d, int256[] calldata k)
+        external
+        pure
+        returns (uint32[] memory next)
+    {
+        next = new uint32[](w.length);
+        for (uint256 i = 0; i < w.length; ++i) {
+            next[i] = Grid.step(w[i], d[i], k[i]);
+        }
+    }
 }

@@ -270,6 +270,74 @@ contract GridTest is Test {
         return bits & SIGN == 0 ? magnitude : -magnitude;
     }
 
+    // ------------------------------------------------------------------------------------------------------------ step
+
+    function steps(uint32 w, int256 d, int256 k, uint32 next) internal pure {
+        same(Grid.step(w, d, k), next, "step");
+        if (next != 0) same(Grid.step(w ^ SIGN, -d, k), next ^ SIGN, "with the other signs");
+    }
+
+    function test_step_of_nothing_leaves_the_weight(uint32 w, int256 k) public pure {
+        w = uint32(within(w, 1, LARGEST));
+        k = int256(within(uint256(k), 0, 252)) - 149;
+        steps(w, 0, k, w);
+        same(Grid.step(SIGN, 0, k), 0, "-0.0 becomes +0.0");
+        same(Grid.step(0, 0, k), 0, "+0.0");
+    }
+
+    function test_step_is_the_sum_where_the_step_is_a_normal_float32(uint32 w, int256 d, uint8 gridBits) public pure {
+        gridBits = uint8(within(gridBits, 0, 126));
+        d = int256(within(uint256(d), 0, uint256(2 * LIMIT))) - LIMIT;
+        w = w & ~INFINITY | (w % 250 << 23);
+        uint32 sum = Grid.add(w, Trees.float32(d, gridBits));
+        same(Grid.step(w, d, -int256(uint256(gridBits))), sum, "as add");
+    }
+
+    function test_step_from_zero_is_the_step() public pure {
+        for (int256 k = -149; k <= 103; ++k) {
+            steps(0, 1, k, power(k));
+            steps(0, LIMIT, k, power(k + 24));
+            steps(SIGN, 1, k, power(k));
+            if (k == -149) continue;
+            steps(0, 3, k - 1, power(k) + (k >= -126 ? uint32(1 << 22) : uint32(1 << uint256(k + 148))));
+        }
+    }
+
+    function test_step_and_back_where_nothing_is_rounded() public pure {
+        steps(ONE, 1, -23, ONE + 1);
+        steps(ONE + 1, -1, -23, ONE);
+        steps(1, -1, -149, 0);
+        steps(power(-126), -1, -149, 0x007fffff);
+        steps(power(127), -LIMIT, 103, 0);
+    }
+
+    function test_step_rounds_ties_to_even() public pure {
+        steps(ONE, 1, -24, ONE);
+        steps(ONE + 1, 1, -24, ONE + 2);
+        steps(ONE, 3, -25, ONE + 1);
+        steps(ONE, (1 << 22) + 1, -46, ONE + 1); // past the tie by 2^-46
+    }
+
+    function test_step_of_few_bits_beside_a_weight_far_away() public pure {
+        for (int256 gap = 24; gap <= 120; ++gap) {
+            // d = 1 has the exponent of its last bit: far above w's, though it is one bit itself.
+            steps(power(-60) | 1, 1, gap - 60, gap == 24 ? power(gap - 60) + 1 : power(gap - 60));
+            steps(power(60), 1, 60 - 1 - gap, power(60));
+        }
+        steps(power(-60) | 1, 1, -37, power(-37) + 1); // 2^-60 is the last place of 2^-37
+        steps(1, 1, 103, power(103));
+        steps(LARGEST, 1, -149, LARGEST);
+    }
+
+    function test_step_saturates() public pure {
+        steps(LARGEST, LIMIT, 103, LARGEST);
+        steps(LARGEST, 1, 103, LARGEST); // a tie with 2^128
+        steps(LARGEST, 1, 102, LARGEST);
+        steps(LARGEST, -1, 103, LARGEST - 1); // half a unit less, and its last bit is odd
+        steps(power(127), LIMIT - 1, 103, LARGEST);
+        steps(power(127), LIMIT, 103, LARGEST);
+    }
+
     // -------------------------------------------------------------------------------------------------------- isFinite
 
     function test_isFinite() public pure {

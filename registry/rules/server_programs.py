@@ -1,0 +1,223 @@
+"""The server rules that ship, as traced functions, and the table of their names.
+
+A plan that names a rule holds the program that `compile_rule` makes of the name, its parameters and the grid bits, and
+readers check that it is exactly that one.
+
+Units. Let g = 2^-s be the grid step. The rate and tau are in units of the update, as in the papers: tau stands for
+tau / g grid steps, and an adaptive step of about the rate is rate / g grid steps. Under a segment's scale exponent e,
+updates are divided by 2^e, so there the rate and tau of an adaptive rule are 2^e times as large; FedAvg and FedAvgM are
+linear, and nothing changes. The first moment is kept in 1/256 of a grid step, the second in squared grid steps.
+
+Resolution. Decay rates are k / 2^14, rounded half to even; rates have 17 significant bits or more. d has as
+many fraction bits as the largest step leaves room for, so that small steps are not lost to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from registry.errors import InputError
+from registry.rules.program import MAX_FRACTION_BITS, Program, StateBounds
+from registry.rules.tracing import TracedScalars, Value, divide, isqrt, maximum, sign, trace
+from registry.types import GRID_LIMIT, MAX_GRID_BITS
+
+__all__ = ["Parameter", "RULES", "ServerRule", "compile_rule", "fedadam", "fedavg", "fedavgm", "fedyogi", "is_compiled"]
+
+ONE = 1 << 14
+"""Decay rates are multiples of 1 / ONE."""
+MOMENT = 256
+"""First moments count 1 / MOMENT grid steps."""
+ROOT = 64
+"""Square roots of second moments, and tau, count 1 / ROOT grid steps."""
+
+
+def fedavg(grid_bits: int, rate: float) -> Program:
+    """w <- w + rate * mean.
+
+    Rate 1: McMahan et al., Communication-Efficient Learning of Deep Networks from Decentralized Data, AISTATS 2017.
+    Any rate: Reddi et al., Adaptive Federated Optimization, ICLR 2021, algorithm 1 with SGD as the server's optimizer.
+    """
+    f = _fraction_bits(Fraction(rate) * GRID_LIMIT)
+    number, unit = _ratio(Fraction(rate) * 2**f)
+
+    def step(q: Value, states: tuple[Value, ...], scalars: TracedScalars) -> tuple[Value, Sequence[Value]]:
+        return divide(q * number, unit), ()
+
+    return trace(step, fraction_bits=f)
+
+
+def fedavgm(grid_bits: int, rate: float, momentum: float) -> Program:
+    """m <- momentum * m + mean; w <- w + rate * m.
+
+    Hsu et al., Measuring the Effects of Non-Identical Data Distribution for Federated Visual Classification, 2019
+    (arXiv:1909.06335), FedAvgM without Nesterov's variant.
+    """
+    beta = round(Fraction(momentum) * ONE)
+    most = -(-GRID_LIMIT * ONE // (ONE - beta))  # grid steps: the sum of the geometric series
+    f = _fraction_bits(Fraction(rate) * most)
+    number, unit = _ratio(Fraction(rate) * 2**f / MOMENT)
+
+    def step(q: Value, states: tuple[Value, ...], scalars: TracedScalars) -> tuple[Value, Sequence[Value]]:
+        (m,) = states
+        m = divide(beta * m, ONE) + q * MOMENT
+        return divide(m * number, unit), (m,)
+
+    return trace(step, states=(StateBounds(-most * MOMENT, most * MOMENT, 0),), fraction_bits=f)
+
+
+def fedadam(grid_bits: int, rate: float, beta1: float, beta2: float, tau: float) -> Program:
+    """m <- beta1 m + (1 - beta1) mean; v <- beta2 v + (1 - beta2) mean^2; w <- w + rate * m / (sqrt(v) + tau).
+
+    Reddi et al., Adaptive Federated Optimization, ICLR 2021, algorithm 2, FedAdam: no bias correction, v_0 = tau^2.
+    """
+    return _adaptive(grid_bits, rate, beta1, tau, _adam_moment(round(Fraction(beta2) * ONE)))
+
+
+def fedyogi(grid_bits: int, rate: float, beta1: float, beta2: float, tau: float) -> Program:
+    """As FedAdam, with v <- v - (1 - beta2) mean^2 sign(v - mean^2).
+
+    Reddi et al., Adaptive Federated Optimization, ICLR 2021, algorithm 2, FedYogi: no bias correction, v_0 = tau^2.
+    """
+    return _adaptive(grid_bits, rate, beta1, tau, _yogi_moment(round(Fraction(beta2) * ONE)))
+
+
+def _adaptive(
+    grid_bits: int, rate: float, beta1: float, tau: float, second_moment: Callable[[Value, Value], Value]
+) -> Program:
+    """The shape of algorithm 2; d saturates at 16 rates or more, or at 2^24 grid steps."""
+    steps = _in_grid_steps("rate", rate, grid_bits, -28, 22)
+    tau_steps = _in_grid_steps("tau", tau, grid_bits, 0, 23)
+    beta = round(Fraction(beta1) * ONE)
+    f = _fraction_bits(16 * steps)
+    number = round(steps * 2**f * ROOT / MOMENT)
+
+    def step(q: Value, states: tuple[Value, ...], scalars: TracedScalars) -> tuple[Value, Sequence[Value]]:
+        m, v = states
+        m = divide(beta * m + (ONE - beta) * MOMENT * q, ONE)
+        v = second_moment(v, q * q)
+        return divide(m * number, isqrt(v * ROOT**2) + round(tau_steps * ROOT)), (m, v)
+
+    largest = MOMENT * GRID_LIMIT
+    first = StateBounds(-largest, largest, 0)
+    second = StateBounds(0, GRID_LIMIT**2 - 1, round(tau_steps**2))
+    return trace(step, states=(first, second), fraction_bits=f)
+
+
+def _adam_moment(beta: int) -> Callable[[Value, Value], Value]:
+    return lambda v, square: divide(beta * v + (ONE - beta) * square, ONE)
+
+
+def _yogi_moment(beta: int) -> Callable[[Value, Value], Value]:
+    def moment(v: Value, square: Value) -> Value:
+        # Where v is above the square, what is taken is below it: the maximum is for the interval analysis alone.
+        return maximum(v - divide((ONE - beta) * square, ONE) * sign(v - square), 0)
+
+    return moment
+
+
+def _fraction_bits(largest: Fraction) -> int:
+    """Return the most fraction bits, 0..48, under which this many grid steps are at most 2^24."""
+    f = 0
+    while f < MAX_FRACTION_BITS and largest * 2 ** (f + 1) <= GRID_LIMIT:
+        f += 1
+    return f
+
+
+def _ratio(x: Fraction) -> tuple[int, int]:
+    """Return integers whose quotient is x to 17 bits, the divisor a power of two."""
+    bits = 0
+    while x * 2**bits < 1 << 16:
+        bits += 1
+    rounded = Fraction(round(x * 2**bits), 2**bits)
+    return rounded.numerator, rounded.denominator
+
+
+def _in_grid_steps(name: str, value: float, grid_bits: int, low: int, high: int) -> Fraction:
+    steps = Fraction(value) * (1 << grid_bits)
+    if not Fraction(2) ** low <= steps <= 2**high:
+        raise InputError(
+            f"{name}: expected 2^{low - grid_bits}..2^{high - grid_bits} with {grid_bits} grid bits, got {value!r}"
+        )
+    return steps
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of a rule: a float of lowest..highest."""
+
+    name: str
+    lowest: float
+    highest: float
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRule:
+    """A rule that ships.
+
+    Attributes:
+        parameters: In the order in which `build` takes them after the grid bits.
+        build: Returns the program.
+        paper: Where it is from.
+    """
+
+    parameters: tuple[Parameter, ...]
+    build: Callable[..., Program]
+    paper: str
+
+
+_REDDI = "Reddi et al., Adaptive Federated Optimization, ICLR 2021"
+_RATE = Parameter("rate", 2.0**-24, 2.0**8)
+_ADAPTIVE = (
+    Parameter("rate", 2.0**-154, 2.0**22),  # narrower for given grid bits, as is tau
+    Parameter("beta1", 0.0, 1 - 1 / ONE),
+    Parameter("beta2", 1 / ONE, 1 - 1 / ONE),
+    Parameter("tau", 2.0**-126, 2.0**23),
+)
+RULES = {
+    "fedavg": ServerRule((_RATE,), fedavg, "McMahan et al., AISTATS 2017"),
+    "fedavgm": ServerRule((_RATE, Parameter("momentum", 0.0, 1 - 2.0**-10)), fedavgm, "Hsu et al., arXiv:1909.06335"),
+    "fedadam": ServerRule(_ADAPTIVE, fedadam, _REDDI),
+    "fedyogi": ServerRule(_ADAPTIVE, fedyogi, _REDDI),
+}
+"""The rules that ship, by name."""
+
+
+def compile_rule(name: str, parameters: Mapping[str, object], grid_bits: int) -> Program:
+    """Return the program of a rule that ships.
+
+    Args:
+        name: A key of `RULES`.
+        parameters: A float for each of the rule's parameters.
+        grid_bits: s, 0..126.
+
+    Raises:
+        InputError: There is no such rule, or a parameter is missing, unknown, not a float or out of its bounds.
+    """
+    if name not in RULES:
+        raise InputError(f"server rule: expected one of {', '.join(RULES)}, got {name!r}")
+    if type(grid_bits) is not int or not 0 <= grid_bits <= MAX_GRID_BITS:
+        raise InputError(f"grid_bits: expected 0..{MAX_GRID_BITS}, got {grid_bits!r}")
+    rule = RULES[name]
+    names = [parameter.name for parameter in rule.parameters]
+    if set(parameters) != set(names):
+        raise InputError(f"parameters of {name}: expected {', '.join(names)}, got {', '.join(parameters) or 'none'}")
+    values = []
+    for parameter in rule.parameters:
+        value = parameters[parameter.name]
+        if type(value) is not float or not parameter.lowest <= value <= parameter.highest:
+            raise InputError(
+                f"{parameter.name}: expected a float of {parameter.lowest:g}..{parameter.highest:g}, got {value!r}"
+            )
+        values.append(value)
+    return rule.build(grid_bits, *values)
+
+
+def is_compiled(program: Program, name: str, parameters: Mapping[str, object], grid_bits: int) -> bool:
+    """Whether a program is exactly what its plan's name and parameters compile to.
+
+    Raises:
+        InputError: They compile to nothing.
+    """
+    return program == compile_rule(name, parameters, grid_bits)

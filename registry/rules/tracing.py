@@ -1,0 +1,225 @@
+"""Tracing: makes a server program of an ordinary Python function.
+
+    def momentum(q, states, scalars):
+        (m,) = states
+        m = divide(9 * m, 10) + q
+        return m, (m,)
+
+    program = trace(momentum, states=(StateBounds(-(1 << 28), 1 << 28, 0),))
+
+The function is called once with traced values. What it does to them becomes operations, the integers it uses become
+parameters. An operation done twice is kept once, one that no result needs is dropped, and what changes nothing
+(x + 0, x * 1, a division by 1) is left out. Branches and floats leave no trace, so they are refused.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from registry.errors import InputError
+from registry.rules.program import SCALAR_BOUNDS, Kind, Operation, Program, StateBounds, analyse
+
+__all__ = [
+    "Rule",
+    "TracedScalars",
+    "Value",
+    "divide",
+    "isqrt",
+    "maximum",
+    "minimum",
+    "sign",
+    "trace",
+]
+
+Node = tuple[str | Kind, int, int]
+"""An input by name and number, a constant, or an operation on earlier nodes."""
+
+
+@dataclass(slots=True)
+class _Tape:
+    """Nodes in the order in which they were first made, each once."""
+
+    nodes: dict[Node, int] = field(default_factory=dict)
+
+    def put(self, kind: str | Kind, a: int, b: int = 0) -> Value:
+        return Value(self, self.nodes.setdefault((kind, a, b), len(self.nodes)))
+
+    def value(self, x: Value | int) -> Value:
+        """Return x as a value of this tape.
+
+        Raises:
+            InputError: It is no whole number, or a value of another function.
+        """
+        if isinstance(x, Value):
+            if x.tape is not self:
+                raise InputError("expected a value of the function that is traced, got one of another")
+            return x
+        return self.put("constant", _whole(x))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Value:
+    """What a register will hold: + - * with values and integers, unary -, abs(), and >> by an integer (floor)."""
+
+    tape: _Tape
+    node: int
+
+    def __add__(self, other: Value | int) -> Value:
+        return self if _is(other, 0) else self._with(Kind.ADD, other)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Value | int) -> Value:
+        return self if _is(other, 0) else self._with(Kind.SUB, other)
+
+    def __rsub__(self, other: int) -> Value:
+        return -self if _is(other, 0) else self.tape.value(other)._with(Kind.SUB, self)
+
+    def __mul__(self, other: Value | int) -> Value:
+        return self if _is(other, 1) else self._with(Kind.MUL, other)
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Value:
+        return self.tape.put(Kind.NEG, self.node)
+
+    def __abs__(self) -> Value:
+        return self.tape.put(Kind.ABS, self.node)
+
+    def __rshift__(self, bits: int) -> Value:
+        return self if _is(bits, 0) else self.tape.put(Kind.SHR, self.node, _whole(bits))
+
+    def __floordiv__(self, other: Any) -> NoReturn:
+        raise InputError("a server program has no //: use divide, which rounds half to even, or >>")
+
+    __rfloordiv__ = __truediv__ = __rtruediv__ = __floordiv__
+
+    def __bool__(self) -> NoReturn:
+        raise InputError("a server program has no branches: use sign, minimum and maximum")
+
+    def __eq__(self, other: object) -> NoReturn:
+        self.__bool__()
+
+    __lt__ = __le__ = __gt__ = __ge__ = __eq__
+
+    def _with(self, kind: Kind, other: Value | int) -> Value:
+        a, b = self.node, self.tape.value(other).node
+        if kind in (Kind.ADD, Kind.MUL, Kind.MIN, Kind.MAX) and b < a:
+            a, b = b, a
+        return self.tape.put(kind, a, b)
+
+
+@dataclass(frozen=True, slots=True)
+class TracedScalars:
+    """The round scalars, as values."""
+
+    step: Value
+    contributions: Value
+    total_weight: Value
+    total_steps: Value
+
+
+Rule = Callable[[Value, tuple[Value, ...], TracedScalars], tuple[Value | int, Sequence[Value | int]]]
+"""From q, the states and the round scalars to d and the new states."""
+
+
+def divide(a: Value | int, b: Value | int) -> Value:
+    """Return a / b rounded half to even; b is at least 1."""
+    return a if isinstance(a, Value) and _is(b, 1) else _pair(Kind.DIV, a, b)
+
+
+def minimum(a: Value | int, b: Value | int) -> Value:
+    return _pair(Kind.MIN, a, b)
+
+
+def maximum(a: Value | int, b: Value | int) -> Value:
+    return _pair(Kind.MAX, a, b)
+
+
+def isqrt(a: Value) -> Value:
+    """Return the largest integer whose square is at most a, which is at least 0."""
+    return a.tape.put(Kind.SQRT, a.node)
+
+
+def sign(a: Value) -> Value:
+    """Return -1, 0 or 1."""
+    return a.tape.put(Kind.SIGN, a.node)
+
+
+def trace(rule: Rule, *, states: Sequence[StateBounds] = (), fraction_bits: int = 0) -> Program:
+    """Return the program that does what rule does.
+
+    Args:
+        rule: Of q, the states and the round scalars; returns d and the new states. Called once.
+        states: Bounds and initial value of each state.
+        fraction_bits: f; d counts 2^-f grid steps.
+
+    Raises:
+        InputError: It does to a value what a program cannot, uses too much of something, returns another number of
+            states, or `analyse` refuses its program.
+    """
+    tape = _Tape()
+    q = tape.put("input", 0)
+    old = tuple(tape.put("input", 1 + i) for i in range(len(states)))
+    scalars = TracedScalars(*(tape.put("scalar", i) for i in range(len(SCALAR_BOUNDS))))
+    d, new = rule(q, old, scalars)
+    if len(new) != len(states):
+        raise InputError(f"expected {len(states)} new states, got {len(new)}")
+    program = _assemble(tape, [tape.value(x).node for x in (d, *new)], tuple(states), fraction_bits)
+    analyse(program)
+    return program
+
+
+def _assemble(tape: _Tape, results: list[int], states: tuple[StateBounds, ...], fraction_bits: int) -> Program:
+    """Number the registers of what the results need."""
+    nodes = list(tape.nodes)
+    needed = set(results)
+    for node in range(len(nodes) - 1, -1, -1):
+        if node in needed and isinstance(nodes[node][0], Kind):
+            needed.update(_operands(nodes[node]))
+    constants = [node for node in sorted(needed) if nodes[node][0] == "constant"]
+    work = [node for node in sorted(needed) if isinstance(nodes[node][0], Kind)]
+    first_constant = 1 + len(states)
+    first_scalar = first_constant + len(constants)
+    order = [*constants, *(None for _ in SCALAR_BOUNDS), *work]
+    register = {node: first_constant + i for i, node in enumerate(order) if node is not None}
+    for node, (kind, number, _) in enumerate(nodes):
+        if kind == "input":
+            register[node] = number
+        elif kind == "scalar":
+            register[node] = first_scalar + number
+    operations = []
+    for kind, a, b in (nodes[node] for node in work):
+        assert isinstance(kind, Kind)
+        binary = len(_operands((kind, a, b))) == 2
+        operations.append(Operation(kind, register[a], register[b] if binary else b))
+    parameters = tuple(nodes[node][1] for node in constants)
+    d, *new_states = (register[node] for node in results)
+    return Program(states, fraction_bits, parameters, tuple(operations), d, tuple(new_states))
+
+
+def _pair(kind: Kind, a: Value | int, b: Value | int) -> Value:
+    for x in (a, b):
+        if isinstance(x, Value):
+            return x.tape.value(a)._with(kind, b)
+    raise InputError(f"expected a traced value, got {a!r} and {b!r}")
+
+
+def _operands(node: Node) -> tuple[int, ...]:
+    kind, a, b = node
+    assert isinstance(kind, Kind)
+    return Operation(kind, a, b).operands
+
+
+def _is(x: object, number: int) -> bool:
+    return isinstance(x, int) and x == number
+
+
+def _whole(x: object) -> int:
+    try:
+        return operator.index(x)  # type: ignore[arg-type]
+    except TypeError:
+        raise InputError(f"expected a whole number, got {x!r}: scale fractions to integers") from None
