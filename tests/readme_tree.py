@@ -17,7 +17,7 @@ ROOMS = {
     "contracts/tools": "compiler, artifacts, gas",
     "registry": "what the chain says, what the store holds, what can be recomputed; no torch",
     "registry/content": "bytes and names, no I/O",
-    "registry/exact": "what anyone can redo, bit for bit",
+    "registry/rules": "what anyone can redo, bit for bit",
     "registry/store": "bytes by CID, verified inside",
     "registry/chain": "the contract as a typed object",
     "registry/index": "what the events say, in one file that can be rebuilt",

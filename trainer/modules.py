@@ -17,9 +17,9 @@ from torch import nn
 
 from registry.content.manifest import PlanManifest, Procedure, Statement, VersionManifest
 from registry.errors import InputError
-from registry.exact.combine import WEIGHTED_MEAN
-from registry.exact.server import FEDAVG, FEDAVG_GENERAL
 from registry.provenance.versions import add_version, read_arrays, save_arrays
+from registry.rules.combine import WEIGHTED_MEAN
+from registry.rules.server import FEDAVG, FEDAVG_GENERAL
 from registry.store.base import ContentStore
 from registry.types import Digest
 

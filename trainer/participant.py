@@ -22,12 +22,12 @@ from registry.chain.records import round_id_of
 from registry.content.manifest import Code, DataSetManifest, PlanManifest, VersionManifest, digest_of
 from registry.content.tensors import parse_header
 from registry.errors import InputError
-from registry.exact.grid import to_grid
 from registry.provenance.admission import UpdateForm, update_form
 from registry.provenance.plans import load_plan
 from registry.provenance.results import require_known_rules
 from registry.provenance.rounds import RoundRecord, commits_closed, final_phase, read_round
 from registry.provenance.versions import load_parent, read_header
+from registry.rules.grid import to_grid
 from registry.store.base import ContentStore
 from registry.types import Address, ModelId, Phase
 from trainer.algorithms import ALGORITHMS

@@ -16,8 +16,8 @@ from registry.content.manifest import PlanManifest, Reason, UpdateManifest, deco
 from registry.content.merkle import TensorRootHasher
 from registry.content.tensors import TensorHeader, encode_header, update_layout
 from registry.errors import BlockMismatch, BlockNotFound, BlockTooLarge, FormError, InputError, StoreUnavailable
-from registry.exact.grid import check_arithmetic, grid_integers
 from registry.provenance.rounds import RoundRecord
+from registry.rules.grid import check_arithmetic, grid_integers
 from registry.store.base import ContentStore
 from registry.store.blobs import open_blob
 from registry.types import MAX_TOTAL_WEIGHT, Cid, Codec

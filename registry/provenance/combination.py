@@ -23,9 +23,9 @@ from registry.content.merkle import TensorRootHasher
 from registry.content.unixfs import CHUNK_SIZE as LEAF_BYTES
 from registry.content.unixfs import root_of_leaves
 from registry.errors import FormError, InputError
-from registry.exact.combine import check_weights, rounded_mean, weighted_sum
-from registry.exact.grid import F32, F64, check_arithmetic, grid_integers
 from registry.provenance.forked import Pipe, answer, forked
+from registry.rules.combine import check_weights, rounded_mean, weighted_sum
+from registry.rules.grid import F32, F64, check_arithmetic, grid_integers
 from registry.store.base import ContentStore
 from registry.store.blobs import leaf_cids
 from registry.types import Blob, Cid, Root

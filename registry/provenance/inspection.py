@@ -16,8 +16,6 @@ from registry.chain.records import Result, contribution_leaf
 from registry.content.manifest import PlanManifest, Reason, VersionManifest
 from registry.content.merkle import CHUNK_VALUES, leaf_hash
 from registry.errors import ContentError, FormError
-from registry.exact.combine import WEIGHTED_MEAN
-from registry.exact.server import FEDAVG
 from registry.provenance.admission import UpdateForm, Verdict, judge, judge_declared
 from registry.provenance.charges import (
     Case,
@@ -44,6 +42,8 @@ from registry.provenance.reports import Report, load_report
 from registry.provenance.results import Outcome, compute_declared, compute_outcome
 from registry.provenance.rounds import RoundRecord
 from registry.provenance.versions import load_version_manifest
+from registry.rules.combine import WEIGHTED_MEAN
+from registry.rules.server import FEDAVG
 from registry.store.base import ContentStore
 from registry.types import ZERO32, Fault, Root, Tree
 

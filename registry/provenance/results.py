@@ -34,14 +34,14 @@ from registry.content.manifest import (
 from registry.content.merkle import Contribution, contributions_root
 from registry.content.tensors import parse_header
 from registry.errors import CairnError, FormError, UnknownRule, VerificationFailed
-from registry.exact.combine import WEIGHTED_MEAN
-from registry.exact.server import FEDAVG, FEDAVG_GENERAL, fedavg_step
 from registry.provenance.admission import UpdateForm, Verdict
 from registry.provenance.combination import Checks, Combined, Progress, combine, leaves_of_blob
 from registry.provenance.reports import pages_of
 from registry.provenance.rounds import RoundRecord
 from registry.provenance.versions import read_header, read_version
 from registry.provenance.writing import describe_while_making, written
+from registry.rules.combine import WEIGHTED_MEAN
+from registry.rules.server import FEDAVG, FEDAVG_GENERAL, fedavg_step
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob, file_pieces
 from registry.types import Root

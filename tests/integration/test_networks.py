@@ -24,10 +24,10 @@ from registry.chain.testing import anvil_chain
 from registry.content.manifest import ReportManifest, UpdateManifest, decode, manifest_cid
 from registry.content.merkle import tensor_root
 from registry.content.tensors import parse_header
-from registry.exact.combine import weighted_mean
 from registry.provenance.combination import combine, leaves_of_file
 from registry.provenance.rounds import chosen_result, read_round
 from registry.provenance.versions import load_version_manifest
+from registry.rules.combine import weighted_mean
 from registry.store.base import ContentStore
 from registry.store.blobs import open_blob
 from registry.store.memory import MemoryStore

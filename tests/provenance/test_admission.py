@@ -11,8 +11,8 @@ from registry.content.manifest import PlanManifest, Procedure, Reason
 from registry.content.merkle import tensor_root
 from registry.content.tensors import TensorHeader, layout
 from registry.errors import FormError
-from registry.exact.grid import to_grid
 from registry.provenance.admission import UpdateForm, judge_blob, update_form
+from registry.rules.grid import to_grid
 
 BITS = 20
 

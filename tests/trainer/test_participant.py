@@ -16,10 +16,10 @@ from registry.content.gate import describe
 from registry.content.manifest import DataSetManifest, Procedure, UpdateManifest, decode, digest_of
 from registry.content.tensors import parse_header
 from registry.errors import InputError, VerificationFailed
-from registry.exact.grid import to_grid
 from registry.provenance.admission import judge_blob, update_form
 from registry.provenance.plans import add_plan
 from registry.provenance.versions import read_arrays, read_header
+from registry.rules.grid import to_grid
 from registry.store.memory import MemoryStore
 from registry.types import Root
 from trainer.modules import propose_plan

@@ -36,9 +36,9 @@ def combine(
     value on the grid, no NaN, no infinity, no -0.0.
     """
     from registry.content.gate import describe
-    from registry.exact.combine import check_weights
     from registry.provenance.combination import combine as average
     from registry.provenance.combination import leaves_of_file
+    from registry.rules.combine import check_weights
 
     named = [_parse(text) for text in updates]
     check_weights([weight for _, weight in named])

@@ -102,8 +102,8 @@ def set_plan(
     from registry.chain import calls
     from registry.chain.events import PlanSet
     from registry.content.manifest import manifest_cid
-    from registry.exact.server import FEDAVG
     from registry.provenance.plans import add_plan
+    from registry.rules.server import FEDAVG
     from registry.store.memory import MemoryStore
     from trainer.cli.plan_files import read_plan
 

@@ -1,6 +1,6 @@
 """Golden digests: computed by integers alone, and what every machine, thread count and library must reproduce.
 
-`python tests/exact/test_golden.py` computes them again from integers and rewrites the file: nothing should change.
+`python tests/rules/test_golden.py` computes them again from integers and rewrites the file: nothing should change.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 import torch
 
-from registry.exact.combine import rounded_mean, weighted_mean, weighted_sum
-from registry.exact.server import fedavg_step
+from registry.rules.combine import rounded_mean, weighted_mean, weighted_sum
+from registry.rules.server import fedavg_step
 from registry.types import GRID_LIMIT, MAX_TOTAL_WEIGHT
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "exact" / "means.json"
+GOLDEN = Path(__file__).parents[1] / "golden" / "rules" / "means.json"
 CASES = {"one": (1, 24), "three": (3, 24), "ten": (10, 0), "many": (100, 126), "heavy": (7, 20)}
 """Name to number of updates and grid bits."""
 VALUES = 5000
