@@ -249,8 +249,11 @@ def plan_manifest(**changed: Any) -> PlanManifest:
     fields: dict[str, Any] = {
         "algorithm": Procedure("fedavg", {"epochs": 1}),
         "combine_rule": 1,
+        "combine_parameters": {},
+        "weights": "examples",
         "server_rule": 1,
         "server_rate": 1.0,
+        "update_form": 1,
         "grid_bits": GRID_BITS,
         "saturate": False,
         "scales": {},

@@ -19,7 +19,8 @@ BITS = 20
 
 def plan() -> PlanManifest:
     procedure = Procedure("fedavg", {})
-    return PlanManifest(procedure, 1, 1, 1.0, BITS, False, {}, None, (), 1, 100, 1, 60, 60, 60, 960, 30, 0, None)
+    rules = (1, {}, "examples", 1, 1.0, 1)
+    return PlanManifest(procedure, *rules, BITS, False, {}, None, (), 1, 100, 1, 60, 60, 60, 960, 30, 0, None)
 
 
 def parent(dtype: str = "F32") -> TensorHeader:
