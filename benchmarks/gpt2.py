@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.measure import scale
 from registry.content.tensors import write_tensors
-from registry.exact.grid import F32, to_grid
+from registry.rules.grid import F32, to_grid
 
 __all__ = ["GRID_BITS", "shapes", "write_update", "write_version"]
 

@@ -63,8 +63,11 @@ def main() -> None:
     plan = PlanManifest(
         algorithm=Procedure("fedavg", {"epochs": 5}),
         combine_rule=1,
+        combine_parameters={},
+        weights="examples",
         server_rule=1,
         server_rate=1.0,
+        update_form=1,
         grid_bits=22,
         saturate=False,
         scales={},

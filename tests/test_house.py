@@ -91,10 +91,10 @@ def test_registry_imports_neither_torch_nor_trainer() -> None:
     assert wrong == []
 
 
-def test_content_and_exact_import_only_types_errors_and_themselves() -> None:
+def test_content_and_rules_import_only_types_errors_and_themselves() -> None:
     wrong = [
         f"{name} imports {target}"
-        for room in ("registry.content", "registry.exact")
+        for room in ("registry.content", "registry.rules")
         for name, target in every_import()
         if beneath(name, room) and beneath(target, *PACKAGES)
         if not beneath(target, room, "registry.types", "registry.errors")

@@ -18,9 +18,9 @@ from registry.chain.records import contribution_leaf, running_hash_begin, runnin
 from registry.chain.sending import Call, Receipt, Until
 from registry.content.merkle import CHUNK_VALUES, leaf_hash, node_hash
 from registry.errors import InputError
-from registry.exact.grid import grid_integers
 from registry.provenance.charges import Charge
 from registry.provenance.rounds import RoundRecord
+from registry.rules.grid import grid_integers
 from registry.types import Fault
 
 __all__ = ["LimitReached", "Purse", "add_steps", "bring"]

@@ -17,9 +17,8 @@ from torch import nn
 
 from registry.content.manifest import PlanManifest, Procedure, Statement, VersionManifest
 from registry.errors import InputError
-from registry.exact.combine import WEIGHTED_MEAN
-from registry.exact.server import FEDAVG, FEDAVG_GENERAL
 from registry.provenance.versions import add_version, read_arrays, save_arrays
+from registry.rules.table import DENSE, EXAMPLES, MEAN, server_rule_for
 from registry.store.base import ContentStore
 from registry.types import Digest
 
@@ -192,9 +191,12 @@ def propose_plan(
     grid_bits, scales = propose_grid(module, grid_bits)
     return PlanManifest(
         algorithm=Procedure("fedavg", {"epochs": 1}),
-        combine_rule=WEIGHTED_MEAN,
-        server_rule=FEDAVG_GENERAL if scales else FEDAVG,
+        combine_rule=MEAN.number,
+        combine_parameters={},
+        weights=EXAMPLES,
+        server_rule=server_rule_for(scales=scales).number,
         server_rate=1.0,
+        update_form=DENSE.number,
         grid_bits=grid_bits,
         saturate=False,
         scales=scales,

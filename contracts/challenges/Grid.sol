@@ -4,7 +4,7 @@ pragma solidity ^0.8.28;
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
 /// @title The arithmetic of a round, in integers
-/// @notice float32 values are given as their IEEE 754 bits. What is computed here is what `registry/exact` computes in
+/// @notice float32 values are given as their IEEE 754 bits. What is computed here is what `registry/rules` computes in
 /// float64: the grid's lemmas say why the mean is, and below is said why the server step is.
 library Grid {
     /// @dev Largest magnitude of a grid integer.

@@ -100,6 +100,7 @@ FileSize = Annotated[int, _Range(0, MAX_FILE_BYTES)]
 Uint64 = Annotated[int, _Range(0, 2**64 - 1)]
 Uint32 = Annotated[int, _Range(0, 2**32 - 1)]
 Uint16 = Annotated[int, _Range(0, 2**16 - 1)]
+RuleNumber = Annotated[int, _Range(1, 2**16 - 1)]
 Weight = Annotated[int, _Range(1, MAX_TOTAL_WEIGHT)]
 Metric = float
 Parameter = Union[bool, int, float, str]  # noqa: UP007 (evaluated at run time)
@@ -258,8 +259,10 @@ class PlanManifest:
 
     Attributes:
         algorithm: What participants run.
-        combine_rule: 1 is the weighted mean.
-        server_rule: 1 is FedAvg with rate 1, no scales, all tensors shared; 2 the general FedAvg server step.
+        combine_rule: Number of an entry of `registry.rules.table`, as are server_rule and update_form. The table says
+            which exist and what they take; a manifest may name rules of a later release.
+        combine_parameters: The combine rule's, by name.
+        weights: What a contribution counts: "examples", its committed weight, or "uniform", 1.
         server_rate: The server's rate η.
         grid_bits: s; update values are integers times 2^-s.
         saturate: Clip values beyond the grid instead of refusing them.
@@ -273,9 +276,12 @@ class PlanManifest:
     KIND: ClassVar[str] = "cairn/plan/1"
 
     algorithm: Procedure
-    combine_rule: Uint16
-    server_rule: Uint16
+    combine_rule: RuleNumber
+    combine_parameters: Mapping[str, int]
+    weights: str
+    server_rule: RuleNumber
     server_rate: float
+    update_form: RuleNumber
     grid_bits: Annotated[int, _Range(0, MAX_GRID_BITS)]
     saturate: bool
     scales: Mapping[str, Annotated[int, _Range(-126, 127)]]
@@ -295,12 +301,10 @@ class PlanManifest:
     def __post_init__(self) -> None:
         if not self.server_rate > 0:
             raise FormError(f"server_rate: expected more than 0, got {self.server_rate}")
-        if self.server_rule == 1 and (self.server_rate != 1.0 or self.scales or self.shared is not None):
-            raise FormError("server rule 1 has rate 1.0, no scales and shares all tensors; use rule 2")
         if self.shared is not None and list(self.shared) != sorted(set(self.shared)):
             raise FormError("shared: expected names in ascending order without repeats")
-        if self.combine_rule == 0 or self.server_rule == 0 or self.quorum == 0 or self.min_contributions == 0:
-            raise FormError("combine_rule, server_rule, quorum and min_contributions start at 1")
+        if self.quorum == 0 or self.min_contributions == 0:
+            raise FormError("quorum and min_contributions start at 1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,9 @@ from registry.content.manifest import PlanManifest, Reason, UpdateManifest, deco
 from registry.content.merkle import TensorRootHasher
 from registry.content.tensors import TensorHeader, encode_header, update_layout
 from registry.errors import BlockMismatch, BlockNotFound, BlockTooLarge, FormError, InputError, StoreUnavailable
-from registry.exact.grid import check_arithmetic, grid_integers
 from registry.provenance.rounds import RoundRecord
+from registry.rules.grid import check_arithmetic
+from registry.rules.table import UPDATE_FORMS, UpdateFormEntry, lookup
 from registry.store.base import ContentStore
 from registry.store.blobs import open_blob
 from registry.types import MAX_TOTAL_WEIGHT, Cid, Codec
@@ -43,6 +44,7 @@ class UpdateForm:
     header: bytes
     size: int
     grid_bits: int
+    encoding: UpdateFormEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,9 @@ def update_form(parent: TensorHeader, plan: PlanManifest) -> UpdateForm:
     Raises:
         FormError: The parent does not hold as F32 what the plan shares.
         InputError: The plan shares or scales tensors that the parent lacks, or shares nothing.
+        UnknownRule: The plan has an update form that this release does not know.
     """
+    form = lookup(UPDATE_FORMS, plan.update_form, "update form")
     header = update_layout(parent, plan.shared)
     for spec in header.specs:
         if parent.by_name()[spec.name].dtype != "F32":
@@ -81,13 +85,13 @@ def update_form(parent: TensorHeader, plan: PlanManifest) -> UpdateForm:
     unknown = sorted(set(plan.scales) - {spec.name for spec in header.specs})
     if unknown:
         raise InputError(f"plan: expected scales of shared tensors, got {unknown[0]!r}")
-    return UpdateForm(encode_header(header.specs), header.file_bytes, plan.grid_bits)
+    return UpdateForm(encode_header(header.specs), header.file_bytes, plan.grid_bits, form)
 
 
 def judge_manifest(
-    data: bytes, record: RoundRecord, form: UpdateForm, commitment: UpdateCommitted
+    data: bytes, record: RoundRecord, size: int, commitment: UpdateCommitted
 ) -> tuple[Reason, str, UpdateManifest | None]:
-    """Judge an update's manifest bytes, which hash to the committed digest."""
+    """Judge an update's manifest bytes, which hash to the committed digest; size is that of the round's updates."""
     try:
         manifest = decode(data, UpdateManifest)
     except FormError as error:
@@ -109,8 +113,8 @@ def judge_manifest(
     if manifest.delta.tensor_root != commitment.tensor_root:
         detail = _differs("tensor_root", commitment.tensor_root, manifest.delta.tensor_root)
         return Reason.WRONG_DECLARATION, detail, manifest
-    if manifest.delta.size != form.size:
-        return Reason.BLOB_SIZE, _differs("size", form.size, manifest.delta.size), manifest
+    if manifest.delta.size != size:
+        return Reason.BLOB_SIZE, _differs("size", size, manifest.delta.size), manifest
     return Reason.ADMITTED, "", manifest
 
 
@@ -132,7 +136,7 @@ def judge_blob(pieces: Iterable[bytes | memoryview], form: UpdateForm, tensor_ro
         whole = len(data) - len(data) % 4
         rest = bytes(data[whole:])
         try:
-            grid_integers(np.frombuffer(data[:whole], dtype="<f4"), form.grid_bits)
+            form.encoding.integers(np.frombuffer(data[:whole], dtype="<f4"), form.grid_bits)
         except FormError as error:
             value_fault = str(error)
     if offset != form.size:
@@ -179,7 +183,7 @@ def judge_declared(store: ContentStore, record: RoundRecord, form: UpdateForm, c
         data = store.get(Cid(Codec.DAG_CBOR, commitment.digest))
     except _MISSING as error:
         return Verdict(commitment, Reason.UNAVAILABLE, str(error), None, isinstance(error, BlockMismatch))
-    reason, detail, manifest = judge_manifest(data, record, form, commitment)
+    reason, detail, manifest = judge_manifest(data, record, form.size, commitment)
     return Verdict(commitment, reason, detail, manifest)
 
 

@@ -17,11 +17,11 @@ from registry.chain.records import Result
 from registry.content.manifest import PlanManifest, VersionManifest
 from registry.content.merkle import CHUNK_VALUES
 from registry.errors import ContentError, FormError
-from registry.exact.grid import grid_integers
 from registry.provenance.admission import UpdateForm, Verdict
 from registry.provenance.openings import Chunks, Listing, chunks_of_blob, chunks_of_file
 from registry.provenance.reports import Report
 from registry.provenance.rounds import RoundRecord
+from registry.rules.grid import grid_integers
 from registry.store.base import ContentStore
 from registry.types import Address, Blob, Digest, Fault, Part, Root, Tree
 

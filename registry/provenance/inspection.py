@@ -15,9 +15,7 @@ from registry.chain.challenge_records import NOWHERE, Counted, Listed, Membershi
 from registry.chain.records import Result, contribution_leaf
 from registry.content.manifest import PlanManifest, Reason, VersionManifest
 from registry.content.merkle import CHUNK_VALUES, leaf_hash
-from registry.errors import ContentError, FormError
-from registry.exact.combine import WEIGHTED_MEAN
-from registry.exact.server import FEDAVG
+from registry.errors import ContentError, FormError, UnknownRule
 from registry.provenance.admission import UpdateForm, Verdict, judge, judge_declared
 from registry.provenance.charges import (
     Case,
@@ -44,6 +42,7 @@ from registry.provenance.reports import Report, load_report
 from registry.provenance.results import Outcome, compute_declared, compute_outcome
 from registry.provenance.rounds import RoundRecord
 from registry.provenance.versions import load_version_manifest
+from registry.rules.table import Rules, called, rules_of
 from registry.store.base import ContentStore
 from registry.types import ZERO32, Fault, Root, Tree
 
@@ -84,7 +83,7 @@ def inspect(
 
     Raises:
         VerificationFailed: The parent is not what the chain says, so nothing can be held against it.
-        UnknownRule: The plan has rules of a later release.
+        FormError: The plan's rules do not get what they take.
     """
     opened = {(event.root, event.index): Opening(event.counted, event.leaf, event.proof) for event in shown}
     folder.mkdir(parents=True, exist_ok=True)
@@ -96,9 +95,13 @@ def inspect(
     charge = list_charge(case, listing)
     if charge is not None:
         return Inspection(f"contributions: {charge.fault.name.lower()}", charge)
-    if plan.combine_rule != WEIGHTED_MEAN:
-        return Inspection(f"combine rule {plan.combine_rule} is replayed by readers, not by the chain")
-    if plan.server_rule == FEDAVG and (result.version_root == ZERO32) != (record.parent_root == ZERO32):
+    try:
+        rules = rules_of(plan)
+    except UnknownRule as error:
+        return Inspection(f"nothing is said of the aggregate: {error}")
+    if not rules.aggregate_convicted:
+        return Inspection(f"combine rule {called(rules.combine.rule)} is replayed by readers, not by the chain")
+    if rules.version_convicted and (result.version_root == ZERO32) != (record.parent_root == ZERO32):
         return Inspection("version: only one of it and its parent has a tensor root", Charge(Fault.ROOT))
     held = {} if recomputed is None else recomputed
     if result.contributions_root not in held:
@@ -107,7 +110,7 @@ def inspect(
         if isinstance(made, Inspection):
             return made
         held[result.contributions_root] = made
-    return _compared(case, listing, *held[result.contributions_root])
+    return _compared(case, rules, listing, *held[result.contributions_root])
 
 
 def _report(store: ContentStore, record: RoundRecord, result: Result) -> Report | None:
@@ -225,7 +228,7 @@ def _contribution_size(case: Case, counted: Counted, membership: Membership) -> 
     return Inspection("contribution: size", Charge(Fault.SIZE, evidence=evidence))
 
 
-def _compared(case: Case, listing: Listing, verdicts: Sequence[Verdict], outcome: Outcome) -> Inspection:
+def _compared(case: Case, rules: Rules, listing: Listing, verdicts: Sequence[Verdict], outcome: Outcome) -> Inspection:
     own = chunks_of_file(outcome.aggregate_file)
     if own.root != case.result.aggregate_root:
         found = _difference(case, own, _published_aggregate(case), case.result.aggregate_root, Tree.AGGREGATE)
@@ -241,8 +244,8 @@ def _compared(case: Case, listing: Listing, verdicts: Sequence[Verdict], outcome
             return Inspection(f"aggregate: leaf {found.index} demanded", wanted=(found,))
         index, theirs = found
         charge = aggregate_charge(case, listing, verdicts, index, own.read(index), theirs)
-        return Inspection(f"aggregate: chunk {index} is not the weighted mean", charge)
-    if case.plan.server_rule == FEDAVG and outcome.result.version_root != case.result.version_root:
+        return Inspection(f"aggregate: chunk {index} is not the {rules.combine.rule.says}", charge)
+    if rules.version_convicted and outcome.result.version_root != case.result.version_root:
         made = chunks_of_file(outcome.version_file)
         found = _difference(case, made, _published_version(case), case.result.version_root, Tree.VERSION)
         if isinstance(found, Counted):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from registry.chain.records import Plan
 from registry.content.manifest import PlanManifest, decode, digest_of, encode, manifest_cid
-from registry.errors import VerificationFailed
+from registry.errors import UnknownRule, VerificationFailed
+from registry.rules.table import rules_of
 from registry.store.base import ContentStore
 from registry.types import Address, Digest
 
@@ -12,7 +15,13 @@ __all__ = ["add_plan", "check_plan", "load_plan"]
 
 
 def add_plan(store: ContentStore, manifest: PlanManifest) -> Plan:
-    """Put a plan's manifest into the store and pin it; return what `Client.set_plan` anchors of it."""
+    """Put a plan's manifest into the store and pin it; return what `Client.set_plan` anchors of it.
+
+    Raises:
+        UnknownRule: It has rules that this release does not know.
+        FormError: A rule does not get what it takes.
+    """
+    rules_of(manifest)
     cid = manifest_cid(digest_of(manifest))
     store.put(cid, encode(manifest))
     store.pin(cid, recursive=False)
@@ -23,11 +32,16 @@ def add_plan(store: ContentStore, manifest: PlanManifest) -> Plan:
 def load_plan(store: ContentStore, plan: Plan) -> PlanManifest:
     """Fetch the manifest of an anchored plan.
 
+    Rules of a later release are let pass: such a plan can be shown, and `rules_of` refuses to compute by it.
+
     Raises:
         VerificationFailed: It says other than the chain.
+        FormError: A rule of this release does not get what it takes.
     """
     manifest = decode(store.get(manifest_cid(plan.digest)), PlanManifest)
     check_plan(manifest, plan)
+    with suppress(UnknownRule):
+        rules_of(manifest)
     return manifest
 
 

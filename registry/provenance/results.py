@@ -33,20 +33,19 @@ from registry.content.manifest import (
 )
 from registry.content.merkle import Contribution, contributions_root
 from registry.content.tensors import parse_header
-from registry.errors import CairnError, FormError, UnknownRule, VerificationFailed
-from registry.exact.combine import WEIGHTED_MEAN
-from registry.exact.server import FEDAVG, FEDAVG_GENERAL, fedavg_step
+from registry.errors import CairnError, FormError, VerificationFailed
 from registry.provenance.admission import UpdateForm, Verdict
 from registry.provenance.combination import Checks, Combined, Progress, combine, leaves_of_blob
 from registry.provenance.reports import pages_of
 from registry.provenance.rounds import RoundRecord
 from registry.provenance.versions import read_header, read_version
 from registry.provenance.writing import describe_while_making, written
+from registry.rules.table import rules_of
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob, file_pieces
 from registry.types import Root
 
-__all__ = ["Outcome", "compute_declared", "compute_outcome", "next_version", "publish_outcome", "require_known_rules"]
+__all__ = ["Outcome", "compute_declared", "compute_outcome", "next_version", "publish_outcome"]
 
 _PIECE = 1 << 20
 _LARGE = 64 << 20
@@ -109,7 +108,7 @@ def compute_outcome(
         FormError, VerificationFailed: One of the files that were not judged is not to be admitted.
         UnknownRule: The plan has rules this release does not know.
     """
-    require_known_rules(plan)
+    rules = rules_of(plan)
     admitted = [v for v in verdicts if v.admitted]
     aggregate_file, version_file = folder / "aggregate.safetensors", folder / "model.safetensors"
     combined = combine(
@@ -118,6 +117,8 @@ def compute_outcome(
         form.header,
         form.size,
         grid_bits=plan.grid_bits,
+        combining=rules.combine,
+        encoding=form.encoding,
         out=aggregate_file,
         check=Checks(cids=False, roots=not judged),  # the store hashes every block again
         processes=processes,
@@ -161,19 +162,6 @@ def compute_declared(
         return error
 
 
-def require_known_rules(plan: PlanManifest) -> None:
-    """Check that this release can compute what the plan says.
-
-    Raises:
-        UnknownRule: It has rules that this release does not know. Transforms are none of them: they are over before an
-            update is committed.
-    """
-    if plan.combine_rule != WEIGHTED_MEAN or plan.server_rule not in (FEDAVG, FEDAVG_GENERAL):
-        raise UnknownRule(
-            f"plan: expected combine rule 1 and server rule 1 or 2, got {plan.combine_rule} and {plan.server_rule}"
-        )
-
-
 def next_version(
     store: ContentStore, parent: VersionManifest, plan: PlanManifest, form: UpdateForm, aggregate: Path
 ) -> Iterator[bytes]:
@@ -182,7 +170,9 @@ def next_version(
     Raises:
         VerificationFailed: The parent's file is not what its manifest, and so the chain, says. An owner can anchor such
             a version; whoever attests what is built on it could not show its leaves.
+        UnknownRule: The plan has rules this release does not know.
     """
+    step = rules_of(plan).server.step
     header = read_header(store, parent.weights.blob)
     shared = {t.name for t in parse_header(form.header, form.size).specs}
     source = _Reader(read_version(store, parent))
@@ -198,7 +188,7 @@ def next_version(
                 if tensor.name in shared:
                     delta = np.frombuffer(deltas.read(len(piece)), dtype="<f4")
                     weights = np.frombuffer(piece, dtype="<f4")
-                    piece = fedavg_step(weights, delta, rate=plan.server_rate, scale=scale).tobytes()
+                    piece = step(weights, delta, rate=plan.server_rate, scale=scale).tobytes()
                 yield piece
     source.finish()
 

@@ -34,10 +34,11 @@ from registry.provenance.model_events import ModelEvents
 from registry.provenance.plans import load_plan
 from registry.provenance.receipted import Receipted
 from registry.provenance.reports import Report, load_report
-from registry.provenance.results import Outcome, compute_declared, compute_outcome, require_known_rules
+from registry.provenance.results import Outcome, compute_declared, compute_outcome
 from registry.provenance.rounds import RoundRecord, chosen_result, read_round
 from registry.provenance.verified import Verified, subject_of
 from registry.provenance.versions import load_parent, load_version_manifest, read_header, read_version
+from registry.rules.table import rules_of
 from registry.store.base import ContentStore
 from registry.store.blobs import open_blob
 from registry.types import MAX_TOTAL_WEIGHT, ModelId
@@ -145,7 +146,7 @@ def verify_round(
     report = _report_of(store, record, result)
     yield Begun("plan")
     plan = load_plan(store, record.plan)
-    require_known_rules(plan)
+    rules_of(plan)
     yield Check("plan", Finding.PASSED, f"manifest 0x{record.plan.digest.hex()[:12]} says what the chain holds")
     yield Begun("parent")
     parent = load_parent(store, record)
@@ -213,9 +214,8 @@ def verify_records(store: ContentStore, record: RoundRecord, result: Result) -> 
     _same("report: commitments", [_committed(e) for e, _ in pairs], [_committed(c) for _, c in pairs])
     admitted = [commitment for entry, commitment in pairs if entry.reason == Reason.ADMITTED]
     for commitment in admitted:
-        form = UpdateForm(b"", report.manifest.aggregate.size, record.plan.grid_bits)
         data = store.get(manifest_cid(commitment.digest))
-        reason, detail, _ = judge_manifest(data, record, form, commitment)
+        reason, detail, _ = judge_manifest(data, record, report.manifest.aggregate.size, commitment)
         if reason != Reason.ADMITTED:
             raise VerificationFailed(f"update of 0x{commitment.participant.hex()[:8]}: {reason.name.lower()} {detail}")
     refused = len(pairs) - len(admitted)

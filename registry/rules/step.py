@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from registry.errors import InputError
-from registry.exact.grid import F32
+from registry.rules.grid import F32
 from registry.rules.replay import I64
 from registry.types import GRID_LIMIT
 

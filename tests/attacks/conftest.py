@@ -37,12 +37,12 @@ from registry.content.manifest import (
 )
 from registry.content.merkle import tensor_root
 from registry.content.tensors import parse_header
-from registry.exact.grid import to_grid
 from registry.provenance.admission import Verdict
 from registry.provenance.results import Outcome, compute_outcome, publish_outcome
 from registry.provenance.rounds import RoundRecord, read_round
 from registry.provenance.verify import Check, Verification, verify_version
 from registry.provenance.versions import add_version, save_arrays
+from registry.rules.grid import to_grid
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob
 from registry.store.memory import MemoryStore
@@ -249,8 +249,11 @@ def plan_manifest(**changed: Any) -> PlanManifest:
     fields: dict[str, Any] = {
         "algorithm": Procedure("fedavg", {"epochs": 1}),
         "combine_rule": 1,
+        "combine_parameters": {},
+        "weights": "examples",
         "server_rule": 1,
         "server_rate": 1.0,
+        "update_form": 1,
         "grid_bits": GRID_BITS,
         "saturate": False,
         "scales": {},

@@ -1,4 +1,4 @@
-"""The contract's arithmetic is that of `registry.exact` and `registry.rules.step`: the same bits for the same bits."""
+"""The contract's arithmetic is that of `registry.rules`: the same bits for the same bits."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 
 from registry.chain.testing import anvil_chain
 from registry.errors import FormError
-from registry.exact.combine import rounded_mean
-from registry.exact.grid import F32, grid_integers
-from registry.exact.server import fedavg_step
+from registry.rules.combine import rounded_mean
+from registry.rules.grid import F32, grid_integers
+from registry.rules.server import fedavg_step
 from registry.rules.step import EXPONENTS, server_step
 from registry.types import GRID_LIMIT, MAX_GRID_BITS, MAX_TOTAL_WEIGHT
 

@@ -37,6 +37,20 @@ def test_every_field_survives_the_file(tmp_path: Path) -> None:
     assert read_plan(tmp_path / "p.toml") == plan
 
 
+def test_rules_are_chosen_by_name_and_bring_their_weights(done: Any) -> None:
+    made = done("plan", "new", "--combine", "median", "--server-rate", 0.5, "-o", "p.toml")["plan"]
+    assert (made["combine_rule"], made["weights"], made["server_rule"], made["update_form"]) == (2, "uniform", 2, 1)
+    assert done("plan", "new", "--from", "p.toml")["plan"] == made
+    again = done("plan", "new", "--from", "p.toml", "--combine", 4, "--weights", "uniform", "--server-rate", 1)["plan"]
+    assert (again["combine_rule"], again["weights"], again["server_rule"]) == (4, "uniform", 1)
+
+
+@pytest.mark.parametrize("text", ["trimmed", "trimmed=", "=3", "trimmed=1.5", "trimmed=x", "trimmed=٣"])
+def test_a_parameter_that_is_none_is_refused(cairn: Any, text: str) -> None:
+    result = cairn("plan", "new", "--combine-parameter", text)
+    assert (result.exit_code, "expected NAME=VALUE" in result.stderr) == (2, True)
+
+
 def test_flags_go_before_the_file(done: Any) -> None:
     done("plan", "new", "--quorum", 2, "-o", "p.toml")
     assert done("plan", "new", "--from", "p.toml", "--quorum", 3)["plan"]["quorum"] == 3
@@ -58,6 +72,16 @@ def test_an_existing_file_is_not_overwritten(cairn: Any, tmp_path: Path) -> None
         ("weight_cap = 0", 3, "weight_cap"),
         ("weight_cap = 268435457", 3, "weight_cap"),
         ('commit_duration = "soon"', 2, "commit_duration: expected a duration"),
+        ("combine_rule = 999", 2, "expected combine rule 1 (mean)"),
+        ('combine_rule = "average"', 2, "expected combine rule 1 (mean)"),
+        ("combine_rule = true", 2, "expected combine rule 1 (mean)"),
+        ("server_rule = 3", 2, "expected server rule 1 (fedavg), 2 (fedavg_general), got 3"),
+        ("update_form = 2", 2, "expected update form 1 (dense), got 2"),
+        ('weights = "uniform"', 3, "weights: expected examples with combine rule 1 (mean), got 'uniform'"),
+        ('combine_rule = "median"\nweights = "examples"', 3, "weights: expected uniform with combine rule 2 (median)"),
+        ("combine_parameters = {k = 1}", 3, "combine rule 1 (mean): expected parameters [], got ['k']"),
+        ('combine_parameters = "k"', 3, "combine_parameters"),
+        ("combine_parameters = {k = 1.5}", 3, "combine_parameters"),
         ("server_rate = 0.5", 3, "server rule 1"),
         ("scales = {a = 1}", 3, "server rule 1"),
         ('algorithm = "fedavg"', 2, "algorithm"),

@@ -83,8 +83,11 @@ EXAMPLES: dict[str, Manifest] = {
     "plan": PlanManifest(
         algorithm=Procedure("fedavg", {"epochs": 1}),
         combine_rule=1,
+        combine_parameters={},
+        weights="examples",
         server_rule=2,
         server_rate=0.5,
+        update_form=1,
         grid_bits=24,
         saturate=True,
         scales={"running_var": 12},
@@ -306,23 +309,12 @@ def test_refused_update_is_never_a_link_and_an_admitted_one_always() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"server_rate": 0.5}, {"scales": {"a": 1}}, {"shared": ("a",)}],
-)
-def test_server_rule_1_has_no_rate_scales_or_sharing(change: dict[str, Any]) -> None:
-    plain = replace(EXAMPLES["plan"], server_rule=1, server_rate=1.0, scales={}, shared=None)  # type: ignore[call-arg]
-    with pytest.raises(FormError, match="use rule 2"):
-        replace(plain, **change)
-
-
-@pytest.mark.parametrize(
-    "change",
     [
         {"server_rate": 0.0},
         {"server_rate": -1.0},
         {"shared": ("b", "a")},
         {"shared": ("a", "a")},
         {"quorum": 0},
-        {"combine_rule": 0},
         {"min_contributions": 0},
     ],
 )
@@ -336,6 +328,13 @@ def test_round_version_has_a_parent_and_no_statement() -> None:
     for change in ({"parent": None}, {"statement": STATEMENT}):
         with pytest.raises(FormError, match="a parent and no statement"):
             replace(version, **change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("field", ["combine_rule", "server_rule", "update_form"])
+@pytest.mark.parametrize("number", [-1, 0, 1 << 16])
+def test_rule_number_outside_its_range_is_refused(field: str, number: int) -> None:
+    with pytest.raises(FormError, match=rf"{field}: expected 1\.\.65535, got {number}"):
+        encode(replace(EXAMPLES["plan"], **{field: number}))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("bits", [-1, 127])

@@ -24,10 +24,11 @@ from registry.chain.testing import anvil_chain
 from registry.content.manifest import ReportManifest, UpdateManifest, decode, manifest_cid
 from registry.content.merkle import tensor_root
 from registry.content.tensors import parse_header
-from registry.exact.combine import weighted_mean
 from registry.provenance.combination import combine, leaves_of_file
 from registry.provenance.rounds import chosen_result, read_round
 from registry.provenance.versions import load_version_manifest
+from registry.rules.combine import weighted_mean
+from registry.rules.table import DENSE, EXAMPLES, MEAN, Combining
 from registry.store.base import ContentStore
 from registry.store.blobs import open_blob
 from registry.store.memory import MemoryStore
@@ -178,6 +179,8 @@ def test_aggregate_is_the_same_in_any_number_of_processes_and_any_order(
         header,
         len(data),
         grid_bits=20,
+        combining=Combining(MEAN, EXAMPLES),
+        encoding=DENSE,
         out=tmp_path / "aggregate",
         processes=processes,
     )

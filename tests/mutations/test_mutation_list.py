@@ -48,7 +48,7 @@ def named_in(path: Path) -> set[str]:
 def test_there_are_mutations_of_every_part() -> None:
     assert len(MUTATIONS) >= 80
     rooms = {"/".join(Path(mutation.file).parts[:2]) for mutation in MUTATIONS}
-    assert rooms >= {f"registry/{room}" for room in ("content", "exact", "store", "chain", "index", "provenance")}
+    assert rooms >= {f"registry/{room}" for room in ("content", "rules", "store", "chain", "index", "provenance")}
     assert rooms >= {"contracts/modules", "contracts/hooks", "trainer/aggregator.py", "trainer/participant.py"}
 
 

@@ -20,8 +20,11 @@ from trainer.simulation import Simulation, simulate_round, start
 PLAN = PlanManifest(
     algorithm=Procedure("fedavg", {"epochs": 1}),
     combine_rule=1,
+    combine_parameters={},
+    weights="examples",
     server_rule=1,
     server_rate=1.0,
+    update_form=1,
     grid_bits=22,
     saturate=False,
     scales={},

@@ -11,15 +11,16 @@ from registry.content.manifest import PlanManifest, Procedure, Reason
 from registry.content.merkle import tensor_root
 from registry.content.tensors import TensorHeader, layout
 from registry.errors import FormError
-from registry.exact.grid import to_grid
 from registry.provenance.admission import UpdateForm, judge_blob, update_form
+from registry.rules.grid import to_grid
 
 BITS = 20
 
 
 def plan() -> PlanManifest:
     procedure = Procedure("fedavg", {})
-    return PlanManifest(procedure, 1, 1, 1.0, BITS, False, {}, None, (), 1, 100, 1, 60, 60, 60, 960, 30, 0, None)
+    rules = (1, {}, "examples", 1, 1.0, 1)
+    return PlanManifest(procedure, *rules, BITS, False, {}, None, (), 1, 100, 1, 60, 60, 60, 960, 30, 0, None)
 
 
 def parent(dtype: str = "F32") -> TensorHeader:

@@ -10,11 +10,13 @@ import pytest
 from registry.content.gate import describe
 from registry.content.tensors import parse_header, write_tensors
 from registry.errors import FormError, InputError
-from registry.exact.combine import weighted_mean
-from registry.exact.grid import to_grid
 from registry.provenance.combination import Checks, combine, leaves_of_file
+from registry.rules.combine import weighted_mean
+from registry.rules.grid import to_grid
+from registry.rules.table import DENSE, EXAMPLES, MEAN, Combining
 
 BITS = 20
+MEAN_BY_EXAMPLES = Combining(MEAN, EXAMPLES)
 
 
 def write(path: Path, values: np.ndarray, name: str = "w") -> Path:
@@ -29,11 +31,14 @@ def make(folder: Path, count: int, values: int) -> tuple[list[Path], list[np.nda
     return paths, arrays, [int(w) for w in rng.integers(1, 10_000, size=count)]
 
 
-def run(paths: list[Path], weights: list[int], out: Path, **options: object):  # type: ignore[no-untyped-def]
+def run(  # type: ignore[no-untyped-def]
+    paths: list[Path], weights: list[int], out: Path, combining: Combining = MEAN_BY_EXAMPLES, **options: object
+):
     data = paths[0].read_bytes()
     header = parse_header(data, len(data))
     leaves = [leaves_of_file(path, len(data)) for path in paths]
-    return combine(leaves, weights, data[: header.header_bytes], len(data), grid_bits=BITS, out=out, **options)
+    rules = {"grid_bits": BITS, "combining": combining, "encoding": DENSE}
+    return combine(leaves, weights, data[: header.header_bytes], len(data), out=out, **rules, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("values", [1, 1023, 1025, 262_100, 262_144, 800_001])

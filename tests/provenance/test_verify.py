@@ -16,6 +16,7 @@ from registry.provenance.plans import check_plan, load_plan
 from registry.provenance.rounds import attested_results, chosen_result, participants_of, read_round
 from registry.provenance.verify import verify_round, verify_version
 from registry.provenance.versions import load_version_manifest, read_arrays
+from registry.rules.table import MEAN
 from registry.store.memory import MemoryStore
 from registry.types import Cid, Digest
 from trainer.auditor import audit
@@ -138,10 +139,10 @@ def test_missing_version_leaves_it_unchecked_and_the_others_verified(trained: Si
 def test_rules_of_a_later_release_leave_a_version_unchecked(
     trained: Simulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("registry.provenance.results.WEIGHTED_MEAN", 7)
+    monkeypatch.setattr("registry.rules.table.COMBINE_RULES", (replace(MEAN, number=7),))
     *_, last = verify_version(trained.owner, trained.store, trained.model_id, head(trained), tmp_path)
     assert (last.finding, last.checks[-1].finding) == ("unchecked", "unchecked")
-    assert "expected combine rule 1" in last.checks[-1].evidence
+    assert "expected combine rule 7 (mean), got 1" in last.checks[-1].evidence
 
 
 def test_auditor_passes_every_attested_result(trained: Simulation, tmp_path: Path) -> None:

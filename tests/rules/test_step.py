@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from registry.errors import InputError
-from registry.exact.server import fedavg_step
+from registry.rules.server import fedavg_step
 from registry.rules.step import buffer_step, server_step, step_exponent
 from registry.types import GRID_LIMIT
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from registry.rules.table import COMBINE_RULES, SERVER_RULES, Entry, called, find
 from trainer.cli.output import Output, short
 
 if TYPE_CHECKING:
@@ -108,7 +109,8 @@ def _round_lines(told: RoundStory) -> list[str]:
     plan, manifest = told.plan, told.plan_manifest
     how = f"{manifest.algorithm.name} " if manifest is not None else ""
     lines = [
-        f"plan {plan.plan_index}: {how}combine rule {plan.plan.combine_rule}, server rule {plan.plan.server_rule}, "
+        f"plan {plan.plan_index}: {how}combine rule {_rule(COMBINE_RULES, plan.plan.combine_rule)}, "
+        f"server rule {_rule(SERVER_RULES, plan.plan.server_rule)}, "
         f"grid 2^-{plan.plan.grid_bits}, quorum {plan.plan.quorum}"
     ]
     if told.report is None:
@@ -120,6 +122,11 @@ def _round_lines(told: RoundStory) -> list[str]:
     lines += [_dispute(dispute) for dispute in told.disputes]
     attesters = ", ".join(f"0x{short(who)}" for who in told.attesters)
     return [*lines, f"attested by {attesters}"] if attesters else lines
+
+
+def _rule(table: Sequence[Entry], number: int) -> str:
+    found = find(table, number)
+    return called(found) if found else f"{number} (of a later release)"
 
 
 def _commitment(told: CommitmentStory) -> str:

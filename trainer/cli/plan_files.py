@@ -4,25 +4,42 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry.errors import FormError, InputError
+from registry.rules.table import (
+    COMBINE_RULES,
+    DENSE,
+    EXAMPLES,
+    FEDAVG,
+    MEAN,
+    SERVER_RULES,
+    UNIFORM,
+    UPDATE_FORMS,
+    Entry,
+    find,
+    lookup,
+    rules_of,
+)
 from registry.types import WALK_STEPS
 from trainer.cli.statements import read_toml
 
 if TYPE_CHECKING:
     from registry.content.manifest import PlanManifest
 
-__all__ = ["DEFAULTS", "duration", "manifest_of", "plan_toml", "read_plan", "show_duration"]
+__all__ = ["DEFAULTS", "duration", "manifest_of", "parameters_of", "plan_toml", "read_plan", "show_duration"]
 
 DEFAULTS: Mapping[str, Any] = {
     "algorithm": {"name": "fedavg", "parameters": {"epochs": 1}},
-    "combine_rule": 1,
-    "server_rule": 1,
+    "combine_rule": MEAN.name,
+    "combine_parameters": {},
+    "weights": None,
+    "server_rule": FEDAVG.name,
     "server_rate": 1.0,
+    "update_form": DENSE.name,
     "grid_bits": 24,
     "saturate": False,
     "scales": {},
@@ -42,12 +59,15 @@ DEFAULTS: Mapping[str, Any] = {
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _COMMENTS = {
     "algorithm": "what participants run",
-    "combine_rule": "1: weighted mean",
-    "server_rule": "1: FedAvg with rate 1, all tensors shared, no scales; 2: the general FedAvg step",
+    "combine_rule": "what makes an aggregate of the contributions, by name or number: cairn rules",
+    "combine_parameters": "what the combine rule takes",
+    "weights": f"{EXAMPLES}: a contribution counts by its weight; {UNIFORM}: each counts once",
+    "server_rule": "from version and aggregate to the next version, by name or number: cairn rules",
+    "update_form": "how an update's file holds integers, by name or number: cairn rules",
     "grid_bits": "update values are integers times 2^-grid_bits",
     "saturate": "clip values beyond the grid instead of refusing them",
-    "scales": "tensor = e: its update is divided by 2^e before rounding (server rule 2)",
-    "shared": "names of the tensors that updates hold; absent: all floating ones (server rule 2)",
+    "scales": "tensor = e: its update is divided by 2^e before rounding",
+    "shared": "names of the tensors that updates hold; absent: all floating ones",
     "transforms": "applied to an update on its way out, in order",
     "quorum": "equal attestations that make a result",
     "weight_cap": "the most one participant may weigh",
@@ -56,6 +76,13 @@ _COMMENTS = {
     "challenge_duration": "at least 16m",
     "answer_duration": "in which aggregators show what is demanded; at least 30s, at most 1/32 of the challenge's",
     "bond_gwei": "what an aggregator must have deposited to attest",
+}
+
+
+_RULES: Mapping[str, tuple[Sequence[Entry], str]] = {
+    "combine_rule": (COMBINE_RULES, "combine rule"),
+    "server_rule": (SERVER_RULES, "server rule"),
+    "update_form": (UPDATE_FORMS, "update form"),
 }
 
 
@@ -79,10 +106,11 @@ def read_plan(path: Path) -> PlanManifest:
 
 
 def manifest_of(given: Mapping[str, Any]) -> PlanManifest:
-    """Return the plan with these fields and defaults for the rest.
+    """Return the plan with these fields and defaults for the rest. Rules may be named.
 
     Raises:
         InputError: A field is unknown or not what it must be.
+        UnknownRule: A rule is not in the table.
     """
     from registry.chain.keys import address_of
     from registry.content.manifest import PlanManifest, Procedure, encode
@@ -91,6 +119,10 @@ def manifest_of(given: Mapping[str, Any]) -> PlanManifest:
     if unknown:
         raise InputError(f"unknown field {unknown[0]!r}: a plan has {', '.join(DEFAULTS)}")
     values = {**DEFAULTS, **given}
+    for name, (table, kind) in _RULES.items():
+        values[name] = lookup(table, values[name], kind).number
+    if values["weights"] is None:
+        values["weights"] = lookup(COMBINE_RULES, values["combine_rule"], "combine rule").weights[0]
     try:
         values["algorithm"] = Procedure(**values["algorithm"])
         values["transforms"] = tuple(Procedure(**entry) for entry in values["transforms"])
@@ -109,6 +141,7 @@ def manifest_of(given: Mapping[str, Any]) -> PlanManifest:
     try:
         manifest = PlanManifest(**values)
         encode(manifest)
+        rules_of(manifest)
     except TypeError as error:
         raise FormError(f"plan: {error}") from error
     return manifest
@@ -122,9 +155,27 @@ def plan_toml(manifest: PlanManifest) -> str:
         if value is None:
             continue
         shown = show_duration(value) if field.name.endswith("_duration") else value
+        if field.name in _RULES:
+            known = find(_RULES[field.name][0], value)
+            shown = known.name if known else value
         comment = f"  # {_COMMENTS[field.name]}" if field.name in _COMMENTS else ""
         lines.append(f"{field.name} = {_toml(shown)}{comment}")
     return "\n".join(lines) + "\n"
+
+
+def parameters_of(texts: Sequence[str]) -> dict[str, int]:
+    """Return the parameters that texts of the form NAME=VALUE set.
+
+    Raises:
+        InputError: One has another form, or a name stands twice.
+    """
+    found: dict[str, int] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name or name in found or not re.fullmatch(r"-?\d+", value, re.ASCII):
+            raise InputError(f"expected NAME=VALUE, each name once and the value a whole number, got {text!r}")
+        found[name] = int(value)
+    return found
 
 
 def duration(value: object, name: str) -> int:

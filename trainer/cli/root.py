@@ -43,6 +43,7 @@ COMMANDS: dict[str, Entry] = {
         ("model", GOVERN, "models", "Register, show, publish, hand over and fetch models."),
         ("member", GOVERN, "members", "Who may take part in a model's rounds."),
         ("plan", GOVERN, "plans", "The rules of a model's rounds."),
+        ("rules", CHECK, "rules", "What a plan's rules can be, and who checks them."),
         ("verify", CHECK, "verify", "Recompute every round that led to a version."),
         ("provenance", CHECK, "provenance", "Where a version comes from."),
         ("receipt", CHECK, "receipts", "Who is in a version, and who is not."),

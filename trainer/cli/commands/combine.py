@@ -8,18 +8,23 @@ from typing import Annotated
 import typer
 
 from registry.errors import FormError, InputError
+from registry.rules.table import COMBINE_RULES, DENSE, MEAN, Combining, lookup
 from registry.types import MAX_GRID_BITS
 from trainer.cli.command import command, single
 from trainer.cli.files import pieces_of, size_of, whole_file
 from trainer.cli.session import Session
 
 app = single()
+Parameters = Annotated[
+    list[str] | None, typer.Option(metavar="NAME=VALUE", help="A parameter of the rule, a whole number.")
+]
 
 
 @command(
     app,
     "combine",
-    example="cairn combine a.safetensors:120 b.safetensors:80 --grid 24 -o average.safetensors",
+    example="cairn combine a.safetensors:120 b.safetensors:80 --grid 24 -o average.safetensors\n"
+    "cairn combine a.safetensors:1 b.safetensors:1 c.safetensors:1 --rule median -o median.safetensors",
 )
 def combine(
     session: Session,
@@ -28,35 +33,35 @@ def combine(
     grid: Annotated[
         int, typer.Option(metavar="S", min=0, max=MAX_GRID_BITS, help="Grid: values are integers times 2^-S.")
     ] = 24,
+    rule: Annotated[str, typer.Option(metavar="RULE", help="A combine rule, by name or number.")] = MEAN.name,
+    parameter: Parameters = None,
     processes: Annotated[int, typer.Option(min=1, metavar="N", help="Processes to share the work.")] = 1,
 ) -> None:
-    """Write the weighted mean of update files: the same bits in any order, anywhere.
+    """Combine update files, by the weighted mean or another rule: the same bits in any order, anywhere.
 
     The files are checked as a round checks updates: canonical safetensors, the same float32 tensors in each, every
     value on the grid, no NaN, no infinity, no -0.0.
     """
     from registry.content.gate import describe
-    from registry.exact.combine import check_weights
     from registry.provenance.combination import combine as average
     from registry.provenance.combination import leaves_of_file
+    from registry.rules.combine import check_weights
+    from trainer.cli.plan_files import parameters_of
 
+    chosen = lookup(COMBINE_RULES, rule, "combine rule")
+    combining = Combining(chosen, chosen.weights[0], parameters_of(parameter or ()))
     named = [_parse(text) for text in updates]
-    check_weights([weight for _, weight in named])
+    weights = [weight for _, weight in named]
+    check_weights(weights)
     header, size = _form([path for path, _ in named])
     if any(output.exists() and output.samefile(path) for path, _ in named):
         raise InputError(f"{output}: is one of the updates")
     with whole_file(output) as partial, session.out.progress("Combining", size * len(named)) as done:
         readers = [leaves_of_file(path, size) for path, _ in named]
         made = average(
-            readers,
-            [weight for _, weight in named],
-            header,
-            size,
-            grid_bits=grid,
-            out=partial,
-            processes=processes,
-            progress=done,
-        )
+            readers, weights, header, size, grid_bits=grid, combining=combining, encoding=DENSE,
+            out=partial, processes=processes, progress=done,
+        )  # fmt: skip
         facts = describe(pieces_of(partial))
     if facts.sha256 is None or facts.cid != made.cid:
         raise FormError(f"{output}: expected {made.cid} on disk, got {facts.cid}")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from registry.errors import InputError
-from registry.exact.grid import F32, F64, from_grid, grid_integers
+from registry.rules.grid import F32, F64, from_grid, grid_integers
 from registry.types import MAX_TOTAL_WEIGHT
 
 __all__ = ["WEIGHTED_MEAN", "check_weights", "rounded_mean", "weighted_mean", "weighted_sum"]

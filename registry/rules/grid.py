@@ -30,6 +30,7 @@ from registry.types import GRID_LIMIT, MAX_GRID_BITS
 __all__ = [
     "F32",
     "F64",
+    "I32",
     "check_arithmetic",
     "fitting",
     "from_grid",
@@ -39,6 +40,7 @@ __all__ = [
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
+I32 = npt.NDArray[np.int32]
 
 
 _NEGATIVE_ZERO = -(2**31)

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry.errors import FormError, InputError
-from registry.exact.combine import check_weights, rounded_mean, weighted_mean
-from registry.exact.grid import check_arithmetic, grid_integers, to_grid
-from registry.exact.server import fedavg_step
+from registry.rules.combine import check_weights, rounded_mean, weighted_mean
+from registry.rules.grid import check_arithmetic, grid_integers, to_grid
+from registry.rules.server import fedavg_step
 from registry.types import GRID_LIMIT, MAX_GRID_BITS, MAX_TOTAL_WEIGHT
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from registry.errors import InputError
-from registry.exact.grid import F32
+from registry.rules.grid import F32
 
 __all__ = ["FEDAVG", "FEDAVG_GENERAL", "fedavg_step"]
 

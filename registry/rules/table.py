@@ -1,0 +1,377 @@
+"""The table of rules: every combine rule, server rule and update form that this release knows, as an entry.
+
+The entry is guard, dispatch and documentation at once. `rules_of` turns a plan's numbers into entries or refuses it,
+and whatever computes takes the entry, never a number: a rule that is accepted is a rule whose function runs. `cairn
+rules`, `docs/rules.md`, the help of `cairn plan new` and the checks of a plan are made from the same entries.
+
+A new combine rule is one more entry in COMBINE_RULES, of one of the three shapes of `shapes`.
+
+This module loads no numpy until something is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from registry.errors import FormError, UnknownRule
+from registry.rules.shapes import Columns, Fold, Parameters, Shape
+
+if TYPE_CHECKING:
+    from registry.rules.grid import F32
+
+__all__ = [
+    "COMBINE_RULES",
+    "DENSE",
+    "EXAMPLES",
+    "FEDAVG",
+    "FEDAVG_GENERAL",
+    "MEAN",
+    "MEDIAN",
+    "SERVER_RULES",
+    "UNIFORM",
+    "UNIFORM_MEAN",
+    "UPDATE_FORMS",
+    "CombineRule",
+    "Combining",
+    "Decode",
+    "Entry",
+    "Parameter",
+    "Ruled",
+    "Rules",
+    "ServerRule",
+    "Step",
+    "UpdateFormEntry",
+    "called",
+    "find",
+    "lookup",
+    "rules_of",
+    "server_rule_for",
+]
+
+EXAMPLES = "examples"
+"""A plan's `weights`: a contribution counts by its committed weight."""
+UNIFORM = "uniform"
+"""A plan's `weights`: every contribution counts once."""
+
+
+# Entries -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """An integer that a plan sets for a rule.
+
+    Attributes:
+        name: As the plan has it.
+        low: The least it may be.
+        high: The most.
+        example: One that makes sense.
+        says: What it is, with its unit.
+    """
+
+    name: str
+    low: int
+    high: int
+    example: int
+    says: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What is known of every rule.
+
+    Attributes:
+        number: In plans, and on chain where the chain holds it.
+        name: What people call it; unique among its kind.
+        says: One line.
+        parameters: What a plan must set for it, all of them.
+        convicted_by: Functions of the contract that convict a result by it; none where readers replay it.
+        paper: Citation.
+    """
+
+    number: int
+    name: str
+    says: str
+    parameters: tuple[Parameter, ...] = ()
+    convicted_by: tuple[str, ...] = ()
+    paper: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CombineRule(Entry):
+    """What makes an aggregate of the contributions.
+
+    Attributes:
+        shape: Which, with its function.
+        weights: What a plan's `weights` may be; the first where it says nothing.
+    """
+
+    shape: Shape
+    weights: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerRule(Entry):
+    """From a version and an aggregate to the next version.
+
+    Attributes:
+        step: Called with weights and aggregate, float32 of one shape, and `rate` and `scale` by name; returns the next
+            weights.
+        fixed: Fields of a plan that it leaves no choice in.
+    """
+
+    step: Step
+    fixed: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateFormEntry(Entry):
+    """How an update's file holds integers.
+
+    Attributes:
+        integers: Called with float32 values, grid bits, and `first`, `out` and `check` by name; returns the integers
+            that they stand for, as float32, having checked that they are canonical unless told not to.
+    """
+
+    integers: Decode
+
+
+class Step(Protocol):
+    """A server rule's function: see `registry.rules.server`."""
+
+    def __call__(self, weights: F32, aggregate: F32, *, rate: float, scale: int) -> F32: ...
+
+
+class Decode(Protocol):
+    """An update form's function: see `registry.rules.grid.grid_integers`."""
+
+    def __call__(
+        self, values: F32, grid_bits: int, *, first: int = 0, out: F32 | None = None, check: bool = True
+    ) -> F32: ...
+
+
+# The table -----------------------------------------------------------------------------------------------------------
+
+
+def _fedavg(weights: F32, aggregate: F32, *, rate: float, scale: int) -> F32:
+    from registry.rules.server import fedavg_step
+
+    return fedavg_step(weights, aggregate, rate=rate, scale=scale)
+
+
+def _dense(values: F32, grid_bits: int, *, first: int = 0, out: F32 | None = None, check: bool = True) -> F32:
+    import numpy as np
+
+    from registry.rules.grid import grid_integers
+
+    if not check:
+        return np.multiply(values, np.float32(2.0**grid_bits), out=out)
+    return grid_integers(values, grid_bits, first=first, out=out)
+
+
+_FEDAVG_PAPER = (
+    "McMahan et al., Communication-Efficient Learning of Deep Networks from Decentralized Data, AISTATS 2017"
+)
+_ROBUST_PAPER = "Yin et al., Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates, ICML 2018"
+
+MEAN = CombineRule(
+    number=1,
+    name="mean",
+    says="weighted mean",
+    shape=Fold(),
+    weights=(EXAMPLES,),
+    convicted_by=("convictAggregate", "convictChunk", "convictSize"),
+    paper=_FEDAVG_PAPER,
+)
+UNIFORM_MEAN = CombineRule(
+    number=4,
+    name="uniform_mean",
+    says="unweighted mean",
+    shape=Fold(),
+    weights=(UNIFORM,),
+    paper=_FEDAVG_PAPER,
+)
+MEDIAN = CombineRule(
+    number=2,
+    name="median",
+    says="coordinate-wise median",
+    shape=Columns(cut=lambda count, parameters: (count - 1) // 2),
+    weights=(UNIFORM,),
+    paper=_ROBUST_PAPER,
+)
+COMBINE_RULES: tuple[CombineRule, ...] = (MEAN, MEDIAN, UNIFORM_MEAN)
+"""Under number 1 the contract convicts whatever is not the mean weighted by examples, so nothing else may have it."""
+
+FEDAVG = ServerRule(
+    number=1,
+    name="fedavg",
+    says="parent plus aggregate: rate 1, no scales, all tensors shared",
+    step=_fedavg,
+    fixed={"server_rate": 1.0, "scales": {}, "shared": None},
+    convicted_by=("convictVersion", "convictRoot"),
+    paper=_FEDAVG_PAPER,
+)
+FEDAVG_GENERAL = ServerRule(
+    number=2,
+    name="fedavg_general",
+    says="parent plus rate times aggregate: any rate, scales and sharing",
+    step=_fedavg,
+    paper="Reddi et al., Adaptive Federated Optimization, ICLR 2021, algorithm 1 with SGD at the server",
+)
+SERVER_RULES: tuple[ServerRule, ...] = (FEDAVG, FEDAVG_GENERAL)
+"""The plainest first."""
+
+DENSE = UpdateFormEntry(
+    number=1,
+    name="dense",
+    says="every value as float32 on the grid",
+    integers=_dense,
+    convicted_by=("convictChunk", "convictSize"),
+    paper="registry/rules/grid.py",
+)
+UPDATE_FORMS: tuple[UpdateFormEntry, ...] = (DENSE,)
+
+
+# From a plan to its entries ------------------------------------------------------------------------------------------
+
+E = TypeVar("E", bound=Entry)
+
+
+class Ruled(Protocol):
+    """A plan, as far as rules go: `registry.content.manifest.PlanManifest` is one."""
+
+    @property
+    def combine_rule(self) -> int: ...
+    @property
+    def combine_parameters(self) -> Parameters: ...
+    @property
+    def weights(self) -> str: ...
+    @property
+    def server_rule(self) -> int: ...
+    @property
+    def update_form(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Combining:
+    """A combine rule as a plan sets it.
+
+    Attributes:
+        rule: The entry.
+        weights: Whether contributions count by examples or once each.
+        parameters: The rule's.
+
+    Raises:
+        FormError: Weights or parameters are not such as the rule takes.
+    """
+
+    rule: CombineRule
+    weights: str
+    parameters: Parameters = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.weights not in self.rule.weights:
+            others = " or ".join(called(other) for other in COMBINE_RULES if self.weights in other.weights)
+            raise FormError(
+                f"weights: expected {' or '.join(self.rule.weights)} with combine rule {called(self.rule)}, "
+                f"got {self.weights!r}" + (f", which go with {others}" if others else "")
+            )
+        _check_parameters(f"combine rule {called(self.rule)}", self.rule.parameters, self.parameters)
+
+    def counted(self, weights: Sequence[int]) -> list[int]:
+        """Return what each contribution counts, given its committed weight."""
+        return [1] * len(weights) if self.weights == UNIFORM else list(weights)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The entries that a plan's numbers stand for: what computes a round."""
+
+    combine: Combining
+    server: ServerRule
+    form: UpdateFormEntry
+
+    @property
+    def aggregate_convicted(self) -> bool:
+        """Whether the contract convicts a false aggregate."""
+        return bool(self.combine.rule.convicted_by and self.form.convicted_by)
+
+    @property
+    def version_convicted(self) -> bool:
+        """Whether the contract convicts a false version beside a parent with a tensor root."""
+        return self.aggregate_convicted and bool(self.server.convicted_by)
+
+
+def rules_of(plan: Ruled) -> Rules:
+    """Return the entries for a plan's numbers.
+
+    Raises:
+        UnknownRule: One of them is not in the table: it is of a later release.
+        FormError: A rule does not get the parameters, weights or other fields that it takes.
+    """
+    combine = lookup(COMBINE_RULES, plan.combine_rule, "combine rule")
+    server = lookup(SERVER_RULES, plan.server_rule, "server rule")
+    form = lookup(UPDATE_FORMS, plan.update_form, "update form")
+    combining = Combining(combine, plan.weights, plan.combine_parameters)
+    for name, value in server.fixed.items():
+        if getattr(plan, name) != value:
+            raise FormError(
+                f"{name}: server rule {called(server)} has {_shown(value)}, got {_shown(getattr(plan, name))}; "
+                f"use server rule {called(SERVER_RULES[-1])}"
+            )
+    return Rules(combining, server, form)
+
+
+def find(table: Sequence[E], wanted: int | str) -> E | None:
+    """Return the entry of COMBINE_RULES, SERVER_RULES or UPDATE_FORMS with a number or name, if there is one.
+
+    A number may be text, as people give it.
+    """
+    names = ((one, (one.number, str(one.number), one.name)) for one in table)
+    return next((one for one, known in names if type(wanted) in (int, str) and wanted in known), None)
+
+
+def lookup(table: Sequence[E], wanted: int | str, kind: str) -> E:
+    """Return the same, where there must be one.
+
+    Args:
+        table: One of the three.
+        wanted: The number or name.
+        kind: What they are, for the message.
+
+    Raises:
+        UnknownRule: There is none.
+    """
+    found = find(table, wanted)
+    if found is None:
+        raise UnknownRule(f"plan: expected {kind} {', '.join(map(called, table))}, got {wanted!r}")
+    return found
+
+
+def called(one: Entry) -> str:
+    """Return an entry's number and name, as messages have them."""
+    return f"{one.number} ({one.name})"
+
+
+def server_rule_for(**fields: Any) -> ServerRule:
+    """Return the plainest server rule that leaves these plan fields open, or fixes them to what they are."""
+    return next(rule for rule in SERVER_RULES if all(fields[n] == v for n, v in rule.fixed.items() if n in fields))
+
+
+def _check_parameters(where: str, wanted: Sequence[Parameter], given: Parameters) -> None:
+    names = sorted(parameter.name for parameter in wanted)
+    if sorted(given) != names:
+        raise FormError(f"{where}: expected parameters {names}, got {sorted(given)}")
+    for parameter in wanted:
+        value = given[parameter.name]
+        if type(value) is not int or not parameter.low <= value <= parameter.high:
+            raise FormError(
+                f"{where}: {parameter.name}: expected {parameter.low}..{parameter.high}, got {value!r}: "
+                f"it is {parameter.says}"
+            )
+
+
+def _shown(value: object) -> str:
+    return "all tensors" if value is None else "none" if value == {} else str(value)

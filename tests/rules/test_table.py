@@ -1,0 +1,264 @@
+"""The table of rules is guard, dispatch and documentation, and nothing else is any of them."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from dataclasses import fields, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry.chain.contracts import artifact
+from registry.errors import FormError, InputError, UnknownRule
+from registry.rules import table
+from registry.rules.page import facts, format_page, rules_page
+from registry.rules.shapes import Columns, Factors, Fold, Select
+from registry.rules.table import (
+    COMBINE_RULES,
+    DENSE,
+    EXAMPLES,
+    FEDAVG,
+    FEDAVG_GENERAL,
+    MEAN,
+    SERVER_RULES,
+    UNIFORM,
+    UPDATE_FORMS,
+    Combining,
+    Entry,
+    Parameter,
+    find,
+    lookup,
+    rules_of,
+    server_rule_for,
+)
+from registry.types import MAX_TOTAL_WEIGHT
+from trainer.cli.plan_files import manifest_of
+
+ROOT = Path(__file__).resolve().parents[2]
+TABLES: tuple[tuple[Entry, ...], ...] = (COMBINE_RULES, SERVER_RULES, UPDATE_FORMS)
+PARAMETRIC = replace(MEAN, number=70, name="parametric", parameters=(Parameter("k", 2, 9, 3, "how many"),))
+
+
+# What stands in it ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("entries", TABLES, ids=["combine", "server", "form"])
+def test_numbers_and_names_are_unique_and_no_name_reads_as_a_number(entries: tuple[Entry, ...]) -> None:
+    assert len({one.number for one in entries}) == len({one.name for one in entries}) == len(entries)
+    assert all(1 <= one.number < 1 << 16 and re.fullmatch("[a-z][a-z_]*", one.name) for one in entries)
+
+
+@pytest.mark.parametrize("one", [one for entries in TABLES for one in entries], ids=lambda one: one.name)
+def test_an_entry_says_what_it_is_and_its_examples_are_within_bounds(one: Entry) -> None:
+    assert one.says and one.paper
+    for parameter in one.parameters:
+        assert parameter.low <= parameter.example <= parameter.high
+        assert parameter.says
+
+
+@pytest.mark.parametrize("one", [one for entries in TABLES for one in entries], ids=lambda one: one.name)
+def test_what_convicts_is_a_function_of_the_contract(one: Entry) -> None:
+    functions = {entry["name"] for entry in artifact("Challenges").abi if entry["type"] == "function"}
+    assert set(one.convicted_by) <= functions
+
+
+def test_only_the_mean_by_examples_has_the_number_that_the_contract_convicts_by() -> None:
+    """`Disputed.sol` takes rule 1 for it, whatever the plan's manifest says."""
+    source = (ROOT / "contracts" / "challenges" / "Disputed.sol").read_text()
+    number = int(re.search(r"WEIGHTED_MEAN = (\d+);", source)[1])  # type: ignore[index]
+    convicted = [rule for rule in COMBINE_RULES if rule.convicted_by]
+    assert [(rule.number, rule.weights, rule.shape) for rule in convicted] == [(number, (EXAMPLES,), Fold())]
+    assert find(COMBINE_RULES, number) is MEAN
+
+
+# From a plan to its entries ------------------------------------------------------------------------------------------
+
+
+def test_numbers_of_a_plan_give_the_entries_themselves() -> None:
+    for combine, server in product(COMBINE_RULES, SERVER_RULES):
+        parameters = {p.name: p.example for p in combine.parameters}
+        plan = manifest_of(
+            {"combine_rule": combine.number, "combine_parameters": parameters, "server_rule": server.number}
+        )
+        rules = rules_of(plan)
+        assert rules.combine.rule is combine
+        assert rules.server is server
+        assert rules.form is DENSE
+        assert (rules.combine.weights, rules.combine.parameters) == (combine.weights[0], parameters)
+
+
+@pytest.mark.parametrize("field", ["combine_rule", "server_rule", "update_form"])
+def test_a_number_that_is_not_in_the_table_is_unknown(field: str) -> None:
+    plan = replace(manifest_of({}), **{field: 999})
+    with pytest.raises(UnknownRule, match=rf"expected {field.replace('_', ' ')} 1 \(\w+\).*, got 999"):
+        rules_of(plan)
+
+
+def test_rules_are_found_by_number_and_by_name() -> None:
+    assert lookup(COMBINE_RULES, "mean", "rule") is lookup(COMBINE_RULES, 1, "rule") is lookup(COMBINE_RULES, "1", "")
+    for strange in (True, 1.0, "Mean", "", 0, -1, None, [1]):
+        assert find(COMBINE_RULES, strange) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("rule", COMBINE_RULES, ids=lambda rule: rule.name)
+def test_weights_that_a_rule_does_not_take_are_refused(rule: Any) -> None:
+    parameters = {p.name: p.example for p in rule.parameters}
+    for weights in {EXAMPLES, UNIFORM, "", "Examples"} - set(rule.weights):
+        with pytest.raises(FormError, match=rf"weights: expected {rule.weights[0]} with combine rule {rule.number}"):
+            Combining(rule, weights, parameters)
+
+
+def test_what_counts_are_weights_or_ones() -> None:
+    assert Combining(MEAN, EXAMPLES).counted([3, 4]) == [3, 4]
+    assert Combining(lookup(COMBINE_RULES, "uniform_mean", ""), UNIFORM).counted([3, 4]) == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, r"expected parameters \['k'\], got \[\]"),
+        ({"k": 3, "j": 1}, r"expected parameters \['k'\], got \['j', 'k'\]"),
+        ({"j": 3}, r"expected parameters \['k'\], got \['j'\]"),
+        ({"k": 1}, r"k: expected 2\.\.9, got 1: it is how many"),
+        ({"k": 10}, r"k: expected 2\.\.9, got 10"),
+        ({"k": True}, r"k: expected 2\.\.9, got True"),
+        ({"k": 3.0}, r"k: expected 2\.\.9, got 3\.0"),
+    ],
+)
+def test_parameters_that_a_rule_does_not_take_are_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(FormError, match=rf"combine rule 70 \(parametric\): {said}"):
+        Combining(PARAMETRIC, EXAMPLES, given)
+    for right in (2, 9):
+        assert Combining(PARAMETRIC, EXAMPLES, {"k": right}).parameters == {"k": right}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"server_rate": 0.5}, {"scales": {"a": 1}}, {"shared": ("a",)}],
+)
+def test_server_rule_1_has_no_rate_scales_or_sharing(change: dict[str, Any]) -> None:
+    plain = manifest_of({})
+    assert rules_of(plain).server is FEDAVG
+    with pytest.raises(FormError, match=r"server rule 1 \(fedavg\) has .*; use server rule 2 \(fedavg_general\)"):
+        rules_of(replace(plain, **change))
+    assert rules_of(replace(plain, server_rule=2, **change)).server is FEDAVG_GENERAL
+    assert server_rule_for(**change) is FEDAVG_GENERAL
+    assert server_rule_for(server_rate=1.0, scales={}, shared=None) is FEDAVG
+
+
+# Shapes --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("factors", "divisor"),
+    [((-1, 2), 2), ((1.0, 1), 2), ((True, 1), 2), ((2, 2), 3), ((0, 0), 0), ((1,), MAX_TOTAL_WEIGHT + 1), ((1,), 1.0)],
+)
+def test_factors_that_could_leave_the_grid_are_refused(factors: Any, divisor: Any) -> None:
+    with pytest.raises(InputError, match=r"(factors|divisor): expected"):
+        Factors(factors, divisor)
+    assert Factors((0, 0), 1).divisor == 1
+    assert Factors((2, 2), 4).divisor == 4
+    assert Factors((1,), MAX_TOTAL_WEIGHT).factors == (1,)
+
+
+def test_a_selection_has_a_factor_of_at_most_its_weight_for_each() -> None:
+    def choosing(*factors: int) -> Select:
+        return Select(lambda tile, parameters: [], lambda statistics, weights, parameters: Factors(factors, 9))
+
+    assert choosing(3, 0).factors([], [3, 4], {}).factors == (3, 0)
+    for factors in ((4, 0), (3,), (3, 0, 0)):
+        with pytest.raises(InputError, match="factors: expected"):
+            choosing(*factors).factors([], [3, 4], {})
+
+
+@pytest.mark.parametrize("cut", [-1, 3, 2.0, True])
+def test_a_cut_that_leaves_nothing_is_refused(cut: Any) -> None:
+    with pytest.raises(InputError, match=r"cut: expected a whole number of 0\.\.2 of 6 values"):
+        Columns(lambda count, parameters: cut).trimmed(6, {})
+
+
+@pytest.mark.parametrize("rule", [r for r in COMBINE_RULES if isinstance(r.shape, Columns)], ids=lambda rule: rule.name)
+def test_columns_leave_a_value_whatever_the_parameters(rule: Any) -> None:
+    assert rule.weights == (UNIFORM,)  # a plan may not say that weights count where they do not
+    bounds = [sorted({p.low, p.example, p.high}) for p in rule.parameters]
+    for values in product(*bounds):
+        given = dict(zip((p.name for p in rule.parameters), values, strict=True))
+        for count in (*range(1, 200), 1000, 4096, 65_535, MAX_TOTAL_WEIGHT):
+            assert 0 <= 2 * rule.shape.trimmed(count, given) < count
+
+
+# Nothing else asks ---------------------------------------------------------------------------------------------------
+
+
+def compared(path: Path) -> list[str]:
+    """Where a file compares, matches or looks up a rule's number by itself."""
+    asked = {"combine_rule", "server_rule", "update_form"}
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        parts = []
+        if isinstance(node, ast.Compare):
+            parts = [node.left, *node.comparators]
+        if isinstance(node, ast.Match):
+            parts = [node.subject]
+        if isinstance(node, ast.Subscript):
+            parts = [node.slice]
+        for part in parts:
+            names = {n.attr for n in ast.walk(part) if isinstance(n, ast.Attribute)}
+            if names & asked:
+                found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    return found
+
+
+def test_no_code_but_the_table_asks_for_a_rule_by_number() -> None:
+    """So there is no guard that could be widened without the function that it would let in."""
+    sources = [path for folder in ("registry", "trainer", "scripts") for path in (ROOT / folder).rglob("*.py")]
+    assert len(sources) > 150
+    assert [where for path in sources for where in compared(path)] == []
+
+
+def test_what_asks_for_a_rule_by_number_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    for text in ("if plan.combine_rule != 1: pass", "x = {1: f}[plan.server_rule]",
+                 "match p.plan.update_form:\n case 1: x", "ok = record.plan.server_rule in (1, 2)"):  # fmt: skip
+        (tmp_path / "x.py").write_text(text)
+        assert compared(tmp_path / "x.py") == ["x.py:1"]
+    (tmp_path / "x.py").write_text("rules_of(plan); lookup(T, plan.combine_rule, 'x')")
+    assert compared(tmp_path / "x.py") == []
+
+
+# Pages ---------------------------------------------------------------------------------------------------------------
+
+
+def test_the_pages_are_those_of_the_table() -> None:
+    docs = ROOT / "docs"
+    again = "python -m registry.rules.page docs"
+    assert (docs / "rules.md").read_text() == rules_page(), again
+    assert (docs / "format.md").read_text() == format_page((docs / "format.md").read_text()), again
+
+
+def test_the_command_prints_the_table() -> None:
+    from typer.testing import CliRunner
+
+    from trainer.cli.root import app
+
+    shown = CliRunner().invoke(app, ["rules"], env={"COLUMNS": "200"})
+    data = json.loads(CliRunner().invoke(app, ["rules", "--json"]).stdout)
+    assert {kind: [one["number"] for one in entries] for kind, entries in data.items()} == {
+        "combine_rules": [one.number for one in COMBINE_RULES],
+        "server_rules": [one.number for one in SERVER_RULES],
+        "update_forms": [one.number for one in UPDATE_FORMS],
+    }
+    for entries in facts().values():
+        for one in entries:
+            assert str(one["name"]) in shown.stdout
+            assert str(one["says"]) in shown.stdout
+
+
+def test_every_field_of_a_plan_that_the_table_reads_is_there() -> None:
+    held = {field.name for field in fields(manifest_of({}))}
+    fixed = {name for rule in SERVER_RULES for name in rule.fixed}
+    assert {name for name in vars(table.Ruled) if not name.startswith("_")} | fixed <= held
