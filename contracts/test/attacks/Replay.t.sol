@@ -4,6 +4,7 @@ pragma solidity ^0.8.28;
 import {Cairn} from "../../Cairn.sol";
 import {ICairn, ModelId} from "../../interfaces/ICairn.sol";
 import {Base} from "../support/Base.sol";
+import {Deploying} from "../support/Deploying.sol";
 
 /// @notice A signature commits one update of one participant to one round of one model on one chain, once.
 contract ReplayTest is Base {
@@ -81,7 +82,7 @@ contract ReplayTest is Base {
     }
 
     function test_replay_on_another_contract_reverts() public {
-        Cairn other = new Cairn();
+        Cairn other = Deploying.deployed();
         vm.startPrank(OWNER);
         Signed memory s = said;
         s.modelId = other.registerModel(GENESIS, GENESIS_ROOT);

@@ -3,6 +3,7 @@ pragma solidity ^0.8.28;
 
 import {Cairn} from "../../Cairn.sol";
 import {ModelId, Phase, Plan, Result, Round} from "../../interfaces/ICairn.sol";
+import {Deploying} from "../support/Deploying.sol";
 import {Test} from "../support/Test.sol";
 
 /// @notice Plays everybody around one model, only with moves that are allowed, so that no move may revert; keeps its own
@@ -34,7 +35,7 @@ contract Handler is Test {
     uint256 internal _counter;
 
     constructor() {
-        cairn = new Cairn();
+        cairn = Deploying.deployed();
         modelId = cairn.registerModel("genesis", "root");
         _known("genesis");
         for (uint160 i = 1; i <= PEOPLE; ++i) {

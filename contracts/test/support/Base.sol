@@ -3,6 +3,7 @@ pragma solidity ^0.8.28;
 
 import {Cairn} from "../../Cairn.sol";
 import {ICairn, ModelId, Phase, Plan, Result, RoundId} from "../../interfaces/ICairn.sol";
+import {Deploying} from "./Deploying.sol";
 import {Test} from "./Test.sol";
 
 /// @notice A deployment, a model with three participants and three aggregators, and a plan with a quorum of two.
@@ -35,7 +36,7 @@ abstract contract Base is Test {
 
     function setUp() public virtual {
         vm.warp(START);
-        cairn = new Cairn();
+        cairn = Deploying.deployed();
         vm.startPrank(OWNER);
         modelId = cairn.registerModel(GENESIS, GENESIS_ROOT);
         cairn.setPlan(modelId, somePlan());
