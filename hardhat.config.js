@@ -17,7 +17,7 @@ export default defineConfig({
   networks: { default: { type: "edr-simulated", chainType: "l1", hardfork: "prague" } },
   test: {
     solidity: {
-      fsPermissions: { readFile: ["registry/chain/artifacts/Cairn.json", "registry/chain/artifacts/AllowListHook.json"] },
+      fsPermissions: { readFile: ["Cairn", "Challenges", "Court", "Rules", "Factory", "AllowListHook"].map((name) => `registry/chain/artifacts/${name}.json`) },
       fuzz: long ? { runs: 10_000 } : { runs: 64, seed: "0x1" },
       invariant: { runs: long ? 1_000 : 16, depth: 32, failOnRevert: true },
     },

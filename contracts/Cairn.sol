@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {Challenges} from "./Challenges.sol";
+import {IChallenges} from "./interfaces/IChallenges.sol";
+import {ICourt} from "./interfaces/ICourt.sol";
+import {IFactory, Place} from "./interfaces/IFactory.sol";
+import {IRules} from "./interfaces/IRules.sol";
 import {Commits} from "./modules/Commits.sol";
 import {Members} from "./modules/Members.sol";
 import {Models} from "./modules/Models.sol";
@@ -14,8 +17,11 @@ import {Voids} from "./modules/Voids.sol";
 /// @title Cairn
 /// @notice One deployment, immutable, without an administrator. What it does is said in `interfaces/ICairn.sol`.
 contract Cairn is Models, Versions, Members, Plans, Rounds, Commits, Results, Voids {
-    /// @dev Made here, so that neither of the two can have another partner.
+    /// @dev Made by a factory, which says who the partners are.
     constructor() {
-        CHALLENGES = new Challenges(this);
+        FACTORY = IFactory(msg.sender);
+        CHALLENGES = IChallenges(FACTORY.addressOf(uint256(Place.Challenges)));
+        COURT = ICourt(FACTORY.addressOf(uint256(Place.Court)));
+        RULES = IRules(FACTORY.addressOf(uint256(Place.Rules)));
     }
 }

@@ -2,15 +2,18 @@
 pragma solidity ^0.8.28;
 
 import {Convictions} from "./challenges/Convictions.sol";
-import {Demands} from "./challenges/Demands.sol";
 import {Receipts} from "./challenges/Receipts.sol";
 import {Streams} from "./challenges/Streams.sol";
 import {ICairn} from "./interfaces/ICairn.sol";
+import {ICourt} from "./interfaces/ICourt.sol";
+import {IFactory, Place} from "./interfaces/IFactory.sol";
 
 /// @title Challenges
-/// @notice Made by the Cairn it belongs to, immutable. What it does is said in `interfaces/IChallenges.sol`.
-contract Challenges is Convictions, Streams, Demands, Receipts {
-    constructor(ICairn cairn) {
-        CAIRN = cairn;
+/// @notice Belongs to one Cairn, immutable. What it does is said in `interfaces/IChallenges.sol`.
+contract Challenges is Convictions, Streams, Receipts {
+    /// @dev Made by a factory, which says who the partners are.
+    constructor() {
+        CAIRN = ICairn(IFactory(msg.sender).addressOf(uint256(Place.Cairn)));
+        COURT = ICourt(IFactory(msg.sender).addressOf(uint256(Place.Court)));
     }
 }

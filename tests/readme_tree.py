@@ -14,6 +14,8 @@ ROOMS = {
     "contracts/interfaces": "the specification",
     "contracts/modules": "one concern each",
     "contracts/rules": "server programs on one coordinate",
+    "contracts/challenges": "what is wrong with a result",
+    "contracts/court": "convictions, demands, money",
     "contracts/hooks": "policies asked at each commit",
     "contracts/tools": "compiler, artifacts, gas",
     "registry": "what the chain says, what the store holds, what can be recomputed; no torch",

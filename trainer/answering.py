@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from registry.chain.challenge_errors import DemandIsClosed, TooLate
-from registry.chain.challenges import Challenges
+from registry.chain.court import Court
+from registry.chain.court_errors import DemandIsClosed, TooLate
 from registry.chain.local import chain_time
 from registry.chain.sending import Call
 from registry.provenance.answers import answer_to
@@ -42,9 +42,9 @@ def answer_demands(
     """
     known = {} if known is None else known
     dispute = client.dispute(model_id, number)
-    challenges = Challenges(client)
+    court = Court(client)
     now = chain_time(client.w3)
-    due = [(leaf, end) for leaf, end in demands_of(challenges, dispute).deadlines.items() if end > now]
+    due = [(leaf, end) for leaf, end in demands_of(court, dispute).deadlines.items() if end > now]
     if not due:
         return ""
     record = read_round(client, model_id, number)
@@ -53,11 +53,11 @@ def answer_demands(
         return ""
     under_way: list[Call] = []
     for leaf, _ in sorted(due, key=lambda item: item[1]):
-        if challenges.demand(leaf, block="pending").closed:
+        if court.demand(leaf, block="pending").closed:
             continue
         opening = answer_to(store, record, result, leaf, known)
         if opening is not None:
-            call = challenges.call("showLeaf", leaf, opening)
+            call = court.call("showLeaf", leaf, opening)
             with suppress(*OUTRUN):
                 client.submit(call)
                 under_way.append(call)

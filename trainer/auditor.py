@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.chain import calls
-from registry.chain.challenge_events import LeafShown
-from registry.chain.challenge_records import MAX_DEPOSIT, Demanded, Target
+from registry.chain.challenge_records import Target
 from registry.chain.challenges import Challenges
+from registry.chain.court import Court
+from registry.chain.court_events import LeafShown
+from registry.chain.court_records import MAX_DEPOSIT, Demanded
 from registry.chain.keys import to_checksum
 from registry.chain.local import chain_time
 from registry.chain.records import Dispute, Result
@@ -170,12 +172,12 @@ def _hold(watch: _Watch) -> str:
     result = next((e.result for e in attested_results(client, record) if e.result_hash == dispute.result_hash), None)
     if result is None or not any(dispute.tally):
         return ""  # the quorum's attestation is in a block that the node shows no more
-    challenges = Challenges(client, send=purse.send if purse else None)
-    demands = demands_of(challenges, dispute)
+    court = Court(client, send=purse.send if purse else None)
+    demands = demands_of(court, dispute)
     now = chain_time(client.w3)
     for leaf in demands.open if purse else ():
-        if demands.deadlines[leaf] <= now and not challenges.demand(leaf, block="pending").closed:
-            challenges.close_demand(watch.model_id, number, leaf, until="mined")
+        if demands.deadlines[leaf] <= now and not court.demand(leaf, block="pending").closed:
+            court.close_demand(watch.model_id, number, leaf, until="mined")
             return f"round {number}: leaf {leaf.index} of 0x{leaf.root.hex()[:12]} was not shown: the result is void"
     before, found = watch.memory.inspected.get(dispute.tally, (-1, None))
     waits = found is not None and any(_named(dispute, w) in demands.open for w in found.wanted)
@@ -185,13 +187,13 @@ def _hold(watch: _Watch) -> str:
         target = Target(watch.model_id, number, result)
         if found.charge is not None:
             try:
-                return _charge(challenges, record, target, dispute, found.charge, watch.folder)
+                return _charge(court, record, target, dispute, found.charge, watch.folder, purse)
             except ContractError:
                 watch.memory.inspected.pop(dispute.tally, None)  # not convinced: look again before it is charged again
                 raise
         wanted = [w for w in found.wanted if _named(dispute, w) not in demands.deadlines]
         if wanted:
-            return _demand(challenges, record, target, dispute, wanted, watch.folder)
+            return _demand(court, record, target, dispute, wanted, watch.folder)
     return watch.tell(f"round {number}: result 0x{dispute.result_hash.hex()[:12]}: {found.said}")
 
 
@@ -200,16 +202,16 @@ def _named(dispute: Dispute, wanted: Wanted) -> Demanded:
 
 
 def _charge(
-    challenges: Challenges, record: RoundRecord, target: Target, dispute: Dispute, charge: Charge, folder: Path
+    court: Court, record: RoundRecord, target: Target, dispute: Dispute, charge: Charge, folder: Path, purse: Purse
 ) -> str:
     if record.plan.bond_gwei:
-        seal(challenges, folder, Claim(dispute.round_id, dispute.tally, charge.part, charge.index))
-    bring(challenges, record, target, charge)
+        seal(court, folder, Claim(dispute.round_id, dispute.tally, charge.part, charge.index))
+    bring(Challenges(court.client, send=purse.send), record, target, charge)
     return f"round {target.number}: result 0x{dispute.result_hash.hex()[:12]} convicted: {charge.fault.name.lower()}"
 
 
 def _demand(
-    challenges: Challenges,
+    court: Court,
     record: RoundRecord,
     target: Target,
     dispute: Dispute,
@@ -225,12 +227,12 @@ def _demand(
                 *([] if leaf.tree is None else [Claim(dispute.round_id, dispute.tally, Part.VALUES, leaf.index)]),
                 Claim(dispute.round_id, dispute.tally, Part.SERVICE, 0, named),
             ):
-                seal(challenges, folder, claim)
-        deposit = min(challenges.deposit_now() * 5 // 4, MAX_DEPOSIT)  # the base fee may rise meanwhile
+                seal(court, folder, claim)
+        deposit = min(court.deposit_now() * 5 // 4, MAX_DEPOSIT)  # the base fee may rise meanwhile
         if leaf.tree is None:
-            challenges.demand_contribution(target, leaf.index, deposit=deposit, until="mined")
+            court.demand_contribution(target, leaf.index, deposit=deposit, until="mined")
         else:
-            challenges.demand_chunk(target, leaf.tree, leaf.index, leaf.membership, deposit=deposit, until="mined")
+            court.demand_chunk(target, leaf.tree, leaf.index, leaf.membership, deposit=deposit, until="mined")
     leaves = "a leaf" if len(wanted) == 1 else f"{len(wanted)} leaves"
     return f"round {target.number}: demanded {leaves} of result 0x{dispute.result_hash.hex()[:12]}"
 

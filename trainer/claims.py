@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry.chain.challenge_records import Demanded, claim_of, seal_of
-from registry.chain.challenges import Challenges
 from registry.chain.client import Client
+from registry.chain.court import Court
+from registry.chain.court_records import Demanded, claim_of, seal_of
 from registry.chain.local import chain_time
 from registry.errors import InputError
 from registry.types import Fault, Part, Root, RoundId
@@ -41,42 +41,42 @@ class Claim:
         return claim_of(self.round_id, self.tally, self.part, self.index)
 
 
-def seal(challenges: Challenges, folder: Path, claim: Claim) -> None:
+def seal(court: Court, folder: Path, claim: Claim) -> None:
     """Record on chain that this account knows a claim, without saying which; once is enough."""
     known = _read(folder)
     salt = next((salt for other, salt in known if other.hash == claim.hash), None)
     if salt is None or claim not in {other for other, _ in known}:
         salt = salt or secrets.token_bytes(32)
         _write(folder, [*known, (claim, salt)])
-    sealed = seal_of(challenges.client.account, salt, claim.hash)
-    if not challenges.seals(sealed, block="pending"):
-        challenges.seal_claim(sealed, until="mined")
+    sealed = seal_of(court.client.account, salt, claim.hash)
+    if not court.seals(sealed, block="pending"):
+        court.seal_claim(sealed, until="mined")
 
 
 def collect(client: Client, purse: Purse, folder: Path) -> str:
     """Reveal what convicted, collect what that earned, and withdraw it; return what was done, one thing at a time."""
-    known, challenges = _read(folder), Challenges(client, send=purse.send)
+    known, court = _read(folder), Court(client, send=purse.send)
     account, now = client.account, chain_time(client.w3)
     for claim, salt in known:
-        found = challenges.conviction(claim.round_id, claim.tally)
+        found = court.conviction(claim.round_id, claim.tally)
         if found.fault is Fault.NONE:
             continue
         if now < found.reveal_deadline:
             if found.claim != claim.hash or found.leader == account:
                 continue
-            order = challenges.seals(seal_of(account, salt, claim.hash))
+            order = court.seals(seal_of(account, salt, claim.hash))
             if not 0 < order < (found.leader_order or found.order):
                 continue
-            if claim.demanded is not None and challenges.demand(claim.demanded).answered:
+            if claim.demanded is not None and court.demand(claim.demanded).answered:
                 continue
-            challenges.reveal_claim(claim.round_id, claim.tally, salt, claim.demanded, until="mined")
+            court.reveal_claim(claim.round_id, claim.tally, salt, claim.demanded, until="mined")
             return f"revealed the claim by which 0x{claim.tally.hex()[:12]} was convicted"
-        if found.leader == account and challenges.reward(claim.round_id, claim.tally):
-            challenges.collect_reward(claim.round_id, claim.tally, until="mined")
+        if found.leader == account and court.reward(claim.round_id, claim.tally):
+            court.collect_reward(claim.round_id, claim.tally, until="mined")
             return f"collected the reward for 0x{claim.tally.hex()[:12]}"
-    credit = challenges.credit(account)
+    credit = court.credit(account)
     if credit:
-        challenges.withdraw(until="mined")
+        court.withdraw(until="mined")
         purse.give_back(credit)
         return f"withdrew {credit} wei of deposits and rewards"
     return ""

@@ -6,20 +6,16 @@ import logging
 import threading
 from collections.abc import Callable
 
-from registry.chain.challenge_errors import (
+from registry.chain.challenge_errors import BadProgress, ItIsCommitted, NotDisputed, NothingWrong, OtherList
+from registry.chain.court_errors import (
     AlreadyDemanded,
     AnswerNotDue,
     BadDeposit,
-    BadProgress,
     DemandIsClosed,
-    ItIsCommitted,
     NotConvicted,
     NotDemanded,
-    NotDisputed,
     NothingToWithdraw,
-    NothingWrong,
     NotSealed,
-    OtherList,
     RevealIsOver,
     RevealNotOver,
     TooLate,

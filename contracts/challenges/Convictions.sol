@@ -2,27 +2,20 @@
 pragma solidity ^0.8.28;
 
 import {Dispute} from "../interfaces/ICairn.sol";
-import {
-    Counted,
-    Fault,
-    IChallenges,
-    Membership,
-    Opening,
-    Part,
-    Target,
-    Tree
-} from "../interfaces/IChallenges.sol";
-import {Disputed} from "./Disputed.sol";
+import {IChallenges} from "../interfaces/IChallenges.sol";
+import {Fault, Part} from "../interfaces/ICourt.sol";
+import {Counted, Membership, Opening, Target, Tree} from "../interfaces/IDisputed.sol";
+import {Challenge} from "./Challenge.sol";
 import {Grid} from "./Grid.sol";
 
 /// @title Challenges that need one transaction
-abstract contract Convictions is Disputed {
+abstract contract Convictions is Challenge {
     /// @inheritdoc IChallenges
     function convictCount(Target calldata target, Counted calldata counted) external {
         Dispute memory found = _open(target);
         _requireCounted(counted, target.result.contributionsRoot);
         if (counted.count == target.result.contributions) revert NothingWrong(Fault.Count);
-        _convict(target.modelId, target.number, found, Finding(Fault.Count, Part.Whole, 0));
+        _convict(target, found, Wrong(Fault.Count, Part.Whole, 0));
     }
 
     /// @inheritdoc IChallenges
@@ -32,14 +25,14 @@ abstract contract Convictions is Disputed {
         _requireMember(right, target.result.contributionsRoot);
         if (right.index == 0 || left.index != right.index - 1) revert BadIndex(left.index, right.index);
         if (left.contribution.participant < right.contribution.participant) revert NothingWrong(Fault.Order);
-        _convict(target.modelId, target.number, found, Finding(Fault.Order, Part.Whole, 0));
+        _convict(target, found, Wrong(Fault.Order, Part.Whole, 0));
     }
 
     /// @inheritdoc IChallenges
     function convictRoot(Target calldata target) external {
         Dispute memory found = _openStep(target);
         if ((target.result.versionRoot == 0) == (found.parentRoot == 0)) revert NothingWrong(Fault.Root);
-        _convict(target.modelId, target.number, found, Finding(Fault.Root, Part.Whole, 0));
+        _convict(target, found, Wrong(Fault.Root, Part.Whole, 0));
     }
 
     /// @inheritdoc IChallenges
@@ -54,7 +47,7 @@ abstract contract Convictions is Disputed {
         _requireCounted(aggregate, target.result.aggregateRoot);
         _requireCounted(counted, _rootOf(target, found, tree, membership));
         if (aggregate.count == counted.count) revert NothingWrong(Fault.Size);
-        _convict(target.modelId, target.number, found, Finding(Fault.Size, Part.Whole, 0));
+        _convict(target, found, Wrong(Fault.Size, Part.Whole, 0));
     }
 
     /// @inheritdoc IChallenges
@@ -81,7 +74,7 @@ abstract contract Convictions is Disputed {
             (bool canonical,) = Grid.toInteger(bits, found.gridBits);
             if (canonical) revert NothingWrong(Fault.Chunk);
         }
-        _convict(target.modelId, target.number, found, Finding(Fault.Chunk, Part.Values, index));
+        _convict(target, found, Wrong(Fault.Chunk, Part.Values, index));
     }
 
     /// @inheritdoc IChallenges
@@ -102,6 +95,6 @@ abstract contract Convictions is Disputed {
         if (_valueAt(version, coordinate, target.result.versionRoot) == Grid.add(w, x)) {
             revert NothingWrong(Fault.Version);
         }
-        _convict(target.modelId, target.number, found, Finding(Fault.Version, Part.Values, coordinate / CHUNK_VALUES));
+        _convict(target, found, Wrong(Fault.Version, Part.Values, coordinate / CHUNK_VALUES));
     }
 }

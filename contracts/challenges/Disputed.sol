@@ -1,43 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {Dispute, ICairn, ModelId, RoundId, Standing} from "../interfaces/ICairn.sol";
-import {
-    Contribution,
-    Conviction,
-    Counted,
-    Fault,
-    IChallenges,
-    Membership,
-    Opening,
-    Part,
-    Target,
-    Tree
-} from "../interfaces/IChallenges.sol";
-import {Grid} from "./Grid.sol";
+import {Dispute, ICairn} from "../interfaces/ICairn.sol";
+import {Contribution, Counted, IDisputed, Membership, Opening, Target, Tree} from "../interfaces/IDisputed.sol";
 import {Merkle} from "./Merkle.sol";
 
-/// @title What every challenge begins and ends with: the result in its window, openings of its roots, the conviction
-abstract contract Disputed is IChallenges {
-    /// @dev What is wrong, and of which claim.
-    struct Finding {
-        Fault fault;
-        Part part;
-        uint64 index;
-    }
-
-    /// @inheritdoc IChallenges
+/// @title What every challenge and demand begins with: the result in its window, and openings of its roots
+abstract contract Disputed is IDisputed {
+    /// @inheritdoc IDisputed
     uint64 public constant CHUNK_VALUES = 1024;
     uint16 internal constant WEIGHTED_MEAN = 1;
     uint16 internal constant FEDAVG = 1;
 
-    /// @inheritdoc IChallenges
+    /// @inheritdoc IDisputed
     // slither-disable-next-line naming-convention
     ICairn public immutable CAIRN;
-
-    mapping(RoundId => mapping(bytes32 tally => Conviction)) internal _convictions;
-    /// @dev Of the last seal and conviction, in one order.
-    uint64 internal _order;
 
     /// @dev The result in its window.
     function _open(Target calldata target) internal view returns (Dispute memory found) {
@@ -100,16 +77,6 @@ abstract contract Disputed is IChallenges {
         return _bitsAt(opening.leaf, coordinate % CHUNK_VALUES);
     }
 
-    function _gridAt(Opening calldata opening, uint64 coordinate, bytes32 root, uint8 gridBits)
-        internal
-        view
-        returns (int256)
-    {
-        (bool canonical, int256 q) = Grid.toInteger(_valueAt(opening, coordinate, root), gridBits);
-        if (!canonical) revert NotOnGrid(coordinate);
-        return q;
-    }
-
     /// @dev float32 values stand little-endian.
     function _bitsAt(bytes calldata chunk, uint64 position) internal pure returns (uint32) {
         uint256 begin = uint256(position) * 4;
@@ -139,21 +106,5 @@ abstract contract Disputed is IChallenges {
         if (tree == Tree.Parent) return found.parentRoot;
         _requireMember(membership, target.result.contributionsRoot);
         return membership.contribution.tensorRoot;
-    }
-
-    /// @dev Given in memory: the compiler would make a copy of the function for each set of constant arguments.
-    function _convict(ModelId modelId, uint64 number, Dispute memory found, Finding memory f) internal {
-        bytes32 claim = keccak256(abi.encode(found.roundId, found.tally, f.part, f.index));
-        uint40 revealDeadline = uint40(block.timestamp) + found.challengeDuration;
-        _convictions[found.roundId][found.tally] = Conviction({
-            claim: claim,
-            fault: f.fault,
-            order: ++_order,
-            revealDeadline: revealDeadline,
-            leader: address(0),
-            leaderOrder: 0
-        });
-        emit ResultConvicted(found.roundId, found.tally, msg.sender, f.fault, claim, revealDeadline);
-        CAIRN.voidResult(modelId, number, f.fault == Fault.Unanswered ? Standing.Unanswered : Standing.Convicted);
     }
 }

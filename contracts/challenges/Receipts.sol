@@ -2,11 +2,12 @@
 pragma solidity ^0.8.28;
 
 import {Round} from "../interfaces/ICairn.sol";
-import {IChallenges, Membership, Target} from "../interfaces/IChallenges.sol";
+import {IChallenges} from "../interfaces/IChallenges.sol";
+import {Membership, Target} from "../interfaces/IDisputed.sol";
 import {Disputed} from "./Disputed.sol";
 
 /// @title Receipts: who is in a version, and who is not
-abstract contract Receipts is Disputed {
+abstract contract Receipts is Disputed, IChallenges {
     /// @inheritdoc IChallenges
     function isIncluded(Target calldata target, Membership calldata membership) external view returns (bool) {
         _requireFinalized(target);

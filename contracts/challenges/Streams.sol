@@ -2,15 +2,17 @@
 pragma solidity ^0.8.28;
 
 import {Dispute} from "../interfaces/ICairn.sol";
-import {Contribution, Fault, IChallenges, Opening, Part, Step, Sum, Target} from "../interfaces/IChallenges.sol";
-import {Disputed} from "./Disputed.sol";
+import {IChallenges, Step, Sum} from "../interfaces/IChallenges.sol";
+import {Fault, Part} from "../interfaces/ICourt.sol";
+import {Contribution, Opening, Target} from "../interfaces/IDisputed.sol";
+import {Challenge} from "./Challenge.sol";
 import {Grid} from "./Grid.sol";
 import {Merkle} from "./Merkle.sol";
 
 /// @title Challenges that may need several transactions
 /// @dev Progress is kept as its hash, by sender: nobody can spoil or copy another's. The list is rebuilt as it goes and
 /// is the round's only if its root, or its running hash, comes out as anchored.
-abstract contract Streams is Disputed {
+abstract contract Streams is Challenge {
     /// @dev Room for one more peak than a count of 32 bits has ones.
     uint256 private constant MOST_PEAKS = 33;
     uint64 private constant NO_COORDINATE = type(uint64).max;
@@ -59,7 +61,7 @@ abstract contract Streams is Disputed {
         // All ones lies past the end of any blob: weights alone get no further.
         int256 q = _gridAt(aggregate, coordinate, target.result.aggregateRoot, found.gridBits);
         if (q == Grid.mean(s.sum, s.weight)) revert NothingWrong(Fault.Aggregate);
-        _convict(target.modelId, target.number, found, Finding(Fault.Aggregate, Part.Values, coordinate / CHUNK_VALUES));
+        _convict(target, found, Wrong(Fault.Aggregate, Part.Values, coordinate / CHUNK_VALUES));
     }
 
     /// @inheritdoc IChallenges
@@ -67,7 +69,7 @@ abstract contract Streams is Disputed {
         Dispute memory found = _open(target);
         Adding memory s = _finish(target, found, NO_COORDINATE, progress, steps);
         if (s.weight == target.result.totalWeight) revert NothingWrong(Fault.Total);
-        _convict(target.modelId, target.number, found, Finding(Fault.Total, Part.Whole, 0));
+        _convict(target, found, Wrong(Fault.Total, Part.Whole, 0));
     }
 
     /// @inheritdoc IChallenges
@@ -101,7 +103,7 @@ abstract contract Streams is Disputed {
         }
         running = _replay(found, _replayWork(found, hash), hash, running, commitments);
         if (running != found.runningHash) revert OtherList(running, found.runningHash);
-        _convict(target.modelId, target.number, found, Finding(Fault.Uncommitted, Part.Whole, 0));
+        _convict(target, found, Wrong(Fault.Uncommitted, Part.Whole, 0));
     }
 
     function _finish(
@@ -171,6 +173,16 @@ abstract contract Streams is Disputed {
             running = keccak256(abi.encode(running, c.participant, c.digest, c.tensorRoot, c.weight));
         }
         return running;
+    }
+
+    function _gridAt(Opening calldata opening, uint64 coordinate, bytes32 root, uint8 gridBits)
+        private
+        view
+        returns (int256)
+    {
+        (bool canonical, int256 q) = Grid.toInteger(_valueAt(opening, coordinate, root), gridBits);
+        if (!canonical) revert NotOnGrid(coordinate);
+        return q;
     }
 
     function _sumWork(Dispute memory found, uint64 coordinate) private pure returns (bytes32) {

@@ -2,6 +2,15 @@
 pragma solidity ^0.8.28;
 
 import {IChallenges} from "./IChallenges.sol";
+import {ICourt} from "./ICourt.sol";
+import {IFactory} from "./IFactory.sol";
+import {IRules} from "./IRules.sol";
+
+// Roles of an account in a model, as bits.
+uint8 constant PARTICIPANT = 1;
+uint8 constant AGGREGATOR = 2;
+uint8 constant AUDITOR = 4; // a name other parts rely on
+uint8 constant READER = 8; // likewise
 
 /// @dev keccak256(abi.encode(chainId, contract, first owner, genesis digest)).
 type ModelId is bytes32;
@@ -30,7 +39,7 @@ struct Plan {
     uint16 combineRule;
     /// 1: FedAvg, server rate 1, no per-tensor scale, all tensors shared. Others are replayed by readers. Never zero.
     uint16 serverRule;
-    /// Update values are integers times 2^-gridBits; at most MAX_GRID_BITS.
+    /// Update values are integers times 2^-gridBits; at most `RULES`'s MAX_GRID_BITS.
     uint8 gridBits;
     /// Equal attestations that make a result. At least 1.
     uint16 quorum;
@@ -265,12 +274,6 @@ interface ICairn {
     error BadRoles(uint8 roles);
     error NoPlan(ModelId modelId);
     error UnknownPlan(ModelId modelId, uint32 planIndex);
-    error BadRule(uint16 combineRule, uint16 serverRule);
-    error BadGrid(uint8 gridBits, uint8 max);
-    error BadQuorum(uint16 quorum);
-    error BadWeightCap(uint32 weightCap, uint32 max);
-    error BadMinContributions(uint32 minContributions);
-    error BadDuration(uint32 duration, uint32 min, uint32 max);
     error UnknownRound(ModelId modelId, uint64 number);
     error RoundNotEnded(RoundId roundId, Phase actual);
     error WrongPhase(RoundId roundId, Phase expected, Phase actual);
@@ -294,8 +297,8 @@ interface ICairn {
     error ResultMismatch(bytes32 given, bytes32 expected);
     error AlreadyFinalized(RoundId roundId);
     error AlreadyCancelled(RoundId roundId);
-    error BadAnswerDuration(uint32 answerDuration, uint32 min, uint32 max);
-    error NotChallenges(address caller);
+    /// @notice It is not the contract that may do this.
+    error NotPartner(address caller);
     error ResultIsConvicted(RoundId roundId, bytes32 resultHash);
     /// @notice No next round before the attesters of void results are expelled.
     error NotExpelled(RoundId roundId, uint32 unexpelled);
@@ -304,19 +307,16 @@ interface ICairn {
 
     // Constants keep the names of constants though an interface can only say them as functions.
     // slither-disable-start naming-convention
-    function PARTICIPANT() external view returns (uint8); // 1
-    function AGGREGATOR() external view returns (uint8); // 2
-    function AUDITOR() external view returns (uint8); // 4: a name other parts rely on
-    function READER() external view returns (uint8); // 8: likewise
     /// @notice Largest total weight for which float64 sums of grid values stay exact: 2^28.
     function MAX_WEIGHT() external view returns (uint32);
-    function MAX_GRID_BITS() external view returns (uint8); // 126
-    function MIN_DURATION() external view returns (uint32); // 30 seconds
-    function MAX_DURATION() external view returns (uint32); // 90 days
-    /// @notice Answer times that a challenge window holds at least: a hidden tree of 2^31 leaves is walked to any of them.
-    function WALK_STEPS() external view returns (uint32); // 32
-    /// @notice The contract that alone can make a result void; bound at deployment.
+    /// @notice What made this contract and its partners.
+    function FACTORY() external view returns (IFactory);
+    /// @notice What is wrong with a result is shown there; bound at deployment.
     function CHALLENGES() external view returns (IChallenges);
+    /// @notice The contract that alone can make a result void, and holds the bonds; bound at deployment.
+    function COURT() external view returns (ICourt);
+    /// @notice What plans are held against; bound at deployment.
+    function RULES() external view returns (IRules);
     // slither-disable-end naming-convention
 
     // ---------------------------------------------------------------------------------------------------------- Models
@@ -358,7 +358,8 @@ interface ICairn {
 
     // ----------------------------------------------------------------------------------------------------------- Plans
 
-    /// @notice Sets the standing plan, from the next round on, and appends it to the history. Owner only.
+    /// @notice Sets the standing plan, from the next round on, and appends it to the history. Owner only; `RULES` says what
+    /// a plan may say.
     /// @dev The parameter has the name of a view; nothing here calls that view.
     // slither-disable-next-line shadowing-local
     function setPlan(ModelId modelId, Plan calldata plan) external returns (uint32 planIndex);
@@ -409,10 +410,11 @@ interface ICairn {
     /// @param runningHash The commitments that the result was computed from.
     function attestResult(ModelId modelId, uint64 number, Result calldata result, bytes32 runningHash) external;
 
-    /// @notice Gives the window of the attested result one more challenge duration, once. `CHALLENGES` only.
+    /// @notice Gives the window of the attested result one more challenge duration, once. `CHALLENGES` and
+    /// `COURT` only.
     function extendWindow(ModelId modelId, uint64 number) external;
 
-    /// @notice Makes the attested result void, in its window. `CHALLENGES` only. Aggregation goes on, until one aggregate
+    /// @notice Makes the attested result void, in its window. `COURT` only. Aggregation goes on, until one aggregate
     /// duration after now or the publish deadline, whichever is later; attestations of other results keep counting.
     function voidResult(ModelId modelId, uint64 number, Standing verdict) external;
 

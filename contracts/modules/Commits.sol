@@ -2,15 +2,15 @@
 pragma solidity ^0.8.28;
 
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
-import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {LowLevelCall} from "@openzeppelin/contracts/utils/LowLevelCall.sol";
+import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
-import {ICairn, Member, ModelId, Phase, RoundId} from "../interfaces/ICairn.sol";
+import {ICairn, Member, ModelId, PARTICIPANT, Phase, RoundId} from "../interfaces/ICairn.sol";
 import {IHook} from "../interfaces/IHook.sol";
 import {State} from "./State.sol";
 
 /// @title Commits: updates anchored by their participants, or for them
-abstract contract Commits is State, EIP712("Cairn", "1") {
+abstract contract Commits is State {
     /// @dev In the order of the EIP-712 type, so that encoding it encodes the members.
     struct Commitment {
         ModelId modelId;
@@ -21,6 +21,8 @@ abstract contract Commits is State, EIP712("Cairn", "1") {
         uint32 weight;
     }
 
+    bytes32 private constant DOMAIN_TYPEHASH =
+        keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)");
     bytes32 private constant COMMITMENT_TYPEHASH = keccak256(
         "Commitment(bytes32 modelId,uint64 round,address participant,bytes32 digest,bytes32 tensorRoot,"
         "uint32 weight,bytes hookData)"
@@ -82,9 +84,10 @@ abstract contract Commits is State, EIP712("Cairn", "1") {
             revert WrongPhase(roundId, Phase.Commit, actual);
         }
         Member storage slot = _members[c.modelId][c.participant];
-        Member memory held = slot;
-        _requireRole(c.modelId, held, c.participant, PARTICIPANT);
-        if (held.lastRound == c.number) revert AlreadyCommitted(roundId, c.participant);
+        // Not copied to memory: every commit would pay for it.
+        (uint8 roles, uint64 lastRound) = (slot.roles, slot.lastRound);
+        if (roles & PARTICIPANT == 0) revert MissingRole(c.modelId, c.participant, PARTICIPANT);
+        if (lastRound == c.number) revert AlreadyCommitted(roundId, c.participant);
         if (c.digest == 0) revert ZeroDigest();
         if (c.tensorRoot == 0) revert ZeroRoot();
         if (c.weight == 0 || c.weight > terms.weightCap) revert BadWeight(c.weight, terms.weightCap);
@@ -99,21 +102,25 @@ abstract contract Commits is State, EIP712("Cairn", "1") {
 
     /// @dev Last of all, so that a hook that calls back finds the commitment made.
     function _ask(address hook, Commitment memory c, bytes calldata hookData) private {
-        // By hand, so that an answer of any length from any address is a refusal with a name.
-        // slither-disable-next-line low-level-calls
-        (bool admitted, bytes memory answer) = hook.call(
+        // By hand, so that an answer of any length from any address is a refusal with a name. Its first word is enough.
+        // slither-disable-next-line low-level-calls,unused-return
+        (bool admitted, bytes32 answer,) = LowLevelCall.callReturn64Bytes(
+            hook,
             abi.encodeCall(
                 IHook.onCommit, (c.modelId, c.number, c.participant, c.digest, c.tensorRoot, c.weight, hookData)
             )
         );
-        if (!admitted && answer.length != 0) LowLevelCall.bubbleRevert(answer);
-        if (!admitted || answer.length < 32 || bytes32(answer) != bytes32(IHook.onCommit.selector)) {
-            revert HookRefused(hook);
-        }
+        uint256 size = LowLevelCall.returnDataSize();
+        if (!admitted && size != 0) LowLevelCall.bubbleRevert();
+        if (!admitted || size < 32 || answer != bytes32(IHook.onCommit.selector)) revert HookRefused(hook);
     }
 
     function _commitmentHash(Commitment memory c, bytes calldata hookData) private view returns (bytes32) {
-        return _hashTypedDataV4(keccak256(abi.encode(COMMITMENT_TYPEHASH, c, keccak256(hookData))));
+        bytes32 domain = keccak256(
+            abi.encode(DOMAIN_TYPEHASH, keccak256("Cairn"), keccak256("1"), block.chainid, address(this))
+        );
+        bytes32 hash = keccak256(abi.encode(COMMITMENT_TYPEHASH, c, keccak256(hookData)));
+        return MessageHashUtils.toTypedDataHash(domain, hash);
     }
 
     /// @dev Key first, then contract: an account that delegates to code (EIP-7702) has both, and its key still counts.

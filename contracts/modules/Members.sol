@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {Grant, ICairn, Member, ModelId, Phase} from "../interfaces/ICairn.sol";
+import {AGGREGATOR, AUDITOR, Grant, ICairn, Member, ModelId, PARTICIPANT, Phase, READER} from "../interfaces/ICairn.sol";
 import {State} from "./State.sol";
 
 /// @title Members: who may do what, one word each

@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ICairn, ModelId, Phase, Plan, Result, RoundId, Standing} from "../interfaces/ICairn.sol";
+import {AGGREGATOR, ICairn, ModelId, Phase, Plan, Result, RoundId, Standing} from "../interfaces/ICairn.sol";
 import {State} from "./State.sol";
 
 /// @title Results: attested by aggregators, agreed by a quorum, finalized by anyone
 abstract contract Results is State {
     /// @inheritdoc ICairn
     function attestResult(ModelId modelId, uint64 number, Result calldata result, bytes32 runningHash) external {
-        RoundId roundId = _roundId(modelId, number);
-        RoundState storage state = _rounds[roundId];
-        Terms memory terms = state.terms;
-        _requireOpened(modelId, number, terms);
+        (RoundId roundId, RoundState storage state, Terms memory terms) = _opened(modelId, number);
         _requireAttestable(roundId, _phase(terms), state, result.contributions);
         _requireRole(modelId, _members[modelId][msg.sender], msg.sender, AGGREGATOR);
         if (runningHash != state.runningHash) revert RunningHashMismatch(runningHash, state.runningHash);
@@ -40,15 +37,12 @@ abstract contract Results is State {
         emit ResultAttested(roundId, msg.sender, resultHash, result, count);
         if (agreed) emit QuorumReached(roundId, resultHash, terms.challengeDeadline);
 
-        if (terms.flags & BONDED != 0) CHALLENGES.lockBond(modelId, number, msg.sender, rules.bondGwei);
+        if (terms.flags & BONDED != 0) COURT.lockBond(modelId, number, msg.sender, rules.bondGwei);
     }
 
     /// @inheritdoc ICairn
     function finalizeRound(ModelId modelId, uint64 number, Result calldata result) external {
-        RoundId roundId = _roundId(modelId, number);
-        RoundState storage state = _rounds[roundId];
-        Terms memory terms = state.terms;
-        _requireOpened(modelId, number, terms);
+        (RoundId roundId, RoundState storage state, Terms memory terms) = _opened(modelId, number);
         if (terms.flags & FINALIZED != 0) revert AlreadyFinalized(roundId);
         _requirePhase(roundId, Phase.Final, _phase(terms));
         bytes32 resultHash = keccak256(abi.encode(result));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ICairn, Member, ModelId, Phase, Plan, Round, RoundId} from "../interfaces/ICairn.sol";
+import {AGGREGATOR, ICairn, Member, ModelId, PARTICIPANT, Phase, Plan, Round, RoundId} from "../interfaces/ICairn.sol";
 import {State} from "./State.sol";
 
 /// @title Rounds: opening, ending commits early, cancelling
@@ -22,10 +22,7 @@ abstract contract Rounds is State {
 
     /// @inheritdoc ICairn
     function endCommits(ModelId modelId, uint64 number, address[] calldata participants) external {
-        RoundId roundId = _roundId(modelId, number);
-        RoundState storage state = _rounds[roundId];
-        Terms memory terms = state.terms;
-        _requireOpened(modelId, number, terms);
+        (RoundId roundId, RoundState storage state, Terms memory terms) = _opened(modelId, number);
         _requirePhase(roundId, Phase.Commit, _phase(terms));
         if (terms.flags & EARLY_END_BARRED != 0) revert EarlyEndIsBarred(roundId);
         uint32 expected = _models[modelId].participants;
@@ -45,10 +42,7 @@ abstract contract Rounds is State {
 
     /// @inheritdoc ICairn
     function cancelRound(ModelId modelId, uint64 number) external {
-        RoundId roundId = _roundId(modelId, number);
-        RoundState storage state = _rounds[roundId];
-        Terms memory terms = state.terms;
-        _requireOpened(modelId, number, terms);
+        (RoundId roundId, RoundState storage state, Terms memory terms) = _opened(modelId, number);
         if (terms.flags & CANCELLED != 0) revert AlreadyCancelled(roundId);
         if (terms.flags & FINALIZED != 0) revert AlreadyFinalized(roundId);
         if (_phase(terms) != Phase.Cancelled) {
@@ -96,7 +90,7 @@ abstract contract Rounds is State {
     }
 
     function _open(ModelId modelId, uint64 number, bytes32 parent, uint24 planIndex) private {
-        Plan memory rules = _plans[modelId][planIndex];
+        Plan memory rules = _rules(modelId, planIndex);
         RoundId roundId = _roundId(modelId, number);
         uint40 commitDeadline = uint40(block.timestamp) + rules.commitDuration;
         uint40 publishDeadline = commitDeadline + rules.publishDuration;

@@ -4,6 +4,9 @@ pragma solidity ^0.8.28;
 import {Hashes} from "@openzeppelin/contracts/utils/cryptography/Hashes.sol";
 import {ICairn, Member, ModelId, Phase, Plan, RoundId, Standing} from "../interfaces/ICairn.sol";
 import {IChallenges} from "../interfaces/IChallenges.sol";
+import {ICourt} from "../interfaces/ICourt.sol";
+import {IFactory} from "../interfaces/IFactory.sol";
+import {IRules} from "../interfaces/IRules.sol";
 
 /// @title Everything Cairn stores, and the reads that several modules share
 /// @dev Slots are packed by who reads them together: a commit touches one word of the round, its running hash and one
@@ -73,26 +76,19 @@ abstract contract State is ICairn {
     uint8 internal constant BONDED = 128;
 
     /// @inheritdoc ICairn
-    uint8 public constant PARTICIPANT = 1;
-    /// @inheritdoc ICairn
-    uint8 public constant AGGREGATOR = 2;
-    /// @inheritdoc ICairn
-    uint8 public constant AUDITOR = 4;
-    /// @inheritdoc ICairn
-    uint8 public constant READER = 8;
-    /// @inheritdoc ICairn
     uint32 public constant MAX_WEIGHT = 1 << 28;
     /// @inheritdoc ICairn
-    uint8 public constant MAX_GRID_BITS = 126;
-    /// @inheritdoc ICairn
-    uint32 public constant MIN_DURATION = 30 seconds;
-    /// @inheritdoc ICairn
-    uint32 public constant MAX_DURATION = 90 days;
-    /// @inheritdoc ICairn
-    uint32 public constant WALK_STEPS = 32;
+    // slither-disable-next-line naming-convention
+    IFactory public immutable FACTORY;
     /// @inheritdoc ICairn
     // slither-disable-next-line naming-convention
     IChallenges public immutable CHALLENGES;
+    /// @inheritdoc ICairn
+    // slither-disable-next-line naming-convention
+    ICourt public immutable COURT;
+    /// @inheritdoc ICairn
+    // slither-disable-next-line naming-convention
+    IRules public immutable RULES;
 
     mapping(ModelId => ModelState) internal _models;
     mapping(ModelId => mapping(bytes32 digest => VersionState)) internal _versions;
@@ -108,7 +104,19 @@ abstract contract State is ICairn {
         if (owner != msg.sender) revert NotOwner(modelId, msg.sender);
     }
 
-    /// @dev Not a function that returns terms: Solidity would first fill a struct with zeros, at every commit's expense.
+    /// @dev A round that was opened. Commits do without: they would pay for a struct of zeros, which a function that
+    /// returns one fills first.
+    function _opened(ModelId modelId, uint64 number)
+        internal
+        view
+        returns (RoundId roundId, RoundState storage state, Terms memory terms)
+    {
+        roundId = _roundId(modelId, number);
+        state = _rounds[roundId];
+        terms = state.terms;
+        _requireOpened(modelId, number, terms);
+    }
+
     function _requireOpened(ModelId modelId, uint64 number, Terms memory terms) internal pure {
         if (terms.commitDeadline == 0) revert UnknownRound(modelId, number);
     }
@@ -120,6 +128,11 @@ abstract contract State is ICairn {
         Terms memory terms = _rounds[roundId].terms;
         Phase actual = _phase(terms);
         if (actual != Phase.Cancelled && terms.flags & FINALIZED == 0) revert RoundNotEnded(roundId, actual);
+    }
+
+    /// @dev One function, since the code that reads a plan is long.
+    function _rules(ModelId modelId, uint32 planIndex) internal view returns (Plan memory) {
+        return _plans[modelId][planIndex];
     }
 
     function _requireRole(ModelId modelId, Member memory held, address account, uint8 role) internal pure {

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {Dispute, ICairn, Member, ModelId, Phase, Plan, RoundId, Standing} from "../interfaces/ICairn.sol";
+import {AGGREGATOR, Dispute, ICairn, Member, ModelId, Phase, Plan, RoundId, Standing} from "../interfaces/ICairn.sol";
 import {State} from "./State.sol";
 
 /// @title Voids: what becomes of a result, and of those who attested it, when it does not stand
 abstract contract Voids is State {
     /// @inheritdoc ICairn
     function extendWindow(ModelId modelId, uint64 number) external {
+        if (msg.sender != address(CHALLENGES) && msg.sender != address(COURT)) revert NotPartner(msg.sender);
         (RoundId roundId, RoundState storage state, Terms memory terms) = _challenged(modelId, number);
         if (terms.flags & EXTENDED != 0) return;
         terms.flags |= EXTENDED;
@@ -18,6 +19,7 @@ abstract contract Voids is State {
 
     /// @inheritdoc ICairn
     function voidResult(ModelId modelId, uint64 number, Standing verdict) external {
+        if (msg.sender != address(COURT)) revert NotPartner(msg.sender);
         (RoundId roundId, RoundState storage state, Terms memory terms) = _challenged(modelId, number);
         Plan storage rules = _plans[modelId][terms.planIndex];
         bytes32 resultHash = state.resultHash;
@@ -38,13 +40,10 @@ abstract contract Voids is State {
     }
 
     /// @inheritdoc ICairn
-    // The challenge contract calls nobody back while it takes a bond.
+    // The court calls nobody back while it takes a bond.
     // slither-disable-next-line calls-loop,reentrancy-no-eth,reentrancy-events
     function expel(ModelId modelId, uint64 number, address[] calldata aggregators) external returns (uint32 expelled) {
-        RoundId roundId = _roundId(modelId, number);
-        RoundState storage state = _rounds[roundId];
-        Terms memory terms = state.terms;
-        _requireOpened(modelId, number, terms);
+        (RoundId roundId, RoundState storage state, Terms memory terms) = _opened(modelId, number);
         uint64 bond = terms.flags & BONDED == 0 ? 0 : _plans[modelId][terms.planIndex].bondGwei;
         for (uint256 i = 0; i < aggregators.length; ++i) {
             bytes32 tally = state.attestations[aggregators[i]];
@@ -53,7 +52,7 @@ abstract contract Voids is State {
             state.attestations[aggregators[i]] = 0;
             _strip(modelId, aggregators[i]);
             emit AggregatorExpelled(roundId, aggregators[i], tally);
-            if (bond != 0) CHALLENGES.slashBond(modelId, roundId, tally, aggregators[i], bond);
+            if (bond != 0) COURT.slashBond(modelId, roundId, tally, aggregators[i], bond);
         }
         state.unexpelled -= expelled;
     }
@@ -77,7 +76,7 @@ abstract contract Voids is State {
         if (_phase(terms) != Phase.Challenge) return found;
         // The head is the parent: nothing moves it while a round is open.
         bytes32 parent = _models[modelId].head;
-        Plan memory rules = _plans[modelId][terms.planIndex];
+        Plan memory rules = _rules(modelId, terms.planIndex);
         found.roundId = roundId;
         found.resultHash = state.resultHash;
         found.tally = _tally(state, terms.flags, found.resultHash);
@@ -97,10 +96,7 @@ abstract contract Voids is State {
         view
         returns (RoundId roundId, RoundState storage state, Terms memory terms)
     {
-        if (msg.sender != address(CHALLENGES)) revert NotChallenges(msg.sender);
-        roundId = _roundId(modelId, number);
-        state = _rounds[roundId];
-        terms = state.terms;
+        (roundId, state, terms) = _opened(modelId, number);
         _requirePhase(roundId, Phase.Challenge, _phase(terms));
     }
 

@@ -3,11 +3,11 @@
 //   node contracts/tools/artifacts.js --check   compare, exit 1 if they are not what the sources give
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { compile, gather, longVersion, OUTPUT, ROOT, SETTINGS } from "./compiler.js";
+import { compile, DEPLOYED, gather, longVersion, OUTPUT, ROOT, SETTINGS } from "./compiler.js";
 
 const CONTRACTS = {
-  Cairn: "contracts/Cairn.sol",
-  Challenges: "contracts/Challenges.sol",
+  Factory: "contracts/Factory.sol",
+  ...Object.fromEntries(DEPLOYED.map((name) => [name, `contracts/${name}.sol`])),
   AllowListHook: "contracts/hooks/AllowListHook.sol",
 };
 const FOLDER = "registry/chain/artifacts";

@@ -3,12 +3,21 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import * as ethers from "ethers";
 import hre from "hardhat";
-import { compile, gather, OUTPUT, ROOT, SETTINGS } from "./compiler.js";
+import { compile, DEPLOYED, gather, OUTPUT, ROOT, SETTINGS } from "./compiler.js";
 
 export const coder = ethers.AbiCoder.defaultAbiCoder();
 /** Digests hold no zero byte, so calldata costs what it costs at most. */
 export const word = (text) => ethers.id(text).replace(/(..)/g, (byte) => (byte === "00" ? "01" : byte));
 export const account = (i) => ethers.getAddress(ethers.dataSlice(ethers.id(`account ${i}`), 0, 20));
+
+/** A genesis whose model's id holds no zero byte either: what a figure is must not hang on where Cairn is. */
+export async function unusedModel(cairn, owner, name) {
+  for (let i = 0; ; i++) {
+    const genesis = word(`${name} ${i}`);
+    const model = await cairn.read("modelIdOf", owner, genesis);
+    if (ethers.getBytes(model).every((byte) => byte !== 0)) return { genesis, model };
+  }
+}
 
 /** The least a transaction with this calldata costs (EIP-7623): 10 gas a zero byte, 40 any other. */
 export function floor(data) {
@@ -64,5 +73,19 @@ export async function startChain() {
       },
     };
   }
-  return { deploy, at, wait: (seconds) => call("evm_increaseTime", seconds) };
+  /** A factory, what it makes, and what making each costs. */
+  async function deployAll() {
+    const made = Object.fromEntries(DEPLOYED.map((name) => [name, artifact(`registry/chain/artifacts/${name}.json`)]));
+    const hashes = DEPLOYED.map((name) => ethers.keccak256(made[name].bytecode));
+    const factory = await deploy(artifact("registry/chain/artifacts/Factory.json"), hashes);
+    const contracts = {};
+    // Cairn has the first place and comes last.
+    for (const [place, name] of [...DEPLOYED.entries()].reverse()) {
+      const gas = await factory.send(account("deployer"), "deploy", place, made[name].bytecode);
+      contracts[name] = { gas, ...at(await factory.read("addressOf", place), made[name].abi) };
+    }
+    return { Factory: factory, ...contracts };
+  }
+
+  return { deploy, deployAll, wait: (seconds) => call("evm_increaseTime", seconds) };
 }

@@ -1,7 +1,7 @@
 // What challenges, demands and bonds cost. Trees of any size from one leaf and random siblings: only a path is ever shown.
 import { createHash } from "node:crypto";
 import * as ethers from "ethers";
-import { account, artifact, coder, word } from "./chain.js";
+import { account, coder, unusedModel, word } from "./chain.js";
 
 const COMMIT = "commitUpdate(bytes32,uint64,bytes32,bytes32,uint32)";
 const HOUR = 3600;
@@ -70,11 +70,11 @@ function progress(contributions, next, q) {
 }
 
 /** A model whose first round has been attested by aggregator 0, with every blob that it is about. */
-async function disputed(chain, cairn, name, { values = 10_000, count = 3, lie = {}, bonded = false } = {}) {
+async function disputed(chain, { Cairn: cairn, Court: court }, name, { values = 10_000, count = 3, lie = {}, bonded = false } = {}) {
   const owner = account(`owner ${name}`);
-  const model = await cairn.read("modelIdOf", owner, word(name));
+  const { genesis, model } = await unusedModel(cairn, owner, name);
   const parent = blob(`${name} parent`, values);
-  await cairn.send(owner, "registerModel", word(name), parent.root);
+  await cairn.send(owner, "registerModel", genesis, parent.root);
   await cairn.send(owner, "setPlan", model, { ...plan, bondGwei: bonded ? BOND / 10n ** 9n : 0 });
   const people = Array.from({ length: count }, (_, i) => account(`${name} participant ${i}`));
   people.sort((a, b) => (BigInt(a) < BigInt(b) ? -1 : 1));
@@ -102,7 +102,7 @@ async function disputed(chain, cairn, name, { values = 10_000, count = 3, lie = 
     totalWeight: WEIGHT * count + (lie.total ? 1 : 0),
   };
   const { runningHash } = await cairn.read("round", model, 1);
-  if (bonded) await (await challengesOf(chain, cairn)).pay(account("aggregator"), BOND, "depositBond", model);
+  if (bonded) await court.pay(account("aggregator"), BOND, "depositBond", model);
   const attested = await cairn.send(account("aggregator"), "attestResult", model, 1, result, runningHash);
   const member = (index) => ({ counted: list, index, contribution: listed[index], proof: tree(hashes, index).path });
   const steps = (first, last, chunks = true) =>
@@ -120,9 +120,10 @@ const convictVersion = (challenges, d) => challenges.send(
   account("challenger"), "convictVersion", d.target, 0, d.parent.opening, d.aggregate.opening, d.version.opening);
 
 /** Adds contributions up, so many a transaction, and convicts the aggregate with its chunk. */
-async function opened(chain, cairn, challenges, note, size, count, share) {
+async function opened(chain, contracts, note, size, count, share) {
+  const { Challenges: challenges } = contracts;
   const lie = { aggregate: true };
-  const d = await disputed(chain, cairn, `opened ${size} ${count}`, { values: SIZES[size], count, lie });
+  const d = await disputed(chain, contracts, `opened ${size} ${count}`, { values: SIZES[size], count, lie });
   const q = 2 ** 24 - 1;
   const who = account("challenger");
   let total = 0;
@@ -136,39 +137,41 @@ async function opened(chain, cairn, challenges, note, size, count, share) {
     await challenges.send(who, "convictAggregate", d.target, 0, last, [], d.aggregate.opening));
 }
 
-async function demanding(chain, cairn, challenges, note, size) {
-  const d = await disputed(chain, cairn, `demanded ${size}`, { values: SIZES[size], count: 100 });
+async function demanding(chain, contracts, note, size) {
+  const { Court: court } = contracts;
+  const d = await disputed(chain, contracts, `demanded ${size}`, { values: SIZES[size], count: 100 });
   const who = account("challenger");
-  const ask = (chunkOf, member, index) => challenges.pay(who, 1000n, "demandChunk", d.target, chunkOf, member, index);
+  const ask = (chunkOf, member, index) => court.pay(who, 1000n, "demandChunk", d.target, chunkOf, member, index);
   note(`demand chunk, first in its window, ${size} values`, await ask(TREE.Aggregate, NOBODY, 0));
   note(`demand chunk, ${size} values`, await ask(TREE.Version, NOBODY, 0));
   note(`demand chunk of a contribution of 100, ${size} values`, await ask(TREE.Contribution, d.member(0), 0));
   const shown = d.demanded(d.aggregate.root, 0);
-  note(`show chunk, ${size} values`, await challenges.send(account("aggregator"), "showLeaf", shown, d.aggregate.opening));
+  note(`show chunk, ${size} values`, await court.send(account("aggregator"), "showLeaf", shown, d.aggregate.opening));
   if (size !== "10^4") return;
-  note("demand contribution", await challenges.pay(who, 1000n, "demandContribution", d.target, 5));
+  note("demand contribution", await court.pay(who, 1000n, "demandContribution", d.target, 5));
   const { counted, contribution, proof } = d.member(5);
   const leaf = { counted, leaf: encoded(contribution), proof };
   note("show contribution of 100",
-    await challenges.send(account("aggregator"), "showLeaf", d.demanded(d.target.result.contributionsRoot, 5, true), leaf));
+    await court.send(account("aggregator"), "showLeaf", d.demanded(d.target.result.contributionsRoot, 5, true), leaf));
   await chain.wait(ANSWER + 1);
   note("close demand, unanswered",
-    await challenges.send(who, "closeDemand", d.model, 1, d.demanded(d.version.root, 0)));
+    await court.send(who, "closeDemand", d.model, 1, d.demanded(d.version.root, 0)));
   note("close demand, void already",
-    await challenges.send(who, "closeDemand", d.model, 1, d.demanded(d.updates[0].root, 0)));
+    await court.send(who, "closeDemand", d.model, 1, d.demanded(d.updates[0].root, 0)));
 }
 
-async function atOnce(chain, cairn, challenges, note) {
+async function atOnce(chain, contracts, note) {
+  const { Challenges: challenges } = contracts;
   const who = account("challenger");
   for (const size of Object.keys(SIZES)) {
-    const d = await disputed(chain, cairn, `version ${size}`, { values: SIZES[size], lie: { version: true } });
+    const d = await disputed(chain, contracts, `version ${size}`, { values: SIZES[size], lie: { version: true } });
     note(`convict version, ${size} values`, await convictVersion(challenges, d));
   }
-  const total = await disputed(chain, cairn, "total", { count: 100, lie: { total: true } });
+  const total = await disputed(chain, contracts, "total", { count: 100, lie: { total: true } });
   note("convict total, 100 contributions",
     await challenges.send(who, "convictTotal", total.target, ZEROS, total.steps(0, 100, false)));
 
-  const d = await disputed(chain, cairn, "uncommitted", { count: 100, lie: { weight: true } });
+  const d = await disputed(chain, contracts, "uncommitted", { count: 100, lie: { weight: true } });
   const { counted, proof } = d.member(0);
   const leaf = { counted, leaf: encoded(d.listed[0]), proof };
   const replayed = await challenges.send(
@@ -178,41 +181,38 @@ async function atOnce(chain, cairn, challenges, note) {
     who, "convictUncommitted", d.target, 0, leaf, ethers.ZeroHash, d.contributions));
 }
 
-async function bonds(chain, cairn, challenges, note) {
+async function bonds(chain, contracts, note) {
+  const { Cairn: cairn, Challenges: challenges, Court: court } = contracts;
   const aggregator = account("aggregator");
   const who = account("challenger");
-  const d = await disputed(chain, cairn, "bonded", { bonded: true, lie: { version: true } });
+  const d = await disputed(chain, contracts, "bonded", { bonded: true, lie: { version: true } });
   note("attest with a bond, quorum of one", d.attested);
   const claim = ethers.keccak256(coder.encode(["bytes32", "bytes32", "uint8", "uint256"], [d.roundId, d.tally, 1, 0]));
   const seal = ethers.keccak256(coder.encode(["address", "bytes32", "bytes32"], [who, word("salt"), claim]));
-  note("seal claim", await challenges.send(who, "sealClaim", seal));
+  note("seal claim", await court.send(who, "sealClaim", seal));
   await convictVersion(challenges, d);
   const none = d.demanded(ethers.ZeroHash, 0);
-  note("reveal claim", await challenges.send(who, "revealClaim", d.roundId, d.tally, word("salt"), none));
+  note("reveal claim", await court.send(who, "revealClaim", d.roundId, d.tally, word("salt"), none));
   note("expel one with a bond", await cairn.send(account("anyone"), "expel", d.model, 1, [aggregator]));
   await chain.wait(plan.challengeDuration);
-  note("collect reward", await challenges.send(account("anyone"), "collectReward", d.roundId, d.tally));
-  note("withdraw", await challenges.send(who, "withdraw"));
-  note("deposit bond", await challenges.pay(account("anyone"), BOND, "depositBond", d.model));
-  note("release bond", await challenges.send(account("anyone"), "releaseBond", d.model, BOND));
+  note("collect reward", await court.send(account("anyone"), "collectReward", d.roundId, d.tally));
+  note("withdraw", await court.send(who, "withdraw"));
+  note("deposit bond", await court.pay(account("anyone"), BOND, "depositBond", d.model));
+  note("release bond", await court.send(account("anyone"), "releaseBond", d.model, BOND));
 
-  const free = await disputed(chain, cairn, "free", { lie: { version: true } });
+  const free = await disputed(chain, contracts, "free", { lie: { version: true } });
   note("attest, quorum of one, plan without a bond", free.attested);
   await convictVersion(challenges, free);
   note("expel one", await cairn.send(account("anyone"), "expel", free.model, 1, [aggregator]));
 }
 
-const challengesOf = async (chain, cairn) =>
-  chain.at(await cairn.read("CHALLENGES"), artifact("registry/chain/artifacts/Challenges.json").abi);
-
-export async function measureDisputes(chain, cairn, note) {
-  const challenges = await challengesOf(chain, cairn);
+export async function measureDisputes(chain, contracts, note) {
   for (const size of Object.keys(SIZES)) {
     for (const [count, share] of OPENED) {
-      await opened(chain, cairn, challenges, note, size, count, share);
+      await opened(chain, contracts, note, size, count, share);
     }
-    await demanding(chain, cairn, challenges, note, size);
+    await demanding(chain, contracts, note, size);
   }
-  await atOnce(chain, cairn, challenges, note);
-  await bonds(chain, cairn, challenges, note);
+  await atOnce(chain, contracts, note);
+  await bonds(chain, contracts, note);
 }

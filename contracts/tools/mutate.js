@@ -10,9 +10,9 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { forge, ROOT } from "./compiler.js";
 
-const FOLDERS = ["contracts/modules", "contracts/challenges"];
+const FOLDERS = ["contracts/modules", "contracts/challenges", "contracts/court"];
 const FILES = [...FOLDERS.flatMap((folder) => readdirSync(path.join(ROOT, folder)).map((name) => `${folder}/${name}`)),
-  "contracts/hooks/AllowListHook.sol"];
+  "contracts/Factory.sol", "contracts/Rules.sol", "contracts/hooks/AllowListHook.sol"];
 
 // What is found on one line, and what is put in its place.
 const RULES = [

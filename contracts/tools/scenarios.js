@@ -1,7 +1,7 @@
 // The transactions that gas.js measures. Each figure is a receipt's gasUsed in steady state: no slot is written for the
 // first time that is not new in every round.
 import * as ethers from "ethers";
-import { account, artifact, coder, compiled, startChain, word } from "./chain.js";
+import { account, artifact, coder, compiled, startChain, unusedModel, word } from "./chain.js";
 import { measureDisputes } from "./disputes.js";
 
 const COMMIT = "commitUpdate(bytes32,uint64,bytes32,bytes32,uint32)";
@@ -26,8 +26,8 @@ const result = (name, contributions = 3) => ({
 /** Registers a model with its members and leaves its second round open, one commitment by account 0 in each round. */
 async function prepare(cairn, name, members, note = () => {}, rules = plan) {
   const owner = account(`owner ${name}`);
-  const model = await cairn.read("modelIdOf", owner, word(name));
-  note("register model", await cairn.send(owner, "registerModel", word(name), word("genesis root")));
+  const { genesis, model } = await unusedModel(cairn, owner, name);
+  note("register model", await cairn.send(owner, "registerModel", genesis, word("genesis root")));
   note("set plan", await cairn.send(owner, "setPlan", model, rules));
   note("grant one role", await cairn.send(owner, "grantRoles", model, account(0), PARTICIPANT));
   const grants = Array.from({ length: members }, (_, i) => ({ account: account(i), roles: PARTICIPANT })).slice(1);
@@ -136,17 +136,14 @@ export async function measure() {
   const note = (name, gas) => {
     figures[name] = gas;
   };
-  const cairn = await chain.deploy(artifact("registry/chain/artifacts/Cairn.json"));
-  // Cairn's constructor makes its Challenges; alone it costs what it would cost beside it.
-  const challenges = await chain.deploy(artifact("registry/chain/artifacts/Challenges.json"), cairn.address);
-  note("deploy Cairn and Challenges", cairn.gas);
-  note("deploy Challenges", challenges.gas);
-  note("deploy Cairn", cairn.gas - challenges.gas);
+  const contracts = await chain.deployAll();
+  for (const [name, { gas }] of Object.entries(contracts)) note(`deploy ${name}`, gas);
+  const { Cairn: cairn } = contracts;
   await wholeRound(chain, cairn, note);
   await otherAttestations(chain, cairn, note);
   await delegated(chain, cairn, note);
   await hooked(chain, cairn, note);
   await manyMembers(cairn, note);
-  await measureDisputes(chain, cairn, note);
+  await measureDisputes(chain, contracts, note);
   return { cairn: figures, peers: await measurePeers(chain) };
 }

@@ -6,7 +6,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { gather, ROOT, SETTINGS } from "./compiler.js";
+import { DEPLOYED, gather, ROOT, SETTINGS } from "./compiler.js";
 
 const SLITHER = path.join(ROOT, ".tools/slither/bin/slither");
 const INPUT = "cache/slither/standard_input.json";
@@ -18,7 +18,7 @@ if (!existsSync(SLITHER)) {
 // Sources under the paths that they have here: slither opens them to quote lines. Slither reads syntax trees only, so
 // the slow code generator is left out.
 const renamed = (name) => (name.startsWith("@") ? `node_modules/${name}` : name);
-const sources = gather(["contracts/Cairn.sol", "contracts/hooks/AllowListHook.sol"]);
+const sources = gather([...["Factory", ...DEPLOYED].map((name) => `contracts/${name}.sol`), "contracts/hooks/AllowListHook.sol"]);
 const input = {
   language: "Solidity",
   settings: {

@@ -5,57 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from registry.chain.custom_error import CustomError
-from registry.types import Address, Fault, ModelId, RoundId, Tree
+from registry.types import Address, Fault, ModelId, Tree
 
 __all__ = [
-    "AlreadyDemanded",
-    "AnswerNotDue",
     "BadCount",
-    "BadDeposit",
     "BadIndex",
     "BadLength",
     "BadProgress",
     "BadProof",
     "BadTree",
-    "BondIsLocked",
-    "BondTooSmall",
-    "DemandIsClosed",
     "ItIsCommitted",
     "NoRoot",
-    "NotCairn",
-    "NotConvicted",
-    "NotDemanded",
     "NotDisputed",
     "NotFinalized",
     "NotFinite",
     "NotOnGrid",
-    "NotSealed",
-    "NothingToWithdraw",
     "NothingWrong",
     "OtherList",
-    "PaymentRefused",
-    "RevealIsOver",
-    "RevealNotOver",
     "RuleNotDisputable",
     "TooFewSteps",
-    "TooLate",
     "TooManySteps",
 ]
-
-
-@dataclass(eq=False)
-class AlreadyDemanded(CustomError):
-    """Each leaf is demanded once per attested result."""
-
-    root: bytes
-    index: int
-
-
-@dataclass(eq=False)
-class AnswerNotDue(CustomError):
-    """The answer is not due yet."""
-
-    deadline: int
 
 
 @dataclass(eq=False)
@@ -63,15 +33,6 @@ class BadCount(CustomError):
     """Count and inner root do not hash to the root."""
 
     root: bytes
-
-
-@dataclass(eq=False)
-class BadDeposit(CustomError):
-    """A deposit, wei, under the present cost of an answer or over the maximum."""
-
-    deposit: int
-    min: int
-    max: int
 
 
 @dataclass(eq=False)
@@ -113,33 +74,6 @@ class BadTree(CustomError):
 
 
 @dataclass(eq=False)
-class BondIsLocked(CustomError):
-    """A round that the bond covers can still be challenged, or was lost."""
-
-    model_id: ModelId
-    aggregator: Address
-    number: int
-
-
-@dataclass(eq=False)
-class BondTooSmall(CustomError):
-    """The bond, wei, does not reach."""
-
-    model_id: ModelId
-    aggregator: Address
-    amount: int
-    expected: int
-
-
-@dataclass(eq=False)
-class DemandIsClosed(CustomError):
-    """The demand was answered, or given up."""
-
-    root: bytes
-    index: int
-
-
-@dataclass(eq=False)
 class ItIsCommitted(CustomError):
     """The contribution is among the commitments."""
 
@@ -149,29 +83,6 @@ class ItIsCommitted(CustomError):
 @dataclass(eq=False)
 class NoRoot(CustomError):
     """A zero root has no leaves."""
-
-
-@dataclass(eq=False)
-class NotCairn(CustomError):
-    """Only the Cairn contract may do this."""
-
-    caller: Address
-
-
-@dataclass(eq=False)
-class NotConvicted(CustomError):
-    """No such conviction."""
-
-    round_id: RoundId
-    tally: bytes
-
-
-@dataclass(eq=False)
-class NotDemanded(CustomError):
-    """No such demand."""
-
-    root: bytes
-    index: int
 
 
 @dataclass(eq=False)
@@ -206,20 +117,6 @@ class NotOnGrid(CustomError):
 
 
 @dataclass(eq=False)
-class NotSealed(CustomError):
-    """No such seal was recorded before the conviction."""
-
-    seal: bytes
-
-
-@dataclass(eq=False)
-class NothingToWithdraw(CustomError):
-    """Nothing is credited."""
-
-    account: Address
-
-
-@dataclass(eq=False)
 class NothingWrong(CustomError):
     """What the challenge is about is as it should be."""
 
@@ -232,27 +129,6 @@ class OtherList(CustomError):
 
     given: bytes
     expected: bytes
-
-
-@dataclass(eq=False)
-class PaymentRefused(CustomError):
-    """The payee does not take the payment."""
-
-    account: Address
-
-
-@dataclass(eq=False)
-class RevealIsOver(CustomError):
-    """Seals can no longer be revealed."""
-
-    reveal_deadline: int
-
-
-@dataclass(eq=False)
-class RevealNotOver(CustomError):
-    """Seals can still be revealed."""
-
-    reveal_deadline: int
 
 
 @dataclass(eq=False)
@@ -269,14 +145,6 @@ class TooFewSteps(CustomError):
 
     next: int
     contributions: int
-
-
-@dataclass(eq=False)
-class TooLate(CustomError):
-    """After the deadline, or too near it."""
-
-    time: int
-    deadline: int
 
 
 @dataclass(eq=False)

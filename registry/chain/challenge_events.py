@@ -4,33 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from registry.chain.challenge_records import Counted
 from registry.chain.event import Event
-from registry.types import Address, Fault, ModelId, Root, RoundId
+from registry.types import Address, RoundId
 
 __all__ = [
     "CHALLENGE_EVENTS",
-    "BondDeposited",
-    "BondReleased",
-    "BondSlashed",
     "ChallengeAdvanced",
-    "ClaimRevealed",
-    "ClaimSealed",
-    "DemandClosed",
-    "LeafDemanded",
-    "LeafShown",
-    "ResultConvicted",
-    "RewardCollected",
-    "Withdrawn",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimSealed(Event):
-    """Somebody recorded a claim without saying which."""
-
-    seal: bytes
-    order: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,123 +23,4 @@ class ChallengeAdvanced(Event):
     next: int
 
 
-@dataclass(frozen=True, slots=True)
-class ResultConvicted(Event):
-    """A result was made void."""
-
-    round_id: RoundId
-    tally: bytes
-    challenger: Address
-    fault: Fault
-    claim: bytes
-    reveal_deadline: int
-
-
-@dataclass(frozen=True, slots=True)
-class LeafDemanded(Event):
-    """Attesters are to show a leaf."""
-
-    round_id: RoundId
-    tally: bytes
-    demander: Address
-    root: Root
-    contributions: bool
-    index: int
-    deposit: int
-    deadline: int
-
-
-@dataclass(frozen=True, slots=True)
-class LeafShown(Event):
-    """A demanded leaf was shown, or, where `leaf` is empty, that there is none."""
-
-    round_id: RoundId
-    tally: bytes
-    answerer: Address
-    root: Root
-    index: int
-    counted: Counted
-    leaf: bytes
-    proof: tuple[bytes, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class DemandClosed(Event):
-    """Nobody answered a demand in time."""
-
-    round_id: RoundId
-    tally: bytes
-    root: Root
-    index: int
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimRevealed(Event):
-    """Somebody showed that they had sealed the claim."""
-
-    round_id: RoundId
-    tally: bytes
-    challenger: Address
-    order: int
-
-
-@dataclass(frozen=True, slots=True)
-class RewardCollected(Event):
-    """The reward of a conviction went to the earliest seal, or, where the challenger is zero, was burnt."""
-
-    round_id: RoundId
-    tally: bytes
-    challenger: Address
-    amount: int
-
-
-@dataclass(frozen=True, slots=True)
-class BondDeposited(Event):
-    """An aggregator deposited a bond, wei."""
-
-    model_id: ModelId
-    aggregator: Address
-    amount: int
-
-
-@dataclass(frozen=True, slots=True)
-class BondReleased(Event):
-    """An aggregator took back a bond, wei."""
-
-    model_id: ModelId
-    aggregator: Address
-    amount: int
-
-
-@dataclass(frozen=True, slots=True)
-class BondSlashed(Event):
-    """An attester of a void result lost its bond, wei."""
-
-    model_id: ModelId
-    aggregator: Address
-    round_id: RoundId
-    amount: int
-
-
-@dataclass(frozen=True, slots=True)
-class Withdrawn(Event):
-    """An account was paid what it had been credited, wei."""
-
-    account: Address
-    amount: int
-
-
-CHALLENGE_EVENTS: tuple[type[Event], ...] = (
-    ClaimSealed,
-    ChallengeAdvanced,
-    ResultConvicted,
-    LeafDemanded,
-    LeafShown,
-    DemandClosed,
-    ClaimRevealed,
-    RewardCollected,
-    BondDeposited,
-    BondReleased,
-    BondSlashed,
-    Withdrawn,
-)
+CHALLENGE_EVENTS: tuple[type[Event], ...] = (ChallengeAdvanced,)

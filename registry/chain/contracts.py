@@ -17,6 +17,7 @@ from registry.chain.records import keccak
 from registry.errors import InputError, WrongChain
 
 __all__ = [
+    "DEPLOYED",
     "Artifact",
     "EventAbi",
     "Function",
@@ -30,6 +31,10 @@ __all__ = [
     "immutables_of",
     "standard_input",
 ]
+
+
+DEPLOYED = ("Cairn", "Challenges", "Court", "Rules")
+"""The contracts of a deployment, by their place in its factory's list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +204,7 @@ def _functions(contract: str) -> Mapping[tuple[str, int], Function]:
 def _errors() -> Mapping[bytes, tuple[str, tuple[str, ...]]]:
     return {
         keccak(_signature(entry).encode())[:4]: (entry["name"], tuple(abi_type(item) for item in entry["inputs"]))
-        for contract in ("Cairn", "Challenges")
+        for contract in ("Factory", *DEPLOYED)
         for entry in artifact(contract).abi
         if entry["type"] == "error"
     }

@@ -1,26 +1,27 @@
-"""Putting the contracts on a chain, remembering where they are, and checking that what stands there is the source.
+"""Putting the contracts on a chain, each in a transaction of its own, and finding those that are there.
 
-Where the usual CREATE2 deployer exists the address follows from the bytecode, so the same contract is at the same
-address on every such chain and a second deployment finds the first by itself; elsewhere the record does. Records are
-one file for each chain id; they name the genesis block too, since development chains begin again under the same id.
+A factory is given the hashes of the creation codes; everyone who has the codes can have it make what is missing, and no
+one can have it make anything else. Cairn comes last. So a deployment that was broken off is gone on with by whoever
+calls `deploy` next: what is there is found, what is missing is made.
+
+Where the usual CREATE2 deployer exists the factory's address follows from the codes, so the same contracts are at the
+same addresses on every such chain and a second deployment finds the first by itself; elsewhere the record does.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registry.chain.contracts import Artifact, artifact
-from registry.chain.keys import address_of, to_checksum
+from registry.chain.contracts import DEPLOYED, Artifact, artifact, encode_call
+from registry.chain.deployments import Deployment, load_deployment, save_deployment
+from registry.chain.keys import to_checksum
 from registry.chain.node import NodeRefused, asking, quantity
-from registry.chain.records import keccak
-from registry.chain.transactions import Call, Quote, Transactor
-from registry.errors import FormError, InputError, TransactionFailed
+from registry.chain.records import addresses_of, create2_address, keccak
+from registry.chain.transactions import Call, Transactor
+from registry.errors import ContractError, InputError, TransactionFailed
 from registry.types import Address
 
 if TYPE_CHECKING:
@@ -29,15 +30,14 @@ if TYPE_CHECKING:
 __all__ = [
     "CREATE2_DEPLOYER",
     "DEPLOYER_CODE",
-    "Deployment",
     "code_at",
-    "create2_address",
+    "code_hashes",
+    "creation_call",
     "deploy",
-    "deployment_call",
-    "load_deployment",
+    "deploy_contract",
+    "deployment_gas",
     "masked",
-    "quote_deployment",
-    "save_deployment",
+    "predicted",
 ]
 
 CREATE2_DEPLOYER = Address(bytes.fromhex("4e59b44847b379578588920ca78fbf26c0b4956c"))
@@ -49,110 +49,118 @@ DEPLOYER_CODE = bytes.fromhex(
 SALT = bytes(32)
 
 
-@dataclass(frozen=True, slots=True)
-class Deployment:
-    """A contract on a chain.
-
-    Attributes:
-        contract: Its name.
-        arguments: Constructor arguments, ABI-encoded.
-        chain_id: The chain.
-        genesis: Hash of the chain's first block.
-        address: Where it is.
-        block: Block it was made in: where its events begin.
-        tx_hash: Transaction that made it; None if it was found there.
-        create2: Made by the CREATE2 deployer.
-        compiler: Compiler version and settings.
-        code_hash: keccak256 of the runtime code as it stands there.
-    """
-
-    contract: str
-    arguments: bytes
-    chain_id: int
-    genesis: bytes
-    address: Address
-    block: int
-    tx_hash: bytes | None
-    create2: bool
-    compiler: Mapping[str, Any]
-    code_hash: bytes
-
-
-def deploy(
-    w3: Web3,
-    transactor: Transactor,
-    *,
-    chain_id: int,
-    folder: Path | None = None,
-    contract: str = "Cairn",
-    arguments: Sequence[Any] = (),
-) -> Deployment:
-    """Put a contract on the chain, or find it where it was put before.
+def deploy(w3: Web3, transactor: Transactor, *, chain_id: int, folder: Path | None = None) -> Deployment:
+    """Put a Cairn and its partners on the chain, or find them, or make what is missing of them.
 
     Args:
         w3: The node.
         transactor: Who pays.
         chain_id: The node's chain.
         folder: Deployment records; None to keep none.
-        contract: Which.
-        arguments: Constructor arguments.
+
+    Returns:
+        The Cairn's, which is there once all the others are.
 
     Raises:
+        TransactionFailed: It was not carried out, or what stands there afterwards is not the contract.
+    """
+    known = _recorded(w3, folder, chain_id, "Cairn", b"")
+    if known is not None:
+        return known
+    factory = deploy_contract(w3, transactor, "Factory", [code_hashes()], chain_id=chain_id, folder=folder)
+    addresses = addresses_of(factory.address, code_hashes())
+
+    def make(place: int) -> Deployment:
+        call = _factory_call(factory.address, place)
+        made = _put(w3, transactor, DEPLOYED[place], b"", call, addresses[place], chain_id=chain_id, last=place == 0)
+        made = replace(made, create2=factory.create2, block=factory.block if place == 0 else made.block)
+        if folder is not None:
+            save_deployment(folder, made)
+        return made
+
+    for place in reversed(range(1, len(DEPLOYED))):
+        make(place)
+    return make(0)
+
+
+def deploy_contract(
+    w3: Web3,
+    transactor: Transactor,
+    contract: str,
+    arguments: Sequence[Any] = (),
+    *,
+    chain_id: int,
+    folder: Path | None = None,
+) -> Deployment:
+    """Put one contract that needs no partners on the chain, such as a hook, or find it where it was put before.
+
+    Args:
+        w3: The node.
+        transactor: Who pays.
+        contract: Which.
+        arguments: Constructor arguments.
+        chain_id: The node's chain.
+        folder: Deployment records; None to keep none.
+
+    Raises:
+        InputError: There is no such contract, or its constructor takes other arguments.
         TransactionFailed: It was not carried out, or what stands there afterwards is not this contract.
     """
-    compiled = artifact(contract)
-    encoded = _constructor(compiled, arguments)
-    genesis = _genesis(w3)
-    if folder is not None:
-        known = load_deployment(folder, chain_id, contract, arguments=encoded)
-        if known is not None and known.genesis == genesis and _is(compiled, code_at(w3, known.address)):
-            return known
-    create2 = code_at(w3, CREATE2_DEPLOYER) == DEPLOYER_CODE
-    address = create2_address(compiled.bytecode + encoded) if create2 else None
-    tx_hash: bytes | None = None
-    if address is not None and _is(compiled, code_at(w3, address)):
-        block = _first_block(w3, address)
-    else:
-        receipt = transactor.send(deployment_call(contract, arguments, create2=create2))
-        tx_hash, block = receipt.tx_hash, receipt.block_number
-        address = address or receipt.contract
-    code = code_at(w3, address) if address is not None else b""
-    if address is None or not _is(compiled, code):
-        raise TransactionFailed(f"expected {contract} on the chain after its deployment, got {len(code)} other bytes")
-    made = Deployment(
-        contract=contract,
-        arguments=encoded,
-        chain_id=chain_id,
-        genesis=genesis,
-        address=address,
-        block=block,
-        tx_hash=tx_hash,
-        create2=create2,
-        compiler=dict(compiled.compiler),
-        code_hash=keccak(code),
-    )
+    encoded = _constructor(artifact(contract), arguments)
+    known = _recorded(w3, folder, chain_id, contract, encoded)
+    if known is not None:
+        return known
+    create2 = _has_create2(w3)
+    code = artifact(contract).bytecode + encoded
+    address = create2_address(CREATE2_DEPLOYER, SALT, keccak(code)) if create2 else None
+    call = creation_call(contract, arguments, create2=create2)
+    made = _put(w3, transactor, contract, encoded, call, address, chain_id=chain_id, last=contract != "Factory")
     if folder is not None:
         save_deployment(folder, made)
     return made
 
 
-def quote_deployment(w3: Web3, transactor: Transactor, contract: str = "Cairn", arguments: Sequence[Any] = ()) -> Quote:
-    """Return what a deployment would cost; nothing is sent."""
-    create2 = code_at(w3, CREATE2_DEPLOYER) == DEPLOYER_CODE
-    return transactor.quote(deployment_call(contract, arguments, create2=create2))
-
-
-def deployment_call(contract: str, arguments: Sequence[Any] = (), *, create2: bool) -> Call:
-    """Return the transaction that makes a contract."""
+def creation_call(contract: str, arguments: Sequence[Any] = (), *, create2: bool) -> Call:
+    """Return the transaction that makes one contract, without a factory."""
     compiled = artifact(contract)
     code = compiled.bytecode + _constructor(compiled, arguments)
     key = f"deploy:{contract}:{keccak(code).hex()}"
     return Call(to=CREATE2_DEPLOYER, data=SALT + code, key=key) if create2 else Call(to=None, data=code, key=key)
 
 
-def create2_address(code: bytes) -> Address:
-    """Return where the CREATE2 deployer puts creation code (EIP-1014), under the salt of zeros."""
-    return Address(keccak(b"\xff" + CREATE2_DEPLOYER + SALT + keccak(code))[12:])
+def code_hashes() -> tuple[bytes, ...]:
+    """Return keccak256 of the creation code of each contract of a deployment, by place."""
+    return tuple(keccak(artifact(name).bytecode) for name in DEPLOYED)
+
+
+def predicted(w3: Web3, *, chain_id: int, folder: Path | None = None) -> Mapping[str, Address]:
+    """Return where the factory and the contracts are or will be; empty where only deploying will tell."""
+    arguments = _constructor(artifact("Factory"), [code_hashes()])
+    known = _recorded(w3, folder, chain_id, "Factory", arguments)
+    if known is not None:
+        factory = known.address
+    elif _has_create2(w3):
+        factory = create2_address(CREATE2_DEPLOYER, SALT, keccak(artifact("Factory").bytecode + arguments))
+    else:
+        return {}
+    return {"Factory": factory, **dict(zip(DEPLOYED, addresses_of(factory, code_hashes()), strict=True))}
+
+
+def deployment_gas(w3: Web3, *, chain_id: int, folder: Path | None = None) -> Mapping[str, int]:
+    """Return about how much gas each contract would take that is not there yet; nothing is sent.
+
+    Reckoned from the codes (yellow paper, appendix G; EIP-3860): a node cannot be asked about a contract that the
+    factory makes before the factory is there.
+    """
+    there = predicted(w3, chain_id=chain_id, folder=folder)
+    arguments = _constructor(artifact("Factory"), [code_hashes()])
+    missing = {}
+    for name in ("Factory", *DEPLOYED):
+        if name not in there or not _is(artifact(name), code_at(w3, there[name])):
+            data = artifact(name).bytecode + (arguments if name == "Factory" else b"")
+            stored = 1 + len(DEPLOYED) if name == "Factory" else 0  # the list and its length
+            missing[name] = _creation_gas(data, len(artifact(name).deployed_bytecode)) + 22_100 * stored
+    return missing
 
 
 def code_at(w3: Web3, address: Address) -> bytes:
@@ -170,76 +178,62 @@ def masked(code: bytes, immutables: Mapping[str, Sequence[tuple[int, int]]]) -> 
     return bytes(blank)
 
 
-def load_deployment(
-    folder: Path, chain_id: int, contract: str = "Cairn", *, arguments: bytes = b""
-) -> Deployment | None:
-    """Return what is recorded of a contract on a chain.
+def _factory_call(factory: Address, place: int) -> Call:
+    """What has the factory make the contract of a place."""
+    code = artifact(DEPLOYED[place]).bytecode
+    key = f"deploy:{DEPLOYED[place]}:{keccak(code).hex()}@{factory.hex()}"
+    return Call(to=factory, data=encode_call("Factory", "deploy", (place, code)), key=key)
 
-    Raises:
-        FormError: The record cannot be read.
-    """
-    entry = _read(folder / f"{chain_id}.json").get(_entry_name(contract, arguments))
-    if entry is None:
+
+def _put(
+    w3: Web3,
+    transactor: Transactor,
+    contract: str,
+    encoded: bytes,
+    call: Call,
+    address: Address | None,
+    *,
+    chain_id: int,
+    last: bool,
+) -> Deployment:
+    """Make a contract, or find it at its address. When the last is final, which is waited for, so are the others."""
+    compiled, tx_hash = artifact(contract), None
+    if address is not None and _is(compiled, code_at(w3, address)):
+        block = _first_block(w3, address)
+    else:
+        try:
+            receipt = transactor.send(call, "final" if last else "mined")
+        except ContractError:
+            # Somebody else may have made it meanwhile, by the same code.
+            if address is None or not _is(compiled, code_at(w3, address)):
+                raise
+            block = _first_block(w3, address)
+        else:
+            tx_hash, block = receipt.tx_hash, receipt.block_number
+            address = address or receipt.contract
+    code = code_at(w3, address) if address is not None else b""
+    if address is None or not _is(compiled, code):
+        raise TransactionFailed(f"expected {contract} on the chain after its deployment, got {len(code)} other bytes")
+    return Deployment(
+        contract=contract,
+        arguments=encoded,
+        chain_id=chain_id,
+        genesis=_genesis(w3),
+        address=address,
+        block=block,
+        tx_hash=tx_hash,
+        create2=call.to == CREATE2_DEPLOYER,
+        compiler=dict(compiled.compiler),
+        code_hash=keccak(code),
+    )
+
+
+def _recorded(w3: Web3, folder: Path | None, chain_id: int, contract: str, encoded: bytes) -> Deployment | None:
+    """The record of a contract, if it is of this chain and the contract is there."""
+    known = None if folder is None else load_deployment(folder, chain_id, contract, arguments=encoded)
+    if known is None or known.genesis != _genesis(w3) or not _is(artifact(contract), code_at(w3, known.address)):
         return None
-    try:
-        return Deployment(
-            contract=contract,
-            arguments=bytes.fromhex(entry["arguments"][2:]),
-            chain_id=chain_id,
-            genesis=bytes.fromhex(entry["genesis"][2:]),
-            address=address_of(entry["address"]),
-            block=int(entry["block"]),
-            tx_hash=bytes.fromhex(entry["transaction"][2:]) if entry["transaction"] else None,
-            create2=bool(entry["create2"]),
-            compiler=entry["compiler"],
-            code_hash=bytes.fromhex(entry["codeHash"][2:]),
-        )
-    except (KeyError, TypeError, ValueError, InputError) as error:
-        raise FormError(
-            f"{folder / f'{chain_id}.json'}: expected a deployment record, got one without {error}"
-        ) from error
-
-
-def save_deployment(folder: Path, made: Deployment) -> None:
-    """Record a deployment, beside the others on its chain. The file is replaced whole."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{made.chain_id}.json"
-    entries = _read(path) | {
-        _entry_name(made.contract, made.arguments): {
-            "address": to_checksum(made.address),
-            "block": made.block,
-            "transaction": "0x" + made.tx_hash.hex() if made.tx_hash else None,
-            "create2": made.create2,
-            "arguments": "0x" + made.arguments.hex(),
-            "genesis": "0x" + made.genesis.hex(),
-            "codeHash": "0x" + made.code_hash.hex(),
-            "compiler": dict(made.compiler),
-        }
-    }
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".deployment-")
-    with os.fdopen(handle, "w") as file:
-        json.dump(entries, file, indent=2, sort_keys=True)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
-
-
-def _entry_name(contract: str, arguments: bytes) -> str:
-    return contract if not arguments else f"{contract}:{keccak(arguments).hex()[:16]}"
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        loaded = json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise FormError(f"{path}: expected a deployment record, got something that is no JSON") from error
-    if not isinstance(loaded, dict):
-        raise FormError(f"{path}: expected a deployment record, got {type(loaded).__name__}")
-    return loaded
+    return known
 
 
 def _constructor(compiled: Artifact, arguments: Sequence[Any]) -> bytes:
@@ -253,6 +247,18 @@ def _constructor(compiled: Artifact, arguments: Sequence[Any]) -> bytes:
         return bytes(encode(types, arguments))
     except (EncodingError, TypeError) as error:
         raise InputError(f"constructor of {compiled.name}: {error}") from error
+
+
+def _creation_gas(data: bytes, length: int) -> int:
+    """Of a transaction, its calldata, CREATE, the code that is stored and hashed, and cold accounts and words."""
+    zeros = data.count(0)
+    words = (len(data) + 31) // 32
+    run = 16 * (len(data) - zeros) + 4 * zeros + 32_000 + 200 * length + 20 * words + words**2 // 512 + 60_000
+    return 21_000 + max(run, 40 * (len(data) - zeros) + 10 * zeros)
+
+
+def _has_create2(w3: Web3) -> bool:
+    return code_at(w3, CREATE2_DEPLOYER) == DEPLOYER_CODE
 
 
 def _is(compiled: Artifact, code: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""The contract's custom errors as exceptions of the same name and fields (in snake_case, in the same order).
+"""The custom errors of Cairn and Rules as exceptions of the same name and fields (in snake_case, in the same order).
 
 `decode_error` makes them from revert data; a test compares every class with the ABI. All are `ContractError`s, so
 whoever does not care which one catches that.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from registry.chain import challenge_errors
+from registry.chain import challenge_errors, court_errors
 from registry.chain.custom_error import CustomError, show
 from registry.errors import ContractError
 from registry.types import Address, Digest, ModelId, Phase, Role, RoundId
@@ -39,10 +39,10 @@ __all__ = [
     "NoPlan",
     "NotAscending",
     "NotBetter",
-    "NotChallenges",
     "NotCommitted",
     "NotExpelled",
     "NotOwner",
+    "NotPartner",
     "NotPendingOwner",
     "NotSuspended",
     "ResultIsConvicted",
@@ -99,7 +99,7 @@ def decode_error(data: bytes) -> ContractError:
         values = decode(types, data[4:])
     except DecodingError:
         return ContractError(f"reverted with data that do not decode: 0x{data[:68].hex()}")
-    cls = globals().get(name) or vars(challenge_errors).get(name)
+    cls = globals().get(name) or vars(challenge_errors).get(name) or vars(court_errors).get(name)
     if isinstance(cls, type) and issubclass(cls, CustomError):
         return parse(cls, values)
     return ContractError(f"{name}: {', '.join(map(str, values))}")
@@ -448,8 +448,8 @@ class BadAnswerDuration(CustomError):
 
 
 @dataclass(eq=False)
-class NotChallenges(CustomError):
-    """Only the Challenges contract may do this."""
+class NotPartner(CustomError):
+    """Only the Court contract may do this, or, where it is to move a window's end, the Challenges contract."""
 
     caller: Address
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from registry.chain.challenge_events import CHALLENGE_EVENTS
+from registry.chain.court_events import COURT_EVENTS
 from registry.chain.event import Event, Position
 from registry.chain.node import NodeRefused, asking, quantity
 from registry.chain.records import Plan, Result, parse
@@ -261,7 +262,7 @@ EVENTS: tuple[type[Event], ...] = (
     RoundFinalized,
     RoundCancelled,
 )
-"""The events of Cairn; those of Challenges stand in `challenge_events`."""
+"""The events of Cairn; those of its partners stand in `challenge_events` and `court_events`."""
 
 
 @functools.cache
@@ -269,7 +270,11 @@ def kinds_by_topic() -> Mapping[bytes, tuple[type[Event], tuple[tuple[str, str, 
     """Return every event by its first topic, with (name, type, indexed) of each field."""
     from registry.chain.contracts import events
 
-    kinds: Mapping[str, Sequence[type[Event]]] = {"Cairn": EVENTS, "Challenges": CHALLENGE_EVENTS}
+    kinds: Mapping[str, Sequence[type[Event]]] = {
+        "Cairn": EVENTS,
+        "Challenges": CHALLENGE_EVENTS,
+        "Court": COURT_EVENTS,
+    }
     return {
         event.topic: (kind, event.inputs)
         for contract, classes in kinds.items()

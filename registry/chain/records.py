@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from registry.chain import rlp
 from registry.types import Address, Digest, ModelId, Phase, Role, Root, RoundId
 
 __all__ = [
@@ -25,8 +24,9 @@ __all__ = [
     "Round",
     "Version",
     "Votes",
-    "challenges_of",
+    "addresses_of",
     "contribution_leaf",
+    "create2_address",
     "keccak",
     "model_id_of",
     "parse",
@@ -204,9 +204,15 @@ def model_id_of(chain_id: int, contract: Address, owner: Address, genesis_digest
     return ModelId(keccak(_words(chain_id, contract, owner, genesis_digest)))
 
 
-def challenges_of(contract: Address) -> Address:
-    """Return where a Cairn's Challenges is: its constructor made it before anything else, so by CREATE with nonce 1."""
-    return Address(keccak(rlp.encode((contract, rlp.int_to(1))))[12:])
+def create2_address(creator: Address, salt: bytes, code_hash: bytes) -> Address:
+    """Return where a contract puts creation code of that hash (EIP-1014)."""
+    return Address(keccak(b"\xff" + creator + salt + code_hash)[12:])
+
+
+def addresses_of(factory: Address, code_hashes: Sequence[bytes]) -> tuple[Address, ...]:
+    """Return where a factory puts the contracts of its list, by place: the salt is the hash of the whole list."""
+    salt = keccak(b"".join(code_hashes))
+    return tuple(create2_address(factory, salt, code_hash) for code_hash in code_hashes)
 
 
 def round_id_of(model_id: ModelId, number: int) -> RoundId:

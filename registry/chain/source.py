@@ -1,29 +1,38 @@
 """Whether a deployed contract is its source: built again with py-solc-x and compared byte by byte.
 
 Immutables are values that the constructor wrote into the code. They are left out of that comparison and checked each
-by its name: what an EIP-712 domain must be follows from the chain and the address.
+by its name: Cairn names its factory and its partners, each partner its Cairn and those of its siblings that it calls,
+and where they are follows from the factory's address and the hashes of all their creation codes.
 """
 
 from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registry.chain.contracts import artifact, immutables_of, standard_input
+from registry.chain.contracts import DEPLOYED, artifact, immutables_of, standard_input
 from registry.chain.deploy import code_at, masked
 from registry.chain.keys import to_checksum
-from registry.chain.records import challenges_of, keccak
+from registry.chain.records import addresses_of, keccak
 from registry.errors import InputError, VerificationFailed, WrongChain
 from registry.types import Address
 
 if TYPE_CHECKING:
     from web3 import Web3
 
-__all__ = ["Built", "Verified", "build", "verify_deployment"]
+__all__ = ["Built", "Verified", "build", "verify_contract", "verify_deployment"]
+
+NAMED = {
+    "Cairn": ("Factory", "Challenges", "Court", "Rules"),
+    "Challenges": ("Cairn", "Court"),
+    "Court": ("Cairn", "Challenges"),
+    "Rules": (),
+}
+"""Whom each contract names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +52,7 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What was found equal: the code, and these immutables."""
+    """A contract whose code was found equal, and the immutables it holds."""
 
     contract: str
     address: Address
@@ -76,7 +85,7 @@ def build(contract: str = "Cairn", *, solc: Path | None = None) -> Built:
 
 @functools.lru_cache(maxsize=1)
 def _compiled(version: str, solc: Path | None) -> dict[str, Any]:
-    """What the compiler makes of the shipped sources: all contracts, since Cairn makes its Challenges anyway."""
+    """What the compiler makes of the shipped sources: of all contracts at once."""
     import solcx
     from solcx.exceptions import SolcError, SolcNotInstalled
 
@@ -104,10 +113,37 @@ def _compiled(version: str, solc: Path | None) -> dict[str, Any]:
     return output
 
 
-def verify_deployment(
-    w3: Web3, address: Address, *, chain_id: int, contract: str = "Cairn", solc: Path | None = None
-) -> Verified:
-    """Rebuild a contract from source and compare it with what is deployed; a Cairn's Challenges with it.
+def verify_deployment(w3: Web3, address: Address, *, solc: Path | None = None) -> dict[str, Verified]:
+    """Rebuild a deployment from source and compare it with what stands there: Cairn, its factory and its partners.
+
+    Each must be the source's code, and name the others as the factory's list places them.
+
+    Returns:
+        What was found equal, by contract.
+
+    Raises:
+        VerificationFailed: They differ; the message says where.
+        WrongChain: There is no contract.
+        InputError: No fitting compiler.
+    """
+    found = {"Cairn": verify_contract(w3, address, "Cairn", solc=solc)}
+    factory = Address(found["Cairn"].immutables["FACTORY"][12:])
+    hashes = tuple(keccak(build(name, solc=solc).creation) for name in DEPLOYED)
+    there = dict(zip(DEPLOYED, addresses_of(factory, hashes), strict=True))
+    if there["Cairn"] != address:
+        raise VerificationFailed(
+            f"expected Cairn at {to_checksum(there['Cairn'])}, where its factory {to_checksum(factory)} puts it, "
+            f"got {to_checksum(address)}"
+        )
+    found["Factory"] = verify_contract(w3, factory, "Factory", solc=solc)
+    found |= {name: verify_contract(w3, there[name], name, solc=solc) for name in DEPLOYED[1:]}
+    for name, verified in found.items():
+        _require_immutables(name, verified.immutables, _expected(name, factory, hashes, there))
+    return found
+
+
+def verify_contract(w3: Web3, address: Address, contract: str, *, solc: Path | None = None) -> Verified:
+    """Rebuild one contract from source and compare its code, but for the immutables, with what is deployed.
 
     Raises:
         VerificationFailed: They differ; the message says where.
@@ -121,23 +157,19 @@ def verify_deployment(
     if built.creation != artifact(contract).bytecode:
         raise VerificationFailed(f"the compiler does not rebuild {contract}'s shipped bytecode: another version of it?")
     if len(deployed) != len(built.runtime):
-        raise VerificationFailed(f"expected {len(built.runtime)} bytes of code, got {len(deployed)}")
+        raise VerificationFailed(f"{contract}: expected {len(built.runtime)} bytes of code, got {len(deployed)}")
     expected, got = masked(built.runtime, built.immutables), masked(deployed, built.immutables)
     if expected != got:
         where = next(i for i, (a, b) in enumerate(zip(expected, got, strict=True)) if a != b)
-        raise VerificationFailed(f"the code differs from byte {where} on: expected {expected[where]}, got {got[where]}")
-    values = _immutables(deployed, built.immutables)
-    if contract == "Cairn":
-        _require_immutables(values, _domain(chain_id, address))
-        partner = Address(values["CHALLENGES"][12:])
-        found = verify_deployment(w3, partner, chain_id=chain_id, contract="Challenges", solc=solc)
-        _require_immutables(found.immutables, {"CAIRN": address.rjust(32, b"\0")})
+        raise VerificationFailed(
+            f"{contract}: the code differs from byte {where} on: expected {expected[where]}, got {got[where]}"
+        )
     return Verified(
         contract=contract,
         address=address,
         compiler=str(artifact(contract).compiler["version"]),
         code_hash=keccak(deployed),
-        immutables=values,
+        immutables=_immutables(deployed, built.immutables),
     )
 
 
@@ -151,29 +183,24 @@ def _immutables(code: bytes, places: Mapping[str, tuple[tuple[int, int], ...]]) 
     return values
 
 
-def _domain(chain_id: int, address: Address) -> dict[str, bytes]:
-    """Cairn's immutables: its EIP-712 domain (name "Cairn", version "1", this chain, this contract), and Challenges."""
-    name, version = keccak(b"Cairn"), keccak(b"1")
-    this, chain = address.rjust(32, b"\0"), chain_id.to_bytes(32, "big")
-    kind = keccak(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
-    return {
-        "CHALLENGES": challenges_of(address).rjust(32, b"\0"),
-        "_cachedDomainSeparator": keccak(kind + name + version + chain + this),
-        "_cachedChainId": chain,
-        "_cachedThis": this,
-        "_hashedName": name,
-        "_hashedVersion": version,
-        "_name": b"Cairn".ljust(31, b"\0") + b"\x05",
-        "_version": b"1".ljust(31, b"\0") + b"\x01",
-    }
+def _expected(
+    contract: str, factory: Address, hashes: Sequence[bytes], there: Mapping[str, Address]
+) -> dict[str, bytes]:
+    """The immutables that a contract of a deployment must hold: whom it names, and the factory's salt."""
+    if contract == "Factory":
+        return {"_salt": keccak(b"".join(hashes))}
+    named = {"Factory": factory, **there}
+    return {name.upper(): named[name].rjust(32, b"\0") for name in NAMED[contract]}
 
 
-def _require_immutables(values: Mapping[str, bytes], expected: Mapping[str, bytes]) -> None:
+def _require_immutables(contract: str, values: Mapping[str, bytes], expected: Mapping[str, bytes]) -> None:
     if set(values) != set(expected):
-        raise VerificationFailed(f"expected the immutables {sorted(expected)}, got {sorted(values)}")
+        raise VerificationFailed(f"{contract}: expected the immutables {sorted(expected)}, got {sorted(values)}")
     for key, value in expected.items():
         if values[key] != value:
-            raise VerificationFailed(f"immutable {key}: expected 0x{value.hex()}, got 0x{values[key].hex()}")
+            raise VerificationFailed(
+                f"{contract}: immutable {key}: expected 0x{value.hex()}, got 0x{values[key].hex()}"
+            )
 
 
 def _names(node: Any) -> dict[int, str]:

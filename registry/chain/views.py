@@ -5,10 +5,11 @@ Views are read at the latest block unless told otherwise; phases at the pending 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from registry.chain.contracts import decode_output, encode_call
+from registry.chain.contracts import DEPLOYED, decode_output, encode_call, events
 from registry.chain.errors import decode_error
 from registry.chain.events import Event, read_events
 from registry.chain.keys import to_checksum
@@ -22,7 +23,7 @@ from registry.chain.records import (
     Round,
     Version,
     Votes,
-    challenges_of,
+    addresses_of,
     model_id_of,
     parse,
     round_id_of,
@@ -72,6 +73,7 @@ class Views:
         _require_contract(w3, address)
         self.finality = finality_of(w3, self.chain_id, finality)
         self._final = -1
+        self._partners: Mapping[str, Address] | None = None
         self._require_cairn()
 
     def __repr__(self) -> str:
@@ -115,16 +117,30 @@ class Views:
         """Return the phase a round is in, at the pending block unless told otherwise."""
         return Phase(self._view("phase", model, number, block=block)[0])
 
-    def challenges(self) -> Address:
-        """Return where the Challenges contract bound to this one is. It follows from this one's address.
+    def partners(self) -> Mapping[str, Address]:
+        """Return where the factory and the contracts of this deployment are, this one included, by name.
+
+        Where they are follows from this one's address: it is made of the factory's address and of the hashes of all
+        their codes, so of what a node says of these only the truth fits.
 
         Raises:
             WrongChain: The node says otherwise.
         """
-        expected, found = challenges_of(self.address), Address(bytes.fromhex(self._view("CHALLENGES")[0][2:]))
-        if found != expected:
-            raise WrongChain(f"expected Challenges at {to_checksum(expected)}, got {to_checksum(found)} from the node")
-        return expected
+        if self._partners is None:
+            self._partners = self._read_partners()
+        return self._partners
+
+    def challenges(self) -> Address:
+        """Return where the Challenges contract bound to this one is; see `partners`."""
+        return self.partners()["Challenges"]
+
+    def court(self) -> Address:
+        """Return where the Court contract bound to this one is; see `partners`."""
+        return self.partners()["Court"]
+
+    def emitters(self) -> tuple[Address, ...]:
+        """Return the contracts of this deployment that emit events: what an index follows. This one is the first."""
+        return tuple(self.partners()[name] for name in DEPLOYED if events(name))
 
     def dispute(self, model: ModelId, number: int, *, block: Block = "pending") -> Dispute:
         """Return the result in its challenge window; its tally is zero where no window is open."""
@@ -207,6 +223,24 @@ class Views:
 
     def _view(self, name: str, *arguments: Any, block: Block = "latest") -> tuple[Any, ...]:
         return read_view(self.w3, "Cairn", self.address, name, *arguments, block=block)
+
+    def _read_partners(self) -> Mapping[str, Address]:
+        factory = self._address("FACTORY")
+        hashes = read_view(self.w3, "Factory", factory, "codeHashes")[0]
+        there = addresses_of(factory, hashes)
+        if len(there) != len(DEPLOYED) or there[0] != self.address:
+            got = f"{len(there)} hashes at {to_checksum(factory)}"
+            raise WrongChain(f"expected the factory that made {to_checksum(self.address)}, got {got} from the node")
+        found = {"Factory": factory, **dict(zip(DEPLOYED, there, strict=True))}
+        for name in DEPLOYED[1:]:
+            said = self._address(name.upper())
+            if said != found[name]:
+                expected = to_checksum(found[name])
+                raise WrongChain(f"expected {name} at {expected}, got {to_checksum(said)} from the node")
+        return MappingProxyType(found)
+
+    def _address(self, name: str) -> Address:
+        return Address(bytes.fromhex(self._view(name)[0][2:]))
 
     def _require_cairn(self) -> None:
         """That it answers as a Cairn would: a constant, and an id that depends on chain and address."""

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from registry.chain.challenge_events import (
+from registry.chain.challenge_events import ChallengeAdvanced
+from registry.chain.court_events import (
     BondDeposited,
     BondReleased,
     BondSlashed,
-    ChallengeAdvanced,
     ClaimRevealed,
     ClaimSealed,
     DemandClosed,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from registry.chain.challenge_records import Demanded, Opening
+from registry.chain.challenge_records import Opening
+from registry.chain.court_records import Demanded
 from registry.chain.records import Result
 from registry.content.manifest import Reason, UpdateManifest, decode, manifest_cid
 from registry.errors import ContentError, FormError

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from registry.chain.challenge_events import DemandClosed, LeafDemanded, LeafShown
-from registry.chain.challenge_records import Demanded
-from registry.chain.challenges import Challenges
+from registry.chain.court import Court
+from registry.chain.court_events import DemandClosed, LeafDemanded, LeafShown
+from registry.chain.court_records import Demanded
 from registry.chain.node import asking, quantity
 from registry.chain.records import Dispute
 
@@ -28,15 +28,15 @@ class Demands:
     shown: tuple[LeafShown, ...]
 
 
-def demands_of(challenges: Challenges, dispute: Dispute) -> Demands:
+def demands_of(court: Court, dispute: Dispute) -> Demands:
     """Read the demands of the result in its window, as of the latest block."""
     with asking("eth_blockNumber"):
-        latest = quantity(challenges.client.w3.eth.block_number, "blockNumber")
+        latest = quantity(court.client.w3.eth.block_number, "blockNumber")
     deadlines: dict[Demanded, int] = {}
     shown: list[LeafShown] = []
     over: set[tuple[bytes, int]] = set()
     kinds = (LeafDemanded, LeafShown, DemandClosed)
-    for event in challenges.events(*kinds, subject=dispute.round_id, to_block=latest):
+    for event in court.events(*kinds, subject=dispute.round_id, to_block=latest):
         if isinstance(event, LeafDemanded) and event.tally == dispute.tally:
             leaf = Demanded(event.round_id, event.tally, event.root, event.contributions, event.index)
             deadlines[leaf] = event.deadline

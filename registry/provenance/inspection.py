@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from registry.chain.challenge_events import LeafShown
 from registry.chain.challenge_records import NOWHERE, Counted, Listed, Membership, Opening
+from registry.chain.court_events import LeafShown
 from registry.chain.records import Result, contribution_leaf
 from registry.content.manifest import PlanManifest, Reason, VersionManifest
 from registry.content.merkle import CHUNK_VALUES, leaf_hash

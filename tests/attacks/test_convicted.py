@@ -9,10 +9,14 @@ from typing import Any
 
 import pytest
 
-from registry.chain.challenge_errors import BondIsLocked, BondTooSmall, OtherList
-from registry.chain.challenge_events import ChallengeAdvanced, ClaimSealed, LeafDemanded, ResultConvicted
-from registry.chain.challenge_records import NOWHERE, Listed, Opening, Target, claim_of, seal_of
+from registry.chain.challenge_errors import OtherList
+from registry.chain.challenge_events import ChallengeAdvanced
+from registry.chain.challenge_records import NOWHERE, Listed, Opening, Target
 from registry.chain.challenges import Challenges
+from registry.chain.court import Court
+from registry.chain.court_errors import BondIsLocked, BondTooSmall
+from registry.chain.court_events import ClaimSealed, LeafDemanded, ResultConvicted
+from registry.chain.court_records import claim_of, seal_of
 from registry.chain.events import ResultAttested
 from registry.chain.local import sleep_until
 from registry.chain.records import Result
@@ -33,7 +37,7 @@ ETHER = 10**18
 STEP = 2.0**-22
 
 
-class Court:
+class Hearing:
     """An auditor at work, and what mallory answers meanwhile."""
 
     def __init__(self, house: Any, *, store: Any = None) -> None:
@@ -67,13 +71,13 @@ class Court:
                 self.pass_answer_time()
         record = self.house.record()
         latest = self.house.chain.w3.eth.block_number
-        found = list(Challenges(self.client).events(ResultConvicted, subject=record.round_id, to_block=latest))
+        found = list(Court(self.client).events(ResultConvicted, subject=record.round_id, to_block=latest))
         assert len(found) == 1, self.said
         return found[0].fault  # type: ignore[attr-defined, no-any-return]
 
     def pass_answer_time(self) -> None:
-        challenges, dispute = Challenges(self.client), self.client.dispute(self.house.model_id, 1)
-        demands = demands_of(challenges, dispute)
+        court, dispute = Court(self.client), self.client.dispute(self.house.model_id, 1)
+        demands = demands_of(court, dispute)
         if demands.open:
             sleep_until(self.house.chain.w3, max(demands.deadlines[leaf] for leaf in demands.open))
 
@@ -101,39 +105,39 @@ def lie(house: Any, **edits: Edit) -> Result:
 @pytest.mark.parametrize("position", [0, 1023, 1024, 3502])
 def test_a_wrong_coordinate_of_the_aggregate_is_convicted(wide: Any, position: int) -> None:
     wide.attest("mallory", lie(wide, aggregate=nudged(position, STEP)))
-    court = Court(wide)
-    assert court.until_void() is Fault.AGGREGATE
-    court.honest_end()
+    hearing = Hearing(wide)
+    assert hearing.until_void() is Fault.AGGREGATE
+    hearing.honest_end()
 
 
 @pytest.mark.parametrize("position", [0, 2048, 3502])
 def test_a_wrong_coordinate_of_the_version_is_convicted(wide: Any, position: int) -> None:
     wide.attest("mallory", lie(wide, version=nudged(position)))
-    court = Court(wide)
-    assert court.until_void() is Fault.VERSION
-    court.honest_end()
+    hearing = Hearing(wide)
+    assert hearing.until_void() is Fault.VERSION
+    hearing.honest_end()
 
 
 def test_an_aggregate_off_the_grid_is_convicted(wide: Any) -> None:
     wide.attest("mallory", lie(wide, aggregate=nudged(1500, STEP / 2)))
-    court = Court(wide)
-    assert court.until_void() is Fault.CHUNK
-    court.honest_end()
+    hearing = Hearing(wide)
+    assert hearing.until_void() is Fault.CHUNK
+    hearing.honest_end()
 
 
 @pytest.mark.parametrize("which", ["aggregate", "version"])
 def test_another_number_of_values_is_convicted(wide: Any, which: str) -> None:
     wide.attest("mallory", lie(wide, **{which: lambda data: data + bytes(4)}))
-    court = Court(wide)
-    assert court.until_void() is Fault.SIZE
-    court.honest_end()
+    hearing = Hearing(wide)
+    assert hearing.until_void() is Fault.SIZE
+    hearing.honest_end()
 
 
 def test_a_version_without_a_root_is_convicted(wide: Any) -> None:
     wide.attest("mallory", replace(wide.outcome().result, version_root=Root(bytes(32))))
-    court = Court(wide)
-    assert court.until_void() is Fault.ROOT
-    court.honest_end()
+    hearing = Hearing(wide)
+    assert hearing.until_void() is Fault.ROOT
+    hearing.honest_end()
 
 
 def contributions_of(house: Any) -> list[Listed]:
@@ -170,23 +174,23 @@ def test_a_false_list_is_convicted_though_only_shown_leaf_by_leaf(wide: Any, nam
     listing = Listing(tuple(change(contributions_of(wide))))
     result = replace(wide.outcome().result, contributions_root=listing.root, report_digest=Digest(b"\x09" * 32), **said)
     wide.attest("mallory", result)
-    court = Court(wide)
+    hearing = Hearing(wide)
 
     def answer() -> None:
         show(wide, {listing.root: listing.opening})
 
-    assert court.until_void(answer) is fault
-    court.honest_end()
+    assert hearing.until_void(answer) is fault
+    hearing.honest_end()
 
 
 def show(house: Any, openings: dict[bytes, Callable[[int], Opening]]) -> None:
     """Mallory answers what is demanded of these roots."""
-    challenges = Challenges(house.mallory)
+    court = Court(house.mallory)
     dispute = house.mallory.dispute(house.model_id, 1)
     if any(dispute.tally):
-        for leaf in demands_of(challenges, dispute).open:
+        for leaf in demands_of(court, dispute).open:
             if leaf.root in openings:
-                challenges.show_leaf(leaf, openings[leaf.root](leaf.index))
+                court.show_leaf(leaf, openings[leaf.root](leaf.index))
 
 
 @pytest.mark.parametrize("which", ["aggregate", "version"])
@@ -199,9 +203,9 @@ def test_a_hidden_tree_is_walked_to_the_bad_leaf(wide: Any, which: str, position
     chunks: Chunks = chunks_of_file(path)
     assert chunks.root == getattr(result, f"{which}_root")
     wide.attest("mallory", result)
-    court = Court(wide)
-    assert court.until_void(lambda: show(wide, {chunks.root: chunks.opening})) is Fault[which.upper()]
-    court.honest_end()
+    hearing = Hearing(wide)
+    assert hearing.until_void(lambda: show(wide, {chunks.root: chunks.opening})) is Fault[which.upper()]
+    hearing.honest_end()
 
 
 FILES = {"aggregate": "aggregate.safetensors", "version": "model.safetensors"}
@@ -211,11 +215,11 @@ FILES = {"aggregate": "aggregate.safetensors", "version": "model.safetensors"}
 def test_what_nobody_shows_is_void_and_its_attester_expelled(wide: Any, withheld: str) -> None:
     root = counted_root(3503 if withheld != "contributions_root" else 3, b"\x05" * 32)
     wide.attest("mallory", replace(wide.outcome().result, **{withheld: root}, report_digest=Digest(b"\x09" * 32)))
-    court = Court(wide)
-    assert court.until_void() is Fault.UNANSWERED
+    hearing = Hearing(wide)
+    assert hearing.until_void() is Fault.UNANSWERED
     tally = wide.mallory.attestation(wide.model_id, 1, wide.mallory.account)
     assert wide.owner.standing(wide.model_id, 1, tally) is Standing.UNANSWERED
-    court.honest_end()
+    hearing.honest_end()
 
 
 def test_an_update_off_the_grid_that_was_admitted_is_convicted(opened: Any) -> None:
@@ -228,33 +232,33 @@ def test_an_update_off_the_grid_that_was_admitted_is_convicted(opened: Any) -> N
     listing = Listing(tuple(entries))
     alone = house.outcome().result
     house.attest("mallory", replace(alone, contributions_root=listing.root, contributions=2, total_weight=200))
-    assert Court(house).until_void() is Fault.CHUNK
+    assert Hearing(house).until_void() is Fault.CHUNK
 
 
 def test_an_honest_result_is_found_sound_and_left_alone(wide: Any) -> None:
     wide.attest("mallory", wide.outcome().result)
-    court = Court(wide)
-    assert court.step().endswith("recomputed to the bit")
-    assert court.step() == ""
-    assert court.purse.spent == 0
+    hearing = Hearing(wide)
+    assert hearing.step().endswith("recomputed to the bit")
+    assert hearing.step() == ""
+    assert hearing.purse.spent == 0
 
 
 @pytest.mark.parametrize("depth", [3, 4])
 def test_an_auditor_waits_until_the_list_of_commitments_is_final(wide: Any, depth: int) -> None:
     # The last final block holds a part of the commitments: by that part a right list would be a wrong one.
     wide.attest("mallory", lie(wide, aggregate=nudged(5, STEP)))
-    court = Court(wide)
-    court.client = wide.watching(depth)
-    court.purse = Purse(court.client, wide.folder / "patient.json", 10 * ETHER)
-    assert 0 < len(read_round(court.client, wide.model_id, 1).commitments) < 3
-    assert (court.step(), court.purse.spent) == ("", 0)
+    hearing = Hearing(wide)
+    hearing.client = wide.watching(depth)
+    hearing.purse = Purse(hearing.client, wide.folder / "patient.json", 10 * ETHER)
+    assert 0 < len(read_round(hearing.client, wide.model_id, 1).commitments) < 3
+    assert (hearing.step(), hearing.purse.spent) == ("", 0)
     wide.chain.w3.provider.ethereum_tester.mine_blocks(depth)
-    assert court.until_void() is Fault.AGGREGATE
+    assert hearing.until_void() is Fault.AGGREGATE
 
 
 def test_a_charge_that_does_not_convince_is_looked_at_again(wide: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     wide.attest("mallory", lie(wide, aggregate=nudged(5, STEP)))
-    court = Court(wide)
+    hearing = Hearing(wide)
 
     def unconvincing(*_: Any) -> Any:
         raise OtherList(bytes(32), bytes(32))
@@ -262,18 +266,18 @@ def test_a_charge_that_does_not_convince_is_looked_at_again(wide: Any, monkeypat
     with monkeypatch.context() as patched:
         patched.setattr("trainer.auditor.bring", unconvincing)
         with pytest.raises(OtherList):
-            court.step()
+            hearing.step()
     assert OtherList in OVERTAKEN, "and no reason to stop watching"
-    assert court.memory.inspected == {}
-    assert court.until_void() is Fault.AGGREGATE
+    assert hearing.memory.inspected == {}
+    assert hearing.until_void() is Fault.AGGREGATE
 
 
 def test_a_burst_of_demands_is_answered_at_once(wide: Any) -> None:
-    house, challenges = wide, Challenges(wide.stranger)
+    house, court = wide, Court(wide.stranger)
     assert aggregator.advance(house.first, house.store, house.folder / "first", house.model_id)
     target = Target(house.model_id, 1, house.outcome().result)
     for index in range(24):
-        challenges.demand_chunk(target, Tree.AGGREGATE, index, NOWHERE, deposit=challenges.deposit_now())
+        court.demand_chunk(target, Tree.AGGREGATE, index, NOWHERE, deposit=court.deposit_now())
     sent: list[str] = []
     client = house.first
     submit, wait = client.submit, client.wait
@@ -287,41 +291,41 @@ def test_a_burst_of_demands_is_answered_at_once(wide: Any) -> None:
 
 
 def test_an_answer_that_somebody_else_gave_keeps_no_other_back(wide: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    house, challenges = wide, Challenges(wide.stranger)
+    house, court = wide, Court(wide.stranger)
     assert aggregator.advance(house.first, house.store, house.folder / "first", house.model_id)
     target = Target(house.model_id, 1, house.outcome().result)
     for index in range(3):
-        challenges.demand_chunk(target, Tree.AGGREGATE, index, NOWHERE, deposit=challenges.deposit_now())
+        court.demand_chunk(target, Tree.AGGREGATE, index, NOWHERE, deposit=court.deposit_now())
     own = chunks_of_file(house.folder / "outcome" / FILES["aggregate"])
     client, submit = house.first, house.first.submit
 
     def overtaken(call: Any) -> Any:
         dispute = client.dispute(house.model_id, 1)
-        leaf = min(demands_of(challenges, dispute).open, key=lambda leaf: leaf.index, default=None)
+        leaf = min(demands_of(court, dispute).open, key=lambda leaf: leaf.index, default=None)
         if leaf is not None and leaf.index == 0:
-            challenges.show_leaf(leaf, own.opening(0))
+            court.show_leaf(leaf, own.opening(0))
         return submit(call)
 
     client.submit = overtaken  # type: ignore[method-assign]
     assert aggregator.advance(client, house.store, house.folder / "first", house.model_id).endswith("2 leaves")
-    assert not demands_of(challenges, client.dispute(house.model_id, 1)).open
+    assert not demands_of(court, client.dispute(house.model_id, 1)).open
 
 
 def test_an_honest_attester_answers_every_demand_and_keeps_its_role(wide: Any) -> None:
-    house, challenges = wide, Challenges(wide.stranger)
+    house, court = wide, Court(wide.stranger)
     assert aggregator.advance(house.first, house.store, house.folder / "first", house.model_id)
     result = house.outcome().result
     target = Target(house.model_id, 1, result)
     listing = Listing(tuple(contributions_of(house)))
     for tree in (Tree.AGGREGATE, Tree.VERSION, Tree.PARENT):
         for index in (0, 3, 4):  # the last is past the end
-            challenges.demand_chunk(target, tree, index, NOWHERE, deposit=challenges.deposit_now())
-    challenges.demand_chunk(target, Tree.CONTRIBUTION, 2, listing.membership(1), deposit=challenges.deposit_now())
+            court.demand_chunk(target, tree, index, NOWHERE, deposit=court.deposit_now())
+    court.demand_chunk(target, Tree.CONTRIBUTION, 2, listing.membership(1), deposit=court.deposit_now())
     for index in (0, 2, 7):
-        challenges.demand_contribution(target, index, deposit=challenges.deposit_now())
+        court.demand_contribution(target, index, deposit=court.deposit_now())
     assert aggregator.advance(house.first, house.store, house.folder / "first", house.model_id).endswith("13 leaves")
-    assert not demands_of(challenges, house.first.dispute(house.model_id, 1)).open
-    assert challenges.credit(house.first.account) > 0
+    assert not demands_of(court, house.first.dispute(house.model_id, 1)).open
+    assert court.credit(house.first.account) > 0
     house.sleep_to("challenge_deadline")
     house.first.finalize_round(house.model_id, 1, result)
     assert house.owner.member(house.model_id, house.first.account).roles & Role.AGGREGATOR
@@ -333,7 +337,7 @@ def bonded(federation: Any, new_plan: Callable[..., Any]) -> Any:
     house = federation
     new_plan(house, bond_gwei=ETHER // 10**9)
     for name in ("mallory", "first"):
-        Challenges(house.clients[name]).deposit_bond(house.model_id, ETHER)
+        Court(house.clients[name]).deposit_bond(house.model_id, ETHER)
     house.owner.open_round(house.model_id)
     for seed, name in enumerate(("ann", "bob", "cyn")):
         house.contribute(name, house.update(name, seed=seed))
@@ -343,25 +347,25 @@ def bonded(federation: Any, new_plan: Callable[..., Any]) -> Any:
 
 
 def test_half_of_a_liar_s_bond_goes_to_the_auditor_and_half_is_burnt(bonded: Any) -> None:
-    house, court = bonded, Court(bonded)
-    challenges = Challenges(house.stranger)
+    house, hearing = bonded, Hearing(bonded)
+    court = Court(house.stranger)
     account = house.chain.w3.to_checksum_address(house.stranger.account)
     before = house.chain.w3.eth.get_balance(account)
-    assert court.until_void() is Fault.AGGREGATE
-    court.honest_end()
-    assert (challenges.bond(house.model_id, house.mallory.account).amount, challenges.burnt()) == (0, ETHER // 2)
-    assert any("revealed" in said for said in court.said)
-    conviction = challenges.conviction(house.record().round_id, house.mallory.tally(house.model_id, 1, lie_of(house)))
+    assert hearing.until_void() is Fault.AGGREGATE
+    hearing.honest_end()
+    assert (court.bond(house.model_id, house.mallory.account).amount, court.burnt()) == (0, ETHER // 2)
+    assert any("revealed" in said for said in hearing.said)
+    conviction = court.conviction(house.record().round_id, house.mallory.tally(house.model_id, 1, lie_of(house)))
     sleep_until(house.chain.w3, conviction.reveal_deadline)
-    while court.step():
+    while hearing.step():
         pass
-    assert challenges.credit(house.stranger.account) == 0
+    assert court.credit(house.stranger.account) == 0
     assert house.chain.w3.eth.get_balance(account) - before > ETHER * 49 // 100
-    assert court.purse.spent < 0, "what came back is more than what it cost"
-    Challenges(house.first).release_bond(house.model_id, ETHER)
-    Challenges(house.first).withdraw()
-    held = house.chain.w3.eth.get_balance(house.chain.w3.to_checksum_address(challenges.address))
-    assert held == challenges.burnt() == ETHER // 2
+    assert hearing.purse.spent < 0, "what came back is more than what it cost"
+    Court(house.first).release_bond(house.model_id, ETHER)
+    Court(house.first).withdraw()
+    held = house.chain.w3.eth.get_balance(house.chain.w3.to_checksum_address(court.address))
+    assert held == court.burnt() == ETHER // 2
 
 
 def test_what_a_demanded_leaf_may_show_is_sealed_before_it_is_demanded(bonded: Any) -> None:
@@ -373,10 +377,10 @@ def test_what_a_demanded_leaf_may_show_is_sealed_before_it_is_demanded(bonded: A
     store = MemoryStore()
     hidden = load_report(house.store, result.report_digest, 3).manifest.aggregate.cid.digest
     store._blocks.update({digest: block for digest, block in house.store._blocks.items() if digest != hidden})
-    court = Court(house, store=store)
-    assert court.until_void(lambda: show(house, {chunks.root: chunks.opening})) is Fault.AGGREGATE
-    challenges = Challenges(house.stranger)
-    asked = list(challenges.events(ClaimSealed, LeafDemanded))
+    hearing = Hearing(house, store=store)
+    assert hearing.until_void(lambda: show(house, {chunks.root: chunks.opening})) is Fault.AGGREGATE
+    court = Court(house.stranger)
+    asked = list(court.events(ClaimSealed, LeafDemanded))
     demanded = next(i for i, event in enumerate(asked) if isinstance(event, LeafDemanded))
     dispute = (house.record().round_id, house.mallory.tally(house.model_id, 1, lie_of(house)))
     seals = [e.seal for e in asked[:demanded] if isinstance(e, ClaimSealed)]
@@ -394,14 +398,14 @@ def lie_of(house: Any) -> bytes:
 
 def test_a_bond_stays_while_its_round_can_be_challenged(bonded: Any) -> None:
     with pytest.raises(BondIsLocked):
-        Challenges(bonded.mallory).release_bond(bonded.model_id, 1)
-    Court(bonded).until_void()
+        Court(bonded.mallory).release_bond(bonded.model_id, 1)
+    Hearing(bonded).until_void()
     with pytest.raises(BondIsLocked):
-        Challenges(bonded.mallory).release_bond(bonded.model_id, 1)
+        Court(bonded.mallory).release_bond(bonded.model_id, 1)
 
 
 def test_without_a_bond_nobody_attests_where_one_is_asked_for(bonded: Any) -> None:
-    Court(bonded).until_void()
+    Hearing(bonded).until_void()
     with pytest.raises(BondTooSmall):
         bonded.attest("second", bonded.outcome().result)
 
@@ -416,23 +420,23 @@ def test_a_challenge_of_several_transactions_convicts(wide: Any, name: str, monk
         change, said, fault = LISTS[name]
         listing = Listing(tuple(change(contributions_of(wide))))
         wide.attest("mallory", replace(wide.outcome().result, contributions_root=listing.root, **said))
-    court = Court(wide)
+    hearing = Hearing(wide)
     if name == "another weight than committed":
-        assert court.until_void(lambda: show(wide, {listing.root: listing.opening})) is fault
+        assert hearing.until_void(lambda: show(wide, {listing.root: listing.opening})) is fault
     else:
-        assert court.until_void() is fault
+        assert hearing.until_void() is fault
     advanced = list(Challenges(wide.stranger).events(ChallengeAdvanced, subject=wide.record().round_id))
     assert len(advanced) == 2
-    court.honest_end()
+    hearing.honest_end()
 
 
 def test_an_auditor_spends_no_more_than_it_may(wide: Any) -> None:
     wide.attest("mallory", lie(wide, aggregate=nudged(2000, STEP)))
-    court = Court(wide)
-    court.purse = Purse(wide.stranger, wide.folder / "small.json", 10**12)
-    assert "expected to spend at most 1000000000000 wei" in court.step()
-    assert court.step() == ""
-    assert court.purse.spent == 0
+    hearing = Hearing(wide)
+    hearing.purse = Purse(wide.stranger, wide.folder / "small.json", 10**12)
+    assert "expected to spend at most 1000000000000 wei" in hearing.step()
+    assert hearing.step() == ""
+    assert hearing.purse.spent == 0
     assert wide.stranger.phase(wide.model_id, 1) == Phase.CHALLENGE
 
 
@@ -443,9 +447,9 @@ def test_a_result_is_looked_at_before_it_has_a_quorum(federation: Any, new_plan:
     house.contribute("ann", house.update("ann"))
     house.sleep_to("publish_deadline")
     house.attest("mallory", lie(house, aggregate=nudged(17, STEP)))
-    court = Court(house)
-    assert "aggregate: chunk 0 is not the weighted mean" in court.step()
-    assert (court.step(), court.purse.spent) == ("", 0)
+    hearing = Hearing(house)
+    assert "aggregate: chunk 0 is not the weighted mean" in hearing.step()
+    assert (hearing.step(), hearing.purse.spent) == ("", 0)
 
 
 def test_an_auditor_without_a_purse_reports_and_sends_nothing(wide: Any) -> None:
@@ -457,8 +461,8 @@ def test_an_auditor_without_a_purse_reports_and_sends_nothing(wide: Any) -> None
 
 def test_a_demand_on_its_way_goes_on_though_the_deposit_has_changed(wide: Any) -> None:
     wide.attest("mallory", wide.outcome().result)
-    challenges, target = Challenges(wide.stranger), Target(wide.model_id, 1, wide.outcome().result)
-    deposit = challenges.deposit_now()
+    court, target = Court(wide.stranger), Target(wide.model_id, 1, wide.outcome().result)
+    deposit = court.deposit_now()
 
     class Stopped(Exception):
         """The auditor was killed once its demand was sent."""
@@ -468,7 +472,5 @@ def test_a_demand_on_its_way_goes_on_though_the_deposit_has_changed(wide: Any) -
         raise Stopped
 
     with pytest.raises(Stopped):
-        Challenges(wide.stranger, send=stop).demand_chunk(target, Tree.VERSION, 1, deposit=2 * deposit)
-    assert (
-        challenges.demand_chunk(target, Tree.VERSION, 1, deposit=3 * deposit).event(LeafDemanded).deposit == 2 * deposit
-    )
+        Court(wide.stranger, send=stop).demand_chunk(target, Tree.VERSION, 1, deposit=2 * deposit)
+    assert court.demand_chunk(target, Tree.VERSION, 1, deposit=3 * deposit).event(LeafDemanded).deposit == 2 * deposit

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from registry.chain.client import Client, commitment_typed_data
-from registry.chain.deploy import deployment_call
+from registry.chain.deploy import deploy
 from registry.chain.errors import AlreadyCommitted, BadSignature, MissingRole, WrongPhase
-from registry.chain.transactions import Call
 from registry.content.manifest import Reason
 from registry.types import Digest, Role, Root
 
@@ -136,8 +135,9 @@ def test_a_signature_replayed_in_another_model_reverts(opened: Federation) -> No
 def test_a_signature_replayed_in_another_contract_reverts(opened: Federation) -> None:
     """A second Cairn on the same chain, with the same model in it."""
     signed = signature(opened)
-    made = opened.mallory.send(Call(to=None, data=deployment_call("Cairn", create2=False).data, key="second"))
-    owner = Client(opened.chain.w3, made.contract, signer=opened.chain.signers[0])
+    made = deploy(opened.chain.w3, opened.mallory.transactor, chain_id=opened.mallory.chain_id)
+    assert made.address != opened.mallory.address
+    owner = Client(opened.chain.w3, made.address, signer=opened.chain.signers[0])
     owner.register_model(opened.genesis, Root(bytes(32)))
     model = owner.model_id(owner.account, opened.genesis)
     owner.grant_roles(model, opened.ann.account, Role.PARTICIPANT)

@@ -6,6 +6,7 @@ import dataclasses
 import re
 import typing
 from collections.abc import Iterator, Mapping
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -15,44 +16,40 @@ from registry.chain import (
     challenge_errors,
     challenge_events,
     challenge_records,
+    court_errors,
+    court_events,
+    court_records,
     errors,
     events,
     records,
 )
 from registry.chain.challenges import Challenges
 from registry.chain.client import Client
-from registry.chain.contracts import artifact
+from registry.chain.contracts import DEPLOYED, artifact
+from registry.chain.court import Court
 from registry.types import Address, Fault, ModelId, Phase, RoundId, Standing, Tree
 
+SHARED = ("Target", "Result", "Counted", "Opening", "Contribution", "Membership")
+"""Structs that challenges and demands have in common."""
 STRUCTS = {
-    "Cairn": (records, ("Plan", "Result", "Grant", "Model", "Member", "Version", "Round", "Dispute")),
-    "Challenges": (
-        challenge_records,
-        (
-            "Target",
-            "Result",
-            "Counted",
-            "Opening",
-            "Contribution",
-            "Membership",
-            "Step",
-            "Sum",
-            "Demanded",
-            "Demand",
-            "Conviction",
-            "Bond",
-        ),
-    ),
+    "Cairn": ((records,), ("Plan", "Result", "Grant", "Model", "Member", "Version", "Round", "Dispute")),
+    "Challenges": ((challenge_records,), (*SHARED, "Step", "Sum")),
+    "Court": ((challenge_records, court_records), (*SHARED, "Demanded", "Demand", "Conviction", "Bond")),
+    "Rules": ((records,), ("Plan",)),
 }
 """What each contract's ABI has, and where its record stands."""
-MODULES = {"Cairn": (errors, events.EVENTS), "Challenges": (challenge_errors, challenge_events.CHALLENGE_EVENTS)}
+ERRORS = {errors: ("Cairn", "Rules"), challenge_errors: ("Challenges",), court_errors: ("Court",)}
+"""Whose errors each module has, but for those of a module before."""
+EVENTS = {
+    "Cairn": events.EVENTS,
+    "Challenges": challenge_events.CHALLENGE_EVENTS,
+    "Court": court_events.COURT_EVENTS,
+    "Rules": (),
+}
 RENAMED = {"Contribution": "Listed"}
 """A `Contribution` with its checks is `registry.content.merkle`'s."""
-BETWEEN_CONTRACTS = {"extend_window", "void_result", "lock_bond", "slash_bond"}
-"""What Cairn and Challenges call of each other: refused to everybody else."""
-OPENZEPPELIN = {"InvalidShortString", "StringTooLong", "EIP712DomainChanged", "eip712Domain"}
-"""Of the EIP-712 base contract: its constructor's errors, an event it never emits here, a view nobody needs."""
-BOTH = sorted(STRUCTS)
+BETWEEN_CONTRACTS = {"convict", "extend_window", "void_result", "lock_bond", "slash_bond"}
+"""What the contracts call of each other: refused to everybody else."""
 
 
 def snake(name: str) -> str:
@@ -60,7 +57,7 @@ def snake(name: str) -> str:
 
 
 def entries(contract: str, kind: str) -> dict[str, Mapping[str, Any]]:
-    return {e["name"]: e for e in artifact(contract).abi if e["type"] == kind and e["name"] not in OPENZEPPELIN}
+    return {e["name"]: e for e in artifact(contract).abi if e["type"] == kind}
 
 
 def fields_of(cls: type[Any]) -> list[str]:
@@ -79,38 +76,47 @@ def structs(contract: str) -> dict[str, list[Mapping[str, Any]]]:
                 yield from walk(item["components"])
 
     for entry in artifact(contract).abi:
+        if snake(entry.get("name", "")) in BETWEEN_CONTRACTS:
+            continue
         list(walk([*entry.get("inputs", []), *entry.get("outputs", [])]))
     return found
 
 
-@pytest.mark.parametrize("contract", BOTH)
-def test_every_custom_error_is_an_exception_of_the_same_name_and_no_other_exists(contract: str) -> None:
-    classes = {
-        name
-        for name, cls in vars(MODULES[contract][0]).items()
-        if isinstance(cls, type) and issubclass(cls, errors.CustomError)
-    }
-    assert classes - {"CustomError"} == set(entries(contract, "error"))
+def errors_of(module: ModuleType) -> dict[str, type[errors.CustomError]]:
+    found = {n: c for n, c in vars(module).items() if isinstance(c, type) and issubclass(c, errors.CustomError)}
+    return {name: cls for name, cls in found.items() if cls.__module__ == module.__name__}
 
 
-@pytest.mark.parametrize(("contract", "name"), [(c, n) for c in BOTH for n in sorted(entries(c, "error"))])
+def test_every_custom_error_is_an_exception_of_the_same_name_and_no_other_exists() -> None:
+    before: set[str] = set()
+    for module, contracts in ERRORS.items():
+        declared = {name for contract in contracts for name in entries(contract, "error")}
+        assert set(errors_of(module)) == declared - before
+        before |= declared
+
+
+@pytest.mark.parametrize(("contract", "name"), [(c, n) for c in DEPLOYED for n in sorted(entries(c, "error"))])
 def test_error_has_the_fields_of_the_abi(contract: str, name: str) -> None:
-    cls, inputs = getattr(MODULES[contract][0], name), entries(contract, "error")[name]["inputs"]
+    (cls,) = [found[name] for found in map(errors_of, ERRORS) if name in found]
+    inputs = entries(contract, "error")[name]["inputs"]
     assert fields_of(cls) == [snake(item["name"]) for item in inputs]
     require_types(cls, inputs)
 
 
 def test_no_error_or_event_means_two_things() -> None:
     for kind in ("error", "event"):
-        assert not set(entries("Cairn", kind)) & set(entries("Challenges", kind))
+        meant: dict[str, Mapping[str, Any]] = {}
+        for contract in ("Factory", *DEPLOYED):
+            for name, entry in entries(contract, kind).items():
+                assert meant.setdefault(name, entry) == entry
 
 
-@pytest.mark.parametrize("contract", BOTH)
+@pytest.mark.parametrize("contract", DEPLOYED)
 def test_every_event_is_a_dataclass_of_the_same_name_and_no_other_exists(contract: str) -> None:
-    assert {cls.__name__ for cls in MODULES[contract][1]} == set(entries(contract, "event"))
+    assert {cls.__name__ for cls in EVENTS[contract]} == set(entries(contract, "event"))
 
 
-@pytest.mark.parametrize(("contract", "cls"), [(c, cls) for c in BOTH for cls in MODULES[c][1]])
+@pytest.mark.parametrize(("contract", "cls"), [(c, cls) for c in DEPLOYED for cls in EVENTS[c]])
 def test_event_has_the_fields_of_the_abi_and_its_subject_first(contract: str, cls: type[events.Event]) -> None:
     inputs = entries(contract, "event")[cls.__name__]["inputs"]
     assert fields_of(cls) == [snake(item["name"]) for item in inputs]
@@ -119,15 +125,16 @@ def test_event_has_the_fields_of_the_abi_and_its_subject_first(contract: str, cl
     require_types(cls, inputs)
 
 
-@pytest.mark.parametrize(("contract", "name"), [(c, n) for c in BOTH for n in STRUCTS[c][1]])
+@pytest.mark.parametrize(("contract", "name"), [(c, n) for c in DEPLOYED for n in STRUCTS[c][1]])
 def test_record_has_the_fields_of_the_struct(contract: str, name: str) -> None:
     components = structs(contract)[name]
-    cls = getattr(STRUCTS[contract][0], RENAMED.get(name, name))
+    named = RENAMED.get(name, name)
+    (cls,) = {getattr(module, named) for module in STRUCTS[contract][0] if hasattr(module, named)}
     assert fields_of(cls) == [snake(item["name"]) for item in components]
     require_types(cls, components)
 
 
-@pytest.mark.parametrize("contract", BOTH)
+@pytest.mark.parametrize("contract", DEPLOYED)
 def test_every_struct_of_the_interface_has_a_record(contract: str) -> None:
     assert set(structs(contract)) == set(STRUCTS[contract][1])
 
@@ -141,11 +148,24 @@ def test_every_transaction_has_a_call_and_a_method() -> None:
     assert sending("Cairn") == set(calls.__all__) - {"commit_key", "commitment_typed_data"}
     assert all(callable(getattr(Client, name)) for name in sending("Cairn"))
     assert all(callable(getattr(Challenges, name)) for name in sending("Challenges"))
+    assert all(callable(getattr(Court, name)) for name in sending("Court"))
+    assert not sending("Rules")
 
 
 @pytest.mark.parametrize(
     "module",
-    [errors, events, records, calls, challenge_errors, challenge_events, challenge_records],
+    [
+        errors,
+        events,
+        records,
+        calls,
+        challenge_errors,
+        challenge_events,
+        challenge_records,
+        court_errors,
+        court_events,
+        court_records,
+    ],
     ids=lambda module: module.__name__,
 )
 def test_all_lists_what_is_public(module: Any) -> None:

@@ -26,7 +26,12 @@ from registry.types import Address, Digest, ModelId, Phase, Role, Root
 GENESIS, ROOT = Digest(b"\x11" * 32), Root(b"\x12" * 32)
 D, R, NOBODY = Digest(b"\x21" * 32), Root(b"\x22" * 32), Address(b"\x99" * 20)
 ZERO = bytes(32)
-CUSTOM = [entry for entry in artifact("Cairn").abi if entry["type"] == "error" and hasattr(errors, entry["name"])]
+CUSTOM = [
+    entry
+    for contract in ("Cairn", "Rules")
+    for entry in artifact(contract).abi
+    if entry["type"] == "error" and hasattr(errors, entry["name"])
+]
 
 
 @dataclasses.dataclass
@@ -159,7 +164,7 @@ REACHED: list[tuple[str, dict[str, Any], Callable[[Stage], object]]] = [
         {"answer_duration": 31, "min": 30, "max": 30},
         lambda s: s.plan(challenge_duration=991, answer_duration=31),
     ),
-    ("NotChallenges", {}, lambda s: s.owner.send(void_result(s))),
+    ("NotPartner", {}, lambda s: s.owner.send(void_result(s))),
     ("ResultIsConvicted", {}, lambda s: attested_again(convicted(s))),
     ("NotExpelled", {"unexpelled": 1}, lambda s: lapsed(convicted(s)).owner.open_round(s.model)),
     ("UnknownRound", {"number": 4}, lambda s: s.owner.cancel_round(s.model, 4)),

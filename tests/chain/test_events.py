@@ -10,6 +10,7 @@ import pytest
 from registry.chain import events
 from registry.chain.challenge_events import CHALLENGE_EVENTS
 from registry.chain.client import Client
+from registry.chain.contracts import DEPLOYED
 from registry.chain.contracts import events as event_abis
 from registry.chain.events import (
     ModelRegistered,
@@ -34,7 +35,7 @@ def raw_log(name: str, block: int = 1, index: int = 0, **changed: Any) -> dict[s
     """A log of that event as a node gives it, every field filled."""
     from eth_abi.abi import encode
 
-    abi = next(e for contract in ("Cairn", "Challenges") for e in event_abis(contract) if e.name == name)
+    abi = next(e for contract in DEPLOYED for e in event_abis(contract) if e.name == name)
 
     def value(kind: str) -> Any:
         if kind.startswith("("):

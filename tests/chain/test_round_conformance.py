@@ -9,7 +9,8 @@ import pytest
 
 from registry.chain import calls
 from registry.chain.client import Client, open_journal
-from registry.chain.deploy import Deployment, deploy
+from registry.chain.deploy import deploy
+from registry.chain.deployments import Deployment
 from registry.chain.errors import AlreadyCommitted, WrongPhase
 from registry.chain.events import (
     CommitsEnded,

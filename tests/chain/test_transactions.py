@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from registry.chain import calls
-from registry.chain.challenges import Challenges
 from registry.chain.client import Client
+from registry.chain.court import Court
 from registry.chain.deploy import deploy
 from registry.chain.errors import AlreadyCommitted, RunningHashMismatch
 from registry.chain.events import ModelRegistered, RoundOpened
@@ -260,18 +260,18 @@ def test_one_that_a_reorg_throws_out_is_sent_again_and_final_once(anvil: DevChai
 @pytest.mark.node
 def test_what_is_credited_before_a_withdrawal_is_final_is_withdrawn_too(anvil: DevChain) -> None:
     client = on(anvil, finality=Finality(FinalityRule.CONFIRMATIONS, 100))
-    challenges, model = Challenges(client), client.model_id(client.account, GENESIS)
-    challenges.deposit_bond(model, 3, until="mined")
+    court, model = Court(client), client.model_id(client.account, GENESIS)
+    court.deposit_bond(model, 3, until="mined")
     paid = []
     for amount in (1, 2):
-        challenges.release_bond(model, amount, until="mined")
-        assert challenges.credit(client.account) == amount
-        again = challenges.withdrawal()
-        paid.append(challenges.withdraw(until="mined").tx_hash)
+        court.release_bond(model, amount, until="mined")
+        assert court.credit(client.account) == amount
+        again = court.withdrawal()
+        paid.append(court.withdraw(until="mined").tx_hash)
         assert client.transactor.send(again, until="mined").tx_hash == paid[-1], "the same call is the same transaction"
-        assert challenges.credit(client.account) == 0
+        assert court.credit(client.account) == 0
     assert len(set(paid)) == 2
-    assert client.w3.eth.get_balance(client.w3.to_checksum_address(challenges.address)) == 0
+    assert client.w3.eth.get_balance(client.w3.to_checksum_address(court.address)) == 0
 
 
 @pytest.mark.node

@@ -13,20 +13,11 @@ from web3 import Web3
 from web3.datastructures import NamedElementOnion
 from web3.providers import JSONBaseProvider
 
-from registry.chain.challenge_records import (
-    NO_COORDINATE,
-    Counted,
-    Demanded,
-    Listed,
-    Opening,
-    Step,
-    Sum,
-    Target,
-    claim_of,
-    seal_of,
-)
+from registry.chain.challenge_records import NO_COORDINATE, Counted, Listed, Opening, Step, Sum, Target
 from registry.chain.challenges import Challenges
 from registry.chain.client import Client
+from registry.chain.court import Court
+from registry.chain.court_records import Demanded, claim_of, seal_of
 from registry.chain.deploy import deploy
 from registry.chain.journal import Journal
 from registry.chain.local import Embedded, embedded, warp
@@ -111,7 +102,7 @@ class Indexing:
         """What an index of this contract follows."""
         client = self.clients[0]
         genesis = bytes(client.w3.eth.get_block(0)["hash"])
-        return Following(client.chain_id, genesis, (client.address, client.challenges()), self.first_block)
+        return Following(client.chain_id, genesis, client.emitters(), self.first_block)
 
     def open(self, name: str = "index") -> Index:
         """Open an index, which is made if there is none."""
@@ -220,12 +211,12 @@ def dispute(indexing: Indexing, model: ModelId) -> None:
     round_id, running = owner.round_id(model, number), owner.round(model, number).running_hash
     result = example_result(version_digest=Digest(b"\x40" * 32), contributions_root=listing.root)
     for client in (judge, heir):
-        Challenges(client).deposit_bond(model, 3 * 10**18)
+        Court(client).deposit_bond(model, 3 * 10**18)
     judge.attest_result(model, number, result, running)
     tally, target = owner.dispute(model, number).tally, Target(model, number, result)
-    accuser, accused = Challenges(bob), Challenges(judge)
+    accuser, accused = Court(bob), Court(judge)
     step = Step(listing.contributions[0], Opening(Counted(0, bytes(32)), b"", ()))
-    accuser.add_contributions(target, NO_COORDINATE, Sum(), [step])
+    Challenges(bob).add_contributions(target, NO_COORDINATE, Sum(), [step])
     for index in (0, 2**64 - 1):
         accuser.demand_contribution(target, index, deposit=accuser.deposit_now())
     shown = Demanded(round_id, tally, listing.root, True, 0)
@@ -242,7 +233,7 @@ def dispute(indexing: Indexing, model: ModelId) -> None:
     owner.finalize_round(model, number, result)
     accuser.collect_reward(round_id, tally)
     accuser.withdraw()
-    Challenges(heir).release_bond(model, 10**18)
+    Court(heir).release_bond(model, 10**18)
 
 
 @dataclass(frozen=True)

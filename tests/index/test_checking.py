@@ -10,8 +10,8 @@ import pytest
 
 from registry.chain.blocks import Checkpoint, fetch_headers
 from registry.chain.contracts import encode_call
+from registry.chain.deploy import code_hashes
 from registry.chain.networks import parse_finality
-from registry.chain.records import challenges_of
 from registry.chain.views import Views
 from registry.errors import NodeUnavailable, VerificationFailed, WrongChain
 from registry.index import queries
@@ -192,18 +192,38 @@ def test_a_block_is_not_called_final_by_a_hash_that_only_the_node_gave(played: I
     assert played.dump() == played.fresh("4")
 
 
-def test_a_node_that_names_other_challenges_is_refused(played: Indexing) -> None:
-    """Whose logs are read is not the node's word: where Challenges is follows from where the Cairn is."""
-    asked = encode_call("Cairn", "CHALLENGES", ())
+def answering(contract: str, name: str, value: bytes) -> Edit:
+    """A node that answers one view by something else."""
+    asked = f"0x{encode_call(contract, name, ()).hex()}"
 
     def edit(method: str, params: Any, result: Any) -> Any:
-        named = method == "eth_call" and params[0]["data"] == f"0x{asked.hex()}"
-        return f"0x{bytes(12).hex()}{'11' * 20}" if named else result
+        return "0x" + value.hex() if method == "eth_call" and params[0]["data"] == asked else result
+
+    return edit
+
+
+def test_a_node_that_names_other_contracts_is_refused(played: Indexing) -> None:
+    """Whose logs are read is not the node's word: where the partners are follows from where the Cairn is."""
+    address = played.clients[0].address
+    there = Views(played.node(), address).partners()
+    assert played.following.contracts == (address, there["Challenges"], there["Court"])
+    stranger = bytes(12) + b"\x11" * 20
+    for name in ("Challenges", "Court", "Rules"):
+        lying = Views(played.node(answering("Cairn", name.upper(), stranger)), address)
+        with pytest.raises(WrongChain, match=rf"expected {name} at 0x\w{{40}}, got 0x1{{40}} from the node"):
+            lying.partners()
+
+
+def test_a_factory_whose_list_does_not_make_the_cairn_is_refused(played: Indexing) -> None:
+    """Another list would put other partners there, but the Cairn too, which is known."""
+    from eth_abi.abi import encode
 
     address = played.clients[0].address
-    assert Views(played.node(), address).challenges() == played.following.contracts[1] == challenges_of(address)
-    with pytest.raises(WrongChain, match=r"expected Challenges at 0x\w{40}, got 0x1{40} from the node"):
-        Views(played.node(edit), address).challenges()
+    hashes = list(code_hashes())
+    for other in ([*hashes[:2], b"\x07" * 32, *hashes[3:]], hashes[:3], [], [*hashes, b"\x07" * 32]):
+        lying = Views(played.node(answering("Factory", "codeHashes", encode(["bytes32[]"], [other]))), address)
+        with pytest.raises(WrongChain, match=f"expected the factory that made 0x.*, got {len(other)} hashes"):
+            lying.partners()
 
 
 def test_an_index_that_does_not_go_back_to_the_checkpoint_is_not_continued(played: Indexing) -> None:

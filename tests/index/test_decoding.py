@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registry.chain.challenge_events import CHALLENGE_EVENTS, LeafShown
+from registry.chain.challenge_events import CHALLENGE_EVENTS
+from registry.chain.contracts import DEPLOYED
 from registry.chain.contracts import events as event_abis
+from registry.chain.court_events import COURT_EVENTS, LeafShown
 from registry.chain.events import EVENTS, UpdateCommitted, decode_log, topic_of
 from registry.errors import ChainError
 from registry.index.decoding import decode_range, decode_raw
@@ -46,7 +48,7 @@ def logs_of(draw: st.DrawFn, name: str) -> Log:
     """A log of an event as eth_abi encodes it and a node writes it."""
     from eth_abi.abi import encode
 
-    abi = next(e for e in (*event_abis("Cairn"), *event_abis("Challenges")) if e.name == name)
+    abi = next(e for contract in DEPLOYED for e in event_abis(contract) if e.name == name)
     drawn = [
         (kind, indexed, draw(st.integers(0, ENUMS[field]) if field in ENUMS else values_of(kind)))
         for field, kind, indexed in abi.inputs
@@ -78,7 +80,7 @@ def as_web3_has_it(log: Mapping[str, Any]) -> Log:
     }
 
 
-@pytest.mark.parametrize("kind", [*EVENTS, *CHALLENGE_EVENTS], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [*EVENTS, *CHALLENGE_EVENTS, *COURT_EVENTS], ids=lambda kind: kind.__name__)
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_every_event_is_what_eth_abi_makes_of_its_log(kind: Any, data: st.DataObject) -> None:
@@ -88,8 +90,9 @@ def test_every_event_is_what_eth_abi_makes_of_its_log(kind: Any, data: st.DataOb
     assert event == decode_log(as_web3_has_it(log))
 
 
-def test_every_event_of_the_abi_but_openzeppelins_own_is_decoded() -> None:
-    assert {abi.name for abi in event_abis("Cairn")} - {"EIP712DomainChanged"} == {kind.__name__ for kind in EVENTS}
+def test_every_event_of_the_abi_is_decoded() -> None:
+    kinds = (*EVENTS, *CHALLENGE_EVENTS, *COURT_EVENTS)
+    assert {abi.name for contract in DEPLOYED for abi in event_abis(contract)} == {kind.__name__ for kind in kinds}
 
 
 def commitment(block: int = 7, index: int = 0, **changed: Any) -> Log:

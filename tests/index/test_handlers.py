@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from registry.chain.challenge_events import CHALLENGE_EVENTS
 from registry.chain.challenges import Challenges
+from registry.chain.court import Court
+from registry.chain.court_events import COURT_EVENTS
 from registry.chain.events import EVENTS
 from registry.index import queries
 from registry.index.handlers import HANDLERS
@@ -20,13 +22,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_every_event_has_a_handler() -> None:
-    assert set(HANDLERS) == {*EVENTS, *CHALLENGE_EVENTS}
+    assert set(HANDLERS) == {*EVENTS, *CHALLENGE_EVENTS, *COURT_EVENTS}
 
 
 def test_every_event_of_a_model_s_life_fills_its_tables(disputed: Indexing) -> None:
     client = disputed.clients[0]
-    events = [*client.events(from_block=1), *Challenges(client).events(from_block=1)]
-    assert {type(event) for event in events} == {*EVENTS, *CHALLENGE_EVENTS}
+    contracts = (client, Challenges(client), Court(client))
+    events = [event for contract in contracts for event in contract.events(from_block=1)]
+    assert {type(event) for event in events} == {*EVENTS, *CHALLENGE_EVENTS, *COURT_EVENTS}
     disputed.sync()
     with disputed.open() as index:
         counts = queries.count_facts(index.db)
@@ -66,7 +69,7 @@ def test_every_event_of_a_model_s_life_fills_its_tables(disputed: Indexing) -> N
 
 def test_bonds_for_a_model_that_nobody_registered_do_not_stop_the_index(played: Indexing) -> None:
     """Anybody may deposit for any id, or release nothing. Only these two events are about what need not be there."""
-    stranger = Challenges(played.clients[5])
+    stranger = Court(played.clients[5])
     unknown = ModelId(b"\x99" * 32)
     stranger.deposit_bond(unknown, 1)
     stranger.release_bond(unknown, 0)
@@ -81,7 +84,7 @@ def test_bonds_for_a_model_that_nobody_registered_do_not_stop_the_index(played: 
 
 def test_a_bond_may_come_before_its_model(indexing: Indexing) -> None:
     owner, digest = indexing.clients[0], Digest(b"\x01" * 32)
-    Challenges(indexing.clients[5]).deposit_bond(owner.model_id(owner.account, digest), 1)
+    Court(indexing.clients[5]).deposit_bond(owner.model_id(owner.account, digest), 1)
     indexing.sync()
     owner.register_model(digest, Root(b"\x02" * 32))
     indexing.sync()

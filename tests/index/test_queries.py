@@ -158,7 +158,7 @@ def test_the_index_of_a_simulated_model_says_what_the_views_say(tmp_path: Any) -
     assert [simulate_round(simulation) for _ in range(2)] == [1, 2]
     owner = simulation.owner
     genesis = bytes(owner.w3.eth.get_block(0)["hash"])
-    following = Following(owner.chain_id, genesis, (owner.address, owner.challenges()), owner.deployed_at)
+    following = Following(owner.chain_id, genesis, owner.emitters(), owner.deployed_at)
     with Index(tmp_path / "index.sqlite", following) as index:
         Follower(index, owner.w3, owner.finality).sync()
         compare_model(index.db, owner, simulation.model_id)

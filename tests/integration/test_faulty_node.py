@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from registry.chain import calls
-from registry.chain.challenge_events import ResultConvicted
-from registry.chain.challenges import Challenges
 from registry.chain.client import Client
+from registry.chain.court import Court
+from registry.chain.court_events import ResultConvicted
 from registry.chain.events import AggregatorExpelled, ResultAttested, RoundFinalized, UpdateCommitted
 from registry.chain.journal import Journal, State
 from registry.chain.keys import to_checksum
@@ -271,7 +271,7 @@ def test_rounds_over_a_node_that_fails_one_request_in_five(
     for round_id in lying:
         expected.update([("ResultAttested", round_id, people[4]), ("AggregatorExpelled", round_id, people[4])])
     assert counted(owner, UpdateCommitted, ResultAttested, AggregatorExpelled, RoundFinalized) == expected
-    convicted = [e for e in Challenges(owner).events(ResultConvicted) if isinstance(e, ResultConvicted)]
+    convicted = [e for e in Court(owner).events(ResultConvicted) if isinstance(e, ResultConvicted)]
     assert [e.round_id for e in convicted] == lying
     assert {e.fault for e in convicted} <= {Fault.AGGREGATE, Fault.VERSION}
     print(f"{require_journals_agree(network, tmp_path)} transactions, each once")

@@ -18,9 +18,13 @@ import torch
 from torch import nn
 
 from registry.chain import calls
-from registry.chain.challenge_events import (
+from registry.chain.challenge_events import ChallengeAdvanced
+from registry.chain.challenge_records import Opening
+from registry.chain.challenges import Challenges
+from registry.chain.client import Client
+from registry.chain.court import Court
+from registry.chain.court_events import (
     BondDeposited,
-    ChallengeAdvanced,
     ClaimRevealed,
     ClaimSealed,
     LeafDemanded,
@@ -28,9 +32,6 @@ from registry.chain.challenge_events import (
     RewardCollected,
     Withdrawn,
 )
-from registry.chain.challenge_records import Opening
-from registry.chain.challenges import Challenges
-from registry.chain.client import Client
 from registry.chain.keys import to_checksum
 from registry.chain.local import chain_time, sleep_until
 from registry.chain.records import Result, result_hash
@@ -100,7 +101,7 @@ class Lies:
                 journal=self.network.folder / name / "journals",
                 deployed_at=self.owner.deployed_at,
             )
-        Challenges(self.clients["honest"]).deposit_bond(self.model, ETHER)
+        Court(self.clients["honest"]).deposit_bond(self.model, ETHER)
 
     @property
     def owner(self) -> Client:
@@ -112,8 +113,8 @@ class Lies:
         return self.network.model_id
 
     @property
-    def challenges(self) -> Challenges:
-        return Challenges(self.owner)
+    def court(self) -> Court:
+        return Court(self.owner)
 
     @property
     def auditor(self) -> Any:
@@ -127,7 +128,7 @@ class Lies:
             self.owner.address, self.model, mallory.account, Role.AGGREGATOR, key=f"again:{number}"
         )
         self.owner.send(again)
-        Challenges(mallory).deposit_bond(self.model, ETHER)
+        Court(mallory).deposit_bond(self.model, ETHER)
         self.owner.open_round(self.model, number=number)
         self.everybody()
         self.owner.end_commits(self.model, number, sorted(self.clients[f"participant-{i}"].account for i in range(3)))
@@ -138,19 +139,17 @@ class Lies:
         self.until(lambda: self.owner.phase(self.model, number) != Phase.CHALLENGE, number)
         self.until(lambda: not self.owner.member(self.model, mallory.account).roles & Role.AGGREGATOR, number)
         round_id = self.owner.round_id(self.model, number)
-        self.until(lambda: self.challenges.conviction(round_id, tally).leader == self.auditor, number)
+        self.until(lambda: self.court.conviction(round_id, tally).leader == self.auditor, number)
         assert aggregator.advance(
             self.clients["honest"], self.network.store, self.network.folder / "honest", self.model
         ).endswith(f"attested {PARTICIPANTS} contributions")
         sleep_until(self.owner.w3, self.owner.round(self.model, number).challenge_deadline, move=True)
         aggregator.advance(self.clients["honest"], self.network.store, self.network.folder / "honest", self.model)
         assert self.owner.round(self.model, number).finalized
-        ends = self.challenges.conviction(round_id, tally).reveal_deadline
+        ends = self.court.conviction(round_id, tally).reveal_deadline
         if chain_time(self.owner.w3) < ends:
             sleep_until(self.owner.w3, ends, move=True)
-        self.until(
-            lambda: not self.challenges.reward(round_id, tally) and not self.challenges.credit(self.auditor), number
-        )
+        self.until(lambda: not self.court.reward(round_id, tally) and not self.court.credit(self.auditor), number)
 
     def everybody(self) -> None:
         for i in range(PARTICIPANTS):
@@ -203,23 +202,23 @@ class Lies:
         dispute = self.owner.dispute(self.model, number)
         if not any(dispute.tally):
             return
-        challenges = Challenges(self.clients["mallory"])
-        demands = demands_of(challenges, dispute)
+        court = Court(self.clients["mallory"])
+        demands = demands_of(court, dispute)
         for leaf in demands.open:
             if leaf.root in self.shown:
-                challenges.show_leaf(leaf, self.shown[leaf.root](leaf.index))
+                court.show_leaf(leaf, self.shown[leaf.root](leaf.index))
             elif chain_time(self.owner.w3) < demands.deadlines[leaf]:
                 sleep_until(self.owner.w3, demands.deadlines[leaf], move=True)
 
 
 def effects(network: Any) -> Counter[object]:
-    """Every event of both contracts without place, time and amounts, nor what a restarted challenge repeats.
+    """Every event of the contracts without place, time and amounts, nor what a restarted challenge repeats.
 
     Seals are salted, so they are counted with their claims, in `require_claims_sealed_once`.
     """
     left_out = ("at", "votes", "deposit", "proof", "amount", "order")
     found: Counter[object] = Counter()
-    for event in [*network.owner.events(), *Challenges(network.owner).events()]:
+    for event in [*network.owner.events(), *Challenges(network.owner).events(), *Court(network.owner).events()]:
         if not isinstance(event, (BondDeposited, ChallengeAdvanced, ClaimSealed, Withdrawn)):
             kept = [n for n in event.__dataclass_fields__ if n not in left_out and not n.endswith("deadline")]
             found[type(event).__name__, *(getattr(event, name) for name in kept)] += 1
@@ -238,22 +237,22 @@ def require_claims_sealed_once(lies: Lies) -> None:
     """Each claim in the file has one seal on the chain, and the chain has no other. Demands of one result share one."""
     entries = json.loads((lies.network.folder / AUDITOR / "claims.json").read_text())
     known = {(entry["tally"], entry["part"], entry["index"]) for entry in entries}
-    sealed = [e.seal for e in lies.challenges.events(ClaimSealed) if isinstance(e, ClaimSealed)]
+    sealed = [e.seal for e in lies.court.events(ClaimSealed) if isinstance(e, ClaimSealed)]
     assert len(known) == len(set(sealed)) == len(sealed)
 
 
 def require_money_agrees(lies: Lies, rounds: int) -> None:
     """Half of each bond is burnt, half paid once; the contract holds what is burnt, the honest bond and no more."""
-    challenges, owner = lies.challenges, lies.owner
-    collected = [e for e in challenges.events(RewardCollected) if isinstance(e, RewardCollected)]
+    court, owner = lies.court, lies.owner
+    collected = [e for e in court.events(RewardCollected) if isinstance(e, RewardCollected)]
     assert [(e.challenger, e.amount) for e in collected] == [(lies.auditor, ETHER // 2)] * rounds
-    assert challenges.burnt() == rounds * ETHER // 2
+    assert court.burnt() == rounds * ETHER // 2
     kept = [lies.clients[name].account for name in ("honest", "mallory")]
-    owed = sum(challenges.credit(account) for account in kept)
-    bonds = sum(challenges.bond(lies.model, account).amount for account in kept)
+    owed = sum(court.credit(account) for account in kept)
+    bonds = sum(court.bond(lies.model, account).amount for account in kept)
     assert bonds == ETHER
-    held = owner.w3.eth.get_balance(to_checksum(challenges.address))
-    assert held == challenges.burnt() + bonds + owed
+    held = owner.w3.eth.get_balance(to_checksum(court.address))
+    assert held == court.burnt() + bonds + owed
 
 
 def run(
@@ -310,7 +309,7 @@ def test_a_killed_auditor_convicts_and_is_paid_as_an_uninterrupted_one(
     with anvil_chain(find_tool("anvil")) as chain:
         draw = random.Random(SEED)
         network, rounds, killed = run(chain, tmp_path / "killed", make_network, len(FAULTS), KILLS, draw)
-        convicted = [e.fault for e in Challenges(network.owner).events(ResultConvicted)]  # type: ignore[attr-defined]
+        convicted = [e.fault for e in Court(network.owner).events(ResultConvicted)]  # type: ignore[attr-defined]
     assert convicted == [FAULTS[i % len(FAULTS)] for i in range(rounds)]
     twice = [event for event, number in killed.items() if number > 1 and event[0] != "RolesChanged"]  # type: ignore[index]
     assert not twice

@@ -75,7 +75,7 @@ def family(trained: Simulation, tmp_path_factory: pytest.TempPathFactory) -> Ite
     owner.publish_version(child_id, digest_of(child), digest_of(grand), Root(grand.tensor_root))
     owner.register_model(head, Root(load_version_manifest(store, head).tensor_root))
     genesis = bytes(owner.w3.eth.get_block(0)["hash"])
-    following = Following(owner.chain_id, genesis, (owner.address, owner.challenges()), owner.deployed_at)
+    following = Following(owner.chain_id, genesis, owner.emitters(), owner.deployed_at)
     with Index(folder / "index.sqlite", following) as index:
         Follower(index, owner.w3, owner.finality).sync()
     heir = owner.model_id(owner.account, head)

@@ -55,14 +55,14 @@ def open_catalogue(session: Session) -> Iterator[Catalogue]:
 
 
 def following_of(session: Session) -> Following:
-    """Return what an index of the contract follows: it, and its Challenges."""
+    """Return what an index of the contract follows: it, and its partners that emit events."""
     from registry.chain.node import asking
     from registry.index.entries import Following
 
     client = session.reader
     with asking("eth_getBlockByNumber"):
         genesis = bytes(client.w3.eth.get_block(0)["hash"])
-    return Following(client.chain_id, genesis, (client.address, client.challenges()), client.deployed_at)
+    return Following(client.chain_id, genesis, client.emitters(), client.deployed_at)
 
 
 def path_of(session: Session, following: Following) -> Path:

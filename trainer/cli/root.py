@@ -51,7 +51,7 @@ COMMANDS: dict[str, Entry] = {
         ("index", CHECK, "index", "Keep what the contracts' events say in a file, and ask it."),
         ("combine", CHECK, "combine", "Average update files, exactly."),
         ("cid", CHECK, "cids", "The CID of files, as `ipfs add` would name them."),
-        ("contracts", SET_UP, "contracts", "Deploy the contract, show it, compare it with its source."),
+        ("contracts", SET_UP, "contracts", "Deploy the contracts, show them, compare them with their source."),
         ("store", SET_UP, "content", "Put, get, pin and check content."),
         ("key", SET_UP, "keys", "Keystores to sign with."),
         ("doctor", SET_UP, "doctor", "Show every setting and check that things are there."),

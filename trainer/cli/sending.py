@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from registry.chain.sending import Call, Quote, Receipt
     from registry.types import Address
 
-__all__ = ["quote_of", "send", "show_quote", "tell"]
+__all__ = ["priced", "quote_of", "send", "show_quote", "tell"]
 
 
 def send(session: Session, call: Call, what: str) -> Receipt | None:
@@ -38,14 +38,20 @@ def send(session: Session, call: Call, what: str) -> Receipt | None:
 
 def quote_of(session: Session, call: Call) -> Quote:
     """Return what a call would cost its sender, who need not unlock anything for that."""
+    from registry.chain.sending import simulate
+
+    _ = session.reader if call.to is not None else session.chain_id  # the right chain, the right contract
+    return priced(session, simulate(session.w3, call, session.account))
+
+
+def priced(session: Session, gas: int) -> Quote:
+    """Return what so much gas would cost its sender."""
     from registry.chain.fees import suggest_fees
     from registry.chain.keys import to_checksum
     from registry.chain.node import asking, quantity
-    from registry.chain.sending import Quote, simulate
+    from registry.chain.sending import Quote
 
     account = session.account
-    _ = session.reader if call.to is not None else session.chain_id  # the right chain, the right contract
-    gas = simulate(session.w3, call, account)
     with asking("eth_getBalance"):
         balance: Any = session.w3.eth.get_balance(to_checksum(account))  # type: ignore[arg-type]
     return Quote(gas, gas + gas // 4, suggest_fees(session.w3), quantity(balance, "balance"))

@@ -113,7 +113,7 @@ class Session:
         Raises:
             InputError: The settings name none, and none is recorded as deployed on this chain.
         """
-        from registry.chain.deploy import load_deployment
+        from registry.chain.deployments import load_deployment
         from registry.chain.keys import address_of
 
         named, block = self.settings["contract"], self.settings.number("from_block")

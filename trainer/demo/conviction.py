@@ -6,9 +6,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from registry.chain.challenge_events import ResultConvicted
-from registry.chain.challenges import Challenges
 from registry.chain.client import Client
+from registry.chain.court import Court
+from registry.chain.court_events import ResultConvicted
 from registry.chain.local import Embedded, sleep_until
 from registry.chain.records import Grant
 from registry.errors import VerificationFailed
@@ -59,9 +59,7 @@ def convict_a_lie(console: Console, sim: Simulation, chain: Embedded, folder: Pa
 
     while said := watch():
         console.print(f"  auditor: {said}")
-    convicted = list(
-        Challenges(watcher).events(ResultConvicted, subject=read_round(watcher, sim.model_id, number).round_id)
-    )
+    convicted = list(Court(watcher).events(ResultConvicted, subject=read_round(watcher, sim.model_id, number).round_id))
     roles = [sim.owner.member(sim.model_id, client.account).roles for client in sim.aggregators]
     if len(convicted) != 1 or any(held & Role.AGGREGATOR for held in roles):
         raise VerificationFailed("one wrong value: expected its attesters convicted and expelled")

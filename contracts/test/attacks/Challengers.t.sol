@@ -2,20 +2,9 @@
 pragma solidity ^0.8.28;
 
 import {ModelId, Standing} from "../../interfaces/ICairn.sol";
-import {
-    Contribution,
-    Counted,
-    Demanded,
-    Fault,
-    IChallenges,
-    Membership,
-    Opening,
-    Part,
-    Step,
-    Sum,
-    Target,
-    Tree
-} from "../../interfaces/IChallenges.sol";
+import {IChallenges, Step, Sum} from "../../interfaces/IChallenges.sol";
+import {Demanded, Fault, ICourt, Part} from "../../interfaces/ICourt.sol";
+import {Contribution, Counted, IDisputed, Membership, Opening, Target, Tree} from "../../interfaces/IDisputed.sol";
 import {Demanding} from "../support/Demanding.sol";
 import {Deploy} from "../support/Deploy.sol";
 import {World} from "../support/Disputes.sol";
@@ -56,7 +45,7 @@ contract ChallengersTest is Demanding {
 
     function fails(bytes memory call) internal {
         vm.prank(CHALLENGER);
-        (bool done,) = address(challenges).call(call);
+        (bool done,) = partnerFor(call).call(call);
         check(!done, "no conviction");
     }
 
@@ -101,7 +90,7 @@ contract ChallengersTest is Demanding {
         Target memory target = dispute(w);
         Opening memory o = Trees.open(w.aggregate, 2);
         uint64[4] memory counts = [uint64(2499), 2501, 3072, 2048];
-        bytes memory reason = abi.encodeWithSelector(IChallenges.BadCount.selector, w.result.aggregateRoot);
+        bytes memory reason = abi.encodeWithSelector(IDisputed.BadCount.selector, w.result.aggregateRoot);
         for (uint256 i = 0; i < 4; ++i) {
             o.counted.count = counts[i];
             refuses(abi.encodeCall(challenges.convictChunk, (target, Tree.Aggregate, nobody(), 2048, o)), reason);
@@ -185,7 +174,7 @@ contract ChallengersTest is Demanding {
     }
 
     function notDisputed(World memory w, ModelId id, uint64 number) internal pure returns (bytes memory) {
-        return abi.encodeWithSelector(IChallenges.NotDisputed.selector, id, number, hashOf(w.result));
+        return abi.encodeWithSelector(IDisputed.NotDisputed.selector, id, number, hashOf(w.result));
     }
 
     function test_what_convicts_in_one_model_convicts_nobody_in_another() public {
@@ -225,8 +214,7 @@ contract ChallengersTest is Demanding {
         World memory lying = honest(4, 24);
         bytes memory call = told(lying);
         IChallenges first = challenges;
-        cairn = Deploy.cairn();
-        challenges = cairn.CHALLENGES();
+        partnersOf(Deploy.cairn());
         ModelId elsewhere = modelId;
         World memory w = honest(4, 24);
         _models = 0; // the same genesis as there
@@ -323,7 +311,7 @@ contract ChallengersTest is Demanding {
         vm.warp(end);
         vm.prank(STRANGER);
         cairn.finalizeRound(modelId, current, w.result);
-        check(challenges.credit(aggregators[0]) > 0, "and the answers were paid");
+        check(court.credit(aggregators[0]) > 0, "and the answers were paid");
         same(uint256(cairn.standing(modelId, current, hashOf(w.result))), uint256(Standing.Sound), "sound");
     }
 
@@ -338,8 +326,8 @@ contract ChallengersTest is Demanding {
             showCall(demandedOf(w, w.result.contributionsRoot, true, 0), Trees.open(Trees.listOf(w.list), 0))
         );
         vm.warp(end - 2 * ANSWER + 1);
-        refuses(listCall(w, 1), abi.encodeWithSelector(IChallenges.TooLate.selector, time(), end));
+        refuses(listCall(w, 1), abi.encodeWithSelector(ICourt.TooLate.selector, time(), end));
         vm.warp(end - 1);
-        refuses(listCall(w, 1), abi.encodeWithSelector(IChallenges.TooLate.selector, time(), end));
+        refuses(listCall(w, 1), abi.encodeWithSelector(ICourt.TooLate.selector, time(), end));
     }
 }

@@ -2,17 +2,8 @@
 pragma solidity ^0.8.28;
 
 import {ICairn} from "../../interfaces/ICairn.sol";
-import {
-    Contribution,
-    Counted,
-    Demanded,
-    Fault,
-    IChallenges,
-    Opening,
-    Part,
-    Target,
-    Tree
-} from "../../interfaces/IChallenges.sol";
+import {Demanded, Fault, ICourt, Part} from "../../interfaces/ICourt.sol";
+import {Contribution, Counted, IDisputed, Opening, Target, Tree} from "../../interfaces/IDisputed.sol";
 import {Payee} from "../mocks/Payee.sol";
 import {Bonded} from "../support/Bonded.sol";
 import {World} from "../support/Disputes.sol";
@@ -25,12 +16,12 @@ contract LiarsTest is Bonded {
     function none() internal pure returns (Demanded memory d) {}
 
     function reveal(address challenger, bytes32 salt, Demanded memory d) internal {
-        succeeds(challenger, abi.encodeCall(challenges.revealClaim, (roundId(current), lie, salt, d)));
+        succeeds(challenger, abi.encodeCall(court.revealClaim, (roundId(current), lie, salt, d)));
     }
 
     function collect() internal {
-        vm.warp(challenges.conviction(roundId(current), lie).revealDeadline);
-        challenges.collectReward(roundId(current), lie);
+        vm.warp(court.conviction(roundId(current), lie).revealDeadline);
+        court.collectReward(roundId(current), lie);
     }
 
     // ---------------------------------------------------------------------------------------------------- Who knew first
@@ -68,17 +59,17 @@ contract LiarsTest is Bonded {
         reveal(COPIER, "salt", none());
         reveal(CHALLENGER, "salt", none());
         collect();
-        same(challenges.credit(COPIER), 0, "nothing");
-        same(challenges.credit(CHALLENGER), BOND / 2, "who knew first");
+        same(court.credit(COPIER), 0, "nothing");
+        same(court.credit(CHALLENGER), BOND / 2, "who knew first");
     }
 
     function test_a_copied_seal_serves_its_author_alone() public {
         bytes32 seal = sealOf(CHALLENGER, "salt", claim);
         vm.prank(COPIER);
-        challenges.sealClaim(seal);
+        court.sealClaim(seal);
         lied();
-        bytes memory call = abi.encodeCall(challenges.revealClaim, (roundId(current), lie, "salt", none()));
-        bytes memory reason = abi.encodeWithSelector(IChallenges.NotSealed.selector, sealOf(COPIER, "salt", claim));
+        bytes memory call = abi.encodeCall(court.revealClaim, (roundId(current), lie, "salt", none()));
+        bytes memory reason = abi.encodeWithSelector(ICourt.NotSealed.selector, sealOf(COPIER, "salt", claim));
         refuses(COPIER, 0, call, reason);
         succeeds(CHALLENGER, call);
     }
@@ -89,8 +80,8 @@ contract LiarsTest is Bonded {
         refuses(
             COPIER,
             0,
-            abi.encodeCall(challenges.revealClaim, (roundId(current), lie, "salt", none())),
-            abi.encodeWithSelector(IChallenges.NotSealed.selector, sealOf(COPIER, "salt", claim))
+            abi.encodeCall(court.revealClaim, (roundId(current), lie, "salt", none())),
+            abi.encodeWithSelector(ICourt.NotSealed.selector, sealOf(COPIER, "salt", claim))
         );
     }
 
@@ -103,17 +94,17 @@ contract LiarsTest is Bonded {
         reveal(aggregators[0], "salt", none());
         expelTwo();
         collect();
-        same(challenges.burnt(), BOND + BOND / 2, "all but half of one bond");
-        same(challenges.credit(aggregators[0]), BOND / 2, "half of his own, whoever else attested");
-        same(challenges.bond(modelId, aggregators[0]).amount, 0, "of what he had put in");
+        same(court.burnt(), BOND + BOND / 2, "all but half of one bond");
+        same(court.credit(aggregators[0]), BOND / 2, "half of his own, whoever else attested");
+        same(court.bond(modelId, aggregators[0]).amount, 0, "of what he had put in");
         same(cairn.member(modelId, aggregators[0]).roles, 0, "and no role");
     }
 
     function test_a_liar_cannot_take_his_bond_away_first() public {
         lied();
         bytes memory reason =
-            abi.encodeWithSelector(IChallenges.BondIsLocked.selector, modelId, aggregators[0], current);
-        bytes memory call = abi.encodeCall(challenges.releaseBond, (modelId, 1));
+            abi.encodeWithSelector(ICourt.BondIsLocked.selector, modelId, aggregators[0], current);
+        bytes memory call = abi.encodeCall(court.releaseBond, (modelId, 1));
         refuses(aggregators[0], 0, call, reason);
         forward(AGGREGATE); // the round lapses
         refuses(aggregators[0], 0, call, reason);
@@ -125,7 +116,7 @@ contract LiarsTest is Bonded {
             aggregators[0],
             0,
             call,
-            abi.encodeWithSelector(IChallenges.BondTooSmall.selector, modelId, aggregators[0], uint256(0), 1)
+            abi.encodeWithSelector(ICourt.BondTooSmall.selector, modelId, aggregators[0], uint256(0), 1)
         );
     }
 
@@ -138,9 +129,9 @@ contract LiarsTest is Bonded {
         Demanded memory d = demandedOf(w, w.result.versionRoot, false, 0);
         forward(ANSWER);
         // Were it closed here, it could be closed nowhere else, and the leaf not be demanded again.
-        bytes memory elsewhere = abi.encodeCall(challenges.closeDemand, (cairn.modelIdOf(OWNER, GENESIS), current, d));
+        bytes memory elsewhere = abi.encodeCall(court.closeDemand, (cairn.modelIdOf(OWNER, GENESIS), current, d));
         refuses(aggregators[0], 0, elsewhere, notDemanded(d));
-        elsewhere = abi.encodeCall(challenges.closeDemand, (modelId, 0, d));
+        elsewhere = abi.encodeCall(court.closeDemand, (modelId, 0, d));
         refuses(aggregators[0], 0, elsewhere, notDemanded(d));
         convicts(w, Fault.Unanswered, Part.Service, 0, closeCall(d));
     }
@@ -164,7 +155,7 @@ contract LiarsTest is Bonded {
         succeeds(CHALLENGER, chunkCall(w, Tree.Version, 0));
         Demanded memory d = demandedOf(w, w.result.versionRoot, false, 0);
         Opening memory o = Trees.open(sound.version, 0);
-        refuses(showCall(d, o), abi.encodeWithSelector(IChallenges.BadCount.selector, d.root));
+        refuses(showCall(d, o), abi.encodeWithSelector(IDisputed.BadCount.selector, d.root));
         o.counted = Trees.countedOf(w.version);
         refuses(showCall(d, o), badProof(d.root, 0));
         succeeds(STRANGER, showCall(d, Trees.open(w.version, 0)));
@@ -180,7 +171,7 @@ contract LiarsTest is Bonded {
         succeeds(CHALLENGER, chunkCall(w, Tree.Aggregate, NONE));
         Demanded memory d = demandedOf(w, w.result.aggregateRoot, false, NONE);
         Opening memory o = Opening(Counted(0, 0), "", new bytes32[](0));
-        refuses(showCall(d, o), abi.encodeWithSelector(IChallenges.BadCount.selector, d.root));
+        refuses(showCall(d, o), abi.encodeWithSelector(IDisputed.BadCount.selector, d.root));
         forward(ANSWER);
         convicts(w, Fault.Unanswered, Part.Service, 0, closeCall(d));
     }
@@ -206,8 +197,8 @@ contract LiarsTest is Bonded {
         w.result = told.result;
         w.list = new Contribution[](2);
         agreed(w);
-        bytes memory call = abi.encodeCall(challenges.demandChunk, (targetOf(w), Tree.Version, nobody(), 0));
-        refuses(call, abi.encodeWithSelector(IChallenges.NoRoot.selector));
+        bytes memory call = abi.encodeCall(court.demandChunk, (targetOf(w), Tree.Version, nobody(), 0));
+        refuses(call, abi.encodeWithSelector(IDisputed.NoRoot.selector));
         succeeds(CHALLENGER, abi.encodeCall(challenges.convictRoot, (targetOf(w))));
     }
 
@@ -273,18 +264,18 @@ contract LiarsTest is Bonded {
     // ----------------------------------------------------------------------------------------------------- Being paid
 
     function test_a_payee_who_calls_back_is_paid_once() public {
-        Payee payee = new Payee(challenges, modelId);
+        Payee payee = new Payee(court, modelId);
         vm.deal(address(payee), 2 ether);
         payee.deposit(2 ether);
         bytes[3] memory callbacks = [
-            abi.encodeCall(challenges.withdraw, ()),
-            abi.encodeCall(challenges.releaseBond, (modelId, 2 ether)),
-            abi.encodeCall(challenges.lockBond, (modelId, current, address(payee), 0))
+            abi.encodeCall(court.withdraw, ()),
+            abi.encodeCall(court.releaseBond, (modelId, 2 ether)),
+            abi.encodeCall(court.lockBond, (modelId, current, address(payee), 0))
         ];
         bytes[3] memory reasons = [
-            abi.encodeWithSelector(IChallenges.NothingToWithdraw.selector, address(payee)),
-            abi.encodeWithSelector(IChallenges.BondTooSmall.selector, modelId, address(payee), 1 ether, 2 ether),
-            abi.encodeWithSelector(IChallenges.NotCairn.selector, address(payee))
+            abi.encodeWithSelector(ICourt.NothingToWithdraw.selector, address(payee)),
+            abi.encodeWithSelector(ICourt.BondTooSmall.selector, modelId, address(payee), 1 ether, 2 ether),
+            abi.encodeWithSelector(ICourt.NotCairn.selector, address(payee))
         ];
         for (uint256 i = 0; i < 3; ++i) {
             payee.release(0.5 ether);
@@ -294,6 +285,6 @@ contract LiarsTest is Bonded {
             same(keccak256(payee.answer()), keccak256(reasons[i]), "for the reason expected");
         }
         same(address(payee).balance, 1.5 ether, "what was released, once");
-        same(challenges.bond(modelId, address(payee)).amount, 0.5 ether, "the rest is still there");
+        same(court.bond(modelId, address(payee)).amount, 0.5 ether, "the rest is still there");
     }
 }

@@ -2,16 +2,8 @@
 pragma solidity ^0.8.28;
 
 import {Phase, Result, RoundId} from "../../interfaces/ICairn.sol";
-import {
-    Conviction,
-    Demand,
-    Demanded,
-    Fault,
-    IChallenges,
-    Opening,
-    Target,
-    Tree
-} from "../../interfaces/IChallenges.sol";
+import {Conviction, Demand, Demanded, Fault} from "../../interfaces/ICourt.sol";
+import {Opening, Tree} from "../../interfaces/IDisputed.sol";
 import {World} from "../support/Disputes.sol";
 import {Leaves, Trees} from "../support/Trees.sol";
 import {Lies} from "./Lies.sol";
@@ -111,7 +103,7 @@ contract Disputant is Lies {
         World memory w = worldOf(_kind, _digest);
         bytes32 held = tally(w);
         bytes32 seal = keccak256(abi.encode(CHALLENGER, SALT, claimOfKind(w, _kind)));
-        if (seed % 2 == 0) challenges.sealClaim(seal);
+        if (seed % 2 == 0) court.sealClaim(seal);
         succeeds(CHALLENGER, conviction(w, _kind));
         check(cairn.dispute(modelId, current).tally == 0, "void");
         _voided.push(Voided(roundId(current), held));
@@ -123,7 +115,7 @@ contract Disputant is Lies {
         World memory w = soundWorld();
         bytes memory call = conviction(w, kind % HIDDEN);
         vm.prank(CHALLENGER);
-        (bool done,) = address(challenges).call(call);
+        (bool done,) = partnerFor(call).call(call);
         check(!done, "an honest result is not convicted");
     }
 
@@ -144,15 +136,15 @@ contract Disputant is Lies {
         uint256 which = seed % 5;
         uint64 index = uint64((seed >> 8) % 4);
         bytes memory call = which == 4
-            ? abi.encodeCall(challenges.demandContribution, (targetOf(w), index))
-            : abi.encodeCall(challenges.demandChunk, (targetOf(w), Tree(which), member(w, 1), index));
+            ? abi.encodeCall(court.demandContribution, (targetOf(w), index))
+            : abi.encodeCall(court.demandChunk, (targetOf(w), Tree(which), member(w, 1), index));
         bytes32 root = which == 4 ? w.result.contributionsRoot : rootIn(w, Tree(which));
         Demanded memory d = demandedOf(w, root, which == 4, index);
-        if (root == 0 || challenges.demand(d).deadline != 0) return;
+        if (root == 0 || court.demand(d).deadline != 0) return;
         bool moved = cairn.round(modelId, current).extended;
         uint256 end = cairn.dispute(modelId, current).challengeDeadline + (moved ? 0 : CHALLENGE);
         vm.prank(CHALLENGER);
-        (bool done,) = address(challenges).call{value: (seed >> 16) % 1e17}(call);
+        (bool done,) = address(court).call{value: (seed >> 16) % 1e17}(call);
         check(done == (time() + 2 * ANSWER <= end), "as long as it can be answered");
         if (done) _asked.push(Asked(d, Tree(which % 4), _sound, _kind));
     }
@@ -191,16 +183,16 @@ contract Disputant is Lies {
         Demanded memory none;
         vm.prank(CHALLENGER);
         (bool done,) =
-            address(challenges).call(abi.encodeCall(challenges.revealClaim, (v.roundId, v.tally, SALT, none)));
-        Conviction memory made = challenges.conviction(v.roundId, v.tally);
+            address(court).call(abi.encodeCall(court.revealClaim, (v.roundId, v.tally, SALT, none)));
+        Conviction memory made = court.conviction(v.roundId, v.tally);
         check(!done || (made.leader == CHALLENGER && time() < made.revealDeadline), "who sealed it leads");
     }
 
     function collect(uint256 which) external {
         if (_voided.length == 0) return;
         Voided memory v = _voided[which % _voided.length];
-        if (time() < challenges.conviction(v.roundId, v.tally).revealDeadline) return;
-        challenges.collectReward(v.roundId, v.tally);
+        if (time() < court.conviction(v.roundId, v.tally).revealDeadline) return;
+        court.collectReward(v.roundId, v.tally);
     }
 
     /// @notice Takes out what can be taken out: nothing while a round that is not over may yet need it.
@@ -209,23 +201,23 @@ contract Disputant is Lies {
         if (putIn[one] == 0) return;
         amount = uint128(within(amount, 1, putIn[one]));
         Phase phase = cairn.phase(modelId, current);
-        bool attested = challenges.bond(modelId, one).lockedRound == current;
+        bool attested = court.bond(modelId, one).lockedRound == current;
         bytes32 held = cairn.attestation(modelId, current, one);
         bool over = phase == Phase.Final || phase == Phase.Cancelled;
         bool free = !attested || (over && uint256(cairn.standing(modelId, current, held)) == 0);
         vm.prank(one);
-        (bool done,) = address(challenges).call(abi.encodeCall(challenges.releaseBond, (modelId, amount)));
+        (bool done,) = address(court).call(abi.encodeCall(court.releaseBond, (modelId, amount)));
         check(done == free, "free once nothing can need it");
         if (done) putIn[one] -= amount;
     }
 
     function withdraw(uint256 who) external {
         address one = everyone[who % everyone.length];
-        uint256 owed = challenges.credit(one);
+        uint256 owed = court.credit(one);
         uint256 before = one.balance;
         if (owed == 0) return;
         vm.prank(one);
-        challenges.withdraw();
+        court.withdraw();
         same(one.balance, before + owed, "paid");
     }
 
@@ -233,25 +225,25 @@ contract Disputant is Lies {
 
     /// @notice Everything that is kept for somebody, or burnt.
     function accounted() external view returns (uint256 sum) {
-        sum = challenges.burnt();
+        sum = court.burnt();
         for (uint256 i = 0; i < everyone.length; ++i) {
-            sum += challenges.bond(modelId, everyone[i]).amount + challenges.credit(everyone[i]);
+            sum += court.bond(modelId, everyone[i]).amount + court.credit(everyone[i]);
         }
         for (uint256 i = 0; i < _voided.length; ++i) {
-            sum += challenges.reward(_voided[i].roundId, _voided[i].tally);
+            sum += court.reward(_voided[i].roundId, _voided[i].tally);
         }
         for (uint256 i = 0; i < _asked.length; ++i) {
-            Demand memory d = challenges.demand(_asked[i].demanded);
+            Demand memory d = court.demand(_asked[i].demanded);
             if (!d.closed) sum += d.deposit;
         }
     }
 
     function inside() external view returns (uint256) {
-        return address(challenges).balance;
+        return address(court).balance;
     }
 
     function bondOf(address account) external view returns (uint256) {
-        return challenges.bond(modelId, account).amount;
+        return court.bond(modelId, account).amount;
     }
 
     function rolesOf(address account) external view returns (uint8) {
@@ -303,10 +295,10 @@ contract Disputant is Lies {
     }
 
     function _deposit(address one) private {
-        uint256 held = challenges.bond(modelId, one).amount;
+        uint256 held = court.bond(modelId, one).amount;
         if (held >= BOND) return;
         vm.prank(one);
-        challenges.depositBond{value: BOND - held}(modelId);
+        court.depositBond{value: BOND - held}(modelId);
         putIn[one] = BOND;
     }
 
@@ -320,7 +312,7 @@ contract Disputant is Lies {
 
     function _answer(uint256 i) private {
         Asked memory a = _asked[i];
-        Demand memory d = challenges.demand(a.demanded);
+        Demand memory d = court.demand(a.demanded);
         bool now_ = cairn.dispute(modelId, current).tally == a.demanded.tally && a.demanded.tally != 0;
         if (d.closed || time() >= d.deadline || !now_) return;
         World memory w = _world();
@@ -329,22 +321,22 @@ contract Disputant is Lies {
         Opening memory o;
         if (a.demanded.index < leaves.data.length) o = Trees.open(leaves, a.demanded.index);
         else o.counted = Trees.countedOf(leaves);
-        succeeds(honestOnes[i % 2], abi.encodeCall(challenges.showLeaf, (a.demanded, o)));
+        succeeds(honestOnes[i % 2], abi.encodeCall(court.showLeaf, (a.demanded, o)));
     }
 
     function _close(uint256 i) private {
         Asked memory a = _asked[i];
-        Demand memory d = challenges.demand(a.demanded);
+        Demand memory d = court.demand(a.demanded);
         if (d.closed || time() < d.deadline) return;
         bytes32 standing = cairn.dispute(modelId, current).tally;
         bool voids = standing != 0 && standing == a.demanded.tally;
         if (RoundId.unwrap(a.demanded.roundId) != RoundId.unwrap(roundId(current))) return _closeOld(a.demanded);
-        succeeds(CHALLENGER, abi.encodeCall(challenges.closeDemand, (modelId, current, a.demanded)));
+        succeeds(CHALLENGER, abi.encodeCall(court.closeDemand, (modelId, current, a.demanded)));
         check((cairn.dispute(modelId, current).tally == 0) == (voids || standing == 0), "void, if it was still open");
         if (voids) _voided.push(Voided(a.demanded.roundId, a.demanded.tally));
         if (voids) {
             check(
-                uint256(challenges.conviction(a.demanded.roundId, standing).fault) == uint256(Fault.Unanswered),
+                uint256(court.conviction(a.demanded.roundId, standing).fault) == uint256(Fault.Unanswered),
                 "as such"
             );
         }
@@ -353,7 +345,7 @@ contract Disputant is Lies {
     function _closeOld(Demanded memory d) private {
         for (uint64 n = current; n != 0; --n) {
             if (RoundId.unwrap(roundId(n)) != RoundId.unwrap(d.roundId)) continue;
-            succeeds(CHALLENGER, abi.encodeCall(challenges.closeDemand, (modelId, n, d)));
+            succeeds(CHALLENGER, abi.encodeCall(court.closeDemand, (modelId, n, d)));
         }
     }
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {Contribution, Opening, Part, Target, Tree} from "../../interfaces/IChallenges.sol";
+import {Part} from "../../interfaces/ICourt.sol";
+import {Contribution, Opening, Target, Tree} from "../../interfaces/IDisputed.sol";
 import {Demanding} from "../support/Demanding.sol";
 import {World} from "../support/Disputes.sol";
 import {Leaves, Trees} from "../support/Trees.sol";

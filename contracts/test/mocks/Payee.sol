@@ -2,11 +2,11 @@
 pragma solidity ^0.8.28;
 
 import {ModelId} from "../../interfaces/ICairn.sol";
-import {IChallenges} from "../../interfaces/IChallenges.sol";
+import {ICourt} from "../../interfaces/ICourt.sol";
 
 /// @notice A contract that is paid: it may refuse, or call back while it is.
 contract Payee {
-    IChallenges private immutable _challenges;
+    ICourt private immutable _court;
     ModelId private immutable _modelId;
     bool private _refuses;
     bytes private _callback;
@@ -14,8 +14,8 @@ contract Payee {
     bool public succeeded;
     bytes public answer;
 
-    constructor(IChallenges challenges, ModelId modelId) {
-        (_challenges, _modelId) = (challenges, modelId);
+    constructor(ICourt court, ModelId modelId) {
+        (_court, _modelId) = (court, modelId);
     }
 
     receive() external payable {
@@ -32,14 +32,14 @@ contract Payee {
     }
 
     function deposit(uint256 amount) external {
-        _challenges.depositBond{value: amount}(_modelId);
+        _court.depositBond{value: amount}(_modelId);
     }
 
     function release(uint128 amount) external {
-        _challenges.releaseBond(_modelId, amount);
+        _court.releaseBond(_modelId, amount);
     }
 
     function withdraw() external {
-        _challenges.withdraw();
+        _court.withdraw();
     }
 }

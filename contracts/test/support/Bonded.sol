@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {Opening, Part} from "../../interfaces/IChallenges.sol";
+import {Part} from "../../interfaces/ICourt.sol";
+import {Opening} from "../../interfaces/IDisputed.sol";
 import {Demanding} from "./Demanding.sol";
 import {World} from "./Disputes.sol";
 import {Trees} from "./Trees.sol";
@@ -32,7 +33,7 @@ abstract contract Bonded is Demanding {
         for (uint256 i = 0; i < count; ++i) {
             vm.deal(aggregators[i], 10 ether);
             vm.prank(aggregators[i]);
-            challenges.depositBond{value: BOND}(modelId);
+            court.depositBond{value: BOND}(modelId);
         }
     }
 
@@ -52,7 +53,7 @@ abstract contract Bonded is Demanding {
     }
 
     function sealed_(address challenger, bytes32 salt) internal {
-        challenges.sealClaim(sealOf(challenger, salt, claim));
+        court.sealClaim(sealOf(challenger, salt, claim));
     }
 
     function sealOf(address challenger, bytes32 salt, bytes32 what) internal pure returns (bytes32) {

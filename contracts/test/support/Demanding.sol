@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {Demanded, IChallenges, Opening, Tree} from "../../interfaces/IChallenges.sol";
+import {Demanded, ICourt} from "../../interfaces/ICourt.sol";
+import {Opening, Tree} from "../../interfaces/IDisputed.sol";
 import {Disputes, World} from "./Disputes.sol";
 import {Trees} from "./Trees.sol";
 
@@ -14,19 +15,19 @@ abstract contract Demanding is Disputes {
 
     /// @dev Of contributions it is the one at index 1.
     function chunkCall(World memory w, Tree tree, uint64 index) internal view returns (bytes memory) {
-        return abi.encodeCall(challenges.demandChunk, (targetOf(w), tree, member(w, 1), index));
+        return abi.encodeCall(court.demandChunk, (targetOf(w), tree, member(w, 1), index));
     }
 
     function listCall(World memory w, uint64 index) internal view returns (bytes memory) {
-        return abi.encodeCall(challenges.demandContribution, (targetOf(w), index));
+        return abi.encodeCall(court.demandContribution, (targetOf(w), index));
     }
 
     function showCall(Demanded memory d, Opening memory opening) internal view returns (bytes memory) {
-        return abi.encodeCall(challenges.showLeaf, (d, opening));
+        return abi.encodeCall(court.showLeaf, (d, opening));
     }
 
     function closeCall(Demanded memory d) internal view returns (bytes memory) {
-        return abi.encodeCall(challenges.closeDemand, (modelId, current, d));
+        return abi.encodeCall(court.closeDemand, (modelId, current, d));
     }
 
     function rootIn(World memory w, Tree tree) internal pure returns (bytes32) {
@@ -37,7 +38,7 @@ abstract contract Demanding is Disputes {
     }
 
     function notDemanded(Demanded memory d) internal pure returns (bytes memory) {
-        return abi.encodeWithSelector(IChallenges.NotDemanded.selector, d.root, d.index);
+        return abi.encodeWithSelector(ICourt.NotDemanded.selector, d.root, d.index);
     }
 
     /// @dev A demand for the version's first chunk, which nobody answers.

@@ -2,7 +2,12 @@
 pragma solidity ^0.8.28;
 
 import {Cairn} from "../../Cairn.sol";
+import {Challenges} from "../../Challenges.sol";
+import {Court} from "../../Court.sol";
+import {Factory} from "../../Factory.sol";
+import {Rules} from "../../Rules.sol";
 import {AllowListHook} from "../../hooks/AllowListHook.sol";
+import {Place} from "../../interfaces/IFactory.sol";
 import {Vm} from "./Test.sol";
 
 /// @notice Deploys the contracts under test: compiled with the tests, or under CAIRN_SOL_TESTS=long the very bytecode that
@@ -10,21 +15,52 @@ import {Vm} from "./Test.sol";
 library Deploy {
     Vm private constant vm = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
 
+    /// @notice A deployment as anyone makes it: the factory, then what it makes, Cairn last.
     function cairn() internal returns (Cairn) {
-        return shipped() ? Cairn(create("Cairn", "")) : new Cairn();
+        bytes[] memory all = codes();
+        Factory made = factory(hashesOf(all));
+        for (uint256 i = all.length; i > 0; --i) {
+            made.deploy(i - 1, all[i - 1]);
+        }
+        return Cairn(made.addressOf(uint256(Place.Cairn)));
+    }
+
+    function factory(bytes32[] memory hashes) internal returns (Factory) {
+        return shipped() ? Factory(create("Factory", abi.encode(hashes))) : new Factory(hashes);
     }
 
     function allowListHook(bytes32 root) internal returns (AllowListHook) {
         return shipped() ? AllowListHook(create("AllowListHook", abi.encode(root))) : new AllowListHook(root);
     }
 
+    /// @notice What the factory makes, by place.
+    function codes() internal view returns (bytes[] memory all) {
+        bool long = shipped();
+        all = new bytes[](4);
+        all[uint256(Place.Cairn)] = long ? artifact("Cairn") : type(Cairn).creationCode;
+        all[uint256(Place.Challenges)] = long ? artifact("Challenges") : type(Challenges).creationCode;
+        all[uint256(Place.Court)] = long ? artifact("Court") : type(Court).creationCode;
+        all[uint256(Place.Rules)] = long ? artifact("Rules") : type(Rules).creationCode;
+    }
+
+    function hashesOf(bytes[] memory all) internal pure returns (bytes32[] memory hashes) {
+        hashes = new bytes32[](all.length);
+        for (uint256 i = 0; i < all.length; ++i) {
+            hashes[i] = keccak256(all[i]);
+        }
+    }
+
     function shipped() private view returns (bool) {
         return keccak256(bytes(vm.envOr("CAIRN_SOL_TESTS", string("")))) == keccak256("long");
     }
 
+    function artifact(string memory name) private view returns (bytes memory) {
+        string memory found = vm.readFile(string.concat("registry/chain/artifacts/", name, ".json"));
+        return vm.parseJsonBytes(found, ".bytecode");
+    }
+
     function create(string memory name, bytes memory arguments) private returns (address made) {
-        string memory artifact = vm.readFile(string.concat("registry/chain/artifacts/", name, ".json"));
-        bytes memory code = bytes.concat(vm.parseJsonBytes(artifact, ".bytecode"), arguments);
+        bytes memory code = bytes.concat(artifact(name), arguments);
         assembly ("memory-safe") {
             made := create(0, add(code, 32), mload(code))
         }

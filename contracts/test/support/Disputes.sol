@@ -1,21 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
+import {Cairn} from "../../Cairn.sol";
 import {ICairn, Plan, Result, RoundId, Standing} from "../../interfaces/ICairn.sol";
-import {
-    Contribution,
-    Conviction,
-    Demanded,
-    Fault,
-    IChallenges,
-    Membership,
-    Opening,
-    Part,
-    Step,
-    Sum,
-    Target,
-    Tree
-} from "../../interfaces/IChallenges.sol";
+import {IChallenges, Step, Sum} from "../../interfaces/IChallenges.sol";
+import {Conviction, Demanded, Fault, ICourt, Part} from "../../interfaces/ICourt.sol";
+import {Contribution, IDisputed, Membership, Target} from "../../interfaces/IDisputed.sol";
 import {Base} from "./Base.sol";
 import {Leaves, Trees} from "./Trees.sol";
 
@@ -39,6 +29,9 @@ abstract contract Disputes is Base {
     uint64 internal constant NONE = type(uint64).max;
 
     IChallenges internal challenges;
+    ICourt internal court;
+    /// What is asked of the court; the rest is asked of the challenges.
+    mapping(bytes4 selector => bool) private _ofCourt;
     /// The round that is disputed.
     uint64 internal current = 1;
     uint64 internal bondGwei;
@@ -46,7 +39,29 @@ abstract contract Disputes is Base {
 
     function setUp() public virtual override {
         super.setUp();
-        challenges = cairn.CHALLENGES();
+        partnersOf(cairn);
+        bytes4[13] memory selectors = [
+            ICourt.sealClaim.selector,
+            ICourt.revealClaim.selector,
+            ICourt.collectReward.selector,
+            ICourt.depositBond.selector,
+            ICourt.releaseBond.selector,
+            ICourt.withdraw.selector,
+            ICourt.demandChunk.selector,
+            ICourt.demandContribution.selector,
+            ICourt.showLeaf.selector,
+            ICourt.closeDemand.selector,
+            ICourt.convict.selector,
+            ICourt.lockBond.selector,
+            ICourt.slashBond.selector
+        ];
+        for (uint256 i = 0; i < selectors.length; ++i) {
+            _ofCourt[selectors[i]] = true;
+        }
+    }
+
+    function partnersOf(Cairn made) internal {
+        (cairn, challenges, court) = (made, made.CHALLENGES(), made.COURT());
     }
 
     // --------------------------------------------------------------------------------------------------- Building rounds
@@ -254,6 +269,11 @@ abstract contract Disputes is Base {
 
     // ------------------------------------------------------------------------------------------------------------ Claims
 
+    /// @dev Whom a call is for.
+    function partnerFor(bytes memory call) internal view returns (address) {
+        return _ofCourt[bytes4(call)] ? address(court) : address(challenges);
+    }
+
     /// @dev Hashing is a call to a precompile: arguments are made before anything is expected of the next call.
     function refuses(bytes memory call, bytes memory reason) internal {
         refuses(STRANGER, 0, call, reason);
@@ -261,7 +281,7 @@ abstract contract Disputes is Base {
 
     function refuses(address caller, uint256 value, bytes memory call, bytes memory reason) internal {
         vm.prank(caller);
-        (bool done, bytes memory answer) = address(challenges).call{value: value}(call);
+        (bool done, bytes memory answer) = partnerFor(call).call{value: value}(call);
         check(!done, "refused");
         same(keccak256(answer), keccak256(reason), "for the reason expected");
     }
@@ -272,7 +292,7 @@ abstract contract Disputes is Base {
 
     function succeeds(address caller, uint256 value, bytes memory call) internal {
         vm.prank(caller);
-        (bool done, bytes memory answer) = address(challenges).call{value: value}(call);
+        (bool done, bytes memory answer) = partnerFor(call).call{value: value}(call);
         if (!done) {
             assembly ("memory-safe") {
                 revert(add(answer, 32), mload(answer))
@@ -285,14 +305,14 @@ abstract contract Disputes is Base {
         (RoundId id, bytes32 held) = (roundId(current), tally(w));
         bytes32 claim = claimOf(w, part, index);
         Standing verdict = fault == Fault.Unanswered ? Standing.Unanswered : Standing.Convicted;
-        expectEvent(address(challenges));
-        emit IChallenges.ResultConvicted(id, held, CHALLENGER, fault, claim, uint40(time()) + CHALLENGE);
+        expectEvent(address(court));
+        emit ICourt.ResultConvicted(id, held, CHALLENGER, fault, claim, uint40(time()) + CHALLENGE);
         expectEvent(address(cairn));
         emit ICairn.ResultVoided(id, hashOf(w.result), held, verdict, uint40(time()) + AGGREGATE);
         succeeds(CHALLENGER, call);
         same(uint256(cairn.standing(modelId, current, held)), uint256(verdict), "standing");
         same(cairn.dispute(modelId, current).tally, 0, "no window is open");
-        Conviction memory made = challenges.conviction(id, held);
+        Conviction memory made = court.conviction(id, held);
         same(uint256(made.fault), uint256(fault), "fault");
         same(made.claim, claim, "claim");
     }
@@ -302,18 +322,18 @@ abstract contract Disputes is Base {
     }
 
     function refusesRule(uint16 combineRule, uint16 serverRule) internal pure returns (bytes memory) {
-        return abi.encodeWithSelector(IChallenges.RuleNotDisputable.selector, combineRule, serverRule);
+        return abi.encodeWithSelector(IDisputed.RuleNotDisputable.selector, combineRule, serverRule);
     }
 
     function badProof(bytes32 root, uint64 index) internal pure returns (bytes memory) {
-        return abi.encodeWithSelector(IChallenges.BadProof.selector, root, index);
+        return abi.encodeWithSelector(IDisputed.BadProof.selector, root, index);
     }
 
     function badCount(bytes32 root) internal pure returns (bytes memory) {
-        return abi.encodeWithSelector(IChallenges.BadCount.selector, root);
+        return abi.encodeWithSelector(IDisputed.BadCount.selector, root);
     }
 
     function badIndex(uint64 index, uint64 count) internal pure returns (bytes memory) {
-        return abi.encodeWithSelector(IChallenges.BadIndex.selector, index, count);
+        return abi.encodeWithSelector(IDisputed.BadIndex.selector, index, count);
     }
 }

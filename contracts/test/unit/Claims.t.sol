@@ -2,7 +2,8 @@
 pragma solidity ^0.8.28;
 
 import {RoundId} from "../../interfaces/ICairn.sol";
-import {Conviction, Demanded, Fault, IChallenges, Part, Tree} from "../../interfaces/IChallenges.sol";
+import {Conviction, Demanded, Fault, Finding, ICourt, Part} from "../../interfaces/ICourt.sol";
+import {Tree} from "../../interfaces/IDisputed.sol";
 import {Bonded} from "../support/Bonded.sol";
 import {World} from "../support/Disputes.sol";
 
@@ -10,21 +11,35 @@ contract ClaimsTest is Bonded {
     function none() internal pure returns (Demanded memory d) {}
 
     function revealCall(bytes32 salt, Demanded memory d) internal view returns (bytes memory) {
-        return abi.encodeCall(challenges.revealClaim, (roundId(current), lie, salt, d));
+        return abi.encodeCall(court.revealClaim, (roundId(current), lie, salt, d));
     }
 
     function notSealed(address challenger, bytes32 salt) internal view returns (bytes memory) {
-        return abi.encodeWithSelector(IChallenges.NotSealed.selector, sealOf(challenger, salt, claim));
+        return abi.encodeWithSelector(ICourt.NotSealed.selector, sealOf(challenger, salt, claim));
     }
 
     function notConvicted(RoundId id, bytes32 tally) internal pure returns (bytes memory) {
-        return abi.encodeWithSelector(IChallenges.NotConvicted.selector, id, tally);
+        return abi.encodeWithSelector(ICourt.NotConvicted.selector, id, tally);
     }
 
     function leads(address challenger, uint64 order) internal view {
-        Conviction memory made = challenges.conviction(roundId(current), lie);
+        Conviction memory made = court.conviction(roundId(current), lie);
         same(made.leader, challenger, "leader");
         same(made.leaderOrder, order, "order");
+    }
+
+    // --------------------------------------------------------------------------------------------------------- convict
+
+    function test_only_its_challenges_convict(address caller) public {
+        vm.assume(caller != address(challenges));
+        attest(aggregators[0], current, told.result);
+        attest(aggregators[1], current, told.result);
+        Finding memory f =
+            Finding(modelId, current, roundId(current), lie, CHALLENGE, caller, Fault.Root, Part.Whole, 0);
+        refuses(
+            caller, 0, abi.encodeCall(court.convict, (f)), abi.encodeWithSelector(ICourt.NotChallenges.selector, caller)
+        );
+        same(cairn.dispute(modelId, current).tally, lie, "in its window still");
     }
 
     // ------------------------------------------------------------------------------------------------------- sealClaim
@@ -32,16 +47,16 @@ contract ClaimsTest is Bonded {
     function test_sealClaim_numbers_seals_in_order_once() public {
         bytes32[3] memory all = [bytes32("one"), "two", "one"];
         for (uint64 i = 0; i < 2; ++i) {
-            expectEvent(address(challenges));
-            emit IChallenges.ClaimSealed(all[i], i + 1);
-            challenges.sealClaim(all[i]);
+            expectEvent(address(court));
+            emit ICourt.ClaimSealed(all[i], i + 1);
+            court.sealClaim(all[i]);
         }
         vm.recordLogs();
-        challenges.sealClaim("one");
+        court.sealClaim("one");
         same(vm.getRecordedLogs().length, 0, "no event");
-        same(challenges.seals("one"), 1, "first");
-        same(challenges.seals("two"), 2, "second");
-        same(challenges.seals("three"), 0, "unknown");
+        same(court.seals("one"), 1, "first");
+        same(court.seals("two"), 2, "second");
+        same(court.seals("three"), 0, "unknown");
     }
 
     // ----------------------------------------------------------------------------------------------------- revealClaim
@@ -51,7 +66,7 @@ contract ClaimsTest is Bonded {
         bonded(w);
         bytes32 tally = tally(w);
         refuses(
-            abi.encodeCall(challenges.revealClaim, (roundId(current), tally, "salt", none())),
+            abi.encodeCall(court.revealClaim, (roundId(current), tally, "salt", none())),
             notConvicted(roundId(current), tally)
         );
     }
@@ -65,7 +80,7 @@ contract ClaimsTest is Bonded {
             CHALLENGER,
             0,
             revealCall("salt", none()),
-            abi.encodeWithSelector(IChallenges.RevealIsOver.selector, deadline)
+            abi.encodeWithSelector(ICourt.RevealIsOver.selector, deadline)
         );
         vm.warp(deadline - 1);
         succeeds(CHALLENGER, revealCall("salt", none()));
@@ -73,7 +88,7 @@ contract ClaimsTest is Bonded {
 
     function test_revealClaim_reverts_on_what_was_not_sealed_so() public {
         sealed_(CHALLENGER, "salt");
-        challenges.sealClaim(keccak256(abi.encode(CHALLENGER, bytes32("other"), ~claim)));
+        court.sealClaim(keccak256(abi.encode(CHALLENGER, bytes32("other"), ~claim)));
         lied();
         refuses(CHALLENGER, 0, revealCall("another", none()), notSealed(CHALLENGER, "another"));
         refuses(STRANGER, 0, revealCall("salt", none()), notSealed(STRANGER, "salt"));
@@ -93,8 +108,8 @@ contract ClaimsTest is Bonded {
         uint64[3] memory orders = [uint64(2), 3, 1];
         for (uint256 i = 0; i < 3; ++i) {
             bytes memory call = revealCall(salts[i], none());
-            expectEvent(address(challenges));
-            emit IChallenges.ClaimRevealed(roundId(current), lie, who[i], orders[i]);
+            expectEvent(address(court));
+            emit ICourt.ClaimRevealed(roundId(current), lie, who[i], orders[i]);
             succeeds(who[i], call);
             leads(leader[i], leader[i] == STRANGER ? 1 : 2);
         }
@@ -106,7 +121,7 @@ contract ClaimsTest is Bonded {
     function test_the_order_of_the_conviction_follows_the_seals_before_it() public {
         sealed_(CHALLENGER, "salt");
         lied();
-        Conviction memory made = challenges.conviction(roundId(current), lie);
+        Conviction memory made = court.conviction(roundId(current), lie);
         same(made.order, 2, "after the first seal");
         same(made.revealDeadline, time() + CHALLENGE, "reveal deadline");
         same(uint256(made.fault), uint256(Fault.Root), "fault");
@@ -186,7 +201,7 @@ contract ClaimsTest is Bonded {
         bonded(w);
         bytes32 tally = tally(w);
         refuses(
-            abi.encodeCall(challenges.collectReward, (roundId(current), tally)), notConvicted(roundId(current), tally)
+            abi.encodeCall(court.collectReward, (roundId(current), tally)), notConvicted(roundId(current), tally)
         );
     }
 
@@ -195,20 +210,20 @@ contract ClaimsTest is Bonded {
         lied();
         expelTwo();
         succeeds(CHALLENGER, revealCall("salt", none()));
-        uint40 deadline = challenges.conviction(roundId(current), lie).revealDeadline;
-        bytes memory call = abi.encodeCall(challenges.collectReward, (roundId(current), lie));
+        uint40 deadline = court.conviction(roundId(current), lie).revealDeadline;
+        bytes memory call = abi.encodeCall(court.collectReward, (roundId(current), lie));
         vm.warp(deadline - 1);
-        refuses(call, abi.encodeWithSelector(IChallenges.RevealNotOver.selector, deadline));
+        refuses(call, abi.encodeWithSelector(ICourt.RevealNotOver.selector, deadline));
         forward(1);
-        same(challenges.reward(roundId(current), lie), BOND / 2, "half of one bond");
-        expectEvent(address(challenges));
-        emit IChallenges.RewardCollected(roundId(current), lie, CHALLENGER, BOND / 2);
+        same(court.reward(roundId(current), lie), BOND / 2, "half of one bond");
+        expectEvent(address(court));
+        emit ICourt.RewardCollected(roundId(current), lie, CHALLENGER, BOND / 2);
         succeeds(STRANGER, call);
-        same(challenges.credit(CHALLENGER), BOND / 2, "credit");
-        same(challenges.reward(roundId(current), lie), 0, "collected");
-        same(challenges.burnt(), BOND + BOND / 2, "the rest of two");
+        same(court.credit(CHALLENGER), BOND / 2, "credit");
+        same(court.reward(roundId(current), lie), 0, "collected");
+        same(court.burnt(), BOND + BOND / 2, "the rest of two");
         succeeds(STRANGER, call);
-        same(challenges.credit(CHALLENGER), BOND / 2, "once");
+        same(court.credit(CHALLENGER), BOND / 2, "once");
     }
 
     function test_collectReward_collects_once_when_the_first_bond_is_taken() public {
@@ -216,32 +231,32 @@ contract ClaimsTest is Bonded {
         lied();
         succeeds(CHALLENGER, revealCall("salt", none()));
         forward(CHALLENGE);
-        challenges.collectReward(roundId(current), lie);
-        same(challenges.credit(CHALLENGER), 0, "nothing is taken yet");
+        court.collectReward(roundId(current), lie);
+        same(court.credit(CHALLENGER), 0, "nothing is taken yet");
         for (uint256 i = 0; i < 2; ++i) {
             address[] memory one = new address[](1);
             one[0] = aggregators[i];
             cairn.expel(modelId, current, one);
-            challenges.collectReward(roundId(current), lie);
-            same(challenges.credit(CHALLENGER), BOND / 2, "half of one");
+            court.collectReward(roundId(current), lie);
+            same(court.credit(CHALLENGER), BOND / 2, "half of one");
         }
-        same(challenges.burnt(), BOND + BOND / 2, "the rest of two");
+        same(court.burnt(), BOND + BOND / 2, "the rest of two");
     }
 
     function test_collectReward_burns_what_nobody_revealed() public {
         lied();
         expelTwo();
         forward(CHALLENGE);
-        bytes memory call = abi.encodeCall(challenges.collectReward, (roundId(current), lie));
-        expectEvent(address(challenges));
-        emit IChallenges.RewardCollected(roundId(current), lie, address(0), BOND / 2);
+        bytes memory call = abi.encodeCall(court.collectReward, (roundId(current), lie));
+        expectEvent(address(court));
+        emit ICourt.RewardCollected(roundId(current), lie, address(0), BOND / 2);
         succeeds(STRANGER, call);
-        same(challenges.burnt(), 2 * BOND, "all");
+        same(court.burnt(), 2 * BOND, "all");
     }
 
     function test_unknown_convictions_read_as_zeros() public view {
         RoundId id = RoundId.wrap("unknown");
-        same(keccak256(abi.encode(challenges.conviction(id, "tally"))), keccak256(new bytes(6 * 32)), "conviction");
-        same(challenges.reward(id, "tally"), 0, "reward");
+        same(keccak256(abi.encode(court.conviction(id, "tally"))), keccak256(new bytes(6 * 32)), "conviction");
+        same(court.reward(id, "tally"), 0, "reward");
     }
 }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {Fault, IChallenges, Membership, Opening, Part, Target, Tree} from "../../interfaces/IChallenges.sol";
+import {IChallenges} from "../../interfaces/IChallenges.sol";
+import {Fault, Part} from "../../interfaces/ICourt.sol";
+import {Contribution, IDisputed, Membership, Opening, Target, Tree} from "../../interfaces/IDisputed.sol";
 import {Disputes, World} from "../support/Disputes.sol";
 import {Leaves, Trees} from "../support/Trees.sol";
 
@@ -229,6 +231,6 @@ contract ConvictedValuesTest is Disputes {
         World memory w = honest(2500, 24);
         w.version.data[1] = new bytes(4092);
         Target memory target = dispute(w);
-        refuses(againstVersion(w, target, 1024), abi.encodeWithSelector(IChallenges.BadLength.selector, 4092, 4096));
+        refuses(againstVersion(w, target, 1024), abi.encodeWithSelector(IDisputed.BadLength.selector, 4092, 4096));
     }
 }

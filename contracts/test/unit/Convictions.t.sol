@@ -2,17 +2,8 @@
 pragma solidity ^0.8.28;
 
 import {ModelId, Plan} from "../../interfaces/ICairn.sol";
-import {
-    Contribution,
-    Counted,
-    Fault,
-    IChallenges,
-    Membership,
-    Opening,
-    Part,
-    Target,
-    Tree
-} from "../../interfaces/IChallenges.sol";
+import {Fault, Part} from "../../interfaces/ICourt.sol";
+import {Contribution, Counted, IDisputed, Membership, Opening, Target, Tree} from "../../interfaces/IDisputed.sol";
 import {Disputes, World} from "../support/Disputes.sol";
 import {Leaves, Trees} from "../support/Trees.sol";
 
@@ -28,7 +19,7 @@ contract ConvictionsTest is Disputes {
     function notDisputed(Target memory target) internal pure returns (bytes memory) {
         return
             abi.encodeWithSelector(
-                IChallenges.NotDisputed.selector, target.modelId, target.number, hashOf(target.result)
+                IDisputed.NotDisputed.selector, target.modelId, target.number, hashOf(target.result)
             );
     }
 
@@ -279,7 +270,7 @@ contract ConvictionsTest is Disputes {
         Target memory target = targetOf(w);
         refuses(
             sizeCall(target, sizeOf(w.aggregate), Tree.Version, sizeOf(w.version), nobody()),
-            abi.encodeWithSelector(IChallenges.NoRoot.selector)
+            abi.encodeWithSelector(IDisputed.NoRoot.selector)
         );
     }
 

@@ -2,18 +2,8 @@
 pragma solidity ^0.8.28;
 
 import {ICairn, Plan, RoundId} from "../../interfaces/ICairn.sol";
-import {
-    Counted,
-    Demand,
-    Demanded,
-    Fault,
-    IChallenges,
-    Membership,
-    Opening,
-    Part,
-    Target,
-    Tree
-} from "../../interfaces/IChallenges.sol";
+import {Demand, Demanded, Fault, ICourt, Part} from "../../interfaces/ICourt.sol";
+import {Contribution, Counted, IDisputed, Membership, Opening, Target, Tree} from "../../interfaces/IDisputed.sol";
 import {Demanding} from "../support/Demanding.sol";
 import {World} from "../support/Disputes.sol";
 import {Leaves, Trees} from "../support/Trees.sol";
@@ -27,11 +17,11 @@ contract DemandsTest is Demanding {
     }
 
     function alreadyDemanded(bytes32 root, uint64 index) internal pure returns (bytes memory) {
-        return abi.encodeWithSelector(IChallenges.AlreadyDemanded.selector, root, index);
+        return abi.encodeWithSelector(ICourt.AlreadyDemanded.selector, root, index);
     }
 
     function isRecorded(Demanded memory d, uint96 deposit) internal view {
-        Demand memory made = challenges.demand(d);
+        Demand memory made = court.demand(d);
         same(made.demander, CHALLENGER, "demander");
         same(made.deposit, deposit, "deposit");
         same(made.deadline, time() + ANSWER, "deadline");
@@ -44,7 +34,7 @@ contract DemandsTest is Demanding {
         World memory w = honest(5, 24);
         anchor(w);
         bytes memory reason =
-            abi.encodeWithSelector(IChallenges.NotDisputed.selector, modelId, current, hashOf(w.result));
+            abi.encodeWithSelector(IDisputed.NotDisputed.selector, modelId, current, hashOf(w.result));
         refuses(chunkCall(w, Tree.Aggregate, 0), reason);
         refuses(listCall(w, 0), reason);
         agreed(w);
@@ -70,7 +60,7 @@ contract DemandsTest is Demanding {
         Membership memory forged = member(w, 1);
         forged.contribution.tensorRoot = "another";
         refuses(
-            abi.encodeCall(challenges.demandChunk, (target, Tree.Contribution, forged, 0)),
+            abi.encodeCall(court.demandChunk, (target, Tree.Contribution, forged, 0)),
             badProof(w.result.contributionsRoot, 1)
         );
     }
@@ -80,7 +70,7 @@ contract DemandsTest is Demanding {
         anchor(w);
         w.result.versionRoot = 0;
         agreed(w);
-        refuses(chunkCall(w, Tree.Version, 0), abi.encodeWithSelector(IChallenges.NoRoot.selector));
+        refuses(chunkCall(w, Tree.Version, 0), abi.encodeWithSelector(IDisputed.NoRoot.selector));
     }
 
     function test_demandChunk_records_and_tells_for_every_tree_and_any_index() public {
@@ -94,12 +84,12 @@ contract DemandsTest is Demanding {
             succeeds(CHALLENGER, 0.02 ether, call);
             isRecorded(d, 0.02 ether);
         }
-        same(address(challenges).balance, 0.08 ether, "deposits");
+        same(address(court).balance, 0.08 ether, "deposits");
     }
 
     function tells(Demanded memory d, uint96 deposit) internal {
-        expectEvent(address(challenges));
-        emit IChallenges.LeafDemanded(
+        expectEvent(address(court));
+        emit ICourt.LeafDemanded(
             d.roundId, d.tally, CHALLENGER, d.root, d.contributions, d.index, deposit, uint40(time()) + ANSWER
         );
     }
@@ -113,7 +103,7 @@ contract DemandsTest is Demanding {
         succeeds(CHALLENGER, call);
         isRecorded(d, 0);
         // The same root as a blob would be another demand, which nothing here can make.
-        same(challenges.demand(demandedOf(w, w.result.contributionsRoot, false, 2)).deadline, 0, "not that one");
+        same(court.demand(demandedOf(w, w.result.contributionsRoot, false, 2)).deadline, 0, "not that one");
     }
 
     function test_a_demand_moves_the_window_once() public {
@@ -150,7 +140,7 @@ contract DemandsTest is Demanding {
         vm.warp(end - 2 * ANSWER);
         succeeds(CHALLENGER, listCall(w, 1));
         forward(1);
-        bytes memory reason = abi.encodeWithSelector(IChallenges.TooLate.selector, time(), end);
+        bytes memory reason = abi.encodeWithSelector(ICourt.TooLate.selector, time(), end);
         refuses(listCall(w, 2), reason);
         // The last second of the window is still there to close what went unanswered.
         vm.warp(end - 1);
@@ -172,11 +162,11 @@ contract DemandsTest is Demanding {
         uint256[4] memory deposits = [uint256(0), 300_000 * 7 gwei, 300_000 * 333 gwei, 0.1 ether];
         for (uint256 i = 0; i < 4; ++i) {
             vm.fee(fees[i]);
-            same(challenges.depositNow(), deposits[i], "deposit");
+            same(court.depositNow(), deposits[i], "deposit");
         }
-        same(challenges.ANSWER_GAS(), 300_000, "gas");
+        same(court.ANSWER_GAS(), 300_000, "gas");
         same(challenges.CHUNK_VALUES(), Trees.CHUNK, "of a chunk of so many values");
-        same(challenges.MAX_DEPOSIT(), 0.1 ether, "most");
+        same(court.MAX_DEPOSIT(), 0.1 ether, "most");
     }
 
     function test_a_demand_takes_the_deposit_and_no_more_than_the_most() public {
@@ -188,7 +178,7 @@ contract DemandsTest is Demanding {
         uint256[3] memory bad = [uint256(0), least - 1, 0.1 ether + 1];
         for (uint256 i = 0; i < 3; ++i) {
             bytes memory reason =
-                abi.encodeWithSelector(IChallenges.BadDeposit.selector, bad[i], least, uint256(0.1 ether));
+                abi.encodeWithSelector(ICourt.BadDeposit.selector, bad[i], least, uint256(0.1 ether));
             refuses(STRANGER, bad[i], listCall(w, 0), reason);
             refuses(STRANGER, bad[i], chunkCall(w, Tree.Version, 0), reason);
         }
@@ -211,20 +201,20 @@ contract DemandsTest is Demanding {
                 shows(d, Trees.open(blobs[i], index), 1000);
             }
         }
-        same(challenges.credit(STRANGER), 12_000, "earned");
+        same(court.credit(STRANGER), 12_000, "earned");
     }
 
     function shows(Demanded memory d, Opening memory o, uint256 earned) internal {
-        uint256 before = challenges.credit(STRANGER);
+        uint256 before = court.credit(STRANGER);
         bytes memory call = showCall(d, o);
-        expectEvent(address(challenges));
-        emit IChallenges.LeafShown(d.roundId, d.tally, STRANGER, d.root, d.index, o.counted, o.leaf, o.proof);
+        expectEvent(address(court));
+        emit ICourt.LeafShown(d.roundId, d.tally, STRANGER, d.root, d.index, o.counted, o.leaf, o.proof);
         succeeds(STRANGER, call);
-        Demand memory made = challenges.demand(d);
+        Demand memory made = court.demand(d);
         check(made.closed && made.answered, "answered");
-        same(challenges.credit(STRANGER), before + earned, "credit");
-        refuses(call, abi.encodeWithSelector(IChallenges.DemandIsClosed.selector, d.root, d.index));
-        refuses(closeCall(d), abi.encodeWithSelector(IChallenges.DemandIsClosed.selector, d.root, d.index));
+        same(court.credit(STRANGER), before + earned, "credit");
+        refuses(call, abi.encodeWithSelector(ICourt.DemandIsClosed.selector, d.root, d.index));
+        refuses(closeCall(d), abi.encodeWithSelector(ICourt.DemandIsClosed.selector, d.root, d.index));
     }
 
     function test_showLeaf_shows_contributions() public {
@@ -284,18 +274,18 @@ contract DemandsTest is Demanding {
         dispute(w);
         succeeds(CHALLENGER, chunkCall(w, Tree.Aggregate, 1));
         Demanded memory d = demandedOf(w, w.result.aggregateRoot, false, 1);
-        refuses(showCall(d, Trees.open(w.version, 1)), abi.encodeWithSelector(IChallenges.BadCount.selector, d.root));
+        refuses(showCall(d, Trees.open(w.version, 1)), abi.encodeWithSelector(IDisputed.BadCount.selector, d.root));
         refuses(showCall(d, Trees.open(w.aggregate, 0)), badProof(d.root, 1));
         Opening memory o = Trees.open(w.aggregate, 1);
         o.leaf[5] ^= 0x80;
         refuses(showCall(d, o), badProof(d.root, 1));
         o.leaf = new bytes(4092);
-        refuses(showCall(d, o), abi.encodeWithSelector(IChallenges.BadLength.selector, 4092, 4096));
+        refuses(showCall(d, o), abi.encodeWithSelector(IDisputed.BadLength.selector, 4092, 4096));
         o.leaf = "";
-        refuses(showCall(d, o), abi.encodeWithSelector(IChallenges.BadLength.selector, uint256(0), 4096));
+        refuses(showCall(d, o), abi.encodeWithSelector(IDisputed.BadLength.selector, uint256(0), 4096));
         o = Trees.open(w.aggregate, 1);
         o.counted.count = 1000; // so that the leaf would lie past the end
-        refuses(showCall(d, o), abi.encodeWithSelector(IChallenges.BadCount.selector, d.root));
+        refuses(showCall(d, o), abi.encodeWithSelector(IDisputed.BadCount.selector, d.root));
     }
 
     function test_showLeaf_takes_no_chunk_or_contribution_of_a_wrong_length_even_if_it_was_attested() public {
@@ -309,11 +299,11 @@ contract DemandsTest is Demanding {
         succeeds(CHALLENGER, chunkCall(w, Tree.Aggregate, 2));
         Demanded memory d = demandedOf(w, w.result.aggregateRoot, false, 2);
         refuses(
-            showCall(d, Trees.open(w.aggregate, 2)), abi.encodeWithSelector(IChallenges.BadLength.selector, 1804, 1808)
+            showCall(d, Trees.open(w.aggregate, 2)), abi.encodeWithSelector(IDisputed.BadLength.selector, 1804, 1808)
         );
         succeeds(CHALLENGER, listCall(w, 0));
         d = demandedOf(w, w.result.contributionsRoot, true, 0);
-        refuses(showCall(d, Trees.open(list, 0)), abi.encodeWithSelector(IChallenges.BadLength.selector, 127, 128));
+        refuses(showCall(d, Trees.open(list, 0)), abi.encodeWithSelector(IDisputed.BadLength.selector, 127, 128));
     }
 
     function test_showLeaf_counts_in_the_last_second_and_not_in_the_next() public {
@@ -325,11 +315,11 @@ contract DemandsTest is Demanding {
         forward(ANSWER - 1);
         succeeds(STRANGER, showCall(demandedOf(w, w.result.aggregateRoot, false, 0), Trees.openAt(w.aggregate, 0)));
         Demanded memory d = demandedOf(w, w.result.versionRoot, false, 0);
-        refuses(closeCall(d), abi.encodeWithSelector(IChallenges.AnswerNotDue.selector, deadline));
+        refuses(closeCall(d), abi.encodeWithSelector(ICourt.AnswerNotDue.selector, deadline));
         forward(1);
         refuses(
             showCall(d, Trees.openAt(w.version, 0)),
-            abi.encodeWithSelector(IChallenges.TooLate.selector, time(), deadline)
+            abi.encodeWithSelector(ICourt.TooLate.selector, time(), deadline)
         );
         convicts(w, Fault.Unanswered, Part.Service, 0, closeCall(d));
     }
@@ -343,13 +333,13 @@ contract DemandsTest is Demanding {
         Demanded memory d = demandedOf(w, w.result.versionRoot, false, 0);
         forward(ANSWER);
         bytes memory call = closeCall(d);
-        expectEvent(address(challenges));
-        emit IChallenges.DemandClosed(d.roundId, d.tally, d.root, d.index);
+        expectEvent(address(court));
+        emit ICourt.DemandClosed(d.roundId, d.tally, d.root, d.index);
         convicts(w, Fault.Unanswered, Part.Service, 0, call);
-        same(challenges.credit(CHALLENGER), 777, "deposit back");
-        Demand memory made = challenges.demand(d);
+        same(court.credit(CHALLENGER), 777, "deposit back");
+        Demand memory made = court.demand(d);
         check(made.closed && !made.answered, "given up");
-        refuses(call, abi.encodeWithSelector(IChallenges.DemandIsClosed.selector, d.root, d.index));
+        refuses(call, abi.encodeWithSelector(ICourt.DemandIsClosed.selector, d.root, d.index));
     }
 
     function test_closeDemand_in_another_round_or_model_reverts() public {
@@ -358,8 +348,8 @@ contract DemandsTest is Demanding {
         succeeds(CHALLENGER, chunkCall(w, Tree.Version, 0));
         Demanded memory d = demandedOf(w, w.result.versionRoot, false, 0);
         forward(ANSWER);
-        refuses(abi.encodeCall(challenges.closeDemand, (modelId, current + 1, d)), notDemanded(d));
-        refuses(abi.encodeCall(challenges.closeDemand, (cairn.modelIdOf(OWNER, GENESIS), current, d)), notDemanded(d));
+        refuses(abi.encodeCall(court.closeDemand, (modelId, current + 1, d)), notDemanded(d));
+        refuses(abi.encodeCall(court.closeDemand, (cairn.modelIdOf(OWNER, GENESIS), current, d)), notDemanded(d));
         convicts(w, Fault.Unanswered, Part.Service, 0, closeCall(d));
     }
 
@@ -378,7 +368,7 @@ contract DemandsTest is Demanding {
         bytes32 held = cairn.dispute(modelId, current).tally;
         check(held != first.tally, "counted from zero");
         succeeds(STRANGER, closeCall(second));
-        same(challenges.credit(CHALLENGER), 10, "both deposits back");
+        same(court.credit(CHALLENGER), 10, "both deposits back");
         same(cairn.dispute(modelId, current).tally, held, "the new one stands");
     }
 
@@ -390,9 +380,9 @@ contract DemandsTest is Demanding {
         forward(2 * CHALLENGE);
         cairn.finalizeRound(modelId, current, w.result);
         succeeds(STRANGER, closeCall(d));
-        same(challenges.credit(CHALLENGER), 5, "deposit back");
+        same(court.credit(CHALLENGER), 5, "deposit back");
         check(cairn.round(modelId, current).finalized, "final");
-        check(!challenges.demand(d).answered, "not answered");
+        check(!court.demand(d).answered, "not answered");
     }
 
     function test_an_answer_in_time_to_a_void_result_still_earns_the_deposit() public {
@@ -406,12 +396,12 @@ contract DemandsTest is Demanding {
         forward(1);
         convicts(w, Fault.Unanswered, Part.Service, 0, closeCall(first));
         succeeds(STRANGER, showCall(second, Trees.openAt(w.aggregate, 0)));
-        same(challenges.credit(STRANGER), 5, "earned");
+        same(court.credit(STRANGER), 5, "earned");
     }
 
     function test_an_unknown_demand_reads_as_zeros() public view {
         Demanded memory d = Demanded(RoundId.wrap(0), 0, 0, false, 0);
-        same(keccak256(abi.encode(challenges.demand(d))), keccak256(new bytes(5 * 32)), "zeros");
+        same(keccak256(abi.encode(court.demand(d))), keccak256(new bytes(5 * 32)), "zeros");
         Counted memory none;
         same(none.count, 0, "nothing is counted");
     }

@@ -1,19 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ICairn, Model, ModelId, Phase, Version} from "../../interfaces/ICairn.sol";
+import {
+    AGGREGATOR,
+    AUDITOR,
+    ICairn,
+    Model,
+    ModelId,
+    PARTICIPANT,
+    Phase,
+    READER,
+    Version
+} from "../../interfaces/ICairn.sol";
 import {Base} from "../support/Base.sol";
 
 contract ModelsTest is Base {
     function test_constants_are_the_specified_ones() public view {
-        same(cairn.PARTICIPANT(), 1, "PARTICIPANT");
-        same(cairn.AGGREGATOR(), 2, "AGGREGATOR");
-        same(cairn.AUDITOR(), 4, "AUDITOR");
-        same(cairn.READER(), 8, "READER");
+        same(PARTICIPANT, 1, "PARTICIPANT");
+        same(AGGREGATOR, 2, "AGGREGATOR");
+        same(AUDITOR, 4, "AUDITOR");
+        same(READER, 8, "READER");
         same(cairn.MAX_WEIGHT(), 2 ** 28, "MAX_WEIGHT");
-        same(cairn.MAX_GRID_BITS(), 126, "MAX_GRID_BITS");
-        same(cairn.MIN_DURATION(), 30, "MIN_DURATION");
-        same(cairn.MAX_DURATION(), 7_776_000, "MAX_DURATION");
+        same(cairn.RULES().MAX_GRID_BITS(), 126, "MAX_GRID_BITS");
+        same(cairn.RULES().MIN_DURATION(), 30, "MIN_DURATION");
+        same(cairn.RULES().MAX_DURATION(), 7_776_000, "MAX_DURATION");
     }
 
     function test_ids_are_hashes_of_what_they_name() public view {

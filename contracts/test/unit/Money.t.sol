@@ -2,14 +2,14 @@
 pragma solidity ^0.8.28;
 
 import {ICairn, ModelId, Phase} from "../../interfaces/ICairn.sol";
-import {Bond, IChallenges} from "../../interfaces/IChallenges.sol";
+import {Bond, ICourt} from "../../interfaces/ICourt.sol";
 import {Bonded} from "../support/Bonded.sol";
 import {World} from "../support/Disputes.sol";
 import {Payee} from "../mocks/Payee.sol";
 
 contract MoneyTest is Bonded {
     function releaseCall(uint128 amount) internal view returns (bytes memory) {
-        return abi.encodeCall(challenges.releaseBond, (modelId, amount));
+        return abi.encodeCall(court.releaseBond, (modelId, amount));
     }
 
     function isLocked(address aggregator, uint64 number) internal {
@@ -17,21 +17,21 @@ contract MoneyTest is Bonded {
             aggregator,
             0,
             releaseCall(BOND),
-            abi.encodeWithSelector(IChallenges.BondIsLocked.selector, modelId, aggregator, number)
+            abi.encodeWithSelector(ICourt.BondIsLocked.selector, modelId, aggregator, number)
         );
     }
 
     function releases(address aggregator, uint128 amount) internal {
-        uint256 before = challenges.credit(aggregator);
+        uint256 before = court.credit(aggregator);
         bytes memory call = releaseCall(amount);
-        expectEvent(address(challenges));
-        emit IChallenges.BondReleased(modelId, aggregator, amount);
+        expectEvent(address(court));
+        emit ICourt.BondReleased(modelId, aggregator, amount);
         succeeds(aggregator, call);
-        same(challenges.credit(aggregator), before + amount, "credited");
+        same(court.credit(aggregator), before + amount, "credited");
     }
 
     function held(address aggregator) internal view returns (Bond memory) {
-        return challenges.bond(modelId, aggregator);
+        return court.bond(modelId, aggregator);
     }
 
     // ---------------------------------------------------------------------------------------------------------- paying
@@ -40,27 +40,27 @@ contract MoneyTest is Bonded {
         vm.deal(STRANGER, uint256(one) + two);
         uint64[2] memory amounts = [one, two];
         for (uint256 i = 0; i < 2; ++i) {
-            expectEvent(address(challenges));
-            emit IChallenges.BondDeposited(modelId, STRANGER, amounts[i]);
-            succeeds(STRANGER, amounts[i], abi.encodeCall(challenges.depositBond, (modelId)));
+            expectEvent(address(court));
+            emit ICourt.BondDeposited(modelId, STRANGER, amounts[i]);
+            succeeds(STRANGER, amounts[i], abi.encodeCall(court.depositBond, (modelId)));
         }
         same(held(STRANGER).amount, uint256(one) + two, "sum");
         same(held(STRANGER).lockedRound, 0, "not locked");
-        same(challenges.bond(ModelId.wrap("other"), STRANGER).amount, 0, "of that model alone");
+        same(court.bond(ModelId.wrap("other"), STRANGER).amount, 0, "of that model alone");
     }
 
     function test_only_cairn_locks_and_slashes(address caller) public {
         vm.assume(caller != address(cairn));
-        bytes memory reason = abi.encodeWithSelector(IChallenges.NotCairn.selector, caller);
-        refuses(caller, 0, abi.encodeCall(challenges.lockBond, (modelId, 1, aggregators[0], 1)), reason);
-        bytes memory call = abi.encodeCall(challenges.slashBond, (modelId, roundId(1), lie, aggregators[0], 1));
+        bytes memory reason = abi.encodeWithSelector(ICourt.NotCairn.selector, caller);
+        refuses(caller, 0, abi.encodeCall(court.lockBond, (modelId, 1, aggregators[0], 1)), reason);
+        bytes memory call = abi.encodeCall(court.slashBond, (modelId, roundId(1), lie, aggregators[0], 1));
         refuses(caller, 0, call, reason);
     }
 
     function test_money_that_is_for_nothing_is_not_taken() public {
         vm.deal(STRANGER, 1 ether);
         refuses(STRANGER, 1, "", "");
-        refuses(STRANGER, 1, abi.encodeCall(challenges.withdraw, ()), "");
+        refuses(STRANGER, 1, abi.encodeCall(court.withdraw, ()), "");
     }
 
     // --------------------------------------------------------------------------------------------------------- locking
@@ -69,11 +69,11 @@ contract MoneyTest is Bonded {
         releases(aggregators[0], 1);
         bytes32 running = runningHash(current);
         vm.expectRevert(
-            abi.encodeWithSelector(IChallenges.BondTooSmall.selector, modelId, aggregators[0], BOND - 1, BOND)
+            abi.encodeWithSelector(ICourt.BondTooSmall.selector, modelId, aggregators[0], BOND - 1, BOND)
         );
         vm.prank(aggregators[0]);
         cairn.attestResult(modelId, current, told.result, running);
-        succeeds(aggregators[0], 1, abi.encodeCall(challenges.depositBond, (modelId)));
+        succeeds(aggregators[0], 1, abi.encodeCall(court.depositBond, (modelId)));
         attest(aggregators[0], current, told.result);
         same(held(aggregators[0]).lockedRound, current, "locked");
         same(held(aggregators[0]).amount, BOND, "whole");
@@ -93,14 +93,14 @@ contract MoneyTest is Bonded {
             aggregators[0],
             0,
             releaseCall(BOND + 1),
-            abi.encodeWithSelector(IChallenges.BondTooSmall.selector, modelId, aggregators[0], BOND, BOND + 1)
+            abi.encodeWithSelector(ICourt.BondTooSmall.selector, modelId, aggregators[0], BOND, BOND + 1)
         );
         releases(aggregators[0], BOND);
         refuses(
             aggregators[0],
             0,
             releaseCall(1),
-            abi.encodeWithSelector(IChallenges.BondTooSmall.selector, modelId, aggregators[0], uint256(0), 1)
+            abi.encodeWithSelector(ICourt.BondTooSmall.selector, modelId, aggregators[0], uint256(0), 1)
         );
     }
 
@@ -109,7 +109,7 @@ contract MoneyTest is Bonded {
         isLocked(aggregators[0], current);
         attest(aggregators[1], current, told.result);
         isLocked(aggregators[0], current);
-        vm.prank(address(challenges));
+        vm.prank(address(court));
         cairn.extendWindow(modelId, current);
         forward(2 * CHALLENGE - 1);
         isLocked(aggregators[0], current);
@@ -131,7 +131,7 @@ contract MoneyTest is Bonded {
     }
 
     function test_a_bond_behind_a_void_result_is_locked_until_it_is_taken() public {
-        succeeds(aggregators[0], 2 ether, abi.encodeCall(challenges.depositBond, (modelId)));
+        succeeds(aggregators[0], 2 ether, abi.encodeCall(court.depositBond, (modelId)));
         lied();
         isLocked(aggregators[0], current);
         forward(10 * 365 days);
@@ -160,7 +160,7 @@ contract MoneyTest is Bonded {
         uint64 next = open();
         commitAll(next);
         releases(aggregators[0], 1);
-        succeeds(aggregators[0], 1, abi.encodeCall(challenges.depositBond, (modelId)));
+        succeeds(aggregators[0], 1, abi.encodeCall(court.depositBond, (modelId)));
         forward(COMMIT + PUBLISH);
         agree(next, someResult("next"));
         same(held(aggregators[0]).lockedRound, next, "locked for the next");
@@ -177,18 +177,18 @@ contract MoneyTest is Bonded {
         one[0] = aggregators[1];
         expectEvent(address(cairn));
         emit ICairn.AggregatorExpelled(roundId(current), aggregators[1], lie);
-        expectEvent(address(challenges));
-        emit IChallenges.BondSlashed(modelId, aggregators[1], roundId(current), BOND);
+        expectEvent(address(court));
+        emit ICourt.BondSlashed(modelId, aggregators[1], roundId(current), BOND);
         cairn.expel(modelId, current, one);
-        same(challenges.burnt(), BOND / 2, "burnt");
-        same(challenges.reward(roundId(current), lie), BOND / 2, "for who knew first");
+        same(court.burnt(), BOND / 2, "burnt");
+        same(court.reward(roundId(current), lie), BOND / 2, "for who knew first");
         same(held(aggregators[1]).amount, 0, "taken");
         same(held(aggregators[0]).amount, BOND, "not yet");
         one[0] = aggregators[0];
         cairn.expel(modelId, current, one);
-        same(challenges.burnt(), BOND / 2 + BOND, "the second is burnt whole");
-        same(challenges.reward(roundId(current), lie), BOND / 2, "half of one");
-        same(address(challenges).balance, 3 * BOND, "nothing has left");
+        same(court.burnt(), BOND / 2 + BOND, "the second is burnt whole");
+        same(court.reward(roundId(current), lie), BOND / 2, "half of one");
+        same(address(court).balance, 3 * BOND, "nothing has left");
     }
 
     function test_the_largest_bond_is_taken_whole() public {
@@ -198,44 +198,44 @@ contract MoneyTest is Bonded {
         anchor(w);
         for (uint256 i = 0; i < 2; ++i) {
             vm.deal(aggregators[i], amount);
-            succeeds(aggregators[i], amount, abi.encodeCall(challenges.depositBond, (modelId)));
+            succeeds(aggregators[i], amount, abi.encodeCall(court.depositBond, (modelId)));
         }
         w.result.versionRoot = 0;
         agreed(w);
         succeeds(CHALLENGER, abi.encodeCall(challenges.convictRoot, (targetOf(w))));
         expelTwo();
-        same(challenges.burnt(), amount + amount / 2 + amount % 2, "one and a half");
-        same(challenges.reward(roundId(current), hashOf(w.result)), amount / 2, "half of one");
+        same(court.burnt(), amount + amount / 2 + amount % 2, "one and a half");
+        same(court.reward(roundId(current), hashOf(w.result)), amount / 2, "half of one");
     }
 
     // -------------------------------------------------------------------------------------------------------- withdraw
 
     function test_withdraw_pays_once() public {
-        bytes memory call = abi.encodeCall(challenges.withdraw, ());
+        bytes memory call = abi.encodeCall(court.withdraw, ());
         refuses(aggregators[0], 0, call, nothing(aggregators[0]));
         releases(aggregators[0], BOND);
         uint256 before = aggregators[0].balance;
-        expectEvent(address(challenges));
-        emit IChallenges.Withdrawn(aggregators[0], BOND);
+        expectEvent(address(court));
+        emit ICourt.Withdrawn(aggregators[0], BOND);
         succeeds(aggregators[0], call);
         same(aggregators[0].balance, before + BOND, "paid");
-        same(challenges.credit(aggregators[0]), 0, "no credit left");
+        same(court.credit(aggregators[0]), 0, "no credit left");
         refuses(aggregators[0], 0, call, nothing(aggregators[0]));
     }
 
     function nothing(address account) internal pure returns (bytes memory) {
-        return abi.encodeWithSelector(IChallenges.NothingToWithdraw.selector, account);
+        return abi.encodeWithSelector(ICourt.NothingToWithdraw.selector, account);
     }
 
     function test_withdraw_to_one_who_refuses_keeps_the_credit() public {
-        Payee payee = new Payee(challenges, modelId);
+        Payee payee = new Payee(court, modelId);
         vm.deal(address(payee), 1 ether);
         payee.deposit(1 ether);
         payee.release(1 ether);
         payee.refuse(true);
-        vm.expectRevert(abi.encodeWithSelector(IChallenges.PaymentRefused.selector, address(payee)));
+        vm.expectRevert(abi.encodeWithSelector(ICourt.PaymentRefused.selector, address(payee)));
         payee.withdraw();
-        same(challenges.credit(address(payee)), 1 ether, "kept");
+        same(court.credit(address(payee)), 1 ether, "kept");
         payee.refuse(false);
         payee.withdraw();
         same(address(payee).balance, 1 ether, "paid");

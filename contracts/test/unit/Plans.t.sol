@@ -2,6 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {ICairn, ModelId, Plan} from "../../interfaces/ICairn.sol";
+import {IRules} from "../../interfaces/IRules.sol";
 import {Base} from "../support/Base.sol";
 
 contract PlansTest is Base {
@@ -37,31 +38,40 @@ contract PlansTest is Base {
         refuses(plan, abi.encodeWithSelector(ICairn.ZeroDigest.selector));
         plan = somePlan();
         plan.combineRule = 0;
-        refuses(plan, abi.encodeWithSelector(ICairn.BadRule.selector, 0, 1));
+        refuses(plan, abi.encodeWithSelector(IRules.BadRule.selector, 0, 1));
         plan = somePlan();
         plan.serverRule = 0;
-        refuses(plan, abi.encodeWithSelector(ICairn.BadRule.selector, 1, 0));
+        refuses(plan, abi.encodeWithSelector(IRules.BadRule.selector, 1, 0));
         plan = somePlan();
         plan.gridBits = 127;
-        refuses(plan, abi.encodeWithSelector(ICairn.BadGrid.selector, 127, 126));
+        refuses(plan, abi.encodeWithSelector(IRules.BadGrid.selector, 127, 126));
         plan = somePlan();
         plan.quorum = 0;
-        refuses(plan, abi.encodeWithSelector(ICairn.BadQuorum.selector, 0));
+        refuses(plan, abi.encodeWithSelector(IRules.BadQuorum.selector, 0));
         plan = somePlan();
         plan.weightCap = 0;
-        refuses(plan, abi.encodeWithSelector(ICairn.BadWeightCap.selector, 0, HEAVIEST));
+        refuses(plan, abi.encodeWithSelector(IRules.BadWeightCap.selector, 0, HEAVIEST));
         plan.weightCap = HEAVIEST + 1;
-        refuses(plan, abi.encodeWithSelector(ICairn.BadWeightCap.selector, HEAVIEST + 1, HEAVIEST));
+        refuses(plan, abi.encodeWithSelector(IRules.BadWeightCap.selector, HEAVIEST + 1, HEAVIEST));
         plan = somePlan();
         plan.minContributions = 0;
-        refuses(plan, abi.encodeWithSelector(ICairn.BadMinContributions.selector, 0));
+        refuses(plan, abi.encodeWithSelector(IRules.BadMinContributions.selector, 0));
+    }
+
+    function test_rules_say_the_same_to_whoever_asks(uint8 gridBits) public {
+        Plan memory plan = somePlan();
+        plan.gridBits = gridBits;
+        IRules rules = cairn.RULES();
+        if (gridBits > 126) vm.expectRevert(abi.encodeWithSelector(IRules.BadGrid.selector, gridBits, 126));
+        vm.prank(STRANGER);
+        rules.requirePlan(plan);
     }
 
     function test_setPlan_bounds_every_duration() public {
         for (uint256 which = 0; which < 4; ++which) {
-            bytes memory reason = abi.encodeWithSelector(ICairn.BadDuration.selector, LEAST - 1, LEAST, MOST);
+            bytes memory reason = abi.encodeWithSelector(IRules.BadDuration.selector, LEAST - 1, LEAST, MOST);
             refuses(durations(somePlan(), which, LEAST - 1), reason);
-            reason = abi.encodeWithSelector(ICairn.BadDuration.selector, MOST + 1, LEAST, MOST);
+            reason = abi.encodeWithSelector(IRules.BadDuration.selector, MOST + 1, LEAST, MOST);
             refuses(durations(somePlan(), which, MOST + 1), reason);
             // An answer must fit many times into the shortest challenge duration, so its bound is above this one.
             if (which != 3) setPlan(durations(somePlan(), which, LEAST));
@@ -76,7 +86,7 @@ contract PlansTest is Base {
         uint32[4] memory bad = [0, LEAST - 1, 101, type(uint32).max];
         for (uint256 i = 0; i < bad.length; ++i) {
             plan.answerDuration = bad[i];
-            refuses(plan, abi.encodeWithSelector(ICairn.BadAnswerDuration.selector, bad[i], LEAST, 100));
+            refuses(plan, abi.encodeWithSelector(IRules.BadAnswerDuration.selector, bad[i], LEAST, 100));
         }
         plan.answerDuration = 100;
         setPlan(plan);
@@ -88,10 +98,10 @@ contract PlansTest is Base {
         Plan memory plan = somePlan();
         plan.answerDuration = LEAST;
         plan.challengeDuration = 32 * LEAST - 1;
-        refuses(plan, abi.encodeWithSelector(ICairn.BadAnswerDuration.selector, LEAST, LEAST, LEAST - 1));
+        refuses(plan, abi.encodeWithSelector(IRules.BadAnswerDuration.selector, LEAST, LEAST, LEAST - 1));
         plan.challengeDuration = 32 * LEAST;
         setPlan(plan);
-        same(cairn.WALK_STEPS(), 32, "steps of a walk");
+        same(cairn.RULES().WALK_STEPS(), 32, "steps of a walk");
     }
 
     function test_setPlan_accepts_every_other_bound() public {

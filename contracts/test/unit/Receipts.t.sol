@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {Contribution, IChallenges, Membership, Target} from "../../interfaces/IChallenges.sol";
+import {IChallenges} from "../../interfaces/IChallenges.sol";
+import {Contribution, IDisputed, Membership, Target} from "../../interfaces/IDisputed.sol";
 import {Disputes, World} from "../support/Disputes.sol";
 
 contract ReceiptsTest is Disputes {
@@ -86,7 +87,7 @@ contract ReceiptsTest is Disputes {
         counted.counted.count = 4;
         refuses(
             abi.encodeCall(challenges.isIncluded, (target, counted)),
-            abi.encodeWithSelector(IChallenges.BadCount.selector, w.result.contributionsRoot)
+            abi.encodeWithSelector(IDisputed.BadCount.selector, w.result.contributionsRoot)
         );
     }
 
@@ -135,9 +136,9 @@ contract ReceiptsTest is Disputes {
         }
         refuses(
             excludedCall(target, STRANGER, new Membership[](0)),
-            abi.encodeWithSelector(IChallenges.BadLength.selector, uint256(0), 2)
+            abi.encodeWithSelector(IDisputed.BadLength.selector, uint256(0), 2)
         );
-        refuses(excludedCall(target, STRANGER, three), abi.encodeWithSelector(IChallenges.BadLength.selector, 3, 2));
+        refuses(excludedCall(target, STRANGER, three), abi.encodeWithSelector(IDisputed.BadLength.selector, 3, 2));
         Membership[] memory pair = two(w, 0, 1);
         pair[1].contribution.participant = address(type(uint160).max);
         refuses(excludedCall(target, above(participants[1]), pair), badProof(w.result.contributionsRoot, 1));

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {Contribution, Fault, IChallenges, Opening, Part, Target} from "../../interfaces/IChallenges.sol";
+import {IChallenges} from "../../interfaces/IChallenges.sol";
+import {Fault, Part} from "../../interfaces/ICourt.sol";
+import {Contribution, IDisputed, Opening, Target} from "../../interfaces/IDisputed.sol";
 import {Disputes, World} from "../support/Disputes.sol";
 import {Leaves, Trees} from "../support/Trees.sol";
 
@@ -126,7 +128,7 @@ contract ReplaysTest is Disputes {
         forged.counted.count = 4;
         refuses(
             abi.encodeCall(challenges.convictUncommitted, (target, 1, forged, 0, all)),
-            abi.encodeWithSelector(IChallenges.BadCount.selector, root)
+            abi.encodeWithSelector(IDisputed.BadCount.selector, root)
         );
     }
 
@@ -134,7 +136,7 @@ contract ReplaysTest is Disputes {
         World memory w = honest(5, 24);
         anchor(w);
         bytes memory reason =
-            abi.encodeWithSelector(IChallenges.NotDisputed.selector, modelId, current, hashOf(w.result));
+            abi.encodeWithSelector(IDisputed.NotDisputed.selector, modelId, current, hashOf(w.result));
         refuses(replayCall(targetOf(w), "leaf", 0, log(w, 0, 1)), reason);
         refuses(uncommittedCall(w, 1, 0, log(w, 0, 3)), reason);
     }

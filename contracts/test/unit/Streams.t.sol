@@ -2,7 +2,9 @@
 pragma solidity ^0.8.28;
 
 import {ICairn, Plan} from "../../interfaces/ICairn.sol";
-import {Contribution, Fault, IChallenges, Part, Step, Sum, Target} from "../../interfaces/IChallenges.sol";
+import {IChallenges, Step, Sum} from "../../interfaces/IChallenges.sol";
+import {Fault, Part} from "../../interfaces/ICourt.sol";
+import {Contribution, IDisputed, Target} from "../../interfaces/IDisputed.sol";
 import {Disputes, World} from "../support/Disputes.sol";
 import {Trees} from "../support/Trees.sol";
 
@@ -55,7 +57,7 @@ contract StreamsTest is Disputes {
         anchor(w);
         Target memory target = targetOf(w);
         bytes memory reason =
-            abi.encodeWithSelector(IChallenges.NotDisputed.selector, modelId, current, hashOf(w.result));
+            abi.encodeWithSelector(IDisputed.NotDisputed.selector, modelId, current, hashOf(w.result));
         refuses(addCall(target, 0, zeros(), steps(w, 0, 0, 1)), reason);
         agreed(w);
         forward(CHALLENGE);
@@ -138,7 +140,7 @@ contract StreamsTest is Disputes {
         some[0].chunk = Trees.openAt(w.updates[1], 1024);
         refuses(
             addCall(target, 1024, zeros(), some),
-            abi.encodeWithSelector(IChallenges.BadCount.selector, w.list[0].tensorRoot)
+            abi.encodeWithSelector(IDisputed.BadCount.selector, w.list[0].tensorRoot)
         );
         some = steps(w, 1023, 0, 1);
         refuses(addCall(target, 1024, zeros(), some), badProof(w.list[0].tensorRoot, 1));
@@ -155,7 +157,7 @@ contract StreamsTest is Disputes {
         );
         refuses(
             addCall(target, 1029, zeros(), steps(w, 1029, 0, 2)),
-            abi.encodeWithSelector(IChallenges.BadLength.selector, 28, 24)
+            abi.encodeWithSelector(IDisputed.BadLength.selector, 28, 24)
         );
     }
 

@@ -4,7 +4,7 @@ pragma solidity ^0.8.28;
 import {Dispute, ICairn, Phase, Plan, Result, Round, RoundId, Standing} from "../../interfaces/ICairn.sol";
 import {Base} from "../support/Base.sol";
 
-/// @notice What Cairn does when its Challenges says that a result is void.
+/// @notice What Cairn does when its court says that a result is void.
 contract VoidsTest is Base {
     uint64 internal number;
 
@@ -14,7 +14,7 @@ contract VoidsTest is Base {
     }
 
     function void(Standing verdict) internal {
-        vm.prank(address(cairn.CHALLENGES()));
+        vm.prank(address(cairn.COURT()));
         cairn.voidResult(modelId, number, verdict);
     }
 
@@ -55,10 +55,10 @@ contract VoidsTest is Base {
 
     // ---------------------------------------------------------------------------------------- extendWindow, voidResult
 
-    function test_only_its_challenges_extends_and_voids(address caller) public {
+    function test_only_its_partners_extend_and_only_its_court_voids(address caller) public {
         challenged(someResult("v1"));
-        vm.assume(caller != address(cairn.CHALLENGES()));
-        bytes memory reason = abi.encodeWithSelector(ICairn.NotChallenges.selector, caller);
+        vm.assume(caller != address(cairn.CHALLENGES()) && caller != address(cairn.COURT()));
+        bytes memory reason = abi.encodeWithSelector(ICairn.NotPartner.selector, caller);
         vm.startPrank(caller);
         vm.expectRevert(reason);
         cairn.extendWindow(modelId, number);
@@ -67,17 +67,29 @@ contract VoidsTest is Base {
         vm.stopPrank();
     }
 
-    function test_cairn_and_its_challenges_name_each_other() public view {
-        same(address(cairn.CHALLENGES().CAIRN()), address(cairn), "bound at deployment");
+    function test_its_challenges_cannot_void_by_themselves() public {
+        challenged(someResult("v1"));
+        address challenges = address(cairn.CHALLENGES());
+        vm.expectRevert(abi.encodeWithSelector(ICairn.NotPartner.selector, challenges));
+        vm.prank(challenges);
+        cairn.voidResult(modelId, number, Standing.Convicted);
+    }
+
+    function test_its_court_extends_as_its_challenges_do() public {
+        challenged(someResult("v1"));
+        uint40 end = cairn.dispute(modelId, number).challengeDeadline;
+        vm.prank(address(cairn.COURT()));
+        cairn.extendWindow(modelId, number);
+        same(cairn.dispute(modelId, number).challengeDeadline, end + CHALLENGE, "moved");
     }
 
     function test_extending_and_voiding_revert_in_every_other_phase() public {
         Phase[5] memory phases = [Phase.Commit, Phase.Publish, Phase.Aggregate, Phase.Final, Phase.Cancelled];
-        address challenges = address(cairn.CHALLENGES());
+        address court = address(cairn.COURT());
         for (uint256 i = 0; i < phases.length; ++i) {
             number = openTo(phases[i]);
             bytes memory reason = wrongPhase(number, Phase.Challenge, phases[i]);
-            vm.startPrank(challenges);
+            vm.startPrank(court);
             vm.expectRevert(reason);
             cairn.extendWindow(modelId, number);
             vm.expectRevert(reason);
@@ -87,8 +99,8 @@ contract VoidsTest is Base {
             else if (phases[i] != Phase.Cancelled) cancel();
         }
         number += 1;
-        bytes memory none = wrongPhase(number, Phase.Challenge, Phase.None);
-        vm.prank(challenges);
+        bytes memory none = abi.encodeWithSelector(ICairn.UnknownRound.selector, modelId, number);
+        vm.prank(court);
         vm.expectRevert(none);
         cairn.extendWindow(modelId, number);
     }

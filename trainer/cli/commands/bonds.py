@@ -13,7 +13,7 @@ from trainer.cli.sending import send, tell
 from trainer.cli.session import Session
 
 if TYPE_CHECKING:
-    from registry.chain.challenges import Challenges
+    from registry.chain.court import Court
 
 app = group("What aggregators stake on what they attest, where a plan asks for it, and what the contract owes you.")
 
@@ -25,7 +25,7 @@ Amount = Annotated[str, typer.Argument(metavar="ETHER", help="How much, such as 
 def deposit(session: Session, model: ModelText, amount: Amount) -> None:
     """Deposit a bond for a model. It is lost, half of it burnt, if what you attest turns out false or withheld."""
     wei, found = wei_of(amount, "ETHER"), find_model(session.reader, model)
-    receipt = send(session, _challenges(session).call("depositBond", found, value=wei), "deposit a bond")
+    receipt = send(session, _court(session).call("depositBond", found, value=wei), "deposit a bond")
     if receipt is not None:
         tell(session, receipt, {"model": found, "deposited_ether": ether(wei)})
 
@@ -34,7 +34,7 @@ def deposit(session: Session, model: ModelText, amount: Amount) -> None:
 def release(session: Session, model: ModelText, amount: Amount) -> None:
     """Take back what no round needs any more: it is credited to you, see `withdraw`."""
     wei, found = wei_of(amount, "ETHER"), find_model(session.reader, model)
-    receipt = send(session, _challenges(session).call("releaseBond", found, wei), "release a bond")
+    receipt = send(session, _court(session).call("releaseBond", found, wei), "release a bond")
     if receipt is not None:
         tell(session, receipt, {"model": found, "released_ether": ether(wei)})
 
@@ -42,9 +42,9 @@ def release(session: Session, model: ModelText, amount: Amount) -> None:
 @command(app, "withdraw", needs=Need.SEND, example="cairn bond withdraw --account aggregator-1")
 def withdraw(session: Session) -> None:
     """Have everything paid out that the contract owes you: released bonds, deposits, rewards."""
-    challenges = _challenges(session)
-    owed = challenges.credit(session.account)
-    receipt = send(session, challenges.withdrawal(), "withdraw")
+    court = _court(session)
+    owed = court.credit(session.account)
+    receipt = send(session, court.withdrawal(), "withdraw")
     if receipt is not None:
         tell(session, receipt, {"withdrawn_ether": ether(owed)})
 
@@ -56,24 +56,24 @@ def show(
     account: Annotated[str, typer.Argument(metavar="ADDRESS", help="Whose.")],
 ) -> None:
     """Show an account's bond in a model, and what the contract owes it."""
-    from registry.chain.challenges import Challenges
+    from registry.chain.court import Court
     from registry.chain.keys import address_of, to_checksum
 
-    challenges = Challenges(session.reader)
+    court = Court(session.reader)
     found, who = find_model(session.reader, model), address_of(account)
-    held = challenges.bond(found, who)
+    held = court.bond(found, who)
     session.out.result(
         {
             "model": found,
             "account": to_checksum(who),
             "bond_ether": ether(held.amount),
             "last_round": held.locked_round or None,
-            "owed_ether": ether(challenges.credit(who)),
+            "owed_ether": ether(court.credit(who)),
         }
     )
 
 
-def _challenges(session: Session) -> Challenges:
-    from registry.chain.challenges import Challenges
+def _court(session: Session) -> Court:
+    from registry.chain.court import Court
 
-    return Challenges(session.reader)
+    return Court(session.reader)

@@ -9,46 +9,48 @@ import typer
 
 from registry.errors import InputError
 from trainer.cli.command import Need, command, group
-from trainer.cli.sending import quote_of, show_quote
+from trainer.cli.sending import priced, show_quote
 from trainer.cli.session import Session
 
 if TYPE_CHECKING:
-    from registry.chain.deploy import Deployment
+    from registry.chain.deployments import Deployment
 
-app = group("Deploy the contract, show it, compare it with its source.")
+app = group("Deploy the contracts, show them, compare them with their source.")
 
 
 @command(
     app, "deploy", needs=Need.SEND, example="cairn contracts deploy --account owner\ncairn contracts deploy --dry-run"
 )
 def deploy(session: Session) -> None:
-    """Put the contract on the chain, or find it where it was put before. Its record is kept under the home folder."""
+    """Put the contracts on the chain, or find them, or go on where a deployment stopped; keep their records at home."""
     from registry.chain.client import open_journal
-    from registry.chain.contracts import artifact
-    from registry.chain.deploy import CREATE2_DEPLOYER, DEPLOYER_CODE, code_at, create2_address, deployment_call
     from registry.chain.deploy import deploy as put
+    from registry.chain.deploy import deployment_gas, predicted
     from registry.chain.transactions import Transactor
 
+    chain_id, folder = session.chain_id, session.deployments
     if session.dry_run:
-        create2 = code_at(session.w3, CREATE2_DEPLOYER) == DEPLOYER_CODE
-        there = create2_address(artifact("Cairn").bytecode) if create2 else None
-        if there is not None and code_at(session.w3, there):
-            session.out.result({"dry_run": True, "would": "send nothing: it is there", "contract": _checksum(there)})
+        missing = deployment_gas(session.w3, chain_id=chain_id, folder=folder)
+        if not missing:
+            there = predicted(session.w3, chain_id=chain_id, folder=folder)
+            facts = {"dry_run": True, "would": "send nothing: they are there", "contract": _checksum(there["Cairn"])}
+            session.out.result(facts)
             return
-        show_quote(session, quote_of(session, deployment_call("Cairn", create2=create2)), "deploy the contract")
+        transactions = "a transaction" if len(missing) == 1 else f"{len(missing)} transactions"
+        show_quote(session, priced(session, sum(missing.values())), f"deploy {', '.join(missing)} by {transactions}")
         return
     signer = session.signer
     journal = open_journal(session.w3, session.chain_id, signer.address, session.journals)
     transactor = Transactor(session.w3, signer, journal, chain_id=session.chain_id, finality=session.finality)
-    with session.out.waiting("deploying the contract"):
-        made = put(session.w3, transactor, chain_id=session.chain_id, folder=session.deployments)
+    with session.out.waiting("deploying the contracts; stopping here is safe, the same command goes on"):
+        made = put(session.w3, transactor, chain_id=chain_id, folder=folder)
     session.out.result(_facts(made))
 
 
 @command(app, "show", needs=Need.CHAIN | Need.HOME, example="cairn contracts show")
 def show(session: Session) -> None:
-    """Show the contract that commands use: its address, chain, compiler and when blocks are final there."""
-    from registry.chain.deploy import load_deployment
+    """Show the contract that commands use: its address, partners, chain, compiler and when blocks are final there."""
+    from registry.chain.deployments import load_deployment
     from registry.chain.keys import to_checksum
     from registry.chain.networks import network_of
 
@@ -56,7 +58,7 @@ def show(session: Session) -> None:
     known = load_deployment(session.deployments, client.chain_id)
     facts = {
         "contract": to_checksum(client.address),
-        "challenges": to_checksum(client.challenges()),
+        **{name.lower(): to_checksum(there) for name, there in client.partners().items() if name != "Cairn"},
         "chain_id": client.chain_id,
         "network": network_of(client.chain_id).name,
         "final": str(client.finality),
@@ -74,20 +76,24 @@ def verify(
         Path | None, typer.Option(metavar="FILE", help="The compiler; by default the one that py-solc-x has.")
     ] = None,
 ) -> None:
-    """Compile the shipped source again and compare it byte for byte with what is deployed."""
+    """Compile the shipped source again and compare it byte for byte with what is deployed.
+
+    Cairn, its factory and its partners must each be the source's, and name each other.
+    """
     from registry.chain.source import verify_deployment
     from trainer.cli.tools import find_solc
 
     client = session.reader
     with session.out.waiting("compiling"):
-        found = verify_deployment(client.w3, client.address, chain_id=client.chain_id, solc=solc or find_solc())
+        found = verify_deployment(client.w3, client.address, solc=solc or find_solc())
     session.out.result(
         {
             "contract": _checksum(client.address),
             "equal": True,
-            "compiler": found.compiler,
-            "code_hash": found.code_hash,
-            "immutables": len(found.immutables),
+            "contracts": {name: _checksum(one.address) for name, one in found.items()},
+            "compiler": found["Cairn"].compiler,
+            "code_hash": found["Cairn"].code_hash,
+            "immutables": sum(len(one.immutables) for one in found.values()),
         }
     )
 

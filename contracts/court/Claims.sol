@@ -2,24 +2,24 @@
 pragma solidity ^0.8.28;
 
 import {RoundId} from "../interfaces/ICairn.sol";
-import {Conviction, Demand, Demanded, Fault, IChallenges} from "../interfaces/IChallenges.sol";
+import {Conviction, Demand, Demanded, Fault, ICourt} from "../interfaces/ICourt.sol";
 import {Money} from "./Money.sol";
 
 /// @title Claims: who knew first
 /// @dev A challenge shows what it is about as soon as it is sent, so that it could be copied and overtaken. The reward
 /// goes to the earliest seal of the claim instead, which says nothing until it is revealed.
 abstract contract Claims is Money {
-    /// @inheritdoc IChallenges
+    /// @inheritdoc ICourt
     mapping(bytes32 seal => uint64 order) public seals;
 
-    /// @inheritdoc IChallenges
+    /// @inheritdoc ICourt
     function sealClaim(bytes32 seal) external {
         if (seals[seal] != 0) return; // it holds its author, so whoever came first did it for them
         seals[seal] = ++_order;
         emit ClaimSealed(seal, _order);
     }
 
-    /// @inheritdoc IChallenges
+    /// @inheritdoc ICourt
     function revealClaim(RoundId roundId, bytes32 tally, bytes32 salt, Demanded calldata demanded) external {
         Conviction storage found = _convictions[roundId][tally];
         if (found.fault == Fault.None) revert NotConvicted(roundId, tally);
@@ -36,7 +36,7 @@ abstract contract Claims is Money {
         emit ClaimRevealed(roundId, tally, msg.sender, order);
     }
 
-    /// @inheritdoc IChallenges
+    /// @inheritdoc ICourt
     function collectReward(RoundId roundId, bytes32 tally) external {
         Conviction memory found = _convictions[roundId][tally];
         if (found.fault == Fault.None) revert NotConvicted(roundId, tally);
@@ -47,11 +47,6 @@ abstract contract Claims is Money {
         if (found.leader == address(0)) burnt += amount;
         else _credit(found.leader, amount);
         emit RewardCollected(roundId, tally, found.leader, amount);
-    }
-
-    /// @inheritdoc IChallenges
-    function conviction(RoundId roundId, bytes32 tally) external view returns (Conviction memory) {
-        return _convictions[roundId][tally];
     }
 
     function _requireOwnUnanswered(RoundId roundId, bytes32 tally, Demanded calldata demanded) private view {

@@ -2,20 +2,20 @@
 pragma solidity ^0.8.28;
 
 import {ModelId, Phase, RoundId, Standing} from "../interfaces/ICairn.sol";
-import {Bond, IChallenges} from "../interfaces/IChallenges.sol";
-import {Disputed} from "./Disputed.sol";
+import {Bond, ICourt} from "../interfaces/ICourt.sol";
+import {Verdicts} from "./Verdicts.sol";
 
 /// @title Money: bonds, credits, and what is burnt
 /// @dev Everything that comes in stands in exactly one of bonds, rewards, deposits of open demands, credits or `burnt`.
 /// It goes out in `withdraw` alone, which ends with the payment.
-abstract contract Money is Disputed {
+abstract contract Money is Verdicts {
     /// @dev One word. What has not been collected yet, and whether anything has been set aside so far.
     struct Reward {
         uint248 amount;
         bool given;
     }
 
-    /// @inheritdoc IChallenges
+    /// @inheritdoc ICourt
     uint256 public burnt;
     mapping(ModelId => mapping(address aggregator => Bond)) private _bonds;
     mapping(address account => uint256) private _credits;
@@ -26,13 +26,13 @@ abstract contract Money is Disputed {
         _;
     }
 
-    /// @inheritdoc IChallenges
+    /// @inheritdoc ICourt
     function depositBond(ModelId modelId) external payable {
         _bonds[modelId][msg.sender].amount += uint128(msg.value);
         emit BondDeposited(modelId, msg.sender, msg.value);
     }
 
-    /// @inheritdoc IChallenges
+    /// @inheritdoc ICourt
     function releaseBond(ModelId modelId, uint128 amount) external {
         Bond memory held = _bonds[modelId][msg.sender];
         if (amount > held.amount) revert BondTooSmall(modelId, msg.sender, held.amount, amount);
@@ -42,7 +42,7 @@ abstract contract Money is Disputed {
         emit BondReleased(modelId, msg.sender, amount);
     }
 
-    /// @inheritdoc IChallenges
+    /// @inheritdoc ICourt
     function withdraw() external {
         uint256 amount = _credits[msg.sender];
         if (amount == 0) revert NothingToWithdraw(msg.sender);
@@ -54,7 +54,7 @@ abstract contract Money is Disputed {
         if (!paid) revert PaymentRefused(msg.sender);
     }
 
-    /// @inheritdoc IChallenges
+    /// @inheritdoc ICourt
     function lockBond(ModelId modelId, uint64 number, address aggregator, uint64 gweis) external onlyCairn {
         Bond memory held = _bonds[modelId][aggregator];
         uint256 expected = uint256(gweis) * 1 gwei;
@@ -62,7 +62,7 @@ abstract contract Money is Disputed {
         if (held.lockedRound != number) _bonds[modelId][aggregator].lockedRound = number;
     }
 
-    /// @inheritdoc IChallenges
+    /// @inheritdoc ICourt
     function slashBond(ModelId modelId, RoundId roundId, bytes32 tally, address aggregator, uint64 gweis)
         external
         onlyCairn
@@ -76,17 +76,17 @@ abstract contract Money is Disputed {
         emit BondSlashed(modelId, aggregator, roundId, amount);
     }
 
-    /// @inheritdoc IChallenges
+    /// @inheritdoc ICourt
     function bond(ModelId modelId, address aggregator) external view returns (Bond memory) {
         return _bonds[modelId][aggregator];
     }
 
-    /// @inheritdoc IChallenges
+    /// @inheritdoc ICourt
     function credit(address account) external view returns (uint256) {
         return _credits[account];
     }
 
-    /// @inheritdoc IChallenges
+    /// @inheritdoc ICourt
     function reward(RoundId roundId, bytes32 tally) external view returns (uint256) {
         return _rewards[roundId][tally].amount;
     }

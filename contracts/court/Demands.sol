@@ -1,32 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
+import {Merkle} from "../challenges/Merkle.sol";
 import {Dispute, ModelId, RoundId} from "../interfaces/ICairn.sol";
-import {
-    Demand,
-    Demanded,
-    Fault,
-    IChallenges,
-    Membership,
-    Opening,
-    Part,
-    Target,
-    Tree
-} from "../interfaces/IChallenges.sol";
+import {Demand, Demanded, Fault, Finding, ICourt, Part} from "../interfaces/ICourt.sol";
+import {Membership, Opening, Target, Tree} from "../interfaces/IDisputed.sol";
 import {Claims} from "./Claims.sol";
-import {Merkle} from "./Merkle.sol";
 
 /// @title Demands: what is attested must be shown, leaf by leaf
 abstract contract Demands is Claims {
-    /// @inheritdoc IChallenges
+    /// @inheritdoc ICourt
     uint256 public constant ANSWER_GAS = 300_000;
-    /// @inheritdoc IChallenges
+    /// @inheritdoc ICourt
     uint256 public constant MAX_DEPOSIT = 0.1 ether;
     uint256 private constant CONTRIBUTION_BYTES = 128;
 
     mapping(bytes32 demandId => Demand) private _demands;
 
-    /// @inheritdoc IChallenges
+    /// @inheritdoc ICourt
     function demandChunk(Target calldata target, Tree tree, Membership calldata membership, uint64 index)
         external
         payable
@@ -38,14 +29,14 @@ abstract contract Demands is Claims {
         _demand(target, found, Demanded(found.roundId, found.tally, root, false, index));
     }
 
-    /// @inheritdoc IChallenges
+    /// @inheritdoc ICourt
     function demandContribution(Target calldata target, uint64 index) external payable {
         Dispute memory found = _open(target);
         bytes32 root = target.result.contributionsRoot;
         _demand(target, found, Demanded(found.roundId, found.tally, root, true, index));
     }
 
-    /// @inheritdoc IChallenges
+    /// @inheritdoc ICourt
     function showLeaf(Demanded calldata demanded, Opening calldata opening) external {
         Demand storage held = _openDemand(demanded);
         // slither-disable-next-line timestamp
@@ -79,7 +70,7 @@ abstract contract Demands is Claims {
         );
     }
 
-    /// @inheritdoc IChallenges
+    /// @inheritdoc ICourt
     function closeDemand(ModelId modelId, uint64 number, Demanded calldata demanded) external {
         Demand storage held = _openDemand(demanded);
         // Else a liar would close the demand beside another round's window, and no result would be void.
@@ -94,16 +85,28 @@ abstract contract Demands is Claims {
 
         Dispute memory found = CAIRN.dispute(modelId, number);
         if (found.tally == demanded.tally) {
-            _convict(modelId, number, found, Finding(Fault.Unanswered, Part.Service, 0));
+            _convict(
+                Finding({
+                    modelId: modelId,
+                    number: number,
+                    roundId: found.roundId,
+                    tally: found.tally,
+                    challengeDuration: found.challengeDuration,
+                    challenger: msg.sender,
+                    fault: Fault.Unanswered,
+                    part: Part.Service,
+                    index: 0
+                })
+            );
         }
     }
 
-    /// @inheritdoc IChallenges
+    /// @inheritdoc ICourt
     function demand(Demanded calldata demanded) external view returns (Demand memory) {
         return _demandOf(demanded);
     }
 
-    /// @inheritdoc IChallenges
+    /// @inheritdoc ICourt
     function depositNow() public view returns (uint256) {
         uint256 cost = ANSWER_GAS * block.basefee;
         return cost < MAX_DEPOSIT ? cost : MAX_DEPOSIT;

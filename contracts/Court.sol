@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {Demands} from "./court/Demands.sol";
+import {ICairn} from "./interfaces/ICairn.sol";
+import {IChallenges} from "./interfaces/IChallenges.sol";
+import {IFactory, Place} from "./interfaces/IFactory.sol";
+
+/// @title Court
+/// @notice Belongs to one Cairn, immutable. What it does is said in `interfaces/ICourt.sol`.
+contract Court is Demands {
+    /// @dev Made by a factory, which says who the partners are.
+    constructor() {
+        CAIRN = ICairn(IFactory(msg.sender).addressOf(uint256(Place.Cairn)));
+        CHALLENGES = IChallenges(IFactory(msg.sender).addressOf(uint256(Place.Challenges)));
+    }
+}

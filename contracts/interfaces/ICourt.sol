@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {ModelId, RoundId} from "./ICairn.sol";
+import {IChallenges} from "./IChallenges.sol";
+import {Counted, IDisputed, Membership, Opening, Target, Tree} from "./IDisputed.sol";
+
+/// @notice What is wrong with a convicted result.
+enum Fault {
+    None,
+    Count, // the contributions root holds another number of contributions than the result says
+    Order, // two neighbouring contributions are not strictly ascending by participant
+    Uncommitted, // a contribution is not, or not so, among the round's commitments
+    Total, // the weights add up to something else
+    Root, // the version has no tensor root though its parent has one, or the other way round
+    Size, // two blobs that hold the same coordinates hold different numbers of values
+    Chunk, // a chunk of the wrong length, or a value that is not a canonical grid value
+    Aggregate, // a coordinate of the aggregate is not the rounded weighted mean
+    Version, // a coordinate of the version is not its parent's plus the aggregate's
+    Unanswered // a demanded leaf was not shown in time
+}
+
+/// @notice What of a result a claim is about. All faults of one part are one claim, since who sees one sees the others.
+enum Part {
+    Whole, // contributions, counts and sizes; index 0
+    Values, // chunk `index` of all blobs
+    Service // leaves not shown; index 0
+}
+
+/// @notice What a challenge has shown, of the result in its window.
+struct Finding {
+    ModelId modelId;
+    uint64 number;
+    RoundId roundId;
+    bytes32 tally;
+    uint32 challengeDuration;
+    address challenger;
+    Fault fault;
+    Part part;
+    uint64 index;
+}
+
+/// @notice A leaf that attesters are to show.
+struct Demanded {
+    RoundId roundId;
+    bytes32 tally;
+    /// The counted root it is a leaf of.
+    bytes32 root;
+    /// Whether that is a contributions root; else it is a tensor root.
+    bool contributions;
+    uint64 index;
+}
+
+struct Demand {
+    address demander;
+    uint96 deposit;
+    /// First second in which it is too late to answer; 0 for no such demand.
+    uint40 deadline;
+    /// Answered, or given up.
+    bool closed;
+    bool answered;
+}
+
+struct Conviction {
+    /// keccak256(abi.encode(roundId, tally, part, index)).
+    bytes32 claim;
+    Fault fault;
+    /// Seals made later do not count.
+    uint64 order;
+    /// First second in which seals can no longer be revealed.
+    uint40 revealDeadline;
+    /// Who revealed the earliest seal.
+    address leader;
+    uint64 leaderOrder;
+}
+
+struct Bond {
+    uint128 amount;
+    /// The last round attested with it; 0 for none.
+    uint64 lockedRound;
+}
+
+/// @title Court: convictions, demands, bonds, and who is paid
+/// @notice Records by what a result was convicted and makes it void; demands what attesters do not show; holds the money
+/// that follows. What is wrong with a result is shown to `CHALLENGES`.
+///
+/// Money. Bonds, deposits and rewards stay here until their owner withdraws them. Bonds that are taken are burnt (they
+/// never leave), but for half of one for each void result, which goes to whoever sealed the claim first and reveals it: so
+/// whoever convicts himself loses half a bond at least, however many attested with him. An answer earns the demand's
+/// deposit.
+///
+/// Assumptions. A transaction is included within an answer time. `sha256` is collision resistant.
+interface ICourt is IDisputed {
+    // ---------------------------------------------------------------------------------------------------------- Events
+
+    event ClaimSealed(bytes32 indexed seal, uint64 order);
+    event ResultConvicted(
+        RoundId indexed roundId,
+        bytes32 indexed tally,
+        address indexed challenger,
+        Fault fault,
+        bytes32 claim,
+        uint40 revealDeadline
+    );
+    event LeafDemanded(
+        RoundId indexed roundId,
+        bytes32 indexed tally,
+        address indexed demander,
+        bytes32 root,
+        bool contributions,
+        uint64 index,
+        uint96 deposit,
+        uint40 deadline
+    );
+    /// @notice `leaf` and `proof` are empty where `counted` shows that there is no such leaf.
+    event LeafShown(
+        RoundId indexed roundId,
+        bytes32 indexed tally,
+        address indexed answerer,
+        bytes32 root,
+        uint64 index,
+        Counted counted,
+        bytes leaf,
+        bytes32[] proof
+    );
+    event DemandClosed(RoundId indexed roundId, bytes32 indexed tally, bytes32 root, uint64 index);
+    event ClaimRevealed(RoundId indexed roundId, bytes32 indexed tally, address indexed challenger, uint64 order);
+    event RewardCollected(RoundId indexed roundId, bytes32 indexed tally, address indexed challenger, uint256 amount);
+    event BondDeposited(ModelId indexed modelId, address indexed aggregator, uint256 amount);
+    event BondReleased(ModelId indexed modelId, address indexed aggregator, uint256 amount);
+    event BondSlashed(ModelId indexed modelId, address indexed aggregator, RoundId indexed roundId, uint256 amount);
+    event Withdrawn(address indexed account, uint256 amount);
+
+    // ---------------------------------------------------------------------------------------------------------- Errors
+
+    error NotCairn(address caller);
+    error NotChallenges(address caller);
+    error AlreadyDemanded(bytes32 root, uint64 index);
+    error BadDeposit(uint256 deposit, uint256 min, uint256 max);
+    /// @notice Too close to the window's end for an answer, and for saying that there was none.
+    error TooLate(uint256 time, uint40 deadline);
+    error NotDemanded(bytes32 root, uint64 index);
+    error DemandIsClosed(bytes32 root, uint64 index);
+    error AnswerNotDue(uint40 deadline);
+    error NotConvicted(RoundId roundId, bytes32 tally);
+    error NotSealed(bytes32 seal);
+    error RevealNotOver(uint40 revealDeadline);
+    error RevealIsOver(uint40 revealDeadline);
+    error BondTooSmall(ModelId modelId, address aggregator, uint256 amount, uint256 expected);
+    error BondIsLocked(ModelId modelId, address aggregator, uint64 number);
+    error NothingToWithdraw(address account);
+    error PaymentRefused(address account);
+
+    // ------------------------------------------------------------------------------------------------------- Constants
+
+    // slither-disable-start naming-convention
+    function CHALLENGES() external view returns (IChallenges);
+    /// @notice Gas that an answer takes at most, times the base fee is a demand's deposit.
+    function ANSWER_GAS() external view returns (uint256); // 300 000
+    /// @notice Largest deposit of a demand.
+    function MAX_DEPOSIT() external view returns (uint256); // 0.1 ether
+    // slither-disable-end naming-convention
+
+    // ----------------------------------------------------------------------------------------------------- Convictions
+
+    /// @notice Convicts a result, which makes it void. `CHALLENGES` only, which has seen what is wrong with it.
+    function convict(Finding calldata finding) external;
+
+    // ---------------------------------------------------------------------------------------------- Claims and rewards
+
+    /// @notice Records that somebody knows a claim, without saying which.
+    /// @param seal keccak256(abi.encode(challenger, salt, claim)).
+    function sealClaim(bytes32 seal) external;
+
+    /// @notice Shows that the caller had sealed the claim by which a result was convicted. The earliest seal leads. For
+    /// an unanswered demand the caller must have made one that stands unanswered.
+    /// @param demanded That demand; ignored for other faults.
+    function revealClaim(RoundId roundId, bytes32 tally, bytes32 salt, Demanded calldata demanded) external;
+
+    /// @notice Credits the reward to the leader once seals can no longer be revealed, or burns it where there is none.
+    /// Anyone; once, after the first bond was taken.
+    function collectReward(RoundId roundId, bytes32 tally) external;
+
+    // ----------------------------------------------------------------------------------------------------------- Bonds
+
+    function depositBond(ModelId modelId) external payable;
+
+    /// @notice Credits what is not needed any more: the window of every round it covers must have closed.
+    function releaseBond(ModelId modelId, uint128 amount) external;
+
+    /// @notice Pays out what the caller has been credited.
+    function withdraw() external;
+
+    /// @notice `CAIRN` only.
+    function lockBond(ModelId modelId, uint64 number, address aggregator, uint64 gweis) external;
+
+    /// @notice `CAIRN` only.
+    function slashBond(ModelId modelId, RoundId roundId, bytes32 tally, address aggregator, uint64 gweis) external;
+
+    // --------------------------------------------------------------------------------------------------------- Demands
+
+    /// @notice Demands a leaf of a blob of the result, against a deposit that covers an answer's gas.
+    function demandChunk(Target calldata target, Tree tree, Membership calldata membership, uint64 index)
+        external
+        payable;
+
+    /// @notice Demands a leaf of the contributions root.
+    function demandContribution(Target calldata target, uint64 index) external payable;
+
+    /// @notice Shows a demanded leaf, or that there is none; the caller is credited the deposit. Anyone, in time.
+    function showLeaf(Demanded calldata demanded, Opening calldata opening) external;
+
+    /// @notice Closes a demand that nobody answered in time: its deposit goes back, and the result is void if it still
+    /// stands in its window. Anyone; `NotDemanded` in another round than that of the demand.
+    function closeDemand(ModelId modelId, uint64 number, Demanded calldata demanded) external;
+
+    // ----------------------------------------------------------------------------------------------------------- Views
+
+    function seals(bytes32 seal) external view returns (uint64 order);
+    function conviction(RoundId roundId, bytes32 tally) external view returns (Conviction memory);
+    function demand(Demanded calldata demanded) external view returns (Demand memory);
+    function bond(ModelId modelId, address aggregator) external view returns (Bond memory);
+    function credit(address account) external view returns (uint256);
+    function reward(RoundId roundId, bytes32 tally) external view returns (uint256);
+    function burnt() external view returns (uint256);
+    /// @notice The deposit a demand takes at this block's base fee.
+    function depositNow() external view returns (uint256);
+}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {ICairn, ModelId, Result} from "./ICairn.sol";
+
+/// @notice The blobs of a round that have the same coordinates.
+enum Tree {
+    Aggregate,
+    Version,
+    Parent,
+    Contribution
+}
+
+/// @notice A result in its challenge window.
+struct Target {
+    ModelId modelId;
+    uint64 number;
+    Result result;
+}
+
+/// @notice What a counted root hashes: root == sha256(0x02 ‖ uint64 big-endian count ‖ inner).
+struct Counted {
+    uint64 count;
+    bytes32 inner;
+}
+
+/// @notice A leaf of a counted root, with its RFC 9162 inclusion proof from the leaf's sibling up.
+struct Opening {
+    Counted counted;
+    bytes leaf;
+    bytes32[] proof;
+}
+
+/// @notice A leaf of the contributions root is the abi.encode of this.
+struct Contribution {
+    address participant;
+    bytes32 digest;
+    bytes32 tensorRoot;
+    uint32 weight;
+}
+
+/// @notice A contribution at its place in the contributions root.
+struct Membership {
+    Counted counted;
+    uint64 index;
+    Contribution contribution;
+    bytes32[] proof;
+}
+
+/// @title Disputed: what challenges and demands have in common
+/// @notice The result in its window, and what is opened of its roots. Tree sizes come from the roots.
+interface IDisputed {
+    // ---------------------------------------------------------------------------------------------------------- Errors
+
+    /// @notice No window is open, or it is another result's.
+    error NotDisputed(ModelId modelId, uint64 number, bytes32 resultHash);
+    /// @notice Readers replay these rules; the chain does not convict by them.
+    error RuleNotDisputable(uint16 combineRule, uint16 serverRule);
+    error NoRoot();
+    /// @notice Count and inner root do not hash to the root.
+    error BadCount(bytes32 root);
+    /// @notice The leaf is not at that index of the tree.
+    error BadProof(bytes32 root, uint64 index);
+    error BadLength(uint256 length, uint256 expected);
+    error BadIndex(uint64 index, uint64 count);
+
+    // ------------------------------------------------------------------------------------------------------- Constants
+
+    // slither-disable-start naming-convention
+    function CAIRN() external view returns (ICairn);
+    /// @notice Values in a chunk.
+    function CHUNK_VALUES() external view returns (uint64); // 1024
+    // slither-disable-end naming-convention
+}
