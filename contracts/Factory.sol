@@ -20,6 +20,8 @@ contract Factory is IFactory {
         bytes32 expected = _codeHashOf(place);
         bytes32 codeHash = keccak256(code);
         if (codeHash != expected) revert OtherCode(place, codeHash, expected);
+        // Asked first, since a collision would take all the gas that is given.
+        if (addressOf(place).code.length != 0) revert AlreadyDeployed(place);
         if (place == uint256(Place.Cairn)) _requirePartners();
         deployed = Create2.deploy(0, _salt, code);
         emit ContractDeployed(place, deployed);

@@ -22,6 +22,7 @@ interface IFactory {
     error UnknownPlace(uint256 place, uint256 places);
     /// @notice It is not the code of that place.
     error OtherCode(uint256 place, bytes32 codeHash, bytes32 expected);
+    error AlreadyDeployed(uint256 place);
     /// @notice Cairn comes last.
     error NotDeployed(uint256 place);
 

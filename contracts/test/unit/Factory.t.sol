@@ -89,7 +89,7 @@ contract FactoryTest is Test {
     function test_nothing_is_made_twice() public {
         complete();
         for (uint256 i = 0; i < PLACES; ++i) {
-            vm.expectRevert(abi.encodeWithSignature("FailedDeployment()"));
+            vm.expectRevert(abi.encodeWithSelector(IFactory.AlreadyDeployed.selector, i));
             deploy(Place(i));
         }
     }
