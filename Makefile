@@ -9,7 +9,11 @@ GETH_VERSION := v1.17.4
 SOLIDITY := $(if $(CAIRN_REQUIRE_ALL),test:sol:long,test:sol)
 NODE := PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: help demo test check soak bench install install-test contracts kubo geth format clean
+# Several things at once, each told when it is done. What only waits leaves the processors to a third.
+SIDE_BY_SIDE := $(MAKE) --no-print-directory --output-sync=target
+PYTEST := $(BIN)/pytest --dist loadgroup
+
+.PHONY: help demo test tools static solidity check soak bench install install-test contracts kubo geth format clean
 .DEFAULT_GOAL := help
 
 help: ## list what can be made
@@ -18,25 +22,35 @@ help: ## list what can be made
 demo: install ## three hospitals train one model; every update anchored, every round verified
 	$(BIN)/cairn demo
 
-test: install-test contracts kubo geth .tools/slither/installed ## everything: contracts, Python, real nodes
+test: ## everything: contracts, Python, real nodes
+	$(SIDE_BY_SIDE) -j3 tools
+	$(SIDE_BY_SIDE) -j2 static solidity
+	$(PYTEST) -n 3
+	$(BIN)/python tests/mutations/run.py --tenth today --jobs 3
+
+tools: install-test contracts kubo geth .tools/slither/installed
+
+static: install-test contracts .tools/slither/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(NODE) npm run --silent artifacts:check
-	$(NODE) npm run --silent $(SOLIDITY)
-	$(NODE) npm run --silent coverage
 	$(NODE) npm run --silent gas:check
 	$(NODE) npm run --silent slither
-	$(BIN)/pytest -n 2 --dist loadgroup
-	$(BIN)/python tests/mutations/run.py --tenth today --jobs 2
+	$(NODE) npm run --silent coverage
+
+solidity: contracts
+	$(NODE) npm run --silent $(SOLIDITY)
 
 check: install-test ## the fast subset, for the inner loop
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2 -m "not slow and not node"
+	$(PYTEST) -n 2 -m "not slow and not node"
 
-soak: install-test contracts kubo geth ## the long runs: 500 faulty rounds, 400 kills, thousands of fuzz cases, every mutation
-	CAIRN_SOAK=1 CAIRN_REQUIRE_ALL=1 $(BIN)/pytest -n 2 --dist loadgroup
+soak: ## the long runs: 500 faulty rounds, 400 kills, thousands of fuzz cases, every mutation
+	$(SIDE_BY_SIDE) -j3 tools
+	CAIRN_SOAK=1 CAIRN_REQUIRE_ALL=1 $(PYTEST) -n 3
+	$(NODE) npm run --silent artifacts:check
 	$(NODE) npm run --silent test:sol:long
 	$(BIN)/python tests/mutations/run.py --all
 
@@ -55,9 +69,9 @@ $(VENV)/installed: pyproject.toml requirements.lock | $(VENV)/bin/pip
 	$(BIN)/pip install --disable-pip-version-check -c requirements.lock -e ".[demo]"
 	touch $@
 
-$(VENV)/installed-test: $(VENV)/installed
+$(VENV)/installed-test: pyproject.toml requirements.lock | $(VENV)/bin/pip
 	$(BIN)/pip install --disable-pip-version-check -c requirements.lock -e ".[demo,test]"
-	touch $@
+	touch $(VENV)/installed $@
 
 contracts: node_modules/.package-lock.json ## compile the contracts
 

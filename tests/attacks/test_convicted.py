@@ -33,6 +33,8 @@ from trainer import aggregator, auditor, claims
 from trainer.challenger import Purse
 from trainer.loop import OVERTAKEN
 
+pytestmark = pytest.mark.slow
+
 ETHER = 10**18
 STEP = 2.0**-22
 

@@ -59,7 +59,9 @@ def report_of(store: MemoryStore, *pages: ReportPage) -> ReportManifest:
     )
 
 
-@pytest.mark.parametrize("count", [2, MAX_PAGE_ENTRIES, MAX_PAGE_ENTRIES + 1, 10_000])
+@pytest.mark.parametrize(
+    "count", [2, MAX_PAGE_ENTRIES, MAX_PAGE_ENTRIES + 1, pytest.param(10_000, marks=pytest.mark.slow)]
+)
 def test_report_on_any_number_of_commitments_comes_back(count: int) -> None:
     store, entries = MemoryStore(), tuple(map(entry, range(count)))
     pages = pages_of(entries)
@@ -81,8 +83,8 @@ def test_report_with_more_pages_than_it_takes_is_refused_before_they_are_fetched
     store = MemoryStore()
     one = report_of(store, ReportPage(tuple(map(entry, range(10)))))
     absent = manifest_cid(word(99))
-    digest = keep(store, replace(one, pages=(absent,) * 10_000))
-    with pytest.raises(FormError, match="expected 1 pages for 10 commitments, got 10000"):
+    digest = keep(store, replace(one, pages=(absent,) * 1000))
+    with pytest.raises(FormError, match="expected 1 pages for 10 commitments, got 1000"):
         load_report(store, digest, 10)
     with pytest.raises(BlockNotFound):
         load_report(store, keep(store, replace(one, pages=(absent,))), 10)
