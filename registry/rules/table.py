@@ -45,6 +45,7 @@ __all__ = [
     "UpdateFormEntry",
     "called",
     "find",
+    "form_of",
     "lookup",
     "rules_of",
     "server_rule_for",
@@ -313,7 +314,7 @@ def rules_of(plan: Ruled) -> Rules:
     """
     combine = lookup(COMBINE_RULES, plan.combine_rule, "combine rule")
     server = lookup(SERVER_RULES, plan.server_rule, "server rule")
-    form = lookup(UPDATE_FORMS, plan.update_form, "update form")
+    form = form_of(plan)
     combining = Combining(combine, plan.weights, plan.combine_parameters)
     for name, value in server.fixed.items():
         if getattr(plan, name) != value:
@@ -322,6 +323,15 @@ def rules_of(plan: Ruled) -> Rules:
                 f"use server rule {called(SERVER_RULES[-1])}"
             )
     return Rules(combining, server, form)
+
+
+def form_of(plan: Ruled) -> UpdateFormEntry:
+    """Return the entry for a plan's update form, whatever its other rules are.
+
+    Raises:
+        UnknownRule: It is not in the table.
+    """
+    return lookup(UPDATE_FORMS, plan.update_form, "update form")
 
 
 def find(table: Sequence[E], wanted: int | str) -> E | None:
