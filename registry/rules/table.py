@@ -30,6 +30,7 @@ __all__ = [
     "MEAN",
     "MEDIAN",
     "SERVER_RULES",
+    "TRIMMED_MEAN",
     "UNIFORM",
     "UNIFORM_MEAN",
     "UPDATE_FORMS",
@@ -202,7 +203,18 @@ MEDIAN = CombineRule(
     weights=(UNIFORM,),
     paper=_ROBUST_PAPER,
 )
-COMBINE_RULES: tuple[CombineRule, ...] = (MEAN, MEDIAN, UNIFORM_MEAN)
+TRIMMED_MEAN = CombineRule(
+    number=3,
+    name="trimmed_mean",
+    says="coordinate-wise trimmed mean",
+    shape=Columns(cut=lambda count, parameters: (count * parameters["trimmed"]) >> 16),  # 2 * cut < count
+    weights=(UNIFORM,),
+    parameters=(
+        Parameter("trimmed", 0, (1 << 15) - 1, 1 << 14, "the share left out at each end, in 65536ths, rounded down"),
+    ),
+    paper=_ROBUST_PAPER,
+)
+COMBINE_RULES: tuple[CombineRule, ...] = (MEAN, MEDIAN, TRIMMED_MEAN, UNIFORM_MEAN)
 """Under number 1 the contract convicts whatever is not the mean weighted by examples, so nothing else may have it."""
 
 FEDAVG = ServerRule(

@@ -78,10 +78,19 @@ def _fold(updates: Matrix, factors: Sequence[int], divisor: int) -> list[Fractio
     return [Fraction(sum(f * q for f, q in zip(factors, c, strict=True)), divisor) for c in zip(*updates, strict=True)]
 
 
+def _trimmed(column: Sequence[int], share: int) -> Fraction:
+    left_out = int(Fraction(len(column) * share, 65_536))
+    kept = column[left_out : len(column) - left_out]
+    return Fraction(sum(kept), len(kept))
+
+
 DEFINITIONS: dict[str, Definition] = {
     "mean": lambda updates, weights, given: _fold(updates, weights, sum(weights)),
     "median": lambda updates, weights, given: [
         Fraction(statistics.median(map(Fraction, column))) for column in zip(*updates, strict=True)
+    ],
+    "trimmed_mean": lambda updates, weights, given: [
+        _trimmed(sorted(column), given["trimmed"]) for column in zip(*updates, strict=True)
     ],
     "uniform_mean": lambda updates, weights, given: _fold(updates, [1] * len(updates), len(updates)),
 }
