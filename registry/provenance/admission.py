@@ -18,7 +18,7 @@ from registry.content.tensors import TensorHeader, encode_header, update_layout
 from registry.errors import BlockMismatch, BlockNotFound, BlockTooLarge, FormError, InputError, StoreUnavailable
 from registry.provenance.rounds import RoundRecord
 from registry.rules.grid import check_arithmetic
-from registry.rules.table import UPDATE_FORMS, UpdateFormEntry, lookup
+from registry.rules.table import UpdateFormEntry, form_of
 from registry.store.base import ContentStore
 from registry.store.blobs import open_blob
 from registry.types import MAX_TOTAL_WEIGHT, Cid, Codec
@@ -77,7 +77,7 @@ def update_form(parent: TensorHeader, plan: PlanManifest) -> UpdateForm:
         InputError: The plan shares or scales tensors that the parent lacks, or shares nothing.
         UnknownRule: The plan has an update form that this release does not know.
     """
-    form = lookup(UPDATE_FORMS, plan.update_form, "update form")
+    form = form_of(plan)
     header = update_layout(parent, plan.shared)
     for spec in header.specs:
         if parent.by_name()[spec.name].dtype != "F32":

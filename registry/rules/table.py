@@ -30,6 +30,7 @@ __all__ = [
     "MEAN",
     "MEDIAN",
     "SERVER_RULES",
+    "TRIMMED_MEAN",
     "UNIFORM",
     "UNIFORM_MEAN",
     "UPDATE_FORMS",
@@ -45,6 +46,7 @@ __all__ = [
     "UpdateFormEntry",
     "called",
     "find",
+    "form_of",
     "lookup",
     "rules_of",
     "server_rule_for",
@@ -201,7 +203,18 @@ MEDIAN = CombineRule(
     weights=(UNIFORM,),
     paper=_ROBUST_PAPER,
 )
-COMBINE_RULES: tuple[CombineRule, ...] = (MEAN, MEDIAN, UNIFORM_MEAN)
+TRIMMED_MEAN = CombineRule(
+    number=3,
+    name="trimmed_mean",
+    says="coordinate-wise trimmed mean",
+    shape=Columns(cut=lambda count, parameters: (count * parameters["trimmed"]) >> 16),  # 2 * cut < count
+    weights=(UNIFORM,),
+    parameters=(
+        Parameter("trimmed", 0, (1 << 15) - 1, 1 << 14, "the share left out at each end, in 65536ths, rounded down"),
+    ),
+    paper=_ROBUST_PAPER,
+)
+COMBINE_RULES: tuple[CombineRule, ...] = (MEAN, MEDIAN, TRIMMED_MEAN, UNIFORM_MEAN)
 """Under number 1 the contract convicts whatever is not the mean weighted by examples, so nothing else may have it."""
 
 FEDAVG = ServerRule(
@@ -313,7 +326,7 @@ def rules_of(plan: Ruled) -> Rules:
     """
     combine = lookup(COMBINE_RULES, plan.combine_rule, "combine rule")
     server = lookup(SERVER_RULES, plan.server_rule, "server rule")
-    form = lookup(UPDATE_FORMS, plan.update_form, "update form")
+    form = form_of(plan)
     combining = Combining(combine, plan.weights, plan.combine_parameters)
     for name, value in server.fixed.items():
         if getattr(plan, name) != value:
@@ -322,6 +335,15 @@ def rules_of(plan: Ruled) -> Rules:
                 f"use server rule {called(SERVER_RULES[-1])}"
             )
     return Rules(combining, server, form)
+
+
+def form_of(plan: Ruled) -> UpdateFormEntry:
+    """Return the entry for a plan's update form, whatever its other rules are.
+
+    Raises:
+        UnknownRule: It is not in the table.
+    """
+    return lookup(UPDATE_FORMS, plan.update_form, "update form")
 
 
 def find(table: Sequence[E], wanted: int | str) -> E | None:

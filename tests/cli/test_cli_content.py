@@ -136,6 +136,24 @@ def test_combine_is_the_weighted_mean_on_the_grid(done: Any, tmp_path: Path) -> 
     assert done("cid", "--tensors", "out.safetensors")[0]["tensor_root"] == made["tensor_root"]
 
 
+def test_combine_takes_a_rule_and_its_parameters(done: Any, cairn: Any, tmp_path: Path) -> None:
+    for name, values in {"a": [0.0, 4.0], "b": [1.0, 3.0], "c": [5.0, 0.0], "d": [9.0, 9.0]}.items():
+        save(tmp_path / f"{name}.safetensors", values)
+    files = [f"{name}.safetensors:{weight}" for weight, name in enumerate("abcd", 1)]
+    for rule, expected in (
+        (("median",), [3.0, 3.5]),
+        (("trimmed_mean", "--parameter", "trimmed=16384"), [3.0, 3.5]),
+        (("trimmed_mean", "--parameter", "trimmed=0"), [3.75, 4.0]),
+        (("4",), [3.75, 4.0]),
+    ):
+        done("combine", *files, "--grid", 2, "--rule", *rule, "-o", "out.safetensors")
+        wanted = save(tmp_path / "expected.safetensors", expected)
+        assert (tmp_path / "out.safetensors").read_bytes() == wanted.read_bytes(), rule
+        (tmp_path / "out.safetensors").unlink()
+    for wrong, code in ((("mode",), 2), (("median", "--parameter", "k=1"), 3), (("trimmed_mean",), 3)):
+        assert cairn("combine", *files, "--rule", *wrong, "-o", "out.safetensors").exit_code == code
+
+
 @pytest.mark.parametrize(
     ("values", "weight", "code"),
     [

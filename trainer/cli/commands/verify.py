@@ -52,7 +52,8 @@ def verify(
 
     Of a file, its CID or its sha256, it says first which version it is. What passed before is not done again, but for
     what the contract holds now; --again does. Needs no account, no permission and no torch. Exit code 7 if anything
-    disagrees, 4 if bytes that it takes are not to be had, 8 if the file is no version of any model.
+    disagrees, 4 if it cannot be checked here, since bytes are not to be had or rules are of a later release, 8 if the
+    file is no version of any model.
     """
     from registry.provenance.verified import Verified
     from registry.provenance.verify import verify_version

@@ -1,0 +1,161 @@
+"""An aggregator whose table of rules is another than everybody's: a number let in, or another function under it.
+
+Widening a guard alone once gave a finalized round of plain FedAvg under another rule's number that verification passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from registry.chain.records import Grant
+from registry.errors import BlockNotFound, FormError, UnknownRule, VerificationFailed
+from registry.provenance.checks import until_failure
+from registry.provenance.plans import load_plan
+from registry.provenance.verify import verify_round
+from registry.rules import table
+from registry.rules.shapes import Fold
+from registry.rules.table import COMBINE_RULES, FEDAVG_GENERAL, MEAN, SERVER_RULES, Combining, Rules, rules_of
+from registry.types import Role
+from trainer.cli.checks import require_passed
+
+MEDIAN = next(rule for rule in COMBINE_RULES if rule.name == "median")
+
+
+@contextmanager
+def another_table(**tables: Any) -> Iterator[None]:
+    """The release of whoever works inside."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, entries in tables.items():
+            patch.setattr(table, name, entries)
+        yield
+
+
+def finalized(house: Any, new_plan: Any, **plan: Any) -> None:
+    """A round by this plan, made by whatever the table holds now, with a quorum of one."""
+    new_plan(house, **plan)
+    house.owner.open_round(house.model_id)
+    for seed, name in enumerate(("ann", "bob", "cyn")):
+        house.contribute(name, house.update(name, seed=seed, weight=1 + 1000 * seed))
+    house.sleep_to("publish_deadline")
+    house.force(house.outcome().result)
+
+
+def exit_code(house: Any) -> int:
+    """What `cairn verify` ends with, as `trainer.cli.commands.verify` has it."""
+    try:
+        require_passed((str(one.step.round), check) for one in house.verify() for check in one.checks)
+    except (BlockNotFound, VerificationFailed) as error:
+        return error.exit_code
+    return 0
+
+
+@pytest.mark.parametrize("field", ["combine_rule", "server_rule", "update_form"])
+def test_a_number_that_only_its_aggregator_knows_is_no_pass(federation: Any, new_plan: Any, field: str) -> None:
+    kind = {"combine_rule": "COMBINE_RULES", "server_rule": "SERVER_RULES", "update_form": "UPDATE_FORMS"}[field]
+    known = getattr(table, kind)
+    with another_table(**{kind: (*known, replace(known[0], number=9, name="more"))}):
+        finalized(federation, new_plan, **{field: 9})
+        assert exit_code(federation) == 0  # by the aggregator's own table all is well
+    *_, last = federation.verify()
+    assert (last.finding, last.checks[-1].name) == ("unchecked", "plan")
+    assert f"UnknownRule: plan: expected {field.replace('_', ' ')} 1 (" in last.checks[-1].evidence
+    assert exit_code(federation) == BlockNotFound.exit_code
+    with pytest.raises(UnknownRule):
+        federation.outcome()
+    assert federation.audit()[-1].finding == "unchecked"
+
+
+def test_the_mean_under_the_median_s_number_fails(federation: Any, new_plan: Any) -> None:
+    lie = (MEAN, replace(MEDIAN, shape=Fold()))
+    with another_table(COMBINE_RULES=lie):
+        finalized(federation, new_plan, combine_rule=MEDIAN.number, weights="uniform")
+        assert exit_code(federation) == 0
+    check = federation.verify()[-1].checks[-1]
+    assert (check.name, check.finding) == ("aggregate", "failed")
+    assert "recomputed aggregate_root" in check.evidence
+    assert exit_code(federation) == VerificationFailed.exit_code
+
+
+def test_another_function_under_a_server_rule_s_number_fails(federation: Any, new_plan: Any) -> None:
+    def forgetful(weights: Any, aggregate: Any, *, rate: float, scale: int) -> Any:
+        return table._fedavg(weights, aggregate, rate=1.0, scale=0)
+
+    lie = (SERVER_RULES[0], replace(FEDAVG_GENERAL, step=forgetful))
+    with another_table(SERVER_RULES=lie):
+        finalized(federation, new_plan, server_rule=FEDAVG_GENERAL.number, server_rate=0.5)
+        assert exit_code(federation) == 0
+    check = federation.verify()[-1].checks[-1]
+    assert (check.name, check.finding) == ("server step", "failed")
+    assert exit_code(federation) == VerificationFailed.exit_code
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"server_rate": 0.5}, {"weights": "uniform"}, {"combine_parameters": {"k": 1}}], ids=str
+)
+def test_a_plan_that_sets_what_its_rules_do_not_take_is_refused_by_readers(
+    federation: Any, new_plan: Any, wrong: dict[str, Any]
+) -> None:
+    """Under these numbers the contract convicts by the rules as they are, so nothing may be made by others."""
+    plan = new_plan(federation, **wrong)
+    with pytest.raises(FormError, match=r"(server|combine) rule 1 \((fedavg|mean)\)"):
+        load_plan(federation.store, plan)
+
+
+# The whole table -----------------------------------------------------------------------------------------------------
+
+
+def settings() -> list[Combining]:
+    """Every combine rule with every kind of weights and, for each parameter, its example and another."""
+    found = []
+    for rule in COMBINE_RULES:
+        given: list[dict[str, int]] = [{}]
+        for p in rule.parameters:
+            given = [g | {p.name: value} for g in given for value in (p.example, (p.low + p.high) // 2)]
+        found += [Combining(rule, weights, g) for weights in rule.weights for g in given]
+    return found
+
+
+def named(combining: Combining) -> str:
+    return ",".join([combining.rule.name, *(f"{n}={v}" for n, v in combining.parameters.items())])
+
+
+@pytest.mark.parametrize("planned", settings(), ids=named)
+def test_a_result_by_any_other_rule_or_parameter_fails(
+    federation: Any, new_plan: Any, planned: Combining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = federation
+    people = ("owner", "ann", "bob", "cyn", "mallory", "first", "second", "stranger")
+    both = Role.PARTICIPANT | Role.AGGREGATOR
+    house.owner.grant_roles_batch(house.model_id, [Grant(house.clients[name].account, both) for name in people])
+    plan = {"combine_rule": planned.rule.number, "weights": planned.weights}
+    new_plan(house, **plan, combine_parameters=dict(planned.parameters))
+    house.owner.open_round(house.model_id)
+    for seed, name in enumerate(people):
+        house.contribute(name, house.update(name, seed=seed, weight=1 + 100 * seed**2))
+    house.sleep_to("publish_deadline")
+    record = house.record()
+
+    def checks(result: Any) -> list[Any]:
+        return list(until_failure(verify_round(house.reader(), house.store, record, result, house.folder)))
+
+    honest = house.outcome()
+    found = checks(honest.result)
+    assert found[-1].name == "version file"
+    assert {check.finding for check in found} == {"passed"}
+    others = [other for other in settings() if other != planned]
+    assert len(others) == len(settings()) - 1
+    for other in others:
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                "registry.provenance.results.rules_of",
+                lambda plan, other=other: Rules(other, rules_of(plan).server, rules_of(plan).form),
+            )
+            lie = house.outcome()
+        assert lie.result.aggregate_root != honest.result.aggregate_root, named(other)
+        last = checks(lie.result)[-1]
+        assert (last.name, last.finding) == ("aggregate", "failed"), named(other)

@@ -1,0 +1,344 @@
+"""Laws that every combine rule of the table is under, by being in the table.
+
+Each rule is defined here once more, over Python's integers and fractions alone, and its golden digests come of that:
+`python tests/rules/test_laws.py` writes them. A rule without a definition fails. A rule of shape *select*, of which the
+table has none yet, is defined here and held to the same laws.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from registry.content.tensors import parse_header, write_tensors
+from registry.errors import InputError
+from registry.provenance import leafwise, tiles
+from registry.provenance.combination import combine, leaves_of_file
+from registry.rules import columns
+from registry.rules.shapes import Factors, Parameters, Select
+from registry.rules.table import COMBINE_RULES, DENSE, EXAMPLES, CombineRule, Combining
+from registry.types import GRID_LIMIT
+
+ROOT = Path(__file__).resolve().parents[2]
+GOLDEN = ROOT / "tests" / "golden" / "rules" / "combine.json"
+BITS = 20
+VALUES = 600
+SIZES = (1, 2, 9, 40)
+"""Contributions: fewer and more than a network orders, or are held in memory."""
+
+
+# A rule of shape select: who is further out than the median counts half -----------------------------------------------
+
+
+def _measure(tile: Any, parameters: Parameters) -> list[int]:
+    """Sum of squares of each row: at most 2^48 a value, so 2^15 of them fit into an int64, and the rest is Python's."""
+    squares = tile.astype(np.int64) ** 2
+    return [sum(int(s) for s in np.add.reduceat(row, range(0, len(row), 1 << 14))) for row in squares]
+
+
+def _choose(norms: Sequence[int], weights: Sequence[int], parameters: Parameters) -> Factors:
+    far = sorted(norms)[len(norms) // 2]
+    factors = tuple(w // 2 if norm > far else w for norm, w in zip(norms, weights, strict=True))
+    return Factors(factors, sum(weights))
+
+
+HALVED = CombineRule(
+    number=65_000,
+    name="halved",
+    says="defined by a test",
+    shape=Select(_measure, _choose),
+    weights=(EXAMPLES,),
+    paper="none",
+)
+
+
+# Definitions, in integers --------------------------------------------------------------------------------------------
+
+Matrix = Sequence[Sequence[int]]
+Definition = Callable[[Matrix, Sequence[int], Mapping[str, int]], list[Fraction]]
+
+
+def _fold(updates: Matrix, factors: Sequence[int], divisor: int) -> list[Fraction]:
+    return [Fraction(sum(f * q for f, q in zip(factors, c, strict=True)), divisor) for c in zip(*updates, strict=True)]
+
+
+def _trimmed(column: Sequence[int], share: int) -> Fraction:
+    left_out = int(Fraction(len(column) * share, 65_536))
+    kept = column[left_out : len(column) - left_out]
+    return Fraction(sum(kept), len(kept))
+
+
+DEFINITIONS: dict[str, Definition] = {
+    "mean": lambda updates, weights, given: _fold(updates, weights, sum(weights)),
+    "median": lambda updates, weights, given: [
+        Fraction(statistics.median(map(Fraction, column))) for column in zip(*updates, strict=True)
+    ],
+    "trimmed_mean": lambda updates, weights, given: [
+        _trimmed(sorted(column), given["trimmed"]) for column in zip(*updates, strict=True)
+    ],
+    "uniform_mean": lambda updates, weights, given: _fold(updates, [1] * len(updates), len(updates)),
+}
+
+
+# Cases ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Case:
+    combining: Combining
+
+    def __str__(self) -> str:
+        given = "".join(f",{name}={value}" for name, value in sorted(self.combining.parameters.items()))
+        return f"{self.combining.rule.name},{self.combining.weights}{given}"
+
+
+def cases(rules: Sequence[CombineRule] = COMBINE_RULES) -> list[Case]:
+    """Every rule with every kind of weights that it takes and, for each parameter, its example and another."""
+    found = []
+    for rule in rules:
+        settings: list[dict[str, int]] = [{}]
+        for p in rule.parameters:
+            settings = [s | {p.name: value} for s in settings for value in (p.example, (p.low + p.high) // 2)]
+        found += [Case(Combining(rule, weights, given)) for weights in rule.weights for given in settings]
+    return found
+
+
+CASES = cases()
+ALL = [*CASES, Case(Combining(HALVED, EXAMPLES))]
+each_case = pytest.mark.parametrize("case", ALL, ids=str)
+
+
+def draw(seed: str, count: int, bits: int) -> list[int]:
+    """Return integers below 2^bits, from sha256 in counter mode: the same everywhere for ever."""
+    words = (hashlib.sha256(f"{seed}/{i}".encode()).digest() for i in range(-(-count // 4)))
+    return [int.from_bytes(w[k : k + 8], "big") >> (64 - bits) for w in words for k in range(0, 32, 8)][:count]
+
+
+def contributions(count: int) -> tuple[list[list[int]], list[int]]:
+    """Grid integers of so many updates, with extremes, zeros, ties and equal values among them, and weights."""
+    updates = [[q - GRID_LIMIT for q in draw(f"laws/{count}/{k}", VALUES, 25)] for k in range(count)]
+    for k, update in enumerate(updates):
+        update[:8] = [GRID_LIMIT, -GRID_LIMIT, 0, 1, k % 2, -(k % 2), k % 3 - 1, 7 if k else -7]
+        update[8:40] = [q % 5 - 2 for q in update[8:40]]  # few values, so that many are equal
+    return updates, [1 + w for w in draw(f"laws/{count}/weights", count, 18)]
+
+
+def digest_of(case: Case, count: int) -> str:
+    """The digest of the aggregate's values, by the definition: rounded half to even, as little-endian float32."""
+    updates, weights = contributions(count)
+    made = DEFINITIONS[case.combining.rule.name](updates, weights, case.combining.parameters)
+    return hashlib.sha256(b"".join(struct.pack("<f", round(value) * 2.0**-BITS) for value in made)).hexdigest()
+
+
+def golden() -> dict[str, dict[str, str]]:
+    return {str(case): {str(count): digest_of(case, count) for count in SIZES} for case in CASES}
+
+
+# The engine ----------------------------------------------------------------------------------------------------------
+
+
+def write(folder: Path, updates: Any) -> list[Path]:
+    paths = []
+    for k, update in enumerate(updates):
+        values = np.array(update, dtype=np.float64) * 2.0**-BITS
+        paths.append(folder / f"{k}.safetensors")
+        tensors = {"w": ("F32", values.shape, values.astype(np.float32))}
+        paths[-1].write_bytes(b"".join(bytes(piece) for piece in write_tensors(tensors)))
+    return paths
+
+
+def computed(case: Case, paths: Sequence[Path], weights: Sequence[int], out: Path, processes: int = 1) -> str:
+    """The same digest, by the engine on files."""
+    data = paths[0].read_bytes()
+    header = data[: parse_header(data, len(data)).header_bytes]
+    readers = [leaves_of_file(path, len(data)) for path in paths]
+    combine(readers, weights, header, len(data), grid_bits=BITS, combining=case.combining, encoding=DENSE, out=out,
+            processes=processes)  # fmt: skip
+    return hashlib.sha256(out.read_bytes()[len(header) :]).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[int, tuple[list[Path], list[int]]]:
+    """By how many: the files of the contributions, and their weights."""
+    made = {}
+    for count in SIZES:
+        updates, weights = contributions(count)
+        made[count] = (write(tmp_path_factory.mktemp(f"of{count}"), updates), weights)
+    return made
+
+
+# The laws ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_laws_run_over_the_whole_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert {case.combining.rule.name for case in CASES} == {rule.name for rule in COMBINE_RULES} == set(DEFINITIONS)
+    assert json.loads(GOLDEN.read_text()).keys() == {str(case) for case in CASES}
+    with capsys.disabled():
+        print("\nlaws over", "; ".join(f"{case.combining.rule.number} {case}" for case in CASES))
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("count", SIZES)
+def test_the_engine_gives_the_digest_that_integers_give(case: Case, count: int, files: Any, tmp_path: Path) -> None:
+    expected = json.loads(GOLDEN.read_text())[str(case)][str(count)]
+    assert digest_of(case, count) == expected
+    assert computed(case, *files[count], tmp_path / "out") == expected
+
+
+def test_another_rule_or_parameter_gives_another_digest() -> None:
+    digests = json.loads(GOLDEN.read_text())
+    for one, other in combinations(digests, 2):
+        assert digests[one]["40"] != digests[other]["40"], (one, other)
+
+
+@each_case
+@pytest.mark.parametrize("count", [9, 40])
+def test_order_changes_nothing(case: Case, count: int, files: Any, tmp_path: Path) -> None:
+    paths, weights = files[count]
+    order = sorted(range(count), key=lambda k: hashlib.sha256(bytes([k])).digest())
+    shuffled = [paths[k] for k in order], [weights[k] for k in order]
+    assert computed(case, *shuffled, tmp_path / "out") == computed(case, paths, weights, tmp_path / "in order")
+
+
+@each_case
+def test_threads_change_nothing(case: Case, files: Any, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda k: computed(case, *files[9], tmp_path / f"out{k}"), range(4)))
+    assert set(found) == {computed(case, *files[9], tmp_path / "out")}
+
+
+@each_case
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"HELD_ROWS": 0},
+        {"HELD_ROWS": 0, "_TILE_BYTES": 1},
+        {"HELD_ROWS": 1 << 20},
+        {"NETWORK_ROWS": 0},
+        {"NETWORK_ROWS": 64, "_WIDE": 7},
+        {"NETWORK_ROWS": 0, "_NARROW": 3},
+        {"_GROUP": 1, "_TILE": 11},
+    ],
+    ids=str,
+)
+def test_sizes_of_tiles_and_ways_to_order_change_nothing(
+    case: Case, sizes: dict[str, int], files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = {count: computed(case, *files[count], tmp_path / "before") for count in (9, 40)}
+    for name, value in sizes.items():
+        holders = [module for module in (tiles, columns, leafwise) if hasattr(module, name)]
+        assert holders, f"nothing is called {name}"
+        for module in holders:
+            monkeypatch.setattr(module, name, value)
+    for count, digest in expected.items():
+        assert computed(case, *files[count], tmp_path / "after") == digest
+
+
+@each_case
+def test_splits_into_processes_change_nothing(case: Case, tmp_path: Path) -> None:
+    """Over three leaves, the last a short one; by columns of more rows than are held in memory."""
+    rng = np.random.default_rng(5)
+    for count in (3, 30):
+        paths = write(tmp_path, rng.integers(-(1 << 22), 1 << 22, size=(count, 540_001)))
+        weights = [int(w) for w in rng.integers(1, 1000, size=count)]
+        found = {computed(case, paths, weights, tmp_path / "out", processes) for processes in (1, 2, 3)}
+        assert len(found) == 1
+
+
+def isa_levels() -> list[str]:
+    """What numpy was built to choose from on this machine, the least first."""
+    from numpy._core._multiarray_umath import (  # type: ignore[attr-defined]
+        __cpu_dispatch__,
+        __cpu_features__,
+    )
+
+    return [name for name in __cpu_dispatch__ if __cpu_features__.get(name)]
+
+
+def test_every_level_of_vector_instructions_gives_the_golden_digests() -> None:
+    levels = isa_levels()
+    for last in range(len(levels) + 1):
+        environment = {**os.environ, "NPY_DISABLE_CPU_FEATURES": " ".join(levels[last:]), "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, __file__, "compute"]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=300)
+        assert done.returncode == 0, done.stderr
+        said = json.loads(done.stdout)
+        assert said["levels"] == levels[:last]
+        assert said["digests"] == json.loads(GOLDEN.read_text())
+
+
+def test_a_disk_without_room_is_told_before_anything_is_read(files: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    paths, weights = files[40]
+    case = next(case for case in CASES if case.combining.rule.name == "median")
+    size = paths[0].stat().st_size
+
+    def free(bytes_free: int) -> None:
+        monkeypatch.setattr("shutil.disk_usage", lambda folder: type("", (), {"free": bytes_free}))
+
+    needed = size + tiles.scratch_bytes(40, size // 4)
+    assert needed > 40 * size
+    free(needed)
+    computed(case, paths, weights, tmp_path / "out")
+    free(needed - 1)
+    with pytest.raises(InputError, match=rf"expected {needed} bytes of free disk for combining 40 updates by rule med"):
+        computed(case, paths, weights, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+# A rule that selects -------------------------------------------------------------------------------------------------
+
+
+def test_a_rule_that_selects_is_a_fold_with_the_factors_it_chose(files: Any, tmp_path: Path) -> None:
+    for count in SIZES:
+        updates, weights = contributions(count)
+        norms = [sum(q * q for q in update) for update in updates]
+        chosen = _choose(norms, weights, {})
+        assert count < 3 or chosen.factors != tuple(weights)
+        made = _fold(updates, chosen.factors, chosen.divisor)
+        packed = b"".join(struct.pack("<f", round(value) * 2.0**-BITS) for value in made)
+        case = Case(Combining(HALVED, EXAMPLES))
+        assert computed(case, *files[count], tmp_path / "out") == hashlib.sha256(packed).hexdigest()
+
+
+def test_factors_above_the_weights_are_never_folded(files: Any, tmp_path: Path) -> None:
+    greedy = Select(_measure, lambda norms, weights, given: Factors(tuple(w + 1 for w in weights), 1 << 28))
+    rule = CombineRule(number=65_001, name="greedy", says="", shape=greedy, weights=(EXAMPLES,), paper="")
+    with pytest.raises(InputError, match="factors: expected at most the weight"):
+        computed(Case(Combining(rule, EXAMPLES)), *files[9], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def compute() -> dict[str, Any]:
+    """Every golden digest, by the engine of this process."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, digests = Path(name), {str(case): {} for case in CASES}
+        for count in SIZES:
+            updates, weights = contributions(count)
+            paths = write(folder, updates)
+            for case in CASES:
+                digests[str(case)][str(count)] = computed(case, paths, weights, folder / "out")
+    return {"levels": isa_levels(), "digests": digests}
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["compute"]:
+        json.dump(compute(), sys.stdout)
+    else:
+        GOLDEN.write_text(json.dumps(golden(), indent=1) + "\n")
