@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {Counted} from "../interfaces/IDisputed.sol";
+import {Counted} from "../interfaces/Openings.sol";
 
 /// @title Merkle trees as in RFC 9162, section 2.1 (sha2-256), and roots that count
 library Merkle {

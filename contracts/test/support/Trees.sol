@@ -2,7 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
-import {Contribution, Counted, Membership, Opening} from "../../interfaces/IDisputed.sol";
+import {Contribution, Counted, Membership, Opening} from "../../interfaces/Openings.sol";
 
 /// @notice Leaves in order, and the number that goes into the counted root: values for a blob, leaves for a list.
 struct Leaves {
