@@ -43,7 +43,7 @@ def anvil(find_tool: Callable[[str], Path]) -> Iterator[DevChain]:
         yield running
 
 
-@pytest.fixture(scope="session", params=["embedded", "anvil", "hardhat", "geth"])
+@pytest.fixture(scope="module", params=["embedded", "anvil", "hardhat", "geth"])
 def any_chain(request: pytest.FixtureRequest, find_tool: Callable[[str], Path]) -> Iterator[DevChain]:
     """Each kind of chain in turn."""
     starters = {
