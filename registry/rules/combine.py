@@ -1,4 +1,4 @@
-"""Combine rules: what makes an aggregate of the contributions. Rule 1 is the weighted mean; `grid` has the proof."""
+"""The arithmetic of folds: weighted sums, and the mean rounded to the grid; `grid` and `shapes` have the proof."""
 
 from __future__ import annotations
 
@@ -10,10 +10,7 @@ from registry.errors import InputError
 from registry.rules.grid import F32, F64, from_grid, grid_integers
 from registry.types import MAX_TOTAL_WEIGHT
 
-__all__ = ["WEIGHTED_MEAN", "check_weights", "rounded_mean", "weighted_mean", "weighted_sum"]
-
-WEIGHTED_MEAN = 1
-"""Number of the combine rule in plans."""
+__all__ = ["check_weights", "rounded_mean", "weighted_mean", "weighted_sum"]
 
 
 def check_weights(weights: Sequence[int], *, cap: int = MAX_TOTAL_WEIGHT) -> int:

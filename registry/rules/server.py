@@ -14,12 +14,7 @@ import numpy as np
 from registry.errors import InputError
 from registry.rules.grid import F32
 
-__all__ = ["FEDAVG", "FEDAVG_GENERAL", "fedavg_step"]
-
-FEDAVG = 1
-"""Server rule number: rate 1, no scales, all tensors shared. A contract can redo it in integers."""
-FEDAVG_GENERAL = 2
-"""Server rule number: any rate, scales and sharing."""
+__all__ = ["fedavg_step"]
 
 
 def fedavg_step(weights: F32, aggregate: F32, *, rate: float = 1.0, scale: int = 0) -> F32:
