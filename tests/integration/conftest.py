@@ -188,8 +188,12 @@ class Network:
                 journal = Journal(path)
                 signer = self.chain.signers[number]
                 transactor = Transactor(self.chain.w3, signer, journal, chain_id=self.owner.chain_id)
-                # What was planned and not signed can be left: another aggregator was quicker while this one was dead.
-                assert all(intent.state is State.PLANNED for intent in transactor.reconcile())
+                # What was signed when the round ended is on its way. What was planned and not signed can be left: another
+                # aggregator was quicker while this one was dead.
+                deadline = time.monotonic() + PATIENCE
+                while any(intent.state is not State.PLANNED for intent in transactor.reconcile()):
+                    assert time.monotonic() < deadline
+                    time.sleep(0.05)
                 found.update((name, intent.key) for intent in journal.all() if intent.state is State.FINAL)
                 journal.close()
         return found
