@@ -188,8 +188,8 @@ class Network:
                 journal = Journal(path)
                 signer = self.chain.signers[number]
                 transactor = Transactor(self.chain.w3, signer, journal, chain_id=self.owner.chain_id)
-                # What was signed when the round ended is on its way. What was planned and not signed can be left: another
-                # aggregator was quicker while this one was dead.
+                # What was signed when the round ended is on its way. What was planned and not signed can be left:
+                # another aggregator was quicker while this one was dead.
                 deadline = time.monotonic() + PATIENCE
                 while any(intent.state is not State.PLANNED for intent in transactor.reconcile()):
                     assert time.monotonic() < deadline
