@@ -16,22 +16,22 @@ library Grid {
     uint32 private constant SIGN = 1 << 31;
 
     /// @notice The integer q of a value q * 2^-gridBits.
+    /// @param gridBits At most 126.
     /// @return canonical Whether the value may stand in an update: |q| <= 2^24, and zero is +0.0.
     function toInteger(uint32 bits, uint8 gridBits) internal pure returns (bool canonical, int256 q) {
         if (bits == 0) return (true, 0);
         uint256 exponent = (bits >> 23) & 0xff;
-        // Subnormals are below every grid step (2^-126 is the smallest), and -0.0 is written +0.0.
-        if (exponent == 0 || exponent == 0xff) return (false, 0);
+        // With gridBits at most 126, subnormals and -0.0 (exponent 0) are scaled down by more bits than they have, and
+        // infinities and what is no number (exponent 255) up beyond the limit, within 256 bits.
         uint256 significand = (bits & 0x7fffff) | HIDDEN;
         // The value is significand * 2^(exponent - 150), so q is significand * 2^(exponent + gridBits - 150).
         uint256 scale = exponent + gridBits;
         uint256 magnitude;
         if (scale >= 150) {
-            if (scale > 151) return (false, 0);
             magnitude = significand << (scale - 150);
         } else {
             uint256 down = 150 - scale;
-            if (down > 23 || significand & ((1 << down) - 1) != 0) return (false, 0);
+            if (significand & ((1 << down) - 1) != 0) return (false, 0);
             magnitude = significand >> down;
         }
         if (magnitude > LIMIT) return (false, 0);
