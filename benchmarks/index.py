@@ -32,7 +32,7 @@ from registry.chain.journal import Journal
 from registry.chain.networks import Finality, FinalityRule
 from registry.chain.node import connect
 from registry.chain.records import Grant, round_id_of, running_hash_begin, unparse
-from registry.chain.testing import anvil_chain, example_plan, find_program
+from registry.chain.testing import EXAMPLE_RULES, anvil_chain, example_plan, find_program
 from registry.chain.transactions import Transactor
 from registry.index.database import Index
 from registry.index.decoding import decode_range
@@ -64,12 +64,12 @@ def committed(count: int) -> Iterator[tuple[Web3, Address, int]]:
         made = deploy(w3, Transactor(w3, signer, Journal(None), chain_id=chain_id), chain_id=chain_id)
         owner = Client(w3, made.address, signer=signer, journal=Journal(None))
         genesis = Digest(b"\x01" * 32)
-        owner.register_model(genesis, Root(b"\x02" * 32))
+        owner.register_model(genesis, Root(b"\x02" * 32), Root(b"\x02" * 32))
         model = owner.model_id(owner.account, genesis)
         people = [Address(hashlib.sha256(b"%d" % i).digest()[:20]) for i in range(count)]
         for at in range(0, count, 500):
             owner.grant_roles_batch(model, [Grant(one, Role.PARTICIPANT) for one in people[at : at + 500]])
-        owner.set_plan(model, example_plan(commit_duration=86_400))
+        owner.set_plan(model, example_plan(commit_duration=86_400), EXAMPLE_RULES)
         owner.open_round(model)
         _commit(w3, made.address, model, people)
         yield w3, made.address, made.block

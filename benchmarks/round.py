@@ -35,7 +35,7 @@ from registry.content.manifest import (
     encode,
     manifest_cid,
 )
-from registry.provenance.plans import add_plan
+from registry.provenance.plans import add_plan, server_rule
 from registry.provenance.results import compute_outcome, publish_outcome
 from registry.provenance.rounds import RoundRecord, participants_of, read_round
 from registry.provenance.verify import verify_version
@@ -56,13 +56,15 @@ PLAN = PlanManifest(
     combine_rule=1,
     combine_parameters={},
     weights="examples",
-    server_rule=1,
-    server_rate=1.0,
+    server=server_rule("fedavg", {"rate": 1.0}, GRID_BITS),
     update_form=1,
     grid_bits=GRID_BITS,
     saturate=False,
     scales={},
-    shared=None,
+    buffers={},
+    values=1,
+    header=bytes(32),
+    segments=bytes(32),
     transforms=(),
     quorum=1,
     weight_cap=100_000,
@@ -145,11 +147,11 @@ def prepare(chain: DevChain, store: ContentStore, folder: Path) -> Network:
     weights = VersionFile(facts.blob.cid, facts.size, facts.sha256)
     genesis = VersionManifest(None, weights, facts.tensor_root, aliases={}, round=None, statement=None)
     store.put(manifest_cid(digest_of(genesis)), encode(genesis))
-    owner.register_model(digest_of(genesis), facts.tensor_root)
+    owner.register_model(digest_of(genesis), facts.tensor_root, facts.rest_root)
     model_id = owner.model_id(owner.account, digest_of(genesis))
     grants = [Grant(client.account, Role.PARTICIPANT) for client in participants]
     owner.grant_roles_batch(model_id, [*grants, Grant(aggregator.account, Role.AGGREGATOR)])
-    owner.set_plan(model_id, add_plan(store, PLAN))
+    owner.set_plan(model_id, *add_plan(store, PLAN))
     owner.open_round(model_id, number=1)
     return Network(chain, store, model_id, owner, participants, aggregator, folder)
 

@@ -7,6 +7,7 @@ import {Streams} from "./challenges/Streams.sol";
 import {ICairn} from "./interfaces/ICairn.sol";
 import {ICourt} from "./interfaces/ICourt.sol";
 import {IFactory, Place} from "./interfaces/IFactory.sol";
+import {IRules} from "./interfaces/IRules.sol";
 
 /// @title Challenges
 /// @notice Belongs to one Cairn, immutable. What it does is said in `interfaces/IChallenges.sol`.
@@ -15,5 +16,6 @@ contract Challenges is Convictions, Streams, Receipts {
     constructor() {
         CAIRN = ICairn(IFactory(msg.sender).addressOf(uint256(Place.Cairn)));
         COURT = ICourt(IFactory(msg.sender).addressOf(uint256(Place.Court)));
+        RULES = IRules(IFactory(msg.sender).addressOf(uint256(Place.Rules)));
     }
 }

@@ -5,6 +5,7 @@ import {Demands} from "./court/Demands.sol";
 import {ICairn} from "./interfaces/ICairn.sol";
 import {IChallenges} from "./interfaces/IChallenges.sol";
 import {IFactory, Place} from "./interfaces/IFactory.sol";
+import {IRules} from "./interfaces/IRules.sol";
 
 /// @title Court
 /// @notice Belongs to one Cairn, immutable. What it does is said in `interfaces/ICourt.sol`.
@@ -13,5 +14,6 @@ contract Court is Demands {
     constructor() {
         CAIRN = ICairn(IFactory(msg.sender).addressOf(uint256(Place.Cairn)));
         CHALLENGES = IChallenges(IFactory(msg.sender).addressOf(uint256(Place.Challenges)));
+        RULES = IRules(IFactory(msg.sender).addressOf(uint256(Place.Rules)));
     }
 }

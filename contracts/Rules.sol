@@ -2,13 +2,20 @@
 pragma solidity ^0.8.28;
 
 import {Plan} from "./interfaces/ICairn.sol";
-import {IRules} from "./interfaces/IRules.sol";
+import {IRules, RuleSet, Scalars, Shape} from "./interfaces/IRules.sol";
+import {Programs} from "./rules/Programs.sol";
+import {RuleBytes} from "./rules/RuleBytes.sol";
 
 /// @title Rules
-/// @notice What it does is said in `interfaces/IRules.sol`.
+/// @notice Stateless. What it does is said in `interfaces/IRules.sol`.
 contract Rules is IRules {
     /// @inheritdoc IRules
     uint8 public constant MAX_GRID_BITS = 126;
+    /// @inheritdoc IRules
+    uint64 public constant MAX_VALUES = (1 << 40) - 1;
+    /// @inheritdoc IRules
+    uint8 public constant MAX_PARAMETERS = 8;
+
     /// @inheritdoc IRules
     uint32 public constant MIN_DURATION = 30 seconds;
     /// @inheritdoc IRules
@@ -19,9 +26,10 @@ contract Rules is IRules {
     uint32 private constant MAX_WEIGHT = 1 << 28;
 
     /// @inheritdoc IRules
-    function requirePlan(Plan calldata p) external pure {
-        if (p.combineRule == 0 || p.serverRule == 0) revert BadRule(p.combineRule, p.serverRule);
-        if (p.gridBits > MAX_GRID_BITS) revert BadGrid(p.gridBits, MAX_GRID_BITS);
+    function requirePlan(Plan calldata p, bytes calldata rules) external pure {
+        bytes32 rulesHash = keccak256(rules);
+        if (rulesHash != p.rulesHash) revert OtherRules(rulesHash, p.rulesHash);
+        _requireRules(rules);
         if (p.quorum == 0) revert BadQuorum(p.quorum);
         if (p.weightCap == 0 || p.weightCap > MAX_WEIGHT) revert BadWeightCap(p.weightCap, MAX_WEIGHT);
         if (p.minContributions == 0) revert BadMinContributions(p.minContributions);
@@ -33,6 +41,72 @@ contract Rules is IRules {
         if (p.answerDuration < MIN_DURATION || p.answerDuration > longest) {
             revert BadAnswerDuration(p.answerDuration, MIN_DURATION, longest);
         }
+    }
+
+    /// @inheritdoc IRules
+    function requireValid(bytes calldata rules) external pure {
+        _requireRules(rules);
+    }
+
+    /// @inheritdoc IRules
+    function read(bytes calldata rules) external pure returns (RuleSet memory found) {
+        found = RuleBytes.read(rules);
+        bytes calldata program = _program(rules);
+        found.states = uint8(Programs.states(program));
+        found.fractionBits = uint8(Programs.fractionBits(program));
+    }
+
+    /// @inheritdoc IRules
+    function layoutOf(bytes calldata rules) external pure returns (bytes32) {
+        bytes calldata program = _program(rules);
+        if (Programs.states(program) == 0) return 0;
+        bytes calldata states = Programs.stateSection(program);
+        return keccak256(abi.encodePacked(RuleBytes.gridBits(rules), RuleBytes.segments(rules), states));
+    }
+
+    /// @inheritdoc IRules
+    function initialStates(bytes calldata rules) external pure returns (int256[] memory found) {
+        bytes calldata program = _program(rules);
+        found = new int256[](Programs.states(program));
+        for (uint256 i = 0; i < found.length; ++i) {
+            // slither-disable-next-line unused-return
+            (,, found[i]) = Programs.bounds(program, i);
+        }
+    }
+
+    /// @inheritdoc IRules
+    function serverStep(bytes calldata rules, int256 q, int256[] calldata state, Scalars calldata scalars)
+        external
+        pure
+        returns (int256 d, int256[] memory next)
+    {
+        int256[4] memory numbers = [
+            int256(uint256(scalars.step)),
+            int256(uint256(scalars.contributions)),
+            int256(uint256(scalars.totalWeight)),
+            int256(uint256(scalars.totalSteps))
+        ];
+        return Programs.run(_program(rules), q, state, numbers);
+    }
+
+    function _requireRules(bytes calldata rules) private pure {
+        if (rules.length <= RuleBytes.FIXED) revert BadRules(rules.length);
+        if (uint8(rules[0]) != RuleBytes.VERSION) revert BadRules(0);
+        uint8 shape = uint8(rules[3]);
+        if (shape == uint8(Shape.None) || shape > uint8(type(Shape).max)) revert BadRules(3);
+        if (RuleBytes.combineRule(rules) == 0) revert BadRules(1);
+        if (uint16(bytes2(rules[4:])) == 0) revert BadRules(4);
+        if (uint8(rules[6]) > 1) revert BadRules(6);
+        if (RuleBytes.gridBits(rules) > MAX_GRID_BITS) revert BadRules(7);
+        uint64 values = RuleBytes.values(rules);
+        if (values == 0 || values > MAX_VALUES) revert BadRules(8);
+        if (uint8(rules[80]) > MAX_PARAMETERS) revert BadRules(80);
+        if (RuleBytes.programAt(rules) > rules.length) revert BadRules(rules.length);
+        Programs.requireValid(_program(rules));
+    }
+
+    function _program(bytes calldata rules) private pure returns (bytes calldata) {
+        return rules[RuleBytes.programAt(rules):];
     }
 
     function _requireDuration(uint32 duration) private pure {

@@ -9,25 +9,26 @@ from typing import NamedTuple, NewType
 from registry.errors import InputError
 
 __all__ = [
-    "GRID_LIMIT",
-    "MAX_BLOCK_BYTES",
-    "MAX_FILE_BYTES",
-    "MAX_GRID_BITS",
-    "MAX_MANIFEST_BYTES",
-    "MAX_TOTAL_WEIGHT",
     "Address",
     "Blob",
     "Cid",
     "Codec",
     "Digest",
     "Fault",
+    "GRID_LIMIT",
+    "MAX_BLOCK_BYTES",
+    "MAX_FILE_BYTES",
+    "MAX_GRID_BITS",
+    "MAX_MANIFEST_BYTES",
+    "MAX_TOTAL_WEIGHT",
     "ModelId",
     "NamedBlock",
     "Part",
     "Phase",
     "Role",
-    "RoundId",
     "Root",
+    "RoundId",
+    "SegmentKind",
     "Standing",
     "Tree",
     "WALK_STEPS",
@@ -156,12 +157,13 @@ class Fault(enum.IntEnum):
     ORDER = 2
     UNCOMMITTED = 3
     TOTAL = 4
-    ROOT = 5
+    ROOTS = 5
     SIZE = 6
     CHUNK = 7
     AGGREGATE = 8
     VERSION = 9
-    UNANSWERED = 10
+    STATE = 10
+    UNANSWERED = 11
 
 
 class Part(enum.IntEnum):
@@ -179,6 +181,19 @@ class Tree(enum.IntEnum):
     VERSION = 1
     PARENT = 2
     CONTRIBUTION = 3
+    STATE = 4
+    PARENT_STATE = 5
+
+
+class SegmentKind(enum.IntEnum):
+    """What a round does to the coordinates of a segment; the contract's numbers."""
+
+    PARAMETER = 0
+    """The server program makes a step of the aggregate."""
+    BUFFER = 1
+    """Running statistics: the aggregate itself is the step; server program and its state leave them alone."""
+    NON_NEGATIVE = 2
+    """A buffer that cannot fall below zero, such as a running variance."""
 
 
 def bytes32(value: bytes, name: str) -> bytes:

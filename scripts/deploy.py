@@ -22,7 +22,8 @@ from registry.chain.node import connect
 from registry.chain.records import Grant
 from registry.chain.transactions import Transactor
 from registry.content.manifest import PlanManifest, Procedure, digest_of
-from registry.provenance.plans import add_plan
+from registry.provenance.plans import add_plan, fitted, server_rule
+from registry.provenance.versions import read_header
 from registry.store.uri import open_store
 from registry.types import WALK_STEPS, Role, Root
 from trainer.modules import publish_module
@@ -52,7 +53,7 @@ def main() -> None:
     # The model: its genesis in the store, its digest on the chain.
     HOME.mkdir(parents=True, exist_ok=True)
     genesis = publish_module(store, digits.module(), HOME / "genesis.safetensors")
-    client.register_model(digest_of(genesis), Root(genesis.tensor_root))
+    client.register_model(digest_of(genesis), Root(genesis.tensor_root), Root(genesis.rest_root))
     model = client.model_id(client.account, digest_of(genesis))
 
     # Who may do what, and by which rules.
@@ -65,13 +66,15 @@ def main() -> None:
         combine_rule=1,
         combine_parameters={},
         weights="examples",
-        server_rule=1,
-        server_rate=1.0,
+        server=server_rule("fedavg", {"rate": 1.0}, 22),
         update_form=1,
         grid_bits=22,
         saturate=False,
         scales={},
-        shared=None,
+        buffers={},
+        values=1,
+        header=bytes(32),
+        segments=bytes(32),
         transforms=(),
         quorum=max(1, len(arguments.aggregator)),
         weight_cap=1_000_000,
@@ -84,7 +87,7 @@ def main() -> None:
         bond_gwei=0,
         hook=None,
     )
-    client.set_plan(model, add_plan(store, plan))
+    client.set_plan(model, *add_plan(store, fitted(plan, read_header(store, genesis.weights.blob))))
     client.open_round(model)
     print(f"contract {to_checksum(deployment.address)} on chain {chain_id}, block {deployment.block}")
     print(f"model    0x{model.hex()}")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.chain import calls
-from registry.chain.challenge_records import Target
+from registry.chain.challenge_records import Basis, Target
 from registry.chain.challenges import Challenges
 from registry.chain.court import Court
 from registry.chain.court_events import LeafShown
@@ -20,9 +20,10 @@ from registry.chain.court_records import MAX_DEPOSIT, Demanded
 from registry.chain.keys import to_checksum
 from registry.chain.local import chain_time
 from registry.chain.records import Dispute, Result
+from registry.content.manifest import PlanManifest, VersionManifest
 from registry.errors import ContractError
-from registry.provenance.admission import update_form
-from registry.provenance.charges import Charge, Inspection, Wanted
+from registry.provenance.admission import UpdateForm, update_form
+from registry.provenance.charges import Charge, Inspection, Wanted, basis_of
 from registry.provenance.demands import demands_of
 from registry.provenance.inspection import Recomputed, inspect
 from registry.provenance.plans import load_plan
@@ -62,10 +63,19 @@ class _Watch:
     purse: Purse | None
     memory: Memory
 
+    def round(self, record: RoundRecord) -> tuple[PlanManifest, VersionManifest, UpdateForm]:
+        """Return a round's plan, its parent, and the form of its updates."""
+        plan, parent = load_plan(self.store, record.plan), load_parent(self.store, record)
+        return plan, parent, update_form(read_header(self.store, parent.weights.blob), plan)
+
+    def basis(self, record: RoundRecord) -> Basis:
+        """Return what results of a round are held against."""
+        _, parent, form = self.round(record)
+        return basis_of(form.rules, parent)
+
     def inspect(self, record: RoundRecord, result: Result, tally: bytes, shown: Sequence[LeafShown]) -> Inspection:
         """Recompute a result, and remember what came of it."""
-        plan, parent = load_plan(self.store, record.plan), load_parent(self.store, record)
-        form = update_form(read_header(self.store, parent.weights.blob), plan)
+        plan, parent, form = self.round(record)
         place, known = self.folder / "recomputed", self.memory.recomputed
         found = inspect(self.store, record, plan, parent, form, result, shown, place, known)
         self.memory.inspected[tally] = (len(shown), found)
@@ -187,26 +197,27 @@ def _hold(watch: _Watch) -> str:
         target = Target(watch.model_id, number, result)
         if found.charge is not None:
             try:
-                return _charge(court, record, target, dispute, found.charge, watch.folder, purse)
+                return _charge(court, record, target, dispute, found.charge, watch, purse)
             except ContractError:
                 watch.memory.inspected.pop(dispute.tally, None)  # not convinced: look again before it is charged again
                 raise
         wanted = [w for w in found.wanted if _named(dispute, w) not in demands.deadlines]
         if wanted:
-            return _demand(court, record, target, dispute, wanted, watch.folder)
+            return _demand(court, record, target, dispute, wanted, watch)
     return watch.tell(f"round {number}: result 0x{dispute.result_hash.hex()[:12]}: {found.said}")
 
 
 def _named(dispute: Dispute, wanted: Wanted) -> Demanded:
-    return Demanded(dispute.round_id, dispute.tally, wanted.root, wanted.tree is None, wanted.index)
+    rows = wanted.rows
+    return Demanded(dispute.round_id, dispute.tally, wanted.root, rows.entry_bytes, rows.entries, wanted.index)
 
 
 def _charge(
-    court: Court, record: RoundRecord, target: Target, dispute: Dispute, charge: Charge, folder: Path, purse: Purse
+    court: Court, record: RoundRecord, target: Target, dispute: Dispute, charge: Charge, watch: _Watch, purse: Purse
 ) -> str:
     if record.plan.bond_gwei:
-        seal(court, folder, Claim(dispute.round_id, dispute.tally, charge.part, charge.index))
-    bring(Challenges(court.client, send=purse.send), record, target, charge)
+        seal(court, watch.folder, Claim(dispute.round_id, dispute.tally, charge.part, charge.index))
+    bring(Challenges(court.client, send=purse.send), record, target, charge, watch.basis(record))
     return f"round {target.number}: result 0x{dispute.result_hash.hex()[:12]} convicted: {charge.fault.name.lower()}"
 
 
@@ -216,7 +227,7 @@ def _demand(
     target: Target,
     dispute: Dispute,
     wanted: Sequence[Wanted],
-    folder: Path,
+    watch: _Watch,
 ) -> str:
     for leaf in wanted:
         named = _named(dispute, leaf)
@@ -227,12 +238,14 @@ def _demand(
                 *([] if leaf.tree is None else [Claim(dispute.round_id, dispute.tally, Part.VALUES, leaf.index)]),
                 Claim(dispute.round_id, dispute.tally, Part.SERVICE, 0, named),
             ):
-                seal(court, folder, claim)
+                seal(court, watch.folder, claim)
         deposit = min(court.deposit_now() * 5 // 4, MAX_DEPOSIT)  # the base fee may rise meanwhile
         if leaf.tree is None:
             court.demand_contribution(target, leaf.index, deposit=deposit, until="mined")
         else:
-            court.demand_chunk(target, leaf.tree, leaf.index, leaf.membership, deposit=deposit, until="mined")
+            court.demand_chunk(
+                target, leaf.tree, leaf.index, leaf.membership, watch.basis(record), deposit=deposit, until="mined"
+            )
     leaves = "a leaf" if len(wanted) == 1 else f"{len(wanted)} leaves"
     return f"round {target.number}: demanded {leaves} of result 0x{dispute.result_hash.hex()[:12]}"
 

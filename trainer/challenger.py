@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from registry.chain.challenge_records import NO_COORDINATE, Listed, Step, Sum, Target
+from registry.chain.challenge_records import NO_COORDINATE, Basis, Listed, Step, Sum, Target
 from registry.chain.challenges import Challenges
 from registry.chain.client import Client
 from registry.chain.node import asking, quantity
@@ -20,6 +20,7 @@ from registry.content.merkle import CHUNK_VALUES, leaf_hash, node_hash
 from registry.errors import InputError
 from registry.provenance.charges import Charge
 from registry.provenance.rounds import RoundRecord
+from registry.rules.encoding import decode_rules
 from registry.rules.grid import grid_integers
 from registry.types import Fault
 
@@ -98,35 +99,46 @@ class Purse:
         os.replace(temporary, self._path)
 
 
-def bring(challenges: Challenges, record: RoundRecord, target: Target, charge: Charge) -> Receipt:
+_ON_BASIS = (Fault.ROOTS, Fault.SIZE, Fault.CHUNK, Fault.VERSION, Fault.STATE)
+
+
+def bring(challenges: Challenges, record: RoundRecord, target: Target, charge: Charge, basis: Basis) -> Receipt:
     """Send everything that a charge takes; the last transaction convicts.
+
+    Args:
+        challenges: The contract.
+        record: The round.
+        target: The result.
+        charge: What is wrong with it.
+        basis: What it is held against.
 
     Raises:
         ContractError: The contract is not convinced.
     """
     if charge.fault in (Fault.AGGREGATE, Fault.TOTAL):
-        return _sum(challenges, record, target, charge)
+        return _sum(challenges, target, charge, basis)
     if charge.fault is Fault.UNCOMMITTED:
         return _replay(challenges, record, target, charge)
     convict = getattr(challenges, f"convict_{charge.fault.name.lower()}")
-    receipt: Receipt = convict(target, *charge.evidence, until="mined")
+    against = (target, basis) if charge.fault in _ON_BASIS else (target,)
+    receipt: Receipt = convict(*against, *charge.evidence, until="mined")
     return receipt
 
 
-def _sum(challenges: Challenges, record: RoundRecord, target: Target, charge: Charge) -> Receipt:
+def _sum(challenges: Challenges, target: Target, charge: Charge, basis: Basis) -> Receipt:
     weights_alone = charge.fault is Fault.TOTAL
     coordinate: Any = NO_COORDINATE if weights_alone else charge.evidence[0]
     progress, steps = Sum(), charge.steps
     gas = GAS_OF_ENTRY if weights_alone else GAS_OF_STEP
     size = _at_once(challenges, gas, max(_bytes_of(step) for step in steps))
     while len(steps) > size:
-        challenges.add_contributions(target, coordinate, progress, steps[:size])
-        progress = add_steps(progress, steps[:size], coordinate, record.plan.grid_bits)
+        challenges.add_contributions(target, basis, coordinate, progress, steps[:size])
+        progress = add_steps(progress, steps[:size], coordinate, decode_rules(basis.rules).grid_bits)
         steps = steps[size:]
     if weights_alone:
         return challenges.convict_total(target, progress, steps, until="mined")
     aggregate: Any = charge.evidence[1]
-    return challenges.convict_aggregate(target, coordinate, progress, steps, aggregate, until="mined")
+    return challenges.convict_aggregate(target, basis, coordinate, progress, steps, aggregate, until="mined")
 
 
 def _replay(challenges: Challenges, record: RoundRecord, target: Target, charge: Charge) -> Receipt:

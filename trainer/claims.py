@@ -112,7 +112,12 @@ def _entry(claim: Claim, salt: bytes) -> dict[str, Any]:
     }
     if claim.demanded is not None:
         leaf = claim.demanded
-        entry["demanded"] = {"root": leaf.root.hex(), "contributions": leaf.contributions, "index": leaf.index}
+        entry["demanded"] = {
+            "root": leaf.root.hex(),
+            "entry_bytes": leaf.entry_bytes,
+            "entries": leaf.entries,
+            "index": leaf.index,
+        }
     return entry
 
 
@@ -120,7 +125,9 @@ def _parsed(entry: Any) -> tuple[Claim, bytes]:
     round_id, tally = RoundId(bytes.fromhex(entry["round"])), bytes.fromhex(entry["tally"])
     leaf = entry.get("demanded")
     demanded = (
-        Demanded(round_id, tally, Root(bytes.fromhex(leaf["root"])), leaf["contributions"], leaf["index"])
+        Demanded(
+            round_id, tally, Root(bytes.fromhex(leaf["root"])), leaf["entry_bytes"], leaf["entries"], leaf["index"]
+        )
         if leaf
         else None
     )

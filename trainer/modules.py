@@ -16,9 +16,11 @@ import torch
 from torch import nn
 
 from registry.content.manifest import PlanManifest, Procedure, Statement, VersionManifest
+from registry.content.tensors import TensorHeader, layout
 from registry.errors import InputError
-from registry.provenance.versions import add_version, read_arrays, save_arrays
-from registry.rules.table import DENSE, EXAMPLES, MEAN, server_rule_for
+from registry.provenance.plans import fitted, server_rule
+from registry.provenance.versions import NUMPY_NAMES, add_version, read_arrays, save_arrays
+from registry.rules.table import DENSE, EXAMPLES, MEAN
 from registry.store.base import ContentStore
 from registry.types import Digest
 
@@ -27,7 +29,9 @@ __all__ = [
     "load_arrays",
     "load_version",
     "module_arrays",
+    "module_header",
     "module_state",
+    "propose_buffers",
     "propose_grid",
     "propose_plan",
     "publish_module",
@@ -94,6 +98,12 @@ def module_arrays(module: nn.Module) -> tuple[dict[str, Array], dict[str, str]]:
             raise InputError(f"{name}: expected finite float32 values")
         arrays[name] = plain.contiguous().numpy().copy()
     return arrays, aliases
+
+
+def module_header(module: nn.Module) -> TensorHeader:
+    """Return the header of a version made of the module."""
+    arrays, _ = module_arrays(module)
+    return layout({name: (NUMPY_NAMES[array.dtype], array.shape) for name, array in arrays.items()})
 
 
 def load_arrays(module: nn.Module, arrays: Mapping[str, Array], aliases: Mapping[str, str] | None = None) -> None:
@@ -173,13 +183,21 @@ def propose_grid(
     return grid_bits, scales
 
 
+def propose_buffers(module: nn.Module) -> dict[str, int]:
+    """Propose which tensors are running statistics: floating buffers of the module; variances cannot be negative."""
+    parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
+    tensors, _ = module_state(module)
+    buffers = [name for name in floating(tensors) if name not in parameters]
+    return {name: 2 if name.rpartition(".")[2] == "running_var" else 1 for name in buffers}
+
+
 def propose_plan(
     module: nn.Module, *, quorum: int, min_contributions: int, weight_cap: int = 1 << 20, grid_bits: int = 24
 ) -> PlanManifest:
     """Propose a plan for rounds of FedAvg on a model that begins as the module is.
 
-    Where all tensors fit one grid the server rule is 1, whose results can be redone coordinate by coordinate on chain;
-    else it is 2, with scales. Change whatever else with `dataclasses.replace`: phases last an hour each.
+    Tensors that the grid does not reach get scales, running statistics are buffers. Change whatever else with
+    `dataclasses.replace`: phases last an hour each.
 
     Args:
         module: Its tensors decide on the scales.
@@ -189,18 +207,20 @@ def propose_plan(
         grid_bits: s; fewer bits are a coarser grid that reaches further: 2^(24 - s).
     """
     grid_bits, scales = propose_grid(module, grid_bits)
-    return PlanManifest(
+    plan = PlanManifest(
         algorithm=Procedure("fedavg", {"epochs": 1}),
         combine_rule=MEAN.number,
         combine_parameters={},
         weights=EXAMPLES,
-        server_rule=server_rule_for(scales=scales).number,
-        server_rate=1.0,
+        server=server_rule("fedavg", {"rate": 1.0}, grid_bits),
         update_form=DENSE.number,
         grid_bits=grid_bits,
         saturate=False,
         scales=scales,
-        shared=None,
+        buffers=propose_buffers(module),
+        values=1,
+        header=bytes(32),
+        segments=bytes(32),
         transforms=(),
         quorum=quorum,
         weight_cap=weight_cap,
@@ -213,3 +233,4 @@ def propose_plan(
         bond_gwei=0,
         hook=None,
     )
+    return fitted(plan, module_header(module))

@@ -23,11 +23,10 @@ from registry.content.manifest import Code, DataSetManifest, PlanManifest, Versi
 from registry.content.tensors import parse_header
 from registry.errors import InputError
 from registry.provenance.admission import UpdateForm, update_form
-from registry.provenance.plans import load_plan
+from registry.provenance.plans import load_plan, plan_rules
 from registry.provenance.rounds import RoundRecord, commits_closed, final_phase, read_round
 from registry.provenance.versions import load_parent, read_header
 from registry.rules.grid import to_grid
-from registry.rules.table import rules_of
 from registry.store.base import ContentStore
 from registry.types import Address, ModelId, Phase
 from trainer.algorithms import ALGORITHMS
@@ -145,7 +144,7 @@ def advance(client: Client, store: ContentStore, folder: Path, model_id: ModelId
 
 def _require_feasible(plan: PlanManifest, task: Task) -> None:
     """Say what would be refused later, before time is spent on training."""
-    rules_of(plan)
+    plan_rules(plan)
     if plan.algorithm.name not in ALGORITHMS:
         raise InputError(f"plan: expected an algorithm of {sorted(ALGORITHMS)}, got {plan.algorithm.name!r}")
     for step in plan.transforms:

@@ -18,7 +18,8 @@ from registry.chain.records import Grant
 from registry.chain.transactions import Transactor
 from registry.content.manifest import PlanManifest, digest_of
 from registry.errors import CairnError
-from registry.provenance.plans import add_plan
+from registry.provenance.plans import add_plan, fitted
+from registry.provenance.versions import read_header
 from registry.store.base import ContentStore
 from registry.types import ModelId, Phase, Role, Root
 from trainer import aggregator, participant
@@ -99,13 +100,14 @@ def start(
     owner, rest = clients[0], clients[1:]
     folder.mkdir(parents=True, exist_ok=True)
     genesis = publish_module(store, module, folder / "genesis.safetensors")
-    owner.register_model(digest_of(genesis), Root(genesis.tensor_root))
+    owner.register_model(digest_of(genesis), Root(genesis.tensor_root), Root(genesis.rest_root))
     model_id = owner.model_id(owner.account, digest_of(genesis))
     members = dict(zip(tasks, rest, strict=False))
     servers = rest[len(tasks) :]
     grants = [Grant(c.account, Role.PARTICIPANT) for c in members.values()]
     owner.grant_roles_batch(model_id, grants + [Grant(c.account, Role.AGGREGATOR) for c in servers])
-    owner.set_plan(model_id, add_plan(store, plan))
+    plan = fitted(plan, read_header(store, genesis.weights.blob))
+    owner.set_plan(model_id, *add_plan(store, plan))
     people = {name: (client, tasks[name]) for name, client in members.items()}
     return Simulation(model_id, owner, people, servers, store, folder)
 

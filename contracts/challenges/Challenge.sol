@@ -4,10 +4,12 @@ pragma solidity ^0.8.28;
 import {Dispute} from "../interfaces/ICairn.sol";
 import {IChallenges} from "../interfaces/IChallenges.sol";
 import {Fault, Finding, ICourt, Part} from "../interfaces/ICourt.sol";
-import {Target} from "../interfaces/IDisputed.sol";
+import {Basis, Opening, Target} from "../interfaces/IDisputed.sol";
+import {RuleBytes} from "../rules/RuleBytes.sol";
 import {Disputed} from "./Disputed.sol";
+import {Grid} from "./Grid.sol";
 
-/// @title How every challenge ends: the court is told what is wrong
+/// @title What challenges have in common: values out of chunks, and the court told what is wrong
 abstract contract Challenge is Disputed, IChallenges {
     /// @dev What is wrong, and of which claim.
     struct Wrong {
@@ -19,6 +21,43 @@ abstract contract Challenge is Disputed, IChallenges {
     /// @inheritdoc IChallenges
     // slither-disable-next-line naming-convention
     ICourt public immutable COURT;
+
+    /// @dev As `_openOn`, where the aggregate is the weighted mean of its contributions.
+    function _openMean(Target calldata target, Basis calldata basis) internal view returns (Dispute memory found) {
+        found = _openOn(target, basis);
+        if (!RuleBytes.isWeightedMean(basis.rules)) revert RuleNotDisputable(RuleBytes.combineRule(basis.rules));
+    }
+
+    function _gridAt(Opening calldata opening, uint64 coordinate, bytes32 root, uint8 gridBits)
+        internal
+        view
+        returns (int256)
+    {
+        (bool canonical, int256 q) = Grid.toInteger(_valueAt(opening, coordinate, root), gridBits);
+        if (!canonical) revert NotOnGrid(coordinate);
+        return q;
+    }
+
+    /// @return found The states of a coordinate, which stand one after the other in one chunk.
+    function _statesAt(Opening calldata opening, uint64 coordinate, bytes32 root, uint8 states)
+        internal
+        view
+        returns (int256[] memory found)
+    {
+        uint256 begin = _requireEntry(opening, coordinate * states, root, _stateRows(states));
+        found = new int256[](states);
+        for (uint256 i = 0; i < states; ++i) {
+            found[i] = _int64At(opening.leaf, begin + 8 * i);
+        }
+    }
+
+    /// @dev int64 values too.
+    function _int64At(bytes calldata chunk, uint256 begin) internal pure returns (int64) {
+        uint256 low = _bitsAt(chunk, begin);
+        uint256 high = _bitsAt(chunk, begin + 4);
+        // forge-lint: disable-next-line(unsafe-typecast)
+        return int64(uint64((high << 32) | low));
+    }
 
     /// @dev Given in memory: the compiler would make a copy of the function for each set of constant arguments.
     function _convict(Target calldata target, Dispute memory found, Wrong memory wrong) internal {

@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {Dispute} from "../interfaces/ICairn.sol";
-import {IChallenges} from "../interfaces/IChallenges.sol";
+import {Dispute, Roots} from "../interfaces/ICairn.sol";
+import {Before, IChallenges, SegmentKind, Segment} from "../interfaces/IChallenges.sol";
 import {Fault, Part} from "../interfaces/ICourt.sol";
-import {Counted, Membership, Opening, Target, Tree} from "../interfaces/IDisputed.sol";
+import {Basis, Counted, Membership, Opening, Target, Tree} from "../interfaces/IDisputed.sol";
+import {Scalars} from "../interfaces/IRules.sol";
+import {RuleBytes} from "../rules/RuleBytes.sol";
 import {Challenge} from "./Challenge.sol";
 import {Grid} from "./Grid.sol";
+import {Merkle} from "./Merkle.sol";
 
 /// @title Challenges that need one transaction
 abstract contract Convictions is Challenge {
+    /// @dev Between them a step of 25 bits is exactly a finite float32.
+    int256 private constant MIN_EXPONENT = -149;
+    int256 private constant MAX_EXPONENT = 103;
+
     /// @inheritdoc IChallenges
     function convictCount(Target calldata target, Counted calldata counted) external {
         Dispute memory found = _open(target);
@@ -29,72 +36,162 @@ abstract contract Convictions is Challenge {
     }
 
     /// @inheritdoc IChallenges
-    function convictRoot(Target calldata target) external {
-        Dispute memory found = _openStep(target);
-        if ((target.result.versionRoot == 0) == (found.parentRoot == 0)) revert NothingWrong(Fault.Root);
-        _convict(target, found, Wrong(Fault.Root, Part.Whole, 0));
+    function convictRoots(Target calldata target, Basis calldata basis) external {
+        Dispute memory found = _openOn(target, basis);
+        Roots calldata made = target.result.roots;
+        bytes32 kept = RULES.layoutOf(basis.rules);
+        bool stateful = kept != 0;
+        uint64 step = stateful ? _stepBefore(basis, kept) + 1 : 0;
+        bool follows = made.rest == basis.parent.rest && made.stateLayout == kept && made.step == step
+            && (made.state != 0) == stateful;
+        if (follows) revert NothingWrong(Fault.Roots);
+        _convict(target, found, Wrong(Fault.Roots, Part.Whole, 0));
     }
 
     /// @inheritdoc IChallenges
     function convictSize(
         Target calldata target,
-        Counted calldata aggregate,
+        Basis calldata basis,
         Tree tree,
         Counted calldata counted,
         Membership calldata membership
     ) external {
-        Dispute memory found = tree == Tree.Contribution ? _openMean(target) : _openStep(target);
-        _requireCounted(aggregate, target.result.aggregateRoot);
-        _requireCounted(counted, _rootOf(target, found, tree, membership));
-        if (aggregate.count == counted.count) revert NothingWrong(Fault.Size);
+        Dispute memory found = _openOn(target, basis);
+        // A parent's state that has another size was attested in another round: nobody here answers for it.
+        if (tree == Tree.ParentState) revert BadTree(tree);
+        (bytes32 root,) = _rootOf(target, basis, tree, membership);
+        _requireCounted(counted, root);
+        uint64 expected = RuleBytes.values(basis.rules);
+        if (tree == Tree.State) expected *= RULES.read(basis.rules).states;
+        if (counted.count == expected) revert NothingWrong(Fault.Size);
         _convict(target, found, Wrong(Fault.Size, Part.Whole, 0));
     }
 
     /// @inheritdoc IChallenges
     function convictChunk(
         Target calldata target,
+        Basis calldata basis,
         Tree tree,
         Membership calldata membership,
         uint64 coordinate,
         Opening calldata opening
     ) external {
-        // A parent was anchored before the round: its attesters do not answer for it.
-        if (tree == Tree.Parent) revert BadTree(tree);
-        Dispute memory found = tree == Tree.Version ? _openStep(target) : _openMean(target);
-        uint64 index = coordinate / CHUNK_VALUES;
-        _requireChunk(opening, index, _rootOf(target, found, tree, membership));
-        if (opening.leaf.length == _chunkBytes(opening.counted.count, index)) {
+        // Both were anchored before the round: its attesters do not answer for them.
+        if (tree == Tree.Parent || tree == Tree.ParentState) revert BadTree(tree);
+        Dispute memory found = _openOn(target, basis);
+        (bytes32 root, Rows memory rows) = _rootOf(target, basis, tree, membership);
+        uint64 entry = tree == Tree.State ? coordinate * RULES.read(basis.rules).states : coordinate;
+        uint64 index = entry / rows.entries;
+        _requireChunk(opening, index, root, rows);
+        if (opening.leaf.length == _chunkBytes(opening.counted.count, index, rows)) {
             uint64 count = opening.counted.count;
-            if (coordinate >= count) revert BadIndex(coordinate, count);
-            // What a version holds is compared, not constrained.
-            if (tree == Tree.Version) revert NothingWrong(Fault.Chunk);
-            uint32 bits = _bitsAt(opening.leaf, coordinate % CHUNK_VALUES);
+            if (entry >= count) revert BadIndex(entry, count);
+            // What a version or a state holds is compared, not constrained.
+            if (tree == Tree.Version || tree == Tree.State) revert NothingWrong(Fault.Chunk);
+            uint32 bits = _bitsAt(opening.leaf, uint256(entry % rows.entries) * rows.entryBytes);
             // Which integer it is, is not asked.
             // slither-disable-next-line unused-return
-            (bool canonical,) = Grid.toInteger(bits, found.gridBits);
+            (bool canonical,) = Grid.toInteger(bits, RuleBytes.gridBits(basis.rules));
             if (canonical) revert NothingWrong(Fault.Chunk);
         }
-        _convict(target, found, Wrong(Fault.Chunk, Part.Values, index));
+        _convict(target, found, Wrong(Fault.Chunk, Part.Values, coordinate / CHUNK_VALUES));
     }
 
     /// @inheritdoc IChallenges
     function convictVersion(
         Target calldata target,
-        uint64 coordinate,
-        Opening calldata parent,
-        Opening calldata aggregate,
+        Basis calldata basis,
+        Before calldata before,
         Opening calldata version
     ) external {
-        Dispute memory found = _openStep(target);
-        uint32 w = _valueAt(parent, coordinate, found.parentRoot);
-        if (!Grid.isFinite(w)) revert NotFinite(coordinate);
-        uint32 x = _valueAt(aggregate, coordinate, target.result.aggregateRoot);
+        Dispute memory found = _openOn(target, basis);
         // slither-disable-next-line unused-return
-        (bool canonical,) = Grid.toInteger(x, found.gridBits);
-        if (!canonical) revert NotOnGrid(coordinate);
-        if (_valueAt(version, coordinate, target.result.versionRoot) == Grid.add(w, x)) {
+        (uint32 bits,) = _after(target, basis, before);
+        if (_valueAt(version, before.coordinate, target.result.roots.tensor) == bits) {
             revert NothingWrong(Fault.Version);
         }
-        _convict(target, found, Wrong(Fault.Version, Part.Values, coordinate / CHUNK_VALUES));
+        _convictAt(target, found, Fault.Version, before.coordinate);
+    }
+
+    /// @inheritdoc IChallenges
+    function convictState(Target calldata target, Basis calldata basis, Before calldata before, Opening calldata state)
+        external
+    {
+        Dispute memory found = _openOn(target, basis);
+        // slither-disable-next-line unused-return
+        (, int256[] memory next) = _after(target, basis, before);
+        uint8 states = uint8(next.length);
+        if (states == 0) revert NoState();
+        int256[] memory shown = _statesAt(state, before.coordinate, target.result.roots.state, states);
+        if (keccak256(abi.encode(shown)) == keccak256(abi.encode(next))) revert NothingWrong(Fault.State);
+        _convictAt(target, found, Fault.State, before.coordinate);
+    }
+
+    function _convictAt(Target calldata target, Dispute memory found, Fault fault, uint64 coordinate) private {
+        _convict(target, found, Wrong(fault, Part.Values, coordinate / CHUNK_VALUES));
+    }
+
+    /// @dev What the rules make of a coordinate: bits of the version's value, and the states.
+    function _after(Target calldata target, Basis calldata basis, Before calldata before)
+        private
+        view
+        returns (uint32 bits, int256[] memory next)
+    {
+        _requireSegment(before.segment, before.coordinate, RuleBytes.segments(basis.rules));
+        uint32 w = _valueAt(before.parent, before.coordinate, basis.parent.tensor);
+        if (!Grid.isFinite(w)) revert NotFinite(before.coordinate);
+        int256 d;
+        int256 exponent;
+        (d, exponent, next) = _step(target, basis, before);
+        if (exponent < MIN_EXPONENT || exponent > MAX_EXPONENT) revert BadExponent(exponent);
+        bits = Grid.step(w, d, exponent);
+        if (before.segment.kind == SegmentKind.NonNegative && bits >> 31 != 0) bits = 0;
+    }
+
+    /// @dev The step d * 2^exponent that a coordinate makes, and its states after it.
+    function _step(Target calldata target, Basis calldata basis, Before calldata before)
+        private
+        view
+        returns (int256 d, int256 exponent, int256[] memory next)
+    {
+        uint8 gridBits = RuleBytes.gridBits(basis.rules);
+        d = _gridAt(before.aggregate, before.coordinate, target.result.aggregateRoot, gridBits);
+        exponent = int256(before.segment.exponent) - int256(uint256(gridBits));
+        next = _statesBefore(basis, before);
+        if (before.segment.kind != SegmentKind.Parameter) return (d, exponent, next);
+        exponent -= int256(uint256(RULES.read(basis.rules).fractionBits));
+        (d, next) = RULES.serverStep(basis.rules, d, next, _scalars(target, basis));
+    }
+
+    function _requireSegment(Segment calldata s, uint64 coordinate, bytes32 root) private pure {
+        _requireCounted(s.counted, root);
+        bytes32 leaf = sha256(abi.encodePacked(bytes1(0), s.first, s.length, s.exponent, s.kind));
+        if (!Merkle.includes(leaf, s.index, s.counted.count, s.proof, s.counted.inner)) revert BadProof(root, s.index);
+        if (coordinate < s.first || coordinate - s.first >= s.length) revert BadSegment(s.first, s.length);
+    }
+
+    /// @dev The parent's states, or the initial ones where its state is none of these rules.
+    function _statesBefore(Basis calldata basis, Before calldata before) private view returns (int256[] memory) {
+        if (!_continues(basis, RULES.layoutOf(basis.rules))) return RULES.initialStates(basis.rules);
+        uint8 states = RULES.read(basis.rules).states;
+        return _statesAt(before.state, before.coordinate, basis.parent.state, states);
+    }
+
+    function _scalars(Target calldata target, Basis calldata basis) private view returns (Scalars memory) {
+        return Scalars({
+            step: _stepBefore(basis, RULES.layoutOf(basis.rules)) + 1,
+            contributions: target.result.contributions,
+            totalWeight: target.result.totalWeight,
+            totalSteps: 0
+        });
+    }
+
+    function _stepBefore(Basis calldata basis, bytes32 kept) private pure returns (uint64) {
+        return _continues(basis, kept) ? basis.parent.step : 0;
+    }
+
+    /// @dev Whether the parent has a state, and of these rules.
+    function _continues(Basis calldata basis, bytes32 kept) private pure returns (bool) {
+        return basis.parent.state != 0 && basis.parent.stateLayout == kept;
     }
 }

@@ -2,19 +2,27 @@
 pragma solidity ^0.8.28;
 
 import {Dispute, ICairn} from "../interfaces/ICairn.sol";
-import {Contribution, Counted, IDisputed, Membership, Opening, Target, Tree} from "../interfaces/IDisputed.sol";
+import {Basis, Contribution, Counted, IDisputed, Membership, Opening, Target, Tree} from "../interfaces/IDisputed.sol";
+import {IRules} from "../interfaces/IRules.sol";
 import {Merkle} from "./Merkle.sol";
 
 /// @title What every challenge and demand begins with: the result in its window, and openings of its roots
 abstract contract Disputed is IDisputed {
+    /// @dev What a leaf of a counted root is made of: so many entries of so many bytes.
+    struct Rows {
+        uint16 entryBytes;
+        uint16 entries;
+    }
+
     /// @inheritdoc IDisputed
     uint64 public constant CHUNK_VALUES = 1024;
-    uint16 internal constant WEIGHTED_MEAN = 1;
-    uint16 internal constant FEDAVG = 1;
 
     /// @inheritdoc IDisputed
     // slither-disable-next-line naming-convention
     ICairn public immutable CAIRN;
+    /// @inheritdoc IDisputed
+    // slither-disable-next-line naming-convention
+    IRules public immutable RULES;
 
     /// @dev The result in its window.
     function _open(Target calldata target) internal view returns (Dispute memory found) {
@@ -25,20 +33,13 @@ abstract contract Disputed is IDisputed {
         }
     }
 
-    /// @dev The same, where the rules are those of which the aggregate is a function of its contributions.
-    function _openMean(Target calldata target) internal view returns (Dispute memory found) {
+    /// @dev The same, with what it is held against.
+    function _openOn(Target calldata target, Basis calldata basis) internal view returns (Dispute memory found) {
         found = _open(target);
-        if (found.combineRule != WEIGHTED_MEAN) _refuseRule(found);
-    }
-
-    /// @dev The same, where the version is one of its parent and the aggregate.
-    function _openStep(Target calldata target) internal view returns (Dispute memory found) {
-        found = _openMean(target);
-        if (found.serverRule != FEDAVG) _refuseRule(found);
-    }
-
-    function _refuseRule(Dispute memory found) internal pure {
-        revert RuleNotDisputable(found.combineRule, found.serverRule);
+        bytes32 rulesHash = keccak256(basis.rules);
+        if (rulesHash != found.rulesHash) revert OtherBasis(rulesHash, found.rulesHash);
+        bytes32 roots = keccak256(abi.encode(basis.parent));
+        if (roots != found.parentRoots) revert OtherBasis(roots, found.parentRoots);
     }
 
     function _requireCounted(Counted calldata counted, bytes32 root) internal pure {
@@ -58,53 +59,79 @@ abstract contract Disputed is IDisputed {
     }
 
     /// @dev Opens a chunk whose length may be anything.
-    function _requireChunk(Opening calldata opening, uint64 index, bytes32 root) internal view {
+    function _requireChunk(Opening calldata opening, uint64 index, bytes32 root, Rows memory rows) internal view {
         _requireCounted(opening.counted, root);
-        uint64 chunks = _chunks(opening.counted.count);
+        uint64 chunks = _chunks(opening.counted.count, rows);
         if (!Merkle.includes(Merkle.leafHash(opening.leaf), index, chunks, opening.proof, opening.counted.inner)) {
             revert BadProof(root, index);
         }
     }
 
-    /// @dev Opens the chunk of a coordinate, which must have the length its place says.
-    /// @return bits Of the float32 there.
-    function _valueAt(Opening calldata opening, uint64 coordinate, bytes32 root) internal view returns (uint32 bits) {
-        if (coordinate >= opening.counted.count) revert BadIndex(coordinate, opening.counted.count);
-        uint64 index = coordinate / CHUNK_VALUES;
-        _requireChunk(opening, index, root);
-        uint256 expected = _chunkBytes(opening.counted.count, index);
+    /// @dev Opens the chunk that an entry stands in, which must have the length its place says.
+    /// @return Where the entry's bytes begin in the chunk.
+    function _requireEntry(Opening calldata opening, uint64 entry, bytes32 root, Rows memory rows)
+        internal
+        view
+        returns (uint256)
+    {
+        if (entry >= opening.counted.count) revert BadIndex(entry, opening.counted.count);
+        uint64 index = entry / rows.entries;
+        _requireChunk(opening, index, root, rows);
+        uint256 expected = _chunkBytes(opening.counted.count, index, rows);
         if (opening.leaf.length != expected) revert BadLength(opening.leaf.length, expected);
-        return _bitsAt(opening.leaf, coordinate % CHUNK_VALUES);
+        return uint256(entry % rows.entries) * rows.entryBytes;
+    }
+
+    /// @return bits Of the float32 of a coordinate.
+    function _valueAt(Opening calldata opening, uint64 coordinate, bytes32 root) internal view returns (uint32 bits) {
+        return _bitsAt(opening.leaf, _requireEntry(opening, coordinate, root, _valueRows()));
     }
 
     /// @dev float32 values stand little-endian.
-    function _bitsAt(bytes calldata chunk, uint64 position) internal pure returns (uint32) {
-        uint256 begin = uint256(position) * 4;
+    function _bitsAt(bytes calldata chunk, uint256 begin) internal pure returns (uint32) {
         uint32 stored = uint32(bytes4(chunk[begin:begin + 4]));
         stored = ((stored & 0xff00ff00) >> 8) | ((stored & 0x00ff00ff) << 8);
         return (stored >> 16) | (stored << 16);
     }
 
-    function _chunks(uint64 values) internal pure returns (uint64) {
-        return values / CHUNK_VALUES + (values % CHUNK_VALUES == 0 ? 0 : 1);
+    function _valueRows() internal pure returns (Rows memory) {
+        return Rows(4, uint16(CHUNK_VALUES));
+    }
+
+    /// @dev As many whole coordinates as fit into the bytes of a chunk of values.
+    function _stateRows(uint8 states) internal pure returns (Rows memory) {
+        return Rows(8, uint16(CHUNK_VALUES / 2 - CHUNK_VALUES / 2 % states));
+    }
+
+    function _chunks(uint64 entries, Rows memory rows) internal pure returns (uint64) {
+        return entries / rows.entries + (entries % rows.entries == 0 ? 0 : 1);
     }
 
     /// @dev Bytes of a chunk that is there.
-    function _chunkBytes(uint64 values, uint64 index) internal pure returns (uint256) {
-        uint64 left = values - index * CHUNK_VALUES;
-        return 4 * uint256(left < CHUNK_VALUES ? left : CHUNK_VALUES);
+    function _chunkBytes(uint64 entries, uint64 index, Rows memory rows) internal pure returns (uint256) {
+        uint64 left = entries - index * rows.entries;
+        return uint256(rows.entryBytes) * (left < rows.entries ? left : rows.entries);
     }
 
-    /// @dev The tensor root of a blob of the round.
-    function _rootOf(Target calldata target, Dispute memory found, Tree tree, Membership calldata membership)
+    /// @dev The root of a blob of the round, and what its leaves are made of. The basis is read for the parent and for
+    /// states alone.
+    function _rootOf(Target calldata target, Basis calldata basis, Tree tree, Membership calldata membership)
         internal
-        pure
-        returns (bytes32)
+        view
+        returns (bytes32 root, Rows memory rows)
     {
-        if (tree == Tree.Aggregate) return target.result.aggregateRoot;
-        if (tree == Tree.Version) return target.result.versionRoot;
-        if (tree == Tree.Parent) return found.parentRoot;
-        _requireMember(membership, target.result.contributionsRoot);
-        return membership.contribution.tensorRoot;
+        rows = _valueRows();
+        if (tree == Tree.Aggregate) root = target.result.aggregateRoot;
+        else if (tree == Tree.Version) root = target.result.roots.tensor;
+        else if (tree == Tree.Parent) root = basis.parent.tensor;
+        else if (tree == Tree.Contribution) {
+            _requireMember(membership, target.result.contributionsRoot);
+            root = membership.contribution.tensorRoot;
+        } else {
+            uint8 states = RULES.read(basis.rules).states;
+            if (states == 0) revert NoState();
+            rows = _stateRows(states);
+            root = tree == Tree.State ? target.result.roots.state : basis.parent.state;
+        }
     }
 }

@@ -4,7 +4,8 @@ pragma solidity ^0.8.28;
 import {Dispute} from "../interfaces/ICairn.sol";
 import {IChallenges, Step, Sum} from "../interfaces/IChallenges.sol";
 import {Fault, Part} from "../interfaces/ICourt.sol";
-import {Contribution, Opening, Target} from "../interfaces/IDisputed.sol";
+import {Basis, Contribution, Opening, Target} from "../interfaces/IDisputed.sol";
+import {RuleBytes} from "../rules/RuleBytes.sol";
 import {Challenge} from "./Challenge.sol";
 import {Grid} from "./Grid.sol";
 import {Merkle} from "./Merkle.sol";
@@ -29,13 +30,18 @@ abstract contract Streams is Challenge {
     }
 
     /// @inheritdoc IChallenges
-    function addContributions(Target calldata target, uint64 coordinate, Sum calldata progress, Step[] calldata steps)
-        external
-    {
-        Dispute memory found = coordinate == NO_COORDINATE ? _open(target) : _openMean(target);
+    function addContributions(
+        Target calldata target,
+        Basis calldata basis,
+        uint64 coordinate,
+        Sum calldata progress,
+        Step[] calldata steps
+    ) external {
+        Dispute memory found = coordinate == NO_COORDINATE ? _open(target) : _openMean(target, basis);
+        uint8 gridBits = coordinate == NO_COORDINATE ? 0 : RuleBytes.gridBits(basis.rules);
         bytes32 work = _sumWork(found, coordinate);
         Adding memory s = _resume(work, progress);
-        _addAll(target, found, coordinate, s, steps);
+        _addAll(target, gridBits, coordinate, s, steps);
         bytes32[] memory peaks = s.peaks;
         uint256 height = s.height;
         // Cut to its length: it had room to grow.
@@ -51,15 +57,17 @@ abstract contract Streams is Challenge {
     /// @inheritdoc IChallenges
     function convictAggregate(
         Target calldata target,
+        Basis calldata basis,
         uint64 coordinate,
         Sum calldata progress,
         Step[] calldata steps,
         Opening calldata aggregate
     ) external {
-        Dispute memory found = _openMean(target);
-        Adding memory s = _finish(target, found, coordinate, progress, steps);
+        Dispute memory found = _openMean(target, basis);
+        uint8 gridBits = RuleBytes.gridBits(basis.rules);
+        Adding memory s = _finish(target, found, gridBits, coordinate, progress, steps);
         // All ones lies past the end of any blob: weights alone get no further.
-        int256 q = _gridAt(aggregate, coordinate, target.result.aggregateRoot, found.gridBits);
+        int256 q = _gridAt(aggregate, coordinate, target.result.aggregateRoot, gridBits);
         if (q == Grid.mean(s.sum, s.weight)) revert NothingWrong(Fault.Aggregate);
         _convict(target, found, Wrong(Fault.Aggregate, Part.Values, coordinate / CHUNK_VALUES));
     }
@@ -67,7 +75,7 @@ abstract contract Streams is Challenge {
     /// @inheritdoc IChallenges
     function convictTotal(Target calldata target, Sum calldata progress, Step[] calldata steps) external {
         Dispute memory found = _open(target);
-        Adding memory s = _finish(target, found, NO_COORDINATE, progress, steps);
+        Adding memory s = _finish(target, found, 0, NO_COORDINATE, progress, steps);
         if (s.weight == target.result.totalWeight) revert NothingWrong(Fault.Total);
         _convict(target, found, Wrong(Fault.Total, Part.Whole, 0));
     }
@@ -109,12 +117,13 @@ abstract contract Streams is Challenge {
     function _finish(
         Target calldata target,
         Dispute memory found,
+        uint8 gridBits,
         uint64 coordinate,
         Sum calldata progress,
         Step[] calldata steps
     ) private view returns (Adding memory s) {
         s = _resume(_sumWork(found, coordinate), progress);
-        _addAll(target, found, coordinate, s, steps);
+        _addAll(target, gridBits, coordinate, s, steps);
         uint32 contributions = target.result.contributions;
         if (s.next != contributions) revert TooFewSteps(s.next, contributions);
         bytes32 root = Merkle.countedRoot(s.next, Merkle.rootOf(s.peaks, s.height));
@@ -135,7 +144,7 @@ abstract contract Streams is Challenge {
 
     function _addAll(
         Target calldata target,
-        Dispute memory found,
+        uint8 gridBits,
         uint64 coordinate,
         Adding memory s,
         Step[] calldata steps
@@ -147,7 +156,7 @@ abstract contract Streams is Challenge {
             Contribution calldata c = steps[i].contribution;
             s.height = Merkle.grow(s.peaks, s.height, s.next, _hashOf(c));
             if (coordinate != NO_COORDINATE) {
-                int256 q = _gridAt(steps[i].chunk, coordinate, c.tensorRoot, found.gridBits);
+                int256 q = _gridAt(steps[i].chunk, coordinate, c.tensorRoot, gridBits);
                 s.sum += int256(uint256(c.weight)) * q;
             }
             s.weight += c.weight;
@@ -173,16 +182,6 @@ abstract contract Streams is Challenge {
             running = keccak256(abi.encode(running, c.participant, c.digest, c.tensorRoot, c.weight));
         }
         return running;
-    }
-
-    function _gridAt(Opening calldata opening, uint64 coordinate, bytes32 root, uint8 gridBits)
-        private
-        view
-        returns (int256)
-    {
-        (bool canonical, int256 q) = Grid.toInteger(_valueAt(opening, coordinate, root), gridBits);
-        if (!canonical) revert NotOnGrid(coordinate);
-        return q;
     }
 
     function _sumWork(Dispute memory found, uint64 coordinate) private pure returns (bytes32) {

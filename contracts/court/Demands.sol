@@ -4,7 +4,7 @@ pragma solidity ^0.8.28;
 import {Merkle} from "../challenges/Merkle.sol";
 import {Dispute, ModelId, RoundId} from "../interfaces/ICairn.sol";
 import {Demand, Demanded, Fault, Finding, ICourt, Part} from "../interfaces/ICourt.sol";
-import {Membership, Opening, Target, Tree} from "../interfaces/IDisputed.sol";
+import {Basis, Membership, Opening, Target, Tree} from "../interfaces/IDisputed.sol";
 import {Claims} from "./Claims.sol";
 
 /// @title Demands: what is attested must be shown, leaf by leaf
@@ -13,27 +13,29 @@ abstract contract Demands is Claims {
     uint256 public constant ANSWER_GAS = 300_000;
     /// @inheritdoc ICourt
     uint256 public constant MAX_DEPOSIT = 0.1 ether;
-    uint256 private constant CONTRIBUTION_BYTES = 128;
+    uint16 private constant CONTRIBUTION_BYTES = 128;
 
     mapping(bytes32 demandId => Demand) private _demands;
 
     /// @inheritdoc ICourt
-    function demandChunk(Target calldata target, Tree tree, Membership calldata membership, uint64 index)
-        external
-        payable
-    {
-        // Under other rules update and aggregate may have another form, so another geometry. Versions have this one.
-        bool update = tree == Tree.Aggregate || tree == Tree.Contribution;
-        Dispute memory found = update ? _openMean(target) : _open(target);
-        bytes32 root = _rootOf(target, found, tree, membership);
-        _demand(target, found, Demanded(found.roundId, found.tally, root, false, index));
+    function demandChunk(
+        Target calldata target,
+        Basis calldata basis,
+        Tree tree,
+        Membership calldata membership,
+        uint64 index
+    ) external payable {
+        bool based = tree == Tree.Parent || tree == Tree.State || tree == Tree.ParentState;
+        Dispute memory found = based ? _openOn(target, basis) : _open(target);
+        (bytes32 root, Rows memory rows) = _rootOf(target, basis, tree, membership);
+        _demand(target, found, Demanded(found.roundId, found.tally, root, rows.entryBytes, rows.entries, index));
     }
 
     /// @inheritdoc ICourt
     function demandContribution(Target calldata target, uint64 index) external payable {
         Dispute memory found = _open(target);
         bytes32 root = target.result.contributionsRoot;
-        _demand(target, found, Demanded(found.roundId, found.tally, root, true, index));
+        _demand(target, found, Demanded(found.roundId, found.tally, root, CONTRIBUTION_BYTES, 1, index));
     }
 
     /// @inheritdoc ICourt
@@ -43,9 +45,10 @@ abstract contract Demands is Claims {
         if (block.timestamp >= held.deadline) revert TooLate(block.timestamp, held.deadline);
         _requireCounted(opening.counted, demanded.root);
         uint64 count = opening.counted.count;
-        uint64 leaves = demanded.contributions ? count : _chunks(count);
+        Rows memory rows = Rows(demanded.entryBytes, demanded.entries);
+        uint64 leaves = _chunks(count, rows);
         if (demanded.index < leaves) {
-            uint256 expected = demanded.contributions ? CONTRIBUTION_BYTES : _chunkBytes(count, demanded.index);
+            uint256 expected = _chunkBytes(count, demanded.index, rows);
             if (opening.leaf.length != expected) revert BadLength(opening.leaf.length, expected);
             bytes32 hash = Merkle.leafHash(opening.leaf);
             if (!Merkle.includes(hash, demanded.index, leaves, opening.proof, opening.counted.inner)) {
@@ -135,7 +138,8 @@ abstract contract Demands is Claims {
             demanded.tally,
             msg.sender,
             demanded.root,
-            demanded.contributions,
+            demanded.entryBytes,
+            demanded.entries,
             demanded.index,
             uint96(msg.value),
             deadline

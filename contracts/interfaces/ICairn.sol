@@ -35,12 +35,8 @@ enum Phase {
 struct Plan {
     /// sha2-256 of the plan manifest. Never zero.
     bytes32 digest;
-    /// 1: weighted mean of untransformed updates. Other numbers are replayed by readers only. Never zero.
-    uint16 combineRule;
-    /// 1: FedAvg, server rate 1, no per-tensor scale, all tensors shared. Others are replayed by readers. Never zero.
-    uint16 serverRule;
-    /// Update values are integers times 2^-gridBits; at most `RULES`'s MAX_GRID_BITS.
-    uint8 gridBits;
+    /// keccak256 of the rule bytes, see `IRules`: how contributions are combined and a version is made of the aggregate.
+    bytes32 rulesHash;
     /// Equal attestations that make a result. At least 1.
     uint16 quorum;
     /// Largest weight of one update, 1..MAX_WEIGHT.
@@ -60,12 +56,26 @@ struct Plan {
     uint64 bondGwei;
 }
 
+/// @notice The roots of a version: everything in it that later rounds are computed from.
+struct Roots {
+    /// Counted Merkle root of the F32 values of its file, wherever they stand in it. Never zero.
+    bytes32 tensor;
+    /// sha2-256 of everything else in its file, header included. Rounds leave it as it is. Never zero.
+    bytes32 rest;
+    /// Counted Merkle root of the server's state; zero for the initial state.
+    bytes32 state;
+    /// What that state is laid out by, see `IRules.layoutOf`; a state of another layout counts as the initial one.
+    bytes32 stateLayout;
+    /// Server steps that the state has seen.
+    uint64 step;
+}
+
 /// @notice What aggregators attest.
 struct Result {
     /// sha2-256 of the manifest of the new version. Never zero, never a known version of the model.
     bytes32 versionDigest;
-    /// Tensor root of the new version; zero where its tensors are not all F32.
-    bytes32 versionRoot;
+    /// Of the new version.
+    Roots roots;
     /// sha2-256 of the report manifest. Never zero.
     bytes32 reportDigest;
     /// Tensor root of the aggregate. Never zero.
@@ -95,10 +105,10 @@ struct Dispute {
     /// The running hash of the round before any commitment, and after all.
     bytes32 firstHash;
     bytes32 runningHash;
-    bytes32 parentRoot;
-    uint16 combineRule;
-    uint16 serverRule;
-    uint8 gridBits;
+    /// keccak256(abi.encode(Roots)) of the parent.
+    bytes32 parentRoots;
+    /// keccak256 of the plan's rule bytes.
+    bytes32 rulesHash;
     uint32 challengeDuration;
     uint32 answerDuration;
     uint40 challengeDeadline;
@@ -139,7 +149,8 @@ struct Version {
     bool known;
     /// Zero for a genesis.
     bytes32 parent;
-    bytes32 tensorRoot;
+    /// keccak256(abi.encode(Roots)).
+    bytes32 roots;
     /// Published by the owner and not the result of a round (true for a genesis too).
     bool outsideRound;
     bool deprecated;
@@ -189,19 +200,22 @@ interface ICairn {
     // ---------------------------------------------------------------------------------------------------------- Events
 
     event ModelRegistered(
-        ModelId indexed modelId, address indexed owner, bytes32 genesisDigest, bytes32 genesisRoot
+        ModelId indexed modelId, address indexed owner, bytes32 genesisDigest, bytes32 tensorRoot, bytes32 restRoot
     );
     event OwnershipTransferStarted(ModelId indexed modelId, address indexed owner, address indexed pendingOwner);
     event OwnershipTransferred(ModelId indexed modelId, address indexed previousOwner, address indexed owner);
     event RoundsSuspended(ModelId indexed modelId);
     event RoundsResumed(ModelId indexed modelId);
     /// @notice A version that no round made.
-    event VersionPublished(ModelId indexed modelId, bytes32 indexed digest, bytes32 indexed parent, bytes32 tensorRoot);
+    event VersionPublished(
+        ModelId indexed modelId, bytes32 indexed digest, bytes32 indexed parent, bytes32 tensorRoot, bytes32 restRoot
+    );
     /// @param replacement The new head where `digest` was the head, else zero.
     event VersionDeprecated(ModelId indexed modelId, bytes32 indexed digest, bytes32 reasonDigest, bytes32 replacement);
     /// @param roles All role bits of the account after the change.
     event RolesChanged(ModelId indexed modelId, address indexed account, uint8 roles);
-    event PlanSet(ModelId indexed modelId, uint32 indexed planIndex, Plan plan);
+    /// @param rules The rule bytes that `plan.rulesHash` is of.
+    event PlanSet(ModelId indexed modelId, uint32 indexed planIndex, Plan plan, bytes rules);
     event RoundOpened(
         ModelId indexed modelId,
         uint64 indexed number,
@@ -246,7 +260,7 @@ interface ICairn {
         uint64 indexed number,
         RoundId indexed roundId,
         bytes32 versionDigest,
-        bytes32 versionRoot,
+        Roots roots,
         bytes32 parent
     );
     event RoundCancelled(ModelId indexed modelId, uint64 indexed number, RoundId indexed roundId);
@@ -315,15 +329,17 @@ interface ICairn {
     function CHALLENGES() external view returns (IChallenges);
     /// @notice The contract that alone can make a result void, and holds the bonds; bound at deployment.
     function COURT() external view returns (ICourt);
-    /// @notice What plans are held against; bound at deployment.
+    /// @notice What checks plans and their rule bytes, and runs server programs; bound at deployment.
     function RULES() external view returns (IRules);
     // slither-disable-end naming-convention
 
     // ---------------------------------------------------------------------------------------------------------- Models
 
     /// @notice Registers a model; the caller becomes its owner.
-    /// @param genesisRoot Tensor root of the genesis; zero where its tensors are not all F32.
-    function registerModel(bytes32 genesisDigest, bytes32 genesisRoot) external returns (ModelId modelId);
+    /// @param tensorRoot Of the genesis, with `restRoot`: see `Roots`. Its state is the initial one.
+    function registerModel(bytes32 genesisDigest, bytes32 tensorRoot, bytes32 restRoot)
+        external
+        returns (ModelId modelId);
 
     /// @notice Offers the model to another account, or withdraws an offer (zero). Owner only.
     function transferOwnership(ModelId modelId, address pendingOwner) external;
@@ -338,7 +354,9 @@ interface ICairn {
 
     /// @notice Anchors a version that no round made and moves the head to it. Owner only, never beside an open round.
     /// @param parent A known version of the model, deprecated or not.
-    function publishVersion(ModelId modelId, bytes32 parent, bytes32 digest, bytes32 tensorRoot) external;
+    /// Its state is the initial one.
+    function publishVersion(ModelId modelId, bytes32 parent, bytes32 digest, bytes32 tensorRoot, bytes32 restRoot)
+        external;
 
     /// @notice Marks a version as not to be used. Owner only. The head moves to `replacement` if it was deprecated,
     /// which is refused while a round is open; for any other version `replacement` must be zero.
@@ -359,10 +377,10 @@ interface ICairn {
     // ----------------------------------------------------------------------------------------------------------- Plans
 
     /// @notice Sets the standing plan, from the next round on, and appends it to the history. Owner only; `RULES` says what
-    /// a plan may say.
+    /// a plan and its rule bytes may say.
     /// @dev The parameter has the name of a view; nothing here calls that view.
     // slither-disable-next-line shadowing-local
-    function setPlan(ModelId modelId, Plan calldata plan) external returns (uint32 planIndex);
+    function setPlan(ModelId modelId, Plan calldata plan, bytes calldata rules) external returns (uint32 planIndex);
 
     // ---------------------------------------------------------------------------------------------------------- Rounds
 

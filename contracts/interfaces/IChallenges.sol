@@ -2,8 +2,38 @@
 pragma solidity ^0.8.28;
 
 import {ModelId, RoundId} from "./ICairn.sol";
-import {Contribution, Counted, IDisputed, Membership, Opening, Target, Tree} from "./IDisputed.sol";
+import {Basis, Contribution, Counted, IDisputed, Membership, Opening, Target, Tree} from "./IDisputed.sol";
 import {Fault, ICourt} from "./ICourt.sol";
+
+/// @notice What a round does to the coordinates of a segment.
+enum SegmentKind {
+    Parameter, // the server program makes a step of the aggregate
+    Buffer, // the aggregate is the step; the server program and its state leave it alone
+    NonNegative // a buffer that cannot fall below zero
+}
+
+/// @notice A run of coordinates, at its place in the segments' root. Its leaf is the packed encoding of first, length,
+/// exponent and kind.
+struct Segment {
+    Counted counted;
+    uint64 index;
+    uint64 first;
+    uint64 length;
+    /// e: updates are grid values of the delta divided by 2^e.
+    int16 exponent;
+    SegmentKind kind;
+    bytes32[] proof;
+}
+
+/// @notice What a coordinate of version and state is computed from. State openings are empty where the rules have none,
+/// or the parent's state is the initial one.
+struct Before {
+    uint64 coordinate;
+    Segment segment;
+    Opening parent;
+    Opening aggregate;
+    Opening state;
+}
 
 /// @notice One step of adding up: a contribution and, unless only weights are added, its chunk.
 struct Step {
@@ -26,9 +56,9 @@ struct Sum {
 /// @notice Shows the court what aggregators attested and what is not so. Arithmetic is in integers; tree sizes come from
 /// the roots. A challenge that proves nothing reverts. Receipts: who is in a version, and who is not.
 ///
-/// Rules. The aggregate can be held against its contributions under combine rule 1, the version against its parent under
-/// server rule 1. Other rules are replayed by readers. The list of contributions can be held against the commitments
-/// under every rule.
+/// Rules. The challenger shows the rule bytes. The aggregate can be held against its contributions where they are folded
+/// (see `Shape`), version and state against their parent under every server program. The list of contributions can be
+/// held against the commitments under every rule.
 ///
 /// Assumptions. `sha256` is collision resistant. The parent's root is that of its values: aggregators check it before
 /// they attest.
@@ -48,6 +78,12 @@ interface IChallenges is IDisputed {
     error OtherList(bytes32 given, bytes32 expected);
     error NotOnGrid(uint64 coordinate);
     error NotFinite(uint64 coordinate);
+    /// @notice Readers replay this rule; the chain does not convict by it.
+    error RuleNotDisputable(uint16 combineRule);
+    /// @notice The segment does not hold the coordinate.
+    error BadSegment(uint64 first, uint64 length);
+    /// @notice Under these rules and on this parent nobody honest attests: e - s - f is beyond what a step may be.
+    error BadExponent(int256 exponent);
     error ItIsCommitted(address participant);
     /// @notice What the challenge is about is as it should be.
     error NothingWrong(Fault fault);
@@ -64,45 +100,53 @@ interface IChallenges is IDisputed {
 
     function convictOrder(Target calldata target, Membership calldata left, Membership calldata right) external;
 
-    function convictRoot(Target calldata target) external;
+    /// @notice The version's roots, but for the tensor root, do not follow from rules and parent: the rest is another, or
+    /// there is a state under rules without one or none under rules with one, or its layout or step is another.
+    function convictRoots(Target calldata target, Basis calldata basis) external;
 
-    /// @notice The aggregate has another number of values than another blob: the version's and parent's only under server
-    /// rule 1.
+    /// @notice A blob has another number of values than the rules say. The parent's too: no plan that does not fit its
+    /// parent makes a result.
     /// @param membership For Tree.Contribution; else ignored.
     function convictSize(
         Target calldata target,
-        Counted calldata aggregate,
+        Basis calldata basis,
         Tree tree,
         Counted calldata counted,
         Membership calldata membership
     ) external;
 
     /// @notice A chunk has another length than its place says, or holds a value that no update may hold.
-    /// @param tree Aggregate, Version (length only) or Contribution.
-    /// @param coordinate Of the value; its chunk is coordinate / CHUNK_VALUES.
+    /// @param tree Aggregate, Contribution, or, for the length only, Version or State.
+    /// @param coordinate Of the value.
     function convictChunk(
         Target calldata target,
+        Basis calldata basis,
         Tree tree,
         Membership calldata membership,
         uint64 coordinate,
         Opening calldata opening
     ) external;
 
-    /// @notice version != f32(f64(parent) + f64(aggregate)).
+    /// @notice version != f32(f64(parent) + f64(d) * 2^(e - s - f)), saturated to finite values, d being the step that
+    /// the server program makes of the aggregate; of a buffer, the aggregate's integer with f = 0.
     function convictVersion(
         Target calldata target,
-        uint64 coordinate,
-        Opening calldata parent,
-        Opening calldata aggregate,
+        Basis calldata basis,
+        Before calldata before,
         Opening calldata version
     ) external;
 
-    // ------------------------------------------------------------------------------ Challenges of several transactions
+    /// @notice The states of a coordinate are not those that the server program leaves; of a buffer, not the parent's.
+    function convictState(Target calldata target, Basis calldata basis, Before calldata before, Opening calldata state)
+        external;
+
+    // ----------------------------------------------------------------------------- Challenges of several transactions
 
     /// @notice Adds contributions, in order, to the caller's progress on one coordinate.
     /// @param coordinate All ones to add up weights alone.
     function addContributions(
         Target calldata target,
+        Basis calldata basis,
         uint64 coordinate,
         Sum calldata progress,
         Step[] calldata steps
@@ -111,6 +155,7 @@ interface IChallenges is IDisputed {
     /// @notice The last steps, and the aggregate's chunk.
     function convictAggregate(
         Target calldata target,
+        Basis calldata basis,
         uint64 coordinate,
         Sum calldata progress,
         Step[] calldata steps,

@@ -3,7 +3,7 @@ pragma solidity ^0.8.28;
 
 import {ModelId, RoundId} from "./ICairn.sol";
 import {IChallenges} from "./IChallenges.sol";
-import {Counted, IDisputed, Membership, Opening, Target, Tree} from "./IDisputed.sol";
+import {Basis, Counted, IDisputed, Membership, Opening, Target, Tree} from "./IDisputed.sol";
 
 /// @notice What is wrong with a convicted result.
 enum Fault {
@@ -12,11 +12,12 @@ enum Fault {
     Order, // two neighbouring contributions are not strictly ascending by participant
     Uncommitted, // a contribution is not, or not so, among the round's commitments
     Total, // the weights add up to something else
-    Root, // the version has no tensor root though its parent has one, or the other way round
-    Size, // two blobs that hold the same coordinates hold different numbers of values
+    Roots, // what no round changes was changed, or the state is not of these rules or of this step
+    Size, // a blob holds another number of values than the rules say
     Chunk, // a chunk of the wrong length, or a value that is not a canonical grid value
-    Aggregate, // a coordinate of the aggregate is not the rounded weighted mean
-    Version, // a coordinate of the version is not its parent's plus the aggregate's
+    Aggregate, // a coordinate of the aggregate is not what its contributions combine to
+    Version, // a coordinate of the version is not what the server program makes of its parent and the aggregate
+    State, // nor one of the state
     Unanswered // a demanded leaf was not shown in time
 }
 
@@ -46,8 +47,10 @@ struct Demanded {
     bytes32 tally;
     /// The counted root it is a leaf of.
     bytes32 root;
-    /// Whether that is a contributions root; else it is a tensor root.
-    bool contributions;
+    /// Bytes of what that root counts, and how many of them a leaf holds: 4 and 256 for values, 8 and as many states as
+    /// belong to whole coordinates for a state, 1 entry for a contributions root.
+    uint16 entryBytes;
+    uint16 entries;
     uint64 index;
 }
 
@@ -107,7 +110,8 @@ interface ICourt is IDisputed {
         bytes32 indexed tally,
         address indexed demander,
         bytes32 root,
-        bool contributions,
+        uint16 entryBytes,
+        uint16 entries,
         uint64 index,
         uint96 deposit,
         uint40 deadline
@@ -200,9 +204,14 @@ interface ICourt is IDisputed {
     // --------------------------------------------------------------------------------------------------------- Demands
 
     /// @notice Demands a leaf of a blob of the result, against a deposit that covers an answer's gas.
-    function demandChunk(Target calldata target, Tree tree, Membership calldata membership, uint64 index)
-        external
-        payable;
+    /// @param basis For Tree.Parent, State and ParentState; else ignored.
+    function demandChunk(
+        Target calldata target,
+        Basis calldata basis,
+        Tree tree,
+        Membership calldata membership,
+        uint64 index
+    ) external payable;
 
     /// @notice Demands a leaf of the contributions root.
     function demandContribution(Target calldata target, uint64 index) external payable;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ICairn, ModelId, Result} from "./ICairn.sol";
+import {ICairn, ModelId, Result, Roots} from "./ICairn.sol";
+import {IRules} from "./IRules.sol";
 import {Contribution, Counted, Membership, Opening} from "./Openings.sol";
 
 /// @notice The blobs of a round that have the same coordinates.
@@ -9,7 +10,9 @@ enum Tree {
     Aggregate,
     Version,
     Parent,
-    Contribution
+    Contribution,
+    State, // of the version: for each coordinate, one after the other, its states as int64
+    ParentState
 }
 
 /// @notice A result in its challenge window.
@@ -19,6 +22,12 @@ struct Target {
     Result result;
 }
 
+/// @notice What a result is held against: the rules it was made by, and the roots of the version it was made of.
+struct Basis {
+    bytes rules;
+    Roots parent;
+}
+
 /// @title Disputed: what challenges and demands have in common
 /// @notice The result in its window, and what is opened of its roots. Tree sizes come from the roots.
 interface IDisputed {
@@ -26,8 +35,10 @@ interface IDisputed {
 
     /// @notice No window is open, or it is another result's.
     error NotDisputed(ModelId modelId, uint64 number, bytes32 resultHash);
-    /// @notice Readers replay these rules; the chain does not convict by them.
-    error RuleNotDisputable(uint16 combineRule, uint16 serverRule);
+    /// @notice The rule bytes, or the parent's roots, are not those that are anchored.
+    error OtherBasis(bytes32 given, bytes32 expected);
+    /// @notice The rules keep no state.
+    error NoState();
     error NoRoot();
     /// @notice Count and inner root do not hash to the root.
     error BadCount(bytes32 root);
@@ -40,6 +51,7 @@ interface IDisputed {
 
     // slither-disable-start naming-convention
     function CAIRN() external view returns (ICairn);
+    function RULES() external view returns (IRules);
     /// @notice Values in a chunk.
     function CHUNK_VALUES() external view returns (uint64); // 1024
     // slither-disable-end naming-convention

@@ -7,7 +7,10 @@ import {State} from "./State.sol";
 /// @title Models: registration, ownership, suspension
 abstract contract Models is State {
     /// @inheritdoc ICairn
-    function registerModel(bytes32 genesisDigest, bytes32 genesisRoot) external returns (ModelId modelId) {
+    function registerModel(bytes32 genesisDigest, bytes32 tensorRoot, bytes32 restRoot)
+        external
+        returns (ModelId modelId)
+    {
         if (genesisDigest == 0) revert ZeroDigest();
         modelId = modelIdOf(msg.sender, genesisDigest);
         ModelState storage state = _models[modelId];
@@ -15,9 +18,8 @@ abstract contract Models is State {
 
         state.owner = msg.sender;
         state.head = genesisDigest;
-        _versions[modelId][genesisDigest] =
-            VersionState({parent: genesisDigest, tensorRoot: genesisRoot, outsideRound: true, deprecated: false});
-        emit ModelRegistered(modelId, msg.sender, genesisDigest, genesisRoot);
+        _versions[modelId][genesisDigest] = _published(genesisDigest, tensorRoot, restRoot);
+        emit ModelRegistered(modelId, msg.sender, genesisDigest, tensorRoot, restRoot);
     }
 
     /// @inheritdoc ICairn

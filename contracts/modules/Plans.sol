@@ -7,14 +7,14 @@ import {State} from "./State.sol";
 /// @title Plans: the standing one and its history
 abstract contract Plans is State {
     /// @inheritdoc ICairn
-    function setPlan(ModelId modelId, Plan memory newPlan) external returns (uint32 planIndex) {
+    function setPlan(ModelId modelId, Plan memory newPlan, bytes calldata rules) external returns (uint32 planIndex) {
         ModelState storage state = _owned(modelId);
         if (newPlan.digest == 0) revert ZeroDigest();
-        RULES.requirePlan(newPlan);
+        RULES.requirePlan(newPlan, rules);
 
         planIndex = state.plans++;
         _plans[modelId][planIndex] = newPlan;
-        emit PlanSet(modelId, planIndex, newPlan);
+        emit PlanSet(modelId, planIndex, newPlan, rules);
     }
 
     /// @inheritdoc ICairn

@@ -54,8 +54,8 @@ abstract contract Results is State {
         _models[modelId].head = result.versionDigest;
         VersionState storage made = _versions[modelId][result.versionDigest];
         made.parent = parent;
-        made.tensorRoot = result.versionRoot;
-        emit RoundFinalized(modelId, number, roundId, result.versionDigest, result.versionRoot, parent);
+        made.roots = keccak256(abi.encode(result.roots));
+        emit RoundFinalized(modelId, number, roundId, result.versionDigest, result.roots, parent);
     }
 
     /// @inheritdoc ICairn
@@ -116,6 +116,7 @@ abstract contract Results is State {
     function _requireValid(ModelId modelId, Result calldata result, uint32 minContributions) private view {
         if (result.versionDigest == 0 || result.reportDigest == 0) revert ZeroDigest();
         if (result.aggregateRoot == 0 || result.contributionsRoot == 0) revert ZeroRoot();
+        if (result.roots.tensor == 0 || result.roots.rest == 0) revert ZeroRoot();
         if (result.contributions < minContributions) {
             revert TooFewContributions(result.contributions, minContributions);
         }

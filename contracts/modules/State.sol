@@ -2,7 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {Hashes} from "@openzeppelin/contracts/utils/cryptography/Hashes.sol";
-import {ICairn, Member, ModelId, Phase, Plan, RoundId, Standing} from "../interfaces/ICairn.sol";
+import {ICairn, Member, ModelId, Phase, Plan, RoundId, Roots, Standing} from "../interfaces/ICairn.sol";
 import {IChallenges} from "../interfaces/IChallenges.sol";
 import {ICourt} from "../interfaces/ICourt.sol";
 import {IFactory} from "../interfaces/IFactory.sol";
@@ -27,7 +27,8 @@ abstract contract State is ICairn {
     struct VersionState {
         /// Zero where nothing is known; a genesis is its own parent, which nothing else can be.
         bytes32 parent;
-        bytes32 tensorRoot;
+        /// keccak256(abi.encode(Roots)): whoever needs one of them shows all.
+        bytes32 roots;
         // One word, left unwritten by rounds.
         bool outsideRound;
         bool deprecated;
@@ -164,6 +165,21 @@ abstract contract State is ICairn {
         if (flags & VOIDED == 0) return resultHash;
         uint256 unanswered = state.unanswered[resultHash];
         return unanswered == 0 ? resultHash : Hashes.efficientKeccak256(resultHash, bytes32(unanswered));
+    }
+
+    /// @dev A version that no round made: its state is the initial one.
+    function _published(bytes32 parent, bytes32 tensorRoot, bytes32 restRoot)
+        internal
+        pure
+        returns (VersionState memory)
+    {
+        bytes32 roots = _rootsOf(Roots({tensor: tensorRoot, rest: restRoot, state: 0, stateLayout: 0, step: 0}));
+        return VersionState({parent: parent, roots: roots, outsideRound: true, deprecated: false});
+    }
+
+    function _rootsOf(Roots memory roots) internal pure returns (bytes32) {
+        if (roots.tensor == 0 || roots.rest == 0) revert ZeroRoot();
+        return keccak256(abi.encode(roots));
     }
 
     /// @dev The running hash of a round without commitments.

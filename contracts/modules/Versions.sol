@@ -9,17 +9,18 @@ import {State} from "./State.sol";
 /// only by moving away from it. So rounds need not look.
 abstract contract Versions is State {
     /// @inheritdoc ICairn
-    function publishVersion(ModelId modelId, bytes32 parent, bytes32 digest, bytes32 tensorRoot) external {
+    function publishVersion(ModelId modelId, bytes32 parent, bytes32 digest, bytes32 tensorRoot, bytes32 restRoot)
+        external
+    {
         ModelState storage state = _owned(modelId);
         _requireEnded(modelId, state.rounds);
         if (digest == 0) revert ZeroDigest();
         if (_versions[modelId][parent].parent == 0) revert UnknownVersion(modelId, parent);
         if (_versions[modelId][digest].parent != 0) revert VersionExists(modelId, digest);
 
-        _versions[modelId][digest] =
-            VersionState({parent: parent, tensorRoot: tensorRoot, outsideRound: true, deprecated: false});
+        _versions[modelId][digest] = _published(parent, tensorRoot, restRoot);
         state.head = digest;
-        emit VersionPublished(modelId, digest, parent, tensorRoot);
+        emit VersionPublished(modelId, digest, parent, tensorRoot, restRoot);
     }
 
     /// @inheritdoc ICairn
@@ -50,7 +51,7 @@ abstract contract Versions is State {
         return Version({
             known: parent != 0,
             parent: parent == digest ? bytes32(0) : parent,
-            tensorRoot: state.tensorRoot,
+            roots: state.roots,
             outsideRound: state.outsideRound,
             deprecated: state.deprecated
         });

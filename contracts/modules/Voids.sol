@@ -82,10 +82,8 @@ abstract contract Voids is State {
         found.tally = _tally(state, terms.flags, found.resultHash);
         found.firstHash = _firstHash(roundId, parent, rules);
         found.runningHash = state.runningHash;
-        found.parentRoot = _versions[modelId][parent].tensorRoot;
-        found.combineRule = rules.combineRule;
-        found.serverRule = rules.serverRule;
-        found.gridBits = rules.gridBits;
+        found.parentRoots = _versions[modelId][parent].roots;
+        found.rulesHash = rules.rulesHash;
         found.challengeDuration = rules.challengeDuration;
         found.answerDuration = rules.answerDuration;
         found.challengeDeadline = terms.challengeDeadline;

@@ -10,7 +10,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { forge, ROOT } from "./compiler.js";
 
-const FOLDERS = ["contracts/modules", "contracts/challenges", "contracts/court"];
+const FOLDERS = ["contracts/modules", "contracts/challenges", "contracts/court", "contracts/rules"];
 const FILES = [...FOLDERS.flatMap((folder) => readdirSync(path.join(ROOT, folder)).map((name) => `${folder}/${name}`)),
   "contracts/Factory.sol", "contracts/Rules.sol", "contracts/hooks/AllowListHook.sol"];
 

@@ -3,32 +3,33 @@
 import * as ethers from "ethers";
 import { account, artifact, coder, compiled, startChain, unusedModel, word } from "./chain.js";
 import { measureDisputes } from "./disputes.js";
+import { FEDADAM, FEDAVG, ruleBook, stateless, WEIGHT } from "./trees.js";
 
 const COMMIT = "commitUpdate(bytes32,uint64,bytes32,bytes32,uint32)";
 const COMMIT_HOOKED = "commitUpdate(bytes32,uint64,bytes32,bytes32,uint32,bytes)";
 const PARTICIPANT = 1;
 const AGGREGATOR = 2;
-const WEIGHT = 1200;
 const HOUR = 3600;
 
 const update = [word("update"), word("tensor root"), WEIGHT];
+const rules = { fedavg: ruleBook(FEDAVG), fedadam: ruleBook(FEDADAM) };
 const plan = {
-  digest: word("plan"), combineRule: 1, serverRule: 1, gridBits: 24, quorum: 3, weightCap: 1 << 20, minContributions: 2,
+  digest: word("plan"), rulesHash: rules.fedavg.rulesHash, quorum: 3, weightCap: 1 << 20, minContributions: 2,
   commitDuration: 24 * HOUR, publishDuration: HOUR, aggregateDuration: HOUR, challengeDuration: HOUR,
   hook: ethers.ZeroAddress, answerDuration: 60, bondGwei: 0,
 };
 const result = (name, contributions = 3) => ({
-  versionDigest: word(`version ${name}`), versionRoot: word(`version root ${name}`),
+  versionDigest: word(`version ${name}`), roots: stateless(word(`version root ${name}`)),
   reportDigest: word(`report ${name}`), aggregateRoot: word(`aggregate ${name}`),
   contributionsRoot: word(`contributions ${name}`), contributions, totalWeight: contributions * WEIGHT,
 });
 
 /** Registers a model with its members and leaves its second round open, one commitment by account 0 in each round. */
-async function prepare(cairn, name, members, note = () => {}, rules = plan) {
+async function prepare(cairn, name, members, note = () => {}, terms = plan) {
   const owner = account(`owner ${name}`);
   const { genesis, model } = await unusedModel(cairn, owner, name);
-  note("register model", await cairn.send(owner, "registerModel", genesis, word("genesis root")));
-  note("set plan", await cairn.send(owner, "setPlan", model, rules));
+  note("register model", await cairn.send(owner, "registerModel", genesis, word("genesis root"), word("rest")));
+  note("set plan", await cairn.send(owner, "setPlan", model, terms, rules.fedavg.rules));
   note("grant one role", await cairn.send(owner, "grantRoles", model, account(0), PARTICIPANT));
   const grants = Array.from({ length: members }, (_, i) => ({ account: account(i), roles: PARTICIPANT })).slice(1);
   for (const i of ["a", "b", "c"]) grants.push({ account: account(i), roles: AGGREGATOR });
@@ -58,6 +59,8 @@ async function wholeRound(chain, cairn, note) {
   note("attest, quorum", await attest("c", result("two")));
   await chain.wait(HOUR);
   note("finalize round", await cairn.send(account("anyone"), "finalizeRound", model, 2, result("two")));
+  const adaptive = { ...plan, rulesHash: rules.fedadam.rulesHash };
+  note("set plan, FedAdam", await cairn.send(owner, "setPlan", model, adaptive, rules.fedadam.rules));
 }
 
 async function otherAttestations(chain, cairn, note) {
@@ -105,7 +108,7 @@ async function hooked(chain, cairn, note) {
   note("deploy AllowListHook", hook.gas);
   const { owner, model } = await prepare(cairn, "hooked", 3);
   await cairn.send(owner, "cancelRound", model, 2);
-  await cairn.send(owner, "setPlan", model, { ...plan, hook: hook.address });
+  await cairn.send(owner, "setPlan", model, { ...plan, hook: hook.address }, rules.fedavg.rules);
   await cairn.send(owner, "openRound", model);
   const hookData = coder.encode(["bytes32[]"], [proof]);
   note(`commit past AllowListHook, list of ${2 ** depth}`,

@@ -43,9 +43,10 @@ __all__ = [
 ]
 
 
-def register_model(contract: Address, genesis_digest: Digest, genesis_root: Root) -> Call:
+def register_model(contract: Address, genesis_digest: Digest, tensor_root: Root, rest_root: Root) -> Call:
     """Register a model; the sender becomes its owner."""
-    return _once(contract, f"register:{genesis_digest.hex()}", "registerModel", genesis_digest, genesis_root)
+    key = f"register:{genesis_digest.hex()}"
+    return _once(contract, key, "registerModel", genesis_digest, tensor_root, rest_root)
 
 
 def transfer_ownership(contract: Address, model: ModelId, pending_owner: Address, *, key: str | None = None) -> Call:
@@ -68,10 +69,12 @@ def resume_rounds(contract: Address, model: ModelId, *, key: str | None = None) 
     return _repeatable(contract, key, "resumeRounds", model)
 
 
-def publish_version(contract: Address, model: ModelId, parent: Digest, digest: Digest, tensor_root: Root) -> Call:
+def publish_version(
+    contract: Address, model: ModelId, parent: Digest, digest: Digest, tensor_root: Root, rest_root: Root
+) -> Call:
     """Anchor a version that no round made, and move the head to it."""
     key = f"publish:{model.hex()}:{digest.hex()}"
-    return _once(contract, key, "publishVersion", model, parent, digest, tensor_root)
+    return _once(contract, key, "publishVersion", model, parent, digest, tensor_root, rest_root)
 
 
 def deprecate_version(
@@ -102,9 +105,9 @@ def revoke_roles_batch(contract: Address, model: ModelId, grants: Sequence[Grant
     return _repeatable(contract, key, "revokeRolesBatch", model, [(g.account, int(g.roles)) for g in grants])
 
 
-def set_plan(contract: Address, model: ModelId, plan: Plan, *, key: str | None = None) -> Call:
-    """Set the standing plan, from the next round on."""
-    return _repeatable(contract, key, "setPlan", model, unparse(plan))
+def set_plan(contract: Address, model: ModelId, plan: Plan, rules: bytes, *, key: str | None = None) -> Call:
+    """Set the standing plan, from the next round on; its rules hash is of the rule bytes."""
+    return _repeatable(contract, key, "setPlan", model, unparse(plan), rules)
 
 
 def open_round(contract: Address, model: ModelId, number: int) -> Call:

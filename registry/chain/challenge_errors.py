@@ -9,18 +9,22 @@ from registry.types import Address, Fault, ModelId, Tree
 
 __all__ = [
     "BadCount",
+    "BadExponent",
     "BadIndex",
     "BadLength",
     "BadProgress",
     "BadProof",
+    "BadSegment",
     "BadTree",
     "ItIsCommitted",
     "NoRoot",
+    "NoState",
     "NotDisputed",
     "NotFinalized",
     "NotFinite",
     "NotOnGrid",
     "NothingWrong",
+    "OtherBasis",
     "OtherList",
     "RuleNotDisputable",
     "TooFewSteps",
@@ -133,10 +137,37 @@ class OtherList(CustomError):
 
 @dataclass(eq=False)
 class RuleNotDisputable(CustomError):
-    """Readers replay these rules; the chain does not convict by them."""
+    """Readers replay this rule; the chain does not convict by it."""
 
     combine_rule: int
-    server_rule: int
+
+
+@dataclass(eq=False)
+class OtherBasis(CustomError):
+    """The rule bytes, or the parent's roots, are not those that are anchored."""
+
+    given: bytes
+    expected: bytes
+
+
+@dataclass(eq=False)
+class BadSegment(CustomError):
+    """The segment does not hold the coordinate."""
+
+    first: int
+    length: int
+
+
+@dataclass(eq=False)
+class NoState(CustomError):
+    """The rules keep no state."""
+
+
+@dataclass(eq=False)
+class BadExponent(CustomError):
+    """A step beyond what float32 holds: nobody honest attests under these rules."""
+
+    exponent: int
 
 
 @dataclass(eq=False)

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from registry.chain.records import Result
-from registry.types import Address, Digest, ModelId, Root
+from registry.chain.records import Result, Roots
+from registry.types import Address, Digest, ModelId, Root, SegmentKind
 
 __all__ = [
+    "Basis",
+    "Before",
     "Counted",
     "Listed",
     "Membership",
+    "NOTHING",
     "NOWHERE",
+    "NO_BASIS",
     "NO_COORDINATE",
     "Opening",
+    "PlacedSegment",
     "Step",
     "Sum",
     "Target",
@@ -33,6 +38,18 @@ class Target:
     model_id: ModelId
     number: int
     result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What a result is held against: the rules it was made by, and the roots of the version it was made of."""
+
+    rules: bytes
+    parent: Roots
+
+
+NO_BASIS = Basis(b"", Roots(Root(bytes(32)), Root(bytes(32))))
+"""Given where nothing of it is needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +91,34 @@ class Membership:
 
 NOWHERE = Membership(Counted(0, bytes(32)), 0, Listed(Address(bytes(20)), Digest(bytes(32)), Root(bytes(32)), 0), ())
 """Given where a tree is not a contribution's."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedSegment:
+    """A segment at its place in the segments' root; `Segment` in the ABI."""
+
+    counted: Counted
+    index: int
+    first: int
+    length: int
+    exponent: int
+    kind: SegmentKind
+    proof: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What a coordinate of version and state is computed from."""
+
+    coordinate: int
+    segment: PlacedSegment
+    parent: Opening
+    aggregate: Opening
+    state: Opening
+
+
+NOTHING = Opening(Counted(0, bytes(32)), b"", ())
+"""Given where there is nothing to open."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from registry.chain.challenge_records import NOWHERE, Counted, Listed, Membership, Opening, Step, Sum, Target
+from registry.chain.challenge_records import (
+    NOWHERE,
+    Basis,
+    Before,
+    Counted,
+    Listed,
+    Membership,
+    Opening,
+    Step,
+    Sum,
+    Target,
+)
 from registry.chain.partner import Partner
 from registry.chain.records import plain, unparse
 from registry.chain.sending import Receipt, Until
@@ -42,26 +53,27 @@ class Challenges(Partner):
         """Two neighbouring contributions are not strictly ascending."""
         return self._send(until, "convictOrder", target, left, right)
 
-    def convict_root(self, target: Target, *, until: Until = "final") -> Receipt:
-        """The version has no tensor root though its parent has one, or the other way round."""
-        return self._send(until, "convictRoot", target)
+    def convict_roots(self, target: Target, basis: Basis, *, until: Until = "final") -> Receipt:
+        """The version's rest, or layout or step of its state, does not follow from rules and parent."""
+        return self._send(until, "convictRoots", target, basis)
 
     def convict_size(
         self,
         target: Target,
-        aggregate: Counted,
+        basis: Basis,
         tree: Tree,
         counted: Counted,
         membership: Membership = NOWHERE,
         *,
         until: Until = "final",
     ) -> Receipt:
-        """The aggregate has another number of values than another blob."""
-        return self._send(until, "convictSize", target, aggregate, int(tree), counted, membership)
+        """A blob has another number of values than the rules say."""
+        return self._send(until, "convictSize", target, basis, int(tree), counted, membership)
 
     def convict_chunk(
         self,
         target: Target,
+        basis: Basis,
         tree: Tree,
         coordinate: int,
         opening: Opening,
@@ -70,30 +82,37 @@ class Challenges(Partner):
         until: Until = "final",
     ) -> Receipt:
         """A chunk of the wrong length, or a value that no update may hold."""
-        return self._send(until, "convictChunk", target, int(tree), membership, coordinate, opening)
+        return self._send(until, "convictChunk", target, basis, int(tree), membership, coordinate, opening)
 
     def convict_version(
-        self,
-        target: Target,
-        coordinate: int,
-        parent: Opening,
-        aggregate: Opening,
-        version: Opening,
-        *,
-        until: Until = "final",
+        self, target: Target, basis: Basis, before: Before, version: Opening, *, until: Until = "final"
     ) -> Receipt:
-        """A coordinate of the version is not its parent's plus the aggregate's."""
-        return self._send(until, "convictVersion", target, coordinate, parent, aggregate, version)
+        """A coordinate of the version is not what the server program makes of its parent and the aggregate."""
+        return self._send(until, "convictVersion", target, basis, before, version)
+
+    def convict_state(
+        self, target: Target, basis: Basis, before: Before, state: Opening, *, until: Until = "final"
+    ) -> Receipt:
+        """The states of a coordinate are not those that the server program leaves."""
+        return self._send(until, "convictState", target, basis, before, state)
 
     def add_contributions(
-        self, target: Target, coordinate: int, progress: Sum, steps: Sequence[Step], *, until: Until = "mined"
+        self,
+        target: Target,
+        basis: Basis,
+        coordinate: int,
+        progress: Sum,
+        steps: Sequence[Step],
+        *,
+        until: Until = "mined",
     ) -> Receipt:
         """Add contributions to the account's progress on one coordinate."""
-        return self._send(until, "addContributions", target, coordinate, progress, list(steps))
+        return self._send(until, "addContributions", target, basis, coordinate, progress, list(steps))
 
     def convict_aggregate(
         self,
         target: Target,
+        basis: Basis,
         coordinate: int,
         progress: Sum,
         steps: Sequence[Step],
@@ -102,7 +121,7 @@ class Challenges(Partner):
         until: Until = "final",
     ) -> Receipt:
         """A coordinate of the aggregate is not the rounded weighted mean."""
-        return self._send(until, "convictAggregate", target, coordinate, progress, list(steps), aggregate)
+        return self._send(until, "convictAggregate", target, basis, coordinate, progress, list(steps), aggregate)
 
     def convict_total(self, target: Target, progress: Sum, steps: Sequence[Step], *, until: Until = "final") -> Receipt:
         """The weights add up to something else."""

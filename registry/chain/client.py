@@ -104,9 +104,11 @@ class Client(Views):
         """Have a call carried out."""
         return self.transactor.send(call, until)
 
-    def register_model(self, genesis_digest: Digest, genesis_root: Root, *, until: Until = "final") -> Receipt:
+    def register_model(
+        self, genesis_digest: Digest, tensor_root: Root, rest_root: Root, *, until: Until = "final"
+    ) -> Receipt:
         """Register a model. `model_id(account, genesis_digest)` is its id."""
-        return self.send(calls.register_model(self.address, genesis_digest, genesis_root), until)
+        return self.send(calls.register_model(self.address, genesis_digest, tensor_root, rest_root), until)
 
     def transfer_ownership(self, model: ModelId, pending_owner: Address, *, until: Until = "final") -> Receipt:
         """Offer the model to another account, or withdraw the offer (zero address)."""
@@ -125,10 +127,17 @@ class Client(Views):
         return self.send(calls.resume_rounds(self.address, model), until)
 
     def publish_version(
-        self, model: ModelId, parent: Digest, digest: Digest, tensor_root: Root, *, until: Until = "final"
+        self,
+        model: ModelId,
+        parent: Digest,
+        digest: Digest,
+        tensor_root: Root,
+        rest_root: Root,
+        *,
+        until: Until = "final",
     ) -> Receipt:
         """Anchor a version that no round made."""
-        return self.send(calls.publish_version(self.address, model, parent, digest, tensor_root), until)
+        return self.send(calls.publish_version(self.address, model, parent, digest, tensor_root, rest_root), until)
 
     def deprecate_version(
         self,
@@ -158,9 +167,9 @@ class Client(Views):
         """Clear roles of several accounts."""
         return self.send(calls.revoke_roles_batch(self.address, model, grants), until)
 
-    def set_plan(self, model: ModelId, plan: Plan, *, until: Until = "final") -> Receipt:
-        """Set the standing plan. The PlanSet event of the receipt has its index."""
-        return self.send(calls.set_plan(self.address, model, plan), until)
+    def set_plan(self, model: ModelId, plan: Plan, rules: bytes, *, until: Until = "final") -> Receipt:
+        """Set the standing plan, whose rules hash is of these bytes. The PlanSet event of the receipt has its index."""
+        return self.send(calls.set_plan(self.address, model, plan, rules), until)
 
     def open_round(self, model: ModelId, *, number: int | None = None, until: Until = "final") -> Receipt:
         """Open the next round. The RoundOpened event of the receipt has its number.

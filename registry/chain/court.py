@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from registry.chain.challenge_records import NOWHERE, Membership, Opening, Target
+from registry.chain.challenge_records import NO_BASIS, NOWHERE, Basis, Membership, Opening, Target
 from registry.chain.court_records import Bond, Conviction, Demand, Demanded
 from registry.chain.journal import State
 from registry.chain.partner import Partner
@@ -72,7 +72,7 @@ class Court(Partner):
         self, round_id: RoundId, tally: bytes, salt: bytes, demanded: Demanded | None = None, *, until: Until = "final"
     ) -> Receipt:
         """Show a seal of the claim that convicted; for want of an answer, with one's own demand."""
-        shown = demanded or Demanded(round_id, tally, _NO_ROOT, False, 0)
+        shown = demanded or Demanded(round_id, tally, _NO_ROOT, 0, 0, 0)
         return self._send(until, "revealClaim", round_id, tally, salt, shown)
 
     def collect_reward(self, round_id: RoundId, tally: bytes, *, until: Until = "final") -> Receipt:
@@ -109,12 +109,13 @@ class Court(Partner):
         tree: Tree,
         index: int,
         membership: Membership = NOWHERE,
+        basis: Basis = NO_BASIS,
         *,
         deposit: int,
         until: Until = "final",
     ) -> Receipt:
-        """Demand a leaf of a blob, against a deposit in wei."""
-        return self._demand(until, deposit, "demandChunk", target, int(tree), membership, index)
+        """Demand a leaf of a blob, against a deposit in wei; of the parent or of a state it takes the basis."""
+        return self._demand(until, deposit, "demandChunk", target, basis, int(tree), membership, index)
 
     def demand_contribution(self, target: Target, index: int, *, deposit: int, until: Until = "final") -> Receipt:
         """Demand a leaf of the contributions root, against a deposit in wei."""

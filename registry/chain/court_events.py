@@ -52,7 +52,8 @@ class LeafDemanded(Event):
     tally: bytes
     demander: Address
     root: Root
-    contributions: bool
+    entry_bytes: int
+    entries: int
     index: int
     deposit: int
     deadline: int

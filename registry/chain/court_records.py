@@ -23,13 +23,25 @@ MAX_DEPOSIT = 10**17
 
 @dataclass(frozen=True, slots=True)
 class Demanded:
-    """A leaf that attesters are to show: of a contributions root, or of a tensor root."""
+    """A leaf that attesters are to show.
+
+    Attributes:
+        root: The counted root it is a leaf of.
+        entry_bytes: Bytes of what that root counts.
+        entries: How many of them a leaf holds: 1 for a contributions root.
+    """
 
     round_id: RoundId
     tally: bytes
     root: Root
-    contributions: bool
+    entry_bytes: int
+    entries: int
     index: int
+
+    @property
+    def contributions(self) -> bool:
+        """Whether it is a contribution; else it holds numbers."""
+        return self.entries == 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,15 @@ __all__ = [
     "AlreadyFinalized",
     "AlreadySuspended",
     "BadAnswerDuration",
+    "BadDivisor",
     "BadDuration",
-    "BadGrid",
     "BadMinContributions",
+    "BadProgramLength",
+    "BadProgramNumber",
     "BadQuorum",
+    "BadRadicand",
     "BadRoles",
-    "BadRule",
+    "BadRules",
     "BadSignature",
     "BadTotalWeight",
     "BadWeight",
@@ -45,6 +48,7 @@ __all__ = [
     "NotPartner",
     "NotPendingOwner",
     "NotSuspended",
+    "OtherRules",
     "ResultIsConvicted",
     "ResultMismatch",
     "RoundNotEnded",
@@ -56,6 +60,7 @@ __all__ = [
     "UnknownRound",
     "UnknownVersion",
     "UnsoundReplacement",
+    "ValueTooLarge",
     "VersionExists",
     "VersionIsDeprecated",
     "WrongParticipantCount",
@@ -228,27 +233,68 @@ class NoPlan(CustomError):
 
 
 @dataclass(eq=False)
+class OtherRules(CustomError):
+    """The rule bytes given are not those that the plan names."""
+
+    given: bytes
+    expected: bytes
+
+
+@dataclass(eq=False)
+class BadRules(CustomError):
+    """What begins at this byte is not what rule bytes have there."""
+
+    offset: int
+
+
+@dataclass(eq=False)
+class BadProgramLength(CustomError):
+    """A server program ends too early, or goes on after its end."""
+
+    length: int
+    expected: int
+
+
+@dataclass(eq=False)
+class BadProgramNumber(CustomError):
+    """A number of a server program is out of its bounds."""
+
+    offset: int
+    number: int
+    low: int
+    high: int
+
+
+@dataclass(eq=False)
+class ValueTooLarge(CustomError):
+    """A server program whose intervals nobody checked made a value of 2^63 or more in magnitude."""
+
+    operation: int
+    value: int
+
+
+@dataclass(eq=False)
+class BadDivisor(CustomError):
+    """A server program whose intervals nobody checked divided by less than 1."""
+
+    operation: int
+    divisor: int
+
+
+@dataclass(eq=False)
+class BadRadicand(CustomError):
+    """A server program whose intervals nobody checked took the root of less than 0."""
+
+    operation: int
+    radicand: int
+
+
+@dataclass(eq=False)
 class UnknownPlan(CustomError):
     """No such entry of the plan history."""
 
     model_id: ModelId
     plan_index: int
-
-
-@dataclass(eq=False)
-class BadRule(CustomError):
-    """A combine or server rule of zero."""
-
-    combine_rule: int
-    server_rule: int
-
-
-@dataclass(eq=False)
-class BadGrid(CustomError):
-    """Finer than the finest grid."""
-
-    grid_bits: int
-    max: int
 
 
 @dataclass(eq=False)

@@ -15,7 +15,7 @@ from registry.chain.challenge_events import CHALLENGE_EVENTS
 from registry.chain.court_events import COURT_EVENTS
 from registry.chain.event import Event, Position
 from registry.chain.node import NodeRefused, asking, quantity
-from registry.chain.records import Plan, Result, parse
+from registry.chain.records import Plan, Result, Roots, parse
 from registry.errors import ChainError
 from registry.types import Address, Digest, ModelId, Role, Root, RoundId, Standing
 
@@ -62,7 +62,8 @@ class ModelRegistered(Event):
     model_id: ModelId
     owner: Address
     genesis_digest: Digest
-    genesis_root: Root
+    tensor_root: Root
+    rest_root: Root
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,7 @@ class VersionPublished(Event):
     digest: Digest
     parent: Digest
     tensor_root: Root
+    rest_root: Root
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,7 @@ class PlanSet(Event):
     model_id: ModelId
     plan_index: int
     plan: Plan
+    rules: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +231,7 @@ class RoundFinalized(Event):
     number: int
     round_id: RoundId
     version_digest: Digest
-    version_root: Root
+    roots: Roots
     parent: Digest
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ __all__ = [
     "Model",
     "Plan",
     "Result",
+    "Roots",
     "Round",
     "Version",
     "Votes",
@@ -34,6 +35,7 @@ __all__ = [
     "plain",
     "plan_hash",
     "result_hash",
+    "roots_hash",
     "round_id_of",
     "running_hash_begin",
     "running_hash_next",
@@ -42,20 +44,21 @@ __all__ = [
 
 T = TypeVar("T")
 
+_ZERO = Root(bytes(32))
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The rules of a model's rounds, as `setPlan` takes and `plan` shows them. Durations are in seconds.
 
     Attributes:
+        rules_hash: keccak256 of the rule bytes.
         answer_duration: In which a demanded leaf is shown; at most a 32nd of the challenge duration.
         bond_gwei: What an aggregator must have deposited to attest; 0 for nothing.
     """
 
     digest: Digest
-    combine_rule: int
-    server_rule: int
-    grid_bits: int
+    rules_hash: bytes
     quorum: int
     weight_cap: int
     min_contributions: int
@@ -69,11 +72,30 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Roots:
+    """Everything in a version that later rounds are computed from.
+
+    Attributes:
+        tensor: Counted Merkle root of the F32 values of its file.
+        rest: sha2-256 of everything else in its file.
+        state: Counted Merkle root of the server's state; zero for the initial state.
+        state_layout: What that state is laid out by.
+        step: Server steps that it has seen.
+    """
+
+    tensor: Root
+    rest: Root
+    state: Root = _ZERO
+    state_layout: bytes = bytes(32)
+    step: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """What aggregators attest."""
 
     version_digest: Digest
-    version_root: Root
+    roots: Roots
     report_digest: Digest
     aggregate_root: Root
     contributions_root: Root
@@ -112,11 +134,11 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version. `tensor_root` is zero where its tensors are not all F32."""
+    """A version. `roots` is the hash of its `Roots`."""
 
     known: bool
     parent: Digest
-    tensor_root: Root
+    roots: bytes
     outside_round: bool
     deprecated: bool
 
@@ -151,6 +173,7 @@ class Dispute:
         tally: What its attestations count under: its hash, unless it was void for want of an answer before.
         first_hash: The running hash of the round before any commitment.
         running_hash: And after all.
+        parent_roots: Hash of the parent's roots.
     """
 
     round_id: RoundId
@@ -158,10 +181,8 @@ class Dispute:
     result_hash: bytes
     first_hash: bytes
     running_hash: bytes
-    parent_root: Root
-    combine_rule: int
-    server_rule: int
-    grid_bits: int
+    parent_roots: bytes
+    rules_hash: bytes
     challenge_duration: int
     answer_duration: int
     challenge_deadline: int
@@ -237,7 +258,12 @@ def running_hash_next(running: bytes, participant: Address, digest: Digest, root
 
 def result_hash(result: Result) -> bytes:
     """Return keccak256(abi.encode(result)): what attestations are compared by."""
-    return keccak(_words(*unparse(result)))
+    return keccak(_words(*_flat(unparse(result))))
+
+
+def roots_hash(roots: Roots) -> bytes:
+    """Return keccak256(abi.encode(roots)): what the contract keeps of a version's roots."""
+    return keccak(_words(*unparse(roots)))
 
 
 def contribution_leaf(participant: Address, digest: Digest, tensor_root: Root, weight: int) -> bytes:
@@ -288,6 +314,15 @@ def _coerce(hint: Any, value: Any) -> Any:
     if typing.get_origin(hint) is tuple:
         return tuple(_coerce(typing.get_args(hint)[0], item) for item in value)
     return bytes(value) if isinstance(value, (bytes, bytearray)) else value
+
+
+def _flat(values: tuple[Any, ...]) -> Iterator[int | bytes]:
+    """Static structs stand in line."""
+    for value in values:
+        if isinstance(value, tuple):
+            yield from _flat(value)
+        else:
+            yield value
 
 
 def _words(*values: int | bytes) -> bytes:

@@ -28,8 +28,8 @@ __all__ = ["Built", "Verified", "build", "verify_contract", "verify_deployment"]
 
 NAMED = {
     "Cairn": ("Factory", "Challenges", "Court", "Rules"),
-    "Challenges": ("Cairn", "Court"),
-    "Court": ("Cairn", "Challenges"),
+    "Challenges": ("Cairn", "Court", "Rules"),
+    "Court": ("Cairn", "Challenges", "Rules"),
     "Rules": (),
 }
 """Whom each contract names."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from registry.chain.contracts import artifact
 from registry.chain.records import Round, Version, keccak
-from registry.types import Digest, ModelId, Root, RoundId
+from registry.types import Digest, ModelId, RoundId
 
 __all__ = ["round_in", "round_slots", "version_in", "version_slots"]
 
@@ -44,7 +44,7 @@ def version_in(words: Mapping[int, int], model: ModelId, digest: Digest) -> Vers
     return Version(
         known=any(parent),
         parent=Digest(bytes(32) if parent == digest else parent),
-        tensor_root=Root(value["tensorRoot"].to_bytes(32, "big")),
+        roots=value["roots"].to_bytes(32, "big"),
         outside_round=bool(value["outsideRound"]),
         deprecated=bool(value["deprecated"]),
     )

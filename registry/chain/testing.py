@@ -22,15 +22,19 @@ from typing import TYPE_CHECKING, Any
 from registry.chain.keys import LocalSigner, to_checksum
 from registry.chain.local import embedded
 from registry.chain.node import asking, connect
-from registry.chain.records import Plan, Result
+from registry.chain.records import Plan, Result, Roots, keccak
+from registry.content.segments import Segment, segments_root
 from registry.errors import CairnError, NodeUnavailable
-from registry.types import Address, Digest, Root
+from registry.rules.encoding import RuleSet, Shape, encode_rules
+from registry.rules.program import Program
+from registry.types import Address, Digest, Root, SegmentKind
 
 if TYPE_CHECKING:
     from web3 import Web3
 
 __all__ = [
     "DevChain",
+    "EXAMPLE_RULES",
     "NodeMissing",
     "anvil_chain",
     "development_signers",
@@ -160,13 +164,28 @@ def development_signers(count: int) -> tuple[LocalSigner, ...]:
     return tuple(LocalSigner(bytes(HDPath(f"m/44'/60'/0'/0/{i}").derive(seed))) for i in range(count))
 
 
+EXAMPLE_RULES = encode_rules(
+    RuleSet(
+        combine_rule=1,
+        shape=Shape.FOLD,
+        update_form=1,
+        uniform=False,
+        grid_bits=24,
+        values=40,
+        header=bytes(32),
+        segments=segments_root([Segment(0, 40, 0, SegmentKind.PARAMETER)]),
+        parameters=(),
+        program=Program((), 0, (), (), 0, ()),
+    )
+)
+"""Rule bytes of the weighted mean and of FedAvg at rate 1, for forty values."""
+
+
 def example_plan(**changed: Any) -> Plan:
     """Return a plan that the contract accepts, with shortest durations."""
     fields: dict[str, Any] = {
         "digest": Digest(b"\x70" * 32),
-        "combine_rule": 1,
-        "server_rule": 1,
-        "grid_bits": 24,
+        "rules_hash": keccak(EXAMPLE_RULES),
         "quorum": 1,
         "weight_cap": 1000,
         "min_contributions": 1,
@@ -185,7 +204,7 @@ def example_result(**changed: Any) -> Result:
     """Return a result that the contract accepts, of two contributions."""
     fields: dict[str, Any] = {
         "version_digest": Digest(b"\x81" * 32),
-        "version_root": Root(b"\x82" * 32),
+        "roots": Roots(Root(b"\x82" * 32), Root(b"\x86" * 32)),
         "report_digest": Digest(b"\x83" * 32),
         "aggregate_root": Root(b"\x84" * 32),
         "contributions_root": Root(b"\x85" * 32),

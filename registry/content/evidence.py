@@ -32,6 +32,7 @@ __all__ = [
     "Place",
     "ReceiptManifest",
     "ResultFields",
+    "RootsFields",
     "StateProofManifest",
 ]
 
@@ -125,11 +126,22 @@ class BundleManifest:
 
 
 @dataclass(frozen=True, slots=True)
+class RootsFields:
+    """A version's roots, as they are anchored."""
+
+    tensor: Bytes32
+    rest: Bytes32
+    state: Bytes32
+    state_layout: Bytes32
+    step: Uint64
+
+
+@dataclass(frozen=True, slots=True)
 class ResultFields:
     """What was attested, as the contract hashes it."""
 
     version_digest: Bytes32
-    version_root: Bytes32
+    roots: RootsFields
     report_digest: Bytes32
     aggregate_root: Bytes32
     contributions_root: Bytes32

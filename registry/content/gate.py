@@ -131,7 +131,8 @@ class Description:
         cid: Its CID under the blob profile; None where it was not asked for.
         size: Its length.
         sha256: Plain sha2-256 of its bytes; None where it was not asked for.
-        tensor_root: Its tensor root, zero if a tensor is not F32; None where it was not asked for.
+        tensor_root: Merkle root of its F32 values, zero if it has none; None where it was not asked for.
+        rest_root: sha2-256 of everything else in it, header included; None where the tensor root was not asked for.
         values: Values of all its tensors.
         header: Its header.
     """
@@ -140,6 +141,7 @@ class Description:
     size: int
     sha256: bytes | None
     tensor_root: Root | None
+    rest_root: Root | None
     values: int
     header: TensorHeader
 
@@ -148,6 +150,28 @@ class Description:
         """Its CID and size; cid must have been asked for."""
         assert self.cid is not None
         return Blob(self.cid, self.size)
+
+
+class _Roots:
+    """Sends a file's data to one hash or the other. F32 tensors stand together: tensors are ordered by dtype."""
+
+    def __init__(self, header: TensorHeader, prefix: bytes) -> None:
+        self._begin, self._end = header.range_of("F32")
+        self._at = 0
+        self._tensor = TensorRootHasher()
+        self._rest = hashlib.sha256(prefix)
+
+    def update(self, data: memoryview) -> None:
+        before = min(max(self._begin - self._at, 0), len(data))
+        inside = min(max(self._end - self._at, 0), len(data))
+        self._rest.update(data[:before])
+        self._tensor.update(data[before:inside])
+        self._rest.update(data[inside:])
+        self._at += len(data)
+
+    def digests(self) -> tuple[Root, Root]:
+        tensor = self._tensor.digest() if self._end > self._begin else Root(ZERO32)
+        return tensor, Root(self._rest.digest())
 
 
 class Gate:
@@ -162,7 +186,7 @@ class Gate:
         self._prefix = bytearray()
         self._plain = hashlib.sha256() if sha256 else None
         self._want_root = tensor_root
-        self._root: TensorRootHasher | None = None
+        self._roots: _Roots | None = None
         self._checker: ValueChecker | None = None
         self._size = 0
 
@@ -197,8 +221,8 @@ class Gate:
             data = self._read_header(data)
         if self._checker is not None and data:
             self._checker.update(data)
-            if self._root is not None:
-                self._root.update(data)
+            if self._roots is not None:
+                self._roots.update(data)
 
     def finish(self, cid: Cid | None = None) -> Description:
         """Return what was found, with the CID that somebody else computed.
@@ -207,11 +231,10 @@ class Gate:
             FormError: The file ended early.
         """
         header = self._complete()
-        root: Root | None = None
-        if self._want_root:
-            root = Root(ZERO32) if self._root is None else self._root.digest()
+        tensor_root, rest_root = (None, None) if self._roots is None else self._roots.digests()
         values = sum((spec.end - spec.begin) // DTYPES[spec.dtype] for spec in header.specs)
-        return Description(cid, self._size, self._plain.digest() if self._plain else None, root, values, header)
+        sha256 = self._plain.digest() if self._plain else None
+        return Description(cid, self._size, sha256, tensor_root, rest_root, values, header)
 
     def _read_header(self, data: memoryview) -> memoryview:
         """Take what is missing of the header out of data; return the rest."""
@@ -226,8 +249,8 @@ class Gate:
         if len(data) >= missing:
             self.header = parse_header(bytes(self._prefix))
             self._checker = ValueChecker(self.header)
-            if self._want_root and self.header.all_f32:
-                self._root = TensorRootHasher()
+            if self._want_root:
+                self._roots = _Roots(self.header, bytes(self._prefix))
         return data[missing:]
 
     def _complete(self) -> TensorHeader:

@@ -31,6 +31,7 @@ from registry.types import (
 
 __all__ = [
     "MAX_PAGE_ENTRIES",
+    "BaseFile",
     "BlobLink",
     "Bytes20",
     "Bytes32",
@@ -50,7 +51,9 @@ __all__ = [
     "ReportManifest",
     "ReportPage",
     "RoundOrigin",
+    "ServerRule",
     "Source",
+    "StateFile",
     "Statement",
     "Uint32",
     "Uint64",
@@ -87,6 +90,7 @@ class _Linked:
     codecs: tuple[Codec, ...]
 
 
+_MOST_SCALE = 277  # beyond that no step of any grid is a float32
 _MAX_TEXT = 64 << 10
 _MAX_ITEMS = 100_000
 _MAX_DEPTH = 16
@@ -154,6 +158,38 @@ class DeltaFile:
 
 
 @dataclass(frozen=True, slots=True)
+class StateFile:
+    """What the server keeps beside a version: a safetensors file of one int64 tensor `state` [coordinates, states].
+
+    Attributes:
+        root: Counted Merkle root of its values.
+        layout: What it is laid out by: grid, segments, bounds and initial values.
+        step: Server steps that it has seen.
+    """
+
+    cid: BlobLink
+    size: FileSize
+    root: Bytes32
+    layout: Bytes32
+    step: Annotated[int, _Range(1, 2**64 - 1)]
+
+    @property
+    def blob(self) -> Blob:
+        return Blob(self.cid, self.size)
+
+
+@dataclass(frozen=True, slots=True)
+class BaseFile:
+    """Frozen weights that a version stands on and no round republishes, such as those of a language model."""
+
+    cid: BlobLink
+    size: FileSize
+    sha256: Bytes32
+    licence: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
 class RoundOrigin:
     """Where a round's version comes from; nothing in it that two honest aggregators could write differently."""
 
@@ -205,6 +241,25 @@ class Procedure:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerRule:
+    """How a version is made of the aggregate.
+
+    Attributes:
+        name: Of a rule that ships; None for a program of one's own.
+        parameters: Of that rule.
+        program: The encoded server program: what name and parameters compile to, where there is a name.
+    """
+
+    name: str | None
+    parameters: Mapping[str, float]
+    program: bytes
+
+    def __post_init__(self) -> None:
+        if self.name is None and self.parameters:
+            raise FormError("server rule: parameters belong to a name; a program has its own inside")
+
+
+@dataclass(frozen=True, slots=True)
 class ReportEntry:
     """One commitment: the update as a link if admitted, as bare digest bytes if refused, so that pinning ends."""
 
@@ -233,7 +288,11 @@ class VersionManifest:
     Attributes:
         parent: The version it descends from; for a genesis None or another model's version.
         weights: The file.
-        tensor_root: Of the file's values; 32 zero bytes unless all tensors are F32.
+        tensor_root: Of the file's F32 values.
+        rest_root: sha2-256 of everything else in the file.
+        state: What the server keeps; None for the initial state.
+        base: Frozen weights that it stands on.
+        frozen: Names of floating tensors that are not F32: they stay as they are. Ascending.
         aliases: Names of tied tensors to the name they are stored under.
         round: Set if a round made it.
         statement: Set if its owner published it and has something to say.
@@ -244,6 +303,10 @@ class VersionManifest:
     parent: ManifestLink | None
     weights: VersionFile
     tensor_root: Bytes32
+    rest_root: Bytes32
+    state: StateFile | None
+    base: BaseFile | None
+    frozen: tuple[str, ...]
     aliases: Mapping[str, str]
     round: RoundOrigin | None
     statement: Statement | None
@@ -251,6 +314,10 @@ class VersionManifest:
     def __post_init__(self) -> None:
         if self.round is not None and (self.statement is not None or self.parent is None):
             raise FormError("a round's version has a parent and no statement")
+        if self.round is None and self.state is not None:
+            raise FormError("state: a version that no round made has the initial one")
+        if list(self.frozen) != sorted(set(self.frozen)):
+            raise FormError("frozen: expected names in ascending order without repeats")
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,15 +326,19 @@ class PlanManifest:
 
     Attributes:
         algorithm: What participants run.
-        combine_rule: Number of an entry of `registry.rules.table`, as are server_rule and update_form. The table says
-            which exist and what they take; a manifest may name rules of a later release.
+        combine_rule: Number of an entry of `registry.rules.table`, as is update_form. The table says which exist and
+            what they take; a manifest may name rules of a later release.
         combine_parameters: The combine rule's, by name.
         weights: What a contribution counts: "examples", its committed weight, or "uniform", 1.
-        server_rate: The server's rate η.
+        server: What makes a version of the aggregate.
         grid_bits: s; update values are integers times 2^-s.
         saturate: Clip values beyond the grid instead of refusing them.
         scales: Power of two by tensor: its delta is divided by 2^e before rounding and multiplied in the server step.
-        shared: Names of the float tensors that updates hold; None for all.
+        buffers: Tensors that are running statistics: 1 for any, 2 for what cannot be negative. The aggregate is their
+            step.
+        values: F32 values of the parents of its rounds.
+        header: sha2-256 of the header that updates have.
+        segments: Counted Merkle root of the segments that scales and buffers make of such a parent.
         transforms: Applied to an update on its way out, in order.
         answer_duration: Seconds in which a demanded leaf is shown.
         bond_gwei: What an aggregator must have deposited to attest; 0 for nothing.
@@ -279,13 +350,15 @@ class PlanManifest:
     combine_rule: RuleNumber
     combine_parameters: Mapping[str, int]
     weights: str
-    server_rule: RuleNumber
-    server_rate: float
+    server: ServerRule
     update_form: RuleNumber
     grid_bits: Annotated[int, _Range(0, MAX_GRID_BITS)]
     saturate: bool
-    scales: Mapping[str, Annotated[int, _Range(-126, 127)]]
-    shared: tuple[str, ...] | None
+    scales: Mapping[str, Annotated[int, _Range(-_MOST_SCALE, _MOST_SCALE)]]
+    buffers: Mapping[str, Annotated[int, _Range(1, 2)]]
+    values: Annotated[int, _Range(1, 2**40 - 1)]
+    header: Bytes32
+    segments: Bytes32
     transforms: tuple[Procedure, ...]
     quorum: Uint16
     weight_cap: Weight
@@ -299,10 +372,6 @@ class PlanManifest:
     hook: Bytes20 | None
 
     def __post_init__(self) -> None:
-        if not self.server_rate > 0:
-            raise FormError(f"server_rate: expected more than 0, got {self.server_rate}")
-        if self.shared is not None and list(self.shared) != sorted(set(self.shared)):
-            raise FormError("shared: expected names in ascending order without repeats")
         if self.quorum == 0 or self.min_contributions == 0:
             raise FormError("quorum and min_contributions start at 1")
 

@@ -4,7 +4,7 @@ A leaf hashes as ``sha256(0x00 ‖ leaf)``, a node as ``sha256(0x01 ‖ left ‖
 the largest power of two below n. A *counted root* is ``sha256(0x02 ‖ uint64 big-endian count ‖ root)``: an inclusion
 proof means nothing without the tree's size, so the size is hashed with it. Both roots that go on chain are counted:
 
-- the tensor root over 4 KiB chunks of tensor data (1024 F32 values, the last chunk may be shorter), counting values;
+- the tensor root over 4 KiB chunks of a file's F32 values (1024 each, the last may be shorter), counting values;
 - the contributions root over ``abi.encode(participant, digest, tensorRoot, weight)``, counting contributions.
 """
 
@@ -23,7 +23,9 @@ __all__ = [
     "CHUNK_VALUES",
     "Contribution",
     "MerkleBuilder",
+    "Rows",
     "TensorRootHasher",
+    "VALUES",
     "contribution_leaf",
     "contributions_root",
     "counted_root",
@@ -31,15 +33,47 @@ __all__ = [
     "merkle_root",
     "node_hash",
     "prove",
+    "state_rows",
     "tensor_leaves",
     "tensor_root",
     "verify_inclusion",
 ]
 
-CHUNK_BYTES = 4096
-"""Bytes of tensor data in one leaf."""
 CHUNK_VALUES = 1024
 """F32 values in one leaf."""
+
+
+class Rows(NamedTuple):
+    """What a leaf of a counted root over numbers holds.
+
+    Attributes:
+        entry_bytes: Bytes of a number.
+        entries: Numbers in a leaf; the last may hold fewer.
+    """
+
+    entry_bytes: int
+    entries: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of a leaf."""
+        return self.entry_bytes * self.entries
+
+    def leaves(self, count: int) -> int:
+        """Return how many leaves so many numbers take."""
+        return -(-count // self.entries)
+
+
+VALUES = Rows(4, CHUNK_VALUES)
+"""Leaves of a tensor root."""
+CHUNK_BYTES = VALUES.size
+"""Bytes of F32 values in one leaf."""
+
+
+def state_rows(states: int) -> Rows:
+    """Return what leaves of a state's root hold: int64 states of whole coordinates in at most 4096 bytes."""
+    return Rows(8, CHUNK_VALUES // 2 // states * states)
+
 
 _sha256 = hashlib.sha256
 _LEAF = _sha256(b"\x00")
@@ -175,25 +209,27 @@ def verify_inclusion(leaf: bytes, index: int, count: int, proof: Sequence[bytes]
 
 
 class TensorRootHasher:
-    """The tensor root of F32 data that comes in pieces of any size; holds one chunk and some hundred hashes.
+    """The counted root over numbers that come in pieces of any size; holds one leaf and some hundred hashes.
 
     Data may be hashed in parts, each by a hasher told its offset, in one process each, and joined in order.
     """
 
-    __slots__ = ("_bytes", "_head", "_head_missing", "_leaves", "_partial", "_tree")
+    __slots__ = ("_bytes", "_head", "_head_missing", "_leaves", "_partial", "_rows", "_size", "_tree")
 
-    def __init__(self, offset: int = 0) -> None:
-        self._tree = MerkleBuilder(-(-offset // CHUNK_BYTES))
+    def __init__(self, offset: int = 0, rows: Rows = VALUES) -> None:
+        self._rows = rows
+        self._size = rows.size
+        self._tree = MerkleBuilder(-(-offset // self._size))
         self._leaves: list[bytes] = []
         self._partial = bytearray()
         self._bytes = offset
         self._head = bytearray()  # the end of a chunk that begins in the part before
-        self._head_missing = -offset % CHUNK_BYTES
+        self._head_missing = -offset % self._size
 
     @property
     def values(self) -> int:
-        """Whole F32 values up to here."""
-        return self._bytes // 4
+        """Whole numbers up to here."""
+        return self._bytes // self._rows.entry_bytes
 
     def update(self, piece: bytes | bytearray | memoryview) -> None:
         """Hash the next bytes of tensor data, little-endian as stored."""
@@ -205,22 +241,23 @@ class TensorRootHasher:
             self._head_missing -= taken
             data = data[taken:]
         start = 0
+        size = self._size
         if self._partial:
-            start = min(CHUNK_BYTES - len(self._partial), len(data))
+            start = min(size - len(self._partial), len(data))
             self._partial += data[:start]
-            if len(self._partial) < CHUNK_BYTES:
+            if len(self._partial) < size:
                 return
             self._leaves.append(leaf_hash(self._partial))
             self._fold()
             self._partial.clear()
-        whole = start + (len(data) - start) // CHUNK_BYTES * CHUNK_BYTES
+        whole = start + (len(data) - start) // size * size
         copy = _LEAF.copy
         while start < whole:
             room = _BATCH - (self._tree.count + len(self._leaves)) % _BATCH
-            stop = min(whole, start + room * CHUNK_BYTES)
-            for at in range(start, stop, CHUNK_BYTES):
+            stop = min(whole, start + room * size)
+            for at in range(start, stop, size):
                 state = copy()
-                state.update(data[at : at + CHUNK_BYTES])
+                state.update(data[at : at + size])
                 self._leaves.append(state.digest())
             self._fold()
             start = stop
@@ -243,8 +280,9 @@ class TensorRootHasher:
         Raises:
             InputError: There is no value yet, or the data ends within one.
         """
-        if self._bytes == 0 or self._bytes % 4:
-            raise InputError(f"tensor root: expected one or more values of 4 bytes, got {self._bytes} bytes")
+        width = self._rows.entry_bytes
+        if self._bytes == 0 or self._bytes % width:
+            raise InputError(f"counted root: expected one or more numbers of {width} bytes, got {self._bytes} bytes")
         tree = self._tree.copy()
         tree.extend(self._leaves + ([leaf_hash(self._partial)] if self._partial else []))
         return counted_root(self.values, tree.root())
@@ -262,19 +300,19 @@ def tensor_root(data: bytes | bytearray | memoryview) -> Root:
     return hasher.digest()
 
 
-def tensor_leaves(pieces: Iterable[bytes | bytearray | memoryview]) -> Iterator[bytes]:
-    """Yield the leaf hashes of tensor data, what `prove` needs to show one chunk."""
-    partial = bytearray()
+def tensor_leaves(pieces: Iterable[bytes | bytearray | memoryview], rows: Rows = VALUES) -> Iterator[bytes]:
+    """Yield the leaf hashes of numbers, what `prove` needs to show one leaf."""
+    partial, size = bytearray(), rows.size
     for piece in pieces:
         data = memoryview(piece).cast("B")
-        start = (CHUNK_BYTES - len(partial)) % CHUNK_BYTES if partial else 0
+        start = (size - len(partial)) % size if partial else 0
         partial += data[:start]
-        if len(partial) == CHUNK_BYTES:
+        if len(partial) == size:
             yield leaf_hash(partial)
             partial.clear()
-        whole = max(start, start + (len(data) - start) // CHUNK_BYTES * CHUNK_BYTES)
-        for at in range(start, whole, CHUNK_BYTES):
-            yield leaf_hash(data[at : at + CHUNK_BYTES])
+        whole = max(start, start + (len(data) - start) // size * size)
+        for at in range(start, whole, size):
+            yield leaf_hash(data[at : at + size])
         partial += data[whole:]
     if partial:
         yield leaf_hash(partial)

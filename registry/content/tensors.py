@@ -58,7 +58,7 @@ DTYPES = {
 }
 """Bytes of a value of each dtype that is let through, in the order in which tensors are stored."""
 FLOATS = frozenset(("F64", "F32", "BF16", "F16"))
-"""The dtypes whose tensors an update holds, as F32."""
+"""The dtypes of floating tensors; of these only F32 ones take part in rounds."""
 MAX_HEADER_BYTES = 4 << 20
 """Largest header without its length; 10 000 tensors with names of 60 characters take 1.4 MB."""
 MAX_TENSORS = 1 << 15
@@ -114,10 +114,13 @@ class TensorHeader:
         """Length of the whole file."""
         return self.header_bytes + self.data_bytes
 
-    @property
-    def all_f32(self) -> bool:
-        """Whether every tensor is F32: whether the file has a tensor root."""
-        return all(spec.dtype == "F32" for spec in self.specs)
+    def range_of(self, dtype: str) -> tuple[int, int]:
+        """Return first byte and end of the values of a dtype in the data; an empty range where there are none.
+
+        They stand together, since tensors are ordered by dtype.
+        """
+        found = [spec for spec in self.specs if spec.dtype == dtype]
+        return (found[0].begin, found[-1].end) if found else (0, 0)
 
     def by_name(self) -> dict[str, TensorSpec]:
         """Return the tensors by name, in file order."""
@@ -191,29 +194,21 @@ def write_tensors(
     return iter((encode_header(header.specs, metadata), *buffers))
 
 
-def update_layout(parent: TensorHeader, shared: Iterable[str] | None = None) -> TensorHeader:
-    """Lay out the update that goes with a parent version: every shared float tensor as F32, no metadata.
-
-    Args:
-        parent: Header of the parent version.
-        shared: Names of the float tensors that the plan shares; None shares all.
+def update_layout(parent: TensorHeader) -> TensorHeader:
+    """Lay out the update that goes with a parent version: its F32 tensors, no metadata.
 
     Raises:
-        InputError: A shared name is not a float tensor of the parent, or nothing is shared.
+        InputError: The parent has no F32 values.
     """
-    floats = {spec.name: spec for spec in parent.specs if spec.dtype in FLOATS}
-    names = list(floats) if shared is None else list(shared)
-    for name in names:
-        if name not in floats:
-            raise InputError(f"shared tensors: expected names of float tensors of the parent, got {name!r}")
-    if not any(floats[name].begin < floats[name].end for name in names):
-        raise InputError("shared tensors: expected one or more values, got none")
-    return layout({name: ("F32", floats[name].shape) for name in names})
+    begin, end = parent.range_of("F32")
+    if begin == end:
+        raise InputError("update: expected one or more F32 values in the parent, got none")
+    return layout({spec.name: ("F32", spec.shape) for spec in parent.specs if spec.dtype == "F32"})
 
 
-def update_header(parent: TensorHeader, shared: Iterable[str] | None = None) -> bytes:
+def update_header(parent: TensorHeader) -> bytes:
     """Return the bytes up to the data that an update must have: `update_layout`, encoded."""
-    return encode_header(update_layout(parent, shared).specs)
+    return encode_header(update_layout(parent).specs)
 
 
 # Reading ----------------------------------------------------------------------------------------------------------

@@ -184,11 +184,16 @@ def _layout(kind: type[Event], inputs: Sequence[tuple[str, str, bool]]) -> _Layo
 def _converter(abi_type: str, hint: Any) -> tuple[int, Convert]:
     """How many words a static ABI type takes, and what they mean as a field's type."""
     if abi_type.startswith("("):
-        types, hints = abi_type[1:-1].split(","), typing.get_type_hints(hint)
+        from eth_abi.grammar import parse
+
+        hints = typing.get_type_hints(hint)
         parts = [
-            _converter(part, hints[field.name])[1] for part, field in zip(types, dataclasses.fields(hint), strict=True)
+            _converter(part.to_type_str(), hints[field.name])
+            for part, field in zip(parse(abi_type).components, dataclasses.fields(hint), strict=True)
         ]
-        return len(parts), lambda data: hint(*(convert(data[32 * i : 32 * i + 32]) for i, convert in enumerate(parts)))
+        ends = list(itertools.accumulate(32 * size for size, _ in parts))
+        places = [(end - 32 * size, end, convert) for end, (size, convert) in zip(ends, parts, strict=True)]
+        return ends[-1] // 32, lambda data: hint(*(convert(data[begin:end]) for begin, end, convert in places))
     if abi_type == "bytes32":
         return 1, bytes
     if abi_type == "address":

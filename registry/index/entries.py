@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from registry.chain.records import Plan, Result
+from registry.chain.records import Plan, Result, Roots
 from registry.types import Address, Digest, Fault, ModelId, Role, Root, RoundId, Standing
 
 __all__ = [
@@ -134,7 +134,7 @@ class VersionEntry:
     model_id: ModelId
     digest: Digest
     parent: Digest
-    tensor_root: Root
+    roots: Roots
     round_id: RoundId | None
     number: int
     deprecated: bool

@@ -46,7 +46,7 @@ from registry.chain.events import (
     VersionPublished,
     WindowExtended,
 )
-from registry.chain.records import unparse
+from registry.chain.records import Result, Roots, unparse
 
 __all__ = ["HANDLERS", "Rows", "wide"]
 
@@ -65,9 +65,9 @@ def _place(event: Event) -> tuple[int, int]:
 def _model_registered(e: ModelRegistered) -> Rows:
     at = _place(e)
     return (
-        ("models", (*at, e.model_id, e.owner, e.genesis_digest, e.genesis_root)),
+        ("models", (*at, e.model_id, e.owner, e.genesis_digest, e.tensor_root, e.rest_root)),
         ("owners", (*at, e.model_id, e.owner)),
-        ("versions", (*at, e.model_id, e.genesis_digest, None, e.genesis_root, None)),
+        ("versions", (*at, e.model_id, e.genesis_digest, None, *_roots(Roots(e.tensor_root, e.rest_root)), None)),
         ("heads", (*at, e.model_id, e.genesis_digest)),
     )
 
@@ -91,7 +91,7 @@ def _rounds_resumed(e: RoundsResumed) -> Rows:
 def _version_published(e: VersionPublished) -> Rows:
     at = _place(e)
     return (
-        ("versions", (*at, e.model_id, e.digest, e.parent, e.tensor_root, None)),
+        ("versions", (*at, e.model_id, e.digest, e.parent, *_roots(Roots(e.tensor_root, e.rest_root)), None)),
         ("heads", (*at, e.model_id, e.digest)),
     )
 
@@ -110,7 +110,7 @@ def _roles_changed(e: RolesChanged) -> Rows:
 
 def _plan_set(e: PlanSet) -> Rows:
     *fields, bond_gwei = unparse(e.plan)
-    return (("plans", (*_place(e), e.model_id, e.plan_index, *fields, wide(bond_gwei))),)
+    return (("plans", (*_place(e), e.model_id, e.plan_index, *fields, wide(bond_gwei), e.rules)),)
 
 
 def _round_opened(e: RoundOpened) -> Rows:
@@ -147,9 +147,19 @@ def _commits_ended(e: CommitsEnded) -> Rows:
 def _result_attested(e: ResultAttested) -> Rows:
     at = _place(e)
     return (
-        ("results", (*at, e.round_id, e.result_hash, *unparse(e.result))),
+        ("results", (*at, e.round_id, e.result_hash, *_result(e.result))),
         ("attestations", (*at, e.round_id, e.aggregator, e.result_hash, e.votes)),
     )
+
+
+def _result(result: Result) -> tuple[object, ...]:
+    digest, _, *rest = unparse(result)
+    return (digest, *_roots(result.roots), *rest)
+
+
+def _roots(roots: Roots) -> tuple[object, ...]:
+    *hashes, step = unparse(roots)
+    return (*hashes, wide(step))
 
 
 def _quorum_reached(e: QuorumReached) -> Rows:
@@ -173,7 +183,7 @@ def _round_finalized(e: RoundFinalized) -> Rows:
     at = _place(e)
     return (
         ("finalizations", (*at, e.round_id, e.version_digest)),
-        ("versions", (*at, e.model_id, e.version_digest, e.parent, e.version_root, e.round_id)),
+        ("versions", (*at, e.model_id, e.version_digest, e.parent, *_roots(e.roots), e.round_id)),
         ("heads", (*at, e.model_id, e.version_digest)),
     )
 
@@ -199,7 +209,7 @@ def _result_convicted(e: ResultConvicted) -> Rows:
 
 
 def _leaf_demanded(e: LeafDemanded) -> Rows:
-    what = (e.root, int(e.contributions), wide(e.index), wide(e.deposit), e.deadline)
+    what = (e.root, int(e.entries == 1), wide(e.index), wide(e.deposit), e.deadline)
     return (("demands", (*_place(e), e.round_id, e.tally, e.demander, *what)),)
 
 

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from registry.chain.records import Plan
+from registry.chain.records import Plan, Roots
 from registry.index.entries import (
     Block,
     DeprecationEntry,
@@ -50,6 +50,7 @@ __all__ = [
     "owners",
     "place_of",
     "plans",
+    "roots_of",
     "tables",
     "versions",
     "versions_of_digest",
@@ -194,8 +195,8 @@ def member_history(
 
 def plans(db: sqlite3.Connection, model_id: ModelId) -> tuple[PlanEntry, ...]:
     """Return a model's plan history; the last one is the standing plan."""
-    columns = "model plan_index digest combine_rule server_rule grid_bits quorum weight_cap min_contributions \
-        commit_duration publish_duration aggregate_duration challenge_duration hook answer_duration bond_gwei"
+    columns = "model plan_index digest rules_hash quorum weight_cap min_contributions commit_duration \
+        publish_duration aggregate_duration challenge_duration hook answer_duration bond_gwei"
     rows = facts(db, "plans", columns, "model = ?", model_id)
     return tuple(
         PlanEntry(at, name, index, Plan(*(*plan, int.from_bytes(bond)))) for at, name, index, *plan, bond in rows
@@ -205,7 +206,8 @@ def plans(db: sqlite3.Connection, model_id: ModelId) -> tuple[PlanEntry, ...]:
 # Versions -----------------------------------------------------------------------------------------------------------
 
 _VERSION = f"""
-SELECT {PLACE.format("versions")}, versions.model, versions.digest, versions.parent, versions.tensor_root,
+SELECT {PLACE.format("versions")}, versions.model, versions.digest, versions.parent,
+  versions.tensor_root, versions.rest_root, versions.state_root, versions.state_layout, versions.step,
   versions.round, rounds.number, deprecations.block IS NOT NULL,
   max(versions.block, coalesce(deprecations.block, 0)) <= coalesce(following.final, -1)
 FROM versions JOIN blocks ON blocks.number = versions.block
@@ -219,11 +221,17 @@ WITH RECURSIVE found (digest) AS (
 """
 
 
+def roots_of(columns: Sequence[Any]) -> Roots:
+    """Return a version's roots from their five columns."""
+    tensor, rest, state, layout, step = columns
+    return Roots(tensor, rest, state, layout, int.from_bytes(step))
+
+
 def _versions(db: sqlite3.Connection, where: str, *values: object, walk: str = "") -> tuple[VersionEntry, ...]:
     found = []
     for row in db.execute(f"{walk}{_VERSION} WHERE {where} {ORDER.format('versions')}", values):
-        name, digest, parent, root, made_by, number, deprecated, final = row[4:]
-        shown = (root, made_by, number or 0, bool(deprecated), bool(final))
+        name, digest, parent, *roots, made_by, number, deprecated, final = row[4:]
+        shown = (roots_of(roots), made_by, number or 0, bool(deprecated), bool(final))
         found.append(VersionEntry(place_of(row), name, digest, parent or _NO_PARENT, *shown))
     return tuple(found)
 

@@ -6,7 +6,8 @@ As in `registry.index.queries`.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from registry.chain.records import Result
 from registry.index.entries import (
@@ -19,7 +20,7 @@ from registry.index.entries import (
     RoundEntry,
     VoidEntry,
 )
-from registry.index.queries import ORDER, PLACE, facts, place_of
+from registry.index.queries import ORDER, PLACE, facts, place_of, roots_of
 from registry.types import Address, Digest, Fault, ModelId, RoundId, Standing
 
 __all__ = [
@@ -110,10 +111,15 @@ def commitments_of(db: sqlite3.Connection, digest: Digest) -> tuple[CommitmentEn
 
 def results(db: sqlite3.Connection, round_id: RoundId) -> tuple[ResultEntry, ...]:
     """Return the results that were attested in a round."""
-    columns = "round result_hash version_digest version_root report_digest aggregate_root contributions_root \
-        contributions total_weight"
+    columns = "round result_hash version_digest tensor_root rest_root state_root state_layout step report_digest \
+        aggregate_root contributions_root contributions total_weight"
     rows = facts(db, "results", columns, "round = ?", round_id)
-    return tuple(ResultEntry(at, name, result_hash, Result(*result)) for at, name, result_hash, *result in rows)
+    return tuple(ResultEntry(at, name, result_hash, _result(found)) for at, name, result_hash, *found in rows)
+
+
+def _result(row: Sequence[Any]) -> Result:
+    digest, *others = row
+    return Result(digest, roots_of(others[:5]), *others[5:])
 
 
 def attestations(db: sqlite3.Connection, round_id: RoundId) -> tuple[AttestationEntry, ...]:

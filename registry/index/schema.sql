@@ -36,7 +36,8 @@ CREATE TABLE models (
   model BLOB NOT NULL UNIQUE,
   owner BLOB NOT NULL,
   genesis_digest BLOB NOT NULL,
-  genesis_root BLOB NOT NULL,
+  tensor_root BLOB NOT NULL,
+  rest_root BLOB NOT NULL,
   PRIMARY KEY (block, log_index)
 ) STRICT, WITHOUT ROWID;
 
@@ -88,9 +89,7 @@ CREATE TABLE plans (
   model BLOB NOT NULL REFERENCES models (model),
   plan_index INTEGER NOT NULL,
   digest BLOB NOT NULL,
-  combine_rule INTEGER NOT NULL,
-  server_rule INTEGER NOT NULL,
-  grid_bits INTEGER NOT NULL,
+  rules_hash BLOB NOT NULL,
   quorum INTEGER NOT NULL,
   weight_cap INTEGER NOT NULL,
   min_contributions INTEGER NOT NULL,
@@ -101,6 +100,7 @@ CREATE TABLE plans (
   hook BLOB NOT NULL,
   answer_duration INTEGER NOT NULL,
   bond_gwei BLOB NOT NULL,
+  rules BLOB NOT NULL,
   PRIMARY KEY (block, log_index),
   UNIQUE (model, plan_index)
 ) STRICT, WITHOUT ROWID;
@@ -130,6 +130,10 @@ CREATE TABLE versions (
   digest BLOB NOT NULL,
   parent BLOB,
   tensor_root BLOB NOT NULL,
+  rest_root BLOB NOT NULL,
+  state_root BLOB NOT NULL,
+  state_layout BLOB NOT NULL,
+  step BLOB NOT NULL,
   round BLOB UNIQUE REFERENCES rounds (round),
   PRIMARY KEY (block, log_index),
   UNIQUE (model, digest),
@@ -195,7 +199,11 @@ CREATE TABLE results (
   round BLOB NOT NULL REFERENCES rounds (round),
   result_hash BLOB NOT NULL,
   version_digest BLOB NOT NULL,
-  version_root BLOB NOT NULL,
+  tensor_root BLOB NOT NULL,
+  rest_root BLOB NOT NULL,
+  state_root BLOB NOT NULL,
+  state_layout BLOB NOT NULL,
+  step BLOB NOT NULL,
   report_digest BLOB NOT NULL,
   aggregate_root BLOB NOT NULL,
   contributions_root BLOB NOT NULL,

@@ -14,9 +14,12 @@ import numpy as np
 from registry.chain.events import UpdateCommitted
 from registry.content.manifest import PlanManifest, Reason, UpdateManifest, decode
 from registry.content.merkle import TensorRootHasher
+from registry.content.segments import Segment
 from registry.content.tensors import TensorHeader, encode_header, update_layout
-from registry.errors import BlockMismatch, BlockNotFound, BlockTooLarge, FormError, InputError, StoreUnavailable
+from registry.errors import BlockMismatch, BlockNotFound, BlockTooLarge, FormError, StoreUnavailable
+from registry.provenance.plans import plan_rules, plan_segments
 from registry.provenance.rounds import RoundRecord
+from registry.rules.encoding import RuleSet
 from registry.rules.grid import check_arithmetic
 from registry.rules.table import UpdateFormEntry, form_of
 from registry.store.base import ContentStore
@@ -43,8 +46,14 @@ class UpdateForm:
 
     header: bytes
     size: int
-    grid_bits: int
+    rules: RuleSet
+    segments: tuple[Segment, ...]
     encoding: UpdateFormEntry
+
+    @property
+    def grid_bits(self) -> int:
+        """s: values are integers times 2^-s."""
+        return self.rules.grid_bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +82,13 @@ def update_form(parent: TensorHeader, plan: PlanManifest) -> UpdateForm:
     """Return the form that updates and the aggregate of a round have.
 
     Raises:
-        FormError: The parent does not hold as F32 what the plan shares.
-        InputError: The plan shares or scales tensors that the parent lacks, or shares nothing.
-        UnknownRule: The plan has an update form that this release does not know.
+        UnknownRule: The plan has rules of a later release.
+        FormError: A rule does not get what it takes.
+        InputError: The plan is for versions of another form.
     """
-    form = form_of(plan)
-    header = update_layout(parent, plan.shared)
-    for spec in header.specs:
-        if parent.by_name()[spec.name].dtype != "F32":
-            raise FormError(f"{spec.name}: expected F32 master weights in the parent of a round")
-    unknown = sorted(set(plan.scales) - {spec.name for spec in header.specs})
-    if unknown:
-        raise InputError(f"plan: expected scales of shared tensors, got {unknown[0]!r}")
-    return UpdateForm(encode_header(header.specs), header.file_bytes, plan.grid_bits, form)
+    header = update_layout(parent)
+    rules, segments = plan_rules(plan), plan_segments(plan, parent)
+    return UpdateForm(encode_header(header.specs), header.file_bytes, rules, segments, form_of(plan))
 
 
 def judge_manifest(

@@ -8,6 +8,7 @@ from registry.chain.challenge_records import Opening
 from registry.chain.court_records import Demanded
 from registry.chain.records import Result
 from registry.content.manifest import Reason, UpdateManifest, decode, manifest_cid
+from registry.content.merkle import Rows
 from registry.errors import ContentError, FormError
 from registry.provenance.charges import attested_chunks, listed
 from registry.provenance.openings import Chunks, listing_of
@@ -48,10 +49,9 @@ def answer_to(
         listing = listing_of(listed(entry) for entry in report.entries if entry.reason == Reason.ADMITTED)
         return listing.opening(demanded.index) if listing.root == demanded.root else None
     if demanded.root not in known:
-        chunks = next(
-            filter(None, (attested_chunks(store, b, demanded.root) for b in _blobs(store, record, result, demanded))),
-            None,
-        )
+        rows = Rows(demanded.entry_bytes, demanded.entries)
+        blobs = _blobs(store, record, result, demanded)
+        chunks = next(filter(None, (attested_chunks(store, blob, demanded.root, rows) for blob in blobs)), None)
         if chunks is None:
             return None
         while len(known) >= _KEPT:
@@ -65,10 +65,12 @@ def _blobs(store: ContentStore, record: RoundRecord, result: Result, demanded: D
     try:
         if demanded.root == result.aggregate_root:
             yield load_report(store, result.report_digest, len(record.commitments)).manifest.aggregate.blob
-        if demanded.root == result.version_root:
-            yield load_version_manifest(store, result.version_digest).weights.blob
-        if demanded.root == record.parent_root:
-            yield load_version_manifest(store, record.parent).weights.blob
+        for digest in (result.version_digest, record.parent):
+            version = load_version_manifest(store, digest)
+            if demanded.root == version.tensor_root:
+                yield version.weights.blob
+            if version.state is not None and demanded.root == version.state.root:
+                yield version.state.blob
         for commitment in record.commitments:
             if commitment.tensor_root == demanded.root:
                 yield decode(store.get(manifest_cid(commitment.digest)), UpdateManifest).delta.blob

@@ -12,15 +12,30 @@ from pathlib import Path
 
 import numpy as np
 
-from registry.chain.challenge_records import NOWHERE, Counted, Listed, Membership, Opening, Step
-from registry.chain.records import Result
+from registry.chain.challenge_records import (
+    NOTHING,
+    NOWHERE,
+    Basis,
+    Before,
+    Counted,
+    Listed,
+    Membership,
+    Opening,
+    PlacedSegment,
+    Step,
+)
+from registry.chain.records import Result, contribution_leaf
 from registry.content.manifest import PlanManifest, VersionManifest
-from registry.content.merkle import CHUNK_VALUES
+from registry.content.merkle import CHUNK_VALUES, VALUES, Rows, leaf_hash, merkle_root, prove, state_rows
+from registry.content.segments import segment_at, segment_leaf
 from registry.errors import ContentError, FormError
 from registry.provenance.admission import UpdateForm, Verdict
 from registry.provenance.openings import Chunks, Listing, chunks_of_blob, chunks_of_file
 from registry.provenance.reports import Report
 from registry.provenance.rounds import RoundRecord
+from registry.provenance.server_steps import continues
+from registry.provenance.versions import roots_of
+from registry.rules.encoding import RuleSet, encode_rules
 from registry.rules.grid import grid_integers
 from registry.store.base import ContentStore
 from registry.types import Address, Blob, Digest, Fault, Part, Root, Tree
@@ -32,15 +47,18 @@ __all__ = [
     "Wanted",
     "aggregate_charge",
     "attested_chunks",
+    "basis_of",
     "contribution_chunks",
     "list_charge",
     "listed",
     "off_grid",
+    "state_charge",
     "uncommitted_charge",
     "version_charge",
+    "wanted_contribution",
 ]
 
-_NOTHING = Opening(Counted(0, bytes(32)), b"", ())
+_OF_VALUES = (Fault.CHUNK, Fault.AGGREGATE, Fault.VERSION, Fault.STATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +82,27 @@ class Charge:
     @property
     def part(self) -> Part:
         """What of the result the claim is about."""
-        return Part.VALUES if self.fault in (Fault.CHUNK, Fault.AGGREGATE, Fault.VERSION) else Part.WHOLE
+        return Part.VALUES if self.fault in _OF_VALUES else Part.WHOLE
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A leaf to be demanded: of a blob's tensor root, or, where `tree` is None, of the contributions root."""
+    """A leaf to be demanded: of a blob, or, where `tree` is None, of the contributions root.
+
+    Attributes:
+        rows: What a leaf of that root holds.
+    """
 
     root: Root
     tree: Tree | None
     index: int
     membership: Membership = NOWHERE
+    rows: Rows = VALUES
+
+
+def wanted_contribution(root: Root, index: int) -> Wanted:
+    """Return a leaf of a contributions root."""
+    return Wanted(root, None, index, rows=Rows(len(contribution_leaf(Address(bytes(20)), Digest(root), root, 0)), 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +143,12 @@ class Case:
     @property
     def values(self) -> int:
         """F32 values of every update of the round."""
-        return (self.form.size - len(self.form.header)) // 4
+        return self.form.rules.values
+
+    @property
+    def states(self) -> Rows:
+        """What leaves of a state hold."""
+        return state_rows(len(self.form.rules.program.states))
 
     def shown_of(self, root: Root) -> dict[int, Opening]:
         """Return what was shown of one root, by index."""
@@ -135,7 +168,7 @@ def list_charge(case: Case, listing: Listing) -> Charge | None:
         if entry not in committed:
             return uncommitted_charge(case, index, listing.opening(index))
     if sum(entry.weight for entry in entries) != case.result.total_weight:
-        return Charge(Fault.TOTAL, steps=tuple(Step(entry, _NOTHING) for entry in entries))
+        return Charge(Fault.TOTAL, steps=tuple(Step(entry, NOTHING) for entry in entries))
     return None
 
 
@@ -160,8 +193,7 @@ def aggregate_charge(
     """
     position = 0 if len(theirs.leaf) != len(own) else off_grid(theirs.leaf, case.form.grid_bits)
     if position is not None:
-        evidence = (Tree.AGGREGATE, index * CHUNK_VALUES + position, theirs, NOWHERE)
-        return Charge(Fault.CHUNK, index, evidence)
+        return Charge(Fault.CHUNK, index, (Tree.AGGREGATE, index * CHUNK_VALUES + position, theirs, NOWHERE))
     coordinate = index * CHUNK_VALUES + _first_difference(own, theirs.leaf)
     chunks = contribution_chunks(case, listing, verdicts)
     steps = tuple(Step(entry, c.opening(index)) for entry, c in zip(listing.contributions, chunks, strict=True))
@@ -179,14 +211,47 @@ def version_charge(case: Case, index: int, own: bytes, theirs: Opening, aggregat
     if len(theirs.leaf) != len(own):
         return Charge(Fault.CHUNK, index, (Tree.VERSION, index * CHUNK_VALUES, theirs, NOWHERE))
     coordinate = index * CHUNK_VALUES + _first_difference(own, theirs.leaf)
+    return Charge(Fault.VERSION, index, (_before(case, coordinate, aggregate), theirs))
+
+
+def state_charge(case: Case, index: int, own: bytes, theirs: Opening, aggregate: Path) -> Charge:
+    """Charge a chunk of the state likewise."""
+    states = len(case.form.rules.program.states)
+    coordinate = index * case.states.entries // states + _first_difference(own, theirs.leaf) // 2 // states
+    return Charge(Fault.STATE, coordinate // CHUNK_VALUES, (_before(case, coordinate, aggregate), theirs))
+
+
+def _before(case: Case, coordinate: int, aggregate: Path) -> Before:
+    """Open what a coordinate of version and state is computed from."""
+    index, segments, rules = coordinate // CHUNK_VALUES, case.form.segments, case.form.rules
+    place = segment_at(segments, coordinate)
+    segment, hashes = segments[place], [leaf_hash(segment_leaf(s)) for s in segments]
+    placed = PlacedSegment(
+        Counted(len(segments), merkle_root(hashes)),
+        place,
+        segment.first,
+        segment.length,
+        segment.exponent,
+        segment.kind,
+        prove(hashes, place),
+    )
+    state = NOTHING
+    if rules.program.states and case.parent.state is not None and continues(case.parent, rules):
+        chunks = chunks_of_blob(case.store, case.parent.state.blob, case.states)
+        state = chunks.opening(coordinate * len(rules.program.states) // case.states.entries)
     parent = chunks_of_blob(case.store, case.parent.weights.blob).opening(index)
-    return Charge(Fault.VERSION, index, (coordinate, parent, chunks_of_file(aggregate).opening(index), theirs))
+    return Before(coordinate, placed, parent, chunks_of_file(aggregate).opening(index), state)
 
 
-def attested_chunks(store: ContentStore, blob: Blob, root: Root) -> Chunks | None:
-    """Return a blob's chunks if it is to be had and has that tensor root."""
+def basis_of(rules: RuleSet, parent: VersionManifest) -> Basis:
+    """Return what every result of a round is held against."""
+    return Basis(encode_rules(rules), roots_of(parent))
+
+
+def attested_chunks(store: ContentStore, blob: Blob, root: Root, rows: Rows = VALUES) -> Chunks | None:
+    """Return a blob's chunks if it is to be had and has that root."""
     try:
-        chunks = chunks_of_blob(store, blob)
+        chunks = chunks_of_blob(store, blob, rows)
     except (ContentError, FormError):
         return None
     return chunks if chunks.root == root else None

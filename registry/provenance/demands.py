@@ -38,7 +38,7 @@ def demands_of(court: Court, dispute: Dispute) -> Demands:
     kinds = (LeafDemanded, LeafShown, DemandClosed)
     for event in court.events(*kinds, subject=dispute.round_id, to_block=latest):
         if isinstance(event, LeafDemanded) and event.tally == dispute.tally:
-            leaf = Demanded(event.round_id, event.tally, event.root, event.contributions, event.index)
+            leaf = Demanded(event.round_id, event.tally, event.root, event.entry_bytes, event.entries, event.index)
             deadlines[leaf] = event.deadline
         elif isinstance(event, LeafShown | DemandClosed) and event.tally == dispute.tally:
             over.add((event.root, event.index))

@@ -234,6 +234,8 @@ def lineage_content(client: ChainView, store: ContentStore, steps: Sequence[Step
         version = load_version_manifest(store, step.digest)
         found.manifests[step.digest] = None
         found.blobs[version.weights.cid] = None
+        if version.state is not None:
+            found.blobs[version.state.cid] = None
         if not step.round:
             continue
         record = read_round(client, step.model_id, step.round)

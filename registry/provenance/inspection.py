@@ -14,8 +14,8 @@ from registry.chain.challenge_records import NOWHERE, Counted, Listed, Membershi
 from registry.chain.court_events import LeafShown
 from registry.chain.records import Result, contribution_leaf
 from registry.content.manifest import PlanManifest, Reason, VersionManifest
-from registry.content.merkle import CHUNK_VALUES, leaf_hash
-from registry.errors import ContentError, FormError, UnknownRule
+from registry.content.merkle import CHUNK_VALUES, VALUES, leaf_hash
+from registry.errors import ContentError, FormError
 from registry.provenance.admission import UpdateForm, Verdict, judge, judge_declared
 from registry.provenance.charges import (
     Case,
@@ -27,13 +27,14 @@ from registry.provenance.charges import (
     list_charge,
     listed,
     off_grid,
+    state_charge,
     uncommitted_charge,
     version_charge,
+    wanted_contribution,
 )
 from registry.provenance.openings import (
     Chunks,
     Listing,
-    chunks_of_blob,
     chunks_of_file,
     differing_leaf,
     listing_of,
@@ -41,10 +42,12 @@ from registry.provenance.openings import (
 from registry.provenance.reports import Report, load_report
 from registry.provenance.results import Outcome, compute_declared, compute_outcome
 from registry.provenance.rounds import RoundRecord
+from registry.provenance.server_steps import step_number
 from registry.provenance.versions import load_version_manifest
+from registry.rules.encoding import state_layout
 from registry.rules.table import Rules, called, rules_of
 from registry.store.base import ContentStore
-from registry.types import ZERO32, Fault, Root, Tree
+from registry.types import Fault, Root, Tree
 
 __all__ = ["Recomputed", "inspect"]
 
@@ -95,14 +98,10 @@ def inspect(
     charge = list_charge(case, listing)
     if charge is not None:
         return Inspection(f"contributions: {charge.fault.name.lower()}", charge)
-    try:
-        rules = rules_of(plan)
-    except UnknownRule as error:
-        return Inspection(f"nothing is said of the aggregate: {error}")
-    if not rules.aggregate_convicted:
-        return Inspection(f"combine rule {called(rules.combine.rule)} is replayed by readers, not by the chain")
-    if rules.version_convicted and (result.version_root == ZERO32) != (record.parent_root == ZERO32):
-        return Inspection("version: only one of it and its parent has a tensor root", Charge(Fault.ROOT))
+    wrong = _wrong_roots(case)
+    if wrong:
+        return Inspection(f"version: {wrong}", Charge(Fault.ROOTS))
+    rules = rules_of(plan)
     held = {} if recomputed is None else recomputed
     if result.contributions_root not in held:
         held.clear()
@@ -111,6 +110,19 @@ def inspect(
             return made
         held[result.contributions_root] = made
     return _compared(case, rules, listing, *held[result.contributions_root])
+
+
+def _wrong_roots(case: Case) -> str:
+    """What of the version's roots does not follow from rules and parent; nothing of that takes a file."""
+    made, rules = case.result.roots, case.form.rules
+    stateful = bool(rules.program.states)
+    if made.rest != case.parent.rest_root:
+        return "its rest is not its parent's"
+    if made.state_layout != state_layout(rules) or any(made.state) != stateful:
+        return "its state is not one of these rules"
+    if made.step != (step_number(case.parent, rules) if stateful else 0):
+        return "its state is of another step"
+    return ""
 
 
 def _report(store: ContentStore, record: RoundRecord, result: Result) -> Report | None:
@@ -128,7 +140,7 @@ def _listing(case: Case) -> Listing | Inspection:
             return listing
     shown = case.shown_of(root)
     if not shown:
-        return Inspection("contributions: demanded", wanted=(Wanted(root, None, 0),))
+        return Inspection("contributions: demanded", wanted=(wanted_contribution(root, 0),))
     counted = next(iter(shown.values())).counted
     if counted.count != case.result.contributions:
         return Inspection("contributions: count", Charge(Fault.COUNT, evidence=(counted,)))
@@ -138,7 +150,8 @@ def _listing(case: Case) -> Listing | Inspection:
             return Inspection("contributions: uncommitted", uncommitted_charge(case, index, opening))
     missing = [index for index in range(counted.count) if index not in shown]
     if missing:
-        return Inspection("contributions: demanded", wanted=tuple(Wanted(root, None, index) for index in missing))
+        wanted = tuple(wanted_contribution(root, index) for index in missing)
+        return Inspection("contributions: demanded", wanted=wanted)
     return Listing(tuple(committed[shown[index].leaf] for index in range(counted.count)))
 
 
@@ -202,7 +215,7 @@ def _wrongly_admitted(case: Case, verdict: Verdict, membership: Membership) -> I
         return Inspection("contribution: demanded", wanted=(Wanted(root, Tree.CONTRIBUTION, 0, membership),))
     counted = next(iter(shown.values())).counted
     if counted.count != case.values:
-        return _contribution_size(case, counted, membership)
+        return Inspection("contribution: size", Charge(Fault.SIZE, evidence=(Tree.CONTRIBUTION, counted, membership)))
     for index, opening in shown.items():
         position = off_grid(opening.leaf, case.form.grid_bits)
         if position is not None:
@@ -214,48 +227,41 @@ def _wrongly_admitted(case: Case, verdict: Verdict, membership: Membership) -> I
     return Inspection("", wanted=tuple(Wanted(root, Tree.CONTRIBUTION, index, membership) for index in missing))
 
 
-def _contribution_size(case: Case, counted: Counted, membership: Membership) -> Inspection:
-    """A contribution of another size than the parent: shown against the aggregate, or both against the parent."""
-    aggregate = _published_aggregate(case)
-    shown = case.shown_of(case.result.aggregate_root)
-    attested = aggregate.counted if aggregate else next((opening.counted for opening in shown.values()), None)
-    if attested is None:
-        return Inspection("aggregate: demanded", wanted=(Wanted(case.result.aggregate_root, Tree.AGGREGATE, 0),))
-    evidence: tuple[object, ...] = (attested, Tree.CONTRIBUTION, counted, membership)
-    if attested.count == counted.count:
-        parent = chunks_of_blob(case.store, case.parent.weights.blob).counted
-        evidence = (attested, Tree.PARENT, parent, NOWHERE)
-    return Inspection("contribution: size", Charge(Fault.SIZE, evidence=evidence))
-
-
 def _compared(case: Case, rules: Rules, listing: Listing, verdicts: Sequence[Verdict], outcome: Outcome) -> Inspection:
     own = chunks_of_file(outcome.aggregate_file)
     if own.root != case.result.aggregate_root:
+        if not rules.aggregate_convicted:
+            how = f"combine rule {called(rules.combine.rule)} is replayed by readers, not by the chain"
+            return Inspection(f"aggregate: not the {rules.combine.rule.says}; {how}")
         found = _difference(case, own, _published_aggregate(case), case.result.aggregate_root, Tree.AGGREGATE)
         if isinstance(found, Counted):
-            manifest = next(
-                v.manifest for v in verdicts if v.commitment.participant == listing.contributions[0].participant
-            )
-            assert manifest is not None
-            right = chunks_of_blob(case.store, manifest.delta.blob).counted
-            evidence: tuple[object, ...] = (found, Tree.CONTRIBUTION, right, listing.membership(0))
-            return Inspection("aggregate: size", Charge(Fault.SIZE, evidence=evidence))
+            return Inspection("aggregate: size", Charge(Fault.SIZE, evidence=(Tree.AGGREGATE, found, NOWHERE)))
         if isinstance(found, Wanted):
             return Inspection(f"aggregate: leaf {found.index} demanded", wanted=(found,))
         index, theirs = found
         charge = aggregate_charge(case, listing, verdicts, index, own.read(index), theirs)
         return Inspection(f"aggregate: chunk {index} is not the {rules.combine.rule.says}", charge)
-    if rules.version_convicted and outcome.result.version_root != case.result.version_root:
+    if outcome.result.roots.tensor != case.result.roots.tensor:
         made = chunks_of_file(outcome.version_file)
-        found = _difference(case, made, _published_version(case), case.result.version_root, Tree.VERSION)
+        found = _difference(case, made, _published_version(case), case.result.roots.tensor, Tree.VERSION)
         if isinstance(found, Counted):
-            return Inspection("version: size", Charge(Fault.SIZE, evidence=(own.counted, Tree.VERSION, found, NOWHERE)))
+            return Inspection("version: size", Charge(Fault.SIZE, evidence=(Tree.VERSION, found, NOWHERE)))
         if isinstance(found, Wanted):
             return Inspection(f"version: leaf {found.index} demanded", wanted=(found,))
         index, theirs = found
         charge = version_charge(case, index, made.read(index), theirs, outcome.aggregate_file)
-        return Inspection(f"version: chunk {index} is not its parent's plus the aggregate's", charge)
-    for name in ("version_root", "report_digest", "version_digest"):
+        return Inspection(f"version: chunk {index} is not what the server step gives", charge)
+    if outcome.state_file is not None and outcome.result.roots.state != case.result.roots.state:
+        made = chunks_of_file(outcome.state_file, case.states)
+        found = _difference(case, made, _published_state(case), case.result.roots.state, Tree.STATE)
+        if isinstance(found, Counted):
+            return Inspection("state: size", Charge(Fault.SIZE, evidence=(Tree.STATE, found, NOWHERE)))
+        if isinstance(found, Wanted):
+            return Inspection(f"state: leaf {found.index} demanded", wanted=(found,))
+        index, theirs = found
+        charge = state_charge(case, index, made.read(index), theirs, outcome.aggregate_file)
+        return Inspection(f"state: chunk {index} is not what the server step leaves", charge)
+    for name in ("roots", "report_digest", "version_digest"):
         if getattr(outcome.result, name) != getattr(case.result, name):
             return Inspection(f"{name} is not what it would be here: readers refuse it, the chain does not")
     return Inspection("recomputed to the bit", sound=True)
@@ -275,7 +281,8 @@ def _difference(
         index = next(i for i, (a, b) in enumerate(zip(own.hashes, theirs.hashes, strict=True)) if a != b)
         return index, theirs.opening(index)
     index = differing_leaf(own.hashes, shown)
-    return (index, shown[index]) if index in shown else Wanted(root, tree, index)
+    rows = case.states if tree is Tree.STATE else VALUES
+    return (index, shown[index]) if index in shown else Wanted(root, tree, index, rows=rows)
 
 
 def _published_aggregate(case: Case) -> Chunks | None:
@@ -290,4 +297,12 @@ def _published_version(case: Case) -> Chunks | None:
         blob = load_version_manifest(case.store, case.result.version_digest).weights.blob
     except (ContentError, FormError):
         return None
-    return attested_chunks(case.store, blob, case.result.version_root)
+    return attested_chunks(case.store, blob, case.result.roots.tensor)
+
+
+def _published_state(case: Case) -> Chunks | None:
+    try:
+        state = load_version_manifest(case.store, case.result.version_digest).state
+    except (ContentError, FormError):
+        return None
+    return None if state is None else attested_chunks(case.store, state.blob, case.result.roots.state, case.states)

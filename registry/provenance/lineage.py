@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from registry.chain.events import (
@@ -13,7 +13,7 @@ from registry.chain.events import (
     VersionDeprecated,
     VersionPublished,
 )
-from registry.chain.records import round_id_of
+from registry.chain.records import Roots, round_id_of
 from registry.content.manifest import (
     M,
     Reason,
@@ -49,10 +49,15 @@ class Step:
     model_id: ModelId
     digest: Digest
     parent: Digest
-    tensor_root: Root
+    roots: Roots
     round: int
     block: int
     deprecated: bool
+
+    @property
+    def tensor_root(self) -> Root:
+        """Of its F32 values."""
+        return self.roots.tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,23 +100,20 @@ def versions_of(client: ChainView, model_id: ModelId, *, block: int | None = Non
         number, parent = 0, Digest(bytes(32))
         match event:
             case ModelRegistered():
-                digest, root = event.genesis_digest, event.genesis_root
+                digest, roots = event.genesis_digest, Roots(event.tensor_root, event.rest_root)
             case VersionPublished():
-                digest, root, parent = event.digest, event.tensor_root, event.parent
+                digest, roots, parent = event.digest, Roots(event.tensor_root, event.rest_root), event.parent
             case RoundFinalized():
-                digest, root, parent, number = event.version_digest, event.version_root, event.parent, event.number
+                digest, roots, parent, number = event.version_digest, event.roots, event.parent, event.number
             case VersionDeprecated():
                 deprecated.add(event.digest)
                 continue
             case _:
                 continue
-        steps[digest] = Step(model_id, digest, parent, root, number, event.at.block_number, False)
+        steps[digest] = Step(model_id, digest, parent, roots, number, event.at.block_number, False)
     if not steps:
         raise InputError(f"expected a model 0x{model_id.hex()} in a final block, found none")
-    return {
-        d: s if d not in deprecated else Step(s.model_id, d, s.parent, s.tensor_root, s.round, s.block, True)
-        for d, s in steps.items()
-    }
+    return {d: s if d not in deprecated else replace(s, deprecated=True) for d, s in steps.items()}
 
 
 def lineage(client: ChainView, model_id: ModelId, digest: bytes, *, block: int | None = None) -> list[Step]:

@@ -10,14 +10,15 @@ from pathlib import Path
 from registry.chain.challenge_records import Counted, Listed, Membership, Opening
 from registry.chain.records import contribution_leaf
 from registry.content.merkle import (
-    CHUNK_BYTES,
+    VALUES,
+    Rows,
     counted_root,
     leaf_hash,
     merkle_root,
     prove,
     tensor_leaves,
 )
-from registry.content.tensors import header_length
+from registry.content.tensors import header_length, parse_header
 from registry.content.unixfs import CHUNK_SIZE as LEAF_BYTES
 from registry.errors import FormError
 from registry.provenance.combination import Leaves, leaves_of_blob, leaves_of_file
@@ -30,10 +31,10 @@ __all__ = ["Chunks", "Listing", "chunks_of_blob", "chunks_of_file", "differing_l
 
 @dataclass(frozen=True, slots=True)
 class Chunks:
-    """The tensor data of a blob, cut into the chunks of its tensor root.
+    """The numbers of a blob, cut into the chunks of its counted root: F32 values, or the int64 of a state.
 
     Attributes:
-        values: How many F32 values it holds.
+        values: How many there are.
         hashes: Leaf hashes of the chunks.
         read: Returns the bytes of a chunk.
     """
@@ -97,46 +98,51 @@ def listing_of(entries: Iterable[Listed]) -> Listing:
     return Listing(tuple(sorted(entries, key=lambda entry: entry.participant)))
 
 
-def chunks_of_file(path: Path) -> Chunks:
-    """Return the chunks of a safetensors file, whatever its values are.
+def chunks_of_file(path: Path, rows: Rows = VALUES) -> Chunks:
+    """Return the chunks of a safetensors file's numbers, whatever they are.
 
     Raises:
-        FormError: It has no such header, or its tensor data are no F32 values.
+        FormError: Its header is not canonical, or it has no F32 values.
     """
-    return _chunks(file_pieces(path), path.stat().st_size, leaves_of_file(path, path.stat().st_size))
+    return _chunks(file_pieces(path), path.stat().st_size, leaves_of_file(path, path.stat().st_size), rows)
 
 
-def chunks_of_blob(store: ContentStore, blob: Blob) -> Chunks:
-    """Return the chunks of a stored safetensors file, whatever its values are.
+def chunks_of_blob(store: ContentStore, blob: Blob, rows: Rows = VALUES) -> Chunks:
+    """Return the chunks of a stored safetensors file's numbers, whatever they are.
 
     Raises:
-        FormError: It has no such header, or its tensor data are no F32 values.
+        FormError: Its header is not canonical, or it has no F32 values.
         ContentError: A block is missing or changed.
     """
-    return _chunks(open_blob(store, blob), blob.size, leaves_of_blob(store, blob))
+    return _chunks(open_blob(store, blob), blob.size, leaves_of_blob(store, blob), rows)
 
 
-def _chunks(pieces: Iterator[bytes], size: int, leaves: Leaves) -> Chunks:
-    first = next(pieces, b"")
-    if len(first) < 8:
-        raise FormError(f"expected a safetensors file, got {size} bytes")
-    begin = header_length(first, size)
-    if size <= begin or (size - begin) % 4:
-        raise FormError(f"expected F32 values after a header of {begin} bytes, got {size - begin} bytes")
+def _chunks(pieces: Iterator[bytes], size: int, leaves: Leaves, rows: Rows) -> Chunks:
+    prefix = b""
+    for piece in pieces:
+        prefix += piece
+        if len(prefix) >= 8 and len(prefix) >= header_length(prefix, size):
+            break
+    header = parse_header(prefix)
+    begin, end = (header.header_bytes + at for at in header.range_of("F32" if rows == VALUES else "I64"))
+    if end == header.file_bytes:
+        end = size  # liars publish files that go on, and their roots hold all of it
+    if not begin < end <= size or (end - begin) % rows.entry_bytes:
+        raise FormError(f"expected values of {rows.entry_bytes} bytes, got {end - begin} bytes in a file of {size}")
 
     def data() -> Iterator[memoryview]:
-        skip = begin
-        for piece in chain((first,), pieces):
-            yield memoryview(piece)[skip:]
-            skip = max(0, skip - len(piece))
+        at = 0
+        for piece in chain((prefix,), pieces):
+            yield memoryview(piece)[max(begin - at, 0) : max(end - at, 0)]
+            at += len(piece)
 
-    hashes = tuple(tensor_leaves(data()))
+    hashes = tuple(tensor_leaves(data(), rows))
 
     def read(index: int) -> bytes:
-        at = begin + index * CHUNK_BYTES
-        return _range(leaves, at, min(at + CHUNK_BYTES, size))
+        at = begin + index * rows.size
+        return _range(leaves, at, min(at + rows.size, end))
 
-    return Chunks((size - begin) // 4, hashes, read)
+    return Chunks((end - begin) // rows.entry_bytes, hashes, read)
 
 
 def _range(leaves: Leaves, begin: int, end: int) -> bytes:

@@ -33,12 +33,23 @@ from registry.chain.events import (
 from registry.chain.headers import Header
 from registry.chain.mined import Called
 from registry.chain.receipts import Receipt
-from registry.chain.records import Plan, Result, Round, Version, parse, result_hash, round_id_of, running_hash_next
+from registry.chain.records import (
+    Plan,
+    Result,
+    Roots,
+    Round,
+    Version,
+    parse,
+    result_hash,
+    roots_hash,
+    round_id_of,
+    running_hash_next,
+)
 from registry.chain.storage import round_in, version_in
 from registry.chain.views import Block
 from registry.errors import ChainError, VerificationFailed
 from registry.provenance.evidence import BlockFacts
-from registry.types import Address, Digest, ModelId, Root, RoundId
+from registry.types import Address, Digest, ModelId, RoundId
 
 __all__ = ["ProvenCall", "ProvenChain", "ProvenTransaction", "read_transactions"]
 
@@ -234,16 +245,18 @@ class ProvenChain:
         if self._words is not None:
             with _missing(f"version 0x{digest.hex()[:12]}"):
                 return version_in(self._words, model, digest)
-        found = Version(False, Digest(bytes(32)), Root(bytes(32)), False, False)
+        found = Version(False, Digest(bytes(32)), bytes(32), False, False)
         kinds = (ModelRegistered, VersionPublished, RoundFinalized, VersionDeprecated)
         for event in sorted((event for kind in kinds for event in self.named(kind, model, digest)), key=_place):
             match event:
                 case ModelRegistered():
-                    found = Version(True, Digest(bytes(32)), event.genesis_root, True, False)
+                    roots = Roots(event.tensor_root, event.rest_root)
+                    found = Version(True, Digest(bytes(32)), roots_hash(roots), True, False)
                 case VersionPublished():
-                    found = Version(True, event.parent, event.tensor_root, True, False)
+                    roots = Roots(event.tensor_root, event.rest_root)
+                    found = Version(True, event.parent, roots_hash(roots), True, False)
                 case RoundFinalized():
-                    found = Version(True, event.parent, event.version_root, False, False)
+                    found = Version(True, event.parent, roots_hash(event.roots), False, False)
                 case VersionDeprecated():
                     found = replace(found, deprecated=True)
         return found

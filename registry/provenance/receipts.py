@@ -18,9 +18,16 @@ from registry.chain.challenges import Challenges
 from registry.chain.events import ModelRegistered, RoundFinalized
 from registry.chain.headers import Header, decode_header
 from registry.chain.node import NodeRefused
-from registry.chain.records import Result, contribution_leaf, model_id_of, result_hash, round_id_of
+from registry.chain.records import Result, Roots, contribution_leaf, model_id_of, result_hash, round_id_of
 from registry.chain.storage import round_in, round_slots
-from registry.content.evidence import BlockProofManifest, Place, ReceiptManifest, ResultFields, StateProofManifest
+from registry.content.evidence import (
+    BlockProofManifest,
+    Place,
+    ReceiptManifest,
+    ResultFields,
+    RootsFields,
+    StateProofManifest,
+)
 from registry.content.manifest import Reason
 from registry.content.merkle import counted_root, leaf_hash, verify_inclusion
 from registry.errors import InputError, VerificationFailed
@@ -82,7 +89,7 @@ def create_receipt(
         genesis=registered.genesis_digest,
         number=step.round,
         participant=participant,
-        result=ResultFields(**asdict(result)),
+        result=ResultFields(**(asdict(result) | {"roots": RootsFields(**asdict(result.roots))})),
         count=listing.counted.count,
         inner=listing.counted.inner,
         places=tuple(_place(listing, index) for index in _shown(listing, participant)),
@@ -233,8 +240,8 @@ def _check_anchor(receipt: ReceiptManifest, header: Header) -> tuple[Finding, st
     if len(transactions) != 1:
         raise VerificationFailed(f"block: expected the proof of one transaction, got {len(transactions)}")
     made = [e for e in transactions[0].events if isinstance(e, RoundFinalized) and e.round_id == round_id]
-    said = (receipt.result.version_digest, receipt.result.version_root)
-    if [(event.version_digest, event.version_root) for event in made] != [said]:
+    said = (receipt.result.version_digest, Roots(**asdict(receipt.result.roots)))
+    if [(event.version_digest, event.roots) for event in made] != [said]:
         raise VerificationFailed(f"round {receipt.number}: expected RoundFinalized with this version, got none")
     call = transactions[0].call
     if call is None:
@@ -265,7 +272,7 @@ def _claim(receipt: ReceiptManifest) -> str:
 
 
 def _result(receipt: ReceiptManifest) -> Result:
-    return Result(**asdict(receipt.result))
+    return Result(**(asdict(receipt.result) | {"roots": Roots(**asdict(receipt.result.roots))}))
 
 
 def _membership(receipt: ReceiptManifest, place: Place) -> Membership:

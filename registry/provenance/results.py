@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from registry.chain.records import Result
 from registry.content.gate import Description, describe
@@ -25,6 +23,7 @@ from registry.content.manifest import (
     ReportManifest,
     ReportPage,
     RoundOrigin,
+    StateFile,
     VersionFile,
     VersionManifest,
     digest_of,
@@ -32,22 +31,21 @@ from registry.content.manifest import (
     manifest_cid,
 )
 from registry.content.merkle import Contribution, contributions_root
-from registry.content.tensors import parse_header
 from registry.errors import CairnError, FormError, VerificationFailed
 from registry.provenance.admission import UpdateForm, Verdict
 from registry.provenance.combination import Checks, Combined, Progress, combine, leaves_of_blob
 from registry.provenance.reports import pages_of
 from registry.provenance.rounds import RoundRecord
-from registry.provenance.versions import read_header, read_version
+from registry.provenance.server_steps import describe_state, next_version, step_number
+from registry.provenance.versions import roots_of
 from registry.provenance.writing import describe_while_making, written
+from registry.rules.encoding import RoundScalars
 from registry.rules.table import rules_of
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob, file_pieces
-from registry.types import Root
 
-__all__ = ["Outcome", "compute_declared", "compute_outcome", "next_version", "publish_outcome"]
+__all__ = ["Outcome", "compute_declared", "compute_outcome", "publish_outcome"]
 
-_PIECE = 1 << 20
 _LARGE = 64 << 20
 """Bytes of updates from which on it takes longer to combine them than to start processes that share the work."""
 
@@ -63,6 +61,7 @@ class Outcome:
         version: Its manifest.
         aggregate_file: The aggregate, a safetensors file.
         version_file: The next version, a safetensors file where it was to be kept.
+        state_file: The next state; None under rules without state.
     """
 
     result: Result
@@ -71,6 +70,7 @@ class Outcome:
     version: VersionManifest
     aggregate_file: Path
     version_file: Path
+    state_file: Path | None
 
 
 def compute_outcome(
@@ -106,18 +106,17 @@ def compute_outcome(
     Raises:
         InputError: Nothing was admitted.
         FormError, VerificationFailed: One of the files that were not judged is not to be admitted.
-        UnknownRule: The plan has rules this release does not know.
     """
-    rules = rules_of(plan)
     admitted = [v for v in verdicts if v.admitted]
     aggregate_file, version_file = folder / "aggregate.safetensors", folder / "model.safetensors"
+    state_file = folder / "state.safetensors" if form.rules.program.states else None
     combined = combine(
         [leaves_of_blob(store, v.manifest.delta.blob) for v in admitted if v.manifest],
         [v.commitment.weight for v in admitted],
         form.header,
         form.size,
-        grid_bits=plan.grid_bits,
-        combining=rules.combine,
+        grid_bits=form.grid_bits,
+        combining=rules_of(plan).combine,
         encoding=form.encoding,
         out=aggregate_file,
         check=Checks(cids=False, roots=not judged),  # the store hashes every block again
@@ -127,11 +126,13 @@ def compute_outcome(
     for verdict, update in zip(admitted, combined.updates, strict=True):
         if not judged and update.tensor_root != verdict.commitment.tensor_root:
             raise VerificationFailed(f"update of 0x{verdict.commitment.participant.hex()[:8]}: its root is another")
-    made = next_version(store, parent, plan, form, aggregate_file)
+    scalars = RoundScalars(step_number(parent, form.rules), len(admitted), combined.total_weight, 0)
+    made = next_version(store, parent, form, aggregate_file, scalars, state_file)
     if keep_version:
         made = written(version_file, made)
     described = describe_while_making(made) if processes > 1 else describe(made)
-    return _assemble(record, parent, verdicts, combined, described, aggregate_file, version_file)
+    state = None if state_file is None else describe_state(state_file, form.rules, scalars.step)
+    return _assemble(record, parent, verdicts, combined, described, state, (aggregate_file, version_file, state_file))
 
 
 def compute_declared(
@@ -162,45 +163,14 @@ def compute_declared(
         return error
 
 
-def next_version(
-    store: ContentStore, parent: VersionManifest, plan: PlanManifest, form: UpdateForm, aggregate: Path
-) -> Iterator[bytes]:
-    """Yield the next version's file: the parent's, with the server step taken on every shared tensor.
-
-    Raises:
-        VerificationFailed: The parent's file is not what its manifest, and so the chain, says. An owner can anchor such
-            a version; whoever attests what is built on it could not show its leaves.
-        UnknownRule: The plan has rules this release does not know.
-    """
-    step = rules_of(plan).server.step
-    header = read_header(store, parent.weights.blob)
-    shared = {t.name for t in parse_header(form.header, form.size).specs}
-    source = _Reader(read_version(store, parent))
-    yield source.read(header.header_bytes)
-    with aggregate.open("rb") as deltas:
-        deltas.seek(len(form.header))
-        for tensor in header.specs:  # the aggregate holds the shared ones in the same order
-            left = tensor.end - tensor.begin
-            scale = plan.scales.get(tensor.name, 0)
-            while left:
-                piece = source.read(min(_PIECE, left))
-                left -= len(piece)
-                if tensor.name in shared:
-                    delta = np.frombuffer(deltas.read(len(piece)), dtype="<f4")
-                    weights = np.frombuffer(piece, dtype="<f4")
-                    piece = step(weights, delta, rate=plan.server_rate, scale=scale).tobytes()
-                yield piece
-    source.finish()
-
-
 def _assemble(
     record: RoundRecord,
     parent: VersionManifest,
     verdicts: Sequence[Verdict],
     combined: Combined,
     facts: Description,
-    aggregate_file: Path,
-    version_file: Path,
+    state: StateFile | None,
+    files: tuple[Path, Path, Path | None],
 ) -> Outcome:
     aggregate = DeltaFile(combined.cid, combined.size, combined.tensor_root)
     admitted = sorted((v.commitment for v in verdicts if v.admitted), key=lambda c: c.participant)
@@ -220,11 +190,16 @@ def _assemble(
         contributions=len(admitted),
         total_weight=combined.total_weight,
     )
-    assert facts.cid is not None and facts.sha256 is not None and facts.tensor_root is not None
+    assert facts.cid is not None and facts.sha256 is not None
+    assert facts.tensor_root is not None and facts.rest_root is not None
     version = VersionManifest(
         parent=manifest_cid(record.parent),
         weights=VersionFile(facts.cid, facts.size, facts.sha256),
         tensor_root=facts.tensor_root,
+        rest_root=facts.rest_root,
+        state=state,
+        base=parent.base,
+        frozen=parent.frozen,
         aliases=parent.aliases,
         round=RoundOrigin(
             chain_id=record.chain_id,
@@ -239,14 +214,14 @@ def _assemble(
     )
     result = Result(
         version_digest=digest_of(version),
-        version_root=Root(version.tensor_root),
+        roots=roots_of(version),
         report_digest=digest_of(report),
         aggregate_root=combined.tensor_root,
         contributions_root=root,
         contributions=len(admitted),
         total_weight=combined.total_weight,
     )
-    return Outcome(result, report, pages, version, aggregate_file, version_file)
+    return Outcome(result, report, pages, version, *files)
 
 
 def _entry(verdict: Verdict) -> ReportEntry:
@@ -261,15 +236,17 @@ def _entry(verdict: Verdict) -> ReportEntry:
 
 
 def publish_outcome(store: ContentStore, outcome: Outcome) -> None:
-    """Put the aggregate, the version and the report into a store and pin them; doing it twice changes nothing.
+    """Put aggregate, version, state and report into a store and pin them; doing it twice changes nothing.
 
     Raises:
         FormError: A file changed since the outcome was computed.
     """
-    files = (
+    files = [
         (outcome.aggregate_file, outcome.report.aggregate.blob),
         (outcome.version_file, outcome.version.weights.blob),
-    )
+    ]
+    if outcome.state_file is not None and outcome.version.state is not None:
+        files.append((outcome.state_file, outcome.version.state.blob))
     for path, blob in files:
         if add_blob(store, file_pieces(path)) != blob:
             raise FormError(f"{path}: changed since it was computed")
@@ -280,29 +257,3 @@ def publish_outcome(store: ContentStore, outcome: Outcome) -> None:
         cid = manifest_cid(hashlib.sha256(data).digest())
         store.put(cid, data)
         store.pin(cid, recursive=False)
-
-
-class _Reader:
-    """Exact reads from a stream of pieces."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self._rest = memoryview(b"")
-
-    def read(self, count: int) -> bytes:
-        parts = []
-        while count:
-            if not self._rest:
-                piece = next(self._pieces, None)
-                if piece is None:
-                    raise FormError("a blob ended before its tensors did")
-                self._rest = memoryview(piece)
-            part, self._rest = self._rest[:count], self._rest[count:]
-            parts.append(part)
-            count -= len(part)
-        return b"".join(parts)
-
-    def finish(self) -> None:
-        """Read to the end, where a stream that checks itself says how that ended."""
-        for _ in self._pieces:
-            raise FormError("a blob goes on after its tensors")

@@ -19,7 +19,7 @@ from registry.chain.records import (
     running_hash_next,
 )
 from registry.errors import NodeUnavailable, VerificationFailed
-from registry.types import Address, Digest, ModelId, Phase, Role, Root, RoundId, Standing
+from registry.types import Address, Digest, ModelId, Phase, Role, RoundId, Standing
 
 if TYPE_CHECKING:
     from registry.chain.client import Client
@@ -46,7 +46,7 @@ class RoundRecord:
     """A round as anchored: what was committed, in commit order, under which plan and on which parent.
 
     Attributes:
-        parent_root: The tensor root that the parent was anchored with.
+        parent_roots: Hash of the roots that the parent was anchored with.
     """
 
     chain_id: int
@@ -55,7 +55,7 @@ class RoundRecord:
     number: int
     round_id: RoundId
     parent: Digest
-    parent_root: Root
+    parent_roots: bytes
     plan: Plan
     commitments: tuple[UpdateCommitted, ...]
     running_hash: bytes
@@ -91,7 +91,7 @@ def read_round(client: ChainView, model_id: ModelId, number: int) -> RoundRecord
         number=number,
         round_id=round_id,
         parent=opened.parent,
-        parent_root=client.version(model_id, opened.parent, block=block).tensor_root,
+        parent_roots=client.version(model_id, opened.parent, block=block).roots,
         plan=plan,
         commitments=commitments,
         running_hash=running,

@@ -9,10 +9,11 @@ from dataclasses import replace
 import numpy as np
 
 from registry.chain.records import Result
-from registry.content.manifest import DeltaFile, Manifest, VersionFile, digest_of, encode, manifest_cid
-from registry.content.merkle import tensor_root
-from registry.content.tensors import header_length
+from registry.content.manifest import DeltaFile, Manifest, StateFile, VersionFile, digest_of, encode, manifest_cid
+from registry.content.merkle import TensorRootHasher, state_rows, tensor_root
+from registry.content.tensors import parse_header
 from registry.provenance.results import Outcome
+from registry.provenance.versions import roots_of
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob
 from registry.types import Root
@@ -27,21 +28,23 @@ def nudged(position: int, by: float | None = None) -> Edit:
     """Return an edit that changes one F32 value of a safetensors file.
 
     Args:
-        position: Of the value in the tensor data.
+        position: Of the value among the file's F32 values.
         by: Added to it; None for the next larger float32.
     """
 
     def edit(data: bytes) -> bytes:
-        begin = header_length(data, len(data))
-        values = np.frombuffer(data[begin:], dtype="<f4").copy()
+        begin, end = _values(data)
+        values = np.frombuffer(data[begin:end], dtype="<f4").copy()
         old = values[position]
         values[position] = np.nextafter(old, np.float32(np.inf)) if by is None else old + np.float32(by)
-        return data[:begin] + values.tobytes()
+        return data[:begin] + values.tobytes() + data[end:]
 
     return edit
 
 
-def falsified(store: ContentStore, made: Outcome, *, aggregate: Edit = bytes, version: Edit = bytes) -> Result:
+def falsified(
+    store: ContentStore, made: Outcome, *, aggregate: Edit = bytes, version: Edit = bytes, state: Edit = bytes
+) -> Result:
     """Return what a liar attests in place of an honest outcome, its blobs and manifests published.
 
     Holds them in memory.
@@ -51,17 +54,19 @@ def falsified(store: ContentStore, made: Outcome, *, aggregate: Edit = bytes, ve
         made: The honest outcome.
         aggregate: What becomes of the aggregate's file.
         version: What becomes of the version's file.
+        state: What becomes of the state's file, where there is one.
     """
     deltas, weights = aggregate(made.aggregate_file.read_bytes()), version(made.version_file.read_bytes())
     blob = add_blob(store, [deltas])
-    delta = DeltaFile(blob.cid, blob.size, tensor_root(deltas[header_length(deltas, len(deltas)) :]))
+    delta = DeltaFile(blob.cid, blob.size, _root(deltas))
     report = replace(made.report, aggregate=delta)
     held = add_blob(store, [weights])
     assert made.version.round is not None
     manifest = replace(
         made.version,
         weights=VersionFile(held.cid, held.size, hashlib.sha256(weights).digest()),
-        tensor_root=tensor_root(weights[header_length(weights, len(weights)) :]),
+        tensor_root=_root(weights),
+        state=_falsified_state(store, made, state),
         round=replace(made.version.round, aggregate=delta, report=manifest_cid(digest_of(report))),
     )
     manifests: tuple[Manifest, ...] = (*made.pages, report, manifest)
@@ -70,7 +75,29 @@ def falsified(store: ContentStore, made: Outcome, *, aggregate: Edit = bytes, ve
     return replace(
         made.result,
         version_digest=digest_of(manifest),
-        version_root=Root(manifest.tensor_root),
+        roots=roots_of(manifest),
         report_digest=digest_of(report),
         aggregate_root=Root(delta.tensor_root),
     )
+
+
+def _falsified_state(store: ContentStore, made: Outcome, edit: Edit) -> StateFile | None:
+    if made.state_file is None or made.version.state is None:
+        return None
+    data = edit(made.state_file.read_bytes())
+    blob, header = add_blob(store, [data]), parse_header(data)
+    hasher = TensorRootHasher(0, state_rows(header.specs[0].shape[1]))
+    hasher.update(data[header.header_bytes :])
+    return replace(made.version.state, cid=blob.cid, size=blob.size, root=hasher.digest())
+
+
+def _values(data: bytes) -> tuple[int, int]:
+    """Where the F32 values of a file stand that may go on after its end."""
+    header = parse_header(data)
+    begin, end = header.range_of("F32")
+    return header.header_bytes + begin, len(data) if end == header.data_bytes else header.header_bytes + end
+
+
+def _root(data: bytes) -> Root:
+    begin, end = _values(data)
+    return tensor_root(data[begin:end])

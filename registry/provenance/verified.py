@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from registry.chain.records import roots_hash
 from registry.provenance.lineage import Step
 
 __all__ = ["RULES", "Row", "Verified", "subject_of"]
@@ -64,6 +65,6 @@ def subject_of(chain_id: int, contract: bytes, step: Step, facts: Iterable[objec
         step: The version as it is anchored; whether it is deprecated does not matter to what it is made of.
         facts: What else was looked at, such as a running hash or events: values whose repr says all of them.
     """
-    anchor = (contract, step.model_id, step.digest, step.parent, step.tensor_root)
+    anchor = (contract, step.model_id, step.digest, step.parent, roots_hash(step.roots))
     looked = hashlib.sha256("\n".join(map(repr, facts)).encode()).hexdigest()
     return json.dumps([RULES, chain_id, step.round, step.block, *(value.hex() for value in anchor), looked])

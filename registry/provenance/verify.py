@@ -6,13 +6,13 @@ Needs a chain to read, a content store to read, no account and no torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.chain.events import Event, UpdateCommitted
-from registry.chain.records import Result, result_hash
+from registry.chain.records import Result, Roots, result_hash, roots_hash
 from registry.chain.views import Views
 from registry.content.manifest import (
     PlanManifest,
@@ -31,14 +31,13 @@ from registry.provenance.combination import Progress
 from registry.provenance.eligibility import require_commitments, require_in_time, require_quorum
 from registry.provenance.lineage import Step, lineage
 from registry.provenance.model_events import ModelEvents
-from registry.provenance.plans import load_plan
+from registry.provenance.plans import load_plan, plan_rules
 from registry.provenance.receipted import Receipted
 from registry.provenance.reports import Report, load_report
 from registry.provenance.results import Outcome, compute_declared, compute_outcome
 from registry.provenance.rounds import RoundRecord, chosen_result, read_round
 from registry.provenance.verified import Verified, subject_of
-from registry.provenance.versions import load_parent, load_version_manifest, read_header, read_version
-from registry.rules.table import rules_of
+from registry.provenance.versions import load_parent, load_version_manifest, read_header, read_version, roots_of
 from registry.store.base import ContentStore
 from registry.store.blobs import open_blob
 from registry.types import MAX_TOTAL_WEIGHT, ModelId
@@ -146,7 +145,7 @@ def verify_round(
     report = _report_of(store, record, result)
     yield Begun("plan")
     plan = load_plan(store, record.plan)
-    rules_of(plan)
+    plan_rules(plan)
     yield Check("plan", Finding.PASSED, f"manifest 0x{record.plan.digest.hex()[:12]} says what the chain holds")
     yield Begun("parent")
     parent = load_parent(store, record)
@@ -172,11 +171,22 @@ def verify_round(
         store, record, plan, parent, form, stated, folder, keep_version=False, progress=progress
     )
     yield from _compared(outcome, result)
+    yield from _stored(store, outcome, deep)
+
+
+def _stored(store: ContentStore, outcome: Outcome, deep: bool) -> Iterator[Check | Begun]:
+    """Read the files that a version names, whose hashes are as recomputed, to their ends."""
     yield Begun("version file")
-    weights = load_version_manifest(store, result.version_digest).weights  # as recomputed, so its hashes are known
+    version = load_version_manifest(store, outcome.result.version_digest)
+    weights = version.weights
     for _ in open_blob(store, weights.blob):
         pass
     yield Check("version file", Finding.PASSED, f"{weights.size} bytes, sha256 {weights.sha256.hex()}")
+    if (state := version.state) is not None:
+        yield Begun("state file")
+        for _ in open_blob(store, state.blob):
+            pass
+        yield Check("state file", Finding.PASSED, f"{state.size} bytes, server step {state.step}")
     if deep:
         yield Begun("aggregate file")
         blob = outcome.report.aggregate.blob
@@ -207,7 +217,7 @@ def verify_records(store: ContentStore, record: RoundRecord, result: Result) -> 
     yield Begun("report manifest")
     report = _report_of(store, record, result)
     yield Begun("plan")
-    load_plan(store, record.plan)
+    plan_rules(load_plan(store, record.plan))
     yield Check("plan", Finding.PASSED, f"manifest 0x{record.plan.digest.hex()[:12]} says what the chain holds")
     yield Begun("updates")
     pairs = list(zip(report.entries, record.commitments, strict=True))
@@ -242,7 +252,7 @@ def verify_records(store: ContentStore, record: RoundRecord, result: Result) -> 
 
 def _check_version(store: ContentStore, record: RoundRecord, result: Result, report: Report) -> None:
     version = load_version_manifest(store, result.version_digest)
-    _same("version: tensor root", version.tensor_root, result.version_root)
+    _same_roots(version, result.roots)
     _same("version: parent", version.parent and version.parent.digest, record.parent)
     origin = version.round
     if origin is None:
@@ -348,6 +358,12 @@ def _eligible(
     yield from means.receipts([*model.of(step), *around.events], step)
 
 
+def _same_roots(version: VersionManifest, anchored: Roots) -> None:
+    for field in fields(Roots):
+        found, expected = getattr(roots_of(version), field.name), getattr(anchored, field.name)
+        _same(f"version: {field.name.replace('_', ' ')} in its manifest", found, expected)
+
+
 def _published_checks(means: _Means, step: Step) -> Iterator[Check | Begun]:
     store = means.store
     if means.model is not None:
@@ -356,7 +372,7 @@ def _published_checks(means: _Means, step: Step) -> Iterator[Check | Begun]:
     manifest = load_version_manifest(store, step.digest)
     if manifest.round is not None:
         raise VerificationFailed("version: published by its owner, but its manifest claims a round")
-    _same("version: tensor root", manifest.tensor_root, step.tensor_root)
+    _same_roots(manifest, step.roots)
     if any(step.parent):
         _same("version: parent", manifest.parent and manifest.parent.digest, step.parent)
     yield Check("manifest", Finding.PASSED, "agrees with the chain; published by the owner, not the result of a round")
@@ -378,7 +394,7 @@ def _anchor(client: ChainView, step: Step, block: int) -> Iterator[Check | Begun
     _same("version: known to the contract", held.known, True)
     _same("version: published outside a round", held.outside_round, step.round == 0)
     _same("version: parent in the contract", step.parent, held.parent)
-    _same("version: tensor root in the contract", step.tensor_root, held.tensor_root)
+    _same("version: roots in the contract", roots_hash(step.roots), held.roots)
     _same("version: deprecated", step.deprecated, held.deprecated)
     yield Check("anchor", Finding.PASSED, f"the contract holds 0x{step.digest.hex()[:12]} since block {step.block}")
 
@@ -460,14 +476,15 @@ def _compared(outcome: Outcome, result: Result) -> Iterator[Check | Begun]:
     for name, field in (
         ("contributions", "contributions_root"),
         ("aggregate", "aggregate_root"),
-        ("server step", "version_root"),
+        ("server step", "roots"),
         ("report", "report_digest"),
         ("version", "version_digest"),
     ):
         yield Begun(name)
         found, anchored = getattr(outcome.result, field), getattr(result, field)
         _same(f"recomputed {field}", found, anchored)
-        yield Check(name, Finding.PASSED, f"recomputed to 0x{found.hex()[:12]}, as anchored")
+        shown = roots_hash(found) if isinstance(found, Roots) else found
+        yield Check(name, Finding.PASSED, f"recomputed to 0x{shown.hex()[:12]}, as anchored")
     yield Begun("result")
     _same("recomputed result", outcome.result, result)
 

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from registry.chain.records import Roots, roots_hash
 from registry.content.gate import Gate, describe
-from registry.content.manifest import Statement, VersionFile, VersionManifest, decode, digest_of, encode, manifest_cid
-from registry.content.tensors import TensorHeader, header_length, parse_header, write_tensors
+from registry.content.manifest import (
+    BaseFile,
+    Statement,
+    VersionFile,
+    VersionManifest,
+    decode,
+    digest_of,
+    encode,
+    manifest_cid,
+)
+from registry.content.tensors import FLOATS, TensorHeader, header_length, parse_header, write_tensors
 from registry.errors import FormError, InputError, VerificationFailed
 from registry.provenance.rounds import RoundRecord
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob, file_pieces, open_blob
-from registry.types import Blob, Digest
+from registry.types import Blob, Digest, Root
 
 __all__ = [
+    "NUMPY_NAMES",
     "NUMPY_TYPES",
     "add_version",
     "load_parent",
@@ -25,6 +37,7 @@ __all__ = [
     "read_arrays",
     "read_header",
     "read_version",
+    "roots_of",
     "save_arrays",
 ]
 
@@ -44,7 +57,7 @@ NUMPY_TYPES = {
     "I64": np.dtype("<i8"),
     "F64": np.dtype("<f8"),
 }
-_NAMES = {dtype: name for name, dtype in NUMPY_TYPES.items()}
+NUMPY_NAMES = {dtype: name for name, dtype in NUMPY_TYPES.items()}
 
 
 def load_version_manifest(store: ContentStore, digest: bytes) -> VersionManifest:
@@ -56,16 +69,24 @@ def load_parent(store: ContentStore, record: RoundRecord) -> VersionManifest:
     """Fetch the manifest of a round's parent.
 
     Raises:
-        VerificationFailed: It has another tensor root than was anchored: an owner can publish such a version, and what
-            is built on it convicts whoever attests it.
+        VerificationFailed: It has other roots than were anchored: an owner can publish such a version, and what is
+            built on it convicts whoever attests it.
     """
     parent = load_version_manifest(store, record.parent)
-    if parent.tensor_root != record.parent_root:
+    if roots_hash(roots_of(parent)) != record.parent_roots:
         raise VerificationFailed(
-            f"parent 0x{record.parent.hex()}: anchored with tensor root 0x{record.parent_root.hex()}, "
-            f"its manifest has 0x{parent.tensor_root.hex()}"
+            f"parent 0x{record.parent.hex()}: anchored with roots of hash 0x{record.parent_roots.hex()}, "
+            f"its manifest has others: tensor root 0x{parent.tensor_root.hex()}, rest 0x{parent.rest_root.hex()}"
         )
     return parent
+
+
+def roots_of(version: VersionManifest) -> Roots:
+    """Return the roots that the chain keeps the hash of."""
+    roots = Roots(Root(version.tensor_root), Root(version.rest_root))
+    if version.state is None:
+        return roots
+    return replace(roots, state=Root(version.state.root), state_layout=version.state.layout, step=version.state.step)
 
 
 def read_header(store: ContentStore, blob: Blob) -> TensorHeader:
@@ -96,10 +117,26 @@ def read_version(store: ContentStore, version: VersionManifest) -> Iterator[byte
         ("size", version.weights.size, facts.size),
         ("sha256", version.weights.sha256, facts.sha256),
         ("tensor root", version.tensor_root, facts.tensor_root),
+        ("rest root", version.rest_root, facts.rest_root),
     ):
         if said != found:
             raise VerificationFailed(f"version: the manifest has {name} {said!r}, its file {found!r}")
     _check_aliases(facts.header, version.aliases)
+    _check_types(facts.header, version.frozen)
+
+
+def _check_types(header: TensorHeader, frozen: Sequence[str]) -> None:
+    """Refuse a file in which nothing is trained, and floating tensors that rounds would silently leave alone."""
+    begin, end = header.range_of("F32")
+    if begin == end:
+        raise FormError("version: expected one or more F32 values, which rounds train, got none")
+    other = [spec.name for spec in header.specs if spec.dtype in FLOATS and spec.dtype != "F32"]
+    if sorted(other) != list(frozen):
+        undeclared = sorted(set(other) ^ set(frozen))
+        raise FormError(
+            f"version: expected floating tensors that are not F32 to be declared frozen, and no others, "
+            f"got {undeclared[0]!r}"
+        )
 
 
 def _check_aliases(header: TensorHeader, aliases: Mapping[str, str]) -> None:
@@ -137,9 +174,9 @@ def save_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     tensors = {}
     for name, array in arrays.items():
         dtype = array.dtype.newbyteorder("<") if array.dtype.itemsize > 1 else array.dtype
-        if dtype not in _NAMES:
+        if dtype not in NUMPY_NAMES:
             raise InputError(f"{name}: expected a dtype of {', '.join(NUMPY_TYPES)}, got {array.dtype}")
-        tensors[name] = (_NAMES[dtype], array.shape, np.ascontiguousarray(array, dtype=dtype).reshape(array.shape))
+        tensors[name] = (NUMPY_NAMES[dtype], array.shape, np.ascontiguousarray(array, dtype=dtype).reshape(array.shape))
     with path.open("wb") as file:
         for piece in write_tensors(tensors):
             file.write(piece)
@@ -151,6 +188,8 @@ def add_version(
     *,
     parent: Digest | None = None,
     aliases: Mapping[str, str] | None = None,
+    frozen: Sequence[str] = (),
+    base: BaseFile | None = None,
     statement: Statement | None = None,
 ) -> VersionManifest:
     """Put a version that an owner publishes into the store and pin it.
@@ -160,18 +199,27 @@ def add_version(
         path: A canonical safetensors file.
         parent: The version it descends from; None for a genesis of its own.
         aliases: Names of tied tensors to the name they are stored under.
+        frozen: Names of floating tensors that are not F32, which rounds leave as they are.
+        base: Frozen weights that it stands on.
         statement: What the owner says of it.
 
     Raises:
-        FormError: The file is not canonical, or an alias points nowhere.
+        FormError: The file is not canonical, an alias points nowhere, or a floating tensor is neither trained nor
+            declared frozen.
     """
     facts = describe(file_pieces(path))
-    assert facts.cid is not None and facts.sha256 is not None and facts.tensor_root is not None
+    assert facts.cid is not None and facts.sha256 is not None
+    assert facts.tensor_root is not None and facts.rest_root is not None
     _check_aliases(facts.header, aliases or {})
+    _check_types(facts.header, sorted(frozen))
     manifest = VersionManifest(
         parent=None if parent is None else manifest_cid(parent),
         weights=VersionFile(facts.cid, facts.size, facts.sha256),
         tensor_root=facts.tensor_root,
+        rest_root=facts.rest_root,
+        state=None,
+        base=base,
+        frozen=tuple(sorted(frozen)),
         aliases=dict(aliases or {}),
         round=None,
         statement=statement,

@@ -9,8 +9,9 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from registry.rules.server_programs import RULES as SERVER_RULES
 from registry.rules.shapes import Columns, Fold, Select
-from registry.rules.table import COMBINE_RULES, SERVER_RULES, UPDATE_FORMS, CombineRule, Entry, Parameter, ServerRule
+from registry.rules.table import COMBINE_RULES, UPDATE_FORMS, CombineRule, Entry, Parameter
 
 __all__ = ["facts", "format_page", "rules_page", "write_pages"]
 
@@ -34,7 +35,14 @@ NUMBERS = """\
 A number has one meaning, here and on chain. Under number 1 the contract convicts every aggregate that is not the mean
 weighted by examples, so the unweighted mean has a number of its own. Where no function of the contract is named,
 readers replay the rule: `cairn verify` recomputes every round, whatever the chain convicts. A false list of
-contributions is convicted under every rule, a false version only if a false aggregate is.
+contributions, version or state is convicted under every rule.
+"""
+SERVER = """\
+## Server rules
+
+`server` of a plan: a server program, and the name and parameters that it is compiled from if it is one of these. The
+contract runs any program on one coordinate, so `convictVersion`, `convictState` and `convictRoots` convict by all of
+them. The bounds are those under every grid; a plan's grid may leave less.
 """
 
 
@@ -53,10 +61,14 @@ def rules_page() -> str:
         ),
         NUMBERS,
         _grid(("shape", "needs"), [(shape.NAME, shape.NEEDS) for shape in (Fold, Columns, Select)]),
-        "## Server rules\n\n`server_rule` of a plan.",
+        SERVER,
         _grid(
-            ("", "name", "next version", "convicted by", "paper"),
-            [(str(r.number), f"`{r.name}`", r.says, _convicted(r), r.paper) for r in SERVER_RULES],
+            ("name", "step", "parameters", "paper"),
+            [
+                (f"`{name}`", rule.says, "; ".join(f"`{p.name}` {p.lowest:g}..{p.highest:g}" for p in rule.parameters),
+                 rule.paper)
+                for name, rule in SERVER_RULES.items()
+            ],
         ),
         "## Update forms\n\n`update_form` of a plan.",
         _grid(
@@ -74,7 +86,6 @@ def format_page(page: str) -> str:
         ("`combine_rule`", str(r.number), r.says, f"`weights` {_codes(r.weights)}", _parameters(r.parameters))
         for r in COMBINE_RULES
     ]
-    rows += [("`server_rule`", str(r.number), r.says, "", _parameters(r.parameters)) for r in SERVER_RULES]
     rows += [("`update_form`", str(r.number), r.says, "", _parameters(r.parameters)) for r in UPDATE_FORMS]
     return (
         page[: begin + len(MARKS[0])] + _grid(("field", "number", "", "with", "parameters"), rows) + "\n" + page[end:]
@@ -86,12 +97,15 @@ def facts() -> dict[str, list[dict[str, object]]]:
     return {
         "combine_rules": [_facts(r) | {"shape": r.shape.NAME, "needs": r.shape.NEEDS, "weights": r.weights}
                           for r in COMBINE_RULES],
-        "server_rules": [_facts(r) | {"fixed": dict(r.fixed)} for r in SERVER_RULES],
+        "server_rules": [
+            {"name": name, "says": rule.says, "parameters": rule.parameters, "paper": rule.paper}
+            for name, rule in SERVER_RULES.items()
+        ],
         "update_forms": [_facts(r) for r in UPDATE_FORMS],
     }  # fmt: skip
 
 
-def _facts(one: CombineRule | ServerRule | Entry) -> dict[str, object]:
+def _facts(one: CombineRule | Entry) -> dict[str, object]:
     names = ("number", "name", "says", "parameters", "convicted_by", "paper")
     return {name: getattr(one, name) for name in names}
 

@@ -159,11 +159,13 @@ class ServerRule:
     Attributes:
         parameters: In the order in which `build` takes them after the grid bits.
         build: Returns the program.
+        says: One line.
         paper: Where it is from.
     """
 
     parameters: tuple[Parameter, ...]
     build: Callable[..., Program]
+    says: str
     paper: str
 
 
@@ -176,10 +178,15 @@ _ADAPTIVE = (
     Parameter("tau", 2.0**-126, 2.0**23),
 )
 RULES = {
-    "fedavg": ServerRule((_RATE,), fedavg, "McMahan et al., AISTATS 2017"),
-    "fedavgm": ServerRule((_RATE, Parameter("momentum", 0.0, 1 - 2.0**-10)), fedavgm, "Hsu et al., arXiv:1909.06335"),
-    "fedadam": ServerRule(_ADAPTIVE, fedadam, _REDDI),
-    "fedyogi": ServerRule(_ADAPTIVE, fedyogi, _REDDI),
+    "fedavg": ServerRule((_RATE,), fedavg, "rate times the aggregate", "McMahan et al., AISTATS 2017"),
+    "fedavgm": ServerRule(
+        (_RATE, Parameter("momentum", 0.0, 1 - 2.0**-10)),
+        fedavgm,
+        "rate times the aggregates' momentum",
+        "Hsu et al., arXiv:1909.06335",
+    ),
+    "fedadam": ServerRule(_ADAPTIVE, fedadam, "Adam on the aggregates", _REDDI),
+    "fedyogi": ServerRule(_ADAPTIVE, fedyogi, "Yogi on the aggregates", _REDDI),
 }
 """The rules that ship, by name."""
 

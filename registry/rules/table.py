@@ -1,19 +1,20 @@
-"""The table of rules: every combine rule, server rule and update form that this release knows, as an entry.
+"""The table of rules: every combine rule and update form that this release knows, as an entry.
 
 The entry is guard, dispatch and documentation at once. `rules_of` turns a plan's numbers into entries or refuses it,
 and whatever computes takes the entry, never a number: a rule that is accepted is a rule whose function runs. `cairn
 rules`, `docs/rules.md`, the help of `cairn plan new` and the checks of a plan are made from the same entries.
 
-A new combine rule is one more entry in COMBINE_RULES, of one of the three shapes of `shapes`.
+A new combine rule is one more entry in COMBINE_RULES, of one of the three shapes of `shapes`. Server rules have no
+numbers: a plan carries their program, see `server_programs`.
 
 This module loads no numpy until something is computed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from registry.errors import FormError, UnknownRule
 from registry.rules.shapes import Columns, Fold, Parameters, Shape
@@ -25,11 +26,8 @@ __all__ = [
     "COMBINE_RULES",
     "DENSE",
     "EXAMPLES",
-    "FEDAVG",
-    "FEDAVG_GENERAL",
     "MEAN",
     "MEDIAN",
-    "SERVER_RULES",
     "TRIMMED_MEAN",
     "UNIFORM",
     "UNIFORM_MEAN",
@@ -41,15 +39,12 @@ __all__ = [
     "Parameter",
     "Ruled",
     "Rules",
-    "ServerRule",
-    "Step",
     "UpdateFormEntry",
     "called",
     "find",
     "form_of",
     "lookup",
     "rules_of",
-    "server_rule_for",
 ]
 
 EXAMPLES = "examples"
@@ -115,20 +110,6 @@ class CombineRule(Entry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerRule(Entry):
-    """From a version and an aggregate to the next version.
-
-    Attributes:
-        step: Called with weights and aggregate, float32 of one shape, and `rate` and `scale` by name; returns the next
-            weights.
-        fixed: Fields of a plan that it leaves no choice in.
-    """
-
-    step: Step
-    fixed: Mapping[str, object] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateFormEntry(Entry):
     """How an update's file holds integers.
 
@@ -140,12 +121,6 @@ class UpdateFormEntry(Entry):
     integers: Decode
 
 
-class Step(Protocol):
-    """A server rule's function: see `registry.rules.server`."""
-
-    def __call__(self, weights: F32, aggregate: F32, *, rate: float, scale: int) -> F32: ...
-
-
 class Decode(Protocol):
     """An update form's function: see `registry.rules.grid.grid_integers`."""
 
@@ -155,12 +130,6 @@ class Decode(Protocol):
 
 
 # The table -----------------------------------------------------------------------------------------------------------
-
-
-def _fedavg(weights: F32, aggregate: F32, *, rate: float, scale: int) -> F32:
-    from registry.rules.server import fedavg_step
-
-    return fedavg_step(weights, aggregate, rate=rate, scale=scale)
 
 
 def _dense(values: F32, grid_bits: int, *, first: int = 0, out: F32 | None = None, check: bool = True) -> F32:
@@ -217,25 +186,6 @@ TRIMMED_MEAN = CombineRule(
 COMBINE_RULES: tuple[CombineRule, ...] = (MEAN, MEDIAN, TRIMMED_MEAN, UNIFORM_MEAN)
 """Under number 1 the contract convicts whatever is not the mean weighted by examples, so nothing else may have it."""
 
-FEDAVG = ServerRule(
-    number=1,
-    name="fedavg",
-    says="parent plus aggregate: rate 1, no scales, all tensors shared",
-    step=_fedavg,
-    fixed={"server_rate": 1.0, "scales": {}, "shared": None},
-    convicted_by=("convictVersion", "convictRoot"),
-    paper=_FEDAVG_PAPER,
-)
-FEDAVG_GENERAL = ServerRule(
-    number=2,
-    name="fedavg_general",
-    says="parent plus rate times aggregate: any rate, scales and sharing",
-    step=_fedavg,
-    paper="Reddi et al., Adaptive Federated Optimization, ICLR 2021, algorithm 1 with SGD at the server",
-)
-SERVER_RULES: tuple[ServerRule, ...] = (FEDAVG, FEDAVG_GENERAL)
-"""The plainest first."""
-
 DENSE = UpdateFormEntry(
     number=1,
     name="dense",
@@ -261,8 +211,6 @@ class Ruled(Protocol):
     def combine_parameters(self) -> Parameters: ...
     @property
     def weights(self) -> str: ...
-    @property
-    def server_rule(self) -> int: ...
     @property
     def update_form(self) -> int: ...
 
@@ -303,7 +251,6 @@ class Rules:
     """The entries that a plan's numbers stand for: what computes a round."""
 
     combine: Combining
-    server: ServerRule
     form: UpdateFormEntry
 
     @property
@@ -311,30 +258,18 @@ class Rules:
         """Whether the contract convicts a false aggregate."""
         return bool(self.combine.rule.convicted_by and self.form.convicted_by)
 
-    @property
-    def version_convicted(self) -> bool:
-        """Whether the contract convicts a false version beside a parent with a tensor root."""
-        return self.aggregate_convicted and bool(self.server.convicted_by)
-
 
 def rules_of(plan: Ruled) -> Rules:
     """Return the entries for a plan's numbers.
 
     Raises:
         UnknownRule: One of them is not in the table: it is of a later release.
-        FormError: A rule does not get the parameters, weights or other fields that it takes.
+        FormError: A rule does not get the parameters or weights that it takes.
     """
     combine = lookup(COMBINE_RULES, plan.combine_rule, "combine rule")
-    server = lookup(SERVER_RULES, plan.server_rule, "server rule")
     form = form_of(plan)
     combining = Combining(combine, plan.weights, plan.combine_parameters)
-    for name, value in server.fixed.items():
-        if getattr(plan, name) != value:
-            raise FormError(
-                f"{name}: server rule {called(server)} has {_shown(value)}, got {_shown(getattr(plan, name))}; "
-                f"use server rule {called(SERVER_RULES[-1])}"
-            )
-    return Rules(combining, server, form)
+    return Rules(combining, form)
 
 
 def form_of(plan: Ruled) -> UpdateFormEntry:
@@ -347,7 +282,7 @@ def form_of(plan: Ruled) -> UpdateFormEntry:
 
 
 def find(table: Sequence[E], wanted: int | str) -> E | None:
-    """Return the entry of COMBINE_RULES, SERVER_RULES or UPDATE_FORMS with a number or name, if there is one.
+    """Return the entry of COMBINE_RULES or UPDATE_FORMS with a number or name, if there is one.
 
     A number may be text, as people give it.
     """
@@ -359,7 +294,7 @@ def lookup(table: Sequence[E], wanted: int | str, kind: str) -> E:
     """Return the same, where there must be one.
 
     Args:
-        table: One of the three.
+        table: One of the two.
         wanted: The number or name.
         kind: What they are, for the message.
 
@@ -377,11 +312,6 @@ def called(one: Entry) -> str:
     return f"{one.number} ({one.name})"
 
 
-def server_rule_for(**fields: Any) -> ServerRule:
-    """Return the plainest server rule that leaves these plan fields open, or fixes them to what they are."""
-    return next(rule for rule in SERVER_RULES if all(fields[n] == v for n, v in rule.fixed.items() if n in fields))
-
-
 def _check_parameters(where: str, wanted: Sequence[Parameter], given: Parameters) -> None:
     names = sorted(parameter.name for parameter in wanted)
     if sorted(given) != names:
@@ -393,7 +323,3 @@ def _check_parameters(where: str, wanted: Sequence[Parameter], given: Parameters
                 f"{where}: {parameter.name}: expected {parameter.low}..{parameter.high}, got {value!r}: "
                 f"it is {parameter.says}"
             )
-
-
-def _shown(value: object) -> str:
-    return "all tensors" if value is None else "none" if value == {} else str(value)

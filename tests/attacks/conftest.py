@@ -31,6 +31,7 @@ from registry.content.manifest import (
     Procedure,
     Reason,
     UpdateManifest,
+    decode,
     digest_of,
     encode,
     manifest_cid,
@@ -38,10 +39,12 @@ from registry.content.manifest import (
 from registry.content.merkle import tensor_root
 from registry.content.tensors import parse_header
 from registry.provenance.admission import Verdict
+from registry.provenance.plans import add_plan, fitted, plan_rules, server_rule
 from registry.provenance.results import Outcome, compute_outcome, publish_outcome
 from registry.provenance.rounds import RoundRecord, read_round
 from registry.provenance.verify import Check, Verification, verify_version
-from registry.provenance.versions import add_version, save_arrays
+from registry.provenance.versions import add_version, load_version_manifest, read_header, save_arrays
+from registry.rules.encoding import encode_rules
 from registry.rules.grid import to_grid
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob
@@ -88,6 +91,11 @@ class Federation:
     def forget(self, name: str) -> None:
         """Let somebody send again what their journal says is done."""
         self.clients.pop(name, None)
+
+    @property
+    def rules(self) -> bytes:
+        """The bytes whose hash the plan has."""
+        return encode_rules(plan_rules(decode(self.store.get(manifest_cid(self.plan.digest)), PlanManifest)))
 
     # Participants ----------------------------------------------------------------------------------------------------
 
@@ -251,13 +259,15 @@ def plan_manifest(**changed: Any) -> PlanManifest:
         "combine_rule": 1,
         "combine_parameters": {},
         "weights": "examples",
-        "server_rule": 1,
-        "server_rate": 1.0,
+        "server": server_rule("fedavg", {"rate": 1.0}, GRID_BITS),
         "update_form": 1,
         "grid_bits": GRID_BITS,
         "saturate": False,
         "scales": {},
-        "shared": None,
+        "buffers": {},
+        "values": 1,
+        "header": bytes(32),
+        "segments": bytes(32),
         "transforms": (),
         "quorum": 1,
         "weight_cap": 1 << 28,
@@ -274,10 +284,10 @@ def plan_manifest(**changed: Any) -> PlanManifest:
 
 
 def anchor_plan(owner: Client, store: ContentStore, model: ModelId, manifest: PlanManifest) -> Plan:
-    store.put(manifest_cid(digest_of(manifest)), encode(manifest))
-    said = {name: getattr(manifest, name) for name in Plan.__dataclass_fields__ if name not in ("digest", "hook")}
-    plan = Plan(digest=digest_of(manifest), hook=Address(manifest.hook or bytes(20)), **said)
-    owner.set_plan(model, plan)
+    """Set a plan, fitted to the head."""
+    head = load_version_manifest(store, owner.model(model).head)
+    plan, rules = add_plan(store, fitted(manifest, read_header(store, head.weights.blob)))
+    owner.set_plan(model, plan, rules)
     return plan
 
 
@@ -295,7 +305,9 @@ class Clients(dict[str, Client]):
         return self[name]
 
 
-def stage(folder: Path, *steps: Callable[[Federation], None], values: int = 40) -> Stage:
+def stage(
+    folder: Path, *steps: Callable[[Federation], None], values: int = 40, others: dict[str, Any] | None = None
+) -> Stage:
     """Deploy, register, grant and set the plan, then take further steps; done once a session."""
     chain = embedded(len(NAMES))
     chain_id = chain.w3.eth.chain_id
@@ -305,9 +317,9 @@ def stage(folder: Path, *steps: Callable[[Federation], None], values: int = 40) 
     owner = clients["owner"]
     draw = np.random.default_rng(7)
     arrays = {"w": draw.normal(size=(values, 7)).astype(np.float32), "b": np.zeros(3, np.float32)}
-    save_arrays(folder / "genesis.safetensors", arrays)
+    save_arrays(folder / "genesis.safetensors", arrays | (others or {}))
     genesis = add_version(store, folder / "genesis.safetensors")
-    owner.register_model(digest_of(genesis), Root(genesis.tensor_root))
+    owner.register_model(digest_of(genesis), Root(genesis.tensor_root), Root(genesis.rest_root))
     model = owner.model_id(owner.account, digest_of(genesis))
     roles = dict.fromkeys(("ann", "bob", "cyn"), Role.PARTICIPANT)
     roles |= {"mallory": Role.PARTICIPANT | Role.AGGREGATOR, "first": Role.AGGREGATOR, "second": Role.AGGREGATOR}
@@ -346,12 +358,56 @@ def published_stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
 
 @pytest.fixture(scope="session")
 def wide_stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
-    return stage(tmp_path_factory.mktemp("wide"), open_round, take_part, values=500)
+    others = {"batches": np.array(7), "positions": np.arange(5)}  # integers, which stand before the values
+    return stage(tmp_path_factory.mktemp("wide"), open_round, take_part, values=500, others=others)
+
+
+def adapt(house: Federation) -> None:
+    """Let a server optimizer take the steps, on tensors of several scales and kinds."""
+    manifest = plan_manifest(
+        server=server_rule("fedadam", {"rate": 0.5, "beta1": 0.9, "beta2": 0.99, "tau": 0.001}, GRID_BITS),
+        scales={"b": -2, "steady.scale": 3, "w": 1},
+        buffers={"z.running_mean": 1, "z.running_var": 2},
+    )
+    house.plan = anchor_plan(house.clients["owner"], house.store, house.model_id, manifest)
+
+
+def finish(house: Federation) -> None:
+    """Finalize round 1 as it was committed, and let everybody contribute to the next."""
+    result = house.outcome().result
+    house.attest("first", result)
+    house.sleep_to("challenge_deadline")
+    house.clients["stranger"].finalize_round(house.model_id, 1, result)
+    house.clients["owner"].open_round(house.model_id)
+    for seed, name in enumerate(("ann", "bob", "cyn")):
+        update = house.update(name, seed=10 + seed, weight=200 + seed, at=2)
+        house.commit(name, update, at=2)
+        house.publish(update)
+    house.sleep_to("publish_deadline", 2)
+
+
+@pytest.fixture(scope="session")
+def stateful_stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    draw = np.random.default_rng(8)
+    others = {
+        "batches": np.array(7),
+        "steady.scale": np.array([3.0, -40.0], np.float32),
+        "z.running_mean": draw.normal(size=9).astype(np.float32),
+        "z.running_var": (draw.normal(size=2200) ** 2 / 50).astype(np.float32),
+    }
+    folder = tmp_path_factory.mktemp("stateful")
+    return stage(folder, adapt, open_round, take_part, finish, values=300, others=others)
+
+
+@pytest.fixture
+def stateful(stateful_stage: Stage, tmp_path: Path) -> Federation:
+    """Round 1 of FedAdam is final, round 2 in phase Aggregate: scales, running statistics, a state of two numbers."""
+    return stateful_stage.fresh(tmp_path)
 
 
 @pytest.fixture
 def wide(wide_stage: Stage, tmp_path: Path) -> Federation:
-    """As `published`, with 3503 values: four chunks, the last a short one."""
+    """As `published`, with integer buffers and 3503 values: four chunks, the last a short one."""
     return wide_stage.fresh(tmp_path)
 
 

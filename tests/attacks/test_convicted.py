@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from registry.chain.challenge_errors import OtherList
@@ -20,13 +21,19 @@ from registry.chain.court_records import claim_of, seal_of
 from registry.chain.events import ResultAttested
 from registry.chain.local import sleep_until
 from registry.chain.records import Result
-from registry.content.merkle import counted_root
-from registry.provenance.charges import listed
+from registry.content.manifest import ServerRule
+from registry.content.merkle import counted_root, state_rows
+from registry.content.tensors import parse_header
+from registry.provenance.charges import basis_of, listed
 from registry.provenance.demands import demands_of
 from registry.provenance.openings import Chunks, Listing, chunks_of_file
+from registry.provenance.plans import plan_rules
 from registry.provenance.reports import load_report
 from registry.provenance.rounds import attested_results, read_round
 from registry.provenance.testing import Edit, falsified, nudged
+from registry.rules.encoding import encode_program
+from registry.rules.program import StateBounds
+from registry.rules.tracing import TracedScalars, Value, trace
 from registry.store.memory import MemoryStore
 from registry.types import Address, Digest, Fault, Part, Phase, Role, Root, Standing, Tree
 from trainer import aggregator, auditor, claims
@@ -42,8 +49,8 @@ STEP = 2.0**-22
 class Hearing:
     """An auditor at work, and what mallory answers meanwhile."""
 
-    def __init__(self, house: Any, *, store: Any = None) -> None:
-        self.house, self.client = house, house.stranger
+    def __init__(self, house: Any, *, store: Any = None, number: int = 1) -> None:
+        self.house, self.client, self.number = house, house.stranger, number
         self.store = store or house.store
         self.purse = Purse(self.client, house.folder / "purse.json", 10 * ETHER)
         self.memory = auditor.Memory()
@@ -67,18 +74,18 @@ class Hearing:
         for _ in range(60):
             self.step()
             answer()
-            if self.client.phase(self.house.model_id, 1) != Phase.CHALLENGE:
+            if self.client.phase(self.house.model_id, self.number) != Phase.CHALLENGE:
                 break
             if not self.said or "demanded" in self.said[-1]:
                 self.pass_answer_time()
-        record = self.house.record()
+        record = self.house.record(self.number)
         latest = self.house.chain.w3.eth.block_number
         found = list(Court(self.client).events(ResultConvicted, subject=record.round_id, to_block=latest))
         assert len(found) == 1, self.said
         return found[0].fault  # type: ignore[attr-defined, no-any-return]
 
     def pass_answer_time(self) -> None:
-        court, dispute = Court(self.client), self.client.dispute(self.house.model_id, 1)
+        court, dispute = Court(self.client), self.client.dispute(self.house.model_id, self.number)
         demands = demands_of(court, dispute)
         if demands.open:
             sleep_until(self.house.chain.w3, max(demands.deadlines[leaf] for leaf in demands.open))
@@ -89,19 +96,19 @@ class Hearing:
         self.step()
         assert not house.owner.member(house.model_id, house.mallory.account).roles & Role.AGGREGATOR
         assert aggregator.advance(house.first, house.store, house.folder / "first", house.model_id)
-        result = house.outcome().result
+        result = house.outcome(number=self.number).result
         while self.step():
             pass
         assert any(said.endswith("recomputed to the bit") for said in self.said[-2:])
-        house.sleep_to("challenge_deadline")
-        house.first.finalize_round(house.model_id, 1, result)
+        house.sleep_to("challenge_deadline", self.number)
+        house.first.finalize_round(house.model_id, self.number, result)
         assert house.owner.model(house.model_id).head == result.version_digest
         assert all(found.passed for found in house.verify())
 
 
-def lie(house: Any, **edits: Edit) -> Result:
-    """An honest result with other bytes for its aggregate or version, published."""
-    return falsified(edits.pop("store", house.store), house.outcome(), **edits)  # type: ignore[arg-type]
+def lie(house: Any, *, number: int = 1, **edits: Edit) -> Result:
+    """An honest result with other bytes for its aggregate, version or state, published."""
+    return falsified(edits.pop("store", house.store), house.outcome(number=number), **edits)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("position", [0, 1023, 1024, 3502])
@@ -135,10 +142,20 @@ def test_another_number_of_values_is_convicted(wide: Any, which: str) -> None:
     hearing.honest_end()
 
 
-def test_a_version_without_a_root_is_convicted(wide: Any) -> None:
-    wide.attest("mallory", replace(wide.outcome().result, version_root=Root(bytes(32))))
+FALSE_ROOTS = {
+    "another rest": {"rest": Root(b"\x05" * 32)},
+    "a state": {"state": Root(b"\x05" * 32)},
+    "a layout": {"state_layout": b"\x05" * 32},
+    "a step": {"step": 1},
+}
+
+
+@pytest.mark.parametrize("changed", FALSE_ROOTS.values(), ids=FALSE_ROOTS)
+def test_roots_that_do_not_follow_from_the_parent_are_convicted(wide: Any, changed: dict[str, Any]) -> None:
+    result = wide.outcome().result
+    wide.attest("mallory", replace(result, roots=replace(result.roots, **changed)))
     hearing = Hearing(wide)
-    assert hearing.until_void() is Fault.ROOT
+    assert hearing.until_void() is Fault.ROOTS
     hearing.honest_end()
 
 
@@ -185,10 +202,10 @@ def test_a_false_list_is_convicted_though_only_shown_leaf_by_leaf(wide: Any, nam
     hearing.honest_end()
 
 
-def show(house: Any, openings: dict[bytes, Callable[[int], Opening]]) -> None:
+def show(house: Any, openings: dict[bytes, Callable[[int], Opening]], number: int = 1) -> None:
     """Mallory answers what is demanded of these roots."""
     court = Court(house.mallory)
-    dispute = house.mallory.dispute(house.model_id, 1)
+    dispute = house.mallory.dispute(house.model_id, number)
     if any(dispute.tally):
         for leaf in demands_of(court, dispute).open:
             if leaf.root in openings:
@@ -203,20 +220,22 @@ def test_a_hidden_tree_is_walked_to_the_bad_leaf(wide: Any, which: str, position
     path: Path = wide.folder / "hidden.safetensors"
     path.write_bytes(edit((wide.folder / "outcome" / FILES[which]).read_bytes()))
     chunks: Chunks = chunks_of_file(path)
-    assert chunks.root == getattr(result, f"{which}_root")
+    assert chunks.root == (result.roots.tensor if which == "version" else result.aggregate_root)
     wide.attest("mallory", result)
     hearing = Hearing(wide)
     assert hearing.until_void(lambda: show(wide, {chunks.root: chunks.opening})) is Fault[which.upper()]
     hearing.honest_end()
 
 
-FILES = {"aggregate": "aggregate.safetensors", "version": "model.safetensors"}
+FILES = {"aggregate": "aggregate.safetensors", "version": "model.safetensors", "state": "state.safetensors"}
 
 
-@pytest.mark.parametrize("withheld", ["aggregate_root", "version_root", "contributions_root"])
+@pytest.mark.parametrize("withheld", ["aggregate_root", "tensor", "contributions_root"])
 def test_what_nobody_shows_is_void_and_its_attester_expelled(wide: Any, withheld: str) -> None:
     root = counted_root(3503 if withheld != "contributions_root" else 3, b"\x05" * 32)
-    wide.attest("mallory", replace(wide.outcome().result, **{withheld: root}, report_digest=Digest(b"\x09" * 32)))
+    honest = wide.outcome().result
+    hidden = {"roots": replace(honest.roots, tensor=root)} if withheld == "tensor" else {withheld: root}
+    wide.attest("mallory", replace(honest, **hidden, report_digest=Digest(b"\x09" * 32)))
     hearing = Hearing(wide)
     assert hearing.until_void() is Fault.UNANSWERED
     tally = wide.mallory.attestation(wide.model_id, 1, wide.mallory.account)
@@ -319,9 +338,11 @@ def test_an_honest_attester_answers_every_demand_and_keeps_its_role(wide: Any) -
     result = house.outcome().result
     target = Target(house.model_id, 1, result)
     listing = Listing(tuple(contributions_of(house)))
+    round = house.round()
+    basis = basis_of(plan_rules(round.plan), round.parent)
     for tree in (Tree.AGGREGATE, Tree.VERSION, Tree.PARENT):
         for index in (0, 3, 4):  # the last is past the end
-            court.demand_chunk(target, tree, index, NOWHERE, deposit=court.deposit_now())
+            court.demand_chunk(target, tree, index, NOWHERE, basis, deposit=court.deposit_now())
     court.demand_chunk(target, Tree.CONTRIBUTION, 2, listing.membership(1), deposit=court.deposit_now())
     for index in (0, 2, 7):
         court.demand_contribution(target, index, deposit=court.deposit_now())
@@ -458,7 +479,7 @@ def test_an_auditor_without_a_purse_reports_and_sends_nothing(wide: Any) -> None
     wide.attest("mallory", lie(wide, version=nudged(3)))
     reader = wide.reader()
     said = auditor.advance(reader, wide.store, wide.folder / "reader", wide.model_id)
-    assert "version: chunk 0 is not its parent's plus the aggregate's" in said
+    assert "version: chunk 0 is not what the server step gives" in said
 
 
 def test_a_demand_on_its_way_goes_on_though_the_deposit_has_changed(wide: Any) -> None:
@@ -476,3 +497,128 @@ def test_a_demand_on_its_way_goes_on_though_the_deposit_has_changed(wide: Any) -
     with pytest.raises(Stopped):
         Court(wide.stranger, send=stop).demand_chunk(target, Tree.VERSION, 1, deposit=2 * deposit)
     assert court.demand_chunk(target, Tree.VERSION, 1, deposit=3 * deposit).event(LeafDemanded).deposit == 2 * deposit
+
+
+# Under a server optimizer with state, with scales and running statistics ----------------------------------------------
+
+POSITIONS = {"w": 1000, "b": 7, "steady.scale": 1, "z.running_mean": 3, "z.running_var": 2100}
+"""A tensor of each kind and a value of it; its place in the file is looked up."""
+
+
+def place_in(house: Any, tensor: str, value: int) -> int:
+    """Where a value stands among the F32 values of the model."""
+    form = house.round(1).form
+    specs = {spec.name: spec for spec in parse_header(form.header, form.size).specs}
+    return specs[tensor].begin // 4 + value
+
+
+@pytest.mark.parametrize("tensor", POSITIONS)
+def test_a_wrong_value_is_convicted_whatever_step_it_takes(stateful: Any, tensor: str) -> None:
+    position = place_in(stateful, tensor, POSITIONS[tensor])
+    stateful.attest("mallory", lie(stateful, number=2, version=nudged(position)), number=2)
+    hearing = Hearing(stateful, number=2)
+    assert hearing.until_void() is Fault.VERSION
+    hearing.honest_end()
+
+
+def moved(position: int) -> Edit:
+    """Return an edit that changes one number of a state's file, or adds one."""
+
+    def edit(data: bytes) -> bytes:
+        begin = parse_header(data).header_bytes
+        numbers = np.frombuffer(data[begin:], "<i8").copy()
+        numbers[position] += 1
+        return data[:begin] + numbers.tobytes()
+
+    return edit
+
+
+@pytest.mark.parametrize("position", [0, 1, 1023, 1024, 4097, -1])
+def test_a_wrong_number_of_the_state_is_convicted(stateful: Any, position: int) -> None:
+    stateful.attest("mallory", lie(stateful, number=2, state=moved(position)), number=2)
+    hearing = Hearing(stateful, number=2)
+    assert hearing.until_void() is Fault.STATE
+    hearing.honest_end()
+
+
+@pytest.mark.parametrize("position", [2, 4097, -1])
+def test_a_hidden_state_is_walked_to_the_bad_leaf(stateful: Any, position: int) -> None:
+    result = lie(stateful, number=2, state=moved(position), store=MemoryStore())  # type: ignore[arg-type]
+    path: Path = stateful.folder / "hidden.safetensors"
+    path.write_bytes(moved(position)((stateful.folder / "outcome" / FILES["state"]).read_bytes()))
+    chunks = chunks_of_file(path, state_rows(2))
+    assert chunks.root == result.roots.state
+    stateful.attest("mallory", result, number=2)
+    hearing = Hearing(stateful, number=2)
+    assert "demanded a leaf" in hearing.step()
+    assert hearing.step().endswith("state: leaf 0 demanded"), "which is known again"
+    assert hearing.until_void(lambda: show(stateful, {chunks.root: chunks.opening}, 2)) is Fault.STATE
+    hearing.honest_end()
+
+
+@pytest.mark.parametrize("change", [lambda data: data + bytes(8), lambda data: data[:-16]], ids=["more", "fewer"])
+def test_a_state_of_another_size_is_convicted(stateful: Any, change: Edit) -> None:
+    stateful.attest("mallory", lie(stateful, number=2, state=change), number=2)
+    hearing = Hearing(stateful, number=2)
+    assert hearing.until_void() is Fault.SIZE
+    hearing.honest_end()
+
+
+@pytest.mark.parametrize("tensor", ["w", "z.running_mean", "z.running_var"])
+def test_a_wrong_value_is_convicted_where_the_state_begins_anew(stateful: Any, new_plan: Any, tensor: str) -> None:
+    house = stateful
+    house.owner.cancel_round(house.model_id, 2)
+
+    def remember(q: Value, states: Sequence[Value], scalars: TracedScalars) -> tuple[Value, Sequence[Value]]:
+        return q + states[3], (q, *states[:3])
+
+    program = encode_program(trace(remember, states=[StateBounds(-(1 << 24), 1 << 24, 5)] * 4))
+    new_plan(house, server=ServerRule(None, {}, program), buffers={"z.running_mean": 1})
+    house.owner.open_round(house.model_id)
+    house.contribute_to(3, "ann")
+    assert house.outcome(number=3).result.roots.step == 1
+    position = place_in(house, tensor, POSITIONS[tensor])
+    house.attest("mallory", lie(house, number=3, version=nudged(position)), number=3)
+    hearing = Hearing(house, number=3)
+    assert hearing.until_void() is Fault.VERSION
+    hearing.honest_end()
+
+
+FALSE_STATES = {
+    "none": {"state": Root(bytes(32))},
+    "of another layout": {"state_layout": b"\x05" * 32},
+    "begun anew": {"step": 1},
+    "a step further": {"step": 3},
+}
+
+
+@pytest.mark.parametrize("changed", FALSE_STATES.values(), ids=FALSE_STATES)
+def test_a_state_that_does_not_go_on_is_convicted(stateful: Any, changed: dict[str, Any]) -> None:
+    result = stateful.outcome(number=2).result
+    stateful.attest("mallory", replace(result, roots=replace(result.roots, **changed)), number=2)
+    hearing = Hearing(stateful, number=2)
+    assert hearing.until_void() is Fault.ROOTS
+    hearing.honest_end()
+
+
+def test_a_round_with_state_that_is_true_is_left_alone_and_verified(stateful: Any) -> None:
+    result = stateful.outcome(number=2).result
+    assert result.roots.step == 2
+    stateful.attest("first", result, number=2)
+    hearing = Hearing(stateful, number=2)
+    assert hearing.step().endswith("recomputed to the bit")
+    stateful.sleep_to("challenge_deadline", 2)
+    stateful.stranger.finalize_round(stateful.model_id, 2, result)
+    assert all(found.passed for found in stateful.verify())
+
+
+def test_an_honest_attester_shows_state_and_what_it_was_before(stateful: Any) -> None:
+    house, court = stateful, Court(stateful.stranger)
+    assert aggregator.advance(house.first, house.store, house.folder / "first", house.model_id)
+    target, round = Target(house.model_id, 2, house.outcome(number=2).result), house.round(2)
+    basis = basis_of(plan_rules(round.plan), round.parent)
+    for tree in (Tree.STATE, Tree.PARENT_STATE):
+        for index in (0, 3, 99):  # the last is past the end
+            court.demand_chunk(target, tree, index, NOWHERE, basis, deposit=court.deposit_now())
+    assert aggregator.advance(house.first, house.store, house.folder / "first", house.model_id).endswith("6 leaves")
+    assert not demands_of(court, house.first.dispute(house.model_id, 2)).open

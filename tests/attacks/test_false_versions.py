@@ -40,8 +40,8 @@ def version_of(house: Federation, folder: Path, seed: int = 3) -> VersionManifes
 def publish(house: Federation, manifest: VersionManifest, root: bytes | None = None) -> Any:
     """Anchor a version as its owner and return what verifying it finds."""
     house.store.put(manifest_cid(digest_of(manifest)), encode(manifest))
-    anchored = Root(manifest.tensor_root if root is None else root)
-    house.owner.publish_version(house.model_id, house.genesis, digest_of(manifest), anchored)
+    tensor = Root(manifest.tensor_root if root is None else root)
+    house.owner.publish_version(house.model_id, house.genesis, digest_of(manifest), tensor, Root(manifest.rest_root))
     return house.verify()[-1]
 
 
@@ -53,7 +53,7 @@ def test_a_version_whose_manifest_disagrees_with_the_anchored_root_fails_verific
     federation: Federation, failed: Any, tmp_path: Path
 ) -> None:
     found = publish(federation, version_of(federation, tmp_path), root=b"\x01" * 32)
-    assert "version: tensor root" in failed(found.checks)
+    assert "version: tensor in its manifest" in failed(found.checks)
 
 
 def test_a_version_whose_file_has_another_root_fails_verification(
@@ -69,6 +69,46 @@ def test_a_version_whose_file_has_another_sha256_fails_verification(
     sound = version_of(federation, tmp_path)
     found = publish(federation, replace(sound, weights=replace(sound.weights, sha256=b"\x03" * 32)))
     assert "version: the manifest has sha256" in failed(found.checks)
+
+
+def test_a_version_whose_file_has_another_rest_fails_verification(
+    federation: Federation, failed: Any, tmp_path: Path
+) -> None:
+    found = publish(federation, replace(version_of(federation, tmp_path), rest_root=b"\x02" * 32))
+    assert "version: the manifest has rest root" in failed(found.checks)
+
+
+LEFT_ALONE: dict[str, tuple[dict[str, Any], tuple[str, ...], str]] = {
+    "in silence": ({"h": np.ones(2, np.float16)}, (), "declared frozen, and no others, got 'h'"),
+    "that is trained": ({}, ("w",), "declared frozen, and no others, got 'w'"),
+    "that is not there": ({"h": np.ones(2, np.float16)}, ("h", "i"), "declared frozen, and no others, got 'i'"),
+}
+
+
+@pytest.mark.parametrize(("more", "frozen", "said"), LEFT_ALONE.values(), ids=LEFT_ALONE)
+def test_what_rounds_leave_alone_is_declared(
+    federation: Federation, failed: Any, tmp_path: Path, more: dict[str, Any], frozen: tuple[str, ...], said: str
+) -> None:
+    file, declared = tmp_path / "version.safetensors", tuple(more)
+    save_arrays(file, {"w": np.ones((4, 4), np.float32)} | more)
+    with pytest.raises(FormError, match=said):
+        add_version(federation.store, file, parent=federation.genesis, frozen=frozen)
+    sound = add_version(federation.store, file, parent=federation.genesis, frozen=declared)
+    assert said in failed(publish(federation, replace(sound, frozen=frozen)).checks)
+
+
+def test_a_version_in_which_nothing_is_trained_is_refused(
+    federation: Federation, facts_of: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "version.safetensors"
+    save_arrays(file, {"h": np.ones(2, np.float16)})
+    said = "expected one or more F32 values, which rounds train, got none"
+    with pytest.raises(FormError, match=said):
+        add_version(federation.store, file, parent=federation.genesis, frozen=("h",))
+    data, facts = file.read_bytes(), facts_of(file.read_bytes())
+    found = replace(raw(federation, data, facts.tensor_root), frozen=("h",), rest_root=facts.rest_root)
+    with pytest.raises(FormError, match=said):
+        read_arrays(federation.store, found)
 
 
 @pytest.mark.parametrize("change", [-1, 1, 1 << 35])
@@ -141,7 +181,8 @@ def raw(house: Federation, data: bytes, root: bytes) -> VersionManifest:
     """A version whose file is these bytes, whatever they are."""
     blob = add_blob(house.store, [data])
     weights = VersionFile(blob.cid, blob.size, hashlib.sha256(data).digest())
-    return VersionManifest(manifest_cid(house.genesis), weights, root, {}, None, None)
+    parent = manifest_cid(house.genesis)
+    return VersionManifest(parent, weights, root, b"\x06" * 32, None, None, (), {}, None, None)
 
 
 def test_a_parent_with_an_endless_header_is_refused_without_reading_it(federation: Federation) -> None:
@@ -169,6 +210,13 @@ def test_nobody_trains_on_a_parent_whose_file_is_not_what_its_manifest_says(
     false = replace(sound, weights=replace(other.weights, sha256=sound.weights.sha256))
     with pytest.raises(VerificationFailed, match="version: the manifest has sha256"):
         read_arrays(federation.store, false)
+
+
+def test_nobody_trains_on_a_parent_that_was_anchored_with_other_roots(federation: Federation, tmp_path: Path) -> None:
+    publish(federation, version_of(federation, tmp_path), root=b"\x01" * 32)
+    federation.owner.open_round(federation.model_id)
+    with pytest.raises(VerificationFailed, match=r"anchored with roots of hash 0x.*, its manifest has others"):
+        federation.round()
 
 
 def test_nobody_honest_builds_a_round_on_a_false_parent(federation: Federation, tmp_path: Path) -> None:

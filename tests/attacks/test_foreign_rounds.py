@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from registry.chain.errors import MissingRole
+from registry.chain.records import keccak
 from registry.content.manifest import PlanManifest, Reason, decode, digest_of, encode, manifest_cid
-from registry.errors import InputError, VerificationFailed
+from registry.errors import InputError, UnknownRule, VerificationFailed
+from registry.provenance.plans import plan_rules
+from registry.rules.encoding import encode_rules
 from registry.types import Digest, Role, Root
 from trainer.aggregator import judge_all
 
 if TYPE_CHECKING:
     from conftest import Federation
 
+ROOT = Root(b"\x01" * 32)
 ELSEWHERE: dict[str, Any] = {
     "chain_id": 1,
     "contract": b"\x01" * 20,
@@ -59,7 +63,7 @@ def test_an_update_of_the_last_round_is_refused_in_the_next(published: Federatio
 def test_an_update_of_another_model_with_the_same_genesis_is_refused(opened: Federation) -> None:
     """Same bytes, parent and plan, but registered by somebody else: another model."""
     theirs = opened.mallory.model_id(opened.mallory.account, opened.genesis)
-    opened.mallory.register_model(opened.genesis, Root(bytes(32)))
+    opened.mallory.register_model(opened.genesis, ROOT, ROOT)
     assert theirs != opened.model_id
     opened.contribute("mallory", opened.update("mallory", model=theirs))
     opened.sleep_to("publish_deadline")
@@ -78,14 +82,14 @@ def test_a_report_bound_elsewhere_fails_verification(published: Federation, fail
 def test_a_round_version_replayed_in_another_model_fails_verification(published: Federation, failed: Any) -> None:
     """Mallory registers, as a genesis of her own, what others trained in rounds."""
     stolen = published.outcome()
-    published.mallory.register_model(stolen.result.version_digest, stolen.result.version_root)
+    published.mallory.register_model(stolen.result.version_digest, stolen.result.roots.tensor, stolen.result.roots.rest)
     theirs = published.mallory.model_id(published.mallory.account, Digest(stolen.result.version_digest))
     elsewhere = replace(published, model_id=theirs)
     assert "claims a round" in failed(elsewhere.verify()[-1].checks)
 
 
 def test_a_member_of_another_model_has_no_role_in_this_one(opened: Federation) -> None:
-    opened.stranger.register_model(opened.genesis, Root(bytes(32)))
+    opened.stranger.register_model(opened.genesis, ROOT, ROOT)
     theirs = opened.stranger.model_id(opened.stranger.account, opened.genesis)
     opened.stranger.grant_roles(theirs, opened.stranger.account, Role.PARTICIPANT)
     update = opened.update("stranger")
@@ -98,20 +102,30 @@ def test_a_plan_manifest_that_says_other_than_the_chain_is_refused(federation: F
     said = decode(federation.store.get(manifest_cid(federation.plan.digest)), PlanManifest)
     lenient = replace(said, weight_cap=5)
     federation.store.put(manifest_cid(digest_of(lenient)), encode(lenient))
-    federation.owner.set_plan(federation.model_id, replace(federation.plan, digest=digest_of(lenient)))
+    rules = encode_rules(plan_rules(said))
+    federation.owner.set_plan(federation.model_id, replace(federation.plan, digest=digest_of(lenient)), rules)
     federation.owner.open_round(federation.model_id)
     with pytest.raises(VerificationFailed, match="plan: the manifest has weight_cap 5, the chain"):
         federation.round()
 
 
-@pytest.mark.parametrize("rules", [{"combine_rule": 9}, {"server_rule": 3}])
-def test_rules_that_nobody_here_knows_are_not_guessed_at(
-    federation: Federation, new_plan: Any, rules: dict[str, int]
-) -> None:
-    new_plan(federation, **rules)
+def test_rules_of_a_later_release_are_not_anchored(federation: Federation, new_plan: Any) -> None:
+    with pytest.raises(UnknownRule, match=r"plan: expected combine rule 1 \(mean\), .*, got 9"):
+        new_plan(federation, combine_rule=9)
+
+
+def test_rules_of_a_later_release_are_not_guessed_at(federation: Federation) -> None:
+    """The contract takes them; nobody here computes with them."""
+    said = decode(federation.store.get(manifest_cid(federation.plan.digest)), PlanManifest)
+    later = replace(said, combine_rule=9)
+    federation.store.put(manifest_cid(digest_of(later)), encode(later))
+    rules = encode_rules(replace(plan_rules(said), combine_rule=9))
+    federation.plan = replace(federation.plan, digest=digest_of(later), rules_hash=keccak(rules))
+    federation.owner.set_plan(federation.model_id, federation.plan, rules)
     federation.owner.open_round(federation.model_id)
-    federation.contribute("ann", federation.update("ann"))
-    with pytest.raises(InputError, match=r"plan: expected (combine|server) rule 1 \((mean|fedavg)\)"):
+    federation.ann.commit_update(federation.model_id, 1, Digest(b"\x01" * 32), ROOT, 1)
+    federation.sleep_to("publish_deadline")
+    with pytest.raises(UnknownRule, match=r"plan: expected combine rule 1 \(mean\), .*, got 9"):
         federation.outcome()
 
 

@@ -62,7 +62,7 @@ from registry.provenance.receipts import check_receipt, create_receipt, is_inclu
 from registry.provenance.results import compute_outcome, publish_outcome
 from registry.provenance.rounds import RoundRecord
 from registry.provenance.verify import Check, Finding, until_failure
-from registry.provenance.versions import add_version, save_arrays
+from registry.provenance.versions import add_version, load_version_manifest, save_arrays
 from registry.store.car import CarStore, walk_links
 from registry.store.memory import MemoryStore
 from registry.types import Address, Cid, Codec, Digest, ModelId, Root
@@ -250,7 +250,7 @@ def test_proofs_of_another_model_or_version_are_refused(forge: Forge) -> None:
 
 def test_a_transaction_of_another_model_is_refused(forge: Forge) -> None:
     house = forge.house
-    house.stranger.register_model(Digest(b"\x07" * 32), Root(b"\x08" * 32))
+    house.stranger.register_model(Digest(b"\x07" * 32), Root(b"\x08" * 32), Root(b"\x08" * 32))
     other = ModelId(house.stranger.model_id(house.stranger.account, Digest(b"\x07" * 32)))
     event = next(iter(house.reader().events(subject=other)))
     longer = Forge(house, forge.folder, with_blobs=True)
@@ -433,7 +433,9 @@ def of_a_published_version(published: Any, folder: Path) -> tuple[Forge, Version
     parent = published.owner.model(published.model_id).head
     save_arrays(folder / "next.safetensors", {"w": np.ones((4, 4), np.float32)})
     version = add_version(published.store, folder / "next.safetensors", parent=parent)
-    published.owner.publish_version(published.model_id, parent, digest_of(version), Root(version.tensor_root))
+    published.owner.publish_version(
+        published.model_id, parent, digest_of(version), Root(version.tensor_root), Root(version.rest_root)
+    )
     return Forge(published, folder), version
 
 
@@ -456,8 +458,9 @@ def forged_after(published: Any, tmp_path: Path) -> Callable[..., BundleVerdict]
 
 def test_a_forged_block_beside_the_trusted_ones_hides_no_ancestors(published: Any, forged_after: Any) -> None:
     head = published.owner.model(published.model_id).head
-    root = published.owner.version(published.model_id, head).tensor_root
-    verdict = forged_after([topic_of(VersionPublished), published.model_id, head, bytes(32)], root, head)
+    version = load_version_manifest(published.store, head)
+    data = version.tensor_root + version.rest_root
+    verdict = forged_after([topic_of(VersionPublished), published.model_id, head, bytes(32)], data, head)
     assert [one.step.digest for one in verdict.versions] == [head]
     assert not verdict.passed
     assert verdict.checks[0].finding is Finding.FAILED  # the model's id is not of what is shown as its genesis
@@ -577,7 +580,7 @@ def test_a_forged_call_before_the_proved_one_does_not_stand_in_its_place(censore
     data = entry.selector + abi_encode(entry.inputs, (forge.manifest.model, 1, lie, censored.running))
     mined = rlp.encode((b"", b"\x01", b"\x01", address, b"", data, b"\x1b", b"\x01", b"\x01"))
     topics = (topic_of(ResultAttested), censored.record.round_id, word(b"\x01"), result_hash(censored.result))
-    receipt = Receipt(0, True, 50_000, (Log(address, topics, b"".join(map(word, (*lie, 1)))),))
+    receipt = Receipt(0, True, 50_000, (Log(address, topics, abi_encode([entry.inputs[2], "uint32"], (lie, 1))),))
     first = forge.headers()[0]
     roots = {"receipts_root": indexed_root([receipt.encode()]), "transactions_root": indexed_root([mined])}
     forged = replace(first, number=first.number - 2, **roots)
@@ -685,7 +688,11 @@ def test_a_lineage_without_its_registration_is_not_verified(published: Any, tmp_
     """A version of the owner's that a forged event says has no parent."""
     forge, version = of_a_published_version(published, tmp_path)
     head = Digest(forge.manifest.version)
-    log = Log(published.address, (topic_of(VersionPublished), published.model_id, head, bytes(32)), version.tensor_root)
+    log = Log(
+        published.address,
+        (topic_of(VersionPublished), published.model_id, head, bytes(32)),
+        version.tensor_root + version.rest_root,
+    )
     receipt = Receipt(2, True, 50_000, (log,))
     last = forge.headers()[-1]
     forged = replace(last, number=last.number + 9, receipts_root=indexed_root([receipt.encode()]))

@@ -20,12 +20,12 @@ from registry.chain.errors import (
     ZeroDigest,
     ZeroRoot,
 )
-from registry.chain.records import Result, contribution_leaf, result_hash
+from registry.chain.records import Result, Roots, contribution_leaf, result_hash
 from registry.content.manifest import Reason, VersionManifest, digest_of, encode, manifest_cid
 from registry.content.merkle import counted_root, leaf_hash, merkle_root
 from registry.errors import FormError
 from registry.provenance.results import publish_outcome
-from registry.provenance.versions import add_version, read_arrays, save_arrays
+from registry.provenance.versions import add_version, read_arrays, roots_of, save_arrays
 from registry.types import Digest, Root
 from trainer.aggregator import advance, rivals_of
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 LIES: dict[str, tuple[Any, str]] = {
     "aggregate_root": (Root(b"\x01" * 32), "recomputed aggregate_root"),
     "contributions_root": (Root(b"\x02" * 32), "recomputed contributions_root"),
-    "version_root": (Root(b"\x03" * 32), "tensor root in the contract|recomputed version_root"),
+    "roots": (Roots(Root(b"\x03" * 32), Root(b"\x04" * 32)), "roots in the contract|recomputed roots"),
     "contributions": (2, "recomputed result"),
     "total_weight": (302, "recomputed result"),
 }
@@ -79,7 +79,7 @@ def test_the_right_aggregate_with_another_version_fails_verification(
     version = replace(honest.version, weights=planted.weights, tensor_root=planted.tensor_root)
     lie = told(published, version, honest.result)
     published.force(lie)
-    assert "recomputed version_root" in failed(published.verify()[-1].checks)
+    assert "recomputed roots" in failed(published.verify()[-1].checks)
 
 
 def test_the_right_version_under_another_parent_fails_verification(published: Federation, failed: Any) -> None:
@@ -100,7 +100,7 @@ def test_a_version_that_names_another_report_fails_verification(published: Feder
 def told(house: Federation, version: VersionManifest, result: Result) -> Result:
     """Store a false version's manifest and return the result that names it."""
     house.store.put(manifest_cid(digest_of(version)), encode(version))
-    return replace(result, version_digest=digest_of(version), version_root=Root(version.tensor_root))
+    return replace(result, version_digest=digest_of(version), roots=roots_of(version))
 
 
 def test_an_update_counted_with_twice_its_weight_fails_verification(published: Federation, failed: Any) -> None:

@@ -18,6 +18,7 @@ from registry.chain.events import (
     VersionPublished,
     topic_of,
 )
+from registry.chain.records import Roots
 from registry.errors import InputError, NodeUnavailable, VerificationFailed, WrongChain
 from registry.provenance.rounds import read_round
 from registry.types import Digest, Root
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     from conftest import Federation
 
 Log = dict[str, Any]
+
+
+def words(roots: Roots) -> bytes:
+    """abi.encode(roots)."""
+    return roots.tensor + roots.rest + roots.state + roots.state_layout + roots.step.to_bytes(32, "big")
 
 
 def topic(kind: type) -> str:
@@ -157,11 +163,11 @@ def test_a_true_result_shown_for_the_lie_that_was_finalized_fails_verification(
     assert "expected an attested result that hashes to" in failed(published.verify(client=reader)[-1].checks)
 
 
-@pytest.mark.parametrize("byte", [0, 32, 64])
+@pytest.mark.parametrize("byte", [0, 32, 64, 191, 192])
 def test_a_lie_about_what_was_finalized_is_found(published: Federation, lying_node: Any, byte: int) -> None:
     head = published.force(published.outcome().result)
     reader = published.reader(lying_node(published, about(RoundFinalized, edited(byte))))
-    if byte in (0, 64):  # another digest, or another parent: the head, or its parent, is no longer in the lineage
+    if byte in (0, 192):  # another digest, or another parent: the head, or its parent, is no longer in the lineage
         with pytest.raises(InputError, match="expected a version"):
             published.verify(head, client=reader)
     else:
@@ -181,7 +187,7 @@ def test_an_unfinalized_version_shown_as_finalized_fails_verification(
             "0x" + (1).to_bytes(32, "big").hex(),
             "0x" + published.record().round_id.hex(),
         ],
-        "data": "0x" + (result.version_digest + result.version_root + published.genesis).hex(),
+        "data": "0x" + (result.version_digest + words(result.roots) + published.genesis).hex(),
     }
 
     def edit(method: str, found: Any) -> Any:
@@ -195,7 +201,7 @@ def test_an_unfinalized_version_shown_as_finalized_fails_verification(
 
 def test_a_hidden_deprecation_fails_verification(federation: Federation, lying_node: Any, failed: Any) -> None:
     house, model = federation, federation.model_id
-    house.owner.publish_version(model, house.genesis, Digest(b"\x31" * 32), Root(b"\x32" * 32))
+    house.owner.publish_version(model, house.genesis, Digest(b"\x31" * 32), Root(b"\x32" * 32), Root(b"\x32" * 32))
     house.owner.deprecate_version(model, house.genesis, Digest(b"\x33" * 32))
     reader = house.reader(lying_node(house, about(VersionDeprecated, lambda logs: [])))
     assert "version: deprecated" in failed(house.verify(house.genesis, client=reader)[0].checks)
@@ -207,9 +213,9 @@ def test_a_lie_about_a_published_root_fails_verification(
 ) -> None:
     house = federation
     digest = Digest(b"\x31" * 32)
-    house.owner.publish_version(house.model_id, house.genesis, digest, Root(b"\x32" * 32))
+    house.owner.publish_version(house.model_id, house.genesis, digest, Root(b"\x32" * 32), Root(b"\x32" * 32))
     reader = house.reader(lying_node(house, about(VersionPublished, edited(byte))))
-    assert "tensor root in the contract" in failed(house.verify(digest, client=reader)[-1].checks)
+    assert "roots in the contract" in failed(house.verify(digest, client=reader)[-1].checks)
 
 
 def test_a_lie_about_a_version_s_parent_fails_verification(
@@ -217,8 +223,8 @@ def test_a_lie_about_a_version_s_parent_fails_verification(
 ) -> None:
     """The node leaves a version out of the lineage by naming its grandparent as its parent."""
     house, first, second = federation, Digest(b"\x31" * 32), Digest(b"\x34" * 32)
-    house.owner.publish_version(house.model_id, house.genesis, first, Root(b"\x32" * 32))
-    house.owner.publish_version(house.model_id, first, second, Root(b"\x35" * 32))
+    house.owner.publish_version(house.model_id, house.genesis, first, Root(b"\x32" * 32), Root(b"\x32" * 32))
+    house.owner.publish_version(house.model_id, first, second, Root(b"\x35" * 32), Root(b"\x35" * 32))
 
     def skip(logs: list[Log]) -> list[Log]:
         return [{**log, "topics": [*log["topics"][:3], "0x" + house.genesis.hex()]} for log in logs]
@@ -230,8 +236,8 @@ def test_a_lie_about_a_version_s_parent_fails_verification(
 def test_versions_shown_as_each_other_s_parents_end_in_an_error(federation: Federation, lying_node: Any) -> None:
     """Whoever follows parents to the genesis would follow them for ever."""
     house, first, second = federation, Digest(b"\x31" * 32), Digest(b"\x34" * 32)
-    house.owner.publish_version(house.model_id, house.genesis, first, Root(b"\x32" * 32))
-    house.owner.publish_version(house.model_id, first, second, Root(b"\x35" * 32))
+    house.owner.publish_version(house.model_id, house.genesis, first, Root(b"\x32" * 32), Root(b"\x32" * 32))
+    house.owner.publish_version(house.model_id, first, second, Root(b"\x35" * 32), Root(b"\x35" * 32))
 
     def circle(logs: list[Log]) -> list[Log]:
         parents = ("0x" + second.hex(), "0x" + first.hex())
@@ -281,7 +287,7 @@ def test_a_round_shown_as_the_owner_s_publication_fails_verification(
 ) -> None:
     """Whoever hides the round hides who took part: the contract says that a round made it."""
     head = published.force(published.outcome().result)
-    root = published.outcome().result.version_root
+    roots = published.outcome().result.roots
 
     def edit(method: str, found: Any) -> Any:
         if method != "eth_getLogs":
@@ -290,7 +296,7 @@ def test_a_round_shown_as_the_owner_s_publication_fails_verification(
         for log in found:
             if log["topics"][0] == topic(RoundFinalized):
                 names = [topic(VersionPublished), log["topics"][1], "0x" + head.hex(), "0x" + published.genesis.hex()]
-                log = {**log, "topics": names, "data": "0x" + root.hex()}
+                log = {**log, "topics": names, "data": "0x" + (roots.tensor + roots.rest).hex()}
             shown.append(log)
         return shown
 

@@ -13,7 +13,7 @@ from registry.chain.deploy import deploy
 from registry.chain.errors import RunningHashMismatch
 from registry.chain.journal import Journal
 from registry.chain.records import Result, running_hash_begin, running_hash_next
-from registry.chain.testing import anvil_chain, example_plan, example_result, find_program
+from registry.chain.testing import EXAMPLE_RULES, anvil_chain, example_plan, example_result, find_program
 from registry.chain.transactions import Transactor
 from registry.types import Digest, Role, Root
 
@@ -92,10 +92,10 @@ def test_a_commitment_reorganised_away_on_a_real_node_convicts_nobody(tmp_path: 
         made = deploy(w3, Transactor(w3, signer, Journal(None), chain_id=chain_id), chain_id=chain_id)
         owner = Client(w3, made.address, signer=signer, journal=tmp_path)
         genesis = Digest(b"\x01" * 32)
-        owner.register_model(genesis, Root(b"\x02" * 32))
+        owner.register_model(genesis, Root(b"\x02" * 32), Root(b"\x02" * 32))
         model = owner.model_id(owner.account, genesis)
         owner.grant_roles(model, owner.account, Role.PARTICIPANT | Role.AGGREGATOR)
-        owner.set_plan(model, example_plan(commit_duration=300))
+        owner.set_plan(model, example_plan(commit_duration=300), EXAMPLE_RULES)
         owner.open_round(model)
         before = owner.round(model, 1).running_hash
         owner.commit_update(model, 1, Digest(b"\x03" * 32), Root(b"\x04" * 32), 10)

@@ -139,8 +139,9 @@ def test_a_cap_raised_in_an_open_round_counts_from_the_next(federation: Federati
 
 
 def test_a_cap_over_2_28_reverts(federation: Federation) -> None:
+    plan = replace(federation.plan, weight_cap=MAX_TOTAL_WEIGHT + 1)
     with pytest.raises(BadWeightCap):
-        federation.owner.set_plan(federation.model_id, replace(federation.plan, weight_cap=MAX_TOTAL_WEIGHT + 1))
+        federation.owner.set_plan(federation.model_id, plan, federation.rules)
 
 
 @pytest.mark.parametrize(
@@ -217,9 +218,9 @@ def test_only_the_owner_grants_plans_cancels_and_publishes(opened: Federation, n
     for act in (
         lambda: client.grant_roles(model, client.account, Role.AGGREGATOR),
         lambda: client.revoke_roles(model, opened.bob.account, Role.PARTICIPANT),
-        lambda: client.set_plan(model, opened.plan),
+        lambda: client.set_plan(model, opened.plan, opened.rules),
         lambda: client.cancel_round(model, 1),
-        lambda: client.publish_version(model, opened.genesis, DIGEST, ROOT),
+        lambda: client.publish_version(model, opened.genesis, DIGEST, ROOT, ROOT),
         lambda: client.deprecate_version(model, opened.genesis, DIGEST),
         lambda: client.suspend_rounds(model),
         lambda: client.transfer_ownership(model, client.account),
@@ -236,7 +237,7 @@ def test_the_owner_cannot_cancel_what_has_been_attested(published: Federation) -
 
 def test_the_owner_cannot_publish_a_version_beside_an_open_round(opened: Federation) -> None:
     with pytest.raises(RoundNotEnded):
-        opened.owner.publish_version(opened.model_id, opened.genesis, DIGEST, ROOT)
+        opened.owner.publish_version(opened.model_id, opened.genesis, DIGEST, ROOT, ROOT)
 
 
 def test_the_owner_cannot_move_the_head_by_deprecating_it_in_an_open_round(opened: Federation) -> None:

@@ -16,6 +16,7 @@ from registry.types import Digest, Role, Root
 if TYPE_CHECKING:
     from conftest import Federation
 
+ROOT = Root(b"\x01" * 32)
 SIGNED: dict[str, Any] = {
     "chain_id": 1,
     "contract": b"\x01" * 20,
@@ -123,10 +124,10 @@ def test_a_signature_replayed_in_the_next_round_reverts(opened: Federation) -> N
 def test_a_signature_replayed_in_another_model_reverts(opened: Federation) -> None:
     signed = signature(opened)
     owner = opened.mallory
-    owner.register_model(opened.genesis, Root(bytes(32)))
+    owner.register_model(opened.genesis, ROOT, ROOT)
     theirs = replace(opened, model_id=owner.model_id(owner.account, opened.genesis))
     owner.grant_roles(theirs.model_id, opened.ann.account, Role.PARTICIPANT)
-    owner.set_plan(theirs.model_id, opened.plan)
+    owner.set_plan(theirs.model_id, opened.plan, opened.rules)
     owner.open_round(theirs.model_id)
     with pytest.raises(BadSignature):
         relay(theirs, signed)
@@ -138,10 +139,10 @@ def test_a_signature_replayed_in_another_contract_reverts(opened: Federation) ->
     made = deploy(opened.chain.w3, opened.mallory.transactor, chain_id=opened.mallory.chain_id)
     assert made.address != opened.mallory.address
     owner = Client(opened.chain.w3, made.address, signer=opened.chain.signers[0])
-    owner.register_model(opened.genesis, Root(bytes(32)))
+    owner.register_model(opened.genesis, ROOT, ROOT)
     model = owner.model_id(owner.account, opened.genesis)
     owner.grant_roles(model, opened.ann.account, Role.PARTICIPANT)
-    owner.set_plan(model, opened.plan)
+    owner.set_plan(model, opened.plan, opened.rules)
     owner.open_round(model)
     said = domain(opened)
     with pytest.raises(BadSignature):

@@ -13,13 +13,15 @@ from typing import Any
 import pytest
 
 from registry.chain.records import Grant
+from registry.content.manifest import PlanManifest, decode, digest_of, encode, manifest_cid
 from registry.errors import BlockNotFound, FormError, UnknownRule, VerificationFailed
 from registry.provenance.checks import until_failure
-from registry.provenance.plans import load_plan
+from registry.provenance.plans import load_plan, server_rule
 from registry.provenance.verify import verify_round
 from registry.rules import table
 from registry.rules.shapes import Fold
-from registry.rules.table import COMBINE_RULES, FEDAVG_GENERAL, MEAN, SERVER_RULES, Combining, Rules, rules_of
+from registry.rules.step import server_step
+from registry.rules.table import COMBINE_RULES, MEAN, Combining, Rules, rules_of
 from registry.types import Role
 from trainer.cli.checks import require_passed
 
@@ -54,9 +56,9 @@ def exit_code(house: Any) -> int:
     return 0
 
 
-@pytest.mark.parametrize("field", ["combine_rule", "server_rule", "update_form"])
+@pytest.mark.parametrize("field", ["combine_rule", "update_form"])
 def test_a_number_that_only_its_aggregator_knows_is_no_pass(federation: Any, new_plan: Any, field: str) -> None:
-    kind = {"combine_rule": "COMBINE_RULES", "server_rule": "SERVER_RULES", "update_form": "UPDATE_FORMS"}[field]
+    kind = {"combine_rule": "COMBINE_RULES", "update_form": "UPDATE_FORMS"}[field]
     known = getattr(table, kind)
     with another_table(**{kind: (*known, replace(known[0], number=9, name="more"))}):
         finalized(federation, new_plan, **{field: 9})
@@ -76,34 +78,38 @@ def test_the_mean_under_the_median_s_number_fails(federation: Any, new_plan: Any
         finalized(federation, new_plan, combine_rule=MEDIAN.number, weights="uniform")
         assert exit_code(federation) == 0
     check = federation.verify()[-1].checks[-1]
-    assert (check.name, check.finding) == ("aggregate", "failed")
-    assert "recomputed aggregate_root" in check.evidence
+    assert (check.name, check.finding) == ("plan", "failed")  # the rules on chain have the shape of a fold
+    assert "the manifest's rules hash to" in check.evidence
     assert exit_code(federation) == VerificationFailed.exit_code
 
 
-def test_another_function_under_a_server_rule_s_number_fails(federation: Any, new_plan: Any) -> None:
-    def forgetful(weights: Any, aggregate: Any, *, rate: float, scale: int) -> Any:
-        return table._fedavg(weights, aggregate, rate=1.0, scale=0)
+def test_another_function_under_a_server_rule_s_name_fails(federation: Any, new_plan: Any) -> None:
+    def forgetful(weights: Any, d: Any, exponent: int) -> Any:
+        return server_step(weights, 2 * d, exponent)
 
-    lie = (SERVER_RULES[0], replace(FEDAVG_GENERAL, step=forgetful))
-    with another_table(SERVER_RULES=lie):
-        finalized(federation, new_plan, server_rule=FEDAVG_GENERAL.number, server_rate=0.5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("registry.provenance.server_steps.server_step", forgetful)
+        finalized(federation, new_plan, server=server_rule("fedavg", {"rate": 0.5}, 22))
         assert exit_code(federation) == 0
     check = federation.verify()[-1].checks[-1]
     assert (check.name, check.finding) == ("server step", "failed")
     assert exit_code(federation) == VerificationFailed.exit_code
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"server_rate": 0.5}, {"weights": "uniform"}, {"combine_parameters": {"k": 1}}], ids=str
-)
+@pytest.mark.parametrize("wrong", [{"weights": "uniform"}, {"combine_parameters": {"k": 1}}], ids=str)
 def test_a_plan_that_sets_what_its_rules_do_not_take_is_refused_by_readers(
     federation: Any, new_plan: Any, wrong: dict[str, Any]
 ) -> None:
     """Under these numbers the contract convicts by the rules as they are, so nothing may be made by others."""
-    plan = new_plan(federation, **wrong)
-    with pytest.raises(FormError, match=r"(server|combine) rule 1 \((fedavg|mean)\)"):
+    said = decode(federation.store.get(manifest_cid(federation.plan.digest)), PlanManifest)
+    false = replace(said, **wrong)
+    federation.store.put(manifest_cid(digest_of(false)), encode(false))
+    plan = replace(federation.plan, digest=digest_of(false))
+    federation.owner.set_plan(federation.model_id, plan, federation.rules)
+    with pytest.raises(VerificationFailed, match=r"combine rule 1 \(mean\)"):
         load_plan(federation.store, plan)
+    with pytest.raises(FormError, match=r"combine rule 1 \(mean\)"):
+        new_plan(federation, **wrong)
 
 
 # The whole table -----------------------------------------------------------------------------------------------------
@@ -153,7 +159,7 @@ def test_a_result_by_any_other_rule_or_parameter_fails(
         with monkeypatch.context() as patch:
             patch.setattr(
                 "registry.provenance.results.rules_of",
-                lambda plan, other=other: Rules(other, rules_of(plan).server, rules_of(plan).form),
+                lambda plan, other=other: Rules(other, rules_of(plan).form),
             )
             lie = house.outcome()
         assert lie.result.aggregate_root != honest.result.aggregate_root, named(other)

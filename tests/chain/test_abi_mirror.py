@@ -27,13 +27,13 @@ from registry.chain.challenges import Challenges
 from registry.chain.client import Client
 from registry.chain.contracts import DEPLOYED, artifact
 from registry.chain.court import Court
-from registry.types import Address, Fault, ModelId, Phase, RoundId, Standing, Tree
+from registry.types import Address, Fault, ModelId, Phase, RoundId, SegmentKind, Standing, Tree
 
-SHARED = ("Target", "Result", "Counted", "Opening", "Contribution", "Membership")
+SHARED = ("Target", "Result", "Roots", "Basis", "Counted", "Opening", "Contribution", "Membership")
 """Structs that challenges and demands have in common."""
 STRUCTS = {
-    "Cairn": ((records,), ("Plan", "Result", "Grant", "Model", "Member", "Version", "Round", "Dispute")),
-    "Challenges": ((challenge_records,), (*SHARED, "Step", "Sum")),
+    "Cairn": ((records,), ("Plan", "Result", "Roots", "Grant", "Model", "Member", "Version", "Round", "Dispute")),
+    "Challenges": ((challenge_records,), (*SHARED, "Before", "Segment", "Step", "Sum")),
     "Court": ((challenge_records, court_records), (*SHARED, "Demanded", "Demand", "Conviction", "Bond")),
     "Rules": ((records,), ("Plan",)),
 }
@@ -46,10 +46,10 @@ EVENTS = {
     "Court": court_events.COURT_EVENTS,
     "Rules": (),
 }
-RENAMED = {"Contribution": "Listed"}
-"""A `Contribution` with its checks is `registry.content.merkle`'s."""
-BETWEEN_CONTRACTS = {"convict", "extend_window", "void_result", "lock_bond", "slash_bond"}
-"""What the contracts call of each other: refused to everybody else."""
+RENAMED = {"Contribution": "Listed", "Segment": "PlacedSegment"}
+"""A `Contribution` with its checks is `registry.content.merkle`'s, a `Segment` without its proof `registry.rules`'s."""
+BETWEEN_CONTRACTS = {"read", "server_step", "convict", "extend_window", "void_result", "lock_bond", "slash_bond"}
+"""What the contracts call of each other; what changes something is refused to everybody else."""
 
 
 def snake(name: str) -> str:
@@ -186,7 +186,7 @@ def require_types(cls: type[Any], items: list[Mapping[str, Any]]) -> None:
         if kind in ("ModelId", "RoundId", "address"):
             assert hint is {"ModelId": ModelId, "RoundId": RoundId, "address": Address}[kind], item["name"]
         elif kind.startswith("enum "):
-            assert hint in (Phase, Standing, Fault, Tree)
+            assert hint in (Phase, Standing, Fault, Tree, SegmentKind)
             assert hint.__name__ == kind.removeprefix("enum ")
         elif kind == "bool":
             assert hint is bool

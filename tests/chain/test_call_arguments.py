@@ -17,7 +17,7 @@ def test_a_digest_of_another_length_is_never_sent(clients: tuple[Client, ...], l
     owner = clients[0]
     before = owner.w3.eth.block_number
     with pytest.raises(InputError, match=f"expected 32 bytes, got {length} bytes"):
-        owner.register_model(Digest(b"\x01" * length), Root(b"\x02" * 32))
+        owner.register_model(Digest(b"\x01" * length), Root(b"\x02" * 32), Root(b"\x02" * 32))
     assert owner.w3.eth.block_number == before
 
 

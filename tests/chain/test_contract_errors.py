@@ -16,11 +16,12 @@ from registry.chain.client import Client
 from registry.chain.contracts import abi_type, artifact, encode_call
 from registry.chain.errors import CustomError, decode_error
 from registry.chain.local import warp
-from registry.chain.records import Grant
+from registry.chain.records import Grant, keccak
 from registry.chain.sending import Call
-from registry.chain.testing import example_plan, example_result
+from registry.chain.testing import EXAMPLE_RULES, example_plan, example_result
 from registry.content.merkle import counted_root
 from registry.errors import ContractError
+from registry.rules.program import Kind, Operation, Program, encode
 from registry.types import Address, Digest, ModelId, Phase, Role, Root
 
 GENESIS, ROOT = Digest(b"\x11" * 32), Root(b"\x12" * 32)
@@ -46,7 +47,7 @@ class Stage:
     model: ModelId
 
     def plan(self, **changed: Any) -> Stage:
-        self.owner.set_plan(self.model, example_plan(**changed))
+        self.owner.set_plan(self.model, example_plan(**changed), EXAMPLE_RULES)
         return self
 
     def opened(self, **changed: Any) -> Stage:
@@ -90,7 +91,7 @@ class Stage:
 def stage(clients: tuple[Client, ...]) -> Stage:
     owner = clients[0]
     model = owner.model_id(owner.account, GENESIS)
-    owner.register_model(GENESIS, ROOT)
+    owner.register_model(GENESIS, ROOT, ROOT)
     participants = [Grant(clients[i].account, Role.PARTICIPANT) for i in (1, 2)]
     owner.grant_roles_batch(model, [*participants, Grant(clients[3].account, Role.AGGREGATOR)])
     return Stage(*clients[:5], model=model)
@@ -113,6 +114,17 @@ def void_result(s: Stage) -> Call:
     return Call(to=s.owner.address, data=data, key="void")
 
 
+def ruled(s: Stage, rules: bytes) -> object:
+    return s.owner.set_plan(s.model, example_plan(rules_hash=keccak(rules)), rules)
+
+
+def stepped(s: Stage, parameter: int, operation: Operation) -> object:
+    """A server step of a program that `analyse` would refuse."""
+    rules = EXAMPLE_RULES[:-5] + encode(Program((), 0, (parameter,), (operation,), 6, ()))
+    data = encode_call("Rules", "serverStep", (rules, 1, (), (1, 1, 1, 0)))
+    return s.owner.send(Call(to=s.owner.partners()["Rules"], data=data, key="step"))
+
+
 def convicted(s: Stage) -> Stage:
     """A round whose one result says two contributions and roots seven."""
     s.ended().attest(contributions_root=MISCOUNTED)
@@ -132,14 +144,14 @@ def lapsed(s: Stage) -> Stage:
 
 REACHED: list[tuple[str, dict[str, Any], Callable[[Stage], object]]] = [
     ("UnknownModel", {}, lambda s: s.owner.open_round(ModelId(b"\x77" * 32))),
-    ("ModelExists", {}, lambda s: s.owner.register_model(GENESIS, Root(b"\x99" * 32))),
+    ("ModelExists", {}, lambda s: s.owner.register_model(GENESIS, Root(b"\x99" * 32), Root(b"\x99" * 32))),
     ("NotOwner", {}, lambda s: s.stranger.suspend_rounds(s.model)),
     ("NotPendingOwner", {}, lambda s: s.stranger.accept_ownership(s.model)),
     ("ZeroAddress", {}, lambda s: s.owner.grant_roles(s.model, Address(bytes(20)), Role.READER)),
-    ("ZeroDigest", {}, lambda s: s.owner.register_model(Digest(ZERO), ROOT)),
+    ("ZeroDigest", {}, lambda s: s.owner.register_model(Digest(ZERO), ROOT, ROOT)),
     ("ZeroRoot", {}, lambda s: s.opened().first.commit_update(s.model, 1, D, Root(ZERO), 1)),
-    ("UnknownVersion", {"digest": D}, lambda s: s.owner.publish_version(s.model, D, Digest(b"\x41" * 32), R)),
-    ("VersionExists", {"digest": GENESIS}, lambda s: s.owner.publish_version(s.model, GENESIS, GENESIS, R)),
+    ("UnknownVersion", {"digest": D}, lambda s: s.owner.publish_version(s.model, D, Digest(b"\x41" * 32), R, R)),
+    ("VersionExists", {"digest": GENESIS}, lambda s: s.owner.publish_version(s.model, GENESIS, GENESIS, R, R)),
     ("VersionIsDeprecated", {}, lambda s: deprecated_twice(s)),
     ("UnsoundReplacement", {}, lambda s: s.owner.deprecate_version(s.model, GENESIS, D, Digest(b"\x55" * 32))),
     ("AlreadySuspended", {}, lambda s: (s.owner.suspend_rounds(s.model), s.owner.suspend_rounds(s.model))),
@@ -153,8 +165,17 @@ REACHED: list[tuple[str, dict[str, Any], Callable[[Stage], object]]] = [
     ("BadRoles", {"roles": 16}, lambda s: s.owner.grant_roles(s.model, NOBODY, Role(16))),
     ("NoPlan", {}, lambda s: s.owner.open_round(s.model)),
     ("UnknownPlan", {"plan_index": 3}, lambda s: s.owner.plan(s.model, 3)),
-    ("BadRule", {"combine_rule": 0, "server_rule": 1}, lambda s: s.plan(combine_rule=0)),
-    ("BadGrid", {"grid_bits": 127, "max": 126}, lambda s: s.plan(grid_bits=127)),
+    ("OtherRules", {"given": keccak(b"\x01")}, lambda s: s.owner.set_plan(s.model, example_plan(), b"\x01")),
+    ("BadRules", {"offset": 0}, lambda s: ruled(s, b"\x02" + EXAMPLE_RULES[1:])),
+    ("BadProgramLength", {"length": 6, "expected": 5}, lambda s: ruled(s, EXAMPLE_RULES + b"\x00")),
+    (
+        "BadProgramNumber",
+        {"number": 5, "low": 0, "high": 4},
+        lambda s: ruled(s, EXAMPLE_RULES[:-5] + b"\x05" + bytes(500)),
+    ),
+    ("ValueTooLarge", {"value": 1 << 122}, lambda s: stepped(s, 1 << 61, Operation(Kind.MUL, 1, 1))),
+    ("BadDivisor", {"divisor": 0}, lambda s: stepped(s, 0, Operation(Kind.DIV, 0, 1))),
+    ("BadRadicand", {"radicand": -1}, lambda s: stepped(s, -1, Operation(Kind.SQRT, 1))),
     ("BadQuorum", {"quorum": 0}, lambda s: s.plan(quorum=0)),
     ("BadWeightCap", {"weight_cap": 0, "max": 1 << 28}, lambda s: s.plan(weight_cap=0)),
     ("BadMinContributions", {"min_contributions": 0}, lambda s: s.plan(min_contributions=0)),
@@ -233,7 +254,7 @@ REACHED: list[tuple[str, dict[str, Any], Callable[[Stage], object]]] = [
 
 
 def deprecated_twice(s: Stage) -> None:
-    s.owner.publish_version(s.model, GENESIS, D, R)
+    s.owner.publish_version(s.model, GENESIS, D, R, R)
     s.owner.deprecate_version(s.model, GENESIS, D)
     s.owner.deprecate_version(s.model, GENESIS, Digest(b"\x66" * 32))
 

@@ -25,7 +25,7 @@ from registry.chain.events import UpdateCommitted
 from registry.chain.journal import Journal, State
 from registry.chain.local import embedded, warp
 from registry.chain.networks import Finality, FinalityRule
-from registry.chain.testing import DevChain, anvil_chain, example_plan
+from registry.chain.testing import EXAMPLE_RULES, DevChain, anvil_chain, example_plan
 from registry.chain.transactions import Sending, Transactor
 from registry.types import Address, Digest, Role, Root
 
@@ -108,8 +108,8 @@ def first_steps(world: World, crash_point: CrashPoint) -> None:
     """From registration to a commitment, by one account in all roles."""
     client = world.client(crash_point)
     model, address = client.model_id(client.account, GENESIS), client.address
-    client.register_model(GENESIS, ROOT32)
-    client.send(calls.set_plan(address, model, example_plan(), key="the plan"))
+    client.register_model(GENESIS, ROOT32, ROOT32)
+    client.send(calls.set_plan(address, model, example_plan(), EXAMPLE_RULES, key="the plan"))
     client.send(calls.grant_roles(address, model, client.account, Role.PARTICIPANT, key="the role"))
     client.open_round(model, number=1)
     client.commit_update(model, 1, Digest(b"\x21" * 32), Root(b"\x22" * 32), 7)
@@ -153,7 +153,7 @@ def test_stopped_while_bidding_higher_one_of_the_bids_is_mined(
                 rpc(world, "anvil_mine", 1)
 
         client = world.client(crash_point, sending=Sending(resend_after=0.0, sleep=pause, poll=0.0))
-        client.register_model(GENESIS, ROOT32)
+        client.register_model(GENESIS, ROOT32, ROOT32)
 
     points = outlast(anvil_worlds(find_tool, tmp_path), scenario)
     assert "after replace" in points
@@ -170,7 +170,7 @@ def test_stopped_while_a_reorg_is_repaired_the_effect_comes_back_once(
 
         waiting = Sending(sleep=pause, poll=0.0)
         client = world.client(crash_point, finality=Finality(FinalityRule.CONFIRMATIONS, 2), sending=waiting)
-        call = calls.register_model(client.address, GENESIS, ROOT32)
+        call = calls.register_model(client.address, GENESIS, ROOT32, ROOT32)
         client.send(call, until="mined")
         mark = world.folder / "reorganized"
         if not mark.exists():
@@ -193,7 +193,7 @@ def test_stopped_while_a_lost_nonce_is_replaced_the_effect_happens_once(
 
         rpc(world, "evm_setAutomine", False)
         client = world.client(crash_point, sending=Sending(sleep=pause, poll=0.0))
-        call = calls.register_model(client.address, GENESIS, ROOT32)
+        call = calls.register_model(client.address, GENESIS, ROOT32, ROOT32)
         intent = client.submit(call)
         mark = world.folder / "taken"
         if not mark.exists():
@@ -221,8 +221,8 @@ def test_stopped_while_a_late_commitment_fails_nothing_is_committed(
             owner = Client(world.w3, world.address, signer=world.signers[2], journal=Journal(None))
             owner_of[world.folder] = owner
             model = owner.model_id(owner.account, GENESIS)
-            owner.register_model(GENESIS, ROOT32)
-            owner.set_plan(model, example_plan())
+            owner.register_model(GENESIS, ROOT32, ROOT32)
+            owner.set_plan(model, example_plan(), EXAMPLE_RULES)
             owner.grant_roles(model, world.signers[0].address, Role.PARTICIPANT)
             owner.open_round(model)
             rpc(world, "evm_setAutomine", False)
@@ -276,7 +276,7 @@ from pathlib import Path
 from registry.chain.client import Client
 from registry.chain.journal import Journal
 from registry.chain.node import connect
-from registry.chain.testing import development_signers, example_plan
+from registry.chain.testing import EXAMPLE_RULES, development_signers, example_plan
 from registry.chain import calls
 from registry.types import Digest, Role, Root
 
@@ -294,8 +294,8 @@ journal = Journal(folder / "journal.sqlite", crash_point=crash_point)
 client = Client(connect(url), address, signer=signer, journal=journal)
 genesis, root = Digest(b"\\x11" * 32), Root(b"\\x12" * 32)
 model = client.model_id(client.account, genesis)
-client.register_model(genesis, root)
-client.send(calls.set_plan(address, model, example_plan(commit_duration=3600), key="the plan"))
+client.register_model(genesis, root, root)
+client.send(calls.set_plan(address, model, example_plan(commit_duration=3600), EXAMPLE_RULES, key="the plan"))
 client.send(calls.grant_roles(address, model, client.account, Role.PARTICIPANT, key="the role"))
 client.open_round(model, number=1)
 client.commit_update(model, 1, Digest(b"\\x21" * 32), Root(b"\\x22" * 32), 7)

@@ -24,11 +24,23 @@ from registry.chain.events import (
     topic_of,
 )
 from registry.chain.node import NodeRefused
-from registry.chain.testing import example_plan
+from registry.chain.testing import EXAMPLE_RULES, example_plan
 from registry.errors import ChainError
 from registry.types import Address, Digest, Role, Root
 
 CAIRN = Address(b"\x44" * 20)
+
+
+def parts_of(kind: str) -> list[str]:
+    """The types in a tuple's, which may be tuples themselves."""
+    parts, depth = [""], 0
+    for letter in kind[1:-1]:
+        depth += {"(": 1, ")": -1}.get(letter, 0)
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
 
 
 def raw_log(name: str, block: int = 1, index: int = 0, **changed: Any) -> dict[str, Any]:
@@ -39,7 +51,7 @@ def raw_log(name: str, block: int = 1, index: int = 0, **changed: Any) -> dict[s
 
     def value(kind: str) -> Any:
         if kind.startswith("("):
-            return tuple(value(part) for part in kind[1:-1].split(","))
+            return tuple(map(value, parts_of(kind)))
         filled = {"bytes32": b"\x0a" * 32, "address": b"\x0b" * 20, "bytes": b"\x0c" * 9, "bytes32[]": (), "bool": True}
         return filled.get(kind, 2)
 
@@ -147,11 +159,11 @@ def test_the_client_filters_by_kind_and_subject(clients: tuple[Client, ...]) -> 
     models = []
     for number in (1, 2):
         genesis = Digest(bytes([number]) * 32)
-        owner.register_model(genesis, Root(b"\x09" * 32))
+        owner.register_model(genesis, Root(b"\x09" * 32), Root(b"\x09" * 32))
         models.append(owner.model_id(owner.account, genesis))
         owner.grant_roles(models[-1], clients[1].account, Role.PARTICIPANT)
     plan = example_plan(weight_cap=17, hook=Address(b"\x07" * 20))
-    owner.set_plan(models[1], plan)
+    owner.set_plan(models[1], plan, EXAMPLE_RULES)
     assert [type(e) for e in owner.events(subject=models[0])] == [ModelRegistered, RolesChanged]
     assert len(list(owner.events(RolesChanged))) == 2
     assert [type(e) for e in owner.events(RolesChanged, PlanSet, subject=models[1])] == [RolesChanged, PlanSet]

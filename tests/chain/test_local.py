@@ -10,7 +10,7 @@ import pytest
 from registry.chain.client import Client
 from registry.chain.errors import WrongPhase
 from registry.chain.local import FUNDS, chain_time, embedded, sleep_until, warp
-from registry.chain.testing import DevChain, example_plan
+from registry.chain.testing import EXAMPLE_RULES, DevChain, example_plan
 from registry.errors import InputError
 from registry.types import Digest, Role, Root
 
@@ -39,8 +39,8 @@ def test_the_clock_goes_where_it_is_moved_and_never_back() -> None:
 def test_what_is_simulated_sees_the_second_that_the_transaction_will_see(clients: tuple[Client, ...]) -> None:
     client, genesis = clients[0], Digest(b"\x11" * 32)
     model = client.model_id(client.account, genesis)
-    client.register_model(genesis, Root(b"\x12" * 32))
-    client.set_plan(model, example_plan())
+    client.register_model(genesis, Root(b"\x12" * 32), Root(b"\x12" * 32))
+    client.set_plan(model, example_plan(), EXAMPLE_RULES)
     for other in clients[:2]:
         client.grant_roles(model, other.account, Role.PARTICIPANT)
     client.open_round(model)

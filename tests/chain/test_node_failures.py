@@ -209,7 +209,7 @@ def test_a_head_that_goes_back_is_not_believed(clients: tuple[Client, ...]) -> N
     reader = Client(clients[0].w3, clients[0].address)
     seen = reader.final_block()
     warp(reader.w3, seconds=5)
-    clients[0].register_model(Digest(b"\1" * 32), Root(b"\2" * 32))
+    clients[0].register_model(Digest(b"\1" * 32), Root(b"\2" * 32), Root(b"\2" * 32))
     assert reader.final_block() > seen
     behind = Client(reader.w3, reader.address, finality=parse_finality("3"))
     reader.finality = behind.finality  # a node three blocks behind
@@ -234,7 +234,7 @@ def test_nothing_is_signed_for_a_node_that_came_to_another_chain(tmp_path: Path)
     client = Client(chain.w3, address, signer=chain.signers[0], journal=journal)
     answering(chain, lambda method, answer: {**answer, "result": "0x1"} if method == "eth_chainId" else answer)
     with pytest.raises(WrongChain, match=f"expected chain {EMBEDDED_CHAIN_ID}, got chain 1"):
-        client.register_model(Digest(b"\1" * 32), Root(b"\2" * 32))
+        client.register_model(Digest(b"\1" * 32), Root(b"\2" * 32), Root(b"\2" * 32))
     assert [(intent.state, intent.attempts) for intent in journal.all()] == [(State.PLANNED, ())]
 
 
@@ -253,7 +253,7 @@ def test_a_receipt_that_is_not_shown_at_once_is_not_a_lost_transaction(tmp_path:
         return answer
 
     answering(chain, edit)
-    client.register_model(Digest(b"\1" * 32), Root(b"\2" * 32))
+    client.register_model(Digest(b"\1" * 32), Root(b"\2" * 32), Root(b"\2" * 32))
     (intent,) = journal.all()
     assert (left, intent.state, len(intent.attempts)) == ([0], State.FINAL, 1)
 
@@ -264,7 +264,7 @@ def test_a_nonce_of_a_node_that_is_behind_is_asked_for_again(tmp_path: Path) -> 
     address = deploy(chain.w3, maker, chain_id=EMBEDDED_CHAIN_ID).address
     journal = Journal(tmp_path / "journal.sqlite")
     client = Client(chain.w3, address, signer=chain.signers[0], journal=journal, sending=Sending(poll=0.0))
-    client.register_model(Digest(b"\1" * 32), Root(b"\2" * 32))
+    client.register_model(Digest(b"\1" * 32), Root(b"\2" * 32), Root(b"\2" * 32))
     behind = [3]
 
     def edit(method: str, answer: Any) -> Any:
@@ -274,7 +274,7 @@ def test_a_nonce_of_a_node_that_is_behind_is_asked_for_again(tmp_path: Path) -> 
         return answer
 
     answering(chain, edit)
-    client.register_model(Digest(b"\3" * 32), Root(b"\2" * 32))
+    client.register_model(Digest(b"\3" * 32), Root(b"\2" * 32), Root(b"\2" * 32))
     first, second = journal.all()
     assert first.nonce is not None
     assert (second.nonce, len(second.attempts), behind) == (first.nonce + 1, 1, [0])
@@ -288,9 +288,9 @@ def test_gas_that_a_node_found_enough_and_was_not_is_the_node_s_matter(tmp_path:
     low = [True]
     answering(chain, lambda method, answer: {**answer, "result": 25_000} if low[0] and "Gas" in method else answer)
     with pytest.raises(NodeUnavailable, match="ran out of the 31250 gas"):
-        client.register_model(Digest(b"\1" * 32), Root(b"\2" * 32))
+        client.register_model(Digest(b"\1" * 32), Root(b"\2" * 32), Root(b"\2" * 32))
     low[0] = False
-    client.register_model(Digest(b"\1" * 32), Root(b"\2" * 32))
+    client.register_model(Digest(b"\1" * 32), Root(b"\2" * 32), Root(b"\2" * 32))
     assert client.model(client.model_id(client.account, Digest(b"\1" * 32))).head == Digest(b"\1" * 32)
 
 
@@ -343,7 +343,7 @@ def test_a_contract_that_answers_nothing_is_the_wrong_chain(chain: Embedded) -> 
 def test_a_client_without_a_signer_reads_and_says_so_when_asked_to_send(clients: tuple[Client, ...]) -> None:
     reader = Client(clients[0].w3, clients[0].address)
     with pytest.raises(SignerError, match="only reads"):
-        reader.register_model(Digest(b"\1" * 32), Root(b"\2" * 32))
+        reader.register_model(Digest(b"\1" * 32), Root(b"\2" * 32), Root(b"\2" * 32))
 
 
 def test_a_node_that_goes_away_while_waiting_is_borne_and_then_reported(tmp_path: Path) -> None:
@@ -367,11 +367,14 @@ def test_a_node_that_goes_away_while_waiting_is_borne_and_then_reported(tmp_path
     provider.make_request = flaky  # type: ignore[method-assign]
     provider._request_func_cache = (None, None)  # type: ignore[assignment]
     with pytest.raises(NodeUnavailable):
-        client.register_model(Digest(b"\1" * 32), Root(b"\2" * 32))
+        client.register_model(Digest(b"\1" * 32), Root(b"\2" * 32), Root(b"\2" * 32))
     (intent,) = journal.live()
     assert intent.state is State.SENT
     down.clear()
-    assert client.register_model(Digest(b"\1" * 32), Root(b"\2" * 32)).tx_hash == intent.attempts[0].tx_hash
+    assert (
+        client.register_model(Digest(b"\1" * 32), Root(b"\2" * 32), Root(b"\2" * 32)).tx_hash
+        == intent.attempts[0].tx_hash
+    )
 
 
 def test_a_node_that_refuses_keeps_its_words() -> None:

@@ -19,7 +19,7 @@ from registry.chain.records import (
     running_hash_begin,
     running_hash_next,
 )
-from registry.chain.testing import example_plan, example_result
+from registry.chain.testing import EXAMPLE_RULES, example_plan, example_result
 from registry.types import Digest, ModelId, Phase, Role, Root
 
 GENESIS, ROOT = Digest(b"\x11" * 32), Root(b"\x12" * 32)
@@ -29,8 +29,8 @@ def opened(clients: tuple[Client, ...], **plan: object) -> ModelId:
     """A model with an open round: client 0 owns, 1 and 2 take part, 3 aggregates."""
     owner = clients[0]
     model = owner.model_id(owner.account, GENESIS)
-    owner.register_model(GENESIS, ROOT)
-    owner.set_plan(model, example_plan(**plan))
+    owner.register_model(GENESIS, ROOT, ROOT)
+    owner.set_plan(model, example_plan(**plan), EXAMPLE_RULES)
     for client in clients[1:3]:
         owner.grant_roles(model, client.account, Role.PARTICIPANT)
     owner.grant_roles(model, clients[3].account, Role.AGGREGATOR)
@@ -103,7 +103,7 @@ def test_ids_are_the_contracts(clients: tuple[Client, ...]) -> None:
 
 
 def test_the_running_hash_is_the_contracts_after_each_commitment(clients: tuple[Client, ...]) -> None:
-    model = opened(clients, weight_cap=99, grid_bits=7)
+    model = opened(clients, weight_cap=99, quorum=2)
     client = clients[0]
     running = running_hash_begin(round_id_of(model, 1), GENESIS, client.plan(model, 0))
     assert client.round(model, 1).running_hash == running
@@ -118,6 +118,9 @@ def test_the_running_hash_is_the_contracts_after_each_commitment(clients: tuple[
         assert client.round(model, 1).running_hash == running
 
 
+ROOTS = ("tensor", "rest", "state", "state_layout")
+
+
 def test_a_result_hash_is_the_contracts_and_depends_on_every_field(clients: tuple[Client, ...]) -> None:
     model = opened(clients, quorum=2)
     commit(clients[1], model, 5)
@@ -129,14 +132,15 @@ def test_a_result_hash_is_the_contracts_and_depends_on_every_field(clients: tupl
     assert (votes.count, votes.contributions) == (1, 1)
     others = [
         replace(result, version_digest=b"\1" * 32),
-        replace(result, version_root=b"\1" * 32),
+        *(replace(result, roots=replace(result.roots, **{name: b"\1" * 32})) for name in ROOTS),
+        replace(result, roots=replace(result.roots, step=1)),
         replace(result, report_digest=b"\1" * 32),
         replace(result, aggregate_root=b"\1" * 32),
         replace(result, contributions_root=b"\1" * 32),
         replace(result, contributions=2),
         replace(result, total_weight=6),
     ]
-    assert len({result_hash(other) for other in [result, *others]}) == 8
+    assert len({result_hash(other) for other in [result, *others]}) == 12
 
 
 def test_a_contribution_leaf_is_what_abi_encode_makes() -> None:

@@ -25,7 +25,7 @@ from registry.chain.events import (
 from registry.chain.journal import State
 from registry.chain.local import sleep_until
 from registry.chain.records import Grant, phase_at, result_hash, running_hash_begin, running_hash_next
-from registry.chain.testing import DevChain, example_plan, example_result, geth_chain
+from registry.chain.testing import EXAMPLE_RULES, DevChain, example_plan, example_result, geth_chain
 from registry.chain.transactions import Transactor
 from registry.types import Digest, Phase, Role, Root
 
@@ -83,16 +83,12 @@ def test_a_round_goes_from_registration_to_finalization(
 ) -> None:
     owner, first, second, aggregator = (client_of(any_chain, deployed, folder, i) for i in range(4))
     model = owner.model_id(owner.account, GENESIS)
-    assert owner.register_model(GENESIS, ROOT).event(ModelRegistered).model_id == model
-    grants = [
-        Grant(first.account, Role.PARTICIPANT),
-        Grant(second.account, Role.PARTICIPANT),
-        Grant(aggregator.account, Role.AGGREGATOR),
-    ]
-    owner.grant_roles_batch(model, grants)
+    assert owner.register_model(GENESIS, ROOT, ROOT).event(ModelRegistered).model_id == model
+    taking = ((first, Role.PARTICIPANT), (second, Role.PARTICIPANT), (aggregator, Role.AGGREGATOR))
+    owner.grant_roles_batch(model, [Grant(client.account, role) for client, role in taking])
     assert first.member(model, first.account).roles == Role.PARTICIPANT
     plan = example_plan(quorum=1, min_contributions=2)
-    owner.set_plan(model, plan)
+    owner.set_plan(model, plan, EXAMPLE_RULES)
     assert owner.plan(model, 0) == plan
 
     opened = owner.open_round(model).event(RoundOpened)
@@ -148,7 +144,7 @@ def test_several_transactions_of_one_account_are_in_flight_together(
     any_chain: DevChain, deployed: Deployment, folder: Path
 ) -> None:
     client = client_of(any_chain, deployed, folder, 4)
-    wanted = [calls.register_model(client.address, Digest(bytes([n]) * 32), ROOT) for n in range(40, 46)]
+    wanted = [calls.register_model(client.address, Digest(bytes([n]) * 32), ROOT, ROOT) for n in range(40, 46)]
     for call in wanted:
         client.submit(call)
     receipts = [client.wait(call) for call in wanted]
@@ -161,10 +157,10 @@ def test_a_second_client_on_the_same_journal_repeats_nothing(
     any_chain: DevChain, deployed: Deployment, folder: Path
 ) -> None:
     genesis = Digest(b"\x61" * 32)
-    once = client_of(any_chain, deployed, folder, 4).register_model(genesis, ROOT)
+    once = client_of(any_chain, deployed, folder, 4).register_model(genesis, ROOT, ROOT)
     account = any_chain.w3.to_checksum_address(any_chain.signers[4].address)
     sent = any_chain.w3.eth.get_transaction_count(account)
-    again = client_of(any_chain, deployed, folder, 4).register_model(genesis, ROOT)
+    again = client_of(any_chain, deployed, folder, 4).register_model(genesis, ROOT, ROOT)
     assert again == once
     assert sent == any_chain.w3.eth.get_transaction_count(
         any_chain.w3.to_checksum_address(any_chain.signers[4].address)

@@ -14,7 +14,7 @@ from registry.chain.journal import Journal
 from registry.chain.local import sleep_until
 from registry.chain.records import Round, Version, round_id_of
 from registry.chain.storage import round_in, round_slots, version_in, version_slots
-from registry.chain.testing import DevChain, anvil_chain, example_plan, example_result
+from registry.chain.testing import EXAMPLE_RULES, DevChain, anvil_chain, example_plan, example_result
 from registry.chain.transactions import Transactor
 from registry.types import Digest, ModelId, Role, Root
 
@@ -57,9 +57,9 @@ def shown(client: Client, model: ModelId, number: int) -> tuple[list[Version], R
 def test_words_say_what_the_views_show_at_every_step(client: Client) -> None:
     model = client.model_id(client.account, GENESIS)
     assert not any(version.known for version in shown(client, model, 1)[0])
-    client.register_model(GENESIS, ROOT)
+    client.register_model(GENESIS, ROOT, ROOT)
     client.grant_roles(model, client.account, Role.PARTICIPANT | Role.AGGREGATOR)
-    client.publish_version(model, GENESIS, NEXT, ROOT)
+    client.publish_version(model, GENESIS, NEXT, ROOT, ROOT)
     client.deprecate_version(model, GENESIS, Digest(b"\x05" * 32))
     versions, _ = shown(client, model, 1)
     assert [(v.known, v.outside_round, v.deprecated) for v in versions] == [
@@ -67,7 +67,7 @@ def test_words_say_what_the_views_show_at_every_step(client: Client) -> None:
         (True, True, False),
         (False, False, False),
     ]
-    client.set_plan(model, example_plan(quorum=1, commit_duration=777))
+    client.set_plan(model, example_plan(quorum=1, commit_duration=777), EXAMPLE_RULES)
     client.open_round(model)
     assert shown(client, model, 1)[1].commit_deadline > 0
     client.commit_update(model, 1, Digest(b"\x06" * 32), ROOT, 5)
@@ -88,9 +88,9 @@ def test_words_say_what_the_views_show_at_every_step(client: Client) -> None:
 @pytest.mark.node
 def test_a_revoked_participant_and_a_cancelled_round_show_in_the_words(client: Client) -> None:
     model = client.model_id(client.account, NEXT)
-    client.register_model(NEXT, ROOT)
+    client.register_model(NEXT, ROOT, ROOT)
     client.grant_roles(model, client.account, Role.PARTICIPANT)
-    client.set_plan(model, example_plan())
+    client.set_plan(model, example_plan(), EXAMPLE_RULES)
     client.open_round(model)
     client.commit_update(model, 1, Digest(b"\x06" * 32), ROOT, 5)
     client.revoke_roles(model, client.account, Role.PARTICIPANT)

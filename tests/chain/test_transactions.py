@@ -24,7 +24,7 @@ from registry.chain.journal import Journal, JournalConflict, State
 from registry.chain.keys import LocalSigner, UnlockedSigner
 from registry.chain.local import Embedded
 from registry.chain.networks import Finality, FinalityRule
-from registry.chain.testing import DevChain, anvil_chain, example_plan, example_result
+from registry.chain.testing import EXAMPLE_RULES, DevChain, anvil_chain, example_plan, example_result
 from registry.chain.transactions import Sending, Transactor
 from registry.errors import NodeUnavailable, SignerError, TransactionFailed
 from registry.types import Address, Digest, Role, Root
@@ -84,7 +84,7 @@ def test_a_higher_bid_is_at_least_a_tenth_higher_in_both_parts(
 def test_one_that_is_not_mined_in_time_is_replaced_under_the_same_nonce(anvil: DevChain) -> None:
     client = on(anvil, sending=Sending(resend_after=0.0, sleep=mining_at(anvil, look=2), poll=0.0))
     rpc(anvil, "evm_setAutomine", False)
-    receipt = client.register_model(GENESIS, ROOT)
+    receipt = client.register_model(GENESIS, ROOT, ROOT)
     (intent,) = client.transactor.journal.all()
     assert len(intent.attempts) >= 3
     assert {attempt.nonce for attempt in intent.attempts} == {intent.nonce}
@@ -99,7 +99,7 @@ def test_one_is_replaced_when_the_base_fee_rises_over_its_bid(anvil: DevChain) -
 
     client = on(anvil, sending=Sending(resend_after=10**6, sleep=pause, poll=0.0))
     rpc(anvil, "evm_setAutomine", False)
-    call = calls.register_model(client.address, GENESIS, ROOT)
+    call = calls.register_model(client.address, GENESIS, ROOT, ROOT)
     first = client.submit(call).attempts[0]
     rpc(anvil, "anvil_setNextBlockBaseFeePerGas", hex(first.max_fee * 3))
     rpc(anvil, "anvil_mine", 1)
@@ -115,7 +115,7 @@ def test_no_bid_is_over_the_cap(anvil: DevChain) -> None:
     rpc(anvil, "anvil_mine", 1)
     client = on(anvil, sending=Sending(max_fee_cap=10**9))
     with pytest.raises(TransactionFailed, match="over the cap of 1"):
-        client.register_model(GENESIS, ROOT)
+        client.register_model(GENESIS, ROOT, ROOT)
     assert client.transactor.journal.all() == ()
 
 
@@ -125,18 +125,18 @@ def test_no_later_bid_is_over_the_cap_either(anvil: DevChain) -> None:
     cap = suggest_fees(anvil.w3).max_fee  # the first bid; any higher one is over it
     client = on(anvil, sending=Sending(resend_after=0.0, sleep=mining_at(anvil, look=3), poll=0.0, max_fee_cap=cap))
     rpc(anvil, "evm_setAutomine", False)
-    client.register_model(GENESIS, ROOT)
+    client.register_model(GENESIS, ROOT, ROOT)
     (intent,) = client.transactor.journal.all()
     assert [attempt.max_fee for attempt in intent.attempts] == [cap]
 
 
 def test_a_quote_sends_nothing_and_says_gas_and_cost(clients: tuple[Client, ...]) -> None:
     client = clients[0]
-    quote = client.quote(calls.register_model(client.address, GENESIS, ROOT))
+    quote = client.quote(calls.register_model(client.address, GENESIS, ROOT, ROOT))
     assert 100_000 < quote.gas < 200_000
     assert 0 < quote.cost <= quote.max_cost < quote.balance
     assert client.transactor.journal.all() == ()
-    receipt = client.register_model(GENESIS, ROOT)
+    receipt = client.register_model(GENESIS, ROOT, ROOT)
     assert receipt.gas_used <= quote.gas_limit
 
 
@@ -155,20 +155,20 @@ def test_not_enough_money_names_balance_and_need(
         w3, address = chain.w3, cairn(chain)
     client = Client(w3, address, signer=poor, journal=Journal(None))
     with pytest.raises(TransactionFailed, match=r"holds 0 ether and needs (up to|more than) [\d.e-]+"):
-        client.register_model(GENESIS, ROOT)
+        client.register_model(GENESIS, ROOT, ROOT)
     assert client.transactor.journal.all() == ()
 
 
 @pytest.mark.node
 def test_money_promised_to_transactions_on_their_way_is_not_spent_again(anvil: DevChain) -> None:
     client = on(anvil)
-    call = calls.register_model(client.address, GENESIS, ROOT)
+    call = calls.register_model(client.address, GENESIS, ROOT, ROOT)
     need = client.quote(call).max_cost
     rpc(anvil, "anvil_setBalance", anvil.w3.to_checksum_address(client.account), hex(need * 3 // 2))
     rpc(anvil, "evm_setAutomine", False)
     client.submit(call)
     with pytest.raises(TransactionFailed, match="beside"):
-        client.submit(calls.register_model(client.address, Digest(b"\x13" * 32), ROOT))
+        client.submit(calls.register_model(client.address, Digest(b"\x13" * 32), ROOT, ROOT))
 
 
 # ----------------------------------------------------------------------------------------------------------- nonces
@@ -178,7 +178,7 @@ def test_money_promised_to_transactions_on_their_way_is_not_spent_again(anvil: D
 def test_many_are_in_flight_at_once_and_mined_in_one_block(anvil: DevChain) -> None:
     client = on(anvil)
     rpc(anvil, "evm_setAutomine", False)
-    wanted = [calls.register_model(client.address, Digest(bytes([n]) * 32), ROOT) for n in range(1, 21)]
+    wanted = [calls.register_model(client.address, Digest(bytes([n]) * 32), ROOT, ROOT) for n in range(1, 21)]
     intents = [client.submit(call) for call in wanted]
     assert [intent.nonce for intent in intents] == list(range(20))
     rpc(anvil, "anvil_mine", 1)
@@ -189,7 +189,7 @@ def test_many_are_in_flight_at_once_and_mined_in_one_block(anvil: DevChain) -> N
 def test_a_gap_that_a_lost_transaction_left_is_closed_by_sending_its_bytes_again(anvil: DevChain) -> None:
     client = on(anvil)
     rpc(anvil, "evm_setAutomine", False)
-    first, second = (calls.register_model(client.address, Digest(bytes([n]) * 32), ROOT) for n in (1, 2))
+    first, second = (calls.register_model(client.address, Digest(bytes([n]) * 32), ROOT, ROOT) for n in (1, 2))
     lost = client.submit(first)
     client.submit(second)
     rpc(anvil, "anvil_dropTransaction", "0x" + lost.attempts[0].tx_hash.hex())
@@ -205,7 +205,7 @@ def test_a_gap_that_a_lost_transaction_left_is_closed_by_sending_its_bytes_again
 def test_a_nonce_that_is_on_its_way_is_not_given_again_though_the_node_forgot_it(anvil: DevChain) -> None:
     client = on(anvil)
     rpc(anvil, "evm_setAutomine", False)
-    first, second = (calls.register_model(client.address, Digest(bytes([n]) * 32), ROOT) for n in (1, 2))
+    first, second = (calls.register_model(client.address, Digest(bytes([n]) * 32), ROOT, ROOT) for n in (1, 2))
     lost = client.submit(first)
     rpc(anvil, "anvil_dropTransaction", "0x" + lost.attempts[0].tx_hash.hex())
     assert (lost.nonce, client.submit(second).nonce) == (0, 1)
@@ -217,21 +217,21 @@ def test_transactions_that_another_tool_sends_from_the_account_are_stepped_over(
     rpc(anvil, "evm_setAutomine", False)
     account = anvil.w3.to_checksum_address(client.account)
     anvil.w3.eth.send_transaction({"from": account, "to": account, "value": 1})  # type: ignore[typeddict-item]
-    intent = client.submit(calls.register_model(client.address, GENESIS, ROOT))
+    intent = client.submit(calls.register_model(client.address, GENESIS, ROOT, ROOT))
     assert intent.nonce == 1
 
 
 def test_a_key_on_its_way_is_not_given_another_content(clients: tuple[Client, ...]) -> None:
     client = clients[0]
     journal = client.transactor.journal
-    client.register_model(GENESIS, ROOT)
+    client.register_model(GENESIS, ROOT, ROOT)
     model = client.model_id(client.account, GENESIS)
-    client.send(calls.set_plan(client.address, model, example_plan(), key="plan"))
-    client.send(calls.set_plan(client.address, model, example_plan(), key="plan"))
+    client.send(calls.set_plan(client.address, model, example_plan(), EXAMPLE_RULES, key="plan"))
+    client.send(calls.set_plan(client.address, model, example_plan(), EXAMPLE_RULES, key="plan"))
     assert client.model(model).plans == 1
     # Without a key of one's own, a plan may be set again.
-    client.set_plan(model, example_plan())
-    client.set_plan(model, example_plan())
+    client.set_plan(model, example_plan(), EXAMPLE_RULES)
+    client.set_plan(model, example_plan(), EXAMPLE_RULES)
     assert client.model(model).plans == 3
     planned = journal.plan("k", client.address, b"one")
     assert journal.plan("k", client.address, b"two").number == planned.number
@@ -247,7 +247,7 @@ def test_a_key_on_its_way_is_not_given_another_content(clients: tuple[Client, ..
 def test_one_that_a_reorg_throws_out_is_sent_again_and_final_once(anvil: DevChain) -> None:
     waiting = Sending(sleep=lambda _: rpc(anvil, "anvil_mine", 1), poll=0.0)
     client = on(anvil, finality=Finality(FinalityRule.CONFIRMATIONS, 3), sending=waiting)
-    call = calls.register_model(client.address, GENESIS, ROOT)
+    call = calls.register_model(client.address, GENESIS, ROOT, ROOT)
     before = client.send(call, until="mined")
     rpc(anvil, "anvil_reorg", 1, [])
     assert client.model(client.model_id(client.account, GENESIS)).owner == bytes(20)
@@ -281,8 +281,8 @@ def test_a_reorg_between_commitment_and_attestation_convicts_nobody(anvil: DevCh
         Client(anvil.w3, address, signer=anvil.signers[i], journal=Journal(None)) for i in range(4)
     )
     model = owner.model_id(owner.account, GENESIS)
-    owner.register_model(GENESIS, ROOT)
-    owner.set_plan(model, example_plan(quorum=2))
+    owner.register_model(GENESIS, ROOT, ROOT)
+    owner.set_plan(model, example_plan(quorum=2), EXAMPLE_RULES)
     for client, role in ((first, Role.PARTICIPANT), (second, Role.PARTICIPANT), (aggregator, Role.AGGREGATOR)):
         owner.grant_roles(model, client.account, role)
     owner.open_round(model).event(RoundOpened)
@@ -307,10 +307,10 @@ def test_waiting_gives_up_in_time_and_the_transaction_does_not(anvil: DevChain) 
     rpc(anvil, "evm_setAutomine", False)
     began = time.monotonic()
     with pytest.raises(TransactionFailed, match="got no further than SENT"):
-        client.register_model(GENESIS, ROOT)
+        client.register_model(GENESIS, ROOT, ROOT)
     assert time.monotonic() - began < 5
     rpc(anvil, "anvil_mine", 1)
-    client.register_model(GENESIS, ROOT).event(ModelRegistered)
+    client.register_model(GENESIS, ROOT, ROOT).event(ModelRegistered)
     assert len(client.transactor.journal.all()) == 1
 
 
@@ -318,8 +318,8 @@ def test_waiting_gives_up_in_time_and_the_transaction_does_not(anvil: DevChain) 
 def test_one_that_is_mined_too_late_raises_the_contracts_reason(anvil: DevChain) -> None:
     owner = on(anvil)
     model = owner.model_id(owner.account, GENESIS)
-    owner.register_model(GENESIS, ROOT)
-    owner.set_plan(model, example_plan())
+    owner.register_model(GENESIS, ROOT, ROOT)
+    owner.set_plan(model, example_plan(), EXAMPLE_RULES)
     owner.grant_roles(model, owner.account, Role.PARTICIPANT)
     owner.open_round(model)
     rpc(anvil, "evm_setAutomine", False)
@@ -343,7 +343,7 @@ def test_one_that_is_mined_too_late_raises_the_contracts_reason(anvil: DevChain)
 def test_an_account_that_the_node_has_unlocked_signs_and_commits(anvil: DevChain) -> None:
     signer = UnlockedSigner(anvil.w3, anvil.signers[0].address)
     client = Client(anvil.w3, cairn(anvil), signer=signer, journal=Journal(None))
-    client.register_model(GENESIS, ROOT)
+    client.register_model(GENESIS, ROOT, ROOT)
     model = client.model_id(client.account, GENESIS)
     fields = (model, 1, Digest(b"\1" * 32), Root(b"\2" * 32), 5)
     assert client.sign_commitment(signer, *fields) == client.sign_commitment(anvil.signers[0], *fields)
@@ -384,7 +384,7 @@ def test_what_a_signer_returns_is_what_it_was_asked_for_or_nothing_is_sent(
 ) -> None:
     client = Client(chain.w3, clients[0].address, signer=Forger(chain.signers[2], **changed), journal=Journal(None))
     with pytest.raises(SignerError, match=next(iter(changed))):
-        client.register_model(GENESIS, ROOT)
+        client.register_model(GENESIS, ROOT, ROOT)
     assert chain.w3.eth.get_transaction_count(chain.w3.to_checksum_address(client.account)) == 0
 
 
@@ -396,7 +396,7 @@ def test_the_signature_of_another_account_is_refused(clients: tuple[Client, ...]
 
     client = Client(chain.w3, clients[0].address, signer=Impostor(chain.signers[2]), journal=Journal(None))
     with pytest.raises(SignerError, match="expected a signature of"):
-        client.register_model(GENESIS, ROOT)
+        client.register_model(GENESIS, ROOT, ROOT)
 
 
 # -------------------------------------------------------------------------------------------------------- processes
@@ -411,9 +411,9 @@ from registry.types import Digest, Root
 
 url, address, folder, first = sys.argv[1], bytes.fromhex(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
 client = Client(connect(url), address, signer=development_signers(1)[0], journal=folder)
-client.register_model(Digest(b"\\xff" * 32), Root(b"\\x12" * 32))
+client.register_model(Digest(b"\\xff" * 32), Root(b"\\x12" * 32), Root(b"\\x12" * 32))
 for number in range(first, first + 8):
-    client.register_model(Digest(bytes([number]) * 32), Root(b"\\x12" * 32))
+    client.register_model(Digest(bytes([number]) * 32), Root(b"\\x12" * 32), Root(b"\\x12" * 32))
 """
 
 

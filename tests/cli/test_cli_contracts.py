@@ -17,7 +17,7 @@ PARTNERS = ("factory", "challenges", "court", "rules")
 def test_a_dry_run_names_what_is_missing_and_sends_nothing(chain: Embedded, done: Callable[..., Any]) -> None:
     said = done("contracts", "deploy", "--account", "a", "--dry-run")
     assert said["would"] == "deploy Factory, Cairn, Challenges, Court, Rules by 5 transactions"
-    assert 9_000_000 < said["gas"] < 10_000_000
+    assert 9_000_000 < said["gas"] < 15_000_000
     assert chain.w3.eth.block_number == 0
     done("contracts", "deploy", "--account", "a")
     again = done("contracts", "deploy", "--account", "a", "--dry-run")

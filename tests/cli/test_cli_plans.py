@@ -24,10 +24,9 @@ def test_a_plan_file_reads_back_as_the_same_plan(done: Any, tmp_path: Path) -> N
 def test_every_field_survives_the_file(tmp_path: Path) -> None:
     plan = manifest_of(
         {
-            "server_rule": 2,
-            "server_rate": 0.5,
+            "server": {"name": "fedadam", "parameters": {"rate": 0.01, "beta1": 0.9, "beta2": 0.99, "tau": 0.001}},
             "scales": {"bn.running_var": 7, 'ünüsual "name"': -3},
-            "shared": ["b", "a"],
+            "buffers": {"bn.running_var": 2},
             "saturate": True,
             "hook": "0x" + "11" * 20,
             "transforms": [{"name": "clip", "parameters": {"norm": 2.0}}],
@@ -39,10 +38,11 @@ def test_every_field_survives_the_file(tmp_path: Path) -> None:
 
 def test_rules_are_chosen_by_name_and_bring_their_weights(done: Any) -> None:
     made = done("plan", "new", "--combine", "median", "--server-rate", 0.5, "-o", "p.toml")["plan"]
-    assert (made["combine_rule"], made["weights"], made["server_rule"], made["update_form"]) == (2, "uniform", 2, 1)
+    assert (made["combine_rule"], made["weights"], made["update_form"]) == (2, "uniform", 1)
+    assert (made["server"]["name"], made["server"]["parameters"]) == ("fedavg", {"rate": 0.5})
     assert done("plan", "new", "--from", "p.toml")["plan"] == made
     again = done("plan", "new", "--from", "p.toml", "--combine", 4, "--weights", "uniform", "--server-rate", 1)["plan"]
-    assert (again["combine_rule"], again["weights"], again["server_rule"]) == (4, "uniform", 1)
+    assert (again["combine_rule"], again["weights"], again["server"]["parameters"]) == (4, "uniform", {"rate": 1.0})
 
 
 @pytest.mark.parametrize("text", ["trimmed", "trimmed=", "=3", "trimmed=1.5", "trimmed=x", "trimmed=٣"])
@@ -68,22 +68,25 @@ def test_an_existing_file_is_not_overwritten(cairn: Any, tmp_path: Path) -> None
         ("quorums = 1", 2, "unknown field 'quorums'"),
         ("quorum = 0", 3, "start at 1"),
         ("quorum = 70000", 3, "quorum"),
-        ("grid_bits = 127", 3, "grid_bits"),
+        ("grid_bits = 127", 2, "grid_bits"),
         ("weight_cap = 0", 3, "weight_cap"),
         ("weight_cap = 268435457", 3, "weight_cap"),
         ('commit_duration = "soon"', 2, "commit_duration: expected a duration"),
         ("combine_rule = 999", 2, "expected combine rule 1 (mean)"),
         ('combine_rule = "average"', 2, "expected combine rule 1 (mean)"),
         ("combine_rule = true", 2, "expected combine rule 1 (mean)"),
-        ("server_rule = 3", 2, "expected server rule 1 (fedavg), 2 (fedavg_general), got 3"),
+        ('server = {name = "adam"}', 2, "server rule: expected one of fedavg, fedavgm, fedadam, fedyogi, got 'adam'"),
+        ('server = {name = "fedavg"}', 2, "parameters of fedavg: expected rate, got none"),
+        ('server = "fedavg"', 2, "server: expected {name"),
+        ('server = {program = "0x00"}', 3, "program"),
         ("update_form = 2", 2, "expected update form 1 (dense), got 2"),
         ('weights = "uniform"', 3, "weights: expected examples with combine rule 1 (mean), got 'uniform'"),
         ('combine_rule = "median"\nweights = "examples"', 3, "weights: expected uniform with combine rule 2 (median)"),
         ("combine_parameters = {k = 1}", 3, "combine rule 1 (mean): expected parameters [], got ['k']"),
         ('combine_parameters = "k"', 3, "combine_parameters"),
         ("combine_parameters = {k = 1.5}", 3, "combine_parameters"),
-        ("server_rate = 0.5", 3, "server rule 1"),
-        ("scales = {a = 1}", 3, "server rule 1"),
+        ("scales = {a = 300}", 3, "scales"),
+        ("buffers = {a = 3}", 3, "buffers"),
         ('algorithm = "fedavg"', 2, "algorithm"),
         ('hook = "0x12"', 2, "expected an address"),
         ("quorum", 2, "expected TOML"),

@@ -62,20 +62,53 @@ def test_one_pass_gives_what_separate_passes_give(seed: int, workers: int) -> No
         assert found.size == len(file)
         assert found.sha256 == hashlib.sha256(file).digest()
         assert found.header == header
-        assert found.tensor_root == (tensor_root(file[header.header_bytes :]) if file is F32 else ZERO32)
+        begin, end = (header.header_bytes + at for at in header.range_of("F32"))
+        assert found.tensor_root == tensor_root(file[begin:end])
+        assert found.rest_root == hashlib.sha256(file[:begin] + file[end:]).digest()
     assert describe([F32]).values == 2101
 
 
 def test_the_example_of_the_format_page_is_what_the_code_writes() -> None:
     page = (Path(__file__).parents[2] / "docs" / "format.md").read_text()
-    example = page.split("its CID, sha2-256 and tensor root:\n\n```\n")[1].split("```")[0]
-    *data, cid, digest, root = example.split()
+    example = page.split("its CID, sha2-256, tensor root and rest root:\n\n```\n")[1].split("```")[0]
+    *data, cid, digest, root, rest = example.split()
     file = b"".join(write_tensors({"w": ("F32", (2,), np.array([1, -2], "<f4"))}))
     found = describe([file])
     assert "".join(data) == file.hex()
     assert found.sha256 is not None
     assert found.tensor_root is not None
+    assert found.rest_root is not None
     assert (cid, digest, root) == (str(found.cid), found.sha256.hex(), found.tensor_root.hex())
+    assert rest == found.rest_root.hex()
+
+
+def test_values_stand_between_wider_and_narrower_ones() -> None:
+    header = parse_header(mixed())
+    begin, end = header.range_of("F32")
+    assert 0 < begin < end < header.data_bytes
+    assert end - begin == 4 * (1 + 1003)
+    inside = [spec.dtype for spec in header.specs if begin <= spec.begin and spec.end <= end and spec.begin < spec.end]
+    assert inside == ["F32", "F32"]
+
+
+def test_a_file_without_f32_values_has_no_tensor_root() -> None:
+    file = b"".join(write_tensors({"n": ("I64", (3,), np.arange(3)), "w": ("F32", (0,), np.zeros(0, "<f4"))}))
+    found = describe([file])
+    assert (found.tensor_root, found.rest_root) == (ZERO32, hashlib.sha256(file).digest())
+
+
+@pytest.mark.parametrize("dtype", [dtype for dtype in DTYPES if dtype != "F32"])
+def test_one_changed_byte_changes_one_root(dtype: str) -> None:
+    file = bytearray(mixed())
+    header = parse_header(bytes(file))
+    before = describe([bytes(file)])
+    other, value = header.by_name()[f"{dtype}.2"], header.by_name()["F32.2"]
+    file[header.header_bytes + other.begin] ^= 1
+    spoilt = describe([bytes(file)])
+    assert (spoilt.tensor_root == before.tensor_root, spoilt.rest_root == before.rest_root) == (True, False)
+    file[header.header_bytes + value.begin] ^= 1
+    assert describe([bytes(file)]).tensor_root != before.tensor_root
+    assert describe([bytes(file)]).rest_root == spoilt.rest_root
 
 
 def test_only_what_is_asked_for_is_computed() -> None:

@@ -19,6 +19,7 @@ from multiformats import CID
 
 from registry.content.manifest import (
     MAX_PAGE_ENTRIES,
+    BaseFile,
     Code,
     DataSetManifest,
     DeltaFile,
@@ -30,7 +31,9 @@ from registry.content.manifest import (
     ReportManifest,
     ReportPage,
     RoundOrigin,
+    ServerRule,
     Source,
+    StateFile,
     Statement,
     UpdateManifest,
     VersionFile,
@@ -68,6 +71,10 @@ EXAMPLES: dict[str, Manifest] = {
         None,
         VersionFile(Cid(Codec.RAW, word(1)), 100, word(8)),
         word(2),
+        word(3),
+        None,
+        BaseFile(Cid(Codec.RAW, word(4)), 300, word(4), "MIT", "https://example.org/base"),
+        ("lm_head.scale",),
         {"head.weight": "embed.weight"},
         None,
         STATEMENT,
@@ -75,7 +82,11 @@ EXAMPLES: dict[str, Manifest] = {
     "version": VersionManifest(
         PARENT,
         VersionFile(FILE.cid, FILE.size, word(8)),
-        bytes(32),
+        word(2),
+        word(3),
+        StateFile(Cid(Codec.RAW, word(5)), 200, word(5), word(6), 7),
+        None,
+        (),
         {},
         RoundOrigin(**ROUND, plan=PLAN, aggregate=FILE, report=manifest_cid(word(9))),  # type: ignore[arg-type]
         None,
@@ -85,13 +96,15 @@ EXAMPLES: dict[str, Manifest] = {
         combine_rule=1,
         combine_parameters={},
         weights="examples",
-        server_rule=2,
-        server_rate=0.5,
+        server=ServerRule("fedavg", {"rate": 0.5}, b"\x00\x01\x02"),
         update_form=1,
         grid_bits=24,
         saturate=True,
         scales={"running_var": 12},
-        shared=("a", "b"),
+        buffers={"running_var": 2},
+        values=7,
+        header=word(11),
+        segments=word(12),
         transforms=(Procedure("clip", {"norm": 1.0}),),
         quorum=2,
         weight_cap=1000,
@@ -310,10 +323,6 @@ def test_refused_update_is_never_a_link_and_an_admitted_one_always() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"server_rate": 0.0},
-        {"server_rate": -1.0},
-        {"shared": ("b", "a")},
-        {"shared": ("a", "a")},
         {"quorum": 0},
         {"min_contributions": 0},
     ],
@@ -330,7 +339,23 @@ def test_round_version_has_a_parent_and_no_statement() -> None:
             replace(version, **change)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("field", ["combine_rule", "server_rule", "update_form"])
+def test_a_state_belongs_to_a_round() -> None:
+    with pytest.raises(FormError, match="state: a version that no round made has the initial one"):
+        replace(EXAMPLES["genesis"], state=EXAMPLES["version"].state)  # type: ignore[call-arg, union-attr]
+
+
+@pytest.mark.parametrize("names", [("b", "a"), ("a", "a")])
+def test_frozen_tensors_are_named_once_and_in_order(names: tuple[str, ...]) -> None:
+    with pytest.raises(FormError, match="frozen: expected names in ascending order without repeats"):
+        replace(EXAMPLES["genesis"], frozen=names)  # type: ignore[call-arg]
+
+
+def test_parameters_belong_to_a_named_server_rule() -> None:
+    with pytest.raises(FormError, match="server rule: parameters belong to a name"):
+        ServerRule(None, {"rate": 1.0}, b"\x00")
+
+
+@pytest.mark.parametrize("field", ["combine_rule", "update_form"])
 @pytest.mark.parametrize("number", [-1, 0, 1 << 16])
 def test_rule_number_outside_its_range_is_refused(field: str, number: int) -> None:
     with pytest.raises(FormError, match=rf"{field}: expected 1\.\.65535, got {number}"):

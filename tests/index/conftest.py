@@ -13,7 +13,7 @@ from web3 import Web3
 from web3.datastructures import NamedElementOnion
 from web3.providers import JSONBaseProvider
 
-from registry.chain.challenge_records import NO_COORDINATE, Counted, Listed, Opening, Step, Sum, Target
+from registry.chain.challenge_records import NO_COORDINATE, Basis, Counted, Listed, Opening, Step, Sum, Target
 from registry.chain.challenges import Challenges
 from registry.chain.client import Client
 from registry.chain.court import Court
@@ -24,7 +24,7 @@ from registry.chain.local import Embedded, embedded, warp
 from registry.chain.networks import Finality, parse_finality
 from registry.chain.node import NodeRefused
 from registry.chain.records import Grant
-from registry.chain.testing import example_plan, example_result
+from registry.chain.testing import EXAMPLE_RULES, example_plan, example_result
 from registry.chain.transactions import Transactor
 from registry.index import queries
 from registry.index.database import Index
@@ -160,7 +160,7 @@ def play(indexing: Indexing, seed: int = 1) -> ModelId:
         return Digest(bytes([seed, number]) * 16)
 
     owner, ann, bob, judge, heir = indexing.clients[:5]
-    owner.register_model(digest(1), Root(digest(2)))
+    owner.register_model(digest(1), Root(digest(2)), Root(digest(2)))
     model = owner.model_id(owner.account, digest(1))
     owner.grant_roles_batch(model, [Grant(c.account, Role.PARTICIPANT) for c in (ann, bob)])
     owner.grant_roles(model, judge.account, Role.AGGREGATOR | Role.AUDITOR)
@@ -168,10 +168,10 @@ def play(indexing: Indexing, seed: int = 1) -> ModelId:
     owner.revoke_roles(model, heir.account, Role.PARTICIPANT)
     owner.suspend_rounds(model)
     owner.resume_rounds(model)
-    owner.set_plan(model, example_plan(weight_cap=99))
-    owner.set_plan(model, example_plan())
-    owner.publish_version(model, digest(1), digest(3), Root(digest(4)))
-    owner.publish_version(model, digest(3), digest(5), Root(digest(6)))
+    owner.set_plan(model, example_plan(weight_cap=99), EXAMPLE_RULES)
+    owner.set_plan(model, example_plan(), EXAMPLE_RULES)
+    owner.publish_version(model, digest(1), digest(3), Root(digest(4)), Root(digest(4)))
+    owner.publish_version(model, digest(3), digest(5), Root(digest(6)), Root(digest(6)))
     owner.deprecate_version(model, digest(3), digest(7))
     owner.deprecate_version(model, digest(5), digest(7), digest(1))
     owner.open_round(model)
@@ -197,7 +197,7 @@ def dispute(indexing: Indexing, model: ModelId) -> None:
     owner, ann, bob, judge, heir = indexing.clients[:5]
     number = owner.model(model).rounds
     heir.cancel_round(model, number)
-    heir.set_plan(model, example_plan(bond_gwei=10**9))
+    heir.set_plan(model, example_plan(bond_gwei=10**9), EXAMPLE_RULES)
     heir.open_round(model)
     number += 1
     entries = [
@@ -216,12 +216,13 @@ def dispute(indexing: Indexing, model: ModelId) -> None:
     tally, target = owner.dispute(model, number).tally, Target(model, number, result)
     accuser, accused = Court(bob), Court(judge)
     step = Step(listing.contributions[0], Opening(Counted(0, bytes(32)), b"", ()))
-    Challenges(bob).add_contributions(target, NO_COORDINATE, Sum(), [step])
+    basis = Basis(EXAMPLE_RULES, result.roots)  # the parent's roots are those of the example round before
+    Challenges(bob).add_contributions(target, basis, NO_COORDINATE, Sum(), [step])
     for index in (0, 2**64 - 1):
         accuser.demand_contribution(target, index, deposit=accuser.deposit_now())
-    shown = Demanded(round_id, tally, listing.root, True, 0)
+    shown = Demanded(round_id, tally, listing.root, 128, 1, 0)
     accused.show_leaf(shown, listing.opening(0))
-    hidden = Demanded(round_id, tally, listing.root, True, 2**64 - 1)
+    hidden = Demanded(round_id, tally, listing.root, 128, 1, 2**64 - 1)
     accuser.seal_claim(seal_of(bob.account, bytes(32), claim_of(round_id, tally, Part.SERVICE, 0)))
     warp(owner.w3, to=accuser.demand(hidden).deadline)
     accuser.close_demand(model, number, hidden)

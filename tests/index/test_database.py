@@ -171,7 +171,7 @@ def test_blocks_without_logs_are_kept_only_as_marks(tmp_path: Path) -> None:
         assert (numbers(index), index.final) == ([], None)
 
 
-MODEL = (b"\x0a" * 32, b"\x0b" * 20, b"\x0c" * 32, b"\x0d" * 32)
+MODEL = (b"\x0a" * 32, b"\x0b" * 20, b"\x0c" * 32, b"\x0d" * 32, b"\x0e" * 32)
 
 
 @pytest.mark.parametrize(

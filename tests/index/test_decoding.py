@@ -28,8 +28,10 @@ ENUMS = {"standing": 2, "fault": 10}
 
 
 def values_of(kind: str) -> st.SearchStrategy[Any]:
+    from eth_abi.grammar import parse
+
     if kind.startswith("("):
-        return st.tuples(*(values_of(part) for part in kind[1:-1].split(",")))
+        return st.tuples(*(values_of(part.to_type_str()) for part in parse(kind).components))
     if kind == "address":
         return st.binary(min_size=20, max_size=20)
     if kind == "bytes32":

@@ -8,7 +8,7 @@ import pytest
 
 from registry.chain.events import ResultAttested, RoundCancelled, UpdateCommitted
 from registry.chain.records import Round as ShownRound
-from registry.chain.records import phase_at
+from registry.chain.records import phase_at, roots_hash
 from registry.chain.testing import example_result
 from registry.index import queries, round_queries
 from registry.index.database import read_index
@@ -44,9 +44,9 @@ def compare_model(db: sqlite3.Connection, client: Client, model_id: ModelId) -> 
     for version in queries.versions(db, model_id):
         seen = client.version(model_id, version.digest)
         assert seen.known
-        assert (version.parent, version.tensor_root, version.deprecated) == (
+        assert (version.parent, roots_hash(version.roots), version.deprecated) == (
             seen.parent,
-            seen.tensor_root,
+            seen.roots,
             seen.deprecated,
         )
         assert (version.round_id is None) == (version.number == 0) == seen.outside_round
@@ -273,7 +273,7 @@ def test_what_is_not_final_is_shown_as_provisional(indexing: Indexing, play_on: 
 def test_a_model_whose_last_change_is_not_final_is_shown_as_provisional(indexing: Indexing) -> None:
     owner = indexing.clients[0]
     model = owner.model_id(owner.account, named(1, 1))
-    owner.register_model(named(1, 1), named(1, 2))  # type: ignore[arg-type]
+    owner.register_model(named(1, 1), named(1, 2), named(1, 2))  # type: ignore[arg-type]
     owner.grant_roles(model, owner.account, Role.PARTICIPANT)
     indexing.sync(finality="1")
     with read_index(indexing.folder / "index.sqlite") as db:

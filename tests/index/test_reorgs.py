@@ -16,7 +16,7 @@ from registry.chain import calls
 from registry.chain.local import embedded
 from registry.chain.networks import parse_finality
 from registry.chain.records import Grant
-from registry.chain.testing import anvil_chain, example_plan
+from registry.chain.testing import EXAMPLE_RULES, anvil_chain, example_plan
 from registry.errors import FinalityBroken
 from registry.index import queries
 from registry.index.sync import Follower
@@ -55,7 +55,7 @@ def grant(indexing: Indexing, count: int, first: int = 0) -> None:
 @pytest.fixture
 def registered(indexing: Indexing) -> Indexing:
     """A contract with one model."""
-    indexing.clients[0].register_model(Digest(b"\x01" * 32), Root(b"\x02" * 32))
+    indexing.clients[0].register_model(Digest(b"\x01" * 32), Root(b"\x02" * 32), Root(b"\x02" * 32))
     return indexing
 
 
@@ -197,9 +197,9 @@ class Dice:
         mine: list[Call] = [
             calls.grant_roles(contract, model, who, Role(rng.randint(1, 15))),
             calls.revoke_roles(contract, model, who, Role(rng.randint(1, 15))),
-            calls.set_plan(contract, model, example_plan(commit_duration=rng.randint(30, 4000))),
-            calls.publish_version(contract, model, Digest(b"\x01" * 32), digest, Root(digest)),
-            calls.register_model(contract, digest, Root(digest)),
+            calls.set_plan(contract, model, example_plan(commit_duration=rng.randint(30, 4000)), EXAMPLE_RULES),
+            calls.publish_version(contract, model, Digest(b"\x01" * 32), digest, Root(digest), Root(digest)),
+            calls.register_model(contract, digest, Root(digest), Root(digest)),
             calls.open_round(contract, model, 1),
             calls.cancel_round(contract, model, number),
             calls.suspend_rounds(contract, model),
@@ -247,10 +247,10 @@ def test_after_every_random_reorg_the_index_is_a_fresh_one(
     with anvil_chain(find_tool("anvil"), accounts=6) as chain:
         indexing = deployed_on(chain)
         owner = indexing.clients[0]
-        owner.register_model(Digest(b"\x01" * 32), Root(b"\x02" * 32))
+        owner.register_model(Digest(b"\x01" * 32), Root(b"\x02" * 32), Root(b"\x02" * 32))
         dice = Dice(indexing, seed)
         owner.grant_roles_batch(dice.model, [Grant(person, Role.PARTICIPANT) for person in dice.people])
-        owner.set_plan(dice.model, example_plan(commit_duration=1_000_000))
+        owner.set_plan(dice.model, example_plan(commit_duration=1_000_000), EXAMPLE_RULES)
         owner.open_round(dice.model)
         dice.rpc("evm_setAutomine", False)
         dice.mine(DEEPEST + 1)

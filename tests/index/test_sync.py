@@ -416,7 +416,7 @@ def test_an_index_that_follows_block_by_block_is_a_fresh_one(indexing: Indexing)
     owner = indexing.clients[0]
     genesis = b"\x01" * 32
     model = owner.model_id(owner.account, genesis)  # type: ignore[arg-type]
-    owner.register_model(genesis, b"\x02" * 32)  # type: ignore[arg-type]
+    owner.register_model(genesis, b"\x02" * 32, b"\x02" * 32)  # type: ignore[arg-type]
     for number, client in enumerate(indexing.clients):
         owner.grant_roles(model, client.account, Role.READER)
         indexing.sync(finality="3")

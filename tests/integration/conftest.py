@@ -231,12 +231,12 @@ def make_network(actors: ModuleType) -> Callable[..., Network]:
         owner = Client(chain.w3, made.address, signer=chain.signers[0], journal=journal, deployed_at=made.block)
         module = actors.module(large)
         genesis = publish_module(store, module, folder / "genesis.safetensors")
-        owner.register_model(digest_of(genesis), Root(genesis.tensor_root))
+        owner.register_model(digest_of(genesis), Root(genesis.tensor_root), Root(genesis.rest_root))
         model_id = owner.model_id(owner.account, digest_of(genesis))
         members = [s.address for s in chain.signers[1 : 1 + participants + aggregators]]
         roles = [Role.PARTICIPANT] * participants + [Role.AGGREGATOR] * aggregators
         owner.grant_roles_batch(model_id, [Grant(*pair) for pair in zip(members, roles, strict=True)])
-        owner.set_plan(model_id, add_plan(store, patient_plan(module, participants, aggregators, **plan)))
+        owner.set_plan(model_id, *add_plan(store, patient_plan(module, participants, aggregators, **plan)))
         names = [f"participant-{i}" for i in range(participants)] + [f"aggregator-{i}" for i in range(aggregators)]
         names += [f"auditor-{i}" for i in range(auditors)]
         uris: Mapping[str, str] = {n: stores[-1] if n.startswith("aggregator") else stores[0] for n in names}

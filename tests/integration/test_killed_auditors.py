@@ -175,7 +175,8 @@ class Lies:
             false = Listing((replace(entries[0], weight=500), *entries[1:]))
             self.shown[false.root] = false.opening
             return replace(made.result, contributions_root=false.root, **hidden)
-        return replace(made.result, version_root=counted_root(4160, bytes([5, number]) * 16), **hidden)
+        roots = replace(made.result.roots, tensor=counted_root(4160, bytes([5, number]) * 16))
+        return replace(made.result, roots=roots, **hidden)
 
     def record(self, number: int) -> Any:
         return read_round(self.owner, self.model, number)

@@ -13,6 +13,7 @@ from registry.chain.journal import Journal
 from registry.chain.local import Embedded, sleep_until
 from registry.chain.testing import DevChain
 from registry.content.manifest import DataSetManifest, PlanManifest, Procedure
+from registry.provenance.plans import server_rule
 from registry.store.memory import MemoryStore
 from trainer.participant import Task
 from trainer.simulation import Simulation, simulate_round, start
@@ -22,13 +23,15 @@ PLAN = PlanManifest(
     combine_rule=1,
     combine_parameters={},
     weights="examples",
-    server_rule=1,
-    server_rate=1.0,
+    server=server_rule("fedavg", {"rate": 1.0}, 22),
     update_form=1,
     grid_bits=22,
     saturate=False,
     scales={},
-    shared=None,
+    buffers={},
+    values=1,
+    header=bytes(32),
+    segments=bytes(32),
     transforms=(),
     quorum=2,
     weight_cap=10_000,
@@ -41,6 +44,12 @@ PLAN = PlanManifest(
     bond_gwei=0,
     hook=None,
 )
+
+
+@pytest.fixture(scope="session")
+def example() -> PlanManifest:
+    """A plan of one round of everybody's, fitted to no parent."""
+    return PLAN
 
 
 def module() -> nn.Module:

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from registry.content.manifest import PlanManifest, Procedure, Reason
+from registry.content.manifest import PlanManifest, Reason
 from registry.content.merkle import tensor_root
 from registry.content.tensors import TensorHeader, layout
-from registry.errors import FormError
+from registry.errors import InputError
 from registry.provenance.admission import UpdateForm, judge_blob, update_form
+from registry.provenance.plans import fitted, server_rule
 from registry.rules.grid import to_grid
 
 BITS = 20
-
-
-def plan() -> PlanManifest:
-    procedure = Procedure("fedavg", {})
-    rules = (1, {}, "examples", 1, 1.0, 1)
-    return PlanManifest(procedure, *rules, BITS, False, {}, None, (), 1, 100, 1, 60, 60, 60, 960, 30, 0, None)
 
 
 def parent(dtype: str = "F32") -> TensorHeader:
@@ -28,8 +24,13 @@ def parent(dtype: str = "F32") -> TensorHeader:
 
 
 @pytest.fixture
-def form() -> UpdateForm:
-    return update_form(parent(), plan())
+def plan(example: PlanManifest) -> PlanManifest:
+    return fitted(replace(example, grid_bits=BITS, server=server_rule("fedavg", {"rate": 1.0}, BITS)), parent())
+
+
+@pytest.fixture
+def form(plan: PlanManifest) -> UpdateForm:
+    return update_form(parent(), plan)
 
 
 @pytest.fixture
@@ -102,6 +103,6 @@ def test_another_root_is_refused(form: UpdateForm, update: bytes) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["F64", "F16", "BF16"])
-def test_a_parent_without_f32_masters_of_what_is_shared_has_no_update_form(dtype: str) -> None:
-    with pytest.raises(FormError, match="w: expected F32 master weights"):
-        update_form(parent(dtype), plan())
+def test_a_parent_of_another_form_than_the_plan_is_for_has_no_update_form(plan: PlanManifest, dtype: str) -> None:
+    with pytest.raises(InputError, match="plan: expected values 5 as the parent has, got 300005"):
+        update_form(parent(dtype), plan)

@@ -189,7 +189,7 @@ def test_a_genesis_that_descends_from_another_model_says_that_it_does_and_no_mor
     with embedded_chain() as chain:
         it = published_model(chain, tmp_path)
         version = add_version(it.store, tmp_path / "version.safetensors", parent=it.versions[1])
-        it.client.register_model(digest_of(version), Root(version.tensor_root))
+        it.client.register_model(digest_of(version), Root(version.tensor_root), Root(version.rest_root))
         model = it.client.model_id(it.client.account, digest_of(version))
         verdict = made(tmp_path / "own.car", it.client, it.store, model, digest_of(version)).verify(tmp_path)
         other = made(tmp_path / "other.car", it.client, it.store, it.model, it.versions[1]).verify(tmp_path)
@@ -222,11 +222,11 @@ def published_model(chain: DevChain, folder: Path) -> Owned:
     for number in range(3):
         save_arrays(folder / "version.safetensors", {"w": np.full((3, 5), number, np.float32)})
         version = add_version(store, folder / "version.safetensors", parent=digests[-1] if digests else None)
-        digest, root = digest_of(version), Root(version.tensor_root)
+        digest, roots = digest_of(version), (Root(version.tensor_root), Root(version.rest_root))
         if digests:
-            client.publish_version(model, digests[-1], digest, root)
+            client.publish_version(model, digests[-1], digest, *roots)
         else:
-            client.register_model(digest, root)
+            client.register_model(digest, *roots)
             model = client.model_id(client.account, digest)
         digests.append(digest)
     client.deprecate_version(model, digests[1], Digest(b"\x01" * 32))

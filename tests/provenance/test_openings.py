@@ -7,6 +7,7 @@ import random
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from registry.chain.challenge_records import Counted, Listed, Opening
@@ -19,6 +20,7 @@ from registry.content.merkle import (
     tensor_root,
     verify_inclusion,
 )
+from registry.content.tensors import write_tensors
 from registry.content.unixfs import CHUNK_SIZE as LEAF_BYTES
 from registry.errors import FormError
 from registry.provenance.openings import Chunks, Listing, chunks_of_blob, chunks_of_file, differing_leaf, listing_of
@@ -29,21 +31,23 @@ from registry.types import Address, Digest, Root
 TREES = 10_000 if os.environ.get("CAIRN_SOAK") else 500
 
 
-def file_of(header: int, values: int) -> bytes:
-    """The bytes of a file with so long a header, its values all different."""
-    text = b"{}".ljust(header, b" ")
-    return len(text).to_bytes(8, "little") + text + b"".join(i.to_bytes(4, "little") for i in range(1, values + 1))
+def file_of(others: int, values: int) -> bytes:
+    """The bytes of a file whose values are all different, with that many other tensors around them."""
+    tensors = {f"{i:04}{'x' * 400}": ("I64" if i % 2 else "U8", (3,), bytes(24 if i % 2 else 3)) for i in range(others)}
+    if values:
+        tensors["w"] = ("F32", (values,), np.arange(1, values + 1, dtype="<i4").tobytes())
+    return b"".join(write_tensors(tensors))
 
 
-FILES = [(56, 1), (56, 1023), (56, 1024), (56, 1025), (2000, 3 * LEAF_BYTES // 4), (LEAF_BYTES + 104, 5000)]
+FILES = [(0, 1), (0, 1023), (1, 1024), (2, 1025), (5, 3 * LEAF_BYTES // 4), (2500, 5000)]
 
 
-@pytest.mark.parametrize(("header", "values"), FILES)
+@pytest.mark.parametrize(("others", "values"), FILES)
 @pytest.mark.parametrize("kept", ["file", "blob"])
-def test_every_chunk_opens_with_its_proof(header: int, values: int, kept: str, tmp_path: Path) -> None:
-    data = file_of(header, values)
+def test_every_chunk_opens_with_its_proof(others: int, values: int, kept: str, tmp_path: Path) -> None:
+    data = file_of(others, values)
     chunks = opened(data, kept, tmp_path)
-    body = data[8 + header :]
+    body = np.arange(1, values + 1, dtype="<i4").tobytes()
     assert (chunks.values, chunks.root) == (values, tensor_root(body))
     count = -(-len(body) // CHUNK_BYTES)
     for index in range(count):
@@ -62,7 +66,7 @@ def opened(data: bytes, kept: str, folder: Path) -> Chunks:
     return chunks_of_file(folder / "file")
 
 
-HOLLOW = (b"1234567", file_of(8, 0), file_of(8, 1)[:-1], file_of(8, 1) + b"\0")
+HOLLOW = (b"1234567", file_of(2, 0), file_of(0, 1)[:-1], file_of(0, 1) + b"\0")
 
 
 @pytest.mark.parametrize(("kept", "data"), [("file", b""), *product(("file", "blob"), HOLLOW)])  # no blob is empty

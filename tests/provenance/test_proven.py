@@ -18,8 +18,8 @@ from registry.chain.events import (
     UpdateCommitted,
     VersionDeprecated,
 )
-from registry.chain.records import round_id_of, running_hash_begin
-from registry.chain.testing import example_plan
+from registry.chain.records import Roots, round_id_of, running_hash_begin
+from registry.chain.testing import EXAMPLE_RULES, example_plan
 from registry.provenance.gathering import lineage_events
 from registry.provenance.lineage import lineage
 from registry.provenance.proven import ProvenChain, ProvenTransaction
@@ -33,8 +33,8 @@ def digest(number: int) -> Digest:
 
 
 def history(rounds: int) -> Iterator[Callable[[Position], Event]]:
-    yield lambda at: ModelRegistered(at, MODEL, PEOPLE[0], digest(0), Root(digest(0)))
-    yield lambda at: PlanSet(at, MODEL, 0, example_plan())
+    yield lambda at: ModelRegistered(at, MODEL, PEOPLE[0], digest(0), Root(digest(0)), Root(digest(0)))
+    yield lambda at: PlanSet(at, MODEL, 0, example_plan(), EXAMPLE_RULES)
     for number in range(1, rounds + 1):
         yield from one_round(number)
 
@@ -46,7 +46,7 @@ def one_round(number: int) -> Iterator[Callable[[Position], Event]]:
     for who in PEOPLE:
         yield lambda at, who=who: UpdateCommitted(at, round_id, who, made, Root(made), 1)
     yield lambda at: QuorumReached(at, round_id, made, 9)
-    yield lambda at: RoundFinalized(at, MODEL, number, round_id, made, Root(made), parent)
+    yield lambda at: RoundFinalized(at, MODEL, number, round_id, made, Roots(Root(made), Root(made)), parent)
 
 
 def chain_of(rounds: int) -> ProvenChain:

@@ -68,12 +68,14 @@ def family(trained: Simulation, tmp_path_factory: pytest.TempPathFactory) -> Ite
     save_arrays(folder / "child.safetensors", {"w": np.arange(6, dtype=np.float32), "n": np.arange(3)})
     statement = Statement("<Child & co>", "", "", "", "", (Source("ward", "", b"\x09" * 32),), {"auc": 0.75})
     child = add_version(store, folder / "child.safetensors", parent=head, statement=statement)
-    owner.register_model(digest_of(child), Root(child.tensor_root))
+    owner.register_model(digest_of(child), Root(child.tensor_root), Root(child.rest_root))
     save_arrays(folder / "grand.safetensors", {"w": np.arange(6, dtype=np.float32) + 0.5, "m": np.arange(3)})
     grand = add_version(store, folder / "grand.safetensors", parent=digest_of(child))
     child_id = owner.model_id(owner.account, digest_of(child))
-    owner.publish_version(child_id, digest_of(child), digest_of(grand), Root(grand.tensor_root))
-    owner.register_model(head, Root(load_version_manifest(store, head).tensor_root))
+    owner.publish_version(child_id, digest_of(child), digest_of(grand), Root(grand.tensor_root), Root(grand.rest_root))
+    owner.register_model(
+        head, Root(load_version_manifest(store, head).tensor_root), Root(load_version_manifest(store, head).rest_root)
+    )
     genesis = bytes(owner.w3.eth.get_block(0)["hash"])
     following = Following(owner.chain_id, genesis, owner.emitters(), owner.deployed_at)
     with Index(folder / "index.sqlite", following) as index:
@@ -253,7 +255,7 @@ def test_bfloat16_and_integers_are_compared_by_their_values(tmp_path: Path) -> N
         }
         path = tmp_path / "x.safetensors"
         path.write_bytes(b"".join(bytes(piece) for piece in write_tensors(tensors)))  # type: ignore[arg-type]
-        digests.append(digest_of(add_version(store, path)))
+        digests.append(digest_of(add_version(store, path, frozen=("b",))))
     found = {change.name: change for change in compare_tensors(store, *digests)}
     assert (found["b"].norm, found["b"].values) == (1.0, 1)
     assert (found["i"].what, found["i"].values) == ("changed", 1), "a difference below float64's last bit"

@@ -10,7 +10,7 @@ import pytest
 from registry.chain.client import Client, open_journal
 from registry.chain.deploy import deploy
 from registry.chain.networks import parse_finality
-from registry.chain.testing import anvil_chain, example_plan
+from registry.chain.testing import EXAMPLE_RULES, anvil_chain, example_plan
 from registry.chain.transactions import Transactor
 from registry.provenance.rounds import commits_closed, final_phase
 from registry.types import Digest, Phase, Role, Root
@@ -30,10 +30,10 @@ def test_commits_close_without_another_block_where_every_block_is_final(
         owner = Client(chain.w3, made.address, signer=signer, journal=tmp_path, finality=parse_finality(policy))
         genesis = Digest(b"\x11" * 32)
         model = owner.model_id(owner.account, genesis)
-        owner.register_model(genesis, Root(b"\x12" * 32))
+        owner.register_model(genesis, Root(b"\x12" * 32), Root(b"\x12" * 32))
         owner.grant_roles(model, owner.account, Role.PARTICIPANT)
         plan = example_plan()
-        owner.set_plan(model, plan)
+        owner.set_plan(model, plan, EXAMPLE_RULES)
         owner.open_round(model)
         block = chain.w3.eth.block_number
         assert (final_phase(owner, model, 1), commits_closed(owner, model, 1)) == (Phase.COMMIT, False)

@@ -21,7 +21,7 @@ from registry.chain.events import (
     RoundOpened,
     UpdateCommitted,
 )
-from registry.chain.records import Result, result_hash
+from registry.chain.records import Result, Roots, result_hash
 from registry.content.manifest import Reason, ReportPage, UpdateManifest, decode, digest_of, encode, manifest_cid
 from registry.errors import VerificationFailed
 from registry.provenance.checks import Check, Finding, until_failure
@@ -169,12 +169,12 @@ RECOMPUTED: dict[str, tuple[str, Any, str]] = {
     "another plan": (
         "plan", with_record(lambda r: replace(r, plan=replace(r.plan, weight_cap=5))), "the manifest has weight_cap",
     ),
-    "another parent root": ("parent", with_record(lambda r: replace(r, parent_root=Root(HASH))), "anchored with"),
+    "other parent roots": ("parent", with_record(lambda r: replace(r, parent_roots=HASH)), "anchored with"),
     "entries in another order": ("completeness", a_swapped_order, "report: commitments"),
     "a sound update refused": ("update of", a_refused_contribution, "the report says value, found admitted"),
     "another contributions root": ("contributions", with_result(contributions_root=Root(HASH)), "contributions_root"),
     "another aggregate": ("aggregate", with_result(aggregate_root=Root(HASH)), "aggregate_root"),
-    "another version root": ("server step", with_result(version_root=Root(HASH)), "version_root"),
+    "other roots": ("server step", with_result(roots=Roots(Root(HASH), Root(HASH))), "roots"),
     "a report that names another aggregate": ("report", a_false_report_aggregate, "report_digest"),
     "another version": ("version", with_result(version_digest=Digest(HASH)), "version_digest"),
     "another total weight": ("result", with_result(total_weight=7), "recomputed result"),
@@ -221,7 +221,7 @@ def test_a_true_round_fails_nothing(case: Case, tmp_path: Path) -> None:
 
 
 def other_root(version: Any) -> Any:
-    return replace(version, tensor_root=Root(HASH))
+    return replace(version, roots=HASH)
 
 
 def without_roles(event: Event) -> Event | None:
@@ -247,7 +247,7 @@ def another_hash(event: Event) -> Event | None:
 
 
 ON_CHAIN: dict[str, tuple[str, dict[str, Any], str]] = {
-    "a root that the contract does not hold": ("anchor", {"version_edit": other_root}, "tensor root in the contract"),
+    "a root that the contract does not hold": ("anchor", {"version_edit": other_root}, "roots in the contract"),
     "a commitment edited": ("commitments", {"edit": heavier}, "expected commitments that hash to"),
     "aggregators without the role": ("quorum", {"edit": without_aggregators}, "expected the aggregator role"),
     "participants without the role": ("eligibility", {"edit": without_roles}, "expected the participant role"),

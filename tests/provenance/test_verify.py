@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from registry.chain.client import Client
+from registry.chain.records import Roots
 from registry.content.manifest import Reason
 from registry.errors import BlockNotFound, CairnError, InputError, NodeUnavailable, VerificationFailed
 from registry.provenance.lineage import lineage, provenance_of, versions_of
-from registry.provenance.plans import check_plan, load_plan
+from registry.provenance.plans import check_plan, load_plan, server_rule
 from registry.provenance.rounds import attested_results, chosen_result, participants_of, read_round
 from registry.provenance.verify import verify_round, verify_version
 from registry.provenance.versions import load_version_manifest, read_arrays
@@ -93,11 +95,10 @@ def checks_of(sim: Simulation, folder: Path, **changed: object) -> Iterator[obje
     return verify_round(sim.owner, sim.store, record, replace(result, **changed), folder)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    "field", ["version_root", "aggregate_root", "contributions_root", "contributions", "total_weight"]
-)
+@pytest.mark.parametrize("field", ["roots", "aggregate_root", "contributions_root", "contributions", "total_weight"])
 def test_result_with_one_field_changed_is_caught(trained: Simulation, tmp_path: Path, field: str) -> None:
-    value = 7 if field in ("contributions", "total_weight") else bytes(31) + b"\x01"
+    value: Any = 7 if field in ("contributions", "total_weight") else bytes(31) + b"\x01"
+    value = Roots(value, value) if field == "roots" else value
     with pytest.raises(VerificationFailed, match="recomputed"):
         list(checks_of(trained, tmp_path, **{field: value}))
 
@@ -157,9 +158,20 @@ def test_auditor_passes_every_attested_result(trained: Simulation, tmp_path: Pat
 def test_plan_that_says_other_than_the_chain_is_caught(trained: Simulation) -> None:
     record = read_round(trained.owner, trained.model_id, 1)
     manifest = load_plan(trained.store, record.plan)
-    for field in ("combine_rule", "grid_bits", "quorum", "weight_cap", "challenge_duration", "min_contributions"):
+    for field in ("quorum", "weight_cap", "challenge_duration", "min_contributions"):
         with pytest.raises(VerificationFailed, match=f"plan: the manifest has {field}"):
             check_plan(replace(manifest, **{field: getattr(manifest, field) + 1}), record.plan)
+    for field, value in (
+        ("grid_bits", manifest.grid_bits - 1),
+        ("values", manifest.values + 1),
+        ("header", bytes(32)),
+        ("segments", bytes(32)),
+        ("server", server_rule("fedavg", {"rate": 0.5}, manifest.grid_bits)),
+    ):
+        with pytest.raises(VerificationFailed, match="plan: the manifest's rules hash to"):
+            check_plan(replace(manifest, **{field: value}), record.plan)
+    with pytest.raises(VerificationFailed, match="weights: expected uniform with combine rule 2"):
+        check_plan(replace(manifest, combine_rule=2), record.plan)
     with pytest.raises(VerificationFailed, match="hook"):
         check_plan(replace(manifest, hook=b"\x01" * 20), record.plan)
 

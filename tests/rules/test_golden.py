@@ -17,7 +17,8 @@ import pytest
 import torch
 
 from registry.rules.combine import rounded_mean, weighted_mean, weighted_sum
-from registry.rules.server import fedavg_step
+from registry.rules.grid import grid_integers
+from registry.rules.step import server_step
 from registry.types import GRID_LIMIT, MAX_TOTAL_WEIGHT
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "rules" / "means.json"
@@ -116,7 +117,8 @@ def test_torch_gives_the_golden_mean(name: str) -> None:
 def test_server_step_gives_the_golden_version() -> None:
     updates, weights, bits = arrays("three")
     parent = np.array(draw("parent", VALUES, 24), dtype=np.float32) / np.float32(2**24)
-    made = fedavg_step(parent, weighted_mean(updates, weights, bits))
+    q = grid_integers(weighted_mean(updates, weights, bits), bits).astype(np.int64)
+    made = server_step(parent, q, -bits)
     assert digest(made) == json.loads(GOLDEN.read_text())["step"]
 
 

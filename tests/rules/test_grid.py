@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from registry.errors import FormError, InputError
 from registry.rules.combine import check_weights, rounded_mean, weighted_mean
 from registry.rules.grid import check_arithmetic, grid_integers, to_grid
-from registry.rules.server import fedavg_step
 from registry.types import GRID_LIMIT, MAX_GRID_BITS, MAX_TOTAL_WEIGHT
 
 
@@ -114,25 +113,6 @@ def test_weights_that_break_the_lemma_are_refused(weights: list[int]) -> None:
     with pytest.raises(InputError):
         check_weights(weights)
     assert check_weights([MAX_TOTAL_WEIGHT]) == MAX_TOTAL_WEIGHT
-
-
-@given(st.lists(st.tuples(st.floats(width=32, allow_nan=False, allow_infinity=False), QS), min_size=1, max_size=20))
-def test_fedavg_step_is_one_rounding_of_the_exact_sum(pairs: list[tuple[float, int]]) -> None:
-    weights = np.array([w for w, _ in pairs], dtype=np.float32)
-    aggregate = on_grid([q for _, q in pairs], 24)
-    made = fedavg_step(weights, aggregate)
-    exact = [np.float32(float(w) + float(a)) for w, a in zip(weights, aggregate, strict=True)]
-    assert made.tobytes() == np.array(exact, dtype=np.float32).tobytes()
-
-
-def test_server_step_that_leaves_float32_is_refused() -> None:
-    with pytest.raises(InputError, match="value 1: the server step leaves float32"):
-        fedavg_step(np.array([0, 3.4e38], dtype=np.float32), np.array([0, 2.0**127], dtype=np.float32))
-
-
-def test_server_rate_and_scale_multiply_in_float64() -> None:
-    weights, aggregate = np.array([1.0], dtype=np.float32), np.array([0.25], dtype=np.float32)
-    assert fedavg_step(weights, aggregate, rate=0.5, scale=3).tolist() == [2.0]
 
 
 def test_this_process_computes_with_subnormals() -> None:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from registry.errors import InputError
-from registry.rules.server import fedavg_step
 from registry.rules.step import buffer_step, server_step, step_exponent
 from registry.types import GRID_LIMIT
 
@@ -73,15 +72,6 @@ def test_zero_is_positive() -> None:
     for step in (server_step(w, d, -20), buffer_step(w, d, -20), buffer_step(w, d, -20, non_negative=True)):
         assert step.view(np.uint32).tolist() == [0, 0, 0, 0]
     assert buffer_step(np.array([0.5], dtype=np.float32), np.array([-1]), 0, non_negative=True).tolist() == [0.0]
-
-
-def test_with_no_fraction_bits_it_is_fedavg_s_step() -> None:
-    rng = np.random.default_rng(1)
-    w = rng.normal(0, 1, COUNT).astype(np.float32)
-    q = rng.integers(-GRID_LIMIT, GRID_LIMIT + 1, COUNT)
-    for s, e in ((20, 0), (24, 3), (0, -10)):
-        aggregate = (q * 2.0**-s).astype(np.float32)
-        assert np.array_equal(server_step(w, q, step_exponent(e, s, 0)), fedavg_step(w, aggregate, scale=e))
 
 
 def test_exponents_outside_their_range_are_refused() -> None:

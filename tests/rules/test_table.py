@@ -14,17 +14,17 @@ import pytest
 
 from registry.chain.contracts import artifact
 from registry.errors import FormError, InputError, UnknownRule
+from registry.provenance.plans import plan_rules
 from registry.rules import table
+from registry.rules.encoding import encode_rules
 from registry.rules.page import facts, format_page, rules_page
+from registry.rules.server_programs import RULES as SERVER_RULES
 from registry.rules.shapes import Columns, Factors, Fold, Select
 from registry.rules.table import (
     COMBINE_RULES,
     DENSE,
     EXAMPLES,
-    FEDAVG,
-    FEDAVG_GENERAL,
     MEAN,
-    SERVER_RULES,
     UNIFORM,
     UPDATE_FORMS,
     Combining,
@@ -33,20 +33,19 @@ from registry.rules.table import (
     find,
     lookup,
     rules_of,
-    server_rule_for,
 )
 from registry.types import MAX_TOTAL_WEIGHT
 from trainer.cli.plan_files import manifest_of
 
 ROOT = Path(__file__).resolve().parents[2]
-TABLES: tuple[tuple[Entry, ...], ...] = (COMBINE_RULES, SERVER_RULES, UPDATE_FORMS)
+TABLES: tuple[tuple[Entry, ...], ...] = (COMBINE_RULES, UPDATE_FORMS)
 PARAMETRIC = replace(MEAN, number=70, name="parametric", parameters=(Parameter("k", 2, 9, 3, "how many"),))
 
 
 # What stands in it ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("entries", TABLES, ids=["combine", "server", "form"])
+@pytest.mark.parametrize("entries", TABLES, ids=["combine", "form"])
 def test_numbers_and_names_are_unique_and_no_name_reads_as_a_number(entries: tuple[Entry, ...]) -> None:
     assert len({one.number for one in entries}) == len({one.name for one in entries}) == len(entries)
     assert all(1 <= one.number < 1 << 16 and re.fullmatch("[a-z][a-z_]*", one.name) for one in entries)
@@ -67,9 +66,10 @@ def test_what_convicts_is_a_function_of_the_contract(one: Entry) -> None:
 
 
 def test_only_the_mean_by_examples_has_the_number_that_the_contract_convicts_by() -> None:
-    """`Disputed.sol` takes rule 1 for it, whatever the plan's manifest says."""
-    source = (ROOT / "contracts" / "challenges" / "Disputed.sol").read_text()
-    number = int(re.search(r"WEIGHTED_MEAN = (\d+);", source)[1])  # type: ignore[index]
+    source = (ROOT / "contracts" / "rules" / "RuleBytes.sol").read_text()
+    found = bytes.fromhex(re.search(r"WEIGHTED_MEAN = 0x(\w+);", source)[1])  # type: ignore[index]
+    number = int.from_bytes(found[:2], "big")
+    assert encode_rules(plan_rules(manifest_of({})))[1:7] == found
     convicted = [rule for rule in COMBINE_RULES if rule.convicted_by]
     assert [(rule.number, rule.weights, rule.shape) for rule in convicted] == [(number, (EXAMPLES,), Fold())]
     assert find(COMBINE_RULES, number) is MEAN
@@ -79,19 +79,16 @@ def test_only_the_mean_by_examples_has_the_number_that_the_contract_convicts_by(
 
 
 def test_numbers_of_a_plan_give_the_entries_themselves() -> None:
-    for combine, server in product(COMBINE_RULES, SERVER_RULES):
+    for combine in COMBINE_RULES:
         parameters = {p.name: p.example for p in combine.parameters}
-        plan = manifest_of(
-            {"combine_rule": combine.number, "combine_parameters": parameters, "server_rule": server.number}
-        )
+        plan = manifest_of({"combine_rule": combine.number, "combine_parameters": parameters})
         rules = rules_of(plan)
         assert rules.combine.rule is combine
-        assert rules.server is server
         assert rules.form is DENSE
         assert (rules.combine.weights, rules.combine.parameters) == (combine.weights[0], parameters)
 
 
-@pytest.mark.parametrize("field", ["combine_rule", "server_rule", "update_form"])
+@pytest.mark.parametrize("field", ["combine_rule", "update_form"])
 def test_a_number_that_is_not_in_the_table_is_unknown(field: str) -> None:
     plan = replace(manifest_of({}), **{field: 999})
     with pytest.raises(UnknownRule, match=rf"expected {field.replace('_', ' ')} 1 \(\w+\).*, got 999"):
@@ -134,20 +131,6 @@ def test_parameters_that_a_rule_does_not_take_are_refused(given: dict[str, Any],
         Combining(PARAMETRIC, EXAMPLES, given)
     for right in (2, 9):
         assert Combining(PARAMETRIC, EXAMPLES, {"k": right}).parameters == {"k": right}
-
-
-@pytest.mark.parametrize(
-    "change",
-    [{"server_rate": 0.5}, {"scales": {"a": 1}}, {"shared": ("a",)}],
-)
-def test_server_rule_1_has_no_rate_scales_or_sharing(change: dict[str, Any]) -> None:
-    plain = manifest_of({})
-    assert rules_of(plain).server is FEDAVG
-    with pytest.raises(FormError, match=r"server rule 1 \(fedavg\) has .*; use server rule 2 \(fedavg_general\)"):
-        rules_of(replace(plain, **change))
-    assert rules_of(replace(plain, server_rule=2, **change)).server is FEDAVG_GENERAL
-    assert server_rule_for(**change) is FEDAVG_GENERAL
-    assert server_rule_for(server_rate=1.0, scales={}, shared=None) is FEDAVG
 
 
 # Shapes --------------------------------------------------------------------------------------------------------------
@@ -196,7 +179,7 @@ def test_columns_leave_a_value_whatever_the_parameters(rule: Any) -> None:
 
 def compared(path: Path) -> list[str]:
     """Where a file compares, matches or looks up a rule's number by itself."""
-    asked = {"combine_rule", "server_rule", "update_form"}
+    asked = {"combine_rule", "update_form"}
     found = []
     for node in ast.walk(ast.parse(path.read_text())):
         parts = []
@@ -222,8 +205,8 @@ def test_no_code_but_the_table_asks_for_a_rule_by_number() -> None:
 
 def test_what_asks_for_a_rule_by_number_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(globals(), "ROOT", tmp_path)
-    for text in ("if plan.combine_rule != 1: pass", "x = {1: f}[plan.server_rule]",
-                 "match p.plan.update_form:\n case 1: x", "ok = record.plan.server_rule in (1, 2)"):  # fmt: skip
+    for text in ("if plan.combine_rule != 1: pass", "x = {1: f}[plan.combine_rule]",
+                 "match p.plan.update_form:\n case 1: x", "ok = record.plan.update_form in (1, 2)"):  # fmt: skip
         (tmp_path / "x.py").write_text(text)
         assert compared(tmp_path / "x.py") == ["x.py:1"]
     (tmp_path / "x.py").write_text("rules_of(plan); lookup(T, plan.combine_rule, 'x')")
@@ -247,9 +230,9 @@ def test_the_command_prints_the_table() -> None:
 
     shown = CliRunner().invoke(app, ["rules"], env={"COLUMNS": "200"})
     data = json.loads(CliRunner().invoke(app, ["rules", "--json"]).stdout)
+    assert [one["name"] for one in data.pop("server_rules")] == list(SERVER_RULES)
     assert {kind: [one["number"] for one in entries] for kind, entries in data.items()} == {
         "combine_rules": [one.number for one in COMBINE_RULES],
-        "server_rules": [one.number for one in SERVER_RULES],
         "update_forms": [one.number for one in UPDATE_FORMS],
     }
     for entries in facts().values():
@@ -260,5 +243,4 @@ def test_the_command_prints_the_table() -> None:
 
 def test_every_field_of_a_plan_that_the_table_reads_is_there() -> None:
     held = {field.name for field in fields(manifest_of({}))}
-    fixed = {name for rule in SERVER_RULES for name in rule.fixed}
-    assert {name for name in vars(table.Ruled) if not name.startswith("_")} | fixed <= held
+    assert {name for name in vars(table.Ruled) if not name.startswith("_")} <= held

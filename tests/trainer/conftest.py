@@ -12,13 +12,14 @@ import pytest
 import torch
 from torch import nn
 
-from registry.chain.records import round_id_of, running_hash_begin
+from registry.chain.records import roots_hash, round_id_of, running_hash_begin
 from registry.content.manifest import DataSetManifest, PlanManifest, VersionManifest, digest_of
 from registry.provenance.plans import add_plan
 from registry.provenance.rounds import RoundRecord
+from registry.provenance.versions import roots_of
 from registry.store.base import ContentStore
 from registry.store.memory import MemoryStore
-from registry.types import Address, ModelId, Root
+from registry.types import Address, ModelId
 from trainer.modules import propose_plan, publish_module
 from trainer.participant import Task, prepare_update
 from trainer.simulation import Simulation, start
@@ -63,7 +64,7 @@ def hand_made(tmp_path: Path) -> Callable[..., HandMade]:
         store = MemoryStore()
         genesis = publish_module(store, module, tmp_path / "genesis.safetensors")
         rules = plan or propose_plan(module, quorum=1, min_contributions=1)
-        anchored = add_plan(store, rules)
+        anchored, _ = add_plan(store, rules)
         model = ModelId(b"\x0b" * 32)
         round_id = round_id_of(model, 1)
         record = RoundRecord(
@@ -73,7 +74,7 @@ def hand_made(tmp_path: Path) -> Callable[..., HandMade]:
             number=1,
             round_id=round_id,
             parent=digest_of(genesis),
-            parent_root=Root(genesis.tensor_root),
+            parent_roots=roots_hash(roots_of(genesis)),
             plan=anchored,
             commitments=(),
             running_hash=running_hash_begin(round_id, digest_of(genesis), anchored),

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from registry.chain import calls
-from registry.chain.challenge_records import NO_COORDINATE, Counted, Listed, Opening, Step, Sum, Target
+from registry.chain.challenge_records import NO_BASIS, NO_COORDINATE, Basis, Counted, Listed, Opening, Step, Sum, Target
 from registry.chain.challenges import Challenges
 from registry.chain.client import Client
 from registry.chain.sending import Call
-from registry.chain.testing import example_plan, example_result
+from registry.chain.testing import EXAMPLE_RULES, example_plan, example_result
 from registry.content.merkle import counted_root, node_hash
 from registry.errors import InputError, NodeUnavailable
 from registry.provenance.charges import Charge
@@ -137,9 +137,15 @@ def test_no_transaction_is_larger_than_nodes_pass_on(lines: Callable[..., Simula
     replayed = (entry,) * count if fault is Fault.UNCOMMITTED else ()
     charge = Charge(fault, 0, evidence, () if replayed else steps, replayed)
     record = RoundRecord(
-        31337, Address(b"\x01" * 20), ModelId(bytes(32)), 1, RoundId(bytes(32)), Digest(bytes(32)), Root(bytes(32)),
-        example_plan(grid_bits=22), (), bytes(32),
+        31337, Address(b"\x01" * 20), ModelId(bytes(32)), 1, RoundId(bytes(32)), Digest(bytes(32)), bytes(32),
+        example_plan(), (), bytes(32),
     )  # fmt: skip
-    bring(challenges, record, Target(ModelId(bytes(32)), 1, example_result()), charge)
+    bring(
+        challenges,
+        record,
+        Target(ModelId(bytes(32)), 1, example_result()),
+        charge,
+        Basis(EXAMPLE_RULES, NO_BASIS.parent),
+    )
     assert len(sent) > 1
     assert max(len(call.data) for call in sent) <= 131_072 - 500, "and the envelope around it"

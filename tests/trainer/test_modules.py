@@ -12,9 +12,11 @@ from torch import nn
 
 from registry.content.manifest import PlanManifest, decode, digest_of, encode, manifest_cid
 from registry.content.tensors import update_layout
-from registry.errors import InputError
+from registry.errors import FormError, InputError
+from registry.provenance.plans import server_rule
 from registry.provenance.versions import load_version_manifest, read_arrays, read_header
 from registry.store.memory import MemoryStore
+from registry.types import SegmentKind
 from trainer.modules import load_arrays, load_version, module_arrays, propose_grid, propose_plan, publish_module
 
 
@@ -186,12 +188,19 @@ def test_a_version_of_integers_keeps_them_through_the_store(tmp_path: Path) -> N
     assert arrays["bytes"].tolist() == [1, 2, 255]
     assert arrays["mask"].tolist() == [True, False, True]
     assert int(arrays["batch.num_batches_tracked"]) == 1
-    assert version.tensor_root == bytes(32)  # only a version whose tensors are all F32 has one
+    assert version.tensor_root != bytes(32)
 
 
-def test_a_model_that_fits_one_grid_is_given_the_rule_that_a_contract_can_redo() -> None:
+def test_a_version_without_float_values_is_refused(tmp_path: Path) -> None:
+    module = nn.Module()
+    module.register_buffer("positions", torch.arange(5))
+    with pytest.raises(FormError, match="expected one or more F32 values, which rounds train, got none"):
+        publish_module(MemoryStore(), module, tmp_path / "model.safetensors")
+
+
+def test_a_model_that_fits_one_grid_is_given_no_scales() -> None:
     plan = propose_plan(nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4)), quorum=2, min_contributions=3)
-    assert (plan.server_rule, plan.scales, plan.grid_bits) == (1, {}, 24)
+    assert (plan.server, plan.scales, plan.grid_bits) == (server_rule("fedavg", {"rate": 1.0}, 24), {}, 24)
     assert (plan.quorum, plan.min_contributions) == (2, 3)
     assert decode(encode(plan), PlanManifest) == plan
 
@@ -202,7 +211,7 @@ def test_a_model_that_differs_in_scale_is_given_scales_under_which_its_tensors_m
         module.words.weight[0, 0] = -3.5
         module.batch.running_var[0] = 9000.0
     plan = propose_plan(module, quorum=1, min_contributions=2)
-    assert plan.server_rule == 2
+    assert plan.buffers == {"batch.running_mean": SegmentKind.BUFFER, "batch.running_var": SegmentKind.NON_NEGATIVE}
     assert plan.scales == {"words.weight": 2, "batch.running_mean": 12, "batch.running_var": 14}
     assert decode(encode(plan), PlanManifest) == plan
     assert replace(plan, saturate=True).saturate

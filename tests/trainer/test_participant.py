@@ -13,20 +13,21 @@ import torch
 from torch import nn
 
 from registry.content.gate import describe
-from registry.content.manifest import DataSetManifest, Procedure, UpdateManifest, decode, digest_of
+from registry.content.manifest import DataSetManifest, Procedure, ServerRule, UpdateManifest, decode, digest_of
 from registry.content.tensors import parse_header
 from registry.errors import InputError, VerificationFailed
 from registry.provenance.admission import judge_blob, update_form
-from registry.provenance.plans import add_plan
+from registry.provenance.plans import add_plan, fitted, server_rule
 from registry.provenance.versions import read_arrays, read_header
 from registry.rules.grid import to_grid
 from registry.store.memory import MemoryStore
 from registry.types import Root
-from trainer.modules import propose_plan
+from trainer.modules import module_header, propose_plan
 from trainer.participant import Task
 from trainer.updates import Prepared, publish_update
 
 Make = Callable[..., Any]
+FEDAVG = server_rule("fedavg", {"rate": 1.0}, 24)
 
 
 def tensors_of(prepared: Prepared) -> dict[str, np.ndarray]:
@@ -117,9 +118,8 @@ def test_tied_tensors_stand_in_the_update_once(hand_made: Make, make_task: Make)
 
 def test_scaled_tensors_are_divided_by_their_power_of_two(hand_made: Make, make_task: Make) -> None:
     module = fixed(0.5)
-    plan = replace(
-        propose_plan(module, quorum=1, min_contributions=1), server_rule=2, grid_bits=20, scales={"weight": 10}
-    )
+    plan = replace(propose_plan(module, quorum=1, min_contributions=1, grid_bits=20), scales={"weight": 10})
+    plan = fitted(plan, module_header(module))
     prepared = hand_made(module, plan).prepare(make_task(fixed(0.0), add({"weight": 3000.0, "bias": 0.25})))
     assert np.allclose(tensors_of(prepared)["weight"] * 2**10, 3000.0)
     assert np.array_equal(tensors_of(prepared)["bias"], np.full(2, 0.25, dtype=np.float32))
@@ -164,13 +164,6 @@ def test_clip_without_one_positive_norm_is_refused(
         hand_made(module, plan).prepare(make_task(fixed(0.0), add({"weight": 1.0})))
 
 
-def test_shared_tensors_alone_stand_in_the_update(hand_made: Make, make_task: Make) -> None:
-    module = fixed(0.5)
-    plan = replace(propose_plan(module, quorum=1, min_contributions=1), server_rule=2, shared=("bias",))
-    prepared = hand_made(module, plan).prepare(make_task(fixed(0.0), add({"weight": 100.0, "bias": 0.25})))
-    assert tensors_of(prepared).keys() == {"bias"}
-
-
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
@@ -180,9 +173,11 @@ def test_shared_tensors_alone_stand_in_the_update(hand_made: Make, make_task: Ma
         ({"algorithm": Procedure("fedavg", {"mu": 0.1})}, "expected parameter epochs >= 1 and no other"),
         ({"transforms": (Procedure("mask", {}),)}, r"expected transforms of \['clip'\], got 'mask'"),
         ({"combine_rule": 9}, r"expected combine rule 1 \(mean\), .* got 9"),
-        ({"server_rule": 3}, r"expected server rule 1 \(fedavg\), 2 \(fedavg_general\), got 3"),
+        ({"server": ServerRule("sgd", {}, FEDAVG.program)}, r"server rule: expected one of fedavg, .*, got 'sgd'"),
+        ({"server": replace(FEDAVG, parameters={"rate": 0.5})}, "expected the program that fedavg compiles to"),
         ({"weight_cap": 9}, "examples: expected 1..9, the plan's weight cap, got 10"),
-        ({"server_rule": 2, "shared": ("nobody",)}, "expected names of float tensors of the parent, got 'nobody'"),
+        ({"scales": {"nobody": 2}}, "nobody"),
+        ({"values": 7}, "plan: expected values 8 as the parent has, got 7"),
     ],
 )
 def test_plan_that_cannot_be_followed_is_refused_before_training(
@@ -244,7 +239,7 @@ def test_update_for_another_parent_or_plan_is_trained_anew(hand_made: Make, make
     """As when a local chain was set up anew and gives a round the id of one of its past life."""
     round = hand_made(fixed(0.5))
     first = round.prepare(make_task(fixed(0.0), add({"weight": 0.25})))
-    other = add_plan(round.store, replace(round.plan, grid_bits=round.plan.grid_bits - 1))
+    other, _ = add_plan(round.store, replace(round.plan, quorum=round.plan.quorum + 1))
     anew = replace(round, record=replace(round.record, plan=other))
     again = anew.prepare(make_task(fixed(0.0), add({"weight": 0.75})))
     assert again.manifest.plan.digest == other.digest != first.manifest.plan.digest

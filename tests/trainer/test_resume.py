@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +123,7 @@ class World:
         self.address: Address = deploy(self.chain.w3, maker, chain_id=chain_id).address
         self.owner = Client(self.chain.w3, self.address, signer=owner, journal=maker.journal)
         self.task = Task(module(), train, 10, DataSetManifest("data", "", "", "", 10, None))
-        self.plan = replace(propose_plan(module(), quorum=1, min_contributions=1), server_rule=1)
+        self.plan = propose_plan(module(), quorum=1, min_contributions=1)
         self.model_id = ModelId(bytes(32))
         self._snapshot: Any = None
 
@@ -132,14 +132,14 @@ class World:
         store = MemoryStore()
         folder.mkdir()
         genesis = publish_module(store, module(), folder / "genesis.safetensors")
-        plan = add_plan(store, self.plan)
+        plan, rules = add_plan(store, self.plan)
         if self._snapshot is None:
-            self.owner.register_model(digest_of(genesis), Root(genesis.tensor_root))
+            self.owner.register_model(digest_of(genesis), Root(genesis.tensor_root), Root(genesis.rest_root))
             self.model_id = self.owner.model_id(self.owner.account, digest_of(genesis))
             roles = (Role.PARTICIPANT, Role.AGGREGATOR)
             grants = [Grant(signer.address, role) for signer, role in zip(self.signers, roles, strict=True)]
             self.owner.grant_roles_batch(self.model_id, grants)
-            self.owner.set_plan(self.model_id, plan)
+            self.owner.set_plan(self.model_id, plan, rules)
             self.owner.open_round(self.model_id, number=1)
         else:
             self._rpc("evm_revert", self._snapshot)

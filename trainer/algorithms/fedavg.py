@@ -4,7 +4,7 @@ McMahan, Moore, Ramage, Hampson, Agüera y Arcas: Communication-Efficient Learni
 Data (AISTATS 2017), algorithm 1. Symbols: E local epochs, n_k examples of participant k (its weight), w_t the parent
 version, w_k the participant's weights after E epochs; the delta is w_k - w_t.
 
-Server step: `registry.rules.server.fedavg_step`; rule 1 with rate 1 is the paper's w_(t+1) = sum n_k / n * w_k.
+Server rule: `registry.rules.server_programs.fedavg`; with rate 1 it gives the paper's w_(t+1) = sum n_k / n * w_k.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from registry.rules.table import COMBINE_RULES, SERVER_RULES, Entry, called, find
+from registry.rules.table import COMBINE_RULES, Entry, called, find
 from trainer.cli.output import Output, short
 
 if TYPE_CHECKING:
@@ -107,12 +107,12 @@ def _lines(story: VersionStory) -> list[str]:
 
 def _round_lines(told: RoundStory) -> list[str]:
     plan, manifest = told.plan, told.plan_manifest
-    how = f"{manifest.algorithm.name} " if manifest is not None else ""
-    lines = [
-        f"plan {plan.plan_index}: {how}combine rule {_rule(COMBINE_RULES, plan.plan.combine_rule)}, "
-        f"server rule {_rule(SERVER_RULES, plan.plan.server_rule)}, "
-        f"grid 2^-{plan.plan.grid_bits}, quorum {plan.plan.quorum}"
-    ]
+    how = ""
+    if manifest is not None:
+        server = f"server rule {manifest.server.name}" if manifest.server.name else "a server program of its own"
+        how = f"{manifest.algorithm.name}, combine rule {_rule(COMBINE_RULES, manifest.combine_rule)}, {server}, "
+        how += f"grid 2^-{manifest.grid_bits}, "
+    lines = [f"plan {plan.plan_index}: {how}quorum {plan.plan.quorum}"]
     if told.report is None:
         lines.append(f"{len(told.commitments)} commitments; report not to be had from this store")
     else:

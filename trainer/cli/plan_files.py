@@ -14,36 +14,44 @@ from registry.rules.table import (
     COMBINE_RULES,
     DENSE,
     EXAMPLES,
-    FEDAVG,
     MEAN,
-    SERVER_RULES,
     UNIFORM,
     UPDATE_FORMS,
     Entry,
     find,
     lookup,
-    rules_of,
 )
 from registry.types import WALK_STEPS
 from trainer.cli.statements import read_toml
 
 if TYPE_CHECKING:
-    from registry.content.manifest import PlanManifest
+    from registry.content.manifest import PlanManifest, ServerRule
 
-__all__ = ["DEFAULTS", "duration", "manifest_of", "parameters_of", "plan_toml", "read_plan", "show_duration"]
+__all__ = [
+    "DEFAULTS",
+    "duration",
+    "is_fitted",
+    "manifest_of",
+    "parameters_of",
+    "plan_toml",
+    "read_plan",
+    "show_duration",
+]
 
 DEFAULTS: Mapping[str, Any] = {
     "algorithm": {"name": "fedavg", "parameters": {"epochs": 1}},
     "combine_rule": MEAN.name,
     "combine_parameters": {},
     "weights": None,
-    "server_rule": FEDAVG.name,
-    "server_rate": 1.0,
+    "server": {"name": "fedavg", "parameters": {"rate": 1.0}},
     "update_form": DENSE.name,
     "grid_bits": 24,
     "saturate": False,
     "scales": {},
-    "shared": None,
+    "buffers": {},
+    "values": None,
+    "header": None,
+    "segments": None,
     "transforms": [],
     "quorum": 1,
     "weight_cap": 1 << 20,
@@ -62,12 +70,13 @@ _COMMENTS = {
     "combine_rule": "what makes an aggregate of the contributions, by name or number: cairn rules",
     "combine_parameters": "what the combine rule takes",
     "weights": f"{EXAMPLES}: a contribution counts by its weight; {UNIFORM}: each counts once",
-    "server_rule": "from version and aggregate to the next version, by name or number: cairn rules",
+    "server": "what makes a version of the aggregate: cairn rules",
     "update_form": "how an update's file holds integers, by name or number: cairn rules",
     "grid_bits": "update values are integers times 2^-grid_bits",
     "saturate": "clip values beyond the grid instead of refusing them",
     "scales": "tensor = e: its update is divided by 2^e before rounding",
-    "shared": "names of the tensors that updates hold; absent: all floating ones",
+    "buffers": "tensors that are running statistics: 1, or 2 for what cannot be negative",
+    "values": "of the versions it is for, as the next two; cairn plan set fills them in",
     "transforms": "applied to an update on its way out, in order",
     "quorum": "equal attestations that make a result",
     "weight_cap": "the most one participant may weigh",
@@ -81,7 +90,6 @@ _COMMENTS = {
 
 _RULES: Mapping[str, tuple[Sequence[Entry], str]] = {
     "combine_rule": (COMBINE_RULES, "combine rule"),
-    "server_rule": (SERVER_RULES, "server rule"),
     "update_form": (UPDATE_FORMS, "update form"),
 }
 
@@ -114,6 +122,7 @@ def manifest_of(given: Mapping[str, Any]) -> PlanManifest:
     """
     from registry.chain.keys import address_of
     from registry.content.manifest import PlanManifest, Procedure, encode
+    from registry.provenance.plans import plan_rules
 
     unknown = sorted(set(given) - set(DEFAULTS))
     if unknown:
@@ -134,26 +143,64 @@ def manifest_of(given: Mapping[str, Any]) -> PlanManifest:
         values["answer_duration"] = values["challenge_duration"] // WALK_STEPS
     else:
         values["answer_duration"] = duration(values["answer_duration"], "answer_duration")
-    values["shared"] = None if values["shared"] is None else tuple(sorted(values["shared"]))
+    values["server"] = _server(values["server"], values["grid_bits"])
+    values["values"] = values["values"] or 1
+    for name in ("header", "segments"):
+        values[name] = bytes(32) if values[name] is None else _hex(values[name], name)
     values["hook"] = None if values["hook"] is None else bytes(address_of(values["hook"]))
-    if isinstance(values["server_rate"], int) and not isinstance(values["server_rate"], bool):
-        values["server_rate"] = float(values["server_rate"])
     try:
         manifest = PlanManifest(**values)
         encode(manifest)
-        rules_of(manifest)
+        plan_rules(manifest)
     except TypeError as error:
         raise FormError(f"plan: {error}") from error
     return manifest
 
 
+def is_fitted(manifest: PlanManifest) -> bool:
+    """Say whether a plan says which versions it is for; else `cairn plan set` fits it to the head."""
+    return any(manifest.header)
+
+
+def _server(given: Any, grid_bits: Any) -> ServerRule:
+    """A server rule by name and parameters, or by its program."""
+    from registry.content.manifest import ServerRule
+    from registry.provenance.plans import server_rule
+
+    if not isinstance(given, Mapping) or not set(given) <= {"name", "parameters", "program"}:
+        raise InputError("server: expected {name = …, parameters = {…}} or {program = …}")
+    name, program = given.get("name"), given.get("program")
+    if name is None:
+        return ServerRule(None, {}, _hex(program, "server: program"))
+    numbers = {
+        key: float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        for key, value in dict(given.get("parameters") or {}).items()
+    }
+    made = server_rule(str(name), numbers, grid_bits)
+    if program is not None and _hex(program, "server: program") != made.program:
+        raise InputError(f"server: expected the program that {name} compiles to, got another")
+    return made
+
+
+def _hex(value: Any, name: str) -> bytes:
+    try:
+        return bytes.fromhex(str(value).removeprefix("0x"))
+    except ValueError:
+        raise InputError(f"{name}: expected hexadecimal digits, got {value!r:.40}") from None
+
+
 def plan_toml(manifest: PlanManifest) -> str:
     """Return a plan as a TOML file that `read_plan` reads back."""
+    from registry.content.manifest import ServerRule
+
     lines = ["# The rules of a model's rounds. Anchor it: cairn plan set MODEL THIS-FILE"]
     for field in fields(manifest):
         value = getattr(manifest, field.name)
-        if value is None:
+        if value is None or (field.name in ("values", "header", "segments") and not is_fitted(manifest)):
             continue
+        if isinstance(value, ServerRule):
+            named = {"name": value.name, "parameters": value.parameters}
+            value = {"program": value.program} if value.name is None else named
         shown = show_duration(value) if field.name.endswith("_duration") else value
         if field.name in _RULES:
             known = find(_RULES[field.name][0], value)

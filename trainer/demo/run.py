@@ -23,6 +23,7 @@ from registry.chain.local import embedded
 from registry.content.manifest import DataSetManifest, PlanManifest, Procedure, Reason
 from registry.errors import VerificationFailed
 from registry.provenance.lineage import Provenance, provenance_of
+from registry.provenance.plans import server_rule
 from registry.provenance.rounds import read_round
 from registry.provenance.verify import Finding, verify_version
 from registry.provenance.versions import load_version_manifest
@@ -48,13 +49,15 @@ PLAN = PlanManifest(
     combine_rule=1,
     combine_parameters={},
     weights="examples",
-    server_rule=1,
-    server_rate=1.0,
+    server=server_rule("fedavg", {"rate": 1.0}, 22),
     update_form=1,
     grid_bits=22,
     saturate=False,
     scales={},
-    shared=None,
+    buffers={},
+    values=1,
+    header=bytes(32),
+    segments=bytes(32),
     transforms=(),
     quorum=2,
     weight_cap=100_000,

@@ -2,11 +2,12 @@
 pragma solidity ^0.8.28;
 
 import {ModelId, Standing} from "../../interfaces/ICairn.sol";
-import {IChallenges, Step, Sum} from "../../interfaces/IChallenges.sol";
+import {Before, IChallenges, Step, Sum} from "../../interfaces/IChallenges.sol";
 import {Demanded, Fault, ICourt, Part} from "../../interfaces/ICourt.sol";
-import {Contribution, Counted, IDisputed, Membership, Opening, Target, Tree} from "../../interfaces/IDisputed.sol";
-import {Demanding} from "../support/Demanding.sol";
+import {Basis, Contribution, IDisputed, Membership, Opening, Target, Tree} from "../../interfaces/IDisputed.sol";
+import {Cairn} from "../../Cairn.sol";
 import {Deploy} from "../support/Deploy.sol";
+import {Demanding} from "../support/Demanding.sol";
 import {World} from "../support/Disputes.sol";
 import {Leaves, Trees} from "../support/Trees.sol";
 
@@ -22,30 +23,30 @@ contract ChallengersTest is Demanding {
     {
         Opening[3] memory o =
             [Trees.openAt(w.parent, place), Trees.openAt(w.aggregate, place), Trees.openAt(w.version, place)];
-        Counted memory size = o[1].counted;
+        Basis memory basis = basisOf(w);
         Step[] memory three = steps(w, place, 0, 3);
         all = new bytes[](12);
         all[0] = abi.encodeCall(challenges.convictCount, (target, Trees.countedOf(Trees.listOf(w.list))));
         all[1] = abi.encodeCall(challenges.convictOrder, (target, member(w, 0), member(w, 1)));
-        all[2] = abi.encodeCall(challenges.convictRoot, (target));
-        all[3] = abi.encodeCall(challenges.convictSize, (target, size, Tree.Parent, o[0].counted, nobody()));
-        all[4] = abi.encodeCall(challenges.convictSize, (target, size, Tree.Version, o[2].counted, nobody()));
+        all[2] = abi.encodeCall(challenges.convictRoots, (target, basis));
+        all[3] = abi.encodeCall(challenges.convictSize, (target, basis, Tree.Parent, o[0].counted, nobody()));
+        all[4] = abi.encodeCall(challenges.convictSize, (target, basis, Tree.Version, o[2].counted, nobody()));
         all[5] = abi.encodeCall(
-            challenges.convictSize, (target, size, Tree.Contribution, Trees.countedOf(w.updates[2]), member(w, 2))
+            challenges.convictSize, (target, basis, Tree.Contribution, Trees.countedOf(w.updates[2]), member(w, 2))
         );
-        all[6] = abi.encodeCall(challenges.convictChunk, (target, Tree.Aggregate, nobody(), place, o[1]));
-        all[7] = abi.encodeCall(challenges.convictChunk, (target, Tree.Version, nobody(), place, o[2]));
+        all[6] = abi.encodeCall(challenges.convictChunk, (target, basisOf(w), Tree.Aggregate, nobody(), place, o[1]));
+        all[7] = abi.encodeCall(challenges.convictChunk, (target, basisOf(w), Tree.Version, nobody(), place, o[2]));
         all[8] = abi.encodeCall(
-            challenges.convictChunk, (target, Tree.Contribution, member(w, 2), place, Trees.openAt(w.updates[2], place))
+            challenges.convictChunk, (target, basisOf(w), Tree.Contribution, member(w, 2), place, Trees.openAt(w.updates[2], place))
         );
-        all[9] = abi.encodeCall(challenges.convictVersion, (target, place, o[0], o[1], o[2]));
-        all[10] = abi.encodeCall(challenges.convictAggregate, (target, place, zeros(), three, o[1]));
+        all[9] = abi.encodeCall(challenges.convictVersion, (target, basis, beforeAt(w, place), o[2]));
+        all[10] = abi.encodeCall(challenges.convictAggregate, (target, basisOf(w), place, zeros(), three, o[1]));
         all[11] = abi.encodeCall(challenges.convictTotal, (target, zeros(), steps(w, NONE, 0, 3)));
     }
 
     function fails(bytes memory call) internal {
         vm.prank(CHALLENGER);
-        (bool done,) = partnerFor(call).call(call);
+        (bool done,) = address(challenges).call(call);
         check(!done, "no conviction");
     }
 
@@ -78,10 +79,12 @@ contract ChallengersTest is Demanding {
         Target memory target = dispute(w);
         Leaves[6] memory blobs = [w.parent, w.aggregate, w.version, w.updates[0], w.updates[1], w.updates[2]];
         Opening[3] memory o = [Trees.open(blobs[a % 6], 0), Trees.open(blobs[b % 6], 0), Trees.open(blobs[c % 6], 0)];
-        fails(abi.encodeCall(challenges.convictVersion, (target, 1, o[0], o[1], o[2])));
+        Before memory before = beforeAt(w, 1);
+        (before.parent, before.aggregate) = (o[0], o[1]);
+        fails(abi.encodeCall(challenges.convictVersion, (target, basisOf(w), before, o[2])));
         Step[] memory three = steps(w, 1, 0, 3);
         (three[0].chunk, three[1].chunk, three[2].chunk) = (o[0], o[1], o[2]);
-        fails(abi.encodeCall(challenges.convictAggregate, (target, 1, zeros(), three, Trees.open(w.aggregate, 0))));
+        fails(abi.encodeCall(challenges.convictAggregate, (target, basisOf(w), 1, zeros(), three, Trees.open(w.aggregate, 0))));
     }
 
     function test_a_proof_for_a_tree_of_another_size_shows_nothing() public {
@@ -93,10 +96,10 @@ contract ChallengersTest is Demanding {
         bytes memory reason = abi.encodeWithSelector(IDisputed.BadCount.selector, w.result.aggregateRoot);
         for (uint256 i = 0; i < 4; ++i) {
             o.counted.count = counts[i];
-            refuses(abi.encodeCall(challenges.convictChunk, (target, Tree.Aggregate, nobody(), 2048, o)), reason);
+            refuses(abi.encodeCall(challenges.convictChunk, (target, basisOf(w), Tree.Aggregate, nobody(), 2048, o)), reason);
             refuses(
                 abi.encodeCall(
-                    challenges.convictSize, (target, o.counted, Tree.Version, Trees.countedOf(w.version), nobody())
+                    challenges.convictSize, (target, basisOf(w), Tree.Aggregate, o.counted, nobody())
                 ),
                 reason
             );
@@ -113,12 +116,12 @@ contract ChallengersTest is Demanding {
         o.proof = new bytes32[](1);
         o.proof[0] = hashes[2];
         refuses(
-            abi.encodeCall(challenges.convictChunk, (target, Tree.Aggregate, nobody(), 0, o)),
+            abi.encodeCall(challenges.convictChunk, (target, basisOf(w), Tree.Aggregate, nobody(), 0, o)),
             badProof(w.result.aggregateRoot, 0)
         );
         o.leaf = abi.encodePacked(bytes1(0x01), hashes[0], hashes[1]);
         refuses(
-            abi.encodeCall(challenges.convictChunk, (target, Tree.Aggregate, nobody(), 1024, o)),
+            abi.encodeCall(challenges.convictChunk, (target, basisOf(w), Tree.Aggregate, nobody(), 1024, o)),
             badProof(w.result.aggregateRoot, 1)
         );
         bytes32[] memory listed = Trees.hashesOf(Trees.listOf(w.list).data);
@@ -150,7 +153,7 @@ contract ChallengersTest is Demanding {
         uint64[3] memory coordinates = [uint64(3072), NONE, uint64(1) << 63];
         for (uint256 i = 0; i < 3; ++i) {
             refuses(
-                abi.encodeCall(challenges.convictChunk, (target, Tree.Aggregate, nobody(), coordinates[i], o)),
+                abi.encodeCall(challenges.convictChunk, (target, basisOf(w), Tree.Aggregate, nobody(), coordinates[i], o)),
                 badProof(w.result.aggregateRoot, coordinates[i] / 1024)
             );
         }
@@ -169,7 +172,7 @@ contract ChallengersTest is Demanding {
         Target memory target = Target(id, number, w.result);
         return abi.encodeCall(
             challenges.convictVersion,
-            (target, 1, Trees.open(w.parent, 0), Trees.open(w.aggregate, 0), Trees.open(w.version, 0))
+            (target, basisOf(w), beforeAt(w, 1), Trees.open(w.version, 0))
         );
     }
 
@@ -195,7 +198,7 @@ contract ChallengersTest is Demanding {
         expelTwo();
         refuses(call, notDisputed(lying, modelId, current));
         World memory w = honest(4, 24);
-        (w.list, w.result) = (lying.list, lying.result);
+        (w.list, w.roots, w.result) = (lying.list, lying.roots, lying.result);
         settle(w);
         agreedByNew(w);
         // An honest result in the same round now, and in the round after it.
@@ -214,7 +217,8 @@ contract ChallengersTest is Demanding {
         World memory lying = honest(4, 24);
         bytes memory call = told(lying);
         IChallenges first = challenges;
-        partnersOf(Deploy.cairn());
+        cairn = Deploy.cairn();
+        (challenges, court) = (cairn.CHALLENGES(), cairn.COURT());
         ModelId elsewhere = modelId;
         World memory w = honest(4, 24);
         _models = 0; // the same genesis as there
@@ -243,10 +247,10 @@ contract ChallengersTest is Demanding {
         World memory w = honest(4, 24);
         Trees.setValue(w.aggregate, 0, Trees.float32(meanAt(0) + 1, 24));
         Target memory target = dispute(w);
-        succeeds(STRANGER, abi.encodeCall(challenges.addContributions, (target, 0, zeros(), steps(w, 0, 0, 2))));
+        succeeds(STRANGER, abi.encodeCall(challenges.addContributions, (target, basisOf(w), 0, zeros(), steps(w, 0, 0, 2))));
         Opening memory aggregate = Trees.open(w.aggregate, 0);
         bytes memory rest =
-            abi.encodeCall(challenges.convictAggregate, (target, 0, sumOf(w, 0, 2), steps(w, 0, 2, 3), aggregate));
+            abi.encodeCall(challenges.convictAggregate, (target, basisOf(w), 0, sumOf(w, 0, 2), steps(w, 0, 2, 3), aggregate));
         bytes memory reason = abi.encodeWithSelector(IChallenges.BadProgress.selector, CHALLENGER);
         refuses(CHALLENGER, 0, rest, reason);
         // Void for want of an answer and attested anew: what was added up before counts no longer, even its sender's.
@@ -255,7 +259,7 @@ contract ChallengersTest is Demanding {
         agreedByNew(w);
         refuses(STRANGER, 0, rest, abi.encodeWithSelector(IChallenges.BadProgress.selector, STRANGER));
         bytes memory whole =
-            abi.encodeCall(challenges.convictAggregate, (target, 0, zeros(), steps(w, 0, 0, 3), aggregate));
+            abi.encodeCall(challenges.convictAggregate, (target, basisOf(w), 0, zeros(), steps(w, 0, 0, 3), aggregate));
         convicts(w, Fault.Aggregate, Part.Values, 0, whole);
     }
 
@@ -263,7 +267,7 @@ contract ChallengersTest is Demanding {
         World memory w = honest(4, 24);
         Target memory target = dispute(w);
         // Both kinds of progress are kept under names of one form: a coordinate may be written as a leaf's hash.
-        succeeds(CHALLENGER, abi.encodeCall(challenges.addContributions, (target, 3, zeros(), steps(w, 3, 0, 3))));
+        succeeds(CHALLENGER, abi.encodeCall(challenges.addContributions, (target, basisOf(w), 3, zeros(), steps(w, 3, 0, 3))));
         bytes32 sum = keccak256(abi.encode(sumOf(w, 3, 3)));
         Contribution[] memory some = new Contribution[](0);
         succeeds(CHALLENGER, abi.encodeCall(challenges.replayCommitments, (target, bytes32(uint256(3)), sum, some)));
@@ -288,7 +292,7 @@ contract ChallengersTest is Demanding {
         refuses(
             CHALLENGER,
             0,
-            abi.encodeCall(challenges.convictAggregate, (target, 3, s, new Step[](0), o)),
+            abi.encodeCall(challenges.convictAggregate, (target, basisOf(w), 3, s, new Step[](0), o)),
             abi.encodeWithSelector(IChallenges.BadProgress.selector, CHALLENGER)
         );
     }
@@ -301,7 +305,7 @@ contract ChallengersTest is Demanding {
         uint256 end = time() + 2 * CHALLENGE;
         Contribution[] memory none = new Contribution[](0);
         for (uint64 i = 0; time() + 2 * ANSWER < end; ++i) {
-            succeeds(CHALLENGER, abi.encodeCall(challenges.addContributions, (target, i, zeros(), new Step[](0))));
+            succeeds(CHALLENGER, abi.encodeCall(challenges.addContributions, (target, basisOf(w), i, zeros(), new Step[](0))));
             succeeds(CHALLENGER, abi.encodeCall(challenges.replayCommitments, (target, "leaf", bytes32(0), none)));
             succeeds(CHALLENGER, 1, listCall(w, 3 + i));
             Demanded memory d = demandedOf(w, w.result.contributionsRoot, true, 3 + i);

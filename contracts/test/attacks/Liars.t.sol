@@ -3,7 +3,7 @@ pragma solidity ^0.8.28;
 
 import {ICairn} from "../../interfaces/ICairn.sol";
 import {Demanded, Fault, ICourt, Part} from "../../interfaces/ICourt.sol";
-import {Contribution, Counted, IDisputed, Opening, Target, Tree} from "../../interfaces/IDisputed.sol";
+import {Contribution, Counted, IDisputed, Opening, Tree} from "../../interfaces/IDisputed.sol";
 import {Payee} from "../mocks/Payee.sol";
 import {Bonded} from "../support/Bonded.sol";
 import {World} from "../support/Disputes.sol";
@@ -29,11 +29,10 @@ contract LiarsTest is Bonded {
     function test_a_copier_of_a_challenge_collects_nothing() public {
         sealed_(CHALLENGER, "salt");
         // It sees the challenge on its way, seals it for itself, and is faster with everything from there on.
-        World memory w;
-        w.result = told.result;
+        World memory w = told();
         agreed(w);
         sealed_(COPIER, "salt");
-        succeeds(COPIER, abi.encodeCall(challenges.convictRoot, (targetOf(w))));
+        succeeds(COPIER, abi.encodeCall(challenges.convictRoots, (targetOf(w), basisOf(w))));
         whoSealedFirstIsPaid();
     }
 
@@ -45,12 +44,12 @@ contract LiarsTest is Bonded {
         sealed_(CHALLENGER, "salt");
         succeeds(CHALLENGER, chunkCall(w, Tree.Version, 0));
         sealed_(COPIER, "salt"); // what is demanded is likely to be wrong
-        Demanded memory d = demandedOf(w, w.result.versionRoot, false, 0);
+        Demanded memory d = demandedOf(w, w.result.roots.tensor, false, 0);
         succeeds(aggregators[0], showCall(d, Trees.open(w.version, 0)));
-        Opening memory parent = Trees.open(w.parent, 0);
-        Opening memory aggregate = Trees.open(w.aggregate, 0);
         Opening memory version = Trees.open(w.version, 0);
-        succeeds(COPIER, abi.encodeCall(challenges.convictVersion, (targetOf(w), 1, parent, aggregate, version)));
+        succeeds(
+            COPIER, abi.encodeCall(challenges.convictVersion, (targetOf(w), basisOf(w), beforeAt(w, 1), version))
+        );
         whoSealedFirstIsPaid();
     }
 
@@ -87,10 +86,9 @@ contract LiarsTest is Bonded {
 
     function test_a_liar_who_convicts_himself_loses_half_at_least() public {
         sealed_(aggregators[0], "salt"); // he knew before anyone
-        World memory w;
-        w.result = told.result;
+        World memory w = told();
         agreed(w);
-        succeeds(aggregators[0], abi.encodeCall(challenges.convictRoot, (targetOf(w))));
+        succeeds(aggregators[0], abi.encodeCall(challenges.convictRoots, (targetOf(w), basisOf(w))));
         reveal(aggregators[0], "salt", none());
         expelTwo();
         collect();
@@ -126,7 +124,7 @@ contract LiarsTest is Bonded {
         World memory w = honest(3, 24);
         bonded(w);
         succeeds(CHALLENGER, 5, chunkCall(w, Tree.Version, 0));
-        Demanded memory d = demandedOf(w, w.result.versionRoot, false, 0);
+        Demanded memory d = demandedOf(w, w.result.roots.tensor, false, 0);
         forward(ANSWER);
         // Were it closed here, it could be closed nowhere else, and the leaf not be demanded again.
         bytes memory elsewhere = abi.encodeCall(court.closeDemand, (cairn.modelIdOf(OWNER, GENESIS), current, d));
@@ -141,7 +139,7 @@ contract LiarsTest is Bonded {
         bonded(w);
         vm.deal(aggregators[0], 1 ether);
         succeeds(aggregators[0], 1 ether / 10, chunkCall(w, Tree.Version, 0));
-        Demanded memory d = demandedOf(w, w.result.versionRoot, false, 0);
+        Demanded memory d = demandedOf(w, w.result.roots.tensor, false, 0);
         // His own demand is as good as anybody's: it is answered with what was asked, or makes the result void.
         forward(ANSWER);
         convicts(w, Fault.Unanswered, Part.Service, 0, closeCall(d));
@@ -153,7 +151,7 @@ contract LiarsTest is Bonded {
         Trees.setValue(w.version, 1, 0x3f800000);
         bonded(w);
         succeeds(CHALLENGER, chunkCall(w, Tree.Version, 0));
-        Demanded memory d = demandedOf(w, w.result.versionRoot, false, 0);
+        Demanded memory d = demandedOf(w, w.result.roots.tensor, false, 0);
         Opening memory o = Trees.open(sound.version, 0);
         refuses(showCall(d, o), abi.encodeWithSelector(IDisputed.BadCount.selector, d.root));
         o.counted = Trees.countedOf(w.version);
@@ -186,20 +184,9 @@ contract LiarsTest is Bonded {
         succeeds(CHALLENGER, chunkCall(w, Tree.Aggregate, 0));
         Demanded memory d = demandedOf(w, w.result.aggregateRoot, false, 0);
         succeeds(aggregators[0], showCall(d, Opening(empty, "", new bytes32[](0))));
-        Target memory target = targetOf(w);
-        Counted memory size = Trees.countedOf(w.parent);
-        bytes memory call = abi.encodeCall(challenges.convictSize, (target, empty, Tree.Parent, size, nobody()));
+        bytes memory call =
+            abi.encodeCall(challenges.convictSize, (targetOf(w), basisOf(w), Tree.Aggregate, empty, nobody()));
         convicts(w, Fault.Size, Part.Whole, 0, call);
-    }
-
-    function test_a_zero_root_can_neither_be_demanded_nor_hide_a_version() public {
-        World memory w;
-        w.result = told.result;
-        w.list = new Contribution[](2);
-        agreed(w);
-        bytes memory call = abi.encodeCall(court.demandChunk, (targetOf(w), Tree.Version, nobody(), 0));
-        refuses(call, abi.encodeWithSelector(IDisputed.NoRoot.selector));
-        succeeds(CHALLENGER, abi.encodeCall(challenges.convictRoot, (targetOf(w))));
     }
 
     function test_a_list_with_a_stranger_among_real_contributions_is_convicted() public {

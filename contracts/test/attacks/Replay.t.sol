@@ -71,8 +71,8 @@ contract ReplayTest is Base {
 
     function test_replay_in_another_model_reverts() public {
         vm.startPrank(OWNER);
-        ModelId other = cairn.registerModel("other", 0);
-        cairn.setPlan(other, somePlan());
+        ModelId other = cairn.registerModel("other", GENESIS_ROOT, REST);
+        cairn.setPlan(other, somePlan(), someRules());
         cairn.grantRoles(other, said.participant, P);
         cairn.openRound(other);
         vm.stopPrank();
@@ -85,8 +85,8 @@ contract ReplayTest is Base {
         Cairn other = Deploy.cairn();
         vm.startPrank(OWNER);
         Signed memory s = said;
-        s.modelId = other.registerModel(GENESIS, GENESIS_ROOT);
-        other.setPlan(s.modelId, somePlan());
+        s.modelId = other.registerModel(GENESIS, GENESIS_ROOT, REST);
+        other.setPlan(s.modelId, somePlan(), someRules());
         other.grantRoles(s.modelId, s.participant, P);
         other.openRound(s.modelId);
         vm.stopPrank();

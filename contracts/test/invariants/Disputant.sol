@@ -67,10 +67,11 @@ contract Disputant is Lies {
         bool ended = phase == Phase.Cancelled || cairn.round(modelId, current).finalized;
         if (!ended || cairn.round(modelId, current).unexpelled != 0) return;
         World memory w = honest(VALUES, 24);
+        w.roots = rootsOf(Trees.rootOf(w.parent), REST);
         // The owner goes on from the same values each time: a lie that nobody challenged is replaced.
         vm.startPrank(OWNER);
         cairn.publishVersion(
-            modelId, cairn.model(modelId).head, keccak256(abi.encode("v", ++_fresh)), Trees.rootOf(w.parent)
+            modelId, cairn.model(modelId).head, keccak256(abi.encode("v", ++_fresh)), Trees.rootOf(w.parent), REST
         );
         vm.stopPrank();
         _arm();
@@ -115,7 +116,7 @@ contract Disputant is Lies {
         World memory w = soundWorld();
         bytes memory call = conviction(w, kind % HIDDEN);
         vm.prank(CHALLENGER);
-        (bool done,) = partnerFor(call).call(call);
+        (bool done,) = address(challenges).call(call);
         check(!done, "an honest result is not convicted");
     }
 
@@ -137,7 +138,7 @@ contract Disputant is Lies {
         uint64 index = uint64((seed >> 8) % 4);
         bytes memory call = which == 4
             ? abi.encodeCall(court.demandContribution, (targetOf(w), index))
-            : abi.encodeCall(court.demandChunk, (targetOf(w), Tree(which), member(w, 1), index));
+            : abi.encodeCall(court.demandChunk, (targetOf(w), basisOf(w), Tree(which), member(w, 1), index));
         bytes32 root = which == 4 ? w.result.contributionsRoot : rootIn(w, Tree(which));
         Demanded memory d = demandedOf(w, root, which == 4, index);
         if (root == 0 || court.demand(d).deadline != 0) return;
@@ -317,7 +318,7 @@ contract Disputant is Lies {
         if (d.closed || time() >= d.deadline || !now_) return;
         World memory w = _world();
         if (!a.sound && a.kind == HIDDEN && a.demanded.root == w.result.aggregateRoot) return;
-        Leaves memory leaves = a.demanded.contributions ? Trees.listOf(w.list) : blobIn(w, a.tree);
+        Leaves memory leaves = a.demanded.entries == 1 ? Trees.listOf(w.list) : blobIn(w, a.tree);
         Opening memory o;
         if (a.demanded.index < leaves.data.length) o = Trees.open(leaves, a.demanded.index);
         else o.counted = Trees.countedOf(leaves);

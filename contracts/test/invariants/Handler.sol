@@ -2,8 +2,9 @@
 pragma solidity ^0.8.28;
 
 import {Cairn} from "../../Cairn.sol";
-import {ModelId, Phase, Plan, Result, Round} from "../../interfaces/ICairn.sol";
+import {ModelId, Phase, Plan, Result, Round, Roots} from "../../interfaces/ICairn.sol";
 import {Deploy} from "../support/Deploy.sol";
+import {RuleBook} from "../support/RuleBook.sol";
 import {Test} from "../support/Test.sol";
 
 /// @notice Plays everybody around one model, only with moves that are allowed, so that no move may revert; keeps its own
@@ -36,7 +37,7 @@ contract Handler is Test {
 
     constructor() {
         cairn = Deploy.cairn();
-        modelId = cairn.registerModel("genesis", "root");
+        modelId = cairn.registerModel("genesis", "root", "rest");
         _known("genesis");
         for (uint160 i = 1; i <= PEOPLE; ++i) {
             people.push(address(i * 0x1111));
@@ -78,9 +79,7 @@ contract Handler is Test {
     function setPlan(uint256 seed) public {
         Plan memory plan = Plan({
             digest: _fresh(),
-            combineRule: 1,
-            serverRule: 1,
-            gridBits: 24,
+            rulesHash: keccak256(rules()),
             quorum: uint16(within(seed, 1, 3)),
             weightCap: 100,
             minContributions: uint32(within(seed >> 8, 1, 2)),
@@ -92,7 +91,11 @@ contract Handler is Test {
             answerDuration: 30,
             bondGwei: 0
         });
-        cairn.setPlan(modelId, plan);
+        cairn.setPlan(modelId, plan, rules());
+    }
+
+    function rules() public pure returns (bytes memory) {
+        return RuleBook.encode(RuleBook.simple(1, 24));
     }
 
     function grant(uint256 who, uint8 roles) external {
@@ -191,7 +194,7 @@ contract Handler is Test {
     function publishVersion(uint256 parent) external {
         if (!isEnded(rounds())) return;
         bytes32 digest = _fresh();
-        cairn.publishVersion(modelId, versions[parent % versions.length], digest, _fresh());
+        cairn.publishVersion(modelId, versions[parent % versions.length], digest, _fresh(), _fresh());
         _known(digest);
     }
 
@@ -234,7 +237,7 @@ contract Handler is Test {
         uint32 contributions = uint32(_log[number].length);
         return Result({
             versionDigest: keccak256(abi.encode(number, which)),
-            versionRoot: 0,
+            roots: Roots({tensor: "tensor", rest: "rest", state: 0, stateLayout: 0, step: 0}),
             reportDigest: "report",
             aggregateRoot: "aggregate",
             contributionsRoot: "contributions",
@@ -254,7 +257,7 @@ contract Handler is Test {
     /// @notice What of a version may never change.
     function imprint(bytes32 digest) public view returns (bytes32) {
         bytes32 parent = cairn.version(modelId, digest).parent;
-        bytes32 root = cairn.version(modelId, digest).tensorRoot;
+        bytes32 root = cairn.version(modelId, digest).roots;
         return keccak256(abi.encode(parent, root, cairn.version(modelId, digest).outsideRound));
     }
 

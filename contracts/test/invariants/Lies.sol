@@ -28,6 +28,7 @@ abstract contract Lies is Demanding {
 
     function soundWorld() internal view returns (World memory w) {
         w = honest(VALUES, 24);
+        w.roots = rootsOf(Trees.rootOf(w.parent), REST);
         w.list = committed(w);
         settle(w);
         w.result.versionDigest = keccak256(abi.encode("honest", current));
@@ -35,6 +36,7 @@ abstract contract Lies is Demanding {
 
     function worldOf(uint256 kind, bytes32 digest) internal view returns (World memory w) {
         w = honest(VALUES, 24);
+        w.roots = rootsOf(Trees.rootOf(w.parent), REST);
         w.list = committed(w);
         if (kind == 0) Trees.setValue(w.aggregate, 1, Trees.float32(meanAt(1) + 1, 24));
         if (kind == 1) Trees.setValue(w.version, 1, Trees.float32(parentAt(1) + meanAt(1) - 1, 24));
@@ -45,7 +47,7 @@ abstract contract Lies is Demanding {
         settle(w);
         if (kind == 2) w.result.totalWeight += 1;
         if (kind == 3) w.result.contributions -= 1;
-        if (kind == 6) w.result.versionRoot = 0;
+        if (kind == 6) w.result.roots.rest = "another";
         if (kind == HIDDEN) w.result.aggregateRoot = keccak256(abi.encode(digest));
         w.result.versionDigest = digest;
     }
@@ -55,11 +57,12 @@ abstract contract Lies is Demanding {
         Target memory t = targetOf(w);
         if (kind == 0) {
             Opening memory o = Trees.open(w.aggregate, 0);
-            return abi.encodeCall(challenges.convictAggregate, (t, 1, zeros(), steps(w, 1, 0, 3), o));
+            return abi.encodeCall(challenges.convictAggregate, (t, basisOf(w), 1, zeros(), steps(w, 1, 0, 3), o));
         }
         if (kind == 1) {
-            Opening[3] memory o = [Trees.open(w.parent, 0), Trees.open(w.aggregate, 0), Trees.open(w.version, 0)];
-            return abi.encodeCall(challenges.convictVersion, (t, 1, o[0], o[1], o[2]));
+            return abi.encodeCall(
+                challenges.convictVersion, (t, basisOf(w), beforeAt(w, 1), Trees.open(w.version, 0))
+            );
         }
         if (kind == 2) return abi.encodeCall(challenges.convictTotal, (t, zeros(), steps(w, NONE, 0, 3)));
         if (kind == 3) return abi.encodeCall(challenges.convictCount, (t, Trees.countedOf(Trees.listOf(w.list))));
@@ -69,20 +72,20 @@ abstract contract Lies is Demanding {
             Opening memory o = Trees.open(Trees.listOf(w.list), 2);
             return abi.encodeCall(challenges.convictUncommitted, (t, 2, o, bytes32(0), all));
         }
-        if (kind == 6) return abi.encodeCall(challenges.convictRoot, (t));
+        if (kind == 6) return abi.encodeCall(challenges.convictRoots, (t, basisOf(w)));
         if (kind == 7) return sizeCall(w, t);
         Opening memory first = Trees.open(w.aggregate, 0);
-        return abi.encodeCall(challenges.convictChunk, (t, Tree.Aggregate, nobody(), 0, first));
+        return abi.encodeCall(challenges.convictChunk, (t, basisOf(w), Tree.Aggregate, nobody(), 0, first));
     }
 
     function sizeCall(World memory w, Target memory t) private view returns (bytes memory) {
         return abi.encodeCall(
-            challenges.convictSize, (t, Trees.countedOf(w.aggregate), Tree.Parent, Trees.countedOf(w.parent), nobody())
+            challenges.convictSize, (t, basisOf(w), Tree.Aggregate, Trees.countedOf(w.aggregate), nobody())
         );
     }
 
     function additionOf(World memory w, uint256 count) internal view returns (bytes memory) {
-        return abi.encodeCall(challenges.addContributions, (targetOf(w), NONE, zeros(), steps(w, NONE, 0, count)));
+        return abi.encodeCall(challenges.addContributions, (targetOf(w), basisOf(w), NONE, zeros(), steps(w, NONE, 0, count)));
     }
 
     function claimOfKind(World memory w, uint256 kind) internal view returns (bytes32) {

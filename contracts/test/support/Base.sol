@@ -2,8 +2,9 @@
 pragma solidity ^0.8.28;
 
 import {Cairn} from "../../Cairn.sol";
-import {ICairn, ModelId, Phase, Plan, Result, RoundId} from "../../interfaces/ICairn.sol";
+import {ICairn, ModelId, Phase, Plan, Result, RoundId, Roots} from "../../interfaces/ICairn.sol";
 import {Deploy} from "./Deploy.sol";
+import {RuleBook} from "./RuleBook.sol";
 import {Test} from "./Test.sol";
 
 /// @notice A deployment, a model with three participants and three aggregators, and a plan with a quorum of two.
@@ -18,6 +19,7 @@ abstract contract Base is Test {
 
     bytes32 internal constant GENESIS = "genesis";
     bytes32 internal constant GENESIS_ROOT = "genesis root";
+    bytes32 internal constant REST = "rest";
     bytes32 internal constant DIGEST = "update";
     bytes32 internal constant ROOT = "tensor root";
     uint32 internal constant WEIGHT = 10;
@@ -27,6 +29,7 @@ abstract contract Base is Test {
     uint8 internal constant P = 1;
     uint8 internal constant A = 2;
 
+    bytes private _someRules;
     Cairn internal cairn;
     ModelId internal modelId;
     /// Ascending by address.
@@ -36,10 +39,11 @@ abstract contract Base is Test {
 
     function setUp() public virtual {
         vm.warp(START);
+        _someRules = RuleBook.encode(RuleBook.simple(40, 24));
         cairn = Deploy.cairn();
         vm.startPrank(OWNER);
-        modelId = cairn.registerModel(GENESIS, GENESIS_ROOT);
-        cairn.setPlan(modelId, somePlan());
+        modelId = cairn.registerModel(GENESIS, GENESIS_ROOT, REST);
+        cairn.setPlan(modelId, somePlan(), someRules());
         for (uint256 key = 1; key <= 3; ++key) {
             _addParticipant(key);
             cairn.grantRoles(modelId, aggregators[key - 1], A);
@@ -47,12 +51,10 @@ abstract contract Base is Test {
         vm.stopPrank();
     }
 
-    function somePlan() internal pure returns (Plan memory) {
+    function somePlan() internal view returns (Plan memory) {
         return Plan({
             digest: "plan",
-            combineRule: 1,
-            serverRule: 1,
-            gridBits: 24,
+            rulesHash: keccak256(someRules()),
             quorum: 2,
             weightCap: CAP,
             minContributions: 2,
@@ -66,10 +68,23 @@ abstract contract Base is Test {
         });
     }
 
+    /// @dev Made once: hashing is a call to a precompile, which would take a prank for its own.
+    function someRules() internal view returns (bytes memory) {
+        return _someRules;
+    }
+
+    function rootsOf(bytes32 tensor, bytes32 rest) internal pure returns (Roots memory) {
+        return Roots({tensor: tensor, rest: rest, state: 0, stateLayout: 0, step: 0});
+    }
+
+    function hashOf(Roots memory roots) internal pure returns (bytes32) {
+        return keccak256(abi.encode(roots));
+    }
+
     function someResult(bytes32 versionDigest) internal pure returns (Result memory) {
         return Result({
             versionDigest: versionDigest,
-            versionRoot: "version root",
+            roots: rootsOf("version root", REST),
             reportDigest: "report",
             aggregateRoot: "aggregate root",
             contributionsRoot: "contributions root",
@@ -92,7 +107,7 @@ abstract contract Base is Test {
 
     function setPlan(Plan memory plan) internal {
         vm.prank(OWNER);
-        cairn.setPlan(modelId, plan);
+        cairn.setPlan(modelId, plan, someRules());
     }
 
     function open() internal returns (uint64) {

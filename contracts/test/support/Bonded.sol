@@ -7,14 +7,14 @@ import {Demanding} from "./Demanding.sol";
 import {World} from "./Disputes.sol";
 import {Trees} from "./Trees.sol";
 
-/// @notice A plan with a bond, and a lie that is quickly told: a version without the root that its parent has.
+/// @notice A plan with a bond, and a lie that is quickly told: a version whose rest is not its parent's.
 abstract contract Bonded is Demanding {
     uint128 internal constant BOND = 3 ether;
 
     /// The lie that `lied` tells, and the claim that convicts it, both known beforehand.
     bytes32 internal lie;
     bytes32 internal claim;
-    World internal told;
+    bytes private _told;
 
     function setUp() public virtual override {
         super.setUp();
@@ -22,10 +22,14 @@ abstract contract Bonded is Demanding {
         World memory w = honest(3, 24);
         anchor(w);
         deposits(3);
-        w.result.versionRoot = 0;
-        told.result = w.result;
+        w.result.roots.rest = "another";
+        _told = abi.encode(w);
         lie = hashOf(w.result);
         claim = claimOf(w, Part.Whole, 0);
+    }
+
+    function told() internal view returns (World memory) {
+        return abi.decode(_told, (World));
     }
 
     /// @dev A bond for each of the first so many aggregators.
@@ -39,10 +43,9 @@ abstract contract Bonded is Demanding {
 
     /// @dev Two attest the lie, and it is convicted.
     function lied() internal {
-        World memory w;
-        w.result = told.result;
+        World memory w = told();
         agreed(w);
-        succeeds(CHALLENGER, abi.encodeCall(challenges.convictRoot, (targetOf(w))));
+        succeeds(CHALLENGER, abi.encodeCall(challenges.convictRoots, (targetOf(w), basisOf(w))));
     }
 
     /// @dev Another round, in a new model, of which two have attested what is so.

@@ -15,7 +15,7 @@ abstract contract Demanding is Disputes {
 
     /// @dev Of contributions it is the one at index 1.
     function chunkCall(World memory w, Tree tree, uint64 index) internal view returns (bytes memory) {
-        return abi.encodeCall(court.demandChunk, (targetOf(w), tree, member(w, 1), index));
+        return abi.encodeCall(court.demandChunk, (targetOf(w), basisOf(w), tree, member(w, 1), index));
     }
 
     function listCall(World memory w, uint64 index) internal view returns (bytes memory) {
@@ -32,7 +32,7 @@ abstract contract Demanding is Disputes {
 
     function rootIn(World memory w, Tree tree) internal pure returns (bytes32) {
         if (tree == Tree.Aggregate) return w.result.aggregateRoot;
-        if (tree == Tree.Version) return w.result.versionRoot;
+        if (tree == Tree.Version) return w.result.roots.tensor;
         if (tree == Tree.Parent) return Trees.rootOf(w.parent);
         return w.list[1].tensorRoot;
     }
@@ -44,7 +44,7 @@ abstract contract Demanding is Disputes {
     /// @dev A demand for the version's first chunk, which nobody answers.
     function unanswered(World memory w) internal returns (Demanded memory d) {
         succeeds(CHALLENGER, chunkCall(w, Tree.Version, 0));
-        d = demandedOf(w, w.result.versionRoot, false, 0);
+        d = demandedOf(w, w.result.roots.tensor, false, 0);
         forward(ANSWER);
         succeeds(CHALLENGER, closeCall(d));
     }

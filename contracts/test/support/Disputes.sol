@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {Cairn} from "../../Cairn.sol";
-import {ICairn, Plan, Result, RoundId, Standing} from "../../interfaces/ICairn.sol";
-import {IChallenges, Step, Sum} from "../../interfaces/IChallenges.sol";
+import {ICairn, Plan, Result, RoundId, Roots, Standing} from "../../interfaces/ICairn.sol";
+import {Before, IChallenges, Step, Sum} from "../../interfaces/IChallenges.sol";
 import {Conviction, Demanded, Fault, ICourt, Part} from "../../interfaces/ICourt.sol";
-import {Contribution, IDisputed, Membership, Target} from "../../interfaces/IDisputed.sol";
+import {Basis, Contribution, IDisputed, Membership, Target} from "../../interfaces/IDisputed.sol";
 import {Base} from "./Base.sol";
+import {Book, RuleBook} from "./RuleBook.sol";
 import {Leaves, Trees} from "./Trees.sol";
 
 /// @notice Everything that a round is made of.
@@ -18,6 +18,12 @@ struct World {
     Contribution[] list;
     Leaves aggregate;
     Leaves version;
+    /// None under rules without state.
+    Leaves stateBefore;
+    Leaves state;
+    Book book;
+    /// Of the parent.
+    Roots roots;
     Result result;
 }
 
@@ -30,8 +36,6 @@ abstract contract Disputes is Base {
 
     IChallenges internal challenges;
     ICourt internal court;
-    /// What is asked of the court; the rest is asked of the challenges.
-    mapping(bytes4 selector => bool) private _ofCourt;
     /// The round that is disputed.
     uint64 internal current = 1;
     uint64 internal bondGwei;
@@ -39,29 +43,7 @@ abstract contract Disputes is Base {
 
     function setUp() public virtual override {
         super.setUp();
-        partnersOf(cairn);
-        bytes4[13] memory selectors = [
-            ICourt.sealClaim.selector,
-            ICourt.revealClaim.selector,
-            ICourt.collectReward.selector,
-            ICourt.depositBond.selector,
-            ICourt.releaseBond.selector,
-            ICourt.withdraw.selector,
-            ICourt.demandChunk.selector,
-            ICourt.demandContribution.selector,
-            ICourt.showLeaf.selector,
-            ICourt.closeDemand.selector,
-            ICourt.convict.selector,
-            ICourt.lockBond.selector,
-            ICourt.slashBond.selector
-        ];
-        for (uint256 i = 0; i < selectors.length; ++i) {
-            _ofCourt[selectors[i]] = true;
-        }
-    }
-
-    function partnersOf(Cairn made) internal {
-        (cairn, challenges, court) = (made, made.CHALLENGES(), made.COURT());
+        (challenges, court) = (cairn.CHALLENGES(), cairn.COURT());
     }
 
     // --------------------------------------------------------------------------------------------------- Building rounds
@@ -89,6 +71,7 @@ abstract contract Disputes is Base {
             bits[i] = Trees.float32(parentAt(i) + meanAt(i), gridBits);
         }
         w.version = Trees.blobOf(bits);
+        w.book = RuleBook.simple(uint64(values), gridBits);
     }
 
     function updateAt(uint256 k, uint256 i) internal pure returns (int256) {
@@ -122,8 +105,9 @@ abstract contract Disputes is Base {
 
     function enroll(World memory w) internal {
         vm.startPrank(OWNER);
-        modelId = cairn.registerModel(keccak256(abi.encode("parent", ++_models)), Trees.rootOf(w.parent));
-        cairn.setPlan(modelId, planOf(w));
+        w.roots = rootsOf(Trees.rootOf(w.parent), REST);
+        modelId = cairn.registerModel(keccak256(abi.encode("parent", ++_models)), w.roots.tensor, w.roots.rest);
+        cairn.setPlan(modelId, planOf(w), RuleBook.encode(w.book));
         for (uint256 k = 0; k < 3; ++k) {
             cairn.grantRoles(modelId, participants[k], P);
             cairn.grantRoles(modelId, aggregators[k], A);
@@ -154,7 +138,7 @@ abstract contract Disputes is Base {
 
     function planOf(World memory w) internal view virtual returns (Plan memory plan) {
         plan = somePlan();
-        plan.gridBits = w.gridBits;
+        plan.rulesHash = keccak256(RuleBook.encode(w.book));
         plan.bondGwei = bondGwei;
     }
 
@@ -166,7 +150,7 @@ abstract contract Disputes is Base {
         }
         w.result = Result({
             versionDigest: "version",
-            versionRoot: Trees.rootOf(w.version),
+            roots: rootsOf(Trees.rootOf(w.version), w.roots.rest),
             reportDigest: "report",
             aggregateRoot: Trees.rootOf(w.aggregate),
             contributionsRoot: Trees.rootOf(Trees.listOf(w.list)),
@@ -206,6 +190,18 @@ abstract contract Disputes is Base {
 
     function targetOf(World memory w) internal view returns (Target memory) {
         return Target(modelId, current, w.result);
+    }
+
+    function basisOf(World memory w) internal pure returns (Basis memory) {
+        return Basis(RuleBook.encode(w.book), w.roots);
+    }
+
+    /// @dev What a coordinate is computed from, opened.
+    function beforeAt(World memory w, uint64 coordinate) internal pure returns (Before memory b) {
+        b.coordinate = coordinate;
+        b.segment = RuleBook.open(w.book.segments, coordinate);
+        b.parent = Trees.openAt(w.parent, coordinate);
+        b.aggregate = Trees.openAt(w.aggregate, coordinate);
     }
 
     function member(World memory w, uint256 index) internal pure returns (Membership memory) {
@@ -256,7 +252,8 @@ abstract contract Disputes is Base {
         view
         returns (Demanded memory)
     {
-        return Demanded(roundId(current), tally(w), root, contributions, index);
+        (uint16 bytes_, uint16 entries) = contributions ? (uint16(128), uint16(1)) : (uint16(4), uint16(Trees.CHUNK));
+        return Demanded(roundId(current), tally(w), root, bytes_, entries, index);
     }
 
     function tally(World memory w) internal view returns (bytes32) {
@@ -269,11 +266,6 @@ abstract contract Disputes is Base {
 
     // ------------------------------------------------------------------------------------------------------------ Claims
 
-    /// @dev Whom a call is for.
-    function partnerFor(bytes memory call) internal view returns (address) {
-        return _ofCourt[bytes4(call)] ? address(court) : address(challenges);
-    }
-
     /// @dev Hashing is a call to a precompile: arguments are made before anything is expected of the next call.
     function refuses(bytes memory call, bytes memory reason) internal {
         refuses(STRANGER, 0, call, reason);
@@ -281,9 +273,31 @@ abstract contract Disputes is Base {
 
     function refuses(address caller, uint256 value, bytes memory call, bytes memory reason) internal {
         vm.prank(caller);
-        (bool done, bytes memory answer) = partnerFor(call).call{value: value}(call);
+        (bool done, bytes memory answer) = homeOf(call).call{value: value}(call);
         check(!done, "refused");
         same(keccak256(answer), keccak256(reason), "for the reason expected");
+    }
+
+    /// @dev The contract that has the function of a call.
+    function homeOf(bytes memory call) internal view returns (address) {
+        bytes4[12] memory ofCourt = [
+            ICourt.sealClaim.selector,
+            ICourt.revealClaim.selector,
+            ICourt.collectReward.selector,
+            ICourt.depositBond.selector,
+            ICourt.releaseBond.selector,
+            ICourt.withdraw.selector,
+            ICourt.lockBond.selector,
+            ICourt.slashBond.selector,
+            ICourt.demandChunk.selector,
+            ICourt.demandContribution.selector,
+            ICourt.showLeaf.selector,
+            ICourt.closeDemand.selector
+        ];
+        for (uint256 i = 0; i < ofCourt.length; ++i) {
+            if (bytes4(call) == ofCourt[i]) return address(court);
+        }
+        return call.length < 4 ? address(court) : address(challenges);
     }
 
     function succeeds(address caller, bytes memory call) internal {
@@ -292,7 +306,7 @@ abstract contract Disputes is Base {
 
     function succeeds(address caller, uint256 value, bytes memory call) internal {
         vm.prank(caller);
-        (bool done, bytes memory answer) = partnerFor(call).call{value: value}(call);
+        (bool done, bytes memory answer) = homeOf(call).call{value: value}(call);
         if (!done) {
             assembly ("memory-safe") {
                 revert(add(answer, 32), mload(answer))
@@ -321,8 +335,8 @@ abstract contract Disputes is Base {
         return abi.encodeWithSelector(IChallenges.NothingWrong.selector, fault);
     }
 
-    function refusesRule(uint16 combineRule, uint16 serverRule) internal pure returns (bytes memory) {
-        return abi.encodeWithSelector(IDisputed.RuleNotDisputable.selector, combineRule, serverRule);
+    function refusesRule(uint16 combineRule) internal pure returns (bytes memory) {
+        return abi.encodeWithSelector(IChallenges.RuleNotDisputable.selector, combineRule);
     }
 
     function badProof(bytes32 root, uint64 index) internal pure returns (bytes memory) {

@@ -124,6 +124,28 @@ library Trees {
         }
     }
 
+    /// @dev A server's state: so many int64 a coordinate, one after the other, as many whole coordinates a chunk as fit.
+    function stateOf(int64[] memory values, uint256 states) internal pure returns (Leaves memory blob) {
+        uint256 row = CHUNK / 2 - CHUNK / 2 % states;
+        blob.count = uint64(values.length);
+        blob.data = new bytes[]((values.length + row - 1) / row);
+        for (uint256 i = 0; i < blob.data.length; ++i) {
+            uint256 left = values.length - i * row;
+            blob.data[i] = new bytes(8 * (left < row ? left : row));
+        }
+        for (uint256 i = 0; i < values.length; ++i) {
+            setInt64(blob.data[i / row], 8 * (i % row), values[i]);
+        }
+    }
+
+    /// @dev Little-endian.
+    function setInt64(bytes memory chunk, uint256 begin, int64 value) internal pure {
+        assert(begin + 8 <= chunk.length);
+        for (uint256 i = 0; i < 8; ++i) {
+            chunk[begin + i] = bytes1(uint8(uint64(value) >> (8 * i)));
+        }
+    }
+
     function listOf(Contribution[] memory contributions) internal pure returns (Leaves memory list) {
         list.count = uint64(contributions.length);
         list.data = new bytes[](contributions.length);

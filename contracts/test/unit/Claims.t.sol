@@ -32,13 +32,15 @@ contract ClaimsTest is Bonded {
 
     function test_only_its_challenges_convict(address caller) public {
         vm.assume(caller != address(challenges));
-        attest(aggregators[0], current, told.result);
-        attest(aggregators[1], current, told.result);
+        attest(aggregators[0], current, told().result);
+        attest(aggregators[1], current, told().result);
         Finding memory f =
-            Finding(modelId, current, roundId(current), lie, CHALLENGE, caller, Fault.Root, Part.Whole, 0);
-        refuses(
-            caller, 0, abi.encodeCall(court.convict, (f)), abi.encodeWithSelector(ICourt.NotChallenges.selector, caller)
-        );
+            Finding(modelId, current, roundId(current), lie, CHALLENGE, caller, Fault.Roots, Part.Whole, 0);
+        vm.prank(caller);
+        (bool done, bytes memory answer) = address(court).call(abi.encodeCall(court.convict, (f)));
+        check(!done, "refused");
+        bytes memory reason = abi.encodeWithSelector(ICourt.NotChallenges.selector, caller);
+        same(keccak256(answer), keccak256(reason), "for the reason expected");
         same(cairn.dispute(modelId, current).tally, lie, "in its window still");
     }
 
@@ -124,7 +126,7 @@ contract ClaimsTest is Bonded {
         Conviction memory made = court.conviction(roundId(current), lie);
         same(made.order, 2, "after the first seal");
         same(made.revealDeadline, time() + CHALLENGE, "reveal deadline");
-        same(uint256(made.fault), uint256(Fault.Root), "fault");
+        same(uint256(made.fault), uint256(Fault.Roots), "fault");
         same(made.leader, address(0), "nobody yet");
     }
 
@@ -137,7 +139,7 @@ contract ClaimsTest is Bonded {
         succeeds(STRANGER, chunkCall(w, Tree.Version, 1));
         forward(1);
         Demanded memory d = unanswered(w);
-        Demanded memory strangers = demandedOf(w, w.result.versionRoot, false, 1);
+        Demanded memory strangers = demandedOf(w, w.result.roots.tensor, false, 1);
         // It keeps the tally it had.
         (d.tally, strangers.tally) = (lie, lie);
 
@@ -159,7 +161,7 @@ contract ClaimsTest is Bonded {
         Demanded memory answered = demandedOf(w, w.result.aggregateRoot, false, 0);
         succeeds(OWNER, showCall(answered, opened(w)));
         succeeds(CHALLENGER, chunkCall(w, Tree.Version, 0));
-        Demanded memory given = demandedOf(w, w.result.versionRoot, false, 0);
+        Demanded memory given = demandedOf(w, w.result.roots.tensor, false, 0);
         forward(ANSWER - 1);
         succeeds(STRANGER, chunkCall(w, Tree.Parent, 0));
         Demanded memory due = demandedOf(w, rootIn(w, Tree.Parent), false, 0);

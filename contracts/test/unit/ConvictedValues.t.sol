@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {IChallenges} from "../../interfaces/IChallenges.sol";
+import {Before, IChallenges} from "../../interfaces/IChallenges.sol";
 import {Fault, Part} from "../../interfaces/ICourt.sol";
-import {Contribution, IDisputed, Membership, Opening, Target, Tree} from "../../interfaces/IDisputed.sol";
+import {IDisputed, Membership, Opening, Tree} from "../../interfaces/IDisputed.sol";
 import {Disputes, World} from "../support/Disputes.sol";
 import {Leaves, Trees} from "../support/Trees.sol";
 
@@ -11,32 +11,32 @@ import {Leaves, Trees} from "../support/Trees.sol";
 contract ConvictedValuesTest is Disputes {
     uint32 internal constant SIGN = 1 << 31;
 
-    function chunkCall(Target memory target, Tree tree, Membership memory m, uint64 coordinate, Opening memory opening)
+    function chunkCall(World memory w, Tree tree, Membership memory m, uint64 coordinate, Opening memory opening)
         internal
         view
         returns (bytes memory)
     {
-        return abi.encodeCall(challenges.convictChunk, (target, tree, m, coordinate, opening));
+        return abi.encodeCall(challenges.convictChunk, (targetOf(w), basisOf(w), tree, m, coordinate, opening));
     }
 
     // ---------------------------------------------------------------------------------------------------- convictChunk
 
     function test_convictChunk_reverts_on_every_sound_chunk() public {
         World memory w = honest(2500, 24);
-        Target memory target = dispute(w);
+        dispute(w);
         uint16[6] memory coordinates = [0, 1023, 1024, 2047, 2048, 2499];
         for (uint256 i = 0; i < coordinates.length; ++i) {
             uint64 place = coordinates[i];
             refuses(
-                chunkCall(target, Tree.Aggregate, nobody(), place, Trees.openAt(w.aggregate, place)),
+                chunkCall(w, Tree.Aggregate, nobody(), place, Trees.openAt(w.aggregate, place)),
                 nothingWrong(Fault.Chunk)
             );
             refuses(
-                chunkCall(target, Tree.Version, nobody(), place, Trees.openAt(w.version, place)),
+                chunkCall(w, Tree.Version, nobody(), place, Trees.openAt(w.version, place)),
                 nothingWrong(Fault.Chunk)
             );
             refuses(
-                chunkCall(target, Tree.Contribution, member(w, 2), place, Trees.openAt(w.updates[2], place)),
+                chunkCall(w, Tree.Contribution, member(w, 2), place, Trees.openAt(w.updates[2], place)),
                 nothingWrong(Fault.Chunk)
             );
         }
@@ -45,39 +45,39 @@ contract ConvictedValuesTest is Disputes {
     function test_convictChunk_reverts_for_the_parent() public {
         World memory w = honest(5, 24);
         Trees.setValue(w.parent, 0, 0x7fc00000);
-        Target memory target = dispute(w);
+        dispute(w);
         refuses(
-            chunkCall(target, Tree.Parent, nobody(), 0, Trees.openAt(w.parent, 0)),
+            chunkCall(w, Tree.Parent, nobody(), 0, Trees.openAt(w.parent, 0)),
             abi.encodeWithSelector(IChallenges.BadTree.selector, Tree.Parent)
         );
     }
 
     function test_convictChunk_reverts_past_the_end() public {
         World memory w = honest(2500, 24);
-        Target memory target = dispute(w);
-        refuses(chunkCall(target, Tree.Aggregate, nobody(), 2500, Trees.open(w.aggregate, 2)), badIndex(2500, 2500));
+        dispute(w);
+        refuses(chunkCall(w, Tree.Aggregate, nobody(), 2500, Trees.open(w.aggregate, 2)), badIndex(2500, 2500));
         refuses(
-            chunkCall(target, Tree.Aggregate, nobody(), 3072, Trees.open(w.aggregate, 2)),
+            chunkCall(w, Tree.Aggregate, nobody(), 3072, Trees.open(w.aggregate, 2)),
             badProof(w.result.aggregateRoot, 3)
         );
     }
 
     function test_convictChunk_reverts_on_a_chunk_of_another_place_or_blob() public {
         World memory w = honest(2500, 24);
-        Target memory target = dispute(w);
+        dispute(w);
         refuses(
-            chunkCall(target, Tree.Aggregate, nobody(), 1024, Trees.open(w.aggregate, 0)),
+            chunkCall(w, Tree.Aggregate, nobody(), 1024, Trees.open(w.aggregate, 0)),
             badProof(w.result.aggregateRoot, 1)
         );
         refuses(
-            chunkCall(target, Tree.Aggregate, nobody(), 0, Trees.open(w.version, 0)), badCount(w.result.aggregateRoot)
+            chunkCall(w, Tree.Aggregate, nobody(), 0, Trees.open(w.version, 0)), badCount(w.result.aggregateRoot)
         );
         Opening memory forged = Trees.open(w.aggregate, 0);
         forged.leaf[17] ^= 0x01;
-        refuses(chunkCall(target, Tree.Aggregate, nobody(), 0, forged), badProof(w.result.aggregateRoot, 0));
+        refuses(chunkCall(w, Tree.Aggregate, nobody(), 0, forged), badProof(w.result.aggregateRoot, 0));
         Membership memory wrong = member(w, 0);
         wrong.index = 1;
-        refuses(chunkCall(target, Tree.Contribution, wrong, 0, forged), badProof(w.result.contributionsRoot, 1));
+        refuses(chunkCall(w, Tree.Contribution, wrong, 0, forged), badProof(w.result.contributionsRoot, 1));
     }
 
     function test_convictChunk_convicts_wrong_lengths() public {
@@ -95,8 +95,8 @@ contract ConvictedValuesTest is Disputes {
         uint256 length = blob.data[index].length;
         uint256[6] memory lengths = [0, 1, length - 4, length - 1, length + 1, length + 4];
         blob.data[index] = new bytes(lengths[how]);
-        Target memory target = dispute(w);
-        bytes memory call = chunkCall(target, tree, member(w, 0), index * 1024 + 1023, Trees.open(blob, index));
+        dispute(w);
+        bytes memory call = chunkCall(w, tree, member(w, 0), index * 1024 + 1023, Trees.open(blob, index));
         convicts(w, Fault.Chunk, Part.Values, index, call);
     }
 
@@ -117,39 +117,34 @@ contract ConvictedValuesTest is Disputes {
         World memory w = honest(9, gridBits);
         Leaves memory blob = contributed ? w.updates[2] : w.aggregate;
         Trees.setValue(blob, 7, bits);
-        Target memory target = dispute(w);
+        dispute(w);
         Tree tree = contributed ? Tree.Contribution : Tree.Aggregate;
-        refuses(chunkCall(target, tree, member(w, 2), 8, Trees.open(blob, 0)), nothingWrong(Fault.Chunk));
-        convicts(w, Fault.Chunk, Part.Values, 0, chunkCall(target, tree, member(w, 2), 7, Trees.open(blob, 0)));
+        refuses(chunkCall(w, tree, member(w, 2), 8, Trees.open(blob, 0)), nothingWrong(Fault.Chunk));
+        convicts(w, Fault.Chunk, Part.Values, 0, chunkCall(w, tree, member(w, 2), 7, Trees.open(blob, 0)));
     }
 
     // -------------------------------------------------------------------------------------------------- convictVersion
 
-    function againstVersion(World memory w, Target memory target, uint64 coordinate)
+    function versionCall(World memory w, Before memory before, Opening memory version)
         internal
         view
         returns (bytes memory)
     {
-        return abi.encodeCall(
-            challenges.convictVersion,
-            (
-                target,
-                coordinate,
-                Trees.openAt(w.parent, coordinate),
-                Trees.openAt(w.aggregate, coordinate),
-                Trees.openAt(w.version, coordinate)
-            )
-        );
+        return abi.encodeCall(challenges.convictVersion, (targetOf(w), basisOf(w), before, version));
+    }
+
+    function againstVersion(World memory w, uint64 coordinate) internal view returns (bytes memory) {
+        return versionCall(w, beforeAt(w, coordinate), Trees.openAt(w.version, coordinate));
     }
 
     function test_convictVersion_reverts_on_every_right_value() public {
         uint8[3] memory grids = [0, 24, 126];
         for (uint256 i = 0; i < 3; ++i) {
             World memory w = honest(2500, grids[i]);
-            Target memory target = dispute(w);
+            dispute(w);
             uint16[6] memory coordinates = [0, 1, 1023, 1024, 2048, 2499];
             for (uint256 j = 0; j < 6; ++j) {
-                refuses(againstVersion(w, target, coordinates[j]), nothingWrong(Fault.Version));
+                refuses(againstVersion(w, coordinates[j]), nothingWrong(Fault.Version));
             }
         }
     }
@@ -159,8 +154,8 @@ contract ConvictedValuesTest is Disputes {
         uint64 coordinate = place % 7;
         uint32 bits = Trees.float32(parentAt(coordinate) + meanAt(coordinate), w.gridBits);
         Trees.setValue(w.version, coordinate, bits ^ uint32(1 << (bit % 32)));
-        Target memory target = dispute(w);
-        convicts(w, Fault.Version, Part.Values, 0, againstVersion(w, target, coordinate));
+        dispute(w);
+        convicts(w, Fault.Version, Part.Values, 0, againstVersion(w, coordinate));
     }
 
     function test_convictVersion_convicts_in_every_chunk() public {
@@ -168,9 +163,9 @@ contract ConvictedValuesTest is Disputes {
         for (uint256 i = 0; i < 4; ++i) {
             World memory w = honest(2500, 24);
             Trees.setValue(w.version, coordinates[i], 0x7fc00000);
-            Target memory target = dispute(w);
-            refuses(againstVersion(w, target, coordinates[i] - 1), nothingWrong(Fault.Version));
-            convicts(w, Fault.Version, Part.Values, coordinates[i] / 1024, againstVersion(w, target, coordinates[i]));
+            dispute(w);
+            refuses(againstVersion(w, coordinates[i] - 1), nothingWrong(Fault.Version));
+            convicts(w, Fault.Version, Part.Values, coordinates[i] / 1024, againstVersion(w, coordinates[i]));
         }
     }
 
@@ -179,58 +174,59 @@ contract ConvictedValuesTest is Disputes {
         Trees.setValue(w.parent, 1, SIGN);
         Trees.setValue(w.aggregate, 1, 0);
         Trees.setValue(w.version, 1, SIGN);
-        Target memory target = dispute(w);
-        convicts(w, Fault.Version, Part.Values, 0, againstVersion(w, target, 1));
+        dispute(w);
+        convicts(w, Fault.Version, Part.Values, 0, againstVersion(w, 1));
     }
 
     function test_convictVersion_reverts_where_the_parent_is_not_finite() public {
         World memory w = honest(3, 24);
         Trees.setValue(w.parent, 0, 0x7f800000);
         Trees.setValue(w.parent, 1, 0xffc00000);
-        Target memory target = dispute(w);
+        dispute(w);
         for (uint64 i = 0; i < 2; ++i) {
-            refuses(againstVersion(w, target, i), abi.encodeWithSelector(IChallenges.NotFinite.selector, i));
+            refuses(againstVersion(w, i), abi.encodeWithSelector(IChallenges.NotFinite.selector, i));
         }
     }
 
     function test_convictVersion_leaves_a_value_off_the_grid_to_convictChunk() public {
         World memory w = honest(3, 24);
         Trees.setValue(w.aggregate, 2, SIGN);
-        Target memory target = dispute(w);
-        refuses(againstVersion(w, target, 2), abi.encodeWithSelector(IChallenges.NotOnGrid.selector, 2));
+        dispute(w);
+        refuses(againstVersion(w, 2), abi.encodeWithSelector(IChallenges.NotOnGrid.selector, 2));
     }
 
     function test_convictVersion_reverts_past_the_end() public {
         World memory w = honest(2500, 24);
-        Target memory target = dispute(w);
-        Opening memory parent = Trees.open(w.parent, 2);
-        refuses(
-            abi.encodeCall(
-                challenges.convictVersion, (target, 2500, parent, Trees.open(w.aggregate, 2), Trees.open(w.version, 2))
-            ),
-            badIndex(2500, 2500)
-        );
+        dispute(w);
+        Before memory before = beforeAt(w, 2499);
+        before.coordinate = 2500;
+        bytes memory reason = abi.encodeWithSelector(IChallenges.BadSegment.selector, uint64(0), 2500);
+        refuses(versionCall(w, before, Trees.open(w.version, 2)), reason);
     }
 
     function test_convictVersion_reverts_on_openings_of_other_blobs() public {
         World memory w = honest(5, 24);
-        Target memory target = dispute(w);
-        bytes32[3] memory roots = [Trees.rootOf(w.parent), w.result.aggregateRoot, w.result.versionRoot];
+        dispute(w);
+        bytes32[3] memory roots = [Trees.rootOf(w.parent), w.result.aggregateRoot, w.result.roots.tensor];
         for (uint256 i = 0; i < 3; ++i) {
             Opening[3] memory o = [Trees.open(w.parent, 0), Trees.open(w.aggregate, 0), Trees.open(w.version, 0)];
             o[i].leaf = new bytes(20);
-            bytes memory call = abi.encodeCall(challenges.convictVersion, (target, 0, o[0], o[1], o[2]));
-            refuses(call, badProof(roots[i], 0));
+            refuses(openedCall(w, o), badProof(roots[i], 0));
             o[i] = Trees.open(w.updates[0], 0);
-            call = abi.encodeCall(challenges.convictVersion, (target, 0, o[0], o[1], o[2]));
-            refuses(call, badCount(roots[i]));
+            refuses(openedCall(w, o), badCount(roots[i]));
         }
+    }
+
+    function openedCall(World memory w, Opening[3] memory o) internal view returns (bytes memory) {
+        Before memory before = beforeAt(w, 0);
+        (before.parent, before.aggregate) = (o[0], o[1]);
+        return versionCall(w, before, o[2]);
     }
 
     function test_convictVersion_leaves_a_wrong_length_to_convictChunk() public {
         World memory w = honest(2500, 24);
         w.version.data[1] = new bytes(4092);
-        Target memory target = dispute(w);
-        refuses(againstVersion(w, target, 1024), abi.encodeWithSelector(IDisputed.BadLength.selector, 4092, 4096));
+        dispute(w);
+        refuses(againstVersion(w, 1024), abi.encodeWithSelector(IDisputed.BadLength.selector, 4092, 4096));
     }
 }

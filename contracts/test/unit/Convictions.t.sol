@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ModelId, Plan} from "../../interfaces/ICairn.sol";
+import {ModelId, Plan, Roots} from "../../interfaces/ICairn.sol";
+import {Shape} from "../../interfaces/IRules.sol";
+import {IChallenges} from "../../interfaces/IChallenges.sol";
 import {Fault, Part} from "../../interfaces/ICourt.sol";
-import {Contribution, Counted, IDisputed, Membership, Opening, Target, Tree} from "../../interfaces/IDisputed.sol";
+import {Basis, Contribution, Counted, IDisputed, Membership, Target, Tree} from "../../interfaces/IDisputed.sol";
 import {Disputes, World} from "../support/Disputes.sol";
 import {Leaves, Trees} from "../support/Trees.sol";
 
 contract ConvictionsTest is Disputes {
     uint16 internal combineRule = 1;
-    uint16 internal serverRule = 1;
 
-    function planOf(World memory w) internal view override returns (Plan memory plan) {
-        plan = super.planOf(w);
-        (plan.combineRule, plan.serverRule) = (combineRule, serverRule);
+    function planOf(World memory w) internal view override returns (Plan memory) {
+        w.book.combineRule = combineRule;
+        w.book.shape = combineRule == 1 ? Shape.Fold : Shape.Select;
+        return super.planOf(w);
     }
 
     function notDisputed(Target memory target) internal pure returns (bytes memory) {
@@ -41,24 +43,16 @@ contract ConvictionsTest is Disputes {
         return abi.encodeCall(challenges.convictOrder, (target, left, right));
     }
 
-    function rootCall(Target memory target) internal view returns (bytes memory) {
-        return abi.encodeCall(challenges.convictRoot, (target));
+    function rootsCall(World memory w, Target memory target) internal view returns (bytes memory) {
+        return abi.encodeCall(challenges.convictRoots, (target, basisOf(w)));
     }
 
-    function sizeCall(Target memory target, Counted memory left, Tree tree, Counted memory right, Membership memory m)
+    function sizeCall(World memory w, Tree tree, Counted memory counted, Membership memory m)
         internal
         view
         returns (bytes memory)
     {
-        return abi.encodeCall(challenges.convictSize, (target, left, tree, right, m));
-    }
-
-    function chunkCall(Target memory target, Tree tree, Membership memory m, uint64 coordinate, Opening memory opening)
-        internal
-        view
-        returns (bytes memory)
-    {
-        return abi.encodeCall(challenges.convictChunk, (target, tree, m, coordinate, opening));
+        return abi.encodeCall(challenges.convictSize, (targetOf(w), basisOf(w), tree, counted, m));
     }
 
     // --------------------------------------------------------------------------------------------- The result in window
@@ -67,12 +61,12 @@ contract ConvictionsTest is Disputes {
         World memory w = honest(5, 24);
         anchor(w);
         Target memory target = targetOf(w);
-        refuses(rootCall(target), notDisputed(target));
+        refuses(rootsCall(w, target), notDisputed(target));
         agreed(w);
         forward(CHALLENGE - 1);
-        refuses(rootCall(target), nothingWrong(Fault.Root));
+        refuses(rootsCall(w, target), nothingWrong(Fault.Roots));
         forward(1);
-        refuses(rootCall(target), notDisputed(target));
+        refuses(rootsCall(w, target), notDisputed(target));
     }
 
     function test_a_challenge_reverts_on_another_result(uint8 field) public {
@@ -80,7 +74,7 @@ contract ConvictionsTest is Disputes {
         Target memory target = dispute(w);
         field = uint8(within(field, 0, 8));
         if (field == 0) target.result.versionDigest = "another";
-        if (field == 1) target.result.versionRoot = 0;
+        if (field == 1) target.result.roots.tensor = "another";
         if (field == 2) target.result.reportDigest = "another";
         if (field == 3) target.result.aggregateRoot = "another";
         if (field == 4) target.result.contributionsRoot = "another";
@@ -88,40 +82,32 @@ contract ConvictionsTest is Disputes {
         if (field == 6) target.result.totalWeight += 1;
         if (field == 7) target.number += 1;
         if (field == 8) target.modelId = ModelId.wrap("another");
-        refuses(rootCall(target), notDisputed(target));
+        refuses(rootsCall(w, target), notDisputed(target));
     }
 
-    function test_challenges_of_arithmetic_revert_under_other_rules() public {
-        (combineRule, serverRule) = (2, 1);
+    function test_a_challenge_reverts_on_another_basis(uint8 field) public {
         World memory w = honest(5, 24);
-        Target memory target = dispute(w);
-        Opening memory none;
-        Counted memory size = sizeOf(w.aggregate);
-        bytes memory refused = refusesRule(2, 1);
-        refuses(rootCall(target), refused);
-        refuses(sizeCall(target, size, Tree.Contribution, size, nobody()), refused);
-        refuses(chunkCall(target, Tree.Aggregate, nobody(), 0, none), refused);
-        refuses(abi.encodeCall(challenges.convictVersion, (target, 0, none, none, none)), refused);
-    }
-
-    function test_challenges_of_the_version_revert_under_another_server_rule() public {
-        (combineRule, serverRule) = (1, 2);
-        World memory w = honest(5, 24);
-        Target memory target = dispute(w);
-        Opening memory none;
-        Counted memory size = sizeOf(w.aggregate);
-        bytes memory refused = refusesRule(1, 2);
-        refuses(rootCall(target), refused);
-        refuses(sizeCall(target, size, Tree.Version, size, nobody()), refused);
-        refuses(sizeCall(target, size, Tree.Parent, size, nobody()), refused);
-        refuses(chunkCall(target, Tree.Version, nobody(), 0, none), refused);
-        refuses(abi.encodeCall(challenges.convictVersion, (target, 0, none, none, none)), refused);
-        // What the aggregate is made of is still held against it.
-        refuses(chunkCall(target, Tree.Aggregate, nobody(), 0, Trees.openAt(w.aggregate, 0)), nothingWrong(Fault.Chunk));
+        dispute(w);
+        Basis memory basis = basisOf(w);
+        field = uint8(within(field, 0, 5));
+        if (field == 5) basis.rules[4] ^= 0x01;
+        Roots memory r = Roots(w.roots.tensor, w.roots.rest, w.roots.state, w.roots.stateLayout, w.roots.step);
+        basis.parent = r;
+        if (field == 0) r.tensor = "another";
+        if (field == 1) r.rest = "another";
+        if (field == 2) r.state = "another";
+        if (field == 3) r.stateLayout = "another";
+        if (field == 4) r.step = 1;
+        bytes memory reason = field == 5
+            ? abi.encodeWithSelector(
+                IDisputed.OtherBasis.selector, keccak256(basis.rules), keccak256(basisOf(w).rules)
+            )
+            : abi.encodeWithSelector(IDisputed.OtherBasis.selector, hashOf(r), hashOf(w.roots));
+        refuses(abi.encodeCall(challenges.convictRoots, (targetOf(w), basis)), reason);
     }
 
     function test_the_list_is_held_against_the_result_under_every_rule() public {
-        (combineRule, serverRule) = (7, 8);
+        combineRule = 7;
         World memory w = honest(5, 24);
         anchor(w);
         w.result.contributions += 1;
@@ -196,94 +182,72 @@ contract ConvictionsTest is Disputes {
         convicts(w, Fault.Order, Part.Whole, 0, orderCall(target, member(w, 1), member(w, 2)));
     }
 
-    // ----------------------------------------------------------------------------------------------------- convictRoot
+    // ---------------------------------------------------------------------------------------------------- convictRoots
 
-    function test_convictRoot_convicts_a_version_that_lost_its_root() public {
+    function test_convictRoots_reverts_on_roots_that_follow() public {
+        World memory w = honest(5, 24);
+        Target memory target = dispute(w);
+        refuses(rootsCall(w, target), nothingWrong(Fault.Roots));
+    }
+
+    function test_convictRoots_convicts_what_does_not_follow_from_the_parent(uint8 field) public {
         World memory w = honest(5, 24);
         anchor(w);
-        w.result.versionRoot = 0;
+        field = uint8(within(field, 0, 3));
+        if (field == 0) w.result.roots.rest = "another";
+        if (field == 1) w.result.roots.state = "without a rule that keeps one";
+        if (field == 2) w.result.roots.stateLayout = "of nothing";
+        if (field == 3) w.result.roots.step = 1;
         agreed(w);
-        convicts(w, Fault.Root, Part.Whole, 0, rootCall(targetOf(w)));
-    }
-
-    function test_convictRoot_reverts_where_neither_has_a_root() public {
-        World memory w = honest(5, 24);
-        modelId = rootless(w);
-        w.result.versionRoot = 0;
-        agreed(w);
-        Target memory target = targetOf(w);
-        refuses(rootCall(target), nothingWrong(Fault.Root));
-    }
-
-    function test_convictRoot_convicts_a_root_out_of_nothing() public {
-        World memory w = honest(5, 24);
-        modelId = rootless(w);
-        agreed(w);
-        convicts(w, Fault.Root, Part.Whole, 0, rootCall(targetOf(w)));
-    }
-
-    /// @dev A model whose genesis has no tensor root, at the point where results are attested.
-    function rootless(World memory w) internal returns (ModelId other) {
-        anchor(w);
-        vm.startPrank(OWNER);
-        other = cairn.registerModel("rootless", 0);
-        cairn.setPlan(other, planOf(w));
-        for (uint256 k = 0; k < 3; ++k) {
-            cairn.grantRoles(other, aggregators[k], A);
-        }
-        cairn.openRound(other);
-        vm.stopPrank();
-        forward(COMMIT + PUBLISH);
+        convicts(w, Fault.Roots, Part.Whole, 0, rootsCall(w, targetOf(w)));
     }
 
     // ----------------------------------------------------------------------------------------------------- convictSize
 
-    function test_convictSize_reverts_on_equal_sizes() public {
+    function test_convictSize_reverts_on_the_right_sizes() public {
         World memory w = honest(5, 24);
-        Target memory target = dispute(w);
+        dispute(w);
         Counted memory size = sizeOf(w.aggregate);
         Counted[4] memory others = [size, sizeOf(w.version), sizeOf(w.parent), sizeOf(w.updates[1])];
         for (uint256 i = 0; i < 4; ++i) {
-            refuses(sizeCall(target, size, Tree(i), others[i], member(w, 1)), nothingWrong(Fault.Size));
+            refuses(sizeCall(w, Tree(i), others[i], member(w, 1)), nothingWrong(Fault.Size));
         }
     }
 
     function test_convictSize_reverts_on_counts_that_are_not_the_roots() public {
         World memory w = honest(5, 24);
-        Target memory target = dispute(w);
+        dispute(w);
         Counted memory size = sizeOf(w.aggregate);
         Counted memory other = Counted(6, size.inner);
-        refuses(sizeCall(target, other, Tree.Version, sizeOf(w.version), nobody()), badCount(w.result.aggregateRoot));
-        refuses(sizeCall(target, size, Tree.Version, size, nobody()), badCount(w.result.versionRoot));
-        refuses(sizeCall(target, size, Tree.Parent, size, nobody()), badCount(Trees.rootOf(w.parent)));
-        refuses(sizeCall(target, size, Tree.Contribution, size, member(w, 2)), badCount(w.list[2].tensorRoot));
+        refuses(sizeCall(w, Tree.Aggregate, other, nobody()), badCount(w.result.aggregateRoot));
+        refuses(sizeCall(w, Tree.Version, size, nobody()), badCount(w.result.roots.tensor));
+        refuses(sizeCall(w, Tree.Parent, size, nobody()), badCount(Trees.rootOf(w.parent)));
+        refuses(sizeCall(w, Tree.Contribution, size, member(w, 2)), badCount(w.list[2].tensorRoot));
         Membership memory forged = member(w, 2);
         forged.contribution.tensorRoot = w.result.aggregateRoot;
-        refuses(sizeCall(target, size, Tree.Contribution, size, forged), badProof(w.result.contributionsRoot, 2));
+        refuses(sizeCall(w, Tree.Contribution, size, forged), badProof(w.result.contributionsRoot, 2));
     }
 
-    function test_convictSize_reverts_where_there_is_no_root() public {
+    function test_convictSize_of_a_state_reverts_where_the_rules_keep_none() public {
         World memory w = honest(5, 24);
-        anchor(w);
-        w.result.versionRoot = 0;
-        agreed(w);
-        Target memory target = targetOf(w);
+        dispute(w);
+        Counted memory size = sizeOf(w.aggregate);
+        refuses(sizeCall(w, Tree.State, size, nobody()), abi.encodeWithSelector(IDisputed.NoState.selector));
         refuses(
-            sizeCall(target, sizeOf(w.aggregate), Tree.Version, sizeOf(w.version), nobody()),
-            abi.encodeWithSelector(IDisputed.NoRoot.selector)
+            sizeCall(w, Tree.ParentState, size, nobody()),
+            abi.encodeWithSelector(IChallenges.BadTree.selector, Tree.ParentState)
         );
     }
 
     function test_convictSize_convicts_each_blob_of_another_size(uint8 which) public {
         World memory w = honest(5, 24);
-        Tree tree = Tree(within(which, 1, 3));
+        Tree tree = Tree(within(which, 0, 3));
         Leaves memory shorter = honest(4, 24).version;
+        if (tree == Tree.Aggregate) w.aggregate = shorter;
         if (tree == Tree.Version) w.version = shorter;
         if (tree == Tree.Parent) w.parent = shorter;
         if (tree == Tree.Contribution) w.updates[1] = shorter;
-        Target memory target = dispute(w);
-        convicts(
-            w, Fault.Size, Part.Whole, 0, sizeCall(target, sizeOf(w.aggregate), tree, sizeOf(shorter), member(w, 1))
-        );
+        dispute(w);
+        convicts(w, Fault.Size, Part.Whole, 0, sizeCall(w, tree, sizeOf(shorter), member(w, 1)));
     }
 }

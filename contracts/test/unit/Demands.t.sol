@@ -2,8 +2,9 @@
 pragma solidity ^0.8.28;
 
 import {ICairn, Plan, RoundId} from "../../interfaces/ICairn.sol";
+import {Shape} from "../../interfaces/IRules.sol";
 import {Demand, Demanded, Fault, ICourt, Part} from "../../interfaces/ICourt.sol";
-import {Contribution, Counted, IDisputed, Membership, Opening, Target, Tree} from "../../interfaces/IDisputed.sol";
+import {Counted, IDisputed, Membership, Opening, Target, Tree} from "../../interfaces/IDisputed.sol";
 import {Demanding} from "../support/Demanding.sol";
 import {World} from "../support/Disputes.sol";
 import {Leaves, Trees} from "../support/Trees.sol";
@@ -11,9 +12,10 @@ import {Leaves, Trees} from "../support/Trees.sol";
 contract DemandsTest is Demanding {
     uint16 internal combineRule = 1;
 
-    function planOf(World memory w) internal view override returns (Plan memory plan) {
-        plan = super.planOf(w);
-        plan.combineRule = combineRule;
+    function planOf(World memory w) internal view override returns (Plan memory) {
+        w.book.combineRule = combineRule;
+        w.book.shape = combineRule == 1 ? Shape.Fold : Shape.Select;
+        return super.planOf(w);
     }
 
     function alreadyDemanded(bytes32 root, uint64 index) internal pure returns (bytes memory) {
@@ -43,12 +45,12 @@ contract DemandsTest is Demanding {
         refuses(listCall(w, 0), reason);
     }
 
-    function test_updates_are_demanded_under_combine_rule_1_alone_and_versions_under_every() public {
+    function test_blobs_are_demanded_under_every_rule() public {
         combineRule = 2;
         World memory w = honest(5, 24);
         dispute(w);
-        refuses(chunkCall(w, Tree.Aggregate, 0), refusesRule(2, 1));
-        refuses(chunkCall(w, Tree.Contribution, 0), refusesRule(2, 1));
+        succeeds(CHALLENGER, chunkCall(w, Tree.Aggregate, 0));
+        succeeds(CHALLENGER, chunkCall(w, Tree.Contribution, 0));
         succeeds(CHALLENGER, chunkCall(w, Tree.Version, 0));
         succeeds(CHALLENGER, chunkCall(w, Tree.Parent, 0));
         succeeds(CHALLENGER, listCall(w, 0));
@@ -60,17 +62,17 @@ contract DemandsTest is Demanding {
         Membership memory forged = member(w, 1);
         forged.contribution.tensorRoot = "another";
         refuses(
-            abi.encodeCall(court.demandChunk, (target, Tree.Contribution, forged, 0)),
+            abi.encodeCall(court.demandChunk, (target, basisOf(w), Tree.Contribution, forged, 0)),
             badProof(w.result.contributionsRoot, 1)
         );
     }
 
-    function test_demandChunk_reverts_on_a_zero_root() public {
+    function test_demandChunk_of_a_state_reverts_under_rules_without_one() public {
         World memory w = honest(5, 24);
-        anchor(w);
-        w.result.versionRoot = 0;
-        agreed(w);
-        refuses(chunkCall(w, Tree.Version, 0), abi.encodeWithSelector(IDisputed.NoRoot.selector));
+        dispute(w);
+        bytes memory reason = abi.encodeWithSelector(IDisputed.NoState.selector);
+        refuses(chunkCall(w, Tree.State, 0), reason);
+        refuses(chunkCall(w, Tree.ParentState, 0), reason);
     }
 
     function test_demandChunk_records_and_tells_for_every_tree_and_any_index() public {
@@ -90,7 +92,7 @@ contract DemandsTest is Demanding {
     function tells(Demanded memory d, uint96 deposit) internal {
         expectEvent(address(court));
         emit ICourt.LeafDemanded(
-            d.roundId, d.tally, CHALLENGER, d.root, d.contributions, d.index, deposit, uint40(time()) + ANSWER
+            d.roundId, d.tally, CHALLENGER, d.root, d.entryBytes, d.entries, d.index, deposit, uint40(time()) + ANSWER
         );
     }
 
@@ -257,11 +259,11 @@ contract DemandsTest is Demanding {
         succeeds(CHALLENGER, chunkCall(w, Tree.Aggregate, 1));
         Demanded memory d = demandedOf(w, w.result.aggregateRoot, false, 1);
         for (uint256 field = 0; field < 5; ++field) {
-            Demanded memory other = Demanded(d.roundId, d.tally, d.root, d.contributions, d.index);
+            Demanded memory other = Demanded(d.roundId, d.tally, d.root, d.entryBytes, d.entries, d.index);
             if (field == 0) other.roundId = RoundId.wrap("another");
             if (field == 1) other.tally = "another";
-            if (field == 2) other.root = w.result.versionRoot;
-            if (field == 3) other.contributions = true;
+            if (field == 2) other.root = w.result.roots.tensor;
+            if (field == 3) other.entries = 1;
             if (field == 4) other.index = 2;
             bytes memory reason = notDemanded(other);
             refuses(showCall(other, Trees.open(w.aggregate, 1)), reason);
@@ -314,7 +316,7 @@ contract DemandsTest is Demanding {
         uint40 deadline = uint40(time()) + ANSWER;
         forward(ANSWER - 1);
         succeeds(STRANGER, showCall(demandedOf(w, w.result.aggregateRoot, false, 0), Trees.openAt(w.aggregate, 0)));
-        Demanded memory d = demandedOf(w, w.result.versionRoot, false, 0);
+        Demanded memory d = demandedOf(w, w.result.roots.tensor, false, 0);
         refuses(closeCall(d), abi.encodeWithSelector(ICourt.AnswerNotDue.selector, deadline));
         forward(1);
         refuses(
@@ -330,7 +332,7 @@ contract DemandsTest is Demanding {
         World memory w = honest(5, 24);
         dispute(w);
         succeeds(CHALLENGER, 777, chunkCall(w, Tree.Version, 0));
-        Demanded memory d = demandedOf(w, w.result.versionRoot, false, 0);
+        Demanded memory d = demandedOf(w, w.result.roots.tensor, false, 0);
         forward(ANSWER);
         bytes memory call = closeCall(d);
         expectEvent(address(court));
@@ -346,7 +348,7 @@ contract DemandsTest is Demanding {
         World memory w = honest(5, 24);
         dispute(w);
         succeeds(CHALLENGER, chunkCall(w, Tree.Version, 0));
-        Demanded memory d = demandedOf(w, w.result.versionRoot, false, 0);
+        Demanded memory d = demandedOf(w, w.result.roots.tensor, false, 0);
         forward(ANSWER);
         refuses(abi.encodeCall(court.closeDemand, (modelId, current + 1, d)), notDemanded(d));
         refuses(abi.encodeCall(court.closeDemand, (cairn.modelIdOf(OWNER, GENESIS), current, d)), notDemanded(d));
@@ -358,7 +360,7 @@ contract DemandsTest is Demanding {
         dispute(w);
         succeeds(CHALLENGER, 5, chunkCall(w, Tree.Version, 0));
         succeeds(CHALLENGER, 5, chunkCall(w, Tree.Aggregate, 0));
-        Demanded memory first = demandedOf(w, w.result.versionRoot, false, 0);
+        Demanded memory first = demandedOf(w, w.result.roots.tensor, false, 0);
         Demanded memory second = demandedOf(w, w.result.aggregateRoot, false, 0);
         forward(ANSWER);
         convicts(w, Fault.Unanswered, Part.Service, 0, closeCall(first));
@@ -376,7 +378,7 @@ contract DemandsTest is Demanding {
         World memory w = honest(5, 24);
         dispute(w);
         succeeds(CHALLENGER, 5, chunkCall(w, Tree.Version, 0));
-        Demanded memory d = demandedOf(w, w.result.versionRoot, false, 0);
+        Demanded memory d = demandedOf(w, w.result.roots.tensor, false, 0);
         forward(2 * CHALLENGE);
         cairn.finalizeRound(modelId, current, w.result);
         succeeds(STRANGER, closeCall(d));
@@ -389,7 +391,7 @@ contract DemandsTest is Demanding {
         World memory w = honest(5, 24);
         dispute(w);
         succeeds(CHALLENGER, 5, chunkCall(w, Tree.Version, 0));
-        Demanded memory first = demandedOf(w, w.result.versionRoot, false, 0);
+        Demanded memory first = demandedOf(w, w.result.roots.tensor, false, 0);
         forward(ANSWER - 1);
         succeeds(CHALLENGER, 5, chunkCall(w, Tree.Aggregate, 0));
         Demanded memory second = demandedOf(w, w.result.aggregateRoot, false, 0);
@@ -400,7 +402,7 @@ contract DemandsTest is Demanding {
     }
 
     function test_an_unknown_demand_reads_as_zeros() public view {
-        Demanded memory d = Demanded(RoundId.wrap(0), 0, 0, false, 0);
+        Demanded memory d = Demanded(RoundId.wrap(0), 0, 0, 0, 0, 0);
         same(keccak256(abi.encode(court.demand(d))), keccak256(new bytes(5 * 32)), "zeros");
         Counted memory none;
         same(none.count, 0, "nothing is counted");

@@ -21,7 +21,6 @@ contract ModelsTest is Base {
         same(AUDITOR, 4, "AUDITOR");
         same(READER, 8, "READER");
         same(cairn.MAX_WEIGHT(), 2 ** 28, "MAX_WEIGHT");
-        same(cairn.RULES().MAX_GRID_BITS(), 126, "MAX_GRID_BITS");
         same(cairn.RULES().MIN_DURATION(), 30, "MIN_DURATION");
         same(cairn.RULES().MAX_DURATION(), 7_776_000, "MAX_DURATION");
     }
@@ -39,29 +38,36 @@ contract ModelsTest is Base {
 
     function test_registerModel_reverts_on_zero_digest() public {
         vm.expectRevert(abi.encodeWithSelector(ICairn.ZeroDigest.selector));
-        cairn.registerModel(0, GENESIS_ROOT);
+        cairn.registerModel(0, GENESIS_ROOT, REST);
+    }
+
+    function test_registerModel_reverts_on_zero_roots() public {
+        vm.expectRevert(abi.encodeWithSelector(ICairn.ZeroRoot.selector));
+        cairn.registerModel(GENESIS, 0, REST);
+        vm.expectRevert(abi.encodeWithSelector(ICairn.ZeroRoot.selector));
+        cairn.registerModel(GENESIS, GENESIS_ROOT, 0);
     }
 
     function test_registerModel_reverts_when_it_exists() public {
         vm.expectRevert(abi.encodeWithSelector(ICairn.ModelExists.selector, modelId));
         vm.prank(OWNER);
-        cairn.registerModel(GENESIS, GENESIS_ROOT);
+        cairn.registerModel(GENESIS, GENESIS_ROOT, REST);
     }
 
     function test_registerModel_gives_another_owner_another_model() public {
         vm.prank(STRANGER);
-        ModelId other = cairn.registerModel(GENESIS, GENESIS_ROOT);
+        ModelId other = cairn.registerModel(GENESIS, GENESIS_ROOT, REST);
         check(ModelId.unwrap(other) != ModelId.unwrap(modelId), "ids differ");
         same(cairn.model(other).owner, STRANGER, "owner");
     }
 
     function test_registerModel_anchors_the_genesis(bytes32 digest, bytes32 root) public {
-        vm.assume(digest != 0);
+        vm.assume(digest != 0 && root != 0);
         ModelId expected = cairn.modelIdOf(STRANGER, digest);
         expectEvent(address(cairn));
-        emit ICairn.ModelRegistered(expected, STRANGER, digest, root);
+        emit ICairn.ModelRegistered(expected, STRANGER, digest, root, REST);
         vm.prank(STRANGER);
-        ModelId id = cairn.registerModel(digest, root);
+        ModelId id = cairn.registerModel(digest, root, REST);
 
         Model memory made = cairn.model(id);
         same(made.owner, STRANGER, "owner");
@@ -72,7 +78,7 @@ contract ModelsTest is Base {
         Version memory genesis = cairn.version(id, digest);
         check(genesis.known && genesis.outsideRound && !genesis.deprecated, "known, outside a round, sound");
         same(genesis.parent, 0, "a genesis has no parent");
-        same(genesis.tensorRoot, root, "root");
+        same(genesis.roots, hashOf(rootsOf(root, REST)), "roots");
     }
 
     function test_views_of_unknown_things_are_zeros() public view {
@@ -152,7 +158,7 @@ contract ModelsTest is Base {
         cairn.suspendRounds(modelId);
         vm.expectRevert(abi.encodeWithSelector(ICairn.ModelExists.selector, modelId));
         vm.prank(OWNER);
-        cairn.registerModel(GENESIS, GENESIS_ROOT);
+        cairn.registerModel(GENESIS, GENESIS_ROOT, REST);
         vm.expectRevert(abi.encodeWithSelector(ICairn.NotPendingOwner.selector, modelId, STRANGER));
         vm.prank(STRANGER);
         cairn.acceptOwnership(modelId);

@@ -72,9 +72,9 @@ contract MoneyTest is Bonded {
             abi.encodeWithSelector(ICourt.BondTooSmall.selector, modelId, aggregators[0], BOND - 1, BOND)
         );
         vm.prank(aggregators[0]);
-        cairn.attestResult(modelId, current, told.result, running);
+        cairn.attestResult(modelId, current, told().result, running);
         succeeds(aggregators[0], 1, abi.encodeCall(court.depositBond, (modelId)));
-        attest(aggregators[0], current, told.result);
+        attest(aggregators[0], current, told().result);
         same(held(aggregators[0]).lockedRound, current, "locked");
         same(held(aggregators[0]).amount, BOND, "whole");
         same(held(aggregators[2]).lockedRound, 0, "others are not");
@@ -105,9 +105,9 @@ contract MoneyTest is Bonded {
     }
 
     function test_a_bond_is_locked_until_the_moved_window_has_closed() public {
-        attest(aggregators[0], current, told.result);
+        attest(aggregators[0], current, told().result);
         isLocked(aggregators[0], current);
-        attest(aggregators[1], current, told.result);
+        attest(aggregators[1], current, told().result);
         isLocked(aggregators[0], current);
         vm.prank(address(court));
         cairn.extendWindow(modelId, current);
@@ -117,12 +117,12 @@ contract MoneyTest is Bonded {
         releases(aggregators[2], BOND); // it attested nothing
         forward(1);
         releases(aggregators[0], BOND - 1); // final, though nobody has finalized
-        cairn.finalizeRound(modelId, current, told.result);
+        cairn.finalizeRound(modelId, current, told().result);
         releases(aggregators[1], BOND);
     }
 
     function test_a_bond_is_free_once_its_round_has_lapsed() public {
-        attest(aggregators[0], current, told.result);
+        attest(aggregators[0], current, told().result);
         forward(AGGREGATE - 1);
         isLocked(aggregators[0], current);
         forward(1);
@@ -144,7 +144,7 @@ contract MoneyTest is Bonded {
 
     function test_a_bond_behind_another_result_than_the_void_one_is_free_in_the_end() public {
         World memory other = honest(3, 24);
-        other.result = told.result;
+        other.result = told().result;
         other.result.versionDigest = "other";
         attest(aggregators[2], current, other.result);
         lied();
@@ -154,9 +154,9 @@ contract MoneyTest is Bonded {
     }
 
     function test_one_bond_serves_round_after_round() public {
-        agree(current, told.result);
+        agree(current, told().result);
         forward(CHALLENGE);
-        cairn.finalizeRound(modelId, current, told.result);
+        cairn.finalizeRound(modelId, current, told().result);
         uint64 next = open();
         commitAll(next);
         releases(aggregators[0], 1);
@@ -200,9 +200,9 @@ contract MoneyTest is Bonded {
             vm.deal(aggregators[i], amount);
             succeeds(aggregators[i], amount, abi.encodeCall(court.depositBond, (modelId)));
         }
-        w.result.versionRoot = 0;
+        w.result.roots.rest = "another";
         agreed(w);
-        succeeds(CHALLENGER, abi.encodeCall(challenges.convictRoot, (targetOf(w))));
+        succeeds(CHALLENGER, abi.encodeCall(challenges.convictRoots, (targetOf(w), basisOf(w))));
         expelTwo();
         same(court.burnt(), amount + amount / 2 + amount % 2, "one and a half");
         same(court.reward(roundId(current), hashOf(w.result)), amount / 2, "half of one");

@@ -13,7 +13,7 @@ contract PlansTest is Base {
     function refuses(Plan memory plan, bytes memory reason) internal {
         vm.expectRevert(reason);
         vm.prank(OWNER);
-        cairn.setPlan(modelId, plan);
+        cairn.setPlan(modelId, plan, someRules());
     }
 
     function durations(Plan memory plan, uint256 which, uint32 duration) internal pure returns (Plan memory) {
@@ -27,24 +27,15 @@ contract PlansTest is Base {
     function test_setPlan_reverts_for_all_but_the_owner() public {
         vm.expectRevert(notOwner(participants[0]));
         vm.prank(participants[0]);
-        cairn.setPlan(modelId, somePlan());
+        cairn.setPlan(modelId, somePlan(), someRules());
         vm.expectRevert(abi.encodeWithSelector(ICairn.UnknownModel.selector, bytes32("nobody")));
-        cairn.setPlan(ModelId.wrap("nobody"), somePlan());
+        cairn.setPlan(ModelId.wrap("nobody"), somePlan(), someRules());
     }
 
     function test_setPlan_refuses_what_the_specification_refuses() public {
         Plan memory plan = somePlan();
         plan.digest = 0;
         refuses(plan, abi.encodeWithSelector(ICairn.ZeroDigest.selector));
-        plan = somePlan();
-        plan.combineRule = 0;
-        refuses(plan, abi.encodeWithSelector(IRules.BadRule.selector, 0, 1));
-        plan = somePlan();
-        plan.serverRule = 0;
-        refuses(plan, abi.encodeWithSelector(IRules.BadRule.selector, 1, 0));
-        plan = somePlan();
-        plan.gridBits = 127;
-        refuses(plan, abi.encodeWithSelector(IRules.BadGrid.selector, 127, 126));
         plan = somePlan();
         plan.quorum = 0;
         refuses(plan, abi.encodeWithSelector(IRules.BadQuorum.selector, 0));
@@ -58,14 +49,6 @@ contract PlansTest is Base {
         refuses(plan, abi.encodeWithSelector(IRules.BadMinContributions.selector, 0));
     }
 
-    function test_rules_say_the_same_to_whoever_asks(uint8 gridBits) public {
-        Plan memory plan = somePlan();
-        plan.gridBits = gridBits;
-        IRules rules = cairn.RULES();
-        if (gridBits > 126) vm.expectRevert(abi.encodeWithSelector(IRules.BadGrid.selector, gridBits, 126));
-        vm.prank(STRANGER);
-        rules.requirePlan(plan);
-    }
 
     function test_setPlan_bounds_every_duration() public {
         for (uint256 which = 0; which < 4; ++which) {
@@ -106,14 +89,10 @@ contract PlansTest is Base {
 
     function test_setPlan_accepts_every_other_bound() public {
         Plan memory plan = somePlan();
-        plan.gridBits = 126;
         plan.quorum = type(uint16).max;
         plan.weightCap = HEAVIEST;
         plan.minContributions = type(uint32).max;
-        plan.combineRule = type(uint16).max;
-        plan.serverRule = type(uint16).max;
         setPlan(plan);
-        plan.gridBits = 0;
         plan.quorum = 1;
         plan.weightCap = 1;
         plan.minContributions = 1;
@@ -123,9 +102,7 @@ contract PlansTest is Base {
 
     function test_setPlan_appends_and_tells(Plan memory plan) public {
         plan.digest |= bytes32(uint256(1));
-        plan.combineRule |= 1;
-        plan.serverRule |= 1;
-        plan.gridBits = uint8(within(plan.gridBits, 0, 126));
+        plan.rulesHash = keccak256(someRules());
         plan.quorum |= 1;
         plan.weightCap = uint32(within(plan.weightCap, 1, HEAVIEST));
         plan.minContributions |= 1;
@@ -135,11 +112,31 @@ contract PlansTest is Base {
         plan.challengeDuration = uint32(within(plan.challengeDuration, 32 * LEAST, MOST));
         plan.answerDuration = uint32(within(plan.answerDuration, LEAST, plan.challengeDuration / 32));
         expectEvent(address(cairn));
-        emit ICairn.PlanSet(modelId, 1, plan);
+        emit ICairn.PlanSet(modelId, 1, plan, someRules());
         vm.prank(OWNER);
-        same(cairn.setPlan(modelId, plan), 1, "index");
+        same(cairn.setPlan(modelId, plan, someRules()), 1, "index");
         same(keccak256(abi.encode(cairn.plan(modelId, 1))), keccak256(abi.encode(plan)), "as set");
         same(keccak256(abi.encode(cairn.plan(modelId, 0))), keccak256(abi.encode(somePlan())), "history kept");
+    }
+
+    function test_setPlan_reverts_on_other_rules_than_the_plan_names(uint8 place) public {
+        bytes memory other = someRules();
+        other[within(place, 0, other.length - 1)] ^= 0x01;
+        vm.expectRevert(
+            abi.encodeWithSelector(IRules.OtherRules.selector, keccak256(other), keccak256(someRules()))
+        );
+        vm.prank(OWNER);
+        cairn.setPlan(modelId, somePlan(), other);
+    }
+
+    function test_setPlan_reverts_on_what_are_no_rules() public {
+        Plan memory plan = somePlan();
+        bytes memory none = bytes.concat(someRules(), bytes1(0));
+        plan.rulesHash = keccak256(none);
+        vm.prank(OWNER);
+        (bool done,) = address(cairn).call(abi.encodeCall(cairn.setPlan, (modelId, plan, none)));
+        check(!done, "refused");
+        same(cairn.model(modelId).plans, 1, "history");
     }
 
     function test_plan_past_the_end_reverts() public {

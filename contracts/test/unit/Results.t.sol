@@ -90,8 +90,11 @@ contract ResultsTest is Base {
         result.contributionsRoot = 0;
         refuses(aggregators[0], number, result, zeroRoot);
         result = someResult("v1");
-        result.versionRoot = 0;
-        attest(aggregators[0], number, result);
+        result.roots.tensor = 0;
+        refuses(aggregators[0], number, result, zeroRoot);
+        result = someResult("v1");
+        result.roots.rest = 0;
+        refuses(aggregators[0], number, result, zeroRoot);
     }
 
     function test_attestResult_reverts_on_too_few_contributions() public {
@@ -318,7 +321,7 @@ contract ResultsTest is Base {
         Result memory other = someResult("version");
         field = uint8(within(field, 0, 6));
         if (field == 0) other.versionDigest = "another";
-        if (field == 1) other.versionRoot = "another";
+        if (field == 1) other.roots.tensor = "another";
         if (field == 2) other.reportDigest = "another";
         if (field == 3) other.aggregateRoot = "another";
         if (field == 4) other.contributionsRoot = "another";
@@ -332,14 +335,14 @@ contract ResultsTest is Base {
     function test_finalizeRound_by_anyone_moves_the_head() public {
         uint64 number = openTo(Phase.Final);
         expectEvent(address(cairn));
-        emit ICairn.RoundFinalized(modelId, number, roundId(number), "version", "version root", GENESIS);
+        emit ICairn.RoundFinalized(modelId, number, roundId(number), "version", rootsOf("version root", REST), GENESIS);
         vm.prank(STRANGER);
         cairn.finalizeRound(modelId, number, someResult("version"));
         same(cairn.model(modelId).head, "version", "head");
         Version memory made = cairn.version(modelId, "version");
         check(made.known && !made.outsideRound && !made.deprecated, "known, of a round, sound");
         same(made.parent, GENESIS, "parent");
-        same(made.tensorRoot, "version root", "root");
+        same(made.roots, hashOf(rootsOf("version root", REST)), "roots");
         check(cairn.round(modelId, number).finalized, "flag");
     }
 

@@ -42,7 +42,7 @@ contract RoundsTest is Base {
 
     function test_openRound_reverts_without_a_plan() public {
         vm.startPrank(OWNER);
-        ModelId other = cairn.registerModel("other", 0);
+        ModelId other = cairn.registerModel("other", GENESIS_ROOT, REST);
         vm.expectRevert(abi.encodeWithSelector(ICairn.NoPlan.selector, other));
         cairn.openRound(other);
         vm.stopPrank();
@@ -334,8 +334,8 @@ contract RoundsTest is Base {
     function test_rounds_of_models_are_apart() public {
         uint64 number = open();
         vm.startPrank(STRANGER);
-        ModelId other = cairn.registerModel(GENESIS, GENESIS_ROOT);
-        cairn.setPlan(other, somePlan());
+        ModelId other = cairn.registerModel(GENESIS, GENESIS_ROOT, REST);
+        cairn.setPlan(other, somePlan(), someRules());
         same(cairn.openRound(other), number, "same number");
         cairn.cancelRound(other, number);
         vm.stopPrank();

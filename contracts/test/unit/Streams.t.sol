@@ -2,28 +2,30 @@
 pragma solidity ^0.8.28;
 
 import {ICairn, Plan} from "../../interfaces/ICairn.sol";
+import {Shape} from "../../interfaces/IRules.sol";
 import {IChallenges, Step, Sum} from "../../interfaces/IChallenges.sol";
 import {Fault, Part} from "../../interfaces/ICourt.sol";
-import {Contribution, IDisputed, Target} from "../../interfaces/IDisputed.sol";
+import {Contribution, IDisputed, Opening, Target} from "../../interfaces/IDisputed.sol";
 import {Disputes, World} from "../support/Disputes.sol";
 import {Trees} from "../support/Trees.sol";
 
 contract StreamsTest is Disputes {
     uint16 internal combineRule = 1;
 
-    function planOf(World memory w) internal view override returns (Plan memory plan) {
-        plan = super.planOf(w);
-        plan.combineRule = combineRule;
+    function planOf(World memory w) internal view override returns (Plan memory) {
+        w.book.combineRule = combineRule;
+        w.book.shape = combineRule == 1 ? Shape.Fold : Shape.Select;
+        return super.planOf(w);
     }
 
     // ----------------------------------------------------------------------------------------------------------- Calls
 
-    function addCall(Target memory target, uint64 coordinate, Sum memory progress, Step[] memory some)
+    function addCall(World memory w, uint64 coordinate, Sum memory progress, Step[] memory some)
         internal
         view
         returns (bytes memory)
     {
-        return abi.encodeCall(challenges.addContributions, (target, coordinate, progress, some));
+        return abi.encodeCall(challenges.addContributions, (targetOf(w), basisOf(w), coordinate, progress, some));
     }
 
     function aggregateCall(World memory w, uint64 coordinate, Sum memory progress, Step[] memory some)
@@ -32,8 +34,9 @@ contract StreamsTest is Disputes {
         returns (bytes memory)
     {
         Target memory target = targetOf(w);
+        Opening memory shown = Trees.openAt(w.aggregate, coordinate);
         return abi.encodeCall(
-            challenges.convictAggregate, (target, coordinate, progress, some, Trees.openAt(w.aggregate, coordinate))
+            challenges.convictAggregate, (target, basisOf(w), coordinate, progress, some, shown)
         );
     }
 
@@ -55,55 +58,54 @@ contract StreamsTest is Disputes {
     function test_addContributions_reverts_outside_the_window() public {
         World memory w = honest(5, 24);
         anchor(w);
-        Target memory target = targetOf(w);
         bytes memory reason =
             abi.encodeWithSelector(IDisputed.NotDisputed.selector, modelId, current, hashOf(w.result));
-        refuses(addCall(target, 0, zeros(), steps(w, 0, 0, 1)), reason);
+        refuses(addCall(w, 0, zeros(), steps(w, 0, 0, 1)), reason);
         agreed(w);
         forward(CHALLENGE);
-        refuses(addCall(target, 0, zeros(), steps(w, 0, 0, 1)), reason);
+        refuses(addCall(w, 0, zeros(), steps(w, 0, 0, 1)), reason);
     }
 
     function test_addContributions_of_values_reverts_under_another_combine_rule() public {
         combineRule = 2;
         World memory w = honest(5, 24);
-        Target memory target = dispute(w);
-        refuses(addCall(target, 0, zeros(), steps(w, 0, 0, 1)), refusesRule(2, 1));
-        refuses(aggregateCall(w, 0, zeros(), steps(w, 0, 0, 3)), refusesRule(2, 1));
-        succeeds(CHALLENGER, addCall(target, NONE, zeros(), steps(w, NONE, 0, 1)));
+        dispute(w);
+        refuses(addCall(w, 0, zeros(), steps(w, 0, 0, 1)), refusesRule(2));
+        refuses(aggregateCall(w, 0, zeros(), steps(w, 0, 0, 3)), refusesRule(2));
+        succeeds(CHALLENGER, addCall(w, NONE, zeros(), steps(w, NONE, 0, 1)));
     }
 
     function test_addContributions_reverts_unless_it_begins_with_zeros() public {
         World memory w = honest(5, 24);
-        Target memory target = dispute(w);
+        dispute(w);
         Sum[3] memory sums;
         sums[0].weight = 1;
         sums[1].sum = -1;
         sums[2].peaks = new bytes32[](1);
         for (uint256 i = 0; i < 3; ++i) {
-            refuses(addCall(target, 0, sums[i], steps(w, 0, 0, 1)), badProgress(STRANGER));
+            refuses(addCall(w, 0, sums[i], steps(w, 0, 0, 1)), badProgress(STRANGER));
         }
     }
 
     function test_addContributions_goes_on_from_the_senders_last_progress_alone() public {
         World memory w = honest(5, 24);
-        Target memory target = dispute(w);
-        succeeds(CHALLENGER, addCall(target, 3, zeros(), steps(w, 3, 0, 1)));
-        bytes memory next = addCall(target, 3, sumOf(w, 3, 1), steps(w, 3, 1, 2));
+        dispute(w);
+        succeeds(CHALLENGER, addCall(w, 3, zeros(), steps(w, 3, 0, 1)));
+        bytes memory next = addCall(w, 3, sumOf(w, 3, 1), steps(w, 3, 1, 2));
         refuses(STRANGER, 0, next, badProgress(STRANGER));
-        bytes memory elsewhere = addCall(target, 4, sumOf(w, 3, 1), steps(w, 4, 1, 2));
+        bytes memory elsewhere = addCall(w, 4, sumOf(w, 3, 1), steps(w, 4, 1, 2));
         refuses(CHALLENGER, 0, elsewhere, badProgress(CHALLENGER));
         succeeds(CHALLENGER, next);
         refuses(CHALLENGER, 0, next, badProgress(CHALLENGER));
         // From the beginning it may start again at any time.
-        succeeds(CHALLENGER, addCall(target, 3, zeros(), steps(w, 3, 0, 1)));
+        succeeds(CHALLENGER, addCall(w, 3, zeros(), steps(w, 3, 0, 1)));
         succeeds(CHALLENGER, next);
     }
 
     function test_addContributions_reverts_on_a_changed_progress(uint8 field) public {
         World memory w = honest(5, 24);
-        Target memory target = dispute(w);
-        succeeds(CHALLENGER, addCall(target, 0, zeros(), steps(w, 0, 0, 2)));
+        dispute(w);
+        succeeds(CHALLENGER, addCall(w, 0, zeros(), steps(w, 0, 0, 2)));
         Sum memory s = sumOf(w, 0, 2);
         field = uint8(within(field, 0, 4));
         if (field == 0) s.next = 1;
@@ -111,63 +113,63 @@ contract StreamsTest is Disputes {
         if (field == 2) s.sum += 1;
         if (field == 3) s.peaks[0] = ~s.peaks[0];
         if (field == 4) s.peaks = new bytes32[](0);
-        refuses(CHALLENGER, 0, addCall(target, 0, s, steps(w, 0, 2, 3)), badProgress(CHALLENGER));
+        refuses(CHALLENGER, 0, addCall(w, 0, s, steps(w, 0, 2, 3)), badProgress(CHALLENGER));
     }
 
     function test_addContributions_reverts_on_more_steps_than_contributions() public {
         World memory w = honest(5, 24);
-        Target memory target = dispute(w);
+        dispute(w);
         Step[] memory four = new Step[](4);
         for (uint256 i = 0; i < 4; ++i) {
             four[i] = steps(w, 0, 0, 1)[0];
         }
         refuses(
-            addCall(target, 0, zeros(), four), abi.encodeWithSelector(IChallenges.TooManySteps.selector, uint32(0), 3)
+            addCall(w, 0, zeros(), four), abi.encodeWithSelector(IChallenges.TooManySteps.selector, uint32(0), 3)
         );
-        succeeds(CHALLENGER, addCall(target, 0, zeros(), steps(w, 0, 0, 3)));
+        succeeds(CHALLENGER, addCall(w, 0, zeros(), steps(w, 0, 0, 3)));
         refuses(
             CHALLENGER,
             0,
-            addCall(target, 0, sumOf(w, 0, 3), steps(w, 0, 0, 1)),
+            addCall(w, 0, sumOf(w, 0, 3), steps(w, 0, 0, 1)),
             abi.encodeWithSelector(IChallenges.TooManySteps.selector, 3, 3)
         );
     }
 
     function test_addContributions_reverts_on_a_chunk_that_is_not_the_contributions() public {
         World memory w = honest(2500, 24);
-        Target memory target = dispute(w);
+        dispute(w);
         Step[] memory some = steps(w, 1024, 0, 1);
         some[0].chunk = Trees.openAt(w.updates[1], 1024);
         refuses(
-            addCall(target, 1024, zeros(), some),
+            addCall(w, 1024, zeros(), some),
             abi.encodeWithSelector(IDisputed.BadCount.selector, w.list[0].tensorRoot)
         );
         some = steps(w, 1023, 0, 1);
-        refuses(addCall(target, 1024, zeros(), some), badProof(w.list[0].tensorRoot, 1));
-        refuses(addCall(target, 2500, zeros(), some), badIndex(2500, 2500));
+        refuses(addCall(w, 1024, zeros(), some), badProof(w.list[0].tensorRoot, 1));
+        refuses(addCall(w, 2500, zeros(), some), badIndex(2500, 2500));
     }
 
     function test_addContributions_leaves_bad_chunks_to_convictChunk() public {
         World memory w = honest(1030, 24);
         Trees.setValue(w.updates[0], 3, 1 << 31);
         w.updates[1].data[1] = new bytes(28);
-        Target memory target = dispute(w);
+        dispute(w);
         refuses(
-            addCall(target, 3, zeros(), steps(w, 3, 0, 1)), abi.encodeWithSelector(IChallenges.NotOnGrid.selector, 3)
+            addCall(w, 3, zeros(), steps(w, 3, 0, 1)), abi.encodeWithSelector(IChallenges.NotOnGrid.selector, 3)
         );
         refuses(
-            addCall(target, 1029, zeros(), steps(w, 1029, 0, 2)),
+            addCall(w, 1029, zeros(), steps(w, 1029, 0, 2)),
             abi.encodeWithSelector(IDisputed.BadLength.selector, 28, 24)
         );
     }
 
     function test_addContributions_tells_and_moves_the_window_once() public {
         World memory w = honest(5, 24);
-        Target memory target = dispute(w);
+        dispute(w);
         uint40 end = cairn.round(modelId, current).challengeDeadline;
         bytes32 held = tally(w);
         bytes[2] memory calls =
-            [addCall(target, 1, zeros(), steps(w, 1, 0, 0)), addCall(target, 1, zeros(), steps(w, 1, 0, 2))];
+            [addCall(w, 1, zeros(), steps(w, 1, 0, 0)), addCall(w, 1, zeros(), steps(w, 1, 0, 2))];
         for (uint32 i = 0; i < 2; ++i) {
             expectEvent(address(challenges));
             emit IChallenges.ChallengeAdvanced(roundId(current), held, CHALLENGER, 2 * i);
@@ -209,9 +211,9 @@ contract StreamsTest is Disputes {
             World memory w = honest(2500, 24);
             uint64 place = coordinates[i];
             Trees.setValue(w.aggregate, place, Trees.float32(meanAt(place) + 1, 24));
-            Target memory target = dispute(w);
+            dispute(w);
             for (uint256 k = 0; k < i; ++k) {
-                succeeds(CHALLENGER, addCall(target, place, sumOf(w, place, k), steps(w, place, k, k + 1)));
+                succeeds(CHALLENGER, addCall(w, place, sumOf(w, place, k), steps(w, place, k, k + 1)));
             }
             bytes memory call = aggregateCall(w, place, sumOf(w, place, i), steps(w, place, i, 3));
             if (i != 0) refuses(call, badProgress(STRANGER));
@@ -223,7 +225,8 @@ contract StreamsTest is Disputes {
         World memory w = honest(5, 24);
         Target memory target = dispute(w);
         bytes memory call = abi.encodeCall(
-            challenges.convictAggregate, (target, NONE, zeros(), steps(w, NONE, 0, 3), Trees.open(w.aggregate, 0))
+            challenges.convictAggregate,
+            (target, basisOf(w), NONE, zeros(), steps(w, NONE, 0, 3), Trees.open(w.aggregate, 0))
         );
         refuses(call, badIndex(NONE, 5));
     }
@@ -283,8 +286,7 @@ contract StreamsTest is Disputes {
         anchor(w);
         w.result.totalWeight += 1;
         agreed(w);
-        Target memory target = targetOf(w);
-        if (byOne) succeeds(CHALLENGER, addCall(target, NONE, zeros(), steps(w, NONE, 0, 2)));
+        if (byOne) succeeds(CHALLENGER, addCall(w, NONE, zeros(), steps(w, NONE, 0, 2)));
         uint256 done = byOne ? 2 : 0;
         convicts(w, Fault.Total, Part.Whole, 0, totalCall(w, sumOf(w, NONE, done), steps(w, NONE, done, 3)));
     }
@@ -300,8 +302,8 @@ contract StreamsTest is Disputes {
 
     function test_convictTotal_does_not_take_the_progress_of_a_coordinate() public {
         World memory w = honest(5, 24);
-        Target memory target = dispute(w);
-        succeeds(CHALLENGER, addCall(target, 0, zeros(), steps(w, 0, 0, 2)));
+        dispute(w);
+        succeeds(CHALLENGER, addCall(w, 0, zeros(), steps(w, 0, 0, 2)));
         refuses(CHALLENGER, 0, totalCall(w, sumOf(w, 0, 2), steps(w, NONE, 2, 3)), badProgress(CHALLENGER));
     }
 }

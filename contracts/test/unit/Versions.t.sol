@@ -7,7 +7,7 @@ import {Base} from "../support/Base.sol";
 contract VersionsTest is Base {
     function publish(bytes32 parent, bytes32 digest) internal {
         vm.prank(OWNER);
-        cairn.publishVersion(modelId, parent, digest, "root");
+        cairn.publishVersion(modelId, parent, digest, "root", REST);
     }
 
     function deprecate(bytes32 digest, bytes32 replacement) internal {
@@ -25,13 +25,13 @@ contract VersionsTest is Base {
 
     function test_publishVersion_reverts_for_unknown_model() public {
         vm.expectRevert(abi.encodeWithSelector(ICairn.UnknownModel.selector, bytes32("nobody")));
-        cairn.publishVersion(ModelId.wrap("nobody"), GENESIS, "v", "root");
+        cairn.publishVersion(ModelId.wrap("nobody"), GENESIS, "v", "root", REST);
     }
 
     function test_publishVersion_reverts_for_all_but_the_owner() public {
         vm.expectRevert(notOwner(participants[0]));
         vm.prank(participants[0]);
-        cairn.publishVersion(modelId, GENESIS, "v", "root");
+        cairn.publishVersion(modelId, GENESIS, "v", "root", REST);
     }
 
     function test_publishVersion_reverts_beside_an_open_round_in_every_phase() public {
@@ -45,7 +45,7 @@ contract VersionsTest is Base {
             if (phases[i] == Phase.Final) forward(CHALLENGE);
             vm.expectRevert(notEnded(number, phases[i]));
             vm.prank(OWNER);
-            cairn.publishVersion(modelId, GENESIS, "v", "root");
+            cairn.publishVersion(modelId, GENESIS, "v", "root", REST);
         }
         cairn.finalizeRound(modelId, number, someResult("r"));
         publish("r", "v");
@@ -84,13 +84,13 @@ contract VersionsTest is Base {
 
     function test_publishVersion_anchors_and_moves_the_head() public {
         expectEvent(address(cairn));
-        emit ICairn.VersionPublished(modelId, "v", GENESIS, "root");
+        emit ICairn.VersionPublished(modelId, "v", GENESIS, "root", REST);
         publish(GENESIS, "v");
         same(cairn.model(modelId).head, "v", "head");
         Version memory made = cairn.version(modelId, "v");
         check(made.known && made.outsideRound && !made.deprecated, "known, outside a round, sound");
         same(made.parent, GENESIS, "parent");
-        same(made.tensorRoot, "root", "root");
+        same(made.roots, hashOf(rootsOf("root", REST)), "roots");
     }
 
     function test_publishVersion_may_continue_from_a_deprecated_version() public {
@@ -102,10 +102,10 @@ contract VersionsTest is Base {
 
     function test_versions_of_other_models_are_unknown() public {
         vm.prank(OWNER);
-        ModelId other = cairn.registerModel("other", 0);
+        ModelId other = cairn.registerModel("other", GENESIS_ROOT, REST);
         vm.expectRevert(abi.encodeWithSelector(ICairn.UnknownVersion.selector, other, GENESIS));
         vm.prank(OWNER);
-        cairn.publishVersion(other, GENESIS, "v", 0);
+        cairn.publishVersion(other, GENESIS, "v", "root", REST);
     }
 
     function test_deprecateVersion_reverts_for_all_but_the_owner() public {

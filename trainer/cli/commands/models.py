@@ -44,6 +44,10 @@ SourceText = Annotated[
     list[str] | None,
     typer.Option("--source", metavar="NAME[=LICENCE]", help="Training data; repeat it.", rich_help_panel="Statement"),
 ]
+Frozen = Annotated[
+    list[str] | None,
+    typer.Option("--frozen", metavar="TENSOR", help="A floating tensor that is not F32 and stays as it is; repeat it."),
+]
 StatementFile = Annotated[
     Path | None,
     typer.Option("--statement", metavar="TOML", help="All of this from a file.", rich_help_panel="Statement"),
@@ -73,6 +77,7 @@ def register(
     base_model: Base = None,
     source: SourceText = None,
     statement: StatementFile = None,
+    frozen: Frozen = None,
 ) -> None:
     """Publish weights as a model's first version and register it; the sender becomes its owner."""
     from registry.chain import calls
@@ -88,11 +93,12 @@ def register(
     address, _ = session.contract()
     with _target(session) as store, session.out.waiting("publishing the genesis"):
         if file is not None:
-            genesis = add_version(store, file, statement=said)
+            genesis = add_version(store, file, frozen=frozen or [], statement=said)
         else:
             genesis = _add_module(store, module or "", said)
     digest = digest_of(genesis)
-    receipt = send(session, calls.register_model(address, digest, Root(genesis.tensor_root)), "register the model")
+    call = calls.register_model(address, digest, Root(genesis.tensor_root), Root(genesis.rest_root))
+    receipt = send(session, call, "register the model")
     if receipt is not None:
         model = model_id_of(session.chain_id, address, session.account, digest)
         tell(session, receipt, {"model": model, "version": digest, "cid": manifest_cid(digest)})
@@ -182,6 +188,7 @@ def publish(
     base_model: Base = None,
     source: SourceText = None,
     statement: StatementFile = None,
+    frozen: Frozen = None,
 ) -> None:
     """Publish a version that no round made; it becomes the head. Owner only, between rounds."""
     from registry.chain import calls
@@ -194,9 +201,10 @@ def publish(
     client = session.reader
     found = find_version(client, f"{model}@{parent or 'head'}")
     with _target(session) as store, session.out.waiting("publishing the version"):
-        manifest = add_version(store, file, parent=found.version, statement=said)
+        manifest = add_version(store, file, parent=found.version, frozen=frozen or [], statement=said)
     digest = digest_of(manifest)
-    call = calls.publish_version(client.address, found.model, found.version, digest, Root(manifest.tensor_root))
+    roots = Root(manifest.tensor_root), Root(manifest.rest_root)
+    call = calls.publish_version(client.address, found.model, found.version, digest, *roots)
     receipt = send(session, call, "publish the version")
     if receipt is not None:
         tell(session, receipt, {"model": found.model, "version": digest, "cid": manifest_cid(digest)})
@@ -282,17 +290,17 @@ def pull(
     ),
 ) -> None:
     """Fetch a version's weights, checked against what the chain holds."""
-    from registry.provenance.versions import load_version_manifest, read_version
+    from registry.chain.records import roots_hash
+    from registry.provenance.versions import load_version_manifest, read_version, roots_of
     from trainer.cli.files import told, write_whole
 
     client = session.reader
     found = find_version(client, version)
     anchored = client.version(found.model, found.version)
     manifest = load_version_manifest(session.store, found.version)
-    if manifest.tensor_root != anchored.tensor_root:
-        raise VerificationFailed(
-            f"version: expected tensor root 0x{anchored.tensor_root.hex()}, got 0x{manifest.tensor_root.hex()}"
-        )
+    roots = roots_hash(roots_of(manifest))
+    if roots != anchored.roots:
+        raise VerificationFailed(f"version: expected roots of hash 0x{anchored.roots.hex()}, got 0x{roots.hex()}")
     if anchored.deprecated:
         session.out.warn("its owner has deprecated this version")
     with session.out.progress("Fetching", manifest.weights.size) as done:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from registry.errors import InputError
-from registry.rules.table import COMBINE_RULES, EXAMPLES, UNIFORM, server_rule_for
+from registry.rules.server_programs import RULES as SERVER_RULES
+from registry.rules.table import COMBINE_RULES, EXAMPLES, UNIFORM
 from trainer.cli.command import Need, command, group
 from trainer.cli.finding import find_model
 from trainer.cli.output import short
@@ -17,8 +18,11 @@ from trainer.cli.sending import send, tell
 from trainer.cli.session import Session
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from registry.chain.records import Plan
     from registry.content.manifest import PlanManifest
+    from registry.types import ModelId
 
 app = group("The rules of a model's rounds.")
 READ = Need.CHAIN | Need.HOME
@@ -33,6 +37,15 @@ CombineParameter = Annotated[
 ]
 _WEIGHTS_HELP = "Whether a contribution counts by its weight, or each once; what the combine rule takes."
 Weights = Annotated[str | None, typer.Option(metavar=f"{EXAMPLES}|{UNIFORM}", help=_WEIGHTS_HELP)]
+_SERVER_HELP = "What makes a version of the aggregate: " + ", ".join(
+    f"{name} ({', '.join(p.name for p in rule.parameters)})" for name, rule in SERVER_RULES.items()
+)
+Server = Annotated[str | None, typer.Option(metavar="RULE", help=_SERVER_HELP)]
+ServerParameter = Annotated[
+    list[str] | None, typer.Option(metavar="NAME=NUMBER", help="A parameter of the server rule.")
+]
+_MODULE_HELP = "Fit it to a PyTorch module, with the grid, scales and buffers that its tensors propose."
+ModuleText = Annotated[str | None, typer.Option("--module", metavar="FILE:NAME", help=_MODULE_HELP)]
 ModelText = Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or the beginning of it.")]
 Duration = Annotated[str | None, typer.Option(metavar="TIME", help="Such as 90s, 10m, 2h, 3d.")]
 
@@ -40,6 +53,7 @@ Duration = Annotated[str | None, typer.Option(metavar="TIME", help="Such as 90s,
 @command(
     app,
     "new",
+    needs=READ | Need.STORE,
     example="cairn plan new --quorum 2 --grid 22 --commit-duration 10m -o plan.toml\ncairn plan new --from plan.toml",
 )
 def new(
@@ -52,7 +66,11 @@ def new(
     combine_parameter: CombineParameter = None,
     weights: Weights = None,
     saturate: Annotated[bool | None, typer.Option("--saturate/--refuse", help="What to do with larger values.")] = None,
-    server_rate: Annotated[float | None, typer.Option(metavar="RATE", help="The server's rate; 1 for FedAvg.")] = None,
+    model: Annotated[str | None, typer.Option(metavar="MODEL", help="Fit it to this model's head.")] = None,
+    module: ModuleText = None,
+    server: Server = None,
+    server_parameter: ServerParameter = None,
+    server_rate: Annotated[float | None, typer.Option(metavar="RATE", help="FedAvg's rate; 1 if absent.")] = None,
     clip: Annotated[float | None, typer.Option(metavar="NORM", help="Clip updates to this L2 norm.")] = None,
     quorum: Annotated[int | None, typer.Option(help="Equal attestations that make a result.")] = None,
     weight_cap: Annotated[int | None, typer.Option(help="The most one participant may weigh.")] = None,
@@ -80,8 +98,7 @@ def new(
         "transforms": None if clip is None else [{"name": "clip", "parameters": {"norm": clip}}],
         "grid_bits": grid,
         "saturate": saturate,
-        "server_rate": server_rate,
-        "server_rule": None if server_rate is None else _server_rule(server_rate, given),
+        "server": _server(server, server_parameter, server_rate),
         "quorum": quorum,
         "weight_cap": weight_cap,
         "min_contributions": min_contributions,
@@ -93,7 +110,8 @@ def new(
         "bond_gwei": bond,
         "hook": hook,
     }
-    manifest = manifest_of({**given, **{name: value for name, value in flags.items() if value is not None}})
+    said = {**given, **{name: value for name, value in flags.items() if value is not None}}
+    manifest = _fitted(session, manifest_of({**_proposed(module, said), **said}), model, module)
     _write(session, manifest, source, output)
 
 
@@ -108,20 +126,15 @@ def set_plan(
     from registry.chain.events import PlanSet
     from registry.content.manifest import manifest_cid
     from registry.provenance.plans import add_plan
-    from registry.rules.table import rules_of
     from registry.store.memory import MemoryStore
     from trainer.cli.plan_files import read_plan
 
     manifest = read_plan(file)
     client = session.reader
     found = find_model(client, model)
-    plan = add_plan(MemoryStore() if session.dry_run else session.store, manifest)
-    if rules_of(manifest).version_convicted and not any(client.version(found, client.model(found).head).tensor_root):
-        session.out.note(
-            "the head has no tensor root, since not all its tensors are F32: what its next versions hold is checked by "
-            "readers (cairn verify) alone, and no challenge convicts it"
-        )
-    receipt = send(session, calls.set_plan(client.address, found, plan), "set the plan")
+    manifest = _for_head(session, manifest, found)
+    plan, rules = add_plan(MemoryStore() if session.dry_run else session.store, manifest)
+    receipt = send(session, calls.set_plan(client.address, found, plan, rules), "set the plan")
     if receipt is not None:
         index = receipt.event(PlanSet).plan_index
         tell(session, receipt, {"model": found, "plan": index, "digest": plan.digest, "cid": manifest_cid(plan.digest)})
@@ -161,11 +174,72 @@ def history(session: Session, model: ModelText) -> None:
     found = find_model(client, model)
     plans = [client.plan(found, index) for index in range(client.model(found).plans)]
     rows = [(index, *_row(plan)) for index, plan in enumerate(plans)]
-    columns = ("plan", "digest", "grid", "quorum", "cap", "at least", "commit", "publish", "aggregate", "challenge")
+    columns = ("plan", "digest", "rules", "quorum", "cap", "at least", "commit", "publish", "aggregate", "challenge")
     data = [{"plan": index, **_facts(plan)} for index, plan in enumerate(plans)]
-    right = ("plan", "grid", "quorum", "cap", "at least")
+    right = ("plan", "quorum", "cap", "at least")
     empty = "No plan yet: cairn plan set MODEL FILE"
     session.out.result(data, lambda: session.out.table(columns, rows, right=right, empty=empty))
+
+
+def _server(name: str | None, parameters: list[str] | None, rate: float | None) -> dict[str, Any] | None:
+    """A server rule as flags give it."""
+    if name is None and parameters:
+        raise InputError("--server-parameter: expected --server with it")
+    if rate is not None:
+        if name not in (None, "fedavg") or parameters:
+            raise InputError("--server-rate is fedavg's alone: expected --server-parameter rate=… without it")
+        return {"name": "fedavg", "parameters": {"rate": rate}}
+    if name is None:
+        return None
+    found: dict[str, float] = {}
+    for text in parameters or []:
+        key, _, number = text.partition("=")
+        try:
+            found[key] = float(number)
+        except ValueError:
+            raise InputError(f"--server-parameter: expected NAME=NUMBER, got {text!r}") from None
+    return {"name": name, "parameters": found}
+
+
+def _proposed(module: str | None, said: Mapping[str, Any]) -> dict[str, Any]:
+    """What a module's tensors propose: a grid, scales, buffers."""
+    if module is None:
+        return {}
+    from trainer.cli.tasks import load_module
+    from trainer.modules import propose_buffers, propose_grid
+
+    loaded = load_module(module)
+    bits, scales = propose_grid(loaded, said.get("grid_bits", 24))
+    return {"grid_bits": bits, "scales": scales, "buffers": propose_buffers(loaded)}
+
+
+def _fitted(session: Session, manifest: PlanManifest, model: str | None, module: str | None) -> PlanManifest:
+    from registry.provenance.plans import fitted
+
+    if model is not None and module is not None:
+        raise InputError("expected --model or --module, got both")
+    if model is not None:
+        return _for_head(session, manifest, find_model(session.reader, model))
+    if module is None:
+        return manifest
+    from trainer.cli.tasks import load_module
+    from trainer.modules import module_header
+
+    return fitted(manifest, module_header(load_module(module)))
+
+
+def _for_head(session: Session, manifest: PlanManifest, model: ModelId) -> PlanManifest:
+    """The plan fitted to the head, or checked against it where it says already what it is for."""
+    from registry.provenance.plans import fitted, plan_segments
+    from registry.provenance.versions import load_version_manifest, read_header
+    from trainer.cli.plan_files import is_fitted
+
+    head = load_version_manifest(session.store, session.reader.model(model).head)
+    header = read_header(session.store, head.weights.blob)
+    if not is_fitted(manifest):
+        return fitted(manifest, header)
+    plan_segments(manifest, header)
+    return manifest
 
 
 def _write(session: Session, manifest: PlanManifest, source: Path | None, output: Path | None) -> None:
@@ -188,17 +262,13 @@ def _write(session: Session, manifest: PlanManifest, source: Path | None, output
     session.out.result(facts, show)
 
 
-def _server_rule(rate: float, given: dict[str, Any]) -> str:
-    return server_rule_for(server_rate=rate, scales=given.get("scales", {}), shared=given.get("shared")).name
-
-
 def _row(plan: Plan) -> tuple[object, ...]:
     from trainer.cli.plan_files import show_duration
 
     durations = (plan.commit_duration, plan.publish_duration, plan.aggregate_duration, plan.challenge_duration)
     return (
         short(plan.digest),
-        plan.grid_bits,
+        short(plan.rules_hash),
         plan.quorum,
         plan.weight_cap,
         plan.min_contributions,

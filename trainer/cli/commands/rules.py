@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from registry.rules.table import COMBINE_RULES, SERVER_RULES, UPDATE_FORMS, Entry
+from registry.rules.table import COMBINE_RULES, UPDATE_FORMS, Entry
 from trainer.cli.command import command, single
 from trainer.cli.session import Session
 
@@ -18,10 +18,13 @@ def rules(session: Session) -> None:
     What no function of the contract convicts is replayed by readers: `cairn verify` recomputes all of them.
     """
     from registry.rules.page import facts
+    from registry.rules.server_programs import RULES
 
     def show() -> None:
         rows = [_row("combine_rule", rule, rule.weights) for rule in COMBINE_RULES]
-        rows += [_row("server_rule", rule) for rule in SERVER_RULES]
+        for name, rule in RULES.items():
+            parameters = ", ".join(f"{p.name} {p.lowest:g}..{p.highest:g}" for p in rule.parameters)
+            rows.append(("server", "", name, rule.says, "", parameters, "convictVersion, convictState, convictRoots"))
         rows += [_row("update_form", form) for form in UPDATE_FORMS]
         columns = ("field", "number", "name", "", "weights", "parameters", "convicted by")
         session.out.table(columns, rows, right=("number",))

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {RuleSet, Shape} from "../interfaces/IRules.sol";
+
+/// @title Where things stand in rule bytes
+/// @notice Offsets of the fields; `IRules` says what they mean.
+library RuleBytes {
+    uint8 internal constant VERSION = 1;
+    uint256 private constant COMBINE = 1;
+    /// @dev Rule 1, shape Fold, update form 1, by weight.
+    bytes6 private constant WEIGHTED_MEAN = 0x000101000100;
+    uint256 private constant FILE = 8;
+    uint256 private constant COUNT = 80;
+    /// @dev Length of everything before the parameters.
+    uint256 internal constant FIXED = 81;
+
+    /// @notice Where the server program begins.
+    function programAt(bytes calldata rules) internal pure returns (uint256) {
+        return FIXED + 8 * uint256(uint8(rules[COUNT]));
+    }
+
+    function combineRule(bytes calldata rules) internal pure returns (uint16) {
+        return uint16(bytes2(rules[COMBINE:]));
+    }
+
+    function shape(bytes calldata rules) internal pure returns (Shape) {
+        return Shape(uint8(rules[COMBINE + 2]));
+    }
+
+    /// @notice Whether contributions are combined as `Grid` folds them: rule 1, update form 1, no parameters.
+    function isWeightedMean(bytes calldata rules) internal pure returns (bool) {
+        return bytes6(rules[COMBINE:]) == WEIGHTED_MEAN && rules[COUNT] == 0;
+    }
+
+    function gridBits(bytes calldata rules) internal pure returns (uint8) {
+        return uint8(rules[COMBINE + 6]);
+    }
+
+    function values(bytes calldata rules) internal pure returns (uint64) {
+        return uint64(bytes8(rules[FILE:]));
+    }
+
+    function segments(bytes calldata rules) internal pure returns (bytes32) {
+        return bytes32(rules[FILE + 40:]);
+    }
+
+    function parameters(bytes calldata rules) internal pure returns (int64[] memory found) {
+        found = new int64[](uint8(rules[COUNT]));
+        for (uint256 i = 0; i < found.length; ++i) {
+            found[i] = int64(uint64(bytes8(rules[FIXED + 8 * i:])));
+        }
+    }
+
+    function read(bytes calldata rules) internal pure returns (RuleSet memory found) {
+        found.combineRule = combineRule(rules);
+        found.shape = shape(rules);
+        found.updateForm = uint16(bytes2(rules[COMBINE + 3:]));
+        found.uniform = uint8(rules[COMBINE + 5]) != 0;
+        found.gridBits = gridBits(rules);
+        found.values = values(rules);
+        found.header = bytes32(rules[FILE + 8:]);
+        found.segments = segments(rules);
+        found.parameters = parameters(rules);
+    }
+}

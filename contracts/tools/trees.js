@@ -1,0 +1,99 @@
+// Trees for the gas scenarios: of any size from one leaf and random siblings, since only a path is ever shown.
+import { createHash } from "node:crypto";
+import * as ethers from "ethers";
+import { coder, word } from "./chain.js";
+
+const CHUNK = 1024;
+/** How many segments the rules of a model have: a proof of eight hashes, as for some hundred tensors. */
+const SEGMENTS = 256;
+export const WEIGHT = 1200;
+
+// 1 - 2^-24 and 1 - 3 * 2^-24, and twice the first: grid values none of whose bytes is zero.
+export const VALUE = "ffff7f3f";
+export const OTHER = "fdff7f3f";
+export const TWICE = "ffffff3f";
+// FedAdam's two moments as int64; only the two bytes that the second never has are zero.
+export const MOMENTS = "fdfefefeffffffff" + "fdfffffffdff0000";
+export const OTHER_MOMENTS = "fffefefeffffffff" + "fdfffffffdff0000";
+
+// The bytes of the server programs, with 24 grid bits; printed by
+//   python -c 'from registry.rules import program, server_programs as s
+//   print(program.encode(s.compile_rule("fedavg", {"rate": 1.0}, 24)).hex())'
+// and of FedAdam ("fedadam") with rate 0.01, beta1 0.9, beta2 0.99, tau 0.001.
+export const FEDAVG = "0x0000000000";
+export const FEDADAM = "0x" +
+  "02ffffffff000000000000000100000000000000000000000000000000000000000000ffffffffffff0000000010c6f7a102" +
+  "08000000000000399a000000000006660000000000000040000000000000003f5c00000000000000a40000000000028f5c00" +
+  "00000000001000000000000010624e0e030103030004010f100a11050300000302060313070114150a16050312080317090b" +
+  "1900011a0a0a181b1c1217";
+
+export const sha256 = (...parts) => `0x${createHash("sha256").update(ethers.getBytes(ethers.concat(parts))).digest("hex")}`;
+const node = (left, right) => sha256("0x01", left, right);
+export const rootOf = (counted) => sha256("0x02", ethers.toBeHex(counted.count, 8), counted.inner);
+
+function pathFrom(name, leaves, leaf) {
+  const depth = leaves === 1 ? 0 : (leaves - 1).toString(2).length;
+  const proof = Array.from({ length: depth }, (_, i) => word(`${name} sibling ${i}`));
+  return { inner: proof.reduce(node, sha256("0x00", leaf)), proof };
+}
+
+/** The opening of the first chunk of a blob, whose path is as long as any, and the blob's root. */
+export function blob(name, values, value = VALUE) {
+  const leaf = `0x${value.repeat(CHUNK)}`;
+  const { inner, proof } = pathFrom(name, Math.ceil(values / CHUNK), leaf);
+  const counted = { count: values, inner };
+  return { opening: { counted, leaf, proof }, root: rootOf(counted) };
+}
+
+/** The same of a state: two int64 for each of so many values. */
+export function stateBlob(name, values, moments = MOMENTS) {
+  const leaf = `0x${moments.repeat(CHUNK / 4)}`;
+  const { inner, proof } = pathFrom(name, Math.ceil(values / (CHUNK / 4)), leaf);
+  const counted = { count: 2 * values, inner };
+  return { opening: { counted, leaf, proof }, root: rootOf(counted) };
+}
+
+/** Rule bytes (contracts/interfaces/IRules.sol) for so many values, and the opening of the segment that holds them all. */
+export function ruleBook(program = FEDAVG, values = 10_000) {
+  const parts = { first: 0, length: values, exponent: 0, kind: 0 };
+  const leaf = ethers.solidityPacked(["uint64", "uint64", "int16", "uint8"], Object.values(parts));
+  const { inner, proof } = pathFrom("segment", SEGMENTS, leaf);
+  const counted = { count: SEGMENTS, inner };
+  const rules = ethers.solidityPacked(
+    ["uint8", "uint16", "uint8", "uint16", "bool", "uint8", "uint64", "bytes32", "bytes32", "uint8", "bytes"],
+    [1, 1, 1, 1, false, 24, values, word("header"), rootOf(counted), 0, program],
+  );
+  return { rules, rulesHash: ethers.keccak256(rules), segment: { counted, index: 0, ...parts, proof } };
+}
+
+/** The roots of a version whose server keeps no state. */
+export const stateless = (tensor) => {
+  return { tensor, rest: word("rest"), state: ethers.ZeroHash, stateLayout: ethers.ZeroHash, step: 0 };
+};
+
+export const encoded = ({ participant, digest, tensorRoot, weight }) =>
+  coder.encode(["address", "bytes32", "bytes32", "uint32"], [participant, digest, tensorRoot, weight]);
+
+/** RFC 9162: the root over these hashes, and the path of one of them. */
+export function tree(hashes, index = 0) {
+  if (hashes.length === 1) return { root: hashes[0], path: [] };
+  const half = 2 ** (Math.ceil(Math.log2(hashes.length)) - 1);
+  const inLeft = index < half;
+  const left = tree(hashes.slice(0, half), inLeft ? index : 0);
+  const right = tree(hashes.slice(half), inLeft ? 0 : index - half);
+  const path = inLeft ? [...left.path, right.root] : [...right.path, left.root];
+  return { root: node(left.root, right.root), path };
+}
+
+/** The contract's progress after the first `next` contributions; `q` is the grid integer each has, or 0. */
+export function progress(contributions, next, q) {
+  const hashes = contributions.slice(0, next).map((c) => sha256("0x00", encoded(c)));
+  const peaks = [];
+  for (let size = 2 ** 31, begin = 0; size >= 1; size /= 2) {
+    if (Math.floor(next / size) % 2 === 0) continue;
+    peaks.push(tree(hashes.slice(begin, begin + size)).root);
+    begin += size;
+  }
+  const weight = WEIGHT * next;
+  return { next, weight, sum: BigInt(weight) * BigInt(q), peaks };
+}

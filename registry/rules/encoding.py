@@ -1,0 +1,164 @@
+"""Rule bytes: what a round computes, as the chain holds it.
+
+They are made of a plan's manifest alone. The plan on chain has their hash, the event that sets it shows them, and
+whoever challenges a result shows them to the contract, which convicts by them: `contracts/interfaces/IRules.sol` has
+the same table.
+
+Encoding, integers big-endian, exact in length, one form for one meaning:
+
+    version      uint8 = 1
+    combine      rule uint16, shape uint8, updateForm uint16, uniform uint8, gridBits uint8
+    file         values uint64, header bytes32, segments bytes32
+    parameters   uint8 count, that many int64
+    server       a server program, see `program`
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+from registry.errors import FormError, InputError
+from registry.rules.program import Program, RoundScalars, StateBounds
+from registry.rules.program import decode as decode_program
+from registry.rules.program import encode as encode_program
+from registry.types import MAX_GRID_BITS, Root
+
+__all__ = [
+    "MAX_PARAMETERS",
+    "MAX_VALUES",
+    "RoundScalars",
+    "RuleSet",
+    "Shape",
+    "decode_rules",
+    "encode_rules",
+    "state_layout",
+]
+
+MAX_PARAMETERS = 8
+"""Most parameters of a combine rule."""
+MAX_VALUES = (1 << 40) - 1
+"""Most coordinates of a version."""
+_FIXED = struct.Struct(">BHBHBBQ32s32sB")
+
+
+class Shape(IntEnum):
+    """How contributions are combined, and so how the contract convicts by it; the contract's numbers."""
+
+    FOLD = 1
+    """The sum of factor times value over a divisor."""
+    COLUMNS = 2
+    """From all values of a coordinate, sorted."""
+    SELECT = 3
+    """A fold whose factors and divisor follow from statistics that readers replay."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """What a round computes.
+
+    Attributes:
+        combine_rule: Its number.
+        shape: And shape.
+        update_form: Number of the form of updates.
+        uniform: Whether each contribution counts once, whatever its weight.
+        grid_bits: s: update values are integers times 2^-s.
+        values: Coordinates of a version.
+        header: sha2-256 of the header of an update's file.
+        segments: Their counted Merkle root.
+        parameters: Of the combine rule.
+        program: The server's.
+
+    Raises:
+        InputError: A number is out of range.
+    """
+
+    combine_rule: int
+    shape: Shape
+    update_form: int
+    uniform: bool
+    grid_bits: int
+    values: int
+    header: bytes
+    segments: Root
+    parameters: tuple[int, ...]
+    program: Program
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("combine_rule", 1, 2**16 - 1),
+            ("update_form", 1, 2**16 - 1),
+            ("grid_bits", 0, MAX_GRID_BITS),
+            ("values", 1, MAX_VALUES),
+        ):
+            value = getattr(self, name)
+            if type(value) is not int or not low <= value <= high:
+                raise InputError(f"rules: {name}: expected {low}..{high}, got {value!r}")
+        if len(self.parameters) > MAX_PARAMETERS:
+            raise InputError(f"rules: expected at most {MAX_PARAMETERS} parameters, got {len(self.parameters)}")
+        for value in self.parameters:
+            if not -(2**63) <= value < 2**63:
+                raise InputError(f"rules: parameters: expected integers of 64 bits, got {value}")
+
+
+def encode_rules(rules: RuleSet) -> bytes:
+    """Return the one encoding of rules."""
+    fixed = _FIXED.pack(
+        1,
+        rules.combine_rule,
+        rules.shape,
+        rules.update_form,
+        rules.uniform,
+        rules.grid_bits,
+        rules.values,
+        rules.header,
+        rules.segments,
+        len(rules.parameters),
+    )
+    return fixed + struct.pack(f">{len(rules.parameters)}q", *rules.parameters) + encode_program(rules.program)
+
+
+def decode_rules(data: bytes) -> RuleSet:
+    """Return the rules that bytes encode.
+
+    Raises:
+        FormError: They encode none.
+    """
+    if len(data) < _FIXED.size:
+        raise FormError(f"rules: expected at least {_FIXED.size} bytes, got {len(data)}")
+    version, combine, shape, form, uniform, grid_bits, values, header, segments, count = _FIXED.unpack_from(data)
+    if version != 1:
+        raise FormError(f"rules: expected version 1, got {version}")
+    if shape not in set(Shape):
+        raise FormError(f"rules: shape: expected 1..{max(Shape)}, got {shape}")
+    if uniform > 1:
+        raise FormError(f"rules: uniform: expected 0 or 1, got {uniform}")
+    end = _FIXED.size + 8 * count
+    if count > MAX_PARAMETERS or len(data) < end:
+        raise FormError(f"rules: expected at most {MAX_PARAMETERS} parameters, within the bytes, got {count}")
+    parameters = struct.unpack_from(f">{count}q", data, _FIXED.size)
+    program = decode_program(data[end:])
+    try:
+        return RuleSet(
+            combine, Shape(shape), form, uniform == 1, grid_bits, values, header, Root(segments), parameters, program
+        )
+    except InputError as error:
+        raise FormError(str(error)) from error
+
+
+def state_layout(rules: RuleSet) -> bytes:
+    """Return what the server's state is laid out by, as the contract's `layoutOf`.
+
+    keccak256 of grid bits, segments' root, and the states' bounds and initial values as they are encoded; 32 zero bytes
+    for rules without state.
+    """
+    from eth_hash.auto import keccak
+
+    if not rules.program.states:
+        return bytes(32)
+    return bytes(keccak(bytes((rules.grid_bits,)) + rules.segments + _states(rules.program.states)))
+
+
+def _states(states: tuple[StateBounds, ...]) -> bytes:
+    return b"".join(struct.pack(">3q", state.lower, state.upper, state.initial) for state in states)

@@ -1,0 +1,43 @@
+"""What a plan's manifest may say of its rules: a program is what its name says, and none leaves its range."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from registry.content.manifest import PlanManifest, ServerRule
+from registry.errors import FormError, InputError
+from registry.provenance.plans import plan_rules, server_rule
+from registry.rules.encoding import encode_program
+from registry.rules.program import Kind, Operation, Program
+
+
+def test_a_named_rule_is_the_program_that_it_compiles_to(example: PlanManifest) -> None:
+    half = server_rule("fedavg", {"rate": 0.5}, example.grid_bits)
+    assert plan_rules(replace(example, server=half)).program != plan_rules(example).program
+    for false in (
+        replace(half, parameters={"rate": 1.0}),
+        replace(half, program=example.server.program),
+        replace(half, name="fedavgm", parameters={"rate": 0.5, "momentum": 0.5}),
+    ):
+        with pytest.raises(FormError, match=f"expected the program that {false.name} compiles to, got another"):
+            plan_rules(replace(example, server=false))
+
+
+def test_a_program_of_the_plan_s_own_needs_no_name(example: PlanManifest) -> None:
+    own = replace(example, server=ServerRule(None, {}, example.server.program))
+    assert plan_rules(own) == plan_rules(example)
+
+
+def test_a_program_that_may_leave_its_range_is_refused(example: PlanManifest) -> None:
+    square, again = Operation(Kind.MUL, 0, 0), Operation(Kind.MUL, 5, 5)
+    program = Program((), 0, (), (square, again), 6, ())
+    with pytest.raises(InputError, match="operation 1"):
+        plan_rules(replace(example, server=ServerRule(None, {}, encode_program(program))))
+
+
+@pytest.mark.parametrize(("scale", "exponent"), [(-128, -150), (126, 104)])
+def test_a_scale_that_takes_a_step_out_of_range_is_refused(example: PlanManifest, scale: int, exponent: int) -> None:
+    with pytest.raises(InputError, match=rf"expected -149\.\.103, got {exponent}"):
+        plan_rules(replace(example, scales={"weight": scale}))
