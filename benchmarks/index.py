@@ -84,7 +84,7 @@ def _commit(w3: Web3, contract: Address, model: ModelId, people: Sequence[Addres
         requests: list[tuple[str, list[Any]]] = []
         for person in some:
             digest, root = (hashlib.sha256(tag + person).digest() for tag in (b"digest", b"root"))
-            call = calls.commit_update(contract, model, 1, Digest(digest), Root(root), 7, participant=person)
+            call = calls.commit_update(contract, model, 1, Digest(digest), Root(root), 7, 3, participant=person)
             sent = {"from": "0x" + person.hex(), "to": "0x" + contract.hex(), "data": "0x" + call.data.hex()}
             requests.append(("eth_sendTransaction", [{**sent, "gas": hex(200_000)}]))
         # One batch after the other: anvil carries out the requests of one side by side.

@@ -75,7 +75,7 @@ PLAN = PlanManifest(
     challenge_duration=32 * DURATION,
     answer_duration=DURATION,
     bond_gwei=0,
-    hook=None,
+    hooks=(),
 )
 T = TypeVar("T")
 
@@ -170,6 +170,7 @@ def prepare_update(record: RoundRecord, file: Path, participant: Client, weight:
         plan=manifest_cid(record.plan.digest),
         delta=DeltaFile(facts.blob.cid, facts.size, facts.tensor_root),
         weight=weight,
+        steps=weight,
         saturated=0,
         metrics={},
         data_set=bytes(32),

@@ -22,6 +22,8 @@ contract Rules is IRules {
     uint32 public constant MAX_DURATION = 90 days;
     /// @inheritdoc IRules
     uint32 public constant WALK_STEPS = 32;
+    /// @inheritdoc IRules
+    uint256 public constant MAX_HOOKS = 4;
     /// @dev Cairn's.
     uint32 private constant MAX_WEIGHT = 1 << 28;
 
@@ -40,6 +42,10 @@ contract Rules is IRules {
         uint32 longest = p.challengeDuration / WALK_STEPS;
         if (p.answerDuration < MIN_DURATION || p.answerDuration > longest) {
             revert BadAnswerDuration(p.answerDuration, MIN_DURATION, longest);
+        }
+        if (p.hooks.length > MAX_HOOKS) revert TooManyHooks(p.hooks.length, MAX_HOOKS);
+        for (uint256 i = 0; i < p.hooks.length; ++i) {
+            if (p.hooks[i] == address(0)) revert ZeroHook(i);
         }
     }
 

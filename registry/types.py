@@ -20,6 +20,7 @@ __all__ = [
     "MAX_FILE_BYTES",
     "MAX_GRID_BITS",
     "MAX_MANIFEST_BYTES",
+    "MAX_STEPS",
     "MAX_TOTAL_WEIGHT",
     "ModelId",
     "NamedBlock",
@@ -59,6 +60,8 @@ GRID_LIMIT = 1 << 24
 """Largest magnitude of a grid value: the integers that float32 holds exactly."""
 MAX_TOTAL_WEIGHT = 1 << 28
 """Largest total weight for which float64 sums of grid values are exact."""
+MAX_STEPS = 1 << 20
+"""Most training steps that an update declares."""
 MAX_GRID_BITS = 126
 
 
@@ -157,13 +160,14 @@ class Fault(enum.IntEnum):
     ORDER = 2
     UNCOMMITTED = 3
     TOTAL = 4
-    ROOTS = 5
-    SIZE = 6
-    CHUNK = 7
-    AGGREGATE = 8
-    VERSION = 9
-    STATE = 10
-    UNANSWERED = 11
+    FACTOR = 5
+    ROOTS = 6
+    SIZE = 7
+    CHUNK = 8
+    AGGREGATE = 9
+    VERSION = 10
+    STATE = 11
+    UNANSWERED = 12
 
 
 class Part(enum.IntEnum):

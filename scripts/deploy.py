@@ -85,7 +85,7 @@ def main() -> None:
         challenge_duration=arguments.challenge_seconds,
         answer_duration=arguments.challenge_seconds // WALK_STEPS,
         bond_gwei=0,
-        hook=None,
+        hooks=(),
     )
     client.set_plan(model, *add_plan(store, fitted(plan, read_header(store, genesis.weights.blob))))
     client.open_round(model)

@@ -133,8 +133,6 @@ def advance(
 
 def _end_commits(client: Client, model_id: ModelId, number: int) -> str:
     """End commits early once every participant of the model has committed."""
-    if client.round(model_id, number).early_end_barred:
-        return ""
     participants = participants_of(client, model_id)
     if not 0 < len(participants) <= _MOST_NAMED or any(
         client.member(model_id, account).last_round != number for account in participants
@@ -155,7 +153,8 @@ def _attest_best(
     state = client.round(record.model_id, record.number)
     patience = _patience(state, phase, chain_time(client.w3))
     verdicts = judge_all(store, round, memory.verdicts, patience=patience)
-    if phase == Phase.PUBLISH and sum(v.admitted for v in verdicts) != state.commitments:
+    complete = state.ended_early and sum(v.admitted for v in verdicts) == state.commitments
+    if phase == Phase.PUBLISH and not complete:
         return ""  # the contract takes a result this early only if nothing is missing
 
     def result_of(verdicts: tuple[Verdict, ...]) -> Result | None:

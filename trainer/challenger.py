@@ -10,11 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from registry.chain.challenge_records import NO_COORDINATE, Basis, Listed, Step, Sum, Target
+from registry.chain.challenge_records import (
+    NO_COORDINATE,
+    Basis,
+    Commitment,
+    Step,
+    Sum,
+    Target,
+    commitment_sought,
+    contribution_leaf,
+)
 from registry.chain.challenges import Challenges
 from registry.chain.client import Client
 from registry.chain.node import asking, quantity
-from registry.chain.records import contribution_leaf, running_hash_begin, running_hash_next
+from registry.chain.records import running_hash_begin, running_hash_next
 from registry.chain.sending import Call, Receipt, Until
 from registry.content.merkle import CHUNK_VALUES, leaf_hash, node_hash
 from registry.errors import InputError
@@ -35,9 +44,9 @@ GAS_OF_STEP = 215_000
 """Of a contribution with its chunk: its calldata's floor price and some."""
 GAS_OF_ENTRY = 20_000
 """Of a contribution, or a commitment, alone."""
-BYTES_OF_STEP = 480
+BYTES_OF_STEP = 544
 """Of a contribution as ABI-encoded, beside the bytes of its chunk and its proof."""
-BYTES_OF_ENTRY = 128
+BYTES_OF_ENTRY = 160
 """Of a commitment."""
 
 
@@ -99,7 +108,7 @@ class Purse:
         os.replace(temporary, self._path)
 
 
-_ON_BASIS = (Fault.ROOTS, Fault.SIZE, Fault.CHUNK, Fault.VERSION, Fault.STATE)
+_ON_BASIS = (Fault.FACTOR, Fault.ROOTS, Fault.SIZE, Fault.CHUNK, Fault.VERSION, Fault.STATE)
 
 
 def bring(challenges: Challenges, record: RoundRecord, target: Target, charge: Charge, basis: Basis) -> Receipt:
@@ -126,17 +135,17 @@ def bring(challenges: Challenges, record: RoundRecord, target: Target, charge: C
 
 
 def _sum(challenges: Challenges, target: Target, charge: Charge, basis: Basis) -> Receipt:
-    weights_alone = charge.fault is Fault.TOTAL
-    coordinate: Any = NO_COORDINATE if weights_alone else charge.evidence[0]
+    numbers_alone = charge.fault is Fault.TOTAL
+    coordinate: Any = NO_COORDINATE if numbers_alone else charge.evidence[0]
     progress, steps = Sum(), charge.steps
-    gas = GAS_OF_ENTRY if weights_alone else GAS_OF_STEP
+    gas = GAS_OF_ENTRY if numbers_alone else GAS_OF_STEP
     size = _at_once(challenges, gas, max(_bytes_of(step) for step in steps))
     while len(steps) > size:
         challenges.add_contributions(target, basis, coordinate, progress, steps[:size])
         progress = add_steps(progress, steps[:size], coordinate, decode_rules(basis.rules).grid_bits)
         steps = steps[size:]
-    if weights_alone:
-        return challenges.convict_total(target, progress, steps, until="mined")
+    if numbers_alone:
+        return challenges.convict_total(target, basis, progress, steps, until="mined")
     aggregate: Any = charge.evidence[1]
     return challenges.convict_aggregate(target, basis, coordinate, progress, steps, aggregate, until="mined")
 
@@ -147,17 +156,17 @@ def _replay(challenges: Challenges, record: RoundRecord, target: Target, charge:
     running, rest = bytes(32), charge.commitments
     size = _at_once(challenges, GAS_OF_ENTRY, BYTES_OF_ENTRY)
     while len(rest) > size:
-        challenges.replay_commitments(target, leaf_hash(opening.leaf), running, rest[:size])
+        challenges.replay_commitments(target, commitment_sought(opening.leaf), running, rest[:size])
         running = _run(record, running, rest[:size])
         rest = rest[size:]
     return challenges.convict_uncommitted(target, index, opening, running, rest, until="mined")
 
 
-def _run(record: RoundRecord, running: bytes, commitments: Sequence[Listed]) -> bytes:
+def _run(record: RoundRecord, running: bytes, commitments: Sequence[Commitment]) -> bytes:
     if not any(running):
         running = running_hash_begin(record.round_id, record.parent, record.plan)
     for c in commitments:
-        running = running_hash_next(running, c.participant, c.digest, c.tensor_root, c.weight)
+        running = running_hash_next(running, c.participant, c.digest, c.tensor_root, c.weight, c.steps)
     return running
 
 
@@ -179,13 +188,13 @@ def add_steps(progress: Sum, steps: Sequence[Step], coordinate: int, grid_bits: 
     Args:
         progress: So far.
         steps: Contributions, in order.
-        coordinate: Whose values are added; NO_COORDINATE for weights alone.
+        coordinate: Whose values are added; NO_COORDINATE for weights, steps and factors alone.
         grid_bits: s.
     """
-    peaks, count, weight, total = list(progress.peaks), progress.next, progress.weight, progress.sum
+    peaks, count, total = list(progress.peaks), progress.next, progress.sum
     for step in steps:
         entry = step.contribution
-        node = leaf_hash(contribution_leaf(entry.participant, entry.digest, entry.tensor_root, entry.weight))
+        node = leaf_hash(contribution_leaf(entry))
         below = count
         while below & 1:  # a right child whose left sibling is the last peak
             node = node_hash(peaks.pop(), node)
@@ -194,7 +203,14 @@ def add_steps(progress: Sum, steps: Sequence[Step], coordinate: int, grid_bits: 
         if coordinate != NO_COORDINATE:
             at = coordinate % CHUNK_VALUES * 4
             value = np.frombuffer(step.chunk.leaf[at : at + 4], dtype="<f4")
-            total += entry.weight * int(grid_integers(value, grid_bits)[0])
-        weight += entry.weight
+            total += entry.factor * int(grid_integers(value, grid_bits)[0])
         count += 1
-    return Sum(count, weight, total, tuple(peaks))
+    added = [step.contribution for step in steps]
+    return Sum(
+        count,
+        progress.weight + sum(entry.weight for entry in added),
+        progress.steps + sum(entry.steps for entry in added),
+        progress.factor + sum(entry.factor for entry in added),
+        total,
+        tuple(peaks),
+    )

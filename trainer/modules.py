@@ -231,6 +231,6 @@ def propose_plan(
         challenge_duration=3600,
         answer_duration=60,
         bond_gwei=0,
-        hook=None,
+        hooks=(),
     )
     return fitted(plan, module_header(module))

@@ -28,10 +28,11 @@ from registry.provenance.rounds import RoundRecord, commits_closed, final_phase,
 from registry.provenance.versions import load_parent, read_header
 from registry.rules.grid import to_grid
 from registry.store.base import ContentStore
-from registry.types import Address, ModelId, Phase
+from registry.types import MAX_STEPS, Address, ModelId, Phase
 from trainer.algorithms import ALGORITHMS
 from trainer.algorithms.fedavg import TrainEpoch
 from trainer.modules import floating, load_version, module_state
+from trainer.steps import counting_steps
 from trainer.transforms import TRANSFORMS
 from trainer.updates import (
     Prepared,
@@ -59,7 +60,10 @@ class Task:
         examples: How many examples that is: the update's weight.
         data_set: Stays here; only its digest is published.
         code: What trained it; None for this package at its version.
-        hook_data: What the plan's hook asks for, such as a proof.
+        hook_data: What each of the plan's hooks asks for, in their order, such as a proof.
+        steps_per_epoch: Training steps of one pass. None counts them while it trains: how often an optimizer of torch
+            moved the module, the one that did most where several step side by side. Where none did, it is one step an
+            example, and no pass takes more. At most 2^20 are declared, however many they were.
     """
 
     module: nn.Module
@@ -67,7 +71,8 @@ class Task:
     examples: int
     data_set: DataSetManifest
     code: Code | None = None
-    hook_data: bytes = b""
+    hook_data: tuple[bytes, ...] = ()
+    steps_per_epoch: int | None = None
 
 
 def prepare_update(
@@ -95,7 +100,7 @@ def prepare_update(
     plan, parent = load_plan(store, record.plan), load_parent(store, record)
     _require_feasible(plan, task)
     form = update_form(read_header(store, parent.weights.blob), plan)
-    delta, metrics = _train(store, parent, plan, task)
+    delta, metrics, steps = _train(store, parent, plan, task)
     saturated = 0
     with (place / "update.safetensors").open("wb") as out:
         out.write(form.header)
@@ -109,6 +114,7 @@ def prepare_update(
         record,
         participant,
         weight=task.examples,
+        steps=steps,
         data_set=task.data_set,
         saturated=saturated,
         metrics=_finite(metrics),
@@ -152,6 +158,8 @@ def _require_feasible(plan: PlanManifest, task: Task) -> None:
             raise InputError(f"plan: expected transforms of {sorted(TRANSFORMS)}, got {step.name!r}")
     if not 1 <= task.examples <= plan.weight_cap:
         raise InputError(f"examples: expected 1..{plan.weight_cap}, the plan's weight cap, got {task.examples}")
+    if task.steps_per_epoch is not None and task.steps_per_epoch < 1:
+        raise InputError(f"steps_per_epoch: expected 1 or more, got {task.steps_per_epoch}")
 
 
 def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
@@ -164,18 +172,27 @@ def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
 
 def _train(
     store: ContentStore, parent: VersionManifest, plan: PlanManifest, task: Task
-) -> tuple[dict[str, torch.Tensor], Mapping[str, float]]:
-    """Return the deltas of the module's floating tensors, as float64 under the version's names, and metrics."""
+) -> tuple[dict[str, torch.Tensor], Mapping[str, float], int]:
+    """Return the deltas of the module's floating tensors, as float64 under the version's names, metrics, and steps."""
     load_version(task.module, store, parent)
     tensors, _ = module_state(task.module)
     stored = {name: parent.aliases.get(name, name) for name in floating(tensors)}
     before = {name: tensors[name].cpu().to(torch.float64, copy=True) for name in stored}
-    metrics = ALGORITHMS[plan.algorithm.name](task.module, task.train_epoch, plan.algorithm.parameters)
+    steps = 0
+
+    def train_epoch(module: nn.Module, epoch: int) -> Mapping[str, float]:
+        nonlocal steps
+        with counting_steps(module) as counted:
+            told = task.train_epoch(module, epoch)
+        steps += task.steps_per_epoch or max(counted.values(), default=task.examples)
+        return told
+
+    metrics = ALGORITHMS[plan.algorithm.name](task.module, train_epoch, plan.algorithm.parameters)
     after, _ = module_state(task.module)
     delta = {stored[name]: after[name].cpu().to(torch.float64) - old for name, old in before.items()}
     for step in plan.transforms:
         delta = TRANSFORMS[step.name].outgoing(delta, step.parameters)
-    return delta, metrics
+    return delta, metrics, min(steps, MAX_STEPS)
 
 
 def _on_grid(

@@ -7,7 +7,7 @@ made the update, nothing here needs torch.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -86,6 +86,7 @@ def seal_update(
     participant: Address,
     *,
     weight: int,
+    steps: int,
     data_set: DataSetManifest,
     saturated: int = 0,
     metrics: Mapping[str, float] | None = None,
@@ -98,6 +99,7 @@ def seal_update(
         record: The round.
         participant: Whose update it is.
         weight: Its weight.
+        steps: Training steps it was made in.
         data_set: What it was trained on; stays here, its digest is published.
         saturated: How many values were clipped to the grid.
         metrics: Finite numbers by name.
@@ -120,6 +122,7 @@ def seal_update(
         plan=manifest_cid(record.plan.digest),
         delta=DeltaFile(facts.cid, facts.size, facts.tensor_root),
         weight=weight,
+        steps=steps,
         saturated=saturated,
         metrics=dict(metrics or {}),
         data_set=digest_of(data_set),
@@ -139,6 +142,7 @@ def adopt_update(
     participant: Address,
     *,
     weight: int,
+    steps: int,
     data_set: DataSetManifest,
 ) -> Prepared:
     """Check a ready-made update file as the round will, and make it the round's update.
@@ -150,6 +154,7 @@ def adopt_update(
         file: Safetensors on the plan's grid.
         participant: Whose update it is.
         weight: Its weight.
+        steps: Training steps it was made in.
         data_set: What it was trained on; stays here, its digest is published.
 
     Raises:
@@ -159,7 +164,7 @@ def adopt_update(
     facts = describe(file_pieces(file), sha256=False)
     held = prepared_update(place)
     if held is not None:
-        if (held.manifest.delta.cid, held.manifest.weight) != (facts.cid, weight):
+        if (held.manifest.delta.cid, held.manifest.weight, held.manifest.steps) != (facts.cid, weight, steps):
             raise InputError(f"{place} holds another update for this round")
         return held
     plan, parent = load_plan(store, record.plan), load_parent(store, record)
@@ -175,16 +180,16 @@ def adopt_update(
             out.write(piece)
         out.flush()
         os.fsync(out.fileno())
-    return seal_update(place, record, participant, weight=weight, data_set=data_set)
+    return seal_update(place, record, participant, weight=weight, steps=steps, data_set=data_set)
 
 
-def commitment_fields(manifest: UpdateManifest) -> tuple[ModelId, int, Digest, Root, int]:
-    """Return what a commitment to an update says on chain: model, round number, digest, tensor root and weight."""
+def commitment_fields(manifest: UpdateManifest) -> tuple[ModelId, int, Digest, Root, int, int]:
+    """Return what a commitment to an update says on chain: model, round, digest, tensor root, weight and steps."""
     root = Root(manifest.delta.tensor_root)
-    return ModelId(manifest.model), manifest.number, digest_of(manifest), root, manifest.weight
+    return ModelId(manifest.model), manifest.number, digest_of(manifest), root, manifest.weight, manifest.steps
 
 
-def commit_update(client: Client, record: RoundRecord, prepared: Prepared, *, hook_data: bytes = b"") -> None:
+def commit_update(client: Client, record: RoundRecord, prepared: Prepared, *, hook_data: Sequence[bytes] = ()) -> None:
     """Anchor a prepared update, unless this participant already has.
 
     Raises:

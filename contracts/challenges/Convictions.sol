@@ -36,6 +36,22 @@ abstract contract Convictions is Challenge {
     }
 
     /// @inheritdoc IChallenges
+    function convictFactor(Target calldata target, Basis calldata basis, uint64 index, Opening calldata opening) external {
+        Dispute memory found = _openOn(target, basis);
+        _requireLeaf(opening, index, target.result.contributionsRoot);
+        bytes calldata leaf = opening.leaf;
+        if (leaf.length != CONTRIBUTION_BYTES) revert BadLength(leaf.length, CONTRIBUTION_BYTES);
+        // Words, not fields: a list may say more than fits into a field.
+        uint256 weight = uint256(bytes32(leaf[96:128]));
+        uint256 factor = uint256(bytes32(leaf[160:192]));
+        bool right = RuleBytes.selects(basis.rules)
+            ? factor <= weight
+            : factor == (RuleBytes.uniform(basis.rules) ? 1 : weight);
+        if (right) revert NothingWrong(Fault.Factor);
+        _convict(target, found, Wrong(Fault.Factor, Part.Whole, 0));
+    }
+
+    /// @inheritdoc IChallenges
     function convictRoots(Target calldata target, Basis calldata basis) external {
         Dispute memory found = _openOn(target, basis);
         Roots calldata made = target.result.roots;
@@ -182,7 +198,7 @@ abstract contract Convictions is Challenge {
             step: _stepBefore(basis, RULES.layoutOf(basis.rules)) + 1,
             contributions: target.result.contributions,
             totalWeight: target.result.totalWeight,
-            totalSteps: 0
+            totalSteps: target.result.totalSteps
         });
     }
 

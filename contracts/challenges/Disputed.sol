@@ -16,6 +16,8 @@ abstract contract Disputed is IDisputed {
 
     /// @inheritdoc IDisputed
     uint64 public constant CHUNK_VALUES = 1024;
+    /// @dev Of a leaf of the contributions root: a commitment and, in the last word, its factor.
+    uint256 internal constant CONTRIBUTION_BYTES = 192;
 
     /// @inheritdoc IDisputed
     // slither-disable-next-line naming-convention
@@ -51,6 +53,15 @@ abstract contract Disputed is IDisputed {
         _requireCounted(m.counted, root);
         bytes32 leaf = _hashOf(m.contribution);
         if (!Merkle.includes(leaf, m.index, m.counted.count, m.proof, m.counted.inner)) revert BadProof(root, m.index);
+    }
+
+    /// @dev A leaf of the contributions root, whatever its bytes are.
+    function _requireLeaf(Opening calldata opening, uint64 index, bytes32 root) internal view {
+        _requireCounted(opening.counted, root);
+        bytes32 hash = Merkle.leafHash(opening.leaf);
+        if (!Merkle.includes(hash, index, opening.counted.count, opening.proof, opening.counted.inner)) {
+            revert BadProof(root, index);
+        }
     }
 
     /// @dev As a leaf of the contributions root.

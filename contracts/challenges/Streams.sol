@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {Dispute} from "../interfaces/ICairn.sol";
-import {IChallenges, Step, Sum} from "../interfaces/IChallenges.sol";
+import {Dispute, Result} from "../interfaces/ICairn.sol";
+import {Commitment, IChallenges, Step, Sum} from "../interfaces/IChallenges.sol";
 import {Fault, Part} from "../interfaces/ICourt.sol";
 import {Basis, Contribution, Opening, Target} from "../interfaces/IDisputed.sol";
+import {RunningHash} from "../modules/RunningHash.sol";
 import {RuleBytes} from "../rules/RuleBytes.sol";
 import {Challenge} from "./Challenge.sol";
 import {Grid} from "./Grid.sol";
@@ -17,6 +18,8 @@ abstract contract Streams is Challenge {
     /// @dev Room for one more peak than a count of 32 bits has ones.
     uint256 private constant MOST_PEAKS = 33;
     uint64 private constant NO_COORDINATE = type(uint64).max;
+    /// @dev What a leaf of another length than a contribution's begins with: nobody committed it.
+    bytes32 private constant NO_COMMITMENT = bytes32(type(uint256).max);
 
     mapping(address challenger => mapping(bytes32 work => bytes32 progress)) private _progress;
 
@@ -24,6 +27,8 @@ abstract contract Streams is Challenge {
     struct Adding {
         uint32 next;
         uint64 weight;
+        uint64 steps;
+        uint64 factor;
         int256 sum;
         uint256 height;
         bytes32[] peaks;
@@ -37,7 +42,7 @@ abstract contract Streams is Challenge {
         Sum calldata progress,
         Step[] calldata steps
     ) external {
-        Dispute memory found = coordinate == NO_COORDINATE ? _open(target) : _openMean(target, basis);
+        Dispute memory found = coordinate == NO_COORDINATE ? _open(target) : _openSum(target, basis);
         uint8 gridBits = coordinate == NO_COORDINATE ? 0 : RuleBytes.gridBits(basis.rules);
         bytes32 work = _sumWork(found, coordinate);
         Adding memory s = _resume(work, progress);
@@ -49,7 +54,7 @@ abstract contract Streams is Challenge {
         assembly ("memory-safe") {
             mstore(peaks, height)
         }
-        _progress[msg.sender][work] = keccak256(abi.encode(Sum(s.next, s.weight, s.sum, peaks)));
+        _progress[msg.sender][work] = keccak256(abi.encode(Sum(s.next, s.weight, s.steps, s.factor, s.sum, peaks)));
         emit ChallengeAdvanced(found.roundId, found.tally, msg.sender, s.next);
         CAIRN.extendWindow(target.modelId, target.number);
     }
@@ -63,33 +68,37 @@ abstract contract Streams is Challenge {
         Step[] calldata steps,
         Opening calldata aggregate
     ) external {
-        Dispute memory found = _openMean(target, basis);
+        Dispute memory found = _openSum(target, basis);
         uint8 gridBits = RuleBytes.gridBits(basis.rules);
         Adding memory s = _finish(target, found, gridBits, coordinate, progress, steps);
-        // All ones lies past the end of any blob: weights alone get no further.
+        // All ones lies past the end of any blob: numbers alone get no further.
         int256 q = _gridAt(aggregate, coordinate, target.result.aggregateRoot, gridBits);
-        if (q == Grid.mean(s.sum, s.weight)) revert NothingWrong(Fault.Aggregate);
+        if (q == Grid.mean(s.sum, target.result.divisor)) revert NothingWrong(Fault.Aggregate);
         _convict(target, found, Wrong(Fault.Aggregate, Part.Values, coordinate / CHUNK_VALUES));
     }
 
     /// @inheritdoc IChallenges
-    function convictTotal(Target calldata target, Sum calldata progress, Step[] calldata steps) external {
-        Dispute memory found = _open(target);
+    function convictTotal(Target calldata target, Basis calldata basis, Sum calldata progress, Step[] calldata steps)
+        external
+    {
+        Dispute memory found = _openOn(target, basis);
         Adding memory s = _finish(target, found, 0, NO_COORDINATE, progress, steps);
-        if (s.weight == target.result.totalWeight) revert NothingWrong(Fault.Total);
+        Result calldata r = target.result;
+        bool divided = RuleBytes.selects(basis.rules) ? s.factor <= r.divisor : s.factor == r.divisor;
+        if (s.weight == r.totalWeight && s.steps == r.totalSteps && divided) revert NothingWrong(Fault.Total);
         _convict(target, found, Wrong(Fault.Total, Part.Whole, 0));
     }
 
     /// @inheritdoc IChallenges
     function replayCommitments(
         Target calldata target,
-        bytes32 leafHash,
+        bytes32 sought,
         bytes32 running,
-        Contribution[] calldata commitments
+        Commitment[] calldata commitments
     ) external {
         Dispute memory found = _open(target);
-        bytes32 work = _replayWork(found, leafHash);
-        _progress[msg.sender][work] = _replay(found, work, leafHash, running, commitments);
+        bytes32 work = _replayWork(found, sought);
+        _progress[msg.sender][work] = _replay(found, work, sought, running, commitments);
         emit ChallengeAdvanced(found.roundId, found.tally, msg.sender, uint32(commitments.length));
         CAIRN.extendWindow(target.modelId, target.number);
     }
@@ -100,16 +109,12 @@ abstract contract Streams is Challenge {
         uint64 index,
         Opening calldata opening,
         bytes32 running,
-        Contribution[] calldata commitments
+        Commitment[] calldata commitments
     ) external {
         Dispute memory found = _open(target);
-        bytes32 root = target.result.contributionsRoot;
-        _requireCounted(opening.counted, root);
-        bytes32 hash = Merkle.leafHash(opening.leaf);
-        if (!Merkle.includes(hash, index, opening.counted.count, opening.proof, opening.counted.inner)) {
-            revert BadProof(root, index);
-        }
-        running = _replay(found, _replayWork(found, hash), hash, running, commitments);
+        _requireLeaf(opening, index, target.result.contributionsRoot);
+        bytes32 sought = _committedIn(opening.leaf);
+        running = _replay(found, _replayWork(found, sought), sought, running, commitments);
         if (running != found.runningHash) revert OtherList(running, found.runningHash);
         _convict(target, found, Wrong(Fault.Uncommitted, Part.Whole, 0));
     }
@@ -132,11 +137,18 @@ abstract contract Streams is Challenge {
 
     function _resume(bytes32 work, Sum calldata progress) private view returns (Adding memory s) {
         if (progress.next == 0) {
-            if (progress.weight != 0 || progress.sum != 0 || progress.peaks.length != 0) revert BadProgress(msg.sender);
+            bool zeros = (progress.weight | progress.steps | progress.factor) == 0 && progress.sum == 0;
+            if (!zeros || progress.peaks.length != 0) revert BadProgress(msg.sender);
         } else if (_progress[msg.sender][work] != keccak256(abi.encode(progress))) {
             revert BadProgress(msg.sender);
         }
-        s = Adding(progress.next, progress.weight, progress.sum, progress.peaks.length, new bytes32[](MOST_PEAKS));
+        s.next = progress.next;
+        s.weight = progress.weight;
+        s.steps = progress.steps;
+        s.factor = progress.factor;
+        s.sum = progress.sum;
+        s.height = progress.peaks.length;
+        s.peaks = new bytes32[](MOST_PEAKS);
         for (uint256 i = 0; i < s.height; ++i) {
             s.peaks[i] = progress.peaks[i];
         }
@@ -157,9 +169,11 @@ abstract contract Streams is Challenge {
             s.height = Merkle.grow(s.peaks, s.height, s.next, _hashOf(c));
             if (coordinate != NO_COORDINATE) {
                 int256 q = _gridAt(steps[i].chunk, coordinate, c.tensorRoot, gridBits);
-                s.sum += int256(uint256(c.weight)) * q;
+                s.sum += int256(uint256(c.factor)) * q;
             }
             s.weight += c.weight;
+            s.steps += c.steps;
+            s.factor += c.factor;
             ++s.next;
         }
     }
@@ -167,9 +181,9 @@ abstract contract Streams is Challenge {
     function _replay(
         Dispute memory found,
         bytes32 work,
-        bytes32 leafHash,
+        bytes32 sought,
         bytes32 running,
-        Contribution[] calldata commitments
+        Commitment[] calldata commitments
     ) private view returns (bytes32) {
         if (running == 0) {
             running = found.firstHash;
@@ -177,18 +191,23 @@ abstract contract Streams is Challenge {
             revert BadProgress(msg.sender);
         }
         for (uint256 i = 0; i < commitments.length; ++i) {
-            Contribution calldata c = commitments[i];
-            if (_hashOf(c) == leafHash) revert ItIsCommitted(c.participant);
-            running = keccak256(abi.encode(running, c.participant, c.digest, c.tensorRoot, c.weight));
+            Commitment calldata c = commitments[i];
+            if (keccak256(abi.encode(c)) == sought) revert ItIsCommitted(c.participant);
+            running = RunningHash.extend(running, c.participant, c.digest, c.tensorRoot, c.weight, c.steps);
         }
         return running;
+    }
+
+    /// @dev The commitment that a leaf begins with.
+    function _committedIn(bytes calldata leaf) private pure returns (bytes32) {
+        return leaf.length == CONTRIBUTION_BYTES ? keccak256(leaf[:leaf.length - 32]) : NO_COMMITMENT;
     }
 
     function _sumWork(Dispute memory found, uint64 coordinate) private pure returns (bytes32) {
         return keccak256(abi.encode(found.roundId, found.tally, coordinate));
     }
 
-    function _replayWork(Dispute memory found, bytes32 leafHash) private pure returns (bytes32) {
-        return keccak256(abi.encode(found.roundId, found.tally, leafHash));
+    function _replayWork(Dispute memory found, bytes32 sought) private pure returns (bytes32) {
+        return keccak256(abi.encode(found.roundId, found.tally, sought));
     }
 }

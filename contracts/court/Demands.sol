@@ -13,7 +13,6 @@ abstract contract Demands is Claims {
     uint256 public constant ANSWER_GAS = 300_000;
     /// @inheritdoc ICourt
     uint256 public constant MAX_DEPOSIT = 0.1 ether;
-    uint16 private constant CONTRIBUTION_BYTES = 128;
 
     mapping(bytes32 demandId => Demand) private _demands;
 
@@ -35,7 +34,7 @@ abstract contract Demands is Claims {
     function demandContribution(Target calldata target, uint64 index) external payable {
         Dispute memory found = _open(target);
         bytes32 root = target.result.contributionsRoot;
-        _demand(target, found, Demanded(found.roundId, found.tally, root, CONTRIBUTION_BYTES, 1, index));
+        _demand(target, found, Demanded(found.roundId, found.tally, root, uint16(CONTRIBUTION_BYTES), 1, index));
     }
 
     /// @inheritdoc ICourt

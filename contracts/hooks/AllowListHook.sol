@@ -17,11 +17,16 @@ contract AllowListHook is IHook {
     }
 
     /// @inheritdoc IHook
-    function onCommit(ModelId, uint64, address participant, bytes32, bytes32, uint32, bytes calldata hookData)
-        external
-        view
-        returns (bytes4)
-    {
+    function onCommit(
+        ModelId,
+        uint64,
+        address participant,
+        bytes32,
+        bytes32,
+        uint32,
+        uint32,
+        bytes calldata hookData
+    ) external view returns (bytes4) {
         bytes32[] memory proof = abi.decode(hookData, (bytes32[]));
         bytes32 leaf = keccak256(bytes.concat(keccak256(abi.encode(participant))));
         return MerkleProof.verify(proof, root, leaf) ? IHook.onCommit.selector : bytes4(0);

@@ -48,12 +48,27 @@ struct Plan {
     uint32 publishDuration;
     uint32 aggregateDuration;
     uint32 challengeDuration;
-    /// Asked at each commit; zero for none.
-    address hook;
     /// Seconds in which a demanded leaf is shown: MIN_DURATION..challengeDuration / WALK_STEPS.
     uint32 answerDuration;
     /// What an aggregator must have deposited to attest, in gwei; zero for none.
     uint64 bondGwei;
+    /// Asked at each commit, in this order; at most MAX_HOOKS of Rules, none of them zero.
+    address[] hooks;
+}
+
+/// @notice An update as its participant signed it, for whoever sends it.
+struct SignedUpdate {
+    address participant;
+    bytes32 digest;
+    bytes32 tensorRoot;
+    uint32 weight;
+    uint32 steps;
+    /// Last second at which the signature counts; the commit deadline ends it as well.
+    uint64 validUntil;
+    /// See `commitUpdate`.
+    bytes[] hookData;
+    /// Of `commitmentHash`: by the participant's key, or as its contract accepts (EIP-1271).
+    bytes signature;
 }
 
 /// @notice The roots of a version: everything in it that later rounds are computed from.
@@ -80,13 +95,19 @@ struct Result {
     bytes32 reportDigest;
     /// Tensor root of the aggregate. Never zero.
     bytes32 aggregateRoot;
-    /// Built like a tensor root over abi.encode(participant, digest, tensorRoot, weight), strictly ascending by
-    /// participant. Never zero.
+    /// Built like a tensor root over abi.encode(participant, digest, tensorRoot, weight, steps, factor), strictly
+    /// ascending by participant. The factor is what the contribution counts in the sum: its weight, or 1 where each
+    /// counts once; under a rule that selects, never more than its weight. Never zero.
     bytes32 contributionsRoot;
-    /// Number of contributions.
+    /// Number of contributions, at most the round's commitments.
     uint32 contributions;
     /// Sum of their weights, contributions..MAX_WEIGHT.
     uint32 totalWeight;
+    /// Sum of their steps, contributions..2^37.
+    uint64 totalSteps;
+    /// What the sum of factor times update is divided by: the sum of the factors; under a rule that selects, never less.
+    /// 1..totalWeight.
+    uint32 divisor;
 }
 
 /// @notice How a result stands once it has had its quorum.
@@ -171,14 +192,14 @@ struct Round {
     /// At least one result has been attested.
     bool attested;
     bool finalized;
-    /// Hash chain over the commitments, see `commitUpdate`.
+    /// Hash chain over the commitments, with their number, see `commitUpdate`.
     bytes32 runningHash;
     /// keccak256(abi.encode(Result)) that a quorum attested; zero before.
     bytes32 resultHash;
-    /// Commitments when commits were ended early; 0 if they were not.
+    /// Commitments so far.
     uint32 commitments;
-    /// A participant was revoked after committing here, so commits cannot end early.
-    bool earlyEndBarred;
+    /// Commits ended before their time, since everybody had committed.
+    bool endedEarly;
     /// The challenge window has been moved, which happens once.
     bool extended;
     /// Attesters of results that were made void, who have not been expelled yet.
@@ -189,7 +210,7 @@ struct Round {
 /// @notice Holds digests, phases and roles. Bytes live in content stores; a digest is the sha2-256 of a manifest there.
 ///
 /// Assumptions. Block time never runs backwards. A hook named by an owner may refuse commits to that owner's model and
-/// nothing else. Tensor roots and weights are what participants declare: readers recompute them.
+/// nothing else. Tensor roots, weights and steps are what participants declare: readers recompute the roots.
 ///
 /// Sharp edges. A commitment is final: there is no second one in the same round. A round that lapses keeps its number.
 /// Losing the owner key freezes members and plan, not the rounds: participants and aggregators may open them.
@@ -229,8 +250,16 @@ interface ICairn {
     );
     /// @notice Commit order is log order.
     event UpdateCommitted(
-        RoundId indexed roundId, address indexed participant, bytes32 digest, bytes32 tensorRoot, uint32 weight
+        RoundId indexed roundId,
+        address indexed participant,
+        bytes32 digest,
+        bytes32 tensorRoot,
+        uint32 weight,
+        uint32 steps
     );
+    /// @notice `commitUpdatesFor` could not make this commitment.
+    /// @param reason Selector of the error that `commitUpdateFor` gave, a hook's own included; zero where it gave none.
+    event CommitmentSkipped(RoundId indexed roundId, address indexed participant, bytes4 reason);
     event CommitsEnded(
         RoundId indexed roundId,
         uint32 commitments,
@@ -293,16 +322,22 @@ interface ICairn {
     error WrongPhase(RoundId roundId, Phase expected, Phase actual);
     error AlreadyCommitted(RoundId roundId, address participant);
     error BadWeight(uint32 weight, uint32 cap);
+    error BadSteps(uint32 steps, uint32 max);
     error BadSignature(address participant);
+    error SignatureExpired(address participant, uint64 validUntil);
+    /// @notice Less than COMMIT_GAS would be left for the next commitment of the list.
+    error TooLittleGas(uint256 left, uint256 needed);
     error HookRefused(address hook);
     error NotAscending(address previous, address next);
     error WrongParticipantCount(uint256 given, uint32 expected);
     error NotCommitted(RoundId roundId, address participant);
-    error EarlyEndIsBarred(RoundId roundId);
     error RunningHashMismatch(bytes32 given, bytes32 expected);
     error TooFewContributions(uint32 contributions, uint32 min);
-    error BadTotalWeight(uint32 totalWeight, uint32 contributions, uint32 max);
-    /// @notice Before the publish deadline a result must contain every commitment counted when commits ended early.
+    error TooManyContributions(uint32 contributions, uint32 commitments);
+    error BadTotalWeight(uint32 totalWeight, uint32 min, uint32 max);
+    error BadTotalSteps(uint64 totalSteps, uint64 min, uint64 max);
+    error WrongDivisor(uint32 divisor, uint32 min, uint32 max);
+    /// @notice Before the publish deadline a result must contain every commitment of a round whose commits ended early.
     error IncompleteEarlyResult(uint32 contributions, uint32 commitments);
     /// @notice An aggregator moves only to more contributions, or to as many and a smaller result hash.
     error NotBetter(bytes32 current, bytes32 proposed);
@@ -323,6 +358,8 @@ interface ICairn {
     // slither-disable-start naming-convention
     /// @notice Largest total weight for which float64 sums of grid values stay exact: 2^28.
     function MAX_WEIGHT() external view returns (uint32);
+    /// @notice What each commitment of a list may take, its hooks and its signer's contract included.
+    function COMMIT_GAS() external view returns (uint256); // 300 000
     /// @notice What made this contract and its partners.
     function FACTORY() external view returns (IFactory);
     /// @notice What is wrong with a result is shown there; bound at deployment.
@@ -389,38 +426,46 @@ interface ICairn {
     function openRound(ModelId modelId) external returns (uint64 number);
 
     /// @notice Commits the caller's update. Participants, once a round, in phase Commit.
-    /// @dev runningHash := keccak256(abi.encode(runningHash, participant, digest, tensorRoot, weight)), begun at
-    /// keccak256(abi.encode(roundId, parent, keccak256(abi.encode(plan)))).
+    /// @dev The running hash is a word of 224 bits of hash and, in the low 32, the number of commitments:
+    /// runningHash := first 224 bits of keccak256(abi.encode(runningHash, participant, digest, tensorRoot, weight, steps)),
+    /// number + 1; begun at those of keccak256(abi.encode(roundId, parent, keccak256(abi.encode(plan)))) and 0.
     /// @param digest sha2-256 of the update manifest, which names its participant, round, model, contract and chain.
     /// @param tensorRoot Tensor root of the update's blob.
     /// @param weight 1..weightCap, usually the number of training examples.
-    function commitUpdate(ModelId modelId, uint64 number, bytes32 digest, bytes32 tensorRoot, uint32 weight) external;
-
+    /// @param steps At least 1, usually the number of optimizer steps.
     function commitUpdate(
         ModelId modelId,
         uint64 number,
         bytes32 digest,
         bytes32 tensorRoot,
         uint32 weight,
-        bytes calldata hookData
+        uint32 steps
     ) external;
 
-    /// @notice Commits an update that `participant` signed (EIP-712; an EOA, or a contract by EIP-1271). Anyone may send.
-    /// @dev Type: Commitment(bytes32 modelId,uint64 round,address participant,bytes32 digest,bytes32 tensorRoot,
-    /// uint32 weight,bytes hookData), domain name "Cairn", version "1", with chain id and contract.
-    function commitUpdateFor(
-        address participant,
+    /// @param hookData What each hook of the plan is given, in their order; where there is less, nothing.
+    function commitUpdate(
         ModelId modelId,
         uint64 number,
         bytes32 digest,
         bytes32 tensorRoot,
         uint32 weight,
-        bytes calldata hookData,
-        bytes calldata signature
+        uint32 steps,
+        bytes[] calldata hookData
     ) external;
 
+    /// @notice Commits an update that its participant signed (EIP-712; an EOA, or a contract by EIP-1271). Anyone may send.
+    /// @dev Type: Commitment(bytes32 modelId,uint64 round,address participant,bytes32 digest,bytes32 tensorRoot,
+    /// uint32 weight,uint32 steps,bytes[] hookData,uint64 validUntil), domain name "Cairn", version "1", with chain id and
+    /// contract.
+    function commitUpdateFor(ModelId modelId, uint64 number, SignedUpdate calldata update) external;
+
+    /// @notice Commits those of a list that can be, in order, as `commitUpdateFor` would; the others are skipped, each
+    /// with an event, and spoil nothing. Anyone may send.
+    function commitUpdatesFor(ModelId modelId, uint64 number, SignedUpdate[] calldata updates) external;
+
     /// @notice Ends phase Commit at once. Anyone, who lists every participant of the model, strictly ascending, each
-    /// having committed. The later deadlines move up by the time saved.
+    /// having committed. The later deadlines move up by the time saved. Who was revoked is not waited for; what it
+    /// committed counts.
     function endCommits(ModelId modelId, uint64 number, address[] calldata participants) external;
 
     /// @notice Attests a result. Aggregators, in phase Aggregate, or in phase Publish if commits ended early and the
@@ -476,13 +521,9 @@ interface ICairn {
         view
         returns (uint32 count, uint32 contributions);
     /// @notice The EIP-712 digest a participant signs for `commitUpdateFor`.
-    function commitmentHash(
-        address participant,
-        ModelId modelId,
-        uint64 number,
-        bytes32 digest,
-        bytes32 tensorRoot,
-        uint32 weight,
-        bytes calldata hookData
-    ) external view returns (bytes32);
+    /// @param update Its signature is ignored.
+    function commitmentHash(ModelId modelId, uint64 number, SignedUpdate calldata update)
+        external
+        view
+        returns (bytes32);
 }

@@ -25,6 +25,15 @@ struct Segment {
     bytes32[] proof;
 }
 
+/// @notice What a participant committed.
+struct Commitment {
+    address participant;
+    bytes32 digest;
+    bytes32 tensorRoot;
+    uint32 weight;
+    uint32 steps;
+}
+
 /// @notice What a coordinate of version and state is computed from. State openings are empty where the rules have none,
 /// or the parent's state is the initial one.
 struct Before {
@@ -35,7 +44,7 @@ struct Before {
     Opening state;
 }
 
-/// @notice One step of adding up: a contribution and, unless only weights are added, its chunk.
+/// @notice One step of adding up: a contribution and, unless only its numbers are added, its chunk.
 struct Step {
     Contribution contribution;
     Opening chunk;
@@ -46,7 +55,9 @@ struct Sum {
     /// Contributions added.
     uint32 next;
     uint64 weight;
-    /// Weight times grid integer.
+    uint64 steps;
+    uint64 factor;
+    /// Factor times grid integer.
     int256 sum;
     /// Roots of the perfect subtrees of the contributions so far, largest first.
     bytes32[] peaks;
@@ -100,6 +111,11 @@ interface IChallenges is IDisputed {
 
     function convictOrder(Target calldata target, Membership calldata left, Membership calldata right) external;
 
+    /// @notice The factor of a contribution is not what the rules give it: its weight, or 1 where each counts once; under a
+    /// rule that selects, more than its weight.
+    /// @param index Where `opening.leaf` stands in the contributions root.
+    function convictFactor(Target calldata target, Basis calldata basis, uint64 index, Opening calldata opening) external;
+
     /// @notice The version's roots, but for the tensor root, do not follow from rules and parent: the rest is another, or
     /// there is a state under rules without one or none under rules with one, or its layout or step is another.
     function convictRoots(Target calldata target, Basis calldata basis) external;
@@ -143,7 +159,7 @@ interface IChallenges is IDisputed {
     // ----------------------------------------------------------------------------- Challenges of several transactions
 
     /// @notice Adds contributions, in order, to the caller's progress on one coordinate.
-    /// @param coordinate All ones to add up weights alone.
+    /// @param coordinate All ones to add up weights, steps and factors alone.
     function addContributions(
         Target calldata target,
         Basis calldata basis,
@@ -162,24 +178,30 @@ interface IChallenges is IDisputed {
         Opening calldata aggregate
     ) external;
 
-    function convictTotal(Target calldata target, Sum calldata progress, Step[] calldata steps) external;
+    /// @notice Weights or steps add up to something else than the result says, or factors to another divisor; under a rule
+    /// that selects, to more than its divisor.
+    function convictTotal(Target calldata target, Basis calldata basis, Sum calldata progress, Step[] calldata steps)
+        external;
 
-    /// @notice Replays commitments in commit order, none of which is the contribution that `leaf` encodes.
+    /// @notice Replays commitments in commit order, none of which is the one sought.
+    /// @param sought keccak256(abi.encode(Commitment)): of a leaf of 192 bytes, the hash of the first 160; of a leaf of
+    /// another length, which is no contribution, all ones.
     /// @param running The running hash so far; zero to begin.
     function replayCommitments(
         Target calldata target,
-        bytes32 leafHash,
+        bytes32 sought,
         bytes32 running,
-        Contribution[] calldata commitments
+        Commitment[] calldata commitments
     ) external;
 
+    /// @notice The last commitments, and a leaf of the contributions root whose commitment was none of them.
     /// @param index Where `opening.leaf` stands in the contributions root.
     function convictUncommitted(
         Target calldata target,
         uint64 index,
         Opening calldata opening,
         bytes32 running,
-        Contribution[] calldata commitments
+        Commitment[] calldata commitments
     ) external;
 
     // -------------------------------------------------------------------------------------------------------- Receipts

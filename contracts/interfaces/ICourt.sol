@@ -11,7 +11,8 @@ enum Fault {
     Count, // the contributions root holds another number of contributions than the result says
     Order, // two neighbouring contributions are not strictly ascending by participant
     Uncommitted, // a contribution is not, or not so, among the round's commitments
-    Total, // the weights add up to something else
+    Total, // the weights or steps add up to something else, or the factors to more or else than the divisor
+    Factor, // a contribution's factor is not what the rules give it
     Roots, // what no round changes was changed, or the state is not of these rules or of this step
     Size, // a blob holds another number of values than the rules say
     Chunk, // a chunk of the wrong length, or a value that is not a canonical grid value

@@ -67,6 +67,8 @@ interface IRules {
     error BadMinContributions(uint32 minContributions);
     error BadDuration(uint32 duration, uint32 min, uint32 max);
     error BadAnswerDuration(uint32 answerDuration, uint32 min, uint32 max);
+    error TooManyHooks(uint256 hooks, uint256 max);
+    error ZeroHook(uint256 index);
 
     // slither-disable-start naming-convention
     function MAX_GRID_BITS() external view returns (uint8); // 126
@@ -77,6 +79,8 @@ interface IRules {
     function MAX_DURATION() external view returns (uint32); // 90 days
     /// @notice Answer times that a challenge window holds at least: a hidden tree of 2^31 leaves is walked to any of them.
     function WALK_STEPS() external view returns (uint32); // 32
+    /// @notice Most hooks of a plan.
+    function MAX_HOOKS() external view returns (uint256); // 4
     // slither-disable-end naming-convention
 
     /// @notice Reverts unless every field of the plan is one that rounds can run under, and these are its rule bytes.

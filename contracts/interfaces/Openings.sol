@@ -16,12 +16,14 @@ struct Opening {
     bytes32[] proof;
 }
 
-/// @notice A leaf of the contributions root is the abi.encode of this.
+/// @notice A leaf of the contributions root is the abi.encode of this: a commitment, and its factor in the sum.
 struct Contribution {
     address participant;
     bytes32 digest;
     bytes32 tensorRoot;
     uint32 weight;
+    uint32 steps;
+    uint32 factor;
 }
 
 /// @notice A contribution at its place in the contributions root.

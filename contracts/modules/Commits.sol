@@ -5,8 +5,9 @@ import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {LowLevelCall} from "@openzeppelin/contracts/utils/LowLevelCall.sol";
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
-import {ICairn, Member, ModelId, PARTICIPANT, Phase, RoundId} from "../interfaces/ICairn.sol";
+import {ICairn, Member, ModelId, PARTICIPANT, Phase, RoundId, SignedUpdate} from "../interfaces/ICairn.sol";
 import {IHook} from "../interfaces/IHook.sol";
+import {RunningHash} from "./RunningHash.sol";
 import {State} from "./State.sol";
 
 /// @title Commits: updates anchored by their participants, or for them
@@ -19,18 +20,36 @@ abstract contract Commits is State {
         bytes32 digest;
         bytes32 tensorRoot;
         uint32 weight;
+        uint32 steps;
     }
 
-    bytes32 private constant DOMAIN_TYPEHASH =
-        keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)");
+    /// @dev The chain of this deployment. On a fork that took another chain id nobody commits for others: a signature
+    /// counts on one chain.
+    uint256 private immutable _chainId = block.chainid;
+    bytes32 private immutable _domain = keccak256(
+        abi.encode(
+            keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
+            keccak256("Cairn"),
+            keccak256("1"),
+            block.chainid,
+            address(this)
+        )
+    );
     bytes32 private constant COMMITMENT_TYPEHASH = keccak256(
         "Commitment(bytes32 modelId,uint64 round,address participant,bytes32 digest,bytes32 tensorRoot,"
-        "uint32 weight,bytes hookData)"
+        "uint32 weight,uint32 steps,bytes[] hookData,uint64 validUntil)"
     );
 
     /// @inheritdoc ICairn
-    function commitUpdate(ModelId modelId, uint64 number, bytes32 digest, bytes32 tensorRoot, uint32 weight) external {
-        _commit(Commitment(modelId, number, msg.sender, digest, tensorRoot, weight), msg.data[:0]);
+    function commitUpdate(
+        ModelId modelId,
+        uint64 number,
+        bytes32 digest,
+        bytes32 tensorRoot,
+        uint32 weight,
+        uint32 steps
+    ) external {
+        _commit(Commitment(modelId, number, msg.sender, digest, tensorRoot, weight, steps), _nothing());
     }
 
     /// @inheritdoc ICairn
@@ -40,74 +59,109 @@ abstract contract Commits is State {
         bytes32 digest,
         bytes32 tensorRoot,
         uint32 weight,
-        bytes calldata hookData
+        uint32 steps,
+        bytes[] calldata hookData
     ) external {
-        _commit(Commitment(modelId, number, msg.sender, digest, tensorRoot, weight), hookData);
+        _commit(Commitment(modelId, number, msg.sender, digest, tensorRoot, weight, steps), hookData);
     }
 
     /// @inheritdoc ICairn
-    function commitUpdateFor(
-        address participant,
-        ModelId modelId,
-        uint64 number,
-        bytes32 digest,
-        bytes32 tensorRoot,
-        uint32 weight,
-        bytes calldata hookData,
-        bytes calldata signature
-    ) external {
-        Commitment memory c = Commitment(modelId, number, participant, digest, tensorRoot, weight);
-        if (!_signed(participant, _commitmentHash(c, hookData), signature)) revert BadSignature(participant);
-        _commit(c, hookData);
+    // Seconds: a proposer could at most let a signature count that was to end with the block.
+    // slither-disable-next-line timestamp
+    function commitUpdateFor(ModelId modelId, uint64 number, SignedUpdate calldata u) external {
+        if (block.timestamp > u.validUntil) revert SignatureExpired(u.participant, u.validUntil);
+        Commitment memory c = _commitment(modelId, number, u);
+        if (block.chainid != _chainId || !_signed(u.participant, _commitmentHash(c, u), u.signature)) {
+            revert BadSignature(u.participant);
+        }
+        _commit(c, u.hookData);
     }
 
     /// @inheritdoc ICairn
-    function commitmentHash(
-        address participant,
-        ModelId modelId,
-        uint64 number,
-        bytes32 digest,
-        bytes32 tensorRoot,
-        uint32 weight,
-        bytes calldata hookData
-    ) external view returns (bytes32) {
-        return _commitmentHash(Commitment(modelId, number, participant, digest, tensorRoot, weight), hookData);
+    // Each commitment is a call of its own: what a hook or a signer's contract does to it is undone with it, what it
+    // burns is bounded, and nothing is kept here from one to the next. Of what it answers four bytes are read.
+    // slither-disable-next-line calls-loop,reentrancy-events
+    function commitUpdatesFor(ModelId modelId, uint64 number, SignedUpdate[] calldata updates) external {
+        RoundId roundId = _roundId(modelId, number);
+        for (uint256 i = 0; i < updates.length; ++i) {
+            bytes memory data = abi.encodeCall(ICairn.commitUpdateFor, (modelId, number, updates[i]));
+            // A call is given at most 63/64 of what is left (EIP-150). Whoever sends too little skips nobody.
+            uint256 needed = COMMIT_GAS + COMMIT_GAS / 32;
+            if (gasleft() < needed) revert TooLittleGas(gasleft(), needed);
+            uint256 gasEach = COMMIT_GAS;
+            bool made;
+            bytes4 reason;
+            // slither-disable-next-line assembly
+            assembly ("memory-safe") {
+                mstore(0, 0)
+                made := call(gasEach, address(), 0, add(data, 32), mload(data), 0, 4)
+                reason := mload(0)
+                mstore(0x40, data) // what was encoded is needed no more
+            }
+            if (!made) emit CommitmentSkipped(roundId, updates[i].participant, reason);
+        }
     }
 
-    function _commit(Commitment memory c, bytes calldata hookData) private {
+    /// @inheritdoc ICairn
+    function commitmentHash(ModelId modelId, uint64 number, SignedUpdate calldata u) external view returns (bytes32) {
+        return _commitmentHash(_commitment(modelId, number, u), u);
+    }
+
+    function _commit(Commitment memory c, bytes[] calldata hookData) private {
         RoundId roundId = _roundId(c.modelId, c.number);
         RoundState storage state = _rounds[roundId];
-        Terms memory terms = state.terms;
-        Phase actual = _phase(terms);
-        if (actual != Phase.Commit) {
-            _requireOpened(c.modelId, c.number, terms);
-            revert WrongPhase(roundId, Phase.Commit, actual);
+        (uint32 weightCap, uint8 flags) = (state.terms.weightCap, state.terms.flags);
+        // Phase Commit, in words that read one slot: whatever else ends it leaves its deadline behind.
+        // slither-disable-next-line timestamp
+        if (block.timestamp >= state.terms.commitDeadline || flags & CANCELLED != 0) {
+            _refusePhase(c, roundId, state.terms);
         }
-        Member storage slot = _members[c.modelId][c.participant];
-        // Not copied to memory: every commit would pay for it.
-        (uint8 roles, uint64 lastRound) = (slot.roles, slot.lastRound);
-        if (roles & PARTICIPANT == 0) revert MissingRole(c.modelId, c.participant, PARTICIPANT);
-        if (lastRound == c.number) revert AlreadyCommitted(roundId, c.participant);
+        _takeTurn(c, roundId);
         if (c.digest == 0) revert ZeroDigest();
         if (c.tensorRoot == 0) revert ZeroRoot();
-        if (c.weight == 0 || c.weight > terms.weightCap) revert BadWeight(c.weight, terms.weightCap);
+        unchecked {
+            // 1 to the most that may be; zero wraps around.
+            if (c.weight - 1 >= weightCap) revert BadWeight(c.weight, weightCap);
+            if (c.steps - 1 >= MAX_STEPS) revert BadSteps(c.steps, MAX_STEPS);
+        }
 
-        slot.lastRound = c.number;
         state.runningHash =
-            keccak256(abi.encode(state.runningHash, c.participant, c.digest, c.tensorRoot, c.weight));
-        emit UpdateCommitted(roundId, c.participant, c.digest, c.tensorRoot, c.weight);
+            RunningHash.extend(state.runningHash, c.participant, c.digest, c.tensorRoot, c.weight, c.steps);
+        emit UpdateCommitted(roundId, c.participant, c.digest, c.tensorRoot, c.weight, c.steps);
 
-        if (terms.flags & HOOKED != 0) _ask(_plans[c.modelId][terms.planIndex].hook, c, hookData);
+        if (flags & HOOKED != 0) _askAll(_plans[c.modelId][state.terms.planIndex].hooks, c, hookData);
+    }
+
+    /// @dev Once a round, for who holds the role.
+    function _takeTurn(Commitment memory c, RoundId roundId) private {
+        Member storage held = _members[c.modelId][c.participant];
+        if (held.roles & PARTICIPANT == 0) revert MissingRole(c.modelId, c.participant, PARTICIPANT);
+        if (held.lastRound == c.number) revert AlreadyCommitted(roundId, c.participant);
+        held.lastRound = c.number;
+    }
+
+    function _refusePhase(Commitment memory c, RoundId roundId, Terms memory terms) private view {
+        _requireOpened(c.modelId, c.number, terms);
+        revert WrongPhase(roundId, Phase.Commit, _phase(terms));
     }
 
     /// @dev Last of all, so that a hook that calls back finds the commitment made.
+    function _askAll(address[] storage hooks, Commitment memory c, bytes[] calldata hookData) private {
+        uint256 count = hooks.length;
+        for (uint256 i = 0; i < count; ++i) {
+            _ask(hooks[i], c, i < hookData.length ? hookData[i] : msg.data[:0]);
+        }
+    }
+
     function _ask(address hook, Commitment memory c, bytes calldata hookData) private {
-        // By hand, so that an answer of any length from any address is a refusal with a name. Its first word is enough.
-        // slither-disable-next-line low-level-calls,unused-return
+        // By hand, so that an answer of any length from any address is a refusal with a name. Its first word is enough. One
+        // that burns the gas of all of them refuses the commitment, as it may.
+        // slither-disable-next-line low-level-calls,unused-return,calls-loop
         (bool admitted, bytes32 answer,) = LowLevelCall.callReturn64Bytes(
             hook,
             abi.encodeCall(
-                IHook.onCommit, (c.modelId, c.number, c.participant, c.digest, c.tensorRoot, c.weight, hookData)
+                IHook.onCommit,
+                (c.modelId, c.number, c.participant, c.digest, c.tensorRoot, c.weight, c.steps, hookData)
             )
         );
         uint256 size = LowLevelCall.returnDataSize();
@@ -115,12 +169,23 @@ abstract contract Commits is State {
         if (!admitted || size < 32 || answer != bytes32(IHook.onCommit.selector)) revert HookRefused(hook);
     }
 
-    function _commitmentHash(Commitment memory c, bytes calldata hookData) private view returns (bytes32) {
-        bytes32 domain = keccak256(
-            abi.encode(DOMAIN_TYPEHASH, keccak256("Cairn"), keccak256("1"), block.chainid, address(this))
-        );
-        bytes32 hash = keccak256(abi.encode(COMMITMENT_TYPEHASH, c, keccak256(hookData)));
-        return MessageHashUtils.toTypedDataHash(domain, hash);
+    function _commitment(ModelId modelId, uint64 number, SignedUpdate calldata u)
+        private
+        pure
+        returns (Commitment memory)
+    {
+        return Commitment(modelId, number, u.participant, u.digest, u.tensorRoot, u.weight, u.steps);
+    }
+
+    function _commitmentHash(Commitment memory c, SignedUpdate calldata u) private view returns (bytes32) {
+        // Empty to begin with, for less than writing that costs.
+        // slither-disable-next-line uninitialized-local
+        bytes memory hashes;
+        for (uint256 i = 0; i < u.hookData.length; ++i) {
+            hashes = bytes.concat(hashes, keccak256(u.hookData[i]));
+        }
+        bytes32 hash = keccak256(abi.encode(COMMITMENT_TYPEHASH, c, keccak256(hashes), u.validUntil));
+        return MessageHashUtils.toTypedDataHash(_domain, hash);
     }
 
     /// @dev Key first, then contract: an account that delegates to code (EIP-7702) has both, and its key still counts.
@@ -130,5 +195,13 @@ abstract contract Commits is State {
         (address recovered, ECDSA.RecoverError err,) = ECDSA.tryRecoverCalldata(hash, signature);
         if (err == ECDSA.RecoverError.NoError && recovered == signer) return true;
         return SignatureChecker.isValidERC1271SignatureNowCalldata(signer, hash, signature);
+    }
+
+    function _nothing() private pure returns (bytes[] calldata none) {
+        // slither-disable-next-line assembly
+        assembly ("memory-safe") {
+            none.offset := 0
+            none.length := 0
+        }
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {AGGREGATOR, AUDITOR, Grant, ICairn, Member, ModelId, PARTICIPANT, Phase, READER} from "../interfaces/ICairn.sol";
+import {AGGREGATOR, AUDITOR, Grant, ICairn, Member, ModelId, PARTICIPANT, READER} from "../interfaces/ICairn.sol";
 import {State} from "./State.sol";
 
 /// @title Members: who may do what, one word each
@@ -58,19 +58,8 @@ abstract contract Members is State {
         if (removed == 0) return;
 
         held.roles &= ~removed;
-        if (removed & PARTICIPANT != 0) {
-            state.participants -= 1;
-            _barEarlyEnd(modelId, held.lastRound, state.rounds);
-        }
+        if (removed & PARTICIPANT != 0) state.participants -= 1;
         emit RolesChanged(modelId, account, held.roles);
-    }
-
-    /// @dev A commitment whose author is no longer listed could not be counted, so commits cannot end early any more.
-    /// After phase Commit there is nothing left to bar.
-    function _barEarlyEnd(ModelId modelId, uint64 lastRound, uint64 openRound_) private {
-        if (lastRound != openRound_) return;
-        Terms storage terms = _rounds[_roundId(modelId, openRound_)].terms;
-        if (_phase(terms) == Phase.Commit) terms.flags |= EARLY_END_BARRED;
     }
 
     function _requireRoles(uint8 roles) private pure {

@@ -2,6 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {AGGREGATOR, ICairn, ModelId, Phase, Plan, Result, RoundId, Standing} from "../interfaces/ICairn.sol";
+import {RunningHash} from "./RunningHash.sol";
 import {State} from "./State.sol";
 
 /// @title Results: attested by aggregators, agreed by a quorum, finalized by anyone
@@ -9,9 +10,10 @@ abstract contract Results is State {
     /// @inheritdoc ICairn
     function attestResult(ModelId modelId, uint64 number, Result calldata result, bytes32 runningHash) external {
         (RoundId roundId, RoundState storage state, Terms memory terms) = _opened(modelId, number);
-        _requireAttestable(roundId, _phase(terms), state, result.contributions);
+        _requireAttestable(roundId, terms);
         _requireRole(modelId, _members[modelId][msg.sender], msg.sender, AGGREGATOR);
         if (runningHash != state.runningHash) revert RunningHashMismatch(runningHash, state.runningHash);
+        _requireCommitted(result.contributions, RunningHash.count(runningHash), terms);
         Plan storage rules = _plans[modelId][terms.planIndex];
         (uint16 quorum, uint32 challengeDuration) = (rules.quorum, rules.challengeDuration);
         _requireValid(modelId, result, rules.minContributions);
@@ -99,18 +101,19 @@ abstract contract Results is State {
         return joined.count + 1;
     }
 
-    function _requireAttestable(RoundId roundId, Phase actual, RoundState storage state, uint32 contributions)
-        private
-        view
-    {
-        if (actual == Phase.Publish) {
-            uint32 commitments = state.commitments;
-            if (commitments != 0) {
-                if (contributions != commitments) revert IncompleteEarlyResult(contributions, commitments);
-                return;
-            }
-        }
+    function _requireAttestable(RoundId roundId, Terms memory terms) private view {
+        Phase actual = _phase(terms);
+        if (actual == Phase.Publish && terms.flags & ENDED_EARLY != 0) return;
         _requirePhase(roundId, Phase.Aggregate, actual);
+    }
+
+    /// @dev In a phase in which a result may be attested. In phase Publish the others may still publish what they
+    /// committed, so none may be left out.
+    function _requireCommitted(uint32 contributions, uint32 commitments, Terms memory terms) private view {
+        if (contributions > commitments) revert TooManyContributions(contributions, commitments);
+        if (contributions != commitments && _phase(terms) == Phase.Publish) {
+            revert IncompleteEarlyResult(contributions, commitments);
+        }
     }
 
     function _requireValid(ModelId modelId, Result calldata result, uint32 minContributions) private view {
@@ -120,9 +123,24 @@ abstract contract Results is State {
         if (result.contributions < minContributions) {
             revert TooFewContributions(result.contributions, minContributions);
         }
-        if (result.totalWeight < result.contributions || result.totalWeight > MAX_WEIGHT) {
-            revert BadTotalWeight(result.totalWeight, result.contributions, MAX_WEIGHT);
-        }
+        uint256 least = result.contributions;
+        _within(BadTotalWeight.selector, result.totalWeight, least, MAX_WEIGHT);
+        _within(BadTotalSteps.selector, result.totalSteps, least, MAX_TOTAL_STEPS);
+        _within(WrongDivisor.selector, result.divisor, 1, result.totalWeight);
         if (_versions[modelId][result.versionDigest].parent != 0) revert VersionExists(modelId, result.versionDigest);
+    }
+
+    /// @dev Reverts with an error of three words: the value and its bounds. One function, since each such revert is long.
+    function _within(bytes4 selector, uint256 value, uint256 low, uint256 high) private pure {
+        if (value >= low && value <= high) return;
+        // slither-disable-next-line assembly
+        assembly ("memory-safe") {
+            let data := mload(0x40)
+            mstore(data, selector)
+            mstore(add(data, 4), value)
+            mstore(add(data, 36), low)
+            mstore(add(data, 68), high)
+            revert(data, 100)
+        }
     }
 }

@@ -2,6 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {AGGREGATOR, ICairn, Member, ModelId, PARTICIPANT, Phase, Plan, Round, RoundId} from "../interfaces/ICairn.sol";
+import {RunningHash} from "./RunningHash.sol";
 import {State} from "./State.sol";
 
 /// @title Rounds: opening, ending commits early, cancelling
@@ -24,7 +25,6 @@ abstract contract Rounds is State {
     function endCommits(ModelId modelId, uint64 number, address[] calldata participants) external {
         (RoundId roundId, RoundState storage state, Terms memory terms) = _opened(modelId, number);
         _requirePhase(roundId, Phase.Commit, _phase(terms));
-        if (terms.flags & EARLY_END_BARRED != 0) revert EarlyEndIsBarred(roundId);
         uint32 expected = _models[modelId].participants;
         if (participants.length == 0 || participants.length != expected) {
             revert WrongParticipantCount(participants.length, expected);
@@ -35,9 +35,15 @@ abstract contract Rounds is State {
         terms.commitDeadline -= saved;
         terms.publishDeadline -= saved;
         terms.aggregateDeadline -= saved;
+        terms.flags |= ENDED_EARLY;
         state.terms = terms;
-        state.commitments = expected;
-        emit CommitsEnded(roundId, expected, terms.commitDeadline, terms.publishDeadline, terms.aggregateDeadline);
+        emit CommitsEnded(
+            roundId,
+            RunningHash.count(state.runningHash),
+            terms.commitDeadline,
+            terms.publishDeadline,
+            terms.aggregateDeadline
+        );
     }
 
     /// @inheritdoc ICairn
@@ -72,8 +78,8 @@ abstract contract Rounds is State {
             finalized: terms.flags & FINALIZED != 0,
             runningHash: state.runningHash,
             resultHash: state.resultHash,
-            commitments: state.commitments,
-            earlyEndBarred: terms.flags & EARLY_END_BARRED != 0,
+            commitments: RunningHash.count(state.runningHash),
+            endedEarly: terms.flags & ENDED_EARLY != 0,
             extended: terms.flags & EXTENDED != 0,
             unexpelled: state.unexpelled
         });
@@ -102,7 +108,7 @@ abstract contract Rounds is State {
             weightCap: rules.weightCap,
             contributions: 0,
             planIndex: planIndex,
-            flags: (rules.hook == address(0) ? 0 : HOOKED) | (rules.bondGwei == 0 ? 0 : BONDED)
+            flags: (rules.hooks.length == 0 ? 0 : HOOKED) | (rules.bondGwei == 0 ? 0 : BONDED)
         });
         bytes32 runningHash = _firstHash(roundId, parent, rules);
 

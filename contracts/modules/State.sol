@@ -7,6 +7,7 @@ import {IChallenges} from "../interfaces/IChallenges.sol";
 import {ICourt} from "../interfaces/ICourt.sol";
 import {IFactory} from "../interfaces/IFactory.sol";
 import {IRules} from "../interfaces/IRules.sol";
+import {RunningHash} from "./RunningHash.sol";
 
 /// @title Everything Cairn stores, and the reads that several modules share
 /// @dev Slots are packed by who reads them together: a commit touches one word of the round, its running hash and one
@@ -58,7 +59,6 @@ abstract contract State is ICairn {
         Terms terms;
         bytes32 runningHash;
         bytes32 resultHash;
-        uint32 commitments;
         uint32 unexpelled;
         mapping(address aggregator => bytes32 tally) attestations;
         mapping(bytes32 tally => Votes) votes;
@@ -71,13 +71,19 @@ abstract contract State is ICairn {
     uint8 internal constant FINALIZED = 2;
     uint8 internal constant ATTESTED = 4;
     uint8 internal constant HOOKED = 8;
-    uint8 internal constant EARLY_END_BARRED = 16;
+    uint8 internal constant ENDED_EARLY = 16;
     uint8 internal constant EXTENDED = 32;
     uint8 internal constant VOIDED = 64;
     uint8 internal constant BONDED = 128;
 
+    /// @dev Of one commitment, and of a result: that of 2^17 contributions, whatever they declare.
+    uint32 internal constant MAX_STEPS = 1 << 20;
+    uint64 internal constant MAX_TOTAL_STEPS = 1 << 37;
+
     /// @inheritdoc ICairn
     uint32 public constant MAX_WEIGHT = 1 << 28;
+    /// @inheritdoc ICairn
+    uint256 public constant COMMIT_GAS = 300_000;
     /// @inheritdoc ICairn
     // slither-disable-next-line naming-convention
     IFactory public immutable FACTORY;
@@ -184,7 +190,7 @@ abstract contract State is ICairn {
 
     /// @dev The running hash of a round without commitments.
     function _firstHash(RoundId roundId, bytes32 parent, Plan memory rules) internal pure returns (bytes32) {
-        return keccak256(abi.encode(roundId, parent, keccak256(abi.encode(rules))));
+        return RunningHash.begin(keccak256(abi.encode(roundId, parent, keccak256(abi.encode(rules)))));
     }
 
     function _roundId(ModelId modelId, uint64 number) internal pure returns (RoundId) {

@@ -8,8 +8,8 @@ import {RuleSet, Shape} from "../interfaces/IRules.sol";
 library RuleBytes {
     uint8 internal constant VERSION = 1;
     uint256 private constant COMBINE = 1;
-    /// @dev Rule 1, shape Fold, update form 1, by weight.
-    bytes6 private constant WEIGHTED_MEAN = 0x000101000100;
+    /// @dev Every value as float32 on the grid.
+    uint16 private constant DENSE = 1;
     uint256 private constant FILE = 8;
     uint256 private constant COUNT = 80;
     /// @dev Length of everything before the parameters.
@@ -28,9 +28,23 @@ library RuleBytes {
         return Shape(uint8(rules[COMBINE + 2]));
     }
 
-    /// @notice Whether contributions are combined as `Grid` folds them: rule 1, update form 1, no parameters.
-    function isWeightedMean(bytes calldata rules) internal pure returns (bool) {
-        return bytes6(rules[COMBINE:]) == WEIGHTED_MEAN && rules[COUNT] == 0;
+    function updateForm(bytes calldata rules) internal pure returns (uint16) {
+        return uint16(bytes2(rules[COMBINE + 3:]));
+    }
+
+    /// @notice Whether each contribution counts once.
+    function uniform(bytes calldata rules) internal pure returns (bool) {
+        return uint8(rules[COMBINE + 5]) != 0;
+    }
+
+    /// @notice Whether factors follow from statistics, so that each may be less than the weight and all less than the divisor.
+    function selects(bytes calldata rules) internal pure returns (bool) {
+        return shape(rules) == Shape.Select;
+    }
+
+    /// @notice Whether the aggregate is the sum of factor times value over the divisor, of values as `Grid` reads them.
+    function sums(bytes calldata rules) internal pure returns (bool) {
+        return updateForm(rules) == DENSE && shape(rules) != Shape.Columns;
     }
 
     function gridBits(bytes calldata rules) internal pure returns (uint8) {
@@ -55,8 +69,8 @@ library RuleBytes {
     function read(bytes calldata rules) internal pure returns (RuleSet memory found) {
         found.combineRule = combineRule(rules);
         found.shape = shape(rules);
-        found.updateForm = uint16(bytes2(rules[COMBINE + 3:]));
-        found.uniform = uint8(rules[COMBINE + 5]) != 0;
+        found.updateForm = updateForm(rules);
+        found.uniform = uniform(rules);
         found.gridBits = gridBits(rules);
         found.values = values(rules);
         found.header = bytes32(rules[FILE + 8:]);

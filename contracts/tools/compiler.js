@@ -18,7 +18,7 @@ const STEPS =
 export const SETTINGS = {
   evmVersion: "prague",
   metadata: { bytecodeHash: "none" },
-  optimizer: { enabled: true, runs: 200, details: { yul: true, yulDetails: { optimizerSteps: STEPS } } },
+  optimizer: { enabled: true, runs: 100, details: { yul: true, yulDetails: { optimizerSteps: STEPS } } },
   viaIR: true,
 };
 

@@ -2,11 +2,11 @@
 import * as ethers from "ethers";
 import { account, coder, unusedModel, word } from "./chain.js";
 import {
-  blob, encoded, FEDADAM, FEDAVG, MOMENTS, OTHER, OTHER_MOMENTS, progress, rootOf, ruleBook, sha256, stateBlob, stateless,
-  tree, TWICE, VALUE, WEIGHT,
+  blob, committed, encoded, FEDADAM, FEDAVG, MOMENTS, OTHER, OTHER_MOMENTS, progress, rootOf, ruleBook, sha256, stateBlob, stateless,
+  tree, TWICE, VALUE, WEIGHT, STEPS,
 } from "./trees.js";
 
-const COMMIT = "commitUpdate(bytes32,uint64,bytes32,bytes32,uint32)";
+const COMMIT = "commitUpdate(bytes32,uint64,bytes32,bytes32,uint32,uint32)";
 const HOUR = 3600;
 const ANSWER = 60;
 const BOND = 10n ** 18n;
@@ -14,20 +14,22 @@ export const SIZES = { "10^4": 10_000, "10^8": 100_000_000 };
 /** How many contributions are opened, and how many of them in each transaction. */
 export const OPENED = [[3, 3], [10, 10], [100, 24]];
 const EMPTY = { counted: { count: 0, inner: ethers.ZeroHash }, leaf: "0x", proof: [] };
-const NONE = { participant: ethers.ZeroAddress, digest: ethers.ZeroHash, tensorRoot: ethers.ZeroHash, weight: 0 };
+const NONE = {
+  participant: ethers.ZeroAddress, digest: ethers.ZeroHash, tensorRoot: ethers.ZeroHash, weight: 0, steps: 0, factor: 0,
+};
 const NOBODY = { counted: EMPTY.counted, index: 0, contribution: NONE, proof: [] };
-const ZEROS = { next: 0, weight: 0, sum: 0, peaks: [] };
+const ZEROS = { next: 0, weight: 0, steps: 0, factor: 0, sum: 0, peaks: [] };
 const NO_BASIS = { rules: "0x", parent: { ...stateless(ethers.ZeroHash), rest: ethers.ZeroHash } };
 const TREE = { Aggregate: 0, Version: 1, Parent: 2, Contribution: 3, State: 4, ParentState: 5 };
 /** Bytes of an entry, and entries in a leaf. */
 const VALUES = [4, 1024];
 const STATES = [8, 512];
-const LIST = [128, 1];
+const LIST = [192, 1];
 
 const plan = {
   digest: word("plan"), rulesHash: ethers.ZeroHash, quorum: 1, weightCap: 1 << 20, minContributions: 1,
   commitDuration: 24 * HOUR, publishDuration: HOUR, aggregateDuration: HOUR, challengeDuration: 32 * ANSWER,
-  hook: ethers.ZeroAddress, answerDuration: ANSWER, bondGwei: 0,
+  answerDuration: ANSWER, bondGwei: 0, hooks: [],
 };
 
 async function attest(cairn, model, number, result) {
@@ -38,13 +40,13 @@ async function attest(cairn, model, number, result) {
 /** Makes the first round of a model, whose version keeps a state; returns the version's roots and what that cost. */
 async function firstState(chain, cairn, model, name, parent, before, stateLayout, participant) {
   const number = 1;
-  await cairn.send(participant, COMMIT, model, number, word(`${name} first`), parent.root, WEIGHT);
+  await cairn.send(participant, COMMIT, model, number, word(`${name} first`), parent.root, WEIGHT, STEPS);
   await chain.wait(25 * HOUR);
   const roots = { ...stateless(parent.root), state: before.root, stateLayout, step: 1 };
   const result = {
     versionDigest: word(`${name} first version`), roots, reportDigest: word(`${name} first report`),
     aggregateRoot: word(`${name} first aggregate`), contributionsRoot: word(`${name} first list`), contributions: 1,
-    totalWeight: WEIGHT,
+    totalWeight: WEIGHT, totalSteps: STEPS, divisor: WEIGHT,
   };
   const attested = await attest(cairn, model, number, result);
   await chain.wait(plan.challengeDuration);
@@ -77,14 +79,16 @@ async function disputed(
 
   const updates = people.map((_, i) => blob(`${name} update ${i}`, values));
   const contributions = people.map((participant, i) => ({
-    participant, digest: word(`${name} digest ${i}`), tensorRoot: updates[i].root, weight: WEIGHT,
+    participant, digest: word(`${name} digest ${i}`), tensorRoot: updates[i].root, weight: WEIGHT, steps: STEPS,
+    factor: WEIGHT,
   }));
   for (const c of contributions) {
-    await cairn.send(c.participant, COMMIT, model, number, c.digest, c.tensorRoot, c.weight);
+    await cairn.send(c.participant, COMMIT, model, number, c.digest, c.tensorRoot, c.weight, c.steps);
   }
   await chain.wait(25 * HOUR);
 
-  const listed = contributions.map((c, i) => (i === 0 && lie.weight ? { ...c, weight: WEIGHT + 1 } : c));
+  const spoilt = { ...(lie.weight && { weight: WEIGHT + 1 }), ...(lie.factor && { factor: WEIGHT - 1 }) };
+  const listed = [{ ...contributions[0], ...spoilt }, ...contributions.slice(1)];
   const hashes = listed.map((c) => sha256("0x00", encoded(c)));
   const list = { count, inner: tree(hashes).root };
   const aggregate = blob(`${name} aggregate`, values, lie.aggregate ? OTHER : VALUE);
@@ -95,7 +99,8 @@ async function disputed(
   const result = {
     versionDigest: word(`${name} version`), roots: lie.rest ? { ...roots, rest: word("another rest") } : roots,
     reportDigest: word(`${name} report`), aggregateRoot: aggregate.root, contributionsRoot: rootOf(list),
-    contributions: count, totalWeight: WEIGHT * count + (lie.total ? 1 : 0),
+    contributions: count, totalWeight: WEIGHT * count + (lie.total ? 1 : 0), totalSteps: STEPS * count,
+    divisor: WEIGHT * count,
   };
   if (bonded) await court.pay(account("aggregator"), BOND, "depositBond", model);
   const attested = await attest(cairn, model, number, result);
@@ -176,13 +181,14 @@ async function atOnce(chain, contracts, note) {
   note("convict roots", await challenges.send(who, "convictRoots", spoilt.target, spoilt.basis));
   const total = await disputed(chain, contracts, "total", { count: 100, lie: { total: true } });
   note("convict total, 100 contributions",
-    await challenges.send(who, "convictTotal", total.target, ZEROS, total.steps(0, 100, false)));
+    await challenges.send(who, "convictTotal", total.target, total.basis, ZEROS, total.steps(0, 100, false)));
 
   const d = await disputed(chain, contracts, "uncommitted", { count: 100, lie: { weight: true } });
   const { counted, proof } = d.member(0);
   const leaf = { counted, leaf: encoded(d.listed[0]), proof };
   const replayed = await challenges.send(
-    who, "replayCommitments", d.target, sha256("0x00", leaf.leaf), ethers.ZeroHash, d.contributions.slice(0, 50));
+    who, "replayCommitments", d.target, ethers.keccak256(committed(d.listed[0])), ethers.ZeroHash,
+    d.contributions.slice(0, 50));
   note("replay a commitment, 50 a transaction", Math.ceil(replayed / 50));
   note("convict uncommitted, 100 contributions", await challenges.send(
     who, "convictUncommitted", d.target, 0, leaf, ethers.ZeroHash, d.contributions));
@@ -211,6 +217,13 @@ async function withState(chain, contracts, note, size) {
   note("finalize round, with a state", d.first.finalized);
   const roots = await begin("layout", { rest: true });
   note("convict roots under FedAdam", await challenges.send(who, "convictRoots", roots.target, roots.basis));
+}
+
+async function factors(chain, contracts, note) {
+  const d = await disputed(chain, contracts, "factor", { count: 100, lie: { factor: true } });
+  const { counted, proof } = d.member(0);
+  note("convict factor, 100 contributions", await contracts.Challenges.send(
+    account("challenger"), "convictFactor", d.target, d.basis, 0, { counted, leaf: encoded(d.listed[0]), proof }));
 }
 
 async function bonds(chain, contracts, note) {
@@ -247,5 +260,6 @@ export async function measureDisputes(chain, contracts, note) {
     await withState(chain, contracts, note, size);
   }
   await atOnce(chain, contracts, note);
+  await factors(chain, contracts, note);
   await bonds(chain, contracts, note);
 }

@@ -18,6 +18,8 @@ const CAPS = {
   "commit, 10000 earlier, 10001 members": 40_000,
   "commit for an EOA": 55_000,
   "commit for an EIP-1271 wallet": 55_000,
+  "commit one of a list of 10": 25_000,
+  "commit one of a list of 100": 25_000,
   "open round, first": 140_000,
   "open round, next": 140_000,
   "attest, first": 105_000,

@@ -3,25 +3,26 @@
 import * as ethers from "ethers";
 import { account, artifact, coder, compiled, startChain, unusedModel, word } from "./chain.js";
 import { measureDisputes } from "./disputes.js";
-import { FEDADAM, FEDAVG, ruleBook, stateless, WEIGHT } from "./trees.js";
+import { FEDADAM, FEDAVG, ruleBook, stateless, STEPS, WEIGHT } from "./trees.js";
 
-const COMMIT = "commitUpdate(bytes32,uint64,bytes32,bytes32,uint32)";
-const COMMIT_HOOKED = "commitUpdate(bytes32,uint64,bytes32,bytes32,uint32,bytes)";
+const COMMIT = "commitUpdate(bytes32,uint64,bytes32,bytes32,uint32,uint32)";
+const COMMIT_HOOKED = "commitUpdate(bytes32,uint64,bytes32,bytes32,uint32,uint32,bytes[])";
 const PARTICIPANT = 1;
 const AGGREGATOR = 2;
 const HOUR = 3600;
 
-const update = [word("update"), word("tensor root"), WEIGHT];
+const update = [word("update"), word("tensor root"), WEIGHT, STEPS];
 const rules = { fedavg: ruleBook(FEDAVG), fedadam: ruleBook(FEDADAM) };
 const plan = {
   digest: word("plan"), rulesHash: rules.fedavg.rulesHash, quorum: 3, weightCap: 1 << 20, minContributions: 2,
   commitDuration: 24 * HOUR, publishDuration: HOUR, aggregateDuration: HOUR, challengeDuration: HOUR,
-  hook: ethers.ZeroAddress, answerDuration: 60, bondGwei: 0,
+  answerDuration: 60, bondGwei: 0, hooks: [],
 };
 const result = (name, contributions = 3) => ({
   versionDigest: word(`version ${name}`), roots: stateless(word(`version root ${name}`)),
   reportDigest: word(`report ${name}`), aggregateRoot: word(`aggregate ${name}`),
   contributionsRoot: word(`contributions ${name}`), contributions, totalWeight: contributions * WEIGHT,
+  totalSteps: contributions * STEPS, divisor: contributions * WEIGHT,
 });
 
 /** Registers a model with its members and leaves its second round open, one commitment by account 0 in each round. */
@@ -66,6 +67,9 @@ async function wholeRound(chain, cairn, note) {
 async function otherAttestations(chain, cairn, note) {
   const { model } = await prepare(cairn, "equal", 3);
   const single = await prepare(cairn, "single", 3, undefined, { ...plan, quorum: 1 });
+  for (const id of [model, single.model]) {
+    for (const i of [1, 2]) await cairn.send(account(i), COMMIT, id, 2, ...update);
+  }
   await chain.wait(25 * HOUR);
   const attest = async (id, who) => {
     const { runningHash } = await cairn.read("round", id, 2);
@@ -93,10 +97,39 @@ async function delegated(chain, cairn, note) {
   const wallet = await chain.deploy(compiled("contracts/test/mocks/Wallet.sol", "Wallet"), signer);
   for (const [name, participant] of [["an EOA", signer], ["an EIP-1271 wallet", wallet.address]]) {
     await cairn.send(owner, "grantRoles", model, participant, PARTICIPANT);
-    const hash = await cairn.read("commitmentHash", participant, model, 2, ...update, "0x");
-    const values = [participant, model, 2, ...update, "0x", key.sign(hash).serialized];
-    note(`commit for ${name}`, await cairn.send(account("relayer"), "commitUpdateFor", ...values));
+    const signed = await sign(cairn, model, key, participant);
+    note(`commit for ${name}`, await cairn.send(account("relayer"), "commitUpdateFor", model, 2, signed));
   }
+}
+
+async function sign(cairn, model, key, participant, number = 2) {
+  const [digest, tensorRoot, weight, steps] = update;
+  const said = { participant, digest, tensorRoot, weight, steps, validUntil: 2 ** 31, hookData: [] };
+  const hash = await cairn.read("commitmentHash", model, number, { ...said, signature: "0x" });
+  return { ...said, signature: key.sign(hash).serialized };
+}
+
+/** Lists of signed updates: those of members who committed in an earlier round, so in steady state. */
+async function batches(cairn, note) {
+  const keys = Array.from({ length: 121 }, (_, i) => new ethers.SigningKey(word(`key ${i}`)));
+  const signers = keys.map((key) => ethers.computeAddress(key.publicKey));
+  const { owner, model } = await prepare(cairn, "batches", 3);
+  await cairn.send(owner, "cancelRound", model, 2);
+  await cairn.send(owner, "grantRolesBatch", model, signers.map((who) => ({ account: who, roles: PARTICIPANT })));
+  await cairn.send(owner, "openRound", model);
+  for (const who of signers) await cairn.send(who, COMMIT, model, 3, ...update);
+  await cairn.send(owner, "cancelRound", model, 3);
+  await cairn.send(owner, "openRound", model);
+  await cairn.send(account(0), COMMIT, model, 4, ...update);
+  const lists = await Promise.all(keys.map((key, i) => sign(cairn, model, key, signers[i], 4)));
+  let first = 0;
+  for (const count of [1, 10, 100]) {
+    const gas = await cairn.send(account("relayer"), "commitUpdatesFor", model, 4, lists.slice(first, first + count));
+    note(`commit one of a list of ${count}`, Math.ceil(gas / count));
+    first += count;
+  }
+  const again = await cairn.send(account("relayer"), "commitUpdatesFor", model, 4, lists.slice(1, 11));
+  note("skip one of a list of 10", Math.ceil(again / 10));
 }
 
 async function hooked(chain, cairn, note) {
@@ -108,11 +141,11 @@ async function hooked(chain, cairn, note) {
   note("deploy AllowListHook", hook.gas);
   const { owner, model } = await prepare(cairn, "hooked", 3);
   await cairn.send(owner, "cancelRound", model, 2);
-  await cairn.send(owner, "setPlan", model, { ...plan, hook: hook.address }, rules.fedavg.rules);
+  await cairn.send(owner, "setPlan", model, { ...plan, hooks: [hook.address] }, rules.fedavg.rules);
   await cairn.send(owner, "openRound", model);
   const hookData = coder.encode(["bytes32[]"], [proof]);
   note(`commit past AllowListHook, list of ${2 ** depth}`,
-    await cairn.send(account(0), COMMIT_HOOKED, model, 3, ...update, hookData));
+    await cairn.send(account(0), COMMIT_HOOKED, model, 3, ...update, [hookData]));
 }
 
 /** The same record by what else there is: EAS as its package ships it, and an event that nothing guards. */
@@ -120,10 +153,10 @@ async function measurePeers(chain) {
   const folder = "node_modules/@ethereum-attestation-service/eas-contracts/artifacts/contracts";
   const registry = await chain.deploy(artifact(`${folder}/SchemaRegistry.sol/SchemaRegistry.json`));
   const eas = await chain.deploy(artifact(`${folder}/EAS.sol/EAS.json`), registry.address);
-  const text = "bytes32 roundId,bytes32 digest,bytes32 tensorRoot,uint32 weight";
+  const text = "bytes32 roundId,bytes32 digest,bytes32 tensorRoot,uint32 weight,uint32 steps";
   await registry.send(account(0), "register", text, ethers.ZeroAddress, false);
   const schema = ethers.solidityPackedKeccak256(["string", "address", "bool"], [text, ethers.ZeroAddress, false]);
-  const record = coder.encode(["bytes32", "bytes32", "bytes32", "uint32"], [word("round"), ...update]);
+  const record = coder.encode(["bytes32", "bytes32", "bytes32", "uint32", "uint32"], [word("round"), ...update]);
   const data = { recipient: ethers.ZeroAddress, expirationTime: 0, revocable: false, refUID: ethers.ZeroHash, value: 0 };
   await eas.send(account(0), "attest", { schema, data: { ...data, data: record } });
   const event = await chain.deploy(compiled("contracts/test/peers/BareEvent.sol", "BareEvent"));
@@ -145,6 +178,7 @@ export async function measure() {
   await wholeRound(chain, cairn, note);
   await otherAttestations(chain, cairn, note);
   await delegated(chain, cairn, note);
+  await batches(cairn, note);
   await hooked(chain, cairn, note);
   await manyMembers(cairn, note);
   await measureDisputes(chain, contracts, note);

@@ -7,6 +7,7 @@ const CHUNK = 1024;
 /** How many segments the rules of a model have: a proof of eight hashes, as for some hundred tensors. */
 const SEGMENTS = 256;
 export const WEIGHT = 1200;
+export const STEPS = 190;
 
 // 1 - 2^-24 and 1 - 3 * 2^-24, and twice the first: grid values none of whose bytes is zero.
 export const VALUE = "ffff7f3f";
@@ -71,8 +72,10 @@ export const stateless = (tensor) => {
   return { tensor, rest: word("rest"), state: ethers.ZeroHash, stateLayout: ethers.ZeroHash, step: 0 };
 };
 
-export const encoded = ({ participant, digest, tensorRoot, weight }) =>
-  coder.encode(["address", "bytes32", "bytes32", "uint32"], [participant, digest, tensorRoot, weight]);
+/** What of a contribution was committed, and the leaf that it is. */
+export const committed = ({ participant, digest, tensorRoot, weight, steps }) => coder.encode(
+  ["address", "bytes32", "bytes32", "uint32", "uint32"], [participant, digest, tensorRoot, weight, steps]);
+export const encoded = (c) => ethers.concat([committed(c), coder.encode(["uint32"], [c.factor])]);
 
 /** RFC 9162: the root over these hashes, and the path of one of them. */
 export function tree(hashes, index = 0) {
@@ -95,5 +98,5 @@ export function progress(contributions, next, q) {
     begin += size;
   }
   const weight = WEIGHT * next;
-  return { next, weight, sum: BigInt(weight) * BigInt(q), peaks };
+  return { next, weight, steps: STEPS * next, factor: weight, sum: BigInt(weight) * BigInt(q), peaks };
 }

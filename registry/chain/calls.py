@@ -13,7 +13,7 @@ from typing import Any
 
 from registry.chain.contracts import encode_call
 from registry.chain.keys import to_checksum
-from registry.chain.records import Grant, Plan, Result, result_hash, round_id_of, unparse
+from registry.chain.records import Grant, Plan, Result, SignedUpdate, result_hash, round_id_of, unparse
 from registry.chain.sending import Call
 from registry.types import ZERO32, Address, Digest, ModelId, Role, Root
 
@@ -24,6 +24,7 @@ __all__ = [
     "commit_key",
     "commit_update",
     "commit_update_for",
+    "commit_updates_for",
     "commitment_typed_data",
     "deprecate_version",
     "end_commits",
@@ -128,43 +129,30 @@ def commit_update(
     digest: Digest,
     tensor_root: Root,
     weight: int,
+    steps: int,
     *,
     participant: Address,
-    hook_data: bytes = b"",
+    hook_data: Sequence[bytes] = (),
 ) -> Call:
     """Commit the sender's update. `participant` is the sender; the key names it."""
-    arguments: list[Any] = [model, number, digest, tensor_root, weight]
+    arguments: list[Any] = [model, number, digest, tensor_root, weight, steps]
     if hook_data:
-        arguments.append(hook_data)
+        arguments.append(list(hook_data))
     return _once(contract, commit_key(model, number, participant), "commitUpdate", *arguments)
 
 
-def commit_update_for(
-    contract: Address,
-    participant: Address,
-    model: ModelId,
-    number: int,
-    digest: Digest,
-    tensor_root: Root,
-    weight: int,
-    *,
-    signature: bytes,
-    hook_data: bytes = b"",
-) -> Call:
+def commit_update_for(contract: Address, model: ModelId, number: int, update: SignedUpdate) -> Call:
     """Commit an update that its participant signed; anyone sends it."""
-    return _once(
-        contract,
-        commit_key(model, number, participant),
-        "commitUpdateFor",
-        participant,
-        model,
-        number,
-        digest,
-        tensor_root,
-        weight,
-        hook_data,
-        signature,
-    )
+    key = commit_key(model, number, update.participant)
+    return _once(contract, key, "commitUpdateFor", model, number, unparse(update))
+
+
+def commit_updates_for(contract: Address, model: ModelId, number: int, updates: Sequence[SignedUpdate]) -> Call:
+    """Commit those of a list of signed updates that can be; the contract skips the others, one by one.
+
+    Sending the same list again is safe: what was committed is skipped.
+    """
+    return _repeatable(contract, None, "commitUpdatesFor", model, number, [unparse(update) for update in updates])
 
 
 def end_commits(contract: Address, model: ModelId, number: int, participants: Sequence[Address]) -> Call:
@@ -225,17 +213,9 @@ def _repeatable(contract: Address, key: str | None, name: str, *arguments: Any) 
 
 
 def commitment_typed_data(
-    chain_id: int,
-    contract: Address,
-    participant: Address,
-    model: ModelId,
-    number: int,
-    digest: Digest,
-    tensor_root: Root,
-    weight: int,
-    hook_data: bytes = b"",
+    chain_id: int, contract: Address, model: ModelId, number: int, update: SignedUpdate
 ) -> dict[str, Any]:
-    """Return the EIP-712 data of a commitment, as any wallet signs it."""
+    """Return the EIP-712 data of a commitment, as any wallet signs it; the update's signature has no part in it."""
     return {
         "types": {
             "EIP712Domain": [
@@ -251,7 +231,9 @@ def commitment_typed_data(
                 {"name": "digest", "type": "bytes32"},
                 {"name": "tensorRoot", "type": "bytes32"},
                 {"name": "weight", "type": "uint32"},
-                {"name": "hookData", "type": "bytes"},
+                {"name": "steps", "type": "uint32"},
+                {"name": "hookData", "type": "bytes[]"},
+                {"name": "validUntil", "type": "uint64"},
             ],
         },
         "primaryType": "Commitment",
@@ -264,10 +246,12 @@ def commitment_typed_data(
         "message": {
             "modelId": model,
             "round": number,
-            "participant": to_checksum(participant),
-            "digest": digest,
-            "tensorRoot": tensor_root,
-            "weight": weight,
-            "hookData": hook_data,
+            "participant": to_checksum(update.participant),
+            "digest": update.digest,
+            "tensorRoot": update.tensor_root,
+            "weight": update.weight,
+            "steps": update.steps,
+            "hookData": list(update.hook_data),
+            "validUntil": update.valid_until,
         },
     }

@@ -7,28 +7,38 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from registry.chain.records import Result, Roots
+from registry.chain.records import Result, Roots, keccak
 from registry.types import Address, Digest, ModelId, Root, SegmentKind
 
 __all__ = [
     "Basis",
     "Before",
+    "COMMITMENT_BYTES",
+    "CONTRIBUTION_BYTES",
+    "Commitment",
     "Counted",
     "Listed",
     "Membership",
     "NOTHING",
     "NOWHERE",
     "NO_BASIS",
+    "NO_COMMITMENT",
     "NO_COORDINATE",
     "Opening",
     "PlacedSegment",
     "Step",
     "Sum",
     "Target",
+    "commitment_sought",
+    "contribution_leaf",
 ]
 
 NO_COORDINATE = (1 << 64) - 1
-"""In place of a coordinate where only weights are added up."""
+"""In place of a coordinate where only weights, steps and factors are added up."""
+COMMITMENT_BYTES, CONTRIBUTION_BYTES = 160, 192
+"""Of a leaf of the contributions root, and of the commitment that it begins with."""
+NO_COMMITMENT = b"\xff" * 32
+"""What a leaf of another length begins with, where commitments are replayed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +80,31 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """A contribution as the contributions root holds it; `Contribution` in the ABI."""
+class Commitment:
+    """What a participant committed."""
 
     participant: Address
     digest: Digest
     tensor_root: Root
     weight: int
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A contribution as the contributions root holds it: a commitment, and its factor; `Contribution` in the ABI."""
+
+    participant: Address
+    digest: Digest
+    tensor_root: Root
+    weight: int
+    steps: int
+    factor: int
+
+    @property
+    def commitment(self) -> Commitment:
+        """What of it was committed."""
+        return Commitment(self.participant, self.digest, self.tensor_root, self.weight, self.steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +117,8 @@ class Membership:
     proof: tuple[bytes, ...]
 
 
-NOWHERE = Membership(Counted(0, bytes(32)), 0, Listed(Address(bytes(20)), Digest(bytes(32)), Root(bytes(32)), 0), ())
+_NOBODY = Listed(Address(bytes(20)), Digest(bytes(32)), Root(bytes(32)), 0, 0, 0)
+NOWHERE = Membership(Counted(0, bytes(32)), 0, _NOBODY, ())
 """Given where a tree is not a contribution's."""
 
 
@@ -123,7 +152,7 @@ NOTHING = Opening(Counted(0, bytes(32)), b"", ())
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One contribution added to a sum, with its chunk unless only weights are added."""
+    """One contribution added to a sum, with its chunk unless only its numbers are added."""
 
     contribution: Listed
     chunk: Opening
@@ -131,9 +160,25 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """How far adding up has come: contributions, weights, weight times grid integer, roots of perfect subtrees."""
+    """How far adding up has come: contributions, their weights, steps and factors, factor times grid integer, and the
+    roots of perfect subtrees.
+    """
 
     next: int = 0
     weight: int = 0
+    steps: int = 0
+    factor: int = 0
     sum: int = 0
     peaks: tuple[bytes, ...] = ()
+
+
+def contribution_leaf(entry: Listed) -> bytes:
+    """Return abi.encode of a contribution, 192 bytes: a leaf of the contributions root, whatever its numbers are."""
+    numbers = (entry.weight, entry.steps, entry.factor)
+    fixed = entry.participant.rjust(32, b"\0") + entry.digest + entry.tensor_root
+    return fixed + b"".join(number.to_bytes(32, "big") for number in numbers)
+
+
+def commitment_sought(leaf: bytes) -> bytes:
+    """Return what replaying commitments looks for, to show that a leaf of the contributions root was not committed."""
+    return keccak(leaf[:COMMITMENT_BYTES]) if len(leaf) == CONTRIBUTION_BYTES else NO_COMMITMENT

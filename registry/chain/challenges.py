@@ -12,8 +12,8 @@ from registry.chain.challenge_records import (
     NOWHERE,
     Basis,
     Before,
+    Commitment,
     Counted,
-    Listed,
     Membership,
     Opening,
     Step,
@@ -52,6 +52,12 @@ class Challenges(Partner):
     def convict_order(self, target: Target, left: Membership, right: Membership, *, until: Until = "final") -> Receipt:
         """Two neighbouring contributions are not strictly ascending."""
         return self._send(until, "convictOrder", target, left, right)
+
+    def convict_factor(
+        self, target: Target, basis: Basis, index: int, opening: Opening, *, until: Until = "final"
+    ) -> Receipt:
+        """The factor of a contribution is not what the rules give it."""
+        return self._send(until, "convictFactor", target, basis, index, opening)
 
     def convict_roots(self, target: Target, basis: Basis, *, until: Until = "final") -> Receipt:
         """The version's rest, or layout or step of its state, does not follow from rules and parent."""
@@ -123,21 +129,23 @@ class Challenges(Partner):
         """A coordinate of the aggregate is not the rounded weighted mean."""
         return self._send(until, "convictAggregate", target, basis, coordinate, progress, list(steps), aggregate)
 
-    def convict_total(self, target: Target, progress: Sum, steps: Sequence[Step], *, until: Until = "final") -> Receipt:
-        """The weights add up to something else."""
-        return self._send(until, "convictTotal", target, progress, list(steps))
+    def convict_total(
+        self, target: Target, basis: Basis, progress: Sum, steps: Sequence[Step], *, until: Until = "final"
+    ) -> Receipt:
+        """Weights or steps add up to something else, or the factors to another divisor."""
+        return self._send(until, "convictTotal", target, basis, progress, list(steps))
 
     def replay_commitments(
         self,
         target: Target,
-        leaf_hash: bytes,
+        sought: bytes,
         running: bytes,
-        commitments: Sequence[Listed],
+        commitments: Sequence[Commitment],
         *,
         until: Until = "mined",
     ) -> Receipt:
-        """Go through commitments, none of which is a contribution of that leaf hash."""
-        return self._send(until, "replayCommitments", target, leaf_hash, running, list(commitments))
+        """Go through commitments, none of which is the one that `commitment_sought` says."""
+        return self._send(until, "replayCommitments", target, sought, running, list(commitments))
 
     def convict_uncommitted(
         self,
@@ -145,7 +153,7 @@ class Challenges(Partner):
         index: int,
         opening: Opening,
         running: bytes,
-        commitments: Sequence[Listed],
+        commitments: Sequence[Commitment],
         *,
         until: Until = "final",
     ) -> Receipt:

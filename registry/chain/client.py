@@ -6,6 +6,7 @@ A client without a signer reads only, which needs no account and no permission.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from registry.chain.journal import Intent, Journal
 from registry.chain.keys import Signer
 from registry.chain.networks import EMBEDDED_CHAIN_ID, Finality
 from registry.chain.node import asking
-from registry.chain.records import Grant, Plan, Result, result_hash
+from registry.chain.records import Grant, Plan, Result, SignedUpdate, result_hash
 from registry.chain.sending import Call, Quote, Receipt, Sending, Until
 from registry.chain.transactions import Transactor
 from registry.chain.views import Block, Views, chain_id_of
@@ -189,8 +190,9 @@ class Client(Views):
         digest: Digest,
         tensor_root: Root,
         weight: int,
+        steps: int,
         *,
-        hook_data: bytes = b"",
+        hook_data: Sequence[bytes] = (),
         until: Until = "final",
     ) -> Receipt:
         """Commit the account's update."""
@@ -201,53 +203,28 @@ class Client(Views):
             digest,
             tensor_root,
             weight,
+            steps,
             participant=self.account,
             hook_data=hook_data,
         )
         return self.send(call, until)
 
-    def sign_commitment(
-        self,
-        signer: Signer,
-        model: ModelId,
-        number: int,
-        digest: Digest,
-        tensor_root: Root,
-        weight: int,
-        hook_data: bytes = b"",
-    ) -> bytes:
-        """Return a participant's signature that lets anyone commit its update (EIP-712)."""
-        data = commitment_typed_data(
-            self.chain_id, self.address, signer.address, model, number, digest, tensor_root, weight, hook_data
-        )
-        return signer.sign_typed_data(data)
+    def sign_commitment(self, signer: Signer, model: ModelId, number: int, update: SignedUpdate) -> SignedUpdate:
+        """Return an update with its participant's signature, which lets anyone commit it (EIP-712)."""
+        data = commitment_typed_data(self.chain_id, self.address, model, number, update)
+        return replace(update, signature=signer.sign_typed_data(data))
 
     def commit_update_for(
-        self,
-        participant: Address,
-        model: ModelId,
-        number: int,
-        digest: Digest,
-        tensor_root: Root,
-        weight: int,
-        *,
-        signature: bytes,
-        hook_data: bytes = b"",
-        until: Until = "final",
+        self, model: ModelId, number: int, update: SignedUpdate, *, until: Until = "final"
     ) -> Receipt:
         """Commit an update that its participant signed."""
-        call = calls.commit_update_for(
-            self.address,
-            participant,
-            model,
-            number,
-            digest,
-            tensor_root,
-            weight,
-            signature=signature,
-            hook_data=hook_data,
-        )
-        return self.send(call, until)
+        return self.send(calls.commit_update_for(self.address, model, number, update), until)
+
+    def commit_updates_for(
+        self, model: ModelId, number: int, updates: Sequence[SignedUpdate], *, until: Until = "final"
+    ) -> Receipt:
+        """Commit those of a list of signed updates that can be. The receipt's events say which, and why others not."""
+        return self.send(calls.commit_updates_for(self.address, model, number, updates), until)
 
     def end_commits(
         self, model: ModelId, number: int, participants: Sequence[Address], *, until: Until = "final"

@@ -30,11 +30,12 @@ __all__ = [
     "BadRoles",
     "BadRules",
     "BadSignature",
+    "BadSteps",
+    "BadTotalSteps",
     "BadTotalWeight",
     "BadWeight",
     "BadWeightCap",
     "CustomError",
-    "EarlyEndIsBarred",
     "HookRefused",
     "IncompleteEarlyResult",
     "MissingRole",
@@ -54,7 +55,11 @@ __all__ = [
     "RoundNotEnded",
     "RoundsAreSuspended",
     "RunningHashMismatch",
+    "SignatureExpired",
     "TooFewContributions",
+    "TooLittleGas",
+    "TooManyContributions",
+    "TooManyHooks",
     "UnknownModel",
     "UnknownPlan",
     "UnknownRound",
@@ -63,10 +68,12 @@ __all__ = [
     "ValueTooLarge",
     "VersionExists",
     "VersionIsDeprecated",
+    "WrongDivisor",
     "WrongParticipantCount",
     "WrongPhase",
     "ZeroAddress",
     "ZeroDigest",
+    "ZeroHook",
     "ZeroRoot",
     "decode_error",
     "show",
@@ -370,6 +377,14 @@ class BadWeight(CustomError):
 
 
 @dataclass(eq=False)
+class BadSteps(CustomError):
+    """Steps of an update out of range."""
+
+    steps: int
+    max: int
+
+
+@dataclass(eq=False)
 class BadSignature(CustomError):
     """Not the signature of the participant."""
 
@@ -377,10 +392,41 @@ class BadSignature(CustomError):
 
 
 @dataclass(eq=False)
+class SignatureExpired(CustomError):
+    """The participant's signature counted only until an earlier second."""
+
+    participant: Address
+    valid_until: int
+
+
+@dataclass(eq=False)
+class TooLittleGas(CustomError):
+    """Less gas is left than the next commitment of a list may take."""
+
+    left: int
+    needed: int
+
+
+@dataclass(eq=False)
 class HookRefused(CustomError):
-    """The plan's hook refused the commitment."""
+    """A hook of the plan refused the commitment."""
 
     hook: Address
+
+
+@dataclass(eq=False)
+class ZeroHook(CustomError):
+    """A plan names the zero address as a hook."""
+
+    index: int
+
+
+@dataclass(eq=False)
+class TooManyHooks(CustomError):
+    """A plan names more hooks than there may be."""
+
+    hooks: int
+    max: int
 
 
 @dataclass(eq=False)
@@ -408,13 +454,6 @@ class NotCommitted(CustomError):
 
 
 @dataclass(eq=False)
-class EarlyEndIsBarred(CustomError):
-    """A participant was revoked after committing, so commits cannot end early."""
-
-    round_id: RoundId
-
-
-@dataclass(eq=False)
 class RunningHashMismatch(CustomError):
     """The result was computed from other commitments."""
 
@@ -431,11 +470,37 @@ class TooFewContributions(CustomError):
 
 
 @dataclass(eq=False)
+class TooManyContributions(CustomError):
+    """More contributions than the round has commitments."""
+
+    contributions: int
+    commitments: int
+
+
+@dataclass(eq=False)
 class BadTotalWeight(CustomError):
     """A total weight out of range."""
 
     total_weight: int
-    contributions: int
+    min: int
+    max: int
+
+
+@dataclass(eq=False)
+class BadTotalSteps(CustomError):
+    """Total steps out of range."""
+
+    total_steps: int
+    min: int
+    max: int
+
+
+@dataclass(eq=False)
+class WrongDivisor(CustomError):
+    """A divisor of zero or over the total weight."""
+
+    divisor: int
+    min: int
     max: int
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AggregatorExpelled",
+    "CommitmentSkipped",
     "CommitsEnded",
     "EVENTS",
     "Event",
@@ -162,6 +163,20 @@ class UpdateCommitted(Event):
     digest: Digest
     tensor_root: Root
     weight: int
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommitmentSkipped(Event):
+    """One of a list of signed updates could not be committed.
+
+    Attributes:
+        reason: First four bytes of the error that it gave; zeros where it gave none.
+    """
+
+    round_id: RoundId
+    participant: Address
+    reason: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +271,7 @@ EVENTS: tuple[type[Event], ...] = (
     PlanSet,
     RoundOpened,
     UpdateCommitted,
+    CommitmentSkipped,
     CommitsEnded,
     ResultAttested,
     QuorumReached,

@@ -23,10 +23,10 @@ __all__ = [
     "Result",
     "Roots",
     "Round",
+    "SignedUpdate",
     "Version",
     "Votes",
     "addresses_of",
-    "contribution_leaf",
     "create2_address",
     "keccak",
     "model_id_of",
@@ -38,6 +38,7 @@ __all__ = [
     "roots_hash",
     "round_id_of",
     "running_hash_begin",
+    "running_hash_count",
     "running_hash_next",
     "unparse",
 ]
@@ -55,6 +56,7 @@ class Plan:
         rules_hash: keccak256 of the rule bytes.
         answer_duration: In which a demanded leaf is shown; at most a 32nd of the challenge duration.
         bond_gwei: What an aggregator must have deposited to attest; 0 for nothing.
+        hooks: Asked at each commit, in this order; at most four.
     """
 
     digest: Digest
@@ -66,9 +68,30 @@ class Plan:
     publish_duration: int
     aggregate_duration: int
     challenge_duration: int
-    hook: Address
     answer_duration: int
     bond_gwei: int
+    hooks: tuple[Address, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SignedUpdate:
+    """An update as its participant signed it, for whoever sends it.
+
+    Attributes:
+        steps: Declared training steps, 1 to 2^20.
+        valid_until: Last second, Unix time, at which the signature counts.
+        hook_data: What each hook of the plan is given, in their order.
+        signature: Over `commitment_typed_data`; empty before it is signed.
+    """
+
+    participant: Address
+    digest: Digest
+    tensor_root: Root
+    weight: int
+    steps: int
+    valid_until: int
+    hook_data: tuple[bytes, ...] = ()
+    signature: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +115,12 @@ class Roots:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What aggregators attest."""
+    """What aggregators attest.
+
+    Attributes:
+        total_steps: Sum of the contributions' steps.
+        divisor: What the sum of factor times update is divided by: the sum of the factors.
+    """
 
     version_digest: Digest
     roots: Roots
@@ -101,6 +129,8 @@ class Result:
     contributions_root: Root
     contributions: int
     total_weight: int
+    total_steps: int
+    divisor: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +175,12 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """A round. Deadlines are Unix seconds: the first second that no longer belongs to the phase."""
+    """A round. Deadlines are Unix seconds: the first second that no longer belongs to the phase.
+
+    Attributes:
+        commitments: So far; the low 32 bits of the running hash.
+        ended_early: Commits ended before their time, since everybody had committed.
+    """
 
     commit_deadline: int
     publish_deadline: int
@@ -160,7 +195,7 @@ class Round:
     running_hash: bytes
     result_hash: bytes
     commitments: int
-    early_end_barred: bool
+    ended_early: bool
     extended: bool
     unexpelled: int
 
@@ -242,18 +277,27 @@ def round_id_of(model_id: ModelId, number: int) -> RoundId:
 
 
 def plan_hash(plan: Plan) -> bytes:
-    """Return keccak256(abi.encode(plan)); all its fields are static, so one word each."""
-    return keccak(_words(*unparse(plan)))
+    """Return keccak256(abi.encode(plan)): one word a field, but for the hooks, which come last behind an offset."""
+    *static, hooks = unparse(plan)
+    return keccak(_words(32, *static, 32 * (len(static) + 1), len(hooks), *hooks))
 
 
 def running_hash_begin(round_id: RoundId, parent: Digest, plan: Plan) -> bytes:
-    """Return the running hash of a round without commitments."""
-    return keccak(_words(round_id, parent, plan_hash(plan)))
+    """Return the running hash of a round without commitments: 28 bytes of hash, and 0 in the 4 after them."""
+    return _counted(keccak(_words(round_id, parent, plan_hash(plan))), 0)
 
 
-def running_hash_next(running: bytes, participant: Address, digest: Digest, root: Root, weight: int) -> bytes:
-    """Return the running hash after one more commitment."""
-    return keccak(_words(running, participant, digest, root, weight))
+def running_hash_next(
+    running: bytes, participant: Address, digest: Digest, root: Root, weight: int, steps: int
+) -> bytes:
+    """Return the running hash after one more commitment: 28 bytes of hash, and their number in the 4 after them."""
+    hashed = keccak(_words(running, participant, digest, root, weight, steps))
+    return _counted(hashed, running_hash_count(running) + 1)
+
+
+def running_hash_count(running: bytes) -> int:
+    """Return how many commitments a running hash is of."""
+    return int.from_bytes(running[28:], "big")
 
 
 def result_hash(result: Result) -> bytes:
@@ -264,11 +308,6 @@ def result_hash(result: Result) -> bytes:
 def roots_hash(roots: Roots) -> bytes:
     """Return keccak256(abi.encode(roots)): what the contract keeps of a version's roots."""
     return keccak(_words(*unparse(roots)))
-
-
-def contribution_leaf(participant: Address, digest: Digest, tensor_root: Root, weight: int) -> bytes:
-    """Return abi.encode(participant, digest, tensorRoot, weight), 128 bytes: a leaf of `contributions_root`."""
-    return _words(participant, digest, tensor_root, weight)
 
 
 def parse(cls: type[T], values: Sequence[Any], **extra: Any) -> T:
@@ -314,6 +353,10 @@ def _coerce(hint: Any, value: Any) -> Any:
     if typing.get_origin(hint) is tuple:
         return tuple(_coerce(typing.get_args(hint)[0], item) for item in value)
     return bytes(value) if isinstance(value, (bytes, bytearray)) else value
+
+
+def _counted(hashed: bytes, commitments: int) -> bytes:
+    return hashed[:28] + commitments.to_bytes(4, "big")
 
 
 def _flat(values: tuple[Any, ...]) -> Iterator[int | bytes]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from registry.chain.contracts import DEPLOYED, artifact, immutables_of, standard_input
 from registry.chain.deploy import code_at, masked
 from registry.chain.keys import to_checksum
+from registry.chain.node import asking
 from registry.chain.records import addresses_of, keccak
 from registry.errors import InputError, VerificationFailed, WrongChain
 from registry.types import Address
@@ -137,8 +138,13 @@ def verify_deployment(w3: Web3, address: Address, *, solc: Path | None = None) -
         )
     found["Factory"] = verify_contract(w3, factory, "Factory", solc=solc)
     found |= {name: verify_contract(w3, there[name], name, solc=solc) for name in DEPLOYED[1:]}
+    with asking("eth_chainId"):
+        chain_id = w3.eth.chain_id
     for name, verified in found.items():
-        _require_immutables(name, verified.immutables, _expected(name, factory, hashes, there))
+        expected = _expected(name, factory, hashes, there)
+        if name == "Cairn":
+            expected |= {"_chainId": chain_id.to_bytes(32, "big"), "_domain": _domain(chain_id, address)}
+        _require_immutables(name, verified.immutables, expected)
     return found
 
 
@@ -191,6 +197,13 @@ def _expected(
         return {"_salt": keccak(b"".join(hashes))}
     named = {"Factory": factory, **there}
     return {name.upper(): named[name].rjust(32, b"\0") for name in NAMED[contract]}
+
+
+def _domain(chain_id: int, contract: Address) -> bytes:
+    """The EIP-712 domain separator that signed commitments are made under."""
+    kind = b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
+    words = keccak(kind) + keccak(b"Cairn") + keccak(b"1") + chain_id.to_bytes(32, "big") + contract.rjust(32, b"\0")
+    return keccak(words)
 
 
 def _require_immutables(contract: str, values: Mapping[str, bytes], expected: Mapping[str, bytes]) -> None:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from registry.chain.contracts import artifact
-from registry.chain.records import Round, Version, keccak
+from registry.chain.records import Round, Version, keccak, running_hash_count
 from registry.types import Digest, ModelId, RoundId
 
 __all__ = ["round_in", "round_slots", "version_in", "version_slots"]
 
-_CANCELLED, _FINALIZED, _ATTESTED, _EARLY_END_BARRED, _EXTENDED = 1, 2, 4, 16, 32
+_CANCELLED, _FINALIZED, _ATTESTED, _ENDED_EARLY, _EXTENDED = 1, 2, 4, 16, 32
 """Bits of the terms' flags, as `State.sol` has them; a test compares what is read by them with the views."""
 
 
@@ -72,8 +72,8 @@ def round_in(words: Mapping[int, int], round_id: RoundId, quorum: int) -> Round:
         finalized=bool(flags & _FINALIZED),
         running_hash=value["runningHash"].to_bytes(32, "big"),
         result_hash=value["resultHash"].to_bytes(32, "big"),
-        commitments=value["commitments"],
-        early_end_barred=bool(flags & _EARLY_END_BARRED),
+        commitments=running_hash_count(value["runningHash"].to_bytes(32, "big")),
+        ended_early=bool(flags & _ENDED_EARLY),
         extended=bool(flags & _EXTENDED),
         unexpelled=value["unexpelled"],
     )

@@ -193,15 +193,15 @@ def example_plan(**changed: Any) -> Plan:
         "publish_duration": 30,
         "aggregate_duration": 30,
         "challenge_duration": 960,
-        "hook": Address(bytes(20)),
         "answer_duration": 30,
         "bond_gwei": 0,
+        "hooks": (),
     }
     return Plan(**(fields | changed))
 
 
 def example_result(**changed: Any) -> Result:
-    """Return a result that the contract accepts, of two contributions."""
+    """Return a result that the contract accepts, of two contributions; its divisor is the total weight."""
     fields: dict[str, Any] = {
         "version_digest": Digest(b"\x81" * 32),
         "roots": Roots(Root(b"\x82" * 32), Root(b"\x86" * 32)),
@@ -211,7 +211,8 @@ def example_result(**changed: Any) -> Result:
         "contributions": 2,
         "total_weight": 30,
     }
-    return Result(**(fields | changed))
+    fields |= changed
+    return Result(**({"total_steps": 3 * fields["contributions"], "divisor": fields["total_weight"]} | fields))
 
 
 @contextlib.contextmanager

@@ -21,15 +21,17 @@ from registry.chain.records import (
     Model,
     Plan,
     Round,
+    SignedUpdate,
     Version,
     Votes,
     addresses_of,
     model_id_of,
     parse,
     round_id_of,
+    unparse,
 )
 from registry.errors import NodeUnavailable, WrongChain
-from registry.types import Address, Digest, ModelId, Phase, Root, RoundId, Standing
+from registry.types import Address, Digest, ModelId, Phase, RoundId, Standing
 
 if TYPE_CHECKING:
     from web3 import Web3
@@ -162,19 +164,9 @@ class Views:
         """Return how many attest a result, and its contributions."""
         return parse(Votes, self._view("votes", model, number, result_hash, block=block))
 
-    def commitment_hash(
-        self,
-        participant: Address,
-        model: ModelId,
-        number: int,
-        digest: Digest,
-        tensor_root: Root,
-        weight: int,
-        hook_data: bytes = b"",
-    ) -> bytes:
-        """Return the EIP-712 digest that `commit_update_for` wants signed."""
-        arguments = (participant, model, number, digest, tensor_root, weight, hook_data)
-        return bytes(self._view("commitmentHash", *arguments)[0])
+    def commitment_hash(self, model: ModelId, number: int, update: SignedUpdate) -> bytes:
+        """Return the EIP-712 digest that `commit_update_for` wants signed; the update's signature is ignored."""
+        return bytes(self._view("commitmentHash", model, number, unparse(update))[0])
 
     # ------------------------------------------------------------------------------------------ events, finality
 

@@ -17,6 +17,7 @@ from registry.content.manifest import (
     Bytes32,
     ManifestLink,
     RawLink,
+    Steps,
     Uint32,
     Uint64,
     Weight,
@@ -147,6 +148,8 @@ class ResultFields:
     contributions_root: Bytes32
     contributions: Uint32
     total_weight: Weight
+    total_steps: Uint64
+    divisor: Weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +161,8 @@ class Place:
     digest: Bytes32
     tensor_root: Bytes32
     weight: Weight
+    steps: Steps
+    factor: Uint32
     proof: tuple[Bytes32, ...]
 
 

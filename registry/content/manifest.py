@@ -22,6 +22,7 @@ from registry.types import (
     MAX_FILE_BYTES,
     MAX_GRID_BITS,
     MAX_MANIFEST_BYTES,
+    MAX_STEPS,
     MAX_TOTAL_WEIGHT,
     Blob,
     Cid,
@@ -60,6 +61,7 @@ __all__ = [
     "UpdateManifest",
     "VersionFile",
     "VersionManifest",
+    "Steps",
     "Weight",
     "decode",
     "decode_any",
@@ -70,6 +72,8 @@ __all__ = [
 
 MAX_PAGE_ENTRIES = 4096
 """Commitments on a page of a report."""
+MAX_HOOKS = 4
+"""Contracts that a plan has asked at each commit."""
 
 # Field types: the schema's vocabulary ------------------------------------------------------------------------------
 
@@ -106,6 +110,7 @@ Uint32 = Annotated[int, _Range(0, 2**32 - 1)]
 Uint16 = Annotated[int, _Range(0, 2**16 - 1)]
 RuleNumber = Annotated[int, _Range(1, 2**16 - 1)]
 Weight = Annotated[int, _Range(1, MAX_TOTAL_WEIGHT)]
+Steps = Annotated[int, _Range(1, MAX_STEPS)]
 Metric = float
 Parameter = Union[bool, int, float, str]  # noqa: UP007 (evaluated at run time)
 
@@ -261,17 +266,26 @@ class ServerRule:
 
 @dataclass(frozen=True, slots=True)
 class ReportEntry:
-    """One commitment: the update as a link if admitted, as bare digest bytes if refused, so that pinning ends."""
+    """One commitment: the update as a link if admitted, as bare digest bytes if refused, so that pinning ends.
+
+    Attributes:
+        factor: What the update counts in the sum: its weight, or 1 where each counts once; 0 if refused.
+    """
 
     participant: Bytes20
     update: ManifestLink | Bytes32
     tensor_root: Bytes32
     weight: Weight
+    steps: Steps
     reason: Annotated[int, _Range(0, max(Reason))]
+    factor: Uint32
 
     def __post_init__(self) -> None:
         if (self.reason == Reason.ADMITTED) != isinstance(self.update, Cid):
             raise FormError(f"reason {self.reason}: admitted updates are links, refused ones digest bytes")
+        most = self.weight if self.reason == Reason.ADMITTED else 0
+        if self.factor > most:
+            raise FormError(f"factor: expected at most {most} for reason {self.reason}, got {self.factor}")
 
     @property
     def digest(self) -> Digest:
@@ -342,6 +356,7 @@ class PlanManifest:
         transforms: Applied to an update on its way out, in order.
         answer_duration: Seconds in which a demanded leaf is shown.
         bond_gwei: What an aggregator must have deposited to attest; 0 for nothing.
+        hooks: Contracts asked at each commit, in this order.
     """
 
     KIND: ClassVar[str] = "cairn/plan/1"
@@ -369,11 +384,13 @@ class PlanManifest:
     challenge_duration: Uint32
     answer_duration: Uint32
     bond_gwei: Uint64
-    hook: Bytes20 | None
+    hooks: tuple[Bytes20, ...]
 
     def __post_init__(self) -> None:
         if self.quorum == 0 or self.min_contributions == 0:
             raise FormError("quorum and min_contributions start at 1")
+        if len(self.hooks) > MAX_HOOKS or not all(map(any, self.hooks)):
+            raise FormError(f"hooks: expected at most {MAX_HOOKS} contracts, none of them zero, got {len(self.hooks)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,6 +398,7 @@ class UpdateManifest:
     """What a participant commits to; bound to one chain, contract, model, round and participant.
 
     Attributes:
+        steps: Training steps it was made in, usually the optimizer's.
         saturated: How many values were clipped to the grid.
         data_set: Manifest of the data trained on: a link if public, digest bytes if private.
     """
@@ -396,6 +414,7 @@ class UpdateManifest:
     plan: ManifestLink
     delta: DeltaFile
     weight: Weight
+    steps: Steps
     saturated: Uint64
     metrics: Mapping[str, Metric]
     data_set: ManifestLink | Bytes32
@@ -417,7 +436,11 @@ class ReportPage:
 
 @dataclass(frozen=True, slots=True)
 class ReportManifest:
-    """What was admitted to a round's aggregate, what was refused and why; every page is full but the last."""
+    """What was admitted to a round's aggregate, what was refused and why; every page is full but the last.
+
+    Attributes:
+        divisor: What the sum of factor times update was divided by: the sum of the factors.
+    """
 
     KIND: ClassVar[str] = "cairn/report/1"
 
@@ -433,6 +456,8 @@ class ReportManifest:
     contributions_root: Bytes32
     contributions: Uint32
     total_weight: Weight
+    total_steps: Uint64
+    divisor: Weight
 
 
 @dataclass(frozen=True, slots=True)

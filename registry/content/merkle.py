@@ -5,7 +5,8 @@ the largest power of two below n. A *counted root* is ``sha256(0x02 ‖ uint64 b
 proof means nothing without the tree's size, so the size is hashed with it. Both roots that go on chain are counted:
 
 - the tensor root over 4 KiB chunks of a file's F32 values (1024 each, the last may be shorter), counting values;
-- the contributions root over ``abi.encode(participant, digest, tensorRoot, weight)``, counting contributions.
+- the contributions root over ``abi.encode(participant, digest, tensorRoot, weight, steps, factor)``, counting
+  contributions.
 """
 
 from __future__ import annotations
@@ -326,27 +327,34 @@ class Contribution(NamedTuple):
         digest: Digest of the update's manifest.
         tensor_root: Its anchored tensor root.
         weight: Its declared weight, 0 < weight < 2^256.
+        steps: Its declared training steps, likewise.
+        factor: What the combine rule gave it in the sum, 0 <= factor <= weight; its weight in a weighted mean.
     """
 
     participant: Address
     digest: Digest
     tensor_root: Root
     weight: int
+    steps: int
+    factor: int
 
 
 def contribution_leaf(contribution: Contribution) -> bytes:
-    """Return the 128 bytes of abi.encode(address, bytes32, bytes32, uint256).
+    """Return the 192 bytes of abi.encode(address, bytes32, bytes32, uint256, uint256, uint256).
 
     Raises:
         InputError: A field has another length or range.
     """
-    participant, digest, root, weight = contribution
+    participant, digest, root, weight, steps, factor = contribution
     if len(participant) != 20:
         raise InputError(f"participant: expected 20 bytes, got {len(participant)}")
-    if not 0 < weight < 1 << 256:
-        raise InputError(f"weight: expected a positive number below 2^256, got {weight}")
+    for name, number in (("weight", weight), ("steps", steps)):
+        if not 0 < number < 1 << 256:
+            raise InputError(f"{name}: expected a positive number below 2^256, got {number}")
+    if not 0 <= factor <= weight:
+        raise InputError(f"factor: expected 0..{weight}, the weight, got {factor}")
     fixed = bytes(12) + participant + bytes32(digest, "digest") + bytes32(root, "tensor root")
-    return fixed + weight.to_bytes(32, "big")
+    return fixed + b"".join(number.to_bytes(32, "big") for number in (weight, steps, factor))
 
 
 def contributions_root(contributions: Sequence[Contribution]) -> Root:

@@ -163,7 +163,7 @@ def _layout(kind: type[Event], inputs: Sequence[tuple[str, str, bool]]) -> _Layo
     hints = typing.get_type_hints(kind)
     indexed = sum(is_topic for _, _, is_topic in inputs)
     names = [field.name for field in dataclasses.fields(kind)][1:]
-    if any(abi_type == "bytes" or abi_type.endswith("[]") for _, abi_type, _ in inputs):
+    if any(abi_type == "bytes" or "[]" in abi_type for _, abi_type, _ in inputs):
         return _Layout(kind, 1 + indexed, None, lambda words: [])
     topic_at, data_at = 0, indexed
     fields: list[tuple[int, int, Convert]] = []
@@ -196,6 +196,8 @@ def _converter(abi_type: str, hint: Any) -> tuple[int, Convert]:
         return ends[-1] // 32, lambda data: hint(*(convert(data[begin:end]) for begin, end, convert in places))
     if abi_type == "bytes32":
         return 1, bytes
+    if abi_type == "bytes4":
+        return 1, _selector
     if abi_type == "address":
         return 1, _address
     if abi_type == "bool":
@@ -209,6 +211,12 @@ def _address(word: bytes) -> bytes:
     if word[:12] != _NO_ADDRESS:
         raise ValueError(f"expected an address of 20 bytes, got 0x{word.hex()}")
     return word[12:]
+
+
+def _selector(word: bytes) -> bytes:
+    if any(word[4:]):
+        raise ValueError(f"expected 4 bytes, got 0x{word.hex()}")
+    return word[:4]
 
 
 def _flag(word: bytes) -> bool:

@@ -211,6 +211,7 @@ class CommitmentEntry:
     digest: Digest
     tensor_root: Root
     weight: int
+    steps: int
 
 
 @dataclass(frozen=True, slots=True)

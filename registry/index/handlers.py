@@ -26,6 +26,7 @@ from registry.chain.court_events import (
 )
 from registry.chain.events import (
     AggregatorExpelled,
+    CommitmentSkipped,
     CommitsEnded,
     Event,
     ModelRegistered,
@@ -109,8 +110,8 @@ def _roles_changed(e: RolesChanged) -> Rows:
 
 
 def _plan_set(e: PlanSet) -> Rows:
-    *fields, bond_gwei = unparse(e.plan)
-    return (("plans", (*_place(e), e.model_id, e.plan_index, *fields, wide(bond_gwei), e.rules)),)
+    *fields, bond_gwei, hooks = unparse(e.plan)
+    return (("plans", (*_place(e), e.model_id, e.plan_index, *fields, wide(bond_gwei), b"".join(hooks), e.rules)),)
 
 
 def _round_opened(e: RoundOpened) -> Rows:
@@ -135,8 +136,12 @@ def _round_opened(e: RoundOpened) -> Rows:
 
 def _update_committed(e: UpdateCommitted) -> Rows:
     at = e.at
-    row = (at.block_number, at.log_index, e.round_id, e.participant, e.digest, e.tensor_root, e.weight)
+    row = (at.block_number, at.log_index, e.round_id, e.participant, e.digest, e.tensor_root, e.weight, e.steps)
     return (("commitments", row),)
+
+
+def _commitment_skipped(e: CommitmentSkipped) -> Rows:
+    return ()  # what its sender is told; of the round it says nothing
 
 
 def _commits_ended(e: CommitsEnded) -> Rows:
@@ -258,6 +263,7 @@ HANDLERS: Mapping[type[Event], Callable[[Any], Rows]] = {
     PlanSet: _plan_set,
     RoundOpened: _round_opened,
     UpdateCommitted: _update_committed,
+    CommitmentSkipped: _commitment_skipped,
     CommitsEnded: _commits_ended,
     ResultAttested: _result_attested,
     QuorumReached: _quorum_reached,

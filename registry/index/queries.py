@@ -196,11 +196,16 @@ def member_history(
 def plans(db: sqlite3.Connection, model_id: ModelId) -> tuple[PlanEntry, ...]:
     """Return a model's plan history; the last one is the standing plan."""
     columns = "model plan_index digest rules_hash quorum weight_cap min_contributions commit_duration \
-        publish_duration aggregate_duration challenge_duration hook answer_duration bond_gwei"
+        publish_duration aggregate_duration challenge_duration answer_duration bond_gwei hooks"
     rows = facts(db, "plans", columns, "model = ?", model_id)
     return tuple(
-        PlanEntry(at, name, index, Plan(*(*plan, int.from_bytes(bond)))) for at, name, index, *plan, bond in rows
+        PlanEntry(at, name, index, Plan(*(*plan, int.from_bytes(bond), _addresses(hooks))))
+        for at, name, index, *plan, bond, hooks in rows
     )
+
+
+def _addresses(joined: bytes) -> tuple[Address, ...]:
+    return tuple(Address(joined[at : at + 20]) for at in range(0, len(joined), 20))
 
 
 # Versions -----------------------------------------------------------------------------------------------------------

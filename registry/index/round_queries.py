@@ -83,7 +83,7 @@ def round_of(db: sqlite3.Connection, round_id: RoundId) -> RoundEntry | None:
 
 _COMMITMENT = f"""
 SELECT {PLACE.format("commitments")}, rounds.model, rounds.number, commitments.round, commitments.participant,
-  commitments.digest, commitments.tensor_root, commitments.weight
+  commitments.digest, commitments.tensor_root, commitments.weight, commitments.steps
 FROM commitments JOIN blocks ON blocks.number = commitments.block
   JOIN rounds ON rounds.round = commitments.round, following
 """
@@ -112,7 +112,7 @@ def commitments_of(db: sqlite3.Connection, digest: Digest) -> tuple[CommitmentEn
 def results(db: sqlite3.Connection, round_id: RoundId) -> tuple[ResultEntry, ...]:
     """Return the results that were attested in a round."""
     columns = "round result_hash version_digest tensor_root rest_root state_root state_layout step report_digest \
-        aggregate_root contributions_root contributions total_weight"
+        aggregate_root contributions_root contributions total_weight total_steps divisor"
     rows = facts(db, "results", columns, "round = ?", round_id)
     return tuple(ResultEntry(at, name, result_hash, _result(found)) for at, name, result_hash, *found in rows)
 

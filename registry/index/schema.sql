@@ -97,9 +97,9 @@ CREATE TABLE plans (
   publish_duration INTEGER NOT NULL,
   aggregate_duration INTEGER NOT NULL,
   challenge_duration INTEGER NOT NULL,
-  hook BLOB NOT NULL,
   answer_duration INTEGER NOT NULL,
   bond_gwei BLOB NOT NULL,
+  hooks BLOB NOT NULL, -- addresses, one after another
   rules BLOB NOT NULL,
   PRIMARY KEY (block, log_index),
   UNIQUE (model, plan_index)
@@ -174,6 +174,7 @@ CREATE TABLE commitments (
   digest BLOB NOT NULL,
   tensor_root BLOB NOT NULL,
   weight INTEGER NOT NULL,
+  steps INTEGER NOT NULL,
   PRIMARY KEY (block, log_index),
   UNIQUE (round, participant)
 ) STRICT, WITHOUT ROWID;
@@ -209,6 +210,8 @@ CREATE TABLE results (
   contributions_root BLOB NOT NULL,
   contributions INTEGER NOT NULL,
   total_weight INTEGER NOT NULL,
+  total_steps INTEGER NOT NULL,
+  divisor INTEGER NOT NULL,
   PRIMARY KEY (block, log_index),
   UNIQUE (round, result_hash) ON CONFLICT IGNORE
 ) STRICT, WITHOUT ROWID;

@@ -111,8 +111,10 @@ def judge_manifest(
     for name, expected in binding.items():
         if getattr(manifest, name) != expected:
             return Reason.WRONG_BINDING, _differs(name, expected, getattr(manifest, name)), manifest
-    if manifest.weight != commitment.weight:
-        return Reason.WRONG_DECLARATION, _differs("weight", commitment.weight, manifest.weight), manifest
+    for name in ("weight", "steps"):
+        committed, declared = getattr(commitment, name), getattr(manifest, name)
+        if declared != committed:
+            return Reason.WRONG_DECLARATION, _differs(name, committed, declared), manifest
     if manifest.delta.tensor_root != commitment.tensor_root:
         detail = _differs("tensor_root", commitment.tensor_root, manifest.delta.tensor_root)
         return Reason.WRONG_DECLARATION, detail, manifest

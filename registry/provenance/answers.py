@@ -10,7 +10,7 @@ from registry.chain.records import Result
 from registry.content.manifest import Reason, UpdateManifest, decode, manifest_cid
 from registry.content.merkle import Rows
 from registry.errors import ContentError, FormError
-from registry.provenance.charges import attested_chunks, listed
+from registry.provenance.charges import attested_chunks, reported
 from registry.provenance.openings import Chunks, listing_of
 from registry.provenance.reports import load_report
 from registry.provenance.rounds import RoundRecord
@@ -46,7 +46,7 @@ def answer_to(
             report = load_report(store, result.report_digest, len(record.commitments))
         except (ContentError, FormError):
             return None
-        listing = listing_of(listed(entry) for entry in report.entries if entry.reason == Reason.ADMITTED)
+        listing = listing_of(reported(entry) for entry in report.entries if entry.reason == Reason.ADMITTED)
         return listing.opening(demanded.index) if listing.root == demanded.root else None
     if demanded.root not in known:
         rows = Rows(demanded.entry_bytes, demanded.entries)

@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from registry.chain.challenge_records import (
+    CONTRIBUTION_BYTES,
     NOTHING,
     NOWHERE,
     Basis,
     Before,
+    Commitment,
     Counted,
     Listed,
     Membership,
@@ -24,8 +26,9 @@ from registry.chain.challenge_records import (
     PlacedSegment,
     Step,
 )
-from registry.chain.records import Result, contribution_leaf
-from registry.content.manifest import PlanManifest, VersionManifest
+from registry.chain.events import UpdateCommitted
+from registry.chain.records import Result
+from registry.content.manifest import PlanManifest, ReportEntry, VersionManifest
 from registry.content.merkle import CHUNK_VALUES, VALUES, Rows, leaf_hash, merkle_root, prove, state_rows
 from registry.content.segments import segment_at, segment_leaf
 from registry.errors import ContentError, FormError
@@ -35,10 +38,10 @@ from registry.provenance.reports import Report
 from registry.provenance.rounds import RoundRecord
 from registry.provenance.server_steps import continues
 from registry.provenance.versions import roots_of
-from registry.rules.encoding import RuleSet, encode_rules
+from registry.rules.encoding import RuleSet, Shape, encode_rules, factor_of
 from registry.rules.grid import grid_integers
 from registry.store.base import ContentStore
-from registry.types import Address, Blob, Digest, Fault, Part, Root, Tree
+from registry.types import Address, Blob, Fault, Part, Root, Tree
 
 __all__ = [
     "Case",
@@ -51,6 +54,7 @@ __all__ = [
     "contribution_chunks",
     "list_charge",
     "listed",
+    "reported",
     "off_grid",
     "state_charge",
     "uncommitted_charge",
@@ -77,7 +81,7 @@ class Charge:
     index: int = 0
     evidence: tuple[object, ...] = ()
     steps: tuple[Step, ...] = ()
-    commitments: tuple[Listed, ...] = ()
+    commitments: tuple[Commitment, ...] = ()
 
     @property
     def part(self) -> Part:
@@ -102,7 +106,7 @@ class Wanted:
 
 def wanted_contribution(root: Root, index: int) -> Wanted:
     """Return a leaf of a contributions root."""
-    return Wanted(root, None, index, rows=Rows(len(contribution_leaf(Address(bytes(20)), Digest(root), root, 0)), 1))
+    return Wanted(root, None, index, rows=Rows(CONTRIBUTION_BYTES, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,19 +167,39 @@ def list_charge(case: Case, listing: Listing) -> Charge | None:
     for index in range(len(entries) - 1):
         if entries[index].participant >= entries[index + 1].participant:
             return Charge(Fault.ORDER, evidence=(listing.membership(index), listing.membership(index + 1)))
-    committed = {listed(commitment) for commitment in case.record.commitments}
+    committed = set(_committed(case))
     for index, entry in enumerate(entries):
-        if entry not in committed:
+        if entry.commitment not in committed:
             return uncommitted_charge(case, index, listing.opening(index))
-    if sum(entry.weight for entry in entries) != case.result.total_weight:
+        if not _fits(case, entry):
+            return Charge(Fault.FACTOR, evidence=(index, listing.opening(index)))
+    if not _adds_up(case, entries):
         return Charge(Fault.TOTAL, steps=tuple(Step(entry, NOTHING) for entry in entries))
     return None
 
 
+def _fits(case: Case, entry: Listed) -> bool:
+    """Whether a contribution has the factor that the rules give it; under rules that select, one that it may have."""
+    rules = case.form.rules
+    if rules.shape is Shape.SELECT:
+        return entry.factor <= entry.weight
+    return entry.factor == factor_of(rules, entry.weight)
+
+
+def _adds_up(case: Case, entries: Sequence[Listed]) -> bool:
+    result, factor = case.result, sum(entry.factor for entry in entries)
+    sums = sum(entry.weight for entry in entries), sum(entry.steps for entry in entries)
+    divided = factor <= result.divisor if case.form.rules.shape is Shape.SELECT else factor == result.divisor
+    return sums == (result.total_weight, result.total_steps) and divided
+
+
+def _committed(case: Case) -> tuple[Commitment, ...]:
+    return tuple(listed(commitment, case.form.rules).commitment for commitment in case.record.commitments)
+
+
 def uncommitted_charge(case: Case, index: int, opening: Opening) -> Charge:
     """Charge a leaf of the contributions root that is none of the commitments."""
-    replayed = tuple(listed(commitment) for commitment in case.record.commitments)
-    return Charge(Fault.UNCOMMITTED, evidence=(index, opening), commitments=replayed)
+    return Charge(Fault.UNCOMMITTED, evidence=(index, opening), commitments=_committed(case))
 
 
 def aggregate_charge(
@@ -257,12 +281,16 @@ def attested_chunks(store: ContentStore, blob: Blob, root: Root, rows: Rows = VA
     return chunks if chunks.root == root else None
 
 
-def listed(commitment: object) -> Listed:
-    """Return a commitment, or an entry of a report, as the contributions root holds it."""
-    participant, digest, root, weight = (
-        getattr(commitment, name) for name in ("participant", "digest", "tensor_root", "weight")
-    )
-    return Listed(Address(participant), Digest(digest), Root(root), weight)
+def listed(commitment: UpdateCommitted, rules: RuleSet) -> Listed:
+    """Return a commitment as the contributions root holds it under rules that select nothing."""
+    named = Address(commitment.participant), commitment.digest, Root(commitment.tensor_root)
+    return Listed(*named, commitment.weight, commitment.steps, factor_of(rules, commitment.weight))
+
+
+def reported(entry: ReportEntry) -> Listed:
+    """Return an entry of a report likewise."""
+    named = Address(entry.participant), entry.digest, Root(entry.tensor_root)
+    return Listed(*named, entry.weight, entry.steps, entry.factor)
 
 
 def off_grid(chunk: bytes, grid_bits: int) -> int | None:

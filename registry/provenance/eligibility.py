@@ -47,7 +47,8 @@ class RoundEvents:
 
 
 def require_commitments(record: RoundRecord, around: RoundEvents) -> None:
-    """Check that each commitment was made by a participant, in phase Commit of this round, within the weight cap.
+    """Check that each commitment was made by a participant, in phase Commit of this round, with a weight up to the cap
+    and one step or more.
 
     Raises:
         VerificationFailed: One was not; the message says which and why.
@@ -66,6 +67,8 @@ def require_commitments(record: RoundRecord, around: RoundEvents) -> None:
             raise VerificationFailed(f"{who}: expected it before {deadline}, got it at {time}")
         if not 1 <= entry.weight <= record.plan.weight_cap:
             raise VerificationFailed(f"{who}: expected a weight of 1 to {record.plan.weight_cap}, got {entry.weight}")
+        if entry.steps < 1:
+            raise VerificationFailed(f"{who}: expected one step or more, got {entry.steps}")
 
 
 def require_quorum(record: RoundRecord, around: RoundEvents, result_hash: bytes) -> tuple[Address, ...]:

@@ -8,11 +8,21 @@ charge, or the next leaves to demand, or that all is as it should be.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from registry.chain.challenge_records import NOWHERE, Counted, Listed, Membership, Opening
+from registry.chain.challenge_records import (
+    COMMITMENT_BYTES,
+    CONTRIBUTION_BYTES,
+    NOWHERE,
+    Counted,
+    Listed,
+    Membership,
+    Opening,
+    contribution_leaf,
+)
 from registry.chain.court_events import LeafShown
-from registry.chain.records import Result, contribution_leaf
+from registry.chain.records import Result
 from registry.content.manifest import PlanManifest, Reason, VersionManifest
 from registry.content.merkle import CHUNK_VALUES, VALUES, leaf_hash
 from registry.errors import ContentError, FormError
@@ -27,6 +37,7 @@ from registry.provenance.charges import (
     list_charge,
     listed,
     off_grid,
+    reported,
     state_charge,
     uncommitted_charge,
     version_charge,
@@ -144,29 +155,35 @@ def _listing(case: Case) -> Listing | Inspection:
     counted = next(iter(shown.values())).counted
     if counted.count != case.result.contributions:
         return Inspection("contributions: count", Charge(Fault.COUNT, evidence=(counted,)))
-    committed = {contribution_leaf(c.participant, c.digest, c.tensor_root, c.weight): listed(c) for c in _all(case)}
+    committed = {contribution_leaf(entry)[:COMMITMENT_BYTES]: entry for entry in _all(case)}
+    entries = {}
     for index, opening in sorted(shown.items()):
-        if opening.leaf not in committed:
+        entry = committed.get(opening.leaf[:COMMITMENT_BYTES])
+        if entry is None or len(opening.leaf) != CONTRIBUTION_BYTES:
             return Inspection("contributions: uncommitted", uncommitted_charge(case, index, opening))
+        factor = int.from_bytes(opening.leaf[COMMITMENT_BYTES:], "big")
+        if factor > entry.weight:  # it may be more than any list that is added up can hold
+            return Inspection("contributions: factor", Charge(Fault.FACTOR, evidence=(index, opening)))
+        entries[index] = replace(entry, factor=factor)
     missing = [index for index in range(counted.count) if index not in shown]
     if missing:
         wanted = tuple(wanted_contribution(root, index) for index in missing)
         return Inspection("contributions: demanded", wanted=wanted)
-    return Listing(tuple(committed[shown[index].leaf] for index in range(counted.count)))
+    return Listing(tuple(entries[index] for index in range(counted.count)))
 
 
 def _likely(case: Case) -> Iterator[Listing]:
     if case.report is not None:
-        reported = tuple(listed(entry) for entry in case.report.entries if entry.reason == Reason.ADMITTED)
-        yield listing_of(reported)
-        yield Listing(reported)
+        told = tuple(reported(entry) for entry in case.report.entries if entry.reason == Reason.ADMITTED)
+        yield listing_of(told)
+        yield Listing(told)
     yield listing_of(_all(case))
     verdicts = (judge(case.store, case.record, case.form, c) for c in case.record.commitments)
-    yield listing_of(listed(verdict.commitment) for verdict in verdicts if verdict.admitted)
+    yield listing_of(listed(verdict.commitment, case.form.rules) for verdict in verdicts if verdict.admitted)
 
 
 def _all(case: Case) -> list[Listed]:
-    return [listed(commitment) for commitment in case.record.commitments]
+    return [listed(commitment, case.form.rules) for commitment in case.record.commitments]
 
 
 def _recompute(case: Case, listing: Listing) -> tuple[Sequence[Verdict], Outcome] | Inspection:

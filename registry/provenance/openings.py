@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from registry.chain.challenge_records import Counted, Listed, Membership, Opening
-from registry.chain.records import contribution_leaf
+from registry.chain.challenge_records import Counted, Listed, Membership, Opening, contribution_leaf
 from registry.content.merkle import (
     VALUES,
     Rows,
@@ -69,7 +68,7 @@ class Listing:
     @property
     def hashes(self) -> tuple[bytes, ...]:
         """Leaf hashes."""
-        return tuple(leaf_hash(_leaf(entry)) for entry in self.contributions)
+        return tuple(leaf_hash(contribution_leaf(entry)) for entry in self.contributions)
 
     @property
     def counted(self) -> Counted:
@@ -86,7 +85,7 @@ class Listing:
         """Return a leaf with its proof; past the end only what shows that there is none."""
         if index >= len(self.contributions):
             return Opening(self.counted, b"", ())
-        return Opening(self.counted, _leaf(self.contributions[index]), prove(self.hashes, index))
+        return Opening(self.counted, contribution_leaf(self.contributions[index]), prove(self.hashes, index))
 
     def membership(self, index: int) -> Membership:
         """Return a contribution at its place."""
@@ -189,7 +188,3 @@ def _siblings(count: int, index: int) -> list[tuple[int, int]]:
             found.append((low, split))
             low = split
     return found[::-1]
-
-
-def _leaf(entry: Listed) -> bytes:
-    return contribution_leaf(entry.participant, entry.digest, entry.tensor_root, entry.weight)

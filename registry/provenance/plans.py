@@ -19,11 +19,20 @@ from registry.rules.server_programs import compile_rule
 from registry.rules.step import step_exponent
 from registry.rules.table import UNIFORM, rules_of
 from registry.store.base import ContentStore
-from registry.types import Address, Digest, Root, SegmentKind
+from registry.types import Root, SegmentKind
 
-__all__ = ["add_plan", "check_plan", "fitted", "load_plan", "plan_rules", "plan_segments", "server_rule"]
+__all__ = [
+    "add_plan",
+    "anchored_plan",
+    "check_plan",
+    "fitted",
+    "load_plan",
+    "plan_rules",
+    "plan_segments",
+    "server_rule",
+]
 
-_OWN = ("digest", "hook", "rules_hash")
+_OWN = ("digest", "rules_hash")
 """Fields of an anchored plan that are not simply the manifest's."""
 
 
@@ -102,9 +111,13 @@ def add_plan(store: ContentStore, manifest: PlanManifest) -> tuple[Plan, bytes]:
     cid = manifest_cid(digest_of(manifest))
     store.put(cid, encode(manifest))
     store.pin(cid, recursive=False)
+    return anchored_plan(manifest, rules), rules
+
+
+def anchored_plan(manifest: PlanManifest, rules: bytes) -> Plan:
+    """Return what stands on chain of a plan with these rule bytes."""
     fields = {name: getattr(manifest, name) for name in Plan.__dataclass_fields__ if name not in _OWN}
-    hook = Address(manifest.hook or bytes(20))
-    return Plan(digest=Digest(cid.digest), rules_hash=keccak(rules), hook=hook, **fields), rules
+    return Plan(digest=digest_of(manifest), rules_hash=keccak(rules), **fields)
 
 
 def load_plan(store: ContentStore, plan: Plan) -> PlanManifest:
@@ -131,8 +144,6 @@ def check_plan(manifest: PlanManifest, plan: Plan) -> None:
         if name in ("digest", "rules_hash"):
             continue
         said, anchored = getattr(manifest, name), getattr(plan, name)
-        if name == "hook":
-            said = said or bytes(20)
         if said != anchored:
             raise VerificationFailed(f"plan: the manifest has {name} {said!r}, the chain {anchored!r}")
     try:

@@ -43,6 +43,7 @@ from registry.chain.records import (
     result_hash,
     roots_hash,
     round_id_of,
+    running_hash_count,
     running_hash_next,
 )
 from registry.chain.storage import round_in, version_in
@@ -279,11 +280,14 @@ class ProvenChain:
         of_round = opened.round_id
         running = opened.running_hash
         for event in self._of(UpdateCommitted, of_round):
-            running = running_hash_next(running, event.participant, event.digest, event.tensor_root, event.weight)
+            running = running_hash_next(
+                running, event.participant, event.digest, event.tensor_root, event.weight, event.steps
+            )
         attested = self.call_of(of_round, attested=True)
         finalized = self.call_of(of_round, attested=False)
         quorums = list(self._of(QuorumReached, of_round))
         chosen = quorums[-1].result_hash if quorums else bytes(32)
+        running = attested.running_hash if attested and attested.running_hash else running
         if finalized is not None:
             chosen = result_hash(finalized.result)
         ended = next(self._of(CommitsEnded, of_round), None)
@@ -299,10 +303,10 @@ class ProvenChain:
             cancelled=False,
             attested=any(self._of(ResultAttested, of_round)),
             finalized=of_round in self._finalized,
-            running_hash=attested.running_hash if attested and attested.running_hash else running,
+            running_hash=running,
             result_hash=chosen,
-            commitments=ended.commitments if ended else 0,
-            early_end_barred=False,
+            commitments=running_hash_count(running),
+            ended_early=ended is not None,
             extended=False,
             unexpelled=0,
         )

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from registry.chain.blocks import fetch_headers
 from registry.chain.challenge_errors import NotFinalized
-from registry.chain.challenge_records import Counted, Listed, Membership, Target
+from registry.chain.challenge_records import Counted, Listed, Membership, Target, contribution_leaf
 from registry.chain.challenges import Challenges
 from registry.chain.events import ModelRegistered, RoundFinalized
 from registry.chain.headers import Header, decode_header
 from registry.chain.node import NodeRefused
-from registry.chain.records import Result, Roots, contribution_leaf, model_id_of, result_hash, round_id_of
+from registry.chain.records import Result, Roots, model_id_of, result_hash, round_id_of
 from registry.chain.storage import round_in, round_slots
 from registry.content.evidence import (
     BlockProofManifest,
@@ -31,7 +31,7 @@ from registry.content.evidence import (
 from registry.content.manifest import Reason
 from registry.content.merkle import counted_root, leaf_hash, verify_inclusion
 from registry.errors import InputError, VerificationFailed
-from registry.provenance.charges import listed
+from registry.provenance.charges import reported
 from registry.provenance.evidence import block_proofs, read_block_proof, read_state_proof, state_proofs
 from registry.provenance.lineage import versions_of
 from registry.provenance.openings import Listing, listing_of
@@ -75,7 +75,7 @@ def create_receipt(
     if result is None:
         raise VerificationFailed(f"round {step.round}: no attestation gives the result hash that the chain holds")
     report = load_report(store, result.report_digest, len(record.commitments))
-    listing = listing_of(listed(entry) for entry in report.entries if entry.reason == Reason.ADMITTED)
+    listing = listing_of(reported(entry) for entry in report.entries if entry.reason == Reason.ADMITTED)
     if listing.root != result.contributions_root:
         raise VerificationFailed(
             f"report: expected contributions of root 0x{result.contributions_root.hex()}, got 0x{listing.root.hex()}"
@@ -188,17 +188,15 @@ def _shown(listing: Listing, participant: Address) -> list[int]:
 def _place(listing: Listing, index: int) -> Place:
     found = listing.membership(index)
     each = found.contribution
-    return Place(index, each.participant, each.digest, each.tensor_root, each.weight, found.proof)
+    return Place(index, proof=found.proof, **asdict(each))
 
 
 def _check_places(receipt: ReceiptManifest) -> Check:
     if counted_root(receipt.count, receipt.inner) != receipt.result.contributions_root:
         raise VerificationFailed("count: expected what the contributions root hashes, got something else")
     for place in receipt.places:
-        leaf = contribution_leaf(
-            Address(place.participant), Digest(place.digest), Root(place.tensor_root), place.weight
-        )
-        if not verify_inclusion(leaf_hash(leaf), place.index, receipt.count, place.proof, receipt.inner):
+        leaf = leaf_hash(contribution_leaf(_entry(place)))
+        if not verify_inclusion(leaf, place.index, receipt.count, place.proof, receipt.inner):
             raise VerificationFailed(f"place {place.index}: expected a proof of it in the contributions root, got none")
     if not is_inclusion(receipt):
         _require_gap(receipt.places, receipt.participant, receipt.count)
@@ -276,5 +274,9 @@ def _result(receipt: ReceiptManifest) -> Result:
 
 
 def _membership(receipt: ReceiptManifest, place: Place) -> Membership:
-    entry = Listed(Address(place.participant), Digest(place.digest), Root(place.tensor_root), place.weight)
-    return Membership(Counted(receipt.count, receipt.inner), place.index, entry, place.proof)
+    return Membership(Counted(receipt.count, receipt.inner), place.index, _entry(place), place.proof)
+
+
+def _entry(place: Place) -> Listed:
+    named = Address(place.participant), Digest(place.digest), Root(place.tensor_root)
+    return Listed(*named, place.weight, place.steps, place.factor)

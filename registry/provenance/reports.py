@@ -53,7 +53,10 @@ def load_report(store: ContentStore, digest: bytes, commitments: int) -> Report:
     entries = tuple(entry for page in pages for entry in page)
     if len(entries) != commitments or any(len(page) != MAX_PAGE_ENTRIES for page in pages[:-1]):
         raise FormError(f"report: expected {commitments} commitments on full pages, got {len(entries)}")
-    admitted = [entry.weight for entry in entries if entry.reason == Reason.ADMITTED]
-    if (len(admitted), sum(admitted)) != (manifest.contributions, manifest.total_weight):
-        raise FormError("report: contributions and total_weight must be those of the admitted commitments")
+    admitted = [entry for entry in entries if entry.reason == Reason.ADMITTED]
+    sums = len(admitted), sum(entry.weight for entry in admitted), sum(entry.steps for entry in admitted)
+    if sums != (manifest.contributions, manifest.total_weight, manifest.total_steps):
+        raise FormError("report: contributions, total_weight and total_steps must be those of the admitted commitments")
+    if sum(entry.factor for entry in admitted) > manifest.divisor:
+        raise FormError("report: the factors of what is admitted must not add up to more than the divisor")
     return Report(manifest, entries)

@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from registry.chain.records import Result
 from registry.content.gate import Description, describe
@@ -39,7 +40,7 @@ from registry.provenance.rounds import RoundRecord
 from registry.provenance.server_steps import describe_state, next_version, step_number
 from registry.provenance.versions import roots_of
 from registry.provenance.writing import describe_while_making, written
-from registry.rules.encoding import RoundScalars
+from registry.rules.encoding import RoundScalars, RuleSet, factor_of
 from registry.rules.table import rules_of
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob, file_pieces
@@ -97,8 +98,7 @@ def compute_outcome(
         form: Of its updates.
         verdicts: One a commitment, in commit order.
         folder: The two files are written here.
-        judged: The files of what was admitted have been; else their form, values and roots are checked as they are
-            combined, which reads them once instead of twice.
+        judged: The files of what was admitted have been; else form, values and roots are checked while combining.
         keep_version: Write the version's file, not only hash it.
         processes: See `combine`; with more than one the version is hashed beside the step that makes it.
         progress: See `combine`.
@@ -126,13 +126,20 @@ def compute_outcome(
     for verdict, update in zip(admitted, combined.updates, strict=True):
         if not judged and update.tensor_root != verdict.commitment.tensor_root:
             raise VerificationFailed(f"update of 0x{verdict.commitment.participant.hex()[:8]}: its root is another")
-    scalars = RoundScalars(step_number(parent, form.rules), len(admitted), combined.total_weight, 0)
+    scalars = _scalars(parent, form.rules, admitted)
     made = next_version(store, parent, form, aggregate_file, scalars, state_file)
     if keep_version:
         made = written(version_file, made)
     described = describe_while_making(made) if processes > 1 else describe(made)
     state = None if state_file is None else describe_state(state_file, form.rules, scalars.step)
-    return _assemble(record, parent, verdicts, combined, described, state, (aggregate_file, version_file, state_file))
+    files = aggregate_file, version_file, state_file
+    return _assemble(record, form.rules, parent, verdicts, combined, described, state, files)
+
+
+def _scalars(parent: VersionManifest, rules: RuleSet, admitted: Sequence[Verdict]) -> RoundScalars:
+    weight = sum(verdict.commitment.weight for verdict in admitted)
+    steps = sum(verdict.commitment.steps for verdict in admitted)
+    return RoundScalars(step_number(parent, rules), len(admitted), weight, steps)
 
 
 def compute_declared(
@@ -165,6 +172,7 @@ def compute_declared(
 
 def _assemble(
     record: RoundRecord,
+    rules: RuleSet,
     parent: VersionManifest,
     verdicts: Sequence[Verdict],
     combined: Combined,
@@ -174,24 +182,33 @@ def _assemble(
 ) -> Outcome:
     aggregate = DeltaFile(combined.cid, combined.size, combined.tensor_root)
     admitted = sorted((v.commitment for v in verdicts if v.admitted), key=lambda c: c.participant)
-    root = contributions_root([Contribution(c.participant, c.digest, c.tensor_root, c.weight) for c in admitted])
-    pages = pages_of([_entry(v) for v in verdicts])
+    factors = [factor_of(rules, c.weight) for c in admitted]
+    pairs = zip(admitted, factors, strict=True)
+    leaves = [Contribution(c.participant, c.digest, c.tensor_root, c.weight, c.steps, factor) for c, factor in pairs]
+    sums: dict[str, Any] = {
+        "contributions_root": contributions_root(leaves),
+        "contributions": len(admitted),
+        "total_weight": combined.total_weight,
+        "total_steps": sum(c.steps for c in admitted),
+        "divisor": sum(factors),
+    }
+    made_in: dict[str, Any] = {
+        "chain_id": record.chain_id,
+        "contract": record.contract,
+        "model": record.model_id,
+        "number": record.number,
+        "plan": manifest_cid(record.plan.digest),
+        "aggregate": aggregate,
+    }
+    pages = pages_of([_entry(v, rules) for v in verdicts])
     report = ReportManifest(
-        chain_id=record.chain_id,
-        contract=record.contract,
-        model=record.model_id,
-        number=record.number,
+        **made_in,
+        **sums,
         parent=manifest_cid(record.parent),
-        plan=manifest_cid(record.plan.digest),
         running_hash=record.running_hash,
         pages=tuple(manifest_cid(digest_of(page)) for page in pages),
-        aggregate=aggregate,
-        contributions_root=root,
-        contributions=len(admitted),
-        total_weight=combined.total_weight,
     )
-    assert facts.cid is not None and facts.sha256 is not None
-    assert facts.tensor_root is not None and facts.rest_root is not None
+    assert facts.cid and facts.sha256 and facts.tensor_root and facts.rest_root
     version = VersionManifest(
         parent=manifest_cid(record.parent),
         weights=VersionFile(facts.cid, facts.size, facts.sha256),
@@ -201,15 +218,7 @@ def _assemble(
         base=parent.base,
         frozen=parent.frozen,
         aliases=parent.aliases,
-        round=RoundOrigin(
-            chain_id=record.chain_id,
-            contract=record.contract,
-            model=record.model_id,
-            number=record.number,
-            plan=manifest_cid(record.plan.digest),
-            aggregate=aggregate,
-            report=manifest_cid(digest_of(report)),
-        ),
+        round=RoundOrigin(**made_in, report=manifest_cid(digest_of(report))),
         statement=None,
     )
     result = Result(
@@ -217,21 +226,21 @@ def _assemble(
         roots=roots_of(version),
         report_digest=digest_of(report),
         aggregate_root=combined.tensor_root,
-        contributions_root=root,
-        contributions=len(admitted),
-        total_weight=combined.total_weight,
+        **sums,
     )
     return Outcome(result, report, pages, version, *files)
 
 
-def _entry(verdict: Verdict) -> ReportEntry:
+def _entry(verdict: Verdict, rules: RuleSet) -> ReportEntry:
     entry = verdict.commitment
     return ReportEntry(
         participant=entry.participant,
         update=manifest_cid(entry.digest) if verdict.reason == Reason.ADMITTED else entry.digest,
         tensor_root=entry.tensor_root,
         weight=entry.weight,
+        steps=entry.steps,
         reason=int(verdict.reason),
+        factor=factor_of(rules, entry.weight) if verdict.admitted else 0,
     )
 
 

@@ -77,7 +77,9 @@ def read_round(client: ChainView, model_id: ModelId, number: int) -> RoundRecord
     commitments = tuple(_events(client, UpdateCommitted, round_id, block))
     running = running_hash_begin(round_id, opened.parent, plan)
     for entry in commitments:
-        running = running_hash_next(running, entry.participant, entry.digest, entry.tensor_root, entry.weight)
+        running = running_hash_next(
+            running, entry.participant, entry.digest, entry.tensor_root, entry.weight, entry.steps
+        )
     anchored = client.round(model_id, number, block=block).running_hash
     if running != anchored:
         raise VerificationFailed(

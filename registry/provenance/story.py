@@ -145,8 +145,8 @@ def standing_report(db: sqlite3.Connection, store: ContentStore, entry: RoundEnt
         report = load_report(store, result.report_digest, entry.commitments)
     except (ContentError, FormError):
         return None
-    committed = [(c.participant, c.digest, c.weight) for c in round_queries.commitments(db, entry.round_id)]
-    return report if [(e.participant, e.digest, e.weight) for e in report.entries] == committed else None
+    committed = [(c.participant, c.digest, c.weight, c.steps) for c in round_queries.commitments(db, entry.round_id)]
+    return report if [(e.participant, e.digest, e.weight, e.steps) for e in report.entries] == committed else None
 
 
 def _commitments(

@@ -38,9 +38,10 @@ from registry.provenance.results import Outcome, compute_declared, compute_outco
 from registry.provenance.rounds import RoundRecord, chosen_result, read_round
 from registry.provenance.verified import Verified, subject_of
 from registry.provenance.versions import load_parent, load_version_manifest, read_header, read_version, roots_of
+from registry.rules.encoding import RuleSet, factor_of
 from registry.store.base import ContentStore
 from registry.store.blobs import open_blob
-from registry.types import MAX_TOTAL_WEIGHT, ModelId
+from registry.types import MAX_TOTAL_WEIGHT, Address, ModelId, Root
 
 if TYPE_CHECKING:
     from registry.chain.view import ChainView
@@ -217,7 +218,7 @@ def verify_records(store: ContentStore, record: RoundRecord, result: Result) -> 
     yield Begun("report manifest")
     report = _report_of(store, record, result)
     yield Begun("plan")
-    plan_rules(load_plan(store, record.plan))
+    rules = plan_rules(load_plan(store, record.plan))
     yield Check("plan", Finding.PASSED, f"manifest 0x{record.plan.digest.hex()[:12]} says what the chain holds")
     yield Begun("updates")
     pairs = list(zip(report.entries, record.commitments, strict=True))
@@ -235,19 +236,34 @@ def verify_records(store: ContentStore, record: RoundRecord, result: Result) -> 
     if refused:
         yield Check("refusals", Finding.ASSERTED, f"{refused} by the attesters; not checked without files")
     yield Begun("contributions")
-    leaves = [Contribution(c.participant, c.digest, c.tensor_root, c.weight) for c in admitted]
-    root = contributions_root(sorted(leaves, key=lambda leaf: leaf.participant))
-    _same("contributions root", root, result.contributions_root)
-    sums = (len(admitted), sum(commitment.weight for commitment in admitted))
-    _same("contributions and total weight", sums, (result.contributions, result.total_weight))
-    _same("report: contributions root", report.manifest.contributions_root, result.contributions_root)
-    yield Check("contributions", Finding.PASSED, f"{sums[0]} of total weight {sums[1]} give the root that was attested")
+    yield _check_contributions(rules, result, report)
     yield Begun("version")
     _check_version(store, record, result, report)
     yield Check("version", Finding.PASSED, "its manifest says what was attested of the version and its aggregate")
     yield Check(
         "arithmetic", Finding.ASSERTED, f"not recomputed without files: attested by a quorum of {record.plan.quorum}"
     )
+
+
+def _check_contributions(rules: RuleSet, result: Result, report: Report) -> Check:
+    """The list and its sums."""
+    admitted = sorted((e for e in report.entries if e.reason == Reason.ADMITTED), key=lambda e: e.participant)
+    leaves = [
+        Contribution(Address(e.participant), e.digest, Root(e.tensor_root), e.weight, e.steps, e.factor)
+        for e in admitted
+    ]
+    _same("contributions root", contributions_root(leaves), result.contributions_root)
+    weight, steps = sum(e.weight for e in admitted), sum(e.steps for e in admitted)
+    sums = (result.contributions, result.total_weight, result.total_steps)
+    _same("contributions, total weight and total steps", (len(admitted), weight, steps), sums)
+    factors = [factor_of(rules, entry.weight) for entry in admitted]
+    _same("factors", [entry.factor for entry in admitted], factors)
+    _same("divisor", result.divisor, sum(factors))
+    told = report.manifest
+    _same("report: contributions root", told.contributions_root, result.contributions_root)
+    _same("report: divisor", told.divisor, result.divisor)
+    said = f"{len(admitted)} of total weight {weight} in {steps} steps give the root that was attested"
+    return Check("contributions", Finding.PASSED, said)
 
 
 def _check_version(store: ContentStore, record: RoundRecord, result: Result, report: Report) -> None:
@@ -265,7 +281,7 @@ def _check_version(store: ContentStore, record: RoundRecord, result: Result, rep
 
 
 def _committed(entry: ReportEntry | UpdateCommitted) -> tuple[object, ...]:
-    return entry.participant, entry.digest, entry.tensor_root, entry.weight
+    return entry.participant, entry.digest, entry.tensor_root, entry.weight, entry.steps
 
 
 def standing(reasons: Sequence[int], verdicts: Sequence[Verdict]) -> tuple[Finding, ...]:
@@ -465,7 +481,7 @@ def _judged(report: Report, verdicts: Sequence[Verdict]) -> Iterator[Check | Beg
                 f"{name}: the report says {said}, found {verdict.reason.name.lower()} {verdict.detail}"
             )
         evidence = {
-            Finding.PASSED: f"{said}, weight {entry.weight}",
+            Finding.PASSED: f"{said}, weight {entry.weight}, {entry.steps} steps",
             Finding.ASSERTED: f"{said}: asserted by the attesters",
             Finding.UNCHECKED: f"{said} by the attesters, not to be had here: {verdict.detail}",
         }[finding]

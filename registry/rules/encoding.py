@@ -33,6 +33,7 @@ __all__ = [
     "Shape",
     "decode_rules",
     "encode_rules",
+    "factor_of",
     "state_layout",
 ]
 
@@ -145,6 +146,11 @@ def decode_rules(data: bytes) -> RuleSet:
         )
     except InputError as error:
         raise FormError(str(error)) from error
+
+
+def factor_of(rules: RuleSet, weight: int) -> int:
+    """Return what a contribution counts in the sum under rules that select nothing: 1 where each counts once."""
+    return 1 if rules.uniform else weight
 
 
 def state_layout(rules: RuleSet) -> bytes:

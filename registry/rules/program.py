@@ -151,7 +151,7 @@ class RoundScalars:
         step: t, 1 for the first round of the states.
         contributions: How many were combined.
         total_weight: Sum of their weights.
-        total_steps: Sum of their local steps, or of weight times steps, as the plan says.
+        total_steps: Sum of the steps that they declare.
 
     Raises:
         InputError: One is outside its bounds.

@@ -162,6 +162,7 @@ UNIFORM_MEAN = CombineRule(
     says="unweighted mean",
     shape=Fold(),
     weights=(UNIFORM,),
+    convicted_by=("convictAggregate", "convictChunk", "convictSize"),
     paper=_FEDAVG_PAPER,
 )
 MEDIAN = CombineRule(
@@ -184,7 +185,7 @@ TRIMMED_MEAN = CombineRule(
     paper=_ROBUST_PAPER,
 )
 COMBINE_RULES: tuple[CombineRule, ...] = (MEAN, MEDIAN, TRIMMED_MEAN, UNIFORM_MEAN)
-"""Under number 1 the contract convicts whatever is not the mean weighted by examples, so nothing else may have it."""
+"""Of every fold the contract convicts what is not the sum of factor times value over the sum of the factors."""
 
 DENSE = UpdateFormEntry(
     number=1,

@@ -128,6 +128,7 @@ class Federation:
             "plan": manifest_cid(record.plan.digest),
             "delta": DeltaFile(blob.cid, blob.size, tensor_root(body)),
             "weight": weight,
+            "steps": 4,
             "saturated": 0,
             "metrics": {"loss": 0.5},
             "data_set": hashlib.sha256(name.encode()).digest(),
@@ -137,9 +138,10 @@ class Federation:
 
     def commit(self, name: str, update: Update, *, at: int = 1, **changed: Any) -> None:
         said = {"digest": update.digest, "tensor_root": Root(update.manifest.delta.tensor_root)}
-        fields = said | {"weight": update.manifest.weight} | changed
+        fields = said | {"weight": update.manifest.weight, "steps": update.manifest.steps} | changed
         client = self.clients[name]
-        client.commit_update(self.model_id, at, fields["digest"], fields["tensor_root"], fields["weight"])
+        named = fields["digest"], fields["tensor_root"]
+        client.commit_update(self.model_id, at, *named, fields["weight"], fields["steps"])
 
     def publish(self, update: Update, store: ContentStore | None = None) -> None:
         into = store or self.store
@@ -278,7 +280,7 @@ def plan_manifest(**changed: Any) -> PlanManifest:
         "challenge_duration": 960,
         "answer_duration": 30,
         "bond_gwei": 0,
-        "hook": None,
+        "hooks": (),
     }
     return PlanManifest(**(fields | changed))
 

@@ -127,6 +127,21 @@ def test_a_wrong_coordinate_of_the_version_is_convicted(wide: Any, position: int
     hearing.honest_end()
 
 
+def test_a_false_unweighted_mean_is_convicted(federation: Any, new_plan: Any) -> None:
+    house = federation
+    new_plan(house, combine_rule=4, weights="uniform")
+    house.owner.open_round(house.model_id)
+    for seed, name in enumerate(("ann", "bob", "cyn")):
+        house.contribute(name, house.update(name, seed=seed, weight=10 + seed))
+    house.sleep_to("publish_deadline")
+    honest = house.outcome().result
+    assert (honest.divisor, honest.total_weight) == (3, 33)
+    house.attest("mallory", lie(house, aggregate=nudged(17, STEP)))
+    hearing = Hearing(house)
+    assert hearing.until_void() is Fault.AGGREGATE
+    hearing.honest_end()
+
+
 def test_an_aggregate_off_the_grid_is_convicted(wide: Any) -> None:
     wide.attest("mallory", lie(wide, aggregate=nudged(1500, STEP / 2)))
     hearing = Hearing(wide)
@@ -160,12 +175,36 @@ def test_roots_that_do_not_follow_from_the_parent_are_convicted(wide: Any, chang
 
 
 def contributions_of(house: Any) -> list[Listed]:
-    return sorted((listed(c) for c in house.record().commitments), key=lambda entry: entry.participant)
+    return sorted(
+        (listed(c, house.round().form.rules) for c in house.record().commitments), key=lambda entry: entry.participant
+    )
 
 
 LISTS: dict[str, tuple[Callable[[list[Listed]], list[Listed]], dict[str, int], Fault]] = {
     "one left out of the count": (lambda entries: entries, {"contributions": 2}, Fault.COUNT),
     "weights that do not add up": (lambda entries: entries, {"total_weight": 999}, Fault.TOTAL),
+    "steps that do not add up": (lambda entries: entries, {"total_steps": 999}, Fault.TOTAL),
+    "another divisor than the factors' sum": (lambda entries: entries, {"divisor": 1}, Fault.TOTAL),
+    "a factor under the weight": (
+        lambda entries: [entries[0], replace(entries[1], factor=1), entries[2]],
+        {},
+        Fault.FACTOR,
+    ),
+    "a factor over the weight": (
+        lambda entries: [*entries[:2], replace(entries[2], factor=1 << 31)],
+        {},
+        Fault.FACTOR,
+    ),
+    "a factor that fits into no field": (
+        lambda entries: [*entries[:2], replace(entries[2], factor=1 << 255)],
+        {},
+        Fault.FACTOR,
+    ),
+    "other steps than committed": (
+        lambda entries: [replace(entries[0], steps=500), *entries[1:]],
+        {},
+        Fault.UNCOMMITTED,
+    ),
     "a participant twice": (lambda entries: [entries[0], entries[0], entries[2]], {}, Fault.ORDER),
     "a descending list": (lambda entries: entries[::-1], {}, Fault.ORDER),
     "somebody who never committed": (
@@ -252,7 +291,8 @@ def test_an_update_off_the_grid_that_was_admitted_is_convicted(opened: Any) -> N
     entries = contributions_of(house)
     listing = Listing(tuple(entries))
     alone = house.outcome().result
-    house.attest("mallory", replace(alone, contributions_root=listing.root, contributions=2, total_weight=200))
+    said = {"contributions": 2, "total_weight": 200, "total_steps": 8, "divisor": 200}
+    house.attest("mallory", replace(alone, contributions_root=listing.root, **said))
     assert Hearing(house).until_void() is Fault.CHUNK
 
 

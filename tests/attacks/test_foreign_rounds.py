@@ -52,7 +52,7 @@ def test_an_update_of_the_last_round_is_refused_in_the_next(published: Federatio
     published.force(published.outcome().result)
     old = published.record(1).commitments[0]
     published.owner.open_round(published.model_id)
-    published.ann.commit_update(published.model_id, 2, old.digest, old.tensor_root, old.weight)
+    published.ann.commit_update(published.model_id, 2, old.digest, old.tensor_root, old.weight, old.steps)
     published.sleep_to("publish_deadline", 2)
     round = published.round(2)
     (verdict,) = judge_all(published.store, round)
@@ -123,7 +123,7 @@ def test_rules_of_a_later_release_are_not_guessed_at(federation: Federation) -> 
     federation.plan = replace(federation.plan, digest=digest_of(later), rules_hash=keccak(rules))
     federation.owner.set_plan(federation.model_id, federation.plan, rules)
     federation.owner.open_round(federation.model_id)
-    federation.ann.commit_update(federation.model_id, 1, Digest(b"\x01" * 32), ROOT, 1)
+    federation.ann.commit_update(federation.model_id, 1, Digest(b"\x01" * 32), ROOT, 1, 1)
     federation.sleep_to("publish_deadline")
     with pytest.raises(UnknownRule, match=r"plan: expected combine rule 1 \(mean\), .*, got 9"):
         federation.outcome()

@@ -8,7 +8,7 @@ import random
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -512,7 +512,7 @@ def censor(house: Any, folder: Path) -> Censored:
     kept = tuple(each for each in round.record.commitments if each.participant != cyn)
     running = running_hash_begin(round.record.round_id, round.record.parent, round.record.plan)
     for each in kept:
-        running = running_hash_next(running, each.participant, each.digest, each.tensor_root, each.weight)
+        running = running_hash_next(running, each.participant, each.digest, each.tensor_root, each.weight, each.steps)
     lie = replace(round.record, commitments=kept, running_hash=running)
     verdicts = [verdict for verdict in house.verdicts() if verdict.commitment.participant != cyn]
     made = compute_outcome(house.store, lie, round.plan, round.parent, round.form, verdicts, folder)
@@ -662,9 +662,9 @@ def test_a_receipt_of_a_made_up_result_is_not_proved(published: Any, inside: boo
     head = published.force(published.outcome().result)
     who = published.stranger.account if inside else published.ann.account
     honest = create_receipt(published.reader(), published.store, published.model_id, head, published.ann.account)
-    other = Listed(published.stranger.account, Digest(b"\x01" * 32), Root(b"\x02" * 32), 1 << 20)
+    other = Listed(published.stranger.account, Digest(b"\x01" * 32), Root(b"\x02" * 32), 1 << 20, 3, 1 << 20)
     listing = listing_of([other])
-    place = Place(0, other.participant, other.digest, other.tensor_root, other.weight, listing.membership(0).proof)
+    place = Place(0, proof=listing.membership(0).proof, **asdict(other))
     forged = replace(
         honest,
         participant=who,

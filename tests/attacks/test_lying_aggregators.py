@@ -9,21 +9,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from registry.chain.challenge_records import contribution_leaf
 from registry.chain.errors import (
+    BadTotalSteps,
     BadTotalWeight,
     MissingRole,
     NotBetter,
     ResultMismatch,
     TooFewContributions,
+    TooManyContributions,
     VersionExists,
+    WrongDivisor,
     WrongPhase,
     ZeroDigest,
     ZeroRoot,
 )
-from registry.chain.records import Result, Roots, contribution_leaf, result_hash
+from registry.chain.records import Result, Roots, result_hash
 from registry.content.manifest import Reason, VersionManifest, digest_of, encode, manifest_cid
 from registry.content.merkle import counted_root, leaf_hash, merkle_root
 from registry.errors import FormError
+from registry.provenance.charges import listed
 from registry.provenance.results import publish_outcome
 from registry.provenance.versions import add_version, read_arrays, roots_of, save_arrays
 from registry.types import Digest, Root
@@ -37,7 +42,9 @@ LIES: dict[str, tuple[Any, str]] = {
     "contributions_root": (Root(b"\x02" * 32), "recomputed contributions_root"),
     "roots": (Roots(Root(b"\x03" * 32), Root(b"\x04" * 32)), "roots in the contract|recomputed roots"),
     "contributions": (2, "recomputed result"),
-    "total_weight": (302, "recomputed result"),
+    "total_weight": (304, "recomputed result"),
+    "total_steps": (13, "recomputed result"),
+    "divisor": (7, "recomputed result"),
 }
 
 
@@ -114,10 +121,11 @@ def test_an_update_counted_twice_fails_verification(published: Federation, faile
     """The same participant stands among the contributions twice, under a root that only a liar computes."""
     honest = published.outcome().result
     entries = sorted((v.commitment for v in published.verdicts()), key=lambda c: c.participant)
-    leaves = [contribution_leaf(c.participant, c.digest, c.tensor_root, c.weight) for c in (entries[0], *entries)]
+    twice = (entries[0], *entries[:-1])
+    leaves = [contribution_leaf(listed(c, published.round().form.rules)) for c in twice]
     doubled = counted_root(len(leaves), merkle_root(leaf_hash(leaf) for leaf in leaves))
-    weight = honest.total_weight + entries[0].weight
-    published.force(replace(honest, contributions_root=doubled, contributions=4, total_weight=weight))
+    weight = sum(c.weight for c in twice)
+    published.force(replace(honest, contributions_root=doubled, total_weight=weight, divisor=weight))
     assert "recomputed contributions_root" in failed(published.verify()[-1].checks)
 
 
@@ -173,6 +181,10 @@ def test_another_result_than_the_attested_one_cannot_be_finalized(published: Fed
         ({"contributions": 0}, TooFewContributions),
         ({"total_weight": 2}, BadTotalWeight),
         ({"total_weight": (1 << 28) + 1}, BadTotalWeight),
+        ({"total_steps": 2}, BadTotalSteps),
+        ({"total_steps": (1 << 37) + 1}, BadTotalSteps),
+        ({"divisor": 0}, WrongDivisor),
+        ({"divisor": (1 << 28) + 1}, WrongDivisor),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else value.__name__,
 )
@@ -225,7 +237,8 @@ def test_a_lie_with_more_contributions_than_its_report_shows_is_not_followed(
     fewer = federation.outcome([replace(first, reason=Reason.UNAVAILABLE), *rest]).result
     federation.attest("mallory", replace(fewer, contributions=2))
     assert followed(federation, fewer) == followed(federation, None) == []
-    federation.attest("mallory", replace(honest, contributions=99, total_weight=99))
+    with pytest.raises(TooManyContributions):
+        federation.attest("mallory", replace(honest, contributions=3))
     assert followed(federation, honest) == []
 
 

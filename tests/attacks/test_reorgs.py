@@ -68,7 +68,7 @@ def test_a_result_computed_from_another_parent_reverts(opened: Federation) -> No
     record = opened.record()
     running = running_hash_begin(record.round_id, Digest(b"\x01" * 32), record.plan)
     for c in record.commitments:
-        running = running_hash_next(running, c.participant, c.digest, c.tensor_root, c.weight)
+        running = running_hash_next(running, c.participant, c.digest, c.tensor_root, c.weight, c.steps)
     with pytest.raises(RunningHashMismatch):
         opened.first.attest_result(opened.model_id, 1, opened.outcome().result, running)
 
@@ -79,7 +79,7 @@ def test_a_result_computed_under_another_plan_reverts(opened: Federation) -> Non
     record = opened.record()
     running = running_hash_begin(record.round_id, record.parent, example_plan())
     for c in record.commitments:
-        running = running_hash_next(running, c.participant, c.digest, c.tensor_root, c.weight)
+        running = running_hash_next(running, c.participant, c.digest, c.tensor_root, c.weight, c.steps)
     with pytest.raises(RunningHashMismatch):
         opened.first.attest_result(opened.model_id, 1, opened.outcome().result, running)
 
@@ -98,7 +98,7 @@ def test_a_commitment_reorganised_away_on_a_real_node_convicts_nobody(tmp_path: 
         owner.set_plan(model, example_plan(commit_duration=300), EXAMPLE_RULES)
         owner.open_round(model)
         before = owner.round(model, 1).running_hash
-        owner.commit_update(model, 1, Digest(b"\x03" * 32), Root(b"\x04" * 32), 10)
+        owner.commit_update(model, 1, Digest(b"\x03" * 32), Root(b"\x04" * 32), 10, 3)
         seen = owner.round(model, 1).running_hash
         w3.manager.request_blocking("anvil_reorg", [1, []])  # type: ignore[arg-type]
         assert owner.round(model, 1).running_hash == before

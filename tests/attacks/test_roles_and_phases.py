@@ -12,7 +12,6 @@ from registry.chain.errors import (
     AlreadyCommitted,
     BadWeight,
     BadWeightCap,
-    EarlyEndIsBarred,
     IncompleteEarlyResult,
     MissingRole,
     NotAscending,
@@ -40,7 +39,12 @@ def bare(house: Federation, name: str, *, number: int = 1, weight: int = 1, **ch
     """Commit a digest that stands for nothing."""
     client = house.clients[name]
     client.commit_update(
-        house.model_id, number, changed.get("digest", DIGEST), changed.get("tensor_root", ROOT), weight
+        house.model_id,
+        number,
+        changed.get("digest", DIGEST),
+        changed.get("tensor_root", ROOT),
+        weight,
+        changed.get("steps", 1),
     )
 
 
@@ -188,13 +192,19 @@ def test_an_aggregator_listed_as_a_participant_does_not_stand_for_one(opened: Fe
         opened.stranger.end_commits(opened.model_id, 1, listed)
 
 
-def test_revoking_who_has_committed_bars_an_early_end(opened: Federation) -> None:
+def test_what_a_revoked_participant_committed_still_belongs_to_an_early_result(opened: Federation) -> None:
     for name in ("ann", "bob", "cyn", "mallory"):
-        bare(opened, name)
+        opened.contribute(name, opened.update(name, seed=len(name)))
     opened.owner.revoke_roles(opened.model_id, opened.mallory.account, Role.PARTICIPANT)
     rest = [opened.clients[name].account for name in ("ann", "bob", "cyn")]
-    with pytest.raises(EarlyEndIsBarred):
-        opened.stranger.end_commits(opened.model_id, 1, rest)
+    opened.stranger.end_commits(opened.model_id, 1, rest)
+    assert opened.owner.round(opened.model_id, 1).commitments == 4
+    *others, last = opened.verdicts()
+    assert last.commitment.participant == opened.mallory.account
+    without = opened.outcome([*others, replace(last, reason=Reason.UNAVAILABLE)]).result
+    with pytest.raises(IncompleteEarlyResult):
+        opened.attest("first", without)
+    opened.attest("first", opened.outcome().result)
 
 
 def test_an_early_result_without_every_contribution_reverts(opened: Federation) -> None:

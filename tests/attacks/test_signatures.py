@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from registry.chain.client import Client, commitment_typed_data
+from registry.chain.contracts import error_of
 from registry.chain.deploy import deploy
-from registry.chain.errors import AlreadyCommitted, BadSignature, MissingRole, WrongPhase
+from registry.chain.errors import AlreadyCommitted, BadSignature, MissingRole, SignatureExpired, WrongPhase
+from registry.chain.events import CommitmentSkipped
+from registry.chain.local import warp
+from registry.chain.records import SignedUpdate
 from registry.content.manifest import Reason
-from registry.types import Digest, Role, Root
+from registry.types import Digest, Phase, Role, Root
 
 if TYPE_CHECKING:
     from conftest import Federation
@@ -26,7 +31,9 @@ SIGNED: dict[str, Any] = {
     "digest": Digest(b"\x04" * 32),
     "tensor_root": Root(b"\x05" * 32),
     "weight": 101,
-    "hook_data": b"\x06",
+    "steps": 7,
+    "valid_until": 2**64 - 2,
+    "hook_data": (b"\x06",),
 }
 
 
@@ -41,28 +48,27 @@ def domain(house: Federation, **changed: Any) -> dict[str, Any]:
         "digest": Digest(b"\x11" * 32),
         "tensor_root": Root(b"\x12" * 32),
         "weight": 100,
-        "hook_data": b"",
+        "steps": 4,
+        "valid_until": 2**64 - 1,
+        "hook_data": (),
     }
     return fields | changed
 
 
 def signature(house: Federation, name: str = "ann", **changed: Any) -> bytes:
-    return house.chain.signers[1 if name == "ann" else 4].sign_typed_data(
-        commitment_typed_data(**domain(house, **changed))
-    )
+    said = domain(house, **changed)
+    data = commitment_typed_data(said["chain_id"], said["contract"], said["model"], said["number"], update_of(said))
+    return house.chain.signers[1 if name == "ann" else 4].sign_typed_data(data)
+
+
+def update_of(said: dict[str, Any], signed: bytes = b"") -> SignedUpdate:
+    names = ("participant", "digest", "tensor_root", "weight", "steps", "valid_until", "hook_data")
+    return SignedUpdate(**{name: said[name] for name in names}, signature=signed)
 
 
 def relay(house: Federation, signed: bytes, *, sender: str = "stranger", number: int = 1, **changed: Any) -> None:
     said = domain(house, **changed)
-    house.clients[sender].commit_update_for(
-        said["participant"],
-        house.model_id,
-        number,
-        said["digest"],
-        said["tensor_root"],
-        said["weight"],
-        signature=signed,
-    )
+    house.clients[sender].commit_update_for(house.model_id, number, update_of(said, signed))
 
 
 def test_anyone_may_send_what_a_participant_signed(opened: Federation) -> None:
@@ -76,7 +82,7 @@ def test_a_signature_over_anything_else_reverts(opened: Federation, field: str) 
         relay(opened, signature(opened, **{field: SIGNED[field]}))
 
 
-@pytest.mark.parametrize("field", ["digest", "tensor_root", "weight"])
+@pytest.mark.parametrize("field", ["digest", "tensor_root", "weight", "steps", "valid_until", "hook_data"])
 def test_a_signed_commitment_cannot_be_changed_by_whoever_sends_it(opened: Federation, field: str) -> None:
     with pytest.raises(BadSignature):
         relay(opened, signature(opened), **{field: SIGNED[field]})
@@ -146,9 +152,7 @@ def test_a_signature_replayed_in_another_contract_reverts(opened: Federation) ->
     owner.open_round(model)
     said = domain(opened)
     with pytest.raises(BadSignature):
-        owner.commit_update_for(
-            opened.ann.account, model, 1, said["digest"], said["tensor_root"], said["weight"], signature=signed
-        )
+        owner.commit_update_for(model, 1, update_of(said, signed))
 
 
 def test_a_signature_outlives_neither_role_nor_phase(opened: Federation) -> None:
@@ -160,6 +164,52 @@ def test_a_signature_outlives_neither_role_nor_phase(opened: Federation) -> None
     opened.sleep_to("commit_deadline")
     with pytest.raises(WrongPhase):
         relay(opened, signed, sender="mallory")
+
+
+def test_a_signature_replayed_after_its_time_reverts(opened: Federation) -> None:
+    until = opened.owner.round(opened.model_id, 1).commit_deadline - 100
+    signed = signature(opened, valid_until=until)
+    warp(opened.chain.w3, to=until + 1)
+    assert opened.owner.phase(opened.model_id, 1) is Phase.COMMIT
+    with pytest.raises(SignatureExpired):
+        relay(opened, signed, valid_until=until)
+    with pytest.raises(BadSignature):
+        relay(opened, signed, valid_until=2**64 - 1)
+
+
+POISON: dict[str, Callable[[Federation], SignedUpdate]] = {
+    "BadSignature": lambda house: replace(of_name(house, "bob"), weight=1 << 20),
+    "SignatureExpired": lambda house: of_name(house, "bob", valid_until=1),
+    "MissingRole": lambda house: of_name(house, "first"),
+    "AlreadyCommitted": lambda house: of_name(house, "ann"),
+    "BadSteps": lambda house: of_name(house, "bob", steps=0),
+}
+
+
+def of_name(house: Federation, name: str, **changed: Any) -> SignedUpdate:
+    """What somebody signs in good order, or something near it."""
+    said = domain(house, participant=house.clients[name].account, **changed)
+    signer = next(s for s in house.chain.signers if s.address == said["participant"])
+    return house.stranger.sign_commitment(signer, house.model_id, 1, update_of(said))
+
+
+@pytest.mark.parametrize("reason", POISON)
+def test_a_poisoned_member_of_a_list_spoils_nothing(opened: Federation, reason: str) -> None:
+    poisoned = POISON[reason](opened)
+    updates = [of_name(opened, "ann"), poisoned, of_name(opened, "cyn"), of_name(opened, "mallory")]
+    receipt = opened.stranger.commit_updates_for(opened.model_id, 1, updates)
+    committed = [opened.clients[name].account for name in ("ann", "cyn", "mallory")]
+    assert [c.participant for c in opened.record().commitments] == committed
+    (skipped,) = (event for event in receipt.events if isinstance(event, CommitmentSkipped))
+    named = error_of(skipped.reason)
+    assert (skipped.participant, named and named[0]) == (poisoned.participant, reason)
+
+
+def test_a_list_sent_again_commits_nobody_twice(opened: Federation) -> None:
+    updates = [of_name(opened, name) for name in ("ann", "cyn")]
+    for sender in ("stranger", "mallory"):
+        opened.clients[sender].commit_updates_for(opened.model_id, 1, updates)
+    assert len(opened.record().commitments) == 2
 
 
 def test_a_relayed_commitment_counts_for_its_signer_and_not_for_its_sender(opened: Federation) -> None:

@@ -48,6 +48,13 @@ def test_a_manifest_with_another_weight_than_the_committed_one_is_refused(opened
     assert detail == f"weight: expected {weight}, got 100"
 
 
+@pytest.mark.parametrize("steps", [1, 3, 5, 1 << 20])
+def test_a_manifest_with_other_steps_than_committed_is_refused(opened: Federation, steps: int) -> None:
+    reason, detail = fate(opened, opened.update("mallory"), steps=steps)
+    assert reason == Reason.WRONG_DECLARATION
+    assert detail == f"steps: expected {steps}, got 4"
+
+
 @pytest.mark.parametrize("change", [-4, 4, 1 << 35])
 def test_a_declared_size_that_is_not_the_round_s_is_refused(opened: Federation, change: int) -> None:
     update = opened.update("mallory")

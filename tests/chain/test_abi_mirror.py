@@ -32,8 +32,11 @@ from registry.types import Address, Fault, ModelId, Phase, RoundId, SegmentKind,
 SHARED = ("Target", "Result", "Roots", "Basis", "Counted", "Opening", "Contribution", "Membership")
 """Structs that challenges and demands have in common."""
 STRUCTS = {
-    "Cairn": ((records,), ("Plan", "Result", "Roots", "Grant", "Model", "Member", "Version", "Round", "Dispute")),
-    "Challenges": ((challenge_records,), (*SHARED, "Before", "Segment", "Step", "Sum")),
+    "Cairn": (
+        (records,),
+        ("Plan", "SignedUpdate", "Result", "Roots", "Grant", "Model", "Member", "Version", "Round", "Dispute"),
+    ),
+    "Challenges": ((challenge_records,), (*SHARED, "Before", "Commitment", "Segment", "Step", "Sum")),
     "Court": ((challenge_records, court_records), (*SHARED, "Demanded", "Demand", "Conviction", "Bond")),
     "Rules": ((records,), ("Plan",)),
 }

@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 
-from registry.chain import errors
+from registry.chain import calls, errors
 from registry.chain.challenge_records import Counted, Target
 from registry.chain.challenges import Challenges
 from registry.chain.client import Client
 from registry.chain.contracts import abi_type, artifact, encode_call
 from registry.chain.errors import CustomError, decode_error
+from registry.chain.keys import to_checksum
 from registry.chain.local import warp
-from registry.chain.records import Grant, keccak
+from registry.chain.node import NodeRefused, asking
+from registry.chain.records import Grant, SignedUpdate, keccak
 from registry.chain.sending import Call
 from registry.chain.testing import EXAMPLE_RULES, example_plan, example_result
 from registry.content.merkle import counted_root
@@ -56,8 +58,8 @@ class Stage:
 
     def committed(self, **changed: Any) -> Stage:
         self.opened(**changed)
-        self.first.commit_update(self.model, 1, D, R, 10)
-        self.second.commit_update(self.model, 1, D, R, 20)
+        self.first.commit_update(self.model, 1, D, R, 10, 2)
+        self.second.commit_update(self.model, 1, D, R, 20, 2)
         return self
 
     def ended(self, **changed: Any) -> Stage:
@@ -138,6 +140,20 @@ def attested_again(s: Stage) -> None:
     s.second.attest_result(s.model, 1, example_result(contributions_root=MISCOUNTED), s.running)
 
 
+def signed(s: Stage, valid_until: int) -> SignedUpdate:
+    return SignedUpdate(s.first.account, D, R, 1, 2, valid_until, signature=b"\x01" * 65)
+
+
+def relayed_with_little_gas(s: Stage) -> None:
+    call = calls.commit_updates_for(s.owner.address, s.model, 1, [signed(s, 2**64 - 1)])
+    transaction = {"to": to_checksum(call.to or b""), "data": "0x" + call.data.hex(), "gas": 200_000}
+    try:
+        with asking("eth_call"):
+            s.owner.w3.eth.call(transaction)  # type: ignore[arg-type]
+    except NodeRefused as error:
+        raise decode_error(error.data or b"") from error
+
+
 def lapsed(s: Stage) -> Stage:
     return s.at(s.owner.round(s.model, 1).aggregate_deadline)
 
@@ -149,7 +165,7 @@ REACHED: list[tuple[str, dict[str, Any], Callable[[Stage], object]]] = [
     ("NotPendingOwner", {}, lambda s: s.stranger.accept_ownership(s.model)),
     ("ZeroAddress", {}, lambda s: s.owner.grant_roles(s.model, Address(bytes(20)), Role.READER)),
     ("ZeroDigest", {}, lambda s: s.owner.register_model(Digest(ZERO), ROOT, ROOT)),
-    ("ZeroRoot", {}, lambda s: s.opened().first.commit_update(s.model, 1, D, Root(ZERO), 1)),
+    ("ZeroRoot", {}, lambda s: s.opened().first.commit_update(s.model, 1, D, Root(ZERO), 1, 2)),
     ("UnknownVersion", {"digest": D}, lambda s: s.owner.publish_version(s.model, D, Digest(b"\x41" * 32), R, R)),
     ("VersionExists", {"digest": GENESIS}, lambda s: s.owner.publish_version(s.model, GENESIS, GENESIS, R, R)),
     ("VersionIsDeprecated", {}, lambda s: deprecated_twice(s)),
@@ -160,7 +176,7 @@ REACHED: list[tuple[str, dict[str, Any], Callable[[Stage], object]]] = [
     (
         "MissingRole",
         {"role": Role.PARTICIPANT},
-        lambda s: s.opened().stranger.commit_update(s.model, 1, D, R, 1),
+        lambda s: s.opened().stranger.commit_update(s.model, 1, D, R, 1, 2),
     ),
     ("BadRoles", {"roles": 16}, lambda s: s.owner.grant_roles(s.model, NOBODY, Role(16))),
     ("NoPlan", {}, lambda s: s.owner.open_round(s.model)),
@@ -193,16 +209,25 @@ REACHED: list[tuple[str, dict[str, Any], Callable[[Stage], object]]] = [
     (
         "WrongPhase",
         {"expected": Phase.COMMIT, "actual": Phase.PUBLISH},
-        lambda s: s.at(s.opened().owner.round(s.model, 1).commit_deadline).first.commit_update(s.model, 1, D, R, 1),
+        lambda s: s.at(s.opened().owner.round(s.model, 1).commit_deadline).first.commit_update(s.model, 1, D, R, 1, 2),
     ),
-    ("AlreadyCommitted", {}, lambda s: s.committed().first.commit_update(s.model, 1, R, D, 1)),
-    ("BadWeight", {"weight": 1001, "cap": 1000}, lambda s: s.opened().first.commit_update(s.model, 1, D, R, 1001)),
+    ("AlreadyCommitted", {}, lambda s: s.committed().first.commit_update(s.model, 1, R, D, 1, 2)),
+    ("BadWeight", {"weight": 1001, "cap": 1000}, lambda s: s.opened().first.commit_update(s.model, 1, D, R, 1001, 2)),
     (
         "BadSignature",
         {},
-        lambda s: s.opened().stranger.commit_update_for(s.first.account, s.model, 1, D, R, 1, signature=b"\x01" * 65),
+        lambda s: s.opened().stranger.commit_update_for(s.model, 1, signed(s, 2**64 - 1)),
     ),
-    ("HookRefused", {"hook": NOBODY}, lambda s: s.opened(hook=NOBODY).first.commit_update(s.model, 1, D, R, 1)),
+    (
+        "SignatureExpired",
+        {"valid_until": 7},
+        lambda s: s.opened().stranger.commit_update_for(s.model, 1, signed(s, 7)),
+    ),
+    ("BadSteps", {"steps": 0, "max": 1 << 20}, lambda s: s.opened().first.commit_update(s.model, 1, D, R, 1, 0)),
+    ("TooLittleGas", {"needed": 309_375}, lambda s: relayed_with_little_gas(s.opened())),
+    ("TooManyHooks", {"hooks": 5, "max": 4}, lambda s: s.plan(hooks=(NOBODY,) * 5)),
+    ("ZeroHook", {"index": 1}, lambda s: s.plan(hooks=(NOBODY, Address(bytes(20))))),
+    ("HookRefused", {"hook": NOBODY}, lambda s: s.opened(hooks=(NOBODY,)).first.commit_update(s.model, 1, D, R, 1, 2)),
     (
         "NotAscending",
         {},
@@ -214,7 +239,6 @@ REACHED: list[tuple[str, dict[str, Any], Callable[[Stage], object]]] = [
         lambda s: s.committed().owner.end_commits(s.model, 1, [s.first.account]),
     ),
     ("NotCommitted", {}, lambda s: s.opened().owner.end_commits(s.model, 1, ascending(s))),
-    ("EarlyEndIsBarred", {}, lambda s: revoked_after_committing(s)),
     (
         "RunningHashMismatch",
         {"given": b"\x01" * 32},
@@ -225,7 +249,14 @@ REACHED: list[tuple[str, dict[str, Any], Callable[[Stage], object]]] = [
         {"contributions": 1, "min": 2},
         lambda s: late(s.committed(min_contributions=2)).attest(contributions=1),
     ),
+    (
+        "TooManyContributions",
+        {"contributions": 3, "commitments": 2},
+        lambda s: s.ended().attest(contributions=3),
+    ),
     ("BadTotalWeight", {"total_weight": 1}, lambda s: s.ended().attest(total_weight=1)),
+    ("BadTotalSteps", {"total_steps": 1, "min": 2, "max": 1 << 37}, lambda s: s.ended().attest(total_steps=1)),
+    ("WrongDivisor", {"divisor": 31, "min": 1, "max": 30}, lambda s: s.ended().attest(divisor=31)),
     (
         "IncompleteEarlyResult",
         {"contributions": 1, "commitments": 2},

@@ -112,7 +112,7 @@ def first_steps(world: World, crash_point: CrashPoint) -> None:
     client.send(calls.set_plan(address, model, example_plan(), EXAMPLE_RULES, key="the plan"))
     client.send(calls.grant_roles(address, model, client.account, Role.PARTICIPANT, key="the role"))
     client.open_round(model, number=1)
-    client.commit_update(model, 1, Digest(b"\x21" * 32), Root(b"\x22" * 32), 7)
+    client.commit_update(model, 1, Digest(b"\x21" * 32), Root(b"\x22" * 32), 7, 3)
 
 
 @pytest.mark.slow
@@ -236,7 +236,7 @@ def test_stopped_while_a_late_commitment_fails_nothing_is_committed(
         model = owner.model_id(owner.account, GENESIS)
         client = world.client(crash_point, sending=Sending(sleep=pause, poll=0.0))
         call = calls.commit_update(
-            client.address, model, 1, Digest(b"\x21" * 32), Root(b"\x22" * 32), 7, participant=client.account
+            client.address, model, 1, Digest(b"\x21" * 32), Root(b"\x22" * 32), 7, 3, participant=client.account
         )
         known = client.transactor.journal.latest(call.key)
         if known is None or known.state in (State.PLANNED, State.SIGNED):
@@ -298,7 +298,7 @@ client.register_model(genesis, root, root)
 client.send(calls.set_plan(address, model, example_plan(commit_duration=3600), EXAMPLE_RULES, key="the plan"))
 client.send(calls.grant_roles(address, model, client.account, Role.PARTICIPANT, key="the role"))
 client.open_round(model, number=1)
-client.commit_update(model, 1, Digest(b"\\x21" * 32), Root(b"\\x22" * 32), 7)
+client.commit_update(model, 1, Digest(b"\\x21" * 32), Root(b"\\x22" * 32), 7, 3)
 print(passed)
 """
 

@@ -175,7 +175,10 @@ def test_what_is_deployed_is_rebuilt_from_source_immutables_and_all(
     assert set(verified) == set(ALL)
     assert verified["Cairn"].code_hash == made.code_hash
     there = {name: one.address.rjust(32, b"\0") for name, one in verified.items()}
-    assert verified["Cairn"].immutables == {n.upper(): there[n] for n in ("Factory", "Challenges", "Court", "Rules")}
+    named = {n.upper(): there[n] for n in ("Factory", "Challenges", "Court", "Rules")}
+    own = {name: verified["Cairn"].immutables[name] for name in ("_chainId", "_domain")}
+    assert verified["Cairn"].immutables == named | own
+    assert own["_chainId"] == EMBEDDED_CHAIN_ID.to_bytes(32, "big")
     assert verified["Challenges"].immutables == {n.upper(): there[n] for n in ("Cairn", "Court", "Rules")}
     assert verified["Court"].immutables == {n.upper(): there[n] for n in ("Cairn", "Challenges", "Rules")}
     root = b"\x05" * 32

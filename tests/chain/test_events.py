@@ -52,7 +52,15 @@ def raw_log(name: str, block: int = 1, index: int = 0, **changed: Any) -> dict[s
     def value(kind: str) -> Any:
         if kind.startswith("("):
             return tuple(map(value, parts_of(kind)))
-        filled = {"bytes32": b"\x0a" * 32, "address": b"\x0b" * 20, "bytes": b"\x0c" * 9, "bytes32[]": (), "bool": True}
+        if kind.endswith("[]"):
+            return [value(kind[:-2])]
+        filled = {
+            "bytes32": b"\x0a" * 32,
+            "bytes4": b"\x0d" * 4,
+            "address": b"\x0b" * 20,
+            "bytes": b"\x0c" * 9,
+            "bool": True,
+        }
         return filled.get(kind, 2)
 
     topics = [abi.topic, *(encode([kind], [value(kind)]) for _, kind, indexed in abi.inputs if indexed)]
@@ -162,7 +170,7 @@ def test_the_client_filters_by_kind_and_subject(clients: tuple[Client, ...]) -> 
         owner.register_model(genesis, Root(b"\x09" * 32), Root(b"\x09" * 32))
         models.append(owner.model_id(owner.account, genesis))
         owner.grant_roles(models[-1], clients[1].account, Role.PARTICIPANT)
-    plan = example_plan(weight_cap=17, hook=Address(b"\x07" * 20))
+    plan = example_plan(weight_cap=17, hooks=(Address(b"\x07" * 20), Address(b"\x06" * 20)))
     owner.set_plan(models[1], plan, EXAMPLE_RULES)
     assert [type(e) for e in owner.events(subject=models[0])] == [ModelRegistered, RolesChanged]
     assert len(list(owner.events(RolesChanged))) == 2

@@ -44,7 +44,7 @@ def test_what_is_simulated_sees_the_second_that_the_transaction_will_see(clients
     for other in clients[:2]:
         client.grant_roles(model, other.account, Role.PARTICIPANT)
     client.open_round(model)
-    fields = (model, 1, Digest(b"\x21" * 32), Root(b"\x22" * 32), 7)
+    fields = (model, 1, Digest(b"\x21" * 32), Root(b"\x22" * 32), 7, 3)
     deadline = client.round(model, 1).commit_deadline
     warp(client.w3, to=deadline - 2)
     while chain_time(client.w3) < deadline - 1:

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from eth_account.messages import encode_typed_data
 from eth_hash.auto import keccak
 
+from registry.chain.challenge_records import Listed, commitment_sought, contribution_leaf
 from registry.chain.client import Client, commitment_typed_data
+from registry.chain.contracts import abi_type, artifact
 from registry.chain.events import RoundOpened, UpdateCommitted
 from registry.chain.local import Embedded, chain_time, warp
 from registry.chain.records import (
-    contribution_leaf,
+    SignedUpdate,
     phase_at,
+    plan_hash,
     result_hash,
     round_id_of,
     running_hash_begin,
+    running_hash_count,
     running_hash_next,
+    unparse,
 )
 from registry.chain.testing import EXAMPLE_RULES, example_plan, example_result
-from registry.types import Digest, ModelId, Phase, Role, Root
+from registry.types import Address, Digest, ModelId, Phase, Role, Root
 
 GENESIS, ROOT = Digest(b"\x11" * 32), Root(b"\x12" * 32)
 
@@ -39,7 +46,7 @@ def opened(clients: tuple[Client, ...], **plan: object) -> ModelId:
 
 
 def commit(client: Client, model: ModelId, seed: int) -> None:
-    client.commit_update(model, 1, Digest(bytes([seed]) * 32), Root(bytes([seed + 1]) * 32), seed)
+    client.commit_update(model, 1, Digest(bytes([seed]) * 32), Root(bytes([seed + 1]) * 32), seed, 4)
 
 
 def require_same_phase(client: Client, model: ModelId, expected: Phase) -> None:
@@ -113,9 +120,33 @@ def test_the_running_hash_is_the_contracts_after_each_commitment(clients: tuple[
     for participant, seed in ((clients[2], 3), (clients[1], 9)):
         commit(participant, model, seed)
         running = running_hash_next(
-            running, participant.account, Digest(bytes([seed]) * 32), Root(bytes([seed + 1]) * 32), seed
+            running, participant.account, Digest(bytes([seed]) * 32), Root(bytes([seed + 1]) * 32), seed, 4
         )
         assert client.round(model, 1).running_hash == running
+    assert running_hash_count(running) == client.round(model, 1).commitments == 2
+
+
+@pytest.mark.parametrize("hooks", range(5))
+def test_a_plan_hash_is_that_of_the_abi_with_any_number_of_hooks(clients: tuple[Client, ...], hooks: int) -> None:
+    from eth_abi.abi import encode
+
+    plan = example_plan(hooks=tuple(Address(bytes([number + 1]) * 20) for number in range(hooks)))
+    (kind,) = (abi_type(event) for event in plan_types())
+    assert plan_hash(plan) == keccak(encode([kind], [unparse(plan)]))
+    model = opened(clients, hooks=plan.hooks)
+    assert clients[0].plan(model, 0) == plan
+    begun = running_hash_begin(round_id_of(model, 1), GENESIS, plan)
+    assert clients[0].round(model, 1).running_hash == begun
+
+
+def plan_types() -> list[Mapping[str, Any]]:
+    return [
+        item
+        for entry in artifact("Cairn").abi
+        if entry["type"] == "function" and entry["name"] == "setPlan"
+        for item in entry["inputs"]
+        if item["name"] == "newPlan"
+    ]
 
 
 ROOTS = ("tensor", "rest", "state", "state_layout")
@@ -139,15 +170,21 @@ def test_a_result_hash_is_the_contracts_and_depends_on_every_field(clients: tupl
         replace(result, contributions_root=b"\1" * 32),
         replace(result, contributions=2),
         replace(result, total_weight=6),
+        replace(result, total_steps=6),
+        replace(result, divisor=4),
     ]
-    assert len({result_hash(other) for other in [result, *others]}) == 12
+    assert len({result_hash(other) for other in [result, *others]}) == 14
 
 
 def test_a_contribution_leaf_is_what_abi_encode_makes() -> None:
     from eth_abi.abi import encode
 
-    fields = (bytes(range(20)), b"\x05" * 32, b"\x06" * 32, 77)
-    assert contribution_leaf(*fields) == encode(["address", "bytes32", "bytes32", "uint32"], fields)  # type: ignore[arg-type]
+    fields = (bytes(range(20)), b"\x05" * 32, b"\x06" * 32, 77, 5, 76)
+    kinds = ["address", "bytes32", "bytes32", "uint32", "uint32", "uint32"]
+    leaf = contribution_leaf(Listed(*fields))  # type: ignore[arg-type]
+    assert leaf == encode(kinds, fields)
+    assert commitment_sought(leaf) == keccak(encode(kinds[:5], fields[:5]))
+    assert commitment_sought(leaf[:160]) == commitment_sought(leaf + b"\0") == b"\xff" * 32
 
 
 @pytest.mark.parametrize("weight", [1, 2**28])
@@ -156,18 +193,21 @@ def test_the_typed_data_of_a_commitment_hash_as_the_contract_hashes_them(
 ) -> None:
     sender = clients[0]
     model = sender.model_id(sender.account, GENESIS)
-    fields = (sender.account, model, 3, Digest(b"\1" * 32), Root(b"\2" * 32), weight, b"hook")
-    signable = encode_typed_data(full_message=commitment_typed_data(sender.chain_id, sender.address, *fields))
-    hashed = keccak(b"\x19" + signable.version + signable.header + signable.body)
-    assert hashed == sender.commitment_hash(*fields)
+    for hook_data in ((), (b"hook",), (b"", b"another")):
+        update = SignedUpdate(
+            sender.account, Digest(b"\1" * 32), Root(b"\2" * 32), weight, 2**32 - 1, 1_234_567, hook_data
+        )
+        data = commitment_typed_data(sender.chain_id, sender.address, model, 3, update)
+        signable = encode_typed_data(full_message=data)
+        hashed = keccak(b"\x19" + signable.version + signable.header + signable.body)
+        assert hashed == sender.commitment_hash(model, 3, update)
 
 
 def test_anyone_can_send_what_a_participant_signed(clients: tuple[Client, ...], chain: Embedded) -> None:
     model = opened(clients)
     participant, sender = chain.signers[1], clients[4]
-    fields = (model, 1, Digest(b"\5" * 32), Root(b"\6" * 32), 5)
-    signature = sender.sign_commitment(participant, *fields)
-    sender.commit_update_for(participant.address, *fields, signature=signature)
+    update = SignedUpdate(participant.address, Digest(b"\5" * 32), Root(b"\6" * 32), 5, 4, 2**64 - 1)
+    sender.commit_update_for(model, 1, sender.sign_commitment(participant, model, 1, update))
     assert [c.participant for c in sender.events(UpdateCommitted, subject=sender.round_id(model, 1))] == [
         participant.address
     ]

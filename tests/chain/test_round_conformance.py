@@ -96,18 +96,18 @@ def test_a_round_goes_from_registration_to_finalization(
     assert owner.phase(model, 1) == Phase.COMMIT
 
     updates = {
-        first: (Digest(b"\x21" * 32), Root(b"\x22" * 32), 10),
-        second: (Digest(b"\x23" * 32), Root(b"\x24" * 32), 20),
+        first: (Digest(b"\x21" * 32), Root(b"\x22" * 32), 10, 3),
+        second: (Digest(b"\x23" * 32), Root(b"\x24" * 32), 20, 4),
     }
     running = running_hash_begin(opened.round_id, GENESIS, plan)
     for client, update in updates.items():
         client.commit_update(model, 1, *update)
         running = running_hash_next(running, client.account, *update)
     with pytest.raises(AlreadyCommitted):
-        first.commit_update(model, 1, Digest(b"\x31" * 32), Root(b"\x32" * 32), 5)
+        first.commit_update(model, 1, Digest(b"\x31" * 32), Root(b"\x32" * 32), 5, 1)
     assert owner.round(model, 1).running_hash == running
     committed = list(owner.events(UpdateCommitted, subject=opened.round_id))
-    assert [(c.participant, c.digest, c.tensor_root, c.weight) for c in committed] == [
+    assert [(c.participant, c.digest, c.tensor_root, c.weight, c.steps) for c in committed] == [
         (client.account, *update) for client, update in updates.items()
     ]
 

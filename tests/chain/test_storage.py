@@ -70,11 +70,11 @@ def test_words_say_what_the_views_show_at_every_step(client: Client) -> None:
     client.set_plan(model, example_plan(quorum=1, commit_duration=777), EXAMPLE_RULES)
     client.open_round(model)
     assert shown(client, model, 1)[1].commit_deadline > 0
-    client.commit_update(model, 1, Digest(b"\x06" * 32), ROOT, 5)
+    client.commit_update(model, 1, Digest(b"\x06" * 32), ROOT, 5, 3)
     before = shown(client, model, 1)[1].running_hash
     client.end_commits(model, 1, [client.account])
     _, ended = shown(client, model, 1)
-    assert (ended.commitments, ended.running_hash) == (1, before)
+    assert (ended.commitments, ended.ended_early, ended.running_hash) == (1, True, before)
     result = example_result(version_digest=LAST, contributions=1, total_weight=5)
     client.attest_result(model, 1, result, before)
     attested = shown(client, model, 1)[1]
@@ -92,8 +92,9 @@ def test_a_revoked_participant_and_a_cancelled_round_show_in_the_words(client: C
     client.grant_roles(model, client.account, Role.PARTICIPANT)
     client.set_plan(model, example_plan(), EXAMPLE_RULES)
     client.open_round(model)
-    client.commit_update(model, 1, Digest(b"\x06" * 32), ROOT, 5)
+    client.commit_update(model, 1, Digest(b"\x06" * 32), ROOT, 5, 3)
     client.revoke_roles(model, client.account, Role.PARTICIPANT)
-    assert shown(client, model, 1)[1].early_end_barred
+    state = shown(client, model, 1)[1]
+    assert (state.commitments, state.ended_early) == (1, False)
     client.cancel_round(model, 1)
     assert shown(client, model, 1)[1].cancelled

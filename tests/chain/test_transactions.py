@@ -24,6 +24,7 @@ from registry.chain.journal import Journal, JournalConflict, State
 from registry.chain.keys import LocalSigner, UnlockedSigner
 from registry.chain.local import Embedded
 from registry.chain.networks import Finality, FinalityRule
+from registry.chain.records import SignedUpdate
 from registry.chain.testing import EXAMPLE_RULES, DevChain, anvil_chain, example_plan, example_result
 from registry.chain.transactions import Sending, Transactor
 from registry.errors import NodeUnavailable, SignerError, TransactionFailed
@@ -286,8 +287,8 @@ def test_a_reorg_between_commitment_and_attestation_convicts_nobody(anvil: DevCh
     for client, role in ((first, Role.PARTICIPANT), (second, Role.PARTICIPANT), (aggregator, Role.AGGREGATOR)):
         owner.grant_roles(model, client.account, role)
     owner.open_round(model).event(RoundOpened)
-    first.commit_update(model, 1, Digest(b"\x21" * 32), Root(b"\x22" * 32), 10)
-    second.commit_update(model, 1, Digest(b"\x23" * 32), Root(b"\x24" * 32), 20)
+    first.commit_update(model, 1, Digest(b"\x21" * 32), Root(b"\x22" * 32), 10, 3)
+    second.commit_update(model, 1, Digest(b"\x23" * 32), Root(b"\x24" * 32), 20, 3)
     seen = owner.round(model, 1).running_hash
     rpc(anvil, "anvil_reorg", 1, [])  # the second commitment is gone
     rpc(anvil, "evm_increaseTime", 60)
@@ -324,7 +325,7 @@ def test_one_that_is_mined_too_late_raises_the_contracts_reason(anvil: DevChain)
     owner.open_round(model)
     rpc(anvil, "evm_setAutomine", False)
     twin = Client(anvil.w3, owner.address, signer=anvil.signers[0], journal=Journal(None))
-    fields = (model, 1, Digest(b"\x21" * 32), Root(b"\x22" * 32), 7)
+    fields = (model, 1, Digest(b"\x21" * 32), Root(b"\x22" * 32), 7, 3)
     call = calls.commit_update(owner.address, *fields, participant=owner.account)
     owner.submit(call)
     # The same commitment from another journal, which a pending block does not show to every node.
@@ -345,8 +346,8 @@ def test_an_account_that_the_node_has_unlocked_signs_and_commits(anvil: DevChain
     client = Client(anvil.w3, cairn(anvil), signer=signer, journal=Journal(None))
     client.register_model(GENESIS, ROOT, ROOT)
     model = client.model_id(client.account, GENESIS)
-    fields = (model, 1, Digest(b"\1" * 32), Root(b"\2" * 32), 5)
-    assert client.sign_commitment(signer, *fields) == client.sign_commitment(anvil.signers[0], *fields)
+    said = SignedUpdate(client.account, Digest(b"\1" * 32), Root(b"\2" * 32), 5, 3, 2**64 - 1, (b"hook",))
+    assert client.sign_commitment(signer, model, 1, said) == client.sign_commitment(anvil.signers[0], model, 1, said)
 
 
 class Forger:

@@ -28,7 +28,7 @@ def test_every_field_survives_the_file(tmp_path: Path) -> None:
             "scales": {"bn.running_var": 7, 'ünüsual "name"': -3},
             "buffers": {"bn.running_var": 2},
             "saturate": True,
-            "hook": "0x" + "11" * 20,
+            "hooks": ["0x" + "11" * 20, "0x" + "12" * 20],
             "transforms": [{"name": "clip", "parameters": {"norm": 2.0}}],
         }
     )
@@ -88,7 +88,9 @@ def test_an_existing_file_is_not_overwritten(cairn: Any, tmp_path: Path) -> None
         ("scales = {a = 300}", 3, "scales"),
         ("buffers = {a = 3}", 3, "buffers"),
         ('algorithm = "fedavg"', 2, "algorithm"),
-        ('hook = "0x12"', 2, "expected an address"),
+        ('hooks = ["0x12"]', 2, "expected an address"),
+        ('hooks = "0x12"', 2, "hooks: expected a list"),
+        (f'hooks = ["0x{"00" * 20}"]', 3, "none of them zero"),
         ("quorum", 2, "expected TOML"),
     ],
 )

@@ -20,8 +20,8 @@ def play_round(world: Any) -> None:
     for name, value in (("b", 0.25), ("c", 0.5)):
         delta = {"weight": np.full((1, 2), value * number, dtype=np.float32), "bias": np.zeros(1, dtype=np.float32)}
         save_arrays(world.folder / f"{name}.safetensors", delta)
-        done("participant", "submit", model, "--update", f"{name}.safetensors", "--weight", 10, "--data-set", name,
-             "--account", name)  # fmt: skip
+        done("participant", "submit", model, "--update", f"{name}.safetensors", "--weight", 10,
+             "--steps", 3, "--data-set", name, "--account", name)  # fmt: skip
     done("aggregator", "once", model, "--account", "d")
     for name in "bc":
         done("participant", "publish", model, "--account", name)

@@ -72,7 +72,7 @@ def test_bad_input_is_told_what_was_expected(
 def test_a_bad_update_is_not_committed(open_world: Any, delta: dict[str, Any], weight: str, code: int) -> None:
     arrays = {name: np.array(values, dtype=np.float32) for name, values in delta.items()}
     save_arrays(open_world.folder / "delta.safetensors", arrays)
-    update = ("--update", "delta.safetensors", "--weight", weight)
+    update = ("--update", "delta.safetensors", "--weight", weight, "--steps", 3)
     result = open_world.run("participant", "submit", open_world.model, *update, "--account", "b")
     assert result.exit_code == code, result.stderr
     assert open_world.done("round", "show", open_world.model)["commitments"] == []

@@ -78,11 +78,11 @@ def test_a_ready_made_update_is_committed(world: Any) -> None:
     delta = {"weight": np.full((1, 2), 0.5, dtype=np.float32), "bias": np.zeros(1, dtype=np.float32)}
     save_arrays(world.folder / "delta.safetensors", delta)
     made = world.done("participant", "submit", world.model, "--update", "delta.safetensors", "--weight", 7,
-                      "--data-set", "ward 7", "--account", "b")  # fmt: skip
+                      "--steps", 3, "--data-set", "ward 7", "--account", "b")  # fmt: skip
     committed = world.done("round", "show", world.model)["commitments"]
     assert [(c["digest"], c["weight"]) for c in committed] == [(made["update"], 7)]
     again = world.done("participant", "submit", world.model, "--update", "delta.safetensors", "--weight", 7,
-                       "--data-set", "ward 7", "--account", "b")  # fmt: skip
+                       "--steps", 3, "--data-set", "ward 7", "--account", "b")  # fmt: skip
     assert again["update"] == made["update"]
     assert len(world.done("round", "show", world.model)["commitments"]) == 1
 

@@ -17,7 +17,9 @@ GOOD: dict[str, Any] = {
     "digest": "0x" + "04" * 32,
     "tensor_root": "0x" + "05" * 32,
     "weight": 10,
-    "hook_data": "0x",
+    "steps": 5,
+    "valid_until": 1,
+    "hook_data": [],
     "signature": "0x" + "06" * 65,
 }
 
@@ -33,7 +35,7 @@ def signed(world: Any, *options: object) -> Path:
 def test_a_signed_commitment_is_sent_by_anyone_and_published_by_its_participant(world: Any) -> None:
     world.done("round", "open", world.model, "--account", "a")
     file = signed(world, "--hook-data", "0xabcd")
-    assert json.loads(file.read_text())["hook_data"] == "0xabcd"
+    assert json.loads(file.read_text())["hook_data"] == ["0xabcd"]
     before = world.done("round", "show", world.model)
     assert before["commitments"] == []
     sent = world.done("participant", "relay", file, "--account", "f")
@@ -48,9 +50,54 @@ def test_a_signed_commitment_is_sent_by_anyone_and_published_by_its_participant(
     assert world.done("participant", "publish", world.model, "--account", "b")["update"] == sent["update"]
 
 
+def test_several_signed_commitments_are_sent_in_one_transaction(world: Any) -> None:
+    world.done("round", "open", world.model, "--account", "a")
+    files = []
+    for name in "bc":
+        out = world.folder / f"{name}.json"
+        world.done("participant", "sign", world.model, "--task", "hospital.py:task", "--account", name, "-o", out)
+        files.append(out)
+    late = json.loads(files[1].read_text()) | {"valid_until": 1}
+    (world.folder / "late.json").write_text(json.dumps(late))
+    sent = world.done("participant", "relay", files[0], world.folder / "late.json", "--account", "f")
+    (made,), (skipped,) = sent["committed"], sent["skipped"]
+    assert skipped["reason"] == "SignatureExpired"
+    assert skipped["participant"].lower() == late["participant"] != made["participant"].lower()
+    (entry,) = world.done("round", "show", world.model)["commitments"]
+    assert (entry["participant"], entry["digest"]) == (made["participant"], made["update"])
+    again = world.done("participant", "relay", *files, "--account", "f")
+    assert [each["reason"] for each in again["skipped"]] == ["AlreadyCommitted"]
+    assert len(world.done("round", "show", world.model)["commitments"]) == 2
+
+
+def test_commitments_to_other_rounds_are_not_sent_together(open_world: Any) -> None:
+    world, file = open_world, signed(open_world)
+    other = world.folder / "other.json"
+    other.write_text(json.dumps(json.loads(file.read_text()) | {"number": 9}))
+    result = world.run("participant", "relay", file, other, "--account", "f")
+    assert result.exit_code == 2
+    assert "expected a commitment to the same round" in result.stderr
+
+
+def test_a_signature_counts_for_as_long_as_it_says(open_world: Any) -> None:
+    world = open_world
+    said = json.loads(signed(world, "--valid-for", "1h").read_text())["valid_until"]
+    shown = world.done("round", "show", world.model)
+    assert said == pytest.approx(shown["time"] + 3600, abs=60)
+    default = json.loads(signed(world).read_text())["valid_until"]
+    assert default == shown["deadlines"]["commit_deadline"] - 1
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("hook_data", "0xabce"), ("weight", 11), ("digest", "0x" + "07" * 32), ("participant", "0x" + "08" * 20)],
+    [
+        ("hook_data", ["0xabce"]),
+        ("weight", 11),
+        ("steps", 11),
+        ("valid_until", (1 << 64) - 1),
+        ("digest", "0x" + "07" * 32),
+        ("participant", "0x" + "08" * 20),
+    ],
 )
 def test_a_signed_commitment_that_was_changed_is_refused(open_world: Any, field: str, value: object) -> None:
     world, file = open_world, signed(open_world, "--hook-data", "0xabcd")
@@ -80,6 +127,10 @@ def test_a_commitment_signed_for_elsewhere_is_told_apart(open_world: Any, field:
         json.dumps({name: value for name, value in GOOD.items() if name != "weight"}),
         json.dumps({**GOOD, "weight": 0}),
         json.dumps({**GOOD, "weight": (1 << 28) + 1}),
+        json.dumps({**GOOD, "steps": 1 << 32}),
+        json.dumps({**GOOD, "valid_until": 1 << 64}),
+        json.dumps({**GOOD, "hook_data": "0x"}),
+        json.dumps({**GOOD, "hook_data": [["0x"]]}),
         json.dumps({**GOOD, "number": True}),
         json.dumps({**GOOD, "digest": "0x" + "04" * 31}),
         json.dumps({**GOOD, "participant": "02" * 20}),

@@ -40,8 +40,8 @@ def raw(n: int) -> Cid:
 BLOCK = BlockProofManifest(7, (0, 3), (b"\x01", b"\x02\x00"), (3,), (b"\xc0",))
 STATE = StateProofManifest(9, (bytes(32), b"\x01" * 32), (b"\x03",), (b"\x04", b"\x05"))
 ROOTS = RootsFields(word(2), word(21), word(22), word(23), 5)
-RESULT = ResultFields(word(1), ROOTS, word(3), word(4), word(5), 2, 101)
-PLACE = Place(1, word(6, 20), word(7), word(8), 51, (word(9),))
+RESULT = ResultFields(word(1), ROOTS, word(3), word(4), word(5), 2, 101, 40, 101)
+PLACE = Place(1, word(6, 20), word(7), word(8), 51, 20, 51, (word(9),))
 RECEIPT = ReceiptManifest(31337, word(10, 20), word(11, 20), word(12), 4, word(6, 20), RESULT, 2, word(13), (PLACE,),
                           b"\xc0", STATE, None)  # fmt: skip
 BUNDLE = BundleManifest(31337, word(10, 20), word(14), word(1), (raw(15),), (manifest_cid(word(16)),),

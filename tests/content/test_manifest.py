@@ -45,7 +45,7 @@ from registry.content.manifest import (
     manifest_cid,
 )
 from registry.errors import FormError
-from registry.types import MAX_MANIFEST_BYTES, MAX_TOTAL_WEIGHT, Cid, Codec
+from registry.types import MAX_MANIFEST_BYTES, MAX_STEPS, MAX_TOTAL_WEIGHT, Cid, Codec
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "manifests" / "format-1.json"
 
@@ -115,7 +115,7 @@ EXAMPLES: dict[str, Manifest] = {
         challenge_duration=60,
         answer_duration=30,
         bond_gwei=0,
-        hook=word(10, 20),
+        hooks=(word(10, 20), word(19, 20)),
     ),
     "update": UpdateManifest(
         **ROUND,  # type: ignore[arg-type]
@@ -124,6 +124,7 @@ EXAMPLES: dict[str, Manifest] = {
         plan=PLAN,
         delta=FILE,
         weight=120,
+        steps=40,
         saturated=0,
         metrics={"loss": 1.25},
         data_set=word(12),
@@ -139,11 +140,13 @@ EXAMPLES: dict[str, Manifest] = {
         contributions_root=word(17),
         contributions=1,
         total_weight=120,
+        total_steps=40,
+        divisor=120,
     ),
     "report-page": ReportPage(
         (
-            ReportEntry(word(11, 20), manifest_cid(word(14)), word(2), 120, int(Reason.ADMITTED)),
-            ReportEntry(word(15, 20), word(16), word(2), 5, int(Reason.UNAVAILABLE)),
+            ReportEntry(word(11, 20), manifest_cid(word(14)), word(2), 120, 40, int(Reason.ADMITTED), 120),
+            ReportEntry(word(15, 20), word(16), word(2), 5, 3, int(Reason.UNAVAILABLE), 0),
         )
     ),
     "dataset": DataSetManifest("cases", "one hospital's", "private", "records office", 120, None),
@@ -295,14 +298,16 @@ def test_no_bytes_raise_anything_but_a_form_error(junk: bytes, name: str, data: 
 
 
 def test_page_of_none_or_too_many_entries_is_refused() -> None:
-    entry = ReportEntry(word(1, 20), word(2), word(3), 1, int(Reason.VALUE))
+    entry = ReportEntry(word(1, 20), word(2), word(3), 1, 1, int(Reason.VALUE), 0)
     for count in (0, MAX_PAGE_ENTRIES + 1):
         with pytest.raises(FormError, match=f"expected 1..{MAX_PAGE_ENTRIES}, got {count}"):
             ReportPage((entry,) * count)
 
 
 def test_full_page_fits_a_block() -> None:
-    entry = ReportEntry(word(1, 20), manifest_cid(word(2)), word(3), MAX_TOTAL_WEIGHT, int(Reason.ADMITTED))
+    entry = ReportEntry(
+        word(1, 20), manifest_cid(word(2)), word(3), MAX_TOTAL_WEIGHT, MAX_STEPS, int(Reason.ADMITTED), MAX_TOTAL_WEIGHT
+    )
     assert len(encode(ReportPage((entry,) * MAX_PAGE_ENTRIES))) < MAX_MANIFEST_BYTES
 
 
@@ -317,7 +322,22 @@ def test_file_that_is_declared_larger_than_any_may_be_is_refused() -> None:
 def test_refused_update_is_never_a_link_and_an_admitted_one_always() -> None:
     for update, reason in ((manifest_cid(word(1)), Reason.VALUE), (word(1), Reason.ADMITTED)):
         with pytest.raises(FormError, match="admitted updates are links"):
-            ReportEntry(word(1, 20), update, word(2), 1, int(reason))
+            ReportEntry(word(1, 20), update, word(2), 1, 1, int(reason), 0)
+
+
+def test_factor_over_the_weight_or_of_a_refused_update_is_refused() -> None:
+    with pytest.raises(FormError, match="factor: expected at most 5 for reason 0, got 6"):
+        ReportEntry(word(1, 20), manifest_cid(word(1)), word(2), 5, 1, int(Reason.ADMITTED), 6)
+    with pytest.raises(FormError, match="factor: expected at most 0 for reason 6, got 1"):
+        ReportEntry(word(1, 20), word(1), word(2), 5, 1, int(Reason.VALUE), 1)
+
+
+@pytest.mark.parametrize("hooks", [(bytes(20),), (b"\x01" * 20,) * 5])
+def test_plan_with_a_zero_hook_or_five_is_refused(hooks: tuple[bytes, ...]) -> None:
+    plan = EXAMPLES["plan"]
+    assert isinstance(plan, PlanManifest)
+    with pytest.raises(FormError, match="hooks: expected at most 4"):
+        replace(plan, hooks=hooks)
 
 
 @pytest.mark.parametrize(

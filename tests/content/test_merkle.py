@@ -212,7 +212,7 @@ def test_one_chunk_of_tensor_data_is_proved_against_its_root() -> None:
 
 def contribution(number: int, weight: int = 1) -> Contribution:
     name = number.to_bytes(20, "big")
-    return Contribution(Address(name), Digest(sha(name)), Root(sha(b"root" + name)), weight)
+    return Contribution(Address(name), Digest(sha(name)), Root(sha(b"root" + name)), weight, number + 1, weight)
 
 
 @given(st.lists(st.integers(1, (1 << 160) - 1), min_size=1, max_size=40, unique=True), st.integers(1, 1 << 28))
@@ -221,15 +221,16 @@ def test_contributions_root_is_built_like_a_tensor_root(numbers: list[int], weig
     leaves = [sha(b"\x00" + contribution_leaf(item)) for item in contributions]
     count = len(contributions).to_bytes(8, "big")
     assert contributions_root(contributions) == sha(b"\x02" + count + reference_root(leaves))
-    assert {len(contribution_leaf(item)) for item in contributions} == {128}
+    assert {len(contribution_leaf(item)) for item in contributions} == {192}
 
 
 def test_contribution_leaf_is_what_abi_encode_gives() -> None:
     eth_abi = pytest.importorskip("eth_abi")
     item = contribution(0xA1B2 << 100, 12345)
-    fields = ["address", "bytes32", "bytes32", "uint256"]
-    expected = eth_abi.encode(fields, ["0x" + item.participant.hex(), item.digest, item.tensor_root, item.weight])
-    assert contribution_leaf(item) == expected
+    item = item._replace(factor=12344)
+    fields = ["address", "bytes32", "bytes32", "uint256", "uint256", "uint256"]
+    named = ["0x" + item.participant.hex(), item.digest, item.tensor_root]
+    assert contribution_leaf(item) == eth_abi.encode(fields, [*named, item.weight, item.steps, item.factor])
 
 
 @pytest.mark.parametrize("numbers", [(2, 1), (1, 1), (1, 3, 2), (1, 2, 2)])
@@ -244,6 +245,12 @@ def test_no_contribution_weight_zero_and_short_fields_are_input_errors() -> None
     for weight in (0, -1, 1 << 256):
         with pytest.raises(InputError, match="weight"):
             contributions_root([contribution(1, weight)])
+    for steps in (0, -1, 1 << 256):
+        with pytest.raises(InputError, match="steps"):
+            contributions_root([contribution(1)._replace(steps=steps)])
+    for factor in (-1, 2):
+        with pytest.raises(InputError, match=r"factor: expected 0\.\.1"):
+            contributions_root([contribution(1)._replace(factor=factor)])
     good = contribution(1)
     for bad in (
         good._replace(participant=Address(b"x" * 19)),
@@ -270,6 +277,8 @@ def test_golden_contributions_root() -> None:
                 Digest(bytes.fromhex(item["digest"])),
                 Root(bytes.fromhex(item["tensor_root"])),
                 item["weight"],
+                item["steps"],
+                item["factor"],
             )
             for item in vector["contributions"]
         ]

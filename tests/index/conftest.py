@@ -23,7 +23,7 @@ from registry.chain.journal import Journal
 from registry.chain.local import Embedded, embedded, warp
 from registry.chain.networks import Finality, parse_finality
 from registry.chain.node import NodeRefused
-from registry.chain.records import Grant
+from registry.chain.records import Grant, SignedUpdate
 from registry.chain.testing import EXAMPLE_RULES, example_plan, example_result
 from registry.chain.transactions import Transactor
 from registry.index import queries
@@ -178,7 +178,9 @@ def play(indexing: Indexing, seed: int = 1) -> ModelId:
     owner.cancel_round(model, 1)
     owner.open_round(model)
     for number, client in enumerate((ann, bob)):
-        client.commit_update(model, 2, digest(8 + number), Root(digest(10 + number)), 15)
+        client.commit_update(model, 2, digest(8 + number), Root(digest(10 + number)), 15, 3)
+    again = SignedUpdate(ann.account, digest(8), Root(digest(10)), 15, 3, 2**64 - 1)
+    owner.commit_updates_for(model, 2, [owner.sign_commitment(indexing.chain.signers[1], model, 2, again)])
     owner.end_commits(model, 2, [ann.account, bob.account])
     result = example_result(version_digest=digest(12))
     judge.attest_result(model, 2, result, owner.round(model, 2).running_hash)
@@ -188,7 +190,7 @@ def play(indexing: Indexing, seed: int = 1) -> ModelId:
     heir.accept_ownership(model)
     heir.transfer_ownership(model, ann.account)
     ann.open_round(model)
-    ann.commit_update(model, 3, digest(13), Root(digest(14)), 3)
+    ann.commit_update(model, 3, digest(13), Root(digest(14)), 3, 1)
     return model
 
 
@@ -201,11 +203,11 @@ def dispute(indexing: Indexing, model: ModelId) -> None:
     heir.open_round(model)
     number += 1
     entries = [
-        Listed(c.account, Digest(bytes([20 + i]) * 32), Root(bytes([30 + i]) * 32), 15)
+        Listed(c.account, Digest(bytes([20 + i]) * 32), Root(bytes([30 + i]) * 32), 15, 3, 15)
         for i, c in enumerate((ann, bob))
     ]
     for client, entry in zip((ann, bob), entries, strict=True):
-        client.commit_update(model, number, entry.digest, entry.tensor_root, entry.weight)
+        client.commit_update(model, number, entry.digest, entry.tensor_root, entry.weight, entry.steps)
     owner.end_commits(model, number, sorted(c.account for c in (ann, bob)))
     listing = listing_of(entries)
     round_id, running = owner.round_id(model, number), owner.round(model, number).running_hash
@@ -220,9 +222,9 @@ def dispute(indexing: Indexing, model: ModelId) -> None:
     Challenges(bob).add_contributions(target, basis, NO_COORDINATE, Sum(), [step])
     for index in (0, 2**64 - 1):
         accuser.demand_contribution(target, index, deposit=accuser.deposit_now())
-    shown = Demanded(round_id, tally, listing.root, 128, 1, 0)
+    shown = Demanded(round_id, tally, listing.root, 192, 1, 0)
     accused.show_leaf(shown, listing.opening(0))
-    hidden = Demanded(round_id, tally, listing.root, 128, 1, 2**64 - 1)
+    hidden = Demanded(round_id, tally, listing.root, 192, 1, 2**64 - 1)
     accuser.seal_claim(seal_of(bob.account, bytes(32), claim_of(round_id, tally, Part.SERVICE, 0)))
     warp(owner.w3, to=accuser.demand(hidden).deadline)
     accuser.close_demand(model, number, hidden)

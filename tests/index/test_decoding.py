@@ -13,7 +13,7 @@ from registry.chain.challenge_events import CHALLENGE_EVENTS
 from registry.chain.contracts import DEPLOYED
 from registry.chain.contracts import events as event_abis
 from registry.chain.court_events import COURT_EVENTS, LeafShown
-from registry.chain.events import EVENTS, UpdateCommitted, decode_log, topic_of
+from registry.chain.events import EVENTS, CommitmentSkipped, UpdateCommitted, decode_log, topic_of
 from registry.errors import ChainError
 from registry.index.decoding import decode_range, decode_raw
 from registry.types import Address
@@ -23,7 +23,7 @@ BLOCKS = range(0, 1000)
 Log = dict[str, Any]
 
 
-ENUMS = {"standing": 2, "fault": 10}
+ENUMS = {"standing": 2, "fault": 12}
 """The largest value of each field that is an enum."""
 
 
@@ -40,8 +40,10 @@ def values_of(kind: str) -> st.SearchStrategy[Any]:
         return st.booleans()
     if kind == "bytes":
         return st.binary(max_size=100)
-    if kind == "bytes32[]":
-        return st.lists(st.binary(min_size=32, max_size=32), max_size=3)
+    if kind == "bytes4":
+        return st.binary(min_size=4, max_size=4)
+    if kind.endswith("[]"):
+        return st.lists(values_of(kind[:-2]), max_size=3).map(tuple)
     return st.integers(0, (1 << int(kind.removeprefix("uint"))) - 1)
 
 
@@ -101,7 +103,7 @@ def commitment(block: int = 7, index: int = 0, **changed: Any) -> Log:
     log = {
         "address": "0x" + CAIRN.hex(),
         "topics": ["0x" + topic_of(UpdateCommitted).hex(), "0x" + "0a" * 32, "0x" + "00" * 12 + "0b" * 20],
-        "data": "0x" + "0c" * 32 + "0d" * 32 + "00" * 31 + "07",
+        "data": "0x" + "0c" * 32 + "0d" * 32 + "00" * 31 + "07" + "00" * 31 + "03",
         "blockNumber": hex(block),
         "logIndex": hex(index),
         "blockHash": "0x" + f"{block:064x}",
@@ -134,7 +136,7 @@ HOSTILE: dict[str, Any] = {
     "a topic missing": commitment(topics=TOPICS[:2]),
     "a topic too many": commitment(topics=[*TOPICS, TOPICS[1]]),
     "a topic too many that reads as data": commitment(
-        topics=[*TOPICS, TOPICS[1]], data="0x" + "0c" * 32 + "00" * 31 + "07" + "0d" * 32
+        topics=[*TOPICS, TOPICS[1]], data="0x" + "0c" * 32 + "0d" * 32 + "00" * 31 + "07"
     ),
     "a short topic": commitment(topics=[TOPICS[0], TOPICS[1][:-2], TOPICS[2]]),
     "a topic with a blank": commitment(topics=[TOPICS[0], TOPICS[1][:-2] + "  ", TOPICS[2]]),
@@ -146,9 +148,13 @@ HOSTILE: dict[str, Any] = {
     "half a byte missing": commitment(data=DATA[:-1]),
     "a word of data missing": commitment(data=DATA[:-64]),
     "a word of data too many": commitment(data=DATA + "00" * 32),
-    "data of other digits": commitment(data="0x" + "zz" * 96),
-    "a weight of 33 bits": commitment(data=DATA[:-64] + f"{1 << 32:064x}"),
-    "a weight of 256 bits": commitment(data=DATA[:-64] + "ff" * 32),
+    "data of other digits": commitment(data="0x" + "zz" * 128),
+    "a weight of 33 bits": commitment(data=DATA[:-128] + f"{1 << 32:064x}" + DATA[-64:]),
+    "a weight of 256 bits": commitment(data=DATA[:-128] + "ff" * 32 + DATA[-64:]),
+    "steps of 33 bits": commitment(data=DATA[:-64] + f"{1 << 32:064x}"),
+    "a reason of five bytes": commitment(
+        topics=["0x" + topic_of(CommitmentSkipped).hex(), *TOPICS[1:]], data="0x" + "0f" * 5 + "00" * 27
+    ),
     "a negative block": commitment(blockNumber="-0x7"),
     "a block of 60 bits": commitment(blockNumber=hex(1 << 60)),
     "a block of 256 bits": commitment(blockNumber="0x" + "ff" * 32),
@@ -198,7 +204,7 @@ def test_a_hostile_log_of_no_fixed_length_is_one_error(word: int, value: int) ->
 def test_the_log_that_hostile_ones_are_made_of_decodes() -> None:
     event = decode_raw(commitment(), {CAIRN})
     assert isinstance(event, UpdateCommitted)
-    assert (event.at.block_number, event.participant, event.weight) == (7, b"\x0b" * 20, 7)
+    assert (event.at.block_number, event.participant, event.weight, event.steps) == (7, b"\x0b" * 20, 7, 3)
     assert decode_raw(without("removed"), {CAIRN}) == event
     assert decode_raw(commitment(address="0x" + CAIRN.hex().upper()), {CAIRN}) == event
 

@@ -94,7 +94,7 @@ def test_a_bond_may_come_before_its_model(indexing: Indexing) -> None:
 
 def test_nothing_but_queries_selects() -> None:
     sources = [path for room in ("registry", "trainer") for path in (ROOT / room).rglob("*.py")]
-    selecting = {str(p.relative_to(ROOT)) for p in sources if re.search(r"\bSELECT\s+[^=\s]", p.read_text())}
+    selecting = {str(p.relative_to(ROOT)) for p in sources if re.search(r"(?<!\.)\bSELECT\s+[^=\s]", p.read_text())}
     assert selecting == {
         "registry/chain/journal.py",  # another file, with questions of its own
         "registry/index/queries.py",

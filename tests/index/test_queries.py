@@ -66,7 +66,7 @@ def compare_round(db: sqlite3.Connection, client: Client, entry: RoundEntry) -> 
     assert (entry.attestations > 0) == shown.attested
     assert (entry.version_digest is not None) == shown.finalized
     assert (entry.result_hash or ZERO32) == shown.result_hash
-    assert entry.ended_early == (shown.commitments > 0)
+    assert (entry.ended_early, entry.commitments) == (shown.ended_early, shown.commitments)
     committed = round_queries.commitments(db, entry.round_id)
     events = list(client.events(UpdateCommitted, subject=entry.round_id))
     names = ("participant", "digest", "tensor_root", "weight")

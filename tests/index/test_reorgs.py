@@ -207,7 +207,7 @@ class Dice:
             calls.transfer_ownership(contract, model, who),
         ]
         if rng.random() < 0.4:
-            return who, calls.commit_update(contract, model, number, digest, Root(digest), 1, participant=who)
+            return who, calls.commit_update(contract, model, number, digest, Root(digest), 1, 1, participant=who)
         return self.people[0], rng.choice(mine)
 
     def mine(self, blocks: int) -> None:

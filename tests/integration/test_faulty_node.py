@@ -144,7 +144,7 @@ def liar(network: Any, folder: Path) -> Callable[[Client], str]:
         if number not in made:
             round = aggregator.load_round(network.store, record)
             verdicts = aggregator.judge_all(network.store, round)
-            if sum(verdict.admitted for verdict in verdicts) != PARTICIPANTS or state.commitments != PARTICIPANTS:
+            if sum(verdict.admitted for verdict in verdicts) != PARTICIPANTS or not state.ended_early:
                 return ""
             place = folder / "liar"
             place.mkdir(exist_ok=True)

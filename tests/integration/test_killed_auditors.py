@@ -160,7 +160,10 @@ class Lies:
     def lie(self, number: int, fault: Fault) -> Result:
         """What mallory attests; what she does not publish she may show when it is demanded."""
         made = self.honest(number)
-        entries = sorted((listed(c) for c in self.record(number).commitments), key=lambda entry: entry.participant)
+        rules = aggregator.load_round(self.network.store, self.record(number)).form.rules
+        entries = sorted(
+            (listed(c, rules) for c in self.record(number).commitments), key=lambda entry: entry.participant
+        )
         if fault is Fault.AGGREGATE:
             return falsified(self.network.store, made, aggregate=nudged(2000, 2.0**-20))
         if fault is Fault.VERSION:

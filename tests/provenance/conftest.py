@@ -42,7 +42,7 @@ PLAN = PlanManifest(
     challenge_duration=1200,
     answer_duration=30,
     bond_gwei=0,
-    hook=None,
+    hooks=(),
 )
 
 

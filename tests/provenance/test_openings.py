@@ -77,7 +77,7 @@ def test_what_holds_no_whole_values_has_no_chunks(data: bytes, kept: str, tmp_pa
 
 def entry(number: int) -> Listed:
     seed = number.to_bytes(4, "big")
-    return Listed(Address(seed * 5), Digest(seed * 8), Root(seed[::-1] * 8), number + 1)
+    return Listed(Address(seed * 5), Digest(seed * 8), Root(seed[::-1] * 8), number + 1, number + 2, number)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 8, 33])

@@ -44,7 +44,7 @@ def one_round(number: int) -> Iterator[Callable[[Position], Event]]:
     running = running_hash_begin(round_id, parent, example_plan())
     yield lambda at: RoundOpened(at, MODEL, number, round_id, parent, 0, 1, 2, 3, running)
     for who in PEOPLE:
-        yield lambda at, who=who: UpdateCommitted(at, round_id, who, made, Root(made), 1)
+        yield lambda at, who=who: UpdateCommitted(at, round_id, who, made, Root(made), 1, 1)
     yield lambda at: QuorumReached(at, round_id, made, 9)
     yield lambda at: RoundFinalized(at, MODEL, number, round_id, made, Roots(Root(made), Root(made)), parent)
 

@@ -103,6 +103,8 @@ def lies(sim: Simulation) -> Iterator[tuple[str, ReceiptManifest]]:
         return places
 
     yield "another weight", replace(inside, places=of(replace(place, weight=place.weight + 1)))
+    yield "other steps", replace(inside, places=of(replace(place, steps=place.steps + 1)))
+    yield "another factor", replace(inside, places=of(replace(place, factor=place.factor - 1)))
     yield "another place", replace(inside, places=of(replace(place, index=1 - place.index)))
     yield "another's place", replace(inside, participant=high)
     yield "who is there is not", replace(between, participant=low)
@@ -111,11 +113,14 @@ def lies(sim: Simulation) -> Iterator[tuple[str, ReceiptManifest]]:
     yield "the last alone", replace(between, places=of(last))
     yield "one twice", replace(between, places=of(first, first))
     yield "another count", replace(inside, count=3)
-    alone = Listed(low, Digest(place.digest), Root(place.tensor_root), place.weight + 1)
+    weight = place.weight + 1
+    alone = Listed(low, Digest(place.digest), Root(place.tensor_root), weight, place.steps, weight)
     tree = listing_of([alone])
-    own = replace(place, index=0, weight=alone.weight, proof=())
+    own = replace(place, index=0, weight=weight, factor=weight, proof=())
     yield "another tree", replace(inside, places=of(own), count=1, inner=tree.counted.inner)
     yield "another result", replace(inside, result=replace(inside.result, total_weight=7))
+    yield "other total steps", replace(inside, result=replace(inside.result, total_steps=7))
+    yield "another divisor", replace(inside, result=replace(inside.result, divisor=7))
     yield "another root", replace(inside, result=replace(inside.result, contributions_root=bytes(32)))
     yield "another round", replace(inside, number=1)
     yield "another owner", replace(inside, owner=bytes(20))
@@ -124,10 +129,11 @@ def lies(sim: Simulation) -> Iterator[tuple[str, ReceiptManifest]]:
     yield "another contract", replace(inside, contract=bytes(20))
 
 
-NAMES = ["another weight", "another place", "another's place", "who is there is not", "neighbours in another order",
+NAMES = ["another weight", "other steps", "another factor", "another place", "another's place",
+         "who is there is not", "neighbours in another order",
          "the first alone", "the last alone", "one twice", "another count", "another tree", "another result",
-         "another root", "another round", "another owner", "another genesis", "another chain",
-         "another contract"]  # fmt: skip
+         "other total steps", "another divisor", "another root", "another round", "another owner", "another genesis",
+         "another chain", "another contract"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -33,7 +33,9 @@ def entry(number: int) -> ReportEntry:
     admitted = number % 3 > 0
     update = manifest_cid(word(number)) if admitted else word(number)
     reason = Reason.ADMITTED if admitted else Reason.VALUE
-    return ReportEntry(word(number)[:20], update, word(number + 1), 1 + number, int(reason))
+    return ReportEntry(
+        word(number)[:20], update, word(number + 1), 1 + number, 2 + number, int(reason), 1 + number if admitted else 0
+    )
 
 
 def keep(store: MemoryStore, manifest: Manifest) -> Digest:
@@ -42,7 +44,8 @@ def keep(store: MemoryStore, manifest: Manifest) -> Digest:
 
 
 def report_of(store: MemoryStore, *pages: ReportPage) -> ReportManifest:
-    admitted = [e.weight for page in pages for e in page.entries if e.reason == Reason.ADMITTED]
+    admitted = [e for page in pages for e in page.entries if e.reason == Reason.ADMITTED]
+    weight = sum(e.weight for e in admitted)
     return ReportManifest(
         chain_id=1,
         contract=bytes(20),
@@ -55,7 +58,9 @@ def report_of(store: MemoryStore, *pages: ReportPage) -> ReportManifest:
         aggregate=DeltaFile(Cid(Codec.RAW, word(5)), 100, word(6)),
         contributions_root=word(7),
         contributions=len(admitted),
-        total_weight=sum(admitted),
+        total_weight=weight,
+        total_steps=sum(e.steps for e in admitted),
+        divisor=weight,
     )
 
 
@@ -97,10 +102,19 @@ def test_report_whose_pages_are_cut_otherwise_is_refused() -> None:
         load_report(store, digest, MAX_PAGE_ENTRIES + 1)
 
 
-@pytest.mark.parametrize("changed", [{"contributions": 5}, {"total_weight": 1}])
+@pytest.mark.parametrize("changed", [{"contributions": 5}, {"total_weight": 1}, {"total_steps": 1}])
 def test_report_that_does_not_add_up_is_refused(changed: dict[str, int]) -> None:
     store = MemoryStore()
     manifest = report_of(store, ReportPage(tuple(map(entry, range(10)))))
     digest = keep(store, replace(manifest, **changed))  # type: ignore[arg-type]
     with pytest.raises(FormError, match="must be those of the admitted commitments"):
+        load_report(store, digest, 10)
+
+
+def test_factors_over_the_divisor_are_refused() -> None:
+    store = MemoryStore()
+    manifest = report_of(store, ReportPage(tuple(map(entry, range(10)))))
+    load_report(store, keep(store, replace(manifest, divisor=manifest.divisor + 1)), 10)
+    digest = keep(store, replace(manifest, divisor=manifest.divisor - 1))
+    with pytest.raises(FormError, match="more than the divisor"):
         load_report(store, digest, 10)

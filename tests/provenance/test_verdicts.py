@@ -24,12 +24,14 @@ from registry.chain.events import (
 from registry.chain.records import Result, Roots, result_hash
 from registry.content.manifest import Reason, ReportPage, UpdateManifest, decode, digest_of, encode, manifest_cid
 from registry.errors import VerificationFailed
+from registry.provenance.charges import reported
 from registry.provenance.checks import Check, Finding, until_failure
 from registry.provenance.eligibility import RoundEvents, require_commitments, require_in_time, require_quorum
+from registry.provenance.openings import listing_of
 from registry.provenance.reports import load_report
 from registry.provenance.rounds import RoundRecord, chosen_result, read_round
 from registry.provenance.verified import Verified
-from registry.provenance.verify import verify_round, verify_version
+from registry.provenance.verify import verify_records, verify_round, verify_version
 from registry.provenance.versions import load_version_manifest
 from registry.store.local import LocalStore
 from registry.store.memory import MemoryStore
@@ -107,11 +109,12 @@ def report_with(case: Case, **changed: Any) -> tuple[MemoryStore, Result]:
     if "reasons" in changed:
         reasons = changed.pop("reasons")
         entries = tuple(
-            entry if reason == 0 else replace(entry, reason=int(reason), update=bytes(entry.digest))
+            entry if reason == 0 else replace(entry, reason=int(reason), update=bytes(entry.digest), factor=0)
             for entry, reason in zip(report.entries, reasons, strict=True)
         )
         held = [entry for entry in entries if entry.reason == 0]
-        changed |= {"contributions": len(held), "total_weight": sum(entry.weight for entry in held)}
+        weight, steps = sum(entry.weight for entry in held), sum(entry.steps for entry in held)
+        changed |= {"contributions": len(held), "total_weight": weight, "total_steps": steps, "divisor": weight}
     else:
         entries = changed.pop("entries", report.entries)
     page = ReportPage(entries)
@@ -215,6 +218,46 @@ def test_a_true_round_fails_nothing(case: Case, tmp_path: Path) -> None:
     found = list(until_failure(verify_round(case.sim.owner, case.store, case.record, case.result, tmp_path, deep=True)))
     assert [check.finding for check in found] == ["passed"] * len(found)
     assert {"completeness", "aggregate file"} <= {check.name for check in found}
+
+
+# By manifests alone ---------------------------------------------------------------------------------------------------
+
+
+def a_smaller_factor(case: Case) -> tuple[MemoryStore, RoundRecord, Result]:
+    """A list whose root has it too: what is wrong is that a mean gives every update its weight."""
+    first, *rest = load_report(case.store, case.result.report_digest, 2).entries
+    entries = (replace(first, factor=first.factor - 1), *rest)
+    root = listing_of(reported(entry) for entry in entries).root
+    store, result = report_with(case, entries=entries, contributions_root=root)
+    return store, case.record, replace(result, contributions_root=root)
+
+
+def an_own_divisor(case: Case) -> tuple[MemoryStore, RoundRecord, Result]:
+    more = case.result.divisor + 1
+    store, result = report_with(case, divisor=more)
+    return store, case.record, replace(result, divisor=more)
+
+
+LISTED: dict[str, tuple[Any, str]] = {
+    "another contributions root": (with_result(contributions_root=Root(HASH)), "contributions root"),
+    "another total weight": (with_result(total_weight=7), "total weight"),
+    "other total steps": (with_result(total_steps=7), "total steps"),
+    "a factor below the weight": (a_smaller_factor, "factors"),
+    "a divisor above the total weight": (an_own_divisor, "divisor"),
+    "another divisor than the report's": (with_result(divisor=7), "divisor"),
+}
+
+
+@pytest.mark.parametrize("lie", LISTED)
+def test_a_false_list_fails_by_manifests_alone(case: Case, lie: str) -> None:
+    tell, said = LISTED[lie]
+    only_the_last(list(until_failure(verify_records(*tell(case)))), "contributions", said)
+
+
+def test_a_true_list_passes_by_manifests_alone(case: Case) -> None:
+    found = list(until_failure(verify_records(case.store, case.record, case.result)))
+    assert "failed" not in [check.finding for check in found]
+    assert "contributions" in {check.name for check in found if check.finding == "passed"}
 
 
 # What is read off the chain -------------------------------------------------------------------------------------------
@@ -335,6 +378,13 @@ def test_a_commitment_of_another_round_is_not_eligible(case: Case) -> None:
     true = around(case)
     with pytest.raises(VerificationFailed, match="after round 2 was opened"):
         require_commitments(case.record, replace(true, opened=replace(true.opened, round_id=bytes(32))))  # type: ignore[arg-type]
+
+
+def test_a_commitment_without_steps_is_not_eligible(case: Case) -> None:
+    first, *rest = case.record.commitments
+    idle = replace(case.record, commitments=(replace(first, steps=0), *rest))
+    with pytest.raises(VerificationFailed, match="expected one step or more, got 0"):
+        require_commitments(idle, around(case))
 
 
 def test_a_commitment_after_an_early_end_is_not_eligible(case: Case) -> None:

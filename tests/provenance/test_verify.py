@@ -172,8 +172,8 @@ def test_plan_that_says_other_than_the_chain_is_caught(trained: Simulation) -> N
             check_plan(replace(manifest, **{field: value}), record.plan)
     with pytest.raises(VerificationFailed, match="weights: expected uniform with combine rule 2"):
         check_plan(replace(manifest, combine_rule=2), record.plan)
-    with pytest.raises(VerificationFailed, match="hook"):
-        check_plan(replace(manifest, hook=b"\x01" * 20), record.plan)
+    with pytest.raises(VerificationFailed, match="hooks"):
+        check_plan(replace(manifest, hooks=(b"\x01" * 20,)), record.plan)
 
 
 def test_version_whose_manifest_says_other_than_its_file_is_caught(trained: Simulation) -> None:

@@ -14,9 +14,7 @@ import pytest
 
 from registry.chain.contracts import artifact
 from registry.errors import FormError, InputError, UnknownRule
-from registry.provenance.plans import plan_rules
 from registry.rules import table
-from registry.rules.encoding import encode_rules
 from registry.rules.page import facts, format_page, rules_page
 from registry.rules.server_programs import RULES as SERVER_RULES
 from registry.rules.shapes import Columns, Factors, Fold, Select
@@ -26,6 +24,7 @@ from registry.rules.table import (
     EXAMPLES,
     MEAN,
     UNIFORM,
+    UNIFORM_MEAN,
     UPDATE_FORMS,
     Combining,
     Entry,
@@ -65,14 +64,9 @@ def test_what_convicts_is_a_function_of_the_contract(one: Entry) -> None:
     assert set(one.convicted_by) <= functions
 
 
-def test_only_the_mean_by_examples_has_the_number_that_the_contract_convicts_by() -> None:
-    source = (ROOT / "contracts" / "rules" / "RuleBytes.sol").read_text()
-    found = bytes.fromhex(re.search(r"WEIGHTED_MEAN = 0x(\w+);", source)[1])  # type: ignore[index]
-    number = int.from_bytes(found[:2], "big")
-    assert encode_rules(plan_rules(manifest_of({})))[1:7] == found
-    convicted = [rule for rule in COMBINE_RULES if rule.convicted_by]
-    assert [(rule.number, rule.weights, rule.shape) for rule in convicted] == [(number, (EXAMPLES,), Fold())]
-    assert find(COMBINE_RULES, number) is MEAN
+def test_the_aggregate_of_every_fold_is_convicted_and_of_nothing_else() -> None:
+    folds = [rule.number for rule in COMBINE_RULES if rule.shape == Fold()]
+    assert [rule.number for rule in COMBINE_RULES if rule.convicted_by] == folds == [MEAN.number, UNIFORM_MEAN.number]
 
 
 # From a plan to its entries ------------------------------------------------------------------------------------------

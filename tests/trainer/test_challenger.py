@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,9 @@ def steps_of(draw: random.Random, count: int) -> list[Step]:
     for number in range(count):
         values = np.array([draw.randint(-(1 << 24), 1 << 24) for _ in range(1024)], dtype="<f4") * np.float32(2**-20)
         seed = number.to_bytes(4, "big")
-        entry = Listed(Address(seed * 5), Digest(seed * 8), Root(seed * 8), draw.randint(1, 1 << 20))
+        weight = draw.randint(1, 1 << 20)
+        numbers = weight, draw.randint(1, 1 << 32), draw.randint(0, weight)
+        entry = Listed(Address(seed * 5), Digest(seed * 8), Root(seed * 8), *numbers)
         found.append(Step(entry, Opening(Counted(4096, bytes(32)), values.astype("<f4").tobytes(), ())))
     return found
 
@@ -107,15 +110,16 @@ def test_progress_in_any_pieces_is_the_sum_and_the_root(count: int) -> None:
         size = draw.randint(1, len(left))
         progress, left = add_steps(progress, left[:size], coordinate, 20), left[size:]
     values = [int(np.frombuffer(s.chunk.leaf, "<f4")[coordinate - 1024] * 2**20) for s in steps]
-    weights = [s.contribution.weight for s in steps]
-    assert (progress.next, progress.weight) == (count, sum(weights))
-    assert progress.sum == sum(weight * value for weight, value in zip(weights, values, strict=True))
+    entries = [s.contribution for s in steps]
+    assert (progress.next, progress.weight) == (count, sum(e.weight for e in entries))
+    assert (progress.steps, progress.factor) == (sum(e.steps for e in entries), sum(e.factor for e in entries))
+    assert progress.sum == sum(e.factor * value for e, value in zip(entries, values, strict=True))
     *peaks, root = progress.peaks
     for peak in reversed(peaks):
         root = node_hash(peak, root)
     assert counted_root(count, root) == Listing(tuple(s.contribution for s in steps)).root
     alone = add_steps(Sum(), steps, NO_COORDINATE, 20)
-    assert (alone.weight, alone.sum, alone.peaks) == (progress.weight, 0, progress.peaks)
+    assert alone == replace(progress, sum=0)
 
 
 @pytest.mark.parametrize("fault", [Fault.AGGREGATE, Fault.TOTAL, Fault.UNCOMMITTED])
@@ -129,12 +133,12 @@ def test_no_transaction_is_larger_than_nodes_pass_on(lines: Callable[..., Simula
     challenges = Challenges(lines().owner, send=send)
     path = tuple(bytes([i]) * 32 for i in range(21))
     chunk = Opening(Counted(1 << 31, bytes(32)), np.full(1024, 2.0**-22, "<f4").tobytes(), path)
-    entry = Listed(Address(b"\x05" * 20), Digest(b"\x06" * 32), Root(b"\x07" * 32), 3)
+    entry = Listed(Address(b"\x05" * 20), Digest(b"\x06" * 32), Root(b"\x07" * 32), 3, 2, 3)
     count = 100 if fault is Fault.AGGREGATE else 3000
     nothing = Opening(Counted(0, bytes(32)), b"", ())
     steps = tuple(Step(entry, chunk if fault is Fault.AGGREGATE else nothing) for _ in range(count))
     evidence: tuple[object, ...] = {Fault.AGGREGATE: (0, chunk), Fault.UNCOMMITTED: (0, chunk)}.get(fault, ())
-    replayed = (entry,) * count if fault is Fault.UNCOMMITTED else ()
+    replayed = (entry.commitment,) * count if fault is Fault.UNCOMMITTED else ()
     charge = Charge(fault, 0, evidence, () if replayed else steps, replayed)
     record = RoundRecord(
         31337, Address(b"\x01" * 20), ModelId(bytes(32)), 1, RoundId(bytes(32)), Digest(bytes(32)), bytes(32),

@@ -209,6 +209,49 @@ def test_epochs_of_the_plan_are_trained_one_after_the_other_in_training_mode(han
     assert prepared.manifest.metrics == {"loss": 2.0}
 
 
+def stepping(*optimizers: str) -> Callable[[nn.Module, int], Mapping[str, float]]:
+    """Training that takes five steps by each of these optimizers, and three by one of another module."""
+
+    def train(module: nn.Module, epoch: int) -> Mapping[str, float]:
+        other = nn.Linear(1, 1)
+        own = {
+            "all": torch.optim.SGD(module.parameters(), lr=0.0),
+            "bias": torch.optim.SGD([module.get_parameter("bias")], lr=0.0),
+        }
+        for _ in range(5):
+            for name in optimizers:
+                own[name].step()
+        for _ in range(3):
+            torch.optim.SGD(other.parameters(), lr=0.0).step()
+        return {"loss": 0.0}
+
+    return train
+
+
+@pytest.mark.parametrize(
+    ("train", "declared", "steps"),
+    [
+        (stepping("all"), None, 10),  # two epochs
+        (stepping("all", "bias"), None, 10),  # side by side
+        (stepping(), None, 20),  # none that moves the module: a step an example
+        (stepping("all"), 7, 14),
+    ],
+    ids=["counted", "side-by-side", "bounded", "declared"],
+)
+def test_steps_are_counted_or_declared(hand_made: Make, train: Any, declared: int | None, steps: int) -> None:
+    module = fixed(0.5)
+    plan = replace(propose_plan(module, quorum=1, min_contributions=1), algorithm=Procedure("fedavg", {"epochs": 2}))
+    data = DataSetManifest("data", "", "", "", 10, None)
+    prepared = hand_made(module, plan).prepare(Task(fixed(0.0), train, 10, data, steps_per_epoch=declared))
+    assert prepared.manifest.steps == steps
+
+
+def test_no_steps_an_epoch_are_refused_before_training(hand_made: Make, make_task: Make) -> None:
+    task = replace(make_task(fixed(0.0), add({})), steps_per_epoch=0)
+    with pytest.raises(InputError, match="steps_per_epoch: expected 1 or more, got 0"):
+        hand_made(fixed(0.5)).prepare(task)
+
+
 def test_no_examples_are_refused(hand_made: Make, make_task: Make) -> None:
     with pytest.raises(InputError, match="examples: expected 1"):
         hand_made(fixed(0.5)).prepare(make_task(fixed(0.0), add({}), examples=0))

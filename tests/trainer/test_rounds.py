@@ -218,7 +218,7 @@ def test_aggregator_that_claims_more_than_its_report_shows_does_not_keep_others_
     false = (replace(first, reason=Reason.BLOB_FORM), *others)  # which whoever lacks the blob cannot disprove
     outcome = aggregator.aggregate(shared, round, false, tmp_path / "liar")
     assert outcome is not None
-    lie = replace(outcome.result, contributions=99, total_weight=99)
+    lie = replace(outcome.result, contributions=len(record.commitments))
     liar.attest_result(sim.model_id, number, lie, record.running_hash)
 
     run_to(sim, number, Phase.FINAL)
@@ -262,7 +262,11 @@ class Crooked:
         self.digest = Digest(cid.digest)
         if published:
             self.sim.store.put(cid, block)
-        fields: dict[str, Any] = {"tensor_root": Root(said.delta.tensor_root), "weight": said.weight}
+        fields: dict[str, Any] = {
+            "tensor_root": Root(said.delta.tensor_root),
+            "weight": said.weight,
+            "steps": said.steps,
+        }
         fields |= anchored or {}
         self.client.commit_update(self.sim.model_id, self.number, self.digest, **fields)
 
@@ -280,6 +284,7 @@ CROOKED: dict[str, tuple[Reason, Callable[[Crooked], None]]] = {
     "of somebody else": (Reason.WRONG_BINDING, lambda c: c.commit(participant=Address(bytes(20)))),
     "no manifest": (Reason.MANIFEST_FORM, lambda c: c.commit(manifest=b"\xa0")),
     "another weight": (Reason.WRONG_DECLARATION, lambda c: c.commit(anchored={"weight": 1})),
+    "other steps": (Reason.WRONG_DECLARATION, lambda c: c.commit(anchored={"steps": 1})),
     "another root": (Reason.WRONG_DECLARATION, lambda c: c.commit(anchored={"tensor_root": Root(b"\x01" * 32)})),
     "too long": (Reason.BLOB_SIZE, lambda c: c.commit(c.honest.file.read_bytes() + bytes(4))),
     "another header": (Reason.BLOB_FORM, lambda c: c.commit(c.file(0.0).replace(b"bias", b"mias"))),

@@ -117,7 +117,8 @@ def _round_lines(told: RoundStory) -> list[str]:
         lines.append(f"{len(told.commitments)} commitments; report not to be had from this store")
     else:
         report, refused = told.report, len(told.commitments) - told.report.contributions
-        lines.append(f"{report.contributions} admitted, {refused} refused, total weight {report.total_weight}")
+        sums = f"total weight {report.total_weight}, {report.total_steps} steps"
+        lines.append(f"{report.contributions} admitted, {refused} refused, {sums}")
     lines += [_commitment(commitment) for commitment in told.commitments]
     lines += [_dispute(dispute) for dispute in told.disputes]
     attesters = ", ".join(f"0x{short(who)}" for who in told.attesters)
@@ -140,7 +141,7 @@ def _commitment(told: CommitmentStory) -> str:
         outcome = "refused: unavailable, as asserted"
     elif told.reason is not None:
         outcome = f"refused: {outcome}"
-    line = f"├ {to_checksum(told.entry.participant)}  weight {told.entry.weight}  {outcome}"
+    line = f"├ {to_checksum(told.entry.participant)}  weight {told.entry.weight}, {told.entry.steps} steps  {outcome}"
     return line + f"  update {short(told.entry.digest)}{_data_of(told)}"
 
 

@@ -62,7 +62,7 @@ DEFAULTS: Mapping[str, Any] = {
     "challenge_duration": "1h",
     "answer_duration": None,
     "bond_gwei": 0,
-    "hook": None,
+    "hooks": [],
 }
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _COMMENTS = {
@@ -85,6 +85,7 @@ _COMMENTS = {
     "challenge_duration": "at least 16m",
     "answer_duration": "in which aggregators show what is demanded; at least 30s, at most 1/32 of the challenge's",
     "bond_gwei": "what an aggregator must have deposited to attest",
+    "hooks": "contracts asked at each commitment, in this order; at most 4",
 }
 
 
@@ -147,7 +148,9 @@ def manifest_of(given: Mapping[str, Any]) -> PlanManifest:
     values["values"] = values["values"] or 1
     for name in ("header", "segments"):
         values[name] = bytes(32) if values[name] is None else _hex(values[name], name)
-    values["hook"] = None if values["hook"] is None else bytes(address_of(values["hook"]))
+    if not isinstance(values["hooks"], list | tuple):
+        raise InputError(f"hooks: expected a list of addresses, got {values['hooks']!r:.60}")
+    values["hooks"] = tuple(bytes(address_of(hook)) for hook in values["hooks"])
     try:
         manifest = PlanManifest(**values)
         encode(manifest)

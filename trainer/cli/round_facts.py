@@ -30,6 +30,7 @@ class Commitment:
     digest: Digest
     tensor_root: bytes
     weight: int
+    steps: int
     block: int
 
 
@@ -93,7 +94,8 @@ def round_facts(client: Client, model: ModelId, number: int) -> RoundFacts:
     for event in client.events(UpdateCommitted, ResultAttested, subject=round_id, to_block=latest):
         if isinstance(event, UpdateCommitted):
             who = to_checksum(event.participant)
-            commitments.append(Commitment(who, event.digest, event.tensor_root, event.weight, event.at.block_number))
+            said = event.digest, event.tensor_root, event.weight, event.steps
+            commitments.append(Commitment(who, *said, event.at.block_number))
         elif isinstance(event, ResultAttested):
             made = event.result
             attestations.append(

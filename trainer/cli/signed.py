@@ -7,8 +7,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from registry.chain.records import SignedUpdate
 from registry.errors import FormError
-from registry.types import MAX_TOTAL_WEIGHT, Address, Digest, ModelId, Root
+from registry.types import MAX_STEPS, MAX_TOTAL_WEIGHT, Address, Digest, ModelId, Root
 from trainer.cli.files import pieces_of, size_of, write_whole
 from trainer.cli.output import plain
 
@@ -16,12 +17,23 @@ __all__ = ["SignedCommitment", "read_signed", "write_signed"]
 
 _MAX_BYTES = 1 << 20
 _LENGTHS = {"contract": 20, "participant": 20, "model": 32, "digest": 32, "tensor_root": 32}
-_NUMBERS = {"chain_id": (1 << 64) - 1, "number": (1 << 64) - 1, "weight": MAX_TOTAL_WEIGHT}
+_NUMBERS = {
+    "chain_id": (1 << 64) - 1,
+    "number": (1 << 64) - 1,
+    "weight": MAX_TOTAL_WEIGHT,
+    "steps": MAX_STEPS,
+    "valid_until": (1 << 64) - 1,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class SignedCommitment:
-    """What `commitUpdateFor` takes, and where; signature as EIP-712 of an account or EIP-1271 of a contract."""
+    """What `commitUpdateFor` takes, and where; signature as EIP-712 of an account or EIP-1271 of a contract.
+
+    Attributes:
+        valid_until: Last second, Unix time, at which the signature counts.
+        hook_data: For each of the plan's hooks, in their order.
+    """
 
     chain_id: int
     contract: Address
@@ -31,8 +43,23 @@ class SignedCommitment:
     digest: Digest
     tensor_root: Root
     weight: int
-    hook_data: bytes
+    steps: int
+    valid_until: int
+    hook_data: tuple[bytes, ...]
     signature: bytes
+
+    @classmethod
+    def of(
+        cls, update: SignedUpdate, chain_id: int, contract: Address, model: ModelId, number: int
+    ) -> SignedCommitment:
+        """Return a signed update with where it counts."""
+        said = {field.name: getattr(update, field.name) for field in fields(SignedUpdate)}
+        return cls(chain_id=chain_id, contract=contract, model=model, number=number, **said)
+
+    @property
+    def update(self) -> SignedUpdate:
+        """What the contract is given of it."""
+        return SignedUpdate(**{field.name: getattr(self, field.name) for field in fields(SignedUpdate)})
 
 
 def write_signed(signed: SignedCommitment, out: Path) -> None:
@@ -65,6 +92,10 @@ def _value(path: Path, name: str, value: Any) -> Any:
         if type(value) is not int or not 1 <= value <= _NUMBERS[name]:
             raise FormError(f"{path}: {name}: expected a whole number of 1..{_NUMBERS[name]}, got {value!r:.80}")
         return value
+    if name == "hook_data":
+        if not isinstance(value, list):
+            raise FormError(f"{path}: {name}: expected a list, got {value!r:.80}")
+        return tuple(_value(path, f"{name}[{index}]", item) for index, item in enumerate(value))
     try:
         if not isinstance(value, str) or not value.startswith("0x"):
             raise ValueError

@@ -68,7 +68,7 @@ PLAN = PlanManifest(
     challenge_duration=3600,
     answer_duration=60,
     bond_gwei=0,
-    hook=None,
+    hooks=(),
 )
 
 

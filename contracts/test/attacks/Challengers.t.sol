@@ -2,9 +2,9 @@
 pragma solidity ^0.8.28;
 
 import {ModelId, Standing} from "../../interfaces/ICairn.sol";
-import {Before, IChallenges, Step, Sum} from "../../interfaces/IChallenges.sol";
+import {Before, Commitment, IChallenges, Step, Sum} from "../../interfaces/IChallenges.sol";
 import {Demanded, Fault, ICourt, Part} from "../../interfaces/ICourt.sol";
-import {Basis, Contribution, IDisputed, Membership, Opening, Target, Tree} from "../../interfaces/IDisputed.sol";
+import {Basis, Counted, IDisputed, Membership, Opening, Target, Tree} from "../../interfaces/IDisputed.sol";
 import {Cairn} from "../../Cairn.sol";
 import {Deploy} from "../support/Deploy.sol";
 import {Demanding} from "../support/Demanding.sol";
@@ -25,7 +25,7 @@ contract ChallengersTest is Demanding {
             [Trees.openAt(w.parent, place), Trees.openAt(w.aggregate, place), Trees.openAt(w.version, place)];
         Basis memory basis = basisOf(w);
         Step[] memory three = steps(w, place, 0, 3);
-        all = new bytes[](12);
+        all = new bytes[](13);
         all[0] = abi.encodeCall(challenges.convictCount, (target, Trees.countedOf(Trees.listOf(w.list))));
         all[1] = abi.encodeCall(challenges.convictOrder, (target, member(w, 0), member(w, 1)));
         all[2] = abi.encodeCall(challenges.convictRoots, (target, basis));
@@ -41,7 +41,8 @@ contract ChallengersTest is Demanding {
         );
         all[9] = abi.encodeCall(challenges.convictVersion, (target, basis, beforeAt(w, place), o[2]));
         all[10] = abi.encodeCall(challenges.convictAggregate, (target, basisOf(w), place, zeros(), three, o[1]));
-        all[11] = abi.encodeCall(challenges.convictTotal, (target, zeros(), steps(w, NONE, 0, 3)));
+        all[11] = abi.encodeCall(challenges.convictTotal, (target, basisOf(w), zeros(), steps(w, NONE, 0, 3)));
+        all[12] = abi.encodeCall(challenges.convictFactor, (target, basisOf(w), 1, Trees.open(Trees.listOf(w.list), 1)));
     }
 
     function fails(bytes memory call) internal {
@@ -130,7 +131,7 @@ contract ChallengersTest is Demanding {
         o.proof = new bytes32[](1);
         o.proof[0] = listed[2];
         refuses(
-            abi.encodeCall(challenges.convictUncommitted, (target, 0, o, bytes32(0), new Contribution[](0))),
+            abi.encodeCall(challenges.convictUncommitted, (target, 0, o, bytes32(0), new Commitment[](0))),
             badProof(w.result.contributionsRoot, 0)
         );
     }
@@ -269,7 +270,7 @@ contract ChallengersTest is Demanding {
         // Both kinds of progress are kept under names of one form: a coordinate may be written as a leaf's hash.
         succeeds(CHALLENGER, abi.encodeCall(challenges.addContributions, (target, basisOf(w), 3, zeros(), steps(w, 3, 0, 3))));
         bytes32 sum = keccak256(abi.encode(sumOf(w, 3, 3)));
-        Contribution[] memory some = new Contribution[](0);
+        Commitment[] memory some = new Commitment[](0);
         succeeds(CHALLENGER, abi.encodeCall(challenges.replayCommitments, (target, bytes32(uint256(3)), sum, some)));
         // One may go on from there, but no leaf has that hash.
         Opening memory o = Trees.open(Trees.listOf(w.list), 0);
@@ -284,8 +285,9 @@ contract ChallengersTest is Demanding {
     function test_a_running_hash_is_not_taken_for_a_sum() public {
         World memory w = honest(4, 24);
         Target memory target = dispute(w);
+        Commitment[] memory all = commitmentsOf(w.list, 0, 3);
         bytes memory call =
-            abi.encodeCall(challenges.replayCommitments, (target, bytes32(uint256(3)), bytes32(0), w.list));
+            abi.encodeCall(challenges.replayCommitments, (target, bytes32(uint256(3)), bytes32(0), all));
         succeeds(CHALLENGER, call);
         Sum memory s = sumOf(w, 3, 3);
         Opening memory o = Trees.open(w.aggregate, 0);
@@ -303,7 +305,7 @@ contract ChallengersTest is Demanding {
         World memory w = honest(4, 24);
         Target memory target = dispute(w);
         uint256 end = time() + 2 * CHALLENGE;
-        Contribution[] memory none = new Contribution[](0);
+        Commitment[] memory none = new Commitment[](0);
         for (uint64 i = 0; time() + 2 * ANSWER < end; ++i) {
             succeeds(CHALLENGER, abi.encodeCall(challenges.addContributions, (target, basisOf(w), i, zeros(), new Step[](0))));
             succeeds(CHALLENGER, abi.encodeCall(challenges.replayCommitments, (target, "leaf", bytes32(0), none)));

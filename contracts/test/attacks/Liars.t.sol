@@ -2,8 +2,9 @@
 pragma solidity ^0.8.28;
 
 import {ICairn} from "../../interfaces/ICairn.sol";
+import {Commitment} from "../../interfaces/IChallenges.sol";
 import {Demanded, Fault, ICourt, Part} from "../../interfaces/ICourt.sol";
-import {Contribution, Counted, IDisputed, Opening, Tree} from "../../interfaces/IDisputed.sol";
+import {Contribution, Counted, IDisputed, Opening, Target, Tree} from "../../interfaces/IDisputed.sol";
 import {Payee} from "../mocks/Payee.sol";
 import {Bonded} from "../support/Bonded.sol";
 import {World} from "../support/Disputes.sol";
@@ -193,17 +194,13 @@ contract LiarsTest is Bonded {
         World memory w = honest(3, 24);
         anchor(w);
         deposits(2);
-        Contribution[] memory all = w.list;
-        w.list = new Contribution[](4);
-        for (uint256 k = 0; k < 3; ++k) {
-            w.list[k] = all[k];
-        }
-        address last = address(type(uint160).max);
-        w.list[3] = Contribution(last, "digest", all[0].tensorRoot, 1);
+        Commitment[] memory log = commitmentsOf(w.list, 0, 3);
+        // In the place of somebody whom it leaves out: a list longer than the commitments is not even attested.
+        w.list[2] = Contribution(address(type(uint160).max), "digest", w.list[0].tensorRoot, 1, 1, 1);
         settle(w);
         agreed(w);
-        Opening memory o = Trees.open(Trees.listOf(w.list), 3);
-        bytes memory call = abi.encodeCall(challenges.convictUncommitted, (targetOf(w), 3, o, bytes32(0), all));
+        Opening memory o = Trees.open(Trees.listOf(w.list), 2);
+        bytes memory call = abi.encodeCall(challenges.convictUncommitted, (targetOf(w), 2, o, bytes32(0), log));
         convicts(w, Fault.Uncommitted, Part.Whole, 0, call);
     }
 
@@ -212,7 +209,7 @@ contract LiarsTest is Bonded {
         World memory w = honest(3, 24);
         anchor(w);
         deposits(2);
-        (w.result.contributions, w.result.totalWeight) = (2, 17);
+        (w.result.contributions, w.result.totalWeight, w.result.divisor) = (2, 17, 17);
         agreed(w);
         Leaves memory list = Trees.listOf(w.list);
         bytes memory call = abi.encodeCall(challenges.convictCount, (targetOf(w), Trees.countedOf(list)));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ICairn, Phase, Plan} from "../../interfaces/ICairn.sol";
+import {ICairn, Phase, Plan, SignedUpdate} from "../../interfaces/ICairn.sol";
 import {Base} from "../support/Base.sol";
 import {ReentrantHook} from "../mocks/Hooks.sol";
 
@@ -14,7 +14,8 @@ contract ReentrancyTest is Base {
         super.setUp();
         hook = new ReentrantHook();
         Plan memory plan = somePlan();
-        plan.hook = address(hook);
+        plan.hooks = new address[](1);
+        plan.hooks[0] = address(hook);
         setPlan(plan);
         number = open();
     }
@@ -26,7 +27,7 @@ contract ReentrancyTest is Base {
 
     function commitCall() internal view returns (bytes memory) {
         return abi.encodeWithSignature(
-            "commitUpdate(bytes32,uint64,bytes32,bytes32,uint32)", modelId, number, DIGEST, ROOT, WEIGHT
+            "commitUpdate(bytes32,uint64,bytes32,bytes32,uint32,uint32)", modelId, number, DIGEST, ROOT, WEIGHT, STEPS
         );
     }
 
@@ -44,8 +45,8 @@ contract ReentrancyTest is Base {
     function test_reentrant_commit_by_a_participating_hook_is_one_ordinary_commitment() public {
         becomesMember(P);
         hook.arm(commitCall());
-        bytes32 expected = keccak256(abi.encode(runningHash(number), participants[0], DIGEST, ROOT, WEIGHT));
-        expected = keccak256(abi.encode(expected, address(hook), DIGEST, ROOT, WEIGHT));
+        bytes32 expected = extended(runningHash(number), participants[0], DIGEST, ROOT, WEIGHT, STEPS);
+        expected = extended(expected, address(hook), DIGEST, ROOT, WEIGHT, STEPS);
         commit(participants[0], number);
         same(runningHash(number), expected, "both, in log order");
         // Its own commitment called it again, and that second one was refused.
@@ -54,16 +55,28 @@ contract ReentrancyTest is Base {
 
     function test_replaying_the_same_delegated_commitment_from_inside_reverts() public {
         address participant = participants[0];
-        bytes32 hash = cairn.commitmentHash(participant, modelId, number, DIGEST, ROOT, WEIGHT, "");
-        (uint8 v, bytes32 r, bytes32 s) = vm.sign(keyOf[participant], hash);
-        bytes memory signature = abi.encodePacked(r, s, v);
-        hook.arm(
-            abi.encodeCall(
-                cairn.commitUpdateFor, (participant, modelId, number, DIGEST, ROOT, WEIGHT, "", signature)
-            )
-        );
-        cairn.commitUpdateFor(participant, modelId, number, DIGEST, ROOT, WEIGHT, "", signature);
+        SignedUpdate memory u = updateOf(participant);
+        sign(keyOf[participant], number, u);
+        hook.arm(abi.encodeCall(cairn.commitUpdateFor, (modelId, number, u)));
+        cairn.commitUpdateFor(modelId, number, u);
         answeredWith(abi.encodeWithSelector(ICairn.AlreadyCommitted.selector, roundId(number), participant));
+    }
+
+    function test_replaying_a_list_from_inside_makes_each_of_its_commitments_once() public {
+        SignedUpdate[] memory list = new SignedUpdate[](3);
+        bytes32 expected = runningHash(number);
+        for (uint256 i = 0; i < 3; ++i) {
+            list[i] = updateOf(participants[i]);
+            sign(keyOf[participants[i]], number, list[i]);
+        }
+        // The first asks the hook, which sends the whole list again; its hook calls, too, and so on.
+        hook.arm(abi.encodeCall(cairn.commitUpdatesFor, (modelId, number, list)));
+        cairn.commitUpdatesFor{gas: 20_000_000}(modelId, number, list);
+        same(cairn.round(modelId, number).commitments, 3, "three");
+        for (uint256 i = 0; i < 3; ++i) {
+            expected = extended(expected, participants[i], DIGEST, ROOT, WEIGHT, STEPS);
+        }
+        same(runningHash(number), expected, "each once");
     }
 
     function test_attesting_from_inside_reverts() public {

@@ -60,6 +60,7 @@ contract CairnInvariants is Test {
     function invariant_running_hashes_are_those_of_the_log() public view {
         for (uint64 number = 1; number <= handler.rounds(); ++number) {
             same(cairn.round(modelId, number).runningHash, handler.replay(number), "running hash");
+            same(cairn.round(modelId, number).commitments, handler.commitments(number), "commitments");
         }
     }
 

@@ -15,6 +15,7 @@ contract Handler is Test {
         bytes32 digest;
         bytes32 tensorRoot;
         uint32 weight;
+        uint32 steps;
     }
 
     uint256 internal constant PEOPLE = 4;
@@ -87,9 +88,9 @@ contract Handler is Test {
             publishDuration: 30,
             aggregateDuration: 90,
             challengeDuration: 960,
-            hook: address(0),
             answerDuration: 30,
-            bondGwei: 0
+            bondGwei: 0,
+            hooks: new address[](0)
         });
         cairn.setPlan(modelId, plan, rules());
     }
@@ -111,8 +112,9 @@ contract Handler is Test {
         Plan memory plan = cairn.plan(modelId, cairn.model(modelId).plans - 1);
         bytes32 parent = cairn.model(modelId).head;
         uint64 number = cairn.openRound(modelId);
-        seedOf[number] =
-            keccak256(abi.encode(cairn.roundIdOf(modelId, number), parent, keccak256(abi.encode(plan))));
+        seedOf[number] = _counted(
+            keccak256(abi.encode(cairn.roundIdOf(modelId, number), parent, keccak256(abi.encode(plan)))), 0
+        );
     }
 
     function commit(uint256 who, uint32 weight) external {
@@ -120,10 +122,10 @@ contract Handler is Test {
         uint64 number = rounds();
         if (cairn.phase(modelId, number) != Phase.Commit || !_holds(participant, P)) return;
         bool again = committed(number, participant) != 0;
-        Entry memory entry = Entry(participant, _fresh(), _fresh(), uint32(within(weight, 1, 100)));
+        Entry memory entry = Entry(participant, _fresh(), _fresh(), uint32(within(weight, 1, 100)), uint32(within(weight, 1, 1 << 20)));
         if (again) vm.expectRevert();
         vm.prank(participant);
-        cairn.commitUpdate(modelId, number, entry.digest, entry.tensorRoot, entry.weight);
+        cairn.commitUpdate(modelId, number, entry.digest, entry.tensorRoot, entry.weight, entry.steps);
         if (!again) _log[number].push(entry);
     }
 
@@ -132,16 +134,16 @@ contract Handler is Test {
         if (cairn.phase(modelId, number) != Phase.Commit) return;
         for (uint256 i = 0; i < PEOPLE; ++i) {
             if (!_holds(people[i], P) || committed(number, people[i]) != 0) continue;
-            Entry memory entry = Entry(people[i], _fresh(), _fresh(), 1);
+            Entry memory entry = Entry(people[i], _fresh(), _fresh(), 1, 1);
             vm.prank(people[i]);
-            cairn.commitUpdate(modelId, number, entry.digest, entry.tensorRoot, entry.weight);
+            cairn.commitUpdate(modelId, number, entry.digest, entry.tensorRoot, entry.weight, entry.steps);
             _log[number].push(entry);
         }
     }
 
     function endCommits() public {
         uint64 number = rounds();
-        if (cairn.phase(modelId, number) != Phase.Commit || cairn.round(modelId, number).earlyEndBarred) return;
+        if (cairn.phase(modelId, number) != Phase.Commit) return;
         address[] memory list = new address[](cairn.model(modelId).participants);
         uint256 found;
         for (uint256 i = 0; i < PEOPLE; ++i) {
@@ -229,8 +231,13 @@ contract Handler is Test {
         hash = seedOf[number];
         for (uint256 i = 0; i < _log[number].length; ++i) {
             Entry memory e = _log[number][i];
-            hash = keccak256(abi.encode(hash, e.participant, e.digest, e.tensorRoot, e.weight));
+            hash = keccak256(abi.encode(hash, e.participant, e.digest, e.tensorRoot, e.weight, e.steps));
+            hash = _counted(hash, i + 1);
         }
+    }
+
+    function commitments(uint64 number) external view returns (uint256) {
+        return _log[number].length;
     }
 
     function resultOf(uint64 number, uint256 which) public view returns (Result memory) {
@@ -242,7 +249,9 @@ contract Handler is Test {
             aggregateRoot: "aggregate",
             contributionsRoot: "contributions",
             contributions: contributions,
-            totalWeight: contributions
+            totalWeight: contributions,
+            totalSteps: contributions,
+            divisor: contributions
         });
     }
 
@@ -265,7 +274,7 @@ contract Handler is Test {
         Phase phase = cairn.phase(modelId, number);
         Round memory round = cairn.round(modelId, number);
         if (_log[number].length < cairn.plan(modelId, round.planIndex).minContributions) return false;
-        return phase == Phase.Aggregate || (phase == Phase.Publish && round.commitments != 0);
+        return phase == Phase.Aggregate || (phase == Phase.Publish && round.endedEarly);
     }
 
     function _holds(address account, uint8 role) internal view returns (bool) {
@@ -279,6 +288,11 @@ contract Handler is Test {
 
     function _one(uint256 who) internal view returns (address) {
         return people[who % PEOPLE];
+    }
+
+    /// @dev 224 bits of a hash, and a number in the low 32.
+    function _counted(bytes32 hash, uint256 count) internal pure returns (bytes32) {
+        return bytes32(uint256(hash) - uint256(hash) % 2 ** 32 + count);
     }
 
     function _fresh() internal returns (bytes32) {

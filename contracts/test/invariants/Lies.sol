@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
+import {Commitment} from "../../interfaces/IChallenges.sol";
 import {Part} from "../../interfaces/ICourt.sol";
-import {Contribution, Opening, Target, Tree} from "../../interfaces/IDisputed.sol";
+import {Opening, Target, Tree} from "../../interfaces/IDisputed.sol";
 import {Demanding} from "../support/Demanding.sol";
 import {World} from "../support/Disputes.sol";
 import {Leaves, Trees} from "../support/Trees.sol";
@@ -13,8 +14,8 @@ abstract contract Lies is Demanding {
     uint256 internal constant BOND = 2 ether;
     bytes32 internal constant SALT = "salt";
     /// Kinds below HIDDEN are convicted by a challenge, HIDDEN by a demand that nobody can answer.
-    uint256 internal constant HIDDEN = 9;
-    uint256 internal constant KINDS = 10;
+    uint256 internal constant HIDDEN = 11;
+    uint256 internal constant KINDS = 12;
 
     address[2] internal honestOnes = [address(0xA1), address(0xA2)];
     address[2] internal liars = [address(0xB1), address(0xB2)];
@@ -44,7 +45,9 @@ abstract contract Lies is Demanding {
         if (kind == 5) w.list[2].digest = "another";
         if (kind == 7) w.aggregate = honest(VALUES + 1, 24).aggregate;
         if (kind == 8) Trees.setValue(w.aggregate, 0, 1 << 31);
+        if (kind == 9) (w.list[0].factor, w.list[1].factor) = (0, w.list[1].factor + w.list[0].factor);
         settle(w);
+        if (kind == 10) w.result.totalSteps += 1;
         if (kind == 2) w.result.totalWeight += 1;
         if (kind == 3) w.result.contributions -= 1;
         if (kind == 6) w.result.roots.rest = "another";
@@ -64,16 +67,17 @@ abstract contract Lies is Demanding {
                 challenges.convictVersion, (t, basisOf(w), beforeAt(w, 1), Trees.open(w.version, 0))
             );
         }
-        if (kind == 2) return abi.encodeCall(challenges.convictTotal, (t, zeros(), steps(w, NONE, 0, 3)));
+        if (kind == 2 || kind == 10) return abi.encodeCall(challenges.convictTotal, (t, basisOf(w), zeros(), steps(w, NONE, 0, 3)));
         if (kind == 3) return abi.encodeCall(challenges.convictCount, (t, Trees.countedOf(Trees.listOf(w.list))));
         if (kind == 4) return abi.encodeCall(challenges.convictOrder, (t, member(w, 1), member(w, 2)));
         if (kind == 5) {
-            Contribution[] memory all = committed(w);
+            Commitment[] memory all = commitmentsOf(committed(w), 0, 3);
             Opening memory o = Trees.open(Trees.listOf(w.list), 2);
             return abi.encodeCall(challenges.convictUncommitted, (t, 2, o, bytes32(0), all));
         }
         if (kind == 6) return abi.encodeCall(challenges.convictRoots, (t, basisOf(w)));
         if (kind == 7) return sizeCall(w, t);
+        if (kind == 9) return abi.encodeCall(challenges.convictFactor, (t, basisOf(w), 1, Trees.open(Trees.listOf(w.list), 1)));
         Opening memory first = Trees.open(w.aggregate, 0);
         return abi.encodeCall(challenges.convictChunk, (t, basisOf(w), Tree.Aggregate, nobody(), 0, first));
     }

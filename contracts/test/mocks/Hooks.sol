@@ -9,6 +9,8 @@ import {ModelId} from "../../interfaces/ICairn.sol";
 contract RecordingHook is IHook {
     bytes32 public seen;
     uint64 public lastRound;
+    /// Grows with the gas that was used before it was asked.
+    uint256 public asked;
 
     function onCommit(
         ModelId modelId,
@@ -17,9 +19,11 @@ contract RecordingHook is IHook {
         bytes32 digest,
         bytes32 tensorRoot,
         uint32 weight,
+        uint32 steps,
         bytes calldata hookData
     ) external returns (bytes4) {
-        seen = keccak256(abi.encode(modelId, number, participant, digest, tensorRoot, weight, hookData));
+        seen = keccak256(abi.encode(modelId, number, participant, digest, tensorRoot, weight, steps, hookData));
+        asked = type(uint256).max - gasleft();
         lastRound = Cairn(msg.sender).member(modelId, participant).lastRound;
         return IHook.onCommit.selector;
     }
@@ -54,7 +58,10 @@ contract ReentrantHook is IHook {
         _call = data;
     }
 
-    function onCommit(ModelId, uint64, address, bytes32, bytes32, uint32, bytes calldata) external returns (bytes4) {
+    function onCommit(ModelId, uint64, address, bytes32, bytes32, uint32, uint32, bytes calldata)
+        external
+        returns (bytes4)
+    {
         (succeeded, answer) = msg.sender.call(_call);
         return IHook.onCommit.selector;
     }

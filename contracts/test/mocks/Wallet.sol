@@ -42,3 +42,20 @@ contract WritingWallet {
         return IERC1271.isValidSignature.selector;
     }
 }
+
+/// @notice Burns all it is given.
+contract BurningWallet {
+    fallback() external {
+        while (true) {}
+    }
+}
+
+/// @notice Reverts with as many bytes as it can pay for.
+contract FloodingWallet {
+    fallback() external {
+        assembly ("memory-safe") {
+            // Memory of n words costs 3 n + n^2 / 512 gas.
+            revert(0, 200000)
+        }
+    }
+}

@@ -2,7 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {Cairn} from "../../Cairn.sol";
-import {ICairn, ModelId, Phase, Plan, Result, RoundId, Roots} from "../../interfaces/ICairn.sol";
+import {ICairn, ModelId, Phase, Plan, Result, RoundId, Roots, SignedUpdate} from "../../interfaces/ICairn.sol";
 import {Deploy} from "./Deploy.sol";
 import {RuleBook} from "./RuleBook.sol";
 import {Test} from "./Test.sol";
@@ -23,6 +23,7 @@ abstract contract Base is Test {
     bytes32 internal constant DIGEST = "update";
     bytes32 internal constant ROOT = "tensor root";
     uint32 internal constant WEIGHT = 10;
+    uint32 internal constant STEPS = 4;
 
     address internal constant OWNER = address(0xA11CE);
     address internal constant STRANGER = address(0x57A6E);
@@ -62,9 +63,9 @@ abstract contract Base is Test {
             publishDuration: PUBLISH,
             aggregateDuration: AGGREGATE,
             challengeDuration: CHALLENGE,
-            hook: address(0),
             answerDuration: ANSWER,
-            bondGwei: 0
+            bondGwei: 0,
+            hooks: new address[](0)
         });
     }
 
@@ -89,7 +90,9 @@ abstract contract Base is Test {
             aggregateRoot: "aggregate root",
             contributionsRoot: "contributions root",
             contributions: 3,
-            totalWeight: 3 * WEIGHT
+            totalWeight: 3 * WEIGHT,
+            totalSteps: 3 * STEPS,
+            divisor: 3 * WEIGHT
         });
     }
 
@@ -117,7 +120,43 @@ abstract contract Base is Test {
 
     function commit(address participant, uint64 number) internal {
         vm.prank(participant);
-        cairn.commitUpdate(modelId, number, DIGEST, ROOT, WEIGHT);
+        cairn.commitUpdate(modelId, number, DIGEST, ROOT, WEIGHT, STEPS);
+    }
+
+    /// @dev The usual update of a participant, signed by nobody, for ever.
+    function updateOf(address participant) internal pure returns (SignedUpdate memory u) {
+        u.participant = participant;
+        u.digest = DIGEST;
+        u.tensorRoot = ROOT;
+        u.weight = WEIGHT;
+        u.steps = STEPS;
+        u.validUntil = type(uint64).max;
+    }
+
+    function sign(uint256 key, uint64 number, SignedUpdate memory u) internal view {
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(key, cairn.commitmentHash(modelId, number, u));
+        u.signature = abi.encodePacked(r, s, v);
+    }
+
+    /// @dev What the running hash must be after one commitment more.
+    function extended(bytes32 running, address participant, bytes32 digest, bytes32 root, uint32 weight, uint32 steps)
+        internal
+        pure
+        returns (bytes32)
+    {
+        bytes32 hash = keccak256(abi.encode(running, participant, digest, root, weight, steps));
+        uint256 count = uint256(running) % 2 ** 32 + 1;
+        return bytes32(uint256(hash) - uint256(hash) % 2 ** 32 + count);
+    }
+
+    /// @dev A hash with its low 32 bits, where the number of commitments stands, zero.
+    function uncounted(bytes32 hash) internal pure returns (bytes32) {
+        return bytes32(uint256(hash) - uint256(hash) % 2 ** 32);
+    }
+
+    function with(bytes memory hookData) internal pure returns (bytes[] memory list) {
+        list = new bytes[](1);
+        list[0] = hookData;
     }
 
     function commitAll(uint64 number) internal {

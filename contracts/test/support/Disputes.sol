@@ -2,9 +2,9 @@
 pragma solidity ^0.8.28;
 
 import {ICairn, Plan, Result, RoundId, Roots, Standing} from "../../interfaces/ICairn.sol";
-import {Before, IChallenges, Step, Sum} from "../../interfaces/IChallenges.sol";
+import {Before, Commitment, IChallenges, Step, Sum} from "../../interfaces/IChallenges.sol";
 import {Conviction, Demanded, Fault, ICourt, Part} from "../../interfaces/ICourt.sol";
-import {Basis, Contribution, IDisputed, Membership, Target} from "../../interfaces/IDisputed.sol";
+import {Basis, Contribution, IDisputed, Membership, Opening, Target, Tree} from "../../interfaces/IDisputed.sol";
 import {Base} from "./Base.sol";
 import {Book, RuleBook} from "./RuleBook.sol";
 import {Leaves, Trees} from "./Trees.sol";
@@ -122,7 +122,7 @@ abstract contract Disputes is Base {
         for (uint256 k = 0; k < 3; ++k) {
             Contribution memory c = w.list[k];
             vm.prank(c.participant);
-            cairn.commitUpdate(modelId, current, c.digest, c.tensorRoot, c.weight);
+            cairn.commitUpdate(modelId, current, c.digest, c.tensorRoot, c.weight, c.steps);
         }
         forward(COMMIT + PUBLISH);
         settle(w);
@@ -132,8 +132,30 @@ abstract contract Disputes is Base {
     function committed(World memory w) internal view returns (Contribution[] memory list) {
         list = new Contribution[](3);
         for (uint256 k = 0; k < 3; ++k) {
-            list[k] = Contribution(participants[k], bytes32(k + 1), Trees.rootOf(w.updates[k]), weights[k]);
+            bytes32 root = Trees.rootOf(w.updates[k]);
+            list[k] = Contribution(participants[k], bytes32(k + 1), root, weights[k], uint32(k + 2), weights[k]);
         }
+    }
+
+    /// @dev Entries first..last-1 of a list, as they would be committed.
+    function commitmentsOf(Contribution[] memory list, uint256 first, uint256 last)
+        internal
+        pure
+        returns (Commitment[] memory found)
+    {
+        found = new Commitment[](last - first);
+        for (uint256 k = first; k < last; ++k) {
+            Contribution memory c = list[k];
+            found[k - first] = Commitment(c.participant, c.digest, c.tensorRoot, c.weight, c.steps);
+        }
+    }
+
+    function extendedBy(bytes32 running, Commitment[] memory some) internal pure returns (bytes32) {
+        for (uint256 k = 0; k < some.length; ++k) {
+            Commitment memory c = some[k];
+            running = extended(running, c.participant, c.digest, c.tensorRoot, c.weight, c.steps);
+        }
+        return running;
     }
 
     function planOf(World memory w) internal view virtual returns (Plan memory plan) {
@@ -144,9 +166,11 @@ abstract contract Disputes is Base {
 
     /// @dev The result that the blobs and the list give now.
     function settle(World memory w) internal pure {
-        uint32 total;
+        (uint32 weight, uint64 steps_, uint32 factor) = (0, 0, 0);
         for (uint256 k = 0; k < w.list.length; ++k) {
-            total += w.list[k].weight;
+            weight += w.list[k].weight;
+            steps_ += w.list[k].steps;
+            factor += w.list[k].factor;
         }
         w.result = Result({
             versionDigest: "version",
@@ -155,7 +179,9 @@ abstract contract Disputes is Base {
             aggregateRoot: Trees.rootOf(w.aggregate),
             contributionsRoot: Trees.rootOf(Trees.listOf(w.list)),
             contributions: uint32(w.list.length),
-            totalWeight: total
+            totalWeight: weight,
+            totalSteps: steps_,
+            divisor: factor
         });
     }
 
@@ -230,7 +256,9 @@ abstract contract Disputes is Base {
         s.next = uint32(next);
         for (uint256 k = 0; k < next; ++k) {
             s.weight += w.list[k].weight;
-            if (coordinate != NONE) s.sum += int256(uint256(w.list[k].weight)) * updateAt(k, coordinate);
+            s.steps += w.list[k].steps;
+            s.factor += w.list[k].factor;
+            if (coordinate != NONE) s.sum += int256(uint256(w.list[k].factor)) * updateAt(k, coordinate);
         }
         bytes32[] memory hashes = Trees.hashesOf(Trees.listOf(w.list).data);
         bytes32[] memory peaks = new bytes32[](32);
@@ -252,7 +280,7 @@ abstract contract Disputes is Base {
         view
         returns (Demanded memory)
     {
-        (uint16 bytes_, uint16 entries) = contributions ? (uint16(128), uint16(1)) : (uint16(4), uint16(Trees.CHUNK));
+        (uint16 bytes_, uint16 entries) = contributions ? (uint16(192), uint16(1)) : (uint16(4), uint16(Trees.CHUNK));
         return Demanded(roundId(current), tally(w), root, bytes_, entries, index);
     }
 

@@ -10,6 +10,7 @@ struct Book {
     uint16 combineRule;
     Shape shape;
     uint8 gridBits;
+    uint16 updateForm;
     uint64 values;
     Leaves segments;
     bytes program;
@@ -31,6 +32,7 @@ library RuleBook {
             combineRule: 1,
             shape: Shape.Fold,
             gridBits: gridBits,
+            updateForm: 1,
             values: values,
             segments: segmentsOf(0, values, SegmentKind.Parameter),
             program: FEDAVG,
@@ -41,7 +43,7 @@ library RuleBook {
 
     function encode(Book memory b) internal pure returns (bytes memory) {
         return bytes.concat(
-            abi.encodePacked(uint8(1), b.combineRule, uint8(b.shape), uint16(1), b.uniform, b.gridBits),
+            abi.encodePacked(uint8(1), b.combineRule, uint8(b.shape), b.updateForm, b.uniform, b.gridBits),
             abi.encodePacked(b.values, bytes32("header"), Trees.rootOf(b.segments)),
             packed(b.parameters),
             b.program

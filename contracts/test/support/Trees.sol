@@ -151,7 +151,7 @@ library Trees {
         list.data = new bytes[](contributions.length);
         for (uint256 i = 0; i < contributions.length; ++i) {
             Contribution memory c = contributions[i];
-            list.data[i] = abi.encode(c.participant, c.digest, c.tensorRoot, c.weight);
+            list.data[i] = abi.encode(c.participant, c.digest, c.tensorRoot, c.weight, c.steps, c.factor);
         }
     }
 
@@ -159,7 +159,7 @@ library Trees {
         Leaves memory list = listOf(contributions);
         Contribution memory c = contributions[index];
         // A copy, so that a test that forges it leaves the list as it is.
-        c = Contribution(c.participant, c.digest, c.tensorRoot, c.weight);
+        c = Contribution(c.participant, c.digest, c.tensorRoot, c.weight, c.steps, c.factor);
         return Membership(countedOf(list), uint64(index), c, proofOf(list, index));
     }
 

@@ -17,10 +17,10 @@ contract CommitsTest is Base {
     function refuses(address caller, bytes32 digest, bytes32 root, uint32 weight, bytes memory reason) internal {
         vm.expectRevert(reason);
         vm.prank(caller);
-        cairn.commitUpdate(modelId, number, digest, root, weight);
+        cairn.commitUpdate(modelId, number, digest, root, weight, STEPS);
         vm.expectRevert(reason);
         vm.prank(caller);
-        cairn.commitUpdate(modelId, number, digest, root, weight, "data");
+        cairn.commitUpdate(modelId, number, digest, root, weight, STEPS, with("data"));
     }
 
     function test_commitUpdate_reverts_on_unknown_round() public {
@@ -77,19 +77,31 @@ contract CommitsTest is Base {
         refuses(participant, DIGEST, 0, WEIGHT, abi.encodeWithSelector(ICairn.ZeroRoot.selector));
     }
 
+    function test_commitUpdate_admits_steps_from_one_to_a_million(uint32 steps) public {
+        uint32 most = 1 << 20;
+        uint32[3] memory bad = [0, most + 1, uint32(within(steps, most + 1, type(uint32).max))];
+        for (uint256 i = 0; i < 3; ++i) {
+            vm.expectRevert(abi.encodeWithSelector(ICairn.BadSteps.selector, bad[i], most));
+            vm.prank(participant);
+            cairn.commitUpdate(modelId, number, DIGEST, ROOT, WEIGHT, bad[i]);
+        }
+        vm.prank(participant);
+        cairn.commitUpdate(modelId, number, DIGEST, ROOT, WEIGHT, uint32(within(steps, 1, most)));
+    }
+
     function test_commitUpdate_admits_weights_from_one_to_the_cap(uint32 weight) public {
         uint32 heavy = weight > CAP ? weight : weight + CAP + 1;
         refuses(participant, DIGEST, ROOT, heavy, abi.encodeWithSelector(ICairn.BadWeight.selector, heavy, CAP));
         refuses(participant, DIGEST, ROOT, 0, abi.encodeWithSelector(ICairn.BadWeight.selector, 0, CAP));
         vm.prank(participant);
-        cairn.commitUpdate(modelId, number, DIGEST, ROOT, uint32(within(weight, 1, CAP)));
+        cairn.commitUpdate(modelId, number, DIGEST, ROOT, uint32(within(weight, 1, CAP)), STEPS);
     }
 
     function test_commitUpdate_admits_both_bounds() public {
         vm.prank(participants[0]);
-        cairn.commitUpdate(modelId, number, DIGEST, ROOT, 1);
+        cairn.commitUpdate(modelId, number, DIGEST, ROOT, 1, STEPS);
         vm.prank(participants[1]);
-        cairn.commitUpdate(modelId, number, DIGEST, ROOT, CAP);
+        cairn.commitUpdate(modelId, number, DIGEST, ROOT, CAP, STEPS);
         bytes memory reason = abi.encodeWithSelector(ICairn.BadWeight.selector, CAP + 1, CAP);
         refuses(participants[2], DIGEST, ROOT, CAP + 1, reason);
     }
@@ -101,14 +113,16 @@ contract CommitsTest is Base {
         for (uint256 i = 0; i < 3; ++i) {
             bytes32 digest = digests[i] | bytes32(uint256(1));
             bytes32 root = roots[i] | bytes32(uint256(1));
-            uint32 weight = uint32(i) + 1;
+            (uint32 weight, uint32 steps) = (uint32(i) + 1, i == 2 ? 1 << 20 : uint32(7 * i + 1));
             expectEvent(address(cairn));
-            emit ICairn.UpdateCommitted(roundId(number), participants[i], digest, root, weight);
+            emit ICairn.UpdateCommitted(roundId(number), participants[i], digest, root, weight, steps);
             vm.prank(participants[i]);
-            if (i == 1) cairn.commitUpdate(modelId, number, digest, root, weight, "ignored without a hook");
-            else cairn.commitUpdate(modelId, number, digest, root, weight);
-            expected = keccak256(abi.encode(expected, participants[i], digest, root, weight));
+            if (i == 1) cairn.commitUpdate(modelId, number, digest, root, weight, steps, with("no hook asks"));
+            else cairn.commitUpdate(modelId, number, digest, root, weight, steps);
+            expected = extended(expected, participants[i], digest, root, weight, steps);
             same(runningHash(number), expected, "running hash");
+            same(uint256(expected) % 2 ** 32, i + 1, "its number");
+            same(cairn.round(modelId, number).commitments, i + 1, "commitments");
             same(cairn.member(modelId, participants[i]).lastRound, number, "last round");
             same(cairn.member(modelId, participants[i]).roles, P, "roles kept");
         }
@@ -133,6 +147,6 @@ contract CommitsTest is Base {
         plan.weightCap = 1;
         setPlan(plan);
         vm.prank(participant);
-        cairn.commitUpdate(modelId, number, DIGEST, ROOT, CAP);
+        cairn.commitUpdate(modelId, number, DIGEST, ROOT, CAP, STEPS);
     }
 }

@@ -137,11 +137,11 @@ contract ConvictedStepsTest is Disputes {
 
     // ---------------------------------------------------------------------------------- A program that reads everything
 
-    /// @dev Two states of 6 and 2 at first, one fraction bit: s1' = q + contributions + total weight, s0' = step, and the
-    /// step is s1' + s1.
+    /// @dev Two states of 6 and 2 at first, one fraction bit: s1' = q + contributions + total weight + total steps,
+    /// s0' = step, and the step is s1' + s1.
     bytes internal constant EVERYTHING = hex"02" hex"ffffff0000000000" hex"0000010000000000" hex"0000000000000006"
-        hex"ffffff0000000000" hex"0000010000000000" hex"0000000000000002" hex"010003" hex"010004" hex"010705"
-        hex"010802" hex"090308";
+        hex"ffffff0000000000" hex"0000010000000000" hex"0000000000000002" hex"010004" hex"010004" hex"010705"
+        hex"010806" hex"010902" hex"0a0309";
 
     function everything(bool continued) internal view returns (World memory w) {
         w = honest(3, 21);
@@ -150,7 +150,7 @@ contract ConvictedStepsTest is Disputes {
         int64[] memory earlier = new int64[](6);
         for (uint64 i = 0; i < 3; ++i) {
             (earlier[2 * i], earlier[2 * i + 1]) = continued ? (int64(7), int64(4 + int64(i))) : (int64(6), int64(2));
-            int256 s1 = meanAt(i) + 3 + 18;
+            int256 s1 = meanAt(i) + 3 + 18 + 9;
             (states[2 * i], states[2 * i + 1]) = (continued ? int64(8) : int64(1), int64(s1));
             Trees.setValue(w.parent, i, Trees.float32(parentAt(i), 20));
             Trees.setValue(w.version, i, Trees.float32(4 * parentAt(i) + s1 + earlier[2 * i + 1], 22));

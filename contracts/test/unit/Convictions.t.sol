@@ -5,15 +5,16 @@ import {ModelId, Plan, Roots} from "../../interfaces/ICairn.sol";
 import {Shape} from "../../interfaces/IRules.sol";
 import {IChallenges} from "../../interfaces/IChallenges.sol";
 import {Fault, Part} from "../../interfaces/ICourt.sol";
-import {Basis, Contribution, Counted, IDisputed, Membership, Target, Tree} from "../../interfaces/IDisputed.sol";
+import {Basis, Contribution, Counted, IDisputed, Membership, Opening, Target, Tree} from "../../interfaces/IDisputed.sol";
 import {Disputes, World} from "../support/Disputes.sol";
 import {Leaves, Trees} from "../support/Trees.sol";
 
 contract ConvictionsTest is Disputes {
     uint16 internal combineRule = 1;
+    bool internal uniform;
 
     function planOf(World memory w) internal view override returns (Plan memory) {
-        w.book.combineRule = combineRule;
+        (w.book.combineRule, w.book.uniform) = (combineRule, uniform);
         w.book.shape = combineRule == 1 ? Shape.Fold : Shape.Select;
         return super.planOf(w);
     }
@@ -72,7 +73,7 @@ contract ConvictionsTest is Disputes {
     function test_a_challenge_reverts_on_another_result(uint8 field) public {
         World memory w = honest(5, 24);
         Target memory target = dispute(w);
-        field = uint8(within(field, 0, 8));
+        field = uint8(within(field, 0, 10));
         if (field == 0) target.result.versionDigest = "another";
         if (field == 1) target.result.roots.tensor = "another";
         if (field == 2) target.result.reportDigest = "another";
@@ -82,6 +83,8 @@ contract ConvictionsTest is Disputes {
         if (field == 6) target.result.totalWeight += 1;
         if (field == 7) target.number += 1;
         if (field == 8) target.modelId = ModelId.wrap("another");
+        if (field == 9) target.result.totalSteps += 1;
+        if (field == 10) target.result.divisor -= 1;
         refuses(rootsCall(w, target), notDisputed(target));
     }
 
@@ -110,7 +113,7 @@ contract ConvictionsTest is Disputes {
         combineRule = 7;
         World memory w = honest(5, 24);
         anchor(w);
-        w.result.contributions += 1;
+        w.result.contributions -= 1;
         agreed(w);
         convicts(w, Fault.Count, Part.Whole, 0, countCall(targetOf(w), sizeOf(Trees.listOf(w.list))));
     }
@@ -134,6 +137,79 @@ contract ConvictionsTest is Disputes {
         w.result.contributions = 2;
         agreed(w);
         convicts(w, Fault.Count, Part.Whole, 0, countCall(targetOf(w), sizeOf(Trees.listOf(w.list))));
+    }
+
+    // --------------------------------------------------------------------------------------------------- convictFactor
+
+    function factorCall(World memory w, Leaves memory list, uint64 index) internal view returns (bytes memory) {
+        return abi.encodeCall(challenges.convictFactor, (targetOf(w), basisOf(w), index, Trees.open(list, index)));
+    }
+
+    function test_convictFactor_of_a_mean_convicts_every_factor_but_the_weight(uint32 factor, uint8 which) public {
+        World memory w = honest(5, 24);
+        anchor(w);
+        uint64 k = which % 3;
+        if (factor == w.list[k].weight) ++factor;
+        w.list[k].factor = factor;
+        (uint32 total, uint32 divisor) = (18, 18);
+        w.result.contributionsRoot = Trees.rootOf(Trees.listOf(w.list));
+        (w.result.totalWeight, w.result.divisor) = (total, divisor);
+        agreed(w);
+        uint64 other = (k + 1) % 3;
+        refuses(factorCall(w, Trees.listOf(w.list), other), nothingWrong(Fault.Factor));
+        convicts(w, Fault.Factor, Part.Whole, 0, factorCall(w, Trees.listOf(w.list), k));
+    }
+
+    function test_convictFactor_convicts_every_factor_but_one_where_each_counts_once(uint32 factor) public {
+        uniform = true;
+        World memory w = honest(5, 24);
+        anchor(w);
+        (w.list[0].factor, w.list[1].factor, w.list[2].factor) = (1, w.list[1].weight, factor == 1 ? 0 : factor);
+        w.result.contributionsRoot = Trees.rootOf(Trees.listOf(w.list));
+        agreed(w);
+        refuses(factorCall(w, Trees.listOf(w.list), 0), nothingWrong(Fault.Factor));
+        convicts(w, Fault.Factor, Part.Whole, 0, factorCall(w, Trees.listOf(w.list), 1 + factor % 2));
+    }
+
+    function test_convictFactor_under_other_rules_convicts_more_than_the_weight_alone() public {
+        combineRule = 9;
+        World memory w = honest(5, 24);
+        anchor(w);
+        (w.list[0].factor, w.list[1].factor, w.list[2].factor) = (0, 7, 2);
+        settle(w);
+        agreed(w);
+        refuses(factorCall(w, Trees.listOf(w.list), 0), nothingWrong(Fault.Factor));
+        refuses(factorCall(w, Trees.listOf(w.list), 1), nothingWrong(Fault.Factor));
+        convicts(w, Fault.Factor, Part.Whole, 0, factorCall(w, Trees.listOf(w.list), 2));
+    }
+
+    function test_convictFactor_convicts_a_factor_that_fits_into_no_field() public {
+        World memory w = honest(5, 24);
+        anchor(w);
+        Leaves memory list = Trees.listOf(w.list);
+        list.data[2][160] = 0x01; // the low bits still say the weight
+        w.result.contributionsRoot = Trees.rootOf(list);
+        agreed(w);
+        convicts(w, Fault.Factor, Part.Whole, 0, factorCall(w, list, 2));
+    }
+
+    function test_convictFactor_reverts_on_what_is_no_contribution_of_the_list() public {
+        World memory w = honest(5, 24);
+        anchor(w);
+        Leaves memory list = Trees.listOf(w.list);
+        list.data[2] = new bytes(160);
+        w.result.contributionsRoot = Trees.rootOf(list);
+        agreed(w);
+        Target memory target = targetOf(w);
+        // Cut short, it is no contribution: that nobody committed it convicts.
+        refuses(factorCall(w, list, 2), abi.encodeWithSelector(IDisputed.BadLength.selector, 160, 192));
+        bytes32 root = target.result.contributionsRoot;
+        Opening memory o = Trees.open(list, 1);
+        refuses(abi.encodeCall(challenges.convictFactor, (target, basisOf(w), 0, o)), badProof(root, 0));
+        o.leaf[191] ^= 0x01;
+        refuses(abi.encodeCall(challenges.convictFactor, (target, basisOf(w), 1, o)), badProof(root, 1));
+        o.counted.count = 4;
+        refuses(abi.encodeCall(challenges.convictFactor, (target, basisOf(w), 1, o)), badCount(root));
     }
 
     // ---------------------------------------------------------------------------------------------------- convictOrder

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ICairn, Phase} from "../../interfaces/ICairn.sol";
+import {ICairn, Phase, SignedUpdate} from "../../interfaces/ICairn.sol";
 import {Base} from "../support/Base.sol";
 import {AnsweringWallet, Wallet, WritingWallet} from "../mocks/Wallet.sol";
 
@@ -14,14 +14,16 @@ contract DelegationTest is Base {
     }
 
     function signedBy(uint256 key, address participant) internal view returns (bytes memory) {
-        bytes32 hash = cairn.commitmentHash(participant, modelId, number, DIGEST, ROOT, WEIGHT, "");
-        (uint8 v, bytes32 r, bytes32 s) = vm.sign(key, hash);
-        return abi.encodePacked(r, s, v);
+        SignedUpdate memory u = updateOf(participant);
+        sign(key, number, u);
+        return u.signature;
     }
 
     function relay(address participant, bytes memory signature) internal {
+        SignedUpdate memory u = updateOf(participant);
+        u.signature = signature;
         vm.prank(STRANGER);
-        cairn.commitUpdateFor(participant, modelId, number, DIGEST, ROOT, WEIGHT, "", signature);
+        cairn.commitUpdateFor(modelId, number, u);
     }
 
     function refuses(address participant, bytes memory signature) internal {
@@ -46,23 +48,38 @@ contract DelegationTest is Base {
             )
         );
         bytes32 typehash = keccak256(
-            "Commitment(bytes32 modelId,uint64 round,address participant,bytes32 digest,bytes32 tensorRoot,uint32 weight,bytes hookData)"
+            "Commitment(bytes32 modelId,uint64 round,address participant,bytes32 digest,bytes32 tensorRoot,uint32 weight,uint32 steps,bytes[] hookData,uint64 validUntil)"
         );
+        SignedUpdate memory u = updateOf(participants[0]);
+        u.validUntil = 1_234_567;
+        u.hookData = new bytes[](2);
+        (u.hookData[0], u.hookData[1]) = ("some data", "other data");
+        bytes32 hookHash = keccak256(abi.encodePacked(keccak256("some data"), keccak256("other data")));
         bytes32 content = keccak256(
-            abi.encode(typehash, modelId, number, participants[0], DIGEST, ROOT, WEIGHT, keccak256("some data"))
+            bytes.concat(
+                abi.encode(typehash, modelId, number, participants[0], DIGEST, ROOT, WEIGHT, STEPS),
+                abi.encode(hookHash, u.validUntil)
+            )
         );
         bytes32 expected = keccak256(abi.encodePacked(hex"1901", domain, content));
-        bytes32 actual =
-            cairn.commitmentHash(participants[0], modelId, number, DIGEST, ROOT, WEIGHT, "some data");
-        same(actual, expected, "digest");
+        same(cairn.commitmentHash(modelId, number, u), expected, "digest");
+        u.hookData = new bytes[](0);
+        content = keccak256(
+            bytes.concat(
+                abi.encode(typehash, modelId, number, participants[0], DIGEST, ROOT, WEIGHT, STEPS),
+                abi.encode(keccak256(""), u.validUntil)
+            )
+        );
+        expected = keccak256(abi.encodePacked(hex"1901", domain, content));
+        same(cairn.commitmentHash(modelId, number, u), expected, "digest without hook data");
     }
 
     function test_commitUpdateFor_an_eoa_is_as_if_it_had_committed() public {
         address participant = participants[0];
-        bytes32 expected = keccak256(abi.encode(runningHash(number), participant, DIGEST, ROOT, WEIGHT));
+        bytes32 expected = extended(runningHash(number), participant, DIGEST, ROOT, WEIGHT, STEPS);
         bytes memory signature = signedBy(keyOf[participant], participant);
         expectEvent(address(cairn));
-        emit ICairn.UpdateCommitted(roundId(number), participant, DIGEST, ROOT, WEIGHT);
+        emit ICairn.UpdateCommitted(roundId(number), participant, DIGEST, ROOT, WEIGHT, STEPS);
         relay(participant, signature);
         same(runningHash(number), expected, "running hash");
         same(cairn.member(modelId, participant).lastRound, number, "last round");
@@ -80,6 +97,23 @@ contract DelegationTest is Base {
         forward(COMMIT);
         vm.expectRevert(wrongPhase(number, Phase.Commit, Phase.Publish));
         relay(participants[1], signature);
+    }
+
+    function test_commitUpdateFor_reverts_after_its_last_second() public {
+        address participant = participants[0];
+        SignedUpdate memory u = updateOf(participant);
+        // Zero is a time like others, long past: nothing stands for a signature without an end.
+        uint64[3] memory past = [uint64(0), uint64(START - 1), uint64(START + 6)];
+        for (uint256 i = 0; i < 3; ++i) {
+            u.validUntil = past[i];
+            sign(keyOf[participant], number, u);
+            if (i == 2) forward(7);
+            vm.expectRevert(abi.encodeWithSelector(ICairn.SignatureExpired.selector, participant, past[i]));
+            cairn.commitUpdateFor(modelId, number, u);
+        }
+        u.validUntil = uint64(START + 7);
+        sign(keyOf[participant], number, u);
+        cairn.commitUpdateFor(modelId, number, u);
     }
 
     function test_commitUpdateFor_reverts_for_a_signer_without_the_role() public {

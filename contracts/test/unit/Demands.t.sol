@@ -295,7 +295,7 @@ contract DemandsTest is Demanding {
         w.aggregate.data[2] = new bytes(1808 - 4);
         anchor(w);
         Leaves memory list = Trees.listOf(w.list);
-        list.data[0] = new bytes(127);
+        list.data[0] = new bytes(191);
         w.result.contributionsRoot = Trees.rootOf(list);
         agreed(w);
         succeeds(CHALLENGER, chunkCall(w, Tree.Aggregate, 2));
@@ -305,7 +305,7 @@ contract DemandsTest is Demanding {
         );
         succeeds(CHALLENGER, listCall(w, 0));
         d = demandedOf(w, w.result.contributionsRoot, true, 0);
-        refuses(showCall(d, Trees.open(list, 0)), abi.encodeWithSelector(IDisputed.BadLength.selector, 127, 128));
+        refuses(showCall(d, Trees.open(list, 0)), abi.encodeWithSelector(IDisputed.BadLength.selector, 191, 192));
     }
 
     function test_showLeaf_counts_in_the_last_second_and_not_in_the_next() public {

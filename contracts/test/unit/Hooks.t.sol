@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ICairn, Plan} from "../../interfaces/ICairn.sol";
+import {ICairn, Plan, SignedUpdate} from "../../interfaces/ICairn.sol";
 import {IHook} from "../../interfaces/IHook.sol";
 import {AllowListHook} from "../../hooks/AllowListHook.sol";
 import {Base} from "../support/Base.sol";
@@ -11,7 +11,8 @@ import {AnsweringHook, RecordingHook} from "../mocks/Hooks.sol";
 contract HooksTest is Base {
     function openWith(address hook) internal returns (uint64) {
         Plan memory plan = somePlan();
-        plan.hook = hook;
+        plan.hooks = new address[](1);
+        plan.hooks[0] = hook;
         setPlan(plan);
         return open();
     }
@@ -21,7 +22,7 @@ contract HooksTest is Base {
         bytes32 before = runningHash(number);
         vm.expectRevert(reason);
         vm.prank(participants[0]);
-        cairn.commitUpdate(modelId, number, DIGEST, ROOT, WEIGHT);
+        cairn.commitUpdate(modelId, number, DIGEST, ROOT, WEIGHT, STEPS);
         same(runningHash(number), before, "undone");
         same(cairn.member(modelId, participants[0]).lastRound, 0, "may try again");
         vm.prank(OWNER);
@@ -36,9 +37,9 @@ contract HooksTest is Base {
         RecordingHook hook = new RecordingHook();
         uint64 number = openWith(address(hook));
         vm.prank(participants[0]);
-        cairn.commitUpdate(modelId, number, DIGEST, ROOT, WEIGHT, "ticket");
+        cairn.commitUpdate(modelId, number, DIGEST, ROOT, WEIGHT, STEPS, with("ticket"));
         bytes32 expected =
-            keccak256(abi.encode(modelId, number, participants[0], DIGEST, ROOT, WEIGHT, bytes("ticket")));
+            keccak256(abi.encode(modelId, number, participants[0], DIGEST, ROOT, WEIGHT, STEPS, bytes("ticket")));
         same(hook.seen(), expected, "told");
         same(hook.lastRound(), number, "after the commitment");
     }
@@ -47,7 +48,7 @@ contract HooksTest is Base {
         RecordingHook hook = new RecordingHook();
         uint64 number = openWith(address(hook));
         commit(participants[0], number);
-        bytes32 expected = keccak256(abi.encode(modelId, number, participants[0], DIGEST, ROOT, WEIGHT, bytes("")));
+        bytes32 expected = keccak256(abi.encode(modelId, number, participants[0], DIGEST, ROOT, WEIGHT, STEPS, bytes("")));
         same(hook.seen(), expected, "told");
     }
 
@@ -55,13 +56,15 @@ contract HooksTest is Base {
         RecordingHook hook = new RecordingHook();
         uint64 number = openWith(address(hook));
         address participant = participants[0];
-        bytes32 hash = cairn.commitmentHash(participant, modelId, number, DIGEST, ROOT, WEIGHT, "ticket");
-        (uint8 v, bytes32 r, bytes32 s) = vm.sign(keyOf[participant], hash);
-        bytes memory signature = abi.encodePacked(r, s, v);
+        SignedUpdate memory u = updateOf(participant);
+        u.hookData = with("ticket");
+        sign(keyOf[participant], number, u);
+        u.hookData = with("another");
         vm.expectRevert(abi.encodeWithSelector(ICairn.BadSignature.selector, participant));
-        cairn.commitUpdateFor(participant, modelId, number, DIGEST, ROOT, WEIGHT, "another", signature);
-        cairn.commitUpdateFor(participant, modelId, number, DIGEST, ROOT, WEIGHT, "ticket", signature);
-        bytes32 expected = keccak256(abi.encode(modelId, number, participant, DIGEST, ROOT, WEIGHT, bytes("ticket")));
+        cairn.commitUpdateFor(modelId, number, u);
+        u.hookData = with("ticket");
+        cairn.commitUpdateFor(modelId, number, u);
+        bytes32 expected = keccak256(abi.encode(modelId, number, participant, DIGEST, ROOT, WEIGHT, STEPS, bytes("ticket")));
         same(hook.seen(), expected, "told");
     }
 
@@ -93,6 +96,43 @@ contract HooksTest is Base {
         refuses(address(new AnsweringHook(yes, true)), yes);
     }
 
+    function test_hooks_are_asked_in_order_each_with_its_own_data() public {
+        RecordingHook[4] memory hooks;
+        Plan memory plan = somePlan();
+        plan.hooks = new address[](4);
+        for (uint256 i = 0; i < 4; ++i) {
+            hooks[i] = new RecordingHook();
+            plan.hooks[i] = address(hooks[i]);
+        }
+        setPlan(plan);
+        uint64 number = open();
+        bytes[] memory hookData = new bytes[](3);
+        (hookData[0], hookData[2]) = ("first", "third");
+        vm.prank(participants[0]);
+        cairn.commitUpdate(modelId, number, DIGEST, ROOT, WEIGHT, STEPS, hookData);
+        bytes[4] memory told = [bytes("first"), "", "third", ""];
+        for (uint256 i = 0; i < 4; ++i) {
+            bytes32 expected =
+                keccak256(abi.encode(modelId, number, participants[0], DIGEST, ROOT, WEIGHT, STEPS, told[i]));
+            same(hooks[i].seen(), expected, "told its own");
+            if (i != 0) check(hooks[i].asked() > hooks[i - 1].asked(), "in order");
+        }
+    }
+
+    function test_one_hook_that_refuses_undoes_what_the_others_did() public {
+        RecordingHook yes = new RecordingHook();
+        AnsweringHook no = new AnsweringHook("", true);
+        Plan memory plan = somePlan();
+        plan.hooks = new address[](2);
+        (plan.hooks[0], plan.hooks[1]) = (address(yes), address(no));
+        setPlan(plan);
+        uint64 number = open();
+        vm.expectRevert(refused(address(no)));
+        vm.prank(participants[0]);
+        cairn.commitUpdate(modelId, number, DIGEST, ROOT, WEIGHT, STEPS);
+        same(yes.seen(), 0, "undone with it");
+    }
+
     function test_a_round_keeps_the_hook_it_was_opened_with() public {
         RecordingHook first = new RecordingHook();
         uint64 number = openWith(address(first));
@@ -103,7 +143,8 @@ contract HooksTest is Base {
         cairn.cancelRound(modelId, number);
         number = open();
         Plan memory plan = somePlan();
-        plan.hook = STRANGER;
+        plan.hooks = new address[](1);
+        plan.hooks[0] = STRANGER;
         setPlan(plan);
         commit(participants[0], number);
     }
@@ -126,7 +167,8 @@ contract AllowListHookTest is Base {
         super.setUp();
         hook = Deploy.allowListHook(pair(pair(leafOf(participants[0]), leafOf(participants[1])), SIBLING));
         Plan memory plan = somePlan();
-        plan.hook = address(hook);
+        plan.hooks = new address[](1);
+        plan.hooks[0] = address(hook);
         setPlan(plan);
         number = open();
     }
@@ -140,14 +182,14 @@ contract AllowListHookTest is Base {
     function refuses(address participant, bytes memory hookData) internal {
         vm.expectRevert(abi.encodeWithSelector(ICairn.HookRefused.selector, hook));
         vm.prank(participant);
-        cairn.commitUpdate(modelId, number, DIGEST, ROOT, WEIGHT, hookData);
+        cairn.commitUpdate(modelId, number, DIGEST, ROOT, WEIGHT, STEPS, with(hookData));
     }
 
     function test_allow_list_admits_who_is_on_it() public {
         vm.prank(participants[0]);
-        cairn.commitUpdate(modelId, number, DIGEST, ROOT, WEIGHT, proofOf(leafOf(participants[1])));
+        cairn.commitUpdate(modelId, number, DIGEST, ROOT, WEIGHT, STEPS, with(proofOf(leafOf(participants[1]))));
         vm.prank(participants[1]);
-        cairn.commitUpdate(modelId, number, DIGEST, ROOT, WEIGHT, proofOf(leafOf(participants[0])));
+        cairn.commitUpdate(modelId, number, DIGEST, ROOT, WEIGHT, STEPS, with(proofOf(leafOf(participants[0]))));
     }
 
     function test_allow_list_refuses_another_account_with_a_proof_of_a_listed_one() public {

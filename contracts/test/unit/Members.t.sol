@@ -120,34 +120,4 @@ contract MembersTest is Base {
             same(cairn.model(modelId).participants, 3 + (expected & P), "participants");
         }
     }
-
-    function test_revoking_one_who_committed_bars_the_early_end_for_good() public {
-        uint64 number = open();
-        commit(participants[0], number);
-        revoke(participants[0], 8);
-        check(!cairn.round(modelId, number).earlyEndBarred, "another role bars nothing");
-        revoke(participants[0], P);
-        check(cairn.round(modelId, number).earlyEndBarred, "barred");
-        grant(participants[0], P);
-        check(cairn.round(modelId, number).earlyEndBarred, "and stays so");
-    }
-
-    function test_revoking_one_who_did_not_commit_bars_nothing() public {
-        uint64 number = open();
-        revoke(participants[0], P);
-        check(!cairn.round(modelId, number).earlyEndBarred, "not barred");
-    }
-
-    function test_revoking_one_of_an_earlier_round_bars_nothing() public {
-        finalized("v1");
-        uint64 number = open();
-        revoke(participants[0], P);
-        check(!cairn.round(modelId, number).earlyEndBarred, "not barred");
-    }
-
-    function test_revoking_after_commits_bars_nothing() public {
-        uint64 number = openTo(Phase.Publish);
-        revoke(participants[0], P);
-        check(!cairn.round(modelId, number).earlyEndBarred, "not barred");
-    }
 }

@@ -49,6 +49,26 @@ contract PlansTest is Base {
         refuses(plan, abi.encodeWithSelector(IRules.BadMinContributions.selector, 0));
     }
 
+    function test_setPlan_takes_up_to_four_hooks_none_of_them_zero() public {
+        Plan memory plan = somePlan();
+        plan.hooks = new address[](5);
+        for (uint160 i = 0; i < 5; ++i) {
+            plan.hooks[i] = address(0xB00 + i);
+        }
+        refuses(plan, abi.encodeWithSelector(IRules.TooManyHooks.selector, 5, 4));
+        for (uint256 zero = 0; zero < 4; ++zero) {
+            plan.hooks = new address[](4);
+            for (uint160 i = 0; i < 4; ++i) {
+                if (i != zero) plan.hooks[i] = address(0xB00 + i);
+            }
+            refuses(plan, abi.encodeWithSelector(IRules.ZeroHook.selector, zero));
+        }
+        plan.hooks[3] = STRANGER;
+        setPlan(plan);
+        address[] memory kept = cairn.plan(modelId, 1).hooks;
+        same(keccak256(abi.encode(kept)), keccak256(abi.encode(plan.hooks)), "all four, in order");
+    }
+
 
     function test_setPlan_bounds_every_duration() public {
         for (uint256 which = 0; which < 4; ++which) {
@@ -111,6 +131,11 @@ contract PlansTest is Base {
         plan.aggregateDuration = uint32(within(plan.aggregateDuration, LEAST, MOST));
         plan.challengeDuration = uint32(within(plan.challengeDuration, 32 * LEAST, MOST));
         plan.answerDuration = uint32(within(plan.answerDuration, LEAST, plan.challengeDuration / 32));
+        address[] memory hooks = new address[](plan.hooks.length % 5);
+        for (uint256 i = 0; i < hooks.length; ++i) {
+            hooks[i] = plan.hooks[i] == address(0) ? STRANGER : plan.hooks[i];
+        }
+        plan.hooks = hooks;
         expectEvent(address(cairn));
         emit ICairn.PlanSet(modelId, 1, plan, someRules());
         vm.prank(OWNER);

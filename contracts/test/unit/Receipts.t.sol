@@ -150,7 +150,7 @@ contract ReceiptsTest is Disputes {
         w.list = only(w);
         settle(w);
         w.result.contributions = 2; // the plan wants two; whether it is so is not asked here
-        w.result.totalWeight = 10;
+        (w.result.totalWeight, w.result.divisor) = (10, 10);
         agreed(w);
         forward(CHALLENGE);
         cairn.finalizeRound(modelId, current, w.result);

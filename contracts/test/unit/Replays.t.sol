@@ -1,40 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {IChallenges} from "../../interfaces/IChallenges.sol";
+import {Commitment, IChallenges} from "../../interfaces/IChallenges.sol";
 import {Fault, Part} from "../../interfaces/ICourt.sol";
-import {Contribution, IDisputed, Opening, Target} from "../../interfaces/IDisputed.sol";
+import {IDisputed, Opening, Target} from "../../interfaces/IDisputed.sol";
 import {Disputes, World} from "../support/Disputes.sol";
 import {Leaves, Trees} from "../support/Trees.sol";
 
 /// @notice Contributions that nobody committed. `Streams.tree` has the branches.
 contract ReplaysTest is Disputes {
     /// @dev The round's commitments first..last-1, in commit order, which here is the list's.
-    function log(World memory w, uint256 first, uint256 last) internal view returns (Contribution[] memory found) {
-        found = new Contribution[](last - first);
-        for (uint256 k = first; k < last; ++k) {
-            found[k - first] = committed(w)[k];
-        }
+    function log(World memory w, uint256 first, uint256 last) internal view returns (Commitment[] memory found) {
+        found = commitmentsOf(committed(w), first, last);
     }
 
     function runningAfter(World memory w, uint256 count) internal view returns (bytes32 running) {
         running = cairn.dispute(modelId, current).firstHash;
-        Contribution[] memory all = log(w, 0, count);
-        for (uint256 k = 0; k < count; ++k) {
-            Contribution memory c = all[k];
-            running = keccak256(abi.encode(running, c.participant, c.digest, c.tensorRoot, c.weight));
-        }
+        return extendedBy(running, log(w, 0, count));
     }
 
-    function replayCall(Target memory target, bytes32 leafHash, bytes32 running, Contribution[] memory some)
+    function replayCall(Target memory target, bytes32 sought, bytes32 running, Commitment[] memory some)
         internal
         view
         returns (bytes memory)
     {
-        return abi.encodeCall(challenges.replayCommitments, (target, leafHash, running, some));
+        return abi.encodeCall(challenges.replayCommitments, (target, sought, running, some));
     }
 
-    function uncommittedCall(World memory w, uint64 index, bytes32 running, Contribution[] memory some)
+    function uncommittedCall(World memory w, uint64 index, bytes32 running, Commitment[] memory some)
         internal
         view
         returns (bytes memory)
@@ -67,23 +60,38 @@ contract ReplaysTest is Disputes {
         World memory w = honest(5, 24);
         anchor(w);
         uint64 k = which % 3;
-        field = uint8(within(field, 0, 3));
+        field = uint8(within(field, 0, 4));
         if (field == 0) w.list[k].participant = address(uint160(w.list[k].participant) + 1);
         if (field == 1) w.list[k].digest = "another";
         if (field == 2) w.list[k].tensorRoot = "another";
         if (field == 3) w.list[k].weight += 1;
+        if (field == 4) w.list[k].steps += 1;
         settle(w);
         agreed(w);
         convicts(w, Fault.Uncommitted, Part.Whole, 0, uncommittedCall(w, k, 0, log(w, 0, 3)));
     }
 
+    function test_convictUncommitted_asks_nothing_of_the_factor() public {
+        World memory w = honest(5, 24);
+        anchor(w);
+        w.list[1].factor -= 1;
+        settle(w);
+        agreed(w);
+        refuses(uncommittedCall(w, 1, 0, log(w, 0, 3)), isCommitted(participants[1]));
+    }
+
     function test_convictUncommitted_convicts_bytes_that_are_no_contribution() public {
-        uint256[4] memory lengths = [uint256(0), 64, 127, 160];
-        for (uint256 i = 0; i < 4; ++i) {
+        uint256[5] memory lengths = [uint256(0), 64, 160, 191, 224];
+        for (uint256 i = 0; i < 5; ++i) {
             World memory w = honest(5, 24);
             anchor(w);
             Leaves memory list = Trees.listOf(w.list);
-            list.data[1] = new bytes(lengths[i]);
+            // The commitment itself, cut or continued: at 160 bytes, all of it and no factor.
+            bytes memory leaf = new bytes(lengths[i]);
+            for (uint256 b = 0; b < leaf.length && b < list.data[1].length; ++b) {
+                leaf[b] = list.data[1][b];
+            }
+            list.data[1] = leaf;
             w.result.contributionsRoot = Trees.rootOf(list);
             agreed(w);
             bytes memory call = abi.encodeCall(
@@ -102,24 +110,20 @@ contract ReplaysTest is Disputes {
         bytes32 end = runningHash(current);
         refuses(uncommittedCall(w, 1, 0, log(w, 0, 2)), otherList(runningAfter(w, 2), end));
         refuses(uncommittedCall(w, 1, 0, log(w, 0, 0)), otherList(runningAfter(w, 0), end));
-        Contribution[] memory others = log(w, 0, 3);
+        Commitment[] memory others = log(w, 0, 3);
         (others[0], others[2]) = (others[2], others[0]);
-        bytes32 running = runningAfter(w, 0);
-        for (uint256 k = 0; k < 3; ++k) {
-            Contribution memory c = others[k];
-            running = keccak256(abi.encode(running, c.participant, c.digest, c.tensorRoot, c.weight));
-        }
-        refuses(uncommittedCall(w, 1, 0, others), otherList(running, end));
+        refuses(uncommittedCall(w, 1, 0, others), otherList(extendedBy(runningAfter(w, 0), others), end));
         // The list itself, as it is said to be, does not come to the running hash either.
-        refuses(uncommittedCall(w, 1, 0, w.list), isCommitted(participants[1]));
+        others = commitmentsOf(w.list, 0, 3);
+        refuses(uncommittedCall(w, 1, 0, others), isCommitted(participants[1]));
     }
 
     function test_convictUncommitted_reverts_on_a_leaf_that_is_not_in_the_list() public {
         World memory w = honest(5, 24);
         dispute(w);
         Opening memory forged = Trees.open(Trees.listOf(w.list), 1);
-        forged.leaf[127] ^= 0x01;
-        Contribution[] memory all = log(w, 0, 3);
+        forged.leaf[159] ^= 0x01;
+        Commitment[] memory all = log(w, 0, 3);
         Target memory target = targetOf(w);
         bytes32 root = w.result.contributionsRoot;
         refuses(abi.encodeCall(challenges.convictUncommitted, (target, 1, forged, 0, all)), badProof(root, 1));
@@ -148,13 +152,13 @@ contract ReplaysTest is Disputes {
         settle(w);
         agreed(w);
         Target memory target = targetOf(w);
-        bytes32 leafHash = Trees.leafHash(Trees.listOf(w.list).data[2]);
-        succeeds(CHALLENGER, replayCall(target, leafHash, 0, log(w, 0, 1)));
-        bytes memory next = replayCall(target, leafHash, runningAfter(w, 1), log(w, 1, 2));
+        bytes32 sought = keccak256(abi.encode(commitmentsOf(w.list, 2, 3)[0]));
+        succeeds(CHALLENGER, replayCall(target, sought, 0, log(w, 0, 1)));
+        bytes memory next = replayCall(target, sought, runningAfter(w, 1), log(w, 1, 2));
         refuses(STRANGER, 0, next, badProgress(STRANGER));
-        bytes memory other = replayCall(target, ~leafHash, runningAfter(w, 1), log(w, 1, 2));
+        bytes memory other = replayCall(target, ~sought, runningAfter(w, 1), log(w, 1, 2));
         refuses(CHALLENGER, 0, other, badProgress(CHALLENGER));
-        other = replayCall(target, leafHash, runningAfter(w, 2), log(w, 2, 3));
+        other = replayCall(target, sought, runningAfter(w, 2), log(w, 2, 3));
         refuses(CHALLENGER, 0, other, badProgress(CHALLENGER));
         succeeds(CHALLENGER, next);
         bytes memory last = uncommittedCall(w, 2, runningAfter(w, 2), log(w, 2, 3));
@@ -165,9 +169,9 @@ contract ReplaysTest is Disputes {
     function test_replayCommitments_reverts_where_it_meets_the_contribution() public {
         World memory w = honest(5, 24);
         Target memory target = dispute(w);
-        bytes32 leafHash = Trees.leafHash(Trees.listOf(w.list).data[1]);
-        succeeds(CHALLENGER, replayCall(target, leafHash, 0, log(w, 0, 1)));
-        bytes memory next = replayCall(target, leafHash, runningAfter(w, 1), log(w, 1, 3));
+        bytes32 sought = keccak256(abi.encode(commitmentsOf(w.list, 1, 2)[0]));
+        succeeds(CHALLENGER, replayCall(target, sought, 0, log(w, 0, 1)));
+        bytes memory next = replayCall(target, sought, runningAfter(w, 1), log(w, 1, 3));
         refuses(CHALLENGER, 0, next, isCommitted(participants[1]));
     }
 
@@ -189,9 +193,9 @@ contract ReplaysTest is Disputes {
         World memory w = honest(5, 24);
         Target memory target = dispute(w);
         bytes memory call = replayCall(target, "leaf", 0, log(w, 0, 1));
-        // The last four words are the commitment. Bytes above the address or the weight would give it another leaf.
-        uint256[2] memory place = [call.length - 128, call.length - 32];
-        for (uint256 i = 0; i < 2; ++i) {
+        // The last five words are the commitment. Bytes above address, weight or steps would give it another leaf.
+        uint256[3] memory place = [call.length - 160, call.length - 64, call.length - 32];
+        for (uint256 i = 0; i < 3; ++i) {
             call[place[i]] = 0x01;
             refuses(call, "");
             call[place[i]] = 0;

@@ -117,10 +117,53 @@ contract ResultsTest is Base {
             bytes memory reason = abi.encodeWithSelector(ICairn.BadTotalWeight.selector, bad[i], 3, most);
             refuses(aggregators[0], number, result, reason);
         }
-        result.totalWeight = 3;
+        (result.totalWeight, result.divisor) = (3, 3);
         attest(aggregators[0], number, result);
         result.totalWeight = most;
         attest(aggregators[1], number, result);
+    }
+
+    function test_attestResult_bounds_the_total_steps() public {
+        uint64 number = openTo(Phase.Aggregate);
+        uint64 most = 1 << 37;
+        Result memory result = someResult("v1");
+        uint64[3] memory bad = [uint64(2), most + 1, type(uint64).max];
+        for (uint256 i = 0; i < 3; ++i) {
+            result.totalSteps = bad[i];
+            bytes memory reason = abi.encodeWithSelector(ICairn.BadTotalSteps.selector, bad[i], 3, most);
+            refuses(aggregators[0], number, result, reason);
+        }
+        result.totalSteps = 3;
+        attest(aggregators[0], number, result);
+        result.totalSteps = most;
+        attest(aggregators[1], number, result);
+    }
+
+    function test_attestResult_bounds_the_divisor() public {
+        uint64 number = openTo(Phase.Aggregate);
+        Result memory result = someResult("v1");
+        uint32[2] memory bad = [uint32(0), 3 * WEIGHT + 1];
+        for (uint256 i = 0; i < 2; ++i) {
+            result.divisor = bad[i];
+            bytes memory reason = abi.encodeWithSelector(ICairn.WrongDivisor.selector, bad[i], 1, 3 * WEIGHT);
+            refuses(aggregators[0], number, result, reason);
+        }
+        result.divisor = 1;
+        attest(aggregators[0], number, result);
+        result.divisor = 3 * WEIGHT;
+        attest(aggregators[1], number, result);
+    }
+
+    function test_attestResult_reverts_on_more_contributions_than_commitments() public {
+        uint64 number = open();
+        commit(participants[0], number);
+        commit(participants[1], number);
+        forward(COMMIT + PUBLISH);
+        bytes memory reason = abi.encodeWithSelector(ICairn.TooManyContributions.selector, 3, 2);
+        refuses(aggregators[0], number, someResult("v1"), reason);
+        Result memory result = someResult("v1");
+        result.contributions = 2;
+        attest(aggregators[0], number, result);
     }
 
     function test_attestResult_reverts_on_a_known_version() public {
@@ -270,7 +313,7 @@ contract ResultsTest is Base {
         bytes memory reason = abi.encodeWithSelector(ICairn.IncompleteEarlyResult.selector, 2, 3);
         refuses(aggregators[0], number, partialResult, reason);
         partialResult.contributions = 4;
-        reason = abi.encodeWithSelector(ICairn.IncompleteEarlyResult.selector, 4, 3);
+        reason = abi.encodeWithSelector(ICairn.TooManyContributions.selector, 4, 3);
         refuses(aggregators[0], number, partialResult, reason);
         agree(number, someResult("v1"));
         same(uint256(cairn.phase(modelId, number)), uint256(Phase.Challenge), "agreed in phase Publish");
@@ -319,7 +362,7 @@ contract ResultsTest is Base {
     function test_finalizeRound_reverts_on_another_result(uint8 field) public {
         uint64 number = openTo(Phase.Final);
         Result memory other = someResult("version");
-        field = uint8(within(field, 0, 6));
+        field = uint8(within(field, 0, 8));
         if (field == 0) other.versionDigest = "another";
         if (field == 1) other.roots.tensor = "another";
         if (field == 2) other.reportDigest = "another";
@@ -327,6 +370,8 @@ contract ResultsTest is Base {
         if (field == 4) other.contributionsRoot = "another";
         if (field == 5) other.contributions += 1;
         if (field == 6) other.totalWeight += 1;
+        if (field == 7) other.totalSteps += 1;
+        if (field == 8) other.divisor -= 1;
         bytes32 expected = hashOf(someResult("version"));
         vm.expectRevert(abi.encodeWithSelector(ICairn.ResultMismatch.selector, hashOf(other), expected));
         cairn.finalizeRound(modelId, number, other);

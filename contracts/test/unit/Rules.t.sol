@@ -57,6 +57,7 @@ contract RulesTest is Test {
         same(rules.MAX_GRID_BITS(), 126, "grid");
         same(rules.MAX_VALUES(), (1 << 40) - 1, "values");
         same(rules.MAX_PARAMETERS(), 8, "parameters");
+        same(rules.MAX_HOOKS(), 4, "hooks");
     }
 
     function test_requireValid_says_where_rules_end_too_early(uint8 length) public view {

@@ -11,10 +11,11 @@ import {Trees} from "../support/Trees.sol";
 
 contract StreamsTest is Disputes {
     uint16 internal combineRule = 1;
+    uint16 internal updateForm = 1;
 
     function planOf(World memory w) internal view override returns (Plan memory) {
-        w.book.combineRule = combineRule;
-        w.book.shape = combineRule == 1 ? Shape.Fold : Shape.Select;
+        (w.book.combineRule, w.book.updateForm) = (combineRule, updateForm);
+        w.book.shape = combineRule == 1 ? Shape.Fold : combineRule == 2 ? Shape.Columns : Shape.Select;
         return super.planOf(w);
     }
 
@@ -41,7 +42,7 @@ contract StreamsTest is Disputes {
     }
 
     function totalCall(World memory w, Sum memory progress, Step[] memory some) internal view returns (bytes memory) {
-        return abi.encodeCall(challenges.convictTotal, (targetOf(w), progress, some));
+        return abi.encodeCall(challenges.convictTotal, (targetOf(w), basisOf(w), progress, some));
     }
 
     function badProgress(address challenger) internal pure returns (bytes memory) {
@@ -75,14 +76,23 @@ contract StreamsTest is Disputes {
         succeeds(CHALLENGER, addCall(w, NONE, zeros(), steps(w, NONE, 0, 1)));
     }
 
+    function test_values_of_another_update_form_are_not_added_up() public {
+        updateForm = 2;
+        World memory w = honest(5, 24);
+        dispute(w);
+        refuses(addCall(w, 0, zeros(), steps(w, 0, 0, 1)), refusesRule(1));
+    }
+
     function test_addContributions_reverts_unless_it_begins_with_zeros() public {
         World memory w = honest(5, 24);
         dispute(w);
-        Sum[3] memory sums;
+        Sum[5] memory sums;
         sums[0].weight = 1;
         sums[1].sum = -1;
         sums[2].peaks = new bytes32[](1);
-        for (uint256 i = 0; i < 3; ++i) {
+        sums[3].steps = 1;
+        sums[4].factor = 1;
+        for (uint256 i = 0; i < 5; ++i) {
             refuses(addCall(w, 0, sums[i], steps(w, 0, 0, 1)), badProgress(STRANGER));
         }
     }
@@ -107,12 +117,14 @@ contract StreamsTest is Disputes {
         dispute(w);
         succeeds(CHALLENGER, addCall(w, 0, zeros(), steps(w, 0, 0, 2)));
         Sum memory s = sumOf(w, 0, 2);
-        field = uint8(within(field, 0, 4));
+        field = uint8(within(field, 0, 6));
         if (field == 0) s.next = 1;
         if (field == 1) s.weight += 1;
         if (field == 2) s.sum += 1;
         if (field == 3) s.peaks[0] = ~s.peaks[0];
         if (field == 4) s.peaks = new bytes32[](0);
+        if (field == 5) s.steps += 1;
+        if (field == 6) s.factor -= 1;
         refuses(CHALLENGER, 0, addCall(w, 0, s, steps(w, 0, 2, 3)), badProgress(CHALLENGER));
     }
 
@@ -244,17 +256,19 @@ contract StreamsTest is Disputes {
         World memory w = honest(5, 24);
         dispute(w);
         Step[] memory some = steps(w, 0, 0, 3);
-        which = uint8(within(which, 0, 3));
+        which = uint8(within(which, 0, 5));
         if (which == 0) (some[0], some[1]) = (some[1], some[0]);
         if (which == 1) some[2] = some[1];
         Contribution[] memory given = new Contribution[](3);
         for (uint256 k = 0; k < 3; ++k) {
             Contribution memory c = some[k].contribution;
-            given[k] = Contribution(c.participant, c.digest, c.tensorRoot, c.weight);
+            given[k] = Contribution(c.participant, c.digest, c.tensorRoot, c.weight, c.steps, c.factor);
             some[k].contribution = given[k];
         }
         if (which == 2) given[1].weight += 1;
         if (which == 3) given[0].digest = "another";
+        if (which == 4) given[1].steps += 1;
+        if (which == 5) given[1].factor += 1;
         refuses(aggregateCall(w, 0, zeros(), some), otherList(w, given));
     }
 
@@ -289,6 +303,59 @@ contract StreamsTest is Disputes {
         if (byOne) succeeds(CHALLENGER, addCall(w, NONE, zeros(), steps(w, NONE, 0, 2)));
         uint256 done = byOne ? 2 : 0;
         convicts(w, Fault.Total, Part.Whole, 0, totalCall(w, sumOf(w, NONE, done), steps(w, NONE, done, 3)));
+    }
+
+    function test_convictTotal_convicts_another_sum_of_steps_under_every_rule(bool mean, bool more) public {
+        combineRule = mean ? 1 : 9;
+        World memory w = honest(5, 24);
+        anchor(w);
+        w.result.totalSteps = more ? w.result.totalSteps + 1 : w.result.totalSteps - 1;
+        agreed(w);
+        convicts(w, Fault.Total, Part.Whole, 0, totalCall(w, zeros(), steps(w, NONE, 0, 3)));
+    }
+
+    function test_convictTotal_convicts_a_divisor_that_is_not_the_sum_of_the_factors_of_a_mean(uint32 divisor) public {
+        World memory w = honest(5, 24);
+        anchor(w);
+        w.result.divisor = uint32(within(divisor, 1, w.result.totalWeight - 1));
+        agreed(w);
+        convicts(w, Fault.Total, Part.Whole, 0, totalCall(w, zeros(), steps(w, NONE, 0, 3)));
+    }
+
+    function test_convictTotal_takes_a_larger_divisor_under_other_rules_and_no_smaller_one() public {
+        combineRule = 9;
+        World memory w = honest(5, 24);
+        anchor(w);
+        w.list[0].factor -= 3;
+        settle(w);
+        w.result.divisor = w.result.totalWeight;
+        agreed(w);
+        refuses(totalCall(w, zeros(), steps(w, NONE, 0, 3)), nothingWrong(Fault.Total));
+        w = honest(5, 24);
+        anchor(w);
+        w.result.divisor -= 1;
+        agreed(w);
+        convicts(w, Fault.Total, Part.Whole, 0, totalCall(w, zeros(), steps(w, NONE, 0, 3)));
+    }
+
+    function test_convictAggregate_divides_by_the_divisor_and_multiplies_by_the_factors() public {
+        // Factors beside the weights are Factor's, a divisor beside them Total's; the sum goes by what is listed.
+        World memory w = honest(5, 24);
+        anchor(w);
+        w.list[0].factor = 0;
+        settle(w);
+        w.result.divisor = 18;
+        int256 sum = 7 * updateAt(1, 2) + updateAt(2, 2);
+        int256 twice = 2 * sum + 18;
+        int256 q = twice / 36;
+        if (twice < 0 && twice % 36 != 0) --q;
+        if (twice % 36 == 0 && q % 2 != 0) --q;
+        check(q != meanAt(2), "another value than the mean's");
+        Trees.setValue(w.aggregate, 2, Trees.float32(q, 24));
+        w.result.aggregateRoot = Trees.rootOf(w.aggregate);
+        agreed(w);
+        refuses(aggregateCall(w, 2, zeros(), steps(w, 2, 0, 3)), nothingWrong(Fault.Aggregate));
+        convicts(w, Fault.Aggregate, Part.Values, 0, aggregateCall(w, 3, zeros(), steps(w, 3, 0, 3)));
     }
 
     function test_convictTotal_reverts_on_the_right_sum() public {

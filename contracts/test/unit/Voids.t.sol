@@ -265,10 +265,11 @@ contract VoidsTest is Base {
     // ------------------------------------------------------------------------------------------------- expelling, roles
 
     function test_attesters_of_a_void_result_attest_nothing_else_whether_expelled_or_not() public {
-        challenged(someResult("v1"));
+        Result memory fewer = someResult("v1");
+        fewer.contributions = 2;
+        challenged(fewer);
         void(Standing.Unanswered);
         Result memory better = someResult("v2");
-        better.contributions += 1;
         for (uint256 i = 0; i < 2; ++i) {
             refusesAttesting(aggregators[i], better, missingRole(aggregators[i], A));
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +16,9 @@ from trainer.cli.finding import find_model, find_round
 from trainer.cli.session import Session
 
 if TYPE_CHECKING:
+    from registry.chain.sending import Receipt
     from registry.provenance.rounds import RoundRecord
+    from trainer.cli.signed import SignedCommitment
     from trainer.updates import Prepared
 
 app = group("Train and commit an update, and publish it.")
@@ -30,9 +33,11 @@ UpdateFile = Annotated[
     Path | None, typer.Option("--update", metavar="FILE", help="A ready-made update instead of a task.")
 ]
 WeightNumber = Annotated[int | None, typer.Option("--weight", metavar="N", help="Its weight: of how many examples.")]
+StepsNumber = Annotated[int | None, typer.Option("--steps", metavar="N", help="Training steps it was made in.")]
 DataSetText = Annotated[str, typer.Option("--data-set", metavar="TEXT", help="Its data; only a digest is published.")]
 HookData = Annotated[
-    str | None, typer.Option("--hook-data", metavar="HEX|FILE", help="What the plan's hook asks for, such as a proof.")
+    list[str] | None,
+    typer.Option("--hook-data", metavar="HEX|FILE", help="What a hook of the plan asks for; one for each, in order."),
 ]
 Folder = Annotated[
     Path | None, typer.Option("--folder", metavar="DIR", help="Where updates are kept; by default in the home folder.")
@@ -75,7 +80,7 @@ def run(session: Session, model: ModelText, task: TaskText = None, folder: Folde
     needs=SEND,
     example=(
         "cairn participant submit 3fa9 --task hospital.py:task --account hospital-1\n"
-        "cairn participant submit 3fa9 --update delta.safetensors --weight 120 --data-set 'ward 7, 2024'"
+        "cairn participant submit 3fa9 --update delta.safetensors --weight 120 --steps 40 --data-set 'ward 7'"
     ),
 )
 def submit(
@@ -84,6 +89,7 @@ def submit(
     task: TaskText = None,
     update: UpdateFile = None,
     weight: WeightNumber = None,
+    steps: StepsNumber = None,
     data_set: DataSetText = "",
     hook_data: HookData = None,
     folder: Folder = None,
@@ -92,7 +98,7 @@ def submit(
 
     The update itself is published once commits have closed: `cairn participant publish`.
     """
-    source = Source(task, update, weight, data_set, _hook_data(hook_data))
+    source = Source(task, update, weight, steps, data_set, _hook_data(hook_data))
     record, prepared, proof = _prepare(session, model, source, folder)
     if session.dry_run:
         _quote(session, record, prepared, proof)
@@ -118,36 +124,95 @@ def sign(
     task: TaskText = None,
     update: UpdateFile = None,
     weight: WeightNumber = None,
+    steps: StepsNumber = None,
     data_set: DataSetText = "",
     hook_data: HookData = None,
+    valid_for: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="How long it counts; by default until commits close.")
+    ] = None,
     folder: Folder = None,
 ) -> None:
     """Like submit, but sign the commitment instead of sending it: anyone may send it, and pays for it.
 
-    It is good for this participant, round, model, contract and chain only, and once: `cairn participant relay`.
+    It is good for this participant, round, model, contract and chain only, once, and for as long as it says:
+    `cairn participant relay`.
     """
+    from registry.chain.records import SignedUpdate
     from trainer.cli.signed import SignedCommitment, write_signed
     from trainer.updates import commitment_fields
 
-    source = Source(task, update, weight, data_set, _hook_data(hook_data))
+    source = Source(task, update, weight, steps, data_set, _hook_data(hook_data))
     record, prepared, proof = _prepare(session, model, source, folder)
-    fields = commitment_fields(prepared.manifest)
-    signature = session.reader.sign_commitment(session.signer, *fields, proof)
-    write_signed(SignedCommitment(record.chain_id, record.contract, session.account, *fields, proof, signature), out)
-    session.out.result({**_facts(record, prepared), "signed": out})
+    until = _valid_until(session, record, valid_for)
+    model_id, number, digest, root, examples, taken = commitment_fields(prepared.manifest)
+    said = SignedUpdate(session.account, digest, root, examples, taken, until, proof)
+    signed = session.reader.sign_commitment(session.signer, model_id, number, said)
+    write_signed(SignedCommitment.of(signed, record.chain_id, record.contract, model_id, number), out)
+    session.out.result({**_facts(record, prepared), "valid_until": until, "signed": out})
     session.out.note(f"Have it sent by anyone: cairn participant relay {out}")
 
 
-@command(app, "relay", needs=Need.SEND, example="cairn participant relay commitment.json --account sponsor")
+def _valid_until(session: Session, record: RoundRecord, valid_for: str | None) -> int:
+    """The last second at which a signature is to count: by the chain's time, or the last one of the round's commits."""
+    from registry.chain.local import chain_time
+    from trainer.cli.plan_files import duration
+
+    if valid_for is None:
+        return session.reader.round(record.model_id, record.number).commit_deadline - 1
+    return chain_time(session.w3) + duration(valid_for, "valid for")
+
+
+@command(
+    app,
+    "relay",
+    needs=Need.SEND,
+    example=(
+        "cairn participant relay commitment.json --account sponsor\n"
+        "cairn participant relay ward-7.json ward-8.json --account sponsor"
+    ),
+)
 def relay(
     session: Session,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A signed commitment, of `cairn participant sign`.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE", help="Signed commitments, of `cairn participant sign`.")
+    ],
 ) -> None:
-    """Send a commitment that its participant signed; the sender pays and needs no role."""
+    """Send commitments that their participants signed; the sender pays and needs no role.
+
+    Several, all of one round, go in one transaction: those that cannot be made are skipped, and said so.
+    """
     from registry.chain import calls
     from registry.chain.keys import to_checksum
-    from registry.errors import WrongChain
     from trainer.cli.sending import send
+
+    signed = [_signed_here(session, file) for file in files]
+    contract, model, number = signed[0].contract, signed[0].model, signed[0].number
+    for file, each in zip(files, signed, strict=True):
+        if (each.model, each.number) != (model, number):
+            raise InputError(f"{file}: expected a commitment to the same round as {files[0]}, got another's")
+    facts = {"model": model, "round": number}
+    if len(signed) > 1:
+        call = calls.commit_updates_for(contract, model, number, [each.update for each in signed])
+        receipt = send(session, call, f"commit to round {number} for {len(signed)} participants")
+        if receipt is not None:
+            session.out.result({**facts, **_relayed(receipt, signed), "transaction": receipt.tx_hash})
+        return
+    participant = to_checksum(signed[0].participant)
+    call = calls.commit_update_for(contract, model, number, signed[0].update)
+    receipt = send(session, call, f"commit to round {number} for {participant}")
+    if receipt is not None:
+        told = {"participant": participant, "update": signed[0].digest, "committed": True}
+        session.out.result({**facts, **told, "transaction": receipt.tx_hash})
+
+
+def _signed_here(session: Session, file: Path) -> SignedCommitment:
+    """Read a signed commitment of the contract that the settings name.
+
+    Raises:
+        WrongChain: It is of another.
+    """
+    from registry.chain.keys import to_checksum
+    from registry.errors import WrongChain
     from trainer.cli.signed import read_signed
 
     signed = read_signed(file)
@@ -157,22 +222,26 @@ def relay(
             f"{file}: signed for chain {signed.chain_id} and contract {to_checksum(signed.contract)}, "
             f"these settings name chain {here[0]} and {to_checksum(here[1])}"
         )
-    call = calls.commit_update_for(
-        signed.contract,
-        signed.participant,
-        signed.model,
-        signed.number,
-        signed.digest,
-        signed.tensor_root,
-        signed.weight,
-        signature=signed.signature,
-        hook_data=signed.hook_data,
-    )
-    participant = to_checksum(signed.participant)
-    receipt = send(session, call, f"commit to round {signed.number} for {participant}")
-    if receipt is not None:
-        facts = {"model": signed.model, "round": signed.number, "participant": participant}
-        session.out.result({**facts, "update": signed.digest, "committed": True, "transaction": receipt.tx_hash})
+    return signed
+
+
+def _relayed(receipt: Receipt, signed: Sequence[SignedCommitment]) -> dict[str, object]:
+    """Which of a list the contract committed, and why it skipped the others."""
+    from registry.chain.contracts import error_of
+    from registry.chain.events import CommitmentSkipped, UpdateCommitted
+    from registry.chain.keys import to_checksum
+
+    made = {event.digest for event in receipt.events if isinstance(event, UpdateCommitted)}
+    skipped = []
+    for event in receipt.events:
+        if isinstance(event, CommitmentSkipped):
+            known = error_of(event.reason)
+            reason = known[0] if known else f"0x{event.reason.hex()}"
+            skipped.append({"participant": to_checksum(event.participant), "reason": reason})
+    committed = [
+        {"participant": to_checksum(each.participant), "update": each.digest} for each in signed if each.digest in made
+    ]
+    return {"committed": committed, "skipped": skipped}
 
 
 @command(app, "publish", needs=SEND, example="cairn participant publish 3fa9 --account hospital-1")
@@ -218,17 +287,20 @@ def publish(
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What an update is made of, as flags say it: a task, or a file with its weight and data set."""
+    """What an update is made of, as flags say it: a task, or a file with its weight, steps and data set."""
 
     task: str | None
     update: Path | None
     weight: int | None
+    steps: int | None
     data_set: str
-    hook_data: bytes | None
+    hook_data: tuple[bytes, ...] | None
 
 
-def _prepare(session: Session, model: str, source: Source, folder: Path | None) -> tuple[RoundRecord, Prepared, bytes]:
-    """Make the open round's update, having asked the contract whether it would take one; return the hook's data too."""
+def _prepare(
+    session: Session, model: str, source: Source, folder: Path | None
+) -> tuple[RoundRecord, Prepared, tuple[bytes, ...]]:
+    """Make the open round's update, having asked the contract whether it would take one; return the hooks' data too."""
     from registry.content.manifest import DataSetManifest
     from registry.provenance.rounds import read_round
     from trainer.cli.tasks import load_task, need_torch
@@ -236,23 +308,30 @@ def _prepare(session: Session, model: str, source: Source, folder: Path | None) 
 
     if (source.task is None) == (source.update is None):
         raise InputError("expected either --task or --update")
-    if source.update is not None and source.weight is None:
-        raise InputError("a ready-made update needs its --weight")
+    if source.update is not None and (source.weight is None or source.steps is None):
+        raise InputError("a ready-made update needs its --weight and its --steps")
     if source.task is not None:
         need_torch("training")
     reader = session.reader
     found = find_model(reader, model)
     record = read_round(reader, found, find_round(reader, found, None))
     kept = _folder(session, folder)
-    _ask_first(session, record, kept, source.hook_data or b"")
-    if source.update is not None and source.weight is not None:
+    _ask_first(session, record, kept, source.hook_data or ())
+    if source.update is not None and source.weight is not None and source.steps is not None:
         size_of(source.update)
         data_set = DataSetManifest(source.data_set, "", "", "", source.weight, None)
         place = place_of(kept, record.round_id)
         prepared = adopt_update(
-            session.store, place, record, source.update, session.account, weight=source.weight, data_set=data_set
+            session.store,
+            place,
+            record,
+            source.update,
+            session.account,
+            weight=source.weight,
+            steps=source.steps,
+            data_set=data_set,
         )
-        return record, prepared, source.hook_data or b""
+        return record, prepared, source.hook_data or ()
     task = load_task(source.task or "")
     from trainer.participant import prepare_update
 
@@ -261,7 +340,7 @@ def _prepare(session: Session, model: str, source: Source, folder: Path | None) 
         return record, prepare_update(session.store, kept, record, task, session.account), proof
 
 
-def _ask_first(session: Session, record: RoundRecord, folder: Path, hook_data: bytes) -> None:
+def _ask_first(session: Session, record: RoundRecord, folder: Path, hook_data: Sequence[bytes]) -> None:
     """Ask the contract whether it would take a commitment, before time is spent on training.
 
     Raises:
@@ -274,7 +353,7 @@ def _ask_first(session: Session, record: RoundRecord, folder: Path, hook_data: b
     from trainer.updates import place_of, prepared_update
 
     some = b"\x01" * 32
-    fields = (record.model_id, record.number, Digest(some), Root(some), 1)
+    fields = (record.model_id, record.number, Digest(some), Root(some), 1, 1)
     call = calls.commit_update(record.contract, *fields, participant=session.account, hook_data=hook_data)
     try:
         simulate(session.w3, call, session.account)
@@ -285,7 +364,7 @@ def _ask_first(session: Session, record: RoundRecord, folder: Path, hook_data: b
         return  # it may want another update than this made-up one
 
 
-def _quote(session: Session, record: RoundRecord, prepared: Prepared, hook_data: bytes) -> None:
+def _quote(session: Session, record: RoundRecord, prepared: Prepared, hook_data: Sequence[bytes]) -> None:
     from registry.chain import calls
     from trainer.cli.sending import quote_of, show_quote
     from trainer.updates import commitment_fields
@@ -305,20 +384,24 @@ def _facts(record: RoundRecord, prepared: Prepared) -> dict[str, object]:
         "update": digest_of(manifest),
         "tensor_root": manifest.delta.tensor_root,
         "weight": manifest.weight,
+        "steps": manifest.steps,
         "saturated": manifest.saturated,
         "metrics": manifest.metrics,
         "file": prepared.file,
     }
 
 
-def _hook_data(text: str | None) -> bytes | None:
-    """Read what a hook asks for: hex, or a file of it.
+def _hook_data(texts: Sequence[str] | None) -> tuple[bytes, ...] | None:
+    """Read what hooks ask for; None where nothing was given, so that the task may say it."""
+    return tuple(map(_bytes_in, texts)) if texts else None
+
+
+def _bytes_in(text: str) -> bytes:
+    """Read hex, or a file of it.
 
     Raises:
         InputError: It is neither.
     """
-    if text is None:
-        return None
     if not text.startswith("0x"):
         path = Path(text)
         size_of(path)

@@ -48,6 +48,10 @@ _MODULE_HELP = "Fit it to a PyTorch module, with the grid, scales and buffers th
 ModuleText = Annotated[str | None, typer.Option("--module", metavar="FILE:NAME", help=_MODULE_HELP)]
 ModelText = Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or the beginning of it.")]
 Duration = Annotated[str | None, typer.Option(metavar="TIME", help="Such as 90s, 10m, 2h, 3d.")]
+Hooks = Annotated[
+    list[str] | None,
+    typer.Option(metavar="ADDRESS", help="A contract asked at each commitment; up to four, in order."),
+]
 
 
 @command(
@@ -83,7 +87,7 @@ def new(
     bond: Annotated[
         int | None, typer.Option(metavar="GWEI", min=0, help="What an aggregator must have deposited to attest.")
     ] = None,
-    hook: Annotated[str | None, typer.Option(metavar="ADDRESS", help="A contract asked at each commitment.")] = None,
+    hook: Hooks = None,
 ) -> None:
     """Write a plan as TOML, checked; flags go before the file, defaults fill the rest."""
     from trainer.cli.plan_files import manifest_of, parameters_of
@@ -108,7 +112,7 @@ def new(
         "challenge_duration": challenge_duration,
         "answer_duration": answer_duration,
         "bond_gwei": bond,
-        "hook": hook,
+        "hooks": hook or None,
     }
     said = {**given, **{name: value for name, value in flags.items() if value is not None}}
     manifest = _fitted(session, manifest_of({**_proposed(module, said), **said}), model, module)

@@ -207,6 +207,7 @@ def _facts(story: VersionStory, parents: tuple[Digest, ...]) -> dict[str, object
                 "participant": told.entry.participant,
                 "digest": told.entry.digest,
                 "weight": told.entry.weight,
+                "steps": told.entry.steps,
                 "share": told.share,
                 "reason": told.reason,
                 "update": told.update,

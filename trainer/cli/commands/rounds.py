@@ -183,8 +183,9 @@ def _show(session: Session, facts: RoundFacts) -> None:
         head |= {"version": facts.version}
     out.fields(head)
     out.line()
-    rows = [(c.participant, c.weight, short(c.digest), c.block) for c in facts.commitments]
-    out.table(("participant", "weight", "update", "block"), rows, right=("weight", "block"), empty="Nobody committed.")
+    rows = [(c.participant, c.weight, c.steps, short(c.digest), c.block) for c in facts.commitments]
+    columns = ("participant", "weight", "steps", "update", "block")
+    out.table(columns, rows, right=("weight", "steps", "block"), empty="Nobody committed.")
     if facts.attestations:
         out.line()
         attested = [

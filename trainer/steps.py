@@ -1,0 +1,33 @@
+"""Counting training steps: how often an optimizer of torch moved a module while its epochs ran."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
+
+__all__ = ["counting_steps"]
+
+
+@contextmanager
+def counting_steps(module: nn.Module) -> Iterator[dict[Optimizer, int]]:
+    """Count the steps of every optimizer that holds a parameter of module, until the context is left.
+
+    Optimizers of other modules, such as another participant's in another thread, are not counted. Nor is what moves
+    the module without an optimizer of torch.
+    """
+    own = {id(parameter) for parameter in module.parameters()}
+    steps: dict[Optimizer, int] = {}
+
+    def stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"]):
+            steps[optimizer] = steps.get(optimizer, 0) + 1
+
+    handle = register_optimizer_step_post_hook(stepped)
+    try:
+        yield steps
+    finally:
+        handle.remove()
