@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from registry.content.manifest import ServerRule
 from registry.errors import InputError
-from trainer.cli.plan_files import duration, manifest_of, plan_toml, read_plan, show_duration
+from trainer.cli.plan_files import duration, manifest_of, plan_toml, program_text, read_plan, show_duration
 
 
 def test_a_plan_file_reads_back_as_the_same_plan(done: Any, tmp_path: Path) -> None:
@@ -120,3 +122,16 @@ def test_durations_with_units(text: str) -> None:
 def test_what_is_no_duration_is_refused(value: object) -> None:
     with pytest.raises(InputError, match="d: expected a duration"):
         duration(value, "d")
+
+
+def test_a_server_program_is_spelled_out() -> None:
+    adam = {"name": "fedadam", "parameters": {"rate": 0.5, "beta1": 0.9, "beta2": 0.99, "tau": 0.001}}
+    lines = program_text(manifest_of({"server": adam}))
+    assert lines[0].split() == ["r0", "q", "-16777216..16777216"]
+    assert "sqrt(" in "".join(lines)
+    assert [line.partition(" becomes ")[0] for line in lines[-2:]] == ["state 0", "state 1"]
+
+
+def test_a_program_of_a_later_release_is_left_out() -> None:
+    manifest = manifest_of({})
+    assert program_text(replace(manifest, server=ServerRule(None, {}, b"\xff" + manifest.server.program))) == []

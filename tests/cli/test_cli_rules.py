@@ -50,6 +50,7 @@ def test_a_round_by_the_median_verifies_and_is_the_median(world: Any, tmp_path: 
     world.done("model", "pull", world.model, "-o", "next.safetensors")
     shown = world.run("provenance", "show", world.model)
     assert "combine rule 2 (median), server rule fedavg" in shown.stdout
+    assert "\n# d    r0, in 2^-0 grid steps\n" in world.run("plan", "show", world.model).stdout
     before, after = (_weights(world.folder / name) for name in ("genesis.safetensors", "next.safetensors"))
     assert (after - before).tolist() == pytest.approx([0.25, 0.25])
 

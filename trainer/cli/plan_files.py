@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registry.errors import FormError, InputError
+from registry.errors import CairnError, FormError, InputError
 from registry.rules.table import (
     COMBINE_RULES,
     DENSE,
@@ -34,6 +34,7 @@ __all__ = [
     "manifest_of",
     "parameters_of",
     "plan_toml",
+    "program_text",
     "read_plan",
     "show_duration",
 ]
@@ -93,6 +94,16 @@ _RULES: Mapping[str, tuple[Sequence[Entry], str]] = {
     "combine_rule": (COMBINE_RULES, "combine rule"),
     "update_form": (UPDATE_FORMS, "update form"),
 }
+
+
+def program_text(manifest: PlanManifest) -> list[str]:
+    """Return a plan's server program, a register a line with what it can hold; nothing if a later release wrote it."""
+    from registry.rules.program import decode, disassemble
+
+    try:
+        return disassemble(decode(manifest.server.program)).splitlines()
+    except CairnError:
+        return []
 
 
 def read_plan(path: Path) -> PlanManifest:

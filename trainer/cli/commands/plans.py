@@ -150,9 +150,9 @@ def show(
     model: ModelText,
     index: Annotated[int | None, typer.Argument(metavar="INDEX", help="Which, from 0; the standing one.")] = None,
 ) -> None:
-    """Print a plan as TOML, checked against what the chain holds of it."""
+    """Print a plan as TOML, checked against what the chain holds of it, with its server program spelled out."""
     from registry.provenance.plans import load_plan
-    from trainer.cli.plan_files import plan_toml
+    from trainer.cli.plan_files import plan_toml, program_text
 
     client = session.reader
     found = find_model(client, model)
@@ -163,9 +163,11 @@ def show(
     plan = client.plan(found, at)
     manifest = load_plan(session.store, plan)
     facts = {"model": found, "plan": at, "standing": at == plans - 1, "digest": plan.digest, "manifest": manifest}
+    program = program_text(manifest)
+    facts["program"] = program
 
     def text() -> None:
-        sys.stdout.write(plan_toml(manifest))
+        sys.stdout.write(plan_toml(manifest) + "".join(f"# {line}\n" for line in program))
         session.out.note(f"plan {at}{', the standing one' if at == plans - 1 else ''}: digest 0x{plan.digest.hex()}")
 
     session.out.result(facts, text)
