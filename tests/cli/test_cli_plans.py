@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.content.manifest import ServerRule
+from registry.content.manifest import Procedure, ServerRule
 from registry.errors import InputError
 from trainer.cli.plan_files import duration, manifest_of, plan_toml, program_text, read_plan, show_duration
 
@@ -125,7 +125,7 @@ def test_what_is_no_duration_is_refused(value: object) -> None:
 
 
 def test_a_server_program_is_spelled_out() -> None:
-    adam = {"name": "fedadam", "parameters": {"rate": 0.5, "beta1": 0.9, "beta2": 0.99, "tau": 0.001}}
+    adam = {"name": "fedadam", "parameters": {"rate": 0.01, "beta1": 0.9, "beta2": 0.99, "tau": 0.001}}
     lines = program_text(manifest_of({"server": adam}))
     assert lines[0].split() == ["r0", "q", "-16777216..16777216"]
     assert "sqrt(" in "".join(lines)
@@ -135,3 +135,12 @@ def test_a_server_program_is_spelled_out() -> None:
 def test_a_program_of_a_later_release_is_left_out() -> None:
     manifest = manifest_of({})
     assert program_text(replace(manifest, server=ServerRule(None, {}, b"\xff" + manifest.server.program))) == []
+
+
+def test_fedprox_is_chosen_by_its_weight_and_kept_from_a_file(done: Any, tmp_path: Path) -> None:
+    file = tmp_path / "prox.toml"
+    done("plan", "new", "--mu", "0.1", "--epochs", "3", "-o", str(file))
+    assert read_plan(file).algorithm == Procedure("fedprox", {"mu": 0.1, "epochs": 3})
+    again = tmp_path / "again.toml"
+    done("plan", "new", "--from", str(file), "--epochs", "5", "-o", str(again))
+    assert read_plan(again).algorithm == Procedure("fedprox", {"mu": 0.1, "epochs": 5})

@@ -167,7 +167,7 @@ def test_clip_without_one_positive_norm_is_refused(
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"algorithm": Procedure("fedsgd", {})}, r"expected an algorithm of \['fedavg'\], got 'fedsgd'"),
+        ({"algorithm": Procedure("fedsgd", {})}, r"expected an algorithm of \['fedavg', 'fedprox'\], got 'fedsgd'"),
         ({"algorithm": Procedure("fedavg", {"epochs": 0})}, "expected parameter epochs >= 1"),
         ({"algorithm": Procedure("fedavg", {"epochs": True})}, "expected parameter epochs >= 1"),
         ({"algorithm": Procedure("fedavg", {"mu": 0.1})}, "expected parameter epochs >= 1 and no other"),

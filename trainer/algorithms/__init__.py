@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from trainer.algorithms import fedavg
+from trainer.algorithms import fedavg, fedprox
 
 __all__ = ["ALGORITHMS"]
 
-ALGORITHMS = {fedavg.NAME: fedavg.client_update}
+ALGORITHMS = {fedavg.NAME: fedavg.client_update, fedprox.NAME: fedprox.client_update}

@@ -67,7 +67,7 @@ DEFAULTS: Mapping[str, Any] = {
 }
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _COMMENTS = {
-    "algorithm": "what participants run",
+    "algorithm": "what participants run: fedavg (epochs), or fedprox (epochs, mu)",
     "combine_rule": "what makes an aggregate of the contributions, by name or number: cairn rules",
     "combine_parameters": "what the combine rule takes",
     "weights": f"{EXAMPLES}: a contribution counts by its weight; {UNIFORM}: each counts once",

@@ -64,7 +64,8 @@ def new(
     session: Session,
     source: Annotated[Path | None, typer.Option("--from", metavar="TOML", help="Begin with this plan.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write TOML here.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Local epochs of FedAvg.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Local epochs.")] = None,
+    mu: Annotated[float | None, typer.Option(help="Train by FedProx, with this weight of its proximal term.")] = None,
     grid: Annotated[int | None, typer.Option(metavar="S", help="Grid: values are integers times 2^-S.")] = None,
     combine: Combine = None,
     combine_parameter: CombineParameter = None,
@@ -98,7 +99,7 @@ def new(
         "combine_rule": combine,
         "combine_parameters": parameters_of(combine_parameter or ()) or None,
         "weights": weights,
-        "algorithm": None if epochs is None else {"name": "fedavg", "parameters": {"epochs": epochs}},
+        "algorithm": _algorithm(given.get("algorithm"), epochs, mu),
         "transforms": None if clip is None else [{"name": "clip", "parameters": {"norm": clip}}],
         "grid_bits": grid,
         "saturate": saturate,
@@ -185,6 +186,18 @@ def history(session: Session, model: ModelText) -> None:
     right = ("plan", "quorum", "cap", "at least")
     empty = "No plan yet: cairn plan set MODEL FILE"
     session.out.result(data, lambda: session.out.table(columns, rows, right=right, empty=empty))
+
+
+def _algorithm(given: Any, epochs: int | None, mu: float | None) -> dict[str, Any] | None:
+    """What participants run, as flags change it."""
+    if epochs is None and mu is None:
+        return None
+    begun = given if isinstance(given, dict) else {}
+    parameters = begun.get("parameters")
+    changed: dict[str, Any] = {"epochs": epochs, "mu": mu}
+    kept = dict(parameters) if isinstance(parameters, dict) else {}
+    name = begun.get("name", "fedavg") if mu is None else "fedprox"
+    return {"name": name, "parameters": kept | {key: value for key, value in changed.items() if value is not None}}
 
 
 def _server(name: str | None, parameters: list[str] | None, rate: float | None) -> dict[str, Any] | None:

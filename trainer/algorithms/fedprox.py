@@ -1,0 +1,103 @@
+"""FedProx: FedAvg whose participants are held to the version that they began from.
+
+Li, Sahu, Zaheer, Sanjabi, Talwalkar, Smith: Federated Optimization in Heterogeneous Networks (MLSys 2020), algorithm 2.
+Participant k minimizes F_k(w) + mu / 2 * |w - w_t|^2, so mu * (w - w_t) is added to each gradient. It is added where an
+optimizer of torch is about to step, so that any training function serves as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
+
+from registry.errors import InputError
+from trainer.algorithms import fedavg
+
+__all__ = ["NAME", "client_update", "proximal"]
+
+NAME = "fedprox"
+
+
+def client_update(
+    module: nn.Module, train_epoch: fedavg.TrainEpoch, parameters: Mapping[str, bool | int | float | str]
+) -> Mapping[str, float]:
+    """Train module in place for the plan's number of local epochs, held to what it holds now.
+
+    Args:
+        module: Holds the parent version; holds w_k afterwards.
+        train_epoch: One local epoch, by optimizers of torch.
+        parameters: `mu`, a number above 0, and `epochs`, a whole number of at least 1 (default 1).
+
+    Returns:
+        The last epoch's metrics.
+
+    Raises:
+        InputError: The plan names other parameters or values, a gradient is sparse, or no optimizer of torch stepped.
+    """
+    mu, epochs = parameters.get("mu"), parameters.get("epochs", 1)
+    known = set(parameters) <= {"mu", "epochs"} and type(mu) in (int, float) and type(epochs) is int
+    if not known or not isinstance(mu, int | float) or not 0 < mu < math.inf or int(epochs) < 1:
+        raise InputError(f"fedprox: expected parameters mu > 0 and epochs >= 1 and no others, got {dict(parameters)}")
+    with proximal(module, float(mu)) as steps:
+        metrics = fedavg.client_update(module, train_epoch, {"epochs": epochs})
+    if not steps:
+        raise InputError("fedprox: expected training by an optimizer of torch, but none stepped on this module")
+    return metrics
+
+
+@contextmanager
+def proximal(module: nn.Module, mu: float) -> Iterator[list[Optimizer]]:
+    """Add mu * (w - w_t) to the gradients of module's parameters w before each step, until the context is left.
+
+    w_t is what the parameters are now. Optimizers of other modules are left alone.
+
+    Args:
+        module: Whose parameters.
+        mu: Above 0.
+
+    Yields:
+        The optimizers that stepped on the module, in order, one entry a step.
+    """
+    begun = {id(p): (p, p.detach().clone()) for p in module.parameters()}
+    steps: list[Optimizer] = []
+
+    def pull(optimizer: Optimizer) -> None:
+        with torch.no_grad():
+            for parameter in (p for group in optimizer.param_groups for p in group["params"] if id(p) in begun):
+                if parameter.grad is None:
+                    continue
+                if parameter.grad.is_sparse:
+                    raise InputError("fedprox: expected dense gradients, got a sparse one")
+                parameter.grad.add_(parameter - begun[id(parameter)][1], alpha=mu)
+
+    def before(optimizer: Optimizer, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
+        if not any(id(p) in begun for group in optimizer.param_groups for p in group["params"]):
+            return None
+        steps.append(optimizer)
+        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+        if closure is None:
+            pull(optimizer)
+            return None
+        # Such an optimizer has gradients computed while it steps, perhaps several times.
+        return (args[0], _then(closure, lambda: pull(optimizer))), {k: v for k, v in kwargs.items() if k != "closure"}
+
+    handle = register_optimizer_step_pre_hook(before)
+    try:
+        yield steps
+    finally:
+        handle.remove()
+
+
+def _then(closure: Callable[[], Any], then: Callable[[], None]) -> Callable[[], Any]:
+    def both() -> Any:
+        loss = closure()
+        then()
+        return loss
+
+    return both
