@@ -33,7 +33,7 @@ from registry.rules.encoding import decode_rules
 from registry.rules.grid import grid_integers
 from registry.types import Fault
 
-__all__ = ["LimitReached", "Purse", "add_steps", "bring"]
+__all__ = ["LimitReached", "Purse", "add_steps", "bring", "conviction_gas"]
 
 MOST_GAS = 1 << 24
 """Gas of one transaction, where a block would take more (EIP-7825)."""
@@ -42,6 +42,8 @@ MOST_BYTES = 120_000
 than what is added up."""
 GAS_OF_STEP = 215_000
 """Of a contribution with its chunk: its calldata's floor price and some."""
+GAS_OF_CONVICTION = 900_000
+"""Of the transaction that convicts: a version under a program of two states is the dearest (`contracts/gas.json`)."""
 GAS_OF_ENTRY = 20_000
 """Of a contribution, or a commitment, alone."""
 BYTES_OF_STEP = 544
@@ -109,6 +111,11 @@ class Purse:
 
 
 _ON_BASIS = (Fault.FACTOR, Fault.ROOTS, Fault.SIZE, Fault.CHUNK, Fault.VERSION, Fault.STATE)
+
+
+def conviction_gas(contributions: int) -> int:
+    """Return about what the dearest conviction takes: an aggregate's, every contribution opened at one coordinate."""
+    return GAS_OF_STEP * contributions + GAS_OF_CONVICTION
 
 
 def bring(challenges: Challenges, record: RoundRecord, target: Target, charge: Charge, basis: Basis) -> Receipt:

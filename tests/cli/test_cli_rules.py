@@ -33,7 +33,8 @@ def play(world: Any, number: int) -> None:
         delta = {"weight": np.full((1, 2), value, dtype=np.float32), "bias": np.zeros(1, dtype=np.float32)}
         save_arrays(world.folder / f"{name}.safetensors", delta)
         done("participant", "submit", model, "--update", f"{name}.safetensors", "--weight", weight, "--steps", 4,
-             "--data-set", name, "--account", name)  # fmt: skip
+             "--data-set", name,
+             "--account", name)  # fmt: skip
     done("aggregator", "once", model, "--account", "d")
     for name in DELTAS:
         assert done("participant", "publish", model, "--account", name)["published"]

@@ -132,6 +132,7 @@ def set_plan(
     from registry.content.manifest import manifest_cid
     from registry.provenance.plans import add_plan
     from registry.store.memory import MemoryStore
+    from trainer.cli.plan_checks import conviction_cost, tell_cost
     from trainer.cli.plan_files import read_plan
 
     manifest = read_plan(file)
@@ -141,8 +142,10 @@ def set_plan(
     plan, rules = add_plan(MemoryStore() if session.dry_run else session.store, manifest)
     receipt = send(session, calls.set_plan(client.address, found, plan, rules), "set the plan")
     if receipt is not None:
-        index = receipt.event(PlanSet).plan_index
-        tell(session, receipt, {"model": found, "plan": index, "digest": plan.digest, "cid": manifest_cid(plan.digest)})
+        index, cost = receipt.event(PlanSet).plan_index, conviction_cost(client, found, plan)
+        facts = {"model": found, "plan": index, "digest": plan.digest, "cid": manifest_cid(plan.digest)}
+        tell(session, receipt, facts | {"conviction": cost} if session.out.as_json else facts)
+        tell_cost(session, cost)
 
 
 @command(app, "show", needs=READ | Need.STORE, example="cairn plan show 3fa9\ncairn plan show 3fa9 0 > plan.toml")

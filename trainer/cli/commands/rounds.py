@@ -24,15 +24,21 @@ ModelText = Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, o
 Number = Annotated[int | None, typer.Argument(metavar="ROUND", help="Its number; the last one if left out.")]
 
 
-@command(app, "open", needs=Need.SEND, example="cairn round open 3fa9")
+@command(app, "open", needs=Need.SEND | Need.STORE, example="cairn round open 3fa9")
 def open_round(session: Session, model: ModelText) -> None:
-    """Open a model's next round, under its standing plan, on its head."""
+    """Open a model's next round, under its standing plan, on its head, which the plan must fit."""
     from registry.chain import calls
     from registry.chain.events import RoundOpened
+    from trainer.cli.plan_checks import conviction_cost, require_fit, tell_cost
 
     client = session.reader
     found = find_model(client, model)
-    number = client.model(found, block="pending").rounds + 1
+    shown = client.model(found, block="pending")
+    number = shown.rounds + 1
+    if shown.plans:  # else the contract says so
+        plan = client.plan(found, shown.plans - 1)
+        require_fit(session, found, plan)
+        tell_cost(session, conviction_cost(client, found, plan))
     receipt = send(session, calls.open_round(client.address, found, number), f"open round {number}")
     if receipt is not None:
         opened = receipt.event(RoundOpened)

@@ -1,0 +1,52 @@
+"""Before a plan stands or a round opens: what convicting costs is said, and a plan that does not fit is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from registry.provenance.versions import save_arrays
+
+
+def test_what_convicting_costs_is_said_when_a_plan_is_set_and_a_round_opens(world: Any) -> None:
+    world.done("plan", "new", "--bond", 10**9, "-o", "bonded.toml")
+    said = world.done("plan", "set", world.model, "bonded.toml", "--account", "a")["conviction"]
+    assert (said["participants"], said["half_bond_ether"], said["paid"]) == (2, "0.5", True)
+    assert said["gas"] > 1_000_000
+    opened = world.run("round", "open", world.model, "--account", "a")
+    assert opened.exit_code == 0, opened.output
+    assert "gas with 2 contributions: " in opened.stderr and "half a bond is 0.5 ether" in opened.stderr
+
+
+def test_a_bond_that_pays_no_conviction_is_warned_of(world: Any) -> None:
+    world.done("plan", "new", "--bond", 1, "-o", "poor.toml")
+    set_ = world.run("plan", "set", world.model, "poor.toml", "--account", "a")
+    assert set_.exit_code == 0, set_.output
+    assert "warning: convicting takes" in set_.stderr and "whoever convicts pays for it" in set_.stderr
+
+
+def test_without_a_bond_it_is_a_note(world: Any) -> None:
+    opened = world.run("round", "open", world.model, "--account", "a")
+    assert (opened.exit_code, "warning" in opened.stderr) == (0, False), opened.output
+    assert "half a bond is 0 ether" in opened.stderr
+
+
+def test_a_round_on_a_head_that_the_plan_does_not_fit_is_refused(world: Any) -> None:
+    save_arrays(world.folder / "other.safetensors", {"weight": np.zeros((3, 3), np.float32)})
+    world.done("model", "publish", world.model, "other.safetensors", "--account", "a")
+    refused = world.run("round", "open", world.model, "--account", "a")
+    assert refused.exit_code != 0
+    assert "plan: expected values 9 as the parent has, got 3" in refused.stderr
+    world.done("plan", "new", "-o", "fitting.toml")
+    world.done("plan", "set", world.model, "fitting.toml", "--account", "a")
+    assert world.done("round", "open", world.model, "--account", "a")["round"] == 1
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_store_that_has_not_the_plan_lets_a_round_open_with_a_warning(world: Any, kept: bool) -> None:
+    arguments = () if kept else ("--store", str(world.folder / "empty"))
+    opened = world.run("round", "open", world.model, "--account", "a", *arguments)
+    assert opened.exit_code == 0, opened.output
+    assert ("the plan was not checked against the head" in opened.stderr) is not kept
