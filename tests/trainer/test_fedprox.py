@@ -122,6 +122,29 @@ def test_other_modules_are_left_alone_and_so_is_everything_afterwards() -> None:
     assert moved(module) < moved(free)
 
 
+def test_an_optimizer_of_two_modules_pulls_the_trained_one_alone() -> None:
+    other, plain = nn.Linear(5, 1), nn.Linear(5, 1)
+    plain.load_state_dict(other.state_dict())
+
+    def together(module: nn.Module, epoch: int) -> Mapping[str, float]:
+        optimizer = torch.optim.SGD([*module.parameters(), *other.parameters()], lr=0.05)
+        inputs, targets = data()
+        for _ in range(3):
+            optimizer.zero_grad()
+            ((module(inputs) - targets).pow(2).mean() + (other(inputs) - targets).pow(2).mean()).backward()
+            optimizer.step()
+        return {}
+
+    client_update(begun(), together, {"mu": 1.0})
+    optimizer, (inputs, targets) = torch.optim.SGD(plain.parameters(), lr=0.05), data()
+    for _ in range(3):
+        optimizer.zero_grad()
+        (plain(inputs) - targets).pow(2).mean().backward()
+        optimizer.step()
+    for one, two in zip(other.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one, two)
+
+
 def test_training_without_an_optimizer_of_torch_is_refused() -> None:
     def by_hand(module: nn.Module, epoch: int) -> Mapping[str, float]:
         with torch.no_grad():

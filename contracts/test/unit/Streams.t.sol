@@ -322,6 +322,16 @@ contract StreamsTest is Disputes {
         convicts(w, Fault.Total, Part.Whole, 0, totalCall(w, zeros(), steps(w, NONE, 0, 3)));
     }
 
+    function test_convictTotal_convicts_a_divisor_over_the_factors_of_a_fold() public {
+        World memory w = honest(5, 24);
+        anchor(w);
+        w.list[0].factor -= 3;
+        settle(w);
+        w.result.divisor = w.result.totalWeight;
+        agreed(w);
+        convicts(w, Fault.Total, Part.Whole, 0, totalCall(w, zeros(), steps(w, NONE, 0, 3)));
+    }
+
     function test_convictTotal_takes_a_larger_divisor_under_other_rules_and_no_smaller_one() public {
         combineRule = 9;
         World memory w = honest(5, 24);
