@@ -213,7 +213,7 @@ def test_a_body_that_never_ends_is_cut_at_the_cap(reader: Reader, head: bytes) -
         while True:
             sent[0] += out.write(bytes(1 << 16))
 
-    with pytest.raises(BlockTooLarge):
+    with pytest.raises(BlockTooLarge, match="bytes, got more"):
         reader(script).get(CID)
     assert sent[0] < 16 * MAX_BLOCK_BYTES  # the cap, and what buffers on the way hold
 
