@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
-__all__ = ["counting_steps"]
+__all__ = ["counting_steps", "held"]
+
+
+def held(optimizer: Optimizer, own: Container[int]) -> list[nn.Parameter]:
+    """Return the parameters that an optimizer holds, of those with these ids."""
+    return [p for group in optimizer.param_groups for p in group["params"] if id(p) in own]
 
 
 @contextmanager
@@ -23,7 +28,7 @@ def counting_steps(module: nn.Module) -> Iterator[dict[Optimizer, int]]:
     steps: dict[Optimizer, int] = {}
 
     def stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"]):
+        if held(optimizer, own):
             steps[optimizer] = steps.get(optimizer, 0) + 1
 
     handle = register_optimizer_step_post_hook(stepped)

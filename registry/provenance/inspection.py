@@ -250,38 +250,46 @@ def _compared(case: Case, rules: Rules, listing: Listing, verdicts: Sequence[Ver
         if not rules.aggregate_convicted:
             how = f"combine rule {called(rules.combine.rule)} is replayed by readers, not by the chain"
             return Inspection(f"aggregate: not the {rules.combine.rule.says}; {how}")
-        found = _difference(case, own, _published_aggregate(case), case.result.aggregate_root, Tree.AGGREGATE)
-        if isinstance(found, Counted):
-            return Inspection("aggregate: size", Charge(Fault.SIZE, evidence=(Tree.AGGREGATE, found, NOWHERE)))
-        if isinstance(found, Wanted):
-            return Inspection(f"aggregate: leaf {found.index} demanded", wanted=(found,))
-        index, theirs = found
-        charge = aggregate_charge(case, listing, verdicts, index, own.read(index), theirs)
-        return Inspection(f"aggregate: chunk {index} is not the {rules.combine.rule.says}", charge)
+        said = f"is not the {rules.combine.rule.says}"
+        return _apart(
+            case, own, _published_aggregate(case), case.result.aggregate_root, Tree.AGGREGATE, said,
+            lambda index, mine, shown: aggregate_charge(case, listing, verdicts, index, mine, shown),
+        )  # fmt: skip
     if outcome.result.roots.tensor != case.result.roots.tensor:
-        made = chunks_of_file(outcome.version_file)
-        found = _difference(case, made, _published_version(case), case.result.roots.tensor, Tree.VERSION)
-        if isinstance(found, Counted):
-            return Inspection("version: size", Charge(Fault.SIZE, evidence=(Tree.VERSION, found, NOWHERE)))
-        if isinstance(found, Wanted):
-            return Inspection(f"version: leaf {found.index} demanded", wanted=(found,))
-        index, theirs = found
-        charge = version_charge(case, index, made.read(index), theirs, outcome.aggregate_file)
-        return Inspection(f"version: chunk {index} is not what the server step gives", charge)
+        return _apart(
+            case, chunks_of_file(outcome.version_file), _published_version(case), case.result.roots.tensor,
+            Tree.VERSION, "is not what the server step gives",
+            lambda index, mine, shown: version_charge(case, index, mine, shown, outcome.aggregate_file),
+        )  # fmt: skip
     if outcome.state_file is not None and outcome.result.roots.state != case.result.roots.state:
-        made = chunks_of_file(outcome.state_file, case.states)
-        found = _difference(case, made, _published_state(case), case.result.roots.state, Tree.STATE)
-        if isinstance(found, Counted):
-            return Inspection("state: size", Charge(Fault.SIZE, evidence=(Tree.STATE, found, NOWHERE)))
-        if isinstance(found, Wanted):
-            return Inspection(f"state: leaf {found.index} demanded", wanted=(found,))
-        index, theirs = found
-        charge = state_charge(case, index, made.read(index), theirs, outcome.aggregate_file)
-        return Inspection(f"state: chunk {index} is not what the server step leaves", charge)
+        return _apart(
+            case, chunks_of_file(outcome.state_file, case.states), _published_state(case), case.result.roots.state,
+            Tree.STATE, "is not what the server step leaves",
+            lambda index, mine, shown: state_charge(case, index, mine, shown, outcome.aggregate_file),
+        )  # fmt: skip
     for name in ("roots", "report_digest", "version_digest"):
         if getattr(outcome.result, name) != getattr(case.result, name):
             return Inspection(f"{name} is not what it would be here: readers refuse it, the chain does not")
     return Inspection("recomputed to the bit", sound=True)
+
+
+def _apart(
+    case: Case,
+    own: Chunks,
+    theirs: Chunks | None,
+    root: Root,
+    tree: Tree,
+    said: str,
+    charge: Callable[[int, bytes, Opening], Charge],
+) -> Inspection:
+    """What comes of an attested blob that is not the recomputed one; charge takes a chunk's place, and both of it."""
+    name, found = tree.name.lower(), _difference(case, own, theirs, root, tree)
+    if isinstance(found, Counted):
+        return Inspection(f"{name}: size", Charge(Fault.SIZE, evidence=(tree, found, NOWHERE)))
+    if isinstance(found, Wanted):
+        return Inspection(f"{name}: leaf {found.index} demanded", wanted=(found,))
+    index, opening = found
+    return Inspection(f"{name}: chunk {index} {said}", charge(index, own.read(index), opening))
 
 
 def _difference(
@@ -310,16 +318,20 @@ def _published_aggregate(case: Case) -> Chunks | None:
 
 
 def _published_version(case: Case) -> Chunks | None:
-    try:
-        blob = load_version_manifest(case.store, case.result.version_digest).weights.blob
-    except (ContentError, FormError):
-        return None
-    return attested_chunks(case.store, blob, case.result.roots.tensor)
+    made = _made(case)
+    return None if made is None else attested_chunks(case.store, made.weights.blob, case.result.roots.tensor)
 
 
 def _published_state(case: Case) -> Chunks | None:
+    made = _made(case)
+    if made is None or made.state is None:
+        return None
+    return attested_chunks(case.store, made.state.blob, case.result.roots.state, case.states)
+
+
+def _made(case: Case) -> VersionManifest | None:
+    """The manifest of the version as its attesters published it."""
     try:
-        state = load_version_manifest(case.store, case.result.version_digest).state
+        return load_version_manifest(case.store, case.result.version_digest)
     except (ContentError, FormError):
         return None
-    return None if state is None else attested_chunks(case.store, state.blob, case.result.roots.state, case.states)

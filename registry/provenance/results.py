@@ -133,7 +133,7 @@ def compute_outcome(
     described = describe_while_making(made) if processes > 1 else describe(made)
     state = None if state_file is None else describe_state(state_file, form.rules, scalars.step)
     files = aggregate_file, version_file, state_file
-    return _assemble(record, form.rules, parent, verdicts, combined, described, state, files)
+    return _assemble(record, form.rules, scalars, parent, verdicts, combined, described, state, files)
 
 
 def _scalars(parent: VersionManifest, rules: RuleSet, admitted: Sequence[Verdict]) -> RoundScalars:
@@ -173,6 +173,7 @@ def compute_declared(
 def _assemble(
     record: RoundRecord,
     rules: RuleSet,
+    scalars: RoundScalars,
     parent: VersionManifest,
     verdicts: Sequence[Verdict],
     combined: Combined,
@@ -187,9 +188,9 @@ def _assemble(
     leaves = [Contribution(c.participant, c.digest, c.tensor_root, c.weight, c.steps, factor) for c, factor in pairs]
     sums: dict[str, Any] = {
         "contributions_root": contributions_root(leaves),
-        "contributions": len(admitted),
-        "total_weight": combined.total_weight,
-        "total_steps": sum(c.steps for c in admitted),
+        "contributions": scalars.contributions,
+        "total_weight": scalars.total_weight,
+        "total_steps": scalars.total_steps,
         "divisor": sum(factors),
     }
     made_in: dict[str, Any] = {

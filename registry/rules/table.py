@@ -147,13 +147,15 @@ _FEDAVG_PAPER = (
 )
 _ROBUST_PAPER = "Yin et al., Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates, ICML 2018"
 
+_BY_FOLD = ("convictAggregate", "convictChunk", "convictSize")
+"""What convicts by every fold."""
 MEAN = CombineRule(
     number=1,
     name="mean",
     says="weighted mean",
     shape=Fold(),
     weights=(EXAMPLES,),
-    convicted_by=("convictAggregate", "convictChunk", "convictSize"),
+    convicted_by=_BY_FOLD,
     paper=_FEDAVG_PAPER,
 )
 UNIFORM_MEAN = CombineRule(
@@ -162,7 +164,7 @@ UNIFORM_MEAN = CombineRule(
     says="unweighted mean",
     shape=Fold(),
     weights=(UNIFORM,),
-    convicted_by=("convictAggregate", "convictChunk", "convictSize"),
+    convicted_by=_BY_FOLD,
     paper=_FEDAVG_PAPER,
 )
 MEDIAN = CombineRule(

@@ -81,7 +81,7 @@ def test_it_is_training_with_the_proximal_term_in_the_loss(name: str) -> None:
 
 def moved(module: nn.Module) -> float:
     pairs = zip(module.parameters(), begun().parameters(), strict=True)
-    return float(sum((p - o).pow(2).sum() for p, o in pairs))
+    return float(sum((p - o).detach().pow(2).sum() for p, o in pairs))
 
 
 def test_a_closure_given_by_name_is_pulled_too() -> None:

@@ -18,6 +18,7 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
 from registry.errors import InputError
 from trainer.algorithms import fedavg
+from trainer.steps import counting_steps, held
 
 __all__ = ["NAME", "client_update", "proximal"]
 
@@ -44,7 +45,7 @@ def client_update(
     known = set(parameters) <= {"mu", "epochs"} and type(mu) in (int, float) and type(epochs) is int
     if not known or not isinstance(mu, int | float) or not 0 < mu < math.inf or int(epochs) < 1:
         raise InputError(f"fedprox: expected parameters mu > 0 and epochs >= 1 and no others, got {dict(parameters)}")
-    with proximal(module, float(mu)) as steps:
+    with proximal(module, float(mu)), counting_steps(module) as steps:
         metrics = fedavg.client_update(module, train_epoch, {"epochs": epochs})
     if not steps:
         raise InputError("fedprox: expected training by an optimizer of torch, but none stepped on this module")
@@ -52,7 +53,7 @@ def client_update(
 
 
 @contextmanager
-def proximal(module: nn.Module, mu: float) -> Iterator[list[Optimizer]]:
+def proximal(module: nn.Module, mu: float) -> Iterator[None]:
     """Add mu * (w - w_t) to the gradients of module's parameters w before each step, until the context is left.
 
     w_t is what the parameters are now. Optimizers of other modules are left alone.
@@ -60,28 +61,21 @@ def proximal(module: nn.Module, mu: float) -> Iterator[list[Optimizer]]:
     Args:
         module: Whose parameters.
         mu: Above 0.
-
-    Yields:
-        The optimizers that stepped on the module, in order, one entry a step.
     """
-    begun = {id(p): (p, p.detach().clone()) for p in module.parameters()}
-    steps: list[Optimizer] = []
+    begun = {id(p): p.detach().clone() for p in module.parameters()}
 
     def pull(optimizer: Optimizer) -> None:
         with torch.no_grad():
-            for parameter in (p for group in optimizer.param_groups for p in group["params"] if id(p) in begun):
+            for parameter in held(optimizer, begun):
                 if parameter.grad is None:
                     continue
                 if parameter.grad.is_sparse:
                     raise InputError("fedprox: expected dense gradients, got a sparse one")
-                parameter.grad.add_(parameter - begun[id(parameter)][1], alpha=mu)
+                parameter.grad.add_(parameter - begun[id(parameter)], alpha=mu)
 
     def before(optimizer: Optimizer, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
-        if not any(id(p) in begun for group in optimizer.param_groups for p in group["params"]):
-            return None
-        steps.append(optimizer)
         closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
-        if closure is None:
+        if closure is None or not held(optimizer, begun):
             pull(optimizer)
             return None
         # Such an optimizer has gradients computed while it steps, perhaps several times.
@@ -89,7 +83,7 @@ def proximal(module: nn.Module, mu: float) -> Iterator[list[Optimizer]]:
 
     handle = register_optimizer_step_pre_hook(before)
     try:
-        yield steps
+        yield
     finally:
         handle.remove()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from registry.chain.client import Client
 from registry.chain.fees import suggest_fees
@@ -12,7 +12,18 @@ from registry.types import ModelId
 from trainer.cli.money import ether
 from trainer.cli.session import Session
 
-__all__ = ["conviction_cost", "require_fit", "tell_cost"]
+if TYPE_CHECKING:
+    from registry.content.tensors import TensorHeader
+
+__all__ = ["conviction_cost", "head_header", "require_fit", "tell_cost"]
+
+
+def head_header(session: Session, model: ModelId) -> TensorHeader:
+    """Return the header of the head's file."""
+    from registry.provenance.versions import load_version_manifest, read_header
+
+    head = load_version_manifest(session.store, session.reader.model(model).head)
+    return read_header(session.store, head.weights.blob)
 
 
 def require_fit(session: Session, model: ModelId, plan: Plan) -> None:
@@ -23,12 +34,9 @@ def require_fit(session: Session, model: ModelId, plan: Plan) -> None:
             chain.
     """
     from registry.provenance.plans import load_plan, plan_segments
-    from registry.provenance.versions import load_version_manifest, read_header
 
     try:
-        manifest = load_plan(session.store, plan)
-        head = load_version_manifest(session.store, session.reader.model(model).head)
-        plan_segments(manifest, read_header(session.store, head.weights.blob))
+        plan_segments(load_plan(session.store, plan), head_header(session, model))
     except (InputError, VerificationFailed):
         raise
     except CairnError as error:

@@ -253,11 +253,10 @@ def _fitted(session: Session, manifest: PlanManifest, model: str | None, module:
 def _for_head(session: Session, manifest: PlanManifest, model: ModelId) -> PlanManifest:
     """The plan fitted to the head, or checked against it where it says already what it is for."""
     from registry.provenance.plans import fitted, plan_segments
-    from registry.provenance.versions import load_version_manifest, read_header
+    from trainer.cli.plan_checks import head_header
     from trainer.cli.plan_files import is_fitted
 
-    head = load_version_manifest(session.store, session.reader.model(model).head)
-    header = read_header(session.store, head.weights.blob)
+    header = head_header(session, model)
     if not is_fitted(manifest):
         return fitted(manifest, header)
     plan_segments(manifest, header)
