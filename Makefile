@@ -70,7 +70,7 @@ $(VENV)/installed: pyproject.toml requirements.lock | $(VENV)/bin/pip
 	touch $@
 
 $(VENV)/installed-test: pyproject.toml requirements.lock | $(VENV)/bin/pip
-	$(BIN)/pip install --disable-pip-version-check -c requirements.lock -e ".[demo,test]"
+	$(BIN)/pip install --disable-pip-version-check -c requirements.lock -e ".[demo,test,integrations]"
 	touch $(VENV)/installed $@
 
 contracts: node_modules/.package-lock.json ## compile the contracts

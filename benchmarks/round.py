@@ -173,6 +173,7 @@ def prepare_update(record: RoundRecord, file: Path, participant: Client, weight:
         steps=weight,
         saturated=0,
         metrics={},
+        evaluation=None,
         data_set=bytes(32),
         code=Code("benchmark", "1"),
     )

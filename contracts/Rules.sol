@@ -24,6 +24,8 @@ contract Rules is IRules {
     uint32 public constant WALK_STEPS = 32;
     /// @inheritdoc IRules
     uint256 public constant MAX_HOOKS = 4;
+    /// @dev Half, in 65536ths.
+    uint64 private constant MAX_SHARE = 1 << 15;
     /// @dev Cairn's.
     uint32 private constant MAX_WEIGHT = 1 << 28;
 
@@ -106,9 +108,17 @@ contract Rules is IRules {
         if (RuleBytes.gridBits(rules) > MAX_GRID_BITS) revert BadRules(7);
         uint64 values = RuleBytes.values(rules);
         if (values == 0 || values > MAX_VALUES) revert BadRules(8);
-        if (uint8(rules[80]) > MAX_PARAMETERS) revert BadRules(80);
-        if (RuleBytes.programAt(rules) > rules.length) revert BadRules(rules.length);
+        _requireParameters(rules);
         Programs.requireValid(_program(rules));
+    }
+
+    function _requireParameters(bytes calldata rules) private pure {
+        uint8 count = uint8(rules[80]);
+        if (count > MAX_PARAMETERS) revert BadRules(80);
+        if (RuleBytes.programAt(rules) > rules.length) revert BadRules(rules.length);
+        if (!RuleBytes.isColumns(rules)) return;
+        if (count == 0) revert BadRules(80);
+        if (uint64(bytes8(rules[RuleBytes.FIXED:])) > MAX_SHARE) revert BadRules(RuleBytes.FIXED);
     }
 
     function _program(bytes calldata rules) private pure returns (bytes calldata) {

@@ -32,6 +32,7 @@ ROOMS = {
     "trainer/cli": "`cairn`",
     "trainer/cli/commands": "one file a group of commands",
     "scripts": "the three things users do",
+    "examples": "tasks with other trainers",
     "benchmarks": "what the figures come from",
 }
 SUFFIXES = {".py", ".sol", ".js"}

@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("registry", "trainer")
-SOURCES = (*PACKAGES, "scripts", "benchmarks")
+SOURCES = (*PACKAGES, "scripts", "benchmarks", "examples")
 
 # Types name the bytes that `content.cid` turns into text: a function-level import, and the only one that closes a ring.
 KNOWN_RINGS = {frozenset({"registry.types", "registry.content.cid"})}
@@ -143,7 +143,7 @@ def test_nothing_imports_tests_scripts_or_benchmarks() -> None:
     wrong = [
         f"{name} imports {target}"
         for name, target in every_import()
-        if beneath(target, "tests", "scripts", "benchmarks", "conftest")
+        if beneath(target, "tests", "scripts", "benchmarks", "examples", "conftest")
     ]
     assert wrong == []
 

@@ -123,7 +123,7 @@ def advance(
         client.finalize_round(model_id, number, result)
         return f"round {number}: finalized"
     if phase in (Phase.FINAL, Phase.CANCELLED) and open_rounds and not client.model(model_id).suspended:
-        attesters = unexpelled(client, model_id, number) if number else []
+        attesters = unexpelled(client, model_id, number) if number else {}
         if attesters:
             client.expel(model_id, number, attesters)
         client.open_round(model_id, number=number + 1)

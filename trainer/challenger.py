@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from registry.chain.challenge_records import (
     NO_COORDINATE,
     Basis,
     Commitment,
+    Middle,
     Step,
     Sum,
     Target,
@@ -29,8 +31,9 @@ from registry.content.merkle import CHUNK_VALUES, leaf_hash, node_hash
 from registry.errors import InputError
 from registry.provenance.charges import Charge
 from registry.provenance.rounds import RoundRecord
-from registry.rules.encoding import decode_rules
+from registry.rules.encoding import RuleSet, Shape, decode_rules
 from registry.rules.grid import grid_integers
+from registry.rules.shapes import left_out
 from registry.types import Fault
 
 __all__ = ["LimitReached", "Purse", "add_steps", "bring", "conviction_gas"]
@@ -40,9 +43,9 @@ MOST_GAS = 1 << 24
 MOST_BYTES = 120_000
 """Of a transaction: nodes pass on none of more than 131 072 (geth's pool, and others after it), and there is more in it
 than what is added up."""
-GAS_OF_STEP = 215_000
+GAS_OF_STEP = 95_000
 """Of a contribution with its chunk: its calldata's floor price and some."""
-GAS_OF_CONVICTION = 900_000
+GAS_OF_CONVICTION = 500_000
 """Of the transaction that convicts: a version under a program of two states is the dearest (`contracts/gas.json`)."""
 GAS_OF_ENTRY = 20_000
 """Of a contribution, or a commitment, alone."""
@@ -144,12 +147,13 @@ def bring(challenges: Challenges, record: RoundRecord, target: Target, charge: C
 def _sum(challenges: Challenges, target: Target, charge: Charge, basis: Basis) -> Receipt:
     numbers_alone = charge.fault is Fault.TOTAL
     coordinate: Any = NO_COORDINATE if numbers_alone else charge.evidence[0]
-    progress, steps = Sum(), charge.steps
+    rules, steps = decode_rules(basis.rules), charge.steps
+    progress = Sum() if numbers_alone else Sum(middle=_middle(rules, coordinate, steps))
     gas = GAS_OF_ENTRY if numbers_alone else GAS_OF_STEP
     size = _at_once(challenges, gas, max(_bytes_of(step) for step in steps))
     while len(steps) > size:
         challenges.add_contributions(target, basis, coordinate, progress, steps[:size])
-        progress = add_steps(progress, steps[:size], coordinate, decode_rules(basis.rules).grid_bits)
+        progress = add_steps(progress, steps[:size], coordinate, rules)
         steps = steps[size:]
     if numbers_alone:
         return challenges.convict_total(target, basis, progress, steps, until="mined")
@@ -189,16 +193,40 @@ def _at_once(challenges: Challenges, gas: int, size: int) -> int:
     return max(1, min(most_gas // gas, MOST_BYTES // size))
 
 
-def add_steps(progress: Sum, steps: Sequence[Step], coordinate: int, grid_bits: int) -> Sum:
+def _middle(rules: RuleSet, coordinate: int, steps: Sequence[Step]) -> Middle:
+    """The least and the greatest value of a coordinate that columns do not leave out; zeros for another shape."""
+    if rules.shape is not Shape.COLUMNS:
+        return Middle()
+    values = sorted(_value(step, coordinate, rules) for step in steps)
+    cut = left_out(rules.parameters[0], len(values))
+    return Middle(values[cut], values[-1 - cut])
+
+
+def _value(step: Step, coordinate: int, rules: RuleSet) -> int:
+    at = coordinate % CHUNK_VALUES * 4
+    return int(grid_integers(np.frombuffer(step.chunk.leaf[at : at + 4], dtype="<f4"), rules.grid_bits)[0])
+
+
+def _placed(middle: Middle, value: int) -> Middle:
+    return replace(
+        middle,
+        below=middle.below + (value < middle.least),
+        at_least=middle.at_least + (value == middle.least),
+        at_greatest=middle.at_greatest + (value == middle.greatest),
+        above=middle.above + (value > middle.greatest),
+    )
+
+
+def add_steps(progress: Sum, steps: Sequence[Step], coordinate: int, rules: RuleSet) -> Sum:
     """Return what `addContributions` makes of a progress, to be passed with what follows.
 
     Args:
         progress: So far.
         steps: Contributions, in order.
         coordinate: Whose values are added; NO_COORDINATE for weights, steps and factors alone.
-        grid_bits: s.
+        rules: The round's.
     """
-    peaks, count, total = list(progress.peaks), progress.next, progress.sum
+    peaks, count, total, middle = list(progress.peaks), progress.next, progress.sum, progress.middle
     for step in steps:
         entry = step.contribution
         node = leaf_hash(contribution_leaf(entry))
@@ -208,9 +236,12 @@ def add_steps(progress: Sum, steps: Sequence[Step], coordinate: int, grid_bits: 
             below >>= 1
         peaks.append(node)
         if coordinate != NO_COORDINATE:
-            at = coordinate % CHUNK_VALUES * 4
-            value = np.frombuffer(step.chunk.leaf[at : at + 4], dtype="<f4")
-            total += entry.factor * int(grid_integers(value, grid_bits)[0])
+            value = _value(step, coordinate, rules)
+            if rules.shape is Shape.COLUMNS:
+                middle = _placed(middle, value)
+                total += value if middle.least < value < middle.greatest else 0
+            else:
+                total += entry.factor * value
         count += 1
     added = [step.contribution for step in steps]
     return Sum(
@@ -219,5 +250,6 @@ def add_steps(progress: Sum, steps: Sequence[Step], coordinate: int, grid_bits: 
         progress.steps + sum(entry.steps for entry in added),
         progress.factor + sum(entry.factor for entry in added),
         total,
+        middle,
         tuple(peaks),
     )

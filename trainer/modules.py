@@ -6,8 +6,10 @@ other tensors as they are. Tied tensors are stored once, under the name that com
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from registry.content.manifest import PlanManifest, Procedure, Statement, VersionManifest
+from registry.content.manifest import BaseFile, PlanManifest, Procedure, Statement, VersionManifest
 from registry.content.tensors import TensorHeader, layout
 from registry.errors import InputError
 from registry.provenance.plans import fitted, server_rule
@@ -28,7 +30,9 @@ __all__ = [
     "floating",
     "load_arrays",
     "load_version",
+    "matching",
     "module_arrays",
+    "module_digest",
     "module_header",
     "module_state",
     "propose_buffers",
@@ -55,22 +59,37 @@ _FLOAT16_OVERFLOW = 65520.0
 """The smallest magnitude that float16 rounds to infinity."""
 
 
-def module_state(module: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def module_state(module: nn.Module, without: Sequence[str] = ()) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Return the module's tensors, each once, and the other names of tied ones.
+
+    Args:
+        module: Any.
+        without: Patterns, as of a shell, for the names of tensors that are not shared: they are left out.
 
     Returns:
         Tensors by name, in the module's order, sharing its memory; and alias -> name.
 
     Raises:
-        InputError: A tensor is complex, quantized, sparse or otherwise not plain numbers.
+        InputError: A tensor is complex, quantized, sparse or otherwise not plain numbers; a pattern matches no name,
+            or only some names of a tied tensor.
     """
+    left_out = set(matching(module, without))
     tensors: dict[str, torch.Tensor] = {}
     aliases: dict[str, str] = {}
     seen: dict[object, str] = {}
+    hidden: dict[object, str] = {}
     for name, value in module.state_dict(keep_vars=True).items():
+        if name in left_out and not isinstance(value, torch.Tensor):
+            continue
         if not isinstance(value, torch.Tensor) or value.dtype not in _PLAIN or value.layout != torch.strided:
             raise InputError(f"{name}: expected a dense tensor of plain numbers, got {getattr(value, 'dtype', value)}")
         place = (value.untyped_storage().data_ptr(), value.storage_offset(), value.shape, value.stride(), value.dtype)
+        other = (seen if name in left_out else hidden).get(place) if value.numel() else None
+        if other is not None:
+            raise InputError(f"{name}: tied to {other}, so expected both to be shared or neither")
+        if name in left_out:
+            hidden[place] = name
+            continue
         if value.numel() and place in seen:
             aliases[name] = seen[place]
             continue
@@ -79,18 +98,49 @@ def module_state(module: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, 
     return tensors, aliases
 
 
+def matching(module: nn.Module, patterns: Sequence[str]) -> list[str]:
+    """Return the names of the module's tensors that patterns choose, in the module's order.
+
+    Args:
+        module: Any.
+        patterns: Names, or patterns as of a shell; one that begins with ! takes away again what those before it chose.
+
+    Raises:
+        InputError: A pattern matches none: misspelt, it would share what is private.
+    """
+    names = dict.fromkeys(module.state_dict(keep_vars=True))
+    chosen: set[str] = set()
+    for pattern in patterns:
+        bare = pattern.removeprefix("!")
+        found = [bare] if bare in names else [name for name in names if fnmatchcase(name, bare)]
+        if not found:
+            raise InputError(f"expected {pattern!r} to match a tensor of the module, such as {list(names)[:3]}")
+        chosen = chosen.difference(found) if pattern.startswith("!") else chosen.union(found)
+    return [name for name in names if name in chosen]
+
+
+def module_digest(module: nn.Module, names: Container[str] | None = None) -> bytes:
+    """Return a sha2-256 over the module's tensors, or those of the given names, that tells whether any bit changed."""
+    hasher = hashlib.sha256()
+    for name, value in module_state(module)[0].items():
+        if names is None or name in names:
+            hasher.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+            hasher.update(value.to("cpu").contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return hasher.digest()
+
+
 def floating(tensors: Mapping[str, torch.Tensor]) -> Iterator[str]:
     """Yield the names of floating tensors."""
     return (name for name, value in tensors.items() if value.dtype.is_floating_point)
 
 
-def module_arrays(module: nn.Module) -> tuple[dict[str, Array], dict[str, str]]:
+def module_arrays(module: nn.Module, without: Sequence[str] = ()) -> tuple[dict[str, Array], dict[str, str]]:
     """Return what a version made of the module holds: arrays by name (floating ones as float32), and aliases.
 
     Raises:
         InputError: A value is not finite in float32, or a tensor is not plain numbers.
     """
-    tensors, aliases = module_state(module)
+    tensors, aliases = module_state(module, without)
     arrays: dict[str, Array] = {}
     for name, value in tensors.items():
         plain = value.to("cpu", torch.float32 if value.dtype.is_floating_point else value.dtype)
@@ -100,22 +150,31 @@ def module_arrays(module: nn.Module) -> tuple[dict[str, Array], dict[str, str]]:
     return arrays, aliases
 
 
-def module_header(module: nn.Module) -> TensorHeader:
+def module_header(module: nn.Module, without: Sequence[str] = ()) -> TensorHeader:
     """Return the header of a version made of the module."""
-    arrays, _ = module_arrays(module)
+    arrays, _ = module_arrays(module, without)
     return layout({name: (NUMPY_NAMES[array.dtype], array.shape) for name, array in arrays.items()})
 
 
-def load_arrays(module: nn.Module, arrays: Mapping[str, Array], aliases: Mapping[str, str] | None = None) -> None:
-    """Copy a version's arrays into the module, converting to its dtypes.
+def load_arrays(
+    module: nn.Module,
+    arrays: Mapping[str, Array],
+    aliases: Mapping[str, str] | None = None,
+    *,
+    without: Sequence[str] = (),
+) -> None:
+    """Copy a version's arrays into the module, converting to its dtypes. What is not shared is left as it is.
 
     Raises:
         InputError: Names or shapes differ, or a value is beyond the module's dtype; nothing was copied.
     """
-    tensors, tied = module_state(module)
+    tensors, tied = module_state(module, without)
     stored = {name: (aliases or {}).get(name, name) for name in (*tensors, *tied)}
     missing = sorted(name for name, source in stored.items() if source not in arrays)
     unknown = sorted(set(arrays) - set(stored.values()))
+    unshared = sorted(set(matching(module, without)) & set(unknown))
+    if unshared:
+        raise InputError(f"expected the version to hold only what is shared, but it holds {unshared[:5]}")
     if missing or unknown:
         raise InputError(f"the module lacks tensors {unknown[:5]} of the version, the version {missing[:5]}")
     for name, value in tensors.items():
@@ -128,14 +187,16 @@ def load_arrays(module: nn.Module, arrays: Mapping[str, Array], aliases: Mapping
             value.copy_(torch.from_numpy(np.array(arrays[stored[name]])))
 
 
-def load_version(module: nn.Module, store: ContentStore, version: VersionManifest) -> None:
+def load_version(
+    module: nn.Module, store: ContentStore, version: VersionManifest, *, without: Sequence[str] = ()
+) -> None:
     """Copy a version from the content store into the module, every block hashed on the way.
 
     Raises:
         FormError: The file is not canonical, or not what the manifest says.
         InputError: The module has other tensors.
     """
-    load_arrays(module, read_arrays(store, version), version.aliases)
+    load_arrays(module, read_arrays(store, version), version.aliases, without=without)
 
 
 def publish_module(
@@ -145,6 +206,8 @@ def publish_module(
     *,
     parent: Digest | None = None,
     statement: Statement | None = None,
+    without: Sequence[str] = (),
+    base: BaseFile | None = None,
 ) -> VersionManifest:
     """Publish the module as it is as a version of its owner, such as a genesis.
 
@@ -154,14 +217,21 @@ def publish_module(
         file: Written on the way, and left there.
         parent: The version it descends from.
         statement: What the owner says of it.
+        without: Patterns for the names of tensors that are not shared: private to participants, or of the base.
+        base: Frozen weights that it stands on.
     """
-    arrays, aliases = module_arrays(module)
+    arrays, aliases = module_arrays(module, without)
     save_arrays(file, arrays)
-    return add_version(store, file, parent=parent, aliases=aliases, statement=statement)
+    return add_version(store, file, parent=parent, aliases=aliases, base=base, statement=statement)
 
 
 def propose_grid(
-    module: nn.Module, grid_bits: int = 24, *, largest_change: float = 1.0, largest_buffer_change: float = 4096.0
+    module: nn.Module,
+    grid_bits: int = 24,
+    *,
+    largest_change: float = 1.0,
+    largest_buffer_change: float = 4096.0,
+    without: Sequence[str] = (),
 ) -> tuple[int, dict[str, int]]:
     """Propose a grid and per-tensor scales under which no plausible delta runs over.
 
@@ -173,7 +243,7 @@ def propose_grid(
     """
     scales: dict[str, int] = {}
     parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
-    for name, value in module_state(module)[0].items():
+    for name, value in module_state(module, without)[0].items():
         if not value.dtype.is_floating_point or not value.numel():
             continue
         reach = max(float(value.abs().max()), largest_change if name in parameters else largest_buffer_change)
@@ -183,16 +253,22 @@ def propose_grid(
     return grid_bits, scales
 
 
-def propose_buffers(module: nn.Module) -> dict[str, int]:
+def propose_buffers(module: nn.Module, without: Sequence[str] = ()) -> dict[str, int]:
     """Propose which tensors are running statistics: floating buffers of the module; variances cannot be negative."""
     parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
-    tensors, _ = module_state(module)
+    tensors, _ = module_state(module, without)
     buffers = [name for name in floating(tensors) if name not in parameters]
     return {name: 2 if name.rpartition(".")[2] == "running_var" else 1 for name in buffers}
 
 
 def propose_plan(
-    module: nn.Module, *, quorum: int, min_contributions: int, weight_cap: int = 1 << 20, grid_bits: int = 24
+    module: nn.Module,
+    *,
+    quorum: int,
+    min_contributions: int,
+    weight_cap: int = 1 << 20,
+    grid_bits: int = 24,
+    without: Sequence[str] = (),
 ) -> PlanManifest:
     """Propose a plan for rounds of FedAvg on a model that begins as the module is.
 
@@ -205,8 +281,9 @@ def propose_plan(
         min_contributions: Fewer than these and a round lapses.
         weight_cap: The most one participant may weigh.
         grid_bits: s; fewer bits are a coarser grid that reaches further: 2^(24 - s).
+        without: Patterns for the names of tensors that are not shared.
     """
-    grid_bits, scales = propose_grid(module, grid_bits)
+    grid_bits, scales = propose_grid(module, grid_bits, without=without)
     plan = PlanManifest(
         algorithm=Procedure("fedavg", {"epochs": 1}),
         combine_rule=MEAN.number,
@@ -217,7 +294,7 @@ def propose_plan(
         grid_bits=grid_bits,
         saturate=False,
         scales=scales,
-        buffers=propose_buffers(module),
+        buffers=propose_buffers(module, without),
         values=1,
         header=bytes(32),
         segments=bytes(32),
@@ -233,4 +310,4 @@ def propose_plan(
         bond_gwei=0,
         hooks=(),
     )
-    return fitted(plan, module_header(module))
+    return fitted(plan, module_header(module, without))

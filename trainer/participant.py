@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,19 +20,21 @@ import torch
 from torch import nn
 
 from registry.chain.records import round_id_of
-from registry.content.manifest import Code, DataSetManifest, PlanManifest, VersionManifest, digest_of
+from registry.content.manifest import Code, DataSetManifest, Evaluation, PlanManifest, VersionManifest, digest_of
 from registry.content.tensors import parse_header
 from registry.errors import InputError
 from registry.provenance.admission import UpdateForm, update_form
+from registry.provenance.evaluations import evaluation_of
 from registry.provenance.plans import load_plan, plan_rules
 from registry.provenance.rounds import RoundRecord, commits_closed, final_phase, read_round
-from registry.provenance.versions import load_parent, read_header
+from registry.provenance.versions import load_parent, read_header, require_base
 from registry.rules.grid import to_grid
 from registry.store.base import ContentStore
 from registry.types import MAX_STEPS, Address, ModelId, Phase
 from trainer.algorithms import ALGORITHMS
 from trainer.algorithms.fedavg import TrainEpoch
-from trainer.modules import floating, load_version, module_state
+from trainer.modules import floating, load_version, matching, module_digest, module_state
+from trainer.private import load_private, save_private
 from trainer.steps import counting_steps
 from trainer.transforms import TRANSFORMS
 from trainer.updates import (
@@ -47,7 +50,11 @@ from trainer.updates import (
 if TYPE_CHECKING:
     from registry.chain.client import Client
 
-__all__ = ["Task", "advance", "prepare_update"]
+__all__ = ["Evaluate", "Task", "advance", "prepare_update"]
+
+
+Evaluate = Callable[[nn.Module], Mapping[str, int | float]]
+"""Returns `examples` and, by name, counts (int) and sums over the examples (float): see `evaluation_of`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +65,20 @@ class Task:
         module: Of the model's shape; its values are overwritten.
         train_epoch: One pass over the local data; trains the module in place and returns metrics.
         examples: How many examples that is: the update's weight.
-        data_set: Stays here; only its digest is published.
+        data_set: Stays here; only its salted digest is published.
         code: What trained it; None for this package at its version.
         hook_data: What each of the plan's hooks asks for, in their order, such as a proof.
         steps_per_epoch: Training steps of one pass. None counts them while it trains: how often an optimizer of torch
             moved the module, the one that did most where several step side by side. Where none did, it is one step an
             example, and no pass takes more. At most 2^20 are declared, however many they were.
+        evaluate: Measures the module on the local data. It is asked once a round, of the parent, before training, and
+            what it says is published in the update's manifest and added up in the round's report.
+        private: Patterns, see `trainer.modules.matching`, for the names of tensors that stay here. They are trained,
+            kept with the round and come back in the next; before the first they are as the module has them. All that is
+            neither private nor frozen is shared: the version must hold exactly that.
+        frozen: Patterns for the names of tensors that the version's base stands for: neither trained nor published.
+        base: The file that the frozen ones were loaded from, as its digest in the version shows.
+        private_anew: Where the private tensors of the last round are lost, begin with the module's own.
     """
 
     module: nn.Module
@@ -73,6 +88,21 @@ class Task:
     code: Code | None = None
     hook_data: tuple[bytes, ...] = ()
     steps_per_epoch: int | None = None
+    evaluate: Evaluate | None = None
+    private: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
+    base: Path | None = None
+    private_anew: bool = False
+
+    @property
+    def unshared(self) -> tuple[str, ...]:
+        """The names of the tensors that versions do not hold."""
+        private, frozen = (matching(self.module, patterns) for patterns in (self.private, self.frozen))
+        if both := sorted(set(private) & set(frozen)):
+            raise InputError(f"{both[0]}: expected to be private or frozen, not both")
+        if frozen and self.base is None:
+            raise InputError(f"frozen: expected the base that {frozen[0]} comes from, got none")
+        return (*private, *frozen)
 
 
 def prepare_update(
@@ -100,7 +130,12 @@ def prepare_update(
     plan, parent = load_plan(store, record.plan), load_parent(store, record)
     _require_feasible(plan, task)
     form = update_form(read_header(store, parent.weights.blob), plan)
-    delta, metrics, steps = _train(store, parent, plan, task)
+    require_base(parent, task.base)
+    load_version(task.module, store, parent, without=task.unshared)
+    load_private(folder, record, participant, task.module, task.private, anew=task.private_anew)
+    evaluation = _evaluate(task)
+    with _frozen(task):
+        delta, metrics, steps = _train(parent, plan, task)
     saturated = 0
     with (place / "update.safetensors").open("wb") as out:
         out.write(form.header)
@@ -109,6 +144,7 @@ def prepare_update(
             saturated += clipped
         out.flush()
         os.fsync(out.fileno())
+    save_private(place, task.module, task.private)
     return seal_update(
         place,
         record,
@@ -118,6 +154,7 @@ def prepare_update(
         data_set=task.data_set,
         saturated=saturated,
         metrics=_finite(metrics),
+        evaluation=evaluation,
         code=task.code,
     )
 
@@ -160,6 +197,7 @@ def _require_feasible(plan: PlanManifest, task: Task) -> None:
         raise InputError(f"examples: expected 1..{plan.weight_cap}, the plan's weight cap, got {task.examples}")
     if task.steps_per_epoch is not None and task.steps_per_epoch < 1:
         raise InputError(f"steps_per_epoch: expected 1 or more, got {task.steps_per_epoch}")
+    _ = task.unshared
 
 
 def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
@@ -170,12 +208,49 @@ def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.items()}
 
 
+def _evaluate(task: Task) -> Evaluation | None:
+    """Measure the module as it is, in evaluation mode and without gradients.
+
+    Raises:
+        InputError: The measuring changed the module, or gave what is no evaluation.
+    """
+    if task.evaluate is None:
+        return None
+    before = module_digest(task.module)
+    task.module.eval()
+    with torch.no_grad():
+        measured = task.evaluate(task.module)
+    if module_digest(task.module) != before:
+        raise InputError("evaluate: expected the module to be left as it is, but it was changed")
+    return evaluation_of(measured)
+
+
+@contextmanager
+def _frozen(task: Task) -> Iterator[None]:
+    """Compute no gradients of frozen tensors until the context is left, and see to it that none changed.
+
+    Raises:
+        InputError: One did.
+    """
+    names = set(matching(task.module, task.frozen))
+    before = module_digest(task.module, names)
+    held = [p for name, p in task.module.named_parameters(remove_duplicate=False) if name in names and p.requires_grad]
+    for parameter in held:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in held:
+            parameter.requires_grad_(True)
+    if module_digest(task.module, names) != before:
+        raise InputError("frozen: expected these tensors to be left as they are, but training changed them")
+
+
 def _train(
-    store: ContentStore, parent: VersionManifest, plan: PlanManifest, task: Task
+    parent: VersionManifest, plan: PlanManifest, task: Task
 ) -> tuple[dict[str, torch.Tensor], Mapping[str, float], int]:
     """Return the deltas of the module's floating tensors, as float64 under the version's names, metrics, and steps."""
-    load_version(task.module, store, parent)
-    tensors, _ = module_state(task.module)
+    tensors, _ = module_state(task.module, task.unshared)
     stored = {name: parent.aliases.get(name, name) for name in floating(tensors)}
     before = {name: tensors[name].cpu().to(torch.float64, copy=True) for name in stored}
     steps = 0
@@ -187,8 +262,9 @@ def _train(
         steps += task.steps_per_epoch or max(counted.values(), default=task.examples)
         return told
 
-    metrics = ALGORITHMS[plan.algorithm.name](task.module, train_epoch, plan.algorithm.parameters)
-    after, _ = module_state(task.module)
+    private = matching(task.module, task.private)
+    metrics = ALGORITHMS[plan.algorithm.name](task.module, train_epoch, plan.algorithm.parameters, private=private)
+    after, _ = module_state(task.module, task.unshared)
     delta = {stored[name]: after[name].cpu().to(torch.float64) - old for name, old in before.items()}
     for step in plan.transforms:
         delta = TRANSFORMS[step.name].outgoing(delta, step.parameters)

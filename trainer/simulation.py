@@ -16,7 +16,7 @@ from registry.chain.deploy import deploy
 from registry.chain.local import Embedded, embedded, sleep_until
 from registry.chain.records import Grant
 from registry.chain.transactions import Transactor
-from registry.content.manifest import PlanManifest, digest_of
+from registry.content.manifest import BaseFile, PlanManifest, digest_of
 from registry.errors import CairnError
 from registry.provenance.plans import add_plan, fitted
 from registry.provenance.versions import read_header
@@ -73,6 +73,8 @@ def start(
     *,
     aggregators: int = 2,
     chain: Embedded | None = None,
+    without: Sequence[str] = (),
+    base: BaseFile | None = None,
 ) -> Simulation:
     """Deploy, register a model, grant the roles and set the plan.
 
@@ -84,6 +86,8 @@ def start(
         folder: For everybody's files.
         aggregators: How many.
         chain: Has an account for everybody; by default a chain in this process.
+        without: Patterns for the names of tensors that are not shared.
+        base: Frozen weights that the genesis stands on.
     """
     count = 1 + len(tasks) + aggregators
     chain = chain or embedded(count, time=int(time.time()))
@@ -99,7 +103,7 @@ def start(
     ]
     owner, rest = clients[0], clients[1:]
     folder.mkdir(parents=True, exist_ok=True)
-    genesis = publish_module(store, module, folder / "genesis.safetensors")
+    genesis = publish_module(store, module, folder / "genesis.safetensors", without=without, base=base)
     owner.register_model(digest_of(genesis), Root(genesis.tensor_root), Root(genesis.rest_root))
     model_id = owner.model_id(owner.account, digest_of(genesis))
     members = dict(zip(tasks, rest, strict=False))

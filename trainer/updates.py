@@ -1,12 +1,13 @@
 """Updates on their participant's disk: sealed with a manifest, committed, and published once commits have closed.
 
-A round's folder holds `update.safetensors`, `dataset.cbor` and, written last, `update.cbor`; then `published`. Whatever
-made the update, nothing here needs torch.
+A round's folder holds `update.safetensors`, `dataset.opening` and, written last, `update.cbor`; then `published`.
+Whatever made the update, nothing here needs torch.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as installed
@@ -18,6 +19,7 @@ from registry.content.manifest import (
     Code,
     DataSetManifest,
     DeltaFile,
+    Evaluation,
     Reason,
     UpdateManifest,
     decode,
@@ -27,6 +29,7 @@ from registry.content.manifest import (
 )
 from registry.errors import FormError, InputError, VerificationFailed
 from registry.provenance.admission import judge_blob, update_form
+from registry.provenance.data_sets import SALT_BYTES, open_data_set, opening_of
 from registry.provenance.plans import load_plan
 from registry.provenance.rounds import RoundRecord
 from registry.provenance.versions import load_parent, read_header
@@ -47,6 +50,7 @@ __all__ = [
     "prepared_update",
     "publish_update",
     "seal_update",
+    "write_whole",
 ]
 
 
@@ -90,6 +94,7 @@ def seal_update(
     data_set: DataSetManifest,
     saturated: int = 0,
     metrics: Mapping[str, float] | None = None,
+    evaluation: Evaluation | None = None,
     code: Code | None = None,
 ) -> Prepared:
     """Name what stands in `update.safetensors` and write its manifest, which makes it the round's update.
@@ -100,9 +105,10 @@ def seal_update(
         participant: Whose update it is.
         weight: Its weight.
         steps: Training steps it was made in.
-        data_set: What it was trained on; stays here, its digest is published.
+        data_set: What it was trained on; stays here, its salted digest is published.
         saturated: How many values were clipped to the grid.
         metrics: Finite numbers by name.
+        evaluation: Of the parent, where there is one.
         code: What computed it; None for this package at its version.
 
     Raises:
@@ -112,6 +118,8 @@ def seal_update(
     facts = describe(file_pieces(file), sha256=False)
     if facts.cid is None or facts.tensor_root is None:
         raise FormError(f"{file}: expected F32 tensors, got others")
+    opening = opening_of(data_set, _salt(place.parent))
+    named, _ = open_data_set(opening)
     manifest = UpdateManifest(
         chain_id=record.chain_id,
         contract=record.contract,
@@ -125,12 +133,13 @@ def seal_update(
         steps=steps,
         saturated=saturated,
         metrics=dict(metrics or {}),
-        data_set=digest_of(data_set),
+        evaluation=evaluation,
+        data_set=named,
         code=code or Code("cairn-registry", installed("cairn-registry")),
     )
     (place / "published").unlink(missing_ok=True)
-    _write_whole(place / "dataset.cbor", encode(data_set))
-    _write_whole(place / "update.cbor", encode(manifest))
+    write_whole(place / "dataset.opening", opening)
+    write_whole(place / "update.cbor", encode(manifest))
     return Prepared(manifest, file)
 
 
@@ -222,13 +231,28 @@ def publish_update(store: ContentStore, prepared: Prepared) -> None:
     cid = manifest_cid(digest_of(prepared.manifest))
     store.put(cid, encode(prepared.manifest))
     store.pin(cid, recursive=False)
-    _write_whole(prepared.file.parent / "published", b"")
+    write_whole(prepared.file.parent / "published", b"")
 
 
-def _write_whole(path: Path, data: bytes) -> None:
-    """Write a file that is there whole or not at all, whenever the machine stops."""
+def _salt(folder: Path) -> bytes:
+    """The participant's salt, drawn once: one data set has one digest in all its rounds.
+
+    Raises:
+        FormError: The file is damaged.
+    """
+    file = folder / "salt"
+    if not file.exists():
+        write_whole(file, secrets.token_bytes(SALT_BYTES))
+    salt = file.read_bytes()
+    if len(salt) != SALT_BYTES:
+        raise FormError(f"{file}: expected {SALT_BYTES} bytes, got {len(salt)}")
+    return salt
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that its owner alone reads, and that is there whole or not at all, whenever the machine stops."""
     partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
+    with open(partial, "wb", opener=lambda name, flags: os.open(name, flags | os.O_CLOEXEC, 0o600)) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

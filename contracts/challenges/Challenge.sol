@@ -22,10 +22,10 @@ abstract contract Challenge is Disputed, IChallenges {
     // slither-disable-next-line naming-convention
     ICourt public immutable COURT;
 
-    /// @dev As `_openOn`, where the aggregate is a weighted sum of its contributions.
-    function _openSum(Target calldata target, Basis calldata basis) internal view returns (Dispute memory found) {
+    /// @dev As `_openOn`, where the values of updates are such as `Grid` reads.
+    function _openValues(Target calldata target, Basis calldata basis) internal view returns (Dispute memory found) {
         found = _openOn(target, basis);
-        if (!RuleBytes.sums(basis.rules)) revert RuleNotDisputable(RuleBytes.combineRule(basis.rules));
+        if (!RuleBytes.isDense(basis.rules)) revert FormNotDisputable(RuleBytes.updateForm(basis.rules));
     }
 
     function _gridAt(Opening calldata opening, uint64 coordinate, bytes32 root, uint8 gridBits)

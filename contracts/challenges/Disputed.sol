@@ -15,7 +15,7 @@ abstract contract Disputed is IDisputed {
     }
 
     /// @inheritdoc IDisputed
-    uint64 public constant CHUNK_VALUES = 1024;
+    uint64 public constant CHUNK_VALUES = 256;
     /// @dev Of a leaf of the contributions root: a commitment and, in the last word, its factor.
     uint256 internal constant CONTRIBUTION_BYTES = 192;
 

@@ -8,7 +8,7 @@ library Merkle {
     /// @notice sha256(0x00 ‖ leaf).
     function leafHash(bytes calldata leaf) internal view returns (bytes32 hash) {
         // The precompile from scratch space past the free pointer, which is not kept: a transaction hashes dozens of
-        // chunks of 4 KiB.
+        // chunks of 1 KiB.
         // slither-disable-next-line assembly
         assembly ("memory-safe") {
             let start := mload(0x40)

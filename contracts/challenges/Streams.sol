@@ -2,7 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {Dispute, Result} from "../interfaces/ICairn.sol";
-import {Commitment, IChallenges, Step, Sum} from "../interfaces/IChallenges.sol";
+import {Commitment, IChallenges, Middle, Step, Sum} from "../interfaces/IChallenges.sol";
 import {Fault, Part} from "../interfaces/ICourt.sol";
 import {Basis, Contribution, Opening, Target} from "../interfaces/IDisputed.sol";
 import {RunningHash} from "../modules/RunningHash.sol";
@@ -30,6 +30,7 @@ abstract contract Streams is Challenge {
         uint64 steps;
         uint64 factor;
         int256 sum;
+        Middle middle;
         uint256 height;
         bytes32[] peaks;
     }
@@ -42,11 +43,10 @@ abstract contract Streams is Challenge {
         Sum calldata progress,
         Step[] calldata steps
     ) external {
-        Dispute memory found = coordinate == NO_COORDINATE ? _open(target) : _openSum(target, basis);
-        uint8 gridBits = coordinate == NO_COORDINATE ? 0 : RuleBytes.gridBits(basis.rules);
+        Dispute memory found = coordinate == NO_COORDINATE ? _open(target) : _openValues(target, basis);
         bytes32 work = _sumWork(found, coordinate);
         Adding memory s = _resume(work, progress);
-        _addAll(target, gridBits, coordinate, s, steps);
+        _addAll(target, basis, coordinate, s, steps);
         bytes32[] memory peaks = s.peaks;
         uint256 height = s.height;
         // Cut to its length: it had room to grow.
@@ -54,9 +54,11 @@ abstract contract Streams is Challenge {
         assembly ("memory-safe") {
             mstore(peaks, height)
         }
-        _progress[msg.sender][work] = keccak256(abi.encode(Sum(s.next, s.weight, s.steps, s.factor, s.sum, peaks)));
+        _progress[msg.sender][work] = keccak256(
+            abi.encode(Sum(s.next, s.weight, s.steps, s.factor, s.sum, s.middle, peaks))
+        );
         emit ChallengeAdvanced(found.roundId, found.tally, msg.sender, s.next);
-        CAIRN.extendWindow(target.modelId, target.number);
+        if (steps.length != 0) CAIRN.extendWindow(target.modelId, target.number);
     }
 
     /// @inheritdoc IChallenges
@@ -68,12 +70,14 @@ abstract contract Streams is Challenge {
         Step[] calldata steps,
         Opening calldata aggregate
     ) external {
-        Dispute memory found = _openSum(target, basis);
-        uint8 gridBits = RuleBytes.gridBits(basis.rules);
-        Adding memory s = _finish(target, found, gridBits, coordinate, progress, steps);
+        Dispute memory found = _openValues(target, basis);
+        Adding memory s = _finish(target, basis, found, coordinate, progress, steps);
         // All ones lies past the end of any blob: numbers alone get no further.
-        int256 q = _gridAt(aggregate, coordinate, target.result.aggregateRoot, gridBits);
-        if (q == Grid.mean(s.sum, target.result.divisor)) revert NothingWrong(Fault.Aggregate);
+        int256 q = _gridAt(aggregate, coordinate, target.result.aggregateRoot, RuleBytes.gridBits(basis.rules));
+        int256 right = RuleBytes.isColumns(basis.rules)
+            ? _meanOfMiddle(s, RuleBytes.cut(basis.rules, s.next))
+            : Grid.mean(s.sum, target.result.divisor);
+        if (q == right) revert NothingWrong(Fault.Aggregate);
         _convict(target, found, Wrong(Fault.Aggregate, Part.Values, coordinate / CHUNK_VALUES));
     }
 
@@ -82,7 +86,7 @@ abstract contract Streams is Challenge {
         external
     {
         Dispute memory found = _openOn(target, basis);
-        Adding memory s = _finish(target, found, 0, NO_COORDINATE, progress, steps);
+        Adding memory s = _finish(target, basis, found, NO_COORDINATE, progress, steps);
         Result calldata r = target.result;
         bool divided = RuleBytes.selects(basis.rules) ? s.factor <= r.divisor : s.factor == r.divisor;
         if (s.weight == r.totalWeight && s.steps == r.totalSteps && divided) revert NothingWrong(Fault.Total);
@@ -100,7 +104,7 @@ abstract contract Streams is Challenge {
         bytes32 work = _replayWork(found, sought);
         _progress[msg.sender][work] = _replay(found, work, sought, running, commitments);
         emit ChallengeAdvanced(found.roundId, found.tally, msg.sender, uint32(commitments.length));
-        CAIRN.extendWindow(target.modelId, target.number);
+        if (commitments.length != 0) CAIRN.extendWindow(target.modelId, target.number);
     }
 
     /// @inheritdoc IChallenges
@@ -121,14 +125,14 @@ abstract contract Streams is Challenge {
 
     function _finish(
         Target calldata target,
+        Basis calldata basis,
         Dispute memory found,
-        uint8 gridBits,
         uint64 coordinate,
         Sum calldata progress,
         Step[] calldata steps
     ) private view returns (Adding memory s) {
         s = _resume(_sumWork(found, coordinate), progress);
-        _addAll(target, gridBits, coordinate, s, steps);
+        _addAll(target, basis, coordinate, s, steps);
         uint32 contributions = target.result.contributions;
         if (s.next != contributions) revert TooFewSteps(s.next, contributions);
         bytes32 root = Merkle.countedRoot(s.next, Merkle.rootOf(s.peaks, s.height));
@@ -137,7 +141,9 @@ abstract contract Streams is Challenge {
 
     function _resume(bytes32 work, Sum calldata progress) private view returns (Adding memory s) {
         if (progress.next == 0) {
-            bool zeros = (progress.weight | progress.steps | progress.factor) == 0 && progress.sum == 0;
+            Middle calldata m = progress.middle;
+            bool zeros = (progress.weight | progress.steps | progress.factor) == 0 && progress.sum == 0
+                && (m.below | m.atLeast | m.atGreatest | m.above) == 0;
             if (!zeros || progress.peaks.length != 0) revert BadProgress(msg.sender);
         } else if (_progress[msg.sender][work] != keccak256(abi.encode(progress))) {
             revert BadProgress(msg.sender);
@@ -147,6 +153,7 @@ abstract contract Streams is Challenge {
         s.steps = progress.steps;
         s.factor = progress.factor;
         s.sum = progress.sum;
+        s.middle = progress.middle;
         s.height = progress.peaks.length;
         s.peaks = new bytes32[](MOST_PEAKS);
         for (uint256 i = 0; i < s.height; ++i) {
@@ -156,7 +163,7 @@ abstract contract Streams is Challenge {
 
     function _addAll(
         Target calldata target,
-        uint8 gridBits,
+        Basis calldata basis,
         uint64 coordinate,
         Adding memory s,
         Step[] calldata steps
@@ -168,14 +175,40 @@ abstract contract Streams is Challenge {
             Contribution calldata c = steps[i].contribution;
             s.height = Merkle.grow(s.peaks, s.height, s.next, _hashOf(c));
             if (coordinate != NO_COORDINATE) {
-                int256 q = _gridAt(steps[i].chunk, coordinate, c.tensorRoot, gridBits);
-                s.sum += int256(uint256(c.factor)) * q;
+                int256 q = _gridAt(steps[i].chunk, coordinate, c.tensorRoot, RuleBytes.gridBits(basis.rules));
+                if (RuleBytes.isColumns(basis.rules)) s.sum += _place(s.middle, q);
+                else s.sum += int256(uint256(c.factor)) * q;
             }
             s.weight += c.weight;
             s.steps += c.steps;
             s.factor += c.factor;
             ++s.next;
         }
+    }
+
+    /// @dev Counts a value where it lies.
+    /// @return The value, if it lies between the two; else zero.
+    function _place(Middle memory m, int256 q) private pure returns (int256) {
+        if (q < m.least) ++m.below;
+        if (q == m.least) ++m.atLeast;
+        if (q == m.greatest) ++m.atGreatest;
+        if (q > m.greatest) ++m.above;
+        return m.least < q && q < m.greatest ? q : int256(0);
+    }
+
+    /// @dev The mean of all values but the `cut` least and the `cut` greatest. `least` is in place `cut` of the values in
+    /// ascending order where at most `cut` are below it and more are not above it; `greatest` likewise from the other end.
+    function _meanOfMiddle(Adding memory s, uint256 cut) private pure returns (int256) {
+        Middle memory m = s.middle;
+        uint256 upToLeast = uint256(m.below) + m.atLeast;
+        uint256 fromGreatest = uint256(m.above) + m.atGreatest;
+        if (m.below > cut || upToLeast <= cut || m.above > cut || fromGreatest <= cut) {
+            revert OtherMiddle(m.least, m.greatest);
+        }
+        uint256 kept = s.next - 2 * cut;
+        if (m.least == m.greatest) return m.least;
+        int256 sum = s.sum + int256(upToLeast - cut) * m.least + int256(fromGreatest - cut) * m.greatest;
+        return Grid.mean(sum, kept);
     }
 
     function _replay(

@@ -3,14 +3,14 @@ pragma solidity ^0.8.28;
 
 import {Merkle} from "../challenges/Merkle.sol";
 import {Dispute, ModelId, RoundId} from "../interfaces/ICairn.sol";
-import {Demand, Demanded, Fault, Finding, ICourt, Part} from "../interfaces/ICourt.sol";
+import {Demand, Demanded, Fault, Finding, ICourt, Part, Shown} from "../interfaces/ICourt.sol";
 import {Basis, Membership, Opening, Target, Tree} from "../interfaces/IDisputed.sol";
 import {Claims} from "./Claims.sol";
 
 /// @title Demands: what is attested must be shown, leaf by leaf
 abstract contract Demands is Claims {
     /// @inheritdoc ICourt
-    uint256 public constant ANSWER_GAS = 300_000;
+    uint256 public constant ANSWER_GAS = 150_000;
     /// @inheritdoc ICourt
     uint256 public constant MAX_DEPOSIT = 0.1 ether;
 
@@ -39,37 +39,26 @@ abstract contract Demands is Claims {
 
     /// @inheritdoc ICourt
     function showLeaf(Demanded calldata demanded, Opening calldata opening) external {
-        Demand storage held = _openDemand(demanded);
-        // slither-disable-next-line timestamp
-        if (block.timestamp >= held.deadline) revert TooLate(block.timestamp, held.deadline);
-        _requireCounted(opening.counted, demanded.root);
-        uint64 count = opening.counted.count;
-        Rows memory rows = Rows(demanded.entryBytes, demanded.entries);
-        uint64 leaves = _chunks(count, rows);
-        if (demanded.index < leaves) {
-            uint256 expected = _chunkBytes(count, demanded.index, rows);
-            if (opening.leaf.length != expected) revert BadLength(opening.leaf.length, expected);
-            bytes32 hash = Merkle.leafHash(opening.leaf);
-            if (!Merkle.includes(hash, demanded.index, leaves, opening.proof, opening.counted.inner)) {
-                revert BadProof(demanded.root, demanded.index);
-            }
-        } else if (opening.leaf.length != 0 || opening.proof.length != 0) {
-            revert BadIndex(demanded.index, leaves); // nothing stands there that could be shown
+        bytes memory refusal = _refusalOf(demanded, opening);
+        // slither-disable-next-line incorrect-equality,timestamp
+        if (refusal.length == 0) return _show(demanded, opening);
+        // slither-disable-next-line assembly
+        assembly ("memory-safe") {
+            revert(add(refusal, 32), mload(refusal))
         }
+    }
 
-        held.closed = true;
-        held.answered = true;
-        _credit(msg.sender, held.deposit);
-        emit LeafShown(
-            demanded.roundId,
-            demanded.tally,
-            msg.sender,
-            demanded.root,
-            demanded.index,
-            opening.counted,
-            opening.leaf,
-            opening.proof
-        );
+    /// @inheritdoc ICourt
+    // No call of its own for each: too little gas would then look like a leaf that cannot be shown.
+    function showLeaves(Shown[] calldata shown) external {
+        for (uint256 i = 0; i < shown.length; ++i) {
+            Demanded calldata demanded = shown[i].demanded;
+            bytes memory refusal = _refusalOf(demanded, shown[i].opening);
+            // slither-disable-next-line incorrect-equality,timestamp
+            if (refusal.length == 0) _show(demanded, shown[i].opening);
+            // forge-lint: disable-next-line(unsafe-typecast)
+            else emit AnswerSkipped(demanded.roundId, demanded.tally, demanded.root, demanded.index, bytes4(refusal));
+        }
     }
 
     /// @inheritdoc ICourt
@@ -143,6 +132,65 @@ abstract contract Demands is Claims {
             uint96(msg.value),
             deadline
         );
+    }
+
+    function _show(Demanded calldata demanded, Opening calldata opening) private {
+        Demand storage held = _demands[keccak256(abi.encode(demanded))];
+        held.closed = true;
+        held.answered = true;
+        _credit(msg.sender, held.deposit);
+        emit LeafShown(
+            demanded.roundId,
+            demanded.tally,
+            msg.sender,
+            demanded.root,
+            demanded.index,
+            opening.counted,
+            opening.leaf,
+            opening.proof
+        );
+    }
+
+    /// @return The error that says why this is no answer; empty where it is one.
+    function _refusalOf(Demanded calldata demanded, Opening calldata opening) private view returns (bytes memory) {
+        (bytes32 root, uint64 index) = (demanded.root, demanded.index);
+        Demand memory held = _demandOf(demanded);
+        // slither-disable-next-line incorrect-equality
+        if (held.deadline == 0) return abi.encodeWithSelector(NotDemanded.selector, root, index);
+        if (held.closed) return abi.encodeWithSelector(DemandIsClosed.selector, root, index);
+        // slither-disable-next-line timestamp
+        if (block.timestamp >= held.deadline) {
+            return abi.encodeWithSelector(TooLate.selector, block.timestamp, held.deadline);
+        }
+        return _proofRefusalOf(demanded, opening);
+    }
+
+    function _proofRefusalOf(Demanded calldata demanded, Opening calldata opening)
+        private
+        view
+        returns (bytes memory)
+    {
+        (bytes32 root, uint64 index, uint64 count) = (demanded.root, demanded.index, opening.counted.count);
+        if (Merkle.countedRoot(count, opening.counted.inner) != root) {
+            return abi.encodeWithSelector(BadCount.selector, root);
+        }
+        Rows memory rows = Rows(demanded.entryBytes, demanded.entries);
+        uint64 leaves = _chunks(count, rows);
+        if (index >= leaves) {
+            bool nothing = opening.leaf.length == 0 && opening.proof.length == 0;
+            // Nothing stands there that could be shown.
+            return nothing ? bytes("") : abi.encodeWithSelector(BadIndex.selector, index, leaves);
+        }
+        uint256 expected = _chunkBytes(count, index, rows);
+        if (opening.leaf.length != expected) {
+            return abi.encodeWithSelector(BadLength.selector, opening.leaf.length, expected);
+        }
+        return _isAt(opening, index, leaves) ? bytes("") : abi.encodeWithSelector(BadProof.selector, root, index);
+    }
+
+    function _isAt(Opening calldata opening, uint64 index, uint64 leaves) private view returns (bool) {
+        bytes32 hash = Merkle.leafHash(opening.leaf);
+        return Merkle.includes(hash, index, leaves, opening.proof, opening.counted.inner);
     }
 
     function _openDemand(Demanded calldata demanded) private view returns (Demand storage held) {

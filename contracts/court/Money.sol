@@ -43,15 +43,16 @@ abstract contract Money is Verdicts {
     }
 
     /// @inheritdoc ICourt
-    function withdraw() external {
+    function withdraw(address to) external {
         uint256 amount = _credits[msg.sender];
         if (amount == 0) revert NothingToWithdraw(msg.sender);
         _credits[msg.sender] = 0;
-        emit Withdrawn(msg.sender, amount);
+        emit Withdrawn(msg.sender, to, amount);
+        if (to == address(0)) revert PaymentRefused(to); // nobody has it, and it would take the money
         // The payee may be a contract with a fallback of its own.
         // slither-disable-next-line low-level-calls
-        (bool paid,) = msg.sender.call{value: amount}("");
-        if (!paid) revert PaymentRefused(msg.sender);
+        (bool paid,) = to.call{value: amount}("");
+        if (!paid) revert PaymentRefused(to);
     }
 
     /// @inheritdoc ICourt

@@ -50,15 +50,28 @@ struct Step {
     Opening chunk;
 }
 
-/// @notice How far adding up has come. The first step is given zeros and no peaks.
+/// @notice Where the values of a coordinate lie, for rules that take those in the middle: median, trimmed mean.
+struct Middle {
+    /// Grid integers that the challenger says are the least and the greatest value that is not left out. Zero for a fold.
+    int32 least;
+    int32 greatest;
+    /// Values so far, by where they lie.
+    uint32 below;
+    uint32 atLeast;
+    uint32 atGreatest;
+    uint32 above;
+}
+
+/// @notice How far adding up has come. The first step is given zeros and no peaks, but for `least` and `greatest`.
 struct Sum {
     /// Contributions added.
     uint32 next;
     uint64 weight;
     uint64 steps;
     uint64 factor;
-    /// Factor times grid integer.
+    /// Of factor times grid integer; for columns, of the grid integers between `least` and `greatest`.
     int256 sum;
+    Middle middle;
     /// Roots of the perfect subtrees of the contributions so far, largest first.
     bytes32[] peaks;
 }
@@ -67,9 +80,9 @@ struct Sum {
 /// @notice Shows the court what aggregators attested and what is not so. Arithmetic is in integers; tree sizes come from
 /// the roots. A challenge that proves nothing reverts. Receipts: who is in a version, and who is not.
 ///
-/// Rules. The challenger shows the rule bytes. The aggregate can be held against its contributions where they are folded
-/// (see `Shape`), version and state against their parent under every server program. The list of contributions can be
-/// held against the commitments under every rule.
+/// Rules. The challenger shows the rule bytes. The aggregate can be held against its contributions under every shape of
+/// combine rule (see `Shape`), version and state against their parent under every server program, and the list of
+/// contributions against the commitments.
 ///
 /// Assumptions. `sha256` is collision resistant. The parent's root is that of its values: aggregators check it before
 /// they attest.
@@ -89,8 +102,10 @@ interface IChallenges is IDisputed {
     error OtherList(bytes32 given, bytes32 expected);
     error NotOnGrid(uint64 coordinate);
     error NotFinite(uint64 coordinate);
-    /// @notice Readers replay this rule; the chain does not convict by it.
-    error RuleNotDisputable(uint16 combineRule);
+    /// @notice Updates have a form whose values the chain does not read.
+    error FormNotDisputable(uint16 updateForm);
+    /// @notice These are not the least and the greatest value that is not left out.
+    error OtherMiddle(int32 least, int32 greatest);
     /// @notice The segment does not hold the coordinate.
     error BadSegment(uint64 first, uint64 length);
     /// @notice Under these rules and on this parent nobody honest attests: e - s - f is beyond what a step may be.
@@ -158,7 +173,7 @@ interface IChallenges is IDisputed {
 
     // ----------------------------------------------------------------------------- Challenges of several transactions
 
-    /// @notice Adds contributions, in order, to the caller's progress on one coordinate.
+    /// @notice Adds contributions, in order, to the caller's progress on one coordinate. Without any, the window stays.
     /// @param coordinate All ones to add up weights, steps and factors alone.
     function addContributions(
         Target calldata target,
@@ -168,7 +183,8 @@ interface IChallenges is IDisputed {
         Step[] calldata steps
     ) external;
 
-    /// @notice The last steps, and the aggregate's chunk.
+    /// @notice The last steps, and the aggregate's chunk. Of columns nothing is sorted: values below, at and above the
+    /// challenger's `least` and `greatest` are counted, which tells whether these are what they should be.
     function convictAggregate(
         Target calldata target,
         Basis calldata basis,

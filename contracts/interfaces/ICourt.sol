@@ -55,6 +55,12 @@ struct Demanded {
     uint64 index;
 }
 
+/// @notice A demanded leaf, and what shows it.
+struct Shown {
+    Demanded demanded;
+    Opening opening;
+}
+
 struct Demand {
     address demander;
     uint96 deposit;
@@ -128,13 +134,18 @@ interface ICourt is IDisputed {
         bytes leaf,
         bytes32[] proof
     );
+    /// @notice `showLeaves` could not show this one.
+    /// @param reason Selector of the error that `showLeaf` gives.
+    event AnswerSkipped(
+        RoundId indexed roundId, bytes32 indexed tally, bytes32 root, uint64 index, bytes4 reason
+    );
     event DemandClosed(RoundId indexed roundId, bytes32 indexed tally, bytes32 root, uint64 index);
     event ClaimRevealed(RoundId indexed roundId, bytes32 indexed tally, address indexed challenger, uint64 order);
     event RewardCollected(RoundId indexed roundId, bytes32 indexed tally, address indexed challenger, uint256 amount);
     event BondDeposited(ModelId indexed modelId, address indexed aggregator, uint256 amount);
     event BondReleased(ModelId indexed modelId, address indexed aggregator, uint256 amount);
     event BondSlashed(ModelId indexed modelId, address indexed aggregator, RoundId indexed roundId, uint256 amount);
-    event Withdrawn(address indexed account, uint256 amount);
+    event Withdrawn(address indexed account, address indexed to, uint256 amount);
 
     // ---------------------------------------------------------------------------------------------------------- Errors
 
@@ -161,7 +172,7 @@ interface ICourt is IDisputed {
     // slither-disable-start naming-convention
     function CHALLENGES() external view returns (IChallenges);
     /// @notice Gas that an answer takes at most, times the base fee is a demand's deposit.
-    function ANSWER_GAS() external view returns (uint256); // 300 000
+    function ANSWER_GAS() external view returns (uint256); // 150 000
     /// @notice Largest deposit of a demand.
     function MAX_DEPOSIT() external view returns (uint256); // 0.1 ether
     // slither-disable-end naming-convention
@@ -193,8 +204,9 @@ interface ICourt is IDisputed {
     /// @notice Credits what is not needed any more: the window of every round it covers must have closed.
     function releaseBond(ModelId modelId, uint128 amount) external;
 
-    /// @notice Pays out what the caller has been credited.
-    function withdraw() external;
+    /// @notice Pays out what the caller has been credited, to any account: a contract that takes no money keeps its
+    /// credit, and can have it paid elsewhere. `PaymentRefused` where `to` takes none; the zero address never does.
+    function withdraw(address to) external;
 
     /// @notice `CAIRN` only.
     function lockBond(ModelId modelId, uint64 number, address aggregator, uint64 gweis) external;
@@ -219,6 +231,9 @@ interface ICourt is IDisputed {
 
     /// @notice Shows a demanded leaf, or that there is none; the caller is credited the deposit. Anyone, in time.
     function showLeaf(Demanded calldata demanded, Opening calldata opening) external;
+
+    /// @notice Shows many; one that cannot be shown is skipped and keeps no other from being so.
+    function showLeaves(Shown[] calldata shown) external;
 
     /// @notice Closes a demand that nobody answered in time: its deposit goes back, and the result is void if it still
     /// stands in its window. Anyone; `NotDemanded` in another round than that of the demand.

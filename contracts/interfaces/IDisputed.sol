@@ -53,6 +53,6 @@ interface IDisputed {
     function CAIRN() external view returns (ICairn);
     function RULES() external view returns (IRules);
     /// @notice Values in a chunk.
-    function CHUNK_VALUES() external view returns (uint64); // 1024
+    function CHUNK_VALUES() external view returns (uint64); // 256
     // slither-disable-end naming-convention
 }

@@ -8,7 +8,7 @@ import {Plan} from "./ICairn.sol";
 enum Shape {
     None,
     Fold, // the sum of factor times value over a divisor
-    Columns, // from all values of a coordinate, sorted
+    Columns, // the mean of a coordinate's values but the least and the greatest; how many, says the first parameter
     Select // a fold whose factors and divisor follow from statistics that readers replay
 }
 
@@ -52,7 +52,8 @@ struct Scalars {
 ///     version      uint8 = 1
 ///     combine      rule uint16, shape uint8, updateForm uint16, uniform uint8, gridBits uint8
 ///     file         values uint64, header bytes32, segments bytes32
-///     parameters   uint8 count, that many int64
+///     parameters   uint8 count, that many int64; of columns, the first is the share of values left out at each end, in
+///                  65536ths, 0..2^15, never so many that none is left: min(⌊K · share / 2^16⌋, ⌊(K - 1) / 2⌋) of K
 ///     server       the server program, see `docs/format.md`
 ///
 /// What is not checked here: that the program's intervals hold, that the segments are those of the parent, that the

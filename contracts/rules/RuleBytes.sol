@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
+
 import {RuleSet, Shape} from "../interfaces/IRules.sol";
 
 /// @title Where things stand in rule bytes
@@ -42,9 +44,20 @@ library RuleBytes {
         return shape(rules) == Shape.Select;
     }
 
-    /// @notice Whether the aggregate is the sum of factor times value over the divisor, of values as `Grid` reads them.
-    function sums(bytes calldata rules) internal pure returns (bool) {
-        return updateForm(rules) == DENSE && shape(rules) != Shape.Columns;
+    /// @notice Whether updates hold values as `Grid` reads them.
+    function isDense(bytes calldata rules) internal pure returns (bool) {
+        return updateForm(rules) == DENSE;
+    }
+
+    function isColumns(bytes calldata rules) internal pure returns (bool) {
+        return shape(rules) == Shape.Columns;
+    }
+
+    /// @notice How many of the values of a coordinate columns leave out at each end; less than half of them.
+    /// @param count Of values, at least 1.
+    function cut(bytes calldata rules, uint256 count) internal pure returns (uint256) {
+        uint256 share = uint64(bytes8(rules[FIXED:])); // the first parameter, in 65536ths, at most half
+        return Math.min((count * share) >> 16, (count - 1) / 2);
     }
 
     function gridBits(bytes calldata rules) internal pure returns (uint8) {

@@ -2,7 +2,7 @@
 import * as ethers from "ethers";
 import { account, coder, unusedModel, word } from "./chain.js";
 import {
-  blob, committed, encoded, FEDADAM, FEDAVG, MOMENTS, OTHER, OTHER_MOMENTS, progress, rootOf, ruleBook, sha256, stateBlob, stateless,
+  blob, committed, encoded, FEDADAM, FEDAVG, MOMENTS, NO_MIDDLE, OTHER, OTHER_MOMENTS, progress, rootOf, ruleBook, sha256, stateBlob, stateless,
   tree, TWICE, VALUE, WEIGHT, STEPS,
 } from "./trees.js";
 
@@ -12,18 +12,18 @@ const ANSWER = 60;
 const BOND = 10n ** 18n;
 export const SIZES = { "10^4": 10_000, "10^8": 100_000_000 };
 /** How many contributions are opened, and how many of them in each transaction. */
-export const OPENED = [[3, 3], [10, 10], [100, 24]];
+export const OPENED = [[3, 3], [10, 10], [100, 50]];
 const EMPTY = { counted: { count: 0, inner: ethers.ZeroHash }, leaf: "0x", proof: [] };
 const NONE = {
   participant: ethers.ZeroAddress, digest: ethers.ZeroHash, tensorRoot: ethers.ZeroHash, weight: 0, steps: 0, factor: 0,
 };
 const NOBODY = { counted: EMPTY.counted, index: 0, contribution: NONE, proof: [] };
-const ZEROS = { next: 0, weight: 0, steps: 0, factor: 0, sum: 0, peaks: [] };
+const ZEROS = { next: 0, weight: 0, steps: 0, factor: 0, sum: 0, middle: NO_MIDDLE, peaks: [] };
 const NO_BASIS = { rules: "0x", parent: { ...stateless(ethers.ZeroHash), rest: ethers.ZeroHash } };
 const TREE = { Aggregate: 0, Version: 1, Parent: 2, Contribution: 3, State: 4, ParentState: 5 };
 /** Bytes of an entry, and entries in a leaf. */
-const VALUES = [4, 1024];
-const STATES = [8, 512];
+const VALUES = [4, 256];
+const STATES = [8, 128];
 const LIST = [192, 1];
 
 const plan = {
@@ -58,11 +58,11 @@ async function firstState(chain, cairn, model, name, parent, before, stateLayout
 /** A model whose last round has been attested by aggregator 0, with every blob that it is about. */
 async function disputed(
   chain, { Cairn: cairn, Court: court, Rules: rulesContract }, name,
-  { values = 10_000, count = 3, lie = {}, bonded = false, program = FEDAVG } = {},
+  { values = 10_000, count = 3, lie = {}, bonded = false, program = FEDAVG, median = false } = {},
 ) {
   const owner = account(`owner ${name}`);
   const { genesis, model } = await unusedModel(cairn, owner, name);
-  const { rules, rulesHash, segment } = ruleBook(program, values);
+  const { rules, rulesHash, segment } = ruleBook(program, values, median);
   const parent = blob(`${name} parent`, values);
   await cairn.send(owner, "registerModel", genesis, parent.root, word("rest"));
   await cairn.send(owner, "setPlan", model, { ...plan, rulesHash, bondGwei: bonded ? BOND / 10n ** 9n : 0 }, rules);
@@ -80,7 +80,7 @@ async function disputed(
   const updates = people.map((_, i) => blob(`${name} update ${i}`, values));
   const contributions = people.map((participant, i) => ({
     participant, digest: word(`${name} digest ${i}`), tensorRoot: updates[i].root, weight: WEIGHT, steps: STEPS,
-    factor: WEIGHT,
+    factor: median ? 1 : WEIGHT,
   }));
   for (const c of contributions) {
     await cairn.send(c.participant, COMMIT, model, number, c.digest, c.tensorRoot, c.weight, c.steps);
@@ -100,7 +100,7 @@ async function disputed(
     versionDigest: word(`${name} version`), roots: lie.rest ? { ...roots, rest: word("another rest") } : roots,
     reportDigest: word(`${name} report`), aggregateRoot: aggregate.root, contributionsRoot: rootOf(list),
     contributions: count, totalWeight: WEIGHT * count + (lie.total ? 1 : 0), totalSteps: STEPS * count,
-    divisor: WEIGHT * count,
+    divisor: (median ? 1 : WEIGHT) * count,
   };
   if (bonded) await court.pay(account("aggregator"), BOND, "depositBond", model);
   const attested = await attest(cairn, model, number, result);
@@ -129,20 +129,23 @@ const convictVersion = (challenges, d) => challenges.send(
   account("challenger"), "convictVersion", d.target, d.basis, d.before, d.version.opening);
 
 /** Adds contributions up, so many a transaction, and convicts the aggregate with its chunk. */
-async function opened(chain, contracts, note, size, count, share) {
+async function opened(chain, contracts, note, size, count, share, median = false) {
   const { Challenges: challenges } = contracts;
   const lie = { aggregate: true };
-  const d = await disputed(chain, contracts, `opened ${size} ${count}`, { values: SIZES[size], count, lie });
+  const d = await disputed(chain, contracts, `opened ${median} ${size} ${count}`, { values: SIZES[size], count, lie, median });
   const q = 2 ** 24 - 1;
   const who = account("challenger");
   let total = 0;
   for (let first = 0; first < count; first += share) {
-    const begun = progress(d.listed, first, q);
+    const begun = progress(d.listed, first, q, median);
+    if (median) Object.assign(begun.middle, { least: q, greatest: q });
     total += await challenges.send(who, "addContributions", d.target, d.basis, 0, begun, d.steps(first, first + share));
   }
-  note(`add a contribution of ${count}, ${size} values, ${share} a transaction`, Math.ceil(total / count));
-  const last = progress(d.listed, count, q);
-  note(`convict aggregate after ${count}, ${size} values`,
+  const rule = median ? "median of" : "aggregate after";
+  note(`add a contribution of ${count}${median ? " to a median" : ""}, ${size} values, ${share} a transaction`,
+    Math.ceil(total / count));
+  const last = progress(d.listed, count, q, median);
+  note(`convict ${rule} ${count}, ${size} values`,
     await challenges.send(who, "convictAggregate", d.target, d.basis, 0, last, [], d.aggregate.opening));
 }
 
@@ -241,7 +244,7 @@ async function bonds(chain, contracts, note) {
   note("expel one with a bond", await cairn.send(account("anyone"), "expel", d.model, 1, [aggregator]));
   await chain.wait(plan.challengeDuration);
   note("collect reward", await court.send(account("anyone"), "collectReward", d.roundId, d.tally));
-  note("withdraw", await court.send(who, "withdraw"));
+  note("withdraw", await court.send(who, "withdraw", who));
   note("deposit bond", await court.pay(account("anyone"), BOND, "depositBond", d.model));
   note("release bond", await court.send(account("anyone"), "releaseBond", d.model, BOND));
 
@@ -256,6 +259,7 @@ export async function measureDisputes(chain, contracts, note) {
     for (const [count, share] of OPENED) {
       await opened(chain, contracts, note, size, count, share);
     }
+    await opened(chain, contracts, note, size, 100, 50, true);
     await demanding(chain, contracts, note, size);
     await withState(chain, contracts, note, size);
   }

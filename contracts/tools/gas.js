@@ -33,8 +33,13 @@ const CAPS = {
 };
 for (const size of Object.keys(SIZES)) {
   for (const [count, share] of OPENED) {
-    CAPS[`add a contribution of ${count}, ${size} values, ${share} a transaction`] = 210_000;
+    CAPS[`add a contribution of ${count}, ${size} values, ${share} a transaction`] = 90_000;
   }
+  CAPS[`add a contribution of 100 to a median, ${size} values, 50 a transaction`] = 90_000;
+  CAPS[`show chunk, ${size} values`] = 110_000;
+  CAPS[`show chunk of a state, ${size} values`] = 110_000;
+  CAPS[`convict version under FedAdam, ${size} values`] = 460_000;
+  CAPS[`convict state under FedAdam, ${size} values`] = 460_000;
 }
 /** Groups whose members must not differ by a single unit: cost may not grow with what others did. */
 const FLAT = [Object.keys(CAPS).filter((name) => name.startsWith("commit, "))];

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import * as ethers from "ethers";
 import { coder, word } from "./chain.js";
 
-const CHUNK = 1024;
+const CHUNK = 256;
 /** How many segments the rules of a model have: a proof of eight hashes, as for some hundred tensors. */
 const SEGMENTS = 256;
 export const WEIGHT = 1200;
@@ -55,14 +55,16 @@ export function stateBlob(name, values, moments = MOMENTS) {
 }
 
 /** Rule bytes (contracts/interfaces/IRules.sol) for so many values, and the opening of the segment that holds them all. */
-export function ruleBook(program = FEDAVG, values = 10_000) {
+export function ruleBook(program = FEDAVG, values = 10_000, median = false) {
   const parts = { first: 0, length: values, exponent: 0, kind: 0 };
   const leaf = ethers.solidityPacked(["uint64", "uint64", "int16", "uint8"], Object.values(parts));
   const { inner, proof } = pathFrom("segment", SEGMENTS, leaf);
   const counted = { count: SEGMENTS, inner };
+  const combine = median ? [2, 2, 1, true] : [1, 1, 1, false];
+  const parameters = median ? "0x010000000000008000" : "0x00";
   const rules = ethers.solidityPacked(
-    ["uint8", "uint16", "uint8", "uint16", "bool", "uint8", "uint64", "bytes32", "bytes32", "uint8", "bytes"],
-    [1, 1, 1, 1, false, 24, values, word("header"), rootOf(counted), 0, program],
+    ["uint8", "uint16", "uint8", "uint16", "bool", "uint8", "uint64", "bytes32", "bytes32", "bytes", "bytes"],
+    [1, ...combine, 24, values, word("header"), rootOf(counted), parameters, program],
   );
   return { rules, rulesHash: ethers.keccak256(rules), segment: { counted, index: 0, ...parts, proof } };
 }
@@ -77,6 +79,8 @@ export const committed = ({ participant, digest, tensorRoot, weight, steps }) =>
   ["address", "bytes32", "bytes32", "uint32", "uint32"], [participant, digest, tensorRoot, weight, steps]);
 export const encoded = (c) => ethers.concat([committed(c), coder.encode(["uint32"], [c.factor])]);
 
+export const NO_MIDDLE = { least: 0, greatest: 0, below: 0, atLeast: 0, atGreatest: 0, above: 0 };
+
 /** RFC 9162: the root over these hashes, and the path of one of them. */
 export function tree(hashes, index = 0) {
   if (hashes.length === 1) return { root: hashes[0], path: [] };
@@ -89,7 +93,7 @@ export function tree(hashes, index = 0) {
 }
 
 /** The contract's progress after the first `next` contributions; `q` is the grid integer each has, or 0. */
-export function progress(contributions, next, q) {
+export function progress(contributions, next, q, median = false) {
   const hashes = contributions.slice(0, next).map((c) => sha256("0x00", encoded(c)));
   const peaks = [];
   for (let size = 2 ** 31, begin = 0; size >= 1; size /= 2) {
@@ -97,6 +101,8 @@ export function progress(contributions, next, q) {
     peaks.push(tree(hashes.slice(begin, begin + size)).root);
     begin += size;
   }
-  const weight = WEIGHT * next;
-  return { next, weight, steps: STEPS * next, factor: weight, sum: BigInt(weight) * BigInt(q), peaks };
+  const [weight, steps] = [WEIGHT * next, STEPS * next];
+  if (!median) return { next, weight, steps, factor: weight, sum: BigInt(weight) * BigInt(q), middle: NO_MIDDLE, peaks };
+  const middle = { least: q, greatest: q, below: 0, atLeast: next, atGreatest: next, above: 0 };
+  return { next, weight, steps, factor: next, sum: 0, middle, peaks };
 }

@@ -8,7 +8,7 @@ content and counts only while the transaction is on its way; pass a key of your 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from registry.chain.contracts import encode_call
@@ -184,9 +184,19 @@ def finalize_round(contract: Address, model: ModelId, number: int, result: Resul
     return _once(contract, key, "finalizeRound", model, number, unparse(result))
 
 
-def expel(contract: Address, model: ModelId, number: int, aggregators: Sequence[Address]) -> Call:
-    """Take role and bond from attesters of results that were made void; those who lost them already are passed over."""
-    return _repeatable(contract, None, "expel", model, number, list(aggregators))
+def expel(contract: Address, model: ModelId, number: int, attesters: Mapping[Address, bytes]) -> Call:
+    """Take role and bond from attesters of results that were made void; those who lost them already are passed over.
+
+    Args:
+        contract: The contract.
+        model: The model.
+        number: The round.
+        attesters: By account, the tally that each attested: whoever was granted the role anew and attests another void
+            result is expelled anew.
+    """
+    pairs = sorted(attesters.items())
+    key = f"expel:{round_id_of(model, number).hex()}:{':'.join((a + tally).hex() for a, tally in pairs)}"
+    return _once(contract, key, "expel", model, number, [account for account, _ in pairs])
 
 
 def cancel_round(contract: Address, model: ModelId, number: int) -> Call:

@@ -26,7 +26,8 @@ __all__ = [
     "NothingWrong",
     "OtherBasis",
     "OtherList",
-    "RuleNotDisputable",
+    "FormNotDisputable",
+    "OtherMiddle",
     "TooFewSteps",
     "TooManySteps",
 ]
@@ -136,10 +137,18 @@ class OtherList(CustomError):
 
 
 @dataclass(eq=False)
-class RuleNotDisputable(CustomError):
-    """Readers replay this rule; the chain does not convict by it."""
+class FormNotDisputable(CustomError):
+    """Updates have a form whose values the chain does not read."""
 
-    combine_rule: int
+    update_form: int
+
+
+@dataclass(eq=False)
+class OtherMiddle(CustomError):
+    """These are not the least and the greatest value that is not left out."""
+
+    least: int
+    greatest: int
 
 
 @dataclass(eq=False)

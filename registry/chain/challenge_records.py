@@ -18,6 +18,7 @@ __all__ = [
     "Commitment",
     "Counted",
     "Listed",
+    "Middle",
     "Membership",
     "NOTHING",
     "NOWHERE",
@@ -159,9 +160,23 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Middle:
+    """Where the values of a coordinate lie: the least and the greatest that columns do not leave out, and how many
+    values are below, at and above them.
+    """
+
+    least: int = 0
+    greatest: int = 0
+    below: int = 0
+    at_least: int = 0
+    at_greatest: int = 0
+    above: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Sum:
-    """How far adding up has come: contributions, their weights, steps and factors, factor times grid integer, and the
-    roots of perfect subtrees.
+    """How far adding up has come: contributions, their weights, steps and factors, factor times grid integer or, of
+    columns, the values between the two of `middle`, and the roots of perfect subtrees.
     """
 
     next: int = 0
@@ -169,6 +184,7 @@ class Sum:
     steps: int = 0
     factor: int = 0
     sum: int = 0
+    middle: Middle = Middle()
     peaks: tuple[bytes, ...] = ()
 
 

@@ -5,7 +5,7 @@ A client without a signer reads only, which needs no account and no permission.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -243,9 +243,11 @@ class Client(Views):
         """Move the head to the result of a round."""
         return self.send(calls.finalize_round(self.address, model, number, result), until)
 
-    def expel(self, model: ModelId, number: int, aggregators: Sequence[Address], *, until: Until = "final") -> Receipt:
-        """Take role and bond from attesters of results that were made void."""
-        return self.send(calls.expel(self.address, model, number, aggregators), until)
+    def expel(
+        self, model: ModelId, number: int, attesters: Mapping[Address, bytes], *, until: Until = "final"
+    ) -> Receipt:
+        """Take role and bond from attesters of results that were made void; by account, what each attested."""
+        return self.send(calls.expel(self.address, model, number, attesters), until)
 
     def cancel_round(self, model: ModelId, number: int, *, until: Until = "final") -> Receipt:
         """Cancel a round, or record that it has lapsed."""

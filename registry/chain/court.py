@@ -6,11 +6,12 @@ methods have their names.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from registry.chain.challenge_records import NO_BASIS, NOWHERE, Basis, Membership, Opening, Target
-from registry.chain.court_records import Bond, Conviction, Demand, Demanded
+from registry.chain.court_records import Bond, Conviction, Demand, Demanded, Shown
 from registry.chain.journal import State
 from registry.chain.partner import Partner
 from registry.chain.records import parse, unparse
@@ -87,15 +88,15 @@ class Court(Partner):
         """Credit of a bond what is not needed any more, wei."""
         return self._send(until, "releaseBond", model, amount)
 
-    def withdraw(self, *, until: Until = "final") -> Receipt:
-        """Pay out what the account has been credited."""
-        return self._sender(self.withdrawal(), until)
+    def withdraw(self, to: Address | None = None, *, until: Until = "final") -> Receipt:
+        """Pay out what the account has been credited, to itself or another."""
+        return self._sender(self.withdrawal(to), until)
 
-    def withdrawal(self) -> Call:
+    def withdrawal(self, to: Address | None = None) -> Call:
         """Return the call of `withdraw`. To pay out what was credited since the last one was mined is another effect,
         though the call says the same and that one may not be final yet.
         """
-        call = first = self.call("withdraw")
+        call = first = self.call("withdraw", to or self.client.account)
         journal = self.client.transactor.journal
         while (known := journal.latest(call.key)) is not None and known.state is State.MINED:
             call = replace(first, key=f"{first.key}:{known.number}")
@@ -124,6 +125,10 @@ class Court(Partner):
     def show_leaf(self, demanded: Demanded, opening: Opening, *, until: Until = "mined") -> Receipt:
         """Show a demanded leaf, or that there is none."""
         return self._send(until, "showLeaf", demanded, opening)
+
+    def show_leaves(self, shown: Sequence[Shown], *, until: Until = "mined") -> Receipt:
+        """Show many; one that cannot be shown is skipped, see `AnswerSkipped`."""
+        return self._send(until, "showLeaves", list(shown))
 
     def close_demand(self, model: ModelId, number: int, demanded: Demanded, *, until: Until = "final") -> Receipt:
         """Close a demand that nobody answered in time, which makes its result void."""

@@ -10,6 +10,7 @@ from registry.types import Address, Fault, ModelId, Root, RoundId
 
 __all__ = [
     "COURT_EVENTS",
+    "AnswerSkipped",
     "BondDeposited",
     "BondReleased",
     "BondSlashed",
@@ -74,6 +75,17 @@ class LeafShown(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerSkipped(Event):
+    """Among many answers this one could not be given; `reason` is the selector of the error that says why."""
+
+    round_id: RoundId
+    tally: bytes
+    root: Root
+    index: int
+    reason: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class DemandClosed(Event):
     """Nobody answered a demand in time."""
 
@@ -133,9 +145,10 @@ class BondSlashed(Event):
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn(Event):
-    """An account was paid what it had been credited, wei."""
+    """What an account had been credited was paid out, to whom it said, wei."""
 
     account: Address
+    to: Address
     amount: int
 
 
@@ -144,6 +157,7 @@ COURT_EVENTS: tuple[type[Event], ...] = (
     ResultConvicted,
     LeafDemanded,
     LeafShown,
+    AnswerSkipped,
     DemandClosed,
     ClaimRevealed,
     RewardCollected,

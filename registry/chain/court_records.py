@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from registry.chain.challenge_records import Opening
 from registry.chain.records import keccak
 from registry.types import Address, Fault, Part, Root, RoundId
 
@@ -12,6 +13,7 @@ __all__ = [
     "Conviction",
     "Demand",
     "Demanded",
+    "Shown",
     "MAX_DEPOSIT",
     "claim_of",
     "seal_of",
@@ -42,6 +44,14 @@ class Demanded:
     def contributions(self) -> bool:
         """Whether it is a contribution; else it holds numbers."""
         return self.entries == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A demanded leaf, and what shows it."""
+
+    demanded: Demanded
+    opening: Opening
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from registry.types import (
 
 __all__ = [
     "MAX_PAGE_ENTRIES",
+    "SUM_BITS",
     "BaseFile",
     "BlobLink",
     "Bytes20",
@@ -39,6 +40,7 @@ __all__ = [
     "Code",
     "DataSetManifest",
     "DeltaFile",
+    "Evaluation",
     "M",
     "Kind",
     "Manifest",
@@ -56,6 +58,7 @@ __all__ = [
     "Source",
     "StateFile",
     "Statement",
+    "SummedEvaluation",
     "Uint32",
     "Uint64",
     "UpdateManifest",
@@ -74,6 +77,8 @@ MAX_PAGE_ENTRIES = 4096
 """Commitments on a page of a report."""
 MAX_HOOKS = 4
 """Contracts that a plan has asked at each commit."""
+SUM_BITS = 20
+"""Fraction bits of an evaluation's sums: they are integers times 2^-20."""
 
 # Field types: the schema's vocabulary ------------------------------------------------------------------------------
 
@@ -97,6 +102,8 @@ class _Linked:
 _MOST_SCALE = 277  # beyond that no step of any grid is a float32
 _MAX_TEXT = 64 << 10
 _MAX_ITEMS = 100_000
+_MAX_MEASURES = 32
+_MAX_NAME = 64
 _MAX_DEPTH = 16
 
 Bytes32 = Annotated[bytes, _Exact(32)]
@@ -111,6 +118,9 @@ Uint16 = Annotated[int, _Range(0, 2**16 - 1)]
 RuleNumber = Annotated[int, _Range(1, 2**16 - 1)]
 Weight = Annotated[int, _Range(1, MAX_TOTAL_WEIGHT)]
 Steps = Annotated[int, _Range(1, MAX_STEPS)]
+Count = Annotated[int, _Range(0, 2**34)]  # so that 2^28 of them, a round's most contributions, fit 64 bits
+FixedSum = Annotated[int, _Range(-(2**53), 2**53)]
+Int64 = Annotated[int, _Range(-(2**63), 2**63 - 1)]
 Metric = float
 Parameter = Union[bool, int, float, str]  # noqa: UP007 (evaluated at run time)
 
@@ -235,6 +245,52 @@ class Code:
 
     name: str
     version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What a participant measured of the parent on its own data, before training; integers, so that sums are exact.
+
+    Attributes:
+        examples: How many were looked at.
+        counts: By name, such as how many of them were classified correctly.
+        sums: By name, such as the loss added up over them, in units of 2^-20.
+    """
+
+    examples: Annotated[int, _Range(1, 2**34)]
+    counts: Mapping[str, Count]
+    sums: Mapping[str, FixedSum]
+
+    def __post_init__(self) -> None:
+        _check_measures(self.counts, self.sums)
+
+
+@dataclass(frozen=True, slots=True)
+class SummedEvaluation:
+    """The sum of a round's evaluations that measured the same.
+
+    Attributes:
+        updates: How many evaluations were added up.
+        examples: Theirs together.
+        counts: Theirs together, by name.
+        sums: Theirs together, by name, in units of 2^-20; saturated to 64 bits.
+    """
+
+    updates: Annotated[int, _Range(1, 2**32 - 1)]
+    examples: Uint64
+    counts: Mapping[str, Uint64]
+    sums: Mapping[str, Int64]
+
+    def __post_init__(self) -> None:
+        _check_measures(self.counts, self.sums)
+
+
+def _check_measures(counts: Mapping[str, int], sums: Mapping[str, int]) -> None:
+    names = [*counts, *sums]
+    if len(names) > _MAX_MEASURES or len(set(names)) != len(names):
+        raise FormError(f"evaluation: expected at most {_MAX_MEASURES} names, each once, got {len(names)}")
+    if not all(1 <= len(name) <= _MAX_NAME for name in names):
+        raise FormError(f"evaluation: expected names of 1..{_MAX_NAME} characters")
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,6 +456,7 @@ class UpdateManifest:
     Attributes:
         steps: Training steps it was made in, usually the optimizer's.
         saturated: How many values were clipped to the grid.
+        evaluation: Of the parent, on the participant's data; None where it did not measure.
         data_set: Manifest of the data trained on: a link if public, digest bytes if private.
     """
 
@@ -417,6 +474,7 @@ class UpdateManifest:
     steps: Steps
     saturated: Uint64
     metrics: Mapping[str, Metric]
+    evaluation: Evaluation | None
     data_set: ManifestLink | Bytes32
     code: Code
 
@@ -440,6 +498,8 @@ class ReportManifest:
 
     Attributes:
         divisor: What the sum of factor times update was divided by: the sum of the factors.
+        evaluation: The sum of the admitted updates' evaluations, as `registry.provenance.evaluations` adds them up;
+            None where none has one.
     """
 
     KIND: ClassVar[str] = "cairn/report/1"
@@ -458,6 +518,7 @@ class ReportManifest:
     total_weight: Weight
     total_steps: Uint64
     divisor: Weight
+    evaluation: SummedEvaluation | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ A leaf hashes as ``sha256(0x00 ‖ leaf)``, a node as ``sha256(0x01 ‖ left ‖
 the largest power of two below n. A *counted root* is ``sha256(0x02 ‖ uint64 big-endian count ‖ root)``: an inclusion
 proof means nothing without the tree's size, so the size is hashed with it. Both roots that go on chain are counted:
 
-- the tensor root over 4 KiB chunks of a file's F32 values (1024 each, the last may be shorter), counting values;
+- the tensor root over 1 KiB chunks of a file's F32 values (256 each, the last may be shorter), counting values;
 - the contributions root over ``abi.encode(participant, digest, tensorRoot, weight, steps, factor)``, counting
   contributions.
 """
@@ -40,7 +40,7 @@ __all__ = [
     "verify_inclusion",
 ]
 
-CHUNK_VALUES = 1024
+CHUNK_VALUES = 256
 """F32 values in one leaf."""
 
 
@@ -72,13 +72,13 @@ CHUNK_BYTES = VALUES.size
 
 
 def state_rows(states: int) -> Rows:
-    """Return what leaves of a state's root hold: int64 states of whole coordinates in at most 4096 bytes."""
+    """Return what leaves of a state's root hold: int64 states of whole coordinates in at most 1024 bytes."""
     return Rows(8, CHUNK_VALUES // 2 // states * states)
 
 
 _sha256 = hashlib.sha256
 _LEAF = _sha256(b"\x00")
-_BATCH = 256  # leaves hashed before they are folded: 1 MiB of chunks, and a perfect subtree
+_BATCH = 256  # leaves hashed before they are folded: 256 KiB of chunks, and a perfect subtree
 
 
 def leaf_hash(leaf: bytes | bytearray | memoryview) -> bytes:

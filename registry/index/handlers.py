@@ -12,6 +12,7 @@ from typing import Any
 
 from registry.chain.challenge_events import ChallengeAdvanced
 from registry.chain.court_events import (
+    AnswerSkipped,
     BondDeposited,
     BondReleased,
     BondSlashed,
@@ -223,6 +224,10 @@ def _leaf_shown(e: LeafShown) -> Rows:
     return (("answers", (*_place(e), e.round_id, e.tally, e.answerer, *what)),)
 
 
+def _answer_skipped(e: AnswerSkipped) -> Rows:
+    return ()  # what its sender is told; the demand stands as it did
+
+
 def _demand_closed(e: DemandClosed) -> Rows:
     return (("closures", (*_place(e), e.round_id, e.tally, e.root, wide(e.index))),)
 
@@ -277,6 +282,7 @@ HANDLERS: Mapping[type[Event], Callable[[Any], Rows]] = {
     ResultConvicted: _result_convicted,
     LeafDemanded: _leaf_demanded,
     LeafShown: _leaf_shown,
+    AnswerSkipped: _answer_skipped,
     DemandClosed: _demand_closed,
     ClaimRevealed: _claim_revealed,
     RewardCollected: _reward_collected,

@@ -21,7 +21,7 @@ from registry.types import Blob, Root
 __all__ = ["answer_to"]
 
 _KEPT = 2
-"""Blobs whose leaf hashes are kept, some 70 bytes for each 4 KiB."""
+"""Blobs whose leaf hashes are kept, some 70 bytes for each KiB."""
 
 
 def answer_to(

@@ -17,7 +17,7 @@ from registry.provenance.tiles import Tiles, scratch_bytes
 from registry.rules.columns import middle_sums
 from registry.rules.combine import rounded_mean, weighted_sum
 from registry.rules.grid import F32, F64
-from registry.rules.shapes import Columns, Factors, Fold, Select
+from registry.rules.shapes import Columns, Factors, Fold, Select, left_out
 from registry.rules.table import Combining, UpdateFormEntry
 
 __all__ = ["LEAF_VALUES", "Checks", "Job", "Leaf", "Leaves", "Part", "combiner", "leaf_of", "measure", "scratch_of"]
@@ -136,7 +136,7 @@ def _folding(job: Job) -> Iterator[Combiner]:
 @contextmanager
 def _ordering(job: Job, shape: Columns) -> Iterator[Combiner]:
     count = len(job.updates)
-    cut = shape.trimmed(count, job.combining.parameters)
+    cut = left_out(shape.share(job.combining.parameters), count)
     sums = np.empty(LEAF_VALUES, dtype=np.float64)
     with _tiles(job) as tiles:
 

@@ -100,7 +100,7 @@ def plan_rules(manifest: PlanManifest) -> RuleSet:
         values=manifest.values,
         header=manifest.header,
         segments=Root(manifest.segments),
-        parameters=tuple(combine.parameters[parameter.name] for parameter in combine.rule.parameters),
+        parameters=combine.encoded,
         program=program,
     )
 

@@ -35,6 +35,7 @@ from registry.content.merkle import Contribution, contributions_root
 from registry.errors import CairnError, FormError, VerificationFailed
 from registry.provenance.admission import UpdateForm, Verdict
 from registry.provenance.combination import Checks, Combined, Progress, combine, leaves_of_blob
+from registry.provenance.evaluations import summed
 from registry.provenance.reports import pages_of
 from registry.provenance.rounds import RoundRecord
 from registry.provenance.server_steps import describe_state, next_version, step_number
@@ -181,7 +182,6 @@ def _assemble(
     state: StateFile | None,
     files: tuple[Path, Path, Path | None],
 ) -> Outcome:
-    aggregate = DeltaFile(combined.cid, combined.size, combined.tensor_root)
     admitted = sorted((v.commitment for v in verdicts if v.admitted), key=lambda c: c.participant)
     factors = [factor_of(rules, c.weight) for c in admitted]
     pairs = zip(admitted, factors, strict=True)
@@ -199,7 +199,7 @@ def _assemble(
         "model": record.model_id,
         "number": record.number,
         "plan": manifest_cid(record.plan.digest),
-        "aggregate": aggregate,
+        "aggregate": DeltaFile(combined.cid, combined.size, combined.tensor_root),
     }
     pages = pages_of([_entry(v, rules) for v in verdicts])
     report = ReportManifest(
@@ -208,6 +208,7 @@ def _assemble(
         parent=manifest_cid(record.parent),
         running_hash=record.running_hash,
         pages=tuple(manifest_cid(digest_of(page)) for page in pages),
+        evaluation=summed(v.manifest.evaluation for v in verdicts if v.admitted and v.manifest),
     )
     assert facts.cid and facts.sha256 and facts.tensor_root and facts.rest_root
     version = VersionManifest(

@@ -143,16 +143,16 @@ def chosen_result(client: ChainView, record: RoundRecord) -> Result | None:
     return next((e.result for e in attested_results(client, record) if e.result_hash == chosen), None)
 
 
-def unexpelled(client: Client, model_id: ModelId, number: int) -> list[Address]:
-    """Return the attesters of a round's void results who still hold what `expel` takes from them."""
+def unexpelled(client: Client, model_id: ModelId, number: int) -> dict[Address, bytes]:
+    """Return the attesters of a round's void results who still hold what `expel` takes, with the tally of each."""
     if not client.round(model_id, number).unexpelled:
-        return []
+        return {}
     attested = _events(client, ResultAttested, round_id_of(model_id, number), client.latest_block())
-    found = []
+    found = {}
     for aggregator in sorted({event.aggregator for event in attested}):
         tally = client.attestation(model_id, number, aggregator)
         if client.standing(model_id, number, tally) is not Standing.SOUND:
-            found.append(aggregator)
+            found[aggregator] = tally
     return found
 
 

@@ -15,6 +15,7 @@ from registry.chain.events import Event, UpdateCommitted
 from registry.chain.records import Result, Roots, result_hash, roots_hash
 from registry.chain.views import Views
 from registry.content.manifest import (
+    Evaluation,
     PlanManifest,
     Reason,
     ReportEntry,
@@ -29,6 +30,7 @@ from registry.provenance.checks import Begun, Check, Finding, Verification, unti
 from registry.provenance.checks import require_same as _same
 from registry.provenance.combination import Progress
 from registry.provenance.eligibility import require_commitments, require_in_time, require_quorum
+from registry.provenance.evaluations import summed
 from registry.provenance.lineage import Step, lineage
 from registry.provenance.model_events import ModelEvents
 from registry.provenance.plans import load_plan, plan_rules
@@ -224,11 +226,15 @@ def verify_records(store: ContentStore, record: RoundRecord, result: Result) -> 
     pairs = list(zip(report.entries, record.commitments, strict=True))
     _same("report: commitments", [_committed(e) for e, _ in pairs], [_committed(c) for _, c in pairs])
     admitted = [commitment for entry, commitment in pairs if entry.reason == Reason.ADMITTED]
+    measured: list[Evaluation | None] = []
     for commitment in admitted:
         data = store.get(manifest_cid(commitment.digest))
-        reason, detail, _ = judge_manifest(data, record, report.manifest.aggregate.size, commitment)
+        reason, detail, manifest = judge_manifest(data, record, report.manifest.aggregate.size, commitment)
+        if manifest is not None:
+            measured.append(manifest.evaluation)
         if reason != Reason.ADMITTED:
             raise VerificationFailed(f"update of 0x{commitment.participant.hex()[:8]}: {reason.name.lower()} {detail}")
+    _same("report: evaluation", report.manifest.evaluation, summed(measured))
     refused = len(pairs) - len(admitted)
     yield Check(
         "updates", Finding.PASSED, f"the manifests of {len(admitted)} are of this round and say what was committed"
@@ -278,6 +284,9 @@ def _check_version(store: ContentStore, record: RoundRecord, result: Result, rep
     _same("version: round", claimed, said)
     _same("version: aggregate", origin.aggregate, report.manifest.aggregate)
     _same("aggregate: tensor root", origin.aggregate.tensor_root, result.aggregate_root)
+    parent = load_parent(store, record)
+    for name in ("base", "frozen", "aliases"):
+        _same(f"version: {name} of its parent", getattr(version, name), getattr(parent, name))
 
 
 def _committed(entry: ReportEntry | UpdateCommitted) -> tuple[object, ...]:

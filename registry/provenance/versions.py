@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,14 +32,18 @@ from registry.types import Blob, Digest, Root
 __all__ = [
     "NUMPY_NAMES",
     "NUMPY_TYPES",
+    "add_base",
     "add_version",
+    "arrays_in",
     "load_parent",
     "load_version_manifest",
     "read_arrays",
     "read_header",
     "read_version",
+    "require_base",
     "roots_of",
     "save_arrays",
+    "sha256_of",
 ]
 
 Array = npt.NDArray[np.generic]
@@ -153,16 +158,7 @@ def read_arrays(store: ContentStore, version: VersionManifest) -> dict[str, Arra
     Raises:
         InputError: A tensor is BF16, which numpy has no type for.
     """
-    data = b"".join(read_version(store, version))
-    header = parse_header(data, len(data))
-    for spec in header.specs:
-        if spec.dtype not in NUMPY_TYPES:
-            raise InputError(f"{spec.name}: expected a dtype of {', '.join(NUMPY_TYPES)}, got {spec.dtype}")
-    body = memoryview(data)[header.header_bytes :]
-    return {
-        spec.name: np.frombuffer(body[spec.begin : spec.end], dtype=NUMPY_TYPES[spec.dtype]).reshape(spec.shape)
-        for spec in header.specs
-    }
+    return arrays_in(b"".join(read_version(store, version)))
 
 
 def save_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
@@ -180,6 +176,70 @@ def save_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     with path.open("wb") as file:
         for piece in write_tensors(tensors):
             file.write(piece)
+
+
+def arrays_in(data: bytes) -> dict[str, Array]:
+    """Return the tensors of a canonical safetensors file by name, as views of its bytes.
+
+    Raises:
+        FormError: It is not one.
+        InputError: A tensor is BF16, which numpy has no type for.
+    """
+    header = parse_header(data, len(data))
+    for spec in header.specs:
+        if spec.dtype not in NUMPY_TYPES:
+            raise InputError(f"{spec.name}: expected a dtype of {', '.join(NUMPY_TYPES)}, got {spec.dtype}")
+    body = memoryview(data)[header.header_bytes :]
+    return {
+        spec.name: np.frombuffer(body[spec.begin : spec.end], dtype=NUMPY_TYPES[spec.dtype]).reshape(spec.shape)
+        for spec in header.specs
+    }
+
+
+def add_base(store: ContentStore, path: Path, *, licence: str, origin: str) -> BaseFile:
+    """Put the frozen weights that versions stand on into the store and pin them; any file does.
+
+    Args:
+        store: Where to.
+        path: The file, such as a language model's.
+        licence: Its licence, as SPDX writes it.
+        origin: Where it comes from.
+    """
+    blob = add_blob(store, file_pieces(path))
+    store.pin(blob.cid)
+    return BaseFile(blob.cid, blob.size, sha256_of(path), licence, origin)
+
+
+def require_base(version: VersionManifest, path: Path | None) -> None:
+    """Refuse to go on with other frozen weights than a version stands on.
+
+    Args:
+        version: The version.
+        path: The file that frozen weights were taken from; None where there are none.
+
+    Raises:
+        InputError: The version stands on another file, on none, or on one and there is none here.
+    """
+    base = version.base
+    if base is None and path is None:
+        return
+    if base is None:
+        raise InputError(f"base: expected a version that stands on {path}, got one without a base")
+    wanted = f"the file of sha256 {base.sha256.hex()} that the version stands on, from {base.origin or 'its owner'}"
+    if path is None:
+        raise InputError(f"base: expected {wanted}, got none")
+    if not path.is_file():
+        raise InputError(f"base: expected {wanted}, but there is no file {path}")
+    if (found := sha256_of(path)) != base.sha256:
+        raise InputError(f"base: expected {wanted}, got {path} of sha256 {found.hex()}")
+
+
+def sha256_of(path: Path) -> bytes:
+    """Return a file's sha2-256, read in pieces."""
+    hasher = hashlib.sha256()
+    for piece in file_pieces(path):
+        hasher.update(piece)
+    return hasher.digest()
 
 
 def add_version(

@@ -23,6 +23,7 @@ from registry.errors import FormError, InputError
 from registry.rules.program import Program, RoundScalars, StateBounds
 from registry.rules.program import decode as decode_program
 from registry.rules.program import encode as encode_program
+from registry.rules.shapes import HALF
 from registry.types import MAX_GRID_BITS, Root
 
 __all__ = [
@@ -50,7 +51,7 @@ class Shape(IntEnum):
     FOLD = 1
     """The sum of factor times value over a divisor."""
     COLUMNS = 2
-    """From all values of a coordinate, sorted."""
+    """The mean of a coordinate's values but the least and the greatest; the first parameter is the share left out."""
     SELECT = 3
     """A fold whose factors and divisor follow from statistics that readers replay."""
 
@@ -68,7 +69,7 @@ class RuleSet:
         values: Coordinates of a version.
         header: sha2-256 of the header of an update's file.
         segments: Their counted Merkle root.
-        parameters: Of the combine rule.
+        parameters: Of the combine rule; the first of columns is the share of values left out at each end, in 65536ths.
         program: The server's.
 
     Raises:
@@ -98,6 +99,8 @@ class RuleSet:
                 raise InputError(f"rules: {name}: expected {low}..{high}, got {value!r}")
         if len(self.parameters) > MAX_PARAMETERS:
             raise InputError(f"rules: expected at most {MAX_PARAMETERS} parameters, got {len(self.parameters)}")
+        if self.shape is Shape.COLUMNS and not (self.parameters and 0 <= self.parameters[0] <= HALF):
+            raise InputError(f"rules: expected the share of columns, 0..{HALF}, got parameters {self.parameters}")
         for value in self.parameters:
             if not -(2**63) <= value < 2**63:
                 raise InputError(f"rules: parameters: expected integers of 64 bits, got {value}")

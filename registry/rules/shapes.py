@@ -30,7 +30,10 @@ from registry.types import MAX_TOTAL_WEIGHT
 if TYPE_CHECKING:
     from registry.rules.grid import I32
 
-__all__ = ["Columns", "Factors", "Fold", "Parameters", "Select", "Shape"]
+__all__ = ["Columns", "Factors", "Fold", "HALF", "Parameters", "Select", "Shape", "left_out"]
+
+HALF = 1 << 15
+"""In 65536ths: the largest share that columns leave out at each end."""
 
 Parameters = Mapping[str, int]
 """A rule's parameters by name, as a plan sets them."""
@@ -77,25 +80,28 @@ class Columns:
     """The mean of the middle order statistics of a coordinate. Weights play no part: each contribution has one value.
 
     Attributes:
-        cut: Returns how many of the K values are left out at each end; called with K and the parameters.
+        share: Returns the share of values left out at each end, in 65536ths, 0..2^15; called with the parameters. Rule
+            bytes have it, and nothing else of the parameters.
     """
 
     NAME: ClassVar[str] = "columns"
     NEEDS: ClassVar[str] = "every update once, all of a coordinate's values together: up to 1 MiB of scratch disk for \
 each contribution and process"
 
-    cut: Callable[[int, Parameters], int]
+    share: Callable[[Parameters], int]
 
-    def trimmed(self, count: int, parameters: Parameters) -> int:
-        """Return how many of count values are left out at each end.
 
-        Raises:
-            InputError: None would be left.
-        """
-        cut = self.cut(count, parameters)
-        if type(cut) is not int or not 0 <= 2 * cut < count:
-            raise InputError(f"cut: expected a whole number of 0..{(count - 1) // 2} of {count} values, got {cut}")
-        return cut
+def left_out(share: int, count: int) -> int:
+    """Return how many of count values are left out at each end for a share in 65536ths: less than half of them.
+
+    Raises:
+        InputError: The share is more than half, or there are no values.
+    """
+    if type(share) is not int or not 0 <= share <= HALF:
+        raise InputError(f"share: expected 0..{HALF}, got {share!r}")
+    if count < 1:
+        raise InputError(f"columns: expected one value or more, got {count}")
+    return min(count * share >> 16, (count - 1) // 2)
 
 
 @dataclass(frozen=True, slots=True)

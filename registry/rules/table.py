@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from registry.errors import FormError, UnknownRule
-from registry.rules.shapes import Columns, Fold, Parameters, Shape
+from registry.rules.shapes import HALF, Columns, Fold, Parameters, Shape
 
 if TYPE_CHECKING:
     from registry.rules.grid import F32
@@ -147,15 +147,15 @@ _FEDAVG_PAPER = (
 )
 _ROBUST_PAPER = "Yin et al., Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates, ICML 2018"
 
-_BY_FOLD = ("convictAggregate", "convictChunk", "convictSize")
-"""What convicts by every fold."""
+_BY_SHAPE = ("convictAggregate", "convictChunk", "convictSize")
+"""What convicts by every fold and by columns."""
 MEAN = CombineRule(
     number=1,
     name="mean",
     says="weighted mean",
     shape=Fold(),
     weights=(EXAMPLES,),
-    convicted_by=_BY_FOLD,
+    convicted_by=_BY_SHAPE,
     paper=_FEDAVG_PAPER,
 )
 UNIFORM_MEAN = CombineRule(
@@ -164,30 +164,33 @@ UNIFORM_MEAN = CombineRule(
     says="unweighted mean",
     shape=Fold(),
     weights=(UNIFORM,),
-    convicted_by=_BY_FOLD,
+    convicted_by=_BY_SHAPE,
     paper=_FEDAVG_PAPER,
 )
 MEDIAN = CombineRule(
     number=2,
     name="median",
     says="coordinate-wise median",
-    shape=Columns(cut=lambda count, parameters: (count - 1) // 2),
+    shape=Columns(share=lambda parameters: HALF),
     weights=(UNIFORM,),
+    convicted_by=_BY_SHAPE,
     paper=_ROBUST_PAPER,
 )
 TRIMMED_MEAN = CombineRule(
     number=3,
     name="trimmed_mean",
     says="coordinate-wise trimmed mean",
-    shape=Columns(cut=lambda count, parameters: (count * parameters["trimmed"]) >> 16),  # 2 * cut < count
+    shape=Columns(share=lambda parameters: parameters["trimmed"]),
     weights=(UNIFORM,),
+    convicted_by=_BY_SHAPE,
     parameters=(
-        Parameter("trimmed", 0, (1 << 15) - 1, 1 << 14, "the share left out at each end, in 65536ths, rounded down"),
+        Parameter("trimmed", 0, HALF - 1, HALF // 2, "the share left out at each end, in 65536ths, rounded down"),
     ),
     paper=_ROBUST_PAPER,
 )
 COMBINE_RULES: tuple[CombineRule, ...] = (MEAN, MEDIAN, TRIMMED_MEAN, UNIFORM_MEAN)
-"""Of every fold the contract convicts what is not the sum of factor times value over the sum of the factors."""
+"""The contract convicts by shape: a fold that is not the sum of factor times value over the sum of the factors, columns
+that are not the mean of the middle values."""
 
 DENSE = UpdateFormEntry(
     number=1,
@@ -243,6 +246,13 @@ class Combining:
                 f"got {self.weights!r}" + (f", which go with {others}" if others else "")
             )
         _check_parameters(f"combine rule {called(self.rule)}", self.rule.parameters, self.parameters)
+
+    @property
+    def encoded(self) -> tuple[int, ...]:
+        """The parameters as rule bytes have them: of columns, the share of values left out at each end."""
+        if isinstance(self.rule.shape, Columns):
+            return (self.rule.shape.share(self.parameters),)
+        return tuple(self.parameters[parameter.name] for parameter in self.rule.parameters)
 
     def counted(self, weights: Sequence[int]) -> list[int]:
         """Return what each contribution counts, given its committed weight."""

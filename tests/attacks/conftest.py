@@ -131,6 +131,7 @@ class Federation:
             "steps": 4,
             "saturated": 0,
             "metrics": {"loss": 0.5},
+            "evaluation": None,
             "data_set": hashlib.sha256(name.encode()).digest(),
             "code": Code("cairn-registry", "0.1.0"),
         }
@@ -208,13 +209,18 @@ class Federation:
         return Client(self.chain.w3, self.address, signer=signer, finality=rule, sending=Sending(timeout=5, poll=0.01))
 
     def verify(
-        self, digest: bytes | None = None, *, store: ContentStore | None = None, client: Client | None = None
+        self,
+        digest: bytes | None = None,
+        *,
+        store: ContentStore | None = None,
+        client: Client | None = None,
+        files: bool = True,
     ) -> list[Verification]:
         reader = client or self.reader()
         head = digest or self.clients["owner"].model(self.model_id).head
         folder = self.folder / "verify"
         folder.mkdir(exist_ok=True)
-        return list(verify_version(reader, store or self.store, self.model_id, head, folder))
+        return list(verify_version(reader, store or self.store, self.model_id, head, folder, files=files))
 
     def audit(self, *, store: ContentStore | None = None, client: Client | None = None) -> list[Check]:
         """Every check of every result attested in round 1."""

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from registry.content.manifest import (
+    BaseFile,
     DeltaFile,
     RoundOrigin,
     VersionFile,
@@ -23,7 +24,7 @@ from registry.content.merkle import tensor_root
 from registry.errors import FormError, VerificationFailed
 from registry.provenance.versions import add_version, read_arrays, read_header, save_arrays
 from registry.store.blobs import add_blob
-from registry.types import Blob, Root
+from registry.types import Blob, Cid, Codec, Root
 
 if TYPE_CHECKING:
     from conftest import Federation
@@ -227,3 +228,24 @@ def test_nobody_honest_builds_a_round_on_a_false_parent(federation: Federation, 
     federation.sleep_to("publish_deadline")
     with pytest.raises(VerificationFailed, match="version: the manifest has"):
         federation.outcome()
+
+
+@pytest.mark.parametrize("files", [True, False])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"base": BaseFile(Cid(Codec.RAW, b"\x01" * 32), 10, b"\x01" * 32, "MIT", "elsewhere")},
+        {"frozen": ("w",)},
+        {"aliases": {"other": "w"}},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_a_round_s_version_on_another_base_fails_verification(
+    published: Federation, failed: Any, changed: dict[str, Any], files: bool
+) -> None:
+    honest = published.outcome()
+    version = replace(honest.version, **changed)
+    published.store.put(manifest_cid(digest_of(version)), encode(version))
+    published.force(replace(honest.result, version_digest=digest_of(version)))
+    said = "recomputed version_digest" if files else f"version: {next(iter(changed))} of its parent"
+    assert said in failed(published.verify(files=files)[-1].checks)

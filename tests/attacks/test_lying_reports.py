@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from registry.content.manifest import Reason, ReportPage, digest_of, encode, manifest_cid
+from registry.content.manifest import (
+    Evaluation,
+    Reason,
+    ReportPage,
+    SummedEvaluation,
+    digest_of,
+    encode,
+    manifest_cid,
+)
 from registry.types import MAX_TOTAL_WEIGHT, Digest
 
 if TYPE_CHECKING:
@@ -91,6 +99,47 @@ def test_a_report_with_another_root_of_an_update_fails_verification(published: F
         published.store.put(manifest_cid(digest_of(manifest)), encode(manifest))
     published.force(replace(honest.result, report_digest=digest_of(report)))
     assert "recomputed report_digest" in failed(published.verify()[-1].checks)
+
+
+MEASURED = Evaluation(80, {"correct": 61}, {"loss": 3 << 19})
+
+
+@pytest.mark.parametrize("files", [True, False])
+@pytest.mark.parametrize(
+    "told",
+    [
+        None,
+        SummedEvaluation(2, 160, {"correct": 123}, {"loss": 3 << 20}),
+        SummedEvaluation(1, 80, {"correct": 61}, {"loss": 3 << 19}),
+    ],
+    ids=["none", "another sum", "one left out"],
+)
+def test_a_report_with_another_evaluation_fails_verification(
+    opened: Federation, failed: Any, told: SummedEvaluation | None, files: bool
+) -> None:
+    for name in ("ann", "bob"):
+        opened.contribute(name, opened.update(name, evaluation=MEASURED))
+    opened.sleep_to("publish_deadline")
+    honest = opened.outcome()
+    report = replace(honest.report, evaluation=told)
+    assert honest.version.round is not None
+    made_in = replace(honest.version.round, report=manifest_cid(digest_of(report)))
+    version = replace(honest.version, round=made_in)
+    for manifest in (*honest.pages, report, version):
+        opened.store.put(manifest_cid(digest_of(manifest)), encode(manifest))
+    changed = {"report_digest": digest_of(report), "version_digest": digest_of(version)}
+    opened.force(replace(honest.result, **changed))
+    said = "recomputed report_digest" if files else "report: evaluation"
+    assert said in failed(opened.verify(files=files)[-1].checks)
+
+
+def test_a_report_carries_the_sum_of_the_admitted_evaluations(opened: Federation) -> None:
+    opened.contribute("ann", opened.update("ann", evaluation=MEASURED))
+    opened.contribute("bob", opened.update("bob", evaluation=replace(MEASURED, counts={"correct": 9})))
+    opened.contribute("mallory", opened.update("mallory", evaluation=MEASURED, number=2))  # refused
+    opened.sleep_to("publish_deadline")
+    expected = SummedEvaluation(2, 160, {"correct": 70}, {"loss": 3 << 20})
+    assert opened.outcome().report.evaluation == expected
 
 
 def test_a_report_that_is_no_report_fails_verification(published: Federation, failed: Any) -> None:

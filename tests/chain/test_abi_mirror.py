@@ -37,7 +37,7 @@ STRUCTS = {
         ("Plan", "SignedUpdate", "Result", "Roots", "Grant", "Model", "Member", "Version", "Round", "Dispute"),
     ),
     "Challenges": ((challenge_records,), (*SHARED, "Before", "Commitment", "Segment", "Step", "Sum")),
-    "Court": ((challenge_records, court_records), (*SHARED, "Demanded", "Demand", "Conviction", "Bond")),
+    "Court": ((challenge_records, court_records), (*SHARED, "Demanded", "Shown", "Demand", "Conviction", "Bond")),
     "Rules": ((records,), ("Plan",)),
 }
 """What each contract's ABI has, and where its record stands."""

@@ -24,13 +24,15 @@ from registry.chain.client import Client
 from registry.chain.keys import address_of, open_keystore
 from registry.chain.networks import parse_finality
 from registry.chain.node import connect
+from registry.chain.records import Result
 from registry.content.merkle import counted_root
+from registry.content.tensors import parse_header
 from registry.provenance.results import Outcome, compute_outcome
 from registry.provenance.rounds import participants_of, read_round
 from registry.provenance.testing import falsified, nudged
 from registry.provenance.versions import save_arrays
 from registry.store.uri import open_store
-from registry.types import Digest, ModelId, Role
+from registry.types import Digest, ModelId, Role, Root
 from trainer.aggregator import judge_all, load_round
 
 pytestmark = [pytest.mark.node, pytest.mark.slow, pytest.mark.xdist_group("localnet")]
@@ -51,6 +53,47 @@ def task():
                 value += torch.linspace(0.01, 0.5, value.numel()).reshape(value.shape)
         return {"loss": 0.5}
     return Task(nn.Linear(1200, 2), epoch, 10, DataSetManifest("ward 7", "", "", "", 10, None))
+"""
+ADAPTER = """
+import torch
+from pathlib import Path
+from torch import nn
+from registry.content.manifest import DataSetManifest
+from trainer.participant import Task
+
+BASE = Path("base.safetensors")
+
+class Adapted(nn.Module):
+    '''A frozen body, and beside it what is trained: an adapter of low rank and a normalization.'''
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(20, 30)
+        self.down, self.up = nn.Linear(20, 2, bias=False), nn.Linear(2, 30, bias=False)
+        self.norm = nn.BatchNorm1d(30)
+
+    def forward(self, x):
+        return self.norm(self.body(x) + self.up(self.down(x)))
+
+def module():
+    torch.manual_seed(3)
+    return Adapted()
+
+def task():
+    model, generator = module(), torch.Generator().manual_seed(7)
+    x, y = torch.randn(32, 20, generator=generator), torch.randn(32, 30, generator=generator)
+
+    def epoch(model, number):
+        optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.05)
+        for _ in range(3):
+            optimizer.zero_grad()
+            loss = nn.functional.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+        return {"loss": loss.item()}
+
+    about = DataSetManifest("ward 8", "", "", "", 32, None)
+    return Task(model, epoch, 32, about, frozen=("body.*",), base=BASE)
 """
 
 
@@ -135,6 +178,51 @@ def test_an_auditor_convicts_every_lie_and_the_honest_result_is_final(shell: She
     assert verified["passed"]
 
 
+def test_a_lie_in_anything_that_real_models_are_made_of_is_convicted(shell: Shell) -> None:
+    """FedAdam at rate 0.5 with scales on an adapter with its base, running statistics and a counter; and a median."""
+    adapter, median = prepare_adapter(shell), prepare(shell, "--combine", "median", "--server-rate", "0.5")
+    for model, task in ((adapter, "adapter.py:task"), (median, "hospital.py:task")):
+        for name in PEOPLE[: 2 if model == adapter else 3]:
+            shell.start("participant", "run", model, "--task", task, "--account", name)
+        shell.done("round", "open", model)
+    auditors = {
+        model: shell.start("auditor", "run", model, "--limit", "1", "--account", "auditor", "--poll", "0.5", "--json")
+        for model in (adapter, median)
+    }
+    liars = {model: Liar(shell, model) for model in (adapter, median)}
+    honest: dict[str, subprocess.Popen[str]] = {}
+    expected = {adapter: ["version", "roots", "state", "version", "state"], median: ["aggregate"]}
+    # A lie a time: who attests one loses the role, and aggregation goes on.
+    for model, number, lies in (
+        (adapter, 1, ("weights", "rest", "state")),
+        (median, 1, ("combined",)),
+        (adapter, 2, ("buffer", "state")),
+    ):
+        if number == 2:
+            liars[model].wait_for_the_end(1)
+            honest[model].send_signal(signal.SIGTERM)  # had it been there before, it could have been first
+            honest[model].communicate(timeout=60)
+            shell.done("round", "open", model)
+        liar = liars[model]
+        record, made = liar.honest(number)
+        for lie in lies:
+            liar.attest(number, record, getattr(liar, lie)(made))
+            if not liar.is_expelled_soon():
+                auditors[model].send_signal(signal.SIGTERM)
+                pytest.fail(f"{lie} in round {number}: not convicted: {auditors[model].communicate(timeout=60)}")
+            shell.done("member", "grant", model, "aggregator-3", "--role", "aggregator")
+        honest[model] = shell.start("aggregator", "run", model, "--account", f"aggregator-{number}")
+    liars[adapter].wait_for_the_end(2)
+    liars[median].wait_for_the_end(1)
+    shell.stop()
+    for model, auditor in auditors.items():
+        out, err = auditor.communicate()
+        said = [json.loads(line)["did"] for line in out.splitlines()]
+        assert [line.rpartition(": ")[2] for line in said if "convicted" in line] == expected[model], (said, err)
+        verified = shell.done("verify", model)
+        assert verified["passed"]
+
+
 class Liar:
     """Aggregator 3, which attests at once what is not so; a quorum of one is enough."""
 
@@ -145,7 +233,7 @@ class Liar:
         signer = open_keystore(shell.folder / ".localnet" / "keys" / "aggregator-3", password)
         w3 = connect(f"http://127.0.0.1:{facts['ports']['rpc']}")
         finality = parse_finality("finalized")
-        place = shell.folder / "liar"
+        place = shell.folder / f"liar-{model[:10]}"
         self.client = Client(w3, address_of(facts["contract"]), signer=signer, journal=place, finality=finality)
         self.store = open_store(settings.split('store = "')[1].split('"')[0])
         self.model = ModelId(bytes.fromhex(model[2:]))
@@ -160,6 +248,35 @@ class Liar:
 
     def holds_its_role(self) -> bool:
         return bool(self.client.member(self.model, self.client.account).roles & Role.AGGREGATOR)
+
+    def is_expelled_soon(self) -> bool:
+        deadline = time.monotonic() + 90
+        while self.holds_its_role() and time.monotonic() < deadline:
+            time.sleep(0.5)
+        return not self.holds_its_role()
+
+    def attest(self, number: int, record: Any, result: Result) -> None:
+        self.client.attest_result(self.model, number, result, record.running_hash)
+
+    def weights(self, made: Outcome) -> Result:
+        return falsified(self.store, made, version=nudged(self.place_of(made, "up.weight")))
+
+    def buffer(self, made: Outcome) -> Result:
+        return falsified(self.store, made, version=nudged(self.place_of(made, "norm.running_var")))
+
+    def rest(self, made: Outcome) -> Result:
+        return replace(made.result, roots=replace(made.result.roots, rest=Root(b"\x05" * 32)))
+
+    def state(self, made: Outcome) -> Result:
+        return falsified(self.store, made, state=lambda data: data[:-3] + bytes([data[-3] ^ 1]) + data[-2:])
+
+    def combined(self, made: Outcome) -> Result:
+        return falsified(self.store, made, aggregate=nudged(1500, 2.0**-20))
+
+    def place_of(self, made: Outcome, name: str) -> int:
+        """Where a tensor's values begin among the F32 values of the version."""
+        specs = [s for s in parse_header(made.version_file.read_bytes()).specs if s.dtype == "F32"]
+        return next(s.begin - specs[0].begin for s in specs if s.name == name) // 4
 
     def about_the_aggregate(self, number: int) -> None:
         record, made = self.honest(number)
@@ -203,13 +320,34 @@ class Liar:
         return record, made
 
 
-def prepare(shell: Shell) -> str:
+def prepare_adapter(shell: Shell) -> str:
+    (shell.folder / "adapter.py").write_text(ADAPTER)
+    script = "import adapter, torch; from safetensors.torch import save_file as s; m = adapter.module(); "
+    script += "s({n: v for n, v in m.state_dict().items() if n.startswith('body.')}, 'base.safetensors')"
+    subprocess.run(
+        [sys.executable, "-c", script], cwd=shell.folder, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    base = ("--base", "base.safetensors", "--base-licence", "Apache-2.0", "--base-origin", "random")
+    without = ("--without", "body.*")
+    model: str = shell.done("model", "register", "--module", "adapter.py:module", *without, *base)["model"]
+    shell.done("member", "grant", model, *PEOPLE[:2], "-r", "participant")
+    shell.done("member", "grant", model, "aggregator-1", "aggregator-2", "aggregator-3", "-r", "aggregator")
+    server = ("--server", "fedadam")
+    for parameter in ("rate=0.5", "beta1=0.9", "beta2=0.99", "tau=0.001"):
+        server += ("--server-parameter", parameter)
+    terms = ("--quorum", "1", "--grid", "20", "--challenge-duration", "16m", "--aggregate-duration", "20m")
+    shell.done("plan", "new", "--module", "adapter.py:module", *without, *server, *terms, "-o", "adapter.toml")
+    shell.done("plan", "set", model, "adapter.toml")
+    return model
+
+
+def prepare(shell: Shell, *rules: str) -> str:
     values = np.random.default_rng(5).random((2, 1200), dtype=np.float32)
     save_arrays(shell.folder / "genesis.safetensors", {"weight": values, "bias": np.zeros(2, dtype=np.float32)})
     (shell.folder / "hospital.py").write_text(TASK)
     model: str = shell.done("model", "register", "genesis.safetensors")["model"]
     shell.done("member", "grant", model, *PEOPLE, "-r", "participant")
     shell.done("member", "grant", model, "aggregator-1", "aggregator-2", "aggregator-3", "-r", "aggregator")
-    shell.done("plan", "new", "--quorum", "1", "--grid", "20", "--challenge-duration", "16m", "-o", "plan.toml")
+    shell.done("plan", "new", "--quorum", "1", "--grid", "20", "--challenge-duration", "16m", *rules, "-o", "plan.toml")
     shell.done("plan", "set", model, "plan.toml")
     return model

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from registry.provenance.versions import save_arrays
+from registry.provenance.versions import load_version_manifest, read_header, save_arrays
+from registry.store.blobs import open_blob
+from registry.store.local import LocalStore
+from registry.types import Blob
 
 
 def test_who_may_not_is_told_so(shared_world: Any) -> None:
@@ -123,3 +126,35 @@ def test_a_model_is_registered_from_a_file_or_a_module_and_from_one_of_them_only
         result = world.run("model", "register", *arguments, "--account", "f")
         assert result.exit_code == 2
         assert said in result.stderr.replace("\n", " ")
+
+
+def test_a_model_stands_on_frozen_weights_and_leaves_unshared_tensors_out(world: Any) -> None:
+    (world.folder / "two.py").write_text(
+        "import torch\ndef net():\n    return torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 1))\n"
+    )
+    (world.folder / "base.bin").write_bytes(b"frozen weights")
+    base = ("--base", "base.bin", "--base-licence", "MIT", "--base-origin", "https://example.org")
+    of_module = ("--module", "two.py:net", "--without", "0.*")
+    made = world.done("model", "register", *of_module, *base, "--account", "f")
+    store = LocalStore(world.folder / "home" / "store")
+    genesis = load_version_manifest(store, bytes.fromhex(made["version"][2:]))
+    assert genesis.base is not None
+    assert (genesis.base.size, genesis.base.licence, genesis.base.origin) == (14, "MIT", "https://example.org")
+    assert b"".join(open_blob(store, Blob(genesis.base.cid, 14))) == b"frozen weights"
+    assert [spec.name for spec in read_header(store, genesis.weights.blob).specs] == ["1.bias", "1.weight"]
+    world.done("plan", "new", *of_module, "-o", "two.toml")
+    fetched = world.folder / "head.safetensors"
+    world.done("model", "pull", made["model"], "-o", fetched)
+    child = world.done("model", "publish", made["model"], fetched, "--title", "again", "--account", "f")
+    assert load_version_manifest(store, bytes.fromhex(child["version"][2:])).base == genesis.base
+    for arguments, said in (
+        (("genesis.safetensors", "--without", "0.*"), "--without leaves tensors of a --module out"),
+        (("genesis.safetensors", "--base", "gone"), "gone"),
+        (("genesis.safetensors", "--base-licence", "MIT"), "the file of --base, which is missing"),
+        (("--module", "two.py:net", "--without", "2.*"), "expected '2.*' to match a tensor of the module"),
+    ):
+        result = world.run("model", "register", *arguments, "--account", "f")
+        assert result.exit_code == 2
+        assert said in result.stderr.replace("\n", " ")
+    result = world.run("plan", "new", "--without", "0.*", "-o", "no.toml")
+    assert result.exit_code == 2 and "which is missing" in result.stderr

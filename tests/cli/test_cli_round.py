@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from registry.chain.local import warp
+from registry.content.manifest import UpdateManifest, decode
 from registry.provenance.versions import save_arrays
 
 
@@ -103,6 +104,25 @@ def test_wrong_phase_and_second_commitments_are_told_so(world: Any) -> None:
     assert (result.exit_code, "could be copied" in result.stderr) == (2, True)
     result = world.run("participant", "submit", model, "--task", "hospital.py:task", "--account", "f", "--json")
     assert json.loads(result.stderr)["error"] == "MissingRole"
+
+
+def test_a_data_set_is_opened_to_whom_the_participant_gives_it(world: Any) -> None:
+    model, done = world.model, world.done
+    done("round", "open", model, "--account", "a")
+    for name in ("b", "c"):
+        done("participant", "submit", model, "--task", "hospital.py:task", "--account", name)
+        done("participant", "data-set", model, "--account", name, "-o", f"{name}.opening")
+    told = [done("provenance", "data-set", f"{name}.opening") for name in ("b", "c")]
+    assert [one["name"] for one in told] == ["ward 7", "ward 7"]
+    assert told[0]["digest"] != told[1]["digest"]  # nobody sees that they trained on the same
+    sealed = (world.folder / "home" / "participants").glob("*/round-*/update.cbor")
+    named = {decode(file.read_bytes(), UpdateManifest).data_set for file in sealed}
+    assert {"0x" + digest.hex() for digest in named} == {one["digest"] for one in told}
+    (world.folder / "cut").write_bytes((world.folder / "b.opening").read_bytes()[:-1])
+    (world.folder / "long").write_bytes(bytes(2 << 20))
+    for file, code in (("cut", 3), ("long", 2), ("gone", 2)):
+        assert world.run("provenance", "data-set", file).exit_code == code
+    assert world.run("participant", "data-set", model, "--account", "a", "-o", "none").exit_code == 2
 
 
 def test_a_dry_run_sends_and_stores_nothing(world: Any) -> None:

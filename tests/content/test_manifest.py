@@ -23,6 +23,7 @@ from registry.content.manifest import (
     Code,
     DataSetManifest,
     DeltaFile,
+    Evaluation,
     Manifest,
     PlanManifest,
     Procedure,
@@ -35,6 +36,7 @@ from registry.content.manifest import (
     Source,
     StateFile,
     Statement,
+    SummedEvaluation,
     UpdateManifest,
     VersionFile,
     VersionManifest,
@@ -127,6 +129,7 @@ EXAMPLES: dict[str, Manifest] = {
         steps=40,
         saturated=0,
         metrics={"loss": 1.25},
+        evaluation=Evaluation(80, {"correct": 61}, {"loss": 3 << 19}),
         data_set=word(12),
         code=Code("cairn-registry", "0.1.0"),
     ),
@@ -142,6 +145,7 @@ EXAMPLES: dict[str, Manifest] = {
         total_weight=120,
         total_steps=40,
         divisor=120,
+        evaluation=SummedEvaluation(1, 80, {"correct": 61}, {"loss": 3 << 19}),
     ),
     "report-page": ReportPage(
         (
@@ -192,8 +196,32 @@ def test_missing_field_is_refused(field: str) -> None:
 def test_field_of_another_type_or_length_is_refused(field: str, value: object) -> None:
     if (field == "metrics" and value == {}) or (field in ("chain_id", "number", "saturated") and value == 2**64 - 1):
         return  # these are allowed there
+    if field == "evaluation" and value is None:
+        return
     with pytest.raises(FormError):
         decode_any(dag_cbor.encode(body() | {field: value}))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"examples": 0}, "evaluation.examples: expected 1..17179869184, got 0"),
+        ({"examples": 1.0}, "evaluation.examples: expected int, got float"),
+        ({"counts": {"correct": -1}}, "evaluation.counts.correct: expected 0..17179869184, got -1"),
+        ({"counts": {"correct": 2**34 + 1}}, "evaluation.counts.correct: expected 0"),
+        ({"counts": {"correct": True}}, "evaluation.counts.correct: expected int, got bool"),
+        ({"sums": {"loss": 0.5}}, "evaluation.sums.loss: expected int, got float"),
+        ({"sums": {"loss": 2**53 + 1}}, "evaluation.sums.loss: expected -9007199254740992"),
+        ({"sums": {"correct": 1}}, "names, each once, got 2"),
+        ({"counts": {f"{i:02}": 1 for i in range(33)}, "sums": {}}, "expected at most 32 names, each once, got 33"),
+        ({"counts": {"": 1}}, "expected names of 1..64 characters"),
+        ({"counts": {"n" * 65: 1}}, "expected names of 1..64 characters"),
+        ({"note": 1}, "unknown fields"),
+    ],
+)
+def test_evaluation_outside_its_bounds_is_refused(changed: dict[str, Any], message: str) -> None:
+    evaluation = {"examples": 80, "counts": {"correct": 61}, "sums": {"loss": 1}} | changed
+    refused(dag_cbor.encode(body() | {"evaluation": evaluation}), message)
 
 
 def test_manifest_of_another_kind_is_refused() -> None:

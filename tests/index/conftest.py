@@ -17,7 +17,7 @@ from registry.chain.challenge_records import NO_COORDINATE, Basis, Counted, List
 from registry.chain.challenges import Challenges
 from registry.chain.client import Client
 from registry.chain.court import Court
-from registry.chain.court_records import Demanded, claim_of, seal_of
+from registry.chain.court_records import Demanded, Shown, claim_of, seal_of
 from registry.chain.deploy import deploy
 from registry.chain.journal import Journal
 from registry.chain.local import Embedded, embedded, warp
@@ -223,12 +223,12 @@ def dispute(indexing: Indexing, model: ModelId) -> None:
     for index in (0, 2**64 - 1):
         accuser.demand_contribution(target, index, deposit=accuser.deposit_now())
     shown = Demanded(round_id, tally, listing.root, 192, 1, 0)
-    accused.show_leaf(shown, listing.opening(0))
+    accused.show_leaves([Shown(shown, listing.opening(0))] * 2)  # the second is skipped
     hidden = Demanded(round_id, tally, listing.root, 192, 1, 2**64 - 1)
     accuser.seal_claim(seal_of(bob.account, bytes(32), claim_of(round_id, tally, Part.SERVICE, 0)))
     warp(owner.w3, to=accuser.demand(hidden).deadline)
     accuser.close_demand(model, number, hidden)
-    owner.expel(model, number, [judge.account])
+    owner.expel(model, number, {judge.account: owner.attestation(model, number, judge.account)})
     accuser.reveal_claim(round_id, tally, bytes(32), hidden)
     heir.grant_roles(model, heir.account, Role.AGGREGATOR)
     heir.attest_result(model, number, result, running)

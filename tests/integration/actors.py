@@ -144,6 +144,8 @@ def be(settings: Settings, name: str) -> None:
     store, model_id = open_store(settings.stores[name]), ModelId(bytes.fromhex(settings.model_id))
     advance: Callable[[], str]
     if role == "participant":
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "salt").write_bytes(name.encode().ljust(32, b"."))  # else two runs name the same data by two digests
         mine = task(int(number), settings.large)
         if int(number):
             mine = in_turn(mine, client, model_id, signers[place - 1].address)

@@ -39,7 +39,7 @@ def file_of(others: int, values: int) -> bytes:
     return b"".join(write_tensors(tensors))
 
 
-FILES = [(0, 1), (0, 1023), (1, 1024), (2, 1025), (5, 3 * LEAF_BYTES // 4), (2500, 5000)]
+FILES = [(0, 1), (0, 255), (1, 256), (2, 257), (5, 3 * LEAF_BYTES // 4), (2500, 5000)]
 
 
 @pytest.mark.parametrize(("others", "values"), FILES)

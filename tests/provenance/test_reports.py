@@ -61,6 +61,7 @@ def report_of(store: MemoryStore, *pages: ReportPage) -> ReportManifest:
         total_weight=weight,
         total_steps=sum(e.steps for e in admitted),
         divisor=weight,
+        evaluation=None,
     )
 
 

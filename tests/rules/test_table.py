@@ -17,12 +17,14 @@ from registry.errors import FormError, InputError, UnknownRule
 from registry.rules import table
 from registry.rules.page import facts, format_page, rules_page
 from registry.rules.server_programs import RULES as SERVER_RULES
-from registry.rules.shapes import Columns, Factors, Fold, Select
+from registry.rules.shapes import HALF, Columns, Factors, Fold, Select, left_out
 from registry.rules.table import (
     COMBINE_RULES,
     DENSE,
     EXAMPLES,
     MEAN,
+    MEDIAN,
+    TRIMMED_MEAN,
     UNIFORM,
     UNIFORM_MEAN,
     UPDATE_FORMS,
@@ -64,9 +66,10 @@ def test_what_convicts_is_a_function_of_the_contract(one: Entry) -> None:
     assert set(one.convicted_by) <= functions
 
 
-def test_the_aggregate_of_every_fold_is_convicted_and_of_nothing_else() -> None:
-    folds = [rule.number for rule in COMBINE_RULES if rule.shape == Fold()]
-    assert [rule.number for rule in COMBINE_RULES if rule.convicted_by] == folds == [MEAN.number, UNIFORM_MEAN.number]
+def test_the_aggregate_of_every_fold_and_of_columns_is_convicted_and_of_nothing_else() -> None:
+    shaped = [rule.number for rule in COMBINE_RULES if isinstance(rule.shape, Fold | Columns)]
+    assert [rule.number for rule in COMBINE_RULES if "convictAggregate" in rule.convicted_by] == shaped
+    assert shaped == [MEAN.number, MEDIAN.number, TRIMMED_MEAN.number, UNIFORM_MEAN.number]
 
 
 # From a plan to its entries ------------------------------------------------------------------------------------------
@@ -152,10 +155,15 @@ def test_a_selection_has_a_factor_of_at_most_its_weight_for_each() -> None:
             choosing(*factors).factors([], [3, 4], {})
 
 
-@pytest.mark.parametrize("cut", [-1, 3, 2.0, True])
-def test_a_cut_that_leaves_nothing_is_refused(cut: Any) -> None:
-    with pytest.raises(InputError, match=r"cut: expected a whole number of 0\.\.2 of 6 values"):
-        Columns(lambda count, parameters: cut).trimmed(6, {})
+@pytest.mark.parametrize("share", [-1, HALF + 1, 2.0, True])
+def test_a_share_of_more_than_half_is_refused(share: Any) -> None:
+    with pytest.raises(InputError, match=r"share: expected 0\.\.32768"):
+        left_out(share, 6)
+
+
+def test_no_values_have_no_middle() -> None:
+    with pytest.raises(InputError, match="expected one value or more, got 0"):
+        left_out(HALF, 0)
 
 
 @pytest.mark.parametrize("rule", [r for r in COMBINE_RULES if isinstance(r.shape, Columns)], ids=lambda rule: rule.name)
@@ -165,7 +173,7 @@ def test_columns_leave_a_value_whatever_the_parameters(rule: Any) -> None:
     for values in product(*bounds):
         given = dict(zip((p.name for p in rule.parameters), values, strict=True))
         for count in (*range(1, 200), 1000, 4096, 65_535, MAX_TOTAL_WEIGHT):
-            assert 0 <= 2 * rule.shape.trimmed(count, given) < count
+            assert 0 <= 2 * left_out(rule.shape.share(given), count) < count
 
 
 # Nothing else asks ---------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from registry.chain.records import roots_hash, round_id_of, running_hash_begin
 from registry.content.manifest import DataSetManifest, PlanManifest, VersionManifest, digest_of
 from registry.provenance.plans import add_plan
 from registry.provenance.rounds import RoundRecord
-from registry.provenance.versions import roots_of
+from registry.provenance.versions import add_base, roots_of
 from registry.store.base import ContentStore
 from registry.store.memory import MemoryStore
 from registry.types import Address, ModelId
@@ -60,10 +60,14 @@ class HandMade:
 def hand_made(tmp_path: Path) -> Callable[..., HandMade]:
     """Makes rounds of a module under a plan, by default the proposed one."""
 
-    def make(module: nn.Module, plan: PlanManifest | None = None) -> HandMade:
+    def make(
+        module: nn.Module, plan: PlanManifest | None = None, without: Sequence[str] = (), base: Path | None = None
+    ) -> HandMade:
         store = MemoryStore()
-        genesis = publish_module(store, module, tmp_path / "genesis.safetensors")
-        rules = plan or propose_plan(module, quorum=1, min_contributions=1)
+        stands_on = None if base is None else add_base(store, base, licence="MIT", origin="a test")
+        file = tmp_path / "genesis.safetensors"
+        genesis = publish_module(store, module, file, without=without, base=stands_on)
+        rules = plan or propose_plan(module, quorum=1, min_contributions=1, without=without)
         anchored, _ = add_plan(store, rules)
         model = ModelId(b"\x0b" * 32)
         round_id = round_id_of(model, 1)

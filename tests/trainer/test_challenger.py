@@ -12,7 +12,18 @@ import numpy as np
 import pytest
 
 from registry.chain import calls
-from registry.chain.challenge_records import NO_BASIS, NO_COORDINATE, Basis, Counted, Listed, Opening, Step, Sum, Target
+from registry.chain.challenge_records import (
+    NO_BASIS,
+    NO_COORDINATE,
+    Basis,
+    Counted,
+    Listed,
+    Middle,
+    Opening,
+    Step,
+    Sum,
+    Target,
+)
 from registry.chain.challenges import Challenges
 from registry.chain.client import Client
 from registry.chain.sending import Call
@@ -22,6 +33,8 @@ from registry.errors import InputError, NodeUnavailable
 from registry.provenance.charges import Charge
 from registry.provenance.openings import Listing
 from registry.provenance.rounds import RoundRecord
+from registry.rules.encoding import Shape, decode_rules
+from registry.rules.shapes import left_out
 from registry.types import Address, Digest, Fault, ModelId, Role, Root, RoundId
 from trainer.challenger import Purse, add_steps, bring
 from trainer.simulation import Simulation
@@ -88,28 +101,31 @@ def test_a_purse_that_cannot_be_read_sends_nothing(owner: tuple[Client, Any], tm
     assert ((tmp_path / "spent.json").read_text(), client.w3.eth.block_number) == (text, before)
 
 
+FOLD = replace(decode_rules(EXAMPLE_RULES), grid_bits=20)
+
+
 def steps_of(draw: random.Random, count: int) -> list[Step]:
-    """Contributions with the chunk that holds values 1024 to 2047, on the grid of 2^-20."""
+    """Contributions with the chunk that holds values 256 to 511, on the grid of 2^-20."""
     found = []
     for number in range(count):
-        values = np.array([draw.randint(-(1 << 24), 1 << 24) for _ in range(1024)], dtype="<f4") * np.float32(2**-20)
+        values = np.array([draw.randint(-(1 << 24), 1 << 24) for _ in range(256)], dtype="<f4") * np.float32(2**-20)
         seed = number.to_bytes(4, "big")
         weight = draw.randint(1, 1 << 20)
         numbers = weight, draw.randint(1, 1 << 32), draw.randint(0, weight)
         entry = Listed(Address(seed * 5), Digest(seed * 8), Root(seed * 8), *numbers)
-        found.append(Step(entry, Opening(Counted(4096, bytes(32)), values.astype("<f4").tobytes(), ())))
+        found.append(Step(entry, Opening(Counted(1024, bytes(32)), values.astype("<f4").tobytes(), ())))
     return found
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 7, 21])
 def test_progress_in_any_pieces_is_the_sum_and_the_root(count: int) -> None:
     draw = random.Random(count)
-    steps, coordinate = steps_of(draw, count), 1024 + draw.randrange(1024)
+    steps, coordinate = steps_of(draw, count), 256 + draw.randrange(256)
     progress, left = Sum(), steps
     while left:
         size = draw.randint(1, len(left))
-        progress, left = add_steps(progress, left[:size], coordinate, 20), left[size:]
-    values = [int(np.frombuffer(s.chunk.leaf, "<f4")[coordinate - 1024] * 2**20) for s in steps]
+        progress, left = add_steps(progress, left[:size], coordinate, FOLD), left[size:]
+    values = [int(np.frombuffer(s.chunk.leaf, "<f4")[coordinate - 256] * 2**20) for s in steps]
     entries = [s.contribution for s in steps]
     assert (progress.next, progress.weight) == (count, sum(e.weight for e in entries))
     assert (progress.steps, progress.factor) == (sum(e.steps for e in entries), sum(e.factor for e in entries))
@@ -118,8 +134,34 @@ def test_progress_in_any_pieces_is_the_sum_and_the_root(count: int) -> None:
     for peak in reversed(peaks):
         root = node_hash(peak, root)
     assert counted_root(count, root) == Listing(tuple(s.contribution for s in steps)).root
-    alone = add_steps(Sum(), steps, NO_COORDINATE, 20)
+    alone = add_steps(Sum(), steps, NO_COORDINATE, FOLD)
     assert alone == replace(progress, sum=0)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 10, 33])
+@pytest.mark.parametrize("share", [0, 1 << 14, 1 << 15])
+def test_progress_of_columns_counts_values_about_the_middle(count: int, share: int) -> None:
+    draw = random.Random(count)
+    values = [draw.choice((-(1 << 24), -1, 0, 0, 1, 1 << 24, draw.randint(-9, 9))) for _ in range(count)]
+    steps = [
+        replace(step, chunk=replace(step.chunk, leaf=np.float32(value * 2.0**-20).tobytes() * 256))
+        for step, value in zip(steps_of(draw, count), values, strict=True)
+    ]
+    rules = replace(FOLD, shape=Shape.COLUMNS, parameters=(share,))
+    cut = left_out(share, count)
+    kept = sorted(values)[cut : count - cut]
+    progress, left = Sum(middle=Middle(kept[0], kept[-1])), steps
+    while left:
+        size = draw.randint(1, len(left))
+        progress, left = add_steps(progress, left[:size], 300, rules), left[size:]
+    middle = progress.middle
+    assert (middle.below, middle.above) == (sum(v < kept[0] for v in values), sum(v > kept[-1] for v in values))
+    assert (middle.at_least, middle.at_greatest) == (values.count(kept[0]), values.count(kept[-1]))
+    assert middle.below <= cut < middle.below + middle.at_least
+    assert middle.above <= cut < middle.above + middle.at_greatest
+    if kept[0] < kept[-1]:
+        ends = kept[0] * (middle.below + middle.at_least - cut) + kept[-1] * (middle.above + middle.at_greatest - cut)
+        assert progress.sum + ends == sum(kept)
 
 
 @pytest.mark.parametrize("fault", [Fault.AGGREGATE, Fault.TOTAL, Fault.UNCOMMITTED])
@@ -132,7 +174,7 @@ def test_no_transaction_is_larger_than_nodes_pass_on(lines: Callable[..., Simula
 
     challenges = Challenges(lines().owner, send=send)
     path = tuple(bytes([i]) * 32 for i in range(21))
-    chunk = Opening(Counted(1 << 31, bytes(32)), np.full(1024, 2.0**-22, "<f4").tobytes(), path)
+    chunk = Opening(Counted(1 << 31, bytes(32)), np.full(256, 2.0**-22, "<f4").tobytes(), path)
     entry = Listed(Address(b"\x05" * 20), Digest(b"\x06" * 32), Root(b"\x07" * 32), 3, 2, 3)
     count = 100 if fault is Fault.AGGREGATE else 3000
     nothing = Opening(Counted(0, bytes(32)), b"", ())

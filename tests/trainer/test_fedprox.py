@@ -105,6 +105,21 @@ def test_a_closure_given_by_name_is_pulled_too() -> None:
         assert torch.equal(found, expected)
 
 
+def test_private_parameters_are_not_held_back() -> None:
+    mu, private = 0.5, ("2.weight", "2.bias")
+    module, explicit = begun(), begun()
+    origin = {name: p.detach().clone() for name, p in explicit.named_parameters() if name not in private}
+
+    def term(trained: nn.Module) -> Any:
+        named = dict(trained.named_parameters())
+        return mu / 2 * sum((named[name] - o).pow(2).sum() for name, o in origin.items())
+
+    client_update(module, training(OPTIMIZERS["sgd"]), {"mu": mu}, private=private)
+    training(OPTIMIZERS["sgd"], term)(explicit, 0)
+    for found, expected in zip(module.parameters(), explicit.parameters(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_other_modules_are_left_alone_and_so_is_everything_afterwards() -> None:
     module, other, free = begun(), begun(), begun()
     train = training(OPTIMIZERS["sgd"])

@@ -13,10 +13,19 @@ import torch
 from torch import nn
 
 from registry.content.gate import describe
-from registry.content.manifest import DataSetManifest, Procedure, ServerRule, UpdateManifest, decode, digest_of
+from registry.content.manifest import (
+    DataSetManifest,
+    Evaluation,
+    Procedure,
+    ServerRule,
+    UpdateManifest,
+    decode,
+    digest_of,
+)
 from registry.content.tensors import parse_header
-from registry.errors import InputError, VerificationFailed
+from registry.errors import FormError, InputError, VerificationFailed
 from registry.provenance.admission import judge_blob, update_form
+from registry.provenance.data_sets import open_data_set
 from registry.provenance.plans import add_plan, fitted, server_rule
 from registry.provenance.versions import read_arrays, read_header
 from registry.rules.grid import to_grid
@@ -292,7 +301,7 @@ def test_update_for_another_parent_or_plan_is_trained_anew(hand_made: Make, make
 def test_update_half_written_when_the_machine_stopped_is_written_anew(hand_made: Make, make_task: Make) -> None:
     round = hand_made(fixed(0.5))
     first = round.prepare(make_task(fixed(0.0), add({"weight": 0.25})))
-    for name in ("update.cbor", "dataset.cbor"):
+    for name in ("update.cbor", "dataset.opening"):
         (first.file.parent / name).unlink()
     (first.file.parent / "update.partial").write_bytes(b"half")
     first.file.write_bytes(first.file.read_bytes()[:30])
@@ -340,3 +349,55 @@ def test_grid_and_mean_of_one_participant_move_the_version_by_its_delta(hand_mad
     trained = (parent + np.float32(1 / 3)).astype(np.float64)
     expected, _ = to_grid(trained - parent, round.plan.grid_bits)
     assert np.array_equal(tensors_of(prepared)["weight"], expected)
+
+
+def test_the_parent_is_evaluated_before_training_and_the_manifest_says_so(hand_made: Make, make_task: Make) -> None:
+    module = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        module.weight.fill_(0.25)
+    seen: list[object] = []
+
+    def evaluate(parent: nn.Module) -> dict[str, int | float]:
+        seen.append((parent.training, torch.is_grad_enabled()))
+        return {"examples": 8, "correct": 5, "weight": parent.weight.item()}  # type: ignore[union-attr, operator]
+
+    def change(trained: nn.Module) -> dict[str, float]:
+        seen.append("trained")
+        with torch.no_grad():
+            trained.weight.add_(0.5)  # type: ignore[operator, union-attr]
+        return {}
+
+    made = hand_made(module).prepare(replace(make_task(module, change), evaluate=evaluate))
+    assert made.manifest.evaluation == Evaluation(8, {"correct": 5}, {"weight": 1 << 18})
+    assert seen == [(False, False), "trained"]
+
+
+def test_an_evaluation_that_changes_the_module_is_refused(hand_made: Make, make_task: Make) -> None:
+    module = nn.Linear(2, 1)
+
+    def evaluate(parent: nn.Module) -> dict[str, int | float]:
+        parent.bias.add_(1.0)  # type: ignore[operator, union-attr]
+        return {"examples": 1}
+
+    with pytest.raises(InputError, match="expected the module to be left as it is"):
+        hand_made(module).prepare(replace(make_task(module, lambda m: {}), evaluate=evaluate))
+
+
+def test_the_data_set_is_named_by_a_salted_digest_that_is_the_same_every_time(hand_made: Make, make_task: Make) -> None:
+    round, task = hand_made(fixed(0.5)), make_task(fixed(0.0), add({"weight": 0.25}))
+    first, other = round.prepare(task, "one"), round.prepare(task, "other")
+    (first.file.parent / "update.cbor").unlink()
+    assert round.prepare(task, "one").manifest == first.manifest
+    named = {digest_of(task.data_set), first.manifest.data_set, other.manifest.data_set}
+    assert len(named) == 3
+    digest, told = open_data_set((first.file.parent / "dataset.opening").read_bytes())
+    assert (digest, told) == (first.manifest.data_set, task.data_set)
+    assert (first.file.parents[1] / "salt").stat().st_mode & 0o077 == 0
+
+
+def test_a_damaged_salt_is_said(hand_made: Make, make_task: Make) -> None:
+    round, task = hand_made(fixed(0.5)), make_task(fixed(0.0), add({"weight": 0.25}))
+    (round.folder / "participant").mkdir()
+    (round.folder / "participant" / "salt").write_bytes(b"short")
+    with pytest.raises(FormError, match="salt: expected 32 bytes, got 5"):
+        round.prepare(task)

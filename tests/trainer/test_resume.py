@@ -202,6 +202,7 @@ def run_round(
     actors = [Actor(world, store, folder / role.name, role, fuse, watch) for role, fuse in fuses.items()]
     for actor in actors:
         actor.folder.mkdir()
+        (actor.folder / "salt").write_bytes(bytes(32))  # else two runs name the same data by two digests
     while not (state := world.owner.round(world.model_id, 1)).finalized:
         said = [actor.run() for actor in actors]
         if not any(said):

@@ -9,7 +9,7 @@ Server rule: `registry.rules.server_programs.fedavg`; with rate 1 it gives the p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from torch import nn
 
@@ -24,7 +24,11 @@ TrainEpoch = Callable[[nn.Module, int], Mapping[str, float]]
 
 
 def client_update(
-    module: nn.Module, train_epoch: TrainEpoch, parameters: Mapping[str, bool | int | float | str]
+    module: nn.Module,
+    train_epoch: TrainEpoch,
+    parameters: Mapping[str, bool | int | float | str],
+    *,
+    private: Collection[str] = (),
 ) -> Mapping[str, float]:
     """Train module in place for the plan's number of local epochs.
 
@@ -32,6 +36,7 @@ def client_update(
         module: Holds the parent version; holds w_k afterwards.
         train_epoch: One local epoch.
         parameters: `epochs`, a whole number of at least 1 (default 1).
+        private: Names of tensors that no version holds; trained like the others.
 
     Returns:
         The last epoch's metrics.

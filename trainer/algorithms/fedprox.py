@@ -8,7 +8,7 @@ optimizer of torch is about to step, so that any training function serves as it 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,7 +26,11 @@ NAME = "fedprox"
 
 
 def client_update(
-    module: nn.Module, train_epoch: fedavg.TrainEpoch, parameters: Mapping[str, bool | int | float | str]
+    module: nn.Module,
+    train_epoch: fedavg.TrainEpoch,
+    parameters: Mapping[str, bool | int | float | str],
+    *,
+    private: Collection[str] = (),
 ) -> Mapping[str, float]:
     """Train module in place for the plan's number of local epochs, held to what it holds now.
 
@@ -34,6 +38,7 @@ def client_update(
         module: Holds the parent version; holds w_k afterwards.
         train_epoch: One local epoch, by optimizers of torch.
         parameters: `mu`, a number above 0, and `epochs`, a whole number of at least 1 (default 1).
+        private: Names of tensors that no version holds, so that nothing holds them back.
 
     Returns:
         The last epoch's metrics.
@@ -45,7 +50,7 @@ def client_update(
     known = set(parameters) <= {"mu", "epochs"} and type(mu) in (int, float) and type(epochs) is int
     if not known or not isinstance(mu, int | float) or not 0 < mu < math.inf or int(epochs) < 1:
         raise InputError(f"fedprox: expected parameters mu > 0 and epochs >= 1 and no others, got {dict(parameters)}")
-    with proximal(module, float(mu)), counting_steps(module) as steps:
+    with proximal(module, float(mu), private), counting_steps(module) as steps:
         metrics = fedavg.client_update(module, train_epoch, {"epochs": epochs})
     if not steps:
         raise InputError("fedprox: expected training by an optimizer of torch, but none stepped on this module")
@@ -53,7 +58,7 @@ def client_update(
 
 
 @contextmanager
-def proximal(module: nn.Module, mu: float) -> Iterator[None]:
+def proximal(module: nn.Module, mu: float, private: Collection[str] = ()) -> Iterator[None]:
     """Add mu * (w - w_t) to the gradients of module's parameters w before each step, until the context is left.
 
     w_t is what the parameters are now. Optimizers of other modules are left alone.
@@ -61,8 +66,9 @@ def proximal(module: nn.Module, mu: float) -> Iterator[None]:
     Args:
         module: Whose parameters.
         mu: Above 0.
+        private: Names of parameters that are left alone.
     """
-    begun = {id(p): p.detach().clone() for p in module.parameters()}
+    begun = {id(p): p.detach().clone() for name, p in module.named_parameters() if name not in private}
 
     def pull(optimizer: Optimizer) -> None:
         with torch.no_grad():

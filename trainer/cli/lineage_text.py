@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from registry.provenance.evaluations import ratios
 from registry.rules.table import COMBINE_RULES, Entry, called, find
 from trainer.cli.output import Output, short
 
 if TYPE_CHECKING:
-    from registry.content.manifest import Statement
+    from registry.content.manifest import Statement, SummedEvaluation
     from registry.index.entries import VersionEntry
     from registry.provenance.difference import TensorChange
     from registry.provenance.recall import Use
@@ -119,10 +120,19 @@ def _round_lines(told: RoundStory) -> list[str]:
         report, refused = told.report, len(told.commitments) - told.report.contributions
         sums = f"total weight {report.total_weight}, {report.total_steps} steps"
         lines.append(f"{report.contributions} admitted, {refused} refused, {sums}")
+        lines += _measured(report.evaluation)
     lines += [_commitment(commitment) for commitment in told.commitments]
     lines += [_dispute(dispute) for dispute in told.disputes]
     attesters = ", ".join(f"0x{short(who)}" for who in told.attesters)
     return [*lines, f"attested by {attesters}"] if attesters else lines
+
+
+def _measured(evaluation: SummedEvaluation | None) -> list[str]:
+    """What the round's participants measured of its parent."""
+    if evaluation is None:
+        return []
+    found = ", ".join(f"{name} {value:.4g}" for name, value in sorted(ratios(evaluation).items()))
+    return [f"parent evaluated by {evaluation.updates} on {evaluation.examples} examples; an example: {found or '-'}"]
 
 
 def _rule(table: Sequence[Entry], number: int) -> str:

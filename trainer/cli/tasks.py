@@ -8,7 +8,9 @@ import importlib
 import importlib.util
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from registry.errors import InputError
 
@@ -19,7 +21,17 @@ if TYPE_CHECKING:
 
     from trainer.participant import Task
 
-__all__ = ["load_module", "load_task", "need_torch"]
+__all__ = ["Unshared", "load_module", "load_task", "need_torch"]
+
+
+Unshared = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--without",
+        metavar="PATTERN",
+        help="Tensors of the module that are not shared: private to participants, or of the base; repeat it.",
+    ),
+]
 
 
 def need_torch(what: str) -> None:

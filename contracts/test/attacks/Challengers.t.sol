@@ -122,7 +122,7 @@ contract ChallengersTest is Demanding {
         );
         o.leaf = abi.encodePacked(bytes1(0x01), hashes[0], hashes[1]);
         refuses(
-            abi.encodeCall(challenges.convictChunk, (target, basisOf(w), Tree.Aggregate, nobody(), 1024, o)),
+            abi.encodeCall(challenges.convictChunk, (target, basisOf(w), Tree.Aggregate, nobody(), 256, o)),
             badProof(w.result.aggregateRoot, 1)
         );
         bytes32[] memory listed = Trees.hashesOf(Trees.listOf(w.list).data);
@@ -155,7 +155,7 @@ contract ChallengersTest is Demanding {
         for (uint256 i = 0; i < 3; ++i) {
             refuses(
                 abi.encodeCall(challenges.convictChunk, (target, basisOf(w), Tree.Aggregate, nobody(), coordinates[i], o)),
-                badProof(w.result.aggregateRoot, coordinates[i] / 1024)
+                badProof(w.result.aggregateRoot, coordinates[i] / 256)
             );
         }
     }

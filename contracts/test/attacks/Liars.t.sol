@@ -252,7 +252,7 @@ contract LiarsTest is Bonded {
         vm.deal(address(payee), 2 ether);
         payee.deposit(2 ether);
         bytes[3] memory callbacks = [
-            abi.encodeCall(court.withdraw, ()),
+            abi.encodeCall(court.withdraw, (address(payee))),
             abi.encodeCall(court.releaseBond, (modelId, 2 ether)),
             abi.encodeCall(court.lockBond, (modelId, current, address(payee), 0))
         ];
@@ -264,11 +264,28 @@ contract LiarsTest is Bonded {
         for (uint256 i = 0; i < 3; ++i) {
             payee.release(0.5 ether);
             payee.arm(callbacks[i]);
-            payee.withdraw();
+            payee.withdraw(address(payee));
             check(!payee.succeeded(), "the call back failed");
             same(keccak256(payee.answer()), keccak256(reasons[i]), "for the reason expected");
         }
         same(address(payee).balance, 1.5 ether, "what was released, once");
         same(court.bond(modelId, address(payee)).amount, 0.5 ether, "the rest is still there");
+    }
+
+    function test_a_payee_who_is_sent_anothers_credit_takes_that_and_its_own() public {
+        Payee[3] memory owed = [new Payee(court, modelId), new Payee(court, modelId), new Payee(court, modelId)];
+        for (uint256 i = 0; i < 3; ++i) {
+            vm.deal(address(owed[i]), 1 ether);
+            owed[i].deposit(1 ether);
+            owed[i].release(1 ether);
+        }
+        uint256 before = address(court).balance;
+        owed[1].arm(abi.encodeCall(court.withdraw, (address(owed[1]))));
+        owed[0].withdraw(address(owed[1]));
+        check(owed[1].succeeded(), "it called back for its own");
+        same(address(owed[1]).balance, 2 ether, "each once");
+        same(address(court).balance, before - 2 ether, "and nothing else");
+        same(court.credit(address(owed[0])) + court.credit(address(owed[1])), 0, "both paid out");
+        same(court.credit(address(owed[2])), 1 ether, "the third is still owed");
     }
 }

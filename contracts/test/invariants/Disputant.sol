@@ -120,12 +120,12 @@ contract Disputant is Lies {
         check(!done, "an honest result is not convicted");
     }
 
-    /// @notice Some steps of an addition, which move the window once.
+    /// @notice Some steps of an addition, or none; the first ones move the window.
     function dawdle(uint256 seed) external {
         if (!_disputed()) return;
         bytes memory call = additionOf(_world(), seed % 3);
         uint40 end = cairn.dispute(modelId, current).challengeDeadline;
-        bool moved = cairn.round(modelId, current).extended;
+        bool moved = seed % 3 == 0 || cairn.round(modelId, current).extended;
         succeeds(CHALLENGER, call);
         same(cairn.dispute(modelId, current).challengeDeadline, moved ? end : end + CHALLENGE, "moved once");
     }
@@ -212,14 +212,15 @@ contract Disputant is Lies {
         if (done) putIn[one] -= amount;
     }
 
-    function withdraw(uint256 who) external {
+    function withdraw(uint256 who, uint256 payee) external {
         address one = everyone[who % everyone.length];
+        address to = everyone[payee % everyone.length];
         uint256 owed = court.credit(one);
-        uint256 before = one.balance;
+        uint256 before = to.balance;
         if (owed == 0) return;
         vm.prank(one);
-        court.withdraw();
-        same(one.balance, before + owed, "paid");
+        court.withdraw(to);
+        same(to.balance, before + owed, "paid");
     }
 
     // ----------------------------------------------------------------------------------------------------------- Reads

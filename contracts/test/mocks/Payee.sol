@@ -39,7 +39,7 @@ contract Payee {
         _court.releaseBond(_modelId, amount);
     }
 
-    function withdraw() external {
-        _court.withdraw();
+    function withdraw(address to) external {
+        _court.withdraw(to);
     }
 }

@@ -308,7 +308,7 @@ abstract contract Disputes is Base {
 
     /// @dev The contract that has the function of a call.
     function homeOf(bytes memory call) internal view returns (address) {
-        bytes4[12] memory ofCourt = [
+        bytes4[13] memory ofCourt = [
             ICourt.sealClaim.selector,
             ICourt.revealClaim.selector,
             ICourt.collectReward.selector,
@@ -320,6 +320,7 @@ abstract contract Disputes is Base {
             ICourt.demandChunk.selector,
             ICourt.demandContribution.selector,
             ICourt.showLeaf.selector,
+            ICourt.showLeaves.selector,
             ICourt.closeDemand.selector
         ];
         for (uint256 i = 0; i < ofCourt.length; ++i) {
@@ -361,10 +362,6 @@ abstract contract Disputes is Base {
 
     function nothingWrong(Fault fault) internal pure returns (bytes memory) {
         return abi.encodeWithSelector(IChallenges.NothingWrong.selector, fault);
-    }
-
-    function refusesRule(uint16 combineRule) internal pure returns (bytes memory) {
-        return abi.encodeWithSelector(IChallenges.RuleNotDisputable.selector, combineRule);
     }
 
     function badProof(bytes32 root, uint64 index) internal pure returns (bytes memory) {

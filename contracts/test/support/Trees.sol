@@ -13,7 +13,7 @@ struct Leaves {
 /// @title Trees to hold the contracts against
 /// @dev Recursive, as RFC 9162 defines them in 2.1.1 and 2.1.3.1; the contracts go through them in a loop.
 library Trees {
-    uint256 internal constant CHUNK = 1024;
+    uint256 internal constant CHUNK = 256;
 
     // -------------------------------------------------------------------------------------------------------- RFC 9162
 

@@ -24,7 +24,7 @@ contract ConvictedValuesTest is Disputes {
     function test_convictChunk_reverts_on_every_sound_chunk() public {
         World memory w = honest(2500, 24);
         dispute(w);
-        uint16[6] memory coordinates = [0, 1023, 1024, 2047, 2048, 2499];
+        uint16[6] memory coordinates = [0, 255, 256, 511, 512, 2499];
         for (uint256 i = 0; i < coordinates.length; ++i) {
             uint64 place = coordinates[i];
             refuses(
@@ -55,10 +55,10 @@ contract ConvictedValuesTest is Disputes {
     function test_convictChunk_reverts_past_the_end() public {
         World memory w = honest(2500, 24);
         dispute(w);
-        refuses(chunkCall(w, Tree.Aggregate, nobody(), 2500, Trees.open(w.aggregate, 2)), badIndex(2500, 2500));
+        refuses(chunkCall(w, Tree.Aggregate, nobody(), 2500, Trees.open(w.aggregate, 9)), badIndex(2500, 2500));
         refuses(
-            chunkCall(w, Tree.Aggregate, nobody(), 3072, Trees.open(w.aggregate, 2)),
-            badProof(w.result.aggregateRoot, 3)
+            chunkCall(w, Tree.Aggregate, nobody(), 2560, Trees.open(w.aggregate, 9)),
+            badProof(w.result.aggregateRoot, 10)
         );
     }
 
@@ -66,7 +66,7 @@ contract ConvictedValuesTest is Disputes {
         World memory w = honest(2500, 24);
         dispute(w);
         refuses(
-            chunkCall(w, Tree.Aggregate, nobody(), 1024, Trees.open(w.aggregate, 0)),
+            chunkCall(w, Tree.Aggregate, nobody(), 256, Trees.open(w.aggregate, 0)),
             badProof(w.result.aggregateRoot, 1)
         );
         refuses(
@@ -96,7 +96,7 @@ contract ConvictedValuesTest is Disputes {
         uint256[6] memory lengths = [0, 1, length - 4, length - 1, length + 1, length + 4];
         blob.data[index] = new bytes(lengths[how]);
         dispute(w);
-        bytes memory call = chunkCall(w, tree, member(w, 0), index * 1024 + 1023, Trees.open(blob, index));
+        bytes memory call = chunkCall(w, tree, member(w, 0), index * 256 + 255, Trees.open(blob, index));
         convicts(w, Fault.Chunk, Part.Values, index, call);
     }
 
@@ -142,7 +142,7 @@ contract ConvictedValuesTest is Disputes {
         for (uint256 i = 0; i < 3; ++i) {
             World memory w = honest(2500, grids[i]);
             dispute(w);
-            uint16[6] memory coordinates = [0, 1, 1023, 1024, 2048, 2499];
+            uint16[6] memory coordinates = [0, 1, 255, 256, 512, 2499];
             for (uint256 j = 0; j < 6; ++j) {
                 refuses(againstVersion(w, coordinates[j]), nothingWrong(Fault.Version));
             }
@@ -159,13 +159,13 @@ contract ConvictedValuesTest is Disputes {
     }
 
     function test_convictVersion_convicts_in_every_chunk() public {
-        uint16[4] memory coordinates = [1023, 1024, 2047, 2499];
+        uint16[4] memory coordinates = [255, 256, 511, 2499];
         for (uint256 i = 0; i < 4; ++i) {
             World memory w = honest(2500, 24);
             Trees.setValue(w.version, coordinates[i], 0x7fc00000);
             dispute(w);
             refuses(againstVersion(w, coordinates[i] - 1), nothingWrong(Fault.Version));
-            convicts(w, Fault.Version, Part.Values, coordinates[i] / 1024, againstVersion(w, coordinates[i]));
+            convicts(w, Fault.Version, Part.Values, coordinates[i] / 256, againstVersion(w, coordinates[i]));
         }
     }
 
@@ -225,8 +225,8 @@ contract ConvictedValuesTest is Disputes {
 
     function test_convictVersion_leaves_a_wrong_length_to_convictChunk() public {
         World memory w = honest(2500, 24);
-        w.version.data[1] = new bytes(4092);
+        w.version.data[1] = new bytes(1020);
         dispute(w);
-        refuses(againstVersion(w, 1024), abi.encodeWithSelector(IDisputed.BadLength.selector, 4092, 4096));
+        refuses(againstVersion(w, 256), abi.encodeWithSelector(IDisputed.BadLength.selector, 1020, 1024));
     }
 }

@@ -3,7 +3,7 @@ pragma solidity ^0.8.28;
 
 import {ICairn, Plan, RoundId} from "../../interfaces/ICairn.sol";
 import {Shape} from "../../interfaces/IRules.sol";
-import {Demand, Demanded, Fault, ICourt, Part} from "../../interfaces/ICourt.sol";
+import {Demand, Demanded, Fault, ICourt, Part, Shown} from "../../interfaces/ICourt.sol";
 import {Counted, IDisputed, Membership, Opening, Target, Tree} from "../../interfaces/IDisputed.sol";
 import {Demanding} from "../support/Demanding.sol";
 import {World} from "../support/Disputes.sol";
@@ -160,13 +160,13 @@ contract DemandsTest is Demanding {
     // -------------------------------------------------------------------------------------------------------- deposits
 
     function test_depositNow_follows_the_base_fee_up_to_its_most() public {
-        uint256[4] memory fees = [uint256(0), 7 gwei, 333 gwei, 334 gwei];
-        uint256[4] memory deposits = [uint256(0), 300_000 * 7 gwei, 300_000 * 333 gwei, 0.1 ether];
+        uint256[4] memory fees = [uint256(0), 7 gwei, 666 gwei, 667 gwei];
+        uint256[4] memory deposits = [uint256(0), 150_000 * 7 gwei, 150_000 * 666 gwei, 0.1 ether];
         for (uint256 i = 0; i < 4; ++i) {
             vm.fee(fees[i]);
             same(court.depositNow(), deposits[i], "deposit");
         }
-        same(court.ANSWER_GAS(), 300_000, "gas");
+        same(court.ANSWER_GAS(), 150_000, "gas");
         same(challenges.CHUNK_VALUES(), Trees.CHUNK, "of a chunk of so many values");
         same(court.MAX_DEPOSIT(), 0.1 ether, "most");
     }
@@ -176,7 +176,7 @@ contract DemandsTest is Demanding {
         dispute(w);
         vm.deal(STRANGER, 1 ether);
         vm.fee(10 gwei);
-        uint256 least = 300_000 * 10 gwei;
+        uint256 least = 150_000 * 10 gwei;
         uint256[3] memory bad = [uint256(0), least - 1, 0.1 ether + 1];
         for (uint256 i = 0; i < 3; ++i) {
             bytes memory reason =
@@ -232,11 +232,11 @@ contract DemandsTest is Demanding {
     function test_showLeaf_past_the_end_shows_the_count_alone() public {
         World memory w = honest(2500, 24);
         dispute(w);
-        uint64[3] memory past = [uint64(3), 2500, NONE];
+        uint64[3] memory past = [uint64(10), 2500, NONE];
         for (uint256 i = 0; i < 3; ++i) {
             succeeds(CHALLENGER, 5, chunkCall(w, Tree.Aggregate, past[i]));
             succeeds(CHALLENGER, 5, listCall(w, past[i]));
-            pastTheEnd(demandedOf(w, w.result.aggregateRoot, false, past[i]), w.aggregate, 3);
+            pastTheEnd(demandedOf(w, w.result.aggregateRoot, false, past[i]), w.aggregate, 10);
             pastTheEnd(demandedOf(w, w.result.contributionsRoot, true, past[i]), Trees.listOf(w.list), 3);
         }
     }
@@ -281,10 +281,10 @@ contract DemandsTest is Demanding {
         Opening memory o = Trees.open(w.aggregate, 1);
         o.leaf[5] ^= 0x80;
         refuses(showCall(d, o), badProof(d.root, 1));
-        o.leaf = new bytes(4092);
-        refuses(showCall(d, o), abi.encodeWithSelector(IDisputed.BadLength.selector, 4092, 4096));
+        o.leaf = new bytes(1020);
+        refuses(showCall(d, o), abi.encodeWithSelector(IDisputed.BadLength.selector, 1020, 1024));
         o.leaf = "";
-        refuses(showCall(d, o), abi.encodeWithSelector(IDisputed.BadLength.selector, uint256(0), 4096));
+        refuses(showCall(d, o), abi.encodeWithSelector(IDisputed.BadLength.selector, uint256(0), 1024));
         o = Trees.open(w.aggregate, 1);
         o.counted.count = 1000; // so that the leaf would lie past the end
         refuses(showCall(d, o), abi.encodeWithSelector(IDisputed.BadCount.selector, d.root));
@@ -292,17 +292,15 @@ contract DemandsTest is Demanding {
 
     function test_showLeaf_takes_no_chunk_or_contribution_of_a_wrong_length_even_if_it_was_attested() public {
         World memory w = honest(2500, 24);
-        w.aggregate.data[2] = new bytes(1808 - 4);
+        w.aggregate.data[9] = new bytes(784 - 4);
         anchor(w);
         Leaves memory list = Trees.listOf(w.list);
         list.data[0] = new bytes(191);
         w.result.contributionsRoot = Trees.rootOf(list);
         agreed(w);
-        succeeds(CHALLENGER, chunkCall(w, Tree.Aggregate, 2));
-        Demanded memory d = demandedOf(w, w.result.aggregateRoot, false, 2);
-        refuses(
-            showCall(d, Trees.open(w.aggregate, 2)), abi.encodeWithSelector(IDisputed.BadLength.selector, 1804, 1808)
-        );
+        succeeds(CHALLENGER, chunkCall(w, Tree.Aggregate, 9));
+        Demanded memory d = demandedOf(w, w.result.aggregateRoot, false, 9);
+        refuses(showCall(d, Trees.open(w.aggregate, 9)), abi.encodeWithSelector(IDisputed.BadLength.selector, 780, 784));
         succeeds(CHALLENGER, listCall(w, 0));
         d = demandedOf(w, w.result.contributionsRoot, true, 0);
         refuses(showCall(d, Trees.open(list, 0)), abi.encodeWithSelector(IDisputed.BadLength.selector, 191, 192));
@@ -324,6 +322,59 @@ contract DemandsTest is Demanding {
             abi.encodeWithSelector(ICourt.TooLate.selector, time(), deadline)
         );
         convicts(w, Fault.Unanswered, Part.Service, 0, closeCall(d));
+    }
+
+    function skips(Demanded memory d, bytes4 reason) internal {
+        expectEvent(address(court));
+        emit ICourt.AnswerSkipped(d.roundId, d.tally, d.root, d.index, reason);
+    }
+
+    function test_showLeaves_shows_what_it_can_and_skips_the_rest_one_by_one() public {
+        World memory w = honest(2500, 24);
+        dispute(w);
+        Shown[] memory shown = new Shown[](7);
+        for (uint64 i = 0; i < 7; ++i) {
+            uint64 index = i == 6 ? 99 : i % 3;
+            Tree tree = i < 3 || i == 6 ? Tree.Aggregate : Tree.Version;
+            Demanded memory d = demandedOf(w, rootIn(w, tree), false, index);
+            shown[i] = Shown(d, Trees.open(tree == Tree.Aggregate ? w.aggregate : w.version, index == 99 ? 0 : index));
+            if (i != 5) succeeds(CHALLENGER, 1000, chunkCall(w, tree, index));
+        }
+        succeeds(CHALLENGER, showCall(shown[1].demanded, shown[1].opening)); // somebody was faster
+        shown[2].opening.leaf[0] ^= 0x80;
+        shown[3].opening.leaf = "";
+        shown[4].opening.counted.count = 1;
+        skips(shown[1].demanded, ICourt.DemandIsClosed.selector);
+        skips(shown[2].demanded, IDisputed.BadProof.selector);
+        skips(shown[3].demanded, IDisputed.BadLength.selector);
+        skips(shown[4].demanded, IDisputed.BadCount.selector);
+        skips(shown[5].demanded, ICourt.NotDemanded.selector);
+        skips(shown[6].demanded, IDisputed.BadIndex.selector);
+        succeeds(STRANGER, abi.encodeCall(court.showLeaves, (shown)));
+        same(court.credit(STRANGER), 1000, "for the first");
+        for (uint256 i = 0; i < 7; ++i) {
+            check(court.demand(shown[i].demanded).answered == (i < 2), "only those");
+        }
+    }
+
+    function test_showLeaves_pays_once_for_a_leaf_that_stands_there_twice_and_nothing_after_the_deadline() public {
+        World memory w = honest(2500, 24);
+        dispute(w);
+        Shown[] memory shown = new Shown[](2);
+        for (uint64 i = 0; i < 2; ++i) {
+            succeeds(CHALLENGER, 1000, chunkCall(w, Tree.Aggregate, i));
+            shown[i] = Shown(demandedOf(w, w.result.aggregateRoot, false, 0), Trees.open(w.aggregate, 0));
+        }
+        skips(shown[1].demanded, ICourt.DemandIsClosed.selector);
+        succeeds(STRANGER, abi.encodeCall(court.showLeaves, (shown)));
+        same(court.credit(STRANGER), 1000, "once");
+        forward(ANSWER);
+        shown[0] = Shown(demandedOf(w, w.result.aggregateRoot, false, 1), Trees.open(w.aggregate, 1));
+        skips(shown[0].demanded, ICourt.TooLate.selector);
+        succeeds(STRANGER, abi.encodeCall(court.showLeaves, (shown)));
+        same(court.credit(STRANGER), 1000, "nothing for the late one");
+        succeeds(STRANGER, abi.encodeCall(court.showLeaves, (new Shown[](0))));
+        convicts(w, Fault.Unanswered, Part.Service, 0, closeCall(shown[0].demanded));
     }
 
     // ----------------------------------------------------------------------------------------------------- closeDemand

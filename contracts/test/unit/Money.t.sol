@@ -60,7 +60,7 @@ contract MoneyTest is Bonded {
     function test_money_that_is_for_nothing_is_not_taken() public {
         vm.deal(STRANGER, 1 ether);
         refuses(STRANGER, 1, "", "");
-        refuses(STRANGER, 1, abi.encodeCall(court.withdraw, ()), "");
+        refuses(STRANGER, 1, abi.encodeCall(court.withdraw, (STRANGER)), "");
     }
 
     // --------------------------------------------------------------------------------------------------------- locking
@@ -211,12 +211,12 @@ contract MoneyTest is Bonded {
     // -------------------------------------------------------------------------------------------------------- withdraw
 
     function test_withdraw_pays_once() public {
-        bytes memory call = abi.encodeCall(court.withdraw, ());
+        bytes memory call = abi.encodeCall(court.withdraw, (aggregators[0]));
         refuses(aggregators[0], 0, call, nothing(aggregators[0]));
         releases(aggregators[0], BOND);
         uint256 before = aggregators[0].balance;
         expectEvent(address(court));
-        emit ICourt.Withdrawn(aggregators[0], BOND);
+        emit ICourt.Withdrawn(aggregators[0], aggregators[0], BOND);
         succeeds(aggregators[0], call);
         same(aggregators[0].balance, before + BOND, "paid");
         same(court.credit(aggregators[0]), 0, "no credit left");
@@ -234,10 +234,42 @@ contract MoneyTest is Bonded {
         payee.release(1 ether);
         payee.refuse(true);
         vm.expectRevert(abi.encodeWithSelector(ICourt.PaymentRefused.selector, address(payee)));
-        payee.withdraw();
+        payee.withdraw(address(payee));
         same(court.credit(address(payee)), 1 ether, "kept");
         payee.refuse(false);
-        payee.withdraw();
+        payee.withdraw(address(payee));
         same(address(payee).balance, 1 ether, "paid");
+    }
+
+    function test_one_who_takes_no_money_has_its_credit_paid_elsewhere() public {
+        Payee payee = new Payee(court, modelId);
+        vm.deal(address(payee), 1 ether);
+        payee.deposit(1 ether);
+        payee.release(1 ether);
+        payee.refuse(true);
+        expectEvent(address(court));
+        emit ICourt.Withdrawn(address(payee), STRANGER, 1 ether);
+        uint256 before = STRANGER.balance;
+        payee.withdraw(STRANGER);
+        same(STRANGER.balance, before + 1 ether, "paid");
+        same(court.credit(address(payee)), 0, "no credit left");
+        same(court.credit(STRANGER), 0, "nobody else's credit is touched");
+    }
+
+    function test_withdraw_to_nobody_or_to_a_contract_that_takes_none_keeps_the_credit() public {
+        releases(aggregators[0], BOND);
+        address[3] memory payees = [address(0), address(court), address(cairn)];
+        for (uint256 i = 0; i < 3; ++i) {
+            bytes memory reason = abi.encodeWithSelector(ICourt.PaymentRefused.selector, payees[i]);
+            refuses(aggregators[0], 0, abi.encodeCall(court.withdraw, (payees[i])), reason);
+        }
+        same(court.credit(aggregators[0]), BOND, "kept");
+    }
+
+    function test_nobody_withdraws_what_another_is_owed(address caller) public {
+        vm.assume(caller != aggregators[0]);
+        releases(aggregators[0], BOND);
+        refuses(caller, 0, abi.encodeCall(court.withdraw, (caller)), nothing(caller));
+        refuses(caller, 0, abi.encodeCall(court.withdraw, (aggregators[0])), nothing(caller));
     }
 }

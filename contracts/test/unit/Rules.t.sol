@@ -93,6 +93,23 @@ contract RulesTest is Test {
         refuses(RuleBook.encode(b), badRules(8));
     }
 
+    function test_requireValid_asks_columns_for_the_share_that_is_left_out() public view {
+        Book memory b = RuleBook.simple(5, 24);
+        b.shape = Shape.Columns;
+        refuses(RuleBook.encode(b), badRules(80));
+        b.parameters = new int64[](2);
+        int64[3] memory good = [int64(0), 21_845, 1 << 15];
+        for (uint256 i = 0; i < good.length; ++i) {
+            b.parameters[0] = good[i];
+            rules.requireValid(RuleBook.encode(b));
+        }
+        int64[4] memory bad = [int64(-1), (1 << 15) + 1, type(int64).min, type(int64).max];
+        for (uint256 i = 0; i < bad.length; ++i) {
+            b.parameters[0] = bad[i];
+            refuses(RuleBook.encode(b), badRules(81));
+        }
+    }
+
     function test_requireValid_refuses_every_shorter_and_longer_one() public view {
         Book memory b = RuleBook.simple(40, 24);
         b.parameters = new int64[](2);

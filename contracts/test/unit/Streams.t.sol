@@ -6,52 +6,18 @@ import {Shape} from "../../interfaces/IRules.sol";
 import {IChallenges, Step, Sum} from "../../interfaces/IChallenges.sol";
 import {Fault, Part} from "../../interfaces/ICourt.sol";
 import {Contribution, IDisputed, Opening, Target} from "../../interfaces/IDisputed.sol";
-import {Disputes, World} from "../support/Disputes.sol";
+import {World} from "../support/Disputes.sol";
+import {Streaming} from "../support/Streaming.sol";
 import {Trees} from "../support/Trees.sol";
 
-contract StreamsTest is Disputes {
+contract StreamsTest is Streaming {
     uint16 internal combineRule = 1;
     uint16 internal updateForm = 1;
 
     function planOf(World memory w) internal view override returns (Plan memory) {
         (w.book.combineRule, w.book.updateForm) = (combineRule, updateForm);
-        w.book.shape = combineRule == 1 ? Shape.Fold : combineRule == 2 ? Shape.Columns : Shape.Select;
+        w.book.shape = combineRule == 1 ? Shape.Fold : Shape.Select;
         return super.planOf(w);
-    }
-
-    // ----------------------------------------------------------------------------------------------------------- Calls
-
-    function addCall(World memory w, uint64 coordinate, Sum memory progress, Step[] memory some)
-        internal
-        view
-        returns (bytes memory)
-    {
-        return abi.encodeCall(challenges.addContributions, (targetOf(w), basisOf(w), coordinate, progress, some));
-    }
-
-    function aggregateCall(World memory w, uint64 coordinate, Sum memory progress, Step[] memory some)
-        internal
-        view
-        returns (bytes memory)
-    {
-        Target memory target = targetOf(w);
-        Opening memory shown = Trees.openAt(w.aggregate, coordinate);
-        return abi.encodeCall(
-            challenges.convictAggregate, (target, basisOf(w), coordinate, progress, some, shown)
-        );
-    }
-
-    function totalCall(World memory w, Sum memory progress, Step[] memory some) internal view returns (bytes memory) {
-        return abi.encodeCall(challenges.convictTotal, (targetOf(w), basisOf(w), progress, some));
-    }
-
-    function badProgress(address challenger) internal pure returns (bytes memory) {
-        return abi.encodeWithSelector(IChallenges.BadProgress.selector, challenger);
-    }
-
-    function otherList(World memory w, Contribution[] memory given) internal pure returns (bytes memory) {
-        bytes32 root = Trees.rootOf(Trees.listOf(given));
-        return abi.encodeWithSelector(IChallenges.OtherList.selector, root, w.result.contributionsRoot);
     }
 
     // ------------------------------------------------------------------------------------------------ addContributions
@@ -67,32 +33,30 @@ contract StreamsTest is Disputes {
         refuses(addCall(w, 0, zeros(), steps(w, 0, 0, 1)), reason);
     }
 
-    function test_addContributions_of_values_reverts_under_another_combine_rule() public {
-        combineRule = 2;
-        World memory w = honest(5, 24);
-        dispute(w);
-        refuses(addCall(w, 0, zeros(), steps(w, 0, 0, 1)), refusesRule(2));
-        refuses(aggregateCall(w, 0, zeros(), steps(w, 0, 0, 3)), refusesRule(2));
-        succeeds(CHALLENGER, addCall(w, NONE, zeros(), steps(w, NONE, 0, 1)));
-    }
-
     function test_values_of_another_update_form_are_not_added_up() public {
         updateForm = 2;
         World memory w = honest(5, 24);
         dispute(w);
-        refuses(addCall(w, 0, zeros(), steps(w, 0, 0, 1)), refusesRule(1));
+        bytes memory reason = abi.encodeWithSelector(IChallenges.FormNotDisputable.selector, uint16(2));
+        refuses(addCall(w, 0, zeros(), steps(w, 0, 0, 1)), reason);
+        refuses(aggregateCall(w, 0, zeros(), steps(w, 0, 0, 3)), reason);
+        succeeds(CHALLENGER, addCall(w, NONE, zeros(), steps(w, NONE, 0, 1)));
     }
 
     function test_addContributions_reverts_unless_it_begins_with_zeros() public {
         World memory w = honest(5, 24);
         dispute(w);
-        Sum[5] memory sums;
+        Sum[9] memory sums;
         sums[0].weight = 1;
         sums[1].sum = -1;
         sums[2].peaks = new bytes32[](1);
         sums[3].steps = 1;
         sums[4].factor = 1;
-        for (uint256 i = 0; i < 5; ++i) {
+        sums[5].middle.below = 1;
+        sums[6].middle.atLeast = 1;
+        sums[7].middle.atGreatest = 1;
+        sums[8].middle.above = 1;
+        for (uint256 i = 0; i < 9; ++i) {
             refuses(addCall(w, 0, sums[i], steps(w, 0, 0, 1)), badProgress(STRANGER));
         }
     }
@@ -150,19 +114,19 @@ contract StreamsTest is Disputes {
     function test_addContributions_reverts_on_a_chunk_that_is_not_the_contributions() public {
         World memory w = honest(2500, 24);
         dispute(w);
-        Step[] memory some = steps(w, 1024, 0, 1);
-        some[0].chunk = Trees.openAt(w.updates[1], 1024);
+        Step[] memory some = steps(w, 256, 0, 1);
+        some[0].chunk = Trees.openAt(w.updates[1], 256);
         refuses(
-            addCall(w, 1024, zeros(), some),
+            addCall(w, 256, zeros(), some),
             abi.encodeWithSelector(IDisputed.BadCount.selector, w.list[0].tensorRoot)
         );
-        some = steps(w, 1023, 0, 1);
-        refuses(addCall(w, 1024, zeros(), some), badProof(w.list[0].tensorRoot, 1));
+        some = steps(w, 255, 0, 1);
+        refuses(addCall(w, 256, zeros(), some), badProof(w.list[0].tensorRoot, 1));
         refuses(addCall(w, 2500, zeros(), some), badIndex(2500, 2500));
     }
 
     function test_addContributions_leaves_bad_chunks_to_convictChunk() public {
-        World memory w = honest(1030, 24);
+        World memory w = honest(262, 24);
         Trees.setValue(w.updates[0], 3, 1 << 31);
         w.updates[1].data[1] = new bytes(28);
         dispute(w);
@@ -170,25 +134,24 @@ contract StreamsTest is Disputes {
             addCall(w, 3, zeros(), steps(w, 3, 0, 1)), abi.encodeWithSelector(IChallenges.NotOnGrid.selector, 3)
         );
         refuses(
-            addCall(w, 1029, zeros(), steps(w, 1029, 0, 2)),
+            addCall(w, 261, zeros(), steps(w, 261, 0, 2)),
             abi.encodeWithSelector(IDisputed.BadLength.selector, 28, 24)
         );
     }
 
-    function test_addContributions_tells_and_moves_the_window_once() public {
+    function test_addContributions_tells_and_moves_the_window_once_unless_nothing_is_added() public {
         World memory w = honest(5, 24);
         dispute(w);
         uint40 end = cairn.round(modelId, current).challengeDeadline;
         bytes32 held = tally(w);
-        bytes[2] memory calls =
-            [addCall(w, 1, zeros(), steps(w, 1, 0, 0)), addCall(w, 1, zeros(), steps(w, 1, 0, 2))];
-        for (uint32 i = 0; i < 2; ++i) {
+        for (uint32 i = 0; i < 3; ++i) {
+            bytes memory call = addCall(w, 1, zeros(), steps(w, 1, 0, i));
             expectEvent(address(challenges));
-            emit IChallenges.ChallengeAdvanced(roundId(current), held, CHALLENGER, 2 * i);
-            if (i == 0) expectEvent(address(cairn));
-            if (i == 0) emit ICairn.WindowExtended(roundId(current), end + CHALLENGE);
-            succeeds(CHALLENGER, calls[i]);
-            same(cairn.round(modelId, current).challengeDeadline, end + CHALLENGE, "window");
+            emit IChallenges.ChallengeAdvanced(roundId(current), held, CHALLENGER, i);
+            if (i == 1) expectEvent(address(cairn));
+            if (i == 1) emit ICairn.WindowExtended(roundId(current), end + CHALLENGE);
+            succeeds(CHALLENGER, call);
+            same(cairn.round(modelId, current).challengeDeadline, i == 0 ? end : end + CHALLENGE, "window");
         }
     }
 
@@ -199,7 +162,7 @@ contract StreamsTest is Disputes {
         for (uint256 i = 0; i < 3; ++i) {
             World memory w = honest(2500, grids[i]);
             dispute(w);
-            uint16[5] memory coordinates = [0, 1023, 1024, 2048, 2499];
+            uint16[5] memory coordinates = [0, 255, 256, 512, 2499];
             for (uint256 j = 0; j < 5; ++j) {
                 uint64 place = coordinates[j];
                 refuses(aggregateCall(w, place, zeros(), steps(w, place, 0, 3)), nothingWrong(Fault.Aggregate));
@@ -218,7 +181,7 @@ contract StreamsTest is Disputes {
     }
 
     function test_convictAggregate_convicts_in_every_chunk_in_one_go_or_one_by_one() public {
-        uint16[4] memory coordinates = [1023, 1024, 2047, 2499];
+        uint16[4] memory coordinates = [255, 256, 511, 2499];
         for (uint256 i = 0; i < 4; ++i) {
             World memory w = honest(2500, 24);
             uint64 place = coordinates[i];
@@ -229,7 +192,7 @@ contract StreamsTest is Disputes {
             }
             bytes memory call = aggregateCall(w, place, sumOf(w, place, i), steps(w, place, i, 3));
             if (i != 0) refuses(call, badProgress(STRANGER));
-            convicts(w, Fault.Aggregate, Part.Values, place / 1024, call);
+            convicts(w, Fault.Aggregate, Part.Values, place / 256, call);
         }
     }
 

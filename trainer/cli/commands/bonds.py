@@ -40,13 +40,21 @@ def release(session: Session, model: ModelText, amount: Amount) -> None:
 
 
 @command(app, "withdraw", needs=Need.SEND, example="cairn bond withdraw --account aggregator-1")
-def withdraw(session: Session) -> None:
+def withdraw(
+    session: Session,
+    to: Annotated[str | None, typer.Option("--to", metavar="ADDRESS", help="Whom to pay; else yourself.")] = None,
+) -> None:
     """Have everything paid out that the contract owes you: released bonds, deposits, rewards."""
-    court = _court(session)
-    owed = court.credit(session.account)
-    receipt = send(session, court.withdrawal(), "withdraw")
+    from registry.chain.court import Court
+    from registry.chain.keys import address_of, to_checksum
+
+    payee = session.account if to is None else address_of(to)
+    owed = _court(session).credit(session.account)
+    # Which withdrawal it is stands in the journal, which a dry run has no use for.
+    call = _court(session).call("withdraw", payee) if session.dry_run else Court(session.client).withdrawal(payee)
+    receipt = send(session, call, "withdraw")
     if receipt is not None:
-        tell(session, receipt, {"withdrawn_ether": ether(owed)})
+        tell(session, receipt, {"withdrawn_ether": ether(owed), "to": to_checksum(payee)})
 
 
 @command(app, "show", needs=Need.CHAIN | Need.HOME, example="cairn bond show 3fa9 0x7099…")

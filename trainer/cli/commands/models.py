@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,9 +17,10 @@ from trainer.cli.output import short
 from trainer.cli.sending import send, tell
 from trainer.cli.session import Session
 from trainer.cli.statements import statement_of
+from trainer.cli.tasks import Unshared
 
 if TYPE_CHECKING:
-    from registry.content.manifest import Statement, VersionManifest
+    from registry.content.manifest import BaseFile, Statement, VersionManifest
     from registry.provenance.lineage import Step
     from registry.store.base import ContentStore
     from registry.types import Address
@@ -48,6 +49,16 @@ Frozen = Annotated[
     list[str] | None,
     typer.Option("--frozen", metavar="TENSOR", help="A floating tensor that is not F32 and stays as it is; repeat it."),
 ]
+BasePath = Annotated[
+    Path | None,
+    typer.Option(
+        "--base", metavar="FILE", help="Frozen weights that it stands on, any file.", rich_help_panel="Frozen weights"
+    ),
+]
+BaseLicence = Annotated[
+    str, typer.Option(help="The file's licence, as SPDX writes it.", rich_help_panel="Frozen weights")
+]
+BaseOrigin = Annotated[str, typer.Option(help="Where the file comes from.", rich_help_panel="Frozen weights")]
 StatementFile = Annotated[
     Path | None,
     typer.Option("--statement", metavar="TOML", help="All of this from a file.", rich_help_panel="Statement"),
@@ -70,6 +81,10 @@ def register(
         str | None,
         typer.Option(metavar="PLACE:FUNCTION", help="Returns a torch module, whose values are taken instead."),
     ] = None,
+    without: Unshared = None,
+    base: BasePath = None,
+    base_licence: BaseLicence = "",
+    base_origin: BaseOrigin = "",
     title: Title = None,
     task: Task = None,
     licence: Licence = None,
@@ -88,14 +103,17 @@ def register(
 
     if (file is None) == (module is None):
         raise InputError("expected either a FILE or --module")
+    if without and module is None:
+        raise InputError("--without leaves tensors of a --module out; a FILE holds what is shared")
     texts = {"title": title, "task": task, "licence": licence, "intended_use": intended_use, "base_model": base_model}
     said = statement_of(statement, texts, source or [])
     address, _ = session.contract()
     with _target(session) as store, session.out.waiting("publishing the genesis"):
+        stands_on = _base_of(store, base, base_licence, base_origin)
         if file is not None:
-            genesis = add_version(store, file, frozen=frozen or [], statement=said)
+            genesis = add_version(store, file, frozen=frozen or [], base=stands_on, statement=said)
         else:
-            genesis = _add_module(store, module or "", said)
+            genesis = _add_module(store, module or "", said, without or [], stands_on)
     digest = digest_of(genesis)
     call = calls.register_model(address, digest, Root(genesis.tensor_root), Root(genesis.rest_root))
     receipt = send(session, call, "register the model")
@@ -189,11 +207,17 @@ def publish(
     source: SourceText = None,
     statement: StatementFile = None,
     frozen: Frozen = None,
+    base: BasePath = None,
+    base_licence: BaseLicence = "",
+    base_origin: BaseOrigin = "",
 ) -> None:
-    """Publish a version that no round made; it becomes the head. Owner only, between rounds."""
+    """Publish a version that no round made; it becomes the head. Owner only, between rounds.
+
+    It stands on its parent's frozen weights unless --base names others.
+    """
     from registry.chain import calls
     from registry.content.manifest import digest_of, manifest_cid
-    from registry.provenance.versions import add_version
+    from registry.provenance.versions import add_version, load_version_manifest
     from registry.types import Root
 
     texts = {"title": title, "task": task, "licence": licence, "intended_use": intended_use, "base_model": base_model}
@@ -201,7 +225,10 @@ def publish(
     client = session.reader
     found = find_version(client, f"{model}@{parent or 'head'}")
     with _target(session) as store, session.out.waiting("publishing the version"):
-        manifest = add_version(store, file, parent=found.version, frozen=frozen or [], statement=said)
+        stands_on = _base_of(store, base, base_licence, base_origin)
+        if stands_on is None:
+            stands_on = load_version_manifest(session.store, found.version).base
+        manifest = add_version(store, file, parent=found.version, frozen=frozen or [], base=stands_on, statement=said)
     digest = digest_of(manifest)
     roots = Root(manifest.tensor_root), Root(manifest.rest_root)
     call = calls.publish_version(client.address, found.model, found.version, digest, *roots)
@@ -383,11 +410,31 @@ def _checksum(account: Address) -> str:
     return to_checksum(account)
 
 
-def _add_module(store: ContentStore, module: str, statement: Statement | None) -> VersionManifest:
+def _base_of(store: ContentStore, file: Path | None, licence: str, origin: str) -> BaseFile | None:
+    """Put the frozen weights that a version stands on into the store.
+
+    Raises:
+        InputError: They are described, but there are none.
+    """
+    from registry.provenance.versions import add_base
+    from trainer.cli.files import size_of
+
+    if file is None:
+        if licence or origin:
+            raise InputError("--base-licence and --base-origin describe the file of --base, which is missing")
+        return None
+    size_of(file)
+    return add_base(store, file, licence=licence, origin=origin)
+
+
+def _add_module(
+    store: ContentStore, module: str, statement: Statement | None, without: Sequence[str], base: BaseFile | None
+) -> VersionManifest:
     from trainer.cli.tasks import load_module
 
     loaded = load_module(module)
     from trainer.modules import publish_module
 
     with tempfile.TemporaryDirectory(prefix="cairn-model-") as folder:
-        return publish_module(store, loaded, Path(folder) / "genesis.safetensors", statement=statement)
+        file = Path(folder) / "genesis.safetensors"
+        return publish_module(store, loaded, file, statement=statement, without=without, base=base)

@@ -285,6 +285,36 @@ def publish(
     )
 
 
+@command(
+    app,
+    "data-set",
+    needs=Need.CHAIN | Need.HOME | Need.KEYS | Need.SIGNER,
+    example="cairn participant data-set 3fa9 --account hospital-1 -o ward-7.opening",
+)
+def data_set(
+    session: Session,
+    model: ModelText,
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="Where the opening goes.")],
+    number: Annotated[int | None, typer.Option("--round", metavar="N", help="Of this round; default the last.")] = None,
+    folder: Folder = None,
+) -> None:
+    """Write what opens the salted digest of the data that an update was trained on, for those who may know.
+
+    They read it with `cairn provenance data-set FILE`. It opens the digests of every round on the same data.
+    """
+    from registry.provenance.data_sets import open_data_set
+    from trainer.updates import place_of, write_whole
+
+    found = find_model(session.reader, model)
+    at = find_round(session.reader, found, number)
+    file = place_of(_folder(session, folder), session.reader.round_id(found, at)) / "dataset.opening"
+    size_of(file)
+    opening = file.read_bytes()
+    digest, told = open_data_set(opening)
+    write_whole(out, opening)
+    session.out.result({"model": found, "round": at, "digest": digest, "name": told.name, "opening": out})
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """What an update is made of, as flags say it: a task, or a file with its weight, steps and data set."""

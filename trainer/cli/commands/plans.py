@@ -16,9 +16,10 @@ from trainer.cli.finding import find_model
 from trainer.cli.output import short
 from trainer.cli.sending import send, tell
 from trainer.cli.session import Session
+from trainer.cli.tasks import Unshared
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from registry.chain.records import Plan
     from registry.content.manifest import PlanManifest
@@ -73,6 +74,7 @@ def new(
     saturate: Annotated[bool | None, typer.Option("--saturate/--refuse", help="What to do with larger values.")] = None,
     model: Annotated[str | None, typer.Option(metavar="MODEL", help="Fit it to this model's head.")] = None,
     module: ModuleText = None,
+    without: Unshared = None,
     server: Server = None,
     server_parameter: ServerParameter = None,
     server_rate: Annotated[float | None, typer.Option(metavar="RATE", help="FedAvg's rate; 1 if absent.")] = None,
@@ -116,7 +118,8 @@ def new(
         "hooks": hook or None,
     }
     said = {**given, **{name: value for name, value in flags.items() if value is not None}}
-    manifest = _fitted(session, manifest_of({**_proposed(module, said), **said}), model, module)
+    proposed = _proposed(module, without or [], said)
+    manifest = _fitted(session, manifest_of({**proposed, **said}), model, module, without or [])
     _write(session, manifest, source, output)
 
 
@@ -223,19 +226,27 @@ def _server(name: str | None, parameters: list[str] | None, rate: float | None) 
     return {"name": name, "parameters": found}
 
 
-def _proposed(module: str | None, said: Mapping[str, Any]) -> dict[str, Any]:
-    """What a module's tensors propose: a grid, scales, buffers."""
+def _proposed(module: str | None, without: Sequence[str], said: Mapping[str, Any]) -> dict[str, Any]:
+    """What a module's shared tensors propose: a grid, scales, buffers.
+
+    Raises:
+        InputError: Tensors are left out of no module.
+    """
     if module is None:
+        if without:
+            raise InputError("--without leaves tensors of a --module out, which is missing")
         return {}
     from trainer.cli.tasks import load_module
     from trainer.modules import propose_buffers, propose_grid
 
     loaded = load_module(module)
-    bits, scales = propose_grid(loaded, said.get("grid_bits", 24))
-    return {"grid_bits": bits, "scales": scales, "buffers": propose_buffers(loaded)}
+    bits, scales = propose_grid(loaded, said.get("grid_bits", 24), without=without)
+    return {"grid_bits": bits, "scales": scales, "buffers": propose_buffers(loaded, without)}
 
 
-def _fitted(session: Session, manifest: PlanManifest, model: str | None, module: str | None) -> PlanManifest:
+def _fitted(
+    session: Session, manifest: PlanManifest, model: str | None, module: str | None, without: Sequence[str]
+) -> PlanManifest:
     from registry.provenance.plans import fitted
 
     if model is not None and module is not None:
@@ -247,7 +258,7 @@ def _fitted(session: Session, manifest: PlanManifest, model: str | None, module:
     from trainer.cli.tasks import load_module
     from trainer.modules import module_header
 
-    return fitted(manifest, module_header(load_module(module)))
+    return fitted(manifest, module_header(load_module(module), without))
 
 
 def _for_head(session: Session, manifest: PlanManifest, model: ModelId) -> PlanManifest:

@@ -129,6 +129,26 @@ def descendants(
     session.out.result(facts, lambda: _show_descent(session, found.uses, found.versions, found.unread))
 
 
+@command(app, "data-set", needs=Need.HOME, example="cairn provenance data-set ward-7.opening")
+def data_set(
+    session: Session,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Of `cairn participant data-set`.")],
+) -> None:
+    """Show the data set that a participant opened, and the digest by which updates name it.
+
+    The updates that name it: `cairn provenance descendants --data-set DIGEST`.
+    """
+    from registry.provenance.data_sets import MAX_OPENING_BYTES, open_data_set
+    from trainer.cli.files import size_of
+
+    size = size_of(file)
+    if size is None or size > MAX_OPENING_BYTES:
+        raise InputError(f"{file}: expected a file of at most {MAX_OPENING_BYTES} bytes, got {size}")
+    digest, told = open_data_set(file.read_bytes())
+    names = ("name", "description", "licence", "source", "records", "sha256")
+    session.out.result({"digest": digest, **{name: getattr(told, name) for name in names}})
+
+
 @command(app, "diff", needs=NEEDS, example="cairn provenance diff 3fa9@round-6 3fa9@round-7")
 def diff(session: Session, first: Wanted, second: Wanted) -> None:
     """Show what changed between two versions: tensor by tensor, who contributed, which plans and metrics."""

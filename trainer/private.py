@@ -1,0 +1,113 @@
+"""Private tensors: a participant's own part of a model, kept on its disk by model and round, published nowhere.
+
+A round's folder holds them in `private.safetensors`, written whole before the update is sealed. They come back in the
+participant's next round: personalization layers as in FedPer (Arivazhagan, Aggarwal, Singh, Choudhary: Federated
+Learning with Personalization Layers, 2019).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from registry.chain.records import round_id_of
+from registry.content.manifest import UpdateManifest, decode
+from registry.content.tensors import write_tensors
+from registry.errors import FormError, InputError
+from registry.provenance.rounds import RoundRecord
+from registry.provenance.versions import NUMPY_NAMES, arrays_in
+from registry.types import Address
+from trainer.modules import matching
+from trainer.updates import place_of, write_whole
+
+__all__ = ["load_private", "save_private"]
+
+_FILE = "private.safetensors"
+
+
+def load_private(
+    folder: Path, record: RoundRecord, participant: Address, module: nn.Module, patterns: Sequence[str], *, anew: bool
+) -> None:
+    """Copy the private tensors of the participant's last round of this model into the module.
+
+    In its first round the module is left as it is.
+
+    Args:
+        folder: Of the participant.
+        record: The round that begins.
+        participant: Whose they are.
+        module: Its tensors that patterns match are private.
+        patterns: As of a shell.
+        anew: Leave the module as it is where those of the last round are missing.
+
+    Raises:
+        InputError: They are missing, damaged, or of other names, shapes or types than the module's.
+    """
+    last = _last_round(folder, record, participant)
+    if not patterns or last is None:
+        return
+    file = place_of(folder, round_id_of(record.model_id, last.number)) / _FILE
+    if not file.exists():
+        if anew:
+            return
+        raise InputError(
+            f"the private tensors of round {last.number} are lost: expected {file}; bring it back from a backup, or "
+            "begin anew from the module's own with private_anew=True in the task"
+        )
+    try:
+        held = arrays_in(file.read_bytes())
+    except FormError as error:
+        raise InputError(f"{file}: the private tensors of round {last.number} are damaged: {error}") from None
+    own = _own(module, patterns)
+    said, found = ({name: (a.dtype, a.shape) for name, a in arrays.items()} for arrays in (_arrays(own), held))
+    if said != found:
+        name = min(name for name in {*said, *found} if said.get(name) != found.get(name))
+        raise InputError(f"{file}: private {name}: expected {said.get(name)}, as the module has, got {found.get(name)}")
+    with torch.no_grad():
+        for name, value in own.items():
+            value.copy_(_tensor(held[name], value))
+
+
+def save_private(place: Path, module: nn.Module, patterns: Sequence[str]) -> None:
+    """Write the module's private tensors into a round's folder, whole or not at all; every bit is kept."""
+    if patterns:
+        arrays = _arrays(_own(module, patterns)).items()
+        tensors = {name: (NUMPY_NAMES[array.dtype], array.shape, array) for name, array in arrays}
+        write_whole(place / _FILE, b"".join(write_tensors(tensors)))
+
+
+def _last_round(folder: Path, record: RoundRecord, participant: Address) -> UpdateManifest | None:
+    """The participant's last update of this model, before the round, that was sealed here."""
+    here = (record.chain_id, record.contract, record.model_id, participant)
+    sealed = (decode(file.read_bytes(), UpdateManifest) for file in folder.glob("round-*/update.cbor"))
+    earlier = [
+        update
+        for update in sealed
+        if (update.chain_id, update.contract, update.model, update.participant) == here
+        and update.number < record.number
+    ]
+    return max(earlier, key=lambda update: update.number, default=None)
+
+
+def _own(module: nn.Module, patterns: Sequence[str]) -> dict[str, torch.Tensor]:
+    tensors = module.state_dict(keep_vars=True)
+    return {name: tensors[name].detach() for name in matching(module, patterns)}
+
+
+def _arrays(tensors: dict[str, torch.Tensor]) -> dict[str, npt.NDArray[np.generic]]:
+    """Arrays of the same bits; bfloat16, which numpy lacks, as int16."""
+    plain = {name: value.cpu().contiguous() for name, value in tensors.items()}
+    return {
+        name: (value.view(torch.int16) if value.dtype is torch.bfloat16 else value).numpy()
+        for name, value in plain.items()
+    }
+
+
+def _tensor(array: npt.NDArray[np.generic], like: torch.Tensor) -> torch.Tensor:
+    value = torch.from_numpy(np.array(array))
+    return value.view(torch.bfloat16) if like.dtype is torch.bfloat16 else value
