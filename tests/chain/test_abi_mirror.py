@@ -36,7 +36,7 @@ STRUCTS = {
         (records,),
         ("Plan", "SignedUpdate", "Result", "Roots", "Grant", "Model", "Member", "Version", "Round", "Dispute"),
     ),
-    "Challenges": ((challenge_records,), (*SHARED, "Before", "Commitment", "Segment", "Step", "Sum")),
+    "Challenges": ((challenge_records,), (*SHARED, "Before", "Commitment", "Middle", "Segment", "Step", "Sum")),
     "Court": ((challenge_records, court_records), (*SHARED, "Demanded", "Shown", "Demand", "Conviction", "Bond")),
     "Rules": ((records,), ("Plan",)),
 }

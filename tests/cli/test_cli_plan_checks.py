@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from registry.provenance.versions import save_arrays
+from trainer.challenger import conviction_gas
 
 
 def test_what_convicting_costs_is_said_when_a_plan_is_set_and_a_round_opens(world: Any) -> None:
     world.done("plan", "new", "--bond", 10**9, "-o", "bonded.toml")
     said = world.done("plan", "set", world.model, "bonded.toml", "--account", "a")["conviction"]
     assert (said["participants"], said["half_bond_ether"], said["paid"]) == (2, "0.5", True)
-    assert said["gas"] > 1_000_000
+    assert said["gas"] == conviction_gas(2)
     opened = world.run("round", "open", world.model, "--account", "a")
     assert opened.exit_code == 0, opened.output
     assert "gas with 2 contributions: " in opened.stderr and "half a bond is 0.5 ether" in opened.stderr
