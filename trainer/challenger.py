@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +34,7 @@ from registry.rules.encoding import RuleSet, Shape, decode_rules
 from registry.rules.grid import grid_integers
 from registry.rules.shapes import left_out
 from registry.types import Fault
+from trainer.updates import write_whole
 
 __all__ = ["LimitReached", "Purse", "add_steps", "bring", "conviction_gas"]
 
@@ -105,12 +105,7 @@ class Purse:
 
     def _write(self, spent: int) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._path.with_suffix(".new")
-        with temporary.open("w") as file:
-            json.dump({"spent": spent}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self._path)
+        write_whole(self._path, json.dumps({"spent": spent}).encode())
 
 
 _ON_BASIS = (Fault.FACTOR, Fault.ROOTS, Fault.SIZE, Fault.CHUNK, Fault.VERSION, Fault.STATE)

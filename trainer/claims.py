@@ -6,7 +6,6 @@ Salts are kept in a file, written before the seal is sent: without it a reward c
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from registry.chain.local import chain_time
 from registry.errors import InputError
 from registry.types import Fault, Part, Root, RoundId
 from trainer.challenger import Purse
+from trainer.updates import write_whole
 
 __all__ = ["Claim", "collect", "seal"]
 
@@ -94,12 +94,7 @@ def _read(folder: Path) -> list[tuple[Claim, bytes]]:
 
 def _write(folder: Path, known: list[tuple[Claim, bytes]]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f"{_FILE}.new"
-    with temporary.open("w") as file:
-        json.dump([_entry(claim, salt) for claim, salt in known], file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, folder / _FILE)
+    write_whole(folder / _FILE, json.dumps([_entry(claim, salt) for claim, salt in known], indent=1).encode())
 
 
 def _entry(claim: Claim, salt: bytes) -> dict[str, Any]:
