@@ -24,6 +24,7 @@ from registry.chain.testing import DevChain, anvil_chain
 from registry.chain.transactions import Transactor
 from registry.content.gate import describe
 from registry.content.manifest import (
+    DELTA,
     Code,
     DeltaFile,
     PlanManifest,
@@ -168,7 +169,7 @@ def prepare_update(record: RoundRecord, file: Path, participant: Client, weight:
         participant=participant.account,
         parent=manifest_cid(record.parent),
         plan=manifest_cid(record.plan.digest),
-        delta=DeltaFile(facts.blob.cid, facts.size, facts.tensor_root),
+        files={DELTA: DeltaFile(facts.blob.cid, facts.size, facts.tensor_root)},
         weight=weight,
         steps=weight,
         saturated=0,

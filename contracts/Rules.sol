@@ -23,6 +23,8 @@ contract Rules is IRules {
     /// @inheritdoc IRules
     uint32 public constant WALK_STEPS = 32;
     /// @inheritdoc IRules
+    uint32 public constant MAX_DEMAND_PRICE_GWEI = 4 * 150_000 * 100;
+    /// @inheritdoc IRules
     uint256 public constant MAX_HOOKS = 4;
     /// @dev Half, in 65536ths.
     uint64 private constant MAX_SHARE = 1 << 15;
@@ -34,17 +36,17 @@ contract Rules is IRules {
         bytes32 rulesHash = keccak256(rules);
         if (rulesHash != p.rulesHash) revert OtherRules(rulesHash, p.rulesHash);
         _requireRules(rules);
-        if (p.quorum == 0) revert BadQuorum(p.quorum);
-        if (p.weightCap == 0 || p.weightCap > MAX_WEIGHT) revert BadWeightCap(p.weightCap, MAX_WEIGHT);
-        if (p.minContributions == 0) revert BadMinContributions(p.minContributions);
-        _requireDuration(p.commitDuration);
-        _requireDuration(p.publishDuration);
-        _requireDuration(p.aggregateDuration);
-        _requireDuration(p.challengeDuration);
+        _within("quorum", p.quorum, 1, type(uint16).max);
+        _within("weightCap", p.weightCap, 1, MAX_WEIGHT);
+        _within("minContributions", p.minContributions, 1, type(uint32).max);
+        _within("commitDuration", p.commitDuration, MIN_DURATION, MAX_DURATION);
+        _within("publishDuration", p.publishDuration, MIN_DURATION, MAX_DURATION);
+        _within("aggregateDuration", p.aggregateDuration, MIN_DURATION, MAX_DURATION);
+        _within("challengeDuration", p.challengeDuration, MIN_DURATION, MAX_DURATION);
         uint32 longest = p.challengeDuration / WALK_STEPS;
-        if (p.answerDuration < MIN_DURATION || p.answerDuration > longest) {
-            revert BadAnswerDuration(p.answerDuration, MIN_DURATION, longest);
-        }
+        _within("answerDuration", p.answerDuration, MIN_DURATION, longest);
+        _within("lateDuration", p.lateDuration, 0, p.bondGwei == 0 ? 0 : longest - p.answerDuration);
+        _within("demandPriceGwei", p.demandPriceGwei, 0, MAX_DEMAND_PRICE_GWEI);
         if (p.hooks.length > MAX_HOOKS) revert TooManyHooks(p.hooks.length, MAX_HOOKS);
         for (uint256 i = 0; i < p.hooks.length; ++i) {
             if (p.hooks[i] == address(0)) revert ZeroHook(i);
@@ -125,9 +127,7 @@ contract Rules is IRules {
         return rules[RuleBytes.programAt(rules):];
     }
 
-    function _requireDuration(uint32 duration) private pure {
-        if (duration < MIN_DURATION || duration > MAX_DURATION) {
-            revert BadDuration(duration, MIN_DURATION, MAX_DURATION);
-        }
+    function _within(string memory term, uint256 value, uint256 min, uint256 max) private pure {
+        if (value < min || value > max) revert BadTerm(term, value, min, max);
     }
 }

@@ -15,6 +15,7 @@ __all__ = [
     "Codec",
     "Digest",
     "Fault",
+    "HeadKind",
     "GRID_LIMIT",
     "MAX_BLOCK_BYTES",
     "MAX_FILE_BYTES",
@@ -167,7 +168,9 @@ class Fault(enum.IntEnum):
     AGGREGATE = 9
     VERSION = 10
     STATE = 11
-    UNANSWERED = 12
+    TWICE = 12
+    HEAD = 13
+    UNANSWERED = 14
 
 
 class Part(enum.IntEnum):
@@ -187,6 +190,14 @@ class Tree(enum.IntEnum):
     CONTRIBUTION = 3
     STATE = 4
     PARENT_STATE = 5
+
+
+class HeadKind(enum.IntEnum):
+    """What a round anchors a head of; the contract's numbers."""
+
+    UPDATE = 0
+    VERSION = 1
+    REPORT = 2
 
 
 class SegmentKind(enum.IntEnum):

@@ -20,7 +20,7 @@ from registry.chain.events import UpdateCommitted
 from registry.chain.local import chain_time
 from registry.chain.records import Result, result_hash
 from registry.chain.records import Round as RoundState
-from registry.content.manifest import PlanManifest, Reason, VersionManifest, manifest_cid
+from registry.content.manifest import PlanManifest, Reason, VersionManifest
 from registry.errors import ContentError, FormError
 from registry.provenance.admission import UpdateForm, Verdict, judge, judge_weights, update_form
 from registry.provenance.openings import Chunks
@@ -40,6 +40,7 @@ from registry.provenance.rounds import (
 from registry.provenance.verify import Finding, standing
 from registry.provenance.versions import load_parent, read_header
 from registry.store.base import ContentStore
+from registry.store.manifests import pin_manifest
 from registry.types import ModelId, Phase, Root
 from trainer.answering import answer_demands
 
@@ -219,7 +220,7 @@ def judge_all(
         verdict = judge(store, round.record, round.form, commitment, lambda: stopped.is_set() or time.monotonic() > end)
         if verdict.admitted and verdict.manifest is not None:
             store.pin(verdict.manifest.delta.cid)  # kept and served from here on, whatever its author does
-            store.pin(manifest_cid(commitment.digest), recursive=False)
+            pin_manifest(store, verdict.manifest)
         return verdict
 
     with ThreadPoolExecutor(_AT_ONCE, "judge") as pool:

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Memory", "advance", "audit"]
 
+_TOGETHER = 100
+"""Leaves demanded by one transaction, of some 60 000 gas each."""
+
 
 @dataclass(frozen=True, slots=True)
 class Memory:
@@ -186,7 +189,7 @@ def _hold(watch: _Watch) -> str:
     demands = demands_of(court, dispute)
     now = chain_time(client.w3)
     for leaf in demands.open if purse else ():
-        if demands.deadlines[leaf] <= now and not court.demand(leaf, block="pending").closed:
+        if demands.late_deadlines[leaf] <= now and not court.demand(leaf, block="pending").closed:
             court.close_demand(watch.model_id, number, leaf, until="mined")
             return f"round {number}: leaf {leaf.index} of 0x{leaf.root.hex()[:12]} was not shown: the result is void"
     before, found = watch.memory.inspected.get(dispute.tally, (-1, None))
@@ -239,15 +242,29 @@ def _demand(
                 Claim(dispute.round_id, dispute.tally, Part.SERVICE, 0, named),
             ):
                 seal(court, watch.folder, claim)
-        deposit = min(court.deposit_now() * 5 // 4, MAX_DEPOSIT)  # the base fee may rise meanwhile
-        if leaf.tree is None:
-            court.demand_contribution(target, leaf.index, deposit=deposit, until="mined")
+    for first, *others in _together(wanted):
+        # The base fee may rise meanwhile.
+        deposit = min(court.deposit_now(target) * 5 // 4, MAX_DEPOSIT)
+        indices = [first.index, *(leaf.index for leaf in others)]
+        if first.head is not None:
+            court.demand_head(target, first.head, first.membership, deposit=deposit, until="mined")
+        elif first.tree is None:
+            court.demand_contributions(target, indices, deposit=deposit, until="mined")
         else:
-            court.demand_chunk(
-                target, leaf.tree, leaf.index, leaf.membership, watch.basis(record), deposit=deposit, until="mined"
-            )
+            basis = watch.basis(record)
+            court.demand_chunks(target, first.tree, indices, first.membership, basis, deposit=deposit, until="mined")
     leaves = "a leaf" if len(wanted) == 1 else f"{len(wanted)} leaves"
     return f"round {target.number}: demanded {leaves} of result 0x{dispute.result_hash.hex()[:12]}"
+
+
+def _together(wanted: Sequence[Wanted]) -> Iterator[list[Wanted]]:
+    """Yield leaves of one blob, as many as one transaction demands."""
+    blobs: dict[tuple[object, ...], list[Wanted]] = {}
+    for leaf in wanted:
+        blobs.setdefault((leaf.root, leaf.tree, leaf.head), []).append(leaf)
+    for leaves in blobs.values():
+        for first in range(0, len(leaves), _TOGETHER):
+            yield leaves[first : first + _TOGETHER]
 
 
 def _expel(watch: _Watch, purse: Purse) -> str:

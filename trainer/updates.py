@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from registry.content.gate import describe
 from registry.content.manifest import (
+    DELTA,
     Code,
     DataSetManifest,
     DeltaFile,
@@ -35,6 +36,7 @@ from registry.provenance.rounds import RoundRecord
 from registry.provenance.versions import load_parent, read_header
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob, file_pieces
+from registry.store.manifests import put_manifest
 from registry.types import Address, Digest, ModelId, Root, RoundId
 
 if TYPE_CHECKING:
@@ -128,7 +130,7 @@ def seal_update(
         participant=participant,
         parent=manifest_cid(record.parent),
         plan=manifest_cid(record.plan.digest),
-        delta=DeltaFile(facts.cid, facts.size, facts.tensor_root),
+        files={DELTA: DeltaFile(facts.cid, facts.size, facts.tensor_root)},
         weight=weight,
         steps=steps,
         saturated=saturated,
@@ -228,9 +230,7 @@ def publish_update(store: ContentStore, prepared: Prepared) -> None:
     if blob != prepared.manifest.delta.blob:
         raise VerificationFailed(f"{prepared.file}: expected {prepared.manifest.delta.cid}, got {blob.cid}")
     store.pin(blob.cid)
-    cid = manifest_cid(digest_of(prepared.manifest))
-    store.put(cid, encode(prepared.manifest))
-    store.pin(cid, recursive=False)
+    put_manifest(store, prepared.manifest)
     write_whole(prepared.file.parent / "published", b"")
 
 

@@ -27,12 +27,16 @@ abstract contract Convictions is Challenge {
 
     /// @inheritdoc IChallenges
     function convictOrder(Target calldata target, Membership calldata left, Membership calldata right) external {
-        Dispute memory found = _open(target);
-        _requireMember(left, target.result.contributionsRoot);
-        _requireMember(right, target.result.contributionsRoot);
         if (right.index == 0 || left.index != right.index - 1) revert BadIndex(left.index, right.index);
-        if (left.contribution.participant < right.contribution.participant) revert NothingWrong(Fault.Order);
-        _convict(target, found, Wrong(Fault.Order, Part.Whole, 0));
+        _convictPair(
+            target, left, right, left.contribution.participant < right.contribution.participant, Fault.Order
+        );
+    }
+
+    /// @inheritdoc IChallenges
+    function convictTwice(Target calldata target, Membership calldata left, Membership calldata right) external {
+        if (left.index == right.index) revert BadIndex(left.index, right.index);
+        _convictPair(target, left, right, left.contribution.digest != right.contribution.digest, Fault.Twice);
     }
 
     /// @inheritdoc IChallenges
@@ -141,6 +145,21 @@ abstract contract Convictions is Challenge {
         int256[] memory shown = _statesAt(state, before.coordinate, target.result.roots.state, states);
         if (keccak256(abi.encode(shown)) == keccak256(abi.encode(next))) revert NothingWrong(Fault.State);
         _convictAt(target, found, Fault.State, before.coordinate);
+    }
+
+    /// @dev Two leaves of the contributions root that do not go together.
+    function _convictPair(
+        Target calldata target,
+        Membership calldata left,
+        Membership calldata right,
+        bool together,
+        Fault fault
+    ) private {
+        Dispute memory found = _open(target);
+        _requireMember(left, target.result.contributionsRoot);
+        _requireMember(right, target.result.contributionsRoot);
+        if (together) revert NothingWrong(fault);
+        _convict(target, found, Wrong(fault, Part.Whole, 0));
     }
 
     function _convictAt(Target calldata target, Dispute memory found, Fault fault, uint64 coordinate) private {

@@ -2,7 +2,17 @@
 pragma solidity ^0.8.28;
 
 import {Dispute, ICairn} from "../interfaces/ICairn.sol";
-import {Basis, Contribution, Counted, IDisputed, Membership, Opening, Target, Tree} from "../interfaces/IDisputed.sol";
+import {
+    Basis,
+    Contribution,
+    Counted,
+    HeadKind,
+    IDisputed,
+    Membership,
+    Opening,
+    Target,
+    Tree
+} from "../interfaces/IDisputed.sol";
 import {IRules} from "../interfaces/IRules.sol";
 import {Merkle} from "./Merkle.sol";
 
@@ -122,6 +132,18 @@ abstract contract Disputed is IDisputed {
     function _chunkBytes(uint64 entries, uint64 index, Rows memory rows) internal pure returns (uint256) {
         uint64 left = entries - index * rows.entries;
         return uint256(rows.entryBytes) * (left < rows.entries ? left : rows.entries);
+    }
+
+    /// @dev The sha2-256 of a head. The membership is read for an update alone.
+    function _digestOf(Target calldata target, HeadKind kind, Membership calldata membership)
+        internal
+        pure
+        returns (bytes32)
+    {
+        if (kind == HeadKind.Version) return target.result.versionDigest;
+        if (kind == HeadKind.Report) return target.result.reportDigest;
+        _requireMember(membership, target.result.contributionsRoot);
+        return membership.contribution.digest;
     }
 
     /// @dev The root of a blob of the round, and what its leaves are made of. The basis is read for the parent and for

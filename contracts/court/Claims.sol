@@ -54,7 +54,7 @@ abstract contract Claims is Money {
         bool own = RoundId.unwrap(demanded.roundId) == RoundId.unwrap(roundId) && demanded.tally == tally
             && held.demander == msg.sender && !held.answered;
         // slither-disable-next-line timestamp
-        if (!own || block.timestamp < held.deadline) revert NotDemanded(demanded.root, demanded.index);
+        if (!own || block.timestamp < held.lateDeadline) revert NotDemanded(demanded.root, demanded.index);
     }
 
     function _demandOf(Demanded calldata demanded) internal view virtual returns (Demand memory);

@@ -69,12 +69,15 @@ abstract contract Money is Verdicts {
         onlyCairn
     {
         uint128 amount = uint128(gweis) * 1 gwei;
-        _bonds[modelId][aggregator].amount -= amount;
+        uint128 held = _bonds[modelId][aggregator].amount;
+        uint128 taken = amount < held ? amount : held; // late answers may have burnt up to half of it
+        _bonds[modelId][aggregator].amount = held - taken;
         // Half of one bond in all: with a share of every bond, one of several liars would win by convicting the lie.
         uint128 rewarded = _rewards[roundId][tally].given ? 0 : amount / 2;
-        burnt += amount - rewarded;
+        if (rewarded > taken) rewarded = taken;
+        burnt += taken - rewarded;
         if (rewarded != 0) _rewards[roundId][tally] = Reward(rewarded, true);
-        emit BondSlashed(modelId, aggregator, roundId, amount);
+        emit BondSlashed(modelId, aggregator, roundId, taken);
     }
 
     /// @inheritdoc ICourt
@@ -90,6 +93,19 @@ abstract contract Money is Verdicts {
     /// @inheritdoc ICourt
     function reward(RoundId roundId, bytes32 tally) external view returns (uint256) {
         return _rewards[roundId][tally].amount;
+    }
+
+    /// @dev Burns so much of each of these bonds, and returns how much that is of all.
+    function _burnBonds(ModelId modelId, RoundId roundId, address[] calldata aggregators, uint128 each)
+        internal
+        returns (uint256 sum)
+    {
+        for (uint256 i = 0; i < aggregators.length; ++i) {
+            _bonds[modelId][aggregators[i]].amount -= each;
+            emit BondSlashed(modelId, aggregators[i], roundId, each);
+        }
+        sum = aggregators.length * each;
+        burnt += sum;
     }
 
     function _credit(address account, uint256 amount) internal {

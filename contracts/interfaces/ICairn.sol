@@ -52,6 +52,11 @@ struct Plan {
     uint32 answerDuration;
     /// What an aggregator must have deposited to attest, in gwei; zero for none.
     uint64 bondGwei;
+    /// Least deposit of a demanded leaf, in gwei: 0..MAX_DEMAND_PRICE_GWEI of Rules. It goes to whoever answers.
+    uint32 demandPriceGwei;
+    /// Seconds after the answer time in which a leaf may still be shown, which then burns of the attesters' bonds; zero
+    /// for none, and without a bond. With the answer time at most challengeDuration / WALK_STEPS.
+    uint32 lateDuration;
     /// Asked at each commit, in this order; at most MAX_HOOKS of Rules, none of them zero.
     address[] hooks;
 }
@@ -87,11 +92,11 @@ struct Roots {
 
 /// @notice What aggregators attest.
 struct Result {
-    /// sha2-256 of the manifest of the new version. Never zero, never a known version of the model.
+    /// sha2-256 of the head of the new version. Never zero, never a known version of the model.
     bytes32 versionDigest;
     /// Of the new version.
     Roots roots;
-    /// sha2-256 of the report manifest. Never zero.
+    /// sha2-256 of the report's head. Never zero.
     bytes32 reportDigest;
     /// Tensor root of the aggregate. Never zero.
     bytes32 aggregateRoot;
@@ -126,8 +131,10 @@ struct Dispute {
     /// The running hash of the round before any commitment, and after all.
     bytes32 firstHash;
     bytes32 runningHash;
+    bytes32 parent;
     /// keccak256(abi.encode(Roots)) of the parent.
     bytes32 parentRoots;
+    bytes32 planDigest;
     /// keccak256 of the plan's rule bytes.
     bytes32 rulesHash;
     uint32 challengeDuration;
@@ -207,7 +214,7 @@ struct Round {
 }
 
 /// @title Cairn: anchors for models that many parties train together
-/// @notice Holds digests, phases and roles. Bytes live in content stores; a digest is the sha2-256 of a manifest there.
+/// @notice Holds digests, phases and roles. Bytes live in content stores; a digest is the sha2-256 of a manifest there, or of its head.
 ///
 /// Assumptions. Block time never runs backwards. A hook named by an owner may refuse commits to that owner's model and
 /// nothing else. Tensor roots, weights and steps are what participants declare: readers recompute the roots.
@@ -429,7 +436,7 @@ interface ICairn {
     /// @dev The running hash is a word of 224 bits of hash and, in the low 32, the number of commitments:
     /// runningHash := first 224 bits of keccak256(abi.encode(runningHash, participant, digest, tensorRoot, weight, steps)),
     /// number + 1; begun at those of keccak256(abi.encode(roundId, parent, keccak256(abi.encode(plan)))) and 0.
-    /// @param digest sha2-256 of the update manifest, which names its participant, round, model, contract and chain.
+    /// @param digest sha2-256 of the update's head, which names its participant, round, model, contract and chain.
     /// @param tensorRoot Tensor root of the update's blob.
     /// @param weight 1..weightCap, usually the number of training examples.
     /// @param steps At least 1, usually the number of optimizer steps.

@@ -2,7 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {ModelId, RoundId} from "./ICairn.sol";
-import {Basis, Contribution, Counted, IDisputed, Membership, Opening, Target, Tree} from "./IDisputed.sol";
+import {Basis, Contribution, Counted, HeadKind, IDisputed, Membership, Opening, Target, Tree} from "./IDisputed.sol";
 import {Fault, ICourt} from "./ICourt.sol";
 
 /// @notice What a round does to the coordinates of a segment.
@@ -111,6 +111,8 @@ interface IChallenges is IDisputed {
     /// @notice Under these rules and on this parent nobody honest attests: e - s - f is beyond what a step may be.
     error BadExponent(int256 exponent);
     error ItIsCommitted(address participant);
+    /// @notice These bytes are no head that hashes to the anchored digest.
+    error OtherHead(bytes32 given, bytes32 expected);
     /// @notice What the challenge is about is as it should be.
     error NothingWrong(Fault fault);
     error NotFinalized(ModelId modelId, uint64 number);
@@ -125,6 +127,20 @@ interface IChallenges is IDisputed {
     function convictCount(Target calldata target, Counted calldata counted) external;
 
     function convictOrder(Target calldata target, Membership calldata left, Membership calldata right) external;
+
+    /// @notice Two contributions have one digest: no head names two participants.
+    function convictTwice(Target calldata target, Membership calldata left, Membership calldata right) external;
+
+    /// @notice What was anchored as a head is none, or one of something else. A head is the DAG-CBOR of a list of two: a
+    /// byte string of packed fields, and a link to the manifest. Fields, integers big-endian: the kind, 1 to 3, as uint8;
+    /// chain id, uint64; Cairn's address; model; number, uint64; parent; plan; and then
+    /// of an update: participant, tensor root, weight, steps;
+    /// of a version: its five roots, the aggregate's;
+    /// of a report: the running hash, the roots of aggregate and contributions, the result's four numbers.
+    /// @param membership For HeadKind.Update; else ignored.
+    /// @param head Any bytes that hash to the digest.
+    function convictHead(Target calldata target, HeadKind kind, Membership calldata membership, bytes calldata head)
+        external;
 
     /// @notice The factor of a contribution is not what the rules give it: its weight, or 1 where each counts once; under a
     /// rule that selects, more than its weight.

@@ -3,7 +3,7 @@ pragma solidity ^0.8.28;
 
 import {ModelId, RoundId} from "./ICairn.sol";
 import {IChallenges} from "./IChallenges.sol";
-import {Basis, Counted, IDisputed, Membership, Opening, Target, Tree} from "./IDisputed.sol";
+import {Basis, Counted, HeadKind, IDisputed, Membership, Opening, Target, Tree} from "./IDisputed.sol";
 
 /// @notice What is wrong with a convicted result.
 enum Fault {
@@ -19,6 +19,8 @@ enum Fault {
     Aggregate, // a coordinate of the aggregate is not what its contributions combine to
     Version, // a coordinate of the version is not what the server program makes of its parent and the aggregate
     State, // nor one of the state
+    Twice, // two contributions have one digest
+    Head, // the head of a contribution, of the version or of the report says something else than was anchored
     Unanswered // a demanded leaf was not shown in time
 }
 
@@ -46,10 +48,10 @@ struct Finding {
 struct Demanded {
     RoundId roundId;
     bytes32 tally;
-    /// The counted root it is a leaf of.
+    /// The counted root it is a leaf of; of a head, its digest.
     bytes32 root;
     /// Bytes of what that root counts, and how many of them a leaf holds: 4 and 256 for values, 8 and as many states as
-    /// belong to whole coordinates for a state, 1 entry for a contributions root.
+    /// belong to whole coordinates for a state, 1 entry for a contributions root, 0 and 0 for a head.
     uint16 entryBytes;
     uint16 entries;
     uint64 index;
@@ -64,11 +66,22 @@ struct Shown {
 struct Demand {
     address demander;
     uint96 deposit;
-    /// First second in which it is too late to answer; 0 for no such demand.
+    /// First second in which it is too late to answer in time; 0 for no such demand.
     uint40 deadline;
+    /// First second in which it is too late to answer at all: the deadline, where the plan gives no late period.
+    uint40 lateDeadline;
     /// Answered, or given up.
     bool closed;
     bool answered;
+}
+
+/// @notice What has been demanded of one tally and is neither shown nor given up, and what late answers cost.
+struct OpenDemands {
+    uint32 count;
+    /// Their deposits, wei.
+    uint112 deposits;
+    /// Burnt of its attesters' bonds by late answers, wei; at most half of what the plan asks of all of them.
+    uint112 lateBurnt;
 }
 
 struct Conviction {
@@ -97,7 +110,7 @@ struct Bond {
 /// Money. Bonds, deposits and rewards stay here until their owner withdraws them. Bonds that are taken are burnt (they
 /// never leave), but for half of one for each void result, which goes to whoever sealed the claim first and reveals it: so
 /// whoever convicts himself loses half a bond at least, however many attested with him. An answer earns the demand's
-/// deposit.
+/// deposit. A late one also burns twice as much of the attesters' bonds, but never the half that a conviction rewards.
 ///
 /// Assumptions. A transaction is included within an answer time. `sha256` is collision resistant.
 interface ICourt is IDisputed {
@@ -121,7 +134,17 @@ interface ICourt is IDisputed {
         uint16 entries,
         uint64 index,
         uint96 deposit,
-        uint40 deadline
+        uint40 deadline,
+        uint40 lateDeadline
+    );
+    /// @notice Demanded already; what was sent for it is credited to the caller.
+    event DemandSkipped(
+        RoundId indexed roundId,
+        bytes32 indexed tally,
+        address indexed demander,
+        bytes32 root,
+        uint64 index,
+        uint256 deposit
     );
     /// @notice `leaf` and `proof` are empty where `counted` shows that there is no such leaf.
     event LeafShown(
@@ -129,6 +152,8 @@ interface ICourt is IDisputed {
         bytes32 indexed tally,
         address indexed answerer,
         bytes32 root,
+        uint16 entryBytes,
+        uint16 entries,
         uint64 index,
         Counted counted,
         bytes leaf,
@@ -139,11 +164,14 @@ interface ICourt is IDisputed {
     event AnswerSkipped(
         RoundId indexed roundId, bytes32 indexed tally, bytes32 root, uint64 index, bytes4 reason
     );
-    event DemandClosed(RoundId indexed roundId, bytes32 indexed tally, bytes32 root, uint64 index);
+    event DemandClosed(
+        RoundId indexed roundId, bytes32 indexed tally, bytes32 root, uint16 entryBytes, uint16 entries, uint64 index
+    );
     event ClaimRevealed(RoundId indexed roundId, bytes32 indexed tally, address indexed challenger, uint64 order);
     event RewardCollected(RoundId indexed roundId, bytes32 indexed tally, address indexed challenger, uint256 amount);
     event BondDeposited(ModelId indexed modelId, address indexed aggregator, uint256 amount);
     event BondReleased(ModelId indexed modelId, address indexed aggregator, uint256 amount);
+    /// @notice For a void result, or for a late answer, which the same transaction tells by LeafShown.
     event BondSlashed(ModelId indexed modelId, address indexed aggregator, RoundId indexed roundId, uint256 amount);
     event Withdrawn(address indexed account, address indexed to, uint256 amount);
 
@@ -151,13 +179,21 @@ interface ICourt is IDisputed {
 
     error NotCairn(address caller);
     error NotChallenges(address caller);
+    error NothingDemanded();
+    /// @notice Nothing of the list is new; the last index stands for all.
     error AlreadyDemanded(bytes32 root, uint64 index);
+    /// @notice What was sent is not so many equal deposits.
+    error UnequalDeposits(uint256 value, uint256 count);
     error BadDeposit(uint256 deposit, uint256 min, uint256 max);
     /// @notice Too close to the window's end for an answer, and for saying that there was none.
     error TooLate(uint256 time, uint40 deadline);
     error NotDemanded(bytes32 root, uint64 index);
     error DemandIsClosed(bytes32 root, uint64 index);
+    /// @notice There is still time to answer: in time, before a late answer; late, before the demand is closed.
     error AnswerNotDue(uint40 deadline);
+    error WrongAttesterCount(uint256 given, uint16 expected);
+    /// @notice Not strictly ascending, or its attestation is another one.
+    error NotAttester(address account);
     error NotConvicted(RoundId roundId, bytes32 tally);
     error NotSealed(bytes32 seal);
     error RevealNotOver(uint40 revealDeadline);
@@ -175,6 +211,8 @@ interface ICourt is IDisputed {
     function ANSWER_GAS() external view returns (uint256); // 150 000
     /// @notice Largest deposit of a demand.
     function MAX_DEPOSIT() external view returns (uint256); // 0.1 ether
+    /// @notice Bytes that are shown of a head at most; those that `convictHead` asks for are shorter.
+    function MAX_HEAD() external view returns (uint256); // 1024
     // slither-disable-end naming-convention
 
     // ----------------------------------------------------------------------------------------------------- Convictions
@@ -216,18 +254,24 @@ interface ICourt is IDisputed {
 
     // --------------------------------------------------------------------------------------------------------- Demands
 
-    /// @notice Demands a leaf of a blob of the result, against a deposit that covers an answer's gas.
+    /// @notice Demands leaves of a blob of the result. What is sent is divided into equal deposits, each of which covers
+    /// an answer's gas. One that was demanded before is skipped and its deposit credited; at least one must be new.
     /// @param basis For Tree.Parent, State and ParentState; else ignored.
-    function demandChunk(
+    function demandChunks(
         Target calldata target,
         Basis calldata basis,
         Tree tree,
         Membership calldata membership,
-        uint64 index
+        uint64[] calldata indices
     ) external payable;
 
-    /// @notice Demands a leaf of the contributions root.
-    function demandContribution(Target calldata target, uint64 index) external payable;
+    /// @notice Demands leaves of the contributions root, likewise.
+    function demandContributions(Target calldata target, uint64[] calldata indices) external payable;
+
+    /// @notice Demands a head: bytes that hash to what was anchored, at most MAX_HEAD of them, so that what is shown can be
+    /// charged. The answer's leaf holds them.
+    /// @param membership For HeadKind.Update; else ignored.
+    function demandHead(Target calldata target, HeadKind kind, Membership calldata membership) external payable;
 
     /// @notice Shows a demanded leaf, or that there is none; the caller is credited the deposit. Anyone, in time.
     function showLeaf(Demanded calldata demanded, Opening calldata opening) external;
@@ -235,7 +279,20 @@ interface ICourt is IDisputed {
     /// @notice Shows many; one that cannot be shown is skipped and keeps no other from being so.
     function showLeaves(Shown[] calldata shown) external;
 
-    /// @notice Closes a demand that nobody answered in time: its deposit goes back, and the result is void if it still
+    /// @notice Shows a demanded leaf of the result in its window after the deadline, before the late one. As `showLeaf`;
+    /// and twice the deposit is burnt of the attesters' bonds, in equal shares, rounded down. Late answers of one result
+    /// burn half of what the plan asks of its attesters at most, and of each bond what is above that half; beyond it they
+    /// are taken and burn nothing. Anyone.
+    /// @param attesters All of the result, strictly ascending.
+    function showLate(
+        ModelId modelId,
+        uint64 number,
+        Demanded calldata demanded,
+        Opening calldata opening,
+        address[] calldata attesters
+    ) external;
+
+    /// @notice Closes a demand that nobody answered, in time or late: its deposit goes back, and the result is void if it still
     /// stands in its window. Anyone; `NotDemanded` in another round than that of the demand.
     function closeDemand(ModelId modelId, uint64 number, Demanded calldata demanded) external;
 
@@ -244,10 +301,14 @@ interface ICourt is IDisputed {
     function seals(bytes32 seal) external view returns (uint64 order);
     function conviction(RoundId roundId, bytes32 tally) external view returns (Conviction memory);
     function demand(Demanded calldata demanded) external view returns (Demand memory);
+    function openDemands(RoundId roundId, bytes32 tally) external view returns (OpenDemands memory);
     function bond(ModelId modelId, address aggregator) external view returns (Bond memory);
+    /// @notice What an attestation in this round must hold as a bond, wei.
+    function bondAsked(ModelId modelId, uint64 number) external view returns (uint256);
     function credit(address account) external view returns (uint256);
     function reward(RoundId roundId, bytes32 tally) external view returns (uint256);
     function burnt() external view returns (uint256);
-    /// @notice The deposit a demand takes at this block's base fee.
-    function depositNow() external view returns (uint256);
+    /// @notice The deposit a demand takes in this round: what an answer costs at this block's base fee, at most
+    /// MAX_DEPOSIT, or what the round's plan asks, if that is more.
+    function depositNow(ModelId modelId, uint64 number) external view returns (uint256);
 }

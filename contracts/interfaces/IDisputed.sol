@@ -15,6 +15,13 @@ enum Tree {
     ParentState
 }
 
+/// @notice What a round anchors a head of: the digest on chain is the sha2-256 of that head, see `IChallenges.convictHead`.
+enum HeadKind {
+    Update, // of a contribution
+    Version,
+    Report
+}
+
 /// @notice A result in its challenge window.
 struct Target {
     ModelId modelId;

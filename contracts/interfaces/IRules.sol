@@ -63,11 +63,8 @@ interface IRules {
     error BadRules(uint256 offset);
     /// @notice The rule bytes given are not those that the plan names.
     error OtherRules(bytes32 given, bytes32 expected);
-    error BadQuorum(uint16 quorum);
-    error BadWeightCap(uint32 weightCap, uint32 max);
-    error BadMinContributions(uint32 minContributions);
-    error BadDuration(uint32 duration, uint32 min, uint32 max);
-    error BadAnswerDuration(uint32 answerDuration, uint32 min, uint32 max);
+    /// @notice A term of the plan, by its name there. Without a bond the longest `lateDuration` is 0.
+    error BadTerm(string term, uint256 value, uint256 min, uint256 max);
     error TooManyHooks(uint256 hooks, uint256 max);
     error ZeroHook(uint256 index);
 
@@ -80,6 +77,9 @@ interface IRules {
     function MAX_DURATION() external view returns (uint32); // 90 days
     /// @notice Answer times that a challenge window holds at least: a hidden tree of 2^31 leaves is walked to any of them.
     function WALK_STEPS() external view returns (uint32); // 32
+    /// @notice Largest price of a demanded leaf, in gwei: 4 times the gas of an answer (Court.ANSWER_GAS) at 100 gwei. A
+    /// plan that asks more would keep auditors from demanding; this is under Court.MAX_DEPOSIT.
+    function MAX_DEMAND_PRICE_GWEI() external view returns (uint32); // 0.06 ether
     /// @notice Most hooks of a plan.
     function MAX_HOOKS() external view returns (uint256); // 4
     // slither-disable-end naming-convention

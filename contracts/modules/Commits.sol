@@ -71,7 +71,7 @@ abstract contract Commits is State {
     function commitUpdateFor(ModelId modelId, uint64 number, SignedUpdate calldata u) external {
         if (block.timestamp > u.validUntil) revert SignatureExpired(u.participant, u.validUntil);
         Commitment memory c = _commitment(modelId, number, u);
-        if (block.chainid != _chainId || !_signed(u.participant, _commitmentHash(c, u), u.signature)) {
+        if (block.chainid != _chainId || !_signed(c.participant, _commitmentHash(c, u), u.signature)) {
             revert BadSignature(u.participant);
         }
         _commit(c, u.hookData);
@@ -135,14 +135,14 @@ abstract contract Commits is State {
     /// @dev Once a round, for who holds the role.
     function _takeTurn(Commitment memory c, RoundId roundId) private {
         Member storage held = _members[c.modelId][c.participant];
-        if (held.roles & PARTICIPANT == 0) revert MissingRole(c.modelId, c.participant, PARTICIPANT);
+        if (held.roles & PARTICIPANT == 0) _refuseRole(c.modelId, c.participant, PARTICIPANT);
         if (held.lastRound == c.number) revert AlreadyCommitted(roundId, c.participant);
         held.lastRound = c.number;
     }
 
     function _refusePhase(Commitment memory c, RoundId roundId, Terms memory terms) private view {
         _requireOpened(c.modelId, c.number, terms);
-        revert WrongPhase(roundId, Phase.Commit, _phase(terms));
+        _requirePhase(roundId, Phase.Commit, _phase(terms));
     }
 
     /// @dev Last of all, so that a hook that calls back finds the commitment made.

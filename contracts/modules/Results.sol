@@ -45,7 +45,7 @@ abstract contract Results is State {
     /// @inheritdoc ICairn
     function finalizeRound(ModelId modelId, uint64 number, Result calldata result) external {
         (RoundId roundId, RoundState storage state, Terms memory terms) = _opened(modelId, number);
-        if (terms.flags & FINALIZED != 0) revert AlreadyFinalized(roundId);
+        _requireNotFinalized(roundId, terms);
         _requirePhase(roundId, Phase.Final, _phase(terms));
         bytes32 resultHash = keccak256(abi.encode(result));
         if (resultHash != state.resultHash) revert ResultMismatch(resultHash, state.resultHash);
@@ -92,7 +92,7 @@ abstract contract Results is State {
         if (current != 0) {
             Votes storage left = state.votes[current];
             // Whoever attested a void result has lost the role, also before `expel` says so.
-            if (left.standing != Standing.Sound) revert MissingRole(modelId, msg.sender, AGGREGATOR);
+            if (left.standing != Standing.Sound) _refuseRole(modelId, msg.sender, AGGREGATOR);
             uint32 held = left.contributions;
             if (contributions < held || (contributions == held && tally >= current)) revert NotBetter(current, tally);
             left.count -= 1;

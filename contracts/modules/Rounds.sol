@@ -50,7 +50,7 @@ abstract contract Rounds is State {
     function cancelRound(ModelId modelId, uint64 number) external {
         (RoundId roundId, RoundState storage state, Terms memory terms) = _opened(modelId, number);
         if (terms.flags & CANCELLED != 0) revert AlreadyCancelled(roundId);
-        if (terms.flags & FINALIZED != 0) revert AlreadyFinalized(roundId);
+        _requireNotFinalized(roundId, terms);
         if (_phase(terms) != Phase.Cancelled) {
             _owned(modelId);
             if (terms.flags & ATTESTED != 0) revert AlreadyAttested(roundId);

@@ -143,7 +143,16 @@ abstract contract State is ICairn {
     }
 
     function _requireRole(ModelId modelId, Member memory held, address account, uint8 role) internal pure {
-        if (held.roles & role == 0) revert MissingRole(modelId, account, role);
+        if (held.roles & role == 0) _refuseRole(modelId, account, role);
+    }
+
+    /// @dev One function, since each such revert is long.
+    function _refuseRole(ModelId modelId, address account, uint8 role) internal pure {
+        revert MissingRole(modelId, account, role);
+    }
+
+    function _requireNotFinalized(RoundId roundId, Terms memory terms) internal pure {
+        if (terms.flags & FINALIZED != 0) revert AlreadyFinalized(roundId);
     }
 
     function _requirePhase(RoundId roundId, Phase expected, Phase actual) internal pure {

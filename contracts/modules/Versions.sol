@@ -32,15 +32,15 @@ abstract contract Versions is State {
         if (reasonDigest == 0) revert ZeroDigest();
 
         old.deprecated = true;
+        bool sound = replacement == 0;
         if (state.head == digest) {
             _requireEnded(modelId, state.rounds);
             // The digest itself is deprecated by now, so it does not pass as its own replacement.
             VersionState storage next = _versions[modelId][replacement];
-            if (next.parent == 0 || next.deprecated) revert UnsoundReplacement(modelId, digest, replacement);
+            sound = next.parent != 0 && !next.deprecated;
             state.head = replacement;
-        } else if (replacement != 0) {
-            revert UnsoundReplacement(modelId, digest, replacement);
         }
+        if (!sound) revert UnsoundReplacement(modelId, digest, replacement);
         emit VersionDeprecated(modelId, digest, reasonDigest, replacement);
     }
 

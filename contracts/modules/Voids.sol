@@ -82,7 +82,9 @@ abstract contract Voids is State {
         found.tally = _tally(state, terms.flags, found.resultHash);
         found.firstHash = _firstHash(roundId, parent, rules);
         found.runningHash = state.runningHash;
+        found.parent = parent;
         found.parentRoots = _versions[modelId][parent].roots;
+        found.planDigest = rules.digest;
         found.rulesHash = rules.rulesHash;
         found.challengeDuration = rules.challengeDuration;
         found.answerDuration = rules.answerDuration;

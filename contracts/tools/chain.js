@@ -34,6 +34,13 @@ export function compiled(source, name) {
   return { abi, bytecode: `0x${evm.bytecode.object}` };
 }
 
+/** Sets a plan with zeros for whatever is not given. */
+export function setPlan(cairn, owner, model, plan, rules) {
+  const { components } = cairn.face.getFunction("setPlan").inputs[1];
+  const zeros = components.map(({ name, type }) => [name, type.endsWith("[]") ? [] : 0]);
+  return cairn.send(owner, "setPlan", model, { ...Object.fromEntries(zeros), ...plan }, rules);
+}
+
 export async function startChain() {
   const { provider } = await hre.network.create({ override: { initialBaseFeePerGas: 0, blockGasLimit: 60_000_000 } });
   const call = (method, ...params) => provider.request({ method, params });
@@ -58,6 +65,7 @@ export async function startChain() {
     const face = new ethers.Interface(abi);
     return {
       address: to,
+      face,
       send: async (from, name, ...values) => {
         const { gasUsed } = await send({ from, to, data: face.encodeFunctionData(name, values) });
         return Number(gasUsed);

@@ -1,6 +1,6 @@
 // What challenges, demands and bonds cost, on trees of any size.
 import * as ethers from "ethers";
-import { account, coder, unusedModel, word } from "./chain.js";
+import { account, coder, setPlan, unusedModel, word } from "./chain.js";
 import {
   blob, committed, encoded, FEDADAM, FEDAVG, MOMENTS, NO_MIDDLE, OTHER, OTHER_MOMENTS, progress, rootOf, ruleBook, sha256, stateBlob, stateless,
   tree, TWICE, VALUE, WEIGHT, STEPS,
@@ -24,12 +24,15 @@ const TREE = { Aggregate: 0, Version: 1, Parent: 2, Contribution: 3, State: 4, P
 /** Bytes of an entry, and entries in a leaf. */
 const VALUES = [4, 256];
 const STATES = [8, 128];
+const HEAD = [0, 0];
+/** As long as a version's head, and another round's for all that it says. */
+const FOREIGN = ethers.hexlify(new Uint8Array(370).fill(7));
 const LIST = [192, 1];
 
 const plan = {
   digest: word("plan"), rulesHash: ethers.ZeroHash, quorum: 1, weightCap: 1 << 20, minContributions: 1,
   commitDuration: 24 * HOUR, publishDuration: HOUR, aggregateDuration: HOUR, challengeDuration: 32 * ANSWER,
-  answerDuration: ANSWER, bondGwei: 0, hooks: [],
+  answerDuration: ANSWER,
 };
 
 async function attest(cairn, model, number, result) {
@@ -58,14 +61,16 @@ async function firstState(chain, cairn, model, name, parent, before, stateLayout
 /** A model whose last round has been attested by aggregator 0, with every blob that it is about. */
 async function disputed(
   chain, { Cairn: cairn, Court: court, Rules: rulesContract }, name,
-  { values = 10_000, count = 3, lie = {}, bonded = false, program = FEDAVG, median = false } = {},
+  { values = 10_000, count = 3, lie = {}, bonded = false, late = false, program = FEDAVG, median = false } = {},
 ) {
   const owner = account(`owner ${name}`);
   const { genesis, model } = await unusedModel(cairn, owner, name);
   const { rules, rulesHash, segment } = ruleBook(program, values, median);
   const parent = blob(`${name} parent`, values);
   await cairn.send(owner, "registerModel", genesis, parent.root, word("rest"));
-  await cairn.send(owner, "setPlan", model, { ...plan, rulesHash, bondGwei: bonded ? BOND / 10n ** 9n : 0 }, rules);
+  const terms = late ? { challengeDuration: 2 * plan.challengeDuration, lateDuration: ANSWER } : {};
+  const bondGwei = bonded ? BOND / 10n ** 9n : 0;
+  await setPlan(cairn, owner, model, { ...plan, ...terms, rulesHash, bondGwei }, rules);
   const people = Array.from({ length: count }, (_, i) => account(`${name} participant ${i}`));
   people.sort((a, b) => (BigInt(a) < BigInt(b) ? -1 : 1));
   const grants = people.map((who) => ({ account: who, roles: 1 }));
@@ -97,7 +102,7 @@ async function disputed(
   const made = stateless(version.root);
   const roots = stateful ? { ...made, state: state.root, stateLayout, step: first.roots.step + 1 } : made;
   const result = {
-    versionDigest: word(`${name} version`), roots: lie.rest ? { ...roots, rest: word("another rest") } : roots,
+    versionDigest: lie.head ? sha256(FOREIGN) : word(`${name} version`), roots: lie.rest ? { ...roots, rest: word("another rest") } : roots,
     reportDigest: word(`${name} report`), aggregateRoot: aggregate.root, contributionsRoot: rootOf(list),
     contributions: count, totalWeight: WEIGHT * count + (lie.total ? 1 : 0), totalSteps: STEPS * count,
     divisor: (median ? 1 : WEIGHT) * count,
@@ -154,14 +159,17 @@ async function demanding(chain, contracts, note, size) {
   const d = await disputed(chain, contracts, `demanded ${size}`, { values: SIZES[size], count: 100 });
   const who = account("challenger");
   const ask = (chunkOf, member, index) =>
-    court.pay(who, 1000n, "demandChunk", d.target, NO_BASIS, chunkOf, member, index);
+    court.pay(who, 1000n, "demandChunks", d.target, NO_BASIS, chunkOf, member, [index]);
   note(`demand chunk, first in its window, ${size} values`, await ask(TREE.Aggregate, NOBODY, 0));
   note(`demand chunk, ${size} values`, await ask(TREE.Version, NOBODY, 0));
   note(`demand chunk of a contribution of 100, ${size} values`, await ask(TREE.Contribution, d.member(0), 0));
   const shown = d.demanded(d.aggregate.root, 0);
   note(`show chunk, ${size} values`, await court.send(account("aggregator"), "showLeaf", shown, d.aggregate.opening));
   if (size !== "10^4") return;
-  note("demand contribution", await court.pay(who, 1000n, "demandContribution", d.target, 5));
+  const ten = Array.from({ length: 10 }, (_, i) => i + 1);
+  note("demand one of 10 chunks",
+    Math.ceil(await court.pay(who, 10_000n, "demandChunks", d.target, NO_BASIS, TREE.Aggregate, NOBODY, ten) / 10));
+  note("demand contribution", await court.pay(who, 1000n, "demandContributions", d.target, [5]));
   const { counted, contribution, proof } = d.member(5);
   const leaf = { counted, leaf: encoded(contribution), proof };
   note("show contribution of 100",
@@ -210,9 +218,9 @@ async function withState(chain, contracts, note, size) {
     who, "convictState", state.target, state.basis, state.before, state.state.opening));
   const d = await begin("kept", {});
   note(`demand chunk of a state, first in its window, ${size} values`, await court.pay(
-    who, 1000n, "demandChunk", d.target, d.basis, TREE.State, NOBODY, 0));
+    who, 1000n, "demandChunks", d.target, d.basis, TREE.State, NOBODY, [0]));
   note(`demand chunk of a state, ${size} values`, await court.pay(
-    who, 1000n, "demandChunk", d.target, d.basis, TREE.ParentState, NOBODY, 0));
+    who, 1000n, "demandChunks", d.target, d.basis, TREE.ParentState, NOBODY, [0]));
   note(`show chunk of a state, ${size} values`, await court.send(
     account("aggregator"), "showLeaf", d.demanded(d.state.root, 0, STATES), d.state.opening));
   if (size !== "10^4") return;
@@ -227,6 +235,18 @@ async function factors(chain, contracts, note) {
   const { counted, proof } = d.member(0);
   note("convict factor, 100 contributions", await contracts.Challenges.send(
     account("challenger"), "convictFactor", d.target, d.basis, 0, { counted, leaf: encoded(d.listed[0]), proof }));
+}
+
+async function heads(chain, contracts, note) {
+  const { Challenges: challenges, Court: court } = contracts;
+  const who = account("challenger");
+  const VERSION = 1;
+  const d = await disputed(chain, contracts, "head", { lie: { head: true } });
+  note("demand head", await court.pay(who, 1000n, "demandHead", d.target, VERSION, NOBODY));
+  const digest = d.target.result.versionDigest;
+  note("show head", await court.send(
+    account("aggregator"), "showLeaf", d.demanded(digest, 0, HEAD), { ...EMPTY, leaf: FOREIGN }));
+  note("convict head", await challenges.send(who, "convictHead", d.target, VERSION, NOBODY, FOREIGN));
 }
 
 async function bonds(chain, contracts, note) {
@@ -248,6 +268,12 @@ async function bonds(chain, contracts, note) {
   note("deposit bond", await court.pay(account("anyone"), BOND, "depositBond", d.model));
   note("release bond", await court.send(account("anyone"), "releaseBond", d.model, BOND));
 
+  const away = await disputed(chain, contracts, "away", { bonded: true, late: true });
+  await court.pay(who, 2000n, "demandChunks", away.target, NO_BASIS, TREE.Aggregate, NOBODY, [0, 1]);
+  await chain.wait(ANSWER + 1);
+  note("show chunk late, quorum of one", await court.send(
+    aggregator, "showLate", away.model, 1, away.demanded(away.aggregate.root, 0), away.aggregate.opening, [aggregator]));
+
   const free = await disputed(chain, contracts, "free", { lie: { version: true } });
   note("attest, quorum of one, plan without a bond", free.attested);
   await convictVersion(challenges, free);
@@ -265,5 +291,6 @@ export async function measureDisputes(chain, contracts, note) {
   }
   await atOnce(chain, contracts, note);
   await factors(chain, contracts, note);
+  await heads(chain, contracts, note);
   await bonds(chain, contracts, note);
 }

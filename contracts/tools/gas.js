@@ -37,7 +37,7 @@ for (const size of Object.keys(SIZES)) {
   }
   CAPS[`add a contribution of 100 to a median, ${size} values, 50 a transaction`] = 90_000;
   CAPS[`show chunk, ${size} values`] = 110_000;
-  CAPS[`show chunk of a state, ${size} values`] = 110_000;
+  CAPS[`show chunk of a state, ${size} values`] = 112_000;
   CAPS[`convict version under FedAdam, ${size} values`] = 460_000;
   CAPS[`convict state under FedAdam, ${size} values`] = 460_000;
 }

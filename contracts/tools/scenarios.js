@@ -1,7 +1,7 @@
 // The transactions that gas.js measures. Each figure is a receipt's gasUsed in steady state: no slot is written for the
 // first time that is not new in every round.
 import * as ethers from "ethers";
-import { account, artifact, coder, compiled, startChain, unusedModel, word } from "./chain.js";
+import { account, artifact, coder, compiled, setPlan, startChain, unusedModel, word } from "./chain.js";
 import { measureDisputes } from "./disputes.js";
 import { FEDADAM, FEDAVG, ruleBook, stateless, STEPS, WEIGHT } from "./trees.js";
 
@@ -16,7 +16,7 @@ const rules = { fedavg: ruleBook(FEDAVG), fedadam: ruleBook(FEDADAM) };
 const plan = {
   digest: word("plan"), rulesHash: rules.fedavg.rulesHash, quorum: 3, weightCap: 1 << 20, minContributions: 2,
   commitDuration: 24 * HOUR, publishDuration: HOUR, aggregateDuration: HOUR, challengeDuration: HOUR,
-  answerDuration: 60, bondGwei: 0, hooks: [],
+  answerDuration: 60,
 };
 const result = (name, contributions = 3) => ({
   versionDigest: word(`version ${name}`), roots: stateless(word(`version root ${name}`)),
@@ -30,7 +30,7 @@ async function prepare(cairn, name, members, note = () => {}, terms = plan) {
   const owner = account(`owner ${name}`);
   const { genesis, model } = await unusedModel(cairn, owner, name);
   note("register model", await cairn.send(owner, "registerModel", genesis, word("genesis root"), word("rest")));
-  note("set plan", await cairn.send(owner, "setPlan", model, terms, rules.fedavg.rules));
+  note("set plan", await setPlan(cairn, owner, model, terms, rules.fedavg.rules));
   note("grant one role", await cairn.send(owner, "grantRoles", model, account(0), PARTICIPANT));
   const grants = Array.from({ length: members }, (_, i) => ({ account: account(i), roles: PARTICIPANT })).slice(1);
   for (const i of ["a", "b", "c"]) grants.push({ account: account(i), roles: AGGREGATOR });
@@ -61,7 +61,7 @@ async function wholeRound(chain, cairn, note) {
   await chain.wait(HOUR);
   note("finalize round", await cairn.send(account("anyone"), "finalizeRound", model, 2, result("two")));
   const adaptive = { ...plan, rulesHash: rules.fedadam.rulesHash };
-  note("set plan, FedAdam", await cairn.send(owner, "setPlan", model, adaptive, rules.fedadam.rules));
+  note("set plan, FedAdam", await setPlan(cairn, owner, model, adaptive, rules.fedadam.rules));
 }
 
 async function otherAttestations(chain, cairn, note) {
@@ -141,7 +141,7 @@ async function hooked(chain, cairn, note) {
   note("deploy AllowListHook", hook.gas);
   const { owner, model } = await prepare(cairn, "hooked", 3);
   await cairn.send(owner, "cancelRound", model, 2);
-  await cairn.send(owner, "setPlan", model, { ...plan, hooks: [hook.address] }, rules.fedavg.rules);
+  await setPlan(cairn, owner, model, { ...plan, hooks: [hook.address] }, rules.fedavg.rules);
   await cairn.send(owner, "openRound", model);
   const hookData = coder.encode(["bytes32[]"], [proof]);
   note(`commit past AllowListHook, list of ${2 ** depth}`,

@@ -26,6 +26,7 @@ __all__ = [
     "NotOnGrid",
     "NothingWrong",
     "OtherBasis",
+    "OtherHead",
     "OtherList",
     "OtherMiddle",
     "TooFewSteps",
@@ -126,6 +127,14 @@ class NothingWrong(CustomError):
     """What the challenge is about is as it should be."""
 
     fault: Fault
+
+
+@dataclass(eq=False)
+class OtherHead(CustomError):
+    """The bytes are no head that hashes to the anchored digest."""
+
+    given: bytes
+    expected: bytes
 
 
 @dataclass(eq=False)

@@ -23,7 +23,7 @@ from registry.chain.challenge_records import (
 from registry.chain.partner import Partner
 from registry.chain.records import plain, unparse
 from registry.chain.sending import Receipt, Until
-from registry.types import Address, Tree
+from registry.types import Address, HeadKind, Tree
 
 __all__ = ["Challenges"]
 
@@ -52,6 +52,16 @@ class Challenges(Partner):
     def convict_order(self, target: Target, left: Membership, right: Membership, *, until: Until = "final") -> Receipt:
         """Two neighbouring contributions are not strictly ascending."""
         return self._send(until, "convictOrder", target, left, right)
+
+    def convict_twice(self, target: Target, left: Membership, right: Membership, *, until: Until = "final") -> Receipt:
+        """Two contributions have one digest."""
+        return self._send(until, "convictTwice", target, left, right)
+
+    def convict_head(
+        self, target: Target, kind: HeadKind, membership: Membership, head: bytes, *, until: Until = "final"
+    ) -> Receipt:
+        """What was anchored as a head of an update, of the version or of the report is none, or of something else."""
+        return self._send(until, "convictHead", target, int(kind), membership, head)
 
     def convict_factor(
         self, target: Target, basis: Basis, index: int, opening: Opening, *, until: Until = "final"

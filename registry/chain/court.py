@@ -11,13 +11,13 @@ from dataclasses import replace
 from typing import Any
 
 from registry.chain.challenge_records import NO_BASIS, NOWHERE, Basis, Membership, Opening, Target
-from registry.chain.court_records import Bond, Conviction, Demand, Demanded, Shown
+from registry.chain.court_records import Bond, Conviction, Demand, Demanded, OpenDemands, Shown
 from registry.chain.journal import State
 from registry.chain.partner import Partner
 from registry.chain.records import parse, unparse
 from registry.chain.sending import Call, Receipt, Until
 from registry.chain.views import Block
-from registry.types import Address, ModelId, Root, RoundId, Tree
+from registry.types import Address, HeadKind, ModelId, Root, RoundId, Tree
 
 __all__ = ["Court"]
 
@@ -35,6 +35,10 @@ class Court(Partner):
         """Return how a demand stands; its deadline is zero where there is none."""
         return parse(Demand, self._view("demand", unparse(demanded), block=block)[0])
 
+    def open_demands(self, round_id: RoundId, tally: bytes, *, block: Block = "latest") -> OpenDemands:
+        """Return how many leaves of a result are demanded and not shown, and what late answers have cost."""
+        return parse(OpenDemands, self._view("openDemands", round_id, tally, block=block)[0])
+
     def conviction(self, round_id: RoundId, tally: bytes, *, block: Block = "latest") -> Conviction:
         """Return how a result was convicted; all zeros if it was not."""
         return parse(Conviction, self._view("conviction", round_id, tally, block=block)[0])
@@ -42,6 +46,10 @@ class Court(Partner):
     def bond(self, model: ModelId, aggregator: Address, *, block: Block = "latest") -> Bond:
         """Return what an aggregator has deposited for a model."""
         return parse(Bond, self._view("bond", model, aggregator, block=block)[0])
+
+    def bond_asked(self, model: ModelId, number: int, *, block: Block = "latest") -> int:
+        """Return what an attestation in a round must hold as a bond, wei."""
+        return int(self._view("bondAsked", model, number, block=block)[0])
 
     def credit(self, account: Address, *, block: Block = "latest") -> int:
         """Return what an account can withdraw, wei."""
@@ -59,9 +67,9 @@ class Court(Partner):
         """Return where a seal stands in the order of all; 0 if it was not recorded."""
         return int(self._view("seals", seal, block=block)[0])
 
-    def deposit_now(self) -> int:
-        """Return the deposit a demand takes in the next block, wei."""
-        return int(self._view("depositNow", block="pending")[0])
+    def deposit_now(self, target: Target) -> int:
+        """Return the deposit that a demand to a result takes in the next block, wei."""
+        return int(self._view("depositNow", target.model_id, target.number, block="pending")[0])
 
     # ---------------------------------------------------------------------------------------------------- claims, money
 
@@ -104,23 +112,41 @@ class Court(Partner):
 
     # ---------------------------------------------------------------------------------------------------------- demands
 
-    def demand_chunk(
+    def demand_chunks(
         self,
         target: Target,
         tree: Tree,
-        index: int,
+        indices: Sequence[int],
         membership: Membership = NOWHERE,
         basis: Basis = NO_BASIS,
         *,
         deposit: int,
         until: Until = "final",
     ) -> Receipt:
-        """Demand a leaf of a blob, against a deposit in wei; of the parent or of a state it takes the basis."""
-        return self._demand(until, deposit, "demandChunk", target, basis, int(tree), membership, index)
+        """Demand leaves of a blob, against a deposit in wei for each; of the parent or of a state it takes the basis.
 
-    def demand_contribution(self, target: Target, index: int, *, deposit: int, until: Until = "final") -> Receipt:
-        """Demand a leaf of the contributions root, against a deposit in wei."""
-        return self._demand(until, deposit, "demandContribution", target, index)
+        One that was demanded before is skipped, see `DemandSkipped`.
+        """
+        arguments = (target, basis, int(tree), membership, list(indices))
+        return self._demand(until, deposit * len(indices), "demandChunks", *arguments)
+
+    def demand_contributions(
+        self, target: Target, indices: Sequence[int], *, deposit: int, until: Until = "final"
+    ) -> Receipt:
+        """Demand leaves of the contributions root likewise, against a deposit in wei for each."""
+        return self._demand(until, deposit * len(indices), "demandContributions", target, list(indices))
+
+    def demand_head(
+        self,
+        target: Target,
+        kind: HeadKind,
+        membership: Membership = NOWHERE,
+        *,
+        deposit: int,
+        until: Until = "final",
+    ) -> Receipt:
+        """Demand a head by the digest that was anchored of it, against a deposit in wei."""
+        return self._demand(until, deposit, "demandHead", target, int(kind), membership)
 
     def show_leaf(self, demanded: Demanded, opening: Opening, *, until: Until = "mined") -> Receipt:
         """Show a demanded leaf, or that there is none."""
@@ -130,13 +156,26 @@ class Court(Partner):
         """Show many; one that cannot be shown is skipped, see `AnswerSkipped`."""
         return self._send(until, "showLeaves", list(shown))
 
+    def show_late(
+        self,
+        model: ModelId,
+        number: int,
+        demanded: Demanded,
+        opening: Opening,
+        attesters: Sequence[Address],
+        *,
+        until: Until = "mined",
+    ) -> Receipt:
+        """Show a demanded leaf after the answer time, at the cost of the bonds of all who attested the result."""
+        return self._send(until, "showLate", model, number, demanded, opening, list(attesters))
+
     def close_demand(self, model: ModelId, number: int, demanded: Demanded, *, until: Until = "final") -> Receipt:
-        """Close a demand that nobody answered in time, which makes its result void."""
+        """Close a demand that nobody answered, in time or late, which makes its result void."""
         return self._send(until, "closeDemand", model, number, demanded)
 
-    def _demand(self, until: Until, deposit: int, name: str, *arguments: Any) -> Receipt:
-        """A demand that is on its way already goes on with the deposit of then: the base fee has moved since."""
-        call = self.call(name, *arguments, value=deposit)
+    def _demand(self, until: Until, deposits: int, name: str, *arguments: Any) -> Receipt:
+        """A demand that is on its way already goes on with the deposits of then: the base fee has moved since."""
+        call = self.call(name, *arguments, value=deposits)
         known = self.client.transactor.journal.latest(call.key)
         if known is not None and known.state.live and known.state is not State.PLANNED:
             call = replace(call, value=known.value)

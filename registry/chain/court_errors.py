@@ -14,22 +14,26 @@ __all__ = [
     "BondIsLocked",
     "BondTooSmall",
     "DemandIsClosed",
+    "NotAttester",
     "NotCairn",
     "NotChallenges",
     "NotConvicted",
     "NotDemanded",
     "NotSealed",
+    "NothingDemanded",
     "NothingToWithdraw",
     "PaymentRefused",
     "RevealIsOver",
     "RevealNotOver",
     "TooLate",
+    "UnequalDeposits",
+    "WrongAttesterCount",
 ]
 
 
 @dataclass(eq=False)
 class AlreadyDemanded(CustomError):
-    """Each leaf is demanded once per attested result."""
+    """Each leaf is demanded once per attested result; nothing of the list is new."""
 
     root: bytes
     index: int
@@ -37,7 +41,7 @@ class AlreadyDemanded(CustomError):
 
 @dataclass(eq=False)
 class AnswerNotDue(CustomError):
-    """The answer is not due yet."""
+    """There is still time to answer."""
 
     deadline: int
 
@@ -79,6 +83,13 @@ class DemandIsClosed(CustomError):
 
 
 @dataclass(eq=False)
+class NotAttester(CustomError):
+    """Of the attesters of the result, strictly ascending, this is none."""
+
+    account: Address
+
+
+@dataclass(eq=False)
 class NotCairn(CustomError):
     """Only the Cairn contract may do this."""
 
@@ -116,6 +127,11 @@ class NotSealed(CustomError):
 
 
 @dataclass(eq=False)
+class NothingDemanded(CustomError):
+    """A list of demands without any."""
+
+
+@dataclass(eq=False)
 class NothingToWithdraw(CustomError):
     """Nothing is credited."""
 
@@ -149,3 +165,19 @@ class TooLate(CustomError):
 
     time: int
     deadline: int
+
+
+@dataclass(eq=False)
+class UnequalDeposits(CustomError):
+    """What was sent, wei, cannot be divided into so many equal deposits."""
+
+    value: int
+    count: int
+
+
+@dataclass(eq=False)
+class WrongAttesterCount(CustomError):
+    """Another number of attesters than the quorum that attested the result."""
+
+    given: int
+    expected: int

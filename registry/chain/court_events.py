@@ -17,6 +17,7 @@ __all__ = [
     "ClaimRevealed",
     "ClaimSealed",
     "DemandClosed",
+    "DemandSkipped",
     "LeafDemanded",
     "LeafShown",
     "ResultConvicted",
@@ -58,6 +59,19 @@ class LeafDemanded(Event):
     index: int
     deposit: int
     deadline: int
+    late_deadline: int
+
+
+@dataclass(frozen=True, slots=True)
+class DemandSkipped(Event):
+    """Among many leaves this one had been demanded before; its deposit, wei, was credited to whoever sent it."""
+
+    round_id: RoundId
+    tally: bytes
+    demander: Address
+    root: Root
+    index: int
+    deposit: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +82,8 @@ class LeafShown(Event):
     tally: bytes
     answerer: Address
     root: Root
+    entry_bytes: int
+    entries: int
     index: int
     counted: Counted
     leaf: bytes
@@ -87,11 +103,13 @@ class AnswerSkipped(Event):
 
 @dataclass(frozen=True, slots=True)
 class DemandClosed(Event):
-    """Nobody answered a demand in time."""
+    """Nobody answered a demand, in time or late."""
 
     round_id: RoundId
     tally: bytes
     root: Root
+    entry_bytes: int
+    entries: int
     index: int
 
 
@@ -135,7 +153,7 @@ class BondReleased(Event):
 
 @dataclass(frozen=True, slots=True)
 class BondSlashed(Event):
-    """An attester of a void result lost its bond, wei."""
+    """An attester lost of its bond, wei: for a void result, or for a leaf shown late, in that transaction."""
 
     model_id: ModelId
     aggregator: Address
@@ -156,6 +174,7 @@ COURT_EVENTS: tuple[type[Event], ...] = (
     ClaimSealed,
     ResultConvicted,
     LeafDemanded,
+    DemandSkipped,
     LeafShown,
     AnswerSkipped,
     DemandClosed,

@@ -13,14 +13,18 @@ __all__ = [
     "Conviction",
     "Demand",
     "Demanded",
+    "OpenDemands",
     "Shown",
     "MAX_DEPOSIT",
+    "MAX_HEAD",
     "claim_of",
     "seal_of",
 ]
 
 MAX_DEPOSIT = 10**17
 """Largest deposit of a demand, wei."""
+MAX_HEAD = 1024
+"""Bytes that are shown of a demanded head at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,11 @@ class Demanded:
         """Whether it is a contribution; else it holds numbers."""
         return self.entries == 1
 
+    @property
+    def head(self) -> bool:
+        """Whether it is a head, by its digest."""
+        return self.entries == 0
+
 
 @dataclass(frozen=True, slots=True)
 class Shown:
@@ -56,13 +65,28 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """How a demand stands; `deadline` is zero where there is none."""
+    """How a demand stands; `deadline` is zero where there is none.
+
+    Attributes:
+        late_deadline: First second in which no answer is taken, a late one neither; the deadline where the plan gives
+            no late period.
+    """
 
     demander: Address
     deposit: int
     deadline: int
+    late_deadline: int
     closed: bool
     answered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDemands:
+    """How many demands of a tally are neither shown nor given up, their deposits, and what late answers burnt, wei."""
+
+    count: int
+    deposits: int
+    late_burnt: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,22 +19,18 @@ __all__ = [
     "AlreadyCommitted",
     "AlreadyFinalized",
     "AlreadySuspended",
-    "BadAnswerDuration",
     "BadDivisor",
-    "BadDuration",
-    "BadMinContributions",
     "BadProgramLength",
     "BadProgramNumber",
-    "BadQuorum",
     "BadRadicand",
     "BadRoles",
     "BadRules",
     "BadSignature",
     "BadSteps",
+    "BadTerm",
     "BadTotalSteps",
     "BadTotalWeight",
     "BadWeight",
-    "BadWeightCap",
     "CustomError",
     "HookRefused",
     "IncompleteEarlyResult",
@@ -305,32 +301,11 @@ class UnknownPlan(CustomError):
 
 
 @dataclass(eq=False)
-class BadQuorum(CustomError):
-    """A quorum of zero."""
+class BadTerm(CustomError):
+    """A term of a plan out of range: how many, seconds, or gwei."""
 
-    quorum: int
-
-
-@dataclass(eq=False)
-class BadWeightCap(CustomError):
-    """A weight cap out of range."""
-
-    weight_cap: int
-    max: int
-
-
-@dataclass(eq=False)
-class BadMinContributions(CustomError):
-    """A minimum of zero contributions."""
-
-    min_contributions: int
-
-
-@dataclass(eq=False)
-class BadDuration(CustomError):
-    """A duration, in seconds, out of range."""
-
-    duration: int
+    term: str
+    value: int
     min: int
     max: int
 
@@ -547,15 +522,6 @@ class AlreadyCancelled(CustomError):
     """The round is cancelled already."""
 
     round_id: RoundId
-
-
-@dataclass(eq=False)
-class BadAnswerDuration(CustomError):
-    """An answer time under the minimum, or over a 32nd of the challenge duration."""
-
-    answer_duration: int
-    min: int
-    max: int
 
 
 @dataclass(eq=False)

@@ -56,6 +56,9 @@ class Plan:
         rules_hash: keccak256 of the rule bytes.
         answer_duration: In which a demanded leaf is shown; at most a 32nd of the challenge duration.
         bond_gwei: What an aggregator must have deposited to attest; 0 for nothing.
+        demand_price_gwei: Least deposit of a demanded leaf.
+        late_duration: After the answer time, in which a leaf may still be shown at the cost of the attesters' bonds; 0
+            for none, and without a bond. With the answer time at most a 32nd of the challenge duration.
         hooks: Asked at each commit, in this order; at most four.
     """
 
@@ -70,6 +73,8 @@ class Plan:
     challenge_duration: int
     answer_duration: int
     bond_gwei: int
+    demand_price_gwei: int = 0
+    late_duration: int = 0
     hooks: tuple[Address, ...] = ()
 
 
@@ -208,7 +213,9 @@ class Dispute:
         tally: What its attestations count under: its hash, unless it was void for want of an answer before.
         first_hash: The running hash of the round before any commitment.
         running_hash: And after all.
-        parent_roots: Hash of the parent's roots.
+        parent: Digest of the parent version.
+        parent_roots: Hash of its roots.
+        plan_digest: Of the plan's manifest.
     """
 
     round_id: RoundId
@@ -216,7 +223,9 @@ class Dispute:
     result_hash: bytes
     first_hash: bytes
     running_hash: bytes
+    parent: bytes
     parent_roots: bytes
+    plan_digest: bytes
     rules_hash: bytes
     challenge_duration: int
     answer_duration: int

@@ -10,12 +10,13 @@ import hashlib
 import math
 import types
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import IntEnum
 from functools import cache
 from typing import Annotated, Any, ClassVar, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from registry.content.cid import decode_cid
+from registry.content.heads import REPORT_HEAD, UPDATE_HEAD, VERSION_HEAD, Head, head_bytes
 from registry.errors import FormError
 from registry.types import (
     GRID_LIMIT,
@@ -28,6 +29,7 @@ from registry.types import (
     Cid,
     Codec,
     Digest,
+    NamedBlock,
 )
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "Bytes20",
     "Bytes32",
     "Code",
+    "DELTA",
     "DataSetManifest",
     "DeltaFile",
     "Evaluation",
@@ -68,9 +71,13 @@ __all__ = [
     "Weight",
     "decode",
     "decode_any",
+    "HEADS",
+    "blocks_of",
     "digest_of",
     "encode",
+    "head_of",
     "manifest_cid",
+    "plan_terms",
 ]
 
 MAX_PAGE_ENTRIES = 4096
@@ -104,6 +111,10 @@ _MAX_TEXT = 64 << 10
 _MAX_ITEMS = 100_000
 _MAX_MEASURES = 32
 _MAX_NAME = 64
+_MAX_FILES = 8
+
+DELTA = "delta"
+"""Name of the file of an update whose values are combined."""
 _MAX_DEPTH = 16
 
 Bytes32 = Annotated[bytes, _Exact(32)]
@@ -390,6 +401,16 @@ class VersionManifest:
             raise FormError("frozen: expected names in ascending order without repeats")
 
 
+def _term(says: str, usual: object) -> dict[str, object]:
+    """A term of a plan, which the contract's `Plan` has too.
+
+    Args:
+        says: What it is.
+        usual: What it is where whoever writes a plan says nothing; None where the others decide.
+    """
+    return {"says": says, "usual": usual}
+
+
 @dataclass(frozen=True, slots=True)
 class PlanManifest:
     """The rules of a model's rounds; what the chain also holds must agree with it.
@@ -410,9 +431,6 @@ class PlanManifest:
         header: sha2-256 of the header that updates have.
         segments: Counted Merkle root of the segments that scales and buffers make of such a parent.
         transforms: Applied to an update on its way out, in order.
-        answer_duration: Seconds in which a demanded leaf is shown.
-        bond_gwei: What an aggregator must have deposited to attest; 0 for nothing.
-        hooks: Contracts asked at each commit, in this order.
     """
 
     KIND: ClassVar[str] = "cairn/plan/1"
@@ -431,16 +449,29 @@ class PlanManifest:
     header: Bytes32
     segments: Bytes32
     transforms: tuple[Procedure, ...]
-    quorum: Uint16
-    weight_cap: Weight
-    min_contributions: Uint32
-    commit_duration: Uint32
-    publish_duration: Uint32
-    aggregate_duration: Uint32
-    challenge_duration: Uint32
-    answer_duration: Uint32
-    bond_gwei: Uint64
-    hooks: tuple[Bytes20, ...]
+    quorum: Uint16 = field(metadata=_term("equal attestations that make a result", 1))
+    weight_cap: Weight = field(metadata=_term("the most one participant may weigh", 1 << 20))
+    min_contributions: Uint32 = field(metadata=_term("fewer than these and the round lapses", 2))
+    commit_duration: Uint32 = field(metadata=_term("durations are at least 30s, at most 90d: 90s, 10m, 2h, 3d", "1h"))
+    publish_duration: Uint32 = field(metadata=_term("in which what was committed is published", "1h"))
+    aggregate_duration: Uint32 = field(metadata=_term("in which results are attested", "1h"))
+    challenge_duration: Uint32 = field(metadata=_term("in which a result may be convicted; at least 16m", "1h"))
+    answer_duration: Uint32 = field(
+        metadata=_term("in which a demanded leaf is shown; at most 1/32 of the challenge's", None)
+    )
+    bond_gwei: Uint64 = field(metadata=_term("what an aggregator must have deposited to attest; 0 for nothing", 0))
+    demand_price_gwei: Uint32 = field(
+        default=0, metadata=_term("least deposit of a demanded leaf, which whoever shows it earns; at most 60000000", 0)
+    )
+    late_duration: Uint32 = field(
+        default=0,
+        metadata=_term(
+            "after the answer time, to show leaves at the cost of bonds; with it at most 1/32 of the challenge's", 0
+        ),
+    )
+    hooks: tuple[Bytes20, ...] = field(
+        default=(), metadata=_term("contracts asked at each commitment, in this order; at most 4", ())
+    )
 
     def __post_init__(self) -> None:
         if self.quorum == 0 or self.min_contributions == 0:
@@ -454,6 +485,7 @@ class UpdateManifest:
     """What a participant commits to; bound to one chain, contract, model, round and participant.
 
     Attributes:
+        files: By name: those that the plan's update form has, `delta` always among them.
         steps: Training steps it was made in, usually the optimizer's.
         saturated: How many values were clipped to the grid.
         evaluation: Of the parent, on the participant's data; None where it did not measure.
@@ -469,7 +501,7 @@ class UpdateManifest:
     participant: Bytes20
     parent: ManifestLink
     plan: ManifestLink
-    delta: DeltaFile
+    files: Mapping[str, DeltaFile]
     weight: Weight
     steps: Steps
     saturated: Uint64
@@ -477,6 +509,17 @@ class UpdateManifest:
     evaluation: Evaluation | None
     data_set: ManifestLink | Bytes32
     code: Code
+
+    def __post_init__(self) -> None:
+        if DELTA not in self.files or len(self.files) > _MAX_FILES:
+            raise FormError(f"files: expected {DELTA!r} and at most {_MAX_FILES} names, got {sorted(self.files)[:9]}")
+        if not all(1 <= len(name) <= _MAX_NAME for name in self.files):
+            raise FormError(f"files: expected names of 1..{_MAX_NAME} characters")
+
+    @property
+    def delta(self) -> DeltaFile:
+        """The file whose values are combined, and whose root was committed."""
+        return self.files[DELTA]
 
 
 @dataclass(frozen=True, slots=True)
@@ -610,12 +653,65 @@ def _built(body: dict[str, Any], kind: type[M], data: bytes) -> M:
 
 
 def digest_of(manifest: Kind) -> Digest:
-    """Return the sha2-256 of the manifest's bytes: its name on chain."""
-    return Digest(hashlib.sha256(encode(manifest)).digest())
+    """Return a manifest's name on chain: the sha2-256 of its head where its kind has one, else of its own bytes."""
+    return Digest(blocks_of(manifest)[-1].cid.digest)
+
+
+def blocks_of(manifest: Kind) -> tuple[NamedBlock, ...]:
+    """Return a manifest's block, and after it, where its kind has a head, that one's, which is named on chain."""
+    data = encode(manifest)
+    body = hashlib.sha256(data).digest()
+    own = NamedBlock(manifest_cid(body), data)
+    head = head_of(manifest, body)
+    return (own,) if head is None else (own, NamedBlock(manifest_cid(hashlib.sha256(head).digest()), head))
+
+
+def head_of(manifest: Kind, body: bytes) -> bytes | None:
+    """Return the head of a manifest whose bytes hash to body; None for a kind without heads."""
+    if isinstance(manifest, UpdateManifest):
+        own = (manifest.participant, manifest.delta.tensor_root, manifest.weight, manifest.steps)
+        return head_bytes(UPDATE_HEAD, (*_round_fields(manifest, manifest.parent), *own), body)
+    if isinstance(manifest, ReportManifest):
+        r = manifest
+        roots = (r.running_hash, r.aggregate.tensor_root, r.contributions_root)
+        sums = (r.contributions, r.total_weight, r.total_steps, r.divisor)
+        return head_bytes(REPORT_HEAD, (*_round_fields(r, r.parent), *roots, *sums), body)
+    if isinstance(manifest, VersionManifest):
+        return head_bytes(VERSION_HEAD, _version_fields(manifest), body)
+    return None
+
+
+def plan_terms() -> Mapping[str, Mapping[str, Any]]:
+    """Return the terms of a plan by name, in the contract's order: what each `says`, and its `usual` value."""
+    return {term.name: term.metadata for term in fields(PlanManifest) if term.metadata}
+
+
+def _round_fields(of: UpdateManifest | ReportManifest | RoundOrigin, parent: Cid) -> tuple[int | bytes, ...]:
+    return (of.chain_id, of.contract, of.model, of.number, parent.digest, of.plan.digest)
+
+
+def _version_fields(version: VersionManifest) -> tuple[int | bytes, ...]:
+    made, state = version.round, version.state
+    if made is None or version.parent is None:
+        parent = bytes(32) if version.parent is None else version.parent.digest
+        where: tuple[int | bytes, ...] = (0, bytes(20), bytes(32), 0, parent, bytes(32))
+    else:
+        where = _round_fields(made, version.parent)
+    aggregate = bytes(32) if made is None else made.aggregate.tensor_root
+    kept = (bytes(32), bytes(32), 0) if state is None else (state.root, state.layout, state.step)
+    return (*where, version.tensor_root, version.rest_root, *kept, aggregate)
+
+
+HEADS: dict[type[Kind], Head] = {
+    UpdateManifest: UPDATE_HEAD,
+    VersionManifest: VERSION_HEAD,
+    ReportManifest: REPORT_HEAD,
+}
+"""Kinds that have heads."""
 
 
 def manifest_cid(digest: bytes) -> Cid:
-    """Return the CID of the manifest with this digest."""
+    """Return the CID of what a digest names: a head, or a manifest whose kind has none."""
     return Cid(Codec.DAG_CBOR, digest)
 
 

@@ -7,6 +7,7 @@ none fits.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from registry.chain.court_events import (
     ClaimRevealed,
     ClaimSealed,
     DemandClosed,
+    DemandSkipped,
     LeafDemanded,
     LeafShown,
     ResultConvicted,
@@ -111,8 +113,10 @@ def _roles_changed(e: RolesChanged) -> Rows:
 
 
 def _plan_set(e: PlanSet) -> Rows:
-    *fields, bond_gwei, hooks = unparse(e.plan)
-    return (("plans", (*_place(e), e.model_id, e.plan_index, *fields, wide(bond_gwei), b"".join(hooks), e.rules)),)
+    terms = {name: getattr(e.plan, name) for name in e.plan.__dataclass_fields__}
+    digest, rules_hash = terms.pop("digest"), terms.pop("rules_hash")
+    text = json.dumps(terms | {"hooks": ["0x" + hook.hex() for hook in e.plan.hooks]})
+    return (("plans", (*_place(e), e.model_id, e.plan_index, digest, rules_hash, text, e.rules)),)
 
 
 def _round_opened(e: RoundOpened) -> Rows:
@@ -215,8 +219,12 @@ def _result_convicted(e: ResultConvicted) -> Rows:
 
 
 def _leaf_demanded(e: LeafDemanded) -> Rows:
-    what = (e.root, int(e.entries == 1), wide(e.index), wide(e.deposit), e.deadline)
+    what = (e.root, int(e.entries == 1), wide(e.index), wide(e.deposit), e.deadline, e.late_deadline)
     return (("demands", (*_place(e), e.round_id, e.tally, e.demander, *what)),)
+
+
+def _demand_skipped(e: DemandSkipped) -> Rows:
+    return ()  # what its sender is told: it had been demanded before
 
 
 def _leaf_shown(e: LeafShown) -> Rows:
@@ -281,6 +289,7 @@ HANDLERS: Mapping[type[Event], Callable[[Any], Rows]] = {
     ChallengeAdvanced: _challenge_advanced,
     ResultConvicted: _result_convicted,
     LeafDemanded: _leaf_demanded,
+    DemandSkipped: _demand_skipped,
     LeafShown: _leaf_shown,
     AnswerSkipped: _answer_skipped,
     DemandClosed: _demand_closed,

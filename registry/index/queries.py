@@ -6,6 +6,7 @@ order of the chain. What is unknown is None or an empty tuple.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -195,17 +196,14 @@ def member_history(
 
 def plans(db: sqlite3.Connection, model_id: ModelId) -> tuple[PlanEntry, ...]:
     """Return a model's plan history; the last one is the standing plan."""
-    columns = "model plan_index digest rules_hash quorum weight_cap min_contributions commit_duration \
-        publish_duration aggregate_duration challenge_duration answer_duration bond_gwei hooks"
-    rows = facts(db, "plans", columns, "model = ?", model_id)
-    return tuple(
-        PlanEntry(at, name, index, Plan(*(*plan, int.from_bytes(bond), _addresses(hooks))))
-        for at, name, index, *plan, bond, hooks in rows
-    )
+    rows = facts(db, "plans", "model plan_index digest rules_hash terms", "model = ?", model_id)
+    return tuple(PlanEntry(at, name, index, _plan(*plan)) for at, name, index, *plan in rows)
 
 
-def _addresses(joined: bytes) -> tuple[Address, ...]:
-    return tuple(Address(joined[at : at + 20]) for at in range(0, len(joined), 20))
+def _plan(digest: Digest, rules_hash: bytes, terms: str) -> Plan:
+    kept = json.loads(terms)
+    hooks = tuple(Address(bytes.fromhex(hook[2:])) for hook in kept.pop("hooks"))
+    return Plan(digest, rules_hash, **kept, hooks=hooks)
 
 
 # Versions -----------------------------------------------------------------------------------------------------------

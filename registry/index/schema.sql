@@ -90,16 +90,7 @@ CREATE TABLE plans (
   plan_index INTEGER NOT NULL,
   digest BLOB NOT NULL,
   rules_hash BLOB NOT NULL,
-  quorum INTEGER NOT NULL,
-  weight_cap INTEGER NOT NULL,
-  min_contributions INTEGER NOT NULL,
-  commit_duration INTEGER NOT NULL,
-  publish_duration INTEGER NOT NULL,
-  aggregate_duration INTEGER NOT NULL,
-  challenge_duration INTEGER NOT NULL,
-  answer_duration INTEGER NOT NULL,
-  bond_gwei BLOB NOT NULL,
-  hooks BLOB NOT NULL, -- addresses, one after another
+  terms TEXT NOT NULL, -- JSON: what else the contract has of it, by name; hooks as addresses
   rules BLOB NOT NULL,
   PRIMARY KEY (block, log_index),
   UNIQUE (model, plan_index)
@@ -339,6 +330,7 @@ CREATE TABLE demands (
   leaf BLOB NOT NULL,
   deposit BLOB NOT NULL,
   deadline INTEGER NOT NULL,
+  late_deadline INTEGER NOT NULL,
   PRIMARY KEY (block, log_index)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX demands_by_round ON demands (round);

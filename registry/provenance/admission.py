@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from registry.chain.events import UpdateCommitted
-from registry.content.manifest import PlanManifest, Reason, UpdateManifest, decode
+from registry.content.manifest import DELTA, PlanManifest, Reason, UpdateManifest
 from registry.content.merkle import TensorRootHasher
 from registry.content.segments import Segment
 from registry.content.tensors import TensorHeader, encode_header, update_layout
@@ -24,6 +24,7 @@ from registry.rules.grid import check_arithmetic
 from registry.rules.table import UpdateFormEntry, form_of
 from registry.store.base import ContentStore
 from registry.store.blobs import open_blob
+from registry.store.manifests import get_manifest
 from registry.types import MAX_TOTAL_WEIGHT, Cid, Codec
 
 __all__ = [
@@ -92,13 +93,19 @@ def update_form(parent: TensorHeader, plan: PlanManifest) -> UpdateForm:
 
 
 def judge_manifest(
-    data: bytes, record: RoundRecord, size: int, commitment: UpdateCommitted
+    store: ContentStore, record: RoundRecord, size: int, commitment: UpdateCommitted
 ) -> tuple[Reason, str, UpdateManifest | None]:
-    """Judge an update's manifest bytes, which hash to the committed digest; size is that of the round's updates."""
+    """Fetch and judge an update's manifest, named by the committed digest; size is that of the round's updates.
+
+    Raises:
+        ContentError: It is not to be had.
+    """
     try:
-        manifest = decode(data, UpdateManifest)
+        manifest = get_manifest(store, commitment.digest, UpdateManifest)
     except FormError as error:
         return Reason.MANIFEST_FORM, str(error), None
+    if set(manifest.files) != {DELTA}:
+        return Reason.MANIFEST_FORM, f"files: expected {DELTA!r} alone, got {sorted(manifest.files)[:9]}", manifest
     binding = {
         "chain_id": record.chain_id,
         "contract": record.contract,
@@ -185,10 +192,9 @@ def judge(
 def judge_declared(store: ContentStore, record: RoundRecord, form: UpdateForm, commitment: UpdateCommitted) -> Verdict:
     """Fetch and judge one commitment's manifest; what is admitted is so if its file is what the manifest says."""
     try:
-        data = store.get(Cid(Codec.DAG_CBOR, commitment.digest))
+        reason, detail, manifest = judge_manifest(store, record, form.size, commitment)
     except _MISSING as error:
         return Verdict(commitment, Reason.UNAVAILABLE, str(error), None, isinstance(error, BlockMismatch))
-    reason, detail, manifest = judge_manifest(data, record, form.size, commitment)
     return Verdict(commitment, reason, detail, manifest)
 
 

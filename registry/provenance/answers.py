@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from registry.chain.challenge_records import Opening
+from registry.chain.challenge_records import NOTHING, Opening
 from registry.chain.court_records import Demanded
 from registry.chain.records import Result
-from registry.content.manifest import Reason, UpdateManifest, decode, manifest_cid
+from registry.content.manifest import Reason, UpdateManifest, manifest_cid
 from registry.content.merkle import Rows
 from registry.errors import ContentError, FormError
 from registry.provenance.charges import attested_chunks, reported
@@ -16,6 +16,7 @@ from registry.provenance.reports import load_report
 from registry.provenance.rounds import RoundRecord
 from registry.provenance.versions import load_version_manifest
 from registry.store.base import ContentStore
+from registry.store.manifests import get_manifest
 from registry.types import Blob, Root
 
 __all__ = ["answer_to"]
@@ -41,6 +42,11 @@ def answer_to(
         known: Blobs that leaves were shown of lately; changed.
     """
     known = {} if known is None else known
+    if demanded.head:
+        try:
+            return Opening(NOTHING.counted, store.get(manifest_cid(demanded.root)), ())
+        except ContentError:
+            return None
     if demanded.contributions:
         try:
             report = load_report(store, result.report_digest, len(record.commitments))
@@ -73,6 +79,6 @@ def _blobs(store: ContentStore, record: RoundRecord, result: Result, demanded: D
                 yield version.state.blob
         for commitment in record.commitments:
             if commitment.tensor_root == demanded.root:
-                yield decode(store.get(manifest_cid(commitment.digest)), UpdateManifest).delta.blob
+                yield get_manifest(store, commitment.digest, UpdateManifest).delta.blob
     except (ContentError, FormError):
         return

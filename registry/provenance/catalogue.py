@@ -12,9 +12,10 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from registry.content.manifest import M, UpdateManifest, VersionManifest, decode, manifest_cid
+from registry.content.manifest import M, UpdateManifest, VersionManifest
 from registry.errors import ContentError, FormError, IndexUnusable
 from registry.store.base import ContentStore
+from registry.store.manifests import get_manifest
 from registry.types import Cid, Digest
 
 __all__ = ["Catalogue", "found_manifest"]
@@ -131,7 +132,7 @@ class Catalogue:
 def found_manifest(store: ContentStore, digest: bytes, kind: type[M]) -> M | None:
     """Return a manifest; None where it is not to be had, or is none of that kind: verifying says which."""
     try:
-        return decode(store.get(manifest_cid(digest)), kind)
+        return get_manifest(store, digest, kind)
     except (ContentError, FormError):
         return None
 

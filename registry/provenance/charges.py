@@ -41,9 +41,10 @@ from registry.provenance.versions import roots_of
 from registry.rules.encoding import RuleSet, Shape, encode_rules, factor_of
 from registry.rules.grid import grid_integers
 from registry.store.base import ContentStore
-from registry.types import Address, Blob, Fault, Part, Root, Tree
+from registry.types import Address, Blob, Fault, HeadKind, Part, Root, Tree
 
 __all__ = [
+    "CONTRIBUTIONS",
     "Case",
     "Charge",
     "Inspection",
@@ -95,6 +96,7 @@ class Wanted:
 
     Attributes:
         rows: What a leaf of that root holds.
+        head: Of which kind, where it is no leaf but a head, and the root its digest.
     """
 
     root: Root
@@ -102,11 +104,16 @@ class Wanted:
     index: int
     membership: Membership = NOWHERE
     rows: Rows = VALUES
+    head: HeadKind | None = None
+
+
+CONTRIBUTIONS = Rows(CONTRIBUTION_BYTES, 1)
+"""What leaves of a contributions root hold."""
 
 
 def wanted_contribution(root: Root, index: int) -> Wanted:
     """Return a leaf of a contributions root."""
-    return Wanted(root, None, index, rows=Rows(CONTRIBUTION_BYTES, 1))
+    return Wanted(root, None, index, rows=CONTRIBUTIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +137,7 @@ class Case:
 
     Attributes:
         report: What its attesters say they admitted; None if that is not to be had.
-        shown: Leaves that were shown on chain, by counted root and index.
+        shown: Leaves that were shown on chain, by counted root, rows and index.
         folder: Where files are recomputed.
     """
 
@@ -141,7 +148,7 @@ class Case:
     form: UpdateForm
     result: Result
     report: Report | None
-    shown: Mapping[tuple[Root, int], Opening]
+    shown: Mapping[tuple[Root, Rows, int], Opening]
     folder: Path
 
     @property
@@ -154,9 +161,9 @@ class Case:
         """What leaves of a state hold."""
         return state_rows(len(self.form.rules.program.states))
 
-    def shown_of(self, root: Root) -> dict[int, Opening]:
+    def shown_of(self, root: Root, rows: Rows = VALUES) -> dict[int, Opening]:
         """Return what was shown of one root, by index."""
-        return {index: opening for (of, index), opening in self.shown.items() if of == root}
+        return {index: opening for (*of, index), opening in self.shown.items() if of == [root, rows]}
 
 
 def list_charge(case: Case, listing: Listing) -> Charge | None:
@@ -167,6 +174,9 @@ def list_charge(case: Case, listing: Listing) -> Charge | None:
     for index in range(len(entries) - 1):
         if entries[index].participant >= entries[index + 1].participant:
             return Charge(Fault.ORDER, evidence=(listing.membership(index), listing.membership(index + 1)))
+    twice = _twice(entries)
+    if twice is not None:
+        return Charge(Fault.TWICE, evidence=(listing.membership(twice[0]), listing.membership(twice[1])))
     committed = set(_committed(case))
     for index, entry in enumerate(entries):
         if entry.commitment not in committed:
@@ -175,6 +185,15 @@ def list_charge(case: Case, listing: Listing) -> Charge | None:
             return Charge(Fault.FACTOR, evidence=(index, listing.opening(index)))
     if not _adds_up(case, entries):
         return Charge(Fault.TOTAL, steps=tuple(Step(entry, NOTHING) for entry in entries))
+    return None
+
+
+def _twice(entries: Sequence[Listed]) -> tuple[int, int] | None:
+    """Places of the first contribution whose digest another one has, and of that one."""
+    places: dict[bytes, int] = {}
+    for index, entry in enumerate(entries):
+        if places.setdefault(entry.digest, index) != index:
+            return places[entry.digest], index
     return None
 
 

@@ -19,11 +19,13 @@ class Demands:
 
     Attributes:
         deadlines: Of every leaf that was demanded, Unix seconds.
+        late_deadlines: Until when it may still be shown late, likewise.
         open: Those neither shown nor given up.
         shown: The answers.
     """
 
     deadlines: dict[Demanded, int]
+    late_deadlines: dict[Demanded, int]
     open: tuple[Demanded, ...]
     shown: tuple[LeafShown, ...]
 
@@ -33,16 +35,20 @@ def demands_of(court: Court, dispute: Dispute) -> Demands:
     with asking("eth_blockNumber"):
         latest = quantity(court.client.w3.eth.block_number, "blockNumber")
     deadlines: dict[Demanded, int] = {}
+    late: dict[Demanded, int] = {}
     shown: list[LeafShown] = []
-    over: set[tuple[bytes, int]] = set()
+    over: set[Demanded] = set()
     kinds = (LeafDemanded, LeafShown, DemandClosed)
     for event in court.events(*kinds, subject=dispute.round_id, to_block=latest):
         if isinstance(event, LeafDemanded) and event.tally == dispute.tally:
-            leaf = Demanded(event.round_id, event.tally, event.root, event.entry_bytes, event.entries, event.index)
-            deadlines[leaf] = event.deadline
+            deadlines[_of(event)], late[_of(event)] = event.deadline, event.late_deadline
         elif isinstance(event, LeafShown | DemandClosed) and event.tally == dispute.tally:
-            over.add((event.root, event.index))
+            over.add(_of(event))
             if isinstance(event, LeafShown):
                 shown.append(event)
-    still = tuple(leaf for leaf in deadlines if (leaf.root, leaf.index) not in over)
-    return Demands(deadlines, still, tuple(shown))
+    return Demands(deadlines, late, tuple(leaf for leaf in deadlines if leaf not in over), tuple(shown))
+
+
+def _of(event: LeafDemanded | LeafShown | DemandClosed) -> Demanded:
+    """The leaf, by its rows too: blobs of other rows may have one root, if their makers choose so."""
+    return Demanded(event.round_id, event.tally, event.root, event.entry_bytes, event.entries, event.index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,7 +31,8 @@ from registry.chain.node import NodeRefused
 from registry.chain.records import Result, round_id_of
 from registry.chain.storage import round_slots, version_slots
 from registry.content.evidence import MAX_BUNDLE_PAGE, BundleManifest, BundlePage, StateProofManifest
-from registry.content.manifest import Kind, Reason, UpdateManifest, decode, digest_of, encode, manifest_cid
+from registry.content.heads import UPDATE_HEAD, body_of
+from registry.content.manifest import Kind, Reason, UpdateManifest, blocks_of, digest_of, encode, manifest_cid
 from registry.errors import ContentError, FormError, VerificationFailed
 from registry.provenance.evidence import block_proofs, state_proofs
 from registry.provenance.lineage import Step, lineage
@@ -41,6 +43,7 @@ from registry.provenance.versions import load_version_manifest
 from registry.store.base import ContentStore
 from registry.store.blobs import walk_blob
 from registry.store.car import walk_links
+from registry.store.manifests import get_manifest
 from registry.store.memory import MemoryStore
 from registry.types import Blob, Cid, Codec, Digest, ModelId
 
@@ -81,6 +84,10 @@ class Content:
 
     manifests: dict[Digest, None]
     blobs: dict[Cid, None]
+
+    def take(self, manifest: Kind) -> None:
+        """Take in a manifest, and its head where it has one."""
+        self.manifests.update((Digest(cid.digest), None) for cid, _ in blocks_of(manifest))
 
 
 def lineage_events(chain: ChainView, steps: Sequence[Step], block: int | None = None) -> list[Event]:
@@ -232,7 +239,7 @@ def lineage_content(client: ChainView, store: ContentStore, steps: Sequence[Step
     found = Content({}, {})
     for step in steps:
         version = load_version_manifest(store, step.digest)
-        found.manifests[step.digest] = None
+        found.take(version)
         found.blobs[version.weights.cid] = None
         if version.state is not None:
             found.blobs[version.state.cid] = None
@@ -250,7 +257,7 @@ def lineage_content(client: ChainView, store: ContentStore, steps: Sequence[Step
 
 def _add_report(found: Content, store: ContentStore, result: Result, commitments: int) -> None:
     report = load_report(store, result.report_digest, commitments)
-    found.manifests[result.report_digest] = None
+    found.take(report.manifest)
     found.manifests.update(dict.fromkeys(Digest(page.digest) for page in report.manifest.pages))
     found.blobs[report.manifest.aggregate.cid] = None
     for entry in report.entries:
@@ -264,15 +271,22 @@ def _add_report(found: Content, store: ContentStore, result: Result, commitments
 def _update_of(found: Content, store: ContentStore, digest: Digest, *, needed: bool) -> Blob | None:
     """Take in an update's manifest, and return its file."""
     try:
-        manifest = decode(store.get(manifest_cid(digest)), UpdateManifest)
+        manifest = get_manifest(store, digest, UpdateManifest)
     except (ContentError, FormError) as error:
         if needed:
             raise
         if isinstance(error, FormError):  # refused for its form: the bytes show it
-            found.manifests[digest] = None
+            found.manifests.update(dict.fromkeys(_malformed(store, digest)))
         return None
-    found.manifests[digest] = None
+    found.take(manifest)
     return manifest.delta.blob
+
+
+def _malformed(store: ContentStore, digest: Digest) -> Iterator[Digest]:
+    """What of an update shows that it is none: its head, or both."""
+    with contextlib.suppress(FormError):
+        yield Digest(body_of(UPDATE_HEAD, store.get(manifest_cid(digest))).digest)
+    yield digest
 
 
 def _whole(store: ContentStore, blob: Blob) -> bool:

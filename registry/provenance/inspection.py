@@ -24,10 +24,12 @@ from registry.chain.challenge_records import (
 from registry.chain.court_events import LeafShown
 from registry.chain.records import Result
 from registry.content.manifest import PlanManifest, Reason, VersionManifest
-from registry.content.merkle import CHUNK_VALUES, VALUES, leaf_hash
+from registry.content.merkle import CHUNK_VALUES, VALUES, Rows, leaf_hash
 from registry.errors import ContentError, FormError
 from registry.provenance.admission import UpdateForm, Verdict, judge, judge_declared
+from registry.provenance.attested_heads import update_head, wrong_head, wrong_result_heads
 from registry.provenance.charges import (
+    CONTRIBUTIONS,
     Case,
     Charge,
     Inspection,
@@ -51,14 +53,14 @@ from registry.provenance.openings import (
     listing_of,
 )
 from registry.provenance.reports import Report, load_report
-from registry.provenance.results import Outcome, compute_declared, compute_outcome
+from registry.provenance.results import Outcome, compute_declared, compute_outcome, reported_with
 from registry.provenance.rounds import RoundRecord
 from registry.provenance.server_steps import step_number
 from registry.provenance.versions import load_version_manifest
 from registry.rules.encoding import state_layout
 from registry.rules.table import Rules, called, rules_of
 from registry.store.base import ContentStore
-from registry.types import Fault, Root, Tree
+from registry.types import Fault, HeadKind, Root, Tree
 
 __all__ = ["Recomputed", "inspect"]
 
@@ -99,10 +101,23 @@ def inspect(
         VerificationFailed: The parent is not what the chain says, so nothing can be held against it.
         FormError: The plan's rules do not get what they take.
     """
-    opened = {(event.root, event.index): Opening(event.counted, event.leaf, event.proof) for event in shown}
+    opened = {
+        (event.root, Rows(event.entry_bytes, event.entries), event.index): Opening(
+            event.counted, event.leaf, event.proof
+        )
+        for event in shown
+    }
     folder.mkdir(parents=True, exist_ok=True)
     report = _report(store, record, result)
     case = Case(store, record, plan, parent, form, result, report, opened, folder)
+    found = _inspected(case, {} if recomputed is None else recomputed)
+    if found.charge is not None or found.wanted or found.sound:
+        return found
+    return wrong_result_heads(case) or found
+
+
+def _inspected(case: Case, recomputed: Recomputed) -> Inspection:
+    """Hold the contributions, the roots and the blobs of a result against what was committed."""
     listing = _listing(case)
     if isinstance(listing, Inspection):
         return listing
@@ -112,15 +127,14 @@ def inspect(
     wrong = _wrong_roots(case)
     if wrong:
         return Inspection(f"version: {wrong}", Charge(Fault.ROOTS))
-    rules = rules_of(plan)
-    held = {} if recomputed is None else recomputed
-    if result.contributions_root not in held:
-        held.clear()
+    root = case.result.contributions_root
+    if root not in recomputed:
+        recomputed.clear()
         made = _recompute(case, listing)
         if isinstance(made, Inspection):
             return made
-        held[result.contributions_root] = made
-    return _compared(case, rules, listing, *held[result.contributions_root])
+        recomputed[root] = made
+    return _compared(case, rules_of(case.plan), listing, *recomputed[root])
 
 
 def _wrong_roots(case: Case) -> str:
@@ -149,7 +163,7 @@ def _listing(case: Case) -> Listing | Inspection:
     for listing in _likely(case):
         if listing.root == root:
             return listing
-    shown = case.shown_of(root)
+    shown = case.shown_of(root, CONTRIBUTIONS)
     if not shown:
         return Inspection("contributions: demanded", wanted=(wanted_contribution(root, 0),))
     counted = next(iter(shown.values())).counted
@@ -225,11 +239,17 @@ def _verdicts(case: Case, listing: Listing, judge_one: Callable[..., Verdict]) -
 
 def _wrongly_admitted(case: Case, verdict: Verdict, membership: Membership) -> Inspection:
     """What can be shown against an update that was admitted: its size, or a value off the grid; else samples of it."""
-    root = membership.contribution.tensor_root
+    entry = membership.contribution
+    head = wrong_head(case, HeadKind.UPDATE, entry.digest, update_head(case.record, entry), membership)
+    if head is not None and head.charge is not None:
+        return head
+    unseen = () if head is None else head.wanted
+    root = entry.tensor_root
     chunks = attested_chunks(case.store, verdict.manifest.delta.blob, root) if verdict.manifest else None
     shown = {i: chunks.opening(i) for i in range(len(chunks.hashes))} if chunks else case.shown_of(root)
     if not shown:
-        return Inspection("contribution: demanded", wanted=(Wanted(root, Tree.CONTRIBUTION, 0, membership),))
+        leaf = Wanted(root, Tree.CONTRIBUTION, 0, membership)
+        return Inspection("contribution: demanded", wanted=(*unseen, leaf))
     counted = next(iter(shown.values())).counted
     if counted.count != case.values:
         return Inspection("contribution: size", Charge(Fault.SIZE, evidence=(Tree.CONTRIBUTION, counted, membership)))
@@ -241,7 +261,8 @@ def _wrongly_admitted(case: Case, verdict: Verdict, membership: Membership) -> I
     leaves = -(-case.values // CHUNK_VALUES)
     samples = {int.from_bytes(leaf_hash(root + bytes([i])), "big") % leaves for i in range(_SAMPLES)}
     missing = sorted(samples - shown.keys())
-    return Inspection("", wanted=tuple(Wanted(root, Tree.CONTRIBUTION, index, membership) for index in missing))
+    sampled = (Wanted(root, Tree.CONTRIBUTION, index, membership) for index in missing)
+    return Inspection("", wanted=(*unseen, *sampled))
 
 
 def _compared(case: Case, rules: Rules, listing: Listing, verdicts: Sequence[Verdict], outcome: Outcome) -> Inspection:
@@ -267,10 +288,24 @@ def _compared(case: Case, rules: Rules, listing: Listing, verdicts: Sequence[Ver
             Tree.STATE, "is not what the server step leaves",
             lambda index, mine, shown: state_charge(case, index, mine, shown, outcome.aggregate_file),
         )  # fmt: skip
+    if outcome.result != case.result:
+        outcome = reported_with(outcome, case.form.rules, _all_judged(case, verdicts))
     for name in ("roots", "report_digest", "version_digest"):
         if getattr(outcome.result, name) != getattr(case.result, name):
             return Inspection(f"{name} is not what it would be here: readers refuse it, the chain does not")
     return Inspection("recomputed to the bit", sound=True)
+
+
+def _all_judged(case: Case, verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Judge what is not in the result, for its report says why; but what it says was not to be had is let be."""
+    said = () if case.report is None else case.report.entries
+    missed = {entry.participant for entry in said if entry.reason == Reason.UNAVAILABLE}
+    return [
+        judge(case.store, case.record, case.form, verdict.commitment)
+        if verdict.detail == _UNLISTED and verdict.commitment.participant not in missed
+        else verdict
+        for verdict in verdicts
+    ]
 
 
 def _apart(
@@ -298,7 +333,8 @@ def _difference(
     """Where an attested blob differs from the recomputed one, opened; or what must be demanded to find it; or what its
     root counts, if that is another number of values.
     """
-    shown = case.shown_of(root)
+    rows = case.states if tree is Tree.STATE else VALUES
+    shown = case.shown_of(root, rows)
     counted = theirs.counted if theirs else next((opening.counted for opening in shown.values()), None)
     if counted is not None and counted.count != own.values:
         return counted
@@ -306,7 +342,6 @@ def _difference(
         index = next(i for i, (a, b) in enumerate(zip(own.hashes, theirs.hashes, strict=True)) if a != b)
         return index, theirs.opening(index)
     index = differing_leaf(own.hashes, shown)
-    rows = case.states if tree is Tree.STATE else VALUES
     return (index, shown[index]) if index in shown else Wanted(root, tree, index, rows=rows)
 
 

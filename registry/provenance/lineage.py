@@ -21,12 +21,11 @@ from registry.content.manifest import (
     RoundOrigin,
     UpdateManifest,
     VersionManifest,
-    decode,
-    manifest_cid,
 )
 from registry.errors import ContentError, FormError, InputError, VerificationFailed
 from registry.provenance.reports import Report, load_report
 from registry.store.base import ContentStore
+from registry.store.manifests import get_manifest
 from registry.types import Address, Digest, ModelId, Root
 
 if TYPE_CHECKING:
@@ -171,6 +170,6 @@ def _commitments(store: ContentStore, report: Report | None) -> Iterator[Commitm
 
 def _found(store: ContentStore, digest: bytes, kind: type[M]) -> M | None:
     try:
-        return decode(store.get(manifest_cid(digest)), kind)
+        return get_manifest(store, digest, kind)
     except (ContentError, FormError):
         return None  # shown as not to be had; verifying says why

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from registry.chain.records import Plan, keccak
-from registry.content.manifest import PlanManifest, ServerRule, decode, digest_of, encode, manifest_cid
+from registry.content.manifest import PlanManifest, ServerRule, digest_of
 from registry.content.segments import Segment, segments_of, segments_root
 from registry.content.tensors import TensorHeader, encode_header, update_layout
 from registry.errors import CairnError, FormError, InputError, UnknownRule, VerificationFailed
@@ -19,6 +19,7 @@ from registry.rules.server_programs import compile_rule
 from registry.rules.step import step_exponent
 from registry.rules.table import UNIFORM, rules_of
 from registry.store.base import ContentStore
+from registry.store.manifests import get_manifest, put_manifest
 from registry.types import Root, SegmentKind
 
 __all__ = [
@@ -108,9 +109,7 @@ def plan_rules(manifest: PlanManifest) -> RuleSet:
 def add_plan(store: ContentStore, manifest: PlanManifest) -> tuple[Plan, bytes]:
     """Put a plan's manifest into the store and pin it; return what `Client.set_plan` takes: the plan and its rules."""
     rules = encode_rules(plan_rules(manifest))
-    cid = manifest_cid(digest_of(manifest))
-    store.put(cid, encode(manifest))
-    store.pin(cid, recursive=False)
+    put_manifest(store, manifest)
     return anchored_plan(manifest, rules), rules
 
 
@@ -126,7 +125,7 @@ def load_plan(store: ContentStore, plan: Plan) -> PlanManifest:
     Raises:
         VerificationFailed: It says other than the chain.
     """
-    manifest = decode(store.get(manifest_cid(plan.digest)), PlanManifest)
+    manifest = get_manifest(store, plan.digest, PlanManifest)
     check_plan(manifest, plan)
     return manifest
 

@@ -12,10 +12,10 @@ from registry.content.manifest import (
     ReportManifest,
     ReportPage,
     decode,
-    manifest_cid,
 )
 from registry.errors import FormError
 from registry.store.base import ContentStore
+from registry.store.manifests import get_manifest
 
 __all__ = ["Report", "load_report", "pages_of"]
 
@@ -45,7 +45,7 @@ def load_report(store: ContentStore, digest: bytes, commitments: int) -> Report:
     Raises:
         FormError: It is not a report on that many commitments, or its sums are not those of what it admits.
     """
-    manifest = decode(store.get(manifest_cid(digest)), ReportManifest)
+    manifest = get_manifest(store, digest, ReportManifest)
     expected = -(-commitments // MAX_PAGE_ENTRIES)
     if len(manifest.pages) != expected:
         raise FormError(f"report: expected {expected} pages for {commitments} commitments, got {len(manifest.pages)}")

@@ -6,10 +6,9 @@ honest parties who admitted the same updates hold the same digests.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,6 @@ from registry.content.manifest import (
     VersionFile,
     VersionManifest,
     digest_of,
-    encode,
     manifest_cid,
 )
 from registry.content.merkle import Contribution, contributions_root
@@ -45,8 +43,9 @@ from registry.rules.encoding import RoundScalars, RuleSet, factor_of
 from registry.rules.table import rules_of
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob, file_pieces
+from registry.store.manifests import put_manifest
 
-__all__ = ["Outcome", "compute_declared", "compute_outcome", "publish_outcome"]
+__all__ = ["Outcome", "compute_declared", "compute_outcome", "publish_outcome", "reported_with"]
 
 _LARGE = 64 << 20
 """Bytes of updates from which on it takes longer to combine them than to start processes that share the work."""
@@ -233,6 +232,17 @@ def _assemble(
     return Outcome(result, report, pages, version, *files)
 
 
+def reported_with(outcome: Outcome, rules: RuleSet, verdicts: Sequence[Verdict]) -> Outcome:
+    """Return an outcome whose report says something else of what was not admitted."""
+    pages = pages_of([_entry(v, rules) for v in verdicts])
+    report = replace(outcome.report, pages=tuple(manifest_cid(digest_of(page)) for page in pages))
+    assert outcome.version.round is not None
+    made_in = replace(outcome.version.round, report=manifest_cid(digest_of(report)))
+    version = replace(outcome.version, round=made_in)
+    result = replace(outcome.result, version_digest=digest_of(version), report_digest=digest_of(report))
+    return replace(outcome, result=result, report=report, pages=pages, version=version)
+
+
 def _entry(verdict: Verdict, rules: RuleSet) -> ReportEntry:
     entry = verdict.commitment
     return ReportEntry(
@@ -264,7 +274,4 @@ def publish_outcome(store: ContentStore, outcome: Outcome) -> None:
         store.pin(blob.cid)
     manifests: tuple[Manifest, ...] = (*outcome.pages, outcome.report, outcome.version)
     for manifest in manifests:
-        data = encode(manifest)
-        cid = manifest_cid(hashlib.sha256(data).digest())
-        store.put(cid, data)
-        store.pin(cid, recursive=False)
+        put_manifest(store, manifest)

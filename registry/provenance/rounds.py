@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "RoundRecord",
     "attested_results",
+    "attesters_of",
     "block_times",
     "chosen_result",
     "commits_closed",
@@ -141,6 +142,13 @@ def chosen_result(client: ChainView, record: RoundRecord) -> Result | None:
     """Return the result that a quorum attested, or None while there is none."""
     chosen = client.round(record.model_id, record.number).result_hash
     return next((e.result for e in attested_results(client, record) if e.result_hash == chosen), None)
+
+
+def attesters_of(client: Client, model_id: ModelId, number: int, tally: bytes) -> list[Address]:
+    """Return who attests a result now, ascending."""
+    attested = _events(client, ResultAttested, round_id_of(model_id, number), client.latest_block())
+    found = sorted({event.aggregator for event in attested})
+    return [aggregator for aggregator in found if client.attestation(model_id, number, aggregator) == tally]
 
 
 def unexpelled(client: Client, model_id: ModelId, number: int) -> dict[Address, bytes]:

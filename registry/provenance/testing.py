@@ -9,16 +9,26 @@ from dataclasses import replace
 import numpy as np
 
 from registry.chain.records import Result
-from registry.content.manifest import DeltaFile, Manifest, StateFile, VersionFile, digest_of, encode, manifest_cid
+from registry.content.manifest import (
+    DeltaFile,
+    Manifest,
+    StateFile,
+    UpdateManifest,
+    VersionFile,
+    digest_of,
+    head_of,
+    manifest_cid,
+)
 from registry.content.merkle import TensorRootHasher, state_rows, tensor_root
 from registry.content.tensors import parse_header
 from registry.provenance.results import Outcome
 from registry.provenance.versions import roots_of
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob
-from registry.types import Root
+from registry.store.manifests import put_manifest
+from registry.types import NamedBlock, Root
 
-__all__ = ["Edit", "falsified", "nudged"]
+__all__ = ["Edit", "falsified", "headed", "nudged"]
 
 Edit = Callable[[bytes], bytes]
 """What becomes of a file."""
@@ -40,6 +50,14 @@ def nudged(position: int, by: float | None = None) -> Edit:
         return data[:begin] + values.tobytes() + data[end:]
 
     return edit
+
+
+def headed(manifest: UpdateManifest, body: bytes) -> tuple[NamedBlock, NamedBlock]:
+    """Return other bytes in a manifest's place, and the head that would be theirs if they said the same."""
+    name = hashlib.sha256(body).digest()
+    head = head_of(manifest, name)
+    assert head is not None
+    return NamedBlock(manifest_cid(name), body), NamedBlock(manifest_cid(hashlib.sha256(head).digest()), head)
 
 
 def falsified(
@@ -71,7 +89,7 @@ def falsified(
     )
     manifests: tuple[Manifest, ...] = (*made.pages, report, manifest)
     for entry in manifests:
-        store.put(manifest_cid(digest_of(entry)), encode(entry))
+        put_manifest(store, entry)
     return replace(
         made.result,
         version_digest=digest_of(manifest),

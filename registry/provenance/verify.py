@@ -21,7 +21,6 @@ from registry.content.manifest import (
     ReportEntry,
     ReportManifest,
     VersionManifest,
-    manifest_cid,
 )
 from registry.content.merkle import Contribution, contributions_root
 from registry.errors import BlockMismatch, BlockNotFound, InputError, VerificationFailed
@@ -228,8 +227,7 @@ def verify_records(store: ContentStore, record: RoundRecord, result: Result) -> 
     admitted = [commitment for entry, commitment in pairs if entry.reason == Reason.ADMITTED]
     measured: list[Evaluation | None] = []
     for commitment in admitted:
-        data = store.get(manifest_cid(commitment.digest))
-        reason, detail, manifest = judge_manifest(data, record, report.manifest.aggregate.size, commitment)
+        reason, detail, manifest = judge_manifest(store, record, report.manifest.aggregate.size, commitment)
         if manifest is not None:
             measured.append(manifest.evaluation)
         if reason != Reason.ADMITTED:

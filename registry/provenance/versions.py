@@ -17,9 +17,6 @@ from registry.content.manifest import (
     Statement,
     VersionFile,
     VersionManifest,
-    decode,
-    digest_of,
-    encode,
     manifest_cid,
 )
 from registry.content.tensors import FLOATS, TensorHeader, header_length, parse_header, write_tensors
@@ -27,6 +24,7 @@ from registry.errors import FormError, InputError, VerificationFailed
 from registry.provenance.rounds import RoundRecord
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob, file_pieces, open_blob
+from registry.store.manifests import get_manifest, put_manifest
 from registry.types import Blob, Digest, Root
 
 __all__ = [
@@ -67,7 +65,7 @@ NUMPY_NAMES = {dtype: name for name, dtype in NUMPY_TYPES.items()}
 
 def load_version_manifest(store: ContentStore, digest: bytes) -> VersionManifest:
     """Fetch the manifest of a version."""
-    return decode(store.get(manifest_cid(digest)), VersionManifest)
+    return get_manifest(store, digest, VersionManifest)
 
 
 def load_parent(store: ContentStore, record: RoundRecord) -> VersionManifest:
@@ -284,10 +282,8 @@ def add_version(
         round=None,
         statement=statement,
     )
-    cid = manifest_cid(digest_of(manifest))
     if add_blob(store, file_pieces(path)) != manifest.weights.blob:
         raise FormError(f"{path}: changed while it was read")
     store.pin(manifest.weights.cid)
-    store.put(cid, encode(manifest))
-    store.pin(cid, recursive=False)
+    put_manifest(store, manifest)
     return manifest

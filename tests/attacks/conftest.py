@@ -25,15 +25,14 @@ from registry.chain.records import Grant, Plan, Result
 from registry.chain.transactions import Sending, Transactor
 from registry.content.gate import describe
 from registry.content.manifest import (
+    DELTA,
     Code,
     DeltaFile,
     PlanManifest,
     Procedure,
     Reason,
     UpdateManifest,
-    decode,
     digest_of,
-    encode,
     manifest_cid,
 )
 from registry.content.merkle import tensor_root
@@ -48,6 +47,7 @@ from registry.rules.encoding import encode_rules
 from registry.rules.grid import to_grid
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob
+from registry.store.manifests import get_manifest, put_manifest
 from registry.store.memory import MemoryStore
 from registry.types import Address, Digest, ModelId, Role, Root
 from trainer.aggregator import Round, judge_all, load_round
@@ -95,7 +95,7 @@ class Federation:
     @property
     def rules(self) -> bytes:
         """The bytes whose hash the plan has."""
-        return encode_rules(plan_rules(decode(self.store.get(manifest_cid(self.plan.digest)), PlanManifest)))
+        return encode_rules(plan_rules(get_manifest(self.store, self.plan.digest, PlanManifest)))
 
     # Participants ----------------------------------------------------------------------------------------------------
 
@@ -126,7 +126,7 @@ class Federation:
             "participant": self.clients[name].account,
             "parent": manifest_cid(record.parent),
             "plan": manifest_cid(record.plan.digest),
-            "delta": DeltaFile(blob.cid, blob.size, tensor_root(body)),
+            "files": {DELTA: DeltaFile(blob.cid, blob.size, tensor_root(body))},
             "weight": weight,
             "steps": 4,
             "saturated": 0,
@@ -147,7 +147,7 @@ class Federation:
     def publish(self, update: Update, store: ContentStore | None = None) -> None:
         into = store or self.store
         add_blob(into, [update.data])
-        into.put(manifest_cid(update.digest), encode(update.manifest))
+        put_manifest(into, update.manifest)
 
     def contribute(self, name: str, update: Update) -> None:
         """Commit and publish, in whatever order the test needs nothing of."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,23 +11,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from registry.chain.challenge_errors import OtherList
+from registry.chain.challenge_errors import BadProof, NothingWrong, OtherList
 from registry.chain.challenge_events import ChallengeAdvanced
-from registry.chain.challenge_records import NOWHERE, Listed, Opening, Target
+from registry.chain.challenge_records import NOTHING, NOWHERE, Listed, Opening, Target
 from registry.chain.challenges import Challenges
 from registry.chain.court import Court
 from registry.chain.court_errors import BondIsLocked, BondTooSmall
 from registry.chain.court_events import ClaimSealed, LeafDemanded, ResultConvicted
-from registry.chain.court_records import claim_of, seal_of
+from registry.chain.court_records import MAX_HEAD, OpenDemands, claim_of, seal_of
 from registry.chain.events import ResultAttested
 from registry.chain.local import sleep_until
 from registry.chain.records import Result
-from registry.content.manifest import ServerRule
+from registry.content.manifest import Reason, ServerRule, encode, manifest_cid
 from registry.content.merkle import counted_root, state_rows
 from registry.content.tensors import parse_header
 from registry.provenance.charges import basis_of, listed
 from registry.provenance.demands import demands_of
-from registry.provenance.openings import Chunks, Listing, chunks_of_file
+from registry.provenance.openings import Chunks, Listing, chunks_of_blob, chunks_of_file
 from registry.provenance.plans import plan_rules
 from registry.provenance.reports import load_report
 from registry.provenance.rounds import attested_results, read_round
@@ -34,8 +35,9 @@ from registry.provenance.testing import Edit, falsified, nudged
 from registry.rules.encoding import encode_program
 from registry.rules.program import StateBounds
 from registry.rules.tracing import TracedScalars, Value, trace
+from registry.store.manifests import put_manifest
 from registry.store.memory import MemoryStore
-from registry.types import Address, Digest, Fault, Part, Phase, Role, Root, Standing, Tree
+from registry.types import Address, Digest, Fault, HeadKind, Part, Phase, Role, Root, Standing, Tree
 from trainer import aggregator, auditor, claims
 from trainer.challenger import Purse
 from trainer.loop import OVERTAKEN
@@ -361,8 +363,9 @@ def test_a_burst_of_demands_is_answered_at_once(wide: Any) -> None:
     house, court = wide, Court(wide.stranger)
     assert aggregator.advance(house.first, house.store, house.folder / "first", house.model_id)
     target = Target(house.model_id, 1, house.outcome().result)
-    for index in range(24):
-        court.demand_chunk(target, Tree.AGGREGATE, index, NOWHERE, deposit=court.deposit_now())
+    deposit = court.deposit_now(target)
+    receipt = court.demand_chunks(target, Tree.AGGREGATE, range(40), deposit=deposit)
+    assert [event.deposit for event in receipt.events if isinstance(event, LeafDemanded)] == [deposit] * 40
     sent: list[str] = []
     client = house.first
     submit, wait = client.submit, client.wait
@@ -370,17 +373,23 @@ def test_a_burst_of_demands_is_answered_at_once(wide: Any) -> None:
     client.wait = lambda call, until: sent.append("wait") or wait(call, until)  # type: ignore[func-returns-value]
     memory = aggregator.Memory()
     said = aggregator.advance(client, house.store, house.folder / "first", house.model_id, memory=memory)
-    assert said.endswith("24 leaves")
-    assert sent == ["submit"] * 24 + ["wait"] * 24, "none waits for the one before"
+    assert said.endswith("40 leaves")
+    assert sent == ["submit"] * 2 + ["wait"] * 2, "none waits for the one before"
+    open = court.open_demands(wide.stranger.round_id(house.model_id, 1), client.dispute(house.model_id, 1).tally)
+    assert open == OpenDemands(0, 0, 0)
     assert list(memory.chunks) == [target.result.aggregate_root], "hashed once for all of its leaves"
 
 
-def test_an_answer_that_somebody_else_gave_keeps_no_other_back(wide: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("together", [1, 32])
+def test_an_answer_that_somebody_else_gave_keeps_no_other_back(
+    wide: Any, together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.answering.TOGETHER", together)
     house, court = wide, Court(wide.stranger)
     assert aggregator.advance(house.first, house.store, house.folder / "first", house.model_id)
     target = Target(house.model_id, 1, house.outcome().result)
     for index in range(3):
-        court.demand_chunk(target, Tree.AGGREGATE, index, NOWHERE, deposit=court.deposit_now())
+        court.demand_chunks(target, Tree.AGGREGATE, [index], NOWHERE, deposit=court.deposit_now(target))
     own = chunks_of_file(house.folder / "outcome" / FILES["aggregate"])
     client, submit = house.first, house.first.submit
 
@@ -396,6 +405,45 @@ def test_an_answer_that_somebody_else_gave_keeps_no_other_back(wide: Any, monkey
     assert not demands_of(court, client.dispute(house.model_id, 1)).open
 
 
+def test_an_attester_that_was_away_answers_late_and_keeps_its_role(
+    federation: Any, new_plan: Callable[..., Any]
+) -> None:
+    house, hour = federation, 3600
+    new_plan(
+        house,
+        bond_gwei=ETHER // 10**9,
+        demand_price_gwei=10**6,
+        challenge_duration=hour,
+        answer_duration=40,
+        late_duration=60,
+    )
+    Court(house.first).deposit_bond(house.model_id, ETHER)
+    house.owner.open_round(house.model_id)
+    for seed, name in enumerate(("ann", "bob", "cyn")):
+        house.contribute(name, house.update(name, seed=seed))
+    house.sleep_to("publish_deadline")
+    memory, folder = aggregator.Memory(), house.folder / "first"
+    assert aggregator.advance(house.first, house.store, folder, house.model_id, memory=memory)
+    court, result = Court(house.stranger), house.outcome().result
+    target, dispute = Target(house.model_id, 1, result), house.owner.dispute(house.model_id, 1)
+    deposit = court.deposit_now(target)
+    assert (deposit, court.bond_asked(house.model_id, 1)) == (10**15, ETHER)
+    court.demand_chunks(target, Tree.AGGREGATE, [0, 1], deposit=deposit)
+    demands = demands_of(court, dispute)
+    assert {demands.late_deadlines[leaf] - demands.deadlines[leaf] for leaf in demands.open} == {60}
+    sleep_until(house.chain.w3, max(demands.deadlines.values()))
+    Hearing(house).step()
+    assert demands_of(court, dispute).open == demands.open, "an auditor closes nothing that may still be shown"
+    said = aggregator.advance(house.first, house.store, folder, house.model_id, memory=memory)
+    assert said.endswith("2 leaves")
+    assert court.credit(house.first.account) == 2 * deposit
+    assert court.bond(house.model_id, house.first.account).amount == ETHER - 4 * deposit
+    assert court.open_demands(dispute.round_id, dispute.tally) == OpenDemands(0, 0, court.burnt())
+    house.sleep_to("challenge_deadline")
+    house.first.finalize_round(house.model_id, 1, result)
+    assert house.owner.member(house.model_id, house.first.account).roles & Role.AGGREGATOR
+
+
 def test_an_honest_attester_answers_every_demand_and_keeps_its_role(wide: Any) -> None:
     house, court = wide, Court(wide.stranger)
     assert aggregator.advance(house.first, house.store, house.folder / "first", house.model_id)
@@ -406,10 +454,10 @@ def test_an_honest_attester_answers_every_demand_and_keeps_its_role(wide: Any) -
     basis = basis_of(plan_rules(round.plan), round.parent)
     for tree in (Tree.AGGREGATE, Tree.VERSION, Tree.PARENT):
         for index in (0, 3, 4):  # the last is past the end
-            court.demand_chunk(target, tree, index, NOWHERE, basis, deposit=court.deposit_now())
-    court.demand_chunk(target, Tree.CONTRIBUTION, 2, listing.membership(1), deposit=court.deposit_now())
+            court.demand_chunks(target, tree, [index], NOWHERE, basis, deposit=court.deposit_now(target))
+    court.demand_chunks(target, Tree.CONTRIBUTION, [2], listing.membership(1), deposit=court.deposit_now(target))
     for index in (0, 2, 7):
-        court.demand_contribution(target, index, deposit=court.deposit_now())
+        court.demand_contributions(target, [index], deposit=court.deposit_now(target))
     assert aggregator.advance(house.first, house.store, house.folder / "first", house.model_id).endswith("13 leaves")
     assert not demands_of(court, house.first.dispute(house.model_id, 1)).open
     assert court.credit(house.first.account) > 0
@@ -549,7 +597,7 @@ def test_an_auditor_without_a_purse_reports_and_sends_nothing(wide: Any) -> None
 def test_a_demand_on_its_way_goes_on_though_the_deposit_has_changed(wide: Any) -> None:
     wide.attest("mallory", wide.outcome().result)
     court, target = Court(wide.stranger), Target(wide.model_id, 1, wide.outcome().result)
-    deposit = court.deposit_now()
+    deposit = court.deposit_now(target)
 
     class Stopped(Exception):
         """The auditor was killed once its demand was sent."""
@@ -559,8 +607,10 @@ def test_a_demand_on_its_way_goes_on_though_the_deposit_has_changed(wide: Any) -
         raise Stopped
 
     with pytest.raises(Stopped):
-        Court(wide.stranger, send=stop).demand_chunk(target, Tree.VERSION, 1, deposit=2 * deposit)
-    assert court.demand_chunk(target, Tree.VERSION, 1, deposit=3 * deposit).event(LeafDemanded).deposit == 2 * deposit
+        Court(wide.stranger, send=stop).demand_chunks(target, Tree.VERSION, [1], deposit=2 * deposit)
+    assert (
+        court.demand_chunks(target, Tree.VERSION, [1], deposit=3 * deposit).event(LeafDemanded).deposit == 2 * deposit
+    )
 
 
 # Under a server optimizer with state, with scales and running statistics ----------------------------------------------
@@ -683,6 +733,205 @@ def test_an_honest_attester_shows_state_and_what_it_was_before(stateful: Any) ->
     basis = basis_of(plan_rules(round.plan), round.parent)
     for tree in (Tree.STATE, Tree.PARENT_STATE):
         for index in (0, 3, 99):  # the last is past the end
-            court.demand_chunk(target, tree, index, NOWHERE, basis, deposit=court.deposit_now())
+            court.demand_chunks(target, tree, [index], NOWHERE, basis, deposit=court.deposit_now(target))
     assert aggregator.advance(house.first, house.store, house.folder / "first", house.model_id).endswith("6 leaves")
     assert not demands_of(court, house.first.dispute(house.model_id, 2)).open
+
+
+def test_a_leaf_of_another_blob_with_the_same_root_answers_nothing(stateful: Any) -> None:
+    """Mallory says that the state's root is the version's, and shows what anybody demands of the version."""
+    house, court, result = stateful, Court(stateful.stranger), stateful.outcome(number=2).result
+    same = replace(result, roots=replace(result.roots, state=result.roots.tensor))
+    house.attest("mallory", same, number=2)
+    target, own = Target(house.model_id, 2, same), chunks_of_file(house.folder / "outcome" / FILES["version"])
+    leaves = range(len(own.hashes))
+    court.demand_chunks(target, Tree.VERSION, leaves, deposit=court.deposit_now(target))
+    show(house, {own.root: own.opening}, 2)
+    hearing = Hearing(house, number=2)
+    assert hearing.until_void() is Fault.UNANSWERED
+    hearing.honest_end()
+
+
+# Heads ----------------------------------------------------------------------------------------------------------------
+
+
+def admitting(house: Any, *names: str) -> Result:
+    """The result of a quorum that lists these people's updates, whatever they are, and hides no other byte."""
+    people = {house.clients[name].account for name in names}
+    verdicts = [
+        replace(v, reason=Reason.ADMITTED if v.commitment.participant in people else Reason.UNAVAILABLE)
+        for v in house.verdicts()
+    ]
+    return house.outcome(verdicts).result  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("names", "fault"), [(["bob"], Fault.HEAD), (["ann", "bob"], Fault.TWICE)])
+@pytest.mark.parametrize("first", ["ann", "bob"])
+def test_a_copied_commitment_that_is_listed_is_convicted(
+    opened: Any, names: list[str], fault: Fault, first: str
+) -> None:
+    house, update = opened, opened.update("ann")
+    for name in sorted(("ann", "bob"), key=lambda name: name != first):  # the copier may well be the first
+        house.commit(name, update)
+    house.publish(update)
+    house.sleep_to("publish_deadline")
+    house.attest("mallory", admitting(house, *names))
+    hearing = Hearing(house)
+    assert hearing.until_void() is fault
+    hearing.honest_end()
+
+
+FOREIGN: dict[str, Any] = {
+    "chain_id": 99,
+    "contract": bytes(19) + b"\x07",
+    "model": b"\x07" * 32,
+    "number": 2,
+    "participant": bytes(19) + b"\x07",
+    "parent": manifest_cid(b"\x07" * 32),
+    "plan": manifest_cid(b"\x07" * 32),
+}
+
+
+@pytest.mark.parametrize("field", FOREIGN)
+def test_an_update_of_something_else_that_is_listed_is_convicted(opened: Any, field: str) -> None:
+    house = opened
+    house.contribute("ann", house.update("ann"))
+    house.contribute("bob", house.update("bob", **{field: FOREIGN[field]}))
+    house.sleep_to("publish_deadline")
+    house.attest("mallory", admitting(house, "ann", "bob"))
+    hearing = Hearing(house)
+    assert hearing.until_void() is Fault.HEAD
+    hearing.honest_end()
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_an_update_whose_head_is_hidden_is_convicted(opened: Any, shown: bool) -> None:
+    """Its file is there for everybody, so nothing but the head can say what is wrong."""
+    house = opened
+    house.contribute("ann", house.update("ann"))
+    foreign = house.update("bob", number=2)
+    house.commit("bob", foreign)
+    house.sleep_to("publish_deadline")
+    hidden = MemoryStore()
+    hidden._blocks.update(house.store._blocks)
+    house.publish(foreign, hidden)
+    listing = Listing(tuple(contributions_of(house)))
+    alone = house.outcome()
+    said = {
+        "contributions_root": listing.root,
+        "contributions": 2,
+        "total_weight": 200,
+        "total_steps": 8,
+        "divisor": 200,
+    }
+    report = put_manifest(house.store, replace(alone.report, **said))
+    house.attest("mallory", replace(alone.result, report_digest=Digest(report.digest), **said))
+    chunks = chunks_of_blob(hidden, foreign.manifest.delta.blob)
+    answers: dict[bytes, Callable[[int], Opening]] = {chunks.root: chunks.opening, listing.root: listing.opening}
+    if shown:
+        answers[foreign.digest] = lambda _: head_opening(hidden, foreign.digest)
+    hearing = Hearing(house)
+    assert hearing.until_void(lambda: show(house, answers)) is (Fault.HEAD if shown else Fault.UNANSWERED)
+    hearing.honest_end()
+
+
+def head_opening(store: Any, digest: bytes) -> Opening:
+    return Opening(NOTHING.counted, store.get(manifest_cid(digest)), ())
+
+
+@pytest.mark.parametrize("which", ["version_digest", "report_digest"])
+def test_a_digest_of_nothing_is_demanded_and_convicted(wide: Any, which: str) -> None:
+    """All that is computed is right; nobody could say what the version is, or who is in it, once the round is over."""
+    wide.attest("mallory", replace(wide.outcome().result, **{which: Digest(b"\x09" * 32)}))
+    hearing = Hearing(wide)
+    assert hearing.until_void() is Fault.UNANSWERED
+    hearing.honest_end()
+
+
+@pytest.mark.parametrize("which", ["version", "report"])
+@pytest.mark.parametrize("how", ["of another round", "without a head", "of no kind"])
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_head_that_says_something_else_is_convicted(wide: Any, which: str, how: str, hidden: bool) -> None:
+    made, store = wide.outcome(), MemoryStore() if hidden else wide.store
+    manifest = getattr(made, which)
+    if how == "of another round":
+        other = (
+            replace(manifest, round=replace(manifest.round, number=7))
+            if which == "version"
+            else replace(manifest, number=7)
+        )
+        digest = put_manifest(store, other).digest
+    else:
+        data = encode(manifest) if how == "without a head" else b"\x82\x58\xc1\x01"
+        digest = hashlib.sha256(data).digest()
+        store.put(manifest_cid(digest), data)
+    wide.attest("mallory", replace(made.result, **{f"{which}_digest": Digest(digest)}))
+    hearing = Hearing(wide)
+    answers: dict[bytes, Callable[[int], Opening]] = {digest: lambda _: head_opening(store, digest)}
+    assert hearing.until_void(lambda: show(wide, answers)) is Fault.HEAD
+    hearing.honest_end()
+
+
+def test_a_head_too_long_to_be_shown_is_demanded_and_convicted(wide: Any) -> None:
+    long = b"\x82" + bytes(MAX_HEAD)
+    digest = hashlib.sha256(long).digest()
+    wide.store.put(manifest_cid(digest), long)
+    wide.attest("mallory", replace(wide.outcome().result, version_digest=Digest(digest)))
+    hearing = Hearing(wide)
+    with pytest.raises(BadProof):
+        hearing.until_void(lambda: show(wide, {digest: lambda _: head_opening(wide.store, digest)}))
+    assert hearing.until_void() is Fault.UNANSWERED
+    hearing.honest_end()
+
+
+def test_the_manifest_of_a_true_head_is_the_readers_matter(wide: Any) -> None:
+    made = wide.outcome()
+    other = put_manifest(wide.store, replace(made.version, aliases={"a": "b.w"}))
+    wide.attest("mallory", replace(made.result, version_digest=Digest(other.digest)))
+    hearing = Hearing(wide)
+    assert "version_digest is not what it would be here" in hearing.step()
+    assert hearing.purse.spent == 0
+
+
+@pytest.mark.parametrize("stage", ["wide", "stateful"])
+def test_nobody_honest_is_convicted_by_a_head(stage: str, request: pytest.FixtureRequest) -> None:
+    """The contract reads them as they are written here, with state and without."""
+    house, number = request.getfixturevalue(stage), 2 if stage == "stateful" else 1
+    result = house.outcome(number=number).result
+    house.attest("first", result, number=number)
+    challenges, target = Challenges(house.stranger), Target(house.model_id, number, result)
+    entries = sorted(house.record(number).commitments, key=lambda c: c.participant)
+    listing = Listing(tuple(listed(c, house.round(number).form.rules) for c in entries))
+    heads = [(HeadKind.UPDATE, c.digest, listing.membership(i)) for i, c in enumerate(entries)]
+    heads += [(HeadKind.VERSION, result.version_digest, NOWHERE), (HeadKind.REPORT, result.report_digest, NOWHERE)]
+    for kind, digest, membership in heads:
+        with pytest.raises(NothingWrong, match="HEAD"):
+            challenges.convict_head(target, kind, membership, house.store.get(manifest_cid(digest)))
+    for left, right in ((0, 1), (2, 0)):
+        with pytest.raises(NothingWrong, match="TWICE"):
+            challenges.convict_twice(target, listing.membership(left), listing.membership(right))
+
+
+def test_an_honest_attester_shows_every_head_though_others_copy(opened: Any) -> None:
+    house, court = opened, Court(opened.stranger)
+    updates = {name: house.update(name, seed=seed) for seed, name in enumerate(("ann", "bob"))}
+    house.commit("cyn", updates["ann"])  # out of the pool
+    for name, update in updates.items():
+        house.contribute(name, update)
+    house.sleep_to("publish_deadline")
+    assert aggregator.advance(house.first, house.store, house.folder / "first", house.model_id)
+    result = house.outcome().result
+    assert result.contributions == 2
+    target, entries = Target(house.model_id, 1, result), contributions_of(house)
+    listing = Listing(tuple(e for e in entries if e.participant != house.cyn.account))
+    for index in range(2):
+        court.demand_head(target, HeadKind.UPDATE, listing.membership(index), deposit=court.deposit_now(target))
+    for kind in (HeadKind.VERSION, HeadKind.REPORT):
+        court.demand_head(target, kind, deposit=court.deposit_now(target))
+    assert aggregator.advance(house.first, house.store, house.folder / "first", house.model_id).endswith("4 leaves")
+    assert not demands_of(court, house.first.dispute(house.model_id, 1)).open
+    hearing = Hearing(house)
+    assert hearing.step().endswith("recomputed to the bit")
+    house.sleep_to("challenge_deadline")
+    house.first.finalize_round(house.model_id, 1, result)
+    assert house.owner.member(house.model_id, house.first.account).roles & Role.AGGREGATOR

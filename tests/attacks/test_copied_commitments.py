@@ -9,9 +9,10 @@ import pytest
 from registry.chain.client import Client
 from registry.chain.errors import AlreadyCommitted
 from registry.chain.networks import Finality, FinalityRule
-from registry.content.manifest import Reason, encode, manifest_cid
+from registry.content.manifest import Reason, encode
 from registry.errors import FormError, InputError, VerificationFailed
 from registry.provenance.rounds import commits_closed
+from registry.store.manifests import put_manifest
 from trainer.updates import Prepared, commit_update
 
 if TYPE_CHECKING:
@@ -54,11 +55,11 @@ def test_a_manifest_rewritten_to_its_copier_cannot_name_the_blob_before_it_is_pu
     # All that can be copied at this time is what the chain shows: digest, root and weight. The rest must be guessed.
     guess = opened.update("mallory", seed=99).manifest.delta
     root = update.manifest.delta.tensor_root
-    copy = opened.sealed("mallory", update.data, delta=type(guess)(guess.cid, guess.size, root))
+    copy = opened.sealed("mallory", update.data, files={"delta": type(guess)(guess.cid, guess.size, root)})
     opened.commit("mallory", copy)
     opened.sleep_to("publish_deadline")
     opened.publish(update)
-    opened.store.put(manifest_cid(copy.digest), encode(copy.manifest))
+    put_manifest(opened.store, copy.manifest)
     assert opened.reasons() == {"ann": Reason.ADMITTED, "mallory": Reason.UNAVAILABLE}
 
 

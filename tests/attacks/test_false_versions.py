@@ -17,13 +17,13 @@ from registry.content.manifest import (
     VersionFile,
     VersionManifest,
     digest_of,
-    encode,
     manifest_cid,
 )
 from registry.content.merkle import tensor_root
 from registry.errors import FormError, VerificationFailed
 from registry.provenance.versions import add_version, read_arrays, read_header, save_arrays
 from registry.store.blobs import add_blob
+from registry.store.manifests import put_manifest
 from registry.types import Blob, Cid, Codec, Root
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def version_of(house: Federation, folder: Path, seed: int = 3) -> VersionManifes
 
 def publish(house: Federation, manifest: VersionManifest, root: bytes | None = None) -> Any:
     """Anchor a version as its owner and return what verifying it finds."""
-    house.store.put(manifest_cid(digest_of(manifest)), encode(manifest))
+    put_manifest(house.store, manifest)
     tensor = Root(manifest.tensor_root if root is None else root)
     house.owner.publish_version(house.model_id, house.genesis, digest_of(manifest), tensor, Root(manifest.rest_root))
     return house.verify()[-1]
@@ -245,7 +245,7 @@ def test_a_round_s_version_on_another_base_fails_verification(
 ) -> None:
     honest = published.outcome()
     version = replace(honest.version, **changed)
-    published.store.put(manifest_cid(digest_of(version)), encode(version))
+    put_manifest(published.store, version)
     published.force(replace(honest.result, version_digest=digest_of(version)))
     said = "recomputed version_digest" if files else f"version: {next(iter(changed))} of its parent"
     assert said in failed(published.verify(files=files)[-1].checks)

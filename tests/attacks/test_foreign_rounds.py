@@ -9,10 +9,11 @@ import pytest
 
 from registry.chain.errors import MissingRole
 from registry.chain.records import keccak
-from registry.content.manifest import PlanManifest, Reason, decode, digest_of, encode, manifest_cid
+from registry.content.manifest import PlanManifest, Reason, digest_of, manifest_cid
 from registry.errors import InputError, UnknownRule, VerificationFailed
 from registry.provenance.plans import plan_rules
 from registry.rules.encoding import encode_rules
+from registry.store.manifests import get_manifest, put_manifest
 from registry.types import Digest, Role, Root
 from trainer.aggregator import judge_all
 
@@ -74,7 +75,7 @@ def test_an_update_of_another_model_with_the_same_genesis_is_refused(opened: Fed
 def test_a_report_bound_elsewhere_fails_verification(published: Federation, failed: Any, field: str) -> None:
     honest = published.outcome()
     report = replace(honest.report, **{field: ELSEWHERE.get(field, bytes(32))})
-    published.store.put(manifest_cid(digest_of(report)), encode(report))
+    put_manifest(published.store, report)
     published.force(replace(honest.result, report_digest=digest_of(report)))
     assert "report: round" in failed(published.verify()[-1].checks)
 
@@ -99,9 +100,9 @@ def test_a_member_of_another_model_has_no_role_in_this_one(opened: Federation) -
 
 def test_a_plan_manifest_that_says_other_than_the_chain_is_refused(federation: Federation) -> None:
     """The owner anchors the digest of one plan and the numbers of another."""
-    said = decode(federation.store.get(manifest_cid(federation.plan.digest)), PlanManifest)
+    said = get_manifest(federation.store, federation.plan.digest, PlanManifest)
     lenient = replace(said, weight_cap=5)
-    federation.store.put(manifest_cid(digest_of(lenient)), encode(lenient))
+    put_manifest(federation.store, lenient)
     rules = encode_rules(plan_rules(said))
     federation.owner.set_plan(federation.model_id, replace(federation.plan, digest=digest_of(lenient)), rules)
     federation.owner.open_round(federation.model_id)
@@ -116,9 +117,9 @@ def test_rules_of_a_later_release_are_not_anchored(federation: Federation, new_p
 
 def test_rules_of_a_later_release_are_not_guessed_at(federation: Federation) -> None:
     """The contract takes them; nobody here computes with them."""
-    said = decode(federation.store.get(manifest_cid(federation.plan.digest)), PlanManifest)
+    said = get_manifest(federation.store, federation.plan.digest, PlanManifest)
     later = replace(said, combine_rule=9)
-    federation.store.put(manifest_cid(digest_of(later)), encode(later))
+    put_manifest(federation.store, later)
     rules = encode_rules(replace(plan_rules(said), combine_rule=9))
     federation.plan = replace(federation.plan, digest=digest_of(later), rules_hash=keccak(rules))
     federation.owner.set_plan(federation.model_id, federation.plan, rules)

@@ -48,7 +48,7 @@ from registry.chain.records import (
 from registry.content.car import write_car
 from registry.content.cid import encode_varint
 from registry.content.evidence import BlockProofManifest, BundleManifest, BundlePage, Place, StateProofManifest
-from registry.content.manifest import Kind, VersionManifest, decode, digest_of, encode, manifest_cid
+from registry.content.manifest import Kind, VersionManifest, decode, digest_of, encode
 from registry.errors import BlockNotFound, CairnError, FormError, VerificationFailed
 from registry.provenance.bundle import BundleVerdict, verify_bundle
 from registry.provenance.evidence import block_proofs
@@ -64,6 +64,7 @@ from registry.provenance.rounds import RoundRecord
 from registry.provenance.verify import Check, Finding, until_failure
 from registry.provenance.versions import add_version, load_version_manifest, save_arrays
 from registry.store.car import CarStore, walk_links
+from registry.store.manifests import put_manifest
 from registry.store.memory import MemoryStore
 from registry.types import Address, Cid, Codec, Digest, ModelId, Root
 
@@ -99,9 +100,7 @@ class Forge:
         return CarStore(self.path(data))
 
     def put(self, manifest: Kind) -> Cid:
-        cid = manifest_cid(digest_of(manifest))
-        self.parts.put(cid, encode(manifest))
-        return cid
+        return put_manifest(self.parts, manifest)
 
     def raw(self, data: bytes) -> Cid:
         cid = Cid(Codec.RAW, hashlib.sha256(data).digest())

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from registry.content.manifest import Reason, digest_of, encode, manifest_cid
+from registry.content.manifest import DELTA, Reason, digest_of, encode, manifest_cid
 from registry.content.tensors import encode_header
 from registry.errors import FormError
+from registry.provenance.testing import headed
 from registry.provenance.versions import load_version_manifest, read_header
 from registry.store.blobs import add_blob
 
@@ -140,10 +142,10 @@ def test_a_hostile_manifest_is_refused(opened: Federation, kind: str) -> None:
     update = opened.update("mallory")
     data = MANIFESTS[kind](encode(update.manifest))
     assert data != encode(update.manifest)
-    digest = hashlib.sha256(data).digest()
-    opened.commit("mallory", update, digest=digest)
+    blocks = headed(update.manifest, data)
+    opened.commit("mallory", update, digest=blocks[-1].cid.digest)
     opened.publish(update)
-    opened.store.put(manifest_cid(digest), data)
+    opened.store.put_many(blocks)
     opened.sleep_to("publish_deadline")
     assert opened.reasons() == {"mallory": Reason.MANIFEST_FORM}
 
@@ -174,6 +176,18 @@ def test_a_manifest_of_another_kind_is_refused(opened: Federation, kind: str) ->
     opened.commit("mallory", opened.update("mallory"), digest=digest)
     opened.sleep_to("publish_deadline")
     assert opened.reasons()["mallory"] == Reason.MANIFEST_FORM
+
+
+def test_a_file_that_the_form_does_not_have_is_refused(opened: Federation) -> None:
+    update = opened.update("mallory")
+    files = {DELTA: update.manifest.delta, "control": update.manifest.delta}
+    opened.contribute("mallory", replace(update, manifest=replace(update.manifest, files=files)))
+    opened.sleep_to("publish_deadline")
+    (verdict,) = opened.verdicts()
+    assert (verdict.reason, verdict.detail) == (
+        Reason.MANIFEST_FORM,
+        "files: expected 'delta' alone, got ['control', 'delta']",
+    )
 
 
 @pytest.mark.parametrize("kind", ["leading blank", "other order"])

@@ -25,12 +25,13 @@ from registry.chain.errors import (
     ZeroRoot,
 )
 from registry.chain.records import Result, Roots, result_hash
-from registry.content.manifest import Reason, VersionManifest, digest_of, encode, manifest_cid
+from registry.content.manifest import Reason, VersionManifest, digest_of, manifest_cid
 from registry.content.merkle import counted_root, leaf_hash, merkle_root
 from registry.errors import FormError
 from registry.provenance.charges import listed
 from registry.provenance.results import publish_outcome
 from registry.provenance.versions import add_version, read_arrays, roots_of, save_arrays
+from registry.store.manifests import put_manifest
 from registry.types import Digest, Root
 from trainer.aggregator import advance, rivals_of
 
@@ -106,7 +107,7 @@ def test_a_version_that_names_another_report_fails_verification(published: Feder
 
 def told(house: Federation, version: VersionManifest, result: Result) -> Result:
     """Store a false version's manifest and return the result that names it."""
-    house.store.put(manifest_cid(digest_of(version)), encode(version))
+    put_manifest(house.store, version)
     return replace(result, version_digest=digest_of(version), roots=roots_of(version))
 
 

@@ -85,9 +85,9 @@ def test_a_lie_about_any_block_fails_verification(published: Federation, lie: st
             return published.store._get(cid)
 
     assert all(v.passed for v in published.verify(store=Listening()))
-    # Manifest and blob of the genesis, of the new version and of three updates; the plan and the
-    # report with its page.
-    assert len(set(asked)) == 13
+    # Head, manifest and blob of the genesis, of the new version and of three updates; the plan; the report,
+    # its head and its page.
+    assert len(set(asked)) == 19
     for digest in set(asked):
         *_, last = published.verify(store=Liar(published.store, lie, only=digest))
         bent = [v for v in (*_, last) if not v.passed]

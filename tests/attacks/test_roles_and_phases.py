@@ -10,8 +10,8 @@ import pytest
 from registry.chain.errors import (
     AlreadyAttested,
     AlreadyCommitted,
+    BadTerm,
     BadWeight,
-    BadWeightCap,
     IncompleteEarlyResult,
     MissingRole,
     NotAscending,
@@ -144,7 +144,7 @@ def test_a_cap_raised_in_an_open_round_counts_from_the_next(federation: Federati
 
 def test_a_cap_over_2_28_reverts(federation: Federation) -> None:
     plan = replace(federation.plan, weight_cap=MAX_TOTAL_WEIGHT + 1)
-    with pytest.raises(BadWeightCap):
+    with pytest.raises(BadTerm, match="weightCap"):
         federation.owner.set_plan(federation.model_id, plan, federation.rules)
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registry.content.manifest import Reason, encode, manifest_cid
+from registry.content.manifest import DELTA, Reason
 from registry.store.blobs import add_blob
+from registry.store.manifests import put_manifest
 from registry.store.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def fate(house: Federation, update: Update, **said: object) -> tuple[Reason, str
 def test_a_manifest_that_names_another_blob_under_the_committed_root_is_refused(opened: Federation) -> None:
     shown, hidden = opened.update("mallory", seed=1), opened.update("mallory", seed=2)
     delta = replace(hidden.manifest.delta, tensor_root=shown.manifest.delta.tensor_root)
-    reason, detail = fate(opened, replace(hidden, manifest=replace(hidden.manifest, delta=delta)))
+    reason, detail = fate(opened, replace(hidden, manifest=replace(hidden.manifest, files={DELTA: delta})))
     assert reason == Reason.WRONG_ROOT
     assert detail.startswith("tensor root: expected 0x")
 
@@ -59,7 +60,7 @@ def test_a_manifest_with_other_steps_than_committed_is_refused(opened: Federatio
 def test_a_declared_size_that_is_not_the_round_s_is_refused(opened: Federation, change: int) -> None:
     update = opened.update("mallory")
     delta = replace(update.manifest.delta, size=update.manifest.delta.size + change)
-    reason, _ = fate(opened, replace(update, manifest=replace(update.manifest, delta=delta)))
+    reason, _ = fate(opened, replace(update, manifest=replace(update.manifest, files={DELTA: delta})))
     assert reason == Reason.BLOB_SIZE
 
 
@@ -68,7 +69,7 @@ def test_a_blob_of_another_length_than_declared_is_refused(opened: Federation, n
     update = opened.update("mallory")
     data = update.data[:-4] if name == "truncated" else update.data + bytes(4)
     blob = add_blob(MemoryStore(), [data])
-    manifest = replace(update.manifest, delta=replace(update.manifest.delta, cid=blob.cid))
+    manifest = replace(update.manifest, files={DELTA: replace(update.manifest.delta, cid=blob.cid)})
     reason, detail = fate(opened, replace(update, manifest=manifest, data=data))
     assert reason == Reason.BLOB_FORM
     assert "expected" in detail
@@ -94,7 +95,7 @@ def test_a_committed_update_that_is_never_published_is_unavailable_and_the_round
 def test_a_published_manifest_without_its_blob_is_unavailable(opened: Federation) -> None:
     update = opened.update("mallory")
     opened.commit("mallory", update)
-    opened.store.put(manifest_cid(update.digest), encode(update.manifest))
+    put_manifest(opened.store, update.manifest)
     opened.sleep_to("publish_deadline")
     assert opened.reasons() == {"mallory": Reason.UNAVAILABLE}
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from registry.chain.records import Grant
-from registry.content.manifest import PlanManifest, decode, digest_of, encode, manifest_cid
+from registry.content.manifest import PlanManifest, digest_of
 from registry.errors import BlockNotFound, FormError, UnknownRule, VerificationFailed
 from registry.provenance.checks import until_failure
 from registry.provenance.plans import load_plan, server_rule
@@ -22,6 +22,7 @@ from registry.rules import table
 from registry.rules.shapes import Fold
 from registry.rules.step import server_step
 from registry.rules.table import COMBINE_RULES, MEAN, Combining, Rules, rules_of
+from registry.store.manifests import get_manifest, put_manifest
 from registry.types import Role
 from trainer.cli.checks import require_passed
 
@@ -101,9 +102,9 @@ def test_a_plan_that_sets_what_its_rules_do_not_take_is_refused_by_readers(
     federation: Any, new_plan: Any, wrong: dict[str, Any]
 ) -> None:
     """Under these numbers the contract convicts by the rules as they are, so nothing may be made by others."""
-    said = decode(federation.store.get(manifest_cid(federation.plan.digest)), PlanManifest)
+    said = get_manifest(federation.store, federation.plan.digest, PlanManifest)
     false = replace(said, **wrong)
-    federation.store.put(manifest_cid(digest_of(false)), encode(false))
+    put_manifest(federation.store, false)
     plan = replace(federation.plan, digest=digest_of(false))
     federation.owner.set_plan(federation.model_id, plan, federation.rules)
     with pytest.raises(VerificationFailed, match=r"combine rule 1 \(mean\)"):

@@ -37,7 +37,10 @@ STRUCTS = {
         ("Plan", "SignedUpdate", "Result", "Roots", "Grant", "Model", "Member", "Version", "Round", "Dispute"),
     ),
     "Challenges": ((challenge_records,), (*SHARED, "Before", "Commitment", "Middle", "Segment", "Step", "Sum")),
-    "Court": ((challenge_records, court_records), (*SHARED, "Demanded", "Shown", "Demand", "Conviction", "Bond")),
+    "Court": (
+        (challenge_records, court_records),
+        (*SHARED, "Demanded", "Shown", "Demand", "OpenDemands", "Conviction", "Bond"),
+    ),
     "Rules": ((records,), ("Plan",)),
 }
 """What each contract's ABI has, and where its record stands."""

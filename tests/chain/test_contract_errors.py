@@ -192,15 +192,21 @@ REACHED: list[tuple[str, dict[str, Any], Callable[[Stage], object]]] = [
     ("ValueTooLarge", {"value": 1 << 122}, lambda s: stepped(s, 1 << 61, Operation(Kind.MUL, 1, 1))),
     ("BadDivisor", {"divisor": 0}, lambda s: stepped(s, 0, Operation(Kind.DIV, 0, 1))),
     ("BadRadicand", {"radicand": -1}, lambda s: stepped(s, -1, Operation(Kind.SQRT, 1))),
-    ("BadQuorum", {"quorum": 0}, lambda s: s.plan(quorum=0)),
-    ("BadWeightCap", {"weight_cap": 0, "max": 1 << 28}, lambda s: s.plan(weight_cap=0)),
-    ("BadMinContributions", {"min_contributions": 0}, lambda s: s.plan(min_contributions=0)),
-    ("BadDuration", {"duration": 29, "min": 30}, lambda s: s.plan(commit_duration=29)),
+    ("BadTerm", {"term": "quorum", "value": 0, "min": 1}, lambda s: s.plan(quorum=0)),
+    ("BadTerm", {"term": "weightCap", "value": 0, "max": 1 << 28}, lambda s: s.plan(weight_cap=0)),
+    ("BadTerm", {"term": "minContributions", "value": 0}, lambda s: s.plan(min_contributions=0)),
+    ("BadTerm", {"term": "commitDuration", "value": 29, "min": 30}, lambda s: s.plan(commit_duration=29)),
     (
-        "BadAnswerDuration",
-        {"answer_duration": 31, "min": 30, "max": 30},
+        "BadTerm",
+        {"term": "answerDuration", "value": 31, "min": 30, "max": 30},
         lambda s: s.plan(challenge_duration=991, answer_duration=31),
     ),
+    (
+        "BadTerm",
+        {"term": "demandPriceGwei", "value": 60_000_001, "max": 60_000_000},
+        lambda s: s.plan(demand_price_gwei=60_000_001),
+    ),
+    ("BadTerm", {"term": "lateDuration", "value": 1, "max": 0}, lambda s: s.plan(late_duration=1)),
     ("NotPartner", {}, lambda s: s.owner.send(void_result(s))),
     ("ResultIsConvicted", {}, lambda s: attested_again(convicted(s))),
     ("NotExpelled", {"unexpelled": 1}, lambda s: lapsed(convicted(s)).owner.open_round(s.model)),
@@ -322,7 +328,7 @@ def test_revert_data_decode_to_the_error_and_its_values(entry: Any) -> None:
     from eth_hash.auto import keccak
 
     types = [abi_type(item) for item in entry["inputs"]]
-    values = [{"bytes32": b"\x0a" * 32, "address": b"\x0b" * 20}.get(kind, 2) for kind in types]
+    values = [{"bytes32": b"\x0a" * 32, "address": b"\x0b" * 20, "string": "quorum"}.get(kind, 2) for kind in types]
     selector = keccak(f"{entry['name']}({','.join(types)})".encode())[:4]
     error = decode_error(selector + encode(types, values))
     assert type(error).__name__ == entry["name"]

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.content.manifest import Procedure, ServerRule
+from registry.chain.records import Plan
+from registry.content.manifest import Procedure, ServerRule, plan_terms
 from registry.errors import InputError
-from trainer.cli.plan_files import duration, manifest_of, plan_toml, program_text, read_plan, show_duration
+from trainer.cli.plan_files import duration, manifest_of, plan_toml, program_text, read_plan, show_duration, terms_of
 
 
 def test_a_plan_file_reads_back_as_the_same_plan(done: Any, tmp_path: Path) -> None:
@@ -21,6 +22,31 @@ def test_a_plan_file_reads_back_as_the_same_plan(done: Any, tmp_path: Path) -> N
     assert made["digest"] == again["digest"]
     assert (made["plan"]["commit_duration"], made["plan"]["grid_bits"], made["plan"]["quorum"]) == (5400, 20, 2)
     assert made["plan"]["transforms"] == [{"name": "clip", "parameters": {"norm": 1.5}}]
+
+
+def test_a_late_period_takes_its_time_from_the_answers(done: Any) -> None:
+    terms = ("--term", "demand_price_gwei=7", "--term", "late_duration=60s")
+    flags = ("--bond", 10**9, *terms, "--challenge-duration", "1h", "-o", "p.toml")
+    made = done("plan", "new", *flags)["plan"]
+    assert (made["bond_gwei"], made["demand_price_gwei"]) == (10**9, 7)
+    assert (made["late_duration"], made["answer_duration"]) == (60, 52), "together a 32nd of the challenge duration"
+    assert done("plan", "new", "--from", "p.toml")["plan"] == made
+
+
+def test_every_term_of_the_contract_s_plan_can_be_said() -> None:
+    """What stands in one of them stands in the others, in one order."""
+    names = [name for name in Plan.__dataclass_fields__ if name not in ("digest", "rules_hash")]
+    assert list(plan_terms()) == names
+    hook = "0x" + "0b" * 20
+    said = {name: "2m" if name.endswith("_duration") else "7" for name in names} | {"hooks": f"{hook},{hook}"}
+    found = terms_of([f"{name}={value}" for name, value in said.items()])
+    assert found == said | {name: 7 for name in names if said[name] == "7"} | {"hooks": [hook, hook]}
+
+
+@pytest.mark.parametrize("text", ["colour=7", "quorum", "quorum=", "quorum=2.5", "quorum=-1", "bond_gwei=2m", "=7"])
+def test_a_term_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=r"--term: expected NAME=VALUE, NAME one of quorum|expected a whole number"):
+        terms_of([text])
 
 
 def test_every_field_survives_the_file(tmp_path: Path) -> None:

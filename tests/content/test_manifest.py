@@ -17,7 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multiformats import CID
 
+from registry.content.heads import REPORT_HEAD, UPDATE_HEAD, VERSION_HEAD, body_of, read_head
 from registry.content.manifest import (
+    DELTA,
     MAX_PAGE_ENTRIES,
     BaseFile,
     Code,
@@ -40,6 +42,7 @@ from registry.content.manifest import (
     UpdateManifest,
     VersionFile,
     VersionManifest,
+    blocks_of,
     decode,
     decode_any,
     digest_of,
@@ -47,7 +50,9 @@ from registry.content.manifest import (
     manifest_cid,
 )
 from registry.errors import FormError
-from registry.types import MAX_MANIFEST_BYTES, MAX_STEPS, MAX_TOTAL_WEIGHT, Cid, Codec
+from registry.store.manifests import get_manifest, put_manifest
+from registry.store.memory import MemoryStore
+from registry.types import MAX_MANIFEST_BYTES, MAX_STEPS, MAX_TOTAL_WEIGHT, Cid, Codec, NamedBlock
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "manifests" / "format-1.json"
 
@@ -124,7 +129,7 @@ EXAMPLES: dict[str, Manifest] = {
         participant=word(11, 20),
         parent=PARENT,
         plan=PLAN,
-        delta=FILE,
+        files={DELTA: FILE},
         weight=120,
         steps=40,
         saturated=0,
@@ -167,8 +172,100 @@ def test_manifest_comes_back_as_it_was(name: str) -> None:
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_released_format_still_gives_the_same_bytes(name: str) -> None:
     golden = json.loads(GOLDEN.read_text())[name]
-    assert encode(EXAMPLES[name]).hex() == golden["bytes"]
+    *heads, own = (block.data.hex() for block in reversed(blocks_of(EXAMPLES[name])))
+    assert (own, heads) == (golden["bytes"], golden["heads"])
     assert str(manifest_cid(digest_of(EXAMPLES[name]))) == golden["cid"]
+
+
+def parts(head: bytes) -> tuple[bytes, CID]:
+    decoded = dag_cbor.decode(head)
+    assert isinstance(decoded, list)
+    fields, link = decoded
+    assert isinstance(fields, bytes)
+    assert isinstance(link, CID)
+    return fields, link
+
+
+HEADED = {"version": VERSION_HEAD, "update": UPDATE_HEAD, "report": REPORT_HEAD}
+
+
+@pytest.mark.parametrize("name", HEADED)
+def test_a_head_is_a_dag_cbor_block_that_links_to_its_manifest(name: str) -> None:
+    own, head = blocks_of(EXAMPLES[name])
+    assert own.data == encode(EXAMPLES[name])
+    fields, link = parts(head.data)
+    assert fields[0] == HEADED[name].number
+    assert bytes(link) == bytes(own.cid)
+    assert own.cid == body_of(HEADED[name], head.data) == read_head(head.data)
+    assert head.cid.digest == hashlib.sha256(head.data).digest() == digest_of(EXAMPLES[name])
+
+
+def test_the_fields_of_heads_stand_where_the_contract_reads_them() -> None:
+    where = (31337).to_bytes(8, "big") + word(3, 20) + word(4) + (7).to_bytes(8, "big") + PARENT.digest + PLAN.digest
+    sums = b"".join(n.to_bytes(32, "big") for n in (1, 120, 40, 120))
+    update = word(11, 20) + word(2) + (120).to_bytes(4, "big") + (40).to_bytes(4, "big")
+    version = EXAMPLES["version"]
+    assert isinstance(version, VersionManifest)
+    assert version.state is not None
+    kept = version.state.root + version.state.layout + version.state.step.to_bytes(32, "big")
+    expected = {
+        "update": update,
+        "report": word(13) + word(2) + word(17) + sums,
+        "version": version.tensor_root + version.rest_root + kept + word(2),
+    }
+    for name, own in expected.items():
+        fields, _ = parts(blocks_of(EXAMPLES[name])[1].data)
+        assert fields[1:] == where + own
+
+
+def test_a_genesis_has_a_head_of_zeros_but_for_its_roots() -> None:
+    genesis = EXAMPLES["genesis"]
+    assert isinstance(genesis, VersionManifest)
+    fields, _ = parts(blocks_of(genesis)[1].data)
+    assert fields == bytes([2]) + bytes(132) + genesis.tensor_root + genesis.rest_root + bytes(128)
+
+
+@pytest.mark.parametrize("name", [name for name in EXAMPLES if name not in (*HEADED, "genesis")])
+def test_what_no_contract_reads_has_no_head(name: str) -> None:
+    (own,) = blocks_of(EXAMPLES[name])
+    assert own == NamedBlock(manifest_cid(digest_of(EXAMPLES[name])), encode(EXAMPLES[name]))
+    assert read_head(own.data) is None
+
+
+@pytest.mark.parametrize("name", HEADED)
+def test_what_is_no_head_is_refused(name: str) -> None:
+    kind, head = HEADED[name], blocks_of(EXAMPLES[name])[1].data
+    begin, end = head.index(bytes([kind.number])) + 1, len(head) - 32
+    others = [head[:-1], head + b"\0", b"", encode(EXAMPLES[name])]
+    for place in [*range(begin), *range(end - 9, end)]:
+        others += [head[:place] + bytes([head[place] ^ bit]) + head[place + 1 :] for bit in (1, 128)]
+    for other in others:
+        with pytest.raises(FormError, match="head: expected"):
+            body_of(kind, other)
+    for another in HEADED.values():
+        if another is not kind:
+            with pytest.raises(FormError, match="head: expected"):
+                body_of(another, head)
+
+
+@pytest.mark.parametrize("name", HEADED)
+def test_a_head_and_its_manifest_must_say_the_same(name: str) -> None:
+    manifest, store = EXAMPLES[name], MemoryStore()
+    named = put_manifest(store, manifest)
+    assert get_manifest(store, named.digest, type(manifest)) == manifest
+    own, head = (block.data for block in blocks_of(manifest))
+    for place in range(6, len(head) - 41):  # every byte of the fields
+        changed = head[:place] + bytes([head[place] ^ 1]) + head[place + 1 :]
+        cid = manifest_cid(hashlib.sha256(changed).digest())
+        store.put(cid, changed)
+        with pytest.raises(FormError, match=r"its head says something else|head: expected a list"):
+            get_manifest(store, cid.digest, type(manifest))
+    foreign = head[:-32] + hashlib.sha256(encode(EXAMPLES["plan"])).digest()
+    store.put(manifest_cid(hashlib.sha256(foreign).digest()), foreign)
+    put_manifest(store, EXAMPLES["plan"])
+    with pytest.raises(FormError, match="expected kind"):
+        get_manifest(store, hashlib.sha256(foreign).digest(), type(manifest))
+    assert own in store._blocks.values()
 
 
 def body(name: str = "update") -> dict[str, Any]:
@@ -342,9 +439,22 @@ def test_full_page_fits_a_block() -> None:
 def test_file_that_is_declared_larger_than_any_may_be_is_refused() -> None:
     update = EXAMPLES["update"]
     assert isinstance(update, UpdateManifest)
-    encode(replace(update, delta=replace(update.delta, size=64 << 30)))
+    encode(replace(update, files={DELTA: replace(update.delta, size=64 << 30)}))
     with pytest.raises(FormError, match=r"delta.size: expected 0..68719476736, got 68719476737"):
-        encode(replace(update, delta=replace(update.delta, size=(64 << 30) + 1)))
+        encode(replace(update, files={DELTA: replace(update.delta, size=(64 << 30) + 1)}))
+
+
+@pytest.mark.parametrize(
+    "names", [[], ["other"], ["delta", ""], ["delta", "n" * 65], ["delta", *map(str, range(8))]], ids=len
+)
+def test_files_of_an_update_have_names_and_one_is_combined(names: list[str]) -> None:
+    update = EXAMPLES["update"]
+    assert isinstance(update, UpdateManifest)
+    more = replace(update, files={DELTA: FILE, "control": FILE})
+    assert decode(encode(more), UpdateManifest) == more
+    assert more.delta == FILE
+    with pytest.raises(FormError, match="files: expected"):
+        replace(update, files=dict.fromkeys(names, FILE))
 
 
 def test_refused_update_is_never_a_link_and_an_admitted_one_always() -> None:

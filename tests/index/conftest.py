@@ -220,8 +220,8 @@ def dispute(indexing: Indexing, model: ModelId) -> None:
     step = Step(listing.contributions[0], Opening(Counted(0, bytes(32)), b"", ()))
     basis = Basis(EXAMPLE_RULES, result.roots)  # the parent's roots are those of the example round before
     Challenges(bob).add_contributions(target, basis, NO_COORDINATE, Sum(), [step])
-    for index in (0, 2**64 - 1):
-        accuser.demand_contribution(target, index, deposit=accuser.deposit_now())
+    for indices in ([0], [0, 2**64 - 1]):  # the second 0 is skipped
+        accuser.demand_contributions(target, indices, deposit=accuser.deposit_now(target))
     shown = Demanded(round_id, tally, listing.root, 192, 1, 0)
     accused.show_leaves([Shown(shown, listing.opening(0))] * 2)  # the second is skipped
     hidden = Demanded(round_id, tally, listing.root, 192, 1, 2**64 - 1)

@@ -180,8 +180,8 @@ def test_a_hostile_log_is_one_error(log: Any) -> None:
     assert len(str(refusal.value)) < 400
 
 
-WORD = {"offset": 4, "length": 6}
-"""Words of a shown leaf's data: root, index, count, inner root, offsets of leaf and proof, then the leaf's length."""
+WORD = {"offset": 6, "length": 8}
+"""Words of a shown leaf's data: root, rows, index, count, inner root, offsets of leaf and proof, the leaf's length."""
 
 
 @pytest.mark.parametrize("value", [1, 2**31, 2**63, 2**64, 2**256 - 1])
@@ -189,8 +189,8 @@ WORD = {"offset": 4, "length": 6}
 def test_a_hostile_log_of_no_fixed_length_is_one_error(word: int, value: int) -> None:
     from eth_abi.abi import encode
 
-    types = ["bytes32", "uint64", "(uint64,bytes32)", "bytes", "bytes32[]"]
-    data = bytearray(encode(types, [b"\x01" * 32, 7, (9, b"\x02" * 32), b"\x03" * 40, [b"\x04" * 32]]))
+    types = ["bytes32", "uint16", "uint16", "uint64", "(uint64,bytes32)", "bytes", "bytes32[]"]
+    data = bytearray(encode(types, [b"\x01" * 32, 4, 256, 7, (9, b"\x02" * 32), b"\x03" * 40, [b"\x04" * 32]]))
     topics = ["0x" + topic_of(LeafShown).hex(), "0x" + "0a" * 32, "0x" + "0b" * 32, "0x" + "00" * 12 + "0c" * 20]
     shown = commitment(topics=topics, data="0x" + data.hex())
     event = decode_raw(shown, {CAIRN})

@@ -21,7 +21,7 @@ import torch
 
 from registry.chain.client import Client
 from registry.chain.testing import anvil_chain
-from registry.content.manifest import ReportManifest, UpdateManifest, decode, manifest_cid
+from registry.content.manifest import ReportManifest, UpdateManifest
 from registry.content.merkle import tensor_root
 from registry.content.tensors import parse_header
 from registry.provenance.combination import combine, leaves_of_file
@@ -31,6 +31,7 @@ from registry.rules.combine import weighted_mean
 from registry.rules.table import DENSE, EXAMPLES, MEAN, Combining
 from registry.store.base import ContentStore
 from registry.store.blobs import open_blob
+from registry.store.manifests import get_manifest
 from registry.store.memory import MemoryStore
 from registry.types import Blob, Cid, ModelId
 from trainer.simulation import simulate_round, start
@@ -66,9 +67,9 @@ def named(client: Client, store: ContentStore, model_id: ModelId, number: int) -
     record = read_round(client, model_id, number)
     result = chosen_result(client, record)
     assert result is not None
-    report = decode(store.get(manifest_cid(result.report_digest)), ReportManifest)
+    report = get_manifest(store, result.report_digest, ReportManifest)
     version = load_version_manifest(store, result.version_digest)
-    updates = [decode(store.get(manifest_cid(c.digest)), UpdateManifest) for c in record.commitments]
+    updates = [get_manifest(store, c.digest, UpdateManifest) for c in record.commitments]
     assert report.aggregate.tensor_root == result.aggregate_root
     names = Named(
         updates=tuple((u.delta.cid, u.delta.tensor_root, u.weight) for u in updates),
@@ -93,7 +94,7 @@ def ran(client: Client, store: ContentStore, model_id: ModelId, folder: Path) ->
     files = []
     for i, update in enumerate(updates):
         files.append(_fetched(store, update.delta.blob, folder / f"{i}.safetensors"))
-    report = decode(store.get(manifest_cid(result.report_digest)), ReportManifest)
+    report = get_manifest(store, result.report_digest, ReportManifest)
     aggregate = _fetched(store, report.aggregate.blob, folder / "aggregate.safetensors")
     return Ran(tuple(rounds), tuple(digests), tuple(files), aggregate)
 

@@ -21,7 +21,7 @@ from registry.chain.testing import DevChain, anvil_chain, embedded_chain, geth_c
 from registry.chain.transactions import Transactor
 from registry.content.car import write_car
 from registry.content.evidence import BlockProofManifest, BundleManifest, StateProofManifest
-from registry.content.manifest import Kind, decode, digest_of, encode, manifest_cid
+from registry.content.manifest import Kind, decode, digest_of
 from registry.errors import InputError, VerificationFailed
 from registry.provenance.bundle import BundleVerdict, verify_bundle
 from registry.provenance.evidence import state_proofs
@@ -32,6 +32,7 @@ from registry.provenance.versions import add_version, save_arrays
 from registry.store.base import ContentStore
 from registry.store.car import CarStore, walk_links
 from registry.store.kubo_node import KuboNode
+from registry.store.manifests import put_manifest
 from registry.store.memory import MemoryStore
 from registry.types import Address, Cid, Digest, ModelId, Root
 from trainer.simulation import Simulation
@@ -310,8 +311,7 @@ def remade(one: Made, path: Path, **changed: Any) -> Made:
     parts, store = MemoryStore(), CarStore(one.path)
 
     def put(part: Kind) -> Cid:
-        parts.put(manifest_cid(digest_of(part)), encode(part))
-        return manifest_cid(digest_of(part))
+        return put_manifest(parts, part)
 
     fields = {name: tuple(map(put, part)) if isinstance(part, list) else part for name, part in changed.items()}
     root = put(replace(decode(store.get(store.root), BundleManifest), **fields))

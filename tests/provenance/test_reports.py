@@ -16,11 +16,11 @@ from registry.content.manifest import (
     ReportManifest,
     ReportPage,
     digest_of,
-    encode,
     manifest_cid,
 )
 from registry.errors import BlockNotFound, FormError
 from registry.provenance.reports import load_report, pages_of
+from registry.store.manifests import put_manifest
 from registry.store.memory import MemoryStore
 from registry.types import Cid, Codec, Digest
 
@@ -39,7 +39,7 @@ def entry(number: int) -> ReportEntry:
 
 
 def keep(store: MemoryStore, manifest: Manifest) -> Digest:
-    store.put(manifest_cid(digest_of(manifest)), encode(manifest))
+    put_manifest(store, manifest)
     return digest_of(manifest)
 
 

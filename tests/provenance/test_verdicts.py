@@ -22,7 +22,7 @@ from registry.chain.events import (
     UpdateCommitted,
 )
 from registry.chain.records import Result, Roots, result_hash
-from registry.content.manifest import Reason, ReportPage, UpdateManifest, decode, digest_of, encode, manifest_cid
+from registry.content.manifest import Reason, ReportPage, UpdateManifest, digest_of, manifest_cid
 from registry.errors import VerificationFailed
 from registry.provenance.charges import reported
 from registry.provenance.checks import Check, Finding, until_failure
@@ -34,6 +34,7 @@ from registry.provenance.verified import Verified
 from registry.provenance.verify import verify_records, verify_round, verify_version
 from registry.provenance.versions import load_version_manifest
 from registry.store.local import LocalStore
+from registry.store.manifests import get_manifest, put_manifest
 from registry.store.memory import MemoryStore
 from registry.types import Address, Cid, Codec, Digest, Role, Root, Standing
 from trainer.simulation import Simulation
@@ -69,9 +70,8 @@ class Case:
         return store
 
     def put(self, store: MemoryStore, manifest: Any) -> Digest:
-        digest = digest_of(manifest)
-        store.put(manifest_cid(digest), encode(manifest))
-        return digest
+        put_manifest(store, manifest)
+        return digest_of(manifest)
 
 
 @pytest.fixture
@@ -206,7 +206,7 @@ def test_damage_fails_though_a_store_sets_it_aside_at_first_sight(
     if which == "parent":
         file = load_version_manifest(store, case.record.parent).weights.cid
     else:
-        file = decode(store.get(manifest_cid(case.record.commitments[1].digest)), UpdateManifest).delta.cid
+        file = get_manifest(store, case.record.commitments[1].digest, UpdateManifest).delta.cid
     path = store.path_of(file.digest)
     path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
     found = list(until_failure(verify_round(case.sim.owner, store, case.record, case.result, tmp_path)))

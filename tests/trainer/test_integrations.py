@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 import torch
 
-from registry.content.manifest import Procedure, UpdateManifest, decode, manifest_cid
+from registry.content.manifest import Procedure, UpdateManifest
 from registry.provenance.reports import load_report
 from registry.provenance.rounds import chosen_result, read_round
 from registry.provenance.verify import verify_version
 from registry.provenance.versions import add_base, load_version_manifest, read_header, require_base
 from registry.store.local import LocalStore
+from registry.store.manifests import get_manifest
 from trainer.modules import module_digest, propose_plan
 from trainer.simulation import Simulation, simulate_round, start
 
@@ -43,7 +44,7 @@ def example(name: str, *packages: str) -> Any:
 
 def updates_of(sim: Simulation, number: int) -> list[UpdateManifest]:
     record = read_round(sim.owner, sim.model_id, number)
-    return [decode(sim.store.get(manifest_cid(c.digest)), UpdateManifest) for c in record.commitments]
+    return [get_manifest(sim.store, c.digest, UpdateManifest) for c in record.commitments]
 
 
 def test_a_round_of_a_lora_adapter_by_hugging_face_s_trainer(tmp_path: Path) -> None:

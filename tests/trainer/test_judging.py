@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from registry.content.manifest import Reason, UpdateManifest, decode, manifest_cid
+from registry.content.manifest import Reason, UpdateManifest
 from registry.provenance.rounds import read_round
+from registry.store.manifests import get_manifest
 from registry.store.memory import MemoryStore
 from registry.types import Cid, Phase
 from trainer import aggregator
@@ -43,7 +44,7 @@ def test_slow_update_leaves_the_others_their_time(
     step(sim)
     record = read_round(sim.owner, sim.model_id, 1)
     round = aggregator.load_round(store, record)
-    first, *others = (decode(store.get(manifest_cid(c.digest)), UpdateManifest).delta.cid for c in record.commitments)
+    first, *others = (get_manifest(store, c.digest, UpdateManifest).delta.cid for c in record.commitments)
     slow = Slow(store, first, seconds=1.0)
 
     verdicts = aggregator.judge_all(slow, round, known := {}, patience=0.5)

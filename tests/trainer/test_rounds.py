@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,19 +19,20 @@ from registry.content.manifest import (
     Reason,
     ReportEntry,
     UpdateManifest,
+    blocks_of,
     digest_of,
-    encode,
-    manifest_cid,
 )
 from registry.content.merkle import tensor_root
 from registry.errors import BlockNotFound, CairnError
 from registry.provenance.lineage import provenance_of
 from registry.provenance.reports import load_report
 from registry.provenance.rounds import attested_results, chosen_result, read_round
+from registry.provenance.testing import headed
 from registry.provenance.verify import Verification, verify_version
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob
 from registry.store.local import LocalStore
+from registry.store.manifests import put_manifest
 from registry.store.memory import MemoryStore
 from registry.types import Address, Cid, Digest, Phase, Root
 from trainer import aggregator, participant
@@ -259,11 +259,10 @@ class Crooked:
         data = self.honest.file.read_bytes() if data is None else data
         blob = add_blob(self.sim.store if published else MemoryStore(), [data])
         delta = DeltaFile(blob.cid, blob.size, tensor_root(data[-20:]))
-        said: UpdateManifest = replace(self.honest.manifest, **({"delta": delta} | changed))
-        block = encode(said) if manifest is None else manifest
-        cid = manifest_cid(digest_of(said)) if manifest is None else _cid_of(manifest)
-        self.digest = Digest(cid.digest)
-        if published:
+        said: UpdateManifest = replace(self.honest.manifest, **({"files": {"delta": delta}} | changed))
+        blocks = blocks_of(said) if manifest is None else headed(said, manifest)
+        self.digest = Digest(blocks[-1].cid.digest)
+        for cid, block in blocks if published else ():
             self.sim.store.put(cid, block)
         fields: dict[str, Any] = {
             "tensor_root": Root(said.delta.tensor_root),
@@ -272,10 +271,6 @@ class Crooked:
         }
         fields |= anchored or {}
         self.client.commit_update(self.sim.model_id, self.number, self.digest, **fields)
-
-
-def _cid_of(block: bytes) -> Cid:
-    return manifest_cid(hashlib.sha256(block).digest())
 
 
 CROOKED: dict[str, tuple[Reason, Callable[[Crooked], None]]] = {
@@ -296,7 +291,7 @@ CROOKED: dict[str, tuple[Reason, Callable[[Crooked], None]]] = {
     "negative zero": (Reason.VALUE, lambda c: c.commit(c.file(-0.0))),
     "not what was committed": (
         Reason.WRONG_ROOT,
-        lambda c: c.commit(c.file(0.5), delta=_swapped(c, c.file(0.5)), anchored={"tensor_root": _root(c)}),
+        lambda c: c.commit(c.file(0.5), files={"delta": _swapped(c, c.file(0.5))}, anchored={"tensor_root": _root(c)}),
     ),
 }
 
@@ -444,7 +439,7 @@ def test_update_published_after_the_quorum_convicts_nobody(lines: Start, tmp_pat
     settle(sim)
     assert admitted_to(sim, number) == 2
     add_blob(sim.store, [crooked.honest.file.read_bytes()])
-    sim.store.put(manifest_cid(digest_of(crooked.honest.manifest)), encode(crooked.honest.manifest))
+    put_manifest(sim.store, crooked.honest.manifest)
     assert all(v.passed for v in verified(sim, tmp_path / "stranger"))
 
 

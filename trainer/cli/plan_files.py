@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from registry.content.manifest import PlanManifest, ServerRule
 
 __all__ = [
-    "DEFAULTS",
     "duration",
     "is_fitted",
     "manifest_of",
@@ -37,9 +36,10 @@ __all__ = [
     "program_text",
     "read_plan",
     "show_duration",
+    "terms_of",
 ]
 
-DEFAULTS: Mapping[str, Any] = {
+_DEFAULTS: Mapping[str, Any] = {
     "algorithm": {"name": "fedavg", "parameters": {"epochs": 1}},
     "combine_rule": MEAN.name,
     "combine_parameters": {},
@@ -54,16 +54,6 @@ DEFAULTS: Mapping[str, Any] = {
     "header": None,
     "segments": None,
     "transforms": [],
-    "quorum": 1,
-    "weight_cap": 1 << 20,
-    "min_contributions": 2,
-    "commit_duration": "1h",
-    "publish_duration": "1h",
-    "aggregate_duration": "1h",
-    "challenge_duration": "1h",
-    "answer_duration": None,
-    "bond_gwei": 0,
-    "hooks": [],
 }
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _COMMENTS = {
@@ -79,14 +69,6 @@ _COMMENTS = {
     "buffers": "tensors that are running statistics: 1, or 2 for what cannot be negative",
     "values": "of the versions it is for, as the next two; cairn plan set fills them in",
     "transforms": "applied to an update on its way out, in order",
-    "quorum": "equal attestations that make a result",
-    "weight_cap": "the most one participant may weigh",
-    "min_contributions": "fewer than these and the round lapses",
-    "commit_duration": "durations: 90s, 10m, 2h, 3d; at least 30s, at most 90d",
-    "challenge_duration": "at least 16m",
-    "answer_duration": "in which aggregators show what is demanded; at least 30s, at most 1/32 of the challenge's",
-    "bond_gwei": "what an aggregator must have deposited to attest",
-    "hooks": "contracts asked at each commitment, in this order; at most 4",
 }
 
 
@@ -94,6 +76,39 @@ _RULES: Mapping[str, tuple[Sequence[Entry], str]] = {
     "combine_rule": (COMBINE_RULES, "combine rule"),
     "update_form": (UPDATE_FORMS, "update form"),
 }
+
+
+def _defaults() -> dict[str, Any]:
+    """What a plan has where nothing is said of it."""
+    from registry.content.manifest import plan_terms
+
+    return {**_DEFAULTS, **{name: term["usual"] for name, term in plan_terms().items()}}
+
+
+def terms_of(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the terms that texts of the form NAME=VALUE set.
+
+    Raises:
+        InputError: One has another form, or there is no such term.
+    """
+    from registry.content.manifest import plan_terms
+
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or name not in plan_terms():
+            raise InputError(f"--term: expected NAME=VALUE, NAME one of {', '.join(plan_terms())}; got {text!r:.80}")
+        if name == "hooks":
+            found[name] = value.split(",")
+        else:
+            found[name] = value if name.endswith("_duration") else _whole(value, name)
+    return found
+
+
+def _whole(value: str, name: str) -> int:
+    if not re.fullmatch(r"\d{1,20}", value, re.ASCII):
+        raise InputError(f"{name}: expected a whole number, got {value!r:.40}")
+    return int(value)
 
 
 def program_text(manifest: PlanManifest) -> list[str]:
@@ -136,10 +151,11 @@ def manifest_of(given: Mapping[str, Any]) -> PlanManifest:
     from registry.content.manifest import PlanManifest, Procedure, encode
     from registry.provenance.plans import plan_rules
 
-    unknown = sorted(set(given) - set(DEFAULTS))
+    usual = _defaults()
+    unknown = sorted(set(given) - set(usual))
     if unknown:
-        raise InputError(f"unknown field {unknown[0]!r}: a plan has {', '.join(DEFAULTS)}")
-    values = {**DEFAULTS, **given}
+        raise InputError(f"unknown field {unknown[0]!r}: a plan has {', '.join(usual)}")
+    values = {**usual, **given}
     for name, (table, kind) in _RULES.items():
         values[name] = lookup(table, values[name], kind).number
     if values["weights"] is None:
@@ -149,12 +165,11 @@ def manifest_of(given: Mapping[str, Any]) -> PlanManifest:
         values["transforms"] = tuple(Procedure(**entry) for entry in values["transforms"])
     except TypeError:
         raise InputError("algorithm and transforms: expected {name = …, parameters = {…}}") from None
-    for name in ("commit_duration", "publish_duration", "aggregate_duration", "challenge_duration"):
-        values[name] = duration(values[name], name)
+    for name in usual:
+        if name.endswith("_duration") and values[name] is not None:
+            values[name] = duration(values[name], name)
     if values["answer_duration"] is None:
-        values["answer_duration"] = values["challenge_duration"] // WALK_STEPS
-    else:
-        values["answer_duration"] = duration(values["answer_duration"], "answer_duration")
+        values["answer_duration"] = max(values["challenge_duration"] // WALK_STEPS - values["late_duration"], 0)
     values["server"] = _server(values["server"], values["grid_bits"])
     values["values"] = values["values"] or 1
     for name in ("header", "segments"):
@@ -219,7 +234,8 @@ def plan_toml(manifest: PlanManifest) -> str:
         if field.name in _RULES:
             known = find(_RULES[field.name][0], value)
             shown = known.name if known else value
-        comment = f"  # {_COMMENTS[field.name]}" if field.name in _COMMENTS else ""
+        says = field.metadata.get("says") or _COMMENTS.get(field.name)
+        comment = f"  # {says}" if says else ""
         lines.append(f"{field.name} = {_toml(shown)}{comment}")
     return "\n".join(lines) + "\n"
 

@@ -4,15 +4,15 @@ pragma solidity ^0.8.28;
 import {ModelId, Standing} from "../../interfaces/ICairn.sol";
 import {Before, Commitment, IChallenges, Step, Sum} from "../../interfaces/IChallenges.sol";
 import {Demanded, Fault, ICourt, Part} from "../../interfaces/ICourt.sol";
-import {Basis, Counted, IDisputed, Membership, Opening, Target, Tree} from "../../interfaces/IDisputed.sol";
+import {Basis, Counted, HeadKind, IDisputed, Membership, Opening, Target, Tree} from "../../interfaces/IDisputed.sol";
 import {Cairn} from "../../Cairn.sol";
 import {Deploy} from "../support/Deploy.sol";
-import {Demanding} from "../support/Demanding.sol";
 import {World} from "../support/Disputes.sol";
+import {Headed} from "../support/Headed.sol";
 import {Leaves, Trees} from "../support/Trees.sol";
 
 /// @notice Who challenges an honest result convicts nobody, whatever is shown.
-contract ChallengersTest is Demanding {
+contract ChallengersTest is Headed {
     World internal kept;
 
     /// @dev Everything that can be said of a result by calls, honest openings throughout.
@@ -25,7 +25,7 @@ contract ChallengersTest is Demanding {
             [Trees.openAt(w.parent, place), Trees.openAt(w.aggregate, place), Trees.openAt(w.version, place)];
         Basis memory basis = basisOf(w);
         Step[] memory three = steps(w, place, 0, 3);
-        all = new bytes[](13);
+        all = new bytes[](17);
         all[0] = abi.encodeCall(challenges.convictCount, (target, Trees.countedOf(Trees.listOf(w.list))));
         all[1] = abi.encodeCall(challenges.convictOrder, (target, member(w, 0), member(w, 1)));
         all[2] = abi.encodeCall(challenges.convictRoots, (target, basis));
@@ -43,6 +43,10 @@ contract ChallengersTest is Demanding {
         all[10] = abi.encodeCall(challenges.convictAggregate, (target, basisOf(w), place, zeros(), three, o[1]));
         all[11] = abi.encodeCall(challenges.convictTotal, (target, basisOf(w), zeros(), steps(w, NONE, 0, 3)));
         all[12] = abi.encodeCall(challenges.convictFactor, (target, basisOf(w), 1, Trees.open(Trees.listOf(w.list), 1)));
+        all[13] = abi.encodeCall(challenges.convictTwice, (target, member(w, 0), member(w, 2)));
+        all[14] = headCall(target, HeadKind.Update, member(w, 1), updateHead(w.list[1], current));
+        all[15] = headCall(target, HeadKind.Version, nobody(), versionHead(w, current));
+        all[16] = headCall(target, HeadKind.Report, nobody(), reportHead(w, current));
     }
 
     function fails(bytes memory call) internal {
@@ -147,9 +151,10 @@ contract ChallengersTest is Demanding {
         );
         past.index = NONE;
         refuses(
-            abi.encodeCall(challenges.convictOrder, (target, past, member(w, 0))),
+            abi.encodeCall(challenges.convictTwice, (target, member(w, 0), past)),
             badProof(w.result.contributionsRoot, NONE)
         );
+        refuses(abi.encodeCall(challenges.convictOrder, (target, past, member(w, 0))), badIndex(NONE, 0));
         Opening memory o = Trees.open(w.aggregate, 2);
         uint64[3] memory coordinates = [uint64(3072), NONE, uint64(1) << 63];
         for (uint256 i = 0; i < 3; ++i) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ICairn} from "../../interfaces/ICairn.sol";
+import {ICairn, ModelId} from "../../interfaces/ICairn.sol";
 import {Commitment} from "../../interfaces/IChallenges.sol";
 import {Demanded, Fault, ICourt, Part} from "../../interfaces/ICourt.sol";
 import {Contribution, Counted, IDisputed, Opening, Target, Tree} from "../../interfaces/IDisputed.sol";
@@ -144,6 +144,73 @@ contract LiarsTest is Bonded {
         // His own demand is as good as anybody's: it is answered with what was asked, or makes the result void.
         forward(ANSWER);
         convicts(w, Fault.Unanswered, Part.Service, 0, closeCall(d));
+    }
+
+    function test_a_liar_who_answers_itself_late_cannot_burn_its_challengers_reward() public {
+        (answerDuration, lateDuration) = (60, 40);
+        World memory w = honest(5000, 24);
+        Trees.setValue(w.version, 1, 0x3f800000);
+        bonded(w);
+        (lie, claim) = (tally(w), claimOf(w, Part.Values, 0));
+        sealed_(CHALLENGER, "salt");
+        // Sixteen answers of the largest deposit would burn more than both bonds' halves.
+        uint64[] memory indices = new uint64[](16);
+        for (uint64 i = 0; i < 16; ++i) {
+            indices[i] = i;
+        }
+        succeeds(aggregators[0], 1.6 ether, chunksCall(w, Tree.Aggregate, indices));
+        forward(60);
+        for (uint64 i = 0; i < 16; ++i) {
+            Demanded memory d = demandedOf(w, w.result.aggregateRoot, false, i);
+            succeeds(
+                aggregators[1], lateCall(d, Trees.open(w.aggregate, i), pair(aggregators[0], aggregators[1]))
+            );
+        }
+        same(court.bond(modelId, aggregators[0]).amount, BOND / 2, "half stays");
+        Opening memory version = Trees.open(w.version, 0);
+        succeeds(
+            COPIER, abi.encodeCall(challenges.convictVersion, (targetOf(w), basisOf(w), beforeAt(w, 1), version))
+        );
+        expelTwo();
+        reveal(CHALLENGER, "salt", none());
+        collect();
+        same(court.credit(CHALLENGER), BOND / 2, "the whole reward");
+        same(court.burnt(), BOND + BOND / 2, "all else of both bonds");
+    }
+
+    function test_a_liar_cannot_answer_late_at_the_cost_of_anothers_bonds() public {
+        (answerDuration, lateDuration) = (60, 40);
+        World memory w = honest(3, 24);
+        bonded(w);
+        succeeds(CHALLENGER, 0.1 ether, chunkCall(w, Tree.Version, 0));
+        Demanded memory d = demandedOf(w, w.result.roots.tensor, false, 0);
+        // Another model, in which others attest the same result: it has the same tally.
+        (ModelId first, uint64 number) = (modelId, current);
+        forward(60);
+        vm.warp(time() - COMMIT - PUBLISH);
+        bonded(w);
+        check(tally(w) == d.tally, "the same tally");
+        address[] memory others = pair(aggregators[0], aggregators[1]);
+        bytes memory reason = abi.encodeWithSelector(IDisputed.NotDisputed.selector, modelId, current, d.tally);
+        refuses(aggregators[0], 0, lateCall(d, Trees.open(w.version, 0), others), reason);
+        (modelId, current) = (first, number);
+        succeeds(STRANGER, lateCall(d, Trees.open(w.version, 0), others));
+    }
+
+    function test_nobody_keeps_others_from_demanding_by_being_faster_with_one() public {
+        World memory w = honest(600, 24);
+        bonded(w);
+        uint64[] memory indices = new uint64[](3);
+        (indices[1], indices[2]) = (1, 2);
+        bytes memory call = chunksCall(w, Tree.Version, indices);
+        vm.deal(aggregators[0], 1 ether);
+        succeeds(aggregators[0], 5, chunkCall(w, Tree.Version, 1)); // it saw the list on its way
+        succeeds(CHALLENGER, 15, call);
+        for (uint64 i = 0; i < 3; ++i) {
+            Demanded memory d = demandedOf(w, w.result.roots.tensor, false, i);
+            same(court.demand(d).demander, i == 1 ? aggregators[0] : CHALLENGER, "demanded");
+        }
+        same(court.credit(CHALLENGER), 5, "what the second would have taken");
     }
 
     function test_a_liar_cannot_answer_with_what_was_not_attested() public {

@@ -2,7 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {Phase, Result, RoundId} from "../../interfaces/ICairn.sol";
-import {Conviction, Demand, Demanded, Fault} from "../../interfaces/ICourt.sol";
+import {Conviction, Demand, Demanded, Fault, OpenDemands} from "../../interfaces/ICourt.sol";
 import {Opening, Tree} from "../../interfaces/IDisputed.sol";
 import {World} from "../support/Disputes.sol";
 import {Leaves, Trees} from "../support/Trees.sol";
@@ -29,7 +29,6 @@ contract Disputant is Lies {
     /// What the windows of this round are about: an honest result, or a lie of a kind.
     bool internal _sound;
     uint256 internal _kind;
-    bytes32 internal _digest;
     /// What each has put into its bond and not taken out again.
     mapping(address account => uint256) public putIn;
 
@@ -131,23 +130,70 @@ contract Disputant is Lies {
     }
 
     /// @notice A demand for any leaf, now and then past the end.
-    function demand(uint256 seed) external {
+    function demand(uint256 seed) public {
         if (!_disputed()) return;
         World memory w = _world();
         uint256 which = seed % 5;
-        uint64 index = uint64((seed >> 8) % 4);
+        uint64[] memory indices = new uint64[](1 + (seed >> 10) % 3);
+        for (uint64 i = 0; i < indices.length; ++i) {
+            indices[i] = uint64((seed >> 8) + i * (seed >> 12)) % 4; // now and then one stands there twice
+        }
         bytes memory call = which == 4
-            ? abi.encodeCall(court.demandContribution, (targetOf(w), index))
-            : abi.encodeCall(court.demandChunk, (targetOf(w), basisOf(w), Tree(which), member(w, 1), index));
+            ? abi.encodeCall(court.demandContributions, (targetOf(w), indices))
+            : abi.encodeCall(court.demandChunks, (targetOf(w), basisOf(w), Tree(which), member(w, 1), indices));
         bytes32 root = which == 4 ? w.result.contributionsRoot : rootIn(w, Tree(which));
-        Demanded memory d = demandedOf(w, root, which == 4, index);
-        if (root == 0 || court.demand(d).deadline != 0) return;
+        if (root == 0) return;
+        uint256 known = _asked.length;
+        for (uint256 i = 0; i < indices.length; ++i) {
+            _note(Asked(demandedOf(w, root, which == 4, indices[i]), Tree(which % 4), _sound, _kind), known);
+        }
         bool moved = cairn.round(modelId, current).extended;
         uint256 end = cairn.dispute(modelId, current).challengeDeadline + (moved ? 0 : CHALLENGE);
+        bool fits = time() + 2 * answerDuration + lateDuration <= end;
         vm.prank(CHALLENGER);
-        (bool done,) = address(court).call{value: (seed >> 16) % 1e17}(call);
-        check(done == (time() + 2 * ANSWER <= end), "as long as it can be answered");
-        if (done) _asked.push(Asked(d, Tree(which % 4), _sound, _kind));
+        (bool done,) = address(court).call{value: indices.length * ((seed >> 16) % 1e17)}(call);
+        check(done == (fits && _asked.length > known), "new, and as long as it can be answered");
+        while (!done && _asked.length > known) {
+            _asked.pop();
+        }
+    }
+
+    /// @dev If it is new, and not among those noted from `known` on.
+    function _note(Asked memory a, uint256 known) private {
+        if (court.demand(a.demanded).deadline != 0) return;
+        for (uint256 i = known; i < _asked.length; ++i) {
+            if (_asked[i].demanded.index == a.demanded.index) return;
+        }
+        _asked.push(a);
+    }
+
+    /// @notice Liars are asked and let the answer time pass before they show anything.
+    function tarry(uint256 seed) external {
+        if (!_disputed() || _sound) return;
+        uint256 known = _asked.length;
+        demand(seed);
+        if (_asked.length == known) return;
+        forward(answerDuration);
+        answerLate(known, seed >> 32);
+    }
+
+    /// @notice Liars show late what they can, and others do it for them: it costs liars alone, and half a bond at most.
+    function answerLate(uint256 which, uint256 who) public {
+        if (_asked.length == 0) return;
+        Asked memory a = _asked[which % _asked.length];
+        Demand memory d = court.demand(a.demanded);
+        bool now_ = _disputed() && cairn.dispute(modelId, current).tally == a.demanded.tally;
+        if (d.closed || time() < d.deadline || time() >= d.lateDeadline || !now_) return;
+        (bool held, Opening memory o) = _openingOf(a);
+        if (!held) return;
+        uint128[2] memory before = [court.bond(modelId, liars[0]).amount, court.bond(modelId, liars[1]).amount];
+        address[] memory all = a.sound ? pair(honestOnes[0], honestOnes[1]) : pair(liars[0], liars[1]);
+        succeeds(everyone[who % everyone.length], lateCall(a.demanded, o, all));
+        for (uint256 i = 0; i < 2; ++i) {
+            uint256 bond = court.bond(modelId, liars[i]).amount;
+            check(bond >= BOND / 2 && before[i] - bond <= d.deposit, "half stays");
+            putIn[liars[i]] = bond;
+        }
     }
 
     /// @notice Time passes. Before it does, honest aggregators have answered what they were asked; liars answer at times.
@@ -156,6 +202,9 @@ contract Disputant is Lies {
             if (_asked[i].sound || (seed >> 16) % 2 == 0) _answer(i);
         }
         forward(within(seed, 1, seed % 3 == 0 ? CHALLENGE : ANSWER));
+        for (uint256 i = 0; i < _asked.length; ++i) {
+            if ((seed >> 20) % 2 == 0) answerLate(i, seed >> 32);
+        }
         for (uint256 i = 0; i < _asked.length; ++i) {
             if ((seed >> 24) % 2 == 0) _close(i);
         }
@@ -240,6 +289,23 @@ contract Disputant is Lies {
         }
     }
 
+    /// @notice What the court counts as open must be what is, of each result that was asked for anything.
+    function countsOpen() external view returns (bool) {
+        for (uint256 i = 0; i < _asked.length; ++i) {
+            Demanded memory one = _asked[i].demanded;
+            (uint256 count, uint256 deposits) = (0, 0);
+            for (uint256 j = 0; j < _asked.length; ++j) {
+                Demand memory d = court.demand(_asked[j].demanded);
+                bool other = RoundId.unwrap(_asked[j].demanded.roundId) != RoundId.unwrap(one.roundId);
+                if (d.closed || other || _asked[j].demanded.tally != one.tally) continue;
+                (count, deposits) = (count + 1, deposits + d.deposit);
+            }
+            OpenDemands memory open = court.openDemands(one.roundId, one.tally);
+            if (open.count != count || open.deposits != deposits || open.lateBurnt > BOND) return false;
+        }
+        return true;
+    }
+
     function inside() external view returns (uint256) {
         return address(court).balance;
     }
@@ -317,19 +383,24 @@ contract Disputant is Lies {
         Demand memory d = court.demand(a.demanded);
         bool now_ = cairn.dispute(modelId, current).tally == a.demanded.tally && a.demanded.tally != 0;
         if (d.closed || time() >= d.deadline || !now_) return;
+        (bool held, Opening memory o) = _openingOf(a);
+        if (held) succeeds(honestOnes[i % 2], abi.encodeCall(court.showLeaf, (a.demanded, o)));
+    }
+
+    /// @dev Of the result in its window.
+    function _openingOf(Asked memory a) private view returns (bool held, Opening memory o) {
         World memory w = _world();
-        if (!a.sound && a.kind == HIDDEN && a.demanded.root == w.result.aggregateRoot) return;
+        if (!a.sound && a.kind == HIDDEN && a.demanded.root == w.result.aggregateRoot) return (false, o);
         Leaves memory leaves = a.demanded.entries == 1 ? Trees.listOf(w.list) : blobIn(w, a.tree);
-        Opening memory o;
         if (a.demanded.index < leaves.data.length) o = Trees.open(leaves, a.demanded.index);
         else o.counted = Trees.countedOf(leaves);
-        succeeds(honestOnes[i % 2], abi.encodeCall(court.showLeaf, (a.demanded, o)));
+        return (true, o);
     }
 
     function _close(uint256 i) private {
         Asked memory a = _asked[i];
         Demand memory d = court.demand(a.demanded);
-        if (d.closed || time() < d.deadline) return;
+        if (d.closed || time() < d.lateDeadline) return;
         bytes32 standing = cairn.dispute(modelId, current).tally;
         bool voids = standing != 0 && standing == a.demanded.tally;
         if (RoundId.unwrap(a.demanded.roundId) != RoundId.unwrap(roundId(current))) return _closeOld(a.demanded);

@@ -23,7 +23,7 @@ contract DisputesInvariants is Test {
     }
 
     function targetSelectors() public view returns (Selectors[] memory targets) {
-        bytes4[17] memory moves = [
+        bytes4[19] memory moves = [
             // Several times, so that rounds get through.
             Disputant.advance.selector,
             Disputant.advance.selector,
@@ -36,6 +36,8 @@ contract DisputesInvariants is Test {
             Disputant.demand.selector,
             Disputant.demand.selector,
             Disputant.pass.selector,
+            Disputant.answerLate.selector,
+            Disputant.tarry.selector,
             Disputant.close.selector,
             Disputant.expel.selector,
             Disputant.reveal.selector,
@@ -61,6 +63,10 @@ contract DisputesInvariants is Test {
 
     function invariant_money_in_is_money_out() public view {
         same(handler.inside(), handler.accounted(), "bonds, credits, rewards, deposits, and what is burnt");
+    }
+
+    function invariant_open_demands_are_counted() public view {
+        check(handler.countsOpen(), "how many, their deposits, and never more burnt than half of the bonds");
     }
 
     function invariant_the_model_can_always_go_on() public {

@@ -90,6 +90,8 @@ contract Handler is Test {
             challengeDuration: 960,
             answerDuration: 30,
             bondGwei: 0,
+            demandPriceGwei: 0,
+            lateDuration: 0,
             hooks: new address[](0)
         });
         cairn.setPlan(modelId, plan, rules());

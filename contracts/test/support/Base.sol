@@ -65,6 +65,8 @@ abstract contract Base is Test {
             challengeDuration: CHALLENGE,
             answerDuration: ANSWER,
             bondGwei: 0,
+            demandPriceGwei: 0,
+            lateDuration: 0,
             hooks: new address[](0)
         });
     }

@@ -15,15 +15,32 @@ abstract contract Demanding is Disputes {
 
     /// @dev Of contributions it is the one at index 1.
     function chunkCall(World memory w, Tree tree, uint64 index) internal view returns (bytes memory) {
-        return abi.encodeCall(court.demandChunk, (targetOf(w), basisOf(w), tree, member(w, 1), index));
+        return chunksCall(w, tree, only(index));
+    }
+
+    function chunksCall(World memory w, Tree tree, uint64[] memory indices) internal view returns (bytes memory) {
+        return abi.encodeCall(court.demandChunks, (targetOf(w), basisOf(w), tree, member(w, 1), indices));
     }
 
     function listCall(World memory w, uint64 index) internal view returns (bytes memory) {
-        return abi.encodeCall(court.demandContribution, (targetOf(w), index));
+        return abi.encodeCall(court.demandContributions, (targetOf(w), only(index)));
     }
 
     function showCall(Demanded memory d, Opening memory opening) internal view returns (bytes memory) {
         return abi.encodeCall(court.showLeaf, (d, opening));
+    }
+
+    function lateCall(Demanded memory d, Opening memory opening, address[] memory attesters)
+        internal
+        view
+        returns (bytes memory)
+    {
+        return abi.encodeCall(court.showLate, (modelId, current, d, opening, attesters));
+    }
+
+    function pair(address one, address other) internal pure returns (address[] memory list) {
+        list = new address[](2);
+        (list[0], list[1]) = (one, other);
     }
 
     function closeCall(Demanded memory d) internal view returns (bytes memory) {

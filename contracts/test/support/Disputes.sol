@@ -39,6 +39,9 @@ abstract contract Disputes is Base {
     /// The round that is disputed.
     uint64 internal current = 1;
     uint64 internal bondGwei;
+    uint32 internal demandPriceGwei;
+    uint32 internal answerDuration = ANSWER;
+    uint32 internal lateDuration;
     uint256 internal _models;
 
     function setUp() public virtual override {
@@ -133,8 +136,14 @@ abstract contract Disputes is Base {
         list = new Contribution[](3);
         for (uint256 k = 0; k < 3; ++k) {
             bytes32 root = Trees.rootOf(w.updates[k]);
-            list[k] = Contribution(participants[k], bytes32(k + 1), root, weights[k], uint32(k + 2), weights[k]);
+            list[k] = Contribution(participants[k], 0, root, weights[k], uint32(k + 2), weights[k]);
+            list[k].digest = digestOf(list[k]);
         }
+    }
+
+    /// @dev Nobody knows what hashes to this.
+    function digestOf(Contribution memory c) internal view virtual returns (bytes32) {
+        return bytes32(uint256(uint160(c.participant)));
     }
 
     /// @dev Entries first..last-1 of a list, as they would be committed.
@@ -161,7 +170,8 @@ abstract contract Disputes is Base {
     function planOf(World memory w) internal view virtual returns (Plan memory plan) {
         plan = somePlan();
         plan.rulesHash = keccak256(RuleBook.encode(w.book));
-        plan.bondGwei = bondGwei;
+        (plan.bondGwei, plan.demandPriceGwei) = (bondGwei, demandPriceGwei);
+        (plan.answerDuration, plan.lateDuration) = (answerDuration, lateDuration);
     }
 
     /// @dev The result that the blobs and the list give now.
@@ -190,7 +200,7 @@ abstract contract Disputes is Base {
     }
 
     /// @dev The ordinary case: the blobs as they are now, agreed by two.
-    function dispute(World memory w) internal returns (Target memory) {
+    function dispute(World memory w) internal virtual returns (Target memory) {
         anchor(w);
         agreed(w);
         return targetOf(w);
@@ -284,6 +294,11 @@ abstract contract Disputes is Base {
         return Demanded(roundId(current), tally(w), root, bytes_, entries, index);
     }
 
+    function only(uint64 index) internal pure returns (uint64[] memory indices) {
+        indices = new uint64[](1);
+        indices[0] = index;
+    }
+
     function tally(World memory w) internal view returns (bytes32) {
         return cairn.tallyOf(modelId, current, hashOf(w.result));
     }
@@ -308,7 +323,7 @@ abstract contract Disputes is Base {
 
     /// @dev The contract that has the function of a call.
     function homeOf(bytes memory call) internal view returns (address) {
-        bytes4[13] memory ofCourt = [
+        bytes4[15] memory ofCourt = [
             ICourt.sealClaim.selector,
             ICourt.revealClaim.selector,
             ICourt.collectReward.selector,
@@ -317,10 +332,12 @@ abstract contract Disputes is Base {
             ICourt.withdraw.selector,
             ICourt.lockBond.selector,
             ICourt.slashBond.selector,
-            ICourt.demandChunk.selector,
-            ICourt.demandContribution.selector,
+            ICourt.demandChunks.selector,
+            ICourt.demandContributions.selector,
+            ICourt.demandHead.selector,
             ICourt.showLeaf.selector,
             ICourt.showLeaves.selector,
+            ICourt.showLate.selector,
             ICourt.closeDemand.selector
         ];
         for (uint256 i = 0; i < ofCourt.length; ++i) {

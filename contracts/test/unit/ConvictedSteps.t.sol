@@ -283,7 +283,7 @@ contract ConvictedStepsTest is Disputes {
     }
 
     function expelAndSpoil(World memory w, uint8 field) private {
-        succeeds(CHALLENGER, abi.encodeCall(court.demandChunk, (targetOf(w), basisOf(w), Tree.State, nobody(), 0)));
+        succeeds(CHALLENGER, abi.encodeCall(court.demandChunks, (targetOf(w), basisOf(w), Tree.State, nobody(), only(0))));
         forward(ANSWER);
         succeeds(
             CHALLENGER,
@@ -353,14 +353,14 @@ contract ConvictedStepsTest is Disputes {
     function test_a_chunk_of_the_state_is_demanded_and_shown() public {
         World memory w = mixed(RuleBook.MOMENTUM, true);
         disputed(w);
-        succeeds(CHALLENGER, abi.encodeCall(court.demandChunk, (targetOf(w), basisOf(w), Tree.State, nobody(), 0)));
+        succeeds(CHALLENGER, abi.encodeCall(court.demandChunks, (targetOf(w), basisOf(w), Tree.State, nobody(), only(0))));
         Demanded memory d = stateDemandOf(w);
         Opening memory o = Trees.open(w.state, 0);
         succeeds(STRANGER, abi.encodeCall(court.showLeaf, (d, o)));
         check(court.demand(d).answered, "answered");
         succeeds(
             CHALLENGER,
-            abi.encodeCall(court.demandChunk, (targetOf(w), basisOf(w), Tree.ParentState, nobody(), 0))
+            abi.encodeCall(court.demandChunks, (targetOf(w), basisOf(w), Tree.ParentState, nobody(), only(0)))
         );
         d.root = w.roots.state;
         succeeds(STRANGER, abi.encodeCall(court.showLeaf, (d, Trees.open(w.stateBefore, 0))));
@@ -376,7 +376,7 @@ contract ConvictedStepsTest is Disputes {
         else other.parent = Roots(other.parent.tensor, "another", w.roots.state, w.roots.stateLayout, 1);
         bytes32 given = ofRules ? keccak256(other.rules) : keccak256(abi.encode(other.parent));
         refuses(
-            abi.encodeCall(court.demandChunk, (targetOf(w), other, trees[within(which, 0, 2)], nobody(), 0)),
+            abi.encodeCall(court.demandChunks, (targetOf(w), other, trees[within(which, 0, 2)], nobody(), only(0))),
             abi.encodeWithSelector(IDisputed.OtherBasis.selector, given, expected)
         );
     }
@@ -386,7 +386,7 @@ contract ConvictedStepsTest is Disputes {
         disputed(w);
         bytes memory reason = abi.encodeWithSelector(IDisputed.NoRoot.selector);
         refuses(
-            abi.encodeCall(court.demandChunk, (targetOf(w), basisOf(w), Tree.ParentState, nobody(), 0)), reason
+            abi.encodeCall(court.demandChunks, (targetOf(w), basisOf(w), Tree.ParentState, nobody(), only(0))), reason
         );
         expelAndSpoil(w, 1);
         Counted memory nothing = Counted(0, 0);

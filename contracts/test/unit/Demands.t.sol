@@ -5,6 +5,7 @@ import {ICairn, Plan, RoundId} from "../../interfaces/ICairn.sol";
 import {Shape} from "../../interfaces/IRules.sol";
 import {Demand, Demanded, Fault, ICourt, Part, Shown} from "../../interfaces/ICourt.sol";
 import {Counted, IDisputed, Membership, Opening, Target, Tree} from "../../interfaces/IDisputed.sol";
+import {RuleBook} from "../support/RuleBook.sol";
 import {Demanding} from "../support/Demanding.sol";
 import {World} from "../support/Disputes.sol";
 import {Leaves, Trees} from "../support/Trees.sol";
@@ -27,6 +28,7 @@ contract DemandsTest is Demanding {
         same(made.demander, CHALLENGER, "demander");
         same(made.deposit, deposit, "deposit");
         same(made.deadline, time() + ANSWER, "deadline");
+        same(made.lateDeadline, made.deadline, "no late period");
         check(!made.closed && !made.answered, "open");
     }
 
@@ -56,18 +58,18 @@ contract DemandsTest is Demanding {
         succeeds(CHALLENGER, listCall(w, 0));
     }
 
-    function test_demandChunk_reverts_for_a_contribution_that_is_not_in_the_list() public {
+    function test_demandChunks_reverts_for_a_contribution_that_is_not_in_the_list() public {
         World memory w = honest(5, 24);
         Target memory target = dispute(w);
         Membership memory forged = member(w, 1);
         forged.contribution.tensorRoot = "another";
         refuses(
-            abi.encodeCall(court.demandChunk, (target, basisOf(w), Tree.Contribution, forged, 0)),
+            abi.encodeCall(court.demandChunks, (target, basisOf(w), Tree.Contribution, forged, only(0))),
             badProof(w.result.contributionsRoot, 1)
         );
     }
 
-    function test_demandChunk_of_a_state_reverts_under_rules_without_one() public {
+    function test_demandChunks_of_a_state_reverts_under_rules_without_one() public {
         World memory w = honest(5, 24);
         dispute(w);
         bytes memory reason = abi.encodeWithSelector(IDisputed.NoState.selector);
@@ -75,7 +77,7 @@ contract DemandsTest is Demanding {
         refuses(chunkCall(w, Tree.ParentState, 0), reason);
     }
 
-    function test_demandChunk_records_and_tells_for_every_tree_and_any_index() public {
+    function test_demandChunks_records_and_tells_for_every_tree_and_any_index() public {
         World memory w = honest(5, 24);
         dispute(w);
         for (uint256 i = 0; i < 4; ++i) {
@@ -92,11 +94,12 @@ contract DemandsTest is Demanding {
     function tells(Demanded memory d, uint96 deposit) internal {
         expectEvent(address(court));
         emit ICourt.LeafDemanded(
-            d.roundId, d.tally, CHALLENGER, d.root, d.entryBytes, d.entries, d.index, deposit, uint40(time()) + ANSWER
+            d.roundId, d.tally, CHALLENGER, d.root, d.entryBytes, d.entries, d.index, deposit, uint40(time()) + ANSWER,
+            uint40(time()) + ANSWER
         );
     }
 
-    function test_demandContribution_records_and_tells() public {
+    function test_demandContributions_records_and_tells() public {
         World memory w = honest(5, 24);
         dispute(w);
         Demanded memory d = demandedOf(w, w.result.contributionsRoot, true, 2);
@@ -157,14 +160,108 @@ contract DemandsTest is Demanding {
         same(cairn.round(modelId, current).challengeDeadline, time() + 1 + CHALLENGE, "moved");
     }
 
+    // ------------------------------------------------------------------------------------------------------ many at once
+
+    function several(uint64 a, uint64 b, uint64 c, uint64 d) internal pure returns (uint64[] memory list) {
+        list = new uint64[](4);
+        (list[0], list[1], list[2], list[3]) = (a, b, c, d);
+    }
+
+    function passedOver(Demanded memory d, uint256 deposit) internal {
+        expectEvent(address(court));
+        emit ICourt.DemandSkipped(d.roundId, d.tally, CHALLENGER, d.root, d.index, deposit);
+    }
+
+    function test_a_list_of_demands_divides_what_is_sent_and_credits_what_was_demanded_before() public {
+        World memory w = honest(2500, 24);
+        dispute(w);
+        vm.deal(STRANGER, 1 ether);
+        succeeds(STRANGER, 9, chunkCall(w, Tree.Aggregate, 1)); // somebody was faster with one of them
+        bytes32 root = w.result.aggregateRoot;
+        bytes memory call = chunksCall(w, Tree.Aggregate, several(0, 1, 2, 2));
+        tells(demandedOf(w, root, false, 0), 7);
+        passedOver(demandedOf(w, root, false, 1), 7);
+        tells(demandedOf(w, root, false, 2), 7);
+        passedOver(demandedOf(w, root, false, 2), 7);
+        succeeds(CHALLENGER, 28, call);
+        same(court.credit(CHALLENGER), 14, "of the two that are not new");
+        isRecorded(demandedOf(w, root, false, 0), 7);
+        isRecorded(demandedOf(w, root, false, 2), 7);
+        same(court.demand(demandedOf(w, root, false, 1)).demander, STRANGER, "still the first one's");
+        same(court.openDemands(roundId(current), tally(w)).count, 3, "open");
+        same(court.openDemands(roundId(current), tally(w)).deposits, 9 + 14, "their deposits");
+        same(address(court).balance, 37, "all that came in");
+        refuses(call, alreadyDemanded(root, 2));
+    }
+
+    function test_a_list_of_contributions_is_demanded_likewise() public {
+        World memory w = honest(5, 24);
+        dispute(w);
+        bytes memory call = abi.encodeCall(court.demandContributions, (targetOf(w), several(0, 1, 2, NONE)));
+        succeeds(CHALLENGER, 8, call);
+        isRecorded(demandedOf(w, w.result.contributionsRoot, true, NONE), 2);
+        same(court.openDemands(roundId(current), tally(w)).count, 4, "all");
+        refuses(call, alreadyDemanded(w.result.contributionsRoot, NONE));
+    }
+
+    function test_an_empty_list_or_unequal_parts_are_refused() public {
+        World memory w = honest(5, 24);
+        dispute(w);
+        vm.deal(STRANGER, 1 ether);
+        bytes memory reason = abi.encodeWithSelector(ICourt.NothingDemanded.selector);
+        refuses(chunksCall(w, Tree.Aggregate, new uint64[](0)), reason);
+        refuses(abi.encodeCall(court.demandContributions, (targetOf(w), new uint64[](0))), reason);
+        bytes memory call = chunksCall(w, Tree.Aggregate, several(0, 1, 2, 3));
+        refuses(STRANGER, 7, call, abi.encodeWithSelector(ICourt.UnequalDeposits.selector, 7, 4));
+        vm.fee(1 gwei);
+        uint256 least = 150_000 * 1 gwei;
+        reason = abi.encodeWithSelector(ICourt.BadDeposit.selector, least - 1, least, uint256(0.1 ether));
+        refuses(STRANGER, 4 * least - 4, call, reason); // enough for one of them, and not for each
+        succeeds(CHALLENGER, 4 * least, call);
+    }
+
+    function test_openDemands_counts_what_is_neither_shown_nor_given_up() public {
+        World memory w = honest(2500, 24);
+        dispute(w);
+        succeeds(CHALLENGER, 12, chunksCall(w, Tree.Aggregate, several(0, 1, 2, 3)));
+        bytes32 held = tally(w);
+        succeeds(STRANGER, showCall(demandedOf(w, w.result.aggregateRoot, false, 1), Trees.open(w.aggregate, 1)));
+        same(court.openDemands(roundId(current), held).count, 3, "one was shown");
+        same(court.openDemands(roundId(current), held).deposits, 9, "and paid");
+        bytes[2] memory calls;
+        for (uint64 i = 0; i < 2; ++i) {
+            calls[i] = closeCall(demandedOf(w, w.result.aggregateRoot, false, 3 * i));
+        }
+        forward(ANSWER);
+        succeeds(STRANGER, calls[0]);
+        succeeds(STRANGER, calls[1]);
+        same(court.openDemands(roundId(current), held).count, 1, "two were given up");
+        same(court.openDemands(roundId(current), held).deposits, 3, "and paid back");
+        same(court.openDemands(roundId(current), "another").count, 0, "of each tally");
+    }
+
+    function test_bondAsked_is_what_the_rounds_plan_asks() public {
+        bondGwei = 3;
+        World memory w = honest(5, 24);
+        anchor(w);
+        same(court.bondAsked(modelId, current), 3 gwei, "of the round's plan");
+        bondGwei = 5;
+        Plan memory later = planOf(w);
+        bytes memory rules = RuleBook.encode(w.book);
+        vm.prank(OWNER);
+        cairn.setPlan(modelId, later, rules);
+        same(court.bondAsked(modelId, current), 3 gwei, "whatever comes later");
+    }
+
     // -------------------------------------------------------------------------------------------------------- deposits
 
     function test_depositNow_follows_the_base_fee_up_to_its_most() public {
+        anchor(honest(5, 24));
         uint256[4] memory fees = [uint256(0), 7 gwei, 666 gwei, 667 gwei];
         uint256[4] memory deposits = [uint256(0), 150_000 * 7 gwei, 150_000 * 666 gwei, 0.1 ether];
         for (uint256 i = 0; i < 4; ++i) {
             vm.fee(fees[i]);
-            same(court.depositNow(), deposits[i], "deposit");
+            same(court.depositNow(modelId, current), deposits[i], "deposit");
         }
         same(court.ANSWER_GAS(), 150_000, "gas");
         same(challenges.CHUNK_VALUES(), Trees.CHUNK, "of a chunk of so many values");
@@ -190,6 +287,28 @@ contract DemandsTest is Demanding {
         succeeds(CHALLENGER, 0.1 ether, listCall(w, 2));
     }
 
+    function test_a_demand_takes_the_price_of_the_rounds_plan_where_an_answer_costs_less() public {
+        demandPriceGwei = 60_000_000;
+        World memory w = honest(5, 24);
+        dispute(w);
+        // A plan set meanwhile is not the round's.
+        demandPriceGwei = 0;
+        Plan memory later = planOf(w);
+        bytes memory rules = RuleBook.encode(w.book);
+        vm.prank(OWNER);
+        cairn.setPlan(modelId, later, rules);
+        vm.fee(399 gwei);
+        same(court.depositNow(modelId, current), 0.06 ether, "price");
+        bytes memory reason = abi.encodeWithSelector(
+            ICourt.BadDeposit.selector, uint256(0.06 ether - 1), uint256(0.06 ether), uint256(0.1 ether)
+        );
+        vm.deal(STRANGER, 1 ether);
+        refuses(STRANGER, 0.06 ether - 1, listCall(w, 0), reason);
+        succeeds(CHALLENGER, 0.06 ether, listCall(w, 0));
+        vm.fee(401 gwei);
+        same(court.depositNow(modelId, current), 150_000 * 401 gwei, "gas");
+    }
+
     // -------------------------------------------------------------------------------------------------------- showLeaf
 
     function test_showLeaf_shows_each_chunk_of_each_blob() public {
@@ -210,7 +329,9 @@ contract DemandsTest is Demanding {
         uint256 before = court.credit(STRANGER);
         bytes memory call = showCall(d, o);
         expectEvent(address(court));
-        emit ICourt.LeafShown(d.roundId, d.tally, STRANGER, d.root, d.index, o.counted, o.leaf, o.proof);
+        emit ICourt.LeafShown(
+            d.roundId, d.tally, STRANGER, d.root, d.entryBytes, d.entries, d.index, o.counted, o.leaf, o.proof
+        );
         succeeds(STRANGER, call);
         Demand memory made = court.demand(d);
         check(made.closed && made.answered, "answered");
@@ -387,7 +508,7 @@ contract DemandsTest is Demanding {
         forward(ANSWER);
         bytes memory call = closeCall(d);
         expectEvent(address(court));
-        emit ICourt.DemandClosed(d.roundId, d.tally, d.root, d.index);
+        emit ICourt.DemandClosed(d.roundId, d.tally, d.root, d.entryBytes, d.entries, d.index);
         convicts(w, Fault.Unanswered, Part.Service, 0, call);
         same(court.credit(CHALLENGER), 777, "deposit back");
         Demand memory made = court.demand(d);
@@ -454,7 +575,7 @@ contract DemandsTest is Demanding {
 
     function test_an_unknown_demand_reads_as_zeros() public view {
         Demanded memory d = Demanded(RoundId.wrap(0), 0, 0, 0, 0, 0);
-        same(keccak256(abi.encode(court.demand(d))), keccak256(new bytes(5 * 32)), "zeros");
+        same(keccak256(abi.encode(court.demand(d))), keccak256(new bytes(6 * 32)), "zeros");
         Counted memory none;
         same(none.count, 0, "nothing is counted");
     }

@@ -10,6 +10,10 @@ contract PlansTest is Base {
     uint32 internal constant MOST = 90 days;
     uint32 internal constant HEAVIEST = 1 << 28;
 
+    function badTerm(string memory term, uint256 value, uint256 min, uint256 max) internal pure returns (bytes memory) {
+        return abi.encodeWithSelector(IRules.BadTerm.selector, term, value, min, max);
+    }
+
     function refuses(Plan memory plan, bytes memory reason) internal {
         vm.expectRevert(reason);
         vm.prank(OWNER);
@@ -38,15 +42,15 @@ contract PlansTest is Base {
         refuses(plan, abi.encodeWithSelector(ICairn.ZeroDigest.selector));
         plan = somePlan();
         plan.quorum = 0;
-        refuses(plan, abi.encodeWithSelector(IRules.BadQuorum.selector, 0));
+        refuses(plan, badTerm("quorum", 0, 1, type(uint16).max));
         plan = somePlan();
         plan.weightCap = 0;
-        refuses(plan, abi.encodeWithSelector(IRules.BadWeightCap.selector, 0, HEAVIEST));
+        refuses(plan, badTerm("weightCap", 0, 1, HEAVIEST));
         plan.weightCap = HEAVIEST + 1;
-        refuses(plan, abi.encodeWithSelector(IRules.BadWeightCap.selector, HEAVIEST + 1, HEAVIEST));
+        refuses(plan, badTerm("weightCap", HEAVIEST + 1, 1, HEAVIEST));
         plan = somePlan();
         plan.minContributions = 0;
-        refuses(plan, abi.encodeWithSelector(IRules.BadMinContributions.selector, 0));
+        refuses(plan, badTerm("minContributions", 0, 1, type(uint32).max));
     }
 
     function test_setPlan_takes_up_to_four_hooks_none_of_them_zero() public {
@@ -71,11 +75,10 @@ contract PlansTest is Base {
 
 
     function test_setPlan_bounds_every_duration() public {
+        string[4] memory terms = ["commitDuration", "publishDuration", "aggregateDuration", "challengeDuration"];
         for (uint256 which = 0; which < 4; ++which) {
-            bytes memory reason = abi.encodeWithSelector(IRules.BadDuration.selector, LEAST - 1, LEAST, MOST);
-            refuses(durations(somePlan(), which, LEAST - 1), reason);
-            reason = abi.encodeWithSelector(IRules.BadDuration.selector, MOST + 1, LEAST, MOST);
-            refuses(durations(somePlan(), which, MOST + 1), reason);
+            refuses(durations(somePlan(), which, LEAST - 1), badTerm(terms[which], LEAST - 1, LEAST, MOST));
+            refuses(durations(somePlan(), which, MOST + 1), badTerm(terms[which], MOST + 1, LEAST, MOST));
             // An answer must fit many times into the shortest challenge duration, so its bound is above this one.
             if (which != 3) setPlan(durations(somePlan(), which, LEAST));
             setPlan(durations(somePlan(), which, MOST));
@@ -89,7 +92,7 @@ contract PlansTest is Base {
         uint32[4] memory bad = [0, LEAST - 1, 101, type(uint32).max];
         for (uint256 i = 0; i < bad.length; ++i) {
             plan.answerDuration = bad[i];
-            refuses(plan, abi.encodeWithSelector(IRules.BadAnswerDuration.selector, bad[i], LEAST, 100));
+            refuses(plan, badTerm("answerDuration", bad[i], LEAST, 100));
         }
         plan.answerDuration = 100;
         setPlan(plan);
@@ -97,11 +100,43 @@ contract PlansTest is Base {
         setPlan(plan);
     }
 
+    function test_setPlan_bounds_the_price_of_a_demand_by_four_times_an_answers_gas_at_100_gwei() public {
+        Plan memory plan = somePlan();
+        uint32 most = uint32(4 * cairn.COURT().ANSWER_GAS() * 100);
+        same(cairn.RULES().MAX_DEMAND_PRICE_GWEI(), most, "most");
+        check(uint256(most) * 1 gwei <= cairn.COURT().MAX_DEPOSIT(), "a deposit can be as large");
+        uint32[2] memory bad = [most + 1, type(uint32).max];
+        for (uint256 i = 0; i < bad.length; ++i) {
+            plan.demandPriceGwei = bad[i];
+            refuses(plan, badTerm("demandPriceGwei", bad[i], 0, most));
+        }
+        plan.demandPriceGwei = most;
+        setPlan(plan);
+    }
+
+    function test_setPlan_bounds_the_late_duration_and_wants_a_bond_for_it() public {
+        Plan memory plan = somePlan();
+        (plan.challengeDuration, plan.answerDuration, plan.lateDuration) = (3231, 40, 1);
+        refuses(plan, badTerm("lateDuration", 1, 0, 0));
+        plan.bondGwei = 1;
+        uint32[2] memory bad = [61, type(uint32).max];
+        for (uint256 i = 0; i < bad.length; ++i) {
+            plan.lateDuration = bad[i];
+            refuses(plan, badTerm("lateDuration", bad[i], 0, 60));
+        }
+        plan.lateDuration = 60;
+        setPlan(plan);
+        plan.answerDuration = 100;
+        refuses(plan, badTerm("lateDuration", 60, 0, 0));
+        plan.lateDuration = 0;
+        setPlan(plan);
+    }
+
     function test_setPlan_wants_a_challenge_duration_that_holds_a_walk_through_a_hidden_tree() public {
         Plan memory plan = somePlan();
         plan.answerDuration = LEAST;
         plan.challengeDuration = 32 * LEAST - 1;
-        refuses(plan, abi.encodeWithSelector(IRules.BadAnswerDuration.selector, LEAST, LEAST, LEAST - 1));
+        refuses(plan, badTerm("answerDuration", LEAST, LEAST, LEAST - 1));
         plan.challengeDuration = 32 * LEAST;
         setPlan(plan);
         same(cairn.RULES().WALK_STEPS(), 32, "steps of a walk");
@@ -131,6 +166,9 @@ contract PlansTest is Base {
         plan.aggregateDuration = uint32(within(plan.aggregateDuration, LEAST, MOST));
         plan.challengeDuration = uint32(within(plan.challengeDuration, 32 * LEAST, MOST));
         plan.answerDuration = uint32(within(plan.answerDuration, LEAST, plan.challengeDuration / 32));
+        plan.demandPriceGwei = uint32(within(plan.demandPriceGwei, 0, cairn.RULES().MAX_DEMAND_PRICE_GWEI()));
+        uint32 latest = plan.bondGwei == 0 ? 0 : plan.challengeDuration / 32 - plan.answerDuration;
+        plan.lateDuration = uint32(within(plan.lateDuration, 0, latest));
         address[] memory hooks = new address[](plan.hooks.length % 5);
         for (uint256 i = 0; i < hooks.length; ++i) {
             hooks[i] = plan.hooks[i] == address(0) ? STRANGER : plan.hooks[i];

@@ -60,7 +60,8 @@ def get(
     output: Out = None,
     raw: Annotated[bool, typer.Option("--raw", help="A manifest's own bytes instead of what they say.")] = False,
 ) -> None:
-    """Fetch a file or a manifest, verified. Manifests are shown as JSON."""
+    """Fetch a file or a manifest, verified. Manifests are shown as JSON, a head as the manifest that it is of."""
+    from registry.content.heads import read_head
     from registry.content.manifest import decode_any
     from registry.store.blobs import open_blob
     from registry.types import Codec
@@ -69,7 +70,8 @@ def get(
     if found.codec is Codec.DAG_CBOR:
         data = session.store.get(found)
         if not raw:
-            manifest = decode_any(data)
+            body = read_head(data)
+            manifest = decode_any(data if body is None else session.store.get(body))
             session.out.as_json = True
             session.out.result({"kind": manifest.KIND, **_fields(manifest)})
             return
@@ -99,10 +101,13 @@ def stat(session: Session, cid: CidText) -> None:
         "pinned": {True: "recursive", False: "direct", None: "no"}[kept.get(found)],
     }
     if found.codec is Codec.DAG_CBOR:
+        from registry.content.heads import read_head
         from registry.content.manifest import decode_any
 
         data = store.get(found)
-        facts |= {"kind": decode_any(data).KIND, "size": len(data)}
+        body = read_head(data)
+        kind = decode_any(data).KIND if body is None else f"head of {decode_any(store.get(body)).KIND}"
+        facts |= {"kind": kind, "size": len(data)}
     else:
         facts["size"] = _blob(store, found).size
         blocks = list(reachable(store.get, found))

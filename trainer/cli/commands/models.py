@@ -370,13 +370,14 @@ def _target(session: Session) -> Iterator[ContentStore]:
 
 def _title(store: ContentStore, digest: bytes) -> str | None:
     """What the owner calls a version, as far as the store has it at hand."""
-    from registry.content.manifest import VersionManifest, decode, manifest_cid
+    from registry.content.manifest import VersionManifest, manifest_cid
     from registry.errors import ContentError, FormError
+    from registry.store.manifests import get_manifest
 
     at = digest
     try:
         while store.has(manifest_cid(at)):
-            manifest = decode(store.get(manifest_cid(at)), VersionManifest)
+            manifest = get_manifest(store, at, VersionManifest)
             if manifest.statement is not None:
                 return manifest.statement.title or None
             if manifest.parent is None:

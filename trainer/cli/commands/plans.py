@@ -49,6 +49,9 @@ _MODULE_HELP = "Fit it to a PyTorch module, with the grid, scales and buffers th
 ModuleText = Annotated[str | None, typer.Option("--module", metavar="FILE:NAME", help=_MODULE_HELP)]
 ModelText = Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or the beginning of it.")]
 Duration = Annotated[str | None, typer.Option(metavar="TIME", help="Such as 90s, 10m, 2h, 3d.")]
+_TERM_HELP = "Any other term, by its name in the file, such as demand_price_gwei=7 or late_duration=60s."
+TermText = Annotated[list[str] | None, typer.Option("--term", metavar="NAME=VALUE", help=_TERM_HELP)]
+GWEI: Any = {"metavar": "GWEI", "min": 0}
 Hooks = Annotated[
     list[str] | None,
     typer.Option(metavar="ADDRESS", help="A contract asked at each commitment; up to four, in order."),
@@ -87,13 +90,12 @@ def new(
     aggregate_duration: Duration = None,
     challenge_duration: Duration = None,
     answer_duration: Duration = None,
-    bond: Annotated[
-        int | None, typer.Option(metavar="GWEI", min=0, help="What an aggregator must have deposited to attest.")
-    ] = None,
+    bond: Annotated[int | None, typer.Option(help="What an aggregator must have deposited to attest.", **GWEI)] = None,
+    term: TermText = None,
     hook: Hooks = None,
 ) -> None:
     """Write a plan as TOML, checked; flags go before the file, defaults fill the rest."""
-    from trainer.cli.plan_files import manifest_of, parameters_of
+    from trainer.cli.plan_files import manifest_of, parameters_of, terms_of
     from trainer.cli.statements import read_toml
 
     given: dict[str, Any] = read_toml(source) if source is not None else {}
@@ -117,10 +119,9 @@ def new(
         "bond_gwei": bond,
         "hooks": hook or None,
     }
-    said = {**given, **{name: value for name, value in flags.items() if value is not None}}
+    said = {**given, **terms_of(term or ()), **{name: value for name, value in flags.items() if value is not None}}
     proposed = _proposed(module, without or [], said)
-    manifest = _fitted(session, manifest_of({**proposed, **said}), model, module, without or [])
-    _write(session, manifest, source, output)
+    _write(session, _fitted(session, manifest_of({**proposed, **said}), model, module, without or []), source, output)
 
 
 @command(app, "set", needs=Need.SEND | Need.STORE, example="cairn plan set 3fa9 plan.toml")

@@ -17,7 +17,7 @@ def rules(session: Session) -> None:
 
     What no function of the contract convicts is replayed by readers: `cairn verify` recomputes all of them.
     """
-    from registry.rules.page import facts
+    from registry.provenance.pages import facts
     from registry.rules.server_programs import RULES
 
     def show() -> None:

@@ -1,6 +1,6 @@
 """The table of rules as docs/rules.md and as a part of docs/format.md.
 
-`python -m registry.rules.page docs` writes both; a test compares them with what this makes.
+`python -m registry.provenance.pages docs` writes both; a test compares them with what this makes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from registry.content.manifest import plan_terms
 from registry.rules.server_programs import RULES as SERVER_RULES
 from registry.rules.shapes import Columns, Fold, Select
 from registry.rules.table import COMBINE_RULES, UPDATE_FORMS, CombineRule, Entry, Parameter
@@ -16,11 +17,12 @@ from registry.rules.table import COMBINE_RULES, UPDATE_FORMS, CombineRule, Entry
 __all__ = ["facts", "format_page", "rules_page", "write_pages"]
 
 MARKS = "<!-- rules -->\n", "<!-- /rules -->\n"
+TERMS = "<!-- terms -->\n", "<!-- /terms -->\n"
 HEAD = """\
 # Rules
 
-What a plan's numbers stand for. Made from `registry/rules/table.py` by `python -m registry.rules.page docs`; a test
-holds it to the table, and `cairn rules` prints the same. A rule that is not here is refused wherever something is
+What a plan's numbers stand for. Made from `registry/rules/table.py` by `python -m registry.provenance.pages docs`; a
+test holds it to the table, and `cairn rules` prints the same. A rule that is not here is refused wherever something is
 computed, and a version made by one is reported as unchecked.
 """
 COMBINE = """\
@@ -80,16 +82,19 @@ def rules_page() -> str:
 
 
 def format_page(page: str) -> str:
-    """Return docs/format.md with the table of rule numbers that it should hold between its two marks."""
+    """Return docs/format.md with the tables of rule numbers and of a plan's terms that it should hold between marks."""
     begin, end = (page.index(mark) for mark in MARKS)
     rows = [
         ("`combine_rule`", str(r.number), r.says, f"`weights` {_codes(r.weights)}", _parameters(r.parameters))
         for r in COMBINE_RULES
     ]
     rows += [("`update_form`", str(r.number), r.says, "", _parameters(r.parameters)) for r in UPDATE_FORMS]
-    return (
+    page = (
         page[: begin + len(MARKS[0])] + _grid(("field", "number", "", "with", "parameters"), rows) + "\n" + page[end:]
     )
+    begin, end = (page.index(mark) for mark in TERMS)
+    terms = [(f"`{name}`", term["says"]) for name, term in plan_terms().items()]
+    return page[: begin + len(TERMS[0])] + _grid(("term", "what"), terms) + "\n" + page[end:]
 
 
 def facts() -> dict[str, list[dict[str, object]]]:
