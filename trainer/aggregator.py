@@ -243,6 +243,8 @@ def aggregate(
     )
     publish_outcome(store, outcome)
     store.pin(round.parent.weights.cid)  # leaves of the parent may be demanded of whoever attests what it became
+    if round.parent.state is not None:
+        store.pin(round.parent.state.cid)
     return outcome
 
 

@@ -59,7 +59,7 @@ def answer_demands(
         return ""
     in_time: list[Shown] = []
     late: list[Shown] = []
-    for leaf in sorted(due, key=lambda leaf: demands.late_deadlines[leaf]):
+    for leaf in sorted(due, key=lambda leaf: (demands.late_deadlines[leaf], leaf.root)):
         if court.demand(leaf, block="pending").closed:
             continue
         opening = answer_to(store, record, result, leaf, known)

@@ -153,7 +153,7 @@ def advance(
 def _advance(watch: _Watch) -> str:
     client, model_id, number = watch.client, watch.model_id, watch.number
     if watch.purse is not None:
-        done = _expel(watch, watch.purse) or collect(client, watch.purse, watch.folder)
+        done = _expel(watch, watch.purse) or _collect(watch, watch.purse)
         if done:
             return done
     phase = client.phase(model_id, number)
@@ -201,9 +201,9 @@ def _hold(watch: _Watch) -> str:
         if found.charge is not None:
             try:
                 return _charge(court, record, target, dispute, found.charge, watch, purse)
-            except ContractError:
+            except ContractError as error:
                 watch.memory.inspected.pop(dispute.tally, None)  # not convinced: look again before it is charged again
-                raise
+                return watch.tell(f"round {number}: the contract is not convinced: {error}")
         wanted = [w for w in found.wanted if _named(dispute, w) not in demands.deadlines]
         if wanted:
             return _demand(court, record, target, dispute, wanted, watch)
@@ -265,6 +265,14 @@ def _together(wanted: Sequence[Wanted]) -> Iterator[list[Wanted]]:
     for leaves in blobs.values():
         for first in range(0, len(leaves), _TOGETHER):
             yield leaves[first : first + _TOGETHER]
+
+
+def _collect(watch: _Watch, purse: Purse) -> str:
+    """Reveal and collect; what cannot be is no reason not to look at the result in its window."""
+    try:
+        return collect(watch.client, purse, watch.folder)
+    except ContractError as error:
+        return watch.tell(f"round {watch.number}: nothing is collected: {error}")
 
 
 def _expel(watch: _Watch, purse: Purse) -> str:

@@ -13,10 +13,10 @@ from typing import Any
 
 from registry.chain.client import Client
 from registry.chain.court import Court
-from registry.chain.court_records import Demanded, claim_of, seal_of
+from registry.chain.court_records import Demand, Demanded, claim_of, seal_of
 from registry.chain.local import chain_time
 from registry.errors import InputError
-from registry.types import Fault, Part, Root, RoundId
+from registry.types import Address, Fault, Part, Root, RoundId
 from trainer.challenger import Purse
 from trainer.updates import write_whole
 
@@ -67,7 +67,7 @@ def collect(client: Client, purse: Purse, folder: Path) -> str:
             order = court.seals(seal_of(account, salt, claim.hash))
             if not 0 < order < (found.leader_order or found.order):
                 continue
-            if claim.demanded is not None and court.demand(claim.demanded).answered:
+            if claim.demanded is not None and not _unanswered(court.demand(claim.demanded), account, now):
                 continue
             court.reveal_claim(claim.round_id, claim.tally, salt, claim.demanded, until="mined")
             return f"revealed the claim by which 0x{claim.tally.hex()[:12]} was convicted"
@@ -80,6 +80,11 @@ def collect(client: Client, purse: Purse, folder: Path) -> str:
         purse.give_back(credit)
         return f"withdrew {credit} wei of deposits and rewards"
     return ""
+
+
+def _unanswered(demand: Demand, account: Address, now: int) -> bool:
+    """Whether this account made a demand that nobody answered: another may have made it first."""
+    return demand.demander == account and not demand.answered and now >= demand.late_deadline
 
 
 def _read(folder: Path) -> list[tuple[Claim, bytes]]:

@@ -77,12 +77,12 @@ abstract contract Convictions is Challenge {
         Membership calldata membership
     ) external {
         Dispute memory found = _openOn(target, basis);
-        // A parent's state that has another size was attested in another round: nobody here answers for it.
-        if (tree == Tree.ParentState) revert BadTree(tree);
+        // Of a state that begins anew nobody here answers for what the parent has.
+        if (tree == Tree.ParentState && !_continues(basis, RULES.layoutOf(basis.rules))) revert BadTree(tree);
         (bytes32 root,) = _rootOf(target, basis, tree, membership);
         _requireCounted(counted, root);
         uint64 expected = RuleBytes.values(basis.rules);
-        if (tree == Tree.State) expected *= RULES.read(basis.rules).states;
+        if (tree == Tree.State || tree == Tree.ParentState) expected *= _statesOf(basis);
         if (counted.count == expected) revert NothingWrong(Fault.Size);
         _convict(target, found, Wrong(Fault.Size, Part.Whole, 0));
     }
@@ -100,7 +100,7 @@ abstract contract Convictions is Challenge {
         if (tree == Tree.Parent || tree == Tree.ParentState) revert BadTree(tree);
         Dispute memory found = _openOn(target, basis);
         (bytes32 root, Rows memory rows) = _rootOf(target, basis, tree, membership);
-        uint64 entry = tree == Tree.State ? coordinate * RULES.read(basis.rules).states : coordinate;
+        uint64 entry = tree == Tree.State ? coordinate * _statesOf(basis) : coordinate;
         uint64 index = entry / rows.entries;
         _requireChunk(opening, index, root, rows);
         if (opening.leaf.length == _chunkBytes(opening.counted.count, index, rows)) {
@@ -208,7 +208,7 @@ abstract contract Convictions is Challenge {
     /// @dev The parent's states, or the initial ones where its state is none of these rules.
     function _statesBefore(Basis calldata basis, Before calldata before) private view returns (int256[] memory) {
         if (!_continues(basis, RULES.layoutOf(basis.rules))) return RULES.initialStates(basis.rules);
-        uint8 states = RULES.read(basis.rules).states;
+        uint8 states = _statesOf(basis);
         return _statesAt(before.state, before.coordinate, basis.parent.state, states);
     }
 
@@ -223,10 +223,5 @@ abstract contract Convictions is Challenge {
 
     function _stepBefore(Basis calldata basis, bytes32 kept) private pure returns (uint64) {
         return _continues(basis, kept) ? basis.parent.step : 0;
-    }
-
-    /// @dev Whether the parent has a state, and of these rules.
-    function _continues(Basis calldata basis, bytes32 kept) private pure returns (bool) {
-        return basis.parent.state != 0 && basis.parent.stateLayout == kept;
     }
 }

@@ -28,6 +28,8 @@ abstract contract Disputed is IDisputed {
     uint64 public constant CHUNK_VALUES = 256;
     /// @dev Of a leaf of the contributions root: a commitment and, in the last word, its factor.
     uint256 internal constant CONTRIBUTION_BYTES = 192;
+    /// @dev Server programs are proved for steps up to this one; what claims to have seen more begins anew.
+    uint64 internal constant MAX_STEP = 1 << 31;
 
     /// @inheritdoc IDisputed
     // slither-disable-next-line naming-convention
@@ -146,6 +148,17 @@ abstract contract Disputed is IDisputed {
         return membership.contribution.digest;
     }
 
+    /// @dev How many a coordinate has. One function, since the code that reads them is long.
+    function _statesOf(Basis calldata basis) internal view returns (uint8) {
+        return RULES.read(basis.rules).states;
+    }
+
+    /// @dev Whether the parent has a state that these rules go on with.
+    /// @param kept The layout under these rules; zero for none.
+    function _continues(Basis calldata basis, bytes32 kept) internal pure returns (bool) {
+        return kept != 0 && basis.parent.state != 0 && basis.parent.stateLayout == kept && basis.parent.step < MAX_STEP;
+    }
+
     /// @dev The root of a blob of the round, and what its leaves are made of. The basis is read for the parent and for
     /// states alone.
     function _rootOf(Target calldata target, Basis calldata basis, Tree tree, Membership calldata membership)
@@ -161,7 +174,7 @@ abstract contract Disputed is IDisputed {
             _requireMember(membership, target.result.contributionsRoot);
             root = membership.contribution.tensorRoot;
         } else {
-            uint8 states = RULES.read(basis.rules).states;
+            uint8 states = _statesOf(basis);
             if (states == 0) revert NoState();
             rows = _stateRows(states);
             root = tree == Tree.State ? target.result.roots.state : basis.parent.state;

@@ -23,6 +23,8 @@ abstract contract Demands is Answers {
     ) external payable {
         bool based = tree == Tree.Parent || tree == Tree.State || tree == Tree.ParentState;
         Dispute memory found = based ? _openOn(target, basis) : _open(target);
+        // A state that begins anew is computed from none: what the parent has may be in rows of other lengths.
+        if (tree == Tree.ParentState && !_continues(basis, RULES.layoutOf(basis.rules))) revert NoState();
         (bytes32 root, Rows memory rows) = _rootOf(target, basis, tree, membership);
         _demand(target, found, Demanded(found.roundId, found.tally, root, rows.entryBytes, rows.entries, 0), indices);
     }

@@ -73,8 +73,8 @@ abstract contract Money is Verdicts {
         uint128 taken = amount < held ? amount : held; // late answers may have burnt up to half of it
         _bonds[modelId][aggregator].amount = held - taken;
         // Half of one bond in all: with a share of every bond, one of several liars would win by convicting the lie.
+        // Late answers leave the half that rewards.
         uint128 rewarded = _rewards[roundId][tally].given ? 0 : amount / 2;
-        if (rewarded > taken) rewarded = taken;
         burnt += taken - rewarded;
         if (rewarded != 0) _rewards[roundId][tally] = Reward(rewarded, true);
         emit BondSlashed(modelId, aggregator, roundId, taken);

@@ -151,8 +151,8 @@ interface IChallenges is IDisputed {
     /// there is a state under rules without one or none under rules with one, or its layout or step is another.
     function convictRoots(Target calldata target, Basis calldata basis) external;
 
-    /// @notice A blob has another number of values than the rules say. The parent's too: no plan that does not fit its
-    /// parent makes a result.
+    /// @notice A blob has another number of values than the rules say. The parent's and the state's that they go on with,
+    /// too: nobody makes a result under a plan that does not fit them.
     /// @param membership For Tree.Contribution; else ignored.
     function convictSize(
         Target calldata target,

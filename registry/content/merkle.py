@@ -20,6 +20,8 @@ from registry.errors import InputError
 from registry.types import Address, Digest, Root, bytes32
 
 __all__ = [
+    "merkle_levels",
+    "prove_in",
     "CHUNK_BYTES",
     "CHUNK_VALUES",
     "Contribution",
@@ -166,6 +168,38 @@ def merkle_root(leaves: Iterable[bytes]) -> bytes:
     for leaf in leaves:
         builder.append(leaf)
     return builder.root()
+
+
+def merkle_levels(leaves: Sequence[bytes]) -> tuple[bytes, ...]:
+    """Return the nodes of a tree over the leaf hashes: its levels from above the leaves to the root, 32 bytes a node.
+
+    Nodes are paired from the left, and one that is left over goes up as it is: the same tree as RFC 9162's splits.
+    """
+    level, levels = b"".join(leaves), []
+    while len(level) > 32:
+        nodes = [node_hash(level[at : at + 32], level[at + 32 : at + 64]) for at in range(0, len(level) - 32, 64)]
+        level = b"".join(nodes) + (level[-32:] if len(level) % 64 else b"")
+        levels.append(level)
+    return tuple(levels)
+
+
+def prove_in(leaves: Sequence[bytes], levels: Sequence[bytes], index: int) -> tuple[bytes, ...]:
+    """Return what `prove` does, out of the levels that `merkle_levels` gives.
+
+    Raises:
+        InputError: There is no such leaf.
+    """
+    if not 0 <= index < len(leaves):
+        raise InputError(f"inclusion proof: expected an index below {len(leaves)}, got {index}")
+    path: list[bytes] = []
+    if index ^ 1 < len(leaves):
+        path.append(leaves[index ^ 1])
+    for level in levels:
+        index >>= 1
+        begin = 32 * (index ^ 1)
+        if begin < len(level):
+            path.append(level[begin : begin + 32])
+    return tuple(path)
 
 
 def prove(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from registry.chain.challenge_records import NOTHING, Opening
 from registry.chain.court_records import Demanded
@@ -20,6 +21,8 @@ from registry.store.manifests import get_manifest
 from registry.types import Blob, Root
 
 __all__ = ["answer_to"]
+
+T = TypeVar("T")
 
 _KEPT = 2
 """Blobs whose leaf hashes are kept, some 70 bytes for each KiB."""
@@ -67,18 +70,28 @@ def answer_to(
 
 
 def _blobs(store: ContentStore, record: RoundRecord, result: Result, demanded: Demanded) -> Iterator[Blob]:
-    """Blobs whose manifests say that they have the demanded root."""
+    """Blobs whose manifests say that they have the demanded root; of updates those that the report admits alone, since
+    anybody can commit another's root under a digest of something else.
+    """
+    report = _found(result.report_digest, lambda digest: load_report(store, digest, len(record.commitments)))
+    if report is not None and demanded.root == result.aggregate_root:
+        yield report.manifest.aggregate.blob
+    for digest in (result.version_digest, record.parent):
+        version = _found(digest, lambda digest: load_version_manifest(store, digest))
+        if version is not None and demanded.root == version.tensor_root:
+            yield version.weights.blob
+        if version is not None and version.state is not None and demanded.root == version.state.root:
+            yield version.state.blob
+    for entry in report.entries if report is not None else ():
+        if entry.reason == Reason.ADMITTED and entry.tensor_root == demanded.root:
+            update = _found(entry.digest, lambda digest: get_manifest(store, digest, UpdateManifest))
+            if update is not None:
+                yield update.delta.blob
+
+
+def _found(digest: bytes, load: Callable[[bytes], T]) -> T | None:
+    """What a digest names, unless it is not to be had or something else: that is no reason not to look at the next."""
     try:
-        if demanded.root == result.aggregate_root:
-            yield load_report(store, result.report_digest, len(record.commitments)).manifest.aggregate.blob
-        for digest in (result.version_digest, record.parent):
-            version = load_version_manifest(store, digest)
-            if demanded.root == version.tensor_root:
-                yield version.weights.blob
-            if version.state is not None and demanded.root == version.state.root:
-                yield version.state.blob
-        for commitment in record.commitments:
-            if commitment.tensor_root == demanded.root:
-                yield get_manifest(store, commitment.digest, UpdateManifest).delta.blob
+        return load(digest)
     except (ContentError, FormError):
-        return
+        return None

@@ -291,8 +291,21 @@ def basis_of(rules: RuleSet, parent: VersionManifest) -> Basis:
     return Basis(encode_rules(rules), roots_of(parent))
 
 
-def attested_chunks(store: ContentStore, blob: Blob, root: Root, rows: Rows = VALUES) -> Chunks | None:
-    """Return a blob's chunks if it is to be had and has that root."""
+def attested_chunks(
+    store: ContentStore, blob: Blob, root: Root, rows: Rows = VALUES, *, size: int | None = None
+) -> Chunks | None:
+    """Return a blob's chunks if it is to be had and has that root.
+
+    Args:
+        store: Where it is looked for.
+        blob: Which.
+        root: As attested.
+        rows: What its leaves hold.
+        size: Of the honest one in its place, bytes. What a liar's manifest names is not read where it is more than
+            twice as long: a leaf is demanded then, and shows as much.
+    """
+    if size is not None and blob.size > 2 * size:
+        return None
     try:
         chunks = chunks_of_blob(store, blob, rows)
     except (ContentError, FormError):

@@ -55,7 +55,7 @@ from registry.provenance.openings import (
 from registry.provenance.reports import Report, load_report
 from registry.provenance.results import Outcome, compute_declared, compute_outcome, reported_with
 from registry.provenance.rounds import RoundRecord
-from registry.provenance.server_steps import step_number
+from registry.provenance.server_steps import continues, state_header, step_number
 from registry.provenance.versions import load_version_manifest
 from registry.rules.encoding import state_layout
 from registry.rules.table import Rules, called, rules_of
@@ -127,6 +127,9 @@ def _inspected(case: Case, recomputed: Recomputed) -> Inspection:
     wrong = _wrong_roots(case)
     if wrong:
         return Inspection(f"version: {wrong}", Charge(Fault.ROOTS))
+    unfit = _unfit_state(case)
+    if unfit is not None:
+        return unfit
     root = case.result.contributions_root
     if root not in recomputed:
         recomputed.clear()
@@ -148,6 +151,27 @@ def _wrong_roots(case: Case) -> str:
     if made.step != (step_number(case.parent, rules) if stateful else 0):
         return "its state is of another step"
     return ""
+
+
+def _unfit_state(case: Case) -> Inspection | None:
+    """Charge what is built on a parent whose state has another size: nobody honest goes on with one."""
+    kept = case.parent.state
+    expected = case.form.rules.values * len(case.form.rules.program.states)
+    if kept is None or not continues(case.parent, case.form.rules):
+        return None
+    size = state_header(case.form.rules).file_bytes
+    if kept.size == size:
+        return None
+    root = Root(kept.root)
+    chunks = attested_chunks(case.store, kept.blob, root, case.states, size=size)
+    shown = case.shown_of(root, case.states)
+    counted = chunks.counted if chunks else next((opening.counted for opening in shown.values()), None)
+    if counted is None:
+        return Inspection("parent's state: demanded", wanted=(Wanted(root, Tree.PARENT_STATE, 0, rows=case.states),))
+    if counted.count == expected:
+        return None
+    evidence = (Tree.PARENT_STATE, counted, NOWHERE)
+    return Inspection("parent's state: of another size", Charge(Fault.SIZE, evidence=evidence))
 
 
 def _report(store: ContentStore, record: RoundRecord, result: Result) -> Report | None:
@@ -172,6 +196,8 @@ def _listing(case: Case) -> Listing | Inspection:
     committed = {contribution_leaf(entry)[:COMMITMENT_BYTES]: entry for entry in _all(case)}
     entries = {}
     for index, opening in sorted(shown.items()):
+        if index >= counted.count:
+            continue  # somebody demanded what is not there, and was shown so
         entry = committed.get(opening.leaf[:COMMITMENT_BYTES])
         if entry is None or len(opening.leaf) != CONTRIBUTION_BYTES:
             return Inspection("contributions: uncommitted", uncommitted_charge(case, index, opening))
@@ -245,7 +271,11 @@ def _wrongly_admitted(case: Case, verdict: Verdict, membership: Membership) -> I
         return head
     unseen = () if head is None else head.wanted
     root = entry.tensor_root
-    chunks = attested_chunks(case.store, verdict.manifest.delta.blob, root) if verdict.manifest else None
+    chunks = (
+        attested_chunks(case.store, verdict.manifest.delta.blob, root, size=case.form.size)
+        if verdict.manifest
+        else None
+    )
     shown = {i: chunks.opening(i) for i in range(len(chunks.hashes))} if chunks else case.shown_of(root)
     if not shown:
         leaf = Wanted(root, Tree.CONTRIBUTION, 0, membership)
@@ -349,19 +379,24 @@ def _published_aggregate(case: Case) -> Chunks | None:
     """The aggregate as its attesters published it, if that is what they attested."""
     if case.report is None:
         return None
-    return attested_chunks(case.store, case.report.manifest.aggregate.blob, case.result.aggregate_root)
+    return attested_chunks(
+        case.store, case.report.manifest.aggregate.blob, case.result.aggregate_root, size=case.form.size
+    )
 
 
 def _published_version(case: Case) -> Chunks | None:
     made = _made(case)
-    return None if made is None else attested_chunks(case.store, made.weights.blob, case.result.roots.tensor)
+    if made is None:
+        return None
+    return attested_chunks(case.store, made.weights.blob, case.result.roots.tensor, size=case.parent.weights.size)
 
 
 def _published_state(case: Case) -> Chunks | None:
     made = _made(case)
     if made is None or made.state is None:
         return None
-    return attested_chunks(case.store, made.state.blob, case.result.roots.state, case.states)
+    size = state_header(case.form.rules).file_bytes
+    return attested_chunks(case.store, made.state.blob, case.result.roots.state, case.states, size=size)
 
 
 def _made(case: Case) -> VersionManifest | None:

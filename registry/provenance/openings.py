@@ -13,8 +13,10 @@ from registry.content.merkle import (
     Rows,
     counted_root,
     leaf_hash,
+    merkle_levels,
     merkle_root,
     prove,
+    prove_in,
     tensor_leaves,
 )
 from registry.content.tensors import header_length, parse_header
@@ -35,28 +37,30 @@ class Chunks:
     Attributes:
         values: How many there are.
         hashes: Leaf hashes of the chunks.
+        levels: Nodes above them, kept: many leaves may be asked for in one answer time.
         read: Returns the bytes of a chunk.
     """
 
     values: int
     hashes: tuple[bytes, ...]
+    levels: tuple[bytes, ...]
     read: Callable[[int], bytes]
 
     @property
     def counted(self) -> Counted:
         """What the tensor root hashes."""
-        return Counted(self.values, merkle_root(self.hashes))
+        return Counted(self.values, self.levels[-1] if self.levels else self.hashes[0])
 
     @property
     def root(self) -> Root:
         """The tensor root."""
-        return counted_root(self.values, merkle_root(self.hashes))
+        return counted_root(self.values, self.counted.inner)
 
     def opening(self, index: int) -> Opening:
         """Return a chunk with its proof; of a chunk past the end only what shows that there is none."""
         if index >= len(self.hashes):
             return Opening(self.counted, b"", ())
-        return Opening(self.counted, self.read(index), prove(self.hashes, index))
+        return Opening(self.counted, self.read(index), prove_in(self.hashes, self.levels, index))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +145,7 @@ def _chunks(pieces: Iterator[bytes], size: int, leaves: Leaves, rows: Rows) -> C
         at = begin + index * rows.size
         return _range(leaves, at, min(at + rows.size, end))
 
-    return Chunks((end - begin) // rows.entry_bytes, hashes, read)
+    return Chunks((end - begin) // rows.entry_bytes, hashes, merkle_levels(hashes), read)
 
 
 def _range(leaves: Leaves, begin: int, end: int) -> bytes:

@@ -22,6 +22,7 @@ from registry.provenance.admission import UpdateForm
 from registry.provenance.versions import read_header, read_version
 from registry.rules.encoding import RoundScalars, RuleSet, state_layout
 from registry.rules.grid import F32, grid_integers
+from registry.rules.program import SCALAR_BOUNDS
 from registry.rules.replay import I64, initial_states, replay
 from registry.rules.step import buffer_step, server_step, step_exponent
 from registry.store.base import ContentStore
@@ -35,8 +36,14 @@ _PIECE = 1 << 18
 
 
 def continues(parent: VersionManifest, rules: RuleSet) -> bool:
-    """Say whether a parent's state is one of these rules; else the initial one counts."""
-    return parent.state is not None and parent.state.layout == state_layout(rules)
+    """Say whether a parent's state is one that these rules go on with; else the initial one counts.
+
+    A state that claims more steps than programs are proved for does not count either.
+    """
+    kept = parent.state
+    if kept is None or not rules.program.states:
+        return False
+    return kept.layout == state_layout(rules) and kept.step < SCALAR_BOUNDS["step"].high
 
 
 def step_number(parent: VersionManifest, rules: RuleSet) -> int:

@@ -19,8 +19,10 @@ from registry.content.merkle import (
     contribution_leaf,
     contributions_root,
     leaf_hash,
+    merkle_levels,
     merkle_root,
     prove,
+    prove_in,
     tensor_leaves,
     tensor_root,
     verify_inclusion,
@@ -283,3 +285,14 @@ def test_golden_contributions_root() -> None:
             for item in vector["contributions"]
         ]
         assert contributions_root(items).hex() == vector["root"]
+
+
+@pytest.mark.parametrize("count", [*range(1, 70), 255, 256, 257, 1000])
+def test_kept_nodes_give_the_same_root_and_proofs(count: int) -> None:
+    leaves = [leaf_hash(n.to_bytes(2, "big")) for n in range(count)]
+    levels = merkle_levels(leaves)
+    assert (levels[-1] if levels else leaves[0]) == merkle_root(leaves)
+    for index in range(count):
+        assert prove_in(leaves, levels, index) == prove(leaves, index)
+    with pytest.raises(InputError, match=f"expected an index below {count}"):
+        prove_in(leaves, levels, count)

@@ -194,7 +194,7 @@ contract ConvictedStepsTest is Disputes {
         soundWithStates(w);
     }
 
-    function test_nobody_answers_for_the_state_of_a_parent() public {
+    function test_nobody_answers_for_the_chunks_of_a_parent_s_state() public {
         World memory w = everything(true);
         disputed(w);
         bytes memory reason = abi.encodeWithSelector(IChallenges.BadTree.selector, Tree.ParentState);
@@ -209,7 +209,7 @@ contract ConvictedStepsTest is Disputes {
             abi.encodeCall(
                 challenges.convictSize, (targetOf(w), basisOf(w), Tree.ParentState, opening.counted, nobody())
             ),
-            reason
+            nothingWrong(Fault.Size)
         );
     }
 
@@ -384,11 +384,15 @@ contract ConvictedStepsTest is Disputes {
     function test_a_state_that_is_not_there_is_neither_demanded_nor_counted() public {
         World memory w = mixed(RuleBook.MOMENTUM, false);
         disputed(w);
-        bytes memory reason = abi.encodeWithSelector(IDisputed.NoRoot.selector);
         refuses(
-            abi.encodeCall(court.demandChunks, (targetOf(w), basisOf(w), Tree.ParentState, nobody(), only(0))), reason
+            abi.encodeCall(court.demandChunks, (targetOf(w), basisOf(w), Tree.ParentState, nobody(), only(0))),
+            abi.encodeWithSelector(IDisputed.NoState.selector)
         );
+        bytes memory reason = abi.encodeWithSelector(IDisputed.NoRoot.selector);
         expelAndSpoil(w, 1);
+        refuses(
+            abi.encodeCall(court.demandChunks, (targetOf(w), basisOf(w), Tree.State, nobody(), only(0))), reason
+        );
         Counted memory nothing = Counted(0, 0);
         refuses(
             abi.encodeCall(challenges.convictSize, (targetOf(w), basisOf(w), Tree.State, nothing, nobody())), reason
