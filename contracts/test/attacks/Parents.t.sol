@@ -106,19 +106,33 @@ contract ParentsTest is Demanding {
         convicts(w, Fault.Version, Part.Values, 0, call);
     }
 
-    function test_a_state_of_more_steps_than_programs_are_proved_for_begins_anew(uint64 more) public {
+    function test_a_state_of_more_steps_than_programs_are_proved_for_begins_anew() public {
+        uint64[3] memory steps_ = [uint64(1) << 31, uint64(1) << 63, type(uint64).max];
+        for (uint256 i = 0; i < 3; ++i) {
+            World memory w = momentum(6, N, 1);
+            after_(w, Trees.rootOf(w.stateBefore), layoutOf(w), steps_[i]);
+            Trees.setValue(w.version, 140, Trees.float32(parentAt(140) + meanAt(140) + 999, 20));
+            attested(w, 1);
+            refuses(abi.encodeCall(challenges.convictRoots, (targetOf(w), basisOf(w))), nothingWrong(Fault.Roots));
+            convicts(w, Fault.Version, Part.Values, 0, versionCall(w));
+        }
+    }
+
+    function test_a_layout_without_a_state_begins_anew() public {
         World memory w = momentum(6, N, 1);
-        after_(w, Trees.rootOf(w.stateBefore), layoutOf(w), uint64(within(more, 1 << 31, type(uint64).max)));
+        after_(w, 0, layoutOf(w), 7);
         Trees.setValue(w.version, 140, Trees.float32(parentAt(140) + meanAt(140) + 999, 20));
         attested(w, 1);
         refuses(abi.encodeCall(challenges.convictRoots, (targetOf(w), basisOf(w))), nothingWrong(Fault.Roots));
         convicts(w, Fault.Version, Part.Values, 0, versionCall(w));
     }
 
-    function test_what_is_built_on_a_state_of_another_size_is_convicted(bool longer) public {
-        World memory w = momentum(6, longer ? N + 1 : 1, 1);
-        after_(w, Trees.rootOf(w.stateBefore), layoutOf(w), 7);
-        attested(w, 8);
-        convicts(w, Fault.Size, Part.Whole, 0, sizeCall(w));
+    function test_what_is_built_on_a_state_of_another_size_is_convicted() public {
+        for (uint256 i = 0; i < 2; ++i) {
+            World memory w = momentum(6, i == 0 ? N + 1 : 1, 1);
+            after_(w, Trees.rootOf(w.stateBefore), layoutOf(w), 7);
+            attested(w, 8);
+            convicts(w, Fault.Size, Part.Whole, 0, sizeCall(w));
+        }
     }
 }

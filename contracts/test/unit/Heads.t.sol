@@ -23,29 +23,34 @@ contract HeadsTest is Headed {
 
     // -------------------------------------------------------------------------------------------------------- convictHead
 
-    function test_convictHead_reverts_on_what_honest_people_anchor(uint8 seed, uint8 place) public {
+    function test_convictHead_reverts_on_what_honest_people_anchor() public {
         World memory w = honest(5, 24);
         Target memory target = dispute(w);
-        HeadKind kind = kindOf(seed);
-        uint256 index = place % 3;
-        refuses(headCall(target, kind, member(w, index), headOf(w, kind, index)), nothingWrong(Fault.Head));
+        for (uint8 k = 0; k < 9; ++k) {
+            bytes memory head = headOf(w, kindOf(k), k / 3);
+            refuses(headCall(target, kindOf(k), member(w, k / 3), head), nothingWrong(Fault.Head));
+        }
     }
 
-    function test_convictHead_reverts_on_bytes_that_hash_to_something_else(uint8 seed, uint16 place, uint8 bits) public {
+    function test_convictHead_reverts_on_bytes_that_hash_to_something_else() public {
         World memory w = honest(5, 24);
         Target memory target = dispute(w);
-        HeadKind kind = kindOf(seed);
-        bytes memory head = headOf(w, kind, 1);
-        bytes32 expected = sha256(head);
-        head[place % head.length] ^= bytes1(uint8(within(bits, 1, 255)));
-        refuses(
-            headCall(target, kind, member(w, 1), head),
-            abi.encodeWithSelector(IChallenges.OtherHead.selector, sha256(head), expected)
-        );
-        refuses(
-            headCall(target, kind, member(w, 1), ""),
-            abi.encodeWithSelector(IChallenges.OtherHead.selector, sha256(""), expected)
-        );
+        for (uint8 k = 0; k < 3; ++k) {
+            bytes memory head = headOf(w, kindOf(k), 1);
+            bytes32 expected = sha256(head);
+            for (uint256 place = 0; place < head.length; place += 7) {
+                head[place] ^= 0x10;
+                refuses(
+                    headCall(target, kindOf(k), member(w, 1), head),
+                    abi.encodeWithSelector(IChallenges.OtherHead.selector, sha256(head), expected)
+                );
+                head[place] ^= 0x10;
+            }
+            refuses(
+                headCall(target, kindOf(k), member(w, 1), ""),
+                abi.encodeWithSelector(IChallenges.OtherHead.selector, sha256(""), expected)
+            );
+        }
     }
 
     function test_convictHead_reverts_on_what_is_not_in_the_list() public {
@@ -81,39 +86,49 @@ contract HeadsTest is Headed {
         convicts(w, Fault.Head, Part.Whole, 0, headCall(target, kind, member(w, 1), head));
     }
 
-    function test_convictHead_leaves_the_manifest_to_readers(uint8 seed, bytes32 manifest) public {
-        World memory w = honest(5, 24);
-        HeadKind kind = kindOf(seed);
-        ready(w, kind);
-        bytes memory head = honestHead(w, kind);
-        for (uint256 i = 0; i < 32; ++i) {
-            head[head.length - 32 + i] = manifest[i];
+    function test_convictHead_leaves_the_manifest_to_readers() public {
+        for (uint8 k = 0; k < 3; ++k) {
+            World memory w = honest(5, 24);
+            ready(w, kindOf(k));
+            bytes memory head = honestHead(w, kindOf(k));
+            for (uint256 i = 1; i <= 32; ++i) {
+                head[head.length - i] ^= bytes1(uint8(i));
+            }
+            Target memory target = anchoredBy(w, kindOf(k), head);
+            refuses(headCall(target, kindOf(k), member(w, 1), head), nothingWrong(Fault.Head));
         }
-        Target memory target = anchoredBy(w, kind, head);
-        refuses(headCall(target, kind, member(w, 1), head), nothingWrong(Fault.Head));
     }
 
-    function test_convictHead_convicts_what_is_no_head(uint8 seed, bytes calldata anything) public {
-        World memory w = honest(5, 24);
-        HeadKind kind = kindOf(seed);
-        ready(w, kind);
-        Target memory target = anchoredBy(w, kind, anything);
-        convicts(w, Fault.Head, Part.Whole, 0, headCall(target, kind, member(w, 1), anything));
+    function test_convictHead_convicts_what_is_no_head() public {
+        uint16[4] memory lengths = [0, 41, 300, 5000];
+        for (uint8 k = 0; k < 12; ++k) {
+            World memory w = honest(5, 24);
+            ready(w, kindOf(k));
+            bytes memory anything = new bytes(lengths[k / 3]);
+            Target memory target = anchoredBy(w, kindOf(k), anything);
+            convicts(w, Fault.Head, Part.Whole, 0, headCall(target, kindOf(k), member(w, 1), anything));
+        }
     }
 
-    function test_convictHead_convicts_a_longer_and_a_shorter_head(uint8 seed, bool longer) public {
-        World memory w = honest(5, 24);
-        HeadKind kind = kindOf(seed);
-        ready(w, kind);
-        bytes memory head = honestHead(w, kind);
-        if (longer) head = bytes.concat(head, hex"00");
-        else assembly { mstore(head, sub(mload(head), 1)) }
-        Target memory target = anchoredBy(w, kind, head);
-        convicts(w, Fault.Head, Part.Whole, 0, headCall(target, kind, member(w, 1), head));
+    function test_convictHead_convicts_a_longer_and_a_shorter_head() public {
+        for (uint8 k = 0; k < 6; ++k) {
+            World memory w = honest(5, 24);
+            ready(w, kindOf(k));
+            bytes memory head = honestHead(w, kindOf(k));
+            if (k < 3) head = bytes.concat(head, hex"00");
+            else assembly { mstore(head, sub(mload(head), 1)) }
+            Target memory target = anchoredBy(w, kindOf(k), head);
+            convicts(w, Fault.Head, Part.Whole, 0, headCall(target, kindOf(k), member(w, 1), head));
+        }
     }
 
     /// @dev A copied commitment, and an update that was made for another round.
-    function test_convictHead_convicts_a_listed_copy_and_a_foreign_round(bool copied) public {
+    function test_convictHead_convicts_a_listed_copy_and_a_foreign_round() public {
+        listed(false);
+        listed(true);
+    }
+
+    function listed(bool copied) private {
         World memory w = honest(5, 24);
         ready(w, HeadKind.Update);
         Contribution memory own = Contribution(participants[1], 0, rootOfUpdate(w, 1), weights[1], 3, weights[1]);
@@ -146,7 +161,12 @@ contract HeadsTest is Headed {
         refuses(twiceCall(target, member(w, 0), forged), badCount(w.result.contributionsRoot));
     }
 
-    function test_convictTwice_convicts_one_digest_at_two_places(bool turned) public {
+    function test_convictTwice_convicts_one_digest_at_two_places() public {
+        twice(false);
+        twice(true);
+    }
+
+    function twice(bool turned) private {
         World memory w = honest(5, 24);
         ready(w, HeadKind.Update);
         Contribution memory theirs = Contribution(participants[0], 0, rootOfUpdate(w, 0), weights[0], 2, weights[0]);
@@ -157,44 +177,50 @@ contract HeadsTest is Headed {
 
     // --------------------------------------------------------------------------------------------------------- demandHead
 
-    function test_demandHead_is_answered_by_the_bytes_alone(uint8 seed, uint16 place, uint8 bits) public {
+    function test_demandHead_is_answered_by_the_bytes_alone() public {
         World memory w = honest(5, 24);
         Target memory target = dispute(w);
-        HeadKind kind = kindOf(seed);
-        bytes memory head = headOf(w, kind, 1);
-        Demanded memory d = demandedHead(w, head);
-        succeeds(CHALLENGER, demandCall(target, kind, member(w, 1)));
-        Opening memory other = opened(bytes.concat(head));
-        other.leaf[place % head.length] ^= bytes1(uint8(within(bits, 1, 255)));
-        refuses(showCall(d, other), badProof(d.root, 0));
-        succeeds(STRANGER, showCall(d, opened(head)));
-        check(court.demand(d).answered, "shown");
+        for (uint8 k = 0; k < 3; ++k) {
+            bytes memory head = headOf(w, kindOf(k), 1);
+            Demanded memory d = demandedHead(w, head);
+            succeeds(CHALLENGER, demandCall(target, kindOf(k), member(w, 1)));
+            for (uint256 place = 0; place < head.length; place += 59) {
+                Opening memory other = opened(bytes.concat(head));
+                other.leaf[place] ^= 0x01;
+                refuses(showCall(d, other), badProof(d.root, 0));
+            }
+            succeeds(STRANGER, showCall(d, opened(head)));
+            check(court.demand(d).answered, "shown");
+        }
         forward(ANSWER);
-        refuses(closeCall(d), abi.encodeWithSelector(ICourt.DemandIsClosed.selector, d.root, 0));
+        Demanded memory last = demandedHead(w, headOf(w, HeadKind.Report, 1));
+        refuses(closeCall(last), abi.encodeWithSelector(ICourt.DemandIsClosed.selector, last.root, 0));
     }
 
-    function test_demandHead_convicts_where_nobody_knows_the_head(uint8 seed) public {
-        World memory w = honest(5, 24);
-        HeadKind kind = kindOf(seed);
-        ready(w, kind);
-        bytes memory long = new bytes(1025);
-        Target memory target = anchoredBy(w, kind, long);
-        Demanded memory d = demandedHead(w, long);
-        succeeds(CHALLENGER, demandCall(target, kind, member(w, 1)));
-        refuses(showCall(d, opened(long)), badProof(d.root, 0)); // it could be too long for whoever must charge it
-        forward(ANSWER);
-        convicts(w, Fault.Unanswered, Part.Service, 0, closeCall(d));
+    function test_demandHead_convicts_where_nobody_knows_the_head() public {
+        for (uint8 k = 0; k < 3; ++k) {
+            World memory w = honest(5, 24);
+            ready(w, kindOf(k));
+            bytes memory long = new bytes(1025);
+            Target memory target = anchoredBy(w, kindOf(k), long);
+            Demanded memory d = demandedHead(w, long);
+            succeeds(CHALLENGER, demandCall(target, kindOf(k), member(w, 1)));
+            refuses(showCall(d, opened(long)), badProof(d.root, 0)); // it could be too long for whoever must charge it
+            forward(ANSWER);
+            convicts(w, Fault.Unanswered, Part.Service, 0, closeCall(d));
+        }
     }
 
-    function test_demandHead_takes_the_longest_answer(uint8 seed) public {
-        World memory w = honest(5, 24);
-        HeadKind kind = kindOf(seed);
-        ready(w, kind);
-        bytes memory long = new bytes(court.MAX_HEAD());
-        Target memory target = anchoredBy(w, kind, long);
-        succeeds(CHALLENGER, demandCall(target, kind, member(w, 1)));
-        succeeds(STRANGER, showCall(demandedHead(w, long), opened(long)));
-        convicts(w, Fault.Head, Part.Whole, 0, headCall(target, kind, member(w, 1), long));
+    function test_demandHead_takes_the_longest_answer() public {
+        for (uint8 k = 0; k < 3; ++k) {
+            World memory w = honest(5, 24);
+            ready(w, kindOf(k));
+            bytes memory long = new bytes(court.MAX_HEAD());
+            Target memory target = anchoredBy(w, kindOf(k), long);
+            succeeds(CHALLENGER, demandCall(target, kindOf(k), member(w, 1)));
+            succeeds(STRANGER, showCall(demandedHead(w, long), opened(long)));
+            convicts(w, Fault.Head, Part.Whole, 0, headCall(target, kindOf(k), member(w, 1), long));
+        }
     }
 
     function test_demandHead_reverts_on_what_is_not_in_the_list_and_when_demanded() public {
