@@ -138,7 +138,6 @@ struct Dispute {
     /// keccak256 of the plan's rule bytes.
     bytes32 rulesHash;
     uint32 challengeDuration;
-    uint32 answerDuration;
     uint40 challengeDeadline;
 }
 

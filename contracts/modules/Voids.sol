@@ -87,7 +87,6 @@ abstract contract Voids is State {
         found.planDigest = rules.digest;
         found.rulesHash = rules.rulesHash;
         found.challengeDuration = rules.challengeDuration;
-        found.answerDuration = rules.answerDuration;
         found.challengeDeadline = terms.challengeDeadline;
     }
 

@@ -228,7 +228,6 @@ class Dispute:
     plan_digest: bytes
     rules_hash: bytes
     challenge_duration: int
-    answer_duration: int
     challenge_deadline: int
 
 

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Iterator
 
 from registry.chain.challenge_records import NOTHING, Opening
 from registry.chain.court_records import Demanded
 from registry.chain.records import Result
-from registry.content.manifest import Reason, UpdateManifest, manifest_cid
+from registry.content.manifest import Reason, UpdateManifest, VersionManifest, manifest_cid
 from registry.content.merkle import Rows
-from registry.errors import ContentError, FormError
+from registry.errors import ContentError
 from registry.provenance.charges import attested_chunks, reported
 from registry.provenance.openings import Chunks, listing_of
-from registry.provenance.reports import load_report
+from registry.provenance.reports import found_report
 from registry.provenance.rounds import RoundRecord
-from registry.provenance.versions import load_version_manifest
 from registry.store.base import ContentStore
-from registry.store.manifests import get_manifest
+from registry.store.manifests import found_manifest
 from registry.types import Blob, Root
 
 __all__ = ["answer_to"]
-
-T = TypeVar("T")
 
 _KEPT = 2
 """Blobs whose leaf hashes are kept, some 70 bytes for each KiB."""
@@ -51,9 +47,8 @@ def answer_to(
         except ContentError:
             return None
     if demanded.contributions:
-        try:
-            report = load_report(store, result.report_digest, len(record.commitments))
-        except (ContentError, FormError):
+        report = found_report(store, result.report_digest, len(record.commitments))
+        if report is None:
             return None
         listing = listing_of(reported(entry) for entry in report.entries if entry.reason == Reason.ADMITTED)
         return listing.opening(demanded.index) if listing.root == demanded.root else None
@@ -73,25 +68,17 @@ def _blobs(store: ContentStore, record: RoundRecord, result: Result, demanded: D
     """Blobs whose manifests say that they have the demanded root; of updates those that the report admits alone, since
     anybody can commit another's root under a digest of something else.
     """
-    report = _found(result.report_digest, lambda digest: load_report(store, digest, len(record.commitments)))
+    report = found_report(store, result.report_digest, len(record.commitments))
     if report is not None and demanded.root == result.aggregate_root:
         yield report.manifest.aggregate.blob
     for digest in (result.version_digest, record.parent):
-        version = _found(digest, lambda digest: load_version_manifest(store, digest))
+        version = found_manifest(store, digest, VersionManifest)
         if version is not None and demanded.root == version.tensor_root:
             yield version.weights.blob
         if version is not None and version.state is not None and demanded.root == version.state.root:
             yield version.state.blob
     for entry in report.entries if report is not None else ():
         if entry.reason == Reason.ADMITTED and entry.tensor_root == demanded.root:
-            update = _found(entry.digest, lambda digest: get_manifest(store, digest, UpdateManifest))
+            update = found_manifest(store, entry.digest, UpdateManifest)
             if update is not None:
                 yield update.delta.blob
-
-
-def _found(digest: bytes, load: Callable[[bytes], T]) -> T | None:
-    """What a digest names, unless it is not to be had or something else: that is no reason not to look at the next."""
-    try:
-        return load(digest)
-    except (ContentError, FormError):
-        return None

@@ -12,13 +12,13 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from registry.content.manifest import M, UpdateManifest, VersionManifest
-from registry.errors import ContentError, FormError, IndexUnusable
+from registry.content.manifest import UpdateManifest, VersionManifest
+from registry.errors import IndexUnusable
 from registry.store.base import ContentStore
-from registry.store.manifests import get_manifest
+from registry.store.manifests import found_manifest
 from registry.types import Cid, Digest
 
-__all__ = ["Catalogue", "found_manifest"]
+__all__ = ["Catalogue"]
 
 _VERSION = 1
 _SCHEMA = f"""
@@ -127,14 +127,6 @@ class Catalogue:
             yield
         except sqlite3.Error as error:
             raise IndexUnusable(f"{self._path}: cannot be used as a catalogue: {error}; remove it") from error
-
-
-def found_manifest(store: ContentStore, digest: bytes, kind: type[M]) -> M | None:
-    """Return a manifest; None where it is not to be had, or is none of that kind: verifying says which."""
-    try:
-        return get_manifest(store, digest, kind)
-    except (ContentError, FormError):
-        return None
 
 
 def _digest_of(name: Cid | bytes) -> bytes:

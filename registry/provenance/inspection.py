@@ -25,7 +25,6 @@ from registry.chain.court_events import LeafShown
 from registry.chain.records import Result
 from registry.content.manifest import PlanManifest, Reason, VersionManifest
 from registry.content.merkle import CHUNK_VALUES, VALUES, Rows, leaf_hash
-from registry.errors import ContentError, FormError
 from registry.provenance.admission import UpdateForm, Verdict, judge, judge_declared
 from registry.provenance.attested_heads import update_head, wrong_head, wrong_result_heads
 from registry.provenance.charges import (
@@ -52,14 +51,14 @@ from registry.provenance.openings import (
     differing_leaf,
     listing_of,
 )
-from registry.provenance.reports import Report, load_report
+from registry.provenance.reports import found_report
 from registry.provenance.results import Outcome, compute_declared, compute_outcome, reported_with
 from registry.provenance.rounds import RoundRecord
 from registry.provenance.server_steps import continues, state_header, step_number
-from registry.provenance.versions import load_version_manifest
 from registry.rules.encoding import state_layout
 from registry.rules.table import Rules, called, rules_of
 from registry.store.base import ContentStore
+from registry.store.manifests import found_manifest
 from registry.types import Fault, HeadKind, Root, Tree
 
 __all__ = ["Recomputed", "inspect"]
@@ -108,7 +107,7 @@ def inspect(
         for event in shown
     }
     folder.mkdir(parents=True, exist_ok=True)
-    report = _report(store, record, result)
+    report = found_report(store, result.report_digest, len(record.commitments))  # once: a store may take long
     case = Case(store, record, plan, parent, form, result, report, opened, folder)
     found = _inspected(case, {} if recomputed is None else recomputed)
     if found.charge is not None or found.wanted or found.sound:
@@ -172,13 +171,6 @@ def _unfit_state(case: Case) -> Inspection | None:
         return None
     evidence = (Tree.PARENT_STATE, counted, NOWHERE)
     return Inspection("parent's state: of another size", Charge(Fault.SIZE, evidence=evidence))
-
-
-def _report(store: ContentStore, record: RoundRecord, result: Result) -> Report | None:
-    try:
-        return load_report(store, result.report_digest, len(record.commitments))
-    except (ContentError, FormError):
-        return None  # withheld, or none; looked for once, since a store may take half a minute to say so
 
 
 def _listing(case: Case) -> Listing | Inspection:
@@ -385,23 +377,15 @@ def _published_aggregate(case: Case) -> Chunks | None:
 
 
 def _published_version(case: Case) -> Chunks | None:
-    made = _made(case)
+    made = found_manifest(case.store, case.result.version_digest, VersionManifest)
     if made is None:
         return None
     return attested_chunks(case.store, made.weights.blob, case.result.roots.tensor, size=case.parent.weights.size)
 
 
 def _published_state(case: Case) -> Chunks | None:
-    made = _made(case)
+    made = found_manifest(case.store, case.result.version_digest, VersionManifest)
     if made is None or made.state is None:
         return None
     size = state_header(case.form.rules).file_bytes
     return attested_chunks(case.store, made.state.blob, case.result.roots.state, case.states, size=size)
-
-
-def _made(case: Case) -> VersionManifest | None:
-    """The manifest of the version as its attesters published it."""
-    try:
-        return load_version_manifest(case.store, case.result.version_digest)
-    except (ContentError, FormError):
-        return None

@@ -15,7 +15,6 @@ from registry.chain.events import (
 )
 from registry.chain.records import Roots, round_id_of
 from registry.content.manifest import (
-    M,
     Reason,
     ReportManifest,
     RoundOrigin,
@@ -25,7 +24,7 @@ from registry.content.manifest import (
 from registry.errors import ContentError, FormError, InputError, VerificationFailed
 from registry.provenance.reports import Report, load_report
 from registry.store.base import ContentStore
-from registry.store.manifests import get_manifest
+from registry.store.manifests import found_manifest
 from registry.types import Address, Digest, ModelId, Root
 
 if TYPE_CHECKING:
@@ -139,7 +138,7 @@ def lineage(client: ChainView, model_id: ModelId, digest: bytes, *, block: int |
 def provenance_of(client: ChainView, store: ContentStore, model_id: ModelId, digest: bytes) -> Iterator[Provenance]:
     """Yield what is known of a version and each of its ancestors, newest first."""
     for step in reversed(lineage(client, model_id, digest)):
-        manifest = _found(store, step.digest, VersionManifest)
+        manifest = found_manifest(store, step.digest, VersionManifest)
         report = None
         if manifest is not None and manifest.round is not None and _is_round(client, step, manifest.round):
             report = _report(client, store, step, manifest.round.report.digest)
@@ -164,12 +163,5 @@ def _commitments(store: ContentStore, report: Report | None) -> Iterator[Commitm
     for entry in report.entries if report else ():
         admitted = entry.reason == Reason.ADMITTED
         share = entry.weight / report.manifest.total_weight if admitted and report else 0.0
-        update = _found(store, entry.digest, UpdateManifest)
+        update = found_manifest(store, entry.digest, UpdateManifest)
         yield Commitment(Address(entry.participant), entry.digest, entry.weight, share, Reason(entry.reason), update)
-
-
-def _found(store: ContentStore, digest: bytes, kind: type[M]) -> M | None:
-    try:
-        return get_manifest(store, digest, kind)
-    except (ContentError, FormError):
-        return None  # shown as not to be had; verifying says why

@@ -13,11 +13,11 @@ from registry.content.manifest import (
     ReportPage,
     decode,
 )
-from registry.errors import FormError
+from registry.errors import ContentError, FormError
 from registry.store.base import ContentStore
 from registry.store.manifests import get_manifest
 
-__all__ = ["Report", "load_report", "pages_of"]
+__all__ = ["Report", "found_report", "load_report", "pages_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,14 @@ class Report:
 
     manifest: ReportManifest
     entries: tuple[ReportEntry, ...]
+
+
+def found_report(store: ContentStore, digest: bytes, commitments: int) -> Report | None:
+    """Return a report likewise; None where it is withheld, or is none."""
+    try:
+        return load_report(store, digest, commitments)
+    except (ContentError, FormError):
+        return None
 
 
 def pages_of(entries: Sequence[ReportEntry]) -> tuple[ReportPage, ...]:

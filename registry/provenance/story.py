@@ -19,9 +19,9 @@ from registry.content.manifest import (
 from registry.errors import ContentError, FormError
 from registry.index import queries, round_queries
 from registry.index.entries import CommitmentEntry, DeprecationEntry, PlanEntry, RoundEntry, VersionEntry
-from registry.provenance.catalogue import found_manifest
 from registry.provenance.reports import Report, load_report
 from registry.store.base import ContentStore
+from registry.store.manifests import found_manifest
 from registry.types import Address, Cid, Fault
 
 __all__ = [

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from registry.content.heads import body_of
 from registry.content.manifest import HEADS, Kind, M, blocks_of, decode, head_of, manifest_cid
-from registry.errors import FormError
+from registry.errors import ContentError, FormError
 from registry.store.base import ContentStore
 from registry.types import Cid
 
-__all__ = ["get_manifest", "pin_manifest", "put_manifest"]
+__all__ = ["found_manifest", "get_manifest", "pin_manifest", "put_manifest"]
 
 
 def put_manifest(store: ContentStore, manifest: Kind) -> Cid:
@@ -47,3 +47,11 @@ def get_manifest(store: ContentStore, digest: bytes, kind: type[M]) -> M:
     if head_of(manifest, link.digest) != data:
         raise FormError(f"{kind.KIND}: its head says something else than the manifest")
     return manifest
+
+
+def found_manifest(store: ContentStore, digest: bytes, kind: type[M]) -> M | None:
+    """Return a manifest; None where it is not to be had, or is none of that kind: verifying says which."""
+    try:
+        return get_manifest(store, digest, kind)
+    except (ContentError, FormError):
+        return None

@@ -135,10 +135,14 @@ abstract contract Disputes is Base {
     function committed(World memory w) internal view returns (Contribution[] memory list) {
         list = new Contribution[](3);
         for (uint256 k = 0; k < 3; ++k) {
-            bytes32 root = Trees.rootOf(w.updates[k]);
-            list[k] = Contribution(participants[k], 0, root, weights[k], uint32(k + 2), weights[k]);
+            list[k] = undigested(w, k);
             list[k].digest = digestOf(list[k]);
         }
+    }
+
+    function undigested(World memory w, uint256 k) internal view returns (Contribution memory) {
+        bytes32 root = Trees.rootOf(w.updates[k]);
+        return Contribution(participants[k], 0, root, weights[k], uint32(k + 2), weights[k]);
     }
 
     /// @dev Nobody knows what hashes to this.

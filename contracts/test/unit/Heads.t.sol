@@ -6,7 +6,6 @@ import {Demanded, Fault, ICourt, Part} from "../../interfaces/ICourt.sol";
 import {Contribution, HeadKind, IDisputed, Membership, Opening, Target} from "../../interfaces/IDisputed.sol";
 import {World} from "../support/Disputes.sol";
 import {Headed} from "../support/Headed.sol";
-import {Trees} from "../support/Trees.sol";
 
 /// @notice What a head says is held against what was anchored with its digest.
 contract HeadsTest is Headed {
@@ -131,8 +130,8 @@ contract HeadsTest is Headed {
     function listed(bool copied) private {
         World memory w = honest(5, 24);
         ready(w, HeadKind.Update);
-        Contribution memory own = Contribution(participants[1], 0, rootOfUpdate(w, 1), weights[1], 3, weights[1]);
-        Contribution memory theirs = Contribution(participants[0], 0, rootOfUpdate(w, 0), weights[0], 2, weights[0]);
+        Contribution memory own = undigested(w, 1);
+        Contribution memory theirs = undigested(w, 0);
         bytes memory head = copied ? updateHead(theirs, current) : updateHead(own, current + 1);
         Target memory target = anchoredBy(w, HeadKind.Update, head);
         bytes memory honestHead = updateHead(w.list[0], current);
@@ -169,7 +168,7 @@ contract HeadsTest is Headed {
     function twice(bool turned) private {
         World memory w = honest(5, 24);
         ready(w, HeadKind.Update);
-        Contribution memory theirs = Contribution(participants[0], 0, rootOfUpdate(w, 0), weights[0], 2, weights[0]);
+        Contribution memory theirs = undigested(w, 0);
         Target memory target = anchoredBy(w, HeadKind.Update, updateHead(theirs, current));
         (uint256 a, uint256 b) = turned ? (1, 0) : (0, 1);
         convicts(w, Fault.Twice, Part.Whole, 0, twiceCall(target, member(w, a), member(w, b)));
@@ -249,11 +248,7 @@ contract HeadsTest is Headed {
     /// @dev The head that contribution 1, version or report would have.
     function honestHead(World memory w, HeadKind kind) private view returns (bytes memory) {
         if (kind != HeadKind.Update) return headOf(w, kind, 1);
-        return updateHead(Contribution(participants[1], 0, rootOfUpdate(w, 1), weights[1], 3, weights[1]), current);
-    }
-
-    function rootOfUpdate(World memory w, uint256 k) private pure returns (bytes32) {
-        return Trees.rootOf(w.updates[k]);
+        return updateHead(undigested(w, 1), current);
     }
 
     /// @dev The round after `ready` agrees on a result with this head in the honest one's place.

@@ -14,6 +14,7 @@ from trainer.cli.files import pieces_of, size_of, told, write_whole
 from trainer.cli.session import Session
 
 if TYPE_CHECKING:
+    from registry.content.manifest import Manifest
     from registry.store.base import ContentStore
     from registry.types import Blob, Cid
 
@@ -61,8 +62,6 @@ def get(
     raw: Annotated[bool, typer.Option("--raw", help="A manifest's own bytes instead of what they say.")] = False,
 ) -> None:
     """Fetch a file or a manifest, verified. Manifests are shown as JSON, a head as the manifest that it is of."""
-    from registry.content.heads import read_head
-    from registry.content.manifest import decode_any
     from registry.store.blobs import open_blob
     from registry.types import Codec
 
@@ -70,8 +69,7 @@ def get(
     if found.codec is Codec.DAG_CBOR:
         data = session.store.get(found)
         if not raw:
-            body = read_head(data)
-            manifest = decode_any(data if body is None else session.store.get(body))
+            manifest, _ = _manifest_of(session.store, data)
             session.out.as_json = True
             session.out.result({"kind": manifest.KIND, **_fields(manifest)})
             return
@@ -101,13 +99,9 @@ def stat(session: Session, cid: CidText) -> None:
         "pinned": {True: "recursive", False: "direct", None: "no"}[kept.get(found)],
     }
     if found.codec is Codec.DAG_CBOR:
-        from registry.content.heads import read_head
-        from registry.content.manifest import decode_any
-
         data = store.get(found)
-        body = read_head(data)
-        kind = decode_any(data).KIND if body is None else f"head of {decode_any(store.get(body)).KIND}"
-        facts |= {"kind": kind, "size": len(data)}
+        manifest, is_head = _manifest_of(store, data)
+        facts |= {"kind": f"head of {manifest.KIND}" if is_head else manifest.KIND, "size": len(data)}
     else:
         facts["size"] = _blob(store, found).size
         blocks = list(reachable(store.get, found))
@@ -231,6 +225,15 @@ def find_cid(store: ContentStore, text: str) -> Cid:
     if len(text) >= 59 or not text.startswith("b"):
         return parse_cid(text)
     return choose(text, {str(cid): cid for cid, _ in store.pins()}, "pinned CID")
+
+
+def _manifest_of(store: ContentStore, data: bytes) -> tuple[Manifest, bool]:
+    """Return the manifest that a block holds or is the head of, and whether it is a head."""
+    from registry.content.heads import read_head
+    from registry.content.manifest import decode_any
+
+    body = read_head(data)
+    return decode_any(data if body is None else store.get(body)), body is not None
 
 
 def _blob(store: ContentStore, cid: Cid) -> Blob:

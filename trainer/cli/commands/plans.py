@@ -51,7 +51,9 @@ ModelText = Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, o
 Duration = Annotated[str | None, typer.Option(metavar="TIME", help="Such as 90s, 10m, 2h, 3d.")]
 _TERM_HELP = "Any other term, by its name in the file, such as demand_price_gwei=7 or late_duration=60s."
 TermText = Annotated[list[str] | None, typer.Option("--term", metavar="NAME=VALUE", help=_TERM_HELP)]
-GWEI: Any = {"metavar": "GWEI", "min": 0}
+Bond = Annotated[
+    int | None, typer.Option(metavar="GWEI", min=0, help="What an aggregator must have deposited to attest.")
+]
 Hooks = Annotated[
     list[str] | None,
     typer.Option(metavar="ADDRESS", help="A contract asked at each commitment; up to four, in order."),
@@ -90,7 +92,7 @@ def new(
     aggregate_duration: Duration = None,
     challenge_duration: Duration = None,
     answer_duration: Duration = None,
-    bond: Annotated[int | None, typer.Option(help="What an aggregator must have deposited to attest.", **GWEI)] = None,
+    bond: Bond = None,
     term: TermText = None,
     hook: Hooks = None,
 ) -> None:
