@@ -1,9 +1,13 @@
 import { defineConfig } from "hardhat/config";
 import { SETTINGS, SOLJSON, VERSION } from "./contracts/tools/compiler.js";
 
-// Short runs compile tests, and the contracts that they deploy, without optimizing: in seconds. Long runs deploy the
-// bytecode that ships (contracts/test/support/Deploy.sol), and compile by IR, as it was, what inlines a library.
-const long = process.env.CAIRN_SOL_TESTS === "long";
+// Short runs compile tests, and the contracts that they deploy, without optimizing: in seconds. The others deploy the
+// bytecode that ships (contracts/test/support/Deploy.sol), and compile by IR, as it was, what inlines a library. CI's run
+// has the day for its seed, so that each day tries other values; a long run, of the soak, has another each time.
+const mode = process.env.CAIRN_SOL_TESTS ?? "short";
+const long = mode !== "short";
+const seed = { short: "0x1", daily: "0x" + new Date().toISOString().slice(0, 10).replaceAll("-", "") }[mode];
+const runs = { short: [64, 16], daily: [1_000, 100], long: [10_000, 1_000] }[mode];
 const optimizer = long ? SETTINGS.optimizer : { enabled: false };
 const compiler = (viaIR) => ({ version: VERSION, path: SOLJSON, settings: { ...SETTINGS, optimizer, viaIR } });
 const LIBRARIES = ["contracts/test/unit/Grid.t.sol", "contracts/test/unit/Merkle.t.sol"];
@@ -18,8 +22,8 @@ export default defineConfig({
   test: {
     solidity: {
       fsPermissions: { readFile: ["Cairn", "Challenges", "Court", "Rules", "Factory", "AllowListHook"].map((name) => `registry/chain/artifacts/${name}.json`) },
-      fuzz: long ? { runs: 10_000 } : { runs: 64, seed: "0x1" },
-      invariant: { runs: long ? 1_000 : 16, depth: 32, failOnRevert: true },
+      fuzz: { runs: runs[0], ...(seed && { seed }) },
+      invariant: { runs: runs[1], depth: 32, failOnRevert: true },
     },
   },
 });

@@ -45,7 +45,7 @@ class Figure:
     Attributes:
         what: What was measured.
         value: Its median, in unit.
-        unit: GB/s, MB/s, MB, gas or s.
+        unit: GB/s, MB/s, MB, gas, s or ms.
         peer: What it is compared with, if anything.
         peer_value: The peer's median, in the same unit.
         ratio: Median of the ratios of each turn.

@@ -15,7 +15,7 @@
     │   ├── NodeUnavailable   the RPC node cannot be reached or does not answer
     │   ├── WrongChain        another chain id, or no contract of ours at the address
     │   ├── FinalityBroken    a block that was final is no longer on the node's chain
-    │   ├── TransactionFailed sent and not carried out, or not enough money to send it
+    │   ├── TransactionFailed sent and not carried out, or not enough money to send it (NotEnoughMoney)
     │   └── ContractError     the contract said no; one subclass per custom error (registry.chain.contracts)
     ├── SignerError           a keystore, password or signer                                      exit 6
     ├── VerificationFailed    the records and the bytes disagree                                  exit 7
@@ -44,6 +44,7 @@ __all__ = [
     "NodeUnavailable",
     "SignerError",
     "StoreUnavailable",
+    "NotEnoughMoney",
     "TransactionFailed",
     "UnknownRule",
     "VerificationFailed",
@@ -123,6 +124,10 @@ class FinalityBroken(ChainError):
 
 class TransactionFailed(ChainError):
     """A transaction was sent and not carried out, or could not be paid for."""
+
+
+class NotEnoughMoney(TransactionFailed):
+    """The account does not hold what a transaction may cost; nothing was sent."""
 
 
 class ContractError(ChainError):

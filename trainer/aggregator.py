@@ -2,7 +2,10 @@
 
 It holds nothing that cannot be computed again, so it may be stopped anywhere. Aggregators that saw different blobs
 converge: each admits whatever it comes to hold before the quorum, and moves to another's result where that has more
-contributions, or as many and a smaller hash, and nothing held here disproves it.
+contributions, or as many and a smaller tally, and nothing held here disproves it.
+
+Its work is tasks that do not wait for one another (`tasks`): answering demands, which has the least time; judging,
+combining and attesting; and all else that moves a round on. `advance` is one step of each, in that order.
 """
 
 from __future__ import annotations
@@ -13,17 +16,20 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from registry.chain import calls
 from registry.chain.events import UpdateCommitted
+from registry.chain.journal import State
 from registry.chain.local import chain_time
 from registry.chain.records import Result, result_hash
 from registry.chain.records import Round as RoundState
 from registry.content.manifest import PlanManifest, Reason, VersionManifest
 from registry.errors import ContentError, FormError
 from registry.provenance.admission import UpdateForm, Verdict, judge, judge_weights, update_form
-from registry.provenance.openings import Chunks
+from registry.provenance.answers import keep_trees, require_room_for_trees
 from registry.provenance.plans import load_plan
 from registry.provenance.reports import load_report
 from registry.provenance.results import Outcome, compute_outcome, publish_outcome
@@ -37,17 +43,19 @@ from registry.provenance.rounds import (
     read_round,
     unexpelled,
 )
+from registry.provenance.trees import place_of, remove_before
 from registry.provenance.verify import Finding, standing
 from registry.provenance.versions import load_parent, read_header
 from registry.store.base import ContentStore
 from registry.store.manifests import pin_manifest
-from registry.types import ModelId, Phase, Root
-from trainer.answering import answer_demands
+from registry.types import ModelId, Phase
+from trainer.answering import Answering, answer_demands, collect_deposits
+from trainer.loop import Task
 
 if TYPE_CHECKING:
     from registry.chain.client import Client
 
-__all__ = ["Memory", "Round", "advance", "aggregate", "attest", "judge_all", "load_round", "rivals_of"]
+__all__ = ["Memory", "Round", "advance", "aggregate", "attest", "judge_all", "load_round", "rivals_of", "tasks"]
 
 _MOST_NAMED = 2000
 """Participants that one transaction can name to end commits early; where there are more, the deadline ends them."""
@@ -74,13 +82,48 @@ class Memory:
 
     verdicts: dict[UpdateCommitted, Verdict] = field(default_factory=dict)
     results: dict[tuple[tuple[UpdateCommitted, Reason], ...], Result | None] = field(default_factory=dict)
-    chunks: dict[Root, Chunks] = field(default_factory=dict)
+    answering: Answering = field(default_factory=Answering)
 
     def keep_only(self, record: RoundRecord) -> None:
         """Forget other rounds."""
         if not self.verdicts.keys() <= set(record.commitments):
             self.verdicts.clear()
             self.results.clear()
+
+
+def tasks(
+    client: Client,
+    store: ContentStore,
+    folder: Path,
+    model_id: ModelId,
+    *,
+    open_rounds: bool = False,
+    processes: int = 1,
+    memory: Memory | None = None,
+    answerer: Client | None = None,
+) -> tuple[Task, ...]:
+    """Return what an aggregator does, the most urgent first, as steps that may be taken side by side.
+
+    Args:
+        client: The chain, with this aggregator's signer.
+        store: Where updates are fetched from and results published to.
+        folder: Of this aggregator.
+        model_id: The model.
+        open_rounds: Whether to open the next round once the last has ended.
+        processes: See `combine`.
+        memory: The same object at each call, so that nothing is fetched, judged or combined twice.
+        answerer: The chain with another signer, who shows what is demanded: one whose transactions nothing else holds
+            up. None for the aggregator itself.
+    """
+    kept = memory or Memory()
+    shows = answerer or client
+    return (
+        Task("answering", lambda: _answer(client, shows, store, folder, model_id, kept)),
+        Task("attesting", lambda: _attest(client, store, folder, model_id, processes, kept)),
+        Task("rounds", lambda: _move_on(client, folder, model_id, open_rounds=open_rounds)),
+        Task("deposits", lambda: collect_deposits(shows)),
+        Task("transactions", lambda: _keep(client)),
+    )
 
 
 def advance(
@@ -95,40 +138,66 @@ def advance(
 ) -> str:
     """Do what the model's current round wants of this aggregator next, if anything; return what was done.
 
-    Safe to call at any time and any number of times: a loop around it is an aggregator.
-
-    Args:
-        client: The chain, with this aggregator's signer.
-        store: Where updates are fetched from and results published to.
-        folder: Of this aggregator.
-        model_id: The model.
-        open_rounds: Whether to open the next round once the last has ended.
-        processes: See `combine`.
-        memory: The same object at each call, so that nothing is fetched, judged or combined twice.
+    Safe to call at any time and any number of times. Arguments as `tasks` has them, whose steps these are.
     """
+    steps = tasks(
+        client, store, folder, model_id, open_rounds=open_rounds, processes=processes, memory=memory
+    )  # fmt: skip
+    return next(filter(None, (task.step() for task in steps)), "")
+
+
+def _answer(
+    client: Client, answerer: Client, store: ContentStore, folder: Path, model_id: ModelId, memory: Memory
+) -> str:
+    """Show what is demanded of the result in its window, and look after what was shown."""
+    number = client.model(model_id).rounds
+    if not number or client.phase(model_id, number) != Phase.CHALLENGE:
+        return ""
+    return answer_demands(answerer, store, folder, model_id, number, memory.answering, place=client.account)
+
+
+def _attest(
+    client: Client, store: ContentStore, folder: Path, model_id: ModelId, processes: int, memory: Memory
+) -> str:
+    number = client.model(model_id).rounds
+    if not number:
+        return ""
+    phase = client.phase(model_id, number)
+    if phase not in (Phase.PUBLISH, Phase.AGGREGATE) or not commits_closed(client, model_id, number):
+        return ""
+    record = read_round(client, model_id, number)
+    return _attest_best(client, store, folder, record, phase, processes, memory)
+
+
+def _move_on(client: Client, folder: Path, model_id: ModelId, *, open_rounds: bool) -> str:
+    """Do what anybody may do once it is time: end commits, finalize, expel, open the next round; and tidy up."""
     number = client.model(model_id).rounds
     phase = client.phase(model_id, number) if number else Phase.CANCELLED
+    remove_before(folder, model_id, number)
     if phase == Phase.COMMIT:
         return _end_commits(client, model_id, number)
-    if phase in (Phase.PUBLISH, Phase.AGGREGATE) and commits_closed(client, model_id, number):
-        record = read_round(client, model_id, number)
-        return _attest_best(client, store, folder, record, phase, processes, memory or Memory())
-    if phase == Phase.CHALLENGE:
-        return answer_demands(client, store, model_id, number, memory.chunks if memory else None)
     if phase == Phase.FINAL and not client.round(model_id, number).finalized:
         if final_phase(client, model_id, number) == Phase.NONE:
             return ""  # a window shorter than finality: read_round has to wait
         result = chosen_result(client, read_round(client, model_id, number))
         if result is None:
             return ""  # the quorum's attestation is in a block that the node shows no more
-        client.finalize_round(model_id, number, result)
+        client.finalize_round(model_id, number, result, until="mined")
         return f"round {number}: finalized"
+    if phase in (Phase.FINAL, Phase.CANCELLED):
+        remove_before(folder, model_id, number + 1)
     if phase in (Phase.FINAL, Phase.CANCELLED) and open_rounds and not client.model(model_id).suspended:
         attesters = unexpelled(client, model_id, number) if number else {}
         if attesters:
-            client.expel(model_id, number, attesters)
-        client.open_round(model_id, number=number + 1)
+            client.expel(model_id, number, attesters, until="mined")
+        client.open_round(model_id, number=number + 1, until="mined")
         return f"round {number + 1}: opened"
+    return ""
+
+
+def _keep(client: Client) -> str:
+    """See to it that what was sent becomes final."""
+    client.transactor.keep()
     return ""
 
 
@@ -139,7 +208,7 @@ def _end_commits(client: Client, model_id: ModelId, number: int) -> str:
         client.member(model_id, account).last_round != number for account in participants
     ):
         return ""
-    client.end_commits(model_id, number, participants)
+    client.end_commits(model_id, number, participants, until="mined")
     return f"round {number}: commits ended early"
 
 
@@ -234,10 +303,17 @@ def judge_all(
 def aggregate(
     store: ContentStore, round: Round, verdicts: Sequence[Verdict], folder: Path, *, processes: int = 1
 ) -> Outcome | None:
-    """Combine what was admitted and publish the result's blobs and manifests; None if too little was admitted."""
+    """Combine what was admitted, publish the result's blobs and manifests, and keep the trees that demands of it are
+    answered from; None if too little was admitted.
+
+    Raises:
+        InputError: The disk has no room for files or trees.
+    """
     if sum(v.admitted for v in verdicts) < round.record.plan.min_contributions:
         return None
     folder.mkdir(parents=True, exist_ok=True)
+    trees = place_of(folder, round.record.model_id, round.record.number)
+    require_room_for_trees(trees, round.form.rules, verdicts)
     outcome = compute_outcome(
         store, round.record, round.plan, round.parent, round.form, verdicts, folder, processes=processes
     )
@@ -245,23 +321,26 @@ def aggregate(
     store.pin(round.parent.weights.cid)  # leaves of the parent may be demanded of whoever attests what it became
     if round.parent.state is not None:
         store.pin(round.parent.state.cid)
+    keep_trees(store, trees, round.parent, round.form.rules, verdicts, outcome, processes=processes)
     return outcome
 
 
 def attest(client: Client, record: RoundRecord, result: Result) -> bool:
     """Attest a result, or move to it; returns whether that was needed and allowed.
 
-    An aggregator that already stands by this result, or by a better one, sends nothing.
+    An aggregator that already stands by this result, or by a better one, or is about to, sends nothing.
     """
     own = client.attestation(record.model_id, record.number, client.account, block="pending")
     tally = client.tally(record.model_id, record.number, result_hash(result), block="pending")
-    if own == tally:
+    call = calls.attest_result(client.address, record.model_id, record.number, result, record.running_hash, tally=tally)
+    known = client.transactor.journal.latest(call.key)
+    if own == tally or (known is not None and known.state.live and known.state is not State.PLANNED):
         return False
     if any(own):
         standing = client.votes(record.model_id, record.number, own, block="pending").contributions
         if (-standing, own) < (-result.contributions, tally):
             return False
-    client.attest_result(record.model_id, record.number, result, record.running_hash)
+    client.submit(call)  # not waited for: whoever waits until it is final answers no demand meanwhile
     return True
 
 
@@ -275,8 +354,9 @@ def rivals_of(
     """
     latest = {event.aggregator: event.result for event in attested_results(client, round.record)}
     possible = {r for r in latest.values() if r.contributions <= len(round.record.commitments)}
-    for result in sorted(possible, key=_rank):
-        if own is not None and _rank(result) >= _rank(own):
+    rank = partial(_rank, client, round.record)
+    for result in sorted(possible, key=rank):
+        if own is not None and rank(result) >= rank(own):
             return
         reconciled = _reconciled(store, result, round, verdicts)
         if reconciled is not None:
@@ -301,6 +381,8 @@ def _reconciled(
     return tuple(replace(verdict, reason=reason) for verdict, reason in zip(verdicts, reasons, strict=True))
 
 
-def _rank(result: Result) -> tuple[int, bytes]:
-    """Results in the order of preference: more contributions first, then the smaller hash."""
-    return -result.contributions, result_hash(result)
+def _rank(client: Client, record: RoundRecord, result: Result) -> tuple[int, bytes]:
+    """Results in the contract's order of preference: more contributions first, then the smaller tally, which is another
+    than the result's hash once the result was void for want of an answer.
+    """
+    return -result.contributions, client.tally(record.model_id, record.number, result_hash(result))

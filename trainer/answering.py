@@ -1,94 +1,271 @@
-"""Answering demands: whoever holds a demanded leaf shows it, and earns the deposit."""
+"""Answering demands: whoever holds a demanded leaf shows it, and earns the deposit.
+
+A step of it waits for nothing: answers are sent, and looked after at each further step until they are final, so that
+neither a slow block nor a reorganisation of the chain costs a leaf that was to be shown.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.chain.court import Court
-from registry.chain.court_errors import DemandIsClosed, TooLate
+from registry.chain.court_errors import DemandIsClosed, NothingToWithdraw, TooLate
 from registry.chain.court_events import LeafShown
-from registry.chain.court_records import Shown
+from registry.chain.court_records import Demanded, Shown
+from registry.chain.journal import State
 from registry.chain.local import chain_time
+from registry.chain.records import Result
 from registry.chain.sending import Call
-from registry.provenance.answers import answer_to
-from registry.provenance.demands import demands_of
-from registry.provenance.openings import Chunks
-from registry.provenance.rounds import attested_results, attesters_of, read_round
+from registry.errors import ContentError, ContractError, InputError, NotEnoughMoney, VerificationFailed
+from registry.provenance.answers import Misnamed, answer_to
+from registry.provenance.demands import Demands, demands_of
+from registry.provenance.plans import load_plan, plan_rules
+from registry.provenance.rounds import RoundRecord, attested_results, attesters_of, read_round
+from registry.provenance.trees import disk_bytes, place_of
 from registry.store.base import ContentStore
-from registry.types import ModelId, Root
+from registry.types import Address, ModelId
 
 if TYPE_CHECKING:
     from registry.chain.client import Client
 
-__all__ = ["answer_demands"]
+__all__ = ["Answering", "answer_demands", "collect_deposits", "disk_needed"]
+
+log = logging.getLogger(__name__)
 
 OUTRUN = (DemandIsClosed, TooLate)
 """Somebody else showed it meanwhile, or it is too late: no reason not to show the others."""
 TOGETHER = 32
 """Leaves shown by one transaction: each takes up to 2.5 KiB of the 128 that nodes pass on."""
+_WORTH = 4
+"""Deposits are collected once they are so many times what collecting them may cost."""
+_GAS_OF_WITHDRAWAL = 60_000
+"""Kept back while something is owed to the account, so that what answers earn can pay for more of them."""
+_LOOKS_IN_TIME = 4
+"""An answer that is not mined after this part of the time that is left is sent again at a higher price."""
+
+
+@dataclass(slots=True)
+class Answering:
+    """What an answerer remembers between steps; losing it costs time and nothing else.
+
+    Attributes:
+        misnamed: Blobs that need not be read again.
+        under_way: The call that shows a leaf, until it is final.
+        not_before: When a leaf that the contract did not take is tried again, Unix seconds.
+        told: How many leaves each call showed, by its key, so that they are told once.
+        poor: Whether there was not money enough for all at the last look, which is said once.
+    """
+
+    misnamed: Misnamed = field(default_factory=set)
+    under_way: dict[Demanded, Call] = field(default_factory=dict)
+    not_before: dict[Demanded, int] = field(default_factory=dict)
+    told: dict[str, int] = field(default_factory=dict)
+    poor: bool = False
+
+    def knows(self, leaf: Demanded, now: int) -> bool:
+        """Whether a leaf is to be let be for now."""
+        return leaf in self.under_way or self.not_before.get(leaf, 0) > now
+
+    def newly_shown(self) -> int:
+        """Return how many leaves were shown since this was asked last."""
+        count = sum(self.told.values())
+        self.told.update(dict.fromkeys(self.told, 0))
+        return count
 
 
 def answer_demands(
-    client: Client, store: ContentStore, model_id: ModelId, number: int, known: dict[Root, Chunks] | None = None
+    client: Client,
+    store: ContentStore,
+    folder: Path,
+    model_id: ModelId,
+    number: int,
+    memory: Answering | None = None,
+    *,
+    place: Address | None = None,
 ) -> str:
     """Show every leaf that is demanded of the result in its window and is held here; return what was done.
 
-    All answers are on their way before the first is waited for: demands may come many at once, and each has one answer
-    time. What is past it is shown late, as long as the plan gives: that burns of the attesters' bonds, but a leaf that
-    nobody shows takes them whole.
+    All answers are on their way before the first is waited for, the most urgent first: demands may come many at once,
+    and each has one answer time. What is past it is shown late, as long as the plan gives: that burns of the attesters'
+    bonds, but a leaf that nobody shows takes them whole. The attesters take turns, so that not all pay for showing the
+    same leaf: the last one's is at half of the answer time.
 
     Args:
         client: The chain, with the signer of whoever answers.
         store: Where blobs are looked for.
+        folder: Of this aggregator, where trees are kept.
         model_id: The model.
         number: Its current round.
-        known: The same dictionary at each call, so that no blob is hashed for each of its leaves.
+        memory: The same object at each call, so that no blob is hashed, and nothing shown, for each look.
+        place: The attester whose turns these are; by default the account that answers.
     """
-    known = {} if known is None else known
+    memory = memory or Answering()
     dispute = client.dispute(model_id, number)
-    court = Court(client)
-    demands, now = demands_of(court, dispute), chain_time(client.w3)
-    due = [leaf for leaf, end in demands.late_deadlines.items() if end > now and leaf in demands.open]
-    if not due:
-        return ""
-    record = read_round(client, model_id, number)
-    result = next((e.result for e in attested_results(client, record) if e.result_hash == dispute.result_hash), None)
-    if result is None:
-        return ""
-    in_time: list[Shown] = []
-    late: list[Shown] = []
-    for leaf in sorted(due, key=lambda leaf: (demands.late_deadlines[leaf], leaf.root)):
-        if court.demand(leaf, block="pending").closed:
-            continue
-        opening = answer_to(store, record, result, leaf, known)
-        if opening is not None:
-            (late if demands.deadlines[leaf] <= now else in_time).append(Shown(leaf, opening))
-    answers = [_answer(court, in_time[first : first + TOGETHER]) for first in range(0, len(in_time), TOGETHER)]
-    if late:
-        attesters = attesters_of(client, model_id, number, dispute.tally)
-        answers += [court.call("showLate", model_id, number, one.demanded, one.opening, attesters) for one in late]
-    shown = _carried_out(client, answers)
+    demands, now = demands_of(Court(client), dispute), chain_time(client.w3)
+    _look_after(client, memory, demands, now)
+    due = [leaf for leaf in _due(demands, now) if not memory.knows(leaf, now)]
+    if due:
+        record = read_round(client, model_id, number)
+        result = next(
+            (e.result for e in attested_results(client, record) if e.result_hash == dispute.result_hash), None
+        )
+        if result is not None:
+            attesters = attesters_of(client, model_id, number, dispute.tally)
+            trees = place_of(folder, model_id, number)
+            window = _Window(client, store, trees, record, result, demands, now, attesters, memory)
+            _show(window, window.mine(due, place or client.account))
+            _look_after(client, memory, demands, now)
+    shown = memory.newly_shown()
     return f"round {number}: showed {'a leaf' if shown == 1 else f'{shown} leaves'}" if shown else ""
 
 
-def _answer(court: Court, leaves: Sequence[Shown]) -> Call:
-    """Alone, so that one that somebody else has shown is not sent; else all, of which such ones are skipped."""
-    if len(leaves) == 1:
-        return court.call("showLeaf", leaves[0].demanded, leaves[0].opening)
-    return court.call("showLeaves", leaves)
+def collect_deposits(client: Client, *, poor: bool = False) -> str:
+    """Have deposits that were earned paid out, once they are worth it; return what was done. Waits for nothing.
+
+    Args:
+        client: The chain, with the signer of whoever earned them.
+        poor: Whether the account needs every wei.
+    """
+    court = Court(client)
+    credit = court.credit(client.account, block="pending")
+    if not credit:
+        return ""
+    call = court.withdrawal()
+    known = client.transactor.journal.latest(call.key)
+    if known is not None and known.state.live and known.state is not State.PLANNED:
+        return ""
+    try:
+        quote = client.quote(call)
+        if credit < (quote.cost if poor else _WORTH * quote.max_cost):
+            return ""
+        client.submit(call)
+    except (NothingToWithdraw, NotEnoughMoney):
+        return ""  # the latter once what is on its way is mined, and costs less than it might have
+    return f"collected {credit} wei of deposits"
 
 
-def _carried_out(client: Client, answers: Sequence[Call]) -> int:
-    """Get all on their way, then wait; return how many leaves they showed."""
-    under_way: list[Call] = []
-    for call in answers:
-        with suppress(*OUTRUN):
-            client.submit(call)
-            under_way.append(call)
-    shown = 0
-    for call in under_way:
-        with suppress(*OUTRUN):
-            shown += sum(isinstance(event, LeafShown) for event in client.wait(call, "mined").events)
-    return shown
+def disk_needed(client: Client, store: ContentStore, model_id: ModelId) -> str:
+    """Say how much disk the trees of a round take, as the model's plan stands; nothing where that is not to be had."""
+    plans = client.model(model_id).plans
+    if not plans:
+        return ""
+    try:
+        rules = plan_rules(load_plan(store, client.plan(model_id, plans - 1)))
+    except (ContentError, InputError, VerificationFailed):
+        return ""  # the round's first step says so
+    beside, with_one = (disk_bytes(count, rules.values, len(rules.program.states)) for count in (0, 1))
+    each, rest = ((size / 1e6) for size in (with_one - beside, beside))
+    return f"Answering demands takes {each:.3g} MB of disk for each contribution of a round, and {rest:.3g} MB beside."
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """The challenge window of a result, as an answerer sees it."""
+
+    client: Client
+    store: ContentStore
+    trees: Path
+    record: RoundRecord
+    result: Result
+    demands: Demands
+    now: int
+    attesters: Sequence[Address]
+    memory: Answering
+
+    def late(self, leaf: Demanded) -> bool:
+        """Whether a leaf's answer time is over."""
+        return self.demands.deadlines[leaf] <= self.now
+
+    def mine(self, due: Sequence[Demanded], place: Address) -> list[Demanded]:
+        """Return the leaves whose turn has come; who attested nothing has no turn and waits for none."""
+        if place not in self.attesters:
+            return list(due)
+        duration, others = self.record.plan.answer_duration, len(self.attesters)
+        first = self.attesters.index(place)
+        return [
+            leaf
+            for leaf in due
+            if self.now
+            >= self.demands.deadlines[leaf] - duration + (first - leaf.index) % others * duration // (2 * others)
+        ]
+
+    def call(self, court: Court, leaves: Sequence[Shown]) -> Call:
+        """Alone, so that one that somebody else has shown is not sent; else all, of which such ones are skipped."""
+        first = leaves[0]
+        if self.late(first.demanded):
+            named = self.record.model_id, self.record.number
+            return court.call("showLate", *named, first.demanded, first.opening, self.attesters)
+        if len(leaves) == 1:
+            return court.call("showLeaf", first.demanded, first.opening)
+        return court.call("showLeaves", leaves)
+
+
+def _due(demands: Demands, now: int) -> list[Demanded]:
+    """Leaves that may still be shown: what is in time before what is late, then what has the least time left."""
+    found = [leaf for leaf in demands.open if demands.late_deadlines[leaf] > now]
+    return sorted(found, key=lambda leaf: (demands.deadlines[leaf] <= now, demands.late_deadlines[leaf], leaf.root))
+
+
+def _show(window: _Window, leaves: Sequence[Demanded]) -> None:
+    """Get answers on their way: those in time by the batch, late ones alone."""
+    court = Court(window.client)
+    in_time: list[Shown] = []
+    late: list[list[Shown]] = []
+    for leaf in leaves:
+        if court.demand(leaf, block="pending").closed:
+            continue
+        opening = answer_to(window.store, window.record, window.result, leaf, window.trees, window.memory.misnamed)
+        if opening is not None:
+            shown = Shown(leaf, opening)
+            late.append([shown]) if window.late(leaf) else in_time.append(shown)
+    queue = [in_time[first : first + TOGETHER] for first in range(0, len(in_time), TOGETHER)] + late
+    while queue:
+        batch = queue.pop(0)
+        try:
+            _submit(window, court, batch)
+        except NotEnoughMoney as error:
+            if len(batch) > 1:
+                queue[:0] = [batch[: len(batch) // 2], batch[len(batch) // 2 :]]
+                continue
+            collect_deposits(window.client, poor=True)
+            if not window.memory.under_way and not window.memory.poor:
+                log.warning("round %d: a demanded leaf is not shown yet: %s", window.record.number, error)
+            window.memory.poor = True
+            return  # what the others earn pays for this one
+    window.memory.poor = False
+
+
+def _submit(window: _Window, court: Court, batch: Sequence[Shown]) -> None:
+    """Send one answer, leaving enough to collect what it earns if something was earned already."""
+    call, memory = window.call(court, batch), window.memory
+    earns = bool(memory.under_way) or court.credit(window.client.account) > 0
+    try:
+        window.client.submit(call, spare_gas=_GAS_OF_WITHDRAWAL if earns else 0)
+    except ContractError as error:
+        if not isinstance(error, OUTRUN):
+            log.warning("round %d: a leaf was not taken: %s", window.record.number, error)
+        again = window.now + window.record.plan.answer_duration // 16
+        memory.not_before.update((shown.demanded, again) for shown in batch)
+        return
+    memory.under_way.update((shown.demanded, call) for shown in batch)
+
+
+def _look_after(client: Client, memory: Answering, demands: Demands, now: int) -> None:
+    """Look once at every answer on its way; one that was refused is due again, and one that is final is done with."""
+    if not memory.under_way:
+        return
+    ends = [demands.late_deadlines[leaf] - now for leaf in memory.under_way if leaf in demands.open]
+    left = max(min(ends, default=0), 0) / _LOOKS_IN_TIME
+    client.transactor.keep(resend_after=left or None)
+    for call in dict.fromkeys(memory.under_way.values()):
+        intent = client.transactor.journal.latest(call.key)
+        refused = intent is None or intent.state is State.FAILED or intent.succeeded is False
+        if intent is not None and intent.succeeded and call.key not in memory.told:
+            memory.told[call.key] = sum(isinstance(e, LeafShown) for e in client.wait(call, "mined").events)
+        if refused or (intent is not None and intent.state is State.FINAL):
+            for leaf in [leaf for leaf, other in memory.under_way.items() if other == call]:
+                del memory.under_way[leaf]

@@ -2,12 +2,19 @@
 
 Looking needs neither account nor torch; `cairn verify` is the same functions over a whole lineage. With a signer and a
 purse it demands what nobody shows and convicts what is false.
+
+Its work is tasks that do not wait for one another, and none of a model waits for another model (`tasks`). `advance` is
+one step of each for one model, the most urgent first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,25 +28,42 @@ from registry.chain.keys import to_checksum
 from registry.chain.local import chain_time
 from registry.chain.records import Dispute, Result
 from registry.content.manifest import PlanManifest, VersionManifest
-from registry.errors import ContractError
+from registry.errors import ContractError, NotEnoughMoney
 from registry.provenance.admission import UpdateForm, update_form
+from registry.provenance.answers import answer_to
 from registry.provenance.charges import Charge, Inspection, Wanted, basis_of
-from registry.provenance.demands import demands_of
+from registry.provenance.demands import Demands, demands_of
 from registry.provenance.inspection import Recomputed, inspect
 from registry.provenance.plans import load_plan
-from registry.provenance.rounds import RoundRecord, attested_results, commits_closed, read_round, unexpelled
+from registry.provenance.rounds import (
+    RoundRecord,
+    attested_results,
+    attesters_of,
+    commits_closed,
+    read_round,
+    unexpelled,
+)
+from registry.provenance.trees import place_of, remove_before
 from registry.provenance.verify import Check, until_failure, verify_round
 from registry.provenance.versions import load_parent, read_header
 from registry.store.base import ContentStore
+from registry.store.limited import LimitedStore
 from registry.types import ModelId, Part, Phase
-from trainer.challenger import LimitReached, Purse, bring
+from trainer.challenger import LimitReached, Purse, bring, conviction_gas
 from trainer.claims import Claim, collect, seal
+from trainer.loop import Task
+from trainer.updates import write_whole
 
 if TYPE_CHECKING:
     from registry.chain.client import Client
 
-__all__ = ["Memory", "advance", "audit"]
+__all__ = ["Memory", "advance", "audit", "tasks"]
 
+_SALTING = threading.Lock()
+_LOOKS = 4
+"""A look takes this part of the time that is left."""
+_LOOKS_AGAIN = 64
+"""A result that could not be judged is looked at again after this part of its window, or when something was shown."""
 _TOGETHER = 100
 """Leaves demanded by one transaction, of some 60 000 gas each."""
 
@@ -50,6 +74,10 @@ class Memory:
 
     inspected: dict[bytes, tuple[int, Inspection]] = field(default_factory=dict)
     """By tally: how many leaves had been shown, and what came of it."""
+    again: dict[bytes, int] = field(default_factory=dict)
+    """By tally: before when it is not looked at again for nothing new, Unix seconds."""
+    refused: dict[bytes, int] = field(default_factory=dict)
+    """By tally of which a charge was not taken: before when none is brought again, Unix seconds."""
     recomputed: Recomputed = field(default_factory=dict)
     said: set[str] = field(default_factory=set)
 
@@ -65,6 +93,7 @@ class _Watch:
     number: int
     purse: Purse | None
     memory: Memory
+    clock: Callable[[], float]
 
     def round(self, record: RoundRecord) -> tuple[PlanManifest, VersionManifest, UpdateForm]:
         """Return a round's plan, its parent, and the form of its updates."""
@@ -76,13 +105,29 @@ class _Watch:
         _, parent, form = self.round(record)
         return basis_of(form.rules, parent)
 
-    def inspect(self, record: RoundRecord, result: Result, tally: bytes, shown: Sequence[LeafShown]) -> Inspection:
-        """Recompute a result, and remember what came of it."""
+    def inspect(
+        self, record: RoundRecord, result: Result, tally: bytes, shown: Sequence[LeafShown], end: int
+    ) -> Inspection:
+        """Recompute a result, and remember what came of it. It takes a quarter of the time to end, then what has not
+        come counts as hidden: there must be time to demand it.
+        """
+        now = chain_time(self.client.w3)
+        store = LimitedStore(self.store, max(end - now, 0) / _LOOKS, self.clock)
         plan, parent, form = self.round(record)
-        place, known = self.folder / "recomputed", self.memory.recomputed
-        found = inspect(self.store, record, plan, parent, form, result, shown, place, known)
+        place, known = self.folder / f"recomputed-{self.model_id.hex()[:16]}", self.memory.recomputed
+        found = inspect(store, record, plan, parent, form, result, shown, place, known, salt=self.salt())
         self.memory.inspected[tally] = (len(shown), found)
+        self.memory.again[tally] = now + record.plan.challenge_duration // _LOOKS_AGAIN
         return found
+
+    def salt(self) -> bytes:
+        """What chooses the chunks that are looked at of hidden contributions, known to nobody else; the same later."""
+        path = self.folder / "salt"
+        with _SALTING:
+            if not path.exists():
+                self.folder.mkdir(parents=True, exist_ok=True)
+                write_whole(path, secrets.token_bytes(32))
+            return path.read_bytes()
 
     def tell(self, said: str) -> str:
         """Return what has not been said before."""
@@ -117,6 +162,53 @@ def audit(
             yield attested.result_hash, check
 
 
+def tasks(
+    client: Client,
+    store: ContentStore,
+    folder: Path,
+    models: Sequence[ModelId],
+    *,
+    purse: Purse | None = None,
+    memories: Sequence[Memory] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> tuple[Task, ...]:
+    """Return what an auditor does, the most urgent first, as steps that may be taken side by side.
+
+    Results are recomputed as soon as they are attested. In its challenge window what is false is convicted, what nobody
+    shows is demanded, and a demand that nobody answered is closed, which makes the result void. What was demanded of a
+    result that is found to be right, and is late, is shown. Attesters of void results are expelled, own seals revealed,
+    rewards collected.
+
+    Args:
+        client: The chain, with the auditor's signer if it is to do more than report.
+        store: Where updates and results are fetched from.
+        folder: Of this auditor.
+        models: The models; each has tasks of its own.
+        purse: Pays; None to report only.
+        memories: One a model, the same objects at each call, so that nothing is recomputed twice.
+        clock: Returns seconds; what a look may take is counted by it.
+    """
+    kept = memories or [Memory() for _ in models]
+    pairs = list(zip(models, kept, strict=True))
+
+    def each(name: str, step: Callable[[_Watch], str]) -> list[Task]:
+        return [
+            Task(f"{name} {m.hex()[:10]}", partial(_watched, client, store, folder, m, purse, memory, clock, step))
+            for m, memory in pairs
+        ]
+
+    if purse is None:
+        return tuple(each("looking", _look))
+    own = Task("collecting", partial(collect, client, purse, folder)), Task("transactions", partial(_keep, client))
+    return (
+        *each("closing", _close),
+        *each("expelling", _expel),
+        *own,
+        *each("looking", _look),
+        *each("showing", _show_late),
+    )
+
+
 def advance(
     client: Client,
     store: ContentStore,
@@ -128,34 +220,36 @@ def advance(
 ) -> str:
     """Do what the model's current round wants of an auditor next, if anything; return what was done or found.
 
-    Results are recomputed as soon as they are attested. In its challenge window what is false is convicted, what nobody
-    shows is demanded, and a demand that nobody answered is closed, which makes the result void. Attesters of void
-    results are expelled, own seals revealed, rewards collected. Safe to call at any time and any number of times.
-
-    Args:
-        client: The chain, with the auditor's signer if it is to do more than report.
-        store: Where updates and results are fetched from.
-        folder: Of this auditor.
-        model_id: The model.
-        purse: Pays; None to report only.
-        memory: The same object at each call, so that nothing is recomputed twice.
+    Safe to call at any time and any number of times. Arguments as `tasks` has them, whose steps these are.
     """
+    memories = None if memory is None else [memory]
+    steps = tasks(client, store, folder, [model_id], purse=purse, memories=memories)
+    return next(filter(None, (task.step() for task in steps)), "")
+
+
+def _watched(
+    client: Client,
+    store: ContentStore,
+    folder: Path,
+    model_id: ModelId,
+    purse: Purse | None,
+    memory: Memory,
+    clock: Callable[[], float],
+    step: Callable[[_Watch], str],
+) -> str:
+    """Take a step for a model's current round."""
     number = client.model(model_id).rounds
     if not number:
         return ""
-    watch = _Watch(client, store, folder, model_id, number, purse, memory or Memory())
+    watch = _Watch(client, store, folder, model_id, number, purse, memory, clock)
     try:
-        return _advance(watch)
-    except LimitReached as error:
+        return step(watch)
+    except (LimitReached, NotEnoughMoney) as error:
         return watch.tell(f"round {number}: {error}")
 
 
-def _advance(watch: _Watch) -> str:
+def _look(watch: _Watch) -> str:
     client, model_id, number = watch.client, watch.model_id, watch.number
-    if watch.purse is not None:
-        done = _expel(watch, watch.purse) or _collect(watch, watch.purse)
-        if done:
-            return done
     phase = client.phase(model_id, number)
     if not commits_closed(client, model_id, number):
         return ""  # the list of commitments, as far as it is final, may lack some that the result rightly has
@@ -172,42 +266,101 @@ def _look_ahead(watch: _Watch) -> str:
     for event in attested_results(watch.client, record):
         tally = watch.client.tally(watch.model_id, watch.number, event.result_hash)
         if tally not in watch.memory.inspected:
-            found = watch.inspect(record, event.result, tally, ())
+            end = watch.client.round(watch.model_id, watch.number).aggregate_deadline
+            found = watch.inspect(record, event.result, tally, (), end)
             return watch.tell(f"round {watch.number}: result 0x{event.result_hash.hex()[:12]}: {found.said}")
     return ""
+
+
+def _close(watch: _Watch) -> str:
+    """Close a demand that nobody answered, which makes the result void."""
+    client, number, purse = watch.client, watch.number, watch.purse
+    if client.phase(watch.model_id, number) != Phase.CHALLENGE or purse is None:
+        return ""
+    court = Court(client, send=purse.send)
+    demands, now = demands_of(court, client.dispute(watch.model_id, number)), chain_time(client.w3)
+    for leaf in demands.open:
+        if demands.late_deadlines[leaf] <= now and not court.demand(leaf, block="pending").closed:
+            court.close_demand(watch.model_id, number, leaf, until="mined")
+            return f"round {number}: leaf {leaf.index} of 0x{leaf.root.hex()[:12]} was not shown: the result is void"
+    return ""
+
+
+def _in_window(watch: _Watch) -> tuple[Dispute, RoundRecord, Result] | None:
+    """The result in its window; None if the quorum's attestation is in a block that the node shows no more."""
+    dispute = watch.client.dispute(watch.model_id, watch.number)
+    record = read_round(watch.client, watch.model_id, watch.number)
+    attested = attested_results(watch.client, record)
+    result = next((e.result for e in attested if e.result_hash == dispute.result_hash), None)
+    return None if result is None or not any(dispute.tally) else (dispute, record, result)
 
 
 def _hold(watch: _Watch) -> str:
     """Hold the result in its window against what was committed, as far as what is there allows."""
     client, number, purse = watch.client, watch.number, watch.purse
-    dispute = client.dispute(watch.model_id, number)
-    record = read_round(client, watch.model_id, number)
-    result = next((e.result for e in attested_results(client, record) if e.result_hash == dispute.result_hash), None)
-    if result is None or not any(dispute.tally):
-        return ""  # the quorum's attestation is in a block that the node shows no more
+    window = _in_window(watch)
+    if window is None:
+        return ""
+    dispute, record, result = window
     court = Court(client, send=purse.send if purse else None)
-    demands = demands_of(court, dispute)
-    now = chain_time(client.w3)
-    for leaf in demands.open if purse else ():
-        if demands.late_deadlines[leaf] <= now and not court.demand(leaf, block="pending").closed:
-            court.close_demand(watch.model_id, number, leaf, until="mined")
-            return f"round {number}: leaf {leaf.index} of 0x{leaf.root.hex()[:12]} was not shown: the result is void"
-    before, found = watch.memory.inspected.get(dispute.tally, (-1, None))
-    waits = found is not None and any(_named(dispute, w) in demands.open for w in found.wanted)
-    if found is None or before != len(demands.shown) or not (found.sound or found.charge or waits):
-        found = watch.inspect(record, result, dispute.tally, demands.shown)
+    demands, memory, now = demands_of(court, dispute), watch.memory, chain_time(client.w3)
+    before, found = memory.inspected.get(dispute.tally, (-1, None))
+    if (
+        found is None
+        or before != len(demands.shown)
+        or (_unsettled(found, dispute, demands) and now >= memory.again[dispute.tally])
+    ):
+        end = client.round(watch.model_id, number).challenge_deadline
+        found = watch.inspect(record, result, dispute.tally, demands.shown, end)
     if purse is not None:
         target = Target(watch.model_id, number, result)
         if found.charge is not None:
+            if now < memory.refused.get(dispute.tally, 0):
+                return ""
             try:
                 return _charge(court, record, target, dispute, found.charge, watch, purse)
             except ContractError as error:
-                watch.memory.inspected.pop(dispute.tally, None)  # not convinced: look again before it is charged again
+                # Not convinced, or overtaken: look again before it is charged again, and not at once.
+                memory.inspected.pop(dispute.tally, None)
+                memory.refused[dispute.tally] = now + record.plan.answer_duration // 16
                 return watch.tell(f"round {number}: the contract is not convinced: {error}")
-        wanted = [w for w in found.wanted if _named(dispute, w) not in demands.deadlines]
+        # By name: the mean of one contribution has its root, and one leaf answers for both.
+        wanted = {named: w for w in found.wanted if (named := _named(dispute, w)) not in demands.deadlines}
         if wanted:
-            return _demand(court, record, target, dispute, wanted, watch)
+            return _demand(record, target, dispute, tuple(wanted.values()), watch, purse)
     return watch.tell(f"round {number}: result 0x{dispute.result_hash.hex()[:12]}: {found.said}")
+
+
+def _unsettled(found: Inspection, dispute: Dispute, demands: Demands) -> bool:
+    """Whether another look may find more: nothing was found, and no demand is waited for."""
+    waits = any(_named(dispute, wanted) in demands.open for wanted in found.wanted)
+    return not (found.sound or found.charge or waits)
+
+
+def _show_late(watch: _Watch) -> str:
+    """Show what was demanded of a result that is right and that its attesters have not shown in time."""
+    client, number, purse = watch.client, watch.number, watch.purse
+    remove_before(watch.folder, watch.model_id, number)
+    if client.phase(watch.model_id, number) != Phase.CHALLENGE or purse is None:
+        return ""
+    window = _in_window(watch)
+    if window is None:
+        return ""
+    dispute, record, result = window
+    _, found = watch.memory.inspected.get(dispute.tally, (-1, None))
+    court, now = Court(client, send=purse.send), chain_time(client.w3)
+    if found is None or not found.sound:
+        return ""
+    demands = demands_of(court, dispute)
+    for leaf in demands.open:
+        if not demands.deadlines[leaf] <= now < demands.late_deadlines[leaf]:
+            continue
+        opening = answer_to(watch.store, record, result, leaf, place_of(watch.folder, watch.model_id, number))
+        if opening is not None and not court.demand(leaf, block="pending").closed:
+            attesters = attesters_of(client, watch.model_id, number, dispute.tally)
+            court.show_late(watch.model_id, number, leaf, opening, attesters, until="mined")
+            return f"round {number}: showed leaf {leaf.index} of 0x{leaf.root.hex()[:12]} late, for the result is right"
+    return ""
 
 
 def _named(dispute: Dispute, wanted: Wanted) -> Demanded:
@@ -225,13 +378,15 @@ def _charge(
 
 
 def _demand(
-    court: Court,
     record: RoundRecord,
     target: Target,
     dispute: Dispute,
     wanted: Sequence[Wanted],
     watch: _Watch,
+    purse: Purse,
 ) -> str:
+    # What is found must still be paid for.
+    court = Court(watch.client, send=partial(purse.send, spare_gas=conviction_gas(target.result.contributions)))
     for leaf in wanted:
         named = _named(dispute, leaf)
         if record.plan.bond_gwei:
@@ -267,17 +422,15 @@ def _together(wanted: Sequence[Wanted]) -> Iterator[list[Wanted]]:
             yield leaves[first : first + _TOGETHER]
 
 
-def _collect(watch: _Watch, purse: Purse) -> str:
-    """Reveal and collect; what cannot be is no reason not to look at the result in its window."""
-    try:
-        return collect(watch.client, purse, watch.folder)
-    except ContractError as error:
-        return watch.tell(f"round {watch.number}: nothing is collected: {error}")
+def _keep(client: Client) -> str:
+    """See to it that what was sent becomes final."""
+    client.transactor.keep()
+    return ""
 
 
-def _expel(watch: _Watch, purse: Purse) -> str:
+def _expel(watch: _Watch) -> str:
     attesters = unexpelled(watch.client, watch.model_id, watch.number)
-    if not attesters:
+    if not attesters or watch.purse is None:
         return ""
-    purse.send(calls.expel(watch.client.address, watch.model_id, watch.number, attesters))
+    watch.purse.send(calls.expel(watch.client.address, watch.model_id, watch.number, attesters))
     return f"round {watch.number}: expelled {', '.join(to_checksum(account) for account in attesters)}"

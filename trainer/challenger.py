@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,7 @@ from registry.chain.node import asking, quantity
 from registry.chain.records import running_hash_begin, running_hash_next
 from registry.chain.sending import Call, Receipt, Until
 from registry.content.merkle import CHUNK_VALUES, leaf_hash, node_hash
-from registry.errors import InputError
+from registry.errors import InputError, NotEnoughMoney
 from registry.provenance.charges import Charge
 from registry.provenance.rounds import RoundRecord
 from registry.rules.encoding import RuleSet, Shape, decode_rules
@@ -36,7 +37,7 @@ from registry.rules.shapes import left_out
 from registry.types import Fault
 from trainer.updates import write_whole
 
-__all__ = ["LimitReached", "Purse", "add_steps", "bring", "conviction_gas"]
+__all__ = ["LimitReached", "Purse", "add_steps", "bring", "conviction_gas", "dearest_gas", "spent_of"]
 
 MOST_GAS = 1 << 24
 """Gas of one transaction, where a block would take more (EIP-7825)."""
@@ -60,7 +61,10 @@ class LimitReached(InputError):
 
 
 class Purse:
-    """What an auditor may still spend, kept in a file: what is about to be sent is written down before it is sent."""
+    """What an auditor may still spend, kept in a file: what is about to be sent is written down before it is sent.
+
+    May be used from several threads, of one process.
+    """
 
     def __init__(self, client: Client, path: Path, limit: int) -> None:
         """Open a purse.
@@ -71,41 +75,65 @@ class Purse:
             limit: Wei that may be spent in all, deposits that are out included.
         """
         self._client, self._path, self._limit = client, path, limit
+        self._lock = threading.Lock()
 
     @property
     def spent(self) -> int:
         """Wei spent so far, and not come back."""
-        try:
-            return int(json.loads(self._path.read_text())["spent"])
-        except FileNotFoundError:
-            return 0
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{self._path}: expected what was spent so far, got something else") from error
+        return spent_of(self._path)
 
-    def send(self, call: Call, until: Until = "mined") -> Receipt:
+    def send(self, call: Call, until: Until = "mined", *, spare_gas: int = 0) -> Receipt:
         """Send a call if its price is within the limit.
+
+        Args:
+            call: What to send.
+            until: How long to wait.
+            spare_gas: What must be within the limit beside it, because it is to follow.
 
         Raises:
             LimitReached: It is not.
         """
-        price = self._client.quote(call).max_cost + call.value
-        before = self.spent
-        if before + price > self._limit:
-            raise LimitReached(
-                f"expected to spend at most {self._limit} wei, got {before} spent and {price} to pay: nothing is sent"
-            )
-        self._write(before + price)
-        receipt = self._client.send(call, until)
-        self._write(before + receipt.gas_used * receipt.gas_price + call.value)
+        quote = self._client.quote(call)
+        price, spare = quote.max_cost + call.value, spare_gas * quote.fees.max_fee
+        with self._lock:
+            before = self.spent
+            if before + price + spare > self._limit:
+                raise LimitReached(
+                    f"expected to spend at most {self._limit} wei, got {before} spent and {price} to pay"
+                    + (f", {spare} to keep for a conviction" if spare else "")
+                    + ": nothing is sent"
+                )
+            self._write(before + price)
+        try:
+            receipt = self._client.send(call, until)
+        except NotEnoughMoney:
+            self.give_back(price)  # nothing was sent
+            raise
+        self.give_back(price - receipt.gas_used * receipt.gas_price - call.value)
         return receipt
 
     def give_back(self, amount: int) -> None:
-        """Count what came back: deposits that were not earned, rewards."""
-        self._write(self.spent - amount)
+        """Count what came back, or was not spent after all: deposits that were not earned, rewards."""
+        with self._lock:
+            self._write(self.spent - amount)
 
     def _write(self, spent: int) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(self._path, json.dumps({"spent": spent}).encode())
+
+
+def spent_of(path: Path) -> int:
+    """Return what a purse's file says was spent, wei; 0 if there is none.
+
+    Raises:
+        InputError: It says something else.
+    """
+    try:
+        return int(json.loads(path.read_text())["spent"])
+    except FileNotFoundError:
+        return 0
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: expected what was spent so far, got something else") from error
 
 
 _ON_BASIS = (Fault.FACTOR, Fault.ROOTS, Fault.SIZE, Fault.CHUNK, Fault.VERSION, Fault.STATE)
@@ -114,6 +142,11 @@ _ON_BASIS = (Fault.FACTOR, Fault.ROOTS, Fault.SIZE, Fault.CHUNK, Fault.VERSION, 
 def conviction_gas(contributions: int) -> int:
     """Return about what the dearest conviction takes: an aggregate's, every contribution opened at one coordinate."""
     return GAS_OF_STEP * contributions + GAS_OF_CONVICTION
+
+
+def dearest_gas(contributions: int) -> int:
+    """Return about what the dearest of its transactions takes: as many contributions as their bytes leave room for."""
+    return conviction_gas(min(contributions, MOST_BYTES // (BYTES_OF_STEP + 4 * CHUNK_VALUES)))
 
 
 def bring(challenges: Challenges, record: RoundRecord, target: Target, charge: Charge, basis: Basis) -> Receipt:

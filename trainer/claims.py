@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from trainer.updates import write_whole
 __all__ = ["Claim", "collect", "seal"]
 
 _FILE = "claims.json"
+_WRITING = threading.Lock()
+"""Several models may be watched at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +46,12 @@ class Claim:
 
 def seal(court: Court, folder: Path, claim: Claim) -> None:
     """Record on chain that this account knows a claim, without saying which; once is enough."""
-    known = _read(folder)
-    salt = next((salt for other, salt in known if other.hash == claim.hash), None)
-    if salt is None or claim not in {other for other, _ in known}:
-        salt = salt or secrets.token_bytes(32)
-        _write(folder, [*known, (claim, salt)])
+    with _WRITING:
+        known = _read(folder)
+        salt = next((salt for other, salt in known if other.hash == claim.hash), None)
+        if salt is None or claim not in {other for other, _ in known}:
+            salt = salt or secrets.token_bytes(32)
+            _write(folder, [*known, (claim, salt)])
     sealed = seal_of(court.client.account, salt, claim.hash)
     if not court.seals(sealed, block="pending"):
         court.seal_claim(sealed, until="mined")

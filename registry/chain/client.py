@@ -93,9 +93,9 @@ class Client(Views):
         """Return what a call would cost; nothing is sent."""
         return self.transactor.quote(call)
 
-    def submit(self, call: Call) -> Intent:
+    def submit(self, call: Call, *, spare_gas: int = 0) -> Intent:
         """Get a call on its way without waiting; several may be in flight."""
-        return self.transactor.submit(call)
+        return self.transactor.submit(call, spare_gas=spare_gas)
 
     def wait(self, call: Call, until: Until = "final") -> Receipt:
         """Wait for a submitted call."""

@@ -9,6 +9,7 @@ from registry.chain.records import keccak
 from registry.types import Address, Fault, Part, Root, RoundId
 
 __all__ = [
+    "ANSWER_GAS",
     "Bond",
     "Conviction",
     "Demand",
@@ -21,6 +22,8 @@ __all__ = [
     "seal_of",
 ]
 
+ANSWER_GAS = 150_000
+"""Times the base fee it is the least deposit of a demand, where the plan asks for no more."""
 MAX_DEPOSIT = 10**17
 """Largest deposit of a demand, wei."""
 MAX_HEAD = 1024

@@ -227,7 +227,8 @@ def _backend() -> Any:
             with self.chain.get_vm(self.chain.get_canonical_head()).in_costless_state() as state:
 
                 def run(gas: int) -> Any:
-                    spoofed = SpoofTransaction(wanted, from_=transaction["from"], gas=gas, gas_price=0)
+                    free = dict.fromkeys(("gas_price", "max_fee_per_gas", "max_priority_fee_per_gas"), 0)
+                    spoofed = SpoofTransaction(wanted, from_=transaction["from"], gas=gas, **free)
                     snapshot = state.snapshot()
                     try:
                         return state.apply_transaction(spoofed)

@@ -15,6 +15,12 @@
     any other         the `finalized` tag if the node serves it, else 64 confirmations
 
 A policy given by the caller (`finalized`, `instant` or a number of confirmations) goes before the table.
+
+How far the `finalized` tag falls behind the newest block at most, while a network finalizes:
+
+    Ethereum and its test networks   3 epochs of 32 slots of 12 s (the tag moves once an epoch, from 2 behind to 3)
+    gnosis                           3 epochs of 16 slots of 5 s
+    OP stack, Arbitrum               the batch is on Ethereum within 10 minutes (docs.optimism.io), and final there then
 """
 
 from __future__ import annotations
@@ -36,6 +42,7 @@ __all__ = [
     "FinalityRule",
     "Network",
     "final_block",
+    "finality_lag",
     "finality_of",
     "network_of",
     "parse_finality",
@@ -84,27 +91,32 @@ class Network:
         name: What people call it.
         finality: Its policy; None where the table does not know the chain.
         local: A development chain: poll it quickly, and its time may be moved.
+        lag: Seconds that the last final block is behind the newest one at most, by the network's own rules; 0 where
+            only the node can tell.
     """
 
     chain_id: int
     name: str
     finality: Finality | None
     local: bool = False
+    lag: int = 0
 
 
+_ETHEREUM_LAG = 3 * 32 * 12
+_ROLL_UP_LAG = 10 * 60 + _ETHEREUM_LAG
 _TAG = Finality(FinalityRule.FINALIZED)
 _INSTANT = Finality(FinalityRule.INSTANT)
 _NETWORKS = {
     network.chain_id: network
     for network in (
-        Network(1, "mainnet", _TAG),
-        Network(11155111, "sepolia", _TAG),
-        Network(560048, "hoodi", _TAG),
-        Network(17000, "holesky", _TAG),
-        Network(10, "optimism", _TAG),
-        Network(8453, "base", _TAG),
-        Network(42161, "arbitrum", _TAG),
-        Network(100, "gnosis", _TAG),
+        Network(1, "mainnet", _TAG, lag=_ETHEREUM_LAG),
+        Network(11155111, "sepolia", _TAG, lag=_ETHEREUM_LAG),
+        Network(560048, "hoodi", _TAG, lag=_ETHEREUM_LAG),
+        Network(17000, "holesky", _TAG, lag=_ETHEREUM_LAG),
+        Network(10, "optimism", _TAG, lag=_ROLL_UP_LAG),
+        Network(8453, "base", _TAG, lag=_ROLL_UP_LAG),
+        Network(42161, "arbitrum", _TAG, lag=_ROLL_UP_LAG),
+        Network(100, "gnosis", _TAG, lag=3 * 16 * 5),
         Network(137, "polygon", _TAG),
         Network(43114, "avalanche", _INSTANT),
         Network(31337, "anvil or hardhat", _INSTANT, local=True),
@@ -162,6 +174,33 @@ def final_block(w3: Web3, finality: Finality) -> int:
     with asking("eth_blockNumber"):
         latest: Any = w3.eth.block_number
     return max(quantity(latest, "blockNumber") - finality.confirmations, -1)
+
+
+def finality_lag(w3: Web3, chain_id: int, finality: Finality) -> int:
+    """Return how many seconds a block may be old before it counts as final, and no reorg undoes it.
+
+    It is what the node shows now, latest block's time minus final block's, or what the network's own rules allow, if
+    that is more: a tag that moves once an epoch was looked at just after it moved.
+
+    Args:
+        w3: A node.
+        chain_id: Its chain.
+        finality: The policy; only under the network's own does its documented lag count.
+
+    Raises:
+        NodeUnavailable: The node cannot be asked, or does not serve the tag that the policy needs.
+    """
+    if finality.rule is FinalityRule.INSTANT:
+        return 0
+    network = network_of(chain_id)
+    documented = network.lag if finality == network.finality else 0
+    final = final_block(w3, finality)
+    if final < 0:
+        return documented or _ETHEREUM_LAG
+    with asking("eth_getBlockByNumber"):
+        last: Any = w3.eth.get_block(final)
+        latest: Any = w3.eth.get_block("latest")
+    return max(quantity(latest["timestamp"], "timestamp") - quantity(last["timestamp"], "timestamp"), documented)
 
 
 def _tagged(w3: Web3) -> int | None:

@@ -102,6 +102,7 @@ class Sending:
         patience: Seconds without an answer from the node that are borne while waiting.
         max_fee_cap: Never bid more than this, wei per gas.
         sleep: How waiting is done.
+        clock: What time it is, in Unix seconds.
     """
 
     poll: float | None = None
@@ -110,6 +111,7 @@ class Sending:
     patience: float = 30.0
     max_fee_cap: int | None = None
     sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.time
 
 
 def simulate(w3: Web3, call: Call, sender: Address) -> int:

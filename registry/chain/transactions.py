@@ -2,14 +2,15 @@
 
 `submit` gets an effect on its way, `wait` follows it, `send` does both. All three take the same `Call` again after a
 crash and go on where they were: the call's key finds the journal's entry, and what was signed once is only ever sent
-again as the same bytes, or replaced under the same nonce.
+again as the same bytes, or replaced under the same nonce. `keep` looks once at all that is on its way and waits for
+nothing: a loop around it brings back what a reorganisation took out, and outbids what sticks, until it is final.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from registry.chain.errors import decode_error, show
@@ -22,7 +23,7 @@ from registry.chain.node import NodeRefused, asking, quantity
 from registry.chain.records import keccak
 from registry.chain.sending import Call, Quote, Receipt, Sending, Until, simulate
 from registry.chain.views import chain_id_of
-from registry.errors import ContractError, NodeUnavailable, TransactionFailed
+from registry.errors import ContractError, NodeUnavailable, NotEnoughMoney, TransactionFailed
 from registry.types import Address
 
 if TYPE_CHECKING:
@@ -103,8 +104,12 @@ class Transactor:
         self.submit(call)
         return self.wait(call, until)
 
-    def submit(self, call: Call) -> Intent:
+    def submit(self, call: Call, *, spare_gas: int = 0) -> Intent:
         """Simulate, journal, sign and send a call, unless that has happened already. Does not wait for a block.
+
+        Args:
+            call: The effect wanted.
+            spare_gas: What the account must be able to pay for afterwards.
 
         Raises:
             ContractError: The contract refuses it. Nothing was written or sent.
@@ -121,7 +126,8 @@ class Transactor:
                     raise JournalConflict(f"{call.key}: another transaction than this one is {known.state}")
                 if known.state.live or (known.state is State.FINAL and call.once and same):
                     return known
-            return self._begin(call, known if known is not None and known.state is State.PLANNED else None)
+            planned = known if known is not None and known.state is State.PLANNED else None
+            return self._begin(call, planned, spare_gas)
 
     def wait(self, call: Call, until: Until = "final") -> Receipt:
         """Follow a submitted call until it is mined or final, sending it again or bidding higher where needed.
@@ -134,21 +140,21 @@ class Transactor:
         intent = self._journal.latest(call.key)
         if intent is None:
             raise TransactionFailed(f"{call.key}: nothing was submitted")
-        began = heard = time.monotonic()
+        began = heard = self._sending.clock()
         pause = self._poll()
-        while not _reached(intent, until):
+        while True:  # looked at once in any case: what was mined may have been taken out again
             try:
                 intent = self._advance(intent)
-                heard = time.monotonic()
+                heard = self._sending.clock()
             except NodeRefused:
                 raise
             except NodeUnavailable:
-                if time.monotonic() - heard > self._sending.patience:
+                if self._sending.clock() - heard > self._sending.patience:
                     raise
                 intent = self._journal.get(intent.number)
             if _reached(intent, until):
                 break
-            if time.monotonic() - began > self._sending.timeout:
+            if self._sending.clock() - began > self._sending.timeout:
                 raise TransactionFailed(
                     f"{call.key}: expected it {until} within {self._sending.timeout:g} s, got no further than "
                     f"{intent.state}; it may still be mined, and the same call goes on waiting for it"
@@ -156,6 +162,30 @@ class Transactor:
             self._sending.sleep(pause)
             pause = min(pause * 1.5, 20 * self._poll(), 4.0)
         return self._receipt(intent, call.to)
+
+    def keep(self, *, resend_after: float | None = None) -> tuple[Intent, ...]:
+        """Look once at everything that is on its way, in the order of nonces, and wait for nothing.
+
+        What a reorganisation took out is sent again, what sticks is outbid, what lost its nonce to another transaction
+        is signed anew, what stands in a final block is done with.
+
+        Args:
+            resend_after: Seconds after which one that is not mined is replaced by a higher bid; None for
+                `Sending.resend_after`.
+
+        Returns:
+            The intents that are still live.
+
+        Raises:
+            NodeUnavailable: The node does not answer.
+        """
+        self._reconciled = True
+        for intent in self._journal.live():
+            try:
+                self._advance(intent, resend_after)
+            except (ContractError, TransactionFailed) as error:
+                log.info("%s: still %s: %s", intent.key, intent.state, error)  # waiting for it raises this
+        return self._journal.live()
 
     def reconcile(self) -> tuple[Intent, ...]:
         """Compare the journal with the chain after a restart: find what was mined, send again what is unknown.
@@ -172,13 +202,13 @@ class Transactor:
 
     # ------------------------------------------------------------------------------------------------- sending
 
-    def _begin(self, call: Call, planned: Intent | None) -> Intent:
+    def _begin(self, call: Call, planned: Intent | None, spare_gas: int = 0) -> Intent:
         """Simulate, plan, sign, send; the account's lock is held."""
         try:
             fees = self._capped(suggest_fees(self._w3))
             gas = self._simulate(call, fees)
             gas_limit = gas + gas // 4
-            self._require_money(gas_limit * fees.max_fee + call.value, gas_limit, fees)
+            fees = self._affordable(fees, gas_limit, spare_gas, call.value)
         except (ContractError, TransactionFailed) as error:
             if planned is not None:
                 self._journal.drop(planned.number, str(error))
@@ -200,7 +230,7 @@ class Transactor:
             if not _says(error.said.lower(), NO_MONEY):
                 raise
             # A node that wants to be paid even for asking: then the gas is not known, but its least is.
-            raise TransactionFailed(
+            raise NotEnoughMoney(
                 f"{to_checksum(self.address)} holds {_ether(self._balance())} ether and needs more than "
                 f"{_ether(LEAST_GAS * fees.max_fee)}"
             ) from error
@@ -232,7 +262,7 @@ class Transactor:
             nonce=nonce,
             max_fee=fees.max_fee,
             priority_fee=fees.priority_fee,
-            signed_at=time.time(),
+            signed_at=self._sending.clock(),
             sent=False,
         )
         return self._journal.sign(intent.number, attempt, gas)
@@ -250,7 +280,7 @@ class Transactor:
                 log.info("%s: %s", intent.key, error.said)
                 return intent
             if _says(said, NO_MONEY):
-                raise TransactionFailed(
+                raise NotEnoughMoney(
                     f"{intent.key}: {to_checksum(self.address)} holds {_ether(self._balance())} ether and needs up to "
                     f"{_ether((intent.gas or 0) * attempt.max_fee)}"
                 ) from error
@@ -273,12 +303,15 @@ class Transactor:
             if self._sending.max_fee_cap is not None and fees.max_fee > self._sending.max_fee_cap:
                 log.warning("%s: a higher bid would be over the cap, so it waits", intent.key)
                 return intent
+            if intent.gas * (fees.max_fee - old.max_fee) > self._balance() - self._promised():
+                log.warning("%s: a higher bid could not be paid for, so it waits", intent.key)
+                return intent
             log.info("%s: bidding %d instead of %d wei per gas", intent.key, fees.max_fee, old.max_fee)
             return self._broadcast(self._sign(intent, intent.nonce, intent.gas, fees))
 
     # ----------------------------------------------------------------------------------------------- following
 
-    def _advance(self, intent: Intent) -> Intent:
+    def _advance(self, intent: Intent, resend_after: float | None = None) -> Intent:
         """One look at the chain, and what follows from it."""
         intent = self._look(self._journal.get(intent.number))
         if intent.state is State.PLANNED:  # its nonce went to another transaction, or nobody ever signed it
@@ -287,7 +320,7 @@ class Transactor:
                 if intent.state is State.PLANNED:
                     call = Call(to=intent.recipient, data=intent.data, key=intent.key, value=intent.value)
                     return self._begin(call, intent)
-        if intent.state in (State.SIGNED, State.SENT) and self._stuck(intent.attempts[-1]):
+        if intent.state in (State.SIGNED, State.SENT) and self._stuck(intent.attempts[-1], resend_after):
             return self._replace(intent)
         return intent
 
@@ -361,8 +394,9 @@ class Transactor:
             return True
         return final >= 0 and self._count(final) > nonce
 
-    def _stuck(self, attempt: Attempt) -> bool:
-        if time.time() - attempt.signed_at > self._sending.resend_after:
+    def _stuck(self, attempt: Attempt, resend_after: float | None) -> bool:
+        patience = self._sending.resend_after if resend_after is None else resend_after
+        if self._sending.clock() - attempt.signed_at > patience:
             return True
         fees = suggest_fees(self._w3)
         return fees.base_fee is not None and fees.base_fee > attempt.max_fee
@@ -430,19 +464,31 @@ class Transactor:
             balance: Any = self._w3.eth.get_balance(to_checksum(self.address))  # type: ignore[arg-type]
         return quantity(balance, "balance")
 
-    def _require_money(self, need: int, gas: int, fees: Fees) -> None:
-        promised = sum(
+    def _promised(self) -> int:
+        """What transactions on their way may cost, wei."""
+        return sum(
             (intent.gas or 0) * intent.attempts[-1].max_fee + intent.value
             for intent in self._journal.live()
             if intent.state in (State.SIGNED, State.SENT)
         )
-        balance = self._balance()
-        if balance < need + promised:
-            raise TransactionFailed(
-                f"{to_checksum(self.address)} holds {_ether(balance)} ether and needs up to {_ether(need)} "
-                f"({gas} gas at {fees.max_fee / 10**9:g} gwei)"
-                + (f", beside {_ether(promised)} for transactions on their way" if promised else "")
-            )
+
+    def _affordable(self, fees: Fees, gas: int, spare_gas: int, value: int) -> Fees:
+        """Return the bid, or the highest one that the account can pay, if that outlives one full block.
+
+        Raises:
+            NotEnoughMoney: It cannot.
+        """
+        promised, balance = self._promised(), self._balance()
+        highest = (balance - promised - value) // (gas + spare_gas)
+        if highest >= fees.max_fee:
+            return fees
+        if fees.base_fee is not None and highest >= fees.base_fee * 9 // 8 + fees.priority_fee:
+            return replace(fees, max_fee=highest)
+        raise NotEnoughMoney(
+            f"{to_checksum(self.address)} holds {_ether(balance)} ether and needs up to "
+            f"{_ether(gas * fees.max_fee + value)} ({gas} gas at {fees.max_fee / 10**9:g} gwei)"
+            + (f", beside {_ether(promised)} for transactions on their way" if promised else "")
+        )
 
     def _capped(self, fees: Fees) -> Fees:
         cap = self._sending.max_fee_cap

@@ -5,6 +5,7 @@ Views are read at the latest block unless told otherwise; phases at the pending 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -75,6 +76,7 @@ class Views:
         _require_contract(w3, address)
         self.finality = finality_of(w3, self.chain_id, finality)
         self._final = -1
+        self._asking = threading.Lock()
         self._partners: Mapping[str, Address] | None = None
         self._require_cairn()
 
@@ -176,11 +178,20 @@ class Views:
         Raises:
             NodeUnavailable: The node is behind what it, or another behind the same address, has shown before.
         """
-        found = final_block(self.w3, self.finality)
-        if found < self._final:
-            raise NodeUnavailable(f"expected block {self._final} to stay final, got {found} from a node that is behind")
-        self._final = found
-        return found
+        with self._asking:  # one at a time: an answer that another thread overtook would look like a step back
+            found = final_block(self.w3, self.finality)
+            if found < self._final:
+                raise NodeUnavailable(
+                    f"expected block {self._final} to stay final, got {found} from a node that is behind"
+                )
+            self._final = found
+            return found
+
+    def balance(self, account: Address) -> int:
+        """Return what an account holds, wei."""
+        with asking("eth_getBalance"):
+            held: Any = self.w3.eth.get_balance(to_checksum(account))  # type: ignore[arg-type]
+        return quantity(held, "balance")
 
     def latest_block(self) -> int:
         """Return the number of the last block, final or not."""

@@ -20,12 +20,11 @@ from registry.errors import InputError
 from registry.types import Address, Digest, Root, bytes32
 
 __all__ = [
-    "merkle_levels",
-    "prove_in",
     "CHUNK_BYTES",
     "CHUNK_VALUES",
     "Contribution",
     "MerkleBuilder",
+    "MerkleTree",
     "Rows",
     "TensorRootHasher",
     "VALUES",
@@ -33,7 +32,10 @@ __all__ = [
     "contributions_root",
     "counted_root",
     "leaf_hash",
+    "level_above",
+    "level_sizes",
     "merkle_root",
+    "merkle_tree",
     "node_hash",
     "prove",
     "state_rows",
@@ -170,57 +172,75 @@ def merkle_root(leaves: Iterable[bytes]) -> bytes:
     return builder.root()
 
 
-def merkle_levels(leaves: Sequence[bytes]) -> tuple[bytes, ...]:
-    """Return the nodes of a tree over the leaf hashes: its levels from above the leaves to the root, 32 bytes a node.
+class MerkleTree(NamedTuple):
+    """All nodes of a tree, in memory or mapped from a file.
 
-    Nodes are paired from the left, and one that is left over goes up as it is: the same tree as RFC 9162's splits.
+    Attributes:
+        leaves: How many it has, one or more.
+        nodes: 32 bytes a node: the leaf hashes, then level by level up to the root. Nodes are paired from the left, and
+            one that is left over goes up as it is: the same tree as RFC 9162's splits.
     """
-    level, levels = b"".join(leaves), []
+
+    leaves: int
+    nodes: bytes | bytearray | memoryview
+
+    @property
+    def root(self) -> bytes:
+        """The last node."""
+        return bytes(self.nodes[-32:])
+
+    def leaf(self, index: int) -> bytes:
+        """Return a leaf's hash."""
+        return bytes(self.nodes[32 * index : 32 * index + 32])
+
+
+def level_sizes(leaves: int) -> list[int]:
+    """Return how many nodes each level of a tree has, from its leaves, of which there are one or more, to its root."""
+    sizes = [leaves]
+    while sizes[-1] > 1:
+        sizes.append(-(-sizes[-1] // 2))
+    return sizes
+
+
+def level_above(level: bytes | bytearray | memoryview) -> bytes:
+    """Return the nodes above some, 32 bytes each: above a whole level, or above an even number of nodes of one."""
+    nodes = [_sha256(b"\x01" + level[at : at + 64]).digest() for at in range(0, len(level) - 32, 64)]
+    return b"".join(nodes) + bytes(level[-32:] if len(level) % 64 else b"")
+
+
+def merkle_tree(leaves: Iterable[bytes]) -> MerkleTree:
+    """Return the tree over leaf hashes.
+
+    Raises:
+        InputError: There is none.
+    """
+    level = b"".join(leaves)
+    if not level:
+        raise InputError("merkle tree: expected one or more leaves, got none")
+    count, nodes = len(level) // 32, bytearray(level)
     while len(level) > 32:
-        nodes = [node_hash(level[at : at + 32], level[at + 32 : at + 64]) for at in range(0, len(level) - 32, 64)]
-        level = b"".join(nodes) + (level[-32:] if len(level) % 64 else b"")
-        levels.append(level)
-    return tuple(levels)
+        level = level_above(level)
+        nodes += level
+    return MerkleTree(count, nodes)
 
 
-def prove_in(leaves: Sequence[bytes], levels: Sequence[bytes], index: int) -> tuple[bytes, ...]:
-    """Return what `prove` does, out of the levels that `merkle_levels` gives.
+def prove(tree: MerkleTree, index: int) -> tuple[bytes, ...]:
+    """Return the inclusion proof of a leaf, from its sibling up (RFC 9162, 2.1.3.1).
 
     Raises:
         InputError: There is no such leaf.
     """
-    if not 0 <= index < len(leaves):
-        raise InputError(f"inclusion proof: expected an index below {len(leaves)}, got {index}")
+    if not 0 <= index < tree.leaves:
+        raise InputError(f"inclusion proof: expected an index below {tree.leaves}, got {index}")
     path: list[bytes] = []
-    if index ^ 1 < len(leaves):
-        path.append(leaves[index ^ 1])
-    for level in levels:
+    begin = 0
+    for size in level_sizes(tree.leaves):
+        sibling = index ^ 1
+        if sibling < size:  # else there is nothing beside it, and it goes up as it is
+            path.append(bytes(tree.nodes[32 * (begin + sibling) : 32 * (begin + sibling) + 32]))
+        begin += size
         index >>= 1
-        begin = 32 * (index ^ 1)
-        if begin < len(level):
-            path.append(level[begin : begin + 32])
     return tuple(path)
-
-
-def prove(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
-    """Return the inclusion proof of leaf index among leaf hashes, from the leaf's sibling up (RFC 9162, 2.1.3.1).
-
-    Raises:
-        InputError: There is no such leaf.
-    """
-    if not 0 <= index < len(leaves):
-        raise InputError(f"inclusion proof: expected an index below {len(leaves)}, got {index}")
-    path: list[bytes] = []
-    low, high = 0, len(leaves)
-    while high - low > 1:
-        split = low + (1 << (high - low - 1).bit_length() - 1)
-        if index < split:
-            path.append(merkle_root(leaves[split:high]))
-            high = split
-        else:
-            path.append(merkle_root(leaves[low:split]))
-            low = split
-    return tuple(reversed(path))
 
 
 def verify_inclusion(leaf: bytes, index: int, count: int, proof: Sequence[bytes], root: bytes) -> bool:
@@ -336,7 +356,7 @@ def tensor_root(data: bytes | bytearray | memoryview) -> Root:
 
 
 def tensor_leaves(pieces: Iterable[bytes | bytearray | memoryview], rows: Rows = VALUES) -> Iterator[bytes]:
-    """Yield the leaf hashes of numbers, what `prove` needs to show one leaf."""
+    """Yield the leaf hashes of numbers."""
     partial, size = bytearray(), rows.size
     for piece in pieces:
         data = memoryview(piece).cast("B")

@@ -33,6 +33,7 @@ __all__ = [
     "blob_of",
     "build",
     "encode_node",
+    "leaf_at",
     "leaf_cids",
     "parse_node",
     "read",
@@ -345,6 +346,25 @@ def leaf_cids(blob: Blob, fetch: Fetch) -> list[Cid]:
         return [blob.cid]
     nodes = _nodes(blob.cid, blob.size, depth, fetch)
     return [link.cid for _, _, leaves in nodes for link in leaves]
+
+
+def leaf_at(blob: Blob, index: int, fetch: Fetch) -> tuple[Cid, int]:
+    """Return the CID of one leaf and the bytes it must have, fetching only the nodes above it; checks them as `read`.
+
+    Raises:
+        InputError: The file has no such leaf.
+    """
+    depth = _checked_depth(blob)
+    if not 0 <= index < max(1, -(-blob.size // CHUNK_SIZE)):
+        raise InputError(f"{blob.cid}: expected a leaf of {blob.size} bytes, got number {index}")
+    cid, size = blob.cid, blob.size
+    for above in range(depth, 0, -1):
+        (node,) = fetch([cid], None)
+        links = parse_node(node)
+        _check_children(cid, links, size, above)
+        place, index = divmod(index, MAX_LINKS ** (above - 1))
+        cid, size = links[place].cid, links[place].size
+    return cid, size
 
 
 def _checked_depth(blob: Blob) -> int:

@@ -6,7 +6,7 @@ fault from the blob or list in which it was found.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,11 +29,11 @@ from registry.chain.challenge_records import (
 from registry.chain.events import UpdateCommitted
 from registry.chain.records import Result
 from registry.content.manifest import PlanManifest, ReportEntry, VersionManifest
-from registry.content.merkle import CHUNK_VALUES, VALUES, Rows, leaf_hash, merkle_root, prove, state_rows
+from registry.content.merkle import CHUNK_VALUES, VALUES, Rows, leaf_hash, merkle_root, merkle_tree, prove, state_rows
 from registry.content.segments import segment_at, segment_leaf
 from registry.errors import ContentError, FormError
 from registry.provenance.admission import UpdateForm, Verdict
-from registry.provenance.openings import Chunks, Listing, chunks_of_blob, chunks_of_file
+from registry.provenance.openings import Chunks, Listing, chunks_of_blob
 from registry.provenance.reports import Report
 from registry.provenance.rounds import RoundRecord
 from registry.provenance.server_steps import continues
@@ -139,6 +139,7 @@ class Case:
         report: What its attesters say they admitted; None if that is not to be had.
         shown: Leaves that were shown on chain, by counted root, rows and index.
         folder: Where files are recomputed.
+        samples: Chunks at which a result is held against contributions that nobody shows as a whole.
     """
 
     store: ContentStore
@@ -150,6 +151,7 @@ class Case:
     report: Report | None
     shown: Mapping[tuple[Root, Rows, int], Opening]
     folder: Path
+    samples: tuple[int, ...]
 
     @property
     def values(self) -> int:
@@ -222,14 +224,14 @@ def uncommitted_charge(case: Case, index: int, opening: Opening) -> Charge:
 
 
 def aggregate_charge(
-    case: Case, listing: Listing, verdicts: Sequence[Verdict], index: int, own: bytes, theirs: Opening
+    case: Case, listing: Listing, openings: Callable[[], Iterable[Opening]], index: int, own: bytes, theirs: Opening
 ) -> Charge:
     """Charge a chunk of the aggregate that is not the recomputed one.
 
     Args:
         case: The result.
         listing: Its contributions.
-        verdicts: Theirs, all admitted.
+        openings: Returns that chunk of each, in order.
         index: Of the chunk.
         own: As recomputed.
         theirs: As attested.
@@ -238,8 +240,7 @@ def aggregate_charge(
     if position is not None:
         return Charge(Fault.CHUNK, index, (Tree.AGGREGATE, index * CHUNK_VALUES + position, theirs, NOWHERE))
     coordinate = index * CHUNK_VALUES + _first_difference(own, theirs.leaf)
-    chunks = contribution_chunks(case, listing, verdicts)
-    steps = tuple(Step(entry, c.opening(index)) for entry, c in zip(listing.contributions, chunks, strict=True))
+    steps = tuple(Step(entry, opening) for entry, opening in zip(listing.contributions, openings(), strict=True))
     return Charge(Fault.AGGREGATE, index, (coordinate, theirs), steps)
 
 
@@ -249,22 +250,22 @@ def contribution_chunks(case: Case, listing: Listing, verdicts: Sequence[Verdict
     return [chunks_of_blob(case.store, blobs[entry.participant]) for entry in listing.contributions]
 
 
-def version_charge(case: Case, index: int, own: bytes, theirs: Opening, aggregate: Path) -> Charge:
-    """Charge a chunk of the version that is not the recomputed one; the aggregate is the attested one."""
+def version_charge(case: Case, index: int, own: bytes, theirs: Opening, aggregate: Callable[[int], Opening]) -> Charge:
+    """Charge a chunk of the version that is not the recomputed one; `aggregate` opens the attested one."""
     if len(theirs.leaf) != len(own):
         return Charge(Fault.CHUNK, index, (Tree.VERSION, index * CHUNK_VALUES, theirs, NOWHERE))
     coordinate = index * CHUNK_VALUES + _first_difference(own, theirs.leaf)
     return Charge(Fault.VERSION, index, (_before(case, coordinate, aggregate), theirs))
 
 
-def state_charge(case: Case, index: int, own: bytes, theirs: Opening, aggregate: Path) -> Charge:
+def state_charge(case: Case, index: int, own: bytes, theirs: Opening, aggregate: Callable[[int], Opening]) -> Charge:
     """Charge a chunk of the state likewise."""
     states = len(case.form.rules.program.states)
     coordinate = index * case.states.entries // states + _first_difference(own, theirs.leaf) // 2 // states
     return Charge(Fault.STATE, coordinate // CHUNK_VALUES, (_before(case, coordinate, aggregate), theirs))
 
 
-def _before(case: Case, coordinate: int, aggregate: Path) -> Before:
+def _before(case: Case, coordinate: int, aggregate: Callable[[int], Opening]) -> Before:
     """Open what a coordinate of version and state is computed from."""
     index, segments, rules = coordinate // CHUNK_VALUES, case.form.segments, case.form.rules
     place = segment_at(segments, coordinate)
@@ -276,14 +277,14 @@ def _before(case: Case, coordinate: int, aggregate: Path) -> Before:
         segment.length,
         segment.exponent,
         segment.kind,
-        prove(hashes, place),
+        prove(merkle_tree(hashes), place),
     )
     state = NOTHING
     if rules.program.states and case.parent.state is not None and continues(case.parent, rules):
         chunks = chunks_of_blob(case.store, case.parent.state.blob, case.states)
         state = chunks.opening(coordinate * len(rules.program.states) // case.states.entries)
     parent = chunks_of_blob(case.store, case.parent.weights.blob).opening(index)
-    return Before(coordinate, placed, parent, chunks_of_file(aggregate).opening(index), state)
+    return Before(coordinate, placed, parent, aggregate(index), state)
 
 
 def basis_of(rules: RuleSet, parent: VersionManifest) -> Basis:

@@ -15,7 +15,6 @@ from registry.chain.challenge_records import (
     COMMITMENT_BYTES,
     CONTRIBUTION_BYTES,
     NOWHERE,
-    Counted,
     Listed,
     Membership,
     Opening,
@@ -24,7 +23,7 @@ from registry.chain.challenge_records import (
 from registry.chain.court_events import LeafShown
 from registry.chain.records import Result
 from registry.content.manifest import PlanManifest, Reason, VersionManifest
-from registry.content.merkle import CHUNK_VALUES, VALUES, Rows, leaf_hash
+from registry.content.merkle import CHUNK_VALUES, Rows, leaf_hash
 from registry.provenance.admission import UpdateForm, Verdict, judge, judge_declared
 from registry.provenance.attested_heads import update_head, wrong_head, wrong_result_heads
 from registry.provenance.charges import (
@@ -35,6 +34,7 @@ from registry.provenance.charges import (
     Wanted,
     aggregate_charge,
     attested_chunks,
+    contribution_chunks,
     list_charge,
     listed,
     off_grid,
@@ -44,21 +44,20 @@ from registry.provenance.charges import (
     version_charge,
     wanted_contribution,
 )
+from registry.provenance.differing import apart, published_aggregate, published_state, published_version
 from registry.provenance.openings import (
-    Chunks,
     Listing,
     chunks_of_file,
-    differing_leaf,
     listing_of,
 )
 from registry.provenance.reports import found_report
 from registry.provenance.results import Outcome, compute_declared, compute_outcome, reported_with
 from registry.provenance.rounds import RoundRecord
+from registry.provenance.sampling import held_by_parts
 from registry.provenance.server_steps import continues, state_header, step_number
 from registry.rules.encoding import state_layout
 from registry.rules.table import Rules, called, rules_of
 from registry.store.base import ContentStore
-from registry.store.manifests import found_manifest
 from registry.types import Fault, HeadKind, Root, Tree
 
 __all__ = ["Recomputed", "inspect"]
@@ -81,6 +80,7 @@ def inspect(
     shown: Sequence[LeafShown],
     folder: Path,
     recomputed: Recomputed | None = None,
+    salt: bytes = b"",
 ) -> Inspection:
     """Hold a result against what was committed.
 
@@ -95,6 +95,8 @@ def inspect(
         folder: For the recomputed files, overwritten.
         recomputed: What was recomputed last, its files still in the folder; it is not again, since each leaf that is
             shown of a hidden blob is another look.
+        salt: What nobody else knows: it chooses the chunks that are looked at where not all can be. The same at each
+            look at a result, else each demands other ones.
 
     Raises:
         VerificationFailed: The parent is not what the chain says, so nothing can be held against it.
@@ -108,11 +110,18 @@ def inspect(
     }
     folder.mkdir(parents=True, exist_ok=True)
     report = found_report(store, result.report_digest, len(record.commitments))  # once: a store may take long
-    case = Case(store, record, plan, parent, form, result, report, opened, folder)
+    samples = _samples(form.rules.values, salt, result)
+    case = Case(store, record, plan, parent, form, result, report, opened, folder, samples)
     found = _inspected(case, {} if recomputed is None else recomputed)
     if found.charge is not None or found.wanted or found.sound:
         return found
     return wrong_result_heads(case) or found
+
+
+def _samples(values: int, salt: bytes, result: Result) -> tuple[int, ...]:
+    leaves = -(-values // CHUNK_VALUES)
+    drawn = (leaf_hash(salt + result.contributions_root + bytes([place])) for place in range(_SAMPLES))
+    return tuple(sorted({int.from_bytes(each, "big") % leaves for each in drawn}))
 
 
 def _inspected(case: Case, recomputed: Recomputed) -> Inspection:
@@ -237,11 +246,9 @@ def _recompute(case: Case, listing: Listing) -> tuple[Sequence[Verdict], Outcome
         if found.charge is not None:
             return found
         wanted += found.wanted
-    if wanted:
-        return Inspection("contributions: what nobody shows is demanded", wanted=tuple(wanted))
-    if sum(v.admitted for v in verdicts) != len(places):
-        return Inspection("contributions: one is not to be had as a whole, so nothing can be recomputed here")
-    return verdicts, compute_outcome(*round, verdicts, case.folder)
+    if sum(v.admitted for v in verdicts) == len(places):
+        return verdicts, compute_outcome(*round, verdicts, case.folder)
+    return held_by_parts(case, listing, verdicts, wanted)
 
 
 def _verdicts(case: Case, listing: Listing, judge_one: Callable[..., Verdict]) -> list[Verdict]:
@@ -268,7 +275,7 @@ def _wrongly_admitted(case: Case, verdict: Verdict, membership: Membership) -> I
         if verdict.manifest
         else None
     )
-    shown = {i: chunks.opening(i) for i in range(len(chunks.hashes))} if chunks else case.shown_of(root)
+    shown = {i: chunks.opening(i) for i in range(chunks.tree.leaves)} if chunks else case.shown_of(root)
     if not shown:
         leaf = Wanted(root, Tree.CONTRIBUTION, 0, membership)
         return Inspection("contribution: demanded", wanted=(*unseen, leaf))
@@ -280,35 +287,36 @@ def _wrongly_admitted(case: Case, verdict: Verdict, membership: Membership) -> I
         if position is not None:
             evidence = (Tree.CONTRIBUTION, index * CHUNK_VALUES + position, opening, membership)
             return Inspection(f"contribution: {verdict.detail}", Charge(Fault.CHUNK, index, evidence))
-    leaves = -(-case.values // CHUNK_VALUES)
-    samples = {int.from_bytes(leaf_hash(root + bytes([i])), "big") % leaves for i in range(_SAMPLES)}
-    missing = sorted(samples - shown.keys())
-    sampled = (Wanted(root, Tree.CONTRIBUTION, index, membership) for index in missing)
+    sampled = (Wanted(root, Tree.CONTRIBUTION, i, membership) for i in case.samples if i not in shown)
     return Inspection("", wanted=(*unseen, *sampled))
 
 
 def _compared(case: Case, rules: Rules, listing: Listing, verdicts: Sequence[Verdict], outcome: Outcome) -> Inspection:
     own = chunks_of_file(outcome.aggregate_file)
+
+    def opened(index: int) -> Iterator[Opening]:
+        return (chunks.opening(index) for chunks in contribution_chunks(case, listing, verdicts))
+
     if own.root != case.result.aggregate_root:
         if not rules.aggregate_convicted:
             how = f"combine rule {called(rules.combine.rule)} is replayed by readers, not by the chain"
             return Inspection(f"aggregate: not the {rules.combine.rule.says}; {how}")
         said = f"is not the {rules.combine.rule.says}"
-        return _apart(
-            case, own, _published_aggregate(case), case.result.aggregate_root, Tree.AGGREGATE, said,
-            lambda index, mine, shown: aggregate_charge(case, listing, verdicts, index, mine, shown),
+        return apart(
+            case, own, published_aggregate(case), case.result.aggregate_root, Tree.AGGREGATE, said,
+            lambda index, mine, shown: aggregate_charge(case, listing, lambda: opened(index), index, mine, shown),
         )  # fmt: skip
     if outcome.result.roots.tensor != case.result.roots.tensor:
-        return _apart(
-            case, chunks_of_file(outcome.version_file), _published_version(case), case.result.roots.tensor,
+        return apart(
+            case, chunks_of_file(outcome.version_file), published_version(case), case.result.roots.tensor,
             Tree.VERSION, "is not what the server step gives",
-            lambda index, mine, shown: version_charge(case, index, mine, shown, outcome.aggregate_file),
+            lambda index, mine, shown: version_charge(case, index, mine, shown, own.opening),
         )  # fmt: skip
     if outcome.state_file is not None and outcome.result.roots.state != case.result.roots.state:
-        return _apart(
-            case, chunks_of_file(outcome.state_file, case.states), _published_state(case), case.result.roots.state,
+        return apart(
+            case, chunks_of_file(outcome.state_file, case.states), published_state(case), case.result.roots.state,
             Tree.STATE, "is not what the server step leaves",
-            lambda index, mine, shown: state_charge(case, index, mine, shown, outcome.aggregate_file),
+            lambda index, mine, shown: state_charge(case, index, mine, shown, own.opening),
         )  # fmt: skip
     if outcome.result != case.result:
         outcome = reported_with(outcome, case.form.rules, _all_judged(case, verdicts))
@@ -328,64 +336,3 @@ def _all_judged(case: Case, verdicts: Sequence[Verdict]) -> list[Verdict]:
         else verdict
         for verdict in verdicts
     ]
-
-
-def _apart(
-    case: Case,
-    own: Chunks,
-    theirs: Chunks | None,
-    root: Root,
-    tree: Tree,
-    said: str,
-    charge: Callable[[int, bytes, Opening], Charge],
-) -> Inspection:
-    """What comes of an attested blob that is not the recomputed one; charge takes a chunk's place, and both of it."""
-    name, found = tree.name.lower(), _difference(case, own, theirs, root, tree)
-    if isinstance(found, Counted):
-        return Inspection(f"{name}: size", Charge(Fault.SIZE, evidence=(tree, found, NOWHERE)))
-    if isinstance(found, Wanted):
-        return Inspection(f"{name}: leaf {found.index} demanded", wanted=(found,))
-    index, opening = found
-    return Inspection(f"{name}: chunk {index} {said}", charge(index, own.read(index), opening))
-
-
-def _difference(
-    case: Case, own: Chunks, theirs: Chunks | None, root: Root, tree: Tree
-) -> tuple[int, Opening] | Wanted | Counted:
-    """Where an attested blob differs from the recomputed one, opened; or what must be demanded to find it; or what its
-    root counts, if that is another number of values.
-    """
-    rows = case.states if tree is Tree.STATE else VALUES
-    shown = case.shown_of(root, rows)
-    counted = theirs.counted if theirs else next((opening.counted for opening in shown.values()), None)
-    if counted is not None and counted.count != own.values:
-        return counted
-    if theirs is not None:
-        index = next(i for i, (a, b) in enumerate(zip(own.hashes, theirs.hashes, strict=True)) if a != b)
-        return index, theirs.opening(index)
-    index = differing_leaf(own.hashes, shown)
-    return (index, shown[index]) if index in shown else Wanted(root, tree, index, rows=rows)
-
-
-def _published_aggregate(case: Case) -> Chunks | None:
-    """The aggregate as its attesters published it, if that is what they attested."""
-    if case.report is None:
-        return None
-    return attested_chunks(
-        case.store, case.report.manifest.aggregate.blob, case.result.aggregate_root, size=case.form.size
-    )
-
-
-def _published_version(case: Case) -> Chunks | None:
-    made = found_manifest(case.store, case.result.version_digest, VersionManifest)
-    if made is None:
-        return None
-    return attested_chunks(case.store, made.weights.blob, case.result.roots.tensor, size=case.parent.weights.size)
-
-
-def _published_state(case: Case) -> Chunks | None:
-    made = found_manifest(case.store, case.result.version_digest, VersionManifest)
-    if made is None or made.state is None:
-        return None
-    size = state_header(case.form.rules).file_bytes
-    return attested_chunks(case.store, made.state.blob, case.result.roots.state, case.states, size=size)

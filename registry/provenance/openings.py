@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -10,24 +10,31 @@ from pathlib import Path
 from registry.chain.challenge_records import Counted, Listed, Membership, Opening, contribution_leaf
 from registry.content.merkle import (
     VALUES,
+    MerkleTree,
     Rows,
     counted_root,
     leaf_hash,
-    merkle_levels,
     merkle_root,
+    merkle_tree,
     prove,
-    prove_in,
     tensor_leaves,
 )
 from registry.content.tensors import header_length, parse_header
-from registry.content.unixfs import CHUNK_SIZE as LEAF_BYTES
 from registry.errors import FormError
-from registry.provenance.combination import Leaves, leaves_of_blob, leaves_of_file
 from registry.store.base import ContentStore
-from registry.store.blobs import file_pieces, open_blob
+from registry.store.blobs import file_pieces, open_blob, read_range
 from registry.types import Blob, Root
 
-__all__ = ["Chunks", "Listing", "chunks_of_blob", "chunks_of_file", "differing_leaf", "listing_of"]
+__all__ = [
+    "Chunks",
+    "Listing",
+    "Numbers",
+    "chunks_of_blob",
+    "chunks_of_file",
+    "differing_leaf",
+    "listing_of",
+    "numbers_in",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,31 +43,29 @@ class Chunks:
 
     Attributes:
         values: How many there are.
-        hashes: Leaf hashes of the chunks.
-        levels: Nodes above them, kept: many leaves may be asked for in one answer time.
+        tree: Over the chunks.
         read: Returns the bytes of a chunk.
     """
 
     values: int
-    hashes: tuple[bytes, ...]
-    levels: tuple[bytes, ...]
+    tree: MerkleTree
     read: Callable[[int], bytes]
 
     @property
     def counted(self) -> Counted:
         """What the tensor root hashes."""
-        return Counted(self.values, self.levels[-1] if self.levels else self.hashes[0])
+        return Counted(self.values, self.tree.root)
 
     @property
     def root(self) -> Root:
         """The tensor root."""
-        return counted_root(self.values, self.counted.inner)
+        return counted_root(self.values, self.tree.root)
 
     def opening(self, index: int) -> Opening:
         """Return a chunk with its proof; of a chunk past the end only what shows that there is none."""
-        if index >= len(self.hashes):
+        if index >= self.tree.leaves:
             return Opening(self.counted, b"", ())
-        return Opening(self.counted, self.read(index), prove_in(self.hashes, self.levels, index))
+        return Opening(self.counted, self.read(index), prove(self.tree, index))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +94,14 @@ class Listing:
         """Return a leaf with its proof; past the end only what shows that there is none."""
         if index >= len(self.contributions):
             return Opening(self.counted, b"", ())
-        return Opening(self.counted, contribution_leaf(self.contributions[index]), prove(self.hashes, index))
+        return Opening(self.counted, contribution_leaf(self.contributions[index]), self._proof(index))
 
     def membership(self, index: int) -> Membership:
         """Return a contribution at its place."""
-        return Membership(self.counted, index, self.contributions[index], prove(self.hashes, index))
+        return Membership(self.counted, index, self.contributions[index], self._proof(index))
+
+    def _proof(self, index: int) -> tuple[bytes, ...]:
+        return prove(merkle_tree(self.hashes), index)
 
 
 def listing_of(entries: Iterable[Listed]) -> Listing:
@@ -107,7 +115,14 @@ def chunks_of_file(path: Path, rows: Rows = VALUES) -> Chunks:
     Raises:
         FormError: Its header is not canonical, or it has no F32 values.
     """
-    return _chunks(file_pieces(path), path.stat().st_size, leaves_of_file(path, path.stat().st_size), rows)
+    numbers = numbers_in(file_pieces(path), path.stat().st_size, rows)
+
+    def read(begin: int, end: int) -> bytes:
+        with path.open("rb") as file:
+            file.seek(begin)
+            return file.read(end - begin)
+
+    return _chunks(numbers, read, rows)
 
 
 def chunks_of_blob(store: ContentStore, blob: Blob, rows: Rows = VALUES) -> Chunks:
@@ -117,10 +132,46 @@ def chunks_of_blob(store: ContentStore, blob: Blob, rows: Rows = VALUES) -> Chun
         FormError: Its header is not canonical, or it has no F32 values.
         ContentError: A block is missing or changed.
     """
-    return _chunks(open_blob(store, blob), blob.size, leaves_of_blob(store, blob), rows)
+    numbers = numbers_in(open_blob(store, blob), blob.size, rows)
+    return _chunks(numbers, lambda begin, end: read_range(store, blob, begin, end), rows)
 
 
-def _chunks(pieces: Iterator[bytes], size: int, leaves: Leaves, rows: Rows) -> Chunks:
+def _chunks(numbers: Numbers, read: Callable[[int, int], bytes], rows: Rows) -> Chunks:
+    def chunk(index: int) -> bytes:
+        return read(*numbers.range_of(index, rows))
+
+    return Chunks(numbers.count(rows), merkle_tree(tensor_leaves(numbers.pieces, rows)), chunk)
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """Where the numbers of a file stand, bytes begin..end-1 of it, and those bytes, to be read once."""
+
+    begin: int
+    end: int
+    pieces: Iterator[memoryview]
+
+    def count(self, rows: Rows) -> int:
+        """Return how many there are."""
+        return (self.end - self.begin) // rows.entry_bytes
+
+    def range_of(self, index: int, rows: Rows) -> tuple[int, int]:
+        """Return first byte and end of a leaf in the file."""
+        at = self.begin + index * rows.size
+        return at, min(at + rows.size, self.end)
+
+
+def numbers_in(pieces: Iterator[bytes], size: int, rows: Rows) -> Numbers:
+    """Return the numbers of a safetensors file.
+
+    Args:
+        pieces: The file's bytes, cut anywhere.
+        size: How many there are.
+        rows: Of which numbers: F32 values, or the int64 of a state.
+
+    Raises:
+        FormError: Its header is not canonical, or it has no such numbers.
+    """
     prefix = b""
     for piece in pieces:
         prefix += piece
@@ -139,30 +190,17 @@ def _chunks(pieces: Iterator[bytes], size: int, leaves: Leaves, rows: Rows) -> C
             yield memoryview(piece)[max(begin - at, 0) : max(end - at, 0)]
             at += len(piece)
 
-    hashes = tuple(tensor_leaves(data(), rows))
-
-    def read(index: int) -> bytes:
-        at = begin + index * rows.size
-        return _range(leaves, at, min(at + rows.size, end))
-
-    return Chunks((end - begin) // rows.entry_bytes, hashes, merkle_levels(hashes), read)
+    return Numbers(begin, end, data())
 
 
-def _range(leaves: Leaves, begin: int, end: int) -> bytes:
-    """Bytes begin..end-1 of a file that is read leaf by leaf."""
-    first = begin // LEAF_BYTES
-    found = b"".join(leaves(index) for index in range(first, -(-end // LEAF_BYTES)))
-    return found[begin - first * LEAF_BYTES : end - first * LEAF_BYTES]
-
-
-def differing_leaf(hashes: Sequence[bytes], shown: Mapping[int, Opening]) -> int:
+def differing_leaf(tree: MerkleTree, shown: Mapping[int, Opening]) -> int:
     """Return where another tree of as many leaves differs from this one, or which of its leaves to look at next.
 
     Every shown leaf brings the roots of the subtrees beside its path. One of them differs, or the leaf does; so each
     further leaf at least halves where the difference can be.
 
     Args:
-        hashes: Leaf hashes of this tree.
+        tree: This one.
         shown: Leaves of the other, with proofs that hold, by index. It has another root than this one.
     """
 
@@ -170,14 +208,15 @@ def differing_leaf(hashes: Sequence[bytes], shown: Mapping[int, Opening]) -> int
         for index in sorted(shown):
             if not low <= index < high:
                 continue
-            if leaf_hash(shown[index].leaf) != hashes[index]:
+            if leaf_hash(shown[index].leaf) != tree.leaf(index):
                 return index
-            for (begin, end), sibling in zip(_siblings(len(hashes), index), shown[index].proof, strict=True):
-                if low <= begin and end <= high and merkle_root(hashes[begin:end]) != sibling:
+            sides = zip(_siblings(tree.leaves, index), prove(tree, index), shown[index].proof, strict=True)
+            for (begin, end), own, theirs in sides:
+                if low <= begin and end <= high and own != theirs:
                     return search(begin, end)
         return low
 
-    return search(0, len(hashes))
+    return search(0, tree.leaves)
 
 
 def _siblings(count: int, index: int) -> list[tuple[int, int]]:

@@ -29,7 +29,15 @@ from registry.store.base import ContentStore
 from registry.store.blobs import file_pieces, open_blob
 from registry.types import SegmentKind
 
-__all__ = ["PieceReader", "continues", "describe_state", "next_version", "state_header", "step_number"]
+__all__ = [
+    "PieceReader",
+    "continues",
+    "describe_state",
+    "next_version",
+    "state_header",
+    "step_number",
+    "stepped_values",
+]
 
 _PIECE = 1 << 18
 """Coordinates taken at a time."""
@@ -134,6 +142,32 @@ def _step(
         return buffer_step(weights, q, exponent, non_negative=segment.kind is SegmentKind.NON_NEGATIVE), states
     d, after = replay(rules.program, q, states, scalars)
     return server_step(weights, d, step_exponent(segment.exponent, rules.grid_bits, rules.program.fraction_bits)), after
+
+
+def stepped_values(
+    form: UpdateForm, scalars: RoundScalars, first: int, weights: F32, delta: F32, states: I64
+) -> tuple[F32, I64]:
+    """Take the server step of some coordinates, whichever segments they lie in.
+
+    Args:
+        form: Of the round's updates.
+        scalars: Of the round.
+        first: The first of n coordinates.
+        weights: (n,), float32, of the parent.
+        delta: (n,), float32, of the aggregate.
+        states: (n, S), int64, before the step.
+
+    Returns:
+        (n,), float32, and (n, S), int64: of the version and its state.
+    """
+    made, after = np.empty_like(weights), np.empty_like(states)
+    q = grid_integers(delta, form.grid_bits).astype(np.int64)
+    for segment in form.segments:
+        begin, end = max(segment.first - first, 0), min(segment.first + segment.length - first, len(weights))
+        if begin < end:
+            at = slice(begin, end)
+            made[at], after[at] = _step(weights[at], q[at], states[at], segment, form.rules, scalars)
+    return made, after
 
 
 def _pieces(segments: tuple[Segment, ...]) -> Iterator[tuple[Segment, int]]:

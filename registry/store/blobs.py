@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from registry.content import unixfs
-from registry.errors import InputError
+from registry.errors import FormError, InputError
 from registry.store.base import ContentStore
 from registry.types import Blob, Cid, Codec, NamedBlock
 
-__all__ = ["add_blob", "blob_of_file", "file_pieces", "leaf_cids", "open_blob", "walk_blob"]
+__all__ = ["add_blob", "blob_of_file", "file_pieces", "leaf_cids", "open_blob", "read_range", "walk_blob"]
 
 Piece = bytes | bytearray | memoryview
 
@@ -67,6 +67,26 @@ def walk_blob(store: ContentStore, blob: Blob) -> Iterator[tuple[Cid, bytes]]:
 def leaf_cids(store: ContentStore, blob: Blob) -> list[Cid]:
     """Return the CIDs of the blob's leaves in order, fetching only the nodes above them. Raises as `open_blob`."""
     return unixfs.leaf_cids(blob, _fetch(store))
+
+
+def read_range(store: ContentStore, blob: Blob, begin: int, end: int) -> bytes:
+    """Return bytes begin..end-1 of a blob, fetching only the leaves that hold them and the nodes above these.
+
+    Raises:
+        InputError: The blob ends before.
+        FormError, ContentError: As `open_blob`.
+    """
+    if not 0 <= begin < end <= blob.size:
+        raise InputError(f"{blob.cid}: expected a range of its {blob.size} bytes, got {begin} to {end}")
+    first = begin // unixfs.CHUNK_SIZE
+    found = b""
+    for index in range(first, -(-end // unixfs.CHUNK_SIZE)):
+        cid, size = unixfs.leaf_at(blob, index, _fetch(store))
+        leaf = store.get(cid)
+        if len(leaf) != size:
+            raise FormError(f"{cid}: expected a leaf of {size} bytes, got {len(leaf)}")
+        found += leaf
+    return found[begin - first * unixfs.CHUNK_SIZE : end - first * unixfs.CHUNK_SIZE]
 
 
 def blob_of_file(path: Path, *, threads: int = 2) -> Blob:

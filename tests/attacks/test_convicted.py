@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from registry.chain.court_errors import AlreadyDemanded, BondIsLocked, BondTooSm
 from registry.chain.court_events import ClaimSealed, LeafDemanded, ResultConvicted
 from registry.chain.court_records import MAX_HEAD, OpenDemands, claim_of, seal_of
 from registry.chain.events import ResultAttested
+from registry.chain.fees import suggest_fees
 from registry.chain.local import sleep_until
 from registry.chain.records import Result
 from registry.content.manifest import DeltaFile, Reason, ServerRule, VersionFile, encode, manifest_cid
@@ -44,6 +46,7 @@ from registry.store.memory import MemoryStore
 from registry.types import Address, Blob, Digest, Fault, HeadKind, Part, Phase, Role, Root, Standing, Tree
 from trainer import aggregator, auditor, claims
 from trainer.challenger import Purse
+from trainer.watch_costs import price_of, watch_costs
 
 pytestmark = pytest.mark.slow
 
@@ -348,16 +351,18 @@ def test_an_auditor_waits_until_the_list_of_commitments_is_final(wide: Any, dept
 
 def test_a_charge_that_does_not_convince_is_looked_at_again(wide: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     wide.attest("mallory", lie(wide, aggregate=nudged(5, STEP)))
-    hearing = Hearing(wide)
+    hearing, brought = Hearing(wide), []
 
     def unconvincing(*_: Any) -> Any:
+        brought.append(1)
         raise OtherList(bytes(32), bytes(32))
 
     with monkeypatch.context() as patched:
         patched.setattr("trainer.auditor.bring", unconvincing)
         assert "the contract is not convinced: OtherList" in hearing.step()
         assert hearing.step() == "", "said once"
-    assert hearing.memory.inspected == {}
+    assert len(brought) == 1, "not brought again at once"
+    sleep_until(wide.chain.w3, max(hearing.memory.refused.values()))
     assert hearing.until_void() is Fault.AGGREGATE
 
 
@@ -371,7 +376,7 @@ def test_a_burst_of_demands_is_answered_at_once(wide: Any) -> None:
     sent: list[str] = []
     client = house.first
     submit, wait = client.submit, client.wait
-    client.submit = lambda call: sent.append("submit") or submit(call)  # type: ignore[func-returns-value]
+    client.submit = lambda call, **more: sent.append("submit") or submit(call, **more)  # type: ignore[func-returns-value]
     client.wait = lambda call, until: sent.append("wait") or wait(call, until)  # type: ignore[func-returns-value]
     memory = aggregator.Memory()
     said = aggregator.advance(client, house.store, house.folder / "first", house.model_id, memory=memory)
@@ -379,7 +384,6 @@ def test_a_burst_of_demands_is_answered_at_once(wide: Any) -> None:
     assert sent == ["submit"] * 2 + ["wait"] * 2, "none waits for the one before"
     open = court.open_demands(wide.stranger.round_id(house.model_id, 1), client.dispute(house.model_id, 1).tally)
     assert open == OpenDemands(0, 0, 0)
-    assert list(memory.chunks) == [target.result.aggregate_root], "hashed once for all of its leaves"
 
 
 @pytest.mark.parametrize("together", [1, 32])
@@ -395,12 +399,12 @@ def test_an_answer_that_somebody_else_gave_keeps_no_other_back(
     own = chunks_of_file(house.folder / "outcome" / FILES["aggregate"])
     client, submit = house.first, house.first.submit
 
-    def overtaken(call: Any) -> Any:
+    def overtaken(call: Any, **more: Any) -> Any:
         dispute = client.dispute(house.model_id, 1)
         leaf = min(demands_of(court, dispute).open, key=lambda leaf: leaf.index, default=None)
         if leaf is not None and leaf.index == 0:
             court.show_leaf(leaf, own.opening(0))
-        return submit(call)
+        return submit(call, **more)
 
     client.submit = overtaken  # type: ignore[method-assign]
     assert aggregator.advance(client, house.store, house.folder / "first", house.model_id).endswith("2 leaves")
@@ -577,6 +581,26 @@ def test_an_auditor_spends_no_more_than_it_may(wide: Any) -> None:
     assert wide.stranger.phase(wide.model_id, 1) == Phase.CHALLENGE
 
 
+def test_what_watching_is_said_to_cost_is_enough_for_the_dearest_walk(bonded: Any) -> None:
+    """Of a hidden aggregate: all that an auditor pays for fits the limit."""
+    house, plan = bonded, bonded.plan
+    result = next(iter(attested_results(house.owner, house.record()))).result
+    path: Path = house.folder / "hidden.safetensors"
+    path.write_bytes(nudged(17, STEP)((house.folder / "outcome" / FILES["aggregate"]).read_bytes()))
+    chunks = chunks_of_file(path)
+    store = MemoryStore()
+    hidden = load_report(house.store, result.report_digest, 3).manifest.aggregate.cid.digest
+    store._blocks.update({digest: block for digest, block in house.store._blocks.items() if digest != hidden})
+    hearing = Hearing(house, store=store)
+    fees = suggest_fees(house.chain.w3)
+    costs = watch_costs(plan, 3, chunks.values, 0)
+    limit = price_of(costs.lines, plan, fees.base_fee or 0, fees.priority_fee).limit
+    hearing.purse = Purse(house.stranger, house.folder / "exact.json", limit)
+    assert hearing.until_void(lambda: show(house, {chunks.root: chunks.opening})) is Fault.AGGREGATE
+    hearing.honest_end()
+    assert not [said for said in hearing.said if "nothing is sent" in said]
+
+
 def test_a_result_is_looked_at_before_it_has_a_quorum(federation: Any, new_plan: Callable[..., Any]) -> None:
     house = federation
     new_plan(house, quorum=2)
@@ -728,9 +752,12 @@ def test_a_round_with_state_that_is_true_is_left_alone_and_verified(stateful: An
     assert all(found.passed for found in stateful.verify())
 
 
-def test_an_honest_attester_shows_state_and_what_it_was_before(stateful: Any) -> None:
+@pytest.mark.parametrize("lost", [False, True], ids=["trees are kept", "trees are lost"])
+def test_an_honest_attester_shows_state_and_what_it_was_before(stateful: Any, lost: bool) -> None:
     house, court = stateful, Court(stateful.stranger)
     assert aggregator.advance(house.first, house.store, house.folder / "first", house.model_id)
+    if lost:
+        shutil.rmtree(house.folder / "first" / "trees")
     target, round = Target(house.model_id, 2, house.outcome(number=2).result), house.round(2)
     basis = basis_of(plan_rules(round.plan), round.parent)
     for tree in (Tree.STATE, Tree.PARENT_STATE):
@@ -746,7 +773,7 @@ def test_a_leaf_of_another_blob_with_the_same_root_answers_nothing(stateful: Any
     same = replace(result, roots=replace(result.roots, state=result.roots.tensor))
     house.attest("mallory", same, number=2)
     target, own = Target(house.model_id, 2, same), chunks_of_file(house.folder / "outcome" / FILES["version"])
-    leaves = range(len(own.hashes))
+    leaves = range(own.tree.leaves)
     court.demand_chunks(target, Tree.VERSION, leaves, deposit=court.deposit_now(target))
     show(house, {own.root: own.opening}, 2)
     hearing = Hearing(house, number=2)
@@ -757,7 +784,8 @@ def test_a_leaf_of_another_blob_with_the_same_root_answers_nothing(stateful: Any
 # What somebody else does meanwhile -----------------------------------------------------------------------------------
 
 
-def test_a_root_that_somebody_else_committed_first_keeps_nobody_from_answering(opened: Any) -> None:
+@pytest.mark.parametrize("lost", [False, True], ids=["trees are kept", "trees are lost"])
+def test_a_root_that_somebody_else_committed_first_keeps_nobody_from_answering(opened: Any, lost: bool) -> None:
     """Cyn copies ann's root out of the pool, with a digest of nothing; ann's leaf is demanded of the honest one."""
     house, court = opened, Court(opened.stranger)
     updates = {name: house.update(name, seed=seed) for seed, name in enumerate(("ann", "bob"))}
@@ -766,6 +794,8 @@ def test_a_root_that_somebody_else_committed_first_keeps_nobody_from_answering(o
         house.contribute(name, update)
     house.sleep_to("publish_deadline")
     assert aggregator.advance(house.first, house.store, house.folder / "first", house.model_id)
+    if lost:
+        shutil.rmtree(house.folder / "first" / "trees")
     target = Target(house.model_id, 1, house.outcome().result)
     listing = Listing(tuple(e for e in contributions_of(house) if e.participant != house.cyn.account))
     for index in range(2):

@@ -150,6 +150,12 @@ def sending(contract: str) -> set[str]:
     return {snake(n) for n, e in functions if e["stateMutability"] in ("nonpayable", "payable")} - BETWEEN_CONTRACTS
 
 
+def test_the_limits_of_a_demand_are_the_court_s(clients: tuple[Client, ...]) -> None:
+    court = Court(clients[0])
+    for name in ("ANSWER_GAS", "MAX_DEPOSIT", "MAX_HEAD"):
+        assert court._view(name)[0] == getattr(court_records, name), name
+
+
 def test_every_transaction_has_a_call_and_a_method() -> None:
     assert sending("Cairn") == set(calls.__all__) - {"commit_key", "commitment_typed_data"}
     assert all(callable(getattr(Client, name)) for name in sending("Cairn"))

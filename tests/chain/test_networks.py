@@ -13,6 +13,7 @@ from registry.chain.networks import (
     Finality,
     FinalityRule,
     final_block,
+    finality_lag,
     finality_of,
     network_of,
     parse_finality,
@@ -22,14 +23,16 @@ from registry.errors import NodeUnavailable
 
 
 class FakeEth:
-    """A node's view of its blocks."""
+    """A node's view of its blocks, twelve seconds apart."""
 
     def __init__(self, latest: int, finalized: int | Exception) -> None:
         self.block_number = latest
         self.finalized = finalized
 
-    def get_block(self, tag: str) -> dict[str, Any]:
-        assert tag == "finalized"
+    def get_block(self, tag: str | int) -> dict[str, Any]:
+        if tag != "finalized":
+            number = self.block_number if tag == "latest" else int(tag)
+            return {"number": number, "timestamp": 12 * number}
         if isinstance(self.finalized, Exception):
             raise self.finalized
         return {"number": self.finalized}
@@ -95,6 +98,36 @@ def test_development_chains_are_final_at_once(chain_id: int) -> None:
 
 def test_the_embedded_chain_is_final_at_once(chain: Embedded) -> None:
     assert final_block(chain.w3, finality_of(chain.w3, EMBEDDED_CHAIN_ID)) == 0
+
+
+@pytest.mark.parametrize(
+    ("chain_id", "policy", "finalized", "expected"),
+    [
+        (1, "finalized", 32, 1152),  # 816 s by the node: the tag has just moved
+        (1, "finalized", 0, 1200),
+        (1, "12", 32, 144),
+        (1, "instant", 32, 0),
+        (10, "finalized", 32, 1752),
+        (100, "finalized", 99, 240),
+        (137, "finalized", 98, 24),
+        (987654321, "finalized", 32, 816),
+        (987654321, "64", 32, 768),
+        (987654321, "101", 32, 1152),
+        (1, "finalized", refusal("finalized block not found", -39001), 1152),
+        (100, "finalized", refusal("finalized block not found", -39001), 240),
+    ],
+)
+def test_the_lag_of_finality_is_what_the_node_shows_and_at_least_what_the_network_s_rules_allow(
+    chain_id: int, policy: str, finalized: int | Exception, expected: int
+) -> None:
+    w3: Any = FakeWeb3(100, finalized)
+    assert finality_lag(w3, chain_id, parse_finality(policy)) == expected
+
+
+@pytest.mark.node
+def test_the_lag_of_finality_is_measured_on_anvil(anvil: DevChain) -> None:
+    anvil.w3.provider.make_request("anvil_mine", [5, 600])  # type: ignore[arg-type]
+    assert finality_lag(anvil.w3, 987654321, parse_finality("finalized")) == 1200
 
 
 @pytest.mark.node

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from registry.chain.local import Embedded, embedded
+from registry.chain.testing import DevChain, anvil_chain
 from registry.provenance.versions import save_arrays
 from trainer.cli.root import app
 from trainer.cli.settings import SETTINGS
@@ -70,20 +71,26 @@ def make_done(cairn: Cairn) -> Callable[..., Any]:
     return run
 
 
-def make_chain(folder: Path, patch: pytest.MonkeyPatch) -> Embedded:
-    """Put an embedded chain behind every RPC URL, and keystores a, b, c … of its accounts into folder/keys."""
+def make_keys(folder: Path, patch: pytest.MonkeyPatch) -> list[str]:
+    """Put keystores a, b, c … into folder/keys, and return their addresses."""
     from eth_account import Account
 
-    started = embedded(8)
     keys = folder / "keys"
     keys.mkdir()
     for number, name in enumerate("abcdefgh", 1):
         keystore = Account.encrypt(number.to_bytes(32, "big"), PASSWORD, kdf="scrypt", iterations=1 << 10)
         (keys / name).write_text(json.dumps(keystore))
     (folder / "password").write_text(PASSWORD + "\n")
-    patch.setattr("registry.chain.node.connect", lambda url, timeout=10.0: started.w3)
     patch.setenv("CAIRN_KEYS", str(keys))
     patch.setenv("ETH_PASSWORD", str(folder / "password"))
+    return [Account.from_key(number.to_bytes(32, "big")).address for number in range(1, 9)]
+
+
+def make_chain(folder: Path, patch: pytest.MonkeyPatch) -> Embedded:
+    """Put an embedded chain behind every RPC URL, whose accounts the keystores are of."""
+    started = embedded(8)
+    make_keys(folder, patch)
+    patch.setattr("registry.chain.node.connect", lambda url, timeout=10.0: started.w3)
     return started
 
 
@@ -93,16 +100,20 @@ class World:
 
     run: Cairn
     done: Callable[..., Any]
-    chain: Embedded
+    chain: Embedded | DevChain
     model: str
     folder: Path
 
 
-def make_world(folder: Path, patch: pytest.MonkeyPatch) -> World:
-    """Deploy, register, grant and set a plan, by commands."""
+def make_world(
+    folder: Path,
+    patch: pytest.MonkeyPatch,
+    make: Callable[[Path, pytest.MonkeyPatch], Embedded | DevChain] = make_chain,
+) -> World:
+    """Deploy, register, grant and set a plan, by commands, on the chain that `make` puts there."""
     run = make_cairn(folder, patch)
     done = make_done(run)
-    chain = make_chain(folder, patch)
+    chain = make(folder, patch)
     rng = np.random.default_rng(3)
     weights = {"weight": rng.random((1, 2), dtype=np.float32), "bias": np.zeros(1, dtype=np.float32)}
     save_arrays(folder / "genesis.safetensors", weights)
@@ -155,3 +166,23 @@ def open_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         world = make_world(tmp_path_factory.mktemp("open"), patch)
         world.done("round", "open", world.model, "--account", "a")
         yield world
+
+
+@pytest.fixture(scope="module")
+def far_world(
+    request: pytest.FixtureRequest, find_tool: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    """A world on an anvil with the chain id that the parameter says, final where that network's policy says so."""
+
+    def put(folder: Path, patch: pytest.MonkeyPatch) -> DevChain:
+        for address in make_keys(folder, patch):
+            running.w3.provider.make_request("anvil_setBalance", [address, hex(10**24)])  # type: ignore[arg-type]
+        patch.setenv("ETH_RPC_URL", str(running.url))
+        patch.setenv("CAIRN_FINALITY", "instant")  # until the world stands
+        return running
+
+    options = ("--chain-id", str(request.param), "--block-time", "1", "--mixed-mining")
+    with anvil_chain(find_tool("anvil"), *options) as running, pytest.MonkeyPatch.context() as patch:
+        made = make_world(tmp_path_factory.mktemp("far"), patch, put)
+        patch.delenv("CAIRN_FINALITY")
+        yield made

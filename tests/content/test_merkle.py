@@ -19,10 +19,11 @@ from registry.content.merkle import (
     contribution_leaf,
     contributions_root,
     leaf_hash,
-    merkle_levels,
+    level_above,
+    level_sizes,
     merkle_root,
+    merkle_tree,
     prove,
-    prove_in,
     tensor_leaves,
     tensor_root,
     verify_inclusion,
@@ -119,7 +120,7 @@ def test_builder_holds_a_logarithm_of_its_leaves() -> None:
 def test_every_proof_verifies_and_no_other_claim_does(count: int, data: st.DataObject) -> None:
     leaves = hashes(count)
     index = data.draw(st.integers(0, count - 1))
-    root, proof = reference_root(leaves), prove(leaves, index)
+    root, proof = reference_root(leaves), prove(merkle_tree(leaves), index)
     assert verify_inclusion(leaves[index], index, count, proof, root)
     assert not verify_inclusion(sha(b"other"), index, count, proof, root)
     assert not verify_inclusion(leaves[index], index, count, proof, sha(b"other"))
@@ -137,9 +138,9 @@ def test_every_proof_verifies_and_no_other_claim_does(count: int, data: st.DataO
 def test_proof_is_of_a_tree_of_one_size() -> None:
     leaves = hashes(2)
     root = merkle_root(leaves)
-    assert verify_inclusion(leaves[1], 1, 2, prove(leaves, 1), root)
-    assert not verify_inclusion(leaves[1], 0, 1, prove(leaves, 1), root)
-    assert not verify_inclusion(leaves[0], 0, 4, prove(leaves, 0), root)
+    assert verify_inclusion(leaves[1], 1, 2, prove(merkle_tree(leaves), 1), root)
+    assert not verify_inclusion(leaves[1], 0, 1, prove(merkle_tree(leaves), 1), root)
+    assert not verify_inclusion(leaves[0], 0, 4, prove(merkle_tree(leaves), 0), root)
 
 
 def test_proof_with_a_sibling_of_another_length_does_not_verify() -> None:
@@ -150,7 +151,7 @@ def test_proof_with_a_sibling_of_another_length_does_not_verify() -> None:
 @pytest.mark.parametrize("index", [-1, 3])
 def test_proof_of_a_leaf_that_is_not_there_is_an_input_error(index: int) -> None:
     with pytest.raises(InputError, match="index below 3"):
-        prove(hashes(3), index)
+        prove(merkle_tree(hashes(3)), index)
 
 
 @pytest.mark.parametrize("size", [4, 1020, 1024, 1028, 2048, 1 << 20, (1 << 20) + 4, 3_000_000])
@@ -209,7 +210,7 @@ def test_one_chunk_of_tensor_data_is_proved_against_its_root() -> None:
     leaves = list(tensor_leaves(cut(data, 7)))
     assert len(leaves) == 6
     chunk = data[5 * CHUNK_BYTES :]
-    assert verify_inclusion(leaf_hash(chunk), 5, 6, prove(leaves, 5), merkle_root(leaves))
+    assert verify_inclusion(leaf_hash(chunk), 5, 6, prove(merkle_tree(leaves), 5), merkle_root(leaves))
 
 
 def contribution(number: int, weight: int = 1) -> Contribution:
@@ -287,12 +288,34 @@ def test_golden_contributions_root() -> None:
         assert contributions_root(items).hex() == vector["root"]
 
 
-@pytest.mark.parametrize("count", [*range(1, 70), 255, 256, 257, 1000])
-def test_kept_nodes_give_the_same_root_and_proofs(count: int) -> None:
-    leaves = [leaf_hash(n.to_bytes(2, "big")) for n in range(count)]
-    levels = merkle_levels(leaves)
-    assert (levels[-1] if levels else leaves[0]) == merkle_root(leaves)
+def reference_proof(leaves: list[bytes], index: int) -> tuple[bytes, ...]:
+    """RFC 9162 section 2.1.3.1, word for word, over leaf hashes."""
+    if len(leaves) == 1:
+        return ()
+    k = 1 << (len(leaves) - 1).bit_length() - 1
+    if index < k:
+        return (*reference_proof(leaves[:k], index), reference_root(leaves[k:]))
+    return (*reference_proof(leaves[k:], index - k), reference_root(leaves[:k]))
+
+
+@pytest.mark.parametrize("count", [*range(1, 70), 255, 256, 257])
+def test_every_proof_out_of_the_kept_nodes_is_that_of_the_rfc_recursion(count: int) -> None:
+    leaves = hashes(count)
+    tree = merkle_tree(leaves)
+    assert (tree.leaves, tree.root) == (count, reference_root(leaves))
+    assert len(tree.nodes) == 32 * sum(level_sizes(count))
     for index in range(count):
-        assert prove_in(leaves, levels, index) == prove(leaves, index)
-    with pytest.raises(InputError, match=f"expected an index below {count}"):
-        prove_in(leaves, levels, count)
+        assert tree.leaf(index) == leaves[index]
+        assert prove(tree, index) == reference_proof(leaves, index)
+
+
+@pytest.mark.parametrize("nodes", [2, 3, 64, 65, 257])
+def test_a_level_made_in_even_parts_is_the_level_above_the_whole(nodes: int) -> None:
+    level = b"".join(hashes(nodes))
+    parts = (level[at : at + 128] for at in range(0, len(level), 128))
+    assert b"".join(level_above(part) for part in parts) == level_above(level)
+
+
+def test_of_no_leaves_there_is_no_tree() -> None:
+    with pytest.raises(InputError, match="one or more leaves"):
+        merkle_tree([])

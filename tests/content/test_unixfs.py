@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from registry.content import unixfs
-from registry.content.unixfs import Link, blob_of, build, encode_node, leaf_cids, parse_node, read, walk
+from registry.content.unixfs import Link, blob_of, build, encode_node, leaf_at, leaf_cids, parse_node, read, walk
 from registry.errors import FormError, InputError
 from registry.types import Blob, Cid, Codec
 
@@ -218,6 +218,23 @@ def test_leaf_cids_fetches_no_leaf() -> None:
     assert blocks.asked == [blob.cid]
     small_blob = blob_of([b"x"])
     assert leaf_cids(small_blob, blocks) == [small_blob.cid]
+
+
+@pytest.mark.parametrize("size", [0, 1, 1024, 1025, 4096, 4097, 100 * 1024, 257 * 1024 - 3])
+def test_each_leaf_is_found_by_the_nodes_above_it_alone(small: None, size: int) -> None:
+    blob, blocks = made(size)
+    cids = leaf_cids(blob, blocks)
+    depth = next(d for d in range(6) if 1024 * 4**d >= size)
+    for index, cid in enumerate(cids):
+        blocks.asked.clear()
+        assert leaf_at(blob, index, blocks) == (cid, min(1024, size - 1024 * index))
+        assert len(blocks.asked) == depth
+    for index in (-1, len(cids)):
+        with pytest.raises(InputError, match="expected a leaf"):
+            leaf_at(blob, index, blocks)
+    if depth:
+        with pytest.raises(FormError, match="expected"):
+            leaf_at(Blob(blob.cid, size - 1), 0, blocks)
 
 
 @pytest.mark.parametrize("declared", [0, 1, MIB, 2 * MIB + 4, 2 * MIB + 6, 3 * MIB, 3 * MIB + 5, 1025 * MIB])

@@ -16,6 +16,7 @@ from registry.content.merkle import (
     counted_root,
     leaf_hash,
     merkle_root,
+    merkle_tree,
     prove,
     tensor_root,
     verify_inclusion,
@@ -109,9 +110,9 @@ def test_walking_down_any_other_tree_ends_at_a_leaf_that_differs() -> None:
         there = list(here)
         for place in draw.sample(range(count), draw.randint(1, min(count, 3))):
             there[place] = b"another"
-        hashes, others = [leaf_hash(leaf) for leaf in here], [leaf_hash(leaf) for leaf in there]
-        counted, shown = Counted(count, merkle_root(others)), dict[int, Opening]()
-        while (wanted := differing_leaf(hashes, shown)) not in shown:
+        own, others = (merkle_tree(map(leaf_hash, leaves)) for leaves in (here, there))
+        counted, shown = Counted(count, others.root), dict[int, Opening]()
+        while (wanted := differing_leaf(own, shown)) not in shown:
             shown[wanted] = Opening(counted, there[wanted], prove(others, wanted))
         assert here[wanted] != there[wanted]
         assert len(shown) <= 1 + (count - 1).bit_length(), "each leaf at least halves where the difference can be"

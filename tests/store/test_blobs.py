@@ -9,7 +9,7 @@ import pytest
 
 from registry.content.unixfs import blob_of
 from registry.errors import BlockNotFound, FormError, InputError
-from registry.store.blobs import add_blob, blob_of_file, file_pieces, open_blob, walk_blob
+from registry.store.blobs import add_blob, blob_of_file, file_pieces, open_blob, read_range, walk_blob
 from registry.store.memory import MemoryStore
 from registry.types import Blob, Cid, Codec
 
@@ -27,6 +27,38 @@ def test_blob_comes_back_as_it_was_added(size: int) -> None:
     blob = add_blob(store, [data[: size // 3], data[size // 3 :]])
     assert blob == blob_of([data])
     assert b"".join(open_blob(store, blob)) == data
+
+
+@pytest.mark.parametrize(
+    ("begin", "end"), [(0, 1), (7, MIB), (MIB - 3, MIB + 5), (2 * MIB - 1, 4 * MIB + 1), (MIB, 5 * MIB + 3)]
+)
+def test_a_range_of_a_blob_is_read_from_its_leaves_alone(begin: int, end: int) -> None:
+    asked: list[Cid] = []
+
+    class Noting(MemoryStore):
+        def get(self, cid: Cid) -> bytes:
+            asked.append(cid)
+            return super().get(cid)
+
+    store, data = Noting(), data_of(5 * MIB + 3)
+    blob = add_blob(store, [data])
+    assert read_range(store, blob, begin, end) == data[begin:end]
+    assert len(asked) == 2 * (-(-end // MIB) - begin // MIB), "for each leaf the node above it, and it"
+
+
+@pytest.mark.parametrize(("begin", "end"), [(-1, 3), (3, 3), (5, 11)])
+def test_a_range_that_a_blob_does_not_have_is_an_input_error(begin: int, end: int) -> None:
+    store = MemoryStore()
+    blob = add_blob(store, [data_of(10)])
+    with pytest.raises(InputError, match="a range of its 10 bytes"):
+        read_range(store, blob, begin, end)
+
+
+def test_a_range_of_a_leaf_of_another_length_is_refused() -> None:
+    store = MemoryStore()
+    blob = add_blob(store, [data_of(10)])
+    with pytest.raises(FormError, match="a leaf of 12 bytes, got 10"):
+        read_range(store, Blob(blob.cid, 12), 0, 4)
 
 
 def test_walk_yields_every_block_root_first() -> None:

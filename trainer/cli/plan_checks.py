@@ -1,21 +1,22 @@
-"""Looked at before a plan stands or a round opens: that it fits the head, and what convicting by it costs."""
+"""Before a plan stands or a round opens: that it fits the head, what convicting by it costs, what is unwise."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from registry.chain.client import Client
-from registry.chain.fees import suggest_fees
+from registry.chain.fees import Fees, suggest_fees
 from registry.chain.records import Plan
 from registry.errors import CairnError, InputError, VerificationFailed
 from registry.types import ModelId
 from trainer.cli.money import ether
+from trainer.cli.plan_warnings import Warned, plan_warnings
 from trainer.cli.session import Session
 
 if TYPE_CHECKING:
     from registry.content.tensors import TensorHeader
 
-__all__ = ["conviction_cost", "head_header", "require_fit", "tell_cost"]
+__all__ = ["check_plan", "conviction_cost", "head_header", "require_fit"]
 
 
 def head_header(session: Session, model: ModelId) -> TensorHeader:
@@ -26,8 +27,8 @@ def head_header(session: Session, model: ModelId) -> TensorHeader:
     return read_header(session.store, head.weights.blob)
 
 
-def require_fit(session: Session, model: ModelId, plan: Plan) -> None:
-    """Refuse a plan that rounds on the head cannot run under; warn where a store does not let it be seen.
+def require_fit(session: Session, model: ModelId, plan: Plan) -> list[Warned]:
+    """Refuse a plan that rounds on the head cannot run under; return a warning where a store does not let it be seen.
 
     Raises:
         InputError, VerificationFailed: The plan is for versions of another form, or its manifest says other than the
@@ -40,20 +41,50 @@ def require_fit(session: Session, model: ModelId, plan: Plan) -> None:
     except (InputError, VerificationFailed):
         raise
     except CairnError as error:
-        session.out.warn(f"the plan was not checked against the head: {error}")
+        return [Warned("plan_not_checked", f"the plan was not checked against the head: {error}")]
+    return []
 
 
-def conviction_cost(client: Client, model: ModelId, plan: Plan) -> dict[str, Any]:
+def check_plan(
+    session: Session, model: ModelId, plan: Plan, warned: list[Warned] | None = None
+) -> tuple[dict[str, Any], list[Warned]]:
+    """Say what convicting by a plan costs, and warn of what is unwise in it; return both.
+
+    Args:
+        session: The running command's.
+        model: Whose plan it is, or will be.
+        plan: The plan.
+        warned: Warned of before, to be said with the rest.
+    """
+    client = session.reader
+    fees = suggest_fees(client.w3)
+    cost = conviction_cost(client, model, plan, fees)
+    found = [*(warned or []), *plan_warnings(client, model, plan, fees)]
+    text = (
+        f"convicting takes at most about {cost['gas']:,} gas with {cost['participants']} contributions: "
+        f"{cost['cost_ether']} ether now; half a bond is {cost['half_bond_ether']} ether"
+    )
+    if cost["paid"] or not plan.bond_gwei:
+        session.out.note(text)
+    else:
+        text = f"{text}: whoever convicts pays for it; a larger bond_gwei would change that"
+        found = [Warned("conviction_above_reward", text), *(w for w in found if w.code != "walk_above_reward")]
+    for warning in found:
+        session.out.warn(warning.text)
+    return cost, found
+
+
+def conviction_cost(client: Client, model: ModelId, plan: Plan, fees: Fees) -> dict[str, Any]:
     """Return what the dearest conviction by a plan takes if every participant contributes, at today's fees.
 
     Returns:
-        participants; gas; cost_ether; half_bond_ether, which is what it earns: zero without a bond.
+        participants; gas; cost_ether; half_bond_ether, which is what it earns: zero without a bond; paid, whether it
+        earns that much.
     """
     from trainer.challenger import conviction_gas
 
     participants = client.model(model).participants
     gas = conviction_gas(participants)
-    fees = suggest_fees(client.w3)
     cost = gas * (fees.max_fee if fees.base_fee is None else fees.base_fee + fees.priority_fee)
     return {
         "participants": participants,
@@ -62,15 +93,3 @@ def conviction_cost(client: Client, model: ModelId, plan: Plan) -> dict[str, Any
         "half_bond_ether": ether(plan.bond_gwei * 10**9 // 2),
         "paid": cost <= plan.bond_gwei * 10**9 // 2,
     }
-
-
-def tell_cost(session: Session, cost: dict[str, Any]) -> None:
-    """Say it, and warn where convicting costs more than it earns."""
-    text = (
-        f"convicting takes at most about {cost['gas']:,} gas with {cost['participants']} contributions: "
-        f"{cost['cost_ether']} ether now; half a bond is {cost['half_bond_ether']} ether"
-    )
-    if cost["paid"] or cost["half_bond_ether"] == "0":
-        session.out.note(text)
-    else:
-        session.out.warn(f"{text}: whoever convicts pays for it; a larger bond_gwei would change that")

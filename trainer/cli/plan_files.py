@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,8 +121,12 @@ def program_text(manifest: PlanManifest) -> list[str]:
         return []
 
 
-def read_plan(path: Path) -> PlanManifest:
+def read_plan(path: Path, choose: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None) -> PlanManifest:
     """Return the plan that a TOML file, or a manifest's own bytes, describe; what is left out is the default.
+
+    Args:
+        path: The file.
+        choose: Given what the file says, returns fields that go before the usual ones where it says nothing of them.
 
     Raises:
         InputError: It does.
@@ -134,8 +138,11 @@ def read_plan(path: Path) -> PlanManifest:
             return decode(path.read_bytes(), PlanManifest)
         except OSError as error:
             raise InputError(f"{path}: {error.strerror}") from error
+    given = read_toml(path)
     try:
-        return manifest_of(read_toml(path))
+        manifest = manifest_of(given)
+        chosen = choose(given) if choose is not None else {}
+        return manifest_of({**chosen, **given}) if chosen else manifest
     except InputError as error:
         raise type(error)(f"{path}: {error}" if not str(error).startswith(str(path)) else str(error)) from error
 
@@ -218,8 +225,13 @@ def _hex(value: Any, name: str) -> bytes:
         raise InputError(f"{name}: expected hexadecimal digits, got {value!r:.40}") from None
 
 
-def plan_toml(manifest: PlanManifest) -> str:
-    """Return a plan as a TOML file that `read_plan` reads back."""
+def plan_toml(manifest: PlanManifest, left_open: Sequence[str] = ()) -> str:
+    """Return a plan as a TOML file that `read_plan` reads back.
+
+    Args:
+        manifest: The plan.
+        left_open: Terms that are written as comments, for `cairn plan set` to choose.
+    """
     from registry.content.manifest import ServerRule
 
     lines = ["# The rules of a model's rounds. Anchor it: cairn plan set MODEL THIS-FILE"]
@@ -235,6 +247,9 @@ def plan_toml(manifest: PlanManifest) -> str:
             known = find(_RULES[field.name][0], value)
             shown = known.name if known else value
         says = field.metadata.get("says") or _COMMENTS.get(field.name)
+        if field.name in left_open:
+            lines.append(f"# {field.name} = {_toml(shown)}  # cairn plan set chooses, unless set here; {says}")
+            continue
         comment = f"  # {says}" if says else ""
         lines.append(f"{field.name} = {_toml(shown)}{comment}")
     return "\n".join(lines) + "\n"

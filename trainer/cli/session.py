@@ -78,6 +78,14 @@ class Session:
         """The contract that the settings name, with the account that signs."""
         return self._client(self.signer)
 
+    def client_of(self, account: str) -> Client:
+        """The contract that the settings name, with another account of the folder of keystores, by its name."""
+        from registry.chain.keys import signer_from_settings
+
+        named = {**self._signer_settings(), "ETH_KEYSTORE": str(self._named_keystore(account))}
+        named.pop("ETH_FROM", None)
+        return self._client(signer_from_settings(named, self.w3, ask=_ask_password))
+
     @property
     def deployments(self) -> Path:
         """The folder of deployment records."""
@@ -170,6 +178,9 @@ class Session:
         account, keystore = self.settings["account"], self.settings["keystore"]
         if account is None:
             return None if keystore is None else Path(keystore).expanduser()
+        return self._named_keystore(account)
+
+    def _named_keystore(self, account: str) -> Path:
         folder = self.settings.path("keys")
         for name in (account, f"{account}.json"):
             if (folder / name).is_file():

@@ -10,10 +10,12 @@ import typer
 from registry.errors import InputError
 from trainer.cli.command import Need, command, group
 from trainer.cli.finding import find_model
+from trainer.cli.looping import Metrics
 from trainer.cli.session import Session
 
 app = group("Check, average and attest what was committed. Needs no torch.")
 SEND = Need.SEND | Need.STORE
+STATUS = "status.json"
 
 ModelText = Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or the beginning of it.")]
 Folder = Annotated[
@@ -36,23 +38,59 @@ def run(
     processes: Processes = 1,
     folder: Folder = None,
     poll: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="Between two looks at the chain.")] = 2.0,
+    answer_account: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Show what is demanded from this account, whose transactions nothing holds up."
+        ),
+    ] = None,
+    metrics: Metrics = None,
 ) -> None:
-    """Do all of an aggregator's work, round after round, until stopped."""
+    """Do all of an aggregator's work, round after round, until stopped. None of its tasks waits for another."""
     if session.dry_run:
         raise InputError("a loop has no dry run")
     from registry.chain.keys import to_checksum
-    from trainer.aggregator import Memory, advance
-    from trainer.cli.looping import run_loop
+    from trainer.aggregator import tasks
+    from trainer.answering import disk_needed
+    from trainer.cli.looping import run_tasks
 
-    client, store, memory = session.client, session.store, Memory()
+    client, store = session.client, session.store
     found = find_model(client, model)
-    place = folder or session.home / "aggregators" / client.account.hex()
-    run_loop(
-        session,
-        lambda: advance(client, store, place, found, open_rounds=open_rounds, processes=processes, memory=memory),
-        poll=poll,
-        who=f"aggregator {to_checksum(client.account)} of model {found.hex()[:10]}",
-    )
+    place = _folder(session, folder)
+    shows = session.client_of(answer_account) if answer_account is not None else None
+    steps = tasks(client, store, place, found, open_rounds=open_rounds, processes=processes, answerer=shows)
+    who = f"aggregator {to_checksum(client.account)} of model {found.hex()[:10]}"
+    if shows is not None:
+        who += f", answering as {to_checksum(shows.account)}"
+    session.out.note(disk_needed(client, store, found))
+    run_tasks(session, steps, poll=poll, who=who, status=place / STATUS, metrics=metrics)
+
+
+@command(
+    app,
+    "status",
+    needs=Need.CHAIN | Need.HOME | Need.KEYS | Need.SIGNER,
+    example="cairn aggregator status 3fa9 --account aggregator-1",
+)
+def status(session: Session, model: ModelText, folder: Folder = None) -> None:
+    """Say how an aggregator's tasks are doing, and what the chain holds of it: role, bond, deposits, open demands."""
+    from trainer.cli.looping import read_status, show_tasks
+    from trainer.cli.standing import standing_of, tell_standing
+
+    client = session.reader
+    found = find_model(client, model)
+    running = read_status(_folder(session, folder) / STATUS)
+    facts = standing_of(client, found, session.account)
+
+    def text() -> None:
+        tell_standing(session, facts)
+        show_tasks(session, running)
+
+    session.out.result({**facts, "loop": running}, text)
+
+
+def _folder(session: Session, folder: Path | None) -> Path:
+    return folder or session.home / "aggregators" / session.account.hex()
 
 
 @command(app, "once", needs=SEND, example="cairn aggregator once 3fa9 --account aggregator-1")
@@ -70,7 +108,7 @@ def once(
 
     client, store, memory = session.client, session.store, Memory()
     found = find_model(client, model)
-    place = folder or session.home / "aggregators" / client.account.hex()
+    place = _folder(session, folder)
     done: list[str] = []
     with session.out.waiting("aggregating"):
         while said := advance(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,9 +12,14 @@ from registry.errors import InputError
 from trainer.cli.checks import check_line, require_passed
 from trainer.cli.command import Need, command, group
 from trainer.cli.finding import find_model, find_round
+from trainer.cli.looping import Metrics
 from trainer.cli.output import short
 from trainer.cli.session import Session
 
+if TYPE_CHECKING:
+    from trainer.loop import Task
+
+SPENT, STATUS = "spent.json", "status.json"
 app = group("Recompute what was attested, and convict what is false. Needs no torch, and to look no account.")
 
 Models = Annotated[list[str], typer.Argument(metavar="MODEL...", help="Models' ids, or the beginnings of them.")]
@@ -78,14 +82,54 @@ def run(
     limit: Limit = None,
     folder: Folder = None,
     poll: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="Between two looks at the chain.")] = 2.0,
+    metrics: Metrics = None,
 ) -> None:
-    """Watch models: recompute what is attested as soon as it is there; with --limit, convict what is false."""
+    """Watch models: recompute what is attested as soon as it is there; with --limit, convict what is false.
+
+    Each model is watched by itself: one that fails or takes long holds up no other.
+    """
     if session.dry_run:
         raise InputError("a loop has no dry run")
-    from trainer.cli.looping import run_loop
+    from trainer.cli.looping import run_tasks
 
-    who, step = _auditor(session, models, limit, folder)
-    run_loop(session, step, poll=poll, who=who)
+    who, place, steps = _auditor(session, models, limit, folder)
+    run_tasks(session, steps, poll=poll, who=who, status=place / STATUS, metrics=metrics)
+
+
+@command(
+    app,
+    "status",
+    needs=Need.CHAIN | Need.HOME | Need.KEYS | Need.SIGNER,
+    example="cairn auditor status 3fa9 --account auditor\ncairn auditor status 3fa9",
+)
+def status(
+    session: Session,
+    models: Models,
+    folder: Folder = None,
+) -> None:
+    """Say how an auditor's tasks are doing, what it has spent, and what is demanded of the results that it watches."""
+    from registry.types import Address
+    from trainer.challenger import spent_of
+    from trainer.cli.looping import read_status, show_tasks
+    from trainer.cli.money import ether
+    from trainer.cli.standing import standing_of, tell_standing
+
+    client = session.reader
+    found = [find_model(client, model) for model in models]
+    named = any(session.settings[name] is not None for name in ("account", "keystore", "from"))
+    account = session.account if named else Address(bytes(20))
+    place = folder or session.home / "auditors" / (account.hex() if named else "reader")
+    running, spent = read_status(place / STATUS), ether(spent_of(place / SPENT))
+    facts = [standing_of(client, model, account) for model in found]
+
+    def text() -> None:
+        for each in facts:
+            session.out.line(f"model {each['model'].hex()[:10]}")
+            tell_standing(session, each)
+        session.out.line(f"spent so far: {spent} ether")
+        show_tasks(session, running)
+
+    session.out.result({"models": facts, "spent_ether": spent, "loop": running}, text)
 
 
 @command(app, "once", needs=Need.SEND | Need.STORE, example="cairn auditor once 3fa9 --limit 0.5 --account auditor")
@@ -98,10 +142,10 @@ def once(
     """Do what the current round wants of an auditor now, until there is nothing left to do, and return."""
     if session.dry_run:
         raise InputError("what an auditor sends depends on what it sent before: there is no dry run")
-    _, step = _auditor(session, models, limit, folder)
+    _, _, steps = _auditor(session, models, limit, folder)
     done: list[str] = []
     with session.out.waiting("auditing"):
-        while said := step():
+        while said := next(filter(None, (task.step() for task in steps)), ""):
             done.append(said)
             session.out.line(said)
     if session.out.as_json:
@@ -110,29 +154,43 @@ def once(
         session.out.note("Nothing to do now.")
 
 
+@command(
+    app,
+    "plan",
+    needs=Need.CHAIN | Need.HOME | Need.STORE,
+    example="cairn auditor plan 3fa9\ncairn auditor plan 3fa9 --base-fee 5,30,100 --json",
+)
+def plan_costs(
+    session: Session,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or the beginning of it.")],
+    base_fee: Annotated[
+        list[str] | None,
+        typer.Option("--base-fee", metavar="GWEI", help="Price it at this base fee too; many, or a list by commas."),
+    ] = None,
+) -> None:
+    """Say what watching a round of a model may cost and earn: what --limit should be at least, the time it takes."""
+    from trainer.cli.watch_text import base_fees, show_costs, watched
+
+    fees = base_fees(base_fee or [])
+    facts = watched(session, find_model(session.reader, model), fees)
+    session.out.result(facts.data, lambda: show_costs(session.out, facts))
+
+
 def _auditor(
     session: Session, models: list[str], limit: str | None, folder: Path | None
-) -> tuple[str, Callable[[], str]]:
-    """An auditor's name, and one step of it; without a limit it only looks, and needs no account."""
+) -> tuple[str, Path, tuple[Task, ...]]:
+    """An auditor's name, folder and tasks; without a limit it only looks, and needs no account."""
     from registry.chain.keys import to_checksum
-    from trainer.auditor import Memory, advance
+    from trainer.auditor import tasks
     from trainer.challenger import Purse
     from trainer.cli.money import ether, wei_of
 
     client = session.reader if limit is None else session.client
     found = [find_model(client, model) for model in models]
-    store, memory = session.store, Memory()
     place = folder or session.home / "auditors" / (client.account.hex() if limit is not None else "reader")
-    purse = None if limit is None else Purse(client, place / "spent.json", wei_of(limit, "--limit"))
+    purse = None if limit is None else Purse(client, place / SPENT, wei_of(limit, "--limit"))
     said = "auditor, looking only (with --limit and an account it challenges)"
     if purse is not None:
         said = f"auditor {to_checksum(client.account)}, spending at most {limit} ether ({ether(purse.spent)} so far)"
-
-    def step() -> str:
-        for each in found:
-            done = advance(client, store, place, each, purse=purse, memory=memory)
-            if done:
-                return f"{each.hex()[:10]} {done}" if len(found) > 1 else done
-        return ""
-
-    return f"{said}, of {', '.join(each.hex()[:10] for each in found)}", step
+    named = f"{said}, of {', '.join(each.hex()[:10] for each in found)}"
+    return named, place, tasks(client, session.store, place, found, purse=purse)

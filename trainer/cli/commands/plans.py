@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from registry.chain.records import Plan
     from registry.content.manifest import PlanManifest
     from registry.types import ModelId
+    from trainer.cli.plan_defaults import Choice
 
 app = group("The rules of a model's rounds.")
 READ = Need.CHAIN | Need.HOME
@@ -123,7 +124,9 @@ def new(
     }
     said = {**given, **terms_of(term or ()), **{name: value for name, value in flags.items() if value is not None}}
     proposed = _proposed(module, without or [], said)
-    _write(session, _fitted(session, manifest_of({**proposed, **said}), model, module, without or []), source, output)
+    chosen = () if model is None else _chosen(session, find_model(session.reader, model), said)
+    manifest = _fitted(session, manifest_of({**proposed, **_values(chosen), **said}), model, module, without or [])
+    _write(session, manifest, source, output, chosen, _left_open(said) if model is None else ())
 
 
 @command(app, "set", needs=Need.SEND | Need.STORE, example="cairn plan set 3fa9 plan.toml")
@@ -138,20 +141,27 @@ def set_plan(
     from registry.content.manifest import manifest_cid
     from registry.provenance.plans import add_plan
     from registry.store.memory import MemoryStore
-    from trainer.cli.plan_checks import conviction_cost, tell_cost
+    from trainer.cli.plan_checks import check_plan
     from trainer.cli.plan_files import read_plan
 
-    manifest = read_plan(file)
     client = session.reader
     found = find_model(client, model)
-    manifest = _for_head(session, manifest, found)
+    chosen: tuple[Choice, ...] = ()
+
+    def choose(given: Mapping[str, Any]) -> dict[str, int]:
+        nonlocal chosen
+        chosen = _chosen(session, found, given)
+        return _values(chosen)
+
+    manifest = _for_head(session, read_plan(file, choose), found)
     plan, rules = add_plan(MemoryStore() if session.dry_run else session.store, manifest)
+    cost, warnings = check_plan(session, found, plan)
     receipt = send(session, calls.set_plan(client.address, found, plan, rules), "set the plan")
     if receipt is not None:
-        index, cost = receipt.event(PlanSet).plan_index, conviction_cost(client, found, plan)
+        index = receipt.event(PlanSet).plan_index
         facts = {"model": found, "plan": index, "digest": plan.digest, "cid": manifest_cid(plan.digest)}
-        tell(session, receipt, facts | {"conviction": cost} if session.out.as_json else facts)
-        tell_cost(session, cost)
+        more = {"conviction": cost, "chosen": chosen, "warnings": warnings}
+        tell(session, receipt, facts | more if session.out.as_json else facts)
 
 
 @command(app, "show", needs=READ | Need.STORE, example="cairn plan show 3fa9\ncairn plan show 3fa9 0 > plan.toml")
@@ -277,22 +287,59 @@ def _for_head(session: Session, manifest: PlanManifest, model: ModelId) -> PlanM
     return manifest
 
 
-def _write(session: Session, manifest: PlanManifest, source: Path | None, output: Path | None) -> None:
+def _chosen(session: Session, model: ModelId, given: Mapping[str, Any]) -> tuple[Choice, ...]:
+    """What is chosen of the terms that nothing is said of, and why; said to whoever runs the command."""
+    from trainer.cli.plan_defaults import CHOSEN, choose_terms, surroundings
+    from trainer.cli.plan_files import show_duration
+
+    if all(name in given for name in CHOSEN[:2]):
+        return ()
+    chosen = choose_terms(given, surroundings(session.reader, model))
+    for choice in chosen:
+        value = show_duration(choice.value) if choice.term.endswith("_duration") else choice.value
+        session.out.note(f"{choice.term} = {value}: {choice.why}")
+    return chosen
+
+
+def _values(chosen: Sequence[Choice]) -> dict[str, int]:
+    return {choice.term: choice.value for choice in chosen}
+
+
+def _left_open(said: Mapping[str, Any]) -> tuple[str, ...]:
+    """Terms that a plan for no model leaves to `cairn plan set`; an answer time follows from the window it is in."""
+    from trainer.cli.plan_defaults import CHOSEN
+
+    return tuple(
+        name for name in CHOSEN if name not in said and (name != "answer_duration" or "challenge_duration" not in said)
+    )
+
+
+def _write(
+    session: Session,
+    manifest: PlanManifest,
+    source: Path | None,
+    output: Path | None,
+    chosen: Sequence[Choice],
+    left_open: Sequence[str],
+) -> None:
     """Write a plan to a file, or to standard output; over the file that it began with, and no other."""
     from registry.content.manifest import digest_of, manifest_cid
     from trainer.cli.plan_files import plan_toml
 
-    text, digest = plan_toml(manifest), digest_of(manifest)
+    text, digest = plan_toml(manifest, left_open), digest_of(manifest)
     if output is not None:
         if output.exists() and output != source:
             raise InputError(f"{output} exists already")
         output.write_text(text)
     facts = {"digest": digest, "cid": manifest_cid(digest), "file": output, "plan": manifest}
+    facts |= {"chosen": chosen, "left_open": left_open}
 
     def show() -> None:
         if output is None:
             sys.stdout.write(text)
         session.out.note(f"{output or 'valid'}: digest 0x{digest.hex()}")
+        if left_open:
+            session.out.note(f"left to cairn plan set, which knows model and chain: {', '.join(left_open)}")
 
     session.out.result(facts, show)
 

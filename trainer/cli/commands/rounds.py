@@ -29,30 +29,27 @@ def open_round(session: Session, model: ModelText) -> None:
     """Open a model's next round, under its standing plan, on its head, which the plan must fit."""
     from registry.chain import calls
     from registry.chain.events import RoundOpened
-    from trainer.cli.plan_checks import conviction_cost, require_fit, tell_cost
+    from trainer.cli.plan_checks import check_plan, require_fit
+    from trainer.cli.plan_warnings import Warned
 
     client = session.reader
     found = find_model(client, model)
     shown = client.model(found, block="pending")
-    number = shown.rounds + 1
+    number, warnings = shown.rounds + 1, list[Warned]()
     if shown.plans:  # else the contract says so
         plan = client.plan(found, shown.plans - 1)
-        require_fit(session, found, plan)
-        tell_cost(session, conviction_cost(client, found, plan))
+        _, warnings = check_plan(session, found, plan, require_fit(session, found, plan))
     receipt = send(session, calls.open_round(client.address, found, number), f"open round {number}")
     if receipt is not None:
         opened = receipt.event(RoundOpened)
-        tell(
-            session,
-            receipt,
-            {
-                "model": found,
-                "round": opened.number,
-                "parent": opened.parent,
-                "plan": opened.plan_index,
-                "commits_until": _when(opened.commit_deadline),
-            },
-        )
+        facts: dict[str, object] = {
+            "model": found,
+            "round": opened.number,
+            "parent": opened.parent,
+            "plan": opened.plan_index,
+            "commits_until": _when(opened.commit_deadline),
+        }
+        tell(session, receipt, facts | {"warnings": warnings} if session.out.as_json else facts)
 
 
 @command(app, "show", needs=READ, example="cairn round show 3fa9\ncairn round show 3fa9 7 --json")

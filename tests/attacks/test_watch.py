@@ -1,0 +1,611 @@
+"""What the programs that play for the honest side stand: waiting, hostile stores, want of money, reorganisations."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from registry.chain.challenge_records import Counted, Opening, Target
+from registry.chain.client import Client
+from registry.chain.court import Court
+from registry.chain.court_events import ResultConvicted
+from registry.chain.journal import Journal
+from registry.chain.local import chain_time, sleep_until
+from registry.chain.networks import Finality, FinalityRule
+from registry.chain.records import Grant, Result, result_hash
+from registry.chain.sending import Sending
+from registry.content.manifest import VersionManifest
+from registry.content.merkle import counted_root
+from registry.provenance.demands import demands_of
+from registry.provenance.openings import chunks_of_blob, chunks_of_file
+from registry.provenance.reports import load_report
+from registry.provenance.server_steps import next_version
+from registry.provenance.testing import Edit, falsified, nudged
+from registry.rules.encoding import RoundScalars
+from registry.store.base import ContentStore
+from registry.store.blobs import walk_blob
+from registry.store.layered import LayeredStore
+from registry.store.manifests import get_manifest
+from registry.store.memory import MemoryStore
+from registry.types import Blob, Cid, Digest, Fault, Phase, Role, Root, Tree
+from trainer import aggregator, auditor
+from trainer.aggregator import load_round
+from trainer.challenger import Purse, conviction_gas
+from trainer.loop import Health, supervise
+
+pytestmark = pytest.mark.slow
+
+ETHER = 10**18
+STEP = 2.0**-22
+AHEAD = 4
+"""Blocks that a store has under way at once."""
+
+
+def slow(house: Any, name: str, blocks: int = 64) -> Client:
+    """The same account, for whom a block is final when so many stand on it, and who waits for none of them."""
+    client: Client = house.clients[name]
+    return Client(
+        client.w3,
+        client.address,
+        signer=client.transactor._signer,
+        journal=Journal(None),
+        finality=Finality(FinalityRule.CONFIRMATIONS, blocks),
+        sending=Sending(timeout=2, poll=0.01),
+    )
+
+
+def open_demands(house: Any) -> int:
+    dispute = house.owner.dispute(house.model_id, 1)
+    return len(demands_of(Court(house.owner), dispute).open)
+
+
+def demand(house: Any, tree: Tree, indices: list[int]) -> Target:
+    """A stranger demands leaves of the result in its window."""
+    court, target = Court(house.stranger), Target(house.model_id, 1, house.outcome().result)
+    court.demand_chunks(target, tree, indices, deposit=court.deposit_now(target))
+    return target
+
+
+def role_kept(house: Any, name: str = "first") -> bool:
+    return bool(house.owner.member(house.model_id, house.clients[name].account).roles & Role.AGGREGATOR)
+
+
+def convicted(
+    house: Any, store: ContentStore | None = None, answer: Callable[[], None] = lambda: None, folder: str = "auditor"
+) -> Fault:
+    """Let an auditor with this store work until the result is void; NONE if it stands at the end."""
+    client, memory = house.stranger, auditor.Memory()
+    purse = Purse(client, house.folder / "purse.json", 10 * ETHER)
+    for _ in range(60):
+        said = auditor.advance(
+            client, store or house.store, house.folder / folder, house.model_id, purse=purse, memory=memory
+        )
+        answer()
+        if client.phase(house.model_id, 1) != Phase.CHALLENGE:
+            break
+        demands = demands_of(Court(client), client.dispute(house.model_id, 1))
+        if not said and demands.open:
+            sleep_until(house.chain.w3, max(demands.late_deadlines[leaf] for leaf in demands.open))
+    latest = house.chain.w3.eth.block_number
+    found = list(Court(client).events(ResultConvicted, subject=house.record().round_id, to_block=latest))
+    return found[-1].fault if found else Fault.NONE  # type: ignore[attr-defined, no-any-return]
+
+
+# A step that waits keeps no other from happening in time --------------------------------------------------------------
+
+
+def test_a_demand_is_answered_before_the_attestation_is_final(published: Any) -> None:
+    house = published
+    house.chain.w3.provider.ethereum_tester.mine_blocks(80)
+    client, memory = slow(house, "first"), aggregator.Memory()
+
+    def advance() -> str:
+        return aggregator.advance(client, house.store, house.folder / "first", house.model_id, memory=memory)
+
+    assert advance() == "round 1: attested 3 contributions"
+    demand(house, Tree.AGGREGATE, [0])
+    assert advance() == "round 1: showed a leaf"
+    assert open_demands(house) == 0
+    attested = next(i for i in client.transactor.journal.all() if i.key.startswith("attest"))
+    assert attested.state.live, "and it is not final yet"
+
+
+class Stalled(MemoryStore):
+    """A store that does not return while it is held up; a download that takes its time."""
+
+    def __init__(self, blocks: dict[Cid, bytes]) -> None:
+        super().__init__()
+        self._blocks.update(blocks)
+        self.go_on = threading.Event()
+        self.asked = threading.Event()
+        self.slow: set[Cid] = set()
+
+    def _get(self, cid: Cid) -> bytes:
+        if cid in self.slow:
+            self.asked.set()
+            assert self.go_on.wait(60)
+        return super()._get(cid)
+
+
+def test_demands_are_answered_while_an_update_is_waited_for(opened: Any) -> None:
+    """Attesting looks for what is not there, for as long as the store lets it, after the quorum has its result."""
+    house = opened
+    house.contribute("ann", house.update("ann"))
+    late = house.update("bob", seed=1)
+    house.commit("bob", late)
+    house.sleep_to("publish_deadline")
+    house.attest("first", house.outcome().result)
+    memory = aggregator.Memory()
+    store = Stalled(house.store._blocks)
+    client, stop = house.clients["first"], threading.Event()
+    steps = aggregator.tasks(client, store, house.folder / "first", house.model_id, memory=memory)
+    late_cid = late.manifest.delta.cid
+    # As it is when the quorum is reached in the middle of this step.
+    waiting = replace(next(task for task in steps if task.name == "attesting"), step=lambda: str(store.get(late_cid)))
+    house.publish(late, store)
+    store.slow.add(late_cid)
+    demand(house, Tree.AGGREGATE, [0])
+    said: list[str] = []
+    tasks = [waiting if task.name == "attesting" else task for task in steps]
+    running = threading.Thread(target=supervise, args=(tasks, stop), kwargs={"poll": 0.01, "done": said.append})
+    running.start()
+    try:
+        assert store.asked.wait(30)
+        end = time.monotonic() + 60
+        while open_demands(house) and time.monotonic() < end:
+            time.sleep(0.05)
+        assert open_demands(house) == 0
+        assert not store.go_on.is_set()
+    finally:
+        stop.set()
+        store.go_on.set()
+        running.join(60)
+
+
+def test_attesters_take_turns(federation: Any, new_plan: Callable[..., Any]) -> None:
+    house = federation
+    new_plan(house, quorum=2)
+    house.owner.open_round(house.model_id)
+    for seed, name in enumerate(("ann", "bob", "cyn")):
+        house.contribute(name, house.update(name, seed=seed))
+    house.sleep_to("publish_deadline")
+    result = house.outcome().result
+    for name in ("first", "second"):
+        house.attest(name, result)
+    demand(house, Tree.AGGREGATE, [0])
+    attesters = sorted(house.clients[name].account for name in ("first", "second"))
+    by_turn = sorted(("first", "second"), key=lambda name: attesters.index(house.clients[name].account))
+
+    def advance(name: str) -> str:
+        client = house.clients[name]
+        return aggregator.advance(client, house.store, house.folder / name, house.model_id)
+
+    assert advance(by_turn[1]) == "", "leaf 0 is the other's to show first"
+    demands = demands_of(Court(house.owner), house.owner.dispute(house.model_id, 1))
+    half = max(demands.deadlines.values()) - house.plan.answer_duration * 3 // 4
+    sleep_until(house.chain.w3, half)
+    assert advance(by_turn[1]) == "round 1: showed a leaf", "who does not take the turn loses it"
+
+
+def test_another_account_answers_for_an_aggregator(published: Any) -> None:
+    house, other = published, published.clients["second"]
+    house.attest("first", house.outcome().result)
+    demand(house, Tree.AGGREGATE, [0])
+    steps = aggregator.tasks(
+        house.clients["first"], house.store, house.folder / "first", house.model_id, answerer=other
+    )
+    nonce = house.chain.w3.eth.get_transaction_count(house.chain.w3.to_checksum_address(house.first.account))
+    assert next(task for task in steps if task.name == "answering").step() == "round 1: showed a leaf"
+    assert Court(other).credit(other.account) > 0
+    after = house.chain.w3.eth.get_transaction_count(house.chain.w3.to_checksum_address(house.first.account))
+    assert after == nonce, "nothing of its own held it up"
+    assert role_kept(house)
+
+
+# What can be checked without the rest is checked ----------------------------------------------------------------------
+
+
+def without(house: Any, *blobs: Blob) -> MemoryStore:
+    """What is published, but for some files."""
+    public = MemoryStore()
+    public._blocks.update(house.store._blocks)
+    for blob in blobs:
+        for cid, _ in list(walk_blob(house.store, blob)):
+            del public._blocks[cid.digest]
+    return public
+
+
+def update_of(house: Any, name: str) -> Blob:
+    """The file that a participant committed to."""
+    verdict = next(v for v in house.verdicts() if v.commitment.participant == house.clients[name].account)
+    return verdict.manifest.delta.blob  # type: ignore[no-any-return]
+
+
+def every_value(edit_of: Callable[[int], Edit], values: int) -> Edit:
+    def edit(data: bytes) -> bytes:
+        for position in range(values):
+            data = edit_of(position)(data)
+        return data
+
+    return edit
+
+
+def lie(house: Any, store: ContentStore, **edits: Edit) -> Result:
+    return falsified(store, house.outcome(), **edits)
+
+
+@pytest.mark.parametrize("published_aggregate", [True, False])
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_false_version_is_convicted_though_a_contribution_is_hidden(
+    wide: Any, published_aggregate: bool, answers: bool
+) -> None:
+    """Parent and aggregate give the version, whoever contributed."""
+    house, ann = wide, update_of(wide, "ann")
+    result = lie(house, house.store, version=every_value(nudged, 3503))
+    made = get_manifest(house.store, result.version_digest, VersionManifest)
+    aggregate = load_report(house.store, result.report_digest, 3).manifest.aggregate.blob
+    store = without(house, ann, *([] if published_aggregate else [aggregate, made.weights.blob]))
+    house.attest("mallory", result)
+    openings = {}
+    for blob in (ann, aggregate, made.weights.blob):
+        chunks = chunks_of_blob(house.store, blob)
+        openings[chunks.root] = chunks.opening
+    fault = convicted(house, store, lambda: show(house, openings if answers else {}))
+    assert fault is (Fault.VERSION if answers or published_aggregate else Fault.UNANSWERED)
+
+
+def show(house: Any, openings: dict[Root, Callable[[int], Opening]]) -> None:
+    court = Court(house.mallory)
+    dispute = house.mallory.dispute(house.model_id, 1)
+    if any(dispute.tally):
+        for leaf in demands_of(court, dispute).open:
+            if leaf.root in openings:
+                court.show_leaf(leaf, openings[Root(leaf.root)](leaf.index))
+
+
+def test_a_false_aggregate_is_convicted_at_a_sample_though_a_contribution_is_hidden(wide: Any) -> None:
+    house, ann, edit = wide, update_of(wide, "ann"), every_value(lambda at: nudged(at, STEP), 3503)
+    round, path = house.round(), house.folder / "false.safetensors"
+    house.outcome()
+    path.write_bytes(edit((house.folder / "outcome" / "aggregate.safetensors").read_bytes()))
+    scalars = RoundScalars(1, 3, 303, 12)
+    made = b"".join(next_version(house.store, round.parent, round.form, path, scalars, None))
+    house.attest("mallory", lie(house, house.store, aggregate=edit, version=lambda _: made))  # and true to each other
+    chunks = chunks_of_blob(house.store, ann)
+    fault = convicted(house, without(house, ann), lambda: show(house, {chunks.root: chunks.opening}))
+    assert fault is Fault.AGGREGATE
+
+
+def test_a_true_result_of_which_a_contribution_is_hidden_stands_as_long_as_it_is_shown(wide: Any) -> None:
+    house, ann = wide, update_of(wide, "ann")
+    house.attest("mallory", house.outcome().result)
+    chunks = chunks_of_blob(house.store, ann)
+    fault = convicted(house, without(house, ann), lambda: show(house, {chunks.root: chunks.opening}))
+    assert fault is Fault.NONE
+    assert house.owner.phase(house.model_id, 1) == Phase.CHALLENGE
+
+
+# Nothing ends more than the step that met it --------------------------------------------------------------------------
+
+
+def test_a_list_of_two_hundred_million_is_charged_by_its_count(wide: Any) -> None:
+    """No leaf of it is demanded one by one."""
+    house = wide
+    counted = Counted(1 << 28, b"\x05" * 32)
+    root = counted_root(counted.count, counted.inner)
+    honest = house.outcome().result
+    house.attest("mallory", replace(honest, contributions_root=root, report_digest=Digest(b"\x09" * 32)))
+    asked: list[int] = []
+    # It cannot show leaf 0 of a tree that nobody has, so it is void for want of it; nothing else is demanded.
+    assert convicted(house, answer=lambda: asked.append(_demanded(house))) is Fault.UNANSWERED
+    assert max(asked) == 1
+
+
+def _demanded(house: Any) -> int:
+    dispute = house.mallory.dispute(house.model_id, 1)
+    return len(demands_of(Court(house.mallory), dispute).deadlines) if any(dispute.tally) else 0
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), MemoryError(), RecursionError(), KeyError("header")])
+def test_no_error_ends_a_task_or_holds_up_another(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    stop, calls, said = threading.Event(), [0], []
+    from trainer.loop import Task
+
+    def fails() -> str:
+        calls[0] += 1
+        if calls[0] == 4:
+            stop.set()
+        if calls[0] < 3:
+            raise error
+        return "mended"
+
+    health = {"bad": Health(), "good": Health()}
+    good = Task("good", lambda: said.append(1) or "")  # type: ignore[func-returns-value]
+    supervise([Task("bad", fails), good], stop, poll=0.01, done=lambda _: None, health=health)
+    assert calls[0] >= 4
+    assert len(said) > 1
+    assert health["bad"].failures == 2
+    assert type(error).__name__ in health["bad"].error
+    assert not health["bad"].failing, "it goes on"
+    told = [record for record in caplog.records if "trying again" in record.getMessage()]
+    assert len(told) == 1, "told once"
+
+
+def test_one_model_that_cannot_be_looked_at_keeps_no_other_from_being_watched(wide: Any) -> None:
+    """`cairn auditor run EVIL HONEST`: nothing of the first can be read, and the second is attested falsely."""
+    house = wide
+    house.attest("mallory", lie(house, house.store, aggregate=nudged(5, STEP)))
+    client = house.stranger
+    evil = house.owner.model_id(house.owner.account, Digest(b"\x01" * 32))
+    house.owner.register_model(Digest(b"\x01" * 32), Root(b"\x02" * 32), Root(b"\x03" * 32))
+    house.owner.grant_roles_batch(evil, [Grant(house.mallory.account, Role.PARTICIPANT | Role.AGGREGATOR)])
+    house.owner.set_plan(evil, replace(house.plan), house.rules)
+    house.owner.open_round(evil)
+    house.mallory.commit_update(evil, 1, Digest(b"\x04" * 32), Root(b"\x05" * 32), 1, 1)
+    sleep_until(house.chain.w3, house.owner.round(evil, 1).publish_deadline)
+    record_hash = house.owner.round(evil, 1).running_hash
+    house.mallory.attest_result(evil, 1, replace(house.outcome().result, contributions=1), record_hash)
+    assert house.owner.phase(evil, 1) == Phase.CHALLENGE
+    purse = Purse(client, house.folder / "purse.json", 10 * ETHER)
+    tasks = auditor.tasks(client, house.store, house.folder / "auditor", [evil, house.model_id], purse=purse)
+    stop, said = threading.Event(), []
+    health = {task.name: Health() for task in tasks}
+
+    def done(text: str) -> None:
+        said.append(text)
+        if "convicted" in text:
+            stop.set()
+
+    timer = threading.Timer(120, stop.set)
+    timer.start()
+    supervise(tasks, stop, poll=0.05, done=done, health=health)
+    timer.cancel()
+    assert any("convicted: aggregate" in text for text in said), said
+    assert any(health[name].failures for name in health if evil.hex()[:10] in name)
+
+
+# Money ----------------------------------------------------------------------------------------------------------------
+
+
+def left_with(house: Any, name: str, wei: int) -> None:
+    """Take all but so much from an account."""
+    client = house.clients[name]
+    w3 = house.chain.w3
+    price = w3.eth.get_block("latest")["baseFeePerGas"] * 2
+    spare = client.balance(client.account) - wei - 21000 * price
+    signed = client.transactor._signer._account.sign_transaction(
+        {
+            "to": house.owner.w3.to_checksum_address(b"\x77" * 20),
+            "value": spare,
+            "gas": 21000,
+            "gasPrice": price,
+            "nonce": w3.eth.get_transaction_count(w3.to_checksum_address(client.account)),
+            "chainId": w3.eth.chain_id,
+        }
+    )
+    w3.eth.send_raw_transaction(signed.raw_transaction)
+
+
+@pytest.mark.parametrize("answers", [2, 9])
+def test_what_answers_earn_pays_for_the_others(federation: Any, new_plan: Callable[..., Any], answers: int) -> None:
+    """Sixty demands against a balance for a few of them, where a demand pays for its answer."""
+    house = federation
+    new_plan(house, demand_price_gwei=250_000)
+    house.owner.open_round(house.model_id)
+    for seed, name in enumerate(("ann", "bob", "cyn")):
+        house.contribute(name, house.update(name, seed=seed))
+    house.sleep_to("publish_deadline")
+    memory = aggregator.Memory()
+
+    def advance() -> str:
+        client = house.clients["first"]
+        return aggregator.advance(client, house.store, house.folder / "first", house.model_id, memory=memory)
+
+    assert advance() == "round 1: attested 3 contributions"
+    fee = house.chain.w3.eth.get_block("latest")["baseFeePerGas"] * 2 + 10**9
+    left_with(house, "first", answers * 160_000 * fee)
+    target = demand(house, Tree.AGGREGATE, list(range(60)))
+    court = Court(house.stranger)
+    earned = court.deposit_now(target) * 60
+    for _ in range(40):
+        advance()
+        if not open_demands(house):
+            break
+    assert open_demands(house) == 0
+    advance()
+    client = house.first
+    assert client.balance(client.account) + court.credit(client.account) > earned // 2, "and it is not poorer for it"
+
+
+def test_demands_leave_what_a_conviction_costs(wide: Any) -> None:
+    """A purse that demands would empty is kept for what they may show."""
+    house = wide
+    edit = nudged(1100, STEP)
+    result = lie(house, MemoryStore(), aggregate=edit)
+    house.attest("mallory", result)
+    client, memory = house.stranger, auditor.Memory()
+    fees = client.quote(Court(client).call("sealClaim", b"\x01" * 32)).fees
+    court = Court(client)
+    most = conviction_gas(3) * fees.max_fee + court.deposit_now(Target(house.model_id, 1, result)) * 5 // 4
+    purse = Purse(client, house.folder / "purse.json", most)
+    said = ""
+    for _ in range(10):
+        said += auditor.advance(client, house.store, house.folder / "a", house.model_id, purse=purse, memory=memory)
+    assert "to keep for a conviction" in said
+    assert purse.spent < most - conviction_gas(3) * fees.max_fee
+
+
+# Time -----------------------------------------------------------------------------------------------------------------
+
+
+class Dripping(MemoryStore):
+    """Each block that is asked for takes its time, by a clock that only it moves."""
+
+    def __init__(self, blocks: dict[Cid, bytes], each: float, here: set[Cid]) -> None:
+        super().__init__()
+        self._blocks.update(blocks)
+        self.now, self._each, self._here = 0.0, each, here
+
+    def _has(self, cid: Cid) -> bool:
+        return cid in self._here
+
+    def _get(self, cid: Cid) -> bytes:
+        if cid not in self._here:
+            self.now += self._each
+            self._here.add(cid)
+        return super()._get(cid)
+
+
+def test_a_store_that_drips_takes_a_look_s_share_and_the_lie_is_convicted(wide: Any) -> None:
+    """A block every 25 s; looking at all of them would take longer than the window."""
+    house = wide
+    edit = nudged(5, STEP)
+    result = lie(house, house.store, aggregate=edit)
+    house.attest("mallory", result)
+    store = Dripping(house.store._blocks, 60.0, set())
+    load_round(store, house.record())  # plan and parent were there before
+    end = house.owner.round(house.model_id, 1).challenge_deadline
+    window = end - chain_time(house.chain.w3)
+    client, memory = house.stranger, auditor.Memory()
+    purse = Purse(client, house.folder / "purse.json", 10 * ETHER)
+    steps = auditor.tasks(
+        client,
+        store,
+        house.folder / "auditor",
+        [house.model_id],
+        purse=purse,
+        memories=[memory],
+        clock=lambda: store.now,
+    )
+    path = house.folder / "false.safetensors"
+    path.write_bytes(edit((house.folder / "outcome" / "aggregate.safetensors").read_bytes()))
+    chunks = chunks_of_file(path)
+    for _ in range(30):
+        before = store.now
+        for task in steps:
+            task.step()
+        assert store.now - before <= window / 4 + (AHEAD + 1) * 60.0, "a look ends with the blocks that it waits for"
+        show(house, {chunks.root: chunks.opening})
+        if client.phase(house.model_id, 1) != Phase.CHALLENGE:
+            break
+    latest = house.chain.w3.eth.block_number
+    found = list(Court(client).events(ResultConvicted, subject=house.record().round_id, to_block=latest))
+    assert len(found) == 1
+    assert store.now > window / 4, "all at once would have taken longer than that"
+
+
+# Reorganisations ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["answer", "attestation"])
+def test_what_a_reorganisation_takes_out_is_sent_again(wide: Any, what: str) -> None:
+    house = wide
+    tester = house.chain.w3.provider.ethereum_tester
+    tester.mine_blocks(70)
+    client, memory = slow(house, "first"), aggregator.Memory()
+
+    def advance() -> str:
+        return aggregator.advance(client, house.store, house.folder / "first", house.model_id, memory=memory)
+
+    before = tester.take_snapshot()
+    assert advance() == "round 1: attested 3 contributions"
+    if what == "answer":
+        demand(house, Tree.AGGREGATE, [1])
+        before = tester.take_snapshot()
+        assert advance() == "round 1: showed a leaf"
+    tester.revert_to_snapshot(before)
+    tester.mine_blocks(1)
+    if what == "answer":
+        assert open_demands(house) == 1
+    else:
+        assert house.owner.phase(house.model_id, 1) == Phase.AGGREGATE
+    advance()
+    if what == "answer":
+        assert open_demands(house) == 0
+    else:
+        assert house.owner.phase(house.model_id, 1) == Phase.CHALLENGE
+
+
+def test_a_conviction_that_a_reorganisation_takes_out_is_brought_again(wide: Any) -> None:
+    house = wide
+    house.attest("mallory", lie(house, house.store, aggregate=nudged(5, STEP)))
+    tester = house.chain.w3.provider.ethereum_tester
+    tester.mine_blocks(70)
+    client, memory = slow(house, "stranger"), auditor.Memory()
+    purse = Purse(client, house.folder / "purse.json", 10 * ETHER)
+
+    def advance() -> str:
+        return auditor.advance(
+            client, house.store, house.folder / "auditor", house.model_id, purse=purse, memory=memory
+        )
+
+    before = tester.take_snapshot()
+    assert "convicted: aggregate" in advance()
+    assert house.owner.phase(house.model_id, 1) != Phase.CHALLENGE
+    tester.revert_to_snapshot(before)
+    tester.mine_blocks(1)
+    assert house.owner.phase(house.model_id, 1) == Phase.CHALLENGE
+    for _ in range(4):
+        advance()
+    assert house.owner.phase(house.model_id, 1) != Phase.CHALLENGE
+
+
+# Aggregators that saw different blobs ---------------------------------------------------------------------------------
+
+SPLITS = list(itertools.product(["first", "second", "both"], repeat=3))
+
+
+@pytest.mark.parametrize("split", SPLITS, ids=lambda split: "-".join(split))
+def test_aggregators_converge_however_blobs_are_split_between_them(
+    federation: Any, new_plan: Callable[..., Any], split: tuple[str, ...]
+) -> None:
+    """Each participant serves one of them, or both; they pass on what they admit."""
+    house = federation
+    new_plan(house, quorum=2)
+    house.owner.open_round(house.model_id)
+    seen = {name: MemoryStore() for name in ("first", "second")}
+    for store in seen.values():
+        store._blocks.update(house.store._blocks)
+    for seed, (name, who) in enumerate(zip(("ann", "bob", "cyn"), split, strict=True)):
+        update = house.update(name, seed=seed)
+        house.commit(name, update)
+        for aggregator_name, store in seen.items():
+            if who in (aggregator_name, "both"):
+                house.publish(update, store)
+    house.sleep_to("publish_deadline")
+    own = {name: MemoryStore() for name in seen}  # what each serves to the other
+    other = {"first": "second", "second": "first"}
+    stores = {name: LayeredStore(own[name], [seen[name], own[other[name]]]) for name in seen}
+    memories = {name: aggregator.Memory() for name in seen}
+    for _ in range(4):
+        for name in seen:
+            aggregator.advance(
+                house.clients[name], stores[name], house.folder / name, house.model_id, memory=memories[name]
+            )
+    assert house.owner.phase(house.model_id, 1) == Phase.CHALLENGE, "a quorum stands by one result"
+    dispute = house.owner.dispute(house.model_id, 1)
+    assert house.owner.votes(house.model_id, 1, dispute.tally).contributions == 3, "with everything in it"
+
+
+def test_aggregators_rank_results_as_the_contract_does(wide: Any) -> None:
+    """A result that was void for want of an answer counts under another tally, by which the contract ranks it."""
+    house = wide
+    result = house.outcome().result
+    house.attest("mallory", result)
+    client = house.owner
+    assert aggregator._rank(client, house.record(), result) == (-3, result_hash(result))
+    court = Court(house.stranger)
+    target = Target(house.model_id, 1, result)
+    court.demand_chunks(target, Tree.AGGREGATE, [0], deposit=court.deposit_now(target))
+    demands = demands_of(court, client.dispute(house.model_id, 1))
+    sleep_until(house.chain.w3, max(demands.late_deadlines.values()))
+    court.close_demand(house.model_id, 1, demands.open[0])
+    rank = aggregator._rank(client, house.record(), result)
+    assert rank == (-3, client.tally(house.model_id, 1, result_hash(result)))
+    assert rank[1] != result_hash(result)
