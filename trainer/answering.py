@@ -22,7 +22,7 @@ from registry.chain.records import Result
 from registry.chain.sending import Call
 from registry.errors import ContentError, ContractError, InputError, NotEnoughMoney, VerificationFailed
 from registry.provenance.answers import Misnamed, answer_to
-from registry.provenance.demands import Demands, demands_of
+from registry.provenance.demands import Demands, SeenDemands, demands_of
 from registry.provenance.plans import load_plan, plan_rules
 from registry.provenance.rounds import RoundRecord, attested_results, attesters_of, read_round
 from registry.provenance.trees import disk_bytes, place_of
@@ -54,6 +54,7 @@ class Answering:
 
     Attributes:
         misnamed: Blobs that need not be read again.
+        seen: Demands in final blocks.
         under_way: The call that shows a leaf, until it is final.
         not_before: When a leaf that the contract did not take is tried again, Unix seconds.
         told: How many leaves each call showed, by its key, so that they are told once.
@@ -61,6 +62,7 @@ class Answering:
     """
 
     misnamed: Misnamed = field(default_factory=set)
+    seen: SeenDemands = field(default_factory=SeenDemands)
     under_way: dict[Demanded, Call] = field(default_factory=dict)
     not_before: dict[Demanded, int] = field(default_factory=dict)
     told: dict[str, int] = field(default_factory=dict)
@@ -105,7 +107,7 @@ def answer_demands(
     """
     memory = memory or Answering()
     dispute = client.dispute(model_id, number)
-    demands, now = demands_of(Court(client), dispute), chain_time(client.w3)
+    demands, now = demands_of(Court(client), dispute, memory.seen), chain_time(client.w3)
     _look_after(client, memory, demands, now)
     due = [leaf for leaf in _due(demands, now) if not memory.knows(leaf, now)]
     if due:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,7 +33,7 @@ from registry.errors import ContractError, NotEnoughMoney
 from registry.provenance.admission import UpdateForm, update_form
 from registry.provenance.answers import answer_to
 from registry.provenance.charges import Charge, Inspection, Wanted, basis_of
-from registry.provenance.demands import Demands, demands_of
+from registry.provenance.demands import Demands, SeenDemands, demands_of
 from registry.provenance.inspection import Recomputed, inspect
 from registry.provenance.plans import load_plan
 from registry.provenance.rounds import (
@@ -79,6 +80,8 @@ class Memory:
     refused: dict[bytes, int] = field(default_factory=dict)
     """By tally of which a charge was not taken: before when none is brought again, Unix seconds."""
     recomputed: Recomputed = field(default_factory=dict)
+    seen: dict[str, SeenDemands] = field(default_factory=lambda: defaultdict(SeenDemands))
+    """By task, since each has a thread: demands in final blocks."""
     said: set[str] = field(default_factory=set)
 
 
@@ -278,12 +281,16 @@ def _close(watch: _Watch) -> str:
     if client.phase(watch.model_id, number) != Phase.CHALLENGE or purse is None:
         return ""
     court = Court(client, send=purse.send)
-    demands, now = demands_of(court, client.dispute(watch.model_id, number)), chain_time(client.w3)
+    demands, now = _demands(watch, court, client.dispute(watch.model_id, number), "closing"), chain_time(client.w3)
     for leaf in demands.open:
         if demands.late_deadlines[leaf] <= now and not court.demand(leaf, block="pending").closed:
             court.close_demand(watch.model_id, number, leaf, until="mined")
             return f"round {number}: leaf {leaf.index} of 0x{leaf.root.hex()[:12]} was not shown: the result is void"
     return ""
+
+
+def _demands(watch: _Watch, court: Court, dispute: Dispute, task: str) -> Demands:
+    return demands_of(court, dispute, watch.memory.seen[task])
 
 
 def _in_window(watch: _Watch) -> tuple[Dispute, RoundRecord, Result] | None:
@@ -303,7 +310,7 @@ def _hold(watch: _Watch) -> str:
         return ""
     dispute, record, result = window
     court = Court(client, send=purse.send if purse else None)
-    demands, memory, now = demands_of(court, dispute), watch.memory, chain_time(client.w3)
+    demands, memory, now = _demands(watch, court, dispute, "looking"), watch.memory, chain_time(client.w3)
     before, found = memory.inspected.get(dispute.tally, (-1, None))
     if (
         found is None
@@ -351,7 +358,7 @@ def _show_late(watch: _Watch) -> str:
     court, now = Court(client, send=purse.send), chain_time(client.w3)
     if found is None or not found.sound:
         return ""
-    demands = demands_of(court, dispute)
+    demands = _demands(watch, court, dispute, "showing")
     for leaf in demands.open:
         if not demands.deadlines[leaf] <= now < demands.late_deadlines[leaf]:
             continue
