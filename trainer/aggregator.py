@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 
 from registry.chain import calls
 from registry.chain.events import UpdateCommitted
-from registry.chain.journal import State
 from registry.chain.local import chain_time
 from registry.chain.records import Result, result_hash
 from registry.chain.records import Round as RoundState
@@ -50,7 +49,7 @@ from registry.store.base import ContentStore
 from registry.store.manifests import pin_manifest
 from registry.types import ModelId, Phase
 from trainer.answering import Answering, answer_demands, collect_deposits
-from trainer.loop import Task
+from trainer.loop import Task, keeping, take_step
 
 if TYPE_CHECKING:
     from registry.chain.client import Client
@@ -122,7 +121,7 @@ def tasks(
         Task("attesting", lambda: _attest(client, store, folder, model_id, processes, kept)),
         Task("rounds", lambda: _move_on(client, folder, model_id, open_rounds=open_rounds)),
         Task("deposits", lambda: collect_deposits(shows)),
-        Task("transactions", lambda: _keep(client)),
+        keeping(client),
     )
 
 
@@ -140,10 +139,9 @@ def advance(
 
     Safe to call at any time and any number of times. Arguments as `tasks` has them, whose steps these are.
     """
-    steps = tasks(
-        client, store, folder, model_id, open_rounds=open_rounds, processes=processes, memory=memory
-    )  # fmt: skip
-    return next(filter(None, (task.step() for task in steps)), "")
+    return take_step(
+        tasks(client, store, folder, model_id, open_rounds=open_rounds, processes=processes, memory=memory)
+    )
 
 
 def _answer(
@@ -192,12 +190,6 @@ def _move_on(client: Client, folder: Path, model_id: ModelId, *, open_rounds: bo
             client.expel(model_id, number, attesters, until="mined")
         client.open_round(model_id, number=number + 1, until="mined")
         return f"round {number + 1}: opened"
-    return ""
-
-
-def _keep(client: Client) -> str:
-    """See to it that what was sent becomes final."""
-    client.transactor.keep()
     return ""
 
 
@@ -333,8 +325,7 @@ def attest(client: Client, record: RoundRecord, result: Result) -> bool:
     own = client.attestation(record.model_id, record.number, client.account, block="pending")
     tally = client.tally(record.model_id, record.number, result_hash(result), block="pending")
     call = calls.attest_result(client.address, record.model_id, record.number, result, record.running_hash, tally=tally)
-    known = client.transactor.journal.latest(call.key)
-    if own == tally or (known is not None and known.state.live and known.state is not State.PLANNED):
+    if own == tally or client.transactor.journal.on_its_way(call.key) is not None:
         return False
     if any(own):
         standing = client.votes(record.model_id, record.number, own, block="pending").contributions

@@ -24,7 +24,7 @@ from registry.errors import ContentError, ContractError, InputError, NotEnoughMo
 from registry.provenance.answers import Misnamed, answer_to
 from registry.provenance.demands import Demands, SeenDemands, demands_of
 from registry.provenance.plans import load_plan, plan_rules
-from registry.provenance.rounds import RoundRecord, attested_results, attesters_of, read_round
+from registry.provenance.rounds import RoundRecord, attested_result, attesters_of, read_round
 from registry.provenance.trees import disk_bytes, place_of
 from registry.store.base import ContentStore
 from registry.types import Address, ModelId
@@ -112,9 +112,7 @@ def answer_demands(
     due = [leaf for leaf in _due(demands, now) if not memory.knows(leaf, now)]
     if due:
         record = read_round(client, model_id, number)
-        result = next(
-            (e.result for e in attested_results(client, record) if e.result_hash == dispute.result_hash), None
-        )
+        result = attested_result(client, record, dispute.result_hash)
         if result is not None:
             attesters = attesters_of(client, model_id, number, dispute.tally)
             trees = place_of(folder, model_id, number)
@@ -137,8 +135,7 @@ def collect_deposits(client: Client, *, poor: bool = False) -> str:
     if not credit:
         return ""
     call = court.withdrawal()
-    known = client.transactor.journal.latest(call.key)
-    if known is not None and known.state.live and known.state is not State.PLANNED:
+    if client.transactor.journal.on_its_way(call.key) is not None:
         return ""
     try:
         quote = client.quote(call)

@@ -38,6 +38,7 @@ from registry.provenance.inspection import Recomputed, inspect
 from registry.provenance.plans import load_plan
 from registry.provenance.rounds import (
     RoundRecord,
+    attested_result,
     attested_results,
     attesters_of,
     commits_closed,
@@ -52,7 +53,7 @@ from registry.store.limited import LimitedStore
 from registry.types import ModelId, Part, Phase
 from trainer.challenger import LimitReached, Purse, bring, conviction_gas
 from trainer.claims import Claim, collect, seal
-from trainer.loop import Task
+from trainer.loop import Task, keeping, take_step
 from trainer.updates import write_whole
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ def tasks(
 
     if purse is None:
         return tuple(each("looking", _look))
-    own = Task("collecting", partial(collect, client, purse, folder)), Task("transactions", partial(_keep, client))
+    own = Task("collecting", partial(collect, client, purse, folder)), keeping(client)
     return (
         *each("closing", _close),
         *each("expelling", _expel),
@@ -227,7 +228,7 @@ def advance(
     """
     memories = None if memory is None else [memory]
     steps = tasks(client, store, folder, [model_id], purse=purse, memories=memories)
-    return next(filter(None, (task.step() for task in steps)), "")
+    return take_step(steps)
 
 
 def _watched(
@@ -297,8 +298,7 @@ def _in_window(watch: _Watch) -> tuple[Dispute, RoundRecord, Result] | None:
     """The result in its window; None if the quorum's attestation is in a block that the node shows no more."""
     dispute = watch.client.dispute(watch.model_id, watch.number)
     record = read_round(watch.client, watch.model_id, watch.number)
-    attested = attested_results(watch.client, record)
-    result = next((e.result for e in attested if e.result_hash == dispute.result_hash), None)
+    result = attested_result(watch.client, record, dispute.result_hash)
     return None if result is None or not any(dispute.tally) else (dispute, record, result)
 
 
@@ -427,12 +427,6 @@ def _together(wanted: Sequence[Wanted]) -> Iterator[list[Wanted]]:
     for leaves in blobs.values():
         for first in range(0, len(leaves), _TOGETHER):
             yield leaves[first : first + _TOGETHER]
-
-
-def _keep(client: Client) -> str:
-    """See to it that what was sent becomes final."""
-    client.transactor.keep()
-    return ""
 
 
 def _expel(watch: _Watch) -> str:

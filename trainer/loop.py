@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from registry.chain.challenge_errors import BadProgress, ItIsCommitted, NotDisputed, NothingWrong, OtherList
 from registry.chain.court_errors import (
@@ -43,7 +44,10 @@ from registry.chain.errors import (
 )
 from registry.errors import CairnError, ContentError, NodeUnavailable, VerificationFailed, WrongChain
 
-__all__ = ["Health", "Task", "follow", "supervise"]
+if TYPE_CHECKING:
+    from registry.chain.client import Client
+
+__all__ = ["Health", "Task", "follow", "keeping", "supervise", "take_step"]
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +103,21 @@ class Task:
 
     name: str
     step: Callable[[], str]
+
+
+def take_step(tasks: Iterable[Task]) -> str:
+    """Take a step of each task in turn until one has done something; return what, or an empty string."""
+    return next(filter(None, (task.step() for task in tasks)), "")
+
+
+def keeping(client: Client) -> Task:
+    """Return the task that sees to it that what a client has sent becomes final."""
+
+    def step() -> str:
+        client.transactor.keep()
+        return ""
+
+    return Task("transactions", step)
 
 
 @dataclass(slots=True)

@@ -36,6 +36,7 @@ from registry.provenance.rounds import RoundRecord
 from registry.provenance.versions import load_parent, read_header
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob, file_pieces
+from registry.store.local import sync_folder
 from registry.store.manifests import put_manifest
 from registry.types import Address, Digest, ModelId, Root, RoundId
 
@@ -257,8 +258,4 @@ def write_whole(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
-    place = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(place)
-    finally:
-        os.close(place)
+    sync_folder(path.parent)

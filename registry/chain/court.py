@@ -176,7 +176,7 @@ class Court(Partner):
     def _demand(self, until: Until, deposits: int, name: str, *arguments: Any) -> Receipt:
         """A demand that is on its way already goes on with the deposits of then: the base fee has moved since."""
         call = self.call(name, *arguments, value=deposits)
-        known = self.client.transactor.journal.latest(call.key)
-        if known is not None and known.state.live and known.state is not State.PLANNED:
+        known = self.client.transactor.journal.on_its_way(call.key)
+        if known is not None:
             call = replace(call, value=known.value)
         return self._sender(call, until)

@@ -226,6 +226,11 @@ class Journal:
             raise ChainError(f"the journal has no entry {number}")
         return found
 
+    def on_its_way(self, key: str) -> Intent | None:
+        """Return a key's intent that is signed and not over; None if there is none."""
+        known = self.latest(key)
+        return known if known is not None and known.state.live and known.state is not State.PLANNED else None
+
     def live(self) -> tuple[Intent, ...]:
         """Return every intent that is not over, by nonce, those without one last."""
         return self._all(

@@ -29,6 +29,7 @@ __all__ = [
     "Chunks",
     "Listing",
     "Numbers",
+    "chunk_of_blob",
     "chunks_of_blob",
     "chunks_of_file",
     "differing_leaf",
@@ -134,6 +135,17 @@ def chunks_of_blob(store: ContentStore, blob: Blob, rows: Rows = VALUES) -> Chun
     """
     numbers = numbers_in(open_blob(store, blob), blob.size, rows)
     return _chunks(numbers, lambda begin, end: read_range(store, blob, begin, end), rows)
+
+
+def chunk_of_blob(store: ContentStore, blob: Blob, index: int, rows: Rows = VALUES) -> bytes:
+    """Return one chunk of a stored file's numbers, reading its header and the blocks that hold the chunk alone.
+
+    Raises:
+        FormError, ContentError: As `chunks_of_blob`.
+        InputError: There is no such chunk.
+    """
+    numbers = numbers_in(open_blob(store, blob), blob.size, rows)
+    return read_range(store, blob, *numbers.range_of(index, rows))
 
 
 def _chunks(numbers: Numbers, read: Callable[[int, int], bytes], rows: Rows) -> Chunks:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RoundRecord",
+    "attested_result",
     "attested_results",
     "attesters_of",
     "block_times",
@@ -138,10 +139,14 @@ def attested_results(client: ChainView, record: RoundRecord) -> list[ResultAttes
     return found
 
 
+def attested_result(client: ChainView, record: RoundRecord, hashed: bytes) -> Result | None:
+    """Return the attested result of a hash; None if the node shows no attestation of it, or no more."""
+    return next((e.result for e in attested_results(client, record) if e.result_hash == hashed), None)
+
+
 def chosen_result(client: ChainView, record: RoundRecord) -> Result | None:
     """Return the result that a quorum attested, or None while there is none."""
-    chosen = client.round(record.model_id, record.number).result_hash
-    return next((e.result for e in attested_results(client, record) if e.result_hash == chosen), None)
+    return attested_result(client, record, client.round(record.model_id, record.number).result_hash)
 
 
 def attesters_of(client: Client, model_id: ModelId, number: int, tally: bytes) -> list[Address]:

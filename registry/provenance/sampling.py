@@ -27,7 +27,7 @@ from registry.provenance.charges import (
     version_charge,
 )
 from registry.provenance.differing import apart, published_aggregate, published_state, published_version
-from registry.provenance.openings import Chunks, Listing, chunks_of_blob, chunks_of_file
+from registry.provenance.openings import Chunks, Listing, chunk_of_blob, chunks_of_blob, chunks_of_file
 from registry.provenance.server_steps import continues, next_version, step_number, stepped_values
 from registry.provenance.writing import written
 from registry.rules.columns import middle_sums
@@ -53,13 +53,13 @@ def held_by_parts(case: Case, listing: Listing, verdicts: Sequence[Verdict], wan
     """
     aggregate = published_aggregate(case)
     if aggregate is not None and aggregate.counted.count == case.values:
-        found = _followed(case, listing, aggregate)
+        found = _followed(case, aggregate)
         if found is not None and found.charge is not None:
             return found
         wanted = (*wanted, *(found.wanted if found is not None else ()))
+    version = published_version(case) if aggregate is None else None
     for index in case.samples:
-        at = _Sample(case, listing, verdicts, index)
-        found = at.held(aggregate)
+        found = _Sample(case, listing, verdicts, index).held(aggregate, version)
         if found.charge is not None:
             return found
         wanted = (*wanted, *found.wanted)
@@ -75,7 +75,7 @@ def _scalars(case: Case) -> RoundScalars:
     return RoundScalars(number, result.contributions, result.total_weight, result.total_steps)
 
 
-def _followed(case: Case, listing: Listing, aggregate: Chunks) -> Inspection | None:
+def _followed(case: Case, aggregate: Chunks) -> Inspection | None:
     """Take the server step on the attested aggregate, and hold version and state against what comes of it."""
     for index in range(aggregate.tree.leaves):
         chunk = aggregate.read(index)
@@ -119,8 +119,13 @@ class _Sample:
             v.commitment.participant: v.manifest.delta.blob for v in verdicts if v.admitted and v.manifest is not None
         }
 
-    def held(self, aggregate: Chunks | None) -> Inspection:
-        """Hold this chunk of aggregate and version against contributions and parent, or say what is missing of it."""
+    def held(self, aggregate: Chunks | None, version: Chunks | None) -> Inspection:
+        """Hold this chunk of aggregate and version against contributions and parent, or say what is missing of it.
+
+        Args:
+            aggregate: As its attesters published it, and then the version was held against all of it; None if hidden.
+            version: Likewise.
+        """
         case, index = self._case, self._index
         attested = self._attested(case.result.aggregate_root, Tree.AGGREGATE, aggregate)
         if isinstance(attested, Wanted):
@@ -128,7 +133,7 @@ class _Sample:
         found = self._against_contributions(attested)
         if found is not None or aggregate is not None:
             return found or Inspection("")
-        made = self._attested(case.result.roots.tensor, Tree.VERSION, published_version(case))
+        made = self._attested(case.result.roots.tensor, Tree.VERSION, version)
         if isinstance(made, Wanted):
             return Inspection("version: demanded", wanted=(made,))
         own, _ = self._stepped(attested.leaf)
@@ -158,7 +163,7 @@ class _Sample:
         """That chunk of every contribution, in the list's order; None where it is neither stored nor shown."""
         for entry in self._listing.contributions:
             if entry.participant in self._blobs:
-                yield chunks_of_blob(self._case.store, self._blobs[entry.participant]).read(self._index)
+                yield chunk_of_blob(self._case.store, self._blobs[entry.participant], self._index)
             else:
                 shown = self._case.shown_of(entry.tensor_root)
                 yield shown[self._index].leaf if self._index in shown else None
@@ -185,7 +190,7 @@ class _Sample:
 
     def _stepped(self, delta: bytes) -> tuple[F32, I64]:
         case, first = self._case, self._index * CHUNK_VALUES
-        parent = chunks_of_blob(case.store, case.parent.weights.blob).read(self._index)
+        parent = chunk_of_blob(case.store, case.parent.weights.blob, self._index)
         weights = np.frombuffer(parent, dtype="<f4")
         return stepped_values(
             case.form, _scalars(case), first, weights, np.frombuffer(delta, dtype="<f4"), self._states(len(weights))
@@ -197,10 +202,10 @@ class _Sample:
         width = len(rules.program.states)
         if case.parent.state is None or not continues(case.parent, rules):
             return initial_states(rules.program, count)
-        kept = chunks_of_blob(case.store, case.parent.state.blob, case.states)
+        blob = case.parent.state.blob
         first = self._index * CHUNK_VALUES * width // case.states.entries
         last = -(-(self._index * CHUNK_VALUES + count) * width // case.states.entries)
-        data = b"".join(kept.read(index) for index in range(first, last))
+        data = b"".join(chunk_of_blob(case.store, blob, index, case.states) for index in range(first, last))
         skip = self._index * CHUNK_VALUES * width - first * case.states.entries
         values = np.frombuffer(data, dtype="<i8")[skip : skip + count * width]
         return values.reshape(count, width)

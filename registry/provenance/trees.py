@@ -45,6 +45,7 @@ from registry.provenance.charges import CONTRIBUTIONS
 from registry.provenance.openings import Listing, numbers_in
 from registry.store.base import ContentStore
 from registry.store.blobs import open_blob, read_range
+from registry.store.local import sync_folder
 from registry.types import Blob, ModelId, Root
 
 __all__ = [
@@ -155,7 +156,7 @@ def _write(
             file.flush()
             os.fsync(file.fileno())
         os.replace(name, path)
-        _sync(path.parent)
+        sync_folder(path.parent)
         return True
     finally:
         Path(name).unlink(missing_ok=True)
@@ -174,14 +175,6 @@ def _write_levels(file: IO[bytes], leaves: int) -> bytes:
                 top = nodes
         begin += 32 * size
     return top
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # Reading --------------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from registry.store.base import ContentStore
 from registry.store.links import reachable
 from registry.types import MAX_BLOCK_BYTES, Cid
 
-__all__ = ["LocalStore"]
+__all__ = ["LocalStore", "sync_folder"]
 
 _WRITERS = 8
 """Threads that write and sync at once: a disk carries out several syncs in little more than the time of one."""
@@ -173,11 +173,7 @@ class LocalStore(ContentStore):
 
     def _sync(self, folder: Path) -> None:
         with _storing(folder):
-            handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            sync_folder(folder)
 
     def _damaged(self, cid: Cid) -> None:
         self.set_aside(self.path_of(cid.digest))
@@ -205,6 +201,15 @@ class LocalStore(ContentStore):
         if kind not in ("recursive", "direct"):
             raise StoreUnavailable(f"{self._pin_path(cid)}: expected recursive or direct, got {kind[:20]!r}")
         return kind
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on disk."""
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _names(folder: Path) -> list[str]:

@@ -60,6 +60,14 @@ def slow(house: Any, name: str, blocks: int = 64) -> Client:
     )
 
 
+def take_part(house: Any) -> None:
+    """Open round 1 under the plan that stands; Ann, Bob and Cyn commit and publish."""
+    house.owner.open_round(house.model_id)
+    for seed, name in enumerate(("ann", "bob", "cyn")):
+        house.contribute(name, house.update(name, seed=seed))
+    house.sleep_to("publish_deadline")
+
+
 def open_demands(house: Any) -> int:
     dispute = house.owner.dispute(house.model_id, 1)
     return len(demands_of(Court(house.owner), dispute).open)
@@ -171,10 +179,7 @@ def test_demands_are_answered_while_an_update_is_waited_for(opened: Any) -> None
 def test_attesters_take_turns(federation: Any, new_plan: Callable[..., Any]) -> None:
     house = federation
     new_plan(house, quorum=2)
-    house.owner.open_round(house.model_id)
-    for seed, name in enumerate(("ann", "bob", "cyn")):
-        house.contribute(name, house.update(name, seed=seed))
-    house.sleep_to("publish_deadline")
+    take_part(house)
     result = house.outcome().result
     for name in ("first", "second"):
         house.attest(name, result)
@@ -397,10 +402,7 @@ def test_what_answers_earn_pays_for_the_others(federation: Any, new_plan: Callab
     """Sixty demands against a balance for a few of them, where a demand pays for its answer."""
     house = federation
     new_plan(house, demand_price_gwei=250_000)
-    house.owner.open_round(house.model_id)
-    for seed, name in enumerate(("ann", "bob", "cyn")):
-        house.contribute(name, house.update(name, seed=seed))
-    house.sleep_to("publish_deadline")
+    take_part(house)
     memory = aggregator.Memory()
 
     def advance() -> str:

@@ -142,10 +142,12 @@ def once(
     """Do what the current round wants of an auditor now, until there is nothing left to do, and return."""
     if session.dry_run:
         raise InputError("what an auditor sends depends on what it sent before: there is no dry run")
+    from trainer.loop import take_step
+
     _, _, steps = _auditor(session, models, limit, folder)
     done: list[str] = []
     with session.out.waiting("auditing"):
-        while said := next(filter(None, (task.step() for task in steps)), ""):
+        while said := take_step(steps):
             done.append(said)
             session.out.line(said)
     if session.out.as_json:
