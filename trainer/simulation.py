@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Simulation", "pass_time", "simulate_round", "start", "step"]
 
+_A_MOMENT = 0.1
+"""Seconds between two looks at what is still to be mined."""
+
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
@@ -131,7 +134,11 @@ def simulate_round(simulation: Simulation) -> int:
     while not owner.round(model_id, number).finalized:
         if owner.phase(model_id, number) == Phase.CANCELLED:
             raise CairnError(f"round {number}: cancelled, for no result had a quorum in time")
-        if not step(simulation):
+        if step(simulation):
+            continue
+        if any(client.transactor.unmined() for client in simulation.aggregators):
+            time.sleep(_A_MOMENT)  # what nobody waits for is still to be mined, in the phase it was sent in
+        else:
             pass_time(simulation, number)
     return number
 

@@ -187,6 +187,10 @@ class Transactor:
                 log.info("%s: still %s: %s", intent.key, intent.state, error)  # waiting for it raises this
         return self._journal.live()
 
+    def unmined(self) -> bool:
+        """Look once at everything that is on its way, as `keep`, and say whether any of it still wants a block."""
+        return any(intent.state in (State.SIGNED, State.SENT) for intent in self.keep())
+
     def reconcile(self) -> tuple[Intent, ...]:
         """Compare the journal with the chain after a restart: find what was mined, send again what is unknown.
 

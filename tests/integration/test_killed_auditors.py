@@ -143,6 +143,7 @@ class Lies:
         assert aggregator.advance(
             self.clients["honest"], self.network.store, self.network.folder / "honest", self.model
         ).endswith(f"attested {PARTICIPANTS} contributions")
+        self.until(lambda: self.owner.phase(self.model, number) == Phase.CHALLENGE, number)  # it waits for no block
         sleep_until(self.owner.w3, self.owner.round(self.model, number).challenge_deadline, move=True)
         aggregator.advance(self.clients["honest"], self.network.store, self.network.folder / "honest", self.model)
         assert self.owner.round(self.model, number).finalized
