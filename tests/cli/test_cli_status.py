@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -45,6 +47,30 @@ def test_metrics_and_status_tell_of_each_task_until_a_signal_ends_them(tmp_path:
     assert found["tasks"]["failing"].error == "InputError: a file is broken"
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10)
+
+
+CAUGHT = """
+import os, signal, threading
+from trainer.cli.looping import _stopping
+
+stop = threading.Event()
+with _stopping(stop):
+    with stop._cond:
+        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            os.kill(os.getpid(), signal.SIGINT) if AGAIN else None
+        except KeyboardInterrupt:
+            print("interrupted")
+    print("stopped" if stop.wait(20) else "goes on")
+"""
+
+
+@pytest.mark.parametrize(("again", "said"), [(False, "stopped\n"), (True, "interrupted\nstopped\n")])
+def test_signals_that_come_while_a_loop_looks_whether_to_stop_do_stop_it(again: bool, said: str) -> None:
+    """Whoever handles them in the thread that holds the event's lock waits for itself."""
+    program = CAUGHT.replace("AGAIN", str(again))
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (ran.stdout, ran.stderr) == (said, "")
 
 
 @pytest.mark.parametrize("where", ["9464", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:70000", "nowhere.invalid:9464"])

@@ -204,9 +204,10 @@ def _stopping(stop: threading.Event) -> Iterator[None]:
     """Set stop at the first SIGINT or SIGTERM; a second one interrupts at once."""
 
     def ask(number: int, frame: Any) -> None:
-        stop.set()
         for asked in (signal.SIGINT, signal.SIGTERM):
             signal.signal(asked, signal.default_int_handler)
+        # By another thread: this one may be inside stop right now, whose lock it would wait for, for ever.
+        threading.Thread(target=stop.set, name="stopping").start()
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
