@@ -1,6 +1,7 @@
 """Deploy Cairn, register a model, name its members, set its plan and open its first round.
 
     cairn localnet up                       # or any chain and store of your own
+    eval "$(cairn localnet env)"            # the account `owner` and the other settings
     python scripts/deploy.py --participant 0x… --participant 0x… --aggregator 0x…
 
 Settings are the usual ones: ETH_RPC_URL, ETH_KEYSTORE, ETH_PASSWORD, and CAIRN_STORE for the content store. Replace
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 import digits
@@ -22,6 +24,7 @@ from registry.chain.node import connect
 from registry.chain.records import Grant
 from registry.chain.transactions import Transactor
 from registry.content.manifest import PlanManifest, Procedure, digest_of
+from registry.errors import CairnError
 from registry.provenance.plans import add_plan, fitted, server_rule
 from registry.provenance.versions import read_header
 from registry.store.uri import open_store
@@ -94,4 +97,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except CairnError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)

@@ -2,7 +2,8 @@
 
     python scripts/query_provenance.py 0xMODEL --contract 0x…
 
-Settings are the usual ones: ETH_RPC_URL, and CAIRN_STORE for the content store.
+Settings are the usual ones: ETH_RPC_URL, and CAIRN_STORE for the content store. `eval "$(cairn localnet env)"` sets
+those of `cairn localnet up`.
 """
 
 from __future__ import annotations
@@ -16,25 +17,26 @@ from pathlib import Path
 from registry.chain.client import Client
 from registry.chain.keys import address_of, to_checksum
 from registry.chain.node import connect
+from registry.errors import CairnError
 from registry.provenance.lineage import provenance_of
 from registry.provenance.verify import verify_version
 from registry.store.uri import open_store
-from registry.types import ModelId
+from trainer.cli.finding import find_model
 
 HOME = Path(os.environ.get("CAIRN_HOME", "~/.local/share/cairn")).expanduser()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="the model's id, as deploy.py prints it")
+    parser.add_argument("model", help="the model's id, as deploy.py prints it, or the beginning of it")
     parser.add_argument("--contract", required=True, type=address_of, metavar="ADDRESS")
     parser.add_argument("--from-block", type=int, default=0, metavar="N", help="block the contract was deployed in")
     arguments = parser.parse_args()
-    model = ModelId(bytes.fromhex(arguments.model.removeprefix("0x")))
 
     w3 = connect(os.environ.get("ETH_RPC_URL", "http://127.0.0.1:8545"))
     client = Client(w3, arguments.contract, deployed_at=arguments.from_block)
     store = open_store(os.environ.get("CAIRN_STORE", str(HOME / "store")))
+    model = find_model(client, arguments.model)
     head = client.model(model).head
 
     print(f"head 0x{head.hex()}, newest first:")
@@ -59,4 +61,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except CairnError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)

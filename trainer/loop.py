@@ -224,7 +224,7 @@ def follow(
             continue
         state.steps, state.stepped = state.steps + 1, time.time()
         if state.failing:
-            log.warning("%s goes on after %.0f s", threading.current_thread().name, time.time() - state.failing)
+            log.warning("works again, after %.0f s", time.time() - state.failing)
             state.failing = 0.0
         pause = poll
         if said:

@@ -33,6 +33,7 @@ from registry.store.base import ContentStore
 from registry.types import MAX_STEPS, Address, ModelId, Phase
 from trainer.algorithms import ALGORITHMS
 from trainer.algorithms.fedavg import TrainEpoch
+from trainer.brought import brought
 from trainer.modules import floating, load_version, matching, module_digest, module_state
 from trainer.private import load_private, save_private
 from trainer.steps import counting_steps
@@ -218,7 +219,7 @@ def _evaluate(task: Task) -> Evaluation | None:
         return None
     before = module_digest(task.module)
     task.module.eval()
-    with torch.no_grad():
+    with torch.no_grad(), brought("the task's evaluate"):
         measured = task.evaluate(task.module)
     if module_digest(task.module) != before:
         raise InputError("evaluate: expected the module to be left as it is, but it was changed")
@@ -257,7 +258,7 @@ def _train(
 
     def train_epoch(module: nn.Module, epoch: int) -> Mapping[str, float]:
         nonlocal steps
-        with counting_steps(module) as counted:
+        with counting_steps(module) as counted, brought("the task's train_epoch"):
             told = task.train_epoch(module, epoch)
         steps += task.steps_per_epoch or max(counted.values(), default=task.examples)
         return told

@@ -262,7 +262,9 @@ def signer_from_settings(
         )
     signer = open_keystore(keystore, _password(settings, keystore, ask))
     if wanted and address_of(wanted) != signer.address:
-        raise SignerError(f"expected the keystore of {wanted}, got that of {to_checksum(signer.address)}")
+        raise SignerError(
+            f"expected the keystore of {wanted}, as ETH_FROM says, {keystore} is {to_checksum(signer.address)}'s"
+        )
     return signer
 
 

@@ -37,6 +37,11 @@ def task():
 def not_a_task():
     return 7
 
+def stumbles():
+    def epoch(model, number):
+        raise RuntimeError("out of memory")
+    return Task(nn.Linear(2, 1), epoch, 10, DataSetManifest("ward 7", "", "", "", 10, None))
+
 def dear():
     raise RuntimeError("time was spent on training")
 """

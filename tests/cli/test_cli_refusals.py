@@ -96,6 +96,21 @@ def test_a_task_that_is_none_is_told_so(open_world: Any, task: str, said: str) -
     assert (result.exit_code, said in result.stderr) == (2, True), result.output
 
 
+def test_a_task_that_fails_is_its_own_mistake_and_says_where(open_world: Any) -> None:
+    (open_world.folder / "broken.py").write_text("def task():\n    return {}['ward 7']\n")
+    (open_world.folder / "unread.py").write_text("def task():\n    pass\n1 / 0\n")
+    for task, said in (
+        ("hospital.py:dear", "task: hospital.py:dear failed: RuntimeError: time was spent on training ("),
+        ("broken.py:task", "task: broken.py:task failed: KeyError: 'ward 7' ("),
+        ("unread.py:task", "task: unread.py failed: ZeroDivisionError: division by zero ("),
+        ("hospital.py:stumbles", "the task's train_epoch failed: RuntimeError: out of memory ("),
+    ):
+        own = ("--account", "b", "--folder", "fails")
+        result = open_world.run("participant", "submit", open_world.model, "--task", task, *own)
+        assert (result.exit_code, said in result.stderr) == (2, True), result.output
+        assert ".py:" in result.stderr.partition(said)[2], "the line"
+
+
 def test_what_the_contract_will_refuse_is_refused_before_training(open_world: Any) -> None:
     task = ("--task", "hospital.py:dear")
     result = open_world.run("participant", "submit", open_world.model, *task, "--account", "f", "--json")

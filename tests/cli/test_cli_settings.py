@@ -58,6 +58,12 @@ def test_an_account_flag_goes_before_the_keystore_of_the_environment(tmp_path: P
     assert (found["keystore"], found["account"]) == (None, "owner")
 
 
+def test_an_account_flag_goes_before_the_address_of_the_environment(tmp_path: Path) -> None:
+    assert settled(tmp_path, "", {"account": "owner"}, ETH_FROM="0x" + "11" * 20)["from"] is None
+    kept = settled(tmp_path, "", {"keystore": "folder"}, ETH_FROM="0x" + "11" * 20)
+    assert kept["from"] == "0x" + "11" * 20, "which says whose keystore of the folder"
+
+
 @pytest.mark.parametrize(
     ("toml", "said"),
     [

@@ -75,3 +75,13 @@ def test_a_model_without_a_plan_and_a_store_without_it_say_so(world: Any) -> Non
     bare = world.done("model", "register", "genesis.safetensors", "--title", "bare", "--account", "a")["model"]
     result = world.run("auditor", "plan", bare)
     assert (result.exit_code, "this model has no plan yet: cairn plan set MODEL FILE" in result.stderr) == (2, True)
+
+
+def test_a_limit_below_what_a_round_may_take_is_told(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.cli.looping.run_tasks", lambda *_, **__: None)
+    least = world.done("auditor", "plan", world.model)["prices"][0]["limit_ether"]
+    enough = world.run("auditor", "run", world.model, "--limit", least, "--account", "f")
+    assert (enough.exit_code, enough.stderr) == (0, "")
+    low = world.run("auditor", "run", world.model, "--limit", "0.0001", "--account", "f")
+    assert low.exit_code == 0
+    assert f"warning: --limit 0.0001 is below the {least} ether that a round of model {world.model[2:12]}" in low.stderr

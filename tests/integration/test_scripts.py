@@ -89,3 +89,6 @@ def test_deploy_submit_and_query_from_three_accounts(tmp_path: Path, find_tool: 
         assert "FAILED" not in said
         for name in ("one", "two"):
             assert to_checksum(accounts[name]) in said
+        unknown = folk.start("stranger", "query_provenance.py", "0x" + "11" * 32, *there[1:])
+        said, _ = unknown.communicate(timeout=120)
+        assert (unknown.returncode, said.startswith("error: no model"), "Traceback" in said) == (2, True, False), said

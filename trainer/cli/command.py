@@ -43,7 +43,8 @@ class Need(enum.Flag):
     KEYS = enum.auto()
     SIGNER = enum.auto()
     DRY_RUN = enum.auto()
-    SEND = CHAIN | HOME | KEYS | SIGNER | DRY_RUN
+    SIGN = CHAIN | HOME | KEYS | SIGNER
+    SEND = SIGN | DRY_RUN
 
 
 _SHARED: tuple[tuple[Need, tuple[str, ...], str], ...] = (

@@ -5,6 +5,8 @@ What several of them do is kept in a file, which `status` shows, and served to P
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import logging
 import os
@@ -19,13 +21,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from registry.errors import InputError
+from registry.errors import CairnError, InputError
 from trainer.cli.session import Session
 
 if TYPE_CHECKING:
     from trainer.loop import Health, Task
 
-__all__ = ["Metrics", "read_status", "run_loop", "run_tasks", "show_tasks"]
+__all__ = ["Metrics", "alone", "read_status", "run_loop", "run_tasks", "tell_status"]
 
 Metrics = Annotated[
     str | None,
@@ -75,8 +77,15 @@ def run_tasks(
         metrics: Where to serve the same for Prometheus.
 
     Raises:
-        InputError: Metrics cannot be served there.
+        InputError: Metrics cannot be served there, or another process runs from the status file's folder.
     """
+    with alone(status.parent):
+        _run_tasks(session, tasks, poll=poll, who=who, status=status, metrics=metrics)
+
+
+def _run_tasks(
+    session: Session, tasks: Sequence[Task], *, poll: float, who: str, status: Path, metrics: str | None
+) -> None:
     from trainer.loop import Health, supervise
 
     stop = threading.Event()
@@ -111,7 +120,8 @@ def read_status(path: Path) -> dict[str, Any] | None:
     try:
         found = json.loads(path.read_text())
         facts = {name: found[name] for name in ("who", "pid", "updated", "tasks")}
-        running = not found["stopped"] and time.time() - float(facts["updated"]) < _STALE
+        fresh = time.time() - float(facts["updated"]) < _STALE
+        running = not found["stopped"] and fresh and _is_alive(int(facts["pid"]))
         return {**facts, "running": running, "tasks": {name: Health(**task) for name, task in facts["tasks"].items()}}
     except FileNotFoundError:
         return None
@@ -119,11 +129,57 @@ def read_status(path: Path) -> dict[str, Any] | None:
         raise InputError(f"{path}: expected the status of a running role, got something else") from error
 
 
-def show_tasks(session: Session, found: Mapping[str, Any] | None) -> None:
-    """Print how each task is doing."""
-    if found is None:
-        session.out.note("Nothing has been run from this folder.")
-        return
+def tell_status(
+    session: Session,
+    path: Path,
+    facts: Callable[[], dict[str, Any]],
+    text: Callable[[dict[str, Any]], None],
+    **more: object,
+) -> None:
+    """Print what the chain says of a role, then how its tasks are doing; these also where the chain says nothing.
+
+    Args:
+        session: The running command's.
+        path: The role's status file.
+        facts: Asks the chain.
+        text: Prints what it said.
+        more: For JSON, beside the facts.
+
+    Raises:
+        CairnError: What facts raised, once the rest is printed.
+    """
+    running = read_status(path)
+    found, failed = None, None
+    try:
+        found = facts()
+    except CairnError as error:
+        failed = error
+
+    def show() -> None:
+        if found is not None:
+            text(found)
+        if running is None:
+            session.out.note(f"Nothing has been run from {path.parent}.")
+        else:
+            _show_tasks(session, running)
+
+    session.out.result({**(found or {}), **more, "loop": running}, show)
+    if failed is not None:
+        raise failed
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether a process runs on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # of another user
+    return True
+
+
+def _show_tasks(session: Session, found: Mapping[str, Any]) -> None:
     now = time.time()
     state = "running" if found["running"] else "not running"
     session.out.line(f"{found['who']}: {state}, last seen {now - found['updated']:.0f} s ago")
@@ -138,7 +194,6 @@ def show_tasks(session: Session, found: Mapping[str, Any] | None) -> None:
 def _write_status(path: Path, who: str, health: Mapping[str, Health], stop: threading.Event) -> None:
     from trainer.updates import write_whole
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         stopped = stop.wait(_STATUS_EVERY)
         facts = {
@@ -164,15 +219,16 @@ def _serve(where: str, health: Mapping[str, Health]) -> Callable[[], None]:
     class Tasks:
         def collect(self) -> Iterator[Any]:
             for kind, name, what, value in (
-                (CounterMetricFamily, "cairn_task_steps", "Steps taken.", lambda task: task.steps),
-                (CounterMetricFamily, "cairn_task_failures", "Steps that failed.", lambda task: task.failures),
-                (GaugeMetricFamily, "cairn_task_failing", "1 while steps fail.", lambda task: bool(task.failing)),
-                (GaugeMetricFamily, "cairn_task_last_step_seconds", "Unix time.", lambda task: task.stepped),
-                (GaugeMetricFamily, "cairn_task_last_did_seconds", "Unix time.", lambda task: task.did_at),
+                (CounterMetricFamily, "steps", "Steps taken.", lambda task: task.steps),
+                (CounterMetricFamily, "failures", "Steps that failed.", lambda task: task.failures),
+                (GaugeMetricFamily, "failing", "1 while steps fail.", lambda task: bool(task.failing)),
+                (GaugeMetricFamily, "failing_since_seconds", "Unix time; 0 if none fails.", lambda task: task.failing),
+                (GaugeMetricFamily, "last_step_seconds", "Unix time.", lambda task: task.stepped),
+                (GaugeMetricFamily, "last_did_seconds", "Unix time.", lambda task: task.did_at),
             ):
-                family = kind(name, what, labels=["task"])
+                family = kind(f"cairn_task_{name}", what, labels=["task", "model"])
                 for task, state in health.items():
-                    family.add_metric([task], value(state))
+                    family.add_metric(task.partition(" ")[::2], value(state))
                 yield family
 
     host, colon, port = where.rpartition(":")
@@ -197,6 +253,24 @@ def _tell(session: Session, said: str) -> None:
         sys.stdout.flush()
     else:
         session.out.line(f"{time.strftime('%H:%M:%S')}  {said}")
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """See to it that no other process runs from a folder: each would do again what the other does.
+
+    Raises:
+        InputError: One does.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "running.lock").open("w") as handle:
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                raise
+            raise InputError(f"{folder}: another process runs from this folder: stop it, or give --folder") from None
+        yield
 
 
 @contextmanager

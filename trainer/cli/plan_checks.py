@@ -62,8 +62,10 @@ def check_plan(
     found = [*(warned or []), *plan_warnings(client, model, plan, fees)]
     text = (
         f"convicting takes at most about {cost['gas']:,} gas with {cost['participants']} contributions: "
-        f"{cost['cost_ether']} ether now; half a bond is {cost['half_bond_ether']} ether"
+        f"{cost['cost_ether']} ether now"
     )
+    if plan.bond_gwei:
+        text += f"; half a bond is {cost['half_bond_ether']} ether"
     if cost["paid"] or not plan.bond_gwei:
         session.out.note(text)
     else:

@@ -57,7 +57,7 @@ def terms_warnings(plan: Plan, network: str, lag: int, aggregators: int) -> list
         aggregators: Members with that role; asked for a quorum of one only.
     """
     found = []
-    if plan.answer_duration <= lag:
+    if network and plan.answer_duration <= lag:
         answer, least = show_duration(plan.answer_duration), show_duration(lag)
         found.append(
             Warned(

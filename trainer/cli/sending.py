@@ -15,19 +15,20 @@ if TYPE_CHECKING:
 __all__ = ["priced", "quote_of", "send", "show_quote", "tell"]
 
 
-def send(session: Session, call: Call, what: str) -> Receipt | None:
+def send(session: Session, call: Call, what: str, *, facts: Mapping[str, object] | None = None) -> Receipt | None:
     """Have a call carried out and wait until it is final, or say what it would cost.
 
     Args:
         session: The running command's; `dry_run` makes it a question.
         call: The transaction.
         what: Said while waiting.
+        facts: What JSON says beside a dry run's quote.
 
     Returns:
         The receipt; None for a dry run, whose quote has been printed.
     """
     if session.dry_run:
-        show_quote(session, quote_of(session, call), what)
+        show_quote(session, quote_of(session, call), what, facts if session.out.as_json else None)
         return None
     client = session.client
     with session.out.waiting(f"{what}: sending") as say:
@@ -57,7 +58,7 @@ def priced(session: Session, gas: int) -> Quote:
     return Quote(gas, gas + gas // 4, suggest_fees(session.w3), quantity(balance, "balance"))
 
 
-def show_quote(session: Session, quote: Quote, what: str) -> None:
+def show_quote(session: Session, quote: Quote, what: str, facts: Mapping[str, object] | None = None) -> None:
     """Print what a transaction would cost."""
     from registry.chain.keys import to_checksum
 
@@ -71,6 +72,7 @@ def show_quote(session: Session, quote: Quote, what: str) -> None:
             "cost_ether": ether(quote.cost),
             "at_most_ether": ether(quote.max_cost),
             "balance_ether": ether(quote.balance),
+            **(facts or {}),
         }
     )
 

@@ -76,8 +76,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("from", "ETH_FROM", "Account to sign with, checked against the keystore.", metavar="ADDRESS"),
 )
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
-_OVERRIDES = {"keystore": ("account",), "account": ("keystore",)}
-"""Settings that name the same thing in two ways: the one from the stronger source counts."""
+_OVERRIDES = {"keystore": ("account",), "account": ("keystore",), "from": ("account",)}
+"""Settings that say who signs, each in its way: those of a weaker source than the named ones' do not count."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ def standing_of(client: Client, model: ModelId, account: Address) -> dict[str, A
 
 def tell_standing(session: Session, facts: dict[str, Any]) -> None:
     """Print it."""
-    left = f", {facts['seconds_left']} s left" if facts["seconds_left"] is not None else ""
+    left = f", {facts['seconds_left']} s left by the chain's clock" if facts["seconds_left"] is not None else ""
     session.out.fields(
         {
             "account": facts["account"],

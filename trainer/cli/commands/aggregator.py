@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from registry.errors import InputError
 from trainer.cli.command import Need, command, group
 from trainer.cli.finding import find_model
 from trainer.cli.looping import Metrics
 from trainer.cli.session import Session
 
 app = group("Check, average and attest what was committed. Needs no torch.")
-SEND = Need.SEND | Need.STORE
 STATUS = "status.json"
 
 ModelText = Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or the beginning of it.")]
@@ -28,7 +26,7 @@ OpenRounds = Annotated[bool, typer.Option("--open-rounds", help="Open the next r
 @command(
     app,
     "run",
-    needs=SEND,
+    needs=Need.SIGN | Need.STORE,
     example="cairn aggregator run 3fa9 --account aggregator-1\ncairn aggregator run 3fa9 --open-rounds",
 )
 def run(
@@ -47,8 +45,6 @@ def run(
     metrics: Metrics = None,
 ) -> None:
     """Do all of an aggregator's work, round after round, until stopped. None of its tasks waits for another."""
-    if session.dry_run:
-        raise InputError("a loop has no dry run")
     from registry.chain.keys import to_checksum
     from trainer.aggregator import tasks
     from trainer.answering import disk_needed
@@ -69,31 +65,26 @@ def run(
 @command(
     app,
     "status",
-    needs=Need.CHAIN | Need.HOME | Need.KEYS | Need.SIGNER,
+    needs=Need.SIGN,
     example="cairn aggregator status 3fa9 --account aggregator-1",
 )
 def status(session: Session, model: ModelText, folder: Folder = None) -> None:
     """Say how an aggregator's tasks are doing, and what the chain holds of it: role, bond, deposits, open demands."""
-    from trainer.cli.looping import read_status, show_tasks
+    from trainer.cli.looping import tell_status
     from trainer.cli.standing import standing_of, tell_standing
 
-    client = session.reader
-    found = find_model(client, model)
-    running = read_status(_folder(session, folder) / STATUS)
-    facts = standing_of(client, found, session.account)
+    def facts() -> dict[str, Any]:
+        client = session.reader
+        return standing_of(client, find_model(client, model), session.account)
 
-    def text() -> None:
-        tell_standing(session, facts)
-        show_tasks(session, running)
-
-    session.out.result({**facts, "loop": running}, text)
+    tell_status(session, _folder(session, folder) / STATUS, facts, lambda found: tell_standing(session, found))
 
 
 def _folder(session: Session, folder: Path | None) -> Path:
     return folder or session.home / "aggregators" / session.account.hex()
 
 
-@command(app, "once", needs=SEND, example="cairn aggregator once 3fa9 --account aggregator-1")
+@command(app, "once", needs=Need.SIGN | Need.STORE, example="cairn aggregator once 3fa9 --account aggregator-1")
 def once(
     session: Session,
     model: ModelText,
@@ -102,8 +93,6 @@ def once(
     folder: Folder = None,
 ) -> None:
     """Do what the current round wants of an aggregator now, until there is nothing left to do, and return."""
-    if session.dry_run:
-        raise InputError("what an aggregator sends depends on what it sent before: there is no dry run")
     from trainer.aggregator import Memory, advance
 
     client, store, memory = session.client, session.store, Memory()

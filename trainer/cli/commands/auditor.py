@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from registry.errors import InputError
+from registry.errors import CairnError
 from trainer.cli.checks import check_line, require_passed
 from trainer.cli.command import Need, command, group
 from trainer.cli.finding import find_model, find_round
@@ -73,7 +73,7 @@ def audit(
 @command(
     app,
     "run",
-    needs=Need.SEND | Need.STORE,
+    needs=Need.SIGN | Need.STORE,
     example="cairn auditor run 3fa9 77b1\ncairn auditor run 3fa9 --limit 0.5 --account auditor",
 )
 def run(
@@ -88,18 +88,18 @@ def run(
 
     Each model is watched by itself: one that fails or takes long holds up no other.
     """
-    if session.dry_run:
-        raise InputError("a loop has no dry run")
     from trainer.cli.looping import run_tasks
 
     who, place, steps = _auditor(session, models, limit, folder)
+    if limit is not None:
+        _warn_of_limit(session, models, limit)
     run_tasks(session, steps, poll=poll, who=who, status=place / STATUS, metrics=metrics)
 
 
 @command(
     app,
     "status",
-    needs=Need.CHAIN | Need.HOME | Need.KEYS | Need.SIGNER,
+    needs=Need.SIGN,
     example="cairn auditor status 3fa9 --account auditor\ncairn auditor status 3fa9",
 )
 def status(
@@ -110,29 +110,40 @@ def status(
     """Say how an auditor's tasks are doing, what it has spent, and what is demanded of the results that it watches."""
     from registry.types import Address
     from trainer.challenger import spent_of
-    from trainer.cli.looping import read_status, show_tasks
+    from trainer.cli.looping import tell_status
     from trainer.cli.money import ether
     from trainer.cli.standing import standing_of, tell_standing
 
-    client = session.reader
-    found = [find_model(client, model) for model in models]
     named = any(session.settings[name] is not None for name in ("account", "keystore", "from"))
     account = session.account if named else Address(bytes(20))
-    place = folder or session.home / "auditors" / (account.hex() if named else "reader")
-    running, spent = read_status(place / STATUS), ether(spent_of(place / SPENT))
-    facts = [standing_of(client, model, account) for model in found]
+    place = folder or _last_run(session.home / "auditors", account.hex() if named else "reader")
+    spent = ether(spent_of(place / SPENT))
 
-    def text() -> None:
-        for each in facts:
+    def facts() -> dict[str, object]:
+        client = session.reader
+        return {"models": [standing_of(client, find_model(client, model), account) for model in models]}
+
+    def text(facts: dict[str, Any]) -> None:
+        for each in facts["models"]:
             session.out.line(f"model {each['model'].hex()[:10]}")
             tell_standing(session, each)
-        session.out.line(f"spent so far: {spent} ether")
-        show_tasks(session, running)
 
-    session.out.result({"models": facts, "spent_ether": spent, "loop": running}, text)
+    session.out.line(f"spent so far: {spent} ether")
+    tell_status(session, place / STATUS, facts, text, spent_ether=spent)
 
 
-@command(app, "once", needs=Need.SEND | Need.STORE, example="cairn auditor once 3fa9 --limit 0.5 --account auditor")
+def _last_run(folder: Path, account: str) -> Path:
+    """The folder of an account's auditor; of the one that only looked, where that ran later or this one never did."""
+    from trainer.cli.looping import read_status
+
+    def updated(place: Path) -> float:
+        found = read_status(place / STATUS)
+        return 0.0 if found is None else float(found["updated"])
+
+    return max((folder / account, folder / "reader"), key=updated)
+
+
+@command(app, "once", needs=Need.SIGN | Need.STORE, example="cairn auditor once 3fa9 --limit 0.5 --account auditor")
 def once(
     session: Session,
     models: Models,
@@ -140,8 +151,6 @@ def once(
     folder: Folder = None,
 ) -> None:
     """Do what the current round wants of an auditor now, until there is nothing left to do, and return."""
-    if session.dry_run:
-        raise InputError("what an auditor sends depends on what it sent before: there is no dry run")
     from trainer.loop import take_step
 
     _, _, steps = _auditor(session, models, limit, folder)
@@ -176,6 +185,23 @@ def plan_costs(
     fees = base_fees(base_fee or [])
     facts = watched(session, find_model(session.reader, model), fees)
     session.out.result(facts.data, lambda: show_costs(session.out, facts))
+
+
+def _warn_of_limit(session: Session, models: list[str], limit: str) -> None:
+    """Say so where a limit is below what one round of a model may take."""
+    from trainer.cli.money import wei_of
+    from trainer.cli.watch_text import watched
+
+    for model in models:
+        try:
+            found = watched(session, find_model(session.reader, model), ())
+        except CairnError:
+            continue  # no plan yet, or not to be had now: nothing is known of what it takes
+        if wei_of(limit, "--limit") < found.prices[0].limit:
+            session.out.warn(
+                f"--limit {limit} is below the {found.data['prices'][0]['limit_ether']} ether that a round of model "
+                f"{found.model.hex()[:10]} may take (cairn auditor plan {found.model.hex()[:10]})"
+            )
 
 
 def _auditor(

@@ -86,16 +86,17 @@ def verify(
     client = session.reader
     with session.out.waiting("compiling"):
         found = verify_deployment(client.w3, client.address, solc=solc or find_solc())
-    session.out.result(
-        {
-            "contract": _checksum(client.address),
-            "equal": True,
-            "contracts": {name: _checksum(one.address) for name, one in found.items()},
-            "compiler": found["Cairn"].compiler,
-            "code_hash": found["Cairn"].code_hash,
-            "immutables": sum(len(one.immutables) for one in found.values()),
-        }
-    )
+    named = {name: _checksum(one.address) for name, one in found.items()}
+    facts = {
+        "contract": _checksum(client.address),
+        "equal": True,
+        "contracts": named,
+        "compiler": found["Cairn"].compiler,
+        "code_hash": found["Cairn"].code_hash,
+        "immutables": sum(len(one.immutables) for one in found.values()),
+    }
+    listed = ", ".join(f"{name} {address}" for name, address in named.items())
+    session.out.result(facts, lambda: session.out.fields(facts | {"contracts": listed}))
 
 
 def _facts(made: Deployment) -> dict[str, object]:

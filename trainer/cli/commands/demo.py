@@ -26,7 +26,7 @@ def demo(
 ) -> None:
     """Watch three hospitals train one model on real clinical text, every update anchored on a chain in this process.
 
-    Then a stranger recomputes every round, and one flipped bit is caught. Needs nothing but this package; about three
+    Then a stranger recomputes every round, and one flipped bit is caught. Needs nothing but this package; some two
     minutes on two cores.
     """
     missing = [name for name in ("torch", "matplotlib", "simple_icd_10_cm") if not importlib.util.find_spec(name)]

@@ -134,6 +134,8 @@ def _exports(network: Localnet, account: str, number: int) -> dict[str, str]:
     node = network.nodes.get(number)
     values = {
         "CAIRN_CONFIG": str(network.folder / "cairn.toml"),
+        "CAIRN_HOME": str(network.folder / "home"),
+        "CAIRN_STORE": str(network.folder / "store"),
         "ETH_RPC_URL": network.rpc_url,
         "CAIRN_CONTRACT": to_checksum(network.contract) if network.contract else "",
         "ETH_KEYSTORE": str(network.folder / "keys" / account),

@@ -48,16 +48,14 @@ Poll = Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="Between t
 @command(
     app,
     "run",
-    needs=SEND,
+    needs=Need.SIGN | Need.STORE,
     example="cairn participant run 3fa9 --task hospital.py:task --account hospital-1",
 )
 def run(session: Session, model: ModelText, task: TaskText = None, folder: Folder = None, poll: Poll = 2.0) -> None:
     """Take part in every round: train, commit, publish, until stopped."""
     if task is None:
         raise InputError("what to train? give --task module:function or file.py:function")
-    if session.dry_run:
-        raise InputError("a loop has no dry run: use `cairn participant submit --dry-run`")
-    from trainer.cli.looping import run_loop
+    from trainer.cli.looping import alone, run_loop
     from trainer.cli.tasks import load_task
 
     loaded = load_task(task)
@@ -66,12 +64,13 @@ def run(session: Session, model: ModelText, task: TaskText = None, folder: Folde
     client, store = session.client, session.store
     found = find_model(client, model)
     place = _folder(session, folder)
-    run_loop(
-        session,
-        lambda: advance(client, store, place, found, loaded),
-        poll=poll,
-        who=f"participant {_who(session)} in model {found.hex()[:10]}",
-    )
+    with alone(place):
+        run_loop(
+            session,
+            lambda: advance(client, store, place, found, loaded),
+            poll=poll,
+            who=f"participant {_who(session)} in model {found.hex()[:10]}",
+        )
 
 
 @command(
@@ -114,7 +113,7 @@ def submit(
 @command(
     app,
     "sign",
-    needs=Need.CHAIN | Need.HOME | Need.KEYS | Need.SIGNER | Need.STORE,
+    needs=Need.SIGN | Need.STORE,
     example="cairn participant sign 3fa9 --task hospital.py:task --account hospital-1 -o commitment.json",
 )
 def sign(
@@ -288,7 +287,7 @@ def publish(
 @command(
     app,
     "data-set",
-    needs=Need.CHAIN | Need.HOME | Need.KEYS | Need.SIGNER,
+    needs=Need.SIGN,
     example="cairn participant data-set 3fa9 --account hospital-1 -o ward-7.opening",
 )
 def data_set(

@@ -156,11 +156,11 @@ def set_plan(
     manifest = _for_head(session, read_plan(file, choose), found)
     plan, rules = add_plan(MemoryStore() if session.dry_run else session.store, manifest)
     cost, warnings = check_plan(session, found, plan)
-    receipt = send(session, calls.set_plan(client.address, found, plan, rules), "set the plan")
+    more = {"conviction": cost, "chosen": chosen, "warnings": warnings}
+    receipt = send(session, calls.set_plan(client.address, found, plan, rules), "set the plan", facts=more)
     if receipt is not None:
         index = receipt.event(PlanSet).plan_index
         facts = {"model": found, "plan": index, "digest": plan.digest, "cid": manifest_cid(plan.digest)}
-        more = {"conviction": cost, "chosen": chosen, "warnings": warnings}
         tell(session, receipt, facts | more if session.out.as_json else facts)
 
 
