@@ -92,7 +92,10 @@ async function disputed(
   }
   await chain.wait(25 * HOUR);
 
-  const spoilt = { ...(lie.weight && { weight: WEIGHT + 1 }), ...(lie.factor && { factor: WEIGHT - 1 }) };
+  const spoilt = {
+    ...(lie.weight && { weight: WEIGHT + 1 }), ...(lie.factor && { factor: WEIGHT - 1 }),
+    ...(lie.twice && { digest: contributions[1].digest }),
+  };
   const listed = [{ ...contributions[0], ...spoilt }, ...contributions.slice(1)];
   const hashes = listed.map((c) => sha256("0x00", encoded(c)));
   const list = { count, inner: tree(hashes).root };
@@ -237,6 +240,12 @@ async function factors(chain, contracts, note) {
     account("challenger"), "convictFactor", d.target, d.basis, 0, { counted, leaf: encoded(d.listed[0]), proof }));
 }
 
+async function twice(chain, contracts, note) {
+  const d = await disputed(chain, contracts, "twice", { count: 100, lie: { twice: true } });
+  note("convict twice, 100 contributions", await contracts.Challenges.send(
+    account("challenger"), "convictTwice", d.target, d.member(0), d.member(1)));
+}
+
 async function heads(chain, contracts, note) {
   const { Challenges: challenges, Court: court } = contracts;
   const who = account("challenger");
@@ -291,6 +300,7 @@ export async function measureDisputes(chain, contracts, note) {
   }
   await atOnce(chain, contracts, note);
   await factors(chain, contracts, note);
+  await twice(chain, contracts, note);
   await heads(chain, contracts, note);
   await bonds(chain, contracts, note);
 }
