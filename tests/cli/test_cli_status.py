@@ -116,8 +116,8 @@ def test_no_two_processes_run_from_one_folder(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from trainer.cli.looping import alone\nwith alone(Path(sys.argv[1])):"
     )
-    with alone(tmp_path / "role"):
-        second = [sys.executable, "-c", f"{program} print('in')", str(tmp_path / "role")]
+    with alone(tmp_path / "role.lock"):
+        second = [sys.executable, "-c", f"{program} print('in')", str(tmp_path / "role.lock")]
         ran = subprocess.run(second, capture_output=True, text=True)
     assert "another process runs from this folder: stop it, or give --folder" in ran.stderr
     assert ran.stdout == ""

@@ -19,7 +19,7 @@ from filelock import FileLock
 
 from registry.provenance.versions import save_arrays
 
-pytestmark = [pytest.mark.node, pytest.mark.slow, pytest.mark.xdist_group("localnet")]
+pytestmark = [pytest.mark.node, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[2]
 QUIET = ("CAIRN_", "ETH_", "IPFS_")
 TASK = """
@@ -79,12 +79,12 @@ def shell(find_tool: Callable[[str], Path], tmp_path_factory: pytest.TempPathFac
     find_tool("anvil")
     find_tool("ipfs")
     here = Shell(tmp_path_factory.mktemp("project"))
-    with FileLock(tmp_path_factory.getbasetemp().parent / "localnet.lock", timeout=600):  # the usual ports are one set
-        try:
+    try:
+        with FileLock(tmp_path_factory.getbasetemp().parent / "localnet.lock", timeout=600):  # who is first has a port
             here.done("localnet", "up", "--nodes", "2")
-            yield here
-        finally:
-            here.run("localnet", "down")
+        yield here
+    finally:
+        here.run("localnet", "down")
 
 
 def test_up_is_idempotent_and_its_settings_are_picked_up_beside_it(shell: Shell) -> None:

@@ -36,7 +36,7 @@ from trainer import aggregator, auditor, participant
 from trainer.challenger import Purse
 from trainer.loop import follow
 
-ROUNDS = int(os.environ.get("CAIRN_FAULTY_ROUNDS") or (500 if os.environ.get("CAIRN_SOAK") else 25))
+ROUNDS = int(os.environ.get("CAIRN_FAULTY_ROUNDS") or (500 if os.environ.get("CAIRN_SOAK") else 15))
 SEED = int(os.environ.get("CAIRN_FAULTS_SEED", "0")) or time.time_ns() % 10**9
 RATE = 0.2
 LIES_EVERY = 10

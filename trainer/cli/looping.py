@@ -79,7 +79,7 @@ def run_tasks(
     Raises:
         InputError: Metrics cannot be served there, or another process runs from the status file's folder.
     """
-    with alone(status.parent):
+    with alone(status.with_suffix(".lock")):
         _run_tasks(session, tasks, poll=poll, who=who, status=status, metrics=metrics)
 
 
@@ -256,20 +256,22 @@ def _tell(session: Session, said: str) -> None:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """See to it that no other process runs from a folder: each would do again what the other does.
+def alone(path: Path) -> Iterator[None]:
+    """See to it that no other process holds a lock file: each would do again what the other does.
 
     Raises:
         InputError: One does.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "running.lock").open("w") as handle:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as handle:
         try:
             fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EAGAIN):
                 raise
-            raise InputError(f"{folder}: another process runs from this folder: stop it, or give --folder") from None
+            raise InputError(
+                f"{path.parent}: another process runs from this folder: stop it, or give --folder"
+            ) from None
         yield
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,9 @@ from trainer.cli.command import Need, command, group
 from trainer.cli.finding import find_model
 from trainer.cli.looping import Metrics
 from trainer.cli.session import Session
+
+if TYPE_CHECKING:
+    from registry.types import ModelId
 
 app = group("Check, average and attest what was committed. Needs no torch.")
 STATUS = "status.json"
@@ -52,7 +55,7 @@ def run(
 
     client, store = session.client, session.store
     found = find_model(client, model)
-    place = _folder(session, folder)
+    place = _folder(session, folder, found)
     shows = session.client_of(answer_account) if answer_account is not None else None
     steps = tasks(client, store, place, found, open_rounds=open_rounds, processes=processes, answerer=shows)
     who = f"aggregator {to_checksum(client.account)} of model {found.hex()[:10]}"
@@ -77,11 +80,22 @@ def status(session: Session, model: ModelText, folder: Folder = None) -> None:
         client = session.reader
         return standing_of(client, find_model(client, model), session.account)
 
-    tell_status(session, _folder(session, folder) / STATUS, facts, lambda found: tell_standing(session, found))
+    tell_status(session, _last_run(session, folder, model) / STATUS, facts, lambda found: tell_standing(session, found))
 
 
-def _folder(session: Session, folder: Path | None) -> Path:
-    return folder or session.home / "aggregators" / session.account.hex()
+def _folder(session: Session, folder: Path | None, model: ModelId) -> Path:
+    return folder or _own(session) / model.hex()[:16]
+
+
+def _own(session: Session) -> Path:
+    return session.home / "aggregators" / session.account.hex()
+
+
+def _last_run(session: Session, folder: Path | None, model: str) -> Path:
+    """The folder of a model that is named by the beginning of its id, found without a node."""
+    named = model.removeprefix("0x").lower()[:16]
+    there = sorted(place for place in _own(session).glob("*") if place.name.startswith(named))
+    return folder or (there[0] if len(there) == 1 else _own(session) / named)
 
 
 @command(app, "once", needs=Need.SIGN | Need.STORE, example="cairn aggregator once 3fa9 --account aggregator-1")
@@ -97,7 +111,7 @@ def once(
 
     client, store, memory = session.client, session.store, Memory()
     found = find_model(client, model)
-    place = _folder(session, folder)
+    place = _folder(session, folder, found)
     done: list[str] = []
     with session.out.waiting("aggregating"):
         while said := advance(

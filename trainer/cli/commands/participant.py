@@ -64,7 +64,7 @@ def run(session: Session, model: ModelText, task: TaskText = None, folder: Folde
     client, store = session.client, session.store
     found = find_model(client, model)
     place = _folder(session, folder)
-    with alone(place):
+    with alone(place / f"{found.hex()[:16]}.lock"):
         run_loop(
             session,
             lambda: advance(client, store, place, found, loaded),
