@@ -29,6 +29,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: [name not in marks[group_of(item)] for name in ("node", "slow")])
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse to run where xdist names no groups: what files share would be made once for each test that is apart."""
+    groups = getattr(session.config.option, "loadgroup", False)
+    if groups and session.items and "@" not in session.items[0].nodeid:
+        raise pytest.UsageError(f"expected xdist to keep groups together, as it does not under pytest {pytest.__version__}")
+
+
 def group_of(item: pytest.Item) -> str:
     """Which process a test runs in: the one its mark names, or its file's."""
     mark = item.get_closest_marker("xdist_group")
