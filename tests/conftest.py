@@ -34,7 +34,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Refuse to run where xdist names no groups: what files share would be made once for each test that is apart."""
     groups = getattr(session.config.option, "loadgroup", False)
     if groups and session.items and "@" not in session.items[0].nodeid:
-        raise pytest.UsageError(f"expected xdist to keep groups together; under pytest {pytest.__version__} it does not")
+        raise pytest.UsageError(f"expected xdist to keep groups; under pytest {pytest.__version__} it does not")
 
 
 def group_of(item: pytest.Item) -> str:
