@@ -1,0 +1,74 @@
+"""Simulated wars: whatever the adversary combines, nobody honest loses, nothing false is final, and it does not gain.
+
+`CAIRN_WAR_GAMES` is how many games, `CAIRN_WAR_SEED` the first one's seed: other ones each day.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+GAMES = int(os.environ.get("CAIRN_WAR_GAMES") or (2000 if os.environ.get("CAIRN_SOAK") else 20))
+FIRST = int(os.environ.get("CAIRN_WAR_SEED") or time.time() // 86400 * 10_000)
+PARTS = 4
+"""So many processes may share them."""
+BELOW, ABOVE = 0.35, 0.42
+"""Shares of the blocks' gas that a flood of demands takes: below and above the 36 % of `docs/assumptions.md`."""
+LONG = 45
+"""Blocks of a flood: three times what an answer may take, in time and late."""
+
+pytestmark = [pytest.mark.slow, pytest.mark.node]
+
+
+def load_game() -> Any:
+    spec = importlib.util.spec_from_file_location("war_game", Path(__file__).with_name("game.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def game() -> Any:
+    return load_game()
+
+
+@pytest.fixture(scope="module")
+def place(game: Any, tmp_path_factory: pytest.TempPathFactory, find_tool: Callable[[str], Path]) -> Iterator[Any]:
+    find_tool("anvil")
+    with game.stage(tmp_path_factory.mktemp("war")) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    "part", [pytest.param(part, marks=pytest.mark.xdist_group(f"war {part}")) for part in range(PARTS)]
+)
+def test_nobody_honest_loses_whatever_the_adversary_combines(game: Any, place: Any, part: int) -> None:
+    for number in range(part, GAMES, PARTS):
+        outcome = game.Game(place, FIRST + number).play()
+        print(outcome)
+        assert not outcome.losses, outcome
+
+
+@pytest.mark.xdist_group("war replayed")
+def test_a_seed_replays_a_game_to_the_bit(game: Any, place: Any) -> None:
+    first, again, other = (game.Game(place, seed).play().trace for seed in (0, 0, 3))
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.xdist_group("war flooded")
+@pytest.mark.parametrize(("share", "lost"), [(BELOW, False), (ABOVE, True)])
+def test_a_flood_takes_a_bond_above_the_bound_and_none_below(game: Any, place: Any, share: float, lost: bool) -> None:
+    """Else the adversary were a toy: what it cannot do below, it can do above."""
+    outcome = game.Game(place, 1, share=share, moves=("none", "flood"), flooded=LONG).play()
+    assert any("lost" in loss for loss in outcome.losses) == lost, outcome
