@@ -11,7 +11,8 @@ NODE := PATH="$(CURDIR)/$(BIN):$$PATH"
 
 # Several things at once, each told when it is done. What only waits leaves the processors to a third.
 SIDE_BY_SIDE := $(MAKE) --no-print-directory --output-sync=target
-PYTEST := $(BIN)/pytest --dist loadgroup
+# In the order that tests/conftest.py gives, what takes longest first.
+PYTEST := $(BIN)/pytest --dist loadgroup --no-loadscope-reorder
 
 .PHONY: help demo test tools static solidity check soak bench install install-test contracts kubo geth format clean
 .DEFAULT_GOAL := help

@@ -280,9 +280,9 @@ def plan_manifest(**changed: Any) -> PlanManifest:
         "quorum": 1,
         "weight_cap": 1 << 28,
         "min_contributions": 1,
-        "commit_duration": 600,
+        "commit_duration": 86_400,  # the chain follows the clock of the wall, and stages are made once
         "publish_duration": 60,
-        "aggregate_duration": 600,
+        "aggregate_duration": 86_400,
         "challenge_duration": 960,
         "answer_duration": 30,
         "bond_gwei": 0,

@@ -350,7 +350,8 @@ def test_one_model_that_cannot_be_looked_at_keeps_no_other_from_being_watched(wi
     evil = house.owner.model_id(house.owner.account, Digest(b"\x01" * 32))
     house.owner.register_model(Digest(b"\x01" * 32), Root(b"\x02" * 32), Root(b"\x03" * 32))
     house.owner.grant_roles_batch(evil, [Grant(house.mallory.account, Role.PARTICIPANT | Role.AGGREGATOR)])
-    house.owner.set_plan(evil, replace(house.plan), house.rules)
+    plan = replace(house.plan, commit_duration=600)  # over before the honest model's window is
+    house.owner.set_plan(evil, plan, house.rules)
     house.owner.open_round(evil)
     house.mallory.commit_update(evil, 1, Digest(b"\x04" * 32), Root(b"\x05" * 32), 1, 1)
     sleep_until(house.chain.w3, house.owner.round(evil, 1).publish_deadline)
