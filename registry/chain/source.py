@@ -84,7 +84,7 @@ def build(contract: str = "Cairn", *, solc: Path | None = None) -> Built:
     )
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=1)
 def _compiled(version: str, solc: Path | None) -> dict[str, Any]:
     """What the compiler makes of the shipped sources: of all contracts at once."""
     import solcx

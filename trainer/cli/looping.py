@@ -5,8 +5,6 @@ What several of them do is kept in a file, which `status` shows, and served to P
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import logging
 import os
@@ -262,17 +260,18 @@ def alone(path: Path) -> Iterator[None]:
     Raises:
         InputError: One does.
     """
+    from filelock import FileLock, Timeout
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as handle:
-        try:
-            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EAGAIN):
-                raise
-            raise InputError(
-                f"{path.parent}: another process runs from this folder: stop it, or give --folder"
-            ) from None
+    lock = FileLock(path, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InputError(f"{path.parent}: another process runs from this folder: stop it, or give --folder") from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 @contextmanager
