@@ -18,6 +18,7 @@ from registry.chain.court_events import LeafShown
 from registry.chain.court_records import Demanded, Shown
 from registry.chain.journal import State
 from registry.chain.local import chain_time
+from registry.chain.node import asking, quantity
 from registry.chain.records import Result
 from registry.chain.sending import Call
 from registry.errors import ContentError, ContractError, InputError, NotEnoughMoney, VerificationFailed
@@ -40,12 +41,14 @@ OUTRUN = (DemandIsClosed, TooLate)
 """Somebody else showed it meanwhile, or it is too late: no reason not to show the others."""
 TOGETHER = 32
 """Leaves shown by one transaction: each takes up to 2.5 KiB of the 128 that nodes pass on."""
+_GAS_OF_ANSWER = 80_000
+"""Allowed for each leaf of some that are shown by one transaction: five quarters of what it takes."""
+_SHARE_OF_BLOCK = 8
+"""No transaction asks for more than this part of a block's gas: it is to fit beside what others fill blocks with."""
 _WORTH = 4
 """Deposits are collected once they are so many times what collecting them may cost."""
 _GAS_OF_WITHDRAWAL = 60_000
 """Kept back while something is owed to the account, so that what answers earn can pay for more of them."""
-_LOOKS_IN_TIME = 4
-"""An answer that is not mined after this part of the time that is left is sent again at a higher price."""
 
 
 @dataclass(slots=True)
@@ -221,7 +224,8 @@ def _show(window: _Window, leaves: Sequence[Demanded]) -> None:
         if opening is not None:
             shown = Shown(leaf, opening)
             late.append([shown]) if window.late(leaf) else in_time.append(shown)
-    queue = [in_time[first : first + TOGETHER] for first in range(0, len(in_time), TOGETHER)] + late
+    together = _together(window.client)
+    queue = [in_time[first : first + together] for first in range(0, len(in_time), together)] + late
     while queue:
         batch = queue.pop(0)
         try:
@@ -236,6 +240,13 @@ def _show(window: _Window, leaves: Sequence[Demanded]) -> None:
             window.memory.poor = True
             return  # what the others earn pays for this one
     window.memory.poor = False
+
+
+def _together(client: Client) -> int:
+    """Return how many leaves one transaction is to show on this chain."""
+    with asking("eth_getBlockByNumber"):
+        gas = quantity(client.w3.eth.get_block("latest")["gasLimit"], "gasLimit")
+    return min(max(gas // (_SHARE_OF_BLOCK * _GAS_OF_ANSWER), 1), TOGETHER)
 
 
 def _submit(window: _Window, court: Court, batch: Sequence[Shown]) -> None:
@@ -257,9 +268,10 @@ def _look_after(client: Client, memory: Answering, demands: Demands, now: int) -
     """Look once at every answer on its way; one that was refused is due again, and one that is final is done with."""
     if not memory.under_way:
         return
-    ends = [demands.late_deadlines[leaf] - now for leaf in memory.under_way if leaf in demands.open]
-    left = max(min(ends, default=0), 0) / _LOOKS_IN_TIME
-    client.transactor.keep(resend_after=left or None)
+    open_ones = [leaf for leaf in memory.under_way if leaf in demands.open]
+    ends = [(demands.deadlines[leaf], demands.late_deadlines[leaf]) for leaf in open_ones]
+    left = min((in_time - now if in_time > now else late - now for in_time, late in ends), default=0)
+    client.transactor.keep(left=left if left > 0 else None)
     for call in dict.fromkeys(memory.under_way.values()):
         intent = client.transactor.journal.latest(call.key)
         refused = intent is None or intent.state is State.FAILED or intent.succeeded is False

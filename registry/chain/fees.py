@@ -14,6 +14,11 @@ __all__ = ["Fees", "outbid", "suggest_fees"]
 
 DEFAULT_PRIORITY = 10**9
 """1 gwei, where a node has no opinion."""
+_HIGHEST_PRIORITY = 30 * 10**9
+"""Of a first bid while the base fee is not higher, wei per gas: what the dearest networks ask for at least. The node's
+figure is what was paid lately, so whoever fills blocks at a high price would else set what everybody pays."""
+_MOST_URGENT = 8
+"""What is urgent bids up to so many times the priority fee of a first bid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +54,25 @@ def suggest_fees(w3: Web3) -> Fees:
     except NodeRefused:
         priority = DEFAULT_PRIORITY
     priority = quantity(priority, "maxPriorityFeePerGas")
+    priority = min(priority, max(base, _HIGHEST_PRIORITY))
     return Fees(max_fee=2 * base + priority, priority_fee=priority, base_fee=base)
 
 
-def outbid(max_fee: int, priority_fee: int, wanted: Fees) -> Fees:
-    """Return a bid that nodes accept in place of an earlier one: an eighth more in both parts (a tenth is asked)."""
+def outbid(max_fee: int, priority_fee: int, wanted: Fees, *, urgent: bool = False) -> Fees:
+    """Return a bid that nodes accept in place of an earlier one: an eighth more in both parts (a tenth is asked).
+
+    Args:
+        max_fee: Of the earlier bid.
+        priority_fee: Likewise.
+        wanted: What a first bid would be now.
+        urgent: Whether to double the priority fee, as long as it is not eight times what is wanted: who wants to keep
+            a transaction out of blocks has to pay as much for all that goes in before it.
+    """
+    priority = max(wanted.priority_fee, priority_fee + -(-priority_fee // 8), 1)
+    if urgent:
+        priority = max(priority, min(2 * priority_fee, _MOST_URGENT * wanted.priority_fee))
     return Fees(
-        max_fee=max(wanted.max_fee, max_fee + -(-max_fee // 8)),
-        priority_fee=max(wanted.priority_fee, priority_fee + -(-priority_fee // 8), 1),
+        max_fee=max(wanted.max_fee - wanted.priority_fee + priority, max_fee + -(-max_fee // 8)),
+        priority_fee=priority,
         base_fee=wanted.base_fee,
     )

@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 LEAST_GAS = 21_000
 """What any transaction takes."""
+_LOOKS_IN_TIME = 4
+"""What is not mined after this part of the time that is left is outbid."""
 _LOOKS = 4
 """How often a node is asked before it is believed that a transaction is lost, or one that was final gone."""
 ALREADY_KNOWN = ("already known", "known transaction", "already imported", "already in mempool", "alreadyknown")
@@ -163,14 +165,15 @@ class Transactor:
             pause = min(pause * 1.5, 20 * self._poll(), 4.0)
         return self._receipt(intent, call.to)
 
-    def keep(self, *, resend_after: float | None = None) -> tuple[Intent, ...]:
+    def keep(self, *, left: float | None = None) -> tuple[Intent, ...]:
         """Look once at everything that is on its way, in the order of nonces, and wait for nothing.
 
         What a reorganisation took out is sent again, what sticks is outbid, what lost its nonce to another transaction
         is signed anew, what stands in a final block is done with.
 
         Args:
-            resend_after: Seconds after which one that is not mined is replaced by a higher bid; None for
+            left: Seconds until it is too late, if it ever is. What is not mined after a quarter of them is replaced by
+                a higher bid, and what has waited for longer than them by a much higher one; None for
                 `Sending.resend_after`.
 
         Returns:
@@ -182,7 +185,7 @@ class Transactor:
         self._reconciled = True
         for intent in self._journal.live():
             try:
-                self._advance(intent, resend_after)
+                self._advance(intent, left)
             except (ContractError, TransactionFailed) as error:
                 log.info("%s: still %s: %s", intent.key, intent.state, error)  # waiting for it raises this
         return self._journal.live()
@@ -294,7 +297,7 @@ class Transactor:
                 raise TransactionFailed(f"{intent.key}: the node refused it: {error.said:.200}") from error
         return self._journal.send(intent.number, attempt.tx_hash)
 
-    def _replace(self, intent: Intent) -> Intent:
+    def _replace(self, intent: Intent, *, urgent: bool = False) -> Intent:
         """Bid higher for the same nonce."""
         with self._journal.lock():
             intent = self._journal.get(intent.number)
@@ -303,7 +306,7 @@ class Transactor:
             if self._count("latest") > intent.nonce:
                 return intent  # taken; whether for good, finality tells
             old = intent.attempts[-1]
-            fees = outbid(old.max_fee, old.priority_fee, suggest_fees(self._w3))
+            fees = outbid(old.max_fee, old.priority_fee, suggest_fees(self._w3), urgent=urgent)
             if self._sending.max_fee_cap is not None and fees.max_fee > self._sending.max_fee_cap:
                 log.warning("%s: a higher bid would be over the cap, so it waits", intent.key)
                 return intent
@@ -315,7 +318,7 @@ class Transactor:
 
     # ----------------------------------------------------------------------------------------------- following
 
-    def _advance(self, intent: Intent, resend_after: float | None = None) -> Intent:
+    def _advance(self, intent: Intent, left: float | None = None) -> Intent:
         """One look at the chain, and what follows from it."""
         intent = self._look(self._journal.get(intent.number))
         if intent.state is State.PLANNED:  # its nonce went to another transaction, or nobody ever signed it
@@ -324,8 +327,9 @@ class Transactor:
                 if intent.state is State.PLANNED:
                     call = Call(to=intent.recipient, data=intent.data, key=intent.key, value=intent.value)
                     return self._begin(call, intent)
-        if intent.state in (State.SIGNED, State.SENT) and self._stuck(intent.attempts[-1], resend_after):
-            return self._replace(intent)
+        if intent.state in (State.SIGNED, State.SENT) and self._stuck(intent.attempts[-1], left):
+            waited = self._sending.clock() - intent.attempts[0].signed_at
+            return self._replace(intent, urgent=left is not None and waited > left)
         return intent
 
     def _look(self, intent: Intent) -> Intent:
@@ -398,8 +402,8 @@ class Transactor:
             return True
         return final >= 0 and self._count(final) > nonce
 
-    def _stuck(self, attempt: Attempt, resend_after: float | None) -> bool:
-        patience = self._sending.resend_after if resend_after is None else resend_after
+    def _stuck(self, attempt: Attempt, left: float | None) -> bool:
+        patience = self._sending.resend_after if left is None else left / _LOOKS_IN_TIME
         if self._sending.clock() - attempt.signed_at > patience:
             return True
         fees = suggest_fees(self._w3)

@@ -366,8 +366,12 @@ def test_a_charge_that_does_not_convince_is_looked_at_again(wide: Any, monkeypat
     assert hearing.until_void() is Fault.AGGREGATE
 
 
-def test_a_burst_of_demands_is_answered_at_once(wide: Any) -> None:
+@pytest.mark.parametrize(("share", "sends"), [(8, 2), (80, 10)])
+def test_a_burst_of_demands_is_answered_at_once(
+    wide: Any, share: int, sends: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     house, court = wide, Court(wide.stranger)
+    monkeypatch.setattr("trainer.answering._SHARE_OF_BLOCK", share)
     assert aggregator.advance(house.first, house.store, house.folder / "first", house.model_id)
     target = Target(house.model_id, 1, house.outcome().result)
     deposit = court.deposit_now(target)
@@ -381,7 +385,9 @@ def test_a_burst_of_demands_is_answered_at_once(wide: Any) -> None:
     memory = aggregator.Memory()
     said = aggregator.advance(client, house.store, house.folder / "first", house.model_id, memory=memory)
     assert said.endswith("40 leaves")
-    assert sent == ["submit"] * 2 + ["wait"] * 2, "none waits for the one before"
+    assert sent == ["submit"] * sends + ["wait"] * sends, "none waits for the one before"
+    largest = max(intent.gas or 0 for intent in client.transactor.journal.all() if intent.key.startswith("showLeaves"))
+    assert largest <= house.chain.w3.eth.get_block("latest")["gasLimit"] // share
     open = court.open_demands(wide.stranger.round_id(house.model_id, 1), client.dispute(house.model_id, 1).tally)
     assert open == OpenDemands(0, 0, 0)
 

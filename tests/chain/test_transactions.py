@@ -64,21 +64,60 @@ def mining_at(chain: DevChain, *, look: int) -> Callable[[float], None]:
 
 
 @pytest.mark.parametrize(
-    ("old", "wanted", "bid"),
+    ("old", "wanted", "urgent", "bid"),
     [
-        ((800, 80), Fees(100, 10, 50), (900, 90)),
-        ((800, 80), Fees(5000, 81, 50), (5000, 90)),
-        ((1, 0), Fees(0, 0, 0), (2, 1)),
-        ((7, 7), Fees(1, 1, 1), (8, 8)),
+        ((800, 80), Fees(100, 10, 50), False, (900, 90)),
+        ((800, 80), Fees(5000, 81, 50), False, (5009, 90)),
+        ((1, 0), Fees(0, 0, 0), False, (2, 1)),
+        ((7, 7), Fees(1, 1, 1), False, (8, 8)),
+        ((110, 10), Fees(110, 10, 50), True, (124, 20)),
+        ((110, 10), Fees(1010, 10, 500), True, (1020, 20)),
+        ((1000, 79), Fees(110, 10, 50), True, (1125, 89)),  # eight times what is wanted is no more than an eighth
+        ((1000, 60), Fees(110, 10, 50), True, (1125, 80)),
+        ((40, 40), Fees(40, 40, None), True, (80, 80)),
+        ((0, 0), Fees(0, 0, 0), True, (1, 1)),
     ],
 )
 def test_a_higher_bid_is_at_least_a_tenth_higher_in_both_parts(
-    old: tuple[int, int], wanted: Fees, bid: tuple[int, int]
+    old: tuple[int, int], wanted: Fees, urgent: bool, bid: tuple[int, int]
 ) -> None:
-    higher = outbid(*old, wanted)
+    higher = outbid(*old, wanted, urgent=urgent)
     assert (higher.max_fee, higher.priority_fee) == bid
     assert higher.max_fee * 10 >= old[0] * 11
     assert higher.priority_fee * 10 >= old[1] * 11
+
+
+@pytest.mark.node
+def test_who_pays_a_high_price_does_not_set_that_of_others(anvil: DevChain) -> None:
+    payer, other, *_ = anvil.w3.eth.accounts
+    for base, bid in ((1, 30), (50, 50)):
+        rpc(anvil, "anvil_setNextBlockBaseFeePerGas", hex(base * 10**9))
+        fees = {"maxPriorityFeePerGas": 500 * 10**9, "maxFeePerGas": 600 * 10**9}
+        anvil.w3.eth.wait_for_transaction_receipt(anvil.w3.eth.send_transaction({"from": payer, "to": other, **fees}))
+        assert anvil.w3.eth.max_priority_fee > 100 * 10**9
+        assert suggest_fees(anvil.w3).priority_fee == bid * 10**9
+
+
+@pytest.mark.node
+def test_what_has_waited_longer_than_is_left_bids_much_more(anvil: DevChain) -> None:
+    now = [1000.0]
+    client = on(anvil, sending=Sending(clock=lambda: now[0]))
+    client.register_model(GENESIS, ROOT, ROOT)
+    model = client.model_id(client.account, GENESIS)
+    rpc(anvil, "evm_setAutomine", False)
+    client.submit(calls.grant_roles(client.address, model, client.account, Role.AGGREGATOR))
+
+    def bids(passed: float, left: float | None) -> list[int]:
+        now[0] += passed
+        (intent,) = client.transactor.keep(left=left)
+        return [attempt.priority_fee for attempt in intent.attempts]
+
+    first, *others = bids(0, 100)
+    assert not others
+    assert len(bids(19, 80)) == 1  # less than a quarter of what is left
+    assert bids(2, 78)[1:] == [first + -(-first // 8)]
+    assert bids(50, 28)[2:] == [2 * bids(0, 28)[1]]
+    assert bids(1, None) == bids(0, None)  # not at the usual pace, of a minute
 
 
 @pytest.mark.node

@@ -27,6 +27,7 @@ import threading
 import time as wall
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -74,8 +75,12 @@ FLOOD = 15
 """Blocks that a flood of demands goes on for: longer than an answer time, after which those before are due or lost."""
 DEMAND_GAS = 60_000
 """Of a demanded leaf, among some others."""
+DEAD, OWN_DEAD = 600, 40
+"""Seconds that nothing can be had of what others publish, and that one's own store is away, at most."""
 SHARE = 0.3
 """Of each block's gas that a flood of demands takes, where nothing else is said: below the bound, 36 %."""
+START = 1_700_003_600
+"""When a game begins, Unix seconds: later than the stage, which is deployed by the clock on the wall."""
 GAS = 3_000_000
 """Of a block: small, so that filling it takes few transactions."""
 ETHER = 10**18
@@ -195,6 +200,25 @@ class PublicStore(MemoryStore):
         return super()._get(cid)
 
 
+class OwnStore(PublicStore):
+    """Of one of the honest: finds in public what it has not, keeps what it has seen, and serves what it is given."""
+
+    def __init__(self, public: PublicStore) -> None:
+        super().__init__()
+        self._public = public
+
+    def _get(self, cid: Cid) -> bytes:
+        if not self.dead and not self._has(cid):
+            super()._put(cid, self._public._get(cid))
+        return super()._get(cid)
+
+    def _put(self, cid: Cid, data: bytes) -> None:
+        if self.dead:
+            raise StoreUnavailable("the store is away")
+        super()._put(cid, data)
+        self._public._put(cid, data)
+
+
 @dataclass
 class Stage:
     """A deployed federation on anvil, to go back to before each game."""
@@ -202,7 +226,6 @@ class Stage:
     house: Any
     module: Any
     chain: Any
-    start: int
     snapshot: Any
     folder: Path
 
@@ -210,13 +233,35 @@ class Stage:
         return self.chain.w3.manager.request_blocking(method, list(params))
 
 
+def remember_answers(provider: Any) -> None:
+    """While blocks are mined on demand alone, ask the node once for what only they and transactions change."""
+    ask, known, automine = provider.make_request, {}, True
+
+    def make_request(method: str, params: Any) -> Any:
+        nonlocal automine
+        if method == "evm_setAutomine":
+            automine = params[0]
+        if automine or method.startswith(("eth_send", "evm_", "anvil_")):
+            known.clear()
+            return ask(method, params)
+        key = method, repr(params)
+        if key not in known:
+            known[key] = ask(method, params)
+        return dict(known[key])
+
+    provider.make_request = make_request
+    provider._request_func_cache = (None, None)
+
+
 @contextlib.contextmanager
 def stage(folder: Path) -> Iterator[Stage]:
     """Start anvil, deploy, register a model, give roles and bonds."""
     module = house_module()
     program = find_program("anvil", PLACES)
-    options = ("--timestamp", "1700000000", "--order", "fees", "--gas-limit", str(GAS * 5), "--no-request-size-limit")
+    options = ("--order", "fees", "--no-request-size-limit", "--gas-limit", str(GAS * 5))
+    options = (*options, "--timestamp", str(START - 3600))
     with anvil_chain(program, *options, accounts=len(NAMES)) as chain:
+        remember_answers(chain.w3.provider)
         module.NAMES = NAMES
         w3, chain_id = chain.w3, chain.w3.eth.chain_id
         maker = Transactor(w3, chain.signers[0], Journal(None), chain_id=chain_id)
@@ -245,8 +290,8 @@ def stage(folder: Path) -> Iterator[Stage]:
         house = module.Federation(chain, address, model, digest_of(genesis), plan, store, folder, clients)
         rpc = chain.w3.manager.request_blocking
         rpc("evm_setAutomine", [False])
-        start = w3.eth.get_block("latest")["timestamp"] + BLOCK
-        made = Stage(house, module, chain, start, None, folder)
+        assert w3.eth.get_block("latest")["timestamp"] < START
+        made = Stage(house, module, chain, None, folder)
         made.snapshot = made.rpc("evm_snapshot")
         yield made
 
@@ -338,10 +383,11 @@ class Game:
             }
         )
         self.house = replace(base, store=store, folder=self.folder, clients=clients)
+        self.stores = {name: OwnStore(store) for name in (*HONEST, "watcher")}
         self.w3, self.model = base.chain.w3, base.model_id
         self.health: dict[str, Health] = {}
         self.said: list[str] = []
-        self.height = self.w3.eth.block_number
+        self.stood = self.height = self.w3.eth.block_number
         self.base_fee: int | None = None
         self.began = {name: self.worth(name) for name in NAMES}
         self.honest_result: bytes | None = None
@@ -399,7 +445,7 @@ class Game:
         return self.clock.now > self.busy + 10 * BLOCK
 
     def time(self) -> int:
-        return self.place.start + int(self.clock.now)
+        return START + int(self.clock.now)
 
     def miner(self) -> None:
         while True:
@@ -445,7 +491,7 @@ class Game:
             client = house.clients[name]
 
             def made(client: Client = client, name: str = name) -> tuple[Task, ...]:
-                return aggregator.tasks(client, house.store, self.folder / name, self.model)
+                return aggregator.tasks(client, self.stores[name], self.folder / name, self.model)
 
             self.run_tasks(name, made, {"answering": 12.0, "attesting": 48.0, "rounds": 60.0, "transactions": 24.0})
         watcher = house.clients["watcher"]
@@ -454,7 +500,12 @@ class Game:
 
         def watching() -> tuple[Task, ...]:
             return auditor.tasks(
-                watcher, house.store, self.folder / "auditor", models, purse=purse, clock=lambda: self.clock.now
+                watcher,
+                self.stores["watcher"],
+                self.folder / "auditor",
+                models,
+                purse=purse,
+                clock=lambda: self.clock.now,
             )
 
         self.run_tasks("watcher", watching, {"closing": 24.0, "looking": 24.0, "showing": 36.0, "transactions": 24.0})
@@ -524,11 +575,13 @@ class Game:
             ("overtake", self.overtake),
             ("base fee", self.raise_fee),
             ("reorg", self.reorganise),
-            ("dead store", self.kill_store),
+            ("dead store", lambda: self.kill_store(self.house.store, DEAD)),
             ("claims", self.squat),
         ):
             if self.does(move):
                 self.clock.spawn(f"mallory {move}", work)
+        for name, store in self.stores.items() if self.does("dead store") else ():
+            self.clock.spawn(f"mallory kills {name}'s store", partial(self.kill_store, store, OWN_DEAD))
         if not self.does("withhold"):
             self.clock.spawn("mallory answers", self.answer)
 
@@ -660,7 +713,7 @@ class Game:
                     call = court.call(
                         "demandChunks", target, basis, int(tree), NOWHERE, some, value=deposit * len(some)
                     )
-                    self.send("mike", call, tip=10**9)
+                    self.send("mike", call, tip=300 * 10**9)  # more than answers ever bid
                 asked.add(dispute.tally)
             except CairnError:
                 continue
@@ -698,11 +751,11 @@ class Game:
                 self.place.rpc("anvil_rollback", depth)
             self.mine()
 
-    def kill_store(self) -> None:
+    def kill_store(self, store: PublicStore, longest: int) -> None:
         self.clock.sleep(self.draw.randint(700, 3000))
-        self.house.store.dead = True
-        self.clock.sleep(self.draw.randint(60, 200))
-        self.house.store.dead = False
+        store.dead = True
+        self.clock.sleep(self.draw.randint(longest // 4, longest))
+        store.dead = False
 
     def squat(self) -> None:
         """Seal the claim that something is withheld, of each result, before anybody else can."""
@@ -732,19 +785,21 @@ class Game:
 
     def _play(self) -> Outcome:
         owner = self.house.clients["owner"]
+        self.place.rpc("evm_setNextBlockTimestamp", START)
+        self.mine()
         self.now(owner, lambda until: owner.open_round(self.model, number=1, until=until))
         first = self.w3.eth.get_block("latest")["timestamp"]
-        self.clock.now = float(first - self.place.start)
+        self.clock.now = float(first - START)
         for _ in range(5):
             self.clock.now += BLOCK
             self.mine()
         self.participants()
-        self.clock.now = float(self.w3.eth.get_block("latest")["timestamp"] - self.place.start + BLOCK)
+        self.clock.now = float(self.w3.eth.get_block("latest")["timestamp"] - START + BLOCK)
         self.clock.spawn("miner", self.miner)
         self.honest()
         self.adversary()
         state = owner.round(self.model, 1)
-        limit = float(state.aggregate_deadline - self.place.start + 4 * 5760 + 7200)
+        limit = float(state.aggregate_deadline - START + 4 * 5760 + 7200)
         self.clock.run(lambda: self.clock.now > limit or self.ended())
         outcome = Outcome(self.seed, self.moves, list(self.clock.failed))
         self.judge(outcome)
@@ -766,8 +821,7 @@ class Game:
         house, losses = self.house, outcome.losses
         owner = house.clients["owner"]
         court = Court(owner)
-        outcome.blocks = self.height
-        house.store.dead = False
+        outcome.blocks = self.height - self.stood
         for name in HONEST:
             account = house.clients[name].account
             if not owner.member(self.model, account).roles & Role.AGGREGATOR:
@@ -792,7 +846,7 @@ class Game:
         outcome.gain = sum(self.worth(name) - self.began[name] for name in (*HOSTILE, "stranger"))
         if outcome.gain > 0:
             losses.append(f"the adversary gained {outcome.gain} wei")
-        blocks = (self.w3.eth.get_block(number) for number in range(latest + 1))
+        blocks = (self.w3.eth.get_block(number) for number in range(self.stood + 1, latest + 1))
         told = [[block["timestamp"], *(tx.hex() for tx in block["transactions"])] for block in blocks]  # type: ignore[union-attr]
         outcome.trace = hashlib.sha256(json.dumps([told, self.said]).encode()).hexdigest()
         outcome.spent = {name: self.began[name] - self.worth(name) for name in (*HONEST, "watcher")}
