@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 SUMMARY = Path(__file__).parent / "results.json"
 README = ROOT / "README.md"
 MARKS = "<!-- figures -->", "<!-- /figures -->"
-ORDER = ("aggregate", "columns", "cid", "store", "answer", "gas", "round", "verify", "index")
+ORDER = ("aggregate", "columns", "cid", "store", "answer", "gas", "flood", "round", "verify", "index")
 HEAD = ("What", "Cairn", "Beside it", "", "Ratio", "Target")
 
 

@@ -16,6 +16,7 @@ from registry.chain.court import Court
 from registry.chain.court_errors import DemandIsClosed, NothingToWithdraw, TooLate
 from registry.chain.court_events import LeafShown
 from registry.chain.court_records import Demanded, Shown
+from registry.chain.fees import suggest_fees
 from registry.chain.journal import State
 from registry.chain.local import chain_time
 from registry.chain.node import asking, quantity
@@ -41,10 +42,14 @@ OUTRUN = (DemandIsClosed, TooLate)
 """Somebody else showed it meanwhile, or it is too late: no reason not to show the others."""
 TOGETHER = 32
 """Leaves shown by one transaction: each takes up to 2.5 KiB of the 128 that nodes pass on."""
-_GAS_OF_ANSWER = 80_000
-"""Allowed for each leaf of some that are shown by one transaction: five quarters of what it takes."""
+_GAS_OF_ANSWER = 100_000
+"""Allowed for each leaf of some that are shown by one transaction: five quarters of what one of 10^8 values takes."""
 _SHARE_OF_BLOCK = 8
 """No transaction asks for more than this part of a block's gas: it is to fit beside what others fill blocks with."""
+_SHARE_OF_BOND = 4
+"""What is bid for answers that do not get into blocks at the usual price takes no more than this part of a bond."""
+_OTHERS_EARN = 2
+"""Who has not attested the result shows what earns this part of its usual price at least."""
 _WORTH = 4
 """Deposits are collected once they are so many times what collecting them may cost."""
 _GAS_OF_WITHDRAWAL = 60_000
@@ -108,10 +113,12 @@ def answer_demands(
         memory: The same object at each call, so that no blob is hashed, and nothing shown, for each look.
         place: The attester whose turns these are; by default the account that answers.
     """
-    memory = memory or Answering()
+    memory, place = memory or Answering(), place or client.account
     dispute = client.dispute(model_id, number)
     demands, now = demands_of(Court(client), dispute, memory.seen), chain_time(client.w3)
-    _look_after(client, memory, demands, now)
+    attested = client.attestation(model_id, number, place) == dispute.tally
+    worth = _worth(client, model_id, place, len(demands.open)) if attested else 0
+    _look_after(client, memory, demands, now, worth)
     due = [leaf for leaf in _due(demands, now) if not memory.knows(leaf, now)]
     if due:
         record = read_round(client, model_id, number)
@@ -119,9 +126,9 @@ def answer_demands(
         if result is not None:
             attesters = attesters_of(client, model_id, number, dispute.tally)
             trees = place_of(folder, model_id, number)
-            window = _Window(client, store, trees, record, result, demands, now, attesters, memory)
-            _show(window, window.mine(due, place or client.account))
-            _look_after(client, memory, demands, now)
+            window = _Window(client, store, trees, record, result, demands, now, place, attesters, memory)
+            _show(window, window.mine(due))
+            _look_after(client, memory, demands, now, worth)
     shown = memory.newly_shown()
     return f"round {number}: showed {'a leaf' if shown == 1 else f'{shown} leaves'}" if shown else ""
 
@@ -175,6 +182,7 @@ class _Window:
     result: Result
     demands: Demands
     now: int
+    place: Address
     attesters: Sequence[Address]
     memory: Answering
 
@@ -182,12 +190,12 @@ class _Window:
         """Whether a leaf's answer time is over."""
         return self.demands.deadlines[leaf] <= self.now
 
-    def mine(self, due: Sequence[Demanded], place: Address) -> list[Demanded]:
+    def mine(self, due: Sequence[Demanded]) -> list[Demanded]:
         """Return the leaves whose turn has come; who attested nothing has no turn and waits for none."""
-        if place not in self.attesters:
+        if self.place not in self.attesters:
             return list(due)
         duration, others = self.record.plan.answer_duration, len(self.attesters)
-        first = self.attesters.index(place)
+        first = self.attesters.index(self.place)
         return [
             leaf
             for leaf in due
@@ -214,11 +222,13 @@ def _due(demands: Demands, now: int) -> list[Demanded]:
 
 def _show(window: _Window, leaves: Sequence[Demanded]) -> None:
     """Get answers on their way: those in time by the batch, late ones alone."""
-    court = Court(window.client)
+    court, fees = Court(window.client), suggest_fees(window.client.w3)
+    price = _GAS_OF_ANSWER * ((fees.base_fee or 0) + fees.priority_fee)
     in_time: list[Shown] = []
     late: list[list[Shown]] = []
     for leaf in leaves:
-        if court.demand(leaf, block="pending").closed:
+        demand = court.demand(leaf, block="pending")
+        if demand.closed or (window.place not in window.attesters and demand.deposit < price // _OTHERS_EARN):
             continue
         opening = answer_to(window.store, window.record, window.result, leaf, window.trees, window.memory.misnamed)
         if opening is not None:
@@ -264,14 +274,19 @@ def _submit(window: _Window, court: Court, batch: Sequence[Shown]) -> None:
     memory.under_way.update((shown.demanded, call) for shown in batch)
 
 
-def _look_after(client: Client, memory: Answering, demands: Demands, now: int) -> None:
+def _worth(client: Client, model_id: ModelId, attester: Address, answers: int) -> int:
+    """Return what so many answers are worth at most, wei per gas: all of them no more than a part of the bond."""
+    return Court(client).bond(model_id, attester).amount // (_SHARE_OF_BOND * _GAS_OF_ANSWER * max(answers, 1))
+
+
+def _look_after(client: Client, memory: Answering, demands: Demands, now: int, worth: int) -> None:
     """Look once at every answer on its way; one that was refused is due again, and one that is final is done with."""
     if not memory.under_way:
         return
     open_ones = [leaf for leaf in memory.under_way if leaf in demands.open]
     ends = [(demands.deadlines[leaf], demands.late_deadlines[leaf]) for leaf in open_ones]
     left = min((in_time - now if in_time > now else late - now for in_time, late in ends), default=0)
-    client.transactor.keep(left=left if left > 0 else None)
+    client.transactor.keep(left=left if left > 0 else None, most=worth)
     for call in dict.fromkeys(memory.under_way.values()):
         intent = client.transactor.journal.latest(call.key)
         refused = intent is None or intent.state is State.FAILED or intent.succeeded is False

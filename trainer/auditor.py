@@ -63,7 +63,9 @@ __all__ = ["Memory", "advance", "audit", "tasks"]
 
 _SALTING = threading.Lock()
 _LOOKS = 4
-"""A look takes this part of the time that is left."""
+"""The first look takes this part of the time that is left."""
+_LATER_LOOKS = 16
+"""Each look after it takes this part, for there may be as many as a tree has levels."""
 _LOOKS_AGAIN = 64
 """A result that could not be judged is looked at again after this part of its window, or when something was shown."""
 _TOGETHER = 100
@@ -77,7 +79,7 @@ class Memory:
     inspected: dict[bytes, tuple[int, Inspection]] = field(default_factory=dict)
     """By tally: how many leaves had been shown, and what came of it."""
     again: dict[bytes, int] = field(default_factory=dict)
-    """By tally: before when it is not looked at again for nothing new, Unix seconds."""
+    """By tally, of those looked at in their window: before when none is again for nothing new, Unix seconds."""
     refused: dict[bytes, int] = field(default_factory=dict)
     """By tally of which a charge was not taken: before when none is brought again, Unix seconds."""
     recomputed: Recomputed = field(default_factory=dict)
@@ -112,16 +114,16 @@ class _Watch:
     def inspect(
         self, record: RoundRecord, result: Result, tally: bytes, shown: Sequence[LeafShown], end: int
     ) -> Inspection:
-        """Recompute a result, and remember what came of it. It takes a quarter of the time to end, then what has not
-        come counts as hidden: there must be time to demand it.
+        """Recompute a result, and remember what came of it. It takes a part of the time to end, then what has not come
+        counts as hidden: there must be time to demand it.
         """
         now = chain_time(self.client.w3)
-        store = LimitedStore(self.store, max(end - now, 0) / _LOOKS, self.clock)
+        part = _LATER_LOOKS if tally in self.memory.again else _LOOKS
+        store = LimitedStore(self.store, max(end - now, 0) / part, self.clock)
         plan, parent, form = self.round(record)
         place, known = self.folder / f"recomputed-{self.model_id.hex()[:16]}", self.memory.recomputed
         found = inspect(store, record, plan, parent, form, result, shown, place, known, salt=self.salt())
         self.memory.inspected[tally] = (len(shown), found)
-        self.memory.again[tally] = now + record.plan.challenge_duration // _LOOKS_AGAIN
         return found
 
     def salt(self) -> bytes:
@@ -315,10 +317,11 @@ def _hold(watch: _Watch) -> str:
     if (
         found is None
         or before != len(demands.shown)
-        or (_unsettled(found, dispute, demands) and now >= memory.again[dispute.tally])
+        or (_unsettled(found, dispute, demands) and now >= memory.again.get(dispute.tally, 0))
     ):
         end = client.round(watch.model_id, number).challenge_deadline
         found = watch.inspect(record, result, dispute.tally, demands.shown, end)
+        memory.again[dispute.tally] = now + record.plan.challenge_duration // _LOOKS_AGAIN
     if purse is not None:
         target = Target(watch.model_id, number, result)
         if found.charge is not None:

@@ -93,6 +93,7 @@ class Network:
         local: A development chain: poll it quickly, and its time may be moved.
         lag: Seconds that the last final block is behind the newest one at most, by the network's own rules; 0 where
             only the node can tell.
+        data_fee: A transaction pays for its bytes on Ethereum too.
     """
 
     chain_id: int
@@ -100,6 +101,7 @@ class Network:
     finality: Finality | None
     local: bool = False
     lag: int = 0
+    data_fee: bool = False
 
 
 _ETHEREUM_LAG = 3 * 32 * 12
@@ -113,9 +115,9 @@ _NETWORKS = {
         Network(11155111, "sepolia", _TAG, lag=_ETHEREUM_LAG),
         Network(560048, "hoodi", _TAG, lag=_ETHEREUM_LAG),
         Network(17000, "holesky", _TAG, lag=_ETHEREUM_LAG),
-        Network(10, "optimism", _TAG, lag=_ROLL_UP_LAG),
-        Network(8453, "base", _TAG, lag=_ROLL_UP_LAG),
-        Network(42161, "arbitrum", _TAG, lag=_ROLL_UP_LAG),
+        Network(10, "optimism", _TAG, lag=_ROLL_UP_LAG, data_fee=True),
+        Network(8453, "base", _TAG, lag=_ROLL_UP_LAG, data_fee=True),
+        Network(42161, "arbitrum", _TAG, lag=_ROLL_UP_LAG, data_fee=True),
         Network(100, "gnosis", _TAG, lag=3 * 16 * 5),
         Network(137, "polygon", _TAG),
         Network(43114, "avalanche", _INSTANT),

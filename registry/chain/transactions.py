@@ -165,7 +165,7 @@ class Transactor:
             pause = min(pause * 1.5, 20 * self._poll(), 4.0)
         return self._receipt(intent, call.to)
 
-    def keep(self, *, left: float | None = None) -> tuple[Intent, ...]:
+    def keep(self, *, left: float | None = None, most: int | None = None) -> tuple[Intent, ...]:
         """Look once at everything that is on its way, in the order of nonces, and wait for nothing.
 
         What a reorganisation took out is sent again, what sticks is outbid, what lost its nonce to another transaction
@@ -175,6 +175,8 @@ class Transactor:
             left: Seconds until it is too late, if it ever is. What is not mined after a quarter of them is replaced by
                 a higher bid, and what has waited for longer than them by a much higher one; None for
                 `Sending.resend_after`.
+            most: What it is worth, wei per gas: a higher bid is made up to it, or to what a first bid would be now if
+                that is more.
 
         Returns:
             The intents that are still live.
@@ -185,7 +187,7 @@ class Transactor:
         self._reconciled = True
         for intent in self._journal.live():
             try:
-                self._advance(intent, left)
+                self._advance(intent, left, most)
             except (ContractError, TransactionFailed) as error:
                 log.info("%s: still %s: %s", intent.key, intent.state, error)  # waiting for it raises this
         return self._journal.live()
@@ -297,7 +299,7 @@ class Transactor:
                 raise TransactionFailed(f"{intent.key}: the node refused it: {error.said:.200}") from error
         return self._journal.send(intent.number, attempt.tx_hash)
 
-    def _replace(self, intent: Intent, *, urgent: bool = False) -> Intent:
+    def _replace(self, intent: Intent, *, urgent: bool = False, most: int | None = None) -> Intent:
         """Bid higher for the same nonce."""
         with self._journal.lock():
             intent = self._journal.get(intent.number)
@@ -306,7 +308,11 @@ class Transactor:
             if self._count("latest") > intent.nonce:
                 return intent  # taken; whether for good, finality tells
             old = intent.attempts[-1]
-            fees = outbid(old.max_fee, old.priority_fee, suggest_fees(self._w3), urgent=urgent)
+            wanted = suggest_fees(self._w3)
+            fees = outbid(old.max_fee, old.priority_fee, wanted, urgent=urgent)
+            if most is not None and fees.max_fee > max(most, wanted.max_fee):
+                log.info("%s: a higher bid would be more than it is worth, so it waits", intent.key)
+                return intent
             if self._sending.max_fee_cap is not None and fees.max_fee > self._sending.max_fee_cap:
                 log.warning("%s: a higher bid would be over the cap, so it waits", intent.key)
                 return intent
@@ -318,7 +324,7 @@ class Transactor:
 
     # ----------------------------------------------------------------------------------------------- following
 
-    def _advance(self, intent: Intent, left: float | None = None) -> Intent:
+    def _advance(self, intent: Intent, left: float | None = None, most: int | None = None) -> Intent:
         """One look at the chain, and what follows from it."""
         intent = self._look(self._journal.get(intent.number))
         if intent.state is State.PLANNED:  # its nonce went to another transaction, or nobody ever signed it
@@ -329,7 +335,7 @@ class Transactor:
                     return self._begin(call, intent)
         if intent.state in (State.SIGNED, State.SENT) and self._stuck(intent.attempts[-1], left):
             waited = self._sending.clock() - intent.attempts[0].signed_at
-            return self._replace(intent, urgent=left is not None and waited > left)
+            return self._replace(intent, urgent=left is not None and waited > left, most=most)
         return intent
 
     def _look(self, intent: Intent) -> Intent:

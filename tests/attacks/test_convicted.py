@@ -366,7 +366,7 @@ def test_a_charge_that_does_not_convince_is_looked_at_again(wide: Any, monkeypat
     assert hearing.until_void() is Fault.AGGREGATE
 
 
-@pytest.mark.parametrize(("share", "sends"), [(8, 2), (80, 10)])
+@pytest.mark.parametrize(("share", "sends"), [(8, 2), (80, 14)])
 def test_a_burst_of_demands_is_answered_at_once(
     wide: Any, share: int, sends: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -390,6 +390,20 @@ def test_a_burst_of_demands_is_answered_at_once(
     assert largest <= house.chain.w3.eth.get_block("latest")["gasLimit"] // share
     open = court.open_demands(wide.stranger.round_id(house.model_id, 1), client.dispute(house.model_id, 1).tally)
     assert open == OpenDemands(0, 0, 0)
+
+
+@pytest.mark.parametrize(("gas", "shown"), [(10_000, True), (100_000_000, False)])
+def test_who_has_not_attested_shows_what_pays_for_itself(
+    wide: Any, gas: int, shown: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.answering._GAS_OF_ANSWER", gas)
+    house, court = wide, Court(wide.stranger)
+    target = Target(house.model_id, 1, house.outcome().result)
+    house.attest("mallory", target.result)
+    court.demand_chunks(target, Tree.AGGREGATE, [0], deposit=court.deposit_now(target))
+    assert bool(aggregator.advance(house.first, house.store, house.folder / "first", house.model_id)) is shown
+    dispute = house.first.dispute(house.model_id, 1)
+    assert bool(demands_of(court, dispute).open) is not shown
 
 
 @pytest.mark.parametrize("together", [1, 32])

@@ -31,6 +31,7 @@ from registry.rules.encoding import RoundScalars
 from registry.store.base import ContentStore
 from registry.store.blobs import walk_blob
 from registry.store.layered import LayeredStore
+from registry.store.limited import LimitedStore
 from registry.store.manifests import get_manifest
 from registry.store.memory import MemoryStore
 from registry.types import Blob, Cid, Digest, Fault, Phase, Role, Root, Tree
@@ -465,7 +466,9 @@ class Dripping(MemoryStore):
         return super()._get(cid)
 
 
-def test_a_store_that_drips_takes_a_look_s_share_and_the_lie_is_convicted(wide: Any) -> None:
+def test_a_store_that_drips_takes_a_look_s_share_and_the_lie_is_convicted(
+    wide: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A block every 25 s; looking at all of them would take longer than the window."""
     house = wide
     edit = nudged(5, STEP)
@@ -488,19 +491,31 @@ def test_a_store_that_drips_takes_a_look_s_share_and_the_lie_is_convicted(wide: 
     )
     path = house.folder / "false.safetensors"
     path.write_bytes(edit((house.folder / "outcome" / "aggregate.safetensors").read_bytes()))
-    chunks = chunks_of_file(path)
+    chunks, looks, parts = chunks_of_file(path), [], list[float]()
+
+    class Told(LimitedStore):
+        def __init__(self, store: ContentStore, seconds: float, clock: Callable[[], float]) -> None:
+            left = house.owner.round(house.model_id, 1).challenge_deadline - chain_time(house.chain.w3)
+            parts.append(seconds / left)
+            super().__init__(store, seconds, clock)
+
+    monkeypatch.setattr("trainer.auditor.LimitedStore", Told)
     for _ in range(30):
         before = store.now
-        for task in steps:
-            task.step()
-        assert store.now - before <= window / 4 + (AHEAD + 1) * 60.0, "a look ends with the blocks that it waits for"
+        said = [task.step() for task in steps]
+        looks += [store.now - before] if store.now > before else []
         show(house, {chunks.root: chunks.opening})
         if client.phase(house.model_id, 1) != Phase.CHALLENGE:
             break
+        demands = demands_of(Court(client), client.dispute(house.model_id, 1))
+        if not any(said) and demands.open:
+            sleep_until(house.chain.w3, max(demands.late_deadlines[leaf] for leaf in demands.open))
     latest = house.chain.w3.eth.block_number
     found = list(Court(client).events(ResultConvicted, subject=house.record().round_id, to_block=latest))
     assert len(found) == 1
     assert store.now > window / 4, "all at once would have taken longer than that"
+    assert looks[0] <= window / 4 + (AHEAD + 1) * 60.0, "a look ends with the blocks that it waits for"
+    assert parts[:2] == pytest.approx([1 / 4, 1 / 16]), "there are as many looks as a tree has levels"
 
 
 # Reorganisations ------------------------------------------------------------------------------------------------------

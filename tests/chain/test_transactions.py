@@ -121,6 +121,20 @@ def test_what_has_waited_longer_than_is_left_bids_much_more(anvil: DevChain) -> 
 
 
 @pytest.mark.node
+def test_no_higher_bid_is_made_than_it_is_worth(anvil: DevChain) -> None:
+    now = [1000.0]
+    client = on(anvil, sending=Sending(clock=lambda: now[0]))
+    rpc(anvil, "evm_setAutomine", False)
+    client.submit(calls.register_model(client.address, GENESIS, ROOT, ROOT))
+    (intent,) = client.transactor.journal.live()
+    first = intent.attempts[0].max_fee
+    for most, made in ((0, 1), (first, 1), (2 * first, 2), (9 * first, 3)):
+        now[0] += 100
+        (intent,) = client.transactor.keep(left=1, most=most)
+        assert len(intent.attempts) == made
+
+
+@pytest.mark.node
 def test_one_that_is_not_mined_in_time_is_replaced_under_the_same_nonce(anvil: DevChain) -> None:
     client = on(anvil, sending=Sending(resend_after=0.0, sleep=mining_at(anvil, look=2), poll=0.0))
     rpc(anvil, "evm_setAutomine", False)

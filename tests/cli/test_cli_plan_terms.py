@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from registry.chain.fees import Fees
+from registry.chain.networks import network_of
 from registry.chain.testing import example_plan
 from registry.errors import InputError
 from trainer.cli.plan_defaults import Surroundings, choose_terms
-from trainer.cli.plan_warnings import TYPICAL_PURSE, terms_warnings, walk_warnings
+from trainer.cli.plan_warnings import DATA_PRICE_GWEI, TYPICAL_PURSE, data_warnings, terms_warnings, walk_warnings
 
 SEPOLIA, NOWHERE = 11155111, 987654321
 HOUR = 3600
@@ -142,6 +143,21 @@ def test_terms_are_warned_of(
 ) -> None:
     warned = terms_warnings(replace(SAFE, **change), network, lag, aggregators)  # type: ignore[arg-type]
     assert [warning.code for warning in warned] == expected
+
+
+@pytest.mark.parametrize(
+    ("chain_id", "price", "warned"),
+    [
+        (10, 0, True),
+        (8453, DATA_PRICE_GWEI - 1, True),
+        (42161, DATA_PRICE_GWEI, False),
+        (1, 0, False),
+        (31337, 0, False),
+    ],
+)
+def test_deposits_that_leave_data_unpaid_are_warned_of(chain_id: int, price: int, warned: bool) -> None:
+    found = data_warnings(replace(SAFE, demand_price_gwei=price), network_of(chain_id))
+    assert [warning.code for warning in found] == ["data_fee_unpaid"] * warned
 
 
 @pytest.mark.parametrize(

@@ -17,75 +17,98 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
-import importlib.util
 import json
 import logging
 import random
+import resource
 import sys
 import tempfile
 import threading
 import time as wall
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
+from simulated import (
+    BLOCK,
+    DRIPS,
+    ETHER,
+    GAS,
+    HONEST,
+    HOSTILE,
+    IDLE,
+    NAMES,
+    START,
+    TERMS,
+    VALUES,
+    Hurried,
+    OwnStore,
+    PublicStore,
+    Scheduler,
+    Stage,
+    Stop,
+    stage,
+)
 
-from registry.chain.challenge_records import NOWHERE, Target
+from registry.chain import calls
+from registry.chain.challenge_records import NOWHERE, Counted, Membership, Opening, Target, contribution_leaf
 from registry.chain.client import Client
 from registry.chain.court import Court
 from registry.chain.court_events import LeafDemanded, LeafShown, ResultConvicted
-from registry.chain.deploy import deploy
 from registry.chain.fees import suggest_fees
 from registry.chain.journal import Journal
 from registry.chain.keys import to_checksum
 from registry.chain.networks import Finality, FinalityRule
-from registry.chain.records import Grant, Result, result_hash
+from registry.chain.records import Grant, Plan, Result, result_hash
 from registry.chain.sending import Call, Sending
-from registry.chain.testing import anvil_chain, find_program
-from registry.chain.transactions import Transactor
-from registry.content.manifest import Reason, digest_of
-from registry.errors import CairnError, StoreUnavailable
-from registry.provenance.charges import basis_of, listed
+from registry.chain.testing import example_result
+from registry.content.manifest import Reason
+from registry.content.merkle import counted_root, leaf_hash, node_hash
+from registry.errors import CairnError
+from registry.provenance import answers
+from registry.provenance.charges import basis_of, reported
 from registry.provenance.demands import SeenDemands, demands_of
-from registry.provenance.openings import Listing
-from registry.provenance.plans import plan_rules
+from registry.provenance.openings import Listing, listing_of
+from registry.provenance.plans import add_plan, fitted, plan_rules
+from registry.provenance.reports import load_report
 from registry.provenance.results import compute_outcome
-from registry.provenance.rounds import attested_results
+from registry.provenance.rounds import attested_result, attested_results, read_round
 from registry.provenance.testing import falsified, nudged
-from registry.provenance.versions import add_version, save_arrays
+from registry.provenance.versions import load_version_manifest, read_header
 from registry.store.memory import MemoryStore
-from registry.types import Cid, Digest, Phase, Role, Root, Tree
+from registry.types import Digest, Phase, Role, Root, Tree
 from trainer import aggregator, auditor
+from trainer.answering import Answering, answer_demands
 from trainer.challenger import Purse
 from trainer.loop import Health, Task, follow
 
-ROOT = Path(__file__).resolve().parents[2]
-PLACES = (ROOT / "node_modules" / ".bin",)
-VALUES = 400 * 256
-"""Of the model: more leaves in its trees than a flood demands, since one past the end is answered for a quarter."""
-BLOCK = 12
-"""Seconds from one block to the next."""
-IDLE = 5
-"""How much less often all look while nothing happens: the game is over sooner, and they are late by so much."""
 FLOOD = 15
 """Blocks that a flood of demands goes on for: longer than an answer time, after which those before are due or lost."""
+VOIDING = 0.6
+"""Share of a flood that is to keep a true result of the liars' from being shown."""
+HIGH_TIP = 300 * 10**9
+"""What a flood of demands pays, wei per gas: more than answers ever bid."""
 DEMAND_GAS = 60_000
 """Of a demanded leaf, among some others."""
+LIES = ("aggregate", "version", "list", "hidden contribution", "empty list", "huge count", "truth", "none")
+"""What the liars attest; `truth` is true, and nobody has attested it before them."""
+MOVES = (
+    "copy commitments", "copy root", "two faces", "split", "flood", "past the end", "overtake", "withhold",
+    "answer late", "drip", "base fee", "poor", "reorg", "slow finality", "dead store", "restart", "claims",
+    "second model", "median",
+)  # fmt: skip
+HASHING = 20
+"""Seconds that hashing a file takes, as a larger one would."""
+POOR, PRICE = ETHER // 30, 10 * 10**9
+"""What an honest aggregator has where it has little, wei, and the base fee then, wei per gas."""
 DEAD, OWN_DEAD = 600, 40
 """Seconds that nothing can be had of what others publish, and that one's own store is away, at most."""
 SHARE = 0.3
 """Of each block's gas that a flood of demands takes, where nothing else is said: below the bound, 36 %."""
-START = 1_700_003_600
-"""When a game begins, Unix seconds: later than the stage, which is deployed by the clock on the wall."""
-GAS = 3_000_000
-"""Of a block: small, so that filling it takes few transactions."""
-ETHER = 10**18
-HONEST, HOSTILE = ("first", "second"), ("mallory", "mike")
-NAMES = ("owner", "ann", "bob", "cyn", "mallory", "mike", "first", "second", "watcher", "stranger")
 STEP = 2.0**-22
 
 
@@ -93,207 +116,6 @@ def every_nudged(data: bytes) -> bytes:
     """Change every value of a file."""
     values = np.frombuffer(data[-4 * VALUES :], dtype="<f4")
     return data[: -4 * VALUES] + np.nextafter(values, np.float32(np.inf)).tobytes()
-
-
-def house_module() -> Any:
-    """The federation that the attacks are tried on."""
-    spec = importlib.util.spec_from_file_location("attack_house", ROOT / "tests" / "attacks" / "conftest.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-# Time -----------------------------------------------------------------------------------------------------------------
-
-
-class GameOver(BaseException):
-    """Ends a thread of a game; no program catches it."""
-
-
-class Scheduler:
-    """Runs threads one at a time, and moves the clock to when the next one wakes."""
-
-    def __init__(self, draw: random.Random) -> None:
-        self.now = 0.0
-        self.over = False
-        self._draw = draw
-        self._wakes: dict[threading.Thread, float] = {}
-        self._turns: dict[threading.Thread, threading.Semaphore] = {}
-        self._mine = threading.Semaphore(0)
-        self.failed: list[str] = []
-
-    def spawn(self, name: str, work: Callable[[], None]) -> None:
-        """Add a thread, which runs when its turn comes."""
-
-        def run() -> None:
-            self._turns[threading.current_thread()].acquire()
-            try:
-                if not self.over:
-                    work()
-            except GameOver:
-                pass
-            except BaseException as error:  # noqa: BLE001 (told as a loss of the game)
-                self.failed.append(f"{name}: {type(error).__name__}: {error}")
-            finally:
-                self._wakes.pop(threading.current_thread(), None)
-                self._mine.release()
-
-        thread = threading.Thread(target=run, name=name, daemon=True)
-        self._turns[thread], self._wakes[thread] = threading.Semaphore(0), self.now
-        thread.start()
-
-    def sleep(self, seconds: float) -> None:
-        """Let others run until so much later; in threads that are not the game's, do nothing."""
-        me = threading.current_thread()
-        if me not in self._wakes:
-            return
-        self._wakes[me] = self.now + seconds
-        self._mine.release()
-        self._turns[me].acquire()
-        if self.over:
-            raise GameOver
-
-    def run(self, done: Callable[[], bool]) -> None:
-        """Go on until done, then end all threads."""
-        while self._wakes and not done():
-            first = min(self._wakes.values())
-            ready = sorted((t for t, at in self._wakes.items() if at <= first), key=lambda thread: thread.name)
-            chosen = self._draw.choice(ready)
-            self.now = max(self.now, first)
-            self._turns[chosen].release()
-            self._mine.acquire()
-        self.over = True
-        while self._wakes:
-            chosen = next(iter(self._wakes))
-            self._turns[chosen].release()
-            self._mine.acquire()
-
-
-class Stop:
-    """What `follow` waits on, by the game's clock."""
-
-    def __init__(self, scheduler: Scheduler, game: Game) -> None:
-        self._scheduler, self._game = scheduler, game
-
-    def is_set(self) -> bool:
-        return self._scheduler.over
-
-    def wait(self, seconds: float) -> bool:
-        self._scheduler.sleep(max(seconds, 0.01) * (IDLE if self._game.idle else 1))
-        return self._scheduler.over
-
-
-# Place ----------------------------------------------------------------------------------------------------------------
-
-
-class PublicStore(MemoryStore):
-    """What everybody sees; away while `dead`."""
-
-    dead = False
-
-    def _get(self, cid: Cid) -> bytes:
-        if self.dead:
-            raise StoreUnavailable("the store is away")
-        return super()._get(cid)
-
-
-class OwnStore(PublicStore):
-    """Of one of the honest: finds in public what it has not, keeps what it has seen, and serves what it is given."""
-
-    def __init__(self, public: PublicStore) -> None:
-        super().__init__()
-        self._public = public
-
-    def _get(self, cid: Cid) -> bytes:
-        if not self.dead and not self._has(cid):
-            super()._put(cid, self._public._get(cid))
-        return super()._get(cid)
-
-    def _put(self, cid: Cid, data: bytes) -> None:
-        if self.dead:
-            raise StoreUnavailable("the store is away")
-        super()._put(cid, data)
-        self._public._put(cid, data)
-
-
-@dataclass
-class Stage:
-    """A deployed federation on anvil, to go back to before each game."""
-
-    house: Any
-    module: Any
-    chain: Any
-    snapshot: Any
-    folder: Path
-
-    def rpc(self, method: str, *params: Any) -> Any:
-        return self.chain.w3.manager.request_blocking(method, list(params))
-
-
-def remember_answers(provider: Any) -> None:
-    """While blocks are mined on demand alone, ask the node once for what only they and transactions change."""
-    ask, known, automine = provider.make_request, {}, True
-
-    def make_request(method: str, params: Any) -> Any:
-        nonlocal automine
-        if method == "evm_setAutomine":
-            automine = params[0]
-        if automine or method.startswith(("eth_send", "evm_", "anvil_")):
-            known.clear()
-            return ask(method, params)
-        key = method, repr(params)
-        if key not in known:
-            known[key] = ask(method, params)
-        return dict(known[key])
-
-    provider.make_request = make_request
-    provider._request_func_cache = (None, None)
-
-
-@contextlib.contextmanager
-def stage(folder: Path) -> Iterator[Stage]:
-    """Start anvil, deploy, register a model, give roles and bonds."""
-    module = house_module()
-    program = find_program("anvil", PLACES)
-    options = ("--order", "fees", "--no-request-size-limit", "--gas-limit", str(GAS * 5))
-    options = (*options, "--timestamp", str(START - 3600))
-    with anvil_chain(program, *options, accounts=len(NAMES)) as chain:
-        remember_answers(chain.w3.provider)
-        module.NAMES = NAMES
-        w3, chain_id = chain.w3, chain.w3.eth.chain_id
-        maker = Transactor(w3, chain.signers[0], Journal(None), chain_id=chain_id)
-        address = deploy(w3, maker, chain_id=chain_id).address
-        clients = module.Clients(chain, address)
-        clients.update(
-            {n: Client(w3, address, signer=s, journal=Journal(None)) for n, s in zip(NAMES, chain.signers, strict=True)}
-        )
-        owner, store = clients["owner"], PublicStore()
-        draw = np.random.default_rng(7)
-        save_arrays(folder / "genesis.safetensors", {"w": draw.normal(size=(VALUES // 256, 256)).astype(np.float32)})
-        genesis = add_version(store, folder / "genesis.safetensors")
-        owner.register_model(digest_of(genesis), Root(genesis.tensor_root), Root(genesis.rest_root))
-        model = owner.model_id(owner.account, digest_of(genesis))
-        roles = dict.fromkeys(("ann", "bob", "cyn"), Role.PARTICIPANT)
-        roles |= dict.fromkeys(HONEST, Role.AGGREGATOR)
-        roles |= {"mallory": Role.PARTICIPANT | Role.AGGREGATOR, "mike": Role.AGGREGATOR}
-        owner.grant_roles_batch(model, [Grant(clients[name].account, role) for name, role in roles.items()])
-        manifest = module.plan_manifest(
-            quorum=2, min_contributions=1, bond_gwei=ETHER // 10**9, commit_duration=600, publish_duration=120,
-            aggregate_duration=3600, challenge_duration=5760, answer_duration=120, late_duration=60,
-        )  # fmt: skip
-        plan = module.anchor_plan(owner, store, model, manifest)
-        for name in (*HONEST, *HOSTILE):
-            Court(clients[name]).deposit_bond(model, 2 * ETHER)
-        house = module.Federation(chain, address, model, digest_of(genesis), plan, store, folder, clients)
-        rpc = chain.w3.manager.request_blocking
-        rpc("evm_setAutomine", [False])
-        assert w3.eth.get_block("latest")["timestamp"] < START
-        made = Stage(house, module, chain, None, folder)
-        made.snapshot = made.rpc("evm_snapshot")
-        yield made
 
 
 # Play -----------------------------------------------------------------------------------------------------------------
@@ -361,13 +183,14 @@ class Game:
         place.snapshot = place.rpc("evm_snapshot")
         place.rpc("anvil_setNextBlockBaseFeePerGas", hex(10**9))  # which going back leaves as it was
         self.folder = Path(tempfile.mkdtemp(dir=place.folder))
+        self.moves = list(moves) or self.chosen()
         base = place.house
-        store = PublicStore()
+        store = PublicStore(self.clock)
         store._blocks.update(base.store._blocks)
         sending = Sending(
             poll=2.0, timeout=1e9, resend_after=30.0, sleep=self.clock.sleep, clock=lambda: self.clock.now
         )
-        finality = Finality(FinalityRule.CONFIRMATIONS, 4)
+        finality = Finality(FinalityRule.CONFIRMATIONS, 16 if self.does("slow finality") else 4)
         clients = place.module.Clients(base.chain, base.address)
         clients.update(
             {
@@ -388,26 +211,25 @@ class Game:
         self.health: dict[str, Health] = {}
         self.said: list[str] = []
         self.stood = self.height = self.w3.eth.block_number
-        self.base_fee: int | None = None
+        self.base_fee = PRICE if self.does("poor") else None
+        for name in HONEST if self.does("poor") else ():
+            place.rpc("anvil_setBalance", to_checksum(clients[name].account), hex(POOR))
         self.began = {name: self.worth(name) for name in NAMES}
         self.honest_result: bytes | None = None
         self.honest_digest = b""
         self.false: list[Result] = []
-        self.moves = list(moves) or self.chosen()
         self.busy = 0.0
-        self.hidden: dict[Root, Any] = {}
+        self.hidden: dict[Root, Callable[[int], Opening | None]] = {}
+        self.kept = MemoryStore()
 
     # The adversary's choice
 
     def chosen(self) -> list[str]:
         """Some of all moves, by the seed."""
-        lies = ["aggregate", "version", "list", "hidden contribution", "empty list", "none"]
-        others = [
-            "copy commitments", "flood", "overtake", "withhold", "answer late", "base fee", "reorg", "dead store",
-            "restart", "claims", "second model",
-        ]  # fmt: skip
-        count = self.draw.randint(2, 6)
-        return [self.draw.choice(lies), *self.draw.sample(others, count)]
+        moves = [self.draw.choice(LIES), *self.draw.sample(MOVES, self.draw.randint(2, 7))]
+        if "truth" in moves and "flood" not in moves:
+            moves.append("flood")
+        return [move for move in moves if move != "base fee" or "poor" not in moves]
 
     def does(self, move: str) -> bool:
         return move in self.moves
@@ -476,7 +298,7 @@ class Game:
                 return current[of].step()
 
             def work(step: Callable[[], str] = step, poll: float = poll, health: Health = health) -> None:
-                follow(step, Stop(self.clock, self), poll=poll, done=self.tell, health=health, ends=())  # type: ignore[arg-type]
+                follow(step, Stop(self.clock, lambda: self.idle), poll=poll, done=self.tell, health=health, ends=())  # type: ignore[arg-type]
 
             self.clock.spawn(f"{name} {task.name}", work)
 
@@ -511,7 +333,7 @@ class Game:
         self.run_tasks("watcher", watching, {"closing": 24.0, "looking": 24.0, "showing": 36.0, "transactions": 24.0})
 
     def second_model(self) -> Any:
-        """A model of the adversary's of which nothing can be read."""
+        """A model of the adversary's of which nothing can be read, and in which a result is attested all the same."""
         mallory = self.house.clients["mallory"]
         self.now(
             mallory,
@@ -520,9 +342,38 @@ class Game:
             ),
         )
         found = mallory.model_id(mallory.account, Digest(b"\x01" * 32))
-        self.now(mallory, lambda until: mallory.set_plan(found, self.house.plan, self.house.rules, until=until))
+        plan, rules = self.plan(quorum=1, challenge_duration=4 * TERMS["challenge_duration"])
+        self.now(mallory, lambda until: mallory.set_plan(found, plan, rules, until=until))
+        everything = Grant(mallory.account, Role.PARTICIPANT | Role.AGGREGATOR)
+        self.now(mallory, lambda until: mallory.grant_roles_batch(found, [everything], until=until))
         self.now(mallory, lambda until: mallory.open_round(found, number=1, until=until))
+        self.now(
+            mallory,
+            lambda until: mallory.commit_update(
+                found, 1, Digest(b"\x04" * 32), Root(b"\x05" * 32), 100, 1, until=until
+            ),
+        )
+        self.now(mallory, lambda until: Court(mallory).deposit_bond(found, ETHER, until=until))
+        self.clock.spawn("mallory attests elsewhere", lambda: self.attest_elsewhere(found))
         return found
+
+    def plan(self, **changed: Any) -> tuple[Plan, bytes]:
+        """Store a plan of other terms; return what is set of it."""
+        owner, store = self.house.clients["owner"], self.house.store
+        head = load_version_manifest(store, owner.model(self.model).head)
+        manifest = self.place.module.plan_manifest(**{**TERMS, **changed})
+        return add_plan(store, fitted(manifest, read_header(store, head.weights.blob)))
+
+    def attest_elsewhere(self, found: Any) -> None:
+        mallory = self.house.clients["mallory"]
+        while mallory.phase(found, 1) != Phase.AGGREGATE:
+            self.clock.sleep(BLOCK)
+        result = example_result(contributions=1)
+        while not mallory.round(found, 1).attested and mallory.phase(found, 1) == Phase.AGGREGATE:
+            self.clock.sleep(BLOCK)
+            with contextlib.suppress(CairnError):
+                run = read_round(mallory, found, 1).running_hash
+                self.send("mallory", calls.attest_result(mallory.address, found, 1, result, run))
 
     def now(self, client: Client, send: Callable[[Any], Any]) -> None:
         """Have something carried out before the game begins."""
@@ -538,27 +389,44 @@ class Game:
         """Commit, and publish once commits are closed."""
         house = self.house
         updates = {name: house.update(name, seed=seed) for seed, name in enumerate(("ann", "bob", "cyn"))}
-        if self.does("copy commitments"):
-            self.commit("mallory", updates["ann"])
+        data = updates["ann"].data
+        self.own = house.sealed("mallory", data[:-4] + updates["bob"].data[-4:])
+        broken = house.sealed("mallory", data[:-4] + b"\x01\x00\x00\x00")  # a value off the grid
+        ways = {  # one is all that it can commit
+            "hidden contribution": lambda: self.commit("mallory", self.own),
+            "copy commitments": lambda: self.commit("mallory", updates["ann"]),
+            "copy root": lambda: self.commit("mallory", updates["ann"], digest=Digest(b"\x07" * 32)),
+            "two faces": lambda: self.commit("mallory", broken),
+        }
+        chosen = next((way for way in ways if self.does(way)), None)
+        if chosen is not None:
+            ways[chosen]()
         for name, update in updates.items():
             self.commit(name, update)
-        if self.does("hidden contribution"):
-            self.own = house.sealed("mallory", updates["ann"].data[:-4] + updates["bob"].data[-4:])
-            if not self.does("copy commitments"):
-                self.commit("mallory", self.own)
 
         def publish() -> None:
             while house.clients["owner"].phase(self.model, 1) == Phase.COMMIT:
                 self.clock.sleep(BLOCK)
             self.clock.sleep(5 * BLOCK)
-            for update in updates.values():
-                house.publish(update)
+            for name, update in updates.items():
+                if self.does("split") and name != "cyn":
+                    self.give("first" if name == "ann" else "second", update)
+                else:
+                    house.publish(update)
+            if chosen == "two faces":
+                self.give("first", broken)
 
         self.clock.spawn("participants", publish)
 
-    def commit(self, name: str, update: Any) -> None:
+    def give(self, name: str, update: Any) -> None:
+        """Publish an update to one of the honest alone."""
+        alone = MemoryStore()
+        self.house.publish(update, alone)
+        self.stores[name]._blocks.update(alone._blocks)
+
+    def commit(self, name: str, update: Any, digest: Digest | None = None) -> None:
         client = self.house.clients[name]
-        named = update.digest, Root(update.manifest.delta.tensor_root)
+        named = digest or update.digest, Root(update.manifest.delta.tensor_root)
         self.now(
             client,
             lambda until: client.commit_update(
@@ -577,6 +445,7 @@ class Game:
             ("reorg", self.reorganise),
             ("dead store", lambda: self.kill_store(self.house.store, DEAD)),
             ("claims", self.squat),
+            ("past the end", self.ask_past_the_end),
         ):
             if self.does(move):
                 self.clock.spawn(f"mallory {move}", work)
@@ -585,11 +454,11 @@ class Game:
         if not self.does("withhold"):
             self.clock.spawn("mallory answers", self.answer)
 
-    def send(self, name: str, call: Call, *, tip: int = 0) -> None:
+    def send(self, name: str, call: Call, *, tip: int = 0, gas: int = 0) -> None:
         """Send once, above what others pay; whatever comes of it."""
         client = self.house.clients[name]
         try:
-            gas = client.quote(call).gas_limit
+            gas = gas or client.quote(call).gas_limit
             fees = suggest_fees(self.w3)
             transaction = {
                 "type": 2, "chainId": client.chain_id, "to": to_checksum(call.to or bytes(20)), "data": call.data,
@@ -606,12 +475,13 @@ class Game:
             self.clock.sleep(BLOCK)
 
     def lie(self) -> None:
-        """Both liars attest something false as soon as anything can be attested."""
-        from registry.chain import calls
+        """Two liars attest something false as soon as anything can be attested, and two others after them."""
+        for liars in () if self.does("none") else (HOSTILE[:2], HOSTILE[2:]):
+            self.wait_for(Phase.AGGREGATE)
+            self.attest_falsehood(liars)
+            self.wait_for(Phase.CHALLENGE)
 
-        if self.does("none"):
-            return
-        self.wait_for(Phase.AGGREGATE)
+    def attest_falsehood(self, liars: Sequence[str]) -> None:
         house = self.house
         private = MemoryStore()
         shown = private if self.does("withhold") or self.draw.random() < 0.5 else house.store
@@ -624,22 +494,32 @@ class Game:
         finally:
             if shown is private:  # what computing it put into the public store is the honest result's
                 house.store._blocks.update(keep)
-        self.false.append(result)
-        for name in HOSTILE:
+        if self.does("drip"):
+            new = house.store._blocks.keys() - keep.keys()
+            house.store.slow = {name: DRIPS if len(house.store._blocks[name]) > 100_000 else 1 for name in new}
+        for held in (house.store, private):
+            self.kept._blocks.update(held._blocks)
+        if not self.does("truth"):
+            self.false.append(result)
+        for name in liars:
             client = house.clients[name]
             self.send(name, calls.attest_result(client.address, self.model, 1, result, record.running_hash), tip=10**9)
 
     def falsehood(self, store: MemoryStore) -> Result:
         house, where = self.house, self.draw.randrange(VALUES)
         honest = house.outcome()
+        if self.does("truth"):
+            return honest.result
+        entries = [entry for page in honest.pages for entry in page.entries if entry.reason == Reason.ADMITTED]
+        entries = sorted(map(reported, entries), key=lambda entry: entry.participant)
+        true = listing_of(entries)
+        self.hidden[true.root] = true.opening
         if self.does("aggregate"):
             return falsified(store, honest, aggregate=nudged(where, STEP))
         if self.does("version"):
             return falsified(store, honest, version=nudged(where))
-        entries = sorted(
-            (listed(c, house.round().form.rules) for c in house.record().commitments),
-            key=lambda entry: entry.participant,
-        )
+        if self.does("huge count"):
+            return replace(honest.result, contributions_root=self.huge(true), report_digest=Digest(b"\x09" * 32))
         if self.does("list"):
             listing = Listing((replace(entries[0], factor=1), *entries[1:]))
             self.hidden[listing.root] = listing.opening
@@ -655,8 +535,8 @@ class Game:
         if self.does("hidden contribution"):
             private = MemoryStore()
             private._blocks.update(house.store._blocks)
-            if hasattr(self, "own"):
-                house.publish(self.own, private)
+            for held in (private, self.kept):
+                house.publish(self.own, held)
             verdicts = [replace(v, reason=Reason.ADMITTED) for v in house.verdicts(private) if v.manifest is not None]
             round, place = house.round(), self.folder / "hidden"
             place.mkdir(exist_ok=True)
@@ -667,26 +547,48 @@ class Game:
             return falsified(store, made, version=every_nudged)
         return replace(honest.result, contributions_root=Root(b"\x05" * 32), report_digest=Digest(b"\x09" * 32))
 
+    def huge(self, true: Listing) -> Root:
+        """Return the root of a list of 2^28 contributions, of which there is but the first to be shown."""
+        leaf, proof = contribution_leaf(true.contributions[0]), [self.draw.randbytes(32) for _ in range(28)]
+        counted = Counted(1 << len(proof), reduce(node_hash, proof, leaf_hash(leaf)))
+        root = counted_root(counted.count, counted.inner)
+        first, beyond = Opening(counted, leaf, tuple(proof)), Opening(counted, b"", ())
+        self.hidden[root] = lambda index: first if not index else beyond if index >= counted.count else None
+        return root
+
     def answer(self) -> None:
-        """The liars show what is demanded of their result: some of it, some of it late."""
-        seen = SeenDemands()
+        """The liars show what is demanded of their result, by the program of the honest, and what that does not show:
+        some of it, some of it late.
+        """
+        seen, memory = SeenDemands(), Answering()
+        client, folder = self.house.clients["mallory"], self.folder / "mallory"
         while True:
             self.clock.sleep(BLOCK * (1 if not self.does("answer late") else 22))
-            client = self.house.clients["mallory"]
-            try:
+            with contextlib.suppress(CairnError):
                 dispute = client.dispute(self.model, 1)
-                if not any(dispute.tally):
+                attested = attested_result(client, self.house.record(), dispute.result_hash)
+                if not any(dispute.tally) or attested not in self.false:
                     continue
                 for leaf in demands_of(Court(client), dispute, seen).open:
-                    opening = self.hidden.get(Root(leaf.root))
+                    opening = self.hidden.get(Root(leaf.root), lambda _: None)(leaf.index)
                     if opening is not None and self.draw.random() < 0.8:
-                        self.send("mallory", Court(client).call("showLeaf", leaf, opening(leaf.index)))
-            except CairnError:
-                continue
+                        self.send("mallory", Court(client).call("showLeaf", leaf, opening))
+                answer_demands(client, self.kept, folder, self.model, 1, memory)
+
+    def ask_past_the_end(self) -> None:
+        """Demand leaf 2^40 of the list of contributions, which the liars show not to be there."""
+        client = self.house.clients["stranger"]
+        while not self.false or client.phase(self.model, 1) != Phase.CHALLENGE:
+            self.clock.sleep(BLOCK)
+        target = Target(self.model, 1, self.false[0])
+        court = Court(client)
+        deposit = court.deposit_now(target) * 5 // 4
+        self.send("stranger", court.call("demandContributions", target, [1 << 40], value=deposit), tip=10**9)
 
     def flood(self) -> None:
         """Demand as many leaves as fit into its share of each block, of whatever is in its window."""
-        index, per_block = 0, int(GAS * self.share / DEMAND_GAS)
+        share, tip = VOIDING if self.does("truth") else self.share, 10**9 if self.does("poor") else HIGH_TIP
+        index, per_block = 0, int(GAS * share / DEMAND_GAS)
         client = self.house.clients["mike"]
         court = Court(client)
         asked: set[Any] = set()
@@ -705,26 +607,33 @@ class Game:
                 deposit = court.deposit_now(target) * 5 // 4
                 indices = list(range(index, index + per_block))
                 index += per_block
-                tree = (Tree.AGGREGATE, Tree.VERSION, Tree.PARENT)[index // per_block % 3]
+                turn = index // per_block
+                tree = (Tree.AGGREGATE, Tree.VERSION, Tree.PARENT, Tree.CONTRIBUTION)[turn % 4]
                 round = self.house.round()
                 basis = basis_of(plan_rules(round.plan), round.parent)
+                place = NOWHERE if tree is not Tree.CONTRIBUTION else self.membership(attested[0].result, turn)
                 for first in range(0, len(indices), 30):
                     some = indices[first : first + 30]
-                    call = court.call(
-                        "demandChunks", target, basis, int(tree), NOWHERE, some, value=deposit * len(some)
-                    )
-                    self.send("mike", call, tip=300 * 10**9)  # more than answers ever bid
+                    call = court.call("demandChunks", target, basis, int(tree), place, some, value=deposit * len(some))
+                    self.send("mike", call, tip=tip)
                 asked.add(dispute.tally)
             except CairnError:
                 continue
 
+    def membership(self, result: Result, turn: int) -> Membership:
+        """Return one of the contributions that a result of the honest lists."""
+        report = load_report(self.house.store, result.report_digest, result.contributions + 1)
+        true = listing_of(reported(entry) for entry in report.entries if entry.reason == Reason.ADMITTED)
+        return true.membership(turn % result.contributions)
+
     def overtake(self) -> None:
         """Copy whatever the auditor sends, at a higher price."""
-        watcher = to_checksum(self.house.clients["watcher"].account)
+        watcher = "0x" + self.house.clients["watcher"].account.hex()
         seen: set[str] = set()
         while True:
             self.clock.sleep(1)
-            for pending in self.place.rpc("txpool_content")["pending"].get(watcher, {}).values():
+            pool = {account.lower(): sent for account, sent in self.place.rpc("txpool_content")["pending"].items()}
+            for pending in pool.get(watcher, {}).values():
                 if pending["hash"] in seen:
                     continue
                 seen.add(pending["hash"])
@@ -734,7 +643,7 @@ class Game:
                     "",
                     value=int(pending["value"], 16),
                 )  # type: ignore[arg-type]
-                self.send("mallory", call, tip=20 * 10**9)
+                self.send("mallory", call, tip=20 * 10**9, gas=int(pending["gas"], 16))  # no quote: it is made already
 
     def raise_fee(self) -> None:
         self.clock.sleep(self.draw.randint(700, 2500))
@@ -744,12 +653,20 @@ class Game:
 
     def reorganise(self) -> None:
         """Take the last blocks out, three times, with what was in them; and mine others."""
+        honest = {to_checksum(self.house.clients[name].account) for name in (*HONEST, "watcher")}
         for _ in range(3):
             self.clock.sleep(self.draw.randint(400, 2500))
-            depth = self.draw.randint(1, 3)
+            depth, end = self.draw.randint(1, 3), self.clock.now + 2000
+            while self.clock.now < end and not honest & self.senders():
+                self.clock.sleep(BLOCK)
             with contextlib.suppress(Exception):
                 self.place.rpc("anvil_rollback", depth)
             self.mine()
+
+    def senders(self) -> set[str]:
+        """Whose transactions the last block holds."""
+        block: Any = self.w3.eth.get_block("latest", True)
+        return {transaction["from"] for transaction in block["transactions"]}
 
     def kill_store(self, store: PublicStore, longest: int) -> None:
         self.clock.sleep(self.draw.randint(700, 3000))
@@ -778,7 +695,15 @@ class Game:
     def play(self) -> Outcome:
         """Play it to its end, and look at what came of it."""
         began = wall.monotonic()
-        with mock.patch("secrets.token_bytes", self.draw_salt.randbytes):
+        hashed = answers.keep_blob
+
+        def slowly(*arguments: Any) -> bool:
+            self.clock.sleep(HASHING)
+            return hashed(*arguments)
+
+        salted = mock.patch("secrets.token_bytes", self.draw_salt.randbytes)
+        hurried = mock.patch("trainer.auditor.LimitedStore", Hurried)
+        with salted, hurried, mock.patch("registry.provenance.answers.keep_blob", slowly):
             outcome = self._play()
         outcome.seconds = wall.monotonic() - began
         return outcome
@@ -787,10 +712,13 @@ class Game:
         owner = self.house.clients["owner"]
         self.place.rpc("evm_setNextBlockTimestamp", START)
         self.mine()
+        if self.does("median"):
+            self.house.plan, rules = self.plan(combine_rule=2, weights="uniform")
+            self.now(owner, lambda until: owner.set_plan(self.model, self.house.plan, rules, until=until))
         self.now(owner, lambda until: owner.open_round(self.model, number=1, until=until))
         first = self.w3.eth.get_block("latest")["timestamp"]
         self.clock.now = float(first - START)
-        for _ in range(5):
+        for _ in range(20 if self.does("slow finality") else 5):
             self.clock.now += BLOCK
             self.mine()
         self.participants()
@@ -840,6 +768,8 @@ class Game:
             hashes = {result_hash(result) for result in self.false}
             if state.result_hash in hashes:
                 losses.append("a false result is final")
+        else:
+            losses.append("no result is final")
         for name, health in self.health.items():
             if health.failing and not self._excused(name):
                 losses.append(f"{name} keeps failing: {health.error}")
@@ -861,16 +791,30 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, metavar="SEED")
     parser.add_argument("--seeds", type=int, default=20, metavar="N")
     parser.add_argument("--share", type=float, default=SHARE, help="of each block's gas that the adversary fills")
+    parser.add_argument("--flooded", type=int, default=FLOOD, help="blocks that a flood of demands goes on for")
+    parser.add_argument("--moves", default="", help="with commas between; by the seed if none are named")
+    parser.add_argument("--until-lost", action="store_true", help="play no game after one that is lost")
+    parser.add_argument("--memory", type=int, metavar="GIB", help="what this process may take")
     parser.add_argument("-v", "--verbose", action="store_true")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO if arguments.verbose else logging.CRITICAL)
     lost = 0
+    moves = [move for move in arguments.moves.split(",") if move]
+    unknown = set(moves) - {*LIES, *MOVES}
+    if unknown:
+        parser.error(f"expected moves out of {', '.join((*LIES, *MOVES))}, got {', '.join(sorted(unknown))}")
     with tempfile.TemporaryDirectory(prefix="cairn-war-") as folder, stage(Path(folder)) as place:
+        if arguments.memory:
+            resource.setrlimit(resource.RLIMIT_AS, (arguments.memory << 30, -1))
         for seed in range(arguments.first, arguments.first + arguments.seeds):
-            outcome = Game(place, seed, share=arguments.share, verbose=arguments.verbose).play()
+            flood = {"share": arguments.share, "flooded": arguments.flooded}
+            outcome = Game(place, seed, **flood, moves=moves, verbose=arguments.verbose).play()
+            played = seed + 1 - arguments.first
             lost += bool(outcome.losses)
             print(json.dumps({**outcome.__dict__, "seconds": round(outcome.seconds, 1)}), flush=True)
-    print(f"{lost} of {arguments.seeds} games lost")
+            if lost and arguments.until_lost:
+                break
+    print(f"{lost} of {played} games lost")
     return 1 if lost else 0
 
 

@@ -13,13 +13,16 @@ from trainer.cli.plan_files import show_duration
 if TYPE_CHECKING:
     from registry.chain.client import Client
     from registry.chain.fees import Fees
+    from registry.chain.networks import Network
     from registry.chain.records import Plan
     from registry.types import ModelId
 
-__all__ = ["TYPICAL_PURSE", "Warned", "plan_warnings", "terms_warnings", "walk_warnings"]
+__all__ = ["TYPICAL_PURSE", "Warned", "data_warnings", "plan_warnings", "terms_warnings", "walk_warnings"]
 
 TYPICAL_PURSE = 5 * 10**17
 """Wei that an auditor is taken to be ready to spend, as with `cairn auditor run MODEL --limit 0.5`."""
+DATA_PRICE_GWEI = 50_000
+"""What showing a leaf takes on OP Mainnet while Ethereum's base fee is 300 gwei (`benchmarks/flood.py`), rounded up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ def plan_warnings(client: Client, model: ModelId, plan: Plan, fees: Fees) -> lis
     aggregators = aggregators_of(client, model) if plan.quorum == 1 else 0
     participants = client.model(model).participants
     said = terms_warnings(plan, where, lag_of(client), aggregators)
-    return said + walk_warnings(plan, participants, fees)
+    return said + data_warnings(plan, network) + walk_warnings(plan, participants, fees)
 
 
 def terms_warnings(plan: Plan, network: str, lag: int, aggregators: int) -> list[Warned]:
@@ -81,6 +84,20 @@ def terms_warnings(plan: Plan, network: str, lag: int, aggregators: int) -> list
             Warned("quorum_of_one", f"quorum: expected at least 2, got 1: one aggregator decides alone; {change}")
         )
     return found
+
+
+def data_warnings(plan: Plan, network: Network) -> list[Warned]:
+    """Return what a plan leaves unpaid on a network whose transactions pay for their bytes: an answer is its leaf."""
+    if not network.data_fee or plan.demand_price_gwei >= DATA_PRICE_GWEI:
+        return []
+    return [
+        Warned(
+            "data_fee_unpaid",
+            f"demand_price_gwei: expected at least {DATA_PRICE_GWEI} on {network.name}, where an answer pays for its "
+            f"2 KB on Ethereum too and deposits follow gas alone, got {plan.demand_price_gwei}: whoever floods "
+            "demands pays less than those who answer; set it higher",
+        )
+    ]
 
 
 def walk_warnings(plan: Plan, participants: int, fees: Fees) -> list[Warned]:
