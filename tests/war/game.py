@@ -253,6 +253,47 @@ def remember_answers(provider: Any) -> None:
     provider._request_func_cache = (None, None)
 
 
+def found(
+    module: Any, chain: Any, folder: Path, store: MemoryStore, *, names: Sequence[str] = NAMES, **durations: int
+) -> Any:
+    """Deploy, register a model, give roles and bonds; return the federation. Blocks are mined on demand meanwhile.
+
+    Args:
+        module: The federation's.
+        chain: With a signer for each name.
+        folder: For the genesis.
+        store: What everybody sees.
+        names: Of all who play.
+        durations: Of the plan.
+    """
+    module.NAMES = names
+    w3, chain_id, at_once = chain.w3, chain.w3.eth.chain_id, Finality(FinalityRule.INSTANT)
+    maker = Transactor(w3, chain.signers[0], Journal(None), chain_id=chain_id, finality=at_once)
+    address = deploy(w3, maker, chain_id=chain_id).address
+    clients = module.Clients(chain, address)
+    clients.update(
+        {
+            name: Client(w3, address, signer=signer, journal=Journal(None), finality=at_once)
+            for name, signer in zip(names, chain.signers, strict=True)
+        }
+    )
+    owner = clients["owner"]
+    draw = np.random.default_rng(7)
+    save_arrays(folder / "genesis.safetensors", {"w": draw.normal(size=(VALUES // 256, 256)).astype(np.float32)})
+    genesis = add_version(store, folder / "genesis.safetensors")
+    owner.register_model(digest_of(genesis), Root(genesis.tensor_root), Root(genesis.rest_root))
+    model = owner.model_id(owner.account, digest_of(genesis))
+    roles = dict.fromkeys(("ann", "bob", "cyn"), Role.PARTICIPANT)
+    roles |= dict.fromkeys(HONEST, Role.AGGREGATOR)
+    roles |= {"mallory": Role.PARTICIPANT | Role.AGGREGATOR, "mike": Role.AGGREGATOR}
+    owner.grant_roles_batch(model, [Grant(clients[name].account, role) for name, role in roles.items()])
+    manifest = module.plan_manifest(quorum=2, min_contributions=1, bond_gwei=ETHER // 10**9, **durations)
+    plan = module.anchor_plan(owner, store, model, manifest)
+    for name in (*HONEST, *HOSTILE):
+        Court(clients[name]).deposit_bond(model, 2 * ETHER)
+    return module.Federation(chain, address, model, digest_of(genesis), plan, store, folder, clients)
+
+
 @contextlib.contextmanager
 def stage(folder: Path) -> Iterator[Stage]:
     """Start anvil, deploy, register a model, give roles and bonds."""
@@ -262,32 +303,11 @@ def stage(folder: Path) -> Iterator[Stage]:
     options = (*options, "--timestamp", str(START - 3600))
     with anvil_chain(program, *options, accounts=len(NAMES)) as chain:
         remember_answers(chain.w3.provider)
-        module.NAMES = NAMES
-        w3, chain_id = chain.w3, chain.w3.eth.chain_id
-        maker = Transactor(w3, chain.signers[0], Journal(None), chain_id=chain_id)
-        address = deploy(w3, maker, chain_id=chain_id).address
-        clients = module.Clients(chain, address)
-        clients.update(
-            {n: Client(w3, address, signer=s, journal=Journal(None)) for n, s in zip(NAMES, chain.signers, strict=True)}
-        )
-        owner, store = clients["owner"], PublicStore()
-        draw = np.random.default_rng(7)
-        save_arrays(folder / "genesis.safetensors", {"w": draw.normal(size=(VALUES // 256, 256)).astype(np.float32)})
-        genesis = add_version(store, folder / "genesis.safetensors")
-        owner.register_model(digest_of(genesis), Root(genesis.tensor_root), Root(genesis.rest_root))
-        model = owner.model_id(owner.account, digest_of(genesis))
-        roles = dict.fromkeys(("ann", "bob", "cyn"), Role.PARTICIPANT)
-        roles |= dict.fromkeys(HONEST, Role.AGGREGATOR)
-        roles |= {"mallory": Role.PARTICIPANT | Role.AGGREGATOR, "mike": Role.AGGREGATOR}
-        owner.grant_roles_batch(model, [Grant(clients[name].account, role) for name, role in roles.items()])
-        manifest = module.plan_manifest(
-            quorum=2, min_contributions=1, bond_gwei=ETHER // 10**9, commit_duration=600, publish_duration=120,
+        house = found(
+            module, chain, folder, PublicStore(), commit_duration=600, publish_duration=120,
             aggregate_duration=3600, challenge_duration=5760, answer_duration=120, late_duration=60,
         )  # fmt: skip
-        plan = module.anchor_plan(owner, store, model, manifest)
-        for name in (*HONEST, *HOSTILE):
-            Court(clients[name]).deposit_bond(model, 2 * ETHER)
-        house = module.Federation(chain, address, model, digest_of(genesis), plan, store, folder, clients)
+        w3 = chain.w3
         rpc = chain.w3.manager.request_blocking
         rpc("evm_setAutomine", [False])
         assert w3.eth.get_block("latest")["timestamp"] < START
