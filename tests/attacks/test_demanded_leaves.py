@@ -23,7 +23,7 @@ from registry.provenance.plans import plan_rules
 from registry.provenance.trees import disk_bytes, place_of
 from registry.store.manifests import put_manifest
 from registry.store.memory import MemoryStore
-from registry.types import Cid, Digest, Root, Tree
+from registry.types import Cid, Digest, HeadKind, Root, Tree
 from trainer import aggregator
 
 pytestmark = pytest.mark.slow
@@ -39,6 +39,20 @@ class Noting(MemoryStore):
 
     def _get(self, cid: Cid) -> bytes:
         self.asked.append(cid)
+        return super()._get(cid)
+
+
+class Looking(MemoryStore):
+    """Stands for a node: what it has not it looks for elsewhere, half a minute for each block."""
+
+    def __init__(self, behind: MemoryStore) -> None:
+        super().__init__()
+        self._blocks = behind._blocks
+        self.looked_for: list[Cid] = []
+
+    def _get(self, cid: Cid) -> bytes:
+        if not self._has(cid):
+            self.looked_for.append(cid)
         return super()._get(cid)
 
 
@@ -174,6 +188,21 @@ def test_a_blob_that_a_liar_names_falsely_is_read_once(wide: Any) -> None:
         assert actor.advance(store=store) == ""
     assert store.asked.count(blob.cid) == 1
     assert actor.open == 2
+
+
+def test_what_a_liar_withholds_is_not_looked_for_while_own_leaves_may_be_demanded(wide: Any) -> None:
+    house, actor, store = wide, Answering(wide, 1), Looking(wide.store)
+    made = house.outcome().result
+    hidden = replace(
+        made, aggregate_root=Root(b"\x05" * 32), report_digest=Digest(b"\x06" * 32), version_digest=Digest(b"\x07" * 32)
+    )
+    house.attest("mallory", hidden)
+    actor.demand_all(hidden)
+    target, deposit = Target(house.model_id, 1, hidden), actor.court.deposit_now(Target(house.model_id, 1, hidden))
+    for kind in (HeadKind.VERSION, HeadKind.REPORT):
+        actor.court.demand_head(target, kind, deposit=deposit)
+    actor.advance(store=store)
+    assert store.looked_for == []
 
 
 def test_nothing_is_combined_where_the_disk_has_no_room_for_trees(wide: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -634,6 +634,8 @@ class Battle(war.Game):  # type: ignore[name-defined,misc]
         owner, end = self.house.clients["owner"], time.monotonic() + SETTLING
         court, watcher, least = Court(owner), self.house.clients["watcher"].account, time.monotonic() + 12
         owed = 0
+        for event in self.convictions():  # until then nothing is paid; the round is over
+            warp(self.w3, to=event.reveal_deadline + 1)
         while time.monotonic() < end:
             time.sleep(1)
             outcome.losses += [said for program in self.programs.values() if (said := program.ended())]
