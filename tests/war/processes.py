@@ -48,7 +48,7 @@ from registry.chain.networks import Finality, FinalityRule
 from registry.chain.records import Result, result_hash
 from registry.chain.sending import Sending
 from registry.chain.testing import anvil_chain, find_program, free_port
-from registry.errors import CairnError, StoreUnavailable
+from registry.errors import CairnError, NodeUnavailable, StoreUnavailable
 from registry.provenance.answers import answer_to
 from registry.provenance.charges import basis_of, listed
 from registry.provenance.demands import SeenDemands, demands_of
@@ -406,12 +406,19 @@ class Battle(war.Game):  # type: ignore[name-defined,misc]
     def take_part(self, name: str, update: Any, after: float) -> None:
         """Commit, and publish once the commits are closed for good."""
         self.commit_as(name, said_of(update), after)
-        while not commits_closed(self.house.clients[name], self.model, 1):
+        while not self.commits_closed(name):
             self.clock.sleep(1)
         published = Kept()
         self.house.publish(update, published)
         self.publish(published)
         self.tell(f"{name} has published")
+
+    def commits_closed(self, name: str) -> bool:
+        """Whether commits are closed for good; not known while blocks are taken out."""
+        try:
+            return commits_closed(self.house.clients[name], self.model, 1)
+        except NodeUnavailable:
+            return False
 
     # The adversary
 
@@ -452,6 +459,16 @@ class Battle(war.Game):  # type: ignore[name-defined,misc]
             call = calls.attest_result(client.address, self.model, 1, result, record.running_hash)
             self.send(name, call, tip=10**9)
         self.tell(f"lied: 0x{result_hash(result).hex()[:12]}")
+        if self.does("withhold") and draw.random() < 0.5:
+            self.demand_of_itself(result)
+
+    def demand_of_itself(self, result: Result) -> None:
+        """Demand of the lie what nobody has: whoever looks for it has no time for anything else."""
+        owner = self.house.clients["owner"]
+        while owner.dispute(self.model, 1).result_hash != result_hash(result):
+            self.clock.sleep(1)
+        self.demand_all_kinds(result)
+        self.tell("demanded what it withholds")
 
     def answer(self) -> None:
         """Show what is demanded of the lie, most of it, published or not."""
