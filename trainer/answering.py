@@ -29,6 +29,7 @@ from registry.provenance.plans import load_plan, plan_rules
 from registry.provenance.rounds import RoundRecord, attested_result, attesters_of, read_round
 from registry.provenance.trees import disk_bytes, place_of
 from registry.store.base import ContentStore
+from registry.store.limited import LimitedStore
 from registry.types import Address, ModelId
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def answer_demands(
 
     Args:
         client: The chain, with the signer of whoever answers.
-        store: Where blobs are looked for.
+        store: Has the blobs; what it would have to look for elsewhere is not shown.
         folder: Of this aggregator, where trees are kept.
         model_id: The model.
         number: Its current round.
@@ -126,7 +127,9 @@ def answer_demands(
         if result is not None:
             attesters = attesters_of(client, model_id, number, dispute.tally)
             trees = place_of(folder, model_id, number)
-            window = _Window(client, store, trees, record, result, demands, now, place, attesters, memory)
+            # What is not here is not waited for: a liar withholds it, and own leaves may be demanded meanwhile.
+            here = LimitedStore(store, 0.0)
+            window = _Window(client, here, trees, record, result, demands, now, place, attesters, memory)
             _show(window, window.mine(due))
             _look_after(client, memory, demands, now, worth)
     shown = memory.newly_shown()

@@ -23,10 +23,12 @@ from registry.provenance.plans import plan_rules
 from registry.provenance.trees import disk_bytes, place_of
 from registry.store.manifests import put_manifest
 from registry.store.memory import MemoryStore
-from registry.types import Cid, Digest, Root, Tree
+from registry.types import Cid, Digest, HeadKind, Root, Tree
 from trainer import aggregator
 
 pytestmark = pytest.mark.slow
+PAYS = 10**15
+"""A deposit, wei, that pays for an answer at any price of these tests."""
 
 
 class Noting(MemoryStore):
@@ -39,6 +41,20 @@ class Noting(MemoryStore):
 
     def _get(self, cid: Cid) -> bytes:
         self.asked.append(cid)
+        return super()._get(cid)
+
+
+class Looking(MemoryStore):
+    """Stands for a node: what it has not it looks for elsewhere, half a minute for each block."""
+
+    def __init__(self, behind: MemoryStore) -> None:
+        super().__init__()
+        self._blocks = behind._blocks
+        self.looked_for: list[Cid] = []
+
+    def _get(self, cid: Cid) -> bytes:
+        if not self._has(cid):
+            self.looked_for.append(cid)
         return super()._get(cid)
 
 
@@ -65,9 +81,8 @@ class Answering:
         memberships = [listing.membership(index) for index in range(len(listing.contributions))]
         for tree in trees:
             for membership in memberships if tree is Tree.CONTRIBUTION else [NOWHERE]:
-                deposit = self.court.deposit_now(target)
-                self.court.demand_chunks(target, tree, leaves, membership, basis, deposit=deposit)
-        self.court.demand_contributions(target, leaves, deposit=self.court.deposit_now(target))
+                self.court.demand_chunks(target, tree, leaves, membership, basis, deposit=PAYS)
+        self.court.demand_contributions(target, leaves, deposit=PAYS)
         return len(trees) - 1 + len(memberships) + 1  # the list is one more
 
     @property
@@ -168,12 +183,27 @@ def test_a_blob_that_a_liar_names_falsely_is_read_once(wide: Any) -> None:
     result = replace(made.result, aggregate_root=root, report_digest=named)
     house.attest("mallory", result)
     target = Target(house.model_id, 1, result)
-    actor.court.demand_chunks(target, Tree.AGGREGATE, [0, 1], deposit=actor.court.deposit_now(target))
+    actor.court.demand_chunks(target, Tree.AGGREGATE, [0, 1], deposit=PAYS)
     store = Noting(house.store)
     for _ in range(3):
         assert actor.advance(store=store) == ""
     assert store.asked.count(blob.cid) == 1
     assert actor.open == 2
+
+
+def test_what_a_liar_withholds_is_not_looked_for_while_own_leaves_may_be_demanded(wide: Any) -> None:
+    house, actor, store = wide, Answering(wide, 1), Looking(wide.store)
+    made = house.outcome().result
+    hidden = replace(
+        made, aggregate_root=Root(b"\x05" * 32), report_digest=Digest(b"\x06" * 32), version_digest=Digest(b"\x07" * 32)
+    )
+    house.attest("mallory", hidden)
+    actor.demand_all(hidden)
+    target = Target(house.model_id, 1, hidden)
+    for kind in (HeadKind.VERSION, HeadKind.REPORT):
+        actor.court.demand_head(target, kind, deposit=PAYS)
+    actor.advance(store=store)
+    assert store.looked_for == []
 
 
 def test_nothing_is_combined_where_the_disk_has_no_room_for_trees(wide: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -354,7 +354,7 @@ class Game:
             ),
         )
         self.now(mallory, lambda until: Court(mallory).deposit_bond(found, ETHER, until=until))
-        self.clock.spawn("mallory attests elsewhere", lambda: self.attest_elsewhere(found))
+        self.elsewhere = found
         return found
 
     def plan(self, **changed: Any) -> tuple[Plan, bytes]:
@@ -364,8 +364,8 @@ class Game:
         manifest = self.place.module.plan_manifest(**{**TERMS, **changed})
         return add_plan(store, fitted(manifest, read_header(store, head.weights.blob)))
 
-    def attest_elsewhere(self, found: Any) -> None:
-        mallory = self.house.clients["mallory"]
+    def attest_elsewhere(self) -> None:
+        mallory, found = self.house.clients["mallory"], self.elsewhere
         while mallory.phase(found, 1) != Phase.AGGREGATE:
             self.clock.sleep(BLOCK)
         result = example_result(contributions=1)
@@ -446,6 +446,7 @@ class Game:
             ("dead store", lambda: self.kill_store(self.house.store, DEAD)),
             ("claims", self.squat),
             ("past the end", self.ask_past_the_end),
+            ("second model", self.attest_elsewhere),
         ):
             if self.does(move):
                 self.clock.spawn(f"mallory {move}", work)

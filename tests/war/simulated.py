@@ -7,7 +7,7 @@ import importlib.util
 import random
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from registry.chain.court import Court
 from registry.chain.deploy import deploy
 from registry.chain.journal import Journal
 from registry.chain.keys import to_checksum
+from registry.chain.networks import Finality, FinalityRule
 from registry.chain.records import Grant
 from registry.chain.testing import anvil_chain, find_program
 from registry.chain.transactions import Transactor
@@ -238,6 +239,42 @@ TERMS = {
 """Of the plan."""
 
 
+def found(
+    module: Any, chain: Any, folder: Path, store: MemoryStore, *, names: Sequence[str] = NAMES, **terms: int
+) -> Any:
+    """Deploy, register a model, give roles and bonds; return the federation. Blocks are mined on demand meanwhile.
+
+    Args:
+        module: The federation's.
+        chain: With a signer for each name, who has money.
+        folder: For the genesis.
+        store: What everybody sees.
+        names: Of all who play.
+        terms: Of the plan, in place of `TERMS`.
+    """
+    module.NAMES = names
+    w3, chain_id, at_once = chain.w3, chain.w3.eth.chain_id, Finality(FinalityRule.INSTANT)
+    maker = Transactor(w3, chain.signers[0], Journal(None), chain_id=chain_id, finality=at_once)
+    address = deploy(w3, maker, chain_id=chain_id).address
+    clients = module.Clients(chain, address)
+    for name, signer in zip(names, chain.signers, strict=True):
+        clients[name] = Client(w3, address, signer=signer, journal=Journal(None), finality=at_once)
+    owner = clients["owner"]
+    draw = np.random.default_rng(7)
+    save_arrays(folder / "genesis.safetensors", {"w": draw.normal(size=(VALUES // 256, 256)).astype(np.float32)})
+    genesis = add_version(store, folder / "genesis.safetensors")
+    owner.register_model(digest_of(genesis), Root(genesis.tensor_root), Root(genesis.rest_root))
+    model = owner.model_id(owner.account, digest_of(genesis))
+    roles = dict.fromkeys(("ann", "bob", "cyn"), Role.PARTICIPANT)
+    roles |= dict.fromkeys(HONEST, Role.AGGREGATOR)
+    roles |= dict.fromkeys(HOSTILE, Role.AGGREGATOR) | {"mallory": Role.PARTICIPANT | Role.AGGREGATOR}
+    owner.grant_roles_batch(model, [Grant(clients[name].account, role) for name, role in roles.items()])
+    plan = module.anchor_plan(owner, store, model, module.plan_manifest(**{**TERMS, **terms}))
+    for name in (*HONEST, *HOSTILE):
+        Court(clients[name]).deposit_bond(model, 2 * ETHER)
+    return module.Federation(chain, address, model, digest_of(genesis), plan, store, folder, clients)
+
+
 @contextlib.contextmanager
 def stage(folder: Path) -> Iterator[Stage]:
     """Start anvil, deploy, register a model, give roles and bonds."""
@@ -247,33 +284,12 @@ def stage(folder: Path) -> Iterator[Stage]:
     options = (*options, "--timestamp", str(START - 3600))
     with anvil_chain(program, *options, accounts=len(NAMES)) as chain:
         remember_answers(chain.w3.provider)
-        module.NAMES = NAMES
-        w3, chain_id = chain.w3, chain.w3.eth.chain_id
-        maker = Transactor(w3, chain.signers[0], Journal(None), chain_id=chain_id)
-        address = deploy(w3, maker, chain_id=chain_id).address
-        clients = module.Clients(chain, address)
-        clients.update(
-            {n: Client(w3, address, signer=s, journal=Journal(None)) for n, s in zip(NAMES, chain.signers, strict=True)}
-        )
         rpc = chain.w3.manager.request_blocking
         for signer in chain.signers:  # the node has money for ten alone
             rpc("anvil_setBalance", [to_checksum(signer.address), hex(10_000 * ETHER)])
-        owner, store = clients["owner"], PublicStore()
-        draw = np.random.default_rng(7)
-        save_arrays(folder / "genesis.safetensors", {"w": draw.normal(size=(VALUES // 256, 256)).astype(np.float32)})
-        genesis = add_version(store, folder / "genesis.safetensors")
-        owner.register_model(digest_of(genesis), Root(genesis.tensor_root), Root(genesis.rest_root))
-        model = owner.model_id(owner.account, digest_of(genesis))
-        roles = dict.fromkeys(("ann", "bob", "cyn"), Role.PARTICIPANT)
-        roles |= dict.fromkeys(HONEST, Role.AGGREGATOR)
-        roles |= dict.fromkeys(HOSTILE, Role.AGGREGATOR) | {"mallory": Role.PARTICIPANT | Role.AGGREGATOR}
-        owner.grant_roles_batch(model, [Grant(clients[name].account, role) for name, role in roles.items()])
-        plan = module.anchor_plan(owner, store, model, module.plan_manifest(**TERMS))
-        for name in (*HONEST, *HOSTILE):
-            Court(clients[name]).deposit_bond(model, 2 * ETHER)
-        house = module.Federation(chain, address, model, digest_of(genesis), plan, store, folder, clients)
+        house = found(module, chain, folder, PublicStore())
         rpc("evm_setAutomine", [False])
-        assert w3.eth.get_block("latest")["timestamp"] < START
+        assert chain.w3.eth.get_block("latest")["timestamp"] < START
         made = Stage(house, module, chain, None, folder)
         made.snapshot = made.rpc("evm_snapshot")
         yield made

@@ -27,20 +27,20 @@ LONG = 45
 pytestmark = [pytest.mark.slow, pytest.mark.node]
 
 
-def load_game() -> Any:
-    spec = importlib.util.spec_from_file_location("war_game", Path(__file__).with_name("game.py"))
+def load(name: str, file: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(file))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    sys.path.append(str(Path(__file__).parent))  # where it finds what it is played on
     spec.loader.exec_module(module)
     return module
 
 
 @pytest.fixture(scope="module")
 def game() -> Any:
-    return load_game()
+    load("simulated", "simulated.py")  # which the game finds by its name
+    return load("war_game", "game.py")
 
 
 @pytest.fixture(scope="module")
