@@ -10,15 +10,15 @@ from registry.chain.node import NodeRefused, asking, quantity
 if TYPE_CHECKING:
     from web3 import Web3
 
-__all__ = ["Fees", "outbid", "suggest_fees"]
+__all__ = ["Fees", "outbid", "suggest_fees", "worth_outbidding"]
 
 DEFAULT_PRIORITY = 10**9
 """1 gwei, where a node has no opinion."""
 _HIGHEST_PRIORITY = 30 * 10**9
 """Of a first bid while the base fee is not higher, wei per gas: what the dearest networks ask for at least. The node's
 figure is what was paid lately, so whoever fills blocks at a high price would else set what everybody pays."""
-_MOST_URGENT = 8
-"""What is urgent bids up to so many times the priority fee of a first bid."""
+_MOST = 8
+"""No bid is raised beyond so many times the priority fee of a first one, urgent or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,14 @@ def outbid(max_fee: int, priority_fee: int, wanted: Fees, *, urgent: bool = Fals
     """
     priority = max(wanted.priority_fee, priority_fee + -(-priority_fee // 8), 1)
     if urgent:
-        priority = max(priority, min(2 * priority_fee, _MOST_URGENT * wanted.priority_fee))
+        priority = max(priority, min(2 * priority_fee, _MOST * wanted.priority_fee))
     return Fees(
         max_fee=max(wanted.max_fee - wanted.priority_fee + priority, max_fee + -(-max_fee // 8)),
         priority_fee=priority,
         base_fee=wanted.base_fee,
     )
+
+
+def worth_outbidding(max_fee: int, priority_fee: int, wanted: Fees) -> bool:
+    """Whether a higher bid can help: not where this one would be mined before any usual one, yet is not."""
+    return priority_fee < _MOST * wanted.priority_fee or max_fee < wanted.max_fee

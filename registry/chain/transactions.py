@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from registry.chain.errors import decode_error, show
 from registry.chain.events import decode_logs
-from registry.chain.fees import Fees, outbid, suggest_fees
+from registry.chain.fees import Fees, outbid, suggest_fees, worth_outbidding
 from registry.chain.journal import Attempt, Intent, Journal, JournalConflict, State
 from registry.chain.keys import Signer, check_signed, to_checksum
 from registry.chain.networks import Finality, FinalityRule, final_block, finality_of, network_of
@@ -310,7 +310,8 @@ class Transactor:
             old = intent.attempts[-1]
             wanted = suggest_fees(self._w3)
             fees = outbid(old.max_fee, old.priority_fee, wanted, urgent=urgent)
-            if most is not None and fees.max_fee > max(most, wanted.max_fee):
+            too_much = most is not None and fees.max_fee > max(most, wanted.max_fee)
+            if too_much or not worth_outbidding(old.max_fee, old.priority_fee, wanted):
                 log.info("%s: a higher bid would be more than it is worth, so it waits", intent.key)
                 return intent
             if self._sending.max_fee_cap is not None and fees.max_fee > self._sending.max_fee_cap:

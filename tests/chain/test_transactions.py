@@ -121,6 +121,18 @@ def test_what_has_waited_longer_than_is_left_bids_much_more(anvil: DevChain) -> 
 
 
 @pytest.mark.node
+def test_bids_are_raised_eightfold_at_most(anvil: DevChain) -> None:
+    """Whoever stuffs blocks at a high price makes nobody bid whatever it has."""
+    client = on(anvil, sending=Sending(resend_after=0.0))
+    rpc(anvil, "evm_setAutomine", False)
+    client.submit(calls.register_model(client.address, GENESIS, ROOT, ROOT))
+    for _ in range(60):
+        (intent,) = client.transactor.keep()
+    first, *_, last = (attempt.priority_fee for attempt in intent.attempts)
+    assert 8 * first <= last < 9 * first
+
+
+@pytest.mark.node
 def test_no_higher_bid_is_made_than_it_is_worth(anvil: DevChain) -> None:
     now = [1000.0]
     client = on(anvil, sending=Sending(clock=lambda: now[0]))
