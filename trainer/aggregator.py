@@ -46,6 +46,7 @@ from registry.provenance.trees import place_of, remove_before
 from registry.provenance.verify import Finding, standing
 from registry.provenance.versions import load_parent, read_header
 from registry.store.base import ContentStore
+from registry.store.limited import LimitedStore
 from registry.store.manifests import pin_manifest
 from registry.types import ModelId, Phase
 from trainer.answering import Answering, answer_demands, collect_deposits
@@ -231,7 +232,8 @@ def _attest_best(
         return memory.results[key]
 
     result = result_of(verdicts)
-    for rival, reconciled in rivals_of(client, store, round, verdicts, result):
+    hurried = LimitedStore(store, patience / 4)  # who attests what nobody has keeps nobody from attesting in time
+    for rival, reconciled in rivals_of(client, hurried, round, verdicts, result):
         if result_of(reconciled) == rival:  # else it was not what its report says
             result = rival
             break

@@ -177,6 +177,28 @@ def test_demands_are_answered_while_an_update_is_waited_for(opened: Any) -> None
         running.join(60)
 
 
+def test_reports_that_nobody_has_keep_nobody_from_attesting(
+    federation: Any, new_plan: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results of more contributions are read first; a store may look half a minute for each block of their reports."""
+    house, limits = federation, list[float]()
+    new_plan(house, quorum=2)
+    take_part(house)
+    result = replace(house.outcome().result, report_digest=Digest(b"\x09" * 32))
+    house.attest("mallory", replace(result, version_digest=Digest(b"\x08" * 32)))
+
+    class Told(LimitedStore):
+        def __init__(self, store: ContentStore, seconds: float) -> None:
+            limits.append(seconds)
+            super().__init__(store, seconds)
+
+    monkeypatch.setattr("trainer.aggregator.LimitedStore", Told)
+    left = house.owner.round(house.model_id, 1).aggregate_deadline - chain_time(house.chain.w3)
+    assert aggregator.advance(house.first, house.store, house.folder / "first", house.model_id)
+    assert any(house.owner.attestation(house.model_id, 1, house.first.account))
+    assert limits == [pytest.approx(min(left / 4, 300) / 4, abs=1)]
+
+
 def test_attesters_take_turns(federation: Any, new_plan: Callable[..., Any]) -> None:
     house = federation
     new_plan(house, quorum=2)

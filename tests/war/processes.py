@@ -30,7 +30,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -754,14 +754,13 @@ def main() -> int:
     logging.basicConfig(level=logging.CRITICAL)
     moves = [move for move in arguments.moves.split(",") if move]
     lost = 0
-
     with tempfile.TemporaryDirectory(prefix="cairn-war-") as folder, ThreadPoolExecutor(arguments.at_once) as pool:
         place = arguments.keep or Path(folder)
         games = [
             pool.submit(Battle(place / str(seed), seed, moves=moves, verbose=arguments.verbose).play)
             for seed in range(arguments.first, arguments.first + arguments.seeds)
         ]
-        for game in games:
+        for game in as_completed(games):
             outcome = game.result()
             lost += bool(outcome.losses)
             facts = {name: value for name, value in outcome.__dict__.items() if name not in ("told", "trace")}
