@@ -623,7 +623,7 @@ class Game:
 
     def membership(self, result: Result, turn: int) -> Membership:
         """Return one of the contributions that a result of the honest lists."""
-        report = load_report(self.house.store, result.report_digest, result.contributions + 1)
+        report = load_report(self.house.store, result.report_digest, len(self.house.record().commitments))
         true = listing_of(reported(entry) for entry in report.entries if entry.reason == Reason.ADMITTED)
         return true.membership(turn % result.contributions)
 

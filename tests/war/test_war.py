@@ -19,8 +19,9 @@ GAMES = int(os.environ.get("CAIRN_WAR_GAMES") or (2000 if os.environ.get("CAIRN_
 FIRST = int(os.environ.get("CAIRN_WAR_SEED") or time.time() // 86400 * 10_000)
 PARTS = 4
 """So many processes may share them."""
-BELOW, ABOVE = 0.35, 0.42
-"""Shares of the blocks' gas that a flood of demands takes: below and above the 36 % of `docs/assumptions.md`."""
+BELOW, ABOVE = 0.4, 0.5
+"""Shares of the blocks' gas that a flood of demands takes: above the 36 % of `docs/assumptions.md`, which is of answers
+sent alone, and below and above the 44 % of three at a time, as many as fit into an eighth of these blocks."""
 LONG = 45
 """Blocks of a flood: three times what an answer may take, in time and late."""
 
