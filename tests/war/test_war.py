@@ -63,7 +63,8 @@ def test_nobody_honest_loses_whatever_the_adversary_combines(game: Any, place: A
 
 @pytest.mark.xdist_group("war replayed")
 def test_a_seed_replays_a_game_to_the_bit(game: Any, place: Any) -> None:
-    first, again, other = (game.Game(place, seed).play().trace for seed in (0, 0, 3))
+    moves = ("version", "reorg", "restart")
+    first, again, other = (game.Game(place, seed, moves=moves).play().trace for seed in (0, 0, 3))
     assert first == again
     assert first != other
 
