@@ -16,10 +16,9 @@ from registry.chain.court import Court
 from registry.chain.court_errors import DemandIsClosed, NothingToWithdraw, TooLate
 from registry.chain.court_events import LeafShown
 from registry.chain.court_records import Demanded, Shown
-from registry.chain.fees import suggest_fees
+from registry.chain.fees import block_gas, suggest_fees
 from registry.chain.journal import State
 from registry.chain.local import chain_time
-from registry.chain.node import asking, quantity
 from registry.chain.records import Result
 from registry.chain.sending import Call
 from registry.errors import ContentError, ContractError, InputError, NotEnoughMoney, VerificationFailed
@@ -117,7 +116,7 @@ def answer_demands(
     memory, place = memory or Answering(), place or client.account
     dispute = client.dispute(model_id, number)
     demands, now = demands_of(Court(client), dispute, memory.seen), chain_time(client.w3)
-    attested = client.attestation(model_id, number, place) == dispute.tally
+    attested = bool(demands.open) and client.attestation(model_id, number, place) == dispute.tally
     worth = _worth(client, model_id, place, len(demands.open)) if attested else 0
     _look_after(client, memory, demands, now, worth)
     due = [leaf for leaf in _due(demands, now) if not memory.knows(leaf, now)]
@@ -225,19 +224,19 @@ def _due(demands: Demands, now: int) -> list[Demanded]:
 
 def _show(window: _Window, leaves: Sequence[Demanded]) -> None:
     """Get answers on their way: those in time by the batch, late ones alone."""
-    court, fees = Court(window.client), suggest_fees(window.client.w3)
-    price = _GAS_OF_ANSWER * ((fees.base_fee or 0) + fees.priority_fee)
+    court = Court(window.client)
+    least = 0 if window.place in window.attesters else _usual_price(window.client) // _OTHERS_EARN
     in_time: list[Shown] = []
     late: list[list[Shown]] = []
     for leaf in leaves:
         demand = court.demand(leaf, block="pending")
-        if demand.closed or (window.place not in window.attesters and demand.deposit < price // _OTHERS_EARN):
+        if demand.closed or demand.deposit < least:
             continue
         opening = answer_to(window.store, window.record, window.result, leaf, window.trees, window.memory.misnamed)
         if opening is not None:
             shown = Shown(leaf, opening)
             late.append([shown]) if window.late(leaf) else in_time.append(shown)
-    together = _together(window.client)
+    together = _together(window.client) if in_time else 1
     queue = [in_time[first : first + together] for first in range(0, len(in_time), together)] + late
     while queue:
         batch = queue.pop(0)
@@ -255,11 +254,15 @@ def _show(window: _Window, leaves: Sequence[Demanded]) -> None:
     window.memory.poor = False
 
 
+def _usual_price(client: Client) -> int:
+    """Return what showing a leaf takes, wei."""
+    fees = suggest_fees(client.w3)
+    return _GAS_OF_ANSWER * ((fees.base_fee or 0) + fees.priority_fee)
+
+
 def _together(client: Client) -> int:
     """Return how many leaves one transaction is to show on this chain."""
-    with asking("eth_getBlockByNumber"):
-        gas = quantity(client.w3.eth.get_block("latest")["gasLimit"], "gasLimit")
-    return min(max(gas // (_SHARE_OF_BLOCK * _GAS_OF_ANSWER), 1), TOGETHER)
+    return min(max(block_gas(client.w3) // (_SHARE_OF_BLOCK * _GAS_OF_ANSWER), 1), TOGETHER)
 
 
 def _submit(window: _Window, court: Court, batch: Sequence[Shown]) -> None:

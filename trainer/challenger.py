@@ -24,7 +24,7 @@ from registry.chain.challenge_records import (
 )
 from registry.chain.challenges import Challenges
 from registry.chain.client import Client
-from registry.chain.node import asking, quantity
+from registry.chain.fees import block_gas
 from registry.chain.records import running_hash_begin, running_hash_next
 from registry.chain.sending import Call, Receipt, Until
 from registry.content.merkle import CHUNK_VALUES, leaf_hash, node_hash
@@ -215,9 +215,7 @@ def _bytes_of(step: Step) -> int:
 
 def _at_once(challenges: Challenges, gas: int, size: int) -> int:
     """How many of so much gas and so many bytes fit into a transaction, with a fifth of the gas to spare."""
-    with asking("eth_getBlockByNumber"):
-        block: Any = challenges.client.w3.eth.get_block("latest")
-    most_gas = min(quantity(block["gasLimit"], "gasLimit"), MOST_GAS) * 4 // 5
+    most_gas = min(block_gas(challenges.client.w3), MOST_GAS) * 4 // 5
     return max(1, min(most_gas // gas, MOST_BYTES // size))
 
 

@@ -10,7 +10,7 @@ from registry.chain.node import NodeRefused, asking, quantity
 if TYPE_CHECKING:
     from web3 import Web3
 
-__all__ = ["Fees", "outbid", "suggest_fees", "worth_outbidding"]
+__all__ = ["Fees", "block_gas", "outbid", "suggest_fees", "worth_outbidding"]
 
 DEFAULT_PRIORITY = 10**9
 """1 gwei, where a node has no opinion."""
@@ -56,6 +56,13 @@ def suggest_fees(w3: Web3) -> Fees:
     priority = quantity(priority, "maxPriorityFeePerGas")
     priority = min(priority, max(base, _HIGHEST_PRIORITY))
     return Fees(max_fee=2 * base + priority, priority_fee=priority, base_fee=base)
+
+
+def block_gas(w3: Web3) -> int:
+    """Return how much gas the last block could take."""
+    with asking("eth_getBlockByNumber"):
+        block: Any = w3.eth.get_block("latest")
+    return quantity(block["gasLimit"], "gasLimit")
 
 
 def outbid(max_fee: int, priority_fee: int, wanted: Fees, *, urgent: bool = False) -> Fees:
