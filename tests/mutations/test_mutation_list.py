@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
-import sys
 import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from run import load
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
 
 
-def runner() -> Any:
-    spec = importlib.util.spec_from_file_location("mutation_runner", HERE / "run.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-MUTATIONS = runner().load()
+MUTATIONS = load()
 
 
 def methods(node: ast.ClassDef) -> list[ast.FunctionDef]:

@@ -166,6 +166,8 @@ class Game:
         verbose: Print what the honest do.
     """
 
+    block = BLOCK
+
     def __init__(
         self,
         place: Stage,
@@ -215,8 +217,6 @@ class Game:
         for name in HONEST if self.does("poor") else ():
             place.rpc("anvil_setBalance", to_checksum(clients[name].account), hex(POOR))
         self.began = {name: self.worth(name) for name in NAMES}
-        self.honest_result: bytes | None = None
-        self.honest_digest = b""
         self.false: list[Result] = []
         self.busy = 0.0
         self.hidden: dict[Root, Callable[[int], Opening | None]] = {}
@@ -255,7 +255,7 @@ class Game:
         rpc("evm_setNextBlockTimestamp", max(latest["timestamp"] + 1, self.time()))
         rpc("evm_mine")
         self.height += 1
-        rpc("evm_setNextBlockTimestamp", self.w3.eth.get_block("latest")["timestamp"] + BLOCK)
+        rpc("evm_setNextBlockTimestamp", self.w3.eth.get_block("latest")["timestamp"] + self.block)
 
     def pending(self) -> bool:
         """Whether somebody wants something of the next block."""
@@ -264,7 +264,7 @@ class Game:
     @property
     def idle(self) -> bool:
         """Whether nothing has happened for a while: then all look less often, and fewer blocks are mined."""
-        return self.clock.now > self.busy + 10 * BLOCK
+        return self.clock.now > self.busy + 10 * self.block
 
     def time(self) -> int:
         return START + int(self.clock.now)
@@ -274,7 +274,7 @@ class Game:
             if self.pending():
                 self.busy = self.clock.now
             self.mine()
-            self.clock.sleep(BLOCK * (IDLE if self.idle else 1))
+            self.clock.sleep(self.block * (IDLE if self.idle else 1))
 
     # The honest side
 
@@ -367,10 +367,10 @@ class Game:
     def attest_elsewhere(self) -> None:
         mallory, found = self.house.clients["mallory"], self.elsewhere
         while mallory.phase(found, 1) != Phase.AGGREGATE:
-            self.clock.sleep(BLOCK)
+            self.clock.sleep(self.block)
         result = example_result(contributions=1)
         while not mallory.round(found, 1).attested and mallory.phase(found, 1) == Phase.AGGREGATE:
-            self.clock.sleep(BLOCK)
+            self.clock.sleep(self.block)
             with contextlib.suppress(CairnError):
                 run = read_round(mallory, found, 1).running_hash
                 self.send("mallory", calls.attest_result(mallory.address, found, 1, result, run))
@@ -406,8 +406,8 @@ class Game:
 
         def publish() -> None:
             while house.clients["owner"].phase(self.model, 1) == Phase.COMMIT:
-                self.clock.sleep(BLOCK)
-            self.clock.sleep(5 * BLOCK)
+                self.clock.sleep(self.block)
+            self.clock.sleep(5 * self.block)
             for name, update in updates.items():
                 if self.does("split") and name != "cyn":
                     self.give("first" if name == "ann" else "second", update)
@@ -473,7 +473,7 @@ class Game:
 
     def wait_for(self, *phases: Phase) -> None:
         while self.house.clients["owner"].phase(self.model, 1) not in phases:
-            self.clock.sleep(BLOCK)
+            self.clock.sleep(self.block)
 
     def lie(self) -> None:
         """Two liars attest something false as soon as anything can be attested, and two others after them."""
@@ -564,7 +564,7 @@ class Game:
         seen, memory = SeenDemands(), Answering()
         client, folder = self.house.clients["mallory"], self.folder / "mallory"
         while True:
-            self.clock.sleep(BLOCK * (1 if not self.does("answer late") else 22))
+            self.clock.sleep(self.block * (1 if not self.does("answer late") else 22))
             with contextlib.suppress(CairnError):
                 dispute = client.dispute(self.model, 1)
                 attested = attested_result(client, self.house.record(), dispute.result_hash)
@@ -580,7 +580,7 @@ class Game:
         """Demand leaf 2^40 of the list of contributions, which the liars show not to be there."""
         client = self.house.clients["stranger"]
         while not self.false or client.phase(self.model, 1) != Phase.CHALLENGE:
-            self.clock.sleep(BLOCK)
+            self.clock.sleep(self.block)
         target = Target(self.model, 1, self.false[0])
         court = Court(client)
         deposit = court.deposit_now(target) * 5 // 4
@@ -592,9 +592,8 @@ class Game:
         index, per_block = 0, int(GAS * share / DEMAND_GAS)
         client = self.house.clients["mike"]
         court = Court(client)
-        asked: set[Any] = set()
         while index < self.flooded * per_block:
-            self.clock.sleep(BLOCK)
+            self.clock.sleep(self.block)
             try:
                 if client.phase(self.model, 1) != Phase.CHALLENGE:
                     continue
@@ -617,7 +616,6 @@ class Game:
                     some = indices[first : first + 30]
                     call = court.call("demandChunks", target, basis, int(tree), place, some, value=deposit * len(some))
                     self.send("mike", call, tip=tip)
-                asked.add(dispute.tally)
             except CairnError:
                 continue
 
@@ -649,7 +647,7 @@ class Game:
     def raise_fee(self) -> None:
         self.clock.sleep(self.draw.randint(700, 2500))
         self.base_fee = 100 * int(self.w3.eth.get_block("latest")["baseFeePerGas"])
-        self.clock.sleep(BLOCK * self.draw.randint(5, 20))
+        self.clock.sleep(self.block * self.draw.randint(5, 20))
         self.base_fee = None
 
     def reorganise(self) -> None:
@@ -659,7 +657,7 @@ class Game:
             self.clock.sleep(self.draw.randint(400, 2500))
             depth, end = self.draw.randint(1, 3), self.clock.now + 2000
             while self.clock.now < end and not honest & self.senders():
-                self.clock.sleep(BLOCK)
+                self.clock.sleep(self.block)
             with contextlib.suppress(Exception):
                 self.place.rpc("anvil_rollback", depth)
             self.mine()
@@ -683,7 +681,7 @@ class Game:
         client = self.house.clients["mallory"]
         sealed: set[bytes] = set()
         while True:
-            self.clock.sleep(BLOCK)
+            self.clock.sleep(self.block)
             with contextlib.suppress(CairnError):
                 dispute = client.dispute(self.model, 1)
                 if any(dispute.tally) and dispute.tally not in sealed:
@@ -720,10 +718,10 @@ class Game:
         first = self.w3.eth.get_block("latest")["timestamp"]
         self.clock.now = float(first - START)
         for _ in range(20 if self.does("slow finality") else 5):
-            self.clock.now += BLOCK
+            self.clock.now += self.block
             self.mine()
         self.participants()
-        self.clock.now = float(self.w3.eth.get_block("latest")["timestamp"] - START + BLOCK)
+        self.clock.now = float(self.w3.eth.get_block("latest")["timestamp"] - START + self.block)
         self.clock.spawn("miner", self.miner)
         self.honest()
         self.adversary()
@@ -736,7 +734,7 @@ class Game:
 
     def ended(self) -> bool:
         """Whether the round is over and everybody had time to collect."""
-        if int(self.clock.now) % (BLOCK * 10) >= BLOCK:
+        if int(self.clock.now) % (self.block * 10) >= self.block:
             return False
         owner = self.house.clients["owner"]
         over = owner.round(self.model, 1).finalized or owner.phase(self.model, 1) == Phase.CANCELLED

@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
-import importlib.util
 import json
 import logging
 import os
@@ -35,6 +34,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import game as war
+import simulated
 
 from registry.chain import calls
 from registry.chain.challenge_records import NO_BASIS, NOWHERE, Target
@@ -61,20 +63,6 @@ from registry.store.kubo_node import init_node, start_node, stop_node
 from registry.types import Cid, Digest, HeadKind, Phase, Role, Root, Tree
 from trainer.cli.looping import read_status
 
-
-def _loaded(name: str, path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-simulated = _loaded("simulated", Path(__file__).with_name("simulated.py"))
-war = _loaded("war_game_of_processes", Path(__file__).with_name("game.py"))
-war.BLOCK = 1  # a copy of the module: what it sleeps is by this clock
 house_module = simulated.house_module()
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -264,6 +252,8 @@ class Battle(war.Game):  # type: ignore[name-defined,misc]
         moves: The adversary's; by the seed if none are named.
         verbose: Print what happens.
     """
+
+    block = 1
 
     def __init__(self, folder: Path, seed: int, *, moves: Sequence[str] = (), verbose: bool = False) -> None:
         self.folder, self.seed, self.verbose = folder, seed, verbose

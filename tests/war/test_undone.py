@@ -5,7 +5,6 @@ One of them a day, all under `CAIRN_SOAK`. The game that is lost is then played 
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -17,21 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from run import copy_tree, environment
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXES = tomllib.loads(Path(__file__).with_name("undone.toml").read_text())["fix"]
 TODAY = FIXES if os.environ.get("CAIRN_SOAK") else [FIXES[int(time.time() // 86400) % len(FIXES)]]
 GAMES = 100
-
-
-def load(name: str, path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def undo(fix: dict[str, Any], root: Path) -> None:
@@ -43,13 +33,13 @@ def undo(fix: dict[str, Any], root: Path) -> None:
         path.write_text(text.replace(edit["old"], edit["new"]))
 
 
-def play(fix: dict[str, Any], root: Path, environment: dict[str, str], first: int, games: int) -> list[Any]:
+def play(fix: dict[str, Any], root: Path, first: int, games: int) -> list[Any]:
     """Play games in a tree until one is lost; return what came of each."""
     options = ["--first", str(first), "--seeds", str(games), "--moves", ",".join(fix["moves"]), "--until-lost"]
     if "memory" in fix:
         options += ["--memory", str(fix["memory"])]
     command = [sys.executable, str(root / "tests" / "war" / "game.py"), *options]
-    played = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    played = subprocess.run(command, cwd=root, env=environment(root), capture_output=True, text=True, check=False)
     assert played.returncode in (0, 1), played.stderr[-2000:]
     return [json.loads(line) for line in played.stdout.splitlines() if line.startswith("{")]
 
@@ -71,11 +61,10 @@ def test_every_fix_is_where_it_is_taken_out(fix: dict[str, Any], tmp_path: Path)
 )
 def test_a_game_is_lost_without_it(fix: dict[str, Any], tmp_path: Path, find_tool: Callable[[str], Path]) -> None:
     find_tool("anvil")
-    runner = load("mutation_runner", ROOT / "tests" / "mutations" / "run.py")
-    runner.copy_tree(tmp_path)
+    copy_tree(tmp_path)
     undo(fix, tmp_path)
-    last = play(fix, tmp_path, runner.environment(tmp_path), 0, GAMES)[-1]
+    last = play(fix, tmp_path, 0, GAMES)[-1]
     assert last["losses"], f"{GAMES} games without it"
     print(f"{fix['name']}: game {last['seed']} is lost: {', '.join(last['losses'])}")
-    (again,) = play(fix, ROOT, runner.environment(ROOT), last["seed"], 1)
+    (again,) = play(fix, ROOT, last["seed"], 1)
     assert not again["losses"], again

@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import game
 import pytest
 
 GAMES = int(os.environ.get("CAIRN_WAR_GAMES") or (2000 if os.environ.get("CAIRN_SOAK") else 20))
@@ -28,24 +27,8 @@ LONG = 45
 pytestmark = [pytest.mark.slow, pytest.mark.node]
 
 
-def load(name: str, file: str) -> Any:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(file))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
-def game() -> Any:
-    load("simulated", "simulated.py")  # which the game finds by its name
-    return load("war_game", "game.py")
-
-
-@pytest.fixture(scope="module")
-def place(game: Any, tmp_path_factory: pytest.TempPathFactory, find_tool: Callable[[str], Path]) -> Iterator[Any]:
+def place(tmp_path_factory: pytest.TempPathFactory, find_tool: Callable[[str], Path]) -> Iterator[Any]:
     find_tool("anvil")
     with game.stage(tmp_path_factory.mktemp("war")) as made:
         yield made
@@ -54,7 +37,7 @@ def place(game: Any, tmp_path_factory: pytest.TempPathFactory, find_tool: Callab
 @pytest.mark.parametrize(
     "part", [pytest.param(part, marks=pytest.mark.xdist_group(f"war {part}")) for part in range(PARTS)]
 )
-def test_nobody_honest_loses_whatever_the_adversary_combines(game: Any, place: Any, part: int) -> None:
+def test_nobody_honest_loses_whatever_the_adversary_combines(place: Any, part: int) -> None:
     for number in range(part, GAMES, PARTS):
         outcome = game.Game(place, FIRST + number).play()
         print(outcome)
@@ -62,7 +45,7 @@ def test_nobody_honest_loses_whatever_the_adversary_combines(game: Any, place: A
 
 
 @pytest.mark.xdist_group("war replayed")
-def test_a_seed_replays_a_game_to_the_bit(game: Any, place: Any) -> None:
+def test_a_seed_replays_a_game_to_the_bit(place: Any) -> None:
     moves = ("version", "reorg", "restart")
     first, again, other = (game.Game(place, seed, moves=moves).play().trace for seed in (0, 0, 3))
     assert first == again
@@ -71,7 +54,7 @@ def test_a_seed_replays_a_game_to_the_bit(game: Any, place: Any) -> None:
 
 @pytest.mark.xdist_group("war flooded")
 @pytest.mark.parametrize(("share", "lost"), [(BELOW, False), (ABOVE, True)])
-def test_a_flood_takes_a_bond_above_the_bound_and_none_below(game: Any, place: Any, share: float, lost: bool) -> None:
+def test_a_flood_takes_a_bond_above_the_bound_and_none_below(place: Any, share: float, lost: bool) -> None:
     """Else the adversary were a toy: what it cannot do below, it can do above."""
     outcome = game.Game(place, 1, share=share, moves=("none", "flood"), flooded=LONG).play()
     assert any("lost" in loss for loss in outcome.losses) == lost, outcome
