@@ -304,6 +304,8 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     print(f"{len(mutations) - len(survivors)} of {len(mutations)} caught")
+    for name in survivors:
+        print(f"survived: {name}")
     return 1 if survivors else 0
 
 
