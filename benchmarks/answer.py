@@ -22,8 +22,8 @@ from pathlib import Path
 from benchmarks.measure import Figure, at_most, in_turn, peak_memory, scale, workspace, write_results
 from registry.content.merkle import VALUES, TensorRootHasher
 from registry.content.tensors import encode_header, layout
-from registry.provenance.openings import chunks_of_blob
-from registry.provenance.trees import find_opening, keep_blob, tree_bytes
+from registry.disputes.openings import chunks_of_blob
+from registry.disputes.tree_cache import find_opening, keep_blob, tree_bytes
 from registry.store.blobs import add_blob
 from registry.store.local import LocalStore
 from registry.types import Blob, Root
@@ -40,7 +40,7 @@ Named = tuple[Blob, Root]
 
 def imports() -> None:
     """Import what answering needs."""
-    import registry.provenance.answers  # noqa: F401
+    import registry.disputes.answers  # noqa: F401
 
 
 def stored(folder: Path, values: int) -> Named:

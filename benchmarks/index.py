@@ -29,15 +29,15 @@ from registry.chain.contracts import artifact
 from registry.chain.deploy import deploy
 from registry.chain.events import ModelRegistered, PlanSet, RolesChanged, RoundOpened, UpdateCommitted, topic_of
 from registry.chain.journal import Journal
-from registry.chain.networks import Finality, FinalityRule
-from registry.chain.node import connect
 from registry.chain.records import Grant, round_id_of, running_hash_begin, unparse
-from registry.chain.testing import EXAMPLE_RULES, anvil_chain, example_plan, find_program
 from registry.chain.transactions import Transactor
+from registry.dev.chains import EXAMPLE_RULES, anvil_chain, example_plan, find_program
+from registry.ethereum.networks import Finality, FinalityRule
+from registry.ethereum.node import connect
 from registry.index.database import Index
 from registry.index.decoding import decode_range
 from registry.index.entries import Following
-from registry.index.source import Source
+from registry.index.log_source import Source
 from registry.index.sync import Follower
 from registry.types import Address, Digest, ModelId, Role, Root
 

@@ -18,9 +18,7 @@ from benchmarks.gpt2 import GRID_BITS, write_update, write_version
 from benchmarks.measure import Figure, workspace, write_results
 from registry.chain.client import Client, open_journal
 from registry.chain.deploy import deploy
-from registry.chain.local import warp
 from registry.chain.records import Grant
-from registry.chain.testing import DevChain, anvil_chain
 from registry.chain.transactions import Transactor
 from registry.content.gate import describe
 from registry.content.manifest import (
@@ -36,16 +34,18 @@ from registry.content.manifest import (
     encode,
     manifest_cid,
 )
-from registry.provenance.plans import add_plan, server_rule
-from registry.provenance.results import compute_outcome, publish_outcome
-from registry.provenance.rounds import RoundRecord, participants_of, read_round
-from registry.provenance.verify import verify_version
+from registry.dev.chains import DevChain, anvil_chain
+from registry.dev.embedded import warp
+from registry.dev.kubo_node import KuboNode, find_ipfs, init_node, start_node, stop_node
+from registry.roles.aggregator import attest, judge_all, load_round
+from registry.rounds.onchain import RoundRecord, participants_of, read_round
+from registry.rounds.plans import add_plan, server_rule
+from registry.rounds.results import compute_outcome, publish_outcome
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob, file_pieces
 from registry.store.kubo import KuboStore
-from registry.store.kubo_node import KuboNode, find_ipfs, init_node, start_node, stop_node
 from registry.types import ModelId, Role
-from trainer.aggregator import attest, judge_all, load_round
+from registry.verification.verify import verify_version
 from trainer.updates import Prepared, commit_update, publish_update
 
 ROOT = Path(__file__).parent.parent

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.measure import Figure, at_most, repeats, scale, workspace, write_results
+from registry.dev.kubo_node import KuboNode, find_ipfs, init_node, start_node, stop_node
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob, blob_of_file, file_pieces, open_blob
 from registry.store.gateway import GatewayStore
 from registry.store.kubo import KuboStore
-from registry.store.kubo_node import KuboNode, find_ipfs, init_node, start_node, stop_node
 from registry.store.local import LocalStore
 from registry.types import Blob
 

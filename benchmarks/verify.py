@@ -22,10 +22,10 @@ from pathlib import Path
 from benchmarks.aggregate import LEAF, MEMORY_LIMIT, hash_chunks
 from benchmarks.measure import at_most, in_turn, peak_memory, versus, workspace, write_results
 from benchmarks.round import ROOT, UPDATES, Clock, Network, aggregate, prepare, take_part
-from registry.chain.testing import anvil_chain
 from registry.content.manifest import UpdateManifest, decode, manifest_cid
-from registry.provenance.rounds import chosen_result, read_round
-from registry.provenance.versions import load_version_manifest
+from registry.dev.chains import anvil_chain
+from registry.rounds.onchain import chosen_result, read_round
+from registry.rounds.versions import load_version_manifest
 from registry.store.blobs import leaf_cids
 from registry.store.local import LocalStore
 from registry.types import Blob
@@ -36,10 +36,10 @@ PROCESSES = 2
 def verify(url: str, contract: bytes, model: bytes, store: Path, folder: Path) -> None:
     """Verify a model's head as the command does, its genesis having been verified before."""
     from registry.chain.client import Client
-    from registry.chain.node import connect
-    from registry.provenance.verified import Verified
-    from registry.provenance.verify import verify_version
+    from registry.ethereum.node import connect
     from registry.types import Address, ModelId
+    from registry.verification.cache import Verified
+    from registry.verification.verify import verify_version
 
     client = Client(connect(url), Address(contract))
     head = client.model(ModelId(model)).head
@@ -64,9 +64,9 @@ def imports() -> None:
     import web3  # noqa: F401
 
     import registry.chain.client
-    import registry.chain.node
-    import registry.provenance.verified
-    import registry.provenance.verify  # noqa: F401
+    import registry.ethereum.node
+    import registry.verification.cache
+    import registry.verification.verify  # noqa: F401
 
 
 def hash_alone(store: Path, rooted: Sequence[Blob], stored: Sequence[Blob], versions: Sequence[Blob]) -> None:

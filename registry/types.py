@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import enum
 from dataclasses import dataclass
 from typing import NamedTuple, NewType
@@ -36,6 +37,7 @@ __all__ = [
     "WALK_STEPS",
     "ZERO32",
     "bytes32",
+    "encode_base32",
 ]
 
 WALK_STEPS = 32
@@ -94,8 +96,6 @@ class Cid:
         return bytes((1, self.codec, 0x12, 0x20)) + self.digest
 
     def __str__(self) -> str:
-        from registry.content.cid import encode_base32
-
         return encode_base32(bytes(self))
 
 
@@ -220,3 +220,8 @@ def bytes32(value: bytes, name: str) -> bytes:
     if not isinstance(value, bytes) or len(value) != 32:
         raise InputError(f"{name}: expected 32 bytes, got {value!r}")
     return value
+
+
+def encode_base32(data: bytes) -> str:
+    """Return data as multibase base32: lower case, no padding, after the letter b (RFC 4648 alphabet)."""
+    return "b" + base64.b32encode(data).decode("ascii").rstrip("=").lower()

@@ -19,14 +19,14 @@ import digits
 
 from registry.chain.client import Client, chain_id_of, open_journal
 from registry.chain.deploy import deploy
-from registry.chain.keys import address_of, signer_from_settings, to_checksum
-from registry.chain.node import connect
 from registry.chain.records import Grant
 from registry.chain.transactions import Transactor
 from registry.content.manifest import PlanManifest, Procedure, digest_of
 from registry.errors import CairnError
-from registry.provenance.plans import add_plan, fitted, server_rule
-from registry.provenance.versions import read_header
+from registry.ethereum.keys import address_of, signer_from_settings, to_checksum
+from registry.ethereum.node import connect
+from registry.rounds.plans import add_plan, fitted, server_rule
+from registry.rounds.versions import read_header
 from registry.store.uri import open_store
 from registry.types import WALK_STEPS, Role, Root
 from trainer.modules import publish_module

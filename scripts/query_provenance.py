@@ -15,13 +15,13 @@ import tempfile
 from pathlib import Path
 
 from registry.chain.client import Client
-from registry.chain.keys import address_of, to_checksum
-from registry.chain.node import connect
+from registry.cli.finding import find_model
 from registry.errors import CairnError
-from registry.provenance.lineage import provenance_of
-from registry.provenance.verify import verify_version
+from registry.ethereum.keys import address_of, to_checksum
+from registry.ethereum.node import connect
+from registry.lineage.graph import provenance_of
 from registry.store.uri import open_store
-from trainer.cli.finding import find_model
+from registry.verification.verify import verify_version
 
 HOME = Path(os.environ.get("CAIRN_HOME", "~/.local/share/cairn")).expanduser()
 

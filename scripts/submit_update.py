@@ -18,12 +18,12 @@ from pathlib import Path
 import digits
 
 from registry.chain.client import Client
-from registry.chain.keys import address_of, signer_from_settings, to_checksum
-from registry.chain.node import connect
+from registry.cli.finding import find_model
 from registry.errors import CairnError
+from registry.ethereum.keys import address_of, signer_from_settings, to_checksum
+from registry.ethereum.node import connect
 from registry.store.uri import open_store
 from trainer import participant
-from trainer.cli.finding import find_model
 
 HOME = Path(os.environ.get("CAIRN_HOME", "~/.local/share/cairn")).expanduser()
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from registry.chain.testing import NodeMissing, find_program
-from registry.store.kubo_node import KuboNode, connect_nodes, init_node, start_node, stop_node
+from registry.dev.chains import NodeMissing, find_program
+from registry.dev.kubo_node import KuboNode, connect_nodes, init_node, start_node, stop_node
 
 ROOT = Path(__file__).resolve().parents[1]
 PLACES = (ROOT / "node_modules" / ".bin", ROOT / ".tools" / "bin")

@@ -20,8 +20,8 @@ from torch import nn
 from registry.content.manifest import BaseFile, PlanManifest, Procedure, Statement, VersionManifest
 from registry.content.tensors import TensorHeader, layout
 from registry.errors import InputError
-from registry.provenance.plans import fitted, server_rule
-from registry.provenance.versions import NUMPY_NAMES, add_version, read_arrays, save_arrays
+from registry.rounds.plans import fitted, server_rule
+from registry.rounds.versions import NUMPY_NAMES, add_version, read_arrays, save_arrays
 from registry.rules.table import DENSE, EXAMPLES, MEAN
 from registry.store.base import ContentStore
 from registry.types import Digest

@@ -23,11 +23,11 @@ from registry.chain.records import round_id_of
 from registry.content.manifest import Code, DataSetManifest, Evaluation, PlanManifest, VersionManifest, digest_of
 from registry.content.tensors import parse_header
 from registry.errors import InputError
-from registry.provenance.admission import UpdateForm, update_form
-from registry.provenance.evaluations import evaluation_of
-from registry.provenance.plans import load_plan, plan_rules
-from registry.provenance.rounds import RoundRecord, commits_closed, final_phase, read_round
-from registry.provenance.versions import load_parent, read_header, require_base
+from registry.rounds.admission import UpdateForm, update_form
+from registry.rounds.evaluations import evaluation_of
+from registry.rounds.onchain import RoundRecord, commits_closed, final_phase, read_round
+from registry.rounds.plans import load_plan, plan_rules
+from registry.rounds.versions import load_parent, read_header, require_base
 from registry.rules.grid import to_grid
 from registry.store.base import ContentStore
 from registry.types import MAX_STEPS, Address, ModelId, Phase

@@ -18,12 +18,13 @@ from torch import nn
 from registry.chain.records import round_id_of
 from registry.content.manifest import UpdateManifest, decode
 from registry.content.tensors import write_tensors
+from registry.durable import write_whole
 from registry.errors import FormError, InputError
-from registry.provenance.rounds import RoundRecord
-from registry.provenance.versions import NUMPY_NAMES, arrays_in
+from registry.rounds.onchain import RoundRecord
+from registry.rounds.versions import NUMPY_NAMES, arrays_in
 from registry.types import Address
 from trainer.modules import matching
-from trainer.updates import place_of, write_whole
+from trainer.updates import place_of
 
 __all__ = ["load_private", "save_private"]
 

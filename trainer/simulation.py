@@ -13,16 +13,17 @@ from torch import nn
 
 from registry.chain.client import Client, chain_id_of, open_journal
 from registry.chain.deploy import deploy
-from registry.chain.local import Embedded, embedded, sleep_until
 from registry.chain.records import Grant
 from registry.chain.transactions import Transactor
 from registry.content.manifest import BaseFile, PlanManifest, digest_of
+from registry.dev.embedded import Embedded, embedded, sleep_until
 from registry.errors import CairnError
-from registry.provenance.plans import add_plan, fitted
-from registry.provenance.versions import read_header
+from registry.roles import aggregator
+from registry.rounds.plans import add_plan, fitted
+from registry.rounds.versions import read_header
 from registry.store.base import ContentStore
 from registry.types import ModelId, Phase, Role, Root
-from trainer import aggregator, participant
+from trainer import participant
 from trainer.modules import publish_module
 from trainer.participant import Task
 

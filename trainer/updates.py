@@ -28,15 +28,15 @@ from registry.content.manifest import (
     encode,
     manifest_cid,
 )
+from registry.durable import write_whole
 from registry.errors import FormError, InputError, VerificationFailed
-from registry.provenance.admission import judge_blob, update_form
-from registry.provenance.data_sets import SALT_BYTES, open_data_set, opening_of
-from registry.provenance.plans import load_plan
-from registry.provenance.rounds import RoundRecord
-from registry.provenance.versions import load_parent, read_header
+from registry.rounds.admission import judge_blob, update_form
+from registry.rounds.data_sets import SALT_BYTES, open_data_set, opening_of
+from registry.rounds.onchain import RoundRecord
+from registry.rounds.plans import load_plan
+from registry.rounds.versions import load_parent, read_header
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob, file_pieces
-from registry.store.local import sync_folder
 from registry.store.manifests import put_manifest
 from registry.types import Address, Digest, ModelId, Root, RoundId
 
@@ -53,7 +53,6 @@ __all__ = [
     "prepared_update",
     "publish_update",
     "seal_update",
-    "write_whole",
 ]
 
 
@@ -248,14 +247,3 @@ def _salt(folder: Path) -> bytes:
     if len(salt) != SALT_BYTES:
         raise FormError(f"{file}: expected {SALT_BYTES} bytes, got {len(salt)}")
     return salt
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that its owner alone reads, and that is there whole or not at all, whenever the machine stops."""
-    partial = path.with_suffix(".partial")
-    with open(partial, "wb", opener=lambda name, flags: os.open(name, flags | os.O_CLOEXEC, 0o600)) as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    sync_folder(path.parent)

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from registry.chain.contracts import encode_call
-from registry.chain.keys import to_checksum
 from registry.chain.records import Grant, Plan, Result, SignedUpdate, result_hash, round_id_of, unparse
 from registry.chain.sending import Call
+from registry.ethereum.keys import to_checksum
 from registry.types import ZERO32, Address, Digest, ModelId, Role, Root
 
 __all__ = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from registry.chain.event import Event
+from registry.ethereum.positions import Event
 from registry.types import Address, RoundId
 
 __all__ = [

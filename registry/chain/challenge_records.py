@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from registry.chain.records import Result, Roots, keccak
+from registry.chain.records import Result, Roots
+from registry.ethereum.hashing import keccak
 from registry.types import Address, Digest, ModelId, Root, SegmentKind
 
 __all__ = [

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from registry.chain import calls
 from registry.chain.calls import commitment_typed_data
 from registry.chain.journal import Intent, Journal
-from registry.chain.keys import Signer
-from registry.chain.networks import EMBEDDED_CHAIN_ID, Finality
-from registry.chain.node import asking
 from registry.chain.records import Grant, Plan, Result, SignedUpdate, result_hash
 from registry.chain.sending import Call, Quote, Receipt, Sending, Until
 from registry.chain.transactions import Transactor
 from registry.chain.views import Block, Views, chain_id_of
 from registry.errors import InputError, SignerError
+from registry.ethereum.keys import Signer
+from registry.ethereum.networks import EMBEDDED_CHAIN_ID, Finality
+from registry.ethereum.node import asking
 from registry.types import Address, Digest, ModelId, Role, Root
 
 if TYPE_CHECKING:

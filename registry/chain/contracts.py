@@ -13,8 +13,8 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
 
-from registry.chain.records import keccak
 from registry.errors import InputError, WrongChain
+from registry.ethereum.hashing import keccak
 
 __all__ = [
     "DEPLOYED",

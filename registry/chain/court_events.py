@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from registry.chain.challenge_records import Counted
-from registry.chain.event import Event
+from registry.ethereum.positions import Event
 from registry.types import Address, Fault, ModelId, Root, RoundId
 
 __all__ = [

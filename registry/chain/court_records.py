@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from registry.chain.challenge_records import Opening
-from registry.chain.records import keccak
+from registry.ethereum.hashing import keccak
 from registry.types import Address, Fault, Part, Root, RoundId
 
 __all__ = [

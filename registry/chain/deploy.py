@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from registry.chain.contracts import DEPLOYED, Artifact, artifact, encode_call
 from registry.chain.deployments import Deployment, load_deployment, save_deployment
-from registry.chain.keys import to_checksum
-from registry.chain.node import NodeRefused, asking, quantity
-from registry.chain.records import addresses_of, create2_address, keccak
+from registry.chain.records import addresses_of
 from registry.chain.transactions import Call, Transactor
 from registry.errors import ContractError, InputError, TransactionFailed
+from registry.ethereum.hashing import create2_address, keccak
+from registry.ethereum.keys import to_checksum
+from registry.ethereum.node import NodeRefused, asking, quantity
 from registry.types import Address
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry.chain.keys import address_of, to_checksum
-from registry.chain.records import keccak
 from registry.errors import FormError, InputError
+from registry.ethereum.hashing import keccak
+from registry.ethereum.keys import address_of, to_checksum
 from registry.types import Address
 
 __all__ = ["Deployment", "load_deployment", "save_deployment"]

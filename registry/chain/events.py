@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from registry.chain.challenge_events import CHALLENGE_EVENTS
 from registry.chain.court_events import COURT_EVENTS
-from registry.chain.event import Event, Position
-from registry.chain.node import NodeRefused, asking, quantity
 from registry.chain.records import Plan, Result, Roots, parse
 from registry.errors import ChainError
+from registry.ethereum.node import NodeRefused, asking, quantity
+from registry.ethereum.positions import Event, Position
 from registry.types import Address, Digest, ModelId, Role, Root, RoundId, Standing
 
 if TYPE_CHECKING:

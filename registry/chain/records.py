@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from registry.ethereum.hashing import create2_address, keccak
 from registry.types import Address, Digest, ModelId, Phase, Role, Root, RoundId
 
 __all__ = [
@@ -27,8 +28,6 @@ __all__ = [
     "Version",
     "Votes",
     "addresses_of",
-    "create2_address",
-    "keccak",
     "model_id_of",
     "parse",
     "phase_at",
@@ -268,11 +267,6 @@ def model_id_of(chain_id: int, contract: Address, owner: Address, genesis_digest
     return ModelId(keccak(_words(chain_id, contract, owner, genesis_digest)))
 
 
-def create2_address(creator: Address, salt: bytes, code_hash: bytes) -> Address:
-    """Return where a contract puts creation code of that hash (EIP-1014)."""
-    return Address(keccak(b"\xff" + creator + salt + code_hash)[12:])
-
-
 def addresses_of(factory: Address, code_hashes: Sequence[bytes]) -> tuple[Address, ...]:
     """Return where a factory puts the contracts of its list, by place: the salt is the hash of the whole list."""
     salt = keccak(b"".join(code_hashes))
@@ -379,10 +373,3 @@ def _flat(values: tuple[Any, ...]) -> Iterator[int | bytes]:
 def _words(*values: int | bytes) -> bytes:
     """abi.encode of static values: integers and addresses right-aligned, bytes32 as they are."""
     return b"".join(value.to_bytes(32, "big") if isinstance(value, int) else value.rjust(32, b"\0") for value in values)
-
-
-def keccak(data: bytes) -> bytes:
-    """Return keccak256 of data, 32 bytes."""
-    from eth_hash.auto import keccak as hashed
-
-    return bytes(hashed(data))

@@ -1,7 +1,7 @@
 """Where the contract keeps what its views show: the words of a version and a round, and what they say.
 
 Slots follow from the layout that the compiler writes beside the bytecode. With a proof of such words against a block's
-state root (`registry.chain.proofs`) a stranger knows what the views would have shown, without asking a node.
+state root (`registry.ethereum.proofs`) a stranger knows what the views would have shown, without asking a node.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from registry.chain.contracts import artifact
-from registry.chain.records import Round, Version, keccak, running_hash_count
+from registry.chain.records import Round, Version, running_hash_count
+from registry.ethereum.hashing import keccak
 from registry.types import Digest, ModelId, RoundId
 
 __all__ = ["round_in", "round_slots", "version_in", "version_slots"]

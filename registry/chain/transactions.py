@@ -13,17 +13,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from registry.chain.errors import decode_error, show
+from registry.chain.contract_errors import decode_error, show
 from registry.chain.events import decode_logs
-from registry.chain.fees import Fees, outbid, suggest_fees, worth_outbidding
 from registry.chain.journal import Attempt, Intent, Journal, JournalConflict, State
-from registry.chain.keys import Signer, check_signed, to_checksum
-from registry.chain.networks import Finality, FinalityRule, final_block, finality_of, network_of
-from registry.chain.node import NodeRefused, asking, quantity
-from registry.chain.records import keccak
 from registry.chain.sending import Call, Quote, Receipt, Sending, Until, simulate
 from registry.chain.views import chain_id_of
 from registry.errors import ContractError, NodeUnavailable, NotEnoughMoney, TransactionFailed
+from registry.ethereum.fees import Fees, outbid, suggest_fees, worth_outbidding
+from registry.ethereum.hashing import keccak
+from registry.ethereum.keys import Signer, check_signed, to_checksum
+from registry.ethereum.networks import Finality, FinalityRule, final_block, finality_of, network_of
+from registry.ethereum.node import NodeRefused, asking, quantity
 from registry.types import Address
 
 if TYPE_CHECKING:

@@ -10,12 +10,9 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
+from registry.chain.contract_errors import decode_error
 from registry.chain.contracts import DEPLOYED, decode_output, encode_call, events
-from registry.chain.errors import decode_error
 from registry.chain.events import Event, read_events
-from registry.chain.keys import to_checksum
-from registry.chain.networks import Finality, final_block, finality_of
-from registry.chain.node import NodeRefused, asking, quantity
 from registry.chain.records import (
     Dispute,
     Member,
@@ -32,6 +29,9 @@ from registry.chain.records import (
     unparse,
 )
 from registry.errors import NodeUnavailable, WrongChain
+from registry.ethereum.keys import to_checksum
+from registry.ethereum.networks import Finality, final_block, finality_of
+from registry.ethereum.node import NodeRefused, asking, quantity
 from registry.types import Address, Digest, ModelId, Phase, RoundId, Standing
 
 if TYPE_CHECKING:

@@ -12,13 +12,12 @@ import base64
 import binascii
 
 from registry.errors import FormError
-from registry.types import Cid, Codec
+from registry.types import Cid, Codec, encode_base32
 
 __all__ = [
     "CID_BYTES",
     "decode_cid",
     "decode_varint",
-    "encode_base32",
     "encode_varint",
     "parse_cid",
 ]
@@ -82,11 +81,6 @@ def decode_varint(data: bytes | memoryview, start: int = 0) -> tuple[int, int]:
     if len(data) - start >= 9:
         raise FormError("varint: expected at most 9 bytes, got more")
     raise FormError(f"varint: expected more bytes, got the end after {len(data) - start}")
-
-
-def encode_base32(data: bytes) -> str:
-    """Return data as multibase base32: lower case, no padding, after the letter b (RFC 4648 alphabet)."""
-    return "b" + base64.b32encode(data).decode("ascii").rstrip("=").lower()
 
 
 def decode_cid(data: bytes) -> Cid:

@@ -541,7 +541,7 @@ class ReportManifest:
 
     Attributes:
         divisor: What the sum of factor times update was divided by: the sum of the factors.
-        evaluation: The sum of the admitted updates' evaluations, as `registry.provenance.evaluations` adds them up;
+        evaluation: The sum of the admitted updates' evaluations, as `registry.rounds.evaluations` adds them up;
             None where none has one.
     """
 
@@ -586,7 +586,7 @@ Manifest = VersionManifest | PlanManifest | UpdateManifest | ReportManifest | Re
 
 
 class Kind(Protocol):
-    """A dataclass whose field types are a schema: the manifests here, and those of `registry.content.evidence`."""
+    """A dataclass whose field types are a schema: a manifest here or in `registry.content.proof_manifests`."""
 
     KIND: ClassVar[str]
 

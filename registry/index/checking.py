@@ -18,11 +18,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from registry.chain.blocks import Checkpoint, linked_headers, require_ancestor, require_block, verify_logs
-from registry.chain.logs import PlacedLog, read_placed_log
 from registry.errors import VerificationFailed
+from registry.ethereum.blocks import Checkpoint, linked_headers, require_ancestor, require_block, verify_logs
+from registry.ethereum.logs import PlacedLog, read_placed_log
 from registry.index.entries import Block
-from registry.index.source import Range
+from registry.index.log_source import Range
 from registry.types import Address
 
 if TYPE_CHECKING:

@@ -18,15 +18,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from registry.chain.blocks import Checkpoint, require_ancestor
-from registry.chain.networks import Finality, final_block
-from registry.chain.node import NodeRefused
 from registry.errors import FinalityBroken, NodeUnavailable, VerificationFailed, WrongChain
+from registry.ethereum.blocks import Checkpoint, require_ancestor
+from registry.ethereum.networks import Finality, final_block
+from registry.ethereum.node import NodeRefused
 from registry.index import queries
 from registry.index.decoding import decode_range
 from registry.index.entries import Block
 from registry.index.handlers import HANDLERS
-from registry.index.source import ChainMoved, Range, Source
+from registry.index.log_source import ChainMoved, Range, Source
 
 if TYPE_CHECKING:
     from web3 import Web3

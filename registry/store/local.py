@@ -21,13 +21,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from registry.content.cid import parse_cid
+from registry.durable import sync_folder
 from registry.errors import BlockNotFound, BlockTooLarge, FormError, StoreUnavailable
 from registry.store.ahead import ordered
 from registry.store.base import ContentStore
 from registry.store.links import reachable
 from registry.types import MAX_BLOCK_BYTES, Cid
 
-__all__ = ["LocalStore", "sync_folder"]
+__all__ = ["LocalStore"]
 
 _WRITERS = 8
 """Threads that write and sync at once: a disk carries out several syncs in little more than the time of one."""
@@ -201,15 +202,6 @@ class LocalStore(ContentStore):
         if kind not in ("recursive", "direct"):
             raise StoreUnavailable(f"{self._pin_path(cid)}: expected recursive or direct, got {kind[:20]!r}")
         return kind
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on disk."""
-    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _names(folder: Path) -> list[str]:

@@ -19,8 +19,6 @@ import pytest
 from registry.chain.client import Client
 from registry.chain.deploy import deploy
 from registry.chain.journal import Journal
-from registry.chain.local import Embedded, embedded, sleep_until
-from registry.chain.networks import Finality, FinalityRule
 from registry.chain.records import Grant, Plan, Result
 from registry.chain.transactions import Sending, Transactor
 from registry.content.gate import describe
@@ -37,12 +35,15 @@ from registry.content.manifest import (
 )
 from registry.content.merkle import tensor_root
 from registry.content.tensors import parse_header
-from registry.provenance.admission import Verdict
-from registry.provenance.plans import add_plan, fitted, plan_rules, server_rule
-from registry.provenance.results import Outcome, compute_outcome, publish_outcome
-from registry.provenance.rounds import RoundRecord, read_round
-from registry.provenance.verify import Check, Verification, verify_version
-from registry.provenance.versions import add_version, load_version_manifest, read_header, save_arrays
+from registry.dev.embedded import Embedded, embedded, sleep_until
+from registry.ethereum.networks import Finality, FinalityRule
+from registry.roles.aggregator import Round, judge_all, load_round
+from registry.roles.auditor import audit
+from registry.rounds.admission import Verdict
+from registry.rounds.onchain import RoundRecord, read_round
+from registry.rounds.plans import add_plan, fitted, plan_rules, server_rule
+from registry.rounds.results import Outcome, compute_outcome, publish_outcome
+from registry.rounds.versions import add_version, load_version_manifest, read_header, save_arrays
 from registry.rules.encoding import encode_rules
 from registry.rules.grid import to_grid
 from registry.store.base import ContentStore
@@ -50,8 +51,7 @@ from registry.store.blobs import add_blob
 from registry.store.manifests import get_manifest, put_manifest
 from registry.store.memory import MemoryStore
 from registry.types import Address, Digest, ModelId, Role, Root
-from trainer.aggregator import Round, judge_all, load_round
-from trainer.auditor import audit
+from registry.verification.verify import Check, Verification, verify_version
 
 NAMES = ("owner", "ann", "bob", "cyn", "mallory", "first", "second", "stranger")
 GRID_BITS = 22

@@ -22,21 +22,24 @@ from registry.chain.court_errors import AlreadyDemanded, BondIsLocked, BondTooSm
 from registry.chain.court_events import ClaimSealed, LeafDemanded, ResultConvicted
 from registry.chain.court_records import MAX_HEAD, OpenDemands, claim_of, seal_of
 from registry.chain.events import ResultAttested
-from registry.chain.fees import suggest_fees
-from registry.chain.local import sleep_until
 from registry.chain.records import Result
 from registry.content.manifest import DeltaFile, Reason, ServerRule, VersionFile, encode, manifest_cid
 from registry.content.merkle import counted_root, state_rows
 from registry.content.tensors import parse_header
+from registry.dev.embedded import sleep_until
+from registry.dev.forgeries import Edit, falsified, nudged
+from registry.disputes.charges import basis_of, listed
+from registry.disputes.demands import demands_of
+from registry.disputes.openings import Chunks, Listing, chunks_of_blob, chunks_of_file
 from registry.errors import VerificationFailed
-from registry.provenance.charges import basis_of, listed
-from registry.provenance.demands import demands_of
-from registry.provenance.openings import Chunks, Listing, chunks_of_blob, chunks_of_file
-from registry.provenance.plans import plan_rules, server_rule
-from registry.provenance.reports import load_report
-from registry.provenance.rounds import attested_results, read_round
-from registry.provenance.testing import Edit, falsified, nudged
-from registry.provenance.versions import load_version_manifest, roots_of
+from registry.ethereum.fees import suggest_fees
+from registry.roles import aggregator, auditor, claims
+from registry.roles.challenger import Purse
+from registry.roles.watch_costs import price_of, watch_costs
+from registry.rounds.onchain import attested_results, read_round
+from registry.rounds.plans import plan_rules, server_rule
+from registry.rounds.reports import load_report
+from registry.rounds.versions import load_version_manifest, roots_of
 from registry.rules.encoding import encode_program
 from registry.rules.program import StateBounds
 from registry.rules.tracing import TracedScalars, Value, trace
@@ -44,9 +47,6 @@ from registry.store.blobs import add_blob
 from registry.store.manifests import put_manifest
 from registry.store.memory import MemoryStore
 from registry.types import Address, Blob, Digest, Fault, HeadKind, Part, Phase, Role, Root, Standing, Tree
-from trainer import aggregator, auditor, claims
-from trainer.challenger import Purse
-from trainer.watch_costs import price_of, watch_costs
 
 pytestmark = pytest.mark.slow
 
@@ -358,7 +358,7 @@ def test_a_charge_that_does_not_convince_is_looked_at_again(wide: Any, monkeypat
         raise OtherList(bytes(32), bytes(32))
 
     with monkeypatch.context() as patched:
-        patched.setattr("trainer.auditor.bring", unconvincing)
+        patched.setattr("registry.roles.auditor.bring", unconvincing)
         assert "the contract is not convinced: OtherList" in hearing.step()
         assert hearing.step() == "", "said once"
     assert len(brought) == 1, "not brought again at once"
@@ -371,7 +371,7 @@ def test_a_burst_of_demands_is_answered_at_once(
     wide: Any, share: int, sends: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house, court = wide, Court(wide.stranger)
-    monkeypatch.setattr("trainer.answering._SHARE_OF_BLOCK", share)
+    monkeypatch.setattr("registry.roles.answering._SHARE_OF_BLOCK", share)
     assert aggregator.advance(house.first, house.store, house.folder / "first", house.model_id)
     target = Target(house.model_id, 1, house.outcome().result)
     deposit = court.deposit_now(target)
@@ -396,7 +396,7 @@ def test_a_burst_of_demands_is_answered_at_once(
 def test_who_has_not_attested_shows_what_pays_for_itself(
     wide: Any, gas: int, shown: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainer.answering._GAS_OF_ANSWER", gas)
+    monkeypatch.setattr("registry.roles.answering._GAS_OF_ANSWER", gas)
     house, court = wide, Court(wide.stranger)
     target = Target(house.model_id, 1, house.outcome().result)
     house.attest("mallory", target.result)
@@ -410,7 +410,7 @@ def test_who_has_not_attested_shows_what_pays_for_itself(
 def test_an_answer_that_somebody_else_gave_keeps_no_other_back(
     wide: Any, together: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainer.answering.TOGETHER", together)
+    monkeypatch.setattr("registry.roles.answering.TOGETHER", together)
     house, court = wide, Court(wide.stranger)
     assert aggregator.advance(house.first, house.store, house.folder / "first", house.model_id)
     target = Target(house.model_id, 1, house.outcome().result)
@@ -573,7 +573,7 @@ def test_without_a_bond_nobody_attests_where_one_is_asked_for(bonded: Any) -> No
 
 @pytest.mark.parametrize("name", ["aggregate", "another weight than committed", "weights that do not add up"])
 def test_a_challenge_of_several_transactions_convicts(wide: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.challenger.MOST_GAS", 1)  # one contribution a transaction
+    monkeypatch.setattr("registry.roles.challenger.MOST_GAS", 1)  # one contribution a transaction
     if name == "aggregate":
         wide.attest("mallory", lie(wide, aggregate=nudged(2000, STEP)))
         fault = Fault.AGGREGATE
@@ -969,7 +969,7 @@ def test_a_demand_that_a_liar_made_first_keeps_no_auditor_from_the_next_lie(
             own.demand_contributions(target, [0], deposit=own.deposit_now(target))
 
     with monkeypatch.context() as patched:
-        patched.setattr("trainer.auditor.seal", overtaken)
+        patched.setattr("registry.roles.auditor.seal", overtaken)
         with pytest.raises(AlreadyDemanded):
             hearing.step()
     dispute = house.mallory.dispute(house.model_id, 1)

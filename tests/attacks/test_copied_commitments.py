@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registry.chain.client import Client
-from registry.chain.errors import AlreadyCommitted
-from registry.chain.networks import Finality, FinalityRule
+from registry.chain.contract_errors import AlreadyCommitted
 from registry.content.manifest import Reason, encode
 from registry.errors import FormError, InputError, VerificationFailed
-from registry.provenance.rounds import commits_closed
+from registry.ethereum.networks import Finality, FinalityRule
+from registry.rounds.onchain import commits_closed
 from registry.store.manifests import put_manifest
 from trainer.updates import Prepared, commit_update
 

@@ -15,16 +15,16 @@ from registry.chain.challenge_records import NOWHERE, Target
 from registry.chain.court import Court
 from registry.chain.records import Result
 from registry.content.manifest import DeltaFile
+from registry.disputes.charges import basis_of, listed
+from registry.disputes.demands import demands_of
+from registry.disputes.openings import listing_of
+from registry.disputes.tree_cache import disk_bytes, place_of
 from registry.errors import InputError
-from registry.provenance.charges import basis_of, listed
-from registry.provenance.demands import demands_of
-from registry.provenance.openings import listing_of
-from registry.provenance.plans import plan_rules
-from registry.provenance.trees import disk_bytes, place_of
+from registry.roles import aggregator
+from registry.rounds.plans import plan_rules
 from registry.store.manifests import put_manifest
 from registry.store.memory import MemoryStore
 from registry.types import Cid, Digest, HeadKind, Root, Tree
-from trainer import aggregator
 
 pytestmark = pytest.mark.slow
 PAYS = 10**15
@@ -113,7 +113,7 @@ def test_every_tree_is_at_hand_before_a_result_is_attested(stateful: Any, proces
 
     result = house.outcome(number=2).result
     trees = actor.demand_all(result)
-    monkeypatch.setattr("registry.provenance.trees.tensor_leaves", hashed)
+    monkeypatch.setattr("registry.disputes.tree_cache.tensor_leaves", hashed)
     assert actor.advance().endswith(f"{3 * trees} leaves")
     assert actor.open == 0
 
@@ -211,7 +211,7 @@ def test_nothing_is_combined_where_the_disk_has_no_room_for_trees(wide: Any, mon
     rules = plan_rules(house.round().plan)
     needed = disk_bytes(3, rules.values, 0)
     combined: list[Any] = []
-    monkeypatch.setattr("trainer.aggregator.compute_outcome", lambda *a, **k: combined.append(a))
+    monkeypatch.setattr("registry.roles.aggregator.compute_outcome", lambda *a, **k: combined.append(a))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, needed - 1))  # type: ignore[attr-defined]
     with pytest.raises(
         InputError, match=f"expected {needed} bytes of free disk for the trees that demands of 3 contrib"

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from registry.chain.blocks import Checkpoint, fetch_headers, require_block, verify_logs
-from registry.chain.logs import PlacedLog, read_placed_log
-from registry.chain.node import asking
 from registry.errors import VerificationFailed
+from registry.ethereum.blocks import Checkpoint, fetch_headers, require_block, verify_logs
+from registry.ethereum.logs import PlacedLog, read_placed_log
+from registry.ethereum.node import asking
 
 if TYPE_CHECKING:
     from conftest import Federation

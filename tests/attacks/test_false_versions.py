@@ -21,7 +21,7 @@ from registry.content.manifest import (
 )
 from registry.content.merkle import tensor_root
 from registry.errors import FormError, VerificationFailed
-from registry.provenance.versions import add_version, read_arrays, read_header, save_arrays
+from registry.rounds.versions import add_version, read_arrays, read_header, save_arrays
 from registry.store.blobs import add_blob
 from registry.store.manifests import put_manifest
 from registry.types import Blob, Cid, Codec, Root

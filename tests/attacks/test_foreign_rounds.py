@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from registry.chain.errors import MissingRole
-from registry.chain.records import keccak
+from registry.chain.contract_errors import MissingRole
 from registry.content.manifest import PlanManifest, Reason, digest_of, manifest_cid
 from registry.errors import InputError, UnknownRule, VerificationFailed
-from registry.provenance.plans import plan_rules
+from registry.ethereum.hashing import keccak
+from registry.roles.aggregator import judge_all
+from registry.rounds.plans import plan_rules
 from registry.rules.encoding import encode_rules
 from registry.store.manifests import get_manifest, put_manifest
 from registry.types import Digest, Role, Root
-from trainer.aggregator import judge_all
 
 if TYPE_CHECKING:
     from conftest import Federation

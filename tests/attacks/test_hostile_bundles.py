@@ -17,8 +17,13 @@ import numpy as np
 import pytest
 from eth_abi.abi import encode as abi_encode
 
-from registry.chain import rlp
-from registry.chain.blocks import fetch_headers
+from registry.bundles.chain_proofs import block_proofs
+from registry.bundles.create_bundle import Bundle, gather_bundle, lineage_slots
+from registry.bundles.footing import Footing
+from registry.bundles.header_links import header_blocks, headers_in
+from registry.bundles.inclusion import check_receipt, create_receipt, is_inclusion
+from registry.bundles.proven_chain import ProvenCall, ProvenChain, ProvenTransaction
+from registry.bundles.verify_bundle import BundleVerdict, verify_bundle
 from registry.chain.challenge_records import Listed
 from registry.chain.client import Client
 from registry.chain.contracts import function
@@ -31,42 +36,30 @@ from registry.chain.events import (
     VersionPublished,
     topic_of,
 )
-from registry.chain.headers import Header, decode_header
-from registry.chain.keys import to_checksum
-from registry.chain.patricia import index_key, indexed_root, prove, trie_root
-from registry.chain.proofs import prove_receipt
-from registry.chain.receipts import Log, Receipt, decode_receipt
-from registry.chain.records import (
-    Result,
-    Round,
-    keccak,
-    result_hash,
-    running_hash_begin,
-    running_hash_next,
-    unparse,
-)
+from registry.chain.records import Result, Round, result_hash, running_hash_begin, running_hash_next, unparse
 from registry.content.car import write_car
 from registry.content.cid import encode_varint
-from registry.content.evidence import BlockProofManifest, BundleManifest, BundlePage, Place, StateProofManifest
 from registry.content.manifest import Kind, VersionManifest, decode, digest_of, encode
+from registry.content.proof_manifests import BlockProofManifest, BundleManifest, BundlePage, Place, StateProofManifest
+from registry.disputes.openings import listing_of
 from registry.errors import BlockNotFound, CairnError, FormError, VerificationFailed
-from registry.provenance.bundle import BundleVerdict, verify_bundle
-from registry.provenance.evidence import block_proofs
-from registry.provenance.footing import Footing
-from registry.provenance.gathering import Bundle, gather_bundle, lineage_slots
-from registry.provenance.lineage import lineage
-from registry.provenance.linking import header_blocks, headers_in
-from registry.provenance.openings import listing_of
-from registry.provenance.proven import ProvenCall, ProvenChain, ProvenTransaction
-from registry.provenance.receipts import check_receipt, create_receipt, is_inclusion
-from registry.provenance.results import compute_outcome, publish_outcome
-from registry.provenance.rounds import RoundRecord
-from registry.provenance.verify import Check, Finding, until_failure
-from registry.provenance.versions import add_version, load_version_manifest, save_arrays
-from registry.store.car import CarStore, walk_links
+from registry.ethereum import rlp
+from registry.ethereum.blocks import fetch_headers
+from registry.ethereum.hashing import keccak
+from registry.ethereum.headers import Header, decode_header
+from registry.ethereum.keys import to_checksum
+from registry.ethereum.patricia import index_key, indexed_root, prove, trie_root
+from registry.ethereum.proofs import prove_receipt
+from registry.ethereum.receipts import Log, Receipt, decode_receipt
+from registry.lineage.graph import lineage
+from registry.rounds.onchain import RoundRecord
+from registry.rounds.results import compute_outcome, publish_outcome
+from registry.rounds.versions import add_version, load_version_manifest, save_arrays
+from registry.store.car_store import CarStore, walk_links
 from registry.store.manifests import put_manifest
 from registry.store.memory import MemoryStore
 from registry.types import Address, Cid, Codec, Digest, ModelId, Root
+from registry.verification.verify import Check, Finding, until_failure
 
 SOAK = bool(os.environ.get("CAIRN_SOAK"))
 SEED = int(os.environ.get("CAIRN_MUTATIONS_SEED", "0")) or time.time_ns() % 10**9
@@ -383,7 +376,7 @@ def test_one_receipt_at_the_end_of_many_paths_is_refused_before_it_is_read_for_e
     """A hundred thousand indices that lead to one receipt of a megabyte would be a hundred gigabytes."""
     read, decoding = [], decode_receipt
     monkeypatch.setattr(
-        "registry.provenance.evidence.decode_receipt", lambda raw: read.append(len(raw)) or decoding(raw)
+        "registry.bundles.chain_proofs.decode_receipt", lambda raw: read.append(len(raw)) or decoding(raw)
     )
     log = Log(forge.house.address, (topic_of(VersionDeprecated), forge.manifest.model, bytes(32)), bytes(64))
     leaf = rlp.encode((b"\x20", Receipt(2, True, 50_000, (log,) * 500).encode()))

@@ -13,9 +13,9 @@ import pytest
 
 from registry.content.manifest import DELTA, Reason, digest_of, encode, manifest_cid
 from registry.content.tensors import encode_header
+from registry.dev.forgeries import headed
 from registry.errors import FormError
-from registry.provenance.testing import headed
-from registry.provenance.versions import load_version_manifest, read_header
+from registry.rounds.versions import load_version_manifest, read_header
 from registry.store.blobs import add_blob
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from registry.chain.challenge_records import contribution_leaf
-from registry.chain.errors import (
+from registry.chain.contract_errors import (
     BadTotalSteps,
     BadTotalWeight,
     MissingRole,
@@ -27,13 +27,13 @@ from registry.chain.errors import (
 from registry.chain.records import Result, Roots, result_hash
 from registry.content.manifest import Reason, VersionManifest, digest_of, manifest_cid
 from registry.content.merkle import counted_root, leaf_hash, merkle_root
+from registry.disputes.charges import listed
 from registry.errors import FormError
-from registry.provenance.charges import listed
-from registry.provenance.results import publish_outcome
-from registry.provenance.versions import add_version, read_arrays, roots_of, save_arrays
+from registry.roles.aggregator import advance, rivals_of
+from registry.rounds.results import publish_outcome
+from registry.rounds.versions import add_version, read_arrays, roots_of, save_arrays
 from registry.store.manifests import put_manifest
 from registry.types import Digest, Root
-from trainer.aggregator import advance, rivals_of
 
 if TYPE_CHECKING:
     from conftest import Federation

@@ -20,7 +20,7 @@ from registry.chain.events import (
 )
 from registry.chain.records import Roots
 from registry.errors import InputError, NodeUnavailable, VerificationFailed, WrongChain
-from registry.provenance.rounds import read_round
+from registry.rounds.onchain import read_round
 from registry.types import Digest, Root
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ import pytest
 from registry.content.cid import parse_cid
 from registry.content.manifest import Reason, manifest_cid
 from registry.errors import BlockMismatch, BlockNotFound, BlockTooLarge, ContentError, StoreUnavailable
+from registry.roles.aggregator import load_round
 from registry.store.base import ContentStore
 from registry.store.gateway import GatewayStore
 from registry.store.layered import LayeredStore
 from registry.store.memory import MemoryStore
 from registry.types import Cid
-from trainer.aggregator import load_round
 
 if TYPE_CHECKING:
     from conftest import Federation

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from registry.chain.errors import (
+from registry.chain.contract_errors import (
     AlreadyAttested,
     AlreadyCommitted,
     BadTerm,

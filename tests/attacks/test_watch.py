@@ -16,17 +16,22 @@ from registry.chain.client import Client
 from registry.chain.court import Court
 from registry.chain.court_events import ResultConvicted
 from registry.chain.journal import Journal
-from registry.chain.local import chain_time, sleep_until
-from registry.chain.networks import Finality, FinalityRule
 from registry.chain.records import Grant, Result, result_hash
 from registry.chain.sending import Sending
 from registry.content.manifest import VersionManifest
 from registry.content.merkle import counted_root
-from registry.provenance.demands import demands_of
-from registry.provenance.openings import chunks_of_blob, chunks_of_file
-from registry.provenance.reports import load_report
-from registry.provenance.server_steps import next_version
-from registry.provenance.testing import Edit, falsified, nudged
+from registry.dev.embedded import sleep_until
+from registry.dev.forgeries import Edit, falsified, nudged
+from registry.disputes.demands import demands_of
+from registry.disputes.openings import chunks_of_blob, chunks_of_file
+from registry.ethereum.networks import Finality, FinalityRule
+from registry.ethereum.node import chain_time
+from registry.roles import aggregator, auditor
+from registry.roles.aggregator import load_round
+from registry.roles.challenger import Purse, conviction_gas
+from registry.roles.loop import Health, supervise
+from registry.rounds.reports import load_report
+from registry.rounds.server_steps import next_version
 from registry.rules.encoding import RoundScalars
 from registry.store.base import ContentStore
 from registry.store.blobs import walk_blob
@@ -35,10 +40,6 @@ from registry.store.limited import LimitedStore
 from registry.store.manifests import get_manifest
 from registry.store.memory import MemoryStore
 from registry.types import Blob, Cid, Digest, Fault, Phase, Role, Root, Tree
-from trainer import aggregator, auditor
-from trainer.aggregator import load_round
-from trainer.challenger import Purse, conviction_gas
-from trainer.loop import Health, supervise
 
 pytestmark = pytest.mark.slow
 
@@ -192,7 +193,7 @@ def test_reports_that_nobody_has_keep_nobody_from_attesting(
             limits.append(seconds)
             super().__init__(store, seconds)
 
-    monkeypatch.setattr("trainer.aggregator.LimitedStore", Told)
+    monkeypatch.setattr("registry.roles.aggregator.LimitedStore", Told)
     left = house.owner.round(house.model_id, 1).aggregate_deadline - chain_time(house.chain.w3)
     assert aggregator.advance(house.first, house.store, house.folder / "first", house.model_id)
     assert any(house.owner.attestation(house.model_id, 1, house.first.account))
@@ -343,7 +344,7 @@ def _demanded(house: Any) -> int:
 @pytest.mark.parametrize("error", [ValueError("a bug"), MemoryError(), RecursionError(), KeyError("header")])
 def test_no_error_ends_a_task_or_holds_up_another(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
     stop, calls, said = threading.Event(), [0], []
-    from trainer.loop import Task
+    from registry.roles.loop import Task
 
     def fails() -> str:
         calls[0] += 1
@@ -521,7 +522,7 @@ def test_a_store_that_drips_takes_a_look_s_share_and_the_lie_is_convicted(
             parts.append(seconds / left)
             super().__init__(store, seconds, clock)
 
-    monkeypatch.setattr("trainer.auditor.LimitedStore", Told)
+    monkeypatch.setattr("registry.roles.auditor.LimitedStore", Told)
     for _ in range(30):
         before = store.now
         said = [task.step() for task in steps]

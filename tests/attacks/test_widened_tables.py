@@ -13,18 +13,18 @@ from typing import Any
 import pytest
 
 from registry.chain.records import Grant
+from registry.cli.check_lines import require_passed
 from registry.content.manifest import PlanManifest, digest_of
 from registry.errors import BlockNotFound, FormError, UnknownRule, VerificationFailed
-from registry.provenance.checks import until_failure
-from registry.provenance.plans import load_plan, server_rule
-from registry.provenance.verify import verify_round
+from registry.rounds.plans import load_plan, server_rule
 from registry.rules import table
 from registry.rules.shapes import Fold
 from registry.rules.step import server_step
 from registry.rules.table import COMBINE_RULES, MEAN, Combining, Rules, rules_of
 from registry.store.manifests import get_manifest, put_manifest
 from registry.types import Role
-from trainer.cli.checks import require_passed
+from registry.verification.checks import until_failure
+from registry.verification.verify import verify_round
 
 MEDIAN = next(rule for rule in COMBINE_RULES if rule.name == "median")
 
@@ -49,7 +49,7 @@ def finalized(house: Any, new_plan: Any, **plan: Any) -> None:
 
 
 def exit_code(house: Any) -> int:
-    """What `cairn verify` ends with, as `trainer.cli.commands.verify` has it."""
+    """What `cairn verify` ends with, as `registry.cli.commands.verify` has it."""
     try:
         require_passed((str(one.step.round), check) for one in house.verify() for check in one.checks)
     except (BlockNotFound, VerificationFailed) as error:
@@ -89,7 +89,7 @@ def test_another_function_under_a_server_rule_s_name_fails(federation: Any, new_
         return server_step(weights, 2 * d, exponent)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("registry.provenance.server_steps.server_step", forgetful)
+        patch.setattr("registry.rounds.server_steps.server_step", forgetful)
         finalized(federation, new_plan, server=server_rule("fedavg", {"rate": 0.5}, 22))
         assert exit_code(federation) == 0
     check = federation.verify()[-1].checks[-1]
@@ -159,7 +159,7 @@ def test_a_result_by_any_other_rule_or_parameter_fails(
     for other in others:
         with monkeypatch.context() as patch:
             patch.setattr(
-                "registry.provenance.results.rules_of",
+                "registry.rounds.results.rules_of",
                 lambda plan, other=other: Rules(other, rules_of(plan).form),
             )
             lie = house.outcome()

@@ -11,15 +11,9 @@ import pytest
 from registry.chain.client import Client
 from registry.chain.deploy import deploy
 from registry.chain.journal import Journal
-from registry.chain.local import Embedded, embedded
-from registry.chain.testing import (
-    DevChain,
-    anvil_chain,
-    embedded_chain,
-    geth_chain,
-    hardhat_chain,
-)
 from registry.chain.transactions import Transactor
+from registry.dev.chains import DevChain, anvil_chain, embedded_chain, geth_chain, hardhat_chain
+from registry.dev.embedded import Embedded, embedded
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,8 +11,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from registry.chain import blocks
-from registry.chain.blocks import (
+from registry.dev.chains import DevChain
+from registry.dev.embedded import embedded
+from registry.errors import InputError, NodeUnavailable, VerificationFailed
+from registry.ethereum import blocks
+from registry.ethereum.blocks import (
     Checkpoint,
     LogsVerified,
     fetch_headers,
@@ -22,16 +25,13 @@ from registry.chain.blocks import (
     require_block,
     verify_logs,
 )
-from registry.chain.headers import read_header
-from registry.chain.keys import address_of
-from registry.chain.local import embedded
-from registry.chain.logs import PlacedLog, read_placed_log
-from registry.chain.node import NodeRefused
-from registry.chain.patricia import EMPTY_ROOT
-from registry.chain.proofs import prove_receipt, verify_receipt
-from registry.chain.records import keccak
-from registry.chain.testing import DevChain
-from registry.errors import InputError, NodeUnavailable, VerificationFailed
+from registry.ethereum.hashing import keccak
+from registry.ethereum.headers import read_header
+from registry.ethereum.keys import address_of
+from registry.ethereum.logs import PlacedLog, read_placed_log
+from registry.ethereum.node import NodeRefused
+from registry.ethereum.patricia import EMPTY_ROOT
+from registry.ethereum.proofs import prove_receipt, verify_receipt
 from registry.types import Address
 
 EMITTER = bytes.fromhex(

@@ -13,16 +13,17 @@ from registry.chain import calls, errors
 from registry.chain.challenge_records import Counted, Target
 from registry.chain.challenges import Challenges
 from registry.chain.client import Client
+from registry.chain.contract_errors import CustomError, decode_error
 from registry.chain.contracts import abi_type, artifact, encode_call
-from registry.chain.errors import CustomError, decode_error
-from registry.chain.keys import to_checksum
-from registry.chain.local import warp
-from registry.chain.node import NodeRefused, asking
-from registry.chain.records import Grant, SignedUpdate, keccak
+from registry.chain.records import Grant, SignedUpdate
 from registry.chain.sending import Call
-from registry.chain.testing import EXAMPLE_RULES, example_plan, example_result
 from registry.content.merkle import counted_root
+from registry.dev.chains import EXAMPLE_RULES, example_plan, example_result
+from registry.dev.embedded import warp
 from registry.errors import ContractError
+from registry.ethereum.hashing import keccak
+from registry.ethereum.keys import to_checksum
+from registry.ethereum.node import NodeRefused, asking
 from registry.rules.program import Kind, Operation, Program, encode
 from registry.types import Address, Digest, ModelId, Phase, Role, Root
 

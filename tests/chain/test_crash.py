@@ -19,14 +19,14 @@ import pytest
 
 from registry.chain import calls
 from registry.chain.client import Client
+from registry.chain.contract_errors import AlreadyCancelled, WrongPhase
 from registry.chain.deploy import deploy
-from registry.chain.errors import AlreadyCancelled, WrongPhase
 from registry.chain.events import UpdateCommitted
 from registry.chain.journal import Journal, State
-from registry.chain.local import embedded, warp
-from registry.chain.networks import Finality, FinalityRule
-from registry.chain.testing import EXAMPLE_RULES, DevChain, anvil_chain, example_plan
 from registry.chain.transactions import Sending, Transactor
+from registry.dev.chains import EXAMPLE_RULES, DevChain, anvil_chain, example_plan
+from registry.dev.embedded import embedded, warp
+from registry.ethereum.networks import Finality, FinalityRule
 from registry.types import Address, Digest, Role, Root
 
 GENESIS, ROOT32 = Digest(b"\x11" * 32), Root(b"\x12" * 32)
@@ -275,8 +275,8 @@ import os, signal, sys
 from pathlib import Path
 from registry.chain.client import Client
 from registry.chain.journal import Journal
-from registry.chain.node import connect
-from registry.chain.testing import EXAMPLE_RULES, development_signers, example_plan
+from registry.ethereum.node import connect
+from registry.dev.chains import EXAMPLE_RULES, development_signers, example_plan
 from registry.chain import calls
 from registry.types import Digest, Role, Root
 

@@ -24,14 +24,14 @@ from registry.chain.deploy import (
 )
 from registry.chain.deployments import Deployment, load_deployment, save_deployment
 from registry.chain.journal import Journal
-from registry.chain.local import Embedded, embedded
-from registry.chain.networks import EMBEDDED_CHAIN_ID
 from registry.chain.records import addresses_of
 from registry.chain.sending import Call, Receipt, Until
-from registry.chain.source import build, verify_contract, verify_deployment
-from registry.chain.testing import DevChain, anvil_chain
 from registry.chain.transactions import Transactor
+from registry.chain.verify_source import build, verify_contract, verify_deployment
+from registry.dev.chains import DevChain, anvil_chain
+from registry.dev.embedded import Embedded, embedded
 from registry.errors import ContractError, FormError, InputError, VerificationFailed, WrongChain
+from registry.ethereum.networks import EMBEDDED_CHAIN_ID
 from registry.types import Address
 
 ALL = ("Factory", *DEPLOYED)

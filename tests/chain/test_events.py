@@ -23,9 +23,9 @@ from registry.chain.events import (
     read_events,
     topic_of,
 )
-from registry.chain.node import NodeRefused
-from registry.chain.testing import EXAMPLE_RULES, example_plan
+from registry.dev.chains import EXAMPLE_RULES, example_plan
 from registry.errors import ChainError
+from registry.ethereum.node import NodeRefused
 from registry.types import Address, Digest, Role, Root
 
 CAIRN = Address(b"\x44" * 20)

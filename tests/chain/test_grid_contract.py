@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from registry.chain.testing import anvil_chain
+from registry.dev.chains import anvil_chain
 from registry.errors import FormError
 from registry.rules.combine import rounded_mean
 from registry.rules.grid import F32, grid_integers

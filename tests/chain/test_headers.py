@@ -16,10 +16,10 @@ from eth.vm.forks.paris.blocks import ParisBlockHeader
 from eth.vm.forks.prague.blocks import PragueBlockHeader
 from eth.vm.forks.shanghai.blocks import ShanghaiBlockHeader
 
-from registry.chain import rlp
-from registry.chain.headers import Header, decode_header, read_header, require_linked
-from registry.chain.records import keccak
 from registry.errors import FormError, NodeUnavailable, VerificationFailed
+from registry.ethereum import rlp
+from registry.ethereum.hashing import keccak
+from registry.ethereum.headers import Header, decode_header, read_header, require_linked
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "chain"
 MAINNET: list[dict[str, Any]] = json.loads((GOLDEN / "mainnet_headers.json").read_text())["blocks"]

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.chain.keys import (
+from registry.dev.embedded import Embedded
+from registry.errors import InputError, SignerError
+from registry.ethereum.keys import (
     LocalSigner,
     UnlockedSigner,
     address_of,
@@ -23,8 +25,6 @@ from registry.chain.keys import (
     signer_from_settings,
     to_checksum,
 )
-from registry.chain.local import Embedded
-from registry.errors import InputError, SignerError
 from registry.types import Address
 
 KEY = bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")

@@ -8,10 +8,11 @@ import sys
 import pytest
 
 from registry.chain.client import Client
-from registry.chain.errors import WrongPhase
-from registry.chain.local import FUNDS, chain_time, embedded, sleep_until, warp
-from registry.chain.testing import EXAMPLE_RULES, DevChain, example_plan
+from registry.chain.contract_errors import WrongPhase
+from registry.dev.chains import EXAMPLE_RULES, DevChain, example_plan
+from registry.dev.embedded import FUNDS, embedded, sleep_until, warp
 from registry.errors import InputError
+from registry.ethereum.node import chain_time
 from registry.types import Digest, Role, Root
 
 

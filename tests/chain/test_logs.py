@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from registry.chain.headers import read_header
-from registry.chain.logs import PlacedLog, may_log, read_placed_log, require_logs
-from registry.chain.receipts import read_receipts
 from registry.errors import NodeUnavailable, VerificationFailed
+from registry.ethereum.headers import read_header
+from registry.ethereum.logs import PlacedLog, may_log, read_placed_log, require_logs
+from registry.ethereum.receipts import read_receipts
 from registry.types import Address
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden" / "chain" / "geth_block.json").read_text())

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from registry.chain import rlp
-from registry.chain.headers import Header, read_header
-from registry.chain.keys import LocalSigner
-from registry.chain.local import embedded
-from registry.chain.mined import Called, decode_called, fetch_transactions
-from registry.chain.patricia import indexed_root
+from registry.dev.embedded import embedded
 from registry.errors import FormError, NodeUnavailable, VerificationFailed
+from registry.ethereum import rlp
+from registry.ethereum.block_transactions import Called, decode_called, fetch_transactions
+from registry.ethereum.headers import Header, read_header
+from registry.ethereum.keys import LocalSigner
+from registry.ethereum.patricia import indexed_root
 from registry.types import Address
 
 SIGNER = LocalSigner((7).to_bytes(32, "big"))

@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from registry.chain.headers import Header, decode_header, read_header, require_linked
-from registry.chain.logs import read_placed_log, require_logs
-from registry.chain.proofs import (
+from registry.errors import FormError, NodeUnavailable, VerificationFailed
+from registry.ethereum.headers import Header, decode_header, read_header, require_linked
+from registry.ethereum.logs import read_placed_log, require_logs
+from registry.ethereum.proofs import (
     SlotProof,
     StateProof,
     prove_receipt,
@@ -26,8 +27,7 @@ from registry.chain.proofs import (
     verify_receipt,
     verify_state,
 )
-from registry.chain.receipts import decode_receipt, read_receipts, verify_receipts
-from registry.errors import FormError, NodeUnavailable, VerificationFailed
+from registry.ethereum.receipts import decode_receipt, read_receipts, verify_receipts
 from registry.types import Address
 
 CASES = 10_000 if os.environ.get("CAIRN_SOAK") else 1_000

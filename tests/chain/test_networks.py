@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from registry.chain.local import Embedded
-from registry.chain.networks import (
+from registry.dev.chains import DevChain
+from registry.dev.embedded import Embedded
+from registry.errors import NodeUnavailable
+from registry.ethereum.networks import (
     DEFAULT_CONFIRMATIONS,
     EMBEDDED_CHAIN_ID,
     Finality,
@@ -18,8 +20,6 @@ from registry.chain.networks import (
     network_of,
     parse_finality,
 )
-from registry.chain.testing import DevChain
-from registry.errors import NodeUnavailable
 
 
 class FakeEth:

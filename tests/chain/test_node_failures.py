@@ -18,12 +18,21 @@ import pytest
 from registry.chain.client import Client, chain_id_of, open_journal
 from registry.chain.deploy import deploy
 from registry.chain.journal import Journal, State
-from registry.chain.local import Embedded, chain_time, embedded, warp
-from registry.chain.networks import EMBEDDED_CHAIN_ID, parse_finality
-from registry.chain.node import MAX_RECURSION, NodeRefused, asking, bound_answers, connect, named, quantity
-from registry.chain.testing import free_port
 from registry.chain.transactions import Sending, Transactor
+from registry.dev.chains import free_port
+from registry.dev.embedded import Embedded, embedded, warp
 from registry.errors import ChainError, InputError, NodeUnavailable, SignerError, WrongChain
+from registry.ethereum.networks import EMBEDDED_CHAIN_ID, parse_finality
+from registry.ethereum.node import (
+    MAX_RECURSION,
+    NodeRefused,
+    asking,
+    bound_answers,
+    chain_time,
+    connect,
+    named,
+    quantity,
+)
 from registry.types import Address, Digest, Root
 
 Answer = Callable[[BaseHTTPRequestHandler, dict[str, Any]], None]

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trie import HexaryTrie
 
-from registry.chain import rlp
-from registry.chain.patricia import EMPTY_ROOT, TrieNodes, index_key, indexed_root, prove, trie_root, verify_proof
-from registry.chain.records import keccak
 from registry.errors import InputError, VerificationFailed
+from registry.ethereum import rlp
+from registry.ethereum.hashing import keccak
+from registry.ethereum.patricia import EMPTY_ROOT, TrieNodes, index_key, indexed_root, prove, trie_root, verify_proof
 
 hashed = st.dictionaries(st.binary(max_size=4).map(keccak), st.binary(min_size=1, max_size=60), max_size=40)
 indexed = st.lists(st.binary(min_size=1, max_size=60), max_size=300).map(

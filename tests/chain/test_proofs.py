@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from registry.chain import rlp
-from registry.chain.headers import read_header
-from registry.chain.patricia import EMPTY_ROOT, prove, trie_root
-from registry.chain.proofs import (
+from registry.errors import InputError, NodeUnavailable, VerificationFailed
+from registry.ethereum import rlp
+from registry.ethereum.hashing import keccak
+from registry.ethereum.headers import read_header
+from registry.ethereum.patricia import EMPTY_ROOT, prove, trie_root
+from registry.ethereum.proofs import (
     SlotProof,
     State,
     StateProof,
@@ -21,9 +23,7 @@ from registry.chain.proofs import (
     verify_receipt,
     verify_state,
 )
-from registry.chain.receipts import read_receipts
-from registry.chain.records import keccak
-from registry.errors import InputError, NodeUnavailable, VerificationFailed
+from registry.ethereum.receipts import read_receipts
 from registry.types import Address
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden" / "chain" / "geth_block.json").read_text())

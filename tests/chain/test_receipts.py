@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trie import HexaryTrie
 
-from registry.chain import rlp
-from registry.chain.headers import Header, read_header
-from registry.chain.receipts import (
+from registry.errors import FormError, NodeUnavailable, VerificationFailed
+from registry.ethereum import rlp
+from registry.ethereum.headers import Header, read_header
+from registry.ethereum.receipts import (
     DEPOSIT,
     RECEIPT_TYPES,
     Log,
@@ -30,7 +31,6 @@ from registry.chain.receipts import (
     read_receipts,
     verify_receipts,
 )
-from registry.errors import FormError, NodeUnavailable, VerificationFailed
 from registry.types import Address
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden" / "chain" / "geth_block.json").read_text())

@@ -14,7 +14,6 @@ from registry.chain.challenge_records import Listed, commitment_sought, contribu
 from registry.chain.client import Client, commitment_typed_data
 from registry.chain.contracts import abi_type, artifact
 from registry.chain.events import RoundOpened, UpdateCommitted
-from registry.chain.local import Embedded, chain_time, warp
 from registry.chain.records import (
     SignedUpdate,
     phase_at,
@@ -26,7 +25,9 @@ from registry.chain.records import (
     running_hash_next,
     unparse,
 )
-from registry.chain.testing import EXAMPLE_RULES, example_plan, example_result
+from registry.dev.chains import EXAMPLE_RULES, example_plan, example_result
+from registry.dev.embedded import Embedded, warp
+from registry.ethereum.node import chain_time
 from registry.types import Address, Digest, ModelId, Phase, Role, Root
 
 GENESIS, ROOT = Digest(b"\x11" * 32), Root(b"\x12" * 32)

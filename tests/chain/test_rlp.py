@@ -9,8 +9,8 @@ import rlp as reference
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.chain.rlp import MAX_DEPTH, Item, decode, encode, int_from, int_to
 from registry.errors import FormError
+from registry.ethereum.rlp import MAX_DEPTH, Item, decode, encode, int_from, int_to
 
 
 def nested(depth: int) -> st.SearchStrategy[Any]:

@@ -9,9 +9,9 @@ import pytest
 
 from registry.chain import calls
 from registry.chain.client import Client, open_journal
+from registry.chain.contract_errors import AlreadyCommitted, WrongPhase
 from registry.chain.deploy import deploy
 from registry.chain.deployments import Deployment
-from registry.chain.errors import AlreadyCommitted, WrongPhase
 from registry.chain.events import (
     CommitsEnded,
     ModelRegistered,
@@ -23,10 +23,10 @@ from registry.chain.events import (
     UpdateCommitted,
 )
 from registry.chain.journal import State
-from registry.chain.local import sleep_until
 from registry.chain.records import Grant, phase_at, result_hash, running_hash_begin, running_hash_next
-from registry.chain.testing import EXAMPLE_RULES, DevChain, example_plan, example_result, geth_chain
 from registry.chain.transactions import Transactor
+from registry.dev.chains import EXAMPLE_RULES, DevChain, example_plan, example_result, geth_chain
+from registry.dev.embedded import sleep_until
 from registry.types import Digest, Phase, Role, Root
 
 pytestmark = [pytest.mark.node, pytest.mark.slow]

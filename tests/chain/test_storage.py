@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from registry.chain.blocks import fetch_headers, fetch_state
 from registry.chain.client import Client
 from registry.chain.deploy import deploy
 from registry.chain.journal import Journal
-from registry.chain.local import sleep_until
 from registry.chain.records import Round, Version, round_id_of
 from registry.chain.storage import round_in, round_slots, version_in, version_slots
-from registry.chain.testing import EXAMPLE_RULES, DevChain, anvil_chain, example_plan, example_result
 from registry.chain.transactions import Transactor
+from registry.dev.chains import EXAMPLE_RULES, DevChain, anvil_chain, example_plan, example_result
+from registry.dev.embedded import sleep_until
+from registry.ethereum.blocks import fetch_headers, fetch_state
 from registry.types import Digest, ModelId, Role, Root
 
 GENESIS, NEXT, LAST = (Digest(bytes([number]) * 32) for number in (1, 2, 3))

@@ -15,19 +15,19 @@ import pytest
 
 from registry.chain import calls
 from registry.chain.client import Client
+from registry.chain.contract_errors import AlreadyCommitted, RunningHashMismatch
 from registry.chain.court import Court
 from registry.chain.deploy import deploy
-from registry.chain.errors import AlreadyCommitted, RunningHashMismatch
 from registry.chain.events import ModelRegistered, RoundOpened
-from registry.chain.fees import Fees, outbid, suggest_fees
 from registry.chain.journal import Journal, JournalConflict, State
-from registry.chain.keys import LocalSigner, UnlockedSigner
-from registry.chain.local import Embedded
-from registry.chain.networks import Finality, FinalityRule
 from registry.chain.records import SignedUpdate
-from registry.chain.testing import EXAMPLE_RULES, DevChain, anvil_chain, example_plan, example_result
 from registry.chain.transactions import Sending, Transactor
+from registry.dev.chains import EXAMPLE_RULES, DevChain, anvil_chain, example_plan, example_result
+from registry.dev.embedded import Embedded
 from registry.errors import NodeUnavailable, SignerError, TransactionFailed
+from registry.ethereum.fees import Fees, outbid, suggest_fees
+from registry.ethereum.keys import LocalSigner, UnlockedSigner
+from registry.ethereum.networks import Finality, FinalityRule
 from registry.types import Address, Digest, Role, Root
 
 GENESIS, ROOT = Digest(b"\x11" * 32), Root(b"\x12" * 32)
@@ -471,8 +471,8 @@ CHILD = """
 import sys
 from pathlib import Path
 from registry.chain.client import Client
-from registry.chain.node import connect
-from registry.chain.testing import development_signers
+from registry.ethereum.node import connect
+from registry.dev.chains import development_signers
 from registry.types import Digest, Root
 
 url, address, folder, first = sys.argv[1], bytes.fromhex(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from registry.chain.local import Embedded, embedded
-from registry.chain.testing import DevChain, anvil_chain
-from registry.provenance.versions import save_arrays
+from registry.cli.settings import SETTINGS
+from registry.dev.chains import DevChain, anvil_chain
+from registry.dev.embedded import Embedded, embedded
+from registry.rounds.versions import save_arrays
 from trainer.cli.root import app
-from trainer.cli.settings import SETTINGS
 
 Cairn = Callable[..., Result]
 PASSWORD = "only for tests"
@@ -95,7 +95,7 @@ def make_chain(folder: Path, patch: pytest.MonkeyPatch) -> Embedded:
     """Put an embedded chain behind every RPC URL, whose accounts the keystores are of."""
     started = embedded(8)
     make_keys(folder, patch)
-    patch.setattr("registry.chain.node.connect", lambda url, timeout=10.0: started.w3)
+    patch.setattr("registry.ethereum.node.connect", lambda url, timeout=10.0: started.w3)
     return started
 
 

@@ -21,21 +21,21 @@ import pytest
 from filelock import FileLock
 
 from registry.chain.client import Client
-from registry.chain.keys import address_of, open_keystore
-from registry.chain.local import sleep_until
-from registry.chain.networks import parse_finality
-from registry.chain.node import connect
 from registry.chain.records import Result
-from registry.chain.testing import free_port
 from registry.content.merkle import counted_root
 from registry.content.tensors import parse_header
-from registry.provenance.results import Outcome, compute_outcome
-from registry.provenance.rounds import participants_of, read_round
-from registry.provenance.testing import falsified, nudged
-from registry.provenance.versions import save_arrays
+from registry.dev.chains import free_port
+from registry.dev.embedded import sleep_until
+from registry.dev.forgeries import falsified, nudged
+from registry.ethereum.keys import address_of, open_keystore
+from registry.ethereum.networks import parse_finality
+from registry.ethereum.node import connect
+from registry.roles.aggregator import judge_all, load_round
+from registry.rounds.onchain import participants_of, read_round
+from registry.rounds.results import Outcome, compute_outcome
+from registry.rounds.versions import save_arrays
 from registry.store.uri import open_store
 from registry.types import Digest, ModelId, Phase, Role, Root
-from trainer.aggregator import judge_all, load_round
 
 pytestmark = [pytest.mark.node, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from registry.chain.local import warp
+from registry.dev.embedded import warp
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from registry.provenance.versions import save_arrays
+from registry.rounds.versions import save_arrays
 
 # What `ipfs add --only-hash` of Kubo 0.42 prints under the profile unixfs-v1-2025.
 HELLO = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"
@@ -200,9 +200,9 @@ def test_combine_does_not_write_over_an_update(cairn: Any, tmp_path: Path) -> No
 
 
 def test_a_manifest_is_shown_as_json(done: Any, cairn: Any, tmp_path: Path) -> None:
+    from registry.cli.plan_files import manifest_of
     from registry.content.manifest import digest_of, encode, manifest_cid
     from registry.store.local import LocalStore
-    from trainer.cli.plan_files import manifest_of
 
     plan = manifest_of({})
     cid = manifest_cid(digest_of(plan))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from registry.chain.local import Embedded
+from registry.dev.embedded import Embedded
 
 SOLC = Path(__file__).resolve().parents[2] / "contracts" / "tools" / "solc.js"
 PARTNERS = ("factory", "challenges", "court", "rules")

@@ -22,7 +22,7 @@ def failing(cairn: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
         def fail(*_: object) -> None:
             raise error
 
-        monkeypatch.setattr("trainer.cli.commands.cids.size_of", fail)
+        monkeypatch.setattr("registry.cli.commands.cids.size_of", fail)
         return cairn("cid", "file", *arguments)
 
     return run

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 import registry.errors
+from registry.cli.root import EXIT_CODES
 from registry.errors import CairnError
 from trainer.cli.reference import commands, reference
-from trainer.cli.root import COMMANDS, EXIT_CODES
+from trainer.cli.root import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
 ALL = [(path, command) for name in COMMANDS for path, command in commands(name)]
@@ -86,7 +87,8 @@ def test_help_imports_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_loading_a_command_imports_nothing_heavy(name: str) -> None:
-    code = f"import sys; from trainer.cli.root import load; load({name!r}); print(' '.join(sys.modules))"
+    module = COMMANDS[name].module
+    code = f"import sys, importlib; importlib.import_module({module!r}); print(' '.join(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert not {name.partition(".")[0] for name in loaded.split()} & HEAVY
 
@@ -109,11 +111,11 @@ def test_completion_offers_commands_of_a_group() -> None:
 def test_everything_but_training_imports_without_torch() -> None:
     names = [entry.module for entry in COMMANDS.values()]
     names += [
-        "trainer.aggregator",
-        "trainer.auditor",
-        "trainer.loop",
-        "registry.localnet",
-        "registry.provenance.verify",
+        "registry.roles.aggregator",
+        "registry.roles.auditor",
+        "registry.roles.loop",
+        "registry.dev.localnet",
+        "registry.verification.verify",
     ]
     code = f"import sys, importlib; sys.modules['torch'] = None\nfor name in {names!r}: importlib.import_module(name)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)

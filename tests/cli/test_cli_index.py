@@ -118,7 +118,7 @@ def test_following_goes_on_until_stopped(world: Any, monkeypatch: pytest.MonkeyP
         world.done("round", "open", world.model, "--account", "a")
         said.extend((advance(), advance()))
 
-    monkeypatch.setattr("trainer.cli.looping.run_loop", three_steps)
+    monkeypatch.setattr("registry.cli.run_loops.run_loop", three_steps)
     result = world.run("index", "sync", "--follow")
     assert result.exit_code == 0, result.output
     head = world.chain.w3.eth.block_number

@@ -15,7 +15,7 @@ def _keys(cairn: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_new_key_is_a_keystore_only_its_owner_reads(done: Any, tmp_path: Path) -> None:
-    from registry.chain.keys import open_keystore, to_checksum
+    from registry.ethereum.keys import open_keystore, to_checksum
 
     made = done("key", "new", "one", "--password-file", "pw")
     path = Path(made["keystore"])

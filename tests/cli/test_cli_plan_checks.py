@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from registry.provenance.versions import save_arrays
-from trainer.challenger import conviction_gas
+from registry.roles.challenger import conviction_gas
+from registry.rounds.versions import save_arrays
 
 
 def test_what_convicting_costs_is_said_when_a_plan_is_set_and_a_round_opens(world: Any) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from registry.chain.fees import Fees
-from registry.chain.networks import network_of
-from registry.chain.testing import example_plan
+from registry.cli.plan_defaults import Surroundings, choose_terms
+from registry.cli.plan_warnings import DATA_PRICE_GWEI, TYPICAL_PURSE, data_warnings, terms_warnings, walk_warnings
+from registry.dev.chains import example_plan
 from registry.errors import InputError
-from trainer.cli.plan_defaults import Surroundings, choose_terms
-from trainer.cli.plan_warnings import DATA_PRICE_GWEI, TYPICAL_PURSE, data_warnings, terms_warnings, walk_warnings
+from registry.ethereum.fees import Fees
+from registry.ethereum.networks import network_of
 
 SEPOLIA, NOWHERE = 11155111, 987654321
 HOUR = 3600

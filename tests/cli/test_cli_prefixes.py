@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from registry.cli.prefixes import choose
 from registry.errors import InputError
-from trainer.cli.prefixes import choose
 
 IDS = {"3fa9c1": 1, "3fb000": 2, "81c400": 3}
 

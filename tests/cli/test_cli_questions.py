@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from registry.chain.local import warp
-from registry.provenance.versions import save_arrays
+from registry.dev.embedded import warp
+from registry.rounds.versions import save_arrays
 
 
 def play_round(world: Any) -> None:

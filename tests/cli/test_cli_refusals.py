@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from registry.provenance.versions import load_version_manifest, read_header, save_arrays
+from registry.rounds.versions import load_version_manifest, read_header, save_arrays
 from registry.store.blobs import open_blob
 from registry.store.local import LocalStore
 from registry.types import Blob

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from registry.chain.local import warp
+from registry.cli.plan_files import manifest_of
 from registry.content.manifest import encode
-from registry.provenance.versions import save_arrays
+from registry.dev.embedded import warp
+from registry.rounds.versions import save_arrays
 from registry.rules import table
 from registry.rules.shapes import Columns, Fold
 from registry.rules.table import COMBINE_RULES, MEAN, MEDIAN
-from trainer.cli.plan_files import manifest_of
 
 DELTAS = {"b": (0.5, 7), "c": (0.25, 1), "g": (0.125, 2)}
 """A value for every coordinate, and a weight: their mean is not their median."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from registry.cli.settings import Settings, config_files, resolve
 from registry.errors import InputError
-from trainer.cli.settings import Settings, config_files, resolve
 
 
 def settled(tmp_path: Path, toml: str = "", flags: Mapping[str, str | None] | None = None, **environ: str) -> Settings:

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from registry.chain.testing import free_port
+from registry.cli.run_loops import alone, read_status, run_tasks
+from registry.cli.session import Session
+from registry.dev.chains import free_port
 from registry.errors import InputError, NodeUnavailable
-from trainer.cli.looping import alone, read_status, run_tasks
-from trainer.cli.session import Session
-from trainer.loop import Task
+from registry.roles.loop import Task
 
 
 def test_metrics_and_status_tell_of_each_task_until_a_signal_ends_them(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_metrics_and_status_tell_of_each_task_until_a_signal_ends_them(tmp_path:
 
 CAUGHT = """
 import os, signal, threading
-from trainer.cli.looping import _stopping
+from registry.cli.run_loops import _stopping
 
 stop = threading.Event()
 with _stopping(stop):
@@ -114,7 +114,7 @@ def test_a_role_whose_process_died_or_says_nothing_is_not_running(tmp_path: Path
 
 def test_no_two_processes_run_from_one_folder(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from trainer.cli.looping import alone\nwith alone(Path(sys.argv[1])):"
+        "import sys; from pathlib import Path; from registry.cli.run_loops import alone\nwith alone(Path(sys.argv[1])):"
     )
     with alone(tmp_path / "role.lock"):
         second = [sys.executable, "-c", f"{program} print('in')", str(tmp_path / "role.lock")]
@@ -149,7 +149,7 @@ def test_status_says_how_the_tasks_do_where_the_chain_says_nothing(world: Any, m
         raise NodeUnavailable("the node is away")
 
     looked_at(next(world.folder.rglob("deployments")).parent / "auditors" / "reader")
-    monkeypatch.setattr("trainer.cli.session.Session._client", away)
+    monkeypatch.setattr("registry.cli.session.Session._client", away)
     told = world.run("auditor", "status", world.model)
     assert (told.exit_code, "the node is away" in told.stderr) == (5, True)
     assert re.search(r"failing for 9\d s: NodeUnavailable: away", told.stdout), told.stdout

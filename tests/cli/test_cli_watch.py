@@ -8,9 +8,9 @@ import pytest
 
 from registry.chain.client import Client
 from registry.chain.deployments import load_deployment
-from registry.chain.fees import suggest_fees
+from registry.ethereum.fees import suggest_fees
+from registry.roles.watch_costs import price_of, watch_costs
 from registry.types import ModelId
-from trainer.watch_costs import price_of, watch_costs
 
 
 def test_it_says_what_the_standing_plan_of_the_model_comes_to(shared_world: Any) -> None:
@@ -78,7 +78,7 @@ def test_a_model_without_a_plan_and_a_store_without_it_say_so(world: Any) -> Non
 
 
 def test_a_limit_below_what_a_round_may_take_is_told(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.cli.looping.run_tasks", lambda *_, **__: None)
+    monkeypatch.setattr("registry.cli.run_loops.run_tasks", lambda *_, **__: None)
     least = world.done("auditor", "plan", world.model)["prices"][0]["limit_ether"]
     enough = world.run("auditor", "run", world.model, "--limit", least, "--account", "f")
     assert (enough.exit_code, enough.stderr) == (0, "")

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from registry.provenance.versions import save_arrays
+from registry.rounds.versions import save_arrays
 
 pytestmark = [pytest.mark.node, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 from registry.content.cid import (
     decode_cid,
     decode_varint,
-    encode_base32,
     encode_varint,
     parse_cid,
 )
 from registry.errors import FormError
-from registry.types import Cid, Codec
+from registry.types import Cid, Codec, encode_base32
 
 DIGEST = hashlib.sha256(b"cairn").digest()
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "content" / "cids.json").read_text())

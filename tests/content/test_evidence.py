@@ -11,7 +11,8 @@ from typing import Any
 import dag_cbor
 import pytest
 
-from registry.content.evidence import (
+from registry.content.manifest import Kind, decode, digest_of, encode, manifest_cid
+from registry.content.proof_manifests import (
     MAX_BUNDLE_PAGE,
     BlockProofManifest,
     BundleManifest,
@@ -22,7 +23,6 @@ from registry.content.evidence import (
     RootsFields,
     StateProofManifest,
 )
-from registry.content.manifest import Kind, decode, digest_of, encode, manifest_cid
 from registry.errors import FormError
 from registry.types import Cid, Codec
 

@@ -20,21 +20,21 @@ from registry.chain.court import Court
 from registry.chain.court_records import Demanded, Shown, claim_of, seal_of
 from registry.chain.deploy import deploy
 from registry.chain.journal import Journal
-from registry.chain.local import Embedded, embedded, warp
-from registry.chain.networks import Finality, parse_finality
-from registry.chain.node import NodeRefused
 from registry.chain.records import Grant, SignedUpdate
-from registry.chain.testing import EXAMPLE_RULES, example_plan, example_result
 from registry.chain.transactions import Transactor
+from registry.dev.chains import EXAMPLE_RULES, example_plan, example_result
+from registry.dev.embedded import Embedded, embedded, warp
+from registry.disputes.openings import listing_of
+from registry.ethereum.networks import Finality, parse_finality
+from registry.ethereum.node import NodeRefused
 from registry.index import queries
 from registry.index.database import Index
 from registry.index.entries import Following
 from registry.index.sync import Check, Follower, Synced
-from registry.provenance.openings import listing_of
 from registry.types import Digest, ModelId, Part, Role, Root
 
 if TYPE_CHECKING:
-    from registry.chain.testing import DevChain
+    from registry.dev.chains import DevChain
 
 Edit = Callable[[str, Any, Any], Any]
 

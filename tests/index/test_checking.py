@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from registry.chain.blocks import Checkpoint, fetch_headers
 from registry.chain.contracts import encode_call
 from registry.chain.deploy import code_hashes
-from registry.chain.networks import parse_finality
 from registry.chain.views import Views
 from registry.errors import NodeUnavailable, VerificationFailed, WrongChain
+from registry.ethereum.blocks import Checkpoint, fetch_headers
+from registry.ethereum.networks import parse_finality
 from registry.index import queries
 from registry.index.checking import RangeCheck
 from registry.index.entries import Block
-from registry.index.source import Source
+from registry.index.log_source import Source
 from registry.index.sync import Follower
 
 if TYPE_CHECKING:

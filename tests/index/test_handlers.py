@@ -99,5 +99,5 @@ def test_nothing_but_queries_selects() -> None:
         "registry/chain/journal.py",  # another file, with questions of its own
         "registry/index/queries.py",
         "registry/index/round_queries.py",
-        "registry/provenance/catalogue.py",  # what manifests say, in a file of its own
+        "registry/lineage/catalogue.py",  # what manifests say, in a file of its own
     }

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from registry.chain.networks import parse_finality
-from registry.chain.node import NodeRefused
+from registry.ethereum.networks import parse_finality
+from registry.ethereum.node import NodeRefused
 from registry.index import queries
 from registry.index.sync import Follower
 

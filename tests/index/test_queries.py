@@ -9,7 +9,7 @@ import pytest
 from registry.chain.events import ResultAttested, RoundCancelled, UpdateCommitted
 from registry.chain.records import Round as ShownRound
 from registry.chain.records import phase_at, roots_hash
-from registry.chain.testing import example_result
+from registry.dev.chains import example_result
 from registry.index import queries, round_queries
 from registry.index.database import read_index
 from registry.index.entries import Place, RoundEntry

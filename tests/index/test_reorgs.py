@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from registry.chain import calls
-from registry.chain.local import embedded
-from registry.chain.networks import parse_finality
 from registry.chain.records import Grant
-from registry.chain.testing import EXAMPLE_RULES, anvil_chain, example_plan
+from registry.dev.chains import EXAMPLE_RULES, anvil_chain, example_plan
+from registry.dev.embedded import embedded
 from registry.errors import FinalityBroken
+from registry.ethereum.networks import parse_finality
 from registry.index import queries
 from registry.index.sync import Follower
 from registry.types import Address, Digest, Role, Root

@@ -15,13 +15,13 @@ import pytest
 from web3 import Web3
 from web3.providers import JSONBaseProvider
 
-from registry.chain.networks import parse_finality
-from registry.chain.node import NodeRefused, connect
 from registry.errors import ChainError, IndexUnusable, NodeUnavailable, VerificationFailed, WrongChain
+from registry.ethereum.networks import parse_finality
+from registry.ethereum.node import NodeRefused, connect
 from registry.index import queries
 from registry.index.database import Index
 from registry.index.entries import Block
-from registry.index.source import Range, Source
+from registry.index.log_source import Range, Source
 from registry.index.sync import Follower
 from registry.types import Role
 
@@ -146,7 +146,7 @@ def test_a_long_answer_about_several_blocks_is_cut_off_and_less_is_asked_for(
     try:
         played.sync("whole", w3=w3)
         assert max(spans) > 20
-        monkeypatch.setattr("registry.index.source.MOST_BYTES", 1)
+        monkeypatch.setattr("registry.index.log_source.MOST_BYTES", 1)
         spans.clear()
         played.sync(w3=w3)
     finally:

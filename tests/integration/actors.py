@@ -26,15 +26,16 @@ import torch
 from torch import nn
 
 from registry.chain.client import Client
-from registry.chain.node import connect
-from registry.chain.testing import development_signers
 from registry.chain.transactions import Sending
 from registry.content.manifest import Code, DataSetManifest
+from registry.dev.chains import development_signers
+from registry.ethereum.node import connect
+from registry.roles import aggregator, auditor, challenger
+from registry.roles.challenger import Purse
+from registry.roles.loop import follow
 from registry.store.uri import open_store
 from registry.types import Address, ModelId
-from trainer import aggregator, auditor, challenger, participant
-from trainer.challenger import Purse
-from trainer.loop import follow
+from trainer import participant
 from trainer.participant import Task
 
 POLL = 0.05

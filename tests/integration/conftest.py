@@ -23,12 +23,12 @@ from registry.chain.client import Client
 from registry.chain.deploy import deploy
 from registry.chain.events import RoundFinalized
 from registry.chain.journal import Journal, State
-from registry.chain.local import sleep_until
 from registry.chain.records import Grant
-from registry.chain.testing import DevChain
 from registry.chain.transactions import Transactor
 from registry.content.manifest import PlanManifest, digest_of
-from registry.provenance.plans import add_plan
+from registry.dev.chains import DevChain
+from registry.dev.embedded import sleep_until
+from registry.rounds.plans import add_plan
 from registry.store.base import ContentStore
 from registry.store.uri import open_store
 from registry.types import Digest, ModelId, Phase, Role, Root

@@ -21,20 +21,21 @@ from registry.chain.court import Court
 from registry.chain.court_events import ResultConvicted
 from registry.chain.events import AggregatorExpelled, ResultAttested, RoundFinalized, UpdateCommitted
 from registry.chain.journal import Journal, State
-from registry.chain.keys import to_checksum
-from registry.chain.local import sleep_until
-from registry.chain.node import connect
 from registry.chain.records import Result
-from registry.chain.testing import anvil_chain
 from registry.chain.transactions import Sending, Transactor
-from registry.provenance.results import compute_outcome, publish_outcome
-from registry.provenance.rounds import read_round
-from registry.provenance.testing import falsified, nudged
-from registry.provenance.verify import verify_version
+from registry.dev.chains import anvil_chain
+from registry.dev.embedded import sleep_until
+from registry.dev.forgeries import falsified, nudged
+from registry.ethereum.keys import to_checksum
+from registry.ethereum.node import connect
+from registry.roles import aggregator, auditor
+from registry.roles.challenger import Purse
+from registry.roles.loop import follow
+from registry.rounds.onchain import read_round
+from registry.rounds.results import compute_outcome, publish_outcome
 from registry.types import Fault, Phase, Role
-from trainer import aggregator, auditor, participant
-from trainer.challenger import Purse
-from trainer.loop import follow
+from registry.verification.verify import verify_version
+from trainer import participant
 
 ROUNDS = int(os.environ.get("CAIRN_FAULTY_ROUNDS") or (500 if os.environ.get("CAIRN_SOAK") else 15))
 SEED = int(os.environ.get("CAIRN_FAULTS_SEED", "0")) or time.time_ns() % 10**9
@@ -170,8 +171,8 @@ def cast(
     faulty_nodes: ModuleType,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Cast]:
-    monkeypatch.setattr("registry.chain.node.PAUSE", 0.002)
-    monkeypatch.setattr("trainer.challenger.MOST_GAS", 1)  # one contribution a transaction
+    monkeypatch.setattr("registry.ethereum.node.PAUSE", 0.002)
+    monkeypatch.setattr("registry.roles.challenger.MOST_GAS", 1)  # one contribution a transaction
     with anvil_chain(find_tool("anvil")) as chain:
         network = make_network(
             chain, tmp_path, stores=[str(tmp_path / "store")], participants=PARTICIPANTS, aggregators=2, quorum=1

@@ -32,22 +32,24 @@ from registry.chain.court_events import (
     RewardCollected,
     Withdrawn,
 )
-from registry.chain.keys import to_checksum
-from registry.chain.local import chain_time, sleep_until
 from registry.chain.records import Result, result_hash
-from registry.chain.testing import DevChain, anvil_chain
 from registry.content.manifest import DataSetManifest
 from registry.content.merkle import counted_root
-from registry.provenance.charges import listed
-from registry.provenance.demands import demands_of
-from registry.provenance.openings import Listing, chunks_of_file
-from registry.provenance.results import Outcome, compute_outcome, publish_outcome
-from registry.provenance.rounds import read_round
-from registry.provenance.testing import falsified, nudged
-from registry.provenance.verify import verify_version
+from registry.dev.chains import DevChain, anvil_chain
+from registry.dev.embedded import sleep_until
+from registry.dev.forgeries import falsified, nudged
+from registry.disputes.charges import listed
+from registry.disputes.demands import demands_of
+from registry.disputes.openings import Listing, chunks_of_file
+from registry.ethereum.keys import to_checksum
+from registry.ethereum.node import chain_time
+from registry.roles import aggregator
+from registry.rounds.onchain import read_round
+from registry.rounds.results import Outcome, compute_outcome, publish_outcome
 from registry.store.memory import MemoryStore
 from registry.types import Digest, Fault, Phase, Role
-from trainer import aggregator, participant
+from registry.verification.verify import verify_version
+from trainer import participant
 from trainer.participant import Task
 
 KILLS = int(os.environ.get("CAIRN_AUDITOR_KILLS") or (200 if os.environ.get("CAIRN_SOAK") else 20))

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from registry.chain.testing import anvil_chain
-from registry.provenance.verify import verify_version
-from registry.store.kubo_node import KuboNode
+from registry.dev.chains import anvil_chain
+from registry.dev.kubo_node import KuboNode
+from registry.verification.verify import verify_version
 
 KILLS = int(os.environ.get("CAIRN_KILLS") or (200 if os.environ.get("CAIRN_SOAK") else 20))
 """In all; a tenth of them on Kubo."""

@@ -20,13 +20,13 @@ import pytest
 import torch
 
 from registry.chain.client import Client
-from registry.chain.testing import anvil_chain
 from registry.content.manifest import ReportManifest, UpdateManifest
 from registry.content.merkle import tensor_root
 from registry.content.tensors import parse_header
-from registry.provenance.combination import combine, leaves_of_file
-from registry.provenance.rounds import chosen_result, read_round
-from registry.provenance.versions import load_version_manifest
+from registry.dev.chains import anvil_chain
+from registry.rounds.combination import combine, leaves_of_file
+from registry.rounds.onchain import chosen_result, read_round
+from registry.rounds.versions import load_version_manifest
 from registry.rules.combine import weighted_mean
 from registry.rules.table import DENSE, EXAMPLES, MEAN, Combining
 from registry.store.base import ContentStore
@@ -235,8 +235,8 @@ class NoTorch:
 sys.meta_path.insert(0, NoTorch())
 from pathlib import Path
 from registry.chain.client import Client
-from registry.chain.node import connect
-from registry.provenance.verify import verify_version
+from registry.ethereum.node import connect
+from registry.verification.verify import verify_version
 from registry.store.uri import open_store
 url, contract, block, model, store, folder = sys.argv[1:]
 client = Client(connect(url), bytes.fromhex(contract), deployed_at=int(block))

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from registry.chain.client import Client
-from registry.chain.keys import address_of, create_keystore, open_keystore, to_checksum
-from registry.chain.local import warp
-from registry.chain.testing import anvil_chain
+from registry.dev.chains import anvil_chain
+from registry.dev.embedded import warp
+from registry.ethereum.keys import address_of, create_keystore, open_keystore, to_checksum
+from registry.roles import aggregator
 from registry.store.local import LocalStore
 from registry.types import Address, ModelId
-from trainer import aggregator
 
 ROOT = Path(__file__).parents[2]
 

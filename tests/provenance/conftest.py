@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from registry.chain.journal import Journal
-from registry.chain.local import Embedded, sleep_until
-from registry.chain.testing import DevChain
 from registry.content.manifest import DataSetManifest, PlanManifest, Procedure
-from registry.provenance.plans import server_rule
+from registry.dev.chains import DevChain
+from registry.dev.embedded import Embedded, sleep_until
+from registry.rounds.plans import server_rule
 from registry.store.memory import MemoryStore
 from trainer.participant import Task
 from trainer.simulation import Simulation, simulate_round, start

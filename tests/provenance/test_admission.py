@@ -12,8 +12,8 @@ from registry.content.manifest import PlanManifest, Reason
 from registry.content.merkle import tensor_root
 from registry.content.tensors import TensorHeader, layout
 from registry.errors import InputError
-from registry.provenance.admission import UpdateForm, judge_blob, update_form
-from registry.provenance.plans import fitted, server_rule
+from registry.rounds.admission import UpdateForm, judge_blob, update_form
+from registry.rounds.plans import fitted, server_rule
 from registry.rules.grid import to_grid
 
 BITS = 20

@@ -12,29 +12,29 @@ from typing import Any
 import numpy as np
 import pytest
 
-from registry.chain.blocks import fetch_headers
+from registry.bundles.chain_proofs import state_proofs
+from registry.bundles.create_bundle import Bundle, gather_bundle
+from registry.bundles.verify_bundle import BundleVerdict, verify_bundle
 from registry.chain.client import Client
 from registry.chain.deploy import deploy
 from registry.chain.events import ResultAttested, UpdateCommitted, VersionDeprecated
 from registry.chain.journal import Journal
-from registry.chain.testing import DevChain, anvil_chain, embedded_chain, geth_chain
 from registry.chain.transactions import Transactor
 from registry.content.car import write_car
-from registry.content.evidence import BlockProofManifest, BundleManifest, StateProofManifest
 from registry.content.manifest import Kind, decode, digest_of
+from registry.content.proof_manifests import BlockProofManifest, BundleManifest, StateProofManifest
+from registry.dev.chains import DevChain, anvil_chain, embedded_chain, geth_chain
+from registry.dev.kubo_node import KuboNode
 from registry.errors import InputError, VerificationFailed
-from registry.provenance.bundle import BundleVerdict, verify_bundle
-from registry.provenance.evidence import state_proofs
-from registry.provenance.gathering import Bundle, gather_bundle
-from registry.provenance.lineage import lineage
-from registry.provenance.verify import Finding, verify_version
-from registry.provenance.versions import add_version, save_arrays
+from registry.ethereum.blocks import fetch_headers
+from registry.lineage.graph import lineage
+from registry.rounds.versions import add_version, save_arrays
 from registry.store.base import ContentStore
-from registry.store.car import CarStore, walk_links
-from registry.store.kubo_node import KuboNode
+from registry.store.car_store import CarStore, walk_links
 from registry.store.manifests import put_manifest
 from registry.store.memory import MemoryStore
 from registry.types import Address, Cid, Digest, ModelId, Root
+from registry.verification.verify import Finding, verify_version
 from trainer.simulation import Simulation
 
 PASSED, ASSERTED, UNCHECKED = Finding.PASSED, Finding.ASSERTED, Finding.UNCHECKED

@@ -10,7 +10,7 @@ import pytest
 from registry.content.gate import describe
 from registry.content.tensors import parse_header, write_tensors
 from registry.errors import FormError, InputError
-from registry.provenance.combination import Checks, combine, leaves_of_file
+from registry.rounds.combination import Checks, combine, leaves_of_file
 from registry.rules.combine import weighted_mean
 from registry.rules.grid import to_grid
 from registry.rules.table import DENSE, EXAMPLES, MEAN, Combining

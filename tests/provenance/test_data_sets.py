@@ -9,7 +9,7 @@ import pytest
 
 from registry.content.manifest import DataSetManifest, digest_of, encode
 from registry.errors import FormError
-from registry.provenance.data_sets import open_data_set, opening_of
+from registry.rounds.data_sets import open_data_set, opening_of
 
 WARD = DataSetManifest("ward 7", "", "private", "", 120, None)
 SALT = bytes(range(32))

@@ -8,7 +8,7 @@ import pytest
 
 from registry.content.manifest import Evaluation, SummedEvaluation
 from registry.errors import FormError, InputError
-from registry.provenance.evaluations import evaluation_of, ratios, summed
+from registry.rounds.evaluations import evaluation_of, ratios, summed
 
 ONE = Evaluation(10, {"correct": 7}, {"loss": 5 << 20})
 TWO = Evaluation(30, {"correct": 12}, {"loss": 9 << 20})

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from registry.chain import rlp
-from registry.chain.blocks import Checkpoint
-from registry.chain.headers import Header, read_header
+from registry.bundles.header_links import HeaderChain, header_blocks, headers_in, runs_of
 from registry.errors import FormError, VerificationFailed
-from registry.provenance.linking import HeaderChain, header_blocks, headers_in, runs_of
+from registry.ethereum import rlp
+from registry.ethereum.blocks import Checkpoint
+from registry.ethereum.headers import Header, read_header
 
 MAINNET = json.loads((Path(__file__).parents[1] / "golden" / "chain" / "mainnet_headers.json").read_text())["blocks"]
 

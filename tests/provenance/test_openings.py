@@ -23,8 +23,8 @@ from registry.content.merkle import (
 )
 from registry.content.tensors import write_tensors
 from registry.content.unixfs import CHUNK_SIZE as LEAF_BYTES
+from registry.disputes.openings import Chunks, Listing, chunks_of_blob, chunks_of_file, differing_leaf, listing_of
 from registry.errors import FormError
-from registry.provenance.openings import Chunks, Listing, chunks_of_blob, chunks_of_file, differing_leaf, listing_of
 from registry.store.blobs import add_blob
 from registry.store.memory import MemoryStore
 from registry.types import Address, Digest, Root

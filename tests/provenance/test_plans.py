@@ -8,7 +8,7 @@ import pytest
 
 from registry.content.manifest import PlanManifest, ServerRule
 from registry.errors import FormError, InputError
-from registry.provenance.plans import plan_rules, server_rule
+from registry.rounds.plans import plan_rules, server_rule
 from registry.rules.encoding import encode_program
 from registry.rules.program import Kind, Operation, Program
 

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from registry.bundles.create_bundle import lineage_events
+from registry.bundles.proven_chain import ProvenChain, ProvenTransaction
 from registry.chain.events import (
     Event,
     ModelRegistered,
@@ -19,10 +21,8 @@ from registry.chain.events import (
     VersionDeprecated,
 )
 from registry.chain.records import Roots, round_id_of, running_hash_begin
-from registry.chain.testing import EXAMPLE_RULES, example_plan
-from registry.provenance.gathering import lineage_events
-from registry.provenance.lineage import lineage
-from registry.provenance.proven import ProvenChain, ProvenTransaction
+from registry.dev.chains import EXAMPLE_RULES, example_plan
+from registry.lineage.graph import lineage
 from registry.types import Address, Digest, ModelId, Root
 
 MODEL, PEOPLE = ModelId(b"\x02" * 32), [Address(bytes([number]) * 20) for number in (1, 2)]

@@ -17,14 +17,14 @@ from registry.index import queries, round_queries
 from registry.index.database import Index, read_index
 from registry.index.entries import Following
 from registry.index.sync import Follower
-from registry.provenance.ancestry import Ancestry, read_ancestry
-from registry.provenance.catalogue import Catalogue
-from registry.provenance.difference import compare_tensors, contributors, leads, plan_changes
-from registry.provenance.files import FileName, identify, name_of_file
-from registry.provenance.picture import draw
-from registry.provenance.recall import participation_of, recall_data_set, recall_update
-from registry.provenance.story import standing_report, tell_version
-from registry.provenance.versions import add_version, load_version_manifest, read_version, save_arrays
+from registry.lineage.ancestry import Ancestry, read_ancestry
+from registry.lineage.catalogue import Catalogue
+from registry.lineage.diff import compare_tensors, contributors, leads, plan_changes
+from registry.lineage.identify import FileName, identify, name_of_file
+from registry.lineage.picture import draw
+from registry.lineage.recall import participation_of, recall_data_set, recall_update
+from registry.lineage.story import standing_report, tell_version
+from registry.rounds.versions import add_version, load_version_manifest, read_version, save_arrays
 from registry.store.memory import MemoryStore
 from registry.types import Cid, Codec, Digest, ModelId, Root
 from trainer.simulation import Simulation
@@ -232,7 +232,7 @@ def test_what_a_participant_contributed_is_told_with_where_it_ended_up(family: F
 
 
 def test_tensors_are_compared_to_the_bit(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("registry.provenance.difference._VALUES", 2)
+    monkeypatch.setattr("registry.lineage.diff._VALUES", 2)
     found = {change.name: change for change in compare_tensors(family.store, family.child_genesis, family.grandchild)}
     assert (found["m"].what, found["n"].what, found["w"].what) == ("added", "removed", "changed")
     moved = found["w"]

@@ -12,19 +12,19 @@ from typing import Any
 
 import pytest
 
+from registry.bundles.inclusion import check_on_chain, check_receipt, create_receipt, is_inclusion
 from registry.chain.challenge_records import Listed
 from registry.chain.client import Client
-from registry.chain.headers import decode_header
-from registry.chain.testing import anvil_chain
-from registry.content.evidence import Place, ReceiptManifest
 from registry.content.manifest import decode, encode
+from registry.content.proof_manifests import Place, ReceiptManifest
+from registry.dev.chains import anvil_chain
+from registry.disputes.openings import listing_of
 from registry.errors import CairnError, FormError, InputError, VerificationFailed
-from registry.provenance.lineage import lineage
-from registry.provenance.openings import listing_of
-from registry.provenance.receipts import check_on_chain, check_receipt, create_receipt, is_inclusion
-from registry.provenance.rounds import participants_of
-from registry.provenance.verify import Finding, until_failure
+from registry.ethereum.headers import decode_header
+from registry.lineage.graph import lineage
+from registry.rounds.onchain import participants_of
 from registry.types import Address, Digest, Root
+from registry.verification.verify import Finding, until_failure
 from trainer.simulation import Simulation
 
 CASES = 10_000 if os.environ.get("CAIRN_SOAK") else 1_000

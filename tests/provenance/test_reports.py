@@ -19,7 +19,7 @@ from registry.content.manifest import (
     manifest_cid,
 )
 from registry.errors import BlockNotFound, FormError
-from registry.provenance.reports import load_report, pages_of
+from registry.rounds.reports import load_report, pages_of
 from registry.store.manifests import put_manifest
 from registry.store.memory import MemoryStore
 from registry.types import Cid, Codec, Digest

@@ -9,10 +9,10 @@ import pytest
 
 from registry.chain.client import Client, open_journal
 from registry.chain.deploy import deploy
-from registry.chain.networks import parse_finality
-from registry.chain.testing import EXAMPLE_RULES, anvil_chain, example_plan
 from registry.chain.transactions import Transactor
-from registry.provenance.rounds import commits_closed, final_phase
+from registry.dev.chains import EXAMPLE_RULES, anvil_chain, example_plan
+from registry.ethereum.networks import parse_finality
+from registry.rounds.onchain import commits_closed, final_phase
 from registry.types import Digest, Phase, Role, Root
 
 

@@ -13,10 +13,10 @@ import pytest
 from registry.content.manifest import PlanManifest, StateFile, VersionManifest
 from registry.content.tensors import encode_header, parse_header
 from registry.errors import VerificationFailed
-from registry.provenance.admission import UpdateForm, update_form
-from registry.provenance.plans import fitted, server_rule
-from registry.provenance.server_steps import continues, describe_state, next_version, state_header, step_number
-from registry.provenance.versions import add_version, read_header, save_arrays
+from registry.rounds.admission import UpdateForm, update_form
+from registry.rounds.plans import fitted, server_rule
+from registry.rounds.server_steps import continues, describe_state, next_version, state_header, step_number
+from registry.rounds.versions import add_version, read_header, save_arrays
 from registry.rules.program import RoundScalars
 from registry.store.blobs import add_blob
 from registry.store.memory import MemoryStore

@@ -13,11 +13,10 @@ from registry.chain.challenge_records import Listed
 from registry.chain.court_records import Demanded
 from registry.content.merkle import VALUES, Rows, leaf_hash, level_sizes, state_rows, tensor_root
 from registry.content.tensors import write_tensors
-from registry.errors import BlockNotFound, FormError
-from registry.provenance.answers import answer_to
-from registry.provenance.charges import CONTRIBUTIONS
-from registry.provenance.openings import Listing, chunks_of_blob, listing_of
-from registry.provenance.trees import (
+from registry.disputes.answers import answer_to
+from registry.disputes.charges import CONTRIBUTIONS
+from registry.disputes.openings import Listing, chunks_of_blob, listing_of
+from registry.disputes.tree_cache import (
     disk_bytes,
     find_opening,
     is_kept,
@@ -27,6 +26,7 @@ from registry.provenance.trees import (
     remove_before,
     tree_bytes,
 )
+from registry.errors import BlockNotFound, FormError
 from registry.store.blobs import add_blob, leaf_cids
 from registry.store.memory import MemoryStore
 from registry.types import Address, Blob, Cid, Digest, ModelId, Root, RoundId
@@ -209,7 +209,7 @@ def test_answers_over_alternating_trees_read_few_blocks_and_hash_no_file(
     def hashed(*_: Any) -> Any:
         raise AssertionError("a file is hashed")
 
-    monkeypatch.setattr("registry.provenance.trees.tensor_leaves", hashed)
+    monkeypatch.setattr("registry.disputes.tree_cache.tensor_leaves", hashed)
     straddling = (MIB - 200) // 1024
     for turn in range(100):
         _, root = named[turn % 3]

@@ -23,20 +23,20 @@ from registry.chain.events import (
 )
 from registry.chain.records import Result, Roots, result_hash
 from registry.content.manifest import Reason, ReportPage, UpdateManifest, digest_of, manifest_cid
+from registry.disputes.charges import reported
+from registry.disputes.openings import listing_of
 from registry.errors import VerificationFailed
-from registry.provenance.charges import reported
-from registry.provenance.checks import Check, Finding, until_failure
-from registry.provenance.eligibility import RoundEvents, require_commitments, require_in_time, require_quorum
-from registry.provenance.openings import listing_of
-from registry.provenance.reports import load_report
-from registry.provenance.rounds import RoundRecord, chosen_result, read_round
-from registry.provenance.verified import Verified
-from registry.provenance.verify import verify_records, verify_round, verify_version
-from registry.provenance.versions import load_version_manifest
+from registry.rounds.eligibility import RoundEvents, require_commitments, require_in_time, require_quorum
+from registry.rounds.onchain import RoundRecord, chosen_result, read_round
+from registry.rounds.reports import load_report
+from registry.rounds.versions import load_version_manifest
 from registry.store.local import LocalStore
 from registry.store.manifests import get_manifest, put_manifest
 from registry.store.memory import MemoryStore
 from registry.types import Address, Cid, Codec, Digest, Role, Root, Standing
+from registry.verification.cache import Verified
+from registry.verification.checks import Check, Finding, until_failure
+from registry.verification.verify import verify_records, verify_round, verify_version
 from trainer.simulation import Simulation
 
 HASH = b"\x07" * 32

@@ -13,15 +13,15 @@ from registry.chain.client import Client
 from registry.chain.records import Roots
 from registry.content.manifest import Reason
 from registry.errors import BlockNotFound, CairnError, InputError, NodeUnavailable, VerificationFailed
-from registry.provenance.lineage import lineage, provenance_of, versions_of
-from registry.provenance.plans import check_plan, load_plan, server_rule
-from registry.provenance.rounds import attested_results, chosen_result, participants_of, read_round
-from registry.provenance.verify import verify_round, verify_version
-from registry.provenance.versions import load_version_manifest, read_arrays
+from registry.lineage.graph import lineage, provenance_of, versions_of
+from registry.roles.auditor import audit
+from registry.rounds.onchain import attested_results, chosen_result, participants_of, read_round
+from registry.rounds.plans import check_plan, load_plan, server_rule
+from registry.rounds.versions import load_version_manifest, read_arrays
 from registry.rules.table import MEAN
 from registry.store.memory import MemoryStore
 from registry.types import Cid, Digest
-from trainer.auditor import audit
+from registry.verification.verify import verify_round, verify_version
 from trainer.simulation import Simulation
 
 

@@ -11,7 +11,7 @@ import pytest
 from registry.content.gate import describe
 from registry.content.tensors import write_tensors
 from registry.errors import FormError, VerificationFailed
-from registry.provenance.writing import describe_while_making, written
+from registry.rounds.writing import describe_while_making, written
 
 MIB = 1 << 20
 

@@ -196,7 +196,7 @@ def contract(find_tool: Callable[[str], Path]) -> Any:
     """The library behind its mock, by the code generator that ships, on a chain in process."""
     import solcx
 
-    from registry.chain.local import embedded
+    from registry.dev.embedded import embedded
 
     find_tool("node")
     request = {

@@ -28,8 +28,8 @@ import pytest
 
 from registry.content.tensors import parse_header, write_tensors
 from registry.errors import InputError
-from registry.provenance import leafwise, tiles
-from registry.provenance.combination import combine, leaves_of_file
+from registry.rounds import leafwise, tiles
+from registry.rounds.combination import combine, leaves_of_file
 from registry.rules import columns
 from registry.rules.shapes import Factors, Parameters, Select
 from registry.rules.table import COMBINE_RULES, DENSE, EXAMPLES, CombineRule, Combining

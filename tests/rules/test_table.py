@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from registry.chain.contracts import artifact
+from registry.cli.plan_files import manifest_of
+from registry.cli.rules_page import facts, format_page, rules_page
 from registry.errors import FormError, InputError, UnknownRule
-from registry.provenance.pages import facts, format_page, rules_page
 from registry.rules import table
 from registry.rules.server_programs import RULES as SERVER_RULES
 from registry.rules.shapes import HALF, Columns, Factors, Fold, Select, left_out
@@ -36,7 +37,6 @@ from registry.rules.table import (
     rules_of,
 )
 from registry.types import MAX_TOTAL_WEIGHT
-from trainer.cli.plan_files import manifest_of
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLES: tuple[tuple[Entry, ...], ...] = (COMBINE_RULES, UPDATE_FORMS)
@@ -220,7 +220,7 @@ def test_what_asks_for_a_rule_by_number_is_found(tmp_path: Path, monkeypatch: py
 
 def test_the_pages_are_those_of_the_table() -> None:
     docs = ROOT / "docs"
-    again = "python -m registry.provenance.pages docs"
+    again = "python -m registry.cli.rules_page docs"
     assert (docs / "rules.md").read_text() == rules_page(), again
     assert (docs / "format.md").read_text() == format_page((docs / "format.md").read_text()), again
 

@@ -11,7 +11,7 @@ import pytest
 from registry.content.car import write_car
 from registry.errors import BlockMismatch, BlockNotFound, FormError, InputError, StoreUnavailable
 from registry.store.blobs import add_blob, open_blob
-from registry.store.car import CarStore, walk_links
+from registry.store.car_store import CarStore, walk_links
 from registry.store.memory import MemoryStore
 from registry.types import Blob, Cid, Codec
 

@@ -18,6 +18,7 @@ import pytest
 
 from registry.content.car import write_car
 from registry.content.cid import encode_varint
+from registry.dev.store_suite import block
 from registry.errors import BlockMismatch, BlockNotFound, BlockTooLarge, ContentError, InputError, StoreUnavailable
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob, open_blob, walk_blob
@@ -25,7 +26,6 @@ from registry.store.gateway import GatewayStore
 from registry.store.http import Deadline, Endpoint
 from registry.store.kubo import KuboStore
 from registry.store.memory import MemoryStore
-from registry.store.testing import block
 from registry.types import MAX_BLOCK_BYTES, Blob, Cid, Codec
 
 QUICK = 0.5

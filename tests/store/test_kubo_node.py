@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from registry.dev.kubo_node import KuboNode, find_ipfs, init_node, node_alive, start_node, stop_node
 from registry.errors import InputError, StoreUnavailable
-from registry.store.kubo_node import KuboNode, find_ipfs, init_node, node_alive, start_node, stop_node
 
 pytestmark = pytest.mark.node
 

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from registry.dev.kubo_node import KuboNode, init_node, node_alive, start_node, stop_node
+from registry.dev.store_suite import block
 from registry.errors import BlockNotFound, InputError, StoreUnavailable
 from registry.store.blobs import add_blob, open_blob
 from registry.store.kubo import KuboStore
-from registry.store.kubo_node import KuboNode, init_node, node_alive, start_node, stop_node
 from registry.store.kubo_rpc import endpoints_of
-from registry.store.testing import block
 from registry.types import Codec
 
 MIB = 1 << 20

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from registry.dev.store_suite import block
 from registry.errors import BlockMismatch, BlockNotFound, ContentError, StoreUnavailable
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob, open_blob
 from registry.store.layered import LayeredStore
 from registry.store.local import LocalStore
 from registry.store.memory import MemoryStore
-from registry.store.testing import block
 from registry.types import Blob, Cid
 
 MIB = 1 << 20

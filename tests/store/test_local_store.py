@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from registry.dev.store_suite import block
 from registry.errors import BlockMismatch, BlockNotFound, FormError, StoreUnavailable
 from registry.store.blobs import add_blob, open_blob
 from registry.store.local import LocalStore
 from registry.store.retention import Usage, check, collect, usage
-from registry.store.testing import block
 from registry.types import Cid, Codec
 
 MIB = 1 << 20
@@ -222,7 +222,7 @@ WRITER = """
 import os, sys
 from pathlib import Path
 from registry.store.local import LocalStore
-from registry.store.testing import block
+from registry.dev.store_suite import block
 store = LocalStore(Path(sys.argv[1]))
 while True:
     several = [block(os.urandom(200_000)) for _ in range(6)]
@@ -272,7 +272,7 @@ def test_processes_that_put_pin_and_collect_the_same_blocks_lose_nothing(store: 
     from pathlib import Path
     from registry.store.local import LocalStore
     from registry.store.retention import collect
-    from registry.store.testing import block
+    from registry.dev.store_suite import block
     store, me = LocalStore(Path(sys.argv[1])), int(sys.argv[2])
     rng = random.Random(me)
     blocks = [block(bytes([n]) * 100_000) for n in range(20)]
@@ -304,7 +304,7 @@ def test_a_full_disk_raises_store_unavailable_and_leaves_nothing_half_written(st
     from pathlib import Path
     from registry.errors import StoreUnavailable
     from registry.store.local import LocalStore
-    from registry.store.testing import block
+    from registry.dev.store_suite import block
     store = LocalStore(Path(sys.argv[1]))
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
     wanted = block(b"w" * 1_000_000)

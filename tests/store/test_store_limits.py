@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from registry.dev.store_suite import block
 from registry.errors import BlockTooLarge, StoreUnavailable
 from registry.store.http import Deadline, Endpoint
 from registry.store.local import LocalStore
-from registry.store.testing import block
 
 
 def test_a_block_file_that_grew_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from registry.dev.store_suite import block
 from registry.errors import BlockMismatch, BlockTooLarge, FormError, InputError
 from registry.store.ahead import ordered
 from registry.store.base import ContentStore
@@ -20,7 +21,6 @@ from registry.store.layered import LayeredStore
 from registry.store.links import links_of, reachable
 from registry.store.local import LocalStore
 from registry.store.memory import MemoryStore
-from registry.store.testing import block
 from registry.store.uri import kubo_api_of, open_store
 from registry.types import MAX_BLOCK_BYTES, Cid, Codec, NamedBlock
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from registry.dev.kubo_node import KuboNode
+from registry.dev.store_suite import ReaderSuite, StoreSuite, block
 from registry.errors import BlockNotFound, StoreUnavailable
 from registry.store.base import ContentStore
 from registry.store.gateway import GatewayStore
 from registry.store.kubo import KuboStore
-from registry.store.kubo_node import KuboNode
 from registry.store.layered import LayeredStore
 from registry.store.local import LocalStore
 from registry.store.memory import MemoryStore
-from registry.store.testing import ReaderSuite, StoreSuite, block
 from registry.types import Cid
 
 QUICK = 1.0

@@ -14,9 +14,9 @@ from torch import nn
 
 from registry.chain.records import roots_hash, round_id_of, running_hash_begin
 from registry.content.manifest import DataSetManifest, PlanManifest, VersionManifest, digest_of
-from registry.provenance.plans import add_plan
-from registry.provenance.rounds import RoundRecord
-from registry.provenance.versions import add_base, roots_of
+from registry.rounds.onchain import RoundRecord
+from registry.rounds.plans import add_plan
+from registry.rounds.versions import add_base, roots_of
 from registry.store.base import ContentStore
 from registry.store.memory import MemoryStore
 from registry.types import Address, ModelId

@@ -27,16 +27,16 @@ from registry.chain.challenge_records import (
 from registry.chain.challenges import Challenges
 from registry.chain.client import Client
 from registry.chain.sending import Call
-from registry.chain.testing import EXAMPLE_RULES, example_plan, example_result
 from registry.content.merkle import counted_root, node_hash
+from registry.dev.chains import EXAMPLE_RULES, example_plan, example_result
+from registry.disputes.charges import Charge
+from registry.disputes.openings import Listing
 from registry.errors import InputError, NodeUnavailable
-from registry.provenance.charges import Charge
-from registry.provenance.openings import Listing
-from registry.provenance.rounds import RoundRecord
+from registry.roles.challenger import Purse, add_steps, bring
+from registry.rounds.onchain import RoundRecord
 from registry.rules.encoding import Shape, decode_rules
 from registry.rules.shapes import left_out
 from registry.types import Address, Digest, Fault, ModelId, Role, Root, RoundId
-from trainer.challenger import Purse, add_steps, bring
 from trainer.simulation import Simulation
 
 ETHER = 10**18

@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 
 from registry.chain.client import Client
-from registry.chain.networks import Finality, FinalityRule
 from registry.chain.transactions import Sending
 from registry.errors import TransactionFailed
+from registry.ethereum.networks import Finality, FinalityRule
+from registry.roles import aggregator
 from registry.types import Phase
-from trainer import aggregator, participant
+from trainer import participant
 from trainer.simulation import Simulation
 
 SLOW = Finality(FinalityRule.CONFIRMATIONS, 2)

@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from registry.content.manifest import Procedure, UpdateManifest
-from registry.provenance.reports import load_report
-from registry.provenance.rounds import chosen_result, read_round
-from registry.provenance.verify import verify_version
-from registry.provenance.versions import add_base, load_version_manifest, read_header, require_base
+from registry.rounds.onchain import chosen_result, read_round
+from registry.rounds.reports import load_report
+from registry.rounds.versions import add_base, load_version_manifest, read_header, require_base
 from registry.store.local import LocalStore
 from registry.store.manifests import get_manifest
+from registry.verification.verify import verify_version
 from trainer.modules import module_digest, propose_plan
 from trainer.simulation import Simulation, simulate_round, start
 

@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 
 from registry.content.manifest import Reason, UpdateManifest
-from registry.provenance.rounds import read_round
+from registry.roles import aggregator
+from registry.rounds.onchain import read_round
 from registry.store.manifests import get_manifest
 from registry.store.memory import MemoryStore
 from registry.types import Cid, Phase
-from trainer import aggregator
 from trainer.simulation import Simulation, pass_time, step
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from registry.chain.challenge_errors import BadProgress
-from registry.chain.errors import AlreadyFinalized, MissingRole, NoPlan, NotBetter, RoundNotEnded, WrongPhase
+from registry.chain.contract_errors import AlreadyFinalized, MissingRole, NoPlan, NotBetter, RoundNotEnded, WrongPhase
 from registry.errors import (
     BlockNotFound,
     InputError,
@@ -18,8 +18,8 @@ from registry.errors import (
     VerificationFailed,
     WrongChain,
 )
+from registry.roles.loop import follow
 from registry.types import Phase, Role
-from trainer.loop import follow
 
 ID = bytes(32)
 PASSING = [

@@ -13,8 +13,8 @@ from torch import nn
 from registry.content.manifest import PlanManifest, decode, digest_of, encode, manifest_cid
 from registry.content.tensors import update_layout
 from registry.errors import FormError, InputError
-from registry.provenance.plans import server_rule
-from registry.provenance.versions import load_version_manifest, read_arrays, read_header
+from registry.rounds.plans import server_rule
+from registry.rounds.versions import load_version_manifest, read_arrays, read_header
 from registry.store.memory import MemoryStore
 from registry.types import SegmentKind
 from trainer.modules import load_arrays, load_version, module_arrays, propose_grid, propose_plan, publish_module

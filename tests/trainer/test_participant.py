@@ -24,10 +24,10 @@ from registry.content.manifest import (
 )
 from registry.content.tensors import parse_header
 from registry.errors import FormError, InputError, VerificationFailed
-from registry.provenance.admission import judge_blob, update_form
-from registry.provenance.data_sets import open_data_set
-from registry.provenance.plans import add_plan, fitted, server_rule
-from registry.provenance.versions import read_arrays, read_header
+from registry.rounds.admission import judge_blob, update_form
+from registry.rounds.data_sets import open_data_set
+from registry.rounds.plans import add_plan, fitted, server_rule
+from registry.rounds.versions import read_arrays, read_header
 from registry.rules.grid import to_grid
 from registry.store.memory import MemoryStore
 from registry.types import Root

@@ -13,10 +13,10 @@ from torch import nn
 
 from registry.chain.records import round_id_of
 from registry.errors import InputError
-from registry.provenance.rounds import read_round
-from registry.provenance.verify import verify_version
-from registry.provenance.versions import load_version_manifest, read_header, sha256_of
+from registry.rounds.onchain import read_round
+from registry.rounds.versions import load_version_manifest, read_header, sha256_of
 from registry.store.local import LocalStore
+from registry.verification.verify import verify_version
 from trainer.modules import matching, module_state, propose_plan
 from trainer.participant import prepare_update
 from trainer.simulation import Simulation, simulate_round, start

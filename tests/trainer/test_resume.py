@@ -20,16 +20,17 @@ from torch import nn
 from registry.chain.client import Client, chain_id_of
 from registry.chain.deploy import deploy
 from registry.chain.journal import Journal, State
-from registry.chain.keys import LocalSigner
-from registry.chain.local import Embedded, embedded, sleep_until
 from registry.chain.records import Grant
 from registry.chain.transactions import Transactor
 from registry.content.manifest import DataSetManifest, digest_of
-from registry.provenance.plans import add_plan
+from registry.dev.embedded import Embedded, embedded, sleep_until
+from registry.ethereum.keys import LocalSigner
+from registry.roles import aggregator
+from registry.rounds.plans import add_plan
 from registry.store.base import ContentStore
 from registry.store.memory import MemoryStore
 from registry.types import Address, Cid, Digest, ModelId, Phase, Role, Root
-from trainer import aggregator, participant
+from trainer import participant
 from trainer.modules import propose_plan, publish_module
 from trainer.participant import Task
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from registry.chain.client import Client
-from registry.chain.errors import BadWeight, WrongPhase
+from registry.chain.contract_errors import BadWeight, WrongPhase
 from registry.chain.events import ResultAttested
 from registry.chain.records import result_hash
 from registry.content.manifest import (
@@ -23,21 +23,22 @@ from registry.content.manifest import (
     digest_of,
 )
 from registry.content.merkle import tensor_root
+from registry.dev.forgeries import headed
 from registry.errors import BlockNotFound, CairnError
-from registry.provenance.lineage import provenance_of
-from registry.provenance.reports import load_report
-from registry.provenance.rounds import attested_results, chosen_result, read_round
-from registry.provenance.testing import headed
-from registry.provenance.verify import Verification, verify_version
+from registry.lineage.graph import provenance_of
+from registry.roles import aggregator
+from registry.roles.answering import disk_needed
+from registry.roles.auditor import audit
+from registry.rounds.onchain import attested_results, chosen_result, read_round
+from registry.rounds.reports import load_report
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob
 from registry.store.local import LocalStore
 from registry.store.manifests import put_manifest
 from registry.store.memory import MemoryStore
 from registry.types import Address, Cid, Digest, ModelId, Phase, Root
-from trainer import aggregator, participant
-from trainer.answering import disk_needed
-from trainer.auditor import audit
+from registry.verification.verify import Verification, verify_version
+from trainer import participant
 from trainer.participant import prepare_update
 from trainer.simulation import Simulation, pass_time, simulate_round, step
 

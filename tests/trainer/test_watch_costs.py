@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from registry.chain.challenge_records import Counted, Opening
-from registry.chain.testing import example_plan
 from registry.content.merkle import leaf_hash, merkle_tree, prove
-from registry.provenance import inspection
-from registry.provenance.openings import differing_leaf
-from trainer import auditor, watch_costs
-from trainer.challenger import GAS_OF_CONVICTION, GAS_OF_STEP
-from trainer.watch_costs import GAS, price_of, walk_steps
+from registry.dev.chains import example_plan
+from registry.disputes import inspection
+from registry.disputes.openings import differing_leaf
+from registry.roles import auditor, watch_costs
+from registry.roles.challenger import GAS_OF_CONVICTION, GAS_OF_STEP
+from registry.roles.watch_costs import GAS, price_of, walk_steps
 
 MEASURED = json.loads((Path(__file__).resolve().parents[2] / "contracts" / "gas.json").read_text())
 GWEI = 10**9

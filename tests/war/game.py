@@ -59,32 +59,32 @@ from registry.chain.challenge_records import NOWHERE, Counted, Membership, Openi
 from registry.chain.client import Client
 from registry.chain.court import Court
 from registry.chain.court_events import LeafDemanded, LeafShown, ResultConvicted
-from registry.chain.fees import suggest_fees
 from registry.chain.journal import Journal
-from registry.chain.keys import to_checksum
-from registry.chain.networks import Finality, FinalityRule
 from registry.chain.records import Grant, Plan, Result, result_hash
 from registry.chain.sending import Call, Sending
-from registry.chain.testing import example_result
 from registry.content.manifest import Reason
 from registry.content.merkle import counted_root, leaf_hash, node_hash
+from registry.dev.chains import example_result
+from registry.dev.forgeries import falsified, nudged
+from registry.disputes import answers
+from registry.disputes.charges import basis_of, reported
+from registry.disputes.demands import SeenDemands, demands_of
+from registry.disputes.openings import Listing, listing_of
 from registry.errors import CairnError
-from registry.provenance import answers
-from registry.provenance.charges import basis_of, reported
-from registry.provenance.demands import SeenDemands, demands_of
-from registry.provenance.openings import Listing, listing_of
-from registry.provenance.plans import add_plan, fitted, plan_rules
-from registry.provenance.reports import load_report
-from registry.provenance.results import compute_outcome
-from registry.provenance.rounds import attested_result, attested_results, read_round
-from registry.provenance.testing import falsified, nudged
-from registry.provenance.versions import load_version_manifest, read_header
+from registry.ethereum.fees import suggest_fees
+from registry.ethereum.keys import to_checksum
+from registry.ethereum.networks import Finality, FinalityRule
+from registry.roles import aggregator, auditor
+from registry.roles.answering import Answering, answer_demands
+from registry.roles.challenger import Purse
+from registry.roles.loop import Health, Task, follow
+from registry.rounds.onchain import attested_result, attested_results, read_round
+from registry.rounds.plans import add_plan, fitted, plan_rules
+from registry.rounds.reports import load_report
+from registry.rounds.results import compute_outcome
+from registry.rounds.versions import load_version_manifest, read_header
 from registry.store.memory import MemoryStore
 from registry.types import Digest, Phase, Role, Root, Tree
-from trainer import aggregator, auditor
-from trainer.answering import Answering, answer_demands
-from trainer.challenger import Purse
-from trainer.loop import Health, Task, follow
 
 FLOOD = 15
 """Blocks that a flood of demands goes on for: longer than an answer time, after which those before are due or lost."""
@@ -701,8 +701,8 @@ class Game:
             return hashed(*arguments)
 
         salted = mock.patch("secrets.token_bytes", self.draw_salt.randbytes)
-        hurried = mock.patch("trainer.auditor.LimitedStore", Hurried)
-        with salted, hurried, mock.patch("registry.provenance.answers.keep_blob", slowly):
+        hurried = mock.patch("registry.roles.auditor.LimitedStore", Hurried)
+        with salted, hurried, mock.patch("registry.disputes.answers.keep_blob", slowly):
             outcome = self._play()
         outcome.seconds = wall.monotonic() - began
         return outcome

@@ -44,24 +44,25 @@ from registry.chain.client import Client
 from registry.chain.court import Court
 from registry.chain.court_events import LeafDemanded, ResultConvicted
 from registry.chain.journal import Journal
-from registry.chain.keys import LocalSigner, to_checksum
-from registry.chain.local import chain_time, warp
-from registry.chain.networks import Finality, FinalityRule
 from registry.chain.records import Result, result_hash
 from registry.chain.sending import Sending
-from registry.chain.testing import anvil_chain, find_program, free_port
+from registry.cli.run_loops import read_status
+from registry.dev.chains import anvil_chain, find_program, free_port
+from registry.dev.embedded import warp
+from registry.dev.kubo_node import init_node, start_node, stop_node
+from registry.disputes.answers import answer_to
+from registry.disputes.charges import basis_of, listed
+from registry.disputes.demands import SeenDemands, demands_of
+from registry.disputes.openings import listing_of
 from registry.errors import CairnError, NodeUnavailable, StoreUnavailable
-from registry.provenance.answers import answer_to
-from registry.provenance.charges import basis_of, listed
-from registry.provenance.demands import SeenDemands, demands_of
-from registry.provenance.openings import listing_of
-from registry.provenance.plans import plan_rules
-from registry.provenance.rounds import attested_results, commits_closed
-from registry.provenance.verify import verify_version
+from registry.ethereum.keys import LocalSigner, to_checksum
+from registry.ethereum.networks import Finality, FinalityRule
+from registry.ethereum.node import chain_time
+from registry.rounds.onchain import attested_results, commits_closed
+from registry.rounds.plans import plan_rules
 from registry.store.kubo import KuboStore
-from registry.store.kubo_node import init_node, start_node, stop_node
 from registry.types import Cid, Digest, HeadKind, Phase, Role, Root, Tree
-from trainer.cli.looping import read_status
+from registry.verification.verify import verify_version
 
 house_module = simulated.house_module()
 

@@ -18,14 +18,14 @@ from registry.chain.client import Client
 from registry.chain.court import Court
 from registry.chain.deploy import deploy
 from registry.chain.journal import Journal
-from registry.chain.keys import to_checksum
-from registry.chain.networks import Finality, FinalityRule
 from registry.chain.records import Grant
-from registry.chain.testing import anvil_chain, find_program
 from registry.chain.transactions import Transactor
 from registry.content.manifest import digest_of
+from registry.dev.chains import anvil_chain, find_program
 from registry.errors import BlockNotFound, StoreUnavailable
-from registry.provenance.versions import add_version, save_arrays
+from registry.ethereum.keys import to_checksum
+from registry.ethereum.networks import Finality, FinalityRule
+from registry.rounds.versions import add_version, save_arrays
 from registry.store.limited import LimitedStore
 from registry.store.links import reachable
 from registry.store.memory import MemoryStore

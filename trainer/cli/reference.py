@@ -9,8 +9,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from trainer.cli.root import COMMANDS, EXIT_CODES, load
-from trainer.cli.settings import SETTINGS
+from registry.cli.root import EXIT_CODES, load
+from registry.cli.settings import SETTINGS
+from trainer.cli.root import COMMANDS
 
 __all__ = ["commands", "reference"]
 
@@ -42,7 +43,7 @@ def reference() -> str:
 
 def commands(name: str) -> Iterator[tuple[str, Any]]:
     """Yield a sub-command and, where it is a group, the commands in it, each with how it is called."""
-    loaded = load(name)
+    loaded = load(COMMANDS[name])
     inside = getattr(loaded, "commands", None)
     if not inside:
         yield f"cairn {name}", loaded

@@ -1,134 +1,25 @@
-"""The `cairn` command: a table of sub-commands, each loaded when it is used."""
+"""The whole `cairn` command: what trains, beside what `registry.cli` has."""
 
 from __future__ import annotations
 
-import importlib
-from typing import Annotated, Any, NamedTuple
+from registry.cli import root
+from registry.cli.root import GOVERN, TAKE_PART, TRY, Entry, application, in_order
 
-import typer
-from typer.core import TyperCommand, TyperGroup
+__all__ = ["COMMANDS", "app"]
 
-__all__ = [
-    "COMMANDS",
-    "EXIT_CODES",
-    "Entry",
-    "LazyGroup",
-    "app",
-    "load",
-    "root",
-]
-
-
-class Entry(NamedTuple):
-    """A sub-command: what help says of it, and the module whose `app` it is."""
-
-    name: str
-    panel: str
-    help: str
-    module: str
-
-
-TRY, TAKE_PART, GOVERN, CHECK, SET_UP = "Try", "Take part", "Own a model", "Check, as anybody", "Set up and look after"
-COMMANDS: dict[str, Entry] = {
-    name: Entry(name, panel, text, f"trainer.cli.commands.{module}")
-    for name, panel, module, text in (
-        ("demo", TRY, "demo", "Watch three hospitals train one model, then check it as a stranger."),
-        ("simulate", TRY, "simulate", "Run rounds with many participants in this process."),
-        ("localnet", TRY, "localnet", "A chain and content nodes of your own on this machine."),
-        ("participant", TAKE_PART, "participant", "Train and commit an update, and publish it."),
-        ("aggregator", TAKE_PART, "aggregator", "Check, average and attest what was committed."),
-        ("auditor", TAKE_PART, "auditor", "Recompute what is attested, and convict what is false."),
-        ("bond", TAKE_PART, "bonds", "Deposit and take back what aggregators stake."),
-        ("round", TAKE_PART, "rounds", "Open, watch, finalize and cancel rounds."),
-        ("model", GOVERN, "models", "Register, show, publish, hand over and fetch models."),
-        ("member", GOVERN, "members", "Who may take part in a model's rounds."),
-        ("plan", GOVERN, "plans", "The rules of a model's rounds."),
-        ("rules", CHECK, "rules", "What a plan's rules can be, and who checks them."),
-        ("verify", CHECK, "verify", "Recompute every round that led to a version."),
-        ("provenance", CHECK, "provenance", "Where a version comes from."),
-        ("receipt", CHECK, "receipts", "Who is in a version, and who is not."),
-        ("bundle", CHECK, "bundles", "Where a version comes from, with its proof, in one file."),
-        ("index", CHECK, "index", "Keep what the contracts' events say in a file, and ask it."),
-        ("combine", CHECK, "combine", "Average update files, exactly."),
-        ("cid", CHECK, "cids", "The CID of files, as `ipfs add` would name them."),
-        ("contracts", SET_UP, "contracts", "Deploy the contracts, show them, compare them with their source."),
-        ("store", SET_UP, "content", "Put, get, pin and check content."),
-        ("key", SET_UP, "keys", "Keystores to sign with."),
-        ("doctor", SET_UP, "doctor", "Show every setting and check that things are there."),
+COMMANDS = in_order(
+    (
+        *(
+            Entry(name, panel, text, f"trainer.cli.commands.{module}")
+            for name, panel, module, text in (
+                ("demo", TRY, "demo", "Watch three hospitals train one model, then check it as a stranger."),
+                ("simulate", TRY, "simulate", "Run rounds with many participants in this process."),
+                ("participant", TAKE_PART, "participant", "Train and commit an update, and publish it."),
+                ("model", GOVERN, "models", "Register, show, publish, hand over and fetch models."),
+                ("plan", GOVERN, "plans", "The rules of a model's rounds."),
+            )
+        ),
+        *root.COMMANDS,
     )
-}
-
-EXIT_CODES = {
-    0: "done",
-    1: "unexpected: a bug",
-    2: "bad input or usage",
-    3: "bytes that are not what they claim to be",
-    4: "content store: missing, changed, or out of reach",
-    5: "chain: out of reach, or the contract refused",
-    6: "keystore, password or signer",
-    7: "verification failed",
-    8: "a file that is no version of any model",
-    130: "interrupted",
-}
-"""What each exit code means; those of `registry.errors` and the two that any program has."""
-
-
-class LazyGroup(TyperGroup):
-    """A group that shows its commands from the table and imports one only to run it."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        """Return the names, in the table's order."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a stand-in that has what help and completion show."""
-        entry = COMMANDS.get(cmd_name)
-        if entry is None:
-            return None
-        return TyperCommand(name=entry.name, help=entry.help, short_help=entry.help, rich_help_panel=entry.panel)
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Return the command itself, loaded."""
-        self.commands = {name: self.get_command(ctx, name) for name in COMMANDS}  # what `Did you mean` looks through
-        name, found, rest = super().resolve_command(ctx, args)
-        return name, load(name) if found is not None and name else found, rest
-
-
-def load(name: str) -> Any:
-    """Import a sub-command and return it."""
-    entry = COMMANDS[name]
-    loaded = typer.main.get_command(importlib.import_module(entry.module).app)
-    loaded.name = name
-    return loaded
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"cairn {version('cairn-registry')}")
-        raise typer.Exit
-
-
-_CODES = "\n".join(f"  [bold]{code:>3}[/bold]  {text}" for code, text in EXIT_CODES.items())
-_SOURCES = "Settings come from flags, the environment, cairn.toml and defaults: `cairn doctor` shows which won."
-app = typer.Typer(
-    cls=LazyGroup,
-    name="cairn",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    epilog=f"[bold]Exit codes[/bold]\n{_CODES}\n\n{_SOURCES}",
 )
-
-
-@app.callback()
-def root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
-    ] = False,
-) -> None:
-    """Models that many parties train together, and that anybody can check.
-
-    Try: cairn demo
-    """
+app = application(COMMANDS)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from registry.bundles.create_bundle import gather_bundle
+from registry.bundles.verify_bundle import verify_bundle
 from registry.content.car import write_car
 from registry.errors import VerificationFailed
-from registry.provenance.bundle import verify_bundle
-from registry.provenance.checks import Finding
-from registry.provenance.gathering import gather_bundle
-from registry.store.car import CarStore
+from registry.store.car_store import CarStore
+from registry.verification.checks import Finding
 from trainer.simulation import Simulation
 
 __all__ = ["bundle_and_verify"]

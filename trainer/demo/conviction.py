@@ -9,15 +9,16 @@ from rich.console import Console
 from registry.chain.client import Client
 from registry.chain.court import Court
 from registry.chain.court_events import ResultConvicted
-from registry.chain.local import Embedded, sleep_until
 from registry.chain.records import Grant
+from registry.dev.embedded import Embedded, sleep_until
+from registry.dev.forgeries import falsified, nudged
 from registry.errors import VerificationFailed
-from registry.provenance.results import compute_outcome
-from registry.provenance.rounds import participants_of, read_round
-from registry.provenance.testing import falsified, nudged
+from registry.roles import aggregator, auditor
+from registry.roles.challenger import Purse
+from registry.rounds.onchain import participants_of, read_round
+from registry.rounds.results import compute_outcome
 from registry.types import Phase, Role
-from trainer import aggregator, auditor, participant
-from trainer.challenger import Purse
+from trainer import participant
 from trainer.simulation import Simulation
 
 __all__ = ["EXTRA_ACCOUNTS", "convict_a_lie"]

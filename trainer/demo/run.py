@@ -19,17 +19,17 @@ from rich.table import Table
 
 from registry.chain.client import Client
 from registry.chain.events import ResultAttested, RoundFinalized, UpdateCommitted
-from registry.chain.local import embedded
 from registry.content.manifest import DataSetManifest, PlanManifest, Procedure, Reason
+from registry.dev.embedded import embedded
 from registry.errors import VerificationFailed
-from registry.provenance.lineage import Provenance, provenance_of
-from registry.provenance.plans import server_rule
-from registry.provenance.rounds import read_round
-from registry.provenance.verify import Finding, verify_version
-from registry.provenance.versions import load_version_manifest
+from registry.lineage.graph import Provenance, provenance_of
+from registry.rounds.onchain import read_round
+from registry.rounds.plans import server_rule
+from registry.rounds.versions import load_version_manifest
 from registry.store.blobs import leaf_cids
 from registry.store.local import LocalStore
 from registry.types import Digest
+from registry.verification.verify import Finding, verify_version
 from trainer.demo.bundling import bundle_and_verify
 from trainer.demo.comparison import comparison
 from trainer.demo.conviction import EXTRA_ACCOUNTS, convict_a_lie

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
+from registry.cli.command import command, single
+from registry.cli.session import Session
 from registry.errors import InputError
-from trainer.cli.command import command, single
-from trainer.cli.session import Session
 
 app = single()
 ROUNDS = 20

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from registry.cli.command import Need, command, group
+from registry.cli.finding import find_account, find_model, find_version
+from registry.cli.output import short
+from registry.cli.send import send, tell
+from registry.cli.session import Session
+from registry.cli.statements import statement_of
 from registry.errors import InputError, VerificationFailed
-from trainer.cli.command import Need, command, group
-from trainer.cli.finding import find_account, find_model, find_version
-from trainer.cli.output import short
-from trainer.cli.sending import send, tell
-from trainer.cli.session import Session
-from trainer.cli.statements import statement_of
 from trainer.cli.tasks import Unshared
 
 if TYPE_CHECKING:
     from registry.content.manifest import BaseFile, Statement, VersionManifest
-    from registry.provenance.lineage import Step
+    from registry.lineage.graph import Step
     from registry.store.base import ContentStore
     from registry.types import Address
 
@@ -98,7 +98,7 @@ def register(
     from registry.chain import calls
     from registry.chain.records import model_id_of
     from registry.content.manifest import digest_of, manifest_cid
-    from registry.provenance.versions import add_version
+    from registry.rounds.versions import add_version
     from registry.types import Root
 
     if (file is None) == (module is None):
@@ -125,8 +125,8 @@ def register(
 @command(app, "show", needs=READ | Need.STORE, example="cairn model show 3fa9\ncairn model show 3fa9 --json")
 def show(session: Session, model: ModelText) -> None:
     """Show a model: who owns it, its head, its versions and its last round."""
-    from registry.chain.keys import to_checksum
-    from registry.provenance.lineage import versions_of
+    from registry.ethereum.keys import to_checksum
+    from registry.lineage.graph import versions_of
 
     client = session.reader
     found = find_model(client, model)
@@ -163,7 +163,7 @@ def list_models(
 ) -> None:
     """List the contract's models."""
     from registry.chain.events import ModelRegistered
-    from registry.chain.keys import to_checksum
+    from registry.ethereum.keys import to_checksum
 
     client = session.reader
     wanted = find_account(session, owner) if owner is not None else None
@@ -217,7 +217,7 @@ def publish(
     """
     from registry.chain import calls
     from registry.content.manifest import digest_of, manifest_cid
-    from registry.provenance.versions import add_version, load_version_manifest
+    from registry.rounds.versions import add_version, load_version_manifest
     from registry.types import Root
 
     texts = {"title": title, "task": task, "licence": licence, "intended_use": intended_use, "base_model": base_model}
@@ -318,8 +318,8 @@ def pull(
 ) -> None:
     """Fetch a version's weights, checked against what the chain holds."""
     from registry.chain.records import roots_hash
-    from registry.provenance.versions import load_version_manifest, read_version, roots_of
-    from trainer.cli.files import told, write_whole
+    from registry.cli.local_files import told, write_whole
+    from registry.rounds.versions import load_version_manifest, read_version, roots_of
 
     client = session.reader
     found = find_version(client, version)
@@ -406,7 +406,7 @@ def _version_row(step: Step, head: bytes) -> tuple[object, ...]:
 
 
 def _checksum(account: Address) -> str:
-    from registry.chain.keys import to_checksum
+    from registry.ethereum.keys import to_checksum
 
     return to_checksum(account)
 
@@ -417,8 +417,8 @@ def _base_of(store: ContentStore, file: Path | None, licence: str, origin: str) 
     Raises:
         InputError: They are described, but there are none.
     """
-    from registry.provenance.versions import add_base
-    from trainer.cli.files import size_of
+    from registry.cli.local_files import size_of
+    from registry.rounds.versions import add_base
 
     if file is None:
         if licence or origin:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from registry.cli.command import Need, command, group
+from registry.cli.finding import find_model, find_round
+from registry.cli.local_files import size_of
+from registry.cli.session import Session
 from registry.errors import InputError
-from trainer.cli.command import Need, command, group
-from trainer.cli.files import size_of
-from trainer.cli.finding import find_model, find_round
-from trainer.cli.session import Session
 
 if TYPE_CHECKING:
     from registry.chain.sending import Receipt
-    from registry.provenance.rounds import RoundRecord
-    from trainer.cli.signed import SignedCommitment
+    from registry.cli.signed import SignedCommitment
+    from registry.rounds.onchain import RoundRecord
     from trainer.updates import Prepared
 
 app = group("Train and commit an update, and publish it.")
@@ -55,7 +55,7 @@ def run(session: Session, model: ModelText, task: TaskText = None, folder: Folde
     """Take part in every round: train, commit, publish, until stopped."""
     if task is None:
         raise InputError("what to train? give --task module:function or file.py:function")
-    from trainer.cli.looping import alone, run_loop
+    from registry.cli.run_loops import alone, run_loop
     from trainer.cli.tasks import load_task
 
     loaded = load_task(task)
@@ -137,7 +137,7 @@ def sign(
     `cairn participant relay`.
     """
     from registry.chain.records import SignedUpdate
-    from trainer.cli.signed import SignedCommitment, write_signed
+    from registry.cli.signed import SignedCommitment, write_signed
     from trainer.updates import commitment_fields
 
     source = Source(task, update, weight, steps, data_set, _hook_data(hook_data))
@@ -153,8 +153,8 @@ def sign(
 
 def _valid_until(session: Session, record: RoundRecord, valid_for: str | None) -> int:
     """The last second at which a signature is to count: by the chain's time, or the last one of the round's commits."""
-    from registry.chain.local import chain_time
-    from trainer.cli.plan_files import duration
+    from registry.cli.plan_files import duration
+    from registry.ethereum.node import chain_time
 
     if valid_for is None:
         return session.reader.round(record.model_id, record.number).commit_deadline - 1
@@ -181,8 +181,8 @@ def relay(
     Several, all of one round, go in one transaction: those that cannot be made are skipped, and said so.
     """
     from registry.chain import calls
-    from registry.chain.keys import to_checksum
-    from trainer.cli.sending import send
+    from registry.cli.send import send
+    from registry.ethereum.keys import to_checksum
 
     signed = [_signed_here(session, file) for file in files]
     contract, model, number = signed[0].contract, signed[0].model, signed[0].number
@@ -210,9 +210,9 @@ def _signed_here(session: Session, file: Path) -> SignedCommitment:
     Raises:
         WrongChain: It is of another.
     """
-    from registry.chain.keys import to_checksum
+    from registry.cli.signed import read_signed
     from registry.errors import WrongChain
-    from trainer.cli.signed import read_signed
+    from registry.ethereum.keys import to_checksum
 
     signed = read_signed(file)
     here = (session.chain_id, session.contract()[0])
@@ -228,7 +228,7 @@ def _relayed(receipt: Receipt, signed: Sequence[SignedCommitment]) -> dict[str, 
     """Which of a list the contract committed, and why it skipped the others."""
     from registry.chain.contracts import error_of
     from registry.chain.events import CommitmentSkipped, UpdateCommitted
-    from registry.chain.keys import to_checksum
+    from registry.ethereum.keys import to_checksum
 
     made = {event.digest for event in receipt.events if isinstance(event, UpdateCommitted)}
     skipped = []
@@ -258,7 +258,7 @@ def publish(
     import time
 
     from registry.content.manifest import digest_of
-    from registry.provenance.rounds import commits_closed, read_round
+    from registry.rounds.onchain import commits_closed, read_round
     from trainer.updates import place_of, prepared_update, publish_update
 
     reader = session.reader
@@ -301,8 +301,9 @@ def data_set(
 
     They read it with `cairn provenance data-set FILE`. It opens the digests of every round on the same data.
     """
-    from registry.provenance.data_sets import open_data_set
-    from trainer.updates import place_of, write_whole
+    from registry.durable import write_whole
+    from registry.rounds.data_sets import open_data_set
+    from trainer.updates import place_of
 
     found = find_model(session.reader, model)
     at = find_round(session.reader, found, number)
@@ -331,7 +332,7 @@ def _prepare(
 ) -> tuple[RoundRecord, Prepared, tuple[bytes, ...]]:
     """Make the open round's update, having asked the contract whether it would take one; return the hooks' data too."""
     from registry.content.manifest import DataSetManifest
-    from registry.provenance.rounds import read_round
+    from registry.rounds.onchain import read_round
     from trainer.cli.tasks import load_task, need_torch
     from trainer.updates import adopt_update, place_of
 
@@ -376,7 +377,7 @@ def _ask_first(session: Session, record: RoundRecord, folder: Path, hook_data: S
         ContractError: It would not: no role, wrong phase, or committed already with what is not in folder.
     """
     from registry.chain import calls
-    from registry.chain.errors import AlreadyCommitted, HookRefused
+    from registry.chain.contract_errors import AlreadyCommitted, HookRefused
     from registry.chain.sending import simulate
     from registry.types import Digest, Root
     from trainer.updates import place_of, prepared_update
@@ -395,7 +396,7 @@ def _ask_first(session: Session, record: RoundRecord, folder: Path, hook_data: S
 
 def _quote(session: Session, record: RoundRecord, prepared: Prepared, hook_data: Sequence[bytes]) -> None:
     from registry.chain import calls
-    from trainer.cli.sending import quote_of, show_quote
+    from registry.cli.send import quote_of, show_quote
     from trainer.updates import commitment_fields
 
     fields = commitment_fields(prepared.manifest)
@@ -446,6 +447,6 @@ def _folder(session: Session, folder: Path | None) -> Path:
 
 
 def _who(session: Session) -> str:
-    from registry.chain.keys import to_checksum
+    from registry.ethereum.keys import to_checksum
 
     return to_checksum(session.account)

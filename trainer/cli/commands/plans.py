@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from registry.cli.command import Need, command, group
+from registry.cli.finding import find_model
+from registry.cli.output import short
+from registry.cli.send import send, tell
+from registry.cli.session import Session
 from registry.errors import InputError
 from registry.rules.server_programs import RULES as SERVER_RULES
 from registry.rules.table import COMBINE_RULES, EXAMPLES, UNIFORM
-from trainer.cli.command import Need, command, group
-from trainer.cli.finding import find_model
-from trainer.cli.output import short
-from trainer.cli.sending import send, tell
-from trainer.cli.session import Session
 from trainer.cli.tasks import Unshared
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from registry.chain.records import Plan
+    from registry.cli.plan_defaults import Choice
     from registry.content.manifest import PlanManifest
     from registry.types import ModelId
-    from trainer.cli.plan_defaults import Choice
 
 app = group("The rules of a model's rounds.")
 READ = Need.CHAIN | Need.HOME
@@ -98,8 +98,8 @@ def new(
     hook: Hooks = None,
 ) -> None:
     """Write a plan as TOML, checked; flags go before the file, defaults fill the rest."""
-    from trainer.cli.plan_files import manifest_of, parameters_of, terms_of
-    from trainer.cli.statements import read_toml
+    from registry.cli.plan_files import manifest_of, parameters_of, terms_of
+    from registry.cli.statements import read_toml
 
     given: dict[str, Any] = read_toml(source) if source is not None else {}
     flags: dict[str, Any] = {
@@ -138,11 +138,11 @@ def set_plan(
     """Publish a plan and make it a model's standing plan, from the next round on. Owner only."""
     from registry.chain import calls
     from registry.chain.events import PlanSet
+    from registry.cli.plan_checks import check_plan
+    from registry.cli.plan_files import read_plan
     from registry.content.manifest import manifest_cid
-    from registry.provenance.plans import add_plan
+    from registry.rounds.plans import add_plan
     from registry.store.memory import MemoryStore
-    from trainer.cli.plan_checks import check_plan
-    from trainer.cli.plan_files import read_plan
 
     client = session.reader
     found = find_model(client, model)
@@ -171,8 +171,8 @@ def show(
     index: Annotated[int | None, typer.Argument(metavar="INDEX", help="Which, from 0; the standing one.")] = None,
 ) -> None:
     """Print a plan as TOML, checked against what the chain holds of it, with its server program spelled out."""
-    from registry.provenance.plans import load_plan
-    from trainer.cli.plan_files import plan_toml, program_text
+    from registry.cli.plan_files import plan_toml, program_text
+    from registry.rounds.plans import load_plan
 
     client = session.reader
     found = find_model(client, model)
@@ -260,7 +260,7 @@ def _proposed(module: str | None, without: Sequence[str], said: Mapping[str, Any
 def _fitted(
     session: Session, manifest: PlanManifest, model: str | None, module: str | None, without: Sequence[str]
 ) -> PlanManifest:
-    from registry.provenance.plans import fitted
+    from registry.rounds.plans import fitted
 
     if model is not None and module is not None:
         raise InputError("expected --model or --module, got both")
@@ -276,9 +276,9 @@ def _fitted(
 
 def _for_head(session: Session, manifest: PlanManifest, model: ModelId) -> PlanManifest:
     """The plan fitted to the head, or checked against it where it says already what it is for."""
-    from registry.provenance.plans import fitted, plan_segments
-    from trainer.cli.plan_checks import head_header
-    from trainer.cli.plan_files import is_fitted
+    from registry.cli.plan_checks import head_header
+    from registry.cli.plan_files import is_fitted
+    from registry.rounds.plans import fitted, plan_segments
 
     header = head_header(session, model)
     if not is_fitted(manifest):
@@ -289,8 +289,8 @@ def _for_head(session: Session, manifest: PlanManifest, model: ModelId) -> PlanM
 
 def _chosen(session: Session, model: ModelId, given: Mapping[str, Any]) -> tuple[Choice, ...]:
     """What is chosen of the terms that nothing is said of, and why; said to whoever runs the command."""
-    from trainer.cli.plan_defaults import CHOSEN, choose_terms, surroundings
-    from trainer.cli.plan_files import show_duration
+    from registry.cli.plan_defaults import CHOSEN, choose_terms, surroundings
+    from registry.cli.plan_files import show_duration
 
     if all(name in given for name in CHOSEN[:2]):
         return ()
@@ -307,7 +307,7 @@ def _values(chosen: Sequence[Choice]) -> dict[str, int]:
 
 def _left_open(said: Mapping[str, Any]) -> tuple[str, ...]:
     """Terms that a plan for no model leaves to `cairn plan set`; an answer time follows from the window it is in."""
-    from trainer.cli.plan_defaults import CHOSEN
+    from registry.cli.plan_defaults import CHOSEN
 
     return tuple(
         name for name in CHOSEN if name not in said and (name != "answer_duration" or "challenge_duration" not in said)
@@ -323,8 +323,8 @@ def _write(
     left_open: Sequence[str],
 ) -> None:
     """Write a plan to a file, or to standard output; over the file that it began with, and no other."""
+    from registry.cli.plan_files import plan_toml
     from registry.content.manifest import digest_of, manifest_cid
-    from trainer.cli.plan_files import plan_toml
 
     text, digest = plan_toml(manifest, left_open), digest_of(manifest)
     if output is not None:
@@ -345,7 +345,7 @@ def _write(
 
 
 def _row(plan: Plan) -> tuple[object, ...]:
-    from trainer.cli.plan_files import show_duration
+    from registry.cli.plan_files import show_duration
 
     durations = (plan.commit_duration, plan.publish_duration, plan.aggregate_duration, plan.challenge_duration)
     return (

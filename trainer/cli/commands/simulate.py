@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trainer.cli.command import command, single
-from trainer.cli.output import short
-from trainer.cli.session import Session
+from registry.cli.command import command, single
+from registry.cli.output import short
+from registry.cli.session import Session
 
 if TYPE_CHECKING:
     from registry.content.manifest import PlanManifest
@@ -79,7 +79,7 @@ def _run(session: Session, tasks: list[Task], plan: PlanManifest, aggregators: i
 
 
 def _plan(file: Path | None, aggregators: int) -> PlanManifest:
-    from trainer.cli.plan_files import manifest_of, read_plan
+    from registry.cli.plan_files import manifest_of, read_plan
 
     if file is not None:
         return read_plan(file)

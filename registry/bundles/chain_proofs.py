@@ -1,0 +1,146 @@
+"""Proof as files carry it: made of what a node answers, and checked against headers, with no node.
+
+`*_proofs` ask a node and believe nothing; what they return has been checked. `read_*` take what a file holds and return
+what it proves of the block with a given header; whether that block is to be trusted is the caller's question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from registry.content.proof_manifests import BlockProofManifest, StateProofManifest
+from registry.errors import FormError, VerificationFailed
+from registry.ethereum.block_transactions import Called, decode_called, fetch_transactions
+from registry.ethereum.blocks import fetch_receipts, fetch_state
+from registry.ethereum.headers import Header
+from registry.ethereum.patricia import TrieNodes, index_key, prove
+from registry.ethereum.proofs import State, verify_shared_state
+from registry.ethereum.receipts import Receipt, decode_receipt
+from registry.types import Address
+
+if TYPE_CHECKING:
+    from web3 import Web3
+
+__all__ = ["BlockFacts", "block_proofs", "read_block_proof", "read_state_proof", "state_proofs"]
+
+_PART_BYTES = 1 << 19
+"""Nodes in one manifest: half of what it may have, so that the last path added to it fits."""
+_PART_SLOTS = 64
+"""Words proved in one manifest, and asked for in one request; nodes cap how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockFacts:
+    """What is proved of a block's transactions, by their index."""
+
+    receipts: dict[int, Receipt]
+    calls: dict[int, Called]
+
+
+def block_proofs(
+    w3: Web3, header: Header, logs: Iterable[int], called: Iterable[int] = ()
+) -> Iterator[BlockProofManifest]:
+    """Yield manifests that prove some of a block's logs, and calls. A path that fits into none is left out.
+
+    Args:
+        w3: The node.
+        header: Of the block.
+        logs: Indices in the block of the logs; what is proved is the whole receipt of each.
+        called: Indices of logs whose transaction is proved too.
+
+    Raises:
+        VerificationFailed: What the node gave is not the block's.
+        NodeUnavailable: The node does not give it.
+    """
+    receipts = fetch_receipts(w3, header)
+    holders = [index for index, receipt in enumerate(receipts) for _ in receipt.logs]
+    if beyond := [index for index in (*logs, *called) if index >= len(holders)]:
+        raise VerificationFailed(f"block {header.number}: expected {len(holders)} logs, got one at {beyond[0]}")
+    trie = {index_key(at): receipt.encode() for at, receipt in enumerate(receipts)}
+    for indices, nodes in _parts(trie, {holders[index] for index in logs}):
+        yield BlockProofManifest(header.number, indices, nodes, (), ())
+    if asked := {holders[index] for index in called}:
+        trie = {index_key(at): raw for at, raw in enumerate(fetch_transactions(w3, header))}
+        for indices, nodes in _parts(trie, asked):
+            yield BlockProofManifest(header.number, (), (), indices, nodes)
+
+
+def _parts(trie: dict[bytes, bytes], wanted: set[int]) -> Iterator[tuple[tuple[int, ...], tuple[bytes, ...]]]:
+    """Indices and the nodes on their paths, so many at once as fit into a manifest."""
+    indices: list[int] = []
+    nodes: set[bytes] = set()
+    for index in sorted(wanted):
+        path = set(prove(trie, index_key(index)))
+        if sum(map(len, path)) > _PART_BYTES:
+            continue
+        indices.append(index)
+        nodes |= path
+        if sum(map(len, nodes)) > _PART_BYTES - len(indices) * 8:
+            yield tuple(indices), tuple(sorted(nodes))
+            indices, nodes = [], set()
+    if indices:
+        yield tuple(indices), tuple(sorted(nodes))
+
+
+def read_block_proof(header: Header, proof: BlockProofManifest) -> BlockFacts:
+    """Return what a manifest proves of the block with this header.
+
+    Raises:
+        VerificationFailed: It proves it of another block, or not at all, or holds more than it needs.
+    """
+    _require_number(header, proof.number)
+    receipts, calls = TrieNodes(proof.receipt_nodes), TrieNodes(proof.call_nodes)
+    try:
+        found = BlockFacts(
+            {index: decode_receipt(_there(receipts, header.receipts_root, index)) for index in proof.receipts},
+            {index: decode_called(_there(calls, header.transactions_root, index)) for index in proof.calls},
+        )
+    except FormError as error:
+        raise VerificationFailed(f"block {header.number}: {error}") from error
+    receipts.require_all_used()
+    calls.require_all_used()
+    return found
+
+
+def _there(nodes: TrieNodes, root: bytes, index: int) -> bytes:
+    value = nodes.value(root, index_key(index))
+    if value is None:
+        raise VerificationFailed(f"expected transaction {index}, got a proof that the block has none there")
+    return value
+
+
+def state_proofs(w3: Web3, header: Header, address: Address, slots: Sequence[int]) -> Iterator[StateProofManifest]:
+    """Yield manifests that prove words of a contract's storage after a block.
+
+    Raises:
+        VerificationFailed: What the node gave does not agree with the header.
+        NodeUnavailable: The node serves no proofs of that block.
+    """
+    ordered = sorted(set(slots))
+    for at in range(0, len(ordered), _PART_SLOTS):
+        some = ordered[at : at + _PART_SLOTS]
+        proof, _ = fetch_state(w3, header, address, some)
+        yield StateProofManifest(
+            number=header.number,
+            slots=tuple(slot.to_bytes(32, "big") for slot in some),
+            account_nodes=tuple(sorted(set(proof.nodes))),
+            storage_nodes=tuple(sorted({node for slot in proof.slots for node in slot.nodes})),
+        )
+
+
+def read_state_proof(header: Header, address: Address, proof: StateProofManifest) -> State:
+    """Return what a manifest proves of a contract's state after the block with this header.
+
+    Raises:
+        VerificationFailed: It proves it of another block or contract, or not at all, or holds more than it needs.
+    """
+    _require_number(header, proof.number)
+    account_nodes, storage_nodes = TrieNodes(proof.account_nodes), TrieNodes(proof.storage_nodes)
+    return verify_shared_state(header.state_root, address, proof.slots, account_nodes, storage_nodes)
+
+
+def _require_number(header: Header, number: int) -> None:
+    if header.number != number:
+        raise VerificationFailed(f"expected proof of block {header.number}, got one of block {number}")

@@ -1,0 +1,282 @@
+"""Receipts: that a participant is in the version that a round made, or is not, in a file of some kilobytes.
+
+A receipt shows a contribution at its place in the contributions root of a result, or the neighbours between which it
+would stand. That is proved offline, against the result's hash. That the round is finalized with this result is proved
+against a block hash that is trusted, or looked up on chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from registry.bundles.chain_proofs import block_proofs, read_block_proof, read_state_proof, state_proofs
+from registry.bundles.proven_chain import read_transactions
+from registry.chain.challenge_errors import NotFinalized
+from registry.chain.challenge_records import Counted, Listed, Membership, Target, contribution_leaf
+from registry.chain.challenges import Challenges
+from registry.chain.events import ModelRegistered, RoundFinalized
+from registry.chain.records import Result, Roots, model_id_of, result_hash, round_id_of
+from registry.chain.storage import round_in, round_slots
+from registry.content.manifest import Reason
+from registry.content.merkle import counted_root, leaf_hash, verify_inclusion
+from registry.content.proof_manifests import (
+    BlockProofManifest,
+    Place,
+    ReceiptManifest,
+    ResultFields,
+    RootsFields,
+    StateProofManifest,
+)
+from registry.disputes.charges import reported
+from registry.disputes.openings import Listing, listing_of
+from registry.errors import InputError, VerificationFailed
+from registry.ethereum.blocks import fetch_headers
+from registry.ethereum.headers import Header, decode_header
+from registry.ethereum.node import NodeRefused
+from registry.lineage.graph import versions_of
+from registry.rounds.onchain import chosen_result, read_round
+from registry.rounds.reports import load_report
+from registry.store.base import ContentStore
+from registry.types import Address, Digest, ModelId, Root
+from registry.verification.verify import Check, Finding
+
+if TYPE_CHECKING:
+    from registry.chain.client import Client
+
+__all__ = ["check_on_chain", "check_receipt", "create_receipt", "is_inclusion", "model_of"]
+
+
+def create_receipt(
+    client: Client, store: ContentStore, model_id: ModelId, digest: bytes, participant: Address
+) -> ReceiptManifest:
+    """Return the receipt of a participant in, or not in, a version, as of the last final block.
+
+    Args:
+        client: The chain.
+        store: Holds, or finds, the report of the round that made the version.
+        model_id: The model.
+        digest: The version.
+        participant: Who.
+
+    Raises:
+        InputError: There is no such version, or no round made it.
+        VerificationFailed: The report is not what was attested.
+        ContentError: It is not to be had.
+    """
+    block = client.final_block()
+    step = versions_of(client, model_id, block=block).get(Digest(digest))
+    if step is None or not step.round:
+        got = "none" if step is None else "one that its owner published"
+        raise InputError(f"model 0x{model_id.hex()}: expected a version 0x{digest.hex()} that a round made, got {got}")
+    record = read_round(client, model_id, step.round)
+    result = chosen_result(client, record)
+    if result is None:
+        raise VerificationFailed(f"round {step.round}: no attestation gives the result hash that the chain holds")
+    report = load_report(store, result.report_digest, len(record.commitments))
+    listing = listing_of(reported(entry) for entry in report.entries if entry.reason == Reason.ADMITTED)
+    if listing.root != result.contributions_root:
+        raise VerificationFailed(
+            f"report: expected contributions of root 0x{result.contributions_root.hex()}, got 0x{listing.root.hex()}"
+        )
+    registered = next(e for e in client.events(ModelRegistered, subject=model_id) if isinstance(e, ModelRegistered))
+    header, state, proof = _proof_of(client, model_id, step.round, block)
+    return ReceiptManifest(
+        chain_id=client.chain_id,
+        contract=client.address,
+        owner=registered.owner,
+        genesis=registered.genesis_digest,
+        number=step.round,
+        participant=participant,
+        result=ResultFields(**(asdict(result) | {"roots": RootsFields(**asdict(result.roots))})),
+        count=listing.counted.count,
+        inner=listing.counted.inner,
+        places=tuple(_place(listing, index) for index in _shown(listing, participant)),
+        header=header.encode(),
+        state=state,
+        block=proof,
+    )
+
+
+def is_inclusion(receipt: ReceiptManifest) -> bool:
+    """Say whether a receipt shows the participant's own contribution."""
+    return [place.participant for place in receipt.places] == [receipt.participant]
+
+
+def model_of(receipt: ReceiptManifest) -> ModelId:
+    """Return the id of a receipt's model, which no other chain and no other contract has."""
+    address, genesis = Address(receipt.contract), Digest(receipt.genesis)
+    return model_id_of(receipt.chain_id, address, Address(receipt.owner), genesis)
+
+
+def check_receipt(receipt: ReceiptManifest, trusted: bytes | None = None) -> Iterator[Check]:
+    """Yield what a receipt proves by itself, and against a trusted block hash.
+
+    Raises:
+        VerificationFailed: It does not prove what it says. `until_failure` makes a check of it.
+    """
+    yield _check_places(receipt)
+    if receipt.header is None:
+        yield Check("anchor", Finding.UNCHECKED, f"{_claim(receipt)}: no proof of it is inside; ask a node")
+        return
+    header = decode_header(receipt.header)
+    if trusted is not None and header.hash != trusted:
+        raise VerificationFailed(f"header: expected trusted hash 0x{trusted.hex()}, got 0x{header.hash.hex()}")
+    finding, how = _check_anchor(receipt, header)
+    block = f"block {header.number} 0x{header.hash.hex()}"
+    if trusted is None:
+        yield Check("anchor", Finding.UNCHECKED, f"{_claim(receipt)}: {how} {block}, if that is trusted")
+    else:
+        yield Check("anchor", finding, f"{_claim(receipt)}: {how} trusted {block}")
+
+
+def check_on_chain(client: Client, receipt: ReceiptManifest) -> Check:
+    """Ask the Challenges contract whether what a receipt says is so.
+
+    Raises:
+        VerificationFailed: It is of another chain or contract, or not so.
+    """
+    where = (client.chain_id, client.address)
+    if (receipt.chain_id, receipt.contract) != where:
+        raise VerificationFailed(f"expected a receipt of chain {where[0]}, contract 0x{where[1].hex()}, got another")
+    contract = Challenges(client)
+    target = Target(model_of(receipt), receipt.number, _result(receipt))
+    places = [_membership(receipt, place) for place in receipt.places]
+    try:
+        if is_inclusion(receipt):
+            agreed = contract.is_included(target, places[0])
+        else:
+            agreed = contract.is_excluded(target, Address(receipt.participant), places)
+    except NotFinalized as error:
+        raise VerificationFailed(
+            f"round {receipt.number}: expected it finalized with this result, got {error}"
+        ) from error
+    if not agreed:
+        raise VerificationFailed(f"expected the contract to agree that {_statement(receipt)}, got no")
+    return Check("chain", Finding.PASSED, f"the contract agrees that {_statement(receipt)}")
+
+
+def _proof_of(
+    client: Client, model_id: ModelId, number: int, block: int
+) -> tuple[Header, StateProofManifest | None, BlockProofManifest | None]:
+    """Proof that a round is finalized with its result: of the state after a block, else of the block that did it."""
+    header = fetch_headers(client.w3, [block])[0]
+    try:
+        (state,) = state_proofs(client.w3, header, client.address, round_slots(round_id_of(model_id, number)))
+    except NodeRefused:
+        pass
+    else:
+        return header, state, None
+    finalized = client.events(RoundFinalized, subject=model_id, to_block=block)
+    at = next(event.at for event in finalized if isinstance(event, RoundFinalized) and event.number == number)
+    header = fetch_headers(client.w3, [at.block_number])[0]
+    receipts, calls = block_proofs(client.w3, header, [at.log_index], [at.log_index])
+    proof = BlockProofManifest(header.number, receipts.receipts, receipts.receipt_nodes, calls.calls, calls.call_nodes)
+    return header, None, proof
+
+
+def _shown(listing: Listing, participant: Address) -> list[int]:
+    """Indices of the participant's contribution, or of its neighbours'."""
+    people = [entry.participant for entry in listing.contributions]
+    if participant in people:
+        return [people.index(participant)]
+    after = sum(1 for each in people if each < participant)
+    return [index for index in (after - 1, after) if 0 <= index < len(people)]
+
+
+def _place(listing: Listing, index: int) -> Place:
+    found = listing.membership(index)
+    each = found.contribution
+    return Place(index, proof=found.proof, **asdict(each))
+
+
+def _check_places(receipt: ReceiptManifest) -> Check:
+    if counted_root(receipt.count, receipt.inner) != receipt.result.contributions_root:
+        raise VerificationFailed("count: expected what the contributions root hashes, got something else")
+    for place in receipt.places:
+        leaf = leaf_hash(contribution_leaf(_entry(place)))
+        if not verify_inclusion(leaf, place.index, receipt.count, place.proof, receipt.inner):
+            raise VerificationFailed(f"place {place.index}: expected a proof of it in the contributions root, got none")
+    if not is_inclusion(receipt):
+        _require_gap(receipt.places, receipt.participant, receipt.count)
+    text = f"by this result {_statement(receipt)}, of {receipt.count} in its contributions root"
+    if not is_inclusion(receipt):
+        text += ", whose order anybody could have challenged"
+    return Check("membership", Finding.PASSED, text)
+
+
+def _require_gap(places: Sequence[Place], participant: bytes, count: int) -> None:
+    """Check that places leave no room for a participant between them, in a list that ascends."""
+    low, high = places[0], places[-1]
+    if len(places) == 2:
+        holds = low.index + 1 == high.index and low.participant < participant < high.participant
+    else:
+        first = low.index == 0 and participant < low.participant
+        holds = first or (low.index == count - 1 and low.participant < participant)
+    if not holds:
+        raise VerificationFailed(f"expected neighbours between which 0x{participant.hex()} would stand, got others")
+
+
+def _check_anchor(receipt: ReceiptManifest, header: Header) -> tuple[Finding, str]:
+    """Hold the proof that the round is finalized with this result against a header; say how firm it is."""
+    address, round_id = Address(receipt.contract), round_id_of(model_of(receipt), receipt.number)
+    expected = result_hash(_result(receipt))
+    if receipt.state is not None:
+        state = read_state_proof(header, address, receipt.state)
+        words = dict(zip((int.from_bytes(slot, "big") for slot in receipt.state.slots), state.words, strict=True))
+        if sorted(words) != sorted(round_slots(round_id)):
+            raise VerificationFailed(f"state: expected the words of round {receipt.number}, got others")
+        held = round_in(words, round_id, 0)
+        if not held.finalized or held.result_hash != expected:
+            raise VerificationFailed(
+                f"round {receipt.number}: expected it finalized with this result, got a state without"
+            )
+        return Finding.PASSED, "proved by the contract's state of"
+    assert receipt.block is not None  # there is one with a header
+    transactions = read_transactions(address, header, read_block_proof(header, receipt.block))
+    if len(transactions) != 1:
+        raise VerificationFailed(f"block: expected the proof of one transaction, got {len(transactions)}")
+    made = [e for e in transactions[0].events if isinstance(e, RoundFinalized) and e.round_id == round_id]
+    said = (receipt.result.version_digest, Roots(**asdict(receipt.result.roots)))
+    if [(event.version_digest, event.roots) for event in made] != [said]:
+        raise VerificationFailed(f"round {receipt.number}: expected RoundFinalized with this version, got none")
+    call = transactions[0].call
+    if call is None:
+        return (
+            Finding.UNCHECKED,
+            "no call of finalizeRound inside proves it; only that the round made this version is proved, by",
+        )
+    if call.round_id != round_id or result_hash(call.result) != expected:
+        raise VerificationFailed(f"round {receipt.number}: expected it finalized with this result, got another call")
+    return Finding.PASSED, "proved by the call that finalized it in"
+
+
+def _statement(receipt: ReceiptManifest) -> str:
+    who = f"0x{receipt.participant.hex()}"
+    if is_inclusion(receipt):
+        return (
+            f"{who} is in version 0x{receipt.result.version_digest.hex()[:12]} with weight {receipt.places[0].weight}"
+        )
+    return f"{who} is not in version 0x{receipt.result.version_digest.hex()[:12]}"
+
+
+def _claim(receipt: ReceiptManifest) -> str:
+    expected = result_hash(_result(receipt)).hex()[:12]
+    return (
+        f"round {receipt.number} of model 0x{model_of(receipt).hex()[:12]} in contract 0x{receipt.contract.hex()} "
+        f"is finalized with result 0x{expected}"
+    )
+
+
+def _result(receipt: ReceiptManifest) -> Result:
+    return Result(**(asdict(receipt.result) | {"roots": Roots(**asdict(receipt.result.roots))}))
+
+
+def _membership(receipt: ReceiptManifest, place: Place) -> Membership:
+    return Membership(Counted(receipt.count, receipt.inner), place.index, _entry(place), place.proof)
+
+
+def _entry(place: Place) -> Listed:
+    named = Address(place.participant), Digest(place.digest), Root(place.tensor_root)
+    return Listed(*named, place.weight, place.steps, place.factor)

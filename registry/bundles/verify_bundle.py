@@ -1,0 +1,304 @@
+"""Verifying a bundle: a version's lineage and its proof in one file, with no network.
+
+First the file is what its root says (`registry.store.car_store`), then each proof is held against its block's header,
+then the verdict functions run over what is proved, and each check says which trusted block it rests on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from registry.bundles.chain_proofs import BlockFacts, read_block_proof, read_state_proof
+from registry.bundles.create_bundle import lineage_content, lineage_events, lineage_slots
+from registry.bundles.footing import Footing
+from registry.bundles.header_links import HeaderChain, headers_in
+from registry.bundles.proven_chain import ProvenChain, read_transactions
+from registry.chain.contracts import artifact
+from registry.chain.deploy import masked
+from registry.chain.events import Event, ModelRegistered
+from registry.chain.records import model_id_of
+from registry.content.manifest import M, decode
+from registry.content.proof_manifests import BlockProofManifest, BundleManifest, BundlePage, StateProofManifest
+from registry.errors import FormError, InputError, VerificationFailed
+from registry.ethereum.blocks import Checkpoint
+from registry.ethereum.hashing import keccak
+from registry.ethereum.headers import Header
+from registry.lineage.graph import Step, lineage
+from registry.rounds.versions import load_version_manifest
+from registry.store.car_store import CarStore
+from registry.types import Address, Cid, Codec, Digest, ModelId
+from registry.verification.verify import Check, Finding, Verification, verify_version
+
+__all__ = ["BundleVerdict", "ProvenEvent", "verify_bundle"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenEvent:
+    """An event of a bundle, and the trusted block that proves it; None if none does."""
+
+    event: Event
+    trusted: Checkpoint | None
+
+
+@dataclass(frozen=True, slots=True)
+class BundleVerdict:
+    """What a bundle proves.
+
+    Attributes:
+        manifest: Its root.
+        anchors: The last block of each run of headers: whoever trusts them all has everything proved.
+        events: What the lineage rests on, in order.
+        checks: Of the bundle as a whole.
+        versions: Of each version, genesis first. What descends from one that nothing proves was not looked at.
+    """
+
+    manifest: BundleManifest
+    anchors: tuple[Checkpoint, ...]
+    events: tuple[ProvenEvent, ...]
+    checks: tuple[Check, ...]
+    versions: tuple[Verification, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing failed and nothing was left unproved; what is asserted does not fail."""
+        findings = [check.finding for check in self.checks] + [one.finding for one in self.versions]
+        return all(finding in (Finding.PASSED, Finding.ASSERTED) for finding in findings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Proofs:
+    """What a bundle's proofs prove, each of a block whose header is there.
+
+    `state` is the block whose state a trusted one proves, and `words` are of it; None and nothing where there is none.
+    """
+
+    headers: HeaderChain
+    chain: ProvenChain
+    state: int | None
+    words: dict[int, int]
+
+
+def verify_bundle(
+    store: CarStore,
+    trust: Collection[bytes],
+    folder: Path,
+    *,
+    contract: Address | None = None,
+    progress: Callable[[Step, int], None] | None = None,
+) -> BundleVerdict:
+    """Verify a bundle against block hashes that are trusted.
+
+    Args:
+        store: The file, opened, by which every block in it has been hashed.
+        trust: Block hashes. There is no default for whom to trust.
+        folder: For the files of a recomputed round.
+        contract: The one it has to be of, if that is known from elsewhere.
+        progress: See `verify_version`.
+
+    Raises:
+        FormError: The file is no bundle, or holds what none does.
+        BlockNotFound: It lacks what every bundle holds.
+        VerificationFailed: A proof proves nothing, the events lack the version, or no header has a trusted hash.
+        InputError: No hash is trusted.
+    """
+    if not trust:
+        raise InputError("expected one trusted block hash or more, got none")
+    manifest = decode(store.get(store.root), BundleManifest)
+    model = ModelId(manifest.model)
+    proofs = _read_proofs(store, manifest, trust)
+    steps = _lineage(proofs.chain, model, manifest.version)
+    events = lineage_events(proofs.chain, steps)
+    _require_no_more(proofs, steps, events)
+    behind = proofs.headers.behind
+    footing = Footing(proofs.chain, behind, proofs.state)
+    files = manifest.blobs is not None
+    run = verify_version(proofs.chain, store, model, manifest.version, folder, files=files, progress=progress)
+    versions = _grounded(run, footing, steps)
+    origin = None
+    anchored = all(one.checks[0].finding is Finding.PASSED for one in versions)
+    if anchored and not any(one.finding is Finding.FAILED for one in versions):
+        _require_content(store, manifest, proofs.chain, steps)
+        origin = load_version_manifest(store, steps[0].digest).parent
+    return BundleVerdict(
+        manifest=manifest,
+        anchors=proofs.headers.ends,
+        events=tuple(ProvenEvent(event, behind(event.at.block_number)) for event in events),
+        checks=(
+            _model(manifest, steps[0].digest, events, origin),
+            _contract(store, manifest, proofs, contract),
+            _events(proofs, events),
+        ),
+        versions=versions,
+    )
+
+
+def _lineage(chain: ProvenChain, model: ModelId, version: bytes) -> list[Step]:
+    try:
+        return lineage(chain, model, version)
+    except InputError as error:
+        raise VerificationFailed(f"bundle: {error}") from error
+
+
+def _grounded(run: Iterator[Verification], footing: Footing, steps: Sequence[Step]) -> tuple[Verification, ...]:
+    """Verify versions up to the first that nothing proves: after it whoever made the file can name what it likes."""
+    found: list[Verification] = []
+    for one in run:
+        found.append(footing.grounded(one))
+        if found[-1].checks[0].finding is not Finding.PASSED:
+            break
+    unseen = Check("anchor", Finding.UNCHECKED, "not looked at: a version that it descends from is not proved")
+    return (*found, *(Verification(step, (unseen,)) for step in steps[len(found) :]))
+
+
+def _read_proofs(store: CarStore, manifest: BundleManifest, trust: Collection[bytes]) -> _Proofs:
+    proofs = list(_each(store, manifest.blocks, BlockProofManifest))
+    parts = list(_each(store, manifest.state, StateProofManifest))
+    states = {part.number for part in parts}
+    if len(states) > 1:
+        raise VerificationFailed(f"state: expected proof of one block, got of {sorted(states)[:2]}")
+    needed = states | {proof.number for proof in proofs}
+    headers = HeaderChain(_headers(store, manifest), needed, frozenset(trust))
+    if not headers.trusted:
+        ends = ", ".join(f"{end.number} 0x{end.hash.hex()}" for end in headers.ends)
+        raise VerificationFailed(f"expected a header with a trusted hash, got none: this bundle hangs on block {ends}")
+    if loose := [number for number in headers.starts if number not in needed]:
+        raise VerificationFailed(f"headers: expected none before what is proved, got block {loose[0]}")
+    state = next((number for number in states if headers.behind(number)), None)
+    words = {} if state is None else dict(_words(store, manifest, headers.header(state), parts))
+    address = Address(manifest.contract)
+    transactions = [
+        each if headers.behind(number) else replace(each, call=None)
+        for number, found in _facts(proofs, headers).items()
+        for each in read_transactions(address, headers.header(number), found)
+    ]
+    top = headers.ends[-1].number
+    chain = ProvenChain(manifest.chain_id, address, transactions, top, None if state is None else words)
+    return _Proofs(headers, chain, state, words)
+
+
+def _headers(store: CarStore, manifest: BundleManifest) -> Iterator[Header]:
+    for link in manifest.headers:
+        yield from headers_in(store.get(link))
+
+
+def _facts(proofs: Iterable[BlockProofManifest], headers: HeaderChain) -> dict[int, BlockFacts]:
+    """What is proved of each block's transactions, from all manifests on it."""
+    found: dict[int, BlockFacts] = {}
+    for proof in proofs:
+        part = read_block_proof(headers.header(proof.number), proof)
+        known = found.setdefault(proof.number, BlockFacts({}, {}))
+        if known.receipts.keys() & part.receipts or known.calls.keys() & part.calls:
+            raise VerificationFailed(f"block {proof.number}: expected each proof once, got one twice")
+        known.receipts.update(part.receipts)
+        known.calls.update(part.calls)
+    return found
+
+
+def _words(
+    store: CarStore, manifest: BundleManifest, header: Header, parts: Iterable[StateProofManifest]
+) -> Iterator[tuple[int, int]]:
+    """Words of the contract's storage, by slot."""
+    address, code = Address(manifest.contract), keccak(_code(store, manifest))
+    for proof in parts:
+        state = read_state_proof(header, address, proof)
+        if state.account is None or state.account.code_hash != code:
+            raise VerificationFailed(
+                f"state: expected 0x{address.hex()} to have code of hash {code.hex()}, got another"
+            )
+        yield from zip((int.from_bytes(slot, "big") for slot in proof.slots), state.words, strict=True)
+
+
+def _require_no_more(proofs: _Proofs, steps: Sequence[Step], events: Sequence[Event]) -> None:
+    """Refuse proofs of what the lineage does not rest on, such as of another model."""
+    ours = set(events)
+    for each in proofs.chain.transactions:
+        if ours.isdisjoint(each.events):
+            raise VerificationFailed(f"block {each.block}: transaction {each.index} has nothing to do with the lineage")
+    expected = lineage_slots(steps)
+    if proofs.state is not None and sorted(proofs.words) != expected:
+        raise VerificationFailed(f"state: expected the {len(expected)} words of the lineage, got {len(proofs.words)}")
+
+
+def _require_content(store: CarStore, manifest: BundleManifest, chain: ProvenChain, steps: Sequence[Step]) -> None:
+    """Refuse manifests and blobs that the lineage does not name, and a bundle that lacks some that it names."""
+    named = lineage_content(chain, store, steps)
+    pages = {"manifests": (manifest.manifests, [Cid(Codec.RAW, digest) for digest in named.manifests])}
+    if manifest.blobs is not None:
+        pages["blobs"] = (manifest.blobs, list(named.blobs))
+    for name, (links, expected) in pages.items():
+        held = [entry for page in _each(store, links, BundlePage) for entry in page.entries]
+        if held != expected:
+            raise FormError(f"bundle: expected the {len(expected)} {name} of the lineage in order, got {len(held)}")
+
+
+def _model(manifest: BundleManifest, genesis: Digest, events: Sequence[Event], origin: Cid | None) -> Check:
+    """Whether the model's id is of this chain, contract and genesis; origin is what a genesis says it descends from."""
+    registered = next((event for event in events if isinstance(event, ModelRegistered)), None)
+    if registered is None:
+        return Check("model", Finding.UNCHECKED, "expected ModelRegistered, got no proof of one")
+    expected = model_id_of(manifest.chain_id, Address(manifest.contract), registered.owner, genesis)
+    if expected != manifest.model:
+        return Check("model", Finding.FAILED, f"expected the id 0x{expected.hex()}, got 0x{manifest.model.hex()}")
+    said = f"its id is of chain {manifest.chain_id}, this contract and its genesis"
+    if origin is not None:
+        said += f"; that descends from 0x{origin.digest.hex()[:12]} of another model, of which nothing is proved here"
+    return Check("model", Finding.PASSED, said)
+
+
+def _events(proofs: _Proofs, events: Sequence[Event]) -> Check:
+    """How many events which trusted block proves. One that none does is the word of whoever made the file."""
+    behind = proofs.headers.behind
+    counts = Counter(behind(event.at.block_number) for event in events)
+    said = [f"{counts[p]} by trusted block {p.number} 0x{p.hash.hex()}" for p in proofs.headers.trusted if counts[p]]
+    told = f"of {len(events)} are proved {', '.join(said) or 'none'}"
+    if not counts[None]:
+        return Check("events", Finding.PASSED, told)
+    point = None if proofs.state is None else behind(proofs.state)
+    if point is None:
+        return Check("events", Finding.UNCHECKED, f"{told}, {counts[None]} by no trusted block")
+    return Check(
+        "events",
+        Finding.PASSED,
+        f"{told}, {counts[None]} by no trusted block: they count where the state of block {proofs.state}, "
+        f"proved by trusted block {point.number} 0x{point.hash.hex()}, says the same",
+    )
+
+
+def _contract(store: CarStore, manifest: BundleManifest, proofs: _Proofs, meant: Address | None) -> Check:
+    """Whether the contract is the one that is meant; else whether what stands there is a Cairn: that its code is ours,
+    but for what the constructor wrote.
+    """
+    where = f"0x{manifest.contract.hex()}"
+    if meant is not None:
+        if meant != manifest.contract:
+            return Check("contract", Finding.FAILED, f"expected contract 0x{meant.hex()}, got a bundle of {where}")
+        return Check("contract", Finding.PASSED, f"{where}, as was asked for")
+    point = None if proofs.state is None else proofs.headers.behind(proofs.state)
+    if point is None:
+        return Check(
+            "contract",
+            Finding.ASSERTED,
+            f"that {where} is a Cairn is taken for granted: no trusted state proves its code; know its address",
+        )
+    ours, code = artifact("Cairn"), _code(store, manifest)
+    if len(code) != len(ours.deployed_bytecode) or masked(code, ours.immutables) != ours.deployed_bytecode:
+        return Check("contract", Finding.UNCHECKED, f"{where} has other code than the Cairn of this release")
+    return Check(
+        "contract",
+        Finding.PASSED,
+        f"{where} has a Cairn's code, proved by trusted block {point.number}; how it began is not: know its address",
+    )
+
+
+def _code(store: CarStore, manifest: BundleManifest) -> bytes:
+    if manifest.code is None:
+        raise FormError("bundle: expected the contract's code beside its state")
+    return store.get(manifest.code)
+
+
+def _each(store: CarStore, links: Sequence[Cid], kind: type[M]) -> Iterator[M]:
+    for link in links:
+        yield decode(store.get(link), kind)

@@ -1,0 +1,1 @@
+"""One module a sub-command; `registry.cli.root` says which."""

@@ -1,0 +1,127 @@
+"""`cairn aggregator …`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from registry.cli.command import Need, command, group
+from registry.cli.finding import find_model
+from registry.cli.run_loops import Metrics
+from registry.cli.session import Session
+
+if TYPE_CHECKING:
+    from registry.types import ModelId
+
+app = group("Check, average and attest what was committed. Needs no torch.")
+STATUS = "status.json"
+
+ModelText = Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or the beginning of it.")]
+Folder = Annotated[
+    Path | None, typer.Option("--folder", metavar="DIR", help="For results; by default in the home folder.")
+]
+Processes = Annotated[int, typer.Option(min=1, metavar="N", help="Processes to share the work of combining.")]
+OpenRounds = Annotated[bool, typer.Option("--open-rounds", help="Open the next round once the last has ended.")]
+
+
+@command(
+    app,
+    "run",
+    needs=Need.SIGN | Need.STORE,
+    example="cairn aggregator run 3fa9 --account aggregator-1\ncairn aggregator run 3fa9 --open-rounds",
+)
+def run(
+    session: Session,
+    model: ModelText,
+    open_rounds: OpenRounds = False,
+    processes: Processes = 1,
+    folder: Folder = None,
+    poll: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="Between two looks at the chain.")] = 2.0,
+    answer_account: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Show what is demanded from this account, whose transactions nothing holds up."
+        ),
+    ] = None,
+    metrics: Metrics = None,
+) -> None:
+    """Do all of an aggregator's work, round after round, until stopped. None of its tasks waits for another."""
+    from registry.cli.run_loops import run_tasks
+    from registry.ethereum.keys import to_checksum
+    from registry.roles.aggregator import tasks
+    from registry.roles.answering import disk_needed
+
+    client, store = session.client, session.store
+    found = find_model(client, model)
+    place = _folder(session, folder, found)
+    shows = session.client_of(answer_account) if answer_account is not None else None
+    steps = tasks(client, store, place, found, open_rounds=open_rounds, processes=processes, answerer=shows)
+    who = f"aggregator {to_checksum(client.account)} of model {found.hex()[:10]}"
+    if shows is not None:
+        who += f", answering as {to_checksum(shows.account)}"
+    session.out.note(disk_needed(client, store, found))
+    run_tasks(session, steps, poll=poll, who=who, status=place / STATUS, metrics=metrics)
+
+
+@command(
+    app,
+    "status",
+    needs=Need.SIGN,
+    example="cairn aggregator status 3fa9 --account aggregator-1",
+)
+def status(session: Session, model: ModelText, folder: Folder = None) -> None:
+    """Say how an aggregator's tasks are doing, and what the chain holds of it: role, bond, deposits, open demands."""
+    from registry.cli.run_loops import tell_status
+    from registry.cli.standing import standing_of, tell_standing
+
+    def facts() -> dict[str, Any]:
+        client = session.reader
+        return standing_of(client, find_model(client, model), session.account)
+
+    tell_status(session, _last_run(session, folder, model) / STATUS, facts, lambda found: tell_standing(session, found))
+
+
+def _folder(session: Session, folder: Path | None, model: ModelId) -> Path:
+    return folder or _own(session) / model.hex()[:16]
+
+
+def _own(session: Session) -> Path:
+    return session.home / "aggregators" / session.account.hex()
+
+
+def _last_run(session: Session, folder: Path | None, model: str) -> Path:
+    """The folder of a model that is named by the beginning of its id, found without a node."""
+    named = model.removeprefix("0x").lower()[:16]
+    there = sorted(place for place in _own(session).glob("*") if place.name.startswith(named))
+    return folder or (there[0] if len(there) == 1 else _own(session) / named)
+
+
+@command(app, "once", needs=Need.SIGN | Need.STORE, example="cairn aggregator once 3fa9 --account aggregator-1")
+def once(
+    session: Session,
+    model: ModelText,
+    open_rounds: OpenRounds = False,
+    processes: Processes = 1,
+    folder: Folder = None,
+) -> None:
+    """Do what the current round wants of an aggregator now, until there is nothing left to do, and return."""
+    from registry.roles.aggregator import Memory, advance
+
+    client, store, memory = session.client, session.store, Memory()
+    found = find_model(client, model)
+    place = _folder(session, folder, found)
+    done: list[str] = []
+    with session.out.waiting("aggregating"):
+        while said := advance(
+            client, store, place, found, open_rounds=open_rounds and not done, processes=processes, memory=memory
+        ):
+            done.append(said)
+            session.out.line(said)
+    if session.out.as_json:
+        session.out.result({"model": found, "did": done})
+    elif not done:
+        number = client.model(found).rounds
+        phase = client.phase(found, number).name.lower() if number else "none"
+        session.out.note(f"Nothing to do now: round {number} is in phase {phase}.")

@@ -1,0 +1,224 @@
+"""`cairn auditor …`."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from registry.cli.check_lines import check_line, require_passed
+from registry.cli.command import Need, command, group
+from registry.cli.finding import find_model, find_round
+from registry.cli.output import short
+from registry.cli.run_loops import Metrics
+from registry.cli.session import Session
+from registry.errors import CairnError
+
+if TYPE_CHECKING:
+    from registry.roles.loop import Task
+
+SPENT, STATUS = "spent.json", "status.json"
+app = group("Recompute what was attested, and convict what is false. Needs no torch, and to look no account.")
+
+Models = Annotated[list[str], typer.Argument(metavar="MODEL...", help="Models' ids, or the beginnings of them.")]
+Limit = Annotated[
+    str | None,
+    typer.Option(metavar="ETHER", help="Demand and challenge too, spending at most this in all. Needs an account."),
+]
+Folder = Annotated[
+    Path | None, typer.Option("--folder", metavar="DIR", help="For claims and spending; by default in the home folder.")
+]
+
+
+@command(
+    app,
+    "audit",
+    needs=Need.CHAIN | Need.HOME | Need.STORE,
+    example="cairn auditor audit 3fa9\ncairn auditor audit 3fa9 7 --json",
+)
+def audit(
+    session: Session,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or the beginning of it.")],
+    number: Annotated[int | None, typer.Argument(metavar="ROUND", help="Its number; the last if left out.")] = None,
+) -> None:
+    """Recompute every result attested in a round, also while it can still be disputed. Exit code 7 if one is wrong."""
+    from registry.roles.auditor import audit as recompute
+
+    client = session.reader
+    found = find_model(client, model)
+    at = find_round(client, found, number)
+    entries = []
+    with tempfile.TemporaryDirectory(prefix="cairn-audit-") as folder, session.out.waiting(f"auditing round {at}"):
+        for result, check in recompute(client, session.store, Path(folder), found, at):
+            entries.append((result, check))
+            session.out.show(check_line(check, f"result {short(result)}  "))
+    passed = all(check.finding in ("passed", "asserted") for _, check in entries)
+    results = {result for result, _ in entries}
+    facts = {
+        "model": found,
+        "round": at,
+        "results": len(results),
+        "passed": passed,
+        "checks": [
+            {"result": result, "name": c.name, "finding": c.finding, "evidence": c.evidence} for result, c in entries
+        ],
+    }
+    text = f"Round {at}: {len(results)} results attested, all stand." if results else f"Round {at}: nothing attested."
+    session.out.result(facts, lambda: session.out.line(text) if passed else None)
+    require_passed((f"round {at}: result 0x{short(result)}", check) for result, check in entries)
+
+
+@command(
+    app,
+    "run",
+    needs=Need.SIGN | Need.STORE,
+    example="cairn auditor run 3fa9 77b1\ncairn auditor run 3fa9 --limit 0.5 --account auditor",
+)
+def run(
+    session: Session,
+    models: Models,
+    limit: Limit = None,
+    folder: Folder = None,
+    poll: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="Between two looks at the chain.")] = 2.0,
+    metrics: Metrics = None,
+) -> None:
+    """Watch models: recompute what is attested as soon as it is there; with --limit, convict what is false.
+
+    Each model is watched by itself: one that fails or takes long holds up no other.
+    """
+    from registry.cli.run_loops import run_tasks
+
+    who, place, steps = _auditor(session, models, limit, folder)
+    if limit is not None:
+        _warn_of_limit(session, models, limit)
+    run_tasks(session, steps, poll=poll, who=who, status=place / STATUS, metrics=metrics)
+
+
+@command(
+    app,
+    "status",
+    needs=Need.SIGN,
+    example="cairn auditor status 3fa9 --account auditor\ncairn auditor status 3fa9",
+)
+def status(
+    session: Session,
+    models: Models,
+    folder: Folder = None,
+) -> None:
+    """Say how an auditor's tasks are doing, what it has spent, and what is demanded of the results that it watches."""
+    from registry.cli.money import ether
+    from registry.cli.run_loops import tell_status
+    from registry.cli.standing import standing_of, tell_standing
+    from registry.roles.challenger import spent_of
+    from registry.types import Address
+
+    named = any(session.settings[name] is not None for name in ("account", "keystore", "from"))
+    account = session.account if named else Address(bytes(20))
+    place = folder or _last_run(session.home / "auditors", account.hex() if named else "reader")
+    spent = ether(spent_of(place / SPENT))
+
+    def facts() -> dict[str, object]:
+        client = session.reader
+        return {"models": [standing_of(client, find_model(client, model), account) for model in models]}
+
+    def text(facts: dict[str, Any]) -> None:
+        for each in facts["models"]:
+            session.out.line(f"model {each['model'].hex()[:10]}")
+            tell_standing(session, each)
+
+    session.out.line(f"spent so far: {spent} ether")
+    tell_status(session, place / STATUS, facts, text, spent_ether=spent)
+
+
+def _last_run(folder: Path, account: str) -> Path:
+    """The folder of an account's auditor; of the one that only looked, where that ran later or this one never did."""
+    from registry.cli.run_loops import read_status
+
+    def updated(place: Path) -> float:
+        found = read_status(place / STATUS)
+        return 0.0 if found is None else float(found["updated"])
+
+    return max((folder / account, folder / "reader"), key=updated)
+
+
+@command(app, "once", needs=Need.SIGN | Need.STORE, example="cairn auditor once 3fa9 --limit 0.5 --account auditor")
+def once(
+    session: Session,
+    models: Models,
+    limit: Limit = None,
+    folder: Folder = None,
+) -> None:
+    """Do what the current round wants of an auditor now, until there is nothing left to do, and return."""
+    from registry.roles.loop import take_step
+
+    _, _, steps = _auditor(session, models, limit, folder)
+    done: list[str] = []
+    with session.out.waiting("auditing"):
+        while said := take_step(steps):
+            done.append(said)
+            session.out.line(said)
+    if session.out.as_json:
+        session.out.result({"did": done})
+    elif not done:
+        session.out.note("Nothing to do now.")
+
+
+@command(
+    app,
+    "plan",
+    needs=Need.CHAIN | Need.HOME | Need.STORE,
+    example="cairn auditor plan 3fa9\ncairn auditor plan 3fa9 --base-fee 5,30,100 --json",
+)
+def plan_costs(
+    session: Session,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or the beginning of it.")],
+    base_fee: Annotated[
+        list[str] | None,
+        typer.Option("--base-fee", metavar="GWEI", help="Price it at this base fee too; many, or a list by commas."),
+    ] = None,
+) -> None:
+    """Say what watching a round of a model may cost and earn: what --limit should be at least, the time it takes."""
+    from registry.cli.watch_text import base_fees, show_costs, watched
+
+    fees = base_fees(base_fee or [])
+    facts = watched(session, find_model(session.reader, model), fees)
+    session.out.result(facts.data, lambda: show_costs(session.out, facts))
+
+
+def _warn_of_limit(session: Session, models: list[str], limit: str) -> None:
+    """Say so where a limit is below what one round of a model may take."""
+    from registry.cli.money import wei_of
+    from registry.cli.watch_text import watched
+
+    for model in models:
+        try:
+            found = watched(session, find_model(session.reader, model), ())
+        except CairnError:
+            continue  # no plan yet, or not to be had now: nothing is known of what it takes
+        if wei_of(limit, "--limit") < found.prices[0].limit:
+            session.out.warn(
+                f"--limit {limit} is below the {found.data['prices'][0]['limit_ether']} ether that a round of model "
+                f"{found.model.hex()[:10]} may take (cairn auditor plan {found.model.hex()[:10]})"
+            )
+
+
+def _auditor(
+    session: Session, models: list[str], limit: str | None, folder: Path | None
+) -> tuple[str, Path, tuple[Task, ...]]:
+    """An auditor's name, folder and tasks; without a limit it only looks, and needs no account."""
+    from registry.cli.money import ether, wei_of
+    from registry.ethereum.keys import to_checksum
+    from registry.roles.auditor import tasks
+    from registry.roles.challenger import Purse
+
+    client = session.reader if limit is None else session.client
+    found = [find_model(client, model) for model in models]
+    place = folder or session.home / "auditors" / (client.account.hex() if limit is not None else "reader")
+    purse = None if limit is None else Purse(client, place / SPENT, wei_of(limit, "--limit"))
+    said = "auditor, looking only (with --limit and an account it challenges)"
+    if purse is not None:
+        said = f"auditor {to_checksum(client.account)}, spending at most {limit} ether ({ether(purse.spent)} so far)"
+    named = f"{said}, of {', '.join(each.hex()[:10] for each in found)}"
+    return named, place, tasks(client, session.store, place, found, purse=purse)

@@ -1,0 +1,87 @@
+"""`cairn bond …`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from registry.cli.command import Need, command, group
+from registry.cli.finding import find_model
+from registry.cli.money import ether, wei_of
+from registry.cli.send import send, tell
+from registry.cli.session import Session
+
+if TYPE_CHECKING:
+    from registry.chain.court import Court
+
+app = group("What aggregators stake on what they attest, where a plan asks for it, and what the contract owes you.")
+
+ModelText = Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or the beginning of it.")]
+Amount = Annotated[str, typer.Argument(metavar="ETHER", help="How much, such as 0.5.")]
+
+
+@command(app, "deposit", needs=Need.SEND, example="cairn bond deposit 3fa9 0.5 --account aggregator-1")
+def deposit(session: Session, model: ModelText, amount: Amount) -> None:
+    """Deposit a bond for a model. It is lost, half of it burnt, if what you attest turns out false or withheld."""
+    wei, found = wei_of(amount, "ETHER"), find_model(session.reader, model)
+    receipt = send(session, _court(session).call("depositBond", found, value=wei), "deposit a bond")
+    if receipt is not None:
+        tell(session, receipt, {"model": found, "deposited_ether": ether(wei)})
+
+
+@command(app, "release", needs=Need.SEND, example="cairn bond release 3fa9 0.5 --account aggregator-1")
+def release(session: Session, model: ModelText, amount: Amount) -> None:
+    """Take back what no round needs any more: it is credited to you, see `withdraw`."""
+    wei, found = wei_of(amount, "ETHER"), find_model(session.reader, model)
+    receipt = send(session, _court(session).call("releaseBond", found, wei), "release a bond")
+    if receipt is not None:
+        tell(session, receipt, {"model": found, "released_ether": ether(wei)})
+
+
+@command(app, "withdraw", needs=Need.SEND, example="cairn bond withdraw --account aggregator-1")
+def withdraw(
+    session: Session,
+    to: Annotated[str | None, typer.Option("--to", metavar="ADDRESS", help="Whom to pay; else yourself.")] = None,
+) -> None:
+    """Have everything paid out that the contract owes you: released bonds, deposits, rewards."""
+    from registry.chain.court import Court
+    from registry.ethereum.keys import address_of, to_checksum
+
+    payee = session.account if to is None else address_of(to)
+    owed = _court(session).credit(session.account)
+    # Which withdrawal it is stands in the journal, which a dry run has no use for.
+    call = _court(session).call("withdraw", payee) if session.dry_run else Court(session.client).withdrawal(payee)
+    receipt = send(session, call, "withdraw")
+    if receipt is not None:
+        tell(session, receipt, {"withdrawn_ether": ether(owed), "to": to_checksum(payee)})
+
+
+@command(app, "show", needs=Need.CHAIN | Need.HOME, example="cairn bond show 3fa9 0x7099…")
+def show(
+    session: Session,
+    model: ModelText,
+    account: Annotated[str, typer.Argument(metavar="ADDRESS", help="Whose.")],
+) -> None:
+    """Show an account's bond in a model, and what the contract owes it."""
+    from registry.chain.court import Court
+    from registry.ethereum.keys import address_of, to_checksum
+
+    court = Court(session.reader)
+    found, who = find_model(session.reader, model), address_of(account)
+    held = court.bond(found, who)
+    session.out.result(
+        {
+            "model": found,
+            "account": to_checksum(who),
+            "bond_ether": ether(held.amount),
+            "last_round": held.locked_round or None,
+            "owed_ether": ether(court.credit(who)),
+        }
+    )
+
+
+def _court(session: Session) -> Court:
+    from registry.chain.court import Court
+
+    return Court(session.reader)

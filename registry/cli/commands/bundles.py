@@ -1,0 +1,166 @@
+"""`cairn bundle …`."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from registry.cli.check_lines import check_line, require_passed
+from registry.cli.command import Need, command, group
+from registry.cli.commands.verify import facts_of, name_of, show, telling
+from registry.cli.finding import find_version
+from registry.cli.local_files import size_of, told, write_whole
+from registry.cli.output import short
+from registry.cli.session import Session
+from registry.cli.trusted_hashes import TRUST_HELP, block_hash
+from registry.errors import InputError
+
+if TYPE_CHECKING:
+    from registry.bundles.verify_bundle import BundleVerdict
+
+app = group("Where a version comes from, with the proof of it, in one file that verifies with no network.")
+
+
+@command(
+    app,
+    "create",
+    needs=Need.CHAIN | Need.HOME | Need.STORE,
+    example="cairn bundle create 3fa9@round-7 -o round-7.car\ncairn bundle create 3fa9 --with-blobs -o all.car",
+)
+def create(
+    session: Session,
+    version: Annotated[
+        str,
+        typer.Argument(metavar="MODEL[@VERSION]", help="VERSION: a digest or CID, shortened, genesis or round-N."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="CAR", help="Where to write.")],
+    with_blobs: Annotated[
+        bool, typer.Option("--with-blobs", help="Take the files too, so that rounds can be recomputed from it.")
+    ] = False,
+    max_gap: Annotated[
+        int | None,
+        typer.Option(
+            metavar="BLOCKS", min=1, help="Link blocks up to this far apart by their headers; 10000 if left out."
+        ),
+    ] = None,
+) -> None:
+    """Write a version's lineage with all that proves it: manifests, proofs of events and state, headers.
+
+    It says which block hashes whoever verifies it has to trust. `ipfs dag import` takes the file as it is.
+    """
+    from registry.bundles.create_bundle import MAX_GAP, gather_bundle
+    from registry.content.car import write_car
+
+    client = session.reader
+    found = find_version(client, version)
+    with session.out.progress("Bundling", None) as done:
+        bundle = gather_bundle(
+            client, session.store, found.model, found.version, with_blobs=with_blobs, max_gap=max_gap or MAX_GAP
+        )
+        size = write_whole(told(write_car(bundle.root, bundle.blocks), done), output)
+    facts = {
+        "file": output,
+        "root": bundle.root,
+        "size": size,
+        "version": found.version,
+        "events": bundle.events,
+        "state": bundle.state,
+        "trust": [{"block": point.number, "hash": point.hash} for point in bundle.anchors],
+    }
+
+    def text() -> None:
+        session.out.fields({name: value for name, value in facts.items() if name != "trust"})
+        for point in bundle.anchors:
+            session.out.line(f"verify it with --trust 0x{point.hash.hex()}  (block {point.number})")
+
+    session.out.result(facts, text)
+
+
+@command(
+    app,
+    "verify",
+    example="cairn bundle verify round-7.car --trust 0x7e07…",
+)
+def verify(
+    session: Session,
+    file: Annotated[Path, typer.Argument(metavar="CAR", help="A bundle.")],
+    trust: Annotated[list[str], typer.Option("--trust", metavar="BLOCKHASH", help=f"{TRUST_HELP} May be repeated.")],
+    contract: Annotated[
+        str | None, typer.Option("--contract", metavar="ADDRESS", help="The contract that it has to be of.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="A line a version, not a line a check.")] = False,
+) -> None:
+    """Verify a bundle with no network: every block, every proof, and what `cairn verify` checks of each version.
+
+    Says which events are proved by which trusted block, and what each check rests on. Rounds are recomputed where the
+    files are inside. Exit code 3 if it is no bundle, 7 if anything disagrees or a proof proves nothing, 4 if something
+    is not proved by what is trusted.
+    """
+    from registry.bundles.verify_bundle import verify_bundle
+    from registry.ethereum.keys import address_of
+    from registry.store.car_store import CarStore
+
+    hashes, meant = [block_hash(text) for text in trust], address_of(contract) if contract else None
+    if size_of(file) is None:
+        raise InputError("expected a file, got standard input: a bundle is read more than once")
+    with session.out.progress("Hashing", size_of(file)) as done:
+        store = CarStore(file, progress=done)
+    with tempfile.TemporaryDirectory(prefix="cairn-bundle-") as folder, session.out.waiting("verifying") as say:
+        verdict = verify_bundle(store, hashes, Path(folder), contract=meant, progress=telling(say))
+    _show(session, verdict, quiet)
+    session.out.result(_facts(verdict), lambda: _conclude(session, verdict))
+    require_passed(
+        [("bundle", check) for check in verdict.checks]
+        + [(name_of(one.step), check) for one in verdict.versions for check in one.checks]
+    )
+
+
+def _show(session: Session, verdict: BundleVerdict, quiet: bool) -> None:
+    out = session.out
+    for check in verdict.checks:
+        out.show(check_line(check))
+    rows = []
+    for entry in verdict.events:
+        at = entry.event.at
+        by = "nothing" if entry.trusted is None else f"block {entry.trusted.number}"
+        rows.append((type(entry.event).__name__, at.block_number, short(at.block_hash), by))
+    if not quiet:
+        out.table(("event", "block", "hash", "proved by"), rows, right=("block",))
+    for one in verdict.versions:
+        show(session, one, quiet)
+
+
+def _conclude(session: Session, verdict: BundleVerdict) -> None:
+    if verdict.passed:
+        how = "recomputed" if verdict.manifest.blobs is not None else "not recomputed: it holds no files"
+        count = len(verdict.versions)
+        versions = "1 version" if count == 1 else f"{count} versions"
+        proved = next(check.evidence for check in verdict.checks if check.name == "events")
+        session.out.line(f"Verified {versions}; rounds {how}; events: {proved}.", style="bold green")
+
+
+def _facts(verdict: BundleVerdict) -> dict[str, object]:
+    manifest = verdict.manifest
+    return {
+        "model": manifest.model,
+        "version": manifest.version,
+        "chain_id": manifest.chain_id,
+        "contract": manifest.contract,
+        "passed": verdict.passed,
+        "recomputed": manifest.blobs is not None,
+        "anchors": [{"block": point.number, "hash": point.hash} for point in verdict.anchors],
+        "events": [
+            {
+                "event": type(entry.event).__name__,
+                "block": entry.event.at.block_number,
+                "hash": entry.event.at.block_hash,
+                "proved_by": entry.trusted and {"block": entry.trusted.number, "hash": entry.trusted.hash},
+            }
+            for entry in verdict.events
+        ],
+        "checks": verdict.checks,
+        "versions": [facts_of(one) for one in verdict.versions],
+    }

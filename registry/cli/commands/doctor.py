@@ -1,0 +1,183 @@
+"""`cairn doctor`."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from registry.cli.command import Need, command, single
+from registry.cli.session import Session
+from registry.cli.settings import SETTINGS
+from registry.errors import CairnError, NodeUnavailable
+
+app = single()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked for.
+
+    Attributes:
+        name: What.
+        good: None where it is missing and only some commands need it.
+        said: What was found.
+    """
+
+    name: str
+    good: bool | None
+    said: str
+
+
+@command(
+    app,
+    "doctor",
+    needs=Need.SEND & ~Need.DRY_RUN | Need.STORE,
+    example="cairn doctor\ncairn doctor --rpc-url https://rpc.example --json",
+)
+def doctor(session: Session) -> None:
+    """Show each setting with where it came from, and check node, contract, account, store and programs.
+
+    Exit code 5 if node or contract, 4 if the store, 6 if the named account is not as it should be.
+    """
+    settings = [
+        {"setting": s.name, "value": _shown(session, s.name), "from": session.settings.chosen[s.name].source}
+        for s in SETTINGS
+    ]
+    findings: list[Finding] = []
+    code = 0
+    for name, look in _CHECKS.items():
+        try:
+            findings += look(session)
+        except CairnError as error:
+            findings.append(Finding(name, False, str(error)))
+            code = code or error.exit_code
+    facts = {"settings": settings, "files": session.settings.files, "findings": findings, "healthy": code == 0}
+    session.out.result(facts, lambda: _show(session, settings, findings))
+    if code:
+        raise typer.Exit(code)
+
+
+def _show(session: Session, settings: list[dict[str, str]], findings: list[Finding]) -> None:
+    from rich.text import Text
+
+    out = session.out
+    rows = [(s["setting"], s["value"], s["from"]) for s in settings]
+    out.table(("setting", "value", "from"), rows)
+    out.line()
+    signs = {True: ("ok     ", "green"), False: ("problem", "bold red"), None: ("missing", "yellow")}
+    width = max(len(finding.name) for finding in findings)
+    for finding in findings:
+        out.show(Text.assemble(signs[finding.good], f"  {finding.name.ljust(width)}  ", finding.said))
+
+
+def _shown(session: Session, name: str) -> str:
+    from registry.ethereum.node import named
+
+    value = session.settings[name]
+    if value is None:
+        return "-"
+    return named(value) if name == "rpc_url" else value  # a URL's path or query may hold a key
+
+
+def _node(session: Session) -> Iterator[Finding]:
+    from registry.ethereum.networks import final_block, finality_of, network_of
+
+    chain_id = session.chain_id
+    policy = finality_of(session.w3, chain_id, session.finality)
+    block, final = session.w3.eth.block_number, final_block(session.w3, policy)
+    network = network_of(chain_id).name
+    yield Finding("node", True, f"chain {chain_id} ({network}) at block {block}, final up to {final}: {policy}")
+
+
+def _contract(session: Session) -> Iterator[Finding]:
+    from registry.ethereum.keys import to_checksum
+
+    yield Finding("contract", True, f"a Cairn at {to_checksum(session.reader.address)}")
+
+
+def _account(session: Session) -> Iterator[Finding]:
+    from registry.ethereum.keys import to_checksum
+    from registry.ethereum.node import asking
+
+    if session.settings["from"] is None and session.keystore is None:
+        yield Finding("account", None, "none named: needed to send, not to read")
+        return
+    account = to_checksum(session.account)
+    if session.keystore is not None and not session.keystore.exists():
+        yield Finding("account", False, f"no keystore at {session.keystore}")
+        return
+    try:
+        with asking("eth_getBalance"):
+            held = f", {session.w3.eth.get_balance(account) / 10**18:g} ether"  # type: ignore[arg-type]
+    except NodeUnavailable:
+        held = ""  # the node has its own line
+    yield Finding("account", True, f"{account}{held}")
+
+
+def _password(session: Session) -> Iterator[Finding]:
+    file = session.settings["password_file"]
+    if file is not None:
+        there = os.access(Path(file).expanduser(), os.R_OK)
+        yield Finding("password file", there, "readable" if there else "cannot be read")
+
+
+def _store(session: Session) -> Iterator[Finding]:
+    from registry.cli.open_store import store_uri
+    from registry.types import Cid, Codec
+
+    session.store.has(Cid(Codec.RAW, bytes(32)))
+    yield Finding("store", True, store_uri(session.settings))
+
+
+def _programs(session: Session) -> Iterator[Finding]:
+    from registry.cli.tools import find_solc, tool_folders
+    from registry.dev.anvil_node import find_anvil
+    from registry.dev.kubo_node import find_ipfs
+
+    found: dict[str, tuple[Callable[[], Path | None], str]] = {
+        "ipfs": (lambda: find_ipfs(*tool_folders()), "needed by localnet"),
+        "anvil": (lambda: find_anvil(*tool_folders()), "needed by localnet"),
+        "solc": (find_solc, "py-solc-x's own may serve `contracts verify`"),
+    }
+    for name, (find, use) in found.items():
+        path = find()
+        yield Finding(name, None if path is None else True, use if path is None else f"{path}{_version(name, path)}")
+
+
+def _python(session: Session) -> Iterator[Finding]:
+    from importlib.metadata import version
+
+    yield Finding("python", True, f"{platform.python_version()}, web3 {version('web3')}, numpy {version('numpy')}")
+    if importlib.util.find_spec("torch") is None:
+        yield Finding("torch", None, "needed to train: pip install 'cairn-registry[train]'")
+    else:
+        yield Finding("torch", True, version("torch"))
+
+
+def _version(name: str, path: Path) -> str:
+    if name == "solc":
+        return ""
+    try:
+        done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return " (does not run)"
+    lines = done.stdout.split()
+    return f" ({' '.join(lines[:3])})" if done.returncode == 0 else " (does not run)"
+
+
+_CHECKS: dict[str, Callable[[Session], Iterator[Finding]]] = {
+    "node": _node,
+    "contract": _contract,
+    "account": _account,
+    "password file": _password,
+    "store": _store,
+    "programs": _programs,
+    "python": _python,
+}

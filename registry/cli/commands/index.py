@@ -1,0 +1,205 @@
+"""`cairn index …`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from registry.cli.command import Need, command, group
+from registry.cli.index_file import following_of, latest_block, open_index, path_of, sync_index
+from registry.cli.prefixes import is_hex
+from registry.cli.session import Session
+from registry.errors import InputError
+
+if TYPE_CHECKING:
+    from registry.ethereum.blocks import Checkpoint
+    from registry.index.checking import RangeCheck
+    from registry.index.database import Index
+    from registry.index.sync import Synced
+
+app = group("Keep what the contracts' events say in a file, and ask it. Needs no account.")
+NEEDS = Need.CHAIN | Need.HOME
+
+
+Verify = Annotated[
+    bool,
+    typer.Option(
+        "--verify",
+        help="Check headers, receipts and logs against each other: a log that is missing, invented or edited is found.",
+    ),
+]
+Known = Annotated[
+    str | None,
+    typer.Option(
+        "--checkpoint",
+        metavar="NUMBER:HASH",
+        help="With --verify: a block that you know from elsewhere. Up to it nothing is the node's word.",
+    ),
+]
+Second = Annotated[
+    str | None,
+    typer.Option(
+        "--second-rpc", metavar="URL", help="With --verify: a node of somebody else's, to compare blocks with."
+    ),
+]
+
+
+@command(
+    app,
+    "sync",
+    needs=NEEDS,
+    example="cairn index sync\ncairn index sync --follow\ncairn index sync --verify --second-rpc https://…",
+)
+def sync(
+    session: Session,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on, until stopped.")] = False,
+    poll: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait for new blocks.")] = 2.0,
+    verify: Verify = False,
+    checkpoint: Known = None,
+    second_rpc: Second = None,
+) -> None:
+    """Read the blocks that are new, and undo those that the chain no longer has. May be stopped at any time.
+
+    Without --verify the node is believed. With it the node is believed only about which block is the last one: to hide
+    a log it has to make up that block's header and all from there on. --checkpoint takes that from it up to a block;
+    with --second-rpc two nodes would have to lie alike. What was read without --verify, by this or another command, is
+    thrown away and read again: `cairn index status` shows up to which block all was checked. Exit code 7 if anything
+    disagrees; nothing of that range is written.
+    """
+    check = _check(session, verify, checkpoint, second_rpc)
+    with open_index(session) as index:
+        if not follow:
+            session.out.result(_facts(index, sync_index(session, index, check)))
+            return
+        from registry.cli.run_loops import run_loop
+        from registry.index.sync import Follower
+
+        follower = Follower(index, session.w3, session.reader.finality, check=check)
+        run_loop(session, lambda: _said(follower.sync()), poll=poll, who=f"indexing into {index.path}")
+
+
+@command(app, "status", needs=NEEDS, example="cairn index status --json")
+def status(session: Session) -> None:
+    """Show how far the index is and up to which block it was checked, and what it holds."""
+    from registry.index import queries
+    from registry.index.database import read_index
+
+    path = path_of(session, following_of(session))
+    with read_index(path) as db:
+        head, final = queries.head_block(db), queries.final_block(db)
+        facts: dict[str, object] = {
+            "file": path,
+            "head": head.number if head else None,
+            "final": final.number if final else None,
+            "checked": queries.checked_block(db),
+            "node": latest_block(session),
+        }
+        counts = queries.count_facts(db)
+    session.out.result({**facts, "facts": counts}, lambda: session.out.fields({**facts, **counts}))
+
+
+@command(app, "repair", needs=NEEDS, example="cairn index repair\ncairn index repair --verify")
+def repair(session: Session, verify: Verify = False, checkpoint: Known = None, second_rpc: Second = None) -> None:
+    """Undo what the node's chain does not have, though it was final, and read on from there.
+
+    For when `cairn index sync` says that finality was broken. It believes the node about what is to be undone, so make
+    sure that it is the right one. Options as `cairn index sync` has them.
+    """
+    from registry.index.sync import Follower
+
+    check = _check(session, verify, checkpoint, second_rpc)
+    with open_index(session) as index:
+        kept = Follower(index, session.w3, session.reader.finality).repair()
+        session.out.note("Nothing was kept." if kept is None else f"Kept the blocks up to {kept}.")
+        session.out.result({"kept": kept, **_facts(index, sync_index(session, index, check))})
+
+
+@command(app, "rebuild", needs=NEEDS, example="cairn index rebuild\ncairn index rebuild --verify")
+def rebuild(session: Session, verify: Verify = False, checkpoint: Known = None, second_rpc: Second = None) -> None:
+    """Throw the index away, whatever it holds, and read everything anew. Options as `cairn index sync` has them."""
+    from registry.index.database import remove_index
+
+    check = _check(session, verify, checkpoint, second_rpc)
+    remove_index(path_of(session, following_of(session)))
+    with open_index(session) as index:
+        session.out.result(_facts(index, sync_index(session, index, check)))
+
+
+@command(app, "dump", needs=NEEDS, example="cairn index dump -o index.txt\ncairn index dump --json")
+def dump(
+    session: Session,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Where to; standard output if left out.")
+    ] = None,
+) -> None:
+    """Write all that the index holds as text: equal for two indexes of the same chain. With --json its sha256 only."""
+    import hashlib
+
+    from registry.index import queries
+    from registry.index.database import read_index
+
+    hashed, lines = hashlib.sha256(), 0
+    path = path_of(session, following_of(session))
+    with read_index(path) as db, _target(session, output) as write:
+        for line in queries.dump(db):
+            hashed.update(f"{line}\n".encode())
+            lines += 1
+            write(f"{line}\n")
+    facts = {"file": path, "lines": lines, "sha256": hashed.digest()}
+    session.out.result(facts, lambda: session.out.note(f"sha256 {hashed.hexdigest()}"))
+
+
+@contextmanager
+def _target(session: Session, output: Path | None) -> Iterator[Callable[[str], object]]:
+    """Where lines go: a file, standard output, or nowhere under --json."""
+    if output is not None:
+        with output.open("w") as file:
+            yield file.write
+    else:
+        yield (lambda text: None) if session.out.as_json else sys.stdout.write
+
+
+def _check(session: Session, verify: bool, checkpoint: str | None, second_rpc: str | None) -> RangeCheck | None:
+    if not verify:
+        if checkpoint is not None or second_rpc is not None:
+            raise InputError("expected --verify with --checkpoint or --second-rpc: without it nothing is compared")
+        return None
+    from registry.ethereum.node import connect
+    from registry.index.checking import RangeCheck
+
+    known = None if checkpoint is None else _checkpoint(checkpoint)
+    second = None if second_rpc is None else connect(second_rpc)
+    return RangeCheck(session.w3, following_of(session).contracts, checkpoint=known, second=second)
+
+
+def _checkpoint(text: str) -> Checkpoint:
+    from registry.ethereum.blocks import Checkpoint
+
+    number, _, digest = text.partition(":")
+    digits = digest.removeprefix("0x")
+    if not (number.isascii() and number.isdigit() and is_hex(digits) and len(digits) == 64):
+        raise InputError(f"--checkpoint: expected NUMBER:HASH, a block's number and its hash of 32 bytes, got {text!r}")
+    return Checkpoint(int(number), bytes.fromhex(digits))
+
+
+def _facts(index: Index, done: Synced) -> dict[str, object]:
+    return {
+        "file": index.path,
+        "head": done.head,
+        "final": done.final,
+        "checked": index.checked,
+        "added": done.logs,
+        "undone": done.undone,
+    }
+
+
+def _said(done: Synced) -> str:
+    """What a sync did; nothing if there was nothing of ours in it."""
+    undone = f"undid {done.undone} blocks" if done.undone else ""
+    added = f"added {done.logs} events up to block {done.head}" if done.logs else ""
+    return ", ".join(filter(None, (undone, added)))

@@ -1,0 +1,219 @@
+"""`cairn round …`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from registry.cli.command import Need, command, group
+from registry.cli.finding import find_model, find_round
+from registry.cli.output import plain, short
+from registry.cli.round_facts import DEADLINES, RoundFacts, round_facts
+from registry.cli.send import send, tell
+from registry.cli.session import Session
+from registry.errors import InputError
+
+app = group("Open, watch, finalize and cancel rounds.")
+READ = Need.CHAIN | Need.HOME
+
+ModelText = Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or the beginning of it.")]
+Number = Annotated[int | None, typer.Argument(metavar="ROUND", help="Its number; the last one if left out.")]
+
+
+@command(app, "open", needs=Need.SEND | Need.STORE, example="cairn round open 3fa9")
+def open_round(session: Session, model: ModelText) -> None:
+    """Open a model's next round, under its standing plan, on its head, which the plan must fit."""
+    from registry.chain import calls
+    from registry.chain.events import RoundOpened
+    from registry.cli.plan_checks import check_plan, require_fit
+    from registry.cli.plan_warnings import Warned
+
+    client = session.reader
+    found = find_model(client, model)
+    shown = client.model(found, block="pending")
+    number, warnings = shown.rounds + 1, list[Warned]()
+    if shown.plans:  # else the contract says so
+        plan = client.plan(found, shown.plans - 1)
+        _, warnings = check_plan(session, found, plan, require_fit(session, found, plan))
+    receipt = send(session, calls.open_round(client.address, found, number), f"open round {number}")
+    if receipt is not None:
+        opened = receipt.event(RoundOpened)
+        facts: dict[str, object] = {
+            "model": found,
+            "round": opened.number,
+            "parent": opened.parent,
+            "plan": opened.plan_index,
+            "commits_until": _when(opened.commit_deadline),
+        }
+        tell(session, receipt, facts | {"warnings": warnings} if session.out.as_json else facts)
+
+
+@command(app, "show", needs=READ, example="cairn round show 3fa9\ncairn round show 3fa9 7 --json")
+def show(session: Session, model: ModelText, number: Number = None) -> None:
+    """Show a round: its phase and deadlines, who committed, and what was attested."""
+    client = session.reader
+    found = find_model(client, model)
+    facts = round_facts(client, found, find_round(client, found, number))
+    session.out.result(facts, lambda: _show(session, facts))
+
+
+@command(app, "list", needs=READ, example="cairn round list 3fa9")
+def list_rounds(session: Session, model: ModelText) -> None:
+    """List a model's rounds."""
+    client = session.reader
+    found = find_model(client, model)
+    rounds = [round_facts(client, found, number) for number in range(1, client.model(found).rounds + 1)]
+    rows = [
+        (
+            facts.number,
+            _phase_text(facts),
+            len(facts.commitments),
+            facts.contributions if facts.contributions is not None else "",
+            facts.total_weight if facts.total_weight is not None else "",
+            short(facts.version) if facts.version else "",
+        )
+        for facts in rounds
+    ]
+    columns = ("round", "phase", "commitments", "contributions", "weight", "version")
+    right = ("round", "commitments", "contributions", "weight")
+    empty = "No rounds yet: cairn round open MODEL"
+    session.out.result(rounds, lambda: session.out.table(columns, rows, right=right, empty=empty))
+
+
+@command(app, "end-commits", needs=Need.SEND, example="cairn round end-commits 3fa9")
+def end_commits(session: Session, model: ModelText, number: Number = None) -> None:
+    """End a round's commits now that every participant has committed. Anybody may."""
+    from registry.chain import calls
+    from registry.rounds.onchain import participants_of
+
+    client = session.reader
+    found = find_model(client, model)
+    at = find_round(client, found, number)
+    everybody = participants_of(client, found)
+    receipt = send(session, calls.end_commits(client.address, found, at, everybody), f"end commits of round {at}")
+    if receipt is not None:
+        tell(session, receipt, {"model": found, "round": at, "commitments": len(everybody)})
+
+
+@command(app, "finalize", needs=Need.SEND, example="cairn round finalize 3fa9")
+def finalize(session: Session, model: ModelText, number: Number = None) -> None:
+    """Move the model's head to the result that a quorum attested. Anybody may, once the challenge window is over."""
+    from registry.chain import calls
+    from registry.rounds.onchain import chosen_result, read_round
+
+    client = session.reader
+    found = find_model(client, model)
+    at = find_round(client, found, number)
+    result = chosen_result(client, read_round(client, found, at))
+    if result is None:
+        phase = client.phase(found, at).name.lower()
+        raise InputError(f"round {at} has no result that a quorum attested: it is in phase {phase}")
+    receipt = send(session, calls.finalize_round(client.address, found, at, result), f"finalize round {at}")
+    if receipt is not None:
+        facts = {"model": found, "round": at, "version": result.version_digest}
+        tell(session, receipt, {**facts, "contributions": result.contributions, "total_weight": result.total_weight})
+
+
+@command(app, "cancel", needs=Need.SEND, example="cairn round cancel 3fa9")
+def cancel(session: Session, model: ModelText, number: Number = None) -> None:
+    """Cancel a round before anything is attested (owner), or record that it has lapsed (anybody)."""
+    from registry.chain import calls
+
+    client = session.reader
+    found = find_model(client, model)
+    at = find_round(client, found, number)
+    receipt = send(session, calls.cancel_round(client.address, found, at), f"cancel round {at}")
+    if receipt is not None:
+        tell(session, receipt, {"model": found, "round": at, "cancelled": True})
+
+
+@command(app, "watch", needs=READ, example="cairn round watch 3fa9")
+def watch(
+    session: Session,
+    model: ModelText,
+    number: Number = None,
+    poll: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="Between two looks.")] = 2.0,
+) -> None:
+    """Print what happens in a round until it is finalized or cancelled; with --json a line of JSON each."""
+    client = session.reader
+    found = find_model(client, model)
+    at = find_round(client, found, number)
+    last = ""
+    while True:
+        facts = round_facts(client, found, at)
+        line = _line(facts)
+        if line != last:
+            if session.out.as_json:
+                sys.stdout.write(json.dumps(plain(facts)) + "\n")
+                sys.stdout.flush()
+            else:
+                session.out.line(f"{time.strftime('%H:%M:%S')}  {line}")
+            last = line
+        if facts.finalized or facts.phase.name == "CANCELLED":
+            return
+        time.sleep(poll)
+
+
+def _line(facts: RoundFacts) -> str:
+    parts = [f"round {facts.number}", facts.phase.name.lower(), f"{len(facts.commitments)} committed"]
+    if facts.attestations:
+        parts.append(f"{facts.votes} of {facts.quorum} attested {short(facts.result_hash or b'')}".rstrip())
+    if facts.finalized:
+        parts.append(f"finalized: version {short(facts.version or b'')}")
+    return ", ".join(parts)
+
+
+def _show(session: Session, facts: RoundFacts) -> None:
+    out = session.out
+    head: dict[str, object] = {
+        "model": facts.model,
+        "round": facts.number,
+        "phase": _phase_text(facts),
+        "parent": facts.parent,
+        "plan": facts.plan_index,
+        "quorum": facts.quorum,
+    }
+    for phase, name in DEADLINES.items():
+        ends = facts.deadlines[name]
+        if ends:
+            left = f", in {_span(ends - facts.time)}" if facts.phase is phase and ends > facts.time else ""
+            head[f"{phase.name.lower()} until"] = f"{_when(ends)}{left}"
+    if facts.finalized:
+        head |= {"version": facts.version}
+    out.fields(head)
+    out.line()
+    rows = [(c.participant, c.weight, c.steps, short(c.digest), c.block) for c in facts.commitments]
+    columns = ("participant", "weight", "steps", "update", "block")
+    out.table(columns, rows, right=("weight", "steps", "block"), empty="Nobody committed.")
+    if facts.attestations:
+        out.line()
+        attested = [
+            (a.aggregator, short(a.result_hash), a.contributions, a.total_weight, short(a.version))
+            for a in facts.attestations
+        ]
+        columns = ("aggregator", "result", "contributions", "weight", "version")
+        out.table(columns, attested, right=("contributions", "weight"))
+
+
+def _phase_text(facts: RoundFacts) -> str:
+    name = facts.phase.name.lower()
+    if facts.phase.name == "FINAL":
+        return "finalized" if facts.finalized else "final, to be finalized"
+    if facts.phase.name == "CANCELLED" and not facts.recorded:
+        return "lapsed"
+    return name
+
+
+def _when(seconds: int) -> str:
+    """A time of the chain, in UTC."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
+
+
+def _span(seconds: int) -> str:
+    from registry.cli.plan_files import show_duration
+
+    return show_duration(seconds)

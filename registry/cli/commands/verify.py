@@ -1,0 +1,168 @@
+"""`cairn verify`."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from registry.cli.check_lines import SIGNS, check_line, require_passed
+from registry.cli.command import Need, command, single
+from registry.cli.finding import Found, find_version
+from registry.cli.output import short
+from registry.cli.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from registry.lineage.graph import Step
+    from registry.lineage.identify import FileName, Identified
+    from registry.verification.checks import Verification
+
+__all__ = ["app", "facts_of", "name_of", "show", "telling", "verify"]
+
+app = single()
+
+
+@command(
+    app,
+    "verify",
+    needs=Need.CHAIN | Need.HOME | Need.STORE,
+    example="cairn verify model.safetensors\ncairn verify 3fa9\ncairn verify 3fa9@round-7 --json",
+)
+def verify(
+    session: Session,
+    version: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|CID|sha256:HEX|MODEL[@VERSION]",
+            help="A file here, its CID or sha256, or a VERSION: a digest or CID, shortened, genesis or round-N.",
+        ),
+    ],
+    deep: Annotated[
+        bool,
+        typer.Option("--deep", help="Hold events against receipts and headers too, and read the aggregates' blocks."),
+    ] = False,
+    again: Annotated[bool, typer.Option("--again", help="Do again what was verified before.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="A line a version, not a line a check.")] = False,
+) -> None:
+    """Recompute every round that led to a version, from the chain and the content store, and compare it to the bit.
+
+    Of a file, its CID or its sha256, it says first which version it is. What passed before is not done again, but for
+    what the contract holds now; --again does. Needs no account, no permission and no torch. Exit code 7 if anything
+    disagrees, 4 if it cannot be checked here, since bytes are not to be had or rules are of a later release, 8 if the
+    file is no version of any model.
+    """
+    from registry.verification.cache import Verified
+    from registry.verification.verify import verify_version
+
+    client = session.reader
+    name = _file_named(version)
+    identified = None if name is None else _identified(session, version, name)
+    first = identified.versions[0] if identified else None
+    found = find_version(client, version) if first is None else Found(first.model_id, first.digest)
+    done: list[Verification] = []
+    with tempfile.TemporaryDirectory(prefix="cairn-verify-") as folder, session.out.waiting("verifying") as say:
+        for one in verify_version(
+            client,
+            session.store,
+            found.model,
+            found.version,
+            Path(folder),
+            deep=deep,
+            verified=Verified(session.home / "verified"),
+            again=again,
+            progress=telling(say),
+        ):
+            done.append(one)
+            show(session, one, quiet)
+    passed = all(one.passed for one in done)
+    rounds = sum(1 for one in done if one.step.round)
+    facts = {"model": found.model, "version": found.version, "passed": passed, "versions": [facts_of(v) for v in done]}
+    if identified is not None:
+        facts["file"] = identified
+    versions = "1 version" if len(done) == 1 else f"{len(done)} versions"
+    before = sum(one.before for one in done)
+    held = f" {before} had passed before: --again recomputes them." if before else ""
+    text = f"Verified {versions}, {rounds} recomputed from rounds: all agree with the chain.{held}"
+    session.out.result(facts, lambda: session.out.line(text, style="bold green") if passed else None)
+    require_passed((name_of(one.step), check) for one in done for check in one.checks)
+
+
+def _file_named(text: str) -> FileName | None:
+    """The file that an argument names: one that is there, or a file's CID or sha256; None if it is something else."""
+    from registry.cli.trusted_hashes import hash_of_32
+    from registry.content.cid import parse_cid
+    from registry.lineage.identify import FileName, name_of_file
+    from registry.types import Codec
+
+    if Path(text).is_file():
+        return name_of_file(Path(text))
+    if text.startswith("sha256:"):
+        return FileName(None, hash_of_32(text.removeprefix("sha256:"), "a sha256"))
+    if not text.startswith("baf") or "@" in text:
+        return None
+    cid = parse_cid(text)
+    return None if cid.codec is Codec.DAG_CBOR else FileName(cid, None)
+
+
+def _identified(session: Session, text: str, name: FileName) -> Identified:
+    """Say which versions a file is.
+
+    Raises:
+        NobodysFile: It is none.
+    """
+    from registry.cli.index_file import open_catalogue, read_synced
+    from registry.errors import NobodysFile
+    from registry.lineage.identify import identify
+
+    with read_synced(session) as db, open_catalogue(session) as catalogue:
+        found = identify(db, catalogue, name)
+    if not found.versions:
+        held = f" ({found.unread} versions have manifests that are not to be had: it may be one of them)"
+        raise NobodysFile(f"{text}: no version of any model is {name}{held if found.unread else ''}")
+    for entry in found.versions:
+        made = f"round {entry.number}" if entry.number else "genesis" if not any(entry.parent) else "owner's version"
+        marks = ("" if entry.final else ", provisional") + (", DEPRECATED" if entry.deprecated else "")
+        where = f"version {short(entry.digest)} of model {short(entry.model_id)}"
+        session.out.line(f"{text} is {where}: {made}{marks}")
+    return found
+
+
+def show(session: Session, one: Verification, quiet: bool) -> None:
+    """Print a version's checks; with quiet only those that do not pass."""
+    from rich.text import Text
+
+    mark = SIGNS["passed" if one.passed else one.finding]
+    before = "  verified before" if one.before else ""
+    session.out.show(Text.assemble(mark, "  ", (name_of(one.step), "bold"), f"  {short(one.step.digest)}{before}"))
+    for check in one.checks:
+        if not quiet or check.finding in ("unchecked", "failed"):
+            session.out.show(Text("    ") + check_line(check))
+
+
+def telling(say: Callable[[str], None]) -> Callable[[Step, int], None]:
+    """Return what says which version is verified, and how far the combining of its updates has come."""
+    combined: dict[Step, int] = {}
+
+    def progress(step: Step, done: int) -> None:
+        combined[step] = combined.get(step, 0) + done
+        far = f": {combined[step] / 1e6:,.0f} MB of updates" if combined[step] else ""
+        say(f"verifying {name_of(step)}{far}")
+
+    return progress
+
+
+def name_of(step: Step) -> str:
+    """Return what a version is called in a lineage."""
+    if step.round:
+        return f"round {step.round}"
+    return "genesis" if not any(step.parent) else "owner's version"
+
+
+def facts_of(one: Verification) -> dict[str, object]:
+    """Return a verification as JSON has it."""
+    facts = {"version": one.step.digest, "round": one.step.round or None, "passed": one.passed}
+    return facts | {"before": one.before, "checks": one.checks}

@@ -1,0 +1,121 @@
+"""Ids as people give them: whole, a unique prefix as in git, or a name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from registry.cli.prefixes import choose, is_hex
+from registry.errors import InputError
+
+if TYPE_CHECKING:
+    from registry.chain.client import Client
+    from registry.cli.session import Session
+    from registry.lineage.graph import Step
+    from registry.types import Address, Digest, ModelId
+
+__all__ = ["Found", "find_account", "find_model", "find_round", "find_version", "members_of"]
+
+
+class Found(NamedTuple):
+    """A model and a version of it."""
+
+    model: ModelId
+    version: Digest
+
+
+def find_model(client: Client, text: str) -> ModelId:
+    """Return the model whose id begins with text.
+
+    Raises:
+        InputError: None does, or several do.
+    """
+    from registry.chain.events import ModelRegistered
+    from registry.types import ModelId
+
+    if is_hex(text) and len(text.removeprefix("0x")) == 64:
+        whole = ModelId(bytes.fromhex(text.removeprefix("0x")))
+        if not any(client.model(whole).owner):
+            raise InputError(f"no model 0x{whole.hex()} in this contract")
+        return whole
+    latest = client.w3.eth.block_number
+    found = [e for e in client.events(ModelRegistered, to_block=latest) if isinstance(e, ModelRegistered)]
+    return choose(text, {event.model_id.hex(): event.model_id for event in found}, "model")
+
+
+def find_version(client: Client, text: str) -> Found:
+    """Return what MODEL or MODEL@VERSION names; the version is the head if left out.
+
+    A version is a digest or its CID, either of them shortened, `head`, `genesis` or `round-N`.
+
+    Raises:
+        InputError: There is no such model or version, or several.
+    """
+    from registry.content.manifest import manifest_cid
+    from registry.lineage.graph import versions_of
+
+    name, _, wanted = text.partition("@")
+    model = find_model(client, name)
+    if wanted in ("", "head"):
+        return Found(model, client.model(model).head)
+    steps = versions_of(client, model)
+    if wanted == "genesis":
+        return Found(model, next(iter(steps)))
+    if wanted.startswith("round-"):
+        return Found(model, _of_round(steps, wanted))
+    if wanted.startswith("bafy"):
+        return Found(model, choose(wanted, {str(manifest_cid(digest)): digest for digest in steps}, "version"))
+    return Found(model, choose(wanted, {digest.hex(): digest for digest in steps}, "version"))
+
+
+def find_round(client: Client, model: ModelId, number: int | None) -> int:
+    """Return the number given, or the model's last round's.
+
+    Raises:
+        InputError: There is no such round.
+    """
+    rounds = client.model(model, block="pending").rounds
+    wanted = rounds if number is None else number
+    if not 1 <= wanted <= rounds:
+        had = f"rounds 1 to {rounds}" if rounds else "no rounds yet"
+        raise InputError(f"model 0x{model.hex()[:12]} has {had}: there is no round {wanted}" if number else f"{had}")
+    return wanted
+
+
+def find_account(session: Session, text: str, known: dict[Address, object] | None = None) -> Address:
+    """Return the account that text names: an address, a keystore's name, or the beginning of a known address.
+
+    Raises:
+        InputError: It names none, or several.
+    """
+    from registry.cli.keystores import account_of, keystores_in
+    from registry.ethereum.keys import address_of
+
+    if len(text.removeprefix("0x")) == 40 and is_hex(text):
+        return address_of(text)
+    folder = session.settings.path("keys")
+    path = keystores_in(folder).get(text)
+    account = account_of(path) if path is not None else None
+    if account is not None:
+        return account
+    if known is None or not is_hex(text):
+        raise InputError(f"expected an address or the name of a keystore in {folder}, got {text!r}")
+    return choose(text, {account.hex(): account for account in known}, "account")
+
+
+def members_of(client: Client, model: ModelId) -> dict[Address, object]:
+    """Return the accounts that have, or had, roles in a model, with their roles now."""
+    from registry.chain.events import RolesChanged
+
+    roles: dict[Address, object] = {}
+    for event in client.events(RolesChanged, subject=model, to_block=client.w3.eth.block_number):
+        if isinstance(event, RolesChanged):
+            roles[event.account] = event.roles
+    return roles
+
+
+def _of_round(steps: dict[Digest, Step], wanted: str) -> Digest:
+    number = wanted.removeprefix("round-")
+    for digest, step in steps.items():
+        if number.isdigit() and step.round == int(number) and step.round:
+            return digest
+    raise InputError(f"no version of {wanted}: it was not finalized, or not in a final block yet")

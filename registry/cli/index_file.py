@@ -1,0 +1,106 @@
+"""The index of the contract that the settings name: where it is, and bringing it up to date."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from registry.cli.session import Session
+
+if TYPE_CHECKING:
+    from registry.index.checking import RangeCheck
+    from registry.index.database import Index
+    from registry.index.entries import Following
+    from registry.index.sync import Synced
+    from registry.lineage.catalogue import Catalogue
+
+__all__ = ["following_of", "latest_block", "open_catalogue", "open_index", "path_of", "read_synced", "sync_index"]
+
+
+@contextmanager
+def read_synced(session: Session) -> Iterator[sqlite3.Connection]:
+    """Bring the index up to date, or make it, and read it; where another process does that it is read as it is."""
+    from registry.errors import IndexInUse
+    from registry.index import queries
+    from registry.index.database import read_index
+
+    try:
+        with open_index(session) as index:
+            sync_index(session, index)
+    except IndexInUse:
+        session.out.note("Another process keeps the index up to date: this is as far as it has come.")
+    with read_index(path_of(session, following_of(session))) as db:
+        checked, head = queries.checked_block(db), queries.head_block(db)
+        if checked is not None and head is not None and checked < head.number:
+            session.out.note(
+                f"The index was checked up to block {checked}; blocks up to {head.number} are the node's word: "
+                "`cairn index sync --verify` checks them."
+            )
+        yield db
+
+
+@contextmanager
+def open_catalogue(session: Session) -> Iterator[Catalogue]:
+    """What was read of manifests so far, in Cairn's own folder."""
+    from registry.lineage.catalogue import Catalogue
+
+    catalogue = Catalogue(session.home / "catalogue.sqlite", session.store)
+    try:
+        yield catalogue
+    finally:
+        catalogue.close()
+
+
+def following_of(session: Session) -> Following:
+    """Return what an index of the contract follows: it, and its partners that emit events."""
+    from registry.ethereum.node import asking
+    from registry.index.entries import Following
+
+    client = session.reader
+    with asking("eth_getBlockByNumber"):
+        genesis = bytes(client.w3.eth.get_block(0)["hash"])
+    return Following(client.chain_id, genesis, client.emitters(), client.deployed_at)
+
+
+def path_of(session: Session, following: Following) -> Path:
+    """Return the index's file."""
+
+    from registry.index.database import index_path
+
+    chain_id, genesis, (contract, *_) = following.chain_id, following.genesis, following.contracts
+    return index_path(session.home / "index", chain_id=chain_id, genesis=genesis, contract=contract)
+
+
+def open_index(session: Session) -> Index:
+    """Open the index to write, or make it."""
+    from registry.index.database import Index
+
+    following = following_of(session)
+    return Index(path_of(session, following), following)
+
+
+def sync_index(session: Session, index: Index, check: RangeCheck | None = None) -> Synced:
+    """Read what is new on the chain, with a bar."""
+    from registry.index.sync import Follower
+
+    missing = latest_block(session) - (index.following.first_block - 1 if index.head is None else index.head.number)
+    with session.out.progress("indexing", max(0, missing), unit="blocks") as advance:
+        follower = Follower(
+            index,
+            session.w3,
+            session.reader.finality,
+            check=check,
+            advanced=lambda blocks, logs: advance(len(blocks)),
+        )
+        return follower.sync()
+
+
+def latest_block(session: Session) -> int:
+    """Return the number of the node's last block."""
+    from registry.ethereum.node import asking
+
+    with asking("eth_blockNumber"):
+        return int(session.w3.eth.block_number)

@@ -1,0 +1,187 @@
+"""A lineage, and what descends from it, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from registry.cli.output import Output, short
+from registry.rounds.evaluations import ratios
+from registry.rules.table import COMBINE_RULES, Entry, called, find
+
+if TYPE_CHECKING:
+    from registry.content.manifest import Statement, SummedEvaluation
+    from registry.index.entries import VersionEntry
+    from registry.lineage.diff import TensorChange
+    from registry.lineage.recall import Use
+    from registry.lineage.story import CommitmentStory, Dispute, RoundStory, VersionStory
+    from registry.types import Digest
+
+__all__ = ["change_row", "made_by", "show_lineage", "use_row", "version_row"]
+
+
+def show_lineage(
+    out: Output, stories: Sequence[VersionStory], descendants: Sequence[VersionEntry], unknown: Sequence[Digest]
+) -> None:
+    """Print a lineage as a tree, the newest version on top, and what descends from it.
+
+    Args:
+        out: Where to.
+        stories: The version and its ancestors, each before its parents.
+        descendants: Of the version.
+        unknown: Parents that no model here has.
+    """
+    from rich.text import Text
+
+    model = None
+    for story in stories:
+        entry = story.entry
+        if entry.model_id != model:
+            model = entry.model_id
+            out.show(Text.assemble(("◆ ", "bold"), f"model {model.hex()}"))
+        marks = [*(["head"] if story.head else []), *([] if entry.final else ["provisional"])]
+        title = f"  version {entry.digest.hex()}" + "".join(f"  {mark}" for mark in marks)
+        out.show(Text.assemble(("● ", "bold"), (made_by(entry), "bold"), title, *_deprecated(story)))
+        for line in _lines(story):
+            out.show(Text.assemble("│   ", line))
+    for digest in unknown:
+        out.line(f"○ version {digest.hex()} of a model elsewhere")
+    if descendants:
+        out.line(f"{len(descendants)} versions descend from it:")
+        for entry in descendants:
+            out.line(f"  {made_by(entry)}  version {entry.digest.hex()}  model {short(entry.model_id)}")
+
+
+def made_by(entry: VersionEntry) -> str:
+    """Say what made a version."""
+    return f"round {entry.number}" if entry.number else "owner's version" if any(entry.parent) else "genesis"
+
+
+def use_row(use: Use) -> tuple[object, ...]:
+    """Return a commitment and where it went, as a row."""
+    entry = use.commitment
+    share = f"{100 * use.share:.1f} %" if use.share else ""
+    outcome = "unknown" if use.reason is None else use.reason.name.lower().replace("_", " ")
+    version = short(use.version) if use.version is not None else ""
+    return (short(entry.model_id), entry.number, f"0x{short(entry.participant)}", short(entry.digest), entry.weight,
+            share, outcome, version)  # fmt: skip
+
+
+def version_row(entry: VersionEntry) -> tuple[object, ...]:
+    """Return a version as a row."""
+    marks = [*(["deprecated"] if entry.deprecated else []), *([] if entry.final else ["provisional"])]
+    return short(entry.model_id), entry.digest.hex(), made_by(entry), entry.at.block, ", ".join(marks)
+
+
+def change_row(change: TensorChange) -> tuple[object, ...]:
+    """Return how a tensor differs, as a row."""
+    numbers = (change.norm, change.relative, change.largest)
+    shown = ["" if number is None else f"{number:.6g}" for number in numbers]
+    return change.name, change.what, *shown, "" if change.values is None else change.values
+
+
+def _deprecated(story: VersionStory) -> list[tuple[str, str]]:
+    if not story.entry.deprecated:
+        return []
+    said = story.deprecation
+    instead = f", {short(said.replacement)} instead" if said is not None and any(said.replacement) else ""
+    reason = f" (reason {short(said.reason_digest)}{instead})" if said is not None else ""
+    return [(f"  deprecated{reason}", "bold red")]
+
+
+def _lines(story: VersionStory) -> list[str]:
+    entry = story.entry
+    lines = [f"block {entry.at.block}" + (f", parent {short(entry.parent)}" if any(entry.parent) else "")]
+    lines += [f"also in model {short(o.model_id)}, {made_by(o)}, block {o.at.block}" for o in story.elsewhere]
+    manifest = story.manifest
+    if manifest is None:
+        lines.append("manifest not to be had from this store")
+    else:
+        lines.append(f"weights {manifest.weights.cid}, {manifest.weights.size} bytes")
+        lines += _said(manifest.statement)
+        if manifest.parent is not None and not any(entry.parent):
+            lines.append(f"descends from version {short(manifest.parent.digest)}, as its owner says")
+    if story.round is not None:
+        lines += _round_lines(story.round)
+    return lines
+
+
+def _round_lines(told: RoundStory) -> list[str]:
+    plan, manifest = told.plan, told.plan_manifest
+    how = ""
+    if manifest is not None:
+        server = f"server rule {manifest.server.name}" if manifest.server.name else "a server program of its own"
+        how = f"{manifest.algorithm.name}, combine rule {_rule(COMBINE_RULES, manifest.combine_rule)}, {server}, "
+        how += f"grid 2^-{manifest.grid_bits}, "
+    lines = [f"plan {plan.plan_index}: {how}quorum {plan.plan.quorum}"]
+    if told.report is None:
+        lines.append(f"{len(told.commitments)} commitments; report not to be had from this store")
+    else:
+        report, refused = told.report, len(told.commitments) - told.report.contributions
+        sums = f"total weight {report.total_weight}, {report.total_steps} steps"
+        lines.append(f"{report.contributions} admitted, {refused} refused, {sums}")
+        lines += _measured(report.evaluation)
+    lines += [_commitment(commitment) for commitment in told.commitments]
+    lines += [_dispute(dispute) for dispute in told.disputes]
+    attesters = ", ".join(f"0x{short(who)}" for who in told.attesters)
+    return [*lines, f"attested by {attesters}"] if attesters else lines
+
+
+def _measured(evaluation: SummedEvaluation | None) -> list[str]:
+    """What the round's participants measured of its parent."""
+    if evaluation is None:
+        return []
+    found = ", ".join(f"{name} {value:.4g}" for name, value in sorted(ratios(evaluation).items()))
+    return [f"parent evaluated by {evaluation.updates} on {evaluation.examples} examples; an example: {found or '-'}"]
+
+
+def _rule(table: Sequence[Entry], number: int) -> str:
+    found = find(table, number)
+    return called(found) if found else f"{number} (of a later release)"
+
+
+def _commitment(told: CommitmentStory) -> str:
+    from registry.content.manifest import Reason
+    from registry.ethereum.keys import to_checksum
+
+    outcome = "outcome unknown" if told.reason is None else told.reason.name.lower().replace("_", " ")
+    if told.reason is Reason.ADMITTED:
+        outcome = f"{100 * told.share:.1f} %"
+    elif told.reason is Reason.UNAVAILABLE:
+        outcome = "refused: unavailable, as asserted"
+    elif told.reason is not None:
+        outcome = f"refused: {outcome}"
+    line = f"├ {to_checksum(told.entry.participant)}  weight {told.entry.weight}, {told.entry.steps} steps  {outcome}"
+    return line + f"  update {short(told.entry.digest)}{_data_of(told)}"
+
+
+def _data_of(told: CommitmentStory) -> str:
+    from registry.types import Cid
+
+    if told.update is None:
+        return ""
+    named, code = told.update.data_set, told.update.code
+    data = told.data_set.name if told.data_set is not None else str(named) if isinstance(named, Cid) else short(named)
+    kind = "data" if isinstance(named, Cid) else "private data"
+    return f"  {kind} {data}  code {code.name} {code.version}"
+
+
+def _dispute(dispute: Dispute) -> str:
+    expelled = ", ".join(f"0x{short(who)}" for who in dispute.expelled) or "nobody yet"
+    return (
+        f"✗ result {short(dispute.result_hash)} void: {dispute.fault.name.lower()}, shown by "
+        f"0x{short(dispute.challenger)}; expelled: {expelled}"
+    )
+
+
+def _said(statement: Statement | None) -> list[str]:
+    if statement is None:
+        return []
+    texts = {name: getattr(statement, name) for name in ("title", "task", "licence", "intended_use", "base_model")}
+    said = [f"{name.replace('_', ' ')}: {text}" for name, text in texts.items() if text]
+    if statement.sources:
+        named = [f"{s.name} ({s.licence})" if s.licence else s.name for s in statement.sources]
+        said.append("trained on: " + ", ".join(named))
+    if statement.metrics:
+        said.append("metrics: " + ", ".join(f"{name} {value:g}" for name, value in statement.metrics.items()))
+    return said

@@ -1,0 +1,97 @@
+"""Before a plan stands or a round opens: that it fits the head, what convicting by it costs, what is unwise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from registry.chain.client import Client
+from registry.chain.records import Plan
+from registry.cli.money import ether
+from registry.cli.plan_warnings import Warned, plan_warnings
+from registry.cli.session import Session
+from registry.errors import CairnError, InputError, VerificationFailed
+from registry.ethereum.fees import Fees, suggest_fees
+from registry.types import ModelId
+
+if TYPE_CHECKING:
+    from registry.content.tensors import TensorHeader
+
+__all__ = ["check_plan", "conviction_cost", "head_header", "require_fit"]
+
+
+def head_header(session: Session, model: ModelId) -> TensorHeader:
+    """Return the header of the head's file."""
+    from registry.rounds.versions import load_version_manifest, read_header
+
+    head = load_version_manifest(session.store, session.reader.model(model).head)
+    return read_header(session.store, head.weights.blob)
+
+
+def require_fit(session: Session, model: ModelId, plan: Plan) -> list[Warned]:
+    """Refuse a plan that rounds on the head cannot run under; return a warning where a store does not let it be seen.
+
+    Raises:
+        InputError, VerificationFailed: The plan is for versions of another form, or its manifest says other than the
+            chain.
+    """
+    from registry.rounds.plans import load_plan, plan_segments
+
+    try:
+        plan_segments(load_plan(session.store, plan), head_header(session, model))
+    except (InputError, VerificationFailed):
+        raise
+    except CairnError as error:
+        return [Warned("plan_not_checked", f"the plan was not checked against the head: {error}")]
+    return []
+
+
+def check_plan(
+    session: Session, model: ModelId, plan: Plan, warned: list[Warned] | None = None
+) -> tuple[dict[str, Any], list[Warned]]:
+    """Say what convicting by a plan costs, and warn of what is unwise in it; return both.
+
+    Args:
+        session: The running command's.
+        model: Whose plan it is, or will be.
+        plan: The plan.
+        warned: Warned of before, to be said with the rest.
+    """
+    client = session.reader
+    fees = suggest_fees(client.w3)
+    cost = conviction_cost(client, model, plan, fees)
+    found = [*(warned or []), *plan_warnings(client, model, plan, fees)]
+    text = (
+        f"convicting takes at most about {cost['gas']:,} gas with {cost['participants']} contributions: "
+        f"{cost['cost_ether']} ether now"
+    )
+    if plan.bond_gwei:
+        text += f"; half a bond is {cost['half_bond_ether']} ether"
+    if cost["paid"] or not plan.bond_gwei:
+        session.out.note(text)
+    else:
+        text = f"{text}: whoever convicts pays for it; a larger bond_gwei would change that"
+        found = [Warned("conviction_above_reward", text), *(w for w in found if w.code != "walk_above_reward")]
+    for warning in found:
+        session.out.warn(warning.text)
+    return cost, found
+
+
+def conviction_cost(client: Client, model: ModelId, plan: Plan, fees: Fees) -> dict[str, Any]:
+    """Return what the dearest conviction by a plan takes if every participant contributes, at today's fees.
+
+    Returns:
+        participants; gas; cost_ether; half_bond_ether, which is what it earns: zero without a bond; paid, whether it
+        earns that much.
+    """
+    from registry.roles.challenger import conviction_gas
+
+    participants = client.model(model).participants
+    gas = conviction_gas(participants)
+    cost = gas * (fees.max_fee if fees.base_fee is None else fees.base_fee + fees.priority_fee)
+    return {
+        "participants": participants,
+        "gas": gas,
+        "cost_ether": ether(cost),
+        "half_bond_ether": ether(plan.bond_gwei * 10**9 // 2),
+        "paid": cost <= plan.bond_gwei * 10**9 // 2,
+    }

@@ -1,0 +1,117 @@
+"""Terms that a plan leaves out, chosen for the model and the chain that it is set on.
+
+On a local chain, which is final at once, they stay as they are: a practice run is over in minutes. Elsewhere an answer
+may be undone by a reorg until its block is final: only an answer time longer than that leaves room to give it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from registry.types import WALK_STEPS, Role
+
+if TYPE_CHECKING:
+    from registry.chain.client import Client
+    from registry.types import ModelId
+
+__all__ = ["CHOSEN", "Choice", "Surroundings", "aggregators_of", "choose_terms", "lag_of", "surroundings"]
+
+CHOSEN = ("quorum", "challenge_duration", "answer_duration")
+"""Terms that are chosen where a plan leaves them out."""
+_HOUR, _LONGEST = 3600, 90 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A term that was chosen, and why."""
+
+    term: str
+    value: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where a plan is to stand.
+
+    Attributes:
+        network: Its name.
+        local: A development chain.
+        lag: Seconds until a block is final.
+        aggregators: Members with that role.
+    """
+
+    network: str
+    local: bool
+    lag: int
+    aggregators: int
+
+
+def aggregators_of(client: Client, model: ModelId) -> int:
+    """Return how many members have the role."""
+    from registry.cli.finding import members_of
+
+    return sum(isinstance(roles, Role) and Role.AGGREGATOR in roles for roles in members_of(client, model).values())
+
+
+def lag_of(client: Client) -> int:
+    """Return how many seconds pass on a client's chain until a block is final, by the policy that it follows."""
+    from registry.ethereum.networks import finality_lag
+
+    return finality_lag(client.w3, client.chain_id, client.finality)
+
+
+def surroundings(client: Client, model: ModelId) -> Surroundings:
+    """Return what a model and its chain say of themselves."""
+    from registry.ethereum.networks import network_of
+
+    network = network_of(client.chain_id)
+    return Surroundings(network.name, network.local, lag_of(client), aggregators_of(client, model))
+
+
+def choose_terms(given: Mapping[str, Any], around: Surroundings) -> tuple[Choice, ...]:
+    """Return the terms that are better than the usual ones there, of those that nothing is said of.
+
+    Args:
+        given: What is said, by name, as in a plan's file.
+        around: Where the plan is to stand.
+
+    Raises:
+        InputError: A duration that is said is none.
+    """
+    if around.local:
+        return ()
+    found = []
+    if "quorum" not in given and around.aggregators > 1:
+        why = f"{around.aggregators} members aggregate, and one alone should not decide what a result is"
+        found.append(Choice("quorum", 2, why))
+    if "challenge_duration" not in given:
+        found += _window(given, around)
+    return tuple(found)
+
+
+def _window(given: Mapping[str, Any], around: Surroundings) -> list[Choice]:
+    """A challenge duration with room for a walk of answers, each of which can become final in its time."""
+    from registry.cli.plan_files import duration, show_duration
+    from registry.content.manifest import plan_terms
+
+    late = duration(given.get("late_duration", 0), "late_duration")
+    said = given.get("answer_duration")
+    # Half as long again as a block takes to be final: to recompute, to send the answer, and to bid more for it.
+    answer = around.lag * 3 // 2 if said is None else duration(said, "answer_duration")
+    hours = -(-WALK_STEPS * (answer + late) // _HOUR)
+    challenge = min(hours * _HOUR, _LONGEST)
+    if challenge <= duration(plan_terms()["challenge_duration"]["usual"], "challenge_duration"):
+        return []
+    walk = f"a window holds {WALK_STEPS} answers"
+    if said is not None:
+        why = (
+            f"{walk} of {show_duration(answer)}{f' and as many late periods of {show_duration(late)}' if late else ''}"
+        )
+        return [Choice("challenge_duration", challenge, why)]
+    allowed = challenge // WALK_STEPS - late
+    final = f"a reorg may undo an answer until it is final, up to {show_duration(around.lag)} on {around.network}"
+    why = f"{final}, so each has {show_duration(allowed)}; {walk}"
+    return [Choice("challenge_duration", challenge, why)]

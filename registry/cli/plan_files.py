@@ -1,0 +1,318 @@
+"""Plans as people write them: TOML, durations with units."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from registry.cli.statements import read_toml
+from registry.errors import CairnError, FormError, InputError
+from registry.rules.table import (
+    COMBINE_RULES,
+    DENSE,
+    EXAMPLES,
+    MEAN,
+    UNIFORM,
+    UPDATE_FORMS,
+    Entry,
+    find,
+    lookup,
+)
+from registry.types import WALK_STEPS
+
+if TYPE_CHECKING:
+    from registry.content.manifest import PlanManifest, ServerRule
+
+__all__ = [
+    "duration",
+    "is_fitted",
+    "manifest_of",
+    "parameters_of",
+    "plan_toml",
+    "program_text",
+    "read_plan",
+    "show_duration",
+    "terms_of",
+]
+
+_DEFAULTS: Mapping[str, Any] = {
+    "algorithm": {"name": "fedavg", "parameters": {"epochs": 1}},
+    "combine_rule": MEAN.name,
+    "combine_parameters": {},
+    "weights": None,
+    "server": {"name": "fedavg", "parameters": {"rate": 1.0}},
+    "update_form": DENSE.name,
+    "grid_bits": 24,
+    "saturate": False,
+    "scales": {},
+    "buffers": {},
+    "values": None,
+    "header": None,
+    "segments": None,
+    "transforms": [],
+}
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_COMMENTS = {
+    "algorithm": "what participants run: fedavg (epochs), or fedprox (epochs, mu)",
+    "combine_rule": "what makes an aggregate of the contributions, by name or number: cairn rules",
+    "combine_parameters": "what the combine rule takes",
+    "weights": f"{EXAMPLES}: a contribution counts by its weight; {UNIFORM}: each counts once",
+    "server": "what makes a version of the aggregate: cairn rules",
+    "update_form": "how an update's file holds integers, by name or number: cairn rules",
+    "grid_bits": "update values are integers times 2^-grid_bits",
+    "saturate": "clip values beyond the grid instead of refusing them",
+    "scales": "tensor = e: its update is divided by 2^e before rounding",
+    "buffers": "tensors that are running statistics: 1, or 2 for what cannot be negative",
+    "values": "of the versions it is for, as the next two; cairn plan set fills them in",
+    "transforms": "applied to an update on its way out, in order",
+}
+
+
+_RULES: Mapping[str, tuple[Sequence[Entry], str]] = {
+    "combine_rule": (COMBINE_RULES, "combine rule"),
+    "update_form": (UPDATE_FORMS, "update form"),
+}
+
+
+def _defaults() -> dict[str, Any]:
+    """What a plan has where nothing is said of it."""
+    from registry.content.manifest import plan_terms
+
+    return {**_DEFAULTS, **{name: term["usual"] for name, term in plan_terms().items()}}
+
+
+def terms_of(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the terms that texts of the form NAME=VALUE set.
+
+    Raises:
+        InputError: One has another form, or there is no such term.
+    """
+    from registry.content.manifest import plan_terms
+
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or name not in plan_terms():
+            raise InputError(f"--term: expected NAME=VALUE, NAME one of {', '.join(plan_terms())}; got {text!r:.80}")
+        if name == "hooks":
+            found[name] = value.split(",")
+        else:
+            found[name] = value if name.endswith("_duration") else _whole(value, name)
+    return found
+
+
+def _whole(value: str, name: str) -> int:
+    if not re.fullmatch(r"\d{1,20}", value, re.ASCII):
+        raise InputError(f"{name}: expected a whole number, got {value!r:.40}")
+    return int(value)
+
+
+def program_text(manifest: PlanManifest) -> list[str]:
+    """Return a plan's server program, a register a line with what it can hold; nothing if a later release wrote it."""
+    from registry.rules.program import decode, disassemble
+
+    try:
+        return disassemble(decode(manifest.server.program)).splitlines()
+    except CairnError:
+        return []
+
+
+def read_plan(path: Path, choose: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None) -> PlanManifest:
+    """Return the plan that a TOML file, or a manifest's own bytes, describe; what is left out is the default.
+
+    Args:
+        path: The file.
+        choose: Given what the file says, returns fields that go before the usual ones where it says nothing of them.
+
+    Raises:
+        InputError: It does.
+    """
+    if path.suffix in (".cbor", ".dagcbor"):
+        from registry.content.manifest import PlanManifest, decode
+
+        try:
+            return decode(path.read_bytes(), PlanManifest)
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror}") from error
+    given = read_toml(path)
+    try:
+        manifest = manifest_of(given)
+        chosen = choose(given) if choose is not None else {}
+        return manifest_of({**chosen, **given}) if chosen else manifest
+    except InputError as error:
+        raise type(error)(f"{path}: {error}" if not str(error).startswith(str(path)) else str(error)) from error
+
+
+def manifest_of(given: Mapping[str, Any]) -> PlanManifest:
+    """Return the plan with these fields and defaults for the rest. Rules may be named.
+
+    Raises:
+        InputError: A field is unknown or not what it must be.
+        UnknownRule: A rule is not in the table.
+    """
+    from registry.content.manifest import PlanManifest, Procedure, encode
+    from registry.ethereum.keys import address_of
+    from registry.rounds.plans import plan_rules
+
+    usual = _defaults()
+    unknown = sorted(set(given) - set(usual))
+    if unknown:
+        raise InputError(f"unknown field {unknown[0]!r}: a plan has {', '.join(usual)}")
+    values = {**usual, **given}
+    for name, (table, kind) in _RULES.items():
+        values[name] = lookup(table, values[name], kind).number
+    if values["weights"] is None:
+        values["weights"] = lookup(COMBINE_RULES, values["combine_rule"], "combine rule").weights[0]
+    try:
+        values["algorithm"] = Procedure(**values["algorithm"])
+        values["transforms"] = tuple(Procedure(**entry) for entry in values["transforms"])
+    except TypeError:
+        raise InputError("algorithm and transforms: expected {name = …, parameters = {…}}") from None
+    for name in usual:
+        if name.endswith("_duration") and values[name] is not None:
+            values[name] = duration(values[name], name)
+    if values["answer_duration"] is None:
+        values["answer_duration"] = max(values["challenge_duration"] // WALK_STEPS - values["late_duration"], 0)
+    values["server"] = _server(values["server"], values["grid_bits"])
+    values["values"] = values["values"] or 1
+    for name in ("header", "segments"):
+        values[name] = bytes(32) if values[name] is None else _hex(values[name], name)
+    if not isinstance(values["hooks"], list | tuple):
+        raise InputError(f"hooks: expected a list of addresses, got {values['hooks']!r:.60}")
+    values["hooks"] = tuple(bytes(address_of(hook)) for hook in values["hooks"])
+    try:
+        manifest = PlanManifest(**values)
+        encode(manifest)
+        plan_rules(manifest)
+    except TypeError as error:
+        raise FormError(f"plan: {error}") from error
+    return manifest
+
+
+def is_fitted(manifest: PlanManifest) -> bool:
+    """Say whether a plan says which versions it is for; else `cairn plan set` fits it to the head."""
+    return any(manifest.header)
+
+
+def _server(given: Any, grid_bits: Any) -> ServerRule:
+    """A server rule by name and parameters, or by its program."""
+    from registry.content.manifest import ServerRule
+    from registry.rounds.plans import server_rule
+
+    if not isinstance(given, Mapping) or not set(given) <= {"name", "parameters", "program"}:
+        raise InputError("server: expected {name = …, parameters = {…}} or {program = …}")
+    name, program = given.get("name"), given.get("program")
+    if name is None:
+        return ServerRule(None, {}, _hex(program, "server: program"))
+    numbers = {
+        key: float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        for key, value in dict(given.get("parameters") or {}).items()
+    }
+    made = server_rule(str(name), numbers, grid_bits)
+    if program is not None and _hex(program, "server: program") != made.program:
+        raise InputError(f"server: expected the program that {name} compiles to, got another")
+    return made
+
+
+def _hex(value: Any, name: str) -> bytes:
+    try:
+        return bytes.fromhex(str(value).removeprefix("0x"))
+    except ValueError:
+        raise InputError(f"{name}: expected hexadecimal digits, got {value!r:.40}") from None
+
+
+def plan_toml(manifest: PlanManifest, left_open: Sequence[str] = ()) -> str:
+    """Return a plan as a TOML file that `read_plan` reads back.
+
+    Args:
+        manifest: The plan.
+        left_open: Terms that are written as comments, for `cairn plan set` to choose.
+    """
+    from registry.content.manifest import ServerRule
+
+    lines = ["# The rules of a model's rounds. Anchor it: cairn plan set MODEL THIS-FILE"]
+    for field in fields(manifest):
+        value = getattr(manifest, field.name)
+        if value is None or (field.name in ("values", "header", "segments") and not is_fitted(manifest)):
+            continue
+        if isinstance(value, ServerRule):
+            named = {"name": value.name, "parameters": value.parameters}
+            value = {"program": value.program} if value.name is None else named
+        shown = show_duration(value) if field.name.endswith("_duration") else value
+        if field.name in _RULES:
+            known = find(_RULES[field.name][0], value)
+            shown = known.name if known else value
+        says = field.metadata.get("says") or _COMMENTS.get(field.name)
+        if field.name in left_open:
+            lines.append(f"# {field.name} = {_toml(shown)}  # cairn plan set chooses, unless set here; {says}")
+            continue
+        comment = f"  # {says}" if says else ""
+        lines.append(f"{field.name} = {_toml(shown)}{comment}")
+    return "\n".join(lines) + "\n"
+
+
+def parameters_of(texts: Sequence[str]) -> dict[str, int]:
+    """Return the parameters that texts of the form NAME=VALUE set.
+
+    Raises:
+        InputError: One has another form, or a name stands twice.
+    """
+    found: dict[str, int] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name or name in found or not re.fullmatch(r"-?\d+", value, re.ASCII):
+            raise InputError(f"expected NAME=VALUE, each name once and the value a whole number, got {text!r}")
+        found[name] = int(value)
+    return found
+
+
+def duration(value: object, name: str) -> int:
+    """Return seconds of `90`, `90s`, `10m`, `2h`, `1h30m`, `3d`.
+
+    Raises:
+        InputError: It is none of them.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    text = str(value).strip().lower()
+    if text.isdigit():
+        return int(text)
+    parts = re.findall(r"(\d+)([smhd])", text)
+    if not parts or "".join(count + unit for count, unit in parts) != text:
+        raise InputError(f"{name}: expected a duration such as 90s, 10m, 2h or 3d, got {value!r:.40}")
+    return sum(int(count) * _UNITS[unit] for count, unit in parts)
+
+
+def show_duration(seconds: int) -> str:
+    """Return seconds as `duration` takes them back."""
+    text, rest = "", seconds
+    for unit in ("d", "h", "m", "s"):
+        count, rest = divmod(rest, _UNITS[unit])
+        text += f"{count}{unit}" if count else ""
+    return text or "0s"
+
+
+def _toml(value: Any) -> str:
+    """A value in TOML; its texts, numbers, booleans, lists and inline tables are all that a plan has."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, bytes):
+        return f'"0x{value.hex()}"'
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, Mapping):
+        inside = ", ".join(f"{_key(key)} = {_toml(item)}" for key, item in value.items())
+        return f"{{{inside}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    return _toml({field.name: getattr(value, field.name) for field in fields(value)})
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)

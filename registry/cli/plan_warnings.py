@@ -1,0 +1,130 @@
+"""What is unwise in a plan where it stands: said before it is set and before a round opens, and never refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from registry.cli.money import ether
+from registry.cli.plan_defaults import aggregators_of, lag_of
+from registry.cli.plan_files import show_duration
+from registry.types import WALK_STEPS
+
+if TYPE_CHECKING:
+    from registry.chain.client import Client
+    from registry.chain.records import Plan
+    from registry.ethereum.fees import Fees
+    from registry.ethereum.networks import Network
+    from registry.types import ModelId
+
+__all__ = ["TYPICAL_PURSE", "Warned", "data_warnings", "plan_warnings", "terms_warnings", "walk_warnings"]
+
+TYPICAL_PURSE = 5 * 10**17
+"""Wei that an auditor is taken to be ready to spend, as with `cairn auditor run MODEL --limit 0.5`."""
+DATA_PRICE_GWEI = 50_000
+"""What showing a leaf takes on OP Mainnet while Ethereum's base fee is 300 gwei (`benchmarks/flood.py`), rounded up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """A warning.
+
+    Attributes:
+        code: What it is called, release after release.
+        text: What was expected, what the plan says, what to change.
+    """
+
+    code: str
+    text: str
+
+
+def plan_warnings(client: Client, model: ModelId, plan: Plan, fees: Fees) -> list[Warned]:
+    """Return what is unwise in a plan on the chain, and for the model, that it stands on."""
+    from registry.ethereum.networks import network_of
+
+    network = network_of(client.chain_id)
+    where = "" if network.local else network.name
+    aggregators = aggregators_of(client, model) if plan.quorum == 1 else 0
+    participants = client.model(model).participants
+    said = terms_warnings(plan, where, lag_of(client), aggregators)
+    return said + data_warnings(plan, network) + walk_warnings(plan, participants, fees)
+
+
+def terms_warnings(plan: Plan, network: str, lag: int, aggregators: int) -> list[Warned]:
+    """Return which terms leave a round less safe than it could be.
+
+    Args:
+        plan: As the chain has it, or will.
+        network: Name of the chain; empty for a local one.
+        lag: Seconds until a block is final there.
+        aggregators: Members with that role; asked for a quorum of one only.
+    """
+    found = []
+    if network and plan.answer_duration <= lag:
+        answer, least = show_duration(plan.answer_duration), show_duration(lag)
+        found.append(
+            Warned(
+                "answer_below_finality",
+                f"answer_duration: expected more than {least}, in which an answer becomes final: one that a reorg "
+                f"undoes has to be given again in time, got {answer}; set it longer, and challenge_duration to at "
+                f"least {WALK_STEPS} times that",
+            )
+        )
+    if network and not plan.bond_gwei:
+        found.append(
+            Warned(
+                "no_bond",
+                f"bond_gwei: expected a bond on {network}, got 0: a lie costs its attesters nothing, and whoever "
+                "convicts it earns nothing; set bond_gwei",
+            )
+        )
+    if plan.quorum == 1 and (network or aggregators > 1):
+        change = "set quorum = 2" if aggregators > 1 else "grant the role to a second aggregator and set quorum = 2"
+        found.append(
+            Warned("quorum_of_one", f"quorum: expected at least 2, got 1: one aggregator decides alone; {change}")
+        )
+    return found
+
+
+def data_warnings(plan: Plan, network: Network) -> list[Warned]:
+    """Return what a plan leaves unpaid on a network whose transactions pay for their bytes: an answer is its leaf."""
+    if not network.data_fee or plan.demand_price_gwei >= DATA_PRICE_GWEI:
+        return []
+    return [
+        Warned(
+            "data_fee_unpaid",
+            f"demand_price_gwei: expected at least {DATA_PRICE_GWEI} on {network.name}, where an answer pays for its "
+            f"2 KB on Ethereum too and deposits follow gas alone, got {plan.demand_price_gwei}: whoever floods "
+            "demands pays less than those who answer; set it higher",
+        )
+    ]
+
+
+def walk_warnings(plan: Plan, participants: int, fees: Fees) -> list[Warned]:
+    """Return what a walk of demands and the dearest conviction cost beyond a purse, or beyond what a conviction earns.
+
+    Args:
+        plan: As the chain has it, or will.
+        participants: How many may contribute.
+        fees: Today's.
+    """
+    from registry.roles.watch_costs import price_of, walk_costs
+
+    base, priority = (0, fees.max_fee) if fees.base_fee is None else (fees.base_fee, fees.priority_fee)
+    price = price_of(walk_costs(participants, states=True), plan, base, priority)
+    cost, half = price.gas + price.deposits, plan.bond_gwei * 10**9 // 2
+    dear = (
+        f"{WALK_STEPS} demands and the dearest conviction take {ether(cost)} ether now, {ether(price.deposits)} of it "
+        "deposits"
+    )
+    lower = (
+        "lower demand_price_gwei" if plan.demand_price_gwei * 10**9 * 5 // 4 >= price.deposit else "wait for lower fees"
+    )
+    found = []
+    if cost > TYPICAL_PURSE:
+        purse = f"expected at most {ether(TYPICAL_PURSE)} ether, an auditor's usual purse"
+        found.append(Warned("walk_above_purse", f"{dear}: {purse}; {lower}, or see that one holds more"))
+    if 0 < half < cost:
+        reward = f"expected at most half a bond, {ether(half)} ether, which it earns"
+        found.append(Warned("walk_above_reward", f"{dear}: {reward}; set a larger bond_gwei, or {lower}"))
+    return found

@@ -1,0 +1,135 @@
+"""The `cairn` command as a table of sub-commands, each loaded when it is used; here those that need no torch."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+__all__ = ["COMMANDS", "EXIT_CODES", "Entry", "GOVERN", "TAKE_PART", "TRY", "application", "in_order", "load"]
+
+
+class Entry(NamedTuple):
+    """A sub-command: in which panel the help shows it, what it says of it, and the module whose `app` it is."""
+
+    name: str
+    panel: str
+    help: str
+    module: str
+
+
+TRY, TAKE_PART, GOVERN, CHECK, SET_UP = "Try", "Take part", "Own a model", "Check, as anybody", "Set up and look after"
+_PANELS = (TRY, TAKE_PART, GOVERN, CHECK, SET_UP)
+
+COMMANDS = tuple(
+    Entry(name, panel, text, f"registry.cli.commands.{module}")
+    for name, panel, module, text in (
+        ("localnet", TRY, "localnet", "A chain and content nodes of your own on this machine."),
+        ("aggregator", TAKE_PART, "aggregator", "Check, average and attest what was committed."),
+        ("auditor", TAKE_PART, "auditor", "Recompute what is attested, and convict what is false."),
+        ("bond", TAKE_PART, "bonds", "Deposit and take back what aggregators stake."),
+        ("round", TAKE_PART, "rounds", "Open, watch, finalize and cancel rounds."),
+        ("member", GOVERN, "members", "Who may take part in a model's rounds."),
+        ("rules", CHECK, "rules", "What a plan's rules can be, and who checks them."),
+        ("verify", CHECK, "verify", "Recompute every round that led to a version."),
+        ("provenance", CHECK, "provenance", "Where a version comes from."),
+        ("receipt", CHECK, "receipts", "Who is in a version, and who is not."),
+        ("bundle", CHECK, "bundles", "Where a version comes from, with its proof, in one file."),
+        ("index", CHECK, "index", "Keep what the contracts' events say in a file, and ask it."),
+        ("combine", CHECK, "combine", "Average update files, exactly."),
+        ("cid", CHECK, "cids", "The CID of files, as `ipfs add` would name them."),
+        ("contracts", SET_UP, "contracts", "Deploy the contracts, show them, compare them with their source."),
+        ("store", SET_UP, "content", "Put, get, pin and check content."),
+        ("key", SET_UP, "keys", "Keystores to sign with."),
+        ("doctor", SET_UP, "doctor", "Show every setting and check that things are there."),
+    )
+)
+
+EXIT_CODES = {
+    0: "done",
+    1: "unexpected: a bug",
+    2: "bad input or usage",
+    3: "bytes that are not what they claim to be",
+    4: "content store: missing, changed, or out of reach",
+    5: "chain: out of reach, or the contract refused",
+    6: "keystore, password or signer",
+    7: "verification failed",
+    8: "a file that is no version of any model",
+    130: "interrupted",
+}
+"""What each exit code means; those of `registry.errors` and the two that any program has."""
+
+
+def in_order(entries: Iterable[Entry]) -> dict[str, Entry]:
+    """Return a table of entries, by name: panel by panel, and as given within each."""
+    return {entry.name: entry for entry in sorted(entries, key=lambda entry: _PANELS.index(entry.panel))}
+
+
+class _LazyGroup(TyperGroup):
+    """A group that shows its commands from a table and imports one only to run it."""
+
+    table: ClassVar[dict[str, Entry]]
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names, in the table's order."""
+        return list(self.table)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a stand-in that has what help and completion show."""
+        entry = self.table.get(cmd_name)
+        if entry is None:
+            return None
+        return TyperCommand(name=entry.name, help=entry.help, short_help=entry.help, rich_help_panel=entry.panel)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command itself, loaded."""
+        self.commands = {name: self.get_command(ctx, name) for name in self.table}  # what `Did you mean` looks through
+        name, found, rest = super().resolve_command(ctx, args)
+        return name, load(self.table[name]) if found is not None and name else found, rest
+
+
+def load(entry: Entry) -> Any:
+    """Import a sub-command and return it."""
+    loaded = typer.main.get_command(importlib.import_module(entry.module).app)
+    loaded.name = entry.name
+    return loaded
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"cairn {version('cairn-registry')}")
+        raise typer.Exit
+
+
+_CODES = "\n".join(f"  [bold]{code:>3}[/bold]  {text}" for code, text in EXIT_CODES.items())
+_SOURCES = "Settings come from flags, the environment, cairn.toml and defaults: `cairn doctor` shows which won."
+
+
+def application(table: dict[str, Entry]) -> typer.Typer:
+    """Return the `cairn` command over a table of sub-commands."""
+    app = typer.Typer(
+        cls=type("LazyGroup", (_LazyGroup,), {"table": table}),
+        name="cairn",
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        epilog=f"[bold]Exit codes[/bold]\n{_CODES}\n\n{_SOURCES}",
+    )
+    app.callback()(_root)
+    return app
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Models that many parties train together, and that anybody can check.
+
+    Try: cairn demo
+    """

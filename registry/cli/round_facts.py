@@ -1,0 +1,132 @@
+"""All that the chain says of a round, gathered for people to read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from registry.types import Digest, ModelId, Phase
+
+if TYPE_CHECKING:
+    from registry.chain.client import Client
+
+__all__ = ["DEADLINES", "Attestation", "Commitment", "RoundFacts", "round_facts"]
+
+DEADLINES = {
+    Phase.COMMIT: "commit_deadline",
+    Phase.PUBLISH: "publish_deadline",
+    Phase.AGGREGATE: "aggregate_deadline",
+    Phase.CHALLENGE: "challenge_deadline",
+}
+"""The deadline that ends each phase, by the name of the round's field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commitment:
+    """An update committed; accounts as people read them."""
+
+    participant: str
+    digest: Digest
+    tensor_root: bytes
+    weight: int
+    steps: int
+    block: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attestation:
+    """A result attested."""
+
+    aggregator: str
+    result_hash: bytes
+    contributions: int
+    total_weight: int
+    version: Digest
+    block: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoundFacts:
+    """A round as it stands at the pending block, whose time is the present.
+
+    Attributes:
+        time: The chain's time.
+        recorded: A cancelled round whose cancellation stands on the chain, not only in the calendar.
+        votes: Attestations of the result with the most of them.
+        version: Of the result that a quorum attested; None before.
+        contributions: Likewise.
+        total_weight: Likewise.
+    """
+
+    model: ModelId
+    number: int
+    phase: Phase
+    time: int
+    deadlines: Mapping[str, int]
+    parent: Digest
+    plan_index: int
+    quorum: int
+    weight_cap: int
+    commitments: tuple[Commitment, ...]
+    attestations: tuple[Attestation, ...]
+    votes: int
+    finalized: bool
+    recorded: bool
+    result_hash: bytes | None
+    version: Digest | None
+    contributions: int | None
+    total_weight: int | None
+
+
+def round_facts(client: Client, model: ModelId, number: int) -> RoundFacts:
+    """Read a round, up to the latest block."""
+    from registry.chain.events import ResultAttested, RoundOpened, UpdateCommitted
+    from registry.ethereum.keys import to_checksum
+    from registry.ethereum.node import chain_time
+
+    state = client.round(model, number)
+    latest = client.w3.eth.block_number
+    round_id = client.round_id(model, number)
+    opened = [e for e in client.events(RoundOpened, subject=model, to_block=latest) if isinstance(e, RoundOpened)]
+    parent = next((e.parent for e in opened if e.number == number), Digest(bytes(32)))
+    commitments, attestations = [], []
+    for event in client.events(UpdateCommitted, ResultAttested, subject=round_id, to_block=latest):
+        if isinstance(event, UpdateCommitted):
+            who = to_checksum(event.participant)
+            said = event.digest, event.tensor_root, event.weight, event.steps
+            commitments.append(Commitment(who, *said, event.at.block_number))
+        elif isinstance(event, ResultAttested):
+            made = event.result
+            attestations.append(
+                Attestation(
+                    to_checksum(event.aggregator),
+                    event.result_hash,
+                    made.contributions,
+                    made.total_weight,
+                    made.version_digest,
+                    event.at.block_number,
+                )
+            )
+    chosen = next((a for a in attestations if a.result_hash == state.result_hash), None)
+    leading = {a.result_hash: client.votes(model, number, a.result_hash).count for a in attestations}
+    return RoundFacts(
+        model=model,
+        number=number,
+        phase=client.phase(model, number),
+        time=chain_time(client.w3),
+        deadlines={name: getattr(state, name) for name in DEADLINES.values()},
+        parent=parent,
+        plan_index=state.plan_index,
+        quorum=state.quorum,
+        weight_cap=state.weight_cap,
+        commitments=tuple(commitments),
+        attestations=tuple(attestations),
+        votes=max(leading.values(), default=0),
+        finalized=state.finalized,
+        recorded=state.cancelled,
+        result_hash=max(leading, key=lambda result: leading[result], default=None),
+        version=chosen.version if chosen else None,
+        contributions=chosen.contributions if chosen else None,
+        total_weight=chosen.total_weight if chosen else None,
+    )

@@ -1,0 +1,141 @@
+"""The table of rules as docs/rules.md and as a part of docs/format.md.
+
+`python -m registry.cli.rules_page docs` writes both; a test compares them with what this makes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from registry.content.manifest import plan_terms
+from registry.rules.server_programs import RULES as SERVER_RULES
+from registry.rules.shapes import Columns, Fold, Select
+from registry.rules.table import COMBINE_RULES, UPDATE_FORMS, CombineRule, Entry, Parameter
+
+__all__ = ["facts", "format_page", "rules_page", "write_pages"]
+
+MARKS = "<!-- rules -->\n", "<!-- /rules -->\n"
+TERMS = "<!-- terms -->\n", "<!-- /terms -->\n"
+HEAD = """\
+# Rules
+
+What a plan's numbers stand for. Made from `registry/rules/table.py` by `python -m registry.cli.rules_page docs`; a
+test holds it to the table, and `cairn rules` prints the same. A rule that is not here is refused wherever something is
+computed, and a version made by one is reported as unchecked.
+"""
+COMBINE = """\
+## Combine rules
+
+`combine_rule`, `weights` and `combine_parameters` of a plan. With `weights = "examples"` a contribution counts by its
+committed weight, with `"uniform"` each counts once. What a rule does not leave open must be set as it has it. Every
+quotient is rounded half to even, and every result lies on the grid: the proofs stand in `registry/rules/grid.py` and
+`shapes.py`.
+"""
+NUMBERS = """\
+A number has one meaning, here and on chain. Under number 1 the contract convicts every aggregate that is not the mean
+weighted by examples, so the unweighted mean has a number of its own. Where no function of the contract is named,
+readers replay the rule: `cairn verify` recomputes every round, whatever the chain convicts. A false list of
+contributions, version or state is convicted under every rule.
+"""
+SERVER = """\
+## Server rules
+
+`server` of a plan: a server program, and the name and parameters that it is compiled from if it is one of these. The
+contract runs any program on one coordinate, so `convictVersion`, `convictState` and `convictRoots` convict by all of
+them. The bounds are those under every grid; a plan's grid may leave less.
+"""
+
+
+def rules_page() -> str:
+    """Return docs/rules.md."""
+    parts = [
+        HEAD,
+        COMBINE,
+        _grid(
+            ("", "name", "aggregate", "shape", "weights", "parameters", "convicted by", "paper"),
+            [
+                (str(r.number), f"`{r.name}`", r.says, r.shape.NAME, _codes(r.weights), _parameters(r.parameters),
+                 _convicted(r), r.paper)
+                for r in COMBINE_RULES
+            ],
+        ),
+        NUMBERS,
+        _grid(("shape", "needs"), [(shape.NAME, shape.NEEDS) for shape in (Fold, Columns, Select)]),
+        SERVER,
+        _grid(
+            ("name", "step", "parameters", "paper"),
+            [
+                (f"`{name}`", rule.says, "; ".join(f"`{p.name}` {p.lowest:g}..{p.highest:g}" for p in rule.parameters),
+                 rule.paper)
+                for name, rule in SERVER_RULES.items()
+            ],
+        ),
+        "## Update forms\n\n`update_form` of a plan.",
+        _grid(
+            ("", "name", "an update's file holds", "convicted by", "defined in"),
+            [(str(r.number), f"`{r.name}`", r.says, _convicted(r), f"`{r.paper}`") for r in UPDATE_FORMS],
+        ),
+    ]  # fmt: skip
+    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def format_page(page: str) -> str:
+    """Return docs/format.md with the tables of rule numbers and of a plan's terms that it should hold between marks."""
+    begin, end = (page.index(mark) for mark in MARKS)
+    rows = [
+        ("`combine_rule`", str(r.number), r.says, f"`weights` {_codes(r.weights)}", _parameters(r.parameters))
+        for r in COMBINE_RULES
+    ]
+    rows += [("`update_form`", str(r.number), r.says, "", _parameters(r.parameters)) for r in UPDATE_FORMS]
+    page = (
+        page[: begin + len(MARKS[0])] + _grid(("field", "number", "", "with", "parameters"), rows) + "\n" + page[end:]
+    )
+    begin, end = (page.index(mark) for mark in TERMS)
+    terms = [(f"`{name}`", term["says"]) for name, term in plan_terms().items()]
+    return page[: begin + len(TERMS[0])] + _grid(("term", "what"), terms) + "\n" + page[end:]
+
+
+def facts() -> dict[str, list[dict[str, object]]]:
+    """Return the table as plain data."""
+    return {
+        "combine_rules": [_facts(r) | {"shape": r.shape.NAME, "needs": r.shape.NEEDS, "weights": r.weights}
+                          for r in COMBINE_RULES],
+        "server_rules": [
+            {"name": name, "says": rule.says, "parameters": rule.parameters, "paper": rule.paper}
+            for name, rule in SERVER_RULES.items()
+        ],
+        "update_forms": [_facts(r) for r in UPDATE_FORMS],
+    }  # fmt: skip
+
+
+def _facts(one: CombineRule | Entry) -> dict[str, object]:
+    names = ("number", "name", "says", "parameters", "convicted_by", "paper")
+    return {name: getattr(one, name) for name in names}
+
+
+def _convicted(one: Entry) -> str:
+    return _codes(one.convicted_by) if one.convicted_by else "replayed by readers"
+
+
+def _parameters(parameters: Sequence[Parameter]) -> str:
+    return "; ".join(f"`{p.name}` {p.low}..{p.high}: {p.says}" for p in parameters)
+
+
+def _codes(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _grid(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(line) + " |" for line in (columns, ["---"] * len(columns), *rows))
+
+
+def write_pages(docs: Path) -> None:
+    """Write the two pages in a folder."""
+    (docs / "rules.md").write_text(rules_page())
+    (docs / "format.md").write_text(format_page((docs / "format.md").read_text()))
+
+
+if __name__ == "__main__":
+    write_pages(Path(sys.argv[1]))

@@ -1,0 +1,292 @@
+"""Running loops until somebody stops them: Ctrl-C and SIGTERM end them after the step in hand.
+
+What several of them do is kept in a file, which `status` shows, and served to Prometheus where that is asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from registry.cli.session import Session
+from registry.errors import CairnError, InputError
+
+if TYPE_CHECKING:
+    from registry.roles.loop import Health, Task
+
+__all__ = ["Metrics", "alone", "read_status", "run_loop", "run_tasks", "tell_status"]
+
+Metrics = Annotated[
+    str | None,
+    typer.Option(metavar="HOST:PORT", help="Serve how the tasks are doing there, for Prometheus, under /metrics."),
+]
+_STATUS_EVERY = 5.0
+"""Seconds between two writes of the status file."""
+_STALE = 60.0
+"""Seconds after which a status file that is not written any more is no longer that of something that runs."""
+
+
+def run_loop(session: Session, advance: Callable[[], str], *, poll: float, who: str) -> None:
+    """Call advance until stopped, and print what it did.
+
+    Args:
+        session: The running command's.
+        advance: One step; says what it did, nothing if there was nothing to do.
+        poll: Seconds between two looks when there is nothing to do.
+        who: For the first line.
+    """
+    from registry.roles.loop import follow
+
+    stop = threading.Event()
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
+    session.out.note(f"{who}; stop with Ctrl-C (twice: in the middle of a step), which is safe at any time.")
+    with _stopping(stop):
+        follow(advance, stop, poll=poll, done=lambda said: _tell(session, said))
+
+
+def run_tasks(
+    session: Session,
+    tasks: Sequence[Task],
+    *,
+    poll: float,
+    who: str,
+    status: Path,
+    metrics: str | None = None,
+) -> None:
+    """Run tasks side by side until stopped, and print what they did.
+
+    Args:
+        session: The running command's.
+        tasks: What to do.
+        poll: Seconds between two looks of a task when it has nothing to do.
+        who: For the first line.
+        status: File that says how each is doing, every few seconds.
+        metrics: Where to serve the same for Prometheus.
+
+    Raises:
+        InputError: Metrics cannot be served there, or another process runs from the status file's folder.
+    """
+    with alone(status.with_suffix(".lock")):
+        _run_tasks(session, tasks, poll=poll, who=who, status=status, metrics=metrics)
+
+
+def _run_tasks(
+    session: Session, tasks: Sequence[Task], *, poll: float, who: str, status: Path, metrics: str | None
+) -> None:
+    from registry.roles.loop import Health, supervise
+
+    stop = threading.Event()
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s  %(threadName)s: %(message)s", datefmt="%H:%M:%S")
+    health = {task.name: Health() for task in tasks}
+    close = _serve(metrics, health) if metrics is not None else lambda: None
+    session.out.note(f"{who}; stop with Ctrl-C (twice: in the middle of a step), which is safe at any time.")
+    if metrics is not None:
+        session.out.note(f"Metrics: http://{metrics}/metrics")
+    writing = threading.Thread(target=_write_status, args=(status, who, health, stop), name="status")
+    writing.start()
+    try:
+        with _stopping(stop):
+            supervise(tasks, stop, poll=poll, done=lambda said: _tell(session, said), health=health)
+    finally:
+        stop.set()
+        writing.join()
+        close()
+
+
+def read_status(path: Path) -> dict[str, Any] | None:
+    """Return what a role's status file says; None if nothing was ever run there.
+
+    Returns:
+        who, pid, updated (Unix seconds), running, and by task what `Health` has.
+
+    Raises:
+        InputError: It is something else.
+    """
+    from registry.roles.loop import Health
+
+    try:
+        found = json.loads(path.read_text())
+        facts = {name: found[name] for name in ("who", "pid", "updated", "tasks")}
+        fresh = time.time() - float(facts["updated"]) < _STALE
+        running = not found["stopped"] and fresh and _is_alive(int(facts["pid"]))
+        return {**facts, "running": running, "tasks": {name: Health(**task) for name, task in facts["tasks"].items()}}
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: expected the status of a running role, got something else") from error
+
+
+def tell_status(
+    session: Session,
+    path: Path,
+    facts: Callable[[], dict[str, Any]],
+    text: Callable[[dict[str, Any]], None],
+    **more: object,
+) -> None:
+    """Print what the chain says of a role, then how its tasks are doing; these also where the chain says nothing.
+
+    Args:
+        session: The running command's.
+        path: The role's status file.
+        facts: Asks the chain.
+        text: Prints what it said.
+        more: For JSON, beside the facts.
+
+    Raises:
+        CairnError: What facts raised, once the rest is printed.
+    """
+    running = read_status(path)
+    found, failed = None, None
+    try:
+        found = facts()
+    except CairnError as error:
+        failed = error
+
+    def show() -> None:
+        if found is not None:
+            text(found)
+        if running is None:
+            session.out.note(f"Nothing has been run from {path.parent}.")
+        else:
+            _show_tasks(session, running)
+
+    session.out.result({**(found or {}), **more, "loop": running}, show)
+    if failed is not None:
+        raise failed
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether a process runs on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # of another user
+    return True
+
+
+def _show_tasks(session: Session, found: Mapping[str, Any]) -> None:
+    now = time.time()
+    state = "running" if found["running"] else "not running"
+    session.out.line(f"{found['who']}: {state}, last seen {now - found['updated']:.0f} s ago")
+    rows = []
+    for name, task in found["tasks"].items():
+        doing = f"failing for {now - task.failing:.0f} s: {task.error}" if task.failing else "well"
+        did = f"{task.did} ({now - task.did_at:.0f} s ago)" if task.did else ""
+        rows.append((name, doing, f"{now - task.stepped:.0f} s ago" if task.stepped else "never", task.steps, did))
+    session.out.table(("task", "state", "last step", "steps", "last did"), rows, right=("steps",))
+
+
+def _write_status(path: Path, who: str, health: Mapping[str, Health], stop: threading.Event) -> None:
+    from registry.durable import write_whole
+
+    while True:
+        stopped = stop.wait(_STATUS_EVERY)
+        facts = {
+            "who": who,
+            "pid": os.getpid(),
+            "updated": time.time(),
+            "stopped": stopped,
+            "tasks": {name: asdict(task) for name, task in health.items()},
+        }
+        try:
+            write_whole(path, json.dumps(facts, indent=1).encode())
+        except OSError as error:
+            logging.getLogger(__name__).warning("%s: not written: %s", path, error)
+        if stopped:
+            return
+
+
+def _serve(where: str, health: Mapping[str, Health]) -> Callable[[], None]:
+    """Serve metrics; return what ends that."""
+    from prometheus_client import CollectorRegistry, start_http_server
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    class Tasks:
+        def collect(self) -> Iterator[Any]:
+            for kind, name, what, value in (
+                (CounterMetricFamily, "steps", "Steps taken.", lambda task: task.steps),
+                (CounterMetricFamily, "failures", "Steps that failed.", lambda task: task.failures),
+                (GaugeMetricFamily, "failing", "1 while steps fail.", lambda task: bool(task.failing)),
+                (GaugeMetricFamily, "failing_since_seconds", "Unix time; 0 if none fails.", lambda task: task.failing),
+                (GaugeMetricFamily, "last_step_seconds", "Unix time.", lambda task: task.stepped),
+                (GaugeMetricFamily, "last_did_seconds", "Unix time.", lambda task: task.did_at),
+            ):
+                family = kind(f"cairn_task_{name}", what, labels=["task", "model"])
+                for task, state in health.items():
+                    family.add_metric(task.partition(" ")[::2], value(state))
+                yield family
+
+    host, colon, port = where.rpartition(":")
+    if not colon or not port.isdigit() or not 0 < int(port) < 1 << 16:
+        raise InputError(f"--metrics: expected HOST:PORT such as 127.0.0.1:9464, got {where!r:.60}")
+    registry = CollectorRegistry()
+    registry.register(Tasks())
+    try:
+        server, _ = start_http_server(int(port), host or "127.0.0.1", registry)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"--metrics: expected an address that can be listened on, got {where!r:.60}: {error}"
+        ) from error
+    return server.shutdown
+
+
+def _tell(session: Session, said: str) -> None:
+    if session.out.as_json:
+        import sys
+
+        sys.stdout.write(json.dumps({"time": int(time.time()), "did": said}) + "\n")
+        sys.stdout.flush()
+    else:
+        session.out.line(f"{time.strftime('%H:%M:%S')}  {said}")
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """See to it that no other process holds a lock file: each would do again what the other does.
+
+    Raises:
+        InputError: One does.
+    """
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InputError(f"{path.parent}: another process runs from this folder: stop it, or give --folder") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _stopping(stop: threading.Event) -> Iterator[None]:
+    """Set stop at the first SIGINT or SIGTERM; a second one interrupts at once."""
+
+    def ask(number: int, frame: Any) -> None:
+        for asked in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(asked, signal.default_int_handler)
+        # By another thread: this one may be inside stop right now, whose lock it would wait for, for ever.
+        threading.Thread(target=stop.set, name="stopping").start()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,164 @@
+"""What watching a round may cost, as `cairn auditor plan` asks the chain for it and prints it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any
+
+from registry.cli.money import ether
+from registry.cli.output import Output, short
+from registry.cli.plan_files import show_duration
+from registry.cli.session import Session
+from registry.errors import InputError
+
+if TYPE_CHECKING:
+    from registry.roles.watch_costs import Price, WatchCosts
+    from registry.types import ModelId
+
+__all__ = ["Watched", "base_fees", "show_costs", "watched"]
+
+_ROUND = 10**14
+"""Wei that a limit is rounded up to: a ten-thousandth of an ether."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What watching a model costs.
+
+    Attributes:
+        model: Which.
+        participants: How many may contribute.
+        costs: In gas, demands and seconds.
+        prices: At today's fees first, then at each base fee that was asked for.
+        data: All of it, as JSON has it.
+    """
+
+    model: ModelId
+    participants: int
+    costs: WatchCosts
+    prices: tuple[Price, ...]
+    data: dict[str, Any]
+
+
+def base_fees(texts: Sequence[str]) -> list[int]:
+    """Return the base fees, wei, that texts name in gwei, each of them one or a list by commas.
+
+    Raises:
+        InputError: One is no amount of gwei from 0 to a million, in whole wei.
+    """
+    found = []
+    for text in (part.strip() for given in texts for part in given.split(",")):
+        try:
+            wei = Decimal(text) * 10**9 if text.isascii() else Decimal("NaN")
+        except InvalidOperation:
+            wei = Decimal("NaN")
+        if not wei.is_finite() or not 0 <= wei <= 10**15 or wei != wei.to_integral_value():
+            raise InputError(f"--base-fee: expected gwei such as 5, 0.05 or 5,30,100, got {text!r:.40}")
+        found.append(int(wei))
+    return found
+
+
+def watched(session: Session, model: ModelId, fees: Sequence[int]) -> Watched:
+    """Return what watching a round under a model's standing plan costs.
+
+    Args:
+        session: The running command's.
+        model: Which.
+        fees: Base fees to price it at beside today's, wei per gas.
+
+    Raises:
+        InputError: The model has no plan.
+        ContentError: The plan's manifest is not to be had.
+    """
+    from registry.ethereum.fees import suggest_fees
+    from registry.roles.watch_costs import price_of, watch_costs
+    from registry.rounds.plans import load_plan, plan_rules
+
+    client = session.reader
+    shown = client.model(model)
+    if not shown.plans:
+        raise InputError("this model has no plan yet: cairn plan set MODEL FILE")
+    plan = client.plan(model, shown.plans - 1)
+    rules = plan_rules(load_plan(session.store, plan))
+    costs = watch_costs(plan, shown.participants, rules.values, len(rules.program.states))
+    now = suggest_fees(client.w3)
+    today = (0, now.max_fee) if now.base_fee is None else (now.base_fee, now.priority_fee)
+    priced = (today, *((fee, today[1]) for fee in fees))
+    prices = tuple(price_of(costs.lines, plan, *each) for each in priced)
+    named = {"model": model, "plan": shown.plans - 1, "participants": shown.participants, "values": rules.values}
+    return Watched(model, shown.participants, costs, prices, named | _facts(costs, prices))
+
+
+def show_costs(out: Output, found: Watched) -> None:
+    """Print it: a line for each thing that may have to be done, its price at each fee, then what it comes to."""
+    costs, prices = found.costs, found.prices
+    out.line(f"A result of {short(found.model)} with {found.participants} contributions, in ether at a base fee of")
+    out.line()
+    fees = [f"{_gwei(price.base_fee)} gwei{'' if number else ' (now)'}" for number, price in enumerate(prices)]
+    columns = ("at most", "times", "gas", "deposits", *fees, "gas from")
+    rows: list[tuple[object, ...]] = [
+        (line.what, line.times, f"{line.gas:,}", line.deposits, *_ether(p.lines[n] for p in prices), line.source)
+        for n, line in enumerate(costs.lines)
+    ]
+    rows.append(("left over in the purse", "", "", "", *_ether(p.headroom for p in prices), "twice the base fee"))
+    total = f"{sum(line.gas for line in costs.lines):,}"
+    demands = sum(line.deposits for line in costs.lines)
+    rows.append(("--limit, at least", "", total, demands, *(_limit(price) for price in prices), ""))
+    out.table(columns, rows, right=("times", "gas", "deposits", *fees))
+    out.line()
+    enough = "fits" if costs.fits else "does not fit"
+    out.fields(
+        {
+            "deposits": f"{ether(prices[0].deposit)} ether each now, out for at most {show_duration(costs.out)}: an "
+            "answer earns it, without one it comes back",
+            "time": f"{costs.turns} demands one after another, {costs.walk_steps} of them down a tree, take at most "
+            f"{show_duration(costs.time)} of a window of {show_duration(costs.window)}: {enough}",
+            "reward": f"half a bond, {ether(costs.reward)} ether"
+            if costs.reward
+            else "none: the plan asks for no bond",
+        }
+    )
+
+
+def _facts(costs: WatchCosts, prices: Sequence[Price]) -> dict[str, Any]:
+    """All of it; amounts in wei, and limits in ether too, as `--limit` takes them."""
+    return {
+        "lines": costs.lines,
+        "time": {
+            "walk_steps": costs.walk_steps,
+            "turns": costs.turns,
+            "deposit_out_seconds": costs.out,
+            "seconds": costs.time,
+            "window_seconds": costs.window,
+            "fits": costs.fits,
+        },
+        "reward_wei": costs.reward,
+        "prices": [
+            {
+                "base_fee_wei": price.base_fee,
+                "priority_fee_wei": price.priority_fee,
+                "lines_wei": price.lines,
+                "deposit_wei": price.deposit,
+                "gas_wei": price.gas,
+                "deposits_wei": price.deposits,
+                "headroom_wei": price.headroom,
+                "limit_wei": price.limit,
+                "limit_ether": _limit(price),
+            }
+            for price in prices
+        ],
+    }
+
+
+def _limit(price: Price) -> str:
+    return ether(-(-price.limit // _ROUND) * _ROUND)
+
+
+def _ether(amounts: Iterable[int]) -> list[str]:
+    return [ether(amount) for amount in amounts]
+
+
+def _gwei(wei: int) -> str:
+    return f"{Decimal(wei) / 10**9:f}"

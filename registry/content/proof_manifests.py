@@ -1,0 +1,217 @@
+"""Receipts and bundles: the manifests that carry proof, so that a file verifies with no network.
+
+Fields and what a valid one may not hold stand in `docs/format.md`. What the proofs in them prove is checked by
+`registry.bundles`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, ClassVar
+
+from registry.content.manifest import (
+    BlobLink,
+    Bytes20,
+    Bytes32,
+    ManifestLink,
+    RawLink,
+    Steps,
+    Uint32,
+    Uint64,
+    Weight,
+)
+from registry.errors import FormError
+from registry.types import Cid
+
+__all__ = [
+    "MAX_BUNDLE_PAGE",
+    "BlockProofManifest",
+    "BundleManifest",
+    "BundlePage",
+    "Place",
+    "ReceiptManifest",
+    "ResultFields",
+    "RootsFields",
+    "StateProofManifest",
+]
+
+MAX_BUNDLE_PAGE = 4096
+"""Links on a page of a bundle."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockProofManifest:
+    """What is proved of one block's transactions: receipts and calls by their index, with the nodes of both tries."""
+
+    KIND: ClassVar[str] = "cairn/block-proof/1"
+
+    number: Uint64
+    receipts: tuple[Uint32, ...]
+    receipt_nodes: tuple[bytes, ...]
+    calls: tuple[Uint32, ...]
+    call_nodes: tuple[bytes, ...]
+
+    def __post_init__(self) -> None:
+        _require_ascending("receipts", self.receipts)
+        _require_ascending("receipt_nodes", self.receipt_nodes)
+        _require_ascending("calls", self.calls)
+        _require_ascending("call_nodes", self.call_nodes)
+
+
+@dataclass(frozen=True, slots=True)
+class StateProofManifest:
+    """What is proved of a contract's state after one block: its account, and words of its storage by their slots."""
+
+    KIND: ClassVar[str] = "cairn/state-proof/1"
+
+    number: Uint64
+    slots: tuple[Bytes32, ...]
+    account_nodes: tuple[bytes, ...]
+    storage_nodes: tuple[bytes, ...]
+
+    def __post_init__(self) -> None:
+        _require_ascending("slots", self.slots)
+        _require_ascending("account_nodes", self.account_nodes)
+        _require_ascending("storage_nodes", self.storage_nodes)
+
+
+@dataclass(frozen=True, slots=True)
+class BundlePage:
+    """Some of a bundle's manifests, or of its blobs. A manifest is linked as raw, so that what it links to is not
+    looked for: digest and bytes are the same."""
+
+    KIND: ClassVar[str] = "cairn/bundle-page/1"
+
+    entries: tuple[BlobLink, ...]
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.entries) <= MAX_BUNDLE_PAGE:
+            raise FormError(f"entries: expected 1..{MAX_BUNDLE_PAGE}, got {len(self.entries)}")
+        _require_once("entries", self.entries)
+
+
+@dataclass(frozen=True, slots=True)
+class BundleManifest:
+    """Root of a bundle: a version, and what proves where it comes from. In each list a link stands once.
+
+    Attributes:
+        version: Its digest.
+        headers: Blocks of headers, each the RLP list of some, in ascending order.
+        blocks: Block proofs, in ascending order.
+        state: State proofs, all of one block; none where the node served none.
+        code: The contract's code, where its account is proved.
+        manifests: Pages of everything that the lineage names.
+        blobs: Pages of its files; None for a bundle without them.
+    """
+
+    KIND: ClassVar[str] = "cairn/bundle/1"
+
+    chain_id: Uint64
+    contract: Bytes20
+    model: Bytes32
+    version: Bytes32
+    headers: tuple[RawLink, ...]
+    blocks: tuple[ManifestLink, ...]
+    state: tuple[ManifestLink, ...]
+    code: RawLink | None
+    manifests: tuple[ManifestLink, ...]
+    blobs: tuple[ManifestLink, ...] | None
+
+    def __post_init__(self) -> None:
+        for name in ("headers", "blocks", "state", "manifests", "blobs"):
+            _require_once(name, getattr(self, name) or ())
+        if bool(self.state) != (self.code is not None):
+            raise FormError("code: expected the contract's where its state is proved, and only there")
+
+
+@dataclass(frozen=True, slots=True)
+class RootsFields:
+    """A version's roots, as they are anchored."""
+
+    tensor: Bytes32
+    rest: Bytes32
+    state: Bytes32
+    state_layout: Bytes32
+    step: Uint64
+
+
+@dataclass(frozen=True, slots=True)
+class ResultFields:
+    """What was attested, as the contract hashes it."""
+
+    version_digest: Bytes32
+    roots: RootsFields
+    report_digest: Bytes32
+    aggregate_root: Bytes32
+    contributions_root: Bytes32
+    contributions: Uint32
+    total_weight: Weight
+    total_steps: Uint64
+    divisor: Weight
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A contribution at its place in the contributions root, with its inclusion proof from the leaf's sibling up."""
+
+    index: Uint64
+    participant: Bytes20
+    digest: Bytes32
+    tensor_root: Bytes32
+    weight: Weight
+    steps: Steps
+    factor: Uint32
+    proof: tuple[Bytes32, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptManifest:
+    """Whether a participant is in the version that a round made.
+
+    Attributes:
+        owner: Who registered the model, with this genesis: the model's id is a hash of chain, contract and these.
+        participant: Who is, or is not.
+        result: That of the round.
+        count: Leaves of the contributions root.
+        inner: The RFC 9162 root over them.
+        places: The participant's own; or, where it has none, its neighbours': two, or the first or the last alone.
+        header: RLP of the header of the block that the proofs below are of; None where there are none.
+        state: That the round is finalized with this result, of the contract's state.
+        block: The same of the block in which it was finalized, where there is no proof of state.
+    """
+
+    KIND: ClassVar[str] = "cairn/receipt/1"
+
+    chain_id: Uint64
+    contract: Bytes20
+    owner: Bytes20
+    genesis: Bytes32
+    number: Uint64
+    participant: Bytes20
+    result: ResultFields
+    count: Uint64
+    inner: Bytes32
+    places: tuple[Place, ...]
+    header: bytes | None
+    state: StateProofManifest | None
+    block: BlockProofManifest | None
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.places) <= 2:
+            raise FormError(f"places: expected 1 or 2, got {len(self.places)}")
+        proofs = (self.state is not None) + (self.block is not None)
+        if proofs != (self.header is not None):
+            raise FormError(f"header: expected one with one proof, or neither, got {proofs} proofs")
+
+
+def _require_once(name: str, links: Sequence[Cid]) -> None:
+    if len(set(links)) != len(links):
+        raise FormError(f"{name}: expected each once, got one twice")
+
+
+def _require_ascending(name: str, values: Sequence[int] | Sequence[bytes]) -> None:
+    pairs: Iterable[tuple[Any, Any]] = pairwise(values)
+    if any(before >= after for before, after in pairs):
+        raise FormError(f"{name}: expected ascending order without repeats")

@@ -1,0 +1,262 @@
+"""Chains for one's own machine: an EVM inside this process, and clocks that can be moved.
+
+`embedded()` needs nothing but the package. Its chain lives and dies with the process; its clock moves one second a
+block whatever the wall clock says, so it is moved instead of waited for.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from registry.errors import ChainError, InputError
+from registry.ethereum.keys import LocalSigner
+from registry.ethereum.networks import EMBEDDED_CHAIN_ID
+from registry.ethereum.node import NodeRefused, asking, bound_recursion, chain_time
+
+if TYPE_CHECKING:
+    from web3 import Web3
+
+__all__ = ["Embedded", "embedded", "sleep_until", "warp"]
+
+FUNDS = 10**24
+"""Wei that every embedded account begins with: a million ether."""
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A chain in this process.
+
+    Attributes:
+        w3: The way to it.
+        signers: Funded accounts.
+    """
+
+    w3: Web3
+    signers: tuple[LocalSigner, ...]
+
+
+def embedded(accounts: int = 10, *, time: int | None = None) -> Embedded:
+    """Start a chain in this process, on the EVM of prague.
+
+    Args:
+        accounts: How many funded accounts it has. Their keys are the numbers from 1 on: nothing secret.
+        time: Timestamp of the first block; None for now.
+    """
+    from web3 import Web3
+
+    if accounts < 1:
+        raise InputError(f"expected at least one account, got {accounts}")
+    signers = tuple(LocalSigner((number + 1).to_bytes(32, "big")) for number in range(accounts))
+    state = {signer.address: {"balance": FUNDS, "nonce": 0, "code": b"", "storage": {}} for signer in signers}
+    backend = _backend()
+    parameters = backend.generate_genesis_params({} if time is None else {"timestamp": time})
+    provider = _provider(_tester(backend(genesis_parameters=parameters, genesis_state=state)))
+    provider.global_ccip_read_enabled = False
+    bound_recursion()
+    return Embedded(w3=Web3(provider), signers=signers)
+
+
+def warp(w3: Web3, *, seconds: int | None = None, to: int | None = None) -> int:
+    """Move a development chain's clock forward, and mine a block at that time.
+
+    Args:
+        w3: eth-tester, anvil, Hardhat's node, or whatever takes `evm_increaseTime`.
+        seconds: By how much; or
+        to: to which time. Nothing happens if that is past.
+
+    Returns:
+        The time after.
+
+    Raises:
+        ChainError: The node does not let its clock be moved.
+    """
+    now = chain_time(w3)
+    target = to if to is not None else now + (seconds or 0)
+    if target <= now:
+        return now
+    try:
+        with asking("moving the clock"):
+            chain: Any = w3.eth.chain_id
+            if chain == EMBEDDED_CHAIN_ID:
+                _rpc(w3, "testing_timeTravel", [target])
+            else:
+                _rpc(w3, "evm_increaseTime", [target - now])
+                _rpc(w3, "evm_mine", [])
+    except NodeRefused as error:
+        raise ChainError(f"the node's clock cannot be moved: {error.said}") from error
+    return chain_time(w3)
+
+
+def sleep_until(
+    w3: Web3,
+    when: int,
+    *,
+    move: bool = False,
+    sleep: Callable[[float], None] = time.sleep,
+    poll: float = 1.0,
+) -> int:
+    """Wait until a transaction would see a time of at least `when`.
+
+    Args:
+        w3: The node.
+        when: Chain time, Unix seconds.
+        move: Move the clock instead of waiting. An embedded chain's is always moved: it does not run.
+        sleep: How waiting is done.
+        poll: Longest wait between two looks, seconds.
+
+    Returns:
+        The chain's time.
+    """
+    with asking("eth_chainId"):
+        move = move or w3.eth.chain_id == EMBEDDED_CHAIN_ID
+    if move:
+        return warp(w3, to=when)
+    while (now := chain_time(w3)) < when:
+        sleep(min(poll, max(0.05, when - now)))
+    return now
+
+
+def _rpc(w3: Web3, method: str, params: list[Any]) -> Any:
+    return w3.manager.request_blocking(method, params)  # type: ignore[arg-type]
+
+
+def _provider(tester: Any) -> Any:
+    """eth-tester behind a provider that answers as a node does: errors as errors, reverts with their data."""
+    from eth_tester.exceptions import TransactionFailed
+    from eth_utils.exceptions import ValidationError
+    from web3 import EthereumTesterProvider
+
+    class EmbeddedProvider(EthereumTesterProvider):
+        _lock = threading.RLock()
+
+        def make_request(self, method: Any, params: Any) -> Any:
+            with self._lock:
+                try:
+                    return super().make_request(method, params)
+                except TransactionFailed as error:
+                    return _error(3, "execution reverted", _revert(str(error)))
+                except (ValidationError, ValueError) as error:
+                    return _error(-32000, str(error), None)
+
+    return EmbeddedProvider(tester)
+
+
+def _tester(backend: Any) -> Any:
+    """eth-tester that looks for logs in each block once: it finds a receipt by walking back from the head.
+
+    And that shows blocks as they were hashed: with no extra data (eth-tester's are 32 zeros), and logs counted through
+    the block (eth-tester begins anew with each transaction).
+    """
+    from eth_tester import EthereumTester
+
+    class Tester(EthereumTester):  # type: ignore[misc]
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            self._logs: dict[bytes, list[Any]] = {}
+
+        def get_block_by_number(self, *arguments: Any, **options: Any) -> Any:
+            return _unpadded(super().get_block_by_number(*arguments, **options))
+
+        def get_block_by_hash(self, *arguments: Any, **options: Any) -> Any:
+            return _unpadded(super().get_block_by_hash(*arguments, **options))
+
+        def get_logs(
+            self, from_block: Any = "latest", to_block: Any = "latest", address: Any = None, topics: Any = None
+        ) -> tuple[Any, ...]:
+            first, last = (
+                at if isinstance(at, int) else self.get_block_by_number(at)["number"] for at in (from_block, to_block)
+            )
+            logs = (log for number in range(first, last + 1) for log in self._logs_in(number))
+            return tuple(dict(log) for log in logs if _matches(log, address, topics))
+
+        def _logs_in(self, number: int) -> list[Any]:
+            block_hash = self.backend.chain.chaindb.get_canonical_block_hash(number)  # another after a revert
+            if block_hash not in self._logs:
+                receipts = map(self.get_transaction_receipt, self.get_block_by_number(number)["transactions"])
+                logs = (log for receipt in receipts for log in receipt["logs"])
+                self._logs[block_hash] = [{**log, "log_index": index} for index, log in enumerate(logs)]
+            return self._logs[block_hash]
+
+    return Tester(backend)
+
+
+def _unpadded(block: Any) -> Any:
+    return {**block, "extra_data": "0x"}
+
+
+def _matches(log: Any, address: Any, topics: Any) -> bool:
+    """Say whether a log passes a filter: one address or several; by position a topic, several, or None for any."""
+    addresses = [address] if isinstance(address, str) else address
+    if addresses is not None and log["address"].lower() not in [one.lower() for one in addresses]:
+        return False
+    if len(topics or ()) > len(log["topics"]):
+        return False
+    for wanted, topic in zip(topics or (), log["topics"], strict=False):
+        if wanted is not None and topic not in ([wanted] if isinstance(wanted, str) else wanted):
+            return False
+    return True
+
+
+def _backend() -> Any:
+    """py-evm whose gas estimates are made at the pending block, for nothing, and in two runs instead of thirteen."""
+    from eth.exceptions import VMError
+    from eth.vm.spoof import SpoofTransaction
+    from eth_tester import PyEVMBackend
+    from eth_tester.exceptions import TransactionFailed
+    from eth_utils.exceptions import ValidationError
+
+    class Backend(PyEVMBackend):  # type: ignore[misc]
+        def estimate_gas(self, transaction: Any, block_number: Any = "pending") -> int:
+            wanted = self._get_normalized_and_unsigned_evm_transaction({**transaction, "gas": 21000})
+            # "Costless" is the state of a block on top of the head: the pending block, at its time.
+            with self.chain.get_vm(self.chain.get_canonical_head()).in_costless_state() as state:
+
+                def run(gas: int) -> Any:
+                    free = dict.fromkeys(("gas_price", "max_fee_per_gas", "max_priority_fee_per_gas"), 0)
+                    spoofed = SpoofTransaction(wanted, from_=transaction["from"], gas=gas, **free)
+                    snapshot = state.snapshot()
+                    try:
+                        return state.apply_transaction(spoofed)
+                    finally:
+                        state.revert(snapshot)
+
+                whole = run(state.gas_limit)
+                if whole.is_error:
+                    data = whole.error.args[0] if isinstance(whole.error, VMError) and whole.error.args else b""
+                    raise TransactionFailed(repr(data))
+                # A call passes on at most 63/64 of its gas, so a little more than was used must be there.
+                gas = wanted.intrinsic_gas + whole.get_gas_used() * 64 // 63 + 100
+                while gas < state.gas_limit:
+                    try:
+                        if not run(gas).is_error:
+                            return int(gas)
+                    except ValidationError:
+                        pass  # under the floor that call data have (EIP-7623)
+                    gas = gas * 5 // 4
+                return int(state.gas_limit)
+
+    return Backend
+
+
+def _error(code: int, message: str, data: str | None) -> dict[str, Any]:
+    error: dict[str, Any] = {"code": code, "message": message}
+    if data is not None:
+        error["data"] = data
+    return {"jsonrpc": "2.0", "id": 1, "error": error}
+
+
+def _revert(said: str) -> str:
+    """Revert data out of eth-tester's message, which has them as the text of a bytes literal."""
+    import ast
+
+    start = min((i for i in (said.find("b'"), said.find('b"')) if i >= 0), default=-1)
+    if start < 0:
+        return "0x"
+    try:
+        return "0x" + bytes(ast.literal_eval(said[start:])).hex()
+    except (ValueError, SyntaxError):
+        return "0x"

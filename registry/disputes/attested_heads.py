@@ -1,0 +1,83 @@
+"""What heads of a round must say, as the contract computes it from what stands on chain."""
+
+from __future__ import annotations
+
+from registry.chain.challenge_records import NOWHERE, Listed, Membership
+from registry.chain.court_records import MAX_HEAD
+from registry.chain.records import Result
+from registry.content.heads import REPORT_HEAD, UPDATE_HEAD, VERSION_HEAD, head_bytes
+from registry.content.manifest import manifest_cid
+from registry.content.merkle import Rows
+from registry.disputes.charges import Case, Charge, Inspection, Wanted
+from registry.errors import ContentError
+from registry.rounds.onchain import RoundRecord
+from registry.types import Fault, HeadKind, Root
+
+__all__ = ["result_head", "update_head", "wrong_head", "wrong_result_heads"]
+
+_NO_ROWS = Rows(0, 0)
+"""What a demanded head is named by in place of rows: it is no leaf of a counted root."""
+
+
+def update_head(record: RoundRecord, entry: Listed) -> bytes:
+    """Return the head of a contribution's update, but for the digest of its manifest."""
+    return head_bytes(
+        UPDATE_HEAD, (*_round(record), entry.participant, entry.tensor_root, entry.weight, entry.steps), b""
+    )
+
+
+def result_head(record: RoundRecord, result: Result, kind: HeadKind) -> bytes:
+    """Return the head of a result's version or report likewise."""
+    if kind is HeadKind.VERSION:
+        roots = result.roots
+        made = (roots.tensor, roots.rest, roots.state, roots.state_layout, roots.step, result.aggregate_root)
+        return head_bytes(VERSION_HEAD, (*_round(record), *made), b"")
+    sums = (result.contributions, result.total_weight, result.total_steps, result.divisor)
+    lists = (record.running_hash, result.aggregate_root, result.contributions_root)
+    return head_bytes(REPORT_HEAD, (*_round(record), *lists, *sums), b"")
+
+
+def _round(record: RoundRecord) -> tuple[int | bytes, ...]:
+    return record.chain_id, record.contract, record.model_id, record.number, record.parent, record.plan.digest
+
+
+def wrong_head(
+    case: Case, kind: HeadKind, digest: bytes, expected: bytes, membership: Membership = NOWHERE
+) -> Inspection | None:
+    """Hold what was anchored as a head against what it must say; None where it says that.
+
+    Args:
+        case: The result.
+        kind: Of which head.
+        digest: As anchored.
+        expected: All but the digest of the manifest.
+        membership: Of the contribution, for an update.
+    """
+    name = kind.name.lower()
+    shown = case.shown.get((Root(digest), _NO_ROWS, 0))
+    data = shown.leaf if shown is not None else _stored(case, digest)
+    if data is None or len(data) > MAX_HEAD:  # the chain takes no longer ones, so there is nothing to answer with
+        wanted = Wanted(Root(digest), None, 0, membership, _NO_ROWS, kind)
+        return Inspection(f"{name}: its head is demanded", wanted=(wanted,))
+    if len(data) == len(expected) + 32 and data[: len(expected)] == expected:
+        return None
+    return Inspection(f"{name}: its head says something else", Charge(Fault.HEAD, evidence=(kind, membership, data)))
+
+
+def wrong_result_heads(case: Case) -> Inspection | None:
+    """Hold the heads of version and report against the result that names them."""
+    for kind, digest in (
+        (HeadKind.VERSION, case.result.version_digest),
+        (HeadKind.REPORT, case.result.report_digest),
+    ):
+        found = wrong_head(case, kind, digest, result_head(case.record, case.result, kind))
+        if found is not None:
+            return found
+    return None
+
+
+def _stored(case: Case, digest: bytes) -> bytes | None:
+    try:
+        return case.store.get(manifest_cid(digest))
+    except ContentError:
+        return None

@@ -1,0 +1,341 @@
+"""Charges: what is wrong with an attested result, with the evidence that the contract convicts by.
+
+Functions of the round, the stored bytes and the leaves that were shown on chain. Each makes the evidence of one kind of
+fault from the blob or list in which it was found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from registry.chain.challenge_records import (
+    CONTRIBUTION_BYTES,
+    NOTHING,
+    NOWHERE,
+    Basis,
+    Before,
+    Commitment,
+    Counted,
+    Listed,
+    Membership,
+    Opening,
+    PlacedSegment,
+    Step,
+)
+from registry.chain.events import UpdateCommitted
+from registry.chain.records import Result
+from registry.content.manifest import PlanManifest, ReportEntry, VersionManifest
+from registry.content.merkle import CHUNK_VALUES, VALUES, Rows, leaf_hash, merkle_root, merkle_tree, prove, state_rows
+from registry.content.segments import segment_at, segment_leaf
+from registry.disputes.openings import Chunks, Listing, chunks_of_blob
+from registry.errors import ContentError, FormError
+from registry.rounds.admission import UpdateForm, Verdict
+from registry.rounds.onchain import RoundRecord
+from registry.rounds.reports import Report
+from registry.rounds.server_steps import continues
+from registry.rounds.versions import roots_of
+from registry.rules.encoding import RuleSet, Shape, encode_rules, factor_of
+from registry.rules.grid import grid_integers
+from registry.store.base import ContentStore
+from registry.types import Address, Blob, Fault, HeadKind, Part, Root, Tree
+
+__all__ = [
+    "CONTRIBUTIONS",
+    "Case",
+    "Charge",
+    "Inspection",
+    "Wanted",
+    "aggregate_charge",
+    "attested_chunks",
+    "basis_of",
+    "contribution_chunks",
+    "list_charge",
+    "listed",
+    "reported",
+    "off_grid",
+    "state_charge",
+    "uncommitted_charge",
+    "version_charge",
+    "wanted_contribution",
+]
+
+_OF_VALUES = (Fault.CHUNK, Fault.AGGREGATE, Fault.VERSION, Fault.STATE)
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """A fault and what proves it.
+
+    Attributes:
+        fault: Which.
+        index: Of the claim: the chunk, or 0.
+        evidence: Arguments of the contract's function for that fault, after the target and whatever is streamed.
+        steps: Contributions to be added up first, for AGGREGATE and TOTAL.
+        commitments: To be replayed first, for UNCOMMITTED.
+    """
+
+    fault: Fault
+    index: int = 0
+    evidence: tuple[object, ...] = ()
+    steps: tuple[Step, ...] = ()
+    commitments: tuple[Commitment, ...] = ()
+
+    @property
+    def part(self) -> Part:
+        """What of the result the claim is about."""
+        return Part.VALUES if self.fault in _OF_VALUES else Part.WHOLE
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A leaf to be demanded: of a blob, or, where `tree` is None, of the contributions root.
+
+    Attributes:
+        rows: What a leaf of that root holds.
+        head: Of which kind, where it is no leaf but a head, and the root its digest.
+    """
+
+    root: Root
+    tree: Tree | None
+    index: int
+    membership: Membership = NOWHERE
+    rows: Rows = VALUES
+    head: HeadKind | None = None
+
+
+CONTRIBUTIONS = Rows(CONTRIBUTION_BYTES, 1)
+"""What leaves of a contributions root hold."""
+
+
+def wanted_contribution(root: Root, index: int) -> Wanted:
+    """Return a leaf of a contributions root."""
+    return Wanted(root, None, index, rows=CONTRIBUTIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What came of looking at a result: a charge, or leaves to demand, or neither.
+
+    Attributes:
+        said: In words.
+        sound: It was recomputed and is what was committed.
+    """
+
+    said: str
+    charge: Charge | None = None
+    wanted: tuple[Wanted, ...] = ()
+    sound: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A result and everything that it is held against.
+
+    Attributes:
+        report: What its attesters say they admitted; None if that is not to be had.
+        shown: Leaves that were shown on chain, by counted root, rows and index.
+        folder: Where files are recomputed.
+        samples: Chunks at which a result is held against contributions that nobody shows as a whole.
+    """
+
+    store: ContentStore
+    record: RoundRecord
+    plan: PlanManifest
+    parent: VersionManifest
+    form: UpdateForm
+    result: Result
+    report: Report | None
+    shown: Mapping[tuple[Root, Rows, int], Opening]
+    folder: Path
+    samples: tuple[int, ...]
+
+    @property
+    def values(self) -> int:
+        """F32 values of every update of the round."""
+        return self.form.rules.values
+
+    @property
+    def states(self) -> Rows:
+        """What leaves of a state hold."""
+        return state_rows(len(self.form.rules.program.states))
+
+    def shown_of(self, root: Root, rows: Rows = VALUES) -> dict[int, Opening]:
+        """Return what was shown of one root, by index."""
+        return {index: opening for (*of, index), opening in self.shown.items() if of == [root, rows]}
+
+
+def list_charge(case: Case, listing: Listing) -> Charge | None:
+    """Return what is wrong with a list of contributions, if anything is."""
+    entries = listing.contributions
+    if len(entries) != case.result.contributions:
+        return Charge(Fault.COUNT, evidence=(listing.counted,))
+    for index in range(len(entries) - 1):
+        if entries[index].participant >= entries[index + 1].participant:
+            return Charge(Fault.ORDER, evidence=(listing.membership(index), listing.membership(index + 1)))
+    twice = _twice(entries)
+    if twice is not None:
+        return Charge(Fault.TWICE, evidence=(listing.membership(twice[0]), listing.membership(twice[1])))
+    committed = set(_committed(case))
+    for index, entry in enumerate(entries):
+        if entry.commitment not in committed:
+            return uncommitted_charge(case, index, listing.opening(index))
+        if not _fits(case, entry):
+            return Charge(Fault.FACTOR, evidence=(index, listing.opening(index)))
+    if not _adds_up(case, entries):
+        return Charge(Fault.TOTAL, steps=tuple(Step(entry, NOTHING) for entry in entries))
+    return None
+
+
+def _twice(entries: Sequence[Listed]) -> tuple[int, int] | None:
+    """Places of the first contribution whose digest another one has, and of that one."""
+    places: dict[bytes, int] = {}
+    for index, entry in enumerate(entries):
+        if places.setdefault(entry.digest, index) != index:
+            return places[entry.digest], index
+    return None
+
+
+def _fits(case: Case, entry: Listed) -> bool:
+    """Whether a contribution has the factor that the rules give it; under rules that select, one that it may have."""
+    rules = case.form.rules
+    if rules.shape is Shape.SELECT:
+        return entry.factor <= entry.weight
+    return entry.factor == factor_of(rules, entry.weight)
+
+
+def _adds_up(case: Case, entries: Sequence[Listed]) -> bool:
+    result, factor = case.result, sum(entry.factor for entry in entries)
+    sums = sum(entry.weight for entry in entries), sum(entry.steps for entry in entries)
+    divided = factor <= result.divisor if case.form.rules.shape is Shape.SELECT else factor == result.divisor
+    return sums == (result.total_weight, result.total_steps) and divided
+
+
+def _committed(case: Case) -> tuple[Commitment, ...]:
+    return tuple(listed(commitment, case.form.rules).commitment for commitment in case.record.commitments)
+
+
+def uncommitted_charge(case: Case, index: int, opening: Opening) -> Charge:
+    """Charge a leaf of the contributions root that is none of the commitments."""
+    return Charge(Fault.UNCOMMITTED, evidence=(index, opening), commitments=_committed(case))
+
+
+def aggregate_charge(
+    case: Case, listing: Listing, openings: Callable[[], Iterable[Opening]], index: int, own: bytes, theirs: Opening
+) -> Charge:
+    """Charge a chunk of the aggregate that is not the recomputed one.
+
+    Args:
+        case: The result.
+        listing: Its contributions.
+        openings: Returns that chunk of each, in order.
+        index: Of the chunk.
+        own: As recomputed.
+        theirs: As attested.
+    """
+    position = 0 if len(theirs.leaf) != len(own) else off_grid(theirs.leaf, case.form.grid_bits)
+    if position is not None:
+        return Charge(Fault.CHUNK, index, (Tree.AGGREGATE, index * CHUNK_VALUES + position, theirs, NOWHERE))
+    coordinate = index * CHUNK_VALUES + _first_difference(own, theirs.leaf)
+    steps = tuple(Step(entry, opening) for entry, opening in zip(listing.contributions, openings(), strict=True))
+    return Charge(Fault.AGGREGATE, index, (coordinate, theirs), steps)
+
+
+def contribution_chunks(case: Case, listing: Listing, verdicts: Sequence[Verdict]) -> list[Chunks]:
+    """Return the chunks of every contribution, in the list's order; all have been admitted."""
+    blobs = {v.commitment.participant: v.manifest.delta.blob for v in verdicts if v.manifest is not None}
+    return [chunks_of_blob(case.store, blobs[entry.participant]) for entry in listing.contributions]
+
+
+def version_charge(case: Case, index: int, own: bytes, theirs: Opening, aggregate: Callable[[int], Opening]) -> Charge:
+    """Charge a chunk of the version that is not the recomputed one; `aggregate` opens the attested one."""
+    if len(theirs.leaf) != len(own):
+        return Charge(Fault.CHUNK, index, (Tree.VERSION, index * CHUNK_VALUES, theirs, NOWHERE))
+    coordinate = index * CHUNK_VALUES + _first_difference(own, theirs.leaf)
+    return Charge(Fault.VERSION, index, (_before(case, coordinate, aggregate), theirs))
+
+
+def state_charge(case: Case, index: int, own: bytes, theirs: Opening, aggregate: Callable[[int], Opening]) -> Charge:
+    """Charge a chunk of the state likewise."""
+    states = len(case.form.rules.program.states)
+    coordinate = index * case.states.entries // states + _first_difference(own, theirs.leaf) // 2 // states
+    return Charge(Fault.STATE, coordinate // CHUNK_VALUES, (_before(case, coordinate, aggregate), theirs))
+
+
+def _before(case: Case, coordinate: int, aggregate: Callable[[int], Opening]) -> Before:
+    """Open what a coordinate of version and state is computed from."""
+    index, segments, rules = coordinate // CHUNK_VALUES, case.form.segments, case.form.rules
+    place = segment_at(segments, coordinate)
+    segment, hashes = segments[place], [leaf_hash(segment_leaf(s)) for s in segments]
+    placed = PlacedSegment(
+        Counted(len(segments), merkle_root(hashes)),
+        place,
+        segment.first,
+        segment.length,
+        segment.exponent,
+        segment.kind,
+        prove(merkle_tree(hashes), place),
+    )
+    state = NOTHING
+    if rules.program.states and case.parent.state is not None and continues(case.parent, rules):
+        chunks = chunks_of_blob(case.store, case.parent.state.blob, case.states)
+        state = chunks.opening(coordinate * len(rules.program.states) // case.states.entries)
+    parent = chunks_of_blob(case.store, case.parent.weights.blob).opening(index)
+    return Before(coordinate, placed, parent, aggregate(index), state)
+
+
+def basis_of(rules: RuleSet, parent: VersionManifest) -> Basis:
+    """Return what every result of a round is held against."""
+    return Basis(encode_rules(rules), roots_of(parent))
+
+
+def attested_chunks(
+    store: ContentStore, blob: Blob, root: Root, rows: Rows = VALUES, *, size: int | None = None
+) -> Chunks | None:
+    """Return a blob's chunks if it is to be had and has that root.
+
+    Args:
+        store: Where it is looked for.
+        blob: Which.
+        root: As attested.
+        rows: What its leaves hold.
+        size: Of the honest one in its place, bytes. What a liar's manifest names is not read where it is more than
+            twice as long: a leaf is demanded then, and shows as much.
+    """
+    if size is not None and blob.size > 2 * size:
+        return None
+    try:
+        chunks = chunks_of_blob(store, blob, rows)
+    except (ContentError, FormError):
+        return None
+    return chunks if chunks.root == root else None
+
+
+def listed(commitment: UpdateCommitted, rules: RuleSet) -> Listed:
+    """Return a commitment as the contributions root holds it under rules that select nothing."""
+    named = Address(commitment.participant), commitment.digest, Root(commitment.tensor_root)
+    return Listed(*named, commitment.weight, commitment.steps, factor_of(rules, commitment.weight))
+
+
+def reported(entry: ReportEntry) -> Listed:
+    """Return an entry of a report likewise."""
+    named = Address(entry.participant), entry.digest, Root(entry.tensor_root)
+    return Listed(*named, entry.weight, entry.steps, entry.factor)
+
+
+def off_grid(chunk: bytes, grid_bits: int) -> int | None:
+    """Return the position of the first value that no update may hold."""
+    values = np.frombuffer(chunk[: len(chunk) // 4 * 4], dtype="<f4")
+    for position in range(len(values)):
+        try:
+            grid_integers(values[position : position + 1], grid_bits)
+        except FormError:
+            return position
+    return None
+
+
+def _first_difference(own: bytes, theirs: bytes) -> int:
+    return int(np.argmax(np.frombuffer(own, dtype="<u4") != np.frombuffer(theirs, dtype="<u4")))

@@ -1,0 +1,334 @@
+"""Holding an attested result against what was committed, as far as what is to be had allows.
+
+The aggregate and the version are recomputed. Where they differ from what is attested, one chunk is looked for: in the
+attesters' own blobs, or, if those are not to be had, by walking down their trees with demands. So the answer is a
+charge, or the next leaves to demand, or that all is as it should be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from registry.chain.challenge_records import (
+    COMMITMENT_BYTES,
+    CONTRIBUTION_BYTES,
+    NOWHERE,
+    Listed,
+    Membership,
+    Opening,
+    contribution_leaf,
+)
+from registry.chain.court_events import LeafShown
+from registry.chain.records import Result
+from registry.content.manifest import PlanManifest, Reason, VersionManifest
+from registry.content.merkle import CHUNK_VALUES, Rows, leaf_hash
+from registry.disputes.attested_heads import update_head, wrong_head, wrong_result_heads
+from registry.disputes.charges import (
+    CONTRIBUTIONS,
+    Case,
+    Charge,
+    Inspection,
+    Wanted,
+    aggregate_charge,
+    attested_chunks,
+    contribution_chunks,
+    list_charge,
+    listed,
+    off_grid,
+    reported,
+    state_charge,
+    uncommitted_charge,
+    version_charge,
+    wanted_contribution,
+)
+from registry.disputes.narrowing import apart, published_aggregate, published_state, published_version
+from registry.disputes.openings import Listing, chunks_of_file, listing_of
+from registry.disputes.sampling import held_by_parts
+from registry.rounds.admission import UpdateForm, Verdict, judge, judge_declared
+from registry.rounds.onchain import RoundRecord
+from registry.rounds.reports import found_report
+from registry.rounds.results import Outcome, compute_declared, compute_outcome, reported_with
+from registry.rounds.server_steps import continues, state_header, step_number
+from registry.rules.encoding import state_layout
+from registry.rules.table import Rules, called, rules_of
+from registry.store.base import ContentStore
+from registry.types import Fault, HeadKind, Root, Tree
+
+__all__ = ["Recomputed", "inspect"]
+
+Recomputed = dict[Root, tuple[Sequence[Verdict], Outcome]]
+"""By contributions root: what was listed, and what it comes to. At most one, whose files are in the folder."""
+_UNLISTED = "not in the result"
+
+_SAMPLES = 4
+"""Leaves that are demanded of a contribution that nobody shows as a whole."""
+
+
+def inspect(
+    store: ContentStore,
+    record: RoundRecord,
+    plan: PlanManifest,
+    parent: VersionManifest,
+    form: UpdateForm,
+    result: Result,
+    shown: Sequence[LeafShown],
+    folder: Path,
+    recomputed: Recomputed | None = None,
+    salt: bytes = b"",
+) -> Inspection:
+    """Hold a result against what was committed.
+
+    Args:
+        store: Where updates and the attesters' blobs are looked for.
+        record: The round.
+        plan: Its plan.
+        parent: Its parent version.
+        form: Of its updates.
+        result: What is attested.
+        shown: Answers to demands of this result.
+        folder: For the recomputed files, overwritten.
+        recomputed: What was recomputed last, its files still in the folder; it is not again, since each leaf that is
+            shown of a hidden blob is another look.
+        salt: What nobody else knows: it chooses the chunks that are looked at where not all can be. The same at each
+            look at a result, else each demands other ones.
+
+    Raises:
+        VerificationFailed: The parent is not what the chain says, so nothing can be held against it.
+        FormError: The plan's rules do not get what they take.
+    """
+    opened = {
+        (event.root, Rows(event.entry_bytes, event.entries), event.index): Opening(
+            event.counted, event.leaf, event.proof
+        )
+        for event in shown
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    report = found_report(store, result.report_digest, len(record.commitments))  # once: a store may take long
+    samples = _samples(form.rules.values, salt, result)
+    case = Case(store, record, plan, parent, form, result, report, opened, folder, samples)
+    found = _inspected(case, {} if recomputed is None else recomputed)
+    if found.charge is not None or found.wanted or found.sound:
+        return found
+    return wrong_result_heads(case) or found
+
+
+def _samples(values: int, salt: bytes, result: Result) -> tuple[int, ...]:
+    leaves = -(-values // CHUNK_VALUES)
+    drawn = (leaf_hash(salt + result.contributions_root + bytes([place])) for place in range(_SAMPLES))
+    return tuple(sorted({int.from_bytes(each, "big") % leaves for each in drawn}))
+
+
+def _inspected(case: Case, recomputed: Recomputed) -> Inspection:
+    """Hold the contributions, the roots and the blobs of a result against what was committed."""
+    listing = _listing(case)
+    if isinstance(listing, Inspection):
+        return listing
+    charge = list_charge(case, listing)
+    if charge is not None:
+        return Inspection(f"contributions: {charge.fault.name.lower()}", charge)
+    wrong = _wrong_roots(case)
+    if wrong:
+        return Inspection(f"version: {wrong}", Charge(Fault.ROOTS))
+    unfit = _unfit_state(case)
+    if unfit is not None:
+        return unfit
+    root = case.result.contributions_root
+    if root not in recomputed:
+        recomputed.clear()
+        made = _recompute(case, listing)
+        if isinstance(made, Inspection):
+            return made
+        recomputed[root] = made
+    return _compared(case, rules_of(case.plan), listing, *recomputed[root])
+
+
+def _wrong_roots(case: Case) -> str:
+    """What of the version's roots does not follow from rules and parent; nothing of that takes a file."""
+    made, rules = case.result.roots, case.form.rules
+    stateful = bool(rules.program.states)
+    if made.rest != case.parent.rest_root:
+        return "its rest is not its parent's"
+    if made.state_layout != state_layout(rules) or any(made.state) != stateful:
+        return "its state is not one of these rules"
+    if made.step != (step_number(case.parent, rules) if stateful else 0):
+        return "its state is of another step"
+    return ""
+
+
+def _unfit_state(case: Case) -> Inspection | None:
+    """Charge what is built on a parent whose state has another size: nobody honest goes on with one."""
+    kept = case.parent.state
+    expected = case.form.rules.values * len(case.form.rules.program.states)
+    if kept is None or not continues(case.parent, case.form.rules):
+        return None
+    size = state_header(case.form.rules).file_bytes
+    if kept.size == size:
+        return None
+    root = Root(kept.root)
+    chunks = attested_chunks(case.store, kept.blob, root, case.states, size=size)
+    shown = case.shown_of(root, case.states)
+    counted = chunks.counted if chunks else next((opening.counted for opening in shown.values()), None)
+    if counted is None:
+        return Inspection("parent's state: demanded", wanted=(Wanted(root, Tree.PARENT_STATE, 0, rows=case.states),))
+    if counted.count == expected:
+        return None
+    evidence = (Tree.PARENT_STATE, counted, NOWHERE)
+    return Inspection("parent's state: of another size", Charge(Fault.SIZE, evidence=evidence))
+
+
+def _listing(case: Case) -> Listing | Inspection:
+    """The contributions that the result's root holds: as reported, as admitted here, or as shown leaf by leaf."""
+    root = case.result.contributions_root
+    for listing in _likely(case):
+        if listing.root == root:
+            return listing
+    shown = case.shown_of(root, CONTRIBUTIONS)
+    if not shown:
+        return Inspection("contributions: demanded", wanted=(wanted_contribution(root, 0),))
+    counted = next(iter(shown.values())).counted
+    if counted.count != case.result.contributions:
+        return Inspection("contributions: count", Charge(Fault.COUNT, evidence=(counted,)))
+    committed = {contribution_leaf(entry)[:COMMITMENT_BYTES]: entry for entry in _all(case)}
+    entries = {}
+    for index, opening in sorted(shown.items()):
+        if index >= counted.count:
+            continue  # somebody demanded what is not there, and was shown so
+        entry = committed.get(opening.leaf[:COMMITMENT_BYTES])
+        if entry is None or len(opening.leaf) != CONTRIBUTION_BYTES:
+            return Inspection("contributions: uncommitted", uncommitted_charge(case, index, opening))
+        factor = int.from_bytes(opening.leaf[COMMITMENT_BYTES:], "big")
+        if factor > entry.weight:  # it may be more than any list that is added up can hold
+            return Inspection("contributions: factor", Charge(Fault.FACTOR, evidence=(index, opening)))
+        entries[index] = replace(entry, factor=factor)
+    missing = [index for index in range(counted.count) if index not in shown]
+    if missing:
+        wanted = tuple(wanted_contribution(root, index) for index in missing)
+        return Inspection("contributions: demanded", wanted=wanted)
+    return Listing(tuple(entries[index] for index in range(counted.count)))
+
+
+def _likely(case: Case) -> Iterator[Listing]:
+    if case.report is not None:
+        told = tuple(reported(entry) for entry in case.report.entries if entry.reason == Reason.ADMITTED)
+        yield listing_of(told)
+        yield Listing(told)
+    yield listing_of(_all(case))
+    verdicts = (judge(case.store, case.record, case.form, c) for c in case.record.commitments)
+    yield listing_of(listed(verdict.commitment, case.form.rules) for verdict in verdicts if verdict.admitted)
+
+
+def _all(case: Case) -> list[Listed]:
+    return [listed(commitment, case.form.rules) for commitment in case.record.commitments]
+
+
+def _recompute(case: Case, listing: Listing) -> tuple[Sequence[Verdict], Outcome] | Inspection:
+    """What the listed contributions come to; or what is wrong with them, or missing of them."""
+    round = (case.store, case.record, case.plan, case.parent, case.form)
+    verdicts = _verdicts(case, listing, judge_declared)
+    if all(verdict.admitted or verdict.detail == _UNLISTED for verdict in verdicts):
+        outcome = compute_declared(*round, verdicts, case.folder)
+        if isinstance(outcome, Outcome):
+            return verdicts, outcome
+    verdicts = _verdicts(case, listing, judge)
+    wanted: list[Wanted] = []
+    places = {entry.participant: index for index, entry in enumerate(listing.contributions)}
+    for verdict in verdicts:
+        place = places.get(verdict.commitment.participant)
+        if place is None or verdict.admitted:
+            continue
+        found = _wrongly_admitted(case, verdict, listing.membership(place))
+        if found.charge is not None:
+            return found
+        wanted += found.wanted
+    if sum(v.admitted for v in verdicts) == len(places):
+        return verdicts, compute_outcome(*round, verdicts, case.folder)
+    return held_by_parts(case, listing, verdicts, wanted)
+
+
+def _verdicts(case: Case, listing: Listing, judge_one: Callable[..., Verdict]) -> list[Verdict]:
+    """Judge what is listed; what is not has no part in the result, whatever it is."""
+    listed_ = {entry.participant for entry in listing.contributions}
+    return [
+        judge_one(case.store, case.record, case.form, commitment)
+        if commitment.participant in listed_
+        else Verdict(commitment, Reason.UNAVAILABLE, _UNLISTED, None)
+        for commitment in case.record.commitments
+    ]
+
+
+def _wrongly_admitted(case: Case, verdict: Verdict, membership: Membership) -> Inspection:
+    """What can be shown against an update that was admitted: its size, or a value off the grid; else samples of it."""
+    entry = membership.contribution
+    head = wrong_head(case, HeadKind.UPDATE, entry.digest, update_head(case.record, entry), membership)
+    if head is not None and head.charge is not None:
+        return head
+    unseen = () if head is None else head.wanted
+    root = entry.tensor_root
+    chunks = (
+        attested_chunks(case.store, verdict.manifest.delta.blob, root, size=case.form.size)
+        if verdict.manifest
+        else None
+    )
+    shown = {i: chunks.opening(i) for i in range(chunks.tree.leaves)} if chunks else case.shown_of(root)
+    if not shown:
+        leaf = Wanted(root, Tree.CONTRIBUTION, 0, membership)
+        return Inspection("contribution: demanded", wanted=(*unseen, leaf))
+    counted = next(iter(shown.values())).counted
+    if counted.count != case.values:
+        return Inspection("contribution: size", Charge(Fault.SIZE, evidence=(Tree.CONTRIBUTION, counted, membership)))
+    for index, opening in shown.items():
+        position = off_grid(opening.leaf, case.form.grid_bits)
+        if position is not None:
+            evidence = (Tree.CONTRIBUTION, index * CHUNK_VALUES + position, opening, membership)
+            return Inspection(f"contribution: {verdict.detail}", Charge(Fault.CHUNK, index, evidence))
+    sampled = (Wanted(root, Tree.CONTRIBUTION, i, membership) for i in case.samples if i not in shown)
+    return Inspection("", wanted=(*unseen, *sampled))
+
+
+def _compared(case: Case, rules: Rules, listing: Listing, verdicts: Sequence[Verdict], outcome: Outcome) -> Inspection:
+    own = chunks_of_file(outcome.aggregate_file)
+
+    def opened(index: int) -> Iterator[Opening]:
+        return (chunks.opening(index) for chunks in contribution_chunks(case, listing, verdicts))
+
+    if own.root != case.result.aggregate_root:
+        if not rules.aggregate_convicted:
+            how = f"combine rule {called(rules.combine.rule)} is replayed by readers, not by the chain"
+            return Inspection(f"aggregate: not the {rules.combine.rule.says}; {how}")
+        said = f"is not the {rules.combine.rule.says}"
+        return apart(
+            case, own, published_aggregate(case), case.result.aggregate_root, Tree.AGGREGATE, said,
+            lambda index, mine, shown: aggregate_charge(case, listing, lambda: opened(index), index, mine, shown),
+        )  # fmt: skip
+    if outcome.result.roots.tensor != case.result.roots.tensor:
+        return apart(
+            case, chunks_of_file(outcome.version_file), published_version(case), case.result.roots.tensor,
+            Tree.VERSION, "is not what the server step gives",
+            lambda index, mine, shown: version_charge(case, index, mine, shown, own.opening),
+        )  # fmt: skip
+    if outcome.state_file is not None and outcome.result.roots.state != case.result.roots.state:
+        return apart(
+            case, chunks_of_file(outcome.state_file, case.states), published_state(case), case.result.roots.state,
+            Tree.STATE, "is not what the server step leaves",
+            lambda index, mine, shown: state_charge(case, index, mine, shown, own.opening),
+        )  # fmt: skip
+    if outcome.result != case.result:
+        outcome = reported_with(outcome, case.form.rules, _all_judged(case, verdicts))
+    for name in ("roots", "report_digest", "version_digest"):
+        if getattr(outcome.result, name) != getattr(case.result, name):
+            return Inspection(f"{name} is not what it would be here: readers refuse it, the chain does not")
+    return Inspection("recomputed to the bit", sound=True)
+
+
+def _all_judged(case: Case, verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Judge what is not in the result, for its report says why; but what it says was not to be had is let be."""
+    said = () if case.report is None else case.report.entries
+    missed = {entry.participant for entry in said if entry.reason == Reason.UNAVAILABLE}
+    return [
+        judge(case.store, case.record, case.form, verdict.commitment)
+        if verdict.detail == _UNLISTED and verdict.commitment.participant not in missed
+        else verdict
+        for verdict in verdicts
+    ]

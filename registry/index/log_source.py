@@ -1,0 +1,157 @@
+"""What the index asks a node for: blocks by number, and the logs of a range together with the blocks at its ends.
+
+Raw JSON-RPC, past web3's middleware, which takes ten times as long as the decoding here. What belongs together is asked
+in one batch, so that the servers behind one name do not answer it out of different chains; a node that takes no batches
+is asked one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from registry.errors import ChainError, NodeUnavailable
+from registry.ethereum.node import MAX_RESPONSE_BYTES, asking, bound_answers, result_of
+from registry.index.decoding import RawLog
+from registry.index.entries import Block
+from registry.types import Address
+
+if TYPE_CHECKING:
+    from web3 import Web3
+
+__all__ = ["MOST_BYTES", "ChainMoved", "Range", "Source"]
+
+Request = tuple[str, list[Any]]
+MOST_BYTES = 10 << 20
+"""Largest answer about several blocks: some 13 000 logs. How full blocks are shows only when they are read, so a longer
+answer is cut off and less is asked for: that bounds memory. Of a single block all is read."""
+
+
+class ChainMoved(ChainError):
+    """The node's chain is not the one that reading began on: begin again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The logs of a range of blocks, and its last block."""
+
+    last: Block
+    logs: Sequence[RawLog]
+
+
+class Source:
+    """A node, and the contracts whose logs are wanted."""
+
+    def __init__(self, w3: Web3, contracts: Sequence[Address]) -> None:
+        from web3.datastructures import NamedElementOnion
+        from web3.providers import JSONBaseProvider
+
+        self.w3 = w3
+        self._addresses = ["0x" + contract.hex() for contract in contracts]
+        self._batch = w3.provider.make_batch_request if isinstance(w3.provider, JSONBaseProvider) else None
+        self._json = self._batch is not None
+        self._one = w3.provider.request_func(w3, NamedElementOnion([]))
+
+    def latest(self) -> Block:
+        """Return the node's last block.
+
+        Raises:
+            NodeUnavailable: It does not answer.
+        """
+        (block,) = self._ask([_block_request("latest")])
+        return _block(block, None)
+
+    def blocks(self, numbers: Sequence[int]) -> list[Block | None]:
+        """Return blocks by number, None for those that the node does not have.
+
+        Raises:
+            NodeUnavailable: It does not answer.
+        """
+        answers = self._ask([_block_request(number) for number in numbers])
+        return [None if block is None else _block(block, n) for n, block in zip(numbers, answers, strict=True)]
+
+    def read(self, blocks: range, after: Block | None) -> Range:
+        """Return the contracts' logs of a range of blocks that stands on a known one.
+
+        The last block is asked for before and after the logs: if it is the same one, they are those of its chain.
+
+        Args:
+            blocks: The range.
+            after: A block before them; None for none.
+
+        Raises:
+            ChainMoved: The chain changed meanwhile, or does not contain `after`.
+            NodeUnavailable: The node does not answer, or refuses the range.
+        """
+        wanted = {
+            "address": self._addresses,
+            "fromBlock": hex(blocks.start),
+            "toBlock": hex(blocks.stop - 1),
+        }
+        last = _block_request(blocks.stop - 1)
+        requests: list[Request] = [last, ("eth_getLogs", [wanted]), last]
+        if after is not None:
+            requests.append(_block_request(after.number))
+        with bound_answers(MOST_BYTES if len(blocks) > 1 else MAX_RESPONSE_BYTES):
+            before, logs, again, *known = self._ask(requests)
+        if before is None or again is None:
+            raise ChainMoved(f"the node no longer has block {blocks.stop - 1}")
+        end = _block(before, blocks.stop - 1)
+        if _block(again, blocks.stop - 1) != end:
+            raise ChainMoved(f"the node's block {blocks.stop - 1} changed while its logs were read")
+        if after is not None and (known[0] is None or _block(known[0], after.number) != after):
+            raise ChainMoved(f"the node's block {after.number} is no longer the one that was read")
+        if not isinstance(logs, list):
+            raise NodeUnavailable(f"eth_getLogs: expected a list from the node, got {logs!r:.80}")
+        return Range(end, logs)
+
+    def _ask(self, requests: Sequence[Request]) -> list[Any]:
+        """The results, in the order of the requests."""
+        methods = ", ".join(dict.fromkeys(method for method, _ in requests))
+        if self._batch is not None and len(requests) > 1:
+            with asking(methods):
+                answers: Any = self._batch(list(requests))  # type: ignore[arg-type]
+            if isinstance(answers, list):
+                _require_ids(methods, answers, len(requests))
+                return [result_of(method, answer) for (method, _), answer in zip(requests, answers, strict=True)]
+            self._batch = None  # one error for all of it
+        return [self._ask_one(method, params) for method, params in requests]
+
+    def _ask_one(self, method: str, params: list[Any]) -> Any:
+        with asking(method):
+            answer = self._one(method, params)
+        result = result_of(method, answer)
+        return result if self._json else _as_json(result)
+
+
+def _require_ids(methods: str, answers: Sequence[Any], count: int) -> None:
+    """web3 numbers requests one by one and sorts the answers."""
+    ids: list[Any] = [answer.get("id") if isinstance(answer, dict) else None for answer in answers]
+    if not all(isinstance(i, int) for i in ids) or [i - ids[0] for i in ids] != list(range(count)):
+        raise NodeUnavailable(f"{methods}: expected {count} answers in a batch from the node, got ids {ids!r:.80}")
+
+
+def _block_request(name: int | str) -> Request:
+    return "eth_getBlockByNumber", [name if isinstance(name, str) else hex(name), False]
+
+
+def _block(answer: Any, number: int | None) -> Block:
+    """Number and hash of a block as JSON has it, which must be the one that was asked for."""
+    try:
+        found = Block(int(answer["number"], 16), bytes.fromhex(answer["hash"][2:]))
+    except (LookupError, TypeError, ValueError) as error:
+        raise NodeUnavailable(f"expected a block from the node, got {answer!r:.80}") from error
+    if len(found.hash) != 32 or (number is not None and found.number != number):
+        wanted = "a block" if number is None else f"block {number}"
+        raise NodeUnavailable(f"expected {wanted} from the node, got block {found.number} 0x{found.hash.hex()}")
+    return found
+
+
+def _as_json(value: Any) -> Any:
+    """What the chain in this process answers, as a node would write it: its numbers are no text."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return hex(value)
+    if isinstance(value, dict):
+        return {key: _as_json(item) for key, item in value.items()}
+    return [_as_json(item) for item in value] if isinstance(value, list | tuple) else value

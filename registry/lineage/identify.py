@@ -1,0 +1,69 @@
+"""Whose file this is: the versions whose manifests name it."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.errors import InputError
+from registry.index import queries
+from registry.index.entries import VersionEntry
+from registry.lineage.catalogue import Catalogue
+from registry.store.blobs import blob_of_file
+from registry.types import Cid
+
+__all__ = ["FileName", "Identified", "identify", "name_of_file"]
+
+
+@dataclass(frozen=True, slots=True)
+class FileName:
+    """What a file is called by its bytes; None for what is not known of it."""
+
+    cid: Cid | None
+    sha256: bytes | None
+
+    def __str__(self) -> str:
+        return str(self.cid) if self.cid else f"sha256:{(self.sha256 or b'').hex()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """Where a file stands.
+
+    Attributes:
+        versions: Those that the file is, those that a round made first, then in the order of the chain.
+        unread: How many versions have manifests that are not to be had: the file may be one of those.
+    """
+
+    name: FileName
+    versions: tuple[VersionEntry, ...]
+    unread: int
+
+
+def name_of_file(path: Path) -> FileName:
+    """Return what a file is called, streamed.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    cid = blob_of_file(path).cid
+    try:
+        with path.open("rb") as file:
+            return FileName(cid, hashlib.file_digest(file, "sha256").digest())
+    except OSError as error:
+        raise InputError(f"{path}: expected a file to read, got {error.strerror or error}") from error
+
+
+def identify(db: sqlite3.Connection, catalogue: Catalogue, name: FileName) -> Identified:
+    """Find the versions that a file is.
+
+    A manifest is about a file only if all that is known of the file agrees: one that names this file's sha256 and
+    another one's CID is about neither.
+    """
+    entries = queries.every_version(db)
+    unread = catalogue.learn_versions(entry.digest for entry in entries)
+    named = set(catalogue.versions_of_file(name.cid, sha256=name.sha256))
+    found = sorted((e for e in entries if e.digest in named), key=lambda entry: (entry.round_id is None, entry.at))
+    return Identified(name, tuple(found), len(unread))

@@ -1,0 +1,174 @@
+"""A lineage as a picture: SVG without scripts, fonts or links, equal bytes for equal lineages.
+
+A row a version, the oldest on top, joined to its parents along lanes, one a model; in each row who contributed how
+much, who was refused and why, what was disputed. Text comes from manifests, which anybody may have written, so it is
+escaped and cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from registry.content.manifest import Reason
+from registry.lineage.ancestry import Ancestry
+from registry.lineage.story import CommitmentStory, RoundStory, VersionStory
+from registry.types import Cid, Digest, ModelId
+
+__all__ = ["draw"]
+
+_WIDTH, _LANE, _LINE, _GAP = 1000, 26, 20, 14
+_ROWS, _BARS = 60, 10
+"""Versions, and commitments of a round, that are drawn; of more the oldest, or the last, are told by their number."""
+_BAR = 230
+_COLOURS = ("#0b5fa5", "#b3541e", "#4c7a34", "#7a3f8f", "#8a6d00", "#00757a")
+_STYLE = """
+    text { fill: #1c2733; font-size: 13px; }
+    .title { font-weight: 600; font-size: 14px; }
+    .faint { fill: #55626f; font-size: 12px; }
+    .bad { fill: #a4131b; }
+    .tag { font-size: 11px; font-weight: 600; fill: #ffffff; }
+    .card { fill: #f7f9fa; stroke: #d5dbe1; }
+    .wanted { fill: #eef4fb; stroke: #0b5fa5; }
+    .track { fill: #e3e8ed; }
+    .edge { fill: none; stroke-width: 2.5; }
+"""
+
+
+def draw(stories: Sequence[VersionStory], ancestry: Ancestry) -> str:
+    """Return the picture of a lineage.
+
+    Args:
+        stories: A version's ancestors, each after its parents, and the version itself last.
+        ancestry: Which descends from which.
+    """
+    shown = [*stories[:1], *stories[-(_ROWS - 1) :]] if len(stories) > _ROWS else list(stories)
+    left_out = len(stories) - len(shown)
+    lanes: dict[ModelId, int] = {}
+    for story in shown:
+        lanes.setdefault(story.entry.model_id, len(lanes))
+    begin = 24 + _LANE * len(lanes)
+    at, rows = 20, []
+    tops: dict[Digest, tuple[int, int]] = {}
+    for number, story in enumerate(shown):
+        if number == 1 and left_out:
+            rows.append(_text(begin + 14, at + 14, f"… {left_out} versions in between are not drawn …", "faint"))
+            at += 2 * _LINE
+        lines = _lines(story)
+        height = 2 * _GAP + _LINE * len(lines) - 6
+        tops[story.entry.digest] = (16 + _LANE * lanes[story.entry.model_id], at + 20)
+        kind = "wanted" if story is shown[-1] else "card"
+        rows.append(
+            f'<rect class="{kind}" x="{begin}" y="{at}" width="{_WIDTH - begin - 16}" height="{height}" rx="6"/>'
+        )
+        for index, line in enumerate(lines):
+            rows.append(line.format(x=begin + 14, y=at + _GAP + 6 + _LINE * index, right=_WIDTH - 30))
+        at += height + _GAP
+    edges = [_edge(tops[parent], tops[d]) for d in tops for parent in ancestry.parents.get(d, ()) if parent in tops]
+    dots = [f'<circle cx="{x}" cy="{y}" r="6.5" fill="{_colour(x)}"/>' for x, y in tops.values()]
+    title = f"Lineage of version {shown[-1].entry.digest.hex()}" if shown else "No versions"
+    size = f'viewBox="0 0 {_WIDTH} {at + 6}"'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="system-ui, sans-serif">\n'
+        f"<title>{title}</title>\n<style>{_STYLE}</style>\n"
+        f'<rect width="{_WIDTH}" height="{at + 6}" fill="#ffffff"/>\n'
+        + "\n".join([*edges, *dots, *rows])
+        + "\n</svg>\n"
+    )
+
+
+def _lines(story: VersionStory) -> list[str]:
+    """The lines of a version's row, with places for x, y and the right edge."""
+    entry = story.entry
+    made = f"round {entry.number}" if entry.number else "owner's version" if any(entry.parent) else "genesis"
+    said = story.manifest.statement if story.manifest else None
+    name = f" · {_cut(said.title, 40)}" if said and said.title else ""
+    model = f"model {entry.model_id.hex()[:10]}"
+    lines = [
+        _line(f"{made} · {entry.digest.hex()[:16]}{name}", "title") + _tags(story),
+        _line(f"{model}, block {entry.at.block}" + (_plan_of(story.round) if story.round else ""), "faint"),
+    ]
+    for other in story.elsewhere:
+        lines.append(_line(f"also in model {other.model_id.hex()[:10]}, block {other.at.block}", "faint"))
+    if story.manifest is None:
+        lines.append(_line("its manifest is not to be had", "bad"))
+    if story.round is not None:
+        told = story.round.commitments
+        lines += [_bar(commitment) for commitment in told[:_BARS]]
+        if len(told) > _BARS:
+            lines.append(_line(f"and {len(told) - _BARS} more commitments", "faint"))
+        for dispute in story.round.disputes:
+            expelled = ", ".join(f"0x{who.hex()[:8]}" for who in dispute.expelled) or "nobody yet"
+            fault = dispute.fault.name.lower()
+            by = f"void: {fault}, shown by 0x{dispute.challenger.hex()[:8]}; expelled: {expelled}"
+            lines.append(_line(f"result {dispute.result_hash.hex()[:10]} {by}", "bad"))
+    return lines
+
+
+def _plan_of(told: RoundStory) -> str:
+    manifest, plan = told.plan_manifest, told.plan.plan
+    how = f", {_cut(manifest.algorithm.name, 20)}" if manifest else ""
+    return f" · plan {told.plan.plan_index}{how}, quorum {plan.quorum} · {len(told.attesters)} attested"
+
+
+def _bar(told: CommitmentStory) -> str:
+    who = f"0x{told.entry.participant.hex()[:10]}"
+    if told.reason is Reason.ADMITTED:
+        fill = f'<rect x="{{x}}" y="{{y}}" transform="translate(120 -10)" width="{told.share * _BAR:.1f}" height="11"'
+        track = f'<rect class="track" x="{{x}}" y="{{y}}" transform="translate(120 -10)" width="{_BAR}" height="11"/>'
+        said = f"{100 * told.share:.1f} %, weight {told.entry.weight}{_data_of(told)}"
+        return _line(who) + track + f'{fill} fill="#0b5fa5"/>' + _line(said, "faint", shift=120 + _BAR + 12)
+    reason = "no result stands" if told.reason is None else f"refused: {told.reason.name.lower().replace('_', ' ')}"
+    return _line(who, "faint") + _line(f"{reason}, weight {told.entry.weight}", "bad", shift=120)
+
+
+def _data_of(told: CommitmentStory) -> str:
+    if told.update is None:
+        return ""
+    if told.data_set is not None:
+        return f" · data: {_cut(told.data_set.name, 40)}"
+    named = told.update.data_set
+    return f" · data: {str(named)[:16]}…" if isinstance(named, Cid) else f" · private data {named.hex()[:10]}"
+
+
+def _tags(story: VersionStory) -> str:
+    tags = [("head", "#2f7d32")] if story.head else []
+    tags += [("deprecated", "#a4131b")] if story.entry.deprecated else []
+    tags += [] if story.entry.final else [("provisional", "#8a6d00")]
+    found, offset = "", 0
+    for text, colour in tags:
+        width = 7 * len(text) + 14
+        offset += width + 6
+        move = f'transform="translate({-offset} 0)"'
+        found += (
+            f'<g {move}><rect x="{{right}}" y="{{y}}" transform="translate(0 -13)" width="{width}" height="17" rx="8"'
+        )
+        found += f' fill="{colour}"/><text class="tag" x="{{right}}" y="{{y}}" dx="7" dy="-1">{text}</text></g>'
+    return found
+
+
+def _line(text: str, kind: str = "", *, shift: int = 0) -> str:
+    said = escape(text).replace("{", "{{").replace("}", "}}")
+    moved = f' dx="{shift}"' if shift else ""
+    named = f' class="{kind}"' if kind else ""
+    return f'<text{named} x="{{x}}" y="{{y}}"{moved}>{said}</text>'
+
+
+def _text(x: int, y: int, text: str, kind: str) -> str:
+    return _line(text, kind).format(x=x, y=y)
+
+
+def _edge(start: tuple[int, int], end: tuple[int, int]) -> str:
+    (x, y), (to_x, to_y) = start, end
+    bend = f"C{x},{to_y - 20} {to_x},{to_y - 40} {to_x},{to_y}" if x != to_x else f"L{to_x},{to_y}"
+    return f'<path class="edge" d="M{x},{y} L{x},{max(y, to_y - 60)} {bend}" stroke="{_colour(to_x)}"/>'
+
+
+def _colour(x: int) -> str:
+    return _COLOURS[(x - 16) // _LANE % len(_COLOURS)]
+
+
+def _cut(text: str, length: int) -> str:
+    """Text on one line, without what an SVG may not hold."""
+    plain = "".join(c if c.isprintable() else " " for c in text)
+    return plain if len(plain) <= length else plain[: length - 1] + "…"

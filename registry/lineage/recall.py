@@ -1,0 +1,116 @@
+"""What has to be looked at again when data are recalled: every version that descends from a data set or an update.
+
+Where a report is not to be had nobody can say whether an update was admitted: it counts as used, told as unknown.
+A private data set is named by its digest alone, which is enough.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from registry.content.manifest import Reason
+from registry.index import queries, round_queries
+from registry.index.entries import CommitmentEntry, VersionEntry
+from registry.lineage.ancestry import Ancestry, read_ancestry
+from registry.lineage.catalogue import Catalogue
+from registry.lineage.story import standing_report
+from registry.store.base import ContentStore
+from registry.types import Address, Digest, ModelId
+
+__all__ = ["Participation", "Recall", "Use", "participation_of", "recall_data_set", "recall_update"]
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A commitment and where it went.
+
+    Attributes:
+        reason: Why it is, or is not, in the result that stands; None while none does, or its report is not to be had.
+        version: What its round made, if it made one and the update is in it, or may be.
+    """
+
+    commitment: CommitmentEntry
+    reason: Reason | None
+    share: float
+    version: Digest | None
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """What descends from data.
+
+    Attributes:
+        uses: Commitments of it, in the order of the chain.
+        stated: Versions whose owner says that they were trained on it.
+        versions: All versions that descend from it, in all models: each place of each, in the order of the chain.
+        unread: Manifests that are not to be had: there may be more.
+    """
+
+    uses: tuple[Use, ...]
+    stated: tuple[Digest, ...]
+    versions: tuple[VersionEntry, ...]
+    unread: int
+
+
+@dataclass(frozen=True, slots=True)
+class Participation:
+    """What an account contributed to a model, and every version that descends from it, in all models."""
+
+    uses: tuple[Use, ...]
+    versions: tuple[VersionEntry, ...]
+    unread: int
+
+
+def recall_update(db: sqlite3.Connection, store: ContentStore, catalogue: Catalogue, digest: Digest) -> Recall:
+    """Return every version that descends from an update."""
+    uses = _uses(db, store, round_queries.commitments_of(db, digest))
+    ancestry = read_ancestry(db, catalogue)
+    return Recall(uses, (), _from(ancestry, uses, ()), len(ancestry.unread))
+
+
+def recall_data_set(db: sqlite3.Connection, store: ContentStore, catalogue: Catalogue, digest: bytes) -> Recall:
+    """Return every version that descends from a data set, by updates that name it and by what owners state.
+
+    Reads every update's and version's manifest that was not read before.
+    """
+    unread = len(catalogue.learn_updates(queries.committed_digests(db)))
+    unread += len(catalogue.learn_versions(entry.digest for entry in queries.every_version(db)))
+    naming = sorted(catalogue.naming(digest))
+    uses = _uses(db, store, [c for named in naming for c in round_queries.commitments_of(db, named)])
+    ancestry = read_ancestry(db, catalogue)
+    stated = tuple(named for named in naming if named in ancestry.places)
+    return Recall(uses, stated, _from(ancestry, uses, stated), unread)
+
+
+def participation_of(
+    db: sqlite3.Connection, store: ContentStore, catalogue: Catalogue, model_id: ModelId, account: Address
+) -> Participation:
+    """Return what an account contributed to a model, and where it ended up."""
+    committed = [c for c in round_queries.commitments_by(db, account) if c.model_id == model_id]
+    uses = _uses(db, store, committed)
+    ancestry = read_ancestry(db, catalogue)
+    return Participation(uses, _from(ancestry, uses, ()), len(ancestry.unread))
+
+
+def _uses(db: sqlite3.Connection, store: ContentStore, commitments: Iterable[CommitmentEntry]) -> tuple[Use, ...]:
+    found = []
+    for commitment in sorted(commitments, key=lambda entry: entry.at):
+        entry = round_queries.round_of(db, commitment.round_id)
+        assert entry is not None  # commitments refer to rounds
+        report = standing_report(db, store, entry)
+        reason, share = None, 0.0
+        if report is not None:
+            said = next(e for e in report.entries if e.participant == commitment.participant)
+            reason = Reason(said.reason)
+            share = said.weight / report.manifest.total_weight if reason is Reason.ADMITTED else 0.0
+        used = reason in (None, Reason.ADMITTED)
+        found.append(Use(commitment, reason, share, entry.version_digest if used else None))
+    return tuple(found)
+
+
+def _from(ancestry: Ancestry, uses: Iterable[Use], stated: Iterable[Digest]) -> tuple[VersionEntry, ...]:
+    starts = [*stated, *(use.version for use in uses if use.version is not None)]
+    places = [place for digest in ancestry.descendants(starts) for place in ancestry.places.get(digest, ())]
+    return tuple(sorted(places, key=lambda entry: entry.at))

@@ -1,0 +1,179 @@
+"""What index and manifests tell of a version: the round that made it, who was in it, who was refused, disputes.
+
+What is told is what chain and manifests say; `verify` checks it. Manifests that are not to be had are None.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from registry.content.manifest import (
+    DataSetManifest,
+    PlanManifest,
+    Reason,
+    ReportManifest,
+    UpdateManifest,
+    VersionManifest,
+)
+from registry.errors import ContentError, FormError
+from registry.index import queries, round_queries
+from registry.index.entries import CommitmentEntry, DeprecationEntry, PlanEntry, RoundEntry, VersionEntry
+from registry.rounds.reports import Report, load_report
+from registry.store.base import ContentStore
+from registry.store.manifests import found_manifest
+from registry.types import Address, Cid, Fault
+
+__all__ = [
+    "CommitmentStory",
+    "Dispute",
+    "RoundStory",
+    "VersionStory",
+    "standing_report",
+    "tell_version",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class CommitmentStory:
+    """A commitment and what became of it.
+
+    Attributes:
+        reason: Why it is, or is not, in the result that stands; None while none does, or its report is not to be had.
+        share: Of the total weight; 0 unless admitted.
+        data_set: The manifest of what it was trained on, where that is public.
+    """
+
+    entry: CommitmentEntry
+    reason: Reason | None
+    share: float
+    update: UpdateManifest | None
+    data_set: DataSetManifest | None
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """A result that was made void: for what, by whom, and who lost the role for having attested it."""
+
+    result_hash: bytes
+    fault: Fault
+    challenger: Address
+    expelled: tuple[Address, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RoundStory:
+    """A round.
+
+    Attributes:
+        plan_before: The plan of the model's round before it; None for the first.
+        attesters: Of the result that stands.
+    """
+
+    entry: RoundEntry
+    plan: PlanEntry
+    plan_before: PlanEntry | None
+    plan_manifest: PlanManifest | None
+    report: ReportManifest | None
+    commitments: tuple[CommitmentStory, ...]
+    attesters: tuple[Address, ...]
+    disputes: tuple[Dispute, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VersionStory:
+    """A version at one of its places.
+
+    Attributes:
+        entry: Where it stands.
+        head: It is that model's head.
+        elsewhere: Its other places: the same version in other models.
+        deprecation: Where its owner says that it is not to be used.
+    """
+
+    entry: VersionEntry
+    head: bool
+    elsewhere: tuple[VersionEntry, ...]
+    deprecation: DeprecationEntry | None
+    manifest: VersionManifest | None
+    round: RoundStory | None
+
+
+def tell_version(db: sqlite3.Connection, store: ContentStore, entry: VersionEntry) -> VersionStory:
+    """Return what is known of a version at one of its places."""
+    model = queries.model(db, entry.model_id)
+    others = tuple(e for e in queries.versions_of_digest(db, entry.digest) if e.model_id != entry.model_id)
+    marked = [d for d in queries.deprecations(db, entry.model_id) if d.digest == entry.digest]
+    made_by = None if entry.round_id is None else round_queries.round_of(db, entry.round_id)
+    return VersionStory(
+        entry=entry,
+        head=model is not None and model.head == entry.digest,
+        elsewhere=others,
+        deprecation=marked[0] if marked else None,
+        manifest=found_manifest(store, entry.digest, VersionManifest),
+        round=None if made_by is None else _tell_round(db, store, made_by),
+    )
+
+
+def _tell_round(db: sqlite3.Connection, store: ContentStore, entry: RoundEntry) -> RoundStory:
+    plans = queries.plans(db, entry.model_id)
+    before = [r.plan_index for r in round_queries.rounds(db, entry.model_id) if r.number == entry.number - 1]
+    plan = plans[entry.plan_index]
+    report = standing_report(db, store, entry)
+    last = {a.aggregator: a.result_hash for a in round_queries.attestations(db, entry.round_id)}
+    expelled = {e.aggregator for e in round_queries.expulsions(db, entry.round_id)}
+    attesters = [who for who, result in last.items() if result == entry.result_hash and who not in expelled]
+    return RoundStory(
+        entry=entry,
+        plan=plan,
+        plan_before=plans[before[0]] if before else None,
+        plan_manifest=found_manifest(store, plan.plan.digest, PlanManifest),
+        report=None if report is None else report.manifest,
+        commitments=_commitments(db, store, entry, report),
+        attesters=tuple(attesters),
+        disputes=_disputes(db, entry),
+    )
+
+
+def standing_report(db: sqlite3.Connection, store: ContentStore, entry: RoundEntry) -> Report | None:
+    """Return the report of the result that stands in a round; None if it is not to be had, or on other commitments."""
+    results = {found.result_hash: found.result for found in round_queries.results(db, entry.round_id)}
+    result = results.get(entry.result_hash or b"")
+    if result is None:
+        return None
+    try:
+        report = load_report(store, result.report_digest, entry.commitments)
+    except (ContentError, FormError):
+        return None
+    committed = [(c.participant, c.digest, c.weight, c.steps) for c in round_queries.commitments(db, entry.round_id)]
+    return report if [(e.participant, e.digest, e.weight, e.steps) for e in report.entries] == committed else None
+
+
+def _commitments(
+    db: sqlite3.Connection, store: ContentStore, entry: RoundEntry, report: Report | None
+) -> tuple[CommitmentStory, ...]:
+    told = []
+    for number, committed in enumerate(round_queries.commitments(db, entry.round_id)):
+        reason = None if report is None else Reason(report.entries[number].reason)
+        admitted = report is not None and reason is Reason.ADMITTED
+        share = committed.weight / report.manifest.total_weight if admitted and report else 0.0
+        update = found_manifest(store, committed.digest, UpdateManifest)
+        public = update.data_set if update is not None and isinstance(update.data_set, Cid) else None
+        data_set = None if public is None else found_manifest(store, public.digest, DataSetManifest)
+        told.append(CommitmentStory(committed, reason, share, update, data_set))
+    return tuple(told)
+
+
+def _disputes(db: sqlite3.Connection, entry: RoundEntry) -> tuple[Dispute, ...]:
+    convicted = {c.tally: c for c in round_queries.convictions(db, entry.round_id)}
+    expelled = round_queries.expulsions(db, entry.round_id)
+    return tuple(
+        Dispute(
+            void.result_hash,
+            convicted[void.tally].fault,
+            convicted[void.tally].challenger,
+            tuple(e.aggregator for e in expelled if e.tally == void.tally),
+        )
+        for void in round_queries.voids(db, entry.round_id)
+        if void.tally in convicted
+    )

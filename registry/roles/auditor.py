@@ -1,0 +1,440 @@
+"""An auditor: the aggregator's functions again, on what was anchored, ending in a verdict and, if need be, a challenge.
+
+Looking needs neither account nor torch; `cairn verify` is the same functions over a whole lineage. With a signer and a
+purse it demands what nobody shows and convicts what is false.
+
+Its work is tasks that do not wait for one another, and none of a model waits for another model (`tasks`). `advance` is
+one step of each for one model, the most urgent first.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from registry.chain import calls
+from registry.chain.challenge_records import Basis, Target
+from registry.chain.challenges import Challenges
+from registry.chain.court import Court
+from registry.chain.court_events import LeafShown
+from registry.chain.court_records import MAX_DEPOSIT, Demanded
+from registry.chain.records import Dispute, Result
+from registry.content.manifest import PlanManifest, VersionManifest
+from registry.disputes.answers import answer_to
+from registry.disputes.charges import Charge, Inspection, Wanted, basis_of
+from registry.disputes.demands import Demands, SeenDemands, demands_of
+from registry.disputes.inspection import Recomputed, inspect
+from registry.disputes.tree_cache import place_of, remove_before
+from registry.durable import write_whole
+from registry.errors import ContractError, NotEnoughMoney
+from registry.ethereum.keys import to_checksum
+from registry.ethereum.node import chain_time
+from registry.roles.challenger import LimitReached, Purse, bring, conviction_gas
+from registry.roles.claims import Claim, collect, seal
+from registry.roles.loop import Task, keeping, take_step
+from registry.rounds.admission import UpdateForm, update_form
+from registry.rounds.onchain import (
+    RoundRecord,
+    attested_result,
+    attested_results,
+    attesters_of,
+    commits_closed,
+    read_round,
+    unexpelled,
+)
+from registry.rounds.plans import load_plan
+from registry.rounds.versions import load_parent, read_header
+from registry.store.base import ContentStore
+from registry.store.limited import LimitedStore
+from registry.types import ModelId, Part, Phase
+from registry.verification.verify import Check, until_failure, verify_round
+
+if TYPE_CHECKING:
+    from registry.chain.client import Client
+
+__all__ = ["Memory", "advance", "audit", "tasks"]
+
+_SALTING = threading.Lock()
+_LOOKS = 4
+"""The first look takes this part of the time that is left."""
+_LATER_LOOKS = 16
+"""Each look after it takes this part, for there may be as many as a tree has levels."""
+_LOOKS_AGAIN = 64
+"""A result that could not be judged is looked at again after this part of its window, or when something was shown."""
+_TOGETHER = 100
+"""Leaves demanded by one transaction, of some 60 000 gas each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What an auditor remembers between steps; losing it costs time and nothing else."""
+
+    inspected: dict[bytes, tuple[int, Inspection]] = field(default_factory=dict)
+    """By tally: how many leaves had been shown, and what came of it."""
+    again: dict[bytes, int] = field(default_factory=dict)
+    """By tally, of those looked at in their window: before when none is again for nothing new, Unix seconds."""
+    refused: dict[bytes, int] = field(default_factory=dict)
+    """By tally of which a charge was not taken: before when none is brought again, Unix seconds."""
+    recomputed: Recomputed = field(default_factory=dict)
+    seen: dict[str, SeenDemands] = field(default_factory=lambda: defaultdict(SeenDemands))
+    """By task, since each has a thread: demands in final blocks."""
+    said: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """One look at a model's current round."""
+
+    client: Client
+    store: ContentStore
+    folder: Path
+    model_id: ModelId
+    number: int
+    purse: Purse | None
+    memory: Memory
+    clock: Callable[[], float]
+
+    def round(self, record: RoundRecord) -> tuple[PlanManifest, VersionManifest, UpdateForm]:
+        """Return a round's plan, its parent, and the form of its updates."""
+        plan, parent = load_plan(self.store, record.plan), load_parent(self.store, record)
+        return plan, parent, update_form(read_header(self.store, parent.weights.blob), plan)
+
+    def basis(self, record: RoundRecord) -> Basis:
+        """Return what results of a round are held against."""
+        _, parent, form = self.round(record)
+        return basis_of(form.rules, parent)
+
+    def inspect(
+        self, record: RoundRecord, result: Result, tally: bytes, shown: Sequence[LeafShown], end: int
+    ) -> Inspection:
+        """Recompute a result, and remember what came of it. It takes a part of the time to end, then what has not come
+        counts as hidden: there must be time to demand it.
+        """
+        now = chain_time(self.client.w3)
+        part = _LATER_LOOKS if tally in self.memory.again else _LOOKS
+        store = LimitedStore(self.store, max(end - now, 0) / part, self.clock)
+        plan, parent, form = self.round(record)
+        place, known = self.folder / f"recomputed-{self.model_id.hex()[:16]}", self.memory.recomputed
+        found = inspect(store, record, plan, parent, form, result, shown, place, known, salt=self.salt())
+        self.memory.inspected[tally] = (len(shown), found)
+        return found
+
+    def salt(self) -> bytes:
+        """What chooses the chunks that are looked at of hidden contributions, known to nobody else; the same later."""
+        path = self.folder / "salt"
+        with _SALTING:
+            if not path.exists():
+                self.folder.mkdir(parents=True, exist_ok=True)
+                write_whole(path, secrets.token_bytes(32))
+            return path.read_bytes()
+
+    def tell(self, said: str) -> str:
+        """Return what has not been said before."""
+        if said in self.memory.said:
+            return ""
+        self.memory.said.add(said)
+        return said
+
+
+def audit(
+    client: Client, store: ContentStore, folder: Path, model_id: ModelId, number: int
+) -> Iterator[tuple[bytes, Check]]:
+    """Recompute every result attested in a round, whether or not it has a quorum.
+
+    Args:
+        client: The chain; no signer is needed.
+        store: Holds, or finds, the round's blobs.
+        folder: For recomputed files.
+        model_id: The model.
+        number: The round.
+
+    Yields:
+        The hash of a result and one check of it; a result ends at its first failed check.
+
+    Raises:
+        NodeUnavailable: The chain cannot be asked, which says nothing of any result.
+    """
+    record = read_round(client, model_id, number)
+    folder.mkdir(parents=True, exist_ok=True)
+    for attested in {event.result_hash: event for event in attested_results(client, record)}.values():
+        for check in until_failure(verify_round(client, store, record, attested.result, folder)):
+            yield attested.result_hash, check
+
+
+def tasks(
+    client: Client,
+    store: ContentStore,
+    folder: Path,
+    models: Sequence[ModelId],
+    *,
+    purse: Purse | None = None,
+    memories: Sequence[Memory] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> tuple[Task, ...]:
+    """Return what an auditor does, the most urgent first, as steps that may be taken side by side.
+
+    Results are recomputed as soon as they are attested. In its challenge window what is false is convicted, what nobody
+    shows is demanded, and a demand that nobody answered is closed, which makes the result void. What was demanded of a
+    result that is found to be right, and is late, is shown. Attesters of void results are expelled, own seals revealed,
+    rewards collected.
+
+    Args:
+        client: The chain, with the auditor's signer if it is to do more than report.
+        store: Where updates and results are fetched from.
+        folder: Of this auditor.
+        models: The models; each has tasks of its own.
+        purse: Pays; None to report only.
+        memories: One a model, the same objects at each call, so that nothing is recomputed twice.
+        clock: Returns seconds; what a look may take is counted by it.
+    """
+    kept = memories or [Memory() for _ in models]
+    pairs = list(zip(models, kept, strict=True))
+
+    def each(name: str, step: Callable[[_Watch], str]) -> list[Task]:
+        return [
+            Task(f"{name} {m.hex()[:10]}", partial(_watched, client, store, folder, m, purse, memory, clock, step))
+            for m, memory in pairs
+        ]
+
+    if purse is None:
+        return tuple(each("looking", _look))
+    own = Task("collecting", partial(collect, client, purse, folder)), keeping(client)
+    return (
+        *each("closing", _close),
+        *each("expelling", _expel),
+        *own,
+        *each("looking", _look),
+        *each("showing", _show_late),
+    )
+
+
+def advance(
+    client: Client,
+    store: ContentStore,
+    folder: Path,
+    model_id: ModelId,
+    *,
+    purse: Purse | None = None,
+    memory: Memory | None = None,
+) -> str:
+    """Do what the model's current round wants of an auditor next, if anything; return what was done or found.
+
+    Safe to call at any time and any number of times. Arguments as `tasks` has them, whose steps these are.
+    """
+    memories = None if memory is None else [memory]
+    steps = tasks(client, store, folder, [model_id], purse=purse, memories=memories)
+    return take_step(steps)
+
+
+def _watched(
+    client: Client,
+    store: ContentStore,
+    folder: Path,
+    model_id: ModelId,
+    purse: Purse | None,
+    memory: Memory,
+    clock: Callable[[], float],
+    step: Callable[[_Watch], str],
+) -> str:
+    """Take a step for a model's current round."""
+    number = client.model(model_id).rounds
+    if not number:
+        return ""
+    watch = _Watch(client, store, folder, model_id, number, purse, memory, clock)
+    try:
+        return step(watch)
+    except (LimitReached, NotEnoughMoney) as error:
+        return watch.tell(f"round {number}: {error}")
+
+
+def _look(watch: _Watch) -> str:
+    client, model_id, number = watch.client, watch.model_id, watch.number
+    phase = client.phase(model_id, number)
+    if not commits_closed(client, model_id, number):
+        return ""  # the list of commitments, as far as it is final, may lack some that the result rightly has
+    if phase == Phase.CHALLENGE:
+        return _hold(watch)
+    if phase in (Phase.PUBLISH, Phase.AGGREGATE) and client.round(model_id, number).attested:
+        return _look_ahead(watch)
+    return ""
+
+
+def _look_ahead(watch: _Watch) -> str:
+    """Recompute what is attested and has no quorum yet, so that a charge is ready when it has."""
+    record = read_round(watch.client, watch.model_id, watch.number)
+    for event in attested_results(watch.client, record):
+        tally = watch.client.tally(watch.model_id, watch.number, event.result_hash)
+        if tally not in watch.memory.inspected:
+            end = watch.client.round(watch.model_id, watch.number).aggregate_deadline
+            found = watch.inspect(record, event.result, tally, (), end)
+            return watch.tell(f"round {watch.number}: result 0x{event.result_hash.hex()[:12]}: {found.said}")
+    return ""
+
+
+def _close(watch: _Watch) -> str:
+    """Close a demand that nobody answered, which makes the result void."""
+    client, number, purse = watch.client, watch.number, watch.purse
+    if client.phase(watch.model_id, number) != Phase.CHALLENGE or purse is None:
+        return ""
+    court = Court(client, send=purse.send)
+    demands, now = _demands(watch, court, client.dispute(watch.model_id, number), "closing"), chain_time(client.w3)
+    for leaf in demands.open:
+        if demands.late_deadlines[leaf] <= now and not court.demand(leaf, block="pending").closed:
+            court.close_demand(watch.model_id, number, leaf, until="mined")
+            return f"round {number}: leaf {leaf.index} of 0x{leaf.root.hex()[:12]} was not shown: the result is void"
+    return ""
+
+
+def _demands(watch: _Watch, court: Court, dispute: Dispute, task: str) -> Demands:
+    return demands_of(court, dispute, watch.memory.seen[task])
+
+
+def _in_window(watch: _Watch) -> tuple[Dispute, RoundRecord, Result] | None:
+    """The result in its window; None if the quorum's attestation is in a block that the node shows no more."""
+    dispute = watch.client.dispute(watch.model_id, watch.number)
+    record = read_round(watch.client, watch.model_id, watch.number)
+    result = attested_result(watch.client, record, dispute.result_hash)
+    return None if result is None or not any(dispute.tally) else (dispute, record, result)
+
+
+def _hold(watch: _Watch) -> str:
+    """Hold the result in its window against what was committed, as far as what is there allows."""
+    client, number, purse = watch.client, watch.number, watch.purse
+    window = _in_window(watch)
+    if window is None:
+        return ""
+    dispute, record, result = window
+    court = Court(client, send=purse.send if purse else None)
+    demands, memory, now = _demands(watch, court, dispute, "looking"), watch.memory, chain_time(client.w3)
+    before, found = memory.inspected.get(dispute.tally, (-1, None))
+    if (
+        found is None
+        or before != len(demands.shown)
+        or (_unsettled(found, dispute, demands) and now >= memory.again.get(dispute.tally, 0))
+    ):
+        end = client.round(watch.model_id, number).challenge_deadline
+        found = watch.inspect(record, result, dispute.tally, demands.shown, end)
+        memory.again[dispute.tally] = now + record.plan.challenge_duration // _LOOKS_AGAIN
+    if purse is not None:
+        target = Target(watch.model_id, number, result)
+        if found.charge is not None:
+            if now < memory.refused.get(dispute.tally, 0):
+                return ""
+            try:
+                return _charge(court, record, target, dispute, found.charge, watch, purse)
+            except ContractError as error:
+                # Not convinced, or overtaken: look again before it is charged again, and not at once.
+                memory.inspected.pop(dispute.tally, None)
+                memory.refused[dispute.tally] = now + record.plan.answer_duration // 16
+                return watch.tell(f"round {number}: the contract is not convinced: {error}")
+        # By name: the mean of one contribution has its root, and one leaf answers for both.
+        wanted = {named: w for w in found.wanted if (named := _named(dispute, w)) not in demands.deadlines}
+        if wanted:
+            return _demand(record, target, dispute, tuple(wanted.values()), watch, purse)
+    return watch.tell(f"round {number}: result 0x{dispute.result_hash.hex()[:12]}: {found.said}")
+
+
+def _unsettled(found: Inspection, dispute: Dispute, demands: Demands) -> bool:
+    """Whether another look may find more: nothing was found, and no demand is waited for."""
+    waits = any(_named(dispute, wanted) in demands.open for wanted in found.wanted)
+    return not (found.sound or found.charge or waits)
+
+
+def _show_late(watch: _Watch) -> str:
+    """Show what was demanded of a result that is right and that its attesters have not shown in time."""
+    client, number, purse = watch.client, watch.number, watch.purse
+    remove_before(watch.folder, watch.model_id, number)
+    if client.phase(watch.model_id, number) != Phase.CHALLENGE or purse is None:
+        return ""
+    window = _in_window(watch)
+    if window is None:
+        return ""
+    dispute, record, result = window
+    _, found = watch.memory.inspected.get(dispute.tally, (-1, None))
+    court, now = Court(client, send=purse.send), chain_time(client.w3)
+    if found is None or not found.sound:
+        return ""
+    demands = _demands(watch, court, dispute, "showing")
+    for leaf in demands.open:
+        if not demands.deadlines[leaf] <= now < demands.late_deadlines[leaf]:
+            continue
+        opening = answer_to(watch.store, record, result, leaf, place_of(watch.folder, watch.model_id, number))
+        if opening is not None and not court.demand(leaf, block="pending").closed:
+            attesters = attesters_of(client, watch.model_id, number, dispute.tally)
+            court.show_late(watch.model_id, number, leaf, opening, attesters, until="mined")
+            return f"round {number}: showed leaf {leaf.index} of 0x{leaf.root.hex()[:12]} late, for the result is right"
+    return ""
+
+
+def _named(dispute: Dispute, wanted: Wanted) -> Demanded:
+    rows = wanted.rows
+    return Demanded(dispute.round_id, dispute.tally, wanted.root, rows.entry_bytes, rows.entries, wanted.index)
+
+
+def _charge(
+    court: Court, record: RoundRecord, target: Target, dispute: Dispute, charge: Charge, watch: _Watch, purse: Purse
+) -> str:
+    if record.plan.bond_gwei:
+        seal(court, watch.folder, Claim(dispute.round_id, dispute.tally, charge.part, charge.index))
+    bring(Challenges(court.client, send=purse.send), record, target, charge, watch.basis(record))
+    return f"round {target.number}: result 0x{dispute.result_hash.hex()[:12]} convicted: {charge.fault.name.lower()}"
+
+
+def _demand(
+    record: RoundRecord,
+    target: Target,
+    dispute: Dispute,
+    wanted: Sequence[Wanted],
+    watch: _Watch,
+    purse: Purse,
+) -> str:
+    # What is found must still be paid for.
+    court = Court(watch.client, send=partial(purse.send, spare_gas=conviction_gas(target.result.contributions)))
+    for leaf in wanted:
+        named = _named(dispute, leaf)
+        if record.plan.bond_gwei:
+            # Also what the leaf may turn out to show: whoever sees it demanded can guess that.
+            for claim in (
+                Claim(dispute.round_id, dispute.tally, Part.WHOLE, 0),
+                *([] if leaf.tree is None else [Claim(dispute.round_id, dispute.tally, Part.VALUES, leaf.index)]),
+                Claim(dispute.round_id, dispute.tally, Part.SERVICE, 0, named),
+            ):
+                seal(court, watch.folder, claim)
+    for first, *others in _together(wanted):
+        # The base fee may rise meanwhile.
+        deposit = min(court.deposit_now(target) * 5 // 4, MAX_DEPOSIT)
+        indices = [first.index, *(leaf.index for leaf in others)]
+        if first.head is not None:
+            court.demand_head(target, first.head, first.membership, deposit=deposit, until="mined")
+        elif first.tree is None:
+            court.demand_contributions(target, indices, deposit=deposit, until="mined")
+        else:
+            basis = watch.basis(record)
+            court.demand_chunks(target, first.tree, indices, first.membership, basis, deposit=deposit, until="mined")
+    leaves = "a leaf" if len(wanted) == 1 else f"{len(wanted)} leaves"
+    return f"round {target.number}: demanded {leaves} of result 0x{dispute.result_hash.hex()[:12]}"
+
+
+def _together(wanted: Sequence[Wanted]) -> Iterator[list[Wanted]]:
+    """Yield leaves of one blob, as many as one transaction demands."""
+    blobs: dict[tuple[object, ...], list[Wanted]] = {}
+    for leaf in wanted:
+        blobs.setdefault((leaf.root, leaf.tree, leaf.head), []).append(leaf)
+    for leaves in blobs.values():
+        for first in range(0, len(leaves), _TOGETHER):
+            yield leaves[first : first + _TOGETHER]
+
+
+def _expel(watch: _Watch) -> str:
+    attesters = unexpelled(watch.client, watch.model_id, watch.number)
+    if not attesters or watch.purse is None:
+        return ""
+    watch.purse.send(calls.expel(watch.client.address, watch.model_id, watch.number, attesters))
+    return f"round {watch.number}: expelled {', '.join(to_checksum(account) for account in attesters)}"

@@ -1,0 +1,200 @@
+"""What watching a round may cost an auditor at most: every demand, seal and transaction that one result can take.
+
+A function of the plan, of how many participate and of how large a version is; nothing is asked of chain or store. Gas
+is that of `contracts/gas.json`, rounded up, or what `registry.roles.challenger` reckons with; a test compares them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from registry.chain.court_records import ANSWER_GAS, MAX_DEPOSIT
+from registry.chain.records import Plan
+from registry.content.merkle import CHUNK_VALUES, state_rows
+from registry.roles.challenger import conviction_gas, dearest_gas
+from registry.types import WALK_STEPS
+
+__all__ = ["GAS", "Line", "Price", "WatchCosts", "price_of", "walk_costs", "walk_steps", "watch_costs"]
+
+GAS = {
+    "seal claim": 51_000,
+    "demand head": 170_000,
+    "demand contribution": 145_000,
+    "demand chunk of a contribution of 100, 10^8 values": 165_000,
+    "demand chunk, first in its window, 10^8 values": 173_000,
+    "demand chunk of a state, first in its window, 10^8 values": 190_000,
+    "demand one of 10 chunks": 60_000,
+    "reveal claim": 57_000,
+    "collect reward": 43_000,
+    "withdraw": 31_000,
+    "expel one with a bond": 95_000,
+    "expel one": 40_000,
+}
+"""By the name of the measurement in `contracts/gas.json`."""
+SAMPLES = 4
+"""Leaves that an auditor demands of a contribution that nobody shows as a whole, beside the first."""
+TOGETHER = 100
+"""Leaves that an auditor demands by one transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One thing that an auditor may have to do.
+
+    Attributes:
+        what: In words.
+        times: How often at most.
+        gas: Of all of it.
+        dearest: Gas of its dearest transaction.
+        deposits: How many leaves or heads are demanded, each against a deposit.
+        source: Where its gas is from: names in `contracts/gas.json`, or a function.
+    """
+
+    what: str
+    times: int
+    gas: int
+    dearest: int
+    deposits: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class WatchCosts:
+    """What one result of a round may cost whoever watches it, at most; durations in seconds.
+
+    Attributes:
+        lines: What it consists of.
+        walk_steps: Demands, one after the other, that lead down the deepest tree.
+        turns: Those, and what may have to be demanded before them, one after the other.
+        out: How long a deposit is out at most: answer time and late period. An answer earns it, else it comes back.
+        time: That all turns take at most, and to close the last.
+        window: What a challenge or demand leaves of the window at least: the challenge duration.
+        reward: Half a bond, wei: what a conviction earns.
+    """
+
+    lines: tuple[Line, ...]
+    walk_steps: int
+    turns: int
+    out: int
+    time: int
+    window: int
+    reward: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether there is time for all of it."""
+        return self.time <= self.window
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What it costs at a base fee; all in wei.
+
+    Attributes:
+        lines: Of each line, its deposits included.
+        deposit: Of each demand, as the auditor pays it: a quarter more than the least, for the base fee may rise.
+        gas: Of all gas.
+        deposits: Of all demands.
+        headroom: What the purse must hold besides when it sends the dearest transaction, which it reckons at five
+            quarters of its gas and twice the base fee.
+        limit: All of it: what `--limit` is to be at least.
+    """
+
+    base_fee: int
+    priority_fee: int
+    lines: tuple[int, ...]
+    deposit: int
+    gas: int
+    deposits: int
+    headroom: int
+    limit: int
+
+
+def walk_steps(leaves: int) -> int:
+    """Return how many leaves are demanded at most until a wrong one is found: each halves where it can be."""
+    return max(leaves - 1, 0).bit_length() + 1
+
+
+def watch_costs(plan: Plan, participants: int, values: int, states: int) -> WatchCosts:
+    """Return what a round under a plan may cost an auditor at most.
+
+    Args:
+        plan: As the chain has it.
+        participants: How many may contribute.
+        values: F32 values of a version.
+        states: Of the server program, for each coordinate.
+    """
+    leaves = -(-values // CHUNK_VALUES)
+    trees = [("demand chunk, first in its window, 10^8 values", leaves)]
+    if states:
+        of_state = -(-values * states // state_rows(states).entries)
+        trees.append(("demand chunk of a state, first in its window, 10^8 values", of_state))
+    walk = max(
+        (_each(f"walk down a tree of {n:,} leaves", source, walk_steps(n)) for source, n in trees),
+        key=lambda line: line.gas,
+    )
+    lines = [*_before(participants, leaves, states), walk]
+    bond = plan.bond_gwei * 10**9
+    if bond:
+        # One of the result, one of what is withheld, one of each chunk that is demanded or convicts.
+        chunks = walk.times + 2 + participants * min(SAMPLES, leaves - 1)
+        lines.append(_each("seals", "seal claim", 2 + min(chunks, sum(n for _, n in trees)), deposits=False))
+    lines.append(_conviction(participants))
+    expel = "expel one with a bond" if bond else "expel one"
+    lines.append(Line("expel all attesters", 1, GAS[expel] * plan.quorum, GAS[expel] * plan.quorum, 0, expel))
+    if bond:
+        lines += [_each(name, name, 1, deposits=False) for name in ("reveal claim", "collect reward")]
+    lines.append(_each("withdraw deposits and reward", "withdraw", 1 + bool(bond), deposits=False))
+    out = plan.answer_duration + plan.late_duration
+    turns = walk.times + min(participants, 2) + (2 if leaves > 1 else 1) + bool(states)
+    needs = turns * out + plan.answer_duration
+    return WatchCosts(tuple(lines), walk.times, turns, out, needs, plan.challenge_duration, bond // 2)
+
+
+def walk_costs(participants: int, *, states: bool) -> tuple[Line, ...]:
+    """Return what the longest walk that a window has time for costs, and the dearest conviction."""
+    tree = "demand chunk of a state" if states else "demand chunk"
+    walk = _each(f"walk of {WALK_STEPS} demands", f"{tree}, first in its window, 10^8 values", WALK_STEPS)
+    return walk, _conviction(participants)
+
+
+def price_of(lines: tuple[Line, ...], plan: Plan, base_fee: int, priority_fee: int) -> Price:
+    """Return what lines cost under a plan at these fees, wei per gas."""
+    least = max(min(ANSWER_GAS * base_fee, MAX_DEPOSIT), plan.demand_price_gwei * 10**9)
+    deposit = min(least * 5 // 4, MAX_DEPOSIT)
+    each = base_fee + priority_fee
+    gas, deposits = sum(line.gas for line in lines) * each, sum(line.deposits for line in lines) * deposit
+    dearest = max(line.dearest for line in lines)
+    headroom = dearest * 5 // 4 * (2 * base_fee + priority_fee) - dearest * each
+    priced = tuple(line.gas * each + line.deposits * deposit for line in lines)
+    return Price(base_fee, priority_fee, priced, deposit, gas, deposits, headroom, gas + deposits + headroom)
+
+
+def _before(participants: int, leaves: int, states: int) -> list[Line]:
+    """What may have to be demanded before a tree is walked."""
+    head, chunk = "demand head", "demand chunk of a contribution of 100, 10^8 values"
+    one, more = "demand contribution", "demand one of 10 chunks"
+    rest, sends = max(participants - 1, 0), -(-max(participants - 1, 0) // TOGETHER)
+    listed = GAS[one] * (1 + sends) + GAS[more] * (rest - sends)
+    largest = GAS[one] + GAS[more] * max(min(rest, TOGETHER) - 1, 0)
+    samples = min(SAMPLES, leaves - 1)
+    sampled = GAS[chunk] + GAS[more] * (samples - 1) if samples else 0
+    hidden = participants * (GAS[head] + GAS[chunk] + sampled)
+    count, of_samples = participants * (2 + samples), f"{head}; {chunk}; {more}"
+    lines = [
+        _each("heads of version and report", head, 2),
+        Line("hidden list of contributions", 1 + rest, listed, largest, 1 + rest, f"{one}; {more}"),
+        Line("samples of hidden contributions", count, hidden, max(sampled, GAS[head]), count, of_samples),
+    ]
+    if states:
+        lines.append(_each("parent's state", "demand chunk of a state, first in its window, 10^8 values", 1))
+    return lines
+
+
+def _each(what: str, name: str, times: int, *, deposits: bool = True) -> Line:
+    return Line(what, times, GAS[name] * times, GAS[name], times if deposits else 0, name)
+
+
+def _conviction(participants: int) -> Line:
+    gas, dearest = conviction_gas(participants), dearest_gas(participants)
+    return Line("dearest conviction", 1, gas, dearest, 0, "conviction_gas of registry/roles/challenger.py")

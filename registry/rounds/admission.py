@@ -1,0 +1,224 @@
+"""Whether a commitment's update is admitted to its round, and if not, why.
+
+Pure judgements over records and bytes, in the order of the reason codes, and one function that fetches what they need.
+Participants, aggregators and auditors call the same ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from registry.chain.events import UpdateCommitted
+from registry.content.manifest import DELTA, PlanManifest, Reason, UpdateManifest
+from registry.content.merkle import TensorRootHasher
+from registry.content.segments import Segment
+from registry.content.tensors import TensorHeader, encode_header, update_layout
+from registry.errors import BlockMismatch, BlockNotFound, BlockTooLarge, FormError, StoreUnavailable
+from registry.rounds.onchain import RoundRecord
+from registry.rounds.plans import plan_rules, plan_segments
+from registry.rules.encoding import RuleSet
+from registry.rules.grid import check_arithmetic
+from registry.rules.table import UpdateFormEntry, form_of
+from registry.store.base import ContentStore
+from registry.store.blobs import open_blob
+from registry.store.manifests import get_manifest
+from registry.types import MAX_TOTAL_WEIGHT, Cid, Codec
+
+__all__ = [
+    "UpdateForm",
+    "Verdict",
+    "judge",
+    "judge_blob",
+    "judge_declared",
+    "judge_manifest",
+    "judge_weights",
+    "update_form",
+]
+
+_MISSING = (BlockNotFound, BlockMismatch, BlockTooLarge, StoreUnavailable)
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateForm:
+    """What every update of a round looks like: computed from the parent and the plan, never taken from an update."""
+
+    header: bytes
+    size: int
+    rules: RuleSet
+    segments: tuple[Segment, ...]
+    encoding: UpdateFormEntry
+
+    @property
+    def grid_bits(self) -> int:
+        """s: values are integers times 2^-s."""
+        return self.rules.grid_bits
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A commitment and what was found of its update.
+
+    Attributes:
+        reason: The code it gets.
+        detail: Why, in words.
+        manifest: Where that was readable.
+        damaged: It is unavailable because what was served does not hash to its name.
+    """
+
+    commitment: UpdateCommitted
+    reason: Reason
+    detail: str
+    manifest: UpdateManifest | None
+    damaged: bool = False
+
+    @property
+    def admitted(self) -> bool:
+        return self.reason == Reason.ADMITTED
+
+
+def update_form(parent: TensorHeader, plan: PlanManifest) -> UpdateForm:
+    """Return the form that updates and the aggregate of a round have.
+
+    Raises:
+        UnknownRule: The plan has rules of a later release.
+        FormError: A rule does not get what it takes.
+        InputError: The plan is for versions of another form.
+    """
+    header = update_layout(parent)
+    rules, segments = plan_rules(plan), plan_segments(plan, parent)
+    return UpdateForm(encode_header(header.specs), header.file_bytes, rules, segments, form_of(plan))
+
+
+def judge_manifest(
+    store: ContentStore, record: RoundRecord, size: int, commitment: UpdateCommitted
+) -> tuple[Reason, str, UpdateManifest | None]:
+    """Fetch and judge an update's manifest, named by the committed digest; size is that of the round's updates.
+
+    Raises:
+        ContentError: It is not to be had.
+    """
+    try:
+        manifest = get_manifest(store, commitment.digest, UpdateManifest)
+    except FormError as error:
+        return Reason.MANIFEST_FORM, str(error), None
+    if set(manifest.files) != {DELTA}:
+        return Reason.MANIFEST_FORM, f"files: expected {DELTA!r} alone, got {sorted(manifest.files)[:9]}", manifest
+    binding = {
+        "chain_id": record.chain_id,
+        "contract": record.contract,
+        "model": record.model_id,
+        "number": record.number,
+        "participant": commitment.participant,
+        "parent": Cid(Codec.DAG_CBOR, record.parent),
+        "plan": Cid(Codec.DAG_CBOR, record.plan.digest),
+    }
+    for name, expected in binding.items():
+        if getattr(manifest, name) != expected:
+            return Reason.WRONG_BINDING, _differs(name, expected, getattr(manifest, name)), manifest
+    for name in ("weight", "steps"):
+        committed, declared = getattr(commitment, name), getattr(manifest, name)
+        if declared != committed:
+            return Reason.WRONG_DECLARATION, _differs(name, committed, declared), manifest
+    if manifest.delta.tensor_root != commitment.tensor_root:
+        detail = _differs("tensor_root", commitment.tensor_root, manifest.delta.tensor_root)
+        return Reason.WRONG_DECLARATION, detail, manifest
+    if manifest.delta.size != size:
+        return Reason.BLOB_SIZE, _differs("size", size, manifest.delta.size), manifest
+    return Reason.ADMITTED, "", manifest
+
+
+def judge_blob(pieces: Iterable[bytes | memoryview], form: UpdateForm, tensor_root: bytes) -> tuple[Reason, str]:
+    """Judge an update's file, streamed, by its header, its values and its tensor root."""
+    check_arithmetic()
+    hasher, offset, rest = TensorRootHasher(), 0, b""
+    value_fault = ""
+    for piece in pieces:
+        header = form.header[offset : offset + len(piece)]
+        if piece[: len(header)] != header:
+            return Reason.BLOB_FORM, "header: expected that of the parent under the plan, got another"
+        offset += len(piece)
+        body = memoryview(piece)[len(header) :]
+        hasher.update(body)
+        if value_fault:
+            continue
+        data = rest + bytes(body) if rest else body
+        whole = len(data) - len(data) % 4
+        rest = bytes(data[whole:])
+        try:
+            form.encoding.integers(np.frombuffer(data[:whole], dtype="<f4"), form.grid_bits)
+        except FormError as error:
+            value_fault = str(error)
+    if offset != form.size:
+        return Reason.BLOB_FORM, _differs("size", form.size, offset)
+    if value_fault:
+        return Reason.VALUE, value_fault
+    if hasher.digest() != tensor_root:
+        return Reason.WRONG_ROOT, _differs("tensor root", tensor_root, hasher.digest())
+    return Reason.ADMITTED, ""
+
+
+def judge(
+    store: ContentStore,
+    record: RoundRecord,
+    form: UpdateForm,
+    commitment: UpdateCommitted,
+    late: Callable[[], bool] = lambda: False,
+) -> Verdict:
+    """Fetch and judge one commitment's update on its own, apart from the round's total weight.
+
+    Args:
+        store: Holds, or finds, the update.
+        record: The round.
+        form: Of its updates.
+        commitment: One of its commitments.
+        late: Asked before each piece; once it says yes, what has not come yet is unavailable.
+    """
+    verdict = judge_declared(store, record, form, commitment)
+    manifest = verdict.manifest
+    if not verdict.admitted or manifest is None:
+        return verdict
+    try:
+        reason, detail = judge_blob(_in_time(open_blob(store, manifest.delta.blob), late), form, commitment.tensor_root)
+    except _MISSING as error:
+        return Verdict(commitment, Reason.UNAVAILABLE, str(error), manifest, isinstance(error, BlockMismatch))
+    except FormError as error:
+        return Verdict(commitment, Reason.BLOB_FORM, str(error), manifest)
+    return Verdict(commitment, reason, detail, manifest)
+
+
+def judge_declared(store: ContentStore, record: RoundRecord, form: UpdateForm, commitment: UpdateCommitted) -> Verdict:
+    """Fetch and judge one commitment's manifest; what is admitted is so if its file is what the manifest says."""
+    try:
+        reason, detail, manifest = judge_manifest(store, record, form.size, commitment)
+    except _MISSING as error:
+        return Verdict(commitment, Reason.UNAVAILABLE, str(error), None, isinstance(error, BlockMismatch))
+    return Verdict(commitment, reason, detail, manifest)
+
+
+def _in_time(pieces: Iterable[bytes], late: Callable[[], bool]) -> Iterator[bytes]:
+    for piece in pieces:
+        if late():
+            raise BlockNotFound("it does not come fast enough")
+        yield piece
+
+
+def judge_weights(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
+    """Refuse, in commit order, what would bring the total weight over 2^28."""
+    total, judged = 0, []
+    for verdict in verdicts:
+        if verdict.admitted and total + verdict.commitment.weight > MAX_TOTAL_WEIGHT:
+            detail = _differs("total weight", f"at most {MAX_TOTAL_WEIGHT}", total + verdict.commitment.weight)
+            verdict = Verdict(verdict.commitment, Reason.TOTAL_WEIGHT, detail, verdict.manifest)
+        total += verdict.commitment.weight if verdict.admitted else 0
+        judged.append(verdict)
+    return tuple(judged)
+
+
+def _differs(name: str, expected: object, found: object) -> str:
+    def shown(value: object) -> str:
+        return "0x" + value.hex() if isinstance(value, bytes) else str(value)
+
+    return f"{name}: expected {shown(expected)}, got {shown(found)}"

@@ -1,0 +1,229 @@
+"""Combining updates leaf by leaf: read once, checked, hashed and combined as the bytes come by.
+
+All updates of a round have the same header, so leaf i of each (the i-th MiB of its file, which is also the i-th block
+of its UnixFS DAG) holds the same coordinates. Memory is some dozens of leaves, whatever the model's size and the number
+of updates. Leaves are independent, so the work may be split into ranges, one forked process each; Merkle subtrees of
+the ranges join to the same roots.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from registry.content.merkle import TensorRootHasher
+from registry.content.unixfs import CHUNK_SIZE as LEAF_BYTES
+from registry.content.unixfs import root_of_leaves
+from registry.errors import FormError, InputError
+from registry.rounds.forked import Pipe, answer, forked
+from registry.rounds.leafwise import LEAF_VALUES, Checks, Job, Leaves, Part, combiner, leaf_of, measure, scratch_of
+from registry.rounds.tiles import require_room
+from registry.rules.combine import check_weights
+from registry.rules.grid import check_arithmetic
+from registry.rules.shapes import Columns, Factors, Select
+from registry.rules.table import Combining, UpdateFormEntry
+from registry.store.base import ContentStore
+from registry.store.blobs import leaf_cids
+from registry.types import Blob, Cid, Root
+
+__all__ = ["Checks", "Combined", "FileFacts", "Leaves", "Progress", "combine", "leaves_of_blob", "leaves_of_file"]
+
+Progress = Callable[[int], None]
+"""Told how many bytes of updates were combined since the last call."""
+_EVERYTHING = Checks()
+_Range = tuple[int, int]
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What a file of F32 tensors is called; None for what was not computed."""
+
+    cid: Cid | None
+    tensor_root: Root | None
+
+
+@dataclass(frozen=True, slots=True)
+class Combined:
+    """The aggregate's name and size, its plain sha256 where asked for, and what the updates turned out to be."""
+
+    cid: Cid
+    tensor_root: Root
+    size: int
+    total_weight: int
+    updates: tuple[FileFacts, ...]
+
+
+def leaves_of_file(path: Path, size: int) -> Leaves:
+    """Return a reader of the file's leaves.
+
+    Raises (when called):
+        FormError: The file turned out shorter than size.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def read(index: int) -> bytes:
+        begin = index * LEAF_BYTES
+        length = min(LEAF_BYTES, size - begin)
+        leaf = os.pread(descriptor, length, begin)
+        if len(leaf) != length:
+            raise FormError(f"{path}: expected {size} bytes, got fewer")
+        return leaf
+
+    return read
+
+
+def leaves_of_blob(store: ContentStore, blob: Blob) -> Leaves:
+    """Return a reader of a stored blob's leaves, each hashed by the store as it is read.
+
+    Raises:
+        FormError: The blob is not a file of its size under the profile.
+    """
+    cids = leaf_cids(store, blob)
+    store.close()  # a forked process must not go on with this one's connections
+
+    return lambda index: store.get(cids[index])
+
+
+def combine(
+    updates: Sequence[Leaves],
+    weights: Sequence[int],
+    header: bytes,
+    size: int,
+    *,
+    grid_bits: int,
+    combining: Combining,
+    encoding: UpdateFormEntry,
+    out: Path,
+    check: Checks = _EVERYTHING,
+    processes: int = 1,
+    progress: Progress | None = None,
+) -> Combined:
+    """Write the aggregate of updates to a file.
+
+    Args:
+        updates: Readers of leaves, one an update; not shared between processes before the call.
+        weights: One an update, as committed; their sum is at most 2^28.
+        header: The safetensors header that every update has.
+        size: Bytes of each update's file.
+        grid_bits: s, 0..126.
+        combining: The combine rule, as the plan sets it.
+        encoding: The update form.
+        out: Written whole, its leaves in place; the caller renames it once satisfied. Scratch files are made beside it.
+        check: What to compute and check of the updates.
+        processes: Ranges of leaves worked on at once.
+        progress: Called as bytes are combined, in this process.
+
+    Raises:
+        InputError: Weights are not as said, or the disk has no room for the aggregate and what the rule's shape takes.
+        FormError: An update has another header, or holds a value that is not on the grid.
+    """
+    check_arithmetic()
+    total = check_weights(weights)
+    if len(updates) != len(weights):
+        raise InputError(f"expected a weight for each of {len(updates)} updates, got {len(weights)}")
+    count = -(-size // LEAF_BYTES)
+    bounds = [count * i // processes for i in range(processes + 1)]
+    ranges = [(a, b) for a, b in pairwise(bounds) if a < b]
+    job = Job(updates, combining.counted(weights), header, size, grid_bits, combining, encoding, check, out)
+    what = f"combining {len(updates)} updates by rule {combining.rule.name}"
+    require_room(out.parent, size + scratch_of(job) * len(ranges), what)
+    job = replace(job, factors=_factors(job, ranges))
+    with out.open("wb") as file:
+        file.truncate(size)
+    parts = _in_ranges(_combine_range, job, ranges, progress or (lambda done: None))
+    facts = [_facts([part[k] for part in parts], job, k < len(updates)) for k in range(len(updates) + 1)]
+    made = facts[-1]
+    assert made.cid is not None and made.tensor_root is not None
+    return Combined(made.cid, made.tensor_root, size, total, tuple(facts[:-1]))
+
+
+def _factors(job: Job, ranges: Sequence[_Range]) -> Factors | None:
+    """What a fold multiplies and divides by; to select takes a look at every update first."""
+    shape = job.combining.rule.shape
+    if isinstance(shape, Columns):
+        return None
+    if not isinstance(shape, Select):
+        return shape.factors(job.counted)
+    look = replace(job, check=Checks(cids=False, roots=False, grid=job.check.grid))  # names are told of the second one
+    found = _in_ranges(_measure_range, look, ranges, lambda done: None)
+    statistics = [sum(of_ranges) for of_ranges in zip(*found, strict=True)]
+    return shape.factors(statistics, job.counted, job.combining.parameters)
+
+
+def _facts(parts: list[Part], job: Job, is_update: bool) -> FileFacts:
+    """Join the parts of one file, in order, and name it."""
+    cid = root = None
+    if job.check.cids or not is_update:
+        cid = root_of_leaves([leaf for part in parts for leaf in part.leaves], job.size)
+    if job.check.roots or not is_update:
+        values = parts[0].values
+        for part in parts[1:]:
+            values.join(part.values)
+        root = values.digest()
+    return FileFacts(cid, root)
+
+
+def _measure_range(job: Job, begin: int, end: int, progress: Progress) -> list[int]:
+    shape = job.combining.rule.shape
+    assert isinstance(shape, Select)
+    return measure(job, shape, begin, end)
+
+
+def _combine_range(job: Job, begin: int, end: int, progress: Progress) -> list[Part]:
+    """Combine leaves begin..end-1; return the parts of each update and, last, of the aggregate."""
+    offset = max(begin * LEAF_BYTES - len(job.header), 0)
+    parts = [Part([], TensorRootHasher(offset)) for _ in range(len(job.updates) + 1)]
+    made = np.empty(LEAF_VALUES, dtype="<f4")
+    with job.out.open("r+b", buffering=0) as file, combiner(job) as combine_leaf:
+        for index in range(begin, end):
+            leaf = leaf_of(job, index)
+            combine_leaf(leaf, parts, made[leaf.values])
+            data = made.data.cast("B")[: leaf.length]
+            data[: len(leaf.header)] = leaf.header
+            file.seek(leaf.at)
+            file.write(data)
+            parts[-1].leaves.append(hashlib.sha256(data).digest())
+            parts[-1].values.update(data[len(leaf.header) :])
+            progress(leaf.length * len(job.updates))
+    return parts
+
+
+def _in_ranges(
+    work: Callable[[Job, int, int, Progress], list[_T]], job: Job, ranges: Sequence[_Range], progress: Progress
+) -> list[list[_T]]:
+    """Work on each range in a forked process; bytes done and then the outcome come back over its pipe."""
+    if len(ranges) == 1:
+        return [work(job, *ranges[0], progress)]
+    with ExitStack() as processes:
+        pipes = [processes.enter_context(forked(_work_there, work, job, begin, end)) for begin, end in ranges]
+        return _collect(pipes, progress)
+
+
+def _collect(pipes: Sequence[Pipe], progress: Progress) -> list[list[_T]]:
+    made: dict[int, list[_T]] = {}
+    working = {pipe: i for i, pipe in enumerate(pipes)}
+    while working:
+        for ready in wait(list(working)):
+            assert isinstance(ready, Pipe)
+            said = answer(ready)
+            if isinstance(said, int):
+                progress(said)
+            else:
+                made[working.pop(ready)] = said
+    return [made[i] for i in range(len(made))]
+
+
+def _work_there(
+    work: Callable[[Job, int, int, Progress], object], job: Job, begin: int, end: int, pipe: Pipe
+) -> object:
+    return work(job, begin, end, pipe.send)

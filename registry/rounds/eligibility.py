@@ -1,0 +1,122 @@
+"""Whether those who committed and attested might: the role at their place in the chain, in time, in this round.
+
+The contract holds to all of this; here it is looked at again from its events. Pure functions of records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from registry.chain.events import (
+    CommitsEnded,
+    Event,
+    QuorumReached,
+    ResultAttested,
+    ResultVoided,
+    RolesChanged,
+    RoundOpened,
+)
+from registry.errors import VerificationFailed
+from registry.rounds.onchain import RoundRecord
+from registry.types import Address, Role
+
+__all__ = ["RoundEvents", "require_commitments", "require_in_time", "require_quorum"]
+
+
+@dataclass(frozen=True, slots=True)
+class RoundEvents:
+    """What happened around a round.
+
+    Attributes:
+        opened: When it was opened.
+        events: All of its own, in the order of the chain.
+        roles: All changes of roles in the model, in the order of the chain.
+        times: Of the blocks that its events stand in, Unix seconds by number.
+    """
+
+    opened: RoundOpened
+    events: Sequence[Event]
+    roles: Sequence[RolesChanged]
+    times: Mapping[int, int]
+
+    def held(self, account: Address, at: Event) -> Role:
+        """Return the roles of an account at an event."""
+        before = [change.roles for change in self.roles if change.account == account and change.at < at.at]
+        return before[-1] if before else Role(0)
+
+
+def require_commitments(record: RoundRecord, around: RoundEvents) -> None:
+    """Check that each commitment was made by a participant, in phase Commit of this round, with a weight up to the cap
+    and one step or more.
+
+    Raises:
+        VerificationFailed: One was not; the message says which and why.
+    """
+    ended = next((event for event in around.events if isinstance(event, CommitsEnded)), None)
+    for entry in record.commitments:
+        who = f"commitment of 0x{entry.participant.hex()}"
+        if not around.held(entry.participant, entry) & Role.PARTICIPANT:
+            raise VerificationFailed(f"{who}: expected the participant role in block {entry.at.block_number}, got none")
+        if entry.at < around.opened.at or entry.round_id != around.opened.round_id:
+            raise VerificationFailed(f"{who}: expected it after round {record.number} was opened, got it before")
+        if ended is not None and ended.at < entry.at:
+            raise VerificationFailed(f"{who}: expected it before commits ended, got it after")
+        time, deadline = around.times[entry.at.block_number], around.opened.commit_deadline
+        if time >= deadline:
+            raise VerificationFailed(f"{who}: expected it before {deadline}, got it at {time}")
+        if not 1 <= entry.weight <= record.plan.weight_cap:
+            raise VerificationFailed(f"{who}: expected a weight of 1 to {record.plan.weight_cap}, got {entry.weight}")
+        if entry.steps < 1:
+            raise VerificationFailed(f"{who}: expected one step or more, got {entry.steps}")
+
+
+def require_quorum(record: RoundRecord, around: RoundEvents, result_hash: bytes) -> tuple[Address, ...]:
+    """Return the aggregators by whom a result has its quorum: the plan's number of them, each with the role then.
+
+    An attestation that was moved to another result does not count, nor do those from before the result was void.
+
+    Raises:
+        VerificationFailed: There are fewer, or one had no such role.
+    """
+    own = _attestations(around, result_hash)
+    if len(own) < record.plan.quorum:
+        raise VerificationFailed(f"expected {record.plan.quorum} attestations of the result, got {len(own)}")
+    for event in own:
+        if not around.held(event.aggregator, event) & Role.AGGREGATOR:
+            raise VerificationFailed(
+                f"attestation of 0x{event.aggregator.hex()}: expected the aggregator role in block "
+                f"{event.at.block_number}, got none"
+            )
+    return tuple(event.aggregator for event in own)
+
+
+def require_in_time(around: RoundEvents, result_hash: bytes) -> None:
+    """Check that each attestation by which a result has its quorum was made in phase Aggregate, or in phase Publish
+    after commits had ended early.
+
+    Raises:
+        VerificationFailed: One was not; the message says which and when.
+    """
+    for event in _attestations(around, result_hash):
+        before = [e for e in around.events if isinstance(e, CommitsEnded | ResultVoided) and e.at < event.at]
+        ended = next((e for e in before if isinstance(e, CommitsEnded)), None)
+        begin = around.opened.publish_deadline if ended is None else ended.commit_deadline
+        end = before[-1].aggregate_deadline if before else around.opened.aggregate_deadline
+        time = around.times[event.at.block_number]
+        if not begin <= time < end:
+            raise VerificationFailed(
+                f"attestation of 0x{event.aggregator.hex()}: expected it from {begin} on and before {end}, "
+                f"got it at {time}"
+            )
+
+
+def _attestations(around: RoundEvents, result_hash: bytes) -> list[ResultAttested]:
+    """The attestations by which a result has its quorum, if it stands."""
+    reached = [event for event in around.events if isinstance(event, QuorumReached)]
+    voided = [event for event in around.events if isinstance(event, ResultVoided)]
+    if not reached or reached[-1].result_hash != result_hash or (voided and voided[-1].at > reached[-1].at):
+        raise VerificationFailed(f"expected a quorum for result 0x{result_hash.hex()}, got none that stands")
+    again = [event.at for event in voided if event.result_hash == result_hash]  # counted from zero after each
+    attested = {e.aggregator: e for e in around.events if isinstance(e, ResultAttested) and e.at < reached[-1].at}
+    return [e for e in attested.values() if e.result_hash == result_hash and (not again or again[-1] < e.at)]

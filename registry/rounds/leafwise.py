@@ -1,0 +1,204 @@
+"""What is done with one leaf of every update: read and check it, and combine it in the shape of the plan's rule."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from registry.content.merkle import TensorRootHasher
+from registry.content.unixfs import CHUNK_SIZE as LEAF_BYTES
+from registry.errors import FormError
+from registry.rounds.tiles import Tiles, scratch_bytes
+from registry.rules.columns import middle_sums
+from registry.rules.combine import rounded_mean, weighted_sum
+from registry.rules.grid import F32, F64
+from registry.rules.shapes import Columns, Factors, Fold, Select, left_out
+from registry.rules.table import Combining, UpdateFormEntry
+
+__all__ = ["LEAF_VALUES", "Checks", "Job", "Leaf", "Leaves", "Part", "combiner", "leaf_of", "measure", "scratch_of"]
+
+LEAF_VALUES = LEAF_BYTES // 4
+_GROUP = 12
+"""Updates whose leaves are held at once by a fold: they are multiplied and added up in one pass."""
+_TILE = 1 << 16
+"""Values that are checked, or added up, at a time: they stay in the second-level cache meanwhile."""
+Leaves = Callable[[int], bytes]
+"""Returns leaf i of one update's file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """What is computed and checked of the updates while they are combined."""
+
+    cids: bool = True
+    roots: bool = True
+    grid: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is combined, and how.
+
+    Attributes:
+        counted: What each update counts.
+        factors: Of the fold, where the rule's shape is one or ends in one.
+    """
+
+    updates: Sequence[Leaves]
+    counted: Sequence[int]
+    header: bytes
+    size: int
+    grid_bits: int
+    combining: Combining
+    encoding: UpdateFormEntry
+    check: Checks
+    out: Path
+    factors: Factors | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """Leaf index of every file: where it begins, how long it is, and what of the header stands in it."""
+
+    index: int
+    at: int
+    length: int
+    header: bytes
+
+    @property
+    def values(self) -> slice:
+        """Which float32 places of it hold values; a header is a multiple of 8 bytes long."""
+        return slice(len(self.header) // 4, self.length // 4)
+
+    @property
+    def count(self) -> int:
+        return (self.length - len(self.header)) // 4
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a range of leaves contributes to a file's names: sha2-256 of each leaf, and the tensor bytes' hashes."""
+
+    leaves: list[bytes]
+    values: TensorRootHasher
+
+
+Combiner = Callable[[Leaf, Sequence[Part], F32], None]
+"""Reads a leaf of every update, tells its part, and writes the aggregate's values (as many as the leaf has)."""
+
+
+def leaf_of(job: Job, index: int) -> Leaf:
+    """Return leaf index of the job's files."""
+    at = index * LEAF_BYTES
+    length = min(LEAF_BYTES, job.size - at)
+    return Leaf(index, at, length, job.header[at : at + length])
+
+
+def combiner(job: Job) -> AbstractContextManager[Combiner]:
+    """Return what combines leaf after leaf, with the memory and the scratch file that it takes."""
+    shape = job.combining.rule.shape
+    return _ordering(job, shape) if isinstance(shape, Columns) else _folding(job)
+
+
+def scratch_of(job: Job) -> int:
+    """Return how many bytes of scratch disk each process takes."""
+    if isinstance(job.combining.rule.shape, Fold):
+        return 0
+    return scratch_bytes(len(job.updates), min(LEAF_VALUES, job.size // 4))
+
+
+@contextmanager
+def _folding(job: Job) -> Iterator[Combiner]:
+    assert job.factors is not None
+    factors, divisor = np.array(job.factors.factors, dtype=np.float64), job.factors.divisor
+    rows = np.empty((min(_GROUP, len(job.updates)), LEAF_VALUES), dtype="<f4")
+    sums, scratch = np.empty(LEAF_VALUES, dtype=np.float64), np.empty(_TILE, dtype=np.float64)
+
+    def fold(leaf: Leaf, parts: Sequence[Part], out: F32) -> None:
+        for first in range(0, len(job.updates), len(rows)):
+            group = range(first, min(first + len(rows), len(job.updates)))
+            for row, k in zip(rows, group, strict=False):
+                _take(job, leaf, k, row, parts[k])
+            of_group = factors[group.start : group.stop]
+            _add(rows[: len(group), leaf.values], of_group, first == 0, sums[: leaf.count], scratch)
+        for start in range(0, leaf.count, _TILE):
+            tile = slice(start, min(start + _TILE, leaf.count))
+            out[tile] = rounded_mean(sums[tile], divisor, job.grid_bits)
+
+    yield fold
+
+
+@contextmanager
+def _ordering(job: Job, shape: Columns) -> Iterator[Combiner]:
+    count = len(job.updates)
+    cut = left_out(shape.share(job.combining.parameters), count)
+    sums = np.empty(LEAF_VALUES, dtype=np.float64)
+    with _tiles(job) as tiles:
+
+        def order(leaf: Leaf, parts: Sequence[Part], out: F32) -> None:
+            _fill(tiles, job, leaf, parts)
+            for here, tile in tiles.read(leaf.count):
+                middle_sums(tile, cut, sums[here])
+                out[here] = rounded_mean(sums[here], count - 2 * cut, job.grid_bits)
+
+        yield order
+
+
+def measure(job: Job, shape: Select, begin: int, end: int) -> list[int]:
+    """Return the statistics of leaves begin..end-1, begin < end, added up."""
+    parts = [Part([], TensorRootHasher()) for _ in job.updates]
+    total: list[int] = []
+    with _tiles(job) as tiles:
+        for index in range(begin, end):
+            leaf = leaf_of(job, index)
+            _fill(tiles, job, leaf, parts)
+            for _, tile in tiles.read(leaf.count):
+                found = [int(number) for number in shape.measure(tile, job.combining.parameters)]
+                total = [a + b for a, b in zip(total, found, strict=True)] if total else found
+    return total
+
+
+def _tiles(job: Job) -> Tiles:
+    return Tiles(len(job.updates), min(LEAF_VALUES, job.size // 4), job.out.parent)
+
+
+def _fill(tiles: Tiles, job: Job, leaf: Leaf, parts: Sequence[Part]) -> None:
+    row = np.empty(LEAF_VALUES, dtype="<f4")
+    for k in range(len(job.updates)):
+        _take(job, leaf, k, row, parts[k])
+        tiles.put(k, row[leaf.values])
+
+
+def _take(job: Job, leaf: Leaf, k: int, row: F32, part: Part) -> None:
+    """Read a leaf of update k, hash and check it; the integers that its values stand for go into a row."""
+    data = memoryview(job.updates[k](leaf.index))
+    header = leaf.header
+    if len(data) != leaf.length or data[: len(header)] != header:
+        raise FormError(f"update {k}: expected the header and size of the round's updates, got others")
+    if job.check.cids:
+        part.leaves.append(hashlib.sha256(data).digest())
+    if job.check.roots:
+        part.values.update(data[len(header) :])
+    values = np.frombuffer(data, dtype="<f4")
+    for start in range(len(header) // 4, len(values), _TILE):
+        tile = slice(start, min(start + _TILE, len(values)))
+        first = (leaf.at + start * 4 - len(job.header)) // 4
+        try:
+            job.encoding.integers(values[tile], job.grid_bits, first=first, out=row[tile], check=job.check.grid)
+        except FormError as error:
+            raise FormError(f"update {k}: {error}") from None
+
+
+def _add(rows: F32, factors: F64, begins: bool, sums: F64, scratch: F64) -> None:
+    """Add factor times integer of every row to sums, tile by tile; the first group of updates begins them."""
+    for start in range(0, len(sums), _TILE):
+        tile = sums[start : start + _TILE]
+        part = tile if begins else scratch[: len(tile)]
+        weighted_sum(rows[:, start : start + _TILE], factors, part)
+        if part is not tile:
+            np.add(tile, part, out=tile)

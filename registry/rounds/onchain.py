@@ -1,0 +1,199 @@
+"""What the chain says of a round, read and checked against its running hash."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from registry.chain.events import Event, Position, ResultAttested, RolesChanged, RoundOpened, UpdateCommitted
+from registry.chain.records import (
+    Plan,
+    Result,
+    phase_at,
+    result_hash,
+    round_id_of,
+    running_hash_begin,
+    running_hash_next,
+)
+from registry.errors import NodeUnavailable, VerificationFailed
+from registry.ethereum.networks import FinalityRule
+from registry.ethereum.node import asking, quantity
+from registry.types import Address, Digest, ModelId, Phase, Role, RoundId, Standing
+
+if TYPE_CHECKING:
+    from registry.chain.anchors import ChainView
+    from registry.chain.client import Client
+    from registry.chain.views import Views
+
+__all__ = [
+    "RoundRecord",
+    "attested_result",
+    "attested_results",
+    "attesters_of",
+    "block_times",
+    "chosen_result",
+    "commits_closed",
+    "final_phase",
+    "participants_of",
+    "read_round",
+    "unexpelled",
+]
+
+E = TypeVar("E", bound=Event)
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRecord:
+    """A round as anchored: what was committed, in commit order, under which plan and on which parent.
+
+    Attributes:
+        parent_roots: Hash of the roots that the parent was anchored with.
+    """
+
+    chain_id: int
+    contract: Address
+    model_id: ModelId
+    number: int
+    round_id: RoundId
+    parent: Digest
+    parent_roots: bytes
+    plan: Plan
+    commitments: tuple[UpdateCommitted, ...]
+    running_hash: bytes
+
+
+def read_round(client: ChainView, model_id: ModelId, number: int) -> RoundRecord:
+    """Read a round as of the last final block, and prove that no commitment is missing, invented or out of order.
+
+    Raises:
+        NodeUnavailable: The node shows the round's opening in no final block, or not yet.
+        VerificationFailed: The node's events do not give the running hash that the contract holds.
+    """
+    block = client.final_block()
+    opened = next((e for e in _events(client, RoundOpened, model_id, block) if e.number == number), None)
+    if opened is None:
+        raise NodeUnavailable(f"model 0x{model_id.hex()}: expected a round {number} in a final block, found none")
+    round_id = round_id_of(model_id, number)
+    plan = client.plan(model_id, opened.plan_index, block=block)
+    commitments = tuple(_events(client, UpdateCommitted, round_id, block))
+    running = running_hash_begin(round_id, opened.parent, plan)
+    for entry in commitments:
+        running = running_hash_next(
+            running, entry.participant, entry.digest, entry.tensor_root, entry.weight, entry.steps
+        )
+    anchored = client.round(model_id, number, block=block).running_hash
+    if running != anchored:
+        raise VerificationFailed(
+            f"round {number}: expected commitments that hash to 0x{anchored.hex()}, "
+            f"the node's {len(commitments)} events give 0x{running.hex()}"
+        )
+    return RoundRecord(
+        chain_id=client.chain_id,
+        contract=client.address,
+        model_id=model_id,
+        number=number,
+        round_id=round_id,
+        parent=opened.parent,
+        parent_roots=client.version(model_id, opened.parent, block=block).roots,
+        plan=plan,
+        commitments=commitments,
+        running_hash=running,
+    )
+
+
+def final_phase(client: Client, model_id: ModelId, number: int) -> Phase:
+    """Return the phase a round was in at the last final block, which no reorganisation of the chain undoes.
+
+    While it is NONE the round's opening, and with it its parent and plan, may still change. Where every block is final
+    at once its phase is that of the present: such chains may make no block until somebody sends something.
+    """
+    block = client.final_block()
+    if block < 0:
+        return Phase.NONE
+    if client.finality.rule is FinalityRule.INSTANT:
+        return client.phase(model_id, number)
+    with asking("eth_getBlockByNumber"):
+        time = quantity(client.w3.eth.get_block(block)["timestamp"], "timestamp")
+    return phase_at(client.round(model_id, number, block=block), time)
+
+
+def commits_closed(client: Client, model_id: ModelId, number: int) -> bool:
+    """Say whether the block that closed a round's commits is final: from then on publishing gives nothing away."""
+    return final_phase(client, model_id, number) not in (Phase.NONE, Phase.COMMIT)
+
+
+def attested_results(client: ChainView, record: RoundRecord) -> list[ResultAttested]:
+    """Return every attestation of the round so far, final or not, oldest first.
+
+    Raises:
+        VerificationFailed: The node shows a result under the hash of another.
+    """
+    found = list(_events(client, ResultAttested, record.round_id, client.latest_block()))
+    for event in found:
+        if result_hash(event.result) != event.result_hash:
+            raise VerificationFailed(
+                f"round {record.number}: expected an attested result that hashes to 0x{event.result_hash.hex()}, "
+                f"the node's event gives 0x{result_hash(event.result).hex()}"
+            )
+    return found
+
+
+def attested_result(client: ChainView, record: RoundRecord, hashed: bytes) -> Result | None:
+    """Return the attested result of a hash; None if the node shows no attestation of it, or no more."""
+    return next((e.result for e in attested_results(client, record) if e.result_hash == hashed), None)
+
+
+def chosen_result(client: ChainView, record: RoundRecord) -> Result | None:
+    """Return the result that a quorum attested, or None while there is none."""
+    return attested_result(client, record, client.round(record.model_id, record.number).result_hash)
+
+
+def attesters_of(client: Client, model_id: ModelId, number: int, tally: bytes) -> list[Address]:
+    """Return who attests a result now, ascending."""
+    attested = _events(client, ResultAttested, round_id_of(model_id, number), client.latest_block())
+    found = sorted({event.aggregator for event in attested})
+    return [aggregator for aggregator in found if client.attestation(model_id, number, aggregator) == tally]
+
+
+def unexpelled(client: Client, model_id: ModelId, number: int) -> dict[Address, bytes]:
+    """Return the attesters of a round's void results who still hold what `expel` takes, with the tally of each."""
+    if not client.round(model_id, number).unexpelled:
+        return {}
+    attested = _events(client, ResultAttested, round_id_of(model_id, number), client.latest_block())
+    found = {}
+    for aggregator in sorted({event.aggregator for event in attested}):
+        tally = client.attestation(model_id, number, aggregator)
+        if client.standing(model_id, number, tally) is not Standing.SOUND:
+            found[aggregator] = tally
+    return found
+
+
+def block_times(client: Views, places: Iterable[Position]) -> dict[int, int]:
+    """Return the times of blocks by number, Unix seconds.
+
+    Raises:
+        VerificationFailed: The node's block of a number is not the one that its event stands in.
+    """
+    times = {}
+    for number, block_hash in sorted({(at.block_number, at.block_hash) for at in places}):
+        with asking("eth_getBlockByNumber"):
+            block = client.w3.eth.get_block(number)
+            found, times[number] = bytes(block["hash"]), quantity(block["timestamp"], "timestamp")
+        if found != block_hash:
+            raise VerificationFailed(
+                f"block {number}: expected 0x{block_hash.hex()}, got 0x{found.hex()} from the node"
+            )
+    return times
+
+
+def participants_of(client: ChainView, model_id: ModelId) -> list[Address]:
+    """Return the accounts that hold the participant role, ascending, as `endCommits` wants them."""
+    roles: dict[Address, Role] = {}
+    for event in _events(client, RolesChanged, model_id, client.latest_block()):
+        roles[event.account] = event.roles
+    return sorted(account for account, held in roles.items() if held & Role.PARTICIPANT)
+
+
+def _events(client: ChainView, kind: type[E], subject: bytes, block: int) -> Iterator[E]:
+    return (e for e in client.events(kind, subject=subject, to_block=block) if isinstance(e, kind))

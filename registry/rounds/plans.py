@@ -1,0 +1,163 @@
+"""Plans: the manifest that says everything, the rule bytes that follow from it, and what of it stands on chain."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+
+from registry.chain.records import Plan
+from registry.content.manifest import PlanManifest, ServerRule, digest_of
+from registry.content.segments import Segment, segments_of, segments_root
+from registry.content.tensors import TensorHeader, encode_header, update_layout
+from registry.errors import CairnError, FormError, InputError, UnknownRule, VerificationFailed
+from registry.ethereum.hashing import keccak
+from registry.rules.encoding import RuleSet, Shape, encode_rules
+from registry.rules.program import analyse
+from registry.rules.program import decode as decode_program
+from registry.rules.program import encode as encode_program
+from registry.rules.server_programs import compile_rule
+from registry.rules.step import step_exponent
+from registry.rules.table import UNIFORM, rules_of
+from registry.store.base import ContentStore
+from registry.store.manifests import get_manifest, put_manifest
+from registry.types import Root, SegmentKind
+
+__all__ = [
+    "add_plan",
+    "anchored_plan",
+    "check_plan",
+    "fitted",
+    "load_plan",
+    "plan_rules",
+    "plan_segments",
+    "server_rule",
+]
+
+_OWN = ("digest", "rules_hash")
+"""Fields of an anchored plan that are not simply the manifest's."""
+
+
+def server_rule(name: str, parameters: Mapping[str, float], grid_bits: int) -> ServerRule:
+    """Return a server rule that ships, compiled.
+
+    Raises:
+        InputError: There is no such rule, or its parameters are not what it takes.
+    """
+    program = compile_rule(name, dict(parameters), grid_bits)
+    return ServerRule(name, dict(parameters), encode_program(program))
+
+
+def fitted(manifest: PlanManifest, parent: TensorHeader) -> PlanManifest:
+    """Return a plan for rounds on versions with this header: the same, with their values, header and segments."""
+    header = update_layout(parent)
+    return replace(
+        manifest,
+        values=header.data_bytes // 4,
+        header=hashlib.sha256(encode_header(header.specs)).digest(),
+        segments=segments_root(segments_of(parent, manifest.scales, _kinds(manifest))),
+    )
+
+
+def plan_segments(manifest: PlanManifest, parent: TensorHeader) -> tuple[Segment, ...]:
+    """Return the segments of a round's parent under a plan.
+
+    Raises:
+        InputError: The plan is for versions of another form: nobody honest attests under it.
+    """
+    segments = segments_of(parent, manifest.scales, _kinds(manifest))
+    found = fitted(manifest, parent)
+    for name in ("values", "header", "segments"):
+        said, real = getattr(manifest, name), getattr(found, name)
+        if said != real:
+            shown = [value.hex() if isinstance(value, bytes) else value for value in (real, said)]
+            raise InputError(f"plan: expected {name} {shown[0]} as the parent has, got {shown[1]}")
+    return segments
+
+
+def plan_rules(manifest: PlanManifest) -> RuleSet:
+    """Return the rules that a plan's manifest says, all of it checked that needs no parent.
+
+    Raises:
+        UnknownRule: It has rules of a later release.
+        FormError, InputError: Its program is none, is not what its name says, or does not stay in range; or a scale
+            takes a step out of range.
+    """
+    combine = rules_of(manifest).combine
+    program = decode_program(manifest.server.program)
+    analyse(program)
+    if manifest.server.name is not None:
+        named = compile_rule(manifest.server.name, dict(manifest.server.parameters), manifest.grid_bits)
+        if named != program:
+            raise FormError(f"plan: expected the program that {manifest.server.name} compiles to, got another")
+    for scale in {0, *manifest.scales.values()}:
+        for fraction_bits in (0, program.fraction_bits):
+            step_exponent(scale, manifest.grid_bits, fraction_bits)
+    return RuleSet(
+        combine_rule=manifest.combine_rule,
+        shape=Shape[combine.rule.shape.NAME.upper()],
+        update_form=manifest.update_form,
+        uniform=combine.weights == UNIFORM,
+        grid_bits=manifest.grid_bits,
+        values=manifest.values,
+        header=manifest.header,
+        segments=Root(manifest.segments),
+        parameters=combine.encoded,
+        program=program,
+    )
+
+
+def add_plan(store: ContentStore, manifest: PlanManifest) -> tuple[Plan, bytes]:
+    """Put a plan's manifest into the store and pin it; return what `Client.set_plan` takes: the plan and its rules."""
+    rules = encode_rules(plan_rules(manifest))
+    put_manifest(store, manifest)
+    return anchored_plan(manifest, rules), rules
+
+
+def anchored_plan(manifest: PlanManifest, rules: bytes) -> Plan:
+    """Return what stands on chain of a plan with these rule bytes."""
+    fields = {name: getattr(manifest, name) for name in Plan.__dataclass_fields__ if name not in _OWN}
+    return Plan(digest=digest_of(manifest), rules_hash=keccak(rules), **fields)
+
+
+def load_plan(store: ContentStore, plan: Plan) -> PlanManifest:
+    """Fetch the manifest of an anchored plan.
+
+    Raises:
+        VerificationFailed: It says other than the chain.
+    """
+    manifest = get_manifest(store, plan.digest, PlanManifest)
+    check_plan(manifest, plan)
+    return manifest
+
+
+def check_plan(manifest: PlanManifest, plan: Plan) -> None:
+    """Compare a plan manifest with what the chain holds of it.
+
+    Rules of a later release are let pass, since nobody here can say what their bytes are: such a plan can be shown, and
+    `plan_rules` refuses to compute by it.
+
+    Raises:
+        VerificationFailed: They differ.
+    """
+    for name in plan.__dataclass_fields__:
+        if name in ("digest", "rules_hash"):
+            continue
+        said, anchored = getattr(manifest, name), getattr(plan, name)
+        if said != anchored:
+            raise VerificationFailed(f"plan: the manifest has {name} {said!r}, the chain {anchored!r}")
+    try:
+        rules = plan_rules(manifest)
+    except UnknownRule:
+        return
+    except CairnError as error:
+        raise VerificationFailed(str(error)) from error
+    rules_hash = keccak(encode_rules(rules))
+    if rules_hash != plan.rules_hash:
+        raise VerificationFailed(
+            f"plan: the manifest's rules hash to 0x{rules_hash.hex()}, the chain has 0x{plan.rules_hash.hex()}"
+        )
+
+
+def _kinds(manifest: PlanManifest) -> dict[str, SegmentKind]:
+    return {name: SegmentKind(kind) for name, kind in manifest.buffers.items()}

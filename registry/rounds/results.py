@@ -1,0 +1,277 @@
+"""From verdicts to a result: aggregate, next version, report and what goes on chain.
+
+All of it is a pure function of the round, the verdicts and the stored bytes; it names nobody who computed it, so two
+honest parties who admitted the same updates hold the same digests.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from registry.chain.records import Result
+from registry.content.gate import Description, describe
+from registry.content.manifest import (
+    DeltaFile,
+    Manifest,
+    PlanManifest,
+    Reason,
+    ReportEntry,
+    ReportManifest,
+    ReportPage,
+    RoundOrigin,
+    StateFile,
+    VersionFile,
+    VersionManifest,
+    digest_of,
+    manifest_cid,
+)
+from registry.content.merkle import Contribution, contributions_root
+from registry.errors import CairnError, FormError, VerificationFailed
+from registry.rounds.admission import UpdateForm, Verdict
+from registry.rounds.combination import Checks, Combined, Progress, combine, leaves_of_blob
+from registry.rounds.evaluations import summed
+from registry.rounds.onchain import RoundRecord
+from registry.rounds.reports import pages_of
+from registry.rounds.server_steps import describe_state, next_version, step_number
+from registry.rounds.versions import roots_of
+from registry.rounds.writing import describe_while_making, written
+from registry.rules.encoding import RoundScalars, RuleSet, factor_of
+from registry.rules.table import rules_of
+from registry.store.base import ContentStore
+from registry.store.blobs import add_blob, file_pieces
+from registry.store.manifests import put_manifest
+
+__all__ = ["Outcome", "compute_declared", "compute_outcome", "publish_outcome", "reported_with"]
+
+_LARGE = 64 << 20
+"""Bytes of updates from which on it takes longer to combine them than to start processes that share the work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A result with everything it names.
+
+    Attributes:
+        result: What is attested.
+        report: Its manifest.
+        pages: Of the report.
+        version: Its manifest.
+        aggregate_file: The aggregate, a safetensors file.
+        version_file: The next version, a safetensors file where it was to be kept.
+        state_file: The next state; None under rules without state.
+    """
+
+    result: Result
+    report: ReportManifest
+    pages: tuple[ReportPage, ...]
+    version: VersionManifest
+    aggregate_file: Path
+    version_file: Path
+    state_file: Path | None
+
+
+def compute_outcome(
+    store: ContentStore,
+    record: RoundRecord,
+    plan: PlanManifest,
+    parent: VersionManifest,
+    form: UpdateForm,
+    verdicts: Sequence[Verdict],
+    folder: Path,
+    *,
+    judged: bool = True,
+    keep_version: bool = True,
+    processes: int = 1,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Combine what was admitted and take the server step.
+
+    Args:
+        store: Holds the parent and every admitted update.
+        record: The round.
+        plan: Its plan.
+        parent: Its parent version.
+        form: Of its updates.
+        verdicts: One a commitment, in commit order.
+        folder: The two files are written here.
+        judged: The files of what was admitted have been; else form, values and roots are checked while combining.
+        keep_version: Write the version's file, not only hash it.
+        processes: See `combine`; with more than one the version is hashed beside the step that makes it.
+        progress: See `combine`.
+
+    Raises:
+        InputError: Nothing was admitted.
+        FormError, VerificationFailed: One of the files that were not judged is not to be admitted.
+    """
+    admitted = [v for v in verdicts if v.admitted]
+    aggregate_file, version_file = folder / "aggregate.safetensors", folder / "model.safetensors"
+    state_file = folder / "state.safetensors" if form.rules.program.states else None
+    combined = combine(
+        [leaves_of_blob(store, v.manifest.delta.blob) for v in admitted if v.manifest],
+        [v.commitment.weight for v in admitted],
+        form.header,
+        form.size,
+        grid_bits=form.grid_bits,
+        combining=rules_of(plan).combine,
+        encoding=form.encoding,
+        out=aggregate_file,
+        check=Checks(cids=False, roots=not judged),  # the store hashes every block again
+        processes=processes,
+        progress=progress,
+    )
+    for verdict, update in zip(admitted, combined.updates, strict=True):
+        if not judged and update.tensor_root != verdict.commitment.tensor_root:
+            raise VerificationFailed(f"update of 0x{verdict.commitment.participant.hex()[:8]}: its root is another")
+    scalars = _scalars(parent, form.rules, admitted)
+    made = next_version(store, parent, form, aggregate_file, scalars, state_file)
+    if keep_version:
+        made = written(version_file, made)
+    described = describe_while_making(made) if processes > 1 else describe(made)
+    state = None if state_file is None else describe_state(state_file, form.rules, scalars.step)
+    files = aggregate_file, version_file, state_file
+    return _assemble(record, form.rules, scalars, parent, verdicts, combined, described, state, files)
+
+
+def _scalars(parent: VersionManifest, rules: RuleSet, admitted: Sequence[Verdict]) -> RoundScalars:
+    weight = sum(verdict.commitment.weight for verdict in admitted)
+    steps = sum(verdict.commitment.steps for verdict in admitted)
+    return RoundScalars(step_number(parent, rules), len(admitted), weight, steps)
+
+
+def compute_declared(
+    store: ContentStore,
+    record: RoundRecord,
+    plan: PlanManifest,
+    parent: VersionManifest,
+    form: UpdateForm,
+    verdicts: Sequence[Verdict],
+    folder: Path,
+    *,
+    keep_version: bool = True,
+    progress: Progress | None = None,
+) -> Outcome | CairnError:
+    """Compute the outcome of what was judged by its manifests alone, each file being checked while it is combined.
+
+    So every byte is read once, by as many processes as there are cores if that is worth their start. Where it comes to
+    nothing, returns why: judging each by itself then says whose fault it is.
+    """
+    large = form.size * sum(verdict.admitted for verdict in verdicts) > _LARGE
+    processes = len(os.sched_getaffinity(0)) if large else 1
+    try:
+        return compute_outcome(
+            store, record, plan, parent, form, verdicts, folder,
+            judged=False, keep_version=keep_version, processes=processes, progress=progress,
+        )  # fmt: skip
+    except CairnError as error:
+        return error
+
+
+def _assemble(
+    record: RoundRecord,
+    rules: RuleSet,
+    scalars: RoundScalars,
+    parent: VersionManifest,
+    verdicts: Sequence[Verdict],
+    combined: Combined,
+    facts: Description,
+    state: StateFile | None,
+    files: tuple[Path, Path, Path | None],
+) -> Outcome:
+    admitted = sorted((v.commitment for v in verdicts if v.admitted), key=lambda c: c.participant)
+    factors = [factor_of(rules, c.weight) for c in admitted]
+    pairs = zip(admitted, factors, strict=True)
+    leaves = [Contribution(c.participant, c.digest, c.tensor_root, c.weight, c.steps, factor) for c, factor in pairs]
+    sums: dict[str, Any] = {
+        "contributions_root": contributions_root(leaves),
+        "contributions": scalars.contributions,
+        "total_weight": scalars.total_weight,
+        "total_steps": scalars.total_steps,
+        "divisor": sum(factors),
+    }
+    made_in: dict[str, Any] = {
+        "chain_id": record.chain_id,
+        "contract": record.contract,
+        "model": record.model_id,
+        "number": record.number,
+        "plan": manifest_cid(record.plan.digest),
+        "aggregate": DeltaFile(combined.cid, combined.size, combined.tensor_root),
+    }
+    pages = pages_of([_entry(v, rules) for v in verdicts])
+    report = ReportManifest(
+        **made_in,
+        **sums,
+        parent=manifest_cid(record.parent),
+        running_hash=record.running_hash,
+        pages=tuple(manifest_cid(digest_of(page)) for page in pages),
+        evaluation=summed(v.manifest.evaluation for v in verdicts if v.admitted and v.manifest),
+    )
+    assert facts.cid and facts.sha256 and facts.tensor_root and facts.rest_root
+    version = VersionManifest(
+        parent=manifest_cid(record.parent),
+        weights=VersionFile(facts.cid, facts.size, facts.sha256),
+        tensor_root=facts.tensor_root,
+        rest_root=facts.rest_root,
+        state=state,
+        base=parent.base,
+        frozen=parent.frozen,
+        aliases=parent.aliases,
+        round=RoundOrigin(**made_in, report=manifest_cid(digest_of(report))),
+        statement=None,
+    )
+    result = Result(
+        version_digest=digest_of(version),
+        roots=roots_of(version),
+        report_digest=digest_of(report),
+        aggregate_root=combined.tensor_root,
+        **sums,
+    )
+    return Outcome(result, report, pages, version, *files)
+
+
+def reported_with(outcome: Outcome, rules: RuleSet, verdicts: Sequence[Verdict]) -> Outcome:
+    """Return an outcome whose report says something else of what was not admitted."""
+    pages = pages_of([_entry(v, rules) for v in verdicts])
+    report = replace(outcome.report, pages=tuple(manifest_cid(digest_of(page)) for page in pages))
+    assert outcome.version.round is not None
+    made_in = replace(outcome.version.round, report=manifest_cid(digest_of(report)))
+    version = replace(outcome.version, round=made_in)
+    result = replace(outcome.result, version_digest=digest_of(version), report_digest=digest_of(report))
+    return replace(outcome, result=result, report=report, pages=pages, version=version)
+
+
+def _entry(verdict: Verdict, rules: RuleSet) -> ReportEntry:
+    entry = verdict.commitment
+    return ReportEntry(
+        participant=entry.participant,
+        update=manifest_cid(entry.digest) if verdict.reason == Reason.ADMITTED else entry.digest,
+        tensor_root=entry.tensor_root,
+        weight=entry.weight,
+        steps=entry.steps,
+        reason=int(verdict.reason),
+        factor=factor_of(rules, entry.weight) if verdict.admitted else 0,
+    )
+
+
+def publish_outcome(store: ContentStore, outcome: Outcome) -> None:
+    """Put aggregate, version, state and report into a store and pin them; doing it twice changes nothing.
+
+    Raises:
+        FormError: A file changed since the outcome was computed.
+    """
+    files = [
+        (outcome.aggregate_file, outcome.report.aggregate.blob),
+        (outcome.version_file, outcome.version.weights.blob),
+    ]
+    if outcome.state_file is not None and outcome.version.state is not None:
+        files.append((outcome.state_file, outcome.version.state.blob))
+    for path, blob in files:
+        if add_blob(store, file_pieces(path)) != blob:
+            raise FormError(f"{path}: changed since it was computed")
+        store.pin(blob.cid)
+    manifests: tuple[Manifest, ...] = (*outcome.pages, outcome.report, outcome.version)
+    for manifest in manifests:
+        put_manifest(store, manifest)

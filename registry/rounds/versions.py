@@ -1,0 +1,289 @@
+"""Versions: reading one with all its checks, writing one that an owner publishes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from registry.chain.records import Roots, roots_hash
+from registry.content.gate import Gate, describe
+from registry.content.manifest import (
+    BaseFile,
+    Statement,
+    VersionFile,
+    VersionManifest,
+    manifest_cid,
+)
+from registry.content.tensors import FLOATS, TensorHeader, header_length, parse_header, write_tensors
+from registry.errors import FormError, InputError, VerificationFailed
+from registry.rounds.onchain import RoundRecord
+from registry.store.base import ContentStore
+from registry.store.blobs import add_blob, file_pieces, open_blob
+from registry.store.manifests import get_manifest, put_manifest
+from registry.types import Blob, Digest, Root
+
+__all__ = [
+    "NUMPY_NAMES",
+    "NUMPY_TYPES",
+    "add_base",
+    "add_version",
+    "arrays_in",
+    "load_parent",
+    "load_version_manifest",
+    "read_arrays",
+    "read_header",
+    "read_version",
+    "require_base",
+    "roots_of",
+    "save_arrays",
+    "sha256_of",
+]
+
+Array = npt.NDArray[np.generic]
+
+NUMPY_TYPES = {
+    "BOOL": np.dtype(np.bool_),
+    "U8": np.dtype("u1"),
+    "I8": np.dtype("i1"),
+    "U16": np.dtype("<u2"),
+    "I16": np.dtype("<i2"),
+    "F16": np.dtype("<f2"),
+    "U32": np.dtype("<u4"),
+    "I32": np.dtype("<i4"),
+    "F32": np.dtype("<f4"),
+    "U64": np.dtype("<u8"),
+    "I64": np.dtype("<i8"),
+    "F64": np.dtype("<f8"),
+}
+NUMPY_NAMES = {dtype: name for name, dtype in NUMPY_TYPES.items()}
+
+
+def load_version_manifest(store: ContentStore, digest: bytes) -> VersionManifest:
+    """Fetch the manifest of a version."""
+    return get_manifest(store, digest, VersionManifest)
+
+
+def load_parent(store: ContentStore, record: RoundRecord) -> VersionManifest:
+    """Fetch the manifest of a round's parent.
+
+    Raises:
+        VerificationFailed: It has other roots than were anchored: an owner can publish such a version, and what is
+            built on it convicts whoever attests it.
+    """
+    parent = load_version_manifest(store, record.parent)
+    if roots_hash(roots_of(parent)) != record.parent_roots:
+        raise VerificationFailed(
+            f"parent 0x{record.parent.hex()}: anchored with roots of hash 0x{record.parent_roots.hex()}, "
+            f"its manifest has others: tensor root 0x{parent.tensor_root.hex()}, rest 0x{parent.rest_root.hex()}"
+        )
+    return parent
+
+
+def roots_of(version: VersionManifest) -> Roots:
+    """Return the roots that the chain keeps the hash of."""
+    roots = Roots(Root(version.tensor_root), Root(version.rest_root))
+    if version.state is None:
+        return roots
+    return replace(roots, state=Root(version.state.root), state_layout=version.state.layout, step=version.state.step)
+
+
+def read_header(store: ContentStore, blob: Blob) -> TensorHeader:
+    """Return the header of a stored safetensors file, fetching no more than it needs.
+
+    Raises:
+        FormError: It is not a canonical one. A length over the limit is refused before anything is held for it.
+    """
+    prefix = b""
+    for piece in open_blob(store, blob):
+        prefix += piece
+        if len(prefix) >= 8 and len(prefix) >= header_length(prefix, blob.size):
+            break
+    return parse_header(prefix, blob.size)
+
+
+def read_version(store: ContentStore, version: VersionManifest) -> Iterator[bytes]:
+    """Yield a version's file, checked for form and values as it comes, and at its end against all its manifest says.
+
+    Raises:
+        FormError: It is not a canonical file, or an alias is a stored tensor or names none.
+        VerificationFailed: Its size, sha256 or tensor root are not those of the manifest.
+    """
+    gate = Gate()
+    yield from (bytes(piece) for piece in gate.watch(open_blob(store, version.weights.blob)))
+    facts = gate.finish(version.weights.cid)
+    for name, said, found in (
+        ("size", version.weights.size, facts.size),
+        ("sha256", version.weights.sha256, facts.sha256),
+        ("tensor root", version.tensor_root, facts.tensor_root),
+        ("rest root", version.rest_root, facts.rest_root),
+    ):
+        if said != found:
+            raise VerificationFailed(f"version: the manifest has {name} {said!r}, its file {found!r}")
+    _check_aliases(facts.header, version.aliases)
+    _check_types(facts.header, version.frozen)
+
+
+def _check_types(header: TensorHeader, frozen: Sequence[str]) -> None:
+    """Refuse a file in which nothing is trained, and floating tensors that rounds would silently leave alone."""
+    begin, end = header.range_of("F32")
+    if begin == end:
+        raise FormError("version: expected one or more F32 values, which rounds train, got none")
+    other = [spec.name for spec in header.specs if spec.dtype in FLOATS and spec.dtype != "F32"]
+    if sorted(other) != list(frozen):
+        undeclared = sorted(set(other) ^ set(frozen))
+        raise FormError(
+            f"version: expected floating tensors that are not F32 to be declared frozen, and no others, "
+            f"got {undeclared[0]!r}"
+        )
+
+
+def _check_aliases(header: TensorHeader, aliases: Mapping[str, str]) -> None:
+    """Refuse aliases that could hide or swap stored tensors: each is a new name of one that is there."""
+    names = header.by_name()
+    for alias, name in aliases.items():
+        if name not in names or alias in names:
+            raise FormError(f"aliases: expected {alias!r} to be another name of a stored tensor, got {name!r}")
+
+
+def read_arrays(store: ContentStore, version: VersionManifest) -> dict[str, Array]:
+    """Return a version's tensors by name, checked as `read_version` does. Holds them all in memory.
+
+    Raises:
+        InputError: A tensor is BF16, which numpy has no type for.
+    """
+    return arrays_in(b"".join(read_version(store, version)))
+
+
+def save_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Write arrays as a canonical safetensors file, as owners publish versions.
+
+    Raises:
+        InputError: An array has a type that safetensors lacks.
+    """
+    tensors = {}
+    for name, array in arrays.items():
+        dtype = array.dtype.newbyteorder("<") if array.dtype.itemsize > 1 else array.dtype
+        if dtype not in NUMPY_NAMES:
+            raise InputError(f"{name}: expected a dtype of {', '.join(NUMPY_TYPES)}, got {array.dtype}")
+        tensors[name] = (NUMPY_NAMES[dtype], array.shape, np.ascontiguousarray(array, dtype=dtype).reshape(array.shape))
+    with path.open("wb") as file:
+        for piece in write_tensors(tensors):
+            file.write(piece)
+
+
+def arrays_in(data: bytes) -> dict[str, Array]:
+    """Return the tensors of a canonical safetensors file by name, as views of its bytes.
+
+    Raises:
+        FormError: It is not one.
+        InputError: A tensor is BF16, which numpy has no type for.
+    """
+    header = parse_header(data, len(data))
+    for spec in header.specs:
+        if spec.dtype not in NUMPY_TYPES:
+            raise InputError(f"{spec.name}: expected a dtype of {', '.join(NUMPY_TYPES)}, got {spec.dtype}")
+    body = memoryview(data)[header.header_bytes :]
+    return {
+        spec.name: np.frombuffer(body[spec.begin : spec.end], dtype=NUMPY_TYPES[spec.dtype]).reshape(spec.shape)
+        for spec in header.specs
+    }
+
+
+def add_base(store: ContentStore, path: Path, *, licence: str, origin: str) -> BaseFile:
+    """Put the frozen weights that versions stand on into the store and pin them; any file does.
+
+    Args:
+        store: Where to.
+        path: The file, such as a language model's.
+        licence: Its licence, as SPDX writes it.
+        origin: Where it comes from.
+    """
+    blob = add_blob(store, file_pieces(path))
+    store.pin(blob.cid)
+    return BaseFile(blob.cid, blob.size, sha256_of(path), licence, origin)
+
+
+def require_base(version: VersionManifest, path: Path | None) -> None:
+    """Refuse to go on with other frozen weights than a version stands on.
+
+    Args:
+        version: The version.
+        path: The file that frozen weights were taken from; None where there are none.
+
+    Raises:
+        InputError: The version stands on another file, on none, or on one and there is none here.
+    """
+    base = version.base
+    if base is None and path is None:
+        return
+    if base is None:
+        raise InputError(f"base: expected a version that stands on {path}, got one without a base")
+    wanted = f"the file of sha256 {base.sha256.hex()} that the version stands on, from {base.origin or 'its owner'}"
+    if path is None:
+        raise InputError(f"base: expected {wanted}, got none")
+    if not path.is_file():
+        raise InputError(f"base: expected {wanted}, but there is no file {path}")
+    if (found := sha256_of(path)) != base.sha256:
+        raise InputError(f"base: expected {wanted}, got {path} of sha256 {found.hex()}")
+
+
+def sha256_of(path: Path) -> bytes:
+    """Return a file's sha2-256, read in pieces."""
+    hasher = hashlib.sha256()
+    for piece in file_pieces(path):
+        hasher.update(piece)
+    return hasher.digest()
+
+
+def add_version(
+    store: ContentStore,
+    path: Path,
+    *,
+    parent: Digest | None = None,
+    aliases: Mapping[str, str] | None = None,
+    frozen: Sequence[str] = (),
+    base: BaseFile | None = None,
+    statement: Statement | None = None,
+) -> VersionManifest:
+    """Put a version that an owner publishes into the store and pin it.
+
+    Args:
+        store: Where to.
+        path: A canonical safetensors file.
+        parent: The version it descends from; None for a genesis of its own.
+        aliases: Names of tied tensors to the name they are stored under.
+        frozen: Names of floating tensors that are not F32, which rounds leave as they are.
+        base: Frozen weights that it stands on.
+        statement: What the owner says of it.
+
+    Raises:
+        FormError: The file is not canonical, an alias points nowhere, or a floating tensor is neither trained nor
+            declared frozen.
+    """
+    facts = describe(file_pieces(path))
+    assert facts.cid is not None and facts.sha256 is not None
+    assert facts.tensor_root is not None and facts.rest_root is not None
+    _check_aliases(facts.header, aliases or {})
+    _check_types(facts.header, sorted(frozen))
+    manifest = VersionManifest(
+        parent=None if parent is None else manifest_cid(parent),
+        weights=VersionFile(facts.cid, facts.size, facts.sha256),
+        tensor_root=facts.tensor_root,
+        rest_root=facts.rest_root,
+        state=None,
+        base=base,
+        frozen=tuple(sorted(frozen)),
+        aliases=dict(aliases or {}),
+        round=None,
+        statement=statement,
+    )
+    if add_blob(store, file_pieces(path)) != manifest.weights.blob:
+        raise FormError(f"{path}: changed while it was read")
+    store.pin(manifest.weights.cid)
+    put_manifest(store, manifest)
+    return manifest

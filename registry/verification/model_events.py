@@ -1,0 +1,68 @@
+"""A model's own events, read from a node once for all of its versions."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from registry.chain.events import (
+    Event,
+    ResultAttested,
+    RolesChanged,
+    RoundCancelled,
+    RoundFinalized,
+    RoundOpened,
+    UpdateCommitted,
+)
+from registry.chain.records import round_id_of
+from registry.chain.views import Views
+from registry.lineage.graph import Step
+from registry.rounds.eligibility import RoundEvents
+from registry.rounds.onchain import RoundRecord, block_times
+from registry.types import ModelId
+from registry.verification.checks import require_same
+
+__all__ = ["ModelEvents"]
+
+
+class ModelEvents:
+    """The events of a model up to a block, and of its rounds."""
+
+    def __init__(self, client: Views, model_id: ModelId, block: int) -> None:
+        self.client, self.model_id, self.block = client, model_id, block
+        self._rounds: dict[int, tuple[Event, ...]] = {}
+
+    @cached_property
+    def events(self) -> tuple[Event, ...]:
+        """All that name the model, in the order of the chain."""
+        return tuple(self.client.events(subject=self.model_id, to_block=self.block))
+
+    def of_round(self, number: int) -> tuple[Event, ...]:
+        """Return all that name a round, in the order of the chain."""
+        if number not in self._rounds:
+            subject = round_id_of(self.model_id, number)
+            self._rounds[number] = tuple(self.client.events(subject=subject, to_block=self.block))
+        return self._rounds[number]
+
+    def around(self, record: RoundRecord) -> RoundEvents:
+        """Return what happened around a round."""
+        opened = [e for e in self.events if isinstance(e, RoundOpened) and e.number == record.number]
+        own = self.of_round(record.number)
+        roles = [e for e in self.events if isinstance(e, RolesChanged)]
+        require_same("round: opened once", len(opened), 1)
+        timed = {e.at for e in (*record.commitments, *own) if isinstance(e, UpdateCommitted | ResultAttested)}
+        return RoundEvents(opened[0], own, roles, block_times(self.client, timed))
+
+    def looked_at(self, step: Step) -> list[Event]:
+        """Return the events that a version's checks rest on, but for receipts: its round's, and roles until then."""
+        if not step.round:
+            return []
+        own = self.of_round(step.round)
+        opened = [e for e in self.events if isinstance(e, RoundOpened) and e.number == step.round]
+        roles = [e for e in self.events if isinstance(e, RolesChanged) and own and e.at < own[-1].at]
+        return [*opened, *roles, *own]
+
+    def of(self, step: Step) -> list[Event]:
+        """Return the events by which a version stands on chain, roles and plans with the first."""
+        if not any(step.parent):
+            return [e for e in self.events if not isinstance(e, (RoundOpened, RoundFinalized, RoundCancelled))]
+        return [e for e in self.events if e.at.block_number == step.block or getattr(e, "number", 0) == step.round != 0]
