@@ -37,7 +37,8 @@ from registry.content.manifest import (
 from registry.dev.chains import DevChain, anvil_chain
 from registry.dev.embedded import warp
 from registry.dev.kubo_node import KuboNode, find_ipfs, init_node, start_node, stop_node
-from registry.roles.aggregator import attest, judge_all, load_round
+from registry.roles.aggregator import attest, judge_all
+from registry.rounds.loaded_round import load_round
 from registry.rounds.onchain import RoundRecord, participants_of, read_round
 from registry.rounds.plans import add_plan, server_rule
 from registry.rounds.results import compute_outcome, publish_outcome

@@ -70,7 +70,7 @@ def wrong_result_heads(case: Case) -> Inspection | None:
         (HeadKind.VERSION, case.result.version_digest),
         (HeadKind.REPORT, case.result.report_digest),
     ):
-        found = wrong_head(case, kind, digest, result_head(case.record, case.result, kind))
+        found = wrong_head(case, kind, digest, result_head(case.round.record, case.result, kind))
         if found is not None:
             return found
     return None

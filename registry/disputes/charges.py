@@ -28,13 +28,13 @@ from registry.chain.challenge_records import (
 )
 from registry.chain.events import UpdateCommitted
 from registry.chain.records import Result
-from registry.content.manifest import PlanManifest, ReportEntry, VersionManifest
+from registry.content.manifest import ReportEntry, VersionManifest
 from registry.content.merkle import CHUNK_VALUES, VALUES, Rows, leaf_hash, merkle_root, merkle_tree, prove, state_rows
 from registry.content.segments import segment_at, segment_leaf
 from registry.disputes.openings import Chunks, Listing, chunks_of_blob
 from registry.errors import ContentError, FormError
-from registry.rounds.admission import UpdateForm, Verdict
-from registry.rounds.onchain import RoundRecord
+from registry.rounds.admission import Verdict
+from registry.rounds.loaded_round import LoadedRound
 from registry.rounds.reports import Report
 from registry.rounds.server_steps import continues
 from registry.rounds.versions import roots_of
@@ -143,10 +143,7 @@ class Case:
     """
 
     store: ContentStore
-    record: RoundRecord
-    plan: PlanManifest
-    parent: VersionManifest
-    form: UpdateForm
+    round: LoadedRound
     result: Result
     report: Report | None
     shown: Mapping[tuple[Root, Rows, int], Opening]
@@ -156,12 +153,12 @@ class Case:
     @property
     def values(self) -> int:
         """F32 values of every update of the round."""
-        return self.form.rules.values
+        return self.round.form.rules.values
 
     @property
     def states(self) -> Rows:
         """What leaves of a state hold."""
-        return state_rows(len(self.form.rules.program.states))
+        return state_rows(len(self.round.form.rules.program.states))
 
     def shown_of(self, root: Root, rows: Rows = VALUES) -> dict[int, Opening]:
         """Return what was shown of one root, by index."""
@@ -201,7 +198,7 @@ def _twice(entries: Sequence[Listed]) -> tuple[int, int] | None:
 
 def _fits(case: Case, entry: Listed) -> bool:
     """Whether a contribution has the factor that the rules give it; under rules that select, one that it may have."""
-    rules = case.form.rules
+    rules = case.round.form.rules
     if rules.shape is Shape.SELECT:
         return entry.factor <= entry.weight
     return entry.factor == factor_of(rules, entry.weight)
@@ -210,12 +207,12 @@ def _fits(case: Case, entry: Listed) -> bool:
 def _adds_up(case: Case, entries: Sequence[Listed]) -> bool:
     result, factor = case.result, sum(entry.factor for entry in entries)
     sums = sum(entry.weight for entry in entries), sum(entry.steps for entry in entries)
-    divided = factor <= result.divisor if case.form.rules.shape is Shape.SELECT else factor == result.divisor
+    divided = factor <= result.divisor if case.round.form.rules.shape is Shape.SELECT else factor == result.divisor
     return sums == (result.total_weight, result.total_steps) and divided
 
 
 def _committed(case: Case) -> tuple[Commitment, ...]:
-    return tuple(listed(commitment, case.form.rules).commitment for commitment in case.record.commitments)
+    return tuple(listed(commitment, case.round.form.rules).commitment for commitment in case.round.record.commitments)
 
 
 def uncommitted_charge(case: Case, index: int, opening: Opening) -> Charge:
@@ -236,7 +233,7 @@ def aggregate_charge(
         own: As recomputed.
         theirs: As attested.
     """
-    position = 0 if len(theirs.leaf) != len(own) else off_grid(theirs.leaf, case.form.grid_bits)
+    position = 0 if len(theirs.leaf) != len(own) else off_grid(theirs.leaf, case.round.form.grid_bits)
     if position is not None:
         return Charge(Fault.CHUNK, index, (Tree.AGGREGATE, index * CHUNK_VALUES + position, theirs, NOWHERE))
     coordinate = index * CHUNK_VALUES + _first_difference(own, theirs.leaf)
@@ -260,14 +257,14 @@ def version_charge(case: Case, index: int, own: bytes, theirs: Opening, aggregat
 
 def state_charge(case: Case, index: int, own: bytes, theirs: Opening, aggregate: Callable[[int], Opening]) -> Charge:
     """Charge a chunk of the state likewise."""
-    states = len(case.form.rules.program.states)
+    states = len(case.round.form.rules.program.states)
     coordinate = index * case.states.entries // states + _first_difference(own, theirs.leaf) // 2 // states
     return Charge(Fault.STATE, coordinate // CHUNK_VALUES, (_before(case, coordinate, aggregate), theirs))
 
 
 def _before(case: Case, coordinate: int, aggregate: Callable[[int], Opening]) -> Before:
     """Open what a coordinate of version and state is computed from."""
-    index, segments, rules = coordinate // CHUNK_VALUES, case.form.segments, case.form.rules
+    index, segments, rules = coordinate // CHUNK_VALUES, case.round.form.segments, case.round.form.rules
     place = segment_at(segments, coordinate)
     segment, hashes = segments[place], [leaf_hash(segment_leaf(s)) for s in segments]
     placed = PlacedSegment(
@@ -280,10 +277,10 @@ def _before(case: Case, coordinate: int, aggregate: Callable[[int], Opening]) ->
         prove(merkle_tree(hashes), place),
     )
     state = NOTHING
-    if rules.program.states and case.parent.state is not None and continues(case.parent, rules):
-        chunks = chunks_of_blob(case.store, case.parent.state.blob, case.states)
+    if rules.program.states and case.round.parent.state is not None and continues(case.round.parent, rules):
+        chunks = chunks_of_blob(case.store, case.round.parent.state.blob, case.states)
         state = chunks.opening(coordinate * len(rules.program.states) // case.states.entries)
-    parent = chunks_of_blob(case.store, case.parent.weights.blob).opening(index)
+    parent = chunks_of_blob(case.store, case.round.parent.weights.blob).opening(index)
     return Before(coordinate, placed, parent, aggregate(index), state)
 
 

@@ -22,7 +22,7 @@ from registry.chain.challenge_records import (
 )
 from registry.chain.court_events import LeafShown
 from registry.chain.records import Result
-from registry.content.manifest import PlanManifest, Reason, VersionManifest
+from registry.content.manifest import Reason
 from registry.content.merkle import CHUNK_VALUES, Rows, leaf_hash
 from registry.disputes.attested_heads import update_head, wrong_head, wrong_result_heads
 from registry.disputes.charges import (
@@ -46,8 +46,8 @@ from registry.disputes.charges import (
 from registry.disputes.narrowing import apart, published_aggregate, published_state, published_version
 from registry.disputes.openings import Listing, chunks_of_file, listing_of
 from registry.disputes.sampling import held_by_parts
-from registry.rounds.admission import UpdateForm, Verdict, judge, judge_declared
-from registry.rounds.onchain import RoundRecord
+from registry.rounds.admission import Verdict, judge, judge_declared
+from registry.rounds.loaded_round import LoadedRound
 from registry.rounds.reports import found_report
 from registry.rounds.results import Outcome, compute_declared, compute_outcome, reported_with
 from registry.rounds.server_steps import continues, state_header, step_number
@@ -68,10 +68,7 @@ _SAMPLES = 4
 
 def inspect(
     store: ContentStore,
-    record: RoundRecord,
-    plan: PlanManifest,
-    parent: VersionManifest,
-    form: UpdateForm,
+    round: LoadedRound,
     result: Result,
     shown: Sequence[LeafShown],
     folder: Path,
@@ -82,10 +79,7 @@ def inspect(
 
     Args:
         store: Where updates and the attesters' blobs are looked for.
-        record: The round.
-        plan: Its plan.
-        parent: Its parent version.
-        form: Of its updates.
+        round: The round.
         result: What is attested.
         shown: Answers to demands of this result.
         folder: For the recomputed files, overwritten.
@@ -105,9 +99,9 @@ def inspect(
         for event in shown
     }
     folder.mkdir(parents=True, exist_ok=True)
-    report = found_report(store, result.report_digest, len(record.commitments))  # once: a store may take long
-    samples = _samples(form.rules.values, salt, result)
-    case = Case(store, record, plan, parent, form, result, report, opened, folder, samples)
+    report = found_report(store, result.report_digest, len(round.record.commitments))  # once: a store may take long
+    samples = _samples(round.form.rules.values, salt, result)
+    case = Case(store, round, result, report, opened, folder, samples)
     found = _inspected(case, {} if recomputed is None else recomputed)
     if found.charge is not None or found.wanted or found.sound:
         return found
@@ -141,29 +135,29 @@ def _inspected(case: Case, recomputed: Recomputed) -> Inspection:
         if isinstance(made, Inspection):
             return made
         recomputed[root] = made
-    return _compared(case, rules_of(case.plan), listing, *recomputed[root])
+    return _compared(case, rules_of(case.round.plan), listing, *recomputed[root])
 
 
 def _wrong_roots(case: Case) -> str:
     """What of the version's roots does not follow from rules and parent; nothing of that takes a file."""
-    made, rules = case.result.roots, case.form.rules
+    made, rules = case.result.roots, case.round.form.rules
     stateful = bool(rules.program.states)
-    if made.rest != case.parent.rest_root:
+    if made.rest != case.round.parent.rest_root:
         return "its rest is not its parent's"
     if made.state_layout != state_layout(rules) or any(made.state) != stateful:
         return "its state is not one of these rules"
-    if made.step != (step_number(case.parent, rules) if stateful else 0):
+    if made.step != (step_number(case.round.parent, rules) if stateful else 0):
         return "its state is of another step"
     return ""
 
 
 def _unfit_state(case: Case) -> Inspection | None:
     """Charge what is built on a parent whose state has another size: nobody honest goes on with one."""
-    kept = case.parent.state
-    expected = case.form.rules.values * len(case.form.rules.program.states)
-    if kept is None or not continues(case.parent, case.form.rules):
+    kept = case.round.parent.state
+    expected = case.round.form.rules.values * len(case.round.form.rules.program.states)
+    if kept is None or not continues(case.round.parent, case.round.form.rules):
         return None
-    size = state_header(case.form.rules).file_bytes
+    size = state_header(case.round.form.rules).file_bytes
     if kept.size == size:
         return None
     root = Root(kept.root)
@@ -215,20 +209,19 @@ def _likely(case: Case) -> Iterator[Listing]:
         yield listing_of(told)
         yield Listing(told)
     yield listing_of(_all(case))
-    verdicts = (judge(case.store, case.record, case.form, c) for c in case.record.commitments)
-    yield listing_of(listed(verdict.commitment, case.form.rules) for verdict in verdicts if verdict.admitted)
+    verdicts = (judge(case.store, case.round.record, case.round.form, c) for c in case.round.record.commitments)
+    yield listing_of(listed(verdict.commitment, case.round.form.rules) for verdict in verdicts if verdict.admitted)
 
 
 def _all(case: Case) -> list[Listed]:
-    return [listed(commitment, case.form.rules) for commitment in case.record.commitments]
+    return [listed(commitment, case.round.form.rules) for commitment in case.round.record.commitments]
 
 
 def _recompute(case: Case, listing: Listing) -> tuple[Sequence[Verdict], Outcome] | Inspection:
     """What the listed contributions come to; or what is wrong with them, or missing of them."""
-    round = (case.store, case.record, case.plan, case.parent, case.form)
     verdicts = _verdicts(case, listing, judge_declared)
     if all(verdict.admitted or verdict.detail == _UNLISTED for verdict in verdicts):
-        outcome = compute_declared(*round, verdicts, case.folder)
+        outcome = compute_declared(case.store, case.round, verdicts, case.folder)
         if isinstance(outcome, Outcome):
             return verdicts, outcome
     verdicts = _verdicts(case, listing, judge)
@@ -243,7 +236,7 @@ def _recompute(case: Case, listing: Listing) -> tuple[Sequence[Verdict], Outcome
             return found
         wanted += found.wanted
     if sum(v.admitted for v in verdicts) == len(places):
-        return verdicts, compute_outcome(*round, verdicts, case.folder)
+        return verdicts, compute_outcome(case.store, case.round, verdicts, case.folder)
     return held_by_parts(case, listing, verdicts, wanted)
 
 
@@ -251,23 +244,23 @@ def _verdicts(case: Case, listing: Listing, judge_one: Callable[..., Verdict]) -
     """Judge what is listed; what is not has no part in the result, whatever it is."""
     listed_ = {entry.participant for entry in listing.contributions}
     return [
-        judge_one(case.store, case.record, case.form, commitment)
+        judge_one(case.store, case.round.record, case.round.form, commitment)
         if commitment.participant in listed_
         else Verdict(commitment, Reason.UNAVAILABLE, _UNLISTED, None)
-        for commitment in case.record.commitments
+        for commitment in case.round.record.commitments
     ]
 
 
 def _wrongly_admitted(case: Case, verdict: Verdict, membership: Membership) -> Inspection:
     """What can be shown against an update that was admitted: its size, or a value off the grid; else samples of it."""
     entry = membership.contribution
-    head = wrong_head(case, HeadKind.UPDATE, entry.digest, update_head(case.record, entry), membership)
+    head = wrong_head(case, HeadKind.UPDATE, entry.digest, update_head(case.round.record, entry), membership)
     if head is not None and head.charge is not None:
         return head
     unseen = () if head is None else head.wanted
     root = entry.tensor_root
     chunks = (
-        attested_chunks(case.store, verdict.manifest.delta.blob, root, size=case.form.size)
+        attested_chunks(case.store, verdict.manifest.delta.blob, root, size=case.round.form.size)
         if verdict.manifest
         else None
     )
@@ -279,7 +272,7 @@ def _wrongly_admitted(case: Case, verdict: Verdict, membership: Membership) -> I
     if counted.count != case.values:
         return Inspection("contribution: size", Charge(Fault.SIZE, evidence=(Tree.CONTRIBUTION, counted, membership)))
     for index, opening in shown.items():
-        position = off_grid(opening.leaf, case.form.grid_bits)
+        position = off_grid(opening.leaf, case.round.form.grid_bits)
         if position is not None:
             evidence = (Tree.CONTRIBUTION, index * CHUNK_VALUES + position, opening, membership)
             return Inspection(f"contribution: {verdict.detail}", Charge(Fault.CHUNK, index, evidence))
@@ -315,7 +308,7 @@ def _compared(case: Case, rules: Rules, listing: Listing, verdicts: Sequence[Ver
             lambda index, mine, shown: state_charge(case, index, mine, shown, own.opening),
         )  # fmt: skip
     if outcome.result != case.result:
-        outcome = reported_with(outcome, case.form.rules, _all_judged(case, verdicts))
+        outcome = reported_with(outcome, case.round.form.rules, _all_judged(case, verdicts))
     for name in ("roots", "report_digest", "version_digest"):
         if getattr(outcome.result, name) != getattr(case.result, name):
             return Inspection(f"{name} is not what it would be here: readers refuse it, the chain does not")
@@ -327,7 +320,7 @@ def _all_judged(case: Case, verdicts: Sequence[Verdict]) -> list[Verdict]:
     said = () if case.report is None else case.report.entries
     missed = {entry.participant for entry in said if entry.reason == Reason.UNAVAILABLE}
     return [
-        judge(case.store, case.record, case.form, verdict.commitment)
+        judge(case.store, case.round.record, case.round.form, verdict.commitment)
         if verdict.detail == _UNLISTED and verdict.commitment.participant not in missed
         else verdict
         for verdict in verdicts

@@ -58,7 +58,7 @@ def published_aggregate(case: Case) -> Chunks | None:
     if case.report is None:
         return None
     return attested_chunks(
-        case.store, case.report.manifest.aggregate.blob, case.result.aggregate_root, size=case.form.size
+        case.store, case.report.manifest.aggregate.blob, case.result.aggregate_root, size=case.round.form.size
     )
 
 
@@ -66,12 +66,12 @@ def published_version(case: Case) -> Chunks | None:
     made = found_manifest(case.store, case.result.version_digest, VersionManifest)
     if made is None:
         return None
-    return attested_chunks(case.store, made.weights.blob, case.result.roots.tensor, size=case.parent.weights.size)
+    return attested_chunks(case.store, made.weights.blob, case.result.roots.tensor, size=case.round.parent.weights.size)
 
 
 def published_state(case: Case) -> Chunks | None:
     made = found_manifest(case.store, case.result.version_digest, VersionManifest)
     if made is None or made.state is None:
         return None
-    size = state_header(case.form.rules).file_bytes
+    size = state_header(case.round.form.rules).file_bytes
     return attested_chunks(case.store, made.state.blob, case.result.roots.state, case.states, size=size)

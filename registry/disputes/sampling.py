@@ -71,7 +71,7 @@ def held_by_parts(case: Case, listing: Listing, verdicts: Sequence[Verdict], wan
 
 def _scalars(case: Case) -> RoundScalars:
     result = case.result
-    number = step_number(case.parent, case.form.rules)
+    number = step_number(case.round.parent, case.round.form.rules)
     return RoundScalars(number, result.contributions, result.total_weight, result.total_steps)
 
 
@@ -79,7 +79,7 @@ def _followed(case: Case, aggregate: Chunks) -> Inspection | None:
     """Take the server step on the attested aggregate, and hold version and state against what comes of it."""
     for index in range(aggregate.tree.leaves):
         chunk = aggregate.read(index)
-        position = off_grid(chunk, case.form.grid_bits)
+        position = off_grid(chunk, case.round.form.grid_bits)
         if position is not None:
             evidence = (Tree.AGGREGATE, index * CHUNK_VALUES + position, aggregate.opening(index), NOWHERE)
             return Inspection("aggregate: a value that no update may hold", Charge(Fault.CHUNK, index, evidence))
@@ -87,9 +87,9 @@ def _followed(case: Case, aggregate: Chunks) -> Inspection | None:
     assert case.report is not None  # it names the aggregate
     for _ in written(place["aggregate"], open_blob(case.store, case.report.manifest.aggregate.blob)):
         pass
-    state = place["state"] if case.form.rules.program.states else None
+    state = place["state"] if case.round.form.rules.program.states else None
     try:
-        made = next_version(case.store, case.parent, case.form, place["aggregate"], _scalars(case), state)
+        made = next_version(case.store, case.round.parent, case.round.form, place["aggregate"], _scalars(case), state)
         for _ in written(place["version"], made):
             pass
     except FormError:
@@ -177,7 +177,8 @@ class _Sample:
 
     def _combined(self, leaves: Sequence[bytes]) -> F32:
         """What the rule makes of that chunk of every contribution."""
-        rules, bits = self._case.form.rules, self._case.form.grid_bits
+        form = self._case.round.form
+        rules, bits = form.rules, form.grid_bits
         rows = np.stack([grid_integers(np.frombuffer(leaf, dtype="<f4"), bits) for leaf in leaves])
         sums = np.empty(rows.shape[1], dtype=np.float64)
         if rules.shape is Shape.COLUMNS:
@@ -190,19 +191,24 @@ class _Sample:
 
     def _stepped(self, delta: bytes) -> tuple[F32, I64]:
         case, first = self._case, self._index * CHUNK_VALUES
-        parent = chunk_of_blob(case.store, case.parent.weights.blob, self._index)
+        parent = chunk_of_blob(case.store, case.round.parent.weights.blob, self._index)
         weights = np.frombuffer(parent, dtype="<f4")
         return stepped_values(
-            case.form, _scalars(case), first, weights, np.frombuffer(delta, dtype="<f4"), self._states(len(weights))
+            case.round.form,
+            _scalars(case),
+            first,
+            weights,
+            np.frombuffer(delta, dtype="<f4"),
+            self._states(len(weights)),
         )
 
     def _states(self, count: int) -> I64:
         """States of these coordinates before the step, (n, S)."""
-        case, rules = self._case, self._case.form.rules
+        case, rules = self._case, self._case.round.form.rules
         width = len(rules.program.states)
-        if case.parent.state is None or not continues(case.parent, rules):
+        if case.round.parent.state is None or not continues(case.round.parent, rules):
             return initial_states(rules.program, count)
-        blob = case.parent.state.blob
+        blob = case.round.parent.state.blob
         first = self._index * CHUNK_VALUES * width // case.states.entries
         last = -(-(self._index * CHUNK_VALUES + count) * width // case.states.entries)
         data = b"".join(chunk_of_blob(case.store, blob, index, case.states) for index in range(first, last))

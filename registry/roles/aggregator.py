@@ -24,14 +24,15 @@ from registry.chain import calls
 from registry.chain.events import UpdateCommitted
 from registry.chain.records import Result, result_hash
 from registry.chain.records import Round as RoundState
-from registry.content.manifest import PlanManifest, Reason, VersionManifest
+from registry.content.manifest import Reason
 from registry.disputes.answers import keep_trees, require_room_for_trees
 from registry.disputes.tree_cache import place_of, remove_before
 from registry.errors import ContentError, FormError
 from registry.ethereum.node import chain_time
 from registry.roles.answering import Answering, answer_demands, collect_deposits
 from registry.roles.loop import Task, keeping, take_step
-from registry.rounds.admission import UpdateForm, Verdict, judge, judge_weights, update_form
+from registry.rounds.admission import Verdict, judge, judge_weights
+from registry.rounds.loaded_round import LoadedRound, load_round
 from registry.rounds.onchain import (
     RoundRecord,
     attested_results,
@@ -42,10 +43,8 @@ from registry.rounds.onchain import (
     read_round,
     unexpelled,
 )
-from registry.rounds.plans import load_plan
 from registry.rounds.reports import load_report
 from registry.rounds.results import Outcome, compute_outcome, publish_outcome
-from registry.rounds.versions import load_parent, read_header
 from registry.store.base import ContentStore
 from registry.store.limited import LimitedStore
 from registry.store.manifests import pin_manifest
@@ -55,7 +54,7 @@ from registry.verification.verify import Finding, standing
 if TYPE_CHECKING:
     from registry.chain.client import Client
 
-__all__ = ["Memory", "Round", "advance", "aggregate", "attest", "judge_all", "load_round", "rivals_of", "tasks"]
+__all__ = ["Memory", "advance", "aggregate", "attest", "judge_all", "rivals_of", "tasks"]
 
 _MOST_NAMED = 2000
 """Participants that one transaction can name to end commits early; where there are more, the deadline ends them."""
@@ -64,16 +63,6 @@ _NOT_SLOW = 4 << 20
 """Bytes a second at which an update is always looked at to its end, however many there are: else none ever would be."""
 _AT_ONCE = 4
 """Updates that are fetched and judged at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """A round with the manifests it rests on."""
-
-    record: RoundRecord
-    plan: PlanManifest
-    parent: VersionManifest
-    form: UpdateForm
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,15 +239,9 @@ def _patience(state: RoundState, phase: Phase, now: int) -> float:
     return min(max(left, 0), _LONGEST_LOOK)
 
 
-def load_round(store: ContentStore, record: RoundRecord) -> Round:
-    """Fetch a round's plan and parent."""
-    plan, parent = load_plan(store, record.plan), load_parent(store, record)
-    return Round(record, plan, parent, update_form(read_header(store, parent.weights.blob), plan))
-
-
 def judge_all(
     store: ContentStore,
-    round: Round,
+    round: LoadedRound,
     known: dict[UpdateCommitted, Verdict] | None = None,
     *,
     patience: float = math.inf,
@@ -295,7 +278,7 @@ def judge_all(
 
 
 def aggregate(
-    store: ContentStore, round: Round, verdicts: Sequence[Verdict], folder: Path, *, processes: int = 1
+    store: ContentStore, round: LoadedRound, verdicts: Sequence[Verdict], folder: Path, *, processes: int = 1
 ) -> Outcome | None:
     """Combine what was admitted, publish the result's blobs and manifests, and keep the trees that demands of it are
     answered from; None if too little was admitted.
@@ -308,9 +291,7 @@ def aggregate(
     folder.mkdir(parents=True, exist_ok=True)
     trees = place_of(folder, round.record.model_id, round.record.number)
     require_room_for_trees(trees, round.form.rules, verdicts)
-    outcome = compute_outcome(
-        store, round.record, round.plan, round.parent, round.form, verdicts, folder, processes=processes
-    )
+    outcome = compute_outcome(store, round, verdicts, folder, processes=processes)
     publish_outcome(store, outcome)
     store.pin(round.parent.weights.cid)  # leaves of the parent may be demanded of whoever attests what it became
     if round.parent.state is not None:
@@ -338,7 +319,7 @@ def attest(client: Client, record: RoundRecord, result: Result) -> bool:
 
 
 def rivals_of(
-    client: Client, store: ContentStore, round: Round, verdicts: Sequence[Verdict], own: Result | None
+    client: Client, store: ContentStore, round: LoadedRound, verdicts: Sequence[Verdict], own: Result | None
 ) -> Iterator[tuple[Result, tuple[Verdict, ...]]]:
     """Yield the results aggregators stand by that are better than our own, best first, with their verdicts.
 
@@ -357,7 +338,7 @@ def rivals_of(
 
 
 def _reconciled(
-    store: ContentStore, result: Result, round: Round, verdicts: Sequence[Verdict]
+    store: ContentStore, result: Result, round: LoadedRound, verdicts: Sequence[Verdict]
 ) -> tuple[Verdict, ...] | None:
     """Return verdicts with a rival report's reasons, or None if something held here disproves one of them."""
     try:

@@ -26,7 +26,6 @@ from registry.chain.court import Court
 from registry.chain.court_events import LeafShown
 from registry.chain.court_records import MAX_DEPOSIT, Demanded
 from registry.chain.records import Dispute, Result
-from registry.content.manifest import PlanManifest, VersionManifest
 from registry.disputes.answers import answer_to
 from registry.disputes.charges import Charge, Inspection, Wanted, basis_of
 from registry.disputes.demands import Demands, SeenDemands, demands_of
@@ -39,7 +38,7 @@ from registry.ethereum.node import chain_time
 from registry.roles.challenger import LimitReached, Purse, bring, conviction_gas
 from registry.roles.claims import Claim, collect, seal
 from registry.roles.loop import Task, keeping, take_step
-from registry.rounds.admission import UpdateForm, update_form
+from registry.rounds.loaded_round import load_round
 from registry.rounds.onchain import (
     RoundRecord,
     attested_result,
@@ -49,8 +48,6 @@ from registry.rounds.onchain import (
     read_round,
     unexpelled,
 )
-from registry.rounds.plans import load_plan
-from registry.rounds.versions import load_parent, read_header
 from registry.store.base import ContentStore
 from registry.store.limited import LimitedStore
 from registry.types import ModelId, Part, Phase
@@ -101,15 +98,10 @@ class _Watch:
     memory: Memory
     clock: Callable[[], float]
 
-    def round(self, record: RoundRecord) -> tuple[PlanManifest, VersionManifest, UpdateForm]:
-        """Return a round's plan, its parent, and the form of its updates."""
-        plan, parent = load_plan(self.store, record.plan), load_parent(self.store, record)
-        return plan, parent, update_form(read_header(self.store, parent.weights.blob), plan)
-
     def basis(self, record: RoundRecord) -> Basis:
         """Return what results of a round are held against."""
-        _, parent, form = self.round(record)
-        return basis_of(form.rules, parent)
+        round = load_round(self.store, record)
+        return basis_of(round.form.rules, round.parent)
 
     def inspect(
         self, record: RoundRecord, result: Result, tally: bytes, shown: Sequence[LeafShown], end: int
@@ -120,9 +112,9 @@ class _Watch:
         now = chain_time(self.client.w3)
         part = _LATER_LOOKS if tally in self.memory.again else _LOOKS
         store = LimitedStore(self.store, max(end - now, 0) / part, self.clock)
-        plan, parent, form = self.round(record)
         place, known = self.folder / f"recomputed-{self.model_id.hex()[:16]}", self.memory.recomputed
-        found = inspect(store, record, plan, parent, form, result, shown, place, known, salt=self.salt())
+        round = load_round(self.store, record)
+        found = inspect(store, round, result, shown, place, known, salt=self.salt())
         self.memory.inspected[tally] = (len(shown), found)
         return found
 

@@ -17,7 +17,6 @@ from registry.content.gate import Description, describe
 from registry.content.manifest import (
     DeltaFile,
     Manifest,
-    PlanManifest,
     Reason,
     ReportEntry,
     ReportManifest,
@@ -31,10 +30,10 @@ from registry.content.manifest import (
 )
 from registry.content.merkle import Contribution, contributions_root
 from registry.errors import CairnError, FormError, VerificationFailed
-from registry.rounds.admission import UpdateForm, Verdict
+from registry.rounds.admission import Verdict
 from registry.rounds.combination import Checks, Combined, Progress, combine, leaves_of_blob
 from registry.rounds.evaluations import summed
-from registry.rounds.onchain import RoundRecord
+from registry.rounds.loaded_round import LoadedRound
 from registry.rounds.reports import pages_of
 from registry.rounds.server_steps import describe_state, next_version, step_number
 from registry.rounds.versions import roots_of
@@ -76,10 +75,7 @@ class Outcome:
 
 def compute_outcome(
     store: ContentStore,
-    record: RoundRecord,
-    plan: PlanManifest,
-    parent: VersionManifest,
-    form: UpdateForm,
+    round: LoadedRound,
     verdicts: Sequence[Verdict],
     folder: Path,
     *,
@@ -92,10 +88,7 @@ def compute_outcome(
 
     Args:
         store: Holds the parent and every admitted update.
-        record: The round.
-        plan: Its plan.
-        parent: Its parent version.
-        form: Of its updates.
+        round: The round.
         verdicts: One a commitment, in commit order.
         folder: The two files are written here.
         judged: The files of what was admitted have been; else form, values and roots are checked while combining.
@@ -107,6 +100,7 @@ def compute_outcome(
         InputError: Nothing was admitted.
         FormError, VerificationFailed: One of the files that were not judged is not to be admitted.
     """
+    form = round.form
     admitted = [v for v in verdicts if v.admitted]
     aggregate_file, version_file = folder / "aggregate.safetensors", folder / "model.safetensors"
     state_file = folder / "state.safetensors" if form.rules.program.states else None
@@ -116,7 +110,7 @@ def compute_outcome(
         form.header,
         form.size,
         grid_bits=form.grid_bits,
-        combining=rules_of(plan).combine,
+        combining=rules_of(round.plan).combine,
         encoding=form.encoding,
         out=aggregate_file,
         check=Checks(cids=False, roots=not judged),  # the store hashes every block again
@@ -126,14 +120,14 @@ def compute_outcome(
     for verdict, update in zip(admitted, combined.updates, strict=True):
         if not judged and update.tensor_root != verdict.commitment.tensor_root:
             raise VerificationFailed(f"update of 0x{verdict.commitment.participant.hex()[:8]}: its root is another")
-    scalars = _scalars(parent, form.rules, admitted)
-    made = next_version(store, parent, form, aggregate_file, scalars, state_file)
+    scalars = _scalars(round.parent, form.rules, admitted)
+    made = next_version(store, round.parent, form, aggregate_file, scalars, state_file)
     if keep_version:
         made = written(version_file, made)
     described = describe_while_making(made) if processes > 1 else describe(made)
     state = None if state_file is None else describe_state(state_file, form.rules, scalars.step)
     files = aggregate_file, version_file, state_file
-    return _assemble(record, form.rules, scalars, parent, verdicts, combined, described, state, files)
+    return _assemble(round, scalars, verdicts, combined, described, state, files)
 
 
 def _scalars(parent: VersionManifest, rules: RuleSet, admitted: Sequence[Verdict]) -> RoundScalars:
@@ -144,10 +138,7 @@ def _scalars(parent: VersionManifest, rules: RuleSet, admitted: Sequence[Verdict
 
 def compute_declared(
     store: ContentStore,
-    record: RoundRecord,
-    plan: PlanManifest,
-    parent: VersionManifest,
-    form: UpdateForm,
+    round: LoadedRound,
     verdicts: Sequence[Verdict],
     folder: Path,
     *,
@@ -159,11 +150,11 @@ def compute_declared(
     So every byte is read once, by as many processes as there are cores if that is worth their start. Where it comes to
     nothing, returns why: judging each by itself then says whose fault it is.
     """
-    large = form.size * sum(verdict.admitted for verdict in verdicts) > _LARGE
+    large = round.form.size * sum(verdict.admitted for verdict in verdicts) > _LARGE
     processes = len(os.sched_getaffinity(0)) if large else 1
     try:
         return compute_outcome(
-            store, record, plan, parent, form, verdicts, folder,
+            store, round, verdicts, folder,
             judged=False, keep_version=keep_version, processes=processes, progress=progress,
         )  # fmt: skip
     except CairnError as error:
@@ -171,16 +162,15 @@ def compute_declared(
 
 
 def _assemble(
-    record: RoundRecord,
-    rules: RuleSet,
+    round: LoadedRound,
     scalars: RoundScalars,
-    parent: VersionManifest,
     verdicts: Sequence[Verdict],
     combined: Combined,
     facts: Description,
     state: StateFile | None,
     files: tuple[Path, Path, Path | None],
 ) -> Outcome:
+    record, rules, parent = round.record, round.form.rules, round.parent
     admitted = sorted((v.commitment for v in verdicts if v.admitted), key=lambda c: c.participant)
     factors = [factor_of(rules, c.weight) for c in admitted]
     pairs = zip(admitted, factors, strict=True)

@@ -16,7 +16,6 @@ from registry.chain.records import Result, Roots, result_hash, roots_hash
 from registry.chain.views import Views
 from registry.content.manifest import (
     Evaluation,
-    PlanManifest,
     Reason,
     ReportEntry,
     ReportManifest,
@@ -25,10 +24,11 @@ from registry.content.manifest import (
 from registry.content.merkle import Contribution, contributions_root
 from registry.errors import BlockMismatch, BlockNotFound, InputError, VerificationFailed
 from registry.lineage.graph import Step, lineage
-from registry.rounds.admission import UpdateForm, Verdict, judge, judge_declared, judge_manifest, update_form
+from registry.rounds.admission import Verdict, judge, judge_declared, judge_manifest, update_form
 from registry.rounds.combination import Progress
 from registry.rounds.eligibility import require_commitments, require_in_time, require_quorum
 from registry.rounds.evaluations import summed
+from registry.rounds.loaded_round import LoadedRound
 from registry.rounds.onchain import RoundRecord, chosen_result, read_round
 from registry.rounds.plans import load_plan, plan_rules
 from registry.rounds.reports import Report, load_report
@@ -151,9 +151,9 @@ def verify_round(
     yield Check("plan", Finding.PASSED, f"manifest 0x{record.plan.digest.hex()[:12]} says what the chain holds")
     yield Begun("parent")
     parent = load_parent(store, record)
-    form = update_form(read_header(store, parent.weights.blob), plan)
+    round = LoadedRound(record, plan, parent, update_form(read_header(store, parent.weights.blob), plan))
     yield Begun("completeness")
-    verdicts, made = _look(store, record, plan, parent, form, report, folder, progress)
+    verdicts, made = _look(store, round, report, folder, progress)
     found: list[Finding] = []
     for check in _judged(report, verdicts):
         yield check
@@ -169,9 +169,7 @@ def verify_round(
     yield Begun("combination")
     if isinstance(made, BlockMismatch):
         raise made
-    outcome = made or compute_outcome(
-        store, record, plan, parent, form, stated, folder, keep_version=False, progress=progress
-    )
+    outcome = made or compute_outcome(store, round, stated, folder, keep_version=False, progress=progress)
     yield from _compared(outcome, result)
     yield from _stored(store, outcome, deep)
 
@@ -429,36 +427,27 @@ def _report_of(store: ContentStore, record: RoundRecord, result: Result) -> Repo
 
 
 def _look(
-    store: ContentStore,
-    record: RoundRecord,
-    plan: PlanManifest,
-    parent: VersionManifest,
-    form: UpdateForm,
-    report: Report,
-    folder: Path,
-    progress: Progress | None,
+    store: ContentStore, round: LoadedRound, report: Report, folder: Path, progress: Progress | None
 ) -> tuple[list[Verdict], Outcome | BlockMismatch | None]:
     """Judge every commitment anew: those that were admitted while they are combined, which reads each byte once.
 
     Where that comes to nothing each is judged by itself. A damaged block is told of, since a store that has set it
     aside has none the next time.
     """
-    _same("report: commitments", [e.digest for e in report.entries], [c.digest for c in record.commitments])
-    pairs = list(zip(report.entries, record.commitments, strict=True))
+    commitments = round.record.commitments
+    _same("report: commitments", [e.digest for e in report.entries], [c.digest for c in commitments])
     verdicts = [
-        (judge_declared if entry.reason == Reason.ADMITTED else judge)(store, record, form, commitment)
-        for entry, commitment in pairs
+        (judge_declared if entry.reason == Reason.ADMITTED else judge)(store, round.record, round.form, commitment)
+        for entry, commitment in zip(report.entries, commitments, strict=True)
     ]
     damage = None
     if not {Finding.UNCHECKED, Finding.FAILED} & set(_findings(report, verdicts)):
         as_reported = _as_reported(report, verdicts)
-        made = compute_declared(
-            store, record, plan, parent, form, as_reported, folder, keep_version=False, progress=progress
-        )
+        made = compute_declared(store, round, as_reported, folder, keep_version=False, progress=progress)
         if isinstance(made, Outcome):
             return verdicts, made
         damage = made if isinstance(made, BlockMismatch) else None
-    verdicts = [judge(store, record, form, commitment) for commitment in record.commitments]
+    verdicts = [judge(store, round.record, round.form, commitment) for commitment in commitments]
     if damage is not None:
         verdicts = [
             replace(v, damaged=True, detail=str(damage)) if v.reason == Reason.UNAVAILABLE else v for v in verdicts

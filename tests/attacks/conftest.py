@@ -37,9 +37,10 @@ from registry.content.merkle import tensor_root
 from registry.content.tensors import parse_header
 from registry.dev.embedded import Embedded, embedded, sleep_until
 from registry.ethereum.networks import Finality, FinalityRule
-from registry.roles.aggregator import Round, judge_all, load_round
+from registry.roles.aggregator import judge_all
 from registry.roles.auditor import audit
 from registry.rounds.admission import Verdict
+from registry.rounds.loaded_round import LoadedRound, load_round
 from registry.rounds.onchain import RoundRecord, read_round
 from registry.rounds.plans import add_plan, fitted, plan_rules, server_rule
 from registry.rounds.results import Outcome, compute_outcome, publish_outcome
@@ -102,7 +103,7 @@ class Federation:
     def record(self, number: int = 1) -> RoundRecord:
         return read_round(self.clients["owner"], self.model_id, number)
 
-    def round(self, number: int = 1) -> Round:
+    def round(self, number: int = 1) -> LoadedRound:
         return load_round(self.store, self.record(number))
 
     def update(self, name: str, *, seed: int = 0, weight: int = 100, at: int = 1, **changed: Any) -> Update:
@@ -183,7 +184,7 @@ class Federation:
         judged = self.verdicts(number=number) if verdicts is None else verdicts
         folder = self.folder / "outcome"
         folder.mkdir(exist_ok=True)
-        made = compute_outcome(self.store, round.record, round.plan, round.parent, round.form, judged, folder)
+        made = compute_outcome(self.store, round, judged, folder)
         publish_outcome(self.store, made)
         return made
 

@@ -507,7 +507,7 @@ def censor(house: Any, folder: Path) -> Censored:
         running = running_hash_next(running, each.participant, each.digest, each.tensor_root, each.weight, each.steps)
     lie = replace(round.record, commitments=kept, running_hash=running)
     verdicts = [verdict for verdict in house.verdicts() if verdict.commitment.participant != cyn]
-    made = compute_outcome(house.store, lie, round.plan, round.parent, round.form, verdicts, folder)
+    made = compute_outcome(house.store, replace(round, record=lie), verdicts, folder)
     publish_outcome(house.store, made)
     house.force(made.result)
     client = Censor(house.chain.w3, house.address).leave_out(cyn, running)

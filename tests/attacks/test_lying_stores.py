@@ -12,7 +12,7 @@ import pytest
 from registry.content.cid import parse_cid
 from registry.content.manifest import Reason, manifest_cid
 from registry.errors import BlockMismatch, BlockNotFound, BlockTooLarge, ContentError, StoreUnavailable
-from registry.roles.aggregator import load_round
+from registry.rounds.loaded_round import load_round
 from registry.store.base import ContentStore
 from registry.store.gateway import GatewayStore
 from registry.store.layered import LayeredStore

@@ -27,9 +27,9 @@ from registry.disputes.openings import chunks_of_blob, chunks_of_file
 from registry.ethereum.networks import Finality, FinalityRule
 from registry.ethereum.node import chain_time
 from registry.roles import aggregator, auditor
-from registry.roles.aggregator import load_round
 from registry.roles.challenger import Purse, conviction_gas
 from registry.roles.loop import Health, supervise
+from registry.rounds.loaded_round import load_round
 from registry.rounds.reports import load_report
 from registry.rounds.server_steps import next_version
 from registry.rules.encoding import RoundScalars

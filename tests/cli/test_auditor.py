@@ -30,7 +30,8 @@ from registry.dev.forgeries import falsified, nudged
 from registry.ethereum.keys import address_of, open_keystore
 from registry.ethereum.networks import parse_finality
 from registry.ethereum.node import connect
-from registry.roles.aggregator import judge_all, load_round
+from registry.roles.aggregator import judge_all
+from registry.rounds.loaded_round import load_round
 from registry.rounds.onchain import participants_of, read_round
 from registry.rounds.results import Outcome, compute_outcome
 from registry.rounds.versions import save_arrays
@@ -325,7 +326,7 @@ class Liar:
             time.sleep(0.3)
         folder = self.folder / str(number)
         folder.mkdir(parents=True, exist_ok=True)
-        made = compute_outcome(self.store, record, round.plan, round.parent, round.form, verdicts, folder)
+        made = compute_outcome(self.store, round, verdicts, folder)
         return record, made
 
 

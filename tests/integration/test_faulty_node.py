@@ -31,6 +31,7 @@ from registry.ethereum.node import connect
 from registry.roles import aggregator, auditor
 from registry.roles.challenger import Purse
 from registry.roles.loop import follow
+from registry.rounds.loaded_round import load_round
 from registry.rounds.onchain import read_round
 from registry.rounds.results import compute_outcome, publish_outcome
 from registry.types import Fault, Phase, Role
@@ -144,13 +145,13 @@ def liar(network: Any, folder: Path) -> Callable[[Client], str]:
             return ""
         record = read_round(client, network.model_id, number)
         if number not in made:
-            round = aggregator.load_round(network.store, record)
+            round = load_round(network.store, record)
             verdicts = aggregator.judge_all(network.store, round)
             if sum(verdict.admitted for verdict in verdicts) != PARTICIPANTS or not state.ended_early:
                 return ""
             place = folder / "liar"
             place.mkdir(exist_ok=True)
-            outcome = compute_outcome(network.store, record, round.plan, round.parent, round.form, verdicts, place)
+            outcome = compute_outcome(network.store, round, verdicts, place)
             publish_outcome(network.store, outcome)
             edits: Any = {"version": nudged(number % 5)}
             if number // LIES_EVERY % 2:

@@ -44,6 +44,7 @@ from registry.disputes.openings import Listing, chunks_of_file
 from registry.ethereum.keys import to_checksum
 from registry.ethereum.node import chain_time
 from registry.roles import aggregator
+from registry.rounds.loaded_round import load_round
 from registry.rounds.onchain import read_round
 from registry.rounds.results import Outcome, compute_outcome, publish_outcome
 from registry.store.memory import MemoryStore
@@ -165,7 +166,7 @@ class Lies:
     def lie(self, number: int, fault: Fault) -> Result:
         """What mallory attests; what she does not publish she may show when it is demanded."""
         made = self.honest(number)
-        rules = aggregator.load_round(self.network.store, self.record(number)).form.rules
+        rules = load_round(self.network.store, self.record(number)).form.rules
         entries = sorted(
             (listed(c, rules) for c in self.record(number).commitments), key=lambda entry: entry.participant
         )
@@ -190,10 +191,10 @@ class Lies:
         return read_round(self.owner, self.model, number)
 
     def honest(self, number: int) -> Outcome:
-        round = aggregator.load_round(self.network.store, self.record(number))
+        round = load_round(self.network.store, self.record(number))
         verdicts = aggregator.judge_all(self.network.store, round)
         place = self.network.folder / "mallory"
-        made = compute_outcome(self.network.store, round.record, round.plan, round.parent, round.form, verdicts, place)
+        made = compute_outcome(self.network.store, round, verdicts, place)
         publish_outcome(self.network.store, made)
         return made
 

@@ -10,6 +10,7 @@ import pytest
 
 from registry.content.manifest import Reason, UpdateManifest
 from registry.roles import aggregator
+from registry.rounds.loaded_round import load_round
 from registry.rounds.onchain import read_round
 from registry.store.manifests import get_manifest
 from registry.store.memory import MemoryStore
@@ -43,7 +44,7 @@ def test_slow_update_leaves_the_others_their_time(
             pass_time(sim, 1)
     step(sim)
     record = read_round(sim.owner, sim.model_id, 1)
-    round = aggregator.load_round(store, record)
+    round = load_round(store, record)
     first, *others = (get_manifest(store, c.digest, UpdateManifest).delta.cid for c in record.commitments)
     slow = Slow(store, first, seconds=1.0)
 

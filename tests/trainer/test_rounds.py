@@ -29,6 +29,7 @@ from registry.lineage.graph import provenance_of
 from registry.roles import aggregator
 from registry.roles.answering import disk_needed
 from registry.roles.auditor import audit
+from registry.rounds.loaded_round import load_round
 from registry.rounds.onchain import attested_results, chosen_result, read_round
 from registry.rounds.reports import load_report
 from registry.store.base import ContentStore
@@ -200,7 +201,7 @@ def test_aggregators_that_refuse_for_different_reasons_agree_on_the_smaller_hash
     record = read_round(sim.owner, sim.model_id, number)
     found = {}
     for store in (shared, hiding):
-        round = aggregator.load_round(store, record)
+        round = load_round(store, record)
         verdicts = aggregator.judge_all(store, round)
         outcome = aggregator.aggregate(store, round, verdicts, tmp_path / "found")
         assert outcome is not None
@@ -227,7 +228,7 @@ def test_aggregator_that_claims_more_than_its_report_shows_does_not_keep_others_
     run_to(sim, number, Phase.AGGREGATE)
 
     record = read_round(sim.owner, sim.model_id, number)
-    round = aggregator.load_round(shared, record)
+    round = load_round(shared, record)
     first, *others = aggregator.judge_all(shared, round)
     false = (replace(first, reason=Reason.BLOB_FORM), *others)  # which whoever lacks the blob cannot disprove
     outcome = aggregator.aggregate(shared, round, false, tmp_path / "liar")
@@ -477,7 +478,7 @@ def test_audit_tells_a_lie_from_the_result_it_stands_beside(lines: Start, tmp_pa
         ]
     record = read_round(sim.owner, sim.model_id, number)
     liar = sim.aggregators[1]
-    round = aggregator.load_round(sim.store, record)
+    round = load_round(sim.store, record)
     outcome = aggregator.aggregate(sim.store, round, aggregator.judge_all(sim.store, round), sim.folder / "liar")
     assert outcome is not None
     lie = replace(outcome.result, aggregate_root=Root(b"\x01" * 32))

@@ -542,7 +542,7 @@ class Game:
             round, place = house.round(), self.folder / "hidden"
             place.mkdir(exist_ok=True)
             try:
-                made = compute_outcome(private, round.record, round.plan, round.parent, round.form, verdicts, place)
+                made = compute_outcome(private, round, verdicts, place)
             except CairnError:
                 made = honest
             return falsified(store, made, version=every_nudged)

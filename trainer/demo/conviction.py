@@ -15,6 +15,7 @@ from registry.dev.forgeries import falsified, nudged
 from registry.errors import VerificationFailed
 from registry.roles import aggregator, auditor
 from registry.roles.challenger import Purse
+from registry.rounds.loaded_round import load_round
 from registry.rounds.onchain import participants_of, read_round
 from registry.rounds.results import compute_outcome
 from registry.types import Phase, Role
@@ -98,10 +99,10 @@ def _everybody(sim: Simulation) -> None:
 def _lie(sim: Simulation, number: int, folder: Path) -> int:
     """Let both aggregators attest an average with one wrong value; return how many values it has."""
     record = read_round(sim.owner, sim.model_id, number)
-    round = aggregator.load_round(sim.store, record)
+    round = load_round(sim.store, record)
     verdicts = aggregator.judge_all(sim.store, round)
     (folder / "liars").mkdir(parents=True, exist_ok=True)
-    made = compute_outcome(sim.store, record, round.plan, round.parent, round.form, verdicts, folder / "liars")
+    made = compute_outcome(sim.store, round, verdicts, folder / "liars")
     values = (round.form.size - len(round.form.header)) // 4
     result = falsified(sim.store, made, aggregate=nudged(values // 2, 2.0**-22))
     for client in sim.aggregators:
