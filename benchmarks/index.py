@@ -37,7 +37,7 @@ from registry.ethereum.node import connect
 from registry.index.database import Index
 from registry.index.decoding import decode_range
 from registry.index.entries import Following
-from registry.index.log_source import Source
+from registry.index.log_source import LogSource
 from registry.index.sync import Follower
 from registry.types import Address, Digest, ModelId, Role, Root
 
@@ -104,7 +104,7 @@ def read_by_web3(w3: Web3, contract: Address, first: int, people: int) -> None:
 
 def read_by_layout(w3: Web3, contract: Address, first: int, people: int) -> None:
     """Read every event, those among them, as the index does."""
-    source = Source(w3, [contract])
+    source = LogSource(w3, [contract])
     blocks = range(first, source.latest().number + 1)
     events = decode_range(source.read(blocks, None).logs, {contract}, blocks)
     for kind in (RolesChanged, UpdateCommitted):

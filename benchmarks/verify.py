@@ -38,7 +38,7 @@ def verify(url: str, contract: bytes, model: bytes, store: Path, folder: Path) -
     from registry.chain.client import Client
     from registry.ethereum.node import connect
     from registry.types import Address, ModelId
-    from registry.verification.cache import Verified
+    from registry.verification.cache import VerificationCache
     from registry.verification.verify import verify_version
 
     client = Client(connect(url), Address(contract))
@@ -46,7 +46,7 @@ def verify(url: str, contract: bytes, model: bytes, store: Path, folder: Path) -
     before = folder / "verified"
     if not before.is_dir():  # the genesis alone, once
         genesis = client.version(ModelId(model), head).parent
-        kept = Verified(before)
+        kept = VerificationCache(before)
         for found in verify_version(
             client, LocalStore(store), ModelId(model), genesis, folder, deep=True, verified=kept
         ):
@@ -54,7 +54,7 @@ def verify(url: str, contract: bytes, model: bytes, store: Path, folder: Path) -
     held = folder / "held"
     shutil.rmtree(held, ignore_errors=True)
     shutil.copytree(before, held)
-    kept = Verified(held)
+    kept = VerificationCache(held)
     found = list(verify_version(client, LocalStore(store), ModelId(model), head, folder, deep=True, verified=kept))
     assert [one.before for one in found] == [True, False] and all(one.passed for one in found)
 

@@ -57,7 +57,9 @@ class Simulation:
     store: ContentStore
     folder: Path
     stores: Mapping[str, ContentStore] = field(default_factory=dict)
-    memories: Mapping[str, aggregator.Memory] = field(default_factory=lambda: defaultdict(aggregator.Memory))
+    memories: Mapping[str, aggregator.AggregatorMemory] = field(
+        default_factory=lambda: defaultdict(aggregator.AggregatorMemory)
+    )
 
     @property
     def w3(self) -> Web3:

@@ -16,7 +16,7 @@ from registry.ethereum.block_transactions import Called, decode_called, fetch_tr
 from registry.ethereum.blocks import fetch_receipts, fetch_state
 from registry.ethereum.headers import Header
 from registry.ethereum.patricia import TrieNodes, index_key, prove
-from registry.ethereum.proofs import State, verify_shared_state
+from registry.ethereum.proofs import AccountState, verify_shared_state
 from registry.ethereum.receipts import Receipt, decode_receipt
 from registry.types import Address
 
@@ -130,7 +130,7 @@ def state_proofs(w3: Web3, header: Header, address: Address, slots: Sequence[int
         )
 
 
-def read_state_proof(header: Header, address: Address, proof: StateProofManifest) -> State:
+def read_state_proof(header: Header, address: Address, proof: StateProofManifest) -> AccountState:
     """Return what a manifest proves of a contract's state after the block with this header.
 
     Raises:

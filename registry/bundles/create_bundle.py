@@ -30,13 +30,13 @@ from registry.chain.events import (
 from registry.chain.records import Result, round_id_of
 from registry.chain.storage import round_slots, version_slots
 from registry.content.heads import UPDATE_HEAD, body_of
-from registry.content.manifest import Kind, Reason, UpdateManifest, blocks_of, digest_of, encode, manifest_cid
+from registry.content.manifest import Reason, Schema, UpdateManifest, blocks_of, digest_of, encode, manifest_cid
 from registry.content.proof_manifests import MAX_BUNDLE_PAGE, BundleManifest, BundlePage, StateProofManifest
 from registry.errors import ContentError, FormError, VerificationFailed
 from registry.ethereum.blocks import Checkpoint, fetch_headers
 from registry.ethereum.headers import Header
 from registry.ethereum.node import NodeRefused
-from registry.lineage.graph import Step, lineage
+from registry.lineage.graph import VersionNode, lineage
 from registry.rounds.onchain import chosen_result, read_round
 from registry.rounds.reports import load_report
 from registry.rounds.versions import load_version_manifest
@@ -85,12 +85,12 @@ class Content:
     manifests: dict[Digest, None]
     blobs: dict[Cid, None]
 
-    def take(self, manifest: Kind) -> None:
+    def take(self, manifest: Schema) -> None:
         """Take in a manifest, and its head where it has one."""
         self.manifests.update((Digest(cid.digest), None) for cid, _ in blocks_of(manifest))
 
 
-def lineage_events(chain: ChainView, steps: Sequence[Step], block: int | None = None) -> list[Event]:
+def lineage_events(chain: ChainView, steps: Sequence[VersionNode], block: int | None = None) -> list[Event]:
     """Return the events that a lineage rests on, in order: of its versions, its rounds and their plans."""
     digests, numbers = {step.digest for step in steps}, {step.round for step in steps if step.round}
     found: list[Event] = list(chain.events(*_OF_MODEL, subject=steps[0].model_id, to_block=block))
@@ -112,7 +112,7 @@ def lineage_events(chain: ChainView, steps: Sequence[Step], block: int | None = 
     return sorted(found, key=lambda event: event.at)
 
 
-def lineage_slots(steps: Iterable[Step]) -> list[int]:
+def lineage_slots(steps: Iterable[VersionNode]) -> list[int]:
     """Return the words of the contract's storage that a lineage rests on."""
     found: set[int] = set()
     for step in steps:
@@ -215,7 +215,7 @@ def _state_of(client: Client, header: Header, slots: Sequence[int]) -> tuple[lis
 
 def _block_proofs(
     client: Client, headers: Mapping[int, Header], events: Sequence[Event], *, calls: bool
-) -> Iterator[Kind]:
+) -> Iterator[Schema]:
     """Proof of every event; and, where there is none of the state, of the calls that prove as much."""
     logs, called = defaultdict(list), defaultdict(list)
     for event in events:
@@ -229,7 +229,7 @@ def _block_proofs(
         yield from block_proofs(client.w3, headers[number], logs[number], called[number])
 
 
-def lineage_content(client: ChainView, store: ContentStore, steps: Sequence[Step]) -> Content:
+def lineage_content(client: ChainView, store: ContentStore, steps: Sequence[VersionNode]) -> Content:
     """Return what a lineage names and a store holds: all but updates that were refused and are not to be had.
 
     Raises:
@@ -304,7 +304,7 @@ def _pages(scratch: MemoryStore, links: Sequence[Cid]) -> tuple[Cid, ...]:
     return tuple(_kept(scratch, BundlePage(tuple(links[at : at + MAX_BUNDLE_PAGE]))) for at in starts)
 
 
-def _kept(scratch: MemoryStore, manifest: Kind) -> Cid:
+def _kept(scratch: MemoryStore, manifest: Schema) -> Cid:
     cid = manifest_cid(digest_of(manifest))
     scratch.put(cid, encode(manifest))
     return cid

@@ -25,7 +25,7 @@ from registry.chain.events import (
 )
 from registry.chain.records import result_hash, round_id_of
 from registry.ethereum.blocks import Checkpoint
-from registry.lineage.graph import Step
+from registry.lineage.graph import VersionNode
 from registry.verification.verify import Check, Finding, Verification
 
 __all__ = ["Footing", "Ground"]
@@ -70,7 +70,7 @@ class Footing:
         points = [self.behind(event.at.block_number) for event in events]
         return points[-1] if points and all(points) else None
 
-    def _anchor(self, step: Step) -> Ground:
+    def _anchor(self, step: VersionNode) -> Ground:
         made = self._made(step)
         if (ground := self._by_state("it" if self.proved(made) else "it, though not since when")) is not None:
             return ground
@@ -80,7 +80,7 @@ class Footing:
             return Ground(Finding.PASSED, f"{_of(made[0])} is proved by {_trusted(point)}{later}")
         return self._unlinked(made)
 
-    def _commitments(self, step: Step) -> Ground:
+    def _commitments(self, step: VersionNode) -> Ground:
         if (ground := self._by_state("that running hash, so there are no others")) is not None:
             return ground
         round_id = round_id_of(step.model_id, step.round)
@@ -112,11 +112,11 @@ class Footing:
             Finding.ASSERTED, f"each is proved by {_trusted(point)}; that there were no others is the attesters' word"
         )
 
-    def _quorum(self, step: Step) -> Ground:
+    def _quorum(self, step: VersionNode) -> Ground:
         ground = self._finalized(step)
         return replace(ground, evidence=f"proved attesters: {self._attesters(step)}; {ground.evidence}")
 
-    def _attesters(self, step: Step) -> str:
+    def _attesters(self, step: VersionNode) -> str:
         """Who is proved to have attested a round's result. That they had the role is the contract's word."""
         agreed = self.chain.round(step.model_id, step.round).result_hash
         events = self.chain.events(ResultAttested, subject=round_id_of(step.model_id, step.round))
@@ -124,7 +124,7 @@ class Footing:
         who = sorted({event.aggregator for event in ours if self.behind(event.at.block_number) is not None})
         return ", ".join(f"0x{each.hex()[:8]}" for each in who) or "none"
 
-    def _finalized(self, step: Step) -> Ground:
+    def _finalized(self, step: VersionNode) -> Ground:
         if (ground := self._by_state("that result, finalized")) is not None:
             if not self.chain.round(step.model_id, step.round).finalized:
                 return Ground(Finding.FAILED, f"the state of block {self.state} has the round not finalized")
@@ -159,7 +159,7 @@ class Footing:
         more = f" and {len(loose) - 1} more" if len(loose) > 1 else ""
         return Ground(Finding.UNCHECKED, f"no trusted block proves {named}{more}")
 
-    def _made(self, step: Step) -> list[Event]:
+    def _made(self, step: VersionNode) -> list[Event]:
         """The event that made a version: on a chain there is one; here all, for of several some are forged."""
         kinds: tuple[type[Event], ...] = (ModelRegistered, VersionPublished, RoundFinalized)
         return [event for kind in kinds for event in self.chain.named(kind, step.model_id, step.digest)]

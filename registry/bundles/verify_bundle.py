@@ -26,7 +26,7 @@ from registry.errors import FormError, InputError, VerificationFailed
 from registry.ethereum.blocks import Checkpoint
 from registry.ethereum.hashing import keccak
 from registry.ethereum.headers import Header
-from registry.lineage.graph import Step, lineage
+from registry.lineage.graph import VersionNode, lineage
 from registry.rounds.versions import load_version_manifest
 from registry.store.car_store import CarStore
 from registry.types import Address, Cid, Codec, Digest, ModelId
@@ -87,7 +87,7 @@ def verify_bundle(
     folder: Path,
     *,
     contract: Address | None = None,
-    progress: Callable[[Step, int], None] | None = None,
+    progress: Callable[[VersionNode, int], None] | None = None,
 ) -> BundleVerdict:
     """Verify a bundle against block hashes that are trusted.
 
@@ -135,14 +135,14 @@ def verify_bundle(
     )
 
 
-def _lineage(chain: ProvenChain, model: ModelId, version: bytes) -> list[Step]:
+def _lineage(chain: ProvenChain, model: ModelId, version: bytes) -> list[VersionNode]:
     try:
         return lineage(chain, model, version)
     except InputError as error:
         raise VerificationFailed(f"bundle: {error}") from error
 
 
-def _grounded(run: Iterator[Verification], footing: Footing, steps: Sequence[Step]) -> tuple[Verification, ...]:
+def _grounded(run: Iterator[Verification], footing: Footing, steps: Sequence[VersionNode]) -> tuple[Verification, ...]:
     """Verify versions up to the first that nothing proves: after it whoever made the file can name what it likes."""
     found: list[Verification] = []
     for one in run:
@@ -211,7 +211,7 @@ def _words(
         yield from zip((int.from_bytes(slot, "big") for slot in proof.slots), state.words, strict=True)
 
 
-def _require_no_more(proofs: _Proofs, steps: Sequence[Step], events: Sequence[Event]) -> None:
+def _require_no_more(proofs: _Proofs, steps: Sequence[VersionNode], events: Sequence[Event]) -> None:
     """Refuse proofs of what the lineage does not rest on, such as of another model."""
     ours = set(events)
     for each in proofs.chain.transactions:
@@ -222,7 +222,9 @@ def _require_no_more(proofs: _Proofs, steps: Sequence[Step], events: Sequence[Ev
         raise VerificationFailed(f"state: expected the {len(expected)} words of the lineage, got {len(proofs.words)}")
 
 
-def _require_content(store: CarStore, manifest: BundleManifest, chain: ProvenChain, steps: Sequence[Step]) -> None:
+def _require_content(
+    store: CarStore, manifest: BundleManifest, chain: ProvenChain, steps: Sequence[VersionNode]
+) -> None:
     """Refuse manifests and blobs that the lineage does not name, and a bundle that lacks some that it names."""
     named = lineage_content(chain, store, steps)
     pages = {"manifests": (manifest.manifests, [Cid(Codec.RAW, digest) for digest in named.manifests])}

@@ -22,7 +22,7 @@ from registry.chain.challenge_records import (
 )
 from registry.chain.partner import Partner
 from registry.chain.records import plain, unparse
-from registry.chain.sending import Receipt, Until
+from registry.chain.sending import SentReceipt, Until
 from registry.types import Address, HeadKind, Tree
 
 __all__ = ["Challenges"]
@@ -45,31 +45,35 @@ class Challenges(Partner):
 
     # ------------------------------------------------------------------------------------------------------- challenges
 
-    def convict_count(self, target: Target, counted: Counted, *, until: Until = "final") -> Receipt:
+    def convict_count(self, target: Target, counted: Counted, *, until: Until = "final") -> SentReceipt:
         """The contributions root holds another number than the result says."""
         return self._send(until, "convictCount", target, counted)
 
-    def convict_order(self, target: Target, left: Membership, right: Membership, *, until: Until = "final") -> Receipt:
+    def convict_order(
+        self, target: Target, left: Membership, right: Membership, *, until: Until = "final"
+    ) -> SentReceipt:
         """Two neighbouring contributions are not strictly ascending."""
         return self._send(until, "convictOrder", target, left, right)
 
-    def convict_twice(self, target: Target, left: Membership, right: Membership, *, until: Until = "final") -> Receipt:
+    def convict_twice(
+        self, target: Target, left: Membership, right: Membership, *, until: Until = "final"
+    ) -> SentReceipt:
         """Two contributions have one digest."""
         return self._send(until, "convictTwice", target, left, right)
 
     def convict_head(
         self, target: Target, kind: HeadKind, membership: Membership, head: bytes, *, until: Until = "final"
-    ) -> Receipt:
+    ) -> SentReceipt:
         """What was anchored as a head of an update, of the version or of the report is none, or of something else."""
         return self._send(until, "convictHead", target, int(kind), membership, head)
 
     def convict_factor(
         self, target: Target, basis: Basis, index: int, opening: Opening, *, until: Until = "final"
-    ) -> Receipt:
+    ) -> SentReceipt:
         """The factor of a contribution is not what the rules give it."""
         return self._send(until, "convictFactor", target, basis, index, opening)
 
-    def convict_roots(self, target: Target, basis: Basis, *, until: Until = "final") -> Receipt:
+    def convict_roots(self, target: Target, basis: Basis, *, until: Until = "final") -> SentReceipt:
         """The version's rest, or layout or step of its state, does not follow from rules and parent."""
         return self._send(until, "convictRoots", target, basis)
 
@@ -82,7 +86,7 @@ class Challenges(Partner):
         membership: Membership = NOWHERE,
         *,
         until: Until = "final",
-    ) -> Receipt:
+    ) -> SentReceipt:
         """A blob has another number of values than the rules say."""
         return self._send(until, "convictSize", target, basis, int(tree), counted, membership)
 
@@ -96,19 +100,19 @@ class Challenges(Partner):
         membership: Membership = NOWHERE,
         *,
         until: Until = "final",
-    ) -> Receipt:
+    ) -> SentReceipt:
         """A chunk of the wrong length, or a value that no update may hold."""
         return self._send(until, "convictChunk", target, basis, int(tree), membership, coordinate, opening)
 
     def convict_version(
         self, target: Target, basis: Basis, before: Before, version: Opening, *, until: Until = "final"
-    ) -> Receipt:
+    ) -> SentReceipt:
         """A coordinate of the version is not what the server program makes of its parent and the aggregate."""
         return self._send(until, "convictVersion", target, basis, before, version)
 
     def convict_state(
         self, target: Target, basis: Basis, before: Before, state: Opening, *, until: Until = "final"
-    ) -> Receipt:
+    ) -> SentReceipt:
         """The states of a coordinate are not those that the server program leaves."""
         return self._send(until, "convictState", target, basis, before, state)
 
@@ -121,7 +125,7 @@ class Challenges(Partner):
         steps: Sequence[Step],
         *,
         until: Until = "mined",
-    ) -> Receipt:
+    ) -> SentReceipt:
         """Add contributions to the account's progress on one coordinate."""
         return self._send(until, "addContributions", target, basis, coordinate, progress, list(steps))
 
@@ -135,13 +139,13 @@ class Challenges(Partner):
         aggregate: Opening,
         *,
         until: Until = "final",
-    ) -> Receipt:
+    ) -> SentReceipt:
         """A coordinate of the aggregate is not the rounded weighted mean."""
         return self._send(until, "convictAggregate", target, basis, coordinate, progress, list(steps), aggregate)
 
     def convict_total(
         self, target: Target, basis: Basis, progress: Sum, steps: Sequence[Step], *, until: Until = "final"
-    ) -> Receipt:
+    ) -> SentReceipt:
         """Weights or steps add up to something else, or the factors to another divisor."""
         return self._send(until, "convictTotal", target, basis, progress, list(steps))
 
@@ -153,7 +157,7 @@ class Challenges(Partner):
         commitments: Sequence[Commitment],
         *,
         until: Until = "mined",
-    ) -> Receipt:
+    ) -> SentReceipt:
         """Go through commitments, none of which is the one that `commitment_sought` says."""
         return self._send(until, "replayCommitments", target, sought, running, list(commitments))
 
@@ -166,6 +170,6 @@ class Challenges(Partner):
         commitments: Sequence[Commitment],
         *,
         until: Until = "final",
-    ) -> Receipt:
+    ) -> SentReceipt:
         """A contribution is not, or not so, among the commitments."""
         return self._send(until, "convictUncommitted", target, index, opening, running, list(commitments))

@@ -14,7 +14,7 @@ from registry.chain import calls
 from registry.chain.calls import commitment_typed_data
 from registry.chain.journal import Intent, Journal
 from registry.chain.records import Grant, Plan, Result, SignedUpdate, result_hash
-from registry.chain.sending import Call, Quote, Receipt, Sending, Until
+from registry.chain.sending import Call, Quote, Sending, SentReceipt, Until
 from registry.chain.transactions import Transactor
 from registry.chain.views import Block, Views, chain_id_of
 from registry.errors import InputError, SignerError
@@ -97,33 +97,33 @@ class Client(Views):
         """Get a call on its way without waiting; several may be in flight."""
         return self.transactor.submit(call, spare_gas=spare_gas)
 
-    def wait(self, call: Call, until: Until = "final") -> Receipt:
+    def wait(self, call: Call, until: Until = "final") -> SentReceipt:
         """Wait for a submitted call."""
         return self.transactor.wait(call, until)
 
-    def send(self, call: Call, until: Until = "final") -> Receipt:
+    def send(self, call: Call, until: Until = "final") -> SentReceipt:
         """Have a call carried out."""
         return self.transactor.send(call, until)
 
     def register_model(
         self, genesis_digest: Digest, tensor_root: Root, rest_root: Root, *, until: Until = "final"
-    ) -> Receipt:
+    ) -> SentReceipt:
         """Register a model. `model_id(account, genesis_digest)` is its id."""
         return self.send(calls.register_model(self.address, genesis_digest, tensor_root, rest_root), until)
 
-    def transfer_ownership(self, model: ModelId, pending_owner: Address, *, until: Until = "final") -> Receipt:
+    def transfer_ownership(self, model: ModelId, pending_owner: Address, *, until: Until = "final") -> SentReceipt:
         """Offer the model to another account, or withdraw the offer (zero address)."""
         return self.send(calls.transfer_ownership(self.address, model, pending_owner), until)
 
-    def accept_ownership(self, model: ModelId, *, until: Until = "final") -> Receipt:
+    def accept_ownership(self, model: ModelId, *, until: Until = "final") -> SentReceipt:
         """Take a model that was offered."""
         return self.send(calls.accept_ownership(self.address, model), until)
 
-    def suspend_rounds(self, model: ModelId, *, until: Until = "final") -> Receipt:
+    def suspend_rounds(self, model: ModelId, *, until: Until = "final") -> SentReceipt:
         """Let no new round open."""
         return self.send(calls.suspend_rounds(self.address, model), until)
 
-    def resume_rounds(self, model: ModelId, *, until: Until = "final") -> Receipt:
+    def resume_rounds(self, model: ModelId, *, until: Until = "final") -> SentReceipt:
         """Let new rounds open again."""
         return self.send(calls.resume_rounds(self.address, model), until)
 
@@ -136,7 +136,7 @@ class Client(Views):
         rest_root: Root,
         *,
         until: Until = "final",
-    ) -> Receipt:
+    ) -> SentReceipt:
         """Anchor a version that no round made."""
         return self.send(calls.publish_version(self.address, model, parent, digest, tensor_root, rest_root), until)
 
@@ -148,31 +148,31 @@ class Client(Views):
         replacement: Digest | None = None,
         *,
         until: Until = "final",
-    ) -> Receipt:
+    ) -> SentReceipt:
         """Mark a version as not to be used."""
         return self.send(calls.deprecate_version(self.address, model, digest, reason_digest, replacement), until)
 
-    def grant_roles(self, model: ModelId, account: Address, roles: Role, *, until: Until = "final") -> Receipt:
+    def grant_roles(self, model: ModelId, account: Address, roles: Role, *, until: Until = "final") -> SentReceipt:
         """Add roles of an account."""
         return self.send(calls.grant_roles(self.address, model, account, roles), until)
 
-    def revoke_roles(self, model: ModelId, account: Address, roles: Role, *, until: Until = "final") -> Receipt:
+    def revoke_roles(self, model: ModelId, account: Address, roles: Role, *, until: Until = "final") -> SentReceipt:
         """Clear roles of an account."""
         return self.send(calls.revoke_roles(self.address, model, account, roles), until)
 
-    def grant_roles_batch(self, model: ModelId, grants: Sequence[Grant], *, until: Until = "final") -> Receipt:
+    def grant_roles_batch(self, model: ModelId, grants: Sequence[Grant], *, until: Until = "final") -> SentReceipt:
         """Add roles of several accounts."""
         return self.send(calls.grant_roles_batch(self.address, model, grants), until)
 
-    def revoke_roles_batch(self, model: ModelId, grants: Sequence[Grant], *, until: Until = "final") -> Receipt:
+    def revoke_roles_batch(self, model: ModelId, grants: Sequence[Grant], *, until: Until = "final") -> SentReceipt:
         """Clear roles of several accounts."""
         return self.send(calls.revoke_roles_batch(self.address, model, grants), until)
 
-    def set_plan(self, model: ModelId, plan: Plan, rules: bytes, *, until: Until = "final") -> Receipt:
+    def set_plan(self, model: ModelId, plan: Plan, rules: bytes, *, until: Until = "final") -> SentReceipt:
         """Set the standing plan, whose rules hash is of these bytes. The PlanSet event of the receipt has its index."""
         return self.send(calls.set_plan(self.address, model, plan, rules), until)
 
-    def open_round(self, model: ModelId, *, number: int | None = None, until: Until = "final") -> Receipt:
+    def open_round(self, model: ModelId, *, number: int | None = None, until: Until = "final") -> SentReceipt:
         """Open the next round. The RoundOpened event of the receipt has its number.
 
         Args:
@@ -194,7 +194,7 @@ class Client(Views):
         *,
         hook_data: Sequence[bytes] = (),
         until: Until = "final",
-    ) -> Receipt:
+    ) -> SentReceipt:
         """Commit the account's update."""
         call = calls.commit_update(
             self.address,
@@ -216,40 +216,40 @@ class Client(Views):
 
     def commit_update_for(
         self, model: ModelId, number: int, update: SignedUpdate, *, until: Until = "final"
-    ) -> Receipt:
+    ) -> SentReceipt:
         """Commit an update that its participant signed."""
         return self.send(calls.commit_update_for(self.address, model, number, update), until)
 
     def commit_updates_for(
         self, model: ModelId, number: int, updates: Sequence[SignedUpdate], *, until: Until = "final"
-    ) -> Receipt:
+    ) -> SentReceipt:
         """Commit those of a list of signed updates that can be. The receipt's events say which, and why others not."""
         return self.send(calls.commit_updates_for(self.address, model, number, updates), until)
 
     def end_commits(
         self, model: ModelId, number: int, participants: Sequence[Address], *, until: Until = "final"
-    ) -> Receipt:
+    ) -> SentReceipt:
         """End phase Commit now that every participant has committed."""
         return self.send(calls.end_commits(self.address, model, number, participants), until)
 
     def attest_result(
         self, model: ModelId, number: int, result: Result, running_hash: bytes, *, until: Until = "final"
-    ) -> Receipt:
+    ) -> SentReceipt:
         """Attest a result that was computed from the commitments of that running hash."""
         tally = self.tally(model, number, result_hash(result), block="pending")
         return self.send(calls.attest_result(self.address, model, number, result, running_hash, tally=tally), until)
 
-    def finalize_round(self, model: ModelId, number: int, result: Result, *, until: Until = "final") -> Receipt:
+    def finalize_round(self, model: ModelId, number: int, result: Result, *, until: Until = "final") -> SentReceipt:
         """Move the head to the result of a round."""
         return self.send(calls.finalize_round(self.address, model, number, result), until)
 
     def expel(
         self, model: ModelId, number: int, attesters: Mapping[Address, bytes], *, until: Until = "final"
-    ) -> Receipt:
+    ) -> SentReceipt:
         """Take role and bond from attesters of results that were made void; by account, what each attested."""
         return self.send(calls.expel(self.address, model, number, attesters), until)
 
-    def cancel_round(self, model: ModelId, number: int, *, until: Until = "final") -> Receipt:
+    def cancel_round(self, model: ModelId, number: int, *, until: Until = "final") -> SentReceipt:
         """Cancel a round, or record that it has lapsed."""
         return self.send(calls.cancel_round(self.address, model, number), until)
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from registry.chain.challenge_records import NO_BASIS, NOWHERE, Basis, Membership, Opening, Target
 from registry.chain.court_records import Bond, Conviction, Demand, Demanded, OpenDemands, Shown
-from registry.chain.journal import State
+from registry.chain.journal import IntentState
 from registry.chain.partner import Partner
 from registry.chain.records import parse, unparse
-from registry.chain.sending import Call, Receipt, Until
+from registry.chain.sending import Call, SentReceipt, Until
 from registry.chain.views import Block
 from registry.types import Address, HeadKind, ModelId, Root, RoundId, Tree
 
@@ -73,30 +73,30 @@ class Court(Partner):
 
     # ---------------------------------------------------------------------------------------------------- claims, money
 
-    def seal_claim(self, seal: bytes, *, until: Until = "final") -> Receipt:
+    def seal_claim(self, seal: bytes, *, until: Until = "final") -> SentReceipt:
         """Record a claim without saying which."""
         return self._send(until, "sealClaim", seal)
 
     def reveal_claim(
         self, round_id: RoundId, tally: bytes, salt: bytes, demanded: Demanded | None = None, *, until: Until = "final"
-    ) -> Receipt:
+    ) -> SentReceipt:
         """Show a seal of the claim that convicted; for want of an answer, with one's own demand."""
         shown = demanded or Demanded(round_id, tally, _NO_ROOT, 0, 0, 0)
         return self._send(until, "revealClaim", round_id, tally, salt, shown)
 
-    def collect_reward(self, round_id: RoundId, tally: bytes, *, until: Until = "final") -> Receipt:
+    def collect_reward(self, round_id: RoundId, tally: bytes, *, until: Until = "final") -> SentReceipt:
         """Credit the reward to the earliest seal."""
         return self._send(until, "collectReward", round_id, tally)
 
-    def deposit_bond(self, model: ModelId, amount: int, *, until: Until = "final") -> Receipt:
+    def deposit_bond(self, model: ModelId, amount: int, *, until: Until = "final") -> SentReceipt:
         """Deposit a bond, wei."""
         return self._send(until, "depositBond", model, value=amount)
 
-    def release_bond(self, model: ModelId, amount: int, *, until: Until = "final") -> Receipt:
+    def release_bond(self, model: ModelId, amount: int, *, until: Until = "final") -> SentReceipt:
         """Credit of a bond what is not needed any more, wei."""
         return self._send(until, "releaseBond", model, amount)
 
-    def withdraw(self, to: Address | None = None, *, until: Until = "final") -> Receipt:
+    def withdraw(self, to: Address | None = None, *, until: Until = "final") -> SentReceipt:
         """Pay out what the account has been credited, to itself or another."""
         return self._sender(self.withdrawal(to), until)
 
@@ -106,7 +106,7 @@ class Court(Partner):
         """
         call = first = self.call("withdraw", to or self.client.account)
         journal = self.client.transactor.journal
-        while (known := journal.latest(call.key)) is not None and known.state is State.MINED:
+        while (known := journal.latest(call.key)) is not None and known.state is IntentState.MINED:
             call = replace(first, key=f"{first.key}:{known.number}")
         return call
 
@@ -122,7 +122,7 @@ class Court(Partner):
         *,
         deposit: int,
         until: Until = "final",
-    ) -> Receipt:
+    ) -> SentReceipt:
         """Demand leaves of a blob, against a deposit in wei for each; of the parent or of a state it takes the basis.
 
         One that was demanded before is skipped, see `DemandSkipped`.
@@ -132,7 +132,7 @@ class Court(Partner):
 
     def demand_contributions(
         self, target: Target, indices: Sequence[int], *, deposit: int, until: Until = "final"
-    ) -> Receipt:
+    ) -> SentReceipt:
         """Demand leaves of the contributions root likewise, against a deposit in wei for each."""
         return self._demand(until, deposit * len(indices), "demandContributions", target, list(indices))
 
@@ -144,15 +144,15 @@ class Court(Partner):
         *,
         deposit: int,
         until: Until = "final",
-    ) -> Receipt:
+    ) -> SentReceipt:
         """Demand a head by the digest that was anchored of it, against a deposit in wei."""
         return self._demand(until, deposit, "demandHead", target, int(kind), membership)
 
-    def show_leaf(self, demanded: Demanded, opening: Opening, *, until: Until = "mined") -> Receipt:
+    def show_leaf(self, demanded: Demanded, opening: Opening, *, until: Until = "mined") -> SentReceipt:
         """Show a demanded leaf, or that there is none."""
         return self._send(until, "showLeaf", demanded, opening)
 
-    def show_leaves(self, shown: Sequence[Shown], *, until: Until = "mined") -> Receipt:
+    def show_leaves(self, shown: Sequence[Shown], *, until: Until = "mined") -> SentReceipt:
         """Show many; one that cannot be shown is skipped, see `AnswerSkipped`."""
         return self._send(until, "showLeaves", list(shown))
 
@@ -165,15 +165,15 @@ class Court(Partner):
         attesters: Sequence[Address],
         *,
         until: Until = "mined",
-    ) -> Receipt:
+    ) -> SentReceipt:
         """Show a demanded leaf after the answer time, at the cost of the bonds of all who attested the result."""
         return self._send(until, "showLate", model, number, demanded, opening, list(attesters))
 
-    def close_demand(self, model: ModelId, number: int, demanded: Demanded, *, until: Until = "final") -> Receipt:
+    def close_demand(self, model: ModelId, number: int, demanded: Demanded, *, until: Until = "final") -> SentReceipt:
         """Close a demand that nobody answered, in time or late, which makes its result void."""
         return self._send(until, "closeDemand", model, number, demanded)
 
-    def _demand(self, until: Until, deposits: int, name: str, *arguments: Any) -> Receipt:
+    def _demand(self, until: Until, deposits: int, name: str, *arguments: Any) -> SentReceipt:
         """A demand that is on its way already goes on with the deposits of then: the base fee has moved since."""
         call = self.call(name, *arguments, value=deposits)
         known = self.client.transactor.journal.on_its_way(call.key)

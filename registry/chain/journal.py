@@ -30,7 +30,7 @@ from pathlib import Path
 from registry.errors import ChainError, NodeUnavailable
 from registry.types import Address
 
-__all__ = ["STEPS", "Attempt", "Intent", "Journal", "JournalConflict", "State"]
+__all__ = ["STEPS", "Attempt", "Intent", "Journal", "JournalConflict", "IntentState"]
 
 STEPS = ("plan", "sign", "send", "mine", "finalize", "fail", "drop", "lose", "reorg", "replace")
 """The steps of the picture, and `replace`: signing another attempt for the same nonce."""
@@ -69,7 +69,7 @@ CREATE INDEX IF NOT EXISTS attempts_by_intent ON attempts (intent);
 """
 
 
-class State(enum.StrEnum):
+class IntentState(enum.StrEnum):
     """Where an intent stands."""
 
     PLANNED = "PLANNED"
@@ -82,7 +82,7 @@ class State(enum.StrEnum):
     @property
     def live(self) -> bool:
         """Something may still happen to it."""
-        return self not in (State.FINAL, State.FAILED)
+        return self not in (IntentState.FINAL, IntentState.FAILED)
 
 
 class JournalConflict(ChainError):
@@ -125,7 +125,7 @@ class Intent:
 
     number: int
     key: str
-    state: State
+    state: IntentState
     recipient: Address | None
     data: bytes
     value: int
@@ -229,7 +229,7 @@ class Journal:
     def on_its_way(self, key: str) -> Intent | None:
         """Return a key's intent that is signed and not over; None if there is none."""
         known = self.latest(key)
-        return known if known is not None and known.state.live and known.state is not State.PLANNED else None
+        return known if known is not None and known.state.live and known.state is not IntentState.PLANNED else None
 
     def live(self) -> tuple[Intent, ...]:
         """Return every intent that is not over, by nonce, those without one last."""
@@ -273,7 +273,7 @@ class Journal:
             else:
                 number, state, *effect = row
                 if effect != [recipient, data, str(value)]:
-                    if state != State.PLANNED:
+                    if state != IntentState.PLANNED:
                         raise JournalConflict(f"{key}: a transaction with another content is {state} already")
                     # Nothing was signed for the old content, so nothing of it can come to be.
                     db.execute(
@@ -285,7 +285,7 @@ class Journal:
 
     def sign(self, number: int, attempt: Attempt, gas: int) -> Intent:
         """Store a signed attempt: the first of a nonce, or one that replaces those before it."""
-        with self._step("sign" if self.get(number).state is State.PLANNED else "replace") as db:
+        with self._step("sign" if self.get(number).state is IntentState.PLANNED else "replace") as db:
             db.execute(
                 "INSERT INTO attempts (tx_hash, intent, raw, nonce, max_fee, priority_fee, signed_at) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -401,7 +401,7 @@ class Journal:
         return Intent(
             number=number,  # type: ignore[arg-type]
             key=key,  # type: ignore[arg-type]
-            state=State(str(state)),
+            state=IntentState(str(state)),
             recipient=recipient,  # type: ignore[arg-type]
             data=data,  # type: ignore[arg-type]
             value=int(str(value)),

@@ -10,7 +10,7 @@ from registry.chain.client import Client
 from registry.chain.contracts import encode_call
 from registry.chain.events import Event, read_events
 from registry.chain.records import plain
-from registry.chain.sending import Call, Receipt, Until
+from registry.chain.sending import Call, SentReceipt, Until
 from registry.chain.views import Block, read_view
 
 __all__ = ["Partner"]
@@ -21,7 +21,7 @@ class Partner:
 
     contract: ClassVar[str]
 
-    def __init__(self, client: Client, *, send: Callable[[Call, Until], Receipt] | None = None) -> None:
+    def __init__(self, client: Client, *, send: Callable[[Call, Until], SentReceipt] | None = None) -> None:
         """Find the contract.
 
         Args:
@@ -59,5 +59,5 @@ class Partner:
     def _view(self, name: str, *arguments: Any, block: Block = "latest") -> tuple[Any, ...]:
         return read_view(self.client.w3, self.contract, self.address, name, *arguments, block=block)
 
-    def _send(self, until: Until, name: str, *arguments: Any, value: int = 0) -> Receipt:
+    def _send(self, until: Until, name: str, *arguments: Any, value: int = 0) -> SentReceipt:
         return self._sender(self.call(name, *arguments, value=value), until)

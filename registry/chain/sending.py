@@ -18,7 +18,7 @@ from registry.types import Address
 if TYPE_CHECKING:
     from web3 import Web3
 
-__all__ = ["Call", "Quote", "Receipt", "Sending", "Until", "simulate"]
+__all__ = ["Call", "Quote", "SentReceipt", "Sending", "Until", "simulate"]
 
 E = TypeVar("E", bound=Event)
 
@@ -47,7 +47,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class SentReceipt:
     """A transaction that was carried out. `gas_price` is wei per gas, as paid."""
 
     key: str

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from registry.chain.contract_errors import decode_error, show
 from registry.chain.events import decode_logs
-from registry.chain.journal import Attempt, Intent, Journal, JournalConflict, State
-from registry.chain.sending import Call, Quote, Receipt, Sending, Until, simulate
+from registry.chain.journal import Attempt, Intent, IntentState, Journal, JournalConflict
+from registry.chain.sending import Call, Quote, Sending, SentReceipt, Until, simulate
 from registry.chain.views import chain_id_of
 from registry.errors import ContractError, NodeUnavailable, NotEnoughMoney, TransactionFailed
 from registry.ethereum.fees import Fees, outbid, suggest_fees, worth_outbidding
@@ -29,7 +29,7 @@ from registry.types import Address
 if TYPE_CHECKING:
     from web3 import Web3
 
-__all__ = ["Call", "Quote", "Receipt", "Sending", "Transactor", "Until", "simulate"]
+__all__ = ["Call", "Quote", "Sending", "SentReceipt", "Transactor", "Until", "simulate"]
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ class Transactor:
         gas = simulate(self._w3, call, self.address)
         return Quote(gas=gas, gas_limit=gas + gas // 4, fees=suggest_fees(self._w3), balance=self._balance())
 
-    def send(self, call: Call, until: Until = "final") -> Receipt:
+    def send(self, call: Call, until: Until = "final") -> SentReceipt:
         """Have a call carried out, and wait for it. The same call again, after a crash or not, is the same transaction.
 
         Raises:
@@ -122,16 +122,16 @@ class Transactor:
             self.reconcile()
         with self._journal.lock():
             known = self._journal.latest(call.key)
-            if known is not None and known.state is not State.PLANNED:
+            if known is not None and known.state is not IntentState.PLANNED:
                 same = (known.recipient, known.data, known.value) == (call.to, call.data, call.value)
                 if known.state.live and not same:
                     raise JournalConflict(f"{call.key}: another transaction than this one is {known.state}")
-                if known.state.live or (known.state is State.FINAL and call.once and same):
+                if known.state.live or (known.state is IntentState.FINAL and call.once and same):
                     return known
-            planned = known if known is not None and known.state is State.PLANNED else None
+            planned = known if known is not None and known.state is IntentState.PLANNED else None
             return self._begin(call, planned, spare_gas)
 
-    def wait(self, call: Call, until: Until = "final") -> Receipt:
+    def wait(self, call: Call, until: Until = "final") -> SentReceipt:
         """Follow a submitted call until it is mined or final, sending it again or bidding higher where needed.
 
         Raises:
@@ -194,7 +194,7 @@ class Transactor:
 
     def unmined(self) -> bool:
         """Look once at everything that is on its way, as `keep`, and say whether any of it still wants a block."""
-        return any(intent.state in (State.SIGNED, State.SENT) for intent in self.keep())
+        return any(intent.state in (IntentState.SIGNED, IntentState.SENT) for intent in self.keep())
 
     def reconcile(self) -> tuple[Intent, ...]:
         """Compare the journal with the chain after a restart: find what was mined, send again what is unknown.
@@ -303,7 +303,7 @@ class Transactor:
         """Bid higher for the same nonce."""
         with self._journal.lock():
             intent = self._journal.get(intent.number)
-            if intent.state not in (State.SIGNED, State.SENT) or intent.nonce is None or intent.gas is None:
+            if intent.state not in (IntentState.SIGNED, IntentState.SENT) or intent.nonce is None or intent.gas is None:
                 return intent
             if self._count("latest") > intent.nonce:
                 return intent  # taken; whether for good, finality tells
@@ -328,13 +328,13 @@ class Transactor:
     def _advance(self, intent: Intent, left: float | None = None, most: int | None = None) -> Intent:
         """One look at the chain, and what follows from it."""
         intent = self._look(self._journal.get(intent.number))
-        if intent.state is State.PLANNED:  # its nonce went to another transaction, or nobody ever signed it
+        if intent.state is IntentState.PLANNED:  # its nonce went to another transaction, or nobody ever signed it
             with self._journal.lock():
                 intent = self._journal.get(intent.number)
-                if intent.state is State.PLANNED:
+                if intent.state is IntentState.PLANNED:
                     call = Call(to=intent.recipient, data=intent.data, key=intent.key, value=intent.value)
                     return self._begin(call, intent)
-        if intent.state in (State.SIGNED, State.SENT) and self._stuck(intent.attempts[-1], left):
+        if intent.state in (IntentState.SIGNED, IntentState.SENT) and self._stuck(intent.attempts[-1], left):
             waited = self._sending.clock() - intent.attempts[0].signed_at
             return self._replace(intent, urgent=left is not None and waited > left, most=most)
         return intent
@@ -348,7 +348,7 @@ class Transactor:
         receipt = self._find_receipt(intent)
         if receipt is not None:
             return self._found(intent, receipt, final)
-        if intent.state is State.MINED:
+        if intent.state is IntentState.MINED:
             log.warning("%s: the block it was mined in is gone", intent.key)
             intent = self._journal.reorg(intent.number)
         if self._nonce_used(nonce, final):
@@ -357,13 +357,13 @@ class Transactor:
                     return intent
                 self._sending.sleep(self._poll())
             return self._journal.lose(intent.number)
-        if intent.state is State.SIGNED or not self._in_pool(intent):
+        if intent.state is IntentState.SIGNED or not self._in_pool(intent):
             return self._broadcast(intent)
         return intent
 
     def _found(self, intent: Intent, receipt: Mapping[str, Any], final: int) -> Intent:
         block, block_hash = quantity(receipt["blockNumber"], "blockNumber"), bytes(receipt["blockHash"])
-        if intent.state is not State.MINED or intent.block_hash != block_hash:
+        if intent.state is not IntentState.MINED or intent.block_hash != block_hash:
             intent = self._journal.mine(
                 intent.number,
                 bytes(receipt["transactionHash"]),
@@ -416,7 +416,7 @@ class Transactor:
         fees = suggest_fees(self._w3)
         return fees.base_fee is not None and fees.base_fee > attempt.max_fee
 
-    def _receipt(self, intent: Intent, contract: Address | None) -> Receipt:
+    def _receipt(self, intent: Intent, contract: Address | None) -> SentReceipt:
         if intent.tx_hash is None:
             raise TransactionFailed(f"{intent.key}: given up before anything was signed: {intent.note}")
         receipt = self._find_receipt(intent)
@@ -425,7 +425,7 @@ class Transactor:
         if receipt["status"] != 1:
             raise self._why(intent, receipt)
         created = receipt.get("contractAddress")
-        return Receipt(
+        return SentReceipt(
             key=intent.key,
             tx_hash=bytes(receipt["transactionHash"]),
             block_number=quantity(receipt["blockNumber"], "blockNumber"),
@@ -484,7 +484,7 @@ class Transactor:
         return sum(
             (intent.gas or 0) * intent.attempts[-1].max_fee + intent.value
             for intent in self._journal.live()
-            if intent.state in (State.SIGNED, State.SENT)
+            if intent.state in (IntentState.SIGNED, IntentState.SENT)
         )
 
     def _affordable(self, fees: Fees, gas: int, spare_gas: int, value: int) -> Fees:
@@ -522,7 +522,7 @@ class Transactor:
 
 
 def _reached(intent: Intent, until: Until) -> bool:
-    if until == "mined" and intent.state is State.MINED:
+    if until == "mined" and intent.state is IntentState.MINED:
         return True
     return not intent.state.live
 

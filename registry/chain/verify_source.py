@@ -26,7 +26,7 @@ from registry.types import Address
 if TYPE_CHECKING:
     from web3 import Web3
 
-__all__ = ["Built", "Verified", "build", "verify_contract", "verify_deployment"]
+__all__ = ["Built", "VerifiedSource", "build", "verify_contract", "verify_deployment"]
 
 NAMED = {
     "Cairn": ("Factory", "Challenges", "Court", "Rules"),
@@ -53,7 +53,7 @@ class Built:
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
+class VerifiedSource:
     """A contract whose code was found equal, and the immutables it holds."""
 
     contract: str
@@ -115,7 +115,7 @@ def _compiled(version: str, solc: Path | None) -> dict[str, Any]:
     return output
 
 
-def verify_deployment(w3: Web3, address: Address, *, solc: Path | None = None) -> dict[str, Verified]:
+def verify_deployment(w3: Web3, address: Address, *, solc: Path | None = None) -> dict[str, VerifiedSource]:
     """Rebuild a deployment from source and compare it with what stands there: Cairn, its factory and its partners.
 
     Each must be the source's code, and name the others as the factory's list places them.
@@ -149,7 +149,7 @@ def verify_deployment(w3: Web3, address: Address, *, solc: Path | None = None) -
     return found
 
 
-def verify_contract(w3: Web3, address: Address, contract: str, *, solc: Path | None = None) -> Verified:
+def verify_contract(w3: Web3, address: Address, contract: str, *, solc: Path | None = None) -> VerifiedSource:
     """Rebuild one contract from source and compare its code, but for the immutables, with what is deployed.
 
     Raises:
@@ -171,7 +171,7 @@ def verify_contract(w3: Web3, address: Address, contract: str, *, solc: Path | N
         raise VerificationFailed(
             f"{contract}: the code differs from byte {where} on: expected {expected[where]}, got {got[where]}"
         )
-    return Verified(
+    return VerifiedSource(
         contract=contract,
         address=address,
         compiler=str(artifact(contract).compiler["version"]),

@@ -10,7 +10,7 @@ from registry.errors import InputError
 if TYPE_CHECKING:
     from registry.chain.client import Client
     from registry.cli.session import Session
-    from registry.lineage.graph import Step
+    from registry.lineage.graph import VersionNode
     from registry.types import Address, Digest, ModelId
 
 __all__ = ["Found", "find_account", "find_model", "find_round", "find_version", "members_of"]
@@ -113,7 +113,7 @@ def members_of(client: Client, model: ModelId) -> dict[Address, object]:
     return roles
 
 
-def _of_round(steps: dict[Digest, Step], wanted: str) -> Digest:
+def _of_round(steps: dict[Digest, VersionNode], wanted: str) -> Digest:
     number = wanted.removeprefix("round-")
     for digest, step in steps.items():
         if number.isdigit() and step.round == int(number) and step.round:

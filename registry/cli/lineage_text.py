@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from registry.index.entries import VersionEntry
     from registry.lineage.diff import TensorChange
     from registry.lineage.recall import Use
-    from registry.lineage.story import CommitmentStory, Dispute, RoundStory, VersionStory
+    from registry.lineage.story import CommitmentStory, DisputeStory, RoundStory, VersionStory
     from registry.types import Digest
 
 __all__ = ["change_row", "made_by", "show_lineage", "use_row", "version_row"]
@@ -166,7 +166,7 @@ def _data_of(told: CommitmentStory) -> str:
     return f"  {kind} {data}  code {code.name} {code.version}"
 
 
-def _dispute(dispute: Dispute) -> str:
+def _dispute(dispute: DisputeStory) -> str:
     expelled = ", ".join(f"0x{short(who)}" for who in dispute.expelled) or "nobody yet"
     return (
         f"✗ result {short(dispute.result_hash)} void: {dispute.fault.name.lower()}, shown by "

@@ -9,10 +9,10 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-__all__ = ["COMMANDS", "EXIT_CODES", "Entry", "GOVERN", "TAKE_PART", "TRY", "application", "in_order", "load"]
+__all__ = ["COMMANDS", "EXIT_CODES", "Subcommand", "GOVERN", "TAKE_PART", "TRY", "application", "in_order", "load"]
 
 
-class Entry(NamedTuple):
+class Subcommand(NamedTuple):
     """A sub-command: in which panel the help shows it, what it says of it, and the module whose `app` it is."""
 
     name: str
@@ -25,7 +25,7 @@ TRY, TAKE_PART, GOVERN, CHECK, SET_UP = "Try", "Take part", "Own a model", "Chec
 _PANELS = (TRY, TAKE_PART, GOVERN, CHECK, SET_UP)
 
 COMMANDS = tuple(
-    Entry(name, panel, text, f"registry.cli.commands.{module}")
+    Subcommand(name, panel, text, f"registry.cli.commands.{module}")
     for name, panel, module, text in (
         ("localnet", TRY, "localnet", "A chain and content nodes of your own on this machine."),
         ("aggregator", TAKE_PART, "aggregator", "Check, average and attest what was committed."),
@@ -63,7 +63,7 @@ EXIT_CODES = {
 """What each exit code means; those of `registry.errors` and the two that any program has."""
 
 
-def in_order(entries: Iterable[Entry]) -> dict[str, Entry]:
+def in_order(entries: Iterable[Subcommand]) -> dict[str, Subcommand]:
     """Return a table of entries, by name: panel by panel, and as given within each."""
     return {entry.name: entry for entry in sorted(entries, key=lambda entry: _PANELS.index(entry.panel))}
 
@@ -71,7 +71,7 @@ def in_order(entries: Iterable[Entry]) -> dict[str, Entry]:
 class _LazyGroup(TyperGroup):
     """A group that shows its commands from a table and imports one only to run it."""
 
-    table: ClassVar[dict[str, Entry]]
+    table: ClassVar[dict[str, Subcommand]]
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names, in the table's order."""
@@ -91,7 +91,7 @@ class _LazyGroup(TyperGroup):
         return name, load(self.table[name]) if found is not None and name else found, rest
 
 
-def load(entry: Entry) -> Any:
+def load(entry: Subcommand) -> Any:
     """Import a sub-command and return it."""
     loaded = typer.main.get_command(importlib.import_module(entry.module).app)
     loaded.name = entry.name
@@ -110,7 +110,7 @@ _CODES = "\n".join(f"  [bold]{code:>3}[/bold]  {text}" for code, text in EXIT_CO
 _SOURCES = "Settings come from flags, the environment, cairn.toml and defaults: `cairn doctor` shows which won."
 
 
-def application(table: dict[str, Entry]) -> typer.Typer:
+def application(table: dict[str, Subcommand]) -> typer.Typer:
     """Return the `cairn` command over a table of sub-commands."""
     app = typer.Typer(
         cls=type("LazyGroup", (_LazyGroup,), {"table": table}),

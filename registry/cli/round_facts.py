@@ -11,7 +11,7 @@ from registry.types import Digest, ModelId, Phase
 if TYPE_CHECKING:
     from registry.chain.client import Client
 
-__all__ = ["DEADLINES", "Attestation", "Commitment", "RoundFacts", "round_facts"]
+__all__ = ["DEADLINES", "Attestation", "CommitmentFacts", "RoundFacts", "round_facts"]
 
 DEADLINES = {
     Phase.COMMIT: "commit_deadline",
@@ -23,7 +23,7 @@ DEADLINES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Commitment:
+class CommitmentFacts:
     """An update committed; accounts as people read them."""
 
     participant: str
@@ -68,7 +68,7 @@ class RoundFacts:
     plan_index: int
     quorum: int
     weight_cap: int
-    commitments: tuple[Commitment, ...]
+    commitments: tuple[CommitmentFacts, ...]
     attestations: tuple[Attestation, ...]
     votes: int
     finalized: bool
@@ -95,7 +95,7 @@ def round_facts(client: Client, model: ModelId, number: int) -> RoundFacts:
         if isinstance(event, UpdateCommitted):
             who = to_checksum(event.participant)
             said = event.digest, event.tensor_root, event.weight, event.steps
-            commitments.append(Commitment(who, *said, event.at.block_number))
+            commitments.append(CommitmentFacts(who, *said, event.at.block_number))
         elif isinstance(event, ResultAttested):
             made = event.result
             attestations.append(

@@ -12,7 +12,7 @@ from pathlib import Path
 from registry.content.manifest import plan_terms
 from registry.rules.server_programs import RULES as SERVER_RULES
 from registry.rules.shapes import Columns, Fold, Select
-from registry.rules.table import COMBINE_RULES, UPDATE_FORMS, CombineRule, Entry, Parameter
+from registry.rules.table import COMBINE_RULES, UPDATE_FORMS, CombineRule, Entry, IntegerParameter
 
 __all__ = ["facts", "format_page", "rules_page", "write_pages"]
 
@@ -119,7 +119,7 @@ def _convicted(one: Entry) -> str:
     return _codes(one.convicted_by) if one.convicted_by else "replayed by readers"
 
 
-def _parameters(parameters: Sequence[Parameter]) -> str:
+def _parameters(parameters: Sequence[IntegerParameter]) -> str:
     return "; ".join(f"`{p.name}` {p.low}..{p.high}: {p.says}" for p in parameters)
 
 

@@ -23,7 +23,7 @@ from registry.cli.session import Session
 from registry.errors import CairnError, InputError
 
 if TYPE_CHECKING:
-    from registry.roles.loop import Health, Task
+    from registry.roles.loop import LoopTask, TaskHealth
 
 __all__ = ["Metrics", "alone", "read_status", "run_loop", "run_tasks", "tell_status"]
 
@@ -57,7 +57,7 @@ def run_loop(session: Session, advance: Callable[[], str], *, poll: float, who: 
 
 def run_tasks(
     session: Session,
-    tasks: Sequence[Task],
+    tasks: Sequence[LoopTask],
     *,
     poll: float,
     who: str,
@@ -82,13 +82,13 @@ def run_tasks(
 
 
 def _run_tasks(
-    session: Session, tasks: Sequence[Task], *, poll: float, who: str, status: Path, metrics: str | None
+    session: Session, tasks: Sequence[LoopTask], *, poll: float, who: str, status: Path, metrics: str | None
 ) -> None:
-    from registry.roles.loop import Health, supervise
+    from registry.roles.loop import TaskHealth, supervise
 
     stop = threading.Event()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s  %(threadName)s: %(message)s", datefmt="%H:%M:%S")
-    health = {task.name: Health() for task in tasks}
+    health = {task.name: TaskHealth() for task in tasks}
     close = _serve(metrics, health) if metrics is not None else lambda: None
     session.out.note(f"{who}; stop with Ctrl-C (twice: in the middle of a step), which is safe at any time.")
     if metrics is not None:
@@ -108,19 +108,23 @@ def read_status(path: Path) -> dict[str, Any] | None:
     """Return what a role's status file says; None if nothing was ever run there.
 
     Returns:
-        who, pid, updated (Unix seconds), running, and by task what `Health` has.
+        who, pid, updated (Unix seconds), running, and by task what `TaskHealth` has.
 
     Raises:
         InputError: It is something else.
     """
-    from registry.roles.loop import Health
+    from registry.roles.loop import TaskHealth
 
     try:
         found = json.loads(path.read_text())
         facts = {name: found[name] for name in ("who", "pid", "updated", "tasks")}
         fresh = time.time() - float(facts["updated"]) < _STALE
         running = not found["stopped"] and fresh and _is_alive(int(facts["pid"]))
-        return {**facts, "running": running, "tasks": {name: Health(**task) for name, task in facts["tasks"].items()}}
+        return {
+            **facts,
+            "running": running,
+            "tasks": {name: TaskHealth(**task) for name, task in facts["tasks"].items()},
+        }
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -189,7 +193,7 @@ def _show_tasks(session: Session, found: Mapping[str, Any]) -> None:
     session.out.table(("task", "state", "last step", "steps", "last did"), rows, right=("steps",))
 
 
-def _write_status(path: Path, who: str, health: Mapping[str, Health], stop: threading.Event) -> None:
+def _write_status(path: Path, who: str, health: Mapping[str, TaskHealth], stop: threading.Event) -> None:
     from registry.durable import write_whole
 
     while True:
@@ -209,7 +213,7 @@ def _write_status(path: Path, who: str, health: Mapping[str, Health], stop: thre
             return
 
 
-def _serve(where: str, health: Mapping[str, Health]) -> Callable[[], None]:
+def _serve(where: str, health: Mapping[str, TaskHealth]) -> Callable[[], None]:
     """Serve metrics; return what ends that."""
     from prometheus_client import CollectorRegistry, start_http_server
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily

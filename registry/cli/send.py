@@ -9,13 +9,13 @@ from registry.cli.money import ether
 from registry.cli.session import Session
 
 if TYPE_CHECKING:
-    from registry.chain.sending import Call, Quote, Receipt
+    from registry.chain.sending import Call, Quote, SentReceipt
     from registry.types import Address
 
 __all__ = ["priced", "quote_of", "send", "show_quote", "tell"]
 
 
-def send(session: Session, call: Call, what: str, *, facts: Mapping[str, object] | None = None) -> Receipt | None:
+def send(session: Session, call: Call, what: str, *, facts: Mapping[str, object] | None = None) -> SentReceipt | None:
     """Have a call carried out and wait until it is final, or say what it would cost.
 
     Args:
@@ -77,7 +77,7 @@ def show_quote(session: Session, quote: Quote, what: str, facts: Mapping[str, ob
     )
 
 
-def tell(session: Session, receipt: Receipt, facts: Mapping[str, object]) -> None:
+def tell(session: Session, receipt: SentReceipt, facts: Mapping[str, object]) -> None:
     """Print what a transaction did."""
     session.out.result(
         {

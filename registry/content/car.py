@@ -49,7 +49,7 @@ def read_car(
             the end is not where it should be.
         BlockTooLarge: While iterating, if a block has more than MAX_BLOCK_BYTES or the stream more than limit.
     """
-    source = _Source(pieces, limit)
+    source = _PieceSource(pieces, limit)
     length = source.varint()
     if length == 10:
         raise FormError("CAR: expected version 1, got the pragma of version 2")
@@ -65,7 +65,7 @@ def read_car(
     return named, _blocks(source)
 
 
-def _blocks(source: _Source) -> Iterator[tuple[Cid, bytes]]:
+def _blocks(source: _PieceSource) -> Iterator[tuple[Cid, bytes]]:
     while (length := source.varint()) is not None:
         if length > CID_BYTES + MAX_BLOCK_BYTES:
             raise BlockTooLarge(f"CAR: expected a block of at most {MAX_BLOCK_BYTES} bytes, got {length - CID_BYTES}")
@@ -73,7 +73,7 @@ def _blocks(source: _Source) -> Iterator[tuple[Cid, bytes]]:
         yield cid, source.take(length - CID_BYTES)
 
 
-class _Source:
+class _PieceSource:
     """Takes counted bytes out of pieces; copies each byte at most twice, however small the pieces."""
 
     def __init__(self, pieces: Iterable[Piece], limit: int | None) -> None:

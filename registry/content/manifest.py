@@ -45,7 +45,7 @@ __all__ = [
     "DeltaFile",
     "Evaluation",
     "M",
-    "Kind",
+    "Schema",
     "Manifest",
     "ManifestLink",
     "Metric",
@@ -585,20 +585,20 @@ class DataSetManifest:
 Manifest = VersionManifest | PlanManifest | UpdateManifest | ReportManifest | ReportPage | DataSetManifest
 
 
-class Kind(Protocol):
+class Schema(Protocol):
     """A dataclass whose field types are a schema: a manifest here or in `registry.content.proof_manifests`."""
 
     KIND: ClassVar[str]
 
 
-M = TypeVar("M", bound=Kind)
+M = TypeVar("M", bound=Schema)
 _KINDS: dict[str, type[Manifest]] = {kind.KIND: kind for kind in get_args(Manifest)}
 
 
 # Reading and writing -------------------------------------------------------------------------------------------------
 
 
-def encode(manifest: Kind) -> bytes:
+def encode(manifest: Schema) -> bytes:
     """Return the manifest's canonical DAG-CBOR.
 
     Raises:
@@ -652,12 +652,12 @@ def _built(body: dict[str, Any], kind: type[M], data: bytes) -> M:
     return manifest
 
 
-def digest_of(manifest: Kind) -> Digest:
+def digest_of(manifest: Schema) -> Digest:
     """Return a manifest's name on chain: the sha2-256 of its head where its kind has one, else of its own bytes."""
     return Digest(blocks_of(manifest)[-1].cid.digest)
 
 
-def blocks_of(manifest: Kind) -> tuple[NamedBlock, ...]:
+def blocks_of(manifest: Schema) -> tuple[NamedBlock, ...]:
     """Return a manifest's block, and after it, where its kind has a head, that one's, which is named on chain."""
     data = encode(manifest)
     body = hashlib.sha256(data).digest()
@@ -666,7 +666,7 @@ def blocks_of(manifest: Kind) -> tuple[NamedBlock, ...]:
     return (own,) if head is None else (own, NamedBlock(manifest_cid(hashlib.sha256(head).digest()), head))
 
 
-def head_of(manifest: Kind, body: bytes) -> bytes | None:
+def head_of(manifest: Schema, body: bytes) -> bytes | None:
     """Return the head of a manifest whose bytes hash to body; None for a kind without heads."""
     if isinstance(manifest, UpdateManifest):
         own = (manifest.participant, manifest.delta.tensor_root, manifest.weight, manifest.steps)
@@ -702,7 +702,7 @@ def _version_fields(version: VersionManifest) -> tuple[int | bytes, ...]:
     return (*where, version.tensor_root, version.rest_root, *kept, aggregate)
 
 
-HEADS: dict[type[Kind], Head] = {
+HEADS: dict[type[Schema], Head] = {
     UpdateManifest: UPDATE_HEAD,
     VersionManifest: VERSION_HEAD,
     ReportManifest: REPORT_HEAD,

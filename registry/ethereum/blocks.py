@@ -16,7 +16,7 @@ from registry.ethereum.headers import Header, read_header, require_linked
 from registry.ethereum.keys import to_checksum
 from registry.ethereum.logs import PlacedLog, may_log, require_logs
 from registry.ethereum.node import NodeRefused, asking
-from registry.ethereum.proofs import State, StateProof, read_state_proof, verify_state
+from registry.ethereum.proofs import AccountState, StateProof, read_state_proof, verify_state
 from registry.ethereum.receipts import Receipt, read_receipts, verify_receipts
 from registry.types import Address
 
@@ -191,7 +191,9 @@ def fetch_receipts(w3: Web3, header: Header) -> tuple[Receipt, ...]:
     return receipts
 
 
-def fetch_state(w3: Web3, header: Header, address: Address, slots: Sequence[int] = ()) -> tuple[StateProof, State]:
+def fetch_state(
+    w3: Web3, header: Header, address: Address, slots: Sequence[int] = ()
+) -> tuple[StateProof, AccountState]:
     """Fetch an account and words of its storage after a block, with their proof, checked against its header.
 
     Raises:

@@ -21,7 +21,7 @@ from registry.types import Address
 __all__ = [
     "Account",
     "SlotProof",
-    "State",
+    "AccountState",
     "StateProof",
     "prove_receipt",
     "read_state_proof",
@@ -70,7 +70,7 @@ class StateProof:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class AccountState:
     """What a state proof proves.
 
     Attributes:
@@ -134,7 +134,7 @@ def read_state_proof(answer: object, address: Address, slots: Sequence[bytes]) -
     )
 
 
-def verify_state(state_root: bytes, proof: StateProof) -> State:
+def verify_state(state_root: bytes, proof: StateProof) -> AccountState:
     """Return what a state proof proves, existence or absence, of the state with this root.
 
     Raises:
@@ -143,12 +143,12 @@ def verify_state(state_root: bytes, proof: StateProof) -> State:
     account = _account(verify_proof(state_root, keccak(proof.address), proof.nodes))
     root = _storage_root(account)
     words = (_word(verify_proof(root, keccak(each.slot), each.nodes)) for each in proof.slots)
-    return State(account, tuple(words))
+    return AccountState(account, tuple(words))
 
 
 def verify_shared_state(
     state_root: bytes, address: Address, slots: Sequence[bytes], account_nodes: TrieNodes, storage_nodes: TrieNodes
-) -> State:
+) -> AccountState:
     """Return what nodes that several paths share prove of the state with this root, as `verify_state` does.
 
     Raises:
@@ -159,7 +159,7 @@ def verify_shared_state(
     words = tuple(_word(storage_nodes.value(root, keccak(slot))) for slot in slots)
     account_nodes.require_all_used()
     storage_nodes.require_all_used()
-    return State(account, words)
+    return AccountState(account, words)
 
 
 def _storage_root(account: Account | None) -> bytes:

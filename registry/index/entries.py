@@ -24,7 +24,7 @@ __all__ = [
     "MemberEntry",
     "ModelEntry",
     "OwnerEntry",
-    "Place",
+    "LogPlace",
     "PlanEntry",
     "QuorumEntry",
     "ResultEntry",
@@ -63,7 +63,7 @@ class Following:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Place:
+class LogPlace:
     """Where a fact stands on the chain; ordered as the chain is."""
 
     block: int
@@ -76,7 +76,7 @@ class Place:
 class ModelEntry:
     """A model, `at` where it was registered. `pending_owner` is zero unless a transfer waits for acceptance."""
 
-    at: Place
+    at: LogPlace
     model_id: ModelId
     owner: Address
     pending_owner: Address
@@ -93,7 +93,7 @@ class ModelEntry:
 class OwnerEntry:
     """An account became a model's owner."""
 
-    at: Place
+    at: LogPlace
     model_id: ModelId
     owner: Address
 
@@ -102,7 +102,7 @@ class OwnerEntry:
 class MemberEntry:
     """All roles of an account from here on."""
 
-    at: Place
+    at: LogPlace
     model_id: ModelId
     account: Address
     roles: Role
@@ -112,7 +112,7 @@ class MemberEntry:
 class PlanEntry:
     """An entry of a model's plan history."""
 
-    at: Place
+    at: LogPlace
     model_id: ModelId
     plan_index: int
     plan: Plan
@@ -130,7 +130,7 @@ class VersionEntry:
         final: It is final, and so is its deprecation if there is one.
     """
 
-    at: Place
+    at: LogPlace
     model_id: ModelId
     digest: Digest
     parent: Digest
@@ -145,7 +145,7 @@ class VersionEntry:
 class HeadEntry:
     """A version became the head."""
 
-    at: Place
+    at: LogPlace
     model_id: ModelId
     digest: Digest
 
@@ -154,7 +154,7 @@ class HeadEntry:
 class DeprecationEntry:
     """A version is not to be used from here on; `replacement` is the new head, or zero."""
 
-    at: Place
+    at: LogPlace
     model_id: ModelId
     digest: Digest
     reason_digest: Digest
@@ -179,7 +179,7 @@ class RoundEntry:
         final: All of this is final.
     """
 
-    at: Place
+    at: LogPlace
     model_id: ModelId
     number: int
     round_id: RoundId
@@ -203,7 +203,7 @@ class RoundEntry:
 class CommitmentEntry:
     """A commitment, with the round that it was made in."""
 
-    at: Place
+    at: LogPlace
     model_id: ModelId
     number: int
     round_id: RoundId
@@ -218,7 +218,7 @@ class CommitmentEntry:
 class ResultEntry:
     """A result, `at` where it was attested first."""
 
-    at: Place
+    at: LogPlace
     round_id: RoundId
     result_hash: bytes
     result: Result
@@ -228,7 +228,7 @@ class ResultEntry:
 class AttestationEntry:
     """An aggregator attested a result; `votes` counts equal ones, this one included."""
 
-    at: Place
+    at: LogPlace
     round_id: RoundId
     aggregator: Address
     result_hash: bytes
@@ -239,7 +239,7 @@ class AttestationEntry:
 class QuorumEntry:
     """A result got its quorum."""
 
-    at: Place
+    at: LogPlace
     round_id: RoundId
     result_hash: bytes
     challenge_deadline: int
@@ -249,7 +249,7 @@ class QuorumEntry:
 class VoidEntry:
     """A result that had its quorum stands no longer; `tally` is what its attestations counted under."""
 
-    at: Place
+    at: LogPlace
     round_id: RoundId
     result_hash: bytes
     tally: bytes
@@ -261,7 +261,7 @@ class VoidEntry:
 class ConvictionEntry:
     """A challenger showed what is wrong with a result."""
 
-    at: Place
+    at: LogPlace
     round_id: RoundId
     tally: bytes
     challenger: Address
@@ -272,7 +272,7 @@ class ConvictionEntry:
 class ExpulsionEntry:
     """An attester of a void result lost the role."""
 
-    at: Place
+    at: LogPlace
     round_id: RoundId
     aggregator: Address
     tally: bytes

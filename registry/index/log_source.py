@@ -20,7 +20,7 @@ from registry.types import Address
 if TYPE_CHECKING:
     from web3 import Web3
 
-__all__ = ["MOST_BYTES", "ChainMoved", "Range", "Source"]
+__all__ = ["MOST_BYTES", "ChainMoved", "Range", "LogSource"]
 
 Request = tuple[str, list[Any]]
 MOST_BYTES = 10 << 20
@@ -40,7 +40,7 @@ class Range:
     logs: Sequence[RawLog]
 
 
-class Source:
+class LogSource:
     """A node, and the contracts whose logs are wanted."""
 
     def __init__(self, w3: Web3, contracts: Sequence[Address]) -> None:

@@ -17,10 +17,10 @@ from registry.index.entries import (
     DeprecationEntry,
     Following,
     HeadEntry,
+    LogPlace,
     MemberEntry,
     ModelEntry,
     OwnerEntry,
-    Place,
     PlanEntry,
     VersionEntry,
 )
@@ -71,10 +71,10 @@ def facts(db: sqlite3.Connection, table: str, columns: str, where: str = "1", *v
         yield (place_of(row), *row[4:])
 
 
-def place_of(row: Sequence[Any]) -> Place:
+def place_of(row: Sequence[Any]) -> LogPlace:
     """Return the place that a row begins with, as `PLACE` selects it."""
     block, log_index, block_hash, final = row[:4]
-    return Place(block, log_index, block_hash, bool(final))
+    return LogPlace(block, log_index, block_hash, bool(final))
 
 
 # The index itself ---------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from registry.index import queries
 from registry.index.decoding import decode_range
 from registry.index.entries import Block
 from registry.index.handlers import HANDLERS
-from registry.index.log_source import ChainMoved, Range, Source
+from registry.index.log_source import ChainMoved, LogSource, Range
 
 if TYPE_CHECKING:
     from web3 import Web3
@@ -92,7 +92,7 @@ class Follower:
             NodeUnavailable: The node does not answer.
         """
         self._index = index
-        self._source = Source(w3, index.following.contracts)
+        self._source = LogSource(w3, index.following.contracts)
         self._contracts = frozenset(index.following.contracts)
         self._finality = finality
         self._check = check

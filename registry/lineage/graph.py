@@ -30,11 +30,11 @@ from registry.types import Address, Digest, ModelId, Root
 if TYPE_CHECKING:
     from registry.chain.anchors import ChainView
 
-__all__ = ["Commitment", "Provenance", "Step", "lineage", "provenance_of", "versions_of"]
+__all__ = ["CommitmentNode", "Provenance", "VersionNode", "lineage", "provenance_of", "versions_of"]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class VersionNode:
     """A version as the chain has it.
 
     Attributes:
@@ -59,7 +59,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Commitment:
+class CommitmentNode:
     """A commitment of a round and what became of it; `update` is None where its manifest is not to be had."""
 
     participant: Address
@@ -74,13 +74,13 @@ class Commitment:
 class Provenance:
     """A version with what its manifests say; None for manifests that are not to be had."""
 
-    step: Step
+    step: VersionNode
     manifest: VersionManifest | None
     report: ReportManifest | None
-    commitments: tuple[Commitment, ...]
+    commitments: tuple[CommitmentNode, ...]
 
 
-def versions_of(client: ChainView, model_id: ModelId, *, block: int | None = None) -> dict[Digest, Step]:
+def versions_of(client: ChainView, model_id: ModelId, *, block: int | None = None) -> dict[Digest, VersionNode]:
     """Return every version of a model in the order in which they were anchored.
 
     Args:
@@ -91,7 +91,7 @@ def versions_of(client: ChainView, model_id: ModelId, *, block: int | None = Non
     Raises:
         InputError: There is no such model.
     """
-    steps: dict[Digest, Step] = {}
+    steps: dict[Digest, VersionNode] = {}
     deprecated = set()
     kinds = (ModelRegistered, VersionPublished, VersionDeprecated, RoundFinalized)
     for event in client.events(*kinds, subject=model_id, to_block=block):
@@ -108,13 +108,13 @@ def versions_of(client: ChainView, model_id: ModelId, *, block: int | None = Non
                 continue
             case _:
                 continue
-        steps[digest] = Step(model_id, digest, parent, roots, number, event.at.block_number, False)
+        steps[digest] = VersionNode(model_id, digest, parent, roots, number, event.at.block_number, False)
     if not steps:
         raise InputError(f"expected a model 0x{model_id.hex()} in a final block, found none")
     return {d: s if d not in deprecated else replace(s, deprecated=True) for d, s in steps.items()}
 
 
-def lineage(client: ChainView, model_id: ModelId, digest: bytes, *, block: int | None = None) -> list[Step]:
+def lineage(client: ChainView, model_id: ModelId, digest: bytes, *, block: int | None = None) -> list[VersionNode]:
     """Return a version and its ancestors in the model, genesis first, as of a block (the last final one).
 
     Raises:
@@ -122,7 +122,7 @@ def lineage(client: ChainView, model_id: ModelId, digest: bytes, *, block: int |
         VerificationFailed: The node's events run in a circle.
     """
     steps = versions_of(client, model_id, block=block)
-    found: list[Step] = []
+    found: list[VersionNode] = []
     at = Digest(digest)
     while True:
         if at not in steps:
@@ -145,13 +145,13 @@ def provenance_of(client: ChainView, store: ContentStore, model_id: ModelId, dig
         yield Provenance(step, manifest, report.manifest if report else None, tuple(_commitments(store, report)))
 
 
-def _is_round(client: ChainView, step: Step, origin: RoundOrigin) -> bool:
+def _is_round(client: ChainView, step: VersionNode, origin: RoundOrigin) -> bool:
     """Say whether a manifest claims the round that made the version on chain: an owner may publish any claim."""
     claimed = (origin.chain_id, origin.contract, origin.model, origin.number)
     return bool(step.round) and claimed == (client.chain_id, client.address, step.model_id, step.round)
 
 
-def _report(client: ChainView, store: ContentStore, step: Step, digest: bytes) -> Report | None:
+def _report(client: ChainView, store: ContentStore, step: VersionNode, digest: bytes) -> Report | None:
     committed = client.events(UpdateCommitted, subject=round_id_of(step.model_id, step.round))
     try:
         return load_report(store, digest, sum(1 for _ in committed))
@@ -159,9 +159,11 @@ def _report(client: ChainView, store: ContentStore, step: Step, digest: bytes) -
         return None
 
 
-def _commitments(store: ContentStore, report: Report | None) -> Iterator[Commitment]:
+def _commitments(store: ContentStore, report: Report | None) -> Iterator[CommitmentNode]:
     for entry in report.entries if report else ():
         admitted = entry.reason == Reason.ADMITTED
         share = entry.weight / report.manifest.total_weight if admitted and report else 0.0
         update = found_manifest(store, entry.digest, UpdateManifest)
-        yield Commitment(Address(entry.participant), entry.digest, entry.weight, share, Reason(entry.reason), update)
+        yield CommitmentNode(
+            Address(entry.participant), entry.digest, entry.weight, share, Reason(entry.reason), update
+        )

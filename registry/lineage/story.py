@@ -26,7 +26,7 @@ from registry.types import Address, Cid, Fault
 
 __all__ = [
     "CommitmentStory",
-    "Dispute",
+    "DisputeStory",
     "RoundStory",
     "VersionStory",
     "standing_report",
@@ -52,7 +52,7 @@ class CommitmentStory:
 
 
 @dataclass(frozen=True, slots=True)
-class Dispute:
+class DisputeStory:
     """A result that was made void: for what, by whom, and who lost the role for having attested it."""
 
     result_hash: bytes
@@ -77,7 +77,7 @@ class RoundStory:
     report: ReportManifest | None
     commitments: tuple[CommitmentStory, ...]
     attesters: tuple[Address, ...]
-    disputes: tuple[Dispute, ...]
+    disputes: tuple[DisputeStory, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +164,11 @@ def _commitments(
     return tuple(told)
 
 
-def _disputes(db: sqlite3.Connection, entry: RoundEntry) -> tuple[Dispute, ...]:
+def _disputes(db: sqlite3.Connection, entry: RoundEntry) -> tuple[DisputeStory, ...]:
     convicted = {c.tally: c for c in round_queries.convictions(db, entry.round_id)}
     expelled = round_queries.expulsions(db, entry.round_id)
     return tuple(
-        Dispute(
+        DisputeStory(
             void.result_hash,
             convicted[void.tally].fault,
             convicted[void.tally].challenger,

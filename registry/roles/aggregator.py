@@ -30,7 +30,7 @@ from registry.disputes.tree_cache import place_of, remove_before
 from registry.errors import ContentError, FormError
 from registry.ethereum.node import chain_time
 from registry.roles.answering import Answering, answer_demands, collect_deposits
-from registry.roles.loop import Task, keeping, take_step
+from registry.roles.loop import LoopTask, keeping, take_step
 from registry.rounds.admission import Verdict, judge, judge_weights
 from registry.rounds.loaded_round import LoadedRound, load_round
 from registry.rounds.onchain import (
@@ -54,7 +54,7 @@ from registry.verification.verify import Finding, standing
 if TYPE_CHECKING:
     from registry.chain.client import Client
 
-__all__ = ["Memory", "advance", "aggregate", "attest", "judge_all", "rivals_of", "tasks"]
+__all__ = ["AggregatorMemory", "advance", "aggregate", "attest", "judge_all", "rivals_of", "tasks"]
 
 _MOST_NAMED = 2000
 """Participants that one transaction can name to end commits early; where there are more, the deadline ends them."""
@@ -66,7 +66,7 @@ _AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class AggregatorMemory:
     """What an aggregator remembers between steps; losing it costs time and nothing else."""
 
     verdicts: dict[UpdateCommitted, Verdict] = field(default_factory=dict)
@@ -88,9 +88,9 @@ def tasks(
     *,
     open_rounds: bool = False,
     processes: int = 1,
-    memory: Memory | None = None,
+    memory: AggregatorMemory | None = None,
     answerer: Client | None = None,
-) -> tuple[Task, ...]:
+) -> tuple[LoopTask, ...]:
     """Return what an aggregator does, the most urgent first, as steps that may be taken side by side.
 
     Args:
@@ -104,13 +104,13 @@ def tasks(
         answerer: The chain with another signer, who shows what is demanded: one whose transactions nothing else holds
             up. None for the aggregator itself.
     """
-    kept = memory or Memory()
+    kept = memory or AggregatorMemory()
     shows = answerer or client
     return (
-        Task("answering", lambda: _answer(client, shows, store, folder, model_id, kept)),
-        Task("attesting", lambda: _attest(client, store, folder, model_id, processes, kept)),
-        Task("rounds", lambda: _move_on(client, folder, model_id, open_rounds=open_rounds)),
-        Task("deposits", lambda: collect_deposits(shows)),
+        LoopTask("answering", lambda: _answer(client, shows, store, folder, model_id, kept)),
+        LoopTask("attesting", lambda: _attest(client, store, folder, model_id, processes, kept)),
+        LoopTask("rounds", lambda: _move_on(client, folder, model_id, open_rounds=open_rounds)),
+        LoopTask("deposits", lambda: collect_deposits(shows)),
         keeping(client),
     )
 
@@ -123,7 +123,7 @@ def advance(
     *,
     open_rounds: bool = False,
     processes: int = 1,
-    memory: Memory | None = None,
+    memory: AggregatorMemory | None = None,
 ) -> str:
     """Do what the model's current round wants of this aggregator next, if anything; return what was done.
 
@@ -135,7 +135,7 @@ def advance(
 
 
 def _answer(
-    client: Client, answerer: Client, store: ContentStore, folder: Path, model_id: ModelId, memory: Memory
+    client: Client, answerer: Client, store: ContentStore, folder: Path, model_id: ModelId, memory: AggregatorMemory
 ) -> str:
     """Show what is demanded of the result in its window, and look after what was shown."""
     number = client.model(model_id).rounds
@@ -145,7 +145,7 @@ def _answer(
 
 
 def _attest(
-    client: Client, store: ContentStore, folder: Path, model_id: ModelId, processes: int, memory: Memory
+    client: Client, store: ContentStore, folder: Path, model_id: ModelId, processes: int, memory: AggregatorMemory
 ) -> str:
     number = client.model(model_id).rounds
     if not number:
@@ -195,7 +195,13 @@ def _end_commits(client: Client, model_id: ModelId, number: int) -> str:
 
 
 def _attest_best(
-    client: Client, store: ContentStore, folder: Path, record: RoundRecord, phase: Phase, processes: int, memory: Memory
+    client: Client,
+    store: ContentStore,
+    folder: Path,
+    record: RoundRecord,
+    phase: Phase,
+    processes: int,
+    memory: AggregatorMemory,
 ) -> str:
     """Attest what was computed here, or another's result that is better and stands up to what is held here."""
     if not record.commitments:

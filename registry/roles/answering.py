@@ -16,7 +16,7 @@ from registry.chain.court import Court
 from registry.chain.court_errors import DemandIsClosed, NothingToWithdraw, TooLate
 from registry.chain.court_events import LeafShown
 from registry.chain.court_records import Demanded, Shown
-from registry.chain.journal import State
+from registry.chain.journal import IntentState
 from registry.chain.records import Result
 from registry.chain.sending import Call
 from registry.disputes.answers import Misnamed, answer_to
@@ -295,9 +295,9 @@ def _look_after(client: Client, memory: Answering, demands: Demands, now: int, w
     client.transactor.keep(left=left if left > 0 else None, most=worth)
     for call in dict.fromkeys(memory.under_way.values()):
         intent = client.transactor.journal.latest(call.key)
-        refused = intent is None or intent.state is State.FAILED or intent.succeeded is False
+        refused = intent is None or intent.state is IntentState.FAILED or intent.succeeded is False
         if intent is not None and intent.succeeded and call.key not in memory.told:
             memory.told[call.key] = sum(isinstance(e, LeafShown) for e in client.wait(call, "mined").events)
-        if refused or (intent is not None and intent.state is State.FINAL):
+        if refused or (intent is not None and intent.state is IntentState.FINAL):
             for leaf in [leaf for leaf, other in memory.under_way.items() if other == call]:
                 del memory.under_way[leaf]

@@ -37,7 +37,7 @@ from registry.ethereum.keys import to_checksum
 from registry.ethereum.node import chain_time
 from registry.roles.challenger import LimitReached, Purse, bring, conviction_gas
 from registry.roles.claims import Claim, collect, seal
-from registry.roles.loop import Task, keeping, take_step
+from registry.roles.loop import LoopTask, keeping, take_step
 from registry.rounds.loaded_round import load_round
 from registry.rounds.onchain import (
     RoundRecord,
@@ -56,7 +56,7 @@ from registry.verification.verify import Check, until_failure, verify_round
 if TYPE_CHECKING:
     from registry.chain.client import Client
 
-__all__ = ["Memory", "advance", "audit", "tasks"]
+__all__ = ["AuditorMemory", "advance", "audit", "tasks"]
 
 _SALTING = threading.Lock()
 _LOOKS = 4
@@ -70,7 +70,7 @@ _TOGETHER = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class AuditorMemory:
     """What an auditor remembers between steps; losing it costs time and nothing else."""
 
     inspected: dict[bytes, tuple[int, Inspection]] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class _Watch:
     model_id: ModelId
     number: int
     purse: Purse | None
-    memory: Memory
+    memory: AuditorMemory
     clock: Callable[[], float]
 
     def basis(self, record: RoundRecord) -> Basis:
@@ -167,9 +167,9 @@ def tasks(
     models: Sequence[ModelId],
     *,
     purse: Purse | None = None,
-    memories: Sequence[Memory] | None = None,
+    memories: Sequence[AuditorMemory] | None = None,
     clock: Callable[[], float] = time.monotonic,
-) -> tuple[Task, ...]:
+) -> tuple[LoopTask, ...]:
     """Return what an auditor does, the most urgent first, as steps that may be taken side by side.
 
     Results are recomputed as soon as they are attested. In its challenge window what is false is convicted, what nobody
@@ -186,18 +186,18 @@ def tasks(
         memories: One a model, the same objects at each call, so that nothing is recomputed twice.
         clock: Returns seconds; what a look may take is counted by it.
     """
-    kept = memories or [Memory() for _ in models]
+    kept = memories or [AuditorMemory() for _ in models]
     pairs = list(zip(models, kept, strict=True))
 
-    def each(name: str, step: Callable[[_Watch], str]) -> list[Task]:
+    def each(name: str, step: Callable[[_Watch], str]) -> list[LoopTask]:
         return [
-            Task(f"{name} {m.hex()[:10]}", partial(_watched, client, store, folder, m, purse, memory, clock, step))
+            LoopTask(f"{name} {m.hex()[:10]}", partial(_watched, client, store, folder, m, purse, memory, clock, step))
             for m, memory in pairs
         ]
 
     if purse is None:
         return tuple(each("looking", _look))
-    own = Task("collecting", partial(collect, client, purse, folder)), keeping(client)
+    own = LoopTask("collecting", partial(collect, client, purse, folder)), keeping(client)
     return (
         *each("closing", _close),
         *each("expelling", _expel),
@@ -214,7 +214,7 @@ def advance(
     model_id: ModelId,
     *,
     purse: Purse | None = None,
-    memory: Memory | None = None,
+    memory: AuditorMemory | None = None,
 ) -> str:
     """Do what the model's current round wants of an auditor next, if anything; return what was done or found.
 
@@ -231,7 +231,7 @@ def _watched(
     folder: Path,
     model_id: ModelId,
     purse: Purse | None,
-    memory: Memory,
+    memory: AuditorMemory,
     clock: Callable[[], float],
     step: Callable[[_Watch], str],
 ) -> str:

@@ -25,7 +25,7 @@ from registry.chain.challenge_records import (
 from registry.chain.challenges import Challenges
 from registry.chain.client import Client
 from registry.chain.records import running_hash_begin, running_hash_next
-from registry.chain.sending import Call, Receipt, Until
+from registry.chain.sending import Call, SentReceipt, Until
 from registry.content.merkle import CHUNK_VALUES, leaf_hash, node_hash
 from registry.disputes.charges import Charge
 from registry.durable import write_whole
@@ -82,7 +82,7 @@ class Purse:
         """Wei spent so far, and not come back."""
         return spent_of(self._path)
 
-    def send(self, call: Call, until: Until = "mined", *, spare_gas: int = 0) -> Receipt:
+    def send(self, call: Call, until: Until = "mined", *, spare_gas: int = 0) -> SentReceipt:
         """Send a call if its price is within the limit.
 
         Args:
@@ -149,7 +149,7 @@ def dearest_gas(contributions: int) -> int:
     return conviction_gas(min(contributions, MOST_BYTES // (BYTES_OF_STEP + 4 * CHUNK_VALUES)))
 
 
-def bring(challenges: Challenges, record: RoundRecord, target: Target, charge: Charge, basis: Basis) -> Receipt:
+def bring(challenges: Challenges, record: RoundRecord, target: Target, charge: Charge, basis: Basis) -> SentReceipt:
     """Send everything that a charge takes; the last transaction convicts.
 
     Args:
@@ -168,11 +168,11 @@ def bring(challenges: Challenges, record: RoundRecord, target: Target, charge: C
         return _replay(challenges, record, target, charge)
     convict = getattr(challenges, f"convict_{charge.fault.name.lower()}")
     against = (target, basis) if charge.fault in _ON_BASIS else (target,)
-    receipt: Receipt = convict(*against, *charge.evidence, until="mined")
+    receipt: SentReceipt = convict(*against, *charge.evidence, until="mined")
     return receipt
 
 
-def _sum(challenges: Challenges, target: Target, charge: Charge, basis: Basis) -> Receipt:
+def _sum(challenges: Challenges, target: Target, charge: Charge, basis: Basis) -> SentReceipt:
     numbers_alone = charge.fault is Fault.TOTAL
     coordinate: Any = NO_COORDINATE if numbers_alone else charge.evidence[0]
     rules, steps = decode_rules(basis.rules), charge.steps
@@ -189,7 +189,7 @@ def _sum(challenges: Challenges, target: Target, charge: Charge, basis: Basis) -
     return challenges.convict_aggregate(target, basis, coordinate, progress, steps, aggregate, until="mined")
 
 
-def _replay(challenges: Challenges, record: RoundRecord, target: Target, charge: Charge) -> Receipt:
+def _replay(challenges: Challenges, record: RoundRecord, target: Target, charge: Charge) -> SentReceipt:
     index: Any = charge.evidence[0]
     opening: Any = charge.evidence[1]
     running, rest = bytes(32), charge.commitments

@@ -47,7 +47,7 @@ from registry.errors import CairnError, ContentError, NodeUnavailable, Verificat
 if TYPE_CHECKING:
     from registry.chain.client import Client
 
-__all__ = ["Health", "Task", "follow", "keeping", "supervise", "take_step"]
+__all__ = ["TaskHealth", "LoopTask", "follow", "keeping", "supervise", "take_step"]
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ the right chain and now answers for another, a plan not yet set or a role not ye
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class LoopTask:
     """One thing that a role does again and again.
 
     Attributes:
@@ -105,23 +105,23 @@ class Task:
     step: Callable[[], str]
 
 
-def take_step(tasks: Iterable[Task]) -> str:
+def take_step(tasks: Iterable[LoopTask]) -> str:
     """Take a step of each task in turn until one has done something; return what, or an empty string."""
     return next(filter(None, (task.step() for task in tasks)), "")
 
 
-def keeping(client: Client) -> Task:
+def keeping(client: Client) -> LoopTask:
     """Return the task that sees to it that what a client has sent becomes final."""
 
     def step() -> str:
         client.transactor.keep()
         return ""
 
-    return Task("transactions", step)
+    return LoopTask("transactions", step)
 
 
 @dataclass(slots=True)
-class Health:
+class TaskHealth:
     """How a task is doing.
 
     Attributes:
@@ -143,12 +143,12 @@ class Health:
 
 
 def supervise(
-    tasks: Sequence[Task],
+    tasks: Sequence[LoopTask],
     stop: threading.Event,
     *,
     poll: float = 2.0,
     done: Callable[[str], None] = log.info,
-    health: Mapping[str, Health] | None = None,
+    health: Mapping[str, TaskHealth] | None = None,
 ) -> None:
     """Run tasks side by side until stop is set, each in a thread of its own: none waits for another, none ends.
 
@@ -168,7 +168,7 @@ def supervise(
         with told:
             done(said)
 
-    states = health or {task.name: Health() for task in tasks}
+    states = health or {task.name: TaskHealth() for task in tasks}
     threads = [
         threading.Thread(
             target=follow,
@@ -191,7 +191,7 @@ def follow(
     *,
     poll: float = 2.0,
     done: Callable[[str], None] = log.info,
-    health: Health | None = None,
+    health: TaskHealth | None = None,
     ends: tuple[type[Exception], ...] = (Exception,),
 ) -> None:
     """Call advance again and again until stop is set.
@@ -208,7 +208,7 @@ def follow(
         health: Kept up to date.
         ends: Of what does not pass by itself, the errors that end the loop; others are waited out too.
     """
-    pause, state = poll, health or Health()
+    pause, state = poll, health or TaskHealth()
     while not stop.is_set():
         try:
             said = advance()
@@ -234,7 +234,7 @@ def follow(
             stop.wait(poll)
 
 
-def _tell(state: Health, error: Exception, pause: float) -> None:
+def _tell(state: TaskHealth, error: Exception, pause: float) -> None:
     """Say why a step failed, unless the one before failed likewise; what nobody foresaw with its traceback."""
     said = f"{type(error).__name__}: {error}"
     if not state.failing or said != state.error:

@@ -25,7 +25,7 @@ from registry.content.unixfs import CHUNK_SIZE as LEAF_BYTES
 from registry.content.unixfs import root_of_leaves
 from registry.errors import FormError, InputError
 from registry.rounds.forked import Pipe, answer, forked
-from registry.rounds.leafwise import LEAF_VALUES, Checks, Job, Leaves, Part, combiner, leaf_of, measure, scratch_of
+from registry.rounds.leafwise import LEAF_VALUES, Checks, Job, LeafRange, Leaves, combiner, leaf_of, measure, scratch_of
 from registry.rounds.tiles import require_room
 from registry.rules.combine import check_weights
 from registry.rules.grid import check_arithmetic
@@ -160,7 +160,7 @@ def _factors(job: Job, ranges: Sequence[_Range]) -> Factors | None:
     return shape.factors(statistics, job.counted, job.combining.parameters)
 
 
-def _facts(parts: list[Part], job: Job, is_update: bool) -> FileFacts:
+def _facts(parts: list[LeafRange], job: Job, is_update: bool) -> FileFacts:
     """Join the parts of one file, in order, and name it."""
     cid = root = None
     if job.check.cids or not is_update:
@@ -179,10 +179,10 @@ def _measure_range(job: Job, begin: int, end: int, progress: Progress) -> list[i
     return measure(job, shape, begin, end)
 
 
-def _combine_range(job: Job, begin: int, end: int, progress: Progress) -> list[Part]:
+def _combine_range(job: Job, begin: int, end: int, progress: Progress) -> list[LeafRange]:
     """Combine leaves begin..end-1; return the parts of each update and, last, of the aggregate."""
     offset = max(begin * LEAF_BYTES - len(job.header), 0)
-    parts = [Part([], TensorRootHasher(offset)) for _ in range(len(job.updates) + 1)]
+    parts = [LeafRange([], TensorRootHasher(offset)) for _ in range(len(job.updates) + 1)]
     made = np.empty(LEAF_VALUES, dtype="<f4")
     with job.out.open("r+b", buffering=0) as file, combiner(job) as combine_leaf:
         for index in range(begin, end):

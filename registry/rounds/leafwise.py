@@ -20,7 +20,18 @@ from registry.rules.grid import F32, F64
 from registry.rules.shapes import Columns, Factors, Fold, Select, left_out
 from registry.rules.table import Combining, UpdateFormEntry
 
-__all__ = ["LEAF_VALUES", "Checks", "Job", "Leaf", "Leaves", "Part", "combiner", "leaf_of", "measure", "scratch_of"]
+__all__ = [
+    "LEAF_VALUES",
+    "Checks",
+    "Job",
+    "Leaf",
+    "Leaves",
+    "LeafRange",
+    "combiner",
+    "leaf_of",
+    "measure",
+    "scratch_of",
+]
 
 LEAF_VALUES = LEAF_BYTES // 4
 _GROUP = 12
@@ -81,14 +92,14 @@ class Leaf:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class LeafRange:
     """What a range of leaves contributes to a file's names: sha2-256 of each leaf, and the tensor bytes' hashes."""
 
     leaves: list[bytes]
     values: TensorRootHasher
 
 
-Combiner = Callable[[Leaf, Sequence[Part], F32], None]
+Combiner = Callable[[Leaf, Sequence[LeafRange], F32], None]
 """Reads a leaf of every update, tells its part, and writes the aggregate's values (as many as the leaf has)."""
 
 
@@ -119,7 +130,7 @@ def _folding(job: Job) -> Iterator[Combiner]:
     rows = np.empty((min(_GROUP, len(job.updates)), LEAF_VALUES), dtype="<f4")
     sums, scratch = np.empty(LEAF_VALUES, dtype=np.float64), np.empty(_TILE, dtype=np.float64)
 
-    def fold(leaf: Leaf, parts: Sequence[Part], out: F32) -> None:
+    def fold(leaf: Leaf, parts: Sequence[LeafRange], out: F32) -> None:
         for first in range(0, len(job.updates), len(rows)):
             group = range(first, min(first + len(rows), len(job.updates)))
             for row, k in zip(rows, group, strict=False):
@@ -140,7 +151,7 @@ def _ordering(job: Job, shape: Columns) -> Iterator[Combiner]:
     sums = np.empty(LEAF_VALUES, dtype=np.float64)
     with _tiles(job) as tiles:
 
-        def order(leaf: Leaf, parts: Sequence[Part], out: F32) -> None:
+        def order(leaf: Leaf, parts: Sequence[LeafRange], out: F32) -> None:
             _fill(tiles, job, leaf, parts)
             for here, tile in tiles.read(leaf.count):
                 middle_sums(tile, cut, sums[here])
@@ -151,7 +162,7 @@ def _ordering(job: Job, shape: Columns) -> Iterator[Combiner]:
 
 def measure(job: Job, shape: Select, begin: int, end: int) -> list[int]:
     """Return the statistics of leaves begin..end-1, begin < end, added up."""
-    parts = [Part([], TensorRootHasher()) for _ in job.updates]
+    parts = [LeafRange([], TensorRootHasher()) for _ in job.updates]
     total: list[int] = []
     with _tiles(job) as tiles:
         for index in range(begin, end):
@@ -167,14 +178,14 @@ def _tiles(job: Job) -> Tiles:
     return Tiles(len(job.updates), min(LEAF_VALUES, job.size // 4), job.out.parent)
 
 
-def _fill(tiles: Tiles, job: Job, leaf: Leaf, parts: Sequence[Part]) -> None:
+def _fill(tiles: Tiles, job: Job, leaf: Leaf, parts: Sequence[LeafRange]) -> None:
     row = np.empty(LEAF_VALUES, dtype="<f4")
     for k in range(len(job.updates)):
         _take(job, leaf, k, row, parts[k])
         tiles.put(k, row[leaf.values])
 
 
-def _take(job: Job, leaf: Leaf, k: int, row: F32, part: Part) -> None:
+def _take(job: Job, leaf: Leaf, k: int, row: F32, part: LeafRange) -> None:
     """Read a leaf of update k, hash and check it; the integers that its values stand for go into a row."""
     data = memoryview(job.updates[k](leaf.index))
     header = leaf.header

@@ -39,7 +39,7 @@ from registry.types import GRID_LIMIT, MAX_TOTAL_WEIGHT
 
 __all__ = [
     "Interval",
-    "Kind",
+    "Opcode",
     "MAX_FRACTION_BITS",
     "MAX_OPERATIONS",
     "MAX_PARAMETERS",
@@ -84,7 +84,7 @@ SCALAR_BOUNDS = {
 """The round scalars, in the order of their registers."""
 
 
-class Kind(enum.IntEnum):
+class Opcode(enum.IntEnum):
     """Operations, by their byte."""
 
     ADD = 1
@@ -104,7 +104,7 @@ class Kind(enum.IntEnum):
     """The largest integer whose square is at most a; a >= 0."""
 
 
-UNARY = frozenset({Kind.NEG, Kind.ABS, Kind.SIGN, Kind.SQRT})
+UNARY = frozenset({Opcode.NEG, Opcode.ABS, Opcode.SIGN, Opcode.SQRT})
 SHIFT_BITS = Interval(1, 61)
 
 
@@ -133,14 +133,14 @@ class Operation:
         b: Register of the second; the number of bits of a shift; 0 if there is one operand.
     """
 
-    kind: Kind
+    kind: Opcode
     a: int
     b: int = 0
 
     @property
     def operands(self) -> tuple[int, ...]:
         """The registers it reads."""
-        return (self.a,) if self.kind in UNARY or self.kind == Kind.SHR else (self.a, self.b)
+        return (self.a,) if self.kind in UNARY or self.kind == Opcode.SHR else (self.a, self.b)
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,15 +273,15 @@ class _Reader:
 
 
 def _operation(number: int, kind: int, a: int, b: int) -> Operation:
-    _require(f"operation {number}", kind, min(Kind), max(Kind))
-    return Operation(Kind(kind), a, b)
+    _require(f"operation {number}", kind, min(Opcode), max(Opcode))
+    return Operation(Opcode(kind), a, b)
 
 
 def _check_operation(name: str, operation: Operation, last: int) -> None:
     name = f"{name} ({operation.kind.name.lower()})"
     for register in operation.operands:
         _require(f"{name}: register", register, 0, last)
-    if operation.kind == Kind.SHR:
+    if operation.kind == Opcode.SHR:
         _require(f"{name}: bits", operation.b, *SHIFT_BITS)
     elif operation.kind in UNARY:
         _require(f"{name}: second operand", operation.b, 0, 0)
@@ -309,12 +309,12 @@ def analyse(program: Program) -> tuple[Interval, ...]:
     for i, operation in enumerate(program.operations):
         name = f"operation {i} (r{len(found)} = {_text(operation)})"
         a = found[operation.a]
-        b = Interval(operation.b, operation.b) if operation.kind == Kind.SHR else found[operation.b]
-        if operation.kind == Kind.DIV and b.low < 1:
+        b = Interval(operation.b, operation.b) if operation.kind == Opcode.SHR else found[operation.b]
+        if operation.kind == Opcode.DIV and b.low < 1:
             raise InputError(f"{name}: expected a divisor of at least 1, got {b.low}..{b.high}")
-        if operation.kind == Kind.SQRT and a.low < 0:
+        if operation.kind == Opcode.SQRT and a.low < 0:
             raise InputError(f"{name}: expected a radicand of at least 0, got {a.low}..{a.high}")
-        square = operation.kind == Kind.MUL and operation.a == operation.b
+        square = operation.kind == Opcode.MUL and operation.a == operation.b
         result = _square(a) if square else _BOUNDS[operation.kind](a, b)
         if result.low <= -VALUE_LIMIT or result.high >= VALUE_LIMIT:
             raise InputError(f"{name}: expected less than 2^62 in magnitude, got {result.low}..{result.high}")
@@ -342,18 +342,18 @@ def _half_even(a: int, b: int) -> int:
     return whole + (2 * rest > b or (2 * rest == b and whole % 2 == 1))
 
 
-_BOUNDS: dict[Kind, Callable[[Interval, Interval], Interval]] = {
-    Kind.ADD: _corners(lambda a, b: a + b),
-    Kind.SUB: _corners(lambda a, b: a - b),
-    Kind.MUL: _corners(lambda a, b: a * b),
-    Kind.NEG: lambda a, _: Interval(-a.high, -a.low),
-    Kind.ABS: lambda a, _: Interval(max(a.low, -a.high, 0), max(-a.low, a.high)),
-    Kind.SIGN: _corners(lambda a, _: (a > 0) - (a < 0)),
-    Kind.MIN: _corners(min),
-    Kind.MAX: _corners(max),
-    Kind.SHR: _corners(lambda a, bits: a >> bits),
-    Kind.DIV: _corners(_half_even),
-    Kind.SQRT: _corners(lambda a, _: math.isqrt(a)),
+_BOUNDS: dict[Opcode, Callable[[Interval, Interval], Interval]] = {
+    Opcode.ADD: _corners(lambda a, b: a + b),
+    Opcode.SUB: _corners(lambda a, b: a - b),
+    Opcode.MUL: _corners(lambda a, b: a * b),
+    Opcode.NEG: lambda a, _: Interval(-a.high, -a.low),
+    Opcode.ABS: lambda a, _: Interval(max(a.low, -a.high, 0), max(-a.low, a.high)),
+    Opcode.SIGN: _corners(lambda a, _: (a > 0) - (a < 0)),
+    Opcode.MIN: _corners(min),
+    Opcode.MAX: _corners(max),
+    Opcode.SHR: _corners(lambda a, bits: a >> bits),
+    Opcode.DIV: _corners(_half_even),
+    Opcode.SQRT: _corners(lambda a, _: math.isqrt(a)),
 }
 
 
@@ -380,11 +380,11 @@ def disassemble(program: Program) -> str:
     return "\n".join(lines) + "\n"
 
 
-_SIGNS = {Kind.ADD: "+", Kind.SUB: "-", Kind.MUL: "*", Kind.DIV: "/", Kind.SHR: ">>"}
+_SIGNS = {Opcode.ADD: "+", Opcode.SUB: "-", Opcode.MUL: "*", Opcode.DIV: "/", Opcode.SHR: ">>"}
 
 
 def _text(operation: Operation) -> str:
     if operation.kind in _SIGNS:
-        b = operation.b if operation.kind == Kind.SHR else f"r{operation.b}"
+        b = operation.b if operation.kind == Opcode.SHR else f"r{operation.b}"
         return f"r{operation.a} {_SIGNS[operation.kind]} {b}"
     return f"{operation.kind.name.lower()}({', '.join(f'r{register}' for register in operation.operands)})"

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from registry.errors import InputError
-from registry.rules.program import Interval, Kind, Operation, Program, RoundScalars, analyse
+from registry.rules.program import Interval, Opcode, Operation, Program, RoundScalars, analyse
 from registry.types import GRID_LIMIT
 
 __all__ = ["I64", "initial_states", "replay"]
@@ -96,9 +96,9 @@ def _of(registers: Sequence[I64 | None], register: int) -> I64:
 
 def _apply(operation: Operation, registers: Sequence[I64 | None], intervals: Sequence[Interval]) -> I64:
     a = _of(registers, operation.a)
-    if operation.kind == Kind.SHR:
+    if operation.kind == Opcode.SHR:
         return a >> operation.b
-    if operation.kind == Kind.DIV:
+    if operation.kind == Opcode.DIV:
         divisor = intervals[operation.b]
         if divisor.low == divisor.high and divisor.low & (divisor.low - 1) == 0:
             return _divide_by_power(a, divisor.low.bit_length() - 1)
@@ -149,16 +149,16 @@ def _square_root(a: I64) -> I64:
     return root
 
 
-_UNARY: dict[Kind, Callable[[I64], I64]] = {
-    Kind.NEG: np.negative,
-    Kind.ABS: np.absolute,
-    Kind.SIGN: np.sign,
-    Kind.SQRT: _square_root,
+_UNARY: dict[Opcode, Callable[[I64], I64]] = {
+    Opcode.NEG: np.negative,
+    Opcode.ABS: np.absolute,
+    Opcode.SIGN: np.sign,
+    Opcode.SQRT: _square_root,
 }
-_BINARY: dict[Kind, Callable[[I64, I64], I64]] = {
-    Kind.ADD: np.add,
-    Kind.SUB: np.subtract,
-    Kind.MUL: np.multiply,
-    Kind.MIN: np.minimum,
-    Kind.MAX: np.maximum,
+_BINARY: dict[Opcode, Callable[[I64, I64], I64]] = {
+    Opcode.ADD: np.add,
+    Opcode.SUB: np.subtract,
+    Opcode.MUL: np.multiply,
+    Opcode.MIN: np.minimum,
+    Opcode.MAX: np.maximum,
 }

@@ -23,7 +23,17 @@ from registry.rules.program import MAX_FRACTION_BITS, Program, StateBounds
 from registry.rules.tracing import TracedScalars, Value, divide, isqrt, maximum, sign, trace
 from registry.types import GRID_LIMIT, MAX_GRID_BITS
 
-__all__ = ["Parameter", "RULES", "ServerRule", "compile_rule", "fedadam", "fedavg", "fedavgm", "fedyogi", "is_compiled"]
+__all__ = [
+    "FloatParameter",
+    "RULES",
+    "NamedServerRule",
+    "compile_rule",
+    "fedadam",
+    "fedavg",
+    "fedavgm",
+    "fedyogi",
+    "is_compiled",
+]
 
 ONE = 1 << 14
 """Decay rates are multiples of 1 / ONE."""
@@ -144,7 +154,7 @@ def _in_grid_steps(name: str, value: float, grid_bits: int, low: int, high: int)
 
 
 @dataclass(frozen=True, slots=True)
-class Parameter:
+class FloatParameter:
     """A parameter of a rule: a float of lowest..highest."""
 
     name: str
@@ -153,7 +163,7 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
-class ServerRule:
+class NamedServerRule:
     """A rule that ships.
 
     Attributes:
@@ -163,30 +173,30 @@ class ServerRule:
         paper: Where it is from.
     """
 
-    parameters: tuple[Parameter, ...]
+    parameters: tuple[FloatParameter, ...]
     build: Callable[..., Program]
     says: str
     paper: str
 
 
 _REDDI = "Reddi et al., Adaptive Federated Optimization, ICLR 2021"
-_RATE = Parameter("rate", 2.0**-24, 2.0**8)
+_RATE = FloatParameter("rate", 2.0**-24, 2.0**8)
 _ADAPTIVE = (
-    Parameter("rate", 2.0**-154, 2.0**22),  # narrower for given grid bits, as is tau
-    Parameter("beta1", 0.0, 1 - 1 / ONE),
-    Parameter("beta2", 1 / ONE, 1 - 1 / ONE),
-    Parameter("tau", 2.0**-126, 2.0**23),
+    FloatParameter("rate", 2.0**-154, 2.0**22),  # narrower for given grid bits, as is tau
+    FloatParameter("beta1", 0.0, 1 - 1 / ONE),
+    FloatParameter("beta2", 1 / ONE, 1 - 1 / ONE),
+    FloatParameter("tau", 2.0**-126, 2.0**23),
 )
 RULES = {
-    "fedavg": ServerRule((_RATE,), fedavg, "rate times the aggregate", "McMahan et al., AISTATS 2017"),
-    "fedavgm": ServerRule(
-        (_RATE, Parameter("momentum", 0.0, 1 - 2.0**-10)),
+    "fedavg": NamedServerRule((_RATE,), fedavg, "rate times the aggregate", "McMahan et al., AISTATS 2017"),
+    "fedavgm": NamedServerRule(
+        (_RATE, FloatParameter("momentum", 0.0, 1 - 2.0**-10)),
         fedavgm,
         "rate times the aggregates' momentum",
         "Hsu et al., arXiv:1909.06335",
     ),
-    "fedadam": ServerRule(_ADAPTIVE, fedadam, "Adam on the aggregates", _REDDI),
-    "fedyogi": ServerRule(_ADAPTIVE, fedyogi, "Yogi on the aggregates", _REDDI),
+    "fedadam": NamedServerRule(_ADAPTIVE, fedadam, "Adam on the aggregates", _REDDI),
+    "fedyogi": NamedServerRule(_ADAPTIVE, fedyogi, "Yogi on the aggregates", _REDDI),
 }
 """The rules that ship, by name."""
 

@@ -36,7 +36,7 @@ __all__ = [
     "Combining",
     "Decode",
     "Entry",
-    "Parameter",
+    "IntegerParameter",
     "Ruled",
     "Rules",
     "UpdateFormEntry",
@@ -57,7 +57,7 @@ UNIFORM = "uniform"
 
 
 @dataclass(frozen=True, slots=True)
-class Parameter:
+class IntegerParameter:
     """An integer that a plan sets for a rule.
 
     Attributes:
@@ -91,7 +91,7 @@ class Entry:
     number: int
     name: str
     says: str
-    parameters: tuple[Parameter, ...] = ()
+    parameters: tuple[IntegerParameter, ...] = ()
     convicted_by: tuple[str, ...] = ()
     paper: str
 
@@ -184,7 +184,9 @@ TRIMMED_MEAN = CombineRule(
     weights=(UNIFORM,),
     convicted_by=_BY_SHAPE,
     parameters=(
-        Parameter("trimmed", 0, HALF - 1, HALF // 2, "the share left out at each end, in 65536ths, rounded down"),
+        IntegerParameter(
+            "trimmed", 0, HALF - 1, HALF // 2, "the share left out at each end, in 65536ths, rounded down"
+        ),
     ),
     paper=_ROBUST_PAPER,
 )
@@ -325,7 +327,7 @@ def called(one: Entry) -> str:
     return f"{one.number} ({one.name})"
 
 
-def _check_parameters(where: str, wanted: Sequence[Parameter], given: Parameters) -> None:
+def _check_parameters(where: str, wanted: Sequence[IntegerParameter], given: Parameters) -> None:
     names = sorted(parameter.name for parameter in wanted)
     if sorted(given) != names:
         raise FormError(f"{where}: expected parameters {names}, got {sorted(given)}")

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from registry.errors import InputError
-from registry.rules.program import SCALAR_BOUNDS, Kind, Operation, Program, StateBounds, analyse
+from registry.rules.program import SCALAR_BOUNDS, Opcode, Operation, Program, StateBounds, analyse
 
 __all__ = [
     "Rule",
@@ -34,7 +34,7 @@ __all__ = [
     "trace",
 ]
 
-Node = tuple[str | Kind, int, int]
+Node = tuple[str | Opcode, int, int]
 """An input by name and number, a constant, or an operation on earlier nodes."""
 
 
@@ -44,7 +44,7 @@ class _Tape:
 
     nodes: dict[Node, int] = field(default_factory=dict)
 
-    def put(self, kind: str | Kind, a: int, b: int = 0) -> Value:
+    def put(self, kind: str | Opcode, a: int, b: int = 0) -> Value:
         return Value(self, self.nodes.setdefault((kind, a, b), len(self.nodes)))
 
     def value(self, x: Value | int) -> Value:
@@ -68,29 +68,29 @@ class Value:
     node: int
 
     def __add__(self, other: Value | int) -> Value:
-        return self if _is(other, 0) else self._with(Kind.ADD, other)
+        return self if _is(other, 0) else self._with(Opcode.ADD, other)
 
     __radd__ = __add__
 
     def __sub__(self, other: Value | int) -> Value:
-        return self if _is(other, 0) else self._with(Kind.SUB, other)
+        return self if _is(other, 0) else self._with(Opcode.SUB, other)
 
     def __rsub__(self, other: int) -> Value:
-        return -self if _is(other, 0) else self.tape.value(other)._with(Kind.SUB, self)
+        return -self if _is(other, 0) else self.tape.value(other)._with(Opcode.SUB, self)
 
     def __mul__(self, other: Value | int) -> Value:
-        return self if _is(other, 1) else self._with(Kind.MUL, other)
+        return self if _is(other, 1) else self._with(Opcode.MUL, other)
 
     __rmul__ = __mul__
 
     def __neg__(self) -> Value:
-        return self.tape.put(Kind.NEG, self.node)
+        return self.tape.put(Opcode.NEG, self.node)
 
     def __abs__(self) -> Value:
-        return self.tape.put(Kind.ABS, self.node)
+        return self.tape.put(Opcode.ABS, self.node)
 
     def __rshift__(self, bits: int) -> Value:
-        return self if _is(bits, 0) else self.tape.put(Kind.SHR, self.node, _whole(bits))
+        return self if _is(bits, 0) else self.tape.put(Opcode.SHR, self.node, _whole(bits))
 
     def __floordiv__(self, other: Any) -> NoReturn:
         raise InputError("a server program has no //: use divide, which rounds half to even, or >>")
@@ -105,9 +105,9 @@ class Value:
 
     __lt__ = __le__ = __gt__ = __ge__ = __eq__
 
-    def _with(self, kind: Kind, other: Value | int) -> Value:
+    def _with(self, kind: Opcode, other: Value | int) -> Value:
         a, b = self.node, self.tape.value(other).node
-        if kind in (Kind.ADD, Kind.MUL, Kind.MIN, Kind.MAX) and b < a:
+        if kind in (Opcode.ADD, Opcode.MUL, Opcode.MIN, Opcode.MAX) and b < a:
             a, b = b, a
         return self.tape.put(kind, a, b)
 
@@ -128,25 +128,25 @@ Rule = Callable[[Value, tuple[Value, ...], TracedScalars], tuple[Value | int, Se
 
 def divide(a: Value | int, b: Value | int) -> Value:
     """Return a / b rounded half to even; b is at least 1."""
-    return a if isinstance(a, Value) and _is(b, 1) else _pair(Kind.DIV, a, b)
+    return a if isinstance(a, Value) and _is(b, 1) else _pair(Opcode.DIV, a, b)
 
 
 def minimum(a: Value | int, b: Value | int) -> Value:
-    return _pair(Kind.MIN, a, b)
+    return _pair(Opcode.MIN, a, b)
 
 
 def maximum(a: Value | int, b: Value | int) -> Value:
-    return _pair(Kind.MAX, a, b)
+    return _pair(Opcode.MAX, a, b)
 
 
 def isqrt(a: Value) -> Value:
     """Return the largest integer whose square is at most a, which is at least 0."""
-    return a.tape.put(Kind.SQRT, a.node)
+    return a.tape.put(Opcode.SQRT, a.node)
 
 
 def sign(a: Value) -> Value:
     """Return -1, 0 or 1."""
-    return a.tape.put(Kind.SIGN, a.node)
+    return a.tape.put(Opcode.SIGN, a.node)
 
 
 def trace(rule: Rule, *, states: Sequence[StateBounds] = (), fraction_bits: int = 0) -> Program:
@@ -178,10 +178,10 @@ def _assemble(tape: _Tape, results: list[int], states: tuple[StateBounds, ...], 
     nodes = list(tape.nodes)
     needed = set(results)
     for node in range(len(nodes) - 1, -1, -1):
-        if node in needed and isinstance(nodes[node][0], Kind):
+        if node in needed and isinstance(nodes[node][0], Opcode):
             needed.update(_operands(nodes[node]))
     constants = [node for node in sorted(needed) if nodes[node][0] == "constant"]
-    work = [node for node in sorted(needed) if isinstance(nodes[node][0], Kind)]
+    work = [node for node in sorted(needed) if isinstance(nodes[node][0], Opcode)]
     first_constant = 1 + len(states)
     first_scalar = first_constant + len(constants)
     order = [*constants, *(None for _ in SCALAR_BOUNDS), *work]
@@ -193,7 +193,7 @@ def _assemble(tape: _Tape, results: list[int], states: tuple[StateBounds, ...], 
             register[node] = first_scalar + number
     operations = []
     for kind, a, b in (nodes[node] for node in work):
-        assert isinstance(kind, Kind)
+        assert isinstance(kind, Opcode)
         binary = len(_operands((kind, a, b))) == 2
         operations.append(Operation(kind, register[a], register[b] if binary else b))
     parameters = tuple(nodes[node][1] for node in constants)
@@ -201,7 +201,7 @@ def _assemble(tape: _Tape, results: list[int], states: tuple[StateBounds, ...], 
     return Program(states, fraction_bits, parameters, tuple(operations), d, tuple(new_states))
 
 
-def _pair(kind: Kind, a: Value | int, b: Value | int) -> Value:
+def _pair(kind: Opcode, a: Value | int, b: Value | int) -> Value:
     for x in (a, b):
         if isinstance(x, Value):
             return x.tape.value(a)._with(kind, b)
@@ -210,7 +210,7 @@ def _pair(kind: Kind, a: Value | int, b: Value | int) -> Value:
 
 def _operands(node: Node) -> tuple[int, ...]:
     kind, a, b = node
-    assert isinstance(kind, Kind)
+    assert isinstance(kind, Opcode)
     return Operation(kind, a, b).operands
 
 

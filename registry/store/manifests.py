@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from registry.content.heads import body_of
-from registry.content.manifest import HEADS, Kind, M, blocks_of, decode, head_of, manifest_cid
+from registry.content.manifest import HEADS, M, Schema, blocks_of, decode, head_of, manifest_cid
 from registry.errors import ContentError, FormError
 from registry.store.base import ContentStore
 from registry.types import Cid
@@ -11,7 +11,7 @@ from registry.types import Cid
 __all__ = ["found_manifest", "get_manifest", "pin_manifest", "put_manifest"]
 
 
-def put_manifest(store: ContentStore, manifest: Kind) -> Cid:
+def put_manifest(store: ContentStore, manifest: Schema) -> Cid:
     """Keep and pin a manifest, its head last; return the CID of what names it on chain."""
     blocks = blocks_of(manifest)
     for cid, data in blocks:
@@ -20,7 +20,7 @@ def put_manifest(store: ContentStore, manifest: Kind) -> Cid:
     return blocks[-1].cid
 
 
-def pin_manifest(store: ContentStore, manifest: Kind) -> None:
+def pin_manifest(store: ContentStore, manifest: Schema) -> None:
     """Keep a manifest that the store has, or finds, from here on; what it links to is not."""
     for cid, _ in blocks_of(manifest):
         store.pin(cid, recursive=False)

@@ -15,7 +15,7 @@ from registry.store.links import reachable
 from registry.store.local import LocalStore
 from registry.types import MAX_BLOCK_BYTES, Cid
 
-__all__ = ["GRACE", "Health", "Usage", "check", "collect", "usage"]
+__all__ = ["GRACE", "StoreHealth", "Usage", "check", "collect", "usage"]
 
 GRACE = 3600.0
 """Seconds for which a block that nothing pins is left alone, so that who has just put it can pin it."""
@@ -43,7 +43,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class StoreHealth:
     """What a check found.
 
     Attributes:
@@ -100,7 +100,7 @@ def collect(store: LocalStore, *, grace: float = GRACE) -> Usage:
     return found
 
 
-def check(store: LocalStore) -> Health:
+def check(store: LocalStore) -> StoreHealth:
     """Hash every block, follow every pin; set damaged blocks aside. Writers may go on meanwhile."""
     blocks = total = 0
     damaged: list[str] = []
@@ -121,7 +121,7 @@ def check(store: LocalStore) -> Health:
                     raise BlockNotFound(f"{cid}: not in {store.root}")
         except CairnError as error:
             missing.append((root, str(error)))
-    return Health(blocks, total, tuple(damaged), tuple(missing), tuple(strangers), _leftovers(store))
+    return StoreHealth(blocks, total, tuple(damaged), tuple(missing), tuple(strangers), _leftovers(store))
 
 
 def _sort(store: LocalStore, grace: float, *, delete: bool) -> Usage:

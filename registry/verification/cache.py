@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from registry.chain.records import roots_hash
-from registry.lineage.graph import Step
+from registry.lineage.graph import VersionNode
 
-__all__ = ["RULES", "Row", "Verified", "subject_of"]
+__all__ = ["RULES", "Row", "VerificationCache", "subject_of"]
 
 RULES = 2
 """Raised whenever what is checked changes: what passed by older rules is checked anew."""
@@ -26,7 +26,7 @@ Row = tuple[str, str, str]
 """A check's name, finding and evidence."""
 
 
-class Verified:
+class VerificationCache:
     """A folder of what passed."""
 
     def __init__(self, folder: Path) -> None:
@@ -56,7 +56,7 @@ class Verified:
         return self._folder / f"{hashlib.sha256(subject.encode()).hexdigest()}.json"
 
 
-def subject_of(chain_id: int, contract: bytes, step: Step, facts: Iterable[object]) -> str:
+def subject_of(chain_id: int, contract: bytes, step: VersionNode, facts: Iterable[object]) -> str:
     """Return what a verification is kept under: everything on chain that it depends on.
 
     Args:

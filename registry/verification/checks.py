@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from registry.errors import BlockNotFound, ContentError, InputError, StoreUnavailable, UnknownRule, VerificationFailed
-from registry.lineage.graph import Step
+from registry.lineage.graph import VersionNode
 
 __all__ = ["Begun", "Check", "Finding", "Verification", "require_same", "until_failure"]
 
@@ -48,7 +48,7 @@ class Verification:
         before: All but the anchor were made before, and passed.
     """
 
-    step: Step
+    step: VersionNode
     checks: tuple[Check, ...]
     before: bool = False
 

@@ -14,7 +14,7 @@ from registry.ethereum.blocks import Checkpoint, verify_logs
 from registry.ethereum.logs import read_placed_log
 from registry.ethereum.node import asking
 from registry.index.decoding import decode_raw
-from registry.index.log_source import Source
+from registry.index.log_source import LogSource
 
 if TYPE_CHECKING:
     from registry.chain.views import Views
@@ -27,7 +27,7 @@ class Receipted:
 
     def __init__(self, client: Views) -> None:
         self._client = client
-        self._source = Source(client.w3, (client.address,))
+        self._source = LogSource(client.w3, (client.address,))
         self._proved: dict[int, frozenset[Event]] = {}
 
     def require(self, events: Iterable[Event], known: Collection[Event]) -> int:

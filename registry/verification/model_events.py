@@ -15,7 +15,7 @@ from registry.chain.events import (
 )
 from registry.chain.records import round_id_of
 from registry.chain.views import Views
-from registry.lineage.graph import Step
+from registry.lineage.graph import VersionNode
 from registry.rounds.eligibility import RoundEvents
 from registry.rounds.onchain import RoundRecord, block_times
 from registry.types import ModelId
@@ -52,7 +52,7 @@ class ModelEvents:
         timed = {e.at for e in (*record.commitments, *own) if isinstance(e, UpdateCommitted | ResultAttested)}
         return RoundEvents(opened[0], own, roles, block_times(self.client, timed))
 
-    def looked_at(self, step: Step) -> list[Event]:
+    def looked_at(self, step: VersionNode) -> list[Event]:
         """Return the events that a version's checks rest on, but for receipts: its round's, and roles until then."""
         if not step.round:
             return []
@@ -61,7 +61,7 @@ class ModelEvents:
         roles = [e for e in self.events if isinstance(e, RolesChanged) and own and e.at < own[-1].at]
         return [*opened, *roles, *own]
 
-    def of(self, step: Step) -> list[Event]:
+    def of(self, step: VersionNode) -> list[Event]:
         """Return the events by which a version stands on chain, roles and plans with the first."""
         if not any(step.parent):
             return [e for e in self.events if not isinstance(e, (RoundOpened, RoundFinalized, RoundCancelled))]

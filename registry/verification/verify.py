@@ -23,7 +23,7 @@ from registry.content.manifest import (
 )
 from registry.content.merkle import Contribution, contributions_root
 from registry.errors import BlockMismatch, BlockNotFound, InputError, VerificationFailed
-from registry.lineage.graph import Step, lineage
+from registry.lineage.graph import VersionNode, lineage
 from registry.rounds.admission import Verdict, judge, judge_declared, judge_manifest, update_form
 from registry.rounds.combination import Progress
 from registry.rounds.eligibility import require_commitments, require_in_time, require_quorum
@@ -38,7 +38,7 @@ from registry.rules.encoding import RuleSet, factor_of
 from registry.store.base import ContentStore
 from registry.store.blobs import open_blob
 from registry.types import MAX_TOTAL_WEIGHT, Address, ModelId, Root
-from registry.verification.cache import Verified, subject_of
+from registry.verification.cache import VerificationCache, subject_of
 from registry.verification.checks import Begun, Check, Finding, Verification, until_failure
 from registry.verification.checks import require_same as _same
 from registry.verification.completeness import Receipted
@@ -68,9 +68,9 @@ def verify_version(
     *,
     files: bool = True,
     deep: bool = False,
-    verified: Verified | None = None,
+    verified: VerificationCache | None = None,
     again: bool = False,
-    progress: Callable[[Step, int], None] | None = None,
+    progress: Callable[[VersionNode, int], None] | None = None,
 ) -> Iterator[Verification]:
     """Verify a version and all its ancestors in the model, genesis first.
 
@@ -117,7 +117,7 @@ def verify_version(
         yield found
 
 
-def _subjects(client: ChainView, model: ModelEvents, step: Step, deep: bool) -> list[str]:
+def _subjects(client: ChainView, model: ModelEvents, step: VersionNode, deep: bool) -> list[str]:
     """What a verification is kept under, and, if it is deep, what a deep one is."""
     facts: list[object] = list(model.looked_at(step))
     if step.round:
@@ -326,7 +326,7 @@ class _Means:
     model: ModelEvents | None
     receipted: Receipted | None
 
-    def receipts(self, events: Sequence[Event], step: Step) -> Iterator[Check | Begun]:
+    def receipts(self, events: Sequence[Event], step: VersionNode) -> Iterator[Check | Begun]:
         """Hold events against receipts, if that is asked for."""
         if self.receipted is not None and self.model is not None:
             yield Begun("receipts")
@@ -335,7 +335,7 @@ class _Means:
             yield Check("receipts", Finding.PASSED, f"{len(events)} events, in the receipts of {blocks} blocks")
 
 
-def _round_checks(means: _Means, step: Step, progress: Progress | None) -> Iterator[Check | Begun]:
+def _round_checks(means: _Means, step: VersionNode, progress: Progress | None) -> Iterator[Check | Begun]:
     client = means.client
     yield Begun("commitments")
     record = read_round(client, step.model_id, step.round)
@@ -364,7 +364,7 @@ def _round_checks(means: _Means, step: Step, progress: Progress | None) -> Itera
 
 
 def _eligible(
-    means: _Means, model: ModelEvents, step: Step, record: RoundRecord, result: Result
+    means: _Means, model: ModelEvents, step: VersionNode, record: RoundRecord, result: Result
 ) -> Iterator[Check | Begun]:
     """Look at who committed and attested, and when."""
     around = model.around(record)
@@ -385,7 +385,7 @@ def _same_roots(version: VersionManifest, anchored: Roots) -> None:
         _same(f"version: {field.name.replace('_', ' ')} in its manifest", found, expected)
 
 
-def _published_checks(means: _Means, step: Step) -> Iterator[Check | Begun]:
+def _published_checks(means: _Means, step: VersionNode) -> Iterator[Check | Begun]:
     store = means.store
     if means.model is not None:
         yield from means.receipts(means.model.of(step), step)
@@ -408,7 +408,7 @@ def _published_checks(means: _Means, step: Step) -> Iterator[Check | Begun]:
     )
 
 
-def _anchor(client: ChainView, step: Step, block: int) -> Iterator[Check | Begun]:
+def _anchor(client: ChainView, step: VersionNode, block: int) -> Iterator[Check | Begun]:
     """Compare what the node's events say of a version with what the contract holds in the same block."""
     yield Begun("anchor")
     held = client.version(step.model_id, step.digest, block=block)

@@ -61,7 +61,7 @@ class Hearing:
         self.house, self.client, self.number = house, house.stranger, number
         self.store = store or house.store
         self.purse = Purse(self.client, house.folder / "purse.json", 10 * ETHER)
-        self.memory = auditor.Memory()
+        self.memory = auditor.AuditorMemory()
         self.said: list[str] = []
 
     def step(self) -> str:
@@ -382,7 +382,7 @@ def test_a_burst_of_demands_is_answered_at_once(
     submit, wait = client.submit, client.wait
     client.submit = lambda call, **more: sent.append("submit") or submit(call, **more)  # type: ignore[func-returns-value]
     client.wait = lambda call, until: sent.append("wait") or wait(call, until)  # type: ignore[func-returns-value]
-    memory = aggregator.Memory()
+    memory = aggregator.AggregatorMemory()
     said = aggregator.advance(client, house.store, house.folder / "first", house.model_id, memory=memory)
     assert said.endswith("40 leaves")
     assert sent == ["submit"] * sends + ["wait"] * sends, "none waits for the one before"
@@ -448,7 +448,7 @@ def test_an_attester_that_was_away_answers_late_and_keeps_its_role(
     for seed, name in enumerate(("ann", "bob", "cyn")):
         house.contribute(name, house.update(name, seed=seed))
     house.sleep_to("publish_deadline")
-    memory, folder = aggregator.Memory(), house.folder / "first"
+    memory, folder = aggregator.AggregatorMemory(), house.folder / "first"
     assert aggregator.advance(house.first, house.store, folder, house.model_id, memory=memory)
     court, result = Court(house.stranger), house.outcome().result
     target, dispute = Target(house.model_id, 1, result), house.owner.dispute(house.model_id, 1)

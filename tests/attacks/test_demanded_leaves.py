@@ -65,7 +65,7 @@ class Answering:
         self.house, self.number, self.court = house, number, Court(house.stranger)
         self.folder: Path = house.folder / "first"
         self.trees = place_of(self.folder, house.model_id, number)
-        self.memory = aggregator.Memory()
+        self.memory = aggregator.AggregatorMemory()
 
     def advance(self, **changed: Any) -> str:
         house = self.house

@@ -39,7 +39,7 @@ from registry.chain.events import (
 from registry.chain.records import Result, Round, result_hash, running_hash_begin, running_hash_next, unparse
 from registry.content.car import write_car
 from registry.content.cid import encode_varint
-from registry.content.manifest import Kind, VersionManifest, decode, digest_of, encode
+from registry.content.manifest import Schema, VersionManifest, decode, digest_of, encode
 from registry.content.proof_manifests import BlockProofManifest, BundleManifest, BundlePage, Place, StateProofManifest
 from registry.disputes.openings import listing_of
 from registry.errors import BlockNotFound, CairnError, FormError, VerificationFailed
@@ -92,7 +92,7 @@ class Forge:
     def open(self, data: bytes) -> CarStore:
         return CarStore(self.path(data))
 
-    def put(self, manifest: Kind) -> Cid:
+    def put(self, manifest: Schema) -> Cid:
         return put_manifest(self.parts, manifest)
 
     def raw(self, data: bytes) -> Cid:

@@ -28,7 +28,7 @@ from registry.ethereum.networks import Finality, FinalityRule
 from registry.ethereum.node import chain_time
 from registry.roles import aggregator, auditor
 from registry.roles.challenger import Purse, conviction_gas
-from registry.roles.loop import Health, supervise
+from registry.roles.loop import TaskHealth, supervise
 from registry.rounds.loaded_round import load_round
 from registry.rounds.reports import load_report
 from registry.rounds.server_steps import next_version
@@ -90,7 +90,7 @@ def convicted(
     house: Any, store: ContentStore | None = None, answer: Callable[[], None] = lambda: None, folder: str = "auditor"
 ) -> Fault:
     """Let an auditor with this store work until the result is void; NONE if it stands at the end."""
-    client, memory = house.stranger, auditor.Memory()
+    client, memory = house.stranger, auditor.AuditorMemory()
     purse = Purse(client, house.folder / "purse.json", 10 * ETHER)
     for _ in range(60):
         said = auditor.advance(
@@ -113,7 +113,7 @@ def convicted(
 def test_a_demand_is_answered_before_the_attestation_is_final(published: Any) -> None:
     house = published
     house.chain.w3.provider.ethereum_tester.mine_blocks(80)
-    client, memory = slow(house, "first"), aggregator.Memory()
+    client, memory = slow(house, "first"), aggregator.AggregatorMemory()
 
     def advance() -> str:
         return aggregator.advance(client, house.store, house.folder / "first", house.model_id, memory=memory)
@@ -151,7 +151,7 @@ def test_demands_are_answered_while_an_update_is_waited_for(opened: Any) -> None
     house.commit("bob", late)
     house.sleep_to("publish_deadline")
     house.attest("first", house.outcome().result)
-    memory = aggregator.Memory()
+    memory = aggregator.AggregatorMemory()
     store = Stalled(house.store._blocks)
     client, stop = house.clients["first"], threading.Event()
     steps = aggregator.tasks(client, store, house.folder / "first", house.model_id, memory=memory)
@@ -344,7 +344,7 @@ def _demanded(house: Any) -> int:
 @pytest.mark.parametrize("error", [ValueError("a bug"), MemoryError(), RecursionError(), KeyError("header")])
 def test_no_error_ends_a_task_or_holds_up_another(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
     stop, calls, said = threading.Event(), [0], []
-    from registry.roles.loop import Task
+    from registry.roles.loop import LoopTask
 
     def fails() -> str:
         calls[0] += 1
@@ -354,9 +354,9 @@ def test_no_error_ends_a_task_or_holds_up_another(error: Exception, caplog: pyte
             raise error
         return "mended"
 
-    health = {"bad": Health(), "good": Health()}
-    good = Task("good", lambda: said.append(1) or "")  # type: ignore[func-returns-value]
-    supervise([Task("bad", fails), good], stop, poll=0.01, done=lambda _: None, health=health)
+    health = {"bad": TaskHealth(), "good": TaskHealth()}
+    good = LoopTask("good", lambda: said.append(1) or "")  # type: ignore[func-returns-value]
+    supervise([LoopTask("bad", fails), good], stop, poll=0.01, done=lambda _: None, health=health)
     assert calls[0] >= 4
     assert len(said) > 1
     assert health["bad"].failures == 2
@@ -385,7 +385,7 @@ def test_one_model_that_cannot_be_looked_at_keeps_no_other_from_being_watched(wi
     purse = Purse(client, house.folder / "purse.json", 10 * ETHER)
     tasks = auditor.tasks(client, house.store, house.folder / "auditor", [evil, house.model_id], purse=purse)
     stop, said = threading.Event(), []
-    health = {task.name: Health() for task in tasks}
+    health = {task.name: TaskHealth() for task in tasks}
 
     def done(text: str) -> None:
         said.append(text)
@@ -428,7 +428,7 @@ def test_what_answers_earn_pays_for_the_others(federation: Any, new_plan: Callab
     house = federation
     new_plan(house, demand_price_gwei=250_000)
     take_part(house)
-    memory = aggregator.Memory()
+    memory = aggregator.AggregatorMemory()
 
     def advance() -> str:
         client = house.clients["first"]
@@ -456,7 +456,7 @@ def test_demands_leave_what_a_conviction_costs(wide: Any) -> None:
     edit = nudged(1100, STEP)
     result = lie(house, MemoryStore(), aggregate=edit)
     house.attest("mallory", result)
-    client, memory = house.stranger, auditor.Memory()
+    client, memory = house.stranger, auditor.AuditorMemory()
     fees = client.quote(Court(client).call("sealClaim", b"\x01" * 32)).fees
     court = Court(client)
     most = conviction_gas(3) * fees.max_fee + court.deposit_now(Target(house.model_id, 1, result)) * 5 // 4
@@ -501,7 +501,7 @@ def test_a_store_that_drips_takes_a_look_s_share_and_the_lie_is_convicted(
     load_round(store, house.record())  # plan and parent were there before
     end = house.owner.round(house.model_id, 1).challenge_deadline
     window = end - chain_time(house.chain.w3)
-    client, memory = house.stranger, auditor.Memory()
+    client, memory = house.stranger, auditor.AuditorMemory()
     purse = Purse(client, house.folder / "purse.json", 10 * ETHER)
     steps = auditor.tasks(
         client,
@@ -549,7 +549,7 @@ def test_what_a_reorganisation_takes_out_is_sent_again(wide: Any, what: str) -> 
     house = wide
     tester = house.chain.w3.provider.ethereum_tester
     tester.mine_blocks(70)
-    client, memory = slow(house, "first"), aggregator.Memory()
+    client, memory = slow(house, "first"), aggregator.AggregatorMemory()
 
     def advance() -> str:
         return aggregator.advance(client, house.store, house.folder / "first", house.model_id, memory=memory)
@@ -578,7 +578,7 @@ def test_a_conviction_that_a_reorganisation_takes_out_is_brought_again(wide: Any
     house.attest("mallory", lie(house, house.store, aggregate=nudged(5, STEP)))
     tester = house.chain.w3.provider.ethereum_tester
     tester.mine_blocks(70)
-    client, memory = slow(house, "stranger"), auditor.Memory()
+    client, memory = slow(house, "stranger"), auditor.AuditorMemory()
     purse = Purse(client, house.folder / "purse.json", 10 * ETHER)
 
     def advance() -> str:
@@ -623,7 +623,7 @@ def test_aggregators_converge_however_blobs_are_split_between_them(
     own = {name: MemoryStore() for name in seen}  # what each serves to the other
     other = {"first": "second", "second": "first"}
     stores = {name: LayeredStore(own[name], [seen[name], own[other[name]]]) for name in seen}
-    memories = {name: aggregator.Memory() for name in seen}
+    memories = {name: aggregator.AggregatorMemory() for name in seen}
     for _ in range(4):
         for name in seen:
             aggregator.advance(

@@ -24,7 +24,7 @@ from registry.errors import ContractError
 from registry.ethereum.hashing import keccak
 from registry.ethereum.keys import to_checksum
 from registry.ethereum.node import NodeRefused, asking
-from registry.rules.program import Kind, Operation, Program, encode
+from registry.rules.program import Opcode, Operation, Program, encode
 from registry.types import Address, Digest, ModelId, Phase, Role, Root
 
 GENESIS, ROOT = Digest(b"\x11" * 32), Root(b"\x12" * 32)
@@ -190,9 +190,9 @@ REACHED: list[tuple[str, dict[str, Any], Callable[[Stage], object]]] = [
         {"number": 5, "low": 0, "high": 4},
         lambda s: ruled(s, EXAMPLE_RULES[:-5] + b"\x05" + bytes(500)),
     ),
-    ("ValueTooLarge", {"value": 1 << 122}, lambda s: stepped(s, 1 << 61, Operation(Kind.MUL, 1, 1))),
-    ("BadDivisor", {"divisor": 0}, lambda s: stepped(s, 0, Operation(Kind.DIV, 0, 1))),
-    ("BadRadicand", {"radicand": -1}, lambda s: stepped(s, -1, Operation(Kind.SQRT, 1))),
+    ("ValueTooLarge", {"value": 1 << 122}, lambda s: stepped(s, 1 << 61, Operation(Opcode.MUL, 1, 1))),
+    ("BadDivisor", {"divisor": 0}, lambda s: stepped(s, 0, Operation(Opcode.DIV, 0, 1))),
+    ("BadRadicand", {"radicand": -1}, lambda s: stepped(s, -1, Operation(Opcode.SQRT, 1))),
     ("BadTerm", {"term": "quorum", "value": 0, "min": 1}, lambda s: s.plan(quorum=0)),
     ("BadTerm", {"term": "weightCap", "value": 0, "max": 1 << 28}, lambda s: s.plan(weight_cap=0)),
     ("BadTerm", {"term": "minContributions", "value": 0}, lambda s: s.plan(min_contributions=0)),

@@ -22,7 +22,7 @@ from registry.chain.client import Client
 from registry.chain.contract_errors import AlreadyCancelled, WrongPhase
 from registry.chain.deploy import deploy
 from registry.chain.events import UpdateCommitted
-from registry.chain.journal import Journal, State
+from registry.chain.journal import IntentState, Journal
 from registry.chain.transactions import Sending, Transactor
 from registry.dev.chains import EXAMPLE_RULES, DevChain, anvil_chain, example_plan
 from registry.dev.embedded import embedded, warp
@@ -239,10 +239,10 @@ def test_stopped_while_a_late_commitment_fails_nothing_is_committed(
             client.address, model, 1, Digest(b"\x21" * 32), Root(b"\x22" * 32), 7, 3, participant=client.account
         )
         known = client.transactor.journal.latest(call.key)
-        if known is None or known.state in (State.PLANNED, State.SIGNED):
+        if known is None or known.state in (IntentState.PLANNED, IntentState.SIGNED):
             client.submit(call)
         warp(world.w3, to=client.round(model, 1).commit_deadline)
-        if known is None or known.state is not State.FAILED:
+        if known is None or known.state is not IntentState.FAILED:
             with pytest.raises(WrongPhase):
                 client.wait(call)
 
@@ -267,7 +267,7 @@ def test_a_plan_that_no_longer_holds_is_dropped_and_its_key_is_free(tmp_path: Pa
     assert after.points == ["before drop", "after drop"]
     found = client.transactor.journal.latest(call.key)
     assert found is not None
-    assert found.state is State.FAILED
+    assert found.state is IntentState.FAILED
 
 
 CHILD = """

@@ -25,7 +25,7 @@ from registry.chain.deploy import (
 from registry.chain.deployments import Deployment, load_deployment, save_deployment
 from registry.chain.journal import Journal
 from registry.chain.records import addresses_of
-from registry.chain.sending import Call, Receipt, Until
+from registry.chain.sending import Call, SentReceipt, Until
 from registry.chain.transactions import Transactor
 from registry.chain.verify_source import build, verify_contract, verify_deployment
 from registry.dev.chains import DevChain, anvil_chain
@@ -254,7 +254,7 @@ class Mortal:
     def __init__(self, transactor: Transactor, lives: int, *, sends: bool) -> None:
         self._transactor, self._lives, self._sends = transactor, lives, sends
 
-    def send(self, call: Call, until: Until = "final") -> Receipt:
+    def send(self, call: Call, until: Until = "final") -> SentReceipt:
         if self._lives:
             self._lives -= 1
             return self._transactor.send(call, until)
@@ -302,7 +302,7 @@ class Overtaken:
     def __init__(self, chain: DevChain) -> None:
         self._chain = chain
 
-    def send(self, call: Call, until: Until = "final") -> Receipt:
+    def send(self, call: Call, until: Until = "final") -> SentReceipt:
         sender(self._chain, 1).send(call, until)
         return sender(self._chain, 0).send(call, until)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.chain.journal import Attempt, Journal, JournalConflict, State
+from registry.chain.journal import Attempt, IntentState, Journal, JournalConflict
 from registry.errors import ChainError
 from registry.types import Address
 
@@ -30,18 +30,18 @@ def test_an_intent_goes_through_its_states_and_survives_reopening(tmp_path: Path
     path = tmp_path / "deep" / "j.sqlite"
     journal = Journal(path)
     planned = journal.plan("commit", TO, b"data", 5)
-    assert (planned.state, planned.nonce, planned.value) == (State.PLANNED, None, 5)
+    assert (planned.state, planned.nonce, planned.value) == (IntentState.PLANNED, None, 5)
     signed = journal.sign(planned.number, attempt(), 21000)
-    assert (signed.state, signed.nonce, signed.gas) == (State.SIGNED, 0, 21000)
+    assert (signed.state, signed.nonce, signed.gas) == (IntentState.SIGNED, 0, 21000)
     assert signed.attempts[0].max_fee == 2**80
-    assert journal.send(planned.number, attempt().tx_hash).state is State.SENT
+    assert journal.send(planned.number, attempt().tx_hash).state is IntentState.SENT
     mined = journal.mine(planned.number, attempt().tx_hash, block_number=7, block_hash=b"\x07" * 32, succeeded=True)
-    assert (mined.state, mined.block_number, mined.succeeded) == (State.MINED, 7, True)
+    assert (mined.state, mined.block_number, mined.succeeded) == (IntentState.MINED, 7, True)
     journal.finalize(planned.number)
     journal.close()
     again = Journal(path).latest("commit")
     assert again is not None
-    assert again.state is State.FINAL
+    assert again.state is IntentState.FINAL
     assert again.attempts[0].sent
     assert path.stat().st_mode & 0o077 == 0
 
@@ -50,12 +50,12 @@ def test_steps_that_do_not_fit_the_state_change_nothing() -> None:
     journal = Journal(None)
     planned = journal.plan("k", TO, b"")
     for step in (journal.finalize, journal.reorg, journal.lose):
-        assert step(planned.number).state is State.PLANNED
-    assert journal.fail(planned.number, "no").state is State.PLANNED
-    assert journal.send(planned.number, b"").state is State.PLANNED
+        assert step(planned.number).state is IntentState.PLANNED
+    assert journal.fail(planned.number, "no").state is IntentState.PLANNED
+    assert journal.send(planned.number, b"").state is IntentState.PLANNED
     journal.sign(planned.number, attempt(), 1)
-    assert journal.drop(planned.number, "no").state is State.SIGNED
-    assert journal.finalize(planned.number).state is State.SIGNED
+    assert journal.drop(planned.number, "no").state is IntentState.SIGNED
+    assert journal.finalize(planned.number).state is IntentState.SIGNED
 
 
 def test_a_lost_nonce_makes_an_intent_planned_again_without_its_old_attempts() -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from registry.chain.client import Client, chain_id_of, open_journal
 from registry.chain.deploy import deploy
-from registry.chain.journal import Journal, State
+from registry.chain.journal import IntentState, Journal
 from registry.chain.transactions import Sending, Transactor
 from registry.dev.chains import free_port
 from registry.dev.embedded import Embedded, embedded, warp
@@ -244,7 +244,7 @@ def test_nothing_is_signed_for_a_node_that_came_to_another_chain(tmp_path: Path)
     answering(chain, lambda method, answer: {**answer, "result": "0x1"} if method == "eth_chainId" else answer)
     with pytest.raises(WrongChain, match=f"expected chain {EMBEDDED_CHAIN_ID}, got chain 1"):
         client.register_model(Digest(b"\1" * 32), Root(b"\2" * 32), Root(b"\2" * 32))
-    assert [(intent.state, intent.attempts) for intent in journal.all()] == [(State.PLANNED, ())]
+    assert [(intent.state, intent.attempts) for intent in journal.all()] == [(IntentState.PLANNED, ())]
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
@@ -264,7 +264,7 @@ def test_a_receipt_that_is_not_shown_at_once_is_not_a_lost_transaction(tmp_path:
     answering(chain, edit)
     client.register_model(Digest(b"\1" * 32), Root(b"\2" * 32), Root(b"\2" * 32))
     (intent,) = journal.all()
-    assert (left, intent.state, len(intent.attempts)) == ([0], State.FINAL, 1)
+    assert (left, intent.state, len(intent.attempts)) == ([0], IntentState.FINAL, 1)
 
 
 def test_a_nonce_of_a_node_that_is_behind_is_asked_for_again(tmp_path: Path) -> None:
@@ -378,7 +378,7 @@ def test_a_node_that_goes_away_while_waiting_is_borne_and_then_reported(tmp_path
     with pytest.raises(NodeUnavailable):
         client.register_model(Digest(b"\1" * 32), Root(b"\2" * 32), Root(b"\2" * 32))
     (intent,) = journal.live()
-    assert intent.state is State.SENT
+    assert intent.state is IntentState.SENT
     down.clear()
     assert (
         client.register_model(Digest(b"\1" * 32), Root(b"\2" * 32), Root(b"\2" * 32)).tx_hash

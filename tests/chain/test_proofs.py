@@ -15,8 +15,8 @@ from registry.ethereum.hashing import keccak
 from registry.ethereum.headers import read_header
 from registry.ethereum.patricia import EMPTY_ROOT, prove, trie_root
 from registry.ethereum.proofs import (
+    AccountState,
     SlotProof,
-    State,
     StateProof,
     prove_receipt,
     read_state_proof,
@@ -107,7 +107,7 @@ def test_an_account_without_storage_has_zeros() -> None:
 
 
 def test_an_account_that_is_not_there_is_proved_absent() -> None:
-    assert verify_state(HEADER.state_root, NOBODY) == State(account=None, words=(0,))
+    assert verify_state(HEADER.state_root, NOBODY) == AccountState(account=None, words=(0,))
 
 
 def test_a_proof_does_not_hold_for_another_block_address_or_slot() -> None:
@@ -175,7 +175,7 @@ def test_a_zero_that_a_node_keeps_is_the_word_that_is_not_there() -> None:
     assert word_under(b"\x80").words == (0,)
 
 
-def word_under(raw: bytes) -> State:
+def word_under(raw: bytes) -> AccountState:
     """What is proved of a contract whose storage has these bytes at slot 0."""
     slot = bytes(32)
     storage = {keccak(slot): raw}

@@ -22,7 +22,7 @@ from registry.chain.events import (
     RoundOpened,
     UpdateCommitted,
 )
-from registry.chain.journal import State
+from registry.chain.journal import IntentState
 from registry.chain.records import Grant, phase_at, result_hash, running_hash_begin, running_hash_next
 from registry.chain.transactions import Transactor
 from registry.dev.chains import EXAMPLE_RULES, DevChain, example_plan, example_result, geth_chain
@@ -136,7 +136,7 @@ def test_a_round_goes_from_registration_to_finalization(
     assert kinds.count(RolesChanged) == 3
     assert kinds[-1] is RoundFinalized
     assert {intent.state for c in (owner, first, second, aggregator) for intent in c.transactor.journal.all()} == {
-        State.FINAL
+        IntentState.FINAL
     }
 
 

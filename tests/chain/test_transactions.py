@@ -19,7 +19,7 @@ from registry.chain.contract_errors import AlreadyCommitted, RunningHashMismatch
 from registry.chain.court import Court
 from registry.chain.deploy import deploy
 from registry.chain.events import ModelRegistered, RoundOpened
-from registry.chain.journal import Journal, JournalConflict, State
+from registry.chain.journal import IntentState, Journal, JournalConflict
 from registry.chain.records import SignedUpdate
 from registry.chain.transactions import Sending, Transactor
 from registry.dev.chains import EXAMPLE_RULES, DevChain, anvil_chain, example_plan, example_result
@@ -499,7 +499,7 @@ def test_two_processes_with_one_account_do_not_collide(find_tool: Callable[[str]
             model = client.model_id(chain.signers[0].address, Digest(bytes([number]) * 32))
             assert client.model(model).owner == chain.signers[0].address
     (file,) = tmp_path.glob("*/*.sqlite")
-    assert {intent.state for intent in Journal(file).all()} == {State.FINAL}
+    assert {intent.state for intent in Journal(file).all()} == {IntentState.FINAL}
     assert file.stat().st_mode & 0o077 == 0
 
 

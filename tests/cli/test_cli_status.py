@@ -19,7 +19,7 @@ from registry.cli.run_loops import alone, read_status, run_tasks
 from registry.cli.session import Session
 from registry.dev.chains import free_port
 from registry.errors import InputError, NodeUnavailable
-from registry.roles.loop import Task
+from registry.roles.loop import LoopTask
 
 
 def test_metrics_and_status_tell_of_each_task_until_a_signal_ends_them(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_metrics_and_status_tell_of_each_task_until_a_signal_ends_them(tmp_path:
     def fail() -> str:
         raise InputError("a file is broken")
 
-    tasks = (Task("looking 3fa9", look), Task("failing", fail))
+    tasks = (LoopTask("looking 3fa9", look), LoopTask("failing", fail))
     status = tmp_path / "status.json"
     run_tasks(Session({}), tasks, poll=0.2, who="auditor", status=status, metrics=f"127.0.0.1:{port}")
     assert 'cairn_task_steps_total{model="3fa9",task="looking"} 2.0' in served[0]

@@ -11,7 +11,7 @@ from typing import Any
 import dag_cbor
 import pytest
 
-from registry.content.manifest import Kind, decode, digest_of, encode, manifest_cid
+from registry.content.manifest import Schema, decode, digest_of, encode, manifest_cid
 from registry.content.proof_manifests import (
     MAX_BUNDLE_PAGE,
     BlockProofManifest,
@@ -46,7 +46,7 @@ RECEIPT = ReceiptManifest(31337, word(10, 20), word(11, 20), word(12), 4, word(6
                           b"\xc0", STATE, None)  # fmt: skip
 BUNDLE = BundleManifest(31337, word(10, 20), word(14), word(1), (raw(15),), (manifest_cid(word(16)),),
                         (manifest_cid(word(17)),), raw(18), (manifest_cid(word(19)),), None)  # fmt: skip
-EXAMPLES: dict[str, Kind] = {
+EXAMPLES: dict[str, Schema] = {
     "block-proof": BLOCK,
     "state-proof": STATE,
     "receipt": RECEIPT,

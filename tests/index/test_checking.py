@@ -17,7 +17,7 @@ from registry.ethereum.networks import parse_finality
 from registry.index import queries
 from registry.index.checking import RangeCheck
 from registry.index.entries import Block
-from registry.index.log_source import Source
+from registry.index.log_source import LogSource
 from registry.index.sync import Follower
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def test_a_chain_of_the_node_s_own_is_found_by_a_checkpoint(played: Indexing) ->
 
 def test_a_range_that_is_not_the_one_below_the_checkpoint_is_refused(played: Indexing) -> None:
     contracts = played.following.contracts
-    found = Source(played.node(), contracts).read(range(5, 9), None)
+    found = LogSource(played.node(), contracts).read(range(5, 9), None)
     check = RangeCheck(played.node(), contracts, checkpoint=checkpoint(played, height(played)))
     check(range(5, 9), found, None)
     with pytest.raises(VerificationFailed, match=r"block 8: expected (07){32} under block \d+, got "):
@@ -245,7 +245,7 @@ def test_a_new_index_beyond_a_false_checkpoint_is_not_begun(played: Indexing) ->
 
 def test_a_range_that_does_not_stand_on_what_is_indexed_is_refused(played: Indexing) -> None:
     contracts = played.following.contracts
-    found = Source(played.node(), contracts).read(range(5, 9), None)
+    found = LogSource(played.node(), contracts).read(range(5, 9), None)
     check = RangeCheck(played.node(), contracts)
     check(range(5, 9), found, Block(4, checkpoint(played, 4).hash))
     with pytest.raises(VerificationFailed, match="expected it to stand on 0x07"):

@@ -12,7 +12,7 @@ from registry.chain.records import phase_at, roots_hash
 from registry.dev.chains import example_result
 from registry.index import queries, round_queries
 from registry.index.database import read_index
-from registry.index.entries import Place, RoundEntry
+from registry.index.entries import LogPlace, RoundEntry
 from registry.types import Address, Digest, Fault, ModelId, Phase, Role, Standing
 
 if TYPE_CHECKING:
@@ -264,7 +264,7 @@ def test_what_is_not_final_is_shown_as_provisional(indexing: Indexing, play_on: 
         assert [r.final for r in rounds] == [True, True, False]
         (old, new) = round_queries.commitments_by(db, indexing.clients[1].account)
         assert (old.at.final, new.at.final) == (True, False)
-        assert new.at == Place(head.number, new.at.log_index, head.hash, False)
+        assert new.at == LogPlace(head.number, new.at.log_index, head.hash, False)
     indexing.sync(finality="instant")
     with read_index(indexing.folder / "index.sqlite") as db:
         assert all(r.final for r in round_queries.rounds(db, model_id))

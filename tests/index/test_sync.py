@@ -21,7 +21,7 @@ from registry.ethereum.node import NodeRefused, connect
 from registry.index import queries
 from registry.index.database import Index
 from registry.index.entries import Block
-from registry.index.log_source import Range, Source
+from registry.index.log_source import LogSource, Range
 from registry.index.sync import Follower
 from registry.types import Role
 
@@ -341,7 +341,7 @@ def test_what_is_no_block_is_the_node_s_error(played: Indexing, answer: Any) -> 
 
 
 def test_a_block_of_another_number_is_the_node_s_error(played: Indexing) -> None:
-    source = Source(played.node(lambda method, params, result: in_block(played, 3)), [])
+    source = LogSource(played.node(lambda method, params, result: in_block(played, 3)), [])
     with pytest.raises(NodeUnavailable, match="expected block 4 from the node, got block 3"):
         source.blocks([4])
 

@@ -156,13 +156,13 @@ def be(settings: Settings, name: str) -> None:
 
     elif role == "auditor":
         challenger.MOST_GAS = 1  # one contribution a transaction
-        purse, found = Purse(client, folder / "spent.json", AUDITOR_LIMIT), auditor.Memory()
+        purse, found = Purse(client, folder / "spent.json", AUDITOR_LIMIT), auditor.AuditorMemory()
 
         def advance() -> str:
             return auditor.advance(client, store, folder, model_id, purse=purse, memory=found)
 
     else:
-        memory = aggregator.Memory()
+        memory = aggregator.AggregatorMemory()
 
         def advance() -> str:
             more = client.model(model_id).rounds < int(Path(settings.rounds).read_text())

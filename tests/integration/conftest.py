@@ -22,7 +22,7 @@ from torch import nn
 from registry.chain.client import Client
 from registry.chain.deploy import deploy
 from registry.chain.events import RoundFinalized
-from registry.chain.journal import Journal, State
+from registry.chain.journal import IntentState, Journal
 from registry.chain.records import Grant
 from registry.chain.transactions import Transactor
 from registry.content.manifest import PlanManifest, digest_of
@@ -191,10 +191,10 @@ class Network:
                 # What was signed when the round ended is on its way. What was planned and not signed can be left:
                 # another aggregator was quicker while this one was dead.
                 deadline = time.monotonic() + PATIENCE
-                while any(intent.state is not State.PLANNED for intent in transactor.reconcile()):
+                while any(intent.state is not IntentState.PLANNED for intent in transactor.reconcile()):
                     assert time.monotonic() < deadline
                     time.sleep(0.05)
-                found.update((name, intent.key) for intent in journal.all() if intent.state is State.FINAL)
+                found.update((name, intent.key) for intent in journal.all() if intent.state is IntentState.FINAL)
                 journal.close()
         return found
 

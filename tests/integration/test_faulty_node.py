@@ -20,7 +20,7 @@ from registry.chain.client import Client
 from registry.chain.court import Court
 from registry.chain.court_events import ResultConvicted
 from registry.chain.events import AggregatorExpelled, ResultAttested, RoundFinalized, UpdateCommitted
-from registry.chain.journal import Journal, State
+from registry.chain.journal import IntentState, Journal
 from registry.chain.records import Result
 from registry.chain.transactions import Sending, Transactor
 from registry.dev.chains import anvil_chain
@@ -184,7 +184,7 @@ def cast(
 
 def _cast(network: Any, node: Any, actors: ModuleType, folder: Path) -> Iterator[tuple[str, Actor]]:
     store, model = network.store, network.model_id
-    memory, looked = aggregator.Memory(), auditor.Memory()
+    memory, looked = aggregator.AggregatorMemory(), auditor.AuditorMemory()
 
     def participate(number: int) -> Callable[[Client], str]:
         task = actors.task(number, False)
@@ -233,7 +233,7 @@ def require_journals_agree(network: Any, folder: Path) -> int:
         journal = Journal(path)
         Transactor(w3, signer, journal, chain_id=network.owner.chain_id).reconcile()
         # What was planned and not signed can be left: somebody else was quicker, and it is wanted no more.
-        assert {intent.state for intent in journal.live()} <= {State.PLANNED}
+        assert {intent.state for intent in journal.live()} <= {IntentState.PLANNED}
         mined = [intent for intent in journal.all() if intent.tx_hash is not None]
         assert sorted(intent.nonce for intent in mined) == list(
             range(w3.eth.get_transaction_count(to_checksum(signer.address)))
@@ -241,7 +241,7 @@ def require_journals_agree(network: Any, folder: Path) -> int:
         for intent in mined:
             receipt = w3.eth.get_transaction_receipt(intent.tx_hash)
             assert (bytes(receipt["blockHash"]), receipt["status"]) == (intent.block_hash, int(bool(intent.succeeded)))
-            assert intent.state is (State.FINAL if intent.succeeded else State.FAILED)
+            assert intent.state is (IntentState.FINAL if intent.succeeded else IntentState.FAILED)
         once = Counter(intent.key for intent in mined if intent.succeeded and "@" not in intent.key)
         assert set(once.values()) <= {1}, once
         total += len(mined)

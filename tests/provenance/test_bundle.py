@@ -21,7 +21,7 @@ from registry.chain.events import ResultAttested, UpdateCommitted, VersionDeprec
 from registry.chain.journal import Journal
 from registry.chain.transactions import Transactor
 from registry.content.car import write_car
-from registry.content.manifest import Kind, decode, digest_of
+from registry.content.manifest import Schema, decode, digest_of
 from registry.content.proof_manifests import BlockProofManifest, BundleManifest, StateProofManifest
 from registry.dev.chains import DevChain, anvil_chain, embedded_chain, geth_chain
 from registry.dev.kubo_node import KuboNode
@@ -310,7 +310,7 @@ def remade(one: Made, path: Path, **changed: Any) -> Made:
     """A bundle with other fields, each part given as what it is, in good form again."""
     parts, store = MemoryStore(), CarStore(one.path)
 
-    def put(part: Kind) -> Cid:
+    def put(part: Schema) -> Cid:
         return put_manifest(parts, part)
 
     fields = {name: tuple(map(put, part)) if isinstance(part, list) else part for name, part in changed.items()}

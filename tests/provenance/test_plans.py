@@ -10,7 +10,7 @@ from registry.content.manifest import PlanManifest, ServerRule
 from registry.errors import FormError, InputError
 from registry.rounds.plans import plan_rules, server_rule
 from registry.rules.encoding import encode_program
-from registry.rules.program import Kind, Operation, Program
+from registry.rules.program import Opcode, Operation, Program
 
 
 def test_a_named_rule_is_the_program_that_it_compiles_to(example: PlanManifest) -> None:
@@ -31,7 +31,7 @@ def test_a_program_of_the_plan_s_own_needs_no_name(example: PlanManifest) -> Non
 
 
 def test_a_program_that_may_leave_its_range_is_refused(example: PlanManifest) -> None:
-    square, again = Operation(Kind.MUL, 0, 0), Operation(Kind.MUL, 5, 5)
+    square, again = Operation(Opcode.MUL, 0, 0), Operation(Opcode.MUL, 5, 5)
     program = Program((), 0, (), (square, again), 6, ())
     with pytest.raises(InputError, match="operation 1"):
         plan_rules(replace(example, server=ServerRule(None, {}, encode_program(program))))

@@ -34,7 +34,7 @@ from registry.store.local import LocalStore
 from registry.store.manifests import get_manifest, put_manifest
 from registry.store.memory import MemoryStore
 from registry.types import Address, Cid, Codec, Digest, Role, Root, Standing
-from registry.verification.cache import Verified
+from registry.verification.cache import VerificationCache
 from registry.verification.checks import Check, Finding, until_failure
 from registry.verification.verify import verify_records, verify_round, verify_version
 from trainer.simulation import Simulation
@@ -481,7 +481,7 @@ def test_an_aggregator_without_the_role_makes_no_quorum(case: Case) -> None:
 
 def test_what_passed_is_not_done_again_unless_asked_or_deeper(case: Case, tmp_path: Path) -> None:
     reader = Client(case.sim.w3, case.sim.owner.address)
-    verified = Verified(tmp_path / "verified")
+    verified = VerificationCache(tmp_path / "verified")
     asked = (reader, case.store, case.sim.model_id, case.result.version_digest, tmp_path)
     first = list(verify_version(*asked, verified=verified))
     assert [one.before for one in first] == [False] * 3
@@ -496,7 +496,7 @@ def test_what_passed_is_not_done_again_unless_asked_or_deeper(case: Case, tmp_pa
 
 
 def test_what_passed_by_one_node_s_word_is_done_again_by_another_s(case: Case, tmp_path: Path) -> None:
-    verified = Verified(tmp_path / "verified")
+    verified = VerificationCache(tmp_path / "verified")
     client = Lying(case.sim.w3, case.sim.owner.address)
     client.edit = elsewhere  # type: ignore[method-assign]
     asked = (case.store, case.sim.model_id, case.result.version_digest, tmp_path)
@@ -512,7 +512,7 @@ def elsewhere(event: Event) -> Event:
 
 
 def test_what_failed_or_could_not_be_looked_at_is_done_again(case: Case, tmp_path: Path) -> None:
-    verified = Verified(tmp_path / "verified")
+    verified = VerificationCache(tmp_path / "verified")
     for store, finding in ((MemoryStore(), Finding.UNCHECKED), (damaged(case, version_file(case)), Finding.FAILED)):
         for _ in range(2):
             *_, last = verify_version(
@@ -523,7 +523,7 @@ def test_what_failed_or_could_not_be_looked_at_is_done_again(case: Case, tmp_pat
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"subject": 3}', '{"subject": "x", "checks": [3]}'])
 def test_a_damaged_memory_of_what_passed_is_none(tmp_path: Path, text: str) -> None:
-    verified = Verified(tmp_path)
+    verified = VerificationCache(tmp_path)
     verified.keep("x", [("anchor", "passed", "held")])
     assert verified.find("x") == (("anchor", "passed", "held"),)
     assert verified.find("y") is None

@@ -21,7 +21,7 @@ from registry.rules.program import (
     SCALAR_BOUNDS,
     VALUE_LIMIT,
     Interval,
-    Kind,
+    Opcode,
     Operation,
     Program,
     RoundScalars,
@@ -50,7 +50,7 @@ def _evaluate(program: Program, q: int, states: tuple[int, ...], scalars: RoundS
     r = [q, *states, *program.parameters, *astuple(scalars)]
     for operation in program.operations:
         x = r[operation.a]
-        y = operation.b if operation.kind is Kind.SHR else r[operation.b]
+        y = operation.b if operation.kind is Opcode.SHR else r[operation.b]
         match operation.kind.name:
             case "ADD":
                 value = x + y
@@ -109,18 +109,22 @@ def _operation(rng: random.Random, found: tuple[Interval, ...], first_state: int
     late = [max(rng.choice(registers), rng.choice(registers)) for _ in range(2)]
     a, b = (rng.choice((at, 0, first_state)) if rng.random() < 0.2 else at for at in late)
     wide = max(-found[a].low, found[a].high).bit_length()
-    kinds = [Kind.MUL] * 5 + [Kind.ADD, Kind.SUB] * 2 + [Kind.NEG, Kind.ABS, Kind.SIGN, Kind.MIN, Kind.MAX, Kind.SQRT]
-    kinds += [Kind.SHR, Kind.DIV] * (4 if wide > 50 else 1)
+    kinds = (
+        [Opcode.MUL] * 5
+        + [Opcode.ADD, Opcode.SUB] * 2
+        + [Opcode.NEG, Opcode.ABS, Opcode.SIGN, Opcode.MIN, Opcode.MAX, Opcode.SQRT]
+    )
+    kinds += [Opcode.SHR, Opcode.DIV] * (4 if wide > 50 else 1)
     kind = rng.choice(kinds)
-    if kind is Kind.MUL and rng.random() < 0.2:
+    if kind is Opcode.MUL and rng.random() < 0.2:
         b = a
-    if kind is Kind.DIV:
+    if kind is Opcode.DIV:
         b = rng.choice([at for at in registers if found[at].low >= 1])
-    if kind is Kind.SQRT:
+    if kind is Opcode.SQRT:
         a = rng.choice([at for at in registers if found[at].low >= 0])
-    if kind is Kind.SHR:
+    if kind is Opcode.SHR:
         return Operation(kind, a, rng.randint(1, min(61, max(1, wide))))
-    return Operation(kind, a, 0 if kind in (Kind.NEG, Kind.ABS, Kind.SIGN, Kind.SQRT) else b)
+    return Operation(kind, a, 0 if kind in (Opcode.NEG, Opcode.ABS, Opcode.SIGN, Opcode.SQRT) else b)
 
 
 def _random_program(rng: random.Random) -> Program:

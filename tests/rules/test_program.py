@@ -12,7 +12,7 @@ from registry.errors import FormError, InputError
 from registry.rules.program import (
     SCALAR_BOUNDS,
     Interval,
-    Kind,
+    Opcode,
     Operation,
     Program,
     RoundScalars,
@@ -39,7 +39,7 @@ def test_the_encoding_is_as_written_down() -> None:
         (StateBounds(-1000, 1000, 5),),
         7,
         (3, -4),
-        (Operation(Kind.MUL, 1, 2), Operation(Kind.ADD, 8, 0), Operation(Kind.SHR, 9, 3)),
+        (Operation(Opcode.MUL, 1, 2), Operation(Opcode.ADD, 8, 0), Operation(Opcode.SHR, 9, 3)),
         10,
         (9,),
     )
@@ -51,7 +51,7 @@ def test_the_encoding_is_as_written_down() -> None:
 
 def test_the_longest_program_has_553_bytes() -> None:
     states = tuple(StateBounds(-MOST, MOST, 0) for _ in range(4))
-    operations = tuple(Operation(Kind.ADD, 0, 40 + i) for i in range(64))
+    operations = tuple(Operation(Opcode.ADD, 0, 40 + i) for i in range(64))
     made = Program(states, 48, (MOST,) * 32, operations, 104, (104,) * 4)
     assert len(encode(made)) == 553
     assert decode(encode(made)) == made
@@ -158,7 +158,7 @@ B = StateBounds(2, 7, 2)
 A_AT, B_AT, FIRST = 1, 2, 7
 
 
-def interval(kind: Kind, a: int, b: int = 0) -> Interval:
+def interval(kind: Opcode, a: int, b: int = 0) -> Interval:
     """Of an operation on two states: register 1 holds -5..3, register 2 holds 2..7."""
     return analyse(program(Operation(kind, a, b), states=(A, B)))[FIRST]
 
@@ -166,38 +166,38 @@ def interval(kind: Kind, a: int, b: int = 0) -> Interval:
 @pytest.mark.parametrize(
     ("kind", "a", "b", "expected"),
     [
-        (Kind.ADD, A_AT, B_AT, (-3, 10)),
-        (Kind.SUB, A_AT, B_AT, (-12, 1)),
-        (Kind.SUB, B_AT, A_AT, (-1, 12)),
-        (Kind.MUL, A_AT, B_AT, (-35, 21)),
-        (Kind.MUL, A_AT, A_AT, (0, 25)),
-        (Kind.MUL, B_AT, B_AT, (4, 49)),
-        (Kind.NEG, A_AT, 0, (-3, 5)),
-        (Kind.ABS, A_AT, 0, (0, 5)),
-        (Kind.ABS, B_AT, 0, (2, 7)),
-        (Kind.SIGN, A_AT, 0, (-1, 1)),
-        (Kind.SIGN, B_AT, 0, (1, 1)),
-        (Kind.MIN, A_AT, B_AT, (-5, 3)),
-        (Kind.MAX, A_AT, B_AT, (2, 7)),
-        (Kind.SHR, A_AT, 1, (-3, 1)),
-        (Kind.DIV, A_AT, B_AT, (-2, 2)),
-        (Kind.DIV, B_AT, B_AT, (0, 4)),
-        (Kind.SQRT, B_AT, 0, (1, 2)),
+        (Opcode.ADD, A_AT, B_AT, (-3, 10)),
+        (Opcode.SUB, A_AT, B_AT, (-12, 1)),
+        (Opcode.SUB, B_AT, A_AT, (-1, 12)),
+        (Opcode.MUL, A_AT, B_AT, (-35, 21)),
+        (Opcode.MUL, A_AT, A_AT, (0, 25)),
+        (Opcode.MUL, B_AT, B_AT, (4, 49)),
+        (Opcode.NEG, A_AT, 0, (-3, 5)),
+        (Opcode.ABS, A_AT, 0, (0, 5)),
+        (Opcode.ABS, B_AT, 0, (2, 7)),
+        (Opcode.SIGN, A_AT, 0, (-1, 1)),
+        (Opcode.SIGN, B_AT, 0, (1, 1)),
+        (Opcode.MIN, A_AT, B_AT, (-5, 3)),
+        (Opcode.MAX, A_AT, B_AT, (2, 7)),
+        (Opcode.SHR, A_AT, 1, (-3, 1)),
+        (Opcode.DIV, A_AT, B_AT, (-2, 2)),
+        (Opcode.DIV, B_AT, B_AT, (0, 4)),
+        (Opcode.SQRT, B_AT, 0, (1, 2)),
     ],
 )
-def test_intervals_by_hand(kind: Kind, a: int, b: int, expected: tuple[int, int]) -> None:
+def test_intervals_by_hand(kind: Opcode, a: int, b: int, expected: tuple[int, int]) -> None:
     assert interval(kind, a, b) == expected
 
 
 def test_intervals_hold_every_value_and_end_in_one(evaluate: Any) -> None:
     """Of one operation on two small ranges, every pair of values tried: the ends are reached."""
     rng = random.Random(4)
-    for kind in Kind:
+    for kind in Opcode:
         for _ in range(60):
             a = _bounds(rng, kind)
-            b = _bounds(rng, Kind.ADD) if kind != Kind.DIV else StateBounds(rng.randint(1, 4), 9, 9)
-            one = kind in (Kind.NEG, Kind.ABS, Kind.SIGN, Kind.SQRT)
-            second = 0 if one else rng.randint(1, 3) if kind == Kind.SHR else B_AT
+            b = _bounds(rng, Opcode.ADD) if kind != Opcode.DIV else StateBounds(rng.randint(1, 4), 9, 9)
+            one = kind in (Opcode.NEG, Opcode.ABS, Opcode.SIGN, Opcode.SQRT)
+            second = 0 if one else rng.randint(1, 3) if kind == Opcode.SHR else B_AT
             made = program(Operation(kind, A_AT, second), states=(a, b))
             values = [
                 evaluate(made, 0, (x, y), RoundScalars(1, 1, 1, 0)).registers[FIRST]
@@ -207,8 +207,8 @@ def test_intervals_hold_every_value_and_end_in_one(evaluate: Any) -> None:
             assert analyse(made)[FIRST] == (min(values), max(values)), (kind, a, b)
 
 
-def _bounds(rng: random.Random, kind: Kind) -> StateBounds:
-    low, high = sorted(rng.randint(0 if kind == Kind.SQRT else -9, 9) for _ in range(2))
+def _bounds(rng: random.Random, kind: Opcode) -> StateBounds:
+    low, high = sorted(rng.randint(0 if kind == Opcode.SQRT else -9, 9) for _ in range(2))
     return StateBounds(low, high, low)
 
 
@@ -226,41 +226,41 @@ def test_inputs_have_the_intervals_that_the_form_gives_them() -> None:
     assert list(SCALAR_BOUNDS) == ["step", "contributions", "total_weight", "total_steps"]
 
 
-@pytest.mark.parametrize("kind", [Kind.ADD, Kind.SUB, Kind.MUL])
-def test_a_result_that_may_reach_2_62_is_refused_and_one_less_is_not(kind: Kind) -> None:
-    pairs = {Kind.ADD: (MOST - 9, 9), Kind.SUB: (MOST - 9, -9), Kind.MUL: (MOST // 3, 3)}
+@pytest.mark.parametrize("kind", [Opcode.ADD, Opcode.SUB, Opcode.MUL])
+def test_a_result_that_may_reach_2_62_is_refused_and_one_less_is_not(kind: Opcode) -> None:
+    pairs = {Opcode.ADD: (MOST - 9, 9), Opcode.SUB: (MOST - 9, -9), Opcode.MUL: (MOST // 3, 3)}
     a, b = pairs[kind]
     for sign in (1, -1):
-        b_signed = b if kind == Kind.MUL else sign * b
+        b_signed = b if kind == Opcode.MUL else sign * b
         fits = program(Operation(kind, 1, 2), parameters=(sign * a, b_signed))
         assert analyse(fits)[-1] == (sign * MOST, sign * MOST)
         far = program(
-            Operation(kind, 1, 2), parameters=(sign * (a + 1), b_signed) if kind != Kind.MUL else (sign << 61, 2)
+            Operation(kind, 1, 2), parameters=(sign * (a + 1), b_signed) if kind != Opcode.MUL else (sign << 61, 2)
         )
         with pytest.raises(InputError, match=r"operation 0 \(r7 = r1 . r2\): expected less than 2\^62 in magnitude"):
             analyse(far)
 
 
 def test_refusals_name_the_operation_and_what_it_may_give() -> None:
-    square = Operation(Kind.MUL, 0, 0)
+    square = Operation(Opcode.MUL, 0, 0)
     with pytest.raises(InputError, match=r"operation 1 \(r6 = r5 \* r5\): expected less than 2\^62 .*, got 0\.\.79228"):
-        analyse(program(square, Operation(Kind.MUL, 5, 5)))
+        analyse(program(square, Operation(Opcode.MUL, 5, 5)))
     with pytest.raises(InputError, match=r"operation 1 \(r6 = r0 / r5\): expected a divisor of at least 1, got 0\.\."):
-        analyse(program(square, Operation(Kind.DIV, 0, 5)))
+        analyse(program(square, Operation(Opcode.DIV, 0, 5)))
     with pytest.raises(
         InputError, match=r"operation 0 \(r5 = sqrt\(r0\)\): expected a radicand of at least 0, got -16"
     ):
-        analyse(program(Operation(Kind.SQRT, 0)))
+        analyse(program(Operation(Opcode.SQRT, 0)))
 
 
 def test_a_divisor_of_one_and_a_radicand_of_zero_are_taken() -> None:
-    analyse(program(Operation(Kind.DIV, 0, 1)))  # the step, from 1
-    analyse(program(Operation(Kind.SQRT, 4)))  # total steps, from 0
+    analyse(program(Operation(Opcode.DIV, 0, 1)))  # the step, from 1
+    analyse(program(Operation(Opcode.SQRT, 4)))  # total steps, from 0
 
 
 def test_a_result_that_nothing_reads_is_analysed_too() -> None:
     with pytest.raises(InputError, match="operation 0"):
-        analyse(program(Operation(Kind.MUL, 1, 2), parameters=(MOST, MOST)))
+        analyse(program(Operation(Opcode.MUL, 1, 2), parameters=(MOST, MOST)))
 
 
 # Text -----------------------------------------------------------------------------------------------------------------
@@ -268,7 +268,7 @@ def test_a_result_that_nothing_reads_is_analysed_too() -> None:
 
 def test_disassembly_is_a_register_a_line() -> None:
     made = Program(
-        (A,), 3, (9,), (Operation(Kind.MUL, 0, 2), Operation(Kind.SHR, 7, 4), Operation(Kind.SIGN, 8)), 8, (9,)
+        (A,), 3, (9,), (Operation(Opcode.MUL, 0, 2), Operation(Opcode.SHR, 7, 4), Operation(Opcode.SIGN, 8)), 8, (9,)
     )
     assert disassemble(made).splitlines() == [
         "r0   q                               -16777216..16777216",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from registry.errors import InputError
-from registry.rules.program import Kind, Operation, Program, RoundScalars, StateBounds, analyse
+from registry.rules.program import Opcode, Operation, Program, RoundScalars, StateBounds, analyse
 from registry.rules.replay import initial_states, replay
 from registry.rules.server_programs import compile_rule
 
@@ -25,7 +25,7 @@ def test_random_programs_give_what_integers_give_within_their_intervals(
 ) -> None:
     rng = random.Random(1)
     wide = reached = operations = 0
-    kinds = dict.fromkeys(Kind, 0)
+    kinds = dict.fromkeys(Opcode, 0)
     for _ in range(PROGRAMS):
         program = random_program(rng)
         intervals = analyse(program)
@@ -55,7 +55,7 @@ def test_random_programs_give_what_integers_give_within_their_intervals(
 # Operations at their edges --------------------------------------------------------------------------------------------
 
 
-def binary(kind: Kind, a: tuple[int, int], b: tuple[int, int]) -> Program:
+def binary(kind: Opcode, a: tuple[int, int], b: tuple[int, int]) -> Program:
     """The new first state is the two states' result."""
     states = tuple(StateBounds(low, high, low) for low, high in (a, b))
     bounds = StateBounds(1 - LIMIT, LIMIT - 1, 0)
@@ -71,7 +71,7 @@ def test_quotients_are_rounded_half_to_even_at_and_beside_every_tie(evaluate: An
         dividends = [
             max(1 - LIMIT, min(LIMIT - 1, b * n + rest)) for b, n, rest in zip(divisors, quotients, rests, strict=True)
         ]
-        program = binary(Kind.DIV, (1 - LIMIT, LIMIT - 1), (1, LIMIT - 1))
+        program = binary(Opcode.DIV, (1 - LIMIT, LIMIT - 1), (1, LIMIT - 1))
         states = np.array([(a, b, 0) for a, b in zip(dividends, divisors, strict=True)], dtype=np.int64)
         _, new = replay(program, np.zeros(40, dtype=np.int64), states, SCALARS)
         expected = [evaluate(program, 0, tuple(map(int, s)), SCALARS).states[2] for s in states]
@@ -84,7 +84,7 @@ def test_quotients_by_narrow_divisors_are_rounded_alike(evaluate: Any) -> None:
     for low_bits in range(13, 61):
         low = 1 << low_bits
         most = min(LIMIT - 1, (low << 49) - 1)
-        program = binary(Kind.DIV, (-most, most), (low, 2 * low))
+        program = binary(Opcode.DIV, (-most, most), (low, 2 * low))
         pairs = []
         for _ in range(40):
             b = rng.choice((low, low + 1, 2 * low - 1, 2 * low, rng.randint(low, 2 * low)))
@@ -97,7 +97,7 @@ def test_quotients_by_narrow_divisors_are_rounded_alike(evaluate: Any) -> None:
 def test_division_by_a_power_of_two_is_rounded_alike(evaluate: Any) -> None:
     for bits in range(62):
         program = Program(
-            (StateBounds(1 - LIMIT, LIMIT - 1, 0),), 0, (1 << bits,), (Operation(Kind.DIV, 1, 2),), 0, (7,)
+            (StateBounds(1 - LIMIT, LIMIT - 1, 0),), 0, (1 << bits,), (Operation(Opcode.DIV, 1, 2),), 0, (7,)
         )
         half = (1 << bits) >> 1
         around = [n * (1 << bits) + half + beside for n in range(-4, 4) for beside in (-1, 0, 1)]
@@ -107,7 +107,7 @@ def test_division_by_a_power_of_two_is_rounded_alike(evaluate: Any) -> None:
 
 
 def test_square_roots_are_floors_at_and_beside_every_square() -> None:
-    program = Program((StateBounds(0, LIMIT - 1, 0),), 0, (), (Operation(Kind.SQRT, 1),), 0, (6,))
+    program = Program((StateBounds(0, LIMIT - 1, 0),), 0, (), (Operation(Opcode.SQRT, 1),), 0, (6,))
     rng = random.Random(4)
     roots = [n for bits in range(31) for n in ((1 << bits), (2 << bits) - 1, rng.randint(1 << bits, (2 << bits) - 1))]
     squares = [max(0, n * n + beside) for n in roots for beside in (-1, 0, 1)] + [LIMIT - 1]
@@ -159,7 +159,7 @@ def test_other_shapes_and_types_are_refused(q: np.ndarray, states: np.ndarray) -
 
 
 def test_a_program_that_may_overflow_is_not_run() -> None:
-    program = Program((), 0, (1 << 40,), (Operation(Kind.MUL, 0, 1),), 0, ())
+    program = Program((), 0, (1 << 40,), (Operation(Opcode.MUL, 0, 1),), 0, ())
     with pytest.raises(InputError, match="expected less than 2\\^62"):
         replay(program, np.zeros(1, dtype=np.int64), np.zeros((1, 0), dtype=np.int64), SCALARS)
 

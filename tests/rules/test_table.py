@@ -31,7 +31,7 @@ from registry.rules.table import (
     UPDATE_FORMS,
     Combining,
     Entry,
-    Parameter,
+    IntegerParameter,
     find,
     lookup,
     rules_of,
@@ -40,7 +40,7 @@ from registry.types import MAX_TOTAL_WEIGHT
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLES: tuple[tuple[Entry, ...], ...] = (COMBINE_RULES, UPDATE_FORMS)
-PARAMETRIC = replace(MEAN, number=70, name="parametric", parameters=(Parameter("k", 2, 9, 3, "how many"),))
+PARAMETRIC = replace(MEAN, number=70, name="parametric", parameters=(IntegerParameter("k", 2, 9, 3, "how many"),))
 
 
 # What stands in it ---------------------------------------------------------------------------------------------------

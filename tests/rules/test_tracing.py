@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from registry.errors import InputError
-from registry.rules.program import Kind, Operation, Program, RoundScalars, StateBounds, analyse, encode
+from registry.rules.program import Opcode, Operation, Program, RoundScalars, StateBounds, analyse, encode
 from registry.rules.tracing import divide, isqrt, maximum, minimum, sign, trace
 
 WIDE = StateBounds(-(1 << 30), 1 << 30, 0)
 
 
-def kinds(program: Program) -> list[Kind]:
+def kinds(program: Program) -> list[Opcode]:
     return [operation.kind for operation in program.operations]
 
 
@@ -45,7 +45,7 @@ def test_a_function_of_one_s_own_does_what_it_says(evaluate: Any) -> None:
         return clipped, total, max(-(1 << 30), min(1 << 30, q - round(Fraction(s.total_steps, 1000))))
 
     program = trace(mine, states=(StateBounds(0, 1 << 29, 5), WIDE), fraction_bits=3)
-    assert set(kinds(program)) == set(Kind)
+    assert set(kinds(program)) == set(Opcode)
     assert program.fraction_bits == 3
     rng = random.Random(1)
     for _ in range(500):
@@ -57,7 +57,7 @@ def test_a_function_of_one_s_own_does_what_it_says(evaluate: Any) -> None:
 
 def test_equal_work_is_done_once_and_unneeded_work_not_at_all() -> None:
     program = of_q(lambda q: (q * 3 + 5) * (5 + 3 * q) + (q * 7) * 0)
-    assert kinds(program) == [Kind.MUL, Kind.ADD, Kind.MUL, Kind.MUL, Kind.MUL, Kind.ADD]
+    assert kinds(program) == [Opcode.MUL, Opcode.ADD, Opcode.MUL, Opcode.MUL, Opcode.MUL, Opcode.ADD]
     assert program.parameters == (3, 5, 7, 0)
 
     def dead(q: Any, states: Any, scalars: Any) -> Any:
@@ -66,7 +66,7 @@ def test_equal_work_is_done_once_and_unneeded_work_not_at_all() -> None:
         return q + 1, ()
 
     program = trace(dead)
-    assert kinds(program) == [Kind.ADD]
+    assert kinds(program) == [Opcode.ADD]
     assert program.parameters == (1,)
 
 
@@ -84,10 +84,10 @@ def test_what_changes_nothing_is_left_out() -> None:
 
 
 def test_integers_on_either_side() -> None:
-    assert kinds(of_q(lambda q: 5 - q)) == [Kind.SUB]
-    assert of_q(lambda q: 5 - q).operations == (Operation(Kind.SUB, 1, 0),)
-    assert kinds(of_q(lambda q: 0 - q)) == [Kind.NEG]
-    assert of_q(lambda q: divide(9, q * q + 1)).operations[-1].kind is Kind.DIV
+    assert kinds(of_q(lambda q: 5 - q)) == [Opcode.SUB]
+    assert of_q(lambda q: 5 - q).operations == (Operation(Opcode.SUB, 1, 0),)
+    assert kinds(of_q(lambda q: 0 - q)) == [Opcode.NEG]
+    assert of_q(lambda q: divide(9, q * q + 1)).operations[-1].kind is Opcode.DIV
     assert of_q(lambda q: minimum(4, q)) == of_q(lambda q: minimum(q, 4))
     assert of_q(lambda q: maximum(4, q)) == of_q(lambda q: maximum(q, 4))
     assert of_q(lambda q: q * np.int64(3)) == of_q(lambda q: q * 3)
@@ -110,8 +110,8 @@ def test_the_same_function_gives_the_same_bytes_again(random_program: Any) -> No
 
 
 def retraced(program: Program) -> Program:
-    binary = {Kind.DIV: divide, Kind.MIN: minimum, Kind.MAX: maximum}
-    unary = {Kind.NEG: lambda x: -x, Kind.ABS: abs, Kind.SIGN: sign, Kind.SQRT: isqrt}
+    binary = {Opcode.DIV: divide, Opcode.MIN: minimum, Opcode.MAX: maximum}
+    unary = {Opcode.NEG: lambda x: -x, Opcode.ABS: abs, Opcode.SIGN: sign, Opcode.SQRT: isqrt}
 
     def rule(q: Any, states: Any, scalars: Any) -> Any:
         base = q * 0  # a traced nothing, so that constants are values
@@ -122,10 +122,12 @@ def retraced(program: Program) -> Program:
                 r.append(unary[o.kind](r[o.a]))
             elif o.kind in binary:
                 r.append(binary[o.kind](r[o.a], r[o.b]))
-            elif o.kind is Kind.SHR:
+            elif o.kind is Opcode.SHR:
                 r.append(r[o.a] >> o.b)
             else:
-                r.append({Kind.ADD: r[o.a].__add__, Kind.SUB: r[o.a].__sub__, Kind.MUL: r[o.a].__mul__}[o.kind](r[o.b]))
+                r.append(
+                    {Opcode.ADD: r[o.a].__add__, Opcode.SUB: r[o.a].__sub__, Opcode.MUL: r[o.a].__mul__}[o.kind](r[o.b])
+                )
         return r[program.d], [r[at] for at in program.new_states]
 
     return trace(rule, states=program.states, fraction_bits=program.fraction_bits)

@@ -19,7 +19,7 @@ from torch import nn
 
 from registry.chain.client import Client, chain_id_of
 from registry.chain.deploy import deploy
-from registry.chain.journal import Journal, State
+from registry.chain.journal import IntentState, Journal
 from registry.chain.records import Grant
 from registry.chain.transactions import Transactor
 from registry.content.manifest import DataSetManifest, digest_of
@@ -162,7 +162,7 @@ class Actor:
     fuse: Fuse
     watch: Watch
 
-    def journaled(self) -> list[tuple[str, State]]:
+    def journaled(self) -> list[tuple[str, IntentState]]:
         """The journal as the next transaction will find it: compared with the chain."""
         journal = Journal(self.folder / "journal.sqlite")
         assert (
@@ -197,7 +197,7 @@ class Actor:
 
 def run_round(
     world: World, folder: Path, watch: Watch, fuses: dict[Role, Fuse]
-) -> tuple[Digest, list[object], list[tuple[str, State]], list[int]]:
+) -> tuple[Digest, list[object], list[tuple[str, IntentState]], list[int]]:
     """Run a round to its end; return the head, the chain's events, the journals, and how much each account sent."""
     store = world.found(folder)
     actors = [Actor(world, store, folder / role.name, role, fuse, watch) for role, fuse in fuses.items()]

@@ -77,7 +77,7 @@ from registry.ethereum.networks import Finality, FinalityRule
 from registry.roles import aggregator, auditor
 from registry.roles.answering import Answering, answer_demands
 from registry.roles.challenger import Purse
-from registry.roles.loop import Health, Task, follow
+from registry.roles.loop import LoopTask, TaskHealth, follow
 from registry.rounds.onchain import attested_result, attested_results, read_round
 from registry.rounds.plans import add_plan, fitted, plan_rules
 from registry.rounds.reports import load_report
@@ -210,7 +210,7 @@ class Game:
         self.house = replace(base, store=store, folder=self.folder, clients=clients)
         self.stores = {name: OwnStore(store) for name in (*HONEST, "watcher")}
         self.w3, self.model = base.chain.w3, base.model_id
-        self.health: dict[str, Health] = {}
+        self.health: dict[str, TaskHealth] = {}
         self.said: list[str] = []
         self.stood = self.height = self.w3.eth.block_number
         self.base_fee = PRICE if self.does("poor") else None
@@ -278,10 +278,10 @@ class Game:
 
     # The honest side
 
-    def run_tasks(self, name: str, tasks: Callable[[], tuple[Task, ...]], polls: dict[str, float]) -> None:
+    def run_tasks(self, name: str, tasks: Callable[[], tuple[LoopTask, ...]], polls: dict[str, float]) -> None:
         """Each task in a thread of its own; when the role is restarted all of its objects are made anew."""
         steps = {task.name: task for task in tasks()}
-        current: dict[str, Task] = dict(steps)
+        current: dict[str, LoopTask] = dict(steps)
         if self.does("restart"):
 
             def restart() -> None:
@@ -291,13 +291,13 @@ class Game:
 
             self.clock.spawn(f"restart {name}", restart)
         for task in steps.values():
-            health = self.health[f"{name} {task.name}"] = Health()
+            health = self.health[f"{name} {task.name}"] = TaskHealth()
             poll = next((seconds for prefix, seconds in polls.items() if task.name.startswith(prefix)), 120.0)
 
             def step(of: str = task.name) -> str:
                 return current[of].step()
 
-            def work(step: Callable[[], str] = step, poll: float = poll, health: Health = health) -> None:
+            def work(step: Callable[[], str] = step, poll: float = poll, health: TaskHealth = health) -> None:
                 follow(step, Stop(self.clock, lambda: self.idle), poll=poll, done=self.tell, health=health, ends=())  # type: ignore[arg-type]
 
             self.clock.spawn(f"{name} {task.name}", work)
@@ -312,7 +312,7 @@ class Game:
         for name in HONEST:
             client = house.clients[name]
 
-            def made(client: Client = client, name: str = name) -> tuple[Task, ...]:
+            def made(client: Client = client, name: str = name) -> tuple[LoopTask, ...]:
                 return aggregator.tasks(client, self.stores[name], self.folder / name, self.model)
 
             self.run_tasks(name, made, {"answering": 12.0, "attesting": 48.0, "rounds": 60.0, "transactions": 24.0})
@@ -320,7 +320,7 @@ class Game:
         models = [self.model] if not self.does("second model") else [self.second_model(), self.model]
         purse = Purse(watcher, self.folder / "purse.json", 5 * ETHER)
 
-        def watching() -> tuple[Task, ...]:
+        def watching() -> tuple[LoopTask, ...]:
             return auditor.tasks(
                 watcher,
                 self.stores["watcher"],

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from registry.cli import root
-from registry.cli.root import GOVERN, TAKE_PART, TRY, Entry, application, in_order
+from registry.cli.root import GOVERN, TAKE_PART, TRY, Subcommand, application, in_order
 
 __all__ = ["COMMANDS", "app"]
 
 COMMANDS = in_order(
     (
         *(
-            Entry(name, panel, text, f"trainer.cli.commands.{module}")
+            Subcommand(name, panel, text, f"trainer.cli.commands.{module}")
             for name, panel, module, text in (
                 ("demo", TRY, "demo", "Watch three hospitals train one model, then check it as a stranger."),
                 ("simulate", TRY, "simulate", "Run rounds with many participants in this process."),

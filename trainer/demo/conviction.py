@@ -54,7 +54,7 @@ def convict_a_lie(console: Console, sim: Simulation, chain: Embedded, folder: Pa
         f"\n[red]lied[/] in round {number}: both aggregators attest an average of which one value in {values:,} is off "
         "by 2^-22"
     )
-    purse, memory = Purse(watcher, folder / "auditor" / "spent.json", _LIMIT), auditor.Memory()
+    purse, memory = Purse(watcher, folder / "auditor" / "spent.json", _LIMIT), auditor.AuditorMemory()
 
     def watch() -> str:
         return auditor.advance(watcher, sim.store, folder / "auditor", sim.model_id, purse=purse, memory=memory)

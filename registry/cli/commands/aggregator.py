@@ -107,9 +107,9 @@ def once(
     folder: Folder = None,
 ) -> None:
     """Do what the current round wants of an aggregator now, until there is nothing left to do, and return."""
-    from registry.roles.aggregator import Memory, advance
+    from registry.roles.aggregator import AggregatorMemory, advance
 
-    client, store, memory = session.client, session.store, Memory()
+    client, store, memory = session.client, session.store, AggregatorMemory()
     found = find_model(client, model)
     place = _folder(session, folder, found)
     done: list[str] = []

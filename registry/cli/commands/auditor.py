@@ -17,7 +17,7 @@ from registry.cli.session import Session
 from registry.errors import CairnError
 
 if TYPE_CHECKING:
-    from registry.roles.loop import Task
+    from registry.roles.loop import LoopTask
 
 SPENT, STATUS = "spent.json", "status.json"
 app = group("Recompute what was attested, and convict what is false. Needs no torch, and to look no account.")
@@ -206,7 +206,7 @@ def _warn_of_limit(session: Session, models: list[str], limit: str) -> None:
 
 def _auditor(
     session: Session, models: list[str], limit: str | None, folder: Path | None
-) -> tuple[str, Path, tuple[Task, ...]]:
+) -> tuple[str, Path, tuple[LoopTask, ...]]:
     """An auditor's name, folder and tasks; without a limit it only looks, and needs no account."""
     from registry.cli.money import ether, wei_of
     from registry.ethereum.keys import to_checksum

@@ -21,7 +21,7 @@ app = single()
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Diagnosis:
     """One thing that was looked for.
 
     Attributes:
@@ -50,13 +50,13 @@ def doctor(session: Session) -> None:
         {"setting": s.name, "value": _shown(session, s.name), "from": session.settings.chosen[s.name].source}
         for s in SETTINGS
     ]
-    findings: list[Finding] = []
+    findings: list[Diagnosis] = []
     code = 0
     for name, look in _CHECKS.items():
         try:
             findings += look(session)
         except CairnError as error:
-            findings.append(Finding(name, False, str(error)))
+            findings.append(Diagnosis(name, False, str(error)))
             code = code or error.exit_code
     facts = {"settings": settings, "files": session.settings.files, "findings": findings, "healthy": code == 0}
     session.out.result(facts, lambda: _show(session, settings, findings))
@@ -64,7 +64,7 @@ def doctor(session: Session) -> None:
         raise typer.Exit(code)
 
 
-def _show(session: Session, settings: list[dict[str, str]], findings: list[Finding]) -> None:
+def _show(session: Session, settings: list[dict[str, str]], findings: list[Diagnosis]) -> None:
     from rich.text import Text
 
     out = session.out
@@ -86,57 +86,57 @@ def _shown(session: Session, name: str) -> str:
     return named(value) if name == "rpc_url" else value  # a URL's path or query may hold a key
 
 
-def _node(session: Session) -> Iterator[Finding]:
+def _node(session: Session) -> Iterator[Diagnosis]:
     from registry.ethereum.networks import final_block, finality_of, network_of
 
     chain_id = session.chain_id
     policy = finality_of(session.w3, chain_id, session.finality)
     block, final = session.w3.eth.block_number, final_block(session.w3, policy)
     network = network_of(chain_id).name
-    yield Finding("node", True, f"chain {chain_id} ({network}) at block {block}, final up to {final}: {policy}")
+    yield Diagnosis("node", True, f"chain {chain_id} ({network}) at block {block}, final up to {final}: {policy}")
 
 
-def _contract(session: Session) -> Iterator[Finding]:
+def _contract(session: Session) -> Iterator[Diagnosis]:
     from registry.ethereum.keys import to_checksum
 
-    yield Finding("contract", True, f"a Cairn at {to_checksum(session.reader.address)}")
+    yield Diagnosis("contract", True, f"a Cairn at {to_checksum(session.reader.address)}")
 
 
-def _account(session: Session) -> Iterator[Finding]:
+def _account(session: Session) -> Iterator[Diagnosis]:
     from registry.ethereum.keys import to_checksum
     from registry.ethereum.node import asking
 
     if session.settings["from"] is None and session.keystore is None:
-        yield Finding("account", None, "none named: needed to send, not to read")
+        yield Diagnosis("account", None, "none named: needed to send, not to read")
         return
     account = to_checksum(session.account)
     if session.keystore is not None and not session.keystore.exists():
-        yield Finding("account", False, f"no keystore at {session.keystore}")
+        yield Diagnosis("account", False, f"no keystore at {session.keystore}")
         return
     try:
         with asking("eth_getBalance"):
             held = f", {session.w3.eth.get_balance(account) / 10**18:g} ether"  # type: ignore[arg-type]
     except NodeUnavailable:
         held = ""  # the node has its own line
-    yield Finding("account", True, f"{account}{held}")
+    yield Diagnosis("account", True, f"{account}{held}")
 
 
-def _password(session: Session) -> Iterator[Finding]:
+def _password(session: Session) -> Iterator[Diagnosis]:
     file = session.settings["password_file"]
     if file is not None:
         there = os.access(Path(file).expanduser(), os.R_OK)
-        yield Finding("password file", there, "readable" if there else "cannot be read")
+        yield Diagnosis("password file", there, "readable" if there else "cannot be read")
 
 
-def _store(session: Session) -> Iterator[Finding]:
+def _store(session: Session) -> Iterator[Diagnosis]:
     from registry.cli.open_store import store_uri
     from registry.types import Cid, Codec
 
     session.store.has(Cid(Codec.RAW, bytes(32)))
-    yield Finding("store", True, store_uri(session.settings))
+    yield Diagnosis("store", True, store_uri(session.settings))
 
 
-def _programs(session: Session) -> Iterator[Finding]:
+def _programs(session: Session) -> Iterator[Diagnosis]:
     from registry.cli.tools import find_solc, tool_folders
     from registry.dev.anvil_node import find_anvil
     from registry.dev.kubo_node import find_ipfs
@@ -148,17 +148,17 @@ def _programs(session: Session) -> Iterator[Finding]:
     }
     for name, (find, use) in found.items():
         path = find()
-        yield Finding(name, None if path is None else True, use if path is None else f"{path}{_version(name, path)}")
+        yield Diagnosis(name, None if path is None else True, use if path is None else f"{path}{_version(name, path)}")
 
 
-def _python(session: Session) -> Iterator[Finding]:
+def _python(session: Session) -> Iterator[Diagnosis]:
     from importlib.metadata import version
 
-    yield Finding("python", True, f"{platform.python_version()}, web3 {version('web3')}, numpy {version('numpy')}")
+    yield Diagnosis("python", True, f"{platform.python_version()}, web3 {version('web3')}, numpy {version('numpy')}")
     if importlib.util.find_spec("torch") is None:
-        yield Finding("torch", None, "needed to train: pip install 'cairn-registry[train]'")
+        yield Diagnosis("torch", None, "needed to train: pip install 'cairn-registry[train]'")
     else:
-        yield Finding("torch", True, version("torch"))
+        yield Diagnosis("torch", True, version("torch"))
 
 
 def _version(name: str, path: Path) -> str:
@@ -172,7 +172,7 @@ def _version(name: str, path: Path) -> str:
     return f" ({' '.join(lines[:3])})" if done.returncode == 0 else " (does not run)"
 
 
-_CHECKS: dict[str, Callable[[Session], Iterator[Finding]]] = {
+_CHECKS: dict[str, Callable[[Session], Iterator[Diagnosis]]] = {
     "node": _node,
     "contract": _contract,
     "account": _account,

@@ -17,7 +17,7 @@ from registry.cli.session import Session
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from registry.lineage.graph import Step
+    from registry.lineage.graph import VersionNode
     from registry.lineage.identify import FileName, Identified
     from registry.verification.checks import Verification
 
@@ -55,7 +55,7 @@ def verify(
     disagrees, 4 if it cannot be checked here, since bytes are not to be had or rules are of a later release, 8 if the
     file is no version of any model.
     """
-    from registry.verification.cache import Verified
+    from registry.verification.cache import VerificationCache
     from registry.verification.verify import verify_version
 
     client = session.reader
@@ -72,7 +72,7 @@ def verify(
             found.version,
             Path(folder),
             deep=deep,
-            verified=Verified(session.home / "verified"),
+            verified=VerificationCache(session.home / "verified"),
             again=again,
             progress=telling(say),
         ):
@@ -143,11 +143,11 @@ def show(session: Session, one: Verification, quiet: bool) -> None:
             session.out.show(Text("    ") + check_line(check))
 
 
-def telling(say: Callable[[str], None]) -> Callable[[Step, int], None]:
+def telling(say: Callable[[str], None]) -> Callable[[VersionNode, int], None]:
     """Return what says which version is verified, and how far the combining of its updates has come."""
-    combined: dict[Step, int] = {}
+    combined: dict[VersionNode, int] = {}
 
-    def progress(step: Step, done: int) -> None:
+    def progress(step: VersionNode, done: int) -> None:
         combined[step] = combined.get(step, 0) + done
         far = f": {combined[step] / 1e6:,.0f} MB of updates" if combined[step] else ""
         say(f"verifying {name_of(step)}{far}")
@@ -155,7 +155,7 @@ def telling(say: Callable[[str], None]) -> Callable[[Step, int], None]:
     return progress
 
 
-def name_of(step: Step) -> str:
+def name_of(step: VersionNode) -> str:
     """Return what a version is called in a lineage."""
     if step.round:
         return f"round {step.round}"

@@ -21,7 +21,7 @@ from trainer.cli.tasks import Unshared
 
 if TYPE_CHECKING:
     from registry.content.manifest import BaseFile, Statement, VersionManifest
-    from registry.lineage.graph import Step
+    from registry.lineage.graph import VersionNode
     from registry.store.base import ContentStore
     from registry.types import Address
 
@@ -388,7 +388,7 @@ def _title(store: ContentStore, digest: bytes) -> str | None:
     return None
 
 
-def _version_facts(step: Step) -> dict[str, object]:
+def _version_facts(step: VersionNode) -> dict[str, object]:
     return {
         "version": step.digest,
         "round": step.round or None,
@@ -399,7 +399,7 @@ def _version_facts(step: Step) -> dict[str, object]:
     }
 
 
-def _version_row(step: Step, head: bytes) -> tuple[object, ...]:
+def _version_row(step: VersionNode, head: bytes) -> tuple[object, ...]:
     origin = f"round {step.round}" if step.round else "genesis" if not any(step.parent) else "owner"
     marks = [mark for mark, holds in (("head", step.digest == head), ("deprecated", step.deprecated)) if holds]
     return short(step.digest), origin, short(step.parent) if any(step.parent) else "", step.block, ", ".join(marks)

@@ -16,7 +16,7 @@ from registry.cli.session import Session
 from registry.errors import InputError
 
 if TYPE_CHECKING:
-    from registry.chain.sending import Receipt
+    from registry.chain.sending import SentReceipt
     from registry.cli.signed import SignedCommitment
     from registry.rounds.onchain import RoundRecord
     from trainer.updates import Prepared
@@ -97,7 +97,7 @@ def submit(
 
     The update itself is published once commits have closed: `cairn participant publish`.
     """
-    source = Source(task, update, weight, steps, data_set, _hook_data(hook_data))
+    source = UpdateSource(task, update, weight, steps, data_set, _hook_data(hook_data))
     record, prepared, proof = _prepare(session, model, source, folder)
     if session.dry_run:
         _quote(session, record, prepared, proof)
@@ -140,7 +140,7 @@ def sign(
     from registry.cli.signed import SignedCommitment, write_signed
     from trainer.updates import commitment_fields
 
-    source = Source(task, update, weight, steps, data_set, _hook_data(hook_data))
+    source = UpdateSource(task, update, weight, steps, data_set, _hook_data(hook_data))
     record, prepared, proof = _prepare(session, model, source, folder)
     until = _valid_until(session, record, valid_for)
     model_id, number, digest, root, examples, taken = commitment_fields(prepared.manifest)
@@ -224,7 +224,7 @@ def _signed_here(session: Session, file: Path) -> SignedCommitment:
     return signed
 
 
-def _relayed(receipt: Receipt, signed: Sequence[SignedCommitment]) -> dict[str, object]:
+def _relayed(receipt: SentReceipt, signed: Sequence[SignedCommitment]) -> dict[str, object]:
     """Which of a list the contract committed, and why it skipped the others."""
     from registry.chain.contracts import error_of
     from registry.chain.events import CommitmentSkipped, UpdateCommitted
@@ -316,7 +316,7 @@ def data_set(
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class UpdateSource:
     """What an update is made of, as flags say it: a task, or a file with its weight, steps and data set."""
 
     task: str | None
@@ -328,7 +328,7 @@ class Source:
 
 
 def _prepare(
-    session: Session, model: str, source: Source, folder: Path | None
+    session: Session, model: str, source: UpdateSource, folder: Path | None
 ) -> tuple[RoundRecord, Prepared, tuple[bytes, ...]]:
     """Make the open round's update, having asked the contract whether it would take one; return the hooks' data too."""
     from registry.content.manifest import DataSetManifest
