@@ -83,7 +83,7 @@ def conviction_cost(client: Client, model: ModelId, plan: Plan, fees: Fees) -> d
         participants; gas; cost_ether; half_bond_ether, which is what it earns: zero without a bond; paid, whether it
         earns that much.
     """
-    from registry.roles.challenger import conviction_gas
+    from registry.disputes.streaming import conviction_gas
 
     participants = client.model(model).participants
     gas = conviction_gas(participants)

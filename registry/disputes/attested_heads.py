@@ -8,10 +8,11 @@ from registry.chain.records import Result
 from registry.content.heads import REPORT_HEAD, UPDATE_HEAD, VERSION_HEAD, head_bytes
 from registry.content.manifest import manifest_cid
 from registry.content.merkle import Rows
-from registry.disputes.charges import Case, Charge, Inspection, Wanted
+from registry.disputes.charges import Case, Inspection, Wanted
+from registry.disputes.faults import WrongHead
 from registry.errors import ContentError
 from registry.rounds.onchain import RoundRecord
-from registry.types import Fault, HeadKind, Root
+from registry.types import HeadKind, Root
 
 __all__ = ["result_head", "update_head", "wrong_head", "wrong_result_heads"]
 
@@ -61,7 +62,7 @@ def wrong_head(
         return Inspection(f"{name}: its head is demanded", wanted=(wanted,))
     if len(data) == len(expected) + 32 and data[: len(expected)] == expected:
         return None
-    return Inspection(f"{name}: its head says something else", Charge(Fault.HEAD, evidence=(kind, membership, data)))
+    return Inspection(f"{name}: its head says something else", WrongHead(kind, membership, data))
 
 
 def wrong_result_heads(case: Case) -> Inspection | None:

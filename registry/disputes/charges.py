@@ -1,7 +1,6 @@
-"""Charges: what is wrong with an attested result, with the evidence that the contract convicts by.
+"""Charges: fraud proofs made from a round, stored bytes and the leaves that were shown on chain.
 
-Functions of the round, the stored bytes and the leaves that were shown on chain. Each makes the evidence of one kind of
-fault from the blob or list in which it was found.
+Each function makes the evidence of one kind of fault from the blob or list in which it was found.
 """
 
 from __future__ import annotations
@@ -27,10 +26,23 @@ from registry.chain.challenge_records import (
     Step,
 )
 from registry.chain.events import UpdateCommitted
-from registry.chain.records import Result
+from registry.chain.records import Result, running_hash_begin
 from registry.content.manifest import ReportEntry, VersionManifest
 from registry.content.merkle import CHUNK_VALUES, VALUES, Rows, leaf_hash, merkle_root, merkle_tree, prove, state_rows
 from registry.content.segments import segment_at, segment_leaf
+from registry.disputes.faults import (
+    DigestTwice,
+    FraudProof,
+    Uncommitted,
+    WrongAggregate,
+    WrongChunk,
+    WrongCount,
+    WrongFactor,
+    WrongOrder,
+    WrongState,
+    WrongTotal,
+    WrongVersion,
+)
 from registry.disputes.openings import Chunks, Listing, chunks_of_blob
 from registry.errors import ContentError, FormError
 from registry.rounds.admission import Verdict
@@ -41,12 +53,11 @@ from registry.rounds.versions import roots_of
 from registry.rules.encoding import RuleSet, Shape, encode_rules, factor_of
 from registry.rules.grid import grid_integers
 from registry.store.base import ContentStore
-from registry.types import Address, Blob, Fault, HeadKind, Part, Root, Tree
+from registry.types import Address, Blob, HeadKind, Root, Tree
 
 __all__ = [
     "CONTRIBUTIONS",
     "Case",
-    "Charge",
     "Inspection",
     "Wanted",
     "aggregate_charge",
@@ -62,32 +73,6 @@ __all__ = [
     "version_charge",
     "wanted_contribution",
 ]
-
-_OF_VALUES = (Fault.CHUNK, Fault.AGGREGATE, Fault.VERSION, Fault.STATE)
-
-
-@dataclass(frozen=True, slots=True)
-class Charge:
-    """A fault and what proves it.
-
-    Attributes:
-        fault: Which.
-        index: Of the claim: the chunk, or 0.
-        evidence: Arguments of the contract's function for that fault, after the target and whatever is streamed.
-        steps: Contributions to be added up first, for AGGREGATE and TOTAL.
-        commitments: To be replayed first, for UNCOMMITTED.
-    """
-
-    fault: Fault
-    index: int = 0
-    evidence: tuple[object, ...] = ()
-    steps: tuple[Step, ...] = ()
-    commitments: tuple[Commitment, ...] = ()
-
-    @property
-    def part(self) -> Part:
-        """What of the result the claim is about."""
-        return Part.VALUES if self.fault in _OF_VALUES else Part.WHOLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +111,7 @@ class Inspection:
     """
 
     said: str
-    charge: Charge | None = None
+    charge: FraudProof | None = None
     wanted: tuple[Wanted, ...] = ()
     sound: bool = False
 
@@ -165,25 +150,25 @@ class Case:
         return {index: opening for (*of, index), opening in self.shown.items() if of == [root, rows]}
 
 
-def list_charge(case: Case, listing: Listing) -> Charge | None:
+def list_charge(case: Case, listing: Listing) -> FraudProof | None:
     """Return what is wrong with a list of contributions, if anything is."""
     entries = listing.contributions
     if len(entries) != case.result.contributions:
-        return Charge(Fault.COUNT, evidence=(listing.counted,))
+        return WrongCount(listing.counted)
     for index in range(len(entries) - 1):
         if entries[index].participant >= entries[index + 1].participant:
-            return Charge(Fault.ORDER, evidence=(listing.membership(index), listing.membership(index + 1)))
+            return WrongOrder(listing.membership(index), listing.membership(index + 1))
     twice = _twice(entries)
     if twice is not None:
-        return Charge(Fault.TWICE, evidence=(listing.membership(twice[0]), listing.membership(twice[1])))
+        return DigestTwice(listing.membership(twice[0]), listing.membership(twice[1]))
     committed = set(_committed(case))
     for index, entry in enumerate(entries):
         if entry.commitment not in committed:
             return uncommitted_charge(case, index, listing.opening(index))
         if not _fits(case, entry):
-            return Charge(Fault.FACTOR, evidence=(index, listing.opening(index)))
+            return WrongFactor(index, listing.opening(index))
     if not _adds_up(case, entries):
-        return Charge(Fault.TOTAL, steps=tuple(Step(entry, NOTHING) for entry in entries))
+        return WrongTotal(tuple(Step(entry, NOTHING) for entry in entries))
     return None
 
 
@@ -215,14 +200,16 @@ def _committed(case: Case) -> tuple[Commitment, ...]:
     return tuple(listed(commitment, case.round.form.rules).commitment for commitment in case.round.record.commitments)
 
 
-def uncommitted_charge(case: Case, index: int, opening: Opening) -> Charge:
+def uncommitted_charge(case: Case, index: int, opening: Opening) -> Uncommitted:
     """Charge a leaf of the contributions root that is none of the commitments."""
-    return Charge(Fault.UNCOMMITTED, evidence=(index, opening), commitments=_committed(case))
+    record = case.round.record
+    beginning = running_hash_begin(record.round_id, record.parent, record.plan)
+    return Uncommitted(index, opening, beginning, _committed(case))
 
 
 def aggregate_charge(
     case: Case, listing: Listing, openings: Callable[[], Iterable[Opening]], index: int, own: bytes, theirs: Opening
-) -> Charge:
+) -> WrongChunk | WrongAggregate:
     """Charge a chunk of the aggregate that is not the recomputed one.
 
     Args:
@@ -235,10 +222,10 @@ def aggregate_charge(
     """
     position = 0 if len(theirs.leaf) != len(own) else off_grid(theirs.leaf, case.round.form.grid_bits)
     if position is not None:
-        return Charge(Fault.CHUNK, index, (Tree.AGGREGATE, index * CHUNK_VALUES + position, theirs, NOWHERE))
+        return WrongChunk(Tree.AGGREGATE, index * CHUNK_VALUES + position, theirs)
     coordinate = index * CHUNK_VALUES + _first_difference(own, theirs.leaf)
     steps = tuple(Step(entry, opening) for entry, opening in zip(listing.contributions, openings(), strict=True))
-    return Charge(Fault.AGGREGATE, index, (coordinate, theirs), steps)
+    return WrongAggregate(coordinate, theirs, steps)
 
 
 def contribution_chunks(case: Case, listing: Listing, verdicts: Sequence[Verdict]) -> list[Chunks]:
@@ -247,19 +234,23 @@ def contribution_chunks(case: Case, listing: Listing, verdicts: Sequence[Verdict
     return [chunks_of_blob(case.store, blobs[entry.participant]) for entry in listing.contributions]
 
 
-def version_charge(case: Case, index: int, own: bytes, theirs: Opening, aggregate: Callable[[int], Opening]) -> Charge:
+def version_charge(
+    case: Case, index: int, own: bytes, theirs: Opening, aggregate: Callable[[int], Opening]
+) -> WrongChunk | WrongVersion:
     """Charge a chunk of the version that is not the recomputed one; `aggregate` opens the attested one."""
     if len(theirs.leaf) != len(own):
-        return Charge(Fault.CHUNK, index, (Tree.VERSION, index * CHUNK_VALUES, theirs, NOWHERE))
+        return WrongChunk(Tree.VERSION, index * CHUNK_VALUES, theirs)
     coordinate = index * CHUNK_VALUES + _first_difference(own, theirs.leaf)
-    return Charge(Fault.VERSION, index, (_before(case, coordinate, aggregate), theirs))
+    return WrongVersion(_before(case, coordinate, aggregate), theirs)
 
 
-def state_charge(case: Case, index: int, own: bytes, theirs: Opening, aggregate: Callable[[int], Opening]) -> Charge:
+def state_charge(
+    case: Case, index: int, own: bytes, theirs: Opening, aggregate: Callable[[int], Opening]
+) -> WrongState:
     """Charge a chunk of the state likewise."""
     states = len(case.round.form.rules.program.states)
     coordinate = index * case.states.entries // states + _first_difference(own, theirs.leaf) // 2 // states
-    return Charge(Fault.STATE, coordinate // CHUNK_VALUES, (_before(case, coordinate, aggregate), theirs))
+    return WrongState(_before(case, coordinate, aggregate), theirs)
 
 
 def _before(case: Case, coordinate: int, aggregate: Callable[[int], Opening]) -> Before:

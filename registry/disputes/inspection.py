@@ -14,7 +14,6 @@ from pathlib import Path
 from registry.chain.challenge_records import (
     COMMITMENT_BYTES,
     CONTRIBUTION_BYTES,
-    NOWHERE,
     Listed,
     Membership,
     Opening,
@@ -28,7 +27,6 @@ from registry.disputes.attested_heads import update_head, wrong_head, wrong_resu
 from registry.disputes.charges import (
     CONTRIBUTIONS,
     Case,
-    Charge,
     Inspection,
     Wanted,
     aggregate_charge,
@@ -43,6 +41,7 @@ from registry.disputes.charges import (
     version_charge,
     wanted_contribution,
 )
+from registry.disputes.faults import WrongChunk, WrongCount, WrongFactor, WrongRoots, WrongSize
 from registry.disputes.narrowing import apart, published_aggregate, published_state, published_version
 from registry.disputes.openings import Listing, chunks_of_file, listing_of
 from registry.disputes.sampling import held_by_parts
@@ -54,7 +53,7 @@ from registry.rounds.server_steps import continues, state_header, step_number
 from registry.rules.encoding import state_layout
 from registry.rules.table import Rules, called, rules_of
 from registry.store.base import ContentStore
-from registry.types import Fault, HeadKind, Root, Tree
+from registry.types import HeadKind, Root, Tree
 
 __all__ = ["Recomputed", "inspect"]
 
@@ -124,7 +123,7 @@ def _inspected(case: Case, recomputed: Recomputed) -> Inspection:
         return Inspection(f"contributions: {charge.fault.name.lower()}", charge)
     wrong = _wrong_roots(case)
     if wrong:
-        return Inspection(f"version: {wrong}", Charge(Fault.ROOTS))
+        return Inspection(f"version: {wrong}", WrongRoots())
     unfit = _unfit_state(case)
     if unfit is not None:
         return unfit
@@ -168,8 +167,7 @@ def _unfit_state(case: Case) -> Inspection | None:
         return Inspection("parent's state: demanded", wanted=(Wanted(root, Tree.PARENT_STATE, 0, rows=case.states),))
     if counted.count == expected:
         return None
-    evidence = (Tree.PARENT_STATE, counted, NOWHERE)
-    return Inspection("parent's state: of another size", Charge(Fault.SIZE, evidence=evidence))
+    return Inspection("parent's state: of another size", WrongSize(Tree.PARENT_STATE, counted))
 
 
 def _listing(case: Case) -> Listing | Inspection:
@@ -183,7 +181,7 @@ def _listing(case: Case) -> Listing | Inspection:
         return Inspection("contributions: demanded", wanted=(wanted_contribution(root, 0),))
     counted = next(iter(shown.values())).counted
     if counted.count != case.result.contributions:
-        return Inspection("contributions: count", Charge(Fault.COUNT, evidence=(counted,)))
+        return Inspection("contributions: count", WrongCount(counted))
     committed = {contribution_leaf(entry)[:COMMITMENT_BYTES]: entry for entry in _all(case)}
     entries = {}
     for index, opening in sorted(shown.items()):
@@ -194,7 +192,7 @@ def _listing(case: Case) -> Listing | Inspection:
             return Inspection("contributions: uncommitted", uncommitted_charge(case, index, opening))
         factor = int.from_bytes(opening.leaf[COMMITMENT_BYTES:], "big")
         if factor > entry.weight:  # it may be more than any list that is added up can hold
-            return Inspection("contributions: factor", Charge(Fault.FACTOR, evidence=(index, opening)))
+            return Inspection("contributions: factor", WrongFactor(index, opening))
         entries[index] = replace(entry, factor=factor)
     missing = [index for index in range(counted.count) if index not in shown]
     if missing:
@@ -270,12 +268,12 @@ def _wrongly_admitted(case: Case, verdict: Verdict, membership: Membership) -> I
         return Inspection("contribution: demanded", wanted=(*unseen, leaf))
     counted = next(iter(shown.values())).counted
     if counted.count != case.values:
-        return Inspection("contribution: size", Charge(Fault.SIZE, evidence=(Tree.CONTRIBUTION, counted, membership)))
+        return Inspection("contribution: size", WrongSize(Tree.CONTRIBUTION, counted, membership))
     for index, opening in shown.items():
         position = off_grid(opening.leaf, case.round.form.grid_bits)
         if position is not None:
-            evidence = (Tree.CONTRIBUTION, index * CHUNK_VALUES + position, opening, membership)
-            return Inspection(f"contribution: {verdict.detail}", Charge(Fault.CHUNK, index, evidence))
+            wrong = WrongChunk(Tree.CONTRIBUTION, index * CHUNK_VALUES + position, opening, membership)
+            return Inspection(f"contribution: {verdict.detail}", wrong)
     sampled = (Wanted(root, Tree.CONTRIBUTION, i, membership) for i in case.samples if i not in shown)
     return Inspection("", wanted=(*unseen, *sampled))
 

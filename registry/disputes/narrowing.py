@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from registry.chain.challenge_records import NOWHERE, Counted, Opening
+from registry.chain.challenge_records import Counted, Opening
 from registry.content.manifest import VersionManifest
 from registry.content.merkle import VALUES
-from registry.disputes.charges import Case, Charge, Inspection, Wanted, attested_chunks
+from registry.disputes.charges import Case, Inspection, Wanted, attested_chunks
+from registry.disputes.faults import FraudProof, WrongSize
 from registry.disputes.openings import Chunks, differing_leaf
 from registry.rounds.server_steps import state_header
 from registry.store.manifests import found_manifest
-from registry.types import Fault, Root, Tree
+from registry.types import Root, Tree
 
 __all__ = ["apart", "published_aggregate", "published_state", "published_version"]
 
@@ -23,12 +24,12 @@ def apart(
     root: Root,
     tree: Tree,
     said: str,
-    charge: Callable[[int, bytes, Opening], Charge],
+    charge: Callable[[int, bytes, Opening], FraudProof],
 ) -> Inspection:
     """What comes of an attested blob that is not the recomputed one; charge takes a chunk's place, and both of it."""
     name, found = tree.name.lower(), _difference(case, own, theirs, root, tree)
     if isinstance(found, Counted):
-        return Inspection(f"{name}: size", Charge(Fault.SIZE, evidence=(tree, found, NOWHERE)))
+        return Inspection(f"{name}: size", WrongSize(tree, found))
     if isinstance(found, Wanted):
         return Inspection(f"{name}: leaf {found.index} demanded", wanted=(found,))
     index, opening = found

@@ -12,11 +12,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from registry.chain.challenge_records import NOWHERE, Opening
+from registry.chain.challenge_records import Opening
 from registry.content.merkle import CHUNK_VALUES
 from registry.disputes.charges import (
     Case,
-    Charge,
     Inspection,
     Wanted,
     aggregate_charge,
@@ -24,6 +23,7 @@ from registry.disputes.charges import (
     state_charge,
     version_charge,
 )
+from registry.disputes.faults import WrongChunk
 from registry.disputes.narrowing import apart, published_aggregate, published_state, published_version
 from registry.disputes.openings import Chunks, Listing, chunk_of_blob, chunks_of_blob, chunks_of_file
 from registry.errors import FormError
@@ -37,7 +37,7 @@ from registry.rules.grid import F32, grid_integers
 from registry.rules.replay import I64, initial_states
 from registry.rules.shapes import left_out
 from registry.store.blobs import open_blob
-from registry.types import Fault, Root, Tree
+from registry.types import Root, Tree
 
 __all__ = ["held_by_parts"]
 
@@ -81,8 +81,8 @@ def _followed(case: Case, aggregate: Chunks) -> Inspection | None:
         chunk = aggregate.read(index)
         position = off_grid(chunk, case.round.form.grid_bits)
         if position is not None:
-            evidence = (Tree.AGGREGATE, index * CHUNK_VALUES + position, aggregate.opening(index), NOWHERE)
-            return Inspection("aggregate: a value that no update may hold", Charge(Fault.CHUNK, index, evidence))
+            wrong = WrongChunk(Tree.AGGREGATE, index * CHUNK_VALUES + position, aggregate.opening(index))
+            return Inspection("aggregate: a value that no update may hold", wrong)
     place = {name: case.folder / f"followed-{name}.safetensors" for name in ("aggregate", "version", "state")}
     assert case.report is not None  # it names the aggregate
     for _ in written(place["aggregate"], open_blob(case.store, case.report.manifest.aggregate.blob)):

@@ -27,17 +27,19 @@ from registry.chain.court_events import LeafShown
 from registry.chain.court_records import MAX_DEPOSIT, Demanded
 from registry.chain.records import Dispute, Result
 from registry.disputes.answers import answer_to
-from registry.disputes.charges import Charge, Inspection, Wanted, basis_of
+from registry.disputes.charges import Inspection, Wanted, basis_of
 from registry.disputes.demands import Demands, SeenDemands, demands_of
+from registry.disputes.faults import FraudProof
 from registry.disputes.inspection import Recomputed, inspect
+from registry.disputes.streaming import conviction_gas
 from registry.disputes.tree_cache import place_of, remove_before
 from registry.durable import write_whole
 from registry.errors import ContractError, NotEnoughMoney
 from registry.ethereum.keys import to_checksum
 from registry.ethereum.node import chain_time
-from registry.roles.challenger import LimitReached, Purse, bring, conviction_gas
 from registry.roles.claims import Claim, collect, seal
 from registry.roles.loop import LoopTask, keeping, take_step
+from registry.roles.purse import LimitReached, Purse
 from registry.rounds.loaded_round import load_round
 from registry.rounds.onchain import (
     RoundRecord,
@@ -371,11 +373,11 @@ def _named(dispute: Dispute, wanted: Wanted) -> Demanded:
 
 
 def _charge(
-    court: Court, record: RoundRecord, target: Target, dispute: Dispute, charge: Charge, watch: _Watch, purse: Purse
+    court: Court, record: RoundRecord, target: Target, dispute: Dispute, charge: FraudProof, watch: _Watch, purse: Purse
 ) -> str:
     if record.plan.bond_gwei:
         seal(court, watch.folder, Claim(dispute.round_id, dispute.tally, charge.part, charge.index))
-    bring(Challenges(court.client, send=purse.send), record, target, charge, watch.basis(record))
+    charge.convict(Challenges(court.client, send=purse.send), target, watch.basis(record))
     return f"round {target.number}: result 0x{dispute.result_hash.hex()[:12]} convicted: {charge.fault.name.lower()}"
 
 

@@ -18,7 +18,7 @@ from registry.chain.court_records import Demand, Demanded, claim_of, seal_of
 from registry.durable import write_whole
 from registry.errors import InputError
 from registry.ethereum.node import chain_time
-from registry.roles.challenger import Purse
+from registry.roles.purse import Purse
 from registry.types import Address, Fault, Part, Root, RoundId
 
 __all__ = ["Claim", "collect", "seal"]

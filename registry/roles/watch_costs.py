@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from registry.chain.court_records import ANSWER_GAS, MAX_DEPOSIT
 from registry.chain.records import Plan
 from registry.content.merkle import CHUNK_VALUES, state_rows
-from registry.roles.challenger import conviction_gas, dearest_gas
+from registry.disputes.streaming import conviction_gas, dearest_gas
 from registry.types import WALK_STEPS
 
 __all__ = ["GAS", "Line", "Price", "WatchCosts", "price_of", "walk_costs", "walk_steps", "watch_costs"]
@@ -197,4 +197,4 @@ def _each(what: str, name: str, times: int, *, deposits: bool = True) -> Line:
 
 def _conviction(participants: int) -> Line:
     gas, dearest = conviction_gas(participants), dearest_gas(participants)
-    return Line("dearest conviction", 1, gas, dearest, 0, "conviction_gas of registry/roles/challenger.py")
+    return Line("dearest conviction", 1, gas, dearest, 0, "conviction_gas of registry/disputes/streaming.py")

@@ -34,7 +34,7 @@ from registry.disputes.openings import Chunks, Listing, chunks_of_blob, chunks_o
 from registry.errors import VerificationFailed
 from registry.ethereum.fees import suggest_fees
 from registry.roles import aggregator, auditor, claims
-from registry.roles.challenger import Purse
+from registry.roles.purse import Purse
 from registry.roles.watch_costs import price_of, watch_costs
 from registry.rounds.onchain import attested_results, read_round
 from registry.rounds.plans import plan_rules, server_rule
@@ -573,7 +573,7 @@ def test_without_a_bond_nobody_attests_where_one_is_asked_for(bonded: Any) -> No
 
 @pytest.mark.parametrize("name", ["aggregate", "another weight than committed", "weights that do not add up"])
 def test_a_challenge_of_several_transactions_convicts(wide: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("registry.roles.challenger.MOST_GAS", 1)  # one contribution a transaction
+    monkeypatch.setattr("registry.disputes.streaming.MOST_GAS", 1)  # one contribution a transaction
     if name == "aggregate":
         wide.attest("mallory", lie(wide, aggregate=nudged(2000, STEP)))
         fault = Fault.AGGREGATE

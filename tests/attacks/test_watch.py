@@ -24,11 +24,12 @@ from registry.dev.embedded import sleep_until
 from registry.dev.forgeries import Edit, falsified, nudged
 from registry.disputes.demands import demands_of
 from registry.disputes.openings import chunks_of_blob, chunks_of_file
+from registry.disputes.streaming import conviction_gas
 from registry.ethereum.networks import Finality, FinalityRule
 from registry.ethereum.node import chain_time
 from registry.roles import aggregator, auditor
-from registry.roles.challenger import Purse, conviction_gas
 from registry.roles.loop import TaskHealth, supervise
+from registry.roles.purse import Purse
 from registry.rounds.loaded_round import load_round
 from registry.rounds.reports import load_report
 from registry.rounds.server_steps import next_version

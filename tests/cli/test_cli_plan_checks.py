@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from registry.roles.challenger import conviction_gas
+from registry.disputes.streaming import conviction_gas
 from registry.rounds.versions import save_arrays
 
 

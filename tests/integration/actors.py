@@ -29,10 +29,11 @@ from registry.chain.client import Client
 from registry.chain.transactions import Sending
 from registry.content.manifest import Code, DataSetManifest
 from registry.dev.chains import development_signers
+from registry.disputes import streaming
 from registry.ethereum.node import connect
-from registry.roles import aggregator, auditor, challenger
-from registry.roles.challenger import Purse
+from registry.roles import aggregator, auditor
 from registry.roles.loop import follow
+from registry.roles.purse import Purse
 from registry.store.uri import open_store
 from registry.types import Address, ModelId
 from trainer import participant
@@ -155,7 +156,7 @@ def be(settings: Settings, name: str) -> None:
             return participant.advance(client, store, folder, model_id, mine)
 
     elif role == "auditor":
-        challenger.MOST_GAS = 1  # one contribution a transaction
+        streaming.MOST_GAS = 1  # one contribution a transaction
         purse, found = Purse(client, folder / "spent.json", AUDITOR_LIMIT), auditor.AuditorMemory()
 
         def advance() -> str:

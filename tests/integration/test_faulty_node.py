@@ -29,8 +29,8 @@ from registry.dev.forgeries import falsified, nudged
 from registry.ethereum.keys import to_checksum
 from registry.ethereum.node import connect
 from registry.roles import aggregator, auditor
-from registry.roles.challenger import Purse
 from registry.roles.loop import follow
+from registry.roles.purse import Purse
 from registry.rounds.loaded_round import load_round
 from registry.rounds.onchain import read_round
 from registry.rounds.results import compute_outcome, publish_outcome
@@ -173,7 +173,7 @@ def cast(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Cast]:
     monkeypatch.setattr("registry.ethereum.node.PAUSE", 0.002)
-    monkeypatch.setattr("registry.roles.challenger.MOST_GAS", 1)  # one contribution a transaction
+    monkeypatch.setattr("registry.disputes.streaming.MOST_GAS", 1)  # one contribution a transaction
     with anvil_chain(find_tool("anvil")) as chain:
         network = make_network(
             chain, tmp_path, stores=[str(tmp_path / "store")], participants=PARTICIPANTS, aggregators=2, quorum=1

@@ -28,15 +28,15 @@ from registry.chain.challenges import Challenges
 from registry.chain.client import Client
 from registry.chain.sending import Call
 from registry.content.merkle import counted_root, node_hash
-from registry.dev.chains import EXAMPLE_RULES, example_plan, example_result
-from registry.disputes.charges import Charge
+from registry.dev.chains import EXAMPLE_RULES, example_result
+from registry.disputes.faults import FraudProof, Uncommitted, WrongAggregate, WrongTotal
 from registry.disputes.openings import Listing
+from registry.disputes.streaming import add_steps
 from registry.errors import InputError, NodeUnavailable
-from registry.roles.challenger import Purse, add_steps, bring
-from registry.rounds.onchain import RoundRecord
+from registry.roles.purse import Purse
 from registry.rules.encoding import Shape, decode_rules
 from registry.rules.shapes import left_out
-from registry.types import Address, Digest, Fault, ModelId, Role, Root, RoundId
+from registry.types import Address, Digest, Fault, ModelId, Role, Root
 from trainer.simulation import Simulation
 
 ETHER = 10**18
@@ -179,19 +179,13 @@ def test_no_transaction_is_larger_than_nodes_pass_on(lines: Callable[..., Simula
     count = 100 if fault is Fault.AGGREGATE else 3000
     nothing = Opening(Counted(0, bytes(32)), b"", ())
     steps = tuple(Step(entry, chunk if fault is Fault.AGGREGATE else nothing) for _ in range(count))
-    evidence: tuple[object, ...] = {Fault.AGGREGATE: (0, chunk), Fault.UNCOMMITTED: (0, chunk)}.get(fault, ())
-    replayed = (entry.commitment,) * count if fault is Fault.UNCOMMITTED else ()
-    charge = Charge(fault, 0, evidence, () if replayed else steps, replayed)
-    record = RoundRecord(
-        31337, Address(b"\x01" * 20), ModelId(bytes(32)), 1, RoundId(bytes(32)), Digest(bytes(32)), bytes(32),
-        example_plan(), (), bytes(32),
-    )  # fmt: skip
-    bring(
-        challenges,
-        record,
-        Target(ModelId(bytes(32)), 1, example_result()),
-        charge,
-        Basis(EXAMPLE_RULES, NO_BASIS.parent),
-    )
+    committed = (entry.commitment,) * count
+    proof: FraudProof = {
+        Fault.AGGREGATE: WrongAggregate(0, chunk, steps),
+        Fault.TOTAL: WrongTotal(steps),
+        Fault.UNCOMMITTED: Uncommitted(0, chunk, bytes(32), committed),
+    }[fault]
+    target = Target(ModelId(bytes(32)), 1, example_result())
+    proof.convict(challenges, target, Basis(EXAMPLE_RULES, NO_BASIS.parent))
     assert len(sent) > 1
     assert max(len(call.data) for call in sent) <= 131_072 - 500, "and the envelope around it"

@@ -13,8 +13,8 @@ from registry.content.merkle import leaf_hash, merkle_tree, prove
 from registry.dev.chains import example_plan
 from registry.disputes import inspection
 from registry.disputes.openings import differing_leaf
+from registry.disputes.streaming import GAS_OF_CONVICTION, GAS_OF_STEP
 from registry.roles import auditor, watch_costs
-from registry.roles.challenger import GAS_OF_CONVICTION, GAS_OF_STEP
 from registry.roles.watch_costs import GAS, price_of, walk_steps
 
 MEASURED = json.loads((Path(__file__).resolve().parents[2] / "contracts" / "gas.json").read_text())

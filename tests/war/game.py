@@ -76,8 +76,8 @@ from registry.ethereum.keys import to_checksum
 from registry.ethereum.networks import Finality, FinalityRule
 from registry.roles import aggregator, auditor
 from registry.roles.answering import Answering, answer_demands
-from registry.roles.challenger import Purse
 from registry.roles.loop import LoopTask, TaskHealth, follow
+from registry.roles.purse import Purse
 from registry.rounds.onchain import attested_result, attested_results, read_round
 from registry.rounds.plans import add_plan, fitted, plan_rules
 from registry.rounds.reports import load_report

@@ -14,7 +14,7 @@ from registry.dev.embedded import Embedded, sleep_until
 from registry.dev.forgeries import falsified, nudged
 from registry.errors import VerificationFailed
 from registry.roles import aggregator, auditor
-from registry.roles.challenger import Purse
+from registry.roles.purse import Purse
 from registry.rounds.loaded_round import load_round
 from registry.rounds.onchain import participants_of, read_round
 from registry.rounds.results import compute_outcome

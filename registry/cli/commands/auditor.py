@@ -111,7 +111,7 @@ def status(
     from registry.cli.money import ether
     from registry.cli.run_loops import tell_status
     from registry.cli.standing import standing_of, tell_standing
-    from registry.roles.challenger import spent_of
+    from registry.roles.purse import spent_of
     from registry.types import Address
 
     named = any(session.settings[name] is not None for name in ("account", "keystore", "from"))
@@ -211,7 +211,7 @@ def _auditor(
     from registry.cli.money import ether, wei_of
     from registry.ethereum.keys import to_checksum
     from registry.roles.auditor import tasks
-    from registry.roles.challenger import Purse
+    from registry.roles.purse import Purse
 
     client = session.reader if limit is None else session.client
     found = [find_model(client, model) for model in models]

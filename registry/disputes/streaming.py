@@ -1,0 +1,185 @@
+"""Convictions that take several transactions: contributions added up, or commitments replayed, in portions.
+
+The contract keeps a hash of the progress made so far; what it stands for is computed here and passed with each portion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from registry.chain.challenge_records import (
+    NO_COORDINATE,
+    Basis,
+    Commitment,
+    Middle,
+    Step,
+    Sum,
+    Target,
+    contribution_leaf,
+)
+from registry.chain.challenges import Challenges
+from registry.chain.records import running_hash_next
+from registry.content.merkle import CHUNK_VALUES, leaf_hash, node_hash
+from registry.ethereum.fees import block_gas
+from registry.rules.encoding import RuleSet, Shape, decode_rules
+from registry.rules.grid import grid_integers
+from registry.rules.shapes import left_out
+
+__all__ = ["add_most", "add_steps", "conviction_gas", "dearest_gas", "replay_most"]
+
+MOST_GAS = 1 << 24
+"""Gas of one transaction, where a block would take more (EIP-7825)."""
+MOST_BYTES = 120_000
+"""Of a transaction: nodes pass on none of more than 131 072 (geth's pool, and others after it), and there is more in it
+than what is added up."""
+GAS_OF_STEP = 95_000
+"""Of a contribution with its chunk: its calldata's floor price and some."""
+GAS_OF_CONVICTION = 500_000
+"""Of the transaction that convicts: a version under a program of two states is the dearest (`contracts/gas.json`)."""
+GAS_OF_ENTRY = 20_000
+"""Of a contribution, or a commitment, alone."""
+BYTES_OF_STEP = 544
+"""Of a contribution as ABI-encoded, beside the bytes of its chunk and its proof."""
+BYTES_OF_ENTRY = 160
+"""Of a commitment."""
+
+
+def conviction_gas(contributions: int) -> int:
+    """Return about what the dearest conviction takes: an aggregate's, every contribution opened at one coordinate."""
+    return GAS_OF_STEP * contributions + GAS_OF_CONVICTION
+
+
+def dearest_gas(contributions: int) -> int:
+    """Return about what the dearest of its transactions takes: as many contributions as their bytes leave room for."""
+    return conviction_gas(min(contributions, MOST_BYTES // (BYTES_OF_STEP + 4 * CHUNK_VALUES)))
+
+
+def add_most(
+    challenges: Challenges, target: Target, basis: Basis, coordinate: int, steps: Sequence[Step]
+) -> tuple[Sum, Sequence[Step]]:
+    """Add contributions up, all but those that fit into the transaction that convicts.
+
+    Args:
+        challenges: The contract.
+        target: The result.
+        basis: What it is held against.
+        coordinate: Whose values are added; NO_COORDINATE for weights, steps and factors alone.
+        steps: Contributions, in order.
+
+    Returns:
+        The progress made, and the contributions that are left.
+    """
+    numbers_alone, rules = coordinate == NO_COORDINATE, decode_rules(basis.rules)
+    progress = Sum() if numbers_alone else Sum(middle=_middle(rules, coordinate, steps))
+    gas = GAS_OF_ENTRY if numbers_alone else GAS_OF_STEP
+    size = _at_once(challenges, gas, max(_bytes_of(step) for step in steps))
+    while len(steps) > size:
+        challenges.add_contributions(target, basis, coordinate, progress, steps[:size])
+        progress = add_steps(progress, steps[:size], coordinate, rules)
+        steps = steps[size:]
+    return progress, steps
+
+
+def replay_most(
+    challenges: Challenges, target: Target, sought: bytes, beginning: bytes, commitments: Sequence[Commitment]
+) -> tuple[bytes, Sequence[Commitment]]:
+    """Replay commitments, all but those that fit into the transaction that convicts.
+
+    Args:
+        challenges: The contract.
+        target: The result.
+        sought: What none of the commitments is.
+        beginning: The running hash before the first commitment.
+        commitments: All of the round, in order.
+
+    Returns:
+        The running hash so far, zero before the first transaction, and the commitments that are left.
+    """
+    running, rest = bytes(32), commitments
+    size = _at_once(challenges, GAS_OF_ENTRY, BYTES_OF_ENTRY)
+    while len(rest) > size:
+        challenges.replay_commitments(target, sought, running, rest[:size])
+        running = _replayed(running if any(running) else beginning, rest[:size])
+        rest = rest[size:]
+    return running, rest
+
+
+def _replayed(running: bytes, commitments: Sequence[Commitment]) -> bytes:
+    for c in commitments:
+        running = running_hash_next(running, c.participant, c.digest, c.tensor_root, c.weight, c.steps)
+    return running
+
+
+def _bytes_of(step: Step) -> int:
+    return BYTES_OF_STEP + len(step.chunk.leaf) + 32 * len(step.chunk.proof)
+
+
+def _at_once(challenges: Challenges, gas: int, size: int) -> int:
+    """How many of so much gas and so many bytes fit into a transaction, with a fifth of the gas to spare."""
+    most_gas = min(block_gas(challenges.client.w3), MOST_GAS) * 4 // 5
+    return max(1, min(most_gas // gas, MOST_BYTES // size))
+
+
+def _middle(rules: RuleSet, coordinate: int, steps: Sequence[Step]) -> Middle:
+    """The least and the greatest value of a coordinate that columns do not leave out; zeros for another shape."""
+    if rules.shape is not Shape.COLUMNS:
+        return Middle()
+    values = sorted(_value(step, coordinate, rules) for step in steps)
+    cut = left_out(rules.parameters[0], len(values))
+    return Middle(values[cut], values[-1 - cut])
+
+
+def _value(step: Step, coordinate: int, rules: RuleSet) -> int:
+    at = coordinate % CHUNK_VALUES * 4
+    return int(grid_integers(np.frombuffer(step.chunk.leaf[at : at + 4], dtype="<f4"), rules.grid_bits)[0])
+
+
+def _placed(middle: Middle, value: int) -> Middle:
+    return replace(
+        middle,
+        below=middle.below + (value < middle.least),
+        at_least=middle.at_least + (value == middle.least),
+        at_greatest=middle.at_greatest + (value == middle.greatest),
+        above=middle.above + (value > middle.greatest),
+    )
+
+
+def add_steps(progress: Sum, steps: Sequence[Step], coordinate: int, rules: RuleSet) -> Sum:
+    """Return what `addContributions` makes of a progress, to be passed with what follows.
+
+    Args:
+        progress: So far.
+        steps: Contributions, in order.
+        coordinate: Whose values are added; NO_COORDINATE for weights, steps and factors alone.
+        rules: The round's.
+    """
+    peaks, count, total, middle = list(progress.peaks), progress.next, progress.sum, progress.middle
+    for step in steps:
+        entry = step.contribution
+        node = leaf_hash(contribution_leaf(entry))
+        below = count
+        while below & 1:  # a right child whose left sibling is the last peak
+            node = node_hash(peaks.pop(), node)
+            below >>= 1
+        peaks.append(node)
+        if coordinate != NO_COORDINATE:
+            value = _value(step, coordinate, rules)
+            if rules.shape is Shape.COLUMNS:
+                middle = _placed(middle, value)
+                total += value if middle.least < value < middle.greatest else 0
+            else:
+                total += entry.factor * value
+        count += 1
+    added = [step.contribution for step in steps]
+    return Sum(
+        count,
+        progress.weight + sum(entry.weight for entry in added),
+        progress.steps + sum(entry.steps for entry in added),
+        progress.factor + sum(entry.factor for entry in added),
+        total,
+        middle,
+        tuple(peaks),
+    )
