@@ -1,0 +1,65 @@
+"""Cairn without torch: settings, contract and store, provenance and verification. `docs/library.md` shows how."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from registry.chain.client import Client
+    from registry.chain.records import Grant
+    from registry.cli.command import Need, run_script
+    from registry.cli.finding import find_account, find_model, find_version
+    from registry.cli.session import Session
+    from registry.content.manifest import DataSetManifest
+    from registry.errors import CairnError, VerificationFailed
+    from registry.lineage.story import read_lineage
+    from registry.rounds.plans import publish_plan
+    from registry.rounds.versions import load_version_manifest
+    from registry.types import Role
+    from registry.verification.verify import verify_version
+
+__all__ = [
+    "CairnError",
+    "Client",
+    "DataSetManifest",
+    "Grant",
+    "Need",
+    "Role",
+    "Session",
+    "VerificationFailed",
+    "find_account",
+    "find_model",
+    "find_version",
+    "load_version_manifest",
+    "publish_plan",
+    "read_lineage",
+    "run_script",
+    "verify_version",
+]
+
+_PLACES = {
+    "CairnError": "registry.errors",
+    "Client": "registry.chain.client",
+    "DataSetManifest": "registry.content.manifest",
+    "Grant": "registry.chain.records",
+    "Need": "registry.cli.command",
+    "Role": "registry.types",
+    "Session": "registry.cli.session",
+    "VerificationFailed": "registry.errors",
+    "find_account": "registry.cli.finding",
+    "find_model": "registry.cli.finding",
+    "find_version": "registry.cli.finding",
+    "load_version_manifest": "registry.rounds.versions",
+    "publish_plan": "registry.rounds.plans",
+    "read_lineage": "registry.lineage.story",
+    "run_script": "registry.cli.command",
+    "verify_version": "registry.verification.verify",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is first used: `import registry` itself loads nothing."""
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_PLACES[name]), name)

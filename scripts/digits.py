@@ -6,8 +6,8 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from registry.content.manifest import DataSetManifest
-from trainer.participant import Task
+from registry import DataSetManifest
+from trainer import Task
 
 
 def module() -> nn.Module:

@@ -1,68 +1,52 @@
-"""Ask where a model's version comes from, and recompute it. Needs no account, no permission and no torch.
-
-    python scripts/query_provenance.py 0xMODEL --contract 0x…
-
-Settings are the usual ones: ETH_RPC_URL, and CAIRN_STORE for the content store. `eval "$(cairn localnet env)"` sets
-those of `cairn localnet up`.
-"""
+"""Ask where a model's version comes from, and recompute it. Needs no account, no permission and no torch."""
 
 from __future__ import annotations
 
-import argparse
-import os
-import sys
 import tempfile
 from pathlib import Path
+from typing import Annotated
 
-from registry.chain.client import Client
-from registry.cli.finding import find_model
-from registry.errors import CairnError
-from registry.ethereum.keys import address_of, to_checksum
-from registry.ethereum.node import connect
-from registry.lineage.graph import provenance_of
-from registry.store.uri import open_store
-from registry.verification.verify import verify_version
+import typer
 
-HOME = Path(os.environ.get("CAIRN_HOME", "~/.local/share/cairn")).expanduser()
+from registry import Need, Session, VerificationFailed, find_version, read_lineage, run_script, verify_version
+
+Model = Annotated[str, typer.Argument(metavar="MODEL[@VERSION]", help="Any unique prefix works; the head by default.")]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="the model's id, as deploy.py prints it, or the beginning of it")
-    parser.add_argument("--contract", required=True, type=address_of, metavar="ADDRESS")
-    parser.add_argument("--from-block", type=int, default=0, metavar="N", help="block the contract was deployed in")
-    arguments = parser.parse_args()
+def query(session: Session, model: Model) -> None:
+    """Ask where a model's version comes from, and recompute it. Needs no account, no permission and no torch.
 
-    w3 = connect(os.environ.get("ETH_RPC_URL", "http://127.0.0.1:8545"))
-    client = Client(w3, arguments.contract, deployed_at=arguments.from_block)
-    store = open_store(os.environ.get("CAIRN_STORE", str(HOME / "store")))
-    model = find_model(client, arguments.model)
-    head = client.model(model).head
+    `eval "$(cairn localnet env)"` sets chain and store to those of `cairn localnet up`.
+    """
+    client, store, say = session.reader, session.store, session.out.line
+    model_id, digest = find_version(client, model)
 
-    print(f"head 0x{head.hex()}, newest first:")
-    for version in provenance_of(client, store, model, head):
-        made = f"round {version.step.round}" if version.step.round else "published by the owner"
-        print(f"  version 0x{version.step.digest.hex()[:16]}  {made}")
-        for c in version.commitments:
-            share = f"{100 * c.share:5.1f} %" if c.share else f"refused: {c.reason.name.lower()}"
-            print(f"    {to_checksum(c.participant)}  weight {c.weight:>8}  {share}")
+    say(f"version 0x{digest.hex()}, newest first:")
+    for story in read_lineage(client, store, model_id, digest):
+        made = story.round
+        say(
+            f"  0x{story.entry.digest.hex()[:16]}  {f'round {made.entry.number}' if made else 'published by the owner'}"
+        )
+        for c in made.commitments if made else ():
+            fate = (
+                f"{100 * c.share:5.1f} %" if c.share else f"refused: {c.reason.name.lower() if c.reason else 'unknown'}"
+            )
+            say(f"    0x{c.entry.participant.hex()}  weight {c.entry.weight:>8}  {fate}")
 
-    failed = False
-    print("recomputed, oldest first:")
+    failed = []
+    say("recomputed, oldest first:")
     with tempfile.TemporaryDirectory() as folder:
-        for verification in verify_version(client, store, model, head, Path(folder)):
-            verdict = "verified" if verification.passed else verification.finding.upper()
-            print(f"  version 0x{verification.step.digest.hex()[:16]}  {verdict}, {len(verification.checks)} checks")
-            for check in verification.checks:
+        for verdict in verify_version(client, store, model_id, digest, Path(folder)):
+            found = "verified" if verdict.passed else verdict.finding.upper()
+            say(f"  0x{verdict.step.digest.hex()[:16]}  {found}, {len(verdict.checks)} checks")
+            for check in verdict.checks:
                 if check.finding != "passed":
-                    print(f"    {check.finding}: {check.name}: {check.evidence}")
-            failed |= not verification.passed
-    sys.exit(7 if failed else 0)
+                    say(f"    {check.finding}: {check.name}: {check.evidence}")
+            if not verdict.passed:
+                failed.append(f"0x{verdict.step.digest.hex()[:16]}")
+    if failed:
+        raise VerificationFailed(f"expected every version to verify, these do not: {', '.join(failed)}")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except CairnError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(error.exit_code)
+    run_script(query, needs=Need.CHAIN | Need.STORE | Need.HOME)

@@ -4,6 +4,7 @@ long a function is, and that importing anything does nothing."""
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import re
 import subprocess
@@ -359,6 +360,8 @@ def test_all_names_every_public_function_and_class_and_nothing_that_is_not_there
         callables, values = defined(tree_of(path))
         if beneath(name, "registry.cli.commands", "trainer.cli.commands"):
             continue  # found by their decorators
+        if name in PACKAGES:
+            continue  # a test of their own
         if listed is None:
             wrong += [f"{name} has no __all__ and defines {sorted(callables)}"] if callables else []
             continue
@@ -371,6 +374,30 @@ def test_all_names_every_public_function_and_class_and_nothing_that_is_not_there
             wrong.append(f"{name}: __all__ lacks {sorted(missing)}")
         if unknown := set(listed) - callables - values - imported:
             wrong.append(f"{name}: __all__ names {sorted(unknown)}, which it does not define")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_what_a_package_exports_is_where_it_says(package: str) -> None:
+    exported = importlib.import_module(package)
+    for name in exported.__all__:
+        home = exported._PLACES.get(name)
+        if home is None:  # a module of the package
+            importlib.import_module(f"{package}.{name}")
+        else:
+            assert name in importlib.import_module(home).__all__, f"{home} does not show {name}"
+            assert getattr(exported, name) is getattr(importlib.import_module(home), name)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = exported.nothing
+
+
+def test_scripts_use_what_the_packages_export_alone() -> None:
+    wrong = [
+        f"{path.name} imports {target}"
+        for path in sorted((ROOT / "scripts").glob("*.py"))
+        for target in imports(path, inside=False) | imports(path, inside=True)
+        if beneath(target, *PACKAGES) and target not in (*PACKAGES, "trainer.participant", "trainer.simulation")
+    ]
     assert wrong == []
 
 

@@ -11,20 +11,24 @@ import math
 from collections.abc import Container, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
-from registry.content.manifest import BaseFile, PlanManifest, Procedure, Statement, VersionManifest
+from registry.content.manifest import BaseFile, PlanManifest, Procedure, Statement, VersionManifest, digest_of
 from registry.content.tensors import TensorHeader, layout
 from registry.errors import InputError
 from registry.rounds.plans import fitted, server_rule
 from registry.rounds.versions import NUMPY_NAMES, add_version, read_arrays, save_arrays
 from registry.rules.table import DENSE, EXAMPLES, MEAN
 from registry.store.base import ContentStore
-from registry.types import Digest
+from registry.types import Digest, ModelId, Root
+
+if TYPE_CHECKING:
+    from registry.chain.client import Client
 
 __all__ = [
     "floating",
@@ -39,6 +43,7 @@ __all__ = [
     "propose_grid",
     "propose_plan",
     "publish_module",
+    "register_module",
 ]
 
 Array = npt.NDArray[np.generic]
@@ -223,6 +228,26 @@ def publish_module(
     arrays, aliases = module_arrays(module, without)
     save_arrays(file, arrays)
     return add_version(store, file, parent=parent, aliases=aliases, base=base, statement=statement)
+
+
+def register_module(
+    client: Client,
+    store: ContentStore,
+    module: nn.Module,
+    file: Path,
+    *,
+    statement: Statement | None = None,
+    without: Sequence[str] = (),
+    base: BaseFile | None = None,
+) -> ModelId:
+    """Publish the module as it is as the genesis of a new model, and register that; the sender becomes its owner.
+
+    Args: as of `publish_module`, and the client that sends.
+    """
+    genesis = publish_module(store, module, file, statement=statement, without=without, base=base)
+    digest = digest_of(genesis)
+    client.register_model(digest, Root(genesis.tensor_root), Root(genesis.rest_root))
+    return client.model_id(client.account, digest)
 
 
 def propose_grid(

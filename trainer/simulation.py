@@ -15,16 +15,15 @@ from registry.chain.client import Client, chain_id_of, open_journal
 from registry.chain.deploy import deploy
 from registry.chain.records import Grant
 from registry.chain.transactions import Transactor
-from registry.content.manifest import BaseFile, PlanManifest, digest_of
+from registry.content.manifest import BaseFile, PlanManifest
 from registry.dev.embedded import Embedded, embedded, sleep_until
 from registry.errors import CairnError
 from registry.roles import aggregator
-from registry.rounds.plans import add_plan, fitted
-from registry.rounds.versions import read_header
+from registry.rounds.plans import publish_plan
 from registry.store.base import ContentStore
-from registry.types import ModelId, Phase, Role, Root
+from registry.types import ModelId, Phase, Role
 from trainer import participant
-from trainer.modules import publish_module
+from trainer.modules import register_module
 from trainer.participant import Task
 
 if TYPE_CHECKING:
@@ -109,15 +108,12 @@ def start(
     ]
     owner, rest = clients[0], clients[1:]
     folder.mkdir(parents=True, exist_ok=True)
-    genesis = publish_module(store, module, folder / "genesis.safetensors", without=without, base=base)
-    owner.register_model(digest_of(genesis), Root(genesis.tensor_root), Root(genesis.rest_root))
-    model_id = owner.model_id(owner.account, digest_of(genesis))
+    model_id = register_module(owner, store, module, folder / "genesis.safetensors", without=without, base=base)
     members = dict(zip(tasks, rest, strict=False))
     servers = rest[len(tasks) :]
     grants = [Grant(c.account, Role.PARTICIPANT) for c in members.values()]
     owner.grant_roles_batch(model_id, grants + [Grant(c.account, Role.AGGREGATOR) for c in servers])
-    plan = fitted(plan, read_header(store, genesis.weights.blob))
-    owner.set_plan(model_id, *add_plan(store, plan))
+    publish_plan(owner, store, model_id, plan)
     people = {name: (client, tasks[name]) for name, client in members.items()}
     return Simulation(model_id, owner, people, servers, store, folder)
 

@@ -20,7 +20,7 @@ from registry.cli.session import Session
 from registry.cli.settings import SETTINGS, Setting
 from registry.errors import CairnError, InputError
 
-__all__ = ["Need", "command", "escape", "group", "single"]
+__all__ = ["Need", "command", "escape", "group", "run_script", "single"]
 
 
 def escape(text: str) -> str:
@@ -72,7 +72,7 @@ def single() -> typer.Typer:
     return typer.Typer(no_args_is_help=True, rich_markup_mode="rich", add_completion=False)
 
 
-def command(app: typer.Typer, name: str, *, example: str, needs: Need = Need.NOTHING) -> Callable[[F], F]:
+def command(app: typer.Typer, name: str, *, example: str = "", needs: Need = Need.NOTHING) -> Callable[[F], F]:
     """Add a function to an app as a command.
 
     The function's first parameter is the `Session`; the others are its own arguments and options. Shared options are
@@ -103,10 +103,23 @@ def command(app: typer.Typer, name: str, *, example: str, needs: Need = Need.NOT
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
         lines = "\n".join(f"  {escape(line.strip())}" for line in example.strip().splitlines())
-        app.command(name, epilog=f"[bold]Example[/bold]\n{lines}")(run)
+        app.command(name, epilog=f"[bold]Example[/bold]\n{lines}" if lines else None)(run)
         return function
 
     return decorate
+
+
+def run_script(function: Callable[..., None], *, needs: Need) -> None:
+    """Run a function as a program of its own that has the command line's options, settings and errors.
+
+    Args:
+        function: Its first parameter is the `Session`; the others are the program's arguments and options, as of
+            `typer`. Its docstring is the help.
+        needs: What it works with; it decides which shared options there are.
+    """
+    app = typer.Typer(rich_markup_mode="rich", add_completion=False, pretty_exceptions_enable=False)
+    command(app, function.__name__, needs=needs)(function)
+    app()
 
 
 class _Options:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from registry.index.sync import Synced
     from registry.lineage.catalogue import Catalogue
 
-__all__ = ["following_of", "latest_block", "open_catalogue", "open_index", "path_of", "read_synced", "sync_index"]
+__all__ = ["latest_block", "open_catalogue", "open_index", "path_of", "read_synced", "sync_index"]
 
 
 @contextmanager
@@ -26,13 +26,14 @@ def read_synced(session: Session) -> Iterator[sqlite3.Connection]:
     from registry.errors import IndexInUse
     from registry.index import queries
     from registry.index.database import read_index
+    from registry.index.for_now import following_of
 
     try:
         with open_index(session) as index:
             sync_index(session, index)
     except IndexInUse:
         session.out.note("Another process keeps the index up to date: this is as far as it has come.")
-    with read_index(path_of(session, following_of(session))) as db:
+    with read_index(path_of(session, following_of(session.reader))) as db:
         checked, head = queries.checked_block(db), queries.head_block(db)
         if checked is not None and head is not None and checked < head.number:
             session.out.note(
@@ -54,17 +55,6 @@ def open_catalogue(session: Session) -> Iterator[Catalogue]:
         catalogue.close()
 
 
-def following_of(session: Session) -> Following:
-    """Return what an index of the contract follows: it, and its partners that emit events."""
-    from registry.ethereum.node import asking
-    from registry.index.entries import Following
-
-    client = session.reader
-    with asking("eth_getBlockByNumber"):
-        genesis = bytes(client.w3.eth.get_block(0)["hash"])
-    return Following(client.chain_id, genesis, client.emitters(), client.deployed_at)
-
-
 def path_of(session: Session, following: Following) -> Path:
     """Return the index's file."""
 
@@ -77,8 +67,9 @@ def path_of(session: Session, following: Following) -> Path:
 def open_index(session: Session) -> Index:
     """Open the index to write, or make it."""
     from registry.index.database import Index
+    from registry.index.for_now import following_of
 
-    following = following_of(session)
+    following = following_of(session.reader)
     return Index(path_of(session, following), following)
 
 

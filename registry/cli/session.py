@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from web3 import Web3
 
     from registry.chain.client import Client
+    from registry.chain.deployments import Deployment
     from registry.ethereum.keys import Signer
     from registry.ethereum.networks import Finality
     from registry.store.base import ContentStore
@@ -134,6 +135,17 @@ class Session:
         if block is None:
             block = known.block if known is not None and known.address == address else 0
         return address, block
+
+    def deploy(self) -> Deployment:
+        """Put the contracts on the chain, or find them, or resume a deployment; keep their records at home."""
+        from registry.chain.client import open_journal
+        from registry.chain.deploy import deploy
+        from registry.chain.transactions import Transactor
+
+        signer, chain_id = self.signer, self.chain_id
+        journal = open_journal(self.w3, chain_id, signer.address, self.journals)
+        transactor = Transactor(self.w3, signer, journal, chain_id=chain_id, finality=self.finality)
+        return deploy(self.w3, transactor, chain_id=chain_id, folder=self.deployments)
 
     def _client(self, signer: Signer | None) -> Client:
         from registry.chain.client import Client

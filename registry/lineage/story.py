@@ -6,8 +6,11 @@ What is told is what chain and manifests say; `verify` checks it. Manifests that
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from registry.chain.records import round_id_of
 from registry.content.manifest import (
     DataSetManifest,
     PlanManifest,
@@ -16,20 +19,26 @@ from registry.content.manifest import (
     UpdateManifest,
     VersionManifest,
 )
-from registry.errors import ContentError, FormError
+from registry.errors import ContentError, FormError, InputError
 from registry.index import queries, round_queries
 from registry.index.entries import CommitmentEntry, DeprecationEntry, PlanEntry, RoundEntry, VersionEntry
+from registry.index.for_now import index_for_now
 from registry.rounds.reports import Report, load_report
 from registry.store.base import ContentStore
 from registry.store.manifests import found_manifest
-from registry.types import Address, Cid, Fault
+from registry.types import Address, Cid, Digest, Fault, ModelId
+
+if TYPE_CHECKING:
+    from registry.chain.client import Client
 
 __all__ = [
     "CommitmentStory",
     "DisputeStory",
     "RoundStory",
     "VersionStory",
+    "read_lineage",
     "standing_report",
+    "tell_lineage",
     "tell_version",
 ]
 
@@ -115,9 +124,43 @@ def tell_version(db: sqlite3.Connection, store: ContentStore, entry: VersionEntr
     )
 
 
+def tell_lineage(
+    db: sqlite3.Connection, store: ContentStore, model_id: ModelId, digest: Digest
+) -> Iterator[VersionStory]:
+    """Yield a version and its ancestors in its model, newest first.
+
+    Raises:
+        InputError: The model has no such version.
+    """
+    entries = queries.ancestors(db, model_id, digest)
+    if not entries:
+        raise InputError(f"model 0x{model_id.hex()}: expected a version 0x{digest.hex()}, found none")
+    for entry in reversed(entries):
+        yield tell_version(db, store, entry)
+
+
+def read_lineage(client: Client, store: ContentStore, model_id: ModelId, digest: Digest) -> list[VersionStory]:
+    """Return what chain and manifests tell of a version and its ancestors in its model, newest first.
+
+    The contract's events are read into an index for this question alone. Whoever asks often keeps one (`cairn index`).
+
+    Args:
+        client: The contract.
+        store: Holds, or finds, the manifests; those that are unavailable are None in what is returned.
+        model_id: The model.
+        digest: The version.
+
+    Raises:
+        InputError: The model has no such version.
+        NodeUnavailable, ChainError: The node does not answer, or its logs do not decode.
+    """
+    with index_for_now(client) as db:
+        return list(tell_lineage(db, store, model_id, digest))
+
+
 def _tell_round(db: sqlite3.Connection, store: ContentStore, entry: RoundEntry) -> RoundStory:
     plans = queries.plans(db, entry.model_id)
-    before = [r.plan_index for r in round_queries.rounds(db, entry.model_id) if r.number == entry.number - 1]
+    before = round_queries.round_of(db, round_id_of(entry.model_id, entry.number - 1))
     plan = plans[entry.plan_index]
     report = standing_report(db, store, entry)
     last = {a.aggregator: a.result_hash for a in round_queries.attestations(db, entry.round_id)}
@@ -126,7 +169,7 @@ def _tell_round(db: sqlite3.Connection, store: ContentStore, entry: RoundEntry) 
     return RoundStory(
         entry=entry,
         plan=plan,
-        plan_before=plans[before[0]] if before else None,
+        plan_before=None if before is None else plans[before.plan_index],
         plan_manifest=found_manifest(store, plan.plan.digest, PlanManifest),
         report=None if report is None else report.manifest,
         commitments=_commitments(db, store, entry, report),

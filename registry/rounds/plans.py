@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from registry.chain.records import Plan
 from registry.content.manifest import PlanManifest, ServerRule, digest_of
@@ -12,6 +13,7 @@ from registry.content.segments import Segment, segments_of, segments_root
 from registry.content.tensors import TensorHeader, encode_header, update_layout
 from registry.errors import CairnError, FormError, InputError, UnknownRule, VerificationFailed
 from registry.ethereum.hashing import keccak
+from registry.rounds.versions import load_version_manifest, read_header
 from registry.rules.encoding import RuleSet, Shape, encode_rules
 from registry.rules.program import analyse
 from registry.rules.program import decode as decode_program
@@ -21,7 +23,10 @@ from registry.rules.step import step_exponent
 from registry.rules.table import UNIFORM, rules_of
 from registry.store.base import ContentStore
 from registry.store.manifests import get_manifest, put_manifest
-from registry.types import Root, SegmentKind
+from registry.types import ModelId, Root, SegmentKind
+
+if TYPE_CHECKING:
+    from registry.chain.client import Client
 
 __all__ = [
     "add_plan",
@@ -31,6 +36,7 @@ __all__ = [
     "load_plan",
     "plan_rules",
     "plan_segments",
+    "publish_plan",
     "server_rule",
 ]
 
@@ -118,6 +124,19 @@ def anchored_plan(manifest: PlanManifest, rules: bytes) -> Plan:
     """Return what stands on chain of a plan with these rule bytes."""
     fields = {name: getattr(manifest, name) for name in Plan.__dataclass_fields__ if name not in _OWN}
     return Plan(digest=digest_of(manifest), rules_hash=keccak(rules), **fields)
+
+
+def publish_plan(client: Client, store: ContentStore, model_id: ModelId, manifest: PlanManifest) -> PlanManifest:
+    """Publish a plan, fitted to a model's head, and make it the model's standing plan; return it as it stands.
+
+    Raises:
+        FormError: It does not fit the head.
+        ContractError: The sender does not own the model, or a term is refused.
+    """
+    head = load_version_manifest(store, client.model(model_id).head)
+    plan = fitted(manifest, read_header(store, head.weights.blob))
+    client.set_plan(model_id, *add_plan(store, plan))
+    return plan
 
 
 def load_plan(store: ContentStore, plan: Plan) -> PlanManifest:

@@ -30,6 +30,7 @@ from registry.dev.embedded import sleep_until
 from registry.dev.forgeries import Edit, falsified, nudged
 from registry.disputes.charges import basis_of, listed
 from registry.disputes.demands import demands_of
+from registry.disputes.faults import WrongAggregate
 from registry.disputes.openings import Chunks, Listing, chunks_of_blob, chunks_of_file
 from registry.errors import VerificationFailed
 from registry.ethereum.fees import suggest_fees
@@ -358,7 +359,7 @@ def test_a_charge_that_does_not_convince_is_looked_at_again(wide: Any, monkeypat
         raise OtherList(bytes(32), bytes(32))
 
     with monkeypatch.context() as patched:
-        patched.setattr("registry.roles.auditor.bring", unconvincing)
+        patched.setattr(WrongAggregate, "convict", unconvincing)
         assert "the contract is not convinced: OtherList" in hearing.step()
         assert hearing.step() == "", "said once"
     assert len(brought) == 1, "not brought again at once"

@@ -63,7 +63,7 @@ def test_deploy_submit_and_query_from_three_accounts(tmp_path: Path, find_tool: 
         members = [f"--participant={to_checksum(accounts[name])}" for name in ("one", "two")]
         server = f"--aggregator={to_checksum(accounts['aggregator'])}"
         said = finished(folk.start("owner", "deploy.py", *members, server))
-        contract = re.search(r"contract (0x\w+)", said)
+        contract = re.search(r"contract\s+(0x\w+)", said)
         model = re.search(r"model\s+(0x\w+)", said)
         assert contract and model, said
         there = (model[1], "--contract", contract[1])
@@ -88,7 +88,7 @@ def test_deploy_submit_and_query_from_three_accounts(tmp_path: Path, find_tool: 
         assert said.count("verified") == 2
         assert "FAILED" not in said
         for name in ("one", "two"):
-            assert to_checksum(accounts[name]) in said
+            assert f"0x{accounts[name].hex()}" in said
         unknown = folk.start("stranger", "query_provenance.py", "0x" + "11" * 32, *there[1:])
         said, _ = unknown.communicate(timeout=120)
         assert (unknown.returncode, said.startswith("error: no model"), "Traceback" in said) == (2, True, False), said

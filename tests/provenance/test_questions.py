@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from registry.lineage.diff import compare_tensors, contributors, leads, plan_cha
 from registry.lineage.identify import FileName, identify, name_of_file
 from registry.lineage.picture import draw
 from registry.lineage.recall import participation_of, recall_data_set, recall_update
-from registry.lineage.story import standing_report, tell_version
+from registry.lineage.story import standing_report, tell_lineage, tell_version
 from registry.rounds.versions import add_version, load_version_manifest, read_version, save_arrays
 from registry.store.memory import MemoryStore
 from registry.types import Cid, Codec, Digest, ModelId, Root
@@ -320,3 +321,26 @@ def test_text_that_looks_like_markup_or_a_format_stays_text(family: Family) -> N
     root = ElementTree.fromstring(draw([replace(story, manifest=said)], ancestry))
     assert "</text><script>{x} {0}" in " ".join(root.itertext())
     assert not [element for element in root.iter() if element.tag.endswith("script")]
+
+
+def test_a_lineage_is_told_in_time_linear_in_its_rounds(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each version reads its own round and the one before it, however many there are."""
+    read, rounds = [], round_queries._rounds
+
+    def counted(*asked: Any) -> Iterator[Any]:
+        for entry in rounds(*asked):
+            read.append(entry.number)
+            yield entry
+
+    monkeypatch.setattr(round_queries, "_rounds", counted)
+    told = list(tell_lineage(family.db, family.store, family.model, family.head))
+    numbers = [story.round.entry.number for story in told if story.round]
+    assert numbers == [2, 1]
+    assert read == [2, 1, 1]
+    assert told[0].round is not None
+    assert told[0].round.plan_before == told[0].round.plan
+
+
+def test_a_lineage_of_no_version_of_the_model_is_refused(family: Family) -> None:
+    with pytest.raises(InputError, match="expected a version 0x00"):
+        list(tell_lineage(family.db, family.store, family.model, Digest(bytes(32))))

@@ -13,7 +13,8 @@ from registry.chain.client import Client
 from registry.chain.records import Roots
 from registry.content.manifest import Reason
 from registry.errors import BlockNotFound, CairnError, InputError, NodeUnavailable, VerificationFailed
-from registry.lineage.graph import lineage, provenance_of, versions_of
+from registry.lineage.graph import lineage, versions_of
+from registry.lineage.story import read_lineage
 from registry.roles.auditor import audit
 from registry.rounds.onchain import attested_results, chosen_result, participants_of, read_round
 from registry.rounds.plans import check_plan, load_plan, server_rule
@@ -65,18 +66,21 @@ def test_progress_is_told_of_each_version_and_of_every_byte_combined(trained: Si
     )
     assert list(told) == [one.step.round for one in found]
     assert all(counts[0] == 0 for counts in told.values())
-    for entry in provenance_of(trained.owner, trained.store, trained.model_id, head(trained)):
-        assert sum(told[entry.step.round]) == sum(c.update.delta.size for c in entry.commitments if c.update)
+    for story in read_lineage(trained.owner, trained.store, trained.model_id, head(trained)):
+        number, commitments = (story.round.entry.number, story.round.commitments) if story.round else (0, ())
+        assert sum(told[number]) == sum(c.update.delta.size for c in commitments if c.update)
 
 
 def test_commitments_are_told_with_weights_shares_and_data_sets(trained: Simulation) -> None:
-    newest, older, genesis = provenance_of(trained.owner, trained.store, trained.model_id, head(trained))
-    assert genesis.commitments == ()
+    newest, older, genesis = read_lineage(trained.owner, trained.store, trained.model_id, head(trained))
+    assert genesis.round is None
     for version in (newest, older):
-        assert [c.weight for c in version.commitments] == [50, 51]
-        assert sum(c.share for c in version.commitments) == pytest.approx(1)
-        assert all(c.update and c.update.weight == c.weight for c in version.commitments)
-        assert {c.participant for c in version.commitments} == set(participants_of(trained.owner, trained.model_id))
+        assert version.round is not None
+        commitments = version.round.commitments
+        assert [c.entry.weight for c in commitments] == [50, 51]
+        assert sum(c.share for c in commitments) == pytest.approx(1)
+        assert all(c.update and c.update.weight == c.entry.weight for c in commitments)
+        assert {c.entry.participant for c in commitments} == set(participants_of(trained.owner, trained.model_id))
 
 
 def test_unknown_model_and_version_are_told_apart(trained: Simulation) -> None:
@@ -113,8 +117,9 @@ def test_result_naming_another_manifest_is_caught(trained: Simulation, tmp_path:
 
 
 def test_missing_update_leaves_a_version_unchecked_and_says_which(trained: Simulation, tmp_path: Path) -> None:
-    newest = next(provenance_of(trained.owner, trained.store, trained.model_id, head(trained)))
-    lost = newest.commitments[0]
+    newest = read_lineage(trained.owner, trained.store, trained.model_id, head(trained))[0]
+    assert newest.round is not None
+    lost = newest.round.commitments[0]
     assert lost.update is not None
     assert isinstance(trained.store, MemoryStore)
     store = WithHoles(trained.store, lost.update.delta.cid)
@@ -122,7 +127,7 @@ def test_missing_update_leaves_a_version_unchecked_and_says_which(trained: Simul
     assert not last.passed
     assert last.finding == "unchecked"
     found, ended = (check for check in last.checks if check.finding == "unchecked")
-    assert found.name == f"update of 0x{lost.participant.hex()[:8]}"
+    assert found.name == f"update of 0x{lost.entry.participant.hex()[:8]}"
     assert "not to be had here" in found.evidence
     assert "cannot be combined" in ended.evidence
 

@@ -25,7 +25,7 @@ from registry.content.manifest import (
 from registry.content.merkle import tensor_root
 from registry.dev.forgeries import headed
 from registry.errors import BlockNotFound, CairnError
-from registry.lineage.graph import provenance_of
+from registry.lineage.story import read_lineage
 from registry.roles import aggregator
 from registry.roles.answering import disk_needed
 from registry.roles.auditor import audit
@@ -130,8 +130,8 @@ def test_rounds_learn_move_the_head_and_verify(kind: str, lines: Start, tmp_path
     assert [v.step.digest for v in found] == heads
     assert all(v.passed for v in found)
     losses = [
-        [c.update.metrics["loss"] for c in p.commitments if c.update]
-        for p in provenance_of(sim.owner, sim.store, sim.model_id, heads[-1])
+        [c.update.metrics["loss"] for c in told.round.commitments if c.update] if told.round else []
+        for told in read_lineage(sim.owner, sim.store, sim.model_id, heads[-1])
     ]
     assert [len(entry) for entry in losses] == [3, 3, 3, 0]
     assert sum(losses[0]) < sum(losses[2])
@@ -368,7 +368,8 @@ def test_update_prepared_too_late_stays_where_it_is(lines: Start) -> None:
     run_to(others, number, Phase.FINAL)
     assert admitted_to(sim, number) == 2
     settle(others)
-    newest = next(provenance_of(sim.owner, sim.store, sim.model_id, head_of(sim)))
+    newest = read_lineage(sim.owner, sim.store, sim.model_id, head_of(sim))[0].round
+    assert newest is not None
     assert [c.reason for c in newest.commitments] == [Reason.ADMITTED] * 2  # though commits were not ended early
 
 

@@ -22,7 +22,7 @@ from registry.chain.events import ResultAttested, RoundFinalized, UpdateCommitte
 from registry.content.manifest import DataSetManifest, PlanManifest, Procedure, Reason
 from registry.dev.embedded import embedded
 from registry.errors import VerificationFailed
-from registry.lineage.graph import Provenance, provenance_of
+from registry.lineage.story import read_lineage
 from registry.rounds.onchain import read_round
 from registry.rounds.plans import server_rule
 from registry.rounds.versions import load_version_manifest
@@ -199,8 +199,9 @@ def _verify_as_a_stranger(console: Console, sim: Simulation, folder: Path) -> No
 def _flip_a_bit(console: Console, sim: Simulation, store: LocalStore, folder: Path) -> None:
     """Flip one bit of one hospital's stored update; verification must find it, and pass again once it is undone."""
     head = sim.owner.model(sim.model_id).head
-    newest: Provenance = next(provenance_of(sim.owner, store, sim.model_id, head))
-    update = next(c.update for c in newest.commitments if c.reason == Reason.ADMITTED and c.update)
+    newest = read_lineage(sim.owner, store, sim.model_id, head)[0]
+    assert newest.round is not None
+    update = next(c.update for c in newest.round.commitments if c.reason == Reason.ADMITTED and c.update)
     leaf = leaf_cids(store, update.delta.blob)[-1].digest.hex()
     path = store.root / "blocks" / leaf[:2] / leaf
     whole = path.read_bytes()

@@ -23,10 +23,7 @@ app = group("Deploy the contracts, show them, compare them with their source.")
 )
 def deploy(session: Session) -> None:
     """Put the contracts on the chain, or find them, or go on where a deployment stopped; keep their records at home."""
-    from registry.chain.client import open_journal
-    from registry.chain.deploy import deploy as put
     from registry.chain.deploy import deployment_gas, predicted
-    from registry.chain.transactions import Transactor
 
     chain_id, folder = session.chain_id, session.deployments
     if session.dry_run:
@@ -39,11 +36,8 @@ def deploy(session: Session) -> None:
         transactions = "a transaction" if len(missing) == 1 else f"{len(missing)} transactions"
         show_quote(session, priced(session, sum(missing.values())), f"deploy {', '.join(missing)} by {transactions}")
         return
-    signer = session.signer
-    journal = open_journal(session.w3, session.chain_id, signer.address, session.journals)
-    transactor = Transactor(session.w3, signer, journal, chain_id=session.chain_id, finality=session.finality)
     with session.out.waiting("deploying the contracts; stopping here is safe, the same command goes on"):
-        made = put(session.w3, transactor, chain_id=chain_id, folder=folder)
+        made = session.deploy()
     session.out.result(_facts(made))
 
 

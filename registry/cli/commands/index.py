@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from registry.cli.command import Need, command, group
-from registry.cli.index_file import following_of, latest_block, open_index, path_of, sync_index
+from registry.cli.index_file import latest_block, open_index, path_of, sync_index
 from registry.cli.prefixes import is_hex
 from registry.cli.session import Session
 from registry.errors import InputError
@@ -88,8 +88,9 @@ def status(session: Session) -> None:
     """Show how far the index is and up to which block it was checked, and what it holds."""
     from registry.index import queries
     from registry.index.database import read_index
+    from registry.index.for_now import following_of
 
-    path = path_of(session, following_of(session))
+    path = path_of(session, following_of(session.reader))
     with read_index(path) as db:
         head, final = queries.head_block(db), queries.final_block(db)
         facts: dict[str, object] = {
@@ -123,9 +124,10 @@ def repair(session: Session, verify: Verify = False, checkpoint: Known = None, s
 def rebuild(session: Session, verify: Verify = False, checkpoint: Known = None, second_rpc: Second = None) -> None:
     """Throw the index away, whatever it holds, and read everything anew. Options as `cairn index sync` has them."""
     from registry.index.database import remove_index
+    from registry.index.for_now import following_of
 
     check = _check(session, verify, checkpoint, second_rpc)
-    remove_index(path_of(session, following_of(session)))
+    remove_index(path_of(session, following_of(session.reader)))
     with open_index(session) as index:
         session.out.result(_facts(index, sync_index(session, index, check)))
 
@@ -142,9 +144,10 @@ def dump(
 
     from registry.index import queries
     from registry.index.database import read_index
+    from registry.index.for_now import following_of
 
     hashed, lines = hashlib.sha256(), 0
-    path = path_of(session, following_of(session))
+    path = path_of(session, following_of(session.reader))
     with read_index(path) as db, _target(session, output) as write:
         for line in queries.dump(db):
             hashed.update(f"{line}\n".encode())
@@ -171,10 +174,11 @@ def _check(session: Session, verify: bool, checkpoint: str | None, second_rpc: s
         return None
     from registry.ethereum.node import connect
     from registry.index.checking import RangeCheck
+    from registry.index.for_now import following_of
 
     known = None if checkpoint is None else _checkpoint(checkpoint)
     second = None if second_rpc is None else connect(second_rpc)
-    return RangeCheck(session.w3, following_of(session).contracts, checkpoint=known, second=second)
+    return RangeCheck(session.w3, following_of(session.reader).contracts, checkpoint=known, second=second)
 
 
 def _checkpoint(text: str) -> Checkpoint:
