@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from registry.lineage.story import read_lineage
     from registry.rounds.plans import publish_plan
     from registry.rounds.versions import load_version_manifest
+    from registry.store.uri import open_store
     from registry.types import Role
     from registry.verification.verify import verify_version
 
@@ -32,6 +33,7 @@ __all__ = [
     "find_model",
     "find_version",
     "load_version_manifest",
+    "open_store",
     "publish_plan",
     "read_lineage",
     "run_script",
@@ -51,6 +53,7 @@ _PLACES = {
     "find_model": "registry.cli.finding",
     "find_version": "registry.cli.finding",
     "load_version_manifest": "registry.rounds.versions",
+    "open_store": "registry.store.uri",
     "publish_plan": "registry.rounds.plans",
     "read_lineage": "registry.lineage.story",
     "run_script": "registry.cli.command",

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from registry.chain.client import Client
 from registry.dev.chains import anvil_chain
@@ -32,18 +33,35 @@ class Folk:
     def account(self, name: str) -> Address:
         return create_keystore(self.folder / f"{name}.json", "a password", iterations=1 << 10)
 
-    def start(self, name: str, script: str, *arguments: str) -> subprocess.Popen[str]:
-        environment = os.environ | {
+    def settings(self, name: str) -> dict[str, str]:
+        return {
             "ETH_RPC_URL": self.url,
             "ETH_KEYSTORE": str(self.folder / f"{name}.json"),
             "ETH_PASSWORD": str(self.folder / "password"),
             "CAIRN_STORE": str(self.folder / "store"),
             "CAIRN_HOME": str(self.folder / name),
         }
+
+    def start(self, name: str, script: str, *arguments: str) -> subprocess.Popen[str]:
+        environment = os.environ | self.settings(name)
         command = [sys.executable, str(ROOT / "scripts" / script), *arguments]
         return subprocess.Popen(
             command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=self.folder
         )
+
+
+def run_library_cells(contract: str, model: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run what docs/library.md shows for a chain of one's own."""
+    page = (ROOT / "docs" / "library.md").read_text()
+    (code,) = re.findall(r"<!-- with a chain -->\n```python\n(.*?)```", page, re.S)
+    capsys.readouterr()
+    exec(compile(code, "docs/library.md", "exec"), {"CONTRACT": contract, "MODEL": model, "module": digits()})
+    return capsys.readouterr().out
+
+
+def digits() -> nn.Module:
+    """The model that scripts/digits.py has."""
+    return nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
 
 
 def finished(process: subprocess.Popen[str]) -> str:
@@ -54,7 +72,12 @@ def finished(process: subprocess.Popen[str]) -> str:
 
 @pytest.mark.node
 @pytest.mark.slow
-def test_deploy_submit_and_query_from_three_accounts(tmp_path: Path, find_tool: Callable[[str], Path]) -> None:
+def test_deploy_submit_and_query_from_three_accounts(
+    tmp_path: Path,
+    find_tool: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with anvil_chain(find_tool("anvil"), "--block-time", "1") as chain:
         folk = Folk(tmp_path, str(chain.url))
         accounts = {name: folk.account(name) for name in ("owner", "one", "two", "aggregator")}
@@ -89,6 +112,10 @@ def test_deploy_submit_and_query_from_three_accounts(tmp_path: Path, find_tool: 
         assert "FAILED" not in said
         for name in ("one", "two"):
             assert f"0x{accounts[name].hex()}" in said
+        for name, value in folk.settings("stranger").items():
+            monkeypatch.setenv(name, value)
+        printed = run_library_cells(contract[1], model[1], capsys)
+        assert printed == "[(0, True), (1, True)]\n[2, 0]\n"
         unknown = folk.start("stranger", "query_provenance.py", "0x" + "11" * 32, *there[1:])
         said, _ = unknown.communicate(timeout=120)
         assert (unknown.returncode, said.startswith("error: no model"), "Traceback" in said) == (2, True, False), said
