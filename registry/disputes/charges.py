@@ -45,13 +45,13 @@ from registry.disputes.faults import (
 )
 from registry.disputes.openings import Chunks, Listing, chunks_of_blob
 from registry.errors import ContentError, FormError
-from registry.rounds.admission import Verdict
+from registry.rounds.admission import UpdateForm, Verdict
 from registry.rounds.loaded_round import LoadedRound
 from registry.rounds.reports import Report
 from registry.rounds.server_steps import continues
 from registry.rounds.versions import roots_of
 from registry.rules.encoding import RuleSet, Shape, encode_rules, factor_of
-from registry.rules.grid import grid_integers
+from registry.rules.grid import F32, grid_integers
 from registry.store.base import ContentStore
 from registry.types import Address, Blob, HeadKind, Root, Tree
 
@@ -68,6 +68,7 @@ __all__ = [
     "listed",
     "reported",
     "off_grid",
+    "off_grid_in",
     "state_charge",
     "uncommitted_charge",
     "version_charge",
@@ -317,12 +318,34 @@ def reported(entry: ReportEntry) -> Listed:
 def off_grid(chunk: bytes, grid_bits: int) -> int | None:
     """Return the position of the first value that no update may hold."""
     values = np.frombuffer(chunk[: len(chunk) // 4 * 4], dtype="<f4")
-    for position in range(len(values)):
-        try:
-            grid_integers(values[position : position + 1], grid_bits)
-        except FormError:
-            return position
+    if _on_grid(values, grid_bits):
+        return None
+    low, high = 0, len(values)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _on_grid(values[low:middle], grid_bits) else (low, middle)
+    return low
+
+
+def off_grid_in(path: Path, form: UpdateForm) -> int | None:
+    """Return the coordinate of the first value of an update's file, laid out as asked, that no update may hold."""
+    first = 0
+    with path.open("rb") as file:
+        file.seek(len(form.header))
+        while piece := file.read(1 << 20):
+            position = off_grid(piece, form.grid_bits)
+            if position is not None:
+                return first + position
+            first += len(piece) // 4
     return None
+
+
+def _on_grid(values: F32, grid_bits: int) -> bool:
+    try:
+        grid_integers(values, grid_bits)
+    except FormError:
+        return False
+    return True
 
 
 def _first_difference(own: bytes, theirs: bytes) -> int:

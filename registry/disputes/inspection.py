@@ -35,6 +35,7 @@ from registry.disputes.charges import (
     list_charge,
     listed,
     off_grid,
+    off_grid_in,
     reported,
     state_charge,
     uncommitted_charge,
@@ -43,8 +44,9 @@ from registry.disputes.charges import (
 )
 from registry.disputes.faults import WrongChunk, WrongCount, WrongFactor, WrongRoots, WrongSize
 from registry.disputes.narrowing import apart, published_aggregate, published_state, published_version
-from registry.disputes.openings import Listing, chunks_of_file, listing_of
-from registry.disputes.sampling import held_by_parts
+from registry.disputes.openings import Listing, chunks_of_file, listing_of, relay_numbers
+from registry.disputes.sampling import held_by_parts, sampled
+from registry.errors import ContentError, FormError
 from registry.rounds.admission import Verdict, judge, judge_declared
 from registry.rounds.loaded_round import LoadedRound
 from registry.rounds.reports import found_report
@@ -53,7 +55,7 @@ from registry.rounds.server_steps import continues, state_header, step_number
 from registry.rules.encoding import state_layout
 from registry.rules.table import Rules, called, rules_of
 from registry.store.base import ContentStore
-from registry.types import HeadKind, Root, Tree
+from registry.types import Address, HeadKind, Root, Tree
 
 __all__ = ["Recomputed", "inspect"]
 
@@ -224,18 +226,28 @@ def _recompute(case: Case, listing: Listing) -> tuple[Sequence[Verdict], Outcome
             return verdicts, outcome
     verdicts = _verdicts(case, listing, judge)
     wanted: list[Wanted] = []
+    blobs = {v.commitment.participant: v.manifest.delta.blob for v in verdicts if v.admitted and v.manifest is not None}
     places = {entry.participant: index for index, entry in enumerate(listing.contributions)}
+    refused: dict[Address, Verdict] = {}
     for verdict in verdicts:
-        place = places.get(verdict.commitment.participant)
-        if place is None or verdict.admitted:
+        who, manifest = verdict.commitment.participant, verdict.manifest
+        if who not in places or verdict.admitted:
             continue
-        found = _wrongly_admitted(case, verdict, listing.membership(place))
+        membership = listing.membership(places[who])
+        try:
+            found = _wrongly_admitted(case, verdict, membership)
+        except (ContentError, FormError):  # it was there a moment ago
+            found = Inspection("", wanted=sampled(case, membership))
         if found.charge is not None:
             return found
         wanted += found.wanted
-    if sum(v.admitted for v in verdicts) == len(places):
-        return verdicts, compute_outcome(case.store, case.round, verdicts, case.folder)
-    return held_by_parts(case, listing, verdicts, wanted)
+        if found.sound and manifest is not None:  # its numbers are public, in whatever file
+            refused[who], blobs[who] = verdict, manifest.delta.blob
+    if len(blobs) < len(places):
+        return held_by_parts(case, listing, blobs, wanted)
+    relaid = {who: _relaid(case, who) for who in refused}
+    counted = [replace(v, reason=Reason.ADMITTED) if v.commitment.participant in refused else v for v in verdicts]
+    return counted, compute_outcome(case.store, case.round, counted, case.folder, relaid=relaid)
 
 
 def _verdicts(case: Case, listing: Listing, judge_one: Callable[..., Verdict]) -> list[Verdict]:
@@ -250,32 +262,43 @@ def _verdicts(case: Case, listing: Listing, judge_one: Callable[..., Verdict]) -
 
 
 def _wrongly_admitted(case: Case, verdict: Verdict, membership: Membership) -> Inspection:
-    """What can be shown against an update that was admitted: its size, or a value off the grid; else samples of it."""
-    entry = membership.contribution
+    """What can be shown against an update that was admitted: its size, or a value off the grid; else samples of it.
+
+    Sound, where every number of it is public and may stand in an update, and the file alone is to blame; then the
+    numbers are laid out as they should be.
+    """
+    entry, manifest, form = membership.contribution, verdict.manifest, case.round.form
     head = wrong_head(case, HeadKind.UPDATE, entry.digest, update_head(case.round.record, entry), membership)
     if head is not None and head.charge is not None:
         return head
     unseen = () if head is None else head.wanted
     root = entry.tensor_root
-    chunks = (
-        attested_chunks(case.store, verdict.manifest.delta.blob, root, size=case.round.form.size)
-        if verdict.manifest
-        else None
-    )
-    shown = {i: chunks.opening(i) for i in range(chunks.tree.leaves)} if chunks else case.shown_of(root)
-    if not shown:
+    chunks = None if manifest is None else attested_chunks(case.store, manifest.delta.blob, root, size=form.size)
+    shown = case.shown_of(root)
+    if chunks is None and not shown:
         leaf = Wanted(root, Tree.CONTRIBUTION, 0, membership)
         return Inspection("contribution: demanded", wanted=(*unseen, leaf))
-    counted = next(iter(shown.values())).counted
+    counted = chunks.counted if chunks else next(iter(shown.values())).counted
     if counted.count != case.values:
         return Inspection("contribution: size", WrongSize(Tree.CONTRIBUTION, counted, membership))
+    if chunks is not None and manifest is not None:
+        path = _relaid(case, entry.participant)
+        relay_numbers(case.store, manifest.delta.blob, form.header, path)
+        coordinate = off_grid_in(path, form)
+        if coordinate is None:
+            return Inspection("", wanted=unseen, sound=True)
+        shown = {coordinate // CHUNK_VALUES: chunks.opening(coordinate // CHUNK_VALUES)}
     for index, opening in shown.items():
-        position = off_grid(opening.leaf, case.round.form.grid_bits)
+        position = off_grid(opening.leaf, form.grid_bits)
         if position is not None:
             wrong = WrongChunk(Tree.CONTRIBUTION, index * CHUNK_VALUES + position, opening, membership)
             return Inspection(f"contribution: {verdict.detail}", wrong)
-    sampled = (Wanted(root, Tree.CONTRIBUTION, i, membership) for i in case.samples if i not in shown)
-    return Inspection("", wanted=(*unseen, *sampled))
+    return Inspection("", wanted=(*unseen, *sampled(case, membership)))
+
+
+def _relaid(case: Case, who: Address) -> Path:
+    """Where the numbers of an update whose file readers refuse are laid out as they ask."""
+    return case.folder / f"relaid-{who.hex()}.safetensors"
 
 
 def _compared(case: Case, rules: Rules, listing: Listing, verdicts: Sequence[Verdict], outcome: Outcome) -> Inspection:
@@ -310,6 +333,10 @@ def _compared(case: Case, rules: Rules, listing: Listing, verdicts: Sequence[Ver
     for name in ("roots", "report_digest", "version_digest"):
         if getattr(outcome.result, name) != getattr(case.result, name):
             return Inspection(f"{name} is not what it would be here: readers refuse it, the chain does not")
+    refused = [v.commitment.participant for v in verdicts if v.admitted and v.detail]
+    if refused:
+        named = ", ".join(f"0x{who.hex()[:8]}" for who in refused)
+        return Inspection(f"the numbers are right, but readers refuse the updates of {named}; the chain does not")
     return Inspection("recomputed to the bit", sound=True)
 
 

@@ -1,33 +1,40 @@
-"""Holding a result against what there is of it, where a contribution is not to be had as a whole.
+"""Auditing a result with the data available, where a contribution is not published as a whole.
 
-The version follows from parent and aggregate, whoever contributed: where the attesters' aggregate is to be had, every
-value of version and state is held against it. The aggregate itself, and what else is hidden, is looked at in a few
-chunks that nobody can foresee: those are demanded of whatever nobody shows. A lie in a share f of the chunks is missed
-with a probability of (1 - f)^n after n of them.
+The version follows from parent and aggregate, whoever contributed: where the attesters' aggregate is public, in any
+layout, every value of version and state is held against it. The aggregate itself, and what else is hidden, is sampled:
+a few chunks that nobody can foresee are demanded of whatever nobody shows. A lie in a share f of the chunks is missed
+with a probability of (1 - f)^n after n of them. What could not be compared is demanded; it never counts as right.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from registry.chain.challenge_records import Opening
-from registry.content.merkle import CHUNK_VALUES
+from registry.chain.challenge_records import Membership, Opening
+from registry.content.merkle import CHUNK_VALUES, VALUES, Rows
 from registry.disputes.charges import (
     Case,
     Inspection,
     Wanted,
     aggregate_charge,
     off_grid,
+    off_grid_in,
     state_charge,
     version_charge,
 )
-from registry.disputes.faults import WrongChunk
+from registry.disputes.faults import WrongChunk, WrongSize
 from registry.disputes.narrowing import apart, published_aggregate, published_state, published_version
-from registry.disputes.openings import Chunks, Listing, chunk_of_blob, chunks_of_blob, chunks_of_file
-from registry.errors import FormError
-from registry.rounds.admission import Verdict
+from registry.disputes.openings import (
+    Chunks,
+    Listing,
+    chunk_of_blob,
+    chunks_of_blob,
+    chunks_of_file,
+    relay_numbers,
+)
+from registry.errors import ContentError, FormError
 from registry.rounds.server_steps import continues, next_version, step_number, stepped_values
 from registry.rounds.writing import written
 from registry.rules.columns import middle_sums
@@ -36,37 +43,52 @@ from registry.rules.encoding import RoundScalars, Shape
 from registry.rules.grid import F32, grid_integers
 from registry.rules.replay import I64, initial_states
 from registry.rules.shapes import left_out
-from registry.store.blobs import open_blob
-from registry.types import Root, Tree
+from registry.types import Address, Blob, Root, Tree
 
-__all__ = ["held_by_parts"]
+__all__ = ["held_by_parts", "sampled"]
 
 
-def held_by_parts(case: Case, listing: Listing, verdicts: Sequence[Verdict], wanted: Sequence[Wanted]) -> Inspection:
+def sampled(case: Case, membership: Membership) -> tuple[Wanted, ...]:
+    """Return the chunks of a contribution that are looked at and were not shown."""
+    root = membership.contribution.tensor_root
+    shown = case.shown_of(root)
+    return tuple(Wanted(root, Tree.CONTRIBUTION, i, membership) for i in case.samples if i not in shown)
+
+
+def held_by_parts(case: Case, listing: Listing, blobs: Mapping[Address, Blob], wanted: Sequence[Wanted]) -> Inspection:
     """Hold a result against those of its contributions, and those leaves of the others, that there are.
 
     Args:
         case: The result.
         listing: Its contributions.
-        verdicts: On each commitment; of what is listed some are not admitted here.
-        wanted: What is to be demanded of those.
+        blobs: Of those of them whose numbers are public.
+        wanted: What is to be demanded of the others.
     """
     aggregate = published_aggregate(case)
-    if aggregate is not None and aggregate.counted.count == case.values:
-        found = _followed(case, aggregate)
-        if found is not None and found.charge is not None:
-            return found
-        wanted = (*wanted, *(found.wanted if found is not None else ()))
-    version = published_version(case) if aggregate is None else None
+    if aggregate is not None:
+        try:
+            found = _followed(case, aggregate)
+        except (ContentError, FormError):  # it was there a moment ago
+            aggregate = None
+        else:
+            if found is not None and found.charge is not None:
+                return found
+            wanted = (*wanted, *(found.wanted if found is not None else ()))
+    published = {
+        Tree.AGGREGATE: aggregate,
+        Tree.VERSION: published_version(case) if aggregate is None else None,
+        Tree.STATE: published_state(case) if aggregate is None and case.round.form.rules.program.states else None,
+    }
     for index in case.samples:
-        found = _Sample(case, listing, verdicts, index).held(aggregate, version)
+        sample = _Sample(case, listing, blobs, published, index)
+        found = sample.held()
         if found.charge is not None:
             return found
         wanted = (*wanted, *found.wanted)
     if wanted:
         return Inspection("contributions: what nobody shows is demanded", wanted=tuple(dict.fromkeys(wanted)))
     chunks = ", ".join(map(str, case.samples))
-    return Inspection(f"contributions: one is not to be had as a whole; what was shown of chunks {chunks} is right")
+    return Inspection(f"contributions: one is not public as a whole; what was shown of chunks {chunks} is right")
 
 
 def _scalars(case: Case) -> RoundScalars:
@@ -77,23 +99,21 @@ def _scalars(case: Case) -> RoundScalars:
 
 def _followed(case: Case, aggregate: Chunks) -> Inspection | None:
     """Take the server step on the attested aggregate, and hold version and state against what comes of it."""
-    for index in range(aggregate.tree.leaves):
-        chunk = aggregate.read(index)
-        position = off_grid(chunk, case.round.form.grid_bits)
-        if position is not None:
-            wrong = WrongChunk(Tree.AGGREGATE, index * CHUNK_VALUES + position, aggregate.opening(index))
-            return Inspection("aggregate: a value that no update may hold", wrong)
+    form = case.round.form
+    if aggregate.counted.count != case.values:
+        return Inspection("aggregate: size", WrongSize(Tree.AGGREGATE, aggregate.counted))
     place = {name: case.folder / f"followed-{name}.safetensors" for name in ("aggregate", "version", "state")}
     assert case.report is not None  # it names the aggregate
-    for _ in written(place["aggregate"], open_blob(case.store, case.report.manifest.aggregate.blob)):
+    relay_numbers(case.store, case.report.manifest.aggregate.blob, form.header, place["aggregate"])
+    coordinate = off_grid_in(place["aggregate"], form)
+    if coordinate is not None:
+        wrong = WrongChunk(Tree.AGGREGATE, coordinate, aggregate.opening(coordinate // CHUNK_VALUES))
+        return Inspection("aggregate: a value that no update may hold", wrong)
+    state = place["state"] if form.rules.program.states else None
+    for _ in written(
+        place["version"], next_version(case.store, case.round.parent, form, place["aggregate"], _scalars(case), state)
+    ):
         pass
-    state = place["state"] if case.round.form.rules.program.states else None
-    try:
-        made = next_version(case.store, case.round.parent, case.round.form, place["aggregate"], _scalars(case), state)
-        for _ in written(place["version"], made):
-            pass
-    except FormError:
-        return None  # a file of another layout around these values: what can be seen is in its leaves
     roots, own = case.result.roots, chunks_of_file(place["version"])
     if own.root != roots.tensor:
         return apart(
@@ -113,67 +133,102 @@ def _followed(case: Case, aggregate: Chunks) -> Inspection | None:
 class _Sample:
     """One chunk of a result: what it is computed from, as far as that is stored or was shown."""
 
-    def __init__(self, case: Case, listing: Listing, verdicts: Sequence[Verdict], index: int) -> None:
-        self._case, self._listing, self._index = case, listing, index
-        self._blobs = {
-            v.commitment.participant: v.manifest.delta.blob for v in verdicts if v.admitted and v.manifest is not None
-        }
+    def __init__(
+        self,
+        case: Case,
+        listing: Listing,
+        blobs: Mapping[Address, Blob],
+        published: Mapping[Tree, Chunks | None],
+        index: int,
+    ) -> None:
+        self._case, self._listing, self._blobs, self._index = case, listing, blobs, index
+        self._published = published
 
-    def held(self, aggregate: Chunks | None, version: Chunks | None) -> Inspection:
-        """Hold this chunk of aggregate and version against contributions and parent, or say what is missing of it.
+    def held(self) -> Inspection:
+        """Hold this chunk of aggregate, version and state against contributions, parent and its state.
 
-        Args:
-            aggregate: As its attesters published it, and then the version was held against all of it; None if hidden.
-            version: Likewise.
+        Version and state were already held against the whole of a public aggregate.
         """
-        case, index = self._case, self._index
-        attested = self._attested(case.result.aggregate_root, Tree.AGGREGATE, aggregate)
-        if isinstance(attested, Wanted):
-            return Inspection("aggregate: demanded", wanted=(attested,))
+        case, roots = self._case, self._case.result.roots
+        attested = self._attested(case.result.aggregate_root, Tree.AGGREGATE, self._index, VALUES)
+        if not isinstance(attested, Opening):
+            return attested
+        position = off_grid(attested.leaf, case.round.form.grid_bits)
+        if position is not None:
+            wrong = WrongChunk(Tree.AGGREGATE, self._index * CHUNK_VALUES + position, attested)
+            return Inspection("aggregate: a value that no update may hold", wrong)
         found = self._against_contributions(attested)
-        if found is not None or aggregate is not None:
-            return found or Inspection("")
-        made = self._attested(case.result.roots.tensor, Tree.VERSION, version)
-        if isinstance(made, Wanted):
-            return Inspection("version: demanded", wanted=(made,))
-        own, _ = self._stepped(attested.leaf)
-        if own.tobytes() != made.leaf:
-            charge = version_charge(case, index, own.tobytes(), made, lambda _: attested)
-            return Inspection(f"version: chunk {index} is not what the server step gives", charge)
-        return Inspection("")
+        if found.charge is not None or self._published[Tree.AGGREGATE] is not None:
+            return found
+        wanted = found.wanted
+        values, states = self._stepped(attested.leaf)
+        made = self._attested(roots.tensor, Tree.VERSION, self._index, VALUES)
+        if isinstance(made, Opening):
+            if values.tobytes() != made.leaf:
+                charge = version_charge(case, self._index, values.tobytes(), made, lambda _: attested)
+                return Inspection(f"version: chunk {self._index} is not what the server step gives", charge)
+        elif made.charge is not None:
+            return made
+        else:
+            wanted = (*wanted, *made.wanted)
+        left = self._states_left(states, attested) if case.round.form.rules.program.states else Inspection("")
+        if left.charge is not None:
+            return left
+        return Inspection("", wanted=(*wanted, *left.wanted))
 
-    def _attested(self, root: Root, tree: Tree, whole: Chunks | None) -> Opening | Wanted:
+    def _attested(self, root: Root, tree: Tree, index: int, rows: Rows) -> Opening | Inspection:
+        """A leaf as attested, published or shown; else what must be demanded, or the charge that its size is."""
+        whole, shown = self._published[tree], self._case.shown_of(root, rows)
+        counted = whole.counted if whole is not None else next((o.counted for o in shown.values()), None)
+        expected = self._case.values * (1 if rows == VALUES else len(self._case.round.form.rules.program.states))
+        if counted is not None and counted.count != expected:
+            return Inspection(f"{tree.name.lower()}: size", WrongSize(tree, counted))
         if whole is not None:
-            return whole.opening(self._index)
-        shown = self._case.shown_of(root)
-        return shown[self._index] if self._index in shown else Wanted(root, tree, self._index)
+            try:
+                return whole.opening(index)
+            except ContentError:  # it was there a moment ago
+                pass
+        if index in shown:
+            return shown[index]
+        return Inspection(f"{tree.name.lower()}: demanded", wanted=(Wanted(root, tree, index, rows=rows),))
 
-    def _against_contributions(self, attested: Opening) -> Inspection | None:
+    def _against_contributions(self, attested: Opening) -> Inspection:
         case, index = self._case, self._index
         leaves = list(self._leaves())
-        if None in leaves:
-            return None
-        own = self._combined([leaf for leaf in leaves if leaf is not None]).tobytes()
+        wanted = [leaf for leaf in leaves if isinstance(leaf, Wanted)]
+        known = [leaf for leaf in leaves if isinstance(leaf, bytes)]
+        if len(known) < len(leaves):
+            return Inspection("", wanted=tuple(wanted))
+        own = self._combined(known).tobytes()
         if own == attested.leaf:
-            return None
+            return Inspection("")
         charge = aggregate_charge(case, self._listing, self._openings, index, own, attested)
         return Inspection(f"aggregate: chunk {index} is not what its contributions give", charge)
 
-    def _leaves(self) -> Iterator[bytes | None]:
-        """That chunk of every contribution, in the list's order; None where it is neither stored nor shown."""
-        for entry in self._listing.contributions:
-            if entry.participant in self._blobs:
-                yield chunk_of_blob(self._case.store, self._blobs[entry.participant], self._index)
+    def _leaves(self) -> Iterator[bytes | Wanted | None]:
+        """That chunk of every contribution, in the list's order.
+
+        Of one that was public and cannot be read any more, what must be demanded; None where it was demanded already.
+        """
+        for place, entry in enumerate(self._listing.contributions):
+            shown = self._case.shown_of(entry.tensor_root)
+            if self._index in shown:
+                yield shown[self._index].leaf
+            elif entry.participant in self._blobs:
+                try:
+                    yield chunk_of_blob(self._case.store, self._blobs[entry.participant], self._index)
+                except ContentError:
+                    yield Wanted(entry.tensor_root, Tree.CONTRIBUTION, self._index, self._listing.membership(place))
             else:
-                shown = self._case.shown_of(entry.tensor_root)
-                yield shown[self._index].leaf if self._index in shown else None
+                yield None
 
     def _openings(self) -> Iterator[Opening]:
         for entry in self._listing.contributions:
-            if entry.participant in self._blobs:
-                yield chunks_of_blob(self._case.store, self._blobs[entry.participant]).opening(self._index)
+            shown = self._case.shown_of(entry.tensor_root)
+            if self._index in shown:
+                yield shown[self._index]
             else:
-                yield self._case.shown_of(entry.tensor_root)[self._index]
+                yield chunks_of_blob(self._case.store, self._blobs[entry.participant]).opening(self._index)
 
     def _combined(self, leaves: Sequence[bytes]) -> F32:
         """What the rule makes of that chunk of every contribution."""
@@ -201,6 +256,28 @@ class _Sample:
             np.frombuffer(delta, dtype="<f4"),
             self._states(len(weights)),
         )
+
+    def _states_left(self, after: I64, attested: Opening) -> Inspection:
+        """Hold the states of these coordinates, (n, S) after the step, against the attested ones, leaf by leaf."""
+        case, rows, root = self._case, self._case.states, Root(self._case.result.roots.state)
+        own = after.astype("<i8").reshape(-1)  # of states begin..end-1 of the version
+        begin = self._index * CHUNK_VALUES * after.shape[1]
+        wanted: tuple[Wanted, ...] = ()
+        for leaf in range(begin // rows.entries, -(-(begin + own.size) // rows.entries)):
+            made = self._attested(root, Tree.STATE, leaf, rows)
+            if not isinstance(made, Opening):
+                if made.charge is not None:
+                    return made
+                wanted = (*wanted, *made.wanted)
+                continue
+            first = max(leaf * rows.entries, begin)
+            last = min((leaf + 1) * rows.entries, begin + own.size)
+            at, here = 8 * (first - leaf * rows.entries), own[first - begin : last - begin].tobytes()
+            expected = made.leaf[:at] + here + made.leaf[at + len(here) :]
+            if expected != made.leaf:
+                charge = state_charge(case, leaf, expected, made, lambda _: attested)
+                return Inspection(f"state: leaf {leaf} is not what the server step leaves", charge)
+        return Inspection("", wanted=wanted)
 
     def _states(self, count: int) -> I64:
         """States of these coordinates before the step, (n, S)."""

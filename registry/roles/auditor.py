@@ -116,7 +116,7 @@ class _Watch:
         store = LimitedStore(self.store, max(end - now, 0) / part, self.clock)
         place, known = self.folder / f"recomputed-{self.model_id.hex()[:16]}", self.memory.recomputed
         round = load_round(self.store, record)
-        found = inspect(store, round, result, shown, place, known, salt=self.salt())
+        found = inspect(store, round, result, shown, place, known, salt=self.salt() + tally)
         self.memory.inspected[tally] = (len(shown), found)
         return found
 

@@ -7,7 +7,7 @@ honest parties who admitted the same updates hold the same digests.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,10 @@ from registry.content.manifest import (
 )
 from registry.content.merkle import Contribution, contributions_root
 from registry.errors import CairnError, FormError, VerificationFailed
-from registry.rounds.admission import Verdict
-from registry.rounds.combination import Checks, Combined, Progress, combine, leaves_of_blob
+from registry.rounds.admission import UpdateForm, Verdict
+from registry.rounds.combination import Checks, Combined, Progress, combine, leaves_of_blob, leaves_of_file
 from registry.rounds.evaluations import summed
+from registry.rounds.leafwise import Leaves
 from registry.rounds.loaded_round import LoadedRound
 from registry.rounds.reports import pages_of
 from registry.rounds.server_steps import describe_state, next_version, step_number
@@ -43,6 +44,7 @@ from registry.rules.table import rules_of
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob, file_pieces
 from registry.store.manifests import put_manifest
+from registry.types import Address
 
 __all__ = ["Outcome", "compute_declared", "compute_outcome", "publish_outcome", "reported_with"]
 
@@ -83,6 +85,7 @@ def compute_outcome(
     keep_version: bool = True,
     processes: int = 1,
     progress: Progress | None = None,
+    relaid: Mapping[Address, Path] | None = None,
 ) -> Outcome:
     """Combine what was admitted and take the server step.
 
@@ -95,6 +98,7 @@ def compute_outcome(
         keep_version: Write the version's file, not only hash it.
         processes: See `combine`; with more than one the version is hashed beside the step that makes it.
         progress: See `combine`.
+        relaid: Files that stand in for published ones of another layout, by participant.
 
     Raises:
         InputError: Nothing was admitted.
@@ -105,7 +109,7 @@ def compute_outcome(
     aggregate_file, version_file = folder / "aggregate.safetensors", folder / "model.safetensors"
     state_file = folder / "state.safetensors" if form.rules.program.states else None
     combined = combine(
-        [leaves_of_blob(store, v.manifest.delta.blob) for v in admitted if v.manifest],
+        [_leaves(store, v, form, relaid or {}) for v in admitted],
         [v.commitment.weight for v in admitted],
         form.header,
         form.size,
@@ -128,6 +132,12 @@ def compute_outcome(
     state = None if state_file is None else describe_state(state_file, form.rules, scalars.step)
     files = aggregate_file, version_file, state_file
     return _assemble(round, scalars, verdicts, combined, described, state, files)
+
+
+def _leaves(store: ContentStore, verdict: Verdict, form: UpdateForm, relaid: Mapping[Address, Path]) -> Leaves:
+    path = relaid.get(verdict.commitment.participant)
+    assert verdict.manifest is not None
+    return leaves_of_blob(store, verdict.manifest.delta.blob) if path is None else leaves_of_file(path, form.size)
 
 
 def _scalars(parent: VersionManifest, rules: RuleSet, admitted: Sequence[Verdict]) -> RoundScalars:

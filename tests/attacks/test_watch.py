@@ -10,18 +10,19 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hearing import convicted, every_value, lie, show, update_of, without
 
-from registry.chain.challenge_records import Counted, Opening, Target
+from registry.chain.challenge_records import Counted, Target
 from registry.chain.client import Client
 from registry.chain.court import Court
 from registry.chain.court_events import ResultConvicted
 from registry.chain.journal import Journal
-from registry.chain.records import Grant, Result, result_hash
+from registry.chain.records import Grant, result_hash
 from registry.chain.sending import Sending
 from registry.content.manifest import VersionManifest
 from registry.content.merkle import counted_root
 from registry.dev.embedded import sleep_until
-from registry.dev.forgeries import Edit, falsified, nudged
+from registry.dev.forgeries import nudged
 from registry.disputes.demands import demands_of
 from registry.disputes.openings import chunks_of_blob, chunks_of_file
 from registry.disputes.streaming import conviction_gas
@@ -35,12 +36,11 @@ from registry.rounds.reports import load_report
 from registry.rounds.server_steps import next_version
 from registry.rules.encoding import RoundScalars
 from registry.store.base import ContentStore
-from registry.store.blobs import walk_blob
 from registry.store.layered import LayeredStore
 from registry.store.limited import LimitedStore
 from registry.store.manifests import get_manifest
 from registry.store.memory import MemoryStore
-from registry.types import Blob, Cid, Digest, Fault, Phase, Role, Root, Tree
+from registry.types import Cid, Digest, Fault, Phase, Role, Root, Tree
 
 pytestmark = pytest.mark.slow
 
@@ -85,27 +85,6 @@ def demand(house: Any, tree: Tree, indices: list[int]) -> Target:
 
 def role_kept(house: Any, name: str = "first") -> bool:
     return bool(house.owner.member(house.model_id, house.clients[name].account).roles & Role.AGGREGATOR)
-
-
-def convicted(
-    house: Any, store: ContentStore | None = None, answer: Callable[[], None] = lambda: None, folder: str = "auditor"
-) -> Fault:
-    """Let an auditor with this store work until the result is void; NONE if it stands at the end."""
-    client, memory = house.stranger, auditor.AuditorMemory()
-    purse = Purse(client, house.folder / "purse.json", 10 * ETHER)
-    for _ in range(60):
-        said = auditor.advance(
-            client, store or house.store, house.folder / folder, house.model_id, purse=purse, memory=memory
-        )
-        answer()
-        if client.phase(house.model_id, 1) != Phase.CHALLENGE:
-            break
-        demands = demands_of(Court(client), client.dispute(house.model_id, 1))
-        if not said and demands.open:
-            sleep_until(house.chain.w3, max(demands.late_deadlines[leaf] for leaf in demands.open))
-    latest = house.chain.w3.eth.block_number
-    found = list(Court(client).events(ResultConvicted, subject=house.record().round_id, to_block=latest))
-    return found[-1].fault if found else Fault.NONE  # type: ignore[attr-defined, no-any-return]
 
 
 # A step that waits keeps no other from happening in time --------------------------------------------------------------
@@ -241,35 +220,6 @@ def test_another_account_answers_for_an_aggregator(published: Any) -> None:
 # What can be checked without the rest is checked ----------------------------------------------------------------------
 
 
-def without(house: Any, *blobs: Blob) -> MemoryStore:
-    """What is published, but for some files."""
-    public = MemoryStore()
-    public._blocks.update(house.store._blocks)
-    for blob in blobs:
-        for cid, _ in list(walk_blob(house.store, blob)):
-            del public._blocks[cid.digest]
-    return public
-
-
-def update_of(house: Any, name: str) -> Blob:
-    """The file that a participant committed to."""
-    verdict = next(v for v in house.verdicts() if v.commitment.participant == house.clients[name].account)
-    return verdict.manifest.delta.blob  # type: ignore[no-any-return]
-
-
-def every_value(edit_of: Callable[[int], Edit], values: int) -> Edit:
-    def edit(data: bytes) -> bytes:
-        for position in range(values):
-            data = edit_of(position)(data)
-        return data
-
-    return edit
-
-
-def lie(house: Any, store: ContentStore, **edits: Edit) -> Result:
-    return falsified(store, house.outcome(), **edits)
-
-
 @pytest.mark.parametrize("published_aggregate", [True, False])
 @pytest.mark.parametrize("answers", [True, False])
 def test_a_false_version_is_convicted_though_a_contribution_is_hidden(
@@ -288,15 +238,6 @@ def test_a_false_version_is_convicted_though_a_contribution_is_hidden(
         openings[chunks.root] = chunks.opening
     fault = convicted(house, store, lambda: show(house, openings if answers else {}))
     assert fault is (Fault.VERSION if answers or published_aggregate else Fault.UNANSWERED)
-
-
-def show(house: Any, openings: dict[Root, Callable[[int], Opening]]) -> None:
-    court = Court(house.mallory)
-    dispute = house.mallory.dispute(house.model_id, 1)
-    if any(dispute.tally):
-        for leaf in demands_of(court, dispute).open:
-            if leaf.root in openings:
-                court.show_leaf(leaf, openings[Root(leaf.root)](leaf.index))
 
 
 def test_a_false_aggregate_is_convicted_at_a_sample_though_a_contribution_is_hidden(wide: Any) -> None:
