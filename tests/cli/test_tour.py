@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[2]
 VARYING = (
@@ -36,32 +38,49 @@ def like(line: str) -> str:
     return " ".join(line.split())
 
 
+class Reader:
+    """Types the tour's commands, sets its variables, and compares what is printed."""
+
+    def __init__(self, cairn: Callable[..., Any], lock: Path) -> None:
+        self.cairn, self.lock, self.said, self.ran = cairn, lock, "", 0
+        self.variables: dict[str, str] = {}
+
+    def take(self, command: str, shown: list[str]) -> None:
+        """Take one step of the tour."""
+        if name := re.match(r"([A-Z]+)=", command):
+            found = re.findall(PRINTED[name[1]], self.said)
+            assert found, f"nothing printed what {command} sets"
+            self.variables[f"${name[1]}"] = found[-1]
+        if not command.startswith("cairn "):
+            return
+        words = [self.variables.get(word, word) for word in shlex.split(command, comments=True)]
+        with FileLock(self.lock, timeout=600) if "up" in words else nullcontext():  # who is first has a port
+            result = self.cairn(*words[1:])
+        assert result.exit_code == 0, f"{command}: {result.output}"
+        self.said, self.ran = self.said + result.output, self.ran + 1
+        printed = iter([like(line) for line in result.output.splitlines()])
+        missing = [line for line in shown if like(line) not in printed]  # in order: what was passed is gone
+        assert missing == [], f"{command} prints {result.output}"
+
+
 @pytest.mark.node
 @pytest.mark.slow
 def test_the_readme_s_tour_runs_and_prints_what_it_shows(
-    cairn: Callable[..., Any], tmp_path: Path, find_tool: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    cairn: Callable[..., Any],
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    find_tool: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     find_tool("anvil")
     monkeypatch.setenv("COLUMNS", "250")
     readme = (ROOT / "README.md").read_text()
     (tmp_path / "hospital.py").write_text(re.findall(r"```python\n(.*?)```", readme, re.DOTALL)[0])
-    said, variables, ran = "", dict[str, str](), 0
+    reader = Reader(cairn, tmp_path_factory.getbasetemp().parent / "localnet.lock")
     try:
         for command, shown in steps(readme):
-            if name := re.match(r"([A-Z]+)=", command):
-                found = re.findall(PRINTED[name[1]], said)
-                assert found, f"nothing printed what {command} sets"
-                variables[f"${name[1]}"] = found[-1]
-            if not command.startswith("cairn "):
-                continue
-            words = [variables.get(word, word) for word in shlex.split(command, comments=True)]
-            result = cairn(*words[1:])
-            said, ran = said + result.output, ran + 1
-            assert result.exit_code == 0, f"{command}: {result.output}"
-            printed = iter([like(line) for line in result.output.splitlines()])
-            missing = [line for line in shown if like(line) not in printed]
-            assert missing == [], f"{command} prints {result.output}"
+            reader.take(command, shown)
     finally:
         cairn("localnet", "down")
-    assert ran >= 20
+    assert reader.ran >= 20
     assert (tmp_path / "lineage.svg").exists()
