@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from benchmarks.table import MARKS, PAGE, SUMMARY, table
 from trainer.cli.root import app
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
