@@ -1,8 +1,8 @@
-"""The README's table of figures, made of what the benchmarks wrote.
+"""The table of figures in docs/benchmarks.md, made of what the benchmarks wrote.
 
 python -m benchmarks.table            gather results/*.json into results.json, which is committed, and print the table
-python -m benchmarks.table --write    and put it between the two marks in README.md
-python -m benchmarks.table --check    exit 1 unless README.md holds the table that results.json gives
+python -m benchmarks.table --write    and put it between the two marks in docs/benchmarks.md
+python -m benchmarks.table --check    exit 1 unless docs/benchmarks.md holds the table that results.json gives
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from benchmarks.measure import RESULTS
 
 ROOT = Path(__file__).parent.parent
 SUMMARY = Path(__file__).parent / "results.json"
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "benchmarks.md"
 MARKS = "<!-- figures -->", "<!-- /figures -->"
 ORDER = ("aggregate", "columns", "cid", "store", "answer", "gas", "flood", "round", "verify", "index")
 HEAD = ("What", "Cairn", "Beside it", "", "Ratio", "Target")
@@ -72,15 +72,15 @@ def main() -> None:
     if not options.check:
         print(made)
     if options.write or options.check:
-        text = README.read_text()
+        text = PAGE.read_text()
         begin, end = (text.find(mark) for mark in MARKS)
         if begin < 0 or end < begin:
-            raise SystemExit(f"README.md: expected the marks {MARKS[0]} and {MARKS[1]}")
+            raise SystemExit(f"docs/benchmarks.md: expected the marks {MARKS[0]} and {MARKS[1]}")
         changed = text[: begin + len(MARKS[0])] + f"\n{made}\n" + text[end:]
         if options.write:
-            README.write_text(changed)
+            PAGE.write_text(changed)
         elif changed != text:
-            raise SystemExit("README.md: its figures are not those of benchmarks/results.json")
+            raise SystemExit("docs/benchmarks.md: its figures are not those of benchmarks/results.json")
 
 
 if __name__ == "__main__":

@@ -490,12 +490,12 @@ def test_what_the_threat_model_says_is_tried_is_there() -> None:
     assert sorted(name for name in named if not (ROOT / name).exists()) == []
 
 
-def test_the_readme_s_tree_is_the_tree() -> None:
+def test_the_tree_page_shows_the_tracked_files() -> None:
     tracked()  # skips where there is no git to ask
-    spec = importlib.util.spec_from_file_location("readme_tree", ROOT / "tests" / "readme_tree.py")
+    spec = importlib.util.spec_from_file_location("tree_page", ROOT / "tests" / "tree_page.py")
     assert spec is not None
     assert spec.loader is not None
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
-    readme = (ROOT / "README.md").read_text()
-    assert tool.with_tree(readme) == readme, "run: python tests/readme_tree.py"
+    page = tool.PAGE.read_text()
+    assert tool.with_tree(page) == page, "run: python tests/tree_page.py"

@@ -12,7 +12,7 @@ import pytest
 import registry.errors
 from registry.cli.root import EXIT_CODES
 from registry.errors import CairnError
-from trainer.cli.reference import commands, reference
+from trainer.cli.reference import TASKS, commands, reference
 from trainer.cli.root import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,6 +70,11 @@ def test_no_command_takes_a_secret_as_an_argument(path: str, command: Any) -> No
 
 def test_the_reference_page_is_in_step() -> None:
     assert (ROOT / "docs" / "cli.md").read_text() == reference(), "python -m trainer.cli.reference > docs/cli.md"
+
+
+def test_every_command_stands_in_one_row_of_the_index() -> None:
+    listed = sorted(f"cairn {command}" for _, row in TASKS for command in row)
+    assert listed == sorted(path for path, _ in ALL)
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -1,4 +1,7 @@
-"""The tree in the README: a line a file, from each file's own first line. `python tests/readme_tree.py` rewrites it."""
+"""The source tree in docs/tree.md: a line a file, from each file's own first line.
+
+`python tests/tree_page.py` rewrites the page.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "tree.md"
 BEGIN, END = "<!-- tree -->\n```\n", "```\n<!-- /tree -->\n"
 ROOMS = {
     "contracts": "the rules and the anchors",
@@ -86,12 +90,11 @@ def tree() -> str:
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
-def with_tree(readme: str) -> str:
-    """Return the README with the tree as it is now."""
-    before, rest = readme.split(BEGIN)
+def with_tree(page: str) -> str:
+    """Return the page with the tree as it is now."""
+    before, rest = page.split(BEGIN)
     return before + BEGIN + tree() + END + rest.split(END)[1]
 
 
 if __name__ == "__main__":
-    target = ROOT / "README.md"
-    target.write_text(with_tree(target.read_text()))
+    PAGE.write_text(with_tree(PAGE.read_text()))
