@@ -35,12 +35,13 @@ static: install-test contracts .tools/slither/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(NODE) npm run --silent artifacts:check
 	$(NODE) npm run --silent gas:check
 	$(NODE) npm run --silent slither
 	$(NODE) npm run --silent coverage
 
+# One after the other: both write Hardhat's cache.
 solidity: contracts
+	$(NODE) npm run --silent artifacts:check
 	$(NODE) npm run --silent $(SOLIDITY)
 
 check: install-test ## the fast subset, for the inner loop
