@@ -1,3 +1,4 @@
+import hardhatIgnition from "@nomicfoundation/hardhat-ignition";
 import { defineConfig } from "hardhat/config";
 import { compiler, separateTests, shipped, testSolidity } from "./contracts/tools/builds.js";
 import { SETTINGS } from "./contracts/tools/compiler.js";
@@ -13,7 +14,7 @@ const optimizer = long ? SETTINGS.optimizer : { enabled: false };
 const LIBRARIES = ["contracts/test/unit/Grid.t.sol", "contracts/test/unit/Merkle.t.sol"];
 
 export default defineConfig({
-  plugins: [separateTests],
+  plugins: [hardhatIgnition, separateTests],
   tasks: [testSolidity],
   solidity: {
     splitTestsCompilation: true,
@@ -28,6 +29,7 @@ export default defineConfig({
   paths: { sources: "contracts", tests: { solidity: "contracts/test" }, artifacts: "artifacts", cache: "cache" },
   networks: {
     default: { type: "edr-simulated", chainType: "l1", hardfork: "prague" },
+    localhost: { type: "http", chainType: "l1", url: `http://127.0.0.1:${process.env.CAIRN_NODE_PORT ?? 8545}` },
   },
   test: {
     solidity: {
