@@ -35,12 +35,13 @@ static: install-test contracts .tools/slither/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(NODE) npm run --silent artifacts:check
 	$(NODE) npm run --silent gas:check
 	$(NODE) npm run --silent slither
 	$(NODE) npm run --silent coverage
 
+# One after the other: both write Hardhat's cache. What the check builds, the tests that deploy by Ignition find built.
 solidity: contracts
+	$(NODE) npm run --silent artifacts:check
 	$(NODE) npm run --silent $(SOLIDITY)
 
 check: install-test ## the fast subset, for the inner loop
@@ -108,4 +109,4 @@ format: install-test ## put the code in its usual form
 	$(BIN)/ruff check --fix .
 
 clean: ## remove what was made, keeping what was installed
-	rm -rf artifacts cache out dist build demo-out .pytest_cache .mypy_cache .ruff_cache
+	rm -rf artifacts cache ignition/deployments/chain-31337 out dist build demo-out .pytest_cache .mypy_cache .ruff_cache

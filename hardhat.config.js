@@ -1,5 +1,7 @@
+import hardhatIgnition from "@nomicfoundation/hardhat-ignition";
 import { defineConfig } from "hardhat/config";
-import { SETTINGS, SOLJSON, VERSION } from "./contracts/tools/compiler.js";
+import { compiler, separateTests, shipped, testSolidity } from "./contracts/tools/builds.js";
+import { SETTINGS } from "./contracts/tools/compiler.js";
 
 // Short runs compile tests, and the contracts that they deploy, without optimizing: in seconds. The others deploy the
 // bytecode that ships (contracts/test/support/Deploy.sol), and compile by IR, as it was, what inlines a library. CI's run
@@ -9,16 +11,26 @@ const long = mode !== "short";
 const seed = { short: "0x1", daily: "0x" + new Date().toISOString().slice(0, 10).replaceAll("-", "") }[mode];
 const runs = { short: [64, 16], daily: [1_000, 100], long: [10_000, 1_000] }[mode];
 const optimizer = long ? SETTINGS.optimizer : { enabled: false };
-const compiler = (viaIR) => ({ version: VERSION, path: SOLJSON, settings: { ...SETTINGS, optimizer, viaIR } });
 const LIBRARIES = ["contracts/test/unit/Grid.t.sol", "contracts/test/unit/Merkle.t.sol"];
 
 export default defineConfig({
+  plugins: [hardhatIgnition, separateTests],
+  tasks: [testSolidity],
   solidity: {
-    compilers: [compiler(false)],
-    overrides: Object.fromEntries(LIBRARIES.map((file) => [file, compiler(long)])),
+    splitTestsCompilation: true,
+    profiles: {
+      default: { compilers: [shipped] },
+      tests: {
+        compilers: [compiler({ optimizer, viaIR: false })],
+        overrides: Object.fromEntries(LIBRARIES.map((file) => [file, compiler({ optimizer, viaIR: long })])),
+      },
+    },
   },
   paths: { sources: "contracts", tests: { solidity: "contracts/test" }, artifacts: "artifacts", cache: "cache" },
-  networks: { default: { type: "edr-simulated", chainType: "l1", hardfork: "prague" } },
+  networks: {
+    default: { type: "edr-simulated", chainType: "l1", hardfork: "prague" },
+    localhost: { type: "http", chainType: "l1", url: `http://127.0.0.1:${process.env.CAIRN_NODE_PORT ?? 8545}` },
+  },
   test: {
     solidity: {
       fsPermissions: { readFile: ["Cairn", "Challenges", "Court", "Rules", "Factory", "AllowListHook"].map((name) => `registry/chain/artifacts/${name}.json`) },

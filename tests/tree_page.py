@@ -22,6 +22,8 @@ ROOMS = {
     "contracts/court": "convictions, demands, money",
     "contracts/hooks": "policies asked at each commit",
     "contracts/tools": "compiler, artifacts, gas",
+    "ignition": "deployment by Hardhat Ignition",
+    "ignition/modules": "one deployment a file",
     "registry": "what the chain says, what the store holds, what can be recomputed; no torch",
     "registry/content": "bytes and names, no I/O",
     "registry/rules": "what anyone can redo, bit for bit",

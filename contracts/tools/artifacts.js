@@ -1,6 +1,6 @@
 // Writes what the Python side loads: ABI and bytecode of each contract, and the standard JSON input that rebuilds them.
 //   node contracts/tools/artifacts.js           write registry/chain/artifacts/
-//   node contracts/tools/artifacts.js --check   compare, exit 1 if they are not what the sources give
+//   node contracts/tools/artifacts.js --check   compare with what `hardhat build` makes, exit 1 if they differ
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { compile, DEPLOYED, gather, longVersion, OUTPUT, ROOT, SETTINGS } from "./compiler.js";
@@ -33,17 +33,39 @@ function layout({ storage, types }) {
   return { variables: storage.map(place), types: Object.fromEntries(described) };
 }
 
-function build() {
-  const input = {
+function standardInput() {
+  return {
     language: "Solidity",
     settings: { ...SETTINGS, outputSelection: { "*": { "*": OUTPUT } } },
     sources: gather(Object.values(CONTRACTS)),
   };
-  const output = compile(input);
-  const files = { "standard_input.json": input };
+}
+
+/** What Hardhat builds, or has built: the compiler's output, under the names that the standard input has. */
+async function builtByHardhat() {
+  const { default: hre } = await import("hardhat");
+  await hre.tasks.getTask("build").run({ noTests: true, quiet: true });
+  const contracts = {};
+  for (const [contractName, sourceName] of Object.entries(CONTRACTS)) {
+    const id = await hre.artifacts.getBuildInfoId(`${sourceName}:${contractName}`);
+    const { output } = JSON.parse(readFileSync(await hre.artifacts.getBuildInfoOutputPath(id), "utf8"));
+    contracts[sourceName] = output.contracts[`project/${sourceName}`];
+  }
+  return { contracts };
+}
+
+/** Without the compiler's numbers for immutables, which move with what else is compiled. */
+function unnumbered(text) {
+  const { immutableReferences, ...rest } = JSON.parse(text ?? "{}");
+  const places = Object.values(immutableReferences ?? {}).map((at) => JSON.stringify(at));
+  return JSON.stringify({ ...rest, places: places.sort() });
+}
+
+function files(input, output) {
+  const made = { "standard_input.json": input };
   for (const [contractName, sourceName] of Object.entries(CONTRACTS)) {
     const { abi, evm, storageLayout } = output.contracts[sourceName][contractName];
-    files[`${contractName}.json`] = {
+    made[`${contractName}.json`] = {
       contractName,
       sourceName,
       compiler: { version: longVersion(), settings: SETTINGS },
@@ -55,7 +77,7 @@ function build() {
     };
   }
   return Object.fromEntries(
-    Object.entries(files).map(([name, value]) => [`${FOLDER}/${name}`, `${JSON.stringify(sorted(value), null, 1)}\n`]),
+    Object.entries(made).map(([name, value]) => [`${FOLDER}/${name}`, `${JSON.stringify(sorted(value), null, 1)}\n`]),
   );
 }
 
@@ -68,16 +90,18 @@ function read(file) {
   }
 }
 
-const files = build();
+const input = standardInput();
 if (process.argv.includes("--check")) {
-  const stale = Object.keys(files).filter((file) => read(file) !== files[file]);
+  // That the standard input gives the same bytecode is what verifying a deployment checks (tests/chain/test_deploy.py).
+  const expected = Object.entries(files(input, await builtByHardhat()));
+  const stale = expected.filter(([file, text]) => unnumbered(read(file)) !== unnumbered(text)).map(([file]) => file);
   for (const file of stale) console.error(`stale: ${file} is not what contracts/ compiles to; run: npm run artifacts`);
-  if (stale.length === 0) console.log(`fresh: ${Object.keys(files).length} files in ${FOLDER}`);
+  if (stale.length === 0) console.log(`fresh: ${expected.length} files in ${FOLDER}`);
   process.exitCode = stale.length === 0 ? 0 : 1;
 } else {
   mkdirSync(path.join(ROOT, FOLDER), { recursive: true });
-  for (const [file, text] of Object.entries(files)) writeFileSync(path.join(ROOT, file), text);
-  for (const [file, text] of Object.entries(files)) {
+  for (const [file, text] of Object.entries(files(input, compile(input)))) {
+    writeFileSync(path.join(ROOT, file), text);
     const { contractName, deployedBytecode } = JSON.parse(text);
     if (contractName) console.log(`${file}: ${deployedBytecode.length / 2 - 1} bytes of code`);
   }
