@@ -1,8 +1,8 @@
-"""Receipts: that a participant is in the version that a round made, or is not, in a file of some kilobytes.
+"""Inclusion proofs: whether a participant is in the version that a round made, in a file of a few kilobytes.
 
-A receipt shows a contribution at its place in the contributions root of a result, or the neighbours between which it
-would stand. That is proved offline, against the result's hash. That the round is finalized with this result is proved
-against a block hash that is trusted, or looked up on chain.
+An inclusion proof shows a contribution at its index in the contributions root of a result; a proof of exclusion shows
+the neighbours between which the contribution would stand. Both are checked offline against the result's hash. That the
+round is finalized with this result is proved against a trusted block hash, or by a call of the contract.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from registry.content.manifest import Reason
 from registry.content.merkle import counted_root, leaf_hash, verify_inclusion
 from registry.content.proof_manifests import (
     BlockProofManifest,
+    InclusionProofManifest,
     Place,
-    ReceiptManifest,
     ResultFields,
     RootsFields,
     StateProofManifest,
@@ -45,25 +45,25 @@ from registry.verification.verify import Check, Finding
 if TYPE_CHECKING:
     from registry.chain.client import Client
 
-__all__ = ["check_on_chain", "check_receipt", "create_receipt", "is_inclusion", "model_of"]
+__all__ = ["check_on_chain", "check_inclusion_proof", "create_inclusion_proof", "is_inclusion", "model_of"]
 
 
-def create_receipt(
+def create_inclusion_proof(
     client: Client, store: ContentStore, model_id: ModelId, digest: bytes, participant: Address
-) -> ReceiptManifest:
-    """Return the receipt of a participant in, or not in, a version, as of the last final block.
+) -> InclusionProofManifest:
+    """Return the proof that a participant is in a version, or is not, as of the last final block.
 
     Args:
         client: The chain.
-        store: Holds, or finds, the report of the round that made the version.
+        store: Has the report of the round that made the version.
         model_id: The model.
         digest: The version.
-        participant: Who.
+        participant: The participant's address.
 
     Raises:
-        InputError: There is no such version, or no round made it.
-        VerificationFailed: The report is not what was attested.
-        ContentError: It is not to be had.
+        InputError: The version does not exist, or no round made it.
+        VerificationFailed: The report differs from what was attested.
+        ContentError: The report is unavailable.
     """
     block = client.final_block()
     step = versions_of(client, model_id, block=block).get(Digest(digest))
@@ -82,7 +82,7 @@ def create_receipt(
         )
     registered = next(e for e in client.events(ModelRegistered, subject=model_id) if isinstance(e, ModelRegistered))
     header, state, proof = _proof_of(client, model_id, step.round, block)
-    return ReceiptManifest(
+    return InclusionProofManifest(
         chain_id=client.chain_id,
         contract=client.address,
         owner=registered.owner,
@@ -99,68 +99,70 @@ def create_receipt(
     )
 
 
-def is_inclusion(receipt: ReceiptManifest) -> bool:
-    """Say whether a receipt shows the participant's own contribution."""
-    return [place.participant for place in receipt.places] == [receipt.participant]
+def is_inclusion(proof: InclusionProofManifest) -> bool:
+    """Return whether a proof shows the participant's own contribution: inclusion, not exclusion."""
+    return [place.participant for place in proof.places] == [proof.participant]
 
 
-def model_of(receipt: ReceiptManifest) -> ModelId:
-    """Return the id of a receipt's model, which no other chain and no other contract has."""
-    address, genesis = Address(receipt.contract), Digest(receipt.genesis)
-    return model_id_of(receipt.chain_id, address, Address(receipt.owner), genesis)
+def model_of(proof: InclusionProofManifest) -> ModelId:
+    """Return the id of a proof's model, unique across chains and contracts."""
+    address, genesis = Address(proof.contract), Digest(proof.genesis)
+    return model_id_of(proof.chain_id, address, Address(proof.owner), genesis)
 
 
-def check_receipt(receipt: ReceiptManifest, trusted: bytes | None = None) -> Iterator[Check]:
-    """Yield what a receipt proves by itself, and against a trusted block hash.
+def check_inclusion_proof(proof: InclusionProofManifest, trusted: bytes | None = None) -> Iterator[Check]:
+    """Yield the checks of an inclusion proof: membership, then its anchor in a trusted block.
 
     Raises:
-        VerificationFailed: It does not prove what it says. `until_failure` makes a check of it.
+        VerificationFailed: The proof is invalid. `until_failure` turns this error into a failed check.
     """
-    yield _check_places(receipt)
-    if receipt.header is None:
-        yield Check("anchor", Finding.UNCHECKED, f"{_claim(receipt)}: no proof of it is inside; ask a node")
+    yield _check_places(proof)
+    if proof.header is None:
+        yield Check("anchor", Finding.UNCHECKED, f"{_claim(proof)}: the file has no proof of it; ask a node")
         return
-    header = decode_header(receipt.header)
+    header = decode_header(proof.header)
     if trusted is not None and header.hash != trusted:
         raise VerificationFailed(f"header: expected trusted hash 0x{trusted.hex()}, got 0x{header.hash.hex()}")
-    finding, how = _check_anchor(receipt, header)
+    finding, how = _check_anchor(proof, header)
     block = f"block {header.number} 0x{header.hash.hex()}"
     if trusted is None:
-        yield Check("anchor", Finding.UNCHECKED, f"{_claim(receipt)}: {how} {block}, if that is trusted")
+        yield Check("anchor", Finding.UNCHECKED, f"{_claim(proof)}: {how} {block}, if that is trusted")
     else:
-        yield Check("anchor", finding, f"{_claim(receipt)}: {how} trusted {block}")
+        yield Check("anchor", finding, f"{_claim(proof)}: {how} trusted {block}")
 
 
-def check_on_chain(client: Client, receipt: ReceiptManifest) -> Check:
-    """Ask the Challenges contract whether what a receipt says is so.
+def check_on_chain(client: Client, proof: InclusionProofManifest) -> Check:
+    """Return the check of an inclusion proof by the Challenges contract.
 
     Raises:
-        VerificationFailed: It is of another chain or contract, or not so.
+        VerificationFailed: The proof is of another chain or contract, or the contract disagrees.
     """
     where = (client.chain_id, client.address)
-    if (receipt.chain_id, receipt.contract) != where:
-        raise VerificationFailed(f"expected a receipt of chain {where[0]}, contract 0x{where[1].hex()}, got another")
+    if (proof.chain_id, proof.contract) != where:
+        raise VerificationFailed(
+            f"expected an inclusion proof of chain {where[0]}, contract 0x{where[1].hex()}, got another"
+        )
     contract = Challenges(client)
-    target = Target(model_of(receipt), receipt.number, _result(receipt))
-    places = [_membership(receipt, place) for place in receipt.places]
+    target = Target(model_of(proof), proof.number, _result(proof))
+    places = [_membership(proof, place) for place in proof.places]
     try:
-        if is_inclusion(receipt):
+        if is_inclusion(proof):
             agreed = contract.is_included(target, places[0])
         else:
-            agreed = contract.is_excluded(target, Address(receipt.participant), places)
+            agreed = contract.is_excluded(target, Address(proof.participant), places)
     except NotFinalized as error:
         raise VerificationFailed(
-            f"round {receipt.number}: expected it finalized with this result, got {error}"
+            f"round {proof.number}: expected it finalized with this result, got {error}"
         ) from error
     if not agreed:
-        raise VerificationFailed(f"expected the contract to agree that {_statement(receipt)}, got no")
-    return Check("chain", Finding.PASSED, f"the contract agrees that {_statement(receipt)}")
+        raise VerificationFailed(f"expected the contract to agree that {_statement(proof)}, got no")
+    return Check("chain", Finding.PASSED, f"the contract agrees that {_statement(proof)}")
 
 
 def _proof_of(
     client: Client, model_id: ModelId, number: int, block: int
 ) -> tuple[Header, StateProofManifest | None, BlockProofManifest | None]:
-    """Proof that a round is finalized with its result: of the state after a block, else of the block that did it."""
+    """Prove that a round is finalized with its result: by the state after a block, else by the finalizing call."""
     header = fetch_headers(client.w3, [block])[0]
     try:
         (state,) = state_proofs(client.w3, header, client.address, round_slots(round_id_of(model_id, number)))
@@ -177,7 +179,7 @@ def _proof_of(
 
 
 def _shown(listing: Listing, participant: Address) -> list[int]:
-    """Indices of the participant's contribution, or of its neighbours'."""
+    """Return the index of the participant's contribution, or those of its neighbours."""
     people = [entry.participant for entry in listing.contributions]
     if participant in people:
         return [people.index(participant)]
@@ -191,23 +193,23 @@ def _place(listing: Listing, index: int) -> Place:
     return Place(index, proof=found.proof, **asdict(each))
 
 
-def _check_places(receipt: ReceiptManifest) -> Check:
-    if counted_root(receipt.count, receipt.inner) != receipt.result.contributions_root:
+def _check_places(proof: InclusionProofManifest) -> Check:
+    if counted_root(proof.count, proof.inner) != proof.result.contributions_root:
         raise VerificationFailed("count: expected what the contributions root hashes, got something else")
-    for place in receipt.places:
+    for place in proof.places:
         leaf = leaf_hash(contribution_leaf(_entry(place)))
-        if not verify_inclusion(leaf, place.index, receipt.count, place.proof, receipt.inner):
+        if not verify_inclusion(leaf, place.index, proof.count, place.proof, proof.inner):
             raise VerificationFailed(f"place {place.index}: expected a proof of it in the contributions root, got none")
-    if not is_inclusion(receipt):
-        _require_gap(receipt.places, receipt.participant, receipt.count)
-    text = f"by this result {_statement(receipt)}, of {receipt.count} in its contributions root"
-    if not is_inclusion(receipt):
+    if not is_inclusion(proof):
+        _require_gap(proof.places, proof.participant, proof.count)
+    text = f"by this result {_statement(proof)}, of {proof.count} in its contributions root"
+    if not is_inclusion(proof):
         text += ", whose order anybody could have challenged"
     return Check("membership", Finding.PASSED, text)
 
 
 def _require_gap(places: Sequence[Place], participant: bytes, count: int) -> None:
-    """Check that places leave no room for a participant between them, in a list that ascends."""
+    """Require adjacent places that rule out a contribution by the participant, in an ascending list."""
     low, high = places[0], places[-1]
     if len(places) == 2:
         holds = low.index + 1 == high.index and low.participant < participant < high.participant
@@ -218,29 +220,29 @@ def _require_gap(places: Sequence[Place], participant: bytes, count: int) -> Non
         raise VerificationFailed(f"expected neighbours between which 0x{participant.hex()} would stand, got others")
 
 
-def _check_anchor(receipt: ReceiptManifest, header: Header) -> tuple[Finding, str]:
-    """Hold the proof that the round is finalized with this result against a header; say how firm it is."""
-    address, round_id = Address(receipt.contract), round_id_of(model_of(receipt), receipt.number)
-    expected = result_hash(_result(receipt))
-    if receipt.state is not None:
-        state = read_state_proof(header, address, receipt.state)
-        words = dict(zip((int.from_bytes(slot, "big") for slot in receipt.state.slots), state.words, strict=True))
+def _check_anchor(proof: InclusionProofManifest, header: Header) -> tuple[Finding, str]:
+    """Verify the proof of finalization against a header; return the finding and what it rests on."""
+    address, round_id = Address(proof.contract), round_id_of(model_of(proof), proof.number)
+    expected = result_hash(_result(proof))
+    if proof.state is not None:
+        state = read_state_proof(header, address, proof.state)
+        words = dict(zip((int.from_bytes(slot, "big") for slot in proof.state.slots), state.words, strict=True))
         if sorted(words) != sorted(round_slots(round_id)):
-            raise VerificationFailed(f"state: expected the words of round {receipt.number}, got others")
+            raise VerificationFailed(f"state: expected the words of round {proof.number}, got others")
         held = round_in(words, round_id, 0)
         if not held.finalized or held.result_hash != expected:
             raise VerificationFailed(
-                f"round {receipt.number}: expected it finalized with this result, got a state without"
+                f"round {proof.number}: expected it finalized with this result, got a state without"
             )
         return Finding.PASSED, "proved by the contract's state of"
-    assert receipt.block is not None  # there is one with a header
-    transactions = read_transactions(address, header, read_block_proof(header, receipt.block))
+    assert proof.block is not None  # there is one with a header
+    transactions = read_transactions(address, header, read_block_proof(header, proof.block))
     if len(transactions) != 1:
         raise VerificationFailed(f"block: expected the proof of one transaction, got {len(transactions)}")
     made = [e for e in transactions[0].events if isinstance(e, RoundFinalized) and e.round_id == round_id]
-    said = (receipt.result.version_digest, Roots(**asdict(receipt.result.roots)))
+    said = (proof.result.version_digest, Roots(**asdict(proof.result.roots)))
     if [(event.version_digest, event.roots) for event in made] != [said]:
-        raise VerificationFailed(f"round {receipt.number}: expected RoundFinalized with this version, got none")
+        raise VerificationFailed(f"round {proof.number}: expected RoundFinalized with this version, got none")
     call = transactions[0].call
     if call is None:
         return (
@@ -248,33 +250,31 @@ def _check_anchor(receipt: ReceiptManifest, header: Header) -> tuple[Finding, st
             "no call of finalizeRound inside proves it; only that the round made this version is proved, by",
         )
     if call.round_id != round_id or result_hash(call.result) != expected:
-        raise VerificationFailed(f"round {receipt.number}: expected it finalized with this result, got another call")
+        raise VerificationFailed(f"round {proof.number}: expected it finalized with this result, got another call")
     return Finding.PASSED, "proved by the call that finalized it in"
 
 
-def _statement(receipt: ReceiptManifest) -> str:
-    who = f"0x{receipt.participant.hex()}"
-    if is_inclusion(receipt):
-        return (
-            f"{who} is in version 0x{receipt.result.version_digest.hex()[:12]} with weight {receipt.places[0].weight}"
-        )
-    return f"{who} is not in version 0x{receipt.result.version_digest.hex()[:12]}"
+def _statement(proof: InclusionProofManifest) -> str:
+    who = f"0x{proof.participant.hex()}"
+    if is_inclusion(proof):
+        return f"{who} is in version 0x{proof.result.version_digest.hex()[:12]} with weight {proof.places[0].weight}"
+    return f"{who} is not in version 0x{proof.result.version_digest.hex()[:12]}"
 
 
-def _claim(receipt: ReceiptManifest) -> str:
-    expected = result_hash(_result(receipt)).hex()[:12]
+def _claim(proof: InclusionProofManifest) -> str:
+    expected = result_hash(_result(proof)).hex()[:12]
     return (
-        f"round {receipt.number} of model 0x{model_of(receipt).hex()[:12]} in contract 0x{receipt.contract.hex()} "
+        f"round {proof.number} of model 0x{model_of(proof).hex()[:12]} in contract 0x{proof.contract.hex()} "
         f"is finalized with result 0x{expected}"
     )
 
 
-def _result(receipt: ReceiptManifest) -> Result:
-    return Result(**(asdict(receipt.result) | {"roots": Roots(**asdict(receipt.result.roots))}))
+def _result(proof: InclusionProofManifest) -> Result:
+    return Result(**(asdict(proof.result) | {"roots": Roots(**asdict(proof.result.roots))}))
 
 
-def _membership(receipt: ReceiptManifest, place: Place) -> Membership:
-    return Membership(Counted(receipt.count, receipt.inner), place.index, _entry(place), place.proof)
+def _membership(proof: InclusionProofManifest, place: Place) -> Membership:
+    return Membership(Counted(proof.count, proof.inner), place.index, _entry(place), place.proof)
 
 
 def _entry(place: Place) -> Listed:

@@ -36,7 +36,7 @@ COMMANDS = tuple(
         ("rules", CHECK, "rules", "What a plan's rules can be, and who checks them."),
         ("verify", CHECK, "verify", "Recompute every round that led to a version."),
         ("provenance", CHECK, "provenance", "Where a version comes from."),
-        ("receipt", CHECK, "receipts", "Who is in a version, and who is not."),
+        ("inclusion", CHECK, "inclusions", "Prove who is in a version, and who is not."),
         ("bundle", CHECK, "bundles", "Where a version comes from, with its proof, in one file."),
         ("index", CHECK, "index", "Keep what the contracts' events say in a file, and ask it."),
         ("combine", CHECK, "combine", "Average update files, exactly."),

@@ -1,7 +1,6 @@
-"""Receipts and bundles: the manifests that carry proof, so that a file verifies with no network.
+"""Manifests of inclusion proofs and bundles: serialized chain proofs that verify offline.
 
-Fields and what a valid one may not hold stand in `docs/format.md`. What the proofs in them prove is checked by
-`registry.bundles`.
+`docs/format.md` specifies their fields and what a valid one may not contain. `registry.bundles` verifies the proofs.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ __all__ = [
     "BundleManifest",
     "BundlePage",
     "Place",
-    "ReceiptManifest",
+    "InclusionProofManifest",
     "ResultFields",
     "RootsFields",
     "StateProofManifest",
@@ -43,7 +42,7 @@ MAX_BUNDLE_PAGE = 4096
 
 @dataclass(frozen=True, slots=True)
 class BlockProofManifest:
-    """What is proved of one block's transactions: receipts and calls by their index, with the nodes of both tries."""
+    """Proofs of one block's transactions: receipts and calls by transaction index, with the nodes of both tries."""
 
     KIND: ClassVar[str] = "cairn/block-proof/1"
 
@@ -62,7 +61,7 @@ class BlockProofManifest:
 
 @dataclass(frozen=True, slots=True)
 class StateProofManifest:
-    """What is proved of a contract's state after one block: its account, and words of its storage by their slots."""
+    """Proofs of a contract's state after one block: its account, and words of its storage by slot."""
 
     KIND: ClassVar[str] = "cairn/state-proof/1"
 
@@ -79,8 +78,10 @@ class StateProofManifest:
 
 @dataclass(frozen=True, slots=True)
 class BundlePage:
-    """Some of a bundle's manifests, or of its blobs. A manifest is linked as raw, so that what it links to is not
-    looked for: digest and bytes are the same."""
+    """One page of links to a bundle's manifests or blobs.
+
+    Manifests are linked as raw blocks, so that a walk does not follow their links; digest and bytes are the same.
+    """
 
     KIND: ClassVar[str] = "cairn/bundle-page/1"
 
@@ -94,16 +95,16 @@ class BundlePage:
 
 @dataclass(frozen=True, slots=True)
 class BundleManifest:
-    """Root of a bundle: a version, and what proves where it comes from. In each list a link stands once.
+    """Root of a bundle: a version with the proof of its lineage. No list repeats a link.
 
     Attributes:
-        version: Its digest.
-        headers: Blocks of headers, each the RLP list of some, in ascending order.
+        version: The version's digest.
+        headers: Raw blocks, each an RLP list of headers, in ascending order.
         blocks: Block proofs, in ascending order.
-        state: State proofs, all of one block; none where the node served none.
-        code: The contract's code, where its account is proved.
-        manifests: Pages of everything that the lineage names.
-        blobs: Pages of its files; None for a bundle without them.
+        state: State proofs, all of one block; empty if the node served none.
+        code: The contract's code, if `state` proves its account; else None.
+        manifests: Pages of all manifests of the lineage.
+        blobs: Pages of the lineage's files; None for a bundle without files.
     """
 
     KIND: ClassVar[str] = "cairn/bundle/1"
@@ -123,12 +124,12 @@ class BundleManifest:
         for name in ("headers", "blocks", "state", "manifests", "blobs"):
             _require_once(name, getattr(self, name) or ())
         if bool(self.state) != (self.code is not None):
-            raise FormError("code: expected the contract's where its state is proved, and only there")
+            raise FormError("code: expected the contract's code exactly if its state is proved")
 
 
 @dataclass(frozen=True, slots=True)
 class RootsFields:
-    """A version's roots, as they are anchored."""
+    """A version's roots, as anchored on chain."""
 
     tensor: Bytes32
     rest: Bytes32
@@ -139,7 +140,7 @@ class RootsFields:
 
 @dataclass(frozen=True, slots=True)
 class ResultFields:
-    """What was attested, as the contract hashes it."""
+    """An attested result, with the fields that the contract hashes."""
 
     version_digest: Bytes32
     roots: RootsFields
@@ -154,7 +155,7 @@ class ResultFields:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A contribution at its place in the contributions root, with its inclusion proof from the leaf's sibling up."""
+    """A contribution at its place in the contributions root, with its Merkle proof from the leaf's sibling up."""
 
     index: Uint64
     participant: Bytes20
@@ -167,22 +168,22 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class ReceiptManifest:
-    """Whether a participant is in the version that a round made.
+class InclusionProofManifest:
+    """Proof that a participant is in the version that a round made, or is not.
 
     Attributes:
-        owner: Who registered the model, with this genesis: the model's id is a hash of chain, contract and these.
-        participant: Who is, or is not.
-        result: That of the round.
+        owner: Who registered the model. The model's id is the hash of chain, contract, owner and genesis.
+        participant: Whose inclusion or exclusion is proved.
+        result: The round's result.
         count: Leaves of the contributions root.
         inner: The RFC 9162 root over them.
-        places: The participant's own; or, where it has none, its neighbours': two, or the first or the last alone.
-        header: RLP of the header of the block that the proofs below are of; None where there are none.
-        state: That the round is finalized with this result, of the contract's state.
-        block: The same of the block in which it was finalized, where there is no proof of state.
+        places: The participant's own place; for an exclusion its two neighbours', or the first or last place alone.
+        header: RLP of the header that `state` or `block` is verified against; None without either.
+        state: Proves by the contract's state that the round is finalized with this result.
+        block: Proves it by the finalizing call and its receipt, where no node proves state.
     """
 
-    KIND: ClassVar[str] = "cairn/receipt/1"
+    KIND: ClassVar[str] = "cairn/inclusion-proof/1"
 
     chain_id: Uint64
     contract: Bytes20

@@ -1,4 +1,4 @@
-"""Leaves of what is anchored, with their proofs: what a challenge, an answer or a receipt shows of a blob or a list."""
+"""Leaves of anchored trees with their Merkle proofs, as challenges, answers and inclusion proofs show them."""
 
 from __future__ import annotations
 

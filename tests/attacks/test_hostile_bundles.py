@@ -21,7 +21,7 @@ from registry.bundles.chain_proofs import block_proofs
 from registry.bundles.create_bundle import Bundle, gather_bundle, lineage_slots
 from registry.bundles.footing import Footing
 from registry.bundles.header_links import header_blocks, headers_in
-from registry.bundles.inclusion import check_receipt, create_receipt, is_inclusion
+from registry.bundles.inclusion import check_inclusion_proof, create_inclusion_proof, is_inclusion
 from registry.bundles.proven_chain import ProvenCall, ProvenChain, ProvenTransaction
 from registry.bundles.verify_bundle import BundleVerdict, verify_bundle
 from registry.chain.challenge_records import Listed
@@ -649,11 +649,13 @@ def test_a_manifest_or_file_left_out_never_passes(forge: Forge) -> None:
 
 
 @pytest.mark.parametrize("inside", [True, False])
-def test_a_receipt_of_a_made_up_result_is_not_proved(published: Any, inside: bool) -> None:
+def test_an_inclusion_proof_of_a_made_up_result_is_not_proved(published: Any, inside: bool) -> None:
     """That the round made the version is, but not of which result: anybody could be in it, or not."""
     head = published.force(published.outcome().result)
     who = published.stranger.account if inside else published.ann.account
-    honest = create_receipt(published.reader(), published.store, published.model_id, head, published.ann.account)
+    honest = create_inclusion_proof(
+        published.reader(), published.store, published.model_id, head, published.ann.account
+    )
     other = Listed(published.stranger.account, Digest(b"\x01" * 32), Root(b"\x02" * 32), 1 << 20, 3, 1 << 20)
     listing = listing_of([other])
     place = Place(0, proof=listing.membership(0).proof, **asdict(other))
@@ -669,11 +671,11 @@ def test_a_receipt_of_a_made_up_result_is_not_proved(published: Any, inside: boo
     trusted = decode_header(honest.header).hash
     bare = replace(forged, block=replace(honest.block, calls=(), call_nodes=()))
     assert is_inclusion(bare) is inside
-    found = {check.name: check for check in until_failure(check_receipt(bare, trusted))}
+    found = {check.name: check for check in until_failure(check_inclusion_proof(bare, trusted))}
     assert found["anchor"].finding is Finding.UNCHECKED
     assert "no call of finalizeRound inside proves it" in found["anchor"].evidence
     with pytest.raises(VerificationFailed, match="expected it finalized with this result, got another call"):
-        list(check_receipt(forged, trusted))
+        list(check_inclusion_proof(forged, trusted))
 
 
 def test_a_lineage_without_its_registration_is_not_verified(published: Any, tmp_path: Path) -> None:

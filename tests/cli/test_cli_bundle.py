@@ -1,4 +1,4 @@
-"""Bundles and receipts by commands: made from a chain and a folder store, verified with the network taken away."""
+"""Bundles and inclusion proofs by command: made from a chain and a folder store, verified with the network off."""
 
 from __future__ import annotations
 
@@ -113,27 +113,35 @@ def test_a_bundle_that_cannot_be_made_leaves_no_file(played: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_network")
-def test_receipts_of_one_who_is_in_and_one_who_is_not(played: Any) -> None:
+def test_inclusion_proofs_of_one_who_is_in_and_one_who_is_not(played: Any) -> None:
     for name, inside in (("b", True), ("f", False)):
-        made = played.done("receipt", "create", played.model, name, "-o", f"{name}.receipt")
+        made = played.done("inclusion", "create", played.model, name, "-o", f"{name}.inclusion")
         assert made["included"] is inside
-        told = played.done("receipt", "verify", f"{name}.receipt", "--rpc")
+        told = played.done("inclusion", "verify", f"{name}.inclusion", "--rpc")
         assert (told["passed"], told["included"], told["version"]) == (True, inside, made["version"])
         flags = ("--trust", made["trust"]["hash"])
-        ran = offline("receipt", "verify", f"{name}.receipt", *flags, "--json", folder=played.folder)
+        ran = offline("inclusion", "verify", f"{name}.inclusion", *flags, "--json", folder=played.folder)
         assert ran.returncode == 0, ran.stderr
         assert [check["finding"] for check in json.loads(ran.stdout)["checks"]] == ["passed", "passed"]
-        refused(played, 4, "if that is trusted", "receipt", "verify", f"{name}.receipt", "--json")
+        refused(played, 4, "if that is trusted", "inclusion", "verify", f"{name}.inclusion", "--json")
         refused(
-            played, 7, "expected trusted hash", "receipt", "verify", f"{name}.receipt", "--trust", "11" * 32, "--json"
+            played,
+            7,
+            "expected trusted hash",
+            "inclusion",
+            "verify",
+            f"{name}.inclusion",
+            "--trust",
+            "11" * 32,
+            "--json",
         )
 
 
 @pytest.mark.slow
-def test_what_is_no_receipt_is_refused(played: Any) -> None:
-    refused(played, 3, "manifest: ", "receipt", "verify", "hospital.py", "--trust", "11" * 32)
+def test_what_is_no_inclusion_proof_is_refused(played: Any) -> None:
+    refused(played, 3, "manifest: ", "inclusion", "verify", "hospital.py", "--trust", "11" * 32)
     (played.folder / "large").write_bytes(bytes(2 << 20))
-    refused(played, 3, "expected a receipt of at most", "receipt", "verify", "large", "--trust", "11" * 32)
-    refused(played, 2, "found nothing there", "receipt", "verify", "nothing", "--trust", "11" * 32)
-    refused(played, 2, "", "receipt", "create", f"{played.model}@genesis", "b", "-o", "none.receipt")
-    assert not (played.folder / "none.receipt").exists()
+    refused(played, 3, "expected an inclusion proof of at most", "inclusion", "verify", "large", "--trust", "11" * 32)
+    refused(played, 2, "found nothing there", "inclusion", "verify", "nothing", "--trust", "11" * 32)
+    refused(played, 2, "", "inclusion", "create", f"{played.model}@genesis", "b", "-o", "none.inclusion")
+    assert not (played.folder / "none.inclusion").exists()

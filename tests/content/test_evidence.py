@@ -1,4 +1,4 @@
-"""Receipts, bundles and their parts: what is accepted is exactly what is written, for ever the same bytes."""
+"""Inclusion proofs, bundles and their parts: what is accepted is exactly what is written, for ever the same bytes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from registry.content.proof_manifests import (
     BlockProofManifest,
     BundleManifest,
     BundlePage,
+    InclusionProofManifest,
     Place,
-    ReceiptManifest,
     ResultFields,
     RootsFields,
     StateProofManifest,
@@ -42,15 +42,15 @@ STATE = StateProofManifest(9, (bytes(32), b"\x01" * 32), (b"\x03",), (b"\x04", b
 ROOTS = RootsFields(word(2), word(21), word(22), word(23), 5)
 RESULT = ResultFields(word(1), ROOTS, word(3), word(4), word(5), 2, 101, 40, 101)
 PLACE = Place(1, word(6, 20), word(7), word(8), 51, 20, 51, (word(9),))
-RECEIPT = ReceiptManifest(31337, word(10, 20), word(11, 20), word(12), 4, word(6, 20), RESULT, 2, word(13), (PLACE,),
-                          b"\xc0", STATE, None)  # fmt: skip
+INCLUSION = InclusionProofManifest(31337, word(10, 20), word(11, 20), word(12), 4, word(6, 20), RESULT, 2, word(13),
+                                   (PLACE,), b"\xc0", STATE, None)  # fmt: skip
 BUNDLE = BundleManifest(31337, word(10, 20), word(14), word(1), (raw(15),), (manifest_cid(word(16)),),
                         (manifest_cid(word(17)),), raw(18), (manifest_cid(word(19)),), None)  # fmt: skip
 EXAMPLES: dict[str, Schema] = {
     "block-proof": BLOCK,
     "state-proof": STATE,
-    "receipt": RECEIPT,
-    "receipt-of-none": replace(RECEIPT, state=None, block=BLOCK, places=(replace(PLACE, index=0), PLACE)),
+    "inclusion-proof": INCLUSION,
+    "exclusion-proof": replace(INCLUSION, state=None, block=BLOCK, places=(replace(PLACE, index=0), PLACE)),
     "bundle": BUNDLE,
     "bundle-with-blobs": replace(BUNDLE, state=(), code=None, blobs=(manifest_cid(word(20)),)),
     "bundle-page": BundlePage((raw(21), Cid(Codec.DAG_PB, word(22)))),
@@ -92,11 +92,11 @@ def test_missing_unknown_and_mistyped_fields_are_refused(name: str) -> None:
         (STATE, {"slots": (bytes(32), bytes(32))}, "slots: expected ascending"),
         (STATE, {"account_nodes": (b"\x02", b"\x01")}, "account_nodes: expected ascending"),
         (STATE, {"storage_nodes": (b"\x02", b"\x01")}, "storage_nodes: expected ascending"),
-        (RECEIPT, {"places": ()}, "places: expected 1 or 2, got 0"),
-        (RECEIPT, {"places": (PLACE,) * 3}, "places: expected 1 or 2, got 3"),
-        (RECEIPT, {"header": None}, "got 1 proofs"),
-        (RECEIPT, {"state": None}, "got 0 proofs"),
-        (RECEIPT, {"block": BLOCK}, "got 2 proofs"),
+        (INCLUSION, {"places": ()}, "places: expected 1 or 2, got 0"),
+        (INCLUSION, {"places": (PLACE,) * 3}, "places: expected 1 or 2, got 3"),
+        (INCLUSION, {"header": None}, "got 1 proofs"),
+        (INCLUSION, {"state": None}, "got 0 proofs"),
+        (INCLUSION, {"block": BLOCK}, "got 2 proofs"),
         (BUNDLE, {"code": None}, "code: expected"),
         (BUNDLE, {"state": ()}, "code: expected"),
         *(

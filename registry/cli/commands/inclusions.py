@@ -1,4 +1,4 @@
-"""`cairn receipt …`."""
+"""`cairn inclusion …`: prove that a participant is in a version or is not, and verify such proofs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from registry.cli.trusted_hashes import TRUST_HELP, block_hash
 from registry.errors import FormError
 from registry.types import MAX_MANIFEST_BYTES
 
-app = group("Who is in a version, and who is not: small files that anybody can check.")
+app = group("Inclusion proofs: who is in a version, and who is not, in small files.")
 
 
 @command(
     app,
     "create",
     needs=Need.CHAIN | Need.HOME | Need.STORE | Need.KEYS,
-    example="cairn receipt create 3fa9@round-7 0x52ab -o ann.receipt",
+    example="cairn inclusion create 3fa9@round-7 0x52ab -o ann.inclusion",
 )
 def create(
     session: Session,
@@ -34,28 +34,30 @@ def create(
     ],
     participant: Annotated[
         str,
-        typer.Argument(metavar="PARTICIPANT", help="An address, a keystore's name, or the beginning of a member's."),
+        typer.Argument(
+            metavar="PARTICIPANT", help="An address, or a unique prefix of a member's; or a keystore's name."
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write.")],
 ) -> None:
-    """Write the receipt of a participant that is in a version that a round made, or of one that is not."""
-    from registry.bundles.inclusion import create_receipt, is_inclusion
+    """Write the proof that a participant is in a version that a round made, or is not."""
+    from registry.bundles.inclusion import create_inclusion_proof, is_inclusion
     from registry.content.manifest import encode
     from registry.ethereum.headers import decode_header
 
     client = session.reader
     found = find_version(client, version)
     account = find_account(session, participant, members_of(client, found.model))
-    receipt = create_receipt(client, session.store, found.model, found.version, account)
-    assert receipt.header is not None  # what is made here has one
-    header = decode_header(receipt.header)
-    size = write_whole([encode(receipt)], output)
+    proof = create_inclusion_proof(client, session.store, found.model, found.version, account)
+    assert proof.header is not None  # create_inclusion_proof sets it
+    header = decode_header(proof.header)
+    size = write_whole([encode(proof)], output)
     facts = {
         "file": output,
         "size": size,
         "version": found.version,
         "participant": account,
-        "included": is_inclusion(receipt),
+        "included": is_inclusion(proof),
     }
 
     def text() -> None:
@@ -69,51 +71,51 @@ def create(
     app,
     "verify",
     needs=Need.CHAIN | Need.HOME,
-    example="cairn receipt verify ann.receipt --trust 0x7e07…\ncairn receipt verify ann.receipt --rpc",
+    example="cairn inclusion verify ann.inclusion --trust 0x7e07…\ncairn inclusion verify ann.inclusion --rpc",
 )
 def verify(
     session: Session,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A receipt.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An inclusion proof.")],
     trust: Annotated[str | None, typer.Option("--trust", metavar="BLOCKHASH", help=TRUST_HELP)] = None,
     rpc: Annotated[bool, typer.Option("--rpc", help="Ask the contract, through a node.")] = False,
 ) -> None:
-    """Check what a receipt proves, with no network unless --rpc asks for it.
+    """Verify an inclusion proof, offline unless --rpc is given.
 
-    Alone it proves a place in a result; that a round was finalized with that result takes a block hash to trust, or a
-    node to ask. Exit code 7 if it does not prove what it says, 4 if it lacks what would prove it, or a hash to trust.
+    By itself the file proves a place in a result. That a round was finalized with that result takes a trusted block
+    hash, or a node to ask. Exit code 7 if the proof is invalid, 4 if it is incomplete or lacks a hash to trust.
     """
-    from registry.bundles.inclusion import check_on_chain, check_receipt, is_inclusion, model_of
+    from registry.bundles.inclusion import check_inclusion_proof, check_on_chain, is_inclusion, model_of
     from registry.content.manifest import decode
-    from registry.content.proof_manifests import ReceiptManifest
+    from registry.content.proof_manifests import InclusionProofManifest
     from registry.verification.verify import until_failure
 
     size = size_of(file)
     if size is None or size > MAX_MANIFEST_BYTES:
-        raise FormError(f"{file}: expected a receipt of at most {MAX_MANIFEST_BYTES} bytes, got {size}")
-    receipt = decode(file.read_bytes(), ReceiptManifest)
-    checks = list(until_failure(check_receipt(receipt, None if trust is None else block_hash(trust))))
+        raise FormError(f"{file}: expected an inclusion proof of at most {MAX_MANIFEST_BYTES} bytes, got {size}")
+    proof = decode(file.read_bytes(), InclusionProofManifest)
+    checks = list(until_failure(check_inclusion_proof(proof, None if trust is None else block_hash(trust))))
     if rpc:
         from registry.chain.client import Client
         from registry.types import Address
 
-        client = Client(session.w3, Address(receipt.contract), chain_id=receipt.chain_id, finality=session.finality)
-        asked = list(until_failure(iter([check_on_chain(client, receipt)])))
-        # The contract says whether the round is finalized with this result; without a hash the file's proof is idle.
+        client = Client(session.w3, Address(proof.contract), chain_id=proof.chain_id, finality=session.finality)
+        asked = list(until_failure(iter([check_on_chain(client, proof)])))
+        # The contract confirms the anchor. Without a trusted hash the file's own proof of it adds nothing.
         checks = [check for check in checks if check.name != "anchor" or trust is not None] + asked
     for check in checks:
         session.out.show(check_line(check))
     passed = all(check.finding == "passed" for check in checks)
     facts = {
-        "chain_id": receipt.chain_id,
-        "contract": receipt.contract,
-        "model": model_of(receipt),
-        "participant": receipt.participant,
-        "version": receipt.result.version_digest,
-        "included": is_inclusion(receipt),
+        "chain_id": proof.chain_id,
+        "contract": proof.contract,
+        "model": model_of(proof),
+        "participant": proof.participant,
+        "version": proof.result.version_digest,
+        "included": is_inclusion(proof),
         "passed": passed,
         "checks": checks,
     }
-    said = "in" if is_inclusion(receipt) else "not in"
-    text = f"0x{receipt.participant.hex()} is {said} version {short(receipt.result.version_digest)}."
+    said = "in" if is_inclusion(proof) else "not in"
+    text = f"0x{proof.participant.hex()} is {said} version {short(proof.result.version_digest)}."
     session.out.result(facts, lambda: session.out.line(text, style="bold green") if passed else None)
-    require_passed(("receipt", check) for check in checks)
+    require_passed(("inclusion proof", check) for check in checks)

@@ -1,4 +1,4 @@
-"""Receipts: who is in a version and who is not, offline and as the contract finds."""
+"""Inclusion proofs: of participants in a version and of others, checked offline and by the contract."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from registry.bundles.inclusion import check_on_chain, check_receipt, create_receipt, is_inclusion
+from registry.bundles.inclusion import check_inclusion_proof, check_on_chain, create_inclusion_proof, is_inclusion
 from registry.chain.challenge_records import Listed
 from registry.chain.client import Client
 from registry.content.manifest import decode, encode
-from registry.content.proof_manifests import Place, ReceiptManifest
+from registry.content.proof_manifests import InclusionProofManifest, Place
 from registry.dev.chains import anvil_chain
 from registry.disputes.openings import listing_of
 from registry.errors import CairnError, FormError, InputError, VerificationFailed
@@ -35,9 +35,9 @@ def reader(sim: Simulation) -> Client:
     return Client(sim.w3, sim.owner.address)
 
 
-def receipt_of(sim: Simulation, participant: bytes, number: int = 2) -> ReceiptManifest:
+def proof_of(sim: Simulation, participant: bytes, number: int = 2) -> InclusionProofManifest:
     version = lineage(sim.owner, sim.model_id, sim.owner.model(sim.model_id).head)[number].digest
-    return create_receipt(reader(sim), sim.store, sim.model_id, version, Address(participant))
+    return create_inclusion_proof(reader(sim), sim.store, sim.model_id, version, Address(participant))
 
 
 def strangers(sim: Simulation) -> dict[str, bytes]:
@@ -48,55 +48,57 @@ def strangers(sim: Simulation) -> dict[str, bytes]:
     return {"before": bytes(20), "between": between, "after": b"\xff" * 20}
 
 
-def findings(receipt: ReceiptManifest, trusted: bytes | None = None) -> dict[str, Finding]:
-    return {check.name: check.finding for check in until_failure(check_receipt(receipt, trusted))}
+def findings(proof: InclusionProofManifest, trusted: bytes | None = None) -> dict[str, Finding]:
+    return {check.name: check.finding for check in until_failure(check_inclusion_proof(proof, trusted))}
 
 
-def hash_in(receipt: ReceiptManifest) -> bytes:
-    assert receipt.header is not None
-    return decode_header(receipt.header).hash
+def hash_in(proof: InclusionProofManifest) -> bytes:
+    assert proof.header is not None
+    return decode_header(proof.header).hash
 
 
-def test_a_participant_s_receipt_shows_its_weight_and_verifies_offline_and_on_chain(trained: Simulation) -> None:
+def test_a_participant_s_proof_shows_its_weight_and_verifies_offline_and_on_chain(
+    trained: Simulation,
+) -> None:
     for participant, weight in zip(participants_of(trained.owner, trained.model_id), (50, 51), strict=True):
-        receipt = receipt_of(trained, participant)
-        assert is_inclusion(receipt)
-        assert [place.weight for place in receipt.places] == [weight]
-        assert findings(receipt, hash_in(receipt)) == {"membership": Finding.PASSED, "anchor": Finding.PASSED}
-        assert check_on_chain(reader(trained), receipt).finding is Finding.PASSED
-        assert decode(encode(receipt), ReceiptManifest) == receipt
-        assert len(encode(receipt)) < 5_000
+        proof = proof_of(trained, participant)
+        assert is_inclusion(proof)
+        assert [place.weight for place in proof.places] == [weight]
+        assert findings(proof, hash_in(proof)) == {"membership": Finding.PASSED, "anchor": Finding.PASSED}
+        assert check_on_chain(reader(trained), proof).finding is Finding.PASSED
+        assert decode(encode(proof), InclusionProofManifest) == proof
+        assert len(encode(proof)) < 5_000
 
 
 @pytest.mark.parametrize(("where", "count"), [("before", 1), ("between", 2), ("after", 1)])
-def test_a_stranger_s_receipt_shows_its_neighbours(trained: Simulation, where: str, count: int) -> None:
-    receipt = receipt_of(trained, strangers(trained)[where])
-    assert not is_inclusion(receipt)
-    assert len(receipt.places) == count
-    assert findings(receipt, hash_in(receipt)) == {"membership": Finding.PASSED, "anchor": Finding.PASSED}
-    assert check_on_chain(reader(trained), receipt).finding is Finding.PASSED
+def test_a_stranger_s_proof_shows_its_neighbours(trained: Simulation, where: str, count: int) -> None:
+    proof = proof_of(trained, strangers(trained)[where])
+    assert not is_inclusion(proof)
+    assert len(proof.places) == count
+    assert findings(proof, hash_in(proof)) == {"membership": Finding.PASSED, "anchor": Finding.PASSED}
+    assert check_on_chain(reader(trained), proof).finding is Finding.PASSED
 
 
-def test_a_receipt_proves_no_round_without_a_hash_to_trust(trained: Simulation) -> None:
-    receipt = receipt_of(trained, strangers(trained)["before"])
-    assert findings(receipt) == {"membership": Finding.PASSED, "anchor": Finding.UNCHECKED}
-    bare = replace(receipt, header=None, block=None, state=None)
-    assert findings(bare, hash_in(receipt)) == {"membership": Finding.PASSED, "anchor": Finding.UNCHECKED}
+def test_an_inclusion_proof_proves_no_round_without_a_hash_to_trust(trained: Simulation) -> None:
+    proof = proof_of(trained, strangers(trained)["before"])
+    assert findings(proof) == {"membership": Finding.PASSED, "anchor": Finding.UNCHECKED}
+    bare = replace(proof, header=None, block=None, state=None)
+    assert findings(bare, hash_in(proof)) == {"membership": Finding.PASSED, "anchor": Finding.UNCHECKED}
     with pytest.raises(VerificationFailed, match="header: expected trusted hash 0x00"):
-        list(check_receipt(receipt, bytes(32)))
+        list(check_inclusion_proof(proof, bytes(32)))
 
 
-def test_a_version_that_no_round_made_has_no_receipts(trained: Simulation) -> None:
+def test_a_version_that_no_round_made_has_no_inclusion_proofs(trained: Simulation) -> None:
     with pytest.raises(InputError, match="that a round made, got one that its owner published"):
-        receipt_of(trained, bytes(20), 0)
+        proof_of(trained, bytes(20), 0)
     with pytest.raises(InputError, match="that a round made, got none"):
-        create_receipt(reader(trained), trained.store, trained.model_id, bytes(32), Address(bytes(20)))
+        create_inclusion_proof(reader(trained), trained.store, trained.model_id, bytes(32), Address(bytes(20)))
 
 
-def lies(sim: Simulation) -> Iterator[tuple[str, ReceiptManifest]]:
-    """Receipts that say what is not so, each built of true parts."""
+def lies(sim: Simulation) -> Iterator[tuple[str, InclusionProofManifest]]:
+    """False proofs, each built from parts of valid ones."""
     low, high = participants_of(sim.owner, sim.model_id)
-    inside, between = receipt_of(sim, low), receipt_of(sim, strangers(sim)["between"])
+    inside, between = proof_of(sim, low), proof_of(sim, strangers(sim)["between"])
     (place,), (first, last) = inside.places, between.places
 
     def of(*places: Place) -> tuple[Place, ...]:
@@ -137,63 +139,63 @@ NAMES = ["another weight", "other steps", "another factor", "another place", "an
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_receipt_that_lies_is_refused_offline_and_by_the_contract(trained: Simulation, name: str) -> None:
+def test_an_inclusion_proof_that_lies_is_refused_offline_and_by_the_contract(trained: Simulation, name: str) -> None:
     told = dict(lies(trained))
     assert list(told) == NAMES
-    receipt = told[name]
-    assert Finding.FAILED in findings(receipt, hash_in(receipt)).values()
+    proof = told[name]
+    assert Finding.FAILED in findings(proof, hash_in(proof)).values()
     with pytest.raises(CairnError):
-        check_on_chain(reader(trained), receipt)
+        check_on_chain(reader(trained), proof)
 
 
-def test_a_receipt_of_round_one_proves_nothing_of_round_two(trained: Simulation) -> None:
+def test_an_inclusion_proof_of_round_one_proves_nothing_of_round_two(trained: Simulation) -> None:
     participant = participants_of(trained.owner, trained.model_id)[0]
-    one, two = (receipt_of(trained, participant, number) for number in (1, 2))
+    one, two = (proof_of(trained, participant, number) for number in (1, 2))
     mixed = replace(one, header=two.header, block=two.block)
     with pytest.raises(VerificationFailed, match="round 1: expected RoundFinalized with this version"):
-        list(check_receipt(mixed, hash_in(two)))
+        list(check_inclusion_proof(mixed, hash_in(two)))
     with pytest.raises(VerificationFailed, match="finalized with this result"):
         check_on_chain(reader(trained), replace(one, number=2))
 
 
-def test_a_receipt_with_any_byte_changed_is_refused(trained: Simulation) -> None:
-    receipt = receipt_of(trained, strangers(trained)["between"])
-    refused_as_changed(receipt)
+def test_an_inclusion_proof_with_any_byte_changed_is_refused(trained: Simulation) -> None:
+    proof = proof_of(trained, strangers(trained)["between"])
+    refused_as_changed(proof)
 
 
-def refused_as_changed(receipt: ReceiptManifest) -> None:
-    data, trusted, draw = encode(receipt), hash_in(receipt), random.Random(SEED)
+def refused_as_changed(proof: InclusionProofManifest) -> None:
+    data, trusted, draw = encode(proof), hash_in(proof), random.Random(SEED)
     for case in range(CASES):
         made = bytearray(data)
         made[draw.randrange(len(made))] ^= 1 << draw.randrange(8)
         try:
-            other = decode(bytes(made), ReceiptManifest)
+            other = decode(bytes(made), InclusionProofManifest)
         except FormError:
             continue
         if Finding.FAILED in findings(other, trusted).values():
             continue
         # Between two neighbours there is room for many accounts; nothing else passes.
-        truth = replace(other, participant=receipt.participant)
-        assert truth == receipt and not is_inclusion(other), f"seed {SEED}, case {case}"
+        truth = replace(other, participant=proof.participant)
+        assert truth == proof and not is_inclusion(other), f"seed {SEED}, case {case}"
 
 
 @pytest.mark.node
 @pytest.mark.slow
-def test_on_a_node_that_proves_state_a_receipt_rests_on_it(
+def test_on_a_node_that_proves_state_an_inclusion_proof_rests_on_it(
     find_tool: Callable[[str], Path], simulated: Callable[..., Simulation], tmp_path: Path
 ) -> None:
     with anvil_chain(find_tool("anvil")) as chain:
         sim = simulated(chain, tmp_path)
         low, _ = participants_of(sim.owner, sim.model_id)
         for participant in (low, strangers(sim)["between"]):
-            receipt = receipt_of(sim, participant)
-            assert receipt.state is not None and receipt.block is None
-            assert findings(receipt, hash_in(receipt)) == {"membership": Finding.PASSED, "anchor": Finding.PASSED}
-            assert check_on_chain(reader(sim), receipt).finding is Finding.PASSED
-            refused_as_changed(receipt)
-        one, two = (receipt_of(sim, low, number) for number in (1, 2))
+            proof = proof_of(sim, participant)
+            assert proof.state is not None and proof.block is None
+            assert findings(proof, hash_in(proof)) == {"membership": Finding.PASSED, "anchor": Finding.PASSED}
+            assert check_on_chain(reader(sim), proof).finding is Finding.PASSED
+            refused_as_changed(proof)
+        one, two = (proof_of(sim, low, number) for number in (1, 2))
         with pytest.raises(VerificationFailed, match="expected the words of round 1, got others"):
-            list(check_receipt(replace(one, header=two.header, state=two.state), hash_in(two)))
+            list(check_inclusion_proof(replace(one, header=two.header, state=two.state), hash_in(two)))
         false: Any = replace(one, result=replace(one.result, report_digest=bytes(32)))
         with pytest.raises(VerificationFailed, match="got a state without"):
-            list(check_receipt(false, hash_in(one)))
+            list(check_inclusion_proof(false, hash_in(one)))
