@@ -1,7 +1,7 @@
-"""Proof as files carry it: made of what a node answers, and checked against headers, with no node.
+"""Serialized chain proofs: created from an untrusted node's answers, verified offline against block headers.
 
-`*_proofs` ask a node and believe nothing; what they return has been checked. `read_*` take what a file holds and return
-what it proves of the block with a given header; whether that block is to be trusted is the caller's question.
+`*_proofs` fetch from a node and return verified proofs only. `read_*` decode a file's proofs and return what they prove
+of the block with a given header; the caller decides whether to trust that block.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 __all__ = ["BlockFacts", "block_proofs", "read_block_proof", "read_state_proof", "state_proofs"]
 
 _PART_BYTES = 1 << 19
-"""Nodes in one manifest: half of what it may have, so that the last path added to it fits."""
+"""Bytes of trie nodes in one manifest: half the limit, so that the last path added still fits."""
 _PART_SLOTS = 64
-"""Words proved in one manifest, and asked for in one request; nodes cap how many."""
+"""Storage words per manifest and per request; nodes cap the number."""
 
 
 @dataclass(frozen=True, slots=True)
 class BlockFacts:
-    """What is proved of a block's transactions, by their index."""
+    """Proven receipts and calls of a block, by transaction index."""
 
     receipts: dict[int, Receipt]
     calls: dict[int, Called]
@@ -42,17 +42,17 @@ class BlockFacts:
 def block_proofs(
     w3: Web3, header: Header, logs: Iterable[int], called: Iterable[int] = ()
 ) -> Iterator[BlockProofManifest]:
-    """Yield manifests that prove some of a block's logs, and calls. A path that fits into none is left out.
+    """Yield manifests that prove some of a block's logs and calls, leaving out a path too large for one manifest.
 
     Args:
         w3: The node.
-        header: Of the block.
-        logs: Indices in the block of the logs; what is proved is the whole receipt of each.
-        called: Indices of logs whose transaction is proved too.
+        header: The block's header.
+        logs: Indices of the logs in the block; each log's whole receipt is proved.
+        called: Indices of the logs whose transaction is proved too.
 
     Raises:
-        VerificationFailed: What the node gave is not the block's.
-        NodeUnavailable: The node does not give it.
+        VerificationFailed: The node's answers do not match the header.
+        NodeUnavailable: The node does not serve the block.
     """
     receipts = fetch_receipts(w3, header)
     holders = [index for index, receipt in enumerate(receipts) for _ in receipt.logs]
@@ -68,7 +68,7 @@ def block_proofs(
 
 
 def _parts(trie: dict[bytes, bytes], wanted: set[int]) -> Iterator[tuple[tuple[int, ...], tuple[bytes, ...]]]:
-    """Indices and the nodes on their paths, so many at once as fit into a manifest."""
+    """Yield indices with the trie nodes on their paths, in parts that each fit into a manifest."""
     indices: list[int] = []
     nodes: set[bytes] = set()
     for index in sorted(wanted):
@@ -85,10 +85,10 @@ def _parts(trie: dict[bytes, bytes], wanted: set[int]) -> Iterator[tuple[tuple[i
 
 
 def read_block_proof(header: Header, proof: BlockProofManifest) -> BlockFacts:
-    """Return what a manifest proves of the block with this header.
+    """Return the receipts and calls that a manifest proves of the block with this header.
 
     Raises:
-        VerificationFailed: It proves it of another block, or not at all, or holds more than it needs.
+        VerificationFailed: A proof is invalid, of another block, or contains unused nodes.
     """
     _require_number(header, proof.number)
     receipts, calls = TrieNodes(proof.receipt_nodes), TrieNodes(proof.call_nodes)
@@ -115,7 +115,7 @@ def state_proofs(w3: Web3, header: Header, address: Address, slots: Sequence[int
     """Yield manifests that prove words of a contract's storage after a block.
 
     Raises:
-        VerificationFailed: What the node gave does not agree with the header.
+        VerificationFailed: The node's proof does not match the header.
         NodeUnavailable: The node serves no proofs of that block.
     """
     ordered = sorted(set(slots))
@@ -134,7 +134,7 @@ def read_state_proof(header: Header, address: Address, proof: StateProofManifest
     """Return what a manifest proves of a contract's state after the block with this header.
 
     Raises:
-        VerificationFailed: It proves it of another block or contract, or not at all, or holds more than it needs.
+        VerificationFailed: A proof is invalid, of another block or contract, or contains unused nodes.
     """
     _require_number(header, proof.number)
     account_nodes, storage_nodes = TrieNodes(proof.account_nodes), TrieNodes(proof.storage_nodes)

@@ -1,4 +1,4 @@
-"""Making a bundle: what a lineage rests on, fetched from a node and a store, each piece checked before it is kept."""
+"""Create a bundle: fetch a lineage's events, proofs and content from a node and a store, and verify each piece."""
 
 from __future__ import annotations
 
@@ -54,20 +54,20 @@ if TYPE_CHECKING:
 __all__ = ["MAX_GAP", "Bundle", "Content", "gather_bundle", "lineage_content", "lineage_events", "lineage_slots"]
 
 MAX_GAP = 10_000
-"""Blocks between two that are needed, up to which they are linked: six megabytes of headers."""
+"""Largest gap between needed blocks that headers bridge: about 6 MB of them."""
 _OF_MODEL = (ModelRegistered, VersionPublished, VersionDeprecated, PlanSet, RoundOpened, RoundFinalized)
 _OF_ROUND = (UpdateCommitted, CommitsEnded, ResultAttested, QuorumReached, WindowExtended, ResultVoided)
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle that is ready to be written.
+    """A bundle ready to be written.
 
     Attributes:
-        root: Its root.
-        blocks: What its CAR holds, in order; reading them reads the store.
-        anchors: The blocks that whoever trusts them all has everything proved by.
-        events: How many events are in it.
+        root: CID of its root.
+        blocks: Blocks of its CAR, in order; iterating reads the store.
+        anchors: The blocks whose hashes, all trusted, prove everything.
+        events: Number of events.
         state: Whether the contract's state is proved.
     """
 
@@ -80,7 +80,7 @@ class Bundle:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a lineage names: manifests and files, each once, in the order in which they are come upon."""
+    """The manifests and files that a lineage names, deduplicated, in order of first mention."""
 
     manifests: dict[Digest, None]
     blobs: dict[Cid, None]
@@ -131,20 +131,20 @@ def gather_bundle(
     with_blobs: bool = False,
     max_gap: int = MAX_GAP,
 ) -> Bundle:
-    """Fetch and check everything that proves where a version comes from, as of the last final block.
+    """Fetch and verify everything that proves a version's lineage, as of the last final block.
 
     Args:
         client: The chain.
-        store: Holds, or finds, what the lineage names.
+        store: The store of the lineage's manifests and files.
         model_id: The model.
         digest: The version.
-        with_blobs: Take the files too, so that the rounds can be recomputed.
+        with_blobs: Include the files, so that the rounds can be recomputed.
         max_gap: See `MAX_GAP`.
 
     Raises:
-        InputError: There is no such version.
-        VerificationFailed: What the node gave does not agree with its own blocks.
-        BlockNotFound: A manifest or file that must be in it is not to be had.
+        InputError: The version does not exist.
+        VerificationFailed: The node's answers do not match its own blocks.
+        BlockNotFound: A required manifest or file is unavailable.
     """
     block = client.final_block()
     steps = lineage(client, model_id, digest, block=block)
@@ -179,7 +179,7 @@ def gather_bundle(
 
 @dataclass(frozen=True, slots=True)
 class _Headers:
-    """Headers that link what is needed: those needed by number, the last of each run, and where all are kept."""
+    """Linked headers: those needed, by number; the last of each run; and the stored lists of all."""
 
     needed: dict[int, Header]
     ends: tuple[Checkpoint, ...]
@@ -205,7 +205,7 @@ def _headers_of(client: Client, needed: Sequence[int], max_gap: int, scratch: Me
 
 
 def _state_of(client: Client, header: Header, slots: Sequence[int]) -> tuple[list[StateProofManifest], bytes]:
-    """Proof of the state after a block, and the contract's code; nothing where the node serves no proofs."""
+    """Return state proofs after a block and the contract's code; nothing if the node serves no proofs."""
     try:
         found = list(state_proofs(client.w3, header, client.address, slots))
     except NodeRefused:
@@ -233,8 +233,8 @@ def lineage_content(client: ChainView, store: ContentStore, steps: Sequence[Vers
     """Return what a lineage names and a store holds: all but updates that were refused and are not to be had.
 
     Raises:
-        VerificationFailed, FormError: It is not what the chain says.
-        ContentError: Something is not to be had.
+        VerificationFailed, FormError: Content contradicts the chain.
+        ContentError: Required content is unavailable.
     """
     found = Content({}, {})
     for step in steps:
@@ -269,13 +269,13 @@ def _add_report(found: Content, store: ContentStore, result: Result, commitments
 
 
 def _update_of(found: Content, store: ContentStore, digest: Digest, *, needed: bool) -> Blob | None:
-    """Take in an update's manifest, and return its file."""
+    """Add an update's manifest; return its file."""
     try:
         manifest = get_manifest(store, digest, UpdateManifest)
     except (ContentError, FormError) as error:
         if needed:
             raise
-        if isinstance(error, FormError):  # refused for its form: the bytes show it
+        if isinstance(error, FormError):  # refused as malformed: its bytes are the evidence
             found.manifests.update(dict.fromkeys(_malformed(store, digest)))
         return None
     found.take(manifest)
@@ -283,14 +283,14 @@ def _update_of(found: Content, store: ContentStore, digest: Digest, *, needed: b
 
 
 def _malformed(store: ContentStore, digest: Digest) -> Iterator[Digest]:
-    """What of an update shows that it is none: its head, or both."""
+    """Yield the blocks that show an update to be malformed: its head, or both."""
     with contextlib.suppress(FormError):
         yield Digest(body_of(UPDATE_HEAD, store.get(manifest_cid(digest))).digest)
     yield digest
 
 
 def _whole(store: ContentStore, blob: Blob) -> bool:
-    """Whether a refused update's file is to be had: it shows why it was refused."""
+    """Return whether a refused update's file is available as evidence of the refusal."""
     try:
         for _ in walk_blob(store, blob):
             pass

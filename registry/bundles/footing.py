@@ -1,7 +1,7 @@
-"""What a check of a bundle rests on: which proof, against which trusted block, and what that proof leaves open.
+"""Strength of a bundle's checks: which proof, against which trusted block, and what that proof leaves open.
 
-The verdict functions compare what the chain says with what manifests say, wherever either comes from. In a bundle the
-chain is what is proved of it, which can be less than what a node would show: this says how much.
+Verification compares chain with manifests, whatever their source. A bundle proves only part of what a node would show;
+this module states which part, and downgrades checks accordingly.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["Footing", "Ground"]
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """How firmly something stands, and on what."""
+    """The finding that a proof supports, and the evidence for it."""
 
     finding: Finding
     evidence: str
@@ -41,12 +41,12 @@ class Ground:
 
 @dataclass(frozen=True, slots=True)
 class Footing:
-    """What stands behind a chain of proofs.
+    """The proofs behind a `ProvenChain`.
 
     Attributes:
-        chain: It.
-        behind: The trusted block that proves a block, None if none does.
-        state: Number of the block whose state a trusted block proves; None where there is none.
+        chain: The proven chain.
+        behind: Returns the trusted block that proves a block; None if none does.
+        state: Number of the block whose state is proved; None if no state is.
     """
 
     chain: ProvenChain
@@ -54,7 +54,7 @@ class Footing:
     state: int | None
 
     def grounded(self, one: Verification) -> Verification:
-        """Return a verification whose checks say what they rest on; one that passed on nothing firm does not pass."""
+        """Return a verification with each check's proof stated; a passed check without proof is downgraded."""
         grounds = {"anchor": self._anchor, "commitments": self._commitments, "quorum": self._quorum}
 
         def shown(check: Check) -> Check:
@@ -66,7 +66,7 @@ class Footing:
         return replace(one, checks=tuple(map(shown, one.checks)))
 
     def proved(self, events: Iterable[Event]) -> Checkpoint | None:
-        """Return the trusted block that proves the last of these events, if all are proved."""
+        """Return the trusted block that proves the last of these events; None unless all are proved."""
         points = [self.behind(event.at.block_number) for event in events]
         return points[-1] if points and all(points) else None
 

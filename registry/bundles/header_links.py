@@ -1,7 +1,7 @@
-"""Headers in a file: which of them a trusted block hash proves.
+"""Header chains of a bundle: which headers a trusted block hash proves.
 
-Headers stand in runs of consecutive blocks, each naming the hash of the one before. A trusted hash proves its block and
-all before it in the run; what stands after it, or in another run, it does not.
+Headers form runs of consecutive blocks, each naming its parent's hash. A trusted hash proves its block and all earlier
+blocks of the run; it proves no later block and no other run.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _BLOCK_BYTES = 1 << 19
 
 
 class HeaderChain:
-    """Headers of a file, read once, of which those that something is proved of are kept.
+    """A file's headers, read once; only headers of blocks with proofs are kept.
 
     Args:
-        headers: In the order in which they stand.
-        needed: Numbers of those to keep.
-        trusted: Hashes that are trusted.
+        headers: Headers in file order.
+        needed: Block numbers of the headers to keep.
+        trusted: Trusted block hashes.
 
     Raises:
-        VerificationFailed: They do not ascend, one does not name the one before as its parent, or one is missing.
+        VerificationFailed: Headers do not ascend, do not link to their parents, or one is missing.
     """
 
     def __init__(self, headers: Iterable[Header], needed: Collection[int], trusted: Collection[bytes]) -> None:
@@ -55,20 +55,20 @@ class HeaderChain:
 
     @property
     def ends(self) -> tuple[Checkpoint, ...]:
-        """The last block of each run: whoever trusts them all has everything proved."""
+        """The last block of each run: trusting all of their hashes proves everything."""
         return tuple(last for _, last in self._runs)
 
     @property
     def starts(self) -> tuple[int, ...]:
-        """Number of the first block of each run."""
+        """Number of each run's first block."""
         return tuple(first for first, _ in self._runs)
 
     def header(self, number: int) -> Header:
-        """Return the header of a block that is needed."""
+        """Return the header of a needed block."""
         return self._kept[number]
 
     def behind(self, number: int) -> Checkpoint | None:
-        """Return the trusted block that proves a needed block, the nearest of several; None if none does."""
+        """Return the nearest trusted block that proves a needed block; None if none does."""
         _, end = self._runs[bisect_right(self._runs, number, key=lambda run: run[0]) - 1]
         at = bisect_left(self.trusted, number, key=lambda point: point.number)
         if at == len(self.trusted) or self.trusted[at].number > end.number:
@@ -86,18 +86,18 @@ class HeaderChain:
 
 
 def runs_of(numbers: Sequence[int], max_gap: int) -> list[range]:
-    """Return the runs that link ascending block numbers: what lies further apart than max_gap is not linked."""
+    """Return runs that cover ascending block numbers; a gap of more than max_gap starts a new run."""
     cuts = [at for at, (low, high) in enumerate(pairwise(numbers), 1) if high - low > max_gap]
     bounds = [0, *cuts, len(numbers)]
     return [range(numbers[low], numbers[high - 1] + 1) for low, high in pairwise(bounds)]
 
 
 def fetch_runs(w3: Web3, runs: Iterable[range]) -> Iterator[Header]:
-    """Fetch runs of headers, ascending, each checked to name the one before as its parent.
+    """Fetch runs of headers in ascending order and verify that each names its parent.
 
     Raises:
-        VerificationFailed: One does not.
-        NodeUnavailable: The node does not give one.
+        VerificationFailed: A header does not name its parent.
+        NodeUnavailable: The node does not serve a header.
     """
     for run in runs:
         before: tuple[Header, ...] = ()
@@ -109,7 +109,7 @@ def fetch_runs(w3: Web3, runs: Iterable[range]) -> Iterator[Header]:
 
 
 def header_blocks(headers: Iterable[Header]) -> Iterator[bytes]:
-    """Yield headers as the RLP lists that a bundle holds, so many in one as fit."""
+    """Yield headers as RLP lists, each as long as one block of a bundle allows."""
     raws: list[bytes] = []
     for header in headers:
         raws.append(header.encode())
@@ -121,10 +121,10 @@ def header_blocks(headers: Iterable[Header]) -> Iterator[bytes]:
 
 
 def headers_in(data: bytes) -> Iterator[Header]:
-    """Yield the headers of such a list.
+    """Yield the headers of an RLP list.
 
     Raises:
-        FormError: It is none.
+        FormError: The bytes are not a list of headers.
     """
     items = rlp.decode(data)
     if not isinstance(items, tuple) or not items:

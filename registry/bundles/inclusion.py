@@ -118,7 +118,7 @@ def check_inclusion_proof(proof: InclusionProofManifest, trusted: bytes | None =
     """
     yield _check_places(proof)
     if proof.header is None:
-        yield Check("anchor", Finding.UNCHECKED, f"{_claim(proof)}: the file has no proof of it; ask a node")
+        yield Check("anchor", Finding.UNCHECKED, f"{_claim(proof)}: the file has no proof of it: ask a node")
         return
     header = decode_header(proof.header)
     if trusted is not None and header.hash != trusted:
@@ -235,7 +235,7 @@ def _check_anchor(proof: InclusionProofManifest, header: Header) -> tuple[Findin
                 f"round {proof.number}: expected it finalized with this result, got a state without"
             )
         return Finding.PASSED, "proved by the contract's state of"
-    assert proof.block is not None  # there is one with a header
+    assert proof.block is not None  # the manifest has a proof exactly if it has a header
     transactions = read_transactions(address, header, read_block_proof(header, proof.block))
     if len(transactions) != 1:
         raise VerificationFailed(f"block: expected the proof of one transaction, got {len(transactions)}")

@@ -1,8 +1,8 @@
-"""A chain that is read from proofs: events out of proven receipts, and what the views show out of proven state.
+"""A read-only chain view backed by proofs: events from proven receipts, contract state from storage proofs.
 
-Where no state is proved, what the views would show follows from the events, and from calls that the contract let pass
-only because an argument was right. Events prove that they happened, not that no others did: which of these stands
-behind what is read is told by `registry.bundles.footing`.
+Without storage proofs state is derived from events, and from calls that the contract accepts only with the right
+argument. An event proves that it happened, not that no other did. `registry.bundles.footing` states which kind of proof
+is behind each check.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ __all__ = ["ProvenCall", "ProvenChain", "ProvenTransaction", "read_transactions"
 
 E = TypeVar("E", bound=Event)
 _STRIDE = 1 << 24
-"""More logs than a transaction can have."""
+"""More than the number of logs in any transaction."""
 _NAMES: Mapping[type[Event], str] = {
     ModelRegistered: "genesis_digest",
     VersionPublished: "digest",
@@ -65,12 +65,12 @@ _NAMES: Mapping[type[Event], str] = {
     PlanSet: "plan_index",
     RoundOpened: "number",
 }
-"""By what one of a model's events is looked up."""
+"""The field that identifies each kind of a model's events."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProvenCall:
-    """What a call proves because the contract let it pass: this running hash, or result, was its own."""
+    """A call that succeeded only because its running hash, or result, was the contract's own."""
 
     round_id: RoundId
     running_hash: bytes | None
@@ -80,11 +80,11 @@ class ProvenCall:
 
 @dataclass(frozen=True, slots=True)
 class ProvenTransaction:
-    """A transaction of which a receipt, and perhaps its call, is proved.
+    """A transaction with a proven receipt and possibly a proven call.
 
     Attributes:
-        events: The contract's; `log_index` orders them and is not the index in the block.
-        call: What was called, where that is proved and was one of those that prove something.
+        events: The contract's events; `log_index` orders them but is not the index in the block.
+        call: The call, if it is proved and of a kind that proves something.
     """
 
     block: int
@@ -94,11 +94,11 @@ class ProvenTransaction:
 
 
 def read_transactions(address: Address, header: Header, facts: BlockFacts) -> list[ProvenTransaction]:
-    """Return what is proved of a block's transactions.
+    """Return the proven transactions of a block.
 
     Raises:
-        VerificationFailed: A receipt has no log of this contract or one that it cannot make, such as a round with the
-            id of another; or a call is none to it that succeeded.
+        VerificationFailed: A receipt has no log of this contract, or one that it cannot emit, such as a round with the
+            id of another; or a call is not a successful call of it.
     """
     found = []
     for index, receipt in sorted(facts.receipts.items()):
@@ -145,7 +145,7 @@ def _events_in(address: Address, header: Header, index: int, receipt: Receipt) -
 
 
 def _call(address: Address, block: int, called: Called) -> ProvenCall | None:
-    """What a call that succeeded was made with; None if it went to another contract, or is none that says something."""
+    """Decode a successful call; None if it went to another contract, or proves nothing."""
     from eth_abi.abi import decode
     from eth_abi.exceptions import DecodingError
 
@@ -163,17 +163,17 @@ def _call(address: Address, block: int, called: Called) -> ProvenCall | None:
 
 
 class ProvenChain:
-    """What proofs in a file say of one contract, to be read as `Views` are.
+    """The proven events and state of one contract, with the interface of `Views`.
 
     Args:
         chain_id: The chain.
         address: The contract.
-        transactions: In any order, each once. What one called counts as fact: leave out what no trusted block proves.
-        top: Number of the last block of which there is a header.
-        words: Words of the contract's storage that a trusted block proves, by slot; None if none does.
+        transactions: In any order, without repeats. Calls count as facts: omit calls that no trusted block proves.
+        top: Number of the last block with a header.
+        words: Words of the contract's storage that a trusted block proves, by slot; None if no state is proved.
 
     Raises:
-        VerificationFailed: A transaction is there twice.
+        VerificationFailed: A transaction occurs twice.
     """
 
     def __init__(
@@ -202,21 +202,21 @@ class ProvenChain:
 
     @property
     def transactions(self) -> list[ProvenTransaction]:
-        """Every transaction, in the order of the chain."""
+        """Every transaction, in chain order."""
         return [each for _, each in sorted(self._transactions.items())]
 
     def call_of(self, round_id: RoundId, *, attested: bool) -> ProvenCall | None:
-        """Return a proven attestation of a round, whichever result it was of; or its finalization."""
+        """Return a proven attestation of a round, of whatever result, or its finalization."""
         return self._calls.get((round_id, attested))
 
     def named(self, kind: type[E], model: ModelId, name: bytes | int) -> list[E]:
-        """Return a model's events of a kind by digest, plan index or round number: on a chain one, here also forged."""
+        """Return a model's events of a kind by digest, plan index or round number; several if some are forged."""
         return [event for event in self._named.get((kind, model, name), ()) if isinstance(event, kind)]
 
-    # What `ChainView` has -------------------------------------------------------------------------------------------
+    # Methods of `ChainView` -------------------------------------------------------------------------------------------
 
     def final_block(self) -> int:
-        """Return the last block: whoever trusts a hash has judged it final."""
+        """Return the last block; whoever trusts its hash has judged it final."""
         return self._top
 
     def latest_block(self) -> int:
@@ -230,7 +230,7 @@ class ProvenChain:
         from_block: int | None = None,
         to_block: int | None = None,
     ) -> Iterator[Event]:
-        """Yield proven events in order; arguments as `Views.events` has them."""
+        """Yield proven events in order; takes the arguments of `Views.events`."""
         first, last = from_block or 0, self._top if to_block is None else to_block
         keys: Iterable[tuple[type[Event], bytes]] = self._of_kind
         if kinds and subject is not None:
@@ -242,7 +242,7 @@ class ProvenChain:
                 yield event
 
     def version(self, model: ModelId, digest: Digest, *, block: Block = "latest") -> Version:
-        """Return a version as the state has it; where none is proved, as the events have it."""
+        """Return a version from proven state, else from events."""
         if self._words is not None:
             with _missing(f"version 0x{digest.hex()[:12]}"):
                 return version_in(self._words, model, digest)
@@ -267,7 +267,7 @@ class ProvenChain:
         return self._one(PlanSet, model, index).plan
 
     def round(self, model: ModelId, number: int, *, block: Block = "latest") -> Round:
-        """Return a round as the state has it; where none is proved, as events and calls have it."""
+        """Return a round from proven state, else from events and calls."""
         opened = self._one(RoundOpened, model, number)
         plan = self.plan(model, opened.plan_index)
         if self._words is not None:
@@ -276,7 +276,7 @@ class ProvenChain:
         return self._by_events(opened, plan)
 
     def _by_events(self, opened: RoundOpened, plan: Plan) -> Round:
-        """What the contract holds after these events, and no others; what a call proved goes before them."""
+        """Derive the contract's state from these events alone; what a call proves takes precedence."""
         of_round = opened.round_id
         running = opened.running_hash
         for event in self._of(UpdateCommitted, of_round):
@@ -333,7 +333,7 @@ def _place(event: Event) -> Position:
 
 
 def _subject(event: Event) -> bytes:
-    """The first indexed field: of what is a model's event the model, of what is a round's the round."""
+    """Return the first indexed field: a model event's model, a round event's round."""
     found: bytes = getattr(event, "model_id", getattr(event, "round_id", b""))
     return found
 

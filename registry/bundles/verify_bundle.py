@@ -1,7 +1,7 @@
-"""Verifying a bundle: a version's lineage and its proof in one file, with no network.
+"""Offline verification of a bundle: a version's lineage with its chain proofs in one file.
 
-First the file is what its root says (`registry.store.car_store`), then each proof is held against its block's header,
-then the verdict functions run over what is proved, and each check says which trusted block it rests on.
+`registry.store.car_store` first hashes every block of the file. Then each proof is verified against its block's header,
+and `registry.verification` runs over the proven chain. Each check states the trusted block that proves it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = ["BundleVerdict", "ProvenEvent", "verify_bundle"]
 
 @dataclass(frozen=True, slots=True)
 class ProvenEvent:
-    """An event of a bundle, and the trusted block that proves it; None if none does."""
+    """An event of a bundle with the trusted block that proves it; None if none does."""
 
     event: Event
     trusted: Checkpoint | None
@@ -45,14 +45,14 @@ class ProvenEvent:
 
 @dataclass(frozen=True, slots=True)
 class BundleVerdict:
-    """What a bundle proves.
+    """The verdict on a bundle.
 
     Attributes:
-        manifest: Its root.
-        anchors: The last block of each run of headers: whoever trusts them all has everything proved.
-        events: What the lineage rests on, in order.
-        checks: Of the bundle as a whole.
-        versions: Of each version, genesis first. What descends from one that nothing proves was not looked at.
+        manifest: The bundle's root manifest.
+        anchors: The last block of each run of headers: trusting all of their hashes proves everything.
+        events: The events that the lineage depends on, in order.
+        checks: Checks of the bundle as a whole.
+        versions: Verification of each version, genesis first; descendants of an unproved version are not checked.
     """
 
     manifest: BundleManifest
@@ -63,16 +63,16 @@ class BundleVerdict:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing failed and nothing was left unproved; what is asserted does not fail."""
+        """Whether nothing failed and nothing is unchecked; an asserted check counts as passed."""
         findings = [check.finding for check in self.checks] + [one.finding for one in self.versions]
         return all(finding in (Finding.PASSED, Finding.ASSERTED) for finding in findings)
 
 
 @dataclass(frozen=True, slots=True)
 class _Proofs:
-    """What a bundle's proofs prove, each of a block whose header is there.
+    """The facts that a bundle's proofs prove, each of a block with a header.
 
-    `state` is the block whose state a trusted one proves, and `words` are of it; None and nothing where there is none.
+    `state` is the block whose state a trusted block proves, and `words` its storage; None and empty without one.
     """
 
     headers: HeaderChain
@@ -89,20 +89,20 @@ def verify_bundle(
     contract: Address | None = None,
     progress: Callable[[VersionNode, int], None] | None = None,
 ) -> BundleVerdict:
-    """Verify a bundle against block hashes that are trusted.
+    """Verify a bundle against trusted block hashes.
 
     Args:
-        store: The file, opened, by which every block in it has been hashed.
-        trust: Block hashes. There is no default for whom to trust.
-        folder: For the files of a recomputed round.
-        contract: The one it has to be of, if that is known from elsewhere.
+        store: The opened file, whose every block has been hashed.
+        trust: Trusted block hashes; there is no default.
+        folder: Scratch space for the files of a recomputed round.
+        contract: The expected contract, if known from elsewhere.
         progress: See `verify_version`.
 
     Raises:
-        FormError: The file is no bundle, or holds what none does.
-        BlockNotFound: It lacks what every bundle holds.
-        VerificationFailed: A proof proves nothing, the events lack the version, or no header has a trusted hash.
-        InputError: No hash is trusted.
+        FormError: The file is not a bundle, or contains what a valid one may not.
+        BlockNotFound: The file lacks a block that every bundle has.
+        VerificationFailed: A proof is invalid, the events lack the version, or no header has a trusted hash.
+        InputError: `trust` is empty.
     """
     if not trust:
         raise InputError("expected one trusted block hash or more, got none")
@@ -149,7 +149,7 @@ def _grounded(run: Iterator[Verification], footing: Footing, steps: Sequence[Ver
         found.append(footing.grounded(one))
         if found[-1].checks[0].finding is not Finding.PASSED:
             break
-    unseen = Check("anchor", Finding.UNCHECKED, "not looked at: a version that it descends from is not proved")
+    unseen = Check("anchor", Finding.UNCHECKED, "not checked: an ancestor is not proved")
     return (*found, *(Verification(step, (unseen,)) for step in steps[len(found) :]))
 
 
@@ -185,7 +185,7 @@ def _headers(store: CarStore, manifest: BundleManifest) -> Iterator[Header]:
 
 
 def _facts(proofs: Iterable[BlockProofManifest], headers: HeaderChain) -> dict[int, BlockFacts]:
-    """What is proved of each block's transactions, from all manifests on it."""
+    """Merge the proven transactions of each block from all its manifests."""
     found: dict[int, BlockFacts] = {}
     for proof in proofs:
         part = read_block_proof(headers.header(proof.number), proof)
@@ -200,7 +200,7 @@ def _facts(proofs: Iterable[BlockProofManifest], headers: HeaderChain) -> dict[i
 def _words(
     store: CarStore, manifest: BundleManifest, header: Header, parts: Iterable[StateProofManifest]
 ) -> Iterator[tuple[int, int]]:
-    """Words of the contract's storage, by slot."""
+    """Yield the proven words of the contract's storage, by slot."""
     address, code = Address(manifest.contract), keccak(_code(store, manifest))
     for proof in parts:
         state = read_state_proof(header, address, proof)
@@ -237,7 +237,7 @@ def _require_content(
 
 
 def _model(manifest: BundleManifest, genesis: Digest, events: Sequence[Event], origin: Cid | None) -> Check:
-    """Whether the model's id is of this chain, contract and genesis; origin is what a genesis says it descends from."""
+    """Check the model's id against chain, contract and genesis; `origin` is the parent that a genesis claims."""
     registered = next((event for event in events if isinstance(event, ModelRegistered)), None)
     if registered is None:
         return Check("model", Finding.UNCHECKED, "expected ModelRegistered, got no proof of one")
@@ -251,7 +251,7 @@ def _model(manifest: BundleManifest, genesis: Digest, events: Sequence[Event], o
 
 
 def _events(proofs: _Proofs, events: Sequence[Event]) -> Check:
-    """How many events which trusted block proves. One that none does is the word of whoever made the file."""
+    """Count the events that each trusted block proves. An event that none proves is the file author's word."""
     behind = proofs.headers.behind
     counts = Counter(behind(event.at.block_number) for event in events)
     said = [f"{counts[p]} by trusted block {p.number} 0x{p.hash.hex()}" for p in proofs.headers.trusted if counts[p]]
@@ -270,9 +270,7 @@ def _events(proofs: _Proofs, events: Sequence[Event]) -> Check:
 
 
 def _contract(store: CarStore, manifest: BundleManifest, proofs: _Proofs, meant: Address | None) -> Check:
-    """Whether the contract is the one that is meant; else whether what stands there is a Cairn: that its code is ours,
-    but for what the constructor wrote.
-    """
+    """Check that the contract is the expected one, else that its code is a Cairn's, immutables aside."""
     where = f"0x{manifest.contract.hex()}"
     if meant is not None:
         if meant != manifest.contract:
@@ -283,7 +281,7 @@ def _contract(store: CarStore, manifest: BundleManifest, proofs: _Proofs, meant:
         return Check(
             "contract",
             Finding.ASSERTED,
-            f"that {where} is a Cairn is taken for granted: no trusted state proves its code; know its address",
+            f"that {where} is a Cairn is assumed: no trusted state proves its code; you must know its address",
         )
     ours, code = artifact("Cairn"), _code(store, manifest)
     if len(code) != len(ours.deployed_bytecode) or masked(code, ours.immutables) != ours.deployed_bytecode:
@@ -291,7 +289,8 @@ def _contract(store: CarStore, manifest: BundleManifest, proofs: _Proofs, meant:
     return Check(
         "contract",
         Finding.PASSED,
-        f"{where} has a Cairn's code, proved by trusted block {point.number}; how it began is not: know its address",
+        f"{where} has a Cairn's code, proved by trusted block {point.number}; its initial storage is not: "
+        "you must know its address",
     )
 
 

@@ -1,8 +1,8 @@
-"""Which version descends from which, in all models at once.
+"""The ancestry graph of all versions of all models.
 
-A version is its manifest's digest, whatever model it stands in: one that is in two models joins their lineages. A
-genesis may name a parent in another model; its manifest says so, the chain does not. Owners may publish any digest
-under any parent, so the graph need not be a tree, nor without circles: walks visit a version once.
+A version is identified by its manifest's digest, whatever its model: a version in two models joins their lineages. A
+genesis may name a parent in another model, in its manifest only: the chain does not record it. Owners may publish any
+digest under any parent, so the graph may have several paths and cycles: walks visit each version once.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ __all__ = ["Ancestry", "read_ancestry"]
 
 @dataclass(frozen=True, slots=True)
 class Ancestry:
-    """The graph.
+    """The ancestry graph.
 
     Attributes:
-        places: Where each version stands: an entry a model, in the order of the chain.
-        parents: Of each version, in whatever models.
-        children: Of each version.
-        unread: Geneses whose manifests are not to be had: what they descend from elsewhere is not known here.
+        places: Entries of each version, one per model, in chain order.
+        parents: Parents of each version, across models.
+        children: Children of each version, across models.
+        unread: Geneses whose manifests are unavailable: a parent in another model would be missing from the graph.
     """
 
     places: Mapping[Digest, tuple[VersionEntry, ...]]
@@ -36,20 +36,20 @@ class Ancestry:
     unread: tuple[Digest, ...]
 
     def ancestors(self, digest: Digest) -> tuple[Digest, ...]:
-        """Return a version and all it descends from: each after its parents, the version itself last."""
+        """Return a version and its ancestors in topological order, parents first."""
         return _walk(self.parents, (digest,))
 
     def descendants(self, digests: Iterable[Digest]) -> tuple[Digest, ...]:
-        """Return versions and all that descend from them: each before what descends from it."""
+        """Return versions and their descendants in topological order, parents first."""
         return _walk(self.children, digests)[::-1]
 
     def is_ancestor(self, elder: Digest, digest: Digest) -> bool:
-        """Say whether a version descends from another, or is it."""
+        """Return whether `digest` is `elder` or descends from it."""
         return elder in self.ancestors(digest)
 
 
 def read_ancestry(db: sqlite3.Connection, catalogue: Catalogue) -> Ancestry:
-    """Return the graph of all versions that the index knows."""
+    """Return the graph of all indexed versions."""
     places: dict[Digest, tuple[VersionEntry, ...]] = {}
     for entry in queries.every_version(db):
         places[entry.digest] = (*places.get(entry.digest, ()), entry)
@@ -68,7 +68,7 @@ def read_ancestry(db: sqlite3.Connection, catalogue: Catalogue) -> Ancestry:
 
 
 def _walk(edges: Mapping[Digest, tuple[Digest, ...]], starts: Iterable[Digest]) -> tuple[Digest, ...]:
-    """Everything that is reached, each after what it reaches, circles aside."""
+    """Return everything reachable in depth-first postorder; a cycle is cut where the walk closes it."""
     done: dict[Digest, None] = {}
     entered: set[Digest] = set()
     stack = [(digest, False) for digest in reversed(tuple(starts))]

@@ -1,8 +1,8 @@
-"""What manifests say that questions look for from the other side: the version of a file, the update of a data set.
+"""Inverse index of manifests: from a file to its versions, from a data set to its updates and versions.
 
-A file of its own, filled from the content store as it is asked and thrown away at no loss. A manifest is named by the
-hash of its bytes, so what was read of one is true on every chain and for ever; one that is not to be had is asked for
-again the next time.
+A separate SQLite file, filled lazily from the content store; deleting it loses nothing. A manifest is named by the hash
+of its bytes, so its entry holds on every chain and never expires. An unavailable manifest is fetched again on the next
+query.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ PRAGMA user_version = {_VERSION};
 
 
 class Catalogue:
-    """What was read of manifests so far, and the store to read more from."""
+    """The manifests read so far, with the store to read more from."""
 
     def __init__(self, path: Path | None, store: ContentStore) -> None:
-        """Open a catalogue, or make one.
+        """Open a catalogue; create it if it does not exist.
 
         Args:
-            path: The file; None for one in memory.
-            store: Holds, or finds, manifests.
+            path: The SQLite file; None for one in memory.
+            store: The store to fetch manifests from.
 
         Raises:
-            IndexUnusable: The file is none, or of another release.
+            IndexUnusable: The file is not a catalogue, or of another release.
         """
         self._store = store
         self._path = path
@@ -57,7 +57,7 @@ class Catalogue:
                 raise IndexUnusable(f"{path}: expected a catalogue of version {_VERSION}, got {version}: remove it")
 
     def learn_versions(self, digests: Iterable[Digest]) -> tuple[Digest, ...]:
-        """Read the manifests of versions, those that were read before aside; return which are not to be had."""
+        """Read the manifests of versions that were not read before; return the digests of unavailable ones."""
         missing = []
         for digest in self._unknown("versions", digests):
             manifest = found_manifest(self._store, digest, VersionManifest)
@@ -73,7 +73,7 @@ class Catalogue:
         return tuple(missing)
 
     def learn_updates(self, digests: Iterable[Digest]) -> tuple[Digest, ...]:
-        """Read the manifests of updates, those that were read before aside; return which are not to be had."""
+        """Read the manifests of updates that were not read before; return the digests of unavailable ones."""
         missing = []
         for digest in self._unknown("updates", digests):
             manifest = found_manifest(self._store, digest, UpdateManifest)
@@ -86,13 +86,13 @@ class Catalogue:
         return tuple(missing)
 
     def parent_of(self, digest: Digest) -> Digest | None:
-        """Return the parent that a version's manifest names; None where it names none or was not read."""
+        """Return the parent that a version's manifest names; None if it names none or was not read."""
         with self._reporting():
             row = self._db.execute("SELECT parent FROM versions WHERE digest = ?", (digest,)).fetchone()
         return None if row is None or row[0] is None else Digest(row[0])
 
     def versions_of_file(self, cid: Cid | None, *, sha256: bytes | None = None) -> tuple[Digest, ...]:
-        """Return the versions whose manifest names a file: by its CID, its sha256, or both where both are given."""
+        """Return the versions whose manifest names a file: by CID, by sha256, or by both if both are given."""
         query = (
             "SELECT digest FROM versions WHERE coalesce(?1, ?2) IS NOT NULL "
             "AND (?1 IS NULL OR cid = ?1) AND (?2 IS NULL OR sha256 = ?2) ORDER BY digest"

@@ -1,6 +1,6 @@
-"""What changed between two versions: how far each tensor moved, who moved it, under which plans, with which metrics.
+"""Difference of two versions: how far each tensor moved, who contributed, under which plans, with which metrics.
 
-Tensors are read piece by piece from both files, each block hashed by the store, so that any size fits.
+Both files are streamed, each block hashed by the store, so memory does not grow with the model.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ __all__ = [
 
 Values = npt.NDArray[np.generic]
 _VALUES = 1 << 17
-"""Compared at a time: a megabyte of float64."""
+"""Values compared at a time: 1 MiB of float64."""
 _BF16 = np.dtype([("bits", "<u2")])
 
 
 @dataclass(frozen=True, slots=True)
 class TensorChange:
-    """How a tensor differs. All numbers are None where it is in one version alone, or has another type or shape.
+    """How a tensor differs. All numbers are None if only one version has it, or if its type or shape changed.
 
     Attributes:
         what: changed, equal, added, removed, or reshaped.
-        norm: Of the difference, Euclidean, in float64.
-        relative: To the norm of the first; None where that is zero.
-        largest: Difference of a value.
+        norm: Euclidean norm of the difference, in float64.
+        relative: `norm` divided by the norm of the first; None if that is zero.
+        largest: Largest absolute difference of a value.
         values: How many values differ.
     """
 
@@ -63,7 +63,7 @@ class TensorChange:
 
 @dataclass(frozen=True, slots=True)
 class Contributor:
-    """What an account contributed to some rounds: how many of them, and its shares added up."""
+    """An account's contribution to some rounds: their number, and the sum of its weight shares."""
 
     participant: Address
     rounds: int
@@ -72,7 +72,7 @@ class Contributor:
 
 @dataclass(frozen=True, slots=True)
 class PlanChange:
-    """A round that has another plan than the round before it: what each field was, and what it is."""
+    """A round whose plan differs from the previous round's: each differing field with its old and new value."""
 
     version: Digest
     number: int
@@ -82,7 +82,7 @@ class PlanChange:
 
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """What leads to one of two versions and not to the other, each after its parents."""
+    """The ancestors of one of two versions that the other does not have, parents first."""
 
     versions: tuple[VersionStory, ...]
 
@@ -92,7 +92,7 @@ def leads(
 ) -> tuple[Lead, Lead]:
     """Return what led to each of two versions since their last common ancestor.
 
-    The first is empty where the second descends from the first.
+    The first lead is empty if the second version descends from the first.
     """
     to_first, to_second = ancestry.ancestors(first), ancestry.ancestors(second)
 
@@ -104,7 +104,7 @@ def leads(
 
 
 def contributors(lead: Lead) -> tuple[Contributor, ...]:
-    """Return who contributed to a lead's rounds, the largest shares first."""
+    """Return the contributors to a lead's rounds, largest share first."""
     found: dict[Address, tuple[int, float]] = {}
     for story in lead.versions:
         for told in story.round.commitments if story.round else ():
@@ -116,7 +116,7 @@ def contributors(lead: Lead) -> tuple[Contributor, ...]:
 
 
 def plan_changes(lead: Lead) -> tuple[PlanChange, ...]:
-    """Return where a lead's rounds go over to another plan of the same model, from the version that each begins on."""
+    """Return the rounds of a lead whose plan differs from that of the same model's previous round."""
     found = []
     for story in lead.versions:
         told = story.round
@@ -130,7 +130,7 @@ def plan_changes(lead: Lead) -> tuple[PlanChange, ...]:
 
 
 def compare_tensors(store: ContentStore, first: Digest, second: Digest) -> Iterator[TensorChange]:
-    """Yield how each tensor differs between two versions, in the second one's order, those removed last.
+    """Yield each tensor's difference between two versions, in the second version's order, removed tensors last.
 
     Raises:
         ContentError: A block is missing or changed.
@@ -165,12 +165,12 @@ def _compared(name: str, first: Iterator[Values], second: Iterator[Values]) -> T
 
 
 def _made(held: tuple[VersionEntry, ...]) -> VersionEntry:
-    """Of a version's places the one where a round made it, or else the first."""
+    """Return the entry of a version where a round made it, else its first entry."""
     return min(held, key=lambda entry: (entry.round_id is None, entry.at))
 
 
 class _File:
-    """A stored version's values, tensor by tensor, a few leaves at a time."""
+    """Streams a stored version's values, tensor by tensor."""
 
     def __init__(self, store: ContentStore, blob: Blob, header: TensorHeader) -> None:
         self._leaves: Leaves = leaves_of_blob(store, blob)
@@ -179,13 +179,13 @@ class _File:
         self._leaf = b""
 
     def values(self, spec: TensorSpec) -> Iterator[Values]:
-        """Yield a tensor's values in pieces of _VALUES; BF16, which numpy lacks, as its bits."""
+        """Yield a tensor's values in chunks of _VALUES; BF16, which numpy lacks, as its bits."""
         dtype, step = NUMPY_TYPES.get(spec.dtype, _BF16), _VALUES * DTYPES[spec.dtype]
         for at in range(spec.begin, spec.end, step):
             yield np.frombuffer(self._read(at, min(at + step, spec.end)), dtype)
 
     def _read(self, begin: int, end: int) -> bytes:
-        """Bytes of the data, by the leaves that hold them; the last leaf is kept for what follows."""
+        """Return a byte range of the data from its leaves; the last leaf is cached for the next range."""
         found, begin, end = bytearray(), begin + self._begin, end + self._begin
         for index in range(begin // LEAF_BYTES, -(-end // LEAF_BYTES)):
             if index != self._held:

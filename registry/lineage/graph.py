@@ -26,10 +26,10 @@ class VersionNode:
     """A version as the chain has it.
 
     Attributes:
-        parent: Zero for a genesis.
+        parent: Digest of the parent; zero for a genesis.
         round: Number of the round that made it; 0 if its owner published it.
-        block: Where it was anchored.
-        deprecated: Its owner says that it is not to be used.
+        block: Number of the block that anchored it.
+        deprecated: Whether its owner has deprecated it.
     """
 
     model_id: ModelId
@@ -42,7 +42,7 @@ class VersionNode:
 
     @property
     def tensor_root(self) -> Root:
-        """Of its F32 values."""
+        """The tensor root of its F32 values."""
         return self.roots.tensor
 
 
@@ -52,10 +52,10 @@ def versions_of(client: ChainView, model_id: ModelId, *, block: int | None = Non
     Args:
         client: The chain.
         model_id: The model.
-        block: As of this one; by default the last final one.
+        block: State as of this block; the last final one by default.
 
     Raises:
-        InputError: There is no such model.
+        InputError: The model does not exist in that block.
     """
     steps: dict[Digest, VersionNode] = {}
     deprecated = set()
@@ -85,7 +85,7 @@ def lineage(client: ChainView, model_id: ModelId, digest: bytes, *, block: int |
 
     Raises:
         InputError: The model has no such version.
-        VerificationFailed: The node's events run in a circle.
+        VerificationFailed: The node's events form a cycle.
     """
     steps = versions_of(client, model_id, block=block)
     found: list[VersionNode] = []

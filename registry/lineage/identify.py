@@ -1,4 +1,4 @@
-"""Whose file this is: the versions whose manifests name it."""
+"""Identify a file: find the versions whose manifests name it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["FileName", "Identified", "identify", "name_of_file"]
 
 @dataclass(frozen=True, slots=True)
 class FileName:
-    """What a file is called by its bytes; None for what is not known of it."""
+    """A file's content addresses; None for one that is unknown."""
 
     cid: Cid | None
     sha256: bytes | None
@@ -30,11 +30,11 @@ class FileName:
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """Where a file stands.
+    """The versions that a file is.
 
     Attributes:
-        versions: Those that the file is, those that a round made first, then in the order of the chain.
-        unread: How many versions have manifests that are not to be had: the file may be one of those.
+        versions: Matching versions; those made by a round first, then in chain order.
+        unread: How many versions have an unavailable manifest: the file may be one of those.
     """
 
     name: FileName
@@ -43,10 +43,10 @@ class Identified:
 
 
 def name_of_file(path: Path) -> FileName:
-    """Return what a file is called, streamed.
+    """Return a file's content addresses; the file is streamed.
 
     Raises:
-        InputError: It cannot be read.
+        InputError: The file cannot be read.
     """
     cid = blob_of_file(path).cid
     try:
@@ -59,8 +59,8 @@ def name_of_file(path: Path) -> FileName:
 def identify(db: sqlite3.Connection, catalogue: Catalogue, name: FileName) -> Identified:
     """Find the versions that a file is.
 
-    A manifest is about a file only if all that is known of the file agrees: one that names this file's sha256 and
-    another one's CID is about neither.
+    A manifest matches only if every known address agrees: one that names the sha256 of this file and the CID of another
+    matches neither.
     """
     entries = queries.every_version(db)
     unread = catalogue.learn_versions(entry.digest for entry in entries)

@@ -1,8 +1,8 @@
-"""A lineage as a picture: SVG without scripts, fonts or links, equal bytes for equal lineages.
+"""Lineage as SVG: deterministic, without scripts, fonts or links.
 
-A row a version, the oldest on top, joined to its parents along lanes, one a model; in each row who contributed how
-much, who was refused and why, what was disputed. Text comes from manifests, which anybody may have written, so it is
-escaped and cut.
+One row per version, oldest on top, joined to its parents along one lane per model. A row shows contributions with their
+shares, refusals with reasons, and disputes. Text comes from manifests, which anybody may have written, so it is escaped
+and truncated.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["draw"]
 
 _WIDTH, _LANE, _LINE, _GAP = 1000, 26, 20, 14
 _ROWS, _BARS = 60, 10
-"""Versions, and commitments of a round, that are drawn; of more the oldest, or the last, are told by their number."""
+"""At most this many versions, and commitments per round, are drawn; the rest are counted."""
 _BAR = 230
 _COLOURS = ("#0b5fa5", "#b3541e", "#4c7a34", "#7a3f8f", "#8a6d00", "#00757a")
 _STYLE = """
@@ -36,11 +36,11 @@ _STYLE = """
 
 
 def draw(stories: Sequence[VersionStory], ancestry: Ancestry) -> str:
-    """Return the picture of a lineage.
+    """Return the SVG of a lineage.
 
     Args:
-        stories: A version's ancestors, each after its parents, and the version itself last.
-        ancestry: Which descends from which.
+        stories: A version's ancestors, parents first, and the version itself last.
+        ancestry: The graph that gives the edges.
     """
     shown = [*stories[:1], *stories[-(_ROWS - 1) :]] if len(stories) > _ROWS else list(stories)
     left_out = len(stories) - len(shown)
@@ -78,7 +78,7 @@ def draw(stories: Sequence[VersionStory], ancestry: Ancestry) -> str:
 
 
 def _lines(story: VersionStory) -> list[str]:
-    """The lines of a version's row, with places for x, y and the right edge."""
+    """Return the lines of a version's row, with placeholders for x, y and the right edge."""
     entry = story.entry
     made = f"round {entry.number}" if entry.number else "owner's version" if any(entry.parent) else "genesis"
     said = story.manifest.statement if story.manifest else None
@@ -91,7 +91,7 @@ def _lines(story: VersionStory) -> list[str]:
     for other in story.elsewhere:
         lines.append(_line(f"also in model {other.model_id.hex()[:10]}, block {other.at.block}", "faint"))
     if story.manifest is None:
-        lines.append(_line("its manifest is not to be had", "bad"))
+        lines.append(_line("its manifest is unavailable", "bad"))
     if story.round is not None:
         told = story.round.commitments
         lines += [_bar(commitment) for commitment in told[:_BARS]]
@@ -169,6 +169,6 @@ def _colour(x: int) -> str:
 
 
 def _cut(text: str, length: int) -> str:
-    """Text on one line, without what an SVG may not hold."""
+    """Return text as one truncated line, without characters that XML forbids."""
     plain = "".join(c if c.isprintable() else " " for c in text)
     return plain if len(plain) <= length else plain[: length - 1] + "…"

@@ -1,7 +1,7 @@
-"""What has to be looked at again when data are recalled: every version that descends from a data set or an update.
+"""Data recall: find every version that descends from a data set or an update.
 
-Where a report is not to be had nobody can say whether an update was admitted: it counts as used, told as unknown.
-A private data set is named by its digest alone, which is enough.
+Without the report nobody can tell whether an update was admitted: the update counts as used and is marked unknown. A
+private data set is found by its digest alone.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ __all__ = ["Participation", "Recall", "Use", "participation_of", "recall_data_se
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A commitment and where it went.
+    """A commitment and the version that it may have entered.
 
     Attributes:
-        reason: Why it is, or is not, in the result that stands; None while none does, or its report is not to be had.
-        version: What its round made, if it made one and the update is in it, or may be.
+        reason: Its reason in the standing result's report; None if no result stands or the report is unavailable.
+        version: The version that its round made, if the update is in it or may be.
     """
 
     commitment: CommitmentEntry
@@ -39,13 +39,13 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """What descends from data.
+    """Everything that descends from a data set or an update.
 
     Attributes:
-        uses: Commitments of it, in the order of the chain.
-        stated: Versions whose owner says that they were trained on it.
-        versions: All versions that descend from it, in all models: each place of each, in the order of the chain.
-        unread: Manifests that are not to be had: there may be more.
+        uses: Commitments to it, in chain order.
+        stated: Versions whose owner states that they were trained on it.
+        versions: Entries of all descendants in all models, in chain order.
+        unread: Unavailable manifests: with them there may be more.
     """
 
     uses: tuple[Use, ...]
@@ -56,7 +56,7 @@ class Recall:
 
 @dataclass(frozen=True, slots=True)
 class Participation:
-    """What an account contributed to a model, and every version that descends from it, in all models."""
+    """An account's contributions to a model, with every version that descends from them, in all models."""
 
     uses: tuple[Use, ...]
     versions: tuple[VersionEntry, ...]
@@ -71,9 +71,9 @@ def recall_update(db: sqlite3.Connection, store: ContentStore, catalogue: Catalo
 
 
 def recall_data_set(db: sqlite3.Connection, store: ContentStore, catalogue: Catalogue, digest: bytes) -> Recall:
-    """Return every version that descends from a data set, by updates that name it and by what owners state.
+    """Return every version that descends from a data set, by updates that name it and by owners' statements.
 
-    Reads every update's and version's manifest that was not read before.
+    Reads every manifest of an update or a version that was not read before.
     """
     unread = len(catalogue.learn_updates(queries.committed_digests(db)))
     unread += len(catalogue.learn_versions(entry.digest for entry in queries.every_version(db)))
@@ -87,7 +87,7 @@ def recall_data_set(db: sqlite3.Connection, store: ContentStore, catalogue: Cata
 def participation_of(
     db: sqlite3.Connection, store: ContentStore, catalogue: Catalogue, model_id: ModelId, account: Address
 ) -> Participation:
-    """Return what an account contributed to a model, and where it ended up."""
+    """Return an account's contributions to a model, and every version that descends from them."""
     committed = [c for c in round_queries.commitments_by(db, account) if c.model_id == model_id]
     uses = _uses(db, store, committed)
     ancestry = read_ancestry(db, catalogue)
@@ -98,7 +98,7 @@ def _uses(db: sqlite3.Connection, store: ContentStore, commitments: Iterable[Com
     found = []
     for commitment in sorted(commitments, key=lambda entry: entry.at):
         entry = round_queries.round_of(db, commitment.round_id)
-        assert entry is not None  # commitments refer to rounds
+        assert entry is not None  # the foreign key of commitments
         report = standing_report(db, store, entry)
         reason, share = None, 0.0
         if report is not None:

@@ -1,6 +1,6 @@
-"""What index and manifests tell of a version: the round that made it, who was in it, who was refused, disputes.
+"""The history of a version, from index and manifests: its round, contributions, refusals and disputes.
 
-What is told is what chain and manifests say; `verify` checks it. Manifests that are not to be had are None.
+Claims of manifests are reported, not checked; `cairn verify` checks them. Unavailable manifests are None.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class CommitmentStory:
-    """A commitment and what became of it.
+    """A commitment with its outcome.
 
     Attributes:
-        reason: Why it is, or is not, in the result that stands; None while none does, or its report is not to be had.
-        share: Of the total weight; 0 unless admitted.
-        data_set: The manifest of what it was trained on, where that is public.
+        reason: Its reason in the standing result's report; None if no result stands or the report is unavailable.
+        share: Fraction of the total weight; 0 unless admitted.
+        data_set: The manifest of its data set, if public.
     """
 
     entry: CommitmentEntry
@@ -72,11 +72,11 @@ class DisputeStory:
 
 @dataclass(frozen=True, slots=True)
 class RoundStory:
-    """A round.
+    """A round with its commitments, attesters and disputes.
 
     Attributes:
-        plan_before: The plan of the model's round before it; None for the first.
-        attesters: Of the result that stands.
+        plan_before: The plan of the model's previous round; None for the first.
+        attesters: Attesters of the standing result.
     """
 
     entry: RoundEntry
@@ -91,13 +91,13 @@ class RoundStory:
 
 @dataclass(frozen=True, slots=True)
 class VersionStory:
-    """A version at one of its places.
+    """A version as an entry of one model.
 
     Attributes:
-        entry: Where it stands.
-        head: It is that model's head.
-        elsewhere: Its other places: the same version in other models.
-        deprecation: Where its owner says that it is not to be used.
+        entry: Its entry in the model.
+        head: Whether it is that model's head.
+        elsewhere: Its entries in other models.
+        deprecation: The owner's deprecation, if any.
     """
 
     entry: VersionEntry
@@ -109,7 +109,7 @@ class VersionStory:
 
 
 def tell_version(db: sqlite3.Connection, store: ContentStore, entry: VersionEntry) -> VersionStory:
-    """Return what is known of a version at one of its places."""
+    """Return the story of one entry of a version."""
     model = queries.model(db, entry.model_id)
     others = tuple(e for e in queries.versions_of_digest(db, entry.digest) if e.model_id != entry.model_id)
     marked = [d for d in queries.deprecations(db, entry.model_id) if d.digest == entry.digest]
@@ -179,7 +179,7 @@ def _tell_round(db: sqlite3.Connection, store: ContentStore, entry: RoundEntry) 
 
 
 def standing_report(db: sqlite3.Connection, store: ContentStore, entry: RoundEntry) -> Report | None:
-    """Return the report of the result that stands in a round; None if it is not to be had, or on other commitments."""
+    """Return the report of a round's standing result; None if it is unavailable or lists other commitments."""
     results = {found.result_hash: found.result for found in round_queries.results(db, entry.round_id)}
     result = results.get(entry.result_hash or b"")
     if result is None:

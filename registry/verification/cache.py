@@ -1,8 +1,8 @@
-"""What was verified before, so that it need not be done again: a small file for each version that passed.
+"""Verification cache: one small file per version that passed.
 
-Kept under what was verified: chain, contract, model, the version's anchor, every event that was looked at with its
-place on the chain, and the number of the rules it was checked by. So what passed by the word of one node is done again
-where another node says otherwise. It is as trustworthy as the folder; nothing of it is passed on to anybody.
+The key hashes everything that the verdict depends on: chain, contract, model, the version's anchor, every event with
+its position on the chain, and the number of the verification rules. A node that answers differently therefore misses
+the cache. Entries are as trustworthy as their folder and are never shared.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from registry.lineage.graph import VersionNode
 __all__ = ["RULES", "Row", "VerificationCache", "subject_of"]
 
 RULES = 2
-"""Raised whenever what is checked changes: what passed by older rules is checked anew."""
+"""Incremented whenever the checks change, which invalidates entries made under older rules."""
 Row = tuple[str, str, str]
 """A check's name, finding and evidence."""
 
@@ -33,17 +33,17 @@ class VerificationCache:
         self._folder = folder
 
     def find(self, subject: str) -> tuple[Row, ...] | None:
-        """Return the checks that a subject passed; None if it has not."""
+        """Return the cached checks of a subject; None on a miss."""
         try:
             held: Any = json.loads(self._path(subject).read_text())
             if held["subject"] != subject:
                 return None
             return tuple((str(name), str(finding), str(said)) for name, finding, said in held["checks"])
         except (OSError, ValueError, KeyError, TypeError):
-            return None  # not there, or not whole: it is verified again
+            return None  # missing or damaged: a cache miss
 
     def keep(self, subject: str, checks: Sequence[Row]) -> None:
-        """Remember that all checks of a subject passed."""
+        """Cache the checks of a subject, all of which passed."""
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._path(subject)
         temporary = path.with_suffix(f".{os.getpid()}")
@@ -61,9 +61,9 @@ def subject_of(chain_id: int, contract: bytes, step: VersionNode, facts: Iterabl
 
     Args:
         chain_id: The chain.
-        contract: The Cairn.
-        step: The version as it is anchored; whether it is deprecated does not matter to what it is made of.
-        facts: What else was looked at, such as a running hash or events: values whose repr says all of them.
+        contract: The address of the Cairn contract.
+        step: The version as anchored; the key ignores whether it is deprecated, which does not change its content.
+        facts: Further inputs, such as a running hash or events; each must have a complete repr.
     """
     anchor = (contract, step.model_id, step.digest, step.parent, roots_hash(step.roots))
     looked = hashlib.sha256("\n".join(map(repr, facts)).encode()).hexdigest()

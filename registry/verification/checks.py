@@ -1,4 +1,4 @@
-"""Checks by name, how each ended, and what was found; and how an error becomes the check that failed."""
+"""Named checks with findings and evidence; converts an error into the check that failed."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ __all__ = ["Begun", "Check", "Finding", "Verification", "require_same", "until_f
 
 
 class Finding(StrEnum):
-    """What a check ends in; of several the last in this order counts."""
+    """The finding of a check, from best to worst; the worst of several counts."""
 
     PASSED = "passed"
     ASSERTED = "asserted"
-    """Said by the attesters, and not checked: that an update was not to be had in time, which nobody can; or what it
-    takes files to check, where whoever asks has taken the manifests alone."""
+    """The attesters' word: that an update was unavailable in time, which nobody can check later; or what only files
+    show, if the verification is of manifests alone."""
     UNCHECKED = "unchecked"
-    """Could not be looked at here: bytes that nobody has, or rules of a later release. It convicts nobody."""
+    """Cannot be checked here: unavailable bytes, or rules of a later release. It convicts nobody."""
     FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at, how it ended, and what was found."""
+    """A named check with its finding and the evidence for it."""
 
     name: str
     finding: Finding
@@ -35,7 +35,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """What is looked at next: the name of the check that fails if it cannot be carried out."""
+    """Marks the start of a check: names the check that fails if an error ends it."""
 
     name: str
 
@@ -45,7 +45,7 @@ class Verification:
     """All checks of one version.
 
     Attributes:
-        before: All but the anchor were made before, and passed.
+        before: Whether all checks but the anchor came from the cache.
     """
 
     step: VersionNode
@@ -54,19 +54,19 @@ class Verification:
 
     @property
     def finding(self) -> Finding:
-        """The worst of the checks'."""
+        """The worst finding of the checks."""
         return max((check.finding for check in self.checks), key=list(Finding).index)
 
     @property
     def passed(self) -> bool:
-        """Whether all was looked at and nothing failed. What is only asserted does not fail."""
+        """Whether every check was carried out and none failed; an asserted check counts as passed."""
         return self.finding in (Finding.PASSED, Finding.ASSERTED)
 
 
 def until_failure(checks: Iterator[Check | Begun], *, after: str = "start") -> Iterator[Check]:
-    """Turn the error that ends a series of checks into the check that failed, or could not be carried out.
+    """Yield a series of checks, converting an error that ends it into a failed or unchecked check.
 
-    Bytes that are not those of their name fail: somebody lies or a disk rots. Bytes that nobody gives are unchecked.
+    Bytes that do not match their CID fail: somebody lies or a disk rots. Unavailable bytes are unchecked.
     """
     name = f"after {after}"
     try:
@@ -81,10 +81,10 @@ def until_failure(checks: Iterator[Check | Begun], *, after: str = "start") -> I
 
 
 def require_same(name: str, found: object, expected: object) -> None:
-    """Check that two values are equal.
+    """Require two values to be equal.
 
     Raises:
-        VerificationFailed: They are not.
+        VerificationFailed: The values differ.
     """
     if found != expected:
         raise VerificationFailed(f"{name}: expected {_shown(expected)}, got {_shown(found)}")

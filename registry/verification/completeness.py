@@ -1,6 +1,6 @@
-"""Whether events that a node gave stand in the receipts of their blocks, none left out, and these in the headers.
+"""Checks that a node's events are complete: exactly those in the receipts under their blocks' headers.
 
-What is left to trust is that a block of that hash is on the chain: `cairn index rebuild --verify` links headers.
+That the block is on the canonical chain remains trusted; `cairn index rebuild --verify` links headers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["Receipted"]
 
 
 class Receipted:
-    """Checks events against receipts and headers; each block once."""
+    """Checks events against receipts and headers, each block once."""
 
     def __init__(self, client: Views) -> None:
         self._client = client
@@ -31,16 +31,16 @@ class Receipted:
         self._proved: dict[int, frozenset[Event]] = {}
 
     def require(self, events: Iterable[Event], known: Collection[Event]) -> int:
-        """Check that each event is in its block, and return in how many blocks they are.
+        """Require each event to be in its block; return the number of blocks.
 
         Args:
-            events: What is checked.
-            known: All that the node gave of the model and of the round that events are of: others of theirs in these
-                blocks are what it hid.
+            events: The events to check.
+            known: All events that the node gave of the model and of the events' round: any other in these blocks was
+                hidden.
 
         Raises:
-            VerificationFailed: One is not, one was hidden, or the block's logs are not those of its receipts.
-            NodeUnavailable: The node does not give what proves it.
+            VerificationFailed: An event is not in its block, one was hidden, or logs and receipts of a block differ.
+            NodeUnavailable: The node does not serve the receipts or headers.
         """
         blocks = set()
         subjects = {_subject(event) for event in known}
@@ -64,7 +64,7 @@ class Receipted:
         return len(blocks)
 
     def _prove(self, number: int, block_hash: bytes) -> frozenset[Event]:
-        """The contract's events of a block, as its receipts have them."""
+        """Return the contract's events of a block, decoded from its receipts."""
         contracts = (self._client.address,)
         with asking("eth_getLogs"):
             found = self._source.read(range(number, number + 1), None)
@@ -80,5 +80,5 @@ class Receipted:
 
 
 def _subject(event: Event) -> object:
-    """The id that an event's log is found by: its model's, or its round's where it names no model."""
+    """Return the id that indexes an event's log: its model's, or its round's if it names no model."""
     return getattr(event, "model_id", None) or getattr(event, "round_id", None)

@@ -1,4 +1,4 @@
-"""A model's own events, read from a node once for all of its versions."""
+"""A model's events, read from a node once and shared by all of its versions' checks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["ModelEvents"]
 
 
 class ModelEvents:
-    """The events of a model up to a block, and of its rounds."""
+    """The events of a model and of its rounds, up to a block."""
 
     def __init__(self, client: Views, model_id: ModelId, block: int) -> None:
         self.client, self.model_id, self.block = client, model_id, block
@@ -33,18 +33,18 @@ class ModelEvents:
 
     @cached_property
     def events(self) -> tuple[Event, ...]:
-        """All that name the model, in the order of the chain."""
+        """All events that name the model, in chain order."""
         return tuple(self.client.events(subject=self.model_id, to_block=self.block))
 
     def of_round(self, number: int) -> tuple[Event, ...]:
-        """Return all that name a round, in the order of the chain."""
+        """Return all events that name a round, in chain order."""
         if number not in self._rounds:
             subject = round_id_of(self.model_id, number)
             self._rounds[number] = tuple(self.client.events(subject=subject, to_block=self.block))
         return self._rounds[number]
 
     def around(self, record: RoundRecord) -> RoundEvents:
-        """Return what happened around a round."""
+        """Return the events of a round, all role changes, and the times of its commitments and attestations."""
         opened = [e for e in self.events if isinstance(e, RoundOpened) and e.number == record.number]
         own = self.of_round(record.number)
         roles = [e for e in self.events if isinstance(e, RolesChanged)]

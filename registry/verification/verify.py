@@ -1,6 +1,6 @@
-"""Whether what was anchored is what was committed: a stranger recomputes it, and every check has a name.
+"""Third-party verification of a version's lineage: recompute every round and compare it with the chain.
 
-Needs a chain to read, a content store to read, no account and no torch.
+Read-only: needs a chain and a content store, no account and no torch. Every check has a name.
 """
 
 from __future__ import annotations
@@ -76,15 +76,15 @@ def verify_version(
 
     Args:
         client: The chain.
-        store: Holds, or finds, every block that the lineage names.
+        store: The store of every block that the lineage names.
         model_id: The model.
         digest: The version.
-        folder: For the aggregate of a recomputed round, overwritten by the next.
-        files: Recompute rounds from their files; else only manifests are looked at, and arithmetic is asserted.
-        deep: Hold events against receipts and headers too, and read the blocks of the aggregates; takes a node.
-        verified: What passed before is not done again, and what passes now is kept.
-        again: Do it again all the same.
-        progress: Told each version before it is verified, with 0, and then how many bytes of its updates were combined.
+        folder: Scratch space for a recomputed aggregate; each round overwrites the last.
+        files: Recompute rounds from their files; else check manifests only, and report arithmetic as asserted.
+        deep: Check events against receipts and headers too, and read the aggregates' blocks; needs a node.
+        verified: The verification cache, read and written; None for none.
+        again: Ignore cached verifications.
+        progress: Called with each version and 0 before its verification, then with the bytes of updates combined.
     """
     folder.mkdir(parents=True, exist_ok=True)
     block = client.final_block()
@@ -92,7 +92,7 @@ def verify_version(
     anchors = [tuple(until_failure(_anchor(client, step, block))) for step in steps]
     model = ModelEvents(client, model_id, block) if isinstance(client, Views) else None
     if deep and model is None:
-        raise InputError("expected a node to verify against receipts: what a file proves hangs on its own headers")
+        raise InputError("expected a node to verify against receipts, got a bundle, which carries its own headers")
     receipted = Receipted(model.client) if deep and model else None
     means = _Means(client, store, folder if files else None, model, receipted)
     for step, anchor in zip(steps, anchors, strict=True):
@@ -141,7 +141,8 @@ def verify_round(
 
     Raises:
         VerificationFailed, InputError: What is attested is not what was committed.
-        BlockNotFound, StoreUnavailable, UnknownRule: It cannot be looked at here. `until_failure` makes checks of all.
+        BlockNotFound, StoreUnavailable, UnknownRule: The round cannot be checked here. `until_failure` converts all of
+            these errors into checks.
     """
     yield Begun("report manifest")
     report = _report_of(store, record, result)
@@ -175,7 +176,7 @@ def verify_round(
 
 
 def _stored(store: ContentStore, outcome: Outcome, deep: bool) -> Iterator[Check | Begun]:
-    """Read the files that a version names, whose hashes are as recomputed, to their ends."""
+    """Read in full the files that a version names; their hashes must be the recomputed ones."""
     yield Begun("version file")
     version = load_version_manifest(store, outcome.result.version_digest)
     weights = version.weights
@@ -196,7 +197,7 @@ def _stored(store: ContentStore, outcome: Outcome, deep: bool) -> Iterator[Check
 
 
 def _complete(record: RoundRecord, report: Report, verdicts: Sequence[Verdict], found: Sequence[Finding]) -> Check:
-    """Say that every commitment is a contribution or has a refusal, and how many refusals nobody can check."""
+    """Check that every commitment is a contribution or refused, and count refusals that nobody can check."""
     committed = [(c.participant, c.digest) for c in record.commitments]
     told = [(entry.participant, entry.digest) for entry in report.entries]
     _same("report: entries", told, committed)
@@ -208,11 +209,12 @@ def _complete(record: RoundRecord, report: Report, verdicts: Sequence[Verdict], 
 
 
 def verify_records(store: ContentStore, record: RoundRecord, result: Result) -> Iterator[Check | Begun]:
-    """Compare a result with what manifests say, without the files that they name.
+    """Check a result against manifests alone, without the files that they name.
 
     Raises:
         VerificationFailed, InputError: What is attested is not what was committed.
-        BlockNotFound, StoreUnavailable: A manifest is not to be had. `until_failure` makes checks of all.
+        BlockNotFound, StoreUnavailable: A manifest is unavailable. `until_failure` converts all of these errors into
+            checks.
     """
     yield Begun("report manifest")
     report = _report_of(store, record, result)
@@ -248,7 +250,7 @@ def verify_records(store: ContentStore, record: RoundRecord, result: Result) -> 
 
 
 def _check_contributions(rules: RuleSet, result: Result, report: Report) -> Check:
-    """The list and its sums."""
+    """Check the list of contributions and its sums."""
     admitted = sorted((e for e in report.entries if e.reason == Reason.ADMITTED), key=lambda e: e.participant)
     leaves = [
         Contribution(Address(e.participant), e.digest, Root(e.tensor_root), e.weight, e.steps, e.factor)
@@ -290,11 +292,11 @@ def _committed(entry: ReportEntry | UpdateCommitted) -> tuple[object, ...]:
 
 
 def standing(reasons: Sequence[int], verdicts: Sequence[Verdict]) -> tuple[Finding, ...]:
-    """Say of each reason of a report whether it stands up to what was judged here.
+    """Return the finding on each reason of a report, given the verdicts recomputed here.
 
-    That an update was not to be had in time is its attesters' word: one that turns up later convicts nobody. Nor does
-    one that was admitted and is not to be had any more. The total weight is summed over what the report admits, so a
-    refusal for it is checked even where nobody has the bytes.
+    That an update was unavailable in time is the attesters' word: an update that turns up later convicts nobody, nor
+    does an admitted one that is unavailable by now. The total weight is summed over what the report admits, so a
+    refusal for exceeding it is checked even without the bytes.
     """
     stands, total = [], 0
     for reason, verdict in zip(reasons, verdicts, strict=True):
@@ -318,7 +320,7 @@ def _stands(said: int, found: Reason, over: bool) -> Finding:
 
 @dataclass(frozen=True, slots=True)
 class _Means:
-    """What there is to look with: `folder` is None where manifests are to do, the last two where no node is asked."""
+    """The means of verification: `folder` is None to check manifests only; `model` and `receipted` need a node."""
 
     client: ChainView
     store: ContentStore
@@ -350,7 +352,7 @@ def _round_checks(means: _Means, step: VersionNode, progress: Progress | None) -
         raise VerificationFailed(f"round {step.round}: no attestation gives the result hash that the chain holds")
     _same("result: version", result.version_digest, step.digest)
     _same("round: parent", record.parent, step.parent)
-    if means.model is None:  # the contract's word, as it is proved
+    if means.model is None:  # a bundle: the contract's word, as proved
         yield Check(
             "quorum", Finding.PASSED, f"a quorum of {record.plan.quorum} for 0x{result_hash(result).hex()[:12]}"
         )
@@ -366,7 +368,7 @@ def _round_checks(means: _Means, step: VersionNode, progress: Progress | None) -
 def _eligible(
     means: _Means, model: ModelEvents, step: VersionNode, record: RoundRecord, result: Result
 ) -> Iterator[Check | Begun]:
-    """Look at who committed and attested, and when."""
+    """Check the roles and the timing of commitments and attestations."""
     around = model.around(record)
     attesters = require_quorum(record, around, result_hash(result))
     who = ", ".join(f"0x{attester.hex()[:8]}" for attester in attesters)
@@ -399,7 +401,7 @@ def _published_checks(means: _Means, step: VersionNode) -> Iterator[Check | Begu
     yield Check("manifest", Finding.PASSED, "agrees with the chain; published by the owner, not the result of a round")
     yield Begun("version file")
     if means.folder is None:
-        yield Check("version file", Finding.ASSERTED, "not here: only its manifest was looked at")
+        yield Check("version file", Finding.ASSERTED, "not read: only its manifest was checked")
         return
     for _ in read_version(store, manifest):
         pass
@@ -429,10 +431,10 @@ def _report_of(store: ContentStore, record: RoundRecord, result: Result) -> Repo
 def _look(
     store: ContentStore, round: LoadedRound, report: Report, folder: Path, progress: Progress | None
 ) -> tuple[list[Verdict], Outcome | BlockMismatch | None]:
-    """Judge every commitment anew: those that were admitted while they are combined, which reads each byte once.
+    """Judge every commitment again; admitted updates while they are combined, which reads each byte once.
 
-    Where that comes to nothing each is judged by itself. A damaged block is told of, since a store that has set it
-    aside has none the next time.
+    If combining fails, each is judged separately. A damaged block is reported at once, since a store that quarantines
+    the block reports it missing the next time.
     """
     commitments = round.record.commitments
     _same("report: commitments", [e.digest for e in report.entries], [c.digest for c in commitments])
@@ -460,12 +462,12 @@ def _findings(report: Report, verdicts: Sequence[Verdict]) -> tuple[Finding, ...
 
 
 def _as_reported(report: Report, verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """The verdicts that are carried on: the report's, which stand."""
+    """Return the verdicts with the report's reasons, which were found to stand."""
     return [replace(v, reason=Reason(entry.reason)) for entry, v in zip(report.entries, verdicts, strict=True)]
 
 
 def _judged(report: Report, verdicts: Sequence[Verdict]) -> Iterator[Check | Begun]:
-    """Hold what the report says of every commitment against what was found of it."""
+    """Compare the report's reason for every commitment with the recomputed verdict."""
     for entry, verdict, finding in zip(report.entries, verdicts, _findings(report, verdicts), strict=True):
         name = f"update of 0x{entry.participant.hex()[:8]}"
         said = Reason(entry.reason).name.lower()
@@ -479,7 +481,7 @@ def _judged(report: Report, verdicts: Sequence[Verdict]) -> Iterator[Check | Beg
         evidence = {
             Finding.PASSED: f"{said}, weight {entry.weight}, {entry.steps} steps",
             Finding.ASSERTED: f"{said}: asserted by the attesters",
-            Finding.UNCHECKED: f"{said} by the attesters, not to be had here: {verdict.detail}",
+            Finding.UNCHECKED: f"{said} by the attesters, unavailable here: {verdict.detail}",
         }[finding]
         yield Check(name, finding, evidence)
 

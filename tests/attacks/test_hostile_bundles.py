@@ -366,7 +366,7 @@ def test_no_version_after_one_that_nothing_proves_is_looked_at(
     verdict = verify_bundle(forge.open(forge.honest), [trust], tmp_path / "verify")
     anchors = [one.checks[0] for one in verdict.versions]
     assert [check.finding for check in anchors] == [Finding.PASSED] + [Finding.UNCHECKED] * 3
-    assert [check.evidence.startswith("not looked at") for check in anchors] == [False, False, True, True]
+    assert [check.evidence.startswith("not checked") for check in anchors] == [False, False, True, True]
     assert [one.step.digest for one in verdict.versions if reads[one.step.digest]] == [genesis.digest, first.digest]
 
 
@@ -702,7 +702,7 @@ def test_a_lineage_without_its_registration_is_not_verified(published: Any, tmp_
 
 
 def test_code_without_state_is_no_bundle(forge: Forge) -> None:
-    with pytest.raises(FormError, match="code: expected the contract's where its state is proved"):
+    with pytest.raises(FormError, match="code: expected the contract's code exactly if its state is proved"):
         encode(replace(forge.manifest, code=forge.raw(b"\x60\x00")))
 
 

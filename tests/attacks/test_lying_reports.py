@@ -43,7 +43,7 @@ def test_a_report_that_admits_an_update_nobody_can_show_is_not_verified(opened: 
     del opened.store._blocks[hidden.digest]
     last = opened.verify()[-1]
     assert (last.finding, last.passed) == ("unchecked", False)
-    assert "admitted by the attesters, not to be had here" in last.checks[-1].evidence
+    assert "admitted by the attesters, unavailable here" in last.checks[-1].evidence
 
 
 @pytest.mark.parametrize("reason", [r for r in Reason if r not in (Reason.ADMITTED, Reason.UNAVAILABLE)])

@@ -126,7 +126,7 @@ def test_calls_stand_in_for_state_that_nobody_proved(slim: Made, tmp_path: Path)
         own = [event for event in attested if event.result.version_digest == step.step.digest]
         assert own and all(f"0x{event.aggregator.hex()[:8]}" in text for event in own)
     contract = next(check for check in verdict.checks if check.name == "contract")
-    assert (contract.finding, "taken for granted" in contract.evidence) == (ASSERTED, True)
+    assert (contract.finding, "is assumed" in contract.evidence) == (ASSERTED, True)
 
 
 def test_the_contract_that_is_meant_is_known_by_its_address_alone(slim: Made, tmp_path: Path) -> None:
