@@ -1,4 +1,4 @@
-"""Functions that users bring: an error in one of them is theirs to mend, and says so."""
+"""User-supplied callbacks: report an error in one as the user's, with file and line."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["brought"]
 
 @contextmanager
 def brought(what: str) -> Iterator[None]:
-    """Run a user's code.
+    """Run user code within the context, converting its errors to InputError.
 
     Args:
-        what: What it is, for the error.
+        what: Name of the callback, for the message.
 
     Raises:
-        InputError: It failed; says how, and at which line. Cairn's own errors stay as they are.
+        InputError: The callback failed; the message has the error and its line. Cairn's own errors pass through.
     """
     try:
         yield

@@ -1,7 +1,7 @@
-"""Between a PyTorch module and a version's tensors.
+"""Convert between PyTorch modules and versions: load, publish, and propose plans.
 
-A version holds float32 master values of every floating tensor of the module, under the module's own names, and all
-other tensors as they are. Tied tensors are stored once, under the name that comes first in the module's state.
+A version has float32 master values of every floating tensor of the module, under the module's own names, and all other
+tensors unchanged. Tied tensors are stored once, under their first name in the module's state dict.
 """
 
 from __future__ import annotations
@@ -65,11 +65,11 @@ _FLOAT16_OVERFLOW = 65520.0
 
 
 def module_state(module: nn.Module, without: Sequence[str] = ()) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Return the module's tensors, each once, and the other names of tied ones.
+    """Return the module's tensors, deduplicated, with the aliases of tied ones.
 
     Args:
-        module: Any.
-        without: Patterns, as of a shell, for the names of tensors that are not shared: they are left out.
+        module: Any module.
+        without: Glob patterns for the names of tensors that are not shared: they are left out.
 
     Returns:
         Tensors by name, in the module's order, sharing its memory; and alias -> name.
@@ -104,14 +104,14 @@ def module_state(module: nn.Module, without: Sequence[str] = ()) -> tuple[dict[s
 
 
 def matching(module: nn.Module, patterns: Sequence[str]) -> list[str]:
-    """Return the names of the module's tensors that patterns choose, in the module's order.
+    """Return the names of the module's tensors that patterns select, in the module's order.
 
     Args:
-        module: Any.
-        patterns: Names, or patterns as of a shell; one that begins with ! takes away again what those before it chose.
+        module: Any module.
+        patterns: Names or glob patterns; one that begins with ! deselects what those before it selected.
 
     Raises:
-        InputError: A pattern matches none: misspelt, it would share what is private.
+        InputError: A pattern matches no name: misspelt, it would share private tensors.
     """
     names = dict.fromkeys(module.state_dict(keep_vars=True))
     chosen: set[str] = set()
@@ -125,7 +125,7 @@ def matching(module: nn.Module, patterns: Sequence[str]) -> list[str]:
 
 
 def module_digest(module: nn.Module, names: Container[str] | None = None) -> bytes:
-    """Return a sha2-256 over the module's tensors, or those of the given names, that tells whether any bit changed."""
+    """Return a sha2-256 over the module's tensors, or those of the given names, to detect any changed bit."""
     hasher = hashlib.sha256()
     for name, value in module_state(module)[0].items():
         if names is None or name in names:
@@ -140,7 +140,7 @@ def floating(tensors: Mapping[str, torch.Tensor]) -> Iterator[str]:
 
 
 def module_arrays(module: nn.Module, without: Sequence[str] = ()) -> tuple[dict[str, Array], dict[str, str]]:
-    """Return what a version made of the module holds: arrays by name (floating ones as float32), and aliases.
+    """Return the arrays of a version made of the module, by name (floating ones as float32), and its aliases.
 
     Raises:
         InputError: A value is not finite in float32, or a tensor is not plain numbers.
@@ -168,10 +168,10 @@ def load_arrays(
     *,
     without: Sequence[str] = (),
 ) -> None:
-    """Copy a version's arrays into the module, converting to its dtypes. What is not shared is left as it is.
+    """Copy a version's arrays into the module, converting to its dtypes; unshared tensors stay unchanged.
 
     Raises:
-        InputError: Names or shapes differ, or a value is beyond the module's dtype; nothing was copied.
+        InputError: Names or shapes differ, or a value overflows the module's dtype; nothing is copied.
     """
     tensors, tied = module_state(module, without)
     stored = {name: (aliases or {}).get(name, name) for name in (*tensors, *tied)}
@@ -195,11 +195,11 @@ def load_arrays(
 def load_version(
     module: nn.Module, store: ContentStore, version: VersionManifest, *, without: Sequence[str] = ()
 ) -> None:
-    """Copy a version from the content store into the module, every block hashed on the way.
+    """Load a version from the content store into the module, hashing every block.
 
     Raises:
-        FormError: The file is not canonical, or not what the manifest says.
-        InputError: The module has other tensors.
+        FormError: The file is not canonical, or does not match the manifest.
+        InputError: The module's tensors differ.
     """
     load_arrays(module, read_arrays(store, version), version.aliases, without=without)
 
@@ -214,16 +214,16 @@ def publish_module(
     without: Sequence[str] = (),
     base: BaseFile | None = None,
 ) -> VersionManifest:
-    """Publish the module as it is as a version of its owner, such as a genesis.
+    """Publish the module's current values as an owner's version, such as a genesis.
 
     Args:
-        store: Where to.
-        module: Its values become the version's.
-        file: Written on the way, and left there.
+        store: The store to publish to.
+        module: The module whose values become the version's.
+        file: Path of the version's file, written and kept.
         parent: The version it descends from.
-        statement: What the owner says of it.
+        statement: The owner's statement about it.
         without: Patterns for the names of tensors that are not shared: private to participants, or of the base.
-        base: Frozen weights that it stands on.
+        base: Frozen base weights.
     """
     arrays, aliases = module_arrays(module, without)
     save_arrays(file, arrays)
@@ -258,7 +258,7 @@ def propose_grid(
     largest_buffer_change: float = 4096.0,
     without: Sequence[str] = (),
 ) -> tuple[int, dict[str, int]]:
-    """Propose a grid and per-tensor scales under which no plausible delta runs over.
+    """Propose a grid and per-tensor scales that no plausible delta overflows.
 
     A parameter is expected to change by at most its own largest magnitude, or by largest_change if that is more. A
     buffer, such as a running variance, takes on the scale of the data, so its own magnitude tells little.
@@ -295,17 +295,17 @@ def propose_plan(
     grid_bits: int = 24,
     without: Sequence[str] = (),
 ) -> PlanManifest:
-    """Propose a plan for rounds of FedAvg on a model that begins as the module is.
+    """Propose a plan for FedAvg rounds on a model whose genesis is the module.
 
-    Tensors that the grid does not reach get scales, running statistics are buffers. Change whatever else with
-    `dataclasses.replace`: phases last an hour each.
+    Tensors beyond the grid's range get scales, running statistics are buffers, and phases last an hour each. Change
+    other fields with `dataclasses.replace`.
 
     Args:
-        module: Its tensors decide on the scales.
-        quorum: How many aggregators must attest the same result.
-        min_contributions: Fewer than these and a round lapses.
-        weight_cap: The most one participant may weigh.
-        grid_bits: s; fewer bits are a coarser grid that reaches further: 2^(24 - s).
+        module: The module whose tensors determine the scales.
+        quorum: Number of aggregators that must attest the same result.
+        min_contributions: Minimum number of contributions; a round with fewer lapses.
+        weight_cap: Maximum weight of one participant.
+        grid_bits: s; fewer bits give a coarser grid of larger range: 2^(24 - s).
         without: Patterns for the names of tensors that are not shared.
     """
     grid_bits, scales = propose_grid(module, grid_bits, without=without)

@@ -1,7 +1,7 @@
-"""A participant: load the parent, train, round to the grid, commit, and publish once commits have closed.
+"""The participant role: load the parent, train, round to the grid, commit, publish after commits close.
 
-Every step leaves its outcome on disk before the next begins, so a participant that is stopped anywhere goes on where
-it was: an update that was computed is never computed again, and one that was committed never committed again.
+Every step is idempotent: it writes its outcome to disk before the next begins. A restarted participant resumes where it
+stopped, and computes and commits an update at most once.
 """
 
 from __future__ import annotations
@@ -55,31 +55,31 @@ __all__ = ["Evaluate", "Task", "advance", "prepare_update"]
 
 
 Evaluate = Callable[[nn.Module], Mapping[str, int | float]]
-"""Returns `examples` and, by name, counts (int) and sums over the examples (float): see `evaluation_of`."""
+"""Returns `examples`, and counts (int) and sums over the examples (float) by name: see `evaluation_of`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a participant brings: ordinary PyTorch, and what it says of its data and code.
+    """A participant's training task: ordinary PyTorch, with a description of its data and code.
 
     Attributes:
-        module: Of the model's shape; its values are overwritten.
-        train_epoch: One pass over the local data; trains the module in place and returns metrics.
-        examples: How many examples that is: the update's weight.
-        data_set: Stays here; only its salted digest is published.
-        code: What trained it; None for this package at its version.
-        hook_data: What each of the plan's hooks asks for, in their order, such as a proof.
-        steps_per_epoch: Training steps of one pass. None counts them while it trains: how often an optimizer of torch
-            moved the module, the one that did most where several step side by side. Where none did, it is one step an
-            example, and no pass takes more. At most 2^20 are declared, however many they were.
-        evaluate: Measures the module on the local data. It is asked once a round, of the parent, before training, and
-            what it says is published in the update's manifest and added up in the round's report.
-        private: Patterns, see `trainer.modules.matching`, for the names of tensors that stay here. They are trained,
-            kept with the round and come back in the next; before the first they are as the module has them. All that is
-            neither private nor frozen is shared: the version must hold exactly that.
-        frozen: Patterns for the names of tensors that the version's base stands for: neither trained nor published.
-        base: The file that the frozen ones were loaded from, as its digest in the version shows.
-        private_anew: Where the private tensors of the last round are lost, begin with the module's own.
+        module: A module of the model's shape; its values are overwritten.
+        train_epoch: Trains the module in place for one epoch of the local data; returns metrics.
+        examples: Number of local examples: the update's weight.
+        data_set: Description of the data; stays local, only its salted digest is published.
+        code: The training code; None for this package at its version.
+        hook_data: Data for each of the plan's hooks, in order, such as a proof.
+        steps_per_epoch: Training steps of one epoch. None counts the steps of torch optimizers on the module; of
+            several optimizers the most active one counts. Without any, each example is one step, which is also the most
+            per epoch. The declared number is capped at 2^20.
+        evaluate: Evaluates the module on the local data. Called once per round, on the parent, before training; its
+            outcome is published in the update's manifest and summed in the round's report.
+        private: Patterns, see `trainer.modules.matching`, for the names of tensors that stay local. They are trained,
+            stored with the round and restored in the next; the first round starts from the module's values. All tensors
+            that are neither private nor frozen are shared: the version must contain exactly those.
+        frozen: Patterns for the names of the base's tensors: neither trained nor published.
+        base: The file of the frozen tensors; the version must name its digest.
+        private_anew: Start from the module's private tensors if those of the last round are lost.
     """
 
     module: nn.Module
@@ -97,7 +97,7 @@ class Task:
 
     @property
     def unshared(self) -> tuple[str, ...]:
-        """The names of the tensors that versions do not hold."""
+        """The names of the tensors that versions do not contain."""
         private, frozen = (matching(self.module, patterns) for patterns in (self.private, self.frozen))
         if both := sorted(set(private) & set(frozen)):
             raise InputError(f"{both[0]}: expected to be private or frozen, not both")
@@ -109,24 +109,24 @@ class Task:
 def prepare_update(
     store: ContentStore, folder: Path, record: RoundRecord, task: Task, participant: Address
 ) -> Prepared:
-    """Train and write the round's update, or return the one that an earlier call wrote.
+    """Train and write the round's update, or return the one that an earlier call wrote (idempotent).
 
     Args:
-        store: Holds the plan and the parent.
-        folder: Of this participant; a folder for the round is made in it.
+        store: The store of the plan and the parent.
+        folder: The participant's folder; the round gets a subfolder.
         record: The round.
-        task: What to train.
-        participant: Whose update it is.
+        task: The training task.
+        participant: The participant's address.
 
     Raises:
-        InputError: The module does not fit the parent, the task does not fit the plan, the plan names what this
-            release does not have, or a value runs over the grid.
+        InputError: The module does not fit the parent, the task does not fit the plan, this release lacks something
+            that the plan names, or a value overflows the grid.
     """
     place = place_of(folder, record.round_id)
     held = prepared_update(place)
     rests_on = (record.parent, record.plan.digest)
     if held is not None and (held.manifest.parent.digest, held.manifest.plan.digest) == rests_on:
-        return held  # else it is of a chain that was set up anew
+        return held  # otherwise it belongs to a chain that was since reset
     place.mkdir(parents=True, exist_ok=True)
     plan, parent = load_plan(store, record.plan), load_parent(store, record)
     _require_feasible(plan, task)
@@ -161,9 +161,9 @@ def prepare_update(
 
 
 def advance(client: Client, store: ContentStore, folder: Path, model_id: ModelId, task: Task) -> str:
-    """Do what the model's current round wants of this participant next, if anything; return what was done.
+    """Take the participant's next step in the model's current round, if any; return what was done.
 
-    Safe to call at any time and any number of times: a loop around it is a participant.
+    Idempotent: a loop around it is a participant.
     """
     number = client.model(model_id).rounds
     phase = client.phase(model_id, number) if number else Phase.NONE
@@ -181,13 +181,13 @@ def advance(client: Client, store: ContentStore, folder: Path, model_id: ModelId
     if prepared is None or not commits_closed(client, model_id, number):
         return ""
     if not any(c.digest == digest_of(prepared.manifest) for c in read_round(client, model_id, number).commitments):
-        return ""  # prepared, but too late to be committed: it stays here
+        return ""  # prepared too late to be committed: it stays local
     publish_update(store, prepared)
     return f"round {number}: published"
 
 
 def _require_feasible(plan: PlanManifest, task: Task) -> None:
-    """Say what would be refused later, before time is spent on training."""
+    """Refuse what later steps would refuse, before spending time on training."""
     plan_rules(plan)
     if plan.algorithm.name not in ALGORITHMS:
         raise InputError(f"plan: expected an algorithm of {sorted(ALGORITHMS)}, got {plan.algorithm.name!r}")
@@ -202,7 +202,7 @@ def _require_feasible(plan: PlanManifest, task: Task) -> None:
 
 
 def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Metrics as manifests hold them."""
+    """Return metrics in the manifest's form."""
     for name, value in metrics.items():
         if not math.isfinite(value):
             raise InputError(f"metrics: expected finite numbers, got {name} {value}")
@@ -210,10 +210,10 @@ def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def _evaluate(task: Task) -> Evaluation | None:
-    """Measure the module as it is, in evaluation mode and without gradients.
+    """Evaluate the module in evaluation mode, without gradients.
 
     Raises:
-        InputError: The measuring changed the module, or gave what is no evaluation.
+        InputError: The callback changed the module, or returned no valid evaluation.
     """
     if task.evaluate is None:
         return None
@@ -228,10 +228,10 @@ def _evaluate(task: Task) -> Evaluation | None:
 
 @contextmanager
 def _frozen(task: Task) -> Iterator[None]:
-    """Compute no gradients of frozen tensors until the context is left, and see to it that none changed.
+    """Disable gradients of frozen tensors within the context, and verify that none changed.
 
     Raises:
-        InputError: One did.
+        InputError: A frozen tensor changed.
     """
     names = set(matching(task.module, task.frozen))
     before = module_digest(task.module, names)
@@ -250,7 +250,7 @@ def _frozen(task: Task) -> Iterator[None]:
 def _train(
     parent: VersionManifest, plan: PlanManifest, task: Task
 ) -> tuple[dict[str, torch.Tensor], Mapping[str, float], int]:
-    """Return the deltas of the module's floating tensors, as float64 under the version's names, metrics, and steps."""
+    """Train; return the deltas of floating tensors (float64, by the version's names), metrics and steps."""
     tensors, _ = module_state(task.module, task.unshared)
     stored = {name: parent.aliases.get(name, name) for name in floating(tensors)}
     before = {name: tensors[name].cpu().to(torch.float64, copy=True) for name in stored}
@@ -275,7 +275,7 @@ def _train(
 def _on_grid(
     delta: Mapping[str, torch.Tensor], form: UpdateForm, plan: PlanManifest
 ) -> Iterator[tuple[npt.NDArray[np.float32], int]]:
-    """Yield each tensor's grid values in file order, and how many were clipped."""
+    """Yield each tensor's grid values in file order, with the number of clipped ones."""
     for spec in parse_header(form.header, form.size).specs:
         try:
             yield to_grid(

@@ -1,7 +1,7 @@
-"""Private tensors: a participant's own part of a model, kept on its disk by model and round, published nowhere.
+"""Private tensors: a participant's personal part of a model, stored locally by model and round, never published.
 
-A round's folder holds them in `private.safetensors`, written whole before the update is sealed. They come back in the
-participant's next round: personalization layers as in FedPer (Arivazhagan, Aggarwal, Singh, Choudhary: Federated
+A round's folder has them in `private.safetensors`, written atomically before the update is sealed. The participant's
+next round restores them: personalization layers as in FedPer (Arivazhagan, Aggarwal, Singh, Choudhary: Federated
 Learning with Personalization Layers, 2019).
 """
 
@@ -34,20 +34,20 @@ _FILE = "private.safetensors"
 def load_private(
     folder: Path, record: RoundRecord, participant: Address, module: nn.Module, patterns: Sequence[str], *, anew: bool
 ) -> None:
-    """Copy the private tensors of the participant's last round of this model into the module.
+    """Restore the private tensors of the participant's last round of this model into the module.
 
-    In its first round the module is left as it is.
+    In the first round the module stays unchanged.
 
     Args:
-        folder: Of the participant.
+        folder: The participant's folder.
         record: The round that begins.
-        participant: Whose they are.
-        module: Its tensors that patterns match are private.
-        patterns: As of a shell.
-        anew: Leave the module as it is where those of the last round are missing.
+        participant: The participant's address.
+        module: The module to restore into.
+        patterns: Glob patterns for the names of private tensors.
+        anew: Leave the module unchanged if the last round's tensors are missing.
 
     Raises:
-        InputError: They are missing, damaged, or of other names, shapes or types than the module's.
+        InputError: The tensors are missing or damaged, or their names, shapes or types differ from the module's.
     """
     last = _last_round(folder, record, participant)
     if not patterns or last is None:
@@ -75,7 +75,7 @@ def load_private(
 
 
 def save_private(place: Path, module: nn.Module, patterns: Sequence[str]) -> None:
-    """Write the module's private tensors into a round's folder, whole or not at all; every bit is kept."""
+    """Write the module's private tensors to a round's folder, atomically and bit for bit."""
     if patterns:
         arrays = _arrays(_own(module, patterns)).items()
         tensors = {name: (NUMPY_NAMES[array.dtype], array.shape, array) for name, array in arrays}
@@ -83,7 +83,7 @@ def save_private(place: Path, module: nn.Module, patterns: Sequence[str]) -> Non
 
 
 def _last_round(folder: Path, record: RoundRecord, participant: Address) -> UpdateManifest | None:
-    """The participant's last update of this model, before the round, that was sealed here."""
+    """Return the participant's last locally sealed update of this model before the round."""
     here = (record.chain_id, record.contract, record.model_id, participant)
     sealed = (decode(file.read_bytes(), UpdateManifest) for file in folder.glob("round-*/update.cbor"))
     earlier = [
@@ -101,7 +101,7 @@ def _own(module: nn.Module, patterns: Sequence[str]) -> dict[str, torch.Tensor]:
 
 
 def _arrays(tensors: dict[str, torch.Tensor]) -> dict[str, npt.NDArray[np.generic]]:
-    """Arrays of the same bits; bfloat16, which numpy lacks, as int16."""
+    """Return arrays of the same bits; bfloat16, which numpy lacks, as int16."""
     plain = {name: value.cpu().contiguous() for name, value in tensors.items()}
     return {
         name: (value.view(torch.int16) if value.dtype is torch.bfloat16 else value).numpy()

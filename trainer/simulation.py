@@ -1,4 +1,4 @@
-"""Participants, aggregators and owner in one process, on an embedded chain and any content store."""
+"""Simulation: owner, participants and aggregators in one process, on an embedded chain and any content store."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ if TYPE_CHECKING:
 __all__ = ["Simulation", "pass_time", "simulate_round", "start", "step"]
 
 _A_MOMENT = 0.1
-"""Seconds between two looks at what is still to be mined."""
+"""Seconds between polls for pending transactions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """A model and everybody who has to do with it.
+    """A model with its owner, participants and aggregators.
 
     Attributes:
         owner: The owner's client.
-        participants: A client and a task by name.
-        aggregators: Their clients.
-        store: One content store for all but those who have their own.
-        folder: A sub-folder for each of them is made in it.
-        stores: Stores of their own, by the name of a participant, or `aggregator-0` and so on.
-        memories: What each aggregator remembers.
+        participants: Client and task of each participant, by name.
+        aggregators: Clients of the aggregators.
+        store: The shared content store.
+        folder: Folder with a subfolder for each role.
+        stores: Separate stores that replace the shared one, by participant's name, or `aggregator-0` and so on.
+        memories: Each aggregator's memory.
     """
 
     model_id: ModelId
@@ -65,7 +65,7 @@ class Simulation:
         return self.owner.w3
 
     def store_of(self, name: str) -> ContentStore:
-        """Return the store that somebody uses."""
+        """Return the store of a participant or aggregator, by name."""
         return self.stores.get(name, self.store)
 
 
@@ -84,15 +84,15 @@ def start(
     """Deploy, register a model, grant the roles and set the plan.
 
     Args:
-        module: Its values are the genesis.
-        tasks: What each participant brings, by name.
-        plan: The rounds' rules.
-        store: One content store for all.
+        module: The module whose values become the genesis.
+        tasks: Each participant's task, by name.
+        plan: The plan of the rounds.
+        store: The shared content store.
         folder: For everybody's files.
-        aggregators: How many.
-        chain: Has an account for everybody; by default a chain in this process.
+        aggregators: Number of aggregators.
+        chain: A chain with an account for everybody; default an in-process chain.
         without: Patterns for the names of tensors that are not shared.
-        base: Frozen weights that the genesis stands on.
+        base: Frozen base weights of the genesis.
     """
     count = 1 + len(tasks) + aggregators
     chain = chain or embedded(count, time=int(time.time()))
@@ -119,10 +119,9 @@ def start(
 
 
 def simulate_round(simulation: Simulation) -> int:
-    """Run one round from opening to the moved head; return its number.
+    """Run one round from opening to the new head; return its number.
 
-    Everybody does what is theirs to do, in turn, until the round is finalized; when nobody has anything to do, the
-    clock is moved to the next deadline.
+    Everybody acts in turn until the round is finalized; when nobody can act, the clock moves to the next deadline.
 
     Raises:
         CairnError: The round ended without a result.
@@ -136,14 +135,14 @@ def simulate_round(simulation: Simulation) -> int:
         if step(simulation):
             continue
         if any(client.transactor.unmined() for client in simulation.aggregators):
-            time.sleep(_A_MOMENT)  # what nobody waits for is still to be mined, in the phase it was sent in
+            time.sleep(_A_MOMENT)  # transactions that nobody waits for must be mined in the phase they were sent in
         else:
             pass_time(simulation, number)
     return number
 
 
 def step(simulation: Simulation) -> list[str]:
-    """Let everybody in turn do the next thing that is theirs to do; return what was done."""
+    """Let everybody take their next step in turn; return what was done."""
     sim = simulation
     done = [
         participant.advance(client, sim.store_of(name), sim.folder / name, sim.model_id, task)

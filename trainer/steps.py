@@ -1,4 +1,4 @@
-"""Counting training steps: how often an optimizer of torch moved a module while its epochs ran."""
+"""Count training steps: the steps of torch optimizers on a module."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ __all__ = ["counting_steps", "held"]
 
 
 def held(optimizer: Optimizer, own: Container[int]) -> list[nn.Parameter]:
-    """Return the parameters that an optimizer holds, of those with these ids."""
+    """Return the optimizer's parameters among those with these ids."""
     return [p for group in optimizer.param_groups for p in group["params"] if id(p) in own]
 
 
 @contextmanager
 def counting_steps(module: nn.Module) -> Iterator[dict[Optimizer, int]]:
-    """Count the steps of every optimizer that holds a parameter of module, until the context is left.
+    """Count the steps of every optimizer that holds a parameter of module, within the context.
 
-    Optimizers of other modules, such as another participant's in another thread, are not counted. Nor is what moves
-    the module without an optimizer of torch.
+    Optimizers of other modules, such as another participant's in another thread, are not counted, nor is training
+    without a torch optimizer.
     """
     own = {id(parameter) for parameter in module.parameters()}
     steps: dict[Optimizer, int] = {}

@@ -1,7 +1,7 @@
-"""Updates on their participant's disk: sealed with a manifest, committed, and published once commits have closed.
+"""A participant's updates on disk: sealed with a manifest, committed, and published after commits close.
 
-A round's folder holds `update.safetensors`, `dataset.opening` and, written last, `update.cbor`; then `published`.
-Whatever made the update, nothing here needs torch.
+A round's folder has `update.safetensors`, `dataset.opening` and, written last, `update.cbor`; then `published`.
+Independent of how the update was made: needs no torch.
 """
 
 from __future__ import annotations
@@ -58,19 +58,19 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An update on disk, ready to be committed and published."""
+    """A sealed update, ready to be committed and published."""
 
     manifest: UpdateManifest
     file: Path
 
 
 def place_of(folder: Path, round_id: RoundId) -> Path:
-    """Return the folder of a round in a participant's folder."""
+    """Return a round's folder within a participant's folder."""
     return folder / f"round-{round_id.hex()}"
 
 
 def prepared_update(place: Path) -> Prepared | None:
-    """Return the update that a round's folder holds, if it was sealed.
+    """Return the sealed update of a round's folder; None if there is none.
 
     Raises:
         FormError: Its manifest is damaged.
@@ -82,7 +82,7 @@ def prepared_update(place: Path) -> Prepared | None:
 
 
 def is_published(place: Path) -> bool:
-    """Say whether the update of a round's folder was published."""
+    """Return whether the update of a round's folder was published."""
     return (place / "published").exists()
 
 
@@ -99,7 +99,7 @@ def seal_update(
     evaluation: Evaluation | None = None,
     code: Code | None = None,
 ) -> Prepared:
-    """Name what stands in `update.safetensors` and write its manifest, which makes it the round's update.
+    """Hash `update.safetensors` and write its manifest, which makes it the round's update.
 
     Args:
         place: The round's folder.
@@ -108,13 +108,13 @@ def seal_update(
         weight: Its weight.
         steps: Training steps it was made in.
         data_set: What it was trained on; stays here, its salted digest is published.
-        saturated: How many values were clipped to the grid.
+        saturated: Number of values clipped to the grid.
         metrics: Finite numbers by name.
-        evaluation: Of the parent, where there is one.
-        code: What computed it; None for this package at its version.
+        evaluation: Evaluation of the parent, if any.
+        code: The code that computed it; None for this package at its version.
 
     Raises:
-        FormError: The file is no canonical safetensors file of F32 tensors.
+        FormError: The file is not a canonical safetensors file of F32 tensors.
     """
     file = place / "update.safetensors"
     facts = describe(file_pieces(file), sha256=False)
@@ -156,10 +156,10 @@ def adopt_update(
     steps: int,
     data_set: DataSetManifest,
 ) -> Prepared:
-    """Check a ready-made update file as the round will, and make it the round's update.
+    """Check a ready-made update file by the round's rules, and make it the round's update.
 
     Args:
-        store: Holds the plan and the parent.
+        store: The store of the plan and the parent.
         place: The round's folder.
         record: The round.
         file: Safetensors on the plan's grid.
@@ -169,8 +169,8 @@ def adopt_update(
         data_set: What it was trained on; stays here, its digest is published.
 
     Raises:
-        FormError: The file is not what an update of this round is.
-        InputError: The folder holds another update already.
+        FormError: The file is not a valid update of this round.
+        InputError: The folder has another update already.
     """
     facts = describe(file_pieces(file), sha256=False)
     held = prepared_update(place)
@@ -195,17 +195,17 @@ def adopt_update(
 
 
 def commitment_fields(manifest: UpdateManifest) -> tuple[ModelId, int, Digest, Root, int, int]:
-    """Return what a commitment to an update says on chain: model, round, digest, tensor root, weight and steps."""
+    """Return the on-chain fields of a commitment: model, round, digest, tensor root, weight and steps."""
     root = Root(manifest.delta.tensor_root)
     return ModelId(manifest.model), manifest.number, digest_of(manifest), root, manifest.weight, manifest.steps
 
 
 def commit_update(client: Client, record: RoundRecord, prepared: Prepared, *, hook_data: Sequence[bytes] = ()) -> None:
-    """Anchor a prepared update, unless this participant already has.
+    """Commit a prepared update on chain; idempotent.
 
     Raises:
-        VerificationFailed: It has committed another update in this round.
-        ContractError: The contract refuses it: too late, no role.
+        VerificationFailed: The participant has committed another update to this round.
+        ContractError: The contract refuses it, such as too late or without the role.
     """
     manifest = prepared.manifest
     mine = [c for c in record.commitments if c.participant == manifest.participant]
@@ -219,12 +219,12 @@ def commit_update(client: Client, record: RoundRecord, prepared: Prepared, *, ho
 
 
 def publish_update(store: ContentStore, prepared: Prepared) -> None:
-    """Put a committed update into the content store and pin it; doing it twice changes nothing.
+    """Add a committed update to the content store and pin it; idempotent.
 
-    Call it once the block that closed commits is final: before, somebody could copy the update.
+    Call it once the block that closed commits is final: earlier, another participant could copy the update.
 
     Raises:
-        VerificationFailed: The file is no longer what was committed.
+        VerificationFailed: The file no longer matches the commitment.
     """
     blob = add_blob(store, file_pieces(prepared.file))
     if blob != prepared.manifest.delta.blob:
@@ -235,10 +235,10 @@ def publish_update(store: ContentStore, prepared: Prepared) -> None:
 
 
 def _salt(folder: Path) -> bytes:
-    """The participant's salt, drawn once: one data set has one digest in all its rounds.
+    """Return the participant's salt, drawn once, so that a data set has the same digest in every round.
 
     Raises:
-        FormError: The file is damaged.
+        FormError: The salt file is damaged.
     """
     file = folder / "salt"
     if not file.exists():

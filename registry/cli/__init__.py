@@ -1,1 +1,1 @@
-"""The command line, but for what needs torch, which `trainer.cli` adds."""
+"""The `cairn` command line; `trainer.cli` adds the commands that need torch."""

@@ -1,4 +1,4 @@
-"""Checks as lines, and the error that a failed one ends a command with."""
+"""Format verification checks as lines, and end a command with an error if one failed."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ SIGNS = {
     "unchecked": ("UNCHECKED", "bold yellow"),
     "failed": ("FAILED", "bold red"),
 }
-"""What stands before a check, by its finding."""
+"""Label and style of a check, by finding."""
 
 
 def check_line(check: Check, about: str = "") -> Text:
-    """Return a check as a line."""
+    """Return a check as one line."""
     from rich.text import Text
 
     return Text.assemble(SIGNS[check.finding], f"  {about}{check.name}: {check.evidence}")
 
 
 def require_passed(checks: Iterable[tuple[str, Check]]) -> None:
-    """End the command unless all were carried out and none failed.
+    """Raise unless every check was carried out and none failed.
 
     Args:
-        checks: What each is about, and it.
+        checks: Pairs of a subject and its check.
 
     Raises:
-        VerificationFailed: One failed.
-        BlockNotFound: None failed, but one could not be carried out: that is no verdict.
+        VerificationFailed: A check failed.
+        BlockNotFound: None failed, but one is unchecked: there is no verdict.
     """
     found = [(about, check) for about, check in checks if check.finding in ("unchecked", "failed")]
     for about, check in sorted(found, key=lambda entry: entry[1].finding != "failed"):

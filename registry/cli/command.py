@@ -1,4 +1,4 @@
-"""How a command is declared: its own parameters in a function, shared ones by what it needs, errors to exit codes."""
+"""Declare commands: a function's own parameters, shared options by need, and errors mapped to exit codes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["Need", "command", "escape", "group", "run_script", "single"]
 
 
 def escape(text: str) -> str:
-    """Return text that rich shows as it is."""
+    """Return text with rich's markup escaped."""
     return text.replace("[", "\\[")
 
 
@@ -34,7 +34,7 @@ SIGNING_PANEL = "Signing (also from the environment and cairn.toml)"
 
 
 class Need(enum.Flag):
-    """What a command works with beside its own parameters; it decides which shared options it takes."""
+    """The resources that a command needs; they determine its shared options."""
 
     NOTHING = 0
     HOME = enum.auto()
@@ -62,27 +62,27 @@ def group(help_text: str) -> typer.Typer:
 
     @app.callback(help=help_text)
     def callback() -> None:
-        """Makes a group of an app, also while it has one command."""
+        """Keep the app a group even if it has a single command."""
 
     return app
 
 
 def single() -> typer.Typer:
-    """Return the app of one command."""
+    """Return an app with one command."""
     return typer.Typer(no_args_is_help=True, rich_markup_mode="rich", add_completion=False)
 
 
 def command(app: typer.Typer, name: str, *, example: str = "", needs: Need = Need.NOTHING) -> Callable[[F], F]:
     """Add a function to an app as a command.
 
-    The function's first parameter is the `Session`; the others are its own arguments and options. Shared options are
-    added by what it needs. A CairnError becomes one line on stderr and the error's exit code.
+    The function's first parameter is the `Session`; the others are its own arguments and options. `needs` adds shared
+    options. A CairnError becomes one line on stderr and the error's exit code.
 
     Args:
-        app: Where to.
+        app: The app to extend.
         name: The command's name.
-        example: Shown under its help; several are separated by newlines.
-        needs: What it works with.
+        example: Examples for the help page, one per line.
+        needs: The resources that the command needs.
     """
 
     def decorate(function: F) -> F:
@@ -145,7 +145,7 @@ def _shared_options(needs: Need) -> _Options:
 
 
 def _name_no_type_of_flags(parameters: list[inspect.Parameter]) -> None:
-    """Let help show a flag as `--json`, not as `--json <bool>`."""
+    """Make help show a flag as `--json`, not as `--json <bool>`."""
     for parameter in parameters:
         kind, *options = get_args(parameter.annotation)
         if kind in (bool, bool | None) and options[0].metavar is None:
@@ -171,7 +171,7 @@ def _argument(setting: str) -> str:
 
 @contextmanager
 def _reporting(session: Session, debug: bool) -> Iterator[None]:
-    """Turn what goes wrong into a line on stderr and an exit code, and close the session."""
+    """Convert an error into a line on stderr and an exit code; close the session in any case."""
     try:
         try:
             yield
@@ -198,7 +198,7 @@ def _reporting(session: Session, debug: bool) -> Iterator[None]:
         )
         text = f"{error.filename}: {error.strerror}" if expected else _unexpected(error)
         _fail(session, error, InputError.exit_code if expected else 1, debug, text)
-    except Exception as error:  # noqa: BLE001 - the last place where anybody could answer it
+    except Exception as error:  # noqa: BLE001 - the outermost handler
         _fail(session, error, 1, debug, _unexpected(error))
 
 
@@ -227,6 +227,6 @@ def _colours() -> bool:
 
 
 def _leave_broken_pipe() -> None:
-    """Whoever read our output has gone: end as other programs do, without a word."""
+    """Exit silently on a broken pipe, as other programs do."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     raise typer.Exit(141)

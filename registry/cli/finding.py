@@ -1,4 +1,4 @@
-"""Ids as people give them: whole, a unique prefix as in git, or a name."""
+"""Resolve user input to models, versions, rounds and accounts: full ids, unique prefixes, or names."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ __all__ = ["Found", "find_account", "find_model", "find_round", "find_version", 
 
 
 class Found(NamedTuple):
-    """A model and a version of it."""
+    """A model with one of its versions."""
 
     model: ModelId
     version: Digest
 
 
 def find_model(client: Client, text: str) -> ModelId:
-    """Return the model whose id begins with text.
+    """Return the model with an id or a unique prefix.
 
     Raises:
-        InputError: None does, or several do.
+        InputError: No model matches, or several do.
     """
     from registry.chain.events import ModelRegistered
     from registry.types import ModelId
@@ -43,12 +43,12 @@ def find_model(client: Client, text: str) -> ModelId:
 
 
 def find_version(client: Client, text: str) -> Found:
-    """Return what MODEL or MODEL@VERSION names; the version is the head if left out.
+    """Resolve MODEL or MODEL@VERSION; the version defaults to the head.
 
-    A version is a digest or its CID, either of them shortened, `head`, `genesis` or `round-N`.
+    VERSION is a digest, a CID, a unique prefix of either, `head`, `genesis` or `round-N`.
 
     Raises:
-        InputError: There is no such model or version, or several.
+        InputError: No model or version matches, or several do.
     """
     from registry.content.manifest import manifest_cid
     from registry.lineage.graph import versions_of
@@ -68,10 +68,10 @@ def find_version(client: Client, text: str) -> Found:
 
 
 def find_round(client: Client, model: ModelId, number: int | None) -> int:
-    """Return the number given, or the model's last round's.
+    """Return the given round number, by default the model's last.
 
     Raises:
-        InputError: There is no such round.
+        InputError: The round does not exist.
     """
     rounds = client.model(model, block="pending").rounds
     wanted = rounds if number is None else number
@@ -82,10 +82,10 @@ def find_round(client: Client, model: ModelId, number: int | None) -> int:
 
 
 def find_account(session: Session, text: str, known: dict[Address, object] | None = None) -> Address:
-    """Return the account that text names: an address, a keystore's name, or the beginning of a known address.
+    """Resolve an account: an address, a keystore's name, or a unique prefix of a known address.
 
     Raises:
-        InputError: It names none, or several.
+        InputError: No account matches, or several do.
     """
     from registry.cli.keystores import account_of, keystores_in
     from registry.ethereum.keys import address_of
@@ -103,7 +103,7 @@ def find_account(session: Session, text: str, known: dict[Address, object] | Non
 
 
 def members_of(client: Client, model: ModelId) -> dict[Address, object]:
-    """Return the accounts that have, or had, roles in a model, with their roles now."""
+    """Return every account that has, or had, a role in a model, with its current roles."""
     from registry.chain.events import RolesChanged
 
     roles: dict[Address, object] = {}
@@ -118,4 +118,4 @@ def _of_round(steps: dict[Digest, VersionNode], wanted: str) -> Digest:
     for digest, step in steps.items():
         if number.isdigit() and step.round == int(number) and step.round:
             return digest
-    raise InputError(f"no version of {wanted}: it was not finalized, or not in a final block yet")
+    raise InputError(f"no version of {wanted}: it is not finalized, or not in a final block yet")

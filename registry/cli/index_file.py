@@ -1,4 +1,4 @@
-"""The index of the contract that the settings name: where it is, and bringing it up to date."""
+"""Locate and sync the index of the configured contract."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["latest_block", "open_catalogue", "open_index", "path_of", "read_sync
 
 @contextmanager
 def read_synced(session: Session) -> Iterator[sqlite3.Connection]:
-    """Bring the index up to date, or make it, and read it; where another process does that it is read as it is."""
+    """Sync the index, creating it if absent, and open it to read; do not sync if another process does."""
     from registry.errors import IndexInUse
     from registry.index import queries
     from registry.index.database import read_index
@@ -45,7 +45,7 @@ def read_synced(session: Session) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def open_catalogue(session: Session) -> Iterator[Catalogue]:
-    """What was read of manifests so far, in Cairn's own folder."""
+    """Open the catalogue of manifests in Cairn's home folder."""
     from registry.lineage.catalogue import Catalogue
 
     catalogue = Catalogue(session.home / "catalogue.sqlite", session.store)
@@ -56,7 +56,7 @@ def open_catalogue(session: Session) -> Iterator[Catalogue]:
 
 
 def path_of(session: Session, following: Following) -> Path:
-    """Return the index's file."""
+    """Return the path of the index file."""
 
     from registry.index.database import index_path
 
@@ -65,7 +65,7 @@ def path_of(session: Session, following: Following) -> Path:
 
 
 def open_index(session: Session) -> Index:
-    """Open the index to write, or make it."""
+    """Open the index for writing; create it if absent."""
     from registry.index.database import Index
     from registry.index.for_now import following_of
 
@@ -74,7 +74,7 @@ def open_index(session: Session) -> Index:
 
 
 def sync_index(session: Session, index: Index, check: RangeCheck | None = None) -> Synced:
-    """Read what is new on the chain, with a bar."""
+    """Sync the index with the chain, with a progress bar."""
     from registry.index.sync import Follower
 
     missing = latest_block(session) - (index.following.first_block - 1 if index.head is None else index.head.number)

@@ -1,4 +1,4 @@
-"""What a keystore file says without its password."""
+"""Read the public fields of keystore files, without a password."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MAX_BYTES = 1 << 16
 
 
 def read_keystore(path: Path) -> dict[str, Any] | None:
-    """Return a keystore's JSON, None if the file is none."""
+    """Return a keystore's JSON; None if the file is not a keystore."""
     try:
         with path.open("rb") as file:
             loaded = json.loads(file.read(_MAX_BYTES))
@@ -24,7 +24,7 @@ def read_keystore(path: Path) -> dict[str, Any] | None:
 
 
 def account_of(path: Path) -> Address | None:
-    """Return the account that a keystore says it is of, None if it does not say."""
+    """Return the account that a keystore names; None if it names none."""
     from registry.ethereum.keys import address_of
 
     named = (read_keystore(path) or {}).get("address")

@@ -1,4 +1,4 @@
-"""A lineage, and what descends from it, as text."""
+"""Print a lineage and its descendants as text."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ __all__ = ["change_row", "made_by", "show_lineage", "use_row", "version_row"]
 def show_lineage(
     out: Output, stories: Sequence[VersionStory], descendants: Sequence[VersionEntry], unknown: Sequence[Digest]
 ) -> None:
-    """Print a lineage as a tree, the newest version on top, and what descends from it.
+    """Print a lineage as a tree, newest version on top, then its descendants.
 
     Args:
-        out: Where to.
-        stories: The version and its ancestors, each before its parents.
-        descendants: Of the version.
-        unknown: Parents that no model here has.
+        out: The output to print to.
+        stories: The version and its ancestors, children first.
+        descendants: Descendants of the version.
+        unknown: Parents that no model of this contract has.
     """
     from rich.text import Text
 
@@ -53,12 +53,12 @@ def show_lineage(
 
 
 def made_by(entry: VersionEntry) -> str:
-    """Say what made a version."""
+    """Return what made a version: its round, or its owner."""
     return f"round {entry.number}" if entry.number else "owner's version" if any(entry.parent) else "genesis"
 
 
 def use_row(use: Use) -> tuple[object, ...]:
-    """Return a commitment and where it went, as a row."""
+    """Return a commitment and the version it entered as a table row."""
     entry = use.commitment
     share = f"{100 * use.share:.1f} %" if use.share else ""
     outcome = "unknown" if use.reason is None else use.reason.name.lower().replace("_", " ")
@@ -68,13 +68,13 @@ def use_row(use: Use) -> tuple[object, ...]:
 
 
 def version_row(entry: VersionEntry) -> tuple[object, ...]:
-    """Return a version as a row."""
+    """Return a version as a table row."""
     marks = [*(["deprecated"] if entry.deprecated else []), *([] if entry.final else ["provisional"])]
     return short(entry.model_id), entry.digest.hex(), made_by(entry), entry.at.block, ", ".join(marks)
 
 
 def change_row(change: TensorChange) -> tuple[object, ...]:
-    """Return how a tensor differs, as a row."""
+    """Return a tensor's difference as a table row."""
     numbers = (change.norm, change.relative, change.largest)
     shown = ["" if number is None else f"{number:.6g}" for number in numbers]
     return change.name, change.what, *shown, "" if change.values is None else change.values
@@ -95,7 +95,7 @@ def _lines(story: VersionStory) -> list[str]:
     lines += [f"also in model {short(o.model_id)}, {made_by(o)}, block {o.at.block}" for o in story.elsewhere]
     manifest = story.manifest
     if manifest is None:
-        lines.append("manifest not to be had from this store")
+        lines.append("manifest unavailable from this store")
     else:
         lines.append(f"weights {manifest.weights.cid}, {manifest.weights.size} bytes")
         lines += _said(manifest.statement)
@@ -115,7 +115,7 @@ def _round_lines(told: RoundStory) -> list[str]:
         how += f"grid 2^-{manifest.grid_bits}, "
     lines = [f"plan {plan.plan_index}: {how}quorum {plan.plan.quorum}"]
     if told.report is None:
-        lines.append(f"{len(told.commitments)} commitments; report not to be had from this store")
+        lines.append(f"{len(told.commitments)} commitments; report unavailable from this store")
     else:
         report, refused = told.report, len(told.commitments) - told.report.contributions
         sums = f"total weight {report.total_weight}, {report.total_steps} steps"
@@ -128,7 +128,7 @@ def _round_lines(told: RoundStory) -> list[str]:
 
 
 def _measured(evaluation: SummedEvaluation | None) -> list[str]:
-    """What the round's participants measured of its parent."""
+    """Return the participants' metrics of the round's parent."""
     if evaluation is None:
         return []
     found = ", ".join(f"{name} {value:.4g}" for name, value in sorted(ratios(evaluation).items()))

@@ -1,4 +1,4 @@
-"""Files that commands read and write: whole or not at all, with progress."""
+"""Local file I/O of commands: streaming reads, atomic writes, progress."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def pieces_of(path: Path, done: Callable[[int], None] | None = None) -> Iterator
     """Yield a file's bytes, or standard input's for `-`.
 
     Raises:
-        InputError: It cannot be read.
+        InputError: The file cannot be read.
     """
     from registry.store.blobs import file_pieces
 
@@ -30,17 +30,17 @@ def pieces_of(path: Path, done: Callable[[int], None] | None = None) -> Iterator
 
 
 def told(pieces: Iterable[bytes], done: Callable[[int], None]) -> Iterator[bytes]:
-    """Yield pieces, telling how many bytes each had."""
+    """Yield pieces, reporting the bytes of each."""
     for piece in pieces:
         yield piece
         done(len(piece))
 
 
 def size_of(path: Path) -> int | None:
-    """Return a file's size, None for standard input.
+    """Return a file's size in bytes; None for standard input.
 
     Raises:
-        InputError: It is not there, or not a file.
+        InputError: The path does not exist, or is not a file.
     """
     if str(path) == "-":
         return None
@@ -53,10 +53,10 @@ def size_of(path: Path) -> int | None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a place beside path to write to; it becomes path if the block ends well and goes away if not.
+    """Yield a temporary path that is renamed to path on success and deleted on error.
 
     Raises:
-        InputError: Its folder is not there, or cannot be written to.
+        InputError: The folder does not exist, or is not writable.
     """
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -77,14 +77,14 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_whole(pieces: Iterable[bytes], out: Path | None) -> int:
-    """Write pieces to a file, or to standard output for None; return how many bytes.
+    """Write pieces to a file, or to standard output for None; return the number of bytes.
 
     Raises:
         InputError: Standard output is a terminal.
     """
     if out is None or str(out) == "-":
         if sys.stdout.isatty():
-            raise InputError("this is not text, and standard output is a terminal: give -o FILE")
+            raise InputError("expected -o FILE or a pipe for binary output, got a terminal")
         return _copy(pieces, sys.stdout.buffer)
     with whole_file(out) as partial, partial.open("wb") as file:
         return _copy(pieces, file)

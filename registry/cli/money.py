@@ -1,4 +1,4 @@
-"""Amounts as people write them: ether in plain decimals."""
+"""Convert between wei and amounts of ether in plain decimals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def wei_of(text: str, name: str) -> int:
     """Return the wei of an amount of ether.
 
     Raises:
-        InputError: It is not a positive amount of at most 18 decimals.
+        InputError: The text is not a positive amount of at most 18 decimals.
     """
     try:
         wei = Decimal(text) * 10**18

@@ -1,4 +1,4 @@
-"""From the `store` setting to a content store; the names are those of `registry.store.uri`, and `kubo` for short."""
+"""Open the content store that the `store` setting names, in the form of `registry.store.uri` or as `kubo`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LAYER = re.compile(r"\+(?=(?:memory|file|kubo|gateway)\b)")
 
 
 def store_uri(settings: Settings) -> str:
-    """Return the store's name, `kubo` replaced by the node that IPFS_PATH names and http(s) URLs by gateways."""
+    """Return the store's URI, with `kubo` expanded to the node of IPFS_PATH and http(s) URLs to gateways."""
     named = settings["store"]
     if named is None:
         return str(settings.path("home") / "store")
@@ -27,10 +27,10 @@ def store_uri(settings: Settings) -> str:
 
 
 def open_local(settings: Settings) -> LocalStore:
-    """Return the folder that the settings name, for what only a folder can do.
+    """Return the folder store that the settings name, for operations that only a folder supports.
 
     Raises:
-        InputError: They name no folder.
+        InputError: The store is not a folder.
     """
     from registry.store.local import LocalStore
     from registry.store.uri import open_store
@@ -48,7 +48,7 @@ def _full(settings: Settings, layer: str) -> str:
 
 
 def _kubo_api(settings: Settings) -> str:
-    """The RPC of the node that `ipfs` would use; its usual place if it is not running, which will say so."""
+    """Return the RPC of the node that `ipfs` would use, at the default address if the node is not running."""
     from registry.store.uri import kubo_api_of
 
     return kubo_api_of({"IPFS_PATH": str(Path(settings.need("ipfs_path")).expanduser())}) or _DEFAULT_API

@@ -1,6 +1,6 @@
-"""What commands print: JSON or text to stdout, progress and errors to stderr.
+"""Command output: JSON or text on stdout, progress and errors on stderr.
 
-On a terminal text is coloured and fitted to its width; in a pipe it is plain, one record a line, and never cut.
+On a terminal text is coloured and wrapped to its width; in a pipe it is plain, one record per line, never truncated.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Row = Sequence[object]
 
 
 class _Live(Protocol):
-    """A spinner or bar: what must stand aside while something is printed."""
+    """A spinner or progress bar, paused while something is printed."""
 
     def start(self) -> None: ...
 
@@ -32,7 +32,7 @@ class Output:
     """Prints a command's results.
 
     Args:
-        as_json: Print one JSON value to stdout and nothing else there.
+        as_json: Print exactly one JSON value to stdout.
     """
 
     def __init__(self, as_json: bool = False) -> None:
@@ -40,7 +40,7 @@ class Output:
         self._live: _Live | None = None
 
     def result(self, data: object, text: Callable[[], None] | None = None) -> None:
-        """Print a result: data as JSON, or text's own printing; a mapping without text prints as fields."""
+        """Print a result: data as JSON, else by calling text; a mapping without text prints as fields."""
         if self.as_json:
             sys.stdout.write(json.dumps(plain(data), indent=2, ensure_ascii=False) + "\n")
         elif text is not None:
@@ -55,7 +55,7 @@ class Output:
         self._print(text, style=style or None, markup=False, highlight=False, soft_wrap=True)
 
     def show(self, renderable: RenderableType) -> None:
-        """Print something of rich, not cut into lines; silent under --json."""
+        """Print a rich renderable without wrapping; silent under --json."""
         self._print(renderable, soft_wrap=True)
 
     def fields(self, values: Mapping[str, object], *, indent: int = 0) -> None:
@@ -71,7 +71,7 @@ class Output:
         self._print(Text.assemble((label, "dim"), "  ", value), soft_wrap=True)
 
     def table(self, columns: Sequence[str], rows: Sequence[Row], *, right: Sequence[str] = (), empty: str = "") -> None:
-        """Print rows under headings; columns in right are aligned there. `empty` is said where there are no rows."""
+        """Print rows under headings, right-aligning the columns in `right`; print `empty` if there are no rows."""
         if self.as_json:
             return
         if not rows:
@@ -90,26 +90,26 @@ class Output:
         self._print(table)
 
     def note(self, text: str) -> None:
-        """Say something beside the result, on stderr; silent under --json."""
+        """Print a note on stderr; silent under --json."""
         if text and not self.as_json:
             console = _console(stderr=True)
             console.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
-        """Warn on stderr, under --json too."""
+        """Print a warning on stderr, under --json too."""
         _console(stderr=True).print(f"warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
     def progress(self, label: str, total: int | None, *, unit: str = "") -> Iterator[Callable[[int], None]]:
-        """Show a bar while the block runs, on a terminal only.
+        """Show a progress bar while the block runs, on a terminal only.
 
         Args:
-            label: What is being done.
-            total: How much in all, None where unknown.
-            unit: What is counted; bytes, with their rate, if nothing is named.
+            label: Text before the bar.
+            total: The total; None if unknown.
+            unit: The unit counted; by default bytes, shown with their rate.
 
         Yields:
-            Called with the number done since the last call.
+            A function to call with the number done since its last call.
         """
         if not sys.stderr.isatty():
             yield lambda done: None
@@ -136,7 +136,7 @@ class Output:
 
     @contextmanager
     def waiting(self, label: str) -> Iterator[Callable[[str], None]]:
-        """Show a spinner while the block runs, on a terminal only; yields a way to change what it says."""
+        """Show a spinner while the block runs, on a terminal only; yield a function that changes its text."""
         if not sys.stderr.isatty():
             yield lambda text: None
             return
@@ -158,7 +158,7 @@ class Output:
 
 
 def plain(value: object) -> Any:
-    """Return a value as JSON has it: bytes as 0x hex, CIDs and paths as text, flags and phases by name."""
+    """Convert a value to JSON types: bytes to 0x hex, CIDs and paths to text, flags and phases to names."""
     import dataclasses
     import enum
     from pathlib import PurePath
@@ -183,13 +183,13 @@ def plain(value: object) -> Any:
 
 
 def short(value: bytes | str, digits: int = 10) -> str:
-    """Return the first digits of an id, as tables show it and commands take it back."""
+    """Return an id's first digits, as tables show it and commands accept it."""
     text = value.hex() if isinstance(value, bytes) else value
     return text[:digits]
 
 
 def _text(value: object) -> str:
-    """A value as people read it."""
+    """Return a value as text for people."""
     shown = plain(value)
     if isinstance(shown, bool):
         return "yes" if shown else "no"
@@ -217,7 +217,7 @@ def _cell(value: object) -> RenderableType:
 
 
 def _console(*, stderr: bool = False) -> Console:
-    """A console for the stream as it is now, so that tests and pipes that replace it are seen."""
+    """Return a console on the current stream, which tests and pipes may have replaced."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout

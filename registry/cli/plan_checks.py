@@ -1,4 +1,4 @@
-"""Before a plan stands or a round opens: that it fits the head, what convicting by it costs, what is unwise."""
+"""Checks before a plan is set or a round opens: it fits the head, the cost of a conviction, unwise terms."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["check_plan", "conviction_cost", "head_header", "require_fit"]
 
 
 def head_header(session: Session, model: ModelId) -> TensorHeader:
-    """Return the header of the head's file."""
+    """Return the safetensors header of the head's file."""
     from registry.rounds.versions import load_version_manifest, read_header
 
     head = load_version_manifest(session.store, session.reader.model(model).head)
@@ -28,11 +28,10 @@ def head_header(session: Session, model: ModelId) -> TensorHeader:
 
 
 def require_fit(session: Session, model: ModelId, plan: Plan) -> list[Warned]:
-    """Refuse a plan that rounds on the head cannot run under; return a warning where a store does not let it be seen.
+    """Refuse a plan that does not fit the head; return a warning if the store cannot show whether it does.
 
     Raises:
-        InputError, VerificationFailed: The plan is for versions of another form, or its manifest says other than the
-            chain.
+        InputError, VerificationFailed: The plan is for versions of another form, or its manifest contradicts the chain.
     """
     from registry.rounds.plans import load_plan, plan_segments
 
@@ -48,13 +47,13 @@ def require_fit(session: Session, model: ModelId, plan: Plan) -> list[Warned]:
 def check_plan(
     session: Session, model: ModelId, plan: Plan, warned: list[Warned] | None = None
 ) -> tuple[dict[str, Any], list[Warned]]:
-    """Say what convicting by a plan costs, and warn of what is unwise in it; return both.
+    """Print what a conviction under a plan costs and warn of unwise terms; return both.
 
     Args:
-        session: The running command's.
-        model: Whose plan it is, or will be.
+        session: The running command's session.
+        model: The model that has, or will have, the plan.
         plan: The plan.
-        warned: Warned of before, to be said with the rest.
+        warned: Earlier warnings, to print with these.
     """
     client = session.reader
     fees = suggest_fees(client.w3)
@@ -69,7 +68,7 @@ def check_plan(
     if cost["paid"] or not plan.bond_gwei:
         session.out.note(text)
     else:
-        text = f"{text}: whoever convicts pays for it; a larger bond_gwei would change that"
+        text = f"{text}: the challenger loses money by it; a larger bond_gwei would change that"
         found = [Warned("conviction_above_reward", text), *(w for w in found if w.code != "walk_above_reward")]
     for warning in found:
         session.out.warn(warning.text)
@@ -77,11 +76,11 @@ def check_plan(
 
 
 def conviction_cost(client: Client, model: ModelId, plan: Plan, fees: Fees) -> dict[str, Any]:
-    """Return what the dearest conviction by a plan takes if every participant contributes, at today's fees.
+    """Return the cost of the most expensive conviction under a plan if every participant contributes, at today's fees.
 
     Returns:
-        participants; gas; cost_ether; half_bond_ether, which is what it earns: zero without a bond; paid, whether it
-        earns that much.
+        participants; gas; cost_ether; half_bond_ether, the reward, zero without a bond; paid, whether the reward covers
+            the cost.
     """
     from registry.disputes.streaming import conviction_gas
 

@@ -1,7 +1,7 @@
-"""Terms that a plan leaves out, chosen for the model and the chain that it is set on.
+"""Defaults for the terms that a plan omits, chosen for its model and chain.
 
-On a local chain, which is final at once, they stay as they are: a practice run is over in minutes. Elsewhere an answer
-may be undone by a reorg until its block is final: only an answer time longer than that leaves room to give it again.
+A local chain, whose blocks are final at once, keeps the usual terms: a practice run takes minutes. Elsewhere a reorg
+may undo an answer until its block is final, so only a longer answer time leaves room to resend it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["CHOSEN", "Choice", "Surroundings", "aggregators_of", "choose_terms", "lag_of", "surroundings"]
 
 CHOSEN = ("quorum", "challenge_duration", "answer_duration")
-"""Terms that are chosen where a plan leaves them out."""
+"""Terms that are chosen if a plan omits them."""
 _HOUR, _LONGEST = 3600, 90 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A term that was chosen, and why."""
+    """A chosen term, with the reason."""
 
     term: str
     value: int
@@ -34,13 +34,13 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """Where a plan is to stand.
+    """The model and chain that a plan is for.
 
     Attributes:
-        network: Its name.
-        local: A development chain.
+        network: The network's name.
+        local: Whether it is a development chain.
         lag: Seconds until a block is final.
-        aggregators: Members with that role.
+        aggregators: Number of members with that role.
     """
 
     network: str
@@ -50,21 +50,21 @@ class Surroundings:
 
 
 def aggregators_of(client: Client, model: ModelId) -> int:
-    """Return how many members have the role."""
+    """Return the number of members with the aggregator role."""
     from registry.cli.finding import members_of
 
     return sum(isinstance(roles, Role) and Role.AGGREGATOR in roles for roles in members_of(client, model).values())
 
 
 def lag_of(client: Client) -> int:
-    """Return how many seconds pass on a client's chain until a block is final, by the policy that it follows."""
+    """Return the seconds until a block is final on a client's chain, under its finality policy."""
     from registry.ethereum.networks import finality_lag
 
     return finality_lag(client.w3, client.chain_id, client.finality)
 
 
 def surroundings(client: Client, model: ModelId) -> Surroundings:
-    """Return what a model and its chain say of themselves."""
+    """Read the surroundings of a plan from a model and its chain."""
     from registry.ethereum.networks import network_of
 
     network = network_of(client.chain_id)
@@ -72,14 +72,14 @@ def surroundings(client: Client, model: ModelId) -> Surroundings:
 
 
 def choose_terms(given: Mapping[str, Any], around: Surroundings) -> tuple[Choice, ...]:
-    """Return the terms that are better than the usual ones there, of those that nothing is said of.
+    """Choose the omitted terms whose usual values do not suit the model and chain.
 
     Args:
-        given: What is said, by name, as in a plan's file.
-        around: Where the plan is to stand.
+        given: The given terms, by name, as in a plan's file.
+        around: The surroundings of the plan.
 
     Raises:
-        InputError: A duration that is said is none.
+        InputError: A given duration is malformed.
     """
     if around.local:
         return ()
@@ -93,13 +93,13 @@ def choose_terms(given: Mapping[str, Any], around: Surroundings) -> tuple[Choice
 
 
 def _window(given: Mapping[str, Any], around: Surroundings) -> list[Choice]:
-    """A challenge duration with room for a walk of answers, each of which can become final in its time."""
+    """Choose a challenge duration with room for a walk of answers, each of which can become final in time."""
     from registry.cli.plan_files import duration, show_duration
     from registry.content.manifest import plan_terms
 
     late = duration(given.get("late_duration", 0), "late_duration")
     said = given.get("answer_duration")
-    # Half as long again as a block takes to be final: to recompute, to send the answer, and to bid more for it.
+    # 1.5 times the time to finality: recompute, send the answer, and bump its fee.
     answer = around.lag * 3 // 2 if said is None else duration(said, "answer_duration")
     hours = -(-WALK_STEPS * (answer + late) // _HOUR)
     challenge = min(hours * _HOUR, _LONGEST)

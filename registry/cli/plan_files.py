@@ -1,4 +1,4 @@
-"""Plans as people write them: TOML, durations with units."""
+"""Read and write plans as TOML files, with durations in units."""
 
 from __future__ import annotations
 
@@ -58,16 +58,16 @@ _DEFAULTS: Mapping[str, Any] = {
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _COMMENTS = {
     "algorithm": "what participants run: fedavg (epochs), or fedprox (epochs, mu)",
-    "combine_rule": "what makes an aggregate of the contributions, by name or number: cairn rules",
-    "combine_parameters": "what the combine rule takes",
+    "combine_rule": "the rule that combines contributions into an aggregate, by name or number: cairn rules",
+    "combine_parameters": "parameters of the combine rule",
     "weights": f"{EXAMPLES}: a contribution counts by its weight; {UNIFORM}: each counts once",
-    "server": "what makes a version of the aggregate: cairn rules",
-    "update_form": "how an update's file holds integers, by name or number: cairn rules",
+    "server": "the rule that makes a version of the aggregate: cairn rules",
+    "update_form": "encoding of an update's file, by name or number: cairn rules",
     "grid_bits": "update values are integers times 2^-grid_bits",
     "saturate": "clip values beyond the grid instead of refusing them",
     "scales": "tensor = e: its update is divided by 2^e before rounding",
-    "buffers": "tensors that are running statistics: 1, or 2 for what cannot be negative",
-    "values": "of the versions it is for, as the next two; cairn plan set fills them in",
+    "buffers": "tensors that are running statistics: 1, or 2 if they cannot be negative",
+    "values": "of the versions it is for, like the next two; cairn plan set fills them in",
     "transforms": "applied to an update on its way out, in order",
 }
 
@@ -79,17 +79,17 @@ _RULES: Mapping[str, tuple[Sequence[Entry], str]] = {
 
 
 def _defaults() -> dict[str, Any]:
-    """What a plan has where nothing is said of it."""
+    """Return a plan's defaults."""
     from registry.content.manifest import plan_terms
 
     return {**_DEFAULTS, **{name: term["usual"] for name, term in plan_terms().items()}}
 
 
 def terms_of(texts: Sequence[str]) -> dict[str, Any]:
-    """Return the terms that texts of the form NAME=VALUE set.
+    """Parse terms of the form NAME=VALUE.
 
     Raises:
-        InputError: One has another form, or there is no such term.
+        InputError: A text is malformed, or names no term.
     """
     from registry.content.manifest import plan_terms
 
@@ -112,7 +112,7 @@ def _whole(value: str, name: str) -> int:
 
 
 def program_text(manifest: PlanManifest) -> list[str]:
-    """Return a plan's server program, a register a line with what it can hold; nothing if a later release wrote it."""
+    """Disassemble a plan's server program, one register per line with its bounds; empty if a later release wrote it."""
     from registry.rules.program import decode, disassemble
 
     try:
@@ -122,11 +122,11 @@ def program_text(manifest: PlanManifest) -> list[str]:
 
 
 def read_plan(path: Path, choose: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None) -> PlanManifest:
-    """Return the plan that a TOML file, or a manifest's own bytes, describe; what is left out is the default.
+    """Read a plan from a TOML file or an encoded manifest; omitted fields take their defaults.
 
     Args:
         path: The file.
-        choose: Given what the file says, returns fields that go before the usual ones where it says nothing of them.
+        choose: Maps the file's fields to defaults that replace the usual ones for omitted fields.
 
     Raises:
         InputError: It does.
@@ -148,10 +148,10 @@ def read_plan(path: Path, choose: Callable[[Mapping[str, Any]], Mapping[str, Any
 
 
 def manifest_of(given: Mapping[str, Any]) -> PlanManifest:
-    """Return the plan with these fields and defaults for the rest. Rules may be named.
+    """Return the plan with these fields and defaults for the rest. Rules may be given by name.
 
     Raises:
-        InputError: A field is unknown or not what it must be.
+        InputError: A field is unknown or invalid.
         UnknownRule: A rule is not in the table.
     """
     from registry.content.manifest import PlanManifest, Procedure, encode
@@ -194,12 +194,12 @@ def manifest_of(given: Mapping[str, Any]) -> PlanManifest:
 
 
 def is_fitted(manifest: PlanManifest) -> bool:
-    """Say whether a plan says which versions it is for; else `cairn plan set` fits it to the head."""
+    """Return whether a plan names the form of its versions; else `cairn plan set` takes the head's."""
     return any(manifest.header)
 
 
 def _server(given: Any, grid_bits: Any) -> ServerRule:
-    """A server rule by name and parameters, or by its program."""
+    """Resolve a server rule from its name and parameters, or its program."""
     from registry.content.manifest import ServerRule
     from registry.rounds.plans import server_rule
 
@@ -226,11 +226,11 @@ def _hex(value: Any, name: str) -> bytes:
 
 
 def plan_toml(manifest: PlanManifest, left_open: Sequence[str] = ()) -> str:
-    """Return a plan as a TOML file that `read_plan` reads back.
+    """Format a plan as TOML that `read_plan` reads back.
 
     Args:
         manifest: The plan.
-        left_open: Terms that are written as comments, for `cairn plan set` to choose.
+        left_open: Terms to write as comments, for `cairn plan set` to choose.
     """
     from registry.content.manifest import ServerRule
 
@@ -256,10 +256,10 @@ def plan_toml(manifest: PlanManifest, left_open: Sequence[str] = ()) -> str:
 
 
 def parameters_of(texts: Sequence[str]) -> dict[str, int]:
-    """Return the parameters that texts of the form NAME=VALUE set.
+    """Parse parameters of the form NAME=VALUE.
 
     Raises:
-        InputError: One has another form, or a name stands twice.
+        InputError: A text is malformed, or a name repeated.
     """
     found: dict[str, int] = {}
     for text in texts:
@@ -271,10 +271,10 @@ def parameters_of(texts: Sequence[str]) -> dict[str, int]:
 
 
 def duration(value: object, name: str) -> int:
-    """Return seconds of `90`, `90s`, `10m`, `2h`, `1h30m`, `3d`.
+    """Parse a duration such as `90`, `90s`, `10m`, `2h`, `1h30m` or `3d` to seconds.
 
     Raises:
-        InputError: It is none of them.
+        InputError: The text is not a duration.
     """
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
@@ -288,7 +288,7 @@ def duration(value: object, name: str) -> int:
 
 
 def show_duration(seconds: int) -> str:
-    """Return seconds as `duration` takes them back."""
+    """Format seconds so that `duration` parses them back."""
     text, rest = "", seconds
     for unit in ("d", "h", "m", "s"):
         count, rest = divmod(rest, _UNITS[unit])
@@ -297,7 +297,7 @@ def show_duration(seconds: int) -> str:
 
 
 def _toml(value: Any) -> str:
-    """A value in TOML; its texts, numbers, booleans, lists and inline tables are all that a plan has."""
+    """Format a value as TOML: text, number, boolean, list or inline table, the types that a plan has."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, bytes):

@@ -1,4 +1,4 @@
-"""What is unwise in a plan where it stands: said before it is set and before a round opens, and never refused."""
+"""Warnings about unwise plans, given before a plan is set and before a round opens; never a refusal."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["TYPICAL_PURSE", "Warned", "data_warnings", "plan_warnings", "terms_warnings", "walk_warnings"]
 
 TYPICAL_PURSE = 5 * 10**17
-"""Wei that an auditor is taken to be ready to spend, as with `cairn auditor run MODEL --limit 0.5`."""
+"""Wei that an auditor is assumed to spend at most, as with `cairn auditor run MODEL --limit 0.5`."""
 DATA_PRICE_GWEI = 50_000
-"""What showing a leaf takes on OP Mainnet while Ethereum's base fee is 300 gwei (`benchmarks/flood.py`), rounded up."""
+"""Cost of opening a leaf on OP Mainnet at an Ethereum base fee of 300 gwei (`benchmarks/flood.py`), rounded up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,8 @@ class Warned:
     """A warning.
 
     Attributes:
-        code: What it is called, release after release.
-        text: What was expected, what the plan says, what to change.
+        code: Stable name across releases.
+        text: The expected value, the plan's value, and what to change.
     """
 
     code: str
@@ -39,7 +39,7 @@ class Warned:
 
 
 def plan_warnings(client: Client, model: ModelId, plan: Plan, fees: Fees) -> list[Warned]:
-    """Return what is unwise in a plan on the chain, and for the model, that it stands on."""
+    """Return all warnings about a plan, given its chain and model."""
     from registry.ethereum.networks import network_of
 
     network = network_of(client.chain_id)
@@ -51,13 +51,13 @@ def plan_warnings(client: Client, model: ModelId, plan: Plan, fees: Fees) -> lis
 
 
 def terms_warnings(plan: Plan, network: str, lag: int, aggregators: int) -> list[Warned]:
-    """Return which terms leave a round less safe than it could be.
+    """Return warnings about terms that weaken a round's safety.
 
     Args:
-        plan: As the chain has it, or will.
-        network: Name of the chain; empty for a local one.
-        lag: Seconds until a block is final there.
-        aggregators: Members with that role; asked for a quorum of one only.
+        plan: The plan as on chain, or to be.
+        network: The chain's name; empty for a local one.
+        lag: Seconds until a block is final.
+        aggregators: Returns the number of members with that role; called only for a quorum of one.
     """
     found = []
     if network and plan.answer_duration <= lag:
@@ -87,7 +87,7 @@ def terms_warnings(plan: Plan, network: str, lag: int, aggregators: int) -> list
 
 
 def data_warnings(plan: Plan, network: Network) -> list[Warned]:
-    """Return what a plan leaves unpaid on a network whose transactions pay for their bytes: an answer is its leaf."""
+    """Return warnings about unpaid data fees, on a network that charges transactions for their bytes."""
     if not network.data_fee or plan.demand_price_gwei >= DATA_PRICE_GWEI:
         return []
     return [
@@ -101,12 +101,12 @@ def data_warnings(plan: Plan, network: Network) -> list[Warned]:
 
 
 def walk_warnings(plan: Plan, participants: int, fees: Fees) -> list[Warned]:
-    """Return what a walk of demands and the dearest conviction cost beyond a purse, or beyond what a conviction earns.
+    """Return warnings if a walk of demands and the most expensive conviction exceed a purse or the reward.
 
     Args:
-        plan: As the chain has it, or will.
-        participants: How many may contribute.
-        fees: Today's.
+        plan: The plan as on chain, or to be.
+        participants: Maximum number of contributions.
+        fees: Current fees.
     """
     from registry.roles.watch_costs import price_of, walk_costs
 

@@ -1,4 +1,4 @@
-"""Short unique prefixes of ids, as in git."""
+"""Resolve unique prefixes of ids, as in git."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _SHOWN = 8
 
 
 def choose(given: str, candidates: Mapping[str, T], what: str) -> T:
-    """Return the candidate whose id begins with what was given.
+    """Return the candidate that a unique prefix of its id selects.
 
     Args:
         given: A prefix; hex ids with or without 0x, in either case.
-        candidates: Values by id, hex ids in lower case without 0x.
-        what: What they are, for messages.
+        candidates: Values by id; hex ids in lower case without 0x.
+        what: Noun for messages.
 
     Raises:
-        InputError: None begins so, or several do and none is exactly it.
+        InputError: No id has the prefix, or several do and none equals it.
     """
     wanted = given.removeprefix("0x").removeprefix("0X").lower() if is_hex(given) else given
     if not wanted:
-        raise InputError(f"expected the id of a {what} or the beginning of one, got nothing")
+        raise InputError(f"expected the id of a {what} or a unique prefix, got nothing")
     if wanted in candidates:
         return candidates[wanted]
     found = sorted(name for name in candidates if name.startswith(wanted))
@@ -40,16 +40,16 @@ def choose(given: str, candidates: Mapping[str, T], what: str) -> T:
 
 
 def is_hex(text: str) -> bool:
-    """Whether text is hex digits, with or without 0x before them."""
+    """Return whether text is hex digits, with or without 0x."""
     digits = text[2:] if text[:2] in ("0x", "0X") else text
     return bool(digits) and all(c in "0123456789abcdefABCDEF" for c in digits)
 
 
 def digest_named(text: str, what: str) -> Digest:
-    """Return the digest that text is, whole: hex, or the CID of a manifest.
+    """Parse a full digest, given as hex or as a manifest's CID.
 
     Raises:
-        InputError: It is neither.
+        InputError: The text is neither.
     """
     from registry.content.cid import parse_cid
 

@@ -1,4 +1,4 @@
-"""The `cairn` command as a table of sub-commands, each loaded when it is used; here those that need no torch."""
+"""The root `cairn` command: a table of lazily loaded sub-commands that need no torch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PANELS = (TRY, TAKE_PART, GOVERN, CHECK, SET_UP)
 COMMANDS = tuple(
     Subcommand(name, panel, text, f"registry.cli.commands.{module}")
     for name, panel, module, text in (
-        ("localnet", TRY, "localnet", "A chain and content nodes of your own on this machine."),
+        ("localnet", TRY, "localnet", "A local chain and content nodes for development."),
         ("aggregator", TAKE_PART, "aggregator", "Check, average and attest what was committed."),
         ("auditor", TAKE_PART, "auditor", "Recompute what is attested, and convict what is false."),
         ("bond", TAKE_PART, "bonds", "Deposit and take back what aggregators stake."),
@@ -38,13 +38,13 @@ COMMANDS = tuple(
         ("provenance", CHECK, "provenance", "Where a version comes from."),
         ("inclusion", CHECK, "inclusions", "Prove who is in a version, and who is not."),
         ("bundle", CHECK, "bundles", "Where a version comes from, with its proof, in one file."),
-        ("index", CHECK, "index", "Keep what the contracts' events say in a file, and ask it."),
-        ("combine", CHECK, "combine", "Average update files, exactly."),
-        ("cid", CHECK, "cids", "The CID of files, as `ipfs add` would name them."),
+        ("index", CHECK, "index", "Index the contracts' events in a SQLite file."),
+        ("combine", CHECK, "combine", "Combine update files, bit for bit."),
+        ("cid", CHECK, "cids", "Compute the CIDs of files, as `ipfs add` does."),
         ("contracts", SET_UP, "contracts", "Deploy the contracts, show them, compare them with their source."),
         ("store", SET_UP, "content", "Put, get, pin and check content."),
         ("key", SET_UP, "keys", "Keystores to sign with."),
-        ("doctor", SET_UP, "doctor", "Show every setting and check that things are there."),
+        ("doctor", SET_UP, "doctor", "Show every setting and check the environment."),
     )
 )
 
@@ -60,7 +60,7 @@ EXIT_CODES = {
     8: "a file that is no version of any model",
     130: "interrupted",
 }
-"""What each exit code means; those of `registry.errors` and the two that any program has."""
+"""Meaning of each exit code: those of `registry.errors`, success, and an unexpected error."""
 
 
 def in_order(entries: Iterable[Subcommand]) -> dict[str, Subcommand]:
@@ -69,7 +69,7 @@ def in_order(entries: Iterable[Subcommand]) -> dict[str, Subcommand]:
 
 
 class _LazyGroup(TyperGroup):
-    """A group that shows its commands from a table and imports one only to run it."""
+    """A command group that lists commands from a table and imports a command only to run it."""
 
     table: ClassVar[dict[str, Subcommand]]
 
@@ -78,15 +78,17 @@ class _LazyGroup(TyperGroup):
         return list(self.table)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a stand-in that has what help and completion show."""
+        """Return a stub with the fields that help and completion show."""
         entry = self.table.get(cmd_name)
         if entry is None:
             return None
         return TyperCommand(name=entry.name, help=entry.help, short_help=entry.help, rich_help_panel=entry.panel)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Return the command itself, loaded."""
-        self.commands = {name: self.get_command(ctx, name) for name in self.table}  # what `Did you mean` looks through
+        """Load and return the command."""
+        self.commands = {
+            name: self.get_command(ctx, name) for name in self.table
+        }  # searched for `Did you mean` suggestions
         name, found, rest = super().resolve_command(ctx, args)
         return name, load(self.table[name]) if found is not None and name else found, rest
 

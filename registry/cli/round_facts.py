@@ -1,4 +1,4 @@
-"""All that the chain says of a round, gathered for people to read."""
+"""Collect a round's on-chain state for display."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEADLINES = {
     Phase.AGGREGATE: "aggregate_deadline",
     Phase.CHALLENGE: "challenge_deadline",
 }
-"""The deadline that ends each phase, by the name of the round's field."""
+"""The field of a round that holds each phase's deadline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class CommitmentFacts:
 
 @dataclass(frozen=True, slots=True)
 class Attestation:
-    """A result attested."""
+    """An attested result."""
 
     aggregator: str
     result_hash: bytes
@@ -48,13 +48,13 @@ class Attestation:
 
 @dataclass(frozen=True, slots=True)
 class RoundFacts:
-    """A round as it stands at the pending block, whose time is the present.
+    """A round's state at the pending block, whose timestamp is the present.
 
     Attributes:
         time: The chain's time.
-        recorded: A cancelled round whose cancellation stands on the chain, not only in the calendar.
-        votes: Attestations of the result with the most of them.
-        version: Of the result that a quorum attested; None before.
+        recorded: Whether a cancellation is recorded on chain, not only implied by a passed deadline.
+        votes: Number of attestations of the most-attested result.
+        version: Version of the result that a quorum attested; None before.
         contributions: Likewise.
         total_weight: Likewise.
     """

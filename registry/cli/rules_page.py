@@ -1,6 +1,6 @@
-"""The table of rules as docs/rules.md and as a part of docs/format.md.
+"""Generate docs/rules.md, and the rule tables of docs/format.md, from the table of rules.
 
-`python -m registry.cli.rules_page docs` writes both; a test compares them with what this makes.
+`python -m registry.cli.rules_page docs` writes both; a test compares the files with the generated text.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def rules_page() -> str:
 
 
 def format_page(page: str) -> str:
-    """Return docs/format.md with the tables of rule numbers and of a plan's terms that it should hold between marks."""
+    """Return docs/format.md with the generated tables of rule numbers and plan terms between their marks."""
     begin, end = (page.index(mark) for mark in MARKS)
     rows = [
         ("`combine_rule`", str(r.number), r.says, f"`weights` {_codes(r.weights)}", _parameters(r.parameters))
@@ -132,7 +132,7 @@ def _grid(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def write_pages(docs: Path) -> None:
-    """Write the two pages in a folder."""
+    """Write the two pages to a folder."""
     (docs / "rules.md").write_text(rules_page())
     (docs / "format.md").write_text(format_page((docs / "format.md").read_text()))
 

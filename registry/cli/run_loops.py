@@ -1,6 +1,6 @@
-"""Running loops until somebody stops them: Ctrl-C and SIGTERM end them after the step in hand.
+"""Run long-lived loops and tasks until Ctrl-C or SIGTERM, which end them after the current step.
 
-What several of them do is kept in a file, which `status` shows, and served to Prometheus where that is asked for.
+The health of tasks is written to a status file, which `status` shows, and optionally served to Prometheus.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ __all__ = ["Metrics", "alone", "read_status", "run_loop", "run_tasks", "tell_sta
 
 Metrics = Annotated[
     str | None,
-    typer.Option(metavar="HOST:PORT", help="Serve how the tasks are doing there, for Prometheus, under /metrics."),
+    typer.Option(metavar="HOST:PORT", help="Serve Prometheus metrics of the tasks at this address, under /metrics."),
 ]
 _STATUS_EVERY = 5.0
 """Seconds between two writes of the status file."""
 _STALE = 60.0
-"""Seconds after which a status file that is not written any more is no longer that of something that runs."""
+"""Seconds without a write after which a status file counts as stale."""
 
 
 def run_loop(session: Session, advance: Callable[[], str], *, poll: float, who: str) -> None:
-    """Call advance until stopped, and print what it did.
+    """Call advance until stopped, and print what each step did.
 
     Args:
         session: The running command's.
-        advance: One step; says what it did, nothing if there was nothing to do.
-        poll: Seconds between two looks when there is nothing to do.
+        advance: Runs one step; returns what it did, empty if there was nothing to do.
+        poll: Seconds between polls while there is nothing to do.
         who: For the first line.
     """
     from registry.roles.loop import follow
@@ -64,18 +64,18 @@ def run_tasks(
     status: Path,
     metrics: str | None = None,
 ) -> None:
-    """Run tasks side by side until stopped, and print what they did.
+    """Run tasks concurrently until stopped, and print what they did.
 
     Args:
         session: The running command's.
-        tasks: What to do.
-        poll: Seconds between two looks of a task when it has nothing to do.
+        tasks: The tasks to run.
+        poll: Seconds between a task's polls while it has nothing to do.
         who: For the first line.
-        status: File that says how each is doing, every few seconds.
-        metrics: Where to serve the same for Prometheus.
+        status: File to write the tasks' health to every few seconds.
+        metrics: HOST:PORT to serve Prometheus metrics on; None for nowhere.
 
     Raises:
-        InputError: Metrics cannot be served there, or another process runs from the status file's folder.
+        InputError: The metrics address is unusable, or another process runs from the status file's folder.
     """
     with alone(status.with_suffix(".lock")):
         _run_tasks(session, tasks, poll=poll, who=who, status=status, metrics=metrics)
@@ -105,13 +105,13 @@ def _run_tasks(
 
 
 def read_status(path: Path) -> dict[str, Any] | None:
-    """Return what a role's status file says; None if nothing was ever run there.
+    """Read a role's status file; None if nothing has run from its folder.
 
     Returns:
         who, pid, updated (Unix seconds), running, and by task what `TaskHealth` has.
 
     Raises:
-        InputError: It is something else.
+        InputError: The file is not a status file.
     """
     from registry.roles.loop import TaskHealth
 
@@ -138,17 +138,17 @@ def tell_status(
     text: Callable[[dict[str, Any]], None],
     **more: object,
 ) -> None:
-    """Print what the chain says of a role, then how its tasks are doing; these also where the chain says nothing.
+    """Print a role's on-chain state, then its tasks' health, which is printed even if the chain is unreachable.
 
     Args:
         session: The running command's.
         path: The role's status file.
-        facts: Asks the chain.
-        text: Prints what it said.
-        more: For JSON, beside the facts.
+        facts: Reads the chain.
+        text: Prints the facts.
+        more: Further fields for JSON.
 
     Raises:
-        CairnError: What facts raised, once the rest is printed.
+        CairnError: The error of facts, raised after the rest is printed.
     """
     running = read_status(path)
     found, failed = None, None
@@ -171,7 +171,7 @@ def tell_status(
 
 
 def _is_alive(pid: int) -> bool:
-    """Whether a process runs on this machine."""
+    """Return whether a process runs on this machine."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -259,10 +259,10 @@ def _tell(session: Session, said: str) -> None:
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """See to it that no other process holds a lock file: each would do again what the other does.
+    """Hold an exclusive lock file, so that no second process duplicates this one's work.
 
     Raises:
-        InputError: One does.
+        InputError: Another process holds the lock.
     """
     from filelock import FileLock, Timeout
 
@@ -280,12 +280,12 @@ def alone(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _stopping(stop: threading.Event) -> Iterator[None]:
-    """Set stop at the first SIGINT or SIGTERM; a second one interrupts at once."""
+    """Set stop at the first SIGINT or SIGTERM; the second interrupts at once."""
 
     def ask(number: int, frame: Any) -> None:
         for asked in (signal.SIGINT, signal.SIGTERM):
             signal.signal(asked, signal.default_int_handler)
-        # By another thread: this one may be inside stop right now, whose lock it would wait for, for ever.
+        # Set from another thread: this thread may hold the event's lock at this moment and would deadlock.
         threading.Thread(target=stop.set, name="stopping").start()
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -1,4 +1,4 @@
-"""Transactions as commands send them: quoted for --dry-run, waited for, and told about."""
+"""Send a command's transaction: quote it for --dry-run, else send, wait for finality, and report."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def send(session: Session, call: Call, what: str, *, facts: Mapping[str, object]
     """Have a call carried out and wait until it is final, or say what it would cost.
 
     Args:
-        session: The running command's; `dry_run` makes it a question.
+        session: The running command's session; with `dry_run` nothing is sent.
         call: The transaction.
-        what: Said while waiting.
-        facts: What JSON says beside a dry run's quote.
+        what: Text of the spinner.
+        facts: Further JSON fields of a dry run's quote.
 
     Returns:
-        The receipt; None for a dry run, whose quote has been printed.
+        The receipt; None for a dry run, which prints the quote.
     """
     if session.dry_run:
         show_quote(session, quote_of(session, call), what, facts if session.out.as_json else None)
@@ -38,7 +38,7 @@ def send(session: Session, call: Call, what: str, *, facts: Mapping[str, object]
 
 
 def quote_of(session: Session, call: Call) -> Quote:
-    """Return what a call would cost its sender, who need not unlock anything for that."""
+    """Return the cost of a call to its sender, without unlocking the keystore."""
     from registry.chain.sending import simulate
 
     _ = session.reader if call.to is not None else session.chain_id  # the right chain, the right contract
@@ -46,7 +46,7 @@ def quote_of(session: Session, call: Call) -> Quote:
 
 
 def priced(session: Session, gas: int) -> Quote:
-    """Return what so much gas would cost its sender."""
+    """Return the price of an amount of gas to its sender."""
     from registry.chain.sending import Quote
     from registry.ethereum.fees import suggest_fees
     from registry.ethereum.keys import to_checksum
@@ -59,7 +59,7 @@ def priced(session: Session, gas: int) -> Quote:
 
 
 def show_quote(session: Session, quote: Quote, what: str, facts: Mapping[str, object] | None = None) -> None:
-    """Print what a transaction would cost."""
+    """Print a quote."""
     from registry.ethereum.keys import to_checksum
 
     account: Address = session.account

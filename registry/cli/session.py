@@ -1,4 +1,4 @@
-"""What a running command works with: its settings, and the chain, store and signer that they name, opened when used."""
+"""A command's session: its settings, and the chain, store and signer that they name, opened lazily."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Session:
     """One run of one command.
 
     Args:
-        flags: Settings given as flags, by name; None where not given.
+        flags: Settings given as flags, by name; None if not given.
         as_json: Print JSON.
         dry_run: Send no transaction.
     """
@@ -42,7 +42,7 @@ class Session:
 
     @cached_property
     def settings(self) -> Settings:
-        """All settings, each from where it is named first."""
+        """All settings, each from its first source."""
         return resolve(self._flags, os.environ, config_files(Path.cwd(), os.environ))
 
     @cached_property
@@ -60,14 +60,14 @@ class Session:
 
     @cached_property
     def w3(self) -> Web3:
-        """The node that the settings name; nothing is asked of it yet."""
+        """The node that the settings name; no request is made yet."""
         from registry.ethereum.node import connect
 
         return connect(self.settings.need("rpc_url"))
 
     @cached_property
     def reader(self) -> Client:
-        """The contract that the settings name, to read from.
+        """A read-only client of the contract that the settings name.
 
         Raises:
             InputError: They name none, and none is recorded as deployed on this chain.
@@ -76,11 +76,11 @@ class Session:
 
     @cached_property
     def client(self) -> Client:
-        """The contract that the settings name, with the account that signs."""
+        """A client of the contract that the settings name, with the signing account."""
         return self._client(self.signer)
 
     def client_of(self, account: str) -> Client:
-        """The contract that the settings name, with another account of the folder of keystores, by its name."""
+        """Return a client that signs with another keystore of the keys folder, by name."""
         from registry.ethereum.keys import signer_from_settings
 
         named = {**self._signer_settings(), "ETH_KEYSTORE": str(self._named_keystore(account))}
@@ -107,17 +107,17 @@ class Session:
 
     @cached_property
     def chain_id(self) -> int:
-        """The node's chain id, which must be the one that the settings name, if they do.
+        """The node's chain id, which must match the setting, if given.
 
         Raises:
-            WrongChain: It is another.
+            WrongChain: The node is on another chain.
         """
         from registry.chain.client import chain_id_of
 
         return chain_id_of(self.w3, expected=self.settings.number("chain_id"))
 
     def contract(self) -> tuple[Address, int]:
-        """Return the contract's address and the block from which its events are read.
+        """Return the contract's address and the first block to read its events from.
 
         Raises:
             InputError: The settings name none, and none is recorded as deployed on this chain.
@@ -166,7 +166,7 @@ class Session:
         """The account that the settings name.
 
         Raises:
-            SignerError: They name none, or it does not open.
+            SignerError: No account is named, or its keystore does not open.
         """
         from registry.ethereum.keys import signer_from_settings
 
@@ -174,7 +174,7 @@ class Session:
 
     @property
     def account(self) -> Address:
-        """Who signs; nothing is opened where --from or the keystore's own text says it."""
+        """The signing account; the keystore is opened only if neither --from nor its file names the account."""
         from registry.cli.keystores import account_of
         from registry.ethereum.keys import address_of
 
@@ -201,13 +201,13 @@ class Session:
         raise SignerError(f"no keystore {account!r} in {folder}: there {_are(there)}")
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close all open resources."""
         store = self.__dict__.pop("store", None)
         if store is not None:
             store.close()
 
     def _signer_settings(self) -> dict[str, str]:
-        """The settings under the names that cast gives them."""
+        """Return the signer's settings under cast's names."""
         named = {
             "ETH_KEYSTORE": str(self.keystore) if self.keystore else None,
             "ETH_PASSWORD": self.settings["password_file"],

@@ -1,8 +1,8 @@
-"""Where a command's settings come from: flags, then the environment, then cairn.toml, then defaults.
+"""Resolve settings from flags, the environment, cairn.toml and defaults, in this order.
 
-Names of the environment are those that cast and ipfs users know. A cairn.toml is looked for in the current folder and
-those above it (with .localnet/cairn.toml beside it as a second choice), then in ~/.config/cairn/; both may stand, the
-nearer one counts. Relative paths in a file are relative to that file.
+Environment variables have the names that cast and ipfs users know. A cairn.toml is searched in the current folder and
+its parents (with .localnet/cairn.toml beside it as a second choice), then in ~/.config/cairn/; if both exist, the
+nearer one takes precedence. Relative paths in a file are relative to that file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["FILE_NAME", "SETTINGS", "Chosen", "Setting", "Settings", "config_fil
 
 FILE_NAME = "cairn.toml"
 LOCALNET_FILE = ".localnet/cairn.toml"
-"""What `cairn localnet up` writes in the folder it is run in; a cairn.toml beside it goes before it."""
+"""Written by `cairn localnet up`; a cairn.toml beside its folder takes precedence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +27,13 @@ class Setting:
     """One setting.
 
     Attributes:
-        name: Its key in cairn.toml; its flag is this with dashes.
-        env: Its environment variable.
-        help: What it is, one line.
-        default: What counts if nobody says; None is nothing.
-        path: A path, or for `store` a list that may hold paths.
-        metavar: How help shows its value.
-        has_flag: Whether commands take it as a flag too.
+        name: Key in cairn.toml; the flag is the same with dashes.
+        env: Environment variable.
+        help: Help text, one line.
+        default: Value if no source gives one; None for none.
+        path: Whether the value is a path, or for `store` a list that may contain paths.
+        metavar: Placeholder for the value in help.
+        has_flag: Whether commands accept it as a flag too.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Setting:
 
     @property
     def flag(self) -> str:
-        """Its flag; empty if it has none."""
+        """The flag; empty if the setting has none."""
         return "--" + self.name.replace("_", "-") if self.has_flag else ""
 
 
@@ -77,12 +77,12 @@ SETTINGS: tuple[Setting, ...] = (
 )
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
 _OVERRIDES = {"keystore": ("account",), "account": ("keystore",), "from": ("account",)}
-"""Settings that say who signs, each in its way: those of a weaker source than the named ones' do not count."""
+"""Alternative settings of the signer: one from a stronger source hides those of weaker sources."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A setting's value, where it came from (`flag --x`, `environment X`, a file, `default`) and how strong that is."""
+    """A setting's value, its source (`flag --x`, `environment X`, a file, `default`) and the source's precedence."""
 
     value: str | None
     source: str
@@ -91,7 +91,7 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All settings, and the files that were read."""
+    """All settings, with the files that were read."""
 
     chosen: Mapping[str, Chosen]
     files: tuple[Path, ...]
@@ -100,14 +100,14 @@ class Settings:
         return self.chosen[name].value
 
     def path(self, name: str) -> Path:
-        """Return a setting that is a path, which must be there."""
+        """Return a required setting as a path."""
         return Path(self.need(name)).expanduser()
 
     def need(self, name: str) -> str:
-        """Return a setting that must be there.
+        """Return a required setting.
 
         Raises:
-            InputError: Nobody gave it.
+            InputError: No source gives it.
         """
         value = self[name]
         if value is None:
@@ -117,10 +117,10 @@ class Settings:
         return value
 
     def number(self, name: str) -> int | None:
-        """Return a setting that is a whole number.
+        """Return a setting as a whole number.
 
         Raises:
-            InputError: It is none.
+            InputError: The value is not a whole number.
         """
         value = self[name]
         if value is None:
@@ -131,14 +131,14 @@ class Settings:
 
 
 def config_files(start: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
-    """Return the cairn.toml files that count, the strongest first.
+    """Return the cairn.toml files in effect, highest precedence first.
 
     Args:
         start: The current folder.
-        environ: `CAIRN_CONFIG` names a file that counts instead of any other.
+        environ: `CAIRN_CONFIG` names a file that replaces all others.
 
     Raises:
-        InputError: CAIRN_CONFIG names a file that is not there.
+        InputError: CAIRN_CONFIG names a file that does not exist.
     """
     if named := environ.get("CAIRN_CONFIG"):
         path = Path(named).expanduser()
@@ -152,10 +152,10 @@ def config_files(start: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
 
 
 def resolve(flags: Mapping[str, str | None], environ: Mapping[str, str], files: tuple[Path, ...]) -> Settings:
-    """Return every setting from where it is named first: flags, environment, files, defaults.
+    """Resolve every setting from its first source: flags, environment, files, defaults.
 
     Raises:
-        InputError: A file does not read, or names a setting that does not exist.
+        InputError: A file is malformed, or names an unknown setting.
     """
     tables = [(path, _read(path)) for path in files]
     chosen = {setting.name: _choose(setting, flags, environ, tables) for setting in SETTINGS}
@@ -203,7 +203,7 @@ def _value(path: Path, name: str, value: object) -> str:
 
 
 def _anchored(text: str, folder: Path) -> str:
-    """Return a path of a file as seen from anywhere; URLs and other names of stores stay."""
+    """Resolve a path relative to its file; leave URLs and other store names alone."""
     if text in ("kubo", "memory:") or text.startswith(("~", "file:", "kubo:", "gateway:", "http:", "https:")):
         return text
     return str(folder.absolute() / text)

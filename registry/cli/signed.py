@@ -1,4 +1,4 @@
-"""Signed commitments as files: a participant signs, anyone sends."""
+"""Signed commitments as JSON files: a participant signs, anyone may send."""
 
 from __future__ import annotations
 
@@ -28,11 +28,13 @@ _NUMBERS = {
 
 @dataclass(frozen=True, slots=True)
 class SignedCommitment:
-    """What `commitUpdateFor` takes, and where; signature as EIP-712 of an account or EIP-1271 of a contract.
+    """Arguments of `commitUpdateFor`, with chain and contract.
+
+    The signature is EIP-712 for an externally owned account, EIP-1271 for a contract account.
 
     Attributes:
-        valid_until: Last second, Unix time, at which the signature counts.
-        hook_data: For each of the plan's hooks, in their order.
+        valid_until: Last second at which the signature is valid, Unix time.
+        hook_data: Data for each of the plan's hooks, in order.
     """
 
     chain_id: int
@@ -52,13 +54,13 @@ class SignedCommitment:
     def of(
         cls, update: SignedUpdate, chain_id: int, contract: Address, model: ModelId, number: int
     ) -> SignedCommitment:
-        """Return a signed update with where it counts."""
+        """Return a signed update with its chain, contract and round."""
         said = {field.name: getattr(update, field.name) for field in fields(SignedUpdate)}
         return cls(chain_id=chain_id, contract=contract, model=model, number=number, **said)
 
     @property
     def update(self) -> SignedUpdate:
-        """What the contract is given of it."""
+        """The update as the contract's argument."""
         return SignedUpdate(**{field.name: getattr(self, field.name) for field in fields(SignedUpdate)})
 
 
@@ -71,8 +73,8 @@ def read_signed(path: Path) -> SignedCommitment:
     """Read a signed commitment.
 
     Raises:
-        InputError: There is no such file.
-        FormError: It is no signed commitment.
+        InputError: The file does not exist.
+        FormError: The file is not a signed commitment.
     """
     size = size_of(path)
     if size is not None and size > _MAX_BYTES:

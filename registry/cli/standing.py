@@ -1,4 +1,4 @@
-"""What the chain holds of somebody who attests or audits, gathered for people to read."""
+"""Collect an aggregator's or auditor's on-chain standing for display."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ __all__ = ["standing_of", "tell_standing"]
 
 
 def standing_of(client: Client, model: ModelId, account: Address) -> dict[str, Any]:
-    """Return an account's role, money and attestation in a model's current round, and what is demanded of its result.
+    """Return an account's roles, money and attestation in a model's current round, and the demands on its result.
 
     Returns:
         account, model, roles, round, phase, seconds_left (None in a phase without end), attested (whether this account
-        stands by the result that it is about), balance_ether, bond_ether, bond_asked_ether, credit_ether (deposits and
-        rewards that can be withdrawn), demands: one for each open one, with index, root, and its seconds left in time
-        and late.
+            attested the result in question), balance_ether, bond_ether, bond_asked_ether, credit_ether (deposits and
+            rewards that can be withdrawn), demands: each open one, with index, root, and seconds left in time and late.
     """
     from registry.chain.court import Court
     from registry.disputes.demands import demands_of
@@ -70,7 +69,7 @@ def standing_of(client: Client, model: ModelId, account: Address) -> dict[str, A
 
 
 def tell_standing(session: Session, facts: dict[str, Any]) -> None:
-    """Print it."""
+    """Print an account's standing."""
     left = f", {facts['seconds_left']} s left by the chain's clock" if facts["seconds_left"] is not None else ""
     session.out.fields(
         {

@@ -1,4 +1,4 @@
-"""What an owner says of a version, from a TOML file and flags."""
+"""Build an owner's statement about a version from a TOML file and flags."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _TEXTS = ("title", "task", "licence", "intended_use", "base_model")
 
 
 def statement_of(file: Path | None, texts: Mapping[str, str | None], sources: Sequence[str]) -> Statement | None:
-    """Return a statement, None if nothing is said.
+    """Return the statement; None if it would be empty.
 
     Args:
         file: TOML with the fields of a statement; `[[sources]]` have name, licence and data_set, `[metrics]` numbers.
-        texts: What flags say, which goes before the file.
+        texts: Fields given as flags, which override the file.
         sources: `NAME` or `NAME=LICENCE` each, added to the file's.
 
     Raises:
-        InputError: The file has fields that a statement does not.
+        InputError: The file has unknown fields.
     """
     from registry.content.manifest import Source, Statement
 
@@ -44,10 +44,10 @@ def statement_of(file: Path | None, texts: Mapping[str, str | None], sources: Se
 
 
 def read_toml(file: Path) -> dict[str, Any]:
-    """Return a TOML file's contents.
+    """Parse a TOML file.
 
     Raises:
-        InputError: It is not there, or no TOML.
+        InputError: The file does not exist, or is not TOML.
     """
     try:
         return tomllib.loads(file.read_text())

@@ -1,4 +1,4 @@
-"""Block hashes that somebody trusts, and other hashes, as they are given."""
+"""Parse trusted block hashes, and other 32-byte hashes, from the command line."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from registry.errors import InputError
 
 __all__ = ["TRUST_HELP", "block_hash", "hash_of_32"]
 
-TRUST_HELP = "A block hash that you know from elsewhere. There is no default for whom to trust."
+TRUST_HELP = "A block hash from a source you trust. There is no default."
 
 
 def block_hash(text: str) -> bytes:
-    """Return a block hash given as 64 hex digits, with 0x or without.
+    """Parse a block hash of 64 hex digits, with or without 0x.
 
     Raises:
-        InputError: It is none.
+        InputError: The text is not a block hash.
     """
     return hash_of_32(text.removeprefix("0x"), "a block hash")
 
 
 def hash_of_32(digits: str, what: str) -> bytes:
-    """Return the 32 bytes that 64 hex digits stand for.
+    """Parse 64 hex digits to 32 bytes.
 
     Raises:
-        InputError: There are others; the message says what was expected.
+        InputError: The text is anything else.
     """
     if len(digits) != 64 or not set(digits) <= set("0123456789abcdefABCDEF"):
         raise InputError(f"expected {what} of 64 hex digits, got {digits!r:.80}")

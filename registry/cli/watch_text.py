@@ -1,4 +1,4 @@
-"""What watching a round may cost, as `cairn auditor plan` asks the chain for it and prints it."""
+"""Cost of auditing a round, as `cairn auditor plan` computes it from the chain and prints it."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 __all__ = ["Watched", "base_fees", "show_costs", "watched"]
 
 _ROUND = 10**14
-"""Wei that a limit is rounded up to: a ten-thousandth of an ether."""
+"""Granularity in wei to which a limit is rounded up: 0.0001 ether."""
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What watching a model costs.
+    """The cost of auditing a round of a model.
 
     Attributes:
-        model: Which.
-        participants: How many may contribute.
-        costs: In gas, demands and seconds.
-        prices: At today's fees first, then at each base fee that was asked for.
-        data: All of it, as JSON has it.
+        model: The model.
+        participants: Maximum number of contributions.
+        costs: Cost in gas, demands and seconds.
+        prices: Prices at today's fees, then at each requested base fee.
+        data: All of it, for JSON.
     """
 
     model: ModelId
@@ -43,10 +43,10 @@ class Watched:
 
 
 def base_fees(texts: Sequence[str]) -> list[int]:
-    """Return the base fees, wei, that texts name in gwei, each of them one or a list by commas.
+    """Parse base fees in gwei, each text one fee or a comma-separated list, to wei.
 
     Raises:
-        InputError: One is no amount of gwei from 0 to a million, in whole wei.
+        InputError: A fee is not an amount of gwei from 0 to a million, in whole wei.
     """
     found = []
     for text in (part.strip() for given in texts for part in given.split(",")):
@@ -61,16 +61,16 @@ def base_fees(texts: Sequence[str]) -> list[int]:
 
 
 def watched(session: Session, model: ModelId, fees: Sequence[int]) -> Watched:
-    """Return what watching a round under a model's standing plan costs.
+    """Return the cost of auditing a round under a model's standing plan.
 
     Args:
-        session: The running command's.
-        model: Which.
-        fees: Base fees to price it at beside today's, wei per gas.
+        session: The running command's session.
+        model: The model.
+        fees: Base fees to price at besides today's, wei per gas.
 
     Raises:
         InputError: The model has no plan.
-        ContentError: The plan's manifest is not to be had.
+        ContentError: The plan's manifest is unavailable.
     """
     from registry.ethereum.fees import suggest_fees
     from registry.roles.watch_costs import price_of, watch_costs
@@ -92,7 +92,7 @@ def watched(session: Session, model: ModelId, fees: Sequence[int]) -> Watched:
 
 
 def show_costs(out: Output, found: Watched) -> None:
-    """Print it: a line for each thing that may have to be done, its price at each fee, then what it comes to."""
+    """Print one line per action that may be needed, with its price at each fee, then the totals."""
     costs, prices = found.costs, found.prices
     out.line(f"A result of {short(found.model)} with {found.participants} contributions, in ether at a base fee of")
     out.line()
@@ -123,7 +123,7 @@ def show_costs(out: Output, found: Watched) -> None:
 
 
 def _facts(costs: WatchCosts, prices: Sequence[Price]) -> dict[str, Any]:
-    """All of it; amounts in wei, and limits in ether too, as `--limit` takes them."""
+    """Return the JSON data; amounts in wei, and limits in ether too, as `--limit` takes them."""
     return {
         "lines": costs.lines,
         "time": {

@@ -21,7 +21,7 @@ def test_a_dry_run_names_what_is_missing_and_sends_nothing(chain: Embedded, done
     assert chain.w3.eth.block_number == 0
     done("contracts", "deploy", "--account", "a")
     again = done("contracts", "deploy", "--account", "a", "--dry-run")
-    assert again["would"] == "send nothing: they are there"
+    assert again["would"] == "send nothing: they are deployed already"
 
 
 def test_show_names_the_partners(chain: Embedded, done: Callable[..., Any]) -> None:

@@ -25,7 +25,7 @@ def test_a_bond_that_pays_no_conviction_is_warned_of(world: Any) -> None:
     world.done("plan", "new", "--bond", 1, "-o", "poor.toml")
     set_ = world.run("plan", "set", world.model, "poor.toml", "--account", "a")
     assert set_.exit_code == 0, set_.output
-    assert "warning: convicting takes" in set_.stderr and "whoever convicts pays for it" in set_.stderr
+    assert "warning: convicting takes" in set_.stderr and "the challenger loses money by it" in set_.stderr
 
 
 def test_without_a_bond_it_is_a_note(world: Any) -> None:

@@ -158,4 +158,4 @@ def test_while_another_process_writes_the_index_questions_are_answered_from_it(a
     with Index(path, known):
         result = asked.run("provenance", "show", asked.model)
     assert result.exit_code == 0
-    assert "Another process keeps the index up to date" in result.stderr
+    assert "Another process syncs the index" in result.stderr

@@ -163,13 +163,13 @@ def test_a_model_stands_on_frozen_weights_and_leaves_unshared_tensors_out(world:
     child = world.done("model", "publish", made["model"], fetched, "--title", "again", "--account", "f")
     assert load_version_manifest(store, bytes.fromhex(child["version"][2:])).base == genesis.base
     for arguments, said in (
-        (("genesis.safetensors", "--without", "0.*"), "--without leaves tensors of a --module out"),
+        (("genesis.safetensors", "--without", "0.*"), "expected --module with --without"),
         (("genesis.safetensors", "--base", "gone"), "gone"),
-        (("genesis.safetensors", "--base-licence", "MIT"), "the file of --base, which is missing"),
+        (("genesis.safetensors", "--base-licence", "MIT"), "expected --base with --base-licence or --base-origin"),
         (("--module", "two.py:net", "--without", "2.*"), "expected '2.*' to match a tensor of the module"),
     ):
         result = world.run("model", "register", *arguments, "--account", "f")
         assert result.exit_code == 2
         assert said in result.stderr.replace("\n", " ")
     result = world.run("plan", "new", "--without", "0.*", "-o", "no.toml")
-    assert result.exit_code == 2 and "which is missing" in result.stderr
+    assert result.exit_code == 2 and "expected --module with --without, got none" in result.stderr

@@ -147,7 +147,7 @@ def test_a_dry_run_sends_and_stores_nothing(world: Any) -> None:
             continue
         assert result.exit_code == 0, result.output
         if command[1] == "deploy":  # it is there, as its record says
-            assert json.loads(result.stdout)["would"] == "send nothing: they are there"
+            assert json.loads(result.stdout)["would"] == "send nothing: they are deployed already"
             continue
         assert json.loads(result.stdout)["gas"] > 21_000
     assert world.chain.w3.eth.block_number == before

@@ -1,4 +1,4 @@
-"""What participants run, by the name plans use."""
+"""Local training algorithms, by the name that plans use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FedAvg: local epochs at each participant, a weighted mean of their deltas, one step at the server.
+"""FedAvg, federated averaging: local epochs at each participant, a weighted mean of deltas, a server step.
 
 McMahan, Moore, Ramage, Hampson, Agüera y Arcas: Communication-Efficient Learning of Deep Networks from Decentralized
 Data (AISTATS 2017), algorithm 1. Symbols: E local epochs, n_k examples of participant k (its weight), w_t the parent
@@ -20,7 +20,7 @@ __all__ = ["NAME", "TrainEpoch", "client_update"]
 NAME = "fedavg"
 
 TrainEpoch = Callable[[nn.Module, int], Mapping[str, float]]
-"""Trains the module in place for one pass over the local data; gets the epoch's number, returns metrics."""
+"""Trains the module in place for one local epoch; takes the epoch's number, returns metrics."""
 
 
 def client_update(
@@ -36,13 +36,13 @@ def client_update(
         module: Holds the parent version; holds w_k afterwards.
         train_epoch: One local epoch.
         parameters: `epochs`, a whole number of at least 1 (default 1).
-        private: Names of tensors that no version holds; trained like the others.
+        private: Names of tensors that no version contains; trained like the others.
 
     Returns:
         The last epoch's metrics.
 
     Raises:
-        InputError: The plan names parameters this algorithm does not have, or no such number of epochs.
+        InputError: The plan has unknown parameters, or an invalid number of epochs.
     """
     epochs = parameters.get("epochs", 1)
     if type(epochs) is not int or epochs < 1 or set(parameters) - {"epochs"}:

@@ -1,8 +1,8 @@
-"""FedProx: FedAvg whose participants are held to the version that they began from.
+"""FedProx: FedAvg with a proximal term that keeps local weights near the parent version.
 
 Li, Sahu, Zaheer, Sanjabi, Talwalkar, Smith: Federated Optimization in Heterogeneous Networks (MLSys 2020), algorithm 2.
-Participant k minimizes F_k(w) + mu / 2 * |w - w_t|^2, so mu * (w - w_t) is added to each gradient. It is added where an
-optimizer of torch is about to step, so that any training function serves as it is.
+Participant k minimizes F_k(w) + mu / 2 * |w - w_t|^2, so mu * (w - w_t) is added to each gradient. A hook before each
+step of a torch optimizer adds it, so that any training function works unchanged.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ def client_update(
     *,
     private: Collection[str] = (),
 ) -> Mapping[str, float]:
-    """Train module in place for the plan's number of local epochs, held to what it holds now.
+    """Train module in place for the plan's number of local epochs, with a proximal term to its initial values.
 
     Args:
         module: Holds the parent version; holds w_k afterwards.
-        train_epoch: One local epoch, by optimizers of torch.
+        train_epoch: One local epoch, with torch optimizers.
         parameters: `mu`, a number above 0, and `epochs`, a whole number of at least 1 (default 1).
-        private: Names of tensors that no version holds, so that nothing holds them back.
+        private: Names of tensors that no version contains; they get no proximal term.
 
     Returns:
         The last epoch's metrics.
 
     Raises:
-        InputError: The plan names other parameters or values, a gradient is sparse, or no optimizer of torch stepped.
+        InputError: The plan has other parameters or values, a gradient is sparse, or no torch optimizer stepped.
     """
     mu, epochs = parameters.get("mu"), parameters.get("epochs", 1)
     known = set(parameters) <= {"mu", "epochs"} and type(mu) in (int, float) and type(epochs) is int
@@ -59,14 +59,14 @@ def client_update(
 
 @contextmanager
 def proximal(module: nn.Module, mu: float, private: Collection[str] = ()) -> Iterator[None]:
-    """Add mu * (w - w_t) to the gradients of module's parameters w before each step, until the context is left.
+    """Add mu * (w - w_t) to the gradients of module's parameters w before each step, within the context.
 
-    w_t is what the parameters are now. Optimizers of other modules are left alone.
+    w_t are the parameters on entry. Optimizers of other modules are unaffected.
 
     Args:
-        module: Whose parameters.
+        module: The module in training.
         mu: Above 0.
-        private: Names of parameters that are left alone.
+        private: Names of parameters without a proximal term.
     """
     begun = {id(p): p.detach().clone() for name, p in module.named_parameters() if name not in private}
 
@@ -84,7 +84,7 @@ def proximal(module: nn.Module, mu: float, private: Collection[str] = ()) -> Ite
         if closure is None or not held(optimizer, begun):
             pull(optimizer)
             return None
-        # Such an optimizer has gradients computed while it steps, perhaps several times.
+        # Such an optimizer evaluates a closure, and so gradients, several times per step.
         return (args[0], _then(closure, lambda: pull(optimizer))), {k: v for k, v in kwargs.items() if k != "closure"}
 
     handle = register_optimizer_step_pre_hook(before)

@@ -1,4 +1,4 @@
-"""The command line: `cairn`."""
+"""Entry point of the whole `cairn` command line, training included."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command that the process's arguments name."""
+    """Run the command named by the process's arguments."""
     from trainer.cli.root import app
 
     app()

@@ -106,7 +106,7 @@ def _link(command: str) -> str:
 
 
 def commands(name: str) -> Iterator[tuple[str, Any]]:
-    """Yield a sub-command and, where it is a group, the commands in it, each with how it is called."""
+    """Yield a sub-command and, if it is a group, its commands, each with its full name."""
     loaded = load(COMMANDS[name])
     inside = getattr(loaded, "commands", None)
     if not inside:

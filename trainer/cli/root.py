@@ -1,4 +1,4 @@
-"""The whole `cairn` command: what trains, beside what `registry.cli` has."""
+"""The whole `cairn` command: the commands of `registry.cli` and those that train."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ COMMANDS = in_order(
         *(
             Subcommand(name, panel, text, f"trainer.cli.commands.{module}")
             for name, panel, module, text in (
-                ("demo", TRY, "demo", "Watch three hospitals train one model, then check it as a stranger."),
-                ("simulate", TRY, "simulate", "Run rounds with many participants in this process."),
+                ("demo", TRY, "demo", "Train one model at three hospitals, then verify it as a third party."),
+                ("simulate", TRY, "simulate", "Simulate rounds with many participants in one process."),
                 ("participant", TAKE_PART, "participant", "Train and commit an update, and publish it."),
-                ("model", GOVERN, "models", "Register, show, publish, hand over and fetch models."),
+                ("model", GOVERN, "models", "Register, show, publish, transfer and fetch models."),
                 ("plan", GOVERN, "plans", "The rules of a model's rounds."),
             )
         ),

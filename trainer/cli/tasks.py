@@ -1,6 +1,4 @@
-"""From `module:function` or `file.py:function` to a participant's task, or to a module; and what is said where torch is
-missing.
-"""
+"""Load tasks and modules from `module:function` or `file.py:function`, and require torch."""
 
 from __future__ import annotations
 
@@ -30,29 +28,29 @@ Unshared = Annotated[
     typer.Option(
         "--without",
         metavar="PATTERN",
-        help="Tensors of the module that are not shared: private to participants, or of the base; repeat it.",
+        help="Tensors of the module that are not shared: private to participants, or of the base; repeatable.",
     ),
 ]
 
 
 def need_torch(what: str) -> None:
-    """Say what to install, if torch is not there.
+    """Require torch.
 
     Raises:
-        InputError: It is not.
+        InputError: It is not installed; the message names the package to install.
     """
     if importlib.util.find_spec("torch") is None:
         raise InputError(f"{what} needs torch, which is not installed: pip install 'cairn-registry[train]'")
 
 
 def load_task(spec: str) -> Task:
-    """Return what the function that spec names returns: a `trainer.participant.Task`.
+    """Return the `trainer.participant.Task` that the named function returns.
 
     Args:
         spec: `package.module:function`, found from the current folder and the Python path, or `file.py:function`.
 
     Raises:
-        InputError: There is no such function, it fails, or it returns something else.
+        InputError: The function does not exist, fails, or returns something else.
     """
     need_torch("training")
     from trainer.participant import Task
@@ -64,7 +62,7 @@ def load_task(spec: str) -> Task:
 
 
 def load_module(spec: str) -> nn.Module:
-    """Return what the function that spec names returns: a torch module. Arguments and errors as `load_task`."""
+    """Return the torch module that the named function returns. Arguments and errors as in `load_task`."""
     need_torch("a module")
     from torch import nn
 
@@ -93,7 +91,7 @@ def _from_file(what: str, path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise InputError(f"{what}: {path} is no Python file")
-    sys.path.insert(0, str(path.absolute().parent))  # what a script may import, this may too
+    sys.path.insert(0, str(path.absolute().parent))  # imports resolve as for a script run from here
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
     spec.loader.exec_module(module)

@@ -1,4 +1,4 @@
-"""The demo's end: where the model comes from, with the proof of it, in one file that verifies with nothing else."""
+"""The demo's bundle: write the model's lineage with its proofs to one file, and verify that file alone."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ __all__ = ["bundle_and_verify"]
 
 
 def bundle_and_verify(console: Console, sim: Simulation, file: Path, folder: Path) -> None:
-    """Write the head's bundle and verify it from the file alone, by the hashes of its blocks.
+    """Write the head's bundle and verify it offline against block hashes.
 
     Args:
-        console: Where to tell about it.
-        sim: After its rounds.
-        file: Where to write.
-        folder: For what verifying needs.
+        console: Where to print.
+        sim: The simulation after its rounds.
+        file: The bundle to write.
+        folder: Scratch space for verification.
 
     Raises:
-        VerificationFailed: The bundle does not prove the head, or proves it against a hash that is no block's.
+        VerificationFailed: The bundle does not prove the head, or passes against an unknown block hash.
     """
     head = sim.owner.model(sim.model_id).head
     bundle = gather_bundle(sim.owner, sim.store, sim.model_id, head)

@@ -1,6 +1,6 @@
-"""What the federated model is compared with: each hospital's own model, and one on all cases pooled.
+"""The demo's baselines: one model per hospital trained alone, and one on all cases pooled.
 
-Trained in a process of its own, beside the federated rounds, on the same cases, passes and settings.
+A separate process trains them alongside the federated rounds, on the same cases, epochs and settings.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["comparison"]
 
 @contextmanager
 def comparison(rounds: int) -> Iterator[Iterator[dict[str, Scores]]]:
-    """Train the models to compare with; yields their scores by name, a round at a time."""
+    """Train the baselines; yields their scores by name after each round."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_train, args=(rounds, sender), daemon=True)
@@ -38,7 +38,7 @@ def _receive(receiver: Connection) -> dict[str, Scores]:
     try:
         scores: dict[str, Scores] = receiver.recv()
     except EOFError:
-        raise CairnError("the process that trains the models to compare with ended early") from None
+        raise CairnError("the process that trains the baselines ended early") from None
     return scores
 
 

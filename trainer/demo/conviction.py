@@ -1,4 +1,4 @@
-"""The demo's last round: both aggregators are bribed, and one auditor without any role is enough."""
+"""The demo's last round: a whole quorum attests a false result, and one auditor without a role convicts it."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ _LIMIT = 10**18
 
 
 def convict_a_lie(console: Console, sim: Simulation, chain: Embedded, folder: Path) -> None:
-    """Run a round whose whole quorum lies, and show how it ends.
+    """Run a round whose whole quorum lies, and print its conviction.
 
     Args:
-        console: Where to tell about it.
-        sim: After its rounds.
-        chain: Its chain, with EXTRA_ACCOUNTS more accounts than it took.
-        folder: For files.
+        console: Where to print.
+        sim: The simulation after its rounds.
+        chain: The simulation's chain, with EXTRA_ACCOUNTS unused accounts.
+        folder: Scratch space.
 
     Raises:
-        VerificationFailed: The lie was not convicted, or what is true not final.
+        VerificationFailed: The lie was not convicted, or the honest result is not final.
     """
     clients = [
         Client(chain.w3, sim.owner.address, signer=signer, deployed_at=sim.owner.deployed_at)

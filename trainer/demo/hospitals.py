@@ -2,8 +2,8 @@
 
 Every leaf code of ICD-10-CM is a real clinical description in one of 22 chapters (`simple-icd-10-cm` carries them;
 public domain). Each chapter has a hospital that specialises in it and holds four of five of its cases; the rest lie
-anywhere. Held out for everybody are 15 % of the three-character categories, whole, so that no near-copy of a training
-text is tested.
+anywhere. Whole categories, 15 % of the three-character ones, are held out from everybody, so that no test case is a
+near-copy of a training case.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HOSPITALS = {
     "women's and children's": (8, 14, 15, 16, 17, 21),
     "general hospital": (1, 2, 3, 4, 5, 7, 9, 10, 11, 22),
 }
-"""Hospital to the chapters it specialises in."""
+"""The chapters that each hospital specialises in."""
 
 
 @dataclass(frozen=True, slots=True)

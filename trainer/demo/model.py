@@ -1,4 +1,4 @@
-"""The demo's model: an embedding bag over hashed words and pairs, and how it is trained and scored."""
+"""The demo's model: an embedding bag over hashed words and word pairs, with training and evaluation."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class ChapterModel(nn.Module):
 
 
 def order_of(place: int, epoch: int) -> int:
-    """Return the seed of the order in which a hospital, by its place in `HOSPITALS`, goes through its cases."""
+    """Return the seed of the order of a hospital's cases, by its position in `HOSPITALS`."""
     return 10 * epoch + place
 
 
 def train_epoch(model: nn.Module, cases: Cases, seed: int) -> dict[str, float]:
-    """Train for one pass over the cases in an order drawn from seed; returns the mean loss."""
+    """Train for one epoch over the cases, shuffled by seed; return the mean loss."""
     sparse = torch.optim.SparseAdam([model.get_parameter("terms.weight")], lr=LEARNING_RATE)
     dense = torch.optim.Adam(model.get_submodule("chapter").parameters(), lr=LEARNING_RATE)
     order = torch.randperm(len(cases), generator=torch.Generator().manual_seed(seed))

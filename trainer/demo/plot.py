@@ -1,4 +1,4 @@
-"""The demo's figures, a round at a time, and the picture of them."""
+"""The demo's scores by round, and their plot."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["History", "plot"]
 
 @dataclass(slots=True)
 class History:
-    """Scores by model name, a list entry a round."""
+    """Scores by model name, one list entry per round."""
 
     scores: dict[str, list[Scores]] = field(default_factory=dict)
 
@@ -27,12 +27,12 @@ class History:
 
     @property
     def best_alone(self) -> str:
-        """The hospital whose own model has the best macro-F1 now."""
+        """The hospital whose own model currently has the best macro-F1."""
         return max(HOSPITALS, key=lambda name: self.last(name).macro_f1)
 
 
 def plot(history: History, path: Path) -> None:
-    """Draw accuracy and macro-F1 a round: federated, each hospital alone, all data pooled."""
+    """Plot accuracy and macro-F1 by round: federated, each hospital alone, all data pooled."""
     import matplotlib
 
     matplotlib.use("agg")

@@ -1,7 +1,7 @@
-"""The demo: three hospitals train one model; every update is anchored, and a stranger recomputes every round.
+"""The demo: federated learning at three hospitals, every update anchored, every round recomputed by a third party.
 
-Four models are trained side by side on the same cases, the same passes and the same settings: the federated one by
-anchored rounds, one at each hospital alone, and one on all cases pooled, which is what nobody is allowed to do.
+Five models are trained side by side on the same cases, epochs and settings: the federated one by anchored rounds, one
+at each hospital alone, and one on all cases pooled, which nobody is allowed to do in practice.
 """
 
 from __future__ import annotations
@@ -77,14 +77,14 @@ def run(console: Console, folder: Path, out: Path, *, rounds: int = ROUNDS) -> H
 
     Args:
         console: Where to tell about it.
-        folder: For the content store and everybody's files; about 45 MB a round.
+        folder: For the content store and everybody's files; about 45 MB per round.
         out: The plot and the figures are written here.
-        rounds: How many.
+        rounds: Number of rounds.
 
     Raises:
-        VerificationFailed: Something that should have been found was not, or the other way round.
+        VerificationFailed: A fault was missed, or an honest round failed verification.
     """
-    torch.set_num_threads(1)  # one thread's results are the same on every machine with one build of torch
+    torch.set_num_threads(1)  # single-threaded results are identical on every machine with the same build of torch
     began = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     console.print("[bold]Three hospitals, one model, no pooled data[/]: ICD-10-CM descriptions to their chapter of 22")
@@ -131,7 +131,7 @@ def _train(console: Console, sim: Simulation, held_out: Cases, rounds: int) -> H
 
 
 def _task(place: int, name: str, cases: Cases) -> Task:
-    """What one hospital brings."""
+    """Return one hospital's task."""
     epochs = count()
     return Task(
         module=ChapterModel(),
@@ -157,7 +157,7 @@ def _cases_table(training: Mapping[str, Cases], held_out: Cases) -> Table:
 
 
 def _show_anchors(console: Console, sim: Simulation) -> None:
-    """Print what the chain holds of the last round."""
+    """Print the last round's records on chain."""
     number = sim.owner.model(sim.model_id).rounds
     record = read_round(sim.owner, sim.model_id, number)
     names = {client.account: name for name, (client, _) in sim.participants.items()}
@@ -180,7 +180,7 @@ def _show_anchors(console: Console, sim: Simulation) -> None:
 
 
 def _verify_as_a_stranger(console: Console, sim: Simulation, folder: Path) -> None:
-    """Recompute every round from chain and blobs, with no account and nothing that the trainers hold."""
+    """Recompute every round from chain and content store, with no account and no participant's files."""
     stranger = Client(sim.w3, sim.owner.address, chain_id=sim.owner.chain_id, deployed_at=sim.owner.deployed_at)
     head = stranger.model(sim.model_id).head
     began, checks = time.monotonic(), 0
@@ -197,7 +197,7 @@ def _verify_as_a_stranger(console: Console, sim: Simulation, folder: Path) -> No
 
 
 def _flip_a_bit(console: Console, sim: Simulation, store: LocalStore, folder: Path) -> None:
-    """Flip one bit of one hospital's stored update; verification must find it, and pass again once it is undone."""
+    """Flip one bit of one hospital's stored update; verification must fail, and pass again once it is restored."""
     head = sim.owner.model(sim.model_id).head
     newest = read_lineage(sim.owner, store, sim.model_id, head)[0]
     assert newest.round is not None
@@ -214,13 +214,13 @@ def _flip_a_bit(console: Console, sim: Simulation, store: LocalStore, folder: Pa
 
 
 def _failure(sim: Simulation, head: Digest, folder: Path) -> str | None:
-    """Return what verifying the newest version finds wrong, if anything."""
+    """Return the failure that verification of the newest version finds, if any."""
     *_, last = verify_version(sim.owner, sim.store, sim.model_id, head, _made(folder / "stranger"))
     return next((c.evidence for c in last.checks if c.finding is Finding.FAILED), None)
 
 
 def _save(history: History, out: Path) -> None:
-    """Write the figures as JSON and as a plot."""
+    """Write the scores as JSON and as a plot."""
     scores = {name: [asdict(s) for s in rows] for name, rows in history.scores.items()}
     (out / "rounds.json").write_text(json.dumps(scores, indent=1) + "\n")
     plot(history, out / "rounds.png")

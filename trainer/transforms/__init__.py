@@ -1,4 +1,4 @@
-"""What is done to an update on its way out, by the name plans use; undone in reverse order on the way in."""
+"""Update transforms by name: applied to outgoing updates, undone in reverse order on incoming ones."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Clip: scale an update down to a given L2 norm over all its tensors.
+"""Clipping: scale an update down to a given L2 norm over all its tensors.
 
-Bounds what one participant can move, as in Geyer, Klein, Nabi (2017) and McMahan et al. (ICLR 2018), section 2.
-Nothing needs to be undone on the way in.
+Bounds one participant's influence, as in Geyer, Klein, Nabi (2017) and McMahan et al. (ICLR 2018), section 2.
+It has no inverse step.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ def outgoing(delta: Delta, parameters: Mapping[str, bool | int | float | str]) -
 
     Args:
         delta: float64 tensors by name.
-        parameters: `norm`, more than 0.
+        parameters: `norm`, above 0.
 
     Raises:
-        InputError: The plan names anything but a positive norm.
+        InputError: The plan's parameters are not exactly one positive norm.
     """
     norm = parameters.get("norm")
     if not isinstance(norm, (int, float)) or not norm > 0 or set(parameters) != {"norm"}:

@@ -1,1 +1,1 @@
-"""One module a sub-command; `registry.cli.root` says which."""
+"""Sub-commands of `cairn`, one module each, as listed in `registry.cli.root`."""

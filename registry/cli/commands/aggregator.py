@@ -1,4 +1,4 @@
-"""`cairn aggregator …`."""
+"""`cairn aggregator …`: run an aggregator that combines, attests and answers demands."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from registry.cli.session import Session
 if TYPE_CHECKING:
     from registry.types import ModelId
 
-app = group("Check, average and attest what was committed. Needs no torch.")
+app = group("Combine committed updates and attest the result. Needs no torch.")
 STATUS = "status.json"
 
-ModelText = Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or the beginning of it.")]
+ModelText = Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or any unique prefix of it.")]
 Folder = Annotated[
-    Path | None, typer.Option("--folder", metavar="DIR", help="For results; by default in the home folder.")
+    Path | None, typer.Option("--folder", metavar="DIR", help="Folder for results; by default in the home folder.")
 ]
-Processes = Annotated[int, typer.Option(min=1, metavar="N", help="Processes to share the work of combining.")]
-OpenRounds = Annotated[bool, typer.Option("--open-rounds", help="Open the next round once the last has ended.")]
+Processes = Annotated[int, typer.Option(min=1, metavar="N", help="Worker processes for combining.")]
+OpenRounds = Annotated[bool, typer.Option("--open-rounds", help="Open the next round when the last one has ended.")]
 
 
 @command(
@@ -38,16 +38,14 @@ def run(
     open_rounds: OpenRounds = False,
     processes: Processes = 1,
     folder: Folder = None,
-    poll: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="Between two looks at the chain.")] = 2.0,
+    poll: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="Seconds between polls of the chain.")] = 2.0,
     answer_account: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME", help="Show what is demanded from this account, whose transactions nothing holds up."
-        ),
+        typer.Option(metavar="NAME", help="Answer demands from this account, whose nonces nothing else blocks."),
     ] = None,
     metrics: Metrics = None,
 ) -> None:
-    """Do all of an aggregator's work, round after round, until stopped. None of its tasks waits for another."""
+    """Run an aggregator until stopped; its tasks run independently of one another."""
     from registry.cli.run_loops import run_tasks
     from registry.ethereum.keys import to_checksum
     from registry.roles.aggregator import tasks
@@ -72,7 +70,7 @@ def run(
     example="cairn aggregator status 3fa9 --account aggregator-1",
 )
 def status(session: Session, model: ModelText, folder: Folder = None) -> None:
-    """Say how an aggregator's tasks are doing, and what the chain holds of it: role, bond, deposits, open demands."""
+    """Show the health of an aggregator's tasks, and its role, bond, deposits and open demands on chain."""
     from registry.cli.run_loops import tell_status
     from registry.cli.standing import standing_of, tell_standing
 
@@ -92,7 +90,7 @@ def _own(session: Session) -> Path:
 
 
 def _last_run(session: Session, folder: Path | None, model: str) -> Path:
-    """The folder of a model that is named by the beginning of its id, found without a node."""
+    """Find the folder of a model, named by a prefix of its id, without a node."""
     named = model.removeprefix("0x").lower()[:16]
     there = sorted(place for place in _own(session).glob("*") if place.name.startswith(named))
     return folder or (there[0] if len(there) == 1 else _own(session) / named)

@@ -1,4 +1,4 @@
-"""`cairn auditor …`."""
+"""`cairn auditor …`: recompute attested results and convict false ones."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ if TYPE_CHECKING:
     from registry.roles.loop import LoopTask
 
 SPENT, STATUS = "spent.json", "status.json"
-app = group("Recompute what was attested, and convict what is false. Needs no torch, and to look no account.")
+app = group("Recompute attested results and convict false ones. Needs no torch; needs an account only to challenge.")
 
-Models = Annotated[list[str], typer.Argument(metavar="MODEL...", help="Models' ids, or the beginnings of them.")]
+Models = Annotated[list[str], typer.Argument(metavar="MODEL...", help="Models' ids, or unique prefixes of them.")]
 Limit = Annotated[
     str | None,
-    typer.Option(metavar="ETHER", help="Demand and challenge too, spending at most this in all. Needs an account."),
+    typer.Option(metavar="ETHER", help="Also demand and challenge, spending at most this in total. Needs an account."),
 ]
 Folder = Annotated[
-    Path | None, typer.Option("--folder", metavar="DIR", help="For claims and spending; by default in the home folder.")
+    Path | None,
+    typer.Option("--folder", metavar="DIR", help="Folder for claims and spending; by default in the home folder."),
 ]
 
 
@@ -41,9 +42,9 @@ Folder = Annotated[
 def audit(
     session: Session,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or the beginning of it.")],
-    number: Annotated[int | None, typer.Argument(metavar="ROUND", help="Its number; the last if left out.")] = None,
+    number: Annotated[int | None, typer.Argument(metavar="ROUND", help="The round's number; default the last.")] = None,
 ) -> None:
-    """Recompute every result attested in a round, also while it can still be disputed. Exit code 7 if one is wrong."""
+    """Recompute every attested result of a round, even within its challenge window. Exit code 7 if one is wrong."""
     from registry.roles.auditor import audit as recompute
 
     client = session.reader
@@ -81,12 +82,12 @@ def run(
     models: Models,
     limit: Limit = None,
     folder: Folder = None,
-    poll: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="Between two looks at the chain.")] = 2.0,
+    poll: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="Seconds between polls of the chain.")] = 2.0,
     metrics: Metrics = None,
 ) -> None:
-    """Watch models: recompute what is attested as soon as it is there; with --limit, convict what is false.
+    """Watch models: recompute each result as soon as it is attested; with --limit, convict false ones.
 
-    Each model is watched by itself: one that fails or takes long holds up no other.
+    Models are watched independently: one that fails or is slow does not delay the others.
     """
     from registry.cli.run_loops import run_tasks
 
@@ -107,7 +108,7 @@ def status(
     models: Models,
     folder: Folder = None,
 ) -> None:
-    """Say how an auditor's tasks are doing, what it has spent, and what is demanded of the results that it watches."""
+    """Show the health of an auditor's tasks, its spending, and the open demands on the results that it watches."""
     from registry.cli.money import ether
     from registry.cli.run_loops import tell_status
     from registry.cli.standing import standing_of, tell_standing
@@ -133,7 +134,7 @@ def status(
 
 
 def _last_run(folder: Path, account: str) -> Path:
-    """The folder of an account's auditor; of the one that only looked, where that ran later or this one never did."""
+    """Find the folder of an account's auditor, or of the read-only one if that ran last."""
     from registry.cli.run_loops import read_status
 
     def updated(place: Path) -> float:
@@ -150,7 +151,7 @@ def once(
     limit: Limit = None,
     folder: Folder = None,
 ) -> None:
-    """Do what the current round wants of an auditor now, until there is nothing left to do, and return."""
+    """Do everything that the current round now requires of an auditor, then exit."""
     from registry.roles.loop import take_step
 
     _, _, steps = _auditor(session, models, limit, folder)
@@ -176,10 +177,12 @@ def plan_costs(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or the beginning of it.")],
     base_fee: Annotated[
         list[str] | None,
-        typer.Option("--base-fee", metavar="GWEI", help="Price it at this base fee too; many, or a list by commas."),
+        typer.Option(
+            "--base-fee", metavar="GWEI", help="Price it at this base fee too; repeatable, or comma-separated."
+        ),
     ] = None,
 ) -> None:
-    """Say what watching a round of a model may cost and earn: what --limit should be at least, the time it takes."""
+    """Estimate the cost and reward of auditing a round: the least sensible --limit, and the time needed."""
     from registry.cli.watch_text import base_fees, show_costs, watched
 
     fees = base_fees(base_fee or [])
@@ -188,7 +191,7 @@ def plan_costs(
 
 
 def _warn_of_limit(session: Session, models: list[str], limit: str) -> None:
-    """Say so where a limit is below what one round of a model may take."""
+    """Warn if a limit is below the possible cost of one round of a model."""
     from registry.cli.money import wei_of
     from registry.cli.watch_text import watched
 
@@ -196,7 +199,7 @@ def _warn_of_limit(session: Session, models: list[str], limit: str) -> None:
         try:
             found = watched(session, find_model(session.reader, model), ())
         except CairnError:
-            continue  # no plan yet, or not to be had now: nothing is known of what it takes
+            continue  # no plan yet, or it is unavailable: the cost is unknown
         if wei_of(limit, "--limit") < found.prices[0].limit:
             session.out.warn(
                 f"--limit {limit} is below the {found.data['prices'][0]['limit_ether']} ether that a round of model "
@@ -217,7 +220,7 @@ def _auditor(
     found = [find_model(client, model) for model in models]
     place = folder or session.home / "auditors" / (client.account.hex() if limit is not None else "reader")
     purse = None if limit is None else Purse(client, place / SPENT, wei_of(limit, "--limit"))
-    said = "auditor, looking only (with --limit and an account it challenges)"
+    said = "auditor, read-only (with --limit and an account it challenges)"
     if purse is not None:
         said = f"auditor {to_checksum(client.account)}, spending at most {limit} ether ({ether(purse.spent)} so far)"
     named = f"{said}, of {', '.join(each.hex()[:10] for each in found)}"

@@ -1,4 +1,4 @@
-"""`cairn bond …`."""
+"""`cairn bond …`: deposit, release and withdraw bonds."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from registry.cli.session import Session
 if TYPE_CHECKING:
     from registry.chain.court import Court
 
-app = group("What aggregators stake on what they attest, where a plan asks for it, and what the contract owes you.")
+app = group(
+    "Bonds that aggregators stake on their attestations if the plan requires one, and your withdrawable credit."
+)
 
-ModelText = Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or the beginning of it.")]
-Amount = Annotated[str, typer.Argument(metavar="ETHER", help="How much, such as 0.5.")]
+ModelText = Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or any unique prefix of it.")]
+Amount = Annotated[str, typer.Argument(metavar="ETHER", help="Amount, such as 0.5.")]
 
 
 @command(app, "deposit", needs=Need.SEND, example="cairn bond deposit 3fa9 0.5 --account aggregator-1")
 def deposit(session: Session, model: ModelText, amount: Amount) -> None:
-    """Deposit a bond for a model. It is lost, half of it burnt, if what you attest turns out false or withheld."""
+    """Deposit a bond for a model. It is slashed, half of it burnt, if you attest a false or withheld result."""
     wei, found = wei_of(amount, "ETHER"), find_model(session.reader, model)
     receipt = send(session, _court(session).call("depositBond", found, value=wei), "deposit a bond")
     if receipt is not None:
@@ -32,7 +34,7 @@ def deposit(session: Session, model: ModelText, amount: Amount) -> None:
 
 @command(app, "release", needs=Need.SEND, example="cairn bond release 3fa9 0.5 --account aggregator-1")
 def release(session: Session, model: ModelText, amount: Amount) -> None:
-    """Take back what no round needs any more: it is credited to you, see `withdraw`."""
+    """Release the part of a bond that no round locks; it is credited to you, see `withdraw`."""
     wei, found = wei_of(amount, "ETHER"), find_model(session.reader, model)
     receipt = send(session, _court(session).call("releaseBond", found, wei), "release a bond")
     if receipt is not None:
@@ -42,15 +44,15 @@ def release(session: Session, model: ModelText, amount: Amount) -> None:
 @command(app, "withdraw", needs=Need.SEND, example="cairn bond withdraw --account aggregator-1")
 def withdraw(
     session: Session,
-    to: Annotated[str | None, typer.Option("--to", metavar="ADDRESS", help="Whom to pay; else yourself.")] = None,
+    to: Annotated[str | None, typer.Option("--to", metavar="ADDRESS", help="Recipient; default yourself.")] = None,
 ) -> None:
-    """Have everything paid out that the contract owes you: released bonds, deposits, rewards."""
+    """Withdraw your credit: released bonds, deposits, rewards."""
     from registry.chain.court import Court
     from registry.ethereum.keys import address_of, to_checksum
 
     payee = session.account if to is None else address_of(to)
     owed = _court(session).credit(session.account)
-    # Which withdrawal it is stands in the journal, which a dry run has no use for.
+    # The journal numbers withdrawals, which a dry run does not need.
     call = _court(session).call("withdraw", payee) if session.dry_run else Court(session.client).withdrawal(payee)
     receipt = send(session, call, "withdraw")
     if receipt is not None:
@@ -63,7 +65,7 @@ def show(
     model: ModelText,
     account: Annotated[str, typer.Argument(metavar="ADDRESS", help="Whose.")],
 ) -> None:
-    """Show an account's bond in a model, and what the contract owes it."""
+    """Show an account's bond in a model and its withdrawable credit."""
     from registry.chain.court import Court
     from registry.ethereum.keys import address_of, to_checksum
 

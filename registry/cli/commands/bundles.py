@@ -1,4 +1,4 @@
-"""`cairn bundle …`."""
+"""`cairn bundle …`: write a version's lineage with its proofs to one file, and verify such files offline."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from registry.errors import InputError
 if TYPE_CHECKING:
     from registry.bundles.verify_bundle import BundleVerdict
 
-app = group("Where a version comes from, with the proof of it, in one file that verifies with no network.")
+app = group("A version's lineage with its chain proofs in one file that verifies offline.")
 
 
 @command(
@@ -34,22 +34,20 @@ def create(
     session: Session,
     version: Annotated[
         str,
-        typer.Argument(metavar="MODEL[@VERSION]", help="VERSION: a digest or CID, shortened, genesis or round-N."),
+        typer.Argument(metavar="MODEL[@VERSION]", help="VERSION: a digest or CID or a prefix, genesis or round-N."),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="CAR", help="Where to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="CAR", help="Output file.")],
     with_blobs: Annotated[
-        bool, typer.Option("--with-blobs", help="Take the files too, so that rounds can be recomputed from it.")
+        bool, typer.Option("--with-blobs", help="Include the files, so that rounds can be recomputed.")
     ] = False,
     max_gap: Annotated[
         int | None,
-        typer.Option(
-            metavar="BLOCKS", min=1, help="Link blocks up to this far apart by their headers; 10000 if left out."
-        ),
+        typer.Option(metavar="BLOCKS", min=1, help="Largest gap of blocks that headers bridge; default 10000."),
     ] = None,
 ) -> None:
-    """Write a version's lineage with all that proves it: manifests, proofs of events and state, headers.
+    """Write a version's lineage with its proof: manifests, proofs of events and state, headers.
 
-    It says which block hashes whoever verifies it has to trust. `ipfs dag import` takes the file as it is.
+    Prints the block hashes that a verifier must trust. The file is a CAR, which `ipfs dag import` reads.
     """
     from registry.bundles.create_bundle import MAX_GAP, gather_bundle
     from registry.content.car import write_car
@@ -89,15 +87,17 @@ def verify(
     file: Annotated[Path, typer.Argument(metavar="CAR", help="A bundle.")],
     trust: Annotated[list[str], typer.Option("--trust", metavar="BLOCKHASH", help=f"{TRUST_HELP} May be repeated.")],
     contract: Annotated[
-        str | None, typer.Option("--contract", metavar="ADDRESS", help="The contract that it has to be of.")
+        str | None, typer.Option("--contract", metavar="ADDRESS", help="The expected contract.")
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="A line a version, not a line a check.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print one line per version instead of one per check.")
+    ] = False,
 ) -> None:
-    """Verify a bundle with no network: every block, every proof, and what `cairn verify` checks of each version.
+    """Verify a bundle offline: every block, every proof, and each version as `cairn verify` does.
 
-    Says which events are proved by which trusted block, and what each check rests on. Rounds are recomputed where the
-    files are inside. Exit code 3 if it is no bundle, 7 if anything disagrees or a proof proves nothing, 4 if something
-    is not proved by what is trusted.
+    Prints which trusted block proves which events, and the proof behind each check. Rounds are recomputed if the
+    bundle has the files. Exit code 3 if the file is not a bundle, 7 if anything disagrees or a proof is invalid, 4 if
+    the trusted hashes leave something unproved.
     """
     from registry.bundles.verify_bundle import verify_bundle
     from registry.ethereum.keys import address_of
@@ -105,7 +105,7 @@ def verify(
 
     hashes, meant = [block_hash(text) for text in trust], address_of(contract) if contract else None
     if size_of(file) is None:
-        raise InputError("expected a file, got standard input: a bundle is read more than once")
+        raise InputError("expected a file, got standard input, which cannot be read twice")
     with session.out.progress("Hashing", size_of(file)) as done:
         store = CarStore(file, progress=done)
     with tempfile.TemporaryDirectory(prefix="cairn-bundle-") as folder, session.out.waiting("verifying") as say:
@@ -135,7 +135,7 @@ def _show(session: Session, verdict: BundleVerdict, quiet: bool) -> None:
 
 def _conclude(session: Session, verdict: BundleVerdict) -> None:
     if verdict.passed:
-        how = "recomputed" if verdict.manifest.blobs is not None else "not recomputed: it holds no files"
+        how = "recomputed" if verdict.manifest.blobs is not None else "not recomputed: the bundle has no files"
         count = len(verdict.versions)
         versions = "1 version" if count == 1 else f"{count} versions"
         proved = next(check.evidence for check in verdict.checks if check.name == "events")

@@ -1,4 +1,4 @@
-"""`cairn cid`."""
+"""`cairn cid`: compute the CIDs of files."""
 
 from __future__ import annotations
 

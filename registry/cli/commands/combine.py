@@ -1,4 +1,4 @@
-"""`cairn combine`."""
+"""`cairn combine`: combine update files without a chain or a round."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from registry.types import MAX_GRID_BITS
 
 app = single()
 Parameters = Annotated[
-    list[str] | None, typer.Option(metavar="NAME=VALUE", help="A parameter of the rule, a whole number.")
+    list[str] | None, typer.Option(metavar="NAME=VALUE", help="A parameter of the rule, an integer.")
 ]
 
 
@@ -29,15 +29,15 @@ Parameters = Annotated[
 def combine(
     session: Session,
     updates: Annotated[list[str], typer.Argument(metavar="FILE:WEIGHT", help="Update files and their weights.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where the average goes.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Output file.")],
     grid: Annotated[
         int, typer.Option(metavar="S", min=0, max=MAX_GRID_BITS, help="Grid: values are integers times 2^-S.")
     ] = 24,
     rule: Annotated[str, typer.Option(metavar="RULE", help="A combine rule, by name or number.")] = MEAN.name,
     parameter: Parameters = None,
-    processes: Annotated[int, typer.Option(min=1, metavar="N", help="Processes to share the work.")] = 1,
+    processes: Annotated[int, typer.Option(min=1, metavar="N", help="Worker processes.")] = 1,
 ) -> None:
-    """Combine update files, by the weighted mean or another rule: the same bits in any order, anywhere.
+    """Combine update files by the weighted mean or another rule: bit-identical in any order, on any machine.
 
     The files are checked as a round checks updates: canonical safetensors, the same float32 tensors in each, every
     value on the grid, no NaN, no infinity, no -0.0.
@@ -90,7 +90,7 @@ def _parse(text: str) -> tuple[Path, int]:
 
 
 def _form(paths: list[Path]) -> tuple[bytes, int]:
-    """Return the header and size that all the files have: that of updates, whatever the round."""
+    """Return the common header and size of the files."""
     from registry.content.tensors import header_length, parse_header, update_header
 
     sizes = [size_of(path) or 0 for path in paths]

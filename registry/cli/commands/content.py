@@ -1,4 +1,4 @@
-"""`cairn store …`: content by CID."""
+"""`cairn store …`: put, get, pin and check content by CID."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from registry.store.base import ContentStore
     from registry.types import Blob, Cid
 
-app = group("Put, get, pin and check content. Every block read is hashed, whoever served it.")
+app = group("Put, get, pin and check content. Every block is hashed on reading, whoever served it.")
 
-CidText = Annotated[str, typer.Argument(metavar="CID", help="A CID, or the beginning of a pinned one.")]
+CidText = Annotated[str, typer.Argument(metavar="CID", help="A CID, or a unique prefix of a pinned one.")]
 Out = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write; standard output if left out.")
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Output file; default standard output.")
 ]
 
 
@@ -30,7 +30,7 @@ Out = Annotated[
 def add(
     session: Session,
     files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Files; - reads standard input.")],
-    pin: Annotated[bool, typer.Option("--pin/--no-pin", help="Keep them until unpinned.")] = True,
+    pin: Annotated[bool, typer.Option("--pin/--no-pin", help="Pin them.")] = True,
 ) -> None:
     """Put files into the store, and pin them."""
     from registry.store.blobs import add_blob
@@ -59,9 +59,9 @@ def get(
     session: Session,
     cid: CidText,
     output: Out = None,
-    raw: Annotated[bool, typer.Option("--raw", help="A manifest's own bytes instead of what they say.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Print a manifest's encoded bytes, not JSON.")] = False,
 ) -> None:
-    """Fetch a file or a manifest, verified. Manifests are shown as JSON, a head as the manifest that it is of."""
+    """Fetch and verify a file or a manifest. Manifests print as JSON, a head as its manifest."""
     from registry.store.blobs import open_blob
     from registry.types import Codec
 
@@ -84,7 +84,7 @@ def get(
 
 @command(app, "stat", needs=Need.STORE, example="cairn store stat bafybei…")
 def stat(session: Session, cid: CidText) -> None:
-    """Say what a CID names: its kind, its size, how many blocks, and whether all of it is here and pinned."""
+    """Show a CID's kind, size and number of blocks, and whether it is complete here and pinned."""
     from registry.store.links import reachable
     from registry.types import Codec
 
@@ -114,9 +114,9 @@ def stat(session: Session, cid: CidText) -> None:
 def pin(
     session: Session,
     cid: CidText,
-    direct: Annotated[bool, typer.Option("--direct", help="The block alone, not what it links to.")] = False,
+    direct: Annotated[bool, typer.Option("--direct", help="Pin the block alone, not its links.")] = False,
 ) -> None:
-    """Keep a CID and all it links to, fetching what is missing."""
+    """Pin a CID and everything it links to, fetching missing blocks."""
     found = find_cid(session.store, cid)
     with session.out.waiting("Pinning"):
         session.store.pin(found, recursive=not direct)
@@ -125,7 +125,7 @@ def pin(
 
 @command(app, "unpin", needs=Need.STORE, example="cairn store unpin bafybei…")
 def unpin(session: Session, cid: CidText) -> None:
-    """Let a CID go at the next collection."""
+    """Unpin a CID; the next `gc` may delete it."""
     found = find_cid(session.store, cid)
     if found not in dict(session.store.pins()):
         raise BlockNotFound(f"{found} is not pinned here")
@@ -143,7 +143,7 @@ def pins(session: Session) -> None:
 
 @command(app, "fsck", needs=Need.STORE | Need.HOME, example="cairn store fsck")
 def fsck(session: Session) -> None:
-    """Hash every block of the folder and follow every pin; damaged blocks are set aside."""
+    """Hash every block of the folder and walk every pin; damaged blocks are quarantined."""
     from registry.cli.open_store import open_local
     from registry.store.retention import check
 
@@ -160,10 +160,10 @@ def fsck(session: Session) -> None:
 @command(app, "gc", needs=Need.STORE | Need.HOME, example="cairn store gc --dry-run")
 def gc(
     session: Session,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
-    grace: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Leave younger blocks alone.")] = 3600.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Delete nothing; show what would be deleted.")] = False,
+    grace: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Keep younger blocks.")] = 3600.0,
 ) -> None:
-    """Delete blocks of the folder that nothing pins."""
+    """Delete unpinned blocks of the folder."""
     from registry.cli.open_store import open_local
     from registry.store.retention import collect, usage
 
@@ -175,7 +175,7 @@ def gc(
             ("", "blocks", "bytes"),
             [
                 ("pinned", found.pinned_blocks, _bytes(found.pinned_bytes)),
-                ("young, left alone", found.young_blocks, _bytes(found.young_bytes)),
+                ("young, kept", found.young_blocks, _bytes(found.young_bytes)),
                 ("would go" if dry_run else "deleted", found.loose_blocks, _bytes(found.loose_bytes)),
             ],
             right=("blocks", "bytes"),
@@ -185,7 +185,7 @@ def gc(
 
 @command(app, "export", needs=Need.STORE, example="cairn store export bafyrei… -o lineage.car")
 def export(session: Session, cid: CidText, output: Out = None) -> None:
-    """Write a CID and all it links to as a CAR, which `ipfs dag import` reads."""
+    """Write a CID and everything it links to as a CAR, which `ipfs dag import` reads."""
     from registry.content.car import write_car
 
     store = session.store
@@ -200,9 +200,9 @@ def export(session: Session, cid: CidText, output: Out = None) -> None:
 def import_car(
     session: Session,
     file: Annotated[Path, typer.Argument(metavar="CAR", help="A CARv1 file; - reads standard input.")],
-    pin: Annotated[bool, typer.Option("--pin/--no-pin", help="Keep its root until unpinned.")] = True,
+    pin: Annotated[bool, typer.Option("--pin/--no-pin", help="Pin its root.")] = True,
 ) -> None:
-    """Put the blocks of a CAR into the store, each hashed, and pin its root."""
+    """Import the blocks of a CAR into the store, hashing each, and pin its root."""
     from registry.content.car import read_car
 
     with session.out.progress("Importing", size_of(file)) as done:
@@ -214,10 +214,10 @@ def import_car(
 
 
 def find_cid(store: ContentStore, text: str) -> Cid:
-    """Return the CID that text is, or the pinned one that begins with it.
+    """Parse a CID, or resolve a unique prefix of a pinned one.
 
     Raises:
-        InputError: It is none.
+        InputError: The text is neither.
     """
     from registry.cli.prefixes import choose
     from registry.content.cid import parse_cid
@@ -228,7 +228,7 @@ def find_cid(store: ContentStore, text: str) -> Cid:
 
 
 def _manifest_of(store: ContentStore, data: bytes) -> tuple[Manifest, bool]:
-    """Return the manifest that a block holds or is the head of, and whether it is a head."""
+    """Return a block's manifest, or the manifest that it is the head of, and whether it is a head."""
     from registry.content.heads import read_head
     from registry.content.manifest import decode_any
 
@@ -237,7 +237,7 @@ def _manifest_of(store: ContentStore, data: bytes) -> tuple[Manifest, bool]:
 
 
 def _blob(store: ContentStore, cid: Cid) -> Blob:
-    """Return a file's CID with its size, which its root block says."""
+    """Return a file's CID with its size, read from its root block."""
     from registry.content.unixfs import parse_node
     from registry.types import Blob, Codec
 

@@ -1,4 +1,4 @@
-"""`cairn contracts …`."""
+"""`cairn contracts …`: deploy the contracts, show them, verify their source."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from registry.errors import InputError
 if TYPE_CHECKING:
     from registry.chain.deployments import Deployment
 
-app = group("Deploy the contracts, show them, compare them with their source.")
+app = group("Deploy the contracts, show them, verify them against their source.")
 
 
 @command(
@@ -30,7 +30,11 @@ def deploy(session: Session) -> None:
         missing = deployment_gas(session.w3, chain_id=chain_id, folder=folder)
         if not missing:
             there = predicted(session.w3, chain_id=chain_id, folder=folder)
-            facts = {"dry_run": True, "would": "send nothing: they are there", "contract": _checksum(there["Cairn"])}
+            facts = {
+                "dry_run": True,
+                "would": "send nothing: they are deployed already",
+                "contract": _checksum(there["Cairn"]),
+            }
             session.out.result(facts)
             return
         transactions = "a transaction" if len(missing) == 1 else f"{len(missing)} transactions"
@@ -43,7 +47,7 @@ def deploy(session: Session) -> None:
 
 @command(app, "show", needs=Need.CHAIN | Need.HOME, example="cairn contracts show")
 def show(session: Session) -> None:
-    """Show the contract that commands use: its address, partners, chain, compiler and when blocks are final there."""
+    """Show the contract that commands use: address, partners, chain, compiler and finality policy."""
     from registry.chain.deployments import load_deployment
     from registry.ethereum.keys import to_checksum
     from registry.ethereum.networks import network_of
@@ -66,13 +70,11 @@ def show(session: Session) -> None:
 @command(app, "verify", needs=Need.CHAIN | Need.HOME, example="cairn contracts verify --solc /usr/bin/solc")
 def verify(
     session: Session,
-    solc: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The compiler; by default the one that py-solc-x has.")
-    ] = None,
+    solc: Annotated[Path | None, typer.Option(metavar="FILE", help="The compiler; default py-solc-x's.")] = None,
 ) -> None:
-    """Compile the shipped source again and compare it byte for byte with what is deployed.
+    """Compile the shipped source and compare it byte for byte with the deployed code.
 
-    Cairn, its factory and its partners must each be the source's, and name each other.
+    The code of Cairn, its factory and its partners must match the source, and each must name the others.
     """
     from registry.chain.verify_source import verify_deployment
     from registry.cli.tools import find_solc

@@ -1,4 +1,4 @@
-"""`cairn doctor`."""
+"""`cairn doctor`: show every setting and check the environment."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Diagnosis:
     """One thing that was looked for.
 
     Attributes:
-        name: What.
-        good: None where it is missing and only some commands need it.
-        said: What was found.
+        name: What was checked.
+        good: Whether it is usable; None if it is missing and only some commands need it.
+        said: The details.
     """
 
     name: str
@@ -42,9 +42,9 @@ class Diagnosis:
     example="cairn doctor\ncairn doctor --rpc-url https://rpc.example --json",
 )
 def doctor(session: Session) -> None:
-    """Show each setting with where it came from, and check node, contract, account, store and programs.
+    """Show each setting with its source, and check node, contract, account, store and programs.
 
-    Exit code 5 if node or contract, 4 if the store, 6 if the named account is not as it should be.
+    Exit code 5 for a problem with node or contract, 4 with the store, 6 with the named account.
     """
     settings = [
         {"setting": s.name, "value": _shown(session, s.name), "from": session.settings.chosen[s.name].source}
@@ -83,7 +83,7 @@ def _shown(session: Session, name: str) -> str:
     value = session.settings[name]
     if value is None:
         return "-"
-    return named(value) if name == "rpc_url" else value  # a URL's path or query may hold a key
+    return named(value) if name == "rpc_url" else value  # a URL's path or query may contain an API key
 
 
 def _node(session: Session) -> Iterator[Diagnosis]:

@@ -1,4 +1,4 @@
-"""`cairn index …`."""
+"""`cairn index …`: sync, check, repair, rebuild and dump the index of events."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from registry.index.database import Index
     from registry.index.sync import Synced
 
-app = group("Keep what the contracts' events say in a file, and ask it. Needs no account.")
+app = group("Index the contracts' events in a SQLite file. Needs no account.")
 NEEDS = Need.CHAIN | Need.HOME
 
 
@@ -30,7 +30,7 @@ Verify = Annotated[
     bool,
     typer.Option(
         "--verify",
-        help="Check headers, receipts and logs against each other: a log that is missing, invented or edited is found.",
+        help="Verify logs against receipts and headers, which detects a missing, invented or edited log.",
     ),
 ]
 Known = Annotated[
@@ -38,14 +38,12 @@ Known = Annotated[
     typer.Option(
         "--checkpoint",
         metavar="NUMBER:HASH",
-        help="With --verify: a block that you know from elsewhere. Up to it nothing is the node's word.",
+        help="With --verify: a trusted block. Up to it the node is not trusted for anything.",
     ),
 ]
 Second = Annotated[
     str | None,
-    typer.Option(
-        "--second-rpc", metavar="URL", help="With --verify: a node of somebody else's, to compare blocks with."
-    ),
+    typer.Option("--second-rpc", metavar="URL", help="With --verify: an independent node, to compare blocks with."),
 ]
 
 
@@ -57,19 +55,19 @@ Second = Annotated[
 )
 def sync(
     session: Session,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on, until stopped.")] = False,
-    poll: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait for new blocks.")] = 2.0,
+    follow: Annotated[bool, typer.Option("--follow", help="Keep syncing until stopped.")] = False,
+    poll: Annotated[float, typer.Option(metavar="SECONDS", help="Seconds between polls for new blocks.")] = 2.0,
     verify: Verify = False,
     checkpoint: Known = None,
     second_rpc: Second = None,
 ) -> None:
-    """Read the blocks that are new, and undo those that the chain no longer has. May be stopped at any time.
+    """Index new blocks, and roll back blocks that a reorg removed. May be stopped at any time.
 
-    Without --verify the node is believed. With it the node is believed only about which block is the last one: to hide
-    a log it has to make up that block's header and all from there on. --checkpoint takes that from it up to a block;
-    with --second-rpc two nodes would have to lie alike. What was read without --verify, by this or another command, is
-    thrown away and read again: `cairn index status` shows up to which block all was checked. Exit code 7 if anything
-    disagrees; nothing of that range is written.
+    Without --verify the node is trusted. With --verify it is trusted only for the last block: to hide a log it would
+    have to forge that header and all later ones. --checkpoint removes that trust up to a block; with --second-rpc two
+    nodes would have to tell the same lie. Blocks read without --verify, by this or another command, are discarded and
+    read again: `cairn index status` shows the last verified block. Exit code 7 if anything disagrees; nothing of that
+    range is written.
     """
     check = _check(session, verify, checkpoint, second_rpc)
     with open_index(session) as index:
@@ -85,7 +83,7 @@ def sync(
 
 @command(app, "status", needs=NEEDS, example="cairn index status --json")
 def status(session: Session) -> None:
-    """Show how far the index is and up to which block it was checked, and what it holds."""
+    """Show the index's last block, its last verified block, and what it contains."""
     from registry.index import queries
     from registry.index.database import read_index
     from registry.index.for_now import following_of
@@ -106,10 +104,10 @@ def status(session: Session) -> None:
 
 @command(app, "repair", needs=NEEDS, example="cairn index repair\ncairn index repair --verify")
 def repair(session: Session, verify: Verify = False, checkpoint: Known = None, second_rpc: Second = None) -> None:
-    """Undo what the node's chain does not have, though it was final, and read on from there.
+    """Roll back finalized blocks that the node's chain does not have, and sync from there.
 
-    For when `cairn index sync` says that finality was broken. It believes the node about what is to be undone, so make
-    sure that it is the right one. Options as `cairn index sync` has them.
+    For when `cairn index sync` reports that finality was broken. The node is trusted for what to roll back, so make
+    sure that it is on the right chain. Takes the options of `cairn index sync`.
     """
     from registry.index.sync import Follower
 
@@ -122,7 +120,7 @@ def repair(session: Session, verify: Verify = False, checkpoint: Known = None, s
 
 @command(app, "rebuild", needs=NEEDS, example="cairn index rebuild\ncairn index rebuild --verify")
 def rebuild(session: Session, verify: Verify = False, checkpoint: Known = None, second_rpc: Second = None) -> None:
-    """Throw the index away, whatever it holds, and read everything anew. Options as `cairn index sync` has them."""
+    """Delete the index and sync from the start. Takes the options of `cairn index sync`."""
     from registry.index.database import remove_index
     from registry.index.for_now import following_of
 
@@ -136,10 +134,10 @@ def rebuild(session: Session, verify: Verify = False, checkpoint: Known = None, 
 def dump(
     session: Session,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Where to; standard output if left out.")
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Output file; default standard output.")
     ] = None,
 ) -> None:
-    """Write all that the index holds as text: equal for two indexes of the same chain. With --json its sha256 only."""
+    """Dump the index as text, equal for two indexes of the same chain. With --json only its sha256."""
     import hashlib
 
     from registry.index import queries
@@ -159,7 +157,7 @@ def dump(
 
 @contextmanager
 def _target(session: Session, output: Path | None) -> Iterator[Callable[[str], object]]:
-    """Where lines go: a file, standard output, or nowhere under --json."""
+    """Return the destination of lines: a file, standard output, or nowhere under --json."""
     if output is not None:
         with output.open("w") as file:
             yield file.write
@@ -203,7 +201,7 @@ def _facts(index: Index, done: Synced) -> dict[str, object]:
 
 
 def _said(done: Synced) -> str:
-    """What a sync did; nothing if there was nothing of ours in it."""
-    undone = f"undid {done.undone} blocks" if done.undone else ""
+    """Describe what a sync did; empty if it found no events of ours."""
+    undone = f"rolled back {done.undone} blocks" if done.undone else ""
     added = f"added {done.logs} events up to block {done.head}" if done.logs else ""
     return ", ".join(filter(None, (undone, added)))

@@ -1,4 +1,4 @@
-"""`cairn key …`: keystores v3, the files that cast, geth and wallets read."""
+"""`cairn key …`: make and show keystores v3, the files that cast, geth and wallets read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from registry.cli.keystores import account_of, keystores_in, read_keystore
 from registry.cli.session import Session
 from registry.errors import InputError, SignerError
 
-app = group("Keystores to sign with: files that cast, geth and wallets read too.")
+app = group("Keystores to sign with, in the format of cast, geth and wallets.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Its name in the keys folder.")]
 
@@ -23,10 +23,10 @@ def new(
     session: Session,
     name: Name,
     password_file: Annotated[
-        Path | None, typer.Option("--password-file", metavar="FILE", help="Holds the password; made if absent.")
+        Path | None, typer.Option("--password-file", metavar="FILE", help="File with the password; created if absent.")
     ] = None,
 ) -> None:
-    """Make a key and write it as an encrypted keystore. The key itself is never shown."""
+    """Generate a key and write it as an encrypted keystore. The key itself is never shown."""
     from registry.ethereum.keys import create_keystore, to_checksum
 
     if name in ("", ".", "..") or "/" in name:
@@ -53,7 +53,7 @@ def list_keys(session: Session) -> None:
 
 @command(app, "show", needs=Need.KEYS, example="cairn key show hospital-1")
 def show(session: Session, name: Name) -> None:
-    """Show a keystore's account and where its file is. It is not opened."""
+    """Show a keystore's account and path, without decrypting it."""
     folder = session.settings.path("keys")
     path = keystores_in(folder).get(name) or Path(name)
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""`cairn localnet …`."""
+"""`cairn localnet …`: run a local development chain with Kubo nodes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from registry.errors import ChainError, InputError
 if TYPE_CHECKING:
     from registry.dev.localnet import Localnet
 
-app = group("A chain and content nodes of your own on this machine, with the contract and funded accounts.")
+app = group("A local chain and content nodes for development, with the contract deployed and accounts funded.")
 
 Folder = Annotated[
-    Path, typer.Option("--folder", metavar="DIR", envvar="CAIRN_LOCALNET", help="Where it lives.", show_envvar=False)
+    Path,
+    typer.Option("--folder", metavar="DIR", envvar="CAIRN_LOCALNET", help="The network's folder.", show_envvar=False),
 ]
 DEFAULT = Path(".localnet")
 
@@ -29,23 +30,32 @@ def up(
     folder: Folder = DEFAULT,
     nodes: Annotated[
         int | None,
-        typer.Option(min=0, max=2, metavar="N", help="Kubo nodes, as before or 1; with 0 the store is a folder."),
+        typer.Option(
+            min=0,
+            max=2,
+            metavar="N",
+            help="Number of Kubo nodes; default as before, or 1. With 0 the store is a folder.",
+        ),
     ] = None,
     block_time: Annotated[
         int | None,
         typer.Option(
-            min=0, metavar="SECONDS", help="Between blocks, as before or 1; 0: one a transaction, final at once."
+            min=0,
+            metavar="SECONDS",
+            help="Seconds between blocks; default as before, or 1. 0 mines one per transaction, final at once.",
         ),
     ] = None,
     speed: Annotated[
         int | None,
-        typer.Option(min=1, max=3600, metavar="N", help="The chain's clock runs N times as fast; as before or 1."),
+        typer.Option(
+            min=1, max=3600, metavar="N", help="Speed of the chain's clock, as a multiple; default as before, or 1."
+        ),
     ] = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, metavar="PORT", help="The chain's RPC port.")] = None,
 ) -> None:
-    """Start anvil and Kubo, deploy the contract, fund accounts; what runs already is left running.
+    """Start anvil and Kubo, deploy the contract, fund accounts. Idempotent: running parts stay as they are.
 
-    State is kept in the folder. Commands run in its parent folder, or below, use it by themselves.
+    State persists in the folder. Commands in its parent folder, or below, use the network automatically.
     """
     from registry.cli.tools import tool_folders
     from registry.dev.anvil_node import find_anvil
@@ -72,7 +82,7 @@ def up(
 
 @command(app, "status", example="cairn localnet status")
 def status(session: Session, folder: Folder = DEFAULT) -> None:
-    """Show what runs; exit code 5 if something does not."""
+    """Show the state of every node; exit code 5 if one is not running."""
     from registry.dev.localnet import read
 
     network = read(folder)
@@ -83,7 +93,7 @@ def status(session: Session, folder: Folder = DEFAULT) -> None:
 
 @command(app, "down", example="cairn localnet down")
 def down(session: Session, folder: Folder = DEFAULT) -> None:
-    """Stop all of it. What it holds stays for the next `up`."""
+    """Stop every node. State persists for the next `up`."""
     from registry.dev.localnet import down as stop
 
     with session.out.waiting("stopping"):
@@ -96,10 +106,10 @@ def down(session: Session, folder: Folder = DEFAULT) -> None:
 def env(
     session: Session,
     folder: Folder = DEFAULT,
-    account: Annotated[str, typer.Option(metavar="NAME", help="Whose keystore is exported.")] = "owner",
+    account: Annotated[str, typer.Option(metavar="NAME", help="The keystore to export.")] = "owner",
     node: Annotated[int, typer.Option(min=1, max=2, metavar="N", help="Which Kubo node.")] = 1,
 ) -> None:
-    """Print what a shell needs to use it, for Cairn and for cast and ipfs alike."""
+    """Print environment variables of the network, for Cairn, cast and ipfs."""
     from registry.dev.localnet import read
 
     network = read(folder)
@@ -116,7 +126,7 @@ def warp(
     seconds: Annotated[int, typer.Argument(min=1, metavar="SECONDS", help="How far.")],
     folder: Folder = DEFAULT,
 ) -> None:
-    """Move the chain's clock forward, past deadlines that nobody wants to wait for."""
+    """Move the chain's clock forward, past deadlines."""
     from registry.dev.embedded import warp as move
     from registry.dev.localnet import read
     from registry.ethereum.node import connect

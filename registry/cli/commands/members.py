@@ -1,4 +1,4 @@
-"""`cairn member …`."""
+"""`cairn member …`: grant, revoke and list roles in a model."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 app = group("Who may take part in a model's rounds.")
 
-ModelText = Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or the beginning of it.")]
+ModelText = Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or any unique prefix of it.")]
 Accounts = Annotated[
-    list[str], typer.Argument(metavar="ACCOUNT", help="Addresses, names of keystores, or beginnings of members.")
+    list[str],
+    typer.Argument(metavar="ACCOUNT", help="Addresses, keystore names, or unique prefixes of members' addresses."),
 ]
 Roles = Annotated[
     list[str], typer.Option("--role", "-r", metavar="ROLE", help="participant, aggregator, auditor or reader; repeat.")
@@ -39,7 +40,7 @@ def grant(session: Session, model: ModelText, accounts: Accounts, role: Roles) -
 
 @command(app, "revoke", needs=Need.SEND, example="cairn member revoke 3fa9 7099 --role participant")
 def revoke(session: Session, model: ModelText, accounts: Accounts, role: Roles) -> None:
-    """Take roles away. What was committed and attested keeps counting. Owner only."""
+    """Revoke roles. Earlier commitments and attestations stay valid. Owner only."""
     _change(session, model, accounts, role, granting=False)
 
 
@@ -47,7 +48,7 @@ def revoke(session: Session, model: ModelText, accounts: Accounts, role: Roles) 
 def list_members(
     session: Session,
     model: ModelText,
-    everybody: Annotated[bool, typer.Option("--all", help="Also accounts that have no role any more.")] = False,
+    everybody: Annotated[bool, typer.Option("--all", help="Include accounts without a current role.")] = False,
 ) -> None:
     """List a model's members and their roles."""
     from registry.cli.keystores import account_of, keystores_in

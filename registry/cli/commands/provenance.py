@@ -1,4 +1,4 @@
-"""`cairn provenance …`."""
+"""`cairn provenance …`: query lineages, participants, data sets and differences of versions."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from registry.lineage.story import VersionStory
     from registry.types import Digest
 
-app = group("Where a version comes from, and where data went. Keeps the index up to date by itself.")
+app = group("Lineage of versions, and use of data. Syncs the index automatically.")
 NEEDS = Need.CHAIN | Need.HOME | Need.STORE
-_VERSION = "VERSION: a digest or CID, shortened, genesis or round-N."
+_VERSION = "VERSION: a digest or CID or a prefix, genesis or round-N."
 Wanted = Annotated[str, typer.Argument(metavar="MODEL[@VERSION]", help=_VERSION)]
 
 
@@ -38,12 +38,11 @@ Wanted = Annotated[str, typer.Argument(metavar="MODEL[@VERSION]", help=_VERSION)
 def show(
     session: Session,
     version: Wanted,
-    svg: Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Draw it as well.")] = None,
+    svg: Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Also draw it to this file.")] = None,
 ) -> None:
-    """Show a version and all it descends from: rounds, who contributed, who was refused and why, data, disputes.
+    """Show a version's lineage: rounds, contributions, refusals with reasons, data, disputes.
 
-    Back to genesis, and on into the models that it came from. It says what chain and manifests say; `cairn verify`
-    checks it.
+    Goes back to genesis, and into parent models. Reports what chain and manifests claim; `cairn verify` checks it.
     """
     from registry.lineage.ancestry import read_ancestry
     from registry.lineage.picture import draw
@@ -80,10 +79,12 @@ def show(
 @command(app, "participant", needs=NEEDS, example="cairn provenance participant 3fa9 0x7099…")
 def participant(
     session: Session,
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="The model's id, or the beginning of it.")],
-    account: Annotated[str, typer.Argument(metavar="ADDRESS", help="An address, its beginning, or a keystore's name.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="The model's id, or any unique prefix of it.")],
+    account: Annotated[
+        str, typer.Argument(metavar="ADDRESS", help="An address, a unique prefix of it, or a keystore's name.")
+    ],
 ) -> None:
-    """Show what an account contributed to a model, and every version that descends from it, in all models."""
+    """Show an account's contributions to a model, and every version that descends from them, in all models."""
     from registry.lineage.recall import participation_of
 
     model_id = find_model(session.reader, model)
@@ -109,9 +110,9 @@ def descendants(
         str | None, typer.Option("--update", metavar="DIGEST", help="An update's manifest, by digest or CID.")
     ] = None,
 ) -> None:
-    """Show every version that descends from a data set or an update, in all models: what a recall has to look at.
+    """Show every version that descends from a data set or an update, in all models, as a data recall requires.
 
-    A data set is found by the updates that name it and by what owners state of their versions.
+    A data set is found by the updates that name it and by owners' statements about their versions.
     """
     from registry.lineage.recall import recall_data_set, recall_update
 
@@ -151,7 +152,7 @@ def data_set(
 
 @command(app, "diff", needs=NEEDS, example="cairn provenance diff 3fa9@round-6 3fa9@round-7")
 def diff(session: Session, first: Wanted, second: Wanted) -> None:
-    """Show what changed between two versions: tensor by tensor, who contributed, which plans and metrics."""
+    """Compare two versions: each tensor, contributors, plans and metrics."""
     from registry.lineage.ancestry import read_ancestry
     from registry.lineage.diff import compare_tensors, contributors, leads, plan_changes
 
@@ -193,7 +194,7 @@ def diff(session: Session, first: Wanted, second: Wanted) -> None:
 
 
 def _metrics(story: VersionStory) -> dict[str, float]:
-    """What an owner states, or the contributions' own metrics in mean, weighted as they are; nobody checks them."""
+    """Return the owner's metrics, or the weighted mean of the contributions' own; nobody checks either."""
     if story.manifest is not None and story.manifest.statement is not None:
         return dict(story.manifest.statement.metrics)
     found: dict[str, tuple[float, float]] = {}
@@ -271,4 +272,4 @@ def _show_descent(session: Session, uses: tuple[Use, ...], versions: tuple[Versi
         empty="No version descends from it.",
     )
     if unread:
-        out.warn(f"{unread} manifests are not to be had: there may be more")
+        out.warn(f"{unread} manifests are unavailable: there may be more")

@@ -1,4 +1,4 @@
-"""`cairn round …`."""
+"""`cairn round …`: open, watch, finalize and cancel rounds."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from registry.errors import InputError
 app = group("Open, watch, finalize and cancel rounds.")
 READ = Need.CHAIN | Need.HOME
 
-ModelText = Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or the beginning of it.")]
-Number = Annotated[int | None, typer.Argument(metavar="ROUND", help="Its number; the last one if left out.")]
+ModelText = Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or any unique prefix of it.")]
+Number = Annotated[int | None, typer.Argument(metavar="ROUND", help="The round's number; default the last.")]
 
 
 @command(app, "open", needs=Need.SEND | Need.STORE, example="cairn round open 3fa9")
 def open_round(session: Session, model: ModelText) -> None:
-    """Open a model's next round, under its standing plan, on its head, which the plan must fit."""
+    """Open a model's next round on its head, under its standing plan, which must fit the head."""
     from registry.chain import calls
     from registry.chain.events import RoundOpened
     from registry.cli.plan_checks import check_plan, require_fit
@@ -36,7 +36,7 @@ def open_round(session: Session, model: ModelText) -> None:
     found = find_model(client, model)
     shown = client.model(found, block="pending")
     number, warnings = shown.rounds + 1, list[Warned]()
-    if shown.plans:  # else the contract says so
+    if shown.plans:  # else the contract reverts
         plan = client.plan(found, shown.plans - 1)
         _, warnings = check_plan(session, found, plan, require_fit(session, found, plan))
     receipt = send(session, calls.open_round(client.address, found, number), f"open round {number}")
@@ -86,7 +86,7 @@ def list_rounds(session: Session, model: ModelText) -> None:
 
 @command(app, "end-commits", needs=Need.SEND, example="cairn round end-commits 3fa9")
 def end_commits(session: Session, model: ModelText, number: Number = None) -> None:
-    """End a round's commits now that every participant has committed. Anybody may."""
+    """End a round's commit phase early, once every participant has committed. Anybody may."""
     from registry.chain import calls
     from registry.rounds.onchain import participants_of
 
@@ -101,7 +101,7 @@ def end_commits(session: Session, model: ModelText, number: Number = None) -> No
 
 @command(app, "finalize", needs=Need.SEND, example="cairn round finalize 3fa9")
 def finalize(session: Session, model: ModelText, number: Number = None) -> None:
-    """Move the model's head to the result that a quorum attested. Anybody may, once the challenge window is over."""
+    """Move the model's head to the result that a quorum attested, after the challenge window. Anybody may."""
     from registry.chain import calls
     from registry.rounds.onchain import chosen_result, read_round
 
@@ -136,9 +136,9 @@ def watch(
     session: Session,
     model: ModelText,
     number: Number = None,
-    poll: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="Between two looks.")] = 2.0,
+    poll: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="Seconds between polls.")] = 2.0,
 ) -> None:
-    """Print what happens in a round until it is finalized or cancelled; with --json a line of JSON each."""
+    """Print a round's events until it is finalized or cancelled; with --json one JSON value per line."""
     client = session.reader
     found = find_model(client, model)
     at = find_round(client, found, number)
@@ -209,7 +209,7 @@ def _phase_text(facts: RoundFacts) -> str:
 
 
 def _when(seconds: int) -> str:
-    """A time of the chain, in UTC."""
+    """Format a chain time in UTC."""
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
 
 

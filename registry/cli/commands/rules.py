@@ -1,4 +1,4 @@
-"""`cairn rules`."""
+"""`cairn rules`: print the table of rules."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ app = single()
 
 @command(app, "rules", example="cairn rules\ncairn rules --json")
 def rules(session: Session) -> None:
-    """Show what rules a plan can have: combine rules, server rules, update forms, and who checks them.
+    """Show the rules that a plan can have: combine rules, server rules, update forms, and who checks them.
 
-    What no function of the contract convicts is replayed by readers: `cairn verify` recomputes all of them.
+    Rules that no function of the contract convicts are replayed by readers: `cairn verify` recomputes all of them.
     """
     from registry.cli.rules_page import facts
     from registry.rules.server_programs import RULES

@@ -1,4 +1,4 @@
-"""`cairn verify`."""
+"""`cairn verify`: identify a file and verify a version's lineage."""
 
 from __future__ import annotations
 
@@ -38,22 +38,24 @@ def verify(
         str,
         typer.Argument(
             metavar="FILE|CID|sha256:HEX|MODEL[@VERSION]",
-            help="A file here, its CID or sha256, or a VERSION: a digest or CID, shortened, genesis or round-N.",
+            help="A local file, its CID or sha256, or a VERSION: a digest or CID or a prefix, genesis or round-N.",
         ),
     ],
     deep: Annotated[
         bool,
-        typer.Option("--deep", help="Hold events against receipts and headers too, and read the aggregates' blocks."),
+        typer.Option("--deep", help="Also check events against receipts and headers, and read the aggregates' blocks."),
     ] = False,
-    again: Annotated[bool, typer.Option("--again", help="Do again what was verified before.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="A line a version, not a line a check.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Ignore cached verifications.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print one line per version instead of one per check.")
+    ] = False,
 ) -> None:
-    """Recompute every round that led to a version, from the chain and the content store, and compare it to the bit.
+    """Recompute every round of a version's lineage from chain and content store, and compare it bit for bit.
 
-    Of a file, its CID or its sha256, it says first which version it is. What passed before is not done again, but for
-    what the contract holds now; --again does. Needs no account, no permission and no torch. Exit code 7 if anything
-    disagrees, 4 if it cannot be checked here, since bytes are not to be had or rules are of a later release, 8 if the
-    file is no version of any model.
+    A file, its CID or its sha256 is first identified as a version. Cached verifications are reused, except for the
+    contract's current state; --again ignores them. Needs no account, no permission and no torch. Exit code 7 if
+    anything disagrees, 4 if bytes are unavailable or rules are of a later release, 8 if the file is no version of any
+    model.
     """
     from registry.verification.cache import VerificationCache
     from registry.verification.verify import verify_version
@@ -92,7 +94,7 @@ def verify(
 
 
 def _file_named(text: str) -> FileName | None:
-    """The file that an argument names: one that is there, or a file's CID or sha256; None if it is something else."""
+    """Return the file that an argument names by path, CID or sha256; None if it names something else."""
     from registry.cli.trusted_hashes import hash_of_32
     from registry.content.cid import parse_cid
     from registry.lineage.identify import FileName, name_of_file
@@ -109,10 +111,10 @@ def _file_named(text: str) -> FileName | None:
 
 
 def _identified(session: Session, text: str, name: FileName) -> Identified:
-    """Say which versions a file is.
+    """Print the versions that a file is.
 
     Raises:
-        NobodysFile: It is none.
+        NobodysFile: The file is no version of any model.
     """
     from registry.cli.index_file import open_catalogue, read_synced
     from registry.errors import NobodysFile
@@ -121,7 +123,7 @@ def _identified(session: Session, text: str, name: FileName) -> Identified:
     with read_synced(session) as db, open_catalogue(session) as catalogue:
         found = identify(db, catalogue, name)
     if not found.versions:
-        held = f" ({found.unread} versions have manifests that are not to be had: it may be one of them)"
+        held = f" ({found.unread} versions have unavailable manifests: it may be one of them)"
         raise NobodysFile(f"{text}: no version of any model is {name}{held if found.unread else ''}")
     for entry in found.versions:
         made = f"round {entry.number}" if entry.number else "genesis" if not any(entry.parent) else "owner's version"
@@ -132,7 +134,7 @@ def _identified(session: Session, text: str, name: FileName) -> Identified:
 
 
 def show(session: Session, one: Verification, quiet: bool) -> None:
-    """Print a version's checks; with quiet only those that do not pass."""
+    """Print a version's checks; with quiet only those that did not pass."""
     from rich.text import Text
 
     mark = SIGNS["passed" if one.passed else one.finding]
@@ -163,6 +165,6 @@ def name_of(step: VersionNode) -> str:
 
 
 def facts_of(one: Verification) -> dict[str, object]:
-    """Return a verification as JSON has it."""
+    """Return a verification as JSON data."""
     facts = {"version": one.step.digest, "round": one.step.round or None, "passed": one.passed}
     return facts | {"before": one.before, "checks": one.checks}

@@ -1,1 +1,1 @@
-"""One module a sub-command; `trainer.cli.root` says which."""
+"""Sub-commands that need torch, one module each, as listed in `trainer.cli.root`."""

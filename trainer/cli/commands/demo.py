@@ -1,4 +1,4 @@
-"""`cairn demo`."""
+"""`cairn demo`: run the demo of three hospitals."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ ROUNDS = 20
 def demo(
     session: Session,
     rounds: Annotated[int, typer.Option(min=1, metavar="N", help="How many rounds.")] = ROUNDS,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="For the plot and the figures.")] = Path("demo-out"),
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the plot and the figures.")] = Path(
+        "demo-out"
+    ),
     keep: Annotated[Path | None, typer.Option("--keep", metavar="DIR", help="Keep store and files here.")] = None,
 ) -> None:
-    """Watch three hospitals train one model on real clinical text, every update anchored on a chain in this process.
+    """Run federated learning at three hospitals on real clinical text, anchored on an in-process chain.
 
-    Then a stranger recomputes every round, and one flipped bit is caught. Needs nothing but this package; some two
+    A third party then recomputes every round, and one flipped bit is caught. Needs only this package; takes about two
     minutes on two cores.
     """
     missing = [name for name in ("torch", "matplotlib", "simple_icd_10_cm") if not importlib.util.find_spec(name)]

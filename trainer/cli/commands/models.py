@@ -1,4 +1,4 @@
-"""`cairn model …`."""
+"""`cairn model …`: register, show, publish, transfer and fetch models."""
 
 from __future__ import annotations
 
@@ -25,43 +25,44 @@ if TYPE_CHECKING:
     from registry.store.base import ContentStore
     from registry.types import Address
 
-app = group("Register, show, publish, hand over and fetch models.")
+app = group("Register, show, publish, transfer and fetch models.")
 READ = Need.CHAIN | Need.HOME
 
-ModelText = Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or the beginning of it.")]
+ModelText = Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or any unique prefix of it.")]
 VersionText = Annotated[
     str,
     typer.Argument(
-        metavar="MODEL[@VERSION]", help="VERSION: a digest or CID, shortened, head, genesis or round-N; default head."
+        metavar="MODEL[@VERSION]",
+        help="VERSION: a digest or CID or a prefix, head, genesis or round-N; default head.",
     ),
 ]
 Weights = Annotated[Path, typer.Argument(metavar="FILE", help="Its weights, canonical safetensors.")]
-Title = Annotated[str | None, typer.Option(help="What it is called.", rich_help_panel="Statement")]
-Task = Annotated[str | None, typer.Option(help="What it is for.", rich_help_panel="Statement")]
-Licence = Annotated[str | None, typer.Option(help="Its licence, as SPDX writes it.", rich_help_panel="Statement")]
-Use = Annotated[str | None, typer.Option(help="What it is meant to be used for.", rich_help_panel="Statement")]
-Base = Annotated[str | None, typer.Option(help="The model it was made from.", rich_help_panel="Statement")]
+Title = Annotated[str | None, typer.Option(help="Title.", rich_help_panel="Statement")]
+Task = Annotated[str | None, typer.Option(help="Description.", rich_help_panel="Statement")]
+Licence = Annotated[str | None, typer.Option(help="Licence, an SPDX expression.", rich_help_panel="Statement")]
+Use = Annotated[str | None, typer.Option(help="Intended use.", rich_help_panel="Statement")]
+Base = Annotated[str | None, typer.Option(help="The model it is derived from.", rich_help_panel="Statement")]
 SourceText = Annotated[
     list[str] | None,
-    typer.Option("--source", metavar="NAME[=LICENCE]", help="Training data; repeat it.", rich_help_panel="Statement"),
+    typer.Option("--source", metavar="NAME[=LICENCE]", help="Training data; repeatable.", rich_help_panel="Statement"),
 ]
 Frozen = Annotated[
     list[str] | None,
-    typer.Option("--frozen", metavar="TENSOR", help="A floating tensor that is not F32 and stays as it is; repeat it."),
+    typer.Option("--frozen", metavar="TENSOR", help="A frozen floating tensor that is not F32; repeatable."),
 ]
 BasePath = Annotated[
     Path | None,
-    typer.Option(
-        "--base", metavar="FILE", help="Frozen weights that it stands on, any file.", rich_help_panel="Frozen weights"
-    ),
+    typer.Option("--base", metavar="FILE", help="Frozen base weights, any file.", rich_help_panel="Frozen weights"),
 ]
 BaseLicence = Annotated[
-    str, typer.Option(help="The file's licence, as SPDX writes it.", rich_help_panel="Frozen weights")
+    str, typer.Option(help="The base file's licence, an SPDX expression.", rich_help_panel="Frozen weights")
 ]
-BaseOrigin = Annotated[str, typer.Option(help="Where the file comes from.", rich_help_panel="Frozen weights")]
+BaseOrigin = Annotated[str, typer.Option(help="The base file's origin.", rich_help_panel="Frozen weights")]
 StatementFile = Annotated[
     Path | None,
-    typer.Option("--statement", metavar="TOML", help="All of this from a file.", rich_help_panel="Statement"),
+    typer.Option(
+        "--statement", metavar="TOML", help="TOML file with all of these fields.", rich_help_panel="Statement"
+    ),
 ]
 
 
@@ -79,7 +80,7 @@ def register(
     file: Annotated[Path | None, typer.Argument(metavar="FILE", help="Its weights, canonical safetensors.")] = None,
     module: Annotated[
         str | None,
-        typer.Option(metavar="PLACE:FUNCTION", help="Returns a torch module, whose values are taken instead."),
+        typer.Option(metavar="PLACE:FUNCTION", help="Function that returns a torch module to use instead of a file."),
     ] = None,
     without: Unshared = None,
     base: BasePath = None,
@@ -104,7 +105,7 @@ def register(
     if (file is None) == (module is None):
         raise InputError("expected either a FILE or --module")
     if without and module is None:
-        raise InputError("--without leaves tensors of a --module out; a FILE holds what is shared")
+        raise InputError("expected --module with --without, got a FILE, which contains shared tensors only")
     texts = {"title": title, "task": task, "licence": licence, "intended_use": intended_use, "base_model": base_model}
     said = statement_of(statement, texts, source or [])
     address, _ = session.contract()
@@ -124,7 +125,7 @@ def register(
 
 @command(app, "show", needs=READ | Need.STORE, example="cairn model show 3fa9\ncairn model show 3fa9 --json")
 def show(session: Session, model: ModelText) -> None:
-    """Show a model: who owns it, its head, its versions and its last round."""
+    """Show a model: owner, head, versions and last round."""
     from registry.ethereum.keys import to_checksum
     from registry.lineage.graph import versions_of
 
@@ -159,7 +160,7 @@ def show(session: Session, model: ModelText) -> None:
 @command(app, "list", needs=READ | Need.STORE, example="cairn model list")
 def list_models(
     session: Session,
-    owner: Annotated[str | None, typer.Option(metavar="ACCOUNT", help="Only this account's.")] = None,
+    owner: Annotated[str | None, typer.Option(metavar="ACCOUNT", help="Only models of this account.")] = None,
 ) -> None:
     """List the contract's models."""
     from registry.chain.events import ModelRegistered
@@ -198,7 +199,7 @@ def publish(
     session: Session,
     model: ModelText,
     file: Weights,
-    parent: Annotated[str | None, typer.Option(metavar="VERSION", help="It descends from; default the head.")] = None,
+    parent: Annotated[str | None, typer.Option(metavar="VERSION", help="Parent version; default the head.")] = None,
     title: Title = None,
     task: Task = None,
     licence: Licence = None,
@@ -211,9 +212,9 @@ def publish(
     base_licence: BaseLicence = "",
     base_origin: BaseOrigin = "",
 ) -> None:
-    """Publish a version that no round made; it becomes the head. Owner only, between rounds.
+    """Publish a version without a round; it becomes the head. Owner only, between rounds.
 
-    It stands on its parent's frozen weights unless --base names others.
+    The version keeps its parent's frozen weights unless --base names others.
     """
     from registry.chain import calls
     from registry.content.manifest import digest_of, manifest_cid
@@ -246,12 +247,12 @@ def publish(
 def deprecate(
     session: Session,
     version: VersionText,
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; published, its digest is anchored.")],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="The reason; it is published, and its digest anchored.")],
     replacement: Annotated[
         str | None, typer.Option(metavar="VERSION", help="The new head, if this version is the head.")
     ] = None,
 ) -> None:
-    """Mark a version as not to be used. Owner only."""
+    """Deprecate a version. Owner only."""
     from registry.chain import calls
     from registry.store.blobs import add_blob
     from registry.types import Digest
@@ -273,10 +274,10 @@ def deprecate(
 def transfer(
     session: Session,
     model: ModelText,
-    account: Annotated[str | None, typer.Argument(metavar="ACCOUNT", help="Who is to own it.")] = None,
-    withdraw: Annotated[bool, typer.Option("--withdraw", help="Take the offer back.")] = False,
+    account: Annotated[str | None, typer.Argument(metavar="ACCOUNT", help="The new owner.")] = None,
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="Withdraw the offer.")] = False,
 ) -> None:
-    """Offer a model to another account, which then accepts it. Owner only."""
+    """Offer a model's ownership to another account, which must accept it. Owner only."""
     from registry.chain import calls
     from registry.types import Address
 
@@ -292,19 +293,19 @@ def transfer(
 
 @command(app, "accept", needs=Need.SEND, example="cairn model accept 3fa9 --account new-owner")
 def accept(session: Session, model: ModelText) -> None:
-    """Take a model that was offered to the sender."""
+    """Accept the ownership of a model offered to the sender."""
     _simple(session, model, "accept_ownership", "accept the model", {"owner": None})
 
 
 @command(app, "suspend", needs=Need.SEND, example="cairn model suspend 3fa9")
 def suspend(session: Session, model: ModelText) -> None:
-    """Let no new round open; an open one goes on. Owner only."""
+    """Block new rounds; an open round continues. Owner only."""
     _simple(session, model, "suspend_rounds", "suspend rounds", {"suspended": True})
 
 
 @command(app, "resume", needs=Need.SEND, example="cairn model resume 3fa9")
 def resume(session: Session, model: ModelText) -> None:
-    """Let new rounds open again. Owner only."""
+    """Allow new rounds again. Owner only."""
     _simple(session, model, "resume_rounds", "resume rounds", {"suspended": False})
 
 
@@ -312,11 +313,11 @@ def resume(session: Session, model: ModelText) -> None:
 def pull(
     session: Session,
     version: VersionText,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to.")] = Path(
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Output file.")] = Path(
         "model.safetensors"
     ),
 ) -> None:
-    """Fetch a version's weights, checked against what the chain holds."""
+    """Fetch a version's weights and verify them against the chain."""
     from registry.chain.records import roots_hash
     from registry.cli.local_files import told, write_whole
     from registry.rounds.versions import load_version_manifest, read_version, roots_of
@@ -358,7 +359,7 @@ def _simple(session: Session, model: str, name: str, what: str, facts: dict[str,
 
 @contextmanager
 def _target(session: Session) -> Iterator[ContentStore]:
-    """The store to publish to; for a dry run one that goes away."""
+    """Return the store to publish to; for a dry run a temporary one."""
     if not session.dry_run:
         yield session.store
         return
@@ -369,7 +370,7 @@ def _target(session: Session) -> Iterator[ContentStore]:
 
 
 def _title(store: ContentStore, digest: bytes) -> str | None:
-    """What the owner calls a version, as far as the store has it at hand."""
+    """Return a version's title if its manifest is available locally."""
     from registry.content.manifest import VersionManifest, manifest_cid
     from registry.errors import ContentError, FormError
     from registry.store.manifests import get_manifest
@@ -384,7 +385,7 @@ def _title(store: ContentStore, digest: bytes) -> str | None:
                 return None
             at = manifest.parent.digest
     except (ContentError, FormError):
-        return None  # a title is a courtesy: the model is shown without
+        return None  # optional: the model is shown without its title
     return None
 
 
@@ -412,17 +413,17 @@ def _checksum(account: Address) -> str:
 
 
 def _base_of(store: ContentStore, file: Path | None, licence: str, origin: str) -> BaseFile | None:
-    """Put the frozen weights that a version stands on into the store.
+    """Add a version's frozen base weights to the store.
 
     Raises:
-        InputError: They are described, but there are none.
+        InputError: A licence or origin is given without a base.
     """
     from registry.cli.local_files import size_of
     from registry.rounds.versions import add_base
 
     if file is None:
         if licence or origin:
-            raise InputError("--base-licence and --base-origin describe the file of --base, which is missing")
+            raise InputError("expected --base with --base-licence or --base-origin, got none")
         return None
     size_of(file)
     return add_base(store, file, licence=licence, origin=origin)

@@ -1,4 +1,4 @@
-"""`cairn participant …`."""
+"""`cairn participant …`: train, commit and publish updates."""
 
 from __future__ import annotations
 
@@ -24,25 +24,31 @@ if TYPE_CHECKING:
 app = group("Train and commit an update, and publish it.")
 SEND = Need.SEND | Need.STORE
 
-ModelText = Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or the beginning of it.")]
+ModelText = Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or any unique prefix of it.")]
 TaskText = Annotated[
     str | None,
-    typer.Option("--task", metavar="PLACE:FUNCTION", help="Returns the Task: module:function or file.py:function."),
+    typer.Option(
+        "--task", metavar="PLACE:FUNCTION", help="Function that returns the Task: module:function or file.py:function."
+    ),
 ]
 UpdateFile = Annotated[
     Path | None, typer.Option("--update", metavar="FILE", help="A ready-made update instead of a task.")
 ]
-WeightNumber = Annotated[int | None, typer.Option("--weight", metavar="N", help="Its weight: of how many examples.")]
-StepsNumber = Annotated[int | None, typer.Option("--steps", metavar="N", help="Training steps it was made in.")]
-DataSetText = Annotated[str, typer.Option("--data-set", metavar="TEXT", help="Its data; only a digest is published.")]
+WeightNumber = Annotated[
+    int | None, typer.Option("--weight", metavar="N", help="The update's weight: its number of examples.")
+]
+StepsNumber = Annotated[int | None, typer.Option("--steps", metavar="N", help="Training steps behind the update.")]
+DataSetText = Annotated[
+    str, typer.Option("--data-set", metavar="TEXT", help="Data set; only a salted digest is published.")
+]
 HookData = Annotated[
     list[str] | None,
-    typer.Option("--hook-data", metavar="HEX|FILE", help="What a hook of the plan asks for; one for each, in order."),
+    typer.Option("--hook-data", metavar="HEX|FILE", help="Data for a hook of the plan; one per hook, in order."),
 ]
 Folder = Annotated[
-    Path | None, typer.Option("--folder", metavar="DIR", help="Where updates are kept; by default in the home folder.")
+    Path | None, typer.Option("--folder", metavar="DIR", help="Folder for updates; by default in the home folder.")
 ]
-Poll = Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="Between two looks at the chain.")]
+Poll = Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="Seconds between polls of the chain.")]
 
 
 @command(
@@ -54,7 +60,7 @@ Poll = Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="Between t
 def run(session: Session, model: ModelText, task: TaskText = None, folder: Folder = None, poll: Poll = 2.0) -> None:
     """Take part in every round: train, commit, publish, until stopped."""
     if task is None:
-        raise InputError("what to train? give --task module:function or file.py:function")
+        raise InputError("expected --task module:function or file.py:function, got none")
     from registry.cli.run_loops import alone, run_loop
     from trainer.cli.tasks import load_task
 
@@ -95,7 +101,7 @@ def submit(
 ) -> None:
     """Train (or take a ready-made update), round it to the grid and commit it to the open round.
 
-    The update itself is published once commits have closed: `cairn participant publish`.
+    `cairn participant publish` publishes the update after commits close.
     """
     source = UpdateSource(task, update, weight, steps, data_set, _hook_data(hook_data))
     record, prepared, proof = _prepare(session, model, source, folder)
@@ -107,7 +113,7 @@ def submit(
     with session.out.waiting(f"committing to round {record.number}, until that is final; stopping here is safe"):
         commit_update(session.client, record, prepared, hook_data=proof)
     session.out.result({**_facts(record, prepared), "committed": True})
-    session.out.note("Publish it once commits have closed: cairn participant publish MODEL")
+    session.out.note("Publish it after commits close: cairn participant publish MODEL")
 
 
 @command(
@@ -119,7 +125,7 @@ def submit(
 def sign(
     session: Session,
     model: ModelText,
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="Where the signed commitment goes.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="File for the signed commitment.")],
     task: TaskText = None,
     update: UpdateFile = None,
     weight: WeightNumber = None,
@@ -127,13 +133,13 @@ def sign(
     data_set: DataSetText = "",
     hook_data: HookData = None,
     valid_for: Annotated[
-        str | None, typer.Option(metavar="DURATION", help="How long it counts; by default until commits close.")
+        str | None, typer.Option(metavar="DURATION", help="Validity of the signature; default until commits close.")
     ] = None,
     folder: Folder = None,
 ) -> None:
-    """Like submit, but sign the commitment instead of sending it: anyone may send it, and pays for it.
+    """Like submit, but sign the commitment instead of sending it: anyone may relay it and pay its gas.
 
-    It is good for this participant, round, model, contract and chain only, once, and for as long as it says:
+    The signature is bound to this participant, round, model, contract and chain, works once, and expires. Send it with
     `cairn participant relay`.
     """
     from registry.chain.records import SignedUpdate
@@ -152,7 +158,7 @@ def sign(
 
 
 def _valid_until(session: Session, record: RoundRecord, valid_for: str | None) -> int:
-    """The last second at which a signature is to count: by the chain's time, or the last one of the round's commits."""
+    """Return the last second of a signature's validity, in chain time; by default that of the commit phase."""
     from registry.cli.plan_files import duration
     from registry.ethereum.node import chain_time
 
@@ -176,9 +182,9 @@ def relay(
         list[Path], typer.Argument(metavar="FILE", help="Signed commitments, of `cairn participant sign`.")
     ],
 ) -> None:
-    """Send commitments that their participants signed; the sender pays and needs no role.
+    """Relay commitments that participants signed; the sender pays the gas and needs no role.
 
-    Several, all of one round, go in one transaction: those that cannot be made are skipped, and said so.
+    Several commitments to one round share a transaction; those that the contract refuses are skipped and reported.
     """
     from registry.chain import calls
     from registry.cli.send import send
@@ -208,7 +214,7 @@ def _signed_here(session: Session, file: Path) -> SignedCommitment:
     """Read a signed commitment of the contract that the settings name.
 
     Raises:
-        WrongChain: It is of another.
+        WrongChain: The commitment is for another chain or contract.
     """
     from registry.cli.signed import read_signed
     from registry.errors import WrongChain
@@ -248,12 +254,12 @@ def publish(
     session: Session,
     model: ModelText,
     folder: Folder = None,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Until commits have closed for good.")] = True,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the close of commits is final.")] = True,
     poll: Poll = 2.0,
 ) -> None:
     """Publish the committed update to the content store, once the block that closed commits is final.
 
-    Before that somebody could copy it. No transaction is sent.
+    Earlier, another participant could copy it. Sends no transaction.
     """
     import time
 
@@ -293,13 +299,13 @@ def publish(
 def data_set(
     session: Session,
     model: ModelText,
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="Where the opening goes.")],
-    number: Annotated[int | None, typer.Option("--round", metavar="N", help="Of this round; default the last.")] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="File for the opening.")],
+    number: Annotated[int | None, typer.Option("--round", metavar="N", help="The round; default the last.")] = None,
     folder: Folder = None,
 ) -> None:
-    """Write what opens the salted digest of the data that an update was trained on, for those who may know.
+    """Write the opening of an update's salted data-set digest, to disclose the data set to chosen readers.
 
-    They read it with `cairn provenance data-set FILE`. It opens the digests of every round on the same data.
+    They read it with `cairn provenance data-set FILE`. The opening is the same in every round on the same data.
     """
     from registry.durable import write_whole
     from registry.rounds.data_sets import open_data_set
@@ -330,7 +336,7 @@ class UpdateSource:
 def _prepare(
     session: Session, model: str, source: UpdateSource, folder: Path | None
 ) -> tuple[RoundRecord, Prepared, tuple[bytes, ...]]:
-    """Make the open round's update, having asked the contract whether it would take one; return the hooks' data too."""
+    """Prepare the open round's update after a dry run of its commitment; return the hooks' data too."""
     from registry.content.manifest import DataSetManifest
     from registry.rounds.onchain import read_round
     from trainer.cli.tasks import load_task, need_torch
@@ -371,10 +377,10 @@ def _prepare(
 
 
 def _ask_first(session: Session, record: RoundRecord, folder: Path, hook_data: Sequence[bytes]) -> None:
-    """Ask the contract whether it would take a commitment, before time is spent on training.
+    """Simulate the commitment before spending time on training.
 
     Raises:
-        ContractError: It would not: no role, wrong phase, or committed already with what is not in folder.
+        ContractError: The contract would refuse it: no role, wrong phase, or an update not in folder is committed.
     """
     from registry.chain import calls
     from registry.chain.contract_errors import AlreadyCommitted, HookRefused
@@ -389,9 +395,9 @@ def _ask_first(session: Session, record: RoundRecord, folder: Path, hook_data: S
         simulate(session.w3, call, session.account)
     except AlreadyCommitted:
         if prepared_update(place_of(folder, record.round_id)) is None:
-            raise  # what is there is sent once, whoever stopped in between
+            raise  # an update in folder is sent exactly once, even across interruptions
     except HookRefused:
-        return  # it may want another update than this made-up one
+        return  # the hook may accept a real update but not this placeholder
 
 
 def _quote(session: Session, record: RoundRecord, prepared: Prepared, hook_data: Sequence[bytes]) -> None:
@@ -422,15 +428,15 @@ def _facts(record: RoundRecord, prepared: Prepared) -> dict[str, object]:
 
 
 def _hook_data(texts: Sequence[str] | None) -> tuple[bytes, ...] | None:
-    """Read what hooks ask for; None where nothing was given, so that the task may say it."""
+    """Read hook data; None if none is given, so that the task may provide it."""
     return tuple(map(_bytes_in, texts)) if texts else None
 
 
 def _bytes_in(text: str) -> bytes:
-    """Read hex, or a file of it.
+    """Read bytes from hex, or from a file of hex.
 
     Raises:
-        InputError: It is neither.
+        InputError: The text is neither.
     """
     if not text.startswith("0x"):
         path = Path(text)

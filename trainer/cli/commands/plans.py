@@ -1,4 +1,4 @@
-"""`cairn plan …`."""
+"""`cairn plan …`: write, set and show plans."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
 app = group("The rules of a model's rounds.")
 READ = Need.CHAIN | Need.HOME
 
-_COMBINE_HELP = "What makes an aggregate of the contributions: " + ", ".join(
+_COMBINE_HELP = "Rule that combines contributions into an aggregate: " + ", ".join(
     f"{rule.name} ({rule.says}{'; ' if rule.parameters else ''}{', '.join(p.name for p in rule.parameters)})"
     for rule in COMBINE_RULES
 )
 Combine = Annotated[str | None, typer.Option(metavar="RULE", help=_COMBINE_HELP)]
 CombineParameter = Annotated[
-    list[str] | None, typer.Option(metavar="NAME=VALUE", help="A parameter of the combine rule, a whole number.")
+    list[str] | None, typer.Option(metavar="NAME=VALUE", help="A parameter of the combine rule, an integer.")
 ]
-_WEIGHTS_HELP = "Whether a contribution counts by its weight, or each once; what the combine rule takes."
+_WEIGHTS_HELP = "Whether contributions count by weight, or equally; the default suits the combine rule."
 Weights = Annotated[str | None, typer.Option(metavar=f"{EXAMPLES}|{UNIFORM}", help=_WEIGHTS_HELP)]
-_SERVER_HELP = "What makes a version of the aggregate: " + ", ".join(
+_SERVER_HELP = "Rule that makes a version of the aggregate: " + ", ".join(
     f"{name} ({', '.join(p.name for p in rule.parameters)})" for name, rule in SERVER_RULES.items()
 )
 Server = Annotated[str | None, typer.Option(metavar="RULE", help=_SERVER_HELP)]
@@ -48,16 +48,14 @@ ServerParameter = Annotated[
 ]
 _MODULE_HELP = "Fit it to a PyTorch module, with the grid, scales and buffers that its tensors propose."
 ModuleText = Annotated[str | None, typer.Option("--module", metavar="FILE:NAME", help=_MODULE_HELP)]
-ModelText = Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or the beginning of it.")]
+ModelText = Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or any unique prefix of it.")]
 Duration = Annotated[str | None, typer.Option(metavar="TIME", help="Such as 90s, 10m, 2h, 3d.")]
-_TERM_HELP = "Any other term, by its name in the file, such as demand_price_gwei=7 or late_duration=60s."
+_TERM_HELP = "Any other term by its name in the file, such as demand_price_gwei=7 or late_duration=60s."
 TermText = Annotated[list[str] | None, typer.Option("--term", metavar="NAME=VALUE", help=_TERM_HELP)]
-Bond = Annotated[
-    int | None, typer.Option(metavar="GWEI", min=0, help="What an aggregator must have deposited to attest.")
-]
+Bond = Annotated[int | None, typer.Option(metavar="GWEI", min=0, help="Bond that an aggregator needs to attest.")]
 Hooks = Annotated[
     list[str] | None,
-    typer.Option(metavar="ADDRESS", help="A contract asked at each commitment; up to four, in order."),
+    typer.Option(metavar="ADDRESS", help="A hook contract called at each commitment; up to four, in order."),
 ]
 
 
@@ -69,25 +67,25 @@ Hooks = Annotated[
 )
 def new(
     session: Session,
-    source: Annotated[Path | None, typer.Option("--from", metavar="TOML", help="Begin with this plan.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write TOML here.")] = None,
+    source: Annotated[Path | None, typer.Option("--from", metavar="TOML", help="Start from this plan.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Output file, TOML.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Local epochs.")] = None,
-    mu: Annotated[float | None, typer.Option(help="Train by FedProx, with this weight of its proximal term.")] = None,
+    mu: Annotated[float | None, typer.Option(help="Train by FedProx with this proximal weight.")] = None,
     grid: Annotated[int | None, typer.Option(metavar="S", help="Grid: values are integers times 2^-S.")] = None,
     combine: Combine = None,
     combine_parameter: CombineParameter = None,
     weights: Weights = None,
-    saturate: Annotated[bool | None, typer.Option("--saturate/--refuse", help="What to do with larger values.")] = None,
+    saturate: Annotated[bool | None, typer.Option("--saturate/--refuse", help="Clip or refuse larger values.")] = None,
     model: Annotated[str | None, typer.Option(metavar="MODEL", help="Fit it to this model's head.")] = None,
     module: ModuleText = None,
     without: Unshared = None,
     server: Server = None,
     server_parameter: ServerParameter = None,
-    server_rate: Annotated[float | None, typer.Option(metavar="RATE", help="FedAvg's rate; 1 if absent.")] = None,
+    server_rate: Annotated[float | None, typer.Option(metavar="RATE", help="FedAvg's server rate; default 1.")] = None,
     clip: Annotated[float | None, typer.Option(metavar="NORM", help="Clip updates to this L2 norm.")] = None,
-    quorum: Annotated[int | None, typer.Option(help="Equal attestations that make a result.")] = None,
-    weight_cap: Annotated[int | None, typer.Option(help="The most one participant may weigh.")] = None,
-    min_contributions: Annotated[int | None, typer.Option(help="With fewer the round lapses.")] = None,
+    quorum: Annotated[int | None, typer.Option(help="Number of equal attestations that make a result.")] = None,
+    weight_cap: Annotated[int | None, typer.Option(help="Maximum weight of one participant.")] = None,
+    min_contributions: Annotated[int | None, typer.Option(help="Minimum contributions of a round.")] = None,
     commit_duration: Duration = None,
     publish_duration: Duration = None,
     aggregate_duration: Duration = None,
@@ -97,7 +95,7 @@ def new(
     term: TermText = None,
     hook: Hooks = None,
 ) -> None:
-    """Write a plan as TOML, checked; flags go before the file, defaults fill the rest."""
+    """Write a validated plan as TOML; flags override the file, defaults fill the rest."""
     from registry.cli.plan_files import manifest_of, parameters_of, terms_of
     from registry.cli.statements import read_toml
 
@@ -135,7 +133,7 @@ def set_plan(
     model: ModelText,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A plan in TOML, as `cairn plan new` writes it.")],
 ) -> None:
-    """Publish a plan and make it a model's standing plan, from the next round on. Owner only."""
+    """Publish a plan and make it the model's standing plan from the next round on. Owner only."""
     from registry.chain import calls
     from registry.chain.events import PlanSet
     from registry.cli.plan_checks import check_plan
@@ -168,9 +166,11 @@ def set_plan(
 def show(
     session: Session,
     model: ModelText,
-    index: Annotated[int | None, typer.Argument(metavar="INDEX", help="Which, from 0; the standing one.")] = None,
+    index: Annotated[
+        int | None, typer.Argument(metavar="INDEX", help="The plan's index from 0; default the standing one.")
+    ] = None,
 ) -> None:
-    """Print a plan as TOML, checked against what the chain holds of it, with its server program spelled out."""
+    """Print a plan as TOML, verified against the chain, with its server program disassembled."""
     from registry.cli.plan_files import plan_toml, program_text
     from registry.rounds.plans import load_plan
 
@@ -208,7 +208,7 @@ def history(session: Session, model: ModelText) -> None:
 
 
 def _algorithm(given: Any, epochs: int | None, mu: float | None) -> dict[str, Any] | None:
-    """What participants run, as flags change it."""
+    """Return the training algorithm with the changes that flags make."""
     if epochs is None and mu is None:
         return None
     begun = given if isinstance(given, dict) else {}
@@ -220,7 +220,7 @@ def _algorithm(given: Any, epochs: int | None, mu: float | None) -> dict[str, An
 
 
 def _server(name: str | None, parameters: list[str] | None, rate: float | None) -> dict[str, Any] | None:
-    """A server rule as flags give it."""
+    """Return the server rule that flags give."""
     if name is None and parameters:
         raise InputError("--server-parameter: expected --server with it")
     if rate is not None:
@@ -240,14 +240,14 @@ def _server(name: str | None, parameters: list[str] | None, rate: float | None) 
 
 
 def _proposed(module: str | None, without: Sequence[str], said: Mapping[str, Any]) -> dict[str, Any]:
-    """What a module's shared tensors propose: a grid, scales, buffers.
+    """Propose grid, scales and buffers from a module's shared tensors.
 
     Raises:
-        InputError: Tensors are left out of no module.
+        InputError: --without is given without --module.
     """
     if module is None:
         if without:
-            raise InputError("--without leaves tensors of a --module out, which is missing")
+            raise InputError("expected --module with --without, got none")
         return {}
     from trainer.cli.tasks import load_module
     from trainer.modules import propose_buffers, propose_grid
@@ -275,7 +275,7 @@ def _fitted(
 
 
 def _for_head(session: Session, manifest: PlanManifest, model: ModelId) -> PlanManifest:
-    """The plan fitted to the head, or checked against it where it says already what it is for."""
+    """Fit the plan to the head, or check it if it already names the form of its versions."""
     from registry.cli.plan_checks import head_header
     from registry.cli.plan_files import is_fitted
     from registry.rounds.plans import fitted, plan_segments
@@ -288,7 +288,7 @@ def _for_head(session: Session, manifest: PlanManifest, model: ModelId) -> PlanM
 
 
 def _chosen(session: Session, model: ModelId, given: Mapping[str, Any]) -> tuple[Choice, ...]:
-    """What is chosen of the terms that nothing is said of, and why; said to whoever runs the command."""
+    """Choose omitted terms, and print each with its reason."""
     from registry.cli.plan_defaults import CHOSEN, choose_terms, surroundings
     from registry.cli.plan_files import show_duration
 
@@ -306,7 +306,7 @@ def _values(chosen: Sequence[Choice]) -> dict[str, int]:
 
 
 def _left_open(said: Mapping[str, Any]) -> tuple[str, ...]:
-    """Terms that a plan for no model leaves to `cairn plan set`; an answer time follows from the window it is in."""
+    """Return the terms that a plan without a model leaves to `cairn plan set`; the window determines an answer time."""
     from registry.cli.plan_defaults import CHOSEN
 
     return tuple(
@@ -322,7 +322,7 @@ def _write(
     chosen: Sequence[Choice],
     left_open: Sequence[str],
 ) -> None:
-    """Write a plan to a file, or to standard output; over the file that it began with, and no other."""
+    """Write a plan to standard output or a file; overwrite only the file that it started from."""
     from registry.cli.plan_files import plan_toml
     from registry.content.manifest import digest_of, manifest_cid
 

@@ -1,4 +1,4 @@
-"""`cairn simulate`."""
+"""`cairn simulate`: run rounds with many participants in one process."""
 
 from __future__ import annotations
 
@@ -33,15 +33,17 @@ def simulate(
     task: Annotated[
         str | None,
         typer.Option(
-            "--task", metavar="PLACE:FUNCTION", help="Called once a participant; a small one of ours if left out."
+            "--task",
+            metavar="PLACE:FUNCTION",
+            help="Function called once per participant; default a small built-in task.",
         ),
     ] = None,
     plan: Annotated[
-        Path | None, typer.Option("--plan", metavar="TOML", help="The rules; defaults if left out.")
+        Path | None, typer.Option("--plan", metavar="TOML", help="Plan file; default the default plan.")
     ] = None,
     keep: Annotated[Path | None, typer.Option("--keep", metavar="DIR", help="Keep store and files here.")] = None,
 ) -> None:
-    """Run rounds with many participants on a chain in this process, whose clock is moved instead of waited for."""
+    """Run rounds with many participants on an in-process chain, whose clock is moved instead of waited for."""
     from trainer.cli.tasks import load_task, need_torch
 
     need_torch("simulating")
@@ -87,7 +89,7 @@ def _plan(file: Path | None, aggregators: int) -> PlanManifest:
 
 
 def _line(index: int, count: int) -> Task:
-    """A small task that needs no data set: a line to fit, of which each participant sees its own part."""
+    """Return a small linear-regression task; each participant sees its own part of the line."""
     import torch
     from torch import nn
 
