@@ -1,4 +1,4 @@
-"""The mean of ten updates of GPT-2 small's size, from files: with all checks, with CIDs only, with none.
+"""Benchmark of aggregation: the mean of ten GPT-2-small updates from files, with all checks, CIDs only, or none.
 
 Run as `python -m benchmarks.aggregate`; 6 GB of disk, which the page cache should hold, and 11 GB of memory for Flower.
 
@@ -38,7 +38,7 @@ CHECKS = {
     "CIDs only": {"cids": True, "roots": False, "grid": True},
     "nothing": {"cids": False, "roots": False, "grid": False},
 }
-"""What is checked of updates; the header's form always is."""
+"""The checks on updates; the header's form is always checked."""
 
 
 # Ours -------------------------------------------------------------------------------------------------------------
@@ -69,7 +69,7 @@ def combine_files(paths: Sequence[Path], out: Path, check: str) -> None:
 
 
 def imports() -> None:
-    """Import what combining needs."""
+    """Import the modules that combining needs."""
     import registry.rounds.combination  # noqa: F401
 
 
@@ -115,7 +115,7 @@ def hash_chunks(leaf: memoryview) -> None:
 
 
 def run_peer(python: Path, script: str, job: dict[str, Any], told: list[dict[str, Any]] | None = None) -> float:
-    """Run a peer's script and return the seconds it says its work took, without its imports."""
+    """Run a peer's script and return the seconds that it reports for its work, without imports."""
     done = subprocess.run([python, PEERS / script, json.dumps(job)], capture_output=True, text=True, check=True)
     answer = json.loads(done.stdout)
     if told is not None:
@@ -124,7 +124,7 @@ def run_peer(python: Path, script: str, job: dict[str, Any], told: list[dict[str
 
 
 def torch_contenders(paths: Sequence[Path], out: Path) -> dict[str, Contender]:
-    """Return torch's ways of doing it."""
+    """Return torch's contenders."""
     with paths[0].open("rb") as file:
         begin = 8 + int.from_bytes(file.read(8), "little")
     job = {

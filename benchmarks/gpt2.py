@@ -1,4 +1,4 @@
-"""Updates of GPT-2 small's shapes: 124 439 808 values in 148 tensors, on the grid, no two alike."""
+"""Synthetic updates of GPT-2 small's shapes: 124 439 808 values in 148 tensors, on the grid, no two alike."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["GRID_BITS", "shapes", "write_update", "write_version"]
 GRID_BITS = 24
 WIDTH, LAYERS, CONTEXT, VOCABULARY = 768, 12, 1024, 50257
 _PERIOD = (1 << 20) + 257
-"""Values until they repeat; odd, so that no two leaves of a file begin at the same one."""
+"""Period of the values; odd, so that no two leaves of a file begin at the same value."""
 
 
 def shapes() -> dict[str, tuple[int, ...]]:
@@ -41,18 +41,18 @@ def shapes() -> dict[str, tuple[int, ...]]:
 
 
 def write_update(path: Path, seed: int) -> None:
-    """Write an update whose values look like a round's deltas: normal, a hundredth wide."""
+    """Write an update with values like a round's deltas: normal with standard deviation 0.01."""
     values = np.random.default_rng(seed).normal(scale=0.01, size=_PERIOD)
     _write(path, to_grid(values, GRID_BITS)[0], seed)
 
 
 def write_version(path: Path, seed: int) -> None:
-    """Write a version: weights that lie on no grid."""
+    """Write a version, with weights off the grid."""
     _write(path, np.random.default_rng(seed).normal(scale=0.02, size=_PERIOD).astype(np.float32), seed)
 
 
 def _write(path: Path, period: F32, seed: int) -> None:
-    """Fill every tensor with the period, begun elsewhere in each."""
+    """Fill every tensor with the periodic values, at a different offset in each."""
     rng = np.random.default_rng(seed)
     tensors = {}
     for name, shape in shapes().items():

@@ -1,9 +1,9 @@
-"""Reading events beside web3.py, and indexing a million commitments.
+"""Benchmark of the index: reading events compared with web3.py, and indexing a million commitments.
 
-Run as `python -m benchmarks.index`; needs anvil, 0.6 GB of disk. Events are read from one anvil by both, in turn: 5 000
-grants and 5 000 commitments, from the request to decoded values. The million comes out of a generator, as the bytes
-that a node would answer with; making them is not counted, parsing them is. Memory is also measured where the answers
-were empty for long, so that ranges are wide, and full ones come then: over HTTP, where a long answer is cut off.
+Run as `python -m benchmarks.index`; needs anvil, 0.6 GB of disk. Both read events from one anvil in turn: 5 000 grants
+and 5 000 commitments, from the request to decoded values. A generator makes the million as a node's response bytes;
+making them is not counted, parsing them is. Memory is also measured when full answers follow a long run of empty ones,
+which widened the block ranges: over HTTP, where a long answer is cut off.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ INSTANT = Finality(FinalityRule.INSTANT)
 
 @contextmanager
 def committed(count: int) -> Iterator[tuple[Web3, Address, int]]:
-    """An anvil on which so many participants have committed: the node, the contract, the first block."""
+    """Start anvil with this many committed participants; yield the node, the contract and the first block."""
     with anvil_chain(find_program("anvil", [PROJECT / "node_modules" / ".bin"]), "--gas-limit", "1000000000") as chain:
         w3, signer, chain_id = chain.w3, chain.signers[0], chain.w3.eth.chain_id
         made = deploy(w3, Transactor(w3, signer, Journal(None), chain_id=chain_id), chain_id=chain_id)
@@ -87,7 +87,7 @@ def _commit(w3: Web3, contract: Address, model: ModelId, people: Sequence[Addres
             call = calls.commit_update(contract, model, 1, Digest(digest), Root(root), 7, 3, participant=person)
             sent = {"from": "0x" + person.hex(), "to": "0x" + contract.hex(), "data": "0x" + call.data.hex()}
             requests.append(("eth_sendTransaction", [{**sent, "gas": hex(200_000)}]))
-        # One batch after the other: anvil carries out the requests of one side by side.
+        # Batches in sequence: anvil runs the requests of one batch concurrently.
         funded = batch([("anvil_setBalance", ["0x" + person.hex(), hex(10**18)]) for person in some])
         answers = funded + batch(requests) + batch([("evm_mine", [])])
         errors = [answer["error"] for answer in answers if "error" in answer]
@@ -96,7 +96,7 @@ def _commit(w3: Web3, contract: Address, model: ModelId, people: Sequence[Addres
 
 
 def read_by_web3(w3: Web3, contract: Address, first: int, people: int) -> None:
-    """Read grants and commitments as web3.py does."""
+    """Read grants and commitments with web3.py."""
     cairn = w3.eth.contract(address=w3.to_checksum_address(contract), abi=list(artifact("Cairn").abi))
     for kind in (cairn.events.RolesChanged, cairn.events.UpdateCommitted):
         _require(people, len(kind().get_logs(from_block=first, to_block=w3.eth.block_number)))
@@ -112,7 +112,7 @@ def read_by_layout(w3: Web3, contract: Address, first: int, people: int) -> None
 
 
 def index_from_node(w3: Web3, contract: Address, first: int, folder: Path) -> None:
-    """Index all there is into a new file."""
+    """Index the whole chain into a new file."""
     sync_new(w3, Following(w3.eth.chain_id, bytes(w3.eth.get_block(0)["hash"]), (contract,), first), folder)
 
 
@@ -121,11 +121,11 @@ def _require(expected: int, got: int) -> None:
         raise SystemExit(f"expected {expected} events, got {got}")
 
 
-# A million that no chain holds ---------------------------------------------------------------------------------------
+# A million generated events -----------------------------------------------------------------------------------------
 
 
 class Generated(JSONBaseProvider):
-    """A node that holds one model and rounds of commitments, and makes the bytes of an answer when it is asked.
+    """A fake node with one model and rounds of commitments, which generates the bytes of each answer.
 
     Block 1 registers the model and sets its plan; then, after blocks without logs, for every round one block that opens
     it, and blocks of commitments.
@@ -139,7 +139,7 @@ class Generated(JSONBaseProvider):
         self.blocks_a_round = 1 + A_ROUND // A_BLOCK
         self.begin = 2 + quiet
         self.last = 1 + quiet + commitments // A_ROUND * self.blocks_a_round
-        self.making = 0.0  # seconds spent on making answers
+        self.making = 0.0  # seconds spent generating answers
 
     def make_request(self, method: Any, params: Any) -> Any:
         return self.make_batch_request([(method, params)])[0]
@@ -166,7 +166,7 @@ class Generated(JSONBaseProvider):
         return [log for number in range(first, last + 1) for log in self._logs(number)]
 
     def pieces(self, request: dict[str, Any]) -> Iterator[bytes]:
-        """An answer, log by log, so that nobody but its reader holds all of it."""
+        """Yield an answer log by log, so that only its reader buffers it."""
         yield b'{"jsonrpc": "2.0", "id": %d, "result": ' % request["id"]
         if request["method"] == "eth_getLogs":
             wanted = request["params"][0]
@@ -231,7 +231,7 @@ def _word(value: int | bytes) -> bytes:
 
 
 def sync_new(w3: Web3, following: Following, folder: Path) -> None:
-    """Index a chain into a new file, and remove it."""
+    """Index a chain into a new file, then delete the file."""
     path = folder / "index.sqlite"
     with Index(path, following) as index:
         Follower(index, w3, INSTANT).sync()
@@ -240,7 +240,7 @@ def sync_new(w3: Web3, following: Following, folder: Path) -> None:
 
 
 def index_generated(folder: Path, commitments: int) -> float:
-    """Index generated commitments; returns the seconds it took, but for making them."""
+    """Index generated commitments; return the seconds without those spent generating them."""
     provider = Generated(commitments)
     following = Following(1, provider.hash_of(0), (provider.contract,), 1)
     begin = time.perf_counter()
@@ -249,7 +249,7 @@ def index_generated(folder: Path, commitments: int) -> float:
 
 
 def index_served(folder: Path, commitments: int, quiet: int) -> None:
-    """Index generated commitments that come after quiet blocks, over HTTP."""
+    """Index generated commitments that follow empty blocks, over HTTP."""
     provider = Generated(commitments, quiet)
 
     class Handler(BaseHTTPRequestHandler):
@@ -270,7 +270,7 @@ def index_served(folder: Path, commitments: int, quiet: int) -> None:
 
     class Server(HTTPServer):
         def handle_error(self, *_: object) -> None:
-            """An answer was cut off."""
+            """Ignore a response that the client cut off."""
 
     server = Server(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -281,7 +281,7 @@ def index_served(folder: Path, commitments: int, quiet: int) -> None:
 
 
 def imports() -> None:
-    """Import what indexing needs, and index a little."""
+    """Import the modules that indexing needs, and index a little."""
     with workspace("index-imports") as folder:
         index_generated(folder, A_ROUND)
         index_served(folder, A_ROUND, A_ROUND)

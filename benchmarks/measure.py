@@ -1,8 +1,8 @@
-"""How the benchmarks measure: contenders in turn, memory of a process and its children, results as JSON.
+"""Measurement harness: run contenders in turn, measure memory of a process and its children, write JSON results.
 
-A figure is a rate beside a peer's. Both are measured in one run, one after the other, as often as asked (A B A B …), so
-that what else the machine does meets both. The rate is the median over the turns, the ratio the median of the ratios
-of each turn; a ratio of medians would compare turns that had another machine.
+A figure compares a rate with a peer's. Both are measured in one run, interleaved (A B A B …), so that other load on the
+machine affects both. The rate is the median over the turns, the ratio the median of each turn's ratio; a ratio of
+medians would compare turns under different load.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
 
 RESULTS = Path(__file__).parent / "results"
 Contender = Callable[[], float | None]
-"""Does the work; returns the seconds it took where it knows better than the clock around it."""
+"""Does the work; may return the seconds it took, which replace those of the outer clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,14 @@ class Figure:
 
     Attributes:
         what: What was measured.
-        value: Its median, in unit.
+        value: The median, in `unit`.
         unit: GB/s, MB/s, MB, gas, s or ms.
-        peer: What it is compared with, if anything.
+        peer: The peer it is compared with, if any.
         peer_value: The peer's median, in the same unit.
         ratio: Median of the ratios of each turn.
-        target: Least ratio, or with no peer most units; None where there is none.
+        target: Minimum ratio, or without a peer the maximum value; None without a target.
         met: Whether the target is met.
-        turns: Every measured value, the peer's beside it.
+        turns: Every measured value, paired with the peer's.
     """
 
     what: str
@@ -66,24 +66,24 @@ class Figure:
 
 
 def scale() -> float:
-    """Return the share of the full size to measure with: CAIRN_BENCH_SCALE, 1 if unset."""
+    """Return the fraction of the full size to measure with: CAIRN_BENCH_SCALE, default 1."""
     return float(os.environ.get("CAIRN_BENCH_SCALE", "1"))
 
 
 def repeats() -> int:
-    """Return the turns to take: CAIRN_BENCH_TURNS, 5 if unset."""
+    """Return the number of turns: CAIRN_BENCH_TURNS, default 5."""
     return int(os.environ.get("CAIRN_BENCH_TURNS", "5"))
 
 
 @contextmanager
 def workspace(name: str) -> Iterator[Path]:
-    """Make a folder for data, removed at the end: in CAIRN_BENCH_FOLDER, or where temporary files go."""
+    """Yield a folder for data, deleted at the end: in CAIRN_BENCH_FOLDER, default the temporary folder."""
     with tempfile.TemporaryDirectory(prefix=f"cairn-{name}-", dir=os.environ.get("CAIRN_BENCH_FOLDER")) as folder:
         yield Path(folder)
 
 
 def in_turn(contenders: Mapping[str, Contender], *, turns: int | None = None) -> dict[str, list[float]]:
-    """Let each contender work once in every turn, after one turn that does not count; return their seconds."""
+    """Run each contender once per turn, after one warm-up turn; return their seconds."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range((turns or repeats()) + 1):
         for name, work in contenders.items():
@@ -106,7 +106,7 @@ def versus(
     unit: str,
     target: float | None,
 ) -> Figure:
-    """Compare two contenders that moved the same amount (in units of `unit` per second) in each turn."""
+    """Compare two contenders that processed the same amount in each turn (rates in `unit`)."""
     ratio = statistics.median(b / a for a, b in zip(mine, theirs, strict=True))
     return Figure(
         what=what,
@@ -122,7 +122,7 @@ def versus(
 
 
 def at_most(what: str, value: float, unit: str, target: float) -> Figure:
-    """A value that has a limit instead of a peer."""
+    """Return a figure with a limit instead of a peer."""
     return Figure(what=what, value=value, unit=unit, target=target, met=value <= target)
 
 
@@ -130,14 +130,14 @@ def at_most(what: str, value: float, unit: str, target: float) -> Figure:
 
 
 def peak_memory(imports: Callable[[], object], work: Callable[[], object]) -> float:
-    """Return by how many MB (10^6 bytes) a fresh process, with its children, grows while it works.
+    """Return the peak memory growth of a fresh process and its children during work, MB (10^6 bytes).
 
-    Counted is anonymous memory; what processes share after a fork counts once (Pss_Anon). The page cache, which holds
-    the files read and written, is the system's and not counted.
+    Anonymous memory counts; pages shared after a fork count once (Pss_Anon). The page cache of files read and written
+    does not count.
 
     Args:
-        imports: Called first; what the process holds afterwards is where counting begins.
-        work: What is measured. Both are functions of a module, so that another process can call them.
+        imports: Called first; the memory afterwards is the baseline.
+        work: The function to measure. Both must be module-level functions, so that another process can call them.
     """
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
@@ -166,13 +166,13 @@ def _measured(pipe: Connection, imports: Callable[[], object], work: Callable[[]
 
 
 def _anonymous(pid: int) -> int:
-    """Bytes of anonymous memory of a process and its descendants."""
+    """Return the anonymous memory of a process and its descendants, bytes."""
     total = 0
     for member in _family(pid):
         try:
             lines = Path(f"/proc/{member}/smaps_rollup").read_text().splitlines()
         except (FileNotFoundError, ProcessLookupError):
-            continue  # it ended meanwhile
+            continue  # it has exited
         total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(("Pss_Anon:", "SwapPss:")))
     return total
 
@@ -191,7 +191,7 @@ def _family(pid: int) -> Iterator[int]:
 
 
 def write_results(name: str, figures: Sequence[Figure], **facts: object) -> None:
-    """Write results/NAME.json: the figures, and what they were measured on and with."""
+    """Write results/NAME.json: the figures, with machine and versions."""
     RESULTS.mkdir(exist_ok=True)
     report = {
         "benchmark": name,
@@ -207,7 +207,7 @@ def write_results(name: str, figures: Sequence[Figure], **facts: object) -> None
 
 
 def line_of(figure: Figure) -> str:
-    """Return a figure as one line for people."""
+    """Return a figure as one line of text."""
     text = f"{figure.what}: {figure.value:.3g} {figure.unit}"
     if figure.peer:
         text += f"; {figure.peer}: {figure.peer_value:.3g}; ratio {figure.ratio:.2f}"

@@ -1,8 +1,8 @@
-"""A whole round of ten updates of GPT-2 small's size on anvil and Kubo, and where its time goes.
+"""Benchmark of a whole round of ten GPT-2-small updates on anvil and Kubo, broken down by step.
 
 Run as `python -m benchmarks.round`; 14 GB of disk, Kubo (`make kubo`) and anvil (`npm ci`). One participant, aggregator
-or auditor works at a time, all against one Kubo node on this machine, so that each step's seconds are its own; in life
-the participants' steps run side by side on ten machines. Training is left out: updates are written as such.
+or auditor works at a time, all with one Kubo node on this machine, so that each step is timed alone; in production the
+participants' steps run in parallel on ten machines. Training is excluded: updates are synthetic.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A model with its people, on a chain and a node of its own."""
+    """A model with all its roles, on its own chain and Kubo node."""
 
     chain: DevChain
     store: ContentStore
@@ -159,7 +159,7 @@ def prepare(chain: DevChain, store: ContentStore, folder: Path) -> Network:
 
 
 def prepare_update(record: RoundRecord, file: Path, participant: Client, weight: int) -> Prepared:
-    """Name an update's file and write its manifest."""
+    """Hash an update's file and write its manifest."""
     facts = describe(file_pieces(file), sha256=False)
     assert facts.tensor_root is not None
     manifest = UpdateManifest(
@@ -235,7 +235,7 @@ def aggregate(net: Network, clock: Clock) -> None:
 
 
 def audit(net: Network, clock: Clock) -> None:
-    """Verify the new version and the genesis as a stranger."""
+    """Verify the new version and the genesis as a third party."""
     folder = net.folder / "auditor"
     folder.mkdir()
     head = net.owner.model(net.model_id).head

@@ -1,10 +1,10 @@
-"""How fast blobs go into stores and come out of them again, hashed, beside what the machine and Kubo can do.
+"""Benchmark of content stores: verified write and read throughput, compared with disk, hash and Kubo.
 
 Run as `python -m benchmarks.store`; 4 GB of disk, and Kubo (`make kubo`) for its part.
 
-Each turn writes a file of new random bytes and runs everything on it, so that a busy machine is as busy for the one as
-for the other; ratios are medians over turns of figures from the same turn. Publishing counts the pin, as `ipfs add`
-does. Rates are in MB/s (10^6).
+Each turn writes a file of new random bytes and runs everything on it, so that other load on the machine affects all
+contenders; ratios are medians over turns of figures from the same turn. Publishing includes the pin, as in `ipfs add`.
+Rates are in MB/s (10^6).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ COMPARED = (
     ("the same, through the RPC alone", "kubo fetch through the RPC alone", "ipfs cat", None),
     ("the same, a CAR from its gateway", "gateway fetch as a CAR", "ipfs cat", None),
 )
-"""What the table says, what was measured, what it is compared with, and the least ratio."""
+"""Rows of the table: label, measurement, peer, and minimum ratio."""
 
 
 def main() -> None:
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def compare(turns: list[dict[str, float]], what: str, mine: str, peer: str, target: float | None) -> Figure:
-    """Return two rates of each turn as a figure."""
+    """Return the two rates of every turn as a figure."""
     pairs = tuple((found[mine], found[peer]) for found in turns)
     ratio = statistics.median(a / b for a, b in pairs)
     return Figure(
@@ -91,7 +91,7 @@ def measure(
     found: dict[str, float] = {}
     found["sha2-256"] = rate(lambda: hash_file(file))
 
-    # In turns, which first: a disk that has just taken much may take the next more slowly.
+    # Alternate the order: a disk may be slower just after a large write.
     with LocalStore(folder / "store") as local, watched_memory() as memory:
         tasks: list[tuple[str, Callable[[], object]]] = [
             ("write and sync", lambda: write_synced(file, folder / "copy")),
@@ -115,7 +115,7 @@ def measure(
 def measure_kubo(
     file: Path, mib: int, ipfs: Path, running: KuboNode, rate: Callable[[Callable[[], object]], float]
 ) -> dict[str, float]:
-    """Publish and fetch, between two runs of Kubo's own commands on the node."""
+    """Measure publishing and fetching, and Kubo's own commands on the same node."""
     environment = {**os.environ, "IPFS_PATH": str(running.repo)}
 
     def command(*arguments: str) -> Callable[[], object]:
@@ -124,7 +124,7 @@ def measure_kubo(
 
     found: dict[str, float] = {}
     added = [rate(command("add", "-Q", str(file)))]
-    fill(file, mib)  # new blocks for each: those that are there are not written again
+    fill(file, mib)  # new blocks for each: Kubo deduplicates existing ones
     with (
         KuboStore(running.api, gateway=running.gateway) as store,
         KuboStore(running.api) as plain,
@@ -151,7 +151,7 @@ def measure_kubo(
 
 @contextmanager
 def node(ipfs: Path | None, folder: Path) -> Iterator[KuboNode | None]:
-    """Run a private node, where there is Kubo."""
+    """Run a private Kubo node if Kubo is installed."""
     if ipfs is None:
         yield None
         return
@@ -164,7 +164,7 @@ def node(ipfs: Path | None, folder: Path) -> Iterator[KuboNode | None]:
 
 @contextmanager
 def watched_memory() -> Iterator[Callable[[], float]]:
-    """Yield a function that tells, afterwards, the most private memory of this process above what it began with."""
+    """Yield a function that returns, afterwards, this process's peak private memory above its initial one."""
     before = most = private_memory()
     done = threading.Event()
 
@@ -189,9 +189,9 @@ def private_memory() -> float:
 
 
 def fill(file: Path, mib: int) -> None:
-    """Write mib MiB of which no two, here or before, are equal."""
+    """Write mib MiB, each different from all earlier ones."""
     body = os.urandom(MIB - 16)
-    with file.open("r+b" if file.exists() else "wb") as out:  # in place: giving blocks back keeps a disk busy
+    with file.open("r+b" if file.exists() else "wb") as out:  # in place: freeing disk blocks keeps a disk busy
         for _ in range(mib):
             out.write(os.urandom(16) + body)
     os.sync()
@@ -204,7 +204,7 @@ def hash_file(file: Path) -> None:
 
 
 def write_synced(file: Path, copy: Path) -> None:
-    """Write a file's bytes to another and wait for the disk."""
+    """Copy a file and fsync the copy."""
     with copy.open("wb", buffering=0) as out:
         for piece in file_pieces(file):
             out.write(piece)
@@ -212,7 +212,7 @@ def write_synced(file: Path, copy: Path) -> None:
 
 
 def drain(store: ContentStore, blob: Blob) -> None:
-    """Read a blob, hashed, to its end."""
+    """Read a whole blob, verifying its hashes."""
     if sum(map(len, open_blob(store, blob))) != blob.size:
         raise AssertionError(f"expected {blob.size} bytes")
 

@@ -24,7 +24,7 @@ HEAD = ("What", "Cairn", "Beside it", "", "Ratio", "Target")
 
 
 def gather() -> list[dict[str, Any]]:
-    """Return every benchmark's report, newly measured ones before what the summary held; single turns are left out."""
+    """Return every benchmark's report, preferring new results to those of the summary, without single turns."""
     reports = {report["benchmark"]: report for report in json.loads(SUMMARY.read_text())} if SUMMARY.exists() else {}
     for path in RESULTS.glob("*.json"):
         report = json.loads(path.read_text())

@@ -1,11 +1,11 @@
-"""`cairn verify --deep` of a round of ten updates of GPT-2 small's size, beside hashing the same bytes alone.
+"""Benchmark of `cairn verify --deep` on a round of ten GPT-2-small updates, compared with hashing the same bytes.
 
 Run as `python -m benchmarks.verify`; 15 GB of disk, which the page cache should hold, and anvil (`npm ci`). The blobs
-lie in a local store. The genesis has been verified before, as it has whenever a model's next version is looked at, so
-what is measured is the one round: its updates judged and combined, the parent read, the server step taken, aggregate
-and version named, and the stored files of both read.
+are in a local store. The genesis is verified and cached beforehand, as it is in practice, so the benchmark measures one
+round: judging and combining its updates, reading the parent, the server step, hashing aggregate and version, and
+reading the stored files of both.
 
-The ceiling is two processes that compute the hashes which these checks come down to: of every update, of the parent,
+The upper bound is two processes that compute the hashes that these checks need: of every update, of the parent,
 the aggregate and the version, sha2-256 of every block and the tensor root; of parent and version also the plain sha256;
 and of the stored aggregate and version sha2-256 of every block once more.
 """
@@ -34,7 +34,7 @@ PROCESSES = 2
 
 
 def verify(url: str, contract: bytes, model: bytes, store: Path, folder: Path) -> None:
-    """Verify a model's head as the command does, its genesis having been verified before."""
+    """Verify a model's head as the command does, with its genesis cached."""
     from registry.chain.client import Client
     from registry.ethereum.node import connect
     from registry.types import Address, ModelId
@@ -44,7 +44,7 @@ def verify(url: str, contract: bytes, model: bytes, store: Path, folder: Path) -
     client = Client(connect(url), Address(contract))
     head = client.model(ModelId(model)).head
     before = folder / "verified"
-    if not before.is_dir():  # the genesis alone, once
+    if not before.is_dir():  # cache the genesis
         genesis = client.version(ModelId(model), head).parent
         kept = VerificationCache(before)
         for found in verify_version(
@@ -60,7 +60,7 @@ def verify(url: str, contract: bytes, model: bytes, store: Path, folder: Path) -
 
 
 def imports() -> None:
-    """Import what verifying needs, and what the way to a node does."""
+    """Import the modules that verifying and the node connection need."""
     import web3  # noqa: F401
 
     import registry.chain.client
@@ -70,13 +70,13 @@ def imports() -> None:
 
 
 def hash_alone(store: Path, rooted: Sequence[Blob], stored: Sequence[Blob], versions: Sequence[Blob]) -> None:
-    """Compute in two processes, which share each blob, the hashes that verifying takes.
+    """Compute the hashes that verification needs in two processes, which split each blob.
 
     Args:
-        store: Of the blobs.
-        rooted: Whose blocks and roots are hashed.
-        stored: Whose blocks alone are hashed.
-        versions: Which are hashed as a whole, each by one process.
+        store: The store of the blobs.
+        rooted: Blobs to hash by block and tensor root.
+        stored: Blobs to hash by block only.
+        versions: Blobs to hash as a whole, each in one process.
     """
     context = multiprocessing.get_context("fork")
     workers = [
@@ -114,7 +114,7 @@ def _hash_share(
 
 
 def blobs_of(net: Network) -> tuple[list[Blob], list[Blob], list[Blob]]:
-    """Return what is hashed by block and root, by block once more, and as a whole."""
+    """Return the blobs to hash by block and root, by block only, and as a whole."""
     record = read_round(net.owner, net.model_id, 1)
     result = chosen_result(net.owner, record)
     assert result is not None

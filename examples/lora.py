@@ -1,8 +1,8 @@
-"""A LoRA adapter by PEFT and the Trainer of Hugging Face: versions hold the adapter, the model under it stays frozen.
+"""Federated LoRA with PEFT and the Hugging Face Trainer: versions have the adapter, the base model stays frozen.
 
 Hu, Shen, Wallis, Allen-Zhu, Li, Wang, Wang, Chen: LoRA: Low-Rank Adaptation of Large Language Models (ICLR 2022). The
-language model here is tiny and random; put a pretrained one in its place. It needs what
-`pip install 'cairn-registry[integrations]'` installs.
+language model here is tiny and random; replace it by a pretrained one. Requires `pip install
+'cairn-registry[integrations]'`.
 
     (cd examples && python -c 'import lora; lora.make_base()' && mv base.safetensors ..)
     cairn model register --module examples/lora.py:module --without '*' --without '!*lora_*' \
@@ -30,7 +30,7 @@ _TOKENS, _LENGTH = 32, 8
 
 
 def language_model() -> nn.Module:
-    """Return the model without its weights."""
+    """Return the language model, randomly initialized."""
     config = GPT2Config(
         vocab_size=_TOKENS, n_positions=_LENGTH, n_embd=16, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0
     )
@@ -38,7 +38,7 @@ def language_model() -> nn.Module:
 
 
 def make_base(file: Path = BASE) -> None:
-    """Write the frozen weights that everybody stands on; once, by the owner."""
+    """Write the frozen base weights; the owner does so once."""
     torch.manual_seed(0)
     save_model(language_model(), str(file))
 
@@ -53,7 +53,7 @@ def module(base: Path = BASE) -> nn.Module:
 
 
 def task(base: Path = BASE, *, step: int = 1, scratch: Path = Path("trainer-out")) -> Task:
-    """Return a participant's task: sequences that count in steps of its own."""
+    """Return a participant's task: counting sequences with the participant's own step."""
     rows = [(torch.arange(_LENGTH) * step + start) % _TOKENS for start in range(24)]
     data = [{"input_ids": row, "labels": row} for row in rows]
 

@@ -1,6 +1,6 @@
-"""A LightningModule trained by Lightning's Trainer, with a head that stays with each participant.
+"""Personalized federated learning with Lightning: a shared body, and a private head at each participant.
 
-It needs what `pip install 'cairn-registry[integrations]'` installs.
+Requires `pip install 'cairn-registry[integrations]'`.
 
     cairn model register --module examples/with_lightning.py:module --without 'head.*'
     cairn participant run MODEL --task examples/with_lightning.py:task
@@ -39,18 +39,18 @@ class Regression(lightning.LightningModule):
         return nn.functional.mse_loss(self(x), y)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return the optimizer, which the algorithm of the plan, such as FedProx, reaches by its hooks."""
+        """Return the optimizer; the plan's algorithm, such as FedProx, hooks its steps."""
         return torch.optim.SGD(self.parameters(), lr=0.05)
 
 
 def module() -> nn.Module:
-    """Return the module that everybody begins with."""
+    """Return the initial module."""
     torch.manual_seed(0)
     return Regression()
 
 
 def task(seed: int = 0) -> Task:
-    """Return a participant's task: sums of its own inputs."""
+    """Return a participant's task: the sums of its own inputs."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(40, 4, generator=generator)
     data = TensorDataset(x, x.sum(1, keepdim=True) + seed)

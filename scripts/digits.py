@@ -1,4 +1,4 @@
-"""A model and a task, as a user would bring them: scikit-learn's handwritten digits, a thousandth of MNIST's size."""
+"""Example model and training task: scikit-learn's handwritten digits, a thousandth of MNIST's size."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from trainer import Task
 
 
 def module() -> nn.Module:
-    """Return the model that everybody trains; its values here become the genesis."""
+    """Return the shared model; its initial values become the genesis."""
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
 
 
 def task(part: int, parts: int) -> Task:
-    """Return what participant `part` of `parts` brings: every parts-th digit."""
+    """Return the task of participant `part` of `parts`: every parts-th digit."""
     images, labels = load_digits(return_X_y=True)
     x = torch.tensor(images[part::parts] / 16, dtype=torch.float32)  # (n, 64)
     y = torch.tensor(labels[part::parts])  # (n,)

@@ -1,4 +1,4 @@
-"""The programs and nodes that tests share: private, on free ports of this machine, gone afterwards.
+"""Programs and nodes shared by all tests: private, on free local ports, stopped afterwards.
 
 A missing program skips the test with its reason; CAIRN_REQUIRE_ALL=1 makes that a failure.
 """

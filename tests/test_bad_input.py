@@ -1,4 +1,4 @@
-"""The table of bad input in `bad_input.toml` is true: every test it names is there, and so is every exit code."""
+"""The table of bad input in `bad_input.toml` is accurate: every named test and exit code exists."""
 
 from __future__ import annotations
 

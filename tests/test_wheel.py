@@ -1,4 +1,4 @@
-"""The wheel: it builds, holds what it needs, and runs where the checkout is not."""
+"""The wheel builds, is complete, and runs outside the checkout."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ from registry.store.base import ContentStore
 from registry.types import MAX_STEPS, Address, ModelId, Phase
 from trainer.algorithms import ALGORITHMS
 from trainer.algorithms.fedavg import TrainEpoch
-from trainer.brought import brought
+from trainer.callbacks import user_callback
 from trainer.modules import floating, load_version, matching, module_digest, module_state
 from trainer.private import load_private, save_private
 from trainer.steps import counting_steps
@@ -219,10 +219,10 @@ def _evaluate(task: Task) -> Evaluation | None:
         return None
     before = module_digest(task.module)
     task.module.eval()
-    with torch.no_grad(), brought("the task's evaluate"):
+    with torch.no_grad(), user_callback("the task's evaluate"):
         measured = task.evaluate(task.module)
     if module_digest(task.module) != before:
-        raise InputError("evaluate: expected the module to be left as it is, but it was changed")
+        raise InputError("evaluate: expected an unchanged module, got a changed one")
     return evaluation_of(measured)
 
 
@@ -244,7 +244,7 @@ def _frozen(task: Task) -> Iterator[None]:
         for parameter in held:
             parameter.requires_grad_(True)
     if module_digest(task.module, names) != before:
-        raise InputError("frozen: expected these tensors to be left as they are, but training changed them")
+        raise InputError("frozen: expected unchanged tensors, got some that training changed")
 
 
 def _train(
@@ -258,7 +258,7 @@ def _train(
 
     def train_epoch(module: nn.Module, epoch: int) -> Mapping[str, float]:
         nonlocal steps
-        with counting_steps(module) as counted, brought("the task's train_epoch"):
+        with counting_steps(module) as counted, user_callback("the task's train_epoch"):
             told = task.train_epoch(module, epoch)
         steps += task.steps_per_epoch or max(counted.values(), default=task.examples)
         return told

@@ -57,8 +57,8 @@ def load_private(
         if anew:
             return
         raise InputError(
-            f"the private tensors of round {last.number} are lost: expected {file}; bring it back from a backup, or "
-            "begin anew from the module's own with private_anew=True in the task"
+            f"the private tensors of round {last.number} are lost: expected {file}; restore it from a backup, or "
+            "start from the module's own with private_anew=True in the task"
         )
     try:
         held = arrays_in(file.read_bytes())

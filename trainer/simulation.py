@@ -166,5 +166,5 @@ def pass_time(simulation: Simulation, number: int) -> None:
     }
     phase = simulation.owner.phase(simulation.model_id, number)
     if phase not in deadlines:
-        raise CairnError(f"round {number}: {phase.name}, and nobody there to go on")
+        raise CairnError(f"round {number}: {phase.name}, and nobody can act")
     sleep_until(simulation.w3, deadlines[phase])

@@ -1,11 +1,11 @@
-"""Flower's own aggregation of the same files, by `flwr.server.strategy.aggregate`. Prints its seconds as JSON.
+"""Flower's aggregation of the same files, with `flwr.server.strategy.aggregate`. Prints its seconds as JSON.
 
     python flwr_mean.py {"paths": […], "weights": […], "function": "aggregate_median"}
 
-The function is one of that module, `aggregate` where none is named.
+`function` names a function of that module; default `aggregate`.
 
-Runs in an environment of its own. The arrays are read with numpy, one file at a time into one buffer each, which is the
-fastest way to get at them; Flower itself would have had them from the network, serialized.
+Runs in its own environment. numpy reads the arrays, one file at a time into one buffer each, the fastest way; Flower
+itself would receive them from the network, serialized.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Plain streaming in torch: read tile by tile, `acc += w * x`, float32, nothing checked. Prints its seconds as JSON.
+"""Streaming mean in torch: read tile by tile, `acc += w * x`, float32, unchecked. Prints its seconds as JSON.
 
     python torch_mean.py {"paths": […], "weights": […], "begin": bytes of header, "size": …, "processes": 2,
                           "threads": 1, "fused": false, "out": null or a path}
 
-With an output path the mean is written there, and hashed as Cairn names it: sha2-256 of every MiB, and of every 4 KiB
-with the tree above them.
+With an output path the mean is written there and hashed as Cairn does: sha2-256 of every MiB, and of every 4 KiB with
+the Merkle tree above them.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def stream(job: dict[str, Any], begin: int, end: int) -> None:
 
 
 def hash_tile(data: memoryview) -> None:
-    """Hash a tile whole, and its 4 KiB chunks up to their root."""
+    """Hash a whole tile, and its 4 KiB chunks up to their Merkle root."""
     hashlib.sha256(data).digest()
     nodes = [hashlib.sha256(b"\x00" + data[i : i + 4096]).digest() for i in range(0, len(data), 4096)]
     while len(nodes) > 1:

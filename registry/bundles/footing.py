@@ -90,7 +90,7 @@ class Footing:
                 return Ground(Finding.FAILED, f"an attestation in block {call.block} was made with another")
             return Ground(
                 Finding.PASSED,
-                f"an attestation in block {call.block}, which the contract let pass with this running hash only, "
+                f"an attestation in block {call.block}, which the contract accepts with this running hash only, "
                 f"is proved by {_trusted(point)}",
             )
         committed = list(self.chain.events(UpdateCommitted, subject=round_id))
@@ -136,7 +136,7 @@ class Footing:
                 return Ground(Finding.FAILED, f"finalizeRound in block {call.block} was called with another")
             return Ground(
                 Finding.PASSED,
-                f"finalizeRound, which the contract let pass with this result only, is proved in block {call.block} "
+                f"finalizeRound, which the contract accepts with this result only, is proved in block {call.block} "
                 f"by {_trusted(point)}",
             )
         agreed = [e for e in self.chain.events(QuorumReached, subject=round_id) if isinstance(e, QuorumReached)]

@@ -163,7 +163,9 @@ def _read_proofs(store: CarStore, manifest: BundleManifest, trust: Collection[by
     headers = HeaderChain(_headers(store, manifest), needed, frozenset(trust))
     if not headers.trusted:
         ends = ", ".join(f"{end.number} 0x{end.hash.hex()}" for end in headers.ends)
-        raise VerificationFailed(f"expected a header with a trusted hash, got none: this bundle hangs on block {ends}")
+        raise VerificationFailed(
+            f"expected a header with a trusted hash, got none: this bundle is anchored in block {ends}"
+        )
     if loose := [number for number in headers.starts if number not in needed]:
         raise VerificationFailed(f"headers: expected none before what is proved, got block {loose[0]}")
     state = next((number for number in states if headers.behind(number)), None)
@@ -216,7 +218,7 @@ def _require_no_more(proofs: _Proofs, steps: Sequence[VersionNode], events: Sequ
     ours = set(events)
     for each in proofs.chain.transactions:
         if ours.isdisjoint(each.events):
-            raise VerificationFailed(f"block {each.block}: transaction {each.index} has nothing to do with the lineage")
+            raise VerificationFailed(f"block {each.block}: transaction {each.index} is unrelated to the lineage")
     expected = lineage_slots(steps)
     if proofs.state is not None and sorted(proofs.words) != expected:
         raise VerificationFailed(f"state: expected the {len(expected)} words of the lineage, got {len(proofs.words)}")

@@ -123,7 +123,7 @@ def walk_warnings(plan: Plan, participants: int, fees: Fees) -> list[Warned]:
     found = []
     if cost > TYPICAL_PURSE:
         purse = f"expected at most {ether(TYPICAL_PURSE)} ether, an auditor's usual purse"
-        found.append(Warned("walk_above_purse", f"{dear}: {purse}; {lower}, or see that one holds more"))
+        found.append(Warned("walk_above_purse", f"{dear}: {purse}; {lower}, or provide a larger purse"))
     if 0 < half < cost:
         reward = f"expected at most half a bond, {ether(half)} ether, which it earns"
         found.append(Warned("walk_above_reward", f"{dear}: {reward}; set a larger bond_gwei, or {lower}"))

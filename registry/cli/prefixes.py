@@ -36,7 +36,7 @@ def choose(given: str, candidates: Mapping[str, T], what: str) -> T:
     if not found:
         raise InputError(f"no {what} begins with {given!r}{_known(candidates, what)}")
     more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    raise InputError(f"{given!r} is short for {len(found)} {what}s: {', '.join(found[:_SHOWN])}{more}")
+    raise InputError(f"{given!r} is ambiguous, a prefix of {len(found)} {what}s: {', '.join(found[:_SHOWN])}{more}")
 
 
 def is_hex(text: str) -> bool:

@@ -21,17 +21,17 @@ TERMS = "<!-- terms -->\n", "<!-- /terms -->\n"
 HEAD = """\
 # Rules
 
-What a plan's numbers stand for. Made from `registry/rules/table.py` by `python -m registry.cli.rules_page docs`; a
-test holds it to the table, and `cairn rules` prints the same. A rule that is not here is refused wherever something is
-computed, and a version made by one is reported as unchecked.
+The meaning of the rule numbers in a plan. Generated from `registry/rules/table.py` by
+`python -m registry.cli.rules_page docs`; a test compares it with the table, and `cairn rules` prints the same.
+Nothing is computed by a rule that is not listed here, and a version made by one is reported as unchecked.
 """
 COMBINE = """\
 ## Combine rules
 
 `combine_rule`, `weights` and `combine_parameters` of a plan. With `weights = "examples"` a contribution counts by its
-committed weight, with `"uniform"` each counts once. What a rule does not leave open must be set as it has it. Every
-quotient is rounded half to even, and every result lies on the grid: the proofs stand in `registry/rules/grid.py` and
-`shapes.py`.
+committed weight, with `"uniform"` each counts once. Weights and parameters that a rule fixes must have the
+values given here. Every quotient is rounded half to even, and every result lies on the grid: for the proofs see
+`registry/rules/grid.py` and `shapes.py`.
 """
 NUMBERS = """\
 A number has one meaning, here and on chain. Under number 1 the contract convicts every aggregate that is not the mean

@@ -111,9 +111,9 @@ def show_costs(out: Output, found: Watched) -> None:
     enough = "fits" if costs.fits else "does not fit"
     out.fields(
         {
-            "deposits": f"{ether(prices[0].deposit)} ether each now, out for at most {show_duration(costs.out)}: an "
-            "answer earns it, without one it comes back",
-            "time": f"{costs.turns} demands one after another, {costs.walk_steps} of them down a tree, take at most "
+            "deposits": f"{ether(prices[0].deposit)} ether each now, locked for at most {show_duration(costs.out)}: "
+            "an answer earns it, without one it is refunded",
+            "time": f"{costs.turns} demands in sequence, {costs.walk_steps} of them down a tree, take at most "
             f"{show_duration(costs.time)} of a window of {show_duration(costs.window)}: {enough}",
             "reward": f"half a bond, {ether(costs.reward)} ether"
             if costs.reward

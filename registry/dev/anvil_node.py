@@ -1,10 +1,9 @@
-"""Start and stop anvil: a chain of one's own whose state is kept and whose finality moves.
+"""Start and stop anvil: a local chain with persistent state and moving finality.
 
-A chain lives in its folder: `state.json` (written every few seconds and at the end), `anvil.log` and `anvil.pid`, so
-that one process can start it and another stop it. anvil forgets two things between two runs. One is its first block: it
-makes another, unless it is told the same time for it, which is kept in `genesis-time`. The other is how far its clock
-was moved: it is started with mining off and its clock set past its last block, because the contract relies on time not
-running backwards.
+A chain's folder has `state.json` (written every few seconds and on exit), `anvil.log` and `anvil.pid`, so that one
+process can start the chain and another stop it. anvil loses two things on restart. The first is its genesis block,
+which depends on the start time: `genesis-time` keeps it. The second is its clock offset: anvil restarts with mining off
+and its clock set past the last block, because the contract relies on time not running backwards.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ __all__ = [
 CHAIN_ID = 31337
 HARDFORK = "prague"
 _UNTIL_FINAL = 3
-"""Blocks until the last final one is of this start: the state of those before went with the process."""
+"""Blocks until the last final one is of this start: state of earlier blocks was lost with the process."""
 STATE_INTERVAL = 5
-"""Seconds between two writes of the state; a killed anvil loses at most these."""
+"""Seconds between writes of the state; a killed anvil loses at most this much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ class AnvilNode:
     """A running anvil.
 
     Attributes:
-        folder: Where its state, log and pid are.
+        folder: Folder of its state, log and pid.
         pid: Process id.
         url: URL of its RPC.
     """
@@ -55,10 +54,10 @@ class AnvilNode:
 
 
 def find_anvil(*folders: Path) -> Path | None:
-    """Return anvil from one of folders, else from the PATH, else None.
+    """Return the anvil program from one of the folders, else from the PATH, else None.
 
-    What npm puts into node_modules/.bin is a script around the program; the program itself is taken, so that the
-    process we start is the process we stop.
+    npm installs a wrapper script in node_modules/.bin; this returns the program itself, so that the process we start is
+    the process we stop.
     """
     for folder in folders:
         for machine in (platform.machine(), {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), "")):
@@ -73,28 +72,28 @@ def find_anvil(*folders: Path) -> Path | None:
 def start_anvil(
     folder: Path, anvil: Path, *, port: int, block_time: int = 1, speed: int = 1, wait: float = 30.0
 ) -> AnvilNode:
-    """Start a chain in folder, or go on with the one that was there, and return once it answers.
+    """Start a chain in folder, or resume the one that is there, and return once it answers.
 
     Args:
         folder: Its folder.
         anvil: The program.
         port: RPC port on 127.0.0.1.
         block_time: Seconds between blocks; 0 mines a block for each transaction, and finality stands still.
-        speed: How much faster than the wall's the chain's clock runs: each block is speed * block_time after the last.
-        wait: Seconds it has to come up.
+        speed: Speed of the chain's clock relative to wall time: each block is speed * block_time after the last.
+        wait: Timeout for startup, seconds.
 
     Raises:
-        ChainError: It did not come up; the message ends with its log's last lines.
+        ChainError: anvil did not start in time; the message ends with the log's last lines.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    stop_anvil(folder)  # one that hangs
+    stop_anvil(folder)  # stop a hung process
     state, backup = folder / "state.json", folder / "state.backup.json"
     try:
         node = _start(folder, anvil, port, wait)
     except ChainError:
         if not state.exists() or not backup.exists():
             raise
-        state.replace(folder / "state.broken.json")  # killed while it was writing: the copy of its last start is whole
+        state.replace(folder / "state.broken.json")  # killed while writing: the copy made at the last start is intact
         shutil.copyfile(backup, state)
         node = _start(folder, anvil, port, wait)
     if state.exists():
@@ -111,7 +110,7 @@ def start_anvil(
 
 
 def stop_anvil(folder: Path, *, wait: float = 30.0) -> bool:
-    """Stop the anvil that runs in folder, which writes its state first; say whether one ran."""
+    """Stop the anvil that runs in folder, which writes its state first; return whether one ran."""
     pid = _pid(folder)
     ran = pid is not None
     if pid is not None:
@@ -167,7 +166,7 @@ def _start(folder: Path, anvil: Path, port: int, wait: float) -> AnvilNode:
 
 
 def _set_clock(node: AnvilNode) -> None:
-    """Let the clock show the present, or go on from the last block where that was further."""
+    """Set the clock to the present, or to the last block's time if that is later."""
     latest = int(_rpc(node.url, "eth_getBlockByNumber", ["latest", False])["timestamp"], 16)
     _rpc(node.url, "evm_setTime", [max(int(time.time()), latest + 1)])
 
@@ -178,7 +177,7 @@ def _rpc(url: str, method: str, params: list[Any]) -> Any:
     request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
     try:
         with requests.Session() as session:
-            session.trust_env = False  # a proxy has no business on this machine's own chain
+            session.trust_env = False  # no proxy for localhost
             answer = session.post(url, json=request, timeout=10.0).json()
     except (requests.RequestException, ValueError) as error:
         raise NodeUnavailable(f"{url}: {method}: {error}") from error
@@ -188,19 +187,19 @@ def _rpc(url: str, method: str, params: list[Any]) -> Any:
 
 
 def _pid(folder: Path) -> int | None:
-    """Return the pid in anvil.pid if that process runs and is an anvil (pids are used again)."""
+    """Return the pid in anvil.pid if that process runs and is an anvil (pids are reused)."""
     try:
         pid = int((folder / "anvil.pid").read_text())
         os.kill(pid, 0)
     except (FileNotFoundError, ValueError, ProcessLookupError, PermissionError):
         return None
     with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)  # collect it if it is our child and has ended
+        os.waitpid(pid, os.WNOHANG)  # reap it if it is our child and has exited
     return pid if "anvil" in _command(pid) else None
 
 
 def _command(pid: int) -> str:
-    """The command line of a process; empty if it has ended."""
+    """Return the command line of a process; empty if it has exited."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except FileNotFoundError:

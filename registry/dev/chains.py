@@ -1,7 +1,7 @@
-"""Development chains to test against: an EVM in process, anvil, Hardhat's node, geth --dev.
+"""Start development chains for tests: an in-process EVM, anvil, Hardhat's node, geth --dev.
 
-Each starter is a context manager that stops what it started. None hides that its node is missing: `NodeMissing` says
-what was looked for.
+Each starter is a context manager that stops what it started. A missing node raises `NodeMissing`, which names the
+program.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ __all__ = [
 ]
 
 MNEMONIC = "test test test test test test test test test test test junk"
-"""What anvil and Hardhat derive their accounts from."""
+"""Mnemonic of the accounts of anvil and Hardhat."""
 
 
 class NodeMissing(CairnError):
-    """The program that a test wants is not installed."""
+    """A program that a test needs is not installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +61,10 @@ class DevChain:
     """A development chain.
 
     Attributes:
-        name: Which.
-        w3: The way to it.
+        name: The name of its kind.
+        w3: A web3 connection to it.
         signers: Funded accounts.
-        movable: Its clock can be moved.
+        movable: Whether its clock can be moved.
         url: Its RPC URL; None in process.
         process: Its process id; None in process.
     """
@@ -78,7 +78,7 @@ class DevChain:
 
 
 def find_program(name: str, places: Sequence[Path] = ()) -> Path:
-    """Return a program from the given folders, or else from the path.
+    """Return a program from the given folders, else from the PATH.
 
     Raises:
         NodeMissing: It is in none of them.
@@ -93,7 +93,7 @@ def find_program(name: str, places: Sequence[Path] = ()) -> Path:
 
 
 def free_port() -> int:
-    """Return a TCP port that nobody listens on at present."""
+    """Return a TCP port that is free at the moment."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
@@ -101,14 +101,14 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def embedded_chain(accounts: int = 10) -> Iterator[DevChain]:
-    """Run the chain in process."""
+    """Run an in-process chain."""
     chain = embedded(accounts)
     yield DevChain(name="embedded", w3=chain.w3, signers=chain.signers, movable=True)
 
 
 @contextlib.contextmanager
 def anvil_chain(program: Path, *options: str, accounts: int = 10) -> Iterator[DevChain]:
-    """Run anvil, its finality moving by the block."""
+    """Run anvil, with finality that advances block by block."""
     port = free_port()
     command = [program, "--port", port, "--hardfork", "prague", "--slots-in-an-epoch", 1, "--silent", *options]
     with _running(command) as process:
@@ -129,9 +129,9 @@ def hardhat_chain(program: Path, project: Path, *, accounts: int = 10) -> Iterat
 
 @contextlib.contextmanager
 def geth_chain(program: Path, *, accounts: int = 6, period: int = 1) -> Iterator[DevChain]:
-    """Run geth --dev with a block every `period` seconds, or with 0 for each transaction.
+    """Run geth --dev with a block every `period` seconds; 0 mines one per transaction.
 
-    Its clock is the wall's, but a block is always at least a second after the one before.
+    Its clock is wall time, but each block is at least a second after its parent.
     """
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="geth-") as folder:
@@ -157,7 +157,7 @@ def geth_chain(program: Path, *, accounts: int = 6, period: int = 1) -> Iterator
 
 
 def development_signers(count: int) -> tuple[LocalSigner, ...]:
-    """Return the accounts that anvil and Hardhat fund: everybody knows their keys."""
+    """Return the accounts that anvil and Hardhat fund, whose keys are public."""
     from eth_account.hdaccount import seed_from_mnemonic
     from eth_account.hdaccount.deterministic import HDPath
 
@@ -183,7 +183,7 @@ EXAMPLE_RULES = encode_rules(
 
 
 def example_plan(**changed: Any) -> Plan:
-    """Return a plan that the contract accepts, with shortest durations."""
+    """Return a plan that the contract accepts, with the shortest durations."""
     fields: dict[str, Any] = {
         "digest": Digest(b"\x70" * 32),
         "rules_hash": keccak(EXAMPLE_RULES),
@@ -226,7 +226,7 @@ def _running(command: Sequence[object], cwd: Path | None = None) -> Iterator[sub
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,  # so that what it starts itself (node's workers) ends with it
+        start_new_session=True,  # so that its own child processes (node's workers) end with it
     )
     try:
         yield process
@@ -246,7 +246,7 @@ def _answering(url: str, process: subprocess.Popen[bytes], *, patience: float = 
     while True:
         try:
             with asking("eth_chainId"):
-                w3.eth.chain_id  # noqa: B018 - asking is the point
+                w3.eth.chain_id  # noqa: B018 - evaluated for its request
             return w3
         except NodeUnavailable:
             if process.poll() is not None or time.monotonic() > deadline:
@@ -255,7 +255,7 @@ def _answering(url: str, process: subprocess.Popen[bytes], *, patience: float = 
 
 
 def _fund(w3: Web3, accounts: Sequence[Address]) -> None:
-    """Give each account ten ether from the one that the node has unlocked."""
+    """Fund each account with ten ether from the node's unlocked account."""
     with asking("funding"):
         rich = w3.eth.accounts[0]
         sent = [

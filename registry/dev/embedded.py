@@ -1,7 +1,7 @@
-"""Chains for one's own machine: an EVM inside this process, and clocks that can be moved.
+"""In-process EVM chain, and control over development chains' clocks.
 
-`embedded()` needs nothing but the package. Its chain lives and dies with the process; its clock moves one second a
-block whatever the wall clock says, so it is moved instead of waited for.
+`embedded()` needs nothing but the package. Its chain ends with the process. Its clock advances one second per block
+regardless of wall time, so tests move it instead of waiting.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 __all__ = ["Embedded", "embedded", "sleep_until", "warp"]
 
 FUNDS = 10**24
-"""Wei that every embedded account begins with: a million ether."""
+"""Initial balance of every embedded account, wei: a million ether."""
 
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """A chain in this process.
+    """An in-process chain.
 
     Attributes:
-        w3: The way to it.
+        w3: A web3 connection to it.
         signers: Funded accounts.
     """
 
@@ -40,10 +40,10 @@ class Embedded:
 
 
 def embedded(accounts: int = 10, *, time: int | None = None) -> Embedded:
-    """Start a chain in this process, on the EVM of prague.
+    """Start an in-process chain on the prague EVM.
 
     Args:
-        accounts: How many funded accounts it has. Their keys are the numbers from 1 on: nothing secret.
+        accounts: Number of funded accounts. Their keys are the integers from 1 on, which are no secret.
         time: Timestamp of the first block; None for now.
     """
     from web3 import Web3
@@ -64,15 +64,15 @@ def warp(w3: Web3, *, seconds: int | None = None, to: int | None = None) -> int:
     """Move a development chain's clock forward, and mine a block at that time.
 
     Args:
-        w3: eth-tester, anvil, Hardhat's node, or whatever takes `evm_increaseTime`.
-        seconds: By how much; or
-        to: to which time. Nothing happens if that is past.
+        w3: eth-tester, anvil, Hardhat's node, or any node with `evm_increaseTime`.
+        seconds: Offset in seconds; or
+        to: target time, Unix seconds. A past time is ignored.
 
     Returns:
-        The time after.
+        The chain's time afterwards.
 
     Raises:
-        ChainError: The node does not let its clock be moved.
+        ChainError: The node does not support moving its clock.
     """
     now = chain_time(w3)
     target = to if to is not None else now + (seconds or 0)
@@ -99,14 +99,14 @@ def sleep_until(
     sleep: Callable[[float], None] = time.sleep,
     poll: float = 1.0,
 ) -> int:
-    """Wait until a transaction would see a time of at least `when`.
+    """Wait until a transaction would execute at a time of at least `when`.
 
     Args:
         w3: The node.
         when: Chain time, Unix seconds.
-        move: Move the clock instead of waiting. An embedded chain's is always moved: it does not run.
-        sleep: How waiting is done.
-        poll: Longest wait between two looks, seconds.
+        move: Move the clock instead of waiting. An embedded chain's clock is always moved, since it does not run.
+        sleep: The sleep function.
+        poll: Longest interval between polls, seconds.
 
     Returns:
         The chain's time.
@@ -125,7 +125,7 @@ def _rpc(w3: Web3, method: str, params: list[Any]) -> Any:
 
 
 def _provider(tester: Any) -> Any:
-    """eth-tester behind a provider that answers as a node does: errors as errors, reverts with their data."""
+    """Wrap eth-tester in a provider that answers like a node: JSON-RPC errors, reverts with their data."""
     from eth_tester.exceptions import TransactionFailed
     from eth_utils.exceptions import ValidationError
     from web3 import EthereumTesterProvider
@@ -146,10 +146,10 @@ def _provider(tester: Any) -> Any:
 
 
 def _tester(backend: Any) -> Any:
-    """eth-tester that looks for logs in each block once: it finds a receipt by walking back from the head.
+    """Build an eth-tester that caches the logs of each block, since it finds a receipt by walking back from the head.
 
-    And that shows blocks as they were hashed: with no extra data (eth-tester's are 32 zeros), and logs counted through
-    the block (eth-tester begins anew with each transaction).
+    It shows blocks as they were hashed: with no extra data (eth-tester's are 32 zeros), and with log indices per block
+    (eth-tester restarts them at each transaction).
     """
     from eth_tester import EthereumTester
 
@@ -174,7 +174,9 @@ def _tester(backend: Any) -> Any:
             return tuple(dict(log) for log in logs if _matches(log, address, topics))
 
         def _logs_in(self, number: int) -> list[Any]:
-            block_hash = self.backend.chain.chaindb.get_canonical_block_hash(number)  # another after a revert
+            block_hash = self.backend.chain.chaindb.get_canonical_block_hash(
+                number
+            )  # a new one after a snapshot revert
             if block_hash not in self._logs:
                 receipts = map(self.get_transaction_receipt, self.get_block_by_number(number)["transactions"])
                 logs = (log for receipt in receipts for log in receipt["logs"])
@@ -189,7 +191,7 @@ def _unpadded(block: Any) -> Any:
 
 
 def _matches(log: Any, address: Any, topics: Any) -> bool:
-    """Say whether a log passes a filter: one address or several; by position a topic, several, or None for any."""
+    """Return whether a log matches a filter: one address or several; per position a topic, several, or None for any."""
     addresses = [address] if isinstance(address, str) else address
     if addresses is not None and log["address"].lower() not in [one.lower() for one in addresses]:
         return False
@@ -202,7 +204,7 @@ def _matches(log: Any, address: Any, topics: Any) -> bool:
 
 
 def _backend() -> Any:
-    """py-evm whose gas estimates are made at the pending block, for nothing, and in two runs instead of thirteen."""
+    """Build a py-evm backend whose gas estimates use the pending block, cost nothing, and take two runs, not 13."""
     from eth.exceptions import VMError
     from eth.vm.spoof import SpoofTransaction
     from eth_tester import PyEVMBackend
@@ -212,7 +214,7 @@ def _backend() -> Any:
     class Backend(PyEVMBackend):  # type: ignore[misc]
         def estimate_gas(self, transaction: Any, block_number: Any = "pending") -> int:
             wanted = self._get_normalized_and_unsigned_evm_transaction({**transaction, "gas": 21000})
-            # "Costless" is the state of a block on top of the head: the pending block, at its time.
+            # "Costless" state is that of the pending block on top of the head, with its timestamp.
             with self.chain.get_vm(self.chain.get_canonical_head()).in_costless_state() as state:
 
                 def run(gas: int) -> Any:
@@ -228,14 +230,14 @@ def _backend() -> Any:
                 if whole.is_error:
                     data = whole.error.args[0] if isinstance(whole.error, VMError) and whole.error.args else b""
                     raise TransactionFailed(repr(data))
-                # A call passes on at most 63/64 of its gas, so a little more than was used must be there.
+                # A call forwards at most 63/64 of its gas (EIP-150), so the limit must exceed the gas used.
                 gas = wanted.intrinsic_gas + whole.get_gas_used() * 64 // 63 + 100
                 while gas < state.gas_limit:
                     try:
                         if not run(gas).is_error:
                             return int(gas)
                     except ValidationError:
-                        pass  # under the floor that call data have (EIP-7623)
+                        pass  # below the calldata floor (EIP-7623)
                     gas = gas * 5 // 4
                 return int(state.gas_limit)
 
@@ -250,7 +252,7 @@ def _error(code: int, message: str, data: str | None) -> dict[str, Any]:
 
 
 def _revert(said: str) -> str:
-    """Revert data out of eth-tester's message, which has them as the text of a bytes literal."""
+    """Parse revert data from eth-tester's message, which has them as the text of a bytes literal."""
     import ast
 
     start = min((i for i in (said.find("b'"), said.find('b"')) if i >= 0), default=-1)

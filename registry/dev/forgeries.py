@@ -1,4 +1,4 @@
-"""Lies to try an auditor on: results whose manifests, blobs and roots all agree, and whose numbers are false."""
+"""Byzantine results for tests of auditors: manifests, blobs and roots agree, the numbers are false."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from registry.types import NamedBlock, Root
 __all__ = ["Edit", "falsified", "headed", "nudged"]
 
 Edit = Callable[[bytes], bytes]
-"""What becomes of a file."""
+"""Maps a file's bytes to the forged ones."""
 
 
 def nudged(position: int, by: float | None = None) -> Edit:
     """Return an edit that changes one F32 value of a safetensors file.
 
     Args:
-        position: Of the value among the file's F32 values.
-        by: Added to it; None for the next larger float32.
+        position: Index of the value among the file's F32 values.
+        by: The amount to add; None for the next larger float32.
     """
 
     def edit(data: bytes) -> bytes:
@@ -53,7 +53,7 @@ def nudged(position: int, by: float | None = None) -> Edit:
 
 
 def headed(manifest: UpdateManifest, body: bytes) -> tuple[NamedBlock, NamedBlock]:
-    """Return other bytes in a manifest's place, and the head that would be theirs if they said the same."""
+    """Return forged bytes in a manifest's place, with the head that matches them."""
     name = hashlib.sha256(body).digest()
     head = head_of(manifest, name)
     assert head is not None
@@ -63,16 +63,16 @@ def headed(manifest: UpdateManifest, body: bytes) -> tuple[NamedBlock, NamedBloc
 def falsified(
     store: ContentStore, made: Outcome, *, aggregate: Edit = bytes, version: Edit = bytes, state: Edit = bytes
 ) -> Result:
-    """Return what a liar attests in place of an honest outcome, its blobs and manifests published.
+    """Return a false outcome derived from an honest one, and publish its blobs and manifests.
 
-    Holds them in memory.
+    Files are held in memory.
 
     Args:
-        store: Where to.
+        store: The store to publish to.
         made: The honest outcome.
-        aggregate: What becomes of the aggregate's file.
-        version: What becomes of the version's file.
-        state: What becomes of the state's file, where there is one.
+        aggregate: Edit of the aggregate's file.
+        version: Edit of the version's file.
+        state: Edit of the state's file, if there is one.
     """
     deltas, weights = aggregate(made.aggregate_file.read_bytes()), version(made.version_file.read_bytes())
     blob = add_blob(store, [deltas])
@@ -110,7 +110,7 @@ def _falsified_state(store: ContentStore, made: Outcome, edit: Edit) -> StateFil
 
 
 def _values(data: bytes) -> tuple[int, int]:
-    """Where the F32 values of a file stand that may go on after its end."""
+    """Return the offsets of a file's F32 values; the file may have trailing bytes."""
     header = parse_header(data)
     begin, end = header.range_of("F32")
     return header.header_bytes + begin, len(data) if end == header.data_bytes else header.header_bytes + end

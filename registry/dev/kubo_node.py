@@ -1,7 +1,7 @@
-"""Start and stop a private Kubo node: peers with nobody, announces nothing, asks nobody.
+"""Start and stop a private Kubo node: no bootstrap peers, no announcements, no lookups.
 
-Used by the local network and by tests. A node lives in its repo folder, with `daemon.log` and `daemon.pid` beside
-Kubo's own files, so that one process can start it and another stop it.
+Used by the local network and by tests. The repo folder has `daemon.log` and `daemon.pid` beside Kubo's own files, so
+that one process can start the node and another stop it.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class KuboNode:
         pid: Process id of its daemon.
         api: Multiaddr of its RPC, as in `repo/api`.
         gateway: URL of its gateway.
-        peer_id: Its name in the swarm.
-        swarm: A multiaddr under which another node on this machine reaches it.
+        peer_id: Its libp2p peer id.
+        swarm: A multiaddr for other nodes on this machine.
     """
 
     repo: Path
@@ -53,24 +53,24 @@ class KuboNode:
 
 
 def find_ipfs(*folders: Path) -> Path | None:
-    """Return the `ipfs` program in one of folders, else on the PATH, else beside this Python, else None."""
+    """Return the `ipfs` program from the folders, else from the PATH, else from beside this Python, else None."""
     places = [*folders, *map(Path, os.get_exec_path()), Path(sys.executable).parent]
     found = shutil.which("ipfs", path=os.pathsep.join(map(str, places)))
     return Path(found) if found else None
 
 
 def init_node(repo: Path, ipfs: Path, *, api_port: int = 0, gateway_port: int = 0, swarm_port: int = 0) -> None:
-    """Make a repo whose node talks to nobody it was not told to; a repo that exists keeps its key and blocks.
+    """Initialize a repo for a private node; an existing repo keeps its key and blocks.
 
     Args:
         repo: Folder of the repo.
         ipfs: The Kubo program.
-        api_port: RPC port on 127.0.0.1; 0 takes a free one at each start.
+        api_port: RPC port on 127.0.0.1; 0 picks a free one at each start.
         gateway_port: Gateway port, likewise.
         swarm_port: Port for other nodes, likewise.
 
     Raises:
-        StoreUnavailable: Kubo could not make it.
+        StoreUnavailable: `ipfs init` failed.
     """
     config_path = repo / "config"
     if not config_path.exists():
@@ -95,7 +95,7 @@ def init_node(repo: Path, ipfs: Path, *, api_port: int = 0, gateway_port: int = 
     config["AutoNAT"] = {"ServiceMode": "disabled"}
     config["AutoTLS"] = {"Enabled": False}
     config["AutoConf"] = {"Enabled": False}
-    # Without AutoConf the placeholder "auto" is an error wherever it stands.
+    # Without AutoConf every placeholder "auto" is an error.
     config["Routing"] = {"Type": "none", "DelegatedRouters": []}
     config["Ipns"]["DelegatedPublishers"] = []
     config["DNS"] = {"Resolvers": {}}
@@ -106,18 +106,18 @@ def init_node(repo: Path, ipfs: Path, *, api_port: int = 0, gateway_port: int = 
     config["Plugins"] = {"Plugins": {"telemetry": {"Config": {"Mode": "off"}}}}
     partial = config_path.with_name("config.partial")
     partial.write_text(json.dumps(config, indent=2))
-    partial.chmod(0o600)  # it holds the node's private key
+    partial.chmod(0o600)  # it contains the node's private key
     partial.replace(config_path)
 
 
 def start_node(repo: Path, ipfs: Path, *, wait: float = 30.0) -> KuboNode:
     """Start the daemon of an initialised repo and return once its RPC and gateway answer.
 
-    The daemon is a session of its own: it outlives this process until `stop_node`.
+    The daemon runs in its own session: it outlives this process until `stop_node`.
 
     Raises:
         InputError: The repo is not initialised.
-        StoreUnavailable: It did not come up within wait seconds; the message ends with its log's last lines.
+        StoreUnavailable: It did not start within wait seconds; the message ends with its log's last lines.
     """
     if not (repo / "config").exists():
         raise InputError(f"expected a Kubo repo at {repo}, found none: init_node first")
@@ -147,7 +147,7 @@ def start_node(repo: Path, ipfs: Path, *, wait: float = 30.0) -> KuboNode:
 
 
 def stop_node(repo: Path, *, wait: float = 10.0) -> None:
-    """Stop the daemon that `start_node` left in repo; one that is not running is no error."""
+    """Stop the daemon that `start_node` started in repo; idempotent."""
     pid_path = repo / "daemon.pid"
     pid = _daemon_pid(repo)
     if pid is not None:
@@ -201,7 +201,7 @@ def _url(api: str) -> str:
 
 
 def _daemon_pid(repo: Path) -> int | None:
-    """Return the pid in daemon.pid if that process runs and is a Kubo daemon (pids are used again after a reboot)."""
+    """Return the pid in daemon.pid if that process runs and is a Kubo daemon (pids are reused after a reboot)."""
     try:
         pid = int((repo / "daemon.pid").read_text())
         os.kill(pid, 0)
@@ -210,7 +210,7 @@ def _daemon_pid(repo: Path) -> int | None:
     _reap(pid)
     if Path("/proc/self/stat").exists():
         try:
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")  # empty once it has ended
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")  # empty once it has exited
         except (FileNotFoundError, ProcessLookupError):
             return None
     else:
@@ -219,7 +219,7 @@ def _daemon_pid(repo: Path) -> int | None:
 
 
 def _reap(pid: int) -> None:
-    """Collect the daemon if it is our child and has ended, so that it does not stay as a zombie."""
+    """Reap the daemon if it is our child and has exited, so that no zombie remains."""
     try:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:

@@ -1,14 +1,14 @@
-"""A network of one's own on this machine: anvil, Kubo nodes, the contract, and accounts that have money.
+"""A local development network: anvil, Kubo nodes, the contract, and funded accounts.
 
-    FOLDER/cairn.toml     settings that commands run beside FOLDER, or below it, pick up
+    FOLDER/cairn.toml     settings that commands beside FOLDER, or below it, use
     FOLDER/localnet.json  ports and accounts
     FOLDER/chain/         anvil's state, log and pid
     FOLDER/kubo-1/ …      Kubo repos, with log and pid
     FOLDER/keys/          keystores by name; FOLDER/password opens them all
     FOLDER/home/          journals and deployment records
 
-`up` starts what does not run and makes what is not there; it may be called as often as one likes, and after a crash.
-The accounts are worth nothing anywhere else: their password lies beside them.
+`up` is idempotent, also after a crash: it starts missing processes and creates missing parts. The accounts are
+worthless anywhere else: their password is stored beside them.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ class Localnet:
     """A local network, running or not.
 
     Attributes:
-        folder: Where it lives.
-        chain: Its anvil; None if that is not running.
+        folder: Its folder.
+        chain: Its anvil; None if not running.
         nodes: Its Kubo nodes by number from 1; None for one that is not running.
         rpc_url: URL of the chain's RPC.
-        contract: The Cairn on it; None before it was deployed.
+        contract: Its Cairn contract; None before deployment.
         accounts: Accounts by the name of their keystore.
     """
 
@@ -66,7 +66,7 @@ class Localnet:
 
     @property
     def running(self) -> bool:
-        """Whether all of it runs."""
+        """Whether every node runs."""
         return self.chain is not None and all(self.nodes.values())
 
 
@@ -81,23 +81,24 @@ def up(
     rpc_port: int | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Localnet:
-    """Start what does not run, make what is not there.
+    """Start missing nodes and create missing parts; idempotent.
 
     Args:
-        folder: Where the network lives.
-        anvil: The chain's program.
-        ipfs: Kubo's; None only with no nodes.
-        nodes: How many Kubo nodes, with none the store is a folder; None for as many as there were, or one.
-        block_time: Seconds between blocks, 0 mines one for each transaction and calls it final at once; None for what
-            it was, or 1. A chain that runs already keeps its own.
-        speed: How much faster than the wall's the chain's clock runs; None for what it was, or 1. Likewise.
-        rpc_port: The chain's port; None for the one it had, or the usual one if that is free.
-        say: Told what is being done.
+        folder: The network's folder.
+        anvil: The anvil program.
+        ipfs: The Kubo program; None only without nodes.
+        nodes: Number of Kubo nodes, 0 for a folder as store; None for the previous number, or one.
+        block_time: Seconds between blocks; 0 mines one per transaction, final at once; None for the previous value, or
+            1. A running chain keeps its own.
+        speed: Speed of the chain's clock relative to wall time; None for the previous value, or 1. A running chain
+            keeps its own.
+        rpc_port: The chain's port; None for the previous one, or the usual one if free.
+        say: Called with progress messages.
 
     Raises:
-        InputError: There are nodes to run and no ipfs.
-        ChainError: anvil does not come up, or the contract cannot be deployed.
-        StoreUnavailable: A Kubo node does not come up.
+        InputError: Kubo nodes are requested without the ipfs program.
+        ChainError: anvil does not start, or the contract cannot be deployed.
+        StoreUnavailable: A Kubo node does not start.
     """
     from filelock import FileLock
 
@@ -127,7 +128,7 @@ def up(
 
 
 def down(folder: Path) -> tuple[str, ...]:
-    """Stop all of it; what it holds stays. Returns the names of what was running."""
+    """Stop every node, keeping all state; return the names of those that were running."""
     folder = folder.absolute()
     stopped = ["anvil"] if stop_anvil(folder / "chain") else []
     for repo in sorted(folder.glob("kubo-*")):
@@ -138,10 +139,10 @@ def down(folder: Path) -> tuple[str, ...]:
 
 
 def read(folder: Path) -> Localnet:
-    """Return the network in folder as it stands now.
+    """Return the current state of the network in folder.
 
     Raises:
-        InputError: There is none.
+        InputError: The folder has no network.
     """
     folder = folder.absolute()
     if not (folder / "localnet.json").exists():
@@ -162,14 +163,14 @@ def read(folder: Path) -> Localnet:
 
 
 def _start_nodes(folder: Path, ipfs: Path, ports: Ports, say: Callable[[str], None]) -> dict[int, KuboNode | None]:
-    """Start the Kubo nodes that do not run, and make each a peer of the others."""
+    """Start the Kubo nodes that do not run, and connect all of them."""
     running: dict[int, KuboNode | None] = {}
     for number, (api, gateway, swarm) in enumerate(ports.kubo, 1):
         repo = folder / f"kubo-{number}"
         node = node_alive(repo)
         if node is None:
             say(f"starting Kubo node {number}")
-            stop_node(repo)  # one that hangs
+            stop_node(repo)  # stop a hung process
             init_node(repo, ipfs, api_port=api, gateway_port=gateway, swarm_port=swarm)
             node = start_node(repo, ipfs)
         for other in running.values():
@@ -180,7 +181,7 @@ def _start_nodes(folder: Path, ipfs: Path, ports: Ports, say: Callable[[str], No
 
 
 def _ports(folder: Path, had: Mapping[str, Any], nodes: int, rpc_port: int | None) -> Ports:
-    """The ports the network had, where they are free or its own; else the usual ones; else any."""
+    """Return the network's previous ports if they are free or its own, else the usual ones, else any."""
     wanted = rpc_port or had["rpc"]
     rpc = wanted if rpc_port or anvil_alive(folder / "chain", wanted) else _free(wanted)
     kubo = []
@@ -194,7 +195,7 @@ def _ports(folder: Path, had: Mapping[str, Any], nodes: int, rpc_port: int | Non
 
 
 def _free(port: int) -> int:
-    """Return the port if nobody listens there, else one where nobody does."""
+    """Return the port if it is free, else a free one."""
     for candidate in (port, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -222,7 +223,7 @@ def _settings(url: str, contract: Address, block: int, nodes: Mapping[int, KuboN
         "account": "owner",
         "password_file": "password",
     }
-    head = "# Written by `cairn localnet up`, which writes it anew each time. Paths are relative to this file.\n"
+    head = "# Written by `cairn localnet up`, which overwrites it each time. Paths are relative to this file.\n"
     return head + "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
 
 

@@ -1,4 +1,4 @@
-"""What a local chain needs to be of use: accounts with money, the contract, and journals that agree with it."""
+"""Prepare a local chain: fund accounts, deploy the contract, and set stale journals aside."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ ACCOUNTS = (
     *("participant-1", "participant-2", "participant-3", "auditor"),
 )
 FUNDS = 10_000 * 10**18
-"""Wei that each account is given whenever it holds less than a hundredth of it."""
-_KEYSTORE_ITERATIONS = 1 << 12  # of keys worth nothing: opening one takes milliseconds instead of a second
+"""Balance in wei to which an account is topped up once it has less than a hundredth of it."""
+_KEYSTORE_ITERATIONS = 1 << 12  # weak scrypt for worthless keys: decryption takes milliseconds instead of a second
 
 
 def make_accounts(folder: Path) -> Mapping[str, Address]:
-    """Make the keystores that are not there; their password lies in a file beside them."""
+    """Create missing keystores; their password is in a file beside them."""
     from registry.ethereum.keys import create_keystore
 
     password = folder / "password"
@@ -44,7 +44,7 @@ def make_accounts(folder: Path) -> Mapping[str, Address]:
 
 
 def known_accounts(folder: Path) -> Mapping[str, Address]:
-    """Return the accounts of the keystores in folder: ours first, then those that were added."""
+    """Return the accounts of the keystores in folder: ours first, then the user's."""
     from registry.ethereum.keys import address_of
 
     found = {path.name: address_of(json.loads(path.read_text())["address"]) for path in (folder / "keys").glob("*")}
@@ -52,16 +52,16 @@ def known_accounts(folder: Path) -> Mapping[str, Address]:
 
 
 def prepare_chain(folder: Path, url: str, accounts: Mapping[str, Address], *, instant: bool) -> tuple[Address, int]:
-    """Fund the accounts, set aside journals of blocks that are gone, and deploy the contract where it is not.
+    """Fund the accounts, set aside journals of lost blocks, and deploy the contract if it is missing.
 
     Args:
-        folder: The local network's.
+        folder: The local network's folder.
         url: The chain's RPC.
-        accounts: To be funded; `owner` deploys.
+        accounts: The accounts to fund; `owner` deploys.
         instant: Whether a block is final at once.
 
     Returns:
-        The contract, and the block it was made in.
+        The contract's address, and its deployment block.
     """
     from registry.chain.deploy import deploy
     from registry.chain.journal import Journal
@@ -76,7 +76,7 @@ def prepare_chain(folder: Path, url: str, accounts: Mapping[str, Address], *, in
         _fund(w3, account)
     signer = open_keystore(folder / "keys" / "owner", (folder / "password").read_text().strip())
     finality = parse_finality("instant" if instant else "finalized")
-    # The journal may be in memory: deploying again finds what the first attempt made.
+    # The journal may be in memory: deployment is idempotent and finds the contracts of an earlier attempt.
     transactor = Transactor(w3, signer, Journal(None), chain_id=CHAIN_ID, finality=finality)
     made = deploy(w3, transactor, chain_id=CHAIN_ID, folder=folder / "home" / "deployments")
     return made.address, made.block
@@ -93,9 +93,9 @@ def _fund(w3: Web3, account: Address) -> None:
 
 
 def _set_aside_stale_journals(w3: Web3, folder: Path) -> None:
-    """Rename journals that say final of blocks this chain does not have: an anvil that was killed lost its last ones.
+    """Rename journals that record as final a block that this chain lacks: a killed anvil loses its last blocks.
 
-    Nothing is doubled by that: what it lost is gone from everywhere, and what it kept the contract refuses to repeat.
+    No transaction is duplicated: a lost one left no trace, and the contract refuses to repeat a kept one.
     """
     from registry.chain.journal import Journal
 

@@ -1,10 +1,10 @@
-"""What every content store must do, as tests to inherit.
+"""Conformance suite for content stores, as test classes to inherit.
 
     class TestMyStore(StoreSuite):
         @pytest.fixture
         def store(self): ...
 
-A store that cannot write inherits `ReaderSuite` and overrides `fill`, which puts blocks where the store reads from.
+A read-only store inherits `ReaderSuite` and overrides `fill`, which puts blocks where the store reads them.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ _MIB = 1 << 20
 
 
 def block(data: bytes, codec: Codec = Codec.RAW) -> tuple[Cid, bytes]:
-    """Return a block: its name and data."""
+    """Return a block's CID and data."""
     return Cid(codec, hashlib.sha256(data).digest()), data
 
 
 class ReaderSuite:
-    """What holds for every `ContentStore`."""
+    """Tests for every `ContentStore`."""
 
     @pytest.fixture
     def store(self) -> ContentStore | Iterator[ContentStore]:
-        """Return or yield the store under test; it may hold other blocks and pins."""
+        """Return or yield the store under test; it may have other blocks and pins."""
         raise NotImplementedError
 
     def fill(self, store: ContentStore, blocks: Iterable[tuple[Cid, bytes]]) -> None:
-        """Put blocks where store finds them."""
+        """Put blocks where the store finds them."""
         store.put_many(blocks)
 
     def add(self, store: ContentStore, data: bytes) -> Blob:
-        """Put a blob where store finds it."""
+        """Put a blob where the store finds it."""
         from registry.store.memory import MemoryStore
 
         aside = MemoryStore()
@@ -126,7 +126,7 @@ class ReaderSuite:
 
 
 class StoreSuite(ReaderSuite):
-    """What holds for every `ContentStore` that can be written."""
+    """Tests for every writable `ContentStore`."""
 
     def test_what_does_not_hash_to_its_name_is_refused(self, store: ContentStore) -> None:
         cid, data = block(os.urandom(100))
@@ -238,7 +238,7 @@ class StoreSuite(ReaderSuite):
 
 
 def _sample(codec: Codec) -> tuple[Cid, bytes]:
-    """Return a new block whose bytes are of the codec: some stores decode what they are given."""
+    """Return a new block that is valid in its codec, since some stores decode blocks."""
     if codec is Codec.DAG_PB:
         from registry.content.unixfs import Link, encode_node
 

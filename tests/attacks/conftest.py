@@ -1,8 +1,8 @@
-"""A federation to attack: the real bytecode in this process, real stores, real files; only the training is left out.
+"""Fixtures of the attack tests: a federation on real bytecode in process, real stores and files, without training.
 
-Three stages are built once and gone back to for each test: `federation` (registered, members and plan set), `opened`
-(round 1 in phase Commit) and `published` (Ann, Bob and Cyn have committed and published; phase Aggregate). Mallory is a
-participant who has not committed yet, and aggregates when a test wants a dishonest aggregator.
+Three stages are built once, and each test reverts to its stage's snapshot: `federation` (registered, members and plan
+set), `opened` (round 1 in phase Commit) and `published` (Ann, Bob and Cyn have committed and published; phase
+Aggregate). Mallory is a participant who has not committed yet, and aggregates when a test wants a dishonest aggregator.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Update:
 
 @dataclass(slots=True)
 class Federation:
-    """A model, its members, a content store, and what honest and dishonest people do with them."""
+    """A model with its members and a content store, and the actions of honest and Byzantine members."""
 
     chain: Embedded
     address: Address

@@ -1,4 +1,5 @@
-"""Every lie that a quorum can attest, convicted by one honest auditor, and the honest result final after it."""
+"""Fraud proofs: every lie that a quorum can attest is convicted by one honest auditor, then the honest result is
+final."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Taking somebody else's commitment for one's own."""
+"""Copying another participant's commitment or update."""
 
 from __future__ import annotations
 

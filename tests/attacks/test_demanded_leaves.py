@@ -1,4 +1,4 @@
-"""Demands made to take longer than an answer time: whoever attested honestly has each tree at hand, damaged or not."""
+"""Demand flooding: an honest attester answers in time from its tree cache, damaged or not."""
 
 from __future__ import annotations
 

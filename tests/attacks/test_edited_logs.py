@@ -1,4 +1,4 @@
-"""A node that hides, edits or invents logs and whatever proves them, before a reader who trusts one block hash."""
+"""A malicious node that hides, edits or invents logs with their proofs, against a reader that trusts one block hash."""
 
 from __future__ import annotations
 

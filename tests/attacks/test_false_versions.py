@@ -1,4 +1,4 @@
-"""An owner, or whoever registers a model, whose version is not what its manifest or the chain says."""
+"""A malicious owner: versions that contradict their manifest or the chain."""
 
 from __future__ import annotations
 

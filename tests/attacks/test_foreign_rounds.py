@@ -1,4 +1,4 @@
-"""Replaying an update, or a report, of another round, model, contract, chain, parent or plan."""
+"""Replay of an update or a report from another round, model, contract, chain, parent or plan."""
 
 from __future__ import annotations
 

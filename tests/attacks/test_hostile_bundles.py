@@ -1,4 +1,4 @@
-"""Bundles that somebody made to deceive: changed, cut, reordered, and made anew around proofs of something else."""
+"""Forged bundles: changed, truncated, reordered, or rebuilt around proofs of something else."""
 
 from __future__ import annotations
 
@@ -250,7 +250,7 @@ def test_a_transaction_of_another_model_is_refused(forge: Forge) -> None:
     (extra,) = block_proofs(house.chain.w3, header, [event.at.log_index])
     assert longer.verify(longer.open(longer.honest)).passed
     proofs = sorted([*longer.proofs(), extra], key=lambda proof: proof.number)
-    with pytest.raises(VerificationFailed, match="has nothing to do with the lineage"):
+    with pytest.raises(VerificationFailed, match="is unrelated to the lineage"):
         longer.verify(longer.with_proofs(proofs))
 
 

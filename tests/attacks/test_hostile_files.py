@@ -1,4 +1,4 @@
-"""Updates made to break whoever reads them: none is admitted, none stops the round."""
+"""Malformed updates: none is admitted, none stops the round."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An aggregator, or a whole quorum, that attests what does not follow from the commitments."""
+"""Byzantine aggregators, up to a whole quorum, that attest results which do not follow from the commitments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A node that hides, edits, invents or reorders the contract's events."""
+"""A malicious node that hides, edits, invents or reorders the contract's events."""
 
 from __future__ import annotations
 

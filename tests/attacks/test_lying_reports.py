@@ -1,4 +1,4 @@
-"""A report that says other than what was found: who was admitted, who was refused, and why."""
+"""False reports about who was admitted, who was refused, and why."""
 
 from __future__ import annotations
 

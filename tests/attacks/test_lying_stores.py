@@ -1,4 +1,4 @@
-"""A content store, node or gateway that serves other bytes than were asked for, or too many, or none."""
+"""A malicious content store, node or gateway that serves wrong bytes, too many, or none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The chain changes its mind between what was read and what is sent."""
+"""Reorgs between reading the chain and sending a transaction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Acting without the role, outside the phase, or beyond the bounds."""
+"""Calls without the role, outside the phase, or beyond the bounds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replaying, or bending, a signature that lets others commit for a participant."""
+"""Replay and malleability of the signatures that let others relay a participant's commitment."""
 
 from __future__ import annotations
 

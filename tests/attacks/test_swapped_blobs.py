@@ -1,4 +1,4 @@
-"""An update whose file is not the one that was committed."""
+"""Updates whose file differs from the committed one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the programs that play for the honest side stand: waiting, hostile stores, want of money, reorganisations."""
+"""Resilience of the honest programs: delays, malicious stores, lack of funds, reorgs."""
 
 from __future__ import annotations
 

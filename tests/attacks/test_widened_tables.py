@@ -1,4 +1,4 @@
-"""An aggregator whose table of rules is another than everybody's: a number let in, or another function under it.
+"""An aggregator with a modified table of rules: an extra number, or another function under a number.
 
 Widening a guard alone once gave a finalized round of plain FedAvg under another rule's number that verification passed.
 """

@@ -1,4 +1,4 @@
-"""Proof fetched from real nodes: each kind gives blocks, receipts and state that check out, or says it does not."""
+"""Proofs fetched from real nodes: each kind serves verifiable blocks, receipts and state, or refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arguments that the ABI would bend into shape are refused before anything is sent."""
+"""Arguments that ABI encoding would coerce are refused before anything is sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every custom error that can be reached, reached; and every one decoded, shown and kept."""
+"""Custom errors: every reachable one is triggered, and every one is decoded, displayed and journalled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stopped at any point, started again: the same state, and each effect on the chain once.
+"""Crash recovery of the client: restarted after any crash point, it reaches the same state, each effect once.
 
 `outlast` runs a scenario once undisturbed and records every crash point it passes; then once for each of them, in a
 fresh world, stopped there and started again. Nothing is left out: the points are those the journal itself names.

@@ -1,4 +1,4 @@
-"""Deployments are found again, recorded whole, and checked against the source."""
+"""Deployment: idempotent, recorded atomically, and verified against the source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logs become events, in chain order, whatever a node's limits are."""
+"""Logs are decoded to events in chain order, whatever a node's limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The journal on its own: its states, its file, what it refuses."""
+"""The transaction journal: its states, its file, and what it refuses."""
 
 from __future__ import annotations
 

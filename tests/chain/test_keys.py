@@ -1,4 +1,4 @@
-"""Keys stay where they are: keystores as cast writes and reads them, nothing shown, nothing overwritten."""
+"""Keystores: compatible with cast, never displayed, never overwritten."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The chain in process: funded accounts, a clock that moves, errors as a node gives them."""
+"""The in-process chain: funded accounts, a movable clock, a node's errors."""
 
 from __future__ import annotations
 

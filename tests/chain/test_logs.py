@@ -1,4 +1,4 @@
-"""Logs of a real block against its receipts: every field that is proved is compared, and nothing is left out."""
+"""Logs of a real block checked against its receipts: every proven field is compared, and none may be missing."""
 
 from __future__ import annotations
 

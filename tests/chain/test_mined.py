@@ -1,4 +1,4 @@
-"""Transactions as blocks hold them: what a node says of them hashes to the header's root, whatever their type."""
+"""Mined transactions of every type: a node's JSON re-encodes to the header's transactions root."""
 
 from __future__ import annotations
 

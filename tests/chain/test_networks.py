@@ -1,4 +1,4 @@
-"""When a block is final, by each policy."""
+"""Finality policies: when a block is final."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A node that is down, hangs, drips, refuses or talks nonsense: one error, soon, that says so."""
+"""Node failures: a node that is down, hangs, drips, refuses or answers nonsense gives one prompt error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tries have the reference package's roots, prove what is there and what is not, and prove nothing else."""
+"""Merkle-Patricia tries: the reference package's roots, proofs of inclusion and of absence, and no false proof."""
 
 from __future__ import annotations
 

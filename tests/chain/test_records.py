@@ -1,4 +1,4 @@
-"""What Python repeats of the contract, compared with the contract itself."""
+"""Hashes and encodings that Python mirrors, compared with the contract."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is read off proven words is what the views show, at every step of a model's life."""
+"""State decoded from proven storage words equals the views', at every step of a model's life."""
 
 from __future__ import annotations
 

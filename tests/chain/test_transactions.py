@@ -1,4 +1,4 @@
-"""How transactions get through: bids, nonces, reorgs, money, two processes; and never twice."""
+"""Sending transactions exactly once: fee bumps, nonces, reorgs, lack of funds, concurrent processes."""
 
 from __future__ import annotations
 

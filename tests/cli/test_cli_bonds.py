@@ -1,4 +1,4 @@
-"""`cairn bond`: what is deposited comes back, to whom its owner says."""
+"""`cairn bond`: deposits are released and withdrawn to any recipient."""
 
 from __future__ import annotations
 

@@ -89,7 +89,9 @@ def test_a_bundle_that_is_not_proved_or_not_one_says_so_in_a_line(played: Any) -
     trust = [point["hash"] for point in made["trust"]]
     assert len(trust) > 1
     refused(played, 2, "expected a block hash of 64 hex digits", "bundle", "verify", "one.car", "--trust", "latest")
-    refused(played, 7, "none: this bundle hangs on block", "bundle", "verify", "one.car", "--trust", "0x" + "00" * 32)
+    refused(
+        played, 7, "none: this bundle is anchored in block", "bundle", "verify", "one.car", "--trust", "0x" + "00" * 32
+    )
     refused(played, 4, "not verified: ", "bundle", "verify", "one.car", "-q", "--trust", trust[0])
     refused(played, 3, "CAR: expected", "bundle", "verify", "hospital.py", "--trust", trust[0])
     refused(played, 2, "expected a file, got standard input", "bundle", "verify", "-", "--trust", trust[0])

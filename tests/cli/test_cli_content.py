@@ -1,4 +1,4 @@
-"""`cairn cid`, `cairn store` and `cairn combine`: what they print is what there is."""
+"""`cairn cid`, `cairn store` and `cairn combine`."""
 
 from __future__ import annotations
 

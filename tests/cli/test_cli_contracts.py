@@ -1,4 +1,4 @@
-"""`cairn contracts …`: what deploying would cost, what was deployed, and whether it is the source."""
+"""`cairn contracts …`: deployment quotes, deployment, and verification of the source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong is one line on stderr and an exit code."""
+"""Errors are one line on stderr and an exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every command explains itself, and saying so loads next to nothing."""
+"""Every command has help, and showing it imports next to nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Before a plan stands or a round opens: what convicting costs is said, and a plan that does not fit is refused."""
+"""Checks before a plan is set or a round opens: a conviction's cost is shown, an unfit plan refused."""
 
 from __future__ import annotations
 

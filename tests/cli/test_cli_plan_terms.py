@@ -1,4 +1,4 @@
-"""Terms that a plan leaves out, chosen for model and chain, and warnings of what is unwise in those that it says."""
+"""Defaults of omitted plan terms, chosen for model and chain, and warnings about unwise terms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cairn plan new`: what is written reads back as the same plan."""
+"""`cairn plan new`: plans round-trip through TOML."""
 
 from __future__ import annotations
 

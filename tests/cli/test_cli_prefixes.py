@@ -1,4 +1,4 @@
-"""Short ids, as in git."""
+"""Unique prefixes of ids, as in git."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_a_unique_prefix_is_enough(given: str) -> None:
 
 
 def test_an_ambiguous_prefix_lists_the_candidates() -> None:
-    with pytest.raises(InputError, match=r"'3f' is short for 2 models: 3fa9c1, 3fb000"):
+    with pytest.raises(InputError, match=r"'3f' is ambiguous, a prefix of 2 models: 3fa9c1, 3fb000"):
         choose("3f", IDS, "model")
 
 

@@ -1,4 +1,4 @@
-"""Questions by commands: whose file, where from, where to, what changed."""
+"""Provenance by command: identify a file, show a lineage, find descendants, compare versions."""
 
 from __future__ import annotations
 

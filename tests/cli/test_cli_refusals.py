@@ -1,4 +1,4 @@
-"""What commands on a real contract refuse, and with which words and exit codes."""
+"""Refusals of commands on a real contract, with their messages and exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flags, then the environment, then cairn.toml, then defaults."""
+"""Precedence of settings: flags, environment, cairn.toml, defaults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commitments that a participant signs and somebody else sends; and what a hook asks for, as a flag."""
+"""Relayed commitments, signed by a participant and sent by another account; and hook data as a flag."""
 
 from __future__ import annotations
 

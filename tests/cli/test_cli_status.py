@@ -1,4 +1,4 @@
-"""What `status` and `--metrics` say of roles that run, ran, or never did."""
+"""`status` and `--metrics` of roles that run, ran, or never ran."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cairn auditor plan`: what watching a round of a model may cost at most, before anything is spent."""
+"""`cairn auditor plan`: the upper bound on the cost of auditing a round."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inclusion proofs, bundles and their parts: what is accepted is exactly what is written, for ever the same bytes."""
+"""Manifests of inclusion proofs, bundles and their parts: canonical encoding, and golden bytes."""
 
 from __future__ import annotations
 

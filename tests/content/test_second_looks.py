@@ -1,4 +1,4 @@
-"""Checks that stand behind others: what they refuse, the first look would let through only if it were weaker."""
+"""Defence in depth: checks behind other checks, exercised with the first check weakened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chains on which everything has happened, indexes of them, and nodes that answer otherwise than they should."""
+"""Fixtures of the index tests: chains with every event, indexes of them, and faulty nodes."""
 
 from __future__ import annotations
 

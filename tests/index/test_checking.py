@@ -1,4 +1,4 @@
-"""A node that hides, edits or invents logs before an index that checks: nothing of such a range is written."""
+"""A malicious node that hides, edits or invents logs, against a verifying index: no such range is written."""
 
 from __future__ import annotations
 

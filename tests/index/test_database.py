@@ -1,4 +1,4 @@
-"""The file: who may write to it, what it refuses, and that it changes whole or not at all."""
+"""The index file: a single writer, refusals, and atomic changes."""
 
 from __future__ import annotations
 

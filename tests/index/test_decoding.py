@@ -1,4 +1,4 @@
-"""Raw logs become the same events as by eth_abi; whatever else a node writes is one error."""
+"""Raw logs decode to the same events as with eth_abi; any other bytes give one error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Killed at any instruction, started again: the same index as of a process that nobody disturbed.
+"""Crash recovery of the index: killed at any instruction and restarted, it equals an undisturbed one.
 
 The killed processes are forks of this one, so each has the whole chain in it. SIGKILL comes out of SQLite's own steps,
 in the middle of a transaction as well as between two.

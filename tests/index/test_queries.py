@@ -1,4 +1,4 @@
-"""What the index answers is what the contract shows."""
+"""Queries of the index agree with the contract's views."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The chain changes its mind: the index follows as far as finality lets it, and stops loudly where that is broken."""
+"""Reorgs: the index rolls back up to finality, and halts with an error if a finalized block disappears."""
 
 from __future__ import annotations
 

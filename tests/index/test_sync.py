@@ -1,4 +1,4 @@
-"""Reading from nodes that allow little, fail, lie or stand elsewhere: the index is right or says why not."""
+"""Sync with nodes that limit, fail, lie or lag: the index is correct or reports an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Participants, aggregators and auditors as processes: what the integration tests start, kill and start again.
+"""Participants, aggregators and auditors as processes, which the integration tests start, kill and restart.
 
     python actors.py run SETTINGS NAME      be one of them until killed
     python actors.py nursery SETTINGS       fork one for each NAME on standard input and print its process id, so that

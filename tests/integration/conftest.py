@@ -1,4 +1,4 @@
-"""A network of processes: a chain, content stores, participants and aggregators, all of which may be killed."""
+"""Fixtures: a network of killable processes with a chain, content stores, participants and aggregators."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A proxy in front of a real node that spoils a share of the answers, as public nodes and what stands before them do.
+"""A fault-injecting proxy in front of a real node: it spoils a share of the answers, as public nodes and proxies do.
 
-What is drawn depends on the seed and on the order of requests alone, so a run in one thread can be had again.
+Faults depend only on the seed and the order of requests, so a single-threaded run is reproducible.
 """
 
 from __future__ import annotations

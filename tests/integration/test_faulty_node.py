@@ -1,4 +1,5 @@
-"""Rounds over a node that fails one request in five, some with a lie in them: nothing is lost, doubled or believed."""
+"""Rounds over a node that fails one request in five, some with a false result: nothing is lost, repeated or
+believed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An auditor killed at random moments of its work, and started again from its files: it ends as if nothing had been."""
+"""Crash recovery of an auditor: killed at random and restarted from its files, it ends as if undisturbed."""
 
 from __future__ import annotations
 

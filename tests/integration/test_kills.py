@@ -1,4 +1,4 @@
-"""Processes killed at random moments of a run of rounds, and started again: the same state, each effect once."""
+"""Crash recovery of all roles: processes killed at random and restarted reach the same state, each effect once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Take the checks out one by one and see that a test notices.
+"""Mutation testing: remove checks one by one and require a test to fail.
 
     python tests/mutations/run.py --all              every mutation of mutations.toml (hours on two cores: use nice)
     python tests/mutations/run.py --tenth 3          those whose place in the list ends in 3; `today` takes the day's
@@ -286,7 +286,9 @@ def run(mutations: Sequence[Mutation], jobs: int, *, check_first: bool) -> list[
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Take the checks out one by one and see that a test notices.")
+    parser = argparse.ArgumentParser(
+        description="Mutation testing: remove checks one by one and require a test to fail."
+    )
     parser.add_argument("--all", action="store_true", help="try every mutation (the default)")
     parser.add_argument("--tenth", help="0..9, any number, or today")
     parser.add_argument("--name", nargs="+", help="try these")

@@ -86,7 +86,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Simulation:
 
 @pytest.fixture(scope="session")
 def simulated() -> Callable[[DevChain, Path], Simulation]:
-    """Makes the same of a chain that outlives nothing but whose clock can be moved."""
+    """Makes the same simulation on another chain with a movable clock."""
 
     def make(chain: DevChain, folder: Path) -> Simulation:
         with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""Judging an update's bytes, as they come: in pieces of any size, by any of the faults they may have."""
+"""Streaming admission of updates: in chunks of any size, with every fault that they may have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bundle verifies from its file alone, and says what it proved against which trusted block."""
+"""Bundles verify offline and state which trusted block proves what."""
 
 from __future__ import annotations
 
@@ -118,8 +118,8 @@ def test_without_files_arithmetic_is_asserted_and_never_passed(slim: Made, tmp_p
 def test_calls_stand_in_for_state_that_nobody_proved(slim: Made, tmp_path: Path) -> None:
     verdict = slim.verify(tmp_path)
     assert not slim.bundle.state
-    assert all("let pass with this running hash only" in text for text in evidence(verdict, "commitments"))
-    assert all("let pass with this result only" in text for text in evidence(verdict, "quorum"))
+    assert all("accepts with this running hash only" in text for text in evidence(verdict, "commitments"))
+    assert all("accepts with this result only" in text for text in evidence(verdict, "quorum"))
     assert all("that it was not deprecated since is not proved" in text for text in evidence(verdict, "anchor"))
     attested = [entry.event for entry in verdict.events if isinstance(entry.event, ResultAttested)]
     for step, text in zip(list(verdict.versions)[1:], evidence(verdict, "quorum"), strict=True):
@@ -148,7 +148,7 @@ def test_every_event_is_told_with_the_block_that_proves_it(slim: Made, tmp_path:
 def test_no_trusted_hash_is_an_error_and_another_is_refused_with_what_it_hangs_on(slim: Made, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected one trusted block hash"):
         slim.verify(tmp_path, [])
-    with pytest.raises(VerificationFailed, match=f"hangs on block .*0x{slim.trust[0].hex()}"):
+    with pytest.raises(VerificationFailed, match=f"anchored in block .*0x{slim.trust[0].hex()}"):
         slim.verify(tmp_path, [bytes(32)])
 
 

@@ -1,4 +1,4 @@
-"""Runs of headers: what is linked, what is kept, what a trusted hash proves."""
+"""Header chains: linking, which headers are kept, and what a trusted hash proves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading a chain out of proofs: what it costs, and that it gives what stands there."""
+"""The proven chain: its cost, and agreement with the real chain."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Questions about a family of models: one that two rounds made, one whose genesis descends from it, one that took its
-head over as it is."""
+"""Lineage queries over three related models: one with two rounds, one derived from it, one that shares its head."""
 
 from __future__ import annotations
 

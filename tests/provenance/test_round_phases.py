@@ -1,4 +1,4 @@
-"""When a round's phase counts: in the last final block, or now where every block is final at once."""
+"""A round's phase is read at the last final block, or at the latest block under instant finality."""
 
 from __future__ import annotations
 

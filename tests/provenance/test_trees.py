@@ -1,4 +1,4 @@
-"""Trees on disk: they open every leaf as trees in memory do, and nothing false in a file is ever shown."""
+"""The tree cache on disk: every opening equals that of a tree in memory, and a damaged file yields none."""
 
 from __future__ import annotations
 

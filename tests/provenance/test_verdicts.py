@@ -1,4 +1,4 @@
-"""Every verdict has a lie by which it, and only it, turns red: all checks before it pass, and it is the last."""
+"""Every check of a verification has a lie that only this check detects: all earlier checks pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stranger's verdict on what was anchored: right for what is right, and named for what is not."""
+"""Third-party verification of anchored versions: honest ones pass, and each fault fails a named check."""
 
 from __future__ import annotations
 

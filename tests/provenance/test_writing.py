@@ -1,4 +1,4 @@
-"""Describing a file in a process beside the one that makes it."""
+"""Hashing a file in one process while another writes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws that every combine rule of the table is under, by being in the table.
+"""Properties that every combine rule of the table must have.
 
 Each rule is defined here once more, over Python's integers and fractions alone, and its golden digests come of that:
 `python tests/rules/test_laws.py` writes them. A rule without a definition fails. A rule of shape *select*, of which the

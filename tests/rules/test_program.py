@@ -1,4 +1,4 @@
-"""One encoding a program, hostile bytes refused, and an interval analysis that lets nothing wrap."""
+"""Server programs: one canonical encoding, malformed bytes refused, and an interval analysis without overflow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of rules is guard, dispatch and documentation, and nothing else is any of them."""
+"""The table of rules is the only guard, the only dispatch and the only documentation of rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gateways and nodes that lie, drip, hang, redirect, break off or never end."""
+"""Malicious gateways and nodes: they lie, drip, hang, redirect, abort or never end."""
 
 from __future__ import annotations
 

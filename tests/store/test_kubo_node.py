@@ -1,4 +1,4 @@
-"""Private Kubo nodes: what they are told, and that they start, are found and stop."""
+"""Private Kubo nodes: configuration, start, discovery and stop."""
 
 from __future__ import annotations
 

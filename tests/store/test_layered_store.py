@@ -1,4 +1,4 @@
-"""The layered store: who is asked, in what order, and what is told when all fail."""
+"""The layered store: which store is asked, in which order, and the error when all fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits of stores that no honest block ever meets."""
+"""Limits of stores that no honest block reaches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opening by name, links, working ahead: the small parts of the stores."""
+"""Small parts of the stores: opening by URI, links, prefetching."""
 
 from __future__ import annotations
 

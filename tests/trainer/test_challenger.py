@@ -1,4 +1,4 @@
-"""What an auditor may spend, whatever happens between writing and sending; and progress as the contract keeps it."""
+"""The auditor's spending limit across crashes, and the contract's record of progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FedProx: the proximal term is that of the paper, whatever optimizer of torch takes the steps."""
+"""FedProx: the proximal term equals the paper's, with any torch optimizer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""On a chain whose blocks are not final at once nobody trains on, publishes for or attests what may still go away."""
+"""Finality: nobody trains on, publishes for or attests a block that a reorg may still remove."""
 
 from __future__ import annotations
 

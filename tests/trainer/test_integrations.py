@@ -1,4 +1,4 @@
-"""The examples with Hugging Face's and Lightning's trainers, each in real rounds on a chain in this process."""
+"""The Hugging Face and Lightning examples, each in real rounds on an in-process chain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Judging a round's updates: one that comes slowly takes nobody else's time."""
+"""Judging a round's updates: a slow download does not delay the others."""
 
 from __future__ import annotations
 

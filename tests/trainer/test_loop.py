@@ -1,4 +1,4 @@
-"""The loop around a participant or aggregator: what it waits out, what it looks at again, what ends it."""
+"""The loop of a participant or aggregator: which errors it retries, and which end it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real PyTorch modules to a version's tensors and back."""
+"""Round trips of real PyTorch modules through versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a participant writes: deltas measured on what the module held, on the plan's grid, under the parent's names."""
+"""A participant's updates: deltas from the loaded module, on the plan's grid, under the parent's names."""
 
 from __future__ import annotations
 
@@ -379,7 +379,7 @@ def test_an_evaluation_that_changes_the_module_is_refused(hand_made: Make, make_
         parent.bias.add_(1.0)  # type: ignore[operator, union-attr]
         return {"examples": 1}
 
-    with pytest.raises(InputError, match="expected the module to be left as it is"):
+    with pytest.raises(InputError, match="expected an unchanged module"):
         hand_made(module).prepare(replace(make_task(module, lambda m: {}), evaluate=evaluate))
 
 

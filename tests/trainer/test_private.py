@@ -1,4 +1,4 @@
-"""Shared, private and frozen tensors: versions hold what is shared alone, the private come back, the frozen stay."""
+"""Shared, private and frozen tensors: versions have only the shared, private ones persist, frozen ones never change."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ def test_training_that_changes_frozen_tensors_is_refused(hand_made: Make, make_t
         return {}
 
     round = hand_made(two_layers(), without=("0.*",), base=base)
-    with pytest.raises(InputError, match="frozen: expected these tensors to be left as they are"):
+    with pytest.raises(InputError, match="frozen: expected unchanged tensors"):
         round.prepare(replace(make_task(two_layers(), by_hand), frozen=("0.*",), base=base))
 
 

@@ -1,4 +1,4 @@
-"""A participant or aggregator that ends between any two of its steps, and is started again, ends in the same state.
+"""Crash recovery of participants and aggregators: stopped between any two steps, they resume to the same state.
 
 The undisturbed round names every step that leaves something behind: a file written, a block put or pinned, a journal
 entry. Then the same round is run once for each of them, in the same world, and the actor is stopped right before it:

@@ -1,4 +1,4 @@
-"""Rounds of real training on the chain in this process, with everything that goes wrong in them."""
+"""Rounds of real training on an in-process chain, with faults."""
 
 from __future__ import annotations
 
@@ -394,7 +394,7 @@ def test_after_a_round_without_a_quorum_the_next_one_goes_on_from_the_same_head(
     number = open_round(alone)
     run_to(alone, number, Phase.CANCELLED)
     assert step(alone) == []
-    with pytest.raises(CairnError, match="round 1: CANCELLED, and nobody there to go on"):
+    with pytest.raises(CairnError, match="round 1: CANCELLED, and nobody can act"):
         pass_time(alone, number)
     assert head_of(sim) == head
     assert simulate_round(sim) == 2

@@ -1,4 +1,4 @@
-"""What watching a round may cost: its gas is the measured one, its demands are those that an auditor makes."""
+"""Cost of auditing a round: its gas is the measured one, its demands are those that an auditor makes."""
 
 from __future__ import annotations
 

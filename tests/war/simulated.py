@@ -1,4 +1,4 @@
-"""Where simulated wars are fought: a clock that moves when all sleep, stores, and a federation on anvil."""
+"""Environment of simulated wars: a discrete-event clock, stores, and a federation on anvil."""
 
 from __future__ import annotations
 

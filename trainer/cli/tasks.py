@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from registry.errors import InputError
-from trainer.brought import brought
+from trainer.callbacks import user_callback
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -76,12 +76,12 @@ def _called(what: str, spec: str) -> Any:
     place, colon, name = spec.rpartition(":")
     if not colon or not place or not name:
         raise InputError(f"{what}: expected module:function or file.py:function, got {spec!r}")
-    with brought(f"{what}: {place}"):
+    with user_callback(f"{what}: {place}"):
         module = _from_file(what, Path(place)) if place.endswith(".py") else _from_path(what, place)
     function: Any = getattr(module, name, None)
     if not callable(function):
         raise InputError(f"{what}: {place} has no function {name!r}")
-    with brought(f"{what}: {spec}"):
+    with user_callback(f"{what}: {spec}"):
         return function()
 
 

@@ -41,7 +41,7 @@ Folder = Annotated[
 )
 def audit(
     session: Session,
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or the beginning of it.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or any unique prefix of it.")],
     number: Annotated[int | None, typer.Argument(metavar="ROUND", help="The round's number; default the last.")] = None,
 ) -> None:
     """Recompute every attested result of a round, even within its challenge window. Exit code 7 if one is wrong."""
@@ -174,7 +174,7 @@ def once(
 )
 def plan_costs(
     session: Session,
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or the beginning of it.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or any unique prefix of it.")],
     base_fee: Annotated[
         list[str] | None,
         typer.Option(

@@ -52,7 +52,7 @@ def show(
     with read_synced(session) as db, open_catalogue(session) as catalogue, session.out.waiting("reading"):
         ancestry = read_ancestry(db, catalogue)
         if found.version not in ancestry.places:
-            raise InputError(f"version {short(found.version)} is not in the index yet: `cairn index sync` reads on")
+            raise InputError(f"version {short(found.version)} is not in the index yet: run `cairn index sync`")
         stories: list[VersionStory] = []
         for digest in ancestry.ancestors(found.version):
             held = ancestry.places.get(digest, ())

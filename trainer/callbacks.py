@@ -8,11 +8,11 @@ from contextlib import contextmanager
 
 from registry.errors import CairnError, InputError
 
-__all__ = ["brought"]
+__all__ = ["user_callback"]
 
 
 @contextmanager
-def brought(what: str) -> Iterator[None]:
+def user_callback(what: str) -> Iterator[None]:
     """Run user code within the context, converting its errors to InputError.
 
     Args:
