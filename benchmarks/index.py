@@ -103,7 +103,7 @@ def read_by_web3(w3: Web3, contract: Address, first: int, people: int) -> None:
 
 
 def read_by_layout(w3: Web3, contract: Address, first: int, people: int) -> None:
-    """Read every event, those among them, as the index does."""
+    """Read every event, including those, with the index's decoder."""
     source = LogSource(w3, [contract])
     blocks = range(first, source.latest().number + 1)
     events = decode_range(source.read(blocks, None).logs, {contract}, blocks)

@@ -1,4 +1,4 @@
-"""Deploy Cairn, register a model, name its members, set its plan and open its first round."""
+"""Deploy Cairn, register a model, grant roles, set its plan and open its first round."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import typer
 from registry import Grant, Need, Role, Session, find_account, publish_plan, run_script
 from trainer import propose_plan, register_module
 
-Accounts = Annotated[list[str] | None, typer.Option(metavar="ADDRESS|NAME", help="May be given several times.")]
-Seconds = Annotated[int, typer.Option(help="Longest duration of each phase.")]
+Accounts = Annotated[list[str] | None, typer.Option(metavar="ADDRESS|NAME", help="Repeatable.")]
+Seconds = Annotated[int, typer.Option(help="Seconds of each phase.")]
 
 
 def deploy(
@@ -20,9 +20,9 @@ def deploy(
     participant: Accounts = None,
     aggregator: Accounts = None,
     seconds: Seconds = 3600,
-    challenge_seconds: Annotated[int, typer.Option(help="The same of the challenge window.")] = 3600,
+    challenge_seconds: Annotated[int, typer.Option(help="Seconds of the challenge window.")] = 3600,
 ) -> None:
-    """Deploy Cairn, register a model, name its members, set its plan and open its first round.
+    """Deploy Cairn, register a model, grant roles, set its plan and open its first round.
 
     `cairn localnet up`, then `eval "$(cairn localnet env)"`, or any chain and store of your own. Replace `digits` by
     your own module; the rest stays.
@@ -30,16 +30,16 @@ def deploy(
     participants = [find_account(session, text) for text in participant or ()]
     aggregators = [find_account(session, text) for text in aggregator or ()]
 
-    # The contracts: deployed once for each chain, found the second time.
+    # The contracts: deployed once per chain; deployment is idempotent.
     deployment = session.deploy()
     client, store = session.client, session.store
 
-    # The model: its genesis in the store, its digest on the chain.
+    # The model: its genesis in the store, its digest on chain.
     module = digits.module()
     session.home.mkdir(parents=True, exist_ok=True)
     model = register_module(client, store, module, session.home / "genesis.safetensors")
 
-    # Who may do what, and by which rules.
+    # Roles, and the plan.
     grants = [Grant(account, Role.PARTICIPANT) for account in participants]
     grants += [Grant(account, Role.AGGREGATOR) for account in aggregators]
     if grants:

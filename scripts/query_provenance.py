@@ -1,4 +1,4 @@
-"""Ask where a model's version comes from, and recompute it. Needs no account, no permission and no torch."""
+"""Print a version's lineage and verify it. Needs no account, no permission and no torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Model = Annotated[str, typer.Argument(metavar="MODEL[@VERSION]", help="Any uniqu
 
 
 def query(session: Session, model: Model) -> None:
-    """Ask where a model's version comes from, and recompute it. Needs no account, no permission and no torch.
+    """Print a version's lineage and verify it. Needs no account, no permission and no torch.
 
     `eval "$(cairn localnet env)"` sets chain and store to those of `cairn localnet up`.
     """

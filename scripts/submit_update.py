@@ -1,4 +1,4 @@
-"""Take part in a model's current round: train, commit, and publish once commits have closed."""
+"""Take part in a model's current round: train, commit, and publish after commits close."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ Model = Annotated[str, typer.Argument(metavar="MODEL", help="Any unique prefix o
 def submit(
     session: Session,
     model: Model,
-    part: Annotated[int, typer.Option(min=0, help="Which part of the digits is here.")] = 0,
-    parts: Annotated[int, typer.Option(min=1, help="Of how many.")] = 1,
+    part: Annotated[int, typer.Option(min=0, help="Index of this participant's part of the digits.")] = 0,
+    parts: Annotated[int, typer.Option(min=1, help="Number of parts.")] = 1,
 ) -> None:
-    """Take part in a model's current round: train, commit, and publish once commits have closed.
+    """Take part in a model's current round: train, commit, and publish after commits close.
 
     `eval "$(cairn localnet env --account participant-1)"` sets chain, store and account to those of `cairn localnet
-    up`. Stop it whenever you like: started again, it resumes. Replace `digits` by your own task; the rest stays.
+    up`. It may be stopped at any time and resumes where it stopped. Replace `digits` by your own task; the rest stays.
     """
     client, store = session.client, session.store
     model_id, task = find_model(client, model), digits.task(part, parts)
     folder = session.home / "participants" / f"0x{client.account.hex()}"
 
-    # Each call does what the round wants next, if anything: first commit, then publish.
+    # Each call takes the next step of the round, if any: first commit, then publish.
     while not (said := participant.advance(client, store, folder, model_id, task)).endswith("published"):
         if said:
             session.out.line(said)

@@ -240,7 +240,7 @@ def register_module(
     without: Sequence[str] = (),
     base: BaseFile | None = None,
 ) -> ModelId:
-    """Publish the module as it is as the genesis of a new model, and register that; the sender becomes its owner.
+    """Publish the module as the genesis of a new model and register the model; the sender becomes its owner.
 
     Args: as of `publish_module`, and the client that sends.
     """

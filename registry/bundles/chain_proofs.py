@@ -131,7 +131,7 @@ def state_proofs(w3: Web3, header: Header, address: Address, slots: Sequence[int
 
 
 def read_state_proof(header: Header, address: Address, proof: StateProofManifest) -> AccountState:
-    """Return what a manifest proves of a contract's state after the block with this header.
+    """Return the account and storage words that a manifest proves of a contract after the block with this header.
 
     Raises:
         VerificationFailed: A proof is invalid, of another block or contract, or contains unused nodes.

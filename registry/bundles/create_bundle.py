@@ -86,12 +86,12 @@ class Content:
     blobs: dict[Cid, None]
 
     def take(self, manifest: Schema) -> None:
-        """Take in a manifest, and its head where it has one."""
+        """Add a manifest, and its head if it has one."""
         self.manifests.update((Digest(cid.digest), None) for cid, _ in blocks_of(manifest))
 
 
 def lineage_events(chain: ChainView, steps: Sequence[VersionNode], block: int | None = None) -> list[Event]:
-    """Return the events that a lineage rests on, in order: of its versions, its rounds and their plans."""
+    """Return the events that a lineage depends on, in order: of its versions, its rounds and their plans."""
     digests, numbers = {step.digest for step in steps}, {step.round for step in steps if step.round}
     found: list[Event] = list(chain.events(*_OF_MODEL, subject=steps[0].model_id, to_block=block))
     plans = {event.plan_index for event in found if isinstance(event, RoundOpened) and event.number in numbers}
@@ -113,7 +113,7 @@ def lineage_events(chain: ChainView, steps: Sequence[VersionNode], block: int | 
 
 
 def lineage_slots(steps: Iterable[VersionNode]) -> list[int]:
-    """Return the words of the contract's storage that a lineage rests on."""
+    """Return the storage slots of the contract that a lineage depends on."""
     found: set[int] = set()
     for step in steps:
         found.update(version_slots(step.model_id, step.digest))
@@ -216,7 +216,7 @@ def _state_of(client: Client, header: Header, slots: Sequence[int]) -> tuple[lis
 def _block_proofs(
     client: Client, headers: Mapping[int, Header], events: Sequence[Event], *, calls: bool
 ) -> Iterator[Schema]:
-    """Proof of every event; and, where there is none of the state, of the calls that prove as much."""
+    """Yield proofs of every event and, without state proofs, of the calls that stand in for them."""
     logs, called = defaultdict(list), defaultdict(list)
     for event in events:
         number, expected = event.at.block_number, headers[event.at.block_number].hash
@@ -230,7 +230,7 @@ def _block_proofs(
 
 
 def lineage_content(client: ChainView, store: ContentStore, steps: Sequence[VersionNode]) -> Content:
-    """Return what a lineage names and a store holds: all but updates that were refused and are not to be had.
+    """Return the content that a lineage names: all but refused updates that are unavailable.
 
     Raises:
         VerificationFailed, FormError: Content contradicts the chain.

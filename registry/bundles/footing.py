@@ -117,7 +117,7 @@ class Footing:
         return replace(ground, evidence=f"proved attesters: {self._attesters(step)}; {ground.evidence}")
 
     def _attesters(self, step: VersionNode) -> str:
-        """Who is proved to have attested a round's result. That they had the role is the contract's word."""
+        """Return the proven attesters of a round's result. That they had the role is the contract's word."""
         agreed = self.chain.round(step.model_id, step.round).result_hash
         events = self.chain.events(ResultAttested, subject=round_id_of(step.model_id, step.round))
         ours = [e for e in events if isinstance(e, ResultAttested) and e.result_hash == agreed]
@@ -160,7 +160,7 @@ class Footing:
         return Ground(Finding.UNCHECKED, f"no trusted block proves {named}{more}")
 
     def _made(self, step: VersionNode) -> list[Event]:
-        """The event that made a version: on a chain there is one; here all, for of several some are forged."""
+        """Return the events that made a version: a chain has one; if the file has several, some are forged."""
         kinds: tuple[type[Event], ...] = (ModelRegistered, VersionPublished, RoundFinalized)
         return [event for kind in kinds for event in self.chain.named(kind, step.model_id, step.digest)]
 

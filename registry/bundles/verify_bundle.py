@@ -143,7 +143,7 @@ def _lineage(chain: ProvenChain, model: ModelId, version: bytes) -> list[Version
 
 
 def _grounded(run: Iterator[Verification], footing: Footing, steps: Sequence[VersionNode]) -> tuple[Verification, ...]:
-    """Verify versions up to the first that nothing proves: after it whoever made the file can name what it likes."""
+    """Verify versions up to the first unproved one: the file's author may have invented what follows."""
     found: list[Verification] = []
     for one in run:
         found.append(footing.grounded(one))
@@ -214,7 +214,7 @@ def _words(
 
 
 def _require_no_more(proofs: _Proofs, steps: Sequence[VersionNode], events: Sequence[Event]) -> None:
-    """Refuse proofs of what the lineage does not rest on, such as of another model."""
+    """Refuse proofs that the lineage does not depend on, such as of another model."""
     ours = set(events)
     for each in proofs.chain.transactions:
         if ours.isdisjoint(each.events):
@@ -227,7 +227,7 @@ def _require_no_more(proofs: _Proofs, steps: Sequence[VersionNode], events: Sequ
 def _require_content(
     store: CarStore, manifest: BundleManifest, chain: ProvenChain, steps: Sequence[VersionNode]
 ) -> None:
-    """Refuse manifests and blobs that the lineage does not name, and a bundle that lacks some that it names."""
+    """Require exactly the manifests and blobs that the lineage names."""
     named = lineage_content(chain, store, steps)
     pages = {"manifests": (manifest.manifests, [Cid(Codec.RAW, digest) for digest in named.manifests])}
     if manifest.blobs is not None:

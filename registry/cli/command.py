@@ -110,12 +110,12 @@ def command(app: typer.Typer, name: str, *, example: str = "", needs: Need = Nee
 
 
 def run_script(function: Callable[..., None], *, needs: Need) -> None:
-    """Run a function as a program of its own that has the command line's options, settings and errors.
+    """Run a function as a standalone program with the command line's options, settings and errors.
 
     Args:
         function: Its first parameter is the `Session`; the others are the program's arguments and options, as of
             `typer`. Its docstring is the help.
-        needs: What it works with; it decides which shared options there are.
+        needs: The resources that the program needs; they determine its shared options.
     """
     app = typer.Typer(rich_markup_mode="rich", add_completion=False, pretty_exceptions_enable=False)
     command(app, function.__name__, needs=needs)(function)

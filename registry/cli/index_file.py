@@ -32,7 +32,7 @@ def read_synced(session: Session) -> Iterator[sqlite3.Connection]:
         with open_index(session) as index:
             sync_index(session, index)
     except IndexInUse:
-        session.out.note("Another process keeps the index up to date: this is as far as it has come.")
+        session.out.note("Another process syncs the index: results are as of its last block.")
     with read_index(path_of(session, following_of(session.reader))) as db:
         checked, head = queries.checked_block(db), queries.head_block(db)
         if checked is not None and head is not None and checked < head.number:

@@ -13,7 +13,7 @@ __all__ = ["COMMANDS", "EXIT_CODES", "Subcommand", "GOVERN", "TAKE_PART", "TRY",
 
 
 class Subcommand(NamedTuple):
-    """A sub-command: in which panel the help shows it, what it says of it, and the module whose `app` it is."""
+    """A sub-command: its name, help panel, help text, and the module that defines its `app`."""
 
     name: str
     panel: str
@@ -64,7 +64,7 @@ EXIT_CODES = {
 
 
 def in_order(entries: Iterable[Subcommand]) -> dict[str, Subcommand]:
-    """Return a table of entries, by name: panel by panel, and as given within each."""
+    """Return entries by name, ordered by panel and then as given."""
     return {entry.name: entry for entry in sorted(entries, key=lambda entry: _PANELS.index(entry.panel))}
 
 
@@ -94,7 +94,7 @@ class _LazyGroup(TyperGroup):
 
 
 def load(entry: Subcommand) -> Any:
-    """Import a sub-command and return it."""
+    """Import and return a sub-command."""
     loaded = typer.main.get_command(importlib.import_module(entry.module).app)
     loaded.name = entry.name
     return loaded

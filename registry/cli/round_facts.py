@@ -24,7 +24,7 @@ DEADLINES = {
 
 @dataclass(frozen=True, slots=True)
 class CommitmentFacts:
-    """An update committed; accounts as people read them."""
+    """A committed update, with checksummed addresses."""
 
     participant: str
     digest: Digest

@@ -214,7 +214,7 @@ def _write_status(path: Path, who: str, health: Mapping[str, TaskHealth], stop: 
 
 
 def _serve(where: str, health: Mapping[str, TaskHealth]) -> Callable[[], None]:
-    """Serve metrics; return what ends that."""
+    """Serve metrics; return a function that stops the server."""
     from prometheus_client import CollectorRegistry, start_http_server
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 

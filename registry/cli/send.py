@@ -16,7 +16,7 @@ __all__ = ["priced", "quote_of", "send", "show_quote", "tell"]
 
 
 def send(session: Session, call: Call, what: str, *, facts: Mapping[str, object] | None = None) -> SentReceipt | None:
-    """Have a call carried out and wait until it is final, or say what it would cost.
+    """Send a call and wait until it is final; quote its cost instead under --dry-run.
 
     Args:
         session: The running command's session; with `dry_run` nothing is sent.
@@ -78,7 +78,7 @@ def show_quote(session: Session, quote: Quote, what: str, facts: Mapping[str, ob
 
 
 def tell(session: Session, receipt: SentReceipt, facts: Mapping[str, object]) -> None:
-    """Print what a transaction did."""
+    """Print the outcome of a transaction."""
     session.out.result(
         {
             **facts,

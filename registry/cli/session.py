@@ -137,7 +137,7 @@ class Session:
         return address, block
 
     def deploy(self) -> Deployment:
-        """Put the contracts on the chain, or find them, or resume a deployment; keep their records at home."""
+        """Deploy the contracts, or resume or find an earlier deployment; record them in the home folder. Idempotent."""
         from registry.chain.client import open_journal
         from registry.chain.deploy import deploy
         from registry.chain.transactions import Transactor

@@ -1,4 +1,4 @@
-"""The graph of a model's versions, as the chain's events draw it."""
+"""The graph of a model's versions, from the contract's events."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["VersionNode", "lineage", "versions_of"]
 
 @dataclass(frozen=True, slots=True)
 class VersionNode:
-    """A version as the chain has it.
+    """A version as anchored on chain.
 
     Attributes:
         parent: Digest of the parent; zero for a genesis.
@@ -47,7 +47,7 @@ class VersionNode:
 
 
 def versions_of(client: ChainView, model_id: ModelId, *, block: int | None = None) -> dict[Digest, VersionNode]:
-    """Return every version of a model in the order in which they were anchored.
+    """Return every version of a model in the order of anchoring.
 
     Args:
         client: The chain.
@@ -81,7 +81,7 @@ def versions_of(client: ChainView, model_id: ModelId, *, block: int | None = Non
 
 
 def lineage(client: ChainView, model_id: ModelId, digest: bytes, *, block: int | None = None) -> list[VersionNode]:
-    """Return a version and its ancestors in the model, genesis first, as of a block (the last final one).
+    """Return a version and its ancestors in the model, genesis first, as of a block (default: the last final one).
 
     Raises:
         InputError: The model has no such version.

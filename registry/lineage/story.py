@@ -62,7 +62,7 @@ class CommitmentStory:
 
 @dataclass(frozen=True, slots=True)
 class DisputeStory:
-    """A result that was made void: for what, by whom, and who lost the role for having attested it."""
+    """A voided result: the fault, the challenger, and the aggregators expelled for attesting it."""
 
     result_hash: bytes
     fault: Fault
@@ -140,13 +140,13 @@ def tell_lineage(
 
 
 def read_lineage(client: Client, store: ContentStore, model_id: ModelId, digest: Digest) -> list[VersionStory]:
-    """Return what chain and manifests tell of a version and its ancestors in its model, newest first.
+    """Return the stories of a version and its ancestors in its model, newest first.
 
-    The contract's events are read into an index for this question alone. Whoever asks often keeps one (`cairn index`).
+    Reads the contract's events into a temporary index. For repeated queries keep a persistent one (`cairn index`).
 
     Args:
         client: The contract.
-        store: Holds, or finds, the manifests; those that are unavailable are None in what is returned.
+        store: The store of the manifests; an unavailable manifest is None in the result.
         model_id: The model.
         digest: The version.
 

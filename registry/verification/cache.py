@@ -27,7 +27,7 @@ Row = tuple[str, str, str]
 
 
 class VerificationCache:
-    """A folder of what passed."""
+    """A folder of cached verifications."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -57,7 +57,7 @@ class VerificationCache:
 
 
 def subject_of(chain_id: int, contract: bytes, step: VersionNode, facts: Iterable[object]) -> str:
-    """Return what a verification is kept under: everything on chain that it depends on.
+    """Return the cache key of a verification: a hash of everything on chain that it depends on.
 
     Args:
         chain_id: The chain.

@@ -53,7 +53,7 @@ class ModelEvents:
         return RoundEvents(opened[0], own, roles, block_times(self.client, timed))
 
     def looked_at(self, step: VersionNode) -> list[Event]:
-        """Return the events that a version's checks rest on, but for receipts: its round's, and roles until then."""
+        """Return the events that a version's checks depend on, receipts aside: its round's, and roles until then."""
         if not step.round:
             return []
         own = self.of_round(step.round)
@@ -62,7 +62,7 @@ class ModelEvents:
         return [*opened, *roles, *own]
 
     def of(self, step: VersionNode) -> list[Event]:
-        """Return the events by which a version stands on chain, roles and plans with the first."""
+        """Return the events that anchor a version; the first version's include roles and plans."""
         if not any(step.parent):
             return [e for e in self.events if not isinstance(e, (RoundOpened, RoundFinalized, RoundCancelled))]
         return [e for e in self.events if e.at.block_number == step.block or getattr(e, "number", 0) == step.round != 0]

@@ -118,7 +118,7 @@ def verify_version(
 
 
 def _subjects(client: ChainView, model: ModelEvents, step: VersionNode, deep: bool) -> list[str]:
-    """What a verification is kept under, and, if it is deep, what a deep one is."""
+    """Return the cache keys of a verification: its own, and the deep one's if it is deep."""
     facts: list[object] = list(model.looked_at(step))
     if step.round:
         state = client.round(step.model_id, step.round, block=model.block)
@@ -329,7 +329,7 @@ class _Means:
     receipted: Receipted | None
 
     def receipts(self, events: Sequence[Event], step: VersionNode) -> Iterator[Check | Begun]:
-        """Hold events against receipts, if that is asked for."""
+        """Check events against receipts if the verification is deep."""
         if self.receipted is not None and self.model is not None:
             yield Begun("receipts")
             own = self.model.of_round(step.round) if step.round else ()
@@ -411,7 +411,7 @@ def _published_checks(means: _Means, step: VersionNode) -> Iterator[Check | Begu
 
 
 def _anchor(client: ChainView, step: VersionNode, block: int) -> Iterator[Check | Begun]:
-    """Compare what the node's events say of a version with what the contract holds in the same block."""
+    """Compare the node's events of a version with the contract's state in the same block."""
     yield Begun("anchor")
     held = client.version(step.model_id, step.digest, block=block)
     _same("version: known to the contract", held.known, True)

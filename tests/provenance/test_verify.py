@@ -128,7 +128,7 @@ def test_missing_update_leaves_a_version_unchecked_and_says_which(trained: Simul
     assert last.finding == "unchecked"
     found, ended = (check for check in last.checks if check.finding == "unchecked")
     assert found.name == f"update of 0x{lost.entry.participant.hex()[:8]}"
-    assert "not to be had here" in found.evidence
+    assert "unavailable here" in found.evidence
     assert "cannot be combined" in ended.evidence
 
 

@@ -104,7 +104,7 @@ def once(
     processes: Processes = 1,
     folder: Folder = None,
 ) -> None:
-    """Do what the current round wants of an aggregator now, until there is nothing left to do, and return."""
+    """Do everything that the current round now requires of an aggregator, then exit."""
     from registry.roles.aggregator import AggregatorMemory, advance
 
     client, store, memory = session.client, session.store, AggregatorMemory()

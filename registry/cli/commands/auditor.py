@@ -210,7 +210,7 @@ def _warn_of_limit(session: Session, models: list[str], limit: str) -> None:
 def _auditor(
     session: Session, models: list[str], limit: str | None, folder: Path | None
 ) -> tuple[str, Path, tuple[LoopTask, ...]]:
-    """An auditor's name, folder and tasks; without a limit it only looks, and needs no account."""
+    """Return an auditor's name, folder and tasks; without a limit it is read-only and needs no account."""
     from registry.cli.money import ether, wei_of
     from registry.ethereum.keys import to_checksum
     from registry.roles.auditor import tasks

@@ -22,7 +22,7 @@ app = group("Deploy the contracts, show them, verify them against their source."
     app, "deploy", needs=Need.SEND, example="cairn contracts deploy --account owner\ncairn contracts deploy --dry-run"
 )
 def deploy(session: Session) -> None:
-    """Put the contracts on the chain, or find them, or go on where a deployment stopped; keep their records at home."""
+    """Deploy the contracts, or resume or find an earlier deployment; record them in the home folder. Idempotent."""
     from registry.chain.deploy import deployment_gas, predicted
 
     chain_id, folder = session.chain_id, session.deployments

@@ -22,7 +22,7 @@ app = single()
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """One thing that was looked for.
+    """The outcome of one check of the environment.
 
     Attributes:
         name: What was checked.
@@ -107,7 +107,7 @@ def _account(session: Session) -> Iterator[Diagnosis]:
     from registry.ethereum.node import asking
 
     if session.settings["from"] is None and session.keystore is None:
-        yield Diagnosis("account", None, "none named: needed to send, not to read")
+        yield Diagnosis("account", None, "none named: needed only to send transactions")
         return
     account = to_checksum(session.account)
     if session.keystore is not None and not session.keystore.exists():
@@ -117,7 +117,7 @@ def _account(session: Session) -> Iterator[Diagnosis]:
         with asking("eth_getBalance"):
             held = f", {session.w3.eth.get_balance(account) / 10**18:g} ether"  # type: ignore[arg-type]
     except NodeUnavailable:
-        held = ""  # the node has its own line
+        held = ""  # the node is reported on its own line
     yield Diagnosis("account", True, f"{account}{held}")
 
 

@@ -146,7 +146,7 @@ def show(session: Session, one: Verification, quiet: bool) -> None:
 
 
 def telling(say: Callable[[str], None]) -> Callable[[VersionNode, int], None]:
-    """Return what says which version is verified, and how far the combining of its updates has come."""
+    """Return a callback that shows the version under verification and the progress of combining its updates."""
     combined: dict[VersionNode, int] = {}
 
     def progress(step: VersionNode, done: int) -> None:
@@ -158,7 +158,7 @@ def telling(say: Callable[[str], None]) -> Callable[[VersionNode, int], None]:
 
 
 def name_of(step: VersionNode) -> str:
-    """Return what a version is called in a lineage."""
+    """Return a version's name in a lineage."""
     if step.round:
         return f"round {step.round}"
     return "genesis" if not any(step.parent) else "owner's version"

@@ -231,7 +231,7 @@ def _signed_here(session: Session, file: Path) -> SignedCommitment:
 
 
 def _relayed(receipt: SentReceipt, signed: Sequence[SignedCommitment]) -> dict[str, object]:
-    """Which of a list the contract committed, and why it skipped the others."""
+    """Return which commitments the contract accepted, and why it skipped the others."""
     from registry.chain.contracts import error_of
     from registry.chain.events import CommitmentSkipped, UpdateCommitted
     from registry.ethereum.keys import to_checksum
@@ -323,7 +323,7 @@ def data_set(
 
 @dataclass(frozen=True, slots=True)
 class UpdateSource:
-    """What an update is made of, as flags say it: a task, or a file with its weight, steps and data set."""
+    """The source of an update as flags give it: a task, or a file with weight, steps and data set."""
 
     task: str | None
     update: Path | None
