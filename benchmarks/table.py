@@ -1,8 +1,8 @@
-"""The table of figures in docs/benchmarks.md, made of what the benchmarks wrote.
+"""Generate the table of figures in docs/benchmarks.md from benchmark results.
 
 python -m benchmarks.table            gather results/*.json into results.json, which is committed, and print the table
-python -m benchmarks.table --write    and put it between the two marks in docs/benchmarks.md
-python -m benchmarks.table --check    exit 1 unless docs/benchmarks.md holds the table that results.json gives
+python -m benchmarks.table --write    also put it between the two marks in docs/benchmarks.md
+python -m benchmarks.table --check    exit 1 unless docs/benchmarks.md has the table of results.json
 """
 
 from __future__ import annotations
