@@ -1,4 +1,4 @@
-"""Small files that survive a crash: written whole, synced, then renamed."""
+"""Atomic, durable file writes: write to a temporary file, fsync, rename."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["sync_folder", "write_whole"]
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that its owner alone reads, and that is there whole or not at all, whenever the machine stops."""
+    """Write a file atomically with mode 0600: after a crash it holds all of data or is unchanged."""
     partial = path.with_suffix(".partial")
     with open(partial, "wb", opener=lambda name, flags: os.open(name, flags | os.O_CLOEXEC, 0o600)) as file:
         file.write(data)
@@ -20,7 +20,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on disk."""
+    """Fsync a folder, so that renames and new names in it survive a crash."""
     handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(handle)

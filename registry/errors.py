@@ -1,28 +1,28 @@
-"""What can go wrong, sorted by who must act.
+"""Exception hierarchy, sorted by who must act.
 
     CairnError
-    ├── InputError            the caller: a value, file or setting is not what it must be        exit 2
-    │   ├── FormError         bytes that claim to be a manifest, tensors, CID or CAR and are not  exit 3
-    │   ├── UnknownRule       a plan with rules that this release does not know                   exit 2
-    │   └── IndexUnusable     an index file that is of a newer release, damaged or of another contract
-    │       └── IndexInUse    one that another process writes to
-    ├── ContentError          the content store's side                                            exit 4
-    │   ├── BlockNotFound     nobody has the block, or not within its time
-    │   ├── BlockMismatch     bytes that do not hash to their name: somebody lies or a disk rots
-    │   ├── BlockTooLarge     more bytes than the name's owner declared, or than a block may have
+    ├── InputError            the caller: an invalid value, file or setting                       exit 2
+    │   ├── FormError         malformed or non-canonical manifest, tensors, CID, CAR or RLP       exit 3
+    │   ├── UnknownRule       a plan with rules unknown to this release                           exit 2
+    │   └── IndexUnusable     an index file of a newer release, damaged or of another contract
+    │       └── IndexInUse    an index file locked by another writer
+    ├── ContentError          the content store                                                   exit 4
+    │   ├── BlockNotFound     no store has the block, or none served it in time
+    │   ├── BlockMismatch     bytes that do not hash to their CID: a lying peer or disk corruption
+    │   ├── BlockTooLarge     more bytes than declared, or than a block may have
     │   └── StoreUnavailable  the store cannot be reached, or cannot write
-    ├── ChainError            the chain's side                                                    exit 5
+    ├── ChainError            the chain or its node                                               exit 5
     │   ├── NodeUnavailable   the RPC node cannot be reached or does not answer
-    │   ├── WrongChain        another chain id, or no contract of ours at the address
-    │   ├── FinalityBroken    a block that was final is no longer on the node's chain
-    │   ├── TransactionFailed sent and not carried out, or not enough money to send it (NotEnoughMoney)
-    │   └── ContractError     the contract said no; one subclass per custom error (registry.chain.contracts)
+    │   ├── WrongChain        another chain id, or no Cairn contract at the address
+    │   ├── FinalityBroken    a finalized block is no longer on the node's chain
+    │   ├── TransactionFailed reverted, rejected or timed out; or insufficient funds (NotEnoughMoney)
+    │   └── ContractError     the contract reverted; one subclass per custom error (registry.chain.contracts)
     ├── SignerError           a keystore, password or signer                                      exit 6
-    ├── VerificationFailed    the records and the bytes disagree                                  exit 7
-    └── NobodysFile           a file that is no version of any model                              exit 8
+    ├── VerificationFailed    on-chain records and bytes disagree                                 exit 7
+    └── NobodysFile           a file that is no known version of any model                        exit 8
 
-Messages say what was expected and what came. Exit codes are those of the command line; 1 is left to the unexpected,
-130 to Ctrl-C.
+Messages state what was expected and what was got. Exit codes are those of the command line; 1 means an unexpected
+error, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -53,51 +53,51 @@ __all__ = [
 
 
 class CairnError(Exception):
-    """Base of every error Cairn raises on purpose."""
+    """Base class of all errors that Cairn raises on purpose."""
 
     exit_code = 1
 
 
 class InputError(CairnError):
-    """A value, file or setting the caller gave is not what it must be."""
+    """The caller gave an invalid value, file or setting."""
 
     exit_code = 2
 
 
 class FormError(InputError):
-    """Bytes that are not the canonical form of what they claim to be."""
+    """Malformed or non-canonical bytes."""
 
     exit_code = 3
 
 
 class UnknownRule(InputError):
-    """A plan with rules that this release does not know: nothing is said of what was made under it."""
+    """A plan uses rules unknown to this release, so results under it cannot be judged."""
 
 
 class IndexUnusable(InputError):
-    """An index file was written by a newer release, is damaged, or follows another contract."""
+    """The index file was written by a newer release, is damaged, or follows another contract."""
 
 
 class IndexInUse(IndexUnusable):
-    """An index file that another process writes to."""
+    """The index file is locked by another writer."""
 
 
 class ContentError(CairnError):
-    """A content store could not do what was asked."""
+    """A content store operation failed."""
 
     exit_code = 4
 
 
 class BlockNotFound(ContentError):
-    """No store had the block, or none answered in time."""
+    """No store has the block, or none served it in time."""
 
 
 class BlockMismatch(ContentError):
-    """Bytes that do not hash to the CID they were asked for by."""
+    """Bytes that do not hash to the requested CID."""
 
 
 class BlockTooLarge(ContentError):
-    """More bytes than were declared or than a block may have."""
+    """More bytes than declared, or than a block may have."""
 
 
 class StoreUnavailable(ContentError):
@@ -105,7 +105,7 @@ class StoreUnavailable(ContentError):
 
 
 class ChainError(CairnError):
-    """The chain, or the way to it, did not do what was asked."""
+    """The chain or its node failed."""
 
     exit_code = 5
 
@@ -115,38 +115,38 @@ class NodeUnavailable(ChainError):
 
 
 class WrongChain(ChainError):
-    """Another chain id than expected, or no contract of ours at the address."""
+    """Another chain id than expected, or no Cairn contract at the address."""
 
 
 class FinalityBroken(ChainError):
-    """A block that was final is no longer on the node's chain."""
+    """A finalized block is no longer on the node's chain."""
 
 
 class TransactionFailed(ChainError):
-    """A transaction was sent and not carried out, or could not be paid for."""
+    """A transaction was reverted, rejected or timed out, or the account cannot pay for it."""
 
 
 class NotEnoughMoney(TransactionFailed):
-    """The account does not hold what a transaction may cost; nothing was sent."""
+    """Insufficient funds for the transaction's maximum cost; nothing was sent."""
 
 
 class ContractError(ChainError):
-    """The contract refused; subclasses carry the custom error's name and fields."""
+    """The contract reverted; subclasses carry the custom error's name and fields."""
 
 
 class SignerError(CairnError):
-    """A keystore, password or signer does not serve."""
+    """A keystore cannot be opened, or a signer cannot or will not sign."""
 
     exit_code = 6
 
 
 class VerificationFailed(CairnError):
-    """Records and bytes disagree."""
+    """On-chain records and bytes disagree."""
 
     exit_code = 7
 
 
 class NobodysFile(CairnError):
-    """A file that is no version of any model here: nothing is known of it."""
+    """A file that is no version of any model in the index."""
 
     exit_code = 8

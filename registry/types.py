@@ -1,4 +1,4 @@
-"""The values everything else passes around: ids, digests, names of bytes, roles and phases."""
+"""Shared value types and limits: ids, digests, CIDs, and the contract's enumerations."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 WALK_STEPS = 32
-"""Answer times that a challenge window holds at least."""
+"""Least number of answer times in a challenge window."""
 Digest = NewType("Digest", bytes)
 """sha2-256 of a manifest, 32 bytes."""
 Root = NewType("Root", bytes)
@@ -56,20 +56,20 @@ Address = NewType("Address", bytes)
 ZERO32 = bytes(32)
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_BLOCK_BYTES = 2 << 20
-"""Largest block any store moves; Kubo's exchange has the same limit."""
+"""Largest block that a store accepts; Bitswap in Kubo has the same limit."""
 MAX_FILE_BYTES = 64 << 30
-"""Largest version, update or aggregate: what is declared larger is refused before anything of it is fetched."""
+"""Largest version, update or aggregate, bytes; a larger declared size is refused before any fetch."""
 GRID_LIMIT = 1 << 24
 """Largest magnitude of a grid value: the integers that float32 holds exactly."""
 MAX_TOTAL_WEIGHT = 1 << 28
 """Largest total weight for which float64 sums of grid values are exact."""
 MAX_STEPS = 1 << 20
-"""Most training steps that an update declares."""
+"""Most training steps that an update may declare."""
 MAX_GRID_BITS = 126
 
 
 class Codec(enum.IntEnum):
-    """The three multicodecs Cairn names blocks by."""
+    """The three multicodecs of Cairn's CIDs."""
 
     RAW = 0x55
     DAG_PB = 0x70
@@ -78,10 +78,10 @@ class Codec(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Cid:
-    """A CIDv1 with sha2-256: the only kind Cairn reads or writes.
+    """A CIDv1 with sha2-256, the only kind that Cairn reads or writes.
 
     Attributes:
-        codec: What the bytes are.
+        codec: Multicodec of the block.
         digest: sha2-256 of the block, 32 bytes.
     """
 
@@ -100,9 +100,9 @@ class Cid:
 
 
 class NamedBlock(NamedTuple):
-    """A block whose CID was made here, by hashing these very bytes: it need not be hashed again to be kept.
+    """A block whose CID was computed locally from these bytes, so that a store may keep it without hashing it again.
 
-    Never made of a name and bytes that came together; what is read from a store is hashed all the same.
+    Never build one from a received CID and bytes. Blocks read from a store are always hashed.
     """
 
     cid: Cid
@@ -111,11 +111,11 @@ class NamedBlock(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """Bytes in the content store: a UnixFS file by CID, with its length.
+    """A file in the content store: the CID of its UnixFS root, and its length.
 
     Attributes:
         cid: Root under the unixfs-v1-2025 profile.
-        size: Length of the file's bytes.
+        size: File length, bytes.
     """
 
     cid: Cid
@@ -132,7 +132,7 @@ class Role(enum.IntFlag):
 
 
 class Phase(enum.IntEnum):
-    """Where a round stands; the contract's numbers."""
+    """Phase of a round; the contract's numbers."""
 
     NONE = 0
     COMMIT = 1
@@ -144,17 +144,17 @@ class Phase(enum.IntEnum):
 
 
 class Standing(enum.IntEnum):
-    """How a result stands once it has had its quorum; the contract's numbers."""
+    """Status of a result after its quorum; the contract's numbers."""
 
     SOUND = 0
     UNANSWERED = 1
-    """Void, for a demanded leaf was not shown; it may be attested anew."""
+    """Void because a demanded leaf was not shown; it may be attested again."""
     CONVICTED = 2
-    """Void for what it says; never again."""
+    """Void by a fraud proof; it can never be attested again."""
 
 
 class Fault(enum.IntEnum):
-    """What is wrong with a convicted result; the contract's numbers."""
+    """The fault that a fraud proof showed in a result; the contract's numbers."""
 
     NONE = 0
     COUNT = 1
@@ -174,7 +174,7 @@ class Fault(enum.IntEnum):
 
 
 class Part(enum.IntEnum):
-    """What of a result a claim is about; the contract's numbers."""
+    """The part of a result that a claim is about; the contract's numbers."""
 
     WHOLE = 0
     VALUES = 1
@@ -182,7 +182,7 @@ class Part(enum.IntEnum):
 
 
 class Tree(enum.IntEnum):
-    """The blobs of a round that have the same coordinates; the contract's numbers."""
+    """Merkle trees of a round over the same coordinates; the contract's numbers."""
 
     AGGREGATE = 0
     VERSION = 1
@@ -193,7 +193,7 @@ class Tree(enum.IntEnum):
 
 
 class HeadKind(enum.IntEnum):
-    """What a round anchors a head of; the contract's numbers."""
+    """Kind of manifest whose head a round anchors; the contract's numbers."""
 
     UPDATE = 0
     VERSION = 1
@@ -201,18 +201,18 @@ class HeadKind(enum.IntEnum):
 
 
 class SegmentKind(enum.IntEnum):
-    """What a round does to the coordinates of a segment; the contract's numbers."""
+    """How a round updates the coordinates of a segment; the contract's numbers."""
 
     PARAMETER = 0
-    """The server program makes a step of the aggregate."""
+    """The server program turns the aggregate into a step."""
     BUFFER = 1
-    """Running statistics: the aggregate itself is the step; server program and its state leave them alone."""
+    """Running statistics: the aggregate itself is the step; the server program and its state are not used."""
     NON_NEGATIVE = 2
-    """A buffer that cannot fall below zero, such as a running variance."""
+    """A buffer clamped at zero, such as a running variance."""
 
 
 def bytes32(value: bytes, name: str) -> bytes:
-    """Return value if it is 32 bytes long.
+    """Return value after checking that it is 32 bytes long.
 
     Raises:
         InputError: It is not.

@@ -1,4 +1,4 @@
-"""What a reader of anchors asks of a chain: of a contract through a node, or of proofs in a file."""
+"""Interface to read on-chain anchors, implemented by a contract client and by offline proofs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["ChainView"]
 
 
 class ChainView(Protocol):
-    """The part of `Views` from which a lineage is read and verified; see there."""
+    """The methods of `Views` that reading and verifying a lineage needs; see there."""
 
     @property
     def chain_id(self) -> int: ...

@@ -1,8 +1,8 @@
-"""The contract's transactions as values: what each is called, what it says, and the key it is journaled under.
+"""Builders of the Cairn contract's calls: calldata and idempotency key of each transaction.
 
-A key names the effect, not the attempt: `commit:<round>:<participant>` can come to be once, whatever happens in
-between. Where an account may rightly repeat a call (granting, setting a plan, suspending) the key is made of its
-content and counts only while the transaction is on its way; pass a key of your own to make it once for good.
+A key names the effect, not the attempt: `commit:<round>:<participant>` can happen only once. For calls that an account
+may repeat (granting roles, setting a plan, suspending) the key is derived from the content and deduplicates only
+pending transactions; pass your own key to make such a call happen at most once.
 """
 
 from __future__ import annotations
@@ -51,29 +51,29 @@ def register_model(contract: Address, genesis_digest: Digest, tensor_root: Root,
 
 
 def transfer_ownership(contract: Address, model: ModelId, pending_owner: Address, *, key: str | None = None) -> Call:
-    """Offer the model to another account, or withdraw the offer (zero address)."""
+    """Offer ownership of the model to another account, or withdraw the offer (zero address)."""
     return _repeatable(contract, key, "transferOwnership", model, pending_owner)
 
 
 def accept_ownership(contract: Address, model: ModelId, *, key: str | None = None) -> Call:
-    """Take a model that was offered."""
+    """Accept an offered ownership."""
     return _repeatable(contract, key, "acceptOwnership", model)
 
 
 def suspend_rounds(contract: Address, model: ModelId, *, key: str | None = None) -> Call:
-    """Let no new round open."""
+    """Suspend opening of rounds."""
     return _repeatable(contract, key, "suspendRounds", model)
 
 
 def resume_rounds(contract: Address, model: ModelId, *, key: str | None = None) -> Call:
-    """Let new rounds open again."""
+    """Resume opening of rounds."""
     return _repeatable(contract, key, "resumeRounds", model)
 
 
 def publish_version(
     contract: Address, model: ModelId, parent: Digest, digest: Digest, tensor_root: Root, rest_root: Root
 ) -> Call:
-    """Anchor a version that no round made, and move the head to it."""
+    """Anchor a version that the owner publishes, and move the head to it."""
     key = f"publish:{model.hex()}:{digest.hex()}"
     return _once(contract, key, "publishVersion", model, parent, digest, tensor_root, rest_root)
 
@@ -81,33 +81,33 @@ def publish_version(
 def deprecate_version(
     contract: Address, model: ModelId, digest: Digest, reason_digest: Digest, replacement: Digest | None = None
 ) -> Call:
-    """Mark a version as not to be used; a deprecated head needs a replacement."""
+    """Deprecate a version; a deprecated head needs a replacement."""
     key = f"deprecate:{model.hex()}:{digest.hex()}"
     return _once(contract, key, "deprecateVersion", model, digest, reason_digest, replacement or ZERO32)
 
 
 def grant_roles(contract: Address, model: ModelId, account: Address, roles: Role, *, key: str | None = None) -> Call:
-    """Add roles of an account."""
+    """Grant roles to an account."""
     return _repeatable(contract, key, "grantRoles", model, account, int(roles))
 
 
 def revoke_roles(contract: Address, model: ModelId, account: Address, roles: Role, *, key: str | None = None) -> Call:
-    """Clear roles of an account."""
+    """Revoke roles of an account."""
     return _repeatable(contract, key, "revokeRoles", model, account, int(roles))
 
 
 def grant_roles_batch(contract: Address, model: ModelId, grants: Sequence[Grant], *, key: str | None = None) -> Call:
-    """Add roles of several accounts."""
+    """Grant roles to several accounts."""
     return _repeatable(contract, key, "grantRolesBatch", model, [(g.account, int(g.roles)) for g in grants])
 
 
 def revoke_roles_batch(contract: Address, model: ModelId, grants: Sequence[Grant], *, key: str | None = None) -> Call:
-    """Clear roles of several accounts."""
+    """Revoke roles of several accounts."""
     return _repeatable(contract, key, "revokeRolesBatch", model, [(g.account, int(g.roles)) for g in grants])
 
 
 def set_plan(contract: Address, model: ModelId, plan: Plan, rules: bytes, *, key: str | None = None) -> Call:
-    """Set the standing plan, from the next round on; its rules hash is of the rule bytes."""
+    """Set the current plan, effective from the next round; its rules hash must match rules."""
     return _repeatable(contract, key, "setPlan", model, unparse(plan), rules)
 
 
@@ -117,7 +117,7 @@ def open_round(contract: Address, model: ModelId, number: int) -> Call:
     Args:
         contract: The Cairn.
         model: The model.
-        number: The number that it will have, which the contract counts up by itself.
+        number: Expected number of the round, which the contract assigns consecutively.
     """
     return _once(contract, f"open:{round_id_of(model, number).hex()}", "openRound", model)
 
@@ -134,7 +134,7 @@ def commit_update(
     participant: Address,
     hook_data: Sequence[bytes] = (),
 ) -> Call:
-    """Commit the sender's update. `participant` is the sender; the key names it."""
+    """Commit the sender's update. `participant` is the sender, which the key includes."""
     arguments: list[Any] = [model, number, digest, tensor_root, weight, steps]
     if hook_data:
         arguments.append(list(hook_data))
@@ -142,21 +142,21 @@ def commit_update(
 
 
 def commit_update_for(contract: Address, model: ModelId, number: int, update: SignedUpdate) -> Call:
-    """Commit an update that its participant signed; anyone sends it."""
+    """Commit an update by its participant's signature; anyone may send it."""
     key = commit_key(model, number, update.participant)
     return _once(contract, key, "commitUpdateFor", model, number, unparse(update))
 
 
 def commit_updates_for(contract: Address, model: ModelId, number: int, updates: Sequence[SignedUpdate]) -> Call:
-    """Commit those of a list of signed updates that can be; the contract skips the others, one by one.
+    """Commit the valid ones of several signed updates; the contract skips the others one by one.
 
-    Sending the same list again is safe: what was committed is skipped.
+    Idempotent: committed updates are skipped.
     """
     return _repeatable(contract, None, "commitUpdatesFor", model, number, [unparse(update) for update in updates])
 
 
 def end_commits(contract: Address, model: ModelId, number: int, participants: Sequence[Address]) -> Call:
-    """End phase Commit now that every participant has committed; they are put in order here."""
+    """End phase Commit early, after every participant has committed; sorts participants."""
     key = f"end-commits:{round_id_of(model, number).hex()}"
     return _once(contract, key, "endCommits", model, number, sorted(participants))
 
@@ -164,35 +164,36 @@ def end_commits(contract: Address, model: ModelId, number: int, participants: Se
 def attest_result(
     contract: Address, model: ModelId, number: int, result: Result, running_hash: bytes, *, tally: bytes | None = None
 ) -> Call:
-    """Attest a result. Moving to another result is another effect, so the key names both round and result.
+    """Attest a result. The key includes round and result, since moving to another result is another effect.
 
     Args:
         contract: The contract.
         model: The model.
         number: The round.
-        result: What is attested.
-        running_hash: The commitments it was computed from.
-        tally: What it counts under; attesting anew what was void for want of an answer is another effect too.
+        result: The result.
+        running_hash: Running hash of the commitments it was computed from.
+        tally: Tally of the result, part of the key: attesting a result again after an unanswered demand made it void is
+            another effect.
     """
     key = f"attest:{round_id_of(model, number).hex()}:{(tally or result_hash(result)).hex()}"
     return _once(contract, key, "attestResult", model, number, unparse(result), running_hash)
 
 
 def finalize_round(contract: Address, model: ModelId, number: int, result: Result) -> Call:
-    """Move the head to the result of a round."""
+    """Finalize a round: move the head to its result's version."""
     key = f"finalize:{round_id_of(model, number).hex()}"
     return _once(contract, key, "finalizeRound", model, number, unparse(result))
 
 
 def expel(contract: Address, model: ModelId, number: int, attesters: Mapping[Address, bytes]) -> Call:
-    """Take role and bond from attesters of results that were made void; those who lost them already are passed over.
+    """Expel attesters of void results, who lose role and bond; already expelled ones are skipped.
 
     Args:
         contract: The contract.
         model: The model.
         number: The round.
-        attesters: By account, the tally that each attested: whoever was granted the role anew and attests another void
-            result is expelled anew.
+        attesters: Attested tally by account: an account that was granted the role again and attests another void result
+            is expelled again.
     """
     pairs = sorted(attesters.items())
     key = f"expel:{round_id_of(model, number).hex()}:{':'.join((a + tally).hex() for a, tally in pairs)}"
@@ -200,17 +201,17 @@ def expel(contract: Address, model: ModelId, number: int, attesters: Mapping[Add
 
 
 def cancel_round(contract: Address, model: ModelId, number: int) -> Call:
-    """Cancel a round, or record that it has lapsed."""
+    """Cancel a round, or record that it lapsed."""
     return _once(contract, f"cancel:{round_id_of(model, number).hex()}", "cancelRound", model, number)
 
 
 def commit_key(model: ModelId, number: int, participant: Address) -> str:
-    """Return the key of a participant's commitment in a round."""
+    """Return the idempotency key of a participant's commitment in a round."""
     return f"commit:{round_id_of(model, number).hex()}:{participant.hex()}"
 
 
 def _once(contract: Address, key: str, name: str, *arguments: Any) -> Call:
-    # The contract is part of the key: a digest may be registered in two deployments.
+    # The key includes the contract: a digest may be registered in two deployments.
     return Call(to=contract, data=encode_call("Cairn", name, arguments), key=f"{key}@{contract.hex()}")
 
 
@@ -225,7 +226,7 @@ def _repeatable(contract: Address, key: str | None, name: str, *arguments: Any) 
 def commitment_typed_data(
     chain_id: int, contract: Address, model: ModelId, number: int, update: SignedUpdate
 ) -> dict[str, Any]:
-    """Return the EIP-712 data of a commitment, as any wallet signs it; the update's signature has no part in it."""
+    """Return the EIP-712 typed data of a commitment, for any wallet to sign; ignores the update's signature."""
     return {
         "types": {
             "EIP712Domain": [

@@ -1,6 +1,6 @@
-"""The contract as a typed object: everything `Views` reads, and one method for each transaction.
+"""Typed client of the Cairn contract: the views of `Views`, and one method per transaction.
 
-A client without a signer reads only, which needs no account and no permission.
+A client without a signer is read-only and needs no account.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["Block", "Client", "chain_id_of", "commitment_typed_data", "open_jour
 
 
 class Client(Views):
-    """A Cairn on a chain, to read and to write."""
+    """Read-write client of a Cairn contract."""
 
     def __init__(
         self,
@@ -44,20 +44,20 @@ class Client(Views):
         sending: Sending | None = None,
         deployed_at: int = 0,
     ) -> None:
-        """Find the contract, check that it is where it is said to be, and open the signer's journal.
+        """Connect, check that the address holds a Cairn, and open the signer's journal.
 
         Args:
-            w3: A node, by any provider.
+            w3: The node, with any provider.
             address: The contract.
-            chain_id: The chain that is expected; None takes the node's.
-            signer: Who sends; None for a client that reads.
-            journal: The signer's journal, or the folder of all journals. Only a chain in memory does without.
-            finality: When a block is final; None for the network's policy.
-            sending: How to send and follow.
-            deployed_at: Block to read events from.
+            chain_id: Expected chain id; None accepts the node's.
+            signer: Signer of the sending account; None for a read-only client.
+            journal: The signer's journal, or the folder of journals. Optional only on an in-memory chain.
+            finality: Finality policy; None for the network's.
+            sending: Polling, timeout and fee settings.
+            deployed_at: First block to read events from.
 
         Raises:
-            WrongChain: The node is on another chain, or no contract of ours is at the address.
+            WrongChain: The node is on another chain, or the address holds no Cairn contract.
             NodeUnavailable: The node does not answer.
             InputError: A signer without a journal.
         """
@@ -71,38 +71,38 @@ class Client(Views):
 
     @property
     def account(self) -> Address:
-        """The account that sends.
+        """The sending account.
 
         Raises:
-            SignerError: This client only reads.
+            SignerError: The client is read-only.
         """
         return self.transactor.address
 
     @property
     def transactor(self) -> Transactor:
-        """What sends for the account.
+        """The account's transaction sender.
 
         Raises:
-            SignerError: This client only reads.
+            SignerError: The client is read-only.
         """
         if self._transactor is None:
             raise SignerError("this client only reads: give it a signer to send transactions")
         return self._transactor
 
     def quote(self, call: Call) -> Quote:
-        """Return what a call would cost; nothing is sent."""
+        """Estimate the cost of a call, without sending it."""
         return self.transactor.quote(call)
 
     def submit(self, call: Call, *, spare_gas: int = 0) -> Intent:
-        """Get a call on its way without waiting; several may be in flight."""
+        """Submit a call without waiting; several may be in flight."""
         return self.transactor.submit(call, spare_gas=spare_gas)
 
     def wait(self, call: Call, until: Until = "final") -> SentReceipt:
-        """Wait for a submitted call."""
+        """Wait for a submitted call, see `Transactor.wait`."""
         return self.transactor.wait(call, until)
 
     def send(self, call: Call, until: Until = "final") -> SentReceipt:
-        """Have a call carried out."""
+        """Submit a call and wait for it, see `Transactor.send`."""
         return self.transactor.send(call, until)
 
     def register_model(
@@ -112,19 +112,19 @@ class Client(Views):
         return self.send(calls.register_model(self.address, genesis_digest, tensor_root, rest_root), until)
 
     def transfer_ownership(self, model: ModelId, pending_owner: Address, *, until: Until = "final") -> SentReceipt:
-        """Offer the model to another account, or withdraw the offer (zero address)."""
+        """Offer ownership of the model to another account, or withdraw the offer (zero address)."""
         return self.send(calls.transfer_ownership(self.address, model, pending_owner), until)
 
     def accept_ownership(self, model: ModelId, *, until: Until = "final") -> SentReceipt:
-        """Take a model that was offered."""
+        """Accept an offered ownership."""
         return self.send(calls.accept_ownership(self.address, model), until)
 
     def suspend_rounds(self, model: ModelId, *, until: Until = "final") -> SentReceipt:
-        """Let no new round open."""
+        """Suspend opening of rounds."""
         return self.send(calls.suspend_rounds(self.address, model), until)
 
     def resume_rounds(self, model: ModelId, *, until: Until = "final") -> SentReceipt:
-        """Let new rounds open again."""
+        """Resume opening of rounds."""
         return self.send(calls.resume_rounds(self.address, model), until)
 
     def publish_version(
@@ -137,7 +137,7 @@ class Client(Views):
         *,
         until: Until = "final",
     ) -> SentReceipt:
-        """Anchor a version that no round made."""
+        """Anchor a version that the owner publishes."""
         return self.send(calls.publish_version(self.address, model, parent, digest, tensor_root, rest_root), until)
 
     def deprecate_version(
@@ -149,35 +149,35 @@ class Client(Views):
         *,
         until: Until = "final",
     ) -> SentReceipt:
-        """Mark a version as not to be used."""
+        """Deprecate a version."""
         return self.send(calls.deprecate_version(self.address, model, digest, reason_digest, replacement), until)
 
     def grant_roles(self, model: ModelId, account: Address, roles: Role, *, until: Until = "final") -> SentReceipt:
-        """Add roles of an account."""
+        """Grant roles to an account."""
         return self.send(calls.grant_roles(self.address, model, account, roles), until)
 
     def revoke_roles(self, model: ModelId, account: Address, roles: Role, *, until: Until = "final") -> SentReceipt:
-        """Clear roles of an account."""
+        """Revoke roles of an account."""
         return self.send(calls.revoke_roles(self.address, model, account, roles), until)
 
     def grant_roles_batch(self, model: ModelId, grants: Sequence[Grant], *, until: Until = "final") -> SentReceipt:
-        """Add roles of several accounts."""
+        """Grant roles to several accounts."""
         return self.send(calls.grant_roles_batch(self.address, model, grants), until)
 
     def revoke_roles_batch(self, model: ModelId, grants: Sequence[Grant], *, until: Until = "final") -> SentReceipt:
-        """Clear roles of several accounts."""
+        """Revoke roles of several accounts."""
         return self.send(calls.revoke_roles_batch(self.address, model, grants), until)
 
     def set_plan(self, model: ModelId, plan: Plan, rules: bytes, *, until: Until = "final") -> SentReceipt:
-        """Set the standing plan, whose rules hash is of these bytes. The PlanSet event of the receipt has its index."""
+        """Set the current plan, whose rules hash must match rules. The receipt's PlanSet event has its index."""
         return self.send(calls.set_plan(self.address, model, plan, rules), until)
 
     def open_round(self, model: ModelId, *, number: int | None = None, until: Until = "final") -> SentReceipt:
-        """Open the next round. The RoundOpened event of the receipt has its number.
+        """Open the next round. The receipt's RoundOpened event has its number.
 
         Args:
             model: The model.
-            number: The round that is meant, which makes asking twice safe; by default the next one there is.
+            number: Number of the round to open, which makes the call idempotent; by default the next one.
             until: How long to wait.
         """
         following = number if number is not None else self.model(model, block="pending").rounds + 1
@@ -210,61 +210,61 @@ class Client(Views):
         return self.send(call, until)
 
     def sign_commitment(self, signer: Signer, model: ModelId, number: int, update: SignedUpdate) -> SignedUpdate:
-        """Return an update with its participant's signature, which lets anyone commit it (EIP-712)."""
+        """Return an update with its participant's EIP-712 signature, with which anyone may commit it."""
         data = commitment_typed_data(self.chain_id, self.address, model, number, update)
         return replace(update, signature=signer.sign_typed_data(data))
 
     def commit_update_for(
         self, model: ModelId, number: int, update: SignedUpdate, *, until: Until = "final"
     ) -> SentReceipt:
-        """Commit an update that its participant signed."""
+        """Commit an update by its participant's signature."""
         return self.send(calls.commit_update_for(self.address, model, number, update), until)
 
     def commit_updates_for(
         self, model: ModelId, number: int, updates: Sequence[SignedUpdate], *, until: Until = "final"
     ) -> SentReceipt:
-        """Commit those of a list of signed updates that can be. The receipt's events say which, and why others not."""
+        """Commit the valid ones of several signed updates. The receipt's events say which, and why others failed."""
         return self.send(calls.commit_updates_for(self.address, model, number, updates), until)
 
     def end_commits(
         self, model: ModelId, number: int, participants: Sequence[Address], *, until: Until = "final"
     ) -> SentReceipt:
-        """End phase Commit now that every participant has committed."""
+        """End phase Commit early, after every participant has committed."""
         return self.send(calls.end_commits(self.address, model, number, participants), until)
 
     def attest_result(
         self, model: ModelId, number: int, result: Result, running_hash: bytes, *, until: Until = "final"
     ) -> SentReceipt:
-        """Attest a result that was computed from the commitments of that running hash."""
+        """Attest a result that was computed from the commitments with a running hash."""
         tally = self.tally(model, number, result_hash(result), block="pending")
         return self.send(calls.attest_result(self.address, model, number, result, running_hash, tally=tally), until)
 
     def finalize_round(self, model: ModelId, number: int, result: Result, *, until: Until = "final") -> SentReceipt:
-        """Move the head to the result of a round."""
+        """Finalize a round: move the head to its result's version."""
         return self.send(calls.finalize_round(self.address, model, number, result), until)
 
     def expel(
         self, model: ModelId, number: int, attesters: Mapping[Address, bytes], *, until: Until = "final"
     ) -> SentReceipt:
-        """Take role and bond from attesters of results that were made void; by account, what each attested."""
+        """Expel attesters of void results, who lose role and bond; attesters maps accounts to the attested tally."""
         return self.send(calls.expel(self.address, model, number, attesters), until)
 
     def cancel_round(self, model: ModelId, number: int, *, until: Until = "final") -> SentReceipt:
-        """Cancel a round, or record that it has lapsed."""
+        """Cancel a round, or record that it lapsed."""
         return self.send(calls.cancel_round(self.address, model, number), until)
 
 
 def open_journal(w3: Web3, chain_id: int, account: Address, journal: Journal | Path | None) -> Journal:
-    """Return the journal an account sends by: the given one, or its own in the given folder.
+    """Return an account's journal: the given one, or its own in the given folder.
 
     Raises:
-        InputError: None is given, and the chain outlives this process.
+        InputError: None is given, and the chain is persistent.
     """
     if isinstance(journal, Journal):
         return journal
     if journal is None:
         if chain_id != EMBEDDED_CHAIN_ID:
-            raise InputError("sending needs a journal folder, so that a crash neither loses nor doubles a transaction")
+            raise InputError("sending needs a journal folder, so that a crash neither loses nor repeats a transaction")
         return Journal(None)
     with asking("eth_getBlockByNumber"):
         genesis: Any = w3.eth.get_block(0)

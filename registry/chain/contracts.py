@@ -1,6 +1,6 @@
-"""The compiled contracts: ABI and bytecode as the build writes them, and calls encoded and decoded by them.
+"""Compiled contract artifacts (ABI, bytecode, storage layout), and ABI encoding and decoding of calls.
 
-Nothing is loaded at import; each artifact is read once, when first used.
+Artifacts are loaded lazily and cached.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 
 
 DEPLOYED = ("Cairn", "Challenges", "Court", "Rules")
-"""The contracts of a deployment, by their place in its factory's list."""
+"""The contracts of a deployment, in the order of the factory's list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +43,13 @@ class Artifact:
 
     Attributes:
         name: Its name.
-        source: Its file, as the compiler was given it.
+        source: Path of its source file in the compiler's input.
         abi: The entries of its ABI.
         bytecode: Creation code, without constructor arguments.
-        deployed_bytecode: Runtime code, immutables left zero.
-        immutables: (start, length) of every immutable in the runtime code, by the compiler's number for it.
+        deployed_bytecode: Runtime code, immutables zeroed.
+        immutables: (start, length) of every immutable in the runtime code, by the compiler's node id.
         compiler: Version and settings.
-        storage: Where each variable stands: `variables`, and the `types` they are of.
+        storage: Storage layout: `variables`, and their `types`.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function of the ABI: how to call it and what it answers with."""
+    """A function of the ABI: selector, and types of inputs and outputs."""
 
     signature: str
     selector: bytes
@@ -110,14 +110,14 @@ def immutables_of(references: Mapping[str, Any]) -> dict[str, tuple[tuple[int, i
 
 
 def standard_input() -> dict[str, Any]:
-    """Return the compiler's input that the artifacts were built from: settings and every source."""
+    """Return the compiler's standard JSON input that the artifacts were built from: settings and all sources."""
     path = files("registry.chain") / "artifacts" / "standard_input.json"
     loaded: dict[str, Any] = json.loads(path.read_text())
     return loaded
 
 
 def function(contract: str, name: str, arity: int) -> Function:
-    """Return the function of that name and number of arguments, which tells overloads apart."""
+    """Return the function with a name and number of arguments, which distinguishes overloads."""
     found = _functions(contract).get((name, arity))
     if found is None:
         raise InputError(f"{contract} has no function {name} of {arity} arguments")
@@ -138,12 +138,12 @@ def events(contract: str) -> tuple[EventAbi, ...]:
 
 
 def error_of(selector: bytes) -> tuple[str, tuple[str, ...]] | None:
-    """Return name and argument types of the custom error with that selector, if it is one of ours."""
+    """Return name and argument types of the custom error with a selector; None if no contract defines it."""
     return _errors().get(selector)
 
 
 def encode_call(contract: str, name: str, arguments: Sequence[Any]) -> bytes:
-    """Return the data of a call.
+    """Return the calldata of a call.
 
     Raises:
         InputError: An argument does not fit its type.
@@ -162,10 +162,10 @@ def encode_call(contract: str, name: str, arguments: Sequence[Any]) -> bytes:
 
 
 def decode_output(contract: str, name: str, arity: int, data: bytes) -> tuple[Any, ...]:
-    """Return what a call answered with.
+    """Decode the return data of a call.
 
     Raises:
-        WrongChain: The answer does not decode, so what stands there is another contract.
+        WrongChain: The data does not decode, so the address holds another contract.
     """
     from eth_abi.abi import decode
     from eth_abi.exceptions import DecodingError
@@ -178,7 +178,7 @@ def decode_output(contract: str, name: str, arity: int, data: bytes) -> tuple[An
 
 
 def abi_type(item: Mapping[str, Any]) -> str:
-    """Return the type of an ABI item as eth_abi and selectors write it, structs as tuples."""
+    """Return the canonical type of an ABI item, structs as tuples, as in selectors and eth_abi."""
     kind = str(item["type"])
     if not kind.startswith("tuple"):
         return kind
@@ -211,7 +211,7 @@ def _errors() -> Mapping[bytes, tuple[str, tuple[str, ...]]]:
 
 
 def _require_lengths(signature: str, kind: Any, value: Any) -> None:
-    """eth_abi pads a short bytes32 in silence; a digest of another length is never what was meant."""
+    """Check lengths of fixed bytes: eth_abi silently pads a short bytes32, but a short digest is always an error."""
     if kind.is_array:
         for item in value:
             _require_lengths(signature, kind.item_type, item)

@@ -1,11 +1,11 @@
-"""Putting the contracts on a chain, each in a transaction of its own, and finding those that are there.
+"""Idempotent, permissionless deployment of the contracts by a factory, one transaction each.
 
-A factory is given the hashes of the creation codes; everyone who has the codes can have it make what is missing, and no
-one can have it make anything else. Cairn comes last. So a deployment that was broken off is gone on with by whoever
-calls `deploy` next: what is there is found, what is missing is made.
+The factory is created with the hashes of the creation codes: anyone who has the codes can make it create the missing
+contracts, and nobody can make it create anything else. Cairn comes last. So `deploy` resumes an interrupted deployment:
+it finds existing contracts and creates missing ones.
 
-Where the usual CREATE2 deployer exists the factory's address follows from the codes, so the same contracts are at the
-same addresses on every such chain and a second deployment finds the first by itself; elsewhere the record does.
+If the standard CREATE2 deployer exists, the factory's address follows from the codes: contracts have the same addresses
+on every such chain, and a second deployment finds the first; on other chains the deployment record serves for that.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 CREATE2_DEPLOYER = Address(bytes.fromhex("4e59b44847b379578588920ca78fbf26c0b4956c"))
-"""The deterministic deployment proxy that most chains carry at this address."""
+"""Address of the deterministic deployment proxy (CREATE2) on most chains."""
 DEPLOYER_CODE = bytes.fromhex(
     "7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffe03601600081602082378035828234f58015156039578182fd5b"
     "8082525050506014600cf3"
@@ -51,19 +51,19 @@ SALT = bytes(32)
 
 
 def deploy(w3: Web3, transactor: Transactor, *, chain_id: int, folder: Path | None = None) -> Deployment:
-    """Put a Cairn and its partners on the chain, or find them, or make what is missing of them.
+    """Deploy a Cairn and its partners; finds existing contracts and creates missing ones.
 
     Args:
         w3: The node.
-        transactor: Who pays.
+        transactor: Sender that pays.
         chain_id: The node's chain.
-        folder: Deployment records; None to keep none.
+        folder: Folder of deployment records; None to keep none.
 
     Returns:
-        The Cairn's, which is there once all the others are.
+        Deployment of the Cairn, which is created last.
 
     Raises:
-        TransactionFailed: It was not carried out, or what stands there afterwards is not the contract.
+        TransactionFailed: A transaction failed, or the code at the address is not the contract.
     """
     known = _recorded(w3, folder, chain_id, "Cairn", b"")
     if known is not None:
@@ -93,19 +93,19 @@ def deploy_contract(
     chain_id: int,
     folder: Path | None = None,
 ) -> Deployment:
-    """Put one contract that needs no partners on the chain, such as a hook, or find it where it was put before.
+    """Deploy a standalone contract, such as a hook, or find an earlier deployment of it.
 
     Args:
         w3: The node.
-        transactor: Who pays.
-        contract: Which.
+        transactor: Sender that pays.
+        contract: Name of the contract.
         arguments: Constructor arguments.
         chain_id: The node's chain.
-        folder: Deployment records; None to keep none.
+        folder: Folder of deployment records; None to keep none.
 
     Raises:
-        InputError: There is no such contract, or its constructor takes other arguments.
-        TransactionFailed: It was not carried out, or what stands there afterwards is not this contract.
+        InputError: There is no such contract, or the arguments do not fit its constructor.
+        TransactionFailed: The transaction failed, or the code at the address is not this contract.
     """
     encoded = _constructor(artifact(contract), arguments)
     known = _recorded(w3, folder, chain_id, contract, encoded)
@@ -122,7 +122,7 @@ def deploy_contract(
 
 
 def creation_call(contract: str, arguments: Sequence[Any] = (), *, create2: bool) -> Call:
-    """Return the transaction that makes one contract, without a factory."""
+    """Return the call that creates one contract, without a factory."""
     compiled = artifact(contract)
     code = compiled.bytecode + _constructor(compiled, arguments)
     key = f"deploy:{contract}:{keccak(code).hex()}"
@@ -130,12 +130,12 @@ def creation_call(contract: str, arguments: Sequence[Any] = (), *, create2: bool
 
 
 def code_hashes() -> tuple[bytes, ...]:
-    """Return keccak256 of the creation code of each contract of a deployment, by place."""
+    """Return keccak256 of the creation code of each contract of a deployment, in the factory's order."""
     return tuple(keccak(artifact(name).bytecode) for name in DEPLOYED)
 
 
 def predicted(w3: Web3, *, chain_id: int, folder: Path | None = None) -> Mapping[str, Address]:
-    """Return where the factory and the contracts are or will be; empty where only deploying will tell."""
+    """Return the addresses, actual or predicted, of factory and contracts; empty if they are not predictable."""
     arguments = _constructor(artifact("Factory"), [code_hashes()])
     known = _recorded(w3, folder, chain_id, "Factory", arguments)
     if known is not None:
@@ -148,10 +148,10 @@ def predicted(w3: Web3, *, chain_id: int, folder: Path | None = None) -> Mapping
 
 
 def deployment_gas(w3: Web3, *, chain_id: int, folder: Path | None = None) -> Mapping[str, int]:
-    """Return about how much gas each contract would take that is not there yet; nothing is sent.
+    """Estimate the deployment gas of each contract that does not exist yet; sends nothing.
 
-    Reckoned from the codes (yellow paper, appendix G; EIP-3860): a node cannot be asked about a contract that the
-    factory makes before the factory is there.
+    Computed from the codes (yellow paper, appendix G; EIP-3860): a node cannot estimate a creation by the factory
+    before the factory exists.
     """
     there = predicted(w3, chain_id=chain_id, folder=folder)
     arguments = _constructor(artifact("Factory"), [code_hashes()])
@@ -165,13 +165,13 @@ def deployment_gas(w3: Web3, *, chain_id: int, folder: Path | None = None) -> Ma
 
 
 def code_at(w3: Web3, address: Address) -> bytes:
-    """Return the runtime code at an address; empty if there is none."""
+    """Return the runtime code at an address; empty if there is no contract."""
     with asking("eth_getCode"):
         return bytes(w3.eth.get_code(to_checksum(address)))  # type: ignore[arg-type]
 
 
 def masked(code: bytes, immutables: Mapping[str, Sequence[tuple[int, int]]]) -> bytes:
-    """Return runtime code with its immutables set to zero, as the compiler writes it."""
+    """Return runtime code with its immutables zeroed, as in the compiler's output."""
     blank = bytearray(code)
     for places in immutables.values():
         for start, length in places:
@@ -180,7 +180,7 @@ def masked(code: bytes, immutables: Mapping[str, Sequence[tuple[int, int]]]) -> 
 
 
 def _factory_call(factory: Address, place: int) -> Call:
-    """What has the factory make the contract of a place."""
+    """Call that makes the factory create the contract at a place."""
     code = artifact(DEPLOYED[place]).bytecode
     key = f"deploy:{DEPLOYED[place]}:{keccak(code).hex()}@{factory.hex()}"
     return Call(to=factory, data=encode_call("Factory", "deploy", (place, code)), key=key)
@@ -197,7 +197,7 @@ def _put(
     chain_id: int,
     last: bool,
 ) -> Deployment:
-    """Make a contract, or find it at its address. When the last is final, which is waited for, so are the others."""
+    """Create a contract, or find it at its address. Waits for finality only of the last, which implies the others'."""
     compiled, tx_hash = artifact(contract), None
     if address is not None and _is(compiled, code_at(w3, address)):
         block = _first_block(w3, address)
@@ -205,7 +205,7 @@ def _put(
         try:
             receipt = transactor.send(call, "final" if last else "mined")
         except ContractError:
-            # Somebody else may have made it meanwhile, by the same code.
+            # Another account may have created it meanwhile, with the same code.
             if address is None or not _is(compiled, code_at(w3, address)):
                 raise
             block = _first_block(w3, address)
@@ -230,7 +230,7 @@ def _put(
 
 
 def _recorded(w3: Web3, folder: Path | None, chain_id: int, contract: str, encoded: bytes) -> Deployment | None:
-    """The record of a contract, if it is of this chain and the contract is there."""
+    """Return the record of a contract, if it is of this chain and the contract exists."""
     known = None if folder is None else load_deployment(folder, chain_id, contract, arguments=encoded)
     if known is None or known.genesis != _genesis(w3) or not _is(artifact(contract), code_at(w3, known.address)):
         return None
@@ -251,7 +251,7 @@ def _constructor(compiled: Artifact, arguments: Sequence[Any]) -> bytes:
 
 
 def _creation_gas(data: bytes, length: int) -> int:
-    """Of a transaction, its calldata, CREATE, the code that is stored and hashed, and cold accounts and words."""
+    """Sum of gas: transaction, calldata, CREATE, code deposit, initcode hashing, cold accounts and slots."""
     zeros = data.count(0)
     words = (len(data) + 31) // 32
     run = 16 * (len(data) - zeros) + 4 * zeros + 32_000 + 200 * length + 20 * words + words**2 // 512 + 60_000
@@ -275,7 +275,7 @@ def _genesis(w3: Web3) -> bytes:
 
 
 def _first_block(w3: Web3, address: Address) -> int:
-    """The block a contract appeared in, by bisection; 0 where the node does not keep old states."""
+    """Return the block of a contract's creation, by bisection; 0 if the node is not an archive node."""
     with asking("eth_blockNumber"):
         latest: Any = w3.eth.block_number
     low, high = 0, quantity(latest, "blockNumber")

@@ -1,6 +1,6 @@
-"""Records of deployments: one file for each chain id, replaced whole.
+"""Deployment records: one JSON file per chain id, replaced atomically.
 
-They name the genesis block too, since development chains begin again under the same id.
+Records include the genesis hash, because development chains restart under the same chain id.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class Deployment:
         arguments: Constructor arguments, ABI-encoded.
         chain_id: The chain.
         genesis: Hash of the chain's first block.
-        address: Where it is.
-        block: Block it was made in. A Cairn's is that of its factory: where its events, and its partners', begin.
-        tx_hash: Transaction that made it; None if it was found there.
-        create2: Made by the CREATE2 deployer.
+        address: Its address.
+        block: Creation block. For a Cairn, that of its factory, before which no contract of the deployment has events.
+        tx_hash: Transaction that created it; None if it already existed.
+        create2: Whether the CREATE2 deployer created it.
         compiler: Compiler version and settings.
-        code_hash: keccak256 of the runtime code as it stands there.
+        code_hash: keccak256 of the runtime code on chain.
     """
 
     contract: str
@@ -53,7 +53,7 @@ class Deployment:
 def load_deployment(
     folder: Path, chain_id: int, contract: str = "Cairn", *, arguments: bytes = b""
 ) -> Deployment | None:
-    """Return what is recorded of a contract on a chain.
+    """Return the record of a contract on a chain; None if there is none.
 
     Raises:
         FormError: The record cannot be read.
@@ -81,7 +81,7 @@ def load_deployment(
 
 
 def save_deployment(folder: Path, made: Deployment) -> None:
-    """Record a deployment, beside the others on its chain. The file is replaced whole."""
+    """Add a deployment to the records of its chain. The file is replaced atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{made.chain_id}.json"
     entries = _read(path) | {

@@ -1,18 +1,17 @@
-"""What an account has sent or is about to send, on disk before it happens, so that a crash loses and doubles nothing.
+"""Write-ahead journal of an account's transactions: a crash neither loses nor duplicates any.
 
     PLANNED ──sign──▶ SIGNED ──send──▶ SENT ──mine──▶ MINED ──finalize──▶ FINAL
        ▲  │              │               ▲  │            │ └──fail──▶ FAILED   (reverted on chain, and that is final)
        │  └─drop─▶ FAILED└──────lose─────┼──┘──reorg─────┘
        └─────────────────────────────────┘      (lose: another transaction used the nonce, and that is final)
 
-An *intent* is one effect wanted on the chain, found by its key; an *attempt* is one signed transaction for it. All
-attempts of an intent share one nonce, so at most one of them can ever be mined. A signed attempt's bytes are stored
-before they are sent: after a crash the very same bytes are sent again. Replaced attempts are kept, since one of them
-may still be the one that is mined.
+An *intent* is one intended call, identified by its idempotency key; an *attempt* is one signed transaction for it. All
+attempts of an intent share one nonce, so at most one of them can be mined. An attempt's raw bytes are stored before
+they are broadcast: after a crash the same bytes are rebroadcast. Replaced attempts are kept, since one of them may
+still be mined.
 
-One SQLite file for each chain (by id and genesis block) and account, in WAL mode with synchronous=FULL: every step is
-one transaction, on disk when the call returns. `crash_point` is called before and after every step, which is what the
-tests stop at.
+One SQLite file per chain (by id and genesis block) and account, in WAL mode with synchronous=FULL: every step is one
+transaction, durable when the call returns. `crash_point` is called before and after every step, for crash tests.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from registry.types import Address
 __all__ = ["STEPS", "Attempt", "Intent", "Journal", "JournalConflict", "IntentState"]
 
 STEPS = ("plan", "sign", "send", "mine", "finalize", "fail", "drop", "lose", "reorg", "replace")
-"""The steps of the picture, and `replace`: signing another attempt for the same nonce."""
+"""Steps of the diagram, and `replace`: signing another attempt for the same nonce."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS intents (
@@ -70,7 +69,7 @@ CREATE INDEX IF NOT EXISTS attempts_by_intent ON attempts (intent);
 
 
 class IntentState(enum.StrEnum):
-    """Where an intent stands."""
+    """State of an intent."""
 
     PLANNED = "PLANNED"
     SIGNED = "SIGNED"
@@ -81,12 +80,12 @@ class IntentState(enum.StrEnum):
 
     @property
     def live(self) -> bool:
-        """Something may still happen to it."""
+        """Whether the state is not terminal."""
         return self not in (IntentState.FINAL, IntentState.FAILED)
 
 
 class JournalConflict(ChainError):
-    """The key stands for another effect already."""
+    """The key already has a different call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,23 +103,23 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """One effect wanted on the chain.
+    """One intended call.
 
     Attributes:
-        number: The journal's own.
-        key: What it is for; one live intent a key.
-        state: Where it stands.
-        recipient: Called contract; None for a creation.
-        data: Call data.
-        value: Wei sent along.
+        number: Row id in the journal.
+        key: Idempotency key; at most one live intent per key.
+        state: State of the intent.
+        recipient: Called contract; None for a contract creation.
+        data: Calldata or creation code.
+        value: Value, wei.
         nonce: None until signed.
         gas: Gas limit; None until signed.
-        attempts: Oldest first; those of the present nonce. The last is the one in force.
-        tx_hash: Of the mined attempt, like the next three.
-        block_number: Where it was mined.
-        block_hash: Likewise.
-        succeeded: Whether it was carried out or reverted; None until mined.
-        note: Why it failed.
+        attempts: Attempts with the current nonce, oldest first; the last is the current one.
+        tx_hash: Transaction hash of the mined attempt; None until mined, like the next three.
+        block_number: Block in which it was mined.
+        block_hash: Hash of that block.
+        succeeded: False if it reverted.
+        note: Reason of a failure.
     """
 
     number: int
@@ -180,9 +179,9 @@ class Journal:
         account: Address,
         crash_point: Callable[[str], None] | None = None,
     ) -> Journal:
-        """Open the journal of an account on a chain, in a folder for all of them.
+        """Open the journal of an account on a chain, in a folder of journals.
 
-        The genesis block is part of the name because development chains begin again under the same id.
+        The name includes the genesis hash, because development chains restart under the same chain id.
         """
         name = f"{chain_id}-{genesis.hex()[:16]}"
         return cls(folder / name / f"0x{account.hex()}.sqlite", crash_point=crash_point)
@@ -193,10 +192,10 @@ class Journal:
 
     @contextlib.contextmanager
     def lock(self, timeout: float = 120.0) -> Iterator[None]:
-        """Hold the account: nobody else allots its nonces meanwhile.
+        """Lock the account, so that no other process allocates its nonces.
 
         Raises:
-            NodeUnavailable: Another process held it all that time.
+            NodeUnavailable: Another process held the lock for timeout seconds.
         """
         from filelock import Timeout
 
@@ -227,18 +226,18 @@ class Journal:
         return found
 
     def on_its_way(self, key: str) -> Intent | None:
-        """Return a key's intent that is signed and not over; None if there is none."""
+        """Return a key's signed intent that is still live; None if there is none."""
         known = self.latest(key)
         return known if known is not None and known.state.live and known.state is not IntentState.PLANNED else None
 
     def live(self) -> tuple[Intent, ...]:
-        """Return every intent that is not over, by nonce, those without one last."""
+        """Return every live intent, by nonce, those without nonce last."""
         return self._all(
             "SELECT * FROM intents WHERE state IN ('PLANNED', 'SIGNED', 'SENT', 'MINED') ORDER BY nonce NULLS LAST, id"
         )
 
     def unused_nonce(self) -> int:
-        """Return the nonce after the last that a transaction in a final block has used."""
+        """Return the nonce after the last one used by a transaction in a final block."""
         with self._thread_lock:
             try:
                 (last,) = self._db.execute(
@@ -253,10 +252,10 @@ class Journal:
         return self._all("SELECT * FROM intents ORDER BY id")
 
     def plan(self, key: str, recipient: Address | None, data: bytes, value: int = 0) -> Intent:
-        """Write down an effect that is wanted, or return the live intent of that key.
+        """Record an intended call, or return the live intent of that key.
 
         Raises:
-            JournalConflict: The live intent of that key has another effect and is signed already.
+            JournalConflict: The live intent of that key has another call and is already signed.
         """
         with self._step("plan") as db:
             row = db.execute(
@@ -275,7 +274,7 @@ class Journal:
                 if effect != [recipient, data, str(value)]:
                     if state != IntentState.PLANNED:
                         raise JournalConflict(f"{key}: a transaction with another content is {state} already")
-                    # Nothing was signed for the old content, so nothing of it can come to be.
+                    # Nothing was signed for the old content, so it can never be mined.
                     db.execute(
                         "UPDATE intents SET recipient = ?, data = ?, value = ? WHERE id = ?",
                         (recipient, data, str(value), number),
@@ -284,7 +283,7 @@ class Journal:
         return self.get(int(number))
 
     def sign(self, number: int, attempt: Attempt, gas: int) -> Intent:
-        """Store a signed attempt: the first of a nonce, or one that replaces those before it."""
+        """Store a signed attempt: the first for a nonce, or a replacement of earlier ones."""
         with self._step("sign" if self.get(number).state is IntentState.PLANNED else "replace") as db:
             db.execute(
                 "INSERT INTO attempts (tx_hash, intent, raw, nonce, max_fee, priority_fee, signed_at) "
@@ -307,14 +306,14 @@ class Journal:
         return self.get(number)
 
     def send(self, number: int, tx_hash: bytes) -> Intent:
-        """Note that a node has taken an attempt."""
+        """Record that a node has accepted an attempt."""
         with self._step("send") as db:
             db.execute("UPDATE attempts SET sent = 1 WHERE tx_hash = ?", (tx_hash,))
             db.execute("UPDATE intents SET state = 'SENT' WHERE id = ? AND state = 'SIGNED'", (number,))
         return self.get(number)
 
     def mine(self, number: int, tx_hash: bytes, *, block_number: int, block_hash: bytes, succeeded: bool) -> Intent:
-        """Note that an attempt stands in a block."""
+        """Record that an attempt was mined."""
         with self._step("mine") as db:
             db.execute(
                 "UPDATE intents SET state = 'MINED', tx_hash = ?, block_number = ?, block_hash = ?, succeeded = ? "
@@ -324,7 +323,7 @@ class Journal:
         return self.get(number)
 
     def reorg(self, number: int) -> Intent:
-        """Note that the block it stood in is no longer part of the chain."""
+        """Record that a reorg removed its block."""
         with self._step("reorg") as db:
             db.execute(
                 "UPDATE intents SET state = 'SENT', tx_hash = NULL, block_number = NULL, block_hash = NULL, "
@@ -334,19 +333,19 @@ class Journal:
         return self.get(number)
 
     def finalize(self, number: int) -> Intent:
-        """Note that it was carried out, in a block that stays."""
+        """Record that it succeeded in a final block."""
         with self._step("finalize") as db:
             db.execute("UPDATE intents SET state = 'FINAL' WHERE id = ? AND state = 'MINED'", (number,))
         return self.get(number)
 
     def fail(self, number: int, note: str) -> Intent:
-        """Note that it was reverted, in a block that stays."""
+        """Record that it reverted in a final block."""
         with self._step("fail") as db:
             db.execute("UPDATE intents SET state = 'FAILED', note = ? WHERE id = ? AND state = 'MINED'", (note, number))
         return self.get(number)
 
     def drop(self, number: int, note: str) -> Intent:
-        """Give up an intent for which nothing was signed."""
+        """Drop an intent for which nothing was signed."""
         with self._step("drop") as db:
             db.execute(
                 "UPDATE intents SET state = 'FAILED', note = ? WHERE id = ? AND state = 'PLANNED'", (note, number)
@@ -354,7 +353,7 @@ class Journal:
         return self.get(number)
 
     def lose(self, number: int) -> Intent:
-        """Note that another transaction has used the nonce for good: no attempt can be mined any more."""
+        """Record that another transaction finally used the nonce: no attempt can be mined any more."""
         with self._step("lose") as db:
             db.execute(
                 "UPDATE intents SET state = 'PLANNED', nonce = NULL, gas = NULL, tx_hash = NULL, block_number = NULL, "
@@ -365,7 +364,7 @@ class Journal:
 
     @contextlib.contextmanager
     def _step(self, name: str) -> Iterator[sqlite3.Connection]:
-        """One write, on disk when this returns."""
+        """Run one write, durable on return."""
         self._crash_point(f"before {name}")
         with self._thread_lock:
             try:
@@ -417,4 +416,4 @@ class Journal:
 
 
 def _go_on(point: str) -> None:
-    """The crash point of production: nothing."""
+    """Crash point in production: does nothing."""

@@ -1,4 +1,4 @@
-"""What the clients of Cairn's partners share: views, events, and calls that are journaled under what they say."""
+"""Base client of Cairn's partner contracts: views, events and journaled calls."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["Partner"]
 
 
 class Partner:
-    """A contract that belongs to a Cairn, to read and, with the client's signer, to write."""
+    """Client of a partner contract; writes if the Cairn client has a signer."""
 
     contract: ClassVar[str]
 
     def __init__(self, client: Client, *, send: Callable[[Call, Until], SentReceipt] | None = None) -> None:
-        """Find the contract.
+        """Look up the partner contract.
 
         Args:
-            client: A Cairn's.
-            send: What sends for it; by default the client.
+            client: Client of the Cairn.
+            send: Function that sends calls; by default the client's.
         """
         self.client = client
         self._sender = send or client.send
@@ -39,7 +39,7 @@ class Partner:
         from_block: int | None = None,
         to_block: int | None = None,
     ) -> Iterator[Event]:
-        """Yield the contract's events in order; arguments as `Views.events` has them."""
+        """Yield the contract's events in chain order; arguments as for `Views.events`."""
         client = self.client
         return read_events(
             client.w3,
@@ -51,7 +51,7 @@ class Partner:
         )
 
     def call(self, name: str, *arguments: Any, value: int = 0) -> Call:
-        """Return a call of a function, journaled under what it says: it counts once while it is on its way."""
+        """Return a call of a function, with its content as idempotency key while it is pending."""
         data = encode_call(self.contract, name, [plain(argument) for argument in arguments])
         key = f"{name}:{hashlib.sha256(data).hexdigest()[:32]}@{self.address.hex()}"
         return Call(to=self.address, data=data, key=key, once=False, value=value)

@@ -1,4 +1,4 @@
-"""What goes into sending and comes out of it: calls, quotes, receipts, and simulation, which sends nothing."""
+"""Calls, quotes, receipts and send settings, and simulation of a call by gas estimation."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ __all__ = ["Call", "Quote", "SentReceipt", "Sending", "Until", "simulate"]
 E = TypeVar("E", bound=Event)
 
 Until = Literal["mined", "final"]
-"""How long to wait: for a block, or for a block that stays."""
+"""Wait until the transaction is mined, or until its block is final."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """An effect wanted on the chain.
+    """An intended transaction.
 
     Attributes:
-        to: The contract; None creates one.
-        data: Call data, or creation code.
-        key: What it is for, the same after a crash: the journal never sends two transactions for one live key.
-        once: Whether an earlier, finished transaction under this key answers for it too. True for what can happen
-            only once anyway; False for what an account may rightly repeat.
-        value: Wei sent along.
+        to: The contract; None for a contract creation.
+        data: Calldata, or creation code.
+        key: Idempotency key, stable across crashes: the journal never sends two transactions for one live key.
+        once: Whether a completed transaction with this key also counts. True for effects that are possible only once;
+            False for calls that an account may repeat.
+        value: Value, wei.
     """
 
     to: Address | None
@@ -48,7 +48,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class SentReceipt:
-    """A transaction that was carried out. `gas_price` is wei per gas, as paid."""
+    """Receipt of a successful transaction. `gas_price` is the effective gas price, wei."""
 
     key: str
     tx_hash: bytes
@@ -60,7 +60,7 @@ class SentReceipt:
     events: tuple[Event, ...]
 
     def event(self, kind: type[E]) -> E:
-        """Return the one event of a kind that the transaction emitted.
+        """Return the only event of a kind that the transaction emitted.
 
         Raises:
             TransactionFailed: It emitted none, or several.
@@ -73,7 +73,7 @@ class SentReceipt:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What a transaction would cost, found without sending it. Fees are wei per gas."""
+    """Cost estimate of a transaction. Fees are in wei per gas."""
 
     gas: int
     gas_limit: int
@@ -82,27 +82,27 @@ class Quote:
 
     @property
     def cost(self) -> int:
-        """Wei that it would cost in the next block."""
+        """Expected cost in the next block, wei."""
         return self.gas * min(self.fees.max_fee, (self.fees.base_fee or 0) + self.fees.priority_fee)
 
     @property
     def max_cost(self) -> int:
-        """Wei that the account must hold."""
+        """Maximum cost, wei, which the account must hold."""
         return self.gas_limit * self.fees.max_fee
 
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """How transactions are sent and followed.
+    """Settings for sending and following transactions.
 
     Attributes:
-        poll: Seconds between two looks at the chain; None for the network's own.
-        timeout: Seconds after which waiting gives up; the transaction does not.
-        resend_after: Seconds after which one that is not mined is replaced by a higher bid.
-        patience: Seconds without an answer from the node that are borne while waiting.
-        max_fee_cap: Never bid more than this, wei per gas.
-        sleep: How waiting is done.
-        clock: What time it is, in Unix seconds.
+        poll: Polling interval, seconds; None for the network's default.
+        timeout: Seconds after which waiting times out; the transaction remains pending.
+        resend_after: Seconds after which an unmined transaction gets a fee bump.
+        patience: Seconds without an answer from the node that are tolerated while waiting.
+        max_fee_cap: Cap on the max fee, wei per gas.
+        sleep: Sleep function.
+        clock: Clock, Unix seconds.
     """
 
     poll: float | None = None
@@ -115,10 +115,10 @@ class Sending:
 
 
 def simulate(w3: Web3, call: Call, sender: Address) -> int:
-    """Run a call at the pending block and return the gas it takes.
+    """Simulate a call at the pending block and return its gas estimate.
 
     Raises:
-        ContractError: The contract refuses it; the subclass says why.
+        ContractError: The contract reverts; the subclass is the custom error.
         NodeUnavailable: The node does not answer.
     """
     request: dict[str, Any] = {"from": to_checksum(sender), "data": "0x" + call.data.hex(), "value": call.value}
@@ -129,7 +129,7 @@ def simulate(w3: Web3, call: Call, sender: Address) -> int:
             gas: Any = w3.eth.estimate_gas(request, "pending")  # type: ignore[arg-type]
         return quantity(gas, "gas")
     except NodeRefused as refused:
-        # Some nodes give no revert data with an estimate; a call has them on all.
+        # Some nodes return no revert data from eth_estimateGas; all do from eth_call.
         try:
             with asking("eth_call"):
                 w3.eth.call(request, "pending", ccip_read_enabled=False)  # type: ignore[arg-type]

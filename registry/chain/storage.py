@@ -1,7 +1,7 @@
-"""Where the contract keeps what its views show: the words of a version and a round, and what they say.
+"""Storage layout of versions and rounds: slots to prove, and decoder from storage words to records.
 
-Slots follow from the layout that the compiler writes beside the bytecode. With a proof of such words against a block's
-state root (`registry.ethereum.proofs`) a stranger knows what the views would have shown, without asking a node.
+Slots follow from the compiler's storage layout. With a storage proof of these words against a block's state root
+(`registry.ethereum.proofs`) anyone can compute what the contract's views return, without trusting a node.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from registry.types import Digest, ModelId, RoundId
 __all__ = ["round_in", "round_slots", "version_in", "version_slots"]
 
 _CANCELLED, _FINALIZED, _ATTESTED, _ENDED_EARLY, _EXTENDED = 1, 2, 4, 16, 32
-"""Bits of the terms' flags, as `State.sol` has them; a test compares what is read by them with the views."""
+"""Flag bits of the terms, as in `State.sol`; a test compares the decoded values with the views."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """Where a value stands: its word, and its lowest byte and length in it."""
+    """Location of a value: its slot, and its byte offset and length in the word."""
 
     slot: int
     offset: int
@@ -34,12 +34,12 @@ class _Field:
 
 
 def version_slots(model: ModelId, digest: Digest) -> tuple[int, ...]:
-    """Return the words that say what `version` shows."""
+    """Return the storage slots from which `version` is computed."""
     return _slots(_version(model, digest))
 
 
 def version_in(words: Mapping[int, int], model: ModelId, digest: Digest) -> Version:
-    """Return what `version` shows of these words."""
+    """Return what the view `version` returns, from storage words by slot."""
     value = {name: field.of(words) for name, field in _version(model, digest).items()}
     parent = value["parent"].to_bytes(32, "big")
     return Version(
@@ -52,12 +52,12 @@ def version_in(words: Mapping[int, int], model: ModelId, digest: Digest) -> Vers
 
 
 def round_slots(round_id: RoundId) -> tuple[int, ...]:
-    """Return the words that say what `round` shows, but for the quorum, which is the plan's."""
+    """Return the storage slots from which `round` is computed, except for the quorum, which is the plan's."""
     return _slots(_round(round_id))
 
 
 def round_in(words: Mapping[int, int], round_id: RoundId, quorum: int) -> Round:
-    """Return what `round` shows of these words, under a plan of this quorum."""
+    """Return what the view `round` returns, from storage words by slot and the plan's quorum."""
     value = {name: field.of(words) for name, field in _round(round_id).items()}
     flags = value["flags"]
     return Round(
@@ -89,7 +89,7 @@ def _round(round_id: RoundId) -> dict[str, _Field]:
 
 
 def _fields_of(variable: str, *keys: bytes) -> dict[str, _Field]:
-    """The plain fields of a struct in nested mappings, by name (Solidity, "Layout of state variables in storage")."""
+    """Value-type fields of a struct in nested mappings (Solidity docs, "Layout of state variables in storage")."""
     layout = artifact("Cairn").storage
     types: Mapping[str, Any] = layout["types"]
     place = next(each for each in layout["variables"] if each["label"] == variable)

@@ -1,9 +1,9 @@
-"""One account's transactions: simulated, journaled, sent, replaced where they stick, and followed until they are final.
+"""Transaction sender: simulated, journaled, sent, fee-bumped when stuck, and followed until final.
 
-`submit` gets an effect on its way, `wait` follows it, `send` does both. All three take the same `Call` again after a
-crash and go on where they were: the call's key finds the journal's entry, and what was signed once is only ever sent
-again as the same bytes, or replaced under the same nonce. `keep` looks once at all that is on its way and waits for
-nothing: a loop around it brings back what a reorganisation took out, and outbids what sticks, until it is final.
+`submit` simulates, signs and broadcasts a call, `wait` follows it, `send` does both. All three are idempotent: called
+again with the same `Call` after a crash, they find the journal entry by the call's key and resume. A signed transaction
+is only ever rebroadcast as the same bytes, or replaced under the same nonce. `keep` makes one pass over all pending
+transactions without waiting: a loop around it resends after reorgs and bumps fees until all are final.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ __all__ = ["Call", "Quote", "Sending", "SentReceipt", "Transactor", "Until", "si
 log = logging.getLogger(__name__)
 
 LEAST_GAS = 21_000
-"""What any transaction takes."""
+"""Intrinsic gas of a transaction."""
 _LOOKS_IN_TIME = 4
-"""What is not mined after this part of the time that is left is outbid."""
+"""A transaction that is not mined after this fraction, 1/4, of the time left gets a fee bump."""
 _LOOKS = 4
-"""How often a node is asked before it is believed that a transaction is lost, or one that was final gone."""
+"""Queries to a node before a transaction counts as lost, or a used nonce as free again after a chain reset."""
 ALREADY_KNOWN = ("already known", "known transaction", "already imported", "already in mempool", "alreadyknown")
 NONCE_USED = ("nonce too low", "nonce is too low", "invalid nonce", "nonce has already been used", "oldnonce")
 UNDERPRICED = ("underpriced", "less than block base fee", "fee too low", "lower than the base fee", "feetoolow")
@@ -46,7 +46,7 @@ NO_MONEY = ("insufficient funds", "doesn't have enough funds", "insufficient bal
 
 
 class Transactor:
-    """Sends for one account on one chain."""
+    """Transaction sender for one account on one chain."""
 
     def __init__(
         self,
@@ -58,15 +58,15 @@ class Transactor:
         finality: Finality | None = None,
         sending: Sending | None = None,
     ) -> None:
-        """Bind an account to a node. Nothing is asked or sent yet, unless the finality policy must be found out.
+        """Bind an account to a node. Sends no request, unless the finality policy must be queried.
 
         Args:
             w3: The node.
-            signer: Who signs.
-            journal: That account's journal on that chain.
-            chain_id: What every transaction is bound to (EIP-155).
-            finality: When a block is final; None for the network's policy.
-            sending: How to send and follow.
+            signer: Signer of the account.
+            journal: The account's journal on that chain.
+            chain_id: Chain id of every transaction (EIP-155).
+            finality: Finality policy; None for the network's.
+            sending: Polling, timeout and fee settings.
         """
         self._w3 = w3
         self._signer = signer
@@ -83,40 +83,40 @@ class Transactor:
 
     @property
     def journal(self) -> Journal:
-        """What this account has sent."""
+        """The account's journal."""
         return self._journal
 
     def quote(self, call: Call) -> Quote:
-        """Return what a call would cost, sending nothing.
+        """Estimate the cost of a call, without sending it.
 
         Raises:
-            ContractError: The contract refuses it.
+            ContractError: The contract reverts.
         """
         gas = simulate(self._w3, call, self.address)
         return Quote(gas=gas, gas_limit=gas + gas // 4, fees=suggest_fees(self._w3), balance=self._balance())
 
     def send(self, call: Call, until: Until = "final") -> SentReceipt:
-        """Have a call carried out, and wait for it. The same call again, after a crash or not, is the same transaction.
+        """Submit a call and wait for it. Idempotent: the same call again, even after a crash, is the same transaction.
 
         Raises:
-            ContractError: The contract refuses it, now or when it was mined.
-            TransactionFailed: It cannot be paid for, was reverted for no reason the contract gives, or took too long.
+            ContractError: The contract reverts, in simulation or when mined.
+            TransactionFailed: Insufficient funds, a revert without a known reason, or a timeout.
             NodeUnavailable: The node does not answer.
         """
         self.submit(call)
         return self.wait(call, until)
 
     def submit(self, call: Call, *, spare_gas: int = 0) -> Intent:
-        """Simulate, journal, sign and send a call, unless that has happened already. Does not wait for a block.
+        """Simulate, journal, sign and broadcast a call, unless already done. Does not wait for a block.
 
         Args:
-            call: The effect wanted.
-            spare_gas: What the account must be able to pay for afterwards.
+            call: The call.
+            spare_gas: Gas that the account must still be able to pay for afterwards.
 
         Raises:
-            ContractError: The contract refuses it. Nothing was written or sent.
-            TransactionFailed: It cannot be paid for, or the node refuses it.
-            JournalConflict: The key stands for something else that was signed.
+            ContractError: The contract reverts in simulation. Nothing was written or sent.
+            TransactionFailed: Insufficient funds, or the node rejects the transaction.
+            JournalConflict: The key has a different signed transaction.
         """
         if not self._reconciled:
             self.reconcile()
@@ -132,11 +132,11 @@ class Transactor:
             return self._begin(call, planned, spare_gas)
 
     def wait(self, call: Call, until: Until = "final") -> SentReceipt:
-        """Follow a submitted call until it is mined or final, sending it again or bidding higher where needed.
+        """Follow a submitted call until it is mined or final, with rebroadcasts and fee bumps as needed.
 
         Raises:
-            ContractError: It was mined and the contract refused it.
-            TransactionFailed: It was reverted for another reason, or this took longer than `Sending.timeout`.
+            ContractError: It was mined and the contract reverted.
+            TransactionFailed: It reverted for another reason, or `Sending.timeout` passed.
             NodeUnavailable: The node did not answer for longer than `Sending.patience`.
         """
         intent = self._journal.latest(call.key)
@@ -144,7 +144,7 @@ class Transactor:
             raise TransactionFailed(f"{call.key}: nothing was submitted")
         began = heard = self._sending.clock()
         pause = self._poll()
-        while True:  # looked at once in any case: what was mined may have been taken out again
+        while True:  # checks at least once: a reorg may have removed a mined transaction
             try:
                 intent = self._advance(intent)
                 heard = self._sending.clock()
@@ -166,17 +166,15 @@ class Transactor:
         return self._receipt(intent, call.to)
 
     def keep(self, *, left: float | None = None, most: int | None = None) -> tuple[Intent, ...]:
-        """Look once at everything that is on its way, in the order of nonces, and wait for nothing.
+        """Make one pass over all pending transactions, in nonce order, without waiting.
 
-        What a reorganisation took out is sent again, what sticks is outbid, what lost its nonce to another transaction
-        is signed anew, what stands in a final block is done with.
+        A transaction removed by a reorg is resent, a stuck one is fee-bumped, one whose nonce was used by another
+        transaction is signed again, one in a final block is completed.
 
         Args:
-            left: Seconds until it is too late, if it ever is. What is not mined after a quarter of them is replaced by
-                a higher bid, and what has waited for longer than them by a much higher one; None for
-                `Sending.resend_after`.
-            most: What it is worth, wei per gas: a higher bid is made up to it, or to what a first bid would be now if
-                that is more.
+            left: Seconds until the deadline, if any. A transaction not mined after a quarter of them gets a fee bump,
+                one that has waited longer than them an urgent bump; None for `Sending.resend_after`.
+            most: Cap on fee bumps, wei per gas; raised to a first bid at current fees if that is higher.
 
         Returns:
             The intents that are still live.
@@ -193,13 +191,13 @@ class Transactor:
         return self._journal.live()
 
     def unmined(self) -> bool:
-        """Look once at everything that is on its way, as `keep`, and say whether any of it still wants a block."""
+        """Make one pass as `keep`, and return whether any transaction is still unmined."""
         return any(intent.state in (IntentState.SIGNED, IntentState.SENT) for intent in self.keep())
 
     def reconcile(self) -> tuple[Intent, ...]:
-        """Compare the journal with the chain after a restart: find what was mined, send again what is unknown.
+        """Reconcile the journal with the chain after a restart: record mined transactions, resend unknown ones.
 
-        Nothing new is signed. Returns the intents that are still live.
+        Signs nothing. Returns the intents that are still live.
         """
         self._reconciled = True
         for intent in self._journal.live():
@@ -212,7 +210,7 @@ class Transactor:
     # ------------------------------------------------------------------------------------------------- sending
 
     def _begin(self, call: Call, planned: Intent | None, spare_gas: int = 0) -> Intent:
-        """Simulate, plan, sign, send; the account's lock is held."""
+        """Simulate, plan, sign and broadcast; the caller holds the account's lock."""
         try:
             fees = self._capped(suggest_fees(self._w3))
             gas = self._simulate(call, fees)
@@ -229,7 +227,7 @@ class Transactor:
         except NodeRefused:
             raise
         except NodeUnavailable as error:
-            log.warning("%s: signed, but the node did not take it yet: %s", call.key, error)
+            log.warning("%s: signed, but not accepted by the node yet: %s", call.key, error)
             return self._journal.get(intent.number)
 
     def _simulate(self, call: Call, fees: Fees) -> int:
@@ -238,14 +236,14 @@ class Transactor:
         except NodeRefused as error:
             if not _says(error.said.lower(), NO_MONEY):
                 raise
-            # A node that wants to be paid even for asking: then the gas is not known, but its least is.
+            # The node requires funds even for a simulation: the gas is unknown, but at least the intrinsic gas.
             raise NotEnoughMoney(
                 f"{to_checksum(self.address)} holds {_ether(self._balance())} ether and needs more than "
                 f"{_ether(LEAST_GAS * fees.max_fee)}"
             ) from error
 
     def _sign(self, intent: Intent, nonce: int, gas: int, fees: Fees) -> Intent:
-        chain_id_of(self._w3, expected=self._chain_id)  # else nonce and fees may be those of another chain
+        chain_id_of(self._w3, expected=self._chain_id)  # else nonce and fees may be of another chain
         transaction: dict[str, Any] = {
             "chainId": self._chain_id,
             "nonce": nonce,
@@ -277,7 +275,7 @@ class Transactor:
         return self._journal.sign(intent.number, attempt, gas)
 
     def _broadcast(self, intent: Intent) -> Intent:
-        """Send the attempt in force. What the node's refusal means decides what happens next."""
+        """Broadcast the current attempt, and handle the node's error by its meaning."""
         attempt = intent.attempts[-1]
         try:
             with asking("eth_sendRawTransaction"):
@@ -285,7 +283,7 @@ class Transactor:
         except NodeRefused as error:
             said = error.said.lower()
             if _says(said, NONCE_USED) or _says(said, UNDERPRICED):
-                # Mined already, or outbid by another transaction of ours or of this account's owner: looking tells.
+                # Already mined, or replaced by another transaction of this account: the next look finds out.
                 log.info("%s: %s", intent.key, error.said)
                 return intent
             if _says(said, NO_MONEY):
@@ -300,35 +298,35 @@ class Transactor:
         return self._journal.send(intent.number, attempt.tx_hash)
 
     def _replace(self, intent: Intent, *, urgent: bool = False, most: int | None = None) -> Intent:
-        """Bid higher for the same nonce."""
+        """Fee-bump a transaction: replace it under the same nonce."""
         with self._journal.lock():
             intent = self._journal.get(intent.number)
             if intent.state not in (IntentState.SIGNED, IntentState.SENT) or intent.nonce is None or intent.gas is None:
                 return intent
             if self._count("latest") > intent.nonce:
-                return intent  # taken; whether for good, finality tells
+                return intent  # the nonce is used; finality decides by which transaction
             old = intent.attempts[-1]
             wanted = suggest_fees(self._w3)
             fees = outbid(old.max_fee, old.priority_fee, wanted, urgent=urgent)
             too_much = most is not None and fees.max_fee > max(most, wanted.max_fee)
             if too_much or not worth_outbidding(old.max_fee, old.priority_fee, wanted):
-                log.info("%s: a higher bid would be more than it is worth, so it waits", intent.key)
+                log.info("%s: no fee bump: it would exceed the transaction's worth", intent.key)
                 return intent
             if self._sending.max_fee_cap is not None and fees.max_fee > self._sending.max_fee_cap:
-                log.warning("%s: a higher bid would be over the cap, so it waits", intent.key)
+                log.warning("%s: no fee bump: it would exceed the fee cap", intent.key)
                 return intent
             if intent.gas * (fees.max_fee - old.max_fee) > self._balance() - self._promised():
-                log.warning("%s: a higher bid could not be paid for, so it waits", intent.key)
+                log.warning("%s: no fee bump: insufficient funds", intent.key)
                 return intent
-            log.info("%s: bidding %d instead of %d wei per gas", intent.key, fees.max_fee, old.max_fee)
+            log.info("%s: fee bump from %d to %d wei per gas", intent.key, fees.max_fee, old.max_fee)
             return self._broadcast(self._sign(intent, intent.nonce, intent.gas, fees))
 
     # ----------------------------------------------------------------------------------------------- following
 
     def _advance(self, intent: Intent, left: float | None = None, most: int | None = None) -> Intent:
-        """One look at the chain, and what follows from it."""
+        """Check an intent against the chain once, and act on it."""
         intent = self._look(self._journal.get(intent.number))
-        if intent.state is IntentState.PLANNED:  # its nonce went to another transaction, or nobody ever signed it
+        if intent.state is IntentState.PLANNED:  # another transaction used its nonce, or it was never signed
             with self._journal.lock():
                 intent = self._journal.get(intent.number)
                 if intent.state is IntentState.PLANNED:
@@ -340,19 +338,19 @@ class Transactor:
         return intent
 
     def _look(self, intent: Intent) -> Intent:
-        """Bring a signed intent's entry in line with the chain. Signs nothing; sends again what no node knows."""
+        """Update a signed intent's entry from the chain. Signs nothing; resends if the node does not know it."""
         nonce = intent.nonce
         if not intent.state.live or nonce is None:
             return intent
-        final = final_block(self._w3, self.finality)  # before the receipt, so that it can only be older
+        final = final_block(self._w3, self.finality)  # queried before the receipt, so it can only be older
         receipt = self._find_receipt(intent)
         if receipt is not None:
             return self._found(intent, receipt, final)
         if intent.state is IntentState.MINED:
-            log.warning("%s: the block it was mined in is gone", intent.key)
+            log.warning("%s: its block was removed by a reorg", intent.key)
             intent = self._journal.reorg(intent.number)
         if self._nonce_used(nonce, final):
-            for _ in range(_LOOKS):  # a node that is behind, or answers with nothing, knows of no receipt either
+            for _ in range(_LOOKS):  # a lagging node may have no receipt either
                 if self._find_receipt(intent) is not None:
                     return intent
                 self._sending.sleep(self._poll())
@@ -378,7 +376,7 @@ class Transactor:
         return self._journal.fail(intent.number, "reverted on chain")
 
     def _find_receipt(self, intent: Intent) -> Mapping[str, Any] | None:
-        """The receipt of whichever attempt was mined."""
+        """Return the receipt of the attempt that was mined; None if none was."""
         from web3.exceptions import TransactionNotFound
 
         for attempt in reversed(intent.attempts):
@@ -402,7 +400,7 @@ class Transactor:
         return True
 
     def _nonce_used(self, nonce: int, final: int) -> bool:
-        """Whether some transaction with this nonce stands in a final block."""
+        """Return whether a transaction with this nonce is in a final block."""
         if self._count("latest") <= nonce:
             return False
         if self.finality.rule is FinalityRule.INSTANT:
@@ -418,7 +416,7 @@ class Transactor:
 
     def _receipt(self, intent: Intent, contract: Address | None) -> SentReceipt:
         if intent.tx_hash is None:
-            raise TransactionFailed(f"{intent.key}: given up before anything was signed: {intent.note}")
+            raise TransactionFailed(f"{intent.key}: dropped before anything was signed: {intent.note}")
         receipt = self._find_receipt(intent)
         if receipt is None:
             raise NodeUnavailable(f"{intent.key}: the node no longer has the receipt of {show(intent.tx_hash)}")
@@ -437,7 +435,7 @@ class Transactor:
         )
 
     def _why(self, intent: Intent, receipt: Mapping[str, Any]) -> Exception:
-        """Why a mined transaction was reverted, as far as running it again at its block tells."""
+        """Return the error of a reverted transaction, found by replaying the call at its block."""
         request = {"from": to_checksum(self.address), "data": "0x" + intent.data.hex()}
         if intent.recipient is not None:
             request["to"] = to_checksum(intent.recipient)
@@ -447,7 +445,7 @@ class Transactor:
         except NodeRefused as error:
             if error.data is not None:
                 return decode_error(error.data)
-        if quantity(receipt["gasUsed"], "gasUsed") == intent.gas:  # estimated by a node that was behind
+        if quantity(receipt["gasUsed"], "gasUsed") == intent.gas:  # a lagging node estimated too little
             return NodeUnavailable(f"{intent.key}: ran out of the {intent.gas} gas that the node said was enough")
         return TransactionFailed(
             f"{intent.key}: mined in block {receipt['blockNumber']} and reverted ({show(intent.tx_hash)})"
@@ -456,9 +454,9 @@ class Transactor:
     # --------------------------------------------------------------------------------------------------- asking
 
     def _next_nonce(self) -> int:
-        """The first nonce that neither the chain nor the journal has given away.
+        """Return the first nonce that neither the chain nor the journal has used.
 
-        A node that is behind gives one that is used. Where it says so each time, it is the chain that was set back.
+        A lagging node reports a used nonce. If it does so at every retry, the chain itself was reset.
         """
         taken = {intent.nonce for intent in self._journal.live()}
         nonce, unused = self._count("pending"), self._journal.unused_nonce()
@@ -480,7 +478,7 @@ class Transactor:
         return quantity(balance, "balance")
 
     def _promised(self) -> int:
-        """What transactions on their way may cost, wei."""
+        """Return the maximum cost of all pending transactions, wei."""
         return sum(
             (intent.gas or 0) * intent.attempts[-1].max_fee + intent.value
             for intent in self._journal.live()
@@ -488,10 +486,10 @@ class Transactor:
         )
 
     def _affordable(self, fees: Fees, gas: int, spare_gas: int, value: int) -> Fees:
-        """Return the bid, or the highest one that the account can pay, if that outlives one full block.
+        """Return the bid, or the highest bid that the account can pay, if it stays valid after one full block.
 
         Raises:
-            NotEnoughMoney: It cannot.
+            NotEnoughMoney: Insufficient funds.
         """
         promised, balance = self._promised(), self._balance()
         highest = (balance - promised - value) // (gas + spare_gas)

@@ -1,8 +1,8 @@
-"""Whether a deployed contract is its source: built again with py-solc-x and compared byte by byte.
+"""Source verification: recompiles with py-solc-x and compares with the deployed bytecode.
 
-Immutables are values that the constructor wrote into the code. They are left out of that comparison and checked each
-by its name: Cairn names its factory and its partners, each partner its Cairn and those of its siblings that it calls,
-and where they are follows from the factory's address and the hashes of all their creation codes.
+Immutables, which the constructor writes into the code, are masked in that comparison and checked by name: Cairn holds
+the addresses of its factory and partners, each partner those of its Cairn and of the siblings that it calls. The
+addresses follow from the factory's address and the hashes of all creation codes.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ NAMED = {
     "Court": ("Cairn", "Challenges", "Rules"),
     "Rules": (),
 }
-"""Whom each contract names."""
+"""Contracts whose addresses each contract holds as immutables."""
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A contract as the compiler makes it from the sources that ship with this package.
+    """Compiler output for a contract, from the sources that ship with this package.
 
     Attributes:
         creation: Creation code.
-        runtime: Runtime code, immutables zero.
+        runtime: Runtime code, immutables zeroed.
         immutables: (start, length) of every immutable, by name.
     """
 
@@ -54,7 +54,7 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedSource:
-    """A contract whose code was found equal, and the immutables it holds."""
+    """A contract with verified code, and its immutables."""
 
     contract: str
     address: Address
@@ -67,11 +67,11 @@ def build(contract: str = "Cairn", *, solc: Path | None = None) -> Built:
     """Compile a contract from the shipped sources and settings.
 
     Args:
-        contract: Which.
-        solc: The compiler; None for the one py-solc-x has installed.
+        contract: Name of the contract.
+        solc: Path of the compiler; None for the one that py-solc-x installed.
 
     Raises:
-        InputError: No compiler, or not of the version that the artifacts were built with.
+        InputError: There is no compiler of the version that the artifacts were built with.
     """
     version = str(artifact(contract).compiler["version"])
     output = _compiled(version, solc)
@@ -87,11 +87,11 @@ def build(contract: str = "Cairn", *, solc: Path | None = None) -> Built:
 
 @functools.lru_cache(maxsize=1)
 def _compiled(version: str, solc: Path | None) -> dict[str, Any]:
-    """What the compiler makes of the shipped sources: of all contracts at once."""
+    """Compile all shipped sources; return the compiler's output."""
     import solcx
     from solcx.exceptions import SolcError, SolcNotInstalled
 
-    # The syntax tree is asked for too, since only there an immutable has a name; it does not change the code.
+    # Also request the AST, the only output with names of immutables; it does not change the code.
     request = copy.deepcopy(standard_input())
     request["settings"]["outputSelection"] = {
         "*": {
@@ -116,12 +116,12 @@ def _compiled(version: str, solc: Path | None) -> dict[str, Any]:
 
 
 def verify_deployment(w3: Web3, address: Address, *, solc: Path | None = None) -> dict[str, VerifiedSource]:
-    """Rebuild a deployment from source and compare it with what stands there: Cairn, its factory and its partners.
+    """Verify a deployment against the source: Cairn, its factory and its partners.
 
-    Each must be the source's code, and name the others as the factory's list places them.
+    Each must have the source's code and hold the addresses of the others that follow from the factory's list.
 
     Returns:
-        What was found equal, by contract.
+        The verified contracts, by name.
 
     Raises:
         VerificationFailed: They differ; the message says where.
@@ -150,7 +150,7 @@ def verify_deployment(w3: Web3, address: Address, *, solc: Path | None = None) -
 
 
 def verify_contract(w3: Web3, address: Address, contract: str, *, solc: Path | None = None) -> VerifiedSource:
-    """Rebuild one contract from source and compare its code, but for the immutables, with what is deployed.
+    """Verify one contract's code against the source, with immutables masked.
 
     Raises:
         VerificationFailed: They differ; the message says where.
@@ -193,7 +193,7 @@ def _immutables(code: bytes, places: Mapping[str, tuple[tuple[int, int], ...]]) 
 def _expected(
     contract: str, factory: Address, hashes: Sequence[bytes], there: Mapping[str, Address]
 ) -> dict[str, bytes]:
-    """The immutables that a contract of a deployment must hold: whom it names, and the factory's salt."""
+    """Return the expected immutables of a contract of a deployment: addresses, and the factory's salt."""
     if contract == "Factory":
         return {"_salt": keccak(b"".join(hashes))}
     named = {"Factory": factory, **there}
@@ -201,7 +201,7 @@ def _expected(
 
 
 def _domain(chain_id: int, contract: Address) -> bytes:
-    """The EIP-712 domain separator that signed commitments are made under."""
+    """Return the EIP-712 domain separator of signed commitments."""
     kind = b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
     words = keccak(kind) + keccak(b"Cairn") + keccak(b"1") + chain_id.to_bytes(32, "big") + contract.rjust(32, b"\0")
     return keccak(words)
@@ -218,7 +218,7 @@ def _require_immutables(contract: str, values: Mapping[str, bytes], expected: Ma
 
 
 def _names(node: Any) -> dict[int, str]:
-    """Name of every variable declared in a syntax tree, by the compiler's number for it."""
+    """Return the name of every variable declared in an AST, by the compiler's node id."""
     found: dict[int, str] = {}
     pending = [node]
     while pending:

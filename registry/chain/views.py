@@ -1,6 +1,6 @@
-"""What the contract shows: typed views and events, for which no account and no permission is needed.
+"""Typed read-only client of the Cairn contract: views and events, without an account.
 
-Views are read at the latest block unless told otherwise; phases at the pending one, whose time is the present.
+Views are read at the latest block by default; phases at the pending block, whose timestamp is the current time.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ if TYPE_CHECKING:
 __all__ = ["Block", "Views", "chain_id_of", "read_view"]
 
 Block = int | Literal["latest", "pending", "safe", "finalized", "earliest"]
-"""The block whose state a view shows."""
+"""The block at which a view is read."""
 
 
 class Views:
-    """A Cairn on a chain, to read."""
+    """Read-only client of a Cairn contract."""
 
     def __init__(
         self,
@@ -55,17 +55,17 @@ class Views:
         finality: Finality | None = None,
         deployed_at: int = 0,
     ) -> None:
-        """Find the contract, and check that it is where it is said to be.
+        """Connect, and check that the address holds a Cairn.
 
         Args:
-            w3: A node, by any provider.
+            w3: The node, with any provider.
             address: The contract.
-            chain_id: The chain that is expected; None takes the node's.
-            finality: When a block is final; None for the network's policy.
-            deployed_at: Block to read events from.
+            chain_id: Expected chain id; None accepts the node's.
+            finality: Finality policy; None for the network's.
+            deployed_at: First block to read events from.
 
         Raises:
-            WrongChain: The node is on another chain, or no contract of ours is at the address.
+            WrongChain: The node is on another chain, or the address holds no Cairn contract.
             NodeUnavailable: The node does not answer.
         """
         w3.provider.global_ccip_read_enabled = False
@@ -86,7 +86,7 @@ class Views:
     # --------------------------------------------------------------------------------------------------- views
 
     def model_id(self, owner: Address, genesis_digest: Digest) -> ModelId:
-        """Return the id of the model that an owner registers with a genesis."""
+        """Return the id of the model that an owner registers with a genesis version."""
         return model_id_of(self.chain_id, self.address, owner, genesis_digest)
 
     def round_id(self, model: ModelId, number: int) -> RoundId:
@@ -118,67 +118,67 @@ class Views:
         return parse(Round, self._view("round", model, number, block=block)[0])
 
     def phase(self, model: ModelId, number: int, *, block: Block = "pending") -> Phase:
-        """Return the phase a round is in, at the pending block unless told otherwise."""
+        """Return a round's phase, by default at the pending block."""
         return Phase(self._view("phase", model, number, block=block)[0])
 
     def partners(self) -> Mapping[str, Address]:
-        """Return where the factory and the contracts of this deployment are, this one included, by name.
+        """Return the addresses of the factory and all contracts of this deployment, this one included, by name.
 
-        Where they are follows from this one's address: it is made of the factory's address and of the hashes of all
-        their codes, so of what a node says of these only the truth fits.
+        This contract's address commits to the factory's address and to the hashes of all creation codes, so a false
+        answer of the node is detected.
 
         Raises:
-            WrongChain: The node says otherwise.
+            WrongChain: The node's answers do not match this contract's address.
         """
         if self._partners is None:
             self._partners = self._read_partners()
         return self._partners
 
     def challenges(self) -> Address:
-        """Return where the Challenges contract bound to this one is; see `partners`."""
+        """Return the address of this deployment's Challenges contract; see `partners`."""
         return self.partners()["Challenges"]
 
     def court(self) -> Address:
-        """Return where the Court contract bound to this one is; see `partners`."""
+        """Return the address of this deployment's Court contract; see `partners`."""
         return self.partners()["Court"]
 
     def emitters(self) -> tuple[Address, ...]:
-        """Return the contracts of this deployment that emit events: what an index follows. This one is the first."""
+        """Return the contracts of this deployment that emit events, this one first; an index follows them."""
         return tuple(self.partners()[name] for name in DEPLOYED if events(name))
 
     def dispute(self, model: ModelId, number: int, *, block: Block = "pending") -> Dispute:
-        """Return the result in its challenge window; its tally is zero where no window is open."""
+        """Return the result in its challenge window; its tally is zero if no window is open."""
         return parse(Dispute, self._view("dispute", model, number, block=block)[0])
 
     def tally(self, model: ModelId, number: int, result_hash: bytes, *, block: Block = "latest") -> bytes:
-        """Return what attestations of a result count under in a round."""
+        """Return the tally of a result: the key under which its attestations in a round are counted."""
         return bytes(self._view("tallyOf", model, number, result_hash, block=block)[0])
 
     def standing(self, model: ModelId, number: int, tally: bytes, *, block: Block = "latest") -> Standing:
-        """Return how the result of a tally stands."""
+        """Return the status of the result of a tally."""
         return Standing(self._view("standing", model, number, tally, block=block)[0])
 
     def attestation(self, model: ModelId, number: int, aggregator: Address, *, block: Block = "latest") -> bytes:
-        """Return the tally an aggregator attests; zero for none."""
+        """Return the tally that an aggregator attests; zero for none."""
         return bytes(self._view("attestation", model, number, aggregator, block=block)[0])
 
     def votes(self, model: ModelId, number: int, result_hash: bytes, *, block: Block = "latest") -> Votes:
-        """Return how many attest a result, and its contributions."""
+        """Return the number of attestations of a result, and its number of contributions."""
         return parse(Votes, self._view("votes", model, number, result_hash, block=block))
 
     def commitment_hash(self, model: ModelId, number: int, update: SignedUpdate) -> bytes:
-        """Return the EIP-712 digest that `commit_update_for` wants signed; the update's signature is ignored."""
+        """Return the EIP-712 digest to sign for `commit_update_for`; the update's signature is ignored."""
         return bytes(self._view("commitmentHash", model, number, unparse(update))[0])
 
     # ------------------------------------------------------------------------------------------ events, finality
 
     def final_block(self) -> int:
-        """Return the number of the last final block, by the network's policy; -1 if there is none yet.
+        """Return the number of the last final block, by the finality policy; -1 if there is none yet.
 
         Raises:
-            NodeUnavailable: The node is behind what it, or another behind the same address, has shown before.
+            NodeUnavailable: The node is behind an earlier answer, as with lagging nodes behind a load balancer.
         """
-        with self._asking:  # one at a time: an answer that another thread overtook would look like a step back
+        with self._asking:  # serialised: an answer overtaken by another thread's would look like a step back
             found = final_block(self.w3, self.finality)
             if found < self._final:
                 raise NodeUnavailable(
@@ -188,13 +188,13 @@ class Views:
             return found
 
     def balance(self, account: Address) -> int:
-        """Return what an account holds, wei."""
+        """Return an account's balance, wei."""
         with asking("eth_getBalance"):
             held: Any = self.w3.eth.get_balance(to_checksum(account))  # type: ignore[arg-type]
         return quantity(held, "balance")
 
     def latest_block(self) -> int:
-        """Return the number of the last block, final or not."""
+        """Return the number of the latest block, final or not."""
         with asking("eth_blockNumber"):
             return quantity(self.w3.eth.block_number, "blockNumber")
 
@@ -205,12 +205,12 @@ class Views:
         from_block: int | None = None,
         to_block: int | None = None,
     ) -> Iterator[Event]:
-        """Yield the contract's events in order.
+        """Yield the contract's events in chain order.
 
         Args:
-            *kinds: Which; none for all.
-            subject: Only those of this model or round id.
-            from_block: First block; by default the contract's own.
+            *kinds: Kinds of event; none for all.
+            subject: Filter by model id or round id.
+            from_block: First block; by default the contract's creation.
             to_block: Last block, inclusive; by default the last final one.
         """
         return read_events(
@@ -246,7 +246,7 @@ class Views:
         return Address(bytes.fromhex(self._view(name)[0][2:]))
 
     def _require_cairn(self) -> None:
-        """That it answers as a Cairn would: a constant, and an id that depends on chain and address."""
+        """Check that it answers as a Cairn: a constant, and an id that depends on chain and address."""
         weight = self._view("MAX_WEIGHT")[0]
         probe = (Address(bytes(19) + b"\x01"), Digest(bytes(31) + b"\x01"))
         if weight != 1 << 28 or bytes(self._view("modelIdOf", *probe)[0]) != self.model_id(*probe):
@@ -256,10 +256,10 @@ class Views:
 def read_view(
     w3: Web3, contract: str, address: Address, name: str, *arguments: Any, block: Block = "latest"
 ) -> tuple[Any, ...]:
-    """Return what a view of a contract answers.
+    """Call a view of a contract and return its decoded outputs.
 
     Raises:
-        ContractError: It refuses.
+        ContractError: The view reverts.
         WrongChain: The answer does not decode.
     """
     data = encode_call(contract, name, arguments)
@@ -278,7 +278,7 @@ def chain_id_of(w3: Web3, *, expected: int | None = None) -> int:
     """Return the node's chain id.
 
     Raises:
-        WrongChain: It is not the expected one.
+        WrongChain: It differs from the expected one.
         NodeUnavailable: The node does not answer.
     """
     with asking("eth_chainId"):

@@ -1,9 +1,9 @@
-"""CARv1: a stream of blocks with one root, as `ipfs dag export` writes and `ipfs dag import` reads it.
+"""CARv1 reader and writer: one root and its blocks, as `ipfs dag export` and `import` handle them.
 
-    varint length ‖ DAG-CBOR {"roots": [root], "version": 1}     the header, always the same 59 bytes but for the root
-    varint length ‖ CID ‖ block                                  once for each block
+    varint length ‖ DAG-CBOR {"roots": [root], "version": 1}     header: 59 bytes, constant except for the root
+    varint length ‖ CID ‖ block                                  once per block
 
-Reading is strict about form and sizes and leaves hashing to whoever takes the blocks: a CID here is a claim.
+The reader enforces form and sizes but does not hash: each CID is a claim that the caller must verify.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _HEADER_BYTES = len(_HEAD) + CID_BYTES + len(_TAIL)
 
 
 def write_car(root: Cid, blocks: Iterable[tuple[Cid, bytes]]) -> Iterator[bytes]:
-    """Yield the bytes of a CARv1 in pieces: the header, then for each block its frame and, not copied, its bytes."""
+    """Yield a CARv1 in pieces: the header, then per block its frame and its bytes, which are not copied."""
     yield encode_varint(_HEADER_BYTES) + _HEAD + bytes(root) + _TAIL
     for cid, data in blocks:
         yield encode_varint(CID_BYTES + len(data)) + bytes(cid)
@@ -34,19 +34,19 @@ def write_car(root: Cid, blocks: Iterable[tuple[Cid, bytes]]) -> Iterator[bytes]
 def read_car(
     pieces: Iterable[Piece], *, root: Cid | None = None, limit: int | None = None
 ) -> tuple[Cid, Iterator[tuple[Cid, bytes]]]:
-    """Read a CARv1 as it arrives.
+    """Parse a CARv1 stream incrementally.
 
     Args:
-        pieces: Its bytes, cut anywhere.
-        root: The root the header must name; None takes any one.
-        limit: The most bytes the stream may have in all; None lets it go on for ever.
+        pieces: The stream's bytes, cut anywhere.
+        root: The root that the header must name; None accepts any single root.
+        limit: Maximum length of the whole stream, bytes; None for no limit.
 
     Returns:
-        The root, and the blocks in the order they stand, not hashed. At most one block is held.
+        The root, and the blocks in stream order, not hashed. At most one block is held in memory.
 
     Raises:
-        FormError: At once if the header is not a CARv1's with one (or this) root; while iterating if a length, CID or
-            the end is not where it should be.
+        FormError: Immediately if the header is not that of a CARv1 with one root (or this root); while iterating if a
+            length or CID is malformed or the stream is truncated.
         BlockTooLarge: While iterating, if a block has more than MAX_BLOCK_BYTES or the stream more than limit.
     """
     source = _PieceSource(pieces, limit)
@@ -74,7 +74,7 @@ def _blocks(source: _PieceSource) -> Iterator[tuple[Cid, bytes]]:
 
 
 class _PieceSource:
-    """Takes counted bytes out of pieces; copies each byte at most twice, however small the pieces."""
+    """Buffered reader over pieces; copies each byte at most twice, however small the pieces."""
 
     def __init__(self, pieces: Iterable[Piece], limit: int | None) -> None:
         self._pieces = iter(pieces)
@@ -96,7 +96,7 @@ class _PieceSource:
         return bytes(out)
 
     def varint(self) -> int | None:
-        """Return the next varint, below 2^28, or None at the end of the stream."""
+        """Return the next varint, below 2^28; None at the end of the stream."""
         value = 0
         for count in range(4):
             if not self._rest and not self._refill():

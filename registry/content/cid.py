@@ -1,9 +1,9 @@
-"""CIDs: the one kind Cairn reads and writes, as text and as bytes.
+"""CID and varint codecs, for the one kind of CID that Cairn uses.
 
-A CID here is CIDv1 with sha2-256 and one of three codecs (raw, dag-pb, dag-cbor): 36 bytes, ``01 55|70|71 12 20`` and
-the digest; as text base32, lower case, without padding, after the multibase letter ``b``. Anything else that the
-multiformats specifications allow (CIDv0, identity, other hashes, codecs and bases) is refused with an error that names
-what came. Text and bytes are canonical: whatever is accepted is what would be written.
+A CID is CIDv1 with sha2-256 and one of three codecs (raw, dag-pb, dag-cbor): 36 bytes, ``01 55|70|71 12 20`` and the
+digest. Its text is the multibase letter ``b`` and lower-case base32 without padding. Everything else that the
+multiformats specifications allow (CIDv0, identity, other hashes, codecs and bases) is rejected with an error that
+names what was got. Text and bytes are canonical: decoding accepts only what encoding writes.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _BASES = {
 
 
 def encode_varint(value: int) -> bytes:
-    """Return value as an unsigned LEB128 varint, at least 0 and below 2^63."""
+    """Return value, 0 <= value < 2^63, as an unsigned LEB128 varint."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -69,7 +69,7 @@ def decode_varint(data: bytes | memoryview, start: int = 0) -> tuple[int, int]:
     """Return the varint at start and the position after it.
 
     Raises:
-        FormError: It is cut off, longer than nine bytes (multiformats unsigned-varint), or not the shortest form.
+        FormError: It is truncated, longer than nine bytes (multiformats unsigned-varint), or not in shortest form.
     """
     value = 0
     for count, byte in enumerate(data[start : start + 9]):
@@ -84,7 +84,7 @@ def decode_varint(data: bytes | memoryview, start: int = 0) -> tuple[int, int]:
 
 
 def decode_cid(data: bytes) -> Cid:
-    """Read a CID from its bytes.
+    """Decode a CID from bytes.
 
     Raises:
         FormError: They are not the 36 bytes of a CIDv1, raw, dag-pb or dag-cbor, sha2-256.
@@ -108,7 +108,7 @@ def decode_cid(data: bytes) -> Cid:
 
 
 def parse_cid(text: str) -> Cid:
-    """Read a CID from its text.
+    """Decode a CID from text.
 
     Raises:
         FormError: It is not lower-case base32 of a CID that decode_cid accepts.

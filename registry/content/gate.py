@@ -1,8 +1,8 @@
-"""The gate that tensor bytes pass on their way in or out: form, values and hashes in one streaming pass.
+"""Streaming validation and hashing of safetensors files: form, values and all hashes in one pass.
 
-Bytes go through in pieces of any size; nothing but the header and one chunk is held. What comes out of `Gate.watch` is
-a canonical file with finite floats and booleans of 0 or 1, or a FormError before the consumer sees the header, and at
-the latest before `Gate.finish` returns.
+Bytes pass through in pieces of any size; only the header and one chunk are held in memory. `Gate.watch` yields a
+canonical file with finite floats and booleans of 0 or 1. A bad header raises FormError before the consumer sees any
+of it, a bad value at the latest before `Gate.finish` returns.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ __all__ = ["Description", "Gate", "ValueChecker", "describe"]
 
 Piece = bytes | bytearray | memoryview
 
-_TILE = 1 << 18  # bytes compared at a time: they stay in the second-level cache for the second comparison
-# IEEE 754 bits: what is at or above +Inf as a signed integer, or at or above -Inf as an unsigned one, is Inf or NaN.
+_TILE = 1 << 18  # bytes compared at a time: they stay in the L2 cache for the second comparison
+# IEEE 754 bits: a value is Inf or NaN iff its bits are >= those of +Inf as signed, or of -Inf as unsigned integer.
 _INFINITY: dict[str, tuple[str, str, int, int]] = {
     "F64": ("<i8", "<u8", 0x7FF0 << 48, 0xFFF0 << 48),
     "F32": ("<i4", "<u4", 0x7F80 << 16, 0xFF80 << 16),
@@ -38,11 +38,11 @@ _INFINITY: dict[str, tuple[str, str, int, int]] = {
 
 
 class ValueChecker:
-    """Takes a file's data in pieces and refuses floats that are not finite and booleans that are not 0 or 1."""
+    """Checks a file's data in pieces: floats must be finite, booleans 0 or 1."""
 
     def __init__(self, header: TensorHeader) -> None:
         self._header = header
-        self._runs = _runs(header)  # (dtype, end): neighbours of one dtype are looked at as one
+        self._runs = _runs(header)  # (dtype, end): adjacent tensors of one dtype are checked together
         self._run = 0
         self._at = 0
         self._partial = bytearray()  # a value cut by the end of a piece
@@ -51,7 +51,7 @@ class ValueChecker:
         """Check the next bytes of data.
 
         Raises:
-            FormError: A value is not finite, or no boolean, or there are more bytes than the header says.
+            FormError: A float is not finite, a boolean is not 0 or 1, or there are more bytes than the header says.
         """
         data = memoryview(piece).cast("B")
         if self._at + len(self._partial) + len(data) > self._header.data_bytes:
@@ -75,7 +75,7 @@ class ValueChecker:
                 self._run += 1
 
     def finish(self) -> None:
-        """Say that there is no more data.
+        """Signal the end of the data.
 
         Raises:
             FormError: There are fewer bytes than the header says.
@@ -120,21 +120,21 @@ def _runs(header: TensorHeader) -> list[tuple[str, int]]:
     return runs
 
 
-# The whole pass ---------------------------------------------------------------------------------------------------
+# Whole file -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What one pass over a canonical file says of it.
+    """Hashes and header of a canonical safetensors file.
 
     Attributes:
-        cid: Its CID under the blob profile; None where it was not asked for.
-        size: Its length.
-        sha256: Plain sha2-256 of its bytes; None where it was not asked for.
-        tensor_root: Merkle root of its F32 values, zero if it has none; None where it was not asked for.
-        rest_root: sha2-256 of everything else in it, header included; None where the tensor root was not asked for.
-        values: Values of all its tensors.
-        header: Its header.
+        cid: CID under the blob profile; None if not requested.
+        size: File length, bytes.
+        sha256: Plain sha2-256 of the file; None if not requested.
+        tensor_root: Merkle root of the F32 values, zero if there are none; None if not requested.
+        rest_root: sha2-256 of everything else, header included; None if the tensor root was not requested.
+        values: Number of values in all tensors.
+        header: The parsed header.
     """
 
     cid: Cid | None
@@ -147,13 +147,13 @@ class Description:
 
     @property
     def blob(self) -> Blob:
-        """Its CID and size; cid must have been asked for."""
+        """CID and size; the CID must have been requested."""
         assert self.cid is not None
         return Blob(self.cid, self.size)
 
 
 class _Roots:
-    """Sends a file's data to one hash or the other. F32 tensors stand together: tensors are ordered by dtype."""
+    """Routes data to the tensor root or the rest root. F32 tensors are contiguous: tensors are ordered by dtype."""
 
     def __init__(self, header: TensorHeader, prefix: bytes) -> None:
         self._begin, self._end = header.range_of("F32")
@@ -175,10 +175,10 @@ class _Roots:
 
 
 class Gate:
-    """Checks and hashes a safetensors file that passes through in pieces.
+    """Validates and hashes a safetensors file that passes through in pieces.
 
     Attributes:
-        header: Its header, once enough bytes have passed.
+        header: The parsed header, once enough bytes have passed.
     """
 
     def __init__(self, *, sha256: bool = True, tensor_root: bool = True) -> None:
@@ -191,7 +191,7 @@ class Gate:
         self._size = 0
 
     def watch(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
-        """Pass pieces on once checked; those that the header stands in are held back until it is complete.
+        """Yield pieces once checked; those of the header are held back until it is complete.
 
         Raises:
             FormError: As `update` and, at the end of pieces, `finish`.
@@ -211,7 +211,7 @@ class Gate:
         """Check and hash the next bytes of the file.
 
         Raises:
-            FormError: The header is not canonical, a value is not let through, or the file goes on after its end.
+            FormError: The header is not canonical, a value is not allowed, or there is trailing data.
         """
         data = memoryview(piece).cast("B")
         self._size += len(data)
@@ -225,7 +225,7 @@ class Gate:
                 self._roots.update(data)
 
     def finish(self, cid: Cid | None = None) -> Description:
-        """Return what was found, with the CID that somebody else computed.
+        """Return the description, with a CID that the caller computed.
 
         Raises:
             FormError: The file ended early.
@@ -237,7 +237,7 @@ class Gate:
         return Description(cid, self._size, sha256, tensor_root, rest_root, values, header)
 
     def _read_header(self, data: memoryview) -> memoryview:
-        """Take what is missing of the header out of data; return the rest."""
+        """Consume the missing part of the header from data; return the rest."""
         if len(self._prefix) < 8:
             missing = 8 - len(self._prefix)
             self._prefix += data[:missing]
@@ -263,14 +263,14 @@ class Gate:
 def describe(
     pieces: Iterable[Piece], *, cid: bool = True, sha256: bool = True, tensor_root: bool = True, workers: int = 0
 ) -> Description:
-    """Check a safetensors file and compute what is asked for, in one pass.
+    """Validate a safetensors file and compute the requested hashes in one pass.
 
     Args:
-        pieces: The file's bytes, cut anywhere. With workers a piece must not change after it is handed over.
+        pieces: The file's bytes, cut anywhere. With workers, a piece must not change after it is yielded.
         cid: Whether to compute the CID.
         sha256: Whether to compute the plain sha2-256.
         tensor_root: Whether to compute the tensor root.
-        workers: Threads that hash for the CID beside this one.
+        workers: Extra threads that hash for the CID.
 
     Raises:
         FormError: It is not a canonical file.

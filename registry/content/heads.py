@@ -1,14 +1,14 @@
-"""Heads: what is anchored of an update, a version and a report is the sha2-256 of a head of fixed size.
+"""Heads: fixed-size summaries of update, version and report manifests, anchored on chain by sha2-256.
 
-A contract cannot read a manifest, whose size and layout vary, but it can read a head: every field stands at its place.
-The head says what the chain has to know of its manifest, and links to it. It is itself a DAG-CBOR block, so whoever
-pins a head recursively pins its manifest too:
+A contract cannot parse a manifest, whose size and layout vary; a head has every field at a fixed offset. It repeats
+the fields of its manifest that the contract needs, and links to the manifest. A head is a DAG-CBOR block, so a
+recursive pin of the head also pins its manifest:
 
     82                       a list of two
-    58 or 59, length, bytes  the fields, integers big-endian; those of a result in 32 bytes, as the contract has them
+    58 or 59, length, bytes  the fields, integers big-endian; those of a result in 32-byte words, as in the contract
     d8 2a 58 25 00, CID      the link to the manifest
 
-A head and its manifest must say the same; a manifest whose head says anything else is none (`FormError`).
+A head must equal the one computed from its manifest; otherwise the manifest is rejected (`FormError`).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Head:
     """A kind of head.
 
     Attributes:
-        number: What the fields begin with, one byte: which kind it is.
-        layout: Of the other fields, as `struct` has it.
+        number: Kind byte that the fields begin with.
+        layout: Format string of the other fields, for `struct`.
     """
 
     number: int
@@ -38,36 +38,36 @@ class Head:
 
 _ROUND = "Q20s32sQ32s32s"  # chain, contract, model, number, parent, plan
 UPDATE_HEAD = Head(1, f"{_ROUND}20s32sII")
-"""Of which round, and participant, tensor root, weight, steps."""
+"""Round, then participant, tensor root, weight, steps."""
 VERSION_HEAD = Head(2, f"{_ROUND}32s32s32s32s24xQ32s")
-"""Of which round, and the five roots, aggregate root. Where no round made the version, zeros, but for the parent."""
+"""Round, then the five root fields and the aggregate root. All zero but the parent if no round made the version."""
 REPORT_HEAD = Head(3, f"{_ROUND}32s32s32s28xI28xI24xQ28xI")
-"""Of which round, and running hash, aggregate root, contributions root and number, total weight and steps, divisor."""
+"""Round, then running hash, aggregate root, contributions root and number, total weight and steps, divisor."""
 
 _LINK = bytes.fromhex("d82a582500") + bytes(Cid(Codec.DAG_CBOR, bytes(32)))[:4]
 
 
 def head_bytes(kind: Head, fields: tuple[int | bytes, ...], body: bytes) -> bytes:
-    """Return a head.
+    """Return an encoded head.
 
     Args:
-        kind: Which.
-        fields: In the order of its layout.
+        kind: Kind of head.
+        fields: Field values in layout order.
         body: sha2-256 of the manifest's bytes.
     """
     return _begin(kind) + struct.pack(f">B{kind.layout}", kind.number, *fields) + _LINK + body
 
 
 def head_size(kind: Head) -> int:
-    """Return the length of every head of a kind."""
+    """Return the encoded length of heads of a kind, bytes."""
     return len(_begin(kind)) + struct.calcsize(f">B{kind.layout}") + len(_LINK) + 32
 
 
 def body_of(kind: Head, head: bytes) -> Cid:
-    """Return the link to the manifest that a head is of.
+    """Return a head's link to its manifest.
 
     Raises:
-        FormError: It is no head of that kind.
+        FormError: The bytes are not a head of that kind.
     """
     if len(head) != head_size(kind):
         raise FormError(f"head: expected {head_size(kind)} bytes, got {len(head)}")
@@ -78,7 +78,7 @@ def body_of(kind: Head, head: bytes) -> Cid:
 
 
 def read_head(data: bytes) -> Cid | None:
-    """Return the link to the manifest that a head of any kind is of; None for anything else."""
+    """Return the manifest link of a head of any kind; None if data is not a head."""
     for kind in (UPDATE_HEAD, VERSION_HEAD, REPORT_HEAD):
         with contextlib.suppress(FormError):
             return body_of(kind, data)

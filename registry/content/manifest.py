@@ -1,7 +1,8 @@
-"""Manifests: the DAG-CBOR blocks that name everything else.
+"""Manifests of versions, plans, updates, reports and data sets: DAG-CBOR encoder and strict decoder.
 
-Each kind is a frozen dataclass whose field types are its schema. Reading is decode, build, encode again, compare: what
-is accepted is exactly what `encode` writes. `docs/format.md` lists every field and what a valid manifest may not hold.
+Each kind is a frozen dataclass whose field types are its schema. Decoding builds the dataclass, re-encodes it and
+compares: it accepts exactly what `encode` writes. `docs/format.md` lists every field and what a valid manifest may not
+hold.
 """
 
 from __future__ import annotations
@@ -81,11 +82,11 @@ __all__ = [
 ]
 
 MAX_PAGE_ENTRIES = 4096
-"""Commitments on a page of a report."""
+"""Most commitments on a page of a report."""
 MAX_HOOKS = 4
-"""Contracts that a plan has asked at each commit."""
+"""Most hook contracts of a plan, called at each commit."""
 SUM_BITS = 20
-"""Fraction bits of an evaluation's sums: they are integers times 2^-20."""
+"""Fraction bits of an evaluation's sums: fixed-point integers times 2^-20."""
 
 # Field types: the schema's vocabulary ------------------------------------------------------------------------------
 
@@ -106,7 +107,7 @@ class _Linked:
     codecs: tuple[Codec, ...]
 
 
-_MOST_SCALE = 277  # beyond that no step of any grid is a float32
+_MOST_SCALE = 277  # beyond it no step of any grid is a float32
 _MAX_TEXT = 64 << 10
 _MAX_ITEMS = 100_000
 _MAX_MEASURES = 32
@@ -114,7 +115,7 @@ _MAX_NAME = 64
 _MAX_FILES = 8
 
 DELTA = "delta"
-"""Name of the file of an update whose values are combined."""
+"""Name of an update's file whose values are combined."""
 _MAX_DEPTH = 16
 
 Bytes32 = Annotated[bytes, _Exact(32)]
@@ -137,9 +138,9 @@ Parameter = Union[bool, int, float, str]  # noqa: UP007 (evaluated at run time)
 
 
 class Reason(IntEnum):
-    """Why a commitment is, or is not, in the aggregate. Where several hold the lowest above 0 counts.
+    """Why a commitment is, or is not, in the aggregate. If several reasons apply, the lowest above 0 counts.
 
-    All but UNAVAILABLE can be checked by anyone from bytes and chain; UNAVAILABLE is an assertion.
+    Anyone can check all but UNAVAILABLE from bytes and chain; UNAVAILABLE is an assertion.
     """
 
     ADMITTED = 0
@@ -159,7 +160,7 @@ class Reason(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class VersionFile:
-    """A version's safetensors file; sha256 is what `sha256sum` prints."""
+    """A version's safetensors file; sha256 is the plain file hash, as `sha256sum` prints it."""
 
     cid: BlobLink
     size: FileSize
@@ -172,7 +173,7 @@ class VersionFile:
 
 @dataclass(frozen=True, slots=True)
 class DeltaFile:
-    """An update's or aggregate's file and the Merkle root of its values."""
+    """File of an update or aggregate, with the Merkle root of its values."""
 
     cid: BlobLink
     size: FileSize
@@ -185,12 +186,12 @@ class DeltaFile:
 
 @dataclass(frozen=True, slots=True)
 class StateFile:
-    """What the server keeps beside a version: a safetensors file of one int64 tensor `state` [coordinates, states].
+    """Server optimizer state of a version: a safetensors file of one int64 tensor `state` [coordinates, states].
 
     Attributes:
         root: Counted Merkle root of its values.
-        layout: What it is laid out by: grid, segments, bounds and initial values.
-        step: Server steps that it has seen.
+        layout: keccak256 over grid, segments, bounds and initial values, see `registry.rules.encoding.state_layout`.
+        step: Number of server steps taken.
     """
 
     cid: BlobLink
@@ -206,7 +207,7 @@ class StateFile:
 
 @dataclass(frozen=True, slots=True)
 class BaseFile:
-    """Frozen weights that a version stands on and no round republishes, such as those of a language model."""
+    """Frozen base weights that a version extends and no round republishes, such as those of a language model."""
 
     cid: BlobLink
     size: FileSize
@@ -217,7 +218,7 @@ class BaseFile:
 
 @dataclass(frozen=True, slots=True)
 class RoundOrigin:
-    """Where a round's version comes from; nothing in it that two honest aggregators could write differently."""
+    """The round that made a version; no field on which two honest aggregators could differ."""
 
     chain_id: Uint64
     contract: Bytes20
@@ -230,7 +231,7 @@ class RoundOrigin:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Data a version was trained on, as its owner states it; a link where the data set's manifest is public."""
+    """Training data of a version, as stated by its owner; `data_set` is a link if the data set's manifest is public."""
 
     name: str
     licence: str
@@ -239,7 +240,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What only an owner can say of a version."""
+    """Model card of a version, as stated by its owner."""
 
     title: str
     task: str
@@ -252,7 +253,7 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """What computed an update: a package and its version, or a repository and its commit."""
+    """Code that computed an update: a package and its version, or a repository and its commit."""
 
     name: str
     version: str
@@ -260,12 +261,12 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What a participant measured of the parent on its own data, before training; integers, so that sums are exact.
+    """A participant's metrics of the parent on local data, before training; integers, so that sums are exact.
 
     Attributes:
-        examples: How many were looked at.
-        counts: By name, such as how many of them were classified correctly.
-        sums: By name, such as the loss added up over them, in units of 2^-20.
+        examples: Number of examples evaluated.
+        counts: By name, such as the number of correctly classified examples.
+        sums: By name, such as the loss summed over the examples, in units of 2^-20.
     """
 
     examples: Annotated[int, _Range(1, 2**34)]
@@ -278,13 +279,13 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class SummedEvaluation:
-    """The sum of a round's evaluations that measured the same.
+    """Sum of a round's evaluations that have the same metrics.
 
     Attributes:
-        updates: How many evaluations were added up.
-        examples: Theirs together.
-        counts: Theirs together, by name.
-        sums: Theirs together, by name, in units of 2^-20; saturated to 64 bits.
+        updates: Number of evaluations summed.
+        examples: Total number of examples.
+        counts: Total counts, by name.
+        sums: Total sums, by name, in units of 2^-20; saturated to 64 bits.
     """
 
     updates: Annotated[int, _Range(1, 2**32 - 1)]
@@ -306,7 +307,7 @@ def _check_measures(counts: Mapping[str, int], sums: Mapping[str, int]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Procedure:
-    """An algorithm or transform by name, with its parameters."""
+    """A named algorithm or transform, with its parameters."""
 
     name: str
     parameters: Mapping[str, Parameter]
@@ -314,12 +315,12 @@ class Procedure:
 
 @dataclass(frozen=True, slots=True)
 class ServerRule:
-    """How a version is made of the aggregate.
+    """Server optimizer: how a version is computed from the aggregate.
 
     Attributes:
-        name: Of a rule that ships; None for a program of one's own.
-        parameters: Of that rule.
-        program: The encoded server program: what name and parameters compile to, where there is a name.
+        name: A built-in rule; None for a custom program.
+        parameters: Parameters of that rule.
+        program: The encoded server program; with a name, exactly what name and parameters compile to.
     """
 
     name: str | None
@@ -328,15 +329,15 @@ class ServerRule:
 
     def __post_init__(self) -> None:
         if self.name is None and self.parameters:
-            raise FormError("server rule: parameters belong to a name; a program has its own inside")
+            raise FormError("server rule: expected parameters only with a name: a custom program contains its own")
 
 
 @dataclass(frozen=True, slots=True)
 class ReportEntry:
-    """One commitment: the update as a link if admitted, as bare digest bytes if refused, so that pinning ends.
+    """One commitment: the update as a link if admitted, as plain digest bytes if rejected, so that pins stop there.
 
     Attributes:
-        factor: What the update counts in the sum: its weight, or 1 where each counts once; 0 if refused.
+        factor: Multiplier of the update in the sum: its weight, or 1 if each counts once; 0 if rejected.
     """
 
     participant: Bytes20
@@ -349,7 +350,7 @@ class ReportEntry:
 
     def __post_init__(self) -> None:
         if (self.reason == Reason.ADMITTED) != isinstance(self.update, Cid):
-            raise FormError(f"reason {self.reason}: admitted updates are links, refused ones digest bytes")
+            raise FormError(f"reason {self.reason}: expected a link if admitted, digest bytes if rejected")
         most = self.weight if self.reason == Reason.ADMITTED else 0
         if self.factor > most:
             raise FormError(f"factor: expected at most {most} for reason {self.reason}, got {self.factor}")
@@ -364,19 +365,19 @@ class ReportEntry:
 
 @dataclass(frozen=True, slots=True)
 class VersionManifest:
-    """One set of weights.
+    """A version: one set of weights.
 
     Attributes:
-        parent: The version it descends from; for a genesis None or another model's version.
-        weights: The file.
-        tensor_root: Of the file's F32 values.
+        parent: The parent version; for a genesis None or another model's version.
+        weights: The safetensors file.
+        tensor_root: Merkle root of the file's F32 values.
         rest_root: sha2-256 of everything else in the file.
-        state: What the server keeps; None for the initial state.
-        base: Frozen weights that it stands on.
-        frozen: Names of floating tensors that are not F32: they stay as they are. Ascending.
-        aliases: Names of tied tensors to the name they are stored under.
-        round: Set if a round made it.
-        statement: Set if its owner published it and has something to say.
+        state: Server optimizer state; None for the initial state.
+        base: Frozen base weights.
+        frozen: Names of floating-point tensors that are not F32, which rounds do not change. Ascending.
+        aliases: Maps names of tied tensors to the name they are stored under.
+        round: The round that made the version; None if its owner published it.
+        statement: The owner's model card, only if the owner published the version.
     """
 
     KIND: ClassVar[str] = "cairn/version/1"
@@ -394,43 +395,42 @@ class VersionManifest:
 
     def __post_init__(self) -> None:
         if self.round is not None and (self.statement is not None or self.parent is None):
-            raise FormError("a round's version has a parent and no statement")
+            raise FormError("version: expected a parent and no statement in a version made by a round")
         if self.round is None and self.state is not None:
-            raise FormError("state: a version that no round made has the initial one")
+            raise FormError("state: expected none, the initial state, in a version that no round made")
         if list(self.frozen) != sorted(set(self.frozen)):
             raise FormError("frozen: expected names in ascending order without repeats")
 
 
 def _term(says: str, usual: object) -> dict[str, object]:
-    """A term of a plan, which the contract's `Plan` has too.
+    """Metadata of a plan's term, a field that the contract's `Plan` has too.
 
     Args:
-        says: What it is.
-        usual: What it is where whoever writes a plan says nothing; None where the others decide.
+        says: Help text.
+        usual: Default value; None if it is derived from other terms.
     """
     return {"says": says, "usual": usual}
 
 
 @dataclass(frozen=True, slots=True)
 class PlanManifest:
-    """The rules of a model's rounds; what the chain also holds must agree with it.
+    """The rules of a model's rounds; fields that are also on chain must equal those of the chain.
 
     Attributes:
-        algorithm: What participants run.
-        combine_rule: Number of an entry of `registry.rules.table`, as is update_form. The table says which exist and
-            what they take; a manifest may name rules of a later release.
-        combine_parameters: The combine rule's, by name.
-        weights: What a contribution counts: "examples", its committed weight, or "uniform", 1.
-        server: What makes a version of the aggregate.
+        algorithm: Local training algorithm of participants.
+        combine_rule: Number of an entry of `registry.rules.table`, as is update_form. The table has the known rules and
+            their parameters; a manifest may name rules of a later release.
+        combine_parameters: Parameters of the combine rule, by name.
+        weights: Weight of a contribution: "examples", its committed weight, or "uniform", 1.
+        server: Server optimizer, from aggregate to next version.
         grid_bits: s; update values are integers times 2^-s.
-        saturate: Clip values beyond the grid instead of refusing them.
-        scales: Power of two by tensor: its delta is divided by 2^e before rounding and multiplied in the server step.
-        buffers: Tensors that are running statistics: 1 for any, 2 for what cannot be negative. The aggregate is their
-            step.
-        values: F32 values of the parents of its rounds.
-        header: sha2-256 of the header that updates have.
-        segments: Counted Merkle root of the segments that scales and buffers make of such a parent.
-        transforms: Applied to an update on its way out, in order.
+        saturate: Clip values beyond the grid instead of raising an error.
+        scales: Exponent e by tensor: deltas are divided by 2^e before rounding, server steps multiplied by 2^e.
+        buffers: Tensors of running statistics: 1 for any, 2 for non-negative ones. Their step is the aggregate.
+        values: Number of F32 values of the rounds' parents.
+        header: sha2-256 of the header of every update.
+        segments: Counted Merkle root of the parent's segments, which follow from scales and buffers.
+        transforms: Applied in order to an update before it is published.
     """
 
     KIND: ClassVar[str] = "cairn/plan/1"
@@ -449,11 +449,11 @@ class PlanManifest:
     header: Bytes32
     segments: Bytes32
     transforms: tuple[Procedure, ...]
-    quorum: Uint16 = field(metadata=_term("equal attestations that make a result", 1))
-    weight_cap: Weight = field(metadata=_term("the most one participant may weigh", 1 << 20))
-    min_contributions: Uint32 = field(metadata=_term("fewer than these and the round lapses", 2))
+    quorum: Uint16 = field(metadata=_term("number of equal attestations that a result needs", 1))
+    weight_cap: Weight = field(metadata=_term("largest weight of one contribution", 1 << 20))
+    min_contributions: Uint32 = field(metadata=_term("with fewer contributions the round lapses", 2))
     commit_duration: Uint32 = field(metadata=_term("durations are at least 30s, at most 90d: 90s, 10m, 2h, 3d", "1h"))
-    publish_duration: Uint32 = field(metadata=_term("in which what was committed is published", "1h"))
+    publish_duration: Uint32 = field(metadata=_term("in which committed updates are published", "1h"))
     aggregate_duration: Uint32 = field(metadata=_term("in which results are attested", "1h"))
     challenge_duration: Uint32 = field(metadata=_term("in which a result may be convicted; at least 16m", "1h"))
     answer_duration: Uint32 = field(
@@ -482,14 +482,14 @@ class PlanManifest:
 
 @dataclass(frozen=True, slots=True)
 class UpdateManifest:
-    """What a participant commits to; bound to one chain, contract, model, round and participant.
+    """A participant's committed update, bound to one chain, contract, model, round and participant.
 
     Attributes:
-        files: By name: those that the plan's update form has, `delta` always among them.
-        steps: Training steps it was made in, usually the optimizer's.
-        saturated: How many values were clipped to the grid.
-        evaluation: Of the parent, on the participant's data; None where it did not measure.
-        data_set: Manifest of the data trained on: a link if public, digest bytes if private.
+        files: Files of the plan's update form, by name; `delta` is always one of them.
+        steps: Local training steps, usually optimizer steps.
+        saturated: Number of values clipped to the grid.
+        evaluation: Local evaluation of the parent; None if there is none.
+        data_set: Manifest of the training data: a link if public, digest bytes if private.
     """
 
     KIND: ClassVar[str] = "cairn/update/1"
@@ -518,13 +518,13 @@ class UpdateManifest:
 
     @property
     def delta(self) -> DeltaFile:
-        """The file whose values are combined, and whose root was committed."""
+        """The file whose values are combined and whose root was committed."""
         return self.files[DELTA]
 
 
 @dataclass(frozen=True, slots=True)
 class ReportPage:
-    """Some of a report's entries, in commit order."""
+    """A page of a report's entries, in commit order."""
 
     KIND: ClassVar[str] = "cairn/report-page/1"
 
@@ -537,12 +537,11 @@ class ReportPage:
 
 @dataclass(frozen=True, slots=True)
 class ReportManifest:
-    """What was admitted to a round's aggregate, what was refused and why; every page is full but the last.
+    """Which commitments of a round were admitted, which were rejected and why; every page but the last is full.
 
     Attributes:
-        divisor: What the sum of factor times update was divided by: the sum of the factors.
-        evaluation: The sum of the admitted updates' evaluations, as `registry.rounds.evaluations` adds them up;
-            None where none has one.
+        divisor: Divisor of the sum of factor times update: the sum of the factors.
+        evaluation: Sum of the admitted updates' evaluations, see `registry.rounds.evaluations`; None if there are none.
     """
 
     KIND: ClassVar[str] = "cairn/report/1"
@@ -566,10 +565,10 @@ class ReportManifest:
 
 @dataclass(frozen=True, slots=True)
 class DataSetManifest:
-    """What an update was trained on, as its holder states it.
+    """Training data of an update, as stated by its holder.
 
     Attributes:
-        sha256: Of the data in a form its holder can show again, or None.
+        sha256: Hash of the data in a form that its holder can reproduce, or None.
     """
 
     KIND: ClassVar[str] = "cairn/dataset/1"
@@ -586,7 +585,7 @@ Manifest = VersionManifest | PlanManifest | UpdateManifest | ReportManifest | Re
 
 
 class Schema(Protocol):
-    """A dataclass whose field types are a schema: a manifest here or in `registry.content.proof_manifests`."""
+    """A dataclass whose field types are a schema: manifests here and in `registry.content.proof_manifests`."""
 
     KIND: ClassVar[str]
 
@@ -602,7 +601,7 @@ def encode(manifest: Schema) -> bytes:
     """Return the manifest's canonical DAG-CBOR.
 
     Raises:
-        FormError: A field is not what its schema says, or the whole is larger than MAX_MANIFEST_BYTES.
+        FormError: A field violates its schema, or the encoding exceeds MAX_MANIFEST_BYTES.
     """
     import dag_cbor
 
@@ -614,11 +613,11 @@ def encode(manifest: Schema) -> bytes:
 
 
 def decode(data: bytes, kind: type[M]) -> M:
-    """Return the manifest of the given kind that data is the canonical form of.
+    """Decode a manifest of the given kind from its canonical DAG-CBOR.
 
     Raises:
-        FormError: It is too big or too deep, not DAG-CBOR, of another kind, has missing or unknown fields or values
-            outside the schema, or is not what `encode` writes.
+        FormError: It is too large, nested too deeply, not DAG-CBOR or of another kind; it has missing or unknown fields
+            or values outside the schema; or it is not canonical.
     """
     body = _body(data)
     if body["kind"] != kind.KIND:
@@ -627,7 +626,7 @@ def decode(data: bytes, kind: type[M]) -> M:
 
 
 def decode_any(data: bytes) -> Manifest:
-    """Like `decode`, for a manifest of any kind that a lineage holds."""
+    """Decode a manifest of any kind that a lineage holds; raises as `decode`."""
     body = _body(data)
     kind = _KINDS.get(body["kind"])
     if kind is None:
@@ -636,7 +635,7 @@ def decode_any(data: bytes) -> Manifest:
 
 
 def _body(data: bytes) -> dict[str, Any]:
-    """The map that data is, with a text field `kind`."""
+    """Decode data as a map with a text field `kind`."""
     if len(data) > MAX_MANIFEST_BYTES:
         raise FormError(f"manifest: expected at most {MAX_MANIFEST_BYTES} bytes, got {len(data)}")
     body = _decode_cbor(data)
@@ -653,12 +652,12 @@ def _built(body: dict[str, Any], kind: type[M], data: bytes) -> M:
 
 
 def digest_of(manifest: Schema) -> Digest:
-    """Return a manifest's name on chain: the sha2-256 of its head where its kind has one, else of its own bytes."""
+    """Return a manifest's on-chain digest: sha2-256 of its head if its kind has one, else of its own bytes."""
     return Digest(blocks_of(manifest)[-1].cid.digest)
 
 
 def blocks_of(manifest: Schema) -> tuple[NamedBlock, ...]:
-    """Return a manifest's block, and after it, where its kind has a head, that one's, which is named on chain."""
+    """Return a manifest's block, followed by its head's block if its kind has heads; the last one is named on chain."""
     data = encode(manifest)
     body = hashlib.sha256(data).digest()
     own = NamedBlock(manifest_cid(body), data)
@@ -667,7 +666,7 @@ def blocks_of(manifest: Schema) -> tuple[NamedBlock, ...]:
 
 
 def head_of(manifest: Schema, body: bytes) -> bytes | None:
-    """Return the head of a manifest whose bytes hash to body; None for a kind without heads."""
+    """Return the head of a manifest whose bytes have sha2-256 body; None for a kind without heads."""
     if isinstance(manifest, UpdateManifest):
         own = (manifest.participant, manifest.delta.tensor_root, manifest.weight, manifest.steps)
         return head_bytes(UPDATE_HEAD, (*_round_fields(manifest, manifest.parent), *own), body)
@@ -682,7 +681,7 @@ def head_of(manifest: Schema, body: bytes) -> bytes | None:
 
 
 def plan_terms() -> Mapping[str, Mapping[str, Any]]:
-    """Return the terms of a plan by name, in the contract's order: what each `says`, and its `usual` value."""
+    """Return the terms of a plan by name, in the contract's order: help text `says` and default `usual` of each."""
     return {term.name: term.metadata for term in fields(PlanManifest) if term.metadata}
 
 
@@ -707,11 +706,11 @@ HEADS: dict[type[Schema], Head] = {
     VersionManifest: VERSION_HEAD,
     ReportManifest: REPORT_HEAD,
 }
-"""Kinds that have heads."""
+"""Kinds of manifest with heads."""
 
 
 def manifest_cid(digest: bytes) -> Cid:
-    """Return the CID of what a digest names: a head, or a manifest whose kind has none."""
+    """Return the CID for an on-chain digest: of a head, or of a manifest whose kind has no heads."""
     return Cid(Codec.DAG_CBOR, digest)
 
 
@@ -727,11 +726,11 @@ def _decode_cbor(data: bytes) -> Any:
 
 
 def _check_depth(data: bytes) -> None:
-    """Refuse CBOR that is nested deeper than any manifest, without recursion: the decoder's own depth is the stack's.
+    """Reject CBOR nested deeper than any manifest, without recursion: the decoder itself is limited only by the stack.
 
-    Whatever else is wrong with data is left to the decoder.
+    All other errors in data are left to the decoder.
     """
-    waiting: list[int] = []  # items still to come, a level each
+    waiting: list[int] = []  # items still expected at each level
     at = 0
     while at < len(data):
         major, info = data[at] >> 5, data[at] & 31
@@ -763,7 +762,7 @@ def _schema(kind: type) -> dict[str, Any]:
 
 
 def _pack(value: Any, hint: Any, where: str) -> Any:
-    """Return value as DAG-CBOR data, having checked it against its type."""
+    """Check value against its type and return it as DAG-CBOR data."""
     base, bounds = _split(hint)
     if base is Cid:
         from multiformats import CID
@@ -786,7 +785,7 @@ def _pack(value: Any, hint: Any, where: str) -> Any:
 
 
 def _unpack(value: Any, hint: Any, where: str) -> Any:
-    """Return DAG-CBOR data as a value of the hinted type, checked before any record is built of it."""
+    """Check DAG-CBOR data against the hinted type and return it as a value of that type."""
     base, bounds = _split(hint)
     if base is Cid:
         from multiformats import CID
@@ -817,7 +816,7 @@ def _unpack_fields(value: Any, kind: Any, where: str) -> Any:
 
 
 def _choose(value: Any, union: Any, where: str) -> Any:
-    """Return the member of a union that a value, packed or not, belongs to."""
+    """Return the union member that matches a value, packed or not."""
     from multiformats import CID
 
     for hint in get_args(union):
@@ -832,7 +831,7 @@ def _choose(value: Any, union: Any, where: str) -> Any:
             return hint
         if type(value) is base:
             return hint
-    raise FormError(f"{where}: a {type(value).__name__} is not allowed here")
+    raise FormError(f"{where}: expected one of the schema's types, got {type(value).__name__}")
 
 
 def _scalar(value: Any, base: Any, bounds: Any, where: str) -> Any:
@@ -857,7 +856,7 @@ def _text(value: Any, where: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise FormError(f"{where}: text is not valid Unicode") from None
+        raise FormError(f"{where}: expected text in Unicode, got a lone surrogate") from None
     return value
 
 

@@ -1,8 +1,9 @@
-"""Merkle trees as in RFC 9162 section 2.1 (sha2-256), tensor roots and contributions roots.
+"""Merkle trees and inclusion proofs (RFC 9162, sha2-256); tensor roots and contributions roots.
 
-A leaf hashes as ``sha256(0x00 ‖ leaf)``, a node as ``sha256(0x01 ‖ left ‖ right)``; the left subtree of n leaves holds
-the largest power of two below n. A *counted root* is ``sha256(0x02 ‖ uint64 big-endian count ‖ root)``: an inclusion
-proof means nothing without the tree's size, so the size is hashed with it. Both roots that go on chain are counted:
+Trees and proofs follow RFC 9162, section 2.1: a leaf hashes as ``sha256(0x00 ‖ leaf)``, a node as
+``sha256(0x01 ‖ left ‖ right)``; the left subtree of n leaves holds the largest power of two below n. A *counted root*
+is ``sha256(0x02 ‖ uint64 big-endian count ‖ root)``: an inclusion proof means nothing without the tree's size, so the
+root commits to the size too. Both roots on chain are counted:
 
 - the tensor root over 1 KiB chunks of a file's F32 values (256 each, the last may be shorter), counting values;
 - the contributions root over ``abi.encode(participant, digest, tensorRoot, weight, steps, factor)``, counting
@@ -49,11 +50,11 @@ CHUNK_VALUES = 256
 
 
 class Rows(NamedTuple):
-    """What a leaf of a counted root over numbers holds.
+    """Leaf layout of a counted root over numbers.
 
     Attributes:
-        entry_bytes: Bytes of a number.
-        entries: Numbers in a leaf; the last may hold fewer.
+        entry_bytes: Bytes per number.
+        entries: Numbers per leaf; the last leaf may hold fewer.
     """
 
     entry_bytes: int
@@ -65,18 +66,18 @@ class Rows(NamedTuple):
         return self.entry_bytes * self.entries
 
     def leaves(self, count: int) -> int:
-        """Return how many leaves so many numbers take."""
+        """Return the number of leaves for count numbers."""
         return -(-count // self.entries)
 
 
 VALUES = Rows(4, CHUNK_VALUES)
-"""Leaves of a tensor root."""
+"""Leaf layout of a tensor root."""
 CHUNK_BYTES = VALUES.size
 """Bytes of F32 values in one leaf."""
 
 
 def state_rows(states: int) -> Rows:
-    """Return what leaves of a state's root hold: int64 states of whole coordinates in at most 1024 bytes."""
+    """Return the leaf layout of a state root: int64 states of whole coordinates, at most 1024 bytes per leaf."""
     return Rows(8, CHUNK_VALUES // 2 // states * states)
 
 
@@ -103,7 +104,7 @@ def counted_root(count: int, root: bytes) -> Root:
 
 
 class MerkleBuilder:
-    """A tree, or the part of one from some leaf on, that grows at its end and keeps O(log n) hashes.
+    """Append-only tree, or the part of one from a given leaf on, in O(log n) memory.
 
     Attributes:
         count: Position of the next leaf.
@@ -113,14 +114,14 @@ class MerkleBuilder:
 
     def __init__(self, first: int = 0) -> None:
         self.count = self._first = first
-        self._stack: list[tuple[int, bytes]] = []  # perfect subtrees in order: how many leaves, and their root
+        self._stack: list[tuple[int, bytes]] = []  # perfect subtrees in order: (leaves, root)
 
     def append(self, leaf: bytes) -> None:
         """Add one leaf, given as its hash."""
         self._push(leaf, 1)
 
     def extend(self, leaves: list[bytes]) -> None:
-        """Add leaf hashes in order; batches of 256 on a multiple of 256 are folded in one go, which is fastest."""
+        """Add leaf hashes in order; a batch of 256 at a multiple of 256 is folded at once, which is fastest."""
         if len(leaves) == _BATCH and self.count % _BATCH == 0:
             self._push(_perfect_root(leaves), _BATCH)
             return
@@ -128,12 +129,12 @@ class MerkleBuilder:
             self._push(leaf, 1)
 
     def join(self, following: MerkleBuilder) -> None:
-        """Add all leaves of a part that begins where this one ends."""
+        """Append all leaves of the part that begins where this one ends."""
         for leaves, subtree in following._stack:
             self._push(subtree, leaves)
 
     def root(self) -> bytes:
-        """Return the root over the leaves so far; of no leaves it is sha256 of nothing (RFC 9162)."""
+        """Return the root over the leaves so far; without leaves, sha256 of the empty string (RFC 9162)."""
         if not self._stack:
             return _sha256(b"").digest()
         result = self._stack[-1][1]
@@ -142,7 +143,7 @@ class MerkleBuilder:
         return result
 
     def copy(self) -> MerkleBuilder:
-        """Return a builder that goes on from here on its own."""
+        """Return an independent copy."""
         other = MerkleBuilder(self._first)
         other.count, other._stack = self.count, list(self._stack)
         return other
@@ -176,9 +177,9 @@ class MerkleTree(NamedTuple):
     """All nodes of a tree, in memory or mapped from a file.
 
     Attributes:
-        leaves: How many it has, one or more.
-        nodes: 32 bytes a node: the leaf hashes, then level by level up to the root. Nodes are paired from the left, and
-            one that is left over goes up as it is: the same tree as RFC 9162's splits.
+        leaves: Number of leaves, at least 1.
+        nodes: 32 bytes per node: the leaf hashes, then level by level up to the root. Nodes are paired from the left,
+            and an unpaired node is promoted unchanged: the same tree as RFC 9162's splits.
     """
 
     leaves: int
@@ -186,7 +187,7 @@ class MerkleTree(NamedTuple):
 
     @property
     def root(self) -> bytes:
-        """The last node."""
+        """Root hash: the last node."""
         return bytes(self.nodes[-32:])
 
     def leaf(self, index: int) -> bytes:
@@ -195,7 +196,7 @@ class MerkleTree(NamedTuple):
 
 
 def level_sizes(leaves: int) -> list[int]:
-    """Return how many nodes each level of a tree has, from its leaves, of which there are one or more, to its root."""
+    """Return the number of nodes of each level of a tree with leaves >= 1 leaves, from leaves to root."""
     sizes = [leaves]
     while sizes[-1] > 1:
         sizes.append(-(-sizes[-1] // 2))
@@ -203,7 +204,7 @@ def level_sizes(leaves: int) -> list[int]:
 
 
 def level_above(level: bytes | bytearray | memoryview) -> bytes:
-    """Return the nodes above some, 32 bytes each: above a whole level, or above an even number of nodes of one."""
+    """Return the parents, 32 bytes each, of a whole level or of an even number of nodes of a level."""
     nodes = [_sha256(b"\x01" + level[at : at + 64]).digest() for at in range(0, len(level) - 32, 64)]
     return b"".join(nodes) + bytes(level[-32:] if len(level) % 64 else b"")
 
@@ -212,7 +213,7 @@ def merkle_tree(leaves: Iterable[bytes]) -> MerkleTree:
     """Return the tree over leaf hashes.
 
     Raises:
-        InputError: There is none.
+        InputError: There are no leaves.
     """
     level = b"".join(leaves)
     if not level:
@@ -236,7 +237,7 @@ def prove(tree: MerkleTree, index: int) -> tuple[bytes, ...]:
     begin = 0
     for size in level_sizes(tree.leaves):
         sibling = index ^ 1
-        if sibling < size:  # else there is nothing beside it, and it goes up as it is
+        if sibling < size:  # else the node is unpaired and promoted
             path.append(bytes(tree.nodes[32 * (begin + sibling) : 32 * (begin + sibling) + 32]))
         begin += size
         index >>= 1
@@ -244,7 +245,7 @@ def prove(tree: MerkleTree, index: int) -> tuple[bytes, ...]:
 
 
 def verify_inclusion(leaf: bytes, index: int, count: int, proof: Sequence[bytes], root: bytes) -> bool:
-    """Say whether proof shows the leaf hash at index of a tree of count leaves with this root (RFC 9162, 2.1.3.2)."""
+    """Return whether proof opens root to leaf, a leaf hash, at index among count leaves (RFC 9162, 2.1.3.2)."""
     if not 0 <= index < count:
         return False
     node, last, result = index, count - 1, leaf
@@ -264,9 +265,9 @@ def verify_inclusion(leaf: bytes, index: int, count: int, proof: Sequence[bytes]
 
 
 class TensorRootHasher:
-    """The counted root over numbers that come in pieces of any size; holds one leaf and some hundred hashes.
+    """Streaming counted root over numbers in pieces of any size; holds one leaf and a few hundred hashes.
 
-    Data may be hashed in parts, each by a hasher told its offset, in one process each, and joined in order.
+    Data may be hashed in parts by several processes: one hasher per part, given its offset, joined in order.
     """
 
     __slots__ = ("_bytes", "_head", "_head_missing", "_leaves", "_partial", "_rows", "_size", "_tree")
@@ -278,12 +279,12 @@ class TensorRootHasher:
         self._leaves: list[bytes] = []
         self._partial = bytearray()
         self._bytes = offset
-        self._head = bytearray()  # the end of a chunk that begins in the part before
+        self._head = bytearray()  # tail of a chunk that begins in the preceding part
         self._head_missing = -offset % self._size
 
     @property
     def values(self) -> int:
-        """Whole numbers up to here."""
+        """Whole numbers hashed so far, those before the offset included."""
         return self._bytes // self._rows.entry_bytes
 
     def update(self, piece: bytes | bytearray | memoryview) -> None:
@@ -319,7 +320,7 @@ class TensorRootHasher:
         self._partial += data[whole:]
 
     def join(self, following: TensorRootHasher) -> None:
-        """Go on with the data of a part that begins where this one ends."""
+        """Append the data of the part that begins where this one ends."""
         end = following._bytes
         self.update(following._head)
         self._tree.extend(self._leaves)
@@ -333,7 +334,7 @@ class TensorRootHasher:
         """Return the tensor root over the data so far.
 
         Raises:
-            InputError: There is no value yet, or the data ends within one.
+            InputError: There is no value yet, or the last value is incomplete.
         """
         width = self._rows.entry_bytes
         if self._bytes == 0 or self._bytes % width:
@@ -343,20 +344,20 @@ class TensorRootHasher:
         return counted_root(self.values, tree.root())
 
     def _fold(self) -> None:
-        if not (self._tree.count + len(self._leaves)) % _BATCH:  # so that whole batches lie on multiples of 256
+        if not (self._tree.count + len(self._leaves)) % _BATCH:  # keeps whole batches on multiples of 256
             self._tree.extend(self._leaves)
             self._leaves.clear()
 
 
 def tensor_root(data: bytes | bytearray | memoryview) -> Root:
-    """Return the tensor root of F32 data held in memory."""
+    """Return the tensor root of in-memory F32 data, little-endian."""
     hasher = TensorRootHasher()
     hasher.update(data)
     return hasher.digest()
 
 
 def tensor_leaves(pieces: Iterable[bytes | bytearray | memoryview], rows: Rows = VALUES) -> Iterator[bytes]:
-    """Yield the leaf hashes of numbers."""
+    """Yield the leaf hashes over numbers in pieces of any size."""
     partial, size = bytearray(), rows.size
     for piece in pieces:
         data = memoryview(piece).cast("B")
@@ -374,15 +375,15 @@ def tensor_leaves(pieces: Iterable[bytes | bytearray | memoryview], rows: Rows =
 
 
 class Contribution(NamedTuple):
-    """An update admitted to an aggregate, as the contributions root sees it.
+    """An update admitted to an aggregate, as a leaf of the contributions root.
 
     Attributes:
-        participant: Who committed it, 20 bytes.
+        participant: Account that committed it, 20 bytes.
         digest: Digest of the update's manifest.
-        tensor_root: Its anchored tensor root.
-        weight: Its declared weight, 0 < weight < 2^256.
-        steps: Its declared training steps, likewise.
-        factor: What the combine rule gave it in the sum, 0 <= factor <= weight; its weight in a weighted mean.
+        tensor_root: Anchored tensor root of the update.
+        weight: Declared weight, 0 < weight < 2^256.
+        steps: Declared training steps, 0 < steps < 2^256.
+        factor: Multiplier in the sum, set by the combine rule, 0 <= factor <= weight; the weight in a weighted mean.
     """
 
     participant: Address
@@ -397,7 +398,7 @@ def contribution_leaf(contribution: Contribution) -> bytes:
     """Return the 192 bytes of abi.encode(address, bytes32, bytes32, uint256, uint256, uint256).
 
     Raises:
-        InputError: A field has another length or range.
+        InputError: A field has the wrong length or is out of range.
     """
     participant, digest, root, weight, steps, factor = contribution
     if len(participant) != 20:
@@ -415,7 +416,7 @@ def contributions_root(contributions: Sequence[Contribution]) -> Root:
     """Return the counted root over contributions in strictly ascending order of participant.
 
     Raises:
-        InputError: There is none, or the order is another, or somebody stands there twice.
+        InputError: There are no contributions, or participants are not strictly ascending.
     """
     if not contributions:
         raise InputError("contributions root: expected one or more contributions, got none")

@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 MAX_BUNDLE_PAGE = 4096
-"""Links on a page of a bundle."""
+"""Most links on a page of a bundle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,12 +204,12 @@ class InclusionProofManifest:
             raise FormError(f"places: expected 1 or 2, got {len(self.places)}")
         proofs = (self.state is not None) + (self.block is not None)
         if proofs != (self.header is not None):
-            raise FormError(f"header: expected one with one proof, or neither, got {proofs} proofs")
+            raise FormError(f"header: expected a header and one proof, or neither, got {proofs} proofs")
 
 
 def _require_once(name: str, links: Sequence[Cid]) -> None:
     if len(set(links)) != len(links):
-        raise FormError(f"{name}: expected each once, got one twice")
+        raise FormError(f"{name}: expected distinct links, got a duplicate")
 
 
 def _require_ascending(name: str, values: Sequence[int] | Sequence[bytes]) -> None:

@@ -1,8 +1,8 @@
-"""Segments: which coordinates of a version belong to which tensor, how they are scaled, and what a round does to them.
+"""Segments: each tensor's run of coordinates, with its scale exponent and kind, under one Merkle root.
 
-A version, its updates, the aggregate and the server's state have the same coordinates: the F32 values of the version's
-file, in file order. A segment is a tensor's run of them. The counted Merkle root over all segments stands in the rule
-bytes, so the contract knows of any coordinate which scale exponent and kind it has, by one inclusion proof.
+A version, its updates, the aggregate and the server's state share the same coordinates: the F32 values of the
+version's file, in file order. A segment is the run of coordinates of one tensor. The rule bytes contain the counted
+Merkle root over all segments, so one inclusion proof shows the contract any coordinate's scale exponent and kind.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Segment:
 
     Attributes:
         first: Its first coordinate.
-        length: How many there are, at least 1.
-        exponent: e: deltas are divided by 2^e before they are rounded to the grid, steps multiplied.
-        kind: What a round does to them.
+        length: Number of coordinates, at least 1.
+        exponent: e: deltas are divided by 2^e before rounding to the grid, steps are multiplied by 2^e.
+        kind: How a round updates them.
     """
 
     first: int
@@ -41,12 +41,12 @@ def segments_of(
     """Return the segments of a version: one for each F32 tensor with values, in file order.
 
     Args:
-        header: Of the version's file, or of an update's: the F32 tensors are the same.
-        exponents: e by tensor; 0 for those not named.
-        kinds: By tensor; a parameter where not named.
+        header: Header of the version's file or of an update's: the F32 tensors are the same.
+        exponents: Scale exponent e by tensor; default 0.
+        kinds: Segment kind by tensor; default PARAMETER.
 
     Raises:
-        InputError: A name is not an F32 tensor of the header's, or there is no value.
+        InputError: A name is not an F32 tensor of the header, or there are no values.
     """
     tensors = [spec for spec in header.specs if spec.dtype == "F32"]
     unknown = sorted({*exponents, *kinds} - {spec.name for spec in tensors})
@@ -71,16 +71,16 @@ def segment_leaf(segment: Segment) -> bytes:
 
 
 def segments_root(segments: Iterable[Segment]) -> Root:
-    """Return the counted Merkle root over segments, counting them."""
+    """Return the counted Merkle root over segments; the count is their number."""
     leaves = [leaf_hash(segment_leaf(segment)) for segment in segments]
     return counted_root(len(leaves), merkle_root(leaves))
 
 
 def segment_at(segments: tuple[Segment, ...], coordinate: int) -> int:
-    """Return the index of the segment that a coordinate lies in.
+    """Return the index of the segment that contains a coordinate.
 
     Raises:
-        InputError: It lies past the last one.
+        InputError: The coordinate lies past the last segment.
     """
     for index, segment in enumerate(segments):
         if segment.first <= coordinate < segment.first + segment.length:

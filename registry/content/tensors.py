@@ -1,13 +1,13 @@
-"""Canonical tensors: the one safetensors file for given names, dtypes, shapes and values.
+"""Canonical safetensors: writer, header layout and strict header parser.
 
     uint64 little-endian length of the header ‖ header ‖ data
 
-The header is compact JSON padded with spaces to a multiple of 8: ``__metadata__`` first where there is one, then the
-tensors by dtype in the order of `DTYPES`, within a dtype by UTF-8 name; their data follows in the same order without
-gaps. That is what the safetensors reference writer produces. This module is the gate in front of every reader of
-tensors: it takes a header apart, builds it anew and compares the bytes, so what it lets through has one meaning. The
-reference reader, which it does not use, takes leading blanks, duplicate keys, gapped shapes and 100 000 names.
-`registry.content.gate` checks the values.
+The header is compact JSON padded with spaces to a multiple of 8: ``__metadata__`` first if present, then the tensors by
+dtype in the order of `DTYPES`, within a dtype by UTF-8 name; their data follows in the same order without gaps. The
+safetensors reference writer produces the same bytes, so given names, dtypes, shapes and values have exactly one file.
+Every reader of tensors parses headers here: the parser re-encodes the header and compares the bytes, so an accepted
+header has one meaning. The reference reader, which is not used, accepts leading blanks, duplicate keys, gapped shapes
+and 100 000 names. `registry.content.gate` checks the values.
 """
 
 from __future__ import annotations
@@ -56,16 +56,16 @@ DTYPES = {
     "U8": 1,
     "BOOL": 1,
 }
-"""Bytes of a value of each dtype that is let through, in the order in which tensors are stored."""
+"""Bytes per value of each supported dtype, in storage order."""
 FLOATS = frozenset(("F64", "F32", "BF16", "F16"))
-"""The dtypes of floating tensors; of these only F32 ones take part in rounds."""
+"""Floating-point dtypes; only F32 tensors take part in rounds."""
 MAX_HEADER_BYTES = 4 << 20
-"""Largest header without its length; 10 000 tensors with names of 60 characters take 1.4 MB."""
+"""Largest header without its length prefix; 10 000 tensors with names of 60 characters take 1.4 MB."""
 MAX_TENSORS = 1 << 15
 MAX_NAME_BYTES = 512
 MAX_RANK = 32
 MAX_VALUES = (1 << 40) - 1
-"""Most values of a tensor, 4 TiB of F32; an empty one's other dimensions may not multiply to more either."""
+"""Most values of a tensor, 4 TiB of F32; also the limit for the product of an empty tensor's other dimensions."""
 PT_METADATA = {"format": "pt"}
 """The only metadata a version may have."""
 
@@ -81,9 +81,9 @@ class TensorSpec:
     Attributes:
         name: Its name.
         dtype: One of DTYPES.
-        shape: Its dimensions; () for a single value.
-        begin: Its first byte, counted from the start of the data.
-        end: One past its last byte.
+        shape: Its dimensions; () for a scalar.
+        begin: Offset of its first byte in the data.
+        end: Offset one past its last byte.
     """
 
     name: str
@@ -95,13 +95,13 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class TensorHeader:
-    """What a canonical file's header says.
+    """Parsed header of a canonical file.
 
     Attributes:
         specs: The tensors in file order.
         metadata: None or exactly {"format": "pt"}.
-        header_bytes: Where the data begins: 8 and the header's length.
-        data_bytes: Length of the data.
+        header_bytes: Offset of the data: 8 plus the header's length.
+        data_bytes: Length of the data, bytes.
     """
 
     specs: tuple[TensorSpec, ...]
@@ -115,9 +115,9 @@ class TensorHeader:
         return self.header_bytes + self.data_bytes
 
     def range_of(self, dtype: str) -> tuple[int, int]:
-        """Return first byte and end of the values of a dtype in the data; an empty range where there are none.
+        """Return the range [begin, end) of a dtype's values in the data, bytes; empty if there are none.
 
-        They stand together, since tensors are ordered by dtype.
+        The values are contiguous, since tensors are ordered by dtype.
         """
         found = [spec for spec in self.specs if spec.dtype == dtype]
         return (found[0].begin, found[-1].end) if found else (0, 0)
@@ -134,7 +134,7 @@ def layout(tensors: Mapping[str, tuple[str, Sequence[int]]], metadata: Mapping[s
     """Lay out tensors, given as name -> (dtype, shape), in canonical order.
 
     Raises:
-        FormError: A name, dtype, shape, their number or the metadata is not let through.
+        FormError: A name, dtype, shape, the number of tensors or the metadata is not allowed.
     """
     if len(tensors) > MAX_TENSORS:
         raise FormError(f"safetensors: expected at most {MAX_TENSORS} tensors, got {len(tensors)}")
@@ -151,10 +151,10 @@ def layout(tensors: Mapping[str, tuple[str, Sequence[int]]], metadata: Mapping[s
 
 
 def encode_header(specs: Iterable[TensorSpec], metadata: Mapping[str, str] | None = None) -> bytes:
-    """Return the file's bytes up to its data, for specs in the order and at the offsets given.
+    """Return the file's bytes up to its data, for specs in the given order at the given offsets.
 
     Raises:
-        FormError: It would be longer than MAX_HEADER_BYTES, or the metadata is not let through.
+        FormError: The header would exceed MAX_HEADER_BYTES, or the metadata is not allowed.
     """
     if metadata is not None and dict(metadata) != PT_METADATA:
         raise FormError(f"safetensors: expected no metadata or {PT_METADATA}, got {str(metadata)[:200]}")
@@ -174,12 +174,12 @@ def write_tensors(
     """Yield the canonical file in pieces: the header, then each tensor's buffer, not copied.
 
     Args:
-        tensors: name -> (dtype, shape, C-contiguous little-endian buffer). Values are not looked at here.
+        tensors: name -> (dtype, shape, C-contiguous little-endian buffer). Values are not checked here.
         metadata: None or {"format": "pt"}.
 
     Raises:
         FormError: As `layout`.
-        InputError: A buffer has another length than its dtype and shape say, or is big-endian.
+        InputError: A buffer's length does not match its dtype and shape, or it is big-endian.
     """
     header = layout({name: (dtype, shape) for name, (dtype, shape, _) in tensors.items()}, metadata)
     buffers: list[memoryview] = []
@@ -195,7 +195,7 @@ def write_tensors(
 
 
 def update_layout(parent: TensorHeader) -> TensorHeader:
-    """Lay out the update that goes with a parent version: its F32 tensors, no metadata.
+    """Lay out an update of a parent version: the parent's F32 tensors, no metadata.
 
     Raises:
         InputError: The parent has no F32 values.
@@ -207,7 +207,7 @@ def update_layout(parent: TensorHeader) -> TensorHeader:
 
 
 def update_header(parent: TensorHeader) -> bytes:
-    """Return the bytes up to the data that an update must have: `update_layout`, encoded."""
+    """Return the header bytes, up to the data, that every update of a parent must have."""
     return encode_header(update_layout(parent).specs)
 
 
@@ -215,11 +215,11 @@ def update_header(parent: TensorHeader) -> bytes:
 
 
 def header_length(prefix: bytes, file_size: int | None = None) -> int:
-    """Return where the data begins, from the first 8 bytes.
+    """Return the offset of the data, from the first 8 bytes of a file.
 
     Raises:
-        FormError: prefix is shorter, or says a length that is over MAX_HEADER_BYTES, not a multiple of 8, or more than
-            a file of file_size bytes can hold.
+        FormError: prefix is shorter than 8 bytes, or the header's length exceeds MAX_HEADER_BYTES, is not a multiple of
+            8, or does not fit in a file of file_size bytes.
     """
     if len(prefix) < 8:
         raise FormError(f"safetensors: expected 8 bytes of header length, got {len(prefix)}")
@@ -234,15 +234,14 @@ def header_length(prefix: bytes, file_size: int | None = None) -> int:
 
 
 def parse_header(prefix: bytes, file_size: int | None = None) -> TensorHeader:
-    """Read the header of a canonical file.
+    """Parse the header of a canonical file.
 
     Args:
         prefix: The file's bytes, at least up to its data.
-        file_size: Length of the whole file, where it is known.
+        file_size: Length of the whole file, bytes, if known.
 
     Raises:
-        FormError: The header is not, byte for byte, the canonical one of what it says, or goes past a limit, or the
-            file has another length than it says.
+        FormError: The header is not canonical byte for byte, exceeds a limit, or does not match file_size.
     """
     start = header_length(prefix, file_size)
     if len(prefix) < start:
@@ -279,8 +278,8 @@ def _decode(body: bytes) -> dict[str, Any]:
 
 
 def _check_depth(body: bytes) -> None:
-    """Refuse JSON nested deeper than a header, before the parser: it recurses in C, and where some library has raised
-    the recursion limit a deep one ends the process.
+    """Reject JSON nested deeper than a header, before parsing: the parser recurses in C, so if a library has raised the
+    recursion limit, deep nesting crashes the process.
     """
     depth = 0
     for token in _BRACKETS.finditer(body):
@@ -331,7 +330,7 @@ def _compare_offsets(header: TensorHeader, fields: Mapping[str, Any]) -> None:
             )
 
 
-# What is let through ----------------------------------------------------------------------------------------------
+# Allowed values ---------------------------------------------------------------------------------------------------
 
 
 def _name_bytes(name: str) -> bytes:

@@ -1,14 +1,14 @@
-"""Blobs: UnixFS files under the profile unixfs-v1-2025, built, measured and read back.
+"""Blobs: builder and verifying reader of UnixFS files under the profile unixfs-v1-2025.
 
-The profile (IPIP-499) fixes what used to vary: CIDv1, sha2-256, chunks of 1 MiB as raw blocks, dag-pb nodes of at most
-1024 links, the balanced layout. A file of up to 1 MiB is its one raw block, the empty file too. A larger one is a tree
-whose leaves all lie at the same depth and whose nodes are all full but the last of each level:
+The profile (IPIP-499) fixes every import parameter: CIDv1, sha2-256, chunks of 1 MiB as raw blocks, dag-pb nodes of at
+most 1024 links, the balanced layout. A file of up to 1 MiB, the empty file included, is a single raw block. A larger
+file is a tree whose leaves all have the same depth and whose nodes are full except the last of each level:
 
-    dag-pb node   Links (field 2) one for each child: Hash (1) its CID, Name (2) empty, Tsize (3) bytes of its blocks
-                  Data (field 1), after the links: Type (1) File = 2, filesize (3), blocksizes (4) one for each child
+    dag-pb node   Links (field 2) one per child: Hash (1) its CID, Name (2) empty, Tsize (3) bytes of its blocks
+                  Data (field 1), after the links: Type (1) File = 2, filesize (3), blocksizes (4) one per child
 
-So the size of a file fixes the shape of its tree and every byte of every node but the CIDs in it. Reading makes use of
-that: a node is compared with what the declared size demands before anything it links to is fetched.
+The file size therefore determines the tree's shape and every byte of every node except the CIDs. The reader relies on
+this: it compares each node with the node that the declared size requires before it fetches any child.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ __all__ = [
 CHUNK_SIZE = 1 << 20
 """Bytes in a leaf."""
 MAX_LINKS = 1024
-"""Children of a node."""
+"""Most children of a node."""
 
 Piece = bytes | bytearray | memoryview
 P = TypeVar("P", bound=Piece)
 Fetch = Callable[[Sequence[Cid], Cid | None], Iterable[bytes]]
-"""fetch(cids, parent) yields the blocks of cids in that order, each already hashed and compared with its CID.
-Where parent is given, cids are all its children and leaves, so one request can ask for all."""
+"""fetch(cids, parent) yields the blocks of cids in that order, each already verified against its CID.
+If parent is given, cids are all of its children and all leaves, so that one request can fetch them."""
 
 _PROFILE = "unixfs-v1-2025"
 _MAX_SIZE = 1 << 63
@@ -59,12 +59,12 @@ _ANY = Cid(Codec.RAW, bytes(32))
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A child of a node.
+    """Link to a child node or leaf.
 
     Attributes:
-        cid: Its CID.
-        size: Bytes of the file that lie under it.
-        tsize: Bytes of all blocks under it and its own, as Kubo counts them.
+        cid: The child's CID.
+        size: Bytes of the file under it.
+        tsize: Total bytes of its block and all blocks under it, as Kubo counts them.
     """
 
     cid: Cid
@@ -76,9 +76,9 @@ class Link:
 
 
 def build(pieces: Iterable[Piece], *, workers: int = 0) -> Iterator[NamedBlock]:
-    """Yield the blocks of the file that pieces make up, children before parents, the root last.
+    """Yield the blocks of the file in pieces, children before parents, the root last.
 
-    Holds one leaf and one unfinished node a level, with workers also some leaves for each.
+    Holds one leaf and one unfinished node per level in memory, with workers also a few leaves per worker.
 
     Args:
         pieces: The file's bytes, cut anywhere.
@@ -93,10 +93,10 @@ def build(pieces: Iterable[Piece], *, workers: int = 0) -> Iterator[NamedBlock]:
 
 
 def blob_of(pieces: Iterable[Piece], *, workers: int = 0) -> Blob:
-    """Return the CID and size of the file that pieces make up, keeping none of it.
+    """Return the CID and size of the file in pieces, without storing any block.
 
     Args:
-        pieces: The file's bytes, cut anywhere. With workers a piece must not change after it is handed over.
+        pieces: The file's bytes, cut anywhere. With workers, a piece must not change after it is yielded.
         workers: Threads that hash leaves beside the caller's; 0 hashes in the caller's.
     """
     root = _root((digest, len(leaf)) for leaf, digest in _hashed(_chunks(pieces), workers))
@@ -104,10 +104,10 @@ def blob_of(pieces: Iterable[Piece], *, workers: int = 0) -> Blob:
 
 
 def root_of_leaves(digests: Sequence[bytes], size: int) -> Cid:
-    """Return the root of a file of size bytes, given the sha2-256 of each of its leaves in order.
+    """Return the root CID of a file of size bytes, given the sha2-256 of each of its leaves in order.
 
     Raises:
-        InputError: A file of this size has another number of leaves.
+        InputError: The number of digests does not match size.
     """
     count = max(1, -(-size // CHUNK_SIZE))
     if len(digests) != count:
@@ -126,7 +126,7 @@ def _root(leaves: Iterable[tuple[bytes, int]]) -> Link:
 
 
 class _Tree:
-    """The balanced layout, fed leaf by leaf: one unfinished node a level."""
+    """Builder of the balanced layout, leaf by leaf: one unfinished node per level."""
 
     def __init__(self) -> None:
         self._levels: list[list[Link]] = [[]]
@@ -160,7 +160,7 @@ class _Tree:
 
 
 def _chunks(pieces: Iterable[Piece]) -> Iterator[Piece]:
-    """Cut pieces to CHUNK_SIZE, copying only what straddles two of them; the empty file is one empty chunk."""
+    """Cut pieces into chunks of CHUNK_SIZE, copying only chunks that span pieces; an empty file is one empty chunk."""
     partial = bytearray()
     empty = True
     for piece in pieces:
@@ -186,7 +186,7 @@ def _chunks(pieces: Iterable[Piece]) -> Iterator[Piece]:
 
 
 def _hashed(chunks: Iterable[P], workers: int) -> Iterator[tuple[P, bytes]]:
-    """Pair each chunk with its sha2-256, in order; hashlib lets other threads run while it hashes."""
+    """Pair each chunk with its sha2-256, in order; hashlib releases the GIL while it hashes."""
     if workers == 0:
         for chunk in chunks:
             yield chunk, hashlib.sha256(chunk).digest()
@@ -211,7 +211,7 @@ def _sha256(data: Piece) -> bytes:
 
 
 def encode_node(links: Sequence[Link]) -> bytes:
-    """Return the dag-pb bytes of the node with these children, as Kubo writes them."""
+    """Return the dag-pb bytes of a file node with these children, as Kubo writes them."""
     out: list[bytes] = []
     data = b"\x08\x02\x18" + encode_varint(sum(link.size for link in links))
     for link in links:
@@ -222,10 +222,10 @@ def encode_node(links: Sequence[Link]) -> bytes:
 
 
 def parse_node(data: bytes) -> tuple[Link, ...]:
-    """Read a node's children.
+    """Return the children of an encoded node.
 
     Raises:
-        FormError: data is not, byte for byte, a file node of this profile with one or more children.
+        FormError: data is not byte for byte a file node of this profile with one or more children.
     """
     try:
         links = _parse_node(data)
@@ -261,7 +261,7 @@ def _parse_node(data: bytes) -> tuple[Link, ...]:
     return tuple(links)
 
 
-# Shape: what a file's size says about its tree --------------------------------------------------------------------
+# Tree shape, as determined by the file's size ---------------------------------------------------------------------
 
 
 def _capacity(depth: int) -> int:
@@ -282,7 +282,7 @@ def _child_sizes(size: int, depth: int) -> list[int]:
 
 @lru_cache(maxsize=256)
 def _node_bytes(size: int, depth: int) -> int:
-    """Length of the node over size bytes of file, and with it of every CID in its place."""
+    """Encoded length of the node over size bytes of file; the CIDs in it do not change the length."""
     return len(encode_node([Link(_ANY, child, _tsize(child, depth - 1)) for child in _child_sizes(size, depth)]))
 
 
@@ -297,7 +297,7 @@ def _tsize(size: int, depth: int) -> int:
 
 
 def _check_children(cid: Cid, links: Sequence[Link], size: int, depth: int) -> None:
-    """Compare a node's children with what size demands.
+    """Compare a node's children with those that size requires.
 
     Raises:
         FormError: They differ in number, size, tsize or codec.
@@ -319,17 +319,17 @@ def _check_children(cid: Cid, links: Sequence[Link], size: int, depth: int) -> N
 
 
 def read(blob: Blob, fetch: Fetch) -> Iterator[bytes]:
-    """Yield the file's bytes in order, leaf by leaf, having checked that its tree is the one this profile builds.
+    """Yield the file's bytes in order, leaf by leaf, verifying that the tree is the one that this profile builds.
 
     Raises:
-        FormError: The tree under blob.cid is not the tree of a file of blob.size bytes under this profile.
+        FormError: The tree under blob.cid is not that of a file of blob.size bytes under this profile.
         InputError: blob.size is negative or 2^63 or more.
     """
     return (data for cid, data in walk(blob, fetch) if cid.codec is Codec.RAW)
 
 
 def walk(blob: Blob, fetch: Fetch) -> Iterator[tuple[Cid, bytes]]:
-    """Yield every block of the file, each node before what it links to, leaves in file order; checks as `read` does."""
+    """Yield every block of the file, parents before children, leaves in file order; verifies as `read`."""
     depth = _checked_depth(blob)
     if depth == 0:
         return _leaves([blob.cid], [blob.size], fetch, None)
@@ -337,9 +337,9 @@ def walk(blob: Blob, fetch: Fetch) -> Iterator[tuple[Cid, bytes]]:
 
 
 def leaf_cids(blob: Blob, fetch: Fetch) -> list[Cid]:
-    """Return the CIDs of the file's leaves in order, fetching only the nodes above them; checks as `read` does.
+    """Return the CIDs of the file's leaves in order, fetching only the nodes above them; verifies as `read`.
 
-    The lengths of the leaves remain to be checked by whoever fetches them.
+    The caller must check the length of each leaf that it fetches.
     """
     depth = _checked_depth(blob)
     if depth == 0:
@@ -349,7 +349,7 @@ def leaf_cids(blob: Blob, fetch: Fetch) -> list[Cid]:
 
 
 def leaf_at(blob: Blob, index: int, fetch: Fetch) -> tuple[Cid, int]:
-    """Return the CID of one leaf and the bytes it must have, fetching only the nodes above it; checks them as `read`.
+    """Return CID and required length of one leaf, fetching only the nodes above it; verifies them as `read`.
 
     Raises:
         InputError: The file has no such leaf.
@@ -385,7 +385,7 @@ def _walk(blob: Blob, depth: int, fetch: Fetch) -> Iterator[tuple[Cid, bytes]]:
 
 
 def _nodes(cid: Cid, size: int, depth: int, fetch: Fetch) -> Iterator[tuple[Cid, bytes, Sequence[Link]]]:
-    """Yield each node under cid and itself, parents first, with the leaves it links to."""
+    """Yield the node of cid and all nodes below it, parents first, each with the leaves it links to."""
     (node,) = fetch([cid], None)
     links = parse_node(node)
     _check_children(cid, links, size, depth)

@@ -1,8 +1,8 @@
-"""Transactions as blocks hold them, under a transactions root: who was called with what.
+"""Transactions of a block, verified against its transactions root: recipient and calldata.
 
-A receipt says what was logged, not what was asked for. Where a contract lets a call pass only with the right argument,
-such as the running hash that a result was computed from, the call's data in a block, and that it succeeded, prove what
-that argument was. Types and fields: EIP-2718, 2930, 1559, 4844, 7702.
+A receipt proves what was logged, not what was called. If a contract accepts a call only with the right argument, such
+as the running hash that a result was computed from, then the calldata of a successful call proves that argument. Types
+and fields: EIP-2718, 2930, 1559, 4844, 7702.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ _FEES = {
     3: ("maxPriorityFeePerGas", "maxFeePerGas"),
     4: ("maxPriorityFeePerGas", "maxFeePerGas"),
 }
-"""What a type of transaction says of its fees."""
+"""Fee fields by transaction type."""
 
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """What a transaction asked for; `to` is empty where it made a contract."""
+    """Recipient and calldata of a transaction; `to` is empty for a contract creation."""
 
     to: Address
     data: bytes
 
 
 def decode_called(raw: bytes) -> Called:
-    """Return what the transaction that these bytes are, under a transactions root, asked for.
+    """Decode recipient and calldata from a transaction's bytes in the transactions trie.
 
     Raises:
-        FormError: They are no transaction of a known type.
+        FormError: They are not a transaction of a known type.
     """
     kind = raw[0] if raw[:1] and raw[0] < 0xC0 else 0
     if kind not in _FEES or (kind == 0 and raw[:1] == b"\0"):
@@ -63,11 +63,11 @@ def decode_called(raw: bytes) -> Called:
 
 
 def fetch_transactions(w3: Web3, header: Header) -> tuple[bytes, ...]:
-    """Fetch all transactions of a block, as they stand under its transactions root, and check them.
+    """Fetch all transactions of a block, as encoded in the trie, and verify them against its transactions root.
 
     Raises:
         VerificationFailed: They are not the block's transactions.
-        NodeUnavailable: The node does not give them, or one is of a type that is not known here.
+        NodeUnavailable: The node does not serve them, or one has an unknown type.
     """
     eth: Any = w3.eth
     with asking("eth_getBlockByHash"):
@@ -84,7 +84,7 @@ def fetch_transactions(w3: Web3, header: Header) -> tuple[bytes, ...]:
 
 
 def _encode(tx: Mapping[str, Any]) -> bytes:
-    """The bytes that stand in the trie, out of a node's JSON."""
+    """Encode a transaction from a node's JSON as in the trie."""
     kind = _number(tx, "type", 8) if tx.get("type") is not None else 0
     if kind not in _FEES:
         raise NodeUnavailable(f"expected a transaction of type 0 to {max(_FEES)} from the node, got {kind}")
@@ -105,7 +105,7 @@ def _encode(tx: Mapping[str, Any]) -> bytes:
 
 
 def _named(tx: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields by the names that nodes give them: eth-tester has some of them in snake case."""
+    """Normalise field names to those of JSON-RPC: eth-tester uses snake case for some."""
     return {re.sub("_(.)", lambda found: found[1].upper(), name): value for name, value in tx.items()}
 
 
@@ -136,6 +136,6 @@ def _int(record: Mapping[str, Any], name: str) -> bytes:
 
 
 def _number(record: Mapping[str, Any], name: str, bits: int) -> int:
-    """A number as nodes write it: signatures also as bytes."""
+    """A number in a node's encoding: for signatures it may also be bytes."""
     value = record.get(name)
     return number_in({name: int.from_bytes(value, "big") if isinstance(value, bytes) else value}, name, bits)

@@ -1,8 +1,8 @@
-"""Fetching what proves logs and state, from a node that is not believed.
+"""Light client: fetches and verifies headers, receipts, logs and storage proofs from an untrusted node.
 
-Every answer is checked against a hash, and everything hangs on one block hash that the caller trusts: a checkpoint, or
-what a second node says. There is no default for it. Headers are fetched from that block back, each bound to its child
-by its hash; receipts only of blocks whose bloom allows a log of ours.
+Every answer is verified against a hash. The root of trust is one block hash from the caller: a checkpoint, or a second
+node's block. It has no default. Headers are fetched backwards from that block, each verified by its child's parent
+hash; receipts are fetched only for blocks whose bloom may contain a relevant log.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ __all__ = [
 ]
 
 WINDOW = 100
-"""Headers in one request; nodes cap how many."""
+"""Headers per batch request; nodes cap the number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A block that is trusted, or proved by one that is."""
+    """A trusted block, or one proved by a trusted block."""
 
     number: int
     hash: bytes
@@ -50,13 +50,13 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class LogsVerified:
-    """What was proved of a range's logs.
+    """Result of a verification of logs.
 
     Attributes:
-        before: The block before the range. What ended in it was verified on this same chain if it ended in this hash.
-        headers: Headers that were linked, from the trusted block down to the range's first.
-        opened: Blocks of the range whose receipts were fetched and checked; blooms excluded the rest.
-        logs: Logs of the contracts in the range.
+        before: Parent of the range's first block. An earlier verified range is on the same chain iff it ended in it.
+        headers: Number of headers verified, from the trusted block down to the first of the range.
+        opened: Number of blocks whose receipts were fetched and verified; blooms excluded the rest.
+        logs: Number of logs of the contracts in the range.
     """
 
     before: Checkpoint
@@ -74,19 +74,19 @@ def verify_logs(
     to_block: int,
     trusted: Checkpoint,
 ) -> LogsVerified:
-    """Check that logs are those of these contracts in a range of blocks: none missing, invented or edited.
+    """Verify that logs are exactly those of these contracts in a range of blocks: none missing, invented or edited.
 
     Args:
-        w3: A node to fetch proof from: the one that gave the logs, or another; neither is believed.
-        logs: What `eth_getLogs` gave for the range and the contracts, in any order.
+        w3: Untrusted node to fetch proofs from: the one that served the logs, or another.
+        logs: Logs from `eth_getLogs` for the range and the contracts, in any order.
         addresses: The contracts.
         from_block: First block, from 1 on.
         to_block: Last block, inclusive.
-        trusted: A block that is trusted, to_block or a later one.
+        trusted: A trusted block, to_block or a later one.
 
     Raises:
-        VerificationFailed: The logs, or what the node gave to prove them, do not agree with the trusted hash.
-        NodeUnavailable: The node did not give what is needed.
+        VerificationFailed: The logs or their proofs do not match the trusted hash.
+        NodeUnavailable: The node did not serve the proofs.
     """
     if not 1 <= from_block <= to_block <= trusted.number:
         raise InputError(f"expected blocks 1 to {trusted.number}, the trusted one, got {from_block} to {to_block}")
@@ -109,11 +109,11 @@ def verify_logs(
 
 
 def linked_headers(w3: Web3, trusted: Checkpoint, *, down_to: int) -> Iterator[Header]:
-    """Yield headers from a trusted block down to a number, each proved by the one before.
+    """Yield headers from a trusted block down to a number, each verified by its child's parent hash.
 
     Raises:
-        VerificationFailed: One does not hash to what its child names as its parent.
-        NodeUnavailable: The node does not give it.
+        VerificationFailed: A header does not hash to its child's parent hash.
+        NodeUnavailable: The node does not serve a header.
     """
     top, expected = trusted.number, trusted.hash
     while top >= down_to:
@@ -125,11 +125,11 @@ def linked_headers(w3: Web3, trusted: Checkpoint, *, down_to: int) -> Iterator[H
 
 
 def require_ancestor(w3: Web3, trusted: Checkpoint, expected: Checkpoint) -> None:
-    """Check that a trusted block stands on another, or is it.
+    """Verify that the expected block is the trusted block or one of its ancestors.
 
     Raises:
-        VerificationFailed: It stands on another one of that number.
-        NodeUnavailable: The node does not give the headers between them.
+        VerificationFailed: The trusted block has another ancestor of that number.
+        NodeUnavailable: The node does not serve the headers between them.
     """
     for header in linked_headers(w3, trusted, down_to=expected.number):
         found = header.hash
@@ -140,13 +140,13 @@ def require_ancestor(w3: Web3, trusted: Checkpoint, expected: Checkpoint) -> Non
 
 
 def require_block(second: Web3, expected: Checkpoint) -> None:
-    """Check that a second node has a block, and so all before it: two blocks of one hash have the same ancestors.
+    """Check that a second node has a block, and so all its ancestors, which the hash commits to.
 
-    Compared is the hash that counts, not what the first node says when it is asked once more.
+    The comparison uses the expected hash itself and does not query the first node again.
 
     Raises:
-        VerificationFailed: It has another one there.
-        NodeUnavailable: It does not give one.
+        VerificationFailed: The second node has another block of that number.
+        NodeUnavailable: The second node does not serve the block.
     """
     (found,) = fetch_headers(second, [expected.number])
     if found.hash != expected.hash:
@@ -157,11 +157,11 @@ def require_block(second: Web3, expected: Checkpoint) -> None:
 
 
 def fetch_headers(w3: Web3, numbers: Sequence[int]) -> list[Header]:
-    """Fetch headers by number. Each hashes to the hash it claims; whether that is to be trusted is another question.
+    """Fetch headers by number and check that each hashes to its claimed hash, which remains untrusted.
 
     Raises:
-        VerificationFailed: One does not.
-        NodeUnavailable: The node does not give one.
+        VerificationFailed: A header does not hash to its claimed hash.
+        NodeUnavailable: The node does not serve a header.
     """
     with asking("eth_getBlockByNumber"):
         blocks = _blocks(w3, numbers)
@@ -172,11 +172,11 @@ def fetch_headers(w3: Web3, numbers: Sequence[int]) -> list[Header]:
 
 
 def fetch_receipts(w3: Web3, header: Header) -> tuple[Receipt, ...]:
-    """Fetch all receipts of a block, one by one where the node does not give them at once, and check them.
+    """Fetch all receipts of a block and verify them; one by one if the node lacks `eth_getBlockReceipts`.
 
     Raises:
         VerificationFailed: They are not the block's receipts.
-        NodeUnavailable: The node does not give them.
+        NodeUnavailable: The node does not serve them.
     """
     eth: Any = w3.eth
     block = f"0x{header.hash.hex()}"
@@ -194,22 +194,22 @@ def fetch_receipts(w3: Web3, header: Header) -> tuple[Receipt, ...]:
 def fetch_state(
     w3: Web3, header: Header, address: Address, slots: Sequence[int] = ()
 ) -> tuple[StateProof, AccountState]:
-    """Fetch an account and words of its storage after a block, with their proof, checked against its header.
+    """Fetch an account and storage words after a block, with a storage proof verified against its state root.
 
     Raises:
-        VerificationFailed: The proof does not agree with the header.
-        NodeUnavailable: The node serves no proofs, or not of what was asked for.
+        VerificationFailed: The proof does not match the header.
+        NodeUnavailable: The node serves no proofs, or one of something else.
     """
     words = [slot.to_bytes(32, "big") for slot in slots]
     with asking("eth_getProof"):
-        eth: Any = w3.eth  # slots go as whole words: some nodes take no shorter ones
+        eth: Any = w3.eth  # send slots as 32-byte words: some nodes reject shorter ones
         answer = eth.get_proof(to_checksum(address), [f"0x{word.hex()}" for word in words], header.number)
     proof = read_state_proof(answer, address, words)
     return proof, verify_state(header.state_root, proof)
 
 
 def _blocks(w3: Web3, numbers: Sequence[int]) -> list[Any]:
-    """Blocks without their transactions: in one request, or one by one where the way to the node has no such."""
+    """Fetch blocks without transactions: in one batch, or one by one if the provider has no batches."""
     provider: Any = w3.provider
     if hasattr(provider, "make_batch_request"):
         answers = provider.make_batch_request([("eth_getBlockByNumber", [hex(number), False]) for number in numbers])

@@ -1,4 +1,4 @@
-"""What a transaction pays for gas: a bid from the node's own figures, and the next bid when one does not do."""
+"""Gas fees (EIP-1559): first bids from the node's fee estimates, and fee bumps."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 __all__ = ["Fees", "block_gas", "outbid", "suggest_fees", "worth_outbidding"]
 
 DEFAULT_PRIORITY = 10**9
-"""1 gwei, where a node has no opinion."""
+"""1 gwei, the default priority fee if the node suggests none."""
 _HIGHEST_PRIORITY = 30 * 10**9
-"""Of a first bid while the base fee is not higher, wei per gas: what the dearest networks ask for at least. The node's
-figure is what was paid lately, so whoever fills blocks at a high price would else set what everybody pays."""
+"""Cap on a first bid's priority fee while the base fee is not higher, wei per gas: the highest minimum of any network.
+The node's suggestion follows recent blocks, so without a cap whoever fills blocks at high fees would set it."""
 _MOST = 8
-"""No bid is raised beyond so many times the priority fee of a first one, urgent or not."""
+"""Cap on the priority fee of fee bumps, urgent or not, as a multiple of a first bid's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fees:
-    """A bid, in wei per gas.
+    """A fee bid, in wei per gas.
 
     Attributes:
-        max_fee: The most that is paid in all (EIP-1559), or the gas price of a chain without a base fee.
-        priority_fee: What of it goes to whoever makes the block.
-        base_fee: Of the last block; None on a chain without one, where transactions are legacy ones.
+        max_fee: maxFeePerGas (EIP-1559), or the gas price on a chain without a base fee.
+        priority_fee: maxPriorityFeePerGas, the tip for the block producer.
+        base_fee: Base fee of the last block; None on a chain without base fee, which takes legacy transactions.
     """
 
     max_fee: int
@@ -37,7 +37,7 @@ class Fees:
 
 
 def suggest_fees(w3: Web3) -> Fees:
-    """Return a bid that stays valid while the base fee doubles (six full blocks in a row)."""
+    """Return a first bid, which remains valid until the base fee doubles (six consecutive full blocks)."""
     with asking("eth_getBlockByNumber"):
         block: Any = w3.eth.get_block("latest")
     base = block.get("baseFeePerGas")
@@ -59,21 +59,21 @@ def suggest_fees(w3: Web3) -> Fees:
 
 
 def block_gas(w3: Web3) -> int:
-    """Return how much gas the last block could take."""
+    """Return the gas limit of the last block."""
     with asking("eth_getBlockByNumber"):
         block: Any = w3.eth.get_block("latest")
     return quantity(block["gasLimit"], "gasLimit")
 
 
 def outbid(max_fee: int, priority_fee: int, wanted: Fees, *, urgent: bool = False) -> Fees:
-    """Return a bid that nodes accept in place of an earlier one: an eighth more in both parts (a tenth is asked).
+    """Return a fee bump that nodes accept as a replacement: both fees up by an eighth (nodes require a tenth).
 
     Args:
         max_fee: Of the earlier bid.
-        priority_fee: Likewise.
-        wanted: What a first bid would be now.
-        urgent: Whether to double the priority fee, as long as it is not eight times what is wanted: who wants to keep
-            a transaction out of blocks has to pay as much for all that goes in before it.
+        priority_fee: Of the earlier bid.
+        wanted: A first bid at current fees.
+        urgent: Whether to double the priority fee, up to eight times the wanted one: a censor who keeps a transaction
+            out of blocks must outbid it with every transaction that it includes instead.
     """
     priority = max(wanted.priority_fee, priority_fee + -(-priority_fee // 8), 1)
     if urgent:
@@ -86,5 +86,5 @@ def outbid(max_fee: int, priority_fee: int, wanted: Fees, *, urgent: bool = Fals
 
 
 def worth_outbidding(max_fee: int, priority_fee: int, wanted: Fees) -> bool:
-    """Whether a higher bid can help: not where this one would be mined before any usual one, yet is not."""
+    """Return whether a fee bump can help: not if the bid already exceeds usual bids and still is not mined."""
     return priority_fee < _MOST * wanted.priority_fee or max_fee < wanted.max_fee

@@ -1,4 +1,4 @@
-"""keccak-256, and the addresses that follow from it."""
+"""keccak-256 and CREATE2 addresses."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ def keccak(data: bytes) -> bytes:
 
 
 def create2_address(creator: Address, salt: bytes, code_hash: bytes) -> Address:
-    """Return where a contract puts creation code of that hash (EIP-1014)."""
+    """Return the CREATE2 address (EIP-1014) for a creator, salt and hash of creation code."""
     return Address(keccak(b"\xff" + creator + salt + code_hash)[12:])

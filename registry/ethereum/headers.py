@@ -1,8 +1,8 @@
-"""Block headers, from a node's JSON or raw bytes, hashed to the block hash they stand behind.
+"""Block headers: parser for JSON and RLP, block hash, and verification of header chains.
 
 A block hash is keccak256 of the RLP of the header's fields in protocol order (yellow paper 4.4; EIP-1559, 4895, 4844,
-4788, 7685 each added some at the end). So whoever trusts one block hash can check every header before it, and in each
-the roots of its state, transactions and receipts, whoever they were fetched from.
+4788, 7685 each appended fields). So one trusted block hash proves every earlier header, from any source, and with each
+header the roots of state, transactions and receipts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BLOOM_BYTES = 256
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A block's header. The fields from `base_fee` on came with forks, each only together with all before it.
+    """A block's header. Forks appended the fields from `base_fee` on, each only together with all before it.
 
     Attributes:
         hash: The block hash, computed from all the others.
@@ -88,25 +88,25 @@ _JSON = {
     "parent_beacon_root": "parentBeaconBlockRoot",
     "requests_hash": "requestsHash",
 }
-"""A field's name in JSON where it is another."""
+"""JSON names of fields that differ from ours."""
 _BITS = {"difficulty": 256, "base_fee": 256} | dict.fromkeys(
     ("number", "gas_limit", "gas_used", "timestamp", "blob_gas_used", "excess_blob_gas"), 64
 )
-"""The fields that are numbers. All others are bytes: of 32 unless they are named below."""
+"""Integer fields. All others are bytes, of length 32 unless listed below."""
 _LENGTHS: Mapping[str, int | None] = {"miner": 20, "logs_bloom": BLOOM_BYTES, "nonce": 8, "extra_data": None}
 
 
 def decode_header(raw: bytes) -> Header:
-    """Return the header that raw bytes are.
+    """Decode a header from RLP.
 
     Raises:
-        FormError: They are no header, not in canonical form, or with fields of a fork that is not known here.
+        FormError: The bytes are not a header, not canonical, or have fields of an unknown fork.
     """
     return header_of(rlp.decode(raw))
 
 
 def header_of(items: rlp.Item) -> Header:
-    """Return the header that decoded RLP is; raises as `decode_header`."""
+    """Return the header for decoded RLP; raises as `decode_header`."""
     if not isinstance(items, tuple) or not _REQUIRED <= len(items) <= len(_NAMES):
         got = len(items) if isinstance(items, tuple) else "a byte string"
         raise FormError(f"header: expected a list of {_REQUIRED} to {len(_NAMES)} fields, got {got}")
@@ -127,9 +127,9 @@ def read_header(answer: object) -> Header:
     """Return the header in a node's answer to `eth_getBlockByNumber` or `eth_getBlockByHash`.
 
     Raises:
-        NodeUnavailable: The answer is no block.
-        VerificationFailed: It does not hash to the hash it claims: it was edited, or the chain's blocks are not
-            Ethereum's.
+        NodeUnavailable: The answer is not a block.
+        VerificationFailed: It does not hash to its claimed hash: it was edited, or the chain does not use Ethereum's
+            header format.
     """
     block = record_in(answer, "a block")
     values: dict[str, Any] = {}
@@ -139,7 +139,7 @@ def read_header(answer: object) -> Header:
             continue
         if name in _BITS:
             values[name] = number_in(block, key, _BITS[name])
-        elif name == "logs_bloom":  # eth-tester leaves leading zeros out; the hash decides
+        elif name == "logs_bloom":  # eth-tester omits leading zeros; the block hash decides
             values[name] = bytes_in({key: bytes_in(block, key).rjust(BLOOM_BYTES, b"\0")}, key, BLOOM_BYTES)
         else:
             values[name] = bytes_in(block, key, _LENGTHS.get(name, 32))
@@ -156,10 +156,10 @@ def read_header(answer: object) -> Header:
 
 
 def require_linked(headers: Sequence[Header], trusted: bytes) -> None:
-    """Check that the last of consecutive headers has the trusted hash, and each other the hash its child names.
+    """Verify a chain of consecutive headers: the last has the trusted hash, each other its child's parent hash.
 
     Raises:
-        VerificationFailed: One has not, or numbers are not consecutive.
+        VerificationFailed: A hash does not match, or numbers are not consecutive.
     """
     expected = trusted
     for header in reversed(headers):

@@ -1,4 +1,4 @@
-"""Values in a node's answers, as JSON has them or as web3 formats them. What is neither is no answer."""
+"""Typed extraction of values from a node's answers, in JSON-RPC's or web3's formats."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["bytes_in", "list_in", "number_in", "record_in"]
 
 
 def record_in(value: object, name: str) -> Mapping[str, Any]:
-    """Return an object.
+    """Return value as an object.
 
     Raises:
-        NodeUnavailable: It is none.
+        NodeUnavailable: It is not an object.
     """
     if not isinstance(value, Mapping):
         raise _no_answer(name, "an object", value)
@@ -22,10 +22,10 @@ def record_in(value: object, name: str) -> Mapping[str, Any]:
 
 
 def list_in(value: object, name: str) -> Sequence[Any]:
-    """Return a list.
+    """Return value as a list.
 
     Raises:
-        NodeUnavailable: It is none.
+        NodeUnavailable: It is not a list.
     """
     if not isinstance(value, (list, tuple)):
         raise _no_answer(name, "a list", value)
@@ -33,23 +33,23 @@ def list_in(value: object, name: str) -> Sequence[Any]:
 
 
 def bytes_in(record: Mapping[str, Any], name: str, length: int | None = None) -> bytes:
-    """Return the bytes of a field, given as bytes or as 0x and hex digits.
+    """Return a bytes field, given as bytes or as 0x-prefixed hex.
 
     Raises:
-        NodeUnavailable: The field is missing, holds something else, or another number of bytes than length.
+        NodeUnavailable: The field is missing, malformed, or not of the given length.
     """
     value = record.get(name)
     found = _unhex(value) if isinstance(value, str) else value
     if not isinstance(found, bytes) or (length is not None and len(found) != length):
         raise _no_answer(name, "bytes" if length is None else f"{length} bytes", value)
-    return bytes(found)  # HexBytes compare and print as another type
+    return bytes(found)  # HexBytes compares and prints differently
 
 
 def number_in(record: Mapping[str, Any], name: str, bits: int = 64) -> int:
-    """Return the number of a field, given as int or as 0x and hex digits.
+    """Return an integer field, given as int or as 0x-prefixed hex.
 
     Raises:
-        NodeUnavailable: The field is missing, holds something else, or a number out of range.
+        NodeUnavailable: The field is missing, malformed, or out of range.
     """
     value = record.get(name)
     found: object = value
@@ -62,12 +62,12 @@ def number_in(record: Mapping[str, Any], name: str, bits: int = 64) -> int:
 
 
 def _unhex(text: str) -> bytes | None:
-    """The bytes of 0x and an even number of hex digits; None if text is anything else."""
+    """Decode 0x-prefixed hex of even length; None if text is anything else."""
     try:
         found = bytes.fromhex(text[2:])
     except ValueError:
         return None
-    return found if text.startswith("0x") and len(text) == 2 + 2 * len(found) else None  # fromhex passes over blanks
+    return found if text.startswith("0x") and len(text) == 2 + 2 * len(found) else None  # fromhex skips blanks
 
 
 def _no_answer(name: str, expected: str, value: object) -> NodeUnavailable:

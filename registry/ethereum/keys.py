@@ -1,8 +1,8 @@
-"""Who signs: a port that any signer can fill, keystore v3 files as cast writes them, and accounts a node unlocks.
+"""Signers: interface, keystore v3 files compatible with cast, and unlocked accounts of a node.
 
-Settings are found where cast looks for them: `ETH_KEYSTORE` (a file or folder), `ETH_KEYSTORE_ACCOUNT` (a name in
-~/.foundry/keystores), `ETH_PASSWORD` (a *file* that holds the password), `ETH_FROM`, `ETH_RPC_URL`. No key is taken
-from an argument or the environment, and none is printed: a signer shows its address only.
+Settings are those of cast: `ETH_KEYSTORE` (a file or folder), `ETH_KEYSTORE_ACCOUNT` (a name in ~/.foundry/keystores),
+`ETH_PASSWORD` (a *file* that holds the password), `ETH_FROM`, `ETH_RPC_URL`. Keys are never read from arguments or the
+environment and never printed: a signer shows only its address.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MAX_KEYSTORE_BYTES = 1 << 16
 
 
 class Signer(Protocol):
-    """What signs for one account. A hardware wallet or a remote signer fills this as well as a local key."""
+    """Signer interface for one account: a local key, a hardware wallet or a remote signer."""
 
     @property
     def address(self) -> Address:
@@ -50,7 +50,7 @@ class Signer(Protocol):
         """Return the signed transaction, ready to send.
 
         Args:
-            transaction: JSON-RPC field names; integers and bytes as they are, `to` absent for a creation.
+            transaction: JSON-RPC field names; values as int and bytes; no `to` for a contract creation.
 
         Raises:
             SignerError: It will not or cannot sign.
@@ -72,19 +72,19 @@ class LocalSigner:
     __slots__ = ("_account",)
 
     def __init__(self, private_key: bytes) -> None:
-        """Take a key of 32 bytes.
+        """Create a signer from a key of 32 bytes.
 
         Raises:
-            SignerError: It is no secp256k1 key. The message does not show it.
+            SignerError: It is not a secp256k1 key. The message does not show it.
         """
         from eth_account import Account
 
         bound_recursion()
         try:
             self._account = Account.from_key(private_key)
-        except Exception:  # noqa: BLE001 - whatever it was, its text may hold the key
+        except Exception:  # noqa: BLE001 - the error's text may contain the key
             raise SignerError(
-                f"expected a private key of 32 bytes, got {len(private_key)} bytes that are none"
+                f"expected a secp256k1 private key of 32 bytes, got {len(private_key)} other bytes"
             ) from None
 
     def __repr__(self) -> str:
@@ -111,7 +111,7 @@ class LocalSigner:
 
 
 class UnlockedSigner:
-    """An account whose key the node holds, unlocked: development nodes. The node signs, we journal and send."""
+    """An account unlocked on the node, as on development nodes. The node signs; Cairn journals and sends."""
 
     __slots__ = ("_address", "_w3")
 
@@ -142,7 +142,7 @@ class UnlockedSigner:
     def _ask(self, method: str, params: list[Any]) -> Any:
         try:
             with asking(method):
-                # Without web3's formatters for named methods: the answer is hex, the same on every node.
+                # Bypasses web3's formatters for named methods: the answer is plain hex on every node.
                 return self._w3.manager.request_blocking(method, params)  # type: ignore[arg-type]
         except NodeRefused as error:
             raise SignerError(
@@ -154,7 +154,7 @@ def open_keystore(path: Path, password: str) -> LocalSigner:
     """Return the signer of a keystore v3 file.
 
     Raises:
-        SignerError: No such file, not a keystore, or another password.
+        SignerError: No such file, not a keystore, or a wrong password.
     """
     from eth_account import Account
 
@@ -181,11 +181,11 @@ def open_keystore(path: Path, password: str) -> LocalSigner:
 
 
 def create_keystore(path: Path, password: str, *, iterations: int = 1 << 18) -> Address:
-    """Create a key and write it as a keystore v3 file (scrypt), mode 0600, whole or not at all.
+    """Create a key and atomically write it as a keystore v3 file (scrypt), mode 0600.
 
     Args:
-        path: Where; nothing may be there yet.
-        password: What opens it; not empty.
+        path: Path of the file, which must not exist.
+        password: Password, not empty.
         iterations: scrypt's N.
 
     Returns:
@@ -208,7 +208,7 @@ def create_keystore(path: Path, password: str, *, iterations: int = 1 << 18) -> 
             json.dump(keystore, file)
             file.flush()
             os.fsync(file.fileno())
-        os.link(temporary, path)  # unlike a rename, never replaces
+        os.link(temporary, path)  # unlike a rename, a link never overwrites
     except FileExistsError as error:
         raise InputError(f"{path} exists already: a keystore is never overwritten") from error
     finally:
@@ -217,10 +217,10 @@ def create_keystore(path: Path, password: str, *, iterations: int = 1 << 18) -> 
 
 
 def find_keystore(settings: Mapping[str, str]) -> Path | None:
-    """Return the keystore that cast's settings name, if they name one.
+    """Return the path of the keystore that cast's settings name; None if they name none.
 
     Raises:
-        SignerError: They name one that is not there, or a folder in which it is not clear which.
+        SignerError: The keystore does not exist, or is ambiguous in the folder.
     """
     if account := settings.get("ETH_KEYSTORE_ACCOUNT"):
         return Path(settings.get("HOME") or Path.home()) / ".foundry" / "keystores" / account
@@ -242,15 +242,15 @@ def find_keystore(settings: Mapping[str, str]) -> Path | None:
 def signer_from_settings(
     settings: Mapping[str, str], w3: Web3 | None = None, *, ask: Callable[[str], str] | None = None
 ) -> Signer:
-    """Return the signer that cast's settings name: a keystore, or an account the node has unlocked.
+    """Return the signer that cast's settings name: a keystore, or an unlocked account of the node.
 
     Args:
-        settings: The environment, or whatever stands in its place.
+        settings: Environment variables.
         w3: The node, for unlocked accounts.
-        ask: Asks a person for the password, where no file gives it.
+        ask: Prompts for the password if no password file is set.
 
     Raises:
-        SignerError: No signer is named, or the named one does not open, or is not ETH_FROM's.
+        SignerError: No signer is named, the keystore cannot be opened, or its account is not ETH_FROM.
     """
     wanted = settings.get("ETH_FROM")
     keystore = find_keystore(settings)
@@ -269,10 +269,10 @@ def signer_from_settings(
 
 
 def check_signed(raw: bytes, transaction: Mapping[str, Any], address: Address) -> None:
-    """Compare what a signer returned with what it was asked to sign.
+    """Check that a signed transaction is the requested one, signed by the expected account.
 
     Raises:
-        SignerError: Another account signed, or another transaction.
+        SignerError: It was signed by another account, or is another transaction.
     """
     from eth_account import Account
     from eth_account.typed_transactions.typed_transaction import TypedTransaction
@@ -284,11 +284,11 @@ def check_signed(raw: bytes, transaction: Mapping[str, Any], address: Address) -
         typed = raw[:1] == b"\x02"
         signed = TypedTransaction.from_bytes(HexBytes(raw)).as_dict() if typed else None
     except Exception as error:
-        raise SignerError("the signer returned bytes that are no signed transaction") from error
+        raise SignerError("expected a signed transaction from the signer, got other bytes") from error
     if sender != address:
         raise SignerError(f"expected a signature of {to_checksum(address)}, got one of {to_checksum(sender)}")
     if signed is None:
-        return  # legacy: chains without EIP-1559, where the sender is the check there is
+        return  # legacy transaction on a chain without EIP-1559: only the sender is checked
     for name in ("chainId", "nonce", "to", "value", "data", "gas", "maxFeePerGas", "maxPriorityFeePerGas"):
         expected, got = _plain(transaction.get(name, b"")), _plain(signed.get(name, b""))
         if expected != got:
@@ -296,10 +296,10 @@ def check_signed(raw: bytes, transaction: Mapping[str, Any], address: Address) -
 
 
 def address_of(text: str) -> Address:
-    """Return the 20 bytes of an address written in hex; a mixed-case one must have its checksum (EIP-55).
+    """Parse a hex address, 20 bytes; mixed case must be a valid checksum (EIP-55).
 
     Raises:
-        InputError: It is none.
+        InputError: It is not an address.
     """
     digits = text.removeprefix("0x")
     if len(digits) != 40 or any(c not in "0123456789abcdefABCDEF" for c in digits):
@@ -311,7 +311,7 @@ def address_of(text: str) -> Address:
 
 
 def to_checksum(address: Address) -> str:
-    """Return an address as people read it (EIP-55)."""
+    """Return an address as checksummed hex (EIP-55)."""
     from eth_utils.address import to_checksum_address
 
     return str(to_checksum_address(address))
@@ -323,7 +323,7 @@ def _password(settings: Mapping[str, str], keystore: Path, ask: Callable[[str], 
         try:
             return Path(file).expanduser().read_text().rstrip("\r\n")
         except (OSError, UnicodeDecodeError):
-            # The value is not shown: people put the password itself there by mistake.
+            # Do not show the value: users mistakenly set it to the password itself.
             raise SignerError("ETH_PASSWORD must name a readable file that holds the password") from None
     if ask is None:
         raise SignerError(f"no password for {keystore}: set ETH_PASSWORD to a file that holds it")

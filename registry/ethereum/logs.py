@@ -1,9 +1,9 @@
-"""Logs as a node gave them, compared with what the blocks prove.
+"""Verification of a node's logs against the verified receipts of a block.
 
-What a header proves is described in `registry.ethereum.receipts.verify_receipts`: of a log its address, topics, data,
-transaction index and index in the block, but not its transaction's hash, which is under another root. Of that hash is
-checked only that logs of one transaction have the same and logs of two have not; whoever needs it proved fetches the
-transaction and checks it against the transactions root.
+A header proves a log's address, topics, data, transaction index and index in the block, see
+`registry.ethereum.receipts.verify_receipts`. It does not prove the transaction hash, which is under another root. That
+hash is only checked for consistency: equal for logs of one transaction, distinct for different ones. To prove it, fetch
+the transaction and verify it against the transactions root.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ __all__ = ["PlacedLog", "may_log", "read_placed_log", "require_logs"]
 
 @dataclass(frozen=True, slots=True)
 class PlacedLog:
-    """A log and where a node says it stands.
+    """A log with its claimed position.
 
     Attributes:
         at: Block, index in the block, transaction hash.
         tx_index: Its transaction's index in the block.
-        log: What was logged.
+        log: Address, topics and data.
     """
 
     at: Position
@@ -41,7 +41,7 @@ def read_placed_log(answer: object) -> PlacedLog:
     """Return a log in a node's answer to `eth_getLogs`.
 
     Raises:
-        NodeUnavailable: It is none, or not of a mined block.
+        NodeUnavailable: It is not a log, or not of a mined block.
     """
     record = record_in(answer, "a log")
     return PlacedLog(
@@ -57,10 +57,10 @@ def read_placed_log(answer: object) -> PlacedLog:
 
 
 def may_log(header: Header, addresses: Collection[Address]) -> bool:
-    """Say whether a block can hold logs of one of these contracts.
+    """Return whether a block's bloom allows logs of one of these contracts.
 
-    A block whose bloom lacks an address has no log of it: the bloom is in the header, so under the block hash, and a
-    block whose bloom is not that of its logs is none by the rules of consensus, for which the trusted hash stands.
+    The bloom has no false negatives. It is part of the header, so the block hash commits to it, and consensus rules,
+    for which the trusted hash stands, reject blocks whose bloom does not match their logs.
     """
     return any(bloom_may_hold(header.logs_bloom, address) for address in addresses)
 
@@ -68,16 +68,16 @@ def may_log(header: Header, addresses: Collection[Address]) -> bool:
 def require_logs(
     header: Header, receipts: Sequence[Receipt], read: Sequence[PlacedLog], addresses: Collection[Address]
 ) -> None:
-    """Check that the logs read of a block are those of these contracts, all of them, as its receipts have them.
+    """Check that the logs read for a block are exactly those of these contracts in its receipts.
 
     Args:
-        header: The block's header, proven.
-        receipts: Its receipts, verified; none where `may_log` says that there is nothing to find.
-        read: What a node gave for this block.
-        addresses: The contracts whose logs were asked for; all their logs, whatever the event.
+        header: The block's header, verified.
+        receipts: Its receipts, verified; empty if `may_log` is false.
+        read: Logs from a node for this block.
+        addresses: The contracts whose logs were requested, for all events.
 
     Raises:
-        VerificationFailed: One is missing, invented, or edited; the message says which and how.
+        VerificationFailed: A log is missing, invented or edited; the message says which and how.
     """
     block = f"block {header.number}"
     expected = {index: (tx_index, log) for index, tx_index, log in _logs(receipts) if log.address in addresses}
@@ -101,7 +101,7 @@ def require_logs(
 
 
 def _logs(receipts: Sequence[Receipt]) -> Iterator[tuple[int, int, Log]]:
-    """Index in the block, transaction's index, and log, of every log of a block."""
+    """Yield (index in the block, transaction index, log) for every log of a block."""
     index = 0
     for tx_index, receipt in enumerate(receipts):
         for log in receipt.logs:

@@ -1,4 +1,4 @@
-"""What is known of networks: when a block is final there, and whether time can be moved.
+"""Known networks: finality policy, lag of finality, and whether it is a development chain.
 
     chain id          network       final
     1                 mainnet       `finalized` tag (about 15 minutes)
@@ -9,14 +9,14 @@
     100               gnosis        `finalized` tag
     137               polygon       `finalized` tag (milestones)
     43114             avalanche     instant
-    31337             anvil, Hardhat's node: one node that nobody argues with, so instant
+    31337             anvil, Hardhat node: single node without consensus, so instant
     1337              geth --dev    instant, likewise
     131277322940537   eth-tester    instant, in process
     any other         the `finalized` tag if the node serves it, else 64 confirmations
 
-A policy given by the caller (`finalized`, `instant` or a number of confirmations) goes before the table.
+A policy given by the caller (`finalized`, `instant` or a number of confirmations) overrides the table.
 
-How far the `finalized` tag falls behind the newest block at most, while a network finalizes:
+Largest lag of the `finalized` tag behind the latest block, while a network finalizes:
 
     Ethereum and its test networks   3 epochs of 32 slots of 12 s (the tag moves once an epoch, from 2 behind to 3)
     gnosis                           3 epochs of 16 slots of 5 s
@@ -49,13 +49,13 @@ __all__ = [
 ]
 
 DEFAULT_CONFIRMATIONS = 64
-"""Two epochs: what an Ethereum-like chain that does not serve `finalized` is given."""
+"""Two epochs: default for a chain whose node does not serve the `finalized` tag."""
 EMBEDDED_CHAIN_ID = 131277322940537
-"""eth-tester's, which cannot be changed."""
+"""eth-tester's chain id, which is fixed."""
 
 
 class FinalityRule(enum.StrEnum):
-    """How it is known that a block stays."""
+    """How finality of a block is determined."""
 
     FINALIZED = "finalized"
     CONFIRMATIONS = "confirmations"
@@ -67,9 +67,9 @@ class Finality:
     """A finality policy.
 
     Attributes:
-        rule: How finality is known.
-        confirmations: Blocks that must stand on a block, itself not counted; 0 unless the rule is CONFIRMATIONS.
-        assumed: Nobody named it: it is the default for a chain that is not in the table.
+        rule: How finality is determined.
+        confirmations: Required number of descendants of a block; 0 unless the rule is CONFIRMATIONS.
+        assumed: Whether it is the default for a chain that is not in the table.
     """
 
     rule: FinalityRule
@@ -88,12 +88,11 @@ class Network:
 
     Attributes:
         chain_id: EIP-155 chain id.
-        name: What people call it.
-        finality: Its policy; None where the table does not know the chain.
-        local: A development chain: poll it quickly, and its time may be moved.
-        lag: Seconds that the last final block is behind the newest one at most, by the network's own rules; 0 where
-            only the node can tell.
-        data_fee: A transaction pays for its bytes on Ethereum too.
+        name: Common name.
+        finality: Its policy; None for a chain that is not in the table.
+        local: Whether it is a development chain, which is polled quickly and whose time may be moved.
+        lag: Largest lag of the last final block behind the latest one, seconds, by the network's rules; 0 if unknown.
+        data_fee: Whether a transaction also pays an L1 data fee.
     """
 
     chain_id: int
@@ -129,15 +128,15 @@ _NETWORKS = {
 
 
 def network_of(chain_id: int) -> Network:
-    """Return what is known of a chain."""
+    """Return the entry for a chain id; a generic one if the table has none."""
     return _NETWORKS.get(chain_id) or Network(chain_id, f"chain {chain_id}", None)
 
 
 def parse_finality(text: str) -> Finality:
-    """Return the policy a setting names: `finalized`, `instant`, or a number of confirmations.
+    """Parse a finality setting: `finalized`, `instant`, or a number of confirmations.
 
     Raises:
-        InputError: It names none.
+        InputError: It is none of these.
     """
     if text == FinalityRule.FINALIZED:
         return _TAG
@@ -149,10 +148,10 @@ def parse_finality(text: str) -> Finality:
 
 
 def finality_of(w3: Web3, chain_id: int, override: Finality | None = None) -> Finality:
-    """Return the policy that counts for a node's chain: the caller's, the table's, or the default.
+    """Return the finality policy for a node's chain: the caller's, the table's, or the default.
 
     Raises:
-        NodeUnavailable: The chain is not in the table and the node cannot be asked.
+        NodeUnavailable: The chain is not in the table and the node does not answer.
     """
     known = override or network_of(chain_id).finality
     if known is not None:
@@ -179,15 +178,15 @@ def final_block(w3: Web3, finality: Finality) -> int:
 
 
 def finality_lag(w3: Web3, chain_id: int, finality: Finality) -> int:
-    """Return how many seconds a block may be old before it counts as final, and no reorg undoes it.
+    """Return the finality lag, seconds: the age at which a block is final and safe from reorgs.
 
-    It is what the node shows now, latest block's time minus final block's, or what the network's own rules allow, if
-    that is more: a tag that moves once an epoch was looked at just after it moved.
+    It is the maximum of the node's current lag (latest block's time minus final block's) and the network's documented
+    lag: a tag that moves once per epoch may have moved just before the query.
 
     Args:
         w3: A node.
         chain_id: Its chain.
-        finality: The policy; only under the network's own does its documented lag count.
+        finality: The policy; the documented lag applies only under the network's own policy.
 
     Raises:
         NodeUnavailable: The node cannot be asked, or does not serve the tag that the policy needs.
@@ -206,7 +205,7 @@ def finality_lag(w3: Web3, chain_id: int, finality: Finality) -> int:
 
 
 def _tagged(w3: Web3) -> int | None:
-    """The number of the finalized block, -1 if none is yet, None if the node does not know the tag."""
+    """Return the number of the finalized block; -1 if there is none yet, None if the node does not serve the tag."""
     from web3.exceptions import BlockNotFound
 
     try:

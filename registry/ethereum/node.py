@@ -1,8 +1,8 @@
-"""The way to a node: connecting to one, and every way it can fail turned into an error of ours.
+"""JSON-RPC connection to a node: total timeouts, bounded answers, retries and error translation.
 
-A request is bounded as a whole, not only between two bytes, so a node that drips cannot hold anybody up. What a node
-refuses for the moment, or cuts off, is asked again a few times: a step of some thirty requests would never end over a
-node that fails one in five. An answer to another request is none.
+The timeout bounds a whole request, not the time between two bytes, so a slow-drip node cannot block the caller.
+Transient errors and truncated answers are retried a few times: a step of some thirty requests would otherwise never
+complete on a node that fails one in five. Answers with a wrong request id are rejected.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ __all__ = [
 T = TypeVar("T")
 
 MAX_RESPONSE_BYTES = 256 << 20
-"""Largest answer read from a node."""
+"""Largest answer accepted from a node, bytes."""
 _most_bytes = ContextVar("_most_bytes", default=MAX_RESPONSE_BYTES)
 REPEATS = 3
-"""How often a request is made again."""
+"""Number of retries."""
 PAUSE = 0.1
-"""Seconds before the first time, then twice as long each time."""
+"""Seconds before the first retry; doubles with each retry."""
 MAX_RECURSION = 12 * 1024
-"""What py-evm asks for (1024 nested calls); json's parser survives three times as much."""
+"""Recursion limit that py-evm needs (1024 nested calls); json's parser survives three times as much."""
 
 
 class NodeRefused(NodeUnavailable):
@@ -53,7 +53,7 @@ class NodeRefused(NodeUnavailable):
 
     Attributes:
         code: The error's number; 0 if it had none.
-        said: The node's own words.
+        said: The node's error message.
         data: Revert data, where the error carried some.
     """
 
@@ -65,14 +65,14 @@ class NodeRefused(NodeUnavailable):
 
 
 def connect(url: str, *, timeout: float = 10.0) -> Web3:
-    """Return a web3 for an RPC URL. Nothing is asked yet.
+    """Return a web3 instance for an RPC URL, without sending any request.
 
     Args:
         url: http(s)://…, or the path of a node's IPC socket.
-        timeout: Seconds that one request may take in all; after them it is not made again.
+        timeout: Total seconds for one request; no retry starts after them.
 
     Raises:
-        InputError: The URL is of another kind.
+        InputError: It is neither an http(s) URL nor an .ipc path.
     """
     from web3 import IPCProvider, Web3
 
@@ -86,28 +86,28 @@ def connect(url: str, *, timeout: float = 10.0) -> Web3:
     provider.global_ccip_read_enabled = False
     bound_recursion()
     w3 = Web3(provider)
-    w3.middleware_onion.remove("validation")  # it asks for the chain id before every call: more than half of all asked
+    w3.middleware_onion.remove("validation")  # it asks for the chain id before every call: more than half of all requests
     return w3
 
 
 def named(url: str) -> str:
-    """Return a URL without what may be secret in it: user, path and query."""
+    """Return a URL redacted for logs: without user, path and query."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "") if parts.scheme else url
 
 
 @contextlib.contextmanager
 def asking(what: str) -> Iterator[None]:
-    """Run requests to a node; whatever goes wrong with them is raised as NodeUnavailable.
+    """Context manager for requests to a node that translates every error to NodeUnavailable.
 
-    Contract reverts pass as `NodeRefused` with `data`, which the caller turns into the contract's error.
+    Contract reverts become `NodeRefused` with `data`, which the caller decodes into the contract's error.
 
     Args:
-        what: The request, for the message.
+        what: Name of the request, for messages.
 
     Raises:
         NodeRefused: The node answered with an error.
-        NodeUnavailable: It did not answer, or with something that is no answer.
+        NodeUnavailable: It did not answer, or with an invalid answer.
     """
     from web3.exceptions import ContractLogicError, TimeExhausted, Web3RPCError
 
@@ -130,9 +130,9 @@ def asking(what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def bound_answers(most: int) -> Iterator[None]:
-    """Read no answer of more bytes while this lasts: it is cut off, and not asked for again. Holds for nodes over HTTP.
+    """Limit answers over HTTP to most bytes in this context; a longer answer is cut off and not retried.
 
-    An answer takes several times its length in memory, and only whoever asks knows how to ask for less.
+    A parsed answer takes several times its length in memory, and only the caller can request less.
     """
     before = _most_bytes.set(most)
     try:
@@ -142,20 +142,20 @@ def bound_answers(most: int) -> Iterator[None]:
 
 
 def bound_recursion() -> None:
-    """Take back a recursion limit at which deeply nested JSON ends the process instead of raising.
+    """Lower the recursion limit, so that deeply nested JSON raises instead of crashing the process.
 
-    Importing web3 or eth_account sets the limit to 100 000 (py_ecc does); json's parser, written in C, has used up
-    an 8 MB stack before that. Whoever imports them calls this before bytes of others are parsed.
+    Importing web3 or eth_account sets the limit to 100 000 (by py_ecc); json's C parser overflows an 8 MB stack before
+    that. Call this after importing them and before parsing untrusted bytes.
     """
     if sys.getrecursionlimit() > MAX_RECURSION:
         sys.setrecursionlimit(MAX_RECURSION)
 
 
 def quantity(value: Any, name: str) -> int:
-    """Return a number a node gave.
+    """Return a number from a node's answer.
 
     Raises:
-        NodeUnavailable: It is none.
+        NodeUnavailable: It is not a number.
     """
     if isinstance(value, bool) or not isinstance(value, int):
         raise NodeUnavailable(f"expected a number for {name} from the node, got {value!r:.80}")
@@ -163,11 +163,11 @@ def quantity(value: Any, name: str) -> int:
 
 
 def result_of(what: str, response: Any) -> Any:
-    """Return the result of a JSON-RPC answer as a provider gives it, untouched by web3's middleware.
+    """Return the result of a raw JSON-RPC answer, as the provider returns it without web3's middleware.
 
     Raises:
         NodeRefused: The node answered with an error.
-        NodeUnavailable: That is no answer.
+        NodeUnavailable: It is not a JSON-RPC answer.
     """
     if not isinstance(response, dict):
         raise NodeUnavailable(f"{what}: expected an answer from the node, got {response!r:.80}")
@@ -179,7 +179,7 @@ def result_of(what: str, response: Any) -> Any:
 
 
 def _unavailable(what: str, error: Exception) -> Exception:
-    """The rest of what requests, web3 and eth-tester raise; what none of them does is a bug and stays what it is."""
+    """Translate the other errors of requests, web3 and eth-tester; any other exception is a bug and passes through."""
     import requests
     from web3.exceptions import Web3Exception
 
@@ -201,7 +201,7 @@ def _refused(what: str, error: Any) -> NodeRefused:
 
 
 def _refusal(what: str, answer: Any) -> NodeRefused:
-    """A JSON-RPC error, with revert data wherever this kind of node hides them."""
+    """Build the error for a JSON-RPC error, with revert data from wherever this kind of node puts them."""
     if not isinstance(answer, dict):
         answer = {"message": str(answer)}
     said = str(answer.get("message") or answer)
@@ -232,7 +232,7 @@ def _unhex(data: object) -> bytes | None:
 
 
 def _http_provider(url: str, timeout: float) -> HTTPProvider:
-    """A provider that asks again where that can help, and takes no answer to another request for its own."""
+    """Return a provider that retries transient errors and checks request ids."""
     from web3 import HTTPProvider
 
     class PatientProvider(HTTPProvider):
@@ -257,12 +257,12 @@ def _http_provider(url: str, timeout: float) -> HTTPProvider:
 
 
 def _repeatable(method: str) -> bool:
-    """Reading changes nothing, and one signed transaction sent twice is one; what moves a test chain is done once."""
+    """Return whether a method is idempotent: reads and sending a signed transaction; not control of a test chain."""
     return method.startswith("eth_") and method != "eth_sendTransaction"
 
 
 def _patiently(ask: Callable[[], T], timeout: float) -> T:
-    """Ask, and again after what may pass by itself, until the time is over."""
+    """Send a request, with retries on transient errors until the timeout."""
     import requests
     from urllib3.exceptions import NewConnectionError
 
@@ -278,7 +278,7 @@ def _patiently(ask: Callable[[], T], timeout: float) -> T:
             last: Exception = error
         except (requests.RequestException, json.JSONDecodeError, UnicodeDecodeError, NodeUnavailable) as error:
             if error.args and isinstance(getattr(error.args[0], "reason", None), NewConnectionError):
-                raise  # nobody listens there
+                raise  # connection refused
             last = error
         if time.monotonic() + pause > deadline:
             raise last
@@ -288,7 +288,7 @@ def _patiently(ask: Callable[[], T], timeout: float) -> T:
 
 
 def _require_id(method: str, answer: Any, expected: int) -> None:
-    """An error may have no id: a node need not have understood the request."""
+    """Check the request id; an error may lack one, since the node may not have parsed the request."""
     if not isinstance(answer, dict) or (answer.get("id") is None and "error" in answer):
         return
     if answer.get("id") != expected:
@@ -296,7 +296,7 @@ def _require_id(method: str, answer: Any, expected: int) -> None:
 
 
 def _bounded_session() -> Any:
-    """A requests session whose timeout holds for a whole answer and which refuses an endless one."""
+    """Return a requests session with a total timeout and a size limit for each answer."""
     import requests
     from urllib3.exceptions import HTTPError as BrokenAnswer
     from urllib3.exceptions import ReadTimeoutError
@@ -331,12 +331,12 @@ def _bounded_session() -> Any:
             return response
 
     session = BoundedSession()
-    session.trust_env = False  # no proxy or .netrc password of the environment goes to a node nobody named
+    session.trust_env = False  # ignore proxies and .netrc passwords of the environment
     return session
 
 
 def chain_time(w3: Web3) -> int:
-    """Return the time that a transaction sent now would see: the pending block's, in Unix seconds."""
+    """Return the pending block's timestamp, Unix seconds, which a transaction sent now would see."""
     try:
         with asking("eth_getBlockByNumber"):
             block: Any = w3.eth.get_block("pending")

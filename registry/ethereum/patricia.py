@@ -1,10 +1,10 @@
-"""Merkle-Patricia tries: roots, and proofs of what stands in one or does not.
+"""Merkle-Patricia tries: roots, and strict verification of inclusion and exclusion proofs.
 
-Yellow paper, appendix D. The package `trie` has these too, but its proofs are not strict: nodes that no path uses pass,
-a hex prefix with an unknown flag counts as an extension, an empty one ends in IndexError. Tests compare the two.
+Yellow paper, appendix D. The package `trie` implements these too, but leniently: it accepts nodes on no path, treats a
+hex prefix with an unknown flag as an extension, and raises IndexError on an empty one. Tests compare the two.
 
-In every trie of Ethereum's no key is the beginning of another (indices in RLP, or hashes), so no value stands in a
-branch and no path runs past its key: either is refused here.
+In Ethereum's tries no key is a prefix of another (keys are RLP indices or hashes), so no branch has a value and no path
+extends past its key: both are rejected here.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from registry.ethereum.hashing import keccak
 __all__ = ["EMPTY_ROOT", "TrieNodes", "index_key", "indexed_root", "prove", "trie_root", "verify_proof"]
 
 EMPTY_ROOT = bytes.fromhex("56e81f171bcc55a6ff8345e692c0f86e5b48e01b996cadc001622fb5e363b421")
-"""Root of a trie with nothing in it: keccak256 of the RLP of nothing."""
+"""Root of the empty trie: keccak256 of the RLP of the empty string."""
 _LEAF = 2
 """Bit of a hex prefix's first nibble; the lowest bit says that an odd number of nibbles follow."""
 
 
 def index_key(index: int) -> bytes:
-    """Return the key under which a block's tries have what stands at an index."""
+    """Return the key of an index in a block's transactions or receipts trie."""
     return rlp.encode(rlp.int_to(index))
 
 
 def indexed_root(values: Sequence[bytes]) -> bytes:
-    """Return the root of a trie of values by their index."""
+    """Return the root of a trie of values keyed by index."""
     return trie_root({index_key(index): value for index, value in enumerate(values)})
 
 
@@ -39,16 +39,16 @@ def trie_root(values: Mapping[bytes, bytes]) -> bytes:
     """Return the root of a trie.
 
     Raises:
-        InputError: A value is empty, or a key is the beginning of another.
+        InputError: A value is empty, or a key is a prefix of another.
     """
     return _build(values, {})
 
 
 def prove(values: Mapping[bytes, bytes], key: bytes) -> tuple[bytes, ...]:
-    """Return the nodes, root first, that prove what a trie of values has under key, or that it has nothing there.
+    """Return an inclusion proof for key, or an exclusion proof if it is absent: the nodes on its path, root first.
 
     Raises:
-        InputError: A value is empty, or a key is the beginning of another.
+        InputError: A value is empty, or a key is a prefix of another.
     """
     nodes: dict[bytes, bytes] = {}
     root, path = _build(values, nodes), []
@@ -62,16 +62,16 @@ def prove(values: Mapping[bytes, bytes], key: bytes) -> tuple[bytes, ...]:
 
 
 def verify_proof(root: bytes, key: bytes, nodes: Sequence[bytes]) -> bytes | None:
-    """Return what a trie has under key, or None if it is proved to have nothing there.
+    """Verify a proof and return the value under key; None if it proves the key's absence.
 
     Args:
         root: Root of the trie, 32 bytes.
-        key: The key; hashed already where the trie wants it.
-        nodes: Nodes on the key's path, root first, as `eth_getProof` gives them: those under 32 bytes stand inside
-            their parents. None for an empty trie.
+        key: The key, already hashed if the trie uses hashed keys.
+        nodes: Nodes on the key's path, root first, as from `eth_getProof`: nodes under 32 bytes are embedded in their
+            parents. Empty for an empty trie.
 
     Raises:
-        VerificationFailed: The nodes prove neither; or one is missing, too many, or not in canonical form.
+        VerificationFailed: The proof is invalid, incomplete, not canonical, or has surplus nodes.
     """
     left = iter(nodes)
 
@@ -90,13 +90,13 @@ def verify_proof(root: bytes, key: bytes, nodes: Sequence[bytes]) -> bytes | Non
 
 
 class TrieNodes:
-    """The nodes of several paths, each once, in any order: what several proofs of one block have in common.
+    """Multiproof: the deduplicated nodes of several paths.
 
     Args:
-        nodes: Each strictly above the one before as bytes, so that a set has one form.
+        nodes: Strictly ascending as bytes, so that each set has one encoding.
 
     Raises:
-        VerificationFailed: They are not.
+        VerificationFailed: They are not strictly ascending.
     """
 
     def __init__(self, nodes: Sequence[bytes]) -> None:
@@ -107,12 +107,12 @@ class TrieNodes:
         self._left = sum(map(len, nodes))
 
     def value(self, root: bytes, key: bytes) -> bytes | None:
-        """Return what a trie has under key, or None if it is proved to have nothing there.
+        """Return the value under key; None if the nodes prove the key's absence.
 
         Raises:
-            VerificationFailed: A node on the key's path is missing, or not in canonical form; or what was returned so
-                far is more than the nodes hold, so that paths end in one node, as in no trie of receipts,
-                transactions or hashed keys: a few nodes would stand for any number of bytes.
+            VerificationFailed: A node on the key's path is missing or not canonical; or the values returned so far
+                exceed the nodes in size, so several paths share a leaf. That never happens in tries of receipts,
+                transactions or hashed keys, and would let a few nodes expand to any number of bytes.
         """
 
         def take(reference: bytes) -> bytes:
@@ -129,17 +129,17 @@ class TrieNodes:
         return value
 
     def require_all_used(self) -> None:
-        """Check that every node stood on a path that was followed.
+        """Check that every node is on a path that was followed.
 
         Raises:
-            VerificationFailed: One did not.
+            VerificationFailed: A node is not.
         """
         if self._unused:
             _fail("no more nodes than the paths have", f"{len(self._unused)} more")
 
 
 def _walk(root: bytes, key: bytes, resolve: Callable[[bytes], bytes]) -> bytes | None:
-    """Follow key from root; a trie's nodes are what resolve gives for their hashes."""
+    """Follow key from root; resolve returns nodes by hash."""
     if root == EMPTY_ROOT:
         return None
     path = _nibbles(key)
@@ -167,7 +167,7 @@ def _walk(root: bytes, key: bytes, resolve: Callable[[bytes], bytes]) -> bytes |
 
 
 def _child(reference: rlp.Item, resolve: Callable[[bytes], bytes]) -> tuple[rlp.Item, ...]:
-    """The node that stands inside its parent, or is named there by its hash: always by the hash from 32 bytes on."""
+    """Return a child node, embedded in its parent if under 32 bytes, else referenced by hash."""
     if isinstance(reference, tuple):
         if len(rlp.encode(reference)) >= 32:
             _fail("the hash of a node of 32 bytes or more", "the node itself")
@@ -196,7 +196,7 @@ def _shaped(node: rlp.Item) -> tuple[rlp.Item, ...]:
 
 
 def _segment(prefix: rlp.Item) -> tuple[bytes, bool]:
-    """The nibbles that a hex prefix holds, and whether they end in a value (yellow paper, appendix C)."""
+    """Decode a hex prefix: its nibbles, and whether it is a leaf's (yellow paper, appendix C)."""
     nibbles = _nibbles(prefix) if isinstance(prefix, bytes) else b""
     if not nibbles or nibbles[0] > 3 or (not nibbles[0] & 1 and nibbles[1]):
         _fail("a hex prefix", repr(prefix)[:80])
@@ -210,7 +210,7 @@ def _value(item: rlp.Item) -> bytes:
 
 
 def _build(values: Mapping[bytes, bytes], nodes: dict[bytes, bytes]) -> bytes:
-    """Return the root, and put every node that is named by its hash into nodes."""
+    """Return the root, and add every node that is referenced by hash to nodes."""
     if not values:
         return EMPTY_ROOT
     if not all(values.values()):
@@ -221,7 +221,7 @@ def _build(values: Mapping[bytes, bytes], nodes: dict[bytes, bytes]) -> bytes:
 
 
 def _node(items: Sequence[tuple[bytes, bytes]], depth: int, nodes: dict[bytes, bytes]) -> rlp.Item:
-    """The node over items, which are sorted and share their first depth nibbles."""
+    """Build the node over items, which are sorted and share their first depth nibbles."""
     first, last = items[0][0], items[-1][0]
     if len(items) == 1:
         return (_prefix(first[depth:], _LEAF), items[0][1])
@@ -229,7 +229,7 @@ def _node(items: Sequence[tuple[bytes, bytes]], depth: int, nodes: dict[bytes, b
     while shared < len(first) and first[shared] == last[shared]:
         shared += 1
     if shared == len(first):
-        raise InputError("trie: expected keys none of which begins another, got two that do")
+        raise InputError("trie: expected keys none of which is a prefix of another, got two that are")
     if shared > depth:
         return (_prefix(first[depth:shared], 0), _reference(_node(items, shared, nodes), nodes))
     children: list[rlp.Item] = [b""] * 17

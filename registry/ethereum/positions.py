@@ -1,4 +1,4 @@
-"""What all events have in common: where their log stands."""
+"""Position of a log on the chain, and the base class of events."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Event", "Position"]
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """Where a log stands on the chain; ordered as the chain is."""
+    """Position of a log on the chain; sorts in chain order."""
 
     block_number: int
     log_index: int
@@ -19,6 +19,6 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Base of all events."""
+    """Base class of all events."""
 
     at: Position

@@ -1,6 +1,7 @@
-"""Proofs that a block hash is enough for: a receipt, an account, words of its storage.
+"""Receipt, account and storage proofs, verified against the roots of a block header.
 
-A header's hash proves its receipts root and state root (`registry.ethereum.headers`); a trie proof goes on from there.
+A block hash proves the header's receipts root and state root (`registry.ethereum.headers`); trie proofs prove their
+content.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What the state has for an address."""
+    """Account of the state trie."""
 
     nonce: int
     balance: int
@@ -43,11 +44,11 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class SlotProof:
-    """The trie nodes that prove one word of an account's storage.
+    """Proof of one storage word of an account.
 
     Attributes:
-        slot: Which word, 32 bytes.
-        nodes: Root first; none where the account has no storage at all.
+        slot: Its slot, 32 bytes.
+        nodes: Trie nodes, root first; empty if the account has no storage.
     """
 
     slot: bytes
@@ -56,12 +57,12 @@ class SlotProof:
 
 @dataclass(frozen=True, slots=True)
 class StateProof:
-    """What `eth_getProof` gives, without the values it claims: only what the nodes prove counts.
+    """Proof from `eth_getProof`, without the claimed values: only the values that the nodes prove count.
 
     Attributes:
         address: The account.
         nodes: Its path in the state trie, root first.
-        slots: Words of its storage.
+        slots: Proofs of storage words.
     """
 
     address: Address
@@ -71,11 +72,11 @@ class StateProof:
 
 @dataclass(frozen=True, slots=True)
 class AccountState:
-    """What a state proof proves.
+    """Verified content of a state proof.
 
     Attributes:
-        account: The account; None if the state has none at the address.
-        words: The words at the proof's slots, as numbers, in its order; 0 where nothing stands.
+        account: The account; None if it does not exist.
+        words: Storage words at the proof's slots, in the same order; 0 for an empty slot.
     """
 
     account: Account | None
@@ -83,7 +84,7 @@ class AccountState:
 
 
 def prove_receipt(receipts: Sequence[Receipt], index: int) -> tuple[bytes, ...]:
-    """Return the trie nodes, root first, that prove one of all receipts of a block.
+    """Return the inclusion proof, root first, of one receipt among all receipts of a block.
 
     Raises:
         InputError: There is no such receipt.
@@ -94,14 +95,14 @@ def prove_receipt(receipts: Sequence[Receipt], index: int) -> tuple[bytes, ...]:
 
 
 def verify_receipt(receipts_root: bytes, index: int, nodes: Sequence[bytes]) -> Receipt:
-    """Return the receipt that nodes prove to be the one at an index of its block.
+    """Verify an inclusion proof and return the receipt at an index of a block.
 
-    This proves the receipt, so its logs and each one's position in it, and the transaction's index. It proves neither
-    the transaction's hash (that is under the transactions root) nor a log's index in the block, which depends on the
-    receipts before it.
+    The proof covers the receipt, its logs with their positions in it, and the transaction's index. It covers neither
+    the transaction's hash (under the transactions root) nor a log's index in the block, which depends on the receipts
+    before it.
 
     Raises:
-        VerificationFailed: The nodes do not prove a receipt there.
+        VerificationFailed: The nodes do not prove a receipt at that index.
     """
     if index < 0:
         raise VerificationFailed(f"receipt proof: expected an index from 0 on, got {index}")
@@ -113,15 +114,15 @@ def verify_receipt(receipts_root: bytes, index: int, nodes: Sequence[bytes]) -> 
 
 
 def read_state_proof(answer: object, address: Address, slots: Sequence[bytes]) -> StateProof:
-    """Return the proof in a node's answer to `eth_getProof`.
+    """Parse a node's answer to `eth_getProof`.
 
     Args:
         answer: The answer.
-        address: The account that was asked for.
-        slots: The words of its storage that were asked for, each named by 32 bytes.
+        address: The requested account.
+        slots: The requested storage slots, 32 bytes each.
 
     Raises:
-        NodeUnavailable: The answer is none, or of something else than was asked for.
+        NodeUnavailable: The answer is malformed, or for another account or other slots.
     """
     record = record_in(answer, "a state proof")
     words = [record_in(word, "a storage proof") for word in list_in(record.get("storageProof"), "storageProof")]
@@ -135,10 +136,10 @@ def read_state_proof(answer: object, address: Address, slots: Sequence[bytes]) -
 
 
 def verify_state(state_root: bytes, proof: StateProof) -> AccountState:
-    """Return what a state proof proves, existence or absence, of the state with this root.
+    """Verify a state proof, of existence or absence, against a state root.
 
     Raises:
-        VerificationFailed: It proves nothing of this state.
+        VerificationFailed: The proof is not valid for this root.
     """
     account = _account(verify_proof(state_root, keccak(proof.address), proof.nodes))
     root = _storage_root(account)
@@ -149,10 +150,10 @@ def verify_state(state_root: bytes, proof: StateProof) -> AccountState:
 def verify_shared_state(
     state_root: bytes, address: Address, slots: Sequence[bytes], account_nodes: TrieNodes, storage_nodes: TrieNodes
 ) -> AccountState:
-    """Return what nodes that several paths share prove of the state with this root, as `verify_state` does.
+    """Verify a multiproof, whose nodes are shared by several paths, against a state root, as `verify_state`.
 
     Raises:
-        VerificationFailed: They prove nothing of this state, or there are more of them than that takes.
+        VerificationFailed: The proof is not valid for this root, or has surplus nodes.
     """
     account = _account(account_nodes.value(state_root, keccak(address)))
     root = _storage_root(account)
@@ -182,7 +183,7 @@ def _account(raw: bytes | None) -> Account | None:
 
 
 def _word(raw: bytes | None) -> int:
-    """A word that a storage trie has; 0 where it has none. anvil keeps words that are zero, which says the same."""
+    """Decode a word of the storage trie; 0 if absent. anvil stores zero words explicitly, which is equivalent."""
     if raw is None:
         return 0
     with _proving("storage"):
@@ -191,7 +192,7 @@ def _word(raw: bytes | None) -> int:
 
 @contextlib.contextmanager
 def _proving(what: str) -> Iterator[None]:
-    """Bytes that a root stands for and that are not what must stand there prove nothing."""
+    """Translate FormError on proved bytes to VerificationFailed: malformed content proves nothing."""
     try:
         yield
     except FormError as error:
@@ -199,7 +200,7 @@ def _proving(what: str) -> Iterator[None]:
 
 
 def _slot(record: Mapping[str, Any]) -> bytes:
-    """A node writes a slot as it was asked for: as a number, or as 32 bytes."""
+    """Parse a slot, which a node writes as a number or as 32 bytes, as it was requested."""
     key = record.get("key")
     number = int.from_bytes(key, "big") if isinstance(key, bytes) else key
     return number_in({"key": number}, "key", 256).to_bytes(32, "big")
@@ -207,4 +208,4 @@ def _slot(record: Mapping[str, Any]) -> bytes:
 
 def _nodes(record: Mapping[str, Any], name: str) -> tuple[bytes, ...]:
     nodes = tuple(bytes_in({name: node}, name) for node in list_in(record.get(name), name))
-    return () if nodes == (b"\x80",) else nodes  # how some nodes write an empty trie; others give no nodes
+    return () if nodes == (b"\x80",) else nodes  # some nodes write an empty trie so; others send no nodes

@@ -1,10 +1,10 @@
-"""Transaction receipts and their logs, from a node's JSON or raw bytes, under a receipts root.
+"""Transaction receipts, logs and blooms: JSON and RLP parsers, and verification by receipts root.
 
-A receipt is RLP of (status, cumulative gas, bloom, logs), after one byte for its type (EIP-2718) unless it is of the
-first kind; a trie of them by position has the header's receipts root. The bloom is a function of the logs and so no
-field here. Roll-ups have types of their own: Arbitrum's have the same fields, a deposit on the OP stack since its fork
-Canyon two more (`EncodeIndex` in `core/types/receipt.go` of their gethes). Receipts from before Byzantium, which have a
-state root for a status, are not read: the contracts cannot run there.
+A receipt is the RLP of (status, cumulative gas, bloom, logs), prefixed with its type (EIP-2718) unless it is a legacy
+one; the trie of receipts by index has the header's receipts root. The bloom follows from the logs, so it is not a field
+here. Roll-ups have their own types: Arbitrum's have the same fields, a deposit on the OP stack has two more since its
+fork Canyon (`EncodeIndex` in `core/types/receipt.go` of their forks of geth). Receipts from before the fork Byzantium,
+with a state root instead of a status, are not supported: the contracts cannot run there.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 DEPOSIT = 0x7E
-"""A transaction that comes from the chain below, on the OP stack."""
+"""OP stack deposit: a transaction that originates on L1."""
 RECEIPT_TYPES = frozenset({0, 1, 2, 3, 4, 0x64, 0x65, 0x66, 0x68, 0x69, 0x6A, DEPOSIT})
 """Legacy, EIP-2930, 1559, 4844, 7702; Arbitrum's deposit, unsigned, contract, retry, retryable and internal; the OP
 stack's deposit."""
@@ -46,12 +46,12 @@ MAX_TOPICS = 4
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """What a contract logged.
+    """A log entry.
 
     Attributes:
-        address: Which contract, 20 bytes.
+        address: Emitting contract, 20 bytes.
         topics: Up to four, 32 bytes each.
-        data: The rest.
+        data: ABI-encoded fields that are not indexed.
     """
 
     address: Address
@@ -61,14 +61,14 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What came of a transaction.
+    """A transaction receipt.
 
     Attributes:
         kind: The transaction's type, one of RECEIPT_TYPES.
-        succeeded: It was not reverted.
-        cumulative_gas: Gas used in the block up to and with it.
+        succeeded: Whether the transaction did not revert.
+        cumulative_gas: Gas used in the block up to and including it.
         logs: Its logs, in order.
-        deposit: Nonce and receipt version of a DEPOSIT; empty for others, and from before they stood in the trie.
+        deposit: Nonce and receipt version of a DEPOSIT; empty for other types, and for deposits before Canyon.
     """
 
     kind: int
@@ -78,7 +78,7 @@ class Receipt:
     deposit: tuple[int, ...] = ()
 
     def encode(self) -> bytes:
-        """Return the bytes that stand in the trie."""
+        """Return the encoding in the receipts trie."""
         body = rlp.encode(
             (
                 b"\x01" if self.succeeded else b"",
@@ -100,16 +100,16 @@ def bloom_of(logs: Iterable[Log]) -> bytes:
 
 
 def bloom_may_hold(bloom: bytes, value: bytes) -> bool:
-    """Say whether a bloom has the bits of an address or topic; if not, no log has it."""
+    """Return whether a bloom has the bits of an address or topic; if not, no log has it."""
     bits = _bloom_bits(value)
     return int.from_bytes(bloom, "big") & bits == bits
 
 
 def decode_receipt(raw: bytes) -> Receipt:
-    """Return the receipt that the bytes in a receipts trie are.
+    """Decode a receipt from its bytes in a receipts trie.
 
     Raises:
-        FormError: They are none, not in canonical form, of an unknown type, or with another bloom than their logs'.
+        FormError: They are not a receipt, not canonical, of an unknown type, or the bloom does not match the logs.
     """
     kind = raw[0] if raw[:1] and raw[0] < 0xC0 else 0
     if kind not in RECEIPT_TYPES or (kind == 0 and raw[:1] == b"\0"):
@@ -135,10 +135,10 @@ def decode_receipt(raw: bytes) -> Receipt:
 
 
 def read_receipts(answer: object) -> tuple[Receipt, ...]:
-    """Return the receipts of a block, in a node's answer to `eth_getBlockReceipts`, in order.
+    """Parse a node's answer to `eth_getBlockReceipts`: all receipts of a block, in order.
 
     Raises:
-        NodeUnavailable: The answer is none, not in order, or of a type that is not known here.
+        NodeUnavailable: The answer is malformed, out of order, or has a receipt of an unknown type.
     """
     found = []
     for position, each in enumerate(list_in(answer, "receipts")):
@@ -166,10 +166,10 @@ def read_receipts(answer: object) -> tuple[Receipt, ...]:
 
 
 def read_log(answer: object) -> Log:
-    """Return the log in a node's answer; where it stands is left out.
+    """Parse a log in a node's answer, without its position.
 
     Raises:
-        NodeUnavailable: It is none.
+        NodeUnavailable: It is not a log.
     """
     record = record_in(answer, "a log")
     topics = list_in(record.get("topics"), "topics")
@@ -183,14 +183,14 @@ def read_log(answer: object) -> Log:
 
 
 def verify_receipts(header: Header, receipts: Sequence[Receipt]) -> None:
-    """Check that these are all receipts of the header's block, each in its place.
+    """Verify that these are exactly the receipts of the header's block, in order.
 
-    The receipts root proves of every transaction of the block, in order: its type, whether it succeeded, the gas used
-    up to it, and its logs with address, topics and data; so also each log's index in the block, which is how many stand
-    before it. It does not prove a transaction's hash, sender or input: those are under the transactions root.
+    The receipts root proves, for every transaction of the block in order: its type, its success, the gas used up to it,
+    and its logs with address, topics and data; so also each log's index in the block, the number of logs before it. It
+    does not prove a transaction's hash, sender or input: those are under the transactions root.
 
     Raises:
-        VerificationFailed: One is missing, invented, edited or in another place.
+        VerificationFailed: A receipt is missing, invented, edited or out of order.
     """
     root = indexed_root([receipt.encode() for receipt in receipts])
     if root != header.receipts_root:
@@ -218,6 +218,6 @@ def _log(item: rlp.Item) -> Log:
 
 @functools.lru_cache(maxsize=1 << 14)
 def _bloom_bits(value: bytes) -> int:
-    """Cached because the same few contracts and events are asked for in every block."""
+    """Return the bloom bits of a value; cached because every block is tested for the same few contracts and events."""
     digest = keccak(value)
     return sum({1 << (int.from_bytes(digest[at : at + 2], "big") & 0x7FF) for at in (0, 2, 4)})

@@ -1,9 +1,8 @@
-"""Recursive Length Prefix (Ethereum yellow paper, appendix B), canonical only.
+"""Recursive Length Prefix (RLP) codec, canonical only (Ethereum yellow paper, appendix B).
 
-The package `rlp` reads the same bytes, but calls itself once for every level of nesting, so a few kilobytes of `0xc1`
-end in RecursionError; it copies every item once for each level above it; and it changes its parser when another
-package is installed beside it. Nothing of Ethereum's that is read here nests deeper than `MAX_DEPTH`. Tests compare
-the two.
+The package `rlp` recurses once per nesting level, so a few kilobytes of `0xc1` raise RecursionError; it copies every
+item once per level above it; and its parser changes if another package is installed. No Ethereum structure read here
+nests deeper than `MAX_DEPTH`. Tests compare the two.
 """
 
 from __future__ import annotations
@@ -15,16 +14,16 @@ from registry.errors import FormError
 __all__ = ["MAX_DEPTH", "Item", "decode", "encode", "int_from", "int_to"]
 
 Item: TypeAlias = "bytes | tuple[Item, ...]"
-"""What RLP encodes: a byte string, or a list of such."""
+"""A byte string, or a list of items."""
 
 MAX_DEPTH = 4
-"""Lists within lists: a receipt has logs, a log, topics; a trie node at most an extension, a branch, a leaf in it."""
+"""Deepest nesting of lists: receipt, logs, log, topics; or a trie node with embedded extension, branch and leaf."""
 _SHORT = 56
-"""Lengths from here on stand in bytes of their own."""
+"""Least length with a separate length field."""
 
 
 def encode(item: Item) -> bytes:
-    """Return the encoding of a byte string or of nested tuples of them."""
+    """Encode a byte string or nested tuples of byte strings."""
     if isinstance(item, bytes):
         if len(item) == 1 and item[0] < 0x80:
             return item
@@ -34,10 +33,10 @@ def encode(item: Item) -> bytes:
 
 
 def decode(data: bytes) -> Item:
-    """Return what data encodes.
+    """Decode RLP.
 
     Raises:
-        FormError: It is not the one canonical encoding of anything, or lists nest deeper than MAX_DEPTH.
+        FormError: It is not canonical, or lists nest deeper than MAX_DEPTH.
     """
     item, end = _decode(data, 0, len(data), MAX_DEPTH)
     if end != len(data):
@@ -46,15 +45,15 @@ def decode(data: bytes) -> Item:
 
 
 def int_to(value: int) -> bytes:
-    """Return a number as RLP has it: big-endian, no leading zeros, zero as nothing."""
+    """Return an integer's RLP byte string: big-endian, no leading zeros, empty for zero."""
     return value.to_bytes((value.bit_length() + 7) // 8, "big")
 
 
 def int_from(item: Item, name: str, bits: int = 256) -> int:
-    """Return the number that a decoded item is.
+    """Return a decoded item as an integer.
 
     Raises:
-        FormError: It is a list, begins with a zero byte or is 2^bits or more.
+        FormError: It is a list, has a leading zero byte, or is 2^bits or more.
     """
     if not isinstance(item, bytes) or item[:1] == b"\0" or len(item) > bits // 8:
         got = f"0x{item.hex():.40}" if isinstance(item, bytes) else "a list"
@@ -70,7 +69,7 @@ def _prefix(kind: int, length: int) -> bytes:
 
 
 def _decode(data: bytes, start: int, end: int, depth: int) -> tuple[Item, int]:
-    """Read the item at start, which must end by end; return it and where it ends."""
+    """Decode the item at start, which must end by end; return it and its end offset."""
     first = data[start : min(start + 1, end)]
     if not first:
         raise FormError(f"RLP: expected an item at byte {start}, got the end")
@@ -93,7 +92,7 @@ def _decode(data: bytes, start: int, end: int, depth: int) -> tuple[Item, int]:
             raise FormError(f"RLP: expected byte {start} to stand for itself, got it with a length")
         return data[body:stop], stop
     if depth == 0:
-        raise FormError(f"RLP: expected at most {MAX_DEPTH} lists in one another, got more at byte {start}")
+        raise FormError(f"RLP: expected at most {MAX_DEPTH} nested lists, got more at byte {start}")
     items = []
     while body < stop:
         item, body = _decode(data, body, stop, depth - 1)

@@ -1,16 +1,16 @@
-"""Whether what a node gave for a range of blocks is what the chain holds, before it is indexed.
+"""Verifies each range of logs from a node against block headers before it is indexed.
 
-Of every range: its headers are fetched, and each hashes to what its child names as its parent, the first to the block
-that the index stands on; of every block whose bloom allows a log of ours the receipts hash to the header's receipts
-root; and the logs are exactly those of the receipts. So what is indexed is a chain of blocks, whole and unedited, that
-ends in the last block's hash. What is left is whether that block is the chain's. It is taken
+For every range: headers are fetched and verified by parent hash, down to the last indexed block; for every block whose
+bloom allows a relevant log, the receipts hash to the header's receipts root; and the logs are exactly those of the
+receipts. So the index holds a complete, unedited chain of blocks that ends in the last block's hash. Whether that hash
+is canonical is decided by
 
-    from a checkpoint     up to its number: headers are linked down from it, and the node's word counts for nothing
-    from a second node    which must have the same last block: both would have to lie alike
-    from the node         otherwise, and beyond a checkpoint: one that hides, invents or edits a log must make up the
-                          header of that block and every one after it, which nothing here tells from the chain
+    a checkpoint     up to its number: headers are verified backwards from it, and the node is not trusted at all
+    a second node    which must have the same last block: both would have to tell the same lie
+    the node         otherwise, and beyond a checkpoint: to hide, invent or edit a log it must forge the header of that
+                     block and of every later one, which cannot be detected here
 
-A header says nothing of its own right to be there: that is consensus, which is not checked here.
+Consensus itself is not verified: a header alone does not show that it is canonical.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 __all__ = ["RangeCheck"]
 
 _APART = 100
-"""Blocks between those whose hashes are kept on the way down from a checkpoint."""
+"""Interval, in blocks, at which hashes are cached on the way down from a checkpoint."""
 
 
 class RangeCheck:
-    """Checks range after range, for `Follower`."""
+    """Verifier of consecutive ranges, for `Follower`."""
 
     def __init__(
         self,
@@ -45,13 +45,13 @@ class RangeCheck:
         checkpoint: Checkpoint | None = None,
         second: Web3 | None = None,
     ) -> None:
-        """Decide what to go by.
+        """Set the root of trust.
 
         Args:
-            w3: The node that gives the logs, and what proves them.
-            contracts: Whose logs they are.
-            checkpoint: A block that is known from elsewhere.
-            second: A node of somebody else's.
+            w3: Node that serves the logs and their proofs.
+            contracts: Contracts whose logs are indexed.
+            checkpoint: A trusted block, obtained out of band.
+            second: An independently operated node.
         """
         self._w3 = w3
         self._contracts = frozenset(contracts)
@@ -61,23 +61,23 @@ class RangeCheck:
         self._joined = False
 
     def __call__(self, blocks: range, found: Range, below: Block | None) -> None:
-        """Check what the node gave for a range.
+        """Verify the logs of a range.
 
         Args:
             blocks: The range.
-            found: The logs, and the last block.
-            below: The block that the range stands on; None where nothing is known of it.
+            found: The logs and the last block, from the node.
+            below: Parent block of the range; None if unknown.
 
         Raises:
-            VerificationFailed: A log is missing, invented or edited, or a block is not the one that it must be.
-            NodeUnavailable: A node does not give what it takes.
+            VerificationFailed: A log is missing, invented or edited, or a block is not the expected one.
+            NodeUnavailable: A node does not serve the proofs.
         """
         logs = [read_placed_log(log) for log in found.logs]
         end = Checkpoint(*found.last)
         known = self._checkpoint
         if known is not None and known.number < blocks.start:
             self._join(known, end if below is None else Checkpoint(*below))
-        if known is not None and blocks.start <= known.number < end.number:  # the rest beyond it is the node's word
+        if known is not None and blocks.start <= known.number < end.number:  # beyond it the node is trusted
             self._check(range(known.number + 1, blocks.stop), logs, end, Block(known.number, known.hash))
             logs = [log for log in logs if log.at.block_number <= known.number]
             blocks, end = range(blocks.start, known.number + 1), known
@@ -86,7 +86,7 @@ class RangeCheck:
         self._check(blocks, logs, end, below)
 
     def _check(self, blocks: range, logs: list[PlacedLog], end: Checkpoint, below: Block | None) -> None:
-        """Check what stands in these blocks, given the hash of the last one."""
+        """Verify the logs of these blocks, given the hash of the last block."""
         first = max(1, blocks.start)  # the first block of a chain holds no logs
         if end.number < first:
             return
@@ -96,11 +96,11 @@ class RangeCheck:
         seen = verify_logs(self._w3, mine, self._contracts, from_block=first, to_block=end.number, trusted=end)
         if below is not None and seen.before != Checkpoint(*below):
             raise VerificationFailed(
-                f"block {first}: expected it to stand on 0x{below.hash.hex()}, got 0x{seen.before.hash.hex()}"
+                f"block {first}: expected parent 0x{below.hash.hex()}, got 0x{seen.before.hash.hex()}"
             )
 
     def _require_proven(self, blocks: range, end: Checkpoint) -> None:
-        """Check the last block of a range below the checkpoint: headers are linked down from there, once."""
+        """Verify the last block of a range below the checkpoint; the headers in between are fetched only once."""
         lowest = min(self._proven)
         if lowest > blocks.start:
             for header in linked_headers(self._w3, Checkpoint(lowest, self._proven[lowest]), down_to=blocks.start):
@@ -110,7 +110,7 @@ class RangeCheck:
         require_ancestor(self._w3, Checkpoint(above, self._proven[above]), end)
 
     def _join(self, known: Checkpoint, block: Checkpoint) -> None:
-        """Check once that what is read goes back to a checkpoint that lies before it."""
+        """Verify once that a block descends from an earlier checkpoint."""
         if not self._joined:
             require_ancestor(self._w3, block, known)
             self._joined = True

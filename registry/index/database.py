@@ -1,8 +1,8 @@
-"""The index's file: opened by one writer and any number of readers, and changed in whole transactions only.
+"""SQLite file of the index: one writer, any number of readers, atomic transactions, migrations.
 
-Whatever stops the writer, the file holds what the chain said up to some block. Readers see it as it was when they
-began. SQLite in WAL mode; `synchronous=NORMAL`, since what a power cut takes away can be fetched again. The lock is
-flock(2)'s, which the kernel lets go when its process dies.
+After a crash at any point, the file holds the chain's facts up to some block. Readers see a snapshot. SQLite runs in
+WAL mode with `synchronous=NORMAL`, since transactions lost in a power failure can be fetched again. The lock is
+flock(2), which the kernel releases when the process dies.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from registry.types import Address
 __all__ = ["Index", "MIGRATIONS", "index_path", "migrate", "read_index", "remove_index"]
 
 MIGRATIONS = ("schema.sql",)
-"""Scripts of this folder, in order; `PRAGMA user_version` counts those a file has had. A released one never changes."""
+"""Migration scripts, in order; `PRAGMA user_version` counts those applied. A released script never changes."""
 _CACHE_KIB = 48 << 10
 _LOG_PAGES = 8192
-"""Pages of 4 KiB in the write-ahead log before they are put into the file: what several ranges change is put once."""
+"""WAL pages of 4 KiB before a checkpoint: pages that several ranges change are written back once."""
 _DIGITS = 16
 
 
 def index_path(folder: Path, *, chain_id: int, genesis: bytes, contract: Address) -> Path:
-    """Return the file of a contract's index, in a folder for all of them.
+    """Return the path of a contract's index in a folder of indexes.
 
-    The genesis block is part of the name because development chains begin again under the same id.
+    The name includes the genesis hash, because development chains restart under the same chain id.
     """
     return folder / f"{chain_id}-{genesis.hex()[:_DIGITS]}" / f"0x{contract.hex()}.sqlite"
 
 
 @contextlib.contextmanager
 def read_index(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open an index to read: everything asked within is answered as of the same moment.
+    """Open an index read-only; all queries in the context see one snapshot.
 
     Raises:
-        IndexUnusable: There is none, or it is of another release.
+        IndexUnusable: The file does not exist, or is of another release.
     """
     if not path.is_file():
         raise IndexUnusable(f"expected an index at {path}, found none: `cairn index sync` makes it")
@@ -61,7 +61,7 @@ def read_index(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def remove_index(path: Path) -> None:
-    """Remove an index's file, whatever it holds; nothing happens where there is none.
+    """Delete an index file, if it exists.
 
     Raises:
         IndexUnusable: Another process writes to it.
@@ -72,18 +72,18 @@ def remove_index(path: Path) -> None:
 
 
 class Index:
-    """An index open for writing; nobody else writes to it until it is closed."""
+    """An index open for writing, locked against other writers until closed."""
 
     def __init__(self, path: Path, following: Following) -> None:
-        """Open an index, or make one.
+        """Open an index, or create it.
 
         Args:
             path: The file.
-            following: What it follows.
+            following: Chain and contracts to follow.
 
         Raises:
-            IndexUnusable: Another process writes to it, it follows something else, was written by a newer release, or
-                is no index.
+            IndexUnusable: Another process writes to it, it follows another chain or other contracts, was written by a
+                newer release, or is not an index.
         """
         self.path = path
         self.following = following
@@ -104,7 +104,7 @@ class Index:
             self._open = undo.pop_all()
 
     def close(self) -> None:
-        """Close the file and let the next writer in."""
+        """Close the file and release the lock."""
         self._open.close()
 
     def __enter__(self) -> Index:
@@ -115,17 +115,17 @@ class Index:
 
     @property
     def head(self) -> Block | None:
-        """The last block that was read."""
+        """Last indexed block."""
         return queries.head_block(self.db)
 
     @property
     def final(self) -> Block | None:
-        """The last block that was final when it was read."""
+        """Last indexed block that was final when it was read."""
         return queries.final_block(self.db)
 
     @property
     def checked(self) -> int | None:
-        """Up to which block all was checked when it was read."""
+        """Number of the block up to which everything was verified when it was read."""
         return queries.checked_block(self.db)
 
     def append(
@@ -136,16 +136,16 @@ class Index:
         final: bool,
         checked: bool = False,
     ) -> None:
-        """Add the next blocks, and what they say.
+        """Append the next blocks with their rows, in one transaction.
 
         Args:
-            blocks: (number, hash, logs) of those that hold logs, and of the last one.
-            rows: What they say, by table.
-            final: They stay.
-            checked: They were checked, and so was all before them.
+            blocks: (number, hash, logs) of blocks with logs, and of the last block.
+            rows: Rows by table.
+            final: Whether the blocks are final.
+            checked: Whether they and all blocks before them were verified.
 
         Raises:
-            ChainError: The rows contradict one another or what is known already.
+            ChainError: The rows contradict each other or the index.
         """
         with self._transaction():
             self.db.executemany("INSERT INTO blocks (number, hash, logs) VALUES (?, ?, ?)", blocks)
@@ -161,14 +161,14 @@ class Index:
             self._prune()
 
     def finalize(self, block: Block) -> None:
-        """Note that a block that was read is final; it stays, and all before it."""
+        """Mark an indexed block and all before it as final."""
         with self._transaction():
             self.db.execute("INSERT INTO blocks (number, hash, logs) VALUES (?, ?, 0) ON CONFLICT DO NOTHING", block)
             self.db.execute("UPDATE following SET final = ?", (block.number,))
             self._prune()
 
     def undo(self, *, above: int | None) -> None:
-        """Take out all blocks above one (None: all there are), final or not, with what they said."""
+        """Delete all blocks above a number (None: all blocks), final or not, with their rows."""
         with self._transaction():
             self.db.execute("DELETE FROM blocks WHERE number > ?", (-1 if above is None else above,))
             head = None if self.head is None else self.head.number
@@ -176,7 +176,7 @@ class Index:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        """Change the file within; all of it counts, or nothing."""
+        """Run changes in one atomic transaction."""
         with _reporting(self.path):
             self.db.execute("BEGIN IMMEDIATE")
             try:
@@ -198,16 +198,16 @@ class Index:
         elif replace(following, first_block=known.first_block) != known or known.first_block > following.first_block:
             raise IndexUnusable(f"{self.path}: expected an index of {following}, got one of {known}")
         else:
-            self.following = known  # one that begins earlier holds the same facts
+            self.following = known  # an index that begins earlier has the same facts
 
     def _inserts(self, rows: Mapping[str, list[tuple[Any, ...]]]) -> Iterable[tuple[str, str]]:
-        """Tables in the order in which they were made: what is referred to comes before what refers to it."""
+        """Yield insert statements in creation order of the tables, so that referenced tables come first."""
         for table in self._tables:
             if rows.get(table):
                 yield table, f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[table][0]))})"
 
     def _explain(self, blocks: Sequence[tuple[int, bytes, int]], rows: Mapping[str, list[tuple[Any, ...]]]) -> None:
-        """Find the row that does not fit, by adding them one by one."""
+        """Find the conflicting row by inserting the rows one by one."""
         self.db.execute("ROLLBACK")
         self.db.execute("BEGIN IMMEDIATE")
         self.db.executemany("INSERT INTO blocks (number, hash, logs) VALUES (?, ?, ?)", blocks)
@@ -217,21 +217,21 @@ class Index:
                     self.db.execute(statement, row)
                 except (sqlite3.IntegrityError, OverflowError) as error:
                     raise ChainError(
-                        f"block {row[0]}, log {row[1]}: the node's logs contradict what they said before: "
+                        f"block {row[0]}, log {row[1]}: expected logs that fit the index, got a contradiction in "
                         f"{table}: {error}"
                     ) from error
 
     def _prune(self) -> None:
-        """Keep blocks without logs only where they mark something: the last final one, and the last one."""
+        """Delete blocks without logs, except the last final one and the last one."""
         marks = [block.number for block in (self.final, self.head) if block is not None]
         self.db.execute("DELETE FROM blocks WHERE logs = 0 AND number NOT IN (?, ?)", (marks[0], marks[-1]))
 
 
 def migrate(db: sqlite3.Connection, scripts: Sequence[str]) -> None:
-    """Bring a file up to date, one script after the other, each whole or not at all.
+    """Apply missing migrations in order, each in one transaction.
 
     Raises:
-        IndexUnusable: It was written by a newer release.
+        IndexUnusable: The file was written by a newer release.
     """
     had = _version(db)
     if had > len(scripts):
@@ -249,7 +249,7 @@ def _version(db: sqlite3.Connection) -> int:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Be the one process that writes to a file. The kernel lets go when the process ends, however it ends."""
+    """Hold the writer's lock on a file. The kernel releases it when the process ends, even by a crash."""
     from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)

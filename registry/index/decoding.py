@@ -1,7 +1,8 @@
-"""From raw logs, as `eth_getLogs` gives them in JSON, to events: every field is a word of 32 bytes at a fixed place.
+"""Fast, strict decoder from raw `eth_getLogs` JSON to events.
 
-The same events as `registry.chain.events.decode_log` gives, several times faster, and of a log nothing is let pass that
-the node was not asked for: another contract, another block, another event, a log that was removed again.
+Every field is a 32-byte word at a fixed offset. The decoder returns the same events as
+`registry.chain.events.decode_log`, several times faster, and rejects logs that were not requested: of another contract,
+block or event, or removed by a reorg.
 """
 
 from __future__ import annotations
@@ -22,20 +23,20 @@ from registry.types import Address
 __all__ = ["RawLog", "decode_raw", "decode_range"]
 
 RawLog = Mapping[str, Any]
-"""A log as JSON has it: quantities and bytes as hex text."""
+"""A log in JSON: quantities and bytes as hex text."""
 
 Convert = Callable[[bytes], Any]
 _QUANTITY = re.compile("0x(?:0|[1-9a-fA-F][0-9a-fA-F]{0,14})")
-"""Less than 2^60, so it fits a column; JSON-RPC writes no leading zeros."""
+"""Less than 2^60, so that it fits an SQLite integer; JSON-RPC quantities have no leading zeros."""
 _NO_ADDRESS = bytes(12)
-"""What an address is filled up with to a word."""
+"""Padding of an address to a word."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where an event's fields stand: topics counted with the first, then the words of topics and data as one list.
+    """Layout of an event: number of topics, the first included, and the words of topics and data as one list.
 
-    The words are None where the data has no fixed length.
+    The words are None if the data has no fixed length.
     """
 
     kind: type[Event]
@@ -45,15 +46,15 @@ class _Layout:
 
 
 def decode_range(logs: Sequence[RawLog], contracts: Collection[Address], blocks: range) -> list[Event]:
-    """Return the events of raw logs in the order of the chain.
+    """Decode the raw logs of a range into events, in chain order.
 
     Args:
-        logs: What the node gave for these contracts and blocks.
-        contracts: Who may have written them.
-        blocks: Where they may stand.
+        logs: The node's answer for these contracts and blocks.
+        contracts: Allowed emitters.
+        blocks: Allowed block numbers.
 
     Raises:
-        ChainError: A log does not decode, was not asked for, or contradicts another one.
+        ChainError: A log does not decode, was not requested, or contradicts another one.
     """
     found = [decode_raw(log, contracts) for log in logs]
     places = [(event.at.block_number, event.at.log_index) for event in found]
@@ -77,10 +78,10 @@ def decode_range(logs: Sequence[RawLog], contracts: Collection[Address], blocks:
 
 
 def decode_raw(log: RawLog, contracts: Collection[Address]) -> Event:
-    """Return the event that a raw log stands for.
+    """Decode a raw log.
 
     Raises:
-        ChainError: It does not decode, or is none that these contracts write.
+        ChainError: It does not decode, or is not an event of these contracts.
     """
     try:
         return _decode(log, contracts)
@@ -92,7 +93,7 @@ def _decode(log: RawLog, contracts: Collection[Address]) -> Event:
     if _repeated(log["address"], 20) not in contracts:
         raise ValueError(f"expected one of the contracts that are followed, got {log['address']}")
     if log.get("removed", False) is not False:
-        raise ValueError(f"expected a log that stands, got one with removed {log['removed']!r:.20}")
+        raise ValueError(f"expected a log with removed false, got {log['removed']!r:.20}")
     topics = log["topics"]
     layout = _layouts().get(_repeated(topics[0], 32)) if topics else None
     if layout is None:
@@ -113,7 +114,7 @@ def _decode(log: RawLog, contracts: Collection[Address]) -> Event:
 
 
 def _decode_slowly(log: RawLog, at: Position) -> Event:
-    """What has no fixed layout goes through the ABI's own decoder: it is rare."""
+    """Decode an event without fixed layout by the generic ABI decoder; such events are rare."""
     event = decode_log(
         {
             "topics": [_bytes(topic, 32) for topic in log["topics"]],
@@ -130,13 +131,13 @@ def _decode_slowly(log: RawLog, at: Position) -> Event:
 
 def _bytes(text: str, length: int) -> bytes:
     value = bytes.fromhex(text[2:])
-    if len(value) != length or len(text) != 2 + 2 * length or text[:2] != "0x":  # fromhex passes over blanks
+    if len(value) != length or len(text) != 2 + 2 * length or text[:2] != "0x":  # fromhex skips blanks
         raise ValueError(f"expected 0x and {length} bytes in hex, got {text!r:.80}")
     return value
 
 
 _repeated = functools.lru_cache(256)(_bytes)
-"""For what one log after the other says: the contract, the kind of event, the model or round, the block."""
+"""Cache size for values that consecutive logs repeat: contract, event, model or round, block."""
 
 
 @functools.lru_cache(1024)
@@ -159,7 +160,7 @@ def _layouts() -> Mapping[bytes, _Layout]:
 
 
 def _layout(kind: type[Event], inputs: Sequence[tuple[str, str, bool]]) -> _Layout:
-    """Indexed fields are the topics after the first, the others the data; both are put back into the ABI's order."""
+    """Indexed fields are the topics after the first, the others the data; both are restored to the ABI's order."""
     hints = typing.get_type_hints(kind)
     indexed = sum(is_topic for _, _, is_topic in inputs)
     names = [field.name for field in dataclasses.fields(kind)][1:]
@@ -182,7 +183,7 @@ def _layout(kind: type[Event], inputs: Sequence[tuple[str, str, bool]]) -> _Layo
 
 
 def _converter(abi_type: str, hint: Any) -> tuple[int, Convert]:
-    """How many words a static ABI type takes, and what they mean as a field's type."""
+    """Return the number of words of a static ABI type, and the conversion from words to the field's type."""
     if abi_type.startswith("("):
         from eth_abi.grammar import parse
 

@@ -1,7 +1,7 @@
-"""What the index says, as frozen values: facts at their place on the chain, and what they add up to.
+"""Query results of the index, as frozen dataclasses.
 
-`final` says that the network's policy keeps a fact for good; what is not final is provisional and may be gone tomorrow.
-Of what several facts add up to it says that all of them are final.
+`final` means that the fact is final by the network's policy; other facts are provisional and a reorg may remove them.
+An entry that aggregates several facts is final if all of them are.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Following:
-    """What an index follows.
+    """Chain and contracts that an index follows.
 
     Attributes:
         chain_id: EIP-155 chain id.
         genesis: Hash of the chain's first block.
         contracts: The contracts of one deployment, the Cairn first.
-        first_block: Where reading begins.
+        first_block: First block to read.
     """
 
     chain_id: int
@@ -64,7 +64,7 @@ class Following:
 
 @dataclass(frozen=True, slots=True, order=True)
 class LogPlace:
-    """Where a fact stands on the chain; ordered as the chain is."""
+    """Position of a fact on the chain; sorts in chain order."""
 
     block: int
     log_index: int
@@ -126,8 +126,8 @@ class VersionEntry:
         parent: Zero for a genesis.
         round_id: The round that made it; None if its owner published it.
         number: That round's number; 0 if its owner published it.
-        deprecated: Its owner says that it is not to be used.
-        final: It is final, and so is its deprecation if there is one.
+        deprecated: Whether its owner deprecated it.
+        final: Whether it and any deprecation of it are final.
     """
 
     at: LogPlace
@@ -152,7 +152,7 @@ class HeadEntry:
 
 @dataclass(frozen=True, slots=True)
 class DeprecationEntry:
-    """A version is not to be used from here on; `replacement` is the new head, or zero."""
+    """A version was deprecated; `replacement` is the new head, or zero."""
 
     at: LogPlace
     model_id: ModelId
@@ -166,17 +166,17 @@ class RoundEntry:
     """A round, `at` where it was opened.
 
     Attributes:
-        parent: The version it begins on.
-        commit_deadline: Unix seconds, like the other deadlines; those that count now.
-        challenge_deadline: 0 while no result stands that has its quorum.
-        begun_at: Its running hash without commitments.
-        commitments: How many there are.
-        attestations: How many there are.
-        ended_early: Phase Commit ended before its deadline.
-        result_hash: Of the result that a quorum attests and nothing made void; None while there is none.
+        parent: Its parent version.
+        commit_deadline: Unix seconds, like the other deadlines; current values.
+        challenge_deadline: 0 while no valid result has a quorum.
+        begun_at: Initial running hash, without commitments.
+        commitments: Number of commitments.
+        attestations: Number of attestations.
+        ended_early: Whether phase Commit ended before its deadline.
+        result_hash: Hash of the result with a quorum that is not void; None if there is none.
         version_digest: The version it made; None unless finalized.
-        cancelled: It was cancelled, or recorded as lapsed.
-        final: All of this is final.
+        cancelled: Whether it was cancelled, or recorded as lapsed.
+        final: Whether all of this is final.
     """
 
     at: LogPlace
@@ -201,7 +201,7 @@ class RoundEntry:
 
 @dataclass(frozen=True, slots=True)
 class CommitmentEntry:
-    """A commitment, with the round that it was made in."""
+    """A commitment, with its round."""
 
     at: LogPlace
     model_id: ModelId
@@ -216,7 +216,7 @@ class CommitmentEntry:
 
 @dataclass(frozen=True, slots=True)
 class ResultEntry:
-    """A result, `at` where it was attested first."""
+    """A result, `at` its first attestation."""
 
     at: LogPlace
     round_id: RoundId
@@ -226,7 +226,7 @@ class ResultEntry:
 
 @dataclass(frozen=True, slots=True)
 class AttestationEntry:
-    """An aggregator attested a result; `votes` counts equal ones, this one included."""
+    """An aggregator attested a result; `votes` is the number of equal attestations, this one included."""
 
     at: LogPlace
     round_id: RoundId
@@ -247,7 +247,7 @@ class QuorumEntry:
 
 @dataclass(frozen=True, slots=True)
 class VoidEntry:
-    """A result that had its quorum stands no longer; `tally` is what its attestations counted under."""
+    """A result with a quorum became void; `tally` is the key under which its attestations were counted."""
 
     at: LogPlace
     round_id: RoundId
@@ -259,7 +259,7 @@ class VoidEntry:
 
 @dataclass(frozen=True, slots=True)
 class ConvictionEntry:
-    """A challenger showed what is wrong with a result."""
+    """A challenger convicted a result by a fraud proof."""
 
     at: LogPlace
     round_id: RoundId

@@ -1,8 +1,7 @@
-"""What an event writes: rows of tables, each a small pure function of the event alone.
+"""Event handlers: pure functions from an event to table rows.
 
-A row is (table, values), values in the order of the table's columns. A new event is its dataclass in
-`registry.chain.events` or `challenge_events`, a handler and its line in `HANDLERS` here, and a table in `schema.sql` if
-none fits.
+A row is (table, values), values in column order. To add an event, add its dataclass in `registry.chain.events` or
+`challenge_events`, a handler and its line in `HANDLERS` here, and a table in `schema.sql` if none fits.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ Rows = tuple[tuple[str, tuple[Any, ...]], ...]
 
 
 def wide(number: int) -> bytes:
-    """Return a number that may pass 63 bits as columns hold it; they compare as numbers do."""
+    """Encode an integer beyond 63 bits for a column, preserving its order."""
     return number.to_bytes(32, "big")
 
 
@@ -146,7 +145,7 @@ def _update_committed(e: UpdateCommitted) -> Rows:
 
 
 def _commitment_skipped(e: CommitmentSkipped) -> Rows:
-    return ()  # what its sender is told; of the round it says nothing
+    return ()  # only informs the sender; the round is unchanged
 
 
 def _commits_ended(e: CommitsEnded) -> Rows:
@@ -224,7 +223,7 @@ def _leaf_demanded(e: LeafDemanded) -> Rows:
 
 
 def _demand_skipped(e: DemandSkipped) -> Rows:
-    return ()  # what its sender is told: it had been demanded before
+    return ()  # only informs the sender that the leaf was already demanded
 
 
 def _leaf_shown(e: LeafShown) -> Rows:
@@ -233,7 +232,7 @@ def _leaf_shown(e: LeafShown) -> Rows:
 
 
 def _answer_skipped(e: AnswerSkipped) -> Rows:
-    return ()  # what its sender is told; the demand stands as it did
+    return ()  # only informs the sender; the demand is unchanged
 
 
 def _demand_closed(e: DemandClosed) -> Rows:

@@ -1,8 +1,8 @@
-"""What the index asks a node for: blocks by number, and the logs of a range together with the blocks at its ends.
+"""Log source: fetches blocks and the logs of a range from a node by raw JSON-RPC, and detects reorgs.
 
-Raw JSON-RPC, past web3's middleware, which takes ten times as long as the decoding here. What belongs together is asked
-in one batch, so that the servers behind one name do not answer it out of different chains; a node that takes no batches
-is asked one by one.
+Requests bypass web3's middleware, which takes ten times as long as the decoding here. Related requests go in one batch,
+so that a load balancer does not answer them from nodes on different chains; a node without batches gets them one by
+one.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ __all__ = ["MOST_BYTES", "ChainMoved", "Range", "LogSource"]
 
 Request = tuple[str, list[Any]]
 MOST_BYTES = 10 << 20
-"""Largest answer about several blocks: some 13 000 logs. How full blocks are shows only when they are read, so a longer
-answer is cut off and less is asked for: that bounds memory. Of a single block all is read."""
+"""Largest answer for several blocks, bytes: some 13 000 logs. A longer answer is cut off and a smaller range requested,
+which bounds memory. A single block's logs are always read in full."""
 
 
 class ChainMoved(ChainError):
-    """The node's chain is not the one that reading began on: begin again."""
+    """The node's chain was reorganised during the read: retry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Range:
 
 
 class LogSource:
-    """A node, and the contracts whose logs are wanted."""
+    """A node, and the contracts whose logs are read."""
 
     def __init__(self, w3: Web3, contracts: Sequence[Address]) -> None:
         from web3.datastructures import NamedElementOnion
@@ -54,7 +54,7 @@ class LogSource:
         self._one = w3.provider.request_func(w3, NamedElementOnion([]))
 
     def latest(self) -> Block:
-        """Return the node's last block.
+        """Return the node's latest block.
 
         Raises:
             NodeUnavailable: It does not answer.
@@ -63,7 +63,7 @@ class LogSource:
         return _block(block, None)
 
     def blocks(self, numbers: Sequence[int]) -> list[Block | None]:
-        """Return blocks by number, None for those that the node does not have.
+        """Return blocks by number; None for blocks that the node does not have.
 
         Raises:
             NodeUnavailable: It does not answer.
@@ -72,17 +72,17 @@ class LogSource:
         return [None if block is None else _block(block, n) for n, block in zip(numbers, answers, strict=True)]
 
     def read(self, blocks: range, after: Block | None) -> Range:
-        """Return the contracts' logs of a range of blocks that stands on a known one.
+        """Return the contracts' logs of a range of blocks that descends from a known block.
 
-        The last block is asked for before and after the logs: if it is the same one, they are those of its chain.
+        The last block is fetched before and after the logs: if unchanged, the logs are those of its chain.
 
         Args:
             blocks: The range.
-            after: A block before them; None for none.
+            after: An earlier block; None for none.
 
         Raises:
-            ChainMoved: The chain changed meanwhile, or does not contain `after`.
-            NodeUnavailable: The node does not answer, or refuses the range.
+            ChainMoved: A reorg happened meanwhile, or the chain does not contain `after`.
+            NodeUnavailable: The node does not answer, or rejects the range.
         """
         wanted = {
             "address": self._addresses,
@@ -107,7 +107,7 @@ class LogSource:
         return Range(end, logs)
 
     def _ask(self, requests: Sequence[Request]) -> list[Any]:
-        """The results, in the order of the requests."""
+        """Return the results in request order."""
         methods = ", ".join(dict.fromkeys(method for method, _ in requests))
         if self._batch is not None and len(requests) > 1:
             with asking(methods):
@@ -115,7 +115,7 @@ class LogSource:
             if isinstance(answers, list):
                 _require_ids(methods, answers, len(requests))
                 return [result_of(method, answer) for (method, _), answer in zip(requests, answers, strict=True)]
-            self._batch = None  # one error for all of it
+            self._batch = None  # one error for the whole batch: the node has no batches
         return [self._ask_one(method, params) for method, params in requests]
 
     def _ask_one(self, method: str, params: list[Any]) -> Any:
@@ -126,7 +126,7 @@ class LogSource:
 
 
 def _require_ids(methods: str, answers: Sequence[Any], count: int) -> None:
-    """web3 numbers requests one by one and sorts the answers."""
+    """Check the answers' ids: web3 numbers requests consecutively and sorts the answers."""
     ids: list[Any] = [answer.get("id") if isinstance(answer, dict) else None for answer in answers]
     if not all(isinstance(i, int) for i in ids) or [i - ids[0] for i in ids] != list(range(count)):
         raise NodeUnavailable(f"{methods}: expected {count} answers in a batch from the node, got ids {ids!r:.80}")
@@ -137,7 +137,7 @@ def _block_request(name: int | str) -> Request:
 
 
 def _block(answer: Any, number: int | None) -> Block:
-    """Number and hash of a block as JSON has it, which must be the one that was asked for."""
+    """Parse number and hash of a block in JSON, which must be the requested one."""
     try:
         found = Block(int(answer["number"], 16), bytes.fromhex(answer["hash"][2:]))
     except (LookupError, TypeError, ValueError) as error:
@@ -149,7 +149,7 @@ def _block(answer: Any, number: int | None) -> Block:
 
 
 def _as_json(value: Any) -> Any:
-    """What the chain in this process answers, as a node would write it: its numbers are no text."""
+    """Convert the in-process chain's answers, in which numbers are not hex text, to a node's JSON."""
     if isinstance(value, int) and not isinstance(value, bool):
         return hex(value)
     if isinstance(value, dict):

@@ -1,7 +1,7 @@
-"""Every question that the index is asked, each a function; those about one round are in `round_queries`.
+"""Queries on the index, one function each; those about rounds are in `round_queries`.
 
-All take a connection from `registry.index.database`, and answer as of the last block that was read. Lists are in the
-order of the chain. What is unknown is None or an empty tuple.
+All take a connection from `registry.index.database` and answer as of the last indexed block. Lists are in chain order.
+Unknown subjects give None or an empty tuple.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ ORDER = "ORDER BY {0}.block, {0}.log_index"
 
 
 def facts(db: sqlite3.Connection, table: str, columns: str, where: str = "1", *values: object) -> Iterator[Any]:
-    """Rows of a table: the place, then the columns."""
+    """Yield rows of a table: the place, then the columns."""
     listed = ", ".join(f"{table}.{column}" for column in columns.split())
     query = f"SELECT {PLACE}, {listed} {FROM} WHERE {where} {ORDER}".format(table)
     for row in db.execute(query, values):
@@ -72,7 +72,7 @@ def facts(db: sqlite3.Connection, table: str, columns: str, where: str = "1", *v
 
 
 def place_of(row: Sequence[Any]) -> LogPlace:
-    """Return the place that a row begins with, as `PLACE` selects it."""
+    """Return the place from the leading columns of a row, as selected by `PLACE`."""
     block, log_index, block_hash, final = row[:4]
     return LogPlace(block, log_index, block_hash, bool(final))
 
@@ -81,7 +81,7 @@ def place_of(row: Sequence[Any]) -> LogPlace:
 
 
 def following(db: sqlite3.Connection) -> Following | None:
-    """Return what the index follows; None before it follows anything."""
+    """Return chain and contracts that the index follows; None for a new index."""
     row = db.execute("SELECT chain_id, genesis, first_block FROM following").fetchone()
     if row is None:
         return None
@@ -90,42 +90,42 @@ def following(db: sqlite3.Connection) -> Following | None:
 
 
 def head_block(db: sqlite3.Connection) -> Block | None:
-    """Return the last block that was read."""
+    """Return the last indexed block."""
     row = db.execute("SELECT number, hash FROM blocks ORDER BY number DESC LIMIT 1").fetchone()
     return None if row is None else Block(*row)
 
 
 def final_block(db: sqlite3.Connection) -> Block | None:
-    """Return the last block that was final when it was read."""
+    """Return the last indexed block that was final when it was read."""
     row = db.execute("SELECT number, hash FROM blocks JOIN following ON number = final").fetchone()
     return None if row is None else Block(*row)
 
 
 def checked_block(db: sqlite3.Connection) -> int | None:
-    """Return the number of the block up to which all was checked when it was read."""
+    """Return the number of the block up to which everything was verified when it was read."""
     row = db.execute("SELECT checked FROM following").fetchone()
     return None if row is None else row[0]
 
 
 def blocks_between(db: sqlite3.Connection, above: int, up_to: int) -> tuple[Block, ...]:
-    """Return the blocks that the index remembers: above < number <= up_to, ascending."""
+    """Return the stored blocks with above < number <= up_to, ascending."""
     query = "SELECT number, hash FROM blocks WHERE number > ? AND number <= ? ORDER BY number"
     return tuple(Block(*row) for row in db.execute(query, (above, up_to)))
 
 
 def count_facts(db: sqlite3.Connection) -> dict[str, int]:
-    """Return how many facts each table holds."""
+    """Return the number of rows of each table."""
     held = [table for table in tables(db) if table not in ("following", "contracts", "blocks")]
     return {table: int(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]) for table in held}
 
 
 def tables(db: sqlite3.Connection) -> tuple[str, ...]:
-    """Return the names of all tables, in the order in which they were made."""
+    """Return the names of all tables, in creation order."""
     return tuple(name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY rowid"))
 
 
 def dump(db: sqlite3.Connection) -> Iterator[str]:
-    """Yield all that the index holds of the chain, a line a row: equal for equal chains, however they were read."""
+    """Yield the index's content as text, one line per row: equal for equal chains, however they were read."""
     for table in tables(db):
         described = db.execute(f"PRAGMA table_info({table})")
         columns = [(name, key) for _, name, _, _, _, key in described if (table, name) != ("following", "checked")]
@@ -180,7 +180,7 @@ def owners(db: sqlite3.Connection, model_id: ModelId) -> tuple[OwnerEntry, ...]:
 
 
 def members(db: sqlite3.Connection, model_id: ModelId) -> tuple[MemberEntry, ...]:
-    """Return the last change of the roles of every account that has or had any."""
+    """Return the last role change of every account that has or had a role."""
     last = {entry.account: entry for entry in member_history(db, model_id)}
     return tuple(sorted(last.values(), key=lambda entry: entry.at))
 
@@ -188,14 +188,14 @@ def members(db: sqlite3.Connection, model_id: ModelId) -> tuple[MemberEntry, ...
 def member_history(
     db: sqlite3.Connection, model_id: ModelId, account: Address | None = None
 ) -> tuple[MemberEntry, ...]:
-    """Return every change of roles, of one account or all."""
+    """Return every role change, of one account or all."""
     where = "model = ?1 AND (?2 IS NULL OR account = ?2)"
     rows = facts(db, "members", "model account roles", where, model_id, account)
     return tuple(MemberEntry(at, name, who, Role(roles)) for at, name, who, roles in rows)
 
 
 def plans(db: sqlite3.Connection, model_id: ModelId) -> tuple[PlanEntry, ...]:
-    """Return a model's plan history; the last one is the standing plan."""
+    """Return a model's plan history; the last entry is the current plan."""
     rows = facts(db, "plans", "model plan_index digest rules_hash terms", "model = ?", model_id)
     return tuple(PlanEntry(at, name, index, _plan(*plan)) for at, name, index, *plan in rows)
 
@@ -245,34 +245,34 @@ def versions(db: sqlite3.Connection, model_id: ModelId) -> tuple[VersionEntry, .
 
 
 def every_version(db: sqlite3.Connection) -> tuple[VersionEntry, ...]:
-    """Return the versions of all models, in the order of the chain."""
+    """Return the versions of all models, in chain order."""
     return _versions(db, "1")
 
 
 def versions_of_digest(db: sqlite3.Connection, digest: Digest) -> tuple[VersionEntry, ...]:
-    """Return the versions with that digest, in whatever models."""
+    """Return the versions with a digest, in all models."""
     return _versions(db, "versions.digest = ?", digest)
 
 
 def ancestors(db: sqlite3.Connection, model_id: ModelId, digest: Digest) -> tuple[VersionEntry, ...]:
-    """Return a version and all it descends from in its model, the genesis first."""
+    """Return a version and its ancestors in its model, the genesis first."""
     walk = _WALK.format(next="versions.parent", step="versions.digest = found.digest")
     return _versions(db, "versions.model = ?1 AND versions.digest IN found", model_id, digest, walk=walk)
 
 
 def descendants(db: sqlite3.Connection, model_id: ModelId, digest: Digest) -> tuple[VersionEntry, ...]:
-    """Return a version and all that descend from it in its model, itself first."""
+    """Return a version and its descendants in its model, itself first."""
     walk = _WALK.format(next="versions.digest", step="versions.parent = found.digest")
     return _versions(db, "versions.model = ?1 AND versions.digest IN found", model_id, digest, walk=walk)
 
 
 def committed_digests(db: sqlite3.Connection) -> tuple[Digest, ...]:
-    """Return the updates that were ever committed, in any model."""
+    """Return the digests of all committed updates, in all models."""
     return tuple(Digest(digest) for (digest,) in db.execute("SELECT DISTINCT digest FROM commitments ORDER BY digest"))
 
 
 def heads(db: sqlite3.Connection, model_id: ModelId) -> tuple[HeadEntry, ...]:
-    """Return every head that a model had; the last one is the head."""
+    """Return a model's history of heads; the last one is the current head."""
     return tuple(HeadEntry(*row) for row in facts(db, "heads", "model digest", "model = ?", model_id))
 
 

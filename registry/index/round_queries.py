@@ -1,6 +1,6 @@
-"""Every question about rounds: how they stand, what was committed, attested and agreed.
+"""Queries about rounds: their state, commitments, attestations, results and convictions.
 
-As in `registry.index.queries`.
+Conventions as in `registry.index.queries`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _STANDING = (
     "AND NOT EXISTS (SELECT 1 FROM voids WHERE voids.round = e.round "
     "AND (voids.block, voids.log_index) > (e.block, e.log_index))"
 )
-"""Said since the last result was made void."""
+"""Condition: after the last result became void."""
 _ROUND = f"""
 SELECT {PLACE.format("rounds")}, rounds.model, rounds.number, rounds.round, rounds.parent, rounds.plan_index,
   coalesce(commit_ends.commit_deadline, rounds.commit_deadline),
@@ -100,17 +100,17 @@ def commitments(db: sqlite3.Connection, round_id: RoundId) -> tuple[CommitmentEn
 
 
 def commitments_by(db: sqlite3.Connection, participant: Address) -> tuple[CommitmentEntry, ...]:
-    """Return all that an account ever committed, in any model."""
+    """Return all commitments of an account, in all models."""
     return _commitments(db, "commitments.participant = ?", participant)
 
 
 def commitments_of(db: sqlite3.Connection, digest: Digest) -> tuple[CommitmentEntry, ...]:
-    """Return the commitments of an update: one, unless somebody copied it."""
+    """Return the commitments of an update: one, unless it was copied."""
     return _commitments(db, "commitments.digest = ?", digest)
 
 
 def results(db: sqlite3.Connection, round_id: RoundId) -> tuple[ResultEntry, ...]:
-    """Return the results that were attested in a round."""
+    """Return the attested results of a round."""
     columns = "round result_hash version_digest tensor_root rest_root state_root state_layout step report_digest \
         aggregate_root contributions_root contributions total_weight total_steps divisor"
     rows = facts(db, "results", columns, "round = ?", round_id)
@@ -123,30 +123,30 @@ def _result(row: Sequence[Any]) -> Result:
 
 
 def attestations(db: sqlite3.Connection, round_id: RoundId) -> tuple[AttestationEntry, ...]:
-    """Return a round's attestations; of an aggregator that moved to another result the last one counts."""
+    """Return a round's attestations; the last one of each aggregator counts."""
     columns = "round aggregator result_hash votes"
     return tuple(AttestationEntry(*row) for row in facts(db, "attestations", columns, "round = ?", round_id))
 
 
 def quorums(db: sqlite3.Connection, round_id: RoundId) -> tuple[QuorumEntry, ...]:
-    """Return when results of a round got their quorum; of those before the last void none stands."""
+    """Return when results of a round reached their quorum; those before the last void are not valid."""
     columns = "round result_hash challenge_deadline"
     return tuple(QuorumEntry(*row) for row in facts(db, "quorums", columns, "round = ?", round_id))
 
 
 def voids(db: sqlite3.Connection, round_id: RoundId) -> tuple[VoidEntry, ...]:
-    """Return when results of a round were made void."""
+    """Return when results of a round became void."""
     rows = facts(db, "voids", "round result_hash tally standing aggregate_deadline", "round = ?", round_id)
     return tuple(VoidEntry(at, of, result, tally, Standing(how), until) for at, of, result, tally, how, until in rows)
 
 
 def convictions(db: sqlite3.Connection, round_id: RoundId) -> tuple[ConvictionEntry, ...]:
-    """Return by what results of a round were made void."""
+    """Return the fraud proofs that convicted results of a round."""
     rows = facts(db, "convictions", "round tally challenger fault", "round = ?", round_id)
     return tuple(ConvictionEntry(at, of, tally, who, Fault(fault)) for at, of, tally, who, fault in rows)
 
 
 def expulsions(db: sqlite3.Connection, round_id: RoundId) -> tuple[ExpulsionEntry, ...]:
-    """Return who lost the aggregator role for attesting a void result of a round."""
+    """Return the aggregators that lost their role for attesting a void result of a round."""
     rows = facts(db, "expulsions", "round aggregator tally", "round = ?", round_id)
     return tuple(ExpulsionEntry(*row) for row in rows)

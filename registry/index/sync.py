@@ -1,13 +1,13 @@
-"""Following the chain: read the next blocks, undo what is no longer there, stop where what was final is not.
+"""Chain follower: indexes new blocks, undoes reorgs, and halts if a finalized block disappears.
 
-    sync    head ──▶ where node and index part? ── before a final block ──▶ FinalityBroken, nothing is written
-                          │ undo above that
+    sync    head ──▶ last common block? ── before a final block ──▶ FinalityBroken, nothing is written
+                          │ undo blocks above it
                           ▼
             final blocks in wide ranges, then provisional ones up to the head:
             raw logs ──check──▶ events ──▶ rows ──▶ one transaction a range
 
-Stopped at any point, the index holds the chain up to the end of some range; the next sync goes on from there. What it
-holds at the end depends on the chain alone, not on how it was read.
+After an interruption at any point, the index holds the chain up to the end of some range; the next sync resumes there.
+The final content depends on the chain alone, not on how it was read.
 """
 
 from __future__ import annotations
@@ -37,27 +37,27 @@ if TYPE_CHECKING:
 __all__ = ["Check", "Follower", "Synced"]
 
 Check = Callable[[range, Range, Block | None], None]
-"""Told every range of blocks with what the node gave for it and the block that it stands on (None for the first),
-before anything of it is written; raises if that is not what the chain holds."""
+"""Check called before a range is written, with the range, the node's answer and the parent block (None for the first
+range); raises if the answer does not match the chain."""
 
 _FEWEST, _MOST = 1, 50_000
 _AT_FIRST = 100
-"""Blocks a range."""
+"""Blocks per range."""
 _WANTED_LOGS = 8_000
-"""Logs a range: as many as make a transaction worth its while, and few enough to hold."""
+"""Target number of logs per range: enough to amortise a transaction, few enough for memory."""
 _ATTEMPTS = 8
-"""How often the chain may change while it is read."""
+"""Number of reorgs during a read after which the sync gives up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """What a sync did.
+    """Summary of a sync.
 
     Attributes:
-        head: The last block that is indexed; None where the chain does not reach the first one to read.
-        final: The last of them that is final.
-        logs: Logs that were added.
-        undone: Blocks that were undone because the chain no longer has them.
+        head: Last indexed block; None if the chain has not reached the first block to read.
+        final: Last indexed block that is final.
+        logs: Number of logs added.
+        undone: Number of blocks undone by reorgs.
     """
 
     head: int | None
@@ -78,17 +78,17 @@ class Follower:
         check: Check | None = None,
         advanced: Callable[[range, int], None] | None = None,
     ) -> None:
-        """Begin to follow.
+        """Bind an index to a node.
 
         Args:
-            index: Open for writing.
+            index: The index, open for writing.
             w3: The node.
-            finality: When a block is final.
-            check: Told what was read before it is written. What the index holds unchecked is read again.
-            advanced: Told each range that was written, and how many logs it held.
+            finality: Finality policy.
+            check: Verifies each range before it is written. Unverified blocks in the index are read again.
+            advanced: Called with each written range and its number of logs.
 
         Raises:
-            WrongChain: The node is on another chain than the index.
+            WrongChain: The node and the index are on different chains.
             NodeUnavailable: The node does not answer.
         """
         self._index = index
@@ -104,21 +104,21 @@ class Follower:
             raise WrongChain(f"expected block 0 to be 0x{index.following.genesis.hex()}, got {got} from the node")
 
     def sync(self) -> Synced:
-        """Bring the index up to the node's head.
+        """Sync the index to the node's head.
 
         Raises:
-            FinalityBroken: A block that was final is not on the node's chain; nothing is written.
-            ChainError: The node gave logs that do not decode, were not asked for, or contradict one another; what
-                stood before them is kept.
-            VerificationFailed: The check refused what the node gave; nothing of that range is written.
-            NodeUnavailable: The node does not answer, is behind the index's final block, or does not stand still.
+            FinalityBroken: A finalized block is no longer on the node's chain; nothing is written.
+            ChainError: The node's logs do not decode, were not requested, or contradict each other; earlier ranges are
+                kept.
+            VerificationFailed: The check rejected the node's answer; nothing of that range is written.
+            NodeUnavailable: The node does not answer, is behind the index's final block, or keeps reorganising.
         """
         logs = undone = 0
         for _ in range(_ATTEMPTS):
             try:
                 undone += self._undo()
                 if self._check is not None and not self._is_checked():
-                    self._index.undo(above=self._index.checked)  # to be read again, with checks
+                    self._index.undo(above=self._index.checked)  # read again, verified
                 latest = self._source.latest()
                 final = min(final_block(self._source.w3, self._finality), latest.number)
                 logs += self._read_up_to(final, final=True)
@@ -135,10 +135,10 @@ class Follower:
         )
 
     def repair(self) -> int | None:
-        """Undo all that the node's chain does not have, final or not.
+        """Undo all blocks that are not on the node's chain, final or not.
 
         Returns:
-            The last block that is kept, which is final from now on as it was before; None if nothing is.
+            Number of the last block kept; None if no block is kept. Kept blocks that were final stay final.
         """
         head = self._index.head
         kept = self._last_common(queries.blocks_between(self._index.db, -1, -1 if head is None else head.number))
@@ -148,12 +148,12 @@ class Follower:
     # ------------------------------------------------------------------------------------------------- undoing
 
     def _is_checked(self) -> bool:
-        """Whether all that the index holds was checked when it was read."""
+        """Whether the whole index was verified when it was read."""
         head = self._index.head
         return head is None or head.number == self._index.checked
 
     def _undo(self) -> int:
-        """Undo what the chain no longer has, and say how many blocks that were."""
+        """Undo blocks that are no longer on the chain; return their number."""
         index = self._index
         head, final = index.head, index.final
         if head is None:
@@ -172,7 +172,7 @@ class Follower:
         (found,) = self._source.blocks([final.number])
         if found == final:
             return
-        if found is None:  # the node is behind, or one of its servers: only another block shows another chain
+        if found is None:  # the node, or a server behind it, lags: only a different block proves another chain
             latest = self._source.latest().number
             known = queries.blocks_between(self._index.db, -1, min(latest, final.number))[-1:]
             (found,) = self._source.blocks([known[0].number]) if known else (None,)
@@ -187,7 +187,7 @@ class Follower:
         )
 
     def _last_common(self, known: Sequence[Block]) -> Block | None:
-        """The last of these blocks that the node's chain has. Where it has one it has all before, so by bisection."""
+        """Return the last of these blocks on the node's chain, by bisection: a block implies all its ancestors."""
         low, high = 0, len(known)
         while low < high:
             middle = (low + high) // 2
@@ -200,7 +200,7 @@ class Follower:
     # ------------------------------------------------------------------------------------------------- reading
 
     def _read_up_to(self, last: int, *, final: bool) -> int:
-        """Add the blocks up to one, and say how many logs they held."""
+        """Index the blocks up to a number; return the number of logs added."""
         index, logs = self._index, 0
         while (start := self._next()) <= last:
             blocks = range(start, min(start + self._span, last + 1))
@@ -221,7 +221,7 @@ class Follower:
 
     @contextmanager
     def _standing(self, block: Block) -> Iterator[None]:
-        """Check what stands on a block. What is proved of one that has meanwhile been replaced does not count."""
+        """Context for checks on top of a block; they fail with ChainMoved if a reorg replaced the block meanwhile."""
         try:
             yield
         except VerificationFailed as failed:
@@ -234,7 +234,7 @@ class Follower:
         return self._index.following.first_block if head is None else head.number + 1
 
     def _narrow(self, blocks: range, error: NodeUnavailable) -> None:
-        """Nodes cap what one eth_getLogs may span or return, each in its own words, or take too long over it."""
+        """Shrink the range: nodes limit the span or size of eth_getLogs, with various errors, or time out."""
         if len(blocks) == 1:
             raise error
         self._span = max(_FEWEST, len(blocks) // (2 if isinstance(error, NodeRefused) else 10))
@@ -257,7 +257,7 @@ class Follower:
         self._index.append(blocks, rows, final=final, checked=self._check is not None)
 
     def _finalize(self, number: int) -> None:
-        """Note how far the chain is final, where that is more than was known."""
+        """Advance the final block if the chain's finality has advanced."""
         head, known = self._index.head, self._index.final
         if head is None or number < self._index.following.first_block or (known is not None and number <= known.number):
             return

@@ -1,7 +1,7 @@
-"""Whether a commitment's update is admitted to its round, and if not, why.
+"""Admission of updates: whether a committed update is valid in its round, and the reason code if not.
 
-Pure judgements over records and bytes, in the order of the reason codes, and one function that fetches what they need.
-Participants, aggregators and auditors call the same ones.
+Checks are pure functions of records and bytes, in the order of the reason codes, plus functions that fetch their input.
+Participants, aggregators and auditors run the same checks.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _MISSING = (BlockNotFound, BlockMismatch, BlockTooLarge, StoreUnavailable)
 
 @dataclass(frozen=True, slots=True)
 class UpdateForm:
-    """What every update of a round looks like: computed from the parent and the plan, never taken from an update."""
+    """Form that every update of a round must have, computed from parent and plan, never from an update."""
 
     header: bytes
     size: int
@@ -59,13 +59,13 @@ class UpdateForm:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A commitment and what was found of its update.
+    """Verdict on a commitment's update.
 
     Attributes:
-        reason: The code it gets.
-        detail: Why, in words.
-        manifest: Where that was readable.
-        damaged: It is unavailable because what was served does not hash to its name.
+        reason: Reason code.
+        detail: Human-readable reason.
+        manifest: The update's manifest; None if it could not be read.
+        damaged: Whether it is unavailable because the served bytes do not hash to their CID.
     """
 
     commitment: UpdateCommitted
@@ -80,12 +80,12 @@ class Verdict:
 
 
 def update_form(parent: TensorHeader, plan: PlanManifest) -> UpdateForm:
-    """Return the form that updates and the aggregate of a round have.
+    """Return the required form of a round's updates and aggregate.
 
     Raises:
         UnknownRule: The plan has rules of a later release.
-        FormError: A rule does not get what it takes.
-        InputError: The plan is for versions of another form.
+        FormError: A rule does not allow the plan's parameters or weights.
+        InputError: The plan does not fit the parent's tensors.
     """
     header = update_layout(parent)
     rules, segments = plan_rules(plan), plan_segments(plan, parent)
@@ -95,10 +95,10 @@ def update_form(parent: TensorHeader, plan: PlanManifest) -> UpdateForm:
 def judge_manifest(
     store: ContentStore, record: RoundRecord, size: int, commitment: UpdateCommitted
 ) -> tuple[Reason, str, UpdateManifest | None]:
-    """Fetch and judge an update's manifest, named by the committed digest; size is that of the round's updates.
+    """Fetch and check the manifest with the committed digest; size is the file length of the round's updates, bytes.
 
     Raises:
-        ContentError: It is not to be had.
+        ContentError: The manifest is unavailable.
     """
     try:
         manifest = get_manifest(store, commitment.digest, UpdateManifest)
@@ -131,7 +131,7 @@ def judge_manifest(
 
 
 def judge_blob(pieces: Iterable[bytes | memoryview], form: UpdateForm, tensor_root: bytes) -> tuple[Reason, str]:
-    """Judge an update's file, streamed, by its header, its values and its tensor root."""
+    """Check an update's file in one streaming pass: header, values and tensor root."""
     check_arithmetic()
     hasher, offset, rest = TensorRootHasher(), 0, b""
     value_fault = ""
@@ -167,14 +167,14 @@ def judge(
     commitment: UpdateCommitted,
     late: Callable[[], bool] = lambda: False,
 ) -> Verdict:
-    """Fetch and judge one commitment's update on its own, apart from the round's total weight.
+    """Fetch and check one commitment's update, except for the limit on the round's total weight.
 
     Args:
-        store: Holds, or finds, the update.
+        store: Store that has the update or can fetch it.
         record: The round.
-        form: Of its updates.
+        form: Required form of its updates.
         commitment: One of its commitments.
-        late: Asked before each piece; once it says yes, what has not come yet is unavailable.
+        late: Called before each piece; once it returns true, the rest counts as unavailable.
     """
     verdict = judge_declared(store, record, form, commitment)
     manifest = verdict.manifest
@@ -190,7 +190,7 @@ def judge(
 
 
 def judge_declared(store: ContentStore, record: RoundRecord, form: UpdateForm, commitment: UpdateCommitted) -> Verdict:
-    """Fetch and judge one commitment's manifest; what is admitted is so if its file is what the manifest says."""
+    """Fetch and check only one commitment's manifest; admission is provisional until its file is checked too."""
     try:
         reason, detail, manifest = judge_manifest(store, record, form.size, commitment)
     except _MISSING as error:
@@ -206,7 +206,7 @@ def _in_time(pieces: Iterable[bytes], late: Callable[[], bool]) -> Iterator[byte
 
 
 def judge_weights(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
-    """Refuse, in commit order, what would bring the total weight over 2^28."""
+    """Reject, in commit order, updates that would raise the total weight above 2^28."""
     total, judged = 0, []
     for verdict in verdicts:
         if verdict.admitted and total + verdict.commitment.weight > MAX_TOTAL_WEIGHT:

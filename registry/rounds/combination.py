@@ -1,9 +1,9 @@
-"""Combining updates leaf by leaf: read once, checked, hashed and combined as the bytes come by.
+"""Streaming aggregation: reads, checks, hashes and combines updates leaf by leaf in constant memory.
 
-All updates of a round have the same header, so leaf i of each (the i-th MiB of its file, which is also the i-th block
-of its UnixFS DAG) holds the same coordinates. Memory is some dozens of leaves, whatever the model's size and the number
-of updates. Leaves are independent, so the work may be split into ranges, one forked process each; Merkle subtrees of
-the ranges join to the same roots.
+All updates of a round have the same header, so leaf i of each (the i-th MiB of its file, and the i-th block of its
+UnixFS DAG) holds the same coordinates. Memory is a few dozen leaves, independent of model size and number of updates.
+Leaves are independent, so ranges of leaves run in parallel in forked processes; the Merkle subtrees of the ranges join
+to the same roots.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from registry.types import Blob, Cid, Root
 __all__ = ["Checks", "Combined", "FileFacts", "Leaves", "Progress", "combine", "leaves_of_blob", "leaves_of_file"]
 
 Progress = Callable[[int], None]
-"""Told how many bytes of updates were combined since the last call."""
+"""Progress callback: number of bytes of updates combined since the last call."""
 _EVERYTHING = Checks()
 _Range = tuple[int, int]
 _T = TypeVar("_T")
@@ -46,7 +46,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What a file of F32 tensors is called; None for what was not computed."""
+    """CID and hashes of a file of F32 tensors; None if not computed."""
 
     cid: Cid | None
     tensor_root: Root | None
@@ -54,7 +54,7 @@ class FileFacts:
 
 @dataclass(frozen=True, slots=True)
 class Combined:
-    """The aggregate's name and size, its plain sha256 where asked for, and what the updates turned out to be."""
+    """Result of a combination: facts of the aggregate, its plain sha256 if requested, and facts of the updates."""
 
     cid: Cid
     tensor_root: Root
@@ -67,7 +67,7 @@ def leaves_of_file(path: Path, size: int) -> Leaves:
     """Return a reader of the file's leaves.
 
     Raises (when called):
-        FormError: The file turned out shorter than size.
+        FormError: The file is shorter than size.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
@@ -83,13 +83,13 @@ def leaves_of_file(path: Path, size: int) -> Leaves:
 
 
 def leaves_of_blob(store: ContentStore, blob: Blob) -> Leaves:
-    """Return a reader of a stored blob's leaves, each hashed by the store as it is read.
+    """Return a reader of a stored blob's leaves, each verified by the store.
 
     Raises:
         FormError: The blob is not a file of its size under the profile.
     """
     cids = leaf_cids(store, blob)
-    store.close()  # a forked process must not go on with this one's connections
+    store.close()  # a forked process must not share this process's connections
 
     return lambda index: store.get(cids[index])
 
@@ -111,21 +111,21 @@ def combine(
     """Write the aggregate of updates to a file.
 
     Args:
-        updates: Readers of leaves, one an update; not shared between processes before the call.
-        weights: One an update, as committed; their sum is at most 2^28.
-        header: The safetensors header that every update has.
-        size: Bytes of each update's file.
+        updates: Leaf readers, one per update; not shared between processes before the call.
+        weights: Committed weights, one per update; their sum is at most 2^28.
+        header: Safetensors header of every update.
+        size: File length of every update, bytes.
         grid_bits: s, 0..126.
-        combining: The combine rule, as the plan sets it.
+        combining: The combine rule, with the plan's settings.
         encoding: The update form.
-        out: Written whole, its leaves in place; the caller renames it once satisfied. Scratch files are made beside it.
+        out: Output file, written in place; the caller renames it after checks. Scratch files are created beside it.
         check: What to compute and check of the updates.
-        processes: Ranges of leaves worked on at once.
-        progress: Called as bytes are combined, in this process.
+        processes: Number of parallel processes.
+        progress: Called in this process as bytes are combined.
 
     Raises:
-        InputError: Weights are not as said, or the disk has no room for the aggregate and what the rule's shape takes.
-        FormError: An update has another header, or holds a value that is not on the grid.
+        InputError: The weights are invalid, or there is not enough free disk for the aggregate and scratch files.
+        FormError: An update has another header, or a value that is not on the grid.
     """
     check_arithmetic()
     total = check_weights(weights)
@@ -148,20 +148,20 @@ def combine(
 
 
 def _factors(job: Job, ranges: Sequence[_Range]) -> Factors | None:
-    """What a fold multiplies and divides by; to select takes a look at every update first."""
+    """Factors and divisor of a fold; selection reads every update once beforehand. None for columns."""
     shape = job.combining.rule.shape
     if isinstance(shape, Columns):
         return None
     if not isinstance(shape, Select):
         return shape.factors(job.counted)
-    look = replace(job, check=Checks(cids=False, roots=False, grid=job.check.grid))  # names are told of the second one
+    look = replace(job, check=Checks(cids=False, roots=False, grid=job.check.grid))  # the second pass hashes
     found = _in_ranges(_measure_range, look, ranges, lambda done: None)
     statistics = [sum(of_ranges) for of_ranges in zip(*found, strict=True)]
     return shape.factors(statistics, job.counted, job.combining.parameters)
 
 
 def _facts(parts: list[LeafRange], job: Job, is_update: bool) -> FileFacts:
-    """Join the parts of one file, in order, and name it."""
+    """Join the parts of one file, in order, into its CID and hashes."""
     cid = root = None
     if job.check.cids or not is_update:
         cid = root_of_leaves([leaf for part in parts for leaf in part.leaves], job.size)
@@ -180,7 +180,7 @@ def _measure_range(job: Job, begin: int, end: int, progress: Progress) -> list[i
 
 
 def _combine_range(job: Job, begin: int, end: int, progress: Progress) -> list[LeafRange]:
-    """Combine leaves begin..end-1; return the parts of each update and, last, of the aggregate."""
+    """Combine leaves begin..end-1; return the part of each update and, last, of the aggregate."""
     offset = max(begin * LEAF_BYTES - len(job.header), 0)
     parts = [LeafRange([], TensorRootHasher(offset)) for _ in range(len(job.updates) + 1)]
     made = np.empty(LEAF_VALUES, dtype="<f4")
@@ -201,7 +201,7 @@ def _combine_range(job: Job, begin: int, end: int, progress: Progress) -> list[L
 def _in_ranges(
     work: Callable[[Job, int, int, Progress], list[_T]], job: Job, ranges: Sequence[_Range], progress: Progress
 ) -> list[list[_T]]:
-    """Work on each range in a forked process; bytes done and then the outcome come back over its pipe."""
+    """Run work on each range in a forked process, which sends progress and then its result over a pipe."""
     if len(ranges) == 1:
         return [work(job, *ranges[0], progress)]
     with ExitStack() as processes:

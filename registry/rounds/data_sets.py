@@ -1,8 +1,8 @@
-"""Salted data set digests: a commitment to what an update was trained on, which only its holder can open.
+"""Salted data set digests: hiding commitments to the training data of an update.
 
-What is published is sha2-256(salt || manifest), salt 32 random bytes, manifest the canonical `cairn/dataset/1`. Without
-the salt nobody can try descriptions, or small data sets by their `sha256`, until one fits. The opening is salt and
-manifest in one file, whose own sha2-256 is the digest.
+The published digest is sha2-256(salt || manifest), with 32 random bytes of salt and the canonical `cairn/dataset/1`
+manifest. Without the salt nobody can brute-force descriptions, or small data sets by their `sha256`. The opening is
+salt and manifest in one file, whose sha2-256 is the digest.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ MAX_OPENING_BYTES = SALT_BYTES + MAX_MANIFEST_BYTES
 
 
 def opening_of(data_set: DataSetManifest, salt: bytes) -> bytes:
-    """Return what opens a data set's digest; its sha2-256 is the digest.
+    """Return the opening of a data set's digest; its sha2-256 is the digest.
 
     Raises:
-        FormError: The salt is not 32 bytes, or the manifest not of its form.
+        FormError: The salt is not 32 bytes, or the manifest is invalid.
     """
     if len(salt) != SALT_BYTES:
         raise FormError(f"salt: expected {SALT_BYTES} bytes, got {len(salt)}")
@@ -31,10 +31,10 @@ def opening_of(data_set: DataSetManifest, salt: bytes) -> bytes:
 
 
 def open_data_set(opening: bytes) -> tuple[Digest, DataSetManifest]:
-    """Return the digest that an opening opens, and the data set.
+    """Return an opening's digest and data set.
 
     Raises:
-        FormError: It is not a salt with a canonical data set manifest.
+        FormError: It is not a salt followed by a canonical data set manifest.
     """
     if len(opening) <= SALT_BYTES:
         raise FormError(f"data set: expected a salt of {SALT_BYTES} bytes and a manifest, got {len(opening)} bytes")

@@ -1,6 +1,6 @@
-"""Whether those who committed and attested might: the role at their place in the chain, in time, in this round.
+"""Eligibility of commitments and attestations: role, deadline and round of each.
 
-The contract holds to all of this; here it is looked at again from its events. Pure functions of records.
+The contract enforces all of this; these pure functions of records verify it again from its events.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ __all__ = ["RoundEvents", "require_commitments", "require_in_time", "require_quo
 
 @dataclass(frozen=True, slots=True)
 class RoundEvents:
-    """What happened around a round.
+    """Events that affect a round.
 
     Attributes:
-        opened: When it was opened.
-        events: All of its own, in the order of the chain.
-        roles: All changes of roles in the model, in the order of the chain.
-        times: Of the blocks that its events stand in, Unix seconds by number.
+        opened: Opening of the round.
+        events: All events of the round, in chain order.
+        roles: All role changes in the model, in chain order.
+        times: Timestamps of the blocks of its events, Unix seconds, by block number.
     """
 
     opened: RoundOpened
@@ -41,17 +41,17 @@ class RoundEvents:
     times: Mapping[int, int]
 
     def held(self, account: Address, at: Event) -> Role:
-        """Return the roles of an account at an event."""
+        """Return the roles that an account held at an event."""
         before = [change.roles for change in self.roles if change.account == account and change.at < at.at]
         return before[-1] if before else Role(0)
 
 
 def require_commitments(record: RoundRecord, around: RoundEvents) -> None:
     """Check that each commitment was made by a participant, in phase Commit of this round, with a weight up to the cap
-    and one step or more.
+    and at least one step.
 
     Raises:
-        VerificationFailed: One was not; the message says which and why.
+        VerificationFailed: A commitment was not; the message says which and why.
     """
     ended = next((event for event in around.events if isinstance(event, CommitsEnded)), None)
     for entry in record.commitments:
@@ -72,12 +72,12 @@ def require_commitments(record: RoundRecord, around: RoundEvents) -> None:
 
 
 def require_quorum(record: RoundRecord, around: RoundEvents, result_hash: bytes) -> tuple[Address, ...]:
-    """Return the aggregators by whom a result has its quorum: the plan's number of them, each with the role then.
+    """Return the aggregators whose attestations form a result's quorum, each with the role at that time.
 
-    An attestation that was moved to another result does not count, nor do those from before the result was void.
+    Attestations that were moved to another result do not count, nor do those from before the result became void.
 
     Raises:
-        VerificationFailed: There are fewer, or one had no such role.
+        VerificationFailed: There are fewer than the plan's quorum, or an attester lacked the role.
     """
     own = _attestations(around, result_hash)
     if len(own) < record.plan.quorum:
@@ -92,11 +92,11 @@ def require_quorum(record: RoundRecord, around: RoundEvents, result_hash: bytes)
 
 
 def require_in_time(around: RoundEvents, result_hash: bytes) -> None:
-    """Check that each attestation by which a result has its quorum was made in phase Aggregate, or in phase Publish
-    after commits had ended early.
+    """Check that each attestation of a result's quorum was made in phase Aggregate, or in phase Publish after commits
+    had ended early.
 
     Raises:
-        VerificationFailed: One was not; the message says which and when.
+        VerificationFailed: An attestation was not; the message says which and when.
     """
     for event in _attestations(around, result_hash):
         before = [e for e in around.events if isinstance(e, CommitsEnded | ResultVoided) and e.at < event.at]
@@ -112,11 +112,11 @@ def require_in_time(around: RoundEvents, result_hash: bytes) -> None:
 
 
 def _attestations(around: RoundEvents, result_hash: bytes) -> list[ResultAttested]:
-    """The attestations by which a result has its quorum, if it stands."""
+    """Return the attestations of a valid result's quorum."""
     reached = [event for event in around.events if isinstance(event, QuorumReached)]
     voided = [event for event in around.events if isinstance(event, ResultVoided)]
     if not reached or reached[-1].result_hash != result_hash or (voided and voided[-1].at > reached[-1].at):
         raise VerificationFailed(f"expected a quorum for result 0x{result_hash.hex()}, got none that stands")
-    again = [event.at for event in voided if event.result_hash == result_hash]  # counted from zero after each
+    again = [event.at for event in voided if event.result_hash == result_hash]  # each restarts the count at zero
     attested = {e.aggregator: e for e in around.events if isinstance(e, ResultAttested) and e.at < reached[-1].at}
     return [e for e in attested.values() if e.result_hash == result_hash and (not again or again[-1] < e.at)]

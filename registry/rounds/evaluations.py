@@ -1,8 +1,8 @@
-"""Federated evaluation: the sum of what a round's participants measured of its parent.
+"""Federated evaluation: sums of the participants' local metrics of a round's parent.
 
-Participants may measure different things. Ratios of a sum are meaningful only where each count comes with its examples,
-so evaluations are added up that have the same names: those that most have, and of several such the first in order. So
-no participant can spoil the others' sum, or make a report too large, by names of its own.
+Participants may report different metrics. Ratios of sums are meaningful only if every count comes with its examples, so
+only evaluations with the same names are summed: the most frequent set of names, ties broken by order. So no participant
+can spoil the others' sum, or inflate the report, with names of its own.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ Names = tuple[tuple[str, ...], tuple[str, ...]]
 
 
 def summed(evaluations: Iterable[Evaluation | None]) -> SummedEvaluation | None:
-    """Add up the evaluations that measured what most did. The order in which they come does not matter.
+    """Sum the evaluations that have the most frequent set of names. The result does not depend on their order.
 
     Args:
-        evaluations: Of the admitted updates.
+        evaluations: Evaluations of the admitted updates.
 
     Returns:
-        None where none has an evaluation.
+        The sum; None if there are no evaluations.
     """
     there = [evaluation for evaluation in evaluations if evaluation is not None]
     if not there:
@@ -53,15 +53,15 @@ def _saturated(value: int) -> int:
 
 
 def evaluation_of(measured: Mapping[str, int | float]) -> Evaluation:
-    """Return an evaluation as manifests hold it.
+    """Return an evaluation for a manifest.
 
     Args:
-        measured: `examples` and whatever else by name: an int is a count, a float is a sum over the examples, which is
-            rounded half to even to a multiple of 2^-20.
+        measured: `examples` and further metrics by name: an int is a count, a float is a sum over the examples, which
+            is rounded half to even to a multiple of 2^-20.
 
     Raises:
         InputError: There is no number of examples, or a value is neither a count nor a finite sum.
-        FormError: A number is beyond the format.
+        FormError: A number exceeds the format's range.
     """
     examples = measured.get("examples")
     if type(examples) is not int or examples < 1:
@@ -81,6 +81,6 @@ def evaluation_of(measured: Mapping[str, int | float]) -> Evaluation:
 
 
 def ratios(evaluation: Evaluation | SummedEvaluation) -> dict[str, float]:
-    """Return each count and sum by example, such as accuracy and mean loss, for people to read."""
+    """Return each count and sum divided by the number of examples, such as accuracy and mean loss, for display."""
     counts = {name: value / evaluation.examples for name, value in evaluation.counts.items()}
     return counts | {name: value / (evaluation.examples << SUM_BITS) for name, value in evaluation.sums.items()}

@@ -1,4 +1,4 @@
-"""Work in a forked process, which ends when this one does and leaves Ctrl-C to it."""
+"""Worker in a forked process, which exits with its parent and ignores Ctrl-C."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Pipe = Connection  # of multiprocessing: it carries Python objects between proce
 
 @contextmanager
 def forked(work: Callable[..., object], *arguments: object) -> Iterator[Pipe]:
-    """Call work(*arguments, pipe) in a forked process; what it returns, or the CairnError it raises, comes last.
+    """Run work(*arguments, pipe) in a forked process; its return value or CairnError is sent last over the pipe.
 
-    The process is ended on the way out. It must not use connections, locks or threads of this one.
+    The process is terminated on exit. It must not use connections, locks or threads of this process.
     """
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe()
@@ -36,11 +36,11 @@ def forked(work: Callable[..., object], *arguments: object) -> Iterator[Pipe]:
 
 
 def answer(pipe: Pipe) -> Any:
-    """Return the next thing that a forked process says.
+    """Receive the next object from a forked process.
 
     Raises:
-        CairnError: What it raised.
-        InputError: It ended without a word, as one does that the system killed.
+        CairnError: The error that it raised.
+        InputError: It exited without a result, as when the system kills it.
     """
     try:
         said = pipe.recv()
@@ -53,11 +53,11 @@ def answer(pipe: Pipe) -> Any:
 
 def _work(work: Callable[..., object], arguments: tuple[object, ...], here: Pipe, there: Pipe) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    here.close()  # else this process would keep its own pipe open once the other is gone
+    here.close()  # else this process would keep its own pipe open after the parent's exit
     try:
         made = work(*arguments, there)
     except CairnError as error:
         made = error
     except (EOFError, BrokenPipeError):
-        return  # nobody is left to be told
+        return  # the parent has exited
     there.send(made)

@@ -1,4 +1,4 @@
-"""What is done with one leaf of every update: read and check it, and combine it in the shape of the plan's rule."""
+"""Aggregation kernel: reads, checks and combines one leaf of every update."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ __all__ = [
 
 LEAF_VALUES = LEAF_BYTES // 4
 _GROUP = 12
-"""Updates whose leaves are held at once by a fold: they are multiplied and added up in one pass."""
+"""Updates per pass of a fold, whose leaves are held in memory and multiplied and added together."""
 _TILE = 1 << 16
-"""Values that are checked, or added up, at a time: they stay in the second-level cache meanwhile."""
+"""Values checked or added at a time, so that they stay in the L2 cache."""
 Leaves = Callable[[int], bytes]
-"""Returns leaf i of one update's file."""
+"""Reader that returns leaf i of one update's file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checks:
-    """What is computed and checked of the updates while they are combined."""
+    """What to compute and check of the updates during combination."""
 
     cids: bool = True
     roots: bool = True
@@ -53,11 +53,11 @@ class Checks:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is combined, and how.
+    """Inputs and settings of a combination.
 
     Attributes:
-        counted: What each update counts.
-        factors: Of the fold, where the rule's shape is one or ends in one.
+        counted: Effective weight of each update.
+        factors: Factors of the fold, for the shapes fold and select.
     """
 
     updates: Sequence[Leaves]
@@ -74,7 +74,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """Leaf index of every file: where it begins, how long it is, and what of the header stands in it."""
+    """Geometry of leaf index, the same in every file: offset, length, and overlap with the header."""
 
     index: int
     at: int
@@ -83,7 +83,7 @@ class Leaf:
 
     @property
     def values(self) -> slice:
-        """Which float32 places of it hold values; a header is a multiple of 8 bytes long."""
+        """The float32 positions in it that hold values; a header's length is a multiple of 8 bytes."""
         return slice(len(self.header) // 4, self.length // 4)
 
     @property
@@ -93,31 +93,31 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class LeafRange:
-    """What a range of leaves contributes to a file's names: sha2-256 of each leaf, and the tensor bytes' hashes."""
+    """A range of leaves' contribution to a file's hashes: sha2-256 of each leaf, and the partial tensor root."""
 
     leaves: list[bytes]
     values: TensorRootHasher
 
 
 Combiner = Callable[[Leaf, Sequence[LeafRange], F32], None]
-"""Reads a leaf of every update, tells its part, and writes the aggregate's values (as many as the leaf has)."""
+"""Reads a leaf of every update, adds it to the parts, and writes the aggregate's values of that leaf."""
 
 
 def leaf_of(job: Job, index: int) -> Leaf:
-    """Return leaf index of the job's files."""
+    """Return the geometry of leaf index of the job's files."""
     at = index * LEAF_BYTES
     length = min(LEAF_BYTES, job.size - at)
     return Leaf(index, at, length, job.header[at : at + length])
 
 
 def combiner(job: Job) -> AbstractContextManager[Combiner]:
-    """Return what combines leaf after leaf, with the memory and the scratch file that it takes."""
+    """Return a context with the combiner of successive leaves, which owns its buffers and scratch file."""
     shape = job.combining.rule.shape
     return _ordering(job, shape) if isinstance(shape, Columns) else _folding(job)
 
 
 def scratch_of(job: Job) -> int:
-    """Return how many bytes of scratch disk each process takes."""
+    """Return the scratch disk needed per process, bytes."""
     if isinstance(job.combining.rule.shape, Fold):
         return 0
     return scratch_bytes(len(job.updates), min(LEAF_VALUES, job.size // 4))
@@ -161,7 +161,7 @@ def _ordering(job: Job, shape: Columns) -> Iterator[Combiner]:
 
 
 def measure(job: Job, shape: Select, begin: int, end: int) -> list[int]:
-    """Return the statistics of leaves begin..end-1, begin < end, added up."""
+    """Return the summed statistics of leaves begin..end-1, begin < end."""
     parts = [LeafRange([], TensorRootHasher()) for _ in job.updates]
     total: list[int] = []
     with _tiles(job) as tiles:
@@ -186,7 +186,7 @@ def _fill(tiles: Tiles, job: Job, leaf: Leaf, parts: Sequence[LeafRange]) -> Non
 
 
 def _take(job: Job, leaf: Leaf, k: int, row: F32, part: LeafRange) -> None:
-    """Read a leaf of update k, hash and check it; the integers that its values stand for go into a row."""
+    """Read, hash and check a leaf of update k; decode its values to integers in a row."""
     data = memoryview(job.updates[k](leaf.index))
     header = leaf.header
     if len(data) != leaf.length or data[: len(header)] != header:
@@ -206,7 +206,7 @@ def _take(job: Job, leaf: Leaf, k: int, row: F32, part: LeafRange) -> None:
 
 
 def _add(rows: F32, factors: F64, begins: bool, sums: F64, scratch: F64) -> None:
-    """Add factor times integer of every row to sums, tile by tile; the first group of updates begins them."""
+    """Add factor times integer of every row to sums, tile by tile; the first group of updates initialises sums."""
     for start in range(0, len(sums), _TILE):
         tile = sums[start : start + _TILE]
         part = tile if begins else scratch[: len(tile)]

@@ -1,4 +1,4 @@
-"""What the chain says of a round, read and checked against its running hash."""
+"""On-chain records of a round, read from events and verified against the contract's running hash."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ E = TypeVar("E", bound=Event)
 
 @dataclass(frozen=True, slots=True)
 class RoundRecord:
-    """A round as anchored: what was committed, in commit order, under which plan and on which parent.
+    """A round's on-chain record: plan, parent, and commitments in commit order.
 
     Attributes:
-        parent_roots: Hash of the roots that the parent was anchored with.
+        parent_roots: Anchored hash of the parent's roots.
     """
 
     chain_id: int
@@ -64,11 +64,11 @@ class RoundRecord:
 
 
 def read_round(client: ChainView, model_id: ModelId, number: int) -> RoundRecord:
-    """Read a round as of the last final block, and prove that no commitment is missing, invented or out of order.
+    """Read a round as of the last final block, and verify that no commitment is missing, invented or out of order.
 
     Raises:
-        NodeUnavailable: The node shows the round's opening in no final block, or not yet.
-        VerificationFailed: The node's events do not give the running hash that the contract holds.
+        NodeUnavailable: The node has no final block that opens the round, or not yet.
+        VerificationFailed: The node's events do not hash to the contract's running hash.
     """
     block = client.final_block()
     opened = next((e for e in _events(client, RoundOpened, model_id, block) if e.number == number), None)
@@ -103,10 +103,10 @@ def read_round(client: ChainView, model_id: ModelId, number: int) -> RoundRecord
 
 
 def final_phase(client: Client, model_id: ModelId, number: int) -> Phase:
-    """Return the phase a round was in at the last final block, which no reorganisation of the chain undoes.
+    """Return a round's phase at the last final block, which no reorg undoes.
 
-    While it is NONE the round's opening, and with it its parent and plan, may still change. Where every block is final
-    at once its phase is that of the present: such chains may make no block until somebody sends something.
+    While it is NONE, a reorg may still change the round's opening, and with it parent and plan. On chains with instant
+    finality it is the current phase, since such a chain may produce no block until a transaction is sent.
     """
     block = client.final_block()
     if block < 0:
@@ -119,7 +119,7 @@ def final_phase(client: Client, model_id: ModelId, number: int) -> Phase:
 
 
 def commits_closed(client: Client, model_id: ModelId, number: int) -> bool:
-    """Say whether the block that closed a round's commits is final: from then on publishing gives nothing away."""
+    """Return whether the end of a round's phase Commit is final: from then on published updates cannot be copied."""
     return final_phase(client, model_id, number) not in (Phase.NONE, Phase.COMMIT)
 
 
@@ -127,7 +127,7 @@ def attested_results(client: ChainView, record: RoundRecord) -> list[ResultAttes
     """Return every attestation of the round so far, final or not, oldest first.
 
     Raises:
-        VerificationFailed: The node shows a result under the hash of another.
+        VerificationFailed: A result does not hash to the hash in its event.
     """
     found = list(_events(client, ResultAttested, record.round_id, client.latest_block()))
     for event in found:
@@ -140,24 +140,24 @@ def attested_results(client: ChainView, record: RoundRecord) -> list[ResultAttes
 
 
 def attested_result(client: ChainView, record: RoundRecord, hashed: bytes) -> Result | None:
-    """Return the attested result of a hash; None if the node shows no attestation of it, or no more."""
+    """Return the attested result with a hash; None if the node has no attestation of it, or no longer has one."""
     return next((e.result for e in attested_results(client, record) if e.result_hash == hashed), None)
 
 
 def chosen_result(client: ChainView, record: RoundRecord) -> Result | None:
-    """Return the result that a quorum attested, or None while there is none."""
+    """Return the result with a quorum; None if there is none yet."""
     return attested_result(client, record, client.round(record.model_id, record.number).result_hash)
 
 
 def attesters_of(client: Client, model_id: ModelId, number: int, tally: bytes) -> list[Address]:
-    """Return who attests a result now, ascending."""
+    """Return the accounts that currently attest a result, ascending."""
     attested = _events(client, ResultAttested, round_id_of(model_id, number), client.latest_block())
     found = sorted({event.aggregator for event in attested})
     return [aggregator for aggregator in found if client.attestation(model_id, number, aggregator) == tally]
 
 
 def unexpelled(client: Client, model_id: ModelId, number: int) -> dict[Address, bytes]:
-    """Return the attesters of a round's void results who still hold what `expel` takes, with the tally of each."""
+    """Return the attesters of a round's void results that still hold role or bond, with the tally of each."""
     if not client.round(model_id, number).unexpelled:
         return {}
     attested = _events(client, ResultAttested, round_id_of(model_id, number), client.latest_block())
@@ -170,10 +170,10 @@ def unexpelled(client: Client, model_id: ModelId, number: int) -> dict[Address, 
 
 
 def block_times(client: Views, places: Iterable[Position]) -> dict[int, int]:
-    """Return the times of blocks by number, Unix seconds.
+    """Return the timestamps of blocks by number, Unix seconds.
 
     Raises:
-        VerificationFailed: The node's block of a number is not the one that its event stands in.
+        VerificationFailed: The node's block of a number is not the block of the event.
     """
     times = {}
     for number, block_hash in sorted({(at.block_number, at.block_hash) for at in places}):
@@ -188,7 +188,7 @@ def block_times(client: Views, places: Iterable[Position]) -> dict[int, int]:
 
 
 def participants_of(client: ChainView, model_id: ModelId) -> list[Address]:
-    """Return the accounts that hold the participant role, ascending, as `endCommits` wants them."""
+    """Return the accounts that hold the participant role, ascending, as `endCommits` requires."""
     roles: dict[Address, Role] = {}
     for event in _events(client, RolesChanged, model_id, client.latest_block()):
         roles[event.account] = event.roles

@@ -1,4 +1,4 @@
-"""Plans: the manifest that says everything, the rule bytes that follow from it, and what of it stands on chain."""
+"""Plans: manifest, rule bytes compiled from it, and the part that is anchored on chain."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ __all__ = [
 ]
 
 _OWN = ("digest", "rules_hash")
-"""Fields of an anchored plan that are not simply the manifest's."""
+"""Fields of an anchored plan that are not copied from the manifest."""
 
 
 def server_rule(name: str, parameters: Mapping[str, float], grid_bits: int) -> ServerRule:
-    """Return a server rule that ships, compiled.
+    """Return a built-in server rule, compiled.
 
     Raises:
-        InputError: There is no such rule, or its parameters are not what it takes.
+        InputError: There is no such rule, or its parameters are invalid.
     """
     program = compile_rule(name, dict(parameters), grid_bits)
     return ServerRule(name, dict(parameters), encode_program(program))
 
 
 def fitted(manifest: PlanManifest, parent: TensorHeader) -> PlanManifest:
-    """Return a plan for rounds on versions with this header: the same, with their values, header and segments."""
+    """Return the plan fitted to versions with this header: values, header and segments are set."""
     header = update_layout(parent)
     return replace(
         manifest,
@@ -69,7 +69,7 @@ def plan_segments(manifest: PlanManifest, parent: TensorHeader) -> tuple[Segment
     """Return the segments of a round's parent under a plan.
 
     Raises:
-        InputError: The plan is for versions of another form: nobody honest attests under it.
+        InputError: The plan does not fit the parent: honest aggregators do not attest under it.
     """
     segments = segments_of(parent, manifest.scales, _kinds(manifest))
     found = fitted(manifest, parent)
@@ -82,12 +82,12 @@ def plan_segments(manifest: PlanManifest, parent: TensorHeader) -> tuple[Segment
 
 
 def plan_rules(manifest: PlanManifest) -> RuleSet:
-    """Return the rules that a plan's manifest says, all of it checked that needs no parent.
+    """Return the rules of a plan's manifest, after all checks that need no parent.
 
     Raises:
         UnknownRule: It has rules of a later release.
-        FormError, InputError: Its program is none, is not what its name says, or does not stay in range; or a scale
-            takes a step out of range.
+        FormError, InputError: The program is malformed, is not what its name compiles to, or may leave its range; or a
+            scale puts a step out of range.
     """
     combine = rules_of(manifest).combine
     program = decode_program(manifest.server.program)
@@ -114,14 +114,14 @@ def plan_rules(manifest: PlanManifest) -> RuleSet:
 
 
 def add_plan(store: ContentStore, manifest: PlanManifest) -> tuple[Plan, bytes]:
-    """Put a plan's manifest into the store and pin it; return what `Client.set_plan` takes: the plan and its rules."""
+    """Store and pin a plan's manifest; return the arguments of `Client.set_plan`: anchored plan and rule bytes."""
     rules = encode_rules(plan_rules(manifest))
     put_manifest(store, manifest)
     return anchored_plan(manifest, rules), rules
 
 
 def anchored_plan(manifest: PlanManifest, rules: bytes) -> Plan:
-    """Return what stands on chain of a plan with these rule bytes."""
+    """Return the on-chain part of a plan with these rule bytes."""
     fields = {name: getattr(manifest, name) for name in Plan.__dataclass_fields__ if name not in _OWN}
     return Plan(digest=digest_of(manifest), rules_hash=keccak(rules), **fields)
 
@@ -143,7 +143,7 @@ def load_plan(store: ContentStore, plan: Plan) -> PlanManifest:
     """Fetch the manifest of an anchored plan.
 
     Raises:
-        VerificationFailed: It says other than the chain.
+        VerificationFailed: It differs from the anchored plan.
     """
     manifest = get_manifest(store, plan.digest, PlanManifest)
     check_plan(manifest, plan)
@@ -151,10 +151,10 @@ def load_plan(store: ContentStore, plan: Plan) -> PlanManifest:
 
 
 def check_plan(manifest: PlanManifest, plan: Plan) -> None:
-    """Compare a plan manifest with what the chain holds of it.
+    """Check a plan manifest against the anchored plan.
 
-    Rules of a later release are let pass, since nobody here can say what their bytes are: such a plan can be shown, and
-    `plan_rules` refuses to compute by it.
+    Rules of a later release pass unchecked, since their rule bytes are unknown: such a plan can be displayed, but
+    `plan_rules` raises on it.
 
     Raises:
         VerificationFailed: They differ.

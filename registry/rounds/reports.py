@@ -1,4 +1,4 @@
-"""Reports: what became of every commitment of a round, in pages that fit a block whatever the number."""
+"""Reports: paged list of a round's commitments with their admission reasons."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ __all__ = ["Report", "found_report", "load_report", "pages_of"]
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A report's manifest and what its pages hold: an entry for each commitment, in commit order."""
+    """A report's manifest with the entries of its pages, one per commitment, in commit order."""
 
     manifest: ReportManifest
     entries: tuple[ReportEntry, ...]
 
 
 def found_report(store: ContentStore, digest: bytes, commitments: int) -> Report | None:
-    """Return a report likewise; None where it is withheld, or is none."""
+    """Return a report as `load_report`; None if it is unavailable or invalid."""
     try:
         return load_report(store, digest, commitments)
     except (ContentError, FormError):
@@ -37,7 +37,7 @@ def found_report(store: ContentStore, digest: bytes, commitments: int) -> Report
 
 
 def pages_of(entries: Sequence[ReportEntry]) -> tuple[ReportPage, ...]:
-    """Cut entries into pages: all are full but the last."""
+    """Split entries into pages, all full but the last."""
     starts = range(0, len(entries), MAX_PAGE_ENTRIES)
     return tuple(ReportPage(tuple(entries[at : at + MAX_PAGE_ENTRIES])) for at in starts)
 
@@ -46,12 +46,13 @@ def load_report(store: ContentStore, digest: bytes, commitments: int) -> Report:
     """Fetch a report with its pages.
 
     Args:
-        store: Holds, or finds, them.
-        digest: The report.
-        commitments: How many the round has; a report on another number is refused before its pages are fetched.
+        store: Store that has the report or can fetch it.
+        digest: The report's digest.
+        commitments: The round's number of commitments; a report with another number is rejected before its pages are
+            fetched.
 
     Raises:
-        FormError: It is not a report on that many commitments, or its sums are not those of what it admits.
+        FormError: It is not a report on that many commitments, or its sums do not match its admitted entries.
     """
     manifest = get_manifest(store, digest, ReportManifest)
     expected = -(-commitments // MAX_PAGE_ENTRIES)

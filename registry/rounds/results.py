@@ -1,7 +1,7 @@
-"""From verdicts to a result: aggregate, next version, report and what goes on chain.
+"""Computes a round's result from the verdicts: aggregate, next version, state and report.
 
-All of it is a pure function of the round, the verdicts and the stored bytes; it names nobody who computed it, so two
-honest parties who admitted the same updates hold the same digests.
+The result is a pure function of the round, the verdicts and the stored bytes, and does not name its author. So honest
+parties that admit the same updates obtain identical digests.
 """
 
 from __future__ import annotations
@@ -49,20 +49,20 @@ from registry.types import Address
 __all__ = ["Outcome", "compute_declared", "compute_outcome", "publish_outcome", "reported_with"]
 
 _LARGE = 64 << 20
-"""Bytes of updates from which on it takes longer to combine them than to start processes that share the work."""
+"""Least total size of updates, bytes, for which parallel processes pay off."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A result with everything it names.
+    """A result with all files and manifests that it names.
 
     Attributes:
-        result: What is attested.
-        report: Its manifest.
-        pages: Of the report.
-        version: Its manifest.
+        result: The result to attest.
+        report: Manifest of the report.
+        pages: Pages of the report.
+        version: Manifest of the next version.
         aggregate_file: The aggregate, a safetensors file.
-        version_file: The next version, a safetensors file where it was to be kept.
+        version_file: The next version, a safetensors file, if it was to be kept.
         state_file: The next state; None under rules without state.
     """
 
@@ -87,7 +87,7 @@ def compute_outcome(
     progress: Progress | None = None,
     relaid: Mapping[Address, Path] | None = None,
 ) -> Outcome:
-    """Combine what was admitted and take the server step.
+    """Aggregate the admitted updates and apply the server step.
 
     Args:
         store: Holds the parent and every admitted update.
@@ -117,7 +117,7 @@ def compute_outcome(
         combining=rules_of(round.plan).combine,
         encoding=form.encoding,
         out=aggregate_file,
-        check=Checks(cids=False, roots=not judged),  # the store hashes every block again
+        check=Checks(cids=False, roots=not judged),  # the store verifies every block anyway
         processes=processes,
         progress=progress,
     )
@@ -155,10 +155,10 @@ def compute_declared(
     keep_version: bool = True,
     progress: Progress | None = None,
 ) -> Outcome | CairnError:
-    """Compute the outcome of what was judged by its manifests alone, each file being checked while it is combined.
+    """Compute the outcome from verdicts on manifests alone, checking each file while it is combined.
 
-    So every byte is read once, by as many processes as there are cores if that is worth their start. Where it comes to
-    nothing, returns why: judging each by itself then says whose fault it is.
+    Every byte is thus read once, in parallel on all cores if that pays off. On failure, returns the reason; checking
+    each update separately then finds the faulty one.
     """
     large = round.form.size * sum(verdict.admitted for verdict in verdicts) > _LARGE
     processes = len(os.sched_getaffinity(0)) if large else 1
@@ -233,7 +233,7 @@ def _assemble(
 
 
 def reported_with(outcome: Outcome, rules: RuleSet, verdicts: Sequence[Verdict]) -> Outcome:
-    """Return an outcome whose report says something else of what was not admitted."""
+    """Return an outcome whose report has other entries for the rejected updates."""
     pages = pages_of([_entry(v, rules) for v in verdicts])
     report = replace(outcome.report, pages=tuple(manifest_cid(digest_of(page)) for page in pages))
     assert outcome.version.round is not None
@@ -257,7 +257,7 @@ def _entry(verdict: Verdict, rules: RuleSet) -> ReportEntry:
 
 
 def publish_outcome(store: ContentStore, outcome: Outcome) -> None:
-    """Put aggregate, version, state and report into a store and pin them; doing it twice changes nothing.
+    """Store and pin aggregate, version, state and report. Idempotent.
 
     Raises:
         FormError: A file changed since the outcome was computed.

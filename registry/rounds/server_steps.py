@@ -1,7 +1,7 @@
-"""The server step of a round: from a parent, its state and an aggregate to the next version's file and state.
+"""Server optimizer step: computes the next version's file and state from parent, state and aggregate.
 
-Read and written piece by piece: memory is a few pieces, whatever the model's size. Coordinates are those of the
-version's F32 values, in file order; the state holds all states of a coordinate, then those of the next.
+Files are streamed: memory is a few pieces, independent of the model's size. Coordinates are the version's F32 values,
+in file order; the state file holds all states of a coordinate, then those of the next.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ __all__ = [
 ]
 
 _PIECE = 1 << 18
-"""Coordinates taken at a time."""
+"""Coordinates per piece."""
 
 
 def continues(parent: VersionManifest, rules: RuleSet) -> bool:
-    """Say whether a parent's state is one that these rules go on with; else the initial one counts.
+    """Return whether these rules continue from the parent's state; if not, the initial state applies.
 
-    A state that claims more steps than programs are proved for does not count either.
+    The initial state also applies if the state claims more steps than programs are proved for.
     """
     kept = parent.state
     if kept is None or not rules.program.states:
@@ -55,12 +55,12 @@ def continues(parent: VersionManifest, rules: RuleSet) -> bool:
 
 
 def step_number(parent: VersionManifest, rules: RuleSet) -> int:
-    """Return the number of the server step that is taken on a parent, from 1."""
+    """Return the number of the server step on a parent, starting at 1."""
     return 1 + (parent.state.step if parent.state is not None and continues(parent, rules) else 0)
 
 
 def state_header(rules: RuleSet) -> TensorHeader:
-    """Return the header of a state's file."""
+    """Return the header of a state file."""
     return layout({"state": ("I64", (rules.values, len(rules.program.states)))})
 
 
@@ -72,19 +72,19 @@ def next_version(
     scalars: RoundScalars,
     state: Path | None,
 ) -> Iterator[bytes]:
-    """Yield the next version's file: the parent's, with the server step taken on every F32 value.
+    """Yield the next version's file: the parent's, with the server step applied to every F32 value.
 
     Args:
-        store: Holds the parent and its state.
-        parent: The version.
-        form: Of the round's updates.
-        aggregate: Its aggregate, a safetensors file.
-        scalars: Of the round.
-        state: Where the next state's file is written to; None under rules without state.
+        store: Store with the parent and its state.
+        parent: The parent version.
+        form: Form of the round's updates.
+        aggregate: The round's aggregate, a safetensors file.
+        scalars: The round's scalars.
+        state: Output path of the next state; None under rules without state.
 
     Raises:
-        VerificationFailed: The parent's file or state is not what its manifest, and so the chain, says. An owner can
-            anchor such a version; whoever attests what is built on it could not show its leaves.
+        VerificationFailed: The parent's file or state does not match its manifest, and so the chain. An owner can
+            anchor such a version; whoever attests a version built on it could not show its leaves.
     """
     header = read_header(store, parent.weights.blob)
     source = PieceReader(read_version(store, parent))
@@ -127,15 +127,15 @@ def _stepped(
 def _step(
     weights: F32, q: I64, states: I64, segment: Segment, rules: RuleSet, scalars: RoundScalars
 ) -> tuple[F32, I64]:
-    """Take the step of some coordinates of one segment.
+    """Apply the server step to coordinates of one segment.
 
     Args:
-        weights: (n,), float32.
-        q: (n,), int64, the aggregate's grid integers.
-        states: (n, S), int64.
-        segment: Where they lie.
-        rules: The round's.
-        scalars: Likewise.
+        weights: (n,), float32, of the parent.
+        q: (n,), int64, grid integers of the aggregate.
+        states: (n, S), int64, before the step.
+        segment: The segment that contains the coordinates.
+        rules: The round's rules.
+        scalars: The round's scalars.
     """
     if segment.kind is not SegmentKind.PARAMETER:
         exponent = step_exponent(segment.exponent, rules.grid_bits, 0)
@@ -147,18 +147,18 @@ def _step(
 def stepped_values(
     form: UpdateForm, scalars: RoundScalars, first: int, weights: F32, delta: F32, states: I64
 ) -> tuple[F32, I64]:
-    """Take the server step of some coordinates, whichever segments they lie in.
+    """Apply the server step to consecutive coordinates, which may span several segments.
 
     Args:
-        form: Of the round's updates.
-        scalars: Of the round.
-        first: The first of n coordinates.
+        form: Form of the round's updates.
+        scalars: The round's scalars.
+        first: Index of the first of n coordinates.
         weights: (n,), float32, of the parent.
         delta: (n,), float32, of the aggregate.
         states: (n, S), int64, before the step.
 
     Returns:
-        (n,), float32, and (n, S), int64: of the version and its state.
+        Weights of the next version, (n,), float32, and its states, (n, S), int64.
     """
     made, after = np.empty_like(weights), np.empty_like(states)
     q = grid_integers(delta, form.grid_bits).astype(np.int64)
@@ -177,10 +177,10 @@ def _pieces(segments: tuple[Segment, ...]) -> Iterator[tuple[Segment, int]]:
 
 
 def _states_of(store: ContentStore, parent: VersionManifest, form: UpdateForm) -> Iterator[I64]:
-    """Yield the states before the step, in the pieces that are stepped; at the end check them against their root.
+    """Yield the states before the step, piece by piece; at the end verify them against their root.
 
     Raises:
-        VerificationFailed: The parent's state is not what its manifest says.
+        VerificationFailed: The parent's state does not match its manifest.
     """
     rules = form.rules
     if parent.state is None or not continues(parent, rules):
@@ -207,7 +207,7 @@ def _states_of(store: ContentStore, parent: VersionManifest, form: UpdateForm) -
 
 
 def describe_state(path: Path, rules: RuleSet, step: int) -> StateFile:
-    """Return what a version's manifest says of its state's file."""
+    """Return the manifest entry of a state file."""
     rows = state_rows(len(rules.program.states))
     blob = blob_of(file_pieces(path))
     hasher, skip = TensorRootHasher(0, rows), state_header(rules).header_bytes
@@ -218,17 +218,17 @@ def describe_state(path: Path, rules: RuleSet, step: int) -> StateFile:
 
 
 class PieceReader:
-    """Exact reads from a stream of pieces."""
+    """Buffered reader with exact reads from a stream of pieces."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
         self._rest = memoryview(b"")
 
     def read(self, count: int) -> bytes:
-        """Return the next bytes, so many.
+        """Return exactly count bytes.
 
         Raises:
-            FormError: The stream ends before.
+            FormError: The stream ends early.
         """
         parts = []
         while count:
@@ -243,14 +243,14 @@ class PieceReader:
         return b"".join(parts)
 
     def pieces(self, count: int) -> Iterator[bytes]:
-        """Yield the next bytes, so many, a piece at a time."""
+        """Yield the next count bytes, piece by piece."""
         while count:
             part = self.read(min(count, 4 * _PIECE))
             count -= len(part)
             yield part
 
     def finish(self) -> None:
-        """Read to the end, where a stream that checks itself says how that ended."""
+        """Read to the end of the stream, where a verifying stream raises if its checks fail."""
         if self._rest:
             raise FormError("a blob goes on after its tensors")
         for _ in self._pieces:

@@ -1,7 +1,8 @@
-"""Rows of integers that come one after the other, read back by columns: in memory while few, else by a scratch file.
+"""External transpose of integer rows: written by rows, read by columns, in memory or scratch file.
 
-The scratch file is laid out tile by tile: a tile is so many coordinates of all rows, stands in one piece and is read at
-once. It has no name, so nothing is left of it, and it holds one leaf of each update, whatever the model's size.
+The scratch file is laid out in tiles: a tile holds a range of coordinates of all rows contiguously and is read at once.
+The file is an anonymous temporary file, so nothing remains after a crash. It holds one leaf of each update, independent
+of the model's size.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from registry.rules.grid import F32, I32
 __all__ = ["HELD_ROWS", "Tiles", "require_room", "scratch_bytes"]
 
 HELD_ROWS = 24
-"""Rows up to which there is no file: 24 MiB of memory."""
+"""Most rows held in memory without a file: 24 MiB."""
 _TILE_BYTES = 8 << 20
 
 
 def scratch_bytes(rows: int, length: int) -> int:
-    """Return how many bytes of disk the tiles of so many rows, of so many int32 values each, take."""
+    """Return the disk space, bytes, for tiles of rows rows of length int32 values each."""
     if rows <= HELD_ROWS:
         return 0
     width = _width(rows, length)
@@ -35,10 +36,10 @@ def scratch_bytes(rows: int, length: int) -> int:
 
 
 def require_room(folder: Path, needed: int, what: str) -> None:
-    """Check that a folder's disk has room, before anything is read.
+    """Check that a folder's disk has enough free space.
 
     Raises:
-        InputError: It has not.
+        InputError: It does not.
     """
     free = shutil.disk_usage(folder).free
     if needed > free:
@@ -46,12 +47,12 @@ def require_room(folder: Path, needed: int, what: str) -> None:
 
 
 class Tiles:
-    """So many rows; a context manager, since a file may be behind them.
+    """Rows of integers; a context manager, since they may be in a scratch file.
 
     Args:
-        rows: How many.
-        length: Values that a row may have.
-        folder: Where the scratch file is made.
+        rows: Number of rows.
+        length: Most values per row.
+        folder: Folder of the scratch file.
     """
 
     def __init__(self, rows: int, length: int, folder: Path) -> None:
@@ -76,7 +77,7 @@ class Tiles:
             self._file.close()
 
     def put(self, row: int, integers: F32) -> None:
-        """Set a row to whole numbers below 2^31 in magnitude.
+        """Set a row to integers, (n,), float32, below 2^31 in magnitude.
 
         Raises:
             InputError: The disk is full.
@@ -95,7 +96,8 @@ class Tiles:
             raise InputError(f"{self._folder}: {error.strerror}, while updates were combined") from error
 
     def read(self, length: int) -> Iterator[tuple[slice, I32]]:
-        """Yield which values of the rows, and those of all rows: (rows, n); good until the next, and may be changed.
+        """Yield tiles: a slice of the values, and those values of all rows, (rows, n), int32, writable, valid until
+        the next tile.
 
         Raises:
             InputError: The scratch file cannot be read.
@@ -110,5 +112,5 @@ class Tiles:
 
 
 def _width(rows: int, length: int) -> int:
-    """Coordinates of a tile: no power of two, so that its rows do not all fall into the same sets of the cache."""
+    """Coordinates per tile: not a power of two, so that its rows do not map to the same cache sets."""
     return min(length, max(64, _TILE_BYTES // (4 * rows) // 32 * 32 + 16))

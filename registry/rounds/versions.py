@@ -1,4 +1,4 @@
-"""Versions: reading one with all its checks, writing one that an owner publishes."""
+"""Versions: verified reader, and writer for versions that an owner publishes."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def load_parent(store: ContentStore, record: RoundRecord) -> VersionManifest:
     """Fetch the manifest of a round's parent.
 
     Raises:
-        VerificationFailed: It has other roots than were anchored: an owner can publish such a version, and what is
-            built on it convicts whoever attests it.
+        VerificationFailed: Its roots differ from the anchored ones. An owner can publish such a version; whoever
+            attests a version built on it can be convicted.
     """
     parent = load_version_manifest(store, record.parent)
     if roots_hash(roots_of(parent)) != record.parent_roots:
@@ -85,7 +85,7 @@ def load_parent(store: ContentStore, record: RoundRecord) -> VersionManifest:
 
 
 def roots_of(version: VersionManifest) -> Roots:
-    """Return the roots that the chain keeps the hash of."""
+    """Return the roots whose hash is anchored."""
     roots = Roots(Root(version.tensor_root), Root(version.rest_root))
     if version.state is None:
         return roots
@@ -93,10 +93,10 @@ def roots_of(version: VersionManifest) -> Roots:
 
 
 def read_header(store: ContentStore, blob: Blob) -> TensorHeader:
-    """Return the header of a stored safetensors file, fetching no more than it needs.
+    """Return the header of a stored safetensors file, fetching only the blocks that hold it.
 
     Raises:
-        FormError: It is not a canonical one. A length over the limit is refused before anything is held for it.
+        FormError: It is not canonical. A length over the limit is rejected before any memory is allocated for it.
     """
     prefix = b""
     for piece in open_blob(store, blob):
@@ -107,11 +107,11 @@ def read_header(store: ContentStore, blob: Blob) -> TensorHeader:
 
 
 def read_version(store: ContentStore, version: VersionManifest) -> Iterator[bytes]:
-    """Yield a version's file, checked for form and values as it comes, and at its end against all its manifest says.
+    """Yield a version's file, checking form and values while streaming, and hashes against the manifest at the end.
 
     Raises:
-        FormError: It is not a canonical file, or an alias is a stored tensor or names none.
-        VerificationFailed: Its size, sha256 or tensor root are not those of the manifest.
+        FormError: It is not a canonical file, or an alias shadows a stored tensor or points to none.
+        VerificationFailed: Its size, sha256 or a root differs from the manifest.
     """
     gate = Gate()
     yield from (bytes(piece) for piece in gate.watch(open_blob(store, version.weights.blob)))
@@ -129,7 +129,7 @@ def read_version(store: ContentStore, version: VersionManifest) -> Iterator[byte
 
 
 def _check_types(header: TensorHeader, frozen: Sequence[str]) -> None:
-    """Refuse a file in which nothing is trained, and floating tensors that rounds would silently leave alone."""
+    """Reject a file without trainable values, or with floating tensors that rounds would silently not train."""
     begin, end = header.range_of("F32")
     if begin == end:
         raise FormError("version: expected one or more F32 values, which rounds train, got none")
@@ -143,7 +143,7 @@ def _check_types(header: TensorHeader, frozen: Sequence[str]) -> None:
 
 
 def _check_aliases(header: TensorHeader, aliases: Mapping[str, str]) -> None:
-    """Refuse aliases that could hide or swap stored tensors: each is a new name of one that is there."""
+    """Reject aliases that could hide or swap stored tensors: each must be a new name of a stored tensor."""
     names = header.by_name()
     for alias, name in aliases.items():
         if name not in names or alias in names:
@@ -151,19 +151,19 @@ def _check_aliases(header: TensorHeader, aliases: Mapping[str, str]) -> None:
 
 
 def read_arrays(store: ContentStore, version: VersionManifest) -> dict[str, Array]:
-    """Return a version's tensors by name, checked as `read_version` does. Holds them all in memory.
+    """Return a version's tensors by name, verified as `read_version`. Holds them all in memory.
 
     Raises:
-        InputError: A tensor is BF16, which numpy has no type for.
+        InputError: A tensor is BF16, which numpy does not support.
     """
     return arrays_in(b"".join(read_version(store, version)))
 
 
 def save_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
-    """Write arrays as a canonical safetensors file, as owners publish versions.
+    """Write arrays as a canonical safetensors file, for publication as a version.
 
     Raises:
-        InputError: An array has a type that safetensors lacks.
+        InputError: An array has a dtype that safetensors does not support.
     """
     tensors = {}
     for name, array in arrays.items():
@@ -180,8 +180,8 @@ def arrays_in(data: bytes) -> dict[str, Array]:
     """Return the tensors of a canonical safetensors file by name, as views of its bytes.
 
     Raises:
-        FormError: It is not one.
-        InputError: A tensor is BF16, which numpy has no type for.
+        FormError: It is not a canonical file.
+        InputError: A tensor is BF16, which numpy does not support.
     """
     header = parse_header(data, len(data))
     for spec in header.specs:
@@ -195,13 +195,13 @@ def arrays_in(data: bytes) -> dict[str, Array]:
 
 
 def add_base(store: ContentStore, path: Path, *, licence: str, origin: str) -> BaseFile:
-    """Put the frozen weights that versions stand on into the store and pin them; any file does.
+    """Store and pin the frozen base weights of versions; any file is accepted.
 
     Args:
-        store: Where to.
+        store: Destination.
         path: The file, such as a language model's.
-        licence: Its licence, as SPDX writes it.
-        origin: Where it comes from.
+        licence: SPDX licence expression.
+        origin: Source of the file.
     """
     blob = add_blob(store, file_pieces(path))
     store.pin(blob.cid)
@@ -209,14 +209,14 @@ def add_base(store: ContentStore, path: Path, *, licence: str, origin: str) -> B
 
 
 def require_base(version: VersionManifest, path: Path | None) -> None:
-    """Refuse to go on with other frozen weights than a version stands on.
+    """Check that the local frozen weights are the base of a version.
 
     Args:
         version: The version.
-        path: The file that frozen weights were taken from; None where there are none.
+        path: Local file of frozen weights; None if there is none.
 
     Raises:
-        InputError: The version stands on another file, on none, or on one and there is none here.
+        InputError: The version has another base or none, or the local file is missing.
     """
     base = version.base
     if base is None and path is None:
@@ -250,19 +250,19 @@ def add_version(
     base: BaseFile | None = None,
     statement: Statement | None = None,
 ) -> VersionManifest:
-    """Put a version that an owner publishes into the store and pin it.
+    """Store and pin a version that an owner publishes.
 
     Args:
-        store: Where to.
+        store: Destination.
         path: A canonical safetensors file.
-        parent: The version it descends from; None for a genesis of its own.
-        aliases: Names of tied tensors to the name they are stored under.
-        frozen: Names of floating tensors that are not F32, which rounds leave as they are.
-        base: Frozen weights that it stands on.
-        statement: What the owner says of it.
+        parent: The parent version; None for a genesis without parent.
+        aliases: Maps names of tied tensors to the name they are stored under.
+        frozen: Names of floating tensors that are not F32, which rounds do not change.
+        base: Frozen base weights.
+        statement: The owner's model card.
 
     Raises:
-        FormError: The file is not canonical, an alias points nowhere, or a floating tensor is neither trained nor
+        FormError: The file is not canonical, an alias is dangling, or a floating tensor is neither trained nor
             declared frozen.
     """
     facts = describe(file_pieces(path))

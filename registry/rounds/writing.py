@@ -1,4 +1,4 @@
-"""Writing a safetensors file, and describing it in a process beside this one while its pieces are made."""
+"""Writes a safetensors file, and hashes it in a parallel process while its pieces are computed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from registry.rounds.forked import Pipe, answer, forked
 __all__ = ["describe_while_making", "written"]
 
 _SLOT, _SLOTS = 1 << 20, 8
-"""The other process may be as many bytes behind as fit."""
+"""Slot size, bytes, and number of slots of the ring buffer, by which the hashing process may lag."""
 
 
 def written(path: Path, pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield pieces, each once it is in the file."""
+    """Yield pieces, each after it was written to the file."""
     with path.open("wb") as file:
         for piece in pieces:
             file.write(piece)
@@ -25,20 +25,20 @@ def written(path: Path, pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def describe_while_making(pieces: Iterable[bytes]) -> Description:
-    """Describe the file that pieces are of: a second process hashes those that there are while the next is made.
+    """Describe the file in pieces: a second process hashes pieces while the next ones are computed.
 
     Raises:
         FormError: The file is not a canonical one.
         InputError: The second process was killed.
     """
-    ring = mmap.mmap(-1, _SLOT * _SLOTS)  # shared with the process that is forked
+    ring = mmap.mmap(-1, _SLOT * _SLOTS)  # shared with the forked process
     with ExitStack() as ended:
         ended.callback(ring.close)
         pipe = ended.enter_context(forked(_describe, ring))
-        with suppress(BrokenPipeError, ConnectionResetError):  # it has ended with an error, which is its answer
+        with suppress(BrokenPipeError, ConnectionResetError):  # it exited with an error, which is its answer
             for turn, part in enumerate(_parts(pieces)):
                 if turn >= _SLOTS:
-                    answer(pipe)  # a slot was emptied
+                    answer(pipe)  # a slot was freed
                 at = turn % _SLOTS * _SLOT
                 ring[at : at + len(part)] = part
                 pipe.send(len(part))
@@ -59,7 +59,7 @@ def _describe(ring: mmap.mmap, pipe: Pipe) -> Description:
 
 
 def _taken(ring: mmap.mmap, pipe: Pipe) -> Iterator[bytes]:
-    """Take each part out of its slot, and say so."""
+    """Yield each part from its slot, then acknowledge it."""
     turn = 0
     while count := pipe.recv():
         at = turn % _SLOTS * _SLOT

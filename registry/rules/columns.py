@@ -1,9 +1,9 @@
-"""Order statistics of columns: the sum of the middle ones of K integers, for many coordinates at once.
+"""Order statistics for Byzantine-robust aggregation (median, trimmed mean): sums of the middle values.
 
-Few values are ordered by a sorting network (Batcher's odd-even merge sort, AFIPS 1968; Knuth, TAOCP 3, 5.3.4, algorithm
-M) whose comparators work on whole rows, so a coordinate costs no call of its own; comparators that no wanted place
-depends on are left out. Many are sorted column by column. Both give the order statistics of the same multiset, so the
-same integers.
+Up to a fixed number of rows are sorted by a sorting network (Batcher's odd-even merge sort, AFIPS 1968; Knuth, TAOCP 3,
+5.3.4, algorithm M). Its comparators operate on whole rows, so there is no call per coordinate, and comparators that
+affect no wanted rank are pruned. More rows are sorted column by column. Both methods return the same integers, the
+order statistics of one multiset.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from registry.rules.grid import F64, I32
 __all__ = ["NETWORK_ROWS", "middle_sums"]
 
 NETWORK_ROWS = 32
-"""Rows up to which a network is faster than sorting columns (measured: 26 to 97 ns a coordinate at 20, at 100 the other
-way round)."""
+"""Most rows for the sorting network; beyond, sorting columns is faster (measured per coordinate: 26 ns by the network
+against 97 ns at 20 rows; at 100 rows the order is reversed)."""
 _WIDE = 1 << 13
-"""Columns that a network works on at a time: they stay in the second-level cache meanwhile."""
+"""Columns per pass of the network, so that they stay in the L2 cache."""
 _NARROW = 1 << 8
-"""Columns that are transposed and sorted at a time, likewise."""
+"""Columns transposed and sorted per pass, for the same reason."""
 
 
 def middle_sums(tile: I32, cut: int, out: F64) -> None:
-    """Write the sum of all but the cut least and the cut greatest values of each column to out, exactly.
+    """Write to out, exactly, each column's sum without its cut smallest and cut largest values.
 
     Args:
-        tile: (K, n), int32 of magnitude at most 2^24; overwritten.
-        cut: Less than K / 2.
-        out: (n,), float64; whole numbers of magnitude at most 2^24 K.
+        tile: (K, n), int32, at most 2^24 in magnitude; overwritten.
+        cut: Values dropped at each end, less than K / 2.
+        out: (n,), float64; integers of at most 2^24 K in magnitude.
     """
     few = len(tile) <= NETWORK_ROWS
     block, sums_of = (_WIDE, _by_network) if few else (_NARROW, _by_sorting)
@@ -54,7 +54,7 @@ def _by_network(tile: I32, cut: int, out: F64) -> None:
 
 
 def _ordered(tile: I32, cut: int) -> list[I32]:
-    """The rows of a tile's middle order statistics, in ascending order."""
+    """Return the rows of the middle order statistics, in ascending order."""
     rows, spare = list(tile), np.empty_like(tile[0])
     for a, b, least, greatest in _network(len(rows), cut):
         low, high = rows[a], rows[b]
@@ -70,7 +70,7 @@ def _ordered(tile: I32, cut: int) -> list[I32]:
 
 @cache
 def _network(count: int, cut: int) -> tuple[tuple[int, int, bool, bool], ...]:
-    """Comparators that bring the middle order statistics to their places: rows, and which of the two is wanted."""
+    """Return the comparators needed for the middle order statistics: two rows, and which of the outputs are used."""
     wanted, kept = set(range(cut, count - cut)), []
     for a, b in reversed(list(_comparators(count))):
         if a in wanted or b in wanted:
@@ -80,7 +80,7 @@ def _network(count: int, cut: int) -> tuple[tuple[int, int, bool, bool], ...]:
 
 
 def _comparators(count: int) -> Iterator[tuple[int, int]]:
-    """Batcher's odd-even merge sort for any count: pairs of places of which the first gets the lesser value."""
+    """Yield Batcher's odd-even merge sort for any count: pairs of rows, the first of which receives the minimum."""
     size = 1
     while size < count:
         step = size

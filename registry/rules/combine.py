@@ -1,4 +1,4 @@
-"""The arithmetic of folds: weighted sums, and the mean rounded to the grid; `grid` and `shapes` have the proof."""
+"""Exact weighted sums and means of grid values; the proofs are in `grid` and `shapes`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def check_weights(weights: Sequence[int], *, cap: int = MAX_TOTAL_WEIGHT) -> int
     """Return the total weight.
 
     Raises:
-        InputError: There is none, one is not a whole number of 1..cap, or the total exceeds 2^28.
+        InputError: There are no weights, one is not an integer in 1..cap, or the total exceeds 2^28.
     """
     if not weights:
         raise InputError("expected at least one contribution, got none")
@@ -33,19 +33,19 @@ def check_weights(weights: Sequence[int], *, cap: int = MAX_TOTAL_WEIGHT) -> int
 def weighted_sum(updates: F32, factors: F64, out: F64) -> None:
     """Write the sum over k of factors[k] * updates[k] to out, exactly (lemma 2 of `grid`).
 
-    With factors weight * 2^s, values q * 2^-s count as the integers weight * q.
+    With factors weight * 2^s, values q * 2^-s contribute the integers weight * q.
 
     Args:
         updates: (k, n), float32 grid values.
         factors: (k,), float64.
         out: (n,), float64.
     """
-    # One pass that converts, multiplies and adds: half as fast again as a multiplication and an addition for each.
+    # One pass converts, multiplies and adds: 1.5 times as fast as a multiplication and an addition per update.
     np.einsum("k,kn->n", factors, updates, out=out, dtype=np.float64, casting="safe")
 
 
 def rounded_mean(sums: F64, total_weight: int, grid_bits: int) -> F32:
-    """Return rint(sums / W) * 2^-s as float32; sums is overwritten."""
+    """Return rint(sums / W) * 2^-s as float32, shape (n,); sums, (n,), float64, is overwritten."""
     np.divide(sums, float(total_weight), out=sums)
     np.rint(sums, out=sums)
     np.add(sums, 0.0, out=sums)  # -0.0 becomes +0.0
@@ -53,15 +53,15 @@ def rounded_mean(sums: F64, total_weight: int, grid_bits: int) -> F32:
 
 
 def weighted_mean(updates: Sequence[F32], weights: Sequence[int], grid_bits: int) -> F32:
-    """Return the aggregate of updates that are in memory.
+    """Return the weighted mean of in-memory updates, as float32 in their shape.
 
     Args:
         updates: float32 grid values, all of one shape.
-        weights: A whole number of at least 1 for each; their sum is at most 2^28.
+        weights: One integer >= 1 per update; their sum is at most 2^28.
         grid_bits: s, 0..126.
 
     Raises:
-        InputError: Weights or shapes are not as said.
+        InputError: Weights or shapes violate these conditions.
         FormError: A value is not a canonical grid value.
     """
     total = check_weights(weights)

@@ -1,10 +1,10 @@
-"""Rule bytes: what a round computes, as the chain holds it.
+"""Rule bytes: canonical encoding of what a round computes, committed to on chain.
 
-They are made of a plan's manifest alone. The plan on chain has their hash, the event that sets it shows them, and
-whoever challenges a result shows them to the contract, which convicts by them: `contracts/interfaces/IRules.sol` has
-the same table.
+They follow from a plan's manifest alone. The on-chain plan holds their hash, and the event that sets the plan publishes
+them. A challenger passes them to the contract as input of a fraud proof; `contracts/interfaces/IRules.sol` has the same
+table.
 
-Encoding, integers big-endian, exact in length, one form for one meaning:
+Encoding, integers big-endian, no trailing bytes, one encoding per meaning:
 
     version      uint8 = 1
     combine      rule uint16, shape uint8, updateForm uint16, uniform uint8, gridBits uint8
@@ -46,31 +46,31 @@ _FIXED = struct.Struct(">BHBHBBQ32s32sB")
 
 
 class Shape(IntEnum):
-    """How contributions are combined, and so how the contract convicts by it; the contract's numbers."""
+    """How contributions are combined, which also selects the contract's fraud proof; the contract's numbers."""
 
     FOLD = 1
-    """The sum of factor times value over a divisor."""
+    """Weighted sum over a divisor: sum of factor times value."""
     COLUMNS = 2
-    """The mean of a coordinate's values but the least and the greatest; the first parameter is the share left out."""
+    """Coordinate-wise trimmed mean or median; the first parameter is the share trimmed at each end."""
     SELECT = 3
-    """A fold whose factors and divisor follow from statistics that readers replay."""
+    """A fold whose factors and divisor are computed from statistics of the updates, which readers replay."""
 
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """What a round computes.
+    """Decoded rule bytes: what a round computes.
 
     Attributes:
-        combine_rule: Its number.
-        shape: And shape.
-        update_form: Number of the form of updates.
-        uniform: Whether each contribution counts once, whatever its weight.
+        combine_rule: Number of the combine rule.
+        shape: Shape of the combine rule.
+        update_form: Number of the update form.
+        uniform: Whether each contribution counts once, regardless of its weight.
         grid_bits: s: update values are integers times 2^-s.
-        values: Coordinates of a version.
+        values: Number of coordinates of a version.
         header: sha2-256 of the header of an update's file.
-        segments: Their counted Merkle root.
-        parameters: Of the combine rule; the first of columns is the share of values left out at each end, in 65536ths.
-        program: The server's.
+        segments: Counted Merkle root of the segments.
+        parameters: Of the combine rule; for COLUMNS the first is the share trimmed at each end, in 65536ths.
+        program: Server program.
 
     Raises:
         InputError: A number is out of range.
@@ -107,7 +107,7 @@ class RuleSet:
 
 
 def encode_rules(rules: RuleSet) -> bytes:
-    """Return the one encoding of rules."""
+    """Return the canonical encoding of rules."""
     fixed = _FIXED.pack(
         1,
         rules.combine_rule,
@@ -124,10 +124,10 @@ def encode_rules(rules: RuleSet) -> bytes:
 
 
 def decode_rules(data: bytes) -> RuleSet:
-    """Return the rules that bytes encode.
+    """Decode rule bytes.
 
     Raises:
-        FormError: They encode none.
+        FormError: They are not a canonical encoding.
     """
     if len(data) < _FIXED.size:
         raise FormError(f"rules: expected at least {_FIXED.size} bytes, got {len(data)}")
@@ -152,15 +152,15 @@ def decode_rules(data: bytes) -> RuleSet:
 
 
 def factor_of(rules: RuleSet, weight: int) -> int:
-    """Return what a contribution counts in the sum under rules that select nothing: 1 where each counts once."""
+    """Return a contribution's factor under rules without selection: its weight, or 1 if each counts once."""
     return 1 if rules.uniform else weight
 
 
 def state_layout(rules: RuleSet) -> bytes:
-    """Return what the server's state is laid out by, as the contract's `layoutOf`.
+    """Return the hash of the server state's layout, 32 bytes, equal to the contract's `layoutOf`.
 
-    keccak256 of grid bits, segments' root, and the states' bounds and initial values as they are encoded; 32 zero bytes
-    for rules without state.
+    keccak256 over grid bits, segments root, and the encoded bounds and initial values of the states; zero for rules
+    without state.
     """
     from eth_hash.auto import keccak
 

@@ -1,14 +1,14 @@
-"""The grid: the fixed-point lattice on which update values lie.
+"""The grid: fixed-point quantization of updates, and why integer aggregation is bit-exact.
 
-Why a round can be recomputed to the bit. Let g = 2^-s be the grid step, and let update k hold q_k,i * g with integers
+Why a round is bit-exactly reproducible. Let g = 2^-s be the grid step, and let update k hold q_k,i * g with integers
 |q_k,i| <= 2^24 and integer weights n_k >= 1, W = sum n_k <= 2^28.
 
 Lemma 1 (values). q * g is exact in float32: |q| <= 2^24 fits its 24-bit significand, and for s <= 126 the smallest
 non-zero magnitude, 2^-126, is normal.
 
 Lemma 2 (sums). S_i = sum_k n_k q_k,i is exact in float64 in any order and any grouping. Every partial sum is an
-integer of magnitude at most W * 2^24 <= 2^52 < 2^53, so each product and each addition is exact, whether or not it is
-fused: nothing is ever rounded.
+integer of magnitude at most W * 2^24 <= 2^52 < 2^53, so each product and each addition is exact, fused or not: nothing
+is ever rounded.
 
 Lemma 3 (mean). a_i = rint(S_i / W) in float64 is the rational S_i / W rounded to the nearest integer, ties to even.
 |S_i / W| <= 2^24. If S_i / W is not a tie k + 1/2, it differs from every tie by at least 1 / (2W) >= 2^-29, because
@@ -16,7 +16,8 @@ Lemma 3 (mean). a_i = rint(S_i / W) in float64 is the rational S_i / W rounded t
 an error of at most half a unit in the last place of a value below 2^24: 2^-30 < 2^-29. So the quotient stays on its
 side of every tie, and rint does the rest. An exact tie is a float64 value, and division returns it.
 
-So the aggregate is a function of integers alone: no order, thread count, vector width or machine changes a bit.
+So the aggregate is a function of integers alone: summation order, thread count, vector width and machine do not change
+a bit.
 """
 
 from __future__ import annotations
@@ -44,16 +45,16 @@ I32 = npt.NDArray[np.int32]
 
 
 _NEGATIVE_ZERO = -(2**31)
-"""The bits of -0.0, as an int32."""
+"""Bit pattern of -0.0, as an int32."""
 
 
 def check_arithmetic() -> None:
-    """Prove that this process computes with subnormals, which the definitions here rely on.
+    """Check that this process computes with subnormals, which the definitions here rely on.
 
     Raises:
-        InputError: They are flushed to zero, as some libraries switch on for the whole process.
+        InputError: Subnormals are flushed to zero: some libraries enable that for the whole process.
     """
-    # Bits are compared: where subnormals are flushed, a comparison of values flushes both sides.
+    # Compare bits: under flush-to-zero a comparison of values flushes both sides.
     one32, one64 = np.array([1], dtype=np.uint32), np.array([1], dtype=np.uint64)
     twice32, twice64 = one32.view(np.float32) * np.float32(2), one64.view(np.float64) * 2.0
     if twice32.view(np.uint32)[0] != 2 or twice64.view(np.uint64)[0] != 2:
@@ -63,16 +64,16 @@ def check_arithmetic() -> None:
 def to_grid(
     delta: npt.NDArray[np.floating], grid_bits: int, *, scale: int = 0, saturate: bool = False
 ) -> tuple[F32, int]:
-    """Round a delta to the grid, half to even.
+    """Quantize a delta to the grid, rounding half to even.
 
     Args:
-        delta: Any shape, floating.
+        delta: Floating-point array of any shape.
         grid_bits: s, 0..126; the step is 2^-s.
         scale: e; the delta is divided by 2^e before rounding.
-        saturate: Clip what lies beyond the grid instead of refusing it.
+        saturate: Clip values beyond the grid instead of raising an error.
 
     Returns:
-        The values q * 2^-s as float32 in delta's shape, zeros positive, and how many were clipped.
+        The values q * 2^-s as float32 in delta's shape, without -0.0, and the number of clipped values.
 
     Raises:
         InputError: A value is not finite, or lies beyond the grid and saturate is off.
@@ -98,7 +99,7 @@ def to_grid(
 
 
 def fitting(magnitude: float, grid_bits: int, scale: int) -> str:
-    """Return advice on the setting under which a value of this magnitude fits the grid."""
+    """Return a hint, for error messages, on settings under which a value of this magnitude fits the grid."""
     needed = int(np.frexp(magnitude)[1])  # magnitude < 2^needed
     bits = 24 - needed + scale
     if bits >= 0:
@@ -107,19 +108,20 @@ def fitting(magnitude: float, grid_bits: int, scale: int) -> str:
 
 
 def grid_integers(values: F32, grid_bits: int, *, first: int = 0, out: F32 | None = None) -> F32:
-    """Return q for values q * 2^-s, as float32, having checked that they are canonical.
+    """Check that values q * 2^-s are canonical and return q, as float32 in their shape.
 
-    Scaling by a power of two is exact, so q is what `rint` leaves as it is; NaN equals nothing, infinities are beyond
-    the grid, and -0.0 is the one float32 whose bits are the smallest int32. Fastest on pieces of about 64 Ki values.
+    Scaling by a power of two is exact, so a value is on the grid iff `rint` does not change q. NaN compares unequal,
+    infinities are beyond the grid, and the bits of -0.0 are the smallest int32. Fastest on pieces of about 64 Ki
+    values.
 
     Args:
         values: float32, any shape.
         grid_bits: s, 0..126.
-        first: Position of values[0], for messages.
-        out: Where to write them, of the shape of values; what it holds after an error means nothing.
+        first: Position of values[0], for error messages.
+        out: Output array in the shape of values; its content after an error is undefined.
 
     Raises:
-        FormError: A value is not finite, is -0.0, or lies off or beyond the grid.
+        FormError: A value is not finite, is -0.0, or is not on the grid.
     """
     _check_bits(grid_bits)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -149,7 +151,7 @@ def _complaint(values: F32, grid_bits: int, first: int) -> str:
 
 
 def from_grid(integers: F64, grid_bits: int) -> F32:
-    """Return integers of magnitude at most 2^24, given as float64, as the float32 values q * 2^-s."""
+    """Return float32 values q * 2^-s for integers q, float64, at most 2^24 in magnitude, in their shape."""
     return (integers * 2.0**-grid_bits).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Server programs: a server rule as a straight line of integer operations, with its encoding and interval analysis.
+"""Server programs: straight-line integer code of server optimizers, its encoding and interval analysis.
 
 A program maps one coordinate at a time: (q, states, parameters, round scalars) -> (d, new states). Its registers are
 numbered in this order: q; the states; the parameters; the round scalars step, contributions, total weight and total
@@ -16,8 +16,8 @@ Encoding, big-endian, nothing before, between or after:
     u8                          register of d
     S x u8                      registers of the new states
 
-One program has one encoding. A unary operation has b = 0; a shift's b is the number of bits, 1..61. A register that
-nothing reads is allowed: operands and operations can be reordered anyway, so refusing it would make no form unique.
+Each program has one encoding. A unary operation has b = 0; a shift's b is the number of bits, 1..61. Dead registers are
+allowed: operands and operations can be reordered anyway, so rejecting dead registers would not make programs unique.
 
 Arithmetic. |q| <= 2^24. New states saturate to their bounds and d to 2^24 in magnitude, so the bounds hold in every
 round. `analyse` proves that every value stays strictly below 2^62 in magnitude, every divisor is at least 1 and every
@@ -63,11 +63,11 @@ MAX_FRACTION_BITS = 48
 """At 48 the largest step, 2^24 * 2^-48, is to a grid step as a grid step is to the largest update. A rule that needs
 smaller steps needs a finer grid."""
 VALUE_LIMIT = 1 << 62
-"""Every value is below this in magnitude."""
+"""Exclusive bound on the magnitude of every value."""
 
 
 class Interval(NamedTuple):
-    """Integers from low to high, both inside."""
+    """Integers from low to high, inclusive."""
 
     low: int
     high: int
@@ -77,15 +77,14 @@ SCALAR_BOUNDS = {
     "step": Interval(1, 1 << 31),
     "contributions": Interval(1, MAX_TOTAL_WEIGHT),
     "total_weight": Interval(1, MAX_TOTAL_WEIGHT),
-    # Below 2^37, q * total_steps is a value, which is what FedNova multiplies. 2^37 is 2^20 local steps of 2^17
-    # contributions.
+    # Below 2^37, q * total_steps, FedNova's product, stays in range. 2^37 is 2^20 local steps of 2^17 contributions.
     "total_steps": Interval(0, 1 << 37),
 }
-"""The round scalars, in the order of their registers."""
+"""Bounds of the round scalars, in the order of their registers."""
 
 
 class Opcode(enum.IntEnum):
-    """Operations, by their byte."""
+    """Opcodes."""
 
     ADD = 1
     SUB = 2
@@ -110,7 +109,7 @@ SHIFT_BITS = Interval(1, 61)
 
 @dataclass(frozen=True, slots=True)
 class StateBounds:
-    """What a state of a coordinate saturates to, and what it is before the first round."""
+    """Saturation bounds and initial value of one state of a coordinate."""
 
     lower: int
     upper: int
@@ -125,12 +124,12 @@ class StateBounds:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One step of a program.
+    """One operation of a program.
 
     Attributes:
-        kind: What it does.
+        kind: Opcode.
         a: Register of the first operand.
-        b: Register of the second; the number of bits of a shift; 0 if there is one operand.
+        b: Register of the second operand; the number of bits for a shift; 0 for a unary operation.
     """
 
     kind: Opcode
@@ -145,13 +144,13 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class RoundScalars:
-    """What all coordinates of a round have in common.
+    """Inputs that all coordinates of a round share.
 
     Attributes:
         step: t, 1 for the first round of the states.
-        contributions: How many were combined.
+        contributions: Number of contributions combined.
         total_weight: Sum of their weights.
-        total_steps: Sum of the steps that they declare.
+        total_steps: Sum of their declared training steps.
 
     Raises:
         InputError: One is outside its bounds.
@@ -169,13 +168,13 @@ class RoundScalars:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A well-formed server program; `analyse` says whether its values stay in range.
+    """A well-formed server program; `analyse` proves that its values stay in range.
 
     Attributes:
-        states: Bounds and initial values, one for each state of a coordinate.
-        fraction_bits: f; d counts 2^-f grid steps.
+        states: Bounds and initial value per state of a coordinate.
+        fraction_bits: f; d is in units of 2^-f grid steps.
         parameters: Constants.
-        operations: In their order.
+        operations: In execution order.
         d: Register of the step.
         new_states: Registers of the new states.
 
@@ -207,7 +206,7 @@ class Program:
 
     @property
     def inputs(self) -> int:
-        """How many registers come before the first operation's."""
+        """Number of input registers, before those of the operations."""
         return 1 + len(self.states) + len(self.parameters) + len(SCALAR_BOUNDS)
 
     @property
@@ -216,7 +215,7 @@ class Program:
 
 
 def encode(program: Program) -> bytes:
-    """Return the program's one encoding, of at most 553 bytes."""
+    """Return the program's canonical encoding, at most 553 bytes."""
     states = [number for bounds in program.states for number in astuple(bounds)]
     operations = [byte for operation in program.operations for byte in astuple(operation)]
     return b"".join(
@@ -231,10 +230,10 @@ def encode(program: Program) -> bytes:
 
 
 def decode(data: bytes) -> Program:
-    """Return the program that these bytes encode. Whether its values stay in range is `analyse`'s to say.
+    """Decode a program. Call `analyse` to prove that its values stay in range.
 
     Raises:
-        FormError: They encode none.
+        FormError: The bytes are not a canonical encoding.
     """
     reader = _Reader(data)
     try:
@@ -255,7 +254,7 @@ def decode(data: bytes) -> Program:
 
 
 class _Reader:
-    """Takes numbers off the front of bytes."""
+    """Cursor that reads numbers from bytes."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -297,10 +296,10 @@ def _require(name: str, value: int, low: int, high: int) -> int:
 
 
 def analyse(program: Program) -> tuple[Interval, ...]:
-    """Return an interval for each register that holds all that it can hold, whatever the inputs within their bounds.
+    """Return a sound interval for each register, over all inputs within their bounds.
 
     Raises:
-        InputError: A value may reach 2^62 in magnitude, a divisor be below 1 or a radicand below 0.
+        InputError: A value may reach 2^62 in magnitude, a divisor may be below 1, or a radicand below 0.
     """
     found = [Interval(-GRID_LIMIT, GRID_LIMIT)]
     found += [Interval(bounds.lower, bounds.upper) for bounds in program.states]
@@ -328,7 +327,7 @@ def _square(a: Interval) -> Interval:
 
 
 def _corners(function: Callable[[int, int], int]) -> Callable[[Interval, Interval], Interval]:
-    """Bounds of a function that is monotone in each operand, in a direction that may depend on the other's sign."""
+    """Interval extension of a function monotone in each operand, in a direction that may depend on the other's sign."""
 
     def bounds(a: Interval, b: Interval) -> Interval:
         ends = [function(x, y) for x in a for y in b]
@@ -361,10 +360,10 @@ _BOUNDS: dict[Opcode, Callable[[Interval, Interval], Interval]] = {
 
 
 def disassemble(program: Program) -> str:
-    """Return the program as text: a register a line, with what it holds and its interval.
+    """Return the program as text: one line per register, with its operation and interval.
 
     Raises:
-        InputError: `analyse` refuses it.
+        InputError: `analyse` rejects the program.
     """
     names = ["q"]
     names += [f"state {i}, at first {bounds.initial}" for i, bounds in enumerate(program.states)]

@@ -1,6 +1,6 @@
-"""Replay of a server program on vectors: numpy int64, exact, a tile at a time.
+"""Vectorised interpreter of server programs: exact numpy int64, tile by tile.
 
-`analyse` has proved that every value stays below 2^62 in magnitude, so nothing here wraps. Square roots and divisions
+`analyse` has proved that every value stays below 2^62 in magnitude, so nothing overflows. Square roots and divisions
 start from a float64 guess and are corrected in integers; their results do not depend on how the guess was rounded.
 """
 
@@ -21,11 +21,11 @@ __all__ = ["I64", "initial_states", "replay"]
 I64 = npt.NDArray[np.int64]
 
 TILE = 16384
-"""Coordinates at a time: a register is 128 KiB, so those that are needed together stay in the second-level cache."""
+"""Coordinates per tile: a register takes 128 KiB, so those in use together stay in the L2 cache."""
 
 
 def initial_states(program: Program, count: int) -> I64:
-    """Return the states of this many coordinates before the first round, (count, S)."""
+    """Return the initial states of count coordinates, (count, S), int64."""
     initial = np.array([bounds.initial for bounds in program.states], dtype=np.int64)
     return np.tile(initial, (count, 1))
 
@@ -34,16 +34,16 @@ def replay(program: Program, q: I64, states: I64, scalars: RoundScalars) -> tupl
     """Return the step d and the new states of each coordinate.
 
     Args:
-        program: What `analyse` accepts.
+        program: A program that `analyse` accepts.
         q: (n,), int64, grid integers of the aggregate.
         states: (n, S), int64, within the program's bounds.
-        scalars: What the round's coordinates have in common.
+        scalars: Inputs that all coordinates share.
 
     Returns:
         d, (n,), int64, in 2^-f grid steps, at most 2^24 in magnitude; the new states, (n, S), int64.
 
     Raises:
-        InputError: `analyse` refuses the program, or q or the states have another shape or type or are out of bounds.
+        InputError: `analyse` rejects the program, or q or states have a wrong shape or dtype or are out of bounds.
     """
     intervals = analyse(program)
     count = len(program.states)
@@ -71,7 +71,7 @@ def replay(program: Program, q: I64, states: I64, scalars: RoundScalars) -> tupl
 
 
 def _last_reads(program: Program) -> list[list[int]]:
-    """For each operation, the registers that nothing reads after it."""
+    """Liveness: for each operation, the registers that nothing reads after it."""
     seen = {program.d, *program.new_states}
     unread: list[list[int]] = []
     for operation in reversed(program.operations):
@@ -90,7 +90,7 @@ def _check_bounds(name: str, values: I64 | None, bounds: Interval, first: int) -
 
 def _of(registers: Sequence[I64 | None], register: int) -> I64:
     values = registers[register]
-    assert values is not None, f"register {register} was given up"
+    assert values is not None, f"register {register} was freed"
     return values
 
 
@@ -112,8 +112,8 @@ def _apply(operation: Operation, registers: Sequence[I64 | None], intervals: Seq
 def _divide(a: I64, b: I64, *, wide: bool) -> I64:
     """Return a / b rounded half to even.
 
-    The guess is off by at most 1/2 + 3 * 2^-53 of the quotient: by less than 1 unless the quotient may reach 2^49.
-    Then what the guess leaves is divided once more, which brings it there.
+    The guess is off by at most 1/2 + 3 * 2^-53 of the quotient: by less than 1 unless the quotient may reach 2^49. In
+    that case the remainder is divided once more, which brings the error below 1.
     """
     quotient = np.rint(a / b).astype(np.int64)
     rest = a - quotient * b
@@ -121,7 +121,7 @@ def _divide(a: I64, b: I64, *, wide: bool) -> I64:
         more = np.rint(rest / b).astype(np.int64)
         quotient += more
         rest -= more * b
-    # |rest| < b. Past half of b the quotient moves by one; at half of it, if it is odd.
+    # |rest| < b. Adjust the quotient by one if |rest| > b / 2, or if |rest| == b / 2 and the quotient is odd.
     rest += rest
     half = b - (quotient & 1)
     up, down = rest > half, rest < -half
@@ -142,7 +142,7 @@ def _divide_by_power(a: I64, bits: int) -> I64:
 
 
 def _square_root(a: I64) -> I64:
-    """Return the largest integer whose square is at most a. The guess is off by less than 2^-20, so by one at most."""
+    """Return floor(sqrt(a)). The float64 guess is off by less than 2^-20, so the rounded one by at most one."""
     root = np.sqrt(a).astype(np.int64)
     root -= root * root > a
     root += (root + 1) * (root + 1) <= a

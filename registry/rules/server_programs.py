@@ -1,15 +1,15 @@
-"""The server rules that ship, as traced functions, and the table of their names.
+"""Built-in server optimizers FedAvg, FedAvgM, FedAdam and FedYogi, compiled to server programs.
 
-A plan that names a rule holds the program that `compile_rule` makes of the name, its parameters and the grid bits, and
-readers check that it is exactly that one.
+A plan that names a rule also holds the program that `compile_rule` returns for the name, its parameters and the grid
+bits; readers check that the two agree.
 
-Units. Let g = 2^-s be the grid step. The rate and tau are in units of the update, as in the papers: tau stands for
-tau / g grid steps, and an adaptive step of about the rate is rate / g grid steps. Under a segment's scale exponent e,
-updates are divided by 2^e, so there the rate and tau of an adaptive rule are 2^e times as large; FedAvg and FedAvgM are
-linear, and nothing changes. The first moment is kept in 1/256 of a grid step, the second in squared grid steps.
+Units. Let g = 2^-s be the grid step. The rate and tau are in units of the update, as in the papers: tau is tau / g grid
+steps, and an adaptive step of about the rate is rate / g grid steps. Under a segment's scale exponent e, updates are
+divided by 2^e, so there the rate and tau of an adaptive rule are 2^e times as large; FedAvg and FedAvgM are linear and
+unaffected. The first moment is in units of 1/256 grid step, the second in squared grid steps.
 
-Resolution. Decay rates are k / 2^14, rounded half to even; rates have 17 significant bits or more. d has as
-many fraction bits as the largest step leaves room for, so that small steps are not lost to rounding.
+Resolution. Decay rates are k / 2^14, rounded half to even; rates have 17 significant bits or more. d has as many
+fraction bits as the largest step permits, so that small steps survive rounding.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ __all__ = [
 ONE = 1 << 14
 """Decay rates are multiples of 1 / ONE."""
 MOMENT = 256
-"""First moments count 1 / MOMENT grid steps."""
+"""First moments are in units of 1 / MOMENT grid steps."""
 ROOT = 64
-"""Square roots of second moments, and tau, count 1 / ROOT grid steps."""
+"""Square roots of second moments, and tau, are in units of 1 / ROOT grid steps."""
 
 
 def fedavg(grid_bits: int, rate: float) -> Program:
@@ -96,7 +96,7 @@ def fedyogi(grid_bits: int, rate: float, beta1: float, beta2: float, tau: float)
 def _adaptive(
     grid_bits: int, rate: float, beta1: float, tau: float, second_moment: Callable[[Value, Value], Value]
 ) -> Program:
-    """The shape of algorithm 2; d saturates at 16 rates or more, or at 2^24 grid steps."""
+    """Algorithm 2 with the given second moment; d saturates at 16 times the rate or more, or at 2^24 grid steps."""
     steps = _in_grid_steps("rate", rate, grid_bits, -28, 22)
     tau_steps = _in_grid_steps("tau", tau, grid_bits, 0, 23)
     beta = round(Fraction(beta1) * ONE)
@@ -121,14 +121,14 @@ def _adam_moment(beta: int) -> Callable[[Value, Value], Value]:
 
 def _yogi_moment(beta: int) -> Callable[[Value, Value], Value]:
     def moment(v: Value, square: Value) -> Value:
-        # Where v is above the square, what is taken is below it: the maximum is for the interval analysis alone.
+        # If v exceeds the square, the subtrahend is below v: the maximum only serves the interval analysis.
         return maximum(v - divide((ONE - beta) * square, ONE) * sign(v - square), 0)
 
     return moment
 
 
 def _fraction_bits(largest: Fraction) -> int:
-    """Return the most fraction bits, 0..48, under which this many grid steps are at most 2^24."""
+    """Return the most fraction bits f, 0..48, for which largest grid steps times 2^f are at most 2^24."""
     f = 0
     while f < MAX_FRACTION_BITS and largest * 2 ** (f + 1) <= GRID_LIMIT:
         f += 1
@@ -136,7 +136,7 @@ def _fraction_bits(largest: Fraction) -> int:
 
 
 def _ratio(x: Fraction) -> tuple[int, int]:
-    """Return integers whose quotient is x to 17 bits, the divisor a power of two."""
+    """Return numerator and power-of-two denominator that approximate x to 17 bits."""
     bits = 0
     while x * 2**bits < 1 << 16:
         bits += 1
@@ -155,7 +155,7 @@ def _in_grid_steps(name: str, value: float, grid_bits: int, low: int, high: int)
 
 @dataclass(frozen=True, slots=True)
 class FloatParameter:
-    """A parameter of a rule: a float of lowest..highest."""
+    """A parameter of a rule: a float in lowest..highest."""
 
     name: str
     lowest: float
@@ -164,13 +164,13 @@ class FloatParameter:
 
 @dataclass(frozen=True, slots=True)
 class NamedServerRule:
-    """A rule that ships.
+    """A built-in rule.
 
     Attributes:
-        parameters: In the order in which `build` takes them after the grid bits.
+        parameters: In the argument order of `build`, after the grid bits.
         build: Returns the program.
-        says: One line.
-        paper: Where it is from.
+        says: One-line description.
+        paper: Citation.
     """
 
     parameters: tuple[FloatParameter, ...]
@@ -198,11 +198,11 @@ RULES = {
     "fedadam": NamedServerRule(_ADAPTIVE, fedadam, "Adam on the aggregates", _REDDI),
     "fedyogi": NamedServerRule(_ADAPTIVE, fedyogi, "Yogi on the aggregates", _REDDI),
 }
-"""The rules that ship, by name."""
+"""The built-in rules, by name."""
 
 
 def compile_rule(name: str, parameters: Mapping[str, object], grid_bits: int) -> Program:
-    """Return the program of a rule that ships.
+    """Compile a built-in rule to its program.
 
     Args:
         name: A key of `RULES`.
@@ -210,7 +210,7 @@ def compile_rule(name: str, parameters: Mapping[str, object], grid_bits: int) ->
         grid_bits: s, 0..126.
 
     Raises:
-        InputError: There is no such rule, or a parameter is missing, unknown, not a float or out of its bounds.
+        InputError: There is no such rule, or a parameter is missing, unknown, not a float or out of bounds.
     """
     if name not in RULES:
         raise InputError(f"server rule: expected one of {', '.join(RULES)}, got {name!r}")
@@ -232,9 +232,9 @@ def compile_rule(name: str, parameters: Mapping[str, object], grid_bits: int) ->
 
 
 def is_compiled(program: Program, name: str, parameters: Mapping[str, object], grid_bits: int) -> bool:
-    """Whether a program is exactly what its plan's name and parameters compile to.
+    """Return whether a program is exactly what its plan's rule name and parameters compile to.
 
     Raises:
-        InputError: They compile to nothing.
+        InputError: They do not compile.
     """
     return program == compile_rule(name, parameters, grid_bits)

@@ -1,8 +1,8 @@
-"""Shapes of combine rules: how a coordinate of the aggregate comes of that coordinate of the contributions.
+"""Shapes of combine rules: mean (fold), median and trimmed mean (columns), selection (select).
 
-    fold      sum of factor_k * q_k over a divisor: the mean
-    columns   all K values of the coordinate in ascending order, the mean of those in the middle: median, trimmed mean
-    select    exact statistics of whole contributions first, which give the factors and the divisor of a fold
+    fold      sum of factor_k * q_k over a divisor: weighted mean
+    columns   mean of the middle order statistics of a coordinate's K values: median, trimmed mean
+    select    exact statistics of whole contributions, which determine the factors and the divisor of a fold
 
 Every quotient is rounded half to even. The aggregate lies on the grid in every shape: with |q_k| <= 2^24 =: L,
 
@@ -10,12 +10,13 @@ Every quotient is rounded half to even. The aggregate lies on the grid in every 
               at most 2^28, so lemmas 2 and 3 of `grid` hold with D for W.
     columns   an order statistic is one of the q_k. The sum of m of them is at most m L in magnitude, m <= K <= 2^28,
               which is a fold with factors 1 and divisor m.
-    select    is a fold once factors and divisor are there; both are checked, whatever the rule is.
+    select    is a fold once factors and divisor are known; both are checked for every rule.
 
-|S / D| <= L, and rounding to integers is monotone and fixes L and -L, so it stays there. Order plays no part: a sum of
-integers and a multiset's order statistics have none.
+|S / D| <= L, and rounding to integers is monotone and fixes L and -L, so the result stays within L. The result does not
+depend on the order of contributions: neither sums of integers nor order statistics of a multiset do.
 
-This module loads no numpy, so that help can show the table of rules; `combine` and `columns` compute.
+This module does not import numpy, so that command-line help can show the table of rules quickly; `combine` and
+`columns` compute.
 """
 
 from __future__ import annotations
@@ -33,19 +34,19 @@ if TYPE_CHECKING:
 __all__ = ["Columns", "Factors", "Fold", "HALF", "Parameters", "Select", "Shape", "left_out"]
 
 HALF = 1 << 15
-"""In 65536ths: the largest share that columns leave out at each end."""
+"""Largest share that columns trim at each end, in 65536ths."""
 
 Parameters = Mapping[str, int]
-"""A rule's parameters by name, as a plan sets them."""
+"""A rule's parameters in a plan, by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Factors:
-    """What a fold multiplies by and divides by.
+    """Multipliers and divisor of a fold.
 
     Attributes:
-        factors: One for each contribution, 0 or more.
-        divisor: At least 1 and at least their sum; at most 2^28.
+        factors: One integer >= 0 per contribution.
+        divisor: At least 1 and at least the sum of factors; at most 2^28.
     """
 
     factors: tuple[int, ...]
@@ -61,27 +62,27 @@ class Factors:
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """The sum of weight times value over the sum of weights. Reads every update once and keeps no row."""
+    """Weighted mean. Reads every update once and keeps no row."""
 
     NAME: ClassVar[str] = "fold"
     NEEDS: ClassVar[str] = "every update once"
 
     def factors(self, weights: Sequence[int]) -> Factors:
-        """Return the weights and their sum.
+        """Return the weights as factors and their sum as divisor.
 
         Raises:
-            InputError: They are not whole numbers, or sum to 0 or more than 2^28.
+            InputError: A weight is not an integer, or their sum is 0 or exceeds 2^28.
         """
         return Factors(tuple(weights), sum(weights))
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The mean of the middle order statistics of a coordinate. Weights play no part: each contribution has one value.
+    """Mean of the middle order statistics of a coordinate. Weights are ignored: each contribution has one value.
 
     Attributes:
-        share: Returns the share of values left out at each end, in 65536ths, 0..2^15; called with the parameters. Rule
-            bytes have it, and nothing else of the parameters.
+        share: Function of the parameters: the share of values trimmed at each end, in 65536ths, 0..2^15. Rule bytes
+            encode this share and no other parameter.
     """
 
     NAME: ClassVar[str] = "columns"
@@ -92,7 +93,7 @@ each contribution and process"
 
 
 def left_out(share: int, count: int) -> int:
-    """Return how many of count values are left out at each end for a share in 65536ths: less than half of them.
+    """Return how many of count values a share in 65536ths trims at each end: less than half of them.
 
     Raises:
         InputError: The share is more than half, or there are no values.
@@ -106,12 +107,12 @@ def left_out(share: int, count: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Select:
-    """Statistics of whole contributions give each a factor of at most its weight, and the round a divisor; then a fold.
+    """A fold whose factors, each at most the contribution's weight, and divisor depend on statistics of all updates.
 
     Attributes:
-        measure: Returns the statistics of a tile: called with int32 integers (K, n) and the parameters. Statistics of
-            disjoint tiles add up, entry by entry, to those of their union, in Python integers; so tiling plays no part.
-        choose: Returns factors and divisor; called with the statistics of all coordinates, the weights and the
+        measure: Returns the statistics of a tile, called with int32 integers (K, n) and the parameters. Statistics are
+            additive over disjoint tiles, entry by entry in Python integers, so tiling does not change them.
+        choose: Returns factors and divisor, called with the statistics of all coordinates, the weights and the
             parameters.
     """
 
@@ -122,10 +123,10 @@ class Select:
     choose: Callable[[Sequence[int], Sequence[int], Parameters], Factors]
 
     def factors(self, statistics: Sequence[int], weights: Sequence[int], parameters: Parameters) -> Factors:
-        """Return what the rule chooses.
+        """Return the rule's factors and divisor, checked.
 
         Raises:
-            InputError: A factor is above its weight, or there is not one for each.
+            InputError: A factor exceeds its weight, or the number of factors is wrong.
         """
         chosen = self.choose(statistics, weights, parameters)
         if len(chosen.factors) != len(weights):

@@ -1,7 +1,7 @@
-"""The step that every server rule ends in: from a float32 weight and an integer d to the next float32 weight.
+"""Weight update of every server rule: next float32 weight from a float32 weight and an integer step d.
 
 w' = f32(f64(w) + f64(d) * 2^k) with k = e - s - f: e the scale exponent of the weight's segment, s the grid bits, f the
-program's fraction bits. For |d| <= 2^24 and -149 <= k <= 103, d * 2^k is a finite float32 exactly. So the sum is one of
+program's fraction bits. For |d| <= 2^24 and -149 <= k <= 103, d * 2^k is exactly a finite float32. So the sum is one of
 two float32 values, and rounding it to float64 first changes nothing (Figueroa, When is double rounding innocuous?,
 SIGNUM Newsletter 30(3), 1995). Beyond the largest float32 the result is the largest float32, of the same sign.
 """
@@ -23,10 +23,10 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 def step_exponent(scale: int, grid_bits: int, fraction_bits: int) -> int:
-    """Return k.
+    """Return the exponent k of a step.
 
     Raises:
-        InputError: It is outside -149..103.
+        InputError: k is outside -149..103.
     """
     k = scale - grid_bits - fraction_bits
     if not EXPONENTS[0] <= k <= EXPONENTS[1]:
@@ -46,7 +46,7 @@ def server_step(weights: F32, d: I64, exponent: int) -> F32:
         exponent: k, -149..103.
 
     Raises:
-        InputError: Any of these is not as said.
+        InputError: An argument violates these conditions.
     """
     if not EXPONENTS[0] <= exponent <= EXPONENTS[1]:
         raise InputError(f"exponent: expected {EXPONENTS[0]}..{EXPONENTS[1]}, got {exponent}")
@@ -66,13 +66,13 @@ def server_step(weights: F32, d: I64, exponent: int) -> F32:
 
 
 def buffer_step(weights: F32, q: I64, exponent: int, *, non_negative: bool = False) -> F32:
-    """Return the next values of a buffer, which the server program does not touch: `server_step` with d = q.
+    """Return the next values of a buffer, to which no server program applies: `server_step` with d = q.
 
     Args:
         weights: (n,), float32, finite.
         q: (n,), int64, grid integers of the aggregate.
         exponent: k for f = 0.
-        non_negative: Give +0.0 for what is below it, as for a running variance.
+        non_negative: Clamp at +0.0, as for a running variance.
     """
     result = server_step(weights, q, exponent)
     return np.maximum(result, np.float32(0.0)) if non_negative else result

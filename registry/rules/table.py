@@ -1,13 +1,13 @@
-"""The table of rules: every combine rule and update form that this release knows, as an entry.
+"""Registry of combine rules (federated averaging, median, trimmed mean) and update forms, by number.
 
-The entry is guard, dispatch and documentation at once. `rules_of` turns a plan's numbers into entries or refuses it,
-and whatever computes takes the entry, never a number: a rule that is accepted is a rule whose function runs. `cairn
-rules`, `docs/rules.md`, the help of `cairn plan new` and the checks of a plan are made from the same entries.
+An entry serves as guard, dispatch and documentation. `rules_of` resolves a plan's numbers to entries or raises. Code
+that computes takes entries, never numbers: an accepted rule is one whose function runs. `cairn rules`, `docs/rules.md`,
+the help of `cairn plan new` and the checks of a plan are generated from the same entries.
 
-A new combine rule is one more entry in COMBINE_RULES, of one of the three shapes of `shapes`. Server rules have no
-numbers: a plan carries their program, see `server_programs`.
+To add a combine rule, add an entry to COMBINE_RULES, of one of the three shapes of `shapes`. Server rules have no
+numbers: a plan contains their program, see `server_programs`.
 
-This module loads no numpy until something is computed.
+This module imports numpy only to compute.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 EXAMPLES = "examples"
-"""A plan's `weights`: a contribution counts by its committed weight."""
+"""A plan's `weights`: a contribution is weighted by its committed weight."""
 UNIFORM = "uniform"
 """A plan's `weights`: every contribution counts once."""
 
@@ -58,14 +58,14 @@ UNIFORM = "uniform"
 
 @dataclass(frozen=True, slots=True)
 class IntegerParameter:
-    """An integer that a plan sets for a rule.
+    """An integer parameter of a rule, set by a plan.
 
     Attributes:
-        name: As the plan has it.
-        low: The least it may be.
-        high: The most.
-        example: One that makes sense.
-        says: What it is, with its unit.
+        name: Name in the plan.
+        low: Smallest value.
+        high: Largest value.
+        example: A sensible value.
+        says: Description, with the unit.
     """
 
     name: str
@@ -77,14 +77,14 @@ class IntegerParameter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """What is known of every rule.
+    """Fields common to all rules.
 
     Attributes:
-        number: In plans, and on chain where the chain holds it.
-        name: What people call it; unique among its kind.
-        says: One line.
-        parameters: What a plan must set for it, all of them.
-        convicted_by: Functions of the contract that convict a result by it; none where readers replay it.
+        number: Number in plans and on chain.
+        name: Common name; unique among its kind.
+        says: One-line description.
+        parameters: Parameters, all of which a plan must set.
+        convicted_by: The contract's functions that verify fraud proofs for it; empty if readers replay the rule.
         paper: Citation.
     """
 
@@ -98,11 +98,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CombineRule(Entry):
-    """What makes an aggregate of the contributions.
+    """An aggregation rule, from contributions to the aggregate.
 
     Attributes:
-        shape: Which, with its function.
-        weights: What a plan's `weights` may be; the first where it says nothing.
+        shape: Its shape, with its functions.
+        weights: Allowed values of a plan's `weights`; the first is the default.
     """
 
     shape: Shape
@@ -111,18 +111,18 @@ class CombineRule(Entry):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateFormEntry(Entry):
-    """How an update's file holds integers.
+    """Encoding of integers in an update's file.
 
     Attributes:
-        integers: Called with float32 values, grid bits, and `first`, `out` and `check` by name; returns the integers
-            that they stand for, as float32, having checked that they are canonical unless told not to.
+        integers: Decoder from float32 values and grid bits to integers, as float32; takes `first`, `out` and `check` by
+            keyword. Checks that values are canonical unless check is false.
     """
 
     integers: Decode
 
 
 class Decode(Protocol):
-    """An update form's function: see `registry.rules.grid.grid_integers`."""
+    """Decoder of an update form; arguments as `registry.rules.grid.grid_integers`."""
 
     def __call__(
         self, values: F32, grid_bits: int, *, first: int = 0, out: F32 | None = None, check: bool = True
@@ -148,7 +148,7 @@ _FEDAVG_PAPER = (
 _ROBUST_PAPER = "Yin et al., Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates, ICML 2018"
 
 _BY_SHAPE = ("convictAggregate", "convictChunk", "convictSize")
-"""What convicts by every fold and by columns."""
+"""Fraud proof functions for folds and columns."""
 MEAN = CombineRule(
     number=1,
     name="mean",
@@ -185,14 +185,14 @@ TRIMMED_MEAN = CombineRule(
     convicted_by=_BY_SHAPE,
     parameters=(
         IntegerParameter(
-            "trimmed", 0, HALF - 1, HALF // 2, "the share left out at each end, in 65536ths, rounded down"
+            "trimmed", 0, HALF - 1, HALF // 2, "the share trimmed at each end, in 65536ths, rounded down"
         ),
     ),
     paper=_ROBUST_PAPER,
 )
 COMBINE_RULES: tuple[CombineRule, ...] = (MEAN, MEDIAN, TRIMMED_MEAN, UNIFORM_MEAN)
-"""The contract convicts by shape: a fold that is not the sum of factor times value over the sum of the factors, columns
-that are not the mean of the middle values."""
+"""The contract's fraud proofs depend on the shape alone: a fold that is not the sum of factor times value over the sum
+of the factors, columns that are not the mean of the middle values."""
 
 DENSE = UpdateFormEntry(
     number=1,
@@ -211,7 +211,7 @@ E = TypeVar("E", bound=Entry)
 
 
 class Ruled(Protocol):
-    """A plan, as far as rules go: `registry.content.manifest.PlanManifest` is one."""
+    """Rule fields of a plan, as in `registry.content.manifest.PlanManifest`."""
 
     @property
     def combine_rule(self) -> int: ...
@@ -225,15 +225,15 @@ class Ruled(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Combining:
-    """A combine rule as a plan sets it.
+    """A combine rule with a plan's settings.
 
     Attributes:
         rule: The entry.
         weights: Whether contributions count by examples or once each.
-        parameters: The rule's.
+        parameters: Parameters of the rule.
 
     Raises:
-        FormError: Weights or parameters are not such as the rule takes.
+        FormError: The rule does not allow these weights or parameters.
     """
 
     rule: CombineRule
@@ -251,35 +251,35 @@ class Combining:
 
     @property
     def encoded(self) -> tuple[int, ...]:
-        """The parameters as rule bytes have them: of columns, the share of values left out at each end."""
+        """Parameters as encoded in rule bytes: for columns, only the share trimmed at each end."""
         if isinstance(self.rule.shape, Columns):
             return (self.rule.shape.share(self.parameters),)
         return tuple(self.parameters[parameter.name] for parameter in self.rule.parameters)
 
     def counted(self, weights: Sequence[int]) -> list[int]:
-        """Return what each contribution counts, given its committed weight."""
+        """Return each contribution's effective weight, given the committed weights."""
         return [1] * len(weights) if self.weights == UNIFORM else list(weights)
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The entries that a plan's numbers stand for: what computes a round."""
+    """Resolved rules of a plan."""
 
     combine: Combining
     form: UpdateFormEntry
 
     @property
     def aggregate_convicted(self) -> bool:
-        """Whether the contract convicts a false aggregate."""
+        """Whether the contract verifies fraud proofs of a false aggregate."""
         return bool(self.combine.rule.convicted_by and self.form.convicted_by)
 
 
 def rules_of(plan: Ruled) -> Rules:
-    """Return the entries for a plan's numbers.
+    """Resolve a plan's rule numbers to entries.
 
     Raises:
-        UnknownRule: One of them is not in the table: it is of a later release.
-        FormError: A rule does not get the parameters or weights that it takes.
+        UnknownRule: A number is not in the table: it is of a later release.
+        FormError: A rule does not allow the plan's parameters or weights.
     """
     combine = lookup(COMBINE_RULES, plan.combine_rule, "combine rule")
     form = form_of(plan)
@@ -288,7 +288,7 @@ def rules_of(plan: Ruled) -> Rules:
 
 
 def form_of(plan: Ruled) -> UpdateFormEntry:
-    """Return the entry for a plan's update form, whatever its other rules are.
+    """Return the entry for a plan's update form, regardless of its other rules.
 
     Raises:
         UnknownRule: It is not in the table.
@@ -297,24 +297,24 @@ def form_of(plan: Ruled) -> UpdateFormEntry:
 
 
 def find(table: Sequence[E], wanted: int | str) -> E | None:
-    """Return the entry of COMBINE_RULES or UPDATE_FORMS with a number or name, if there is one.
+    """Return the entry of COMBINE_RULES or UPDATE_FORMS with a number or name; None if there is none.
 
-    A number may be text, as people give it.
+    A number may be given as text.
     """
     names = ((one, (one.number, str(one.number), one.name)) for one in table)
     return next((one for one, known in names if type(wanted) in (int, str) and wanted in known), None)
 
 
 def lookup(table: Sequence[E], wanted: int | str, kind: str) -> E:
-    """Return the same, where there must be one.
+    """Return the entry with a number or name, as `find`.
 
     Args:
-        table: One of the two.
+        table: COMBINE_RULES or UPDATE_FORMS.
         wanted: The number or name.
-        kind: What they are, for the message.
+        kind: Kind of entry, for the message.
 
     Raises:
-        UnknownRule: There is none.
+        UnknownRule: There is no such entry.
     """
     found = find(table, wanted)
     if found is None:
@@ -323,7 +323,7 @@ def lookup(table: Sequence[E], wanted: int | str, kind: str) -> E:
 
 
 def called(one: Entry) -> str:
-    """Return an entry's number and name, as messages have them."""
+    """Return an entry's number and name, for messages."""
     return f"{one.number} ({one.name})"
 
 

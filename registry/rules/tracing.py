@@ -1,4 +1,4 @@
-"""Tracing: makes a server program of an ordinary Python function.
+"""Tracing compiler: turns a Python function into a server program.
 
     def momentum(q, states, scalars):
         (m,) = states
@@ -7,9 +7,9 @@
 
     program = trace(momentum, states=(StateBounds(-(1 << 28), 1 << 28, 0),))
 
-The function is called once with traced values. What it does to them becomes operations, the integers it uses become
-parameters. An operation done twice is kept once, one that no result needs is dropped, and what changes nothing
-(x + 0, x * 1, a division by 1) is left out. Branches and floats leave no trace, so they are refused.
+The function is called once with traced values. Operations on them are recorded, and integer constants become
+parameters. The compiler eliminates common subexpressions, dead code and identities (x + 0, x * 1, division by 1).
+Branches and floats cannot be traced, so they raise an error.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Node = tuple[str | Opcode, int, int]
 
 @dataclass(slots=True)
 class _Tape:
-    """Nodes in the order in which they were first made, each once."""
+    """Deduplicated nodes, in the order of their first use."""
 
     nodes: dict[Node, int] = field(default_factory=dict)
 
@@ -51,7 +51,7 @@ class _Tape:
         """Return x as a value of this tape.
 
         Raises:
-            InputError: It is no whole number, or a value of another function.
+            InputError: x is neither an integer nor a value of this tape.
         """
         if isinstance(x, Value):
             if x.tape is not self:
@@ -62,7 +62,7 @@ class _Tape:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Value:
-    """What a register will hold: + - * with values and integers, unary -, abs(), and >> by an integer (floor)."""
+    """A traced value: supports + - * with values and integers, unary -, abs(), and >> by an integer (floor)."""
 
     tape: _Tape
     node: int
@@ -114,7 +114,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class TracedScalars:
-    """The round scalars, as values."""
+    """The round scalars, as traced values."""
 
     step: Value
     contributions: Value
@@ -140,7 +140,7 @@ def maximum(a: Value | int, b: Value | int) -> Value:
 
 
 def isqrt(a: Value) -> Value:
-    """Return the largest integer whose square is at most a, which is at least 0."""
+    """Return floor(sqrt(a)); a is at least 0."""
     return a.tape.put(Opcode.SQRT, a.node)
 
 
@@ -150,16 +150,16 @@ def sign(a: Value) -> Value:
 
 
 def trace(rule: Rule, *, states: Sequence[StateBounds] = (), fraction_bits: int = 0) -> Program:
-    """Return the program that does what rule does.
+    """Compile rule to a program.
 
     Args:
-        rule: Of q, the states and the round scalars; returns d and the new states. Called once.
+        rule: Function of q, the states and the round scalars that returns d and the new states. Called once.
         states: Bounds and initial value of each state.
-        fraction_bits: f; d counts 2^-f grid steps.
+        fraction_bits: f; d is in units of 2^-f grid steps.
 
     Raises:
-        InputError: It does to a value what a program cannot, uses too much of something, returns another number of
-            states, or `analyse` refuses its program.
+        InputError: The rule uses an unsupported operation, exceeds a limit of programs, or returns a wrong number of
+            states; or `analyse` rejects the program.
     """
     tape = _Tape()
     q = tape.put("input", 0)
@@ -174,7 +174,7 @@ def trace(rule: Rule, *, states: Sequence[StateBounds] = (), fraction_bits: int 
 
 
 def _assemble(tape: _Tape, results: list[int], states: tuple[StateBounds, ...], fraction_bits: int) -> Program:
-    """Number the registers of what the results need."""
+    """Allocate registers for the nodes that the results need."""
     nodes = list(tape.nodes)
     needed = set(results)
     for node in range(len(nodes) - 1, -1, -1):

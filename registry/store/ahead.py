@@ -1,4 +1,4 @@
-"""Work on several items at once and hand the results over in order."""
+"""Ordered parallel map with a bounded number of items in flight."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def ordered(
     ahead: int = 4,
     leave: Callable[[], None] | None = None,
 ) -> Iterator[Result]:
-    """Yield function(item) for each item, in order, with up to ahead items under way.
+    """Yield function(item) for each item, in order, with up to ahead items in flight.
 
-    Items are pulled in the caller's thread, as results are taken, so a source need not be thread-safe and memory is
-    bounded by ahead items. Hashing and file or socket calls release the interpreter lock, so threads do help here.
+    Items are pulled in the caller's thread as results are consumed, so a source need not be thread-safe and memory is
+    bounded by ahead items. Hashing and file or socket calls release the GIL, so threads help.
 
     Args:
         function: Called in worker threads.
-        items: Source; if it raises, the results before that item are yielded first and then its error is raised.
+        items: Source; if it raises, the results before that item are yielded first, then its error is raised.
         workers: Number of threads.
-        ahead: Items held at once, at least one.
-        leave: Called at the end, or when the caller stops early, before the threads are waited for: it tells calls
-            that are under way to give up.
+        ahead: Most items in flight, at least one.
+        leave: Called at the end, or when the caller stops early, before the threads are joined, to cancel calls in
+            flight.
     """
     under_way: deque[Future[Result]] = deque()
     failure: Exception | None = None

@@ -1,7 +1,7 @@
-"""The content store port: bytes by CID, verified inside.
+"""Content store interface: content-addressed blocks by CID, verified on every read.
 
 An implementation provides the underscored methods. Callers use the public ones, which cap sizes and re-hash every
-block, whoever served it; nothing turns that off.
+block from any source; verification cannot be disabled.
 """
 
 from __future__ import annotations
@@ -19,39 +19,39 @@ from registry.types import MAX_BLOCK_BYTES, Cid, NamedBlock
 __all__ = ["BLOCK_TIMEOUT", "ContentStore", "verified"]
 
 BLOCK_TIMEOUT = 30.0
-"""Seconds a store may take for one block, by the clock on the wall."""
+"""Seconds that a store may take per block, wall-clock time."""
 
 
 class ContentStore(ABC):
     """Blocks by CID.
 
-    Blobs and DAGs are built from blocks by `registry.store.blobs`; a backend that moves many blocks cheaper than one
-    by one overrides `_put_many` and `_get_many`. Stores may be used from several threads.
+    `registry.store.blobs` builds files on blocks. A backend with cheaper bulk transfers overrides `_put_many` and
+    `_get_many`. Stores are thread-safe.
     """
 
-    # What callers use ------------------------------------------------------------------------------------------------
+    # Public methods --------------------------------------------------------------------------------------------------
 
     def get(self, cid: Cid) -> bytes:
-        """Return the block's bytes, hashed here.
+        """Return a block's bytes, verified.
 
         Raises:
-            BlockNotFound: Nobody has it, or not within BLOCK_TIMEOUT.
-            BlockMismatch: What came does not hash to the CID.
+            BlockNotFound: No peer has it, or none served it within BLOCK_TIMEOUT.
+            BlockMismatch: The received bytes do not hash to the CID.
             BlockTooLarge: It has more than MAX_BLOCK_BYTES bytes.
             StoreUnavailable: The store cannot be reached.
         """
         return self._checked(cid, self._get(cid))
 
     def get_many(self, cids: Iterable[Cid], *, parent: Cid | None = None) -> Iterator[bytes]:
-        """Yield the blocks in the order of cids, each hashed here; a few are under way at once.
+        """Yield blocks in the order of cids, each verified; a few are in flight at once.
 
         Args:
-            cids: Names, in the order wanted; the same one may stand there often.
-            parent: A block that links to exactly cids, in this order, which themselves link to nothing: a backend may
-                then ask for the whole in one request. Leaving it out costs only speed.
+            cids: CIDs in the wanted order; duplicates are allowed.
+            parent: A block whose links are exactly cids, in this order, all of them leaves: a backend may then fetch
+                them in one request. Optional, only affects speed.
 
         Raises:
-            ContentError: As `get`, at the first block that fails; the blocks before it have been yielded.
+            ContentError: As `get`, at the first block that fails; earlier blocks have been yielded.
         """
         names = list(cids)
         if len(names) < 2:
@@ -61,21 +61,20 @@ class ContentStore(ABC):
         yield from ordered(lambda pair: self._checked(*pair), pairs)
 
     def put(self, cid: Cid, data: bytes) -> None:
-        """Keep a block. Putting what is there changes nothing.
+        """Store a block. Idempotent.
 
         Raises:
             BlockMismatch: data does not hash to cid.
             BlockTooLarge: data has more than MAX_BLOCK_BYTES bytes.
-            StoreUnavailable: It could not be kept; nothing half written remains.
+            StoreUnavailable: It could not be stored; no partial write remains.
         """
         self._put(cid, verified(cid, data))
 
     def put_many(self, blocks: Iterable[tuple[Cid, bytes]], *, root: Cid | None = None) -> None:
-        """Keep a stream of blocks, leaves before what links to them; root, where given, comes last.
+        """Store a stream of blocks, children before parents; root, if given, comes last.
 
-        Each is hashed here, but for a `NamedBlock`, whose name comes from hashing it.
-
-        Whole blocks that were kept before an error stay; they can be put again.
+        Each block is verified, except a `NamedBlock`, whose CID was computed from its bytes.
+        After an error, blocks already stored remain; a retry is idempotent.
 
         Raises:
             ContentError: As `put`, and whatever blocks raises.
@@ -83,7 +82,7 @@ class ContentStore(ABC):
         self._put_many(ordered(_proven, blocks), root)
 
     def has(self, cid: Cid) -> bool:
-        """Say whether the block is here, without asking anybody else.
+        """Return whether the block is stored locally, without querying other peers.
 
         Raises:
             StoreUnavailable: The store cannot be reached.
@@ -92,23 +91,23 @@ class ContentStore(ABC):
 
     @abstractmethod
     def pin(self, cid: Cid, *, recursive: bool = True) -> None:
-        """Keep a block, and with recursive all it links to, until unpinned; a recursive pin is never weakened.
+        """Pin a block, with recursive the whole DAG below it; a direct pin never replaces a recursive one.
 
         Raises:
-            BlockNotFound: Something of it is missing.
+            BlockNotFound: A block of the DAG is missing.
             StoreUnavailable: The store cannot be reached, or cannot write.
         """
 
     @abstractmethod
     def unpin(self, cid: Cid) -> None:
-        """Let a pinned root go at the next collection. Unpinning what is not pinned changes nothing."""
+        """Unpin a root, so that the next garbage collection may delete it. Idempotent."""
 
     @abstractmethod
     def pins(self) -> Iterator[tuple[Cid, bool]]:
-        """Yield pinned roots and whether the pin is recursive."""
+        """Yield pinned roots, each with whether its pin is recursive."""
 
     def close(self) -> None:  # noqa: B027 (most stores hold nothing open)
-        """Let go of connections. A store can be used again afterwards."""
+        """Close connections. The store may be used again afterwards."""
 
     def __enter__(self) -> Self:
         return self
@@ -118,11 +117,11 @@ class ContentStore(ABC):
     ) -> None:
         self.close()
 
-    # What backends provide -------------------------------------------------------------------------------------------
+    # Methods of backends ---------------------------------------------------------------------------------------------
 
     @abstractmethod
     def _get(self, cid: Cid) -> bytes:
-        """Return what the backend has under cid; where it saves reading, stop at MAX_BLOCK_BYTES with BlockTooLarge."""
+        """Return the backend's bytes for cid; where this saves reading, raise BlockTooLarge past MAX_BLOCK_BYTES."""
 
     @abstractmethod
     def _put(self, cid: Cid, data: bytes) -> None: ...
@@ -139,7 +138,7 @@ class ContentStore(ABC):
             self._put(cid, data)
 
     def _damaged(self, cid: Cid) -> None:  # noqa: B027 (most backends cannot answer)
-        """Told when what `_get` returned does not hash to cid, so that a backend can set it aside."""
+        """Hook called when the bytes from `_get` do not hash to cid, so that a backend can quarantine them."""
 
     def _checked(self, cid: Cid, data: bytes) -> bytes:
         try:
@@ -159,11 +158,11 @@ def _proven(block: tuple[Cid, bytes]) -> tuple[Cid, bytes]:
 
 
 def verified(cid: Cid, data: bytes) -> bytes:
-    """Return data if it is no larger than a block may be and hashes to cid.
+    """Return data after checking its size and that it hashes to cid.
 
     Raises:
         BlockTooLarge: It has more than MAX_BLOCK_BYTES bytes.
-        BlockMismatch: It hashes to something else.
+        BlockMismatch: It does not hash to cid.
     """
     if len(data) > MAX_BLOCK_BYTES:
         raise BlockTooLarge(f"{cid}: expected at most {MAX_BLOCK_BYTES} bytes, got {len(data)}")

@@ -1,4 +1,4 @@
-"""Blobs in a content store: files in as blocks, out as verified bytes, never whole in memory."""
+"""Blobs in a content store: streaming writer and verified streaming reader of files."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _BUFFER = 1 << 18  # read and hashed while it is in the cache
 
 
 def add_blob(store: ContentStore, pieces: Iterable[Piece]) -> Blob:
-    """Build the blob that pieces make up and keep its blocks.
+    """Chunk a file in pieces into a blob and store its blocks.
 
     Args:
-        store: Where to.
+        store: Destination.
         pieces: The file's bytes, cut anywhere.
 
     Returns:
-        Its CID and size. It is not pinned.
+        The blob's CID and size. It is not pinned.
 
     Raises:
-        ContentError: A block could not be kept.
+        ContentError: A block could not be stored.
     """
     size = 0
     root: Cid | None = None
@@ -50,17 +50,17 @@ def add_blob(store: ContentStore, pieces: Iterable[Piece]) -> Blob:
 
 
 def open_blob(store: ContentStore, blob: Blob) -> Iterator[bytes]:
-    """Yield the blob's bytes in order, each block hashed by the store; a few are under way at once.
+    """Yield the blob's bytes in order, each block verified by the store; a few are in flight at once.
 
     Raises:
-        FormError: The blocks are not the file of blob.size bytes that the blob profile builds.
-        ContentError: A block is missing, changed or too large, or the store cannot be reached.
+        FormError: The DAG is not that of a file of blob.size bytes under the blob profile.
+        ContentError: A block is missing, corrupt or too large, or the store cannot be reached.
     """
     return unixfs.read(blob, _fetch(store))
 
 
 def walk_blob(store: ContentStore, blob: Blob) -> Iterator[tuple[Cid, bytes]]:
-    """Yield the blob's blocks, each node before what it links to: what a CAR of it holds. Raises as `open_blob`."""
+    """Yield the blob's blocks, parents before children, as a CAR holds them. Raises as `open_blob`."""
     return unixfs.walk(blob, _fetch(store))
 
 
@@ -70,10 +70,10 @@ def leaf_cids(store: ContentStore, blob: Blob) -> list[Cid]:
 
 
 def read_range(store: ContentStore, blob: Blob, begin: int, end: int) -> bytes:
-    """Return bytes begin..end-1 of a blob, fetching only the leaves that hold them and the nodes above these.
+    """Return bytes begin..end-1 of a blob, fetching only the leaves that hold them and the nodes above.
 
     Raises:
-        InputError: The blob ends before.
+        InputError: The range exceeds the blob.
         FormError, ContentError: As `open_blob`.
     """
     if not 0 <= begin < end <= blob.size:
@@ -90,10 +90,10 @@ def read_range(store: ContentStore, blob: Blob, begin: int, end: int) -> bytes:
 
 
 def blob_of_file(path: Path, *, threads: int = 2) -> Blob:
-    """Return the CID and size of a file, read and hashed by several threads at once, each with a buffer of its own.
+    """Return the CID and size of a file, read and hashed by several threads, each with its own buffer.
 
     Raises:
-        InputError: It cannot be read, or became shorter meanwhile.
+        InputError: It cannot be read, or was truncated while it was read.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -133,7 +133,7 @@ def _leaf_digest(descriptor: int, index: int, size: int, buffer: memoryview) -> 
 
 
 def file_pieces(path: Path) -> Iterator[bytes]:
-    """Yield a file's bytes in pieces of a leaf's size, which are hashed and kept without being copied again.
+    """Yield a file's bytes in pieces of leaf size, which are hashed and stored without another copy.
 
     Raises:
         InputError: It cannot be opened or read.

@@ -1,8 +1,8 @@
-"""A CAR file as a content store: read where it lies, hashed as a whole when it is opened, nothing held in memory.
+"""A CAR file as a read-only content store, fully verified when opened.
 
-Strict beyond what `registry.content.car` asks: the blocks are those that can be reached from the root, each once, in
-the order of a walk that goes from a block to its first link first. So nothing is missing, nothing is there that nothing
-links to, and there is one file for one root, which is the one that `ipfs dag export` writes.
+Stricter than `registry.content.car`: the blocks are exactly those reachable from the root, each once, in depth-first
+pre-order. So no block is missing or unreferenced, and each root has exactly one file, the one that `ipfs dag export`
+writes. Blocks stay on disk; only their offsets are held in memory.
 """
 
 from __future__ import annotations
@@ -25,15 +25,14 @@ _HEADER_BYTES = 59
 
 
 class CarStore(ContentStore):
-    """The blocks of a CAR file, to read.
+    """Read-only blocks of a CAR file.
 
     Args:
         path: The file.
-        progress: Told how many bytes were read, as it is opened.
+        progress: Called with the number of bytes read so far while the file is opened.
 
     Raises:
-        FormError: It is no CAR; or a block does not hash to its name, is missing, links to nothing that it should, or
-            stands where it should not.
+        FormError: It is not a CAR, or a block does not hash to its CID, is missing, is malformed or out of order.
         InputError: It cannot be read.
     """
 
@@ -55,7 +54,7 @@ class CarStore(ContentStore):
         place = self._places.get(cid.digest)
         if place is None:
             raise BlockNotFound(f"{cid}: not in this CAR file")
-        try:  # opened anew each time: whoever combines lets go of stores before it forks
+        try:  # reopened for each block: stores are closed before a fork
             with self.path.open("rb", buffering=0) as file:
                 return os.pread(file.fileno(), place[1], place[0])
         except OSError as error:
@@ -68,7 +67,7 @@ class CarStore(ContentStore):
         return cid.digest in self._places
 
     def _index(self, progress: Callable[[int], None]) -> Cid:
-        """Hash every block, and note where it lies."""
+        """Hash every block and record its offset."""
         root, blocks = read_car(file_pieces(self.path))
         walk, at = _Walk(root), _HEADER_BYTES
         try:
@@ -89,7 +88,7 @@ class CarStore(ContentStore):
 
 
 def walk_links(get: Callable[[Cid], bytes], root: Cid) -> Iterator[tuple[Cid, bytes]]:
-    """Yield root and every block below it, each once, in the order in which they stand in such a file."""
+    """Yield root and every block below it, each once, in depth-first pre-order."""
     walk = _Walk(root)
     while (cid := walk.following()) is not None:
         data = get(cid)
@@ -98,14 +97,14 @@ def walk_links(get: Callable[[Cid], bytes], root: Cid) -> Iterator[tuple[Cid, by
 
 
 class _Walk:
-    """From a block to its first link, and all below that, before its second."""
+    """Depth-first pre-order traversal of a DAG."""
 
     def __init__(self, root: Cid) -> None:
         self._visited: set[Cid] = set()
         self._waiting = [root]
 
     def following(self) -> Cid | None:
-        """Return the block to visit next, None at the end."""
+        """Return the next block to visit; None at the end."""
         while self._waiting and self._waiting[-1] in self._visited:
             self._waiting.pop()
         return self._waiting[-1] if self._waiting else None

@@ -1,8 +1,8 @@
-"""Read-only: blocks from a trustless gateway (https://specs.ipfs.tech/http-gateways/trustless-gateway/).
+"""Read-only store on an IPFS trustless gateway (specs.ipfs.tech/http-gateways/trustless-gateway).
 
-Single blocks come as `?format=raw`, what hangs below one node as one `?format=car` stream. A gateway is trusted with
-nothing: bodies are capped, each block has 30 s by the clock, redirects are not followed, and every block is hashed by
-the port.
+Single blocks are fetched as `?format=raw`, the children of a node as one `?format=car` stream. The gateway is
+untrusted: bodies are capped, each block has 30 s of wall-clock time, redirects are not followed, and the base class
+verifies every block.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 _RAW = {"Accept": "application/vnd.ipld.raw"}
 _CAR = {"Accept": "application/vnd.ipld.car; version=1; order=dfs; dups=y"}
 _ABSENT = (404, 410, 504)
-"""Not there, not there any more, not found in time."""
+"""HTTP status: not found, gone, gateway timeout."""
 _AT_ONCE = 3
 _WORTH_A_CAR = 4
-"""Blocks from which on one stream beats single requests."""
+"""Least number of blocks for which one stream is faster than single requests."""
 _PIECE = 1 << 18
 
 
@@ -36,8 +36,8 @@ class GatewayStore(ContentStore):
     """A trustless gateway.
 
     Args:
-        url: Where its `/ipfs/` is.
-        block_timeout: Seconds for one block, from asking to its last byte.
+        url: Base URL, without `/ipfs/`.
+        block_timeout: Seconds per block, from request to last byte.
     """
 
     def __init__(self, url: str, *, block_timeout: float = BLOCK_TIMEOUT) -> None:
@@ -49,7 +49,7 @@ class GatewayStore(ContentStore):
         raise StoreUnavailable(f"{self.url}: a gateway is read-only: {cid} cannot be pinned there")
 
     def unpin(self, cid: Cid) -> None:
-        """Do nothing: nothing is pinned here."""
+        """Do nothing: a gateway holds no pins."""
 
     def pins(self) -> Iterator[tuple[Cid, bool]]:
         return iter(())
@@ -63,7 +63,7 @@ class GatewayStore(ContentStore):
     def _has(self, cid: Cid) -> bool:
         headers = {**_RAW, "Cache-Control": "only-if-cached"}
         with self._endpoint.ask(f"/ipfs/{cid}?format=raw", self._deadline(), method="HEAD", headers=headers) as reply:
-            if reply.status in (*_ABSENT, 412):  # 412: not without asking others
+            if reply.status in (*_ABSENT, 412):  # 412: not in the gateway's cache
                 return False
             self._must_be_ok(cid, reply)
             return True
@@ -87,7 +87,7 @@ class GatewayStore(ContentStore):
     def _ask(self, cid: Cid, *, deadline: Deadline) -> bytes:
         try:
             reply = self._endpoint.ask(f"/ipfs/{cid}?format=raw", deadline, headers=_RAW)
-        except Late as error:  # it may be hanging, or looking for the block: from here the two are one
+        except Late as error:  # the gateway may hang or be searching for the block: indistinguishable from here
             raise BlockNotFound(f"{cid}: {error}") from error
         with reply:
             self._must_be_ok(cid, reply)
@@ -97,10 +97,9 @@ class GatewayStore(ContentStore):
                 raise BlockTooLarge(f"{cid}: {error}") from error
 
     def _children(self, parent: Cid, cids: list[Cid]) -> Iterator[bytes]:
-        """Yield the blocks of cids as they stand after parent in its CAR, for as long as they do.
+        """Yield the blocks of cids from the CAR of parent, as long as the stream matches.
 
-        Whatever goes wrong with the stream only ends it: the blocks that did not come are asked for one by one, which
-        tells what is wrong with them.
+        Any error only ends the stream: the remaining blocks are requested one by one, which reports the cause.
         """
         deadline = self._deadline()
         target = f"/ipfs/{parent}?format=car&dag-scope=all"
@@ -110,14 +109,14 @@ class GatewayStore(ContentStore):
                 total = MAX_BLOCK_BYTES + (MAX_BLOCK_BYTES + 64) * len(cids)
                 _, blocks = read_car(_pieces(reply), limit=total)
                 for place, expected in enumerate((parent, *cids)):
-                    deadline.allow(self._block_timeout)  # here, so that the taker's time is not counted
+                    deadline.allow(self._block_timeout)  # here, so that the consumer's time does not count
                     found, data = next(blocks, (None, b""))
                     if found != expected:
                         raise StoreUnavailable(f"{self.url}: CAR of {parent}: expected {expected}, got {found}")
                     if place:
                         yield data
         except (ContentError, FormError) as error:
-            log.info("%s: going on block by block: %s", self.url, error)
+            log.info("%s: falling back to single blocks: %s", self.url, error)
 
     def _deadline(self) -> Deadline:
         return Deadline(self._block_timeout)

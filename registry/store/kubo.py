@@ -1,9 +1,9 @@
-"""Blocks in a Kubo node.
+"""Content store on a Kubo (IPFS) node.
 
-Publishing streams a CAR; pinning is a call of its own, because an import would pin the whole graph under its root, and
-a manifest links to every version before it: pin blobs recursively and manifests not. Reading asks for single blocks,
-several at once: from the node's own gateway those that the node has (it sends them twice as fast as its RPC), the
-others through the RPC, which makes the node look for them.
+Publishing streams a CAR. Pinning is a separate call, because an import would pin the whole DAG under its root, and a
+manifest links to every earlier version: pin blobs recursively, manifests directly. Reads fetch single blocks, several
+at once: local blocks from the node's own gateway, which is twice as fast as its RPC, the others through the RPC, which
+makes the node search the network.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ _AT_ONCE = 3
 
 
 class KuboStore(ContentStore):
-    """One Kubo node, or the first of several that answers.
+    """One Kubo node, or several with failover.
 
-    Reading tries the nodes in turn. Writing, pinning and unpinning go to the first that answers, and only to it; what
-    is pinned on one is not on the others. A node that was unavailable is asked last from then on, so that what is put
-    is pinned where it was put, and a node that hangs does not cost its time again at every block.
+    Reads try the nodes in turn. Writes, pins and unpins go only to the first node that answers; pins are not
+    replicated. An unavailable node moves to the end of the list, so that a block is pinned where it was put and a
+    hanging node does not delay every block.
 
     Args:
         apis: RPC endpoints, each a multiaddr (`/ip4/127.0.0.1/tcp/5001`) or a URL (`http://127.0.0.1:5001`).
         gateway: URL of the first node's own gateway; by default what its settings say, if both are on this machine.
-        block_timeout: Seconds for one block, and for any other short question.
+        block_timeout: Seconds per block or other short request.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class KuboStore(ContentStore):
             node.close()
 
     def _get(self, cid: Cid) -> bytes:
-        if cid.digest == _NOTHING:  # nodes do not send one another the empty block
+        if cid.digest == _NOTHING:  # Bitswap does not transfer the empty block
             return b""
         return self._any(lambda node: node.block(cid))
 
@@ -84,7 +84,7 @@ class KuboStore(ContentStore):
         first = next(blocks, None)
         if first is None:
             return
-        # Which node answers is settled before the stream is touched: it cannot be sent twice.
+        # Choose a node that answers before consuming the stream: it cannot be sent twice.
         node = self._first(lambda node: node.answering())
         node.keep(root or first[0], chain((first,), blocks))
 
@@ -96,7 +96,7 @@ class KuboStore(ContentStore):
         return self._try(call, StoreUnavailable)
 
     def _any(self, call: Callable[[KuboRpc], T]) -> T:
-        """Call the nodes in turn until one has an answer."""
+        """Call the nodes in turn until one succeeds."""
         return self._try(call, (StoreUnavailable, BlockNotFound))
 
     def _try(self, call: Callable[[KuboRpc], T], onward: type[ContentError] | tuple[type[ContentError], ...]) -> T:

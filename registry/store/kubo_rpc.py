@@ -1,8 +1,7 @@
-"""A Kubo node's RPC, as far as a store needs it.
+"""Client of a Kubo node's RPC: blocks, CAR imports and pins.
 
-Calls that send or answer little, and the import of CARs, go through ipfshttpclient. Blocks are read and pins watched
-with `registry.store.http`: ipfshttpclient takes a body of any length into memory, and counts its time limit anew at
-each read.
+Small requests and CAR imports go through ipfshttpclient. Block reads and pin progress use `registry.store.http`,
+because ipfshttpclient buffers bodies of any length in memory and applies its timeout to each read.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ T = TypeVar("T")
 
 _UPLOAD_PIECE = 1 << 20
 _PATIENCE = 4
-"""Block times that a node gets for what concerns many blocks: to say that it has kept all it was sent, to list pins."""
+"""Multiple of the block timeout for requests over many blocks: completion of an import, listing of pins."""
 _PIECE = 1 << 17
-"""Bytes handed to the client at once: it copies each, and small copies stay in the cache."""
+"""Bytes per upload piece: the client copies each piece, and small copies stay in the CPU cache."""
 _MAX_LINE = 1 << 16
 _GRACE = 2.0
-"""Seconds that a node gets beyond a time limit it was told, to say that it ran out."""
+"""Grace period, seconds, past a timeout passed to the node, in which it reports the timeout."""
 
 
 class KuboRpc:
@@ -44,7 +43,7 @@ class KuboRpc:
 
     Args:
         api: Its RPC, as multiaddr or URL.
-        block_timeout: Seconds for one block, and for any other short question.
+        block_timeout: Seconds per block or other short request.
     """
 
     def __init__(self, api: str, block_timeout: float) -> None:
@@ -59,12 +58,12 @@ class KuboRpc:
     # Reading ---------------------------------------------------------------------------------------------------------
 
     def near_block(self, cid: Cid, stopped: threading.Event) -> bytes:
-        """Return a block from the node's own gateway if that has it, else as `block`."""
+        """Return a block from the node's own gateway if it has it, else as `block`."""
         found = self._from_gateway(cid, stopped)
         return self.block(cid, stopped) if found is None else found
 
     def block(self, cid: Cid, stopped: threading.Event | None = None) -> bytes:
-        """Return a block that the node has or finds in time, unless stopped is set meanwhile."""
+        """Return a block that the node has or finds in time; stopped cancels the request."""
         target = f"/api/v0/block/get?arg={cid}&timeout={self._timeout:g}s"
         deadline = Deadline(self._timeout + _GRACE, stopped=stopped)
         try:
@@ -79,7 +78,7 @@ class KuboRpc:
         raise StoreUnavailable(f"{self.url}: block/get: expected status 200, got {reply.status}: {told}")
 
     def _from_gateway(self, cid: Cid, stopped: threading.Event) -> bytes | None:
-        """Return a block from the node's own gateway, or None where that cannot serve it at once."""
+        """Return a block from the node's own gateway; None if it cannot serve it immediately."""
         gateway = self._own_gateway()
         if gateway is None:
             return None
@@ -87,7 +86,7 @@ class KuboRpc:
         deadline = Deadline(self._timeout, stopped=stopped)
         try:
             with gateway.ask(f"/ipfs/{cid}?format=raw", deadline, headers=headers) as reply:
-                # The type tells a gateway from whatever else may listen there.
+                # The content type tells a gateway from another service on that port.
                 served = reply.status == 200 and reply.headers.get_content_type() == "application/vnd.ipld.raw"
                 return reply.read_all(MAX_BLOCK_BYTES) if served else None
         except BlockTooLarge:
@@ -99,7 +98,7 @@ class KuboRpc:
             return None
 
     def use_gateway(self, url: str) -> None:
-        """Read what the node has through this gateway."""
+        """Read the node's local blocks through this gateway."""
         self._gateway, self._asked_for_gateway = Endpoint(url), True
 
     def _own_gateway(self) -> Endpoint | None:
@@ -110,7 +109,7 @@ class KuboRpc:
             return self._gateway
 
     def _find_gateway(self) -> Endpoint | None:
-        """Return the gateway that the node's settings name, if node and gateway are on this machine."""
+        """Return the gateway of the node's configuration, if node and gateway are on this machine."""
         if not is_loopback(self._rpc.host):
             return None
         try:
@@ -131,7 +130,7 @@ class KuboRpc:
         return self
 
     def has(self, cid: Cid) -> bool:
-        """Say whether the node has a block, without its asking others."""
+        """Return whether the node has a block locally."""
         try:
             self._call(lambda client: client.block.stat(str(cid), offline=True, timeout=self._timeout))
         except BlockNotFound:
@@ -150,9 +149,9 @@ class KuboRpc:
 
         source = _Source(write_car(root, counted()))
         options = {"pin-roots": "false", "fast-provide-root": "false", "stats": "true"}
-        limits = (self._timeout, _PATIENCE * self._timeout)  # for each piece to be taken; for the reply after the last
+        limits = (self._timeout, _PATIENCE * self._timeout)  # per piece; for the reply after the last piece
         try:
-            # Where nothing is pinned the statistics are the whole reply.
+            # Without pinning, the statistics are the whole reply.
             told = self._call(lambda client: client.dag.imprt(source, opts=options, timeout=limits))
         except (StoreUnavailable, BlockNotFound):
             if source.failure is not None:
@@ -163,7 +162,7 @@ class KuboRpc:
             raise StoreUnavailable(f"{self.url}: dag/import: expected {sent} blocks kept, got {kept}")
 
     def pin(self, cid: Cid, recursive: bool) -> None:
-        """Pin what the node has."""
+        """Pin a block, or a DAG, that the node has."""
         if recursive:
             self._pin_graph(cid)
             return
@@ -174,9 +173,9 @@ class KuboRpc:
                 raise
 
     def _pin_graph(self, cid: Cid) -> None:
-        """Pin a graph, giving up when the node gets no further for as long as one block may take.
+        """Pin a DAG recursively, giving up after one block timeout without progress.
 
-        Offline or not, a recursive pin waits for ever for a block that is missing. So its progress is watched, which
+        Online or offline, Kubo's recursive pin waits forever for a missing block. So its progress is monitored, which
         ipfshttpclient cannot do.
         """
         deadline = Deadline(self._timeout)
@@ -198,7 +197,7 @@ class KuboRpc:
         raise kind(f"{self.url}: pin/add {cid}: {told}")
 
     def unpin(self, cid: Cid) -> None:
-        """Unpin a root, however it is pinned."""
+        """Unpin a root, direct or recursive."""
         try:
             self._call(lambda client: client.pin.rm(str(cid), recursive=True, timeout=self._timeout))
         except StoreUnavailable as error:
@@ -206,11 +205,11 @@ class KuboRpc:
                 raise
 
     def pins(self) -> Iterator[tuple[Cid, bool]]:
-        """Return the node's pinned roots that are of a kind Cairn reads; people pin other things too."""
+        """Yield the node's pinned roots with CIDs of a kind that Cairn reads; other pins are skipped."""
         found: list[tuple[Cid, bool]] = []
         for kind in ("recursive", "direct"):
             reply = self._call(partial(_list_pins, kind=kind, timeout=_PATIENCE * self._timeout))
-            for name in reply.get("Keys") or {}:  # left out where there are none
+            for name in reply.get("Keys") or {}:  # absent if there are none
                 try:
                     found.append((parse_cid(name), kind == "recursive"))
                 except FormError:
@@ -228,7 +227,7 @@ class KuboRpc:
             self._gateway.close()
 
     def _call(self, call: Callable[[Any], T]) -> T:
-        """Call with a client of this node, and turn its errors into ours."""
+        """Call with a client of this node, and translate its errors."""
         import ipfshttpclient.exceptions as theirs
 
         try:
@@ -246,17 +245,17 @@ class KuboRpc:
 
         with self._lock:
             if self._connection is None:
-                # Not ipfshttpclient.connect, which adds nothing but a warning that it does not know this Kubo.
+                # Not ipfshttpclient.connect, which only adds a warning about unknown versions of Kubo.
                 client = ipfshttpclient.Client(self._multiaddr, session=True, chunk_size=_UPLOAD_PIECE)
                 if is_loopback(self._rpc.host):
-                    client._client._request_proxies = {"no_proxy": self._rpc.host}  # there is no public way
+                    client._client._request_proxies = {"no_proxy": self._rpc.host}  # there is no public API
                 warnings.filterwarnings("ignore", "The 'strict' parameter is no longer", FutureWarning, "urllib3")
                 self._connection = client
             return self._connection
 
 
 class _Source(io.RawIOBase):
-    """The pieces of a CAR as a file that ipfshttpclient uploads as it reads."""
+    """File over the pieces of a CAR, which ipfshttpclient uploads while reading."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
@@ -267,11 +266,11 @@ class _Source(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """Return the next size bytes or fewer, and none only at the end."""
+        """Return up to size bytes; empty only at the end."""
         while not self._rest:
             try:
                 piece = next(self._pieces, None)
-            except Exception as error:  # passes through a client that may take it for its own
+            except Exception as error:  # the client may mistake it for an error of its own
                 self.failure = error
                 raise
             if piece is None:
@@ -283,7 +282,7 @@ class _Source(io.RawIOBase):
 
 
 def endpoints_of(api: str) -> tuple[str, str]:
-    """Return an RPC endpoint as URL and as multiaddr.
+    """Return an RPC endpoint as (URL, multiaddr).
 
     Raises:
         InputError: It is neither.
@@ -309,13 +308,13 @@ def _list_pins(client: Any, *, kind: str, timeout: float) -> Any:
 
 
 def _says_absent(told: str) -> bool:
-    """Say whether a node's error means that it has not, or has not found in time, a block."""
+    """Return whether a node's error message means that it does not have, or did not find, a block."""
     absent = ("could not find", "not found", "context deadline exceeded", "request timed out")
     return any(words in told for words in absent)
 
 
 def _message(body: bytes) -> str:
-    """Return what a node's error reply says."""
+    """Return the message of a node's error reply."""
     message = _field(body, "Message")
     return message if isinstance(message, str) else body[:200].decode(errors="replace").strip()
 

@@ -1,4 +1,4 @@
-"""Several stores as one: a front that keeps what was read, and others to ask and to publish to."""
+"""Layered store: a local read-through cache in front of other stores, with write-through to publishers."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from registry.types import Cid, NamedBlock
 __all__ = ["LayeredStore"]
 
 _RUN = 1024
-"""Blocks whose place is looked up at once."""
+"""Blocks looked up per batch."""
 
 
 class LayeredStore(ContentStore):
-    """A front store with others behind it.
+    """A cache store backed by other stores.
 
-    A block is taken from the front, else from the first store behind it that has a sound one, and kept in the front.
-    What is put goes to the front and then to each publisher; pins likewise. Every block is hashed by the store it
-    comes from, so `get` and `get_many` do not hash it again.
+    A read returns the block from the front, else from the first backing store with a valid copy, and caches it in the
+    front. Puts and pins go to the front and then to each publisher. The store that serves a block verifies it, so `get`
+    and `get_many` do not hash it again.
 
     Args:
-        front: Where blocks are kept; what is `has` and `pins` here.
-        behind: Stores to read from, in order.
-        publishers: Stores that are also written to; they may be among those behind.
+        front: The cache; `has` and `pins` refer to it.
+        behind: Backing stores, in read order.
+        publishers: Stores that are also written to; they may be among the backing stores.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class LayeredStore(ContentStore):
         return self._get_many(list(cids), parent)
 
     def pin(self, cid: Cid, *, recursive: bool = True) -> None:
-        # The front may have only some of it: fetch the rest, then pin.
+        # The front may have only part of the DAG: fetch the rest, then pin.
         for member in reachable(self.get, cid) if recursive else (cid,):
             if not self._front.has(member):
                 self.get(member)
@@ -81,7 +81,7 @@ class LayeredStore(ContentStore):
 
         self._front.put_many(noted(), root=root)
         kept = list(dict.fromkeys(names))
-        for store in self._publishers:  # from the front, which hashes them: blocks is spent
+        for store in self._publishers:  # read back from the front, which verifies them: blocks is exhausted
             store.put_many(map(NamedBlock, kept, self._front.get_many(kept)), root=root)
 
     def _get(self, cid: Cid) -> bytes:
@@ -113,12 +113,12 @@ class LayeredStore(ContentStore):
                 for data in self._front.get_many(cids[done:]):
                     yield data
                     done += 1
-            except ContentError:  # damaged, or collected meanwhile: ask everybody for this one
+            except ContentError:  # corrupt, or collected meanwhile: try all stores for this block
                 yield self._get(cids[done])
                 done += 1
 
     def _from_behind(self, cids: list[Cid], parent: Cid | None) -> Iterator[bytes]:
-        """Read a run from one store, the rest of it from the next where that fails, and so on."""
+        """Read a run of blocks from one store; after a failure read the rest from the next store."""
         failures: list[ContentError] = [BlockNotFound("not in the front store")]
         done = 0
         for store in self._behind:
@@ -129,7 +129,7 @@ class LayeredStore(ContentStore):
                 except ContentError as error:
                     failures.append(error)
                     break
-                self._front.put(cids[done], data)  # its failure is not the other store's
+                self._front.put(cids[done], data)  # an error here is not the backing store's
                 yield data
                 done += 1
         if done < len(cids):
@@ -137,9 +137,9 @@ class LayeredStore(ContentStore):
 
 
 def _most_telling(cid: Cid, failures: Sequence[ContentError]) -> ContentError:
-    """Return one error for several stores' failures: of the kind that asks most for somebody to act, with all reasons.
+    """Return one error for the failures of several stores: of the most severe kind, with all reasons.
 
-    A lie or damage comes before a store that could not be asked, and that before a store that does not have the block.
+    A corrupt block outranks an unavailable store, which outranks a store without the block.
     """
     order = (BlockMismatch, BlockTooLarge, StoreUnavailable, BlockNotFound)
     kind = next(kind for kind in order if any(isinstance(failure, kind) for failure in failures))

@@ -1,4 +1,4 @@
-"""A store that is asked for so long and no longer: what one look at what others publish may take."""
+"""Time-limited store: a total read budget for one pass over untrusted publishers' data."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["LimitedStore"]
 
 
 class LimitedStore(ContentStore):
-    """A store whose blocks are not to be had any more once its time is over.
+    """A store whose blocks are unavailable once its read budget is spent.
 
-    Whoever serves a block every half minute, or a file without end, so takes the time of one look and no more. What has
-    come until then is kept wherever the store keeps it. What is put and pinned has no limit.
+    A publisher that serves a block every half minute, or an endless file, can thus only use up one pass. Blocks fetched
+    by then remain wherever the store caches them. Puts and pins are not limited.
 
     Args:
-        store: Which, and closed by whoever opened it. Its blocks are hashed there.
-        seconds: For all that is read.
+        store: The wrapped store, which verifies blocks. The caller closes it.
+        seconds: Budget for all reads.
         clock: Returns seconds.
     """
 
@@ -57,6 +57,6 @@ class LimitedStore(ContentStore):
             yield next(found)
 
     def _require_time(self, cid: Cid) -> None:
-        """Refuse to wait for what is not here once the time is over."""
+        """Raise for a block that is not local once the budget is spent."""
         if self._clock() > self._end and not self._store.has(cid):
-            raise BlockNotFound(f"{cid}: expected all of it within {self._seconds:.0f} s, which are over")
+            raise BlockNotFound(f"{cid}: expected all reads within {self._seconds:.0f} s, got no time left")

@@ -1,4 +1,4 @@
-"""What a block links to, and all that can be reached from one: what a recursive pin keeps."""
+"""Links of a block, and the DAG reachable from a root, which a recursive pin keeps."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ __all__ = ["links_of", "reachable"]
 
 
 def links_of(cid: Cid, data: bytes) -> tuple[Cid, ...]:
-    """Return what a block links to, in the order it stands there, repeated links repeated.
+    """Return a block's links in document order, with duplicates.
 
     Raises:
-        FormError: data is not of the codec that cid names, or links to what Cairn does not read.
+        FormError: data is not of the codec of cid, or links to a CID of a kind that Cairn does not read.
     """
     if cid.codec is Codec.RAW:
         return ()
     if cid.codec is Codec.DAG_PB:
         return tuple(link.cid for link in parse_node(data))
-    import dag_cbor  # here, because it takes longer to load than most commands take to run
+    import dag_cbor  # lazy: the import takes longer than most commands
 
     if len(data) > MAX_MANIFEST_BYTES:
         raise FormError(f"{cid}: expected at most {MAX_MANIFEST_BYTES} bytes of DAG-CBOR, got {len(data)}")
@@ -33,19 +33,19 @@ def links_of(cid: Cid, data: bytes) -> tuple[Cid, ...]:
         raise
     except RecursionError:
         raise FormError(f"{cid}: expected DAG-CBOR, got a block nested too deep") from None
-    except Exception as error:  # dag_cbor's errors have no base of their own
+    except Exception as error:  # dag_cbor's errors have no common base class
         raise FormError(f"{cid}: expected DAG-CBOR, got {type(error).__name__}: {error}") from error
 
 
 def reachable(get: Callable[[Cid], bytes], root: Cid) -> Iterator[Cid]:
-    """Yield root and everything below it, each once, a block before what it links to; raw blocks are not fetched.
+    """Yield the CIDs of the DAG under root, each once, parents before children; raw blocks are not fetched.
 
     Args:
         get: Returns a block's verified bytes.
-        root: Where to begin.
+        root: Root of the DAG.
 
     Raises:
-        FormError: A block is not of the codec its name says.
+        FormError: A block is not of the codec of its CID.
     """
     seen = {root}
     waiting = [root]

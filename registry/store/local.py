@@ -1,13 +1,13 @@
-"""A store in a folder: one file a block, for one machine and any number of processes.
+"""Content store in a folder, one file per block, safe for concurrent processes on one machine.
 
-    blocks/ab/abcd…    a block, named by its sha2-256 in hex: there only when whole and on disk
-    pins/bafy…         one file a pin, holding `recursive` or `direct`
-    tmp/               blocks on their way in; what lies there while nobody holds `lock` is left from a crash
-    quarantine/        blocks found not to be what their name says
-    lock               held shared while a block is written, exclusively while blocks are collected
+    blocks/ab/abcd…    a block, named by its sha2-256 in hex: visible only when complete and fsynced
+    pins/bafy…         one file per pin, holding `recursive` or `direct`
+    tmp/               blocks being written; files there while nobody holds `lock` are left from a crash
+    quarantine/        corrupt blocks, which do not hash to their name
+    lock               held shared by writers, exclusively by garbage collection
 
-A block is written to tmp, synced, then renamed: after kill -9 or a power cut it is whole or absent. Locks are flock(2),
-which the kernel lets go when a process dies and which, unlike the filelock package's, can be shared between writers.
+A block is written to tmp, fsynced, then renamed: after kill -9 or a power failure it is complete or absent. Locks are
+flock(2), which the kernel releases when a process dies and which, unlike those of the filelock package, can be shared.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from registry.types import MAX_BLOCK_BYTES, Cid
 __all__ = ["LocalStore"]
 
 _WRITERS = 8
-"""Threads that write and sync at once: a disk carries out several syncs in little more than the time of one."""
+"""Threads that write and fsync in parallel: a disk completes several fsyncs in little more than the time of one."""
 _AHEAD = 12
 _serial = itertools.count()
 
 
 class LocalStore(ContentStore):
-    """Blocks in a folder, made at the first write.
+    """Blocks in a folder, which is created at the first write.
 
     Args:
         root: The folder.
-        lock_timeout: Seconds to wait for a collection, or for writers, before giving up.
+        lock_timeout: Seconds to wait for the lock before giving up.
     """
 
     def __init__(self, root: Path, *, lock_timeout: float = 30.0) -> None:
@@ -80,9 +80,9 @@ class LocalStore(ContentStore):
         """Hold a lock file of this store.
 
         Raises:
-            StoreUnavailable: Others held it for lock_timeout seconds.
+            StoreUnavailable: Other processes held it for lock_timeout seconds.
         """
-        import fcntl  # POSIX only, like the sharing it is here for
+        import fcntl  # lazy: POSIX only
 
         kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
         with _storing(self.root):
@@ -104,7 +104,7 @@ class LocalStore(ContentStore):
             os.close(handle)
 
     def path_of(self, digest: bytes) -> Path:
-        """Return where the block with this sha2-256 is, or would be."""
+        """Return the path of the block with this sha2-256, whether or not it exists."""
         name = digest.hex()
         return self.root / "blocks" / name[:2] / name
 
@@ -121,7 +121,7 @@ class LocalStore(ContentStore):
             if size > MAX_BLOCK_BYTES:
                 raise BlockTooLarge(f"{cid}: expected at most {MAX_BLOCK_BYTES} bytes, got {size}")
             with _storing(path):
-                return os.read(handle, size)  # of a regular file: all of it, or what a truncated one has
+                return os.read(handle, size)  # returns all of a regular file, or less if it was truncated
         finally:
             os.close(handle)
 
@@ -140,19 +140,19 @@ class LocalStore(ContentStore):
             pass
 
     def _keep(self, block: tuple[Cid, bytes]) -> list[Path]:
-        """Write a block and return the folders that must be synced for its name to last."""
+        """Write a block and return the folders to fsync for its name to be durable."""
         cid, data = block
         path = self.path_of(cid.digest)
         with self.locked(exclusive=False), _storing(path):
             if path.is_file() and path.stat().st_size == len(data):
-                os.utime(path)  # young again: a collection leaves it to be pinned
+                os.utime(path)  # restarts the grace period, so that garbage collection leaves it to be pinned
                 return []
             new_folder = not path.parent.is_dir()
             self._write(path, data)
         return [*path.parents[:4]] if new_folder else [path.parent]
 
     def _write(self, path: Path, data: bytes) -> None:
-        """Put data at path, whole and synced, or leave nothing."""
+        """Write data to path atomically and durably, or leave nothing."""
         partial = self.root / "tmp" / f"{path.name}.{os.getpid()}.{next(_serial)}"
         with _storing(self.root):
             for folder in (partial.parent, path.parent):
@@ -180,7 +180,7 @@ class LocalStore(ContentStore):
         self.set_aside(self.path_of(cid.digest))
 
     def set_aside(self, path: Path) -> None:
-        """Move a damaged block file to quarantine, so that the block can be put again."""
+        """Move a corrupt block file to quarantine, so that the block can be put again."""
         aside = self.root / "quarantine"
         try:
             aside.mkdir(exist_ok=True)
@@ -213,7 +213,7 @@ def _names(folder: Path) -> list[str]:
 
 @contextlib.contextmanager
 def _storing(path: Path) -> Iterator[None]:
-    """Turn what the system says about path into StoreUnavailable."""
+    """Translate OSError on path to StoreUnavailable."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Manifests in a content store, by what names them on chain: some kinds have a head before them."""
+"""Manifests in a content store: put, pin and fetch by on-chain digest, through heads where kinds have them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["found_manifest", "get_manifest", "pin_manifest", "put_manifest"]
 
 
 def put_manifest(store: ContentStore, manifest: Schema) -> Cid:
-    """Keep and pin a manifest, its head last; return the CID of what names it on chain."""
+    """Store and pin a manifest, its head last; return the CID for its on-chain digest."""
     blocks = blocks_of(manifest)
     for cid, data in blocks:
         store.put(cid, data)
@@ -21,7 +21,7 @@ def put_manifest(store: ContentStore, manifest: Schema) -> Cid:
 
 
 def pin_manifest(store: ContentStore, manifest: Schema) -> None:
-    """Keep a manifest that the store has, or finds, from here on; what it links to is not."""
+    """Pin a manifest that the store has or can fetch, directly: its links are not pinned."""
     for cid, _ in blocks_of(manifest):
         store.pin(cid, recursive=False)
 
@@ -30,13 +30,13 @@ def get_manifest(store: ContentStore, digest: bytes, kind: type[M]) -> M:
     """Fetch a manifest.
 
     Args:
-        store: Holds, or finds, it.
-        digest: Its name on chain.
-        kind: Which it must be.
+        store: A store that has it or can fetch it.
+        digest: On-chain digest.
+        kind: Expected kind.
 
     Raises:
-        BlockNotFound, StoreUnavailable: It is not to be had, or its head.
-        FormError: It is none of that kind, or its head is none of such a manifest or says something else.
+        BlockNotFound, StoreUnavailable: The manifest or its head is unavailable.
+        FormError: It is not a manifest of that kind, or its head is malformed or does not match it.
     """
     data = store.get(manifest_cid(digest))
     head = HEADS.get(kind)
@@ -45,12 +45,12 @@ def get_manifest(store: ContentStore, digest: bytes, kind: type[M]) -> M:
     link = body_of(head, data)
     manifest = decode(store.get(link), kind)
     if head_of(manifest, link.digest) != data:
-        raise FormError(f"{kind.KIND}: its head says something else than the manifest")
+        raise FormError(f"{kind.KIND}: expected the head of this manifest, got another")
     return manifest
 
 
 def found_manifest(store: ContentStore, digest: bytes, kind: type[M]) -> M | None:
-    """Return a manifest; None where it is not to be had, or is none of that kind: verifying says which."""
+    """Return a manifest; None if it is unavailable or not of that kind: verification reports which."""
     try:
         return get_manifest(store, digest, kind)
     except (ContentError, FormError):

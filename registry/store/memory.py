@@ -1,4 +1,4 @@
-"""A store that forgets when the process ends."""
+"""In-memory content store, for tests and demos."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["MemoryStore"]
 
 
 class MemoryStore(ContentStore):
-    """Blocks in a dict, by digest: the codec says how to read a block, not which block it is."""
+    """Blocks in a dict by digest, since the codec of a CID does not affect a block's bytes."""
 
     def __init__(self) -> None:
         self._blocks: dict[bytes, bytes] = {}

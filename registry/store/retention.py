@@ -1,4 +1,4 @@
-"""What a local store holds: how much is pinned, what may go, and whether it is still what its names say."""
+"""Garbage collection, disk usage and integrity check of a local store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from registry.types import MAX_BLOCK_BYTES, Cid
 __all__ = ["GRACE", "StoreHealth", "Usage", "check", "collect", "usage"]
 
 GRACE = 3600.0
-"""Seconds for which a block that nothing pins is left alone, so that who has just put it can pin it."""
+"""Grace period, seconds, in which an unpinned block is not collected, so that its writer can pin it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,11 @@ class Usage:
     """Blocks and their bytes in a local store.
 
     Attributes:
-        pinned_blocks: Blocks that pins keep.
+        pinned_blocks: Blocks reachable from pins.
         pinned_bytes: Their bytes.
-        loose_blocks: Blocks that nothing pins and that are older than the grace period: they may go.
+        loose_blocks: Unpinned blocks older than the grace period, which may be collected.
         loose_bytes: Their bytes.
-        young_blocks: Blocks that nothing pins yet.
+        young_blocks: Unpinned blocks within the grace period.
         young_bytes: Their bytes.
     """
 
@@ -44,15 +44,15 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class StoreHealth:
-    """What a check found.
+    """Result of an integrity check.
 
     Attributes:
         blocks: Blocks read and hashed.
         bytes: Their bytes.
-        damaged: Names of blocks whose bytes hash to something else; they lie in quarantine now.
-        missing: Pinned roots that are not complete, each with what stands in the way.
-        strangers: Files where blocks belong that are not named like blocks; they were left there.
-        leftovers: Files left from writers that died; they were removed, unless a writer was at work.
+        damaged: Names of corrupt blocks, which were moved to quarantine.
+        missing: Pinned roots with an incomplete DAG, each with the reason.
+        strangers: Files in the block folders whose names are not block names; they were left there.
+        leftovers: Temporary files of crashed writers; they were removed, unless a writer was active.
     """
 
     blocks: int
@@ -64,35 +64,35 @@ class StoreHealth:
 
     @property
     def sound(self) -> bool:
-        """Whether every block is what its name says and every pin complete."""
+        """Whether every block is intact and every pinned DAG complete."""
         return not (self.damaged or self.missing)
 
 
 def usage(store: LocalStore, *, grace: float = GRACE) -> Usage:
-    """Return what a collection would keep and what it would let go.
+    """Return what a garbage collection would keep and delete.
 
     Raises:
-        ContentError: A pinned graph is not complete.
+        ContentError: A pinned DAG is incomplete.
     """
     return _sort(store, grace, delete=False)
 
 
 def collect(store: LocalStore, *, grace: float = GRACE) -> Usage:
-    """Delete blocks that nothing pins, and what writers that died left behind.
+    """Collect garbage: delete unpinned blocks and temporary files of crashed writers.
 
-    Nothing is deleted while a block is being written, or when a pinned graph is not complete: what hangs below a
-    missing block cannot be told from what nobody needs.
+    Nothing is deleted while a block is being written, or if a pinned DAG is incomplete: blocks below a missing block
+    cannot be told from garbage.
 
     Args:
         store: The store.
-        grace: Seconds for which a block is left alone after it was last put.
+        grace: Grace period, seconds, since a block was last put.
 
     Returns:
-        What was there; the loose blocks in it are gone.
+        The usage before collection; its loose blocks are deleted.
 
     Raises:
-        StoreUnavailable: Writers did not let go of the store in time.
-        ContentError: A pinned graph is not complete, so nothing was deleted.
+        StoreUnavailable: Writers did not release the lock in time.
+        ContentError: A pinned DAG is incomplete, so nothing was deleted.
     """
     with store.locked(exclusive=True):
         found = _sort(store, grace, delete=True)
@@ -101,7 +101,7 @@ def collect(store: LocalStore, *, grace: float = GRACE) -> Usage:
 
 
 def check(store: LocalStore) -> StoreHealth:
-    """Hash every block, follow every pin; set damaged blocks aside. Writers may go on meanwhile."""
+    """Hash every block, traverse every pin and quarantine corrupt blocks. Writers may run concurrently."""
     blocks = total = 0
     damaged: list[str] = []
     strangers: list[Path] = []
@@ -136,7 +136,7 @@ def _sort(store: LocalStore, grace: float, *, delete: bool) -> Usage:
         try:
             stat = path.stat()
         except FileNotFoundError:
-            continue  # somebody else collected it
+            continue  # another process collected it
         kind = "pinned" if bytes.fromhex(path.name) in kept else "young" if now - stat.st_mtime < grace else "loose"
         counts[kind][0] += 1
         counts[kind][1] += stat.st_size
@@ -146,7 +146,7 @@ def _sort(store: LocalStore, grace: float, *, delete: bool) -> Usage:
 
 
 def _files(store: LocalStore) -> Iterator[Path]:
-    """Yield what lies where blocks belong, folder by folder."""
+    """Yield the files in the block folders, folder by folder."""
     blocks = store.root / "blocks"
     for folder in sorted(blocks.iterdir()) if blocks.is_dir() else ():
         if folder.is_dir():
@@ -161,7 +161,7 @@ def _is_block(path: Path) -> bool:
 
 
 def _judge(path: Path) -> tuple[Path, int, bool | None]:
-    """Return a file's size and whether it is the block its name says; None if its name is no block's."""
+    """Return a file's size and whether it hashes to its name; None if its name is not a block name."""
     if not _is_block(path):
         return path, 0, None
     try:
@@ -170,12 +170,12 @@ def _judge(path: Path) -> tuple[Path, int, bool | None]:
     except FileNotFoundError:
         return path, 0, True  # collected since the folder was listed
     except OSError:
-        return path, 0, False  # the disk cannot read it any more
+        return path, 0, False  # unreadable: disk error
     return path, len(data), len(data) <= MAX_BLOCK_BYTES and hashlib.sha256(data).hexdigest() == path.name
 
 
 def _leftovers(store: LocalStore) -> int:
-    """Remove what dead writers left if no writer is at work, and count it."""
+    """Remove temporary files of crashed writers if no writer is active; return their number."""
     if not (store.root / "tmp").is_dir():
         return 0
     try:

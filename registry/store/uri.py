@@ -1,11 +1,10 @@
-"""Stores by name, as people write them in settings and on the command line.
+"""Store URIs, as used in settings and on the command line.
 
-memory:                                        forgets
+memory:                                        in memory, not persistent
 PATH  or  file:///PATH                         a folder
 kubo:/ip4/127.0.0.1/tcp/5001                   a Kubo node's RPC, as multiaddr or URL; several with commas
 gateway:https://gateway.example                a trustless gateway, read-only
-PATH+kubo:…+gateway:…                          a front and what is asked behind it; what is put is also published
-                                               to each kubo
+PATH+kubo:…+gateway:…                          a cache with backing stores; puts are also published to each kubo
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ _NEXT_LAYER = re.compile(r"\+(?=(?:memory|file|kubo|gateway):)")
 
 
 def open_store(uri: str) -> ContentStore:
-    """Open the store that uri names; nothing is written or connected to before it is used.
+    """Open the store that uri names, lazily: nothing is written or connected before first use.
 
     Raises:
-        InputError: uri names no store.
+        InputError: uri is not a valid store URI.
     """
     names = _NEXT_LAYER.split(uri)
     layers = [_open_layer(name) for name in names]

@@ -314,7 +314,7 @@ def test_a_list_that_links_to_the_same_again_is_refused(forge: Forge) -> None:
         root = Cid(Codec.DAG_CBOR, hashlib.sha256(data).digest())
         forge.parts.put(root, data)
         assert links
-        with pytest.raises(FormError, match=f"{name}: expected each once, got one twice"):
+        with pytest.raises(FormError, match=f"{name}: expected distinct links, got a duplicate"):
             forge.verify(forge.open(b"".join(write_car(root, walk_links(forge.parts.get, root)))))
 
 

@@ -36,7 +36,7 @@ def test_what_decodes_encodes_to_the_same_bytes_and_the_reference_package_agrees
     try:
         item = decode(raw)
     except FormError as error:
-        if "lists in one another" not in str(error):
+        if "nested lists" not in str(error):
             with pytest.raises(reference.DecodingError):
                 reference.decode(raw)
         return
@@ -69,7 +69,7 @@ BAD = {
     "a list of 2^64 - 1 bytes": "ff ffffffffffffffff",
     "bytes after the item": "80 80",
     "bytes after a list": "c0 00",
-    "lists in one another": "c5c4c3c2c1c0",
+    "nested lists": "c5c4c3c2c1c0",
 }
 
 
@@ -81,7 +81,7 @@ def test_what_is_not_canonical_is_refused(raw: str) -> None:
 
 def test_lists_nest_as_deep_as_said_and_no_deeper() -> None:
     assert decode(bytes.fromhex("c3c2c1c0")) == ((((),),),)
-    with pytest.raises(FormError, match="at most 4 lists"):
+    with pytest.raises(FormError, match="at most 4 nested lists"):
         decode(bytes.fromhex("c4c3c2c1c0"))
 
 

@@ -94,7 +94,7 @@ def test_an_existing_file_is_not_overwritten(cairn: Any, tmp_path: Path) -> None
     ("toml", "code", "said"),
     [
         ("quorums = 1", 2, "unknown field 'quorums'"),
-        ("quorum = 0", 3, "start at 1"),
+        ("quorum = 0", 3, "of at least 1"),
         ("quorum = 70000", 3, "quorum"),
         ("grid_bits = 127", 2, "grid_bits"),
         ("weight_cap = 0", 3, "weight_cap"),

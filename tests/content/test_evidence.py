@@ -100,12 +100,12 @@ def test_missing_unknown_and_mistyped_fields_are_refused(name: str) -> None:
         (BUNDLE, {"code": None}, "code: expected"),
         (BUNDLE, {"state": ()}, "code: expected"),
         *(
-            (BUNDLE, {name: getattr(BUNDLE, name) * 2}, f"{name}: expected each once, got one twice")
+            (BUNDLE, {name: getattr(BUNDLE, name) * 2}, f"{name}: expected distinct links, got a duplicate")
             for name in ("headers", "blocks", "state", "manifests")
         ),
-        (EXAMPLES["bundle-with-blobs"], {"blobs": (manifest_cid(word(20)),) * 2}, "blobs: expected each once"),
+        (EXAMPLES["bundle-with-blobs"], {"blobs": (manifest_cid(word(20)),) * 2}, "blobs: expected distinct links"),
         (EXAMPLES["bundle-page"], {"entries": ()}, "expected 1..4096, got 0"),
-        (EXAMPLES["bundle-page"], {"entries": (raw(1), raw(1))}, "got one twice"),
+        (EXAMPLES["bundle-page"], {"entries": (raw(1), raw(1))}, "got a duplicate"),
     ],
 )
 def test_what_a_valid_one_may_not_hold_is_refused(example: Any, changed: dict[str, Any], said: str) -> None:

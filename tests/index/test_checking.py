@@ -248,7 +248,7 @@ def test_a_range_that_does_not_stand_on_what_is_indexed_is_refused(played: Index
     found = LogSource(played.node(), contracts).read(range(5, 9), None)
     check = RangeCheck(played.node(), contracts)
     check(range(5, 9), found, Block(4, checkpoint(played, 4).hash))
-    with pytest.raises(VerificationFailed, match="expected it to stand on 0x07"):
+    with pytest.raises(VerificationFailed, match="expected parent 0x07"):
         check(range(5, 9), found, Block(4, b"\x07" * 32))
 
 
