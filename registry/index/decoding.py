@@ -1,7 +1,7 @@
 """From raw logs, as `eth_getLogs` gives them in JSON, to events: every field is a word of 32 bytes at a fixed place.
 
-The same events as `registry.chain.events.decode_log` gives, several times faster, and of a log nothing is let pass that
-the node was not asked for: another contract, another block, another event, a log that was removed again.
+The same events as `registry.chain.event_logs.decode_log` gives, several times faster, and of a log nothing is let pass
+that the node was not asked for: another contract, another block, another event, a log that was removed again.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from registry.chain.events import Event, Position, decode_log, kinds_by_topic
+from registry.chain.event_logs import decode_log, kinds_by_topic
 from registry.errors import ChainError
+from registry.ethereum.positions import Event, Position
 from registry.types import Address
 
 __all__ = ["RawLog", "decode_raw", "decode_range"]
