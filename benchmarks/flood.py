@@ -20,7 +20,7 @@ from web3 import Web3
 
 from benchmarks.measure import Figure, write_results
 from registry.chain.contracts import artifact
-from registry.chain.court_records import ANSWER_GAS, MAX_DEPOSIT
+from registry.chain.demand_terms import ANSWER_GAS, MAX_DEPOSIT
 from registry.content.merkle import CHUNK_BYTES
 
 GWEI = 10**9

@@ -24,12 +24,15 @@ from web3.providers import JSONBaseProvider
 
 from benchmarks.measure import at_most, in_turn, peak_memory, repeats, scale, versus, workspace, write_results
 from registry.chain import calls
+from registry.chain.abi_values import unparse
 from registry.chain.client import Client
+from registry.chain.contract_events import ModelRegistered, PlanSet, RolesChanged, RoundOpened, UpdateCommitted
+from registry.chain.contract_hashes import round_id_of, running_hash_begin
+from registry.chain.contract_structs import Grant
 from registry.chain.contracts import artifact
 from registry.chain.deploy import deploy
-from registry.chain.events import ModelRegistered, PlanSet, RolesChanged, RoundOpened, UpdateCommitted, topic_of
+from registry.chain.event_logs import topic_of
 from registry.chain.journal import Journal
-from registry.chain.records import Grant, round_id_of, running_hash_begin, unparse
 from registry.chain.transactions import Transactor
 from registry.dev.chains import EXAMPLE_RULES, anvil_chain, example_plan, find_program
 from registry.ethereum.networks import Finality, FinalityRule

@@ -17,8 +17,8 @@ from typing import TypeVar
 from benchmarks.gpt2 import GRID_BITS, write_update, write_version
 from benchmarks.measure import Figure, workspace, write_results
 from registry.chain.client import Client, open_journal
+from registry.chain.contract_structs import Grant
 from registry.chain.deploy import deploy
-from registry.chain.records import Grant
 from registry.chain.transactions import Transactor
 from registry.content.gate import describe
 from registry.content.manifest import (

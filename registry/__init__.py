@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from registry.chain.client import Client
-    from registry.chain.records import Grant
+    from registry.chain.contract_structs import Grant
     from registry.cli.command import Need, run_script
     from registry.cli.finding import find_account, find_model, find_version
     from registry.cli.session import Session
@@ -44,7 +44,7 @@ _PLACES = {
     "CairnError": "registry.errors",
     "Client": "registry.chain.client",
     "DataSetManifest": "registry.content.manifest",
-    "Grant": "registry.chain.records",
+    "Grant": "registry.chain.contract_structs",
     "Need": "registry.cli.command",
     "Role": "registry.types",
     "Session": "registry.cli.session",

@@ -176,6 +176,16 @@ def test_no_two_files_have_one_name() -> None:
     assert {name for name in names if names.count(name) > 1} == set()
 
 
+def test_no_two_public_classes_have_one_name() -> None:
+    """One word per idea: where two classes have one name, one of them is called by another word."""
+    homes: dict[str, list[str]] = {}
+    for module, path in modules().items():
+        for node in tree_of(path).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(module)
+    assert {name: found for name, found in homes.items() if len(found) > 1} == {}
+
+
 def test_nothing_imports_tests_scripts_or_benchmarks() -> None:
     wrong = [
         f"{name} imports {target}"

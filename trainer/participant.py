@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from registry.chain.records import round_id_of
+from registry.chain.contract_hashes import round_id_of
 from registry.content.manifest import Code, DataSetManifest, Evaluation, PlanManifest, VersionManifest, digest_of
 from registry.content.tensors import parse_header
 from registry.errors import InputError

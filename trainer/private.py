@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from registry.chain.records import round_id_of
+from registry.chain.contract_hashes import round_id_of
 from registry.content.manifest import UpdateManifest, decode
 from registry.content.tensors import write_tensors
 from registry.durable import write_whole

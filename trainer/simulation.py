@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from registry.chain.client import Client, chain_id_of, open_journal
+from registry.chain.contract_structs import Grant
 from registry.chain.deploy import deploy
-from registry.chain.records import Grant
 from registry.chain.transactions import Transactor
 from registry.content.manifest import BaseFile, PlanManifest
 from registry.dev.embedded import Embedded, embedded, sleep_until

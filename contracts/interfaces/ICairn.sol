@@ -48,14 +48,14 @@ struct Plan {
     uint32 publishDuration;
     uint32 aggregateDuration;
     uint32 challengeDuration;
-    /// Seconds in which a demanded leaf is shown: MIN_DURATION..challengeDuration / WALK_STEPS.
+    /// Seconds in which a demanded leaf is shown: MIN_DURATION..`challengeDuration` / WALK_STEPS.
     uint32 answerDuration;
     /// What an aggregator must have deposited to attest, in gwei; zero for none.
     uint64 bondGwei;
     /// Least deposit of a demanded leaf, in gwei: 0..MAX_DEMAND_PRICE_GWEI of Rules. It goes to whoever answers.
     uint32 demandPriceGwei;
     /// Seconds after the answer time in which a leaf may still be shown, which then burns of the attesters' bonds; zero
-    /// for none, and without a bond. With the answer time at most challengeDuration / WALK_STEPS.
+    /// for none, and without a bond. With the answer time at most `challengeDuration` / WALK_STEPS.
     uint32 lateDuration;
     /// Asked at each commit, in this order; at most MAX_HOOKS of Rules, none of them zero.
     address[] hooks;
@@ -128,8 +128,9 @@ struct Dispute {
     /// See `tallyOf`; zero where no window is open.
     bytes32 tally;
     bytes32 resultHash;
-    /// The running hash of the round before any commitment, and after all.
+    /// The running hash of the round before any commitment.
     bytes32 firstHash;
+    /// And after all.
     bytes32 runningHash;
     bytes32 parent;
     /// keccak256(abi.encode(Roots)) of the parent.
@@ -226,23 +227,32 @@ struct Round {
 interface ICairn {
     // ---------------------------------------------------------------------------------------------------------- Events
 
+    /// @notice A model began.
     event ModelRegistered(
         ModelId indexed modelId, address indexed owner, bytes32 genesisDigest, bytes32 tensorRoot, bytes32 restRoot
     );
+    /// @notice A model was offered to another account, or the offer withdrawn (zero).
     event OwnershipTransferStarted(ModelId indexed modelId, address indexed owner, address indexed pendingOwner);
+    /// @notice A model has another owner.
     event OwnershipTransferred(ModelId indexed modelId, address indexed previousOwner, address indexed owner);
+    /// @notice No new round opens.
     event RoundsSuspended(ModelId indexed modelId);
+    /// @notice New rounds open again.
     event RoundsResumed(ModelId indexed modelId);
     /// @notice A version that no round made.
     event VersionPublished(
         ModelId indexed modelId, bytes32 indexed digest, bytes32 indexed parent, bytes32 tensorRoot, bytes32 restRoot
     );
+    /// @notice A version is not to be used any more.
     /// @param replacement The new head where `digest` was the head, else zero.
     event VersionDeprecated(ModelId indexed modelId, bytes32 indexed digest, bytes32 reasonDigest, bytes32 replacement);
+    /// @notice An account was given roles, or lost some.
     /// @param roles All role bits of the account after the change.
     event RolesChanged(ModelId indexed modelId, address indexed account, uint8 roles);
+    /// @notice A standing plan, from the next round on.
     /// @param rules The rule bytes that `plan.rulesHash` is of.
     event PlanSet(ModelId indexed modelId, uint32 indexed planIndex, Plan plan, bytes rules);
+    /// @notice A round began.
     event RoundOpened(
         ModelId indexed modelId,
         uint64 indexed number,
@@ -254,7 +264,7 @@ interface ICairn {
         uint40 aggregateDeadline,
         bytes32 runningHash
     );
-    /// @notice Commit order is log order.
+    /// @notice A participant committed an update. Commit order is log order.
     event UpdateCommitted(
         RoundId indexed roundId,
         address indexed participant,
@@ -263,9 +273,10 @@ interface ICairn {
         uint32 weight,
         uint32 steps
     );
-    /// @notice `commitUpdatesFor` could not make this commitment.
+    /// @notice `commitUpdatesFor` could not make this commitment of its list.
     /// @param reason Selector of the error that `commitUpdateFor` gave, a hook's own included; zero where it gave none.
     event CommitmentSkipped(RoundId indexed roundId, address indexed participant, bytes4 reason);
+    /// @notice Phase Commit ended early.
     event CommitsEnded(
         RoundId indexed roundId,
         uint32 commitments,
@@ -273,10 +284,12 @@ interface ICairn {
         uint40 publishDeadline,
         uint40 aggregateDeadline
     );
+    /// @notice An aggregator attested a result.
     /// @param votes Equal attestations of this result, this one included.
     event ResultAttested(
         RoundId indexed roundId, address indexed aggregator, bytes32 indexed resultHash, Result result, uint32 votes
     );
+    /// @notice A result has its quorum; the challenge window is open.
     event QuorumReached(RoundId indexed roundId, bytes32 indexed resultHash, uint40 challengeDeadline);
     /// @notice The first challenge or demand in a window moved its end; nothing moves it again.
     event WindowExtended(RoundId indexed roundId, uint40 challengeDeadline);
@@ -289,7 +302,9 @@ interface ICairn {
         Standing standing,
         uint40 aggregateDeadline
     );
+    /// @notice An attester of a void result lost the role.
     event AggregatorExpelled(RoundId indexed roundId, address indexed aggregator, bytes32 indexed tally);
+    /// @notice The head moved to the result of a round.
     event RoundFinalized(
         ModelId indexed modelId,
         uint64 indexed number,
@@ -298,50 +313,84 @@ interface ICairn {
         Roots roots,
         bytes32 parent
     );
+    /// @notice A round ended without a result.
     event RoundCancelled(ModelId indexed modelId, uint64 indexed number, RoundId indexed roundId);
 
     // ---------------------------------------------------------------------------------------------------------- Errors
 
+    /// @notice No such model.
     error UnknownModel(ModelId modelId);
+    /// @notice This owner registered this genesis already.
     error ModelExists(ModelId modelId);
+    /// @notice Only the owner of the model may do this.
     error NotOwner(ModelId modelId, address caller);
+    /// @notice Ownership was not offered to the caller.
     error NotPendingOwner(ModelId modelId, address caller);
+    /// @notice An address must not be zero.
     error ZeroAddress();
+    /// @notice A digest must not be zero.
     error ZeroDigest();
+    /// @notice A root must not be zero.
     error ZeroRoot();
+    /// @notice No such version of the model.
     error UnknownVersion(ModelId modelId, bytes32 digest);
+    /// @notice The model has this version already.
     error VersionExists(ModelId modelId, bytes32 digest);
+    /// @notice The version is deprecated.
     error VersionIsDeprecated(ModelId modelId, bytes32 digest);
     /// @notice Deprecating the head needs a known, sound replacement; any other version needs none (zero).
     error UnsoundReplacement(ModelId modelId, bytes32 digest, bytes32 replacement);
+    /// @notice Rounds are suspended already.
     error AlreadySuspended(ModelId modelId);
+    /// @notice Rounds are not suspended.
     error NotSuspended(ModelId modelId);
     /// @notice No new round while the owner has suspended them.
     error RoundsAreSuspended(ModelId modelId);
+    /// @notice The account lacks the role.
     error MissingRole(ModelId modelId, address account, uint8 role);
     /// @notice A role set that is empty or names unknown bits.
     error BadRoles(uint8 roles);
+    /// @notice The model has no standing plan.
     error NoPlan(ModelId modelId);
+    /// @notice No such entry of the plan history.
     error UnknownPlan(ModelId modelId, uint32 planIndex);
+    /// @notice No such round.
     error UnknownRound(ModelId modelId, uint64 number);
+    /// @notice The last round has not ended.
     error RoundNotEnded(RoundId roundId, Phase actual);
+    /// @notice The round is in another phase.
     error WrongPhase(RoundId roundId, Phase expected, Phase actual);
+    /// @notice The participant has committed in this round.
     error AlreadyCommitted(RoundId roundId, address participant);
+    /// @notice A weight of zero or over the cap.
     error BadWeight(uint32 weight, uint32 cap);
+    /// @notice Steps of an update out of range.
     error BadSteps(uint32 steps, uint32 max);
+    /// @notice Not the signature of the participant.
     error BadSignature(address participant);
+    /// @notice The participant's signature counted only until an earlier second.
     error SignatureExpired(address participant, uint64 validUntil);
     /// @notice Less than COMMIT_GAS would be left for the next commitment of the list.
     error TooLittleGas(uint256 left, uint256 needed);
+    /// @notice A hook of the plan refused the commitment.
     error HookRefused(address hook);
+    /// @notice Participants must be listed in strictly ascending order.
     error NotAscending(address previous, address next);
+    /// @notice Not every participant is listed.
     error WrongParticipantCount(uint256 given, uint32 expected);
+    /// @notice A listed participant has not committed.
     error NotCommitted(RoundId roundId, address participant);
+    /// @notice The result was computed from other commitments.
     error RunningHashMismatch(bytes32 given, bytes32 expected);
+    /// @notice Fewer contributions than the plan asks for.
     error TooFewContributions(uint32 contributions, uint32 min);
+    /// @notice More contributions than the round has commitments.
     error TooManyContributions(uint32 contributions, uint32 commitments);
+    /// @notice A total weight out of range.
     error BadTotalWeight(uint32 totalWeight, uint32 min, uint32 max);
+    /// @notice Total steps out of range.
     error BadTotalSteps(uint64 totalSteps, uint64 min, uint64 max);
+    /// @notice A divisor of zero or over the total weight.
     error WrongDivisor(uint32 divisor, uint32 min, uint32 max);
     /// @notice Before the publish deadline a result must contain every commitment of a round whose commits ended early.
     error IncompleteEarlyResult(uint32 contributions, uint32 commitments);
@@ -349,11 +398,15 @@ interface ICairn {
     error NotBetter(bytes32 current, bytes32 proposed);
     /// @notice The owner may no longer cancel: a result has been attested.
     error AlreadyAttested(RoundId roundId);
+    /// @notice Not the result that was attested.
     error ResultMismatch(bytes32 given, bytes32 expected);
+    /// @notice The round is finalized already.
     error AlreadyFinalized(RoundId roundId);
+    /// @notice The round is cancelled already.
     error AlreadyCancelled(RoundId roundId);
-    /// @notice It is not the contract that may do this.
+    /// @notice Only `COURT` may do this, or, to move the end of a window, `CHALLENGES`.
     error NotPartner(address caller);
+    /// @notice A result that was convicted never comes back.
     error ResultIsConvicted(RoundId roundId, bytes32 resultHash);
     /// @notice No next round before the attesters of void results are expelled.
     error NotExpelled(RoundId roundId, uint32 unexpelled);

@@ -89,18 +89,24 @@ struct Sum {
 interface IChallenges is IDisputed {
     // ---------------------------------------------------------------------------------------------------------- Events
 
+    /// @notice A challenge of several transactions went on.
     event ChallengeAdvanced(RoundId indexed roundId, bytes32 indexed tally, address indexed challenger, uint32 next);
 
     // ---------------------------------------------------------------------------------------------------------- Errors
 
+    /// @notice Not a blob that attesters answer for.
     error BadTree(Tree tree);
     /// @notice The given progress is not the sender's last.
     error BadProgress(address challenger);
+    /// @notice More contributions than the result has.
     error TooManySteps(uint32 next, uint32 contributions);
+    /// @notice The list is not at its end.
     error TooFewSteps(uint32 next, uint32 contributions);
     /// @notice What was streamed is not the round's list.
     error OtherList(bytes32 given, bytes32 expected);
+    /// @notice A value that no update may hold: challenge the chunk.
     error NotOnGrid(uint64 coordinate);
+    /// @notice The parent's value is not finite.
     error NotFinite(uint64 coordinate);
     /// @notice Updates have a form whose values the chain does not read.
     error FormNotDisputable(uint16 updateForm);
@@ -110,11 +116,13 @@ interface IChallenges is IDisputed {
     error BadSegment(uint64 first, uint64 length);
     /// @notice Under these rules and on this parent nobody honest attests: e - s - f is beyond what a step may be.
     error BadExponent(int256 exponent);
+    /// @notice The contribution is among the commitments.
     error ItIsCommitted(address participant);
     /// @notice These bytes are no head that hashes to the anchored digest.
     error OtherHead(bytes32 given, bytes32 expected);
     /// @notice What the challenge is about is as it should be.
     error NothingWrong(Fault fault);
+    /// @notice The round has no final result, or another one.
     error NotFinalized(ModelId modelId, uint64 number);
 
     // ------------------------------------------------------------------------------------------------------- Constants

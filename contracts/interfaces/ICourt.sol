@@ -63,6 +63,7 @@ struct Shown {
     Opening opening;
 }
 
+/// @notice How a demand stands.
 struct Demand {
     address demander;
     uint96 deposit;
@@ -84,6 +85,7 @@ struct OpenDemands {
     uint112 lateBurnt;
 }
 
+/// @notice By what a result was convicted, and who has shown the earliest seal of it.
 struct Conviction {
     /// keccak256(abi.encode(roundId, tally, part, index)).
     bytes32 claim;
@@ -97,6 +99,7 @@ struct Conviction {
     uint64 leaderOrder;
 }
 
+/// @notice What an aggregator has deposited in a model, wei, and what holds it.
 struct Bond {
     uint128 amount;
     /// The last round attested with it; 0 for none.
@@ -116,7 +119,9 @@ struct Bond {
 interface ICourt is IDisputed {
     // ---------------------------------------------------------------------------------------------------------- Events
 
+    /// @notice Somebody recorded a claim without saying which.
     event ClaimSealed(bytes32 indexed seal, uint64 order);
+    /// @notice A result was made void.
     event ResultConvicted(
         RoundId indexed roundId,
         bytes32 indexed tally,
@@ -125,6 +130,7 @@ interface ICourt is IDisputed {
         bytes32 claim,
         uint40 revealDeadline
     );
+    /// @notice Attesters are to show a leaf.
     event LeafDemanded(
         RoundId indexed roundId,
         bytes32 indexed tally,
@@ -137,7 +143,7 @@ interface ICourt is IDisputed {
         uint40 deadline,
         uint40 lateDeadline
     );
-    /// @notice Demanded already; what was sent for it is credited to the caller.
+    /// @notice One of many leaves had been demanded before; what was sent for it, wei, is credited to the caller.
     event DemandSkipped(
         RoundId indexed roundId,
         bytes32 indexed tally,
@@ -146,7 +152,7 @@ interface ICourt is IDisputed {
         uint64 index,
         uint256 deposit
     );
-    /// @notice `leaf` and `proof` are empty where `counted` shows that there is no such leaf.
+    /// @notice A demanded leaf was shown; `leaf` and `proof` are empty where `counted` shows that there is none.
     event LeafShown(
         RoundId indexed roundId,
         bytes32 indexed tally,
@@ -159,48 +165,70 @@ interface ICourt is IDisputed {
         bytes leaf,
         bytes32[] proof
     );
-    /// @notice `showLeaves` could not show this one.
+    /// @notice `showLeaves` could not show this leaf of its list.
     /// @param reason Selector of the error that `showLeaf` gives.
     event AnswerSkipped(
         RoundId indexed roundId, bytes32 indexed tally, bytes32 root, uint64 index, bytes4 reason
     );
+    /// @notice Nobody answered a demand, in time or late.
     event DemandClosed(
         RoundId indexed roundId, bytes32 indexed tally, bytes32 root, uint16 entryBytes, uint16 entries, uint64 index
     );
+    /// @notice Somebody showed that they had sealed the claim.
     event ClaimRevealed(RoundId indexed roundId, bytes32 indexed tally, address indexed challenger, uint64 order);
+    /// @notice The reward of a conviction, wei, went to the earliest seal, or was burnt where the challenger is zero.
     event RewardCollected(RoundId indexed roundId, bytes32 indexed tally, address indexed challenger, uint256 amount);
+    /// @notice An aggregator deposited a bond, wei.
     event BondDeposited(ModelId indexed modelId, address indexed aggregator, uint256 amount);
+    /// @notice An aggregator took back a bond, wei.
     event BondReleased(ModelId indexed modelId, address indexed aggregator, uint256 amount);
-    /// @notice For a void result, or for a late answer, which the same transaction tells by LeafShown.
+    /// @notice An attester lost of its bond, wei: for a void result, or for a late answer, which the same
+    /// transaction tells by LeafShown.
     event BondSlashed(ModelId indexed modelId, address indexed aggregator, RoundId indexed roundId, uint256 amount);
+    /// @notice What an account had been credited, wei, was paid out to whom it said.
     event Withdrawn(address indexed account, address indexed to, uint256 amount);
 
     // ---------------------------------------------------------------------------------------------------------- Errors
 
+    /// @notice Only the Cairn contract may do this.
     error NotCairn(address caller);
+    /// @notice Only the Challenges contract may convict.
     error NotChallenges(address caller);
+    /// @notice A list of demands without any.
     error NothingDemanded();
     /// @notice Nothing of the list is new; the last index stands for all.
     error AlreadyDemanded(bytes32 root, uint64 index);
-    /// @notice What was sent is not so many equal deposits.
+    /// @notice What was sent, wei, is not so many equal deposits.
     error UnequalDeposits(uint256 value, uint256 count);
+    /// @notice A deposit, wei, under the present cost of an answer or over the maximum.
     error BadDeposit(uint256 deposit, uint256 min, uint256 max);
     /// @notice Too close to the window's end for an answer, and for saying that there was none.
     error TooLate(uint256 time, uint40 deadline);
+    /// @notice No such demand.
     error NotDemanded(bytes32 root, uint64 index);
+    /// @notice The demand was answered, or given up.
     error DemandIsClosed(bytes32 root, uint64 index);
     /// @notice There is still time to answer: in time, before a late answer; late, before the demand is closed.
     error AnswerNotDue(uint40 deadline);
+    /// @notice Another number of attesters than the quorum that attested the result.
     error WrongAttesterCount(uint256 given, uint16 expected);
     /// @notice Not strictly ascending, or its attestation is another one.
     error NotAttester(address account);
+    /// @notice No such conviction.
     error NotConvicted(RoundId roundId, bytes32 tally);
+    /// @notice No such seal was recorded before the conviction.
     error NotSealed(bytes32 seal);
+    /// @notice Seals can still be revealed.
     error RevealNotOver(uint40 revealDeadline);
+    /// @notice Seals can no longer be revealed.
     error RevealIsOver(uint40 revealDeadline);
+    /// @notice The bond, wei, does not reach.
     error BondTooSmall(ModelId modelId, address aggregator, uint256 amount, uint256 expected);
+    /// @notice A round that the bond covers can still be challenged, or was lost.
     error BondIsLocked(ModelId modelId, address aggregator, uint64 number);
+    /// @notice Nothing is credited.
     error NothingToWithdraw(address account);
+    /// @notice The payee does not take the payment.
     error PaymentRefused(address account);
 
     // ------------------------------------------------------------------------------------------------------- Constants

@@ -46,12 +46,15 @@ interface IDisputed {
     error OtherBasis(bytes32 given, bytes32 expected);
     /// @notice The rules keep no state.
     error NoState();
+    /// @notice A zero root has no leaves.
     error NoRoot();
     /// @notice Count and inner root do not hash to the root.
     error BadCount(bytes32 root);
     /// @notice The leaf is not at that index of the tree.
     error BadProof(bytes32 root, uint64 index);
+    /// @notice A leaf, or a list, of the wrong length.
     error BadLength(uint256 length, uint256 expected);
+    /// @notice An index or coordinate that is not there, or not the neighbour's.
     error BadIndex(uint64 index, uint64 count);
 
     // ------------------------------------------------------------------------------------------------------- Constants

@@ -16,12 +16,14 @@ enum Place {
 ///
 /// Cairn comes last: where it is, its partners are.
 interface IFactory {
+    /// @notice A contract was made at its place.
     event ContractDeployed(uint256 indexed place, address deployed);
 
     /// @notice Nothing has that place.
     error UnknownPlace(uint256 place, uint256 places);
     /// @notice It is not the code of that place.
     error OtherCode(uint256 place, bytes32 codeHash, bytes32 expected);
+    /// @notice The contract of that place was made before.
     error AlreadyDeployed(uint256 place);
     /// @notice Cairn comes last.
     error NotDeployed(uint256 place);

@@ -65,7 +65,9 @@ interface IRules {
     error OtherRules(bytes32 given, bytes32 expected);
     /// @notice A term of the plan, by its name there. Without a bond the longest `lateDuration` is 0.
     error BadTerm(string term, uint256 value, uint256 min, uint256 max);
+    /// @notice A plan names more hooks than there may be.
     error TooManyHooks(uint256 hooks, uint256 max);
+    /// @notice A plan names the zero address as a hook.
     error ZeroHook(uint256 index);
 
     // slither-disable-start naming-convention

@@ -1,6 +1,7 @@
 // Writes what the Python side loads: ABI and bytecode of each contract, and the standard JSON input that rebuilds them.
 //   node contracts/tools/artifacts.js           write registry/chain/artifacts/
 //   node contracts/tools/artifacts.js --check   compare with what `hardhat build` makes, exit 1 if they differ
+// `npm run artifacts` also generates their mirror in Python, `registry/dev/mirror.py`.
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { compile, DEPLOYED, gather, longVersion, OUTPUT, ROOT, SETTINGS } from "./compiler.js";

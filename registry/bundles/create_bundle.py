@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING
 
 from registry.bundles.chain_proofs import block_proofs, state_proofs
 from registry.bundles.header_links import fetch_runs, header_blocks, runs_of
-from registry.chain.deploy import code_at
-from registry.chain.events import (
+from registry.chain.contract_events import (
     CommitsEnded,
-    Event,
     ModelRegistered,
     PlanSet,
     QuorumReached,
@@ -27,7 +25,9 @@ from registry.chain.events import (
     VersionPublished,
     WindowExtended,
 )
-from registry.chain.records import Result, round_id_of
+from registry.chain.contract_hashes import round_id_of
+from registry.chain.contract_structs import Result
+from registry.chain.deploy import code_at
 from registry.chain.storage import round_slots, version_slots
 from registry.content.heads import UPDATE_HEAD, body_of
 from registry.content.manifest import Reason, Schema, UpdateManifest, blocks_of, digest_of, encode, manifest_cid
@@ -36,6 +36,7 @@ from registry.errors import ContentError, FormError, VerificationFailed
 from registry.ethereum.blocks import Checkpoint, fetch_headers
 from registry.ethereum.headers import Header
 from registry.ethereum.node import NodeRefused
+from registry.ethereum.positions import Event
 from registry.lineage.graph import VersionNode, lineage
 from registry.rounds.onchain import chosen_result, read_round
 from registry.rounds.reports import load_report

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from registry.bundles.proven_chain import ProvenChain
-from registry.chain.events import (
+from registry.chain.contract_events import (
     CommitsEnded,
-    Event,
     ModelRegistered,
     PlanSet,
     QuorumReached,
@@ -23,8 +22,9 @@ from registry.chain.events import (
     VersionDeprecated,
     VersionPublished,
 )
-from registry.chain.records import result_hash, round_id_of
+from registry.chain.contract_hashes import result_hash, round_id_of
 from registry.ethereum.blocks import Checkpoint
+from registry.ethereum.positions import Event
 from registry.lineage.graph import VersionNode
 from registry.verification.verify import Check, Finding, Verification
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from registry.bundles.chain_proofs import block_proofs, read_block_proof, read_state_proof, state_proofs
 from registry.bundles.proven_chain import read_transactions
-from registry.chain.challenge_errors import NotFinalized
-from registry.chain.challenge_records import Counted, Listed, Membership, Target, contribution_leaf
 from registry.chain.challenges import Challenges
-from registry.chain.events import ModelRegistered, RoundFinalized
-from registry.chain.records import Result, Roots, model_id_of, result_hash, round_id_of
+from registry.chain.contract_errors import NotFinalized
+from registry.chain.contract_events import ModelRegistered, RoundFinalized
+from registry.chain.contract_hashes import contribution_leaf, model_id_of, result_hash, round_id_of
+from registry.chain.contract_structs import Counted, Listed, Membership, Result, Roots, Target
 from registry.chain.storage import round_in, round_slots
 from registry.content.manifest import Reason
 from registry.content.merkle import counted_root, leaf_hash, verify_inclusion

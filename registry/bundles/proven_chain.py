@@ -15,13 +15,11 @@ from heapq import merge
 from typing import TypeVar
 
 from registry.bundles.chain_proofs import BlockFacts
-from registry.chain.contracts import function
-from registry.chain.events import (
+from registry.chain.abi_values import parse
+from registry.chain.contract_events import (
     CommitsEnded,
-    Event,
     ModelRegistered,
     PlanSet,
-    Position,
     QuorumReached,
     ResultAttested,
     RoundFinalized,
@@ -29,26 +27,17 @@ from registry.chain.events import (
     UpdateCommitted,
     VersionDeprecated,
     VersionPublished,
-    decode_log,
 )
-from registry.chain.records import (
-    Plan,
-    Result,
-    Roots,
-    Round,
-    Version,
-    parse,
-    result_hash,
-    roots_hash,
-    round_id_of,
-    running_hash_count,
-    running_hash_next,
-)
+from registry.chain.contract_hashes import result_hash, roots_hash, round_id_of, running_hash_count, running_hash_next
+from registry.chain.contract_structs import Plan, Result, Roots, Round, Version
+from registry.chain.contracts import function
+from registry.chain.event_logs import decode_log
 from registry.chain.storage import round_in, version_in
 from registry.chain.views import Block
 from registry.errors import ChainError, VerificationFailed
 from registry.ethereum.block_transactions import Called
 from registry.ethereum.headers import Header
+from registry.ethereum.positions import Event, Position
 from registry.ethereum.receipts import Receipt
 from registry.types import Address, Digest, ModelId, RoundId
 

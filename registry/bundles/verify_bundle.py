@@ -16,16 +16,17 @@ from registry.bundles.create_bundle import lineage_content, lineage_events, line
 from registry.bundles.footing import Footing
 from registry.bundles.header_links import HeaderChain, headers_in
 from registry.bundles.proven_chain import ProvenChain, read_transactions
+from registry.chain.contract_events import ModelRegistered
+from registry.chain.contract_hashes import model_id_of
 from registry.chain.contracts import artifact
 from registry.chain.deploy import masked
-from registry.chain.events import Event, ModelRegistered
-from registry.chain.records import model_id_of
 from registry.content.manifest import M, decode
 from registry.content.proof_manifests import BlockProofManifest, BundleManifest, BundlePage, StateProofManifest
 from registry.errors import FormError, InputError, VerificationFailed
 from registry.ethereum.blocks import Checkpoint
 from registry.ethereum.hashing import keccak
 from registry.ethereum.headers import Header
+from registry.ethereum.positions import Event
 from registry.lineage.graph import VersionNode, lineage
 from registry.rounds.versions import load_version_manifest
 from registry.store.car_store import CarStore

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from registry.chain.records import Plan, Round, Version
+from registry.chain.contract_structs import Plan, Round, Version
 from registry.chain.views import Block
 from registry.ethereum.positions import Event
 from registry.types import Address, Digest, ModelId

@@ -11,8 +11,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from registry.chain.abi_values import unparse
+from registry.chain.contract_hashes import result_hash, round_id_of
+from registry.chain.contract_structs import Grant, Plan, Result, SignedUpdate
 from registry.chain.contracts import encode_call
-from registry.chain.records import Grant, Plan, Result, SignedUpdate, result_hash, round_id_of, unparse
 from registry.chain.sending import Call
 from registry.ethereum.keys import to_checksum
 from registry.types import ZERO32, Address, Digest, ModelId, Role, Root

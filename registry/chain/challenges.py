@@ -8,21 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from registry.chain.challenge_records import (
-    NOWHERE,
-    Basis,
-    Before,
-    Commitment,
-    Counted,
-    Membership,
-    Opening,
-    Step,
-    Sum,
-    Target,
-)
+from registry.chain.abi_values import plain, unparse
+from registry.chain.contract_structs import Basis, Before, Commitment, Counted, Membership, Opening, Step, Sum, Target
 from registry.chain.partner import Partner
-from registry.chain.records import plain, unparse
 from registry.chain.sending import SentReceipt, Until
+from registry.chain.sentinels import NOWHERE
 from registry.types import Address, HeadKind, Tree
 
 __all__ = ["Challenges"]

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from registry.chain import calls
 from registry.chain.calls import commitment_typed_data
+from registry.chain.contract_hashes import result_hash
+from registry.chain.contract_structs import Grant, Plan, Result, SignedUpdate
 from registry.chain.journal import Intent, Journal
-from registry.chain.records import Grant, Plan, Result, SignedUpdate, result_hash
 from registry.chain.sending import Call, Quote, Sending, SentReceipt, Until
 from registry.chain.transactions import Transactor
 from registry.chain.views import Block, Views, chain_id_of

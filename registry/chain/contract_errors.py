@@ -1,61 +1,99 @@
-"""The custom errors of Cairn and Rules as exceptions of the same name and fields (in snake_case, in the same order).
+"""The contracts' custom errors as exceptions: fields in snake_case, in the ABI's order.
 
-`decode_error` makes them from revert data; a test compares every class with the ABI. All are `ContractError`s, so
-whoever does not care which one catches that.
+Generated from the contracts' ABI and NatSpec: do not edit, run `python -m registry.dev.mirror`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from registry.chain import challenge_errors, court_errors
-from registry.chain.custom_error import CustomError, show
-from registry.errors import ContractError
-from registry.types import Address, Digest, ModelId, Phase, Role, RoundId
+from registry.chain.custom_error import CustomError
+from registry.types import Address, Digest, Fault, ModelId, Phase, Role, Root, RoundId, Tree
 
 __all__ = [
     "AlreadyAttested",
     "AlreadyCancelled",
     "AlreadyCommitted",
+    "AlreadyDemanded",
     "AlreadyFinalized",
     "AlreadySuspended",
+    "AnswerNotDue",
+    "BadCount",
+    "BadDeposit",
     "BadDivisor",
+    "BadExponent",
+    "BadIndex",
+    "BadLength",
     "BadProgramLength",
     "BadProgramNumber",
+    "BadProgress",
+    "BadProof",
     "BadRadicand",
     "BadRoles",
     "BadRules",
+    "BadSegment",
     "BadSignature",
     "BadSteps",
     "BadTerm",
     "BadTotalSteps",
     "BadTotalWeight",
+    "BadTree",
     "BadWeight",
-    "CustomError",
+    "BondIsLocked",
+    "BondTooSmall",
+    "DemandIsClosed",
+    "FormNotDisputable",
     "HookRefused",
     "IncompleteEarlyResult",
+    "ItIsCommitted",
     "MissingRole",
     "ModelExists",
     "NoPlan",
+    "NoRoot",
+    "NoState",
     "NotAscending",
+    "NotAttester",
     "NotBetter",
+    "NotCairn",
+    "NotChallenges",
     "NotCommitted",
+    "NotConvicted",
+    "NotDemanded",
+    "NotDisputed",
     "NotExpelled",
+    "NotFinalized",
+    "NotFinite",
+    "NotOnGrid",
     "NotOwner",
     "NotPartner",
     "NotPendingOwner",
+    "NotSealed",
     "NotSuspended",
+    "NothingDemanded",
+    "NothingToWithdraw",
+    "NothingWrong",
+    "OtherBasis",
+    "OtherHead",
+    "OtherList",
+    "OtherMiddle",
     "OtherRules",
+    "PaymentRefused",
     "ResultIsConvicted",
     "ResultMismatch",
+    "RevealIsOver",
+    "RevealNotOver",
     "RoundNotEnded",
     "RoundsAreSuspended",
     "RunningHashMismatch",
     "SignatureExpired",
     "TooFewContributions",
+    "TooFewSteps",
+    "TooLate",
     "TooLittleGas",
     "TooManyContributions",
     "TooManyHooks",
+    "TooManySteps",
+    "UnequalDeposits",
     "UnknownModel",
     "UnknownPlan",
     "UnknownRound",
@@ -64,6 +102,7 @@ __all__ = [
     "ValueTooLarge",
     "VersionExists",
     "VersionIsDeprecated",
+    "WrongAttesterCount",
     "WrongDivisor",
     "WrongParticipantCount",
     "WrongPhase",
@@ -71,46 +110,7 @@ __all__ = [
     "ZeroDigest",
     "ZeroHook",
     "ZeroRoot",
-    "decode_error",
-    "show",
 ]
-
-PANIC = bytes.fromhex("4e487b71")
-"""Selector of Panic(uint256)."""
-ERROR_STRING = bytes.fromhex("08c379a0")
-"""Selector of Error(string)."""
-
-
-def decode_error(data: bytes) -> ContractError:
-    """Return the exception that revert data stand for.
-
-    Args:
-        data: What a call reverted with: selector and arguments, or nothing.
-    """
-    from eth_abi.abi import decode
-    from eth_abi.exceptions import DecodingError
-
-    from registry.chain.contracts import error_of
-    from registry.chain.records import parse
-
-    if not data:
-        return ContractError("reverted without saying why")
-    try:
-        if data[:4] == ERROR_STRING:
-            return ContractError(f"reverted: {decode(['string'], data[4:])[0]}")
-        if data[:4] == PANIC:
-            return ContractError(f"panicked with code {decode(['uint256'], data[4:])[0]:#x}")
-        known = error_of(data[:4])
-        if known is None:
-            return ContractError(f"reverted with an error that is not Cairn's (a hook's?): 0x{data[:68].hex()}")
-        name, types = known
-        values = decode(types, data[4:])
-    except DecodingError:
-        return ContractError(f"reverted with data that do not decode: 0x{data[:68].hex()}")
-    cls = globals().get(name) or vars(challenge_errors).get(name) or vars(court_errors).get(name)
-    if isinstance(cls, type) and issubclass(cls, CustomError):
-        return parse(cls, values)
-    return ContractError(f"{name}: {', '.join(map(str, values))}")
 
 
 @dataclass(eq=False)
@@ -184,7 +184,7 @@ class VersionIsDeprecated(CustomError):
 
 @dataclass(eq=False)
 class UnsoundReplacement(CustomError):
-    """Deprecating the head needs a known, sound replacement; any other version needs none."""
+    """Deprecating the head needs a known, sound replacement; any other version needs none (zero)."""
 
     model_id: ModelId
     digest: Digest
@@ -207,7 +207,7 @@ class NotSuspended(CustomError):
 
 @dataclass(eq=False)
 class RoundsAreSuspended(CustomError):
-    """The owner has suspended new rounds."""
+    """No new round while the owner has suspended them."""
 
     model_id: ModelId
 
@@ -225,7 +225,7 @@ class MissingRole(CustomError):
 class BadRoles(CustomError):
     """A role set that is empty or names unknown bits."""
 
-    roles: int
+    roles: Role
 
 
 @dataclass(eq=False)
@@ -236,78 +236,11 @@ class NoPlan(CustomError):
 
 
 @dataclass(eq=False)
-class OtherRules(CustomError):
-    """The rule bytes given are not those that the plan names."""
-
-    given: bytes
-    expected: bytes
-
-
-@dataclass(eq=False)
-class BadRules(CustomError):
-    """What begins at this byte is not what rule bytes have there."""
-
-    offset: int
-
-
-@dataclass(eq=False)
-class BadProgramLength(CustomError):
-    """A server program ends too early, or goes on after its end."""
-
-    length: int
-    expected: int
-
-
-@dataclass(eq=False)
-class BadProgramNumber(CustomError):
-    """A number of a server program is out of its bounds."""
-
-    offset: int
-    number: int
-    low: int
-    high: int
-
-
-@dataclass(eq=False)
-class ValueTooLarge(CustomError):
-    """A server program whose intervals nobody checked made a value of 2^63 or more in magnitude."""
-
-    operation: int
-    value: int
-
-
-@dataclass(eq=False)
-class BadDivisor(CustomError):
-    """A server program whose intervals nobody checked divided by less than 1."""
-
-    operation: int
-    divisor: int
-
-
-@dataclass(eq=False)
-class BadRadicand(CustomError):
-    """A server program whose intervals nobody checked took the root of less than 0."""
-
-    operation: int
-    radicand: int
-
-
-@dataclass(eq=False)
 class UnknownPlan(CustomError):
     """No such entry of the plan history."""
 
     model_id: ModelId
     plan_index: int
-
-
-@dataclass(eq=False)
-class BadTerm(CustomError):
-    """A term of a plan out of range: how many, seconds, or gwei."""
-
-    term: str
-    value: int
-    min: int
-    max: int
 
 
 @dataclass(eq=False)
@@ -376,7 +309,7 @@ class SignatureExpired(CustomError):
 
 @dataclass(eq=False)
 class TooLittleGas(CustomError):
-    """Less gas is left than the next commitment of a list may take."""
+    """Less than COMMIT_GAS would be left for the next commitment of the list."""
 
     left: int
     needed: int
@@ -387,21 +320,6 @@ class HookRefused(CustomError):
     """A hook of the plan refused the commitment."""
 
     hook: Address
-
-
-@dataclass(eq=False)
-class ZeroHook(CustomError):
-    """A plan names the zero address as a hook."""
-
-    index: int
-
-
-@dataclass(eq=False)
-class TooManyHooks(CustomError):
-    """A plan names more hooks than there may be."""
-
-    hooks: int
-    max: int
 
 
 @dataclass(eq=False)
@@ -481,7 +399,7 @@ class WrongDivisor(CustomError):
 
 @dataclass(eq=False)
 class IncompleteEarlyResult(CustomError):
-    """An early result must contain every commitment."""
+    """Before the publish deadline a result must contain every commitment of a round whose commits ended early."""
 
     contributions: int
     commitments: int
@@ -489,7 +407,7 @@ class IncompleteEarlyResult(CustomError):
 
 @dataclass(eq=False)
 class NotBetter(CustomError):
-    """An attestation moves only to more contributions, or as many and a smaller hash."""
+    """An aggregator moves only to more contributions, or to as many and a smaller result hash."""
 
     current: bytes
     proposed: bytes
@@ -497,7 +415,7 @@ class NotBetter(CustomError):
 
 @dataclass(eq=False)
 class AlreadyAttested(CustomError):
-    """A result is attested already."""
+    """The owner may no longer cancel: a result has been attested."""
 
     round_id: RoundId
 
@@ -526,7 +444,7 @@ class AlreadyCancelled(CustomError):
 
 @dataclass(eq=False)
 class NotPartner(CustomError):
-    """Only the Court contract may do this, or, where it is to move a window's end, the Challenges contract."""
+    """Only `COURT` may do this, or, to move the end of a window, `CHALLENGES`."""
 
     caller: Address
 
@@ -545,3 +463,407 @@ class NotExpelled(CustomError):
 
     round_id: RoundId
     unexpelled: int
+
+
+@dataclass(eq=False)
+class BadTree(CustomError):
+    """Not a blob that attesters answer for."""
+
+    tree: Tree
+
+
+@dataclass(eq=False)
+class BadProgress(CustomError):
+    """The given progress is not the sender's last."""
+
+    challenger: Address
+
+
+@dataclass(eq=False)
+class TooManySteps(CustomError):
+    """More contributions than the result has."""
+
+    next: int
+    contributions: int
+
+
+@dataclass(eq=False)
+class TooFewSteps(CustomError):
+    """The list is not at its end."""
+
+    next: int
+    contributions: int
+
+
+@dataclass(eq=False)
+class OtherList(CustomError):
+    """What was streamed is not the round's list."""
+
+    given: bytes
+    expected: bytes
+
+
+@dataclass(eq=False)
+class NotOnGrid(CustomError):
+    """A value that no update may hold: challenge the chunk."""
+
+    coordinate: int
+
+
+@dataclass(eq=False)
+class NotFinite(CustomError):
+    """The parent's value is not finite."""
+
+    coordinate: int
+
+
+@dataclass(eq=False)
+class FormNotDisputable(CustomError):
+    """Updates have a form whose values the chain does not read."""
+
+    update_form: int
+
+
+@dataclass(eq=False)
+class OtherMiddle(CustomError):
+    """These are not the least and the greatest value that is not left out."""
+
+    least: int
+    greatest: int
+
+
+@dataclass(eq=False)
+class BadSegment(CustomError):
+    """The segment does not hold the coordinate."""
+
+    first: int
+    length: int
+
+
+@dataclass(eq=False)
+class BadExponent(CustomError):
+    """Under these rules and on this parent nobody honest attests: e - s - f is beyond what a step may be."""
+
+    exponent: int
+
+
+@dataclass(eq=False)
+class ItIsCommitted(CustomError):
+    """The contribution is among the commitments."""
+
+    participant: Address
+
+
+@dataclass(eq=False)
+class OtherHead(CustomError):
+    """These bytes are no head that hashes to the anchored digest."""
+
+    given: bytes
+    expected: bytes
+
+
+@dataclass(eq=False)
+class NothingWrong(CustomError):
+    """What the challenge is about is as it should be."""
+
+    fault: Fault
+
+
+@dataclass(eq=False)
+class NotFinalized(CustomError):
+    """The round has no final result, or another one."""
+
+    model_id: ModelId
+    number: int
+
+
+@dataclass(eq=False)
+class NotCairn(CustomError):
+    """Only the Cairn contract may do this."""
+
+    caller: Address
+
+
+@dataclass(eq=False)
+class NotChallenges(CustomError):
+    """Only the Challenges contract may convict."""
+
+    caller: Address
+
+
+@dataclass(eq=False)
+class NothingDemanded(CustomError):
+    """A list of demands without any."""
+
+
+@dataclass(eq=False)
+class AlreadyDemanded(CustomError):
+    """Nothing of the list is new; the last index stands for all."""
+
+    root: Root
+    index: int
+
+
+@dataclass(eq=False)
+class UnequalDeposits(CustomError):
+    """What was sent, wei, is not so many equal deposits."""
+
+    value: int
+    count: int
+
+
+@dataclass(eq=False)
+class BadDeposit(CustomError):
+    """A deposit, wei, under the present cost of an answer or over the maximum."""
+
+    deposit: int
+    min: int
+    max: int
+
+
+@dataclass(eq=False)
+class TooLate(CustomError):
+    """Too close to the window's end for an answer, and for saying that there was none."""
+
+    time: int
+    deadline: int
+
+
+@dataclass(eq=False)
+class NotDemanded(CustomError):
+    """No such demand."""
+
+    root: Root
+    index: int
+
+
+@dataclass(eq=False)
+class DemandIsClosed(CustomError):
+    """The demand was answered, or given up."""
+
+    root: Root
+    index: int
+
+
+@dataclass(eq=False)
+class AnswerNotDue(CustomError):
+    """There is still time to answer: in time, before a late answer; late, before the demand is closed."""
+
+    deadline: int
+
+
+@dataclass(eq=False)
+class WrongAttesterCount(CustomError):
+    """Another number of attesters than the quorum that attested the result."""
+
+    given: int
+    expected: int
+
+
+@dataclass(eq=False)
+class NotAttester(CustomError):
+    """Not strictly ascending, or its attestation is another one."""
+
+    account: Address
+
+
+@dataclass(eq=False)
+class NotConvicted(CustomError):
+    """No such conviction."""
+
+    round_id: RoundId
+    tally: bytes
+
+
+@dataclass(eq=False)
+class NotSealed(CustomError):
+    """No such seal was recorded before the conviction."""
+
+    seal: bytes
+
+
+@dataclass(eq=False)
+class RevealNotOver(CustomError):
+    """Seals can still be revealed."""
+
+    reveal_deadline: int
+
+
+@dataclass(eq=False)
+class RevealIsOver(CustomError):
+    """Seals can no longer be revealed."""
+
+    reveal_deadline: int
+
+
+@dataclass(eq=False)
+class BondTooSmall(CustomError):
+    """The bond, wei, does not reach."""
+
+    model_id: ModelId
+    aggregator: Address
+    amount: int
+    expected: int
+
+
+@dataclass(eq=False)
+class BondIsLocked(CustomError):
+    """A round that the bond covers can still be challenged, or was lost."""
+
+    model_id: ModelId
+    aggregator: Address
+    number: int
+
+
+@dataclass(eq=False)
+class NothingToWithdraw(CustomError):
+    """Nothing is credited."""
+
+    account: Address
+
+
+@dataclass(eq=False)
+class PaymentRefused(CustomError):
+    """The payee does not take the payment."""
+
+    account: Address
+
+
+@dataclass(eq=False)
+class NotDisputed(CustomError):
+    """No window is open, or it is another result's."""
+
+    model_id: ModelId
+    number: int
+    result_hash: bytes
+
+
+@dataclass(eq=False)
+class OtherBasis(CustomError):
+    """The rule bytes, or the parent's roots, are not those that are anchored."""
+
+    given: bytes
+    expected: bytes
+
+
+@dataclass(eq=False)
+class NoState(CustomError):
+    """The rules keep no state."""
+
+
+@dataclass(eq=False)
+class NoRoot(CustomError):
+    """A zero root has no leaves."""
+
+
+@dataclass(eq=False)
+class BadCount(CustomError):
+    """Count and inner root do not hash to the root."""
+
+    root: Root
+
+
+@dataclass(eq=False)
+class BadProof(CustomError):
+    """The leaf is not at that index of the tree."""
+
+    root: Root
+    index: int
+
+
+@dataclass(eq=False)
+class BadLength(CustomError):
+    """A leaf, or a list, of the wrong length."""
+
+    length: int
+    expected: int
+
+
+@dataclass(eq=False)
+class BadIndex(CustomError):
+    """An index or coordinate that is not there, or not the neighbour's."""
+
+    index: int
+    count: int
+
+
+@dataclass(eq=False)
+class BadRules(CustomError):
+    """The byte at this offset, or the length, is not what rule bytes have."""
+
+    offset: int
+
+
+@dataclass(eq=False)
+class OtherRules(CustomError):
+    """The rule bytes given are not those that the plan names."""
+
+    given: bytes
+    expected: bytes
+
+
+@dataclass(eq=False)
+class BadTerm(CustomError):
+    """A term of the plan, by its name there. Without a bond the longest `late_duration` is 0."""
+
+    term: str
+    value: int
+    min: int
+    max: int
+
+
+@dataclass(eq=False)
+class TooManyHooks(CustomError):
+    """A plan names more hooks than there may be."""
+
+    hooks: int
+    max: int
+
+
+@dataclass(eq=False)
+class ZeroHook(CustomError):
+    """A plan names the zero address as a hook."""
+
+    index: int
+
+
+@dataclass(eq=False)
+class BadProgramLength(CustomError):
+    """The program has another length than its counts give."""
+
+    length: int
+    expected: int
+
+
+@dataclass(eq=False)
+class BadProgramNumber(CustomError):
+    """The number at this byte of the program is not in low..high."""
+
+    offset: int
+    number: int
+    low: int
+    high: int
+
+
+@dataclass(eq=False)
+class ValueTooLarge(CustomError):
+    """A result of 2^63 or more in magnitude."""
+
+    operation: int
+    value: int
+
+
+@dataclass(eq=False)
+class BadDivisor(CustomError):
+    """A divisor below 1."""
+
+    operation: int
+    divisor: int
+
+
+@dataclass(eq=False)
+class BadRadicand(CustomError):
+    """The root of a negative number."""
+
+    operation: int
+    radicand: int

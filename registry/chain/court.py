@@ -10,12 +10,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from registry.chain.challenge_records import NO_BASIS, NOWHERE, Basis, Membership, Opening, Target
-from registry.chain.court_records import Bond, Conviction, Demand, Demanded, OpenDemands, Shown
+from registry.chain.abi_values import parse, unparse
+from registry.chain.contract_structs import (
+    Basis,
+    Bond,
+    Conviction,
+    Demand,
+    Demanded,
+    Membership,
+    OpenDemands,
+    Opening,
+    Shown,
+    Target,
+)
 from registry.chain.journal import IntentState
 from registry.chain.partner import Partner
-from registry.chain.records import parse, unparse
 from registry.chain.sending import Call, SentReceipt, Until
+from registry.chain.sentinels import NO_BASIS, NOWHERE
 from registry.chain.views import Block
 from registry.types import Address, HeadKind, ModelId, Root, RoundId, Tree
 

@@ -15,7 +15,7 @@ LABELS = {"round_id": "round", "model_id": "model", "given": "got", "actual": "g
 
 
 class CustomError(ContractError):
-    """Base of the errors below. Fields cannot be set again; everything else stays as in any exception."""
+    """Base of the classes in `contract_errors`. Fields cannot be set again; all else stays as in any exception."""
 
     def __setattr__(self, name: str, value: object) -> None:
         if name in self.__dict__ and name in {field.name for field in dataclasses.fields(self)}:  # type: ignore[arg-type]

@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from registry.chain.contract_hashes import addresses_of
 from registry.chain.contracts import DEPLOYED, Artifact, artifact, encode_call
 from registry.chain.deployments import Deployment, load_deployment, save_deployment
-from registry.chain.records import addresses_of
 from registry.chain.transactions import Call, Transactor
 from registry.errors import ContractError, InputError, TransactionFailed
 from registry.ethereum.hashing import create2_address, keccak

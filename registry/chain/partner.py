@@ -6,12 +6,13 @@ import hashlib
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
+from registry.chain.abi_values import plain
 from registry.chain.client import Client
 from registry.chain.contracts import encode_call
-from registry.chain.events import Event, read_events
-from registry.chain.records import plain
+from registry.chain.event_logs import read_events
 from registry.chain.sending import Call, SentReceipt, Until
 from registry.chain.views import Block, read_view
+from registry.ethereum.positions import Event
 
 __all__ = ["Partner"]
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from registry.chain.contract_errors import decode_error
-from registry.chain.events import Event
+from registry.chain.reverts import decode_error
 from registry.errors import TransactionFailed
 from registry.ethereum.fees import Fees
 from registry.ethereum.keys import to_checksum
 from registry.ethereum.node import NodeRefused, asking, quantity
+from registry.ethereum.positions import Event
 from registry.types import Address
 
 if TYPE_CHECKING:

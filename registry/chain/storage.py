@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from registry.chain.contract_hashes import running_hash_count
+from registry.chain.contract_structs import Round, Version
 from registry.chain.contracts import artifact
-from registry.chain.records import Round, Version, running_hash_count
 from registry.ethereum.hashing import keccak
 from registry.types import Digest, ModelId, RoundId
 

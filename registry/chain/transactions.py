@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from registry.chain.contract_errors import decode_error, show
-from registry.chain.events import decode_logs
+from registry.chain.custom_error import show
+from registry.chain.event_logs import decode_logs
 from registry.chain.journal import Attempt, Intent, IntentState, Journal, JournalConflict
+from registry.chain.reverts import decode_error
 from registry.chain.sending import Call, Quote, Sending, SentReceipt, Until, simulate
 from registry.chain.views import chain_id_of
 from registry.errors import ContractError, NodeUnavailable, NotEnoughMoney, TransactionFailed

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from registry.chain.contract_hashes import addresses_of
 from registry.chain.contracts import DEPLOYED, artifact, immutables_of, standard_input
 from registry.chain.deploy import code_at, masked
-from registry.chain.records import addresses_of
 from registry.errors import InputError, VerificationFailed, WrongChain
 from registry.ethereum.hashing import keccak
 from registry.ethereum.keys import to_checksum

@@ -7,40 +7,38 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from registry.chain.contract_errors import decode_error
+from registry.chain.abi_values import parse, unparse
+from registry.chain.contract_hashes import addresses_of, model_id_of, round_id_of
+from registry.chain.contract_structs import Dispute, Member, Model, Plan, Round, SignedUpdate, Version
 from registry.chain.contracts import DEPLOYED, decode_output, encode_call, events
-from registry.chain.events import Event, read_events
-from registry.chain.records import (
-    Dispute,
-    Member,
-    Model,
-    Plan,
-    Round,
-    SignedUpdate,
-    Version,
-    Votes,
-    addresses_of,
-    model_id_of,
-    parse,
-    round_id_of,
-    unparse,
-)
+from registry.chain.event_logs import read_events
+from registry.chain.reverts import decode_error
 from registry.errors import NodeUnavailable, WrongChain
 from registry.ethereum.keys import to_checksum
 from registry.ethereum.networks import Finality, final_block, finality_of
 from registry.ethereum.node import NodeRefused, asking, quantity
+from registry.ethereum.positions import Event
 from registry.types import Address, Digest, ModelId, Phase, RoundId, Standing
 
 if TYPE_CHECKING:
     from web3 import Web3
 
-__all__ = ["Block", "Views", "chain_id_of", "read_view"]
+__all__ = ["Block", "Views", "Votes", "chain_id_of", "read_view"]
 
 Block = int | Literal["latest", "pending", "safe", "finalized", "earliest"]
 """The block at which a view is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Votes:
+    """Equal attestations of a result, and its contributions."""
+
+    count: int
+    contributions: int
 
 
 class Views:

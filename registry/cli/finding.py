@@ -29,7 +29,7 @@ def find_model(client: Client, text: str) -> ModelId:
     Raises:
         InputError: No model matches, or several do.
     """
-    from registry.chain.events import ModelRegistered
+    from registry.chain.contract_events import ModelRegistered
     from registry.types import ModelId
 
     if is_hex(text) and len(text.removeprefix("0x")) == 64:
@@ -104,7 +104,7 @@ def find_account(session: Session, text: str, known: dict[Address, object] | Non
 
 def members_of(client: Client, model: ModelId) -> dict[Address, object]:
     """Return every account that has, or had, a role in a model, with its current roles."""
-    from registry.chain.events import RolesChanged
+    from registry.chain.contract_events import RolesChanged
 
     roles: dict[Address, object] = {}
     for event in client.events(RolesChanged, subject=model, to_block=client.w3.eth.block_number):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from registry.chain.client import Client
-from registry.chain.records import Plan
+from registry.chain.contract_structs import Plan
 from registry.cli.money import ether
 from registry.cli.plan_warnings import Warned, plan_warnings
 from registry.cli.session import Session

@@ -12,7 +12,7 @@ from registry.types import WALK_STEPS
 
 if TYPE_CHECKING:
     from registry.chain.client import Client
-    from registry.chain.records import Plan
+    from registry.chain.contract_structs import Plan
     from registry.ethereum.fees import Fees
     from registry.ethereum.networks import Network
     from registry.types import ModelId

@@ -81,7 +81,7 @@ class RoundFacts:
 
 def round_facts(client: Client, model: ModelId, number: int) -> RoundFacts:
     """Read a round, up to the latest block."""
-    from registry.chain.events import ResultAttested, RoundOpened, UpdateCommitted
+    from registry.chain.contract_events import ResultAttested, RoundOpened, UpdateCommitted
     from registry.ethereum.keys import to_checksum
     from registry.ethereum.node import chain_time
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from registry.chain.records import SignedUpdate
+from registry.chain.contract_structs import SignedUpdate
 from registry.cli.local_files import pieces_of, size_of, write_whole
 from registry.cli.output import plain
 from registry.errors import FormError

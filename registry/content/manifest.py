@@ -475,7 +475,10 @@ class PlanManifest:
 
     def __post_init__(self) -> None:
         if self.quorum == 0 or self.min_contributions == 0:
-            raise FormError("quorum and min_contributions start at 1")
+            raise FormError(
+                f"plan: expected quorum and min_contributions of at least 1, got {self.quorum} and "
+                f"{self.min_contributions}"
+            )
         if len(self.hooks) > MAX_HOOKS or not all(map(any, self.hooks)):
             raise FormError(f"hooks: expected at most {MAX_HOOKS} contracts, none of them zero, got {len(self.hooks)}")
 

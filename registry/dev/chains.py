@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registry.chain.records import Plan, Result, Roots
+from registry.chain.contract_structs import Plan, Result, Roots
 from registry.content.segments import Segment, segments_root
 from registry.dev.embedded import embedded
 from registry.errors import CairnError, NodeUnavailable

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from registry.chain.records import Result
+from registry.chain.contract_structs import Result
 from registry.content.manifest import (
     DeltaFile,
     Manifest,

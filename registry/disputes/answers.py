@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from registry.chain.challenge_records import NOTHING, Opening
-from registry.chain.court_records import Demanded
-from registry.chain.records import Result
+from registry.chain.contract_structs import Demanded, Opening, Result
+from registry.chain.demand_terms import is_of_contributions, is_of_head
+from registry.chain.sentinels import NOTHING
 from registry.content.manifest import Reason, ReportEntry, UpdateManifest, VersionManifest, manifest_cid
 from registry.content.merkle import VALUES, Rows, state_rows
 from registry.disputes.charges import reported
@@ -55,7 +55,7 @@ def answer_to(
         place: The folder of the round's trees.
         misnamed: Blobs that need not be read again; added to.
     """
-    if demanded.head:
+    if is_of_head(demanded):
         try:
             return Opening(NOTHING.counted, store.get(manifest_cid(demanded.root)), ())
         except ContentError:
@@ -71,7 +71,7 @@ def _made_anew(
     store: ContentStore, record: RoundRecord, result: Result, demanded: Demanded, place: Path, misnamed: Misnamed
 ) -> bool:
     """Make a demanded leaf's tree from what the result's manifests name; say whether there is one."""
-    if demanded.contributions:
+    if is_of_contributions(demanded):
         report = found_report(store, result.report_digest, len(record.commitments))
         listing = None if report is None else _listing(report.entries)
         if listing is None or listing.root != demanded.root:

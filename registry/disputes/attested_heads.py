@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from registry.chain.challenge_records import NOWHERE, Listed, Membership
-from registry.chain.court_records import MAX_HEAD
-from registry.chain.records import Result
+from registry.chain.contract_structs import Listed, Membership, Result
+from registry.chain.demand_terms import MAX_HEAD
+from registry.chain.sentinels import NOWHERE
 from registry.content.heads import REPORT_HEAD, UPDATE_HEAD, VERSION_HEAD, head_bytes
 from registry.content.manifest import manifest_cid
 from registry.content.merkle import Rows

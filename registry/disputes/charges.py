@@ -11,10 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from registry.chain.challenge_records import (
-    CONTRIBUTION_BYTES,
-    NOTHING,
-    NOWHERE,
+from registry.chain.contract_events import UpdateCommitted
+from registry.chain.contract_hashes import CONTRIBUTION_BYTES, commitment_of, running_hash_begin
+from registry.chain.contract_structs import (
     Basis,
     Before,
     Commitment,
@@ -23,10 +22,10 @@ from registry.chain.challenge_records import (
     Membership,
     Opening,
     PlacedSegment,
+    Result,
     Step,
 )
-from registry.chain.events import UpdateCommitted
-from registry.chain.records import Result, running_hash_begin
+from registry.chain.sentinels import NOTHING, NOWHERE
 from registry.content.manifest import ReportEntry, VersionManifest
 from registry.content.merkle import CHUNK_VALUES, VALUES, Rows, leaf_hash, merkle_root, merkle_tree, prove, state_rows
 from registry.content.segments import segment_at, segment_leaf
@@ -164,7 +163,7 @@ def list_charge(case: Case, listing: Listing) -> FraudProof | None:
         return DigestTwice(listing.membership(twice[0]), listing.membership(twice[1]))
     committed = set(_committed(case))
     for index, entry in enumerate(entries):
-        if entry.commitment not in committed:
+        if commitment_of(entry) not in committed:
             return uncommitted_charge(case, index, listing.opening(index))
         if not _fits(case, entry):
             return WrongFactor(index, listing.opening(index))
@@ -198,7 +197,9 @@ def _adds_up(case: Case, entries: Sequence[Listed]) -> bool:
 
 
 def _committed(case: Case) -> tuple[Commitment, ...]:
-    return tuple(listed(commitment, case.round.form.rules).commitment for commitment in case.round.record.commitments)
+    return tuple(
+        commitment_of(listed(commitment, case.round.form.rules)) for commitment in case.round.record.commitments
+    )
 
 
 def uncommitted_charge(case: Case, index: int, opening: Opening) -> Uncommitted:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from registry.chain.contract_events import DemandClosed, LeafDemanded, LeafShown
+from registry.chain.contract_structs import Demanded, Dispute
 from registry.chain.court import Court
-from registry.chain.court_events import DemandClosed, LeafDemanded, LeafShown
-from registry.chain.court_records import Demanded
-from registry.chain.records import Dispute
 from registry.ethereum.node import asking, quantity
 
 __all__ = ["Demands", "SeenDemands", "demands_of"]

@@ -6,21 +6,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from registry.chain.challenge_records import (
-    NO_COORDINATE,
-    NOWHERE,
-    Basis,
-    Before,
-    Commitment,
-    Counted,
-    Membership,
-    Opening,
-    Step,
-    Target,
-    commitment_sought,
-)
 from registry.chain.challenges import Challenges
+from registry.chain.contract_hashes import commitment_sought
+from registry.chain.contract_structs import Basis, Before, Commitment, Counted, Membership, Opening, Step, Target
 from registry.chain.sending import SentReceipt
+from registry.chain.sentinels import NO_COORDINATE, NOWHERE
 from registry.content.merkle import CHUNK_VALUES
 from registry.disputes.streaming import add_most, replay_most
 from registry.types import Fault, HeadKind, Part, Tree

@@ -11,16 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from registry.chain.challenge_records import (
-    COMMITMENT_BYTES,
-    CONTRIBUTION_BYTES,
-    Listed,
-    Membership,
-    Opening,
-    contribution_leaf,
-)
-from registry.chain.court_events import LeafShown
-from registry.chain.records import Result
+from registry.chain.contract_events import LeafShown
+from registry.chain.contract_hashes import COMMITMENT_BYTES, CONTRIBUTION_BYTES, contribution_leaf
+from registry.chain.contract_structs import Listed, Membership, Opening, Result
 from registry.content.manifest import Reason
 from registry.content.merkle import CHUNK_VALUES, Rows, leaf_hash
 from registry.disputes.attested_heads import update_head, wrong_head, wrong_result_heads

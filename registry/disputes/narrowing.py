@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from registry.chain.challenge_records import Counted, Opening
+from registry.chain.contract_structs import Counted, Opening
 from registry.content.manifest import VersionManifest
 from registry.content.merkle import VALUES
 from registry.disputes.charges import Case, Inspection, Wanted, attested_chunks

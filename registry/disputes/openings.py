@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from registry.chain.challenge_records import Counted, Listed, Membership, Opening, contribution_leaf
+from registry.chain.contract_hashes import contribution_leaf
+from registry.chain.contract_structs import Counted, Listed, Membership, Opening
 from registry.content.merkle import (
     VALUES,
     MerkleTree,

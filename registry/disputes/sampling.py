@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from registry.chain.challenge_records import Membership, Opening
+from registry.chain.contract_structs import Membership, Opening
 from registry.content.merkle import CHUNK_VALUES, VALUES, Rows
 from registry.disputes.charges import (
     Case,

@@ -10,18 +10,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from registry.chain.challenge_records import (
-    NO_COORDINATE,
-    Basis,
-    Commitment,
-    Middle,
-    Step,
-    Sum,
-    Target,
-    contribution_leaf,
-)
 from registry.chain.challenges import Challenges
-from registry.chain.records import running_hash_next
+from registry.chain.contract_hashes import contribution_leaf, running_hash_next
+from registry.chain.contract_structs import Basis, Commitment, Middle, Step, Sum, Target
+from registry.chain.sentinels import NO_COORDINATE
 from registry.content.merkle import CHUNK_VALUES, leaf_hash, node_hash
 from registry.ethereum.fees import block_gas
 from registry.rules.encoding import RuleSet, Shape, decode_rules

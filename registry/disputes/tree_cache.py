@@ -25,7 +25,8 @@ from itertools import islice
 from pathlib import Path
 from typing import IO
 
-from registry.chain.challenge_records import Counted, Opening, contribution_leaf
+from registry.chain.contract_hashes import contribution_leaf
+from registry.chain.contract_structs import Counted, Opening
 from registry.content.cid import decode_cid
 from registry.content.merkle import (
     VALUES,

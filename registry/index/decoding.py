@@ -1,8 +1,8 @@
 """Fast, strict decoder from raw `eth_getLogs` JSON to events.
 
 Every field is a 32-byte word at a fixed offset. The decoder returns the same events as
-`registry.chain.events.decode_log`, several times faster, and rejects logs that were not requested: of another contract,
-block or event, or removed by a reorg.
+`registry.chain.event_logs.decode_log`, several times faster, and rejects logs that were not requested: of another
+contract, block or event, or removed by a reorg.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from registry.chain.events import Event, Position, decode_log, kinds_by_topic
+from registry.chain.event_logs import decode_log, kinds_by_topic
 from registry.errors import ChainError
+from registry.ethereum.positions import Event, Position
 from registry.types import Address
 
 __all__ = ["RawLog", "decode_raw", "decode_range"]

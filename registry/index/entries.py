@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from registry.chain.records import Plan, Result, Roots
+from registry.chain.contract_structs import Plan, Result, Roots
 from registry.types import Address, Digest, Fault, ModelId, Role, Root, RoundId, Standing
 
 __all__ = [

@@ -1,7 +1,7 @@
 """Event handlers: pure functions from an event to table rows.
 
-A row is (table, values), values in column order. To add an event, add its dataclass in `registry.chain.events` or
-`challenge_events`, a handler and its line in `HANDLERS` here, and a table in `schema.sql` if none fits.
+A row is (table, values), values in column order. To add an event, add its event to the contract, a handler and its line
+in `HANDLERS` here, and a table in `schema.sql` if none fits.
 """
 
 from __future__ import annotations
@@ -10,34 +10,31 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from registry.chain.challenge_events import ChallengeAdvanced
-from registry.chain.court_events import (
+from registry.chain.abi_values import unparse
+from registry.chain.contract_events import (
+    AggregatorExpelled,
     AnswerSkipped,
     BondDeposited,
     BondReleased,
     BondSlashed,
+    ChallengeAdvanced,
     ClaimRevealed,
     ClaimSealed,
+    CommitmentSkipped,
+    CommitsEnded,
     DemandClosed,
     DemandSkipped,
     LeafDemanded,
     LeafShown,
-    ResultConvicted,
-    RewardCollected,
-    Withdrawn,
-)
-from registry.chain.events import (
-    AggregatorExpelled,
-    CommitmentSkipped,
-    CommitsEnded,
-    Event,
     ModelRegistered,
     OwnershipTransferred,
     OwnershipTransferStarted,
     PlanSet,
     QuorumReached,
     ResultAttested,
+    ResultConvicted,
     ResultVoided,
+    RewardCollected,
     RolesChanged,
     RoundCancelled,
     RoundFinalized,
@@ -48,8 +45,10 @@ from registry.chain.events import (
     VersionDeprecated,
     VersionPublished,
     WindowExtended,
+    Withdrawn,
 )
-from registry.chain.records import Result, Roots, unparse
+from registry.chain.contract_structs import Result, Roots
+from registry.ethereum.positions import Event
 
 __all__ = ["HANDLERS", "Rows", "wide"]
 

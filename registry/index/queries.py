@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from registry.chain.records import Plan, Roots
+from registry.chain.contract_structs import Plan, Roots
 from registry.index.entries import (
     Block,
     DeprecationEntry,

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from registry.chain.records import Result
+from registry.chain.contract_structs import Result
 from registry.index.entries import (
     AttestationEntry,
     CommitmentEntry,

@@ -31,7 +31,7 @@ from registry.index.log_source import ChainMoved, LogSource, Range
 if TYPE_CHECKING:
     from web3 import Web3
 
-    from registry.chain.events import Event
+    from registry.ethereum.positions import Event
     from registry.index.database import Index
 
 __all__ = ["Check", "Follower", "Synced"]

@@ -5,13 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from registry.chain.events import (
-    ModelRegistered,
-    RoundFinalized,
-    VersionDeprecated,
-    VersionPublished,
-)
-from registry.chain.records import Roots
+from registry.chain.contract_events import ModelRegistered, RoundFinalized, VersionDeprecated, VersionPublished
+from registry.chain.contract_structs import Roots
 from registry.errors import InputError, VerificationFailed
 from registry.types import Digest, ModelId, Root
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from registry.chain.records import round_id_of
+from registry.chain.contract_hashes import round_id_of
 from registry.content.manifest import (
     DataSetManifest,
     PlanManifest,

@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.chain import calls
-from registry.chain.events import UpdateCommitted
-from registry.chain.records import Result, result_hash
-from registry.chain.records import Round as RoundState
+from registry.chain.contract_events import UpdateCommitted
+from registry.chain.contract_hashes import result_hash
+from registry.chain.contract_structs import Result
+from registry.chain.contract_structs import Round as RoundState
 from registry.content.manifest import Reason
 from registry.disputes.answers import keep_trees, require_room_for_trees
 from registry.disputes.tree_cache import place_of, remove_before

@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from registry.chain.contract_errors import DemandIsClosed, NothingToWithdraw, TooLate
+from registry.chain.contract_events import LeafShown
+from registry.chain.contract_structs import Demanded, Result, Shown
 from registry.chain.court import Court
-from registry.chain.court_errors import DemandIsClosed, NothingToWithdraw, TooLate
-from registry.chain.court_events import LeafShown
-from registry.chain.court_records import Demanded, Shown
 from registry.chain.journal import IntentState
-from registry.chain.records import Result
 from registry.chain.sending import Call
 from registry.disputes.answers import Misnamed, answer_to
 from registry.disputes.demands import Demands, SeenDemands, demands_of

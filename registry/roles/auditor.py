@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.chain import calls
-from registry.chain.challenge_records import Basis, Target
 from registry.chain.challenges import Challenges
+from registry.chain.contract_events import LeafShown
+from registry.chain.contract_structs import Basis, Demanded, Dispute, Result, Target
 from registry.chain.court import Court
-from registry.chain.court_events import LeafShown
-from registry.chain.court_records import MAX_DEPOSIT, Demanded
-from registry.chain.records import Dispute, Result
+from registry.chain.demand_terms import MAX_DEPOSIT
 from registry.disputes.answers import answer_to
 from registry.disputes.charges import Inspection, Wanted, basis_of
 from registry.disputes.demands import Demands, SeenDemands, demands_of

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from registry.chain.client import Client
+from registry.chain.contract_hashes import claim_of, seal_of
+from registry.chain.contract_structs import Demand, Demanded
 from registry.chain.court import Court
-from registry.chain.court_records import Demand, Demanded, claim_of, seal_of
 from registry.durable import write_whole
 from registry.errors import InputError
 from registry.ethereum.node import chain_time

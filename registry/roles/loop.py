@@ -9,38 +9,40 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from registry.chain.challenge_errors import BadProgress, ItIsCommitted, NotDisputed, NothingWrong, OtherList
 from registry.chain.contract_errors import (
     AlreadyAttested,
     AlreadyCommitted,
+    AlreadyDemanded,
     AlreadyFinalized,
+    AnswerNotDue,
+    BadDeposit,
+    BadProgress,
+    DemandIsClosed,
     IncompleteEarlyResult,
+    ItIsCommitted,
     MissingRole,
     NoPlan,
     NotBetter,
     NotCommitted,
+    NotConvicted,
+    NotDemanded,
+    NotDisputed,
     NotExpelled,
+    NothingToWithdraw,
+    NothingWrong,
+    NotSealed,
+    OtherList,
     ResultIsConvicted,
     ResultMismatch,
+    RevealIsOver,
+    RevealNotOver,
     RoundNotEnded,
     RoundsAreSuspended,
     RunningHashMismatch,
+    TooLate,
     UnknownRound,
     WrongParticipantCount,
     WrongPhase,
-)
-from registry.chain.court_errors import (
-    AlreadyDemanded,
-    AnswerNotDue,
-    BadDeposit,
-    DemandIsClosed,
-    NotConvicted,
-    NotDemanded,
-    NothingToWithdraw,
-    NotSealed,
-    RevealIsOver,
-    RevealNotOver,
-    TooLate,
 )
 from registry.errors import CairnError, ContentError, NodeUnavailable, VerificationFailed, WrongChain
 

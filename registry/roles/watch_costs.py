@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from registry.chain.court_records import ANSWER_GAS, MAX_DEPOSIT
-from registry.chain.records import Plan
+from registry.chain.contract_structs import Plan
+from registry.chain.demand_terms import ANSWER_GAS, MAX_DEPOSIT
 from registry.content.merkle import CHUNK_VALUES, state_rows
 from registry.disputes.streaming import conviction_gas, dearest_gas
 from registry.types import WALK_STEPS

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from registry.chain.events import UpdateCommitted
+from registry.chain.contract_events import UpdateCommitted
 from registry.content.manifest import DELTA, PlanManifest, Reason, UpdateManifest
 from registry.content.merkle import TensorRootHasher
 from registry.content.segments import Segment

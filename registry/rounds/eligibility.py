@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from registry.chain.events import (
+from registry.chain.contract_events import (
     CommitsEnded,
-    Event,
     QuorumReached,
     ResultAttested,
     ResultVoided,
@@ -18,6 +17,7 @@ from registry.chain.events import (
     RoundOpened,
 )
 from registry.errors import VerificationFailed
+from registry.ethereum.positions import Event
 from registry.rounds.onchain import RoundRecord
 from registry.types import Address, Role
 

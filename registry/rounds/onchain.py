@@ -6,19 +6,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from registry.chain.events import Event, Position, ResultAttested, RolesChanged, RoundOpened, UpdateCommitted
-from registry.chain.records import (
-    Plan,
-    Result,
-    phase_at,
-    result_hash,
-    round_id_of,
-    running_hash_begin,
-    running_hash_next,
-)
+from registry.chain.contract_events import ResultAttested, RolesChanged, RoundOpened, UpdateCommitted
+from registry.chain.contract_hashes import result_hash, round_id_of, running_hash_begin, running_hash_next
+from registry.chain.contract_structs import Plan, Result
+from registry.chain.phases import phase_at
 from registry.errors import NodeUnavailable, VerificationFailed
 from registry.ethereum.networks import FinalityRule
 from registry.ethereum.node import asking, quantity
+from registry.ethereum.positions import Event, Position
 from registry.types import Address, Digest, ModelId, Phase, Role, RoundId, Standing
 
 if TYPE_CHECKING:

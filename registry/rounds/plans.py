@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from registry.chain.records import Plan
+from registry.chain.contract_structs import Plan
 from registry.content.manifest import PlanManifest, ServerRule, digest_of
 from registry.content.segments import Segment, segments_of, segments_root
 from registry.content.tensors import TensorHeader, encode_header, update_layout

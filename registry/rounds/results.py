@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from registry.chain.records import Result
+from registry.chain.contract_structs import Result
 from registry.content.gate import Description, describe
 from registry.content.manifest import (
     DeltaFile,

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from registry.chain.records import Roots, roots_hash
+from registry.chain.contract_hashes import roots_hash
+from registry.chain.contract_structs import Roots
 from registry.content.gate import Gate, describe
 from registry.content.manifest import (
     BaseFile,

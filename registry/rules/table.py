@@ -184,9 +184,7 @@ TRIMMED_MEAN = CombineRule(
     weights=(UNIFORM,),
     convicted_by=_BY_SHAPE,
     parameters=(
-        IntegerParameter(
-            "trimmed", 0, HALF - 1, HALF // 2, "the share trimmed at each end, in 65536ths, rounded down"
-        ),
+        IntegerParameter("trimmed", 0, HALF - 1, HALF // 2, "the share trimmed at each end, in 65536ths, rounded down"),
     ),
     paper=_ROBUST_PAPER,
 )

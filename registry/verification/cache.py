@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from registry.chain.records import roots_hash
+from registry.chain.contract_hashes import roots_hash
 from registry.lineage.graph import VersionNode
 
 __all__ = ["RULES", "Row", "VerificationCache", "subject_of"]

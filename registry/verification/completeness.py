@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
-from registry.chain.events import Event
 from registry.errors import VerificationFailed
 from registry.ethereum.blocks import Checkpoint, verify_logs
 from registry.ethereum.logs import read_placed_log
 from registry.ethereum.node import asking
+from registry.ethereum.positions import Event
 from registry.index.decoding import decode_raw
 from registry.index.log_source import LogSource
 

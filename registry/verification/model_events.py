@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from registry.chain.events import (
-    Event,
+from registry.chain.contract_events import (
     ResultAttested,
     RolesChanged,
     RoundCancelled,
@@ -13,8 +12,9 @@ from registry.chain.events import (
     RoundOpened,
     UpdateCommitted,
 )
-from registry.chain.records import round_id_of
+from registry.chain.contract_hashes import round_id_of
 from registry.chain.views import Views
+from registry.ethereum.positions import Event
 from registry.lineage.graph import VersionNode
 from registry.rounds.eligibility import RoundEvents
 from registry.rounds.onchain import RoundRecord, block_times

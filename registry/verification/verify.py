@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.chain.events import Event, UpdateCommitted
-from registry.chain.records import Result, Roots, result_hash, roots_hash
+from registry.chain.contract_events import UpdateCommitted
+from registry.chain.contract_hashes import result_hash, roots_hash
+from registry.chain.contract_structs import Result, Roots
 from registry.chain.views import Views
 from registry.content.manifest import (
     Evaluation,
@@ -23,6 +24,7 @@ from registry.content.manifest import (
 )
 from registry.content.merkle import Contribution, contributions_root
 from registry.errors import BlockMismatch, BlockNotFound, InputError, VerificationFailed
+from registry.ethereum.positions import Event
 from registry.lineage.graph import VersionNode, lineage
 from registry.rounds.admission import Verdict, judge, judge_declared, judge_manifest, update_form
 from registry.rounds.combination import Progress

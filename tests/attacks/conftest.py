@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from registry.chain.client import Client
+from registry.chain.contract_structs import Grant, Plan, Result
 from registry.chain.deploy import deploy
 from registry.chain.journal import Journal
-from registry.chain.records import Grant, Plan, Result
 from registry.chain.transactions import Sending, Transactor
 from registry.content.gate import describe
 from registry.content.manifest import (

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from registry.chain.challenge_records import NOTHING, Opening
+from registry.chain.contract_events import ResultConvicted
+from registry.chain.contract_structs import Opening, Result
 from registry.chain.court import Court
-from registry.chain.court_events import ResultConvicted
-from registry.chain.records import Result
+from registry.chain.sentinels import NOTHING
 from registry.content.manifest import manifest_cid
 from registry.dev.embedded import sleep_until
 from registry.dev.forgeries import Edit, falsified

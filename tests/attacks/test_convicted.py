@@ -14,16 +14,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from registry.chain.challenge_errors import BadProof, NoState, NothingWrong, OtherList
-from registry.chain.challenge_events import ChallengeAdvanced
-from registry.chain.challenge_records import NOTHING, NOWHERE, Listed, Opening, Target
 from registry.chain.challenges import Challenges
+from registry.chain.contract_errors import (
+    AlreadyDemanded,
+    BadProof,
+    BondIsLocked,
+    BondTooSmall,
+    NoState,
+    NothingWrong,
+    OtherList,
+)
+from registry.chain.contract_events import ChallengeAdvanced, ClaimSealed, LeafDemanded, ResultAttested, ResultConvicted
+from registry.chain.contract_hashes import claim_of, seal_of
+from registry.chain.contract_structs import Listed, OpenDemands, Opening, Result, Target
 from registry.chain.court import Court
-from registry.chain.court_errors import AlreadyDemanded, BondIsLocked, BondTooSmall
-from registry.chain.court_events import ClaimSealed, LeafDemanded, ResultConvicted
-from registry.chain.court_records import MAX_HEAD, OpenDemands, claim_of, seal_of
-from registry.chain.events import ResultAttested
-from registry.chain.records import Result
+from registry.chain.demand_terms import MAX_HEAD
+from registry.chain.sentinels import NOTHING, NOWHERE
 from registry.content.manifest import DeltaFile, Reason, ServerRule, VersionFile, encode, manifest_cid
 from registry.content.merkle import counted_root, state_rows
 from registry.content.tensors import parse_header

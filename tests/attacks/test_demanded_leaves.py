@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from registry.chain.challenge_records import NOWHERE, Target
+from registry.chain.contract_structs import Result, Target
 from registry.chain.court import Court
-from registry.chain.records import Result
+from registry.chain.sentinels import NOWHERE
 from registry.content.manifest import DeltaFile
 from registry.disputes.charges import basis_of, listed
 from registry.disputes.demands import demands_of

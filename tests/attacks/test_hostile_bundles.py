@@ -24,19 +24,20 @@ from registry.bundles.header_links import header_blocks, headers_in
 from registry.bundles.inclusion import check_inclusion_proof, create_inclusion_proof, is_inclusion
 from registry.bundles.proven_chain import ProvenCall, ProvenChain, ProvenTransaction
 from registry.bundles.verify_bundle import BundleVerdict, verify_bundle
-from registry.chain.challenge_records import Listed
+from registry.chain.abi_values import unparse
 from registry.chain.client import Client
-from registry.chain.contracts import function
-from registry.chain.events import (
+from registry.chain.contract_events import (
     QuorumReached,
     ResultAttested,
     RoundOpened,
     UpdateCommitted,
     VersionDeprecated,
     VersionPublished,
-    topic_of,
 )
-from registry.chain.records import Result, Round, result_hash, running_hash_begin, running_hash_next, unparse
+from registry.chain.contract_hashes import result_hash, running_hash_begin, running_hash_next
+from registry.chain.contract_structs import Listed, Result, Round
+from registry.chain.contracts import function
+from registry.chain.event_logs import topic_of
 from registry.content.car import write_car
 from registry.content.cid import encode_varint
 from registry.content.manifest import Schema, VersionManifest, decode, digest_of, encode

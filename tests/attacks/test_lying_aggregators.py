@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from registry.chain.challenge_records import contribution_leaf
 from registry.chain.contract_errors import (
     BadTotalSteps,
     BadTotalWeight,
@@ -24,7 +23,8 @@ from registry.chain.contract_errors import (
     ZeroDigest,
     ZeroRoot,
 )
-from registry.chain.records import Result, Roots, result_hash
+from registry.chain.contract_hashes import contribution_leaf, result_hash
+from registry.chain.contract_structs import Result, Roots
 from registry.content.manifest import Reason, VersionManifest, digest_of, manifest_cid
 from registry.content.merkle import counted_root, leaf_hash, merkle_root
 from registry.disputes.charges import listed

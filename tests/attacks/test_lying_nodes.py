@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from registry.chain.events import (
+from registry.chain.contract_events import (
     ModelRegistered,
     ResultAttested,
     RoundFinalized,
@@ -16,9 +16,9 @@ from registry.chain.events import (
     UpdateCommitted,
     VersionDeprecated,
     VersionPublished,
-    topic_of,
 )
-from registry.chain.records import Roots
+from registry.chain.contract_structs import Roots
+from registry.chain.event_logs import topic_of
 from registry.errors import InputError, NodeUnavailable, VerificationFailed, WrongChain
 from registry.rounds.onchain import read_round
 from registry.types import Digest, Root

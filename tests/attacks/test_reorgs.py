@@ -10,9 +10,10 @@ import pytest
 
 from registry.chain.client import Client
 from registry.chain.contract_errors import RunningHashMismatch
+from registry.chain.contract_hashes import running_hash_begin, running_hash_next
+from registry.chain.contract_structs import Result
 from registry.chain.deploy import deploy
 from registry.chain.journal import Journal
-from registry.chain.records import Result, running_hash_begin, running_hash_next
 from registry.chain.transactions import Transactor
 from registry.dev.chains import EXAMPLE_RULES, anvil_chain, example_plan, example_result, find_program
 from registry.types import Digest, Role, Root

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from hearing import convicted, every_value, lie, show, update_of, without
 
-from registry.chain.challenge_records import Counted, Target
 from registry.chain.client import Client
+from registry.chain.contract_events import ResultConvicted
+from registry.chain.contract_hashes import result_hash
+from registry.chain.contract_structs import Counted, Grant, Target
 from registry.chain.court import Court
-from registry.chain.court_events import ResultConvicted
 from registry.chain.journal import Journal
-from registry.chain.records import Grant, result_hash
 from registry.chain.sending import Sending
 from registry.content.manifest import VersionManifest
 from registry.content.merkle import counted_root

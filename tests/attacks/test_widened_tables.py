@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from registry.chain.records import Grant
+from registry.chain.contract_structs import Grant
 from registry.cli.check_lines import require_passed
 from registry.content.manifest import PlanManifest, digest_of
 from registry.errors import BlockNotFound, FormError, UnknownRule, VerificationFailed

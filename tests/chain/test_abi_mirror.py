@@ -1,9 +1,8 @@
-"""Python's errors, events, records and calls are the compiled ABI's: same names, same fields, same order."""
+"""Python's errors, events, structs and calls are the compiled ABI's: same names, same fields, same order."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
 import typing
 from collections.abc import Iterator, Mapping
 from types import ModuleType
@@ -11,55 +10,46 @@ from typing import Any
 
 import pytest
 
-from registry.chain import (
-    calls,
-    challenge_errors,
-    challenge_events,
-    challenge_records,
-    court_errors,
-    court_events,
-    court_records,
-    errors,
-    events,
-    records,
-)
+from registry.chain import calls, contract_errors, contract_events, contract_structs, demand_terms
 from registry.chain.challenges import Challenges
 from registry.chain.client import Client
 from registry.chain.contracts import DEPLOYED, artifact
 from registry.chain.court import Court
+from registry.chain.custom_error import CustomError
+from registry.dev import mirror
+from registry.dev.mirror import BETWEEN_CONTRACTS, RENAMED, declarations, snake
+from registry.errors import InputError
+from registry.ethereum.positions import Event
 from registry.types import Address, Fault, ModelId, Phase, RoundId, SegmentKind, Standing, Tree
 
-SHARED = ("Target", "Result", "Roots", "Basis", "Counted", "Opening", "Contribution", "Membership")
-"""Structs that challenges and demands have in common."""
-STRUCTS = {
-    "Cairn": (
-        (records,),
-        ("Plan", "SignedUpdate", "Result", "Roots", "Grant", "Model", "Member", "Version", "Round", "Dispute"),
-    ),
-    "Challenges": ((challenge_records,), (*SHARED, "Before", "Commitment", "Middle", "Segment", "Step", "Sum")),
-    "Court": (
-        (challenge_records, court_records),
-        (*SHARED, "Demanded", "Shown", "Demand", "OpenDemands", "Conviction", "Bond"),
-    ),
-    "Rules": ((records,), ("Plan",)),
-}
-"""What each contract's ABI has, and where its record stands."""
-ERRORS = {errors: ("Cairn", "Rules"), challenge_errors: ("Challenges",), court_errors: ("Court",)}
-"""Whose errors each module has, but for those of a module before."""
+GENERATED = (contract_structs, contract_events, contract_errors)
 EVENTS = {
-    "Cairn": events.EVENTS,
-    "Challenges": challenge_events.CHALLENGE_EVENTS,
-    "Court": court_events.COURT_EVENTS,
+    "Cairn": contract_events.EVENTS,
+    "Challenges": contract_events.CHALLENGE_EVENTS,
+    "Court": contract_events.COURT_EVENTS,
     "Rules": (),
 }
-RENAMED = {"Contribution": "Listed", "Segment": "PlacedSegment"}
-"""A `Contribution` with its checks is `registry.content.merkle`'s, a `Segment` without its proof `registry.rules`'s."""
-BETWEEN_CONTRACTS = {"read", "server_step", "convict", "extend_window", "void_result", "lock_bond", "slash_bond"}
-"""What the contracts call of each other; what changes something is refused to everybody else."""
+DOCUMENTED = """
+/// @notice What is sought in `soughtPlace`,
+/// and where.
+/// @dev For readers of Solidity.
+struct Search {
+    bytes32 digest;
+    /// From here on, see
+    /// `firstPlace`.
+    uint64 soughtPlace; // inclusive
+}
 
-
-def snake(name: str) -> str:
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+contract Searches {
+    // error Unsaid(uint256 place);
+    /// @notice It is not there.
+    /// @param soughtPlace Where it was sought.
+    error NotThere(
+        uint64 soughtPlace
+    );
+    event Silent(uint64 indexed place);
+}
+"""
 
 
 def entries(contract: str, kind: str) -> dict[str, Mapping[str, Any]]:
@@ -82,39 +72,83 @@ def structs(contract: str) -> dict[str, list[Mapping[str, Any]]]:
                 yield from walk(item["components"])
 
     for entry in artifact(contract).abi:
-        if snake(entry.get("name", "")) in BETWEEN_CONTRACTS:
-            continue
-        list(walk([*entry.get("inputs", []), *entry.get("outputs", [])]))
+        if entry.get("name") not in BETWEEN_CONTRACTS:
+            list(walk([*entry.get("inputs", []), *entry.get("outputs", [])]))
     return found
 
 
-def errors_of(module: ModuleType) -> dict[str, type[errors.CustomError]]:
-    found = {n: c for n, c in vars(module).items() if isinstance(c, type) and issubclass(c, errors.CustomError)}
-    return {name: cls for name, cls in found.items() if cls.__module__ == module.__name__}
+def classes_of(module: ModuleType) -> dict[str, type[Any]]:
+    return {n: c for n, c in vars(module).items() if isinstance(c, type) and c.__module__ == module.__name__}
+
+
+# The generator --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", GENERATED, ids=lambda module: module.__name__)
+def test_what_is_generated_is_fresh(module: ModuleType) -> None:
+    name = module.__name__.rpartition(".")[2] + ".py"
+    assert (mirror.FOLDER / name).read_text() == mirror.generate()[name], "run: python -m registry.dev.mirror"
+
+
+def test_check_names_the_stale_file_and_writing_makes_it_fresh(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(mirror, "FOLDER", tmp_path)
+    assert mirror.main([]) == 0
+    assert mirror.main(["--check"]) == 0
+    (tmp_path / "contract_events.py").write_text("EVENTS = ()\n")
+    assert mirror.main(["--check"]) == 1
+    assert "contract_events.py is not what the ABI says" in capsys.readouterr().err
+    assert mirror.main([]) == 0
+    assert mirror.main(["--check"]) == 0
+
+
+def test_natspec_is_read_with_the_fields_it_is_about() -> None:
+    assert list(declarations(DOCUMENTED)) == [
+        (
+            "struct",
+            "Search",
+            ("What is sought in `sought_place`, and where.", {"sought_place": "From here on, see `first_place`."}),
+        ),
+        ("error", "NotThere", ("It is not there.", {"sought_place": "Where it was sought."})),
+        ("event", "Silent", ("", {})),
+    ]
+
+
+def test_an_event_without_a_notice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = {"contracts/Searches.sol": {"content": "event QuorumReached(RoundId indexed roundId);"}}
+    monkeypatch.setattr(mirror, "standard_input", lambda: {"sources": source})
+    with pytest.raises(InputError, match=r"says nothing of .*: expected a @notice"):
+        mirror.generate()
+
+
+# What it makes --------------------------------------------------------------------------------------------------------
 
 
 def test_every_custom_error_is_an_exception_of_the_same_name_and_no_other_exists() -> None:
-    before: set[str] = set()
-    for module, contracts in ERRORS.items():
-        declared = {name for contract in contracts for name in entries(contract, "error")}
-        assert set(errors_of(module)) == declared - before
-        before |= declared
+    classes = classes_of(contract_errors)
+    assert set(classes) == {name for contract in DEPLOYED for name in entries(contract, "error")}
+    assert all(issubclass(cls, CustomError) for cls in classes.values())
 
 
 @pytest.mark.parametrize(("contract", "name"), [(c, n) for c in DEPLOYED for n in sorted(entries(c, "error"))])
 def test_error_has_the_fields_of_the_abi(contract: str, name: str) -> None:
-    (cls,) = [found[name] for found in map(errors_of, ERRORS) if name in found]
+    cls = classes_of(contract_errors)[name]
     inputs = entries(contract, "error")[name]["inputs"]
     assert fields_of(cls) == [snake(item["name"]) for item in inputs]
     require_types(cls, inputs)
 
 
-def test_no_error_or_event_means_two_things() -> None:
+def test_no_error_event_or_struct_means_two_things() -> None:
     for kind in ("error", "event"):
         meant: dict[str, Mapping[str, Any]] = {}
         for contract in ("Factory", *DEPLOYED):
             for name, entry in entries(contract, kind).items():
                 assert meant.setdefault(name, entry) == entry
+    held: dict[str, list[Mapping[str, Any]]] = {}
+    for contract in DEPLOYED:
+        for name, components in structs(contract).items():
+            assert held.setdefault(name, components) == components
 
 
 @pytest.mark.parametrize("contract", DEPLOYED)
@@ -123,7 +157,7 @@ def test_every_event_is_a_dataclass_of_the_same_name_and_no_other_exists(contrac
 
 
 @pytest.mark.parametrize(("contract", "cls"), [(c, cls) for c in DEPLOYED for cls in EVENTS[c]])
-def test_event_has_the_fields_of_the_abi_and_its_subject_first(contract: str, cls: type[events.Event]) -> None:
+def test_event_has_the_fields_of_the_abi_and_its_subject_first(contract: str, cls: type[Event]) -> None:
     inputs = entries(contract, "event")[cls.__name__]["inputs"]
     assert fields_of(cls) == [snake(item["name"]) for item in inputs]
     assert inputs[0]["indexed"]
@@ -131,29 +165,32 @@ def test_event_has_the_fields_of_the_abi_and_its_subject_first(contract: str, cl
     require_types(cls, inputs)
 
 
-@pytest.mark.parametrize(("contract", "name"), [(c, n) for c in DEPLOYED for n in STRUCTS[c][1]])
-def test_record_has_the_fields_of_the_struct(contract: str, name: str) -> None:
+@pytest.mark.parametrize(("contract", "name"), [(c, n) for c in DEPLOYED for n in sorted(structs(c))])
+def test_struct_has_the_fields_of_the_abi(contract: str, name: str) -> None:
     components = structs(contract)[name]
-    named = RENAMED.get(name, name)
-    (cls,) = {getattr(module, named) for module in STRUCTS[contract][0] if hasattr(module, named)}
+    cls = classes_of(contract_structs)[RENAMED.get(name, name)]
     assert fields_of(cls) == [snake(item["name"]) for item in components]
     require_types(cls, components)
 
 
-@pytest.mark.parametrize("contract", DEPLOYED)
-def test_every_struct_of_the_interface_has_a_record(contract: str) -> None:
-    assert set(structs(contract)) == set(STRUCTS[contract][1])
+def test_every_struct_of_the_interfaces_is_a_dataclass_and_no_other_exists() -> None:
+    names = {RENAMED.get(name, name) for contract in DEPLOYED for name in structs(contract)}
+    assert set(classes_of(contract_structs)) == names
+
+
+# Calls ----------------------------------------------------------------------------------------------------------------
 
 
 def sending(contract: str) -> set[str]:
     functions = entries(contract, "function").items()
-    return {snake(n) for n, e in functions if e["stateMutability"] in ("nonpayable", "payable")} - BETWEEN_CONTRACTS
+    changing = {n for n, e in functions if e["stateMutability"] in ("nonpayable", "payable")}
+    return {snake(name) for name in changing - BETWEEN_CONTRACTS}
 
 
 def test_the_limits_of_a_demand_are_the_court_s(clients: tuple[Client, ...]) -> None:
     court = Court(clients[0])
     for name in ("ANSWER_GAS", "MAX_DEPOSIT", "MAX_HEAD"):
-        assert court._view(name)[0] == getattr(court_records, name), name
+        assert court._view(name)[0] == getattr(demand_terms, name), name
 
 
 def test_every_transaction_has_a_call_and_a_method() -> None:
@@ -164,29 +201,14 @@ def test_every_transaction_has_a_call_and_a_method() -> None:
     assert not sending("Rules")
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        errors,
-        events,
-        records,
-        calls,
-        challenge_errors,
-        challenge_events,
-        challenge_records,
-        court_errors,
-        court_events,
-        court_records,
-    ],
-    ids=lambda module: module.__name__,
-)
+@pytest.mark.parametrize("module", [calls, *GENERATED], ids=lambda module: module.__name__)
 def test_all_lists_what_is_public(module: Any) -> None:
     made_here = {
         name
         for name, value in vars(module).items()
         if getattr(value, "__module__", None) == module.__name__ and not name.startswith("_")
     }
-    assert made_here - set(module.__all__) <= {"T", "E", "commit_key"}
+    assert made_here <= set(module.__all__)
     assert all(hasattr(module, name) for name in module.__all__)
 
 

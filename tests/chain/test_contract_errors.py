@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from registry.chain import calls, errors
-from registry.chain.challenge_records import Counted, Target
+from registry.chain import calls, contract_errors
 from registry.chain.challenges import Challenges
 from registry.chain.client import Client
-from registry.chain.contract_errors import CustomError, decode_error
+from registry.chain.contract_structs import Counted, Grant, SignedUpdate, Target
 from registry.chain.contracts import abi_type, artifact, encode_call
-from registry.chain.records import Grant, SignedUpdate
+from registry.chain.custom_error import CustomError
+from registry.chain.reverts import decode_error
 from registry.chain.sending import Call
 from registry.content.merkle import counted_root
 from registry.dev.chains import EXAMPLE_RULES, example_plan, example_result
@@ -34,7 +34,7 @@ CUSTOM = [
     entry
     for contract in ("Cairn", "Rules")
     for entry in artifact(contract).abi
-    if entry["type"] == "error" and hasattr(errors, entry["name"])
+    if entry["type"] == "error" and hasattr(contract_errors, entry["name"])
 ]
 
 
@@ -311,7 +311,7 @@ def revoked_after_committing(s: Stage) -> None:
 def test_the_contract_raises_its_own_error_before_anything_is_sent(
     stage: Stage, name: str, fields: dict[str, Any], act: Callable[[Stage], object]
 ) -> None:
-    with pytest.raises(getattr(errors, name)) as caught:
+    with pytest.raises(getattr(contract_errors, name)) as caught:
         act(stage)
     for field, value in fields.items():
         assert getattr(caught.value, field) == value
@@ -342,11 +342,11 @@ def test_revert_data_decode_to_the_error_and_its_values(entry: Any) -> None:
 
 
 def test_messages_say_expected_and_got() -> None:
-    error = errors.WrongPhase(ModelId(b"\x12\xab" + bytes(30)), Phase.COMMIT, Phase.PUBLISH)  # type: ignore[arg-type]
+    error = contract_errors.WrongPhase(ModelId(b"\x12\xab" + bytes(30)), Phase.COMMIT, Phase.PUBLISH)  # type: ignore[arg-type]
     assert str(error) == "WrongPhase: round 0x12ab0000…, expected COMMIT, got PUBLISH"
-    mismatch = errors.WrongParticipantCount(given=1, expected=2)
+    mismatch = contract_errors.WrongParticipantCount(given=1, expected=2)
     assert str(mismatch) == "WrongParticipantCount: expected 2, got 1"
-    assert str(errors.ZeroDigest()) == "ZeroDigest"
+    assert str(contract_errors.ZeroDigest()) == "ZeroDigest"
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ import pytest
 from registry.chain import calls
 from registry.chain.client import Client
 from registry.chain.contract_errors import AlreadyCancelled, WrongPhase
+from registry.chain.contract_events import UpdateCommitted
 from registry.chain.deploy import deploy
-from registry.chain.events import UpdateCommitted
 from registry.chain.journal import IntentState, Journal
 from registry.chain.transactions import Sending, Transactor
 from registry.dev.chains import EXAMPLE_RULES, DevChain, anvil_chain, example_plan

@@ -11,6 +11,7 @@ import pytest
 from eth_abi.abi import encode
 
 from registry.chain.client import Client
+from registry.chain.contract_hashes import addresses_of
 from registry.chain.contracts import DEPLOYED, artifact, encode_call, standard_input
 from registry.chain.deploy import (
     CREATE2_DEPLOYER,
@@ -24,7 +25,6 @@ from registry.chain.deploy import (
 )
 from registry.chain.deployments import Deployment, load_deployment, save_deployment
 from registry.chain.journal import Journal
-from registry.chain.records import addresses_of
 from registry.chain.sending import Call, SentReceipt, Until
 from registry.chain.transactions import Transactor
 from registry.chain.verify_source import build, verify_contract, verify_deployment

@@ -7,25 +7,22 @@ from typing import Any
 
 import pytest
 
-from registry.chain import events
-from registry.chain.challenge_events import CHALLENGE_EVENTS
 from registry.chain.client import Client
-from registry.chain.contracts import DEPLOYED
-from registry.chain.contracts import events as event_abis
-from registry.chain.events import (
+from registry.chain.contract_events import (
+    CHALLENGE_EVENTS,
+    EVENTS,
     ModelRegistered,
     PlanSet,
-    Position,
     RolesChanged,
     UpdateCommitted,
-    decode_log,
-    decode_logs,
-    read_events,
-    topic_of,
 )
+from registry.chain.contracts import DEPLOYED
+from registry.chain.contracts import events as event_abis
+from registry.chain.event_logs import decode_log, decode_logs, read_events, topic_of
 from registry.dev.chains import EXAMPLE_RULES, example_plan
 from registry.errors import ChainError
 from registry.ethereum.node import NodeRefused
+from registry.ethereum.positions import Event, Position
 from registry.types import Address, Digest, Role, Root
 
 CAIRN = Address(b"\x44" * 20)
@@ -103,8 +100,8 @@ class FakeWeb3:
         return "0x" + address.hex()
 
 
-@pytest.mark.parametrize("kind", events.EVENTS + CHALLENGE_EVENTS, ids=lambda kind: kind.__name__)
-def test_every_event_is_decoded_from_its_log(kind: type[events.Event]) -> None:
+@pytest.mark.parametrize("kind", EVENTS + CHALLENGE_EVENTS, ids=lambda kind: kind.__name__)
+def test_every_event_is_decoded_from_its_log(kind: type[Event]) -> None:
     event = decode_log(raw_log(kind.__name__, block=9, index=4))
     assert type(event) is kind
     assert event.at == Position(block_number=9, log_index=4, block_hash=b"\x09" * 32, tx_hash=b"\x05" * 32)

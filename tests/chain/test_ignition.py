@@ -17,8 +17,8 @@ import pytest
 from typer.testing import CliRunner
 
 from registry.chain.client import Client
+from registry.chain.contract_hashes import addresses_of
 from registry.chain.deploy import code_hashes, predicted
-from registry.chain.records import addresses_of
 from registry.cli.settings import SETTINGS
 from registry.dev.chains import EXAMPLE_RULES, DevChain, anvil_chain, example_plan, hardhat_chain
 from registry.ethereum.keys import address_of, to_checksum

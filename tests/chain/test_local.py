@@ -78,8 +78,11 @@ def test_without_leave_to_move_it_a_clock_is_waited_for(anvil: DevChain) -> None
 
 
 def test_importing_the_package_loads_no_web3() -> None:
-    names = (
-        "client calls contracts deploy errors events fees journal keys local networks node records source transactions"
+    chain = (
+        "calls client contract_errors contract_events contract_structs contracts deploy event_logs journal reverts "
+        "transactions verify_source"
     )
-    code = f"import sys\nfor n in '{names}'.split(): __import__('registry.chain.' + n)\nsys.exit('web3' in sys.modules)"
+    modules = [f"registry.chain.{name}" for name in chain.split()]
+    modules += [f"registry.ethereum.{name}" for name in ("fees", "keys", "networks", "node")]
+    code = f"import sys\nfor name in {modules}: __import__(name)\nsys.exit('web3' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,21 +10,22 @@ import pytest
 from eth_account.messages import encode_typed_data
 from eth_hash.auto import keccak
 
-from registry.chain.challenge_records import Listed, commitment_sought, contribution_leaf
+from registry.chain.abi_values import unparse
 from registry.chain.client import Client, commitment_typed_data
-from registry.chain.contracts import abi_type, artifact
-from registry.chain.events import RoundOpened, UpdateCommitted
-from registry.chain.records import (
-    SignedUpdate,
-    phase_at,
+from registry.chain.contract_events import RoundOpened, UpdateCommitted
+from registry.chain.contract_hashes import (
+    commitment_sought,
+    contribution_leaf,
     plan_hash,
     result_hash,
     round_id_of,
     running_hash_begin,
     running_hash_count,
     running_hash_next,
-    unparse,
 )
+from registry.chain.contract_structs import Listed, SignedUpdate
+from registry.chain.contracts import abi_type, artifact
+from registry.chain.phases import phase_at
 from registry.dev.chains import EXAMPLE_RULES, example_plan, example_result
 from registry.dev.embedded import Embedded, warp
 from registry.ethereum.node import chain_time

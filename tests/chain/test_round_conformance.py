@@ -10,9 +10,7 @@ import pytest
 from registry.chain import calls
 from registry.chain.client import Client, open_journal
 from registry.chain.contract_errors import AlreadyCommitted, WrongPhase
-from registry.chain.deploy import deploy
-from registry.chain.deployments import Deployment
-from registry.chain.events import (
+from registry.chain.contract_events import (
     CommitsEnded,
     ModelRegistered,
     QuorumReached,
@@ -22,8 +20,12 @@ from registry.chain.events import (
     RoundOpened,
     UpdateCommitted,
 )
+from registry.chain.contract_hashes import result_hash, running_hash_begin, running_hash_next
+from registry.chain.contract_structs import Grant
+from registry.chain.deploy import deploy
+from registry.chain.deployments import Deployment
 from registry.chain.journal import IntentState
-from registry.chain.records import Grant, phase_at, result_hash, running_hash_begin, running_hash_next
+from registry.chain.phases import phase_at
 from registry.chain.transactions import Transactor
 from registry.dev.chains import EXAMPLE_RULES, DevChain, example_plan, example_result, geth_chain
 from registry.dev.embedded import sleep_until

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from registry.chain.client import Client
+from registry.chain.contract_hashes import round_id_of
+from registry.chain.contract_structs import Round, Version
 from registry.chain.deploy import deploy
 from registry.chain.journal import Journal
-from registry.chain.records import Round, Version, round_id_of
 from registry.chain.storage import round_in, round_slots, version_in, version_slots
 from registry.chain.transactions import Transactor
 from registry.dev.chains import EXAMPLE_RULES, DevChain, anvil_chain, example_plan, example_result

@@ -16,11 +16,11 @@ import pytest
 from registry.chain import calls
 from registry.chain.client import Client
 from registry.chain.contract_errors import AlreadyCommitted, RunningHashMismatch
+from registry.chain.contract_events import ModelRegistered, RoundOpened
+from registry.chain.contract_structs import SignedUpdate
 from registry.chain.court import Court
 from registry.chain.deploy import deploy
-from registry.chain.events import ModelRegistered, RoundOpened
 from registry.chain.journal import IntentState, Journal, JournalConflict
-from registry.chain.records import SignedUpdate
 from registry.chain.transactions import Sending, Transactor
 from registry.dev.chains import EXAMPLE_RULES, DevChain, anvil_chain, example_plan, example_result
 from registry.dev.embedded import Embedded

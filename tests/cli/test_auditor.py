@@ -21,7 +21,7 @@ import pytest
 from filelock import FileLock
 
 from registry.chain.client import Client
-from registry.chain.records import Result
+from registry.chain.contract_structs import Result
 from registry.content.merkle import counted_root
 from registry.content.tensors import parse_header
 from registry.dev.chains import free_port

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.chain.records import Plan
+from registry.chain.contract_structs import Plan
 from registry.cli.plan_files import duration, manifest_of, plan_toml, program_text, read_plan, show_duration, terms_of
 from registry.content.manifest import Procedure, ServerRule, plan_terms
 from registry.errors import InputError

@@ -13,14 +13,26 @@ from web3 import Web3
 from web3.datastructures import NamedElementOnion
 from web3.providers import JSONBaseProvider
 
-from registry.chain.challenge_records import NO_COORDINATE, Basis, Counted, Listed, Opening, Step, Sum, Target
 from registry.chain.challenges import Challenges
 from registry.chain.client import Client
+from registry.chain.contract_hashes import claim_of, seal_of
+from registry.chain.contract_structs import (
+    Basis,
+    Counted,
+    Demanded,
+    Grant,
+    Listed,
+    Opening,
+    Shown,
+    SignedUpdate,
+    Step,
+    Sum,
+    Target,
+)
 from registry.chain.court import Court
-from registry.chain.court_records import Demanded, Shown, claim_of, seal_of
 from registry.chain.deploy import deploy
 from registry.chain.journal import Journal
-from registry.chain.records import Grant, SignedUpdate
+from registry.chain.sentinels import NO_COORDINATE
 from registry.chain.transactions import Transactor
 from registry.dev.chains import EXAMPLE_RULES, example_plan, example_result
 from registry.dev.embedded import Embedded, embedded, warp

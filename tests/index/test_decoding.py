@@ -9,11 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registry.chain.challenge_events import CHALLENGE_EVENTS
+from registry.chain.contract_events import (
+    CHALLENGE_EVENTS,
+    COURT_EVENTS,
+    EVENTS,
+    CommitmentSkipped,
+    LeafShown,
+    UpdateCommitted,
+)
 from registry.chain.contracts import DEPLOYED
 from registry.chain.contracts import events as event_abis
-from registry.chain.court_events import COURT_EVENTS, LeafShown
-from registry.chain.events import EVENTS, CommitmentSkipped, UpdateCommitted, decode_log, topic_of
+from registry.chain.event_logs import decode_log, topic_of
 from registry.errors import ChainError
 from registry.index.decoding import decode_range, decode_raw
 from registry.types import Address

@@ -6,11 +6,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.chain.challenge_events import CHALLENGE_EVENTS
 from registry.chain.challenges import Challenges
+from registry.chain.contract_events import CHALLENGE_EVENTS, COURT_EVENTS, EVENTS
 from registry.chain.court import Court
-from registry.chain.court_events import COURT_EVENTS
-from registry.chain.events import EVENTS
 from registry.index import queries
 from registry.index.handlers import HANDLERS
 from registry.types import Digest, ModelId, Root

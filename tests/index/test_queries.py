@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from registry.chain.events import ResultAttested, RoundCancelled, UpdateCommitted
-from registry.chain.records import Round as ShownRound
-from registry.chain.records import phase_at, roots_hash
+from registry.chain.contract_events import ResultAttested, RoundCancelled, UpdateCommitted
+from registry.chain.contract_hashes import roots_hash
+from registry.chain.contract_structs import Round as ShownRound
+from registry.chain.phases import phase_at
 from registry.dev.chains import example_result
 from registry.index import queries, round_queries
 from registry.index.database import read_index

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from registry.chain import calls
-from registry.chain.records import Grant
+from registry.chain.contract_structs import Grant
 from registry.dev.chains import EXAMPLE_RULES, anvil_chain, example_plan
 from registry.dev.embedded import embedded
 from registry.errors import FinalityBroken

@@ -20,10 +20,10 @@ import pytest
 from torch import nn
 
 from registry.chain.client import Client
+from registry.chain.contract_events import RoundFinalized
+from registry.chain.contract_structs import Grant
 from registry.chain.deploy import deploy
-from registry.chain.events import RoundFinalized
 from registry.chain.journal import IntentState, Journal
-from registry.chain.records import Grant
 from registry.chain.transactions import Transactor
 from registry.content.manifest import PlanManifest, digest_of
 from registry.dev.chains import DevChain

@@ -18,11 +18,16 @@ import pytest
 
 from registry.chain import calls
 from registry.chain.client import Client
+from registry.chain.contract_events import (
+    AggregatorExpelled,
+    ResultAttested,
+    ResultConvicted,
+    RoundFinalized,
+    UpdateCommitted,
+)
+from registry.chain.contract_structs import Result
 from registry.chain.court import Court
-from registry.chain.court_events import ResultConvicted
-from registry.chain.events import AggregatorExpelled, ResultAttested, RoundFinalized, UpdateCommitted
 from registry.chain.journal import IntentState, Journal
-from registry.chain.records import Result
 from registry.chain.transactions import Sending, Transactor
 from registry.dev.chains import anvil_chain
 from registry.dev.embedded import sleep_until

@@ -18,13 +18,11 @@ import torch
 from torch import nn
 
 from registry.chain import calls
-from registry.chain.challenge_events import ChallengeAdvanced
-from registry.chain.challenge_records import Opening
 from registry.chain.challenges import Challenges
 from registry.chain.client import Client
-from registry.chain.court import Court
-from registry.chain.court_events import (
+from registry.chain.contract_events import (
     BondDeposited,
+    ChallengeAdvanced,
     ClaimRevealed,
     ClaimSealed,
     LeafDemanded,
@@ -32,7 +30,9 @@ from registry.chain.court_events import (
     RewardCollected,
     Withdrawn,
 )
-from registry.chain.records import Result, result_hash
+from registry.chain.contract_hashes import result_hash
+from registry.chain.contract_structs import Opening, Result
+from registry.chain.court import Court
 from registry.content.manifest import DataSetManifest
 from registry.content.merkle import counted_root
 from registry.dev.chains import DevChain, anvil_chain

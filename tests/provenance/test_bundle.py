@@ -16,8 +16,8 @@ from registry.bundles.chain_proofs import state_proofs
 from registry.bundles.create_bundle import Bundle, gather_bundle
 from registry.bundles.verify_bundle import BundleVerdict, verify_bundle
 from registry.chain.client import Client
+from registry.chain.contract_events import ResultAttested, UpdateCommitted, VersionDeprecated
 from registry.chain.deploy import deploy
-from registry.chain.events import ResultAttested, UpdateCommitted, VersionDeprecated
 from registry.chain.journal import Journal
 from registry.chain.transactions import Transactor
 from registry.content.car import write_car

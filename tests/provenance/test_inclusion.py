@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from registry.bundles.inclusion import check_inclusion_proof, check_on_chain, create_inclusion_proof, is_inclusion
-from registry.chain.challenge_records import Listed
 from registry.chain.client import Client
+from registry.chain.contract_structs import Listed
 from registry.content.manifest import decode, encode
 from registry.content.proof_manifests import InclusionProofManifest, Place
 from registry.dev.chains import anvil_chain

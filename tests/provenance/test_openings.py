@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from registry.chain.challenge_records import Counted, Listed, Opening
+from registry.chain.contract_structs import Counted, Listed, Opening
 from registry.content.merkle import (
     CHUNK_BYTES,
     counted_root,

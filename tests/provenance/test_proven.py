@@ -9,19 +9,19 @@ from typing import Any
 
 from registry.bundles.create_bundle import lineage_events
 from registry.bundles.proven_chain import ProvenChain, ProvenTransaction
-from registry.chain.events import (
-    Event,
+from registry.chain.contract_events import (
     ModelRegistered,
     PlanSet,
-    Position,
     QuorumReached,
     RoundFinalized,
     RoundOpened,
     UpdateCommitted,
     VersionDeprecated,
 )
-from registry.chain.records import Roots, round_id_of, running_hash_begin
+from registry.chain.contract_hashes import round_id_of, running_hash_begin
+from registry.chain.contract_structs import Roots
 from registry.dev.chains import EXAMPLE_RULES, example_plan
+from registry.ethereum.positions import Event, Position
 from registry.lineage.graph import lineage
 from registry.types import Address, Digest, ModelId, Root
 

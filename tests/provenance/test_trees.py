@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from registry.chain.challenge_records import Listed
-from registry.chain.court_records import Demanded
+from registry.chain.contract_structs import Demanded, Listed
 from registry.content.merkle import VALUES, Rows, leaf_hash, level_sizes, state_rows, tensor_root
 from registry.content.tensors import write_tensors
 from registry.disputes.answers import answer_to

@@ -10,10 +10,8 @@ from typing import Any
 import pytest
 
 from registry.chain.client import Client
-from registry.chain.events import (
+from registry.chain.contract_events import (
     CommitsEnded,
-    Event,
-    Position,
     QuorumReached,
     ResultAttested,
     ResultVoided,
@@ -21,11 +19,13 @@ from registry.chain.events import (
     RoundOpened,
     UpdateCommitted,
 )
-from registry.chain.records import Result, Roots, result_hash
+from registry.chain.contract_hashes import result_hash
+from registry.chain.contract_structs import Result, Roots
 from registry.content.manifest import Reason, ReportPage, UpdateManifest, digest_of, manifest_cid
 from registry.disputes.charges import reported
 from registry.disputes.openings import listing_of
 from registry.errors import VerificationFailed
+from registry.ethereum.positions import Event, Position
 from registry.rounds.eligibility import RoundEvents, require_commitments, require_in_time, require_quorum
 from registry.rounds.onchain import RoundRecord, chosen_result, read_round
 from registry.rounds.reports import load_report

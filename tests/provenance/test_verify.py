@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from registry.chain.client import Client
-from registry.chain.records import Roots
+from registry.chain.contract_structs import Roots
 from registry.content.manifest import Reason
 from registry.errors import BlockNotFound, CairnError, InputError, NodeUnavailable, VerificationFailed
 from registry.lineage.graph import lineage, versions_of

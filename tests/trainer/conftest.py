@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from registry.chain.records import roots_hash, round_id_of, running_hash_begin
+from registry.chain.contract_hashes import roots_hash, round_id_of, running_hash_begin
 from registry.content.manifest import DataSetManifest, PlanManifest, VersionManifest, digest_of
 from registry.rounds.onchain import RoundRecord
 from registry.rounds.plans import add_plan

@@ -12,21 +12,12 @@ import numpy as np
 import pytest
 
 from registry.chain import calls
-from registry.chain.challenge_records import (
-    NO_BASIS,
-    NO_COORDINATE,
-    Basis,
-    Counted,
-    Listed,
-    Middle,
-    Opening,
-    Step,
-    Sum,
-    Target,
-)
 from registry.chain.challenges import Challenges
 from registry.chain.client import Client
+from registry.chain.contract_hashes import commitment_of
+from registry.chain.contract_structs import Basis, Counted, Listed, Middle, Opening, Step, Sum, Target
 from registry.chain.sending import Call
+from registry.chain.sentinels import NO_BASIS, NO_COORDINATE
 from registry.content.merkle import counted_root, node_hash
 from registry.dev.chains import EXAMPLE_RULES, example_result
 from registry.disputes.faults import FraudProof, Uncommitted, WrongAggregate, WrongTotal
@@ -179,7 +170,7 @@ def test_no_transaction_is_larger_than_nodes_pass_on(lines: Callable[..., Simula
     count = 100 if fault is Fault.AGGREGATE else 3000
     nothing = Opening(Counted(0, bytes(32)), b"", ())
     steps = tuple(Step(entry, chunk if fault is Fault.AGGREGATE else nothing) for _ in range(count))
-    committed = (entry.commitment,) * count
+    committed = (commitment_of(entry),) * count
     proof: FraudProof = {
         Fault.AGGREGATE: WrongAggregate(0, chunk, steps),
         Fault.TOTAL: WrongTotal(steps),

@@ -7,8 +7,15 @@ from collections.abc import Callable
 
 import pytest
 
-from registry.chain.challenge_errors import BadProgress
-from registry.chain.contract_errors import AlreadyFinalized, MissingRole, NoPlan, NotBetter, RoundNotEnded, WrongPhase
+from registry.chain.contract_errors import (
+    AlreadyFinalized,
+    BadProgress,
+    MissingRole,
+    NoPlan,
+    NotBetter,
+    RoundNotEnded,
+    WrongPhase,
+)
 from registry.errors import (
     BlockNotFound,
     InputError,

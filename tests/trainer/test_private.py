@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from registry.chain.records import round_id_of
+from registry.chain.contract_hashes import round_id_of
 from registry.errors import InputError
 from registry.rounds.onchain import read_round
 from registry.rounds.versions import load_version_manifest, read_header, sha256_of

@@ -18,9 +18,9 @@ import torch
 from torch import nn
 
 from registry.chain.client import Client, chain_id_of
+from registry.chain.contract_structs import Grant
 from registry.chain.deploy import deploy
 from registry.chain.journal import IntentState, Journal
-from registry.chain.records import Grant
 from registry.chain.transactions import Transactor
 from registry.content.manifest import DataSetManifest, digest_of
 from registry.dev.embedded import Embedded, embedded, sleep_until

@@ -12,8 +12,8 @@ import pytest
 
 from registry.chain.client import Client
 from registry.chain.contract_errors import BadWeight, WrongPhase
-from registry.chain.events import ResultAttested
-from registry.chain.records import result_hash
+from registry.chain.contract_events import ResultAttested
+from registry.chain.contract_hashes import result_hash
 from registry.content.manifest import (
     DeltaFile,
     Reason,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.chain.challenge_records import Counted, Opening
+from registry.chain.contract_structs import Counted, Opening
 from registry.content.merkle import leaf_hash, merkle_tree, prove
 from registry.dev.chains import example_plan
 from registry.disputes import inspection

@@ -55,13 +55,14 @@ from simulated import (
 )
 
 from registry.chain import calls
-from registry.chain.challenge_records import NOWHERE, Counted, Membership, Opening, Target, contribution_leaf
 from registry.chain.client import Client
+from registry.chain.contract_events import LeafDemanded, LeafShown, ResultConvicted
+from registry.chain.contract_hashes import contribution_leaf, result_hash
+from registry.chain.contract_structs import Counted, Grant, Membership, Opening, Plan, Result, Target
 from registry.chain.court import Court
-from registry.chain.court_events import LeafDemanded, LeafShown, ResultConvicted
 from registry.chain.journal import Journal
-from registry.chain.records import Grant, Plan, Result, result_hash
 from registry.chain.sending import Call, Sending
+from registry.chain.sentinels import NOWHERE
 from registry.content.manifest import Reason
 from registry.content.merkle import counted_root, leaf_hash, node_hash
 from registry.dev.chains import example_result
@@ -675,7 +676,7 @@ class Game:
 
     def squat(self) -> None:
         """Seal the claim that something is withheld, of each result, before anybody else can."""
-        from registry.chain.court_records import claim_of, seal_of
+        from registry.chain.contract_hashes import claim_of, seal_of
         from registry.types import Part
 
         client = self.house.clients["mallory"]

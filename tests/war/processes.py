@@ -39,13 +39,14 @@ import game as war
 import simulated
 
 from registry.chain import calls
-from registry.chain.challenge_records import NO_BASIS, NOWHERE, Target
 from registry.chain.client import Client
+from registry.chain.contract_events import LeafDemanded, ResultConvicted
+from registry.chain.contract_hashes import result_hash
+from registry.chain.contract_structs import Result, Target
 from registry.chain.court import Court
-from registry.chain.court_events import LeafDemanded, ResultConvicted
 from registry.chain.journal import Journal
-from registry.chain.records import Result, result_hash
 from registry.chain.sending import Sending
+from registry.chain.sentinels import NO_BASIS, NOWHERE
 from registry.cli.run_loops import read_status
 from registry.dev.chains import anvil_chain, find_program, free_port
 from registry.dev.embedded import warp

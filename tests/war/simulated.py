@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from registry.chain.client import Client
+from registry.chain.contract_structs import Grant
 from registry.chain.court import Court
 from registry.chain.deploy import deploy
 from registry.chain.journal import Journal
-from registry.chain.records import Grant
 from registry.chain.transactions import Transactor
 from registry.content.manifest import digest_of
 from registry.dev.chains import anvil_chain, find_program

@@ -7,9 +7,9 @@ from pathlib import Path
 from rich.console import Console
 
 from registry.chain.client import Client
+from registry.chain.contract_events import ResultConvicted
+from registry.chain.contract_structs import Grant
 from registry.chain.court import Court
-from registry.chain.court_events import ResultConvicted
-from registry.chain.records import Grant
 from registry.dev.embedded import Embedded, sleep_until
 from registry.dev.forgeries import falsified, nudged
 from registry.errors import VerificationFailed

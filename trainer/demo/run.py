@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from registry.chain.client import Client
-from registry.chain.events import ResultAttested, RoundFinalized, UpdateCommitted
+from registry.chain.contract_events import ResultAttested, RoundFinalized, UpdateCommitted
 from registry.content.manifest import DataSetManifest, PlanManifest, Procedure, Reason
 from registry.dev.embedded import embedded
 from registry.errors import VerificationFailed

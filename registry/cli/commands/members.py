@@ -77,7 +77,7 @@ def list_members(
 
 def _change(session: Session, model: str, accounts: list[str], role: list[str], *, granting: bool) -> None:
     from registry.chain import calls
-    from registry.chain.records import Grant
+    from registry.chain.contract_structs import Grant
     from registry.ethereum.keys import to_checksum
 
     roles = _roles(role)

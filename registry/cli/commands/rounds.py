@@ -28,7 +28,7 @@ Number = Annotated[int | None, typer.Argument(metavar="ROUND", help="The round's
 def open_round(session: Session, model: ModelText) -> None:
     """Open a model's next round on its head, under its standing plan, which must fit the head."""
     from registry.chain import calls
-    from registry.chain.events import RoundOpened
+    from registry.chain.contract_events import RoundOpened
     from registry.cli.plan_checks import check_plan, require_fit
     from registry.cli.plan_warnings import Warned
 

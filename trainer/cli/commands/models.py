@@ -97,7 +97,7 @@ def register(
 ) -> None:
     """Publish weights as a model's first version and register it; the sender becomes its owner."""
     from registry.chain import calls
-    from registry.chain.records import model_id_of
+    from registry.chain.contract_hashes import model_id_of
     from registry.content.manifest import digest_of, manifest_cid
     from registry.rounds.versions import add_version
     from registry.types import Root
@@ -163,7 +163,7 @@ def list_models(
     owner: Annotated[str | None, typer.Option(metavar="ACCOUNT", help="Only models of this account.")] = None,
 ) -> None:
     """List the contract's models."""
-    from registry.chain.events import ModelRegistered
+    from registry.chain.contract_events import ModelRegistered
     from registry.ethereum.keys import to_checksum
 
     client = session.reader
@@ -318,7 +318,7 @@ def pull(
     ),
 ) -> None:
     """Fetch a version's weights and verify them against the chain."""
-    from registry.chain.records import roots_hash
+    from registry.chain.contract_hashes import roots_hash
     from registry.cli.local_files import told, write_whole
     from registry.rounds.versions import load_version_manifest, read_version, roots_of
 

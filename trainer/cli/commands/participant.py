@@ -142,7 +142,7 @@ def sign(
     The signature is bound to this participant, round, model, contract and chain, works once, and expires. Send it with
     `cairn participant relay`.
     """
-    from registry.chain.records import SignedUpdate
+    from registry.chain.contract_structs import SignedUpdate
     from registry.cli.signed import SignedCommitment, write_signed
     from trainer.updates import commitment_fields
 
@@ -232,8 +232,8 @@ def _signed_here(session: Session, file: Path) -> SignedCommitment:
 
 def _relayed(receipt: SentReceipt, signed: Sequence[SignedCommitment]) -> dict[str, object]:
     """Return which commitments the contract accepted, and why it skipped the others."""
+    from registry.chain.contract_events import CommitmentSkipped, UpdateCommitted
     from registry.chain.contracts import error_of
-    from registry.chain.events import CommitmentSkipped, UpdateCommitted
     from registry.ethereum.keys import to_checksum
 
     made = {event.digest for event in receipt.events if isinstance(event, UpdateCommitted)}

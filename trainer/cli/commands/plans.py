@@ -21,7 +21,7 @@ from trainer.cli.tasks import Unshared
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from registry.chain.records import Plan
+    from registry.chain.contract_structs import Plan
     from registry.cli.plan_defaults import Choice
     from registry.content.manifest import PlanManifest
     from registry.types import ModelId
@@ -135,7 +135,7 @@ def set_plan(
 ) -> None:
     """Publish a plan and make it the model's standing plan from the next round on. Owner only."""
     from registry.chain import calls
-    from registry.chain.events import PlanSet
+    from registry.chain.contract_events import PlanSet
     from registry.cli.plan_checks import check_plan
     from registry.cli.plan_files import read_plan
     from registry.content.manifest import manifest_cid

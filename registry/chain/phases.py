@@ -1,0 +1,32 @@
+"""The phase of a round at any time: the only rule of the contract that Python repeats."""
+
+from __future__ import annotations
+
+from registry.chain.contract_structs import Round
+from registry.types import Phase
+
+__all__ = ["phase_at"]
+
+
+def phase_at(state: Round, time: int) -> Phase:
+    """Return the phase of a round in a block of that time.
+
+    Args:
+        state: The round as the contract shows it; all zeros for a round that does not exist.
+        time: The block's timestamp, Unix seconds.
+    """
+    if state.commit_deadline == 0:
+        return Phase.NONE
+    if state.cancelled:
+        return Phase.CANCELLED
+    if state.finalized:
+        return Phase.FINAL
+    if state.challenge_deadline != 0:
+        return Phase.CHALLENGE if time < state.challenge_deadline else Phase.FINAL
+    if time < state.commit_deadline:
+        return Phase.COMMIT
+    if time < state.publish_deadline:
+        return Phase.PUBLISH
+    if time < state.aggregate_deadline:
+        return Phase.AGGREGATE
+    return Phase.CANCELLED
