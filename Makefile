@@ -56,7 +56,7 @@ soak: ## the long runs: 500 faulty rounds, 400 kills, thousands of fuzz cases, e
 	$(NODE) npm run --silent test:sol:long
 	$(BIN)/python tests/mutations/run.py --all
 
-bench: install-test contracts kubo ## the speed, memory and gas figures, beside their peers
+bench: install-test contracts kubo .tools/flwr/installed ## the speed, memory and gas figures, beside their peers
 	for part in aggregate columns cid store answer gas flood round verify index; do $(NODE) $(BIN)/python -m benchmarks.$$part || exit 1; done
 	$(BIN)/python -m benchmarks.table
 
@@ -89,6 +89,12 @@ geth: $(TOOLS)/geth ## build geth likewise
 .tools/slither/installed: | $(VENV)/bin/pip
 	$(PYTHON) -m venv .tools/slither
 	.tools/slither/bin/pip install --disable-pip-version-check --quiet slither-analyzer==0.11.6
+	touch $@
+
+# Likewise: what it brings along is older than ours.
+.tools/flwr/installed: | $(VENV)/bin/pip
+	$(PYTHON) -m venv .tools/flwr
+	.tools/flwr/bin/pip install --disable-pip-version-check --quiet flwr==1.41.0
 	touch $@
 
 # Where Go is missing, tests that need these are skipped with that reason.
