@@ -26,6 +26,7 @@ from registry.chain.court import Court
 from registry.chain.court_events import LeafShown
 from registry.chain.court_records import MAX_DEPOSIT, Demanded
 from registry.chain.records import Dispute, Result
+from registry.chain.sending import Call
 from registry.disputes.answers import answer_to
 from registry.disputes.charges import Inspection, Wanted, basis_of
 from registry.disputes.demands import Demands, SeenDemands, demands_of
@@ -35,9 +36,10 @@ from registry.disputes.streaming import conviction_gas
 from registry.disputes.tree_cache import place_of, remove_before
 from registry.durable import write_whole
 from registry.errors import ContractError, NotEnoughMoney
+from registry.ethereum.fees import block_gas
 from registry.ethereum.keys import to_checksum
 from registry.ethereum.node import chain_time
-from registry.roles.claims import Claim, collect, seal
+from registry.roles.claims import Claim, collect, sealing
 from registry.roles.loop import LoopTask, keeping, take_step
 from registry.roles.purse import LimitReached, Purse
 from registry.rounds.loaded_round import load_round
@@ -52,7 +54,7 @@ from registry.rounds.onchain import (
 )
 from registry.store.base import ContentStore
 from registry.store.limited import LimitedStore
-from registry.types import ModelId, Part, Phase
+from registry.types import HeadKind, ModelId, Part, Phase, Tree
 from registry.verification.verify import Check, until_failure, verify_round
 
 if TYPE_CHECKING:
@@ -69,6 +71,10 @@ _LOOKS_AGAIN = 64
 """A result that could not be judged is looked at again after this part of its window, or when something was shown."""
 _TOGETHER = 100
 """Leaves demanded by one transaction, of some 60 000 gas each."""
+_PART_OF_BLOCK = 2
+"""Transactions that ask for more than this part of a block's gas are not on their way at once: they fit beside what
+others send, and do not raise the base fee, which their deposits follow.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,7 +382,8 @@ def _charge(
     court: Court, record: RoundRecord, target: Target, dispute: Dispute, charge: FraudProof, watch: _Watch, purse: Purse
 ) -> str:
     if record.plan.bond_gwei:
-        seal(court, watch.folder, Claim(dispute.round_id, dispute.tally, charge.part, charge.index))
+        claim = Claim(dispute.round_id, dispute.tally, charge.part, charge.index)
+        purse.send_all(sealing(court, watch.folder, [claim]), together=0)
     charge.convict(Challenges(court.client, send=purse.send), target, watch.basis(record))
     return f"round {target.number}: result 0x{dispute.result_hash.hex()[:12]} convicted: {charge.fault.name.lower()}"
 
@@ -389,31 +396,43 @@ def _demand(
     watch: _Watch,
     purse: Purse,
 ) -> str:
-    # What is found must still be paid for.
-    court = Court(watch.client, send=partial(purse.send, spare_gas=conviction_gas(target.result.contributions)))
-    for leaf in wanted:
-        named = _named(dispute, leaf)
-        if record.plan.bond_gwei:
-            # Also what the leaf may turn out to show: whoever sees it demanded can guess that.
-            for claim in (
-                Claim(dispute.round_id, dispute.tally, Part.WHOLE, 0),
-                *([] if leaf.tree is None else [Claim(dispute.round_id, dispute.tally, Part.VALUES, leaf.index)]),
-                Claim(dispute.round_id, dispute.tally, Part.SERVICE, 0, named),
-            ):
-                seal(court, watch.folder, claim)
+    """Demand leaves, all at once; their claims are sealed in blocks before, for a demand on its way shows them."""
+    court, together = Court(watch.client), block_gas(watch.client.w3) // _PART_OF_BLOCK
+    spare_gas = conviction_gas(target.result.contributions)  # what is found must still be paid for
+    ordered = sorted(wanted, key=_of_a_contribution)
+    if record.plan.bond_gwei:
+        calls = sealing(court, watch.folder, (claim for leaf in ordered for claim in _claims(dispute, leaf)))
+        purse.send_all(calls, together=together, spare_gas=spare_gas)
+    demands = _demanding(court, target, ordered, watch.basis(record))
+    purse.send_all(demands, together=together, spare_gas=spare_gas)
+    leaves = "a leaf" if len(wanted) == 1 else f"{len(wanted)} leaves"
+    return f"round {target.number}: demanded {leaves} of result 0x{dispute.result_hash.hex()[:12]}"
+
+
+def _of_a_contribution(leaf: Wanted) -> bool:
+    """Whether a leaf is one of many like it. What there is one of goes first: a walk down a tree takes the longest."""
+    return leaf.tree is Tree.CONTRIBUTION or leaf.head is HeadKind.UPDATE
+
+
+def _claims(dispute: Dispute, leaf: Wanted) -> Iterator[Claim]:
+    """What is sealed before a leaf is demanded, also what it may turn out to show: whoever sees it can guess that."""
+    yield Claim(dispute.round_id, dispute.tally, Part.WHOLE, 0)
+    if leaf.tree is not None:
+        yield Claim(dispute.round_id, dispute.tally, Part.VALUES, leaf.index)
+    yield Claim(dispute.round_id, dispute.tally, Part.SERVICE, 0, _named(dispute, leaf))
+
+
+def _demanding(court: Court, target: Target, wanted: Sequence[Wanted], basis: Basis) -> Iterator[Call]:
     for first, *others in _together(wanted):
         # The base fee may rise meanwhile.
         deposit = min(court.deposit_now(target) * 5 // 4, MAX_DEPOSIT)
         indices = [first.index, *(leaf.index for leaf in others)]
         if first.head is not None:
-            court.demand_head(target, first.head, first.membership, deposit=deposit, until="mined")
+            yield court.head_demand(target, first.head, first.membership, deposit=deposit)
         elif first.tree is None:
-            court.demand_contributions(target, indices, deposit=deposit, until="mined")
+            yield court.contributions_demand(target, indices, deposit=deposit)
         else:
-            basis = watch.basis(record)
-            court.demand_chunks(target, first.tree, indices, first.membership, basis, deposit=deposit, until="mined")
-    leaves = "a leaf" if len(wanted) == 1 else f"{len(wanted)} leaves"
-    return f"round {target.number}: demanded {leaves} of result 0x{dispute.result_hash.hex()[:12]}"
+            yield court.chunks_demand(target, first.tree, indices, first.membership, basis, deposit=deposit)
 
 
 def _together(wanted: Sequence[Wanted]) -> Iterator[list[Wanted]]:

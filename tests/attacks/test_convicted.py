@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from registry.chain.court_events import ClaimSealed, LeafDemanded, ResultConvict
 from registry.chain.court_records import MAX_HEAD, OpenDemands, claim_of, seal_of
 from registry.chain.events import ResultAttested
 from registry.chain.records import Result
+from registry.chain.sending import Call
 from registry.content.manifest import DeltaFile, Reason, ServerRule, VersionFile, encode, manifest_cid
 from registry.content.merkle import counted_root, state_rows
 from registry.content.tensors import parse_header
@@ -962,15 +963,14 @@ def test_a_demand_that_a_liar_made_first_keeps_no_auditor_from_the_next_lie(
     listing = Listing((entries[0], replace(entries[1], factor=1), entries[2]))
     result = replace(house.outcome().result, contributions_root=listing.root, report_digest=Digest(b"\x09" * 32))
     house.attest("mallory", result)
-    target, hearing, seal = Target(house.model_id, 1, result), Hearing(house), claims.seal
+    target, hearing, sealing = Target(house.model_id, 1, result), Hearing(house), claims.sealing
 
-    def overtaken(court: Any, folder: Path, claim: claims.Claim) -> None:
-        seal(court, folder, claim)
-        if claim.part is Part.SERVICE:
-            own.demand_contributions(target, [0], deposit=own.deposit_now(target))
+    def overtaken(court: Any, folder: Path, known: Iterable[claims.Claim]) -> Iterator[Call]:
+        yield from sealing(court, folder, known)
+        own.demand_contributions(target, [0], deposit=own.deposit_now(target))
 
     with monkeypatch.context() as patched:
-        patched.setattr("registry.roles.auditor.seal", overtaken)
+        patched.setattr("registry.roles.auditor.sealing", overtaken)
         with pytest.raises(AlreadyDemanded):
             hearing.step()
     dispute = house.mallory.dispute(house.model_id, 1)
