@@ -14,13 +14,13 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.chain import calls
-from registry.chain.challenge_records import Basis, Target
+from registry.chain.challenge_records import Basis, Opening, Target
 from registry.chain.challenges import Challenges
 from registry.chain.court import Court
 from registry.chain.court_events import LeafShown
@@ -32,6 +32,7 @@ from registry.disputes.charges import Inspection, Wanted, basis_of
 from registry.disputes.demands import Demands, SeenDemands, demands_of
 from registry.disputes.faults import FraudProof
 from registry.disputes.inspection import Recomputed, inspect
+from registry.disputes.openings import differing_leaf
 from registry.disputes.streaming import conviction_gas
 from registry.disputes.tree_cache import place_of, remove_before
 from registry.durable import write_whole
@@ -42,7 +43,7 @@ from registry.ethereum.node import chain_time
 from registry.roles.claims import Claim, collect, sealing
 from registry.roles.loop import LoopTask, keeping, take_step
 from registry.roles.purse import LimitReached, Purse
-from registry.rounds.loaded_round import load_round
+from registry.rounds.loaded_round import LoadedRound, load_round
 from registry.rounds.onchain import (
     RoundRecord,
     attested_result,
@@ -66,9 +67,9 @@ _SALTING = threading.Lock()
 _LOOKS = 4
 """The first look takes this part of the time that is left."""
 _LATER_LOOKS = 16
-"""Each look after it takes this part, for there may be as many as a tree has levels."""
+"""Each look after it takes this part."""
 _LOOKS_AGAIN = 64
-"""A result that could not be judged is looked at again after this part of its window, or when something was shown."""
+"""A result that could not be judged is looked at again after this part of its window."""
 _TOGETHER = 100
 """Leaves demanded by one transaction, of some 60 000 gas each."""
 _PART_OF_BLOCK = 2
@@ -81,8 +82,10 @@ others send, and do not raise the base fee, which their deposits follow.
 class AuditorMemory:
     """What an auditor remembers between steps; losing it costs time and nothing else."""
 
-    inspected: dict[bytes, tuple[int, Inspection]] = field(default_factory=dict)
-    """By tally: how many leaves had been shown, and what came of it."""
+    rounds: dict[RoundRecord, LoadedRound] = field(default_factory=dict)
+    """The last one, so that a step that looks at nothing reads nothing."""
+    inspected: dict[bytes, Inspection] = field(default_factory=dict)
+    """By tally: what came of the last look."""
     again: dict[bytes, int] = field(default_factory=dict)
     """By tally, of those looked at in their window: before when none is again for nothing new, Unix seconds."""
     refused: dict[bytes, int] = field(default_factory=dict)
@@ -106,9 +109,18 @@ class _Watch:
     memory: AuditorMemory
     clock: Callable[[], float]
 
+    def round(self, record: RoundRecord) -> LoadedRound:
+        """Return a round, read once."""
+        known = self.memory.rounds
+        if record not in known:
+            loaded = load_round(self.store, record)
+            known.clear()
+            known[record] = loaded
+        return known[record]
+
     def basis(self, record: RoundRecord) -> Basis:
         """Return what results of a round are held against."""
-        round = load_round(self.store, record)
+        round = self.round(record)
         return basis_of(round.form.rules, round.parent)
 
     def inspect(
@@ -121,9 +133,8 @@ class _Watch:
         part = _LATER_LOOKS if tally in self.memory.again else _LOOKS
         store = LimitedStore(self.store, max(end - now, 0) / part, self.clock)
         place, known = self.folder / f"recomputed-{self.model_id.hex()[:16]}", self.memory.recomputed
-        round = load_round(self.store, record)
-        found = inspect(store, round, result, shown, place, known, salt=self.salt())
-        self.memory.inspected[tally] = (len(shown), found)
+        found = inspect(store, self.round(record), result, shown, place, known, salt=self.salt())
+        self.memory.inspected[tally] = found
         return found
 
     def salt(self) -> bytes:
@@ -313,12 +324,8 @@ def _hold(watch: _Watch) -> str:
     dispute, record, result = window
     court = Court(client, send=purse.send if purse else None)
     demands, memory, now = _demands(watch, court, dispute, "looking"), watch.memory, chain_time(client.w3)
-    before, found = memory.inspected.get(dispute.tally, (-1, None))
-    if (
-        found is None
-        or before != len(demands.shown)
-        or (_unsettled(found, dispute, demands) and now >= memory.again.get(dispute.tally, 0))
-    ):
+    found = _walked_down(memory.inspected.get(dispute.tally), demands)
+    if found is None or _looked_at_again(found, dispute, demands, now >= memory.again.get(dispute.tally, 0)):
         end = client.round(watch.model_id, number).challenge_deadline
         found = watch.inspect(record, result, dispute.tally, demands.shown, end)
         memory.again[dispute.tally] = now + record.plan.challenge_duration // _LOOKS_AGAIN
@@ -341,10 +348,43 @@ def _hold(watch: _Watch) -> str:
     return watch.tell(f"round {number}: result 0x{dispute.result_hash.hex()[:12]}: {found.said}")
 
 
-def _unsettled(found: Inspection, dispute: Dispute, demands: Demands) -> bool:
-    """Whether another look may find more: nothing was found, and no demand is waited for."""
-    waits = any(_named(dispute, wanted) in demands.open for wanted in found.wanted)
-    return not (found.sound or found.charge or waits)
+def _walked_down(found: Inspection | None, demands: Demands) -> Inspection | None:
+    """What came of the last look, each tree walked down as far as its leaves were shown; None at the end of a walk.
+
+    No step of a walk reads what others publish: as many looks as a tree has levels would take longer than a window.
+    """
+    if found is None:
+        return None
+    wanted = []
+    for leaf in found.wanted:
+        if leaf.own is not None:
+            shown = {e.index: Opening(e.counted, e.leaf, e.proof) for e in demands.shown if _is_of(e, leaf)}
+            if any(opening.counted.count != leaf.own.values for opening in shown.values()):
+                return None
+            leaf = replace(leaf, index=differing_leaf(leaf.own.tree, shown))
+            if leaf.index in shown:
+                return None
+        wanted.append(leaf)
+    return replace(found, wanted=tuple(wanted))
+
+
+def _is_of(event: LeafShown, leaf: Wanted) -> bool:
+    """Whether what was shown is a leaf of the same blob."""
+    return (event.root, event.entry_bytes, event.entries) == (leaf.root, leaf.rows.entry_bytes, leaf.rows.entries)
+
+
+def _looked_at_again(found: Inspection, dispute: Dispute, demands: Demands, paused: bool) -> bool:
+    """Whether another look may find more: all that is awaited beside walks is shown; or, after a pause, nothing was
+    found and nothing is awaited. What else is shown, by whom and of what it may be, is no reason.
+    """
+    if found.sound or found.charge:
+        return False
+    awaited = [(leaf, _named(dispute, leaf)) for leaf in found.wanted]
+    for_look = {named for leaf, named in awaited if leaf.own is None}
+    shown = {Demanded(e.round_id, e.tally, e.root, e.entry_bytes, e.entries, e.index) for e in demands.shown}
+    if for_look & shown and not for_look & set(demands.open):
+        return True
+    return paused and not any(named in demands.open for _, named in awaited)
 
 
 def _show_late(watch: _Watch) -> str:
@@ -357,7 +397,7 @@ def _show_late(watch: _Watch) -> str:
     if window is None:
         return ""
     dispute, record, result = window
-    _, found = watch.memory.inspected.get(dispute.tally, (-1, None))
+    found = watch.memory.inspected.get(dispute.tally)
     court, now = Court(client, send=purse.send), chain_time(client.w3)
     if found is None or not found.sound:
         return ""

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from registry.chain.challenge_records import Counted, Opening, Target
+from registry.chain.challenge_records import NOTHING, Counted, Opening, Target
 from registry.chain.client import Client
 from registry.chain.court import Court
-from registry.chain.court_events import ResultConvicted
+from registry.chain.court_events import LeafShown, ResultConvicted
 from registry.chain.journal import Journal
 from registry.chain.records import Grant, Result, result_hash
 from registry.chain.sending import Sending
-from registry.content.manifest import VersionManifest
+from registry.content.manifest import VersionManifest, manifest_cid
 from registry.content.merkle import counted_root
 from registry.dev.embedded import sleep_until
 from registry.dev.forgeries import Edit, falsified, nudged
@@ -295,7 +295,9 @@ def show(house: Any, openings: dict[Root, Callable[[int], Opening]]) -> None:
     dispute = house.mallory.dispute(house.model_id, 1)
     if any(dispute.tally):
         for leaf in demands_of(court, dispute).open:
-            if leaf.root in openings:
+            if leaf.head and openings:
+                court.show_leaf(leaf, Opening(NOTHING.counted, house.store.get(manifest_cid(leaf.root)), ()))
+            elif leaf.root in openings:
                 court.show_leaf(leaf, openings[Root(leaf.root)](leaf.index))
 
 
@@ -515,7 +517,12 @@ def test_a_store_that_drips_takes_a_look_s_share_and_the_lie_is_convicted(
     )
     path = house.folder / "false.safetensors"
     path.write_bytes(edit((house.folder / "outcome" / "aggregate.safetensors").read_bytes()))
-    chunks, looks, parts = chunks_of_file(path), [], list[float]()
+    looks, parts = [], list[float]()
+    shown = [
+        chunks_of_file(path),
+        *(chunks_of_blob(house.store, update_of(house, who)) for who in ("ann", "bob", "cyn")),
+    ]
+    openings = {chunks.root: chunks.opening for chunks in shown}
 
     class Told(LimitedStore):
         def __init__(self, store: ContentStore, seconds: float, clock: Callable[[], float]) -> None:
@@ -528,7 +535,7 @@ def test_a_store_that_drips_takes_a_look_s_share_and_the_lie_is_convicted(
         before = store.now
         said = [task.step() for task in steps]
         looks += [store.now - before] if store.now > before else []
-        show(house, {chunks.root: chunks.opening})
+        show(house, openings)
         if client.phase(house.model_id, 1) != Phase.CHALLENGE:
             break
         demands = demands_of(Court(client), client.dispute(house.model_id, 1))
@@ -539,7 +546,52 @@ def test_a_store_that_drips_takes_a_look_s_share_and_the_lie_is_convicted(
     assert len(found) == 1
     assert store.now > window / 4, "all at once would have taken longer than that"
     assert looks[0] <= window / 4 + (AHEAD + 1) * 60.0, "a look ends with the blocks that it waits for"
-    assert parts[:2] == pytest.approx([1 / 4, 1 / 16]), "there are as many looks as a tree has levels"
+    assert parts[:2] == pytest.approx([1 / 4, 1 / 16])
+
+
+class Counting(MemoryStore):
+    """Counts what is asked for, and does something once in the middle of a look."""
+
+    def __init__(self, blocks: dict[Cid, bytes]) -> None:
+        super().__init__()
+        self._blocks.update(blocks)
+        self.asked = 0
+
+    def _get(self, cid: Cid) -> bytes:
+        self.asked += 1
+        return super()._get(cid)
+
+
+def test_no_step_down_a_hidden_tree_reads_what_others_publish(wide: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look may take its whole share, and whoever demands and shows other leaves gets none of them."""
+    house, client = wide, wide.stranger
+    result = lie(house, house.store, version=nudged(3500))
+    blob = get_manifest(house.store, result.version_digest, VersionManifest).weights.blob
+    chunks, store, looks = chunks_of_blob(house.store, blob), Counting(without(house, blob)._blocks), []
+
+    class Told(LimitedStore):
+        def __init__(self, store: ContentStore, seconds: float, clock: Callable[[], float]) -> None:
+            looks.append(seconds)
+            super().__init__(store, seconds, clock)
+
+    monkeypatch.setattr("registry.roles.auditor.LimitedStore", Told)
+    house.attest("mallory", result)
+    mallory, target, read = Court(house.mallory), Target(house.model_id, 1, result), [0]
+
+    def answer() -> None:
+        read.append(store.asked)
+        if house.owner.phase(house.model_id, 1) == Phase.CHALLENGE:
+            junk = 1 << 40 | len(read)
+            mallory.demand_chunks(target, Tree.AGGREGATE, [junk], deposit=mallory.deposit_now(target))
+            aggregate = chunks_of_file(house.folder / "outcome" / "aggregate.safetensors")
+            show(house, {chunks.root: chunks.opening, aggregate.root: aggregate.opening})
+
+    assert convicted(house, store, answer) is Fault.VERSION
+    shown = list(Court(client).events(LeafShown, subject=house.record().round_id))
+    assert sum(event.root == chunks.root for event in shown) == 4  # type: ignore[attr-defined]
+    assert len(looks) == 2, "one before the walk and one at its end"
+    steps = [after - before for before, after in itertools.pairwise(read)]
+    assert [bool(count) for count in steps] == [True, False, False, False, True]
 
 
 # Reorganisations ------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from hexbytes import HexBytes
 from web3 import Web3
 from web3.middleware import Web3Middleware
 
-from registry.chain.challenge_records import Target
+from registry.chain.challenge_records import NOTHING, Opening, Target
 from registry.chain.client import Client
 from registry.chain.court import Court
 from registry.chain.court_errors import AlreadyDemanded
@@ -18,10 +18,13 @@ from registry.chain.journal import Journal
 from registry.chain.sending import Sending
 from registry.content.manifest import manifest_cid
 from registry.disputes.demands import demands_of
+from registry.disputes.openings import chunks_of_blob
 from registry.ethereum.hashing import keccak
 from registry.roles import auditor
 from registry.roles.purse import Purse
+from registry.store.base import ContentStore
 from registry.store.blobs import walk_blob
+from registry.store.limited import LimitedStore
 from registry.store.memory import MemoryStore
 from registry.types import HeadKind, Tree
 
@@ -104,6 +107,37 @@ def test_seals_take_a_block_and_demands_one_more_however_many_there_are(bonded: 
     assert set(blocks) == {"sealClaim", "demandHead", "demandChunks"}
     assert blocks["sealClaim"] < min(blocks["demandHead"], blocks["demandChunks"]), "who sees a demand seals too late"
     assert all(intent.block_number == blocks[intent.key.partition(":")[0]] for intent in sent)
+
+
+def test_leaves_that_are_shown_one_by_one_are_looked_at_together(bonded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    house, client, looks = bonded, bonded.stranger, []
+    result, store = house.outcome().result, hidden(house)
+    openings = {}
+    for verdict in house.verdicts():
+        chunks = chunks_of_blob(house.store, verdict.manifest.delta.blob)
+        openings[chunks.root] = chunks.opening
+
+    class Told(LimitedStore):
+        def __init__(self, store: ContentStore, seconds: float, clock: Callable[[], float]) -> None:
+            looks.append(seconds)
+            super().__init__(store, seconds, clock)
+
+    monkeypatch.setattr("registry.roles.auditor.LimitedStore", Told)
+    house.attest("mallory", result)
+    purse, memory = Purse(client, house.folder / "purse.json", 10 * ETHER), auditor.AuditorMemory()
+    mallory, counts = Court(house.mallory), []
+    for _ in range(20):
+        auditor.advance(client, store, house.folder / "auditor", house.model_id, purse=purse, memory=memory)
+        counts.append(len(looks))
+        still = demands_of(mallory, client.dispute(house.model_id, 1)).open
+        if not still:
+            break
+        leaf = still[0]
+        head = Opening(NOTHING.counted, house.store.get(manifest_cid(leaf.root)), ()) if leaf.head else None
+        mallory.show_leaf(leaf, head or openings[leaf.root](leaf.index))
+    assert counts[:6] == [1] * 6, "six leaves are awaited"
+    assert looks[1] < looks[0]
+    assert len(looks) == 3, "one for the heads and the first leaves, one for the samples"
 
 
 def test_no_more_is_on_its_way_at_once_than_fits_beside_what_others_send(bonded: Any) -> None:
