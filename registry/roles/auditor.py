@@ -304,7 +304,8 @@ def _close(watch: _Watch) -> str:
 
 
 def _demands(watch: _Watch, court: Court, dispute: Dispute, task: str) -> Demands:
-    return demands_of(court, dispute, watch.memory.seen[task])
+    since = watch.client.round_began(watch.model_id, watch.number)
+    return demands_of(court, dispute, watch.memory.seen[task], since=since)
 
 
 def _in_window(watch: _Watch) -> tuple[Dispute, RoundRecord, Result] | None:
