@@ -212,6 +212,10 @@ class ProvenChain:
         """Return the last block."""
         return self._top
 
+    def round_began(self, model: ModelId, number: int) -> int:
+        """Return the first block: there is little to be left out."""
+        return 0
+
     def events(
         self,
         *kinds: type[Event],

@@ -26,6 +26,8 @@ class ChainView(Protocol):
 
     def latest_block(self) -> int: ...
 
+    def round_began(self, model: ModelId, number: int) -> int: ...
+
     def events(
         self,
         *kinds: type[Event],

@@ -86,7 +86,11 @@ class Court(Partner):
 
     def seal_claim(self, seal: bytes, *, until: Until = "final") -> SentReceipt:
         """Record a claim without saying which."""
-        return self._send(until, "sealClaim", seal)
+        return self._sender(self.sealing(seal), until)
+
+    def sealing(self, seal: bytes) -> Call:
+        """Return the call of `seal_claim`."""
+        return self.call("sealClaim", seal)
 
     def reveal_claim(
         self, round_id: RoundId, tally: bytes, salt: bytes, demanded: Demanded | None = None, *, until: Until = "final"
@@ -138,14 +142,31 @@ class Court(Partner):
 
         One that was demanded before is skipped, see `DemandSkipped`.
         """
+        return self._sender(self.chunks_demand(target, tree, indices, membership, basis, deposit=deposit), until)
+
+    def chunks_demand(
+        self,
+        target: Target,
+        tree: Tree,
+        indices: Sequence[int],
+        membership: Membership = NOWHERE,
+        basis: Basis = NO_BASIS,
+        *,
+        deposit: int,
+    ) -> Call:
+        """Return the call of `demand_chunks`."""
         arguments = (target, basis, int(tree), membership, list(indices))
-        return self._demand(until, deposit * len(indices), "demandChunks", *arguments)
+        return self._demand(deposit * len(indices), "demandChunks", *arguments)
 
     def demand_contributions(
         self, target: Target, indices: Sequence[int], *, deposit: int, until: Until = "final"
     ) -> SentReceipt:
         """Demand leaves of the contributions root likewise, against a deposit in wei for each."""
-        return self._demand(until, deposit * len(indices), "demandContributions", target, list(indices))
+        return self._sender(self.contributions_demand(target, indices, deposit=deposit), until)
+
+    def contributions_demand(self, target: Target, indices: Sequence[int], *, deposit: int) -> Call:
+        """Return the call of `demand_contributions`."""
+        return self._demand(deposit * len(indices), "demandContributions", target, list(indices))
 
     def demand_head(
         self,
@@ -157,7 +178,11 @@ class Court(Partner):
         until: Until = "final",
     ) -> SentReceipt:
         """Demand a head by the digest that was anchored of it, against a deposit in wei."""
-        return self._demand(until, deposit, "demandHead", target, int(kind), membership)
+        return self._sender(self.head_demand(target, kind, membership, deposit=deposit), until)
+
+    def head_demand(self, target: Target, kind: HeadKind, membership: Membership = NOWHERE, *, deposit: int) -> Call:
+        """Return the call of `demand_head`."""
+        return self._demand(deposit, "demandHead", target, int(kind), membership)
 
     def show_leaf(self, demanded: Demanded, opening: Opening, *, until: Until = "mined") -> SentReceipt:
         """Show a demanded leaf, or that there is none."""
@@ -184,10 +209,10 @@ class Court(Partner):
         """Close a demand that nobody answered, in time or late, which makes its result void."""
         return self._send(until, "closeDemand", model, number, demanded)
 
-    def _demand(self, until: Until, deposits: int, name: str, *arguments: Any) -> SentReceipt:
+    def _demand(self, deposits: int, name: str, *arguments: Any) -> Call:
         """A demand that is on its way already goes on with the deposits of then: the base fee has moved since."""
         call = self.call(name, *arguments, value=deposits)
         known = self.client.transactor.journal.on_its_way(call.key)
         if known is not None:
             call = replace(call, value=known.value)
-        return self._sender(call, until)
+        return call

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from registry.chain.abi_values import parse
@@ -17,7 +18,18 @@ from registry.types import Address
 if TYPE_CHECKING:
     from web3 import Web3
 
-__all__ = ["decode_log", "decode_logs", "kinds_by_topic", "read_events", "topic_of"]
+__all__ = [
+    "LogSpan",
+    "decode_log",
+    "decode_logs",
+    "kinds_by_topic",
+    "read_events",
+    "read_events_back",
+    "topic_of",
+]
+
+_TRIED_AGAIN = 64
+"""Ranges that a node takes before a wider one, which it has refused, is tried again."""
 
 
 @functools.cache
@@ -79,6 +91,35 @@ def decode_logs(logs: Sequence[Mapping[str, Any]], address: Address) -> tuple[Ev
     return tuple(event for event in ours if event is not None)
 
 
+@dataclass(slots=True)
+class LogSpan:
+    """How many blocks a node is asked for the logs of at once. It is learnt from what the node refuses and takes.
+
+    Attributes:
+        blocks: So many.
+        refused: The least width that it refused lately; None for none.
+        taken: How often it has taken the full width since.
+    """
+
+    blocks: int = 50_000
+    refused: int | None = None
+    taken: int = 0
+
+    def refuse(self, width: int) -> None:
+        """Note that a range of so many blocks was refused."""
+        self.blocks, self.refused, self.taken = max(1, width // 2), width, 0
+
+    def take(self, width: int) -> None:
+        """Note that it was taken. One that was refused is tried again now and then: caps may be on what is found."""
+        if width < self.blocks:
+            return
+        self.taken += 1
+        if self.taken % _TRIED_AGAIN == 0:
+            self.refused = None
+        if self.refused is None or 2 * width < self.refused:
+            self.blocks = 2 * width
+
+
 def read_events(
     w3: Web3,
     address: Address,
@@ -87,12 +128,12 @@ def read_events(
     to_block: int,
     kinds: Sequence[type[Event]] = (),
     subject: bytes | None = None,
-    span: int = 50_000,
+    span: LogSpan | None = None,
 ) -> Iterator[Event]:
     """Yield the contract's events of a range of blocks, in order.
 
     Nodes cap how much one `eth_getLogs` may span or return, each in its own words, so a refused range is halved and
-    an accepted one followed by a wider one.
+    an accepted one followed by a wider one, if such a one was not refused.
 
     Args:
         w3: The node.
@@ -101,39 +142,68 @@ def read_events(
         to_block: Last block, inclusive. Pass a final one to be sure that what is read stays.
         kinds: Only these events; empty for all.
         subject: Only those whose first indexed field (model id or round id) is this.
-        span: Blocks to ask for at first.
+        span: What is known of this node's cap, the same object at each call; added to.
 
     Raises:
         NodeUnavailable: The node does not answer, or refuses a single block.
     """
-    topics: list[Any] = [["0x" + topic_of(kind).hex() for kind in kinds] or None]
-    if subject is not None:
-        topics.append("0x" + subject.hex())
-    start = from_block
+    span, topics, start = span or LogSpan(), _topics(kinds, subject), from_block
     while start <= to_block:
-        end = min(start + span - 1, to_block)
-        try:
-            logs = _get_logs(w3, address, start, end, topics)
-        except NodeRefused:
-            if start == end:
-                raise
-            span = max(1, (end - start + 1) // 2)
-            continue
-        yield from sorted(decode_logs(logs, address), key=lambda event: event.at)
-        start = end + 1
-        span *= 2
+        end = min(start + span.blocks - 1, to_block)
+        logs = _get_logs(w3, address, start, end, topics, span)
+        if logs is not None:
+            yield from sorted(decode_logs(logs, address), key=lambda event: event.at)
+            start = end + 1
 
 
-def _get_logs(w3: Web3, address: Address, start: int, end: int, topics: list[Any]) -> list[Mapping[str, Any]]:
-    with asking("eth_getLogs"):
-        logs: list[Any] = w3.eth.get_logs(
-            {
-                "address": w3.to_checksum_address(address),
-                "fromBlock": start,
-                "toBlock": end,
-                "topics": topics,
-            }
-        )
+def read_events_back(
+    w3: Web3,
+    address: Address,
+    *,
+    from_block: int,
+    to_block: int,
+    kinds: Sequence[type[Event]] = (),
+    subject: bytes | None = None,
+    span: LogSpan | None = None,
+) -> Iterator[Event]:
+    """Yield the contract's events of a range of blocks, the newest first; nothing older than the last taken is read.
+
+    Arguments and errors as `read_events` has them. The span is not added to: a node that has pruned the beginning of a
+    range refuses it, however narrow it is.
+    """
+    span, topics, end = LogSpan((span or LogSpan()).blocks), _topics(kinds, subject), to_block
+    while end >= from_block:
+        start = max(end - span.blocks + 1, from_block)
+        logs = _get_logs(w3, address, start, end, topics, span)
+        if logs is not None:
+            yield from sorted(decode_logs(logs, address), key=lambda event: event.at, reverse=True)
+            end = start - 1
+
+
+def _topics(kinds: Sequence[type[Event]], subject: bytes | None) -> list[Any]:
+    topics: list[Any] = [["0x" + topic_of(kind).hex() for kind in kinds] or None]
+    return topics if subject is None else [*topics, "0x" + subject.hex()]
+
+
+def _get_logs(
+    w3: Web3, address: Address, start: int, end: int, topics: list[Any], span: LogSpan
+) -> list[Mapping[str, Any]] | None:
+    """Ask for the logs of a range; None where the node refuses it, and then a narrower one is to be asked for."""
+    wanted: Any = {
+        "address": w3.to_checksum_address(address),
+        "fromBlock": start,
+        "toBlock": end,
+        "topics": topics,
+    }
+    try:
+        with asking("eth_getLogs"):
+            logs: list[Any] = w3.eth.get_logs(wanted)
+    except NodeRefused:
+        if start == end:
+            raise
+        span.refuse(end - start + 1)
+        return None
+    span.take(end - start + 1)
     return [log for log in logs if not log.get("removed", False)]
 
 

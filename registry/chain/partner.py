@@ -49,6 +49,7 @@ class Partner:
             to_block=client.final_block() if to_block is None else to_block,
             kinds=kinds,
             subject=subject,
+            span=client.span,
         )
 
     def call(self, name: str, *arguments: Any, value: int = 0) -> Call:

@@ -12,10 +12,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from registry.chain.abi_values import parse, unparse
+from registry.chain.contract_events import RoundOpened
 from registry.chain.contract_hashes import addresses_of, model_id_of, round_id_of
 from registry.chain.contract_structs import Dispute, Member, Model, Plan, Round, SignedUpdate, Version
 from registry.chain.contracts import DEPLOYED, decode_output, encode_call, events
-from registry.chain.event_logs import read_events
+from registry.chain.event_logs import LogSpan, read_events, read_events_back
 from registry.chain.reverts import decode_error
 from registry.errors import NodeUnavailable, WrongChain
 from registry.ethereum.keys import to_checksum
@@ -73,6 +74,8 @@ class Views:
         self.chain_id = chain_id_of(w3, expected=chain_id)
         _require_contract(w3, address)
         self.finality = finality_of(w3, self.chain_id, finality)
+        self.span = LogSpan()
+        self._began: dict[RoundId, int] = {}
         self._final = -1
         self._asking = threading.Lock()
         self._partners: Mapping[str, Address] | None = None
@@ -218,7 +221,29 @@ class Views:
             to_block=self.final_block() if to_block is None else to_block,
             kinds=kinds,
             subject=subject,
+            span=self.span,
         )
+
+    def round_began(self, model: ModelId, number: int) -> int:
+        """Return the block that a round was opened in, so that no older logs are read; it is looked for once, from the
+        newest block back. Of a round that is opened in no final block, the one after the last final block.
+        """
+        round_id, final = round_id_of(model, number), self.final_block()
+        if round_id not in self._began:
+            newest_first = read_events_back(
+                self.w3,
+                self.address,
+                from_block=self.deployed_at,
+                to_block=final,
+                kinds=[RoundOpened],
+                subject=model,
+                span=self.span,
+            )
+            opened = next((e for e in newest_first if isinstance(e, RoundOpened) and e.number <= number), None)
+            if opened is None or opened.number != number:
+                return final + 1
+            self._began[round_id] = opened.at.block_number
+        return self._began[round_id]
 
     # ------------------------------------------------------------------------------------------------- reading
 

@@ -55,7 +55,7 @@ def standing_of(client: Client, model: ModelId, account: Address) -> dict[str, A
     if phase == Phase.CHALLENGE:
         dispute = client.dispute(model, number)
         facts["attested"] = own == dispute.tally
-        demands = demands_of(court, dispute)
+        demands = demands_of(court, dispute, since=client.round_began(model, number))
         facts["demands"] = [
             {
                 "index": leaf.index,

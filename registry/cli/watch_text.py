@@ -113,8 +113,9 @@ def show_costs(out: Output, found: Watched) -> None:
         {
             "deposits": f"{ether(prices[0].deposit)} ether each now, locked for at most {show_duration(costs.out)}: "
             "an answer earns it, without one it is refunded",
-            "time": f"{costs.turns} demands in sequence, {costs.walk_steps} of them down a tree, take at most "
-            f"{show_duration(costs.time)} of a window of {show_duration(costs.window)}: {enough}",
+            "time": f"{costs.turns} demands in sequence, {costs.walk_steps} of them down a tree, and "
+            f"{costs.blocks} blocks take at most {show_duration(costs.time)} "
+            f"of a window of {show_duration(costs.window)}: {enough}",
             "reward": f"half a bond, {ether(costs.reward)} ether"
             if costs.reward
             else "none: the plan asks for no bond",
@@ -129,6 +130,7 @@ def _facts(costs: WatchCosts, prices: Sequence[Price]) -> dict[str, Any]:
         "time": {
             "walk_steps": costs.walk_steps,
             "turns": costs.turns,
+            "blocks": costs.blocks,
             "deposit_out_seconds": costs.out,
             "seconds": costs.time,
             "window_seconds": costs.window,

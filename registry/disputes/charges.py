@@ -6,7 +6,7 @@ Each function makes the evidence of one kind of fault from the blob or list in w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +82,8 @@ class Wanted:
     Attributes:
         rows: What a leaf of that root holds.
         head: Of which kind, where it is no leaf but a head, and the root its digest.
+        own: The recomputed blob, where the leaf is a step down a tree that differs from that one's: the next step, once
+            it is shown, follows from the two alone.
     """
 
     root: Root
@@ -90,6 +92,7 @@ class Wanted:
     membership: Membership = NOWHERE
     rows: Rows = VALUES
     head: HeadKind | None = None
+    own: Chunks | None = field(default=None, compare=False, repr=False)
 
 
 CONTRIBUTIONS = Rows(CONTRIBUTION_BYTES, 1)

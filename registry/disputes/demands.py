@@ -46,13 +46,14 @@ class Demands:
     shown: tuple[LeafShown, ...]
 
 
-def demands_of(court: Court, dispute: Dispute, seen: SeenDemands | None = None) -> Demands:
+def demands_of(court: Court, dispute: Dispute, seen: SeenDemands | None = None, *, since: int | None = None) -> Demands:
     """Read the demands of the result in its window, as of the latest block.
 
     Args:
         court: The contract.
         dispute: The result.
         seen: The same object at each call by one thread; added to.
+        since: A block that no demand of the result stands before; by default the contract's own.
     """
     with asking("eth_blockNumber"):
         latest = quantity(court.client.w3.eth.block_number, "blockNumber")
@@ -60,7 +61,7 @@ def demands_of(court: Court, dispute: Dispute, seen: SeenDemands | None = None) 
     late: dict[Demanded, int] = {}
     shown: list[LeafShown] = []
     over: set[Demanded] = set()
-    for event in _events(court, dispute, latest, seen or SeenDemands()):
+    for event in _events(court, dispute, latest, seen or SeenDemands(), since):
         if isinstance(event, LeafDemanded) and event.tally == dispute.tally:
             deadlines[_of(event)], late[_of(event)] = event.deadline, event.late_deadline
         elif isinstance(event, LeafShown | DemandClosed) and event.tally == dispute.tally:
@@ -70,11 +71,11 @@ def demands_of(court: Court, dispute: Dispute, seen: SeenDemands | None = None) 
     return Demands(deadlines, late, tuple(leaf for leaf in deadlines if leaf not in over), tuple(shown))
 
 
-def _events(court: Court, dispute: Dispute, latest: int, seen: SeenDemands) -> list[Told]:
+def _events(court: Court, dispute: Dispute, latest: int, seen: SeenDemands, since: int | None) -> list[Told]:
     if seen.round_id != dispute.round_id:
         seen.round_id, seen.block, seen.events = dispute.round_id, -1, []
     final = min(court.client.final_block(), latest)  # before the events, so that it can only be older
-    first = max(seen.block + 1, court.client.deployed_at)
+    first = max(seen.block + 1, court.client.deployed_at if since is None else since)
     kinds = (LeafDemanded, LeafShown, DemandClosed)
     found = [
         event

@@ -51,7 +51,7 @@ def _difference(
         index = next(i for i in range(own.tree.leaves) if own.tree.leaf(i) != theirs.tree.leaf(i))
         return index, theirs.opening(index)
     index = differing_leaf(own.tree, shown)
-    return (index, shown[index]) if index in shown else Wanted(root, tree, index, rows=rows)
+    return (index, shown[index]) if index in shown else Wanted(root, tree, index, rows=rows, own=own)
 
 
 def published_aggregate(case: Case) -> Chunks | None:

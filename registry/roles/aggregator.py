@@ -31,6 +31,7 @@ from registry.disputes.tree_cache import place_of, remove_before
 from registry.errors import ContentError, FormError
 from registry.ethereum.node import chain_time
 from registry.roles.answering import Answering, answer_demands, collect_deposits
+from registry.roles.attested import Attested, forget_before, keep_attested
 from registry.roles.loop import LoopTask, keeping, take_step
 from registry.rounds.admission import Verdict, judge, judge_weights
 from registry.rounds.loaded_round import LoadedRound, load_round
@@ -163,6 +164,7 @@ def _move_on(client: Client, folder: Path, model_id: ModelId, *, open_rounds: bo
     number = client.model(model_id).rounds
     phase = client.phase(model_id, number) if number else Phase.CANCELLED
     remove_before(folder, model_id, number)
+    forget_before(folder, model_id, number)
     if phase == Phase.COMMIT:
         return _end_commits(client, model_id, number)
     if phase == Phase.FINAL and not client.round(model_id, number).finalized:
@@ -233,7 +235,7 @@ def _attest_best(
         if result_of(reconciled) == rival:  # else it was not what its report says
             result = rival
             break
-    if result is None or not attest(client, record, result):
+    if result is None or not attest(client, record, result, folder):
         return ""
     return f"round {record.number}: attested {result.contributions} contributions"
 
@@ -307,10 +309,11 @@ def aggregate(
     return outcome
 
 
-def attest(client: Client, record: RoundRecord, result: Result) -> bool:
+def attest(client: Client, record: RoundRecord, result: Result, folder: Path | None = None) -> bool:
     """Attest a result, or move to it; returns whether that was needed and allowed.
 
-    An aggregator that already stands by this result, or by a better one, or is about to, sends nothing.
+    An aggregator that already stands by this result, or by a better one, or is about to, sends nothing. What demands of
+    it are answered by is kept in its folder before.
     """
     own = client.attestation(record.model_id, record.number, client.account, block="pending")
     tally = client.tally(record.model_id, record.number, result_hash(result), block="pending")
@@ -321,6 +324,10 @@ def attest(client: Client, record: RoundRecord, result: Result) -> bool:
         standing = client.votes(record.model_id, record.number, own, block="pending").contributions
         if (-standing, own) < (-result.contributions, tally):
             return False
+    if folder is not None:
+        since = client.final_block() + 1
+        before = sorted({event.aggregator for event in attested_results(client, record)})
+        keep_attested(folder, Attested(record, result, before, since))
     client.submit(call)  # not waited for: whoever waits until it is final answers no demand meanwhile
     return True
 

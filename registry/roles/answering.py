@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from registry.chain.contract_errors import DemandIsClosed, NothingToWithdraw, TooLate
 from registry.chain.contract_events import LeafShown
-from registry.chain.contract_structs import Demanded, Result, Shown
+from registry.chain.contract_hashes import result_hash
+from registry.chain.contract_structs import Demanded, Dispute, Result, Shown
 from registry.chain.court import Court
 from registry.chain.journal import IntentState
 from registry.chain.sending import Call
@@ -24,7 +25,8 @@ from registry.disputes.tree_cache import disk_bytes, place_of
 from registry.errors import ContentError, ContractError, InputError, NotEnoughMoney, VerificationFailed
 from registry.ethereum.fees import block_gas, suggest_fees
 from registry.ethereum.node import chain_time
-from registry.rounds.onchain import RoundRecord, attested_result, attesters_of, read_round
+from registry.roles.attested import Attested, kept_attested
+from registry.rounds.onchain import RoundRecord, attested_by, attested_result, attesters_of, read_round
 from registry.rounds.plans import load_plan, plan_rules
 from registry.store.base import ContentStore
 from registry.store.limited import LimitedStore
@@ -64,6 +66,9 @@ class Answering:
         seen: Demands in final blocks.
         under_way: The call that shows a leaf, until it is final.
         not_before: When a leaf that the contract did not take is tried again, Unix seconds.
+        kept: What was kept of the result in its window when it was attested.
+        heard: Of which round, and before which block, it is known who has attested anything.
+        attesters: Who has.
         told: How many leaves each call showed, by its key, so that they are told once.
         poor: Whether there was not money enough for all at the last look, which is said once.
     """
@@ -72,12 +77,33 @@ class Answering:
     seen: SeenDemands = field(default_factory=SeenDemands)
     under_way: dict[Demanded, Call] = field(default_factory=dict)
     not_before: dict[Demanded, int] = field(default_factory=dict)
+    kept: Attested | None = None
+    heard: tuple[bytes, int] = (b"", 0)
+    attesters: set[Address] = field(default_factory=set)
     told: dict[str, int] = field(default_factory=dict)
     poor: bool = False
 
     def knows(self, leaf: Demanded, now: int) -> bool:
         """Whether a leaf is to be let be for now."""
         return leaf in self.under_way or self.not_before.get(leaf, 0) > now
+
+    def kept_of(self, folder: Path, model_id: ModelId, number: int, dispute: Dispute) -> Attested | None:
+        """Return what was kept of the result in its window, read once."""
+        kept = self.kept
+        if kept is None or (kept.record.round_id, result_hash(kept.result)) != (dispute.round_id, dispute.result_hash):
+            self.kept = kept_attested(folder, model_id, number, dispute)
+        return self.kept
+
+    def attested(
+        self, client: Client, model_id: ModelId, number: int, kept: Attested | None, since: int
+    ) -> set[Address]:
+        """Return who has attested anything in a round; of final blocks each is read once."""
+        round_id, final = client.round_id(model_id, number), client.final_block()
+        if self.heard[0] != round_id:
+            self.heard, self.attesters = (round_id, since), set(() if kept is None else kept.attesters)
+        self.attesters |= attested_by(client, model_id, number, self.heard[1])
+        self.heard = round_id, max(self.heard[1], final + 1)
+        return self.attesters
 
     def newly_shown(self) -> int:
         """Return how many leaves were shown since this was asked last."""
@@ -114,16 +140,19 @@ def answer_demands(
     """
     memory, place = memory or Answering(), place or client.account
     dispute = client.dispute(model_id, number)
-    demands, now = demands_of(Court(client), dispute, memory.seen), chain_time(client.w3)
+    kept = memory.kept_of(folder, model_id, number, dispute)
+    since = client.round_began(model_id, number) if kept is None else kept.since
+    demands, now = demands_of(Court(client), dispute, memory.seen, since=since), chain_time(client.w3)
     attested = bool(demands.open) and client.attestation(model_id, number, place) == dispute.tally
     worth = _worth(client, model_id, place, len(demands.open)) if attested else 0
     _look_after(client, memory, demands, now, worth)
     due = [leaf for leaf in _due(demands, now) if not memory.knows(leaf, now)]
     if due:
-        record = read_round(client, model_id, number)
-        result = attested_result(client, record, dispute.result_hash)
+        record = read_round(client, model_id, number) if kept is None else kept.record
+        result = attested_result(client, record, dispute.result_hash) if kept is None else kept.result
         if result is not None:
-            attesters = attesters_of(client, model_id, number, dispute.tally)
+            among = memory.attested(client, model_id, number, kept, since)
+            attesters = attesters_of(client, model_id, number, dispute.tally, among)
             trees = place_of(folder, model_id, number)
             # What is not here is not waited for: a liar withholds it, and own leaves may be demanded meanwhile.
             here = LimitedStore(store, 0.0)

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,24 +22,27 @@ from typing import TYPE_CHECKING
 from registry.chain import calls
 from registry.chain.challenges import Challenges
 from registry.chain.contract_events import LeafShown
-from registry.chain.contract_structs import Basis, Demanded, Dispute, Result, Target
+from registry.chain.contract_structs import Basis, Demanded, Dispute, Opening, Result, Target
 from registry.chain.court import Court
 from registry.chain.demand_terms import MAX_DEPOSIT
+from registry.chain.sending import Call
 from registry.disputes.answers import answer_to
 from registry.disputes.charges import Inspection, Wanted, basis_of
 from registry.disputes.demands import Demands, SeenDemands, demands_of
 from registry.disputes.faults import FraudProof
 from registry.disputes.inspection import Recomputed, inspect
+from registry.disputes.openings import differing_leaf
 from registry.disputes.streaming import conviction_gas
 from registry.disputes.tree_cache import place_of, remove_before
 from registry.durable import write_whole
 from registry.errors import ContractError, NotEnoughMoney
+from registry.ethereum.fees import block_gas
 from registry.ethereum.keys import to_checksum
 from registry.ethereum.node import chain_time
-from registry.roles.claims import Claim, collect, seal
+from registry.roles.claims import Claim, collect, sealing
 from registry.roles.loop import LoopTask, keeping, take_step
 from registry.roles.purse import LimitReached, Purse
-from registry.rounds.loaded_round import load_round
+from registry.rounds.loaded_round import LoadedRound, load_round
 from registry.rounds.onchain import (
     RoundRecord,
     attested_result,
@@ -51,7 +54,7 @@ from registry.rounds.onchain import (
 )
 from registry.store.base import ContentStore
 from registry.store.limited import LimitedStore
-from registry.types import ModelId, Part, Phase
+from registry.types import HeadKind, ModelId, Part, Phase, Tree
 from registry.verification.verify import Check, until_failure, verify_round
 
 if TYPE_CHECKING:
@@ -63,19 +66,25 @@ _SALTING = threading.Lock()
 _LOOKS = 4
 """The first look takes this part of the time that is left."""
 _LATER_LOOKS = 16
-"""Each look after it takes this part, for there may be as many as a tree has levels."""
+"""Each look after it takes this part."""
 _LOOKS_AGAIN = 64
-"""A result that could not be judged is looked at again after this part of its window, or when something was shown."""
+"""A result that could not be judged is looked at again after this part of its window."""
 _TOGETHER = 100
 """Leaves demanded by one transaction, of some 60 000 gas each."""
+_PART_OF_BLOCK = 2
+"""Transactions that ask for more than this part of a block's gas are not on their way at once: they fit beside what
+others send, and do not raise the base fee, which their deposits follow.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditorMemory:
     """What an auditor remembers between steps; losing it costs time and nothing else."""
 
-    inspected: dict[bytes, tuple[int, Inspection]] = field(default_factory=dict)
-    """By tally: how many leaves had been shown, and what came of it."""
+    rounds: dict[RoundRecord, LoadedRound] = field(default_factory=dict)
+    """The last one, so that a step that looks at nothing reads nothing."""
+    inspected: dict[bytes, Inspection] = field(default_factory=dict)
+    """By tally: what came of the last look."""
     again: dict[bytes, int] = field(default_factory=dict)
     """By tally, of those looked at in their window: before when none is again for nothing new, Unix seconds."""
     refused: dict[bytes, int] = field(default_factory=dict)
@@ -99,9 +108,18 @@ class _Watch:
     memory: AuditorMemory
     clock: Callable[[], float]
 
+    def round(self, record: RoundRecord) -> LoadedRound:
+        """Return a round, read once."""
+        known = self.memory.rounds
+        if record not in known:
+            loaded = load_round(self.store, record)
+            known.clear()
+            known[record] = loaded
+        return known[record]
+
     def basis(self, record: RoundRecord) -> Basis:
         """Return what results of a round are held against."""
-        round = load_round(self.store, record)
+        round = self.round(record)
         return basis_of(round.form.rules, round.parent)
 
     def inspect(
@@ -116,7 +134,7 @@ class _Watch:
         place, known = self.folder / f"recomputed-{self.model_id.hex()[:16]}", self.memory.recomputed
         round = load_round(self.store, record)
         found = inspect(store, round, result, shown, place, known, salt=self.salt() + tally)
-        self.memory.inspected[tally] = (len(shown), found)
+        self.memory.inspected[tally] = found
         return found
 
     def salt(self) -> bytes:
@@ -286,7 +304,8 @@ def _close(watch: _Watch) -> str:
 
 
 def _demands(watch: _Watch, court: Court, dispute: Dispute, task: str) -> Demands:
-    return demands_of(court, dispute, watch.memory.seen[task])
+    since = watch.client.round_began(watch.model_id, watch.number)
+    return demands_of(court, dispute, watch.memory.seen[task], since=since)
 
 
 def _in_window(watch: _Watch) -> tuple[Dispute, RoundRecord, Result] | None:
@@ -306,12 +325,8 @@ def _hold(watch: _Watch) -> str:
     dispute, record, result = window
     court = Court(client, send=purse.send if purse else None)
     demands, memory, now = _demands(watch, court, dispute, "looking"), watch.memory, chain_time(client.w3)
-    before, found = memory.inspected.get(dispute.tally, (-1, None))
-    if (
-        found is None
-        or before != len(demands.shown)
-        or (_unsettled(found, dispute, demands) and now >= memory.again.get(dispute.tally, 0))
-    ):
+    found = _walked_down(memory.inspected.get(dispute.tally), demands)
+    if found is None or _looked_at_again(found, dispute, demands, now >= memory.again.get(dispute.tally, 0)):
         end = client.round(watch.model_id, number).challenge_deadline
         found = watch.inspect(record, result, dispute.tally, demands.shown, end)
         memory.again[dispute.tally] = now + record.plan.challenge_duration // _LOOKS_AGAIN
@@ -334,10 +349,43 @@ def _hold(watch: _Watch) -> str:
     return watch.tell(f"round {number}: result 0x{dispute.result_hash.hex()[:12]}: {found.said}")
 
 
-def _unsettled(found: Inspection, dispute: Dispute, demands: Demands) -> bool:
-    """Whether another look may find more: nothing was found, and no demand is waited for."""
-    waits = any(_named(dispute, wanted) in demands.open for wanted in found.wanted)
-    return not (found.sound or found.charge or waits)
+def _walked_down(found: Inspection | None, demands: Demands) -> Inspection | None:
+    """What came of the last look, each tree walked down as far as its leaves were shown; None at the end of a walk.
+
+    No step of a walk reads what others publish: as many looks as a tree has levels would take longer than a window.
+    """
+    if found is None:
+        return None
+    wanted = []
+    for leaf in found.wanted:
+        if leaf.own is not None:
+            shown = {e.index: Opening(e.counted, e.leaf, e.proof) for e in demands.shown if _is_of(e, leaf)}
+            if any(opening.counted.count != leaf.own.values for opening in shown.values()):
+                return None
+            leaf = replace(leaf, index=differing_leaf(leaf.own.tree, shown))
+            if leaf.index in shown:
+                return None
+        wanted.append(leaf)
+    return replace(found, wanted=tuple(wanted))
+
+
+def _is_of(event: LeafShown, leaf: Wanted) -> bool:
+    """Whether what was shown is a leaf of the same blob."""
+    return (event.root, event.entry_bytes, event.entries) == (leaf.root, leaf.rows.entry_bytes, leaf.rows.entries)
+
+
+def _looked_at_again(found: Inspection, dispute: Dispute, demands: Demands, paused: bool) -> bool:
+    """Whether another look may find more: all that is awaited beside walks is shown; or, after a pause, nothing was
+    found and nothing is awaited. What else is shown, by whom and of what it may be, is no reason.
+    """
+    if found.sound or found.charge:
+        return False
+    awaited = [(leaf, _named(dispute, leaf)) for leaf in found.wanted]
+    for_look = {named for leaf, named in awaited if leaf.own is None}
+    shown = {Demanded(e.round_id, e.tally, e.root, e.entry_bytes, e.entries, e.index) for e in demands.shown}
+    if for_look & shown and not for_look & set(demands.open):
+        return True
+    return paused and not any(named in demands.open for _, named in awaited)
 
 
 def _show_late(watch: _Watch) -> str:
@@ -350,7 +398,7 @@ def _show_late(watch: _Watch) -> str:
     if window is None:
         return ""
     dispute, record, result = window
-    _, found = watch.memory.inspected.get(dispute.tally, (-1, None))
+    found = watch.memory.inspected.get(dispute.tally)
     court, now = Court(client, send=purse.send), chain_time(client.w3)
     if found is None or not found.sound:
         return ""
@@ -375,7 +423,8 @@ def _charge(
     court: Court, record: RoundRecord, target: Target, dispute: Dispute, charge: FraudProof, watch: _Watch, purse: Purse
 ) -> str:
     if record.plan.bond_gwei:
-        seal(court, watch.folder, Claim(dispute.round_id, dispute.tally, charge.part, charge.index))
+        claim = Claim(dispute.round_id, dispute.tally, charge.part, charge.index)
+        purse.send_all(sealing(court, watch.folder, [claim]), together=0)
     charge.convict(Challenges(court.client, send=purse.send), target, watch.basis(record))
     return f"round {target.number}: result 0x{dispute.result_hash.hex()[:12]} convicted: {charge.fault.name.lower()}"
 
@@ -388,31 +437,43 @@ def _demand(
     watch: _Watch,
     purse: Purse,
 ) -> str:
-    # What is found must still be paid for.
-    court = Court(watch.client, send=partial(purse.send, spare_gas=conviction_gas(target.result.contributions)))
-    for leaf in wanted:
-        named = _named(dispute, leaf)
-        if record.plan.bond_gwei:
-            # Also what the leaf may turn out to show: whoever sees it demanded can guess that.
-            for claim in (
-                Claim(dispute.round_id, dispute.tally, Part.WHOLE, 0),
-                *([] if leaf.tree is None else [Claim(dispute.round_id, dispute.tally, Part.VALUES, leaf.index)]),
-                Claim(dispute.round_id, dispute.tally, Part.SERVICE, 0, named),
-            ):
-                seal(court, watch.folder, claim)
+    """Demand leaves, all at once; their claims are sealed in blocks before, for a demand on its way shows them."""
+    court, together = Court(watch.client), block_gas(watch.client.w3) // _PART_OF_BLOCK
+    spare_gas = conviction_gas(target.result.contributions)  # what is found must still be paid for
+    ordered = sorted(wanted, key=_of_a_contribution)
+    if record.plan.bond_gwei:
+        calls = sealing(court, watch.folder, (claim for leaf in ordered for claim in _claims(dispute, leaf)))
+        purse.send_all(calls, together=together, spare_gas=spare_gas)
+    demands = _demanding(court, target, ordered, watch.basis(record))
+    purse.send_all(demands, together=together, spare_gas=spare_gas)
+    leaves = "a leaf" if len(wanted) == 1 else f"{len(wanted)} leaves"
+    return f"round {target.number}: demanded {leaves} of result 0x{dispute.result_hash.hex()[:12]}"
+
+
+def _of_a_contribution(leaf: Wanted) -> bool:
+    """Whether a leaf is one of many like it. What there is one of goes first: a walk down a tree takes the longest."""
+    return leaf.tree is Tree.CONTRIBUTION or leaf.head is HeadKind.UPDATE
+
+
+def _claims(dispute: Dispute, leaf: Wanted) -> Iterator[Claim]:
+    """What is sealed before a leaf is demanded, also what it may turn out to show: whoever sees it can guess that."""
+    yield Claim(dispute.round_id, dispute.tally, Part.WHOLE, 0)
+    if leaf.tree is not None:
+        yield Claim(dispute.round_id, dispute.tally, Part.VALUES, leaf.index)
+    yield Claim(dispute.round_id, dispute.tally, Part.SERVICE, 0, _named(dispute, leaf))
+
+
+def _demanding(court: Court, target: Target, wanted: Sequence[Wanted], basis: Basis) -> Iterator[Call]:
     for first, *others in _together(wanted):
         # The base fee may rise meanwhile.
         deposit = min(court.deposit_now(target) * 5 // 4, MAX_DEPOSIT)
         indices = [first.index, *(leaf.index for leaf in others)]
         if first.head is not None:
-            court.demand_head(target, first.head, first.membership, deposit=deposit, until="mined")
+            yield court.head_demand(target, first.head, first.membership, deposit=deposit)
         elif first.tree is None:
-            court.demand_contributions(target, indices, deposit=deposit, until="mined")
+            yield court.contributions_demand(target, indices, deposit=deposit)
         else:
-            basis = watch.basis(record)
-            court.demand_chunks(target, first.tree, indices, first.membership, basis, deposit=deposit, until="mined")
-    leaves = "a leaf" if len(wanted) == 1 else f"{len(wanted)} leaves"
-    return f"round {target.number}: demanded {leaves} of result 0x{dispute.result_hash.hex()[:12]}"
+            yield court.chunks_demand(target, first.tree, indices, first.membership, basis, deposit=deposit)
 
 
 def _together(wanted: Sequence[Wanted]) -> Iterator[list[Wanted]]:

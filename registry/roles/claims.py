@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import secrets
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,14 @@ from registry.chain.client import Client
 from registry.chain.contract_hashes import claim_of, seal_of
 from registry.chain.contract_structs import Demand, Demanded
 from registry.chain.court import Court
+from registry.chain.sending import Call
 from registry.durable import write_whole
 from registry.errors import InputError
 from registry.ethereum.node import chain_time
 from registry.roles.purse import Purse
 from registry.types import Address, Fault, Part, Root, RoundId
 
-__all__ = ["Claim", "collect", "seal"]
+__all__ = ["Claim", "collect", "sealing"]
 
 _FILE = "claims.json"
 _WRITING = threading.Lock()
@@ -45,17 +47,24 @@ class Claim:
         return claim_of(self.round_id, self.tally, self.part, self.index)
 
 
-def seal(court: Court, folder: Path, claim: Claim) -> None:
-    """Record on chain that this account knows a claim, without saying which; once is enough."""
+def sealing(court: Court, folder: Path, claims: Iterable[Claim]) -> list[Call]:
+    """Return the calls that record on chain that this account knows these claims, without saying which.
+
+    Their salts are on disk when this returns. What is recorded already is left out, and one seal stands for every claim
+    of its hash.
+    """
+    claims = list(claims)
     with _WRITING:
         known = _read(folder)
-        salt = next((salt for other, salt in known if other.hash == claim.hash), None)
-        if salt is None or claim not in {other for other, _ in known}:
-            salt = salt or secrets.token_bytes(32)
-            _write(folder, [*known, (claim, salt)])
-    sealed = seal_of(court.client.account, salt, claim.hash)
-    if not court.seals(sealed, block="pending"):
-        court.seal_claim(sealed, until="mined")
+        salts, there = {other.hash: salt for other, salt in reversed(known)}, {other for other, _ in known}
+        added = []
+        for claim in dict.fromkeys(claims):
+            if claim not in there:
+                added.append((claim, salts.setdefault(claim.hash, secrets.token_bytes(32))))
+        if added:
+            _write(folder, [*known, *added])
+    seals = dict.fromkeys(seal_of(court.client.account, salts[claim.hash], claim.hash) for claim in claims)
+    return [court.sealing(seal) for seal in seals if not court.seals(seal, block="pending")]
 
 
 def collect(client: Client, purse: Purse, folder: Path) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 from registry.chain.client import Client
 from registry.chain.sending import Call, SentReceipt, Until
 from registry.durable import write_whole
-from registry.errors import InputError, NotEnoughMoney
+from registry.errors import ContractError, InputError, NotEnoughMoney
 
 __all__ = ["LimitReached", "Purse", "spent_of"]
 
@@ -51,6 +52,68 @@ class Purse:
         Raises:
             LimitReached: It is not.
         """
+        _, price = self._reserve(call, spare_gas)
+        try:
+            receipt = self._client.send(call, until)
+        except NotEnoughMoney:
+            self.give_back(price)  # nothing was sent
+            raise
+        self.give_back(price - receipt.gas_used * receipt.gas_price - call.value)
+        return receipt
+
+    def send_all(self, calls: Iterable[Call], *, together: int, spare_gas: int = 0) -> None:
+        """Send calls that need not wait for one another, in this order, and wait until all of them stand in blocks.
+
+        Args:
+            calls: What to send. Each is taken when it is its turn, so its value may follow the fees.
+            together: Gas. Once so much is on its way what follows waits until it is mined.
+            spare_gas: As `send` has it, beside each.
+
+        Raises:
+            LimitReached, NotEnoughMoney: So far and no further; what came before is mined.
+            ContractError: The contract refuses one, which keeps no other back; the first such error.
+        """
+        gas, refused = 0, list[ContractError]()
+        waiting: list[tuple[Call, int]] = []
+        try:
+            for call in calls:
+                try:
+                    gas += self._submit(call, spare_gas, waiting)
+                except ContractError as error:
+                    refused.append(error)
+                if gas >= together:
+                    self._settle(waiting, refused)
+                    gas = 0
+        finally:
+            self._settle(waiting, refused)
+        if refused:
+            raise refused[0]
+
+    def _submit(self, call: Call, spare_gas: int, waiting: list[tuple[Call, int]]) -> int:
+        """Get a call on its way; return the gas that it may take."""
+        gas, price = self._reserve(call, spare_gas)
+        try:
+            self._client.submit(call)
+        except (NotEnoughMoney, ContractError):
+            self.give_back(price)  # nothing was sent
+            raise
+        waiting.append((call, price))
+        return gas
+
+    def _settle(self, waiting: list[tuple[Call, int]], refused: list[ContractError]) -> None:
+        """Wait for what is on its way, and count what it has cost."""
+        while waiting:
+            call, price = waiting.pop(0)
+            try:
+                receipt = self._client.wait(call, "mined")
+            except ContractError as error:
+                self.give_back(call.value)  # a call that is reverted takes gas alone
+                refused.append(error)
+                continue
+            self.give_back(price - receipt.gas_used * receipt.gas_price - call.value)
+
+    def _reserve(self, call: Call, spare_gas: int) -> tuple[int, int]:
+        """Count what a call may cost before it is sent; return its gas and that price."""
         quote = self._client.quote(call)
         price, spare = quote.max_cost + call.value, spare_gas * quote.fees.max_fee
         with self._lock:
@@ -62,13 +125,7 @@ class Purse:
                     + ": nothing is sent"
                 )
             self._write(before + price)
-        try:
-            receipt = self._client.send(call, until)
-        except NotEnoughMoney:
-            self.give_back(price)  # nothing was sent
-            raise
-        self.give_back(price - receipt.gas_used * receipt.gas_price - call.value)
-        return receipt
+        return quote.gas, price
 
     def give_back(self, amount: int) -> None:
         """Count what came back, or was not spent after all: deposits that were not earned, rewards."""

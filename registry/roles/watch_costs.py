@@ -35,6 +35,12 @@ SAMPLES = 4
 """Leaves that an auditor demands of a contribution that nobody shows as a whole, beside the first."""
 TOGETHER = 100
 """Leaves that an auditor demands by one transaction."""
+BLOCK_SECONDS = 12
+"""Between two blocks of Ethereum; other chains' come sooner."""
+BLOCK_GAS = 15_000_000
+"""What an auditor has on its way at once, half of a block of the least limit that is usual."""
+ADDED = 50
+"""Contributions that one transaction of a conviction adds up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,8 @@ class WatchCosts:
         lines: What it consists of.
         walk_steps: Demands, one after the other, that lead down the deepest tree.
         turns: Those, and what may have to be demanded before them, one after the other.
+        blocks: That are waited for at most: one for the demands of a turn and one for their seals, more where their gas
+            takes more, and those of the conviction.
         out: How long a deposit is out at most: answer time and late period. An answer earns it, else it comes back.
         time: That all turns take at most, and to close the last.
         window: What a challenge or demand leaves of the window at least: the challenge duration.
@@ -75,6 +83,7 @@ class WatchCosts:
     lines: tuple[Line, ...]
     walk_steps: int
     turns: int
+    blocks: int
     out: int
     time: int
     window: int
@@ -139,6 +148,7 @@ def watch_costs(plan: Plan, participants: int, values: int, states: int) -> Watc
         # One of the result, one of what is withheld, one of each chunk that is demanded or convicts.
         chunks = walk.times + 2 + participants * min(SAMPLES, leaves - 1)
         lines.append(_each("seals", "seal claim", 2 + min(chunks, sum(n for _, n in trees)), deposits=False))
+    sent = sum(line.gas for line in lines)
     lines.append(_conviction(participants))
     expel = "expel one with a bond" if bond else "expel one"
     lines.append(Line("expel all attesters", 1, GAS[expel] * plan.quorum, GAS[expel] * plan.quorum, 0, expel))
@@ -147,8 +157,9 @@ def watch_costs(plan: Plan, participants: int, values: int, states: int) -> Watc
     lines.append(_each("withdraw deposits and reward", "withdraw", 1 + bool(bond), deposits=False))
     out = plan.answer_duration + plan.late_duration
     turns = walk.times + min(participants, 2) + (2 if leaves > 1 else 1) + bool(states)
-    needs = turns * out + plan.answer_duration
-    return WatchCosts(tuple(lines), walk.times, turns, out, needs, plan.challenge_duration, bond // 2)
+    blocks = turns * (1 + bool(bond)) + sent // BLOCK_GAS + 1 + -(-participants // ADDED)
+    needs = turns * out + plan.answer_duration + blocks * BLOCK_SECONDS
+    return WatchCosts(tuple(lines), walk.times, turns, blocks, out, needs, plan.challenge_duration, bond // 2)
 
 
 def walk_costs(participants: int, *, states: bool) -> tuple[Line, ...]:

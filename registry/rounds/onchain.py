@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RoundRecord",
+    "attested_by",
     "attested_result",
     "attested_results",
     "attesters_of",
@@ -65,13 +66,13 @@ def read_round(client: ChainView, model_id: ModelId, number: int) -> RoundRecord
         NodeUnavailable: The node has no final block that opens the round, or not yet.
         VerificationFailed: The node's events do not hash to the contract's running hash.
     """
-    block = client.final_block()
-    opened = next((e for e in _events(client, RoundOpened, model_id, block) if e.number == number), None)
+    block, began = client.final_block(), client.round_began(model_id, number)
+    opened = next((e for e in _events(client, RoundOpened, model_id, block, began) if e.number == number), None)
     if opened is None:
         raise NodeUnavailable(f"model 0x{model_id.hex()}: expected a round {number} in a final block, found none")
     round_id = round_id_of(model_id, number)
     plan = client.plan(model_id, opened.plan_index, block=block)
-    commitments = tuple(_events(client, UpdateCommitted, round_id, block))
+    commitments = tuple(_events(client, UpdateCommitted, round_id, block, began))
     running = running_hash_begin(round_id, opened.parent, plan)
     for entry in commitments:
         running = running_hash_next(
@@ -124,7 +125,8 @@ def attested_results(client: ChainView, record: RoundRecord) -> list[ResultAttes
     Raises:
         VerificationFailed: A result does not hash to the hash in its event.
     """
-    found = list(_events(client, ResultAttested, record.round_id, client.latest_block()))
+    began = client.round_began(record.model_id, record.number)
+    found = list(_events(client, ResultAttested, record.round_id, client.latest_block(), began))
     for event in found:
         if result_hash(event.result) != event.result_hash:
             raise VerificationFailed(
@@ -144,10 +146,18 @@ def chosen_result(client: ChainView, record: RoundRecord) -> Result | None:
     return attested_result(client, record, client.round(record.model_id, record.number).result_hash)
 
 
-def attesters_of(client: Client, model_id: ModelId, number: int, tally: bytes) -> list[Address]:
-    """Return the accounts that currently attest a result, ascending."""
-    attested = _events(client, ResultAttested, round_id_of(model_id, number), client.latest_block())
-    found = sorted({event.aggregator for event in attested})
+def attested_by(client: Client, model_id: ModelId, number: int, since: int | None = None) -> set[Address]:
+    """Return who has attested anything in a round, from a block on, or from the round's first."""
+    first = client.round_began(model_id, number) if since is None else since
+    attested = _events(client, ResultAttested, round_id_of(model_id, number), client.latest_block(), first)
+    return {event.aggregator for event in attested}
+
+
+def attesters_of(
+    client: Client, model_id: ModelId, number: int, tally: bytes, among: Iterable[Address] | None = None
+) -> list[Address]:
+    """Return who attests a result now, ascending, among these accounts, or all that have attested anything."""
+    found = sorted(set(attested_by(client, model_id, number) if among is None else among))
     return [aggregator for aggregator in found if client.attestation(model_id, number, aggregator) == tally]
 
 
@@ -155,9 +165,8 @@ def unexpelled(client: Client, model_id: ModelId, number: int) -> dict[Address, 
     """Return the attesters of a round's void results that still hold role or bond, with the tally of each."""
     if not client.round(model_id, number).unexpelled:
         return {}
-    attested = _events(client, ResultAttested, round_id_of(model_id, number), client.latest_block())
     found = {}
-    for aggregator in sorted({event.aggregator for event in attested}):
+    for aggregator in sorted(attested_by(client, model_id, number)):
         tally = client.attestation(model_id, number, aggregator)
         if client.standing(model_id, number, tally) is not Standing.SOUND:
             found[aggregator] = tally
@@ -190,5 +199,6 @@ def participants_of(client: ChainView, model_id: ModelId) -> list[Address]:
     return sorted(account for account, held in roles.items() if held & Role.PARTICIPANT)
 
 
-def _events(client: ChainView, kind: type[E], subject: bytes, block: int) -> Iterator[E]:
-    return (e for e in client.events(kind, subject=subject, to_block=block) if isinstance(e, kind))
+def _events(client: ChainView, kind: type[E], subject: bytes, block: int, first: int | None = None) -> Iterator[E]:
+    found = client.events(kind, subject=subject, from_block=first, to_block=block)
+    return (e for e in found if isinstance(e, kind))

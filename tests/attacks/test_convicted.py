@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from registry.chain.contract_hashes import claim_of, seal_of
 from registry.chain.contract_structs import Listed, OpenDemands, Opening, Result, Target
 from registry.chain.court import Court
 from registry.chain.demand_terms import MAX_HEAD
+from registry.chain.sending import Call
 from registry.chain.sentinels import NOTHING, NOWHERE
 from registry.content.manifest import DeltaFile, Reason, ServerRule, VersionFile, encode, manifest_cid
 from registry.content.merkle import counted_root, state_rows
@@ -969,15 +970,14 @@ def test_a_demand_that_a_liar_made_first_keeps_no_auditor_from_the_next_lie(
     listing = Listing((entries[0], replace(entries[1], factor=1), entries[2]))
     result = replace(house.outcome().result, contributions_root=listing.root, report_digest=Digest(b"\x09" * 32))
     house.attest("mallory", result)
-    target, hearing, seal = Target(house.model_id, 1, result), Hearing(house), claims.seal
+    target, hearing, sealing = Target(house.model_id, 1, result), Hearing(house), claims.sealing
 
-    def overtaken(court: Any, folder: Path, claim: claims.Claim) -> None:
-        seal(court, folder, claim)
-        if claim.part is Part.SERVICE:
-            own.demand_contributions(target, [0], deposit=own.deposit_now(target))
+    def overtaken(court: Any, folder: Path, known: Iterable[claims.Claim]) -> Iterator[Call]:
+        yield from sealing(court, folder, known)
+        own.demand_contributions(target, [0], deposit=own.deposit_now(target))
 
     with monkeypatch.context() as patched:
-        patched.setattr("registry.roles.auditor.seal", overtaken)
+        patched.setattr("registry.roles.auditor.sealing", overtaken)
         with pytest.raises(AlreadyDemanded):
             hearing.step()
     dispute = house.mallory.dispute(house.model_id, 1)

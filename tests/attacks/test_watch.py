@@ -13,7 +13,7 @@ import pytest
 from hearing import convicted, every_value, lie, show, update_of, without
 
 from registry.chain.client import Client
-from registry.chain.contract_events import ResultConvicted
+from registry.chain.contract_events import LeafShown, ResultConvicted
 from registry.chain.contract_hashes import result_hash
 from registry.chain.contract_structs import Counted, Grant, Target
 from registry.chain.court import Court
@@ -456,7 +456,12 @@ def test_a_store_that_drips_takes_a_look_s_share_and_the_lie_is_convicted(
     )
     path = house.folder / "false.safetensors"
     path.write_bytes(edit((house.folder / "outcome" / "aggregate.safetensors").read_bytes()))
-    chunks, looks, parts = chunks_of_file(path), [], list[float]()
+    looks, parts = [], list[float]()
+    shown = [
+        chunks_of_file(path),
+        *(chunks_of_blob(house.store, update_of(house, who)) for who in ("ann", "bob", "cyn")),
+    ]
+    openings = {chunks.root: chunks.opening for chunks in shown}
 
     class Told(LimitedStore):
         def __init__(self, store: ContentStore, seconds: float, clock: Callable[[], float]) -> None:
@@ -469,7 +474,7 @@ def test_a_store_that_drips_takes_a_look_s_share_and_the_lie_is_convicted(
         before = store.now
         said = [task.step() for task in steps]
         looks += [store.now - before] if store.now > before else []
-        show(house, {chunks.root: chunks.opening})
+        show(house, openings)
         if client.phase(house.model_id, 1) != Phase.CHALLENGE:
             break
         demands = demands_of(Court(client), client.dispute(house.model_id, 1))
@@ -480,7 +485,52 @@ def test_a_store_that_drips_takes_a_look_s_share_and_the_lie_is_convicted(
     assert len(found) == 1
     assert store.now > window / 4, "all at once would have taken longer than that"
     assert looks[0] <= window / 4 + (AHEAD + 1) * 60.0, "a look ends with the blocks that it waits for"
-    assert parts[:2] == pytest.approx([1 / 4, 1 / 16]), "there are as many looks as a tree has levels"
+    assert parts[:2] == pytest.approx([1 / 4, 1 / 16])
+
+
+class Counting(MemoryStore):
+    """Counts what is asked for, and does something once in the middle of a look."""
+
+    def __init__(self, blocks: dict[Cid, bytes]) -> None:
+        super().__init__()
+        self._blocks.update(blocks)
+        self.asked = 0
+
+    def _get(self, cid: Cid) -> bytes:
+        self.asked += 1
+        return super()._get(cid)
+
+
+def test_no_step_down_a_hidden_tree_reads_what_others_publish(wide: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look may take its whole share, and whoever demands and shows other leaves gets none of them."""
+    house, client = wide, wide.stranger
+    result = lie(house, house.store, version=nudged(3500))
+    blob = get_manifest(house.store, result.version_digest, VersionManifest).weights.blob
+    chunks, store, looks = chunks_of_blob(house.store, blob), Counting(without(house, blob)._blocks), []
+
+    class Told(LimitedStore):
+        def __init__(self, store: ContentStore, seconds: float, clock: Callable[[], float]) -> None:
+            looks.append(seconds)
+            super().__init__(store, seconds, clock)
+
+    monkeypatch.setattr("registry.roles.auditor.LimitedStore", Told)
+    house.attest("mallory", result)
+    mallory, target, read = Court(house.mallory), Target(house.model_id, 1, result), [0]
+
+    def answer() -> None:
+        read.append(store.asked)
+        if house.owner.phase(house.model_id, 1) == Phase.CHALLENGE:
+            junk = 1 << 40 | len(read)
+            mallory.demand_chunks(target, Tree.AGGREGATE, [junk], deposit=mallory.deposit_now(target))
+            aggregate = chunks_of_file(house.folder / "outcome" / "aggregate.safetensors")
+            show(house, {chunks.root: chunks.opening, aggregate.root: aggregate.opening})
+
+    assert convicted(house, store, answer) is Fault.VERSION
+    shown = list(Court(client).events(LeafShown, subject=house.record().round_id))
+    assert sum(event.root == chunks.root for event in shown) == 4  # type: ignore[attr-defined]
+    assert len(looks) == 2, "one before the walk and one at its end"
+    steps = [after - before for before, after in itertools.pairwise(read)]
+    assert [bool(count) for count in steps] == [True, False, False, False, True]
 
 
 # Reorganisations ------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from registry.chain.contract_events import (
 )
 from registry.chain.contracts import DEPLOYED
 from registry.chain.contracts import events as event_abis
-from registry.chain.event_logs import decode_log, decode_logs, read_events, topic_of
+from registry.chain.event_logs import LogSpan, decode_log, decode_logs, read_events, read_events_back, topic_of
 from registry.dev.chains import EXAMPLE_RULES, example_plan
 from registry.errors import ChainError
 from registry.ethereum.node import NodeRefused
@@ -115,11 +116,41 @@ def test_every_event_is_decoded_from_its_log(kind: type[Event]) -> None:
 def test_events_are_read_whole_and_in_order_whatever_a_node_allows(widest: int, most: int) -> None:
     logs = [raw_log("RoundsSuspended", block=b, index=0) for b in (3, 5, 8, 8 + 13, 40, 41, 99)]
     eth = FakeEth(list(reversed(logs)), widest=widest, most=most)
-    found = list(read_events(FakeWeb3(eth), CAIRN, from_block=3, to_block=100, span=64))  # type: ignore[arg-type]
+    found = list(read_events(FakeWeb3(eth), CAIRN, from_block=3, to_block=100, span=LogSpan(64)))  # type: ignore[arg-type]
     assert [event.at.block_number for event in found] == [3, 5, 8, 21, 40, 41, 99]
     accepted = [(start, end) for start, end in eth.asked if end - start + 1 <= widest]
     assert accepted[0][0] == 3
     assert accepted[-1][1] == 100
+
+
+def test_what_a_node_has_refused_is_not_asked_each_time_and_tried_again_now_and_then() -> None:
+    eth, span = FakeEth([], widest=10), LogSpan()
+    w3: Any = FakeWeb3(eth)
+    list(read_events(w3, CAIRN, from_block=0, to_block=299, span=span))
+    eth.asked.clear()
+    list(read_events(w3, CAIRN, from_block=300, to_block=599, span=span))
+    assert len(eth.asked) <= 300 / 5 + 1, "half of what it takes at least"
+    assert sum(end - start >= 10 for start, end in eth.asked) <= 1
+    eth.widest = 10**9
+    list(read_events(w3, CAIRN, from_block=0, to_block=2000, span=span))
+    eth.asked.clear()
+    list(read_events(w3, CAIRN, from_block=0, to_block=2000, span=span))
+    assert len(eth.asked) < 20
+
+
+def test_events_are_read_back_no_further_than_they_are_taken_whatever_a_node_has_pruned() -> None:
+    class Pruned(FakeEth):
+        def get_logs(self, wanted: Mapping[str, Any]) -> list[dict[str, Any]]:
+            if wanted["fromBlock"] < 40:
+                raise NodeRefused("pruned", code=4444)
+            return super().get_logs(wanted)
+
+    logs, span = [raw_log("RoundsSuspended", block=b, index=0) for b in (3, 5, 8, 40, 41, 99)], LogSpan()
+    for eth, count in ((Pruned(logs), 3), (FakeEth(logs, widest=7), 6)):
+        w3: Any = FakeWeb3(eth)
+        found = islice(read_events_back(w3, CAIRN, from_block=0, to_block=100, span=span), count)
+        assert [event.at.block_number for event in found] == [99, 41, 40, 8, 5, 3][:count]
+    assert span == LogSpan(), "what is pruned says nothing of how much is given at once"
 
 
 def test_a_node_that_refuses_a_single_block_is_reported() -> None:

@@ -80,8 +80,8 @@ def test_a_small_round_by_hand() -> None:
         "collect reward": (1, 43_000, 0),
         "withdraw deposits and reward": (2, 62_000, 0),
     }
-    assert (costs.walk_steps, costs.turns, costs.out, costs.window) == (3, 7, 90, 3600)
-    assert (costs.time, costs.fits, costs.reward) == (7 * 90 + 60, True, 5 * 10**17)
+    assert (costs.walk_steps, costs.turns, costs.blocks, costs.out, costs.window) == (3, 7, 7 * 2 + 2, 90, 3600)
+    assert (costs.time, costs.fits, costs.reward) == (7 * 90 + 60 + 16 * 12, True, 5 * 10**17)
     price = price_of(costs.lines, PLAN, 10 * GWEI, GWEI)
     gas = sum(line.gas for line in costs.lines)
     assert (price.gas, price.deposit) == (gas * 11 * GWEI, 150_000 * 10 * GWEI * 5 // 4)
@@ -126,6 +126,16 @@ def test_a_deposit_is_a_quarter_more_than_the_least_and_never_more_than_is_taken
 
 
 def test_a_window_too_short_for_all_that_may_have_to_be_demanded_is_said() -> None:
-    tight = replace(PLAN, answer_duration=100, late_duration=0, challenge_duration=3200)
+    tight = replace(PLAN, answer_duration=1000, late_duration=0, challenge_duration=32_000)
     assert watch_costs.watch_costs(tight, 2, 1 << 30, 0).fits
     assert not watch_costs.watch_costs(tight, 2, 1 << 40, 0).fits
+
+
+def test_demands_that_fill_blocks_take_the_time_of_those() -> None:
+    """Of each contribution a head, a leaf and four more: some 700 000 gas."""
+    few, many = (watch_costs.watch_costs(PLAN, count, 10**6, 0) for count in (2, 1000))
+    assert few.turns == many.turns
+    gas = sum(line.gas for line in many.lines if line.deposits or line.what == "seals")
+    assert many.blocks == 2 * many.turns + gas // 15_000_000 + 1 + 1000 // 50
+    assert many.time - few.time == 12 * (many.blocks - few.blocks)
+    assert many.blocks - few.blocks > 40
