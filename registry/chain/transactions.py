@@ -165,6 +165,18 @@ class Transactor:
             pause = min(pause * 1.5, 20 * self._poll(), 4.0)
         return self._receipt(intent, call.to)
 
+    def receipt(self, call: Call) -> SentReceipt | None:
+        """Return what a call did, as the node says now; None where no block has it, or it was reverted. Does not wait.
+
+        Raises:
+            NodeUnavailable: The node does not answer.
+        """
+        intent = self._journal.latest(call.key)
+        found = None if intent is None else self._find_receipt(intent)
+        if intent is None or found is None or found["status"] != 1:
+            return None
+        return self._receipt(intent, call.to, found)
+
     def keep(self, *, left: float | None = None, most: int | None = None) -> tuple[Intent, ...]:
         """Look once at everything that is on its way, in the order of nonces, and wait for nothing.
 
@@ -416,10 +428,12 @@ class Transactor:
         fees = suggest_fees(self._w3)
         return fees.base_fee is not None and fees.base_fee > attempt.max_fee
 
-    def _receipt(self, intent: Intent, contract: Address | None) -> SentReceipt:
-        if intent.tx_hash is None:
+    def _receipt(
+        self, intent: Intent, contract: Address | None, receipt: Mapping[str, Any] | None = None
+    ) -> SentReceipt:
+        if intent.tx_hash is None and receipt is None:
             raise TransactionFailed(f"{intent.key}: given up before anything was signed: {intent.note}")
-        receipt = self._find_receipt(intent)
+        receipt = receipt or self._find_receipt(intent)
         if receipt is None:
             raise NodeUnavailable(f"{intent.key}: the node no longer has the receipt of {show(intent.tx_hash)}")
         if receipt["status"] != 1:

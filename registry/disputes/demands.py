@@ -10,7 +10,7 @@ from registry.chain.court_records import Demanded
 from registry.chain.records import Dispute
 from registry.ethereum.node import asking, quantity
 
-__all__ = ["Demands", "SeenDemands", "demands_of"]
+__all__ = ["Demands", "SeenDemands", "demands_of", "leaf_of"]
 
 Told = LeafDemanded | LeafShown | DemandClosed
 
@@ -63,9 +63,9 @@ def demands_of(court: Court, dispute: Dispute, seen: SeenDemands | None = None) 
     over: set[Demanded] = set()
     for event in _events(court, dispute, latest, seen or SeenDemands()):
         if isinstance(event, LeafDemanded) and event.tally == dispute.tally:
-            deadlines[_of(event)], late[_of(event)] = event.deadline, event.late_deadline
+            deadlines[leaf_of(event)], late[leaf_of(event)] = event.deadline, event.late_deadline
         elif isinstance(event, LeafShown | DemandClosed) and event.tally == dispute.tally:
-            over.add(_of(event))
+            over.add(leaf_of(event))
             if isinstance(event, LeafShown):
                 shown.append(event)
     return Demands(deadlines, late, tuple(leaf for leaf in deadlines if leaf not in over), tuple(shown))
@@ -88,6 +88,6 @@ def _events(court: Court, dispute: Dispute, latest: int, seen: SeenDemands) -> l
     return known
 
 
-def _of(event: Told) -> Demanded:
-    """The leaf, by its rows too: blobs of other rows may have one root, if their makers choose so."""
+def leaf_of(event: LeafDemanded | LeafShown | DemandClosed) -> Demanded:
+    """Return the leaf of an event, by its rows too: blobs of other rows may have one root, if makers choose so."""
     return Demanded(event.round_id, event.tally, event.root, event.entry_bytes, event.entries, event.index)

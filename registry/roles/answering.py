@@ -7,7 +7,7 @@ neither a slow block nor a reorganisation of the chain costs a leaf that was to 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ from registry.chain.journal import IntentState
 from registry.chain.records import Result
 from registry.chain.sending import Call
 from registry.disputes.answers import Misnamed, answer_to
-from registry.disputes.demands import Demands, SeenDemands, demands_of
+from registry.disputes.demands import Demands, SeenDemands, demands_of, leaf_of
 from registry.disputes.tree_cache import disk_bytes, place_of
 from registry.errors import ContentError, ContractError, InputError, NotEnoughMoney, VerificationFailed
 from registry.ethereum.fees import block_gas, suggest_fees
@@ -65,7 +65,9 @@ class Answering:
         seen: Demands in final blocks.
         under_way: The call that shows a leaf, until it is final.
         not_before: When a leaf that the contract did not take is tried again, Unix seconds.
-        told: How many leaves each call showed, by its key, so that they are told once.
+        read: In which block each call was when it was read what it shows, by its key.
+        shown: Leaves under way that were shown, so that they are told once.
+        news: How many were shown since that was asked last.
         poor: Whether there was not money enough for all at the last look, which is said once.
     """
 
@@ -73,7 +75,9 @@ class Answering:
     seen: SeenDemands = field(default_factory=SeenDemands)
     under_way: dict[Demanded, Call] = field(default_factory=dict)
     not_before: dict[Demanded, int] = field(default_factory=dict)
-    told: dict[str, int] = field(default_factory=dict)
+    read: dict[str, bytes] = field(default_factory=dict)
+    shown: set[Demanded] = field(default_factory=set)
+    news: int = 0
     poor: bool = False
 
     def knows(self, leaf: Demanded, now: int) -> bool:
@@ -82,9 +86,16 @@ class Answering:
 
     def newly_shown(self) -> int:
         """Return how many leaves were shown since this was asked last."""
-        count = sum(self.told.values())
-        self.told.update(dict.fromkeys(self.told, 0))
+        count, self.news = self.news, 0
         return count
+
+    def release(self, leaves: Iterable[Demanded]) -> None:
+        """Have leaves not under way any more."""
+        for leaf in leaves:
+            self.under_way.pop(leaf, None)
+        self.shown &= self.under_way.keys()
+        keys = {call.key for call in self.under_way.values()}
+        self.read = {key: block for key, block in self.read.items() if key in keys}
 
 
 def answer_demands(
@@ -267,7 +278,7 @@ def _together(client: Client) -> int:
 
 def _submit(window: _Window, court: Court, batch: Sequence[Shown]) -> None:
     """Send one answer, leaving enough to collect what it earns if something was earned already."""
-    call, memory = window.call(court, batch), window.memory
+    call, memory = court.anew(window.call(court, batch)), window.memory
     earns = bool(memory.under_way) or court.credit(window.client.account) > 0
     try:
         window.client.submit(call, spare_gas=_GAS_OF_WITHDRAWAL if earns else 0)
@@ -293,11 +304,29 @@ def _look_after(client: Client, memory: Answering, demands: Demands, now: int, w
     ends = [(demands.deadlines[leaf], demands.late_deadlines[leaf]) for leaf in open_ones]
     left = min((in_time - now if in_time > now else late - now for in_time, late in ends), default=0)
     client.transactor.keep(left=left if left > 0 else None, most=worth)
-    for call in dict.fromkeys(memory.under_way.values()):
+    sent: dict[Call, set[Demanded]] = {}
+    for leaf, call in memory.under_way.items():
+        sent.setdefault(call, set()).add(leaf)
+    for call, leaves in sent.items():
         intent = client.transactor.journal.latest(call.key)
-        refused = intent is None or intent.state is IntentState.FAILED or intent.succeeded is False
-        if intent is not None and intent.succeeded and call.key not in memory.told:
-            memory.told[call.key] = sum(isinstance(e, LeafShown) for e in client.wait(call, "mined").events)
-        if refused or (intent is not None and intent.state is IntentState.FINAL):
-            for leaf in [leaf for leaf, other in memory.under_way.items() if other == call]:
-                del memory.under_way[leaf]
+        if intent is None or intent.state is IntentState.FAILED or intent.succeeded is False:
+            memory.release(leaves)
+            continue
+        if intent.succeeded and memory.read.get(call.key) != intent.block_hash:
+            memory.release(leaves - _read(client, memory, call, leaves))
+        if intent.state is IntentState.FINAL:
+            memory.release(leaves)
+
+
+def _read(client: Client, memory: Answering, call: Call, leaves: set[Demanded]) -> set[Demanded]:
+    """Return which leaves a mined call shows. Among many it skips those whose time was over, or whose demand came after
+    it since the chain was reorganised, and succeeds: they are due again, if they are still demanded.
+    """
+    receipt = client.transactor.receipt(call)
+    if receipt is None:
+        return leaves  # taken out again since; it is looked at again
+    shown = {leaf_of(event) for event in receipt.events if isinstance(event, LeafShown)}
+    memory.read[call.key] = receipt.block_hash
+    memory.news += len(shown - memory.shown)
+    memory.shown |= shown
+    return shown

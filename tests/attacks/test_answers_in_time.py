@@ -1,0 +1,134 @@
+"""What keeps answers from being in time: blocks that come late, slow nodes, full disks, and many demands at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from registry.chain.challenge_records import Target
+from registry.chain.client import Client
+from registry.chain.court import Court
+from registry.chain.journal import Journal
+from registry.chain.sending import Sending
+from registry.dev.embedded import sleep_until
+from registry.disputes.demands import Demands, demands_of
+from registry.ethereum.hashing import keccak
+from registry.ethereum.networks import Finality, FinalityRule
+from registry.roles import aggregator
+from registry.types import Tree
+
+pytestmark = pytest.mark.slow
+
+BLOCKS = 64
+"""For the aggregator a block is final when so many stand on it."""
+
+
+class Node:
+    """The node of a federation, which may keep transactions back, and takes its time over each request."""
+
+    def __init__(self, house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.w3, self.sent, self.asked = house.chain.w3, list[str](), list[str]()
+        self.holds_back = False
+        self.before: Callable[[str], None] = lambda method: None
+        self._ask = self.w3.provider.make_request
+        monkeypatch.setattr(self.w3.provider, "make_request", self.make_request)
+        monkeypatch.setattr(self.w3.provider, "_request_func_cache", (None, None))
+
+    def make_request(self, method: str, params: Any) -> Any:
+        self.before(method)
+        self.asked.append(method)
+        if method == "eth_sendRawTransaction":
+            self.sent.append(params[0])
+            if self.holds_back:
+                raw = bytes.fromhex(params[0].removeprefix("0x"))
+                return {"jsonrpc": "2.0", "id": 1, "result": "0x" + keccak(raw).hex()}
+        return self._ask(method, params)
+
+    def mine(self, raw: str) -> None:
+        """Have a transaction that was kept back mined."""
+        self._ask("eth_sendRawTransaction", [raw])
+
+
+class Answerer:
+    """`first`, who has attested round 1, and the stranger, who demands leaves of the result."""
+
+    def __init__(self, house: Any) -> None:
+        self.house, self.court = house, Court(house.stranger)
+        house.chain.w3.provider.ethereum_tester.mine_blocks(BLOCKS + 1)
+        own = house.clients["first"]
+        self.client = Client(
+            own.w3,
+            own.address,
+            signer=own.transactor._signer,
+            journal=Journal(None),
+            finality=Finality(FinalityRule.CONFIRMATIONS, BLOCKS),
+            sending=Sending(timeout=2, poll=0.01),
+        )
+        self.memory = aggregator.AggregatorMemory()
+        assert self.advance() == "round 1: attested 3 contributions"
+
+    def advance(self) -> str:
+        house = self.house
+        return aggregator.advance(self.client, house.store, house.folder / "first", house.model_id, memory=self.memory)
+
+    def demand(self, leaves: int, first: int = 0) -> None:
+        target = Target(self.house.model_id, 1, self.house.outcome().result)
+        deposit = self.court.deposit_now(target)
+        self.court.demand_chunks(target, Tree.AGGREGATE, list(range(first, first + leaves)), deposit=deposit)
+
+    @property
+    def demands(self) -> Demands:
+        return demands_of(self.court, self.house.owner.dispute(self.house.model_id, 1))
+
+
+@pytest.fixture
+def answerer(federation: Any, new_plan: Callable[..., Any]) -> Answerer:
+    """With a bond, and a late period after an answer time of two minutes."""
+    house = federation
+    Court(house.first).deposit_bond(house.model_id, 10**18)
+    new_plan(house, bond_gwei=10**9, answer_duration=120, late_duration=240, challenge_duration=32 * 360)
+    house.owner.open_round(house.model_id)
+    for seed, name in enumerate(("ann", "bob", "cyn")):
+        house.contribute(name, house.update(name, seed=seed))
+    house.sleep_to("publish_deadline")
+    return Answerer(house)
+
+
+# A mined transaction need not have shown what it was to show ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("leaves", [1, 2])
+def test_what_was_mined_after_the_answer_time_is_shown_late(
+    answerer: Answerer, leaves: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction with one leaf reverts; one with many skips each leaf, and succeeds."""
+    node = Node(answerer.house, monkeypatch)
+    answerer.demand(leaves)
+    node.holds_back = True
+    assert answerer.advance() == ""
+    node.holds_back = False
+    sleep_until(node.w3, max(answerer.demands.deadlines.values()))
+    node.mine(node.sent[-1])
+    said = [answerer.advance() for _ in range(3)]
+    assert f"round 1: showed {'a leaf' if leaves == 1 else '2 leaves'}" in said
+    assert answerer.demands.open == ()
+
+
+def test_what_a_reorganisation_puts_before_its_demand_is_shown_again(
+    answerer: Answerer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, tester = Node(answerer.house, monkeypatch), answerer.house.chain.w3.provider.ethereum_tester
+    before = tester.take_snapshot()
+    answerer.demand(2)
+    demand = node.sent[-1]
+    assert answerer.advance() == "round 1: showed 2 leaves"
+    answer = node.sent[-1]
+    tester.revert_to_snapshot(before)
+    node.mine(answer)
+    node.mine(demand)
+    assert len(answerer.demands.open) == 2
+    answerer.advance()
+    answerer.advance()
+    assert answerer.demands.open == ()
