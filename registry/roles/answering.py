@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,19 +129,20 @@ def answer_demands(
     demands, now = demands_of(Court(client), dispute, memory.seen), chain_time(client.w3)
     attested = bool(demands.open) and client.attestation(model_id, number, place) == dispute.tally
     worth = _worth(client, model_id, place, len(demands.open)) if attested else 0
-    _look_after(client, memory, demands, now, worth)
     due = [leaf for leaf in _due(demands, now) if not memory.knows(leaf, now)]
-    if due:
-        record = read_round(client, model_id, number)
-        result = attested_result(client, record, dispute.result_hash)
-        if result is not None:
-            attesters = attesters_of(client, model_id, number, dispute.tally)
-            trees = place_of(folder, model_id, number)
-            # What is not here is not waited for: a liar withholds it, and own leaves may be demanded meanwhile.
-            here = LimitedStore(store, 0.0)
-            window = _Window(client, here, trees, record, result, demands, now, place, attesters, memory)
-            _show(window, window.mine(due))
-            _look_after(client, memory, demands, now, worth)
+    try:  # what is due goes first: looking after much that is on its way takes a while
+        if due:
+            record = read_round(client, model_id, number)
+            result = attested_result(client, record, dispute.result_hash)
+            if result is not None:
+                attesters = attesters_of(client, model_id, number, dispute.tally)
+                trees = place_of(folder, model_id, number)
+                # What is not here is not waited for: a liar withholds it, and own leaves may be demanded meanwhile.
+                here = LimitedStore(store, 0.0)
+                window = _Window(client, here, trees, record, result, demands, now, place, attesters, memory)
+                _show(window, window.mine(due))
+    finally:
+        _look_after(client, memory, demands, now, worth)
     shown = memory.newly_shown()
     return f"round {number}: showed {'a leaf' if shown == 1 else f'{shown} leaves'}" if shown else ""
 
@@ -234,21 +235,35 @@ def _due(demands: Demands, now: int) -> list[Demanded]:
 
 
 def _show(window: _Window, leaves: Sequence[Demanded]) -> None:
-    """Get answers on their way: those in time by the batch, late ones alone."""
+    """Get answers on their way, each transaction as soon as it is full. The node is asked nothing for each leaf, so the
+    first of many is not late because there are many.
+    """
     court = Court(window.client)
     least = 0 if window.place in window.attesters else _usual_price(window.client) // _OTHERS_EARN
-    in_time: list[Shown] = []
-    late: list[list[Shown]] = []
+    together = _together(window.client)
+    batch: list[Shown] = []
     for leaf in leaves:
-        demand = court.demand(leaf, block="pending")
-        if demand.closed or demand.deposit < least:
+        if window.demands.deposits[leaf] < least:
             continue
         opening = answer_to(window.store, window.record, window.result, leaf, window.trees, window.memory.misnamed)
         if opening is not None:
-            shown = Shown(leaf, opening)
-            late.append([shown]) if window.late(leaf) else in_time.append(shown)
-    together = _together(window.client) if in_time else 1
-    queue = [in_time[first : first + together] for first in range(0, len(in_time), together)] + late
+            batch.append(Shown(leaf, opening))
+        if len(batch) == together:
+            if not _send(window, court, batch):
+                return
+            batch = []
+    if _send(window, court, batch):
+        window.memory.poor = False
+
+
+def _send(window: _Window, court: Court, shown: Sequence[Shown]) -> bool:
+    """Send answers: those in time, as of now, by one transaction, late ones alone; return whether all could be paid."""
+    if not shown:
+        return True
+    window = replace(window, now=chain_time(window.client.w3))
+    in_time = [one for one in shown if not window.late(one.demanded)]
+    queue = [in_time] if in_time else []
+    queue += [[one] for one in shown if window.late(one.demanded)]
     while queue:
         batch = queue.pop(0)
         try:
@@ -261,8 +276,8 @@ def _show(window: _Window, leaves: Sequence[Demanded]) -> None:
             if not window.memory.under_way and not window.memory.poor:
                 log.warning("round %d: a demanded leaf is not shown yet: %s", window.record.number, error)
             window.memory.poor = True
-            return  # what the others earn pays for this one
-    window.memory.poor = False
+            return False  # what the others earn pays for this one
+    return True
 
 
 def _usual_price(client: Client) -> int:

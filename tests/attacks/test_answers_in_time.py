@@ -11,6 +11,7 @@ from registry.chain.challenge_records import Target
 from registry.chain.client import Client
 from registry.chain.court import Court
 from registry.chain.journal import Journal
+from registry.chain.records import Dispute
 from registry.chain.sending import Sending
 from registry.dev.embedded import sleep_until
 from registry.disputes.demands import Demands, demands_of
@@ -79,8 +80,12 @@ class Answerer:
         self.court.demand_chunks(target, Tree.AGGREGATE, list(range(first, first + leaves)), deposit=deposit)
 
     @property
+    def dispute(self) -> Dispute:
+        return self.house.owner.dispute(self.house.model_id, 1)  # type: ignore[no-any-return]
+
+    @property
     def demands(self) -> Demands:
-        return demands_of(self.court, self.house.owner.dispute(self.house.model_id, 1))
+        return demands_of(self.court, self.dispute)
 
 
 @pytest.fixture
@@ -132,3 +137,42 @@ def test_what_a_reorganisation_puts_before_its_demand_is_shown_again(
     answerer.advance()
     answerer.advance()
     assert answerer.demands.open == ()
+
+
+# Many demands ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_of_many_answers_is_not_late_because_there_are_many(
+    answerer: Answerer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With forty leaves as with one, a fixed number of requests comes before the first answer and between two."""
+    node, before = Node(answerer.house, monkeypatch), list[int]()
+    for leaves, first in ((1, 0), (40, 1)):
+        answerer.demand(leaves, first)
+        node.asked.clear()
+        assert answerer.advance().startswith("round 1: showed")
+        before.append(node.asked.index("eth_sendRawTransaction"))
+    at = [place for place, method in enumerate(node.asked) if method == "eth_sendRawTransaction"]
+    assert len(at) == 2
+    assert before[1] <= before[0] + 2
+    assert at[1] - at[0] <= 20
+
+
+def test_answers_that_grow_late_while_others_are_sent_are_sent_as_late_ones(
+    answerer: Answerer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registry.roles.answering.TOGETHER", 1)
+    node = Node(answerer.house, monkeypatch)
+    answerer.demand(2)
+    end = max(answerer.demands.deadlines.values())
+
+    def pass_time(method: str) -> None:
+        if node.sent:  # the first is mined
+            node.before = lambda method: None
+            sleep_until(node.w3, end)
+
+    node.sent.clear()
+    node.before = pass_time
+    assert answerer.advance() == "round 1: showed 2 leaves"
+    assert answerer.demands.open == ()
+    assert answerer.court.open_demands(answerer.dispute.round_id, answerer.dispute.tally).late_burnt > 0
