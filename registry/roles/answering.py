@@ -22,14 +22,14 @@ from registry.chain.sending import Call
 from registry.disputes.answers import Misnamed, answer_to
 from registry.disputes.demands import Demands, SeenDemands, demands_of, leaf_of
 from registry.disputes.tree_cache import disk_bytes, place_of
-from registry.errors import ContentError, ContractError, InputError, NotEnoughMoney, VerificationFailed
+from registry.errors import CairnError, ContentError, ContractError, InputError, NotEnoughMoney, VerificationFailed
 from registry.ethereum.fees import block_gas, suggest_fees
 from registry.ethereum.node import chain_time
 from registry.rounds.onchain import RoundRecord, attested_result, attesters_of, read_round
 from registry.rounds.plans import load_plan, plan_rules
 from registry.store.base import ContentStore
 from registry.store.limited import LimitedStore
-from registry.types import Address, ModelId
+from registry.types import Address, ModelId, Root
 
 if TYPE_CHECKING:
     from registry.chain.client import Client
@@ -64,7 +64,7 @@ class Answering:
         misnamed: Blobs that need not be read again.
         seen: Demands in final blocks.
         under_way: The call that shows a leaf, until it is final.
-        not_before: When a leaf that the contract did not take is tried again, Unix seconds.
+        not_before: When a leaf that could not be made, or that the contract did not take, is tried again, Unix seconds.
         read: In which block each call was when it was read what it shows, by its key.
         shown: Leaves under way that were shown, so that they are told once.
         news: How many were shown since that was asked last.
@@ -217,6 +217,10 @@ class _Window:
             >= self.demands.deadlines[leaf] - duration + (first - leaf.index) % others * duration // (2 * others)
         ]
 
+    def put_off(self, leaves: Iterable[Demanded]) -> None:
+        """Try leaves again in a while."""
+        self.memory.not_before.update(dict.fromkeys(leaves, self.now + self.record.plan.answer_duration // 16))
+
     def call(self, court: Court, leaves: Sequence[Shown]) -> Call:
         """Alone, so that one that somebody else has shown is not sent; else all, of which such ones are skipped."""
         first = leaves[0]
@@ -242,18 +246,56 @@ def _show(window: _Window, leaves: Sequence[Demanded]) -> None:
     least = 0 if window.place in window.attesters else _usual_price(window.client) // _OTHERS_EARN
     together = _together(window.client)
     batch: list[Shown] = []
+    not_kept: dict[tuple[Root, int, int], list[Demanded]] = {}
     for leaf in leaves:
         if window.demands.deposits[leaf] < least:
             continue
-        opening = answer_to(window.store, window.record, window.result, leaf, window.trees, window.memory.misnamed)
-        if opening is not None:
-            batch.append(Shown(leaf, opening))
+        shown = _shown(window, [leaf], make=False)
+        if not shown:
+            not_kept.setdefault((leaf.root, leaf.entry_bytes, leaf.entries), []).append(leaf)
+        batch += shown
         if len(batch) == together:
             if not _send(window, court, batch):
                 return
             batch = []
-    if _send(window, court, batch):
-        window.memory.poor = False
+    if not _send(window, court, batch):
+        return
+    for of_one in not_kept.values():
+        batch = _shown(window, of_one, make=True)
+        for first in range(0, len(batch), together):
+            if not _send(window, court, batch[first : first + together]):
+                return
+        if batch:
+            break  # hashing took a while: before the next tree is made it is looked what has been demanded since
+    window.memory.poor = False
+
+
+def _shown(window: _Window, leaves: Sequence[Demanded], *, make: bool) -> list[Shown]:
+    """Return those leaves of one tree that are to be had, with what shows them. Where anything fails, such as a full
+    disk, all of them are put off, and keep no others back.
+    """
+    memory, found = window.memory, list[Shown]()
+    for leaf in leaves:
+        try:
+            opening = answer_to(
+                window.store, window.record, window.result, leaf, window.trees, memory.misnamed, make=make
+            )
+        except Exception as error:
+            foreseen = isinstance(error, (CairnError, OSError))
+            log.warning(
+                "round %d: leaves of 0x%s cannot be shown: %s: %s",
+                window.record.number,
+                leaf.root.hex()[:12],
+                type(error).__name__,
+                error,
+                exc_info=None if foreseen else error,
+            )
+            window.put_off(leaves)
+            return []
+        if opening is None:
+            break  # nor are the others
+        found.append(Shown(leaf, opening))
+    return found
 
 
 def _send(window: _Window, court: Court, shown: Sequence[Shown]) -> bool:
@@ -300,8 +342,7 @@ def _submit(window: _Window, court: Court, batch: Sequence[Shown]) -> None:
     except ContractError as error:
         if not isinstance(error, OUTRUN):
             log.warning("round %d: a leaf was not taken: %s", window.record.number, error)
-        again = window.now + window.record.plan.answer_duration // 16
-        memory.not_before.update((shown.demanded, again) for shown in batch)
+        window.put_off(shown.demanded for shown in batch)
         return
     memory.under_way.update((shown.demanded, call) for shown in batch)
 

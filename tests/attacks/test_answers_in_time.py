@@ -15,6 +15,7 @@ from registry.chain.records import Dispute
 from registry.chain.sending import Sending
 from registry.dev.embedded import sleep_until
 from registry.disputes.demands import Demands, demands_of
+from registry.disputes.tree_cache import keep_blob, place_of
 from registry.ethereum.hashing import keccak
 from registry.ethereum.networks import Finality, FinalityRule
 from registry.roles import aggregator
@@ -78,6 +79,16 @@ class Answerer:
         target = Target(self.house.model_id, 1, self.house.outcome().result)
         deposit = self.court.deposit_now(target)
         self.court.demand_chunks(target, Tree.AGGREGATE, list(range(first, first + leaves)), deposit=deposit)
+
+    def demand_list(self) -> None:
+        target = Target(self.house.model_id, 1, self.house.outcome().result)
+        self.court.demand_contributions(target, [0, 1, 2], deposit=self.court.deposit_now(target))
+
+    def damage_aggregate(self) -> None:
+        place = place_of(self.house.folder / "first", self.house.model_id, 1)
+        root = self.house.outcome().result.aggregate_root.hex()
+        path = next(path for path in place.iterdir() if path.name.startswith(root))
+        path.write_bytes(path.read_bytes()[:100])
 
     @property
     def dispute(self) -> Dispute:
@@ -176,3 +187,45 @@ def test_answers_that_grow_late_while_others_are_sent_are_sent_as_late_ones(
     assert answerer.advance() == "round 1: showed 2 leaves"
     assert answerer.demands.open == ()
     assert answerer.court.open_demands(answerer.dispute.round_id, answerer.dispute.tally).late_burnt > 0
+
+
+# One tree that cannot be made -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError(), KeyError("a bug")])
+def test_a_tree_that_cannot_be_made_keeps_no_other_leaf_back(
+    answerer: Answerer, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    answerer.damage_aggregate()
+    answerer.demand(2)
+    answerer.demand_list()
+
+    def fails(*_: Any, **__: Any) -> bool:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr("registry.disputes.answers.keep_blob", fails)
+        assert answerer.advance() == "round 1: showed 3 leaves"
+        assert answerer.advance() != "round 1: showed a leaf"
+    assert len(answerer.demands.open) == 2
+    assert caplog.text.count("cannot be shown") == 1, "and it is not tried at each look"
+    sleep_until(answerer.client.w3, max(answerer.memory.answering.not_before.values()))
+    assert answerer.advance() == "round 1: showed 2 leaves", "once there is room again"
+    assert answerer.demands.open == ()
+
+
+def test_leaves_at_hand_are_sent_before_a_tree_is_made(answerer: Answerer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though those whose tree must be made were demanded first."""
+    node, sent = Node(answerer.house, monkeypatch), list[int]()
+    answerer.damage_aggregate()
+    answerer.demand(2)
+    answerer.demand_list()
+
+    def keep(*arguments: Any) -> bool:
+        sent.append(len(node.sent))
+        return keep_blob(*arguments)
+
+    monkeypatch.setattr("registry.disputes.answers.keep_blob", keep)
+    node.sent.clear()
+    assert answerer.advance() == "round 1: showed 5 leaves"
+    assert sent == [1], "once for both leaves, after the others"
