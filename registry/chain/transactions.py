@@ -151,12 +151,12 @@ class Transactor:
             except NodeRefused:
                 raise
             except NodeUnavailable:
-                if self._sending.clock() - heard > self._sending.patience:
+                if abs(self._sending.clock() - heard) > self._sending.patience:
                     raise
                 intent = self._journal.get(intent.number)
             if _reached(intent, until):
                 break
-            if self._sending.clock() - began > self._sending.timeout:
+            if abs(self._sending.clock() - began) > self._sending.timeout:
                 raise TransactionFailed(
                     f"{call.key}: expected it {until} within {self._sending.timeout:g} s, got no further than "
                     f"{intent.state}; it may still be mined, and the same call goes on waiting for it"
@@ -347,7 +347,7 @@ class Transactor:
                     call = Call(to=intent.recipient, data=intent.data, key=intent.key, value=intent.value)
                     return self._begin(call, intent)
         if intent.state in (IntentState.SIGNED, IntentState.SENT) and self._stuck(intent.attempts[-1], left):
-            waited = self._sending.clock() - intent.attempts[0].signed_at
+            waited = self._sending.clock() - min(attempt.signed_at for attempt in intent.attempts)
             return self._replace(intent, urgent=left is not None and waited > left, most=most)
         return intent
 
@@ -423,7 +423,7 @@ class Transactor:
 
     def _stuck(self, attempt: Attempt, left: float | None) -> bool:
         patience = self._sending.resend_after if left is None else left / _LOOKS_IN_TIME
-        if self._sending.clock() - attempt.signed_at > patience:
+        if abs(self._sending.clock() - attempt.signed_at) > patience:  # a clock that is set back holds up nothing
             return True
         fees = suggest_fees(self._w3)
         return fees.base_fee is not None and fees.base_fee > attempt.max_fee

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from registry.chain.sending import Sending
 from registry.dev.embedded import sleep_until
 from registry.disputes.demands import Demands, demands_of
 from registry.disputes.tree_cache import keep_blob, place_of
+from registry.errors import TransactionFailed
 from registry.ethereum.hashing import keccak
 from registry.ethereum.networks import Finality, FinalityRule
 from registry.roles import aggregator
@@ -58,6 +60,8 @@ class Answerer:
 
     def __init__(self, house: Any) -> None:
         self.house, self.court = house, Court(house.stranger)
+        self.clock_set = 0.0
+        self.sleep: Callable[[float], None] = time.sleep
         house.chain.w3.provider.ethereum_tester.mine_blocks(BLOCKS + 1)
         own = house.clients["first"]
         self.client = Client(
@@ -66,7 +70,12 @@ class Answerer:
             signer=own.transactor._signer,
             journal=Journal(None),
             finality=Finality(FinalityRule.CONFIRMATIONS, BLOCKS),
-            sending=Sending(timeout=2, poll=0.01),
+            sending=Sending(
+                timeout=2,
+                poll=0.01,
+                clock=lambda: time.time() + self.clock_set,
+                sleep=lambda seconds: self.sleep(seconds),
+            ),
         )
         self.memory = aggregator.AggregatorMemory()
         assert self.advance() == "round 1: attested 3 contributions"
@@ -229,3 +238,38 @@ def test_leaves_at_hand_are_sent_before_a_tree_is_made(answerer: Answerer, monke
     node.sent.clear()
     assert answerer.advance() == "round 1: showed 5 leaves"
     assert sent == [1], "once for both leaves, after the others"
+
+
+# A clock that is set back ---------------------------------------------------------------------------------------------
+
+
+def test_a_clock_that_is_set_back_keeps_no_answer_from_being_outbid(
+    answerer: Answerer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node(answerer.house, monkeypatch)
+    answerer.demand(1)
+    node.holds_back, node.sent = True, []
+    answerer.advance()
+    answerer.clock_set = -3600.0
+    for _ in range(2):
+        answerer.client.transactor.keep(left=80, most=10**12)
+    assert len(set(node.sent)) == 2, "by one bid, and that one is given its time"
+    answerer.clock_set += 21
+    answerer.client.transactor.keep(left=80, most=10**12)
+    assert len(set(node.sent)) == 3
+
+
+def test_a_clock_that_is_set_back_keeps_nobody_waiting(answerer: Answerer, monkeypatch: pytest.MonkeyPatch) -> None:
+    node, slept = Node(answerer.house, monkeypatch), list[float]()
+    call = answerer.court.call("sealClaim", b"\x01" * 32)
+    node.holds_back = True
+    answerer.client.submit(call)
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        answerer.clock_set = -3600.0
+        assert len(slept) < 3
+
+    answerer.sleep = sleep
+    with pytest.raises(TransactionFailed, match="expected it mined within 2 s"):
+        answerer.client.wait(call, "mined")
