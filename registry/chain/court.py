@@ -116,11 +116,14 @@ class Court(Partner):
         return self._sender(self.withdrawal(to), until)
 
     def withdrawal(self, to: Address | None = None) -> Call:
-        """Return the call of `withdraw`. To pay out what was credited since the last one was mined is another effect,
-        though the call says the same and that one may not be final yet.
+        """Return the call of `withdraw`; to pay out what was credited since the last was mined is another effect."""
+        return self.anew(self.call("withdraw", to or self.client.account))
+
+    def anew(self, call: Call) -> Call:
+        """Return a call under a key that nothing mined stands for: another effect is wanted, though the call says the
+        same as one that was mined and may not be final yet.
         """
-        call = first = self.call("withdraw", to or self.client.account)
-        journal = self.client.transactor.journal
+        first, journal = call, self.client.transactor.journal
         while (known := journal.latest(call.key)) is not None and known.state is IntentState.MINED:
             call = replace(first, key=f"{first.key}:{known.number}")
         return call

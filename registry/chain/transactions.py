@@ -152,12 +152,12 @@ class Transactor:
             except NodeRefused:
                 raise
             except NodeUnavailable:
-                if self._sending.clock() - heard > self._sending.patience:
+                if abs(self._sending.clock() - heard) > self._sending.patience:
                     raise
                 intent = self._journal.get(intent.number)
             if _reached(intent, until):
                 break
-            if self._sending.clock() - began > self._sending.timeout:
+            if abs(self._sending.clock() - began) > self._sending.timeout:
                 raise TransactionFailed(
                     f"{call.key}: expected it {until} within {self._sending.timeout:g} s, got no further than "
                     f"{intent.state}; it may still be mined, and the same call goes on waiting for it"
@@ -165,6 +165,18 @@ class Transactor:
             self._sending.sleep(pause)
             pause = min(pause * 1.5, 20 * self._poll(), 4.0)
         return self._receipt(intent, call.to)
+
+    def receipt(self, call: Call) -> SentReceipt | None:
+        """Return what a call did, as the node says now; None where no block has it, or it was reverted. Does not wait.
+
+        Raises:
+            NodeUnavailable: The node does not answer.
+        """
+        intent = self._journal.latest(call.key)
+        found = None if intent is None else self._find_receipt(intent)
+        if intent is None or found is None or found["status"] != 1:
+            return None
+        return self._receipt(intent, call.to, found)
 
     def keep(self, *, left: float | None = None, most: int | None = None) -> tuple[Intent, ...]:
         """Make one pass over all pending transactions, in nonce order, without waiting.
@@ -334,7 +346,7 @@ class Transactor:
                     call = Call(to=intent.recipient, data=intent.data, key=intent.key, value=intent.value)
                     return self._begin(call, intent)
         if intent.state in (IntentState.SIGNED, IntentState.SENT) and self._stuck(intent.attempts[-1], left):
-            waited = self._sending.clock() - intent.attempts[0].signed_at
+            waited = self._sending.clock() - min(attempt.signed_at for attempt in intent.attempts)
             return self._replace(intent, urgent=left is not None and waited > left, most=most)
         return intent
 
@@ -410,15 +422,17 @@ class Transactor:
 
     def _stuck(self, attempt: Attempt, left: float | None) -> bool:
         patience = self._sending.resend_after if left is None else left / _LOOKS_IN_TIME
-        if self._sending.clock() - attempt.signed_at > patience:
+        if abs(self._sending.clock() - attempt.signed_at) > patience:  # a clock that is set back holds up nothing
             return True
         fees = suggest_fees(self._w3)
         return fees.base_fee is not None and fees.base_fee > attempt.max_fee
 
-    def _receipt(self, intent: Intent, contract: Address | None) -> SentReceipt:
-        if intent.tx_hash is None:
+    def _receipt(
+        self, intent: Intent, contract: Address | None, receipt: Mapping[str, Any] | None = None
+    ) -> SentReceipt:
+        if intent.tx_hash is None and receipt is None:
             raise TransactionFailed(f"{intent.key}: dropped before anything was signed: {intent.note}")
-        receipt = self._find_receipt(intent)
+        receipt = receipt or self._find_receipt(intent)
         if receipt is None:
             raise NodeUnavailable(f"{intent.key}: the node no longer has the receipt of {show(intent.tx_hash)}")
         if receipt["status"] != 1:

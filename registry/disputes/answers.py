@@ -41,6 +41,8 @@ def answer_to(
     demanded: Demanded,
     place: Path,
     misnamed: Misnamed | None = None,
+    *,
+    make: bool = True,
 ) -> Opening | None:
     """Return what shows a demanded leaf, or that there is none; None if it is not to be had.
 
@@ -54,6 +56,10 @@ def answer_to(
         demanded: The leaf.
         place: The folder of the round's trees.
         misnamed: Blobs that need not be read again; added to.
+        make: Whether to make a tree that is not kept, which hashes a blob.
+
+    Raises:
+        OSError: The disk is full.
     """
     if is_of_head(demanded):
         try:
@@ -62,22 +68,22 @@ def answer_to(
             return None
     leaf = demanded.root, Rows(demanded.entry_bytes, demanded.entries), demanded.index
     found = find_opening(place, store, *leaf)
-    if found is None and _made_anew(store, record, result, demanded, place, set() if misnamed is None else misnamed):
+    if found is None and make:
+        _make_anew(store, record, result, demanded, place, set() if misnamed is None else misnamed)
         found = find_opening(place, store, *leaf)
     return found
 
 
-def _made_anew(
+def _make_anew(
     store: ContentStore, record: RoundRecord, result: Result, demanded: Demanded, place: Path, misnamed: Misnamed
-) -> bool:
-    """Make a demanded leaf's tree from what the result's manifests name; say whether there is one."""
+) -> None:
+    """Make a demanded leaf's tree from what the result's manifests name."""
     if is_of_contributions(demanded):
         report = found_report(store, result.report_digest, len(record.commitments))
         listing = None if report is None else _listing(report.entries)
-        if listing is None or listing.root != demanded.root:
-            return False
-        keep_listing(place, listing)
-        return True
+        if listing is not None and listing.root == demanded.root:
+            keep_listing(place, listing)
+        return
     rows = Rows(demanded.entry_bytes, demanded.entries)
     for blob in _blobs(store, record, result, demanded):
         named = blob, demanded.root, rows
@@ -85,13 +91,12 @@ def _made_anew(
             continue
         try:
             if keep_blob(place, store, *named):
-                return True
+                return
         except ContentError:
             continue  # not to be had now
         except FormError:
             pass
         misnamed.add(named)
-    return False
 
 
 def _listing(entries: Sequence[ReportEntry]) -> Listing:

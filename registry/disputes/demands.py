@@ -9,7 +9,7 @@ from registry.chain.contract_structs import Demanded, Dispute
 from registry.chain.court import Court
 from registry.ethereum.node import asking, quantity
 
-__all__ = ["Demands", "SeenDemands", "demands_of"]
+__all__ = ["Demands", "SeenDemands", "demands_of", "leaf_of"]
 
 Told = LeafDemanded | LeafShown | DemandClosed
 
@@ -36,12 +36,14 @@ class Demands:
     Attributes:
         deadlines: Of every leaf that was demanded, Unix seconds.
         late_deadlines: Until when it may still be shown late, likewise.
+        deposits: What showing each earns, wei.
         open: Those neither shown nor given up.
         shown: The answers.
     """
 
     deadlines: dict[Demanded, int]
     late_deadlines: dict[Demanded, int]
+    deposits: dict[Demanded, int]
     open: tuple[Demanded, ...]
     shown: tuple[LeafShown, ...]
 
@@ -59,16 +61,18 @@ def demands_of(court: Court, dispute: Dispute, seen: SeenDemands | None = None, 
         latest = quantity(court.client.w3.eth.block_number, "blockNumber")
     deadlines: dict[Demanded, int] = {}
     late: dict[Demanded, int] = {}
+    deposits: dict[Demanded, int] = {}
     shown: list[LeafShown] = []
     over: set[Demanded] = set()
     for event in _events(court, dispute, latest, seen or SeenDemands(), since):
         if isinstance(event, LeafDemanded) and event.tally == dispute.tally:
-            deadlines[_of(event)], late[_of(event)] = event.deadline, event.late_deadline
+            leaf = leaf_of(event)
+            deadlines[leaf], late[leaf], deposits[leaf] = event.deadline, event.late_deadline, event.deposit
         elif isinstance(event, LeafShown | DemandClosed) and event.tally == dispute.tally:
-            over.add(_of(event))
+            over.add(leaf_of(event))
             if isinstance(event, LeafShown):
                 shown.append(event)
-    return Demands(deadlines, late, tuple(leaf for leaf in deadlines if leaf not in over), tuple(shown))
+    return Demands(deadlines, late, deposits, tuple(leaf for leaf in deadlines if leaf not in over), tuple(shown))
 
 
 def _events(court: Court, dispute: Dispute, latest: int, seen: SeenDemands, since: int | None) -> list[Told]:
@@ -88,6 +92,6 @@ def _events(court: Court, dispute: Dispute, latest: int, seen: SeenDemands, sinc
     return known
 
 
-def _of(event: Told) -> Demanded:
-    """The leaf, by its rows too: blobs of other rows may have one root, if their makers choose so."""
+def leaf_of(event: LeafDemanded | LeafShown | DemandClosed) -> Demanded:
+    """Return the leaf of an event, by its rows too: blobs of other rows may have one root, if makers choose so."""
     return Demanded(event.round_id, event.tally, event.root, event.entry_bytes, event.entries, event.index)

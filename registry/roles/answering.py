@@ -7,8 +7,8 @@ neither a slow block nor a reorganisation of the chain costs a leaf that was to 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,9 +20,9 @@ from registry.chain.court import Court
 from registry.chain.journal import IntentState
 from registry.chain.sending import Call
 from registry.disputes.answers import Misnamed, answer_to
-from registry.disputes.demands import Demands, SeenDemands, demands_of
+from registry.disputes.demands import Demands, SeenDemands, demands_of, leaf_of
 from registry.disputes.tree_cache import disk_bytes, place_of
-from registry.errors import ContentError, ContractError, InputError, NotEnoughMoney, VerificationFailed
+from registry.errors import CairnError, ContentError, ContractError, InputError, NotEnoughMoney, VerificationFailed
 from registry.ethereum.fees import block_gas, suggest_fees
 from registry.ethereum.node import chain_time
 from registry.roles.attested import Attested, kept_attested
@@ -30,7 +30,7 @@ from registry.rounds.onchain import RoundRecord, attested_by, attested_result, a
 from registry.rounds.plans import load_plan, plan_rules
 from registry.store.base import ContentStore
 from registry.store.limited import LimitedStore
-from registry.types import Address, ModelId
+from registry.types import Address, ModelId, Root
 
 if TYPE_CHECKING:
     from registry.chain.client import Client
@@ -65,11 +65,13 @@ class Answering:
         misnamed: Blobs that need not be read again.
         seen: Demands in final blocks.
         under_way: The call that shows a leaf, until it is final.
-        not_before: When a leaf that the contract did not take is tried again, Unix seconds.
+        not_before: When a leaf that could not be made, or that the contract did not take, is tried again, Unix seconds.
         kept: What was kept of the result in its window when it was attested.
         heard: Of which round, and before which block, it is known who has attested anything.
         attesters: Who has.
-        told: How many leaves each call showed, by its key, so that they are told once.
+        read: In which block each call was when it was read what it shows, by its key.
+        shown: Leaves under way that were shown, so that they are told once.
+        news: How many were shown since that was asked last.
         poor: Whether there was not money enough for all at the last look, which is said once.
     """
 
@@ -80,7 +82,9 @@ class Answering:
     kept: Attested | None = None
     heard: tuple[bytes, int] = (b"", 0)
     attesters: set[Address] = field(default_factory=set)
-    told: dict[str, int] = field(default_factory=dict)
+    read: dict[str, bytes] = field(default_factory=dict)
+    shown: set[Demanded] = field(default_factory=set)
+    news: int = 0
     poor: bool = False
 
     def knows(self, leaf: Demanded, now: int) -> bool:
@@ -107,9 +111,16 @@ class Answering:
 
     def newly_shown(self) -> int:
         """Return how many leaves were shown since this was asked last."""
-        count = sum(self.told.values())
-        self.told.update(dict.fromkeys(self.told, 0))
+        count, self.news = self.news, 0
         return count
+
+    def release(self, leaves: Iterable[Demanded]) -> None:
+        """Have leaves not under way any more."""
+        for leaf in leaves:
+            self.under_way.pop(leaf, None)
+        self.shown &= self.under_way.keys()
+        keys = {call.key for call in self.under_way.values()}
+        self.read = {key: block for key, block in self.read.items() if key in keys}
 
 
 def answer_demands(
@@ -145,20 +156,21 @@ def answer_demands(
     demands, now = demands_of(Court(client), dispute, memory.seen, since=since), chain_time(client.w3)
     attested = bool(demands.open) and client.attestation(model_id, number, place) == dispute.tally
     worth = _worth(client, model_id, place, len(demands.open)) if attested else 0
-    _look_after(client, memory, demands, now, worth)
     due = [leaf for leaf in _due(demands, now) if not memory.knows(leaf, now)]
-    if due:
-        record = read_round(client, model_id, number) if kept is None else kept.record
-        result = attested_result(client, record, dispute.result_hash) if kept is None else kept.result
-        if result is not None:
-            among = memory.attested(client, model_id, number, kept, since)
-            attesters = attesters_of(client, model_id, number, dispute.tally, among)
-            trees = place_of(folder, model_id, number)
-            # What is not here is not waited for: a liar withholds it, and own leaves may be demanded meanwhile.
-            here = LimitedStore(store, 0.0)
-            window = _Window(client, here, trees, record, result, demands, now, place, attesters, memory)
-            _show(window, window.mine(due))
-            _look_after(client, memory, demands, now, worth)
+    try:  # what is due goes first: looking after much that is on its way takes a while
+        if due:
+            record = read_round(client, model_id, number) if kept is None else kept.record
+            result = attested_result(client, record, dispute.result_hash) if kept is None else kept.result
+            if result is not None:
+                among = memory.attested(client, model_id, number, kept, since)
+                attesters = attesters_of(client, model_id, number, dispute.tally, among)
+                trees = place_of(folder, model_id, number)
+                # What is not here is not waited for: a liar withholds it, and own leaves may be demanded meanwhile.
+                here = LimitedStore(store, 0.0)
+                window = _Window(client, here, trees, record, result, demands, now, place, attesters, memory)
+                _show(window, window.mine(due))
+    finally:
+        _look_after(client, memory, demands, now, worth)
     shown = memory.newly_shown()
     return f"round {number}: showed {'a leaf' if shown == 1 else f'{shown} leaves'}" if shown else ""
 
@@ -233,6 +245,10 @@ class _Window:
             >= self.demands.deadlines[leaf] - duration + (first - leaf.index) % others * duration // (2 * others)
         ]
 
+    def put_off(self, leaves: Iterable[Demanded]) -> None:
+        """Try leaves again in a while."""
+        self.memory.not_before.update(dict.fromkeys(leaves, self.now + self.record.plan.answer_duration // 16))
+
     def call(self, court: Court, leaves: Sequence[Shown]) -> Call:
         """Alone, so that one that somebody else has shown is not sent; else all, of which such ones are skipped."""
         first = leaves[0]
@@ -251,21 +267,73 @@ def _due(demands: Demands, now: int) -> list[Demanded]:
 
 
 def _show(window: _Window, leaves: Sequence[Demanded]) -> None:
-    """Get answers on their way: those in time by the batch, late ones alone."""
+    """Get answers on their way, each transaction as soon as it is full. The node is asked nothing for each leaf, so the
+    first of many is not late because there are many.
+    """
     court = Court(window.client)
     least = 0 if window.place in window.attesters else _usual_price(window.client) // _OTHERS_EARN
-    in_time: list[Shown] = []
-    late: list[list[Shown]] = []
+    together = _together(window.client)
+    batch: list[Shown] = []
+    not_kept: dict[tuple[Root, int, int], list[Demanded]] = {}
     for leaf in leaves:
-        demand = court.demand(leaf, block="pending")
-        if demand.closed or demand.deposit < least:
+        if window.demands.deposits[leaf] < least:
             continue
-        opening = answer_to(window.store, window.record, window.result, leaf, window.trees, window.memory.misnamed)
-        if opening is not None:
-            shown = Shown(leaf, opening)
-            late.append([shown]) if window.late(leaf) else in_time.append(shown)
-    together = _together(window.client) if in_time else 1
-    queue = [in_time[first : first + together] for first in range(0, len(in_time), together)] + late
+        shown = _shown(window, [leaf], make=False)
+        if not shown:
+            not_kept.setdefault((leaf.root, leaf.entry_bytes, leaf.entries), []).append(leaf)
+        batch += shown
+        if len(batch) == together:
+            if not _send(window, court, batch):
+                return
+            batch = []
+    if not _send(window, court, batch):
+        return
+    for of_one in not_kept.values():
+        batch = _shown(window, of_one, make=True)
+        for first in range(0, len(batch), together):
+            if not _send(window, court, batch[first : first + together]):
+                return
+        if batch:
+            break  # hashing took a while: before the next tree is made it is looked what has been demanded since
+    window.memory.poor = False
+
+
+def _shown(window: _Window, leaves: Sequence[Demanded], *, make: bool) -> list[Shown]:
+    """Return those leaves of one tree that are to be had, with what shows them. Where anything fails, such as a full
+    disk, all of them are put off, and keep no others back.
+    """
+    memory, found = window.memory, list[Shown]()
+    for leaf in leaves:
+        try:
+            opening = answer_to(
+                window.store, window.record, window.result, leaf, window.trees, memory.misnamed, make=make
+            )
+        except Exception as error:
+            foreseen = isinstance(error, (CairnError, OSError))
+            log.warning(
+                "round %d: leaves of 0x%s cannot be shown: %s: %s",
+                window.record.number,
+                leaf.root.hex()[:12],
+                type(error).__name__,
+                error,
+                exc_info=None if foreseen else error,
+            )
+            window.put_off(leaves)
+            return []
+        if opening is None:
+            break  # nor are the others
+        found.append(Shown(leaf, opening))
+    return found
+
+
+def _send(window: _Window, court: Court, shown: Sequence[Shown]) -> bool:
+    """Send answers: those in time, as of now, by one transaction, late ones alone; return whether all could be paid."""
+    if not shown:
+        return True
+    window = replace(window, now=chain_time(window.client.w3))
+    in_time = [one for one in shown if not window.late(one.demanded)]
+    queue = [in_time] if in_time else []
+    queue += [[one] for one in shown if window.late(one.demanded)]
     while queue:
         batch = queue.pop(0)
         try:
@@ -278,8 +346,8 @@ def _show(window: _Window, leaves: Sequence[Demanded]) -> None:
             if not window.memory.under_way and not window.memory.poor:
                 log.warning("round %d: a demanded leaf is not shown yet: %s", window.record.number, error)
             window.memory.poor = True
-            return  # what the others earn pays for this one
-    window.memory.poor = False
+            return False  # what the others earn pays for this one
+    return True
 
 
 def _usual_price(client: Client) -> int:
@@ -295,15 +363,14 @@ def _together(client: Client) -> int:
 
 def _submit(window: _Window, court: Court, batch: Sequence[Shown]) -> None:
     """Send one answer, leaving enough to collect what it earns if something was earned already."""
-    call, memory = window.call(court, batch), window.memory
+    call, memory = court.anew(window.call(court, batch)), window.memory
     earns = bool(memory.under_way) or court.credit(window.client.account) > 0
     try:
         window.client.submit(call, spare_gas=_GAS_OF_WITHDRAWAL if earns else 0)
     except ContractError as error:
         if not isinstance(error, OUTRUN):
             log.warning("round %d: a leaf was not taken: %s", window.record.number, error)
-        again = window.now + window.record.plan.answer_duration // 16
-        memory.not_before.update((shown.demanded, again) for shown in batch)
+        window.put_off(shown.demanded for shown in batch)
         return
     memory.under_way.update((shown.demanded, call) for shown in batch)
 
@@ -321,11 +388,29 @@ def _look_after(client: Client, memory: Answering, demands: Demands, now: int, w
     ends = [(demands.deadlines[leaf], demands.late_deadlines[leaf]) for leaf in open_ones]
     left = min((in_time - now if in_time > now else late - now for in_time, late in ends), default=0)
     client.transactor.keep(left=left if left > 0 else None, most=worth)
-    for call in dict.fromkeys(memory.under_way.values()):
+    sent: dict[Call, set[Demanded]] = {}
+    for leaf, call in memory.under_way.items():
+        sent.setdefault(call, set()).add(leaf)
+    for call, leaves in sent.items():
         intent = client.transactor.journal.latest(call.key)
-        refused = intent is None or intent.state is IntentState.FAILED or intent.succeeded is False
-        if intent is not None and intent.succeeded and call.key not in memory.told:
-            memory.told[call.key] = sum(isinstance(e, LeafShown) for e in client.wait(call, "mined").events)
-        if refused or (intent is not None and intent.state is IntentState.FINAL):
-            for leaf in [leaf for leaf, other in memory.under_way.items() if other == call]:
-                del memory.under_way[leaf]
+        if intent is None or intent.state is IntentState.FAILED or intent.succeeded is False:
+            memory.release(leaves)
+            continue
+        if intent.succeeded and memory.read.get(call.key) != intent.block_hash:
+            memory.release(leaves - _read(client, memory, call, leaves))
+        if intent.state is IntentState.FINAL:
+            memory.release(leaves)
+
+
+def _read(client: Client, memory: Answering, call: Call, leaves: set[Demanded]) -> set[Demanded]:
+    """Return which leaves a mined call shows. Among many it skips those whose time was over, or whose demand came after
+    it since the chain was reorganised, and succeeds: they are due again, if they are still demanded.
+    """
+    receipt = client.transactor.receipt(call)
+    if receipt is None:
+        return leaves  # taken out again since; it is looked at again
+    shown = {leaf_of(event) for event in receipt.events if isinstance(event, LeafShown)}
+    memory.read[call.key] = receipt.block_hash
+    memory.news += len(shown - memory.shown)
+    memory.shown |= shown
+    return shown

@@ -54,6 +54,8 @@ __all__ = ["TaskHealth", "LoopTask", "follow", "keeping", "supervise", "take_ste
 log = logging.getLogger(__name__)
 
 LONGEST_PAUSE = 60.0
+_LOOK_AFTER_THREADS = 1.0
+"""Seconds between two looks at whether each task's thread runs."""
 OVERTAKEN = (
     AlreadyAttested,
     AlreadyCommitted,
@@ -155,7 +157,7 @@ def supervise(
     """Run tasks side by side until stop is set, each in a thread of its own: none waits for another, none ends.
 
     Whatever a step fails with is told once, and the step is taken again after growing pauses: no node, store, model,
-    contract or mistake ends more than the step that met it.
+    contract or mistake ends more than the step that met it. A thread that ends all the same is started again.
 
     Args:
         tasks: What to do.
@@ -171,18 +173,20 @@ def supervise(
             done(said)
 
     states = health or {task.name: TaskHealth() for task in tasks}
-    threads = [
-        threading.Thread(
-            target=follow,
-            args=(task.step, stop),
-            kwargs={"poll": poll, "done": tell, "health": states[task.name], "ends": ()},
-            name=task.name,
-        )
-        for task in tasks
-    ]
-    for thread in threads:
+
+    def start(task: LoopTask) -> threading.Thread:
+        more = {"poll": poll, "done": tell, "health": states[task.name], "ends": ()}
+        thread = threading.Thread(target=follow, args=(task.step, stop), kwargs=more, name=task.name)
         thread.start()
-    for thread in threads:
+        return thread
+
+    threads = {task.name: start(task) for task in tasks}
+    while not stop.wait(_LOOK_AFTER_THREADS):
+        for task in tasks:
+            if not threads[task.name].is_alive():
+                _tell(states[task.name], RuntimeError("the thread of this task ended"), 0)
+                threads[task.name] = start(task)
+    for thread in threads.values():
         while thread.is_alive():
             thread.join(1.0)  # so that a signal is seen
 
@@ -200,7 +204,7 @@ def follow(
 
     What may pass (`PASSING`) is told and waited out with growing pauses. When somebody else was quicker, or a deadline
     passed between looking and sending, it looks again. Everything else ends the loop with its error, if it is of
-    those that end it.
+    those that end it. What `done` fails with, such as a full disk under the output, is logged and ends nothing.
 
     Args:
         advance: Does the next thing and says what; an empty string if there was nothing to do.
@@ -231,9 +235,17 @@ def follow(
         pause = poll
         if said:
             state.did, state.did_at = said, time.time()
-            done(said)
+            _say(done, said)
         else:
             stop.wait(poll)
+
+
+def _say(done: Callable[[str], None], said: str) -> None:
+    """Pass on what was done; that nobody could be told does not undo it."""
+    try:
+        done(said)
+    except (OSError, ValueError, SystemExit) as error:  # a full disk, a closed file, a pipe that nobody reads
+        log.warning("did, but could not say so: %s (%s: %s)", said, type(error).__name__, error)
 
 
 def _tell(state: TaskHealth, error: Exception, pause: float) -> None:

@@ -394,7 +394,7 @@ def test_a_burst_of_demands_is_answered_at_once(
     memory = aggregator.AggregatorMemory()
     said = aggregator.advance(client, house.store, house.folder / "first", house.model_id, memory=memory)
     assert said.endswith("40 leaves")
-    assert sent == ["submit"] * sends + ["wait"] * sends, "none waits for the one before"
+    assert sent == ["submit"] * sends, "none is waited for"
     largest = max(intent.gas or 0 for intent in client.transactor.journal.all() if intent.key.startswith("showLeaves"))
     assert largest <= house.chain.w3.eth.get_block("latest")["gasLimit"] // share
     open = court.open_demands(wide.stranger.round_id(house.model_id, 1), client.dispute(house.model_id, 1).tally)
@@ -792,7 +792,9 @@ def test_an_honest_attester_shows_state_and_what_it_was_before(stateful: Any, lo
     for tree in (Tree.STATE, Tree.PARENT_STATE):
         for index in (0, 3, 99):  # the last is past the end
             court.demand_chunks(target, tree, [index], NOWHERE, basis, deposit=court.deposit_now(target))
-    assert aggregator.advance(house.first, house.store, house.folder / "first", house.model_id).endswith("6 leaves")
+    for shown in (3, 3) if lost else (6,):  # one tree is made in a step
+        said = aggregator.advance(house.first, house.store, house.folder / "first", house.model_id)
+        assert said.endswith(f"{shown} leaves")
     assert not demands_of(court, house.first.dispute(house.model_id, 2)).open
 
 
@@ -830,7 +832,9 @@ def test_a_root_that_somebody_else_committed_first_keeps_nobody_from_answering(o
     for index in range(2):
         membership = listing.membership(index)
         court.demand_chunks(target, Tree.CONTRIBUTION, [0], membership, deposit=court.deposit_now(target))
-    assert aggregator.advance(house.first, house.store, house.folder / "first", house.model_id).endswith("2 leaves")
+    for shown in ("a leaf", "a leaf") if lost else ("2 leaves",):  # one tree is made in a step
+        said = aggregator.advance(house.first, house.store, house.folder / "first", house.model_id)
+        assert said.endswith(shown)
     assert not demands_of(court, house.first.dispute(house.model_id, 1)).open
 
 

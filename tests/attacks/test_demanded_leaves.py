@@ -140,7 +140,8 @@ def test_what_damaged_trees_prove_is_never_shown(stateful: Any, damage: Callable
     trees = actor.demand_all(house.outcome(number=2).result, leaves=(0, 1))
     for path in actor.trees.iterdir():
         damage(path)
-    assert actor.advance().endswith(f"{2 * trees} leaves")
+    for _ in range(trees + 1):  # one tree is made in a step
+        actor.advance()
     assert actor.open == 0
     assert {path.name: path.read_bytes() for path in actor.trees.iterdir()} == before
 

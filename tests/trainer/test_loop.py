@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -16,6 +20,8 @@ from registry.chain.contract_errors import (
     RoundNotEnded,
     WrongPhase,
 )
+from registry.cli.output import Output
+from registry.cli.run_loops import _tell
 from registry.errors import (
     BlockNotFound,
     InputError,
@@ -25,7 +31,7 @@ from registry.errors import (
     VerificationFailed,
     WrongChain,
 )
-from registry.roles.loop import follow
+from registry.roles.loop import LoopTask, TaskHealth, follow, supervise
 from registry.types import Phase, Role
 
 ID = bytes(32)
@@ -51,9 +57,11 @@ LASTING = [
 ]
 
 
-def steps(*outcomes: str | Exception) -> tuple[Callable[[], str], threading.Event, list[int]]:
+def steps(
+    *outcomes: str | Exception, stop: threading.Event | None = None
+) -> tuple[Callable[[], str], threading.Event, list[int]]:
     """A function that returns or raises the outcomes in turn, and ends the loop after the last."""
-    stop, calls = threading.Event(), [0]
+    stop, calls = stop or threading.Event(), [0]
 
     def advance() -> str:
         outcome = outcomes[calls[0]]
@@ -97,3 +105,75 @@ def test_a_loop_that_is_told_to_stop_ends_after_the_step_in_hand() -> None:
     stop.set()
     running.join(5.0)
     assert not running.is_alive()
+
+
+class Unwritable:
+    """A standard output that takes nothing: its disk is full, or nobody reads the pipe behind it."""
+
+    encoding = "utf-8"
+
+    def __init__(self, error: OSError) -> None:
+        self._error = error
+
+    def write(self, text: str) -> int:
+        raise self._error
+
+    def flush(self) -> None:
+        raise self._error
+
+    def isatty(self) -> bool:
+        return False
+
+    def fileno(self) -> int:
+        return os.open(os.devnull, os.O_WRONLY)  # what rich turns to before it exits over a broken pipe
+
+
+@pytest.fixture
+def stop() -> Iterator[threading.Event]:
+    """Ends a loop, after twenty seconds in any case."""
+    event = threading.Event()
+    timer = threading.Timer(20, event.set)
+    timer.start()
+    yield event
+    timer.cancel()
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), BrokenPipeError(32, "Broken pipe")])
+def test_what_cannot_be_told_ends_no_task(
+    error: OSError,
+    as_json: bool,
+    stop: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    session: Any = SimpleNamespace(out=Output(as_json))
+    advance, _, calls = steps("showed a leaf", "", "showed a leaf", "", stop=stop)
+    health = {"answering": TaskHealth()}
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", Unwritable(error))
+        supervise(
+            [LoopTask("answering", advance)], stop, poll=0.001, done=lambda said: _tell(session, said), health=health
+        )
+    assert calls == [4]
+    assert (health["answering"].steps, health["answering"].failures) == (4, 0)
+    assert "could not say so: showed a leaf" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_ends_is_started_again(stop: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("registry.roles.loop._LOOK_AFTER_THREADS", 0.01)
+    calls = [0]
+
+    def exits() -> str:
+        calls[0] += 1
+        if calls[0] == 1:
+            raise SystemExit(1)
+        stop.set()
+        return ""
+
+    health = {"answering": TaskHealth()}
+    supervise([LoopTask("answering", exits)], stop, poll=0.001, health=health)
+    assert calls == [2]
+    assert health["answering"].failures == 1
+    assert "ended" in health["answering"].error

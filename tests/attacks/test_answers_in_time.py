@@ -1,0 +1,274 @@
+"""What keeps answers from being in time: blocks that come late, slow nodes, full disks, and many demands at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from registry.chain.client import Client
+from registry.chain.contract_structs import Dispute, Target
+from registry.chain.court import Court
+from registry.chain.journal import Journal
+from registry.chain.sending import Sending
+from registry.dev.embedded import sleep_until
+from registry.disputes.demands import Demands, demands_of
+from registry.disputes.tree_cache import keep_blob, place_of
+from registry.errors import TransactionFailed
+from registry.ethereum.hashing import keccak
+from registry.ethereum.networks import Finality, FinalityRule
+from registry.roles import aggregator
+from registry.types import Tree
+
+pytestmark = pytest.mark.slow
+
+BLOCKS = 64
+"""For the aggregator a block is final when so many stand on it."""
+
+
+class Node:
+    """The node of a federation, which may keep transactions back, and takes its time over each request."""
+
+    def __init__(self, house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.w3, self.sent, self.asked = house.chain.w3, list[str](), list[str]()
+        self.holds_back = False
+        self.before: Callable[[str], None] = lambda method: None
+        self._ask = self.w3.provider.make_request
+        monkeypatch.setattr(self.w3.provider, "make_request", self.make_request)
+        monkeypatch.setattr(self.w3.provider, "_request_func_cache", (None, None))
+
+    def make_request(self, method: str, params: Any) -> Any:
+        self.before(method)
+        self.asked.append(method)
+        if method == "eth_sendRawTransaction":
+            self.sent.append(params[0])
+            if self.holds_back:
+                raw = bytes.fromhex(params[0].removeprefix("0x"))
+                return {"jsonrpc": "2.0", "id": 1, "result": "0x" + keccak(raw).hex()}
+        return self._ask(method, params)
+
+    def mine(self, raw: str) -> None:
+        """Have a transaction that was kept back mined."""
+        self._ask("eth_sendRawTransaction", [raw])
+
+
+class Answerer:
+    """`first`, who has attested round 1, and the stranger, who demands leaves of the result."""
+
+    def __init__(self, house: Any) -> None:
+        self.house, self.court = house, Court(house.stranger)
+        self.clock_set = 0.0
+        self.sleep: Callable[[float], None] = time.sleep
+        house.chain.w3.provider.ethereum_tester.mine_blocks(BLOCKS + 1)
+        own = house.clients["first"]
+        self.client = Client(
+            own.w3,
+            own.address,
+            signer=own.transactor._signer,
+            journal=Journal(None),
+            finality=Finality(FinalityRule.CONFIRMATIONS, BLOCKS),
+            sending=Sending(
+                timeout=2,
+                poll=0.01,
+                clock=lambda: time.time() + self.clock_set,
+                sleep=lambda seconds: self.sleep(seconds),
+            ),
+        )
+        self.memory = aggregator.AggregatorMemory()
+        assert self.advance() == "round 1: attested 3 contributions"
+
+    def advance(self) -> str:
+        house = self.house
+        return aggregator.advance(self.client, house.store, house.folder / "first", house.model_id, memory=self.memory)
+
+    def demand(self, leaves: int, first: int = 0) -> None:
+        target = Target(self.house.model_id, 1, self.house.outcome().result)
+        deposit = self.court.deposit_now(target)
+        self.court.demand_chunks(target, Tree.AGGREGATE, list(range(first, first + leaves)), deposit=deposit)
+
+    def demand_list(self) -> None:
+        target = Target(self.house.model_id, 1, self.house.outcome().result)
+        self.court.demand_contributions(target, [0, 1, 2], deposit=self.court.deposit_now(target))
+
+    def damage_aggregate(self) -> None:
+        place = place_of(self.house.folder / "first", self.house.model_id, 1)
+        root = self.house.outcome().result.aggregate_root.hex()
+        path = next(path for path in place.iterdir() if path.name.startswith(root))
+        path.write_bytes(path.read_bytes()[:100])
+
+    @property
+    def dispute(self) -> Dispute:
+        return self.house.owner.dispute(self.house.model_id, 1)  # type: ignore[no-any-return]
+
+    @property
+    def demands(self) -> Demands:
+        return demands_of(self.court, self.dispute)
+
+
+@pytest.fixture
+def answerer(federation: Any, new_plan: Callable[..., Any]) -> Answerer:
+    """With a bond, and a late period after an answer time of two minutes."""
+    house = federation
+    Court(house.first).deposit_bond(house.model_id, 10**18)
+    new_plan(house, bond_gwei=10**9, answer_duration=120, late_duration=240, challenge_duration=32 * 360)
+    house.owner.open_round(house.model_id)
+    for seed, name in enumerate(("ann", "bob", "cyn")):
+        house.contribute(name, house.update(name, seed=seed))
+    house.sleep_to("publish_deadline")
+    return Answerer(house)
+
+
+# A mined transaction need not have shown what it was to show ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("leaves", [1, 2])
+def test_what_was_mined_after_the_answer_time_is_shown_late(
+    answerer: Answerer, leaves: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction with one leaf reverts; one with many skips each leaf, and succeeds."""
+    node = Node(answerer.house, monkeypatch)
+    answerer.demand(leaves)
+    node.holds_back = True
+    assert answerer.advance() == ""
+    node.holds_back = False
+    sleep_until(node.w3, max(answerer.demands.deadlines.values()))
+    node.mine(node.sent[-1])
+    said = [answerer.advance() for _ in range(3)]
+    assert f"round 1: showed {'a leaf' if leaves == 1 else '2 leaves'}" in said
+    assert answerer.demands.open == ()
+
+
+def test_what_a_reorganisation_puts_before_its_demand_is_shown_again(
+    answerer: Answerer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, tester = Node(answerer.house, monkeypatch), answerer.house.chain.w3.provider.ethereum_tester
+    before = tester.take_snapshot()
+    answerer.demand(2)
+    demand = node.sent[-1]
+    assert answerer.advance() == "round 1: showed 2 leaves"
+    answer = node.sent[-1]
+    tester.revert_to_snapshot(before)
+    node.mine(answer)
+    node.mine(demand)
+    assert len(answerer.demands.open) == 2
+    answerer.advance()
+    answerer.advance()
+    assert answerer.demands.open == ()
+
+
+# Many demands ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_of_many_answers_is_not_late_because_there_are_many(
+    answerer: Answerer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With forty leaves as with one, a fixed number of requests comes before the first answer and between two."""
+    node, before = Node(answerer.house, monkeypatch), list[int]()
+    for leaves, first in ((1, 0), (40, 1)):
+        answerer.demand(leaves, first)
+        node.asked.clear()
+        assert answerer.advance().startswith("round 1: showed")
+        before.append(node.asked.index("eth_sendRawTransaction"))
+    at = [place for place, method in enumerate(node.asked) if method == "eth_sendRawTransaction"]
+    assert len(at) == 2
+    assert before[1] <= before[0] + 2
+    assert at[1] - at[0] <= 20
+
+
+def test_answers_that_grow_late_while_others_are_sent_are_sent_as_late_ones(
+    answerer: Answerer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registry.roles.answering.TOGETHER", 1)
+    node = Node(answerer.house, monkeypatch)
+    answerer.demand(2)
+    end = max(answerer.demands.deadlines.values())
+
+    def pass_time(method: str) -> None:
+        if node.sent:  # the first is mined
+            node.before = lambda method: None
+            sleep_until(node.w3, end)
+
+    node.sent.clear()
+    node.before = pass_time
+    assert answerer.advance() == "round 1: showed 2 leaves"
+    assert answerer.demands.open == ()
+    assert answerer.court.open_demands(answerer.dispute.round_id, answerer.dispute.tally).late_burnt > 0
+
+
+# One tree that cannot be made -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError(), KeyError("a bug")])
+def test_a_tree_that_cannot_be_made_keeps_no_other_leaf_back(
+    answerer: Answerer, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    answerer.damage_aggregate()
+    answerer.demand(2)
+    answerer.demand_list()
+
+    def fails(*_: Any, **__: Any) -> bool:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr("registry.disputes.answers.keep_blob", fails)
+        assert answerer.advance() == "round 1: showed 3 leaves"
+        assert answerer.advance() != "round 1: showed a leaf"
+    assert len(answerer.demands.open) == 2
+    assert caplog.text.count("cannot be shown") == 1, "and it is not tried at each look"
+    sleep_until(answerer.client.w3, max(answerer.memory.answering.not_before.values()))
+    assert answerer.advance() == "round 1: showed 2 leaves", "once there is room again"
+    assert answerer.demands.open == ()
+
+
+def test_leaves_at_hand_are_sent_before_a_tree_is_made(answerer: Answerer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though those whose tree must be made were demanded first."""
+    node, sent = Node(answerer.house, monkeypatch), list[int]()
+    answerer.damage_aggregate()
+    answerer.demand(2)
+    answerer.demand_list()
+
+    def keep(*arguments: Any) -> bool:
+        sent.append(len(node.sent))
+        return keep_blob(*arguments)
+
+    monkeypatch.setattr("registry.disputes.answers.keep_blob", keep)
+    node.sent.clear()
+    assert answerer.advance() == "round 1: showed 5 leaves"
+    assert sent == [1], "once for both leaves, after the others"
+
+
+# A clock that is set back ---------------------------------------------------------------------------------------------
+
+
+def test_a_clock_that_is_set_back_keeps_no_answer_from_being_outbid(
+    answerer: Answerer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node(answerer.house, monkeypatch)
+    answerer.demand(1)
+    node.holds_back, node.sent = True, []
+    answerer.advance()
+    answerer.clock_set = -3600.0
+    for _ in range(2):
+        answerer.client.transactor.keep(left=80, most=10**12)
+    assert len(set(node.sent)) == 2, "by one bid, and that one is given its time"
+    answerer.clock_set += 21
+    answerer.client.transactor.keep(left=80, most=10**12)
+    assert len(set(node.sent)) == 3
+
+
+def test_a_clock_that_is_set_back_keeps_nobody_waiting(answerer: Answerer, monkeypatch: pytest.MonkeyPatch) -> None:
+    node, slept = Node(answerer.house, monkeypatch), list[float]()
+    call = answerer.court.call("sealClaim", b"\x01" * 32)
+    node.holds_back = True
+    answerer.client.submit(call)
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        answerer.clock_set = -3600.0
+        assert len(slept) < 3
+
+    answerer.sleep = sleep
+    with pytest.raises(TransactionFailed, match="expected it mined within 2 s"):
+        answerer.client.wait(call, "mined")
