@@ -15,7 +15,8 @@
     │   ├── NodeUnavailable   the RPC node cannot be reached or does not answer
     │   ├── WrongChain        another chain id, or no contract of ours at the address
     │   ├── FinalityBroken    a block that was final is no longer on the node's chain
-    │   ├── TransactionFailed sent and not carried out, or not enough money to send it (NotEnoughMoney)
+    │   ├── TransactionFailed sent and not carried out, or not sent: too little money for it (NotEnoughMoney), or no
+    │   │                     node takes it (TransactionRefused)
     │   └── ContractError     the contract said no; one subclass per custom error (registry.chain.contracts)
     ├── SignerError           a keystore, password or signer                                      exit 6
     ├── VerificationFailed    the records and the bytes disagree                                  exit 7
@@ -46,6 +47,7 @@ __all__ = [
     "StoreUnavailable",
     "NotEnoughMoney",
     "TransactionFailed",
+    "TransactionRefused",
     "UnknownRule",
     "VerificationFailed",
     "WrongChain",
@@ -128,6 +130,10 @@ class TransactionFailed(ChainError):
 
 class NotEnoughMoney(TransactionFailed):
     """The account does not hold what a transaction may cost; nothing was sent."""
+
+
+class TransactionRefused(TransactionFailed):
+    """The node takes no bid for a transaction; it was given up, and its nonce is free."""
 
 
 class ContractError(ChainError):

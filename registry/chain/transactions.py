@@ -2,8 +2,10 @@
 
 `submit` gets an effect on its way, `wait` follows it, `send` does both. All three take the same `Call` again after a
 crash and go on where they were: the call's key finds the journal's entry, and what was signed once is only ever sent
-again as the same bytes, or replaced under the same nonce. `keep` looks once at all that is on its way and waits for
-nothing: a loop around it brings back what a reorganisation took out, and outbids what sticks, until it is final.
+again as the same bytes, or replaced under the same nonce. What no node takes at any price is given up, and its nonce
+used for something else, so that it holds up nothing that was signed after it. `keep` looks once at all that is on its
+way and waits for nothing: a loop around it brings back what a reorganisation took out, and outbids what sticks, until
+it is final.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from registry.chain.events import decode_logs
 from registry.chain.journal import Attempt, Intent, IntentState, Journal, JournalConflict
 from registry.chain.sending import Call, Quote, Sending, SentReceipt, Until, simulate
 from registry.chain.views import chain_id_of
-from registry.errors import ContractError, NodeUnavailable, NotEnoughMoney, TransactionFailed
+from registry.errors import ContractError, NodeUnavailable, NotEnoughMoney, TransactionFailed, TransactionRefused
 from registry.ethereum.fees import Fees, outbid, suggest_fees, worth_outbidding
 from registry.ethereum.hashing import keccak
 from registry.ethereum.keys import Signer, check_signed, to_checksum
@@ -41,6 +43,7 @@ _LOOKS = 4
 """How often a node is asked before it is believed that a transaction is lost, or one that was final gone."""
 ALREADY_KNOWN = ("already known", "known transaction", "already imported", "already in mempool", "alreadyknown")
 NONCE_USED = ("nonce too low", "nonce is too low", "invalid nonce", "nonce has already been used", "oldnonce")
+NONCE_AHEAD = ("nonce too high", "invalid transaction nonce", "nonce gap", "gapped-nonce")
 UNDERPRICED = ("underpriced", "less than block base fee", "fee too low", "lower than the base fee", "feetoolow")
 NO_MONEY = ("insufficient funds", "doesn't have enough funds", "insufficient balance", "cannot afford")
 
@@ -115,7 +118,8 @@ class Transactor:
 
         Raises:
             ContractError: The contract refuses it. Nothing was written or sent.
-            TransactionFailed: It cannot be paid for, or the node refuses it.
+            TransactionFailed: It cannot be paid for.
+            TransactionRefused: The node takes it at no price. It was given up.
             JournalConflict: The key stands for something else that was signed.
         """
         if not self._reconciled:
@@ -231,6 +235,8 @@ class Transactor:
         except NodeUnavailable as error:
             log.warning("%s: signed, but the node did not take it yet: %s", call.key, error)
             return self._journal.get(intent.number)
+        except (ContractError, TransactionFailed) as error:
+            return self._bid_less(intent, error)
 
     def _simulate(self, call: Call, fees: Fees) -> int:
         try:
@@ -276,16 +282,23 @@ class Transactor:
         )
         return self._journal.sign(intent.number, attempt, gas)
 
-    def _broadcast(self, intent: Intent) -> Intent:
-        """Send the attempt in force. What the node's refusal means decides what happens next."""
-        attempt = intent.attempts[-1]
+    def _broadcast(self, intent: Intent, attempt: Attempt | None = None) -> Intent:
+        """Send an attempt, by default the newest. What the node's refusal means decides what happens next.
+
+        Raises:
+            ContractError: The node does not take it, nor is it mined: the contract refuses it.
+            NotEnoughMoney: Likewise, for want of money.
+            TransactionRefused: Likewise, for another reason.
+        """
+        attempt = attempt or intent.attempts[-1]
         try:
             with asking("eth_sendRawTransaction"):
                 self._w3.eth.send_raw_transaction(attempt.raw)
         except NodeRefused as error:
             said = error.said.lower()
-            if _says(said, NONCE_USED) or _says(said, UNDERPRICED):
-                # Mined already, or outbid by another transaction of ours or of this account's owner: looking tells.
+            if _says(said, (*NONCE_USED, *NONCE_AHEAD, *UNDERPRICED)):
+                # Mined already, behind one that is not there yet, or outbid by another transaction of ours or of this
+                # account's owner: looking tells.
                 log.info("%s: %s", intent.key, error.said)
                 return intent
             if _says(said, NO_MONEY):
@@ -296,8 +309,71 @@ class Transactor:
             if not _says(said, ALREADY_KNOWN) and self._find_receipt(intent) is None:
                 if error.data:
                     raise decode_error(error.data) from error
-                raise TransactionFailed(f"{intent.key}: the node refused it: {error.said:.200}") from error
+                raise TransactionRefused(f"{intent.key}: the node refused it: {error.said:.200}") from error
         return self._journal.send(intent.number, attempt.tx_hash)
+
+    def _bid_less(self, intent: Intent, error: ContractError | TransactionFailed) -> Intent:
+        """Bid the least for what the node has refused; go back to what a node has taken; or else give it up.
+
+        Given up, since whatever is signed after it waits for its nonce. No effect can come twice by that: another
+        transaction gets the nonce, so one of both is mined at most.
+
+        Raises:
+            ContractError: It was given up, for this reason.
+            TransactionFailed: Likewise.
+        """
+        with self._journal.lock():
+            intent = self._journal.get(intent.number)
+            if intent.state not in (IntentState.SIGNED, IntentState.SENT) or intent.nonce is None or intent.gas is None:
+                return intent
+            lower = self._lowest(intent)
+            if lower is not None:
+                log.info("%s: bidding %d wei per gas: %s", intent.key, lower.max_fee, error)
+                intent = self._sign(intent, intent.nonce, intent.gas, lower)
+                try:
+                    return self._broadcast(intent)
+                except (ContractError, TransactionFailed) as again:
+                    error = again
+            taken = [attempt for attempt in intent.attempts if attempt.sent]
+            for attempt in reversed(taken):
+                try:
+                    return self._broadcast(intent, attempt)
+                except (ContractError, TransactionFailed) as again:
+                    error = again
+            if taken or intent.state is IntentState.SENT or self._known(intent):
+                log.warning("%s: the node takes it no more: %s", intent.key, error)
+                return intent
+            self._journal.refuse(intent.number, str(error))
+            raise error
+
+    def _lowest(self, intent: Intent) -> Fees | None:
+        """Return the lowest bid that outlives a full block and replaces what was taken; None if none is untried."""
+        wanted = suggest_fees(self._w3)
+        if wanted.base_fee is None:
+            return None
+        lowest = replace(wanted, max_fee=wanted.base_fee * 9 // 8 + wanted.priority_fee)
+        for attempt in intent.attempts:
+            if attempt.sent:
+                lowest = outbid(attempt.max_fee, attempt.priority_fee, lowest)
+        refused = min((attempt.max_fee for attempt in intent.attempts if not attempt.sent), default=0)
+        return lowest if lowest.max_fee < refused else None
+
+    def _known(self, intent: Intent) -> bool:
+        """Whether the node has an attempt after all, or anything else with its nonce; asked a few times."""
+        return any(
+            self._find_receipt(intent) is not None
+            or self._in_pool(intent)
+            or self._count("pending") > (intent.nonce or 0)
+            for _ in range(_LOOKS)
+        )
+
+    def _fill_gap(self, nonce: int) -> None:
+        """Use a nonce before this one that nothing is signed for any more: nodes mine an account's nonces in turn."""
+        with self._journal.lock():
+            free = self._next_nonce()
+            if self._journal.unused_nonce() <= free < nonce:
+                log.info("nonce %d: free, and %d waits for it: sending nothing to oneself", free, nonce)
+                self._begin(Call(to=self.address, data=b"", key=f"nonce:{free}", once=False), None)
 
     def _replace(self, intent: Intent, *, urgent: bool = False, most: int | None = None) -> Intent:
         """Bid higher for the same nonce."""
@@ -321,13 +397,20 @@ class Transactor:
                 log.warning("%s: a higher bid could not be paid for, so it waits", intent.key)
                 return intent
             log.info("%s: bidding %d instead of %d wei per gas", intent.key, fees.max_fee, old.max_fee)
-            return self._broadcast(self._sign(intent, intent.nonce, intent.gas, fees))
+            signed = self._sign(intent, intent.nonce, intent.gas, fees)
+            try:
+                return self._broadcast(signed)
+            except (ContractError, TransactionFailed) as error:
+                return self._bid_less(signed, error)
 
     # ----------------------------------------------------------------------------------------------- following
 
     def _advance(self, intent: Intent, left: float | None = None, most: int | None = None) -> Intent:
         """One look at the chain, and what follows from it."""
-        intent = self._look(self._journal.get(intent.number))
+        try:
+            intent = self._look(self._journal.get(intent.number))
+        except (ContractError, TransactionFailed) as error:
+            intent = self._bid_less(intent, error)
         if intent.state is IntentState.PLANNED:  # its nonce went to another transaction, or nobody ever signed it
             with self._journal.lock():
                 intent = self._journal.get(intent.number)
@@ -335,6 +418,7 @@ class Transactor:
                     call = Call(to=intent.recipient, data=intent.data, key=intent.key, value=intent.value)
                     return self._begin(call, intent)
         if intent.state in (IntentState.SIGNED, IntentState.SENT) and self._stuck(intent.attempts[-1], left):
+            self._fill_gap(intent.nonce or 0)
             waited = self._sending.clock() - intent.attempts[0].signed_at
             return self._replace(intent, urgent=left is not None and waited > left, most=most)
         return intent
@@ -392,14 +476,17 @@ class Transactor:
         return None
 
     def _in_pool(self, intent: Intent) -> bool:
+        """Whether the node has any attempt: all want the same nonce."""
         from web3.exceptions import TransactionNotFound
 
-        with asking("eth_getTransactionByHash"):
-            try:
-                self._w3.eth.get_transaction(intent.attempts[-1].tx_hash)  # type: ignore[arg-type]
-            except TransactionNotFound:
-                return False
-        return True
+        for attempt in reversed(intent.attempts):
+            with asking("eth_getTransactionByHash"):
+                try:
+                    self._w3.eth.get_transaction(attempt.tx_hash)  # type: ignore[arg-type]
+                except TransactionNotFound:
+                    continue
+            return True
+        return False
 
     def _nonce_used(self, nonce: int, final: int) -> bool:
         """Whether some transaction with this nonce stands in a final block."""
@@ -418,7 +505,7 @@ class Transactor:
 
     def _receipt(self, intent: Intent, contract: Address | None) -> SentReceipt:
         if intent.tx_hash is None:
-            raise TransactionFailed(f"{intent.key}: given up before anything was signed: {intent.note}")
+            raise TransactionFailed(f"{intent.key}: given up: {intent.note}")
         receipt = self._find_receipt(intent)
         if receipt is None:
             raise NodeUnavailable(f"{intent.key}: the node no longer has the receipt of {show(intent.tx_hash)}")

@@ -34,7 +34,7 @@ from registry.disputes.inspection import Recomputed, inspect
 from registry.disputes.streaming import conviction_gas
 from registry.disputes.tree_cache import place_of, remove_before
 from registry.durable import write_whole
-from registry.errors import ContractError, NotEnoughMoney
+from registry.errors import ContractError, NotEnoughMoney, TransactionRefused
 from registry.ethereum.keys import to_checksum
 from registry.ethereum.node import chain_time
 from registry.roles.claims import Claim, collect, seal
@@ -401,19 +401,35 @@ def _demand(
                 Claim(dispute.round_id, dispute.tally, Part.SERVICE, 0, named),
             ):
                 seal(court, watch.folder, claim)
-    for first, *others in _together(wanted):
-        # The base fee may rise meanwhile.
-        deposit = min(court.deposit_now(target) * 5 // 4, MAX_DEPOSIT)
-        indices = [first.index, *(leaf.index for leaf in others)]
-        if first.head is not None:
-            court.demand_head(target, first.head, first.membership, deposit=deposit, until="mined")
-        elif first.tree is None:
-            court.demand_contributions(target, indices, deposit=deposit, until="mined")
-        else:
-            basis = watch.basis(record)
-            court.demand_chunks(target, first.tree, indices, first.membership, basis, deposit=deposit, until="mined")
+    groups, refused = list(_together(wanted)), list[TransactionRefused]()
+    while groups:
+        group = groups.pop(0)
+        half = len(group) // 2
+        try:
+            _demand_group(court, target, group, watch, record)
+        except TransactionRefused as error:  # nodes limit what a transaction may cost, so two may pass
+            if half:
+                groups[:0] = [group[:half], group[half:]]
+            else:
+                refused.append(error)  # which keeps none of the others back
+    if refused:
+        raise refused[0]
     leaves = "a leaf" if len(wanted) == 1 else f"{len(wanted)} leaves"
     return f"round {target.number}: demanded {leaves} of result 0x{dispute.result_hash.hex()[:12]}"
+
+
+def _demand_group(court: Court, target: Target, group: Sequence[Wanted], watch: _Watch, record: RoundRecord) -> None:
+    """Demand leaves of one blob."""
+    first, indices = group[0], [leaf.index for leaf in group]
+    # The base fee may rise meanwhile.
+    deposit = min(court.deposit_now(target) * 5 // 4, MAX_DEPOSIT)
+    if first.head is not None:
+        court.demand_head(target, first.head, first.membership, deposit=deposit, until="mined")
+    elif first.tree is None:
+        court.demand_contributions(target, indices, deposit=deposit, until="mined")
+    else:
+        basis = watch.basis(record)
+        court.demand_chunks(target, first.tree, indices, first.membership, basis, deposit=deposit, until="mined")
 
 
 def _together(wanted: Sequence[Wanted]) -> Iterator[list[Wanted]]:

@@ -25,6 +25,7 @@ from registry.dev.forgeries import Edit, falsified, nudged
 from registry.disputes.demands import demands_of
 from registry.disputes.openings import chunks_of_blob, chunks_of_file
 from registry.disputes.streaming import conviction_gas
+from registry.ethereum.fees import suggest_fees
 from registry.ethereum.networks import Finality, FinalityRule
 from registry.ethereum.node import chain_time
 from registry.roles import aggregator, auditor
@@ -449,6 +450,46 @@ def test_what_answers_earn_pays_for_the_others(federation: Any, new_plan: Callab
     advance()
     client = house.first
     assert client.balance(client.account) + court.credit(client.account) > earned // 2, "and it is not poorer for it"
+
+
+def least_bid(house: Any) -> int:
+    """The lowest bid that is made, wei per gas."""
+    fees = suggest_fees(house.chain.w3)
+    assert fees.base_fee is not None
+    return fees.base_fee * 9 // 8 + fees.priority_fee
+
+
+def test_answers_that_cost_too_much_together_for_a_node_are_given_apart(
+    wide: Any, fee_cap: Callable[[Any, int], list[int]]
+) -> None:
+    """geth refuses what may cost more than one ether: many answers at a high base fee."""
+    house, memory = wide, aggregator.AggregatorMemory()
+    client = house.clients["first"]
+
+    def advance() -> str:
+        return aggregator.advance(client, house.store, house.folder / "first", house.model_id, memory=memory)
+
+    assert advance() == "round 1: attested 3 contributions"
+    demand(house, Tree.AGGREGATE, [0, 1, 2, 3])
+    refused = fee_cap(house.chain.w3, 150_000 * least_bid(house))
+    advance()
+    assert (bool(refused), open_demands(house)) == (True, 0)
+
+
+def test_demands_that_cost_too_much_together_for_a_node_are_made_apart(
+    wide: Any, fee_cap: Callable[[Any, int], list[int]]
+) -> None:
+    house, ann = wide, update_of(wide, "ann")
+    house.attest("mallory", house.outcome().result)
+    refused = fee_cap(house.chain.w3, 280_000 * least_bid(house))
+    client, memory = house.stranger, auditor.AuditorMemory()
+    purse = Purse(client, house.folder / "purse.json", 10 * ETHER)
+    for _ in range(4):
+        auditor.advance(client, without(house, ann), house.folder / "a", house.model_id, purse=purse, memory=memory)
+        chunks = chunks_of_blob(house.store, ann)
+        show(house, {chunks.root: chunks.opening})
+    assert refused
+    assert _demanded(house) == 4
 
 
 def test_demands_leave_what_a_conviction_costs(wide: Any) -> None:
