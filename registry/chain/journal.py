@@ -221,6 +221,10 @@ class Journal:
         """Return the newest intent of a key."""
         return self._one("SELECT * FROM intents WHERE key = ? ORDER BY id DESC LIMIT 1", key)
 
+    def first_after(self, number: int, key: str) -> Intent | None:
+        """Return the oldest intent of a key that was planned after another intent; None if there is none."""
+        return self._one("SELECT * FROM intents WHERE key = ? AND id > ? ORDER BY id LIMIT 1", key, number)
+
     def get(self, number: int) -> Intent:
         """Return an intent by its number."""
         found = self._one("SELECT * FROM intents WHERE id = ?", number)

@@ -196,6 +196,17 @@ class Transactor:
                 log.info("%s: still %s: %s", intent.key, intent.state, error)  # waiting for it raises this
         return self._journal.live()
 
+    def paid(self, intent: Intent) -> int | None:
+        """Return what a transaction has cost where it was mined, wei: its gas, and its value unless it was reverted.
+
+        None if it is in no block.
+        """
+        receipt = self._find_receipt(intent)
+        if receipt is None:
+            return None
+        gas, price = (quantity(receipt.get(name, 0), name) for name in ("gasUsed", "effectiveGasPrice"))
+        return gas * price + (intent.value if receipt["status"] == 1 else 0)
+
     def unmined(self) -> bool:
         """Look once at everything that is on its way, as `keep`, and say whether any of it still wants a block."""
         return any(intent.state in (IntentState.SIGNED, IntentState.SENT) for intent in self.keep())
@@ -525,7 +536,11 @@ class Transactor:
 
     def _why(self, intent: Intent, receipt: Mapping[str, Any]) -> Exception:
         """Why a mined transaction was reverted, as far as running it again at its block tells."""
-        request = {"from": to_checksum(self.address), "data": "0x" + intent.data.hex()}
+        request: dict[str, Any] = {
+            "from": to_checksum(self.address),
+            "data": "0x" + intent.data.hex(),
+            "value": intent.value,
+        }
         if intent.recipient is not None:
             request["to"] = to_checksum(intent.recipient)
         try:

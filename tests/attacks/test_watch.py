@@ -14,10 +14,11 @@ import pytest
 from registry.chain.challenge_records import Counted, Opening, Target
 from registry.chain.client import Client
 from registry.chain.court import Court
+from registry.chain.court_errors import AlreadyDemanded
 from registry.chain.court_events import ResultConvicted
 from registry.chain.journal import Journal
 from registry.chain.records import Grant, Result, result_hash
-from registry.chain.sending import Sending
+from registry.chain.sending import Call, Sending
 from registry.content.manifest import VersionManifest
 from registry.content.merkle import counted_root
 from registry.dev.embedded import sleep_until
@@ -25,6 +26,7 @@ from registry.dev.forgeries import Edit, falsified, nudged
 from registry.disputes.demands import demands_of
 from registry.disputes.openings import chunks_of_blob, chunks_of_file
 from registry.disputes.streaming import conviction_gas
+from registry.errors import NodeUnavailable
 from registry.ethereum.fees import suggest_fees
 from registry.ethereum.networks import Finality, FinalityRule
 from registry.ethereum.node import chain_time
@@ -450,6 +452,70 @@ def test_what_answers_earn_pays_for_the_others(federation: Any, new_plan: Callab
     advance()
     client = house.first
     assert client.balance(client.account) + court.credit(client.account) > earned // 2, "and it is not poorer for it"
+
+
+def overtaken(house: Any, monkeypatch: pytest.MonkeyPatch, name: str, by: str) -> None:
+    """Have one account send the first of another's transactions before it, as whoever orders a block can."""
+    provider, left = house.chain.w3.provider, [True]
+    real, first = provider.make_request, house.clients[by]
+
+    def make_request(method: str, params: Any) -> Any:
+        if method == "eth_sendRawTransaction" and left:
+            left.clear()
+            (intent,) = house.clients[name].transactor.journal.live()
+            first.send(Call(to=intent.recipient, data=intent.data, key="first", value=intent.value))
+        return real(method, params)
+
+    monkeypatch.setattr(provider, "make_request", make_request)
+    monkeypatch.setattr(provider, "_request_func_cache", (None, None))
+
+
+def test_a_demand_that_was_overtaken_costs_its_gas(wide: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    house, client = wide, wide.stranger
+    result = house.outcome().result
+    house.attest("mallory", result)
+    purse = Purse(client, house.folder / "purse.json", 10 * ETHER)
+    court, target = Court(client, send=purse.send), Target(house.model_id, 1, result)
+    before = client.balance(client.account)
+    overtaken(house, monkeypatch, "stranger", by="mallory")
+    with pytest.raises(AlreadyDemanded):
+        court.demand_chunks(target, Tree.AGGREGATE, [1], deposit=court.deposit_now(target) * 5 // 4, until="mined")
+    assert purse.spent == before - client.balance(client.account) > 0
+
+
+def test_a_demand_whose_receipt_a_node_refuses_is_booked_once(wide: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = wide
+    client = Client(
+        house.chain.w3,
+        house.address,
+        signer=house.stranger.transactor._signer,
+        journal=Journal(None),
+        sending=Sending(poll=0.0, patience=0.0),
+    )
+    result = house.outcome().result
+    house.attest("mallory", result)
+    purse = Purse(client, house.folder / "purse.json", 10 * ETHER)
+    court, target = Court(client, send=purse.send), Target(house.model_id, 1, result)
+    deposit, provider = court.deposit_now(target) * 5 // 4, house.chain.w3.provider
+    before, real = client.balance(client.account), provider.make_request
+
+    def make_request(method: str, params: Any) -> Any:
+        if method == "eth_getTransactionReceipt":
+            return {"jsonrpc": "2.0", "id": 1, "error": {"code": -32005, "message": "limit exceeded"}}
+        return real(method, params)
+
+    booked = set()
+    with monkeypatch.context() as patched:
+        patched.setattr(provider, "make_request", make_request)
+        patched.setattr(provider, "_request_func_cache", (None, None))
+        for _ in range(3):
+            with pytest.raises(NodeUnavailable):
+                court.demand_chunks(target, Tree.AGGREGATE, [1], deposit=deposit, until="mined")
+            booked.add(purse.spent)
+    assert len(booked) == 1
+    assert booked.pop() > before - client.balance(client.account)
+    court.demand_chunks(target, Tree.AGGREGATE, [1], deposit=deposit, until="mined")
+    assert purse.spent == before - client.balance(client.account) > deposit
 
 
 def least_bid(house: Any) -> int:
