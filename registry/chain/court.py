@@ -128,13 +128,13 @@ class Court(Partner):
         One that was demanded before is skipped, see `DemandSkipped`.
         """
         arguments = (target, basis, int(tree), membership, list(indices))
-        return self._demand(until, deposit * len(indices), "demandChunks", *arguments)
+        return self._demand(until, deposit, len(indices), "demandChunks", *arguments)
 
     def demand_contributions(
         self, target: Target, indices: Sequence[int], *, deposit: int, until: Until = "final"
     ) -> SentReceipt:
         """Demand leaves of the contributions root likewise, against a deposit in wei for each."""
-        return self._demand(until, deposit * len(indices), "demandContributions", target, list(indices))
+        return self._demand(until, deposit, len(indices), "demandContributions", target, list(indices))
 
     def demand_head(
         self,
@@ -146,7 +146,7 @@ class Court(Partner):
         until: Until = "final",
     ) -> SentReceipt:
         """Demand a head by the digest that was anchored of it, against a deposit in wei."""
-        return self._demand(until, deposit, "demandHead", target, int(kind), membership)
+        return self._demand(until, deposit, 1, "demandHead", target, int(kind), membership)
 
     def show_leaf(self, demanded: Demanded, opening: Opening, *, until: Until = "mined") -> SentReceipt:
         """Show a demanded leaf, or that there is none."""
@@ -173,10 +173,15 @@ class Court(Partner):
         """Close a demand that nobody answered, in time or late, which makes its result void."""
         return self._send(until, "closeDemand", model, number, demanded)
 
-    def _demand(self, until: Until, deposits: int, name: str, *arguments: Any) -> SentReceipt:
-        """A demand that is on its way already goes on with the deposits of then: the base fee has moved since."""
-        call = self.call(name, *arguments, value=deposits)
-        known = self.client.transactor.journal.on_its_way(call.key)
-        if known is not None:
-            call = replace(call, value=known.value)
+    def _demand(self, until: Until, deposit: int, leaves: int, name: str, *arguments: Any) -> SentReceipt:
+        """A demand that is on its way already goes on with the deposit of then: the base fee has moved since. Where it
+        was reverted, or is to be for too small a deposit, another is made beside it.
+        """
+        call = first = self.call(name, *arguments, value=deposit * leaves)
+        while (known := self.client.transactor.journal.on_its_way(call.key)) is not None:
+            enough = known.value >= leaves * self.deposit_now(arguments[0])
+            if known.succeeded or (known.succeeded is None and enough):
+                call = replace(call, value=known.value)
+                break
+            call = replace(first, key=f"{first.key}:{known.number}")
         return self._sender(call, until)

@@ -518,6 +518,24 @@ def test_a_demand_whose_receipt_a_node_refuses_is_booked_once(wide: Any, monkeyp
     assert purse.spent == before - client.balance(client.account) > deposit
 
 
+def test_a_demand_that_waits_with_too_small_a_deposit_is_made_anew(wide: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The base fee has risen since it was signed: bid for again it is reverted."""
+    house, client = wide, wide.stranger
+    result = house.outcome().result
+    house.attest("mallory", result)
+    court, target, sent = Court(client, send=lambda call, _: sent.append(call)), Target(house.model_id, 1, result), []
+    deposit = court.deposit_now(target)
+    court.demand_chunks(target, Tree.AGGREGATE, [1, 2], deposit=deposit)
+    client.submit(sent[0])
+    for rise in (1, 2):
+        monkeypatch.setattr(court, "deposit_now", lambda _, rise=rise: rise * deposit)
+        court.demand_chunks(target, Tree.AGGREGATE, [1, 2], deposit=rise * deposit)
+    first, same, anew = sent
+    assert same == first
+    assert (anew.data, anew.value) == (first.data, 2 * first.value)
+    assert anew.key != first.key
+
+
 def least_bid(house: Any) -> int:
     """The lowest bid that is made, wei per gas."""
     fees = suggest_fees(house.chain.w3)
