@@ -15,7 +15,8 @@
     │   ├── NodeUnavailable   the RPC node cannot be reached or does not answer
     │   ├── WrongChain        another chain id, or no Cairn contract at the address
     │   ├── FinalityBroken    a finalized block is no longer on the node's chain
-    │   ├── TransactionFailed reverted, rejected or timed out; or insufficient funds (NotEnoughMoney)
+    │   ├── TransactionFailed reverted, rejected or timed out; insufficient funds (NotEnoughMoney); or accepted by no
+    │   │                     node (TransactionRefused)
     │   └── ContractError     the contract reverted; one subclass per custom error (registry.chain.contracts)
     ├── SignerError           a keystore, password or signer                                      exit 6
     ├── VerificationFailed    on-chain records and bytes disagree                                 exit 7
@@ -46,6 +47,7 @@ __all__ = [
     "StoreUnavailable",
     "NotEnoughMoney",
     "TransactionFailed",
+    "TransactionRefused",
     "UnknownRule",
     "VerificationFailed",
     "WrongChain",
@@ -128,6 +130,10 @@ class TransactionFailed(ChainError):
 
 class NotEnoughMoney(TransactionFailed):
     """Insufficient funds for the transaction's maximum cost; nothing was sent."""
+
+
+class TransactionRefused(TransactionFailed):
+    """The node takes no bid for a transaction; it was given up, and its nonce is free."""
 
 
 class ContractError(ChainError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,6 +57,33 @@ def find_tool() -> Callable[[str], Path]:
             pytest.skip(f"{name} is not installed")
 
     return find
+
+
+@pytest.fixture
+def fee_cap(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, int], list[int]]:
+    """Has a node refuse what may cost more than so many wei, as geth does by default; returns what was refused."""
+    from eth_account.typed_transactions import TypedTransaction
+    from hexbytes import HexBytes
+
+    def cap(w3: Any, most: int) -> list[int]:
+        refused: list[int] = []
+        real = w3.provider.make_request
+
+        def make_request(method: str, params: Any) -> Any:
+            if method == "eth_sendRawTransaction":
+                said = TypedTransaction.from_bytes(HexBytes(params[0])).as_dict()
+                cost = int(said["gas"]) * int(said["maxFeePerGas"])
+                if cost > most:
+                    refused.append(cost)
+                    words = f"tx fee ({cost / 1e18:.2f} ether) exceeds the configured cap ({most / 1e18:.2f} ether)"
+                    return {"jsonrpc": "2.0", "id": 1, "error": {"code": -32000, "message": words}}
+            return real(method, params)
+
+        monkeypatch.setattr(w3.provider, "make_request", make_request)
+        monkeypatch.setattr(w3.provider, "_request_func_cache", (None, None))
+        return refused
+
+    return cap
 
 
 @pytest.fixture(scope="session")

@@ -159,7 +159,7 @@ class Court(Partner):
     ) -> Call:
         """Return the call of `demand_chunks`."""
         arguments = (target, basis, int(tree), membership, list(indices))
-        return self._demand(deposit * len(indices), "demandChunks", *arguments)
+        return self._demand(deposit, len(indices), "demandChunks", *arguments)
 
     def demand_contributions(
         self, target: Target, indices: Sequence[int], *, deposit: int, until: Until = "final"
@@ -169,7 +169,7 @@ class Court(Partner):
 
     def contributions_demand(self, target: Target, indices: Sequence[int], *, deposit: int) -> Call:
         """Return the call of `demand_contributions`."""
-        return self._demand(deposit * len(indices), "demandContributions", target, list(indices))
+        return self._demand(deposit, len(indices), "demandContributions", target, list(indices))
 
     def demand_head(
         self,
@@ -185,7 +185,7 @@ class Court(Partner):
 
     def head_demand(self, target: Target, kind: HeadKind, membership: Membership = NOWHERE, *, deposit: int) -> Call:
         """Return the call of `demand_head`."""
-        return self._demand(deposit, "demandHead", target, int(kind), membership)
+        return self._demand(deposit, 1, "demandHead", target, int(kind), membership)
 
     def show_leaf(self, demanded: Demanded, opening: Opening, *, until: Until = "mined") -> SentReceipt:
         """Show a demanded leaf, or that there is none."""
@@ -212,10 +212,14 @@ class Court(Partner):
         """Close a demand that nobody answered, in time or late, which makes its result void."""
         return self._send(until, "closeDemand", model, number, demanded)
 
-    def _demand(self, deposits: int, name: str, *arguments: Any) -> Call:
-        """A demand that is on its way already goes on with the deposits of then: the base fee has moved since."""
-        call = self.call(name, *arguments, value=deposits)
-        known = self.client.transactor.journal.on_its_way(call.key)
-        if known is not None:
-            call = replace(call, value=known.value)
+    def _demand(self, deposit: int, leaves: int, name: str, *arguments: Any) -> Call:
+        """A demand that is on its way already goes on with the deposit of then: the base fee has moved since. Where it
+        was reverted, or is to be for too small a deposit, another is made beside it.
+        """
+        call = first = self.call(name, *arguments, value=deposit * leaves)
+        while (known := self.client.transactor.journal.on_its_way(call.key)) is not None:
+            enough = known.value >= leaves * self.deposit_now(arguments[0])
+            if known.succeeded or (known.succeeded is None and enough):
+                return replace(call, value=known.value)
+            call = replace(first, key=f"{first.key}:{known.number}")
         return call

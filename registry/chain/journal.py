@@ -5,6 +5,8 @@
        │  └─drop─▶ FAILED└──────lose─────┼──┘──reorg─────┘
        └─────────────────────────────────┘      (lose: another transaction used the nonce, and that is final)
 
+    SIGNED ──refuse──▶ FAILED   (no node has taken any of its attempts: the nonce is given to another intent)
+
 An *intent* is one intended call, identified by its idempotency key; an *attempt* is one signed transaction for it. All
 attempts of an intent share one nonce, so at most one of them can be mined. An attempt's raw bytes are stored before
 they are broadcast: after a crash the same bytes are rebroadcast. Replaced attempts are kept, since one of them may
@@ -31,7 +33,7 @@ from registry.types import Address
 
 __all__ = ["STEPS", "Attempt", "Intent", "Journal", "JournalConflict", "IntentState"]
 
-STEPS = ("plan", "sign", "send", "mine", "finalize", "fail", "drop", "lose", "reorg", "replace")
+STEPS = ("plan", "sign", "send", "mine", "finalize", "fail", "drop", "lose", "reorg", "replace", "refuse")
 """Steps of the diagram, and `replace`: signing another attempt for the same nonce."""
 
 SCHEMA = """
@@ -218,6 +220,10 @@ class Journal:
         """Return the newest intent of a key."""
         return self._one("SELECT * FROM intents WHERE key = ? ORDER BY id DESC LIMIT 1", key)
 
+    def first_after(self, number: int, key: str) -> Intent | None:
+        """Return the oldest intent of a key that was planned after another intent; None if there is none."""
+        return self._one("SELECT * FROM intents WHERE key = ? AND id > ? ORDER BY id LIMIT 1", key, number)
+
     def get(self, number: int) -> Intent:
         """Return an intent by its number."""
         found = self._one("SELECT * FROM intents WHERE id = ?", number)
@@ -315,6 +321,7 @@ class Journal:
     def mine(self, number: int, tx_hash: bytes, *, block_number: int, block_hash: bytes, succeeded: bool) -> Intent:
         """Record that an attempt was mined."""
         with self._step("mine") as db:
+            db.execute("UPDATE attempts SET sent = 1 WHERE tx_hash = ?", (tx_hash,))
             db.execute(
                 "UPDATE intents SET state = 'MINED', tx_hash = ?, block_number = ?, block_hash = ?, succeeded = ? "
                 "WHERE id = ? AND state IN ('SIGNED', 'SENT', 'MINED')",
@@ -350,6 +357,19 @@ class Journal:
             db.execute(
                 "UPDATE intents SET state = 'FAILED', note = ? WHERE id = ? AND state = 'PLANNED'", (note, number)
             )
+        return self.get(number)
+
+    def refuse(self, number: int, note: str) -> Intent:
+        """Give up an intent of which no node has taken an attempt. Its nonce is free, and its bytes may come again."""
+        with self._step("refuse") as db:
+            given_up = db.execute(
+                "UPDATE intents SET state = 'FAILED', nonce = NULL, gas = NULL, note = ? WHERE id = ? "
+                "AND state = 'SIGNED' AND NOT EXISTS (SELECT 1 FROM attempts WHERE attempts.intent = intents.id "
+                "AND attempts.nonce = intents.nonce AND sent = 1)",
+                (note, number),
+            )
+            if given_up.rowcount:
+                db.execute("DELETE FROM attempts WHERE intent = ? AND sent = 0", (number,))
         return self.get(number)
 
     def lose(self, number: int) -> Intent:

@@ -2,7 +2,8 @@
 
 `submit` simulates, signs and broadcasts a call, `wait` follows it, `send` does both. All three are idempotent: called
 again with the same `Call` after a crash, they find the journal entry by the call's key and resume. A signed transaction
-is only ever rebroadcast as the same bytes, or replaced under the same nonce. `keep` makes one pass over all pending
+is only ever rebroadcast as the same bytes, or replaced under the same nonce. A call that no node accepts at any fee is
+given up and its nonce reused, so that it blocks nothing signed after it. `keep` makes one pass over all pending
 transactions without waiting: a loop around it resends after reorgs and bumps fees until all are final.
 """
 
@@ -19,7 +20,7 @@ from registry.chain.journal import Attempt, Intent, IntentState, Journal, Journa
 from registry.chain.reverts import decode_error
 from registry.chain.sending import Call, Quote, Sending, SentReceipt, Until, simulate
 from registry.chain.views import chain_id_of
-from registry.errors import ContractError, NodeUnavailable, NotEnoughMoney, TransactionFailed
+from registry.errors import ContractError, NodeUnavailable, NotEnoughMoney, TransactionFailed, TransactionRefused
 from registry.ethereum.fees import Fees, outbid, suggest_fees, worth_outbidding
 from registry.ethereum.hashing import keccak
 from registry.ethereum.keys import Signer, check_signed, to_checksum
@@ -42,6 +43,7 @@ _LOOKS = 4
 """Queries to a node before a transaction counts as lost, or a used nonce as free again after a chain reset."""
 ALREADY_KNOWN = ("already known", "known transaction", "already imported", "already in mempool", "alreadyknown")
 NONCE_USED = ("nonce too low", "nonce is too low", "invalid nonce", "nonce has already been used", "oldnonce")
+NONCE_AHEAD = ("nonce too high", "invalid transaction nonce", "nonce gap", "gapped-nonce")
 UNDERPRICED = ("underpriced", "less than block base fee", "fee too low", "lower than the base fee", "feetoolow")
 NO_MONEY = ("insufficient funds", "doesn't have enough funds", "insufficient balance", "cannot afford")
 
@@ -116,7 +118,8 @@ class Transactor:
 
         Raises:
             ContractError: The contract reverts in simulation. Nothing was written or sent.
-            TransactionFailed: Insufficient funds, or the node rejects the transaction.
+            TransactionFailed: Insufficient funds.
+            TransactionRefused: The node accepts it at no fee. It was given up.
             JournalConflict: The key has a different signed transaction.
         """
         if not self._reconciled:
@@ -203,6 +206,17 @@ class Transactor:
                 log.info("%s: still %s: %s", intent.key, intent.state, error)  # waiting for it raises this
         return self._journal.live()
 
+    def paid(self, intent: Intent) -> int | None:
+        """Return what a transaction has cost where it was mined, wei: its gas, and its value unless it was reverted.
+
+        None if it is in no block.
+        """
+        receipt = self._find_receipt(intent)
+        if receipt is None:
+            return None
+        gas, price = (quantity(receipt.get(name, 0), name) for name in ("gasUsed", "effectiveGasPrice"))
+        return gas * price + (intent.value if receipt["status"] == 1 else 0)
+
     def unmined(self) -> bool:
         """Make one pass as `keep`, and return whether any transaction is still unmined."""
         return any(intent.state in (IntentState.SIGNED, IntentState.SENT) for intent in self.keep())
@@ -242,6 +256,8 @@ class Transactor:
         except NodeUnavailable as error:
             log.warning("%s: signed, but not accepted by the node yet: %s", call.key, error)
             return self._journal.get(intent.number)
+        except (ContractError, TransactionFailed) as error:
+            return self._bid_less(intent, error)
 
     def _simulate(self, call: Call, fees: Fees) -> int:
         try:
@@ -287,16 +303,23 @@ class Transactor:
         )
         return self._journal.sign(intent.number, attempt, gas)
 
-    def _broadcast(self, intent: Intent) -> Intent:
-        """Broadcast the current attempt, and handle the node's error by its meaning."""
-        attempt = intent.attempts[-1]
+    def _broadcast(self, intent: Intent, attempt: Attempt | None = None) -> Intent:
+        """Send an attempt, by default the newest. What the node's refusal means decides what happens next.
+
+        Raises:
+            ContractError: The node does not take it, nor is it mined: the contract refuses it.
+            NotEnoughMoney: Likewise, for want of money.
+            TransactionRefused: Likewise, for another reason.
+        """
+        attempt = attempt or intent.attempts[-1]
         try:
             with asking("eth_sendRawTransaction"):
                 self._w3.eth.send_raw_transaction(attempt.raw)
         except NodeRefused as error:
             said = error.said.lower()
-            if _says(said, NONCE_USED) or _says(said, UNDERPRICED):
-                # Already mined, or replaced by another transaction of this account: the next look finds out.
+            if _says(said, (*NONCE_USED, *NONCE_AHEAD, *UNDERPRICED)):
+                # Mined already, behind one that is not there yet, or outbid by another transaction of ours or of this
+                # account's owner: looking tells.
                 log.info("%s: %s", intent.key, error.said)
                 return intent
             if _says(said, NO_MONEY):
@@ -307,8 +330,71 @@ class Transactor:
             if not _says(said, ALREADY_KNOWN) and self._find_receipt(intent) is None:
                 if error.data:
                     raise decode_error(error.data) from error
-                raise TransactionFailed(f"{intent.key}: the node refused it: {error.said:.200}") from error
+                raise TransactionRefused(f"{intent.key}: the node refused it: {error.said:.200}") from error
         return self._journal.send(intent.number, attempt.tx_hash)
+
+    def _bid_less(self, intent: Intent, error: ContractError | TransactionFailed) -> Intent:
+        """Bid the least for what the node has refused; go back to what a node has taken; or else give it up.
+
+        Given up, since whatever is signed after it waits for its nonce. No effect can come twice by that: another
+        transaction gets the nonce, so one of both is mined at most.
+
+        Raises:
+            ContractError: It was given up, for this reason.
+            TransactionFailed: Likewise.
+        """
+        with self._journal.lock():
+            intent = self._journal.get(intent.number)
+            if intent.state not in (IntentState.SIGNED, IntentState.SENT) or intent.nonce is None or intent.gas is None:
+                return intent
+            lower = self._lowest(intent)
+            if lower is not None:
+                log.info("%s: bidding %d wei per gas: %s", intent.key, lower.max_fee, error)
+                intent = self._sign(intent, intent.nonce, intent.gas, lower)
+                try:
+                    return self._broadcast(intent)
+                except (ContractError, TransactionFailed) as again:
+                    error = again
+            taken = [attempt for attempt in intent.attempts if attempt.sent]
+            for attempt in reversed(taken):
+                try:
+                    return self._broadcast(intent, attempt)
+                except (ContractError, TransactionFailed) as again:
+                    error = again
+            if taken or intent.state is IntentState.SENT or self._known(intent):
+                log.warning("%s: the node takes it no more: %s", intent.key, error)
+                return intent
+            self._journal.refuse(intent.number, str(error))
+            raise error
+
+    def _lowest(self, intent: Intent) -> Fees | None:
+        """Return the lowest bid that outlives a full block and replaces what was taken; None if none is untried."""
+        wanted = suggest_fees(self._w3)
+        if wanted.base_fee is None:
+            return None
+        lowest = replace(wanted, max_fee=wanted.base_fee * 9 // 8 + wanted.priority_fee)
+        for attempt in intent.attempts:
+            if attempt.sent:
+                lowest = outbid(attempt.max_fee, attempt.priority_fee, lowest)
+        refused = min((attempt.max_fee for attempt in intent.attempts if not attempt.sent), default=0)
+        return lowest if lowest.max_fee < refused else None
+
+    def _known(self, intent: Intent) -> bool:
+        """Whether the node has an attempt after all, or anything else with its nonce; asked a few times."""
+        return any(
+            self._find_receipt(intent) is not None
+            or self._in_pool(intent)
+            or self._count("pending") > (intent.nonce or 0)
+            for _ in range(_LOOKS)
+        )
+
+    def _fill_gap(self, nonce: int) -> None:
+        """Use a nonce before this one that nothing is signed for any more: nodes mine an account's nonces in turn."""
+        with self._journal.lock():
+            free = self._next_nonce()
+            if self._journal.unused_nonce() <= free < nonce:
+                log.info("nonce %d: free, and %d waits for it: sending nothing to oneself", free, nonce)
+                self._begin(Call(to=self.address, data=b"", key=f"nonce:{free}", once=False), None)
 
     def _replace(self, intent: Intent, *, urgent: bool = False, most: int | None = None) -> Intent:
         """Fee-bump a transaction: replace it under the same nonce."""
@@ -332,13 +418,20 @@ class Transactor:
                 log.warning("%s: no fee bump: insufficient funds", intent.key)
                 return intent
             log.info("%s: fee bump from %d to %d wei per gas", intent.key, fees.max_fee, old.max_fee)
-            return self._broadcast(self._sign(intent, intent.nonce, intent.gas, fees))
+            signed = self._sign(intent, intent.nonce, intent.gas, fees)
+            try:
+                return self._broadcast(signed)
+            except (ContractError, TransactionFailed) as error:
+                return self._bid_less(signed, error)
 
     # ----------------------------------------------------------------------------------------------- following
 
     def _advance(self, intent: Intent, left: float | None = None, most: int | None = None) -> Intent:
         """Check an intent against the chain once, and act on it."""
-        intent = self._look(self._journal.get(intent.number))
+        try:
+            intent = self._look(self._journal.get(intent.number))
+        except (ContractError, TransactionFailed) as error:
+            intent = self._bid_less(intent, error)
         if intent.state is IntentState.PLANNED:  # another transaction used its nonce, or it was never signed
             with self._journal.lock():
                 intent = self._journal.get(intent.number)
@@ -346,6 +439,7 @@ class Transactor:
                     call = Call(to=intent.recipient, data=intent.data, key=intent.key, value=intent.value)
                     return self._begin(call, intent)
         if intent.state in (IntentState.SIGNED, IntentState.SENT) and self._stuck(intent.attempts[-1], left):
+            self._fill_gap(intent.nonce or 0)
             waited = self._sending.clock() - min(attempt.signed_at for attempt in intent.attempts)
             return self._replace(intent, urgent=left is not None and waited > left, most=most)
         return intent
@@ -403,14 +497,17 @@ class Transactor:
         return None
 
     def _in_pool(self, intent: Intent) -> bool:
+        """Whether the node has any attempt: all want the same nonce."""
         from web3.exceptions import TransactionNotFound
 
-        with asking("eth_getTransactionByHash"):
-            try:
-                self._w3.eth.get_transaction(intent.attempts[-1].tx_hash)  # type: ignore[arg-type]
-            except TransactionNotFound:
-                return False
-        return True
+        for attempt in reversed(intent.attempts):
+            with asking("eth_getTransactionByHash"):
+                try:
+                    self._w3.eth.get_transaction(attempt.tx_hash)  # type: ignore[arg-type]
+                except TransactionNotFound:
+                    continue
+            return True
+        return False
 
     def _nonce_used(self, nonce: int, final: int) -> bool:
         """Return whether a transaction with this nonce is in a final block."""
@@ -431,7 +528,7 @@ class Transactor:
         self, intent: Intent, contract: Address | None, receipt: Mapping[str, Any] | None = None
     ) -> SentReceipt:
         if intent.tx_hash is None and receipt is None:
-            raise TransactionFailed(f"{intent.key}: dropped before anything was signed: {intent.note}")
+            raise TransactionFailed(f"{intent.key}: given up: {intent.note}")
         receipt = receipt or self._find_receipt(intent)
         if receipt is None:
             raise NodeUnavailable(f"{intent.key}: the node no longer has the receipt of {show(intent.tx_hash)}")
@@ -451,7 +548,11 @@ class Transactor:
 
     def _why(self, intent: Intent, receipt: Mapping[str, Any]) -> Exception:
         """Return the error of a reverted transaction, found by replaying the call at its block."""
-        request = {"from": to_checksum(self.address), "data": "0x" + intent.data.hex()}
+        request: dict[str, Any] = {
+            "from": to_checksum(self.address),
+            "data": "0x" + intent.data.hex(),
+            "value": intent.value,
+        }
         if intent.recipient is not None:
             request["to"] = to_checksum(intent.recipient)
         try:

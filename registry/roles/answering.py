@@ -22,7 +22,15 @@ from registry.chain.sending import Call
 from registry.disputes.answers import Misnamed, answer_to
 from registry.disputes.demands import Demands, SeenDemands, demands_of, leaf_of
 from registry.disputes.tree_cache import disk_bytes, place_of
-from registry.errors import CairnError, ContentError, ContractError, InputError, NotEnoughMoney, VerificationFailed
+from registry.errors import (
+    CairnError,
+    ContentError,
+    ContractError,
+    InputError,
+    NotEnoughMoney,
+    TransactionRefused,
+    VerificationFailed,
+)
 from registry.ethereum.fees import block_gas, suggest_fees
 from registry.ethereum.node import chain_time
 from registry.roles.attested import Attested, kept_attested
@@ -338,7 +346,7 @@ def _send(window: _Window, court: Court, shown: Sequence[Shown]) -> bool:
         batch = queue.pop(0)
         try:
             _submit(window, court, batch)
-        except NotEnoughMoney as error:
+        except (NotEnoughMoney, TransactionRefused) as error:
             if len(batch) > 1:
                 queue[:0] = [batch[: len(batch) // 2], batch[len(batch) // 2 :]]
                 continue
@@ -367,7 +375,9 @@ def _submit(window: _Window, court: Court, batch: Sequence[Shown]) -> None:
     earns = bool(memory.under_way) or court.credit(window.client.account) > 0
     try:
         window.client.submit(call, spare_gas=_GAS_OF_WITHDRAWAL if earns else 0)
-    except ContractError as error:
+    except (ContractError, TransactionRefused) as error:
+        if isinstance(error, TransactionRefused) and len(batch) > 1:
+            raise
         if not isinstance(error, OUTRUN):
             log.warning("round %d: a leaf was not taken: %s", window.record.number, error)
         window.put_off(shown.demanded for shown in batch)

@@ -13,7 +13,7 @@ import secrets
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,7 @@ from registry.disputes.openings import differing_leaf
 from registry.disputes.streaming import conviction_gas
 from registry.disputes.tree_cache import place_of, remove_before
 from registry.durable import write_whole
-from registry.errors import ContractError, NotEnoughMoney
+from registry.errors import CairnError, ContractError, NotEnoughMoney, TransactionRefused
 from registry.ethereum.fees import block_gas
 from registry.ethereum.keys import to_checksum
 from registry.ethereum.node import chain_time
@@ -424,7 +424,7 @@ def _charge(
 ) -> str:
     if record.plan.bond_gwei:
         claim = Claim(dispute.round_id, dispute.tally, charge.part, charge.index)
-        purse.send_all(sealing(court, watch.folder, [claim]), together=0)
+        _raise_first(purse.send_all(sealing(court, watch.folder, [claim]), together=0))
     charge.convict(Challenges(court.client, send=purse.send), target, watch.basis(record))
     return f"round {target.number}: result 0x{dispute.result_hash.hex()[:12]} convicted: {charge.fault.name.lower()}"
 
@@ -437,17 +437,35 @@ def _demand(
     watch: _Watch,
     purse: Purse,
 ) -> str:
-    """Demand leaves, all at once; their claims are sealed in blocks before, for a demand on its way shows them."""
+    """Demand leaves, all at once; their claims are sealed in blocks before, for a demand on its way shows them.
+
+    Nodes limit what a transaction may cost, so leaves that are refused together are demanded by halves.
+    """
     court, together = Court(watch.client), block_gas(watch.client.w3) // _PART_OF_BLOCK
     spare_gas = conviction_gas(target.result.contributions)  # what is found must still be paid for
-    ordered = sorted(wanted, key=_of_a_contribution)
+    ordered, basis = sorted(wanted, key=_of_a_contribution), watch.basis(record)
     if record.plan.bond_gwei:
-        calls = sealing(court, watch.folder, (claim for leaf in ordered for claim in _claims(dispute, leaf)))
-        purse.send_all(calls, together=together, spare_gas=spare_gas)
-    demands = _demanding(court, target, ordered, watch.basis(record))
-    purse.send_all(demands, together=together, spare_gas=spare_gas)
+        claims = (claim for leaf in ordered for claim in _claims(dispute, leaf))
+        _raise_first(purse.send_all(sealing(court, watch.folder, claims), together=together, spare_gas=spare_gas))
+    groups, refused = list(_together(ordered)), dict[str, CairnError]()
+    while groups:
+        named: dict[str, list[Wanted]] = {}
+        errors = purse.send_all(_demanding(court, target, groups, basis, named), together=together, spare_gas=spare_gas)
+        groups = []
+        for key, error in errors.items():
+            half = len(named[key]) // 2
+            if half and isinstance(error, TransactionRefused):
+                groups += [named[key][:half], named[key][half:]]
+            else:
+                refused[key] = error  # which keeps none of the others back
+    _raise_first(refused)
     leaves = "a leaf" if len(wanted) == 1 else f"{len(wanted)} leaves"
     return f"round {target.number}: demanded {leaves} of result 0x{dispute.result_hash.hex()[:12]}"
+
+
+def _raise_first(refused: Mapping[str, CairnError]) -> None:
+    for error in refused.values():
+        raise error
 
 
 def _of_a_contribution(leaf: Wanted) -> bool:
@@ -463,17 +481,22 @@ def _claims(dispute: Dispute, leaf: Wanted) -> Iterator[Claim]:
     yield Claim(dispute.round_id, dispute.tally, Part.SERVICE, 0, _named(dispute, leaf))
 
 
-def _demanding(court: Court, target: Target, wanted: Sequence[Wanted], basis: Basis) -> Iterator[Call]:
-    for first, *others in _together(wanted):
+def _demanding(
+    court: Court, target: Target, groups: Iterable[list[Wanted]], basis: Basis, named: dict[str, list[Wanted]]
+) -> Iterator[Call]:
+    """Yield a call for each group of leaves of one blob, and note the group by the call's key."""
+    for group in groups:
+        first, indices = group[0], [leaf.index for leaf in group]
         # The base fee may rise meanwhile.
         deposit = min(court.deposit_now(target) * 5 // 4, MAX_DEPOSIT)
-        indices = [first.index, *(leaf.index for leaf in others)]
         if first.head is not None:
-            yield court.head_demand(target, first.head, first.membership, deposit=deposit)
+            call = court.head_demand(target, first.head, first.membership, deposit=deposit)
         elif first.tree is None:
-            yield court.contributions_demand(target, indices, deposit=deposit)
+            call = court.contributions_demand(target, indices, deposit=deposit)
         else:
-            yield court.chunks_demand(target, first.tree, indices, first.membership, basis, deposit=deposit)
+            call = court.chunks_demand(target, first.tree, indices, first.membership, basis, deposit=deposit)
+        named[call.key] = group
+        yield call
 
 
 def _together(wanted: Sequence[Wanted]) -> Iterator[list[Wanted]]:

@@ -1,22 +1,52 @@
-"""The money that an auditor may spend: counted in a file before it is sent."""
+"""The money that an auditor may spend: booked in a file before it is sent, settled by receipts.
+
+A *booking* is the highest price of one call, deposit included. It belongs to the journal's first intent of the call's
+key after a given one: so a stop between booking, planning and settling neither loses it nor books it again. Once the
+intent is mined the booking is what its receipt says, and once that is final it is added to what was spent.
+"""
 
 from __future__ import annotations
 
 import json
 import threading
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from registry.chain.client import Client
+from registry.chain.journal import Intent, IntentState
 from registry.chain.sending import Call, SentReceipt, Until
 from registry.durable import write_whole
-from registry.errors import ContractError, InputError, NotEnoughMoney
+from registry.errors import CairnError, ContractError, InputError, NodeUnavailable, TransactionRefused
 
 __all__ = ["LimitReached", "Purse", "spent_of"]
 
 
 class LimitReached(InputError):
     """A transaction would cost more than may still be spent."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Booking:
+    """The price of one call, wei: of the first intent of its key after another, in whose block `block` it was read."""
+
+    key: str
+    after: int
+    price: int
+    block: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Account:
+    """What a purse's file says."""
+
+    settled: int
+    bookings: tuple[_Booking, ...]
+
+    @property
+    def spent(self) -> int:
+        return self.settled + sum(booking.price for booking in self.bookings)
 
 
 class Purse:
@@ -35,6 +65,8 @@ class Purse:
         """
         self._client, self._path, self._limit = client, path, limit
         self._lock = threading.Lock()
+        self._sending: list[_Booking] = []
+        """Booked by threads that have not returned from sending: their intents may not be planned yet."""
 
     @property
     def spent(self) -> int:
@@ -42,7 +74,7 @@ class Purse:
         return spent_of(self._path)
 
     def send(self, call: Call, until: Until = "mined", *, spare_gas: int = 0) -> SentReceipt:
-        """Send a call if its price is within the limit.
+        """Send a call if its price is within the limit. One that is on its way already is not paid for again.
 
         Args:
             call: What to send.
@@ -52,16 +84,18 @@ class Purse:
         Raises:
             LimitReached: It is not.
         """
-        _, price = self._reserve(call, spare_gas)
+        known = self._on_its_way(call)
+        if known is not None:  # sent again it might be over meanwhile, and so a second one
+            self._book_signed(known)
+            follow, booking = self._client.wait, None
+        else:
+            follow, (booking, _) = self._client.send, self._book(call, spare_gas)
         try:
-            receipt = self._client.send(call, until)
-        except NotEnoughMoney:
-            self.give_back(price)  # nothing was sent
-            raise
-        self.give_back(price - receipt.gas_used * receipt.gas_price - call.value)
-        return receipt
+            return follow(call, until)
+        finally:
+            self._settle(booking)
 
-    def send_all(self, calls: Iterable[Call], *, together: int, spare_gas: int = 0) -> None:
+    def send_all(self, calls: Iterable[Call], *, together: int, spare_gas: int = 0) -> dict[str, CairnError]:
         """Send calls that need not wait for one another, in this order, and wait until all of them stand in blocks.
 
         Args:
@@ -69,83 +103,183 @@ class Purse:
             together: Gas. Once so much is on its way what follows waits until it is mined.
             spare_gas: As `send` has it, beside each.
 
+        Returns:
+            Why contract or node refused some, by key; those keep no other back.
+
         Raises:
             LimitReached, NotEnoughMoney: So far and no further; what came before is mined.
-            ContractError: The contract refuses one, which keeps no other back; the first such error.
         """
-        gas, refused = 0, list[ContractError]()
-        waiting: list[tuple[Call, int]] = []
+        gas, refused = 0, dict[str, CairnError]()
+        waiting: list[tuple[Call, _Booking | None]] = []
         try:
             for call in calls:
                 try:
                     gas += self._submit(call, spare_gas, waiting)
-                except ContractError as error:
-                    refused.append(error)
+                except (ContractError, TransactionRefused) as error:
+                    refused[call.key] = error
                 if gas >= together:
-                    self._settle(waiting, refused)
+                    self._wait_for(waiting, refused)
                     gas = 0
         finally:
-            self._settle(waiting, refused)
-        if refused:
-            raise refused[0]
+            self._wait_for(waiting, refused)
+        return refused
 
-    def _submit(self, call: Call, spare_gas: int, waiting: list[tuple[Call, int]]) -> int:
-        """Get a call on its way; return the gas that it may take."""
-        gas, price = self._reserve(call, spare_gas)
+    def _submit(self, call: Call, spare_gas: int, waiting: list[tuple[Call, _Booking | None]]) -> int:
+        """Get a call on its way, unless it is; return the gas that it may take."""
+        known = self._on_its_way(call)
+        if known is not None:
+            self._book_signed(known)
+            waiting.append((call, None))
+            return known.gas or 0
+        booking, gas = self._book(call, spare_gas)
         try:
             self._client.submit(call)
-        except (NotEnoughMoney, ContractError):
-            self.give_back(price)  # nothing was sent
+        except BaseException:
+            self._settle(booking)
             raise
-        waiting.append((call, price))
+        waiting.append((call, booking))
         return gas
 
-    def _settle(self, waiting: list[tuple[Call, int]], refused: list[ContractError]) -> None:
-        """Wait for what is on its way, and count what it has cost."""
-        while waiting:
-            call, price = waiting.pop(0)
-            try:
-                receipt = self._client.wait(call, "mined")
-            except ContractError as error:
-                self.give_back(call.value)  # a call that is reverted takes gas alone
-                refused.append(error)
-                continue
-            self.give_back(price - receipt.gas_used * receipt.gas_price - call.value)
+    def _wait_for(self, waiting: list[tuple[Call, _Booking | None]], refused: dict[str, CairnError]) -> None:
+        """Wait for what is on its way, and settle what was booked of it."""
+        try:
+            while waiting:
+                call, booking = waiting[0]
+                try:
+                    self._client.wait(call, "mined")
+                except (ContractError, TransactionRefused) as error:
+                    refused[call.key] = error
+                self._settle(booking)
+                del waiting[0]
+        finally:
+            for _, booking in waiting:
+                self._settle(booking)
+            waiting.clear()
 
-    def _reserve(self, call: Call, spare_gas: int) -> tuple[int, int]:
-        """Count what a call may cost before it is sent; return its gas and that price."""
-        quote = self._client.quote(call)
-        price, spare = quote.max_cost + call.value, spare_gas * quote.fees.max_fee
+    def give_back(self, amount: int) -> None:
+        """Count what came back: deposits that were not earned, rewards."""
         with self._lock:
-            before = self.spent
-            if before + price + spare > self._limit:
+            account = _read(self._path)
+            self._write(replace(account, settled=account.settled - amount))
+
+    def _on_its_way(self, call: Call) -> Intent | None:
+        known = self._client.transactor.journal.on_its_way(call.key)
+        if known is None or (known.recipient, known.data, known.value) != (call.to, call.data, call.value):
+            return None
+        return known
+
+    def _book_signed(self, intent: Intent) -> None:
+        """Book what is on its way, unless that has happened."""
+        with self._lock:
+            account = _read(self._path)
+            if all(self._number(booking) != intent.number for booking in account.bookings):
+                made = self._priced(_Booking(intent.key, intent.number - 1, 0))
+                self._write(replace(account, bookings=(*account.bookings, made)))
+
+    def _number(self, booking: _Booking) -> int:
+        """The number of its intent; 0 while there is none."""
+        intent = self._intent(booking)
+        return 0 if intent is None else intent.number
+
+    def _intent(self, booking: _Booking) -> Intent | None:
+        return self._client.transactor.journal.first_after(booking.after, booking.key)
+
+    def _book(self, call: Call, spare_gas: int) -> tuple[_Booking, int]:
+        """Write down the highest price of a call, after what was booked before is settled; return it, and its gas."""
+        quote = self._client.quote(call)
+        spare = spare_gas * quote.fees.max_fee
+        with self._lock:
+            account = self._settled(_read(self._path))
+            known = self._client.transactor.journal.latest(call.key)
+            last = 0 if known is None else known.number - known.state.live
+            made = _Booking(call.key, last, quote.max_cost + call.value)
+            # The intent that a stop left planned is the one that is sent now, whatever it was booked after.
+            others = tuple(
+                b for b in account.bookings if b.key != call.key or 0 < self._number(b) != self._number(made)
+            )
+            before = replace(account, bookings=others).spent
+            if before + made.price + spare > self._limit:
                 raise LimitReached(
-                    f"expected to spend at most {self._limit} wei, got {before} spent and {price} to pay"
+                    f"expected to spend at most {self._limit} wei, got {before} spent and {made.price} to pay"
                     + (f", {spare} to keep for a conviction" if spare else "")
                     + ": nothing is sent"
                 )
-            self._write(before + price)
-        return quote.gas, price
+            self._write(_Account(account.settled, (*others, made)))
+            self._sending.append(made)
+        return made, quote.gas
 
-    def give_back(self, amount: int) -> None:
-        """Count what came back, or was not spent after all: deposits that were not earned, rewards."""
+    def _settle(self, sent: _Booking | None) -> None:
+        """Settle what can be, now that a thread has returned from sending."""
         with self._lock:
-            self._write(self.spent - amount)
+            if sent is not None:
+                self._sending.remove(sent)
+            before = _read(self._path)
+            after = self._settled(before)
+            if after != before:
+                self._write(after)
 
-    def _write(self, spent: int) -> None:
+    def _settled(self, account: _Account) -> _Account:
+        """Return what an account becomes by what the journal and receipts say of its bookings."""
+        settled, left = account.settled, list[_Booking]()
+        for place, booking in enumerate(account.bookings):
+            try:
+                now = self._priced(booking)
+            except NodeUnavailable:  # as it is until the node says
+                left += account.bookings[place:]
+                break
+            intent = self._intent(booking)
+            over = intent is not None and not intent.state.live
+            if intent is not None and over and (intent.block_hash is None or now.block):
+                settled += now.price
+            elif intent is not None or booking in self._sending:
+                left.append(now)
+        return _Account(settled, tuple(left))
+
+    def _priced(self, booking: _Booking) -> _Booking:
+        """Return a booking at what its intent costs: as paid where it is mined, else the most that was bid."""
+        intent = self._intent(booking)
+        if intent is None or intent.state is IntentState.PLANNED:
+            return booking
+        if intent.block_hash is None:
+            if not intent.state.live:
+                return replace(booking, price=0)  # given up, so never sent
+            most = max((attempt.max_fee for attempt in intent.attempts), default=0)
+            return replace(booking, price=max(booking.price, (intent.gas or 0) * most + intent.value), block="")
+        if booking.block == intent.block_hash.hex():
+            return booking
+        paid = self._client.transactor.paid(intent)
+        if paid is None:
+            return booking
+        return replace(booking, price=paid, block=intent.block_hash.hex())
+
+    def _write(self, account: _Account) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(self._path, json.dumps({"spent": spent}).encode())
+        entries: dict[str, Any] = {"spent": account.settled}
+        if account.bookings:
+            entries["booked"] = [[b.key, b.after, b.price, b.block] for b in account.bookings]
+        write_whole(self._path, json.dumps(entries).encode())
 
 
 def spent_of(path: Path) -> int:
-    """Return what a purse's file says was spent, wei; 0 if there is none.
+    """Return what a purse's file says was spent, what is booked included, wei; 0 if there is none.
 
     Raises:
         InputError: It says something else.
     """
+    return _read(path).spent
+
+
+def _read(path: Path) -> _Account:
     try:
-        return int(json.loads(path.read_text())["spent"])
+        said = json.loads(path.read_text())
+        bookings = (_Booking(str(k), int(after), int(price), str(block)) for k, after, price, block in _booked(said))
+        return _Account(int(said["spent"]), tuple(bookings))
     except FileNotFoundError:
-        return 0
+        return _Account(0, ())
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: expected what was spent so far, got something else") from error
+
+
+def _booked(said: Any) -> list[Any]:
+    """What is booked: nothing in a file of the first form."""
+    return list(said.get("booked", [])) if isinstance(said, dict) else []

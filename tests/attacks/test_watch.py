@@ -13,12 +13,13 @@ import pytest
 from hearing import convicted, every_value, lie, show, update_of, without
 
 from registry.chain.client import Client
+from registry.chain.contract_errors import AlreadyDemanded
 from registry.chain.contract_events import LeafShown, ResultConvicted
 from registry.chain.contract_hashes import result_hash
 from registry.chain.contract_structs import Counted, Grant, Target
 from registry.chain.court import Court
 from registry.chain.journal import Journal
-from registry.chain.sending import Sending
+from registry.chain.sending import Call, Sending
 from registry.content.manifest import VersionManifest
 from registry.content.merkle import counted_root
 from registry.dev.embedded import sleep_until
@@ -26,6 +27,8 @@ from registry.dev.forgeries import nudged
 from registry.disputes.demands import demands_of
 from registry.disputes.openings import chunks_of_blob, chunks_of_file
 from registry.disputes.streaming import conviction_gas
+from registry.errors import NodeUnavailable
+from registry.ethereum.fees import suggest_fees
 from registry.ethereum.networks import Finality, FinalityRule
 from registry.ethereum.node import chain_time
 from registry.roles import aggregator, auditor
@@ -390,6 +393,130 @@ def test_what_answers_earn_pays_for_the_others(federation: Any, new_plan: Callab
     advance()
     client = house.first
     assert client.balance(client.account) + court.credit(client.account) > earned // 2, "and it is not poorer for it"
+
+
+def overtaken(house: Any, monkeypatch: pytest.MonkeyPatch, name: str, by: str) -> None:
+    """Have one account send the first of another's transactions before it, as whoever orders a block can."""
+    provider, left = house.chain.w3.provider, [True]
+    real, first = provider.make_request, house.clients[by]
+
+    def make_request(method: str, params: Any) -> Any:
+        if method == "eth_sendRawTransaction" and left:
+            left.clear()
+            (intent,) = house.clients[name].transactor.journal.live()
+            first.send(Call(to=intent.recipient, data=intent.data, key="first", value=intent.value))
+        return real(method, params)
+
+    monkeypatch.setattr(provider, "make_request", make_request)
+    monkeypatch.setattr(provider, "_request_func_cache", (None, None))
+
+
+def test_a_demand_that_was_overtaken_costs_its_gas(wide: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    house, client = wide, wide.stranger
+    result = house.outcome().result
+    house.attest("mallory", result)
+    purse = Purse(client, house.folder / "purse.json", 10 * ETHER)
+    court, target = Court(client, send=purse.send), Target(house.model_id, 1, result)
+    before = client.balance(client.account)
+    overtaken(house, monkeypatch, "stranger", by="mallory")
+    with pytest.raises(AlreadyDemanded):
+        court.demand_chunks(target, Tree.AGGREGATE, [1], deposit=court.deposit_now(target) * 5 // 4, until="mined")
+    assert purse.spent == before - client.balance(client.account) > 0
+
+
+def test_a_demand_whose_receipt_a_node_refuses_is_booked_once(wide: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = wide
+    client = Client(
+        house.chain.w3,
+        house.address,
+        signer=house.stranger.transactor._signer,
+        journal=Journal(None),
+        sending=Sending(poll=0.0, patience=0.0),
+    )
+    result = house.outcome().result
+    house.attest("mallory", result)
+    purse = Purse(client, house.folder / "purse.json", 10 * ETHER)
+    court, target = Court(client, send=purse.send), Target(house.model_id, 1, result)
+    deposit, provider = court.deposit_now(target) * 5 // 4, house.chain.w3.provider
+    before, real = client.balance(client.account), provider.make_request
+
+    def make_request(method: str, params: Any) -> Any:
+        if method == "eth_getTransactionReceipt":
+            return {"jsonrpc": "2.0", "id": 1, "error": {"code": -32005, "message": "limit exceeded"}}
+        return real(method, params)
+
+    booked = set()
+    with monkeypatch.context() as patched:
+        patched.setattr(provider, "make_request", make_request)
+        patched.setattr(provider, "_request_func_cache", (None, None))
+        for _ in range(3):
+            with pytest.raises(NodeUnavailable):
+                court.demand_chunks(target, Tree.AGGREGATE, [1], deposit=deposit, until="mined")
+            booked.add(purse.spent)
+    assert len(booked) == 1
+    assert booked.pop() > before - client.balance(client.account)
+    court.demand_chunks(target, Tree.AGGREGATE, [1], deposit=deposit, until="mined")
+    assert purse.spent == before - client.balance(client.account) > deposit
+
+
+def test_a_demand_that_waits_with_too_small_a_deposit_is_made_anew(wide: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The base fee has risen since it was signed: bid for again it is reverted."""
+    house, client = wide, wide.stranger
+    result = house.outcome().result
+    house.attest("mallory", result)
+    court, target, sent = Court(client, send=lambda call, _: sent.append(call)), Target(house.model_id, 1, result), []
+    deposit = court.deposit_now(target)
+    court.demand_chunks(target, Tree.AGGREGATE, [1, 2], deposit=deposit)
+    client.submit(sent[0])
+    for rise in (1, 2):
+        monkeypatch.setattr(court, "deposit_now", lambda _, rise=rise: rise * deposit)
+        court.demand_chunks(target, Tree.AGGREGATE, [1, 2], deposit=rise * deposit)
+    first, same, anew = sent
+    assert same == first
+    assert (anew.data, anew.value) == (first.data, 2 * first.value)
+    assert anew.key != first.key
+
+
+def least_bid(house: Any) -> int:
+    """The lowest bid that is made, wei per gas."""
+    fees = suggest_fees(house.chain.w3)
+    assert fees.base_fee is not None
+    return fees.base_fee * 9 // 8 + fees.priority_fee
+
+
+def test_answers_that_cost_too_much_together_for_a_node_are_given_apart(
+    wide: Any, fee_cap: Callable[[Any, int], list[int]]
+) -> None:
+    """geth refuses what may cost more than one ether: many answers at a high base fee."""
+    house, memory = wide, aggregator.AggregatorMemory()
+    client = house.clients["first"]
+
+    def advance() -> str:
+        return aggregator.advance(client, house.store, house.folder / "first", house.model_id, memory=memory)
+
+    assert advance() == "round 1: attested 3 contributions"
+    demand(house, Tree.AGGREGATE, [0, 1, 2, 3])
+    refused = fee_cap(house.chain.w3, 150_000 * least_bid(house))
+    advance()
+    assert (bool(refused), open_demands(house)) == (True, 0)
+
+
+def test_demands_that_cost_too_much_together_for_a_node_are_made_apart(
+    wide: Any, fee_cap: Callable[[Any, int], list[int]]
+) -> None:
+    house, ann = wide, update_of(wide, "ann")
+    house.attest("mallory", house.outcome().result)
+    refused = fee_cap(house.chain.w3, 280_000 * least_bid(house))
+    client, memory = house.stranger, auditor.AuditorMemory()
+    purse = Purse(client, house.folder / "purse.json", 10 * ETHER)
+    (house.folder / "a").mkdir()
+    (house.folder / "a" / "salt").write_bytes(b"\x07" * 32)  # of several samples, whatever is drawn otherwise
+    for _ in range(4):
+        auditor.advance(client, without(house, ann), house.folder / "a", house.model_id, purse=purse, memory=memory)
+        chunks = chunks_of_blob(house.store, ann)
+        show(house, {chunks.root: chunks.opening})
+    assert refused
+    assert _demanded(house) > 2
 
 
 def test_demands_leave_what_a_conviction_costs(wide: Any) -> None:

@@ -150,7 +150,7 @@ def test_no_more_is_on_its_way_at_once_than_fits_beside_what_others_send(bonded:
     court, purse = Court(client), Purse(client, house.folder / "purse.json", 10 * ETHER)
     deposit = court.deposit_now(target) * 2
     calls = (court.chunks_demand(target, Tree.AGGREGATE, [index], deposit=deposit) for index in range(5))
-    purse.send_all(calls, together=250_000)
+    assert purse.send_all(calls, together=250_000) == {}
     assert len(waits) == 3, "two of some 150 000 gas at a time"
 
 
@@ -164,7 +164,8 @@ def test_a_demand_that_is_refused_keeps_no_other_back(bonded: Any) -> None:
     before = client.balance(client.account)
     deposit = court.deposit_now(target) * 2
     calls = [court.chunks_demand(target, Tree.AGGREGATE, [index], deposit=deposit) for index in range(2)]
-    with pytest.raises(AlreadyDemanded):
-        purse.send_all([court.head_demand(target, HeadKind.REPORT, deposit=deposit), *calls], together=10**7)
+    twice = court.head_demand(target, HeadKind.REPORT, deposit=deposit)
+    refused = purse.send_all([twice, *calls], together=10**7)
+    assert {key: type(error) for key, error in refused.items()} == {twice.key: AlreadyDemanded}
     assert len(demands_of(court, client.dispute(house.model_id, 1)).open) == 3
     assert purse.spent == before - client.balance(client.account), "and no wei is counted that was not spent"

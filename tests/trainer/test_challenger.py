@@ -16,6 +16,7 @@ from registry.chain.challenges import Challenges
 from registry.chain.client import Client
 from registry.chain.contract_hashes import commitment_of
 from registry.chain.contract_structs import Basis, Counted, Listed, Middle, Opening, Step, Sum, Target
+from registry.chain.journal import Journal
 from registry.chain.sending import Call
 from registry.chain.sentinels import NO_BASIS, NO_COORDINATE
 from registry.content.merkle import counted_root, node_hash
@@ -24,7 +25,7 @@ from registry.disputes.faults import FraudProof, Uncommitted, WrongAggregate, Wr
 from registry.disputes.openings import Listing
 from registry.disputes.streaming import add_steps
 from registry.errors import InputError, NodeUnavailable
-from registry.roles.purse import Purse
+from registry.roles.purse import Purse, spent_of
 from registry.rules.encoding import Shape, decode_rules
 from registry.rules.shapes import left_out
 from registry.types import Address, Digest, Fault, ModelId, Role, Root
@@ -61,15 +62,48 @@ def test_a_purse_counts_what_it_was_about_to_send(
     most = client.quote(call).max_cost
 
     def away(*_: Any) -> Any:
+        assert purse.spent == most
         raise NodeUnavailable("stopped between writing and sending")
 
     with monkeypatch.context() as patched:
         patched.setattr(client, "send", away)
         with pytest.raises(NodeUnavailable):
             purse.send(call)
-    assert purse.spent == most
+    assert purse.spent == 0, "nothing was planned"
     receipt = Purse(client, tmp_path / "spent.json", ETHER).send(call)
-    assert purse.spent == most + receipt.gas_used * receipt.gas_price
+    assert purse.spent == receipt.gas_used * receipt.gas_price
+
+
+class Stopped(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("stop", range(11))
+def test_a_stop_at_any_point_neither_loses_nor_doubles_what_was_booked(
+    owner: tuple[Client, Any], tmp_path: Path, stop: int
+) -> None:
+    account, call = owner
+    path, points, kept = tmp_path / "spent.json", list[str](), list[bytes]()
+
+    def crash_point(point: str) -> None:
+        points.append(point)
+        if len(points) == stop:
+            kept.append(path.read_bytes())
+            raise Stopped(point)
+
+    def client(journal: Journal) -> Client:
+        return Client(account.w3, account.address, signer=account.transactor._signer, journal=journal)
+
+    before = account.balance(account.account)
+    try:
+        Purse(client(Journal(tmp_path / "j.sqlite", crash_point=crash_point)), path, ETHER).send(call)
+    except Stopped:
+        path.write_bytes(kept[0])  # what a process that ends does not settle
+        assert spent_of(path) > 0
+    again = Purse(client(Journal(tmp_path / "j.sqlite")), path, ETHER)
+    again.send(call)
+    assert again.spent == before - account.balance(account.account) > 0
+    assert len(points) == (stop or 10)
 
 
 def test_over_the_limit_nothing_is_written_or_sent(owner: tuple[Client, Any], tmp_path: Path) -> None:
