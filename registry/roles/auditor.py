@@ -376,7 +376,7 @@ def _is_of(event: LeafShown, leaf: Wanted) -> bool:
 
 def _looked_at_again(found: Inspection, dispute: Dispute, demands: Demands, paused: bool) -> bool:
     """Whether another look may find more: all that is awaited beside walks is shown; or, after a pause, nothing was
-    found and nothing is awaited. What else is shown, by whom and of what it may be, is no reason.
+    found, nothing is awaited and no walk goes on. What else is shown, by whom and of what it may be, is no reason.
     """
     if found.sound or found.charge:
         return False
@@ -385,7 +385,7 @@ def _looked_at_again(found: Inspection, dispute: Dispute, demands: Demands, paus
     shown = {Demanded(e.round_id, e.tally, e.root, e.entry_bytes, e.entries, e.index) for e in demands.shown}
     if for_look & shown and not for_look & set(demands.open):
         return True
-    return paused and not any(named in demands.open for _, named in awaited)
+    return paused and not any(leaf.own is not None or named in demands.open for leaf, named in awaited)
 
 
 def _show_late(watch: _Watch) -> str:
