@@ -240,17 +240,23 @@ class _Window:
         """Whether a leaf's answer time is over."""
         return self.demands.deadlines[leaf] <= self.now
 
+    def turn(self, leaf: Demanded) -> int:
+        """Return after how many other attesters a leaf is to be shown by this one."""
+        return (self.attesters.index(self.place) - leaf.index) % len(self.attesters)
+
+    def first(self, leaf: Demanded) -> bool:
+        """Whether nobody's turn to show a leaf comes before."""
+        return self.place in self.attesters and not self.turn(leaf)
+
     def mine(self, due: Sequence[Demanded]) -> list[Demanded]:
         """Return the leaves whose turn has come; who attested nothing has no turn and waits for none."""
         if self.place not in self.attesters:
             return list(due)
         duration, others = self.record.plan.answer_duration, len(self.attesters)
-        first = self.attesters.index(self.place)
         return [
             leaf
             for leaf in due
-            if self.now
-            >= self.demands.deadlines[leaf] - duration + (first - leaf.index) % others * duration // (2 * others)
+            if self.now >= self.demands.deadlines[leaf] - duration + self.turn(leaf) * duration // (2 * others)
         ]
 
     def put_off(self, leaves: Iterable[Demanded]) -> None:
@@ -275,8 +281,8 @@ def _due(demands: Demands, now: int) -> list[Demanded]:
 
 
 def _show(window: _Window, leaves: Sequence[Demanded]) -> None:
-    """Get answers on their way, each transaction as soon as it is full. The node is asked nothing for each leaf, so the
-    first of many is not late because there are many.
+    """Get answers on their way, each transaction as soon as it is full. The node is asked nothing for a leaf of which
+    this is the first turn, so the first of many is not late because there are many.
     """
     court = Court(window.client)
     least = 0 if window.place in window.attesters else _usual_price(window.client) // _OTHERS_EARN
@@ -336,6 +342,10 @@ def _shown(window: _Window, leaves: Sequence[Demanded], *, make: bool) -> list[S
 
 def _send(window: _Window, court: Court, shown: Sequence[Shown]) -> bool:
     """Send answers: those in time, as of now, by one transaction, late ones alone; return whether all could be paid."""
+    # Whose turn comes later asks what the others have in the pool: to fill blocks with it twice would make both late.
+    shown = [
+        one for one in shown if window.first(one.demanded) or not court.demand(one.demanded, block="pending").closed
+    ]
     if not shown:
         return True
     window = replace(window, now=chain_time(window.client.w3))

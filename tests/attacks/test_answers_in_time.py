@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -175,6 +176,34 @@ def test_the_first_of_many_answers_is_not_late_because_there_are_many(
     assert len(at) == 2
     assert before[1] <= before[0] + 2
     assert at[1] - at[0] <= 20
+
+
+def test_whose_turn_is_later_sends_nothing_that_is_in_the_pool(
+    federation: Any, new_plan: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In full blocks the same answers twice would make both late; whose turn is first does not ask."""
+    house = federation
+    new_plan(house, quorum=2)
+    house.owner.open_round(house.model_id)
+    for seed, name in enumerate(("ann", "bob", "cyn")):
+        house.contribute(name, house.update(name, seed=seed))
+    house.sleep_to("publish_deadline")
+    target = Target(house.model_id, 1, house.outcome().result)
+    for name in ("first", "second"):
+        house.attest(name, target.result)
+    court, demand = Court(house.stranger), Court.demand
+    court.demand_chunks(target, Tree.AGGREGATE, [0, 1], deposit=court.deposit_now(target))
+    demands = demands_of(court, house.owner.dispute(house.model_id, 1))
+    sleep_until(house.chain.w3, max(demands.deadlines.values()) - house.plan.answer_duration // 2)
+
+    def pending(self: Court, leaf: Any, *, block: Any = "latest") -> Any:
+        return replace(demand(self, leaf), closed=block == "pending")
+
+    monkeypatch.setattr(Court, "demand", pending)
+    assert aggregator.advance(house.first, house.store, house.folder / "first", house.model_id).endswith("a leaf")
+    (left,) = demands_of(court, house.owner.dispute(house.model_id, 1)).open
+    attesters = sorted(house.clients[name].account for name in ("first", "second"))
+    assert attesters[left.index] != house.first.account
 
 
 def test_answers_that_grow_late_while_others_are_sent_are_sent_as_late_ones(
