@@ -103,9 +103,14 @@ def inspect(
 
 
 def _samples(values: int, salt: bytes, result: Result) -> tuple[int, ...]:
+    """Draw chunks without replacement, by hashes that whoever does not know the salt cannot foresee."""
     leaves = -(-values // CHUNK_VALUES)
-    drawn = (leaf_hash(salt + result.contributions_root + bytes([place])) for place in range(_SAMPLES))
-    return tuple(sorted({int.from_bytes(each, "big") % leaves for each in drawn}))
+    draw, drawn = 0, set[int]()
+    while len(drawn) < min(_SAMPLES, leaves):
+        seed = leaf_hash(salt + result.contributions_root + draw.to_bytes(8, "big"))
+        drawn.add(int.from_bytes(seed, "big") % leaves)
+        draw += 1
+    return tuple(sorted(drawn))
 
 
 def _inspected(case: Case, recomputed: Recomputed) -> Inspection:

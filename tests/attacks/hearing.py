@@ -8,6 +8,7 @@ from typing import Any
 from registry.chain.contract_events import ResultConvicted
 from registry.chain.contract_structs import Opening, Result
 from registry.chain.court import Court
+from registry.chain.demand_terms import is_of_head
 from registry.chain.sentinels import NOTHING
 from registry.content.manifest import manifest_cid
 from registry.dev.embedded import sleep_until
@@ -81,13 +82,13 @@ def lie(house: Any, store: ContentStore, **edits: Edit) -> Result:
 
 
 def show(house: Any, openings: Mapping[Root, Callable[[int], Opening]], *, number: int = 1) -> None:
-    """Mallory shows what is demanded of these trees, and heads."""
+    """Mallory shows what is demanded of these trees, and heads; nothing where there are none."""
     court = Court(house.mallory)
     dispute = house.mallory.dispute(house.model_id, number)
     if any(dispute.tally):
         for leaf in demands_of(court, dispute).open:
             if leaf.root in openings:
                 court.show_leaf(leaf, openings[Root(leaf.root)](leaf.index))
-            elif leaf.head:
+            elif is_of_head(leaf) and openings:
                 head = house.store.get(manifest_cid(leaf.root))
                 court.show_leaf(leaf, Opening(NOTHING.counted, head, ()))

@@ -131,7 +131,7 @@ def test_a_true_result_over_a_refused_update_is_not_called_sound(opened: Any) ->
     purse = Purse(client, house.folder / "purse.json", 10**18)
     said = auditor.advance(client, house.store, house.folder / "auditor", house.model_id, purse=purse, memory=memory)
     assert "readers refuse" in said
-    (found,) = (inspection for _, inspection in memory.inspected.values())
+    (found,) = memory.inspected.values()
     assert (found.sound, found.charge) == (False, None)
 
 

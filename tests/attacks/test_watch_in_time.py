@@ -14,6 +14,7 @@ from registry.chain.client import Client
 from registry.chain.contract_errors import AlreadyDemanded
 from registry.chain.contract_structs import Opening, Target
 from registry.chain.court import Court
+from registry.chain.demand_terms import is_of_head
 from registry.chain.journal import Journal
 from registry.chain.sending import Sending
 from registry.chain.sentinels import NOTHING
@@ -134,7 +135,7 @@ def test_leaves_that_are_shown_one_by_one_are_looked_at_together(bonded: Any, mo
         if not still:
             break
         leaf = still[0]
-        head = Opening(NOTHING.counted, house.store.get(manifest_cid(leaf.root)), ()) if leaf.head else None
+        head = Opening(NOTHING.counted, house.store.get(manifest_cid(leaf.root)), ()) if is_of_head(leaf) else None
         mallory.show_leaf(leaf, head or openings[leaf.root](leaf.index))
     assert counts[:6] == [1] * 6, "six leaves are awaited"
     assert looks[1] < looks[0]

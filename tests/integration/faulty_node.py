@@ -24,7 +24,7 @@ TAGS = ("latest", "pending", "safe", "finalized")
 OTHER_CHAIN = "0x539"
 LONGEST_LAG = 8
 """Blocks by which a node is behind, at most."""
-WIDEST_RANGE = 16
+WIDEST_RANGE = 4
 """Blocks that one `eth_getLogs` may span where a limit is drawn."""
 HANGS = 2.0
 """Seconds without an answer, unless whoever asked has hung up."""

@@ -589,11 +589,12 @@ class Game:
 
     def flood(self) -> None:
         """Demand as many leaves as fit into its share of each block, of whatever is in its window."""
-        share, tip = VOIDING if self.does("truth") else self.share, 10**9 if self.does("poor") else HIGH_TIP
-        index, per_block = 0, int(GAS * share / DEMAND_GAS)
+        tip = 10**9 if self.does("poor") else HIGH_TIP
+        index = turn = 0
         client = self.house.clients["mike"]
         court = Court(client)
-        while index < self.flooded * per_block:
+        honest = {self.house.clients[name].account for name in HONEST}
+        while turn < self.flooded:
             self.clock.sleep(self.block)
             try:
                 if client.phase(self.model, 1) != Phase.CHALLENGE:
@@ -606,9 +607,11 @@ class Game:
                     continue
                 target = Target(self.model, 1, attested[0].result)
                 deposit = court.deposit_now(target) * 5 // 4
+                # What is above the bound is for the liars' own result alone.
+                alone = self.does("truth") and not any(event.aggregator in honest for event in attested)
+                per_block = int(GAS * (VOIDING if alone else self.share) / DEMAND_GAS)
                 indices = list(range(index, index + per_block))
-                index += per_block
-                turn = index // per_block
+                index, turn = index + per_block, turn + 1
                 tree = (Tree.AGGREGATE, Tree.VERSION, Tree.PARENT, Tree.CONTRIBUTION)[turn % 4]
                 round = self.house.round()
                 basis = basis_of(plan_rules(round.plan), round.parent)
