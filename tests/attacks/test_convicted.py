@@ -368,7 +368,7 @@ def test_a_charge_that_does_not_convince_is_looked_at_again(wide: Any, monkeypat
 
     with monkeypatch.context() as patched:
         patched.setattr(WrongAggregate, "convict", unconvincing)
-        assert "the contract is not convinced: OtherList" in hearing.step()
+        assert "the contract rejected the fraud proof: OtherList" in hearing.step()
         assert hearing.step() == "", "said once"
     assert len(brought) == 1, "not brought again at once"
     sleep_until(wide.chain.w3, max(hearing.memory.refused.values()))
