@@ -1,4 +1,4 @@
-"""Convert between what `eth_abi` encodes and decodes and the frozen dataclasses that mirror the ABI."""
+"""Convert between `eth_abi` tuples and the frozen dataclasses that mirror the ABI."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def unparse(record: Any) -> tuple[Any, ...]:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as eth_abi encodes it: records as tuples, whatever they stand in."""
+    """Return a value as eth_abi encodes it: records as tuples, in nested lists too."""
     if dataclasses.is_dataclass(value):
         return unparse(value)
     return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -1,7 +1,7 @@
-"""The Challenges contract as a typed object: one method for each transaction, and who is in a version.
+"""The Challenges contract as a typed object: fraud proofs and inclusion proofs.
 
-It belongs to one Cairn and is found through it. What its functions prove, and what they want, stands in
-`contracts/interfaces/IChallenges.sol`; the methods have their names.
+It belongs to one Cairn, from which its address is read. Methods have the names of the functions in
+`contracts/interfaces/IChallenges.sol`, which specifies what they prove and require.
 """
 
 from __future__ import annotations
@@ -26,45 +26,45 @@ class Challenges(Partner):
     # --------------------------------------------------------------------------------------------------------- receipts
 
     def is_included(self, target: Target, membership: Membership) -> bool:
-        """Say whether a contribution is in the version that a round made, as the contract finds."""
+        """Return whether the contract finds a contribution included in the version that a round made."""
         return bool(self._view("isIncluded", unparse(target), unparse(membership))[0])
 
     def is_excluded(self, target: Target, participant: Address, neighbours: Sequence[Membership]) -> bool:
-        """Say whether neighbours show that a participant has no contribution in the version that a round made."""
+        """Return whether neighbours prove that a participant has no contribution in the version that a round made."""
         return bool(self._view("isExcluded", unparse(target), participant, plain(neighbours))[0])
 
     # ------------------------------------------------------------------------------------------------------- challenges
 
     def convict_count(self, target: Target, counted: Counted, *, until: Until = "final") -> SentReceipt:
-        """The contributions root holds another number than the result says."""
+        """Convict: the number of leaves of the contributions root differs from the result's."""
         return self._send(until, "convictCount", target, counted)
 
     def convict_order(
         self, target: Target, left: Membership, right: Membership, *, until: Until = "final"
     ) -> SentReceipt:
-        """Two neighbouring contributions are not strictly ascending."""
+        """Convict: two neighbouring contributions are not strictly ascending."""
         return self._send(until, "convictOrder", target, left, right)
 
     def convict_twice(
         self, target: Target, left: Membership, right: Membership, *, until: Until = "final"
     ) -> SentReceipt:
-        """Two contributions have one digest."""
+        """Convict: two contributions have the same digest."""
         return self._send(until, "convictTwice", target, left, right)
 
     def convict_head(
         self, target: Target, kind: HeadKind, membership: Membership, head: bytes, *, until: Until = "final"
     ) -> SentReceipt:
-        """What was anchored as a head of an update, of the version or of the report is none, or of something else."""
+        """Convict: the anchored head of an update, the version or the report is malformed or contradicts the chain."""
         return self._send(until, "convictHead", target, int(kind), membership, head)
 
     def convict_factor(
         self, target: Target, basis: Basis, index: int, opening: Opening, *, until: Until = "final"
     ) -> SentReceipt:
-        """The factor of a contribution is not what the rules give it."""
+        """Convict: the factor of a contribution is not what the rules give."""
         return self._send(until, "convictFactor", target, basis, index, opening)
 
     def convict_roots(self, target: Target, basis: Basis, *, until: Until = "final") -> SentReceipt:
-        """The version's rest, or layout or step of its state, does not follow from rules and parent."""
+        """Convict: the version's rest root, state layout or state step does not follow from rules and parent."""
         return self._send(until, "convictRoots", target, basis)
 
     def convict_size(
@@ -77,7 +77,7 @@ class Challenges(Partner):
         *,
         until: Until = "final",
     ) -> SentReceipt:
-        """A blob has another number of values than the rules say."""
+        """Convict: the number of a blob's values differs from the rules'."""
         return self._send(until, "convictSize", target, basis, int(tree), counted, membership)
 
     def convict_chunk(
@@ -91,19 +91,19 @@ class Challenges(Partner):
         *,
         until: Until = "final",
     ) -> SentReceipt:
-        """A chunk of the wrong length, or a value that no update may hold."""
+        """Convict: a chunk has the wrong length, or a value off the grid."""
         return self._send(until, "convictChunk", target, basis, int(tree), membership, coordinate, opening)
 
     def convict_version(
         self, target: Target, basis: Basis, before: Before, version: Opening, *, until: Until = "final"
     ) -> SentReceipt:
-        """A coordinate of the version is not what the server program makes of its parent and the aggregate."""
+        """Convict: a coordinate of the version is not what the server program gives for parent and aggregate."""
         return self._send(until, "convictVersion", target, basis, before, version)
 
     def convict_state(
         self, target: Target, basis: Basis, before: Before, state: Opening, *, until: Until = "final"
     ) -> SentReceipt:
-        """The states of a coordinate are not those that the server program leaves."""
+        """Convict: the states of a coordinate are not what the server program gives."""
         return self._send(until, "convictState", target, basis, before, state)
 
     def add_contributions(
@@ -130,13 +130,13 @@ class Challenges(Partner):
         *,
         until: Until = "final",
     ) -> SentReceipt:
-        """A coordinate of the aggregate is not the rounded weighted mean."""
+        """Convict: a coordinate of the aggregate is not what the combine rule gives."""
         return self._send(until, "convictAggregate", target, basis, coordinate, progress, list(steps), aggregate)
 
     def convict_total(
         self, target: Target, basis: Basis, progress: Sum, steps: Sequence[Step], *, until: Until = "final"
     ) -> SentReceipt:
-        """Weights or steps add up to something else, or the factors to another divisor."""
+        """Convict: the sum of weights, steps or factors differs from the result's."""
         return self._send(until, "convictTotal", target, basis, progress, list(steps))
 
     def replay_commitments(
@@ -148,7 +148,7 @@ class Challenges(Partner):
         *,
         until: Until = "mined",
     ) -> SentReceipt:
-        """Go through commitments, none of which is the one that `commitment_sought` says."""
+        """Replay commitments, none of which has the hash that `commitment_sought` returns."""
         return self._send(until, "replayCommitments", target, sought, running, list(commitments))
 
     def convict_uncommitted(
@@ -161,5 +161,5 @@ class Challenges(Partner):
         *,
         until: Until = "final",
     ) -> SentReceipt:
-        """A contribution is not, or not so, among the commitments."""
+        """Convict: a contribution matches none of the commitments."""
         return self._send(until, "convictUncommitted", target, index, opening, running, list(commitments))

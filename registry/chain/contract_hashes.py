@@ -31,9 +31,9 @@ __all__ = [
 ]
 
 COMMITMENT_BYTES, CONTRIBUTION_BYTES = 160, 192
-"""Of a leaf of the contributions root, and of the commitment that it begins with."""
+"""Bytes of a commitment, and of a leaf of the contributions root, which begins with one."""
 NO_COMMITMENT = b"\xff" * 32
-"""What a leaf of another length begins with, where commitments are replayed."""
+"""Stands for the commitment in a leaf of the wrong length, when commitments are replayed."""
 
 
 def model_id_of(chain_id: int, contract: Address, owner: Address, genesis_digest: Digest) -> ModelId:
@@ -42,7 +42,7 @@ def model_id_of(chain_id: int, contract: Address, owner: Address, genesis_digest
 
 
 def addresses_of(factory: Address, code_hashes: Sequence[bytes]) -> tuple[Address, ...]:
-    """Return where a factory puts the contracts of its list, by place: the salt is the hash of the whole list."""
+    """Return the CREATE2 addresses of a factory's contracts, in list order; the salt is the hash of the whole list."""
     salt = keccak(b"".join(code_hashes))
     return tuple(create2_address(factory, salt, code_hash) for code_hash in code_hashes)
 
@@ -53,7 +53,7 @@ def round_id_of(model_id: ModelId, number: int) -> RoundId:
 
 
 def plan_hash(plan: Plan) -> bytes:
-    """Return keccak256(abi.encode(plan)): one word a field, but for the hooks, which come last behind an offset."""
+    """Return keccak256(abi.encode(plan)): one word per field, with the dynamic list of hooks last."""
     *static, hooks = unparse(plan)
     return keccak(_words(32, *static, 32 * (len(static) + 1), len(hooks), *hooks))
 
@@ -72,39 +72,39 @@ def running_hash_next(
 
 
 def running_hash_count(running: bytes) -> int:
-    """Return how many commitments a running hash is of."""
+    """Return the number of commitments in a running hash."""
     return int.from_bytes(running[28:], "big")
 
 
 def result_hash(result: Result) -> bytes:
-    """Return keccak256(abi.encode(result)): what attestations are compared by."""
+    """Return keccak256(abi.encode(result)), the hash by which attestations are compared."""
     return keccak(_words(*_flat(unparse(result))))
 
 
 def roots_hash(roots: Roots) -> bytes:
-    """Return keccak256(abi.encode(roots)): what the contract keeps of a version's roots."""
+    """Return keccak256(abi.encode(roots)), which the contract stores for a version."""
     return keccak(_words(*unparse(roots)))
 
 
 def commitment_of(entry: Listed) -> Commitment:
-    """Return what of a contribution was committed: everything but its factor."""
+    """Return the commitment of a contribution: all its fields but the factor."""
     return Commitment(entry.participant, entry.digest, entry.tensor_root, entry.weight, entry.steps)
 
 
 def contribution_leaf(entry: Listed) -> bytes:
-    """Return abi.encode of a contribution, 192 bytes: a leaf of the contributions root, whatever its numbers are."""
+    """Return abi.encode of a contribution, 192 bytes: a leaf of the contributions root. Numbers are not checked."""
     numbers = (entry.weight, entry.steps, entry.factor)
     fixed = entry.participant.rjust(32, b"\0") + entry.digest + entry.tensor_root
     return fixed + b"".join(number.to_bytes(32, "big") for number in numbers)
 
 
 def commitment_sought(leaf: bytes) -> bytes:
-    """Return what replaying commitments looks for, to show that a leaf of the contributions root was not committed."""
+    """Return the hash that replayed commitments are compared with, to prove that a leaf was not committed."""
     return keccak(leaf[:COMMITMENT_BYTES]) if len(leaf) == CONTRIBUTION_BYTES else NO_COMMITMENT
 
 
 def claim_of(round_id: RoundId, tally: bytes, part: Part, index: int) -> bytes:
-    """Return keccak256(abi.encode(roundId, tally, part, index)): what is sealed, and convicted by."""
+    """Return keccak256(abi.encode(roundId, tally, part, index)), which is sealed and named by a conviction."""
     return keccak(round_id + tally + int(part).to_bytes(32, "big") + index.to_bytes(32, "big"))
 
 
@@ -118,7 +118,7 @@ def _counted(hashed: bytes, commitments: int) -> bytes:
 
 
 def _flat(values: tuple[Any, ...]) -> Iterator[int | bytes]:
-    """Static structs stand in line."""
+    """Flatten nested static structs, which abi.encode writes inline."""
     for value in values:
         if isinstance(value, tuple):
             yield from _flat(value)

@@ -1,7 +1,7 @@
 """The Court contract as a typed object: convictions, demands, claims and money.
 
-It belongs to one Cairn and is found through it. What its functions do stands in `contracts/interfaces/ICourt.sol`; the
-methods have their names.
+It belongs to one Cairn, from which its address is read. Methods have the names of the functions in
+`contracts/interfaces/ICourt.sol`, which specifies them.
 """
 
 from __future__ import annotations
@@ -43,49 +43,49 @@ class Court(Partner):
     # ------------------------------------------------------------------------------------------------------------ views
 
     def demand(self, demanded: Demanded, *, block: Block = "latest") -> Demand:
-        """Return how a demand stands; its deadline is zero where there is none."""
+        """Return the state of a demand; its deadline is zero if there is none."""
         return parse(Demand, self._view("demand", unparse(demanded), block=block)[0])
 
     def open_demands(self, round_id: RoundId, tally: bytes, *, block: Block = "latest") -> OpenDemands:
-        """Return how many leaves of a result are demanded and not shown, and what late answers have cost."""
+        """Return the number of open demands of a result, and the cost of its late answers so far."""
         return parse(OpenDemands, self._view("openDemands", round_id, tally, block=block)[0])
 
     def conviction(self, round_id: RoundId, tally: bytes, *, block: Block = "latest") -> Conviction:
-        """Return how a result was convicted; all zeros if it was not."""
+        """Return the conviction of a result; all zeros if it was not convicted."""
         return parse(Conviction, self._view("conviction", round_id, tally, block=block)[0])
 
     def bond(self, model: ModelId, aggregator: Address, *, block: Block = "latest") -> Bond:
-        """Return what an aggregator has deposited for a model."""
+        """Return an aggregator's bond for a model."""
         return parse(Bond, self._view("bond", model, aggregator, block=block)[0])
 
     def bond_asked(self, model: ModelId, number: int, *, block: Block = "latest") -> int:
-        """Return what an attestation in a round must hold as a bond, wei."""
+        """Return the bond that an attestation in a round requires, wei."""
         return int(self._view("bondAsked", model, number, block=block)[0])
 
     def credit(self, account: Address, *, block: Block = "latest") -> int:
-        """Return what an account can withdraw, wei."""
+        """Return the amount that an account can withdraw, wei."""
         return int(self._view("credit", account, block=block)[0])
 
     def reward(self, round_id: RoundId, tally: bytes, *, block: Block = "latest") -> int:
-        """Return what has been taken from the attesters of a void result and is not collected yet, wei."""
+        """Return the uncollected reward from the slashed bonds of a void result's attesters, wei."""
         return int(self._view("reward", round_id, tally, block=block)[0])
 
     def burnt(self, *, block: Block = "latest") -> int:
-        """Return what will never leave the contract, wei."""
+        """Return the burnt amount, which never leaves the contract, wei."""
         return int(self._view("burnt", block=block)[0])
 
     def seals(self, seal: bytes, *, block: Block = "latest") -> int:
-        """Return where a seal stands in the order of all; 0 if it was not recorded."""
+        """Return the position of a seal in the order of all seals; 0 if it was not recorded."""
         return int(self._view("seals", seal, block=block)[0])
 
     def deposit_now(self, target: Target) -> int:
-        """Return the deposit that a demand to a result takes in the next block, wei."""
+        """Return the deposit that a demand of a result requires in the next block, wei."""
         return int(self._view("depositNow", target.model_id, target.number, block="pending")[0])
 
     # ---------------------------------------------------------------------------------------------------- claims, money
 
     def seal_claim(self, seal: bytes, *, until: Until = "final") -> SentReceipt:
-        """Record a claim without saying which."""
+        """Record a seal, which commits to a claim without revealing it."""
         return self._sender(self.sealing(seal), until)
 
     def sealing(self, seal: bytes) -> Call:
@@ -95,7 +95,7 @@ class Court(Partner):
     def reveal_claim(
         self, round_id: RoundId, tally: bytes, salt: bytes, demanded: Demanded | None = None, *, until: Until = "final"
     ) -> SentReceipt:
-        """Show a seal of the claim that convicted; for want of an answer, with one's own demand."""
+        """Reveal a seal of the claim that convicted; after an unanswered demand, with one's own demand."""
         shown = demanded or Demanded(round_id, tally, _NO_ROOT, 0, 0, 0)
         return self._send(until, "revealClaim", round_id, tally, salt, shown)
 
@@ -108,20 +108,21 @@ class Court(Partner):
         return self._send(until, "depositBond", model, value=amount)
 
     def release_bond(self, model: ModelId, amount: int, *, until: Until = "final") -> SentReceipt:
-        """Credit of a bond what is not needed any more, wei."""
+        """Credit the part of a bond that is not needed any more, wei."""
         return self._send(until, "releaseBond", model, amount)
 
     def withdraw(self, to: Address | None = None, *, until: Until = "final") -> SentReceipt:
-        """Pay out what the account has been credited, to itself or another."""
+        """Withdraw the account's credit, to itself or another account."""
         return self._sender(self.withdrawal(to), until)
 
     def withdrawal(self, to: Address | None = None) -> Call:
-        """Return the call of `withdraw`; to pay out what was credited since the last was mined is another effect."""
+        """Return the call of `withdraw`. Credit earned after a mined withdrawal takes a new call."""
         return self.anew(self.call("withdraw", to or self.client.account))
 
     def anew(self, call: Call) -> Call:
-        """Return a call under a key that nothing mined stands for: another effect is wanted, though the call says the
-        same as one that was mined and may not be final yet.
+        """Return a call under a key that no mined transaction has.
+
+        A call equal to a mined one would otherwise count as done, though it is to have its effect again.
         """
         first, journal = call, self.client.transactor.journal
         while (known := journal.latest(call.key)) is not None and known.state is IntentState.MINED:
@@ -141,9 +142,9 @@ class Court(Partner):
         deposit: int,
         until: Until = "final",
     ) -> SentReceipt:
-        """Demand leaves of a blob, against a deposit in wei for each; of the parent or of a state it takes the basis.
+        """Demand leaves of a blob, against a deposit in wei for each. The parent and states require the basis.
 
-        One that was demanded before is skipped, see `DemandSkipped`.
+        A leaf that was demanded before is skipped, see `DemandSkipped`.
         """
         return self._sender(self.chunks_demand(target, tree, indices, membership, basis, deposit=deposit), until)
 
@@ -164,7 +165,7 @@ class Court(Partner):
     def demand_contributions(
         self, target: Target, indices: Sequence[int], *, deposit: int, until: Until = "final"
     ) -> SentReceipt:
-        """Demand leaves of the contributions root likewise, against a deposit in wei for each."""
+        """Demand leaves of the contributions root, against a deposit in wei for each."""
         return self._sender(self.contributions_demand(target, indices, deposit=deposit), until)
 
     def contributions_demand(self, target: Target, indices: Sequence[int], *, deposit: int) -> Call:
@@ -180,7 +181,7 @@ class Court(Partner):
         deposit: int,
         until: Until = "final",
     ) -> SentReceipt:
-        """Demand a head by the digest that was anchored of it, against a deposit in wei."""
+        """Demand a head by its anchored digest, against a deposit in wei."""
         return self._sender(self.head_demand(target, kind, membership, deposit=deposit), until)
 
     def head_demand(self, target: Target, kind: HeadKind, membership: Membership = NOWHERE, *, deposit: int) -> Call:
@@ -188,11 +189,11 @@ class Court(Partner):
         return self._demand(deposit, 1, "demandHead", target, int(kind), membership)
 
     def show_leaf(self, demanded: Demanded, opening: Opening, *, until: Until = "mined") -> SentReceipt:
-        """Show a demanded leaf, or that there is none."""
+        """Show a demanded leaf, or prove that there is none."""
         return self._send(until, "showLeaf", demanded, opening)
 
     def show_leaves(self, shown: Sequence[Shown], *, until: Until = "mined") -> SentReceipt:
-        """Show many; one that cannot be shown is skipped, see `AnswerSkipped`."""
+        """Show many leaves; one that cannot be shown is skipped, see `AnswerSkipped`."""
         return self._send(until, "showLeaves", list(shown))
 
     def show_late(
@@ -209,12 +210,13 @@ class Court(Partner):
         return self._send(until, "showLate", model, number, demanded, opening, list(attesters))
 
     def close_demand(self, model: ModelId, number: int, demanded: Demanded, *, until: Until = "final") -> SentReceipt:
-        """Close a demand that nobody answered, in time or late, which makes its result void."""
+        """Close a demand that nobody answered, in time or late, which voids its result."""
         return self._send(until, "closeDemand", model, number, demanded)
 
     def _demand(self, deposit: int, leaves: int, name: str, *arguments: Any) -> Call:
-        """A demand that is on its way already goes on with the deposit of then: the base fee has moved since. Where it
-        was reverted, or is to be for too small a deposit, another is made beside it.
+        """Return the call of a demand; a pending one keeps its deposit, though the base fee has moved since.
+
+        If the pending one reverted, or will revert because its deposit is too small, return another call beside it.
         """
         call = first = self.call(name, *arguments, value=deposit * leaves)
         while (known := self.client.transactor.journal.on_its_way(call.key)) is not None:

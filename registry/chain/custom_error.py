@@ -1,4 +1,4 @@
-"""What all of the contracts' custom errors have in common as exceptions: fields that stay, and how they are said."""
+"""Base class of the contracts' custom errors as exceptions: immutable fields and their messages."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from registry.errors import ContractError
 __all__ = ["CustomError", "show"]
 
 LABELS = {"round_id": "round", "model_id": "model", "given": "got", "actual": "got"}
-"""How fields are called in messages, where not by their own name."""
+"""Names of fields in messages, where they differ."""
 
 
 class CustomError(ContractError):
-    """Base of the classes in `contract_errors`. Fields cannot be set again; all else stays as in any exception."""
+    """Base of the classes in `contract_errors`. Fields are immutable; other attributes are those of any exception."""
 
     def __setattr__(self, name: str, value: object) -> None:
         if name in self.__dict__ and name in {field.name for field in dataclasses.fields(self)}:  # type: ignore[arg-type]

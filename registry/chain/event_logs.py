@@ -1,4 +1,4 @@
-"""Decode logs into the contracts' events, and read them from a node."""
+"""Read the contracts' event logs from a node, and decode them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 _TRIED_AGAIN = 64
-"""Ranges that a node takes before a wider one, which it has refused, is tried again."""
+"""Accepted ranges before a wider range that the node has refused is retried."""
 
 
 @functools.cache
@@ -55,10 +55,10 @@ def topic_of(kind: type[Event]) -> bytes:
 
 
 def decode_log(log: Mapping[str, Any]) -> Event | None:
-    """Return the event a raw log (as `eth_getLogs` gives it) stands for; None if it is none of ours.
+    """Return the event of a raw log, as from `eth_getLogs`; None if it is not one of ours.
 
     Raises:
-        ChainError: The topic is one of ours and the rest does not decode.
+        ChainError: The topic is one of ours, but the rest does not decode.
     """
     from eth_abi.abi import decode
     from eth_abi.exceptions import DecodingError
@@ -77,28 +77,28 @@ def decode_log(log: Mapping[str, Any]) -> Event | None:
         )
         rest = iter(decode([kind for _, kind, is_topic in inputs if not is_topic], bytes(log["data"])))
     except (DecodingError, ValueError, OverflowError) as error:  # a length over 2^63 overflows in eth_abi
-        raise ChainError(f"the node gave a {cls.__name__} log that does not decode: {error}") from error
+        raise ChainError(f"the node returned a {cls.__name__} log that does not decode: {error}") from error
     values = [next(indexed) if is_topic else next(rest) for _, _, is_topic in inputs]
     return parse(cls, values, at=_position(log))
 
 
 def decode_logs(logs: Sequence[Mapping[str, Any]], address: Address) -> tuple[Event, ...]:
-    """Return the events among raw logs of one contract, in order; others are left out."""
+    """Return the events among raw logs of one contract, in order; other logs are skipped."""
     try:
         ours = [decode_log(log) for log in logs if bytes.fromhex(str(log["address"])[2:]) == address]
     except (LookupError, TypeError, ValueError) as error:
-        raise ChainError(f"the node gave a log that is none: {type(error).__name__} {error}") from error
+        raise ChainError(f"the node returned a malformed log: {type(error).__name__} {error}") from error
     return tuple(event for event in ours if event is not None)
 
 
 @dataclass(slots=True)
 class LogSpan:
-    """How many blocks a node is asked for the logs of at once. It is learnt from what the node refuses and takes.
+    """Adaptive block range of `eth_getLogs`, learnt from the ranges that a node refuses and accepts.
 
     Attributes:
-        blocks: So many.
-        refused: The least width that it refused lately; None for none.
-        taken: How often it has taken the full width since.
+        blocks: The current range, in blocks.
+        refused: The last refused range, in blocks; None for none.
+        taken: How often the current range was accepted since.
     """
 
     blocks: int = 50_000
@@ -106,11 +106,11 @@ class LogSpan:
     taken: int = 0
 
     def refuse(self, width: int) -> None:
-        """Note that a range of so many blocks was refused."""
+        """Record that a range of `width` blocks was refused; halve the range."""
         self.blocks, self.refused, self.taken = max(1, width // 2), width, 0
 
     def take(self, width: int) -> None:
-        """Note that it was taken. One that was refused is tried again now and then: caps may be on what is found."""
+        """Record an accepted range; double it. A refused one is retried at times: the cap may be on the logs found."""
         if width < self.blocks:
             return
         self.taken += 1
@@ -132,17 +132,17 @@ def read_events(
 ) -> Iterator[Event]:
     """Yield the contract's events of a range of blocks, in order.
 
-    Nodes cap how much one `eth_getLogs` may span or return, each in its own words, so a refused range is halved and
-    an accepted one followed by a wider one, if such a one was not refused.
+    Nodes cap the range or the size of `eth_getLogs`, each with its own error message. So a refused range is halved, and
+    an accepted one doubled unless the wider range was refused.
 
     Args:
         w3: The node.
         address: The contract.
         from_block: First block.
-        to_block: Last block, inclusive. Pass a final one to be sure that what is read stays.
+        to_block: Last block, inclusive. Up to a final block no event can be lost by a reorg.
         kinds: Only these events; empty for all.
         subject: Only those whose first indexed field (model id or round id) is this.
-        span: What is known of this node's cap, the same object at each call; added to.
+        span: The range learnt for this node, the same object at each call; updated.
 
     Raises:
         NodeUnavailable: The node does not answer, or refuses a single block.
@@ -166,10 +166,10 @@ def read_events_back(
     subject: bytes | None = None,
     span: LogSpan | None = None,
 ) -> Iterator[Event]:
-    """Yield the contract's events of a range of blocks, the newest first; nothing older than the last taken is read.
+    """Yield the contract's events of a range of blocks, newest first, reading only as far back as the caller iterates.
 
-    Arguments and errors as `read_events` has them. The span is not added to: a node that has pruned the beginning of a
-    range refuses it, however narrow it is.
+    Arguments and errors as for `read_events`. The span is not updated: a node that has pruned the start of a range
+    refuses it, however narrow it is.
     """
     span, topics, end = LogSpan((span or LogSpan()).blocks), _topics(kinds, subject), to_block
     while end >= from_block:
@@ -188,7 +188,7 @@ def _topics(kinds: Sequence[type[Event]], subject: bytes | None) -> list[Any]:
 def _get_logs(
     w3: Web3, address: Address, start: int, end: int, topics: list[Any], span: LogSpan
 ) -> list[Mapping[str, Any]] | None:
-    """Ask for the logs of a range; None where the node refuses it, and then a narrower one is to be asked for."""
+    """Query the logs of a range; None if the node refuses it, so that the caller retries with a narrower one."""
     wanted: Any = {
         "address": w3.to_checksum_address(address),
         "fromBlock": start,

@@ -1,4 +1,4 @@
-"""The phase of a round at any time: the only rule of the contract that Python repeats."""
+"""The phase of a round at a given time: the only contract rule that is reimplemented in Python."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["phase_at"]
 
 
 def phase_at(state: Round, time: int) -> Phase:
-    """Return the phase of a round in a block of that time.
+    """Return the phase of a round at a block's timestamp.
 
     Args:
-        state: The round as the contract shows it; all zeros for a round that does not exist.
+        state: The round as the contract returns it; all zeros for a round that does not exist.
         time: The block's timestamp, Unix seconds.
     """
     if state.commit_deadline == 0:

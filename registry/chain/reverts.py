@@ -1,4 +1,4 @@
-"""Decode revert data: the contracts' custom errors become exceptions, and so do panics and error strings."""
+"""Decode revert data into exceptions: the contracts' custom errors, panics and error strings."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ ERROR_STRING = bytes.fromhex("08c379a0")
 
 
 def decode_error(data: bytes) -> ContractError:
-    """Return the exception that revert data stand for.
+    """Return the exception for revert data.
 
     Args:
-        data: What a call reverted with: selector and arguments, or nothing.
+        data: Selector and arguments, or nothing.
     """
     from eth_abi.abi import decode
     from eth_abi.exceptions import DecodingError
 
     if not data:
-        return ContractError("reverted without saying why")
+        return ContractError("reverted without a reason")
     try:
         if data[:4] == ERROR_STRING:
             return ContractError(f"reverted: {decode(['string'], data[4:])[0]}")
@@ -42,5 +42,5 @@ def decode_error(data: bytes) -> ContractError:
     cls = vars(contract_errors).get(name)
     if isinstance(cls, type) and issubclass(cls, CustomError):
         return parse(cls, values)
-    # The factory's errors have no class: whoever deploys needs their names alone.
+    # The factory's errors have no class: deployers need only their names.
     return ContractError(f"{name}: {', '.join(map(str, values))}")

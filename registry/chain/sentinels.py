@@ -1,4 +1,4 @@
-"""Sentinel arguments of challenges and demands: what is passed where the contracts ignore an argument."""
+"""Sentinel arguments of challenges and demands, passed where the contracts ignore an argument."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from registry.types import ZERO32, Address, Digest, Root
 __all__ = ["NOTHING", "NOWHERE", "NO_BASIS", "NO_COORDINATE"]
 
 NO_COORDINATE = (1 << 64) - 1
-"""In place of a coordinate where only weights, steps and factors are added up."""
+"""No coordinate: only weights, steps and factors are added up."""
 NO_BASIS = Basis(b"", Roots(Root(ZERO32), Root(ZERO32)))
-"""Given where nothing of it is needed."""
+"""No basis: the tree needs none."""
 _NOBODY = Listed(Address(bytes(20)), Digest(ZERO32), Root(ZERO32), 0, 0, 0)
 NOWHERE = Membership(Counted(0, ZERO32), 0, _NOBODY, ())
-"""Given where a tree is not a contribution's."""
+"""No membership: the tree is not a contribution's."""
 NOTHING = Opening(Counted(0, ZERO32), b"", ())
-"""Given where there is nothing to open."""
+"""No opening: there is nothing to open."""

@@ -1,4 +1,4 @@
-"""What a demand is answered with: the leaf, out of what is stored, and the kept tree that proves it."""
+"""Answers to demands: the leaf and its Merkle path, from stored blobs and cached trees."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from registry.types import Blob, Root
 __all__ = ["Misnamed", "answer_to", "keep_trees", "require_room_for_trees"]
 
 Misnamed = set[tuple[Blob, Root, Rows]]
-"""Blobs that were read and have another root than a manifest says: a CID names the same bytes for ever."""
+"""Blobs whose root is not what a manifest says. They are not read again: a CID always names the same bytes."""
 _Named = tuple[Blob, Root, Rows]
 
 
@@ -44,19 +44,19 @@ def answer_to(
     *,
     make: bool = True,
 ) -> Opening | None:
-    """Return what shows a demanded leaf, or that there is none; None if it is not to be had.
+    """Return the opening of a demanded leaf, or the proof that there is no such leaf; None if it is unavailable.
 
-    A leaf whose tree is kept takes a few blocks of the store and no hashing, whatever the blob's size; a tree that is
-    not, or is damaged, is made first.
+    With a cached tree this reads a few blocks of the store and hashes nothing, whatever the blob's size. A missing or
+    damaged tree is rebuilt first.
 
     Args:
-        store: Holds, or finds, the blobs of the round.
+        store: Holds, or fetches, the blobs of the round.
         record: The round.
-        result: Whose leaf is demanded.
+        result: The result whose leaf is demanded.
         demanded: The leaf.
         place: The folder of the round's trees.
-        misnamed: Blobs that need not be read again; added to.
-        make: Whether to make a tree that is not kept, which hashes a blob.
+        misnamed: Blobs to skip; updated.
+        make: Whether to build a tree that is not cached, which hashes a whole blob.
 
     Raises:
         OSError: The disk is full.
@@ -69,15 +69,15 @@ def answer_to(
     leaf = demanded.root, Rows(demanded.entry_bytes, demanded.entries), demanded.index
     found = find_opening(place, store, *leaf)
     if found is None and make:
-        _make_anew(store, record, result, demanded, place, set() if misnamed is None else misnamed)
+        _rebuild(store, record, result, demanded, place, set() if misnamed is None else misnamed)
         found = find_opening(place, store, *leaf)
     return found
 
 
-def _make_anew(
+def _rebuild(
     store: ContentStore, record: RoundRecord, result: Result, demanded: Demanded, place: Path, misnamed: Misnamed
 ) -> None:
-    """Make a demanded leaf's tree from what the result's manifests name."""
+    """Rebuild a demanded leaf's tree from the report or a blob that the result's manifests name."""
     if is_of_contributions(demanded):
         report = found_report(store, result.report_digest, len(record.commitments))
         listing = None if report is None else _listing(report.entries)
@@ -93,7 +93,7 @@ def _make_anew(
             if keep_blob(place, store, *named):
                 return
         except ContentError:
-            continue  # not to be had now
+            continue  # unavailable now
         except FormError:
             pass
         misnamed.add(named)
@@ -104,21 +104,21 @@ def _listing(entries: Sequence[ReportEntry]) -> Listing:
 
 
 def require_room_for_trees(place: Path, rules: RuleSet, verdicts: Sequence[Verdict]) -> None:
-    """Check, before anything is combined, that the disk has room for what `keep_trees` is going to write.
+    """Check, before updates are combined, that the disk has room for the trees that `keep_trees` writes.
 
     Args:
-        place: The folder of the round's trees; made where it is not there.
-        rules: The round's.
-        verdicts: What was admitted, and what was not.
+        place: The folder of the round's trees; created if missing.
+        rules: The round's rules.
+        verdicts: Of all updates, admitted or not.
 
     Raises:
-        InputError: It has not.
+        InputError: The disk has too little room.
     """
     place.mkdir(parents=True, exist_ok=True)
     roots = [Root(verdict.commitment.tensor_root) for verdict in verdicts if verdict.admitted]
     kept = sum(is_kept(place, root, VALUES) for root in roots)
     needed = disk_bytes(len(roots), rules.values, len(rules.program.states)) - kept * tree_bytes(rules.values, VALUES)
-    require_room(place, needed, f"the trees that demands of {len(roots)} contributions are answered from")
+    require_room(place, needed, f"the trees of {len(roots)} contributions, for answers to demands")
 
 
 def keep_trees(
@@ -131,19 +131,19 @@ def keep_trees(
     *,
     processes: int = 1,
 ) -> None:
-    """Keep every tree that may be demanded of whoever attests an outcome; those that are kept already are not made.
+    """Cache every tree of which leaves may be demanded once an outcome is attested; skip those cached already.
 
     Args:
-        store: Holds its blobs.
+        store: Holds the outcome's blobs.
         place: The folder of the round's trees.
-        parent: The round's.
-        rules: The round's.
-        verdicts: What was admitted, and what was not.
+        parent: The version that the round builds on.
+        rules: The round's rules.
+        verdicts: Of all updates, admitted or not.
         outcome: What is about to be attested.
-        processes: How many share the work.
+        processes: How many processes share the work.
 
     Raises:
-        VerificationFailed: A blob has another root than its manifest says, so demands of it could not be answered.
+        VerificationFailed: A blob's root differs from its manifest's, so demands of it could not be answered.
         ContentError: A block is missing or changed.
         OSError, StoreUnavailable: The disk is full.
     """
@@ -154,17 +154,17 @@ def keep_trees(
     if processes == 1 or len(missing) < 2:
         _keep(store, place, missing)
         return
-    store.close()  # a forked process must not go on with this one's connections
+    store.close()  # a forked process must not share this one's connections
     with ExitStack() as stack:
         shares = [missing[first::processes] for first in range(min(processes, len(missing)))]
-        for pipe in [stack.enter_context(forked(_keep_there, store, place, share)) for share in shares]:
+        for pipe in [stack.enter_context(forked(_keep_in_process, store, place, share)) for share in shares]:
             answer(pipe)
 
 
 def _all_named(
     parent: VersionManifest, rules: RuleSet, verdicts: Sequence[Verdict], outcome: Outcome
 ) -> Iterator[_Named]:
-    """Yield the blobs of a round, with their roots and what their leaves hold."""
+    """Yield the blobs of a round, each with its root and the rows of its leaves."""
     version, states = outcome.version, state_rows(len(rules.program.states)) if rules.program.states else VALUES
     yield outcome.report.aggregate.blob, outcome.result.aggregate_root, VALUES
     for made in (version, parent):
@@ -182,16 +182,17 @@ def _keep(store: ContentStore, place: Path, named: Sequence[_Named]) -> None:
             raise VerificationFailed(f"{blob.cid}: expected values that hash to 0x{root.hex()}, got others")
 
 
-def _keep_there(store: ContentStore, place: Path, named: Sequence[_Named], pipe: Pipe) -> None:
+def _keep_in_process(store: ContentStore, place: Path, named: Sequence[_Named], pipe: Pipe) -> None:
     try:
         _keep(store, place, named)
     except OSError as error:
-        raise StoreUnavailable(f"{place}: {error.strerror}, while trees were written") from error
+        raise StoreUnavailable(f"{place}: {error.strerror}, while writing trees") from error
 
 
 def _blobs(store: ContentStore, record: RoundRecord, result: Result, demanded: Demanded) -> Iterator[Blob]:
-    """Blobs whose manifests say that they have the demanded root; of updates those that the report admits alone, since
-    anybody can commit another's root under a digest of something else.
+    """Yield the blobs that have the demanded root by their manifests.
+
+    Of the updates only those that the report admits: anyone can commit another's root with the digest of other bytes.
     """
     report = found_report(store, result.report_digest, len(record.commitments))
     if report is not None and demanded.root == result.aggregate_root:

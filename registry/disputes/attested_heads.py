@@ -1,4 +1,4 @@
-"""What heads of a round must say, as the contract computes it from what stands on chain."""
+"""Check the heads of updates, version and report against what the chain says of them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from registry.types import HeadKind, Root
 __all__ = ["result_head", "update_head", "wrong_head", "wrong_result_heads"]
 
 _NO_ROWS = Rows(0, 0)
-"""What a demanded head is named by in place of rows: it is no leaf of a counted root."""
+"""Stands for the rows of a demanded head, which is no leaf of a counted root."""
 
 
 def update_head(record: RoundRecord, entry: Listed) -> bytes:
-    """Return the head of a contribution's update, but for the digest of its manifest."""
+    """Return the expected head of a contribution's update, without the manifest digest at its end."""
     return head_bytes(
         UPDATE_HEAD, (*_round(record), entry.participant, entry.tensor_root, entry.weight, entry.steps), b""
     )
 
 
 def result_head(record: RoundRecord, result: Result, kind: HeadKind) -> bytes:
-    """Return the head of a result's version or report likewise."""
+    """Return the expected head of a result's version or report, without the manifest digest at its end."""
     if kind is HeadKind.VERSION:
         roots = result.roots
         made = (roots.tensor, roots.rest, roots.state, roots.state_layout, roots.step, result.aggregate_root)
@@ -45,28 +45,28 @@ def _round(record: RoundRecord) -> tuple[int | bytes, ...]:
 def wrong_head(
     case: Case, kind: HeadKind, digest: bytes, expected: bytes, membership: Membership = NOWHERE
 ) -> Inspection | None:
-    """Hold what was anchored as a head against what it must say; None where it says that.
+    """Compare an anchored head with its expected bytes: a charge, a demand of the head, or None if they agree.
 
     Args:
         case: The result.
-        kind: Of which head.
+        kind: Kind of head.
         digest: As anchored.
-        expected: All but the digest of the manifest.
-        membership: Of the contribution, for an update.
+        expected: All bytes but the manifest digest.
+        membership: The contribution's, for the head of an update.
     """
     name = kind.name.lower()
     shown = case.shown.get((Root(digest), _NO_ROWS, 0))
     data = shown.leaf if shown is not None else _stored(case, digest)
-    if data is None or len(data) > MAX_HEAD:  # the chain takes no longer ones, so there is nothing to answer with
+    if data is None or len(data) > MAX_HEAD:  # the chain accepts no head this long, so it cannot be shown
         wanted = Wanted(Root(digest), None, 0, membership, _NO_ROWS, kind)
-        return Inspection(f"{name}: its head is demanded", wanted=(wanted,))
+        return Inspection(f"{name}: head demanded", wanted=(wanted,))
     if len(data) == len(expected) + 32 and data[: len(expected)] == expected:
         return None
-    return Inspection(f"{name}: its head says something else", WrongHead(kind, membership, data))
+    return Inspection(f"{name}: head differs from what the chain says", WrongHead(kind, membership, data))
 
 
 def wrong_result_heads(case: Case) -> Inspection | None:
-    """Hold the heads of version and report against the result that names them."""
+    """Compare the heads of version and report with the result that names them."""
     for kind, digest in (
         (HeadKind.VERSION, case.result.version_digest),
         (HeadKind.REPORT, case.result.report_digest),

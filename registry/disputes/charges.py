@@ -1,6 +1,6 @@
-"""Charges: fraud proofs made from a round, stored bytes and the leaves that were shown on chain.
+"""Charges: fraud proofs built from a round, stored bytes and the leaves shown on chain.
 
-Each function makes the evidence of one kind of fault from the blob or list in which it was found.
+Each function builds the evidence of one kind of fault from the blob or list in which the fault was found.
 """
 
 from __future__ import annotations
@@ -77,13 +77,14 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A leaf to be demanded: of a blob, or, where `tree` is None, of the contributions root.
+    """A leaf to demand: of a blob or, where `tree` is None, of the contributions root; or a head.
 
     Attributes:
-        rows: What a leaf of that root holds.
-        head: Of which kind, where it is no leaf but a head, and the root its digest.
-        own: The recomputed blob, where the leaf is a step down a tree that differs from that one's: the next step, once
-            it is shown, follows from the two alone.
+        root: The root; the digest of a head.
+        rows: What a leaf of the root holds.
+        head: The kind of head, if a head is demanded.
+        own: The recomputed blob, if the leaf is a step of a bisection. Once the leaf is shown, the next step follows
+            from the leaf and this blob alone.
     """
 
     root: Root
@@ -96,21 +97,23 @@ class Wanted:
 
 
 CONTRIBUTIONS = Rows(CONTRIBUTION_BYTES, 1)
-"""What leaves of a contributions root hold."""
+"""The rows of a contributions root: a leaf holds one contribution."""
 
 
 def wanted_contribution(root: Root, index: int) -> Wanted:
-    """Return a leaf of a contributions root."""
+    """Return a leaf of a contributions root, to be demanded."""
     return Wanted(root, None, index, rows=CONTRIBUTIONS)
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What came of looking at a result: a charge, or leaves to demand, or neither.
+    """The outcome of auditing a result: a charge, or leaves to demand, or neither.
 
     Attributes:
-        said: In words.
-        sound: It was recomputed and is what was committed.
+        said: The outcome in words.
+        charge: The fraud proof.
+        wanted: The leaves to demand.
+        sound: Whether the result was recomputed and is right.
     """
 
     said: str
@@ -121,13 +124,13 @@ class Inspection:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A result and everything that it is held against.
+    """A result under audit, with everything that it is compared with.
 
     Attributes:
-        report: What its attesters say they admitted; None if that is not to be had.
+        report: What its attesters say they admitted; None if unavailable.
         shown: Leaves that were shown on chain, by counted root, rows and index.
-        folder: Where files are recomputed.
-        samples: Chunks at which a result is held against contributions that nobody shows as a whole.
+        folder: For the recomputed files.
+        samples: Chunks that are audited where a contribution is not available as a whole.
     """
 
     store: ContentStore
@@ -145,16 +148,16 @@ class Case:
 
     @property
     def states(self) -> Rows:
-        """What leaves of a state hold."""
+        """The rows of a state."""
         return state_rows(len(self.round.form.rules.program.states))
 
     def shown_of(self, root: Root, rows: Rows = VALUES) -> dict[int, Opening]:
-        """Return what was shown of one root, by index."""
+        """Return the leaves shown of one root, by index."""
         return {index: opening for (*of, index), opening in self.shown.items() if of == [root, rows]}
 
 
 def list_charge(case: Case, listing: Listing) -> FraudProof | None:
-    """Return what is wrong with a list of contributions, if anything is."""
+    """Return the charge against a list of contributions; None if the list is right."""
     entries = listing.contributions
     if len(entries) != case.result.contributions:
         return WrongCount(listing.counted)
@@ -176,7 +179,7 @@ def list_charge(case: Case, listing: Listing) -> FraudProof | None:
 
 
 def _twice(entries: Sequence[Listed]) -> tuple[int, int] | None:
-    """Places of the first contribution whose digest another one has, and of that one."""
+    """Return the places of two contributions that share a digest."""
     places: dict[bytes, int] = {}
     for index, entry in enumerate(entries):
         if places.setdefault(entry.digest, index) != index:
@@ -185,7 +188,7 @@ def _twice(entries: Sequence[Listed]) -> tuple[int, int] | None:
 
 
 def _fits(case: Case, entry: Listed) -> bool:
-    """Whether a contribution has the factor that the rules give it; under rules that select, one that it may have."""
+    """Whether the factor is the one that the rules give a contribution; under selecting rules, one that they allow."""
     rules = case.round.form.rules
     if rules.shape is Shape.SELECT:
         return entry.factor <= entry.weight
@@ -206,7 +209,7 @@ def _committed(case: Case) -> tuple[Commitment, ...]:
 
 
 def uncommitted_charge(case: Case, index: int, opening: Opening) -> Uncommitted:
-    """Charge a leaf of the contributions root that is none of the commitments."""
+    """Charge a leaf of the contributions root that matches no commitment."""
     record = case.round.record
     beginning = running_hash_begin(record.round_id, record.parent, record.plan)
     return Uncommitted(index, opening, beginning, _committed(case))
@@ -215,15 +218,15 @@ def uncommitted_charge(case: Case, index: int, opening: Opening) -> Uncommitted:
 def aggregate_charge(
     case: Case, listing: Listing, openings: Callable[[], Iterable[Opening]], index: int, own: bytes, theirs: Opening
 ) -> WrongChunk | WrongAggregate:
-    """Charge a chunk of the aggregate that is not the recomputed one.
+    """Charge a chunk of the aggregate that differs from the recomputed one.
 
     Args:
         case: The result.
         listing: Its contributions.
-        openings: Returns that chunk of each, in order.
-        index: Of the chunk.
-        own: As recomputed.
-        theirs: As attested.
+        openings: Returns this chunk of every contribution, in order.
+        index: Index of the chunk.
+        own: The recomputed chunk.
+        theirs: The attested chunk.
     """
     position = 0 if len(theirs.leaf) != len(own) else off_grid(theirs.leaf, case.round.form.grid_bits)
     if position is not None:
@@ -234,7 +237,7 @@ def aggregate_charge(
 
 
 def contribution_chunks(case: Case, listing: Listing, verdicts: Sequence[Verdict]) -> list[Chunks]:
-    """Return the chunks of every contribution, in the list's order; all have been admitted."""
+    """Return the chunks of every contribution, in the list's order. All must be admitted."""
     blobs = {v.commitment.participant: v.manifest.delta.blob for v in verdicts if v.manifest is not None}
     return [chunks_of_blob(case.store, blobs[entry.participant]) for entry in listing.contributions]
 
@@ -242,7 +245,7 @@ def contribution_chunks(case: Case, listing: Listing, verdicts: Sequence[Verdict
 def version_charge(
     case: Case, index: int, own: bytes, theirs: Opening, aggregate: Callable[[int], Opening]
 ) -> WrongChunk | WrongVersion:
-    """Charge a chunk of the version that is not the recomputed one; `aggregate` opens the attested one."""
+    """Charge a chunk of the version that differs from the recomputed one; `aggregate` opens the attested aggregate."""
     if len(theirs.leaf) != len(own):
         return WrongChunk(Tree.VERSION, index * CHUNK_VALUES, theirs)
     coordinate = index * CHUNK_VALUES + _first_difference(own, theirs.leaf)
@@ -252,14 +255,14 @@ def version_charge(
 def state_charge(
     case: Case, index: int, own: bytes, theirs: Opening, aggregate: Callable[[int], Opening]
 ) -> WrongState:
-    """Charge a chunk of the state likewise."""
+    """Charge a chunk of the state that differs from the recomputed one; `aggregate` opens the attested aggregate."""
     states = len(case.round.form.rules.program.states)
     coordinate = index * case.states.entries // states + _first_difference(own, theirs.leaf) // 2 // states
     return WrongState(_before(case, coordinate, aggregate), theirs)
 
 
 def _before(case: Case, coordinate: int, aggregate: Callable[[int], Opening]) -> Before:
-    """Open what a coordinate of version and state is computed from."""
+    """Open the inputs of the server step at a coordinate: segment, parent, aggregate, state before."""
     index, segments, rules = coordinate // CHUNK_VALUES, case.round.form.segments, case.round.form.rules
     place = segment_at(segments, coordinate)
     segment, hashes = segments[place], [leaf_hash(segment_leaf(s)) for s in segments]
@@ -281,22 +284,22 @@ def _before(case: Case, coordinate: int, aggregate: Callable[[int], Opening]) ->
 
 
 def basis_of(rules: RuleSet, parent: VersionManifest) -> Basis:
-    """Return what every result of a round is held against."""
+    """Return the basis of a round's challenges: rule bytes and the parent's roots."""
     return Basis(encode_rules(rules), roots_of(parent))
 
 
 def attested_chunks(
     store: ContentStore, blob: Blob, root: Root, rows: Rows = VALUES, *, size: int | None = None
 ) -> Chunks | None:
-    """Return a blob's chunks if it is to be had and has that root.
+    """Return a blob's chunks; None if it is unavailable or its root is not the attested one.
 
     Args:
-        store: Where it is looked for.
-        blob: Which.
+        store: Where to fetch the blob.
+        blob: The blob.
         root: As attested.
         rows: What its leaves hold.
-        size: Of the honest one in its place, bytes. What a liar's manifest names is not read where it is more than
-            twice as long: a leaf is demanded then, and shows as much.
+        size: Bytes of the honest blob. A blob more than twice as long is not read, since a liar's manifest may name
+            one of any length: a demanded leaf shows the wrong size as well.
     """
     if size is not None and blob.size > 2 * size:
         return None
@@ -308,19 +311,19 @@ def attested_chunks(
 
 
 def listed(commitment: UpdateCommitted, rules: RuleSet) -> Listed:
-    """Return a commitment as the contributions root holds it under rules that select nothing."""
+    """Return a commitment as a leaf of the contributions root, under rules that select nothing."""
     named = Address(commitment.participant), commitment.digest, Root(commitment.tensor_root)
     return Listed(*named, commitment.weight, commitment.steps, factor_of(rules, commitment.weight))
 
 
 def reported(entry: ReportEntry) -> Listed:
-    """Return an entry of a report likewise."""
+    """Return an entry of a report as a leaf of the contributions root."""
     named = Address(entry.participant), entry.digest, Root(entry.tensor_root)
     return Listed(*named, entry.weight, entry.steps, entry.factor)
 
 
 def off_grid(chunk: bytes, grid_bits: int) -> int | None:
-    """Return the position of the first value that no update may hold."""
+    """Return the position of the first value off the grid; None if there is none."""
     values = np.frombuffer(chunk[: len(chunk) // 4 * 4], dtype="<f4")
     if _on_grid(values, grid_bits):
         return None
@@ -332,7 +335,7 @@ def off_grid(chunk: bytes, grid_bits: int) -> int | None:
 
 
 def off_grid_in(path: Path, form: UpdateForm) -> int | None:
-    """Return the coordinate of the first value of an update's file, laid out as asked, that no update may hold."""
+    """Return the coordinate of the first value off the grid in an update's file, laid out as `form`; None if none."""
     first = 0
     with path.open("rb") as file:
         file.seek(len(form.header))

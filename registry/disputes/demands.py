@@ -1,4 +1,4 @@
-"""What has been demanded of a result in its window, and what came of it."""
+"""Demands of the result in its challenge window: which are open, which were answered, and by when."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Told = LeafDemanded | LeafShown | DemandClosed
 
 @dataclass(slots=True)
 class SeenDemands:
-    """What final blocks say of a round's demands: each look reads what came after them alone, however many there are.
+    """Cache of a round's demand events in final blocks, so that each call reads newer blocks alone.
 
     Attributes:
-        round_id: The round; of another one nothing is known.
-        block: The last block that is in it.
-        events: Of the round, in their order.
+        round_id: The round; the cache is cleared for another.
+        block: The last block that the cache covers.
+        events: Of the round, in log order.
     """
 
     round_id: bytes = b""
@@ -34,10 +34,10 @@ class Demands:
     """Demands of one tally.
 
     Attributes:
-        deadlines: Of every leaf that was demanded, Unix seconds.
-        late_deadlines: Until when it may still be shown late, likewise.
+        deadlines: End of the answer time of every demanded leaf, Unix seconds.
+        late_deadlines: Until when each may still be shown late, Unix seconds.
         deposits: What showing each earns, wei.
-        open: Those neither shown nor given up.
+        open: Demands neither answered nor closed.
         shown: The answers.
     """
 
@@ -54,8 +54,8 @@ def demands_of(court: Court, dispute: Dispute, seen: SeenDemands | None = None, 
     Args:
         court: The contract.
         dispute: The result.
-        seen: The same object at each call by one thread; added to.
-        since: A block that no demand of the result stands before; by default the contract's own.
+        seen: Cache, one per thread; updated.
+        since: A block before which the result has no demand; by default that of the contract's deployment.
     """
     with asking("eth_blockNumber"):
         latest = quantity(court.client.w3.eth.block_number, "blockNumber")
@@ -78,7 +78,7 @@ def demands_of(court: Court, dispute: Dispute, seen: SeenDemands | None = None, 
 def _events(court: Court, dispute: Dispute, latest: int, seen: SeenDemands, since: int | None) -> list[Told]:
     if seen.round_id != dispute.round_id:
         seen.round_id, seen.block, seen.events = dispute.round_id, -1, []
-    final = min(court.client.final_block(), latest)  # before the events, so that it can only be older
+    final = min(court.client.final_block(), latest)  # read before the events, so never newer than they are
     first = max(seen.block + 1, court.client.deployed_at if since is None else since)
     kinds = (LeafDemanded, LeafShown, DemandClosed)
     found = [
@@ -93,5 +93,5 @@ def _events(court: Court, dispute: Dispute, latest: int, seen: SeenDemands, sinc
 
 
 def leaf_of(event: LeafDemanded | LeafShown | DemandClosed) -> Demanded:
-    """Return the leaf of an event, by its rows too: blobs of other rows may have one root, if makers choose so."""
+    """Return the leaf of an event, named with its rows: an adversary can give blobs of different rows the same root."""
     return Demanded(event.round_id, event.tally, event.root, event.entry_bytes, event.entries, event.index)

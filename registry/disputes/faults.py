@@ -1,4 +1,4 @@
-"""Fraud proofs, a class for each fault: typed evidence, and the transactions that convict by it."""
+"""Fraud proofs, one class per fault: the typed evidence and the transactions that convict."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ __all__ = [
 
 
 class FraudProof(ABC):
-    """What is wrong with a result, and what proves it.
+    """A fault of a result, with its evidence.
 
     Attributes:
-        fault: As the contract numbers it.
-        part: What of the result the claim is about.
+        fault: The contract's number of the fault.
+        part: The part of the result that the claim is about.
     """
 
     __slots__ = ()
@@ -47,26 +47,26 @@ class FraudProof(ABC):
 
     @property
     def index(self) -> int:
-        """Of the chunk that the claim is about; 0 where it is about the whole."""
+        """Index of the chunk that the claim is about; 0 if it is about the whole result."""
         return 0
 
     @abstractmethod
     def convict(self, challenges: Challenges, target: Target, basis: Basis) -> SentReceipt:
-        """Send what it takes; the last transaction convicts.
+        """Send the transactions of the fraud proof; the last one convicts.
 
         Args:
             challenges: The contract.
             target: The result.
-            basis: What it is held against: rules, and roots of the parent.
+            basis: Rule bytes and the parent's roots.
 
         Raises:
-            ContractError: The contract is not convinced.
+            ContractError: The contract rejects the proof.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class WrongCount(FraudProof):
-    """The contributions root holds another number of leaves than the result says."""
+    """The number of leaves of the contributions root differs from the result's."""
 
     fault = Fault.COUNT
     counted: Counted
@@ -89,7 +89,7 @@ class WrongOrder(FraudProof):
 
 @dataclass(frozen=True, slots=True)
 class DigestTwice(FraudProof):
-    """Two contributions have one digest."""
+    """Two contributions have the same digest."""
 
     fault = Fault.TWICE
     left: Membership
@@ -101,13 +101,13 @@ class DigestTwice(FraudProof):
 
 @dataclass(frozen=True, slots=True)
 class Uncommitted(FraudProof):
-    """A leaf of the contributions root is none of the round's commitments.
+    """A leaf of the contributions root matches none of the round's commitments.
 
     Attributes:
-        place: Of the leaf.
-        opening: Of the leaf.
+        place: Index of the leaf.
+        opening: The leaf and its Merkle path.
         beginning: The running hash before the first commitment.
-        commitments: All of the round, in order; they are replayed.
+        commitments: All commitments of the round, in order, to be replayed.
     """
 
     fault = Fault.UNCOMMITTED
@@ -124,11 +124,11 @@ class Uncommitted(FraudProof):
 
 @dataclass(frozen=True, slots=True)
 class WrongHead(FraudProof):
-    """The head of an update, of the version or of the report says something else than the chain does.
+    """The head of an update, of the version or of the report contradicts the chain.
 
     Attributes:
-        kind: Of which head.
-        membership: Of the contribution, for the head of an update.
+        kind: Kind of head.
+        membership: The contribution's, for the head of an update.
         head: Its bytes.
     """
 
@@ -143,7 +143,7 @@ class WrongHead(FraudProof):
 
 @dataclass(frozen=True, slots=True)
 class WrongFactor(FraudProof):
-    """The factor of a contribution is not what the rules give it; `place` and `opening` are of its leaf."""
+    """The factor of a contribution is not what the rules give; `place` and `opening` are those of its leaf."""
 
     fault = Fault.FACTOR
     place: int
@@ -155,7 +155,7 @@ class WrongFactor(FraudProof):
 
 @dataclass(frozen=True, slots=True)
 class WrongTotal(FraudProof):
-    """Weights, steps or factors of the contributions add up to something else than the result says."""
+    """The sum of the contributions' weights, steps or factors differs from the result's."""
 
     fault = Fault.TOTAL
     steps: tuple[Step, ...]
@@ -167,7 +167,7 @@ class WrongTotal(FraudProof):
 
 @dataclass(frozen=True, slots=True)
 class WrongRoots(FraudProof):
-    """The version's rest root, or layout or step of its state, does not follow from rules and parent."""
+    """The version's rest root, state layout or state step does not follow from rules and parent."""
 
     fault = Fault.ROOTS
 
@@ -177,7 +177,7 @@ class WrongRoots(FraudProof):
 
 @dataclass(frozen=True, slots=True)
 class WrongSize(FraudProof):
-    """A blob has another number of values than the rules say."""
+    """The number of a blob's values differs from the rules'."""
 
     fault = Fault.SIZE
     tree: Tree
@@ -190,7 +190,7 @@ class WrongSize(FraudProof):
 
 @dataclass(frozen=True, slots=True)
 class WrongChunk(FraudProof):
-    """A chunk of the wrong length, or with a value at `coordinate` that no update may hold."""
+    """A chunk has the wrong length, or a value off the grid at `coordinate`."""
 
     fault = Fault.CHUNK
     part = Part.VALUES
@@ -211,11 +211,11 @@ class WrongChunk(FraudProof):
 
 @dataclass(frozen=True, slots=True)
 class WrongAggregate(FraudProof):
-    """A coordinate of the aggregate is not what the combine rule makes of the contributions.
+    """A coordinate of the aggregate is not what the combine rule gives for the contributions.
 
     Attributes:
-        aggregate: Its chunk, as attested.
-        steps: Every contribution, with that chunk of it.
+        aggregate: The attested chunk that holds the coordinate.
+        steps: Every contribution, with the same chunk of its update.
     """
 
     fault = Fault.AGGREGATE
@@ -237,7 +237,7 @@ class WrongAggregate(FraudProof):
 
 @dataclass(frozen=True, slots=True)
 class WrongVersion(FraudProof):
-    """A coordinate of the version is not what the server program makes of its parent and the aggregate."""
+    """A coordinate of the version is not what the server program gives for parent and aggregate."""
 
     fault = Fault.VERSION
     part = Part.VALUES
@@ -254,7 +254,7 @@ class WrongVersion(FraudProof):
 
 @dataclass(frozen=True, slots=True)
 class WrongState(FraudProof):
-    """The states of a coordinate are not those that the server program leaves."""
+    """The states of a coordinate are not what the server program gives."""
 
     fault = Fault.STATE
     part = Part.VALUES

@@ -1,8 +1,8 @@
-"""Holding an attested result against what was committed, as far as what is to be had allows.
+"""Audit an attested result with the data available.
 
-The aggregate and the version are recomputed. Where they differ from what is attested, one chunk is looked for: in the
-attesters' own blobs, or, if those are not to be had, by walking down their trees with demands. So the answer is a
-charge, or the next leaves to demand, or that all is as it should be.
+Aggregate and version are recomputed. Where they differ from the attested ones, the auditor locates one wrong chunk: in
+the attesters' own blobs or, if those are unavailable, by bisection of their trees with demands. The outcome is a
+charge, the next leaves to demand, or a result that is right.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ from registry.types import Address, HeadKind, Root, Tree
 __all__ = ["Recomputed", "inspect"]
 
 Recomputed = dict[Root, tuple[Sequence[Verdict], Outcome]]
-"""By contributions root: what was listed, and what it comes to. At most one, whose files are in the folder."""
+"""By contributions root: the verdicts and their outcome. Holds at most one, whose files are in the folder."""
 _UNLISTED = "not in the result"
 
 _SAMPLES = 4
-"""Leaves that are demanded of a contribution that nobody shows as a whole."""
+"""Leaves to demand of a contribution that is not available as a whole."""
 
 
 def inspect(
@@ -69,22 +69,22 @@ def inspect(
     recomputed: Recomputed | None = None,
     salt: bytes = b"",
 ) -> Inspection:
-    """Hold a result against what was committed.
+    """Audit a result: compare it with the round's commitments.
 
     Args:
-        store: Where updates and the attesters' blobs are looked for.
+        store: Where to fetch updates and the attesters' blobs.
         round: The round.
-        result: What is attested.
+        result: The attested result.
         shown: Answers to demands of this result.
         folder: For the recomputed files, overwritten.
-        recomputed: What was recomputed last, its files still in the folder; it is not again, since each leaf that is
-            shown of a hidden blob is another look.
-        salt: What nobody else knows: it chooses the chunks that are looked at where not all can be. The same at each
-            look at a result, else each demands other ones.
+        recomputed: Cache of the last recomputation, its files still in the folder: each leaf shown of a hidden blob
+            leads to another audit.
+        salt: Secret that samples the chunks where not all are available. Keep it the same for every audit of a result,
+            else each one demands other chunks.
 
     Raises:
-        VerificationFailed: The parent is not what the chain says, so nothing can be held against it.
-        FormError: The plan's rules do not get what they take.
+        VerificationFailed: The parent is not what the chain says, so nothing can be compared with it.
+        FormError: The round does not fit the plan's rules.
     """
     opened = {
         (event.root, Rows(event.entry_bytes, event.entries), event.index): Opening(
@@ -93,7 +93,7 @@ def inspect(
         for event in shown
     }
     folder.mkdir(parents=True, exist_ok=True)
-    report = found_report(store, result.report_digest, len(round.record.commitments))  # once: a store may take long
+    report = found_report(store, result.report_digest, len(round.record.commitments))  # read once: a store may be slow
     samples = _samples(round.form.rules.values, salt, result)
     case = Case(store, round, result, report, opened, folder, samples)
     found = _inspected(case, {} if recomputed is None else recomputed)
@@ -114,7 +114,7 @@ def _samples(values: int, salt: bytes, result: Result) -> tuple[int, ...]:
 
 
 def _inspected(case: Case, recomputed: Recomputed) -> Inspection:
-    """Hold the contributions, the roots and the blobs of a result against what was committed."""
+    """Audit the contributions, the roots and the blobs of a result, in this order."""
     listing = _listing(case)
     if isinstance(listing, Inspection):
         return listing
@@ -138,20 +138,20 @@ def _inspected(case: Case, recomputed: Recomputed) -> Inspection:
 
 
 def _wrong_roots(case: Case) -> str:
-    """What of the version's roots does not follow from rules and parent; nothing of that takes a file."""
+    """Say which of the version's roots does not follow from rules and parent, without reading a file; '' if none."""
     made, rules = case.result.roots, case.round.form.rules
     stateful = bool(rules.program.states)
     if made.rest != case.round.parent.rest_root:
-        return "its rest is not its parent's"
+        return "rest root differs from its parent's"
     if made.state_layout != state_layout(rules) or any(made.state) != stateful:
-        return "its state is not one of these rules"
+        return "state layout differs from the rules'"
     if made.step != (step_number(case.round.parent, rules) if stateful else 0):
-        return "its state is of another step"
+        return "wrong state step"
     return ""
 
 
 def _unfit_state(case: Case) -> Inspection | None:
-    """Charge what is built on a parent whose state has another size: nobody honest goes on with one."""
+    """Charge a result built on a parent whose state has the wrong size: honest aggregators do not continue from one."""
     kept = case.round.parent.state
     expected = case.round.form.rules.values * len(case.round.form.rules.program.states)
     if kept is None or not continues(case.round.parent, case.round.form.rules):
@@ -167,11 +167,11 @@ def _unfit_state(case: Case) -> Inspection | None:
         return Inspection("parent's state: demanded", wanted=(Wanted(root, Tree.PARENT_STATE, 0, rows=case.states),))
     if counted.count == expected:
         return None
-    return Inspection("parent's state: of another size", WrongSize(Tree.PARENT_STATE, counted))
+    return Inspection("parent's state: wrong size", WrongSize(Tree.PARENT_STATE, counted))
 
 
 def _listing(case: Case) -> Listing | Inspection:
-    """The contributions that the result's root holds: as reported, as admitted here, or as shown leaf by leaf."""
+    """Find the contributions under the result's root: as reported, as admitted here, or as shown leaf by leaf."""
     root = case.result.contributions_root
     for listing in _likely(case):
         if listing.root == root:
@@ -186,12 +186,12 @@ def _listing(case: Case) -> Listing | Inspection:
     entries = {}
     for index, opening in sorted(shown.items()):
         if index >= counted.count:
-            continue  # somebody demanded what is not there, and was shown so
+            continue  # a demand past the end, answered by the count alone
         entry = committed.get(opening.leaf[:COMMITMENT_BYTES])
         if entry is None or len(opening.leaf) != CONTRIBUTION_BYTES:
             return Inspection("contributions: uncommitted", uncommitted_charge(case, index, opening))
         factor = int.from_bytes(opening.leaf[COMMITMENT_BYTES:], "big")
-        if factor > entry.weight:  # it may be more than any list that is added up can hold
+        if factor > entry.weight:  # it may exceed what a list that is added up can hold
             return Inspection("contributions: factor", WrongFactor(index, opening))
         entries[index] = replace(entry, factor=factor)
     missing = [index for index in range(counted.count) if index not in shown]
@@ -216,7 +216,7 @@ def _all(case: Case) -> list[Listed]:
 
 
 def _recompute(case: Case, listing: Listing) -> tuple[Sequence[Verdict], Outcome] | Inspection:
-    """What the listed contributions come to; or what is wrong with them, or missing of them."""
+    """Recompute the outcome of the listed contributions; else return what is wrong with them, or what to demand."""
     verdicts = _verdicts(case, listing, judge_declared)
     if all(verdict.admitted or verdict.detail == _UNLISTED for verdict in verdicts):
         outcome = compute_declared(case.store, case.round, verdicts, case.folder)
@@ -234,12 +234,12 @@ def _recompute(case: Case, listing: Listing) -> tuple[Sequence[Verdict], Outcome
         membership = listing.membership(places[who])
         try:
             found = _wrongly_admitted(case, verdict, membership)
-        except (ContentError, FormError):  # it was there a moment ago
+        except (ContentError, FormError):  # became unavailable meanwhile
             found = Inspection("", wanted=sampled(case, membership))
         if found.charge is not None:
             return found
         wanted += found.wanted
-        if found.sound and manifest is not None:  # its numbers are public, in whatever file
+        if found.sound and manifest is not None:  # its numbers are public, if in a malformed file
             refused[who], blobs[who] = verdict, manifest.delta.blob
     if len(blobs) < len(places):
         return held_by_parts(case, listing, blobs, wanted)
@@ -249,7 +249,7 @@ def _recompute(case: Case, listing: Listing) -> tuple[Sequence[Verdict], Outcome
 
 
 def _verdicts(case: Case, listing: Listing, judge_one: Callable[..., Verdict]) -> list[Verdict]:
-    """Judge what is listed; what is not has no part in the result, whatever it is."""
+    """Judge the listed commitments; the others have no part in the result."""
     listed_ = {entry.participant for entry in listing.contributions}
     return [
         judge_one(case.store, case.round.record, case.round.form, commitment)
@@ -260,10 +260,10 @@ def _verdicts(case: Case, listing: Listing, judge_one: Callable[..., Verdict]) -
 
 
 def _wrongly_admitted(case: Case, verdict: Verdict, membership: Membership) -> Inspection:
-    """What can be shown against an update that was admitted: its size, or a value off the grid; else samples of it.
+    """Audit a listed update that readers refuse: charge its size or a value off the grid; else demand samples of it.
 
-    Sound, where every number of it is public and may stand in an update, and the file alone is to blame; then the
-    numbers are laid out as they should be.
+    The update is sound if all its numbers are public and on the grid, so that only its file is malformed. Its numbers
+    are then written to a well-formed file.
     """
     entry, manifest, form = membership.contribution, verdict.manifest, case.round.form
     head = wrong_head(case, HeadKind.UPDATE, entry.digest, update_head(case.round.record, entry), membership)
@@ -295,7 +295,7 @@ def _wrongly_admitted(case: Case, verdict: Verdict, membership: Membership) -> I
 
 
 def _relaid(case: Case, who: Address) -> Path:
-    """Where the numbers of an update whose file readers refuse are laid out as they ask."""
+    """Return the path of the well-formed file with the numbers of an update that readers refuse."""
     return case.folder / f"relaid-{who.hex()}.safetensors"
 
 
@@ -323,14 +323,14 @@ def _compared(case: Case, rules: Rules, listing: Listing, verdicts: Sequence[Ver
     if outcome.state_file is not None and outcome.result.roots.state != case.result.roots.state:
         return apart(
             case, chunks_of_file(outcome.state_file, case.states), published_state(case), case.result.roots.state,
-            Tree.STATE, "is not what the server step leaves",
+            Tree.STATE, "is not what the server step gives",
             lambda index, mine, shown: state_charge(case, index, mine, shown, own.opening),
         )  # fmt: skip
     if outcome.result != case.result:
         outcome = reported_with(outcome, case.round.form.rules, _all_judged(case, verdicts))
     for name in ("roots", "report_digest", "version_digest"):
         if getattr(outcome.result, name) != getattr(case.result, name):
-            return Inspection(f"{name} is not what it would be here: readers refuse it, the chain does not")
+            return Inspection(f"{name} differs from the recomputed one: readers refuse it, the chain does not")
     refused = [v.commitment.participant for v in verdicts if v.admitted and v.detail]
     if refused:
         named = ", ".join(f"0x{who.hex()[:8]}" for who in refused)
@@ -339,7 +339,7 @@ def _compared(case: Case, rules: Rules, listing: Listing, verdicts: Sequence[Ver
 
 
 def _all_judged(case: Case, verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """Judge what is not in the result, for its report says why; but what it says was not to be had is let be."""
+    """Judge the updates left out of the result too, since its report says why; skip those it says were unavailable."""
     said = () if case.report is None else case.report.entries
     missed = {entry.participant for entry in said if entry.reason == Reason.UNAVAILABLE}
     return [

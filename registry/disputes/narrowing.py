@@ -1,4 +1,4 @@
-"""What comes of an attested blob that is not the recomputed one: a charge, or the next leaf to demand."""
+"""Bisection: locate where an attested tree differs from the recomputed one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,17 @@ def apart(
     said: str,
     charge: Callable[[int, bytes, Opening], FraudProof],
 ) -> Inspection:
-    """What comes of an attested blob that is not the recomputed one; charge takes a chunk's place, and both of it."""
+    """Charge an attested blob that differs from the recomputed one, or demand the next leaf of the bisection.
+
+    Args:
+        case: The result.
+        own: The recomputed blob.
+        theirs: The attested blob; None if unavailable.
+        root: The attested root.
+        tree: Which blob it is.
+        said: What is wrong with the chunk, in words.
+        charge: Makes the charge from the chunk's index, the recomputed chunk and the opening of the attested one.
+    """
     name, found = tree.name.lower(), _difference(case, own, theirs, root, tree)
     if isinstance(found, Counted):
         return Inspection(f"{name}: size", WrongSize(tree, found))
@@ -39,9 +49,7 @@ def apart(
 def _difference(
     case: Case, own: Chunks, theirs: Chunks | None, root: Root, tree: Tree
 ) -> tuple[int, Opening] | Wanted | Counted:
-    """Where an attested blob differs from the recomputed one, opened; or what must be demanded to find it; or what its
-    root counts, if that is another number of values.
-    """
+    """Locate and open the first difference; else return the next leaf to demand, or an attested size that is wrong."""
     rows = case.states if tree is Tree.STATE else VALUES
     shown = case.shown_of(root, rows)
     counted = theirs.counted if theirs else next((opening.counted for opening in shown.values()), None)
@@ -55,7 +63,7 @@ def _difference(
 
 
 def published_aggregate(case: Case) -> Chunks | None:
-    """The aggregate as its attesters published it, if that is what they attested."""
+    """Return the aggregate as published; None if it is unavailable or not the attested one."""
     if case.report is None:
         return None
     return attested_chunks(
@@ -64,6 +72,7 @@ def published_aggregate(case: Case) -> Chunks | None:
 
 
 def published_version(case: Case) -> Chunks | None:
+    """Return the version as published; None if it is unavailable or not the attested one."""
     made = found_manifest(case.store, case.result.version_digest, VersionManifest)
     if made is None:
         return None
@@ -71,6 +80,7 @@ def published_version(case: Case) -> Chunks | None:
 
 
 def published_state(case: Case) -> Chunks | None:
+    """Return the state as published; None if it is unavailable or not the attested one."""
     made = found_manifest(case.store, case.result.version_digest, VersionManifest)
     if made is None or made.state is None:
         return None

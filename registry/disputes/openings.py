@@ -1,4 +1,4 @@
-"""Leaves of anchored trees with their Merkle proofs, as challenges, answers and inclusion proofs show them."""
+"""Openings: leaves of anchored trees with their Merkle paths, for challenges, answers and inclusion proofs."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Chunks:
-    """The numbers of a blob, cut into the chunks of its counted root: F32 values, or the int64 of a state.
+    """The numbers of a blob, F32 values or the int64 of a state, split into the chunks of its counted root.
 
     Attributes:
-        values: How many there are.
-        tree: Over the chunks.
+        values: Number of values.
+        tree: Merkle tree over the chunks.
         read: Returns the bytes of a chunk.
     """
 
@@ -56,7 +56,7 @@ class Chunks:
 
     @property
     def counted(self) -> Counted:
-        """What the tensor root hashes."""
+        """Count and inner root, the preimage of the tensor root."""
         return Counted(self.values, self.tree.root)
 
     @property
@@ -65,7 +65,7 @@ class Chunks:
         return counted_root(self.values, self.tree.root)
 
     def opening(self, index: int) -> Opening:
-        """Return a chunk with its proof; of a chunk past the end only what shows that there is none."""
+        """Return a chunk with its Merkle path; past the end the count alone, which proves that there is none."""
         if index >= self.tree.leaves:
             return Opening(self.counted, b"", ())
         return Opening(self.counted, self.read(index), prove(self.tree, index))
@@ -73,7 +73,7 @@ class Chunks:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The contributions of a result, as the leaves of its contributions root, in their order."""
+    """The contributions of a result: the leaves of its contributions root, in order."""
 
     contributions: tuple[Listed, ...]
 
@@ -84,23 +84,23 @@ class Listing:
 
     @property
     def counted(self) -> Counted:
-        """What the contributions root hashes."""
+        """Count and inner root, the preimage of the contributions root."""
         return Counted(len(self.contributions), merkle_root(self.hashes))
 
     @property
     def root(self) -> Root:
-        """The contributions root. Unlike `contributions_root` it takes any list: liars attest any."""
+        """The contributions root. Unlike `contributions_root` it accepts any list, since liars attest any list."""
         counted = self.counted
         return counted_root(counted.count, counted.inner)
 
     def opening(self, index: int) -> Opening:
-        """Return a leaf with its proof; past the end only what shows that there is none."""
+        """Return a leaf with its Merkle path; past the end the count alone, which proves that there is none."""
         if index >= len(self.contributions):
             return Opening(self.counted, b"", ())
         return Opening(self.counted, contribution_leaf(self.contributions[index]), self._proof(index))
 
     def membership(self, index: int) -> Membership:
-        """Return a contribution at its place."""
+        """Return a contribution with its index and Merkle path."""
         return Membership(self.counted, index, self.contributions[index], self._proof(index))
 
     def _proof(self, index: int) -> tuple[bytes, ...]:
@@ -108,12 +108,12 @@ class Listing:
 
 
 def listing_of(entries: Iterable[Listed]) -> Listing:
-    """Return the listing of an honest result: ascending by participant."""
+    """Return contributions as an honest result lists them: ascending by participant."""
     return Listing(tuple(sorted(entries, key=lambda entry: entry.participant)))
 
 
 def chunks_of_file(path: Path, rows: Rows = VALUES) -> Chunks:
-    """Return the chunks of a safetensors file's numbers, whatever they are.
+    """Return the chunks of a safetensors file's numbers, whether or not they are on the grid.
 
     Raises:
         FormError: Its header is not canonical, or it has no F32 values.
@@ -129,7 +129,7 @@ def chunks_of_file(path: Path, rows: Rows = VALUES) -> Chunks:
 
 
 def chunks_of_blob(store: ContentStore, blob: Blob, rows: Rows = VALUES) -> Chunks:
-    """Return the chunks of a stored safetensors file's numbers, whatever they are.
+    """Return the chunks of a stored safetensors file's numbers, whether or not they are on the grid.
 
     Raises:
         FormError: Its header is not canonical, or it has no F32 values.
@@ -140,7 +140,7 @@ def chunks_of_blob(store: ContentStore, blob: Blob, rows: Rows = VALUES) -> Chun
 
 
 def relay_numbers(store: ContentStore, blob: Blob, header: bytes, path: Path, rows: Rows = VALUES) -> None:
-    """Write a stored file's numbers under another header: a liar may publish the right numbers in any layout.
+    """Copy a stored file's numbers under another header: a liar may publish the right numbers in any layout.
 
     Raises:
         FormError, ContentError: As `chunks_of_blob`.
@@ -152,7 +152,7 @@ def relay_numbers(store: ContentStore, blob: Blob, header: bytes, path: Path, ro
 
 
 def chunk_of_blob(store: ContentStore, blob: Blob, index: int, rows: Rows = VALUES) -> bytes:
-    """Return one chunk of a stored file's numbers, reading its header and the blocks that hold the chunk alone.
+    """Return one chunk of a stored file's numbers. Reads only the header and the blocks that hold the chunk.
 
     Raises:
         FormError, ContentError: As `chunks_of_blob`.
@@ -171,18 +171,18 @@ def _chunks(numbers: Numbers, read: Callable[[int, int], bytes], rows: Rows) -> 
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """Where the numbers of a file stand, bytes begin..end-1 of it, and those bytes, to be read once."""
+    """Position of a file's numbers, bytes begin..end-1, and an iterator over these bytes."""
 
     begin: int
     end: int
     pieces: Iterator[memoryview]
 
     def count(self, rows: Rows) -> int:
-        """Return how many there are."""
+        """Return the number of values."""
         return (self.end - self.begin) // rows.entry_bytes
 
     def range_of(self, index: int, rows: Rows) -> tuple[int, int]:
-        """Return first byte and end of a leaf in the file."""
+        """Return the first byte of a leaf in the file, and the byte after its last."""
         at = self.begin + index * rows.size
         return at, min(at + rows.size, self.end)
 
@@ -191,9 +191,9 @@ def numbers_in(pieces: Iterator[bytes], size: int, rows: Rows) -> Numbers:
     """Return the numbers of a safetensors file.
 
     Args:
-        pieces: The file's bytes, cut anywhere.
-        size: How many there are.
-        rows: Of which numbers: F32 values, or the int64 of a state.
+        pieces: The file's bytes, split anywhere.
+        size: The file's length, bytes.
+        rows: Which numbers to return: F32 values, or the int64 of a state.
 
     Raises:
         FormError: Its header is not canonical, or it has no such numbers.
@@ -206,7 +206,7 @@ def numbers_in(pieces: Iterator[bytes], size: int, rows: Rows) -> Numbers:
     header = parse_header(prefix)
     begin, end = (header.header_bytes + at for at in header.range_of("F32" if rows == VALUES else "I64"))
     if end == header.file_bytes:
-        end = size  # liars publish files that go on, and their roots hold all of it
+        end = size  # liars publish longer files, whose roots cover all bytes
     if not begin < end <= size or (end - begin) % rows.entry_bytes:
         raise FormError(f"expected values of {rows.entry_bytes} bytes, got {end - begin} bytes in a file of {size}")
 
@@ -220,14 +220,14 @@ def numbers_in(pieces: Iterator[bytes], size: int, rows: Rows) -> Numbers:
 
 
 def differing_leaf(tree: MerkleTree, shown: Mapping[int, Opening]) -> int:
-    """Return where another tree of as many leaves differs from this one, or which of its leaves to look at next.
+    """Return the index of a leaf that differs between two trees of equal size, or the next leaf of the bisection.
 
-    Every shown leaf brings the roots of the subtrees beside its path. One of them differs, or the leaf does; so each
-    further leaf at least halves where the difference can be.
+    The Merkle path of a shown leaf holds the roots of the subtrees beside it. One of these differs, or the leaf itself,
+    so each leaf at least halves the range of the difference.
 
     Args:
-        tree: This one.
-        shown: Leaves of the other, with proofs that hold, by index. It has another root than this one.
+        tree: The recomputed tree.
+        shown: Leaves of the other tree, with valid Merkle paths, by index. Its root differs from that of `tree`.
     """
 
     def search(low: int, high: int) -> int:
@@ -246,7 +246,7 @@ def differing_leaf(tree: MerkleTree, shown: Mapping[int, Opening]) -> int:
 
 
 def _siblings(count: int, index: int) -> list[tuple[int, int]]:
-    """Leaf ranges of the subtrees that an inclusion proof names, from the leaf's sibling up (RFC 9162, 2.1.3.1)."""
+    """Return the leaf ranges of the subtrees on a Merkle path, from the leaf's sibling up (RFC 9162, 2.1.3.1)."""
     found, low, high = [], 0, count
     while high - low > 1:
         split = low + (1 << (high - low - 1).bit_length() - 1)

@@ -1,9 +1,9 @@
-"""Auditing a result with the data available, where a contribution is not published as a whole.
+"""Audit a result by random samples, where a contribution is not available as a whole.
 
-The version follows from parent and aggregate, whoever contributed: where the attesters' aggregate is public, in any
-layout, every value of version and state is held against it. The aggregate itself, and what else is hidden, is sampled:
-a few chunks that nobody can foresee are demanded of whatever nobody shows. A lie in a share f of the chunks is missed
-with a probability of (1 - f)^n after n of them. What could not be compared is demanded; it never counts as right.
+The version follows from parent and aggregate alone. If the attesters' aggregate is public, in any layout, every value
+of version and state is checked against it. The aggregate, and whatever else is hidden, is sampled: the auditor demands
+a few chunks that nobody can predict. A fault in a share f of the chunks escapes n samples with probability (1 - f)^n.
+What could not be compared is demanded and never counts as right.
 """
 
 from __future__ import annotations
@@ -49,26 +49,26 @@ __all__ = ["held_by_parts", "sampled"]
 
 
 def sampled(case: Case, membership: Membership) -> tuple[Wanted, ...]:
-    """Return the chunks of a contribution that are looked at and were not shown."""
+    """Return the sampled chunks of a contribution that were not shown yet."""
     root = membership.contribution.tensor_root
     shown = case.shown_of(root)
     return tuple(Wanted(root, Tree.CONTRIBUTION, i, membership) for i in case.samples if i not in shown)
 
 
 def held_by_parts(case: Case, listing: Listing, blobs: Mapping[Address, Blob], wanted: Sequence[Wanted]) -> Inspection:
-    """Hold a result against those of its contributions, and those leaves of the others, that there are.
+    """Audit a result at its sampled chunks, with the contributions and shown leaves available.
 
     Args:
         case: The result.
         listing: Its contributions.
-        blobs: Of those of them whose numbers are public.
-        wanted: What is to be demanded of the others.
+        blobs: The updates whose numbers are public, by participant.
+        wanted: Leaves to demand of the others.
     """
     aggregate = published_aggregate(case)
     if aggregate is not None:
         try:
-            found = _followed(case, aggregate)
-        except (ContentError, FormError):  # it was there a moment ago
+            found = _audited_step(case, aggregate)
+        except (ContentError, FormError):  # became unavailable meanwhile
             aggregate = None
         else:
             if found is not None and found.charge is not None:
@@ -81,14 +81,14 @@ def held_by_parts(case: Case, listing: Listing, blobs: Mapping[Address, Blob], w
     }
     for index in case.samples:
         sample = _Sample(case, listing, blobs, published, index)
-        found = sample.held()
+        found = sample.audited()
         if found.charge is not None:
             return found
         wanted = (*wanted, *found.wanted)
     if wanted:
-        return Inspection("contributions: what nobody shows is demanded", wanted=tuple(dict.fromkeys(wanted)))
+        return Inspection("contributions: unavailable leaves demanded", wanted=tuple(dict.fromkeys(wanted)))
     chunks = ", ".join(map(str, case.samples))
-    return Inspection(f"contributions: one is not public as a whole; what was shown of chunks {chunks} is right")
+    return Inspection(f"contributions: one is not available as a whole; sampled chunks {chunks} are right")
 
 
 def _scalars(case: Case) -> RoundScalars:
@@ -97,8 +97,8 @@ def _scalars(case: Case) -> RoundScalars:
     return RoundScalars(number, result.contributions, result.total_weight, result.total_steps)
 
 
-def _followed(case: Case, aggregate: Chunks) -> Inspection | None:
-    """Take the server step on the attested aggregate, and hold version and state against what comes of it."""
+def _audited_step(case: Case, aggregate: Chunks) -> Inspection | None:
+    """Recompute the server step from the attested aggregate, and compare version and state with its outcome."""
     form = case.round.form
     if aggregate.counted.count != case.values:
         return Inspection("aggregate: size", WrongSize(Tree.AGGREGATE, aggregate.counted))
@@ -108,7 +108,7 @@ def _followed(case: Case, aggregate: Chunks) -> Inspection | None:
     coordinate = off_grid_in(place["aggregate"], form)
     if coordinate is not None:
         wrong = WrongChunk(Tree.AGGREGATE, coordinate, aggregate.opening(coordinate // CHUNK_VALUES))
-        return Inspection("aggregate: a value that no update may hold", wrong)
+        return Inspection("aggregate: a value off the grid", wrong)
     state = place["state"] if form.rules.program.states else None
     for _ in written(
         place["version"], next_version(case.store, case.round.parent, form, place["aggregate"], _scalars(case), state)
@@ -124,14 +124,14 @@ def _followed(case: Case, aggregate: Chunks) -> Inspection | None:
         own = chunks_of_file(state, case.states)
         if own.root != roots.state:
             return apart(
-                case, own, published_state(case), Root(roots.state), Tree.STATE, "is not what the server step leaves",
+                case, own, published_state(case), Root(roots.state), Tree.STATE, "is not what the server step gives",
                 lambda index, mine, shown: state_charge(case, index, mine, shown, aggregate.opening),
             )  # fmt: skip
     return None
 
 
 class _Sample:
-    """One chunk of a result: what it is computed from, as far as that is stored or was shown."""
+    """One sampled chunk of a result, with those of its inputs that are stored or were shown."""
 
     def __init__(
         self,
@@ -144,10 +144,10 @@ class _Sample:
         self._case, self._listing, self._blobs, self._index = case, listing, blobs, index
         self._published = published
 
-    def held(self) -> Inspection:
-        """Hold this chunk of aggregate, version and state against contributions, parent and its state.
+    def audited(self) -> Inspection:
+        """Check this chunk of aggregate, version and state against contributions, parent and the parent's state.
 
-        Version and state were already held against the whole of a public aggregate.
+        With a public aggregate only the aggregate is checked: all of version and state were checked before.
         """
         case, roots = self._case, self._case.result.roots
         attested = self._attested(case.result.aggregate_root, Tree.AGGREGATE, self._index, VALUES)
@@ -156,7 +156,7 @@ class _Sample:
         position = off_grid(attested.leaf, case.round.form.grid_bits)
         if position is not None:
             wrong = WrongChunk(Tree.AGGREGATE, self._index * CHUNK_VALUES + position, attested)
-            return Inspection("aggregate: a value that no update may hold", wrong)
+            return Inspection("aggregate: a value off the grid", wrong)
         found = self._against_contributions(attested)
         if found.charge is not None or self._published[Tree.AGGREGATE] is not None:
             return found
@@ -177,7 +177,7 @@ class _Sample:
         return Inspection("", wanted=(*wanted, *left.wanted))
 
     def _attested(self, root: Root, tree: Tree, index: int, rows: Rows) -> Opening | Inspection:
-        """A leaf as attested, published or shown; else what must be demanded, or the charge that its size is."""
+        """Return an attested leaf, published or shown; else demand the leaf, or charge the blob's wrong size."""
         whole, shown = self._published[tree], self._case.shown_of(root, rows)
         counted = whole.counted if whole is not None else next((o.counted for o in shown.values()), None)
         expected = self._case.values * (1 if rows == VALUES else len(self._case.round.form.rules.program.states))
@@ -186,7 +186,7 @@ class _Sample:
         if whole is not None:
             try:
                 return whole.opening(index)
-            except ContentError:  # it was there a moment ago
+            except ContentError:  # became unavailable meanwhile
                 pass
         if index in shown:
             return shown[index]
@@ -206,9 +206,9 @@ class _Sample:
         return Inspection(f"aggregate: chunk {index} is not what its contributions give", charge)
 
     def _leaves(self) -> Iterator[bytes | Wanted | None]:
-        """That chunk of every contribution, in the list's order.
+        """Yield this chunk of every contribution, in the list's order.
 
-        Of one that was public and cannot be read any more, what must be demanded; None where it was demanded already.
+        Where a public blob became unavailable, yield the leaf to demand; None where it is demanded already.
         """
         for place, entry in enumerate(self._listing.contributions):
             shown = self._case.shown_of(entry.tensor_root)
@@ -231,7 +231,7 @@ class _Sample:
                 yield chunks_of_blob(self._case.store, self._blobs[entry.participant]).opening(self._index)
 
     def _combined(self, leaves: Sequence[bytes]) -> F32:
-        """What the rule makes of that chunk of every contribution."""
+        """Apply the combine rule to this chunk of every contribution."""
         form = self._case.round.form
         rules, bits = form.rules, form.grid_bits
         rows = np.stack([grid_integers(np.frombuffer(leaf, dtype="<f4"), bits) for leaf in leaves])
@@ -258,7 +258,7 @@ class _Sample:
         )
 
     def _states_left(self, after: I64, attested: Opening) -> Inspection:
-        """Hold the states of these coordinates, (n, S) after the step, against the attested ones, leaf by leaf."""
+        """Compare the states of these coordinates, (n, S) after the step, with the attested ones, leaf by leaf."""
         case, rows, root = self._case, self._case.states, Root(self._case.result.roots.state)
         own = after.astype("<i8").reshape(-1)  # of states begin..end-1 of the version
         begin = self._index * CHUNK_VALUES * after.shape[1]
@@ -276,7 +276,7 @@ class _Sample:
             expected = made.leaf[:at] + here + made.leaf[at + len(here) :]
             if expected != made.leaf:
                 charge = state_charge(case, leaf, expected, made, lambda _: attested)
-                return Inspection(f"state: leaf {leaf} is not what the server step leaves", charge)
+                return Inspection(f"state: leaf {leaf} is not what the server step gives", charge)
         return Inspection("", wanted=wanted)
 
     def _states(self, count: int) -> I64:

@@ -1,6 +1,6 @@
-"""Convictions that take several transactions: contributions added up, or commitments replayed, in portions.
+"""Fraud proofs over several transactions: contributions are added up, or commitments replayed, in batches.
 
-The contract keeps a hash of the progress made so far; what it stands for is computed here and passed with each portion.
+The contract stores a hash of the progress so far. This module computes the progress and passes it with each batch.
 """
 
 from __future__ import annotations
@@ -23,46 +23,46 @@ from registry.rules.shapes import left_out
 __all__ = ["add_most", "add_steps", "conviction_gas", "dearest_gas", "replay_most"]
 
 MOST_GAS = 1 << 24
-"""Gas of one transaction, where a block would take more (EIP-7825)."""
+"""Gas limit of one transaction, also where a block takes more (EIP-7825)."""
 MOST_BYTES = 120_000
-"""Of a transaction: nodes pass on none of more than 131 072 (geth's pool, and others after it), and there is more in it
-than what is added up."""
+"""Bytes of entries in a transaction: the mempools of geth and others refuse transactions over 131 072 bytes, and a
+transaction holds more than its entries."""
 GAS_OF_STEP = 95_000
-"""Of a contribution with its chunk: its calldata's floor price and some."""
+"""Gas of a contribution with its chunk: the floor price of its calldata, rounded up."""
 GAS_OF_CONVICTION = 500_000
-"""Of the transaction that convicts: a version under a program of two states is the dearest (`contracts/gas.json`)."""
+"""Gas of the convicting transaction: a version under a program of two states costs most (`contracts/gas.json`)."""
 GAS_OF_ENTRY = 20_000
-"""Of a contribution, or a commitment, alone."""
+"""Gas of a contribution without its chunk, or of a commitment."""
 BYTES_OF_STEP = 544
-"""Of a contribution as ABI-encoded, beside the bytes of its chunk and its proof."""
+"""Bytes of an ABI-encoded contribution, without its chunk and Merkle path."""
 BYTES_OF_ENTRY = 160
-"""Of a commitment."""
+"""Bytes of an ABI-encoded commitment."""
 
 
 def conviction_gas(contributions: int) -> int:
-    """Return about what the dearest conviction takes: an aggregate's, every contribution opened at one coordinate."""
+    """Estimate the gas of the dearest conviction: of an aggregate, with every contribution opened at one coordinate."""
     return GAS_OF_STEP * contributions + GAS_OF_CONVICTION
 
 
 def dearest_gas(contributions: int) -> int:
-    """Return about what the dearest of its transactions takes: as many contributions as their bytes leave room for."""
+    """Estimate the gas of its dearest transaction, which holds as many contributions as fit by size."""
     return conviction_gas(min(contributions, MOST_BYTES // (BYTES_OF_STEP + 4 * CHUNK_VALUES)))
 
 
 def add_most(
     challenges: Challenges, target: Target, basis: Basis, coordinate: int, steps: Sequence[Step]
 ) -> tuple[Sum, Sequence[Step]]:
-    """Add contributions up, all but those that fit into the transaction that convicts.
+    """Add contributions up in batches; leave the last batch for the convicting transaction.
 
     Args:
         challenges: The contract.
         target: The result.
-        basis: What it is held against.
-        coordinate: Whose values are added; NO_COORDINATE for weights, steps and factors alone.
+        basis: Rule bytes and the parent's roots.
+        coordinate: The coordinate to add up; NO_COORDINATE for weights, steps and factors alone.
         steps: Contributions, in order.
 
     Returns:
-        The progress made, and the contributions that are left.
+        The progress made, and the contributions left.
     """
     numbers_alone, rules = coordinate == NO_COORDINATE, decode_rules(basis.rules)
     progress = Sum() if numbers_alone else Sum(middle=_middle(rules, coordinate, steps))
@@ -78,17 +78,17 @@ def add_most(
 def replay_most(
     challenges: Challenges, target: Target, sought: bytes, beginning: bytes, commitments: Sequence[Commitment]
 ) -> tuple[bytes, Sequence[Commitment]]:
-    """Replay commitments, all but those that fit into the transaction that convicts.
+    """Replay commitments in batches; leave the last batch for the convicting transaction.
 
     Args:
         challenges: The contract.
         target: The result.
-        sought: What none of the commitments is.
+        sought: Hash of the commitment that must not occur.
         beginning: The running hash before the first commitment.
-        commitments: All of the round, in order.
+        commitments: All commitments of the round, in order.
 
     Returns:
-        The running hash so far, zero before the first transaction, and the commitments that are left.
+        The running hash so far, zero before the first transaction, and the commitments left.
     """
     running, rest = bytes(32), commitments
     size = _at_once(challenges, GAS_OF_ENTRY, BYTES_OF_ENTRY)
@@ -110,13 +110,13 @@ def _bytes_of(step: Step) -> int:
 
 
 def _at_once(challenges: Challenges, gas: int, size: int) -> int:
-    """How many of so much gas and so many bytes fit into a transaction, with a fifth of the gas to spare."""
+    """Return how many entries of this gas and size fit into a transaction that leaves a fifth of its gas unused."""
     most_gas = min(block_gas(challenges.client.w3), MOST_GAS) * 4 // 5
     return max(1, min(most_gas // gas, MOST_BYTES // size))
 
 
 def _middle(rules: RuleSet, coordinate: int, steps: Sequence[Step]) -> Middle:
-    """The least and the greatest value of a coordinate that columns do not leave out; zeros for another shape."""
+    """Return the least and greatest value that a column rule keeps at a coordinate; zeros for another shape."""
     if rules.shape is not Shape.COLUMNS:
         return Middle()
     values = sorted(_value(step, coordinate, rules) for step in steps)
@@ -140,13 +140,13 @@ def _placed(middle: Middle, value: int) -> Middle:
 
 
 def add_steps(progress: Sum, steps: Sequence[Step], coordinate: int, rules: RuleSet) -> Sum:
-    """Return what `addContributions` makes of a progress, to be passed with what follows.
+    """Return the progress after `addContributions`, which the next transaction must pass.
 
     Args:
-        progress: So far.
+        progress: The progress before.
         steps: Contributions, in order.
-        coordinate: Whose values are added; NO_COORDINATE for weights, steps and factors alone.
-        rules: The round's.
+        coordinate: The coordinate to add up; NO_COORDINATE for weights, steps and factors alone.
+        rules: The round's rules.
     """
     peaks, count, total, middle = list(progress.peaks), progress.next, progress.sum, progress.middle
     for step in steps:

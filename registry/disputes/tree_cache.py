@@ -1,15 +1,15 @@
-"""Trees on disk: all nodes of each, so that a demanded leaf is shown without hashing its file.
+"""Tree cache: all nodes of a Merkle tree on disk, so that a demanded leaf is shown without hashing its blob.
 
-One file a tree, named by its counted root and what a leaf holds:
+One file per tree, named by the counted root and the rows of a leaf:
 
-    head     64 bytes: `tree`, how many numbers or contributions (uint64, big-endian as all), where the first stands
-             (uint64), CID of the blob that it stands in (36 bytes), that blob's size (uint64)
+    head     64 bytes: `tree`, number of values or contributions (uint64, all big-endian), offset of the first in its
+             blob (uint64), CID of the blob (36 bytes), size of the blob (uint64)
     nodes    32 bytes each: the leaf hashes, then level by level up to the root
-    leaves   of a list of contributions alone, 192 bytes each: its CID is zeros
+    leaves   only for a list of contributions, whose CID is zeros: 192 bytes each
 
-A file takes 64 bytes for each leaf, and so 6.25 % of a blob of F32 values. It is written beside its place and renamed,
-so it is there whole or not at all; and nothing in it is believed: what does not prove the leaf up to the root is never
-shown, and a tree that is not there or is damaged is made anew from the blob.
+A file takes 64 bytes per leaf, 6.25 % of a blob of F32 values. Writes are atomic: to a temporary file, then renamed.
+Files are not trusted: only a Merkle path that verifies is shown, and a missing or damaged tree is rebuilt from the
+blob.
 """
 
 from __future__ import annotations
@@ -63,37 +63,37 @@ __all__ = [
 _HEAD = struct.Struct(">4sQQ36sQ")
 _MAGIC = b"tree"
 _NO_CID = bytes(36)
-_BATCH = 1 << 13  # nodes read, or hashes written, at once: 256 KiB, and an even number
+_BATCH = 1 << 13  # nodes read, or hashes written, at once: 256 KiB; must be even
 
 
 def tree_bytes(count: int, rows: Rows) -> int:
-    """Return how many bytes of disk the nodes of a tree over so many numbers take."""
+    """Return the bytes of disk that head and nodes of a tree over `count` numbers take."""
     return _HEAD.size + 32 * sum(level_sizes(rows.leaves(count)))
 
 
 def disk_bytes(contributions: int, values: int, states: int) -> int:
-    """Return how many bytes of disk all trees of a round take at most.
+    """Return the most bytes of disk that all trees of a round take.
 
     Args:
         contributions: Updates that may be admitted.
         values: F32 values of a version.
-        states: Of a coordinate, under the round's rules.
+        states: States per coordinate, under the round's rules.
     """
     of_state = tree_bytes(values * states, state_rows(states)) if states else 0
     of_list = tree_bytes(contributions, CONTRIBUTIONS) + CONTRIBUTIONS.size * contributions if contributions else 0
-    return (3 + contributions) * tree_bytes(values, VALUES) + 2 * of_state + of_list  # aggregate, version, parent; two
+    return (3 + contributions) * tree_bytes(values, VALUES) + 2 * of_state + of_list  # 3: aggregate, version, parent
 
 
-# Where they are -------------------------------------------------------------------------------------------------------
+# Paths ----------------------------------------------------------------------------------------------------------------
 
 
 def place_of(folder: Path, model_id: ModelId, number: int) -> Path:
-    """Return the folder of a round's trees in an aggregator's folder."""
+    """Return the folder of a round's trees, inside an aggregator's folder."""
     return folder / "trees" / f"{model_id.hex()}-{number}"
 
 
 def remove_before(folder: Path, model_id: ModelId, number: int) -> None:
-    """Remove the trees of a model's rounds below a number: nothing of them is demanded any more."""
+    """Remove the trees of a model's rounds before `number`, whose leaves cannot be demanded any more."""
     for place in (folder / "trees").glob(f"{model_id.hex()}-*"):
         if int(place.name.rpartition("-")[2]) < number:
             shutil.rmtree(place)
@@ -107,17 +107,19 @@ def _path(place: Path, root: Root, rows: Rows) -> Path:
 
 
 def keep_blob(place: Path, store: ContentStore, blob: Blob, root: Root, rows: Rows) -> bool:
-    """Write the tree over a stored file's numbers; return whether they have that root, else nothing is kept.
+    """Write the tree over a stored file's numbers if it has the given root; return whether it has.
+
+    Reads the blob once, with a few hundred KiB in memory.
 
     Args:
-        place: The folder of the round's trees; made where it is not there.
-        store: Holds the blob, which is read once, to its end. Of the tree some hundred KiB are in memory at a time.
+        place: The folder of the round's trees; created if missing.
+        store: Holds the blob.
         blob: The file.
         root: As anchored.
         rows: What its leaves hold.
 
     Raises:
-        FormError: It is no canonical safetensors file with such numbers.
+        FormError: The blob is no canonical safetensors file with such numbers.
         ContentError: A block is missing or changed.
         OSError: The disk is full.
     """
@@ -127,7 +129,7 @@ def keep_blob(place: Path, store: ContentStore, blob: Blob, root: Root, rows: Ro
 
 
 def keep_listing(place: Path, listing: Listing) -> None:
-    """Write the tree over a list of contributions, one or more, and beside it the leaves: no blob holds them.
+    """Write the tree over a list of one or more contributions, with the leaves, which no blob holds.
 
     Raises:
         OSError: The disk is full.
@@ -164,7 +166,7 @@ def _write(
 
 
 def _write_levels(file: IO[bytes], leaves: int) -> bytes:
-    """Write the nodes above the leaves, level by level, and return the last one, the root."""
+    """Write the nodes above the leaves, level by level; return the root."""
     begin, top = _HEAD.size, b""
     for size in level_sizes(leaves):
         file.flush()
@@ -182,7 +184,7 @@ def _write_levels(file: IO[bytes], leaves: int) -> bytes:
 
 
 def is_kept(place: Path, root: Root, rows: Rows) -> bool:
-    """Say whether a tree is kept that has the right length and ends in what gives the root; no more is looked at."""
+    """Say whether a tree is cached whose length and root are right. The other nodes are not checked."""
     try:
         with _kept(place, root, rows):
             return True
@@ -191,16 +193,16 @@ def is_kept(place: Path, root: Root, rows: Rows) -> bool:
 
 
 def find_opening(place: Path, store: ContentStore, root: Root, rows: Rows, index: int) -> Opening | None:
-    """Return a leaf with its proof, or what shows that there is none; None where no tree is kept that proves it.
+    """Return the opening of a leaf, or the proof that there is no such leaf; None if no cached tree proves it.
 
-    Reads the nodes of one path, and of the blob the block that holds the leaf with the nodes above it, or two.
+    Reads the nodes of one Merkle path, and the one or two blocks of the blob that hold the leaf with the nodes above.
 
     Args:
         place: The folder of the round's trees.
         store: Holds the blob.
-        root: Of the tree.
+        root: The tree's root.
         rows: What its leaves hold.
-        index: Of the leaf.
+        index: Index of the leaf.
     """
     try:
         with _kept(place, root, rows) as (data, tree, head):
@@ -208,7 +210,7 @@ def find_opening(place: Path, store: ContentStore, root: Root, rows: Rows, index
             leaf = b"" if index >= tree.leaves else _leaf(data, store, rows, index, head)
             opening = Opening(counted, leaf, () if index >= tree.leaves else prove(tree, index))
     except (OSError, ContentError, FormError, InputError):
-        return None  # not there, damaged, or naming what is not to be had: it is made anew
+        return None  # missing, damaged, or of an unavailable blob: the caller rebuilds it
     return opening if _proves(opening, root, rows, index) else None
 
 
@@ -217,11 +219,11 @@ _Head = tuple[int, int, bytes, int]
 
 @contextmanager
 def _kept(place: Path, root: Root, rows: Rows) -> Iterator[tuple[memoryview, MerkleTree, _Head]]:
-    """Map a tree's file, with what its head says after `tree`.
+    """Map a tree's file, and parse its head.
 
     Raises:
-        OSError: It is not there, or cannot be read.
-        FormError: It has another length than its head says, or its last node and count do not give the root.
+        OSError: The file is missing or unreadable.
+        FormError: Its length is not what its head says, or its last node and count do not give the root.
     """
     path = _path(place, root, rows)
     with path.open("rb") as file:
@@ -230,7 +232,7 @@ def _kept(place: Path, root: Root, rows: Rows) -> Iterator[tuple[memoryview, Mer
         if len(head) < _HEAD.size:
             raise FormError(f"{path}: expected a head of {_HEAD.size} bytes, got {len(head)}")
         magic, count, begin, cid, blob_size = _HEAD.unpack(head)
-        # Before anything is computed from it: a count that this many bytes cannot hold.
+        # Refuse a count too large for this file before computing with it.
         if magic != _MAGIC or not 0 < rows.leaves(count) <= size:
             raise FormError(f"{path}: expected a tree, got something else")
         end = tree_bytes(count, rows)
@@ -252,7 +254,7 @@ def _leaf(data: memoryview, store: ContentStore, rows: Rows, index: int, head: _
 
 
 def _proves(opening: Opening, root: Root, rows: Rows, index: int) -> bool:
-    """Whether an opening shows a leaf of a root, or that it has none there, as the contract asks."""
+    """Whether an opening proves a leaf of a root, or that there is no such leaf, by the contract's check."""
     counted = opening.counted
     if counted_root(counted.count, counted.inner) != root:
         return False

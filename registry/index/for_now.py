@@ -1,4 +1,4 @@
-"""An index in a temporary folder, for a process that asks once."""
+"""A temporary index, for commands that query it once and exit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["following_of", "index_for_now"]
 
 
 def following_of(client: Client) -> Following:
-    """Return what an index of a contract follows: it, and its partners that emit events."""
+    """Return what an index follows: the contract, and its partners that emit events."""
     with asking("eth_getBlockByNumber"):
         genesis = bytes(client.w3.eth.get_block(0)["hash"])
     return Following(client.chain_id, genesis, client.emitters(), client.deployed_at)
@@ -26,7 +26,7 @@ def following_of(client: Client) -> Following:
 
 @contextmanager
 def index_for_now(client: Client) -> Iterator[sqlite3.Connection]:
-    """Read all events of a contract into an index, to be asked while the context lasts."""
+    """Index all events of a contract in a temporary folder, and yield the database."""
     with tempfile.TemporaryDirectory(prefix="cairn-index-") as folder:
         path = Path(folder) / "index.sqlite"
         with Index(path, following_of(client)) as index:

@@ -1,11 +1,11 @@
-"""An aggregator: read commitments, fetch and judge each, combine, publish, attest.
+"""An aggregator: read commitments, fetch and judge updates, combine, publish, attest.
 
-It holds nothing that cannot be computed again, so it may be stopped anywhere. Aggregators that saw different blobs
-converge: each admits whatever it comes to hold before the quorum, and moves to another's result where that has more
-contributions, or as many and a smaller tally, and nothing held here disproves it.
+All its state can be recomputed, so it may be stopped anywhere. Aggregators that saw different blobs converge: each one
+admits every update that it fetches before the quorum, and moves to another's result if that has more contributions, or
+as many and a smaller tally, and no local blob disproves it.
 
-Its work is tasks that do not wait for one another (`tasks`): answering demands, which has the least time; judging,
-combining and attesting; and all else that moves a round on. `advance` is one step of each, in that order.
+Its work is independent tasks (`tasks`): answering demands, which is the most urgent; judging, combining and attesting;
+and the other transactions that advance a round. `advance` takes one step of each, in that order.
 """
 
 from __future__ import annotations
@@ -59,24 +59,25 @@ if TYPE_CHECKING:
 __all__ = ["AggregatorMemory", "advance", "aggregate", "attest", "judge_all", "rivals_of", "tasks"]
 
 _MOST_NAMED = 2000
-"""Participants that one transaction can name to end commits early; where there are more, the deadline ends them."""
+"""Most participants that one transaction names to end commits early; with more, the deadline ends commits."""
 _LONGEST_LOOK = 300.0
+"""Seconds that one pass over the updates may take at most."""
 _NOT_SLOW = 4 << 20
-"""Bytes a second at which an update is always looked at to its end, however many there are: else none ever would be."""
+"""Bytes per second. An update this fast is read to its end, however many there are: else none might ever be."""
 _AT_ONCE = 4
-"""Updates that are fetched and judged at once."""
+"""Updates fetched and judged in parallel."""
 
 
 @dataclass(frozen=True, slots=True)
 class AggregatorMemory:
-    """What an aggregator remembers between steps; losing it costs time and nothing else."""
+    """Cache of an aggregator between steps; losing it costs only time."""
 
     verdicts: dict[UpdateCommitted, Verdict] = field(default_factory=dict)
     results: dict[tuple[tuple[UpdateCommitted, Reason], ...], Result | None] = field(default_factory=dict)
     answering: Answering = field(default_factory=Answering)
 
     def keep_only(self, record: RoundRecord) -> None:
-        """Forget other rounds."""
+        """Clear the cache if it is of another round."""
         if not self.verdicts.keys() <= set(record.commitments):
             self.verdicts.clear()
             self.results.clear()
@@ -93,18 +94,18 @@ def tasks(
     memory: AggregatorMemory | None = None,
     answerer: Client | None = None,
 ) -> tuple[LoopTask, ...]:
-    """Return what an aggregator does, the most urgent first, as steps that may be taken side by side.
+    """Return an aggregator's tasks, the most urgent first; they may run in parallel.
 
     Args:
         client: The chain, with this aggregator's signer.
-        store: Where updates are fetched from and results published to.
-        folder: Of this aggregator.
+        store: Updates are fetched from it, and results published to it.
+        folder: This aggregator's folder.
         model_id: The model.
         open_rounds: Whether to open the next round once the last has ended.
         processes: See `combine`.
-        memory: The same object at each call, so that nothing is fetched, judged or combined twice.
-        answerer: The chain with another signer, who shows what is demanded: one whose transactions nothing else holds
-            up. None for the aggregator itself.
+        memory: Cache, the same object at each call: nothing is fetched, judged or combined twice.
+        answerer: The chain with another signer, for answers alone, so that no other transaction delays them. None for
+            the aggregator itself.
     """
     kept = memory or AggregatorMemory()
     shows = answerer or client
@@ -127,9 +128,9 @@ def advance(
     processes: int = 1,
     memory: AggregatorMemory | None = None,
 ) -> str:
-    """Do what the model's current round wants of this aggregator next, if anything; return what was done.
+    """Take this aggregator's next step in the model's current round, if any; return what was done.
 
-    Safe to call at any time and any number of times. Arguments as `tasks` has them, whose steps these are.
+    Safe to call at any time and any number of times. Arguments as for `tasks`, whose steps it takes.
     """
     return take_step(
         tasks(client, store, folder, model_id, open_rounds=open_rounds, processes=processes, memory=memory)
@@ -139,7 +140,7 @@ def advance(
 def _answer(
     client: Client, answerer: Client, store: ContentStore, folder: Path, model_id: ModelId, memory: AggregatorMemory
 ) -> str:
-    """Show what is demanded of the result in its window, and look after what was shown."""
+    """Answer demands of the result in its challenge window, and track the answers until they are final."""
     number = client.model(model_id).rounds
     if not number or client.phase(model_id, number) != Phase.CHALLENGE:
         return ""
@@ -160,7 +161,7 @@ def _attest(
 
 
 def _move_on(client: Client, folder: Path, model_id: ModelId, *, open_rounds: bool) -> str:
-    """Do what anybody may do once it is time: end commits, finalize, expel, open the next round; and tidy up."""
+    """Advance the round, as anyone may: end commits, finalize, expel, open the next. Remove files of earlier rounds."""
     number = client.model(model_id).rounds
     phase = client.phase(model_id, number) if number else Phase.CANCELLED
     remove_before(folder, model_id, number)
@@ -169,10 +170,10 @@ def _move_on(client: Client, folder: Path, model_id: ModelId, *, open_rounds: bo
         return _end_commits(client, model_id, number)
     if phase == Phase.FINAL and not client.round(model_id, number).finalized:
         if final_phase(client, model_id, number) == Phase.NONE:
-            return ""  # a window shorter than finality: read_round has to wait
+            return ""  # the window is shorter than finality: read_round must wait
         result = chosen_result(client, read_round(client, model_id, number))
         if result is None:
-            return ""  # the quorum's attestation is in a block that the node shows no more
+            return ""  # the quorum's attestation is in a block that the node no longer has
         client.finalize_round(model_id, number, result, until="mined")
         return f"round {number}: finalized"
     if phase in (Phase.FINAL, Phase.CANCELLED):
@@ -206,7 +207,7 @@ def _attest_best(
     processes: int,
     memory: AggregatorMemory,
 ) -> str:
-    """Attest what was computed here, or another's result that is better and stands up to what is held here."""
+    """Attest the local result, or another aggregator's that is better and that no local blob disproves."""
     if not record.commitments:
         return ""
     memory.keep_only(record)
@@ -216,7 +217,7 @@ def _attest_best(
     verdicts = judge_all(store, round, memory.verdicts, patience=patience)
     complete = state.ended_early and sum(v.admitted for v in verdicts) == state.commitments
     if phase == Phase.PUBLISH and not complete:
-        return ""  # the contract takes a result this early only if nothing is missing
+        return ""  # this early the contract accepts only a complete result
 
     def result_of(verdicts: tuple[Verdict, ...]) -> Result | None:
         key = tuple((v.commitment, v.reason) for v in verdicts)
@@ -224,15 +225,15 @@ def _attest_best(
             try:
                 outcome = aggregate(store, round, verdicts, folder, processes=processes)
             except ContentError:
-                memory.verdicts.clear()  # something that was there is gone: look again at all of it
+                memory.verdicts.clear()  # a blob became unavailable: judge all updates again
                 raise
             memory.results[key] = outcome.result if outcome else None
         return memory.results[key]
 
     result = result_of(verdicts)
-    hurried = LimitedStore(store, patience / 4)  # who attests what nobody has keeps nobody from attesting in time
+    hurried = LimitedStore(store, patience / 4)  # a rival's unavailable blobs must not delay our attestation
     for rival, reconciled in rivals_of(client, hurried, round, verdicts, result):
-        if result_of(reconciled) == rival:  # else it was not what its report says
+        if result_of(reconciled) == rival:  # else the result does not follow from its report
             result = rival
             break
     if result is None or not attest(client, record, result, folder):
@@ -241,8 +242,10 @@ def _attest_best(
 
 
 def _patience(state: RoundState, phase: Phase, now: int) -> float:
-    """Return the seconds one look at the updates may take: what is left of Publish, or a quarter of what is left after
-    it, but no more than five minutes. So what is there is attested in time, and looked at again after that.
+    """Return the seconds that one pass over the updates may take, five minutes at most.
+
+    In Publish this is all the time left, after it a quarter: what is available is attested in time, and later passes
+    fetch the rest.
     """
     left = state.publish_deadline - now if phase == Phase.PUBLISH else (state.aggregate_deadline - now) / 4
     return min(max(left, 0), _LONGEST_LOOK)
@@ -255,15 +258,15 @@ def judge_all(
     *,
     patience: float = math.inf,
 ) -> tuple[Verdict, ...]:
-    """Judge every commitment, a few at once, and pin what is admitted.
+    """Judge every commitment, a few in parallel, and pin the admitted updates.
 
     Args:
-        store: Where updates are fetched from.
+        store: Updates are fetched from it.
         round: The round.
-        known: Verdicts so far, to be added to; of those in it only what was unavailable is looked for again.
-        patience: Seconds for all. Each update has an equal share, or what its bytes take at _NOT_SLOW if that is more,
-            so that one that comes slowly costs the others none of theirs; what came of it is in the store when it is
-            looked for again.
+        known: Verdicts so far; updated. Only unavailable updates are fetched again.
+        patience: Seconds for all updates. Each has an equal share, or the time of its bytes at _NOT_SLOW if that is
+            more: a slow update takes no time from the others. Blocks fetched so far stay in the store for the next
+            pass.
     """
     known = {} if known is None else known
     wanted = [c for c in round.record.commitments if c not in known or known[c].reason == Reason.UNAVAILABLE]
@@ -274,7 +277,7 @@ def judge_all(
         end = time.monotonic() + share
         verdict = judge(store, round.record, round.form, commitment, lambda: stopped.is_set() or time.monotonic() > end)
         if verdict.admitted and verdict.manifest is not None:
-            store.pin(verdict.manifest.delta.cid)  # kept and served from here on, whatever its author does
+            store.pin(verdict.manifest.delta.cid)  # available from now on, whatever its author does
             pin_manifest(store, verdict.manifest)
         return verdict
 
@@ -282,15 +285,17 @@ def judge_all(
         try:
             known.update(zip(wanted, pool.map(look, wanted), strict=True))
         finally:
-            stopped.set()  # when interrupted, those under way end at their next piece
+            stopped.set()  # when interrupted, pending fetches end at their next piece
     return judge_weights(known[commitment] for commitment in round.record.commitments)
 
 
 def aggregate(
     store: ContentStore, round: LoadedRound, verdicts: Sequence[Verdict], folder: Path, *, processes: int = 1
 ) -> Outcome | None:
-    """Combine what was admitted, publish the result's blobs and manifests, and keep the trees that demands of it are
-    answered from; None if too little was admitted.
+    """Combine the admitted updates, publish the result's blobs and manifests, and cache its trees for demands.
+
+    Returns:
+        The outcome; None if too few updates were admitted.
 
     Raises:
         InputError: The disk has no room for files or trees.
@@ -302,7 +307,7 @@ def aggregate(
     require_room_for_trees(trees, round.form.rules, verdicts)
     outcome = compute_outcome(store, round, verdicts, folder, processes=processes)
     publish_outcome(store, outcome)
-    store.pin(round.parent.weights.cid)  # leaves of the parent may be demanded of whoever attests what it became
+    store.pin(round.parent.weights.cid)  # leaves of the parent may be demanded too
     if round.parent.state is not None:
         store.pin(round.parent.state.cid)
     keep_trees(store, trees, round.parent, round.form.rules, verdicts, outcome, processes=processes)
@@ -310,10 +315,10 @@ def aggregate(
 
 
 def attest(client: Client, record: RoundRecord, result: Result, folder: Path | None = None) -> bool:
-    """Attest a result, or move to it; returns whether that was needed and allowed.
+    """Attest a result, or move to it; return whether a transaction was sent.
 
-    An aggregator that already stands by this result, or by a better one, or is about to, sends nothing. What demands of
-    it are answered by is kept in its folder before.
+    Sends nothing if this result or a better one is attested already, or the transaction is pending. The record and the
+    result, from which demands are answered, are written to the folder first.
     """
     own = client.attestation(record.model_id, record.number, client.account, block="pending")
     tally = client.tally(record.model_id, record.number, result_hash(result), block="pending")
@@ -328,17 +333,17 @@ def attest(client: Client, record: RoundRecord, result: Result, folder: Path | N
         since = client.final_block() + 1
         before = sorted({event.aggregator for event in attested_results(client, record)})
         keep_attested(folder, Attested(record, result, before, since))
-    client.submit(call)  # not waited for: whoever waits until it is final answers no demand meanwhile
+    client.submit(call)  # not waited for: demands must be answered before it is final
     return True
 
 
 def rivals_of(
     client: Client, store: ContentStore, round: LoadedRound, verdicts: Sequence[Verdict], own: Result | None
 ) -> Iterator[tuple[Result, tuple[Verdict, ...]]]:
-    """Yield the results aggregators stand by that are better than our own, best first, with their verdicts.
+    """Yield the attested results that are better than our own, best first, with their verdicts.
 
-    Left out is what claims to admit an update that is not held here, or to refuse one that is found to be good. Whether
-    a result follows from its verdicts is for the caller to compute.
+    Skips a result that admits an update unavailable here, or refuses one found to be good. The caller must compute
+    whether a result follows from its verdicts.
     """
     latest = {event.aggregator: event.result for event in attested_results(client, round.record)}
     possible = {r for r in latest.values() if r.contributions <= len(round.record.commitments)}
@@ -354,15 +359,15 @@ def rivals_of(
 def _reconciled(
     store: ContentStore, result: Result, round: LoadedRound, verdicts: Sequence[Verdict]
 ) -> tuple[Verdict, ...] | None:
-    """Return verdicts with a rival report's reasons, or None if something held here disproves one of them."""
+    """Return verdicts with the reasons of a rival's report; None if a local blob disproves one of them."""
     try:
         entries = load_report(store, result.report_digest, len(round.record.commitments)).entries
     except (ContentError, FormError):
-        return None  # a report that is not to be had, or not one, convinces nobody
+        return None  # an unavailable or malformed report is no evidence
     if [entry.digest for entry in entries] != [commitment.digest for commitment in round.record.commitments]:
         return None
     if sum(entry.reason == Reason.ADMITTED for entry in entries) != result.contributions:
-        return None  # claims more than it shows, to go before better ones
+        return None  # a false count, to rank before better results
     reasons = [Reason(entry.reason) for entry in entries]
     if {Finding.FAILED, Finding.UNCHECKED} & set(standing(reasons, verdicts)):
         return None
@@ -370,7 +375,8 @@ def _reconciled(
 
 
 def _rank(client: Client, record: RoundRecord, result: Result) -> tuple[int, bytes]:
-    """Results in the contract's order of preference: more contributions first, then the smaller tally, which is another
-    than the result's hash once the result was void for want of an answer.
+    """Return a sort key for the contract's preference: more contributions first, then the smaller tally.
+
+    The tally differs from the result's hash once the result was voided by an unanswered demand.
     """
     return -result.contributions, client.tally(record.model_id, record.number, result_hash(result))

@@ -1,7 +1,7 @@
-"""Answering demands: whoever holds a demanded leaf shows it, and earns the deposit.
+"""Answer demands: whoever holds a demanded leaf shows it and earns the deposit.
 
-A step of it waits for nothing: answers are sent, and looked after at each further step until they are final, so that
-neither a slow block nor a reorganisation of the chain costs a leaf that was to be shown.
+A step never blocks: it sends answers, and later steps track them until they are final. So neither a slow block nor a
+reorg makes a leaf miss its deadline.
 """
 
 from __future__ import annotations
@@ -48,39 +48,39 @@ __all__ = ["Answering", "answer_demands", "collect_deposits", "disk_needed"]
 log = logging.getLogger(__name__)
 
 OUTRUN = (DemandIsClosed, TooLate)
-"""Somebody else showed it meanwhile, or it is too late: no reason not to show the others."""
+"""Someone else showed the leaf first, or its time is over: expected, and no reason to skip other leaves."""
 TOGETHER = 32
-"""Leaves shown by one transaction: each takes up to 2.5 KiB of the 128 that nodes pass on."""
+"""Most leaves per transaction: each takes up to 2.5 KiB of the 128 KiB that nodes relay."""
 _GAS_OF_ANSWER = 100_000
-"""Allowed for each leaf of some that are shown by one transaction: five quarters of what one of 10^8 values takes."""
+"""Gas allowed per leaf where a transaction shows several: five quarters of that of a leaf of 10^8 values."""
 _SHARE_OF_BLOCK = 8
-"""No transaction asks for more than this part of a block's gas: it is to fit beside what others fill blocks with."""
+"""A transaction asks for at most a block's gas divided by this, so that it fits into nearly full blocks."""
 _SHARE_OF_BOND = 4
-"""What is bid for answers that do not get into blocks at the usual price takes no more than this part of a bond."""
+"""Fee bumps of answers may cost at most the bond divided by this."""
 _OTHERS_EARN = 2
-"""Who has not attested the result shows what earns this part of its usual price at least."""
+"""An answerer that has not attested the result shows a leaf if its deposit covers the usual cost divided by this."""
 _WORTH = 4
-"""Deposits are collected once they are so many times what collecting them may cost."""
+"""Deposits are collected once they are worth this many times the highest cost of collecting them."""
 _GAS_OF_WITHDRAWAL = 60_000
-"""Kept back while something is owed to the account, so that what answers earn can pay for more of them."""
+"""Gas reserved while the account has credit, so that it can withdraw and pay for more answers."""
 
 
 @dataclass(slots=True)
 class Answering:
-    """What an answerer remembers between steps; losing it costs time and nothing else.
+    """Cache of an answerer between steps; losing it costs only time.
 
     Attributes:
-        misnamed: Blobs that need not be read again.
+        misnamed: Blobs with a wrong root, to skip.
         seen: Demands in final blocks.
-        under_way: The call that shows a leaf, until it is final.
-        not_before: When a leaf that could not be made, or that the contract did not take, is tried again, Unix seconds.
-        kept: What was kept of the result in its window when it was attested.
-        heard: Of which round, and before which block, it is known who has attested anything.
-        attesters: Who has.
-        read: In which block each call was when it was read what it shows, by its key.
-        shown: Leaves under way that were shown, so that they are told once.
-        news: How many were shown since that was asked last.
-        poor: Whether there was not money enough for all at the last look, which is said once.
+        under_way: The call that shows each leaf, until it is final.
+        not_before: When to retry a leaf that was unavailable or that the contract rejected, Unix seconds.
+        kept: The stored record of the result in its challenge window.
+        heard: Round and block up to which `attesters` is complete, the block excluded.
+        attesters: Everyone who has attested a result in the round.
+        read: By key of a call: hash of the block whose receipt was read.
+        shown: Leaves under way that were reported as shown.
+        news: Leaves shown since the last report.
+        poor: Whether the last step lacked funds, which is logged once.
     """
 
     misnamed: Misnamed = field(default_factory=set)
@@ -96,11 +96,11 @@ class Answering:
     poor: bool = False
 
     def knows(self, leaf: Demanded, now: int) -> bool:
-        """Whether a leaf is to be let be for now."""
+        """Whether to skip a leaf for now: its answer is pending, or its retry not due."""
         return leaf in self.under_way or self.not_before.get(leaf, 0) > now
 
     def kept_of(self, folder: Path, model_id: ModelId, number: int, dispute: Dispute) -> Attested | None:
-        """Return what was kept of the result in its window, read once."""
+        """Return the stored record of the result in its challenge window, read once."""
         kept = self.kept
         if kept is None or (kept.record.round_id, result_hash(kept.result)) != (dispute.round_id, dispute.result_hash):
             self.kept = kept_attested(folder, model_id, number, dispute)
@@ -109,7 +109,7 @@ class Answering:
     def attested(
         self, client: Client, model_id: ModelId, number: int, kept: Attested | None, since: int
     ) -> set[Address]:
-        """Return who has attested anything in a round; of final blocks each is read once."""
+        """Return everyone who has attested a result in a round. Each final block is read once."""
         round_id, final = client.round_id(model_id, number), client.final_block()
         if self.heard[0] != round_id:
             self.heard, self.attesters = (round_id, since), set(() if kept is None else kept.attesters)
@@ -118,12 +118,12 @@ class Answering:
         return self.attesters
 
     def newly_shown(self) -> int:
-        """Return how many leaves were shown since this was asked last."""
+        """Return how many leaves were shown since the last call."""
         count, self.news = self.news, 0
         return count
 
     def release(self, leaves: Iterable[Demanded]) -> None:
-        """Have leaves not under way any more."""
+        """Stop tracking the answers of these leaves."""
         for leaf in leaves:
             self.under_way.pop(leaf, None)
         self.shown &= self.under_way.keys()
@@ -141,21 +141,21 @@ def answer_demands(
     *,
     place: Address | None = None,
 ) -> str:
-    """Show every leaf that is demanded of the result in its window and is held here; return what was done.
+    """Show every demanded leaf of the result in its challenge window that is held locally; return what was done.
 
-    All answers are on their way before the first is waited for, the most urgent first: demands may come many at once,
-    and each has one answer time. What is past it is shown late, as long as the plan gives: that burns of the attesters'
-    bonds, but a leaf that nobody shows takes them whole. The attesters take turns, so that not all pay for showing the
-    same leaf: the last one's is at half of the answer time.
+    Sends all answers, the most urgent first, before waiting for any: many demands may come at once, each with its own
+    answer time. After it a leaf is shown late, while the plan allows: this burns part of the attesters' bonds, while an
+    unanswered demand slashes them whole. The attesters take turns, so that not all pay for the same leaf; all turns
+    begin in the first half of the answer time.
 
     Args:
-        client: The chain, with the signer of whoever answers.
-        store: Has the blobs; what it would have to look for elsewhere is not shown.
-        folder: Of this aggregator, where trees are kept.
+        client: The chain, with the answerer's signer.
+        store: Holds the blobs. Blobs that are not local are not fetched.
+        folder: This aggregator's folder, with the cached trees.
         model_id: The model.
         number: Its current round.
-        memory: The same object at each call, so that no blob is hashed, and nothing shown, for each look.
-        place: The attester whose turns these are; by default the account that answers.
+        memory: Cache, the same object at each call: no blob is hashed, and no leaf shown, twice.
+        place: The attester whose turns apply; by default the account that answers.
     """
     memory, place = memory or Answering(), place or client.account
     dispute = client.dispute(model_id, number)
@@ -165,7 +165,7 @@ def answer_demands(
     attested = bool(demands.open) and client.attestation(model_id, number, place) == dispute.tally
     worth = _worth(client, model_id, place, len(demands.open)) if attested else 0
     due = [leaf for leaf in _due(demands, now) if not memory.knows(leaf, now)]
-    try:  # what is due goes first: looking after much that is on its way takes a while
+    try:  # due answers go first: tracking many pending ones is slow
         if due:
             record = read_round(client, model_id, number) if kept is None else kept.record
             result = attested_result(client, record, dispute.result_hash) if kept is None else kept.result
@@ -173,22 +173,22 @@ def answer_demands(
                 among = memory.attested(client, model_id, number, kept, since)
                 attesters = attesters_of(client, model_id, number, dispute.tally, among)
                 trees = place_of(folder, model_id, number)
-                # What is not here is not waited for: a liar withholds it, and own leaves may be demanded meanwhile.
+                # Do not wait for missing blobs: a liar withholds them, while our own leaves may be demanded.
                 here = LimitedStore(store, 0.0)
                 window = _Window(client, here, trees, record, result, demands, now, place, attesters, memory)
                 _show(window, window.mine(due))
     finally:
-        _look_after(client, memory, demands, now, worth)
+        _track(client, memory, demands, now, worth)
     shown = memory.newly_shown()
     return f"round {number}: showed {'a leaf' if shown == 1 else f'{shown} leaves'}" if shown else ""
 
 
 def collect_deposits(client: Client, *, poor: bool = False) -> str:
-    """Have deposits that were earned paid out, once they are worth it; return what was done. Waits for nothing.
+    """Withdraw earned deposits once they are worth it; return what was done. Does not wait.
 
     Args:
-        client: The chain, with the signer of whoever earned them.
-        poor: Whether the account needs every wei.
+        client: The chain, with the signer that earned them.
+        poor: Whether the account lacks funds; it then withdraws as soon as that pays for itself.
     """
     court = Court(client)
     credit = court.credit(client.account, block="pending")
@@ -203,27 +203,27 @@ def collect_deposits(client: Client, *, poor: bool = False) -> str:
             return ""
         client.submit(call)
     except (NothingToWithdraw, NotEnoughMoney):
-        return ""  # the latter once what is on its way is mined, and costs less than it might have
+        return ""  # without money, retry once pending calls are mined and cost less than their maximum
     return f"collected {credit} wei of deposits"
 
 
 def disk_needed(client: Client, store: ContentStore, model_id: ModelId) -> str:
-    """Say how much disk the trees of a round take, as the model's plan stands; nothing where that is not to be had."""
+    """Say how much disk the trees of a round take under the model's current plan; '' if that is unavailable."""
     plans = client.model(model_id).plans
     if not plans:
         return ""
     try:
         rules = plan_rules(load_plan(store, client.plan(model_id, plans - 1)))
     except (ContentError, InputError, VerificationFailed):
-        return ""  # the round's first step says so
+        return ""  # the round's first step reports it
     beside, with_one = (disk_bytes(count, rules.values, len(rules.program.states)) for count in (0, 1))
     each, rest = ((size / 1e6) for size in (with_one - beside, beside))
-    return f"Answering demands takes {each:.3g} MB of disk for each contribution of a round, and {rest:.3g} MB beside."
+    return f"Answering demands takes {each:.3g} MB of disk per contribution of a round, plus {rest:.3g} MB."
 
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """The challenge window of a result, as an answerer sees it."""
+    """The challenge window of a result, with what an answerer needs in it."""
 
     client: Client
     store: ContentStore
@@ -241,15 +241,15 @@ class _Window:
         return self.demands.deadlines[leaf] <= self.now
 
     def turn(self, leaf: Demanded) -> int:
-        """Return after how many other attesters a leaf is to be shown by this one."""
+        """Return this attester's turn to show a leaf: how many others come before."""
         return (self.attesters.index(self.place) - leaf.index) % len(self.attesters)
 
     def first(self, leaf: Demanded) -> bool:
-        """Whether nobody's turn to show a leaf comes before."""
+        """Whether this attester has the first turn to show a leaf."""
         return self.place in self.attesters and not self.turn(leaf)
 
     def mine(self, due: Sequence[Demanded]) -> list[Demanded]:
-        """Return the leaves whose turn has come; who attested nothing has no turn and waits for none."""
+        """Return the leaves whose turn has come. An answerer that has not attested has no turn and does not wait."""
         if self.place not in self.attesters:
             return list(due)
         duration, others = self.record.plan.answer_duration, len(self.attesters)
@@ -260,11 +260,15 @@ class _Window:
         ]
 
     def put_off(self, leaves: Iterable[Demanded]) -> None:
-        """Try leaves again in a while."""
+        """Retry leaves after a sixteenth of the answer time."""
         self.memory.not_before.update(dict.fromkeys(leaves, self.now + self.record.plan.answer_duration // 16))
 
     def call(self, court: Court, leaves: Sequence[Shown]) -> Call:
-        """Alone, so that one that somebody else has shown is not sent; else all, of which such ones are skipped."""
+        """Return the call that shows leaves.
+
+        A single leaf is shown by `showLeaf`, which reverts, and so is not sent, if someone else has shown it.
+        `showLeaves` skips such leaves instead.
+        """
         first = leaves[0]
         if self.late(first.demanded):
             named = self.record.model_id, self.record.number
@@ -275,14 +279,15 @@ class _Window:
 
 
 def _due(demands: Demands, now: int) -> list[Demanded]:
-    """Leaves that may still be shown: what is in time before what is late, then what has the least time left."""
+    """Return the leaves that may still be shown: those in time before late ones, then by time left."""
     found = [leaf for leaf in demands.open if demands.late_deadlines[leaf] > now]
     return sorted(found, key=lambda leaf: (demands.deadlines[leaf] <= now, demands.late_deadlines[leaf], leaf.root))
 
 
 def _show(window: _Window, leaves: Sequence[Demanded]) -> None:
-    """Get answers on their way, each transaction as soon as it is full. The node is asked nothing for a leaf of which
-    this is the first turn, so the first of many is not late because there are many.
+    """Send answers, each transaction as soon as it is full.
+
+    For a leaf of which this attester has the first turn the node is not queried: many leaves must not delay any.
     """
     court = Court(window.client)
     least = 0 if window.place in window.attesters else _usual_price(window.client) // _OTHERS_EARN
@@ -308,13 +313,14 @@ def _show(window: _Window, leaves: Sequence[Demanded]) -> None:
             if not _send(window, court, batch[first : first + together]):
                 return
         if batch:
-            break  # hashing took a while: before the next tree is made it is looked what has been demanded since
+            break  # hashing is slow: read new demands before building the next tree
     window.memory.poor = False
 
 
 def _shown(window: _Window, leaves: Sequence[Demanded], *, make: bool) -> list[Shown]:
-    """Return those leaves of one tree that are to be had, with what shows them. Where anything fails, such as a full
-    disk, all of them are put off, and keep no others back.
+    """Return the available leaves of one tree, with their openings.
+
+    On any error, such as a full disk, all leaves of this tree are retried later; other trees are not affected.
     """
     memory, found = window.memory, list[Shown]()
     for leaf in leaves:
@@ -335,14 +341,14 @@ def _shown(window: _Window, leaves: Sequence[Demanded], *, make: bool) -> list[S
             window.put_off(leaves)
             return []
         if opening is None:
-            break  # nor are the others
+            break  # the others of this tree are unavailable too
         found.append(Shown(leaf, opening))
     return found
 
 
 def _send(window: _Window, court: Court, shown: Sequence[Shown]) -> bool:
-    """Send answers: those in time, as of now, by one transaction, late ones alone; return whether all could be paid."""
-    # Whose turn comes later asks what the others have in the pool: to fill blocks with it twice would make both late.
+    """Send answers, those in time by one transaction and late ones alone; return whether the funds sufficed."""
+    # A later turn first checks the mempool for the others' answers: duplicates would fill blocks and delay both.
     shown = [
         one for one in shown if window.first(one.demanded) or not court.demand(one.demanded, block="pending").closed
     ]
@@ -364,23 +370,23 @@ def _send(window: _Window, court: Court, shown: Sequence[Shown]) -> bool:
             if not window.memory.under_way and not window.memory.poor:
                 log.warning("round %d: a demanded leaf is not shown yet: %s", window.record.number, error)
             window.memory.poor = True
-            return False  # what the others earn pays for this one
+            return False  # the deposits of other answers will pay for this one
     return True
 
 
 def _usual_price(client: Client) -> int:
-    """Return what showing a leaf takes, wei."""
+    """Return the usual cost of showing a leaf, wei."""
     fees = suggest_fees(client.w3)
     return _GAS_OF_ANSWER * ((fees.base_fee or 0) + fees.priority_fee)
 
 
 def _together(client: Client) -> int:
-    """Return how many leaves one transaction is to show on this chain."""
+    """Return how many leaves one transaction shows on this chain."""
     return min(max(block_gas(client.w3) // (_SHARE_OF_BLOCK * _GAS_OF_ANSWER), 1), TOGETHER)
 
 
 def _submit(window: _Window, court: Court, batch: Sequence[Shown]) -> None:
-    """Send one answer, leaving enough to collect what it earns if something was earned already."""
+    """Send one transaction of answers. If deposits are due, reserve the gas to withdraw them."""
     call, memory = court.anew(window.call(court, batch)), window.memory
     earns = bool(memory.under_way) or court.credit(window.client.account) > 0
     try:
@@ -389,19 +395,19 @@ def _submit(window: _Window, court: Court, batch: Sequence[Shown]) -> None:
         if isinstance(error, TransactionRefused) and len(batch) > 1:
             raise
         if not isinstance(error, OUTRUN):
-            log.warning("round %d: a leaf was not taken: %s", window.record.number, error)
+            log.warning("round %d: an answer was rejected: %s", window.record.number, error)
         window.put_off(shown.demanded for shown in batch)
         return
     memory.under_way.update((shown.demanded, call) for shown in batch)
 
 
 def _worth(client: Client, model_id: ModelId, attester: Address, answers: int) -> int:
-    """Return what so many answers are worth at most, wei per gas: all of them no more than a part of the bond."""
+    """Return the highest price to bid for these answers, wei per gas: together they cost a part of the bond at most."""
     return Court(client).bond(model_id, attester).amount // (_SHARE_OF_BOND * _GAS_OF_ANSWER * max(answers, 1))
 
 
-def _look_after(client: Client, memory: Answering, demands: Demands, now: int, worth: int) -> None:
-    """Look once at every answer on its way; one that was refused is due again, and one that is final is done with."""
+def _track(client: Client, memory: Answering, demands: Demands, now: int, worth: int) -> None:
+    """Track pending answers: bump their fees, make failed ones due again, and drop final ones."""
     if not memory.under_way:
         return
     open_ones = [leaf for leaf in memory.under_way if leaf in demands.open]
@@ -423,12 +429,13 @@ def _look_after(client: Client, memory: Answering, demands: Demands, now: int, w
 
 
 def _read(client: Client, memory: Answering, call: Call, leaves: set[Demanded]) -> set[Demanded]:
-    """Return which leaves a mined call shows. Among many it skips those whose time was over, or whose demand came after
-    it since the chain was reorganised, and succeeds: they are due again, if they are still demanded.
+    """Return the leaves that a mined call has shown; the others are due again if still demanded.
+
+    `showLeaves` succeeds while it skips a leaf: its time was over, or a reorg moved its demand behind this call.
     """
     receipt = client.transactor.receipt(call)
     if receipt is None:
-        return leaves  # taken out again since; it is looked at again
+        return leaves  # reorged out meanwhile; the next step looks again
     shown = {leaf_of(event) for event in receipt.events if isinstance(event, LeafShown)}
     memory.read[call.key] = receipt.block_hash
     memory.news += len(shown - memory.shown)

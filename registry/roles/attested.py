@@ -1,8 +1,9 @@
-"""Record and result on an attester's disk: answering demands needs no logs from before the attestation.
+"""Stored attestations: round record and result on disk, so that answering demands needs no older logs.
 
-A node may have pruned older logs, or give those of a few blocks at a time. One file for each result, JSON, bytes as
-hexadecimal: the round's record and the result, both in the field order of their classes; who had attested anything when
-this was written; and the block after the last that was final then, which no demand of the result stands before.
+A node may have pruned logs from before the attestation, or return only a few blocks of logs at a time. One JSON file
+per result, bytes as hexadecimal: the round's record and the result, both in the field order of their classes; everyone
+who had attested a result when it was written; and the block after the last final one, before which the result has no
+demand.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ __all__ = ["Attested", "forget_before", "keep_attested", "kept_attested"]
 
 @dataclass(frozen=True, slots=True)
 class Attested:
-    """A result that was attested, and what it is held against; `since` is a block, `attesters` are those before it."""
+    """An attested result with its round's record; `attesters` attested a result before the block `since`."""
 
     record: RoundRecord
     result: Result
@@ -34,7 +35,7 @@ class Attested:
 
 
 def keep_attested(folder: Path, kept: Attested) -> None:
-    """Write down what is about to be attested, unless it was before: demands of then may still be open."""
+    """Store a result that is about to be attested. An older file of it stays, since demands of then may be open."""
     path = _path(folder, kept.record.model_id, kept.record.number, result_hash(kept.result))
     if path.exists():
         return
@@ -44,9 +45,9 @@ def keep_attested(folder: Path, kept: Attested) -> None:
 
 
 def kept_attested(folder: Path, model_id: ModelId, number: int, dispute: Dispute) -> Attested | None:
-    """Return what was kept of the result in its window; None if it was not attested by this folder's aggregator.
+    """Return the stored record of the result in its challenge window; None if this folder's aggregator has none.
 
-    What is kept is taken only if the chain's window is of this round, these commitments and this result.
+    A record is returned only if round, commitments and result match those on chain.
     """
     try:
         record, result, attesters, since = _bytes(
@@ -54,13 +55,13 @@ def kept_attested(folder: Path, model_id: ModelId, number: int, dispute: Dispute
         )
         kept = Attested(parse(RoundRecord, record), parse(Result, result), [Address(a) for a in attesters], int(since))
     except (OSError, ValueError, TypeError, KeyError):
-        return None  # the chain has all of it, for whom its node shows it
+        return None  # fall back on the node's logs
     named = kept.record.round_id, kept.record.running_hash, result_hash(kept.result)
     return kept if named == (dispute.round_id, dispute.running_hash, dispute.result_hash) else None
 
 
 def forget_before(folder: Path, model_id: ModelId, number: int) -> None:
-    """Remove what was kept of a model's rounds below a number."""
+    """Remove the stored attestations of a model's rounds before `number`."""
     for path in (folder / "attested").glob(f"{model_id.hex()}-*.json"):
         if int(path.name.split("-")[1]) < number:
             path.unlink()
@@ -71,7 +72,7 @@ def _path(folder: Path, model_id: ModelId, number: int, hashed: bytes) -> Path:
 
 
 def _bytes(value: Any) -> Any:
-    """Undo what JSON has made of bytes."""
+    """Convert hexadecimal strings back to bytes, in nested lists too."""
     if isinstance(value, list):
         return [_bytes(item) for item in value]
     return bytes.fromhex(value.removeprefix("0x")) if isinstance(value, str) else value

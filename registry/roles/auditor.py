@@ -1,10 +1,10 @@
-"""An auditor: the aggregator's functions again, on what was anchored, ending in a verdict and, if need be, a challenge.
+"""An auditor: recompute attested results, demand unavailable leaves, and convict wrong results by fraud proofs.
 
-Looking needs neither account nor torch; `cairn verify` is the same functions over a whole lineage. With a signer and a
-purse it demands what nobody shows and convicts what is false.
+It runs the aggregator's functions on the anchored data. Recomputing needs neither account nor torch; `cairn verify`
+runs the same functions over a whole lineage. Demands and fraud proofs need a signer and a purse.
 
-Its work is tasks that do not wait for one another, and none of a model waits for another model (`tasks`). `advance` is
-one step of each for one model, the most urgent first.
+Its work is independent tasks per model (`tasks`): none waits for another task or another model. `advance` takes one
+step of each for one model, the most urgent first.
 """
 
 from __future__ import annotations
@@ -64,40 +64,40 @@ __all__ = ["AuditorMemory", "advance", "audit", "tasks"]
 
 _SALTING = threading.Lock()
 _LOOKS = 4
-"""The first look takes this part of the time that is left."""
+"""The first audit of a result takes at most the time left divided by this."""
 _LATER_LOOKS = 16
-"""Each look after it takes this part."""
+"""Each later audit takes at most the time left divided by this."""
 _LOOKS_AGAIN = 64
-"""A result that could not be judged is looked at again after this part of its window."""
+"""A result that could not be judged is audited again after its challenge window divided by this."""
 _TOGETHER = 100
-"""Leaves demanded by one transaction, of some 60 000 gas each."""
+"""Most leaves that one transaction demands, at about 60 000 gas each."""
 _PART_OF_BLOCK = 2
-"""Transactions that ask for more than this part of a block's gas are not on their way at once: they fit beside what
-others send, and do not raise the base fee, which their deposits follow.
+"""Pending transactions together ask for at most a block's gas divided by this. They fit beside those of others, and do
+not raise the base fee, which their deposits follow.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class AuditorMemory:
-    """What an auditor remembers between steps; losing it costs time and nothing else."""
+    """Cache of an auditor between steps; losing it costs only time."""
 
     rounds: dict[RoundRecord, LoadedRound] = field(default_factory=dict)
-    """The last one, so that a step that looks at nothing reads nothing."""
+    """The last round loaded, so that an idle step reads nothing."""
     inspected: dict[bytes, Inspection] = field(default_factory=dict)
-    """By tally: what came of the last look."""
+    """By tally: the outcome of the last audit."""
     again: dict[bytes, int] = field(default_factory=dict)
-    """By tally, of those looked at in their window: before when none is again for nothing new, Unix seconds."""
+    """By tally, of results audited in their window: when to audit again without new data, Unix seconds."""
     refused: dict[bytes, int] = field(default_factory=dict)
-    """By tally of which a charge was not taken: before when none is brought again, Unix seconds."""
+    """By tally, of rejected charges: when to charge again, Unix seconds."""
     recomputed: Recomputed = field(default_factory=dict)
     seen: dict[str, SeenDemands] = field(default_factory=lambda: defaultdict(SeenDemands))
-    """By task, since each has a thread: demands in final blocks."""
+    """Demands in final blocks, by task, since each task has a thread."""
     said: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
 class _Watch:
-    """One look at a model's current round."""
+    """One step's view of a model's current round."""
 
     client: Client
     store: ContentStore
@@ -118,15 +118,17 @@ class _Watch:
         return known[record]
 
     def basis(self, record: RoundRecord) -> Basis:
-        """Return what results of a round are held against."""
+        """Return the basis of a round's challenges: rule bytes and the parent's roots."""
         round = self.round(record)
         return basis_of(round.form.rules, round.parent)
 
     def inspect(
         self, record: RoundRecord, result: Result, tally: bytes, shown: Sequence[LeafShown], end: int
     ) -> Inspection:
-        """Recompute a result, and remember what came of it. It takes a part of the time to end, then what has not come
-        counts as hidden: there must be time to demand it.
+        """Audit a result and cache the outcome.
+
+        The audit has a part of the time left until `end`. Blobs not fetched by then count as withheld, so that there is
+        time to demand them.
         """
         now = chain_time(self.client.w3)
         part = _LATER_LOOKS if tally in self.memory.again else _LOOKS
@@ -138,7 +140,7 @@ class _Watch:
         return found
 
     def salt(self) -> bytes:
-        """What chooses the chunks that are looked at of hidden contributions, known to nobody else; the same later."""
+        """Return the secret that samples the chunks of withheld contributions; stored, so the same after a restart."""
         path = self.folder / "salt"
         with _SALTING:
             if not path.exists():
@@ -147,7 +149,7 @@ class _Watch:
             return path.read_bytes()
 
     def tell(self, said: str) -> str:
-        """Return what has not been said before."""
+        """Return a message, or '' if it was reported before."""
         if said in self.memory.said:
             return ""
         self.memory.said.add(said)
@@ -161,7 +163,7 @@ def audit(
 
     Args:
         client: The chain; no signer is needed.
-        store: Holds, or finds, the round's blobs.
+        store: Holds, or fetches, the round's blobs.
         folder: For recomputed files.
         model_id: The model.
         number: The round.
@@ -170,7 +172,7 @@ def audit(
         The hash of a result and one check of it; a result ends at its first failed check.
 
     Raises:
-        NodeUnavailable: The chain cannot be asked, which says nothing of any result.
+        NodeUnavailable: The chain cannot be queried, which says nothing about any result.
     """
     record = read_round(client, model_id, number)
     folder.mkdir(parents=True, exist_ok=True)
@@ -189,21 +191,20 @@ def tasks(
     memories: Sequence[AuditorMemory] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> tuple[LoopTask, ...]:
-    """Return what an auditor does, the most urgent first, as steps that may be taken side by side.
+    """Return an auditor's tasks, the most urgent first; they may run in parallel.
 
-    Results are recomputed as soon as they are attested. In its challenge window what is false is convicted, what nobody
-    shows is demanded, and a demand that nobody answered is closed, which makes the result void. What was demanded of a
-    result that is found to be right, and is late, is shown. Attesters of void results are expelled, own seals revealed,
-    rewards collected.
+    A result is recomputed as soon as it is attested. In its challenge window a wrong result is convicted, unavailable
+    leaves are demanded, and an unanswered demand is closed, which voids the result. Overdue demands of a right result
+    are answered by the auditor. Attesters of void results are expelled, own seals revealed, rewards collected.
 
     Args:
-        client: The chain, with the auditor's signer if it is to do more than report.
-        store: Where updates and results are fetched from.
-        folder: Of this auditor.
-        models: The models; each has tasks of its own.
+        client: The chain, with the auditor's signer unless it only reports.
+        store: Updates and results are fetched from it.
+        folder: This auditor's folder.
+        models: The models; each has its own tasks.
         purse: Pays; None to report only.
-        memories: One a model, the same objects at each call, so that nothing is recomputed twice.
-        clock: Returns seconds; what a look may take is counted by it.
+        memories: Caches, one per model, the same objects at each call: nothing is recomputed twice.
+        clock: Returns seconds, to limit the time of an audit.
     """
     kept = memories or [AuditorMemory() for _ in models]
     pairs = list(zip(models, kept, strict=True))
@@ -235,9 +236,9 @@ def advance(
     purse: Purse | None = None,
     memory: AuditorMemory | None = None,
 ) -> str:
-    """Do what the model's current round wants of an auditor next, if anything; return what was done or found.
+    """Take an auditor's next step in the model's current round, if any; return what was done or found.
 
-    Safe to call at any time and any number of times. Arguments as `tasks` has them, whose steps these are.
+    Safe to call at any time and any number of times. Arguments as for `tasks`, whose steps it takes.
     """
     memories = None if memory is None else [memory]
     steps = tasks(client, store, folder, [model_id], purse=purse, memories=memories)
@@ -269,16 +270,16 @@ def _look(watch: _Watch) -> str:
     client, model_id, number = watch.client, watch.model_id, watch.number
     phase = client.phase(model_id, number)
     if not commits_closed(client, model_id, number):
-        return ""  # the list of commitments, as far as it is final, may lack some that the result rightly has
+        return ""  # final blocks may lack commitments that the result rightly includes
     if phase == Phase.CHALLENGE:
-        return _hold(watch)
+        return _audit_window(watch)
     if phase in (Phase.PUBLISH, Phase.AGGREGATE) and client.round(model_id, number).attested:
         return _look_ahead(watch)
     return ""
 
 
 def _look_ahead(watch: _Watch) -> str:
-    """Recompute what is attested and has no quorum yet, so that a charge is ready when it has."""
+    """Audit attested results before their quorum, so that a charge is ready when the window opens."""
     record = read_round(watch.client, watch.model_id, watch.number)
     for event in attested_results(watch.client, record):
         tally = watch.client.tally(watch.model_id, watch.number, event.result_hash)
@@ -290,7 +291,7 @@ def _look_ahead(watch: _Watch) -> str:
 
 
 def _close(watch: _Watch) -> str:
-    """Close a demand that nobody answered, which makes the result void."""
+    """Close an unanswered demand, which voids the result."""
     client, number, purse = watch.client, watch.number, watch.purse
     if client.phase(watch.model_id, number) != Phase.CHALLENGE or purse is None:
         return ""
@@ -309,15 +310,15 @@ def _demands(watch: _Watch, court: Court, dispute: Dispute, task: str) -> Demand
 
 
 def _in_window(watch: _Watch) -> tuple[Dispute, RoundRecord, Result] | None:
-    """The result in its window; None if the quorum's attestation is in a block that the node shows no more."""
+    """Return the result in its window; None if the quorum's attestation is in a block that the node no longer has."""
     dispute = watch.client.dispute(watch.model_id, watch.number)
     record = read_round(watch.client, watch.model_id, watch.number)
     result = attested_result(watch.client, record, dispute.result_hash)
     return None if result is None or not any(dispute.tally) else (dispute, record, result)
 
 
-def _hold(watch: _Watch) -> str:
-    """Hold the result in its window against what was committed, as far as what is there allows."""
+def _audit_window(watch: _Watch) -> str:
+    """Audit the result in its window with the data available; convict, demand or report."""
     client, number, purse = watch.client, watch.number, watch.purse
     window = _in_window(watch)
     if window is None:
@@ -325,8 +326,8 @@ def _hold(watch: _Watch) -> str:
     dispute, record, result = window
     court = Court(client, send=purse.send if purse else None)
     demands, memory, now = _demands(watch, court, dispute, "looking"), watch.memory, chain_time(client.w3)
-    found = _walked_down(memory.inspected.get(dispute.tally), demands)
-    if found is None or _looked_at_again(found, dispute, demands, now >= memory.again.get(dispute.tally, 0)):
+    found = _bisected(memory.inspected.get(dispute.tally), demands)
+    if found is None or _is_audited_again(found, dispute, demands, now >= memory.again.get(dispute.tally, 0)):
         end = client.round(watch.model_id, number).challenge_deadline
         found = watch.inspect(record, result, dispute.tally, demands.shown, end)
         memory.again[dispute.tally] = now + record.plan.challenge_duration // _LOOKS_AGAIN
@@ -338,21 +339,21 @@ def _hold(watch: _Watch) -> str:
             try:
                 return _charge(court, record, target, dispute, found.charge, watch, purse)
             except ContractError as error:
-                # Not convinced, or overtaken: look again before it is charged again, and not at once.
+                # Rejected or overtaken: audit again before the next charge, after a pause.
                 memory.inspected.pop(dispute.tally, None)
                 memory.refused[dispute.tally] = now + record.plan.answer_duration // 16
-                return watch.tell(f"round {number}: the contract is not convinced: {error}")
-        # By name: the mean of one contribution has its root, and one leaf answers for both.
+                return watch.tell(f"round {number}: the contract rejected the fraud proof: {error}")
+        # Deduplicate by name: the mean of a single contribution has its root, and one leaf answers both demands.
         wanted = {named: w for w in found.wanted if (named := _named(dispute, w)) not in demands.deadlines}
         if wanted:
             return _demand(record, target, dispute, tuple(wanted.values()), watch, purse)
     return watch.tell(f"round {number}: result 0x{dispute.result_hash.hex()[:12]}: {found.said}")
 
 
-def _walked_down(found: Inspection | None, demands: Demands) -> Inspection | None:
-    """What came of the last look, each tree walked down as far as its leaves were shown; None at the end of a walk.
+def _bisected(found: Inspection | None, demands: Demands) -> Inspection | None:
+    """Advance the bisections of the last audit by the leaves shown since; None when one has found its leaf.
 
-    No step of a walk reads what others publish: as many looks as a tree has levels would take longer than a window.
+    A bisection step reads no blobs: one audit per tree level would take longer than the window.
     """
     if found is None:
         return None
@@ -370,13 +371,13 @@ def _walked_down(found: Inspection | None, demands: Demands) -> Inspection | Non
 
 
 def _is_of(event: LeafShown, leaf: Wanted) -> bool:
-    """Whether what was shown is a leaf of the same blob."""
+    """Whether a shown leaf is of the same blob."""
     return (event.root, event.entry_bytes, event.entries) == (leaf.root, leaf.rows.entry_bytes, leaf.rows.entries)
 
 
-def _looked_at_again(found: Inspection, dispute: Dispute, demands: Demands, paused: bool) -> bool:
-    """Whether another look may find more: all that is awaited beside walks is shown; or, after a pause, nothing was
-    found, nothing is awaited and no walk goes on. What else is shown, by whom and of what it may be, is no reason.
+def _is_audited_again(found: Inspection, dispute: Dispute, demands: Demands, paused: bool) -> bool:
+    """Whether to audit again: all leaves demanded outside of bisections were shown; or the pause is over, nothing was
+    found, no demand is open and no bisection is in progress. Other leaves, whoever demands or shows them, do not count.
     """
     if found.sound or found.charge:
         return False
@@ -389,7 +390,7 @@ def _looked_at_again(found: Inspection, dispute: Dispute, demands: Demands, paus
 
 
 def _show_late(watch: _Watch) -> str:
-    """Show what was demanded of a result that is right and that its attesters have not shown in time."""
+    """Answer demands of a right result that its attesters have not answered in time."""
     client, number, purse = watch.client, watch.number, watch.purse
     remove_before(watch.folder, watch.model_id, number)
     if client.phase(watch.model_id, number) != Phase.CHALLENGE or purse is None:
@@ -437,12 +438,12 @@ def _demand(
     watch: _Watch,
     purse: Purse,
 ) -> str:
-    """Demand leaves, all at once; their claims are sealed in blocks before, for a demand on its way shows them.
+    """Demand leaves, all at once. Their claims are sealed in earlier blocks, since a pending demand exposes them.
 
-    Nodes limit what a transaction may cost, so leaves that are refused together are demanded by halves.
+    Nodes cap the cost of a transaction, so a refused group of leaves is split in halves.
     """
     court, together = Court(watch.client), block_gas(watch.client.w3) // _PART_OF_BLOCK
-    spare_gas = conviction_gas(target.result.contributions)  # what is found must still be paid for
+    spare_gas = conviction_gas(target.result.contributions)  # the fraud proof must stay affordable
     ordered, basis = sorted(wanted, key=_of_a_contribution), watch.basis(record)
     if record.plan.bond_gwei:
         claims = (claim for leaf in ordered for claim in _claims(dispute, leaf))
@@ -457,7 +458,7 @@ def _demand(
             if half and isinstance(error, TransactionRefused):
                 groups += [named[key][:half], named[key][half:]]
             else:
-                refused[key] = error  # which keeps none of the others back
+                refused[key] = error  # the others are sent all the same
     _raise_first(refused)
     leaves = "a leaf" if len(wanted) == 1 else f"{len(wanted)} leaves"
     return f"round {target.number}: demanded {leaves} of result 0x{dispute.result_hash.hex()[:12]}"
@@ -469,12 +470,12 @@ def _raise_first(refused: Mapping[str, CairnError]) -> None:
 
 
 def _of_a_contribution(leaf: Wanted) -> bool:
-    """Whether a leaf is one of many like it. What there is one of goes first: a walk down a tree takes the longest."""
+    """Whether a leaf is of a contribution. As a sort key it puts single trees first: their bisection takes longest."""
     return leaf.tree is Tree.CONTRIBUTION or leaf.head is HeadKind.UPDATE
 
 
 def _claims(dispute: Dispute, leaf: Wanted) -> Iterator[Claim]:
-    """What is sealed before a leaf is demanded, also what it may turn out to show: whoever sees it can guess that."""
+    """Yield the claims to seal before a demand, including the fault that the leaf may show: others could guess it."""
     yield Claim(dispute.round_id, dispute.tally, Part.WHOLE, 0)
     if leaf.tree is not None:
         yield Claim(dispute.round_id, dispute.tally, Part.VALUES, leaf.index)
@@ -484,10 +485,10 @@ def _claims(dispute: Dispute, leaf: Wanted) -> Iterator[Claim]:
 def _demanding(
     court: Court, target: Target, groups: Iterable[list[Wanted]], basis: Basis, named: dict[str, list[Wanted]]
 ) -> Iterator[Call]:
-    """Yield a call for each group of leaves of one blob, and note the group by the call's key."""
+    """Yield a call for each group of leaves of one blob, and enter the group in `named` by the call's key."""
     for group in groups:
         first, indices = group[0], [leaf.index for leaf in group]
-        # The base fee may rise meanwhile.
+        # A quarter more, since the base fee may rise meanwhile.
         deposit = min(court.deposit_now(target) * 5 // 4, MAX_DEPOSIT)
         if first.head is not None:
             call = court.head_demand(target, first.head, first.membership, deposit=deposit)
@@ -500,7 +501,7 @@ def _demanding(
 
 
 def _together(wanted: Sequence[Wanted]) -> Iterator[list[Wanted]]:
-    """Yield leaves of one blob, as many as one transaction demands."""
+    """Yield groups of leaves of one blob, each as large as one transaction demands."""
     blobs: dict[tuple[object, ...], list[Wanted]] = {}
     for leaf in wanted:
         blobs.setdefault((leaf.root, leaf.tree, leaf.head), []).append(leaf)

@@ -1,6 +1,6 @@
-"""Claims: sealed before a challenge shows what it is about, revealed after it has convicted.
+"""Claims (commit-reveal): sealed before a challenge exposes the fault, revealed after the conviction.
 
-Salts are kept in a file, written before the seal is sent: without it a reward could not be collected.
+Salts are written to a file before the seal is sent: without its salt a claim cannot be revealed or rewarded.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ __all__ = ["Claim", "collect", "sealing"]
 
 _FILE = "claims.json"
 _WRITING = threading.Lock()
-"""Several models may be watched at once."""
+"""Guards the file: several models may be watched in parallel."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What somebody knows to be wrong with a result; for what is withheld, with the demand that says so."""
+    """A fault that an account claims to know; for a withheld leaf, with the demand that proves it."""
 
     round_id: RoundId
     tally: bytes
@@ -43,15 +43,15 @@ class Claim:
 
     @property
     def hash(self) -> bytes:
-        """What is sealed, and what a conviction names."""
+        """The claim's hash, which is sealed and which a conviction names."""
         return claim_of(self.round_id, self.tally, self.part, self.index)
 
 
 def sealing(court: Court, folder: Path, claims: Iterable[Claim]) -> list[Call]:
-    """Return the calls that record on chain that this account knows these claims, without saying which.
+    """Return the calls that seal claims on chain, without revealing them.
 
-    Their salts are on disk when this returns. What is recorded already is left out, and one seal stands for every claim
-    of its hash.
+    Their salts are on disk when this returns. Seals recorded already are left out, and claims of the same hash share
+    one seal.
     """
     claims = list(claims)
     with _WRITING:
@@ -68,7 +68,7 @@ def sealing(court: Court, folder: Path, claims: Iterable[Claim]) -> list[Call]:
 
 
 def collect(client: Client, purse: Purse, folder: Path) -> str:
-    """Reveal what convicted, collect what that earned, and withdraw it; return what was done, one thing at a time."""
+    """Take the next step for a reward: reveal a claim, collect a reward, or withdraw; return what was done."""
     known, court = _read(folder), Court(client, send=purse.send)
     account, now = client.account, chain_time(client.w3)
     for claim, salt in known:
@@ -97,7 +97,7 @@ def collect(client: Client, purse: Purse, folder: Path) -> str:
 
 
 def _unanswered(demand: Demand, account: Address, now: int) -> bool:
-    """Whether this account made a demand that nobody answered: another may have made it first."""
+    """Whether a demand went unanswered and is this account's own: another may have made it first."""
     return demand.demander == account and not demand.answered and now >= demand.late_deadline
 
 

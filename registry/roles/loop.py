@@ -1,4 +1,4 @@
-"""The loops of a participant, aggregator or auditor: step, wait, back off, stop; and several of them side by side."""
+"""The loop of a participant, aggregator or auditor: steps, polling, retry with backoff; and tasks in parallel."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ log = logging.getLogger(__name__)
 
 LONGEST_PAUSE = 60.0
 _LOOK_AFTER_THREADS = 1.0
-"""Seconds between two looks at whether each task's thread runs."""
+"""Seconds between two checks that each task's thread is alive."""
 OVERTAKEN = (
     AlreadyAttested,
     AlreadyCommitted,
@@ -89,20 +89,19 @@ OVERTAKEN = (
     WrongParticipantCount,
     WrongPhase,
 )
-"""What the contract says when the chain moved on between looking and sending, or a node that is behind was asked: look
-again."""
+"""Errors of a lost race: the chain moved on between reading and sending, or the node lags. Read again."""
 PASSING = (NodeUnavailable, WrongChain, ContentError, VerificationFailed, NoPlan, MissingRole, OSError)
-"""What somebody else may mend meanwhile: a node or store that is away, behind or at odds with itself, one that was on
-the right chain and now answers for another, a plan not yet set or a role not yet granted, a full disk."""
+"""Transient errors, to retry with backoff: a node or store that is unavailable, lagging or inconsistent, a node that
+has switched to another chain, a plan not yet set, a role not yet granted, a full disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoopTask:
-    """One thing that a role does again and again.
+    """A repeated task of a role.
 
     Attributes:
-        name: What it is called where its state is shown.
-        step: Does the next thing and says what; an empty string if there was nothing to do.
+        name: Its name where its health is shown.
+        step: Takes the next step and returns what was done; an empty string if there was nothing to do.
     """
 
     name: str
@@ -115,7 +114,7 @@ def take_step(tasks: Iterable[LoopTask]) -> str:
 
 
 def keeping(client: Client) -> LoopTask:
-    """Return the task that sees to it that what a client has sent becomes final."""
+    """Return the task that resends a client's transactions, with fee bumps, until they are final."""
 
     def step() -> str:
         client.transactor.keep()
@@ -126,15 +125,16 @@ def keeping(client: Client) -> LoopTask:
 
 @dataclass(slots=True)
 class TaskHealth:
-    """How a task is doing.
+    """Health of a task.
 
     Attributes:
-        steps: Taken so far.
-        stepped: When the last one ended, Unix seconds; 0 before the first.
-        did: What was done last, and when.
-        failing: Since when each step has failed, Unix seconds; 0 while they do not.
-        failures: How many steps have failed since the start.
-        error: Why the last one that failed did.
+        steps: Steps that succeeded so far.
+        stepped: When the last of them ended, Unix seconds; 0 before the first.
+        did: What was done last.
+        did_at: When, Unix seconds.
+        failing: Since when all steps have failed, Unix seconds; 0 while they succeed.
+        failures: Failed steps since the start.
+        error: Error of the last failed step.
     """
 
     steps: int = 0
@@ -154,17 +154,17 @@ def supervise(
     done: Callable[[str], None] = log.info,
     health: Mapping[str, TaskHealth] | None = None,
 ) -> None:
-    """Run tasks side by side until stop is set, each in a thread of its own: none waits for another, none ends.
+    """Run tasks in parallel until stop is set, each in its own thread, so that none waits for another.
 
-    Whatever a step fails with is told once, and the step is taken again after growing pauses: no node, store, model,
-    contract or mistake ends more than the step that met it. A thread that ends all the same is started again.
+    Any error of a step is logged once, and the step retried with backoff: no node, store, model, contract or bug ends
+    more than one step. A thread that ends all the same is restarted.
 
     Args:
-        tasks: What to do.
-        stop: Set it to end each task after the step in hand.
-        poll: Seconds between two steps of a task when it has nothing to do.
-        done: Told what was done, by one task at a time.
-        health: By name of task; kept up to date.
+        tasks: The tasks.
+        stop: Set it to end each task after its current step.
+        poll: Seconds between two steps of a task with nothing to do.
+        done: Called with what was done, by one task at a time.
+        health: By name of task; updated.
     """
     told = threading.Lock()
 
@@ -200,19 +200,19 @@ def follow(
     health: TaskHealth | None = None,
     ends: tuple[type[Exception], ...] = (Exception,),
 ) -> None:
-    """Call advance again and again until stop is set.
+    """Call `advance` repeatedly until stop is set.
 
-    What may pass (`PASSING`) is told and waited out with growing pauses. When somebody else was quicker, or a deadline
-    passed between looking and sending, it looks again. Everything else ends the loop with its error, if it is of
-    those that end it. What `done` fails with, such as a full disk under the output, is logged and ends nothing.
+    Transient errors (`PASSING`) are logged and retried with backoff. After a lost race (`OVERTAKEN`) the next step
+    follows as usual. Any other error ends the loop if it is one of `ends`. An error of `done`, such as a full disk
+    under the output, is logged and ends nothing.
 
     Args:
-        advance: Does the next thing and says what; an empty string if there was nothing to do.
-        stop: Set it to end the loop after the step in hand.
-        poll: Seconds between two steps when nothing is to be done.
-        done: Told what was done.
-        health: Kept up to date.
-        ends: Of what does not pass by itself, the errors that end the loop; others are waited out too.
+        advance: Takes the next step and returns what was done; an empty string if there was nothing to do.
+        stop: Set it to end the loop after the current step.
+        poll: Seconds between two steps with nothing to do.
+        done: Called with what was done.
+        health: Updated.
+        ends: Errors that end the loop unless they are transient; others are retried too.
     """
     pause, state = poll, health or TaskHealth()
     while not stop.is_set():
@@ -230,7 +230,7 @@ def follow(
             continue
         state.steps, state.stepped = state.steps + 1, time.time()
         if state.failing:
-            log.warning("works again, after %.0f s", time.time() - state.failing)
+            log.warning("recovered after %.0f s", time.time() - state.failing)
             state.failing = 0.0
         pause = poll
         if said:
@@ -241,18 +241,18 @@ def follow(
 
 
 def _say(done: Callable[[str], None], said: str) -> None:
-    """Pass on what was done; that nobody could be told does not undo it."""
+    """Report what was done. A failed report is logged: it does not undo the step."""
     try:
         done(said)
     except (OSError, ValueError, SystemExit) as error:  # a full disk, a closed file, a pipe that nobody reads
-        log.warning("did, but could not say so: %s (%s: %s)", said, type(error).__name__, error)
+        log.warning("done, but could not report it: %s (%s: %s)", said, type(error).__name__, error)
 
 
 def _tell(state: TaskHealth, error: Exception, pause: float) -> None:
-    """Say why a step failed, unless the one before failed likewise; what nobody foresaw with its traceback."""
+    """Log why a step failed, once for a repeated error; an unexpected error with its traceback."""
     said = f"{type(error).__name__}: {error}"
     if not state.failing or said != state.error:
         foreseen = isinstance(error, (CairnError, OSError))
-        log.warning("%s; trying again in %.0f s", said, pause, exc_info=None if foreseen else error)
+        log.warning("%s; retrying in %.0f s", said, pause, exc_info=None if foreseen else error)
     state.failing = state.failing or time.time()
     state.failures, state.error = state.failures + 1, said

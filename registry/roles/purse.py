@@ -1,8 +1,9 @@
-"""The money that an auditor may spend: booked in a file before it is sent, settled by receipts.
+"""An auditor's spending limit: reservations in a file before each transaction, settled by receipts.
 
-A *booking* is the highest price of one call, deposit included. It belongs to the journal's first intent of the call's
-key after a given one: so a stop between booking, planning and settling neither loses it nor books it again. Once the
-intent is mined the booking is what its receipt says, and once that is final it is added to what was spent.
+A *booking* reserves the highest price of one call, deposit included. It belongs to the journal's first intent with the
+call's key after a given intent. So a crash between booking, planning and settling neither loses nor repeats it. Once
+the intent is mined the booking takes the price of its receipt; once that is final the price is added to the amount
+spent.
 """
 
 from __future__ import annotations
@@ -24,12 +25,15 @@ __all__ = ["LimitReached", "Purse", "spent_of"]
 
 
 class LimitReached(InputError):
-    """A transaction would cost more than may still be spent."""
+    """A transaction would exceed the spending limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Booking:
-    """The price of one call, wei: of the first intent of its key after another, in whose block `block` it was read."""
+    """The reserved price of one call, wei.
+
+    It belongs to the journal's first intent with `key` after intent `after`; `block` is that of the receipt read.
+    """
 
     key: str
     after: int
@@ -39,7 +43,7 @@ class _Booking:
 
 @dataclass(frozen=True, slots=True)
 class _Account:
-    """What a purse's file says."""
+    """The contents of a purse's file."""
 
     settled: int
     bookings: tuple[_Booking, ...]
@@ -50,42 +54,42 @@ class _Account:
 
 
 class Purse:
-    """What an auditor may still spend, kept in a file: what is about to be sent is written down before it is sent.
+    """A spending limit, kept in a file: each transaction is booked before it is sent.
 
-    May be used from several threads, of one process.
+    Thread-safe within one process.
     """
 
     def __init__(self, client: Client, path: Path, limit: int) -> None:
         """Open a purse.
 
         Args:
-            client: Who sends.
-            path: The file; made at the first payment.
-            limit: Wei that may be spent in all, deposits that are out included.
+            client: The sender.
+            path: The file; created by the first payment.
+            limit: Most wei to spend in all, outstanding deposits included.
         """
         self._client, self._path, self._limit = client, path, limit
         self._lock = threading.Lock()
         self._sending: list[_Booking] = []
-        """Booked by threads that have not returned from sending: their intents may not be planned yet."""
+        """Bookings of threads that are still sending: their intents may not be planned yet."""
 
     @property
     def spent(self) -> int:
-        """Wei spent so far, and not come back."""
+        """Wei spent so far and not returned, bookings included."""
         return spent_of(self._path)
 
     def send(self, call: Call, until: Until = "mined", *, spare_gas: int = 0) -> SentReceipt:
-        """Send a call if its price is within the limit. One that is on its way already is not paid for again.
+        """Send a call if its price is within the limit. A pending call is not booked again.
 
         Args:
             call: What to send.
             until: How long to wait.
-            spare_gas: What must be within the limit beside it, because it is to follow.
+            spare_gas: Gas of later calls that must stay within the limit too.
 
         Raises:
-            LimitReached: It is not.
+            LimitReached: The price exceeds the limit.
         """
         known = self._on_its_way(call)
-        if known is not None:  # sent again it might be over meanwhile, and so a second one
+        if known is not None:  # a new call would be a second one if this is mined meanwhile
             self._book_signed(known)
             follow, booking = self._client.wait, None
         else:
@@ -96,18 +100,18 @@ class Purse:
             self._settle(booking)
 
     def send_all(self, calls: Iterable[Call], *, together: int, spare_gas: int = 0) -> dict[str, CairnError]:
-        """Send calls that need not wait for one another, in this order, and wait until all of them stand in blocks.
+        """Send independent calls in this order, and wait until all are mined.
 
         Args:
-            calls: What to send. Each is taken when it is its turn, so its value may follow the fees.
-            together: Gas. Once so much is on its way what follows waits until it is mined.
-            spare_gas: As `send` has it, beside each.
+            calls: What to send. Each is taken from the iterable only when sent, so its value may follow the fees.
+            together: Gas. Once this much is pending, wait until it is mined.
+            spare_gas: As for `send`, for each call.
 
         Returns:
-            Why contract or node refused some, by key; those keep no other back.
+            Errors of the calls that contract or node refused, by key; the others are sent all the same.
 
         Raises:
-            LimitReached, NotEnoughMoney: So far and no further; what came before is mined.
+            LimitReached, NotEnoughMoney: At this call; the earlier ones are mined.
         """
         gas, refused = 0, dict[str, CairnError]()
         waiting: list[tuple[Call, _Booking | None]] = []
@@ -125,7 +129,7 @@ class Purse:
         return refused
 
     def _submit(self, call: Call, spare_gas: int, waiting: list[tuple[Call, _Booking | None]]) -> int:
-        """Get a call on its way, unless it is; return the gas that it may take."""
+        """Send a call unless it is pending; return its gas limit."""
         known = self._on_its_way(call)
         if known is not None:
             self._book_signed(known)
@@ -141,7 +145,7 @@ class Purse:
         return gas
 
     def _wait_for(self, waiting: list[tuple[Call, _Booking | None]], refused: dict[str, CairnError]) -> None:
-        """Wait for what is on its way, and settle what was booked of it."""
+        """Wait for pending calls, and settle their bookings."""
         try:
             while waiting:
                 call, booking = waiting[0]
@@ -157,7 +161,7 @@ class Purse:
             waiting.clear()
 
     def give_back(self, amount: int) -> None:
-        """Count what came back: deposits that were not earned, rewards."""
+        """Credit returned money: unearned deposits, rewards."""
         with self._lock:
             account = _read(self._path)
             self._write(replace(account, settled=account.settled - amount))
@@ -169,7 +173,7 @@ class Purse:
         return known
 
     def _book_signed(self, intent: Intent) -> None:
-        """Book what is on its way, unless that has happened."""
+        """Book a pending intent unless it is booked."""
         with self._lock:
             account = _read(self._path)
             if all(self._number(booking) != intent.number for booking in account.bookings):
@@ -177,7 +181,7 @@ class Purse:
                 self._write(replace(account, bookings=(*account.bookings, made)))
 
     def _number(self, booking: _Booking) -> int:
-        """The number of its intent; 0 while there is none."""
+        """Return the number of a booking's intent; 0 while it has none."""
         intent = self._intent(booking)
         return 0 if intent is None else intent.number
 
@@ -185,7 +189,7 @@ class Purse:
         return self._client.transactor.journal.first_after(booking.after, booking.key)
 
     def _book(self, call: Call, spare_gas: int) -> tuple[_Booking, int]:
-        """Write down the highest price of a call, after what was booked before is settled; return it, and its gas."""
+        """Settle earlier bookings, then book the highest price of a call; return the booking and the call's gas."""
         quote = self._client.quote(call)
         spare = spare_gas * quote.fees.max_fee
         with self._lock:
@@ -193,7 +197,7 @@ class Purse:
             known = self._client.transactor.journal.latest(call.key)
             last = 0 if known is None else known.number - known.state.live
             made = _Booking(call.key, last, quote.max_cost + call.value)
-            # The intent that a stop left planned is the one that is sent now, whatever it was booked after.
+            # An intent that a crash left planned is the one sent now, so its earlier booking is replaced.
             others = tuple(
                 b for b in account.bookings if b.key != call.key or 0 < self._number(b) != self._number(made)
             )
@@ -201,7 +205,7 @@ class Purse:
             if before + made.price + spare > self._limit:
                 raise LimitReached(
                     f"expected to spend at most {self._limit} wei, got {before} spent and {made.price} to pay"
-                    + (f", {spare} to keep for a conviction" if spare else "")
+                    + (f", {spare} reserved for a conviction" if spare else "")
                     + ": nothing is sent"
                 )
             self._write(_Account(account.settled, (*others, made)))
@@ -209,7 +213,7 @@ class Purse:
         return made, quote.gas
 
     def _settle(self, sent: _Booking | None) -> None:
-        """Settle what can be, now that a thread has returned from sending."""
+        """Settle bookings after a thread has finished sending."""
         with self._lock:
             if sent is not None:
                 self._sending.remove(sent)
@@ -219,12 +223,12 @@ class Purse:
                 self._write(after)
 
     def _settled(self, account: _Account) -> _Account:
-        """Return what an account becomes by what the journal and receipts say of its bookings."""
+        """Return an account with its bookings settled by journal and receipts."""
         settled, left = account.settled, list[_Booking]()
         for place, booking in enumerate(account.bookings):
             try:
                 now = self._priced(booking)
-            except NodeUnavailable:  # as it is until the node says
+            except NodeUnavailable:  # unchanged until the node answers
                 left += account.bookings[place:]
                 break
             intent = self._intent(booking)
@@ -236,13 +240,13 @@ class Purse:
         return _Account(settled, tuple(left))
 
     def _priced(self, booking: _Booking) -> _Booking:
-        """Return a booking at what its intent costs: as paid where it is mined, else the most that was bid."""
+        """Return a booking at its intent's price: as paid if mined, else the highest bid."""
         intent = self._intent(booking)
         if intent is None or intent.state is IntentState.PLANNED:
             return booking
         if intent.block_hash is None:
             if not intent.state.live:
-                return replace(booking, price=0)  # given up, so never sent
+                return replace(booking, price=0)  # abandoned, so never sent
             most = max((attempt.max_fee for attempt in intent.attempts), default=0)
             return replace(booking, price=max(booking.price, (intent.gas or 0) * most + intent.value), block="")
         if booking.block == intent.block_hash.hex():
@@ -261,10 +265,10 @@ class Purse:
 
 
 def spent_of(path: Path) -> int:
-    """Return what a purse's file says was spent, what is booked included, wei; 0 if there is none.
+    """Return the wei spent by a purse's file, bookings included; 0 without a file.
 
     Raises:
-        InputError: It says something else.
+        InputError: The file is malformed.
     """
     return _read(path).spent
 
@@ -281,5 +285,5 @@ def _read(path: Path) -> _Account:
 
 
 def _booked(said: Any) -> list[Any]:
-    """What is booked: nothing in a file of the first form."""
+    """Return the bookings; none in a file of the first format."""
     return list(said.get("booked", [])) if isinstance(said, dict) else []

@@ -1,7 +1,8 @@
-"""What watching a round may cost an auditor at most: every demand, seal and transaction that one result can take.
+"""Worst-case cost of auditing a round: every demand, seal and transaction that one result can take.
 
-A function of the plan, of how many participate and of how large a version is; nothing is asked of chain or store. Gas
-is that of `contracts/gas.json`, rounded up, or what `registry.roles.challenger` reckons with; a test compares them.
+Pure functions of the plan, the number of participants and the size of a version; no chain or store is queried. Gas
+figures are those of `contracts/gas.json`, rounded up, or estimates of `registry.disputes.streaming`; a test compares
+them.
 """
 
 from __future__ import annotations
@@ -30,30 +31,30 @@ GAS = {
     "expel one with a bond": 95_000,
     "expel one": 40_000,
 }
-"""By the name of the measurement in `contracts/gas.json`."""
+"""Gas by the name of its measurement in `contracts/gas.json`."""
 SAMPLES = 4
-"""Leaves that an auditor demands of a contribution that nobody shows as a whole, beside the first."""
+"""Leaves that an auditor demands of a withheld contribution, beside the first."""
 TOGETHER = 100
-"""Leaves that an auditor demands by one transaction."""
+"""Leaves that an auditor demands in one transaction."""
 BLOCK_SECONDS = 12
-"""Between two blocks of Ethereum; other chains' come sooner."""
+"""Block time of Ethereum; other chains' are shorter."""
 BLOCK_GAS = 15_000_000
-"""What an auditor has on its way at once, half of a block of the least limit that is usual."""
+"""Gas that an auditor has pending at once: half of a block with the lowest usual gas limit."""
 ADDED = 50
-"""Contributions that one transaction of a conviction adds up."""
+"""Contributions that one transaction of a fraud proof adds up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One thing that an auditor may have to do.
+    """A cost item: one kind of work that an auditor may have to do.
 
     Attributes:
         what: In words.
-        times: How often at most.
-        gas: Of all of it.
+        times: How often, at most.
+        gas: Total gas.
         dearest: Gas of its dearest transaction.
-        deposits: How many leaves or heads are demanded, each against a deposit.
-        source: Where its gas is from: names in `contracts/gas.json`, or a function.
+        deposits: Number of leaves and heads demanded, each against a deposit.
+        source: Source of its gas: names in `contracts/gas.json`, or a function.
     """
 
     what: str
@@ -66,18 +67,19 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class WatchCosts:
-    """What one result of a round may cost whoever watches it, at most; durations in seconds.
+    """Worst-case cost of auditing one result of a round; durations in seconds.
 
     Attributes:
-        lines: What it consists of.
-        walk_steps: Demands, one after the other, that lead down the deepest tree.
-        turns: Those, and what may have to be demanded before them, one after the other.
-        blocks: That are waited for at most: one for the demands of a turn and one for their seals, more where their gas
-            takes more, and those of the conviction.
-        out: How long a deposit is out at most: answer time and late period. An answer earns it, else it comes back.
-        time: That all turns take at most, and to close the last.
-        window: What a challenge or demand leaves of the window at least: the challenge duration.
-        reward: Half a bond, wei: what a conviction earns.
+        lines: The cost items.
+        walk_steps: Sequential demands of a bisection of the deepest tree.
+        turns: All sequential demands: the bisection, and those that may come before it.
+        blocks: Blocks waited for: per turn one for the demands and one for their seals, more where gas requires it, and
+            those of the fraud proof.
+        out: Longest time that a deposit is outstanding: answer time plus late period. The answer earns it; without
+            one it is returned.
+        time: Time of all turns, and to close the last demand.
+        window: Least time that a challenge or demand leaves of the window: the challenge duration.
+        reward: Reward of a conviction, half a bond, wei.
     """
 
     lines: tuple[Line, ...]
@@ -97,16 +99,16 @@ class WatchCosts:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What it costs at a base fee; all in wei.
+    """The cost at a base fee; all in wei.
 
     Attributes:
-        lines: Of each line, its deposits included.
-        deposit: Of each demand, as the auditor pays it: a quarter more than the least, for the base fee may rise.
-        gas: Of all gas.
-        deposits: Of all demands.
-        headroom: What the purse must hold besides when it sends the dearest transaction, which it reckons at five
-            quarters of its gas and twice the base fee.
-        limit: All of it: what `--limit` is to be at least.
+        lines: Cost of each item, its deposits included.
+        deposit: Deposit of one demand as the auditor pays it: a quarter over the minimum, since the base fee may rise.
+        gas: Cost of all gas.
+        deposits: Sum of all deposits.
+        headroom: What the purse reserves beyond the cost of the dearest transaction, since it books five quarters of
+            its gas at twice the base fee.
+        limit: The total, the least value for `--limit`.
     """
 
     base_fee: int
@@ -120,18 +122,18 @@ class Price:
 
 
 def walk_steps(leaves: int) -> int:
-    """Return how many leaves are demanded at most until a wrong one is found: each halves where it can be."""
+    """Return the most leaves that a bisection demands until it finds a wrong one: each halves the range."""
     return max(leaves - 1, 0).bit_length() + 1
 
 
 def watch_costs(plan: Plan, participants: int, values: int, states: int) -> WatchCosts:
-    """Return what a round under a plan may cost an auditor at most.
+    """Return the worst-case cost of auditing a round under a plan.
 
     Args:
-        plan: As the chain has it.
-        participants: How many may contribute.
+        plan: As on chain.
+        participants: Number of participants that may contribute.
         values: F32 values of a version.
-        states: Of the server program, for each coordinate.
+        states: States of the server program, per coordinate.
     """
     leaves = -(-values // CHUNK_VALUES)
     trees = [("demand chunk, first in its window, 10^8 values", leaves)]
@@ -145,7 +147,7 @@ def watch_costs(plan: Plan, participants: int, values: int, states: int) -> Watc
     lines = [*_before(participants, leaves, states), walk]
     bond = plan.bond_gwei * 10**9
     if bond:
-        # One of the result, one of what is withheld, one of each chunk that is demanded or convicts.
+        # One for the result, one for the withheld leaf, one for each chunk that is demanded or convicts.
         chunks = walk.times + 2 + participants * min(SAMPLES, leaves - 1)
         lines.append(_each("seals", "seal claim", 2 + min(chunks, sum(n for _, n in trees)), deposits=False))
     sent = sum(line.gas for line in lines)
@@ -163,14 +165,14 @@ def watch_costs(plan: Plan, participants: int, values: int, states: int) -> Watc
 
 
 def walk_costs(participants: int, *, states: bool) -> tuple[Line, ...]:
-    """Return what the longest walk that a window has time for costs, and the dearest conviction."""
+    """Return the cost of the longest bisection that fits into a window, and of the dearest conviction."""
     tree = "demand chunk of a state" if states else "demand chunk"
     walk = _each(f"walk of {WALK_STEPS} demands", f"{tree}, first in its window, 10^8 values", WALK_STEPS)
     return walk, _conviction(participants)
 
 
 def price_of(lines: tuple[Line, ...], plan: Plan, base_fee: int, priority_fee: int) -> Price:
-    """Return what lines cost under a plan at these fees, wei per gas."""
+    """Return the price of cost items under a plan at these fees, wei per gas."""
     least = max(min(ANSWER_GAS * base_fee, MAX_DEPOSIT), plan.demand_price_gwei * 10**9)
     deposit = min(least * 5 // 4, MAX_DEPOSIT)
     each = base_fee + priority_fee
@@ -182,7 +184,7 @@ def price_of(lines: tuple[Line, ...], plan: Plan, base_fee: int, priority_fee: i
 
 
 def _before(participants: int, leaves: int, states: int) -> list[Line]:
-    """What may have to be demanded before a tree is walked."""
+    """Return the demands that may come before a bisection."""
     head, chunk = "demand head", "demand chunk of a contribution of 100, 10^8 values"
     one, more = "demand contribution", "demand one of 10 chunks"
     rest, sends = max(participants - 1, 0), -(-max(participants - 1, 0) // TOGETHER)

@@ -1,4 +1,4 @@
-"""A round with everything that its result is recomputed from, but for the updates."""
+"""A round's record with its plan, parent and update form: all inputs of its result but the updates."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["LoadedRound", "load_round"]
 
 @dataclass(frozen=True, slots=True)
 class LoadedRound:
-    """A round as anchored, and the manifests that it rests on.
+    """A round's record with its manifests.
 
     Attributes:
-        record: What the chain holds.
-        plan: Its rules.
+        record: The round as anchored.
+        plan: The manifest of its plan.
         parent: The version that it builds on.
-        form: Of its updates.
+        form: The form that its updates must have.
     """
 
     record: RoundRecord

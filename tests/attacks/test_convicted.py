@@ -368,7 +368,7 @@ def test_a_charge_that_does_not_convince_is_looked_at_again(wide: Any, monkeypat
 
     with monkeypatch.context() as patched:
         patched.setattr(WrongAggregate, "convict", unconvincing)
-        assert "the contract is not convinced: OtherList" in hearing.step()
+        assert "the contract rejected the fraud proof: OtherList" in hearing.step()
         assert hearing.step() == "", "said once"
     assert len(brought) == 1, "not brought again at once"
     sleep_until(wide.chain.w3, max(hearing.memory.refused.values()))
@@ -1130,7 +1130,7 @@ def test_the_manifest_of_a_true_head_is_the_readers_matter(wide: Any) -> None:
     other = put_manifest(wide.store, replace(made.version, aliases={"a": "b.w"}))
     wide.attest("mallory", replace(made.result, version_digest=Digest(other.digest)))
     hearing = Hearing(wide)
-    assert "version_digest is not what it would be here" in hearing.step()
+    assert "version_digest differs from the recomputed one" in hearing.step()
     assert hearing.purse.spent == 0
 
 

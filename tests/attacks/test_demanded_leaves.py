@@ -214,8 +214,6 @@ def test_nothing_is_combined_where_the_disk_has_no_room_for_trees(wide: Any, mon
     combined: list[Any] = []
     monkeypatch.setattr("registry.roles.aggregator.compute_outcome", lambda *a, **k: combined.append(a))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, needed - 1))  # type: ignore[attr-defined]
-    with pytest.raises(
-        InputError, match=f"expected {needed} bytes of free disk for the trees that demands of 3 contrib"
-    ):
+    with pytest.raises(InputError, match=f"expected {needed} bytes of free disk for the trees of 3 contrib"):
         actor.advance()
     assert combined == []

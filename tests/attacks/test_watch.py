@@ -307,7 +307,7 @@ def test_no_error_ends_a_task_or_holds_up_another(error: Exception, caplog: pyte
     assert health["bad"].failures == 2
     assert type(error).__name__ in health["bad"].error
     assert not health["bad"].failing, "it goes on"
-    told = [record for record in caplog.records if "trying again" in record.getMessage()]
+    told = [record for record in caplog.records if "retrying in" in record.getMessage()]
     assert len(told) == 1, "told once"
 
 
@@ -533,7 +533,7 @@ def test_demands_leave_what_a_conviction_costs(wide: Any) -> None:
     said = ""
     for _ in range(10):
         said += auditor.advance(client, house.store, house.folder / "a", house.model_id, purse=purse, memory=memory)
-    assert "to keep for a conviction" in said
+    assert "reserved for a conviction" in said
     assert purse.spent < most - conviction_gas(3) * fees.max_fee
 
 

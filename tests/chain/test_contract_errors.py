@@ -352,7 +352,7 @@ def test_messages_say_expected_and_got() -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "without saying why"),
+        (b"", "without a reason"),
         (bytes.fromhex("4e487b71") + (0x11).to_bytes(32, "big"), "panicked with code 0x11"),
         (bytes.fromhex("deadbeef"), "not Cairn's"),
         (bytes.fromhex("08c379a0") + b"\xff" * 40, "do not decode"),

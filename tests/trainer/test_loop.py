@@ -157,7 +157,7 @@ def test_what_cannot_be_told_ends_no_task(
         )
     assert calls == [4]
     assert (health["answering"].steps, health["answering"].failures) == (4, 0)
-    assert "could not say so: showed a leaf" in caplog.text
+    assert "could not report it: showed a leaf" in caplog.text
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

@@ -140,7 +140,7 @@ def test_rounds_learn_move_the_head_and_verify(kind: str, lines: Start, tmp_path
 def test_an_aggregator_says_beforehand_what_disk_its_answers_take(lines: Start) -> None:
     sim = lines()
     # Five values are one leaf: a head and its hash. Of the list a head, a hash and 192 bytes. Beside: three trees.
-    said = "Answering demands takes 0.000384 MB of disk for each contribution of a round, and 0.000288 MB beside."
+    said = "Answering demands takes 0.000384 MB of disk per contribution of a round, plus 0.000288 MB."
     assert disk_needed(sim.owner, sim.store, sim.model_id) == said
     assert disk_needed(sim.owner, MemoryStore(), sim.model_id) == ""
     assert disk_needed(sim.owner, sim.store, ModelId(bytes(32))) == ""
