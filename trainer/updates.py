@@ -30,11 +30,10 @@ from registry.content.manifest import (
 )
 from registry.durable import write_whole
 from registry.errors import FormError, InputError, VerificationFailed
-from registry.rounds.admission import judge_blob, update_form
+from registry.rounds.admission import judge_blob
 from registry.rounds.data_sets import SALT_BYTES, open_data_set, opening_of
+from registry.rounds.loaded_round import load_round
 from registry.rounds.onchain import RoundRecord
-from registry.rounds.plans import load_plan
-from registry.rounds.versions import load_parent, read_header
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob, file_pieces
 from registry.store.manifests import put_manifest
@@ -178,8 +177,7 @@ def adopt_update(
         if (held.manifest.delta.cid, held.manifest.weight, held.manifest.steps) != (facts.cid, weight, steps):
             raise InputError(f"{place} holds another update for this round")
         return held
-    plan, parent = load_plan(store, record.plan), load_parent(store, record)
-    form = update_form(read_header(store, parent.weights.blob), plan)
+    form = load_round(store, record).form
     if facts.size != form.size or facts.tensor_root is None:
         raise FormError(f"{file}: expected {form.size} bytes, as the parent and the plan ask, got {facts.size}")
     reason, detail = judge_blob(file_pieces(file), form, facts.tensor_root)

@@ -134,8 +134,7 @@ class _Watch:
         part = _LATER_LOOKS if tally in self.memory.again else _LOOKS
         store = LimitedStore(self.store, max(end - now, 0) / part, self.clock)
         place, known = self.folder / f"recomputed-{self.model_id.hex()[:16]}", self.memory.recomputed
-        round = load_round(self.store, record)
-        found = inspect(store, round, result, shown, place, known, salt=self.salt() + tally)
+        found = inspect(store, self.round(record), result, shown, place, known, salt=self.salt() + tally)
         self.memory.inspected[tally] = found
         return found
 

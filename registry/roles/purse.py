@@ -88,12 +88,9 @@ class Purse:
         Raises:
             LimitReached: The price exceeds the limit.
         """
-        known = self._on_its_way(call)
-        if known is not None:  # a new call would be a second one if this is mined meanwhile
-            self._book_signed(known)
-            follow, booking = self._client.wait, None
-        else:
-            follow, (booking, _) = self._client.send, self._book(call, spare_gas)
+        booking, _ = self._reserve(call, spare_gas)
+        # A pending call is not sent again: it would be a second one if the first is mined meanwhile.
+        follow = self._client.wait if booking is None else self._client.send
         try:
             return follow(call, until)
         finally:
@@ -130,34 +127,28 @@ class Purse:
 
     def _submit(self, call: Call, spare_gas: int, waiting: list[tuple[Call, _Booking | None]]) -> int:
         """Send a call unless it is pending; return its gas limit."""
-        known = self._on_its_way(call)
-        if known is not None:
-            self._book_signed(known)
-            waiting.append((call, None))
-            return known.gas or 0
-        booking, gas = self._book(call, spare_gas)
-        try:
-            self._client.submit(call)
-        except BaseException:
-            self._settle(booking)
-            raise
+        booking, gas = self._reserve(call, spare_gas)
+        if booking is not None:
+            try:
+                self._client.submit(call)
+            except BaseException:
+                self._settle(booking)
+                raise
         waiting.append((call, booking))
         return gas
 
     def _wait_for(self, waiting: list[tuple[Call, _Booking | None]], refused: dict[str, CairnError]) -> None:
-        """Wait for pending calls, and settle their bookings."""
+        """Wait for pending calls, then settle their bookings together: settling looks at all that is booked."""
+        if not waiting:
+            return
         try:
-            while waiting:
-                call, booking = waiting[0]
+            for call, _ in waiting:
                 try:
                     self._client.wait(call, "mined")
                 except (ContractError, TransactionRefused) as error:
                     refused[call.key] = error
-                self._settle(booking)
-                del waiting[0]
         finally:
-            for _, booking in waiting:
-                self._settle(booking)
+            self._settle(*(booking for _, booking in waiting))
             waiting.clear()
 
     def give_back(self, amount: int) -> None:
@@ -171,6 +162,14 @@ class Purse:
         if known is None or (known.recipient, known.data, known.value) != (call.to, call.data, call.value):
             return None
         return known
+
+    def _reserve(self, call: Call, spare_gas: int) -> tuple[_Booking | None, int]:
+        """Book a call; return the booking, None if the call is pending, and the call's gas."""
+        known = self._on_its_way(call)
+        if known is None:
+            return self._book(call, spare_gas)
+        self._book_signed(known)
+        return None, known.gas or 0
 
     def _book_signed(self, intent: Intent) -> None:
         """Book a pending intent unless it is booked."""
@@ -212,11 +211,11 @@ class Purse:
             self._sending.append(made)
         return made, quote.gas
 
-    def _settle(self, sent: _Booking | None) -> None:
-        """Settle bookings after a thread has finished sending."""
+    def _settle(self, *sent: _Booking | None) -> None:
+        """Settle bookings after a thread has finished sending these; None stands for a call that was pending."""
         with self._lock:
-            if sent is not None:
-                self._sending.remove(sent)
+            for booking in filter(None, sent):
+                self._sending.remove(booking)
             before = _read(self._path)
             after = self._settled(before)
             if after != before:

@@ -14,6 +14,7 @@ from registry.dev.chains import example_result
 from registry.index import queries, round_queries
 from registry.index.database import read_index
 from registry.index.entries import LogPlace, RoundEntry
+from registry.index.for_now import following_of
 from registry.types import Address, Digest, Fault, ModelId, Phase, Role, Standing
 
 if TYPE_CHECKING:
@@ -140,7 +141,6 @@ def test_the_index_of_a_simulated_model_says_what_the_views_say(tmp_path: Any) -
 
     from registry.content.manifest import DataSetManifest
     from registry.index.database import Index
-    from registry.index.entries import Following
     from registry.index.sync import Follower
     from registry.store.memory import MemoryStore
     from trainer.modules import propose_plan
@@ -158,9 +158,7 @@ def test_the_index_of_a_simulated_model_says_what_the_views_say(tmp_path: Any) -
     simulation = start(module, tasks, propose_plan(module, quorum=2, min_contributions=2), MemoryStore(), tmp_path)
     assert [simulate_round(simulation) for _ in range(2)] == [1, 2]
     owner = simulation.owner
-    genesis = bytes(owner.w3.eth.get_block(0)["hash"])
-    following = Following(owner.chain_id, genesis, owner.emitters(), owner.deployed_at)
-    with Index(tmp_path / "index.sqlite", following) as index:
+    with Index(tmp_path / "index.sqlite", following_of(owner)) as index:
         Follower(index, owner.w3, owner.finality).sync()
         compare_model(index.db, owner, simulation.model_id)
         head = queries.heads(index.db, simulation.model_id)[-1].digest

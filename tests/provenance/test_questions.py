@@ -14,9 +14,7 @@ import pytest
 from registry.content.manifest import Reason, Source, Statement, digest_of, manifest_cid
 from registry.errors import InputError
 from registry.index import queries, round_queries
-from registry.index.database import Index, read_index
-from registry.index.entries import Following
-from registry.index.sync import Follower
+from registry.index.for_now import index_for_now
 from registry.lineage.ancestry import Ancestry, read_ancestry
 from registry.lineage.catalogue import Catalogue
 from registry.lineage.diff import compare_tensors, contributors, leads, plan_changes
@@ -76,12 +74,8 @@ def family(trained: Simulation, tmp_path_factory: pytest.TempPathFactory) -> Ite
     owner.register_model(
         head, Root(load_version_manifest(store, head).tensor_root), Root(load_version_manifest(store, head).rest_root)
     )
-    genesis = bytes(owner.w3.eth.get_block(0)["hash"])
-    following = Following(owner.chain_id, genesis, owner.emitters(), owner.deployed_at)
-    with Index(folder / "index.sqlite", following) as index:
-        Follower(index, owner.w3, owner.finality).sync()
     heir = owner.model_id(owner.account, head)
-    with read_index(folder / "index.sqlite") as db:
+    with index_for_now(owner) as db:
         yield Family(db, store, trained.model_id, head, child_id, digest_of(child), digest_of(grand), heir, folder)
 
 
