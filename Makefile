@@ -68,11 +68,11 @@ $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: pyproject.toml requirements.lock | $(VENV)/bin/pip
-	$(BIN)/pip install --disable-pip-version-check -c requirements.lock -e ".[demo]"
+	$(BIN)/pip install --disable-pip-version-check -c requirements.lock -e ".[demo,fast]"
 	touch $@
 
 $(VENV)/installed-test: pyproject.toml requirements.lock | $(VENV)/bin/pip
-	$(BIN)/pip install --disable-pip-version-check -c requirements.lock -e ".[demo,test,integrations]"
+	$(BIN)/pip install --disable-pip-version-check -c requirements.lock -e ".[demo,fast,test,integrations]"
 	touch $(VENV)/installed $@
 
 contracts: node_modules/.package-lock.json ## compile the contracts

@@ -1,18 +1,23 @@
 """Benchmark of a whole round of ten GPT-2-small updates on anvil and Kubo, broken down by step.
 
-Run as `python -m benchmarks.round`; 14 GB of disk, Kubo (`make kubo`) and anvil (`npm ci`). One participant, aggregator
-or auditor works at a time, all with one Kubo node on this machine, so that each step is timed alone; in production the
-participants' steps run in parallel on ten machines. Training is excluded: updates are synthetic.
+Run as `python -m benchmarks.round [kubo] [local]`; 14 GB of disk, Kubo (`make kubo`) and anvil (`npm ci`). One
+participant, aggregator or auditor works at a time, all with one Kubo node on this machine, so that each step is timed
+alone; in production the participants' steps run in parallel on ten machines. Training is excluded: updates are
+synthetic.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import TypeVar
+from unittest.mock import patch
 
 from benchmarks.gpt2 import GRID_BITS, write_update, write_version
 from benchmarks.measure import Figure, workspace, write_results
@@ -22,32 +27,27 @@ from registry.chain.deploy import deploy
 from registry.chain.transactions import Transactor
 from registry.content.gate import describe
 from registry.content.manifest import (
-    DELTA,
-    Code,
-    DeltaFile,
+    DataSetManifest,
     PlanManifest,
     Procedure,
-    UpdateManifest,
     VersionFile,
     VersionManifest,
     digest_of,
-    encode,
-    manifest_cid,
 )
 from registry.dev.chains import DevChain, anvil_chain
 from registry.dev.embedded import warp
 from registry.dev.kubo_node import KuboNode, find_ipfs, init_node, start_node, stop_node
-from registry.roles.aggregator import attest, judge_all
-from registry.rounds.loaded_round import load_round
-from registry.rounds.onchain import RoundRecord, participants_of, read_round
-from registry.rounds.plans import add_plan, server_rule
-from registry.rounds.results import compute_outcome, publish_outcome
+from registry.roles import aggregator
+from registry.rounds.onchain import chosen_result, participants_of, read_round
+from registry.rounds.plans import publish_plan, server_rule
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob, file_pieces
 from registry.store.kubo import KuboStore
+from registry.store.local import LocalStore
+from registry.store.manifests import put_manifest
 from registry.types import ModelId, Role
 from registry.verification.verify import verify_version
-from trainer.updates import Prepared, commit_update, publish_update
+from trainer.updates import commit_update, publish_update, seal_update
 
 ROOT = Path(__file__).parent.parent
 UPDATES = 10
@@ -147,39 +147,27 @@ def prepare(chain: DevChain, store: ContentStore, folder: Path) -> Network:
     add_blob(store, file_pieces(folder / "genesis.safetensors"))
     store.pin(facts.blob.cid)
     weights = VersionFile(facts.blob.cid, facts.size, facts.sha256)
-    genesis = VersionManifest(None, weights, facts.tensor_root, aliases={}, round=None, statement=None)
-    store.put(manifest_cid(digest_of(genesis)), encode(genesis))
+    assert facts.rest_root is not None
+    genesis = VersionManifest(
+        parent=None,
+        weights=weights,
+        tensor_root=facts.tensor_root,
+        rest_root=facts.rest_root,
+        state=None,
+        base=None,
+        frozen=(),
+        aliases={},
+        round=None,
+        statement=None,
+    )
+    put_manifest(store, genesis)
     owner.register_model(digest_of(genesis), facts.tensor_root, facts.rest_root)
     model_id = owner.model_id(owner.account, digest_of(genesis))
     grants = [Grant(client.account, Role.PARTICIPANT) for client in participants]
     owner.grant_roles_batch(model_id, [*grants, Grant(aggregator.account, Role.AGGREGATOR)])
-    owner.set_plan(model_id, *add_plan(store, PLAN))
+    publish_plan(owner, store, model_id, PLAN)
     owner.open_round(model_id, number=1)
     return Network(chain, store, model_id, owner, participants, aggregator, folder)
-
-
-def prepare_update(record: RoundRecord, file: Path, participant: Client, weight: int) -> Prepared:
-    """Hash an update's file and write its manifest."""
-    facts = describe(file_pieces(file), sha256=False)
-    assert facts.tensor_root is not None
-    manifest = UpdateManifest(
-        chain_id=record.chain_id,
-        contract=record.contract,
-        model=record.model_id,
-        number=record.number,
-        participant=participant.account,
-        parent=manifest_cid(record.parent),
-        plan=manifest_cid(record.plan.digest),
-        files={DELTA: DeltaFile(facts.blob.cid, facts.size, facts.tensor_root)},
-        weight=weight,
-        steps=weight,
-        saturated=0,
-        metrics={},
-        evaluation=None,
-        data_set=bytes(32),
-        code=Code("benchmark", "1"),
-    )
-    return Prepared(manifest, file)
 
 
 def take_part(net: Network, clock: Clock) -> None:
@@ -187,10 +175,15 @@ def take_part(net: Network, clock: Clock) -> None:
     record = read_round(net.owner, net.model_id, 1)
     prepared = []
     for k, client in enumerate(net.participants):
-        file = net.folder / f"update-{k}.safetensors"
-        clock.time("left out: writing updates", lambda file=file, k=k: write_update(file, k))
+        place = net.folder / f"participant-{k}" / "round-1"
+        place.mkdir(parents=True)
+        clock.time("left out: writing updates", lambda file=place / "update.safetensors", k=k: write_update(file, k))
+        data_set = DataSetManifest("synthetic", "", "CC0-1.0", "", k + 1, None)
         made = clock.time(
-            "participants: name updates", lambda f=file, c=client, k=k: prepare_update(record, f, c, k + 1)
+            "participants: hash updates",
+            lambda p=place, c=client, k=k, d=data_set: seal_update(
+                p, record, c.account, weight=k + 1, steps=k + 1, data_set=d
+            ),
         )
         clock.time("participants: commit", lambda c=client, made=made: commit_update(c, record, made))
         prepared.append(made)
@@ -201,37 +194,42 @@ def take_part(net: Network, clock: Clock) -> None:
         made.file.unlink()
 
 
+@contextmanager
+def timed(clock: Clock, module: ModuleType, steps: dict[str, str]) -> Iterator[None]:
+    """Time calls of a module's functions, each by the step that it is."""
+    with ExitStack() as stack:
+        for name, step in steps.items():
+            work = getattr(module, name)
+            timer = partial(_timed, clock, step, work)
+            stack.enter_context(patch.object(module, name, timer))
+        yield
+
+
+def _timed(clock: Clock, step: str, work: Callable[..., T], *arguments: object, **named: object) -> T:
+    return clock.time(step, lambda: work(*arguments, **named))
+
+
 def aggregate(net: Network, clock: Clock) -> None:
-    """Judge, combine, publish and attest; then let the challenge window pass and finalize."""
-    folder = net.folder / "aggregator"
-    folder.mkdir()
-    record = read_round(net.aggregator, net.model_id, 1)
-    loaded = load_round(net.store, record)
-    verdicts = clock.time("aggregator: fetch and check updates", lambda: judge_all(net.store, loaded))
-    assert all(verdict.admitted for verdict in verdicts)
-    begin = last = time.perf_counter()
-
-    def note(_: int) -> None:
-        nonlocal last
-        last = time.perf_counter()
-
-    outcome = compute_outcome(
-        net.store,
-        record,
-        loaded.plan,
-        loaded.parent,
-        loaded.form,
-        verdicts,
-        folder,
-        processes=PROCESSES,
-        progress=note,
-    )
-    clock.add("aggregator: combine, fetching again", last - begin)
-    clock.add("aggregator: server step and names", time.perf_counter() - last)
-    clock.time("aggregator: publish aggregate and version", lambda: publish_outcome(net.store, outcome))
-    clock.time("aggregator: attest", lambda: attest(net.aggregator, record, outcome.result))
+    """Take the aggregator's step; then let the challenge window pass and finalize."""
+    steps = {
+        "compute_outcome": "aggregator: fetch, check and combine updates, server step",
+        "publish_outcome": "aggregator: publish aggregate and version",
+        "keep_trees": "aggregator: trees of parent, aggregate and version",
+        "attest": "aggregator: attest",
+    }
+    began, before = time.perf_counter(), sum(clock.seconds.values())
+    with timed(clock, aggregator, steps):
+        done = aggregator.advance(
+            net.aggregator, net.store, net.folder / "aggregator", net.model_id, processes=PROCESSES
+        )
+    assert done == f"round 1: attested {UPDATES} contributions", done
+    rest = time.perf_counter() - began - (sum(clock.seconds.values()) - before)
+    clock.add("aggregator: manifests, pins, trees of updates", rest)
     warp(net.chain.w3, seconds=PLAN.challenge_duration + 1)
-    clock.time("anyone: finalize", lambda: net.owner.finalize_round(net.model_id, 1, outcome.result))
+    record = read_round(net.owner, net.model_id, 1)
+    result = chosen_result(net.owner, record)
+    assert result is not None
+    clock.time("anyone: finalize", lambda: net.owner.finalize_round(net.model_id, 1, result))
 
 
 def audit(net: Network, clock: Clock) -> None:
@@ -246,24 +244,34 @@ def audit(net: Network, clock: Clock) -> None:
     assert len(found) == 2 and all(verification.passed for verification in found)
 
 
-def main() -> None:
+def play(store: ContentStore, chain: DevChain, folder: Path) -> tuple[dict[str, float], int]:
+    """Play the round; return the seconds of each step, and the bytes of a version."""
     clock = Clock()
-    anvil = ROOT / "node_modules" / ".bin" / "anvil"
-    with (
-        workspace("round") as folder,
-        anvil_chain(anvil, "--accounts", str(UPDATES + 2), accounts=UPDATES + 2) as chain,
-        kubo_node(folder / "kubo") as node,
-        KuboStore(node.api, gateway=node.gateway) as store,
-    ):
-        net = prepare(chain, store, folder)
-        for work in (take_part, aggregate, audit):
-            work(net, clock)
-            for step, seconds in clock.seconds.items():
-                print(f"  {step}: {seconds:.2f} s", flush=True)
-        size = (folder / "genesis.safetensors").stat().st_size
+    net = prepare(chain, store, folder)
+    for work in (take_part, aggregate, audit):
+        work(net, clock)
+    for step, seconds in clock.seconds.items():
+        print(f"  {step}: {seconds:.2f} s", flush=True)
     steps = {step: seconds for step, seconds in clock.seconds.items() if not step.startswith("left out")}
-    figures = [Figure(f"a round of {UPDATES} × {size / 1e6:.0f} MB, all steps", sum(steps.values()), "s")]
-    figures += [Figure(step, seconds, "s") for step, seconds in steps.items()]
+    return steps, (folder / "genesis.safetensors").stat().st_size
+
+
+def main() -> None:
+    anvil = ROOT / "node_modules" / ".bin" / "anvil"
+    figures, size = [], 0
+    for where in sys.argv[1:] or ["kubo", "local"]:
+        with ExitStack() as stack:
+            folder = stack.enter_context(workspace("round"))
+            chain = stack.enter_context(anvil_chain(anvil, "--accounts", str(UPDATES + 2), accounts=UPDATES + 2))
+            store: ContentStore = LocalStore(folder / "store")
+            if where == "kubo":
+                node = stack.enter_context(kubo_node(folder / "kubo"))
+                store = stack.enter_context(KuboStore(node.api, gateway=node.gateway))
+            steps, size = play(store, chain, folder)
+        what = f"a round of {UPDATES} × {size / 1e6:.0f} MB, {'Kubo' if where == 'kubo' else 'local stores'}"
+        figures.append(Figure(f"{what}, all steps", sum(steps.values()), "s"))
+        if where == "kubo":
+            figures += [Figure(step, seconds, "s") for step, seconds in steps.items()]
     write_results("round", figures, update_bytes=size, updates=UPDATES)
 
 

@@ -11,9 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from registry.dev.chains import NodeMissing, find_program
 from registry.dev.kubo_node import KuboNode, connect_nodes, init_node, start_node, stop_node
+
+settings.register_profile("cairn", deadline=None)  # other work on the machine is no fault of a test
+settings.load_profile("cairn")
 
 ROOT = Path(__file__).resolve().parents[1]
 PLACES = (ROOT / "node_modules" / ".bin", ROOT / ".tools" / "bin")

@@ -84,6 +84,7 @@ def beneath(name: str, *rooms: str) -> bool:
 ROOMS = (
     "registry.errors",
     "registry.durable",
+    "registry.kernels",
     "registry.types",
     "registry.content",
     "registry.rules",
@@ -101,7 +102,7 @@ ROOMS = (
     "trainer",
 )
 """From the ground up: a room may import those above it in this list. Beside them stands `registry.dev`."""
-FOUNDATIONS = ("registry.errors", "registry.durable", "registry.types")
+FOUNDATIONS = ("registry.errors", "registry.durable", "registry.kernels", "registry.types")
 ALONE = {
     "registry.content": (),
     "registry.rules": (),

@@ -543,7 +543,7 @@ class ReportManifest:
     """Which commitments of a round were admitted, which were rejected and why; every page but the last is full.
 
     Attributes:
-        divisor: Divisor of the sum of factor times update: the sum of the factors.
+        divisor: Divisor of the sum of factor times update: the sum of the factors, or more under a rule that selects.
         evaluation: Sum of the admitted updates' evaluations, see `registry.rounds.evaluations`; None if there are none.
     """
 

@@ -15,15 +15,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
+
+import numpy as np
 
 from registry.errors import InputError
+from registry.kernels import kernels
 from registry.types import Address, Digest, Root, bytes32
 
 __all__ = [
     "CHUNK_BYTES",
     "CHUNK_VALUES",
     "Contribution",
+    "LeafSink",
     "MerkleBuilder",
     "MerkleTree",
     "Rows",
@@ -33,6 +37,7 @@ __all__ = [
     "contributions_root",
     "counted_root",
     "leaf_hash",
+    "leaf_hashes",
     "level_above",
     "level_sizes",
     "merkle_root",
@@ -84,6 +89,7 @@ def state_rows(states: int) -> Rows:
 _sha256 = hashlib.sha256
 _LEAF = _sha256(b"\x00")
 _BATCH = 256  # leaves hashed before they are folded: 256 KiB of chunks, and a perfect subtree
+_WORTH_A_CALL = 1 << 11  # bytes below which calling a kernel costs more than it saves
 
 
 def leaf_hash(leaf: bytes | bytearray | memoryview) -> bytes:
@@ -91,6 +97,29 @@ def leaf_hash(leaf: bytes | bytearray | memoryview) -> bytes:
     state = _LEAF.copy()
     state.update(leaf)
     return state.digest()
+
+
+def leaf_hashes(data: bytes | bytearray | memoryview, size: int) -> bytes:
+    """Return the leaf hashes, 32 bytes each, of the whole rows of size bytes in data."""
+    rows = memoryview(data)[: len(data) // size * size]
+    found = _compiled_hashes(rows, size, 0)
+    if found is None:
+        return b"".join([leaf_hash(rows[at : at + size]) for at in range(0, len(rows), size)])
+    return found
+
+
+def _compiled_hashes(rows: memoryview, size: int, tag: int) -> bytes | None:
+    """Return sha256(tag ‖ row) of each row of size bytes; None where no compiled kernel is used."""
+    compiled = kernels(len(rows))
+    if compiled is None or len(rows) < _WORTH_A_CALL:
+        return None
+    hashes = np.empty(len(rows) // size * 32, dtype=np.uint8)
+    compiled.hash_rows(np.frombuffer(rows, dtype=np.uint8), size, tag, hashes)
+    return hashes.tobytes()
+
+
+def _hashes(joined: bytes) -> list[bytes]:
+    return [joined[at : at + 32] for at in range(0, len(joined), 32)]
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
@@ -123,10 +152,15 @@ class MerkleBuilder:
     def extend(self, leaves: list[bytes]) -> None:
         """Add leaf hashes in order; a batch of 256 at a multiple of 256 is folded at once, which is fastest."""
         if len(leaves) == _BATCH and self.count % _BATCH == 0:
-            self._push(_perfect_root(leaves), _BATCH)
+            self._push(_perfect_roots(b"".join(leaves)), _BATCH)
             return
         for leaf in leaves:
             self._push(leaf, 1)
+
+    def extend_perfect(self, leaves: bytes) -> None:
+        """Add whole batches of 256 leaf hashes, 32 bytes each, at a multiple of 256."""
+        for root in _hashes(_perfect_roots(leaves)):
+            self._push(root, _BATCH)
 
     def join(self, following: MerkleBuilder) -> None:
         """Append all leaves of the part that begins where this one ends."""
@@ -158,11 +192,12 @@ class MerkleBuilder:
         self.count += leaves
 
 
-def _perfect_root(leaves: list[bytes]) -> bytes:
-    while len(leaves) > 1:
-        pairs = iter(leaves)
-        leaves = [_sha256(b"\x01" + left + right).digest() for left, right in zip(pairs, pairs, strict=True)]
-    return leaves[0]
+def _perfect_roots(leaves: bytes) -> bytes:
+    """Return the roots of successive perfect subtrees of 256 leaves; leaves and roots are 32 bytes each."""
+    nodes = leaves
+    while len(nodes) * _BATCH > len(leaves):
+        nodes = level_above(nodes)
+    return nodes
 
 
 def merkle_root(leaves: Iterable[bytes]) -> bytes:
@@ -205,8 +240,11 @@ def level_sizes(leaves: int) -> list[int]:
 
 def level_above(level: bytes | bytearray | memoryview) -> bytes:
     """Return the parents, 32 bytes each, of a whole level or of an even number of nodes of a level."""
-    nodes = [_sha256(b"\x01" + level[at : at + 64]).digest() for at in range(0, len(level) - 32, 64)]
-    return b"".join(nodes) + bytes(level[-32:] if len(level) % 64 else b"")
+    pairs = memoryview(level)[: len(level) // 64 * 64]
+    nodes = _compiled_hashes(pairs, 64, 1)
+    if nodes is None:
+        nodes = b"".join([_sha256(b"\x01" + pairs[at : at + 64]).digest() for at in range(0, len(pairs), 64)])
+    return nodes + bytes(level[-32:] if len(level) % 64 else b"")
 
 
 def merkle_tree(leaves: Iterable[bytes]) -> MerkleTree:
@@ -264,15 +302,27 @@ def verify_inclusion(leaf: bytes, index: int, count: int, proof: Sequence[bytes]
     return last == 0 and result == root
 
 
+class LeafSink(Protocol):
+    """Takes leaf hashes, 32 bytes each, from the leaf with the given index on, as they are computed."""
+
+    def __call__(self, index: int, hashes: bytes, /) -> None: ...
+
+
 class TensorRootHasher:
     """Streaming counted root over numbers in pieces of any size; holds one leaf and a few hundred hashes.
 
     Data may be hashed in parts by several processes: one hasher per part, given its offset, joined in order.
+
+    Args:
+        offset: Position of the first number, bytes.
+        rows: Leaf layout.
+        sink: Called with all leaf hashes, in parts and at the latest by `digest`.
     """
 
-    __slots__ = ("_bytes", "_head", "_head_missing", "_leaves", "_partial", "_rows", "_size", "_tree")
+    __slots__ = ("_bytes", "_head", "_head_missing", "_leaves", "_partial", "_rows", "_sink", "_size", "_tree")
 
-    def __init__(self, offset: int = 0, rows: Rows = VALUES) -> None:
+    def __init__(self, offset: int = 0, rows: Rows = VALUES, sink: LeafSink | None = None) -> None:
+        self._sink = sink
         self._rows = rows
         self._size = rows.size
         self._tree = MerkleBuilder(-(-offset // self._size))
@@ -298,26 +348,32 @@ class TensorRootHasher:
             data = data[taken:]
         start = 0
         size = self._size
+        first, made = self._tree.count + len(self._leaves), b""
         if self._partial:
             start = min(size - len(self._partial), len(data))
             self._partial += data[:start]
             if len(self._partial) < size:
                 return
-            self._leaves.append(leaf_hash(self._partial))
+            made = leaf_hash(self._partial)
+            self._leaves.append(made)
             self._fold()
             self._partial.clear()
         whole = start + (len(data) - start) // size * size
-        copy = _LEAF.copy
         while start < whole:
-            room = _BATCH - (self._tree.count + len(self._leaves)) % _BATCH
-            stop = min(whole, start + room * size)
-            for at in range(start, stop, size):
-                state = copy()
-                state.update(data[at : at + size])
-                self._leaves.append(state.digest())
-            self._fold()
+            missing = -(self._tree.count + len(self._leaves)) % _BATCH  # leaves up to a whole batch
+            batches = 0 if missing else (whole - start) // size // _BATCH
+            stop = start + batches * _BATCH * size if batches else min(whole, start + (missing or _BATCH) * size)
+            hashes = leaf_hashes(data[start:stop], size)
+            made += hashes
+            if batches:
+                self._tree.extend_perfect(hashes)
+            else:
+                self._leaves += _hashes(hashes)
+                self._fold()
             start = stop
         self._partial += data[whole:]
+        if self._sink is not None and made:
+            self._sink(first, made)
 
     def join(self, following: TensorRootHasher) -> None:
         """Append the data of the part that begins where this one ends."""
@@ -339,8 +395,11 @@ class TensorRootHasher:
         width = self._rows.entry_bytes
         if self._bytes == 0 or self._bytes % width:
             raise InputError(f"counted root: expected one or more numbers of {width} bytes, got {self._bytes} bytes")
+        last = [leaf_hash(self._partial)] if self._partial else []
+        if last and self._sink is not None:
+            self._sink(self._tree.count + len(self._leaves), last[0])
         tree = self._tree.copy()
-        tree.extend(self._leaves + ([leaf_hash(self._partial)] if self._partial else []))
+        tree.extend(self._leaves + last)
         return counted_root(self.values, tree.root())
 
     def _fold(self) -> None:
@@ -367,8 +426,7 @@ def tensor_leaves(pieces: Iterable[bytes | bytearray | memoryview], rows: Rows =
             yield leaf_hash(partial)
             partial.clear()
         whole = max(start, start + (len(data) - start) // size * size)
-        for at in range(start, whole, size):
-            yield leaf_hash(data[at : at + size])
+        yield from _hashes(leaf_hashes(data[start:whole], size))
         partial += data[whole:]
     if partial:
         yield leaf_hash(partial)

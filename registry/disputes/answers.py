@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from registry.chain.contract_structs import Demanded, Opening, Result
 from registry.chain.demand_terms import is_of_contributions, is_of_head
 from registry.chain.sentinels import NOTHING
 from registry.content.manifest import Reason, ReportEntry, UpdateManifest, VersionManifest, manifest_cid
-from registry.content.merkle import VALUES, Rows, state_rows
+from registry.content.merkle import VALUES, LeafSink, Rows, state_rows
 from registry.disputes.charges import reported
 from registry.disputes.openings import Listing, listing_of
-from registry.disputes.tree_cache import disk_bytes, find_opening, is_kept, keep_blob, keep_listing, tree_bytes
+from registry.disputes.tree_cache import (
+    disk_bytes,
+    find_opening,
+    is_kept,
+    keep_blob,
+    keep_listing,
+    tree_bytes,
+    tree_writers,
+)
 from registry.errors import ContentError, FormError, StoreUnavailable, VerificationFailed
-from registry.rounds.admission import Verdict
+from registry.rounds.admission import UpdateForm, Verdict
 from registry.rounds.forked import Pipe, answer, forked
 from registry.rounds.onchain import RoundRecord
 from registry.rounds.reports import found_report
@@ -25,9 +33,9 @@ from registry.rounds.tiles import require_room
 from registry.rules.encoding import RuleSet
 from registry.store.base import ContentStore
 from registry.store.manifests import found_manifest
-from registry.types import Blob, Root
+from registry.types import Address, Blob, Root
 
-__all__ = ["Misnamed", "answer_to", "keep_trees", "require_room_for_trees"]
+__all__ = ["Misnamed", "answer_to", "keep_trees", "keeping_updates", "require_room_for_trees"]
 
 Misnamed = set[tuple[Blob, Root, Rows]]
 """Blobs whose root is not what a manifest says. They are not read again: a CID always names the same bytes."""
@@ -121,6 +129,31 @@ def require_room_for_trees(place: Path, rules: RuleSet, verdicts: Sequence[Verdi
     require_room(place, needed, f"the trees of {len(roots)} contributions, for answers to demands")
 
 
+@contextmanager
+def keeping_updates(place: Path, form: UpdateForm, verdicts: Sequence[Verdict]) -> Iterator[Mapping[Address, LeafSink]]:
+    """Cache the trees of admitted updates from the leaf hashes that are computed within, which saves reading them anew.
+
+    Args:
+        place: The folder of the round's trees.
+        form: Form of the round's updates.
+        verdicts: Of all updates, admitted or not.
+
+    Yields:
+        What takes the leaf hashes of each update whose tree is missing, by participant.
+
+    Raises:
+        VerificationFailed: An update's root differs from the committed one.
+        OSError: The disk is full.
+    """
+    admitted = [(v.commitment, v.manifest) for v in verdicts if v.admitted and v.manifest is not None]
+    missing = [(c, m) for c, m in admitted if not is_kept(place, c.tensor_root, VALUES)]
+    with tree_writers(place, len(missing)) as writers:
+        yield {c.participant: writer for (c, _), writer in zip(missing, writers, strict=True)}
+        for (commitment, manifest), writer in zip(missing, writers, strict=True):
+            if not writer.complete(manifest.delta.blob, len(form.header), commitment.tensor_root, VALUES):
+                raise VerificationFailed(f"{manifest.delta.cid}: its leaf hashes do not give the committed root")
+
+
 def keep_trees(
     store: ContentStore,
     place: Path,
@@ -149,15 +182,19 @@ def keep_trees(
     """
     listing = _listing([entry for page in outcome.pages for entry in page.entries])
     keep_listing(place, listing)
+    files = {
+        outcome.report.aggregate.blob: outcome.aggregate_file,
+        outcome.version.weights.blob: outcome.version_file,
+    }
     named = dict.fromkeys(_all_named(parent, rules, verdicts, outcome))
     missing = [one for one in named if not is_kept(place, one[1], one[2])]
     if processes == 1 or len(missing) < 2:
-        _keep(store, place, missing)
+        _keep(store, place, missing, files)
         return
     store.close()  # a forked process must not share this one's connections
     with ExitStack() as stack:
         shares = [missing[first::processes] for first in range(min(processes, len(missing)))]
-        for pipe in [stack.enter_context(forked(_keep_in_process, store, place, share)) for share in shares]:
+        for pipe in [stack.enter_context(forked(_keep_in_process, store, place, share, files)) for share in shares]:
             answer(pipe)
 
 
@@ -176,15 +213,17 @@ def _all_named(
             yield verdict.manifest.delta.blob, Root(verdict.commitment.tensor_root), VALUES
 
 
-def _keep(store: ContentStore, place: Path, named: Sequence[_Named]) -> None:
+def _keep(store: ContentStore, place: Path, named: Sequence[_Named], files: Mapping[Blob, Path]) -> None:
     for blob, root, rows in named:
-        if not keep_blob(place, store, blob, root, rows):
+        if not keep_blob(place, store, blob, root, rows, file=files.get(blob)):
             raise VerificationFailed(f"{blob.cid}: expected values that hash to 0x{root.hex()}, got others")
 
 
-def _keep_in_process(store: ContentStore, place: Path, named: Sequence[_Named], pipe: Pipe) -> None:
+def _keep_in_process(
+    store: ContentStore, place: Path, named: Sequence[_Named], files: Mapping[Blob, Path], pipe: Pipe
+) -> None:
     try:
-        _keep(store, place, named)
+        _keep(store, place, named, files)
     except OSError as error:
         raise StoreUnavailable(f"{place}: {error.strerror}, while writing trees") from error
 

@@ -327,7 +327,7 @@ def _compared(case: Case, rules: Rules, listing: Listing, verdicts: Sequence[Ver
             lambda index, mine, shown: state_charge(case, index, mine, shown, own.opening),
         )  # fmt: skip
     if outcome.result != case.result:
-        outcome = reported_with(outcome, case.round.form.rules, _all_judged(case, verdicts))
+        outcome = reported_with(outcome, _all_judged(case, verdicts))
     for name in ("roots", "report_digest", "version_digest"):
         if getattr(outcome.result, name) != getattr(case.result, name):
             return Inspection(f"{name} differs from the recomputed one: readers refuse it, the chain does not")

@@ -21,6 +21,7 @@ import struct
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO
@@ -46,10 +47,11 @@ from registry.disputes.openings import Listing, numbers_in
 from registry.durable import sync_folder
 from registry.errors import ContentError, FormError, InputError
 from registry.store.base import ContentStore
-from registry.store.blobs import open_blob, read_range
+from registry.store.blobs import file_pieces, open_blob, read_range
 from registry.types import Blob, ModelId, Root
 
 __all__ = [
+    "TreeWriter",
     "disk_bytes",
     "find_opening",
     "is_kept",
@@ -58,6 +60,7 @@ __all__ = [
     "place_of",
     "remove_before",
     "tree_bytes",
+    "tree_writers",
 ]
 
 _HEAD = struct.Struct(">4sQQ36sQ")
@@ -106,7 +109,9 @@ def _path(place: Path, root: Root, rows: Rows) -> Path:
 # Writing --------------------------------------------------------------------------------------------------------------
 
 
-def keep_blob(place: Path, store: ContentStore, blob: Blob, root: Root, rows: Rows) -> bool:
+def keep_blob(
+    place: Path, store: ContentStore, blob: Blob, root: Root, rows: Rows, *, file: Path | None = None
+) -> bool:
     """Write the tree over a stored file's numbers if it has the given root; return whether it has.
 
     Reads the blob once, with a few hundred KiB in memory.
@@ -117,13 +122,15 @@ def keep_blob(place: Path, store: ContentStore, blob: Blob, root: Root, rows: Ro
         blob: The file.
         root: As anchored.
         rows: What its leaves hold.
+        file: A local copy, which is read instead.
 
     Raises:
         FormError: The blob is no canonical safetensors file with such numbers.
         ContentError: A block is missing or changed.
         OSError: The disk is full.
     """
-    numbers = numbers_in(open_blob(store, blob), blob.size, rows)
+    pieces = open_blob(store, blob) if file is None else file_pieces(file)
+    numbers = numbers_in(pieces, blob.size, rows)
     head = _HEAD.pack(_MAGIC, numbers.count(rows), numbers.begin, bytes(blob.cid), blob.size)
     return _write(_path(place, root, rows), root, rows, head, tensor_leaves(numbers.pieces, rows))
 
@@ -141,28 +148,95 @@ def keep_listing(place: Path, listing: Listing) -> None:
     _write(path, listing.root, CONTRIBUTIONS, head, listing.hashes, leaves)
 
 
+@dataclass(frozen=True, slots=True)
+class TreeWriter:
+    """Takes a blob's leaf hashes in any order, from several processes, and then completes its tree.
+
+    Attributes:
+        partial: The temporary file.
+    """
+
+    partial: Path
+
+    def __call__(self, index: int, hashes: bytes, /) -> None:
+        """Write leaf hashes from the leaf with this index on.
+
+        Raises:
+            OSError: The disk is full.
+        """
+        descriptor = os.open(self.partial, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.pwrite(descriptor, hashes, _HEAD.size + 32 * index)
+        finally:
+            os.close(descriptor)
+
+    def complete(self, blob: Blob, begin: int, root: Root, rows: Rows) -> bool:
+        """Write the nodes above the leaf hashes and give the tree its name; return whether the root is the given one.
+
+        Args:
+            blob: A file whose numbers are its bytes from begin on.
+            begin: Offset of the first number.
+            root: As anchored.
+            rows: What its leaves hold.
+        """
+        count = (blob.size - begin) // rows.entry_bytes
+        head = _HEAD.pack(_MAGIC, count, begin, bytes(blob.cid), blob.size)
+        return _complete(self.partial, _path(self.partial.parent, root, rows), root, rows, head)
+
+
+@contextmanager
+def tree_writers(place: Path, number: int) -> Iterator[list[TreeWriter]]:
+    """Give a number of tree writers; what is not completed is removed on exit.
+
+    Args:
+        place: The folder of the round's trees; created if missing.
+        number: How many.
+    """
+    writers: list[TreeWriter] = []
+    try:
+        for _ in range(number):
+            writers.append(TreeWriter(_partial(place)))
+        yield writers
+    finally:
+        for writer in writers:
+            writer.partial.unlink(missing_ok=True)
+
+
+def _partial(place: Path) -> Path:
+    place.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=place, suffix=".partial")
+    os.close(descriptor)
+    return Path(name)
+
+
 def _write(
     path: Path, root: Root, rows: Rows, head: bytes, hashes: Iterable[bytes], leaves: Iterable[bytes] = ()
 ) -> bool:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, suffix=".partial")
+    partial = _partial(path.parent)
     try:
-        with open(descriptor, "w+b") as file:
-            file.write(head)
+        with partial.open("wb") as file:
+            file.seek(_HEAD.size)
             each = iter(hashes)
             while batch := b"".join(islice(each, _BATCH)):
                 file.write(batch)
-            count = _HEAD.unpack(head)[1]
-            if counted_root(count, _write_levels(file, rows.leaves(count))) != root:
-                return False
-            file.writelines(leaves)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-        sync_folder(path.parent)
-        return True
+        return _complete(partial, path, root, rows, head, leaves)
     finally:
-        Path(name).unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
+
+
+def _complete(partial: Path, path: Path, root: Root, rows: Rows, head: bytes, leaves: Iterable[bytes] = ()) -> bool:
+    count = _HEAD.unpack(head)[1]
+    with partial.open("r+b") as file:
+        file.write(head)
+        file.seek(_HEAD.size + 32 * rows.leaves(count))
+        if counted_root(count, _write_levels(file, rows.leaves(count))) != root:
+            return False
+        file.writelines(leaves)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+    sync_folder(path.parent)
+    return True
 
 
 def _write_levels(file: IO[bytes], leaves: int) -> bytes:

@@ -10,10 +10,11 @@ and the other transactions that advance a round. `advance` takes one step of eac
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -26,14 +27,14 @@ from registry.chain.contract_hashes import result_hash
 from registry.chain.contract_structs import Result
 from registry.chain.contract_structs import Round as RoundState
 from registry.content.manifest import Reason
-from registry.disputes.answers import keep_trees, require_room_for_trees
+from registry.disputes.answers import keep_trees, keeping_updates, require_room_for_trees
 from registry.disputes.tree_cache import place_of, remove_before
-from registry.errors import ContentError, FormError
+from registry.errors import ContentError, FormError, VerificationFailed
 from registry.ethereum.node import chain_time
 from registry.roles.answering import Answering, answer_demands, collect_deposits
 from registry.roles.attested import Attested, forget_before, keep_attested
 from registry.roles.loop import LoopTask, keeping, take_step
-from registry.rounds.admission import Verdict, judge, judge_weights
+from registry.rounds.admission import Verdict, judge, judge_declared, judge_weights
 from registry.rounds.loaded_round import LoadedRound, load_round
 from registry.rounds.onchain import (
     RoundRecord,
@@ -57,6 +58,8 @@ if TYPE_CHECKING:
     from registry.chain.client import Client
 
 __all__ = ["AggregatorMemory", "advance", "aggregate", "attest", "judge_all", "rivals_of", "tasks"]
+
+log = logging.getLogger(__name__)
 
 _MOST_NAMED = 2000
 """Most participants that one transaction names to end commits early; with more, the deadline ends commits."""
@@ -214,13 +217,22 @@ def _attest_best(
     round = load_round(store, record)
     state = client.round(record.model_id, record.number)
     patience = _patience(state, phase, chain_time(client.w3))
+
+    def acceptable(verdicts: Sequence[Verdict]) -> bool:
+        """Whether the contract accepts a result of these now: before the publish deadline, only a complete one."""
+        complete = state.ended_early and sum(v.admitted for v in verdicts) == state.commitments
+        return phase != Phase.PUBLISH or complete
+
+    begun = time.monotonic()
+    if not memory.verdicts:
+        _judge_while_combining(store, round, folder, memory, acceptable, patience=patience / 2, processes=processes)
+    patience -= time.monotonic() - begun
     verdicts = judge_all(store, round, memory.verdicts, patience=patience)
-    complete = state.ended_early and sum(v.admitted for v in verdicts) == state.commitments
-    if phase == Phase.PUBLISH and not complete:
-        return ""  # this early the contract accepts only a complete result
+    if not acceptable(verdicts):
+        return ""
 
     def result_of(verdicts: tuple[Verdict, ...]) -> Result | None:
-        key = tuple((v.commitment, v.reason) for v in verdicts)
+        key = _reasons(verdicts)
         if key not in memory.results:
             try:
                 outcome = aggregate(store, round, verdicts, folder, processes=processes)
@@ -239,6 +251,50 @@ def _attest_best(
     if result is None or not attest(client, record, result, folder):
         return ""
     return f"round {record.number}: attested {result.contributions} contributions"
+
+
+def _judge_while_combining(
+    store: ContentStore,
+    round: LoadedRound,
+    folder: Path,
+    memory: AggregatorMemory,
+    acceptable: Callable[[Sequence[Verdict]], bool],
+    *,
+    patience: float,
+    processes: int,
+) -> None:
+    """Judge all updates by their manifests, and the files of the admitted while they are combined, in one pass.
+
+    Remembers nothing unless all of this succeeds: else each update is judged separately, which finds the faulty one.
+    """
+    hurried = LimitedStore(store, patience)
+    declared = judge_weights(
+        judge_declared(hurried, round.record, round.form, commitment) for commitment in round.record.commitments
+    )
+    if not acceptable(declared) or any(v.reason == Reason.TOTAL_WEIGHT for v in declared):
+        return
+    try:
+        outcome = aggregate(hurried, round, declared, folder, judged=False, processes=processes)
+    except (ContentError, FormError, VerificationFailed) as error:
+        log.info("round %d: judging each update separately: %s", round.record.number, error)
+        return
+    if outcome is None:
+        return
+    for verdict in declared:
+        _keep_available(store, verdict)
+    memory.verdicts.update(zip(round.record.commitments, declared, strict=True))
+    memory.results[_reasons(declared)] = outcome.result
+
+
+def _reasons(verdicts: Sequence[Verdict]) -> tuple[tuple[UpdateCommitted, Reason], ...]:
+    return tuple((verdict.commitment, verdict.reason) for verdict in verdicts)
+
+
+def _keep_available(store: ContentStore, verdict: Verdict) -> None:
+    """Pin an admitted update: it is available from now on, whatever its author does."""
+    if verdict.admitted and verdict.manifest is not None:
+        store.pin(verdict.manifest.delta.cid)
+        pin_manifest(store, verdict.manifest)
 
 
 def _patience(state: RoundState, phase: Phase, now: int) -> float:
@@ -276,9 +332,7 @@ def judge_all(
     def look(commitment: UpdateCommitted) -> Verdict:
         end = time.monotonic() + share
         verdict = judge(store, round.record, round.form, commitment, lambda: stopped.is_set() or time.monotonic() > end)
-        if verdict.admitted and verdict.manifest is not None:
-            store.pin(verdict.manifest.delta.cid)  # available from now on, whatever its author does
-            pin_manifest(store, verdict.manifest)
+        _keep_available(store, verdict)
         return verdict
 
     with ThreadPoolExecutor(_AT_ONCE, "judge") as pool:
@@ -290,22 +344,38 @@ def judge_all(
 
 
 def aggregate(
-    store: ContentStore, round: LoadedRound, verdicts: Sequence[Verdict], folder: Path, *, processes: int = 1
+    store: ContentStore,
+    round: LoadedRound,
+    verdicts: Sequence[Verdict],
+    folder: Path,
+    *,
+    judged: bool = True,
+    processes: int = 1,
 ) -> Outcome | None:
     """Combine the admitted updates, publish the result's blobs and manifests, and cache its trees for demands.
+
+    Args:
+        store: Holds the updates.
+        round: The round.
+        verdicts: One a commitment, in commit order.
+        folder: This aggregator's folder.
+        judged: Whether the admitted updates' files were judged; if not, each is judged while it is combined.
+        processes: See `combine`.
 
     Returns:
         The outcome; None if too few updates were admitted.
 
     Raises:
         InputError: The disk has no room for files or trees.
+        FormError, VerificationFailed: A file that was not judged is not to be admitted.
     """
     if sum(v.admitted for v in verdicts) < round.record.plan.min_contributions:
         return None
     folder.mkdir(parents=True, exist_ok=True)
     trees = place_of(folder, round.record.model_id, round.record.number)
     require_room_for_trees(trees, round.form.rules, verdicts)
-    outcome = compute_outcome(store, round, verdicts, folder, processes=processes)
+    with keeping_updates(trees, round.form, verdicts) as sinks:
+        outcome = compute_outcome(store, round, verdicts, folder, judged=judged, processes=processes, sinks=sinks)
     publish_outcome(store, outcome)
     store.pin(round.parent.weights.cid)  # leaves of the parent may be demanded too
     if round.parent.state is not None:

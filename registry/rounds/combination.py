@@ -20,12 +20,25 @@ from typing import TypeVar
 
 import numpy as np
 
-from registry.content.merkle import TensorRootHasher
+from registry.content.merkle import LeafSink, TensorRootHasher
 from registry.content.unixfs import CHUNK_SIZE as LEAF_BYTES
 from registry.content.unixfs import root_of_leaves
 from registry.errors import FormError, InputError
+from registry.kernels import kernels
 from registry.rounds.forked import Pipe, answer, forked
-from registry.rounds.leafwise import LEAF_VALUES, Checks, Job, LeafRange, Leaves, combiner, leaf_of, measure, scratch_of
+from registry.rounds.leafwise import (
+    LEAF_VALUES,
+    Checks,
+    Job,
+    LeafRange,
+    Leaves,
+    StoredLeaves,
+    combiner,
+    leaf_of,
+    leaves_in_order,
+    measure,
+    scratch_of,
+)
 from registry.rounds.tiles import require_room
 from registry.rules.combine import check_weights
 from registry.rules.grid import check_arithmetic
@@ -54,13 +67,18 @@ class FileFacts:
 
 @dataclass(frozen=True, slots=True)
 class Combined:
-    """Result of a combination: facts of the aggregate, its plain sha256 if requested, and facts of the updates."""
+    """Result of a combination: facts of the aggregate and of the updates.
+
+    Attributes:
+        factors: Factors of the updates, in their order, and the divisor of their sum.
+    """
 
     cid: Cid
     tensor_root: Root
     size: int
     total_weight: int
     updates: tuple[FileFacts, ...]
+    factors: Factors
 
 
 def leaves_of_file(path: Path, size: int) -> Leaves:
@@ -90,8 +108,7 @@ def leaves_of_blob(store: ContentStore, blob: Blob) -> Leaves:
     """
     cids = leaf_cids(store, blob)
     store.close()  # a forked process must not share this process's connections
-
-    return lambda index: store.get(cids[index])
+    return StoredLeaves(store, blob.cid, cids)
 
 
 def combine(
@@ -107,6 +124,7 @@ def combine(
     check: Checks = _EVERYTHING,
     processes: int = 1,
     progress: Progress | None = None,
+    sinks: Sequence[LeafSink | None] = (),
 ) -> Combined:
     """Write the aggregate of updates to a file.
 
@@ -122,19 +140,22 @@ def combine(
         check: What to compute and check of the updates.
         processes: Number of parallel processes.
         progress: Called in this process as bytes are combined.
+        sinks: Takers of the updates' leaf hashes, called in several processes; one an update, or none at all.
+            Needs check.roots.
 
     Raises:
         InputError: The weights are invalid, or there is not enough free disk for the aggregate and scratch files.
         FormError: An update has another header, or a value that is not on the grid.
     """
     check_arithmetic()
+    kernels(size * len(updates))  # loaded before the fork
     total = check_weights(weights)
     if len(updates) != len(weights):
         raise InputError(f"expected a weight for each of {len(updates)} updates, got {len(weights)}")
     count = -(-size // LEAF_BYTES)
     bounds = [count * i // processes for i in range(processes + 1)]
     ranges = [(a, b) for a, b in pairwise(bounds) if a < b]
-    job = Job(updates, combining.counted(weights), header, size, grid_bits, combining, encoding, check, out)
+    job = Job(updates, combining.counted(weights), header, size, grid_bits, combining, encoding, check, out, sinks)
     what = f"combining {len(updates)} updates by rule {combining.rule.name}"
     require_room(out.parent, size + scratch_of(job) * len(ranges), what)
     job = replace(job, factors=_factors(job, ranges))
@@ -144,7 +165,8 @@ def combine(
     facts = [_facts([part[k] for part in parts], job, k < len(updates)) for k in range(len(updates) + 1)]
     made = facts[-1]
     assert made.cid is not None and made.tensor_root is not None
-    return Combined(made.cid, made.tensor_root, size, total, tuple(facts[:-1]))
+    factors = job.factors or Factors((1,) * len(updates), len(updates))  # columns: each counts once
+    return Combined(made.cid, made.tensor_root, size, total, tuple(facts[:-1]), factors)
 
 
 def _factors(job: Job, ranges: Sequence[_Range]) -> Factors | None:
@@ -182,12 +204,14 @@ def _measure_range(job: Job, begin: int, end: int, progress: Progress) -> list[i
 def _combine_range(job: Job, begin: int, end: int, progress: Progress) -> list[LeafRange]:
     """Combine leaves begin..end-1; return the part of each update and, last, of the aggregate."""
     offset = max(begin * LEAF_BYTES - len(job.header), 0)
-    parts = [LeafRange([], TensorRootHasher(offset)) for _ in range(len(job.updates) + 1)]
+    sinks = [*(job.sinks or [None] * len(job.updates)), None]
+    parts = [LeafRange([], TensorRootHasher(offset, sink=sink)) for sink in sinks]
     made = np.empty(LEAF_VALUES, dtype="<f4")
+    blocks = leaves_in_order(job.updates, begin, end)
     with job.out.open("r+b", buffering=0) as file, combiner(job) as combine_leaf:
         for index in range(begin, end):
             leaf = leaf_of(job, index)
-            combine_leaf(leaf, parts, made[leaf.values])
+            combine_leaf(leaf, blocks, parts, made[leaf.values])
             data = made.data.cast("B")[: leaf.length]
             data[: len(leaf.header)] = leaf.header
             file.seek(leaf.at)

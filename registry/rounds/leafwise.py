@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from registry.content.merkle import TensorRootHasher
+from registry.content.merkle import LeafSink, TensorRootHasher
 from registry.content.unixfs import CHUNK_SIZE as LEAF_BYTES
 from registry.errors import FormError
 from registry.rounds.tiles import Tiles, scratch_bytes
@@ -19,6 +19,8 @@ from registry.rules.combine import rounded_mean, weighted_sum
 from registry.rules.grid import F32, F64
 from registry.rules.shapes import Columns, Factors, Fold, Select, left_out
 from registry.rules.table import Combining, UpdateFormEntry
+from registry.store.base import ContentStore
+from registry.types import Cid
 
 __all__ = [
     "LEAF_VALUES",
@@ -27,19 +29,61 @@ __all__ = [
     "Leaf",
     "Leaves",
     "LeafRange",
+    "StoredLeaves",
     "combiner",
     "leaf_of",
+    "leaves_in_order",
     "measure",
     "scratch_of",
 ]
 
 LEAF_VALUES = LEAF_BYTES // 4
+_STREAMS = 32
+"""Most updates that are read as one stream each, per process."""
 _GROUP = 12
 """Updates per pass of a fold, whose leaves are held in memory and multiplied and added together."""
 _TILE = 1 << 16
 """Values checked or added at a time, so that they stay in the L2 cache."""
 Leaves = Callable[[int], bytes]
 """Reader that returns leaf i of one update's file."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLeaves:
+    """Reader of a stored blob's leaves, each verified by the store."""
+
+    store: ContentStore
+    root: Cid
+    cids: Sequence[Cid]
+
+    def __call__(self, index: int) -> bytes:
+        return self.store.get(self.cids[index])
+
+
+def leaves_in_order(updates: Sequence[Leaves], begin: int, end: int) -> Iterator[bytes]:
+    """Yield leaf begin of every update, then leaf begin + 1, and so on; stored leaves are fetched ahead of their use.
+
+    All stored leaves are of one store: one stream per update, if it has streams and there are few, else block by block.
+    """
+    stored = [update for update in updates if isinstance(update, StoredLeaves)]
+    fetched = _streams(stored, begin, end) or _blocks(stored, begin, end)
+    for index in range(begin, end):
+        for update in updates:
+            yield next(fetched) if isinstance(update, StoredLeaves) else update(index)
+
+
+def _streams(stored: Sequence[StoredLeaves], begin: int, end: int) -> Iterator[bytes] | None:
+    if len(stored) > _STREAMS:
+        return None
+    streams = [update.store.stream(update.root, update.cids, begin, end) for update in stored]
+    if not all(streams):
+        return None
+    return (next(stream) for _ in range(begin, end) for stream in streams if stream is not None)
+
+
+def _blocks(stored: Sequence[StoredLeaves], begin: int, end: int) -> Iterator[bytes]:
+    if stored:
+        yield from stored[0].store.get_many(update.cids[index] for index in range(begin, end) for update in stored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +101,7 @@ class Job:
 
     Attributes:
         counted: Effective weight of each update.
+        sinks: Takers of the updates' leaf hashes; one an update, or none at all.
         factors: Factors of the fold, for the shapes fold and select.
     """
 
@@ -69,6 +114,7 @@ class Job:
     encoding: UpdateFormEntry
     check: Checks
     out: Path
+    sinks: Sequence[LeafSink | None] = ()
     factors: Factors | None = None
 
 
@@ -99,8 +145,8 @@ class LeafRange:
     values: TensorRootHasher
 
 
-Combiner = Callable[[Leaf, Sequence[LeafRange], F32], None]
-"""Reads a leaf of every update, adds it to the parts, and writes the aggregate's values of that leaf."""
+Combiner = Callable[[Leaf, Iterator[bytes], Sequence[LeafRange], F32], None]
+"""Takes a leaf of every update, adds it to the parts, and writes the aggregate's values of that leaf."""
 
 
 def leaf_of(job: Job, index: int) -> Leaf:
@@ -130,11 +176,11 @@ def _folding(job: Job) -> Iterator[Combiner]:
     rows = np.empty((min(_GROUP, len(job.updates)), LEAF_VALUES), dtype="<f4")
     sums, scratch = np.empty(LEAF_VALUES, dtype=np.float64), np.empty(_TILE, dtype=np.float64)
 
-    def fold(leaf: Leaf, parts: Sequence[LeafRange], out: F32) -> None:
+    def fold(leaf: Leaf, data: Iterator[bytes], parts: Sequence[LeafRange], out: F32) -> None:
         for first in range(0, len(job.updates), len(rows)):
             group = range(first, min(first + len(rows), len(job.updates)))
             for row, k in zip(rows, group, strict=False):
-                _take(job, leaf, k, row, parts[k])
+                _take(job, leaf, k, next(data), row, parts[k])
             of_group = factors[group.start : group.stop]
             _add(rows[: len(group), leaf.values], of_group, first == 0, sums[: leaf.count], scratch)
         for start in range(0, leaf.count, _TILE):
@@ -151,8 +197,8 @@ def _ordering(job: Job, shape: Columns) -> Iterator[Combiner]:
     sums = np.empty(LEAF_VALUES, dtype=np.float64)
     with _tiles(job) as tiles:
 
-        def order(leaf: Leaf, parts: Sequence[LeafRange], out: F32) -> None:
-            _fill(tiles, job, leaf, parts)
+        def order(leaf: Leaf, data: Iterator[bytes], parts: Sequence[LeafRange], out: F32) -> None:
+            _fill(tiles, job, leaf, data, parts)
             for here, tile in tiles.read(leaf.count):
                 middle_sums(tile, cut, sums[here])
                 out[here] = rounded_mean(sums[here], count - 2 * cut, job.grid_bits)
@@ -164,10 +210,11 @@ def measure(job: Job, shape: Select, begin: int, end: int) -> list[int]:
     """Return the summed statistics of leaves begin..end-1, begin < end."""
     parts = [LeafRange([], TensorRootHasher()) for _ in job.updates]
     total: list[int] = []
+    data = leaves_in_order(job.updates, begin, end)
     with _tiles(job) as tiles:
         for index in range(begin, end):
             leaf = leaf_of(job, index)
-            _fill(tiles, job, leaf, parts)
+            _fill(tiles, job, leaf, data, parts)
             for _, tile in tiles.read(leaf.count):
                 found = [int(number) for number in shape.measure(tile, job.combining.parameters)]
                 total = [a + b for a, b in zip(total, found, strict=True)] if total else found
@@ -178,16 +225,16 @@ def _tiles(job: Job) -> Tiles:
     return Tiles(len(job.updates), min(LEAF_VALUES, job.size // 4), job.out.parent)
 
 
-def _fill(tiles: Tiles, job: Job, leaf: Leaf, parts: Sequence[LeafRange]) -> None:
+def _fill(tiles: Tiles, job: Job, leaf: Leaf, data: Iterator[bytes], parts: Sequence[LeafRange]) -> None:
     row = np.empty(LEAF_VALUES, dtype="<f4")
     for k in range(len(job.updates)):
-        _take(job, leaf, k, row, parts[k])
+        _take(job, leaf, k, next(data), row, parts[k])
         tiles.put(k, row[leaf.values])
 
 
-def _take(job: Job, leaf: Leaf, k: int, row: F32, part: LeafRange) -> None:
-    """Read, hash and check a leaf of update k; decode its values to integers in a row."""
-    data = memoryview(job.updates[k](leaf.index))
+def _take(job: Job, leaf: Leaf, k: int, block: bytes, row: F32, part: LeafRange) -> None:
+    """Hash and check a leaf of update k; decode its values to integers in a row."""
+    data = memoryview(block)
     header = leaf.header
     if len(data) != leaf.length or data[: len(header)] != header:
         raise FormError(f"update {k}: expected the header and size of the round's updates, got others")

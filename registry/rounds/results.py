@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from registry.chain.contract_events import UpdateCommitted
 from registry.chain.contract_structs import Result
 from registry.content.gate import Description, describe
 from registry.content.manifest import (
@@ -28,7 +29,7 @@ from registry.content.manifest import (
     digest_of,
     manifest_cid,
 )
-from registry.content.merkle import Contribution, contributions_root
+from registry.content.merkle import Contribution, LeafSink, contributions_root
 from registry.errors import CairnError, FormError, VerificationFailed
 from registry.rounds.admission import UpdateForm, Verdict
 from registry.rounds.combination import Checks, Combined, Progress, combine, leaves_of_blob, leaves_of_file
@@ -39,7 +40,7 @@ from registry.rounds.reports import pages_of
 from registry.rounds.server_steps import describe_state, next_version, step_number
 from registry.rounds.versions import roots_of
 from registry.rounds.writing import describe_while_making, written
-from registry.rules.encoding import RoundScalars, RuleSet, factor_of
+from registry.rules.encoding import RoundScalars, RuleSet
 from registry.rules.table import rules_of
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob, file_pieces
@@ -86,6 +87,7 @@ def compute_outcome(
     processes: int = 1,
     progress: Progress | None = None,
     relaid: Mapping[Address, Path] | None = None,
+    sinks: Mapping[Address, LeafSink] | None = None,
 ) -> Outcome:
     """Aggregate the admitted updates and apply the server step.
 
@@ -99,6 +101,7 @@ def compute_outcome(
         processes: See `combine`; with more than one the version is hashed beside the step that makes it.
         progress: See `combine`.
         relaid: Files that stand in for published ones of another layout, by participant.
+        sinks: Takers of leaf hashes of admitted updates, by participant; see `combine`.
 
     Raises:
         InputError: Nothing was admitted.
@@ -117,9 +120,10 @@ def compute_outcome(
         combining=rules_of(round.plan).combine,
         encoding=form.encoding,
         out=aggregate_file,
-        check=Checks(cids=False, roots=not judged),  # the store verifies every block anyway
+        check=Checks(cids=False, roots=not judged or bool(sinks)),  # the store verifies every block anyway
         processes=processes,
         progress=progress,
+        sinks=[(sinks or {}).get(v.commitment.participant) for v in admitted],
     )
     for verdict, update in zip(admitted, combined.updates, strict=True):
         if not judged and update.tensor_root != verdict.commitment.tensor_root:
@@ -180,17 +184,15 @@ def _assemble(
     state: StateFile | None,
     files: tuple[Path, Path, Path | None],
 ) -> Outcome:
-    record, rules, parent = round.record, round.form.rules, round.parent
-    admitted = sorted((v.commitment for v in verdicts if v.admitted), key=lambda c: c.participant)
-    factors = [factor_of(rules, c.weight) for c in admitted]
-    pairs = zip(admitted, factors, strict=True)
-    leaves = [Contribution(c.participant, c.digest, c.tensor_root, c.weight, c.steps, factor) for c, factor in pairs]
+    record, parent = round.record, round.parent
+    admitted = [v.commitment for v in verdicts if v.admitted]
+    factors = {c.participant: factor for c, factor in zip(admitted, combined.factors.factors, strict=True)}
     sums: dict[str, Any] = {
-        "contributions_root": contributions_root(leaves),
+        "contributions_root": contributions_root(_leaves_of(admitted, factors)),
         "contributions": scalars.contributions,
         "total_weight": scalars.total_weight,
         "total_steps": scalars.total_steps,
-        "divisor": sum(factors),
+        "divisor": combined.factors.divisor,
     }
     made_in: dict[str, Any] = {
         "chain_id": record.chain_id,
@@ -200,7 +202,7 @@ def _assemble(
         "plan": manifest_cid(record.plan.digest),
         "aggregate": DeltaFile(combined.cid, combined.size, combined.tensor_root),
     }
-    pages = pages_of([_entry(v, rules) for v in verdicts])
+    pages = pages_of([_entry(v, factors) for v in verdicts])
     report = ReportManifest(
         **made_in,
         **sums,
@@ -232,9 +234,18 @@ def _assemble(
     return Outcome(result, report, pages, version, *files)
 
 
-def reported_with(outcome: Outcome, rules: RuleSet, verdicts: Sequence[Verdict]) -> Outcome:
+def _leaves_of(admitted: Sequence[UpdateCommitted], factors: Mapping[Address, int]) -> list[Contribution]:
+    admitted = sorted(admitted, key=lambda c: c.participant)
+    return [
+        Contribution(c.participant, c.digest, c.tensor_root, c.weight, c.steps, factors[c.participant])
+        for c in admitted
+    ]
+
+
+def reported_with(outcome: Outcome, verdicts: Sequence[Verdict]) -> Outcome:
     """Return an outcome whose report has other entries for the rejected updates."""
-    pages = pages_of([_entry(v, rules) for v in verdicts])
+    factors = {Address(entry.participant): entry.factor for page in outcome.pages for entry in page.entries}
+    pages = pages_of([_entry(v, factors) for v in verdicts])
     report = replace(outcome.report, pages=tuple(manifest_cid(digest_of(page)) for page in pages))
     assert outcome.version.round is not None
     made_in = replace(outcome.version.round, report=manifest_cid(digest_of(report)))
@@ -243,7 +254,7 @@ def reported_with(outcome: Outcome, rules: RuleSet, verdicts: Sequence[Verdict])
     return replace(outcome, result=result, report=report, pages=pages, version=version)
 
 
-def _entry(verdict: Verdict, rules: RuleSet) -> ReportEntry:
+def _entry(verdict: Verdict, factors: Mapping[Address, int]) -> ReportEntry:
     entry = verdict.commitment
     return ReportEntry(
         participant=entry.participant,
@@ -252,7 +263,7 @@ def _entry(verdict: Verdict, rules: RuleSet) -> ReportEntry:
         weight=entry.weight,
         steps=entry.steps,
         reason=int(verdict.reason),
-        factor=factor_of(rules, entry.weight) if verdict.admitted else 0,
+        factor=factors[entry.participant] if verdict.admitted else 0,
     )
 
 

@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from registry.errors import FormError, InputError
+from registry.kernels import kernels
 from registry.types import GRID_LIMIT, MAX_GRID_BITS
 
 __all__ = [
@@ -124,6 +125,20 @@ def grid_integers(values: F32, grid_bits: int, *, first: int = 0, out: F32 | Non
         FormError: A value is not finite, is -0.0, or is not on the grid.
     """
     _check_bits(grid_bits)
+    compiled = kernels(values.nbytes)
+    if compiled is not None and values.flags.c_contiguous and (out is None or out.flags.c_contiguous):
+        integers = np.empty(values.shape, dtype=np.float32) if out is None else out
+        flat, factor, limit = values.reshape(-1), np.float32(2.0**grid_bits), np.float32(GRID_LIMIT)
+        canonical = compiled.scale(flat, flat.view(np.int32), factor, limit, integers.reshape(-1))
+    else:
+        integers, canonical = _scaled(values, grid_bits, out)
+    if not canonical:
+        raise FormError(_complaint(values.reshape(-1), grid_bits, first))
+    return integers
+
+
+def _scaled(values: F32, grid_bits: int, out: F32 | None) -> tuple[F32, bool]:
+    """Return values times 2^s, and whether all are canonical: the reference of the compiled kernel."""
     with np.errstate(invalid="ignore", over="ignore"):
         integers = np.multiply(values, np.float32(2.0**grid_bits), out=out)
         canonical = (
@@ -132,9 +147,7 @@ def grid_integers(values: F32, grid_bits: int, *, first: int = 0, out: F32 | Non
             and float(integers.min(initial=0)) >= -GRID_LIMIT
             and int(values.view(np.int32).min(initial=0)) != _NEGATIVE_ZERO
         )
-    if not canonical:
-        raise FormError(_complaint(values.reshape(-1), grid_bits, first))
-    return integers
+    return integers, canonical
 
 
 def _complaint(values: F32, grid_bits: int, first: int) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -59,6 +59,23 @@ class ContentStore(ABC):
             return
         pairs = zip(names, self._get_many(names, parent), strict=True)
         yield from ordered(lambda pair: self._checked(*pair), pairs)
+
+    def stream(self, root: Cid, cids: Sequence[Cid], begin: int, end: int) -> Iterator[bytes] | None:
+        """Yield consecutive leaves of a file under the blob profile, each verified, over one connection.
+
+        Args:
+            root: The file, or a node of it.
+            cids: All leaves below root.
+            begin: First leaf.
+            end: One past the last leaf.
+
+        Returns:
+            None if this store has no faster way than `get_many`.
+
+        Raises:
+            ContentError: As `get_many`.
+        """
+        return None
 
     def put(self, cid: Cid, data: bytes) -> None:
         """Store a block. Idempotent.

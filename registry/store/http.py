@@ -21,6 +21,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from registry.errors import BlockTooLarge, InputError, StoreUnavailable
+from registry.store.after_fork import make_anew_after_fork
 
 __all__ = ["Deadline", "Endpoint", "Late", "Reply", "is_loopback"]
 
@@ -83,6 +84,11 @@ class Endpoint:
         self._secure = parts.scheme == "https"
         self.host = parts.hostname
         self.port = (443 if self._secure else 80) if parts.port is None else parts.port
+        self.after_fork()
+        make_anew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Begin without connections."""
         self._idle: list[_Connection] = []
         self._lock = threading.Lock()
 

@@ -1,16 +1,17 @@
 """Content store on a Kubo (IPFS) node.
 
 Publishing streams a CAR. Pinning is a separate call, because an import would pin the whole DAG under its root, and a
-manifest links to every earlier version: pin blobs recursively, manifests directly. Reads fetch single blocks, several
-at once: local blocks from the node's own gateway, which is twice as fast as its RPC, the others through the RPC, which
-makes the node search the network.
+manifest links to every earlier version: pin blobs recursively, manifests directly. Files are read as one stream from
+the node's own gateway and cut into leaves here, which takes the node half the work of serving blocks; what it does not
+have at once, or serves wrong, is fetched block by block through the RPC, which makes the node search the network.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import TypeVar
 
@@ -24,8 +25,12 @@ __all__ = ["KuboStore"]
 
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
+
 _NOTHING = hashlib.sha256(b"").digest()
 _AT_ONCE = 3
+_WORTH_A_STREAM = 4
+"""Least number of leaves for which one stream is faster than single requests."""
 
 
 class KuboStore(ContentStore):
@@ -59,6 +64,26 @@ class KuboStore(ContentStore):
 
     def pins(self) -> Iterator[tuple[Cid, bool]]:
         yield from self._first(lambda node: node.pins())
+
+    def get_many(self, cids: Iterable[Cid], *, parent: Cid | None = None) -> Iterator[bytes]:
+        names = list(cids)
+        if parent is not None and len(names) >= _WORTH_A_STREAM:
+            return self._streamed(parent, names, 0, len(names))
+        return super().get_many(names)
+
+    def stream(self, root: Cid, cids: Sequence[Cid], begin: int, end: int) -> Iterator[bytes] | None:
+        return self._streamed(root, cids, begin, end) if self._nodes[0].has_gateway() else None
+
+    def _streamed(self, root: Cid, cids: Sequence[Cid], begin: int, end: int) -> Iterator[bytes]:
+        """Yield leaves from the gateway while they match, and the rest block by block."""
+        done = begin
+        for leaf in self._nodes[0].leaves(root, begin, end - begin):
+            if hashlib.sha256(leaf).digest() != cids[done].digest:
+                log.info("%s: leaf %d of the gateway's file does not hash to its CID", root, done)
+                break
+            yield leaf
+            done += 1
+        yield from super().get_many(cids[done:end])
 
     def close(self) -> None:
         for node in self._nodes:

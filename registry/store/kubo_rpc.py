@@ -18,7 +18,9 @@ from urllib.parse import urlsplit
 
 from registry.content.car import write_car
 from registry.content.cid import parse_cid
+from registry.content.unixfs import CHUNK_SIZE
 from registry.errors import BlockNotFound, BlockTooLarge, ContentError, FormError, InputError, StoreUnavailable
+from registry.store.after_fork import make_anew_after_fork
 from registry.store.http import Deadline, Endpoint, Late, is_loopback
 from registry.types import MAX_BLOCK_BYTES, Cid
 
@@ -52,6 +54,11 @@ class KuboRpc:
         self._timeout = block_timeout
         self._gateway: Endpoint | None = None
         self._asked_for_gateway = False
+        self.after_fork()
+        make_anew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Begin without a client."""
         self._connection: Any = None
         self._lock = threading.Lock()
 
@@ -96,6 +103,32 @@ class KuboRpc:
             gateway.close()
             self._gateway = None
             return None
+
+    def has_gateway(self) -> bool:
+        """Return whether the node's own gateway is known."""
+        return self._own_gateway() is not None
+
+    def leaves(self, root: Cid, begin: int, count: int) -> Iterator[bytes]:
+        """Yield leaves of a file under the blob profile, unverified, in one request to the node's own gateway.
+
+        Any error ends the stream early: the caller reads the rest block by block, which reports the cause.
+        """
+        gateway = self._own_gateway()
+        if gateway is None:
+            return
+        last = (begin + count) * CHUNK_SIZE - 1
+        headers = {"Range": f"bytes={begin * CHUNK_SIZE}-{last}", "Cache-Control": "only-if-cached"}
+        deadline = Deadline(self._timeout)
+        try:
+            with gateway.ask(f"/ipfs/{root}", deadline, headers=headers) as reply:
+                for _ in range(count if reply.status == 206 else 0):
+                    deadline.allow(self._timeout)  # here, so that the consumer's time does not count
+                    leaf = reply.read(CHUNK_SIZE)
+                    if not leaf:
+                        return
+                    yield leaf
+        except StoreUnavailable as error:
+            log.info("%s: falling back to single blocks: %s", gateway.url, error)
 
     def use_gateway(self, url: str) -> None:
         """Read the node's local blocks through this gateway."""

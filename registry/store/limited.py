@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from registry.errors import BlockNotFound
 from registry.store.base import ContentStore
@@ -19,7 +19,7 @@ class LimitedStore(ContentStore):
     by then remain wherever the store caches them. Puts and pins are not limited.
 
     Args:
-        store: The wrapped store, which verifies blocks. The caller closes it.
+        store: The wrapped store, which verifies blocks.
         seconds: Budget for all reads.
         clock: Returns seconds.
     """
@@ -40,6 +40,13 @@ class LimitedStore(ContentStore):
     def pins(self) -> Iterator[tuple[Cid, bool]]:
         return self._store.pins()
 
+    def stream(self, root: Cid, cids: Sequence[Cid], begin: int, end: int) -> Iterator[bytes] | None:
+        found = self._store.stream(root, cids, begin, end)
+        return None if found is None else self._in_time(cids[begin:end], found)
+
+    def close(self) -> None:
+        self._store.close()
+
     def _get(self, cid: Cid) -> bytes:
         self._require_time(cid)
         return self._store.get(cid)
@@ -51,7 +58,9 @@ class LimitedStore(ContentStore):
         return self._store.has(cid)
 
     def _get_many(self, cids: list[Cid], parent: Cid | None) -> Iterator[bytes]:
-        found = self._store.get_many(cids, parent=parent)
+        return self._in_time(cids, self._store.get_many(cids, parent=parent))
+
+    def _in_time(self, cids: Sequence[Cid], found: Iterator[bytes]) -> Iterator[bytes]:
         for cid in cids:
             self._require_time(cid)
             yield next(found)

@@ -5,11 +5,12 @@ Widening a guard alone once gave a finalized round of plain FedAvg under another
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from registry.chain.contract_structs import Grant
@@ -18,13 +19,13 @@ from registry.content.manifest import PlanManifest, digest_of
 from registry.errors import BlockNotFound, FormError, UnknownRule, VerificationFailed
 from registry.rounds.plans import load_plan, server_rule
 from registry.rules import table
-from registry.rules.shapes import Fold
+from registry.rules.shapes import Factors, Fold, Select
 from registry.rules.step import server_step
 from registry.rules.table import COMBINE_RULES, MEAN, Combining, Rules, rules_of
 from registry.store.manifests import get_manifest, put_manifest
 from registry.types import Role
 from registry.verification.checks import until_failure
-from registry.verification.verify import verify_round
+from registry.verification.verify import verify_records, verify_round
 
 MEDIAN = next(rule for rule in COMBINE_RULES if rule.name == "median")
 
@@ -71,6 +72,34 @@ def test_a_number_that_only_its_aggregator_knows_is_no_pass(federation: Any, new
     with pytest.raises(UnknownRule):
         federation.outcome()
     assert federation.audit()[-1].finding == "unchecked"
+
+
+def test_a_rule_that_selects_reports_the_factors_it_chose(federation: Any, new_plan: Any) -> None:
+    """The factors of report, contributions root and divisor are those of the combination, and a stranger verifies."""
+
+    def measure(tile: Any, parameters: Any) -> list[int]:
+        return [int(np.abs(row.astype(np.int64)).sum()) for row in tile]
+
+    def choose(sums: Sequence[int], weights: Sequence[int], parameters: Any) -> Factors:
+        largest = max(range(len(sums)), key=lambda k: sums[k])
+        return Factors(tuple(0 if k == largest else w for k, w in enumerate(weights)), sum(weights))
+
+    rule = replace(MEAN, number=65_000, name="without_the_largest", shape=Select(measure, choose))
+    with another_table(COMBINE_RULES=(*COMBINE_RULES, rule)):
+        finalized(federation, new_plan, combine_rule=rule.number)
+        *_, last = federation.verify()
+        assert last.passed, last.checks
+        assert exit_code(federation) == 0
+        outcome = federation.outcome()
+        entries = [entry for page in outcome.pages for entry in page.entries]
+        refused = [entry for entry in entries if not entry.factor]
+        assert len(refused) == 1 and all(e.factor == e.weight for e in entries if e is not refused[0])
+        assert outcome.result.divisor == outcome.result.total_weight > sum(entry.factor for entry in entries)
+        records = list(verify_records(federation.store, federation.record(1), outcome.result))
+        assert records[-1].finding == "asserted", records
+        lie = replace(outcome.result, divisor=sum(entry.factor for entry in entries) - 1)
+        with pytest.raises(VerificationFailed):
+            list(verify_records(federation.store, federation.record(1), lie))
 
 
 def test_the_mean_under_the_median_s_number_fails(federation: Any, new_plan: Any) -> None:
@@ -165,4 +194,5 @@ def test_a_result_by_any_other_rule_or_parameter_fails(
             lie = house.outcome()
         assert lie.result.aggregate_root != honest.result.aggregate_root, named(other)
         last = checks(lie.result)[-1]
-        assert (last.name, last.finding) == ("aggregate", "failed"), named(other)
+        assert last.name in ("contributions", "aggregate"), named(other)  # factors differ too, or sums alone
+        assert last.finding == "failed", named(other)

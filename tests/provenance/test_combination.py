@@ -8,12 +8,18 @@ import numpy as np
 import pytest
 
 from registry.content.gate import describe
+from registry.content.merkle import VALUES
 from registry.content.tensors import parse_header, write_tensors
+from registry.disputes.tree_cache import find_opening, tree_writers
 from registry.errors import FormError, InputError
-from registry.rounds.combination import Checks, combine, leaves_of_file
+from registry.rounds.combination import Checks, Leaves, combine, leaves_of_blob, leaves_of_file
 from registry.rules.combine import weighted_mean
 from registry.rules.grid import to_grid
-from registry.rules.table import DENSE, EXAMPLES, MEAN, Combining
+from registry.rules.table import DENSE, EXAMPLES, MEAN, MEDIAN, UNIFORM, Combining
+from registry.store.blobs import add_blob
+from registry.store.local import LocalStore
+from registry.store.memory import MemoryStore
+from registry.types import Blob, Cid, Codec, Root
 
 BITS = 20
 MEAN_BY_EXAMPLES = Combining(MEAN, EXAMPLES)
@@ -55,6 +61,65 @@ def test_files_give_the_mean_of_their_arrays_and_its_names(tmp_path: Path, value
         facts = describe([path.read_bytes()])
         assert (update.cid, update.tensor_root) == (facts.cid, facts.tensor_root)
     assert sum(seen) == 3 * made.size
+
+
+@pytest.mark.parametrize("combining", [MEAN_BY_EXAMPLES, Combining(MEDIAN, UNIFORM)], ids=["mean", "median"])
+@pytest.mark.parametrize("processes", [1, 3])
+@pytest.mark.parametrize("streams", [True, False])
+def test_stored_updates_give_what_files_give(
+    tmp_path: Path, combining: Combining, processes: int, streams: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read as one stream per update, or block by block; one of them may stand in a file."""
+    paths, _, weights = make(tmp_path, 4, 800_001)
+    expected = run(paths, weights, tmp_path / "expected", combining, processes=1)
+    store = LocalStore(tmp_path / "store")
+    blobs = [add_blob(store, [path.read_bytes()]) for path in paths]
+    if streams:
+        monkeypatch.setattr(
+            LocalStore, "stream", lambda self, root, cids, begin, end: self.get_many(cids[begin:end]), raising=True
+        )
+    data = paths[0].read_bytes()
+    leaves: list[Leaves] = [leaves_of_blob(store, blob) for blob in blobs]
+    leaves[2] = leaves_of_file(paths[2], len(data))
+    header = parse_header(data, len(data))
+    made = combine(
+        leaves, weights, data[: header.header_bytes], len(data), grid_bits=BITS, combining=combining, encoding=DENSE,
+        out=tmp_path / "out", processes=processes,
+    )  # fmt: skip
+    assert made == expected
+    assert (tmp_path / "out").read_bytes() == (tmp_path / "expected").read_bytes()
+
+
+@pytest.mark.parametrize("values", [1, 255, 256, 257, 262_100, 800_001])
+@pytest.mark.parametrize("processes", [1, 3])
+def test_leaf_hashes_given_while_combining_are_those_of_the_updates_trees(
+    tmp_path: Path, values: int, processes: int
+) -> None:
+    paths, arrays, weights = make(tmp_path, 3, values)
+    size, place = paths[0].stat().st_size, tmp_path / "trees"
+    begin = size - 4 * values
+    with tree_writers(place, 2) as writers:
+        made = run(paths, weights, tmp_path / "out", processes=processes, sinks=[writers[0], None, writers[1]])
+        for writer, k in zip(writers, (0, 2), strict=True):
+            facts = made.updates[k]
+            assert facts.cid is not None and facts.tensor_root is not None
+            assert writer.complete(Blob(facts.cid, size), begin, facts.tensor_root, VALUES)
+            store = MemoryStore()
+            add_blob(store, [paths[k].read_bytes()])
+            leaves = -(-values // 256)
+            for index in {0, leaves // 2, leaves - 1}:
+                found = find_opening(place, store, facts.tensor_root, VALUES, index)
+                assert found is not None
+                assert found.leaf == arrays[k].tobytes()[1024 * index : 1024 * index + 1024]
+    assert len(list(place.iterdir())) == 2  # complete trees alone, nothing left of the writers
+
+
+def test_an_incomplete_tree_is_removed(tmp_path: Path) -> None:
+    with tree_writers(tmp_path, 2) as writers:
+        writers[0](5, bytes(64))
+        blob = Blob(Cid(Codec.RAW, bytes(32)), 104 + 4096)
+        assert not writers[0].complete(blob, 104, Root(bytes(32)), VALUES)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_order_changes_nothing(tmp_path: Path) -> None:

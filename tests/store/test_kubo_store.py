@@ -19,7 +19,7 @@ import pytest
 from registry.dev.kubo_node import KuboNode, init_node, node_alive, start_node, stop_node
 from registry.dev.store_suite import block
 from registry.errors import BlockNotFound, InputError, StoreUnavailable
-from registry.store.blobs import add_blob, open_blob
+from registry.store.blobs import add_blob, leaf_cids, open_blob
 from registry.store.kubo import KuboStore
 from registry.store.kubo_rpc import endpoints_of
 from registry.types import Codec
@@ -109,7 +109,7 @@ def test_memory_stays_small_and_nothing_is_warned_about(kubo: KuboNode) -> None:
     code = """if True:
     import os, sys
     from pathlib import Path
-    from registry.store.blobs import add_blob, open_blob
+    from registry.store.blobs import add_blob, leaf_cids, open_blob
     from registry.store.kubo import KuboStore
     def private():
         lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
@@ -158,6 +158,64 @@ def test_a_gateway_that_is_no_gateway_costs_nothing_but_speed(kubo: KuboNode, no
             with KuboStore(kubo.api, gateway=gateway) as store:
                 blob = add_blob(store, [data])
                 assert b"".join(open_blob(store, blob)) == data
+
+
+@pytest.mark.node
+def test_a_file_is_read_as_one_stream_from_any_leaf_to_any_leaf(kubo: KuboNode) -> None:
+    data = os.urandom(5 * MIB + 77)
+    with KuboStore(kubo.api, gateway=kubo.gateway) as store:
+        blob = add_blob(store, [data])
+        cids = leaf_cids(store, blob)
+        for begin, end in ((0, 6), (2, 4), (5, 6), (3, 3)):
+            stream = store.stream(blob.cid, cids, begin, end)
+            assert stream is not None
+            assert b"".join(stream) == data[begin * MIB : end * MIB]
+        small = add_blob(store, [b"one leaf"])
+        assert list(store.stream(small.cid, [small.cid], 0, 1) or ()) == [b"one leaf"]
+    with KuboStore(kubo.api_url) as other:
+        other._nodes[0]._asked_for_gateway = True  # and none found
+        assert other.stream(blob.cid, cids, 0, 6) is None
+        assert b"".join(open_blob(other, blob)) == data
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("fault", ["wrong bytes", "short", "whole file", "nothing"])
+def test_what_the_gateway_serves_wrong_is_read_block_by_block(kubo: KuboNode, fault: str) -> None:
+    """A stream is only a faster way: its bytes are checked leaf by leaf, and it may end or lie anywhere."""
+    data = os.urandom(5 * MIB)
+    served = bytearray(data)
+    served[3 * MIB] ^= 1
+    body = {"wrong bytes": bytes(served), "short": data[: 3 * MIB // 2], "whole file": data, "nothing": b""}[fault]
+    with serving(body, 200 if fault == "whole file" else 206) as site, KuboStore(kubo.api, gateway=site) as store:
+        blob = add_blob(store, [data])
+        cids = leaf_cids(store, blob)
+        assert b"".join(store.stream(blob.cid, cids, 0, 5) or ()) == data
+        assert b"".join(open_blob(store, blob)) == data
+        assert b"".join(store.stream(blob.cid, cids, 2, 5) or ()) == data[2 * MIB :]  # serves from the wrong place
+
+
+@contextmanager
+def serving(body: bytes, status: int) -> Iterator[str]:
+    """A server that answers every request with one body."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", "application/octet-stream")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 @contextmanager

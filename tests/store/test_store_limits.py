@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,15 @@ from typing import Any
 import pytest
 
 from registry.dev.store_suite import block
-from registry.errors import BlockTooLarge, StoreUnavailable
+from registry.errors import BlockNotFound, BlockTooLarge, StoreUnavailable
+from registry.rounds.forked import Pipe, answer, forked
+from registry.store.blobs import add_blob, leaf_cids
 from registry.store.http import Deadline, Endpoint
+from registry.store.kubo_rpc import KuboRpc
+from registry.store.limited import LimitedStore
 from registry.store.local import LocalStore
+from registry.store.memory import MemoryStore
+from registry.types import Cid
 
 
 def test_a_block_file_that_grew_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,6 +53,51 @@ def test_a_block_appears_whole_by_a_rename_or_not_at_all(tmp_path: Path, monkeyp
     assert not store.path_of(cid.digest).exists()
     store.put(cid, data)
     assert store.get(cid) == data
+
+
+def test_a_forked_process_takes_over_neither_locks_nor_connections() -> None:
+    """Another thread may hold a lock at the moment of the fork, and two processes must not read one socket."""
+    endpoint, node = Endpoint("http://127.0.0.1:9"), KuboRpc("/ip4/127.0.0.1/tcp/9", 1.0)
+    endpoint._idle.append(object())  # type: ignore[arg-type]
+    node._connection = object()
+
+    def work(pipe: Pipe) -> tuple[bool, bool, int, bool]:
+        free = endpoint._lock.acquire(timeout=1), node._lock.acquire(timeout=1)
+        return *free, len(endpoint._idle), node._connection is None
+
+    with endpoint._lock, node._lock, forked(work) as pipe:
+        assert answer(pipe) == (True, True, 0, True)
+    assert len(endpoint._idle) == 1  # the parent keeps its own
+    assert node._connection is not None
+
+
+def test_reads_of_a_limited_store_are_those_of_the_store_within_its_time() -> None:
+    """Also as a stream; closing it closes the connections of the store within."""
+    seen: list[str] = []
+
+    class Streaming(MemoryStore):
+        def stream(self, root: Cid, cids: Sequence[Cid], begin: int, end: int) -> Iterator[bytes]:
+            return self.get_many(cids[begin:end])
+
+        def has(self, cid: Cid) -> bool:
+            return False
+
+        def close(self) -> None:
+            seen.append("closed")
+
+    store, now = Streaming(), [0.0]
+    blob = add_blob(store, [os.urandom(3 << 20)])
+    cids = leaf_cids(store, blob)
+    limited = LimitedStore(store, 10.0, lambda: now[0])
+    stream = limited.stream(blob.cid, cids, 1, 3)
+    assert stream is not None
+    assert next(stream) == store.get(cids[1])
+    now[0] = 11.0
+    with pytest.raises(BlockNotFound, match="no time left"):
+        next(stream)
+    assert LimitedStore(MemoryStore(), 10.0).stream(blob.cid, cids, 0, 3) is None
+    limited.close()
+    assert seen == ["closed"]
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ from registry.content.manifest import (
     blocks_of,
     digest_of,
 )
-from registry.content.merkle import tensor_root
+from registry.content.merkle import VALUES, tensor_root
 from registry.dev.forgeries import headed
+from registry.disputes.tree_cache import is_kept, keep_blob, place_of
 from registry.errors import BlockNotFound, CairnError
 from registry.lineage.story import read_lineage
 from registry.roles import aggregator
@@ -35,9 +36,9 @@ from registry.rounds.reports import load_report
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob
 from registry.store.local import LocalStore
-from registry.store.manifests import put_manifest
+from registry.store.manifests import get_manifest, put_manifest
 from registry.store.memory import MemoryStore
-from registry.types import Address, Cid, Digest, ModelId, Phase, Root
+from registry.types import Address, Blob, Cid, Digest, ModelId, Phase, Root
 from registry.verification.verify import Verification, verify_version
 from trainer import participant
 from trainer.participant import prepare_update
@@ -147,6 +148,45 @@ def test_an_aggregator_says_beforehand_what_disk_its_answers_take(lines: Start) 
 
 
 @pytest.mark.slow
+def test_an_aggregator_reads_each_update_once_and_judges_it_while_combining(
+    lines: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No update is judged beforehand, nor read again for the tree by which its leaves are shown."""
+    sim = lines(store=(store := MemoryStore()))
+    number = open_round(sim)
+    run_to(replace(sim, aggregators=[]), number, Phase.AGGREGATE)
+    client, folder = sim.aggregators[0], tmp_path / "fresh"
+    record = read_round(sim.owner, sim.model_id, number)
+    deltas = [get_manifest(store, c.digest, UpdateManifest).delta for c in record.commitments]
+    streamed: list[Cid] = []
+    get_many = MemoryStore.get_many
+
+    def noting(self: MemoryStore, cids: Iterable[Cid], *, parent: Cid | None = None) -> Iterator[bytes]:
+        names = list(cids)
+        streamed.extend(names)
+        return get_many(self, names, parent=parent)
+
+    monkeypatch.setattr(MemoryStore, "get_many", noting)
+    monkeypatch.setattr(aggregator, "judge", lambda *arguments: pytest.fail("judged separately"))
+    read_for_trees: list[Cid] = []
+
+    def keeping(place: Path, store: ContentStore, blob: Blob, *rest: Any, file: Path | None = None) -> bool:
+        read_for_trees.append(blob.cid)
+        return keep_blob(place, store, blob, *rest, file=file)
+
+    monkeypatch.setattr("registry.disputes.answers.keep_blob", keeping)
+    memory = aggregator.AggregatorMemory()
+    said = aggregator.advance(client, store, folder, sim.model_id, memory=memory)
+    assert said == f"round {number}: attested 3 contributions"
+    assert [streamed.count(delta.cid) for delta in deltas] == [1, 1, 1]
+    assert not {delta.cid for delta in deltas} & set(read_for_trees)
+    assert memory.verdicts.keys() == set(record.commitments)
+    assert len(memory.results) == 1
+    place = place_of(folder, sim.model_id, number)
+    assert all(is_kept(place, Root(delta.tensor_root), VALUES) for delta in deltas)
+    assert {delta.cid for delta in deltas} <= {cid for cid, _ in store.pins()}
+
+
 def test_two_runs_and_two_stores_give_the_same_digests(lines: Start, tmp_path: Path) -> None:
     one = lines(tmp_path / "one")
     other = lines(tmp_path / "other", store=LocalStore(tmp_path / "store"))
@@ -335,6 +375,25 @@ def test_whatever_is_wrong_with_an_update_is_in_the_report_and_the_round_goes_on
     entries = entries_of(sim, number)
     trusted = {client.account for client, _ in honest.values()}
     assert {e.participant: e.reason for e in entries if e.participant not in trusted} == expected
+    assert admitted_to(sim, number) == 2
+    assert all(v.passed for v in verified(sim, tmp_path / "stranger"))
+
+
+@pytest.mark.parametrize("fault", ["another header", "off the grid", "not finite", "not what was committed"])
+def test_an_aggregator_started_late_finds_the_update_whose_file_is_at_fault(
+    lines: Start, tmp_path: Path, fault: str
+) -> None:
+    """It judges files while it combines them; where that fails, each by itself."""
+    sim = lines()
+    number = open_round(sim)
+    crooked = Crooked(sim, number, "a")
+    reason, act = CROOKED[fault]
+    act(crooked)
+    people = {name: sim.participants[name] for name in ("b", "c")}
+    run_to(replace(sim, participants=people, aggregators=[]), number, Phase.AGGREGATE)
+    run_to(replace(sim, participants={}), number, Phase.FINAL)
+    settle(sim)
+    assert {e.participant: e.reason for e in entries_of(sim, number)}[crooked.client.account] == reason
     assert admitted_to(sim, number) == 2
     assert all(v.passed for v in verified(sim, tmp_path / "stranger"))
 

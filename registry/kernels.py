@@ -1,0 +1,152 @@
+"""Compiled kernels (numba) for Merkle leaves and grid values: twice as fast as a Python loop over hashlib and NumPy.
+
+They are optional, the extra `fast`, and used once a process has handled 64 MiB, since loading takes half a second.
+hashlib and NumPy are the reference: both give the same bytes, which a self-test checks each time the kernels are
+loaded. SHA-256 is that of the libcrypto with which Python's own hashlib is linked. Kernels release the GIL.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Kernels", "kernels"]
+
+log = logging.getLogger(__name__)
+
+_U8 = npt.NDArray[np.uint8]
+_F32 = npt.NDArray[np.float32]
+_ENOUGH = 64 << 20
+"""Bytes handled before the kernels are loaded."""
+
+
+class Kernels(NamedTuple):
+    """The compiled functions.
+
+    Attributes:
+        hash_rows: hash_rows(data, size, tag, out) writes sha256(tag ‖ row) of each whole row of size bytes, 32 bytes
+            each, to out; data and out may be the same array if size is 32 or more.
+        scale: scale(values, bits, factor, limit, out) writes values * factor to out; returns whether all products are
+            integers of at most limit in magnitude and no value is -0.0. bits are the values' as int32.
+    """
+
+    hash_rows: Callable[[_U8, int, int, _U8], None]
+    scale: Callable[[_F32, npt.NDArray[np.int32], np.float32, np.float32, _F32], bool]
+
+
+class _State:
+    handled = 0
+    tried = False
+    found: Kernels | None = None
+
+
+_lock = threading.Lock()
+
+
+def kernels(handled: int) -> Kernels | None:
+    """Return the kernels, or None where numba is not installed or too little was handled to load them.
+
+    Args:
+        handled: Bytes about to be handled. A caller that knows of more to come passes all of it, before it forks.
+    """
+    if _State.tried:
+        return _State.found
+    _State.handled += handled
+    if _State.handled < _ENOUGH:
+        return None
+    with _lock:
+        if not _State.tried:
+            _State.found = _loaded()
+            _State.tried = True
+    return _State.found
+
+
+def _loaded() -> Kernels | None:
+    try:
+        made = _compiled()
+    except ImportError:
+        return None
+    except (AttributeError, OSError, RuntimeError) as error:
+        log.info("compiled kernels are not used: %s", error)
+        return None
+    if not _agree(made):
+        log.warning("compiled kernels are not used: they differ from hashlib and NumPy on this machine")
+        return None
+    return made
+
+
+def _compiled() -> Kernels:
+    """Compile the kernels, or load them from numba's cache.
+
+    Raises:
+        ImportError: numba is not installed.
+        AttributeError, OSError: Python's hashlib is not linked with libcrypto.
+        RuntimeError: There is no folder for numba's cache.
+    """
+    from llvmlite import binding
+    from numba import njit, types
+
+    crypto = ctypes.CDLL(getattr(__import__("_hashlib"), "__file__", None))
+    for name in ("SHA256_Init", "SHA256_Update", "SHA256_Final"):
+        binding.add_symbol(name, ctypes.cast(getattr(crypto, name), ctypes.c_void_p).value)
+    begin: Any = types.ExternalFunction("SHA256_Init", types.int32(types.uintp))
+    update: Any = types.ExternalFunction("SHA256_Update", types.int32(types.uintp, types.uintp, types.uintp))
+    finish: Any = types.ExternalFunction("SHA256_Final", types.int32(types.uintp, types.uintp))
+
+    def hash_rows(data: Any, size: Any, tag: Any, out: Any) -> None:
+        state = np.empty(128, np.uint8)  # a SHA256_CTX has 112 bytes
+        prefix = np.empty(1, np.uint8)
+        prefix[0] = tag
+        for i in range(data.size // size):
+            begin(state.ctypes.data)
+            update(state.ctypes.data, prefix.ctypes.data, 1)
+            update(state.ctypes.data, data.ctypes.data + i * size, size)
+            finish(out.ctypes.data + 32 * i, state.ctypes.data)
+
+    def scale(values: Any, bits: Any, factor: Any, limit: Any, out: Any) -> bool:
+        canonical = True
+        for i in range(values.size):
+            product = values[i] * factor
+            canonical &= (np.rint(product) == product) & (abs(product) <= limit) & (bits[i] != -2147483648)
+            out[i] = product
+        return canonical
+
+    def fixed(kind: Any) -> Any:
+        return types.Array(kind, 1, "C", readonly=True)
+
+    compile_rows = njit(
+        types.void(fixed(types.uint8), types.uintp, types.uint8, types.uint8[::1]), nogil=True, cache=True
+    )
+    compile_scale = njit(
+        types.boolean(fixed(types.float32), fixed(types.int32), types.float32, types.float32, types.float32[::1]),
+        nogil=True,
+        cache=True,
+    )
+    return Kernels(compile_rows(hash_rows), compile_scale(scale))
+
+
+def _agree(made: Kernels) -> bool:
+    """Compare the kernels with hashlib and NumPy on a few rows and values."""
+    data = np.arange(4096, dtype=np.uint32).view(np.uint8) // 3
+    hashes = np.empty(32 * 16, dtype=np.uint8)
+    made.hash_rows(data, 1024, 1, hashes)
+    rows = [hashlib.sha256(b"\x01" + data[at : at + 1024].tobytes()).digest() for at in range(0, len(data), 1024)]
+    edges = np.array([0.0, 1.5, -2.0, 1 << 24], dtype=np.float32)
+    faults = np.array([-0.0, 0.75, 1 << 25, np.nan, np.inf], dtype=np.float32)
+    out = np.empty(1, dtype=np.float32)
+
+    def canonical(value: _F32) -> bool:
+        return bool(made.scale(value, value.view(np.int32), np.float32(2), np.float32(1 << 25), out))
+
+    return (
+        hashes.tobytes() == b"".join(rows)
+        and all(canonical(edges[i : i + 1]) and out[0] == 2 * edges[i] for i in range(len(edges)))
+        and not any(canonical(faults[i : i + 1]) for i in range(len(faults)))
+    )
