@@ -9,8 +9,6 @@ step of each for one model, the most urgent first.
 
 from __future__ import annotations
 
-import secrets
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,12 +32,11 @@ from registry.disputes.inspection import Recomputed, inspect
 from registry.disputes.openings import differing_leaf
 from registry.disputes.streaming import conviction_gas
 from registry.disputes.tree_cache import place_of, remove_before
-from registry.durable import write_whole
 from registry.errors import CairnError, ContractError, NotEnoughMoney, TransactionRefused
 from registry.ethereum.fees import block_gas
 from registry.ethereum.keys import to_checksum
 from registry.ethereum.node import chain_time
-from registry.roles.claims import Claim, collect, sealing
+from registry.roles.claims import Claim, Collecting, collect, sealing, secret_of
 from registry.roles.loop import LoopTask, keeping, take_step
 from registry.roles.purse import LimitReached, Purse
 from registry.rounds.loaded_round import LoadedRound, load_round
@@ -62,7 +59,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AuditorMemory", "advance", "audit", "tasks"]
 
-_SALTING = threading.Lock()
 _LOOKS = 4
 """The first audit of a result takes at most the time left divided by this."""
 _LATER_LOOKS = 16
@@ -140,12 +136,7 @@ class _Watch:
 
     def salt(self) -> bytes:
         """Return the secret that samples the chunks of withheld contributions; stored, so the same after a restart."""
-        path = self.folder / "salt"
-        with _SALTING:
-            if not path.exists():
-                self.folder.mkdir(parents=True, exist_ok=True)
-                write_whole(path, secrets.token_bytes(32))
-            return path.read_bytes()
+        return secret_of(self.folder)
 
     def tell(self, said: str) -> str:
         """Return a message, or '' if it was reported before."""
@@ -216,7 +207,7 @@ def tasks(
 
     if purse is None:
         return tuple(each("looking", _look))
-    own = LoopTask("collecting", partial(collect, client, purse, folder)), keeping(client)
+    own = LoopTask("collecting", partial(collect, client, purse, folder, Collecting())), keeping(client)
     return (
         *each("closing", _close),
         *each("expelling", _expel),
@@ -478,7 +469,7 @@ def _claims(dispute: Dispute, leaf: Wanted) -> Iterator[Claim]:
     yield Claim(dispute.round_id, dispute.tally, Part.WHOLE, 0)
     if leaf.tree is not None:
         yield Claim(dispute.round_id, dispute.tally, Part.VALUES, leaf.index)
-    yield Claim(dispute.round_id, dispute.tally, Part.SERVICE, 0, _named(dispute, leaf))
+    yield Claim(dispute.round_id, dispute.tally, Part.SERVICE, 0)
 
 
 def _demanding(
