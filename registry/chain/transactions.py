@@ -203,7 +203,7 @@ class Transactor:
         for intent in self._journal.live():
             try:
                 self._advance(intent, left, most)
-            except (ContractError, TransactionFailed) as error:
+            except (ContractError, TransactionFailed, NodeRefused) as error:
                 log.info("%s: still %s: %s", intent.key, intent.state, error)  # waiting for it raises this
         return self._journal.live()
 
