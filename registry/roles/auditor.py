@@ -9,6 +9,7 @@ step of each for one model, the most urgent first.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ from registry.chain.challenges import Challenges
 from registry.chain.contract_events import LeafShown
 from registry.chain.contract_structs import Basis, Demanded, Dispute, Opening, Result, Target
 from registry.chain.court import Court
-from registry.chain.demand_terms import MAX_DEPOSIT
+from registry.chain.demand_terms import ANSWER_GAS, MAX_DEPOSIT
 from registry.chain.sending import Call
 from registry.disputes.answers import answer_to
 from registry.disputes.charges import Inspection, Wanted, basis_of
@@ -51,13 +52,15 @@ from registry.rounds.onchain import (
 )
 from registry.store.base import ContentStore
 from registry.store.limited import LimitedStore
-from registry.types import HeadKind, ModelId, Part, Phase, Tree
+from registry.types import Address, HeadKind, ModelId, Part, Phase, Tree
 from registry.verification.verify import Check, until_failure, verify_round
 
 if TYPE_CHECKING:
     from registry.chain.client import Client
 
 __all__ = ["AuditorMemory", "advance", "audit", "tasks"]
+
+log = logging.getLogger(__name__)
 
 _LOOKS = 4
 """The first audit of a result takes at most the time left divided by this."""
@@ -380,7 +383,10 @@ def _is_audited_again(found: Inspection, dispute: Dispute, demands: Demands, pau
 
 
 def _show_late(watch: _Watch) -> str:
-    """Answer demands of a right result that its attesters have not answered in time."""
+    """Answer demands of a right result that its attesters have not answered in time. Does not wait.
+
+    Answers under way are urgent: they are resent, with fee bumps by the time left, for no more than they earn.
+    """
     client, number, purse = watch.client, watch.number, watch.purse
     remove_before(watch.folder, watch.model_id, number)
     if client.phase(watch.model_id, number) != Phase.CHALLENGE or purse is None:
@@ -389,20 +395,38 @@ def _show_late(watch: _Watch) -> str:
     if window is None:
         return ""
     dispute, record, result = window
-    found = watch.memory.inspected.get(dispute.tally)
-    court, now = Court(client, send=purse.send), chain_time(client.w3)
+    found, now = watch.memory.inspected.get(dispute.tally), chain_time(client.w3)
     if found is None or not found.sound:
         return ""
-    demands = _demands(watch, court, dispute, "showing")
-    for leaf in demands.open:
-        if not demands.deadlines[leaf] <= now < demands.late_deadlines[leaf]:
-            continue
-        opening = answer_to(watch.store, record, result, leaf, place_of(watch.folder, watch.model_id, number))
-        if opening is not None and not court.demand(leaf, block="pending").closed:
-            attesters = attesters_of(client, watch.model_id, number, dispute.tally)
-            court.show_late(watch.model_id, number, leaf, opening, attesters, until="mined")
-            return f"round {number}: showed leaf {leaf.index} of 0x{leaf.root.hex()[:12]} late, for the result is right"
-    return ""
+    demands = _demands(watch, Court(client), dispute, "showing")
+    late = [leaf for leaf in demands.open if demands.deadlines[leaf] <= now < demands.late_deadlines[leaf]]
+    if not late:
+        return ""
+    attesters = attesters_of(client, watch.model_id, number, dispute.tally)
+    shown = sum(_is_shown_late(watch, purse, record, result, leaf, attesters) for leaf in late)
+    left = min(demands.late_deadlines[leaf] for leaf in late) - now
+    client.transactor.keep(left=left, most=max(demands.deposits[leaf] for leaf in late) // ANSWER_GAS)
+    leaves = "a leaf" if shown == 1 else f"{shown} leaves"
+    return f"round {number}: showed {leaves} late, for the result is right" if shown else ""
+
+
+def _is_shown_late(
+    watch: _Watch, purse: Purse, record: RoundRecord, result: Result, leaf: Demanded, attesters: Sequence[Address]
+) -> bool:
+    """Whether the auditor has sent a late answer now; one that is refused keeps no other leaf back."""
+    court, place = Court(watch.client), place_of(watch.folder, watch.model_id, watch.number)
+    opening = answer_to(watch.store, record, result, leaf, place)
+    if opening is None or court.demand(leaf, block="pending").closed:
+        return False
+    call = court.anew(court.call("showLate", watch.model_id, watch.number, leaf, opening, list(attesters)))
+    if watch.client.transactor.journal.on_its_way(call.key) is not None:
+        return False
+    try:
+        purse.submit(call)
+    except (ContractError, TransactionRefused) as error:
+        log.info("round %d: a late answer was rejected: %s", watch.number, error)
+        return False
+    return True
 
 
 def _named(dispute: Dispute, wanted: Wanted) -> Demanded:

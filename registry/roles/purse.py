@@ -97,6 +97,15 @@ class Purse:
         finally:
             self._settle(booking)
 
+    def submit(self, call: Call) -> None:
+        """Send a call as `send`, but do not wait: the journal resends it, and a later booking settles its price."""
+        booking, _ = self._reserve(call, 0)
+        if booking is not None:
+            try:
+                self._client.submit(call)
+            finally:
+                self._settle(booking)
+
     def send_all(self, calls: Iterable[Call], *, together: int, spare_gas: int = 0) -> dict[str, CairnError]:
         """Send independent calls in this order, and wait until all are mined.
 

@@ -21,7 +21,8 @@ from registry.errors import TransactionFailed
 from registry.ethereum.hashing import keccak
 from registry.ethereum.networks import Finality, FinalityRule
 from registry.ethereum.node import NodeRefused
-from registry.roles import aggregator
+from registry.roles import aggregator, auditor
+from registry.roles.purse import Purse
 from registry.types import Tree
 
 pytestmark = pytest.mark.slow
@@ -347,6 +348,41 @@ def test_answers_are_bid_for_though_no_bond_is_at_stake(
         answerer.clock_set = waited
         assert answerer.advance() == ""
     assert len(set(node.sent)) == 3
+
+
+def test_late_answers_of_an_auditor_wait_for_no_block_and_are_bid_for(
+    answerer: Answerer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With blocks that come late, all are on their way at once, and each bids more as its time passes."""
+    house, target = answerer.house, Target(answerer.house.model_id, 1, answerer.house.outcome().result)
+    answerer.court.demand_chunks(target, Tree.AGGREGATE, [0, 1], deposit=10**16)
+    sleep_until(house.chain.w3, max(answerer.demands.deadlines.values()))
+    sending = replace(answerer.client.transactor._sending, timeout=0.1)
+    signer = house.second.transactor._signer
+    client = Client(house.chain.w3, house.address, signer=signer, journal=Journal(None), sending=sending)
+    purse, before = Purse(client, house.folder / "purse.json", 10**18), client.balance(client.account)
+    by_name = {
+        task.name.partition(" ")[0]: task.step
+        for task in auditor.tasks(client, house.store, house.folder / "auditor", [house.model_id], purse=purse)
+    }
+    assert by_name["looking"]().endswith("recomputed to the bit")
+    node = Node(house, monkeypatch)
+    node.holds_back = True
+    assert by_name["showing"]() == "round 1: showed 2 leaves late, for the result is right"
+    assert by_name["showing"]() == ""
+    assert len(set(node.sent)) == 2
+    answerer.clock_set = 70.0
+    assert by_name["showing"]() == ""
+    bids = list(dict.fromkeys(node.sent))
+    assert len(bids) == 4
+    for raw in bids[2:]:
+        node.mine(raw)
+    assert answerer.demands.open == ()
+    assert by_name["showing"]() == ""
+    by_name["transactions"]()
+    node.holds_back = False
+    purse.send(answerer.court.call("sealClaim", b"\x01" * 32))
+    assert purse.spent == before - client.balance(client.account), "each is booked once, at what it cost"
 
 
 # A clock that is set back ---------------------------------------------------------------------------------------------
