@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,17 @@ import pytest
 from hearing import convicted, lie, update_of, without
 
 from registry.chain.client import Client
+from registry.chain.contract_errors import AlreadyDemanded
+from registry.chain.contract_structs import Target
 from registry.chain.court import Court
 from registry.chain.journal import Journal
+from registry.chain.sending import Sending
 from registry.dev.embedded import sleep_until
 from registry.dev.forgeries import nudged
+from registry.disputes.demands import demands_of
 from registry.roles.claims import Collecting, collect
 from registry.roles.purse import Purse
-from registry.types import Fault
+from registry.types import Fault, Tree
 
 pytestmark = pytest.mark.slow
 
@@ -156,3 +161,38 @@ def test_what_is_withdrawn_is_counted_once_wherever_the_process_stops(
     collect(again, purse, tmp_path)
     purse.send(Court(again).call("sealClaim", b"\x01" * 32))
     assert purse.spent == before - again.balance(again.account) < 0
+
+
+# An account that two auditors share -----------------------------------------------------------------------------------
+
+
+def test_a_nonce_that_another_machine_takes_costs_a_wait_and_no_wei(
+    bonded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both demand the same leaf and one more; each machine has its own journal and purse."""
+    house, result = bonded, bonded.outcome().result
+    house.attest("mallory", result)
+    target, before = Target(house.model_id, 1, result), house.stranger.balance(house.stranger.account)
+    courts, purses = list[Court](), list[Purse]()
+    for name in ("one", "other"):
+        signer, sending = house.stranger.transactor._signer, Sending(poll=0.0, timeout=2.0)
+        client = Client(house.chain.w3, house.address, signer=signer, journal=Journal(None), sending=sending)
+        courts.append(Court(client))
+        purses.append(Purse(client, house.folder / name / "spent.json", 10 * ETHER))
+    deposit = 2 * courts[0].deposit_now(target)
+    same, more = (courts[1].chunks_demand(target, Tree.AGGREGATE, [index], deposit=deposit) for index in (0, 1))
+    transactor = courts[1].client.transactor
+    next_nonce = transactor._next_nonce
+
+    def overtaken() -> int:
+        nonce = next_nonce()
+        monkeypatch.setattr(transactor, "_next_nonce", next_nonce)
+        purses[0].send(replace(same, value=deposit + 1))
+        return nonce
+
+    monkeypatch.setattr(transactor, "_next_nonce", overtaken)
+    refused = purses[1].send_all([same, more], together=10**7)
+    assert {key: type(error) for key, error in refused.items()} == {same.key: AlreadyDemanded}
+    assert len(demands_of(courts[0], house.owner.dispute(house.model_id, 1)).open) == 2
+    assert [purse.spent > deposit for purse in purses] == [True, True]
+    assert sum(purse.spent for purse in purses) == before - house.stranger.balance(house.stranger.account)
