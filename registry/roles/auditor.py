@@ -37,6 +37,7 @@ from registry.errors import CairnError, ContractError, NotEnoughMoney, Transacti
 from registry.ethereum.fees import block_gas
 from registry.ethereum.keys import to_checksum
 from registry.ethereum.node import chain_time
+from registry.roles.activity import Activity
 from registry.roles.claims import Claim, Collecting, collect, sealing, secret_of
 from registry.roles.loop import LoopTask, keeping, take_step
 from registry.roles.purse import LimitReached, Purse
@@ -199,14 +200,13 @@ def tasks(
         memories: Caches, one per model, the same objects at each call: nothing is recomputed twice.
         clock: Returns seconds, to limit the time of an audit.
     """
-    kept = memories or [AuditorMemory() for _ in models]
-    pairs = list(zip(models, kept, strict=True))
+    kept, activity = memories or [AuditorMemory() for _ in models], Activity(client, models, clock)
+    watches = [
+        _Watch(client, store, folder, m, 0, purse, memory, clock) for m, memory in zip(models, kept, strict=True)
+    ]
 
     def each(name: str, step: Callable[[_Watch], str]) -> list[LoopTask]:
-        return [
-            LoopTask(f"{name} {m.hex()[:10]}", partial(_watched, client, store, folder, m, purse, memory, clock, step))
-            for m, memory in pairs
-        ]
+        return [LoopTask(f"{name} {w.model_id.hex()[:10]}", partial(_watched, w, activity, step)) for w in watches]
 
     if purse is None:
         return tuple(each("looking", _look))
@@ -238,25 +238,18 @@ def advance(
     return take_step(steps)
 
 
-def _watched(
-    client: Client,
-    store: ContentStore,
-    folder: Path,
-    model_id: ModelId,
-    purse: Purse | None,
-    memory: AuditorMemory,
-    clock: Callable[[], float],
-    step: Callable[[_Watch], str],
-) -> str:
-    """Take a step for a model's current round."""
-    number = client.model(model_id).rounds
+def _watched(watch: _Watch, activity: Activity, step: Callable[[_Watch], str]) -> str:
+    """Take a step for a model's current round, if that needs one."""
+    number = activity.round_of(watch.model_id)
     if not number:
         return ""
-    watch = _Watch(client, store, folder, model_id, number, purse, memory, clock)
     try:
-        return step(watch)
+        done = step(replace(watch, number=number))
     except (LimitReached, NotEnoughMoney) as error:
         return watch.tell(f"round {number}: {error}")
+    if done:
+        activity.expire()
+    return done
 
 
 def _look(watch: _Watch) -> str:
