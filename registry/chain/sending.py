@@ -37,6 +37,7 @@ class Call:
         once: Whether a completed transaction with this key also counts. True for effects that are possible only once;
             False for calls that an account may repeat.
         value: Value, wei.
+        gas: Gas to allow where the node runs the call but estimates nothing; None to wait for an estimate.
     """
 
     to: Address | None
@@ -44,6 +45,7 @@ class Call:
     key: str
     once: bool = True
     value: int = 0
+    gas: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,4 +138,7 @@ def simulate(w3: Web3, call: Call, sender: Address) -> int:
         except NodeRefused as reverted:
             if reverted.data is not None:
                 raise decode_error(reverted.data) from refused
+        else:
+            if call.gas is not None:
+                return call.gas
         raise

@@ -26,6 +26,7 @@ from registry.ethereum.hashing import keccak
 from registry.ethereum.keys import Signer, check_signed, to_checksum
 from registry.ethereum.networks import Finality, FinalityRule, final_block, finality_of, network_of
 from registry.ethereum.node import NodeRefused, asking, quantity
+from registry.ethereum.positions import Event
 from registry.types import Address
 
 if TYPE_CHECKING:
@@ -202,20 +203,21 @@ class Transactor:
         for intent in self._journal.live():
             try:
                 self._advance(intent, left, most)
-            except (ContractError, TransactionFailed) as error:
+            except (ContractError, TransactionFailed, NodeRefused) as error:
                 log.info("%s: still %s: %s", intent.key, intent.state, error)  # waiting for it raises this
         return self._journal.live()
 
-    def paid(self, intent: Intent) -> int | None:
-        """Return what a transaction has cost where it was mined, wei: its gas, and its value unless it was reverted.
+    def paid(self, intent: Intent) -> tuple[int, tuple[Event, ...]] | None:
+        """Return what a mined transaction has cost, wei, and its events; None if it is in no block.
 
-        None if it is in no block.
+        The cost is its gas, and its value unless it was reverted.
         """
         receipt = self._find_receipt(intent)
         if receipt is None:
             return None
         gas, price = (quantity(receipt.get(name, 0), name) for name in ("gasUsed", "effectiveGasPrice"))
-        return gas * price + (intent.value if receipt["status"] == 1 else 0)
+        cost = gas * price + (intent.value if receipt["status"] == 1 else 0)
+        return cost, () if intent.recipient is None else decode_logs(receipt["logs"], intent.recipient)
 
     def unmined(self) -> bool:
         """Make one pass as `keep`, and return whether any transaction is still unmined."""

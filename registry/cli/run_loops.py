@@ -258,8 +258,12 @@ def _tell(session: Session, said: str) -> None:
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
+def alone(path: Path, said: str = "runs from this folder: stop it, or give --folder") -> Iterator[None]:
     """Hold an exclusive lock file, so that no second process duplicates this one's work.
+
+    Args:
+        path: The lock file.
+        said: What the other process does, for the error.
 
     Raises:
         InputError: Another process holds the lock.
@@ -271,7 +275,7 @@ def alone(path: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise InputError(f"{path.parent}: another process runs from this folder: stop it, or give --folder") from None
+        raise InputError(f"{path.parent}: another process {said}") from None
     try:
         yield
     finally:

@@ -7,7 +7,7 @@ reorg makes a leaf miss its deadline.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from registry.chain.contract_events import LeafShown
 from registry.chain.contract_hashes import result_hash
 from registry.chain.contract_structs import Demanded, Dispute, Result, Shown
 from registry.chain.court import Court
+from registry.chain.demand_terms import ANSWER_GAS
 from registry.chain.journal import IntentState
 from registry.chain.sending import Call
 from registry.disputes.answers import Misnamed, answer_to
@@ -28,11 +29,12 @@ from registry.errors import (
     ContractError,
     InputError,
     NotEnoughMoney,
+    TransactionFailed,
     TransactionRefused,
     VerificationFailed,
 )
 from registry.ethereum.fees import block_gas, suggest_fees
-from registry.ethereum.node import chain_time
+from registry.ethereum.node import NodeRefused, chain_time
 from registry.roles.attested import Attested, kept_attested
 from registry.rounds.onchain import RoundRecord, attested_by, attested_result, attesters_of, read_round
 from registry.rounds.plans import load_plan, plan_rules
@@ -53,10 +55,14 @@ TOGETHER = 32
 """Most leaves per transaction: each takes up to 2.5 KiB of the 128 KiB that nodes relay."""
 _GAS_OF_ANSWER = 100_000
 """Gas allowed per leaf where a transaction shows several: five quarters of that of a leaf of 10^8 values."""
+_GAS_OF_BURNING = 50_000
+"""Gas allowed per attester for a late answer, where the node estimates none."""
 _SHARE_OF_BLOCK = 8
 """A transaction asks for at most a block's gas divided by this, so that it fits into nearly full blocks."""
 _SHARE_OF_BOND = 4
-"""Fee bumps of answers may cost at most the bond divided by this."""
+"""Fee bumps of answers may cost at most the bond divided by this, or what follows if that is more."""
+_ROLE_IN_ANSWERS = 64
+"""What the role is worth without a bond: so many answers at the usual price."""
 _OTHERS_EARN = 2
 """An answerer that has not attested the result shows a leaf if its deposit covers the usual cost divided by this."""
 _WORTH = 4
@@ -80,7 +86,8 @@ class Answering:
         read: By key of a call: hash of the block whose receipt was read.
         shown: Leaves under way that were reported as shown.
         news: Leaves shown since the last report.
-        poor: Whether the last step lacked funds, which is logged once.
+        poor: Whether an answer waits for funds, lower fees or another node, which is logged once.
+        failed: Whether one of this step does.
     """
 
     misnamed: Misnamed = field(default_factory=set)
@@ -94,6 +101,7 @@ class Answering:
     shown: set[Demanded] = field(default_factory=set)
     news: int = 0
     poor: bool = False
+    failed: bool = False
 
     def knows(self, leaf: Demanded, now: int) -> bool:
         """Whether to skip a leaf for now: its answer is pending, or its retry not due."""
@@ -163,7 +171,6 @@ def answer_demands(
     since = client.round_began(model_id, number) if kept is None else kept.since
     demands, now = demands_of(Court(client), dispute, memory.seen, since=since), chain_time(client.w3)
     attested = bool(demands.open) and client.attestation(model_id, number, place) == dispute.tally
-    worth = _worth(client, model_id, place, len(demands.open)) if attested else 0
     due = [leaf for leaf in _due(demands, now) if not memory.knows(leaf, now)]
     try:  # due answers go first: tracking many pending ones is slow
         if due:
@@ -178,7 +185,7 @@ def answer_demands(
                 window = _Window(client, here, trees, record, result, demands, now, place, attesters, memory)
                 _show(window, window.mine(due))
     finally:
-        _track(client, memory, demands, now, worth)
+        _track(client, memory, demands, now, lambda: _worth(client, model_id, place, demands) if attested else 0)
     shown = memory.newly_shown()
     return f"round {number}: showed {'a leaf' if shown == 1 else f'{shown} leaves'}" if shown else ""
 
@@ -202,8 +209,8 @@ def collect_deposits(client: Client, *, poor: bool = False) -> str:
         if credit < (quote.cost if poor else _WORTH * quote.max_cost):
             return ""
         client.submit(call)
-    except (NothingToWithdraw, NotEnoughMoney):
-        return ""  # without money, retry once pending calls are mined and cost less than their maximum
+    except (NothingToWithdraw, TransactionFailed, NodeRefused):
+        return ""  # retry: pending calls are mined for less than their maximum, fees fall, a node estimates again
     return f"collected {credit} wei of deposits"
 
 
@@ -272,10 +279,11 @@ class _Window:
         first = leaves[0]
         if self.late(first.demanded):
             named = self.record.model_id, self.record.number
-            return court.call("showLate", *named, first.demanded, first.opening, self.attesters)
+            call = court.call("showLate", *named, first.demanded, first.opening, self.attesters)
+            return replace(call, gas=ANSWER_GAS + _GAS_OF_BURNING * len(self.attesters))
         if len(leaves) == 1:
-            return court.call("showLeaf", first.demanded, first.opening)
-        return court.call("showLeaves", leaves)
+            return replace(court.call("showLeaf", first.demanded, first.opening), gas=ANSWER_GAS)
+        return replace(court.call("showLeaves", leaves), gas=ANSWER_GAS * len(leaves))
 
 
 def _due(demands: Demands, now: int) -> list[Demanded]:
@@ -289,7 +297,7 @@ def _show(window: _Window, leaves: Sequence[Demanded]) -> None:
 
     For a leaf of which this attester has the first turn the node is not queried: many leaves must not delay any.
     """
-    court = Court(window.client)
+    court, window.memory.failed = Court(window.client), False
     least = 0 if window.place in window.attesters else _usual_price(window.client) // _OTHERS_EARN
     together = _together(window.client)
     batch: list[Shown] = []
@@ -314,7 +322,7 @@ def _show(window: _Window, leaves: Sequence[Demanded]) -> None:
                 return
         if batch:
             break  # hashing is slow: read new demands before building the next tree
-    window.memory.poor = False
+    window.memory.poor = window.memory.failed
 
 
 def _shown(window: _Window, leaves: Sequence[Demanded], *, make: bool) -> list[Shown]:
@@ -367,11 +375,21 @@ def _send(window: _Window, court: Court, shown: Sequence[Shown]) -> bool:
                 queue[:0] = [batch[: len(batch) // 2], batch[len(batch) // 2 :]]
                 continue
             collect_deposits(window.client, poor=True)
-            if not window.memory.under_way and not window.memory.poor:
-                log.warning("round %d: a demanded leaf is not shown yet: %s", window.record.number, error)
-            window.memory.poor = True
+            _hinder(window, error, said=not window.memory.under_way)
             return False  # the deposits of other answers will pay for this one
+        except TransactionFailed as error:
+            _hinder(window, error)
+            return False  # fees are over the cap for every answer
+        except NodeRefused as error:
+            _hinder(window, error)  # another answer may pass
     return True
+
+
+def _hinder(window: _Window, error: CairnError, *, said: bool = True) -> None:
+    """Note that a leaf is sent by a later step, and log it once until all leaves are sent."""
+    if said and not window.memory.poor:
+        log.warning("round %d: a demanded leaf is not shown yet: %s", window.record.number, error)
+    window.memory.poor = window.memory.failed = True
 
 
 def _usual_price(client: Client) -> int:
@@ -401,19 +419,25 @@ def _submit(window: _Window, court: Court, batch: Sequence[Shown]) -> None:
     memory.under_way.update((shown.demanded, call) for shown in batch)
 
 
-def _worth(client: Client, model_id: ModelId, attester: Address, answers: int) -> int:
-    """Return the highest price to bid for these answers, wei per gas: together they cost a part of the bond at most."""
-    return Court(client).bond(model_id, attester).amount // (_SHARE_OF_BOND * _GAS_OF_ANSWER * max(answers, 1))
+def _worth(client: Client, model_id: ModelId, attester: Address, demands: Demands) -> int:
+    """Return the highest price to bid for the open answers, wei per gas.
+
+    Together they cost at most a part of the bond, what they earn, or what the role is worth, whichever is most.
+    """
+    bond = Court(client).bond(model_id, attester).amount
+    earned = sum(demands.deposits[leaf] for leaf in demands.open)
+    most = max(bond // _SHARE_OF_BOND, earned, _ROLE_IN_ANSWERS * _usual_price(client))
+    return most // (_GAS_OF_ANSWER * max(len(demands.open), 1))
 
 
-def _track(client: Client, memory: Answering, demands: Demands, now: int, worth: int) -> None:
+def _track(client: Client, memory: Answering, demands: Demands, now: int, worth: Callable[[], int]) -> None:
     """Track pending answers: bump their fees, make failed ones due again, and drop final ones."""
     if not memory.under_way:
         return
     open_ones = [leaf for leaf in memory.under_way if leaf in demands.open]
     ends = [(demands.deadlines[leaf], demands.late_deadlines[leaf]) for leaf in open_ones]
     left = min((in_time - now if in_time > now else late - now for in_time, late in ends), default=0)
-    client.transactor.keep(left=left if left > 0 else None, most=worth)
+    client.transactor.keep(left=left if left > 0 else None, most=worth())
     sent: dict[Call, set[Demanded]] = {}
     for leaf, call in memory.under_way.items():
         sent.setdefault(call, set()).add(leaf)

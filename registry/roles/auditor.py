@@ -9,8 +9,7 @@ step of each for one model, the most urgent first.
 
 from __future__ import annotations
 
-import secrets
-import threading
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from registry.chain.challenges import Challenges
 from registry.chain.contract_events import LeafShown
 from registry.chain.contract_structs import Basis, Demanded, Dispute, Opening, Result, Target
 from registry.chain.court import Court
-from registry.chain.demand_terms import MAX_DEPOSIT
+from registry.chain.demand_terms import ANSWER_GAS, MAX_DEPOSIT
 from registry.chain.sending import Call
 from registry.disputes.answers import answer_to
 from registry.disputes.charges import Inspection, Wanted, basis_of
@@ -34,12 +33,12 @@ from registry.disputes.inspection import Recomputed, inspect
 from registry.disputes.openings import differing_leaf
 from registry.disputes.streaming import conviction_gas
 from registry.disputes.tree_cache import place_of, remove_before
-from registry.durable import write_whole
 from registry.errors import CairnError, ContractError, NotEnoughMoney, TransactionRefused
 from registry.ethereum.fees import block_gas
 from registry.ethereum.keys import to_checksum
 from registry.ethereum.node import chain_time
-from registry.roles.claims import Claim, collect, sealing
+from registry.roles.activity import Activity
+from registry.roles.claims import Claim, Collecting, collect, sealing, secret_of
 from registry.roles.loop import LoopTask, keeping, take_step
 from registry.roles.purse import LimitReached, Purse
 from registry.rounds.loaded_round import LoadedRound, load_round
@@ -54,7 +53,7 @@ from registry.rounds.onchain import (
 )
 from registry.store.base import ContentStore
 from registry.store.limited import LimitedStore
-from registry.types import HeadKind, ModelId, Part, Phase, Tree
+from registry.types import Address, HeadKind, ModelId, Part, Phase, Tree
 from registry.verification.verify import Check, until_failure, verify_round
 
 if TYPE_CHECKING:
@@ -62,7 +61,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AuditorMemory", "advance", "audit", "tasks"]
 
-_SALTING = threading.Lock()
+log = logging.getLogger(__name__)
+
 _LOOKS = 4
 """The first audit of a result takes at most the time left divided by this."""
 _LATER_LOOKS = 16
@@ -140,12 +140,7 @@ class _Watch:
 
     def salt(self) -> bytes:
         """Return the secret that samples the chunks of withheld contributions; stored, so the same after a restart."""
-        path = self.folder / "salt"
-        with _SALTING:
-            if not path.exists():
-                self.folder.mkdir(parents=True, exist_ok=True)
-                write_whole(path, secrets.token_bytes(32))
-            return path.read_bytes()
+        return secret_of(self.folder)
 
     def tell(self, said: str) -> str:
         """Return a message, or '' if it was reported before."""
@@ -205,18 +200,17 @@ def tasks(
         memories: Caches, one per model, the same objects at each call: nothing is recomputed twice.
         clock: Returns seconds, to limit the time of an audit.
     """
-    kept = memories or [AuditorMemory() for _ in models]
-    pairs = list(zip(models, kept, strict=True))
+    kept, activity = memories or [AuditorMemory() for _ in models], Activity(client, models, clock)
+    watches = [
+        _Watch(client, store, folder, m, 0, purse, memory, clock) for m, memory in zip(models, kept, strict=True)
+    ]
 
     def each(name: str, step: Callable[[_Watch], str]) -> list[LoopTask]:
-        return [
-            LoopTask(f"{name} {m.hex()[:10]}", partial(_watched, client, store, folder, m, purse, memory, clock, step))
-            for m, memory in pairs
-        ]
+        return [LoopTask(f"{name} {w.model_id.hex()[:10]}", partial(_watched, w, activity, step)) for w in watches]
 
     if purse is None:
         return tuple(each("looking", _look))
-    own = LoopTask("collecting", partial(collect, client, purse, folder)), keeping(client)
+    own = LoopTask("collecting", partial(collect, client, purse, folder, Collecting())), keeping(client)
     return (
         *each("closing", _close),
         *each("expelling", _expel),
@@ -244,25 +238,18 @@ def advance(
     return take_step(steps)
 
 
-def _watched(
-    client: Client,
-    store: ContentStore,
-    folder: Path,
-    model_id: ModelId,
-    purse: Purse | None,
-    memory: AuditorMemory,
-    clock: Callable[[], float],
-    step: Callable[[_Watch], str],
-) -> str:
-    """Take a step for a model's current round."""
-    number = client.model(model_id).rounds
+def _watched(watch: _Watch, activity: Activity, step: Callable[[_Watch], str]) -> str:
+    """Take a step for a model's current round, if that needs one."""
+    number = activity.round_of(watch.model_id)
     if not number:
         return ""
-    watch = _Watch(client, store, folder, model_id, number, purse, memory, clock)
     try:
-        return step(watch)
+        done = step(replace(watch, number=number))
     except (LimitReached, NotEnoughMoney) as error:
         return watch.tell(f"round {number}: {error}")
+    if done:
+        activity.expire()
+    return done
 
 
 def _look(watch: _Watch) -> str:
@@ -389,7 +376,10 @@ def _is_audited_again(found: Inspection, dispute: Dispute, demands: Demands, pau
 
 
 def _show_late(watch: _Watch) -> str:
-    """Answer demands of a right result that its attesters have not answered in time."""
+    """Answer demands of a right result that its attesters have not answered in time. Does not wait.
+
+    Answers under way are urgent: they are resent, with fee bumps by the time left, for no more than they earn.
+    """
     client, number, purse = watch.client, watch.number, watch.purse
     remove_before(watch.folder, watch.model_id, number)
     if client.phase(watch.model_id, number) != Phase.CHALLENGE or purse is None:
@@ -398,20 +388,38 @@ def _show_late(watch: _Watch) -> str:
     if window is None:
         return ""
     dispute, record, result = window
-    found = watch.memory.inspected.get(dispute.tally)
-    court, now = Court(client, send=purse.send), chain_time(client.w3)
+    found, now = watch.memory.inspected.get(dispute.tally), chain_time(client.w3)
     if found is None or not found.sound:
         return ""
-    demands = _demands(watch, court, dispute, "showing")
-    for leaf in demands.open:
-        if not demands.deadlines[leaf] <= now < demands.late_deadlines[leaf]:
-            continue
-        opening = answer_to(watch.store, record, result, leaf, place_of(watch.folder, watch.model_id, number))
-        if opening is not None and not court.demand(leaf, block="pending").closed:
-            attesters = attesters_of(client, watch.model_id, number, dispute.tally)
-            court.show_late(watch.model_id, number, leaf, opening, attesters, until="mined")
-            return f"round {number}: showed leaf {leaf.index} of 0x{leaf.root.hex()[:12]} late, for the result is right"
-    return ""
+    demands = _demands(watch, Court(client), dispute, "showing")
+    late = [leaf for leaf in demands.open if demands.deadlines[leaf] <= now < demands.late_deadlines[leaf]]
+    if not late:
+        return ""
+    attesters = attesters_of(client, watch.model_id, number, dispute.tally)
+    shown = sum(_is_shown_late(watch, purse, record, result, leaf, attesters) for leaf in late)
+    left = min(demands.late_deadlines[leaf] for leaf in late) - now
+    client.transactor.keep(left=left, most=max(demands.deposits[leaf] for leaf in late) // ANSWER_GAS)
+    leaves = "a leaf" if shown == 1 else f"{shown} leaves"
+    return f"round {number}: showed {leaves} late, for the result is right" if shown else ""
+
+
+def _is_shown_late(
+    watch: _Watch, purse: Purse, record: RoundRecord, result: Result, leaf: Demanded, attesters: Sequence[Address]
+) -> bool:
+    """Whether the auditor has sent a late answer now; one that is refused keeps no other leaf back."""
+    court, place = Court(watch.client), place_of(watch.folder, watch.model_id, watch.number)
+    opening = answer_to(watch.store, record, result, leaf, place)
+    if opening is None or court.demand(leaf, block="pending").closed:
+        return False
+    call = court.anew(court.call("showLate", watch.model_id, watch.number, leaf, opening, list(attesters)))
+    if watch.client.transactor.journal.on_its_way(call.key) is not None:
+        return False
+    try:
+        purse.submit(call)
+    except (ContractError, TransactionRefused) as error:
+        log.info("round %d: a late answer was rejected: %s", watch.number, error)
+        return False
+    return True
 
 
 def _named(dispute: Dispute, wanted: Wanted) -> Demanded:
@@ -478,7 +486,7 @@ def _claims(dispute: Dispute, leaf: Wanted) -> Iterator[Claim]:
     yield Claim(dispute.round_id, dispute.tally, Part.WHOLE, 0)
     if leaf.tree is not None:
         yield Claim(dispute.round_id, dispute.tally, Part.VALUES, leaf.index)
-    yield Claim(dispute.round_id, dispute.tally, Part.SERVICE, 0, _named(dispute, leaf))
+    yield Claim(dispute.round_id, dispute.tally, Part.SERVICE, 0)
 
 
 def _demanding(

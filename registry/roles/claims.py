@@ -1,45 +1,56 @@
 """Claims (commit-reveal): sealed before a challenge exposes the fault, revealed after the conviction.
 
-Salts are written to a file before the seal is sent: without its salt a claim cannot be revealed or rewarded.
+Salts are derived from a secret in the auditor's folder, and the chain shows which claims were convicted and which seals
+recorded. So nothing is written for a claim: a full disk stops none, and after a restart each is found again.
 """
 
 from __future__ import annotations
 
+import hmac
 import json
+import logging
 import secrets
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from registry.chain.client import Client
+from registry.chain.contract_events import LeafDemanded, ResultConvicted
 from registry.chain.contract_hashes import claim_of, seal_of
-from registry.chain.contract_structs import Demand, Demanded
 from registry.chain.court import Court
+from registry.chain.event_logs import read_events_back
 from registry.chain.sending import Call
+from registry.disputes.demands import leaf_of
 from registry.durable import write_whole
-from registry.errors import InputError
 from registry.ethereum.node import chain_time
 from registry.roles.purse import Purse
-from registry.types import Address, Fault, Part, Root, RoundId
+from registry.types import Address, Fault, Part, RoundId
 
-__all__ = ["Claim", "collect", "sealing"]
+__all__ = ["Claim", "Collecting", "collect", "salt_of", "sealing", "secret_of"]
 
-_FILE = "claims.json"
+log = logging.getLogger(__name__)
+
+_OLD = "claims.json"
+"""Claims with random salts, which earlier releases wrote."""
+_COLLECTED = "collected.json"
 _WRITING = threading.Lock()
-"""Guards the file: several models may be watched in parallel."""
+"""Guards the folder: several models may be watched in parallel."""
+_UNSAVED: dict[Path, bytes] = {}
+"""Secrets that could not be written yet, by folder."""
+_WRITTEN_EVERY = 1000
+"""Blocks between two writes of how far rewards are collected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A fault that an account claims to know; for a withheld leaf, with the demand that proves it."""
+    """A fault that an account claims to know."""
 
     round_id: RoundId
     tally: bytes
     part: Part
     index: int
-    demanded: Demanded | None = None
 
     @property
     def hash(self) -> bytes:
@@ -47,102 +58,175 @@ class Claim:
         return claim_of(self.round_id, self.tally, self.part, self.index)
 
 
-def sealing(court: Court, folder: Path, claims: Iterable[Claim]) -> list[Call]:
-    """Return the calls that seal claims on chain, without revealing them.
+@dataclass(slots=True)
+class Collecting:
+    """Cache of `collect` between steps; losing it costs only requests.
 
-    Their salts are on disk when this returns. Seals recorded already are left out, and claims of the same hash share
-    one seal.
+    Attributes:
+        since: The first block whose convictions are not in `convicted` for good; None before the first step.
+        written: What the folder says of `since`.
+        convicted: Convictions by this auditor's claims whose reward is not settled, by round and tally.
+        hopeless: Convictions by a demand of somebody else, which no own demand reveals.
     """
-    claims = list(claims)
+
+    since: int | None = None
+    written: int = 0
+    convicted: dict[tuple[RoundId, bytes], ResultConvicted] = field(default_factory=dict)
+    hopeless: set[tuple[RoundId, bytes]] = field(default_factory=set)
+
+
+def secret_of(folder: Path) -> bytes:
+    """Return the auditor's secret, made once. While the disk takes no file it is kept in memory, which is logged."""
+    path = folder / "salt"
     with _WRITING:
-        known = _read(folder)
-        salts, there = {other.hash: salt for other, salt in reversed(known)}, {other for other, _ in known}
-        added = []
-        for claim in dict.fromkeys(claims):
-            if claim not in there:
-                added.append((claim, salts.setdefault(claim.hash, secrets.token_bytes(32))))
-        if added:
-            _write(folder, [*known, *added])
-    seals = dict.fromkeys(seal_of(court.client.account, salts[claim.hash], claim.hash) for claim in claims)
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            secret = _UNSAVED.get(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_whole(path, secret or secrets.token_bytes(32))
+        except OSError as error:
+            if secret is None:
+                log.warning("%s: not written, so a restart loses the rewards of claims sealed now: %s", path, error)
+            return _UNSAVED.setdefault(folder, secret or secrets.token_bytes(32))
+        _UNSAVED.pop(folder, None)
+        return path.read_bytes()
+
+
+def salt_of(folder: Path, claim: bytes) -> bytes:
+    """Return the salt of a claim's seal, by the claim's hash."""
+    return _old_salts(folder).get(claim) or hmac.digest(secret_of(folder), b"claim" + claim, "sha256")
+
+
+def sealing(court: Court, folder: Path, claims: Iterable[Claim]) -> list[Call]:
+    """Return the calls that seal claims on chain, without revealing them. Seals recorded already are left out."""
+    account = court.client.account
+    hashes = dict.fromkeys(claim.hash for claim in claims)
+    seals = [seal_of(account, salt_of(folder, hashed), hashed) for hashed in hashes]
     return [court.sealing(seal) for seal in seals if not court.seals(seal, block="pending")]
 
 
-def collect(client: Client, purse: Purse, folder: Path) -> str:
-    """Take the next step for a reward: reveal a claim, collect a reward, or withdraw; return what was done."""
-    known, court = _read(folder), Court(client, send=purse.send)
-    account, now = client.account, chain_time(client.w3)
-    for claim, salt in known:
-        found = court.conviction(claim.round_id, claim.tally)
-        if found.fault is Fault.NONE:
-            continue
-        if now < found.reveal_deadline:
-            if found.claim != claim.hash or found.leader == account:
-                continue
-            order = court.seals(seal_of(account, salt, claim.hash))
-            if not 0 < order < (found.leader_order or found.order):
-                continue
-            if claim.demanded is not None and not _unanswered(court.demand(claim.demanded), account, now):
-                continue
-            court.reveal_claim(claim.round_id, claim.tally, salt, claim.demanded, until="mined")
-            return f"revealed the claim by which 0x{claim.tally.hex()[:12]} was convicted"
-        if found.leader == account and court.reward(claim.round_id, claim.tally):
-            court.collect_reward(claim.round_id, claim.tally, until="mined")
-            return f"collected the reward for 0x{claim.tally.hex()[:12]}"
-    credit = court.credit(account)
+def collect(client: Client, purse: Purse, folder: Path, memory: Collecting | None = None) -> str:
+    """Take the next step for a reward: reveal a claim, collect a reward, or withdraw; return what was done.
+
+    A step asks for new convictions by one range of logs, then for each own conviction that is not settled: what was
+    collected, or can no longer be revealed, is not asked for again.
+    """
+    court, memory = Court(client, send=purse.send), memory or Collecting()
+    _find_convicted(court, folder, memory)
+    now = chain_time(client.w3)
+    for key, event in list(memory.convicted.items()):
+        if said := _step(court, folder, memory, key, event, now):
+            return said
+    credit = court.credit(client.account)
     if credit:
         court.withdraw(until="mined")
-        purse.give_back(credit)
         return f"withdrew {credit} wei of deposits and rewards"
     return ""
 
 
-def _unanswered(demand: Demand, account: Address, now: int) -> bool:
-    """Whether a demand went unanswered and is this account's own: another may have made it first."""
-    return demand.demander == account and not demand.answered and now >= demand.late_deadline
+def _find_convicted(court: Court, folder: Path, memory: Collecting) -> None:
+    """Add new convictions by own claims. Blocks that are not final are read again: a reorg may replace them."""
+    client = court.client
+    if memory.since is None:
+        memory.since = memory.written = _read_since(folder, client)
+    final, latest = client.final_block(), client.latest_block()
+    for event in court.events(ResultConvicted, from_block=memory.since, to_block=latest):
+        assert isinstance(event, ResultConvicted)
+        key = event.round_id, event.tally
+        if key not in memory.convicted.keys() | memory.hopeless and court.seals(
+            _seal(client.account, folder, event.claim)
+        ):
+            memory.convicted[key] = event
+    memory.since = max(memory.since, min(final, latest) + 1)
+    from_block = min([memory.since, *(event.at.block_number for event in memory.convicted.values())])
+    if from_block >= memory.written + _WRITTEN_EVERY:
+        memory.written = from_block
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_whole(folder / _COLLECTED, json.dumps(from_block).encode())
+        except OSError as error:
+            log.warning("%s: not written, a restart reads older logs again: %s", folder / _COLLECTED, error)
 
 
-def _read(folder: Path) -> list[tuple[Claim, bytes]]:
-    path = folder / _FILE
-    try:
-        return [_parsed(entry) for entry in json.loads(path.read_text())]
-    except FileNotFoundError:
-        return []
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: expected claims and their salts, got something else") from error
+def _step(
+    court: Court, folder: Path, memory: Collecting, key: tuple[RoundId, bytes], event: ResultConvicted, now: int
+) -> str:
+    """Take the next step for the reward of one conviction, or forget it where none is left."""
+    found, account = court.conviction(*key), court.client.account
+    if found.fault is Fault.NONE:  # a reorg removed it; read again where it comes back
+        del memory.convicted[key]
+    elif now < found.reveal_deadline:
+        order = court.seals(_seal(account, folder, found.claim))
+        if found.leader == account or not 0 < order < (found.leader_order or found.order):
+            return ""
+        demand = _own_demand(court, event, now) if found.fault is Fault.UNANSWERED else None
+        if demand is not None and demand.late_deadline > now:
+            return ""
+        if demand is not None or found.fault is not Fault.UNANSWERED:
+            leaf = None if demand is None else leaf_of(demand)
+            court.reveal_claim(*key, salt_of(folder, found.claim), leaf, until="mined")
+            return f"revealed the claim by which 0x{key[1].hex()[:12]} was convicted"
+        memory.hopeless.add(key)
+        del memory.convicted[key]
+    elif found.leader == account and court.reward(*key):
+        court.collect_reward(*key, until="mined")
+        return f"collected the reward for 0x{key[1].hex()[:12]}"
+    elif event.at.block_number < (memory.since or 0):
+        del memory.convicted[key]
+    return ""
 
 
-def _write(folder: Path, known: list[tuple[Claim, bytes]]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / _FILE, json.dumps([_entry(claim, salt) for claim, salt in known], indent=1).encode())
-
-
-def _entry(claim: Claim, salt: bytes) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        "round": claim.round_id.hex(),
-        "tally": claim.tally.hex(),
-        "part": int(claim.part),
-        "index": claim.index,
-        "salt": salt.hex(),
-    }
-    if claim.demanded is not None:
-        leaf = claim.demanded
-        entry["demanded"] = {
-            "root": leaf.root.hex(),
-            "entry_bytes": leaf.entry_bytes,
-            "entries": leaf.entries,
-            "index": leaf.index,
-        }
-    return entry
-
-
-def _parsed(entry: Any) -> tuple[Claim, bytes]:
-    round_id, tally = RoundId(bytes.fromhex(entry["round"])), bytes.fromhex(entry["tally"])
-    leaf = entry.get("demanded")
-    demanded = (
-        Demanded(
-            round_id, tally, Root(bytes.fromhex(leaf["root"])), leaf["entry_bytes"], leaf["entries"], leaf["index"]
-        )
-        if leaf
-        else None
+def _own_demand(court: Court, event: ResultConvicted, now: int) -> LeafDemanded | None:
+    """Return this account's newest demand of a convicted result that was not answered; None if there is none."""
+    client = court.client
+    newest_first = read_events_back(
+        client.w3,
+        court.address,
+        from_block=client.deployed_at,
+        to_block=event.at.block_number,
+        kinds=[LeafDemanded],
+        subject=event.round_id,
+        span=client.span,
     )
-    return Claim(round_id, tally, Part(entry["part"]), entry["index"], demanded), bytes.fromhex(entry["salt"])
+    for demand in newest_first:
+        assert isinstance(demand, LeafDemanded)
+        own = demand.demander == client.account and demand.tally == event.tally
+        if own and (demand.late_deadline > now or not court.demand(leaf_of(demand)).answered):
+            return demand
+    return None
+
+
+def _seal(account: Address, folder: Path, claim: bytes) -> bytes:
+    return seal_of(account, salt_of(folder, claim), claim)
+
+
+def _read_since(folder: Path, client: Client) -> int:
+    """Return the first block whose convictions may not be settled; with a new folder that of the next one."""
+    try:
+        return int(json.loads((folder / _COLLECTED).read_text()))
+    except FileNotFoundError:
+        known = folder in _UNSAVED or (folder / "salt").exists() or (folder / _OLD).exists()
+        return client.deployed_at if known else client.final_block() + 1
+    except (ValueError, TypeError):
+        return client.deployed_at
+
+
+def _old_salts(folder: Path) -> dict[bytes, bytes]:
+    """Return the salts in a file of an earlier release, by claim; a damaged file is set aside, which is logged."""
+    path = folder / _OLD
+    try:
+        return dict(_parsed(entry) for entry in reversed(json.loads(path.read_text())))
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError) as error:
+        aside = path.with_suffix(".damaged")
+        log.warning("%s: damaged and set aside as %s; its claims earn nothing: %s", path, aside.name, error)
+        path.replace(aside)
+        return {}
+
+
+def _parsed(entry: Any) -> tuple[bytes, bytes]:
+    round_id, tally = RoundId(bytes.fromhex(entry["round"])), bytes.fromhex(entry["tally"])
+    return claim_of(round_id, tally, Part(entry["part"]), entry["index"]), bytes.fromhex(entry["salt"])

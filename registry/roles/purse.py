@@ -2,8 +2,8 @@
 
 A *booking* reserves the highest price of one call, deposit included. It belongs to the journal's first intent with the
 call's key after a given intent. So a crash between booking, planning and settling neither loses nor repeats it. Once
-the intent is mined the booking takes the price of its receipt; once that is final the price is added to the amount
-spent.
+the intent is mined the booking takes the price of its receipt, less what the receipt says was withdrawn; once that is
+final the price is added to the amount spent.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.chain.client import Client
+from registry.chain.contract_events import Withdrawn
 from registry.chain.journal import Intent, IntentState
 from registry.chain.sending import Call, SentReceipt, Until
 from registry.durable import write_whole
@@ -96,6 +97,15 @@ class Purse:
         finally:
             self._settle(booking)
 
+    def submit(self, call: Call) -> None:
+        """Send a call as `send`, but do not wait: the journal resends it, and a later booking settles its price."""
+        booking, _ = self._reserve(call, 0)
+        if booking is not None:
+            try:
+                self._client.submit(call)
+            finally:
+                self._settle(booking)
+
     def send_all(self, calls: Iterable[Call], *, together: int, spare_gas: int = 0) -> dict[str, CairnError]:
         """Send independent calls in this order, and wait until all are mined.
 
@@ -150,12 +160,6 @@ class Purse:
         finally:
             self._settle(*(booking for _, booking in waiting))
             waiting.clear()
-
-    def give_back(self, amount: int) -> None:
-        """Credit returned money: unearned deposits, rewards."""
-        with self._lock:
-            account = _read(self._path)
-            self._write(replace(account, settled=account.settled - amount))
 
     def _on_its_way(self, call: Call) -> Intent | None:
         known = self._client.transactor.journal.on_its_way(call.key)
@@ -253,7 +257,9 @@ class Purse:
         paid = self._client.transactor.paid(intent)
         if paid is None:
             return booking
-        return replace(booking, price=paid, block=intent.block_hash.hex())
+        cost, events = paid
+        back = sum(e.amount for e in events if isinstance(e, Withdrawn) and e.to == self._client.account)
+        return replace(booking, price=cost - back, block=intent.block_hash.hex())
 
     def _write(self, account: _Account) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)

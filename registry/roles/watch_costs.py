@@ -148,7 +148,9 @@ def watch_costs(plan: Plan, participants: int, values: int, states: int) -> Watc
     bond = plan.bond_gwei * 10**9
     if bond:
         # One for the result, one for the withheld leaf, one for each chunk that is demanded or convicts.
+        # Aggregate and version are sampled at the chunks at which contributions are.
         chunks = walk.times + 2 + participants * min(SAMPLES, leaves - 1)
+        chunks += _sampled_states(leaves, states) if states else 0
         lines.append(_each("seals", "seal claim", 2 + min(chunks, sum(n for _, n in trees)), deposits=False))
     sent = sum(line.gas for line in lines)
     lines.append(_conviction(participants))
@@ -198,10 +200,33 @@ def _before(participants: int, leaves: int, states: int) -> list[Line]:
         _each("heads of version and report", head, 2),
         Line("hidden list of contributions", 1 + rest, listed, largest, 1 + rest, f"{one}; {more}"),
         Line("samples of hidden contributions", count, hidden, max(sampled, GAS[head]), count, of_samples),
+        _samples_of_result(leaves, states),
     ]
     if states:
         lines.append(_each("parent's state", "demand chunk of a state, first in its window, 10^8 values", 1))
     return lines
+
+
+def _samples_of_result(leaves: int, states: int) -> Line:
+    """Return the sampled chunks of a hidden aggregate and version, and of the state of their coordinates.
+
+    The leaves of one blob are demanded together; the first takes more gas.
+    """
+    first, more = "demand chunk, first in its window, 10^8 values", "demand one of 10 chunks"
+    trees = [(first, min(SAMPLES, leaves))] * 2
+    if states:
+        trees.append(("demand chunk of a state, first in its window, 10^8 values", _sampled_states(leaves, states)))
+    gas = [GAS[name] + GAS[more] * (count - 1) for name, count in trees]
+    times = sum(count for _, count in trees)
+    names = "; ".join([*dict.fromkeys(name for name, _ in trees), more])
+    return Line("samples of a hidden result", times, sum(gas), max(gas), times, names)
+
+
+def _sampled_states(leaves: int, states: int) -> int:
+    """Return the most leaves of a state's tree that hold the states of the sampled chunks."""
+    entries, of_chunk = state_rows(states).entries, CHUNK_VALUES * states
+    each = -(-of_chunk // entries) + bool(of_chunk % entries)  # one more where a chunk begins within a leaf
+    return min(min(SAMPLES, leaves) * each, -(-leaves * of_chunk // entries))
 
 
 def _each(what: str, name: str, times: int, *, deposits: bool = True) -> Line:

@@ -12,7 +12,7 @@ import pytest
 from registry.chain.client import Client
 from registry.chain.contract_structs import Dispute, Target
 from registry.chain.court import Court
-from registry.chain.journal import Journal
+from registry.chain.journal import Intent, Journal
 from registry.chain.sending import Sending
 from registry.dev.embedded import sleep_until
 from registry.disputes.demands import Demands, demands_of
@@ -20,7 +20,9 @@ from registry.disputes.tree_cache import keep_blob, place_of
 from registry.errors import TransactionFailed
 from registry.ethereum.hashing import keccak
 from registry.ethereum.networks import Finality, FinalityRule
-from registry.roles import aggregator
+from registry.ethereum.node import NodeRefused
+from registry.roles import aggregator, auditor
+from registry.roles.purse import Purse
 from registry.types import Tree
 
 pytestmark = pytest.mark.slow
@@ -36,6 +38,7 @@ class Node:
         self.w3, self.sent, self.asked = house.chain.w3, list[str](), list[str]()
         self.holds_back = False
         self.before: Callable[[str], None] = lambda method: None
+        self.refuses: Callable[[str], bool] = lambda method: False
         self._ask = self.w3.provider.make_request
         monkeypatch.setattr(self.w3.provider, "make_request", self.make_request)
         monkeypatch.setattr(self.w3.provider, "_request_func_cache", (None, None))
@@ -43,6 +46,8 @@ class Node:
     def make_request(self, method: str, params: Any) -> Any:
         self.before(method)
         self.asked.append(method)
+        if self.refuses(method):
+            return {"jsonrpc": "2.0", "id": 1, "error": {"code": -32005, "message": "limit exceeded"}}
         if method == "eth_sendRawTransaction":
             self.sent.append(params[0])
             if self.holds_back:
@@ -266,6 +271,118 @@ def test_leaves_at_hand_are_sent_before_a_tree_is_made(answerer: Answerer, monke
     node.sent.clear()
     assert answerer.advance() == "round 1: showed 5 leaves"
     assert sent == [1], "once for both leaves, after the others"
+
+
+# What cannot be sent now ----------------------------------------------------------------------------------------------
+
+
+def test_fees_over_the_cap_end_no_step_and_are_said_once(answerer: Answerer, caplog: pytest.LogCaptureFixture) -> None:
+    answerer.demand(3)
+    transactor = answerer.client.transactor
+    usual, transactor._sending = transactor._sending, replace(transactor._sending, max_fee_cap=1)
+    assert [answerer.advance() for _ in range(3)] == [""] * 3
+    assert caplog.text.count("over the cap") == 1
+    transactor._sending = usual
+    assert answerer.advance() == "round 1: showed 3 leaves"
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("leaves", [1, 3])
+def test_answers_are_sent_though_a_node_estimates_no_gas(
+    answerer: Answerer, leaves: int, late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node(answerer.house, monkeypatch)
+    answerer.demand(leaves)
+    if late:
+        sleep_until(node.w3, max(answerer.demands.deadlines.values()))
+    node.refuses = lambda method: method == "eth_estimateGas"
+    assert answerer.advance() == f"round 1: showed {'a leaf' if leaves == 1 else f'{leaves} leaves'}"
+    assert answerer.demands.open == ()
+
+
+def test_an_answer_that_a_node_refuses_to_run_keeps_no_other_back(
+    answerer: Answerer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("registry.roles.answering.TOGETHER", 1)
+    node, refused = Node(answerer.house, monkeypatch), ["eth_estimateGas", "eth_call"]
+    answerer.demand(3)
+    node.refuses = lambda method: bool(refused) and method == refused[0] and bool(refused.pop(0))
+    assert answerer.advance() == "round 1: showed 2 leaves"
+    assert refused == []
+    assert caplog.text.count("not shown yet") == 1
+    assert answerer.advance() == "round 1: showed a leaf"
+
+
+def test_a_transaction_that_a_node_refuses_keeps_no_other_from_being_followed(
+    answerer: Answerer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, transactor = Node(answerer.house, monkeypatch), answerer.client.transactor
+    node.holds_back, seen, advance = True, list[str](), transactor._advance
+    for byte in (b"\x01", b"\x02"):
+        answerer.client.submit(answerer.court.call("sealClaim", byte * 32))
+
+    def refuses_the_first(intent: Intent, *more: Any) -> Intent:
+        seen.append(intent.key)
+        if len(seen) == 1:
+            raise NodeRefused("eth_estimateGas: limit exceeded", said="limit exceeded")
+        return advance(intent, *more)
+
+    monkeypatch.setattr(transactor, "_advance", refuses_the_first)
+    assert len(transactor.keep()) == len(set(seen)) >= 2
+
+
+def test_answers_are_bid_for_though_no_bond_is_at_stake(
+    federation: Any, new_plan: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The role is: without a bid above the first, whoever fills blocks at a higher price takes it."""
+    house = federation
+    new_plan(house, bond_gwei=0, answer_duration=120, challenge_duration=32 * 120)
+    house.owner.open_round(house.model_id)
+    for seed, name in enumerate(("ann", "bob", "cyn")):
+        house.contribute(name, house.update(name, seed=seed))
+    house.sleep_to("publish_deadline")
+    answerer, node = Answerer(house), Node(house, monkeypatch)
+    answerer.demand(1)
+    node.holds_back, node.sent = True, []
+    for waited in (0, 40, 80):
+        answerer.clock_set = waited
+        assert answerer.advance() == ""
+    assert len(set(node.sent)) == 3
+
+
+def test_late_answers_of_an_auditor_wait_for_no_block_and_are_bid_for(
+    answerer: Answerer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With blocks that come late, all are on their way at once, and each bids more as its time passes."""
+    house, target = answerer.house, Target(answerer.house.model_id, 1, answerer.house.outcome().result)
+    answerer.court.demand_chunks(target, Tree.AGGREGATE, [0, 1], deposit=10**16)
+    sleep_until(house.chain.w3, max(answerer.demands.deadlines.values()))
+    sending = replace(answerer.client.transactor._sending, timeout=0.1)
+    signer = house.second.transactor._signer
+    client = Client(house.chain.w3, house.address, signer=signer, journal=Journal(None), sending=sending)
+    purse, before = Purse(client, house.folder / "purse.json", 10**18), client.balance(client.account)
+    by_name = {
+        task.name.partition(" ")[0]: task.step
+        for task in auditor.tasks(client, house.store, house.folder / "auditor", [house.model_id], purse=purse)
+    }
+    assert by_name["looking"]().endswith("recomputed to the bit")
+    node = Node(house, monkeypatch)
+    node.holds_back = True
+    assert by_name["showing"]() == "round 1: showed 2 leaves late, for the result is right"
+    assert by_name["showing"]() == ""
+    assert len(set(node.sent)) == 2
+    answerer.clock_set = 70.0
+    assert by_name["showing"]() == ""
+    bids = list(dict.fromkeys(node.sent))
+    assert len(bids) == 4
+    for raw in bids[2:]:
+        node.mine(raw)
+    assert answerer.demands.open == ()
+    assert by_name["showing"]() == ""
+    by_name["transactions"]()
+    node.holds_back = False
+    purse.send(answerer.court.call("sealClaim", b"\x01" * 32))
+    assert purse.spent == before - client.balance(client.account), "each is booked once, at what it cost"
 
 
 # A clock that is set back ---------------------------------------------------------------------------------------------

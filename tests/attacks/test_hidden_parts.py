@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from hearing import convicted, show, update_of, without
 
+from registry.chain.contract_events import LeafDemanded
+from registry.chain.court import Court
 from registry.content.manifest import DELTA, Reason, UpdateManifest, VersionManifest
 from registry.content.merkle import state_rows
 from registry.content.tensors import encode_header, parse_header
@@ -18,6 +20,7 @@ from registry.dev.forgeries import Edit, falsified, nudged
 from registry.disputes.openings import chunks_of_blob
 from registry.roles import auditor
 from registry.roles.purse import Purse
+from registry.roles.watch_costs import watch_costs
 from registry.rounds.reports import load_report
 from registry.rounds.server_steps import next_version
 from registry.rules.encoding import RoundScalars
@@ -90,6 +93,32 @@ def test_a_false_state_is_convicted_though_everything_is_hidden(stateful: Any) -
     house.attest("mallory", result, number=2)
     openings = {chunks.root: chunks.opening for chunks in trees}
     assert convicted(house, store, lambda: show(house, openings, number=2), number=2) is Fault.STATE
+
+
+def test_a_hidden_result_costs_no_more_than_is_planned(stateful: Any) -> None:
+    """Every leaf that is demanded of aggregate, version and state, and the gas of what demands it."""
+    house, ann = stateful, update_of(stateful, "ann", number=2)
+    result = falsified(house.store, house.outcome(number=2), state=false_states)
+    made = get_manifest(house.store, result.version_digest, VersionManifest)
+    assert made.state is not None
+    aggregate = load_report(house.store, result.report_digest, 3).manifest.aggregate.blob
+    states = len(house.round(2).form.rules.program.states)
+    trees = [chunks_of_blob(house.store, blob) for blob in (ann, aggregate, made.weights.blob)]
+    trees.append(chunks_of_blob(house.store, made.state.blob, state_rows(states)))
+    store = without(house, ann, aggregate, made.weights.blob, made.state.blob)
+    openings = {chunks.root: chunks.opening for chunks in trees}
+    house.attest("mallory", result, number=2)
+    assert convicted(house, store, lambda: show(house, openings, number=2), number=2) is Fault.STATE
+    hidden = {chunks.root for chunks in trees[1:]}
+    found = Court(house.stranger).events(LeafDemanded, to_block=house.stranger.latest_block())
+    demanded = [e for e in found if isinstance(e, LeafDemanded) and e.root in hidden]
+    assert {e.root for e in demanded} == hidden
+    receipts = [house.chain.w3.eth.get_transaction_receipt(tx) for tx in {e.at.tx_hash for e in demanded}]
+    costs = watch_costs(house.plan, 3, trees[1].values, states)
+    (line,) = (line for line in costs.lines if line.what == "samples of a hidden result")
+    assert len(demanded) <= line.times
+    assert len(demanded) <= line.deposits
+    assert sum(receipt["gasUsed"] for receipt in receipts) <= line.gas
 
 
 def with_a_refused_update(house: Any) -> Any:

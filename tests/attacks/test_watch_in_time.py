@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytest
+from hearing import lie
 from hexbytes import HexBytes
 from web3 import Web3
 from web3.middleware import Web3Middleware
@@ -19,6 +20,7 @@ from registry.chain.journal import Journal
 from registry.chain.sending import Sending
 from registry.chain.sentinels import NOTHING
 from registry.content.manifest import manifest_cid
+from registry.dev.forgeries import nudged
 from registry.disputes.demands import demands_of
 from registry.disputes.openings import chunks_of_blob
 from registry.ethereum.hashing import keccak
@@ -28,7 +30,7 @@ from registry.store.base import ContentStore
 from registry.store.blobs import walk_blob
 from registry.store.limited import LimitedStore
 from registry.store.memory import MemoryStore
-from registry.types import HeadKind, Tree
+from registry.types import HeadKind, ModelId, Phase, Tree
 
 pytestmark = pytest.mark.slow
 
@@ -170,3 +172,76 @@ def test_a_demand_that_is_refused_keeps_no_other_back(bonded: Any) -> None:
     assert {key: type(error) for key, error in refused.items()} == {twice.key: AlreadyDemanded}
     assert len(demands_of(court, client.dispute(house.model_id, 1)).open) == 3
     assert purse.spent == before - client.balance(client.account), "and no wei is counted that was not spent"
+
+
+# Many models ----------------------------------------------------------------------------------------------------------
+
+
+class Crowd:
+    """An auditor of an active model, listed last, and of many without a round, on a node whose requests are counted."""
+
+    def __init__(self, house: Any, idle: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.time, self.asked, provider = 0.0, list[str](), house.chain.w3.provider
+        models = [*(ModelId(number.to_bytes(32, "big")) for number in range(1, idle + 1)), house.model_id]
+        purse = Purse(house.stranger, house.folder / f"purse-{idle}.json", 10 * ETHER)
+        folder = house.folder / f"auditor-{idle}"
+        made = auditor.tasks(house.stranger, house.store, folder, models, purse=purse, clock=lambda: self.time)
+        self.tasks = made
+        (self.looking,) = (task for task in made if task.name == f"looking {house.model_id.hex()[:10]}")
+        real = provider.make_request
+
+        def make_request(method: str, params: Any) -> Any:
+            self.asked.append(method)
+            return real(method, params)
+
+        monkeypatch.setattr(provider, "make_request", make_request)
+        monkeypatch.setattr(provider, "_request_func_cache", (None, None))
+
+    def look(self) -> int:
+        """Take a step of each task, and return how many requests that took, but for what web3 asks beside them."""
+        self.time += 2
+        self.asked.clear()
+        for task in self.tasks:
+            task.step()
+        return len([method for method in self.asked if method not in ("eth_chainId", "eth_accounts")])
+
+
+def test_idle_models_take_no_more_requests_however_many_there_are(bonded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    house, taken = bonded, list[int]()
+    house.attest("mallory", house.outcome().result)
+    for idle in (0, 300):
+        with monkeypatch.context() as patched:
+            crowd = Crowd(house, idle, patched)
+            crowd.look()
+            taken.append(crowd.look())
+    assert taken[1] <= taken[0] + 2, taken
+    assert taken[0] < 60
+
+
+@pytest.mark.parametrize("looks", [0, 1, 20])
+def test_a_model_with_news_is_looked_at_before_many_others(
+    bonded: Any, looks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the start, while others are read for the first time, and once all are known."""
+    house, crowd = bonded, Crowd(bonded, 300, monkeypatch)
+    for _ in range(looks):
+        crowd.time += 2
+        assert crowd.looking.step() == ""
+    house.attest("mallory", lie(house, house.store, aggregate=nudged(17)))
+    crowd.time += 2
+    assert "convicted" in crowd.looking.step()
+
+
+def test_a_node_that_leaves_out_events_hides_no_result_for_long(bonded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    house, crowd = bonded, Crowd(bonded, 10, monkeypatch)
+    for _ in range(3):
+        assert crowd.looking.step() == ""
+        crowd.look()
+    events = Client.events
+    monkeypatch.setattr(
+        Client, "events", lambda self, *kinds, **more: () if len(kinds) > 5 else events(self, *kinds, **more)
+    )
+    house.attest("mallory", lie(house, house.store, aggregate=nudged(17)))
+    for _ in range(8):
+        crowd.look()
+    assert house.stranger.phase(house.model_id, 1) != Phase.CHALLENGE

@@ -8,6 +8,7 @@ import pytest
 
 from registry.chain.client import Client
 from registry.chain.deployments import load_deployment
+from registry.cli.run_loops import alone
 from registry.ethereum.fees import suggest_fees
 from registry.roles.watch_costs import price_of, watch_costs
 from registry.types import ModelId
@@ -85,3 +86,23 @@ def test_a_limit_below_what_a_round_may_take_is_told(world: Any, monkeypatch: py
     low = world.run("auditor", "run", world.model, "--limit", "0.0001", "--account", "f")
     assert low.exit_code == 0
     assert f"warning: --limit 0.0001 is below the {least} ether that a round of model {world.model[2:12]}" in low.stderr
+
+
+def test_no_two_auditors_spend_for_one_model_from_one_account(world: Any) -> None:
+    """Whatever folders they are given; another account may, and another model."""
+    account = world.chain.signers[5].address.hex()
+    lock = next(world.folder.rglob("deployments")).parent / "auditors" / account / f"{world.model[2:]}.lock"
+    once = ("auditor", "once", world.model, "--limit", "1", "--folder", "elsewhere", "--account")
+    with alone(lock):
+        second = world.run(*once, "f")
+        assert second.exit_code == 2
+        assert f"another process audits model {world.model[2:12]} from this account" in second.stderr
+        assert world.run(*once, "e").exit_code == 0
+    assert world.run(*once, "f").exit_code == 0
+
+
+def test_nothing_is_done_once_from_a_folder_that_an_auditor_runs_from(world: Any) -> None:
+    with alone(world.folder / "elsewhere" / "status.lock"):
+        second = world.run("auditor", "once", world.model, "--folder", "elsewhere", "--account", "f")
+    assert second.exit_code == 2
+    assert "another process runs from this folder" in second.stderr

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -91,10 +93,10 @@ def run(
     """
     from registry.cli.run_loops import run_tasks
 
-    who, place, steps = _auditor(session, models, limit, folder)
-    if limit is not None:
-        _warn_of_limit(session, models, limit)
-    run_tasks(session, steps, poll=poll, who=who, status=place / STATUS, metrics=metrics)
+    with _auditor(session, models, limit, folder) as (who, place, steps):
+        if limit is not None:
+            _warn_of_limit(session, models, limit)
+        run_tasks(session, steps, poll=poll, who=who, status=place / STATUS, metrics=metrics)
 
 
 @command(
@@ -152,11 +154,15 @@ def once(
     folder: Folder = None,
 ) -> None:
     """Do everything that the current round now requires of an auditor, then exit."""
+    from registry.cli.run_loops import alone
     from registry.roles.loop import take_step
 
-    _, _, steps = _auditor(session, models, limit, folder)
     done: list[str] = []
-    with session.out.waiting("auditing"):
+    with (
+        _auditor(session, models, limit, folder) as (_, place, steps),
+        alone((place / STATUS).with_suffix(".lock")),
+        session.out.waiting("auditing"),
+    ):
         while said := take_step(steps):
             done.append(said)
             session.out.line(said)
@@ -207,21 +213,33 @@ def _warn_of_limit(session: Session, models: list[str], limit: str) -> None:
             )
 
 
+@contextmanager
 def _auditor(
     session: Session, models: list[str], limit: str | None, folder: Path | None
-) -> tuple[str, Path, tuple[LoopTask, ...]]:
-    """Return an auditor's name, folder and tasks; without a limit it is read-only and needs no account."""
+) -> Iterator[tuple[str, Path, tuple[LoopTask, ...]]]:
+    """Yield an auditor's name, folder and tasks; without a limit it is read-only and needs no account.
+
+    One that spends holds a lock for each model: from one account two would make, and pay for, the same transactions.
+    """
     from registry.cli.money import ether, wei_of
+    from registry.cli.run_loops import alone
     from registry.ethereum.keys import to_checksum
     from registry.roles.auditor import tasks
     from registry.roles.purse import Purse
 
     client = session.reader if limit is None else session.client
     found = [find_model(client, model) for model in models]
-    place = folder or session.home / "auditors" / (client.account.hex() if limit is not None else "reader")
+    home = session.home / "auditors" / (client.account.hex() if limit is not None else "reader")
+    place = folder or home
     purse = None if limit is None else Purse(client, place / SPENT, wei_of(limit, "--limit"))
     said = "auditor, read-only (with --limit and an account it challenges)"
-    if purse is not None:
-        said = f"auditor {to_checksum(client.account)}, spending at most {limit} ether ({ether(purse.spent)} so far)"
-    named = f"{said}, of {', '.join(each.hex()[:10] for each in found)}"
-    return named, place, tasks(client, session.store, place, found, purse=purse)
+    with ExitStack() as locks:
+        if purse is not None:
+            said = (
+                f"auditor {to_checksum(client.account)}, spending at most {limit} ether ({ether(purse.spent)} so far)"
+            )
+            for each in dict.fromkeys(found):
+                other = f"audits model {each.hex()[:10]} from this account: stop it, or give --account"
+                locks.enter_context(alone(home / f"{each.hex()}.lock", other))
+        named = f"{said}, of {', '.join(each.hex()[:10] for each in found)}"
+        yield named, place, tasks(client, session.store, place, found, purse=purse)
