@@ -14,7 +14,6 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from registry.chain.client import Client
 from registry.chain.contract_events import LeafDemanded, ResultConvicted
@@ -32,8 +31,7 @@ __all__ = ["Claim", "Collecting", "collect", "salt_of", "sealing", "secret_of"]
 
 log = logging.getLogger(__name__)
 
-_OLD = "claims.json"
-"""Claims with random salts, which earlier releases wrote."""
+_SECRET_BYTES = 32
 _COLLECTED = "collected.json"
 _WRITING = threading.Lock()
 """Guards the folder: several models may be watched in parallel."""
@@ -76,27 +74,32 @@ class Collecting:
 
 
 def secret_of(folder: Path) -> bytes:
-    """Return the auditor's secret, made once. While the disk takes no file it is kept in memory, which is logged."""
+    """Return the auditor's secret, 32 bytes, made once; anew if its file is damaged, which is logged.
+
+    While the disk takes no file it is kept in memory, which is logged too.
+    """
     path = folder / "salt"
     with _WRITING:
-        try:
-            return path.read_bytes()
-        except FileNotFoundError:
-            secret = _UNSAVED.get(folder)
+        if path.exists():
+            found = path.read_bytes()
+            if len(found) == _SECRET_BYTES:
+                return found
+            log.warning("%s: expected %d bytes, got %d; earlier claims earn nothing", path, _SECRET_BYTES, len(found))
+        secret = _UNSAVED.get(folder) or secrets.token_bytes(_SECRET_BYTES)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            write_whole(path, secret or secrets.token_bytes(32))
+            write_whole(path, secret)
         except OSError as error:
-            if secret is None:
+            if folder not in _UNSAVED:
                 log.warning("%s: not written, so a restart loses the rewards of claims sealed now: %s", path, error)
-            return _UNSAVED.setdefault(folder, secret or secrets.token_bytes(32))
+            return _UNSAVED.setdefault(folder, secret)
         _UNSAVED.pop(folder, None)
-        return path.read_bytes()
+        return secret
 
 
 def salt_of(folder: Path, claim: bytes) -> bytes:
     """Return the salt of a claim's seal, by the claim's hash."""
-    return _old_salts(folder).get(claim) or hmac.digest(secret_of(folder), b"claim" + claim, "sha256")
+    return hmac.digest(secret_of(folder), b"claim" + claim, "sha256")
 
 
 def sealing(court: Court, folder: Path, claims: Iterable[Claim]) -> list[Call]:
@@ -207,26 +210,7 @@ def _read_since(folder: Path, client: Client) -> int:
     try:
         return int(json.loads((folder / _COLLECTED).read_text()))
     except FileNotFoundError:
-        known = folder in _UNSAVED or (folder / "salt").exists() or (folder / _OLD).exists()
+        known = folder in _UNSAVED or (folder / "salt").exists()
         return client.deployed_at if known else client.final_block() + 1
     except (ValueError, TypeError):
         return client.deployed_at
-
-
-def _old_salts(folder: Path) -> dict[bytes, bytes]:
-    """Return the salts in a file of an earlier release, by claim; a damaged file is set aside, which is logged."""
-    path = folder / _OLD
-    try:
-        return dict(_parsed(entry) for entry in reversed(json.loads(path.read_text())))
-    except FileNotFoundError:
-        return {}
-    except (ValueError, KeyError, TypeError) as error:
-        aside = path.with_suffix(".damaged")
-        log.warning("%s: damaged and set aside as %s; its claims earn nothing: %s", path, aside.name, error)
-        path.replace(aside)
-        return {}
-
-
-def _parsed(entry: Any) -> tuple[bytes, bytes]:
-    round_id, tally = RoundId(bytes.fromhex(entry["round"])), bytes.fromhex(entry["tally"])
-    return claim_of(round_id, tally, Part(entry["part"]), entry["index"]), bytes.fromhex(entry["salt"])

@@ -76,15 +76,17 @@ def requests(house: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 # Claims ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", ["", "{", "{}", "[7]", '[{"round": "00"}]', "\x00\x00"])
-def test_a_damaged_file_of_claims_stops_no_charge(bonded: Any, caplog: pytest.LogCaptureFixture, text: str) -> None:
+@pytest.mark.parametrize("name", ["salt", "collected.json"])
+@pytest.mark.parametrize("text", ["", "{", "[7]", "\x00\x00"])
+def test_a_damaged_file_stops_no_charge(bonded: Any, caplog: pytest.LogCaptureFixture, name: str, text: str) -> None:
     house = bonded
     (house.folder / "auditor").mkdir()
-    (house.folder / "auditor" / "claims.json").write_text(text)
+    (house.folder / "auditor" / name).write_text(text)
     house.attest("mallory", lie(house, house.store, aggregate=nudged(17, STEP)))
     assert convicted(house) is Fault.AGGREGATE
     assert collected(house)[-1:] == ["withdrew"]
-    assert caplog.text.count("set aside") == (text != "{}"), "once"
+    assert caplog.text.count("expected 32 bytes") == (name == "salt"), "once"
+    assert len((house.folder / "auditor" / "salt").read_bytes()) == 32
 
 
 def test_a_full_disk_stops_no_charge(bonded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
