@@ -700,9 +700,9 @@ class Game:
         began = wall.monotonic()
         hashed = answers.keep_blob
 
-        def slowly(*arguments: Any) -> bool:
+        def slowly(*arguments: Any, **named: Any) -> bool:
             self.clock.sleep(HASHING)
-            return hashed(*arguments)
+            return hashed(*arguments, **named)
 
         salted = mock.patch("secrets.token_bytes", self.draw_salt.randbytes)
         hurried = mock.patch("registry.roles.auditor.LimitedStore", Hurried)
