@@ -409,7 +409,11 @@ class Transactor:
             old = intent.attempts[-1]
             wanted = suggest_fees(self._w3)
             fees = outbid(old.max_fee, old.priority_fee, wanted, urgent=urgent)
-            too_much = most is not None and fees.max_fee > max(most, wanted.max_fee)
+            # What a first bid costs by now is always paid, with the eighth by which a replacement must exceed it.
+            usual = wanted.max_fee * 9 // 8 + 1 if wanted.max_fee > old.max_fee else wanted.max_fee
+            if most is not None and fees.max_fee > max(most, usual):
+                fees = outbid(old.max_fee, old.priority_fee, wanted)
+            too_much = most is not None and fees.max_fee > max(most, usual)
             if too_much or not worth_outbidding(old.max_fee, old.priority_fee, wanted):
                 log.info("%s: no fee bump: it would exceed the transaction's worth", intent.key)
                 return intent

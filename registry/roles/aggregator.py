@@ -118,6 +118,7 @@ def tasks(
         LoopTask("rounds", lambda: _move_on(client, folder, model_id, open_rounds=open_rounds)),
         LoopTask("deposits", lambda: collect_deposits(shows)),
         keeping(client),
+        *(() if shows is client else (keeping(shows, "answers"),)),
     )
 
 

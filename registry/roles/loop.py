@@ -113,14 +113,14 @@ def take_step(tasks: Iterable[LoopTask]) -> str:
     return next(filter(None, (task.step() for task in tasks)), "")
 
 
-def keeping(client: Client) -> LoopTask:
+def keeping(client: Client, name: str = "transactions") -> LoopTask:
     """Return the task that resends a client's transactions, with fee bumps, until they are final."""
 
     def step() -> str:
         client.transactor.keep()
         return ""
 
-    return LoopTask("transactions", step)
+    return LoopTask(name, step)
 
 
 @dataclass(slots=True)

@@ -147,6 +147,26 @@ def test_no_higher_bid_is_made_than_it_is_worth(anvil: DevChain) -> None:
 
 
 @pytest.mark.node
+def test_what_a_first_bid_costs_by_now_is_paid_whatever_it_is_worth(anvil: DevChain) -> None:
+    """Else a base fee that rises over the bid keeps a transaction out for ever."""
+    now = [1000.0]
+    client = on(anvil, sending=Sending(clock=lambda: now[0]))
+    rpc(anvil, "evm_setAutomine", False)
+    client.submit(calls.register_model(client.address, GENESIS, ROOT, ROOT))
+    base = anvil.w3.eth.get_block("latest")["baseFeePerGas"]
+    rpc(anvil, "anvil_setNextBlockBaseFeePerGas", hex(10 * base))
+    rpc(anvil, "anvil_mine", 1)
+    for left in (None, 1):  # at the usual pace, and in a hurry
+        now[0] += 100
+        client.transactor.keep(left=left, most=0)
+    (intent,) = client.transactor.journal.live()
+    assert intent.attempts[-1].max_fee > 10 * base
+    assert intent.attempts[-1].max_fee <= 2 * 10 * base * 9 // 8 + 10**10
+    rpc(anvil, "anvil_mine", 1)
+    assert client.transactor.journal.live() == [] or client.model(client.model_id(client.account, GENESIS)).owner
+
+
+@pytest.mark.node
 def test_one_that_is_not_mined_in_time_is_replaced_under_the_same_nonce(anvil: DevChain) -> None:
     client = on(anvil, sending=Sending(resend_after=0.0, sleep=mining_at(anvil, look=2), poll=0.0))
     rpc(anvil, "evm_setAutomine", False)
