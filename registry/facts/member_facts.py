@@ -30,7 +30,7 @@ class MemberFacts:
     Attributes:
         account: EIP-55 address.
         roles: Current roles.
-        last_round: Number of the last round that it committed to or attested in; None before.
+        last_round: Number of the last round that it committed to; None before.
     """
 
     account: str
@@ -45,7 +45,7 @@ class BondFacts:
     Attributes:
         account: EIP-55 address.
         bond_ether: Deposited bond, ether in plain decimals to six significant digits.
-        last_round: Number of the last round that locks it; None if none has.
+        last_round: Number of the last round that it attested with it; None before.
         owed_ether: Withdrawable credit of all models, like `bond_ether`.
     """
 

@@ -1,9 +1,9 @@
-"""A version's provenance: its lineage, what descends from it, how it differs from another."""
+"""A version's provenance: its lineage, and what descends from it, an update or a data set."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from registry.content.manifest import (
@@ -17,15 +17,6 @@ from registry.content.manifest import (
 from registry.errors import InputError
 from registry.index.entries import DeprecationEntry, PlanEntry, VersionEntry
 from registry.lineage.ancestry import Ancestry
-from registry.lineage.diff import (
-    Contributor,
-    PlanChange,
-    TensorChange,
-    compare_tensors,
-    contributors,
-    leads,
-    plan_changes,
-)
 from registry.lineage.recall import Participation, Recall, Use
 from registry.lineage.story import CommitmentStory, DisputeStory, VersionStory, tell_version
 from registry.store.base import ContentStore
@@ -33,16 +24,13 @@ from registry.types import Address, Digest, ModelId
 
 __all__ = [
     "CommitmentOutcome",
-    "DifferenceFacts",
     "LineageFacts",
     "ParticipationFacts",
     "RecallFacts",
     "VersionFacts",
-    "VersionMetrics",
     "VersionPlace",
     "ancestor_stories",
     "descendants_of",
-    "difference_facts",
     "lineage_facts",
     "participation_facts",
     "recall_facts",
@@ -185,37 +173,6 @@ class RecallFacts:
     unread: int
 
 
-@dataclass(frozen=True, slots=True)
-class VersionMetrics:
-    """A version's metrics by name: the owner's, or the weighted mean of the contributions' own; nobody checks them."""
-
-    version: Digest
-    metrics: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class DifferenceFacts:
-    """How two versions differ.
-
-    Attributes:
-        tensors: In the second version's order, removed tensors last.
-        contributors: Contributors to the rounds that led to the second alone, largest share first.
-        plan_changes: Those rounds whose plan differs from the previous round's.
-        metrics: Of the versions that led to the second alone.
-        only_before_first: Versions that led to the first alone, parents first.
-        only_before_second: Likewise.
-    """
-
-    first: Digest
-    second: Digest
-    tensors: tuple[TensorChange, ...]
-    contributors: tuple[Contributor, ...]
-    plan_changes: tuple[PlanChange, ...]
-    metrics: tuple[VersionMetrics, ...]
-    only_before_first: tuple[Digest, ...]
-    only_before_second: tuple[Digest, ...]
-
-
 def ancestor_stories(
     db: sqlite3.Connection, store: ContentStore, ancestry: Ancestry, model: ModelId, version: Digest
 ) -> list[VersionStory]:
@@ -261,40 +218,6 @@ def participation_facts(model: ModelId, participant: Address, found: Participati
 def recall_facts(digest: Digest, found: Recall) -> RecallFacts:
     """Return the facts of the recall of a data set or an update."""
     return RecallFacts(digest, found.stated, found.uses, tuple(map(_place, found.versions)), found.unread)
-
-
-def difference_facts(
-    db: sqlite3.Connection, store: ContentStore, ancestry: Ancestry, first: Digest, second: Digest
-) -> DifferenceFacts:
-    """Compare two versions.
-
-    Raises:
-        ContentError: A block is missing or changed.
-        FormError: A version's file is not canonical.
-    """
-    before, after = leads(db, store, ancestry, first, second)
-    return DifferenceFacts(
-        first=first,
-        second=second,
-        tensors=tuple(compare_tensors(store, first, second)),
-        contributors=contributors(after),
-        plan_changes=plan_changes(after),
-        metrics=tuple(VersionMetrics(story.entry.digest, _metrics(story)) for story in after.versions),
-        only_before_first=tuple(story.entry.digest for story in before.versions),
-        only_before_second=tuple(story.entry.digest for story in after.versions),
-    )
-
-
-def _metrics(story: VersionStory) -> dict[str, float]:
-    """Return the owner's metrics, or the weighted mean of the contributions' own."""
-    if story.manifest is not None and story.manifest.statement is not None:
-        return dict(story.manifest.statement.metrics)
-    found: dict[str, tuple[float, float]] = {}
-    for told in story.round.commitments if story.round else ():
-        for name, value in (told.update.metrics if told.update and told.share else {}).items():
-            total, share = found.get(name, (0.0, 0.0))
-            found[name] = total + told.share * value, share + told.share
-    return {name: total / share for name, (total, share) in sorted(found.items())}
 
 
 def _version(story: VersionStory, parents: tuple[Digest, ...]) -> VersionFacts:

@@ -16,9 +16,14 @@ import numpy as np
 import pytest
 
 import registry.facts
+from registry.chain.client import Client
+from registry.chain.contract_structs import Target
+from registry.chain.court import Court
 from registry.dev.embedded import warp
+from registry.ethereum.keys import address_of
 from registry.facts.bundle_facts import BundleFacts, BundleVerdictFacts, InclusionFacts
 from registry.facts.data_set_facts import DataSetFacts
+from registry.facts.difference_facts import DifferenceFacts
 from registry.facts.dispute_facts import AuditFacts, StandingFacts
 from registry.facts.member_facts import BondFacts, MemberFacts, UpdateFacts
 from registry.facts.model_facts import ModelFacts, ModelSummary
@@ -26,9 +31,10 @@ from registry.facts.plain import plain
 from registry.facts.plan_facts import PlanFacts, PlanTerms
 from registry.facts.round_facts import RoundFacts
 from registry.facts.verification_facts import LineageVerificationFacts
-from registry.facts.version_facts import DifferenceFacts, LineageFacts, ParticipationFacts, RecallFacts
+from registry.facts.version_facts import LineageFacts, ParticipationFacts, RecallFacts
+from registry.rounds.onchain import chosen_result, read_round
 from registry.rounds.versions import save_arrays
-from registry.types import Cid, Codec, Role
+from registry.types import Cid, Codec, ModelId, Role, Tree
 
 ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 
@@ -118,6 +124,17 @@ def played(shared_world: Any) -> Any:
     return shared_world
 
 
+def demand_leaf(world: Any) -> None:
+    """Demand the first leaf of the aggregate of round 2."""
+    contract = address_of(world.done("contracts", "show")["contract"])
+    client = Client(world.chain.w3, contract, signer=world.chain.signers[6])
+    model = ModelId(bytes.fromhex(world.model[2:]))
+    result = chosen_result(client, read_round(client, model, 2))
+    assert result is not None
+    court, target = Court(client), Target(model, 2, result)
+    court.demand_chunks(target, Tree.AGGREGATE, [0], deposit=court.deposit_now(target))
+
+
 def test_models_plans_and_rounds(played: Any) -> None:
     model, done = played.model, played.done
     shown = done("model", "show", model)
@@ -146,17 +163,20 @@ def test_members_and_standings(played: Any) -> None:
     standing = done("aggregator", "status", model, "--account", "d")
     assert standing.pop("loop") is None
     require(standing, StandingFacts)
-    assert (standing["phase"], standing["attested"]) == ("challenge", True)
+    assert (standing["phase"], standing["attested"], standing["demands"]) == ("challenge", True, [])
+    demand_leaf(played)
     (read_only,) = done("auditor", "status", model)["models"]
     require(read_only, StandingFacts)
+    (demand,) = read_only["demands"]
+    assert (demand["index"], demand["seconds"] > 0) == (0, True)
 
 
 def test_versions_and_what_descends_from_what(played: Any) -> None:
     model, done = played.model, played.done
     shown = done("provenance", "show", f"{model}@round-1")
     require(shown, LineageFacts)
-    (genesis,) = done("provenance", "show", f"{model}@genesis")["descendants"]
-    assert genesis["version"] == shown["version"]
+    (descendant,) = done("provenance", "show", f"{model}@genesis")["descendants"]
+    assert descendant["version"] == shown["version"]
     require(done("provenance", "participant", model, "b"), ParticipationFacts)
     recalled = done("provenance", "descendants", "--update", shown["lineage"][0]["commitments"][0]["digest"])
     require(recalled, RecallFacts)

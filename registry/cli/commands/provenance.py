@@ -133,7 +133,7 @@ def data_set(
 @command(app, "diff", needs=NEEDS, example="cairn provenance diff 3fa9@round-6 3fa9@round-7")
 def diff(session: Session, first: Wanted, second: Wanted) -> None:
     """Compare two versions: each tensor, contributors, plans and metrics."""
-    from registry.facts.version_facts import difference_facts
+    from registry.facts.difference_facts import difference_facts
     from registry.lineage.ancestry import read_ancestry
 
     old, new = find_version(session.reader, first), find_version(session.reader, second)
