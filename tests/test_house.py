@@ -98,6 +98,7 @@ ROOMS = (
     "registry.verification",
     "registry.bundles",
     "registry.roles",
+    "registry.facts",
     "registry.cli",
     "trainer",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from registry.cli.prefixes import choose, is_hex
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from registry.lineage.graph import VersionNode
     from registry.types import Address, Digest, ModelId
 
-__all__ = ["Found", "find_account", "find_model", "find_round", "find_version", "members_of"]
+__all__ = ["Found", "find_account", "find_model", "find_round", "find_version"]
 
 
 class Found(NamedTuple):
@@ -81,7 +82,7 @@ def find_round(client: Client, model: ModelId, number: int | None) -> int:
     return wanted
 
 
-def find_account(session: Session, text: str, known: dict[Address, object] | None = None) -> Address:
+def find_account(session: Session, text: str, known: Iterable[Address] | None = None) -> Address:
     """Resolve an account: an address, a keystore's name, or a unique prefix of a known address.
 
     Raises:
@@ -100,17 +101,6 @@ def find_account(session: Session, text: str, known: dict[Address, object] | Non
     if known is None or not is_hex(text):
         raise InputError(f"expected an address or the name of a keystore in {folder}, got {text!r}")
     return choose(text, {account.hex(): account for account in known}, "account")
-
-
-def members_of(client: Client, model: ModelId) -> dict[Address, object]:
-    """Return every account that has, or had, a role in a model, with its current roles."""
-    from registry.chain.contract_events import RolesChanged
-
-    roles: dict[Address, object] = {}
-    for event in client.events(RolesChanged, subject=model, to_block=client.w3.eth.block_number):
-        if isinstance(event, RolesChanged):
-            roles[event.account] = event.roles
-    return roles
 
 
 def _of_round(steps: dict[Digest, VersionNode], wanted: str) -> Digest:

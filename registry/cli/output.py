@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from registry.facts.plain import plain
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-__all__ = ["Output", "plain", "short"]
+__all__ = ["Output", "short"]
 
 _PIPE_WIDTH = 4096
 Row = Sequence[object]
@@ -40,13 +42,15 @@ class Output:
         self._live: _Live | None = None
 
     def result(self, data: object, text: Callable[[], None] | None = None) -> None:
-        """Print a result: data as JSON, else by calling text; a mapping without text prints as fields."""
-        if self.as_json:
-            sys.stdout.write(json.dumps(plain(data), indent=2, ensure_ascii=False) + "\n")
-        elif text is not None:
+        """Print a result: data as JSON, else by calling text; a mapping or facts without text print as fields."""
+        if not self.as_json and text is not None:
             text()
-        elif isinstance(data, Mapping):
-            self.fields(data)
+            return
+        shown = plain(data)
+        if self.as_json:
+            sys.stdout.write(json.dumps(shown, indent=2, ensure_ascii=False) + "\n")
+        elif isinstance(shown, Mapping):
+            self.fields(shown)
         else:
             self.line(str(data))
 
@@ -155,31 +159,6 @@ class Output:
         _console().print(renderable, **options)
         if self._live is not None:
             self._live.start()
-
-
-def plain(value: object) -> Any:
-    """Convert a value to JSON types: bytes to 0x hex, CIDs and paths to text, flags and phases to names."""
-    import dataclasses
-    import enum
-    from pathlib import PurePath
-
-    from registry.types import Cid
-
-    if isinstance(value, Cid | PurePath):
-        return str(value)
-    if isinstance(value, bytes | bytearray):
-        return "0x" + value.hex()
-    if isinstance(value, enum.Flag):
-        return [(member.name or str(member.value)).lower() for member in value]
-    if isinstance(value, enum.Enum):
-        return value.name.lower()
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item) for item in value]
-    return value
 
 
 def short(value: bytes | str, digits: int = 10) -> str:

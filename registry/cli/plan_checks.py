@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from registry.chain.client import Client
 from registry.chain.contract_structs import Plan
-from registry.cli.money import ether
 from registry.cli.plan_warnings import Warned, plan_warnings
 from registry.cli.session import Session
 from registry.errors import CairnError, InputError, VerificationFailed
 from registry.ethereum.fees import Fees, suggest_fees
+from registry.ethereum.money import ether
 from registry.types import ModelId
 
 if TYPE_CHECKING:

@@ -51,9 +51,9 @@ class Surroundings:
 
 def aggregators_of(client: Client, model: ModelId) -> int:
     """Return the number of members with the aggregator role."""
-    from registry.cli.finding import members_of
+    from registry.facts.member_facts import members_of
 
-    return sum(isinstance(roles, Role) and Role.AGGREGATOR in roles for roles in members_of(client, model).values())
+    return sum(Role.AGGREGATOR in roles for roles in members_of(client, model).values())
 
 
 def lag_of(client: Client) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry.cli.statements import read_toml
-from registry.errors import CairnError, FormError, InputError
+from registry.errors import FormError, InputError
 from registry.rules.table import (
     COMBINE_RULES,
     DENSE,
@@ -33,7 +33,6 @@ __all__ = [
     "manifest_of",
     "parameters_of",
     "plan_toml",
-    "program_text",
     "read_plan",
     "show_duration",
     "terms_of",
@@ -109,16 +108,6 @@ def _whole(value: str, name: str) -> int:
     if not re.fullmatch(r"\d{1,20}", value, re.ASCII):
         raise InputError(f"{name}: expected a whole number, got {value!r:.40}")
     return int(value)
-
-
-def program_text(manifest: PlanManifest) -> list[str]:
-    """Disassemble a plan's server program, one register per line with its bounds; empty if a later release wrote it."""
-    from registry.rules.program import decode, disassemble
-
-    try:
-        return disassemble(decode(manifest.server.program)).splitlines()
-    except CairnError:
-        return []
 
 
 def read_plan(path: Path, choose: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None) -> PlanManifest:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from registry.cli.money import ether
 from registry.cli.plan_defaults import aggregators_of, lag_of
 from registry.cli.plan_files import show_duration
+from registry.ethereum.money import ether
 from registry.types import WALK_STEPS
 
 if TYPE_CHECKING:

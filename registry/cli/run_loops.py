@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from registry.cli.session import Session
 from registry.errors import CairnError, InputError
+from registry.facts.plain import plain
 
 if TYPE_CHECKING:
     from registry.roles.loop import LoopTask, TaskHealth
@@ -31,6 +32,7 @@ Metrics = Annotated[
     str | None,
     typer.Option(metavar="HOST:PORT", help="Serve Prometheus metrics of the tasks at this address, under /metrics."),
 ]
+T = TypeVar("T")
 _STATUS_EVERY = 5.0
 """Seconds between two writes of the status file."""
 _STALE = 60.0
@@ -134,8 +136,8 @@ def read_status(path: Path) -> dict[str, Any] | None:
 def tell_status(
     session: Session,
     path: Path,
-    facts: Callable[[], dict[str, Any]],
-    text: Callable[[dict[str, Any]], None],
+    facts: Callable[[], T],
+    text: Callable[[T], None],
     **more: object,
 ) -> None:
     """Print a role's on-chain state, then its tasks' health, which is printed even if the chain is unreachable.
@@ -165,7 +167,7 @@ def tell_status(
         else:
             _show_tasks(session, running)
 
-    session.out.result({**(found or {}), **more, "loop": running}, show)
+    session.out.result({**(plain(found) if found is not None else {}), **more, "loop": running}, show)
     if failed is not None:
         raise failed
 

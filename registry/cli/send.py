@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from registry.cli.money import ether
 from registry.cli.session import Session
+from registry.ethereum.money import ether
 
 if TYPE_CHECKING:
     from registry.chain.sending import Call, Quote, SentReceipt

@@ -9,8 +9,8 @@ from typing import Any
 
 from registry.chain.contract_structs import SignedUpdate
 from registry.cli.local_files import pieces_of, size_of, write_whole
-from registry.cli.output import plain
 from registry.errors import FormError
+from registry.facts.plain import plain
 from registry.types import MAX_STEPS, MAX_TOTAL_WEIGHT, Address, Digest, ModelId, Root
 
 __all__ = ["SignedCommitment", "read_signed", "write_signed"]

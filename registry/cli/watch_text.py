@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
-from registry.cli.money import ether
 from registry.cli.output import Output, short
 from registry.cli.plan_files import show_duration
 from registry.cli.session import Session
 from registry.errors import InputError
+from registry.ethereum.money import ether
 
 if TYPE_CHECKING:
     from registry.roles.watch_costs import Price, WatchCosts

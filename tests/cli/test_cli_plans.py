@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.chain.contract_structs import Plan
-from registry.cli.plan_files import duration, manifest_of, plan_toml, program_text, read_plan, show_duration, terms_of
+from registry.cli.plan_files import duration, manifest_of, plan_toml, read_plan, show_duration, terms_of
 from registry.content.manifest import Procedure, ServerRule, plan_terms
 from registry.errors import InputError
+from registry.facts.plan_facts import program_text
 
 
 def test_a_plan_file_reads_back_as_the_same_plan(done: Any, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -72,11 +72,12 @@ def run(
 def status(session: Session, model: ModelText, folder: Folder = None) -> None:
     """Show the health of an aggregator's tasks, and its role, bond, deposits and open demands on chain."""
     from registry.cli.run_loops import tell_status
-    from registry.cli.standing import standing_of, tell_standing
+    from registry.cli.standing import tell_standing
+    from registry.facts.dispute_facts import StandingFacts, standing_facts
 
-    def facts() -> dict[str, Any]:
+    def facts() -> StandingFacts:
         client = session.reader
-        return standing_of(client, find_model(client, model), session.account)
+        return standing_facts(client, find_model(client, model), session.account)
 
     tell_status(session, _last_run(session, folder, model) / STATUS, facts, lambda found: tell_standing(session, found))
 

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,7 @@ from registry.cli.session import Session
 from registry.errors import CairnError
 
 if TYPE_CHECKING:
+    from registry.facts.dispute_facts import StandingFacts
     from registry.roles.loop import LoopTask
 
 SPENT, STATUS = "spent.json", "status.json"
@@ -47,6 +48,7 @@ def audit(
     number: Annotated[int | None, typer.Argument(metavar="ROUND", help="The round's number; default the last.")] = None,
 ) -> None:
     """Recompute every attested result of a round, even within its challenge window. Exit code 7 if one is wrong."""
+    from registry.facts.dispute_facts import audit_facts
     from registry.roles.auditor import audit as recompute
 
     client = session.reader
@@ -57,19 +59,9 @@ def audit(
         for result, check in recompute(client, session.store, Path(folder), found, at):
             entries.append((result, check))
             session.out.show(check_line(check, f"result {short(result)}  "))
-    passed = all(check.finding in ("passed", "asserted") for _, check in entries)
-    results = {result for result, _ in entries}
-    facts = {
-        "model": found,
-        "round": at,
-        "results": len(results),
-        "passed": passed,
-        "checks": [
-            {"result": result, "name": c.name, "finding": c.finding, "evidence": c.evidence} for result, c in entries
-        ],
-    }
-    text = f"Round {at}: {len(results)} results attested, all stand." if results else f"Round {at}: nothing attested."
-    session.out.result(facts, lambda: session.out.line(text) if passed else None)
+    facts = audit_facts(found, at, entries)
+    text = f"Round {at}: {facts.results} results attested, all stand." if entries else f"Round {at}: nothing attested."
+    session.out.result(facts, lambda: session.out.line(text) if facts.passed else None)
     require_passed((f"round {at}: result 0x{short(result)}", check) for result, check in entries)
 
 
@@ -111,9 +103,10 @@ def status(
     folder: Folder = None,
 ) -> None:
     """Show the health of an auditor's tasks, its spending, and the open demands on the results that it watches."""
-    from registry.cli.money import ether
     from registry.cli.run_loops import tell_status
-    from registry.cli.standing import standing_of, tell_standing
+    from registry.cli.standing import tell_standing
+    from registry.ethereum.money import ether
+    from registry.facts.dispute_facts import standing_facts
     from registry.roles.purse import spent_of
     from registry.types import Address
 
@@ -122,13 +115,13 @@ def status(
     place = folder or _last_run(session.home / "auditors", account.hex() if named else "reader")
     spent = ether(spent_of(place / SPENT))
 
-    def facts() -> dict[str, object]:
+    def facts() -> dict[str, list[StandingFacts]]:
         client = session.reader
-        return {"models": [standing_of(client, find_model(client, model), account) for model in models]}
+        return {"models": [standing_facts(client, find_model(client, model), account) for model in models]}
 
-    def text(facts: dict[str, Any]) -> None:
+    def text(facts: dict[str, list[StandingFacts]]) -> None:
         for each in facts["models"]:
-            session.out.line(f"model {each['model'].hex()[:10]}")
+            session.out.line(f"model {each.model.hex()[:10]}")
             tell_standing(session, each)
 
     session.out.line(f"spent so far: {spent} ether")
@@ -198,8 +191,8 @@ def plan_costs(
 
 def _warn_of_limit(session: Session, models: list[str], limit: str) -> None:
     """Warn if a limit is below the possible cost of one round of a model."""
-    from registry.cli.money import wei_of
     from registry.cli.watch_text import watched
+    from registry.ethereum.money import wei_of
 
     for model in models:
         try:
@@ -221,9 +214,9 @@ def _auditor(
 
     One that spends holds a lock for each model: from one account two would make, and pay for, the same transactions.
     """
-    from registry.cli.money import ether, wei_of
     from registry.cli.run_loops import alone
     from registry.ethereum.keys import to_checksum
+    from registry.ethereum.money import ether, wei_of
     from registry.roles.auditor import tasks
     from registry.roles.purse import Purse
 

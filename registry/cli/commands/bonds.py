@@ -8,9 +8,9 @@ import typer
 
 from registry.cli.command import Need, command, group
 from registry.cli.finding import find_model
-from registry.cli.money import ether, wei_of
 from registry.cli.send import send, tell
 from registry.cli.session import Session
+from registry.ethereum.money import ether, wei_of
 
 if TYPE_CHECKING:
     from registry.chain.court import Court
@@ -66,21 +66,11 @@ def show(
     account: Annotated[str, typer.Argument(metavar="ADDRESS", help="Whose.")],
 ) -> None:
     """Show an account's bond in a model and its withdrawable credit."""
-    from registry.chain.court import Court
-    from registry.ethereum.keys import address_of, to_checksum
+    from registry.ethereum.keys import address_of
+    from registry.facts.member_facts import bond_facts
 
-    court = Court(session.reader)
     found, who = find_model(session.reader, model), address_of(account)
-    held = court.bond(found, who)
-    session.out.result(
-        {
-            "model": found,
-            "account": to_checksum(who),
-            "bond_ether": ether(held.amount),
-            "last_round": held.locked_round or None,
-            "owed_ether": ether(court.credit(who)),
-        }
-    )
+    session.out.result(bond_facts(session.reader, found, who))
 
 
 def _court(session: Session) -> Court:

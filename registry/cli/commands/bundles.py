@@ -10,7 +10,7 @@ import typer
 
 from registry.cli.check_lines import check_line, require_passed
 from registry.cli.command import Need, command, group
-from registry.cli.commands.verify import facts_of, name_of, show, telling
+from registry.cli.commands.verify import name_of, show, telling
 from registry.cli.finding import find_version
 from registry.cli.local_files import size_of, told, write_whole
 from registry.cli.output import short
@@ -51,6 +51,8 @@ def create(
     """
     from registry.bundles.create_bundle import MAX_GAP, gather_bundle
     from registry.content.car import write_car
+    from registry.facts.bundle_facts import bundle_facts
+    from registry.facts.plain import plain
 
     client = session.reader
     found = find_version(client, version)
@@ -59,15 +61,7 @@ def create(
             client, session.store, found.model, found.version, with_blobs=with_blobs, max_gap=max_gap or MAX_GAP
         )
         size = write_whole(told(write_car(bundle.root, bundle.blocks), done), output)
-    facts = {
-        "file": output,
-        "root": bundle.root,
-        "size": size,
-        "version": found.version,
-        "events": bundle.events,
-        "state": bundle.state,
-        "trust": [{"block": point.number, "hash": point.hash} for point in bundle.anchors],
-    }
+    facts = {"file": output, **plain(bundle_facts(bundle, found.version, size))}
 
     def text() -> None:
         session.out.fields({name: value for name, value in facts.items() if name != "trust"})
@@ -101,6 +95,7 @@ def verify(
     """
     from registry.bundles.verify_bundle import verify_bundle
     from registry.ethereum.keys import address_of
+    from registry.facts.bundle_facts import bundle_verdict_facts
     from registry.store.car_store import CarStore
 
     hashes, meant = [block_hash(text) for text in trust], address_of(contract) if contract else None
@@ -111,7 +106,7 @@ def verify(
     with tempfile.TemporaryDirectory(prefix="cairn-bundle-") as folder, session.out.waiting("verifying") as say:
         verdict = verify_bundle(store, hashes, Path(folder), contract=meant, progress=telling(say))
     _show(session, verdict, quiet)
-    session.out.result(_facts(verdict), lambda: _conclude(session, verdict))
+    session.out.result(bundle_verdict_facts(verdict), lambda: _conclude(session, verdict))
     require_passed(
         [("bundle", check) for check in verdict.checks]
         + [(name_of(one.step), check) for one in verdict.versions for check in one.checks]
@@ -140,27 +135,3 @@ def _conclude(session: Session, verdict: BundleVerdict) -> None:
         versions = "1 version" if count == 1 else f"{count} versions"
         proved = next(check.evidence for check in verdict.checks if check.name == "events")
         session.out.line(f"Verified {versions}; rounds {how}; events: {proved}.", style="bold green")
-
-
-def _facts(verdict: BundleVerdict) -> dict[str, object]:
-    manifest = verdict.manifest
-    return {
-        "model": manifest.model,
-        "version": manifest.version,
-        "chain_id": manifest.chain_id,
-        "contract": manifest.contract,
-        "passed": verdict.passed,
-        "recomputed": manifest.blobs is not None,
-        "anchors": [{"block": point.number, "hash": point.hash} for point in verdict.anchors],
-        "events": [
-            {
-                "event": type(entry.event).__name__,
-                "block": entry.event.at.block_number,
-                "hash": entry.event.at.block_hash,
-                "proved_by": entry.trusted and {"block": entry.trusted.number, "hash": entry.trusted.hash},
-            }
-            for entry in verdict.events
-        ],
-        "checks": verdict.checks,
-        "versions": [facts_of(one) for one in verdict.versions],
-    }

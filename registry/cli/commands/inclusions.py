@@ -9,7 +9,7 @@ import typer
 
 from registry.cli.check_lines import check_line, require_passed
 from registry.cli.command import Need, command, group
-from registry.cli.finding import find_account, find_version, members_of
+from registry.cli.finding import find_account, find_version
 from registry.cli.local_files import size_of, write_whole
 from registry.cli.output import short
 from registry.cli.session import Session
@@ -44,6 +44,7 @@ def create(
     from registry.bundles.inclusion import create_inclusion_proof, is_inclusion
     from registry.content.manifest import encode
     from registry.ethereum.headers import decode_header
+    from registry.facts.member_facts import members_of
 
     client = session.reader
     found = find_version(client, version)
@@ -84,9 +85,10 @@ def verify(
     By itself the file proves a place in a result. That a round was finalized with that result takes a trusted block
     hash, or a node to ask. Exit code 7 if the proof is invalid, 4 if it is incomplete or lacks a hash to trust.
     """
-    from registry.bundles.inclusion import check_inclusion_proof, check_on_chain, is_inclusion, model_of
+    from registry.bundles.inclusion import check_inclusion_proof, check_on_chain
     from registry.content.manifest import decode
     from registry.content.proof_manifests import InclusionProofManifest
+    from registry.facts.bundle_facts import inclusion_facts
     from registry.verification.verify import until_failure
 
     size = size_of(file)
@@ -104,18 +106,7 @@ def verify(
         checks = [check for check in checks if check.name != "anchor" or trust is not None] + asked
     for check in checks:
         session.out.show(check_line(check))
-    passed = all(check.finding == "passed" for check in checks)
-    facts = {
-        "chain_id": proof.chain_id,
-        "contract": proof.contract,
-        "model": model_of(proof),
-        "participant": proof.participant,
-        "version": proof.result.version_digest,
-        "included": is_inclusion(proof),
-        "passed": passed,
-        "checks": checks,
-    }
-    said = "in" if is_inclusion(proof) else "not in"
-    text = f"0x{proof.participant.hex()} is {said} version {short(proof.result.version_digest)}."
-    session.out.result(facts, lambda: session.out.line(text, style="bold green") if passed else None)
+    facts = inclusion_facts(proof, checks)
+    text = f"0x{facts.participant.hex()} is {'in' if facts.included else 'not in'} version {short(facts.version)}."
+    session.out.result(facts, lambda: session.out.line(text, style="bold green") if facts.passed else None)
     require_passed(("inclusion proof", check) for check in checks)

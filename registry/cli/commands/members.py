@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from registry.cli.command import Need, command, group
-from registry.cli.finding import find_account, find_model, members_of
+from registry.cli.finding import find_account, find_model
 from registry.cli.send import send, tell
 from registry.cli.session import Session
 from registry.errors import InputError
@@ -52,23 +52,15 @@ def list_members(
 ) -> None:
     """List a model's members and their roles."""
     from registry.cli.keystores import account_of, keystores_in
-    from registry.ethereum.keys import to_checksum
+    from registry.ethereum.keys import address_of
+    from registry.facts.member_facts import member_facts
+    from registry.facts.plain import plain
 
-    client = session.reader
-    found = find_model(client, model)
     names = {account_of(path): name for name, path in keystores_in(session.settings.path("keys")).items()}
-    entries = []
-    for account, roles in members_of(client, found).items():
-        if roles or everybody:
-            last = client.member(found, account).last_round
-            entries.append(
-                {
-                    "account": to_checksum(account),
-                    "roles": roles,
-                    "last_round": last or None,
-                    "keystore": names.get(account),
-                }
-            )
+    entries = [
+        {**plain(member), "keystore": names.get(address_of(member.account))}
+        for member in member_facts(session.reader, find_model(session.reader, model), everybody=everybody)
+    ]
     rows = [(e["account"], e["roles"], e["last_round"], e["keystore"] or "") for e in entries]
     columns = ("account", "roles", "last round", "keystore here")
     empty = "No members yet: cairn member grant MODEL ACCOUNT --role participant"
@@ -79,6 +71,7 @@ def _change(session: Session, model: str, accounts: list[str], role: list[str], 
     from registry.chain import calls
     from registry.chain.contract_structs import Grant
     from registry.ethereum.keys import to_checksum
+    from registry.facts.member_facts import members_of
 
     roles = _roles(role)
     client = session.reader

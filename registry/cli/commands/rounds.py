@@ -11,11 +11,12 @@ import typer
 
 from registry.cli.command import Need, command, group
 from registry.cli.finding import find_model, find_round
-from registry.cli.output import plain, short
-from registry.cli.round_facts import DEADLINES, RoundFacts, round_facts
+from registry.cli.output import short
 from registry.cli.send import send, tell
 from registry.cli.session import Session
 from registry.errors import InputError
+from registry.facts.plain import plain
+from registry.facts.round_facts import DEADLINES, RoundFacts, round_facts
 
 app = group("Open, watch, finalize and cancel rounds.")
 READ = Need.CHAIN | Need.HOME

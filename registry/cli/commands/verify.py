@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from registry.lineage.identify import FileName, Identified
     from registry.verification.checks import Verification
 
-__all__ = ["app", "facts_of", "name_of", "show", "telling", "verify"]
+__all__ = ["app", "name_of", "show", "telling", "verify"]
 
 app = single()
 
@@ -57,6 +57,8 @@ def verify(
     anything disagrees, 4 if bytes are unavailable or rules are of a later release, 8 if the file is no version of any
     model.
     """
+    from registry.facts.plain import plain
+    from registry.facts.verification_facts import lineage_verification_facts
     from registry.verification.cache import VerificationCache
     from registry.verification.verify import verify_version
 
@@ -80,16 +82,14 @@ def verify(
         ):
             done.append(one)
             show(session, one, quiet)
-    passed = all(one.passed for one in done)
+    facts = lineage_verification_facts(found.model, found.version, done)
+    shown = facts if identified is None else {**plain(facts), "file": identified}
     rounds = sum(1 for one in done if one.step.round)
-    facts = {"model": found.model, "version": found.version, "passed": passed, "versions": [facts_of(v) for v in done]}
-    if identified is not None:
-        facts["file"] = identified
     versions = "1 version" if len(done) == 1 else f"{len(done)} versions"
     before = sum(one.before for one in done)
     held = f" {before} had passed before: --again recomputes them." if before else ""
     text = f"Verified {versions}, {rounds} recomputed from rounds: all agree with the chain.{held}"
-    session.out.result(facts, lambda: session.out.line(text, style="bold green") if passed else None)
+    session.out.result(shown, lambda: session.out.line(text, style="bold green") if facts.passed else None)
     require_passed((name_of(one.step), check) for one in done for check in one.checks)
 
 
@@ -162,9 +162,3 @@ def name_of(step: VersionNode) -> str:
     if step.round:
         return f"round {step.round}"
     return "genesis" if not any(step.parent) else "owner's version"
-
-
-def facts_of(one: Verification) -> dict[str, object]:
-    """Return a verification as JSON data."""
-    facts = {"version": one.step.digest, "round": one.step.round or None, "passed": one.passed}
-    return facts | {"before": one.before, "checks": one.checks}

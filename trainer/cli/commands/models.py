@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +22,7 @@ from trainer.cli.tasks import Unshared
 
 if TYPE_CHECKING:
     from registry.content.manifest import BaseFile, Statement, VersionManifest
-    from registry.lineage.graph import VersionNode
+    from registry.facts.model_facts import AnchoredVersion
     from registry.store.base import ContentStore
     from registry.types import Address
 
@@ -126,35 +127,18 @@ def register(
 @command(app, "show", needs=READ | Need.STORE, example="cairn model show 3fa9\ncairn model show 3fa9 --json")
 def show(session: Session, model: ModelText) -> None:
     """Show a model: owner, head, versions and last round."""
-    from registry.ethereum.keys import to_checksum
-    from registry.lineage.graph import versions_of
+    from registry.facts.model_facts import model_facts
 
-    client = session.reader
-    found = find_model(client, model)
-    state = client.model(found)
-    pending = to_checksum(state.pending_owner) if any(state.pending_owner) else None
-    facts: dict[str, object] = {
-        "model": found,
-        "title": _title(session.store, state.head),
-        "owner": to_checksum(state.owner),
-        "offered_to": pending,
-        "head": state.head,
-        "participants": state.participants,
-        "plans": state.plans,
-        "rounds": state.rounds,
-        "phase": client.phase(found, state.rounds).name.lower() if state.rounds else None,
-        "suspended": state.suspended,
-    }
-    steps = list(versions_of(client, found).values())
-    data = {**facts, "versions": [_version_facts(step) for step in steps]}
+    facts = model_facts(session.reader, session.store, find_model(session.reader, model))
 
     def text() -> None:
-        session.out.fields({name: value for name, value in facts.items() if value is not None})
+        shown = {field.name: getattr(facts, field.name) for field in fields(facts) if field.name != "versions"}
+        session.out.fields({name: value for name, value in shown.items() if value is not None})
         session.out.line()
-        rows = [_version_row(step, state.head) for step in steps]
+        rows = [_version_row(version, facts.head) for version in facts.versions]
         session.out.table(("version", "from", "parent", "block", ""), rows, right=("block",))
 
-    session.out.result(data, text)
+    session.out.result(facts, text)
 
 
 @command(app, "list", needs=READ | Need.STORE, example="cairn model list")
@@ -163,30 +147,13 @@ def list_models(
     owner: Annotated[str | None, typer.Option(metavar="ACCOUNT", help="Only models of this account.")] = None,
 ) -> None:
     """List the contract's models."""
-    from registry.chain.contract_events import ModelRegistered
-    from registry.ethereum.keys import to_checksum
+    from registry.facts.model_facts import model_summaries
 
-    client = session.reader
     wanted = find_account(session, owner) if owner is not None else None
-    entries = []
-    for event in client.events(ModelRegistered, to_block=client.w3.eth.block_number):
-        if not isinstance(event, ModelRegistered):
-            continue
-        state = client.model(event.model_id)
-        if wanted is None or state.owner == wanted:
-            entries.append(
-                {
-                    "model": event.model_id,
-                    "title": _title(session.store, state.head),
-                    "owner": to_checksum(state.owner),
-                    "head": state.head,
-                    "participants": state.participants,
-                    "rounds": state.rounds,
-                }
-            )
-    rows: list[tuple[object, ...]] = [
-        (short(e["model"]), e["title"] or "", short(e["head"]), e["participants"], e["rounds"], short(str(e["owner"])))  # type: ignore[arg-type]
-        for e in entries
+    entries = list(model_summaries(session.reader, session.store, wanted))
+    rows = [
+        (short(each.model), each.title or "", short(each.head), each.participants, each.rounds, short(each.owner))
+        for each in entries
     ]
     columns = ("model", "title", "head", "participants", "rounds", "owner")
     empty = "No models yet. Register one: cairn model register FILE"
@@ -369,41 +336,10 @@ def _target(session: Session) -> Iterator[ContentStore]:
         yield LocalStore(Path(folder))
 
 
-def _title(store: ContentStore, digest: bytes) -> str | None:
-    """Return a version's title if its manifest is available locally."""
-    from registry.content.manifest import VersionManifest, manifest_cid
-    from registry.errors import ContentError, FormError
-    from registry.store.manifests import get_manifest
-
-    at = digest
-    try:
-        while store.has(manifest_cid(at)):
-            manifest = get_manifest(store, at, VersionManifest)
-            if manifest.statement is not None:
-                return manifest.statement.title or None
-            if manifest.parent is None:
-                return None
-            at = manifest.parent.digest
-    except (ContentError, FormError):
-        return None  # optional: the model is shown without its title
-    return None
-
-
-def _version_facts(step: VersionNode) -> dict[str, object]:
-    return {
-        "version": step.digest,
-        "round": step.round or None,
-        "parent": step.parent if any(step.parent) else None,
-        "tensor_root": step.tensor_root,
-        "block": step.block,
-        "deprecated": step.deprecated,
-    }
-
-
-def _version_row(step: VersionNode, head: bytes) -> tuple[object, ...]:
-    origin = f"round {step.round}" if step.round else "genesis" if not any(step.parent) else "owner"
-    marks = [mark for mark, holds in (("head", step.digest == head), ("deprecated", step.deprecated)) if holds]
-    return short(step.digest), origin, short(step.parent) if any(step.parent) else "", step.block, ", ".join(marks)
+def _version_row(one: AnchoredVersion, head: bytes) -> tuple[object, ...]:
+    origin = f"round {one.round}" if one.round else "genesis" if one.parent is None else "owner"
+    marks = [mark for mark, holds in (("head", one.version == head), ("deprecated", one.deprecated)) if holds]
+    return short(one.version), origin, short(one.parent) if one.parent else "", one.block, ", ".join(marks)
 
 
 def _checksum(account: Address) -> str:

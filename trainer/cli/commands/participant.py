@@ -112,7 +112,7 @@ def submit(
 
     with session.out.waiting(f"committing to round {record.number}, until that is final; stopping here is safe"):
         commit_update(session.client, record, prepared, hook_data=proof)
-    session.out.result({**_facts(record, prepared), "committed": True})
+    session.out.result({**_facts(prepared), "committed": True})
     session.out.note("Publish it after commits close: cairn participant publish MODEL")
 
 
@@ -153,7 +153,7 @@ def sign(
     said = SignedUpdate(session.account, digest, root, examples, taken, until, proof)
     signed = session.reader.sign_commitment(session.signer, model_id, number, said)
     write_signed(SignedCommitment.of(signed, record.chain_id, record.contract, model_id, number), out)
-    session.out.result({**_facts(record, prepared), "valid_until": until, "signed": out})
+    session.out.result({**_facts(prepared), "valid_until": until, "signed": out})
     session.out.note(f"Have it sent by anyone: cairn participant relay {out}")
 
 
@@ -410,21 +410,11 @@ def _quote(session: Session, record: RoundRecord, prepared: Prepared, hook_data:
     show_quote(session, quote_of(session, call), f"commit to round {record.number}")
 
 
-def _facts(record: RoundRecord, prepared: Prepared) -> dict[str, object]:
-    from registry.content.manifest import digest_of
+def _facts(prepared: Prepared) -> dict[str, object]:
+    from registry.facts.member_facts import update_facts
+    from registry.facts.plain import plain
 
-    manifest = prepared.manifest
-    return {
-        "model": record.model_id,
-        "round": record.number,
-        "update": digest_of(manifest),
-        "tensor_root": manifest.delta.tensor_root,
-        "weight": manifest.weight,
-        "steps": manifest.steps,
-        "saturated": manifest.saturated,
-        "metrics": manifest.metrics,
-        "file": prepared.file,
-    }
+    return {**plain(update_facts(prepared.manifest)), "file": prepared.file}
 
 
 def _hook_data(texts: Sequence[str] | None) -> tuple[bytes, ...] | None:

@@ -21,9 +21,9 @@ from trainer.cli.tasks import Unshared
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from registry.chain.contract_structs import Plan
     from registry.cli.plan_defaults import Choice
     from registry.content.manifest import PlanManifest
+    from registry.facts.plan_facts import PlanTerms
     from registry.types import ModelId
 
 app = group("The rules of a model's rounds.")
@@ -171,24 +171,15 @@ def show(
     ] = None,
 ) -> None:
     """Print a plan as TOML, verified against the chain, with its server program disassembled."""
-    from registry.cli.plan_files import plan_toml, program_text
-    from registry.rounds.plans import load_plan
+    from registry.cli.plan_files import plan_toml
+    from registry.facts.plan_facts import plan_facts
 
-    client = session.reader
-    found = find_model(client, model)
-    plans = client.model(found).plans
-    if not plans:
-        raise InputError("this model has no plan yet: cairn plan set MODEL FILE")
-    at = plans - 1 if index is None else index
-    plan = client.plan(found, at)
-    manifest = load_plan(session.store, plan)
-    facts = {"model": found, "plan": at, "standing": at == plans - 1, "digest": plan.digest, "manifest": manifest}
-    program = program_text(manifest)
-    facts["program"] = program
+    facts = plan_facts(session.reader, session.store, find_model(session.reader, model), index)
 
     def text() -> None:
-        sys.stdout.write(plan_toml(manifest) + "".join(f"# {line}\n" for line in program))
-        session.out.note(f"plan {at}{', the standing one' if at == plans - 1 else ''}: digest 0x{plan.digest.hex()}")
+        sys.stdout.write(plan_toml(facts.manifest) + "".join(f"# {line}\n" for line in facts.program))
+        standing = ", the standing one" if facts.standing else ""
+        session.out.note(f"plan {facts.plan}{standing}: digest 0x{facts.digest.hex()}")
 
     session.out.result(facts, text)
 
@@ -196,15 +187,14 @@ def show(
 @command(app, "history", needs=READ, example="cairn plan history 3fa9")
 def history(session: Session, model: ModelText) -> None:
     """List every plan that a model has had."""
-    client = session.reader
-    found = find_model(client, model)
-    plans = [client.plan(found, index) for index in range(client.model(found).plans)]
-    rows = [(index, *_row(plan)) for index, plan in enumerate(plans)]
+    from registry.facts.plan_facts import plan_history
+
+    plans = plan_history(session.reader, find_model(session.reader, model))
     columns = ("plan", "digest", "rules", "quorum", "cap", "at least", "commit", "publish", "aggregate", "challenge")
-    data = [{"plan": index, **_facts(plan)} for index, plan in enumerate(plans)]
     right = ("plan", "quorum", "cap", "at least")
     empty = "No plan yet: cairn plan set MODEL FILE"
-    session.out.result(data, lambda: session.out.table(columns, rows, right=right, empty=empty))
+    rows = [_row(plan) for plan in plans]
+    session.out.result(plans, lambda: session.out.table(columns, rows, right=right, empty=empty))
 
 
 def _algorithm(given: Any, epochs: int | None, mu: float | None) -> dict[str, Any] | None:
@@ -344,11 +334,12 @@ def _write(
     session.out.result(facts, show)
 
 
-def _row(plan: Plan) -> tuple[object, ...]:
+def _row(plan: PlanTerms) -> tuple[object, ...]:
     from registry.cli.plan_files import show_duration
 
     durations = (plan.commit_duration, plan.publish_duration, plan.aggregate_duration, plan.challenge_duration)
     return (
+        plan.plan,
         short(plan.digest),
         short(plan.rules_hash),
         plan.quorum,
@@ -356,7 +347,3 @@ def _row(plan: Plan) -> tuple[object, ...]:
         plan.min_contributions,
         *map(show_duration, durations),
     )
-
-
-def _facts(plan: Plan) -> dict[str, object]:
-    return {name: getattr(plan, name) for name in plan.__dataclass_fields__}

@@ -1,4 +1,4 @@
-"""Collect a round's on-chain state for display."""
+"""A round on chain: phase, deadlines, commitments and attestations."""
 
 from __future__ import annotations
 
@@ -24,7 +24,15 @@ DEADLINES = {
 
 @dataclass(frozen=True, slots=True)
 class CommitmentFacts:
-    """A committed update, with checksummed addresses."""
+    """A committed update.
+
+    Attributes:
+        participant: EIP-55 address.
+        digest: Digest of its manifest.
+        tensor_root: Merkle root of its values.
+        steps: Training steps that the participant declared.
+        block: Number of the block that committed it.
+    """
 
     participant: str
     digest: Digest
@@ -36,7 +44,12 @@ class CommitmentFacts:
 
 @dataclass(frozen=True, slots=True)
 class Attestation:
-    """An attested result."""
+    """An attested result.
+
+    Attributes:
+        aggregator: EIP-55 address.
+        block: Number of the block that attested it.
+    """
 
     aggregator: str
     result_hash: bytes
@@ -51,9 +64,12 @@ class RoundFacts:
     """A round's state at the pending block, whose timestamp is the present.
 
     Attributes:
-        time: The chain's time.
+        time: The chain's time, Unix seconds.
+        deadlines: Unix seconds by name; the challenge deadline is 0 while no valid result has a quorum.
+        plan_index: Index of its plan, from 0.
         recorded: Whether a cancellation is recorded on chain, not only implied by a passed deadline.
         votes: Number of attestations of the most-attested result.
+        result_hash: Hash of that result; None before an attestation.
         version: Version of the result that a quorum attested; None before.
         contributions: Likewise.
         total_weight: Likewise.
