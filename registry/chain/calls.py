@@ -121,7 +121,7 @@ def open_round(contract: Address, model: ModelId, number: int) -> Call:
         model: The model.
         number: Expected number of the round, which the contract assigns consecutively.
     """
-    return _once(contract, f"open:{round_id_of(model, number).hex()}", "openRound", model)
+    return _once(contract, f"open:{round_id_of(model, number).hex()}", "openRound", model, shared=True)
 
 
 def commit_update(
@@ -160,7 +160,7 @@ def commit_updates_for(contract: Address, model: ModelId, number: int, updates: 
 def end_commits(contract: Address, model: ModelId, number: int, participants: Sequence[Address]) -> Call:
     """End phase Commit early, after every participant has committed; sorts participants."""
     key = f"end-commits:{round_id_of(model, number).hex()}"
-    return _once(contract, key, "endCommits", model, number, sorted(participants))
+    return _once(contract, key, "endCommits", model, number, sorted(participants), shared=True)
 
 
 def attest_result(
@@ -184,7 +184,7 @@ def attest_result(
 def finalize_round(contract: Address, model: ModelId, number: int, result: Result) -> Call:
     """Finalize a round: move the head to its result's version."""
     key = f"finalize:{round_id_of(model, number).hex()}"
-    return _once(contract, key, "finalizeRound", model, number, unparse(result))
+    return _once(contract, key, "finalizeRound", model, number, unparse(result), shared=True)
 
 
 def expel(contract: Address, model: ModelId, number: int, attesters: Mapping[Address, bytes]) -> Call:
@@ -199,12 +199,12 @@ def expel(contract: Address, model: ModelId, number: int, attesters: Mapping[Add
     """
     pairs = sorted(attesters.items())
     key = f"expel:{round_id_of(model, number).hex()}:{':'.join((a + tally).hex() for a, tally in pairs)}"
-    return _once(contract, key, "expel", model, number, [account for account, _ in pairs])
+    return _once(contract, key, "expel", model, number, [account for account, _ in pairs], shared=True)
 
 
 def cancel_round(contract: Address, model: ModelId, number: int) -> Call:
     """Cancel a round, or record that it lapsed."""
-    return _once(contract, f"cancel:{round_id_of(model, number).hex()}", "cancelRound", model, number)
+    return _once(contract, f"cancel:{round_id_of(model, number).hex()}", "cancelRound", model, number, shared=True)
 
 
 def commit_key(model: ModelId, number: int, participant: Address) -> str:
@@ -212,9 +212,10 @@ def commit_key(model: ModelId, number: int, participant: Address) -> str:
     return f"commit:{round_id_of(model, number).hex()}:{participant.hex()}"
 
 
-def _once(contract: Address, key: str, name: str, *arguments: Any) -> Call:
+def _once(contract: Address, key: str, name: str, *arguments: Any, shared: bool = False) -> Call:
     # The key includes the contract: a digest may be registered in two deployments.
-    return Call(to=contract, data=encode_call("Cairn", name, arguments), key=f"{key}@{contract.hex()}")
+    data = encode_call("Cairn", name, arguments)
+    return Call(to=contract, data=data, key=f"{key}@{contract.hex()}", shared=shared)
 
 
 def _repeatable(contract: Address, key: str | None, name: str, *arguments: Any) -> Call:

@@ -181,7 +181,7 @@ class Client(Views):
             number: Number of the round to open, which makes the call idempotent; by default the next one.
             until: How long to wait.
         """
-        following = number if number is not None else self.model(model, block="pending").rounds + 1
+        following = number if number is not None else self.model(model).rounds + 1
         return self.send(calls.open_round(self.address, model, following), until)
 
     def commit_update(
@@ -237,7 +237,7 @@ class Client(Views):
         self, model: ModelId, number: int, result: Result, running_hash: bytes, *, until: Until = "final"
     ) -> SentReceipt:
         """Attest a result that was computed from the commitments with a running hash."""
-        tally = self.tally(model, number, result_hash(result), block="pending")
+        tally = self.tally(model, number, result_hash(result))
         return self.send(calls.attest_result(self.address, model, number, result, running_hash, tally=tally), until)
 
     def finalize_round(self, model: ModelId, number: int, result: Result, *, until: Until = "final") -> SentReceipt:

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 from registry.chain.abi_values import plain
 from registry.chain.client import Client
+from registry.chain.contract_hashes import result_hash
+from registry.chain.contract_structs import Target
 from registry.chain.contracts import encode_call
 from registry.chain.event_logs import read_events
 from registry.chain.sending import Call, SentReceipt, Until
@@ -53,10 +55,17 @@ class Partner:
         )
 
     def call(self, name: str, *arguments: Any, value: int = 0) -> Call:
-        """Return a call of a function, with its content as idempotency key while it is pending."""
+        """Return a call of a function, with its content as idempotency key while it is pending.
+
+        The key of a call on a result includes its tally, since a void result may be attested, and demanded, anew.
+        """
         data = encode_call(self.contract, name, [plain(argument) for argument in arguments])
-        key = f"{name}:{hashlib.sha256(data).hexdigest()[:32]}@{self.address.hex()}"
+        content = data + b"".join(self._tally(one) for one in arguments[:1] if isinstance(one, Target))
+        key = f"{name}:{hashlib.sha256(content).hexdigest()[:32]}@{self.address.hex()}"
         return Call(to=self.address, data=data, key=key, once=False, value=value)
+
+    def _tally(self, target: Target) -> bytes:
+        return self.client.tally(target.model_id, target.number, result_hash(target.result))
 
     def _view(self, name: str, *arguments: Any, block: Block = "latest") -> tuple[Any, ...]:
         return read_view(self.client.w3, self.contract, self.address, name, *arguments, block=block)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from registry.chain.reverts import decode_error
-from registry.errors import TransactionFailed
+from registry.errors import ContractError, TransactionFailed
 from registry.ethereum.fees import Fees
 from registry.ethereum.keys import to_checksum
 from registry.ethereum.node import NodeRefused, asking, quantity
@@ -38,6 +38,7 @@ class Call:
             False for calls that an account may repeat.
         value: Value, wei.
         gas: Gas to allow where the node runs the call but estimates nothing; None to wait for an estimate.
+        shared: Whether another account's transaction has the same effect, so that one in the mempool postpones this.
     """
 
     to: Address | None
@@ -46,6 +47,7 @@ class Call:
     once: bool = True
     value: int = 0
     gas: int | None = None
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,25 +118,50 @@ class Sending:
     clock: Callable[[], float] = time.time
 
 
-def simulate(w3: Web3, call: Call, sender: Address) -> int:
-    """Simulate a call at the pending block and return its gas estimate.
+def simulate(w3: Web3, call: Call, sender: Address, *, yields: bool = False) -> int:
+    """Simulate a call at the latest and at the pending block; return the higher gas estimate.
+
+    A transaction in the mempool may never be mined, so it alone neither refuses a call nor lowers its gas. The pending
+    block has the current time, and one's own pending transactions.
+
+    Args:
+        w3: The node.
+        call: The call.
+        sender: Its sender.
+        yields: Whether a revert at the pending block alone counts.
 
     Raises:
-        ContractError: The contract reverts; the subclass is the custom error.
+        ContractError: The contract reverts at both blocks; the subclass is the custom error.
         NodeUnavailable: The node does not answer.
     """
+    try:
+        pending = _estimate(w3, call, sender, "pending")
+    except (ContractError, NodeRefused) as refused:
+        if yields:
+            raise
+        try:
+            return _estimate(w3, call, sender, "latest")
+        except (ContractError, NodeRefused):
+            raise refused from None
+    try:
+        return max(pending, _estimate(w3, call, sender, "latest"))
+    except (ContractError, NodeRefused):
+        return pending
+
+
+def _estimate(w3: Web3, call: Call, sender: Address, block: Literal["latest", "pending"]) -> int:
     request: dict[str, Any] = {"from": to_checksum(sender), "data": "0x" + call.data.hex(), "value": call.value}
     if call.to is not None:
         request["to"] = to_checksum(call.to)
     try:
         with asking("eth_estimateGas"):
-            gas: Any = w3.eth.estimate_gas(request, "pending")  # type: ignore[arg-type]
+            gas: Any = w3.eth.estimate_gas(request, block)  # type: ignore[arg-type]
         return quantity(gas, "gas")
     except NodeRefused as refused:
         # Some nodes return no revert data from eth_estimateGas; all do from eth_call.
         try:
             with asking("eth_call"):
-                w3.eth.call(request, "pending", ccip_read_enabled=False)  # type: ignore[arg-type]
+                w3.eth.call(request, block, ccip_read_enabled=False)  # type: ignore[arg-type]
         except NodeRefused as reverted:
             if reverted.data is not None:
                 raise decode_error(reverted.data) from refused

@@ -40,6 +40,8 @@ LEAST_GAS = 21_000
 """Intrinsic gas of a transaction."""
 _LOOKS_IN_TIME = 4
 """A transaction that is not mined after this fraction, 1/4, of the time left gets a fee bump."""
+_YIELDS = 60.0
+"""Seconds for which others' transactions in the mempool postpone a call that anyone may send."""
 _LOOKS = 4
 """Queries to a node before a transaction counts as lost, or a used nonce as free again after a chain reset."""
 ALREADY_KNOWN = ("already known", "known transaction", "already imported", "already in mempool", "alreadyknown")
@@ -78,6 +80,8 @@ class Transactor:
         self._chain_id = chain_id
         self._sending = sending or Sending()
         self._reconciled = False
+        self._tried: dict[str, float] = {}
+        """When each shared call was first simulated, by key, Unix seconds."""
         self.finality = finality_of(w3, chain_id, finality)
 
     @property
@@ -262,8 +266,10 @@ class Transactor:
             return self._bid_less(intent, error)
 
     def _simulate(self, call: Call, fees: Fees) -> int:
+        now = self._sending.clock()
+        yields = call.shared and abs(now - self._tried.setdefault(call.key, now)) < _YIELDS
         try:
-            return simulate(self._w3, call, self.address)
+            return simulate(self._w3, call, self.address, yields=yields)
         except NodeRefused as error:
             if not _says(error.said.lower(), NO_MONEY):
                 raise

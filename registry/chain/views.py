@@ -1,6 +1,6 @@
 """Typed read-only client of the Cairn contract: views and events, without an account.
 
-Views are read at the latest block by default; phases at the pending block, whose timestamp is the current time.
+Views are read at the latest block by default, a phase at the pending block's time: pending state may never be mined.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from registry.chain.contract_hashes import addresses_of, model_id_of, round_id_o
 from registry.chain.contract_structs import Dispute, Member, Model, Plan, Round, SignedUpdate, Version
 from registry.chain.contracts import DEPLOYED, decode_output, encode_call, events
 from registry.chain.event_logs import LogSpan, read_events, read_events_back
+from registry.chain.phases import phase_at
 from registry.chain.reverts import decode_error
 from registry.errors import NodeUnavailable, WrongChain
 from registry.ethereum.keys import to_checksum
 from registry.ethereum.networks import Finality, final_block, finality_of
-from registry.ethereum.node import NodeRefused, asking, quantity
+from registry.ethereum.node import NodeRefused, asking, chain_time, quantity
 from registry.ethereum.positions import Event
 from registry.types import Address, Digest, ModelId, Phase, RoundId, Standing
 
@@ -118,8 +119,10 @@ class Views:
         """Return a round; all zeros if there is none."""
         return parse(Round, self._view("round", model, number, block=block)[0])
 
-    def phase(self, model: ModelId, number: int, *, block: Block = "pending") -> Phase:
-        """Return a round's phase, by default at the pending block."""
+    def phase(self, model: ModelId, number: int, *, block: Block | None = None) -> Phase:
+        """Return a round's phase, by default of its latest state at the pending block's time."""
+        if block is None:
+            return phase_at(self.round(model, number), chain_time(self.w3))
         return Phase(self._view("phase", model, number, block=block)[0])
 
     def partners(self) -> Mapping[str, Address]:
@@ -147,7 +150,7 @@ class Views:
         """Return the contracts of this deployment that emit events, this one first; an index follows them."""
         return tuple(self.partners()[name] for name in DEPLOYED if events(name))
 
-    def dispute(self, model: ModelId, number: int, *, block: Block = "pending") -> Dispute:
+    def dispute(self, model: ModelId, number: int, *, block: Block = "latest") -> Dispute:
         """Return the result in its challenge window; its tally is zero if no window is open."""
         return parse(Dispute, self._view("dispute", model, number, block=block)[0])
 

@@ -74,7 +74,7 @@ def find_round(client: Client, model: ModelId, number: int | None) -> int:
     Raises:
         InputError: The round does not exist.
     """
-    rounds = client.model(model, block="pending").rounds
+    rounds = client.model(model).rounds
     wanted = rounds if number is None else number
     if not 1 <= wanted <= rounds:
         had = f"rounds 1 to {rounds}" if rounds else "no rounds yet"

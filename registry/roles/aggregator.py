@@ -391,13 +391,13 @@ def attest(client: Client, record: RoundRecord, result: Result, folder: Path | N
     Sends nothing if this result or a better one is attested already, or the transaction is pending. The record and the
     result, from which demands are answered, are written to the folder first.
     """
-    own = client.attestation(record.model_id, record.number, client.account, block="pending")
-    tally = client.tally(record.model_id, record.number, result_hash(result), block="pending")
+    own = client.attestation(record.model_id, record.number, client.account)
+    tally = client.tally(record.model_id, record.number, result_hash(result))
     call = calls.attest_result(client.address, record.model_id, record.number, result, record.running_hash, tally=tally)
     if own == tally or client.transactor.journal.on_its_way(call.key) is not None:
         return False
     if any(own):
-        standing = client.votes(record.model_id, record.number, own, block="pending").contributions
+        standing = client.votes(record.model_id, record.number, own).contributions
         if (-standing, own) < (-result.contributions, tally):
             return False
     if folder is not None:

@@ -115,15 +115,17 @@ class Answering:
         return self.kept
 
     def attested(
-        self, client: Client, model_id: ModelId, number: int, kept: Attested | None, since: int
-    ) -> set[Address]:
-        """Return everyone who has attested a result in a round. Each final block is read once."""
-        round_id, final = client.round_id(model_id, number), client.final_block()
-        if self.heard[0] != round_id:
-            self.heard, self.attesters = (round_id, since), set(() if kept is None else kept.attesters)
-        self.attesters |= attested_by(client, model_id, number, self.heard[1])
-        self.heard = round_id, max(self.heard[1], final + 1)
-        return self.attesters
+        self, client: Client, record: RoundRecord, tally: bytes, kept: Attested | None, since: int, *, place: Address
+    ) -> list[Address]:
+        """Return who attests the result of a tally. Each final block is read once if all of the quorum are found."""
+        final, named = client.final_block(), (record.model_id, record.number)
+        if self.heard[0] != record.round_id:
+            self.heard, self.attesters = (record.round_id, since), set(() if kept is None else kept.attesters)
+        self.attesters |= attested_by(client, *named, self.heard[1])
+        found = attesters_of(client, *named, tally, self.attesters | {place})
+        complete = len(found) == record.plan.quorum  # else a node may have returned no logs of blocks that have some
+        self.heard = record.round_id, max(self.heard[1], final + 1) if complete else since
+        return found
 
     def newly_shown(self) -> int:
         """Return how many leaves were shown since the last call."""
@@ -177,8 +179,7 @@ def answer_demands(
             record = read_round(client, model_id, number) if kept is None else kept.record
             result = attested_result(client, record, dispute.result_hash) if kept is None else kept.result
             if result is not None:
-                among = memory.attested(client, model_id, number, kept, since)
-                attesters = attesters_of(client, model_id, number, dispute.tally, among)
+                attesters = memory.attested(client, record, dispute.tally, kept, since, place=place)
                 trees = place_of(folder, model_id, number)
                 # Do not wait for missing blobs: a liar withholds them, while our own leaves may be demanded.
                 here = LimitedStore(store, 0.0)
@@ -198,7 +199,7 @@ def collect_deposits(client: Client, *, poor: bool = False) -> str:
         poor: Whether the account lacks funds; it then withdraws as soon as that pays for itself.
     """
     court = Court(client)
-    credit = court.credit(client.account, block="pending")
+    credit = court.credit(client.account)
     if not credit:
         return ""
     call = court.withdrawal()
@@ -255,6 +256,10 @@ class _Window:
         """Whether this attester has the first turn to show a leaf."""
         return self.place in self.attesters and not self.turn(leaf)
 
+    def yields(self, leaf: Demanded) -> bool:
+        """Whether another's answer in the mempool postpones this attester's."""
+        return not self.first(leaf) and self.demands.yields(leaf, self.now, self.record.plan.answer_duration)
+
     def mine(self, due: Sequence[Demanded]) -> list[Demanded]:
         """Return the leaves whose turn has come. An answerer that has not attested has no turn and does not wait."""
         if self.place not in self.attesters:
@@ -267,13 +272,15 @@ class _Window:
         ]
 
     def put_off(self, leaves: Iterable[Demanded]) -> None:
-        """Retry leaves after a sixteenth of the answer time."""
-        self.memory.not_before.update(dict.fromkeys(leaves, self.now + self.record.plan.answer_duration // 16))
+        """Retry leaves after a sixteenth of the answer time, or a quarter of the time that is left if that is less."""
+        for leaf in leaves:
+            end = (self.demands.late_deadlines if self.late(leaf) else self.demands.deadlines)[leaf]
+            self.memory.not_before[leaf] = self.now + min(self.record.plan.answer_duration, 4 * (end - self.now)) // 16
 
     def call(self, court: Court, leaves: Sequence[Shown]) -> Call:
         """Return the call that shows leaves.
 
-        A single leaf is shown by `showLeaf`, which reverts, and so is not sent, if someone else has shown it.
+        A single leaf is shown by `showLeaf`, which reverts, and so is not sent, if a block has someone else's answer.
         `showLeaves` skips such leaves instead.
         """
         first = leaves[0]
@@ -356,13 +363,15 @@ def _shown(window: _Window, leaves: Sequence[Demanded], *, make: bool) -> list[S
 
 def _send(window: _Window, court: Court, shown: Sequence[Shown]) -> bool:
     """Send answers, those in time by one transaction and late ones alone; return whether the funds sufficed."""
+    window = replace(window, now=chain_time(window.client.w3))
     # A later turn first checks the mempool for the others' answers: duplicates would fill blocks and delay both.
     shown = [
-        one for one in shown if window.first(one.demanded) or not court.demand(one.demanded, block="pending").closed
+        one
+        for one in shown
+        if not window.yields(one.demanded) or not court.demand(one.demanded, block="pending").closed
     ]
     if not shown:
         return True
-    window = replace(window, now=chain_time(window.client.w3))
     in_time = [one for one in shown if not window.late(one.demanded)]
     queue = [in_time] if in_time else []
     queue += [[one] for one in shown if window.late(one.demanded)]

@@ -284,7 +284,7 @@ def _close(watch: _Watch) -> str:
     court = Court(client, send=purse.send)
     demands, now = _demands(watch, court, client.dispute(watch.model_id, number), "closing"), chain_time(client.w3)
     for leaf in demands.open:
-        if demands.late_deadlines[leaf] <= now and not court.demand(leaf, block="pending").closed:
+        if demands.late_deadlines[leaf] <= now and not court.demand(leaf).closed:
             court.close_demand(watch.model_id, number, leaf, until="mined")
             return f"round {number}: leaf {leaf.index} of 0x{leaf.root.hex()[:12]} was not shown: the result is void"
     return ""
@@ -396,7 +396,10 @@ def _show_late(watch: _Watch) -> str:
     if not late:
         return ""
     attesters = attesters_of(client, watch.model_id, number, dispute.tally)
-    shown = sum(_is_shown_late(watch, purse, record, result, leaf, attesters) for leaf in late)
+    # An answer in the mempool, which may never be mined, postpones the auditor's for half of the late period.
+    early = {leaf for leaf in late if demands.yields(leaf, now, record.plan.answer_duration)}
+    due = [leaf for leaf in late if leaf not in early or not Court(client).demand(leaf, block="pending").closed]
+    shown = sum(_is_shown_late(watch, purse, record, result, leaf, attesters) for leaf in due)
     left = min(demands.late_deadlines[leaf] for leaf in late) - now
     client.transactor.keep(left=left, most=max(demands.deposits[leaf] for leaf in late) // ANSWER_GAS)
     leaves = "a leaf" if shown == 1 else f"{shown} leaves"
@@ -409,7 +412,7 @@ def _is_shown_late(
     """Whether the auditor has sent a late answer now; one that is refused keeps no other leaf back."""
     court, place = Court(watch.client), place_of(watch.folder, watch.model_id, watch.number)
     opening = answer_to(watch.store, record, result, leaf, place)
-    if opening is None or court.demand(leaf, block="pending").closed:
+    if opening is None or court.demand(leaf).closed:
         return False
     call = court.anew(court.call("showLate", watch.model_id, watch.number, leaf, opening, list(attesters)))
     if watch.client.transactor.journal.on_its_way(call.key) is not None:

@@ -107,7 +107,7 @@ def sealing(court: Court, folder: Path, claims: Iterable[Claim]) -> list[Call]:
     account = court.client.account
     hashes = dict.fromkeys(claim.hash for claim in claims)
     seals = [seal_of(account, salt_of(folder, hashed), hashed) for hashed in hashes]
-    return [court.sealing(seal) for seal in seals if not court.seals(seal, block="pending")]
+    return [court.sealing(seal) for seal in seals if not court.seals(seal)]
 
 
 def collect(client: Client, purse: Purse, folder: Path, memory: Collecting | None = None) -> str:

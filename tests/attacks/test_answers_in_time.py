@@ -116,9 +116,13 @@ class Answerer:
 @pytest.fixture
 def answerer(federation: Any, new_plan: Callable[..., Any]) -> Answerer:
     """With a bond, and a late period after an answer time of two minutes."""
-    house = federation
+    return answering(federation, new_plan, 120, 240)
+
+
+def answering(house: Any, new_plan: Callable[..., Any], answer_duration: int, late_duration: int) -> Answerer:
     Court(house.first).deposit_bond(house.model_id, 10**18)
-    new_plan(house, bond_gwei=10**9, answer_duration=120, late_duration=240, challenge_duration=32 * 360)
+    durations = {"answer_duration": answer_duration, "late_duration": late_duration}
+    new_plan(house, bond_gwei=10**9, challenge_duration=32 * sum(durations.values()), **durations)
     house.owner.open_round(house.model_id)
     for seed, name in enumerate(("ann", "bob", "cyn")):
         house.contribute(name, house.update(name, seed=seed))
@@ -164,6 +168,50 @@ def test_what_a_reorganisation_puts_before_its_demand_is_shown_again(
     assert answerer.demands.open == ()
 
 
+# A late period that is shorter than the pause before a retry ----------------------------------------------------------
+
+
+def test_what_just_misses_the_answer_time_is_shown_late_at_once(
+    federation: Any, new_plan: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answerer = answering(federation, new_plan, 1800, 60)
+    node = Node(answerer.house, monkeypatch)
+    answerer.demand(1)
+    (end,) = answerer.demands.deadlines.values()
+    sleep_until(node.w3, end - 2)
+
+    def pass_time(method: str) -> None:
+        if method == "eth_estimateGas":
+            node.before = lambda method: None
+            sleep_until(node.w3, end)
+
+    node.before = pass_time
+    assert answerer.advance() == ""
+    assert answerer.advance() == "round 1: showed a leaf"
+    assert answerer.demands.open == ()
+
+
+@pytest.mark.parametrize(("left", "pause"), [(1600, 112), (40, 10), (-20, 10)])
+def test_a_leaf_is_not_put_off_beyond_its_deadline(
+    federation: Any, new_plan: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, left: int, pause: int
+) -> None:
+    """It is retried after a sixteenth of the answer time, or a quarter of what is left of it, or of the late period."""
+    answerer = answering(federation, new_plan, 1800, 60)
+    node = Node(answerer.house, monkeypatch)
+    answerer.damage_aggregate()
+    answerer.demand(1)
+    (leaf,) = answerer.demands.open
+    now = answerer.demands.deadlines[leaf] - left
+    sleep_until(node.w3, now)
+
+    def fails(*_: Any, **__: Any) -> bool:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("registry.disputes.answers.keep_blob", fails)
+    assert answerer.advance() == ""
+    assert 0 <= answerer.memory.answering.not_before[leaf] - now - pause <= 2
+
+
 # Many demands ---------------------------------------------------------------------------------------------------------
 
 
@@ -199,7 +247,7 @@ def test_whose_turn_is_later_sends_nothing_that_is_in_the_pool(
     court, demand = Court(house.stranger), Court.demand
     court.demand_chunks(target, Tree.AGGREGATE, [0, 1], deposit=court.deposit_now(target))
     demands = demands_of(court, house.owner.dispute(house.model_id, 1))
-    sleep_until(house.chain.w3, max(demands.deadlines.values()) - house.plan.answer_duration // 2)
+    sleep_until(house.chain.w3, max(demands.deadlines.values()) - house.plan.answer_duration * 5 // 8)
 
     def pending(self: Court, leaf: Any, *, block: Any = "latest") -> Any:
         return replace(demand(self, leaf), closed=block == "pending")

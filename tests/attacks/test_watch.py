@@ -411,6 +411,21 @@ def overtaken(house: Any, monkeypatch: pytest.MonkeyPatch, name: str, by: str) -
     monkeypatch.setattr(provider, "_request_func_cache", (None, None))
 
 
+def test_a_result_that_is_attested_anew_is_demanded_anew(wide: Any) -> None:
+    """Though the same demand of it, as it was attested first, is mined and not final."""
+    house = wide
+    house.chain.w3.provider.ethereum_tester.mine_blocks(91)
+    court, target = Court(house.watching(90)), Target(house.model_id, 1, house.outcome().result)
+    for attester in ("mallory", "second"):
+        house.attest(attester, target.result)
+        court.demand_chunks(target, Tree.AGGREGATE, [0], deposit=court.deposit_now(target), until="mined")
+        demands = demands_of(court, house.owner.dispute(house.model_id, 1))
+        (leaf,) = demands.open
+        sleep_until(house.chain.w3, demands.late_deadlines[leaf])
+        court.close_demand(house.model_id, 1, leaf, until="mined")
+    assert house.owner.phase(house.model_id, 1) == Phase.AGGREGATE
+
+
 def test_a_demand_that_was_overtaken_costs_its_gas(wide: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     house, client = wide, wide.stranger
     result = house.outcome().result

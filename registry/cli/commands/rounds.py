@@ -35,7 +35,7 @@ def open_round(session: Session, model: ModelText) -> None:
 
     client = session.reader
     found = find_model(client, model)
-    shown = client.model(found, block="pending")
+    shown = client.model(found)
     number, warnings = shown.rounds + 1, list[Warned]()
     if shown.plans:  # else the contract reverts
         plan = client.plan(found, shown.plans - 1)
