@@ -352,7 +352,7 @@ def test_an_answer_that_a_node_refuses_to_run_keeps_no_other_back(
     answerer: Answerer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("registry.roles.answering.TOGETHER", 1)
-    node, refused = Node(answerer.house, monkeypatch), ["eth_estimateGas", "eth_call"]
+    node, refused = Node(answerer.house, monkeypatch), ["eth_estimateGas", "eth_call"] * 2
     answerer.demand(3)
     node.refuses = lambda method: bool(refused) and method == refused[0] and bool(refused.pop(0))
     assert answerer.advance() == "round 1: showed 2 leaves"
