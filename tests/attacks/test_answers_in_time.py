@@ -171,26 +171,6 @@ def test_what_a_reorganisation_puts_before_its_demand_is_shown_again(
 # A late period that is shorter than the pause before a retry ----------------------------------------------------------
 
 
-def test_what_just_misses_the_answer_time_is_shown_late_at_once(
-    federation: Any, new_plan: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answerer = answering(federation, new_plan, 1800, 60)
-    node = Node(answerer.house, monkeypatch)
-    answerer.demand(1)
-    (end,) = answerer.demands.deadlines.values()
-    sleep_until(node.w3, end - 2)
-
-    def pass_time(method: str) -> None:
-        if method == "eth_estimateGas":
-            node.before = lambda method: None
-            sleep_until(node.w3, end)
-
-    node.before = pass_time
-    assert answerer.advance() == ""
-    assert answerer.advance() == "round 1: showed a leaf"
-    assert answerer.demands.open == ()
-
-
 @pytest.mark.parametrize(("left", "pause"), [(1600, 112), (40, 10), (-20, 10)])
 def test_a_leaf_is_not_put_off_beyond_its_deadline(
     federation: Any, new_plan: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, left: int, pause: int
