@@ -39,13 +39,13 @@ from trainer.private import load_private, save_private
 from trainer.steps import counting_steps
 from trainer.transforms import TRANSFORMS
 from trainer.updates import (
-    Prepared,
+    PreparedUpdate,
     commit_update,
+    finalize_update,
     is_published,
     place_of,
     prepared_update,
     publish_update,
-    seal_update,
 )
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Task:
 
 def prepare_update(
     store: ContentStore, folder: Path, record: RoundRecord, task: Task, participant: Address
-) -> Prepared:
+) -> PreparedUpdate:
     """Train and write the round's update, or return the one that an earlier call wrote (idempotent).
 
     Args:
@@ -146,7 +146,7 @@ def prepare_update(
         out.flush()
         os.fsync(out.fileno())
     save_private(place, task.module, task.private)
-    return seal_update(
+    return finalize_update(
         place,
         record,
         participant,

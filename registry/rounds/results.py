@@ -32,9 +32,9 @@ from registry.content.manifest import (
 from registry.content.merkle import Contribution, LeafSink, contributions_root
 from registry.errors import CairnError, FormError, VerificationFailed
 from registry.rounds.admission import UpdateForm, Verdict
-from registry.rounds.combination import Checks, Combined, Progress, combine, leaves_of_blob, leaves_of_file
+from registry.rounds.aggregation import Checks, Combined, Progress, combine, leaves_of_blob, leaves_of_file
 from registry.rounds.evaluations import summed
-from registry.rounds.leafwise import Leaves
+from registry.rounds.leaf_aggregation import Leaves
 from registry.rounds.loaded_round import LoadedRound
 from registry.rounds.reports import pages_of
 from registry.rounds.server_steps import describe_state, next_version, step_number

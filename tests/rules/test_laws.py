@@ -28,8 +28,8 @@ import pytest
 
 from registry.content.tensors import parse_header, write_tensors
 from registry.errors import InputError
-from registry.rounds import leafwise, tiles
-from registry.rounds.combination import combine, leaves_of_file
+from registry.rounds import leaf_aggregation, tiles
+from registry.rounds.aggregation import combine, leaves_of_file
 from registry.rules import columns
 from registry.rules.shapes import Factors, Parameters, Select
 from registry.rules.table import COMBINE_RULES, DENSE, EXAMPLES, CombineRule, Combining
@@ -242,7 +242,7 @@ def test_sizes_of_tiles_and_ways_to_order_change_nothing(
 ) -> None:
     expected = {count: computed(case, *files[count], tmp_path / "before") for count in (9, 40)}
     for name, value in sizes.items():
-        holders = [module for module in (tiles, columns, leafwise) if hasattr(module, name)]
+        holders = [module for module in (tiles, columns, leaf_aggregation) if hasattr(module, name)]
         assert holders, f"nothing is called {name}"
         for module in holders:
             monkeypatch.setattr(module, name, value)

@@ -124,7 +124,7 @@ def test_a_participant_stopped_before_sealing_trains_from_the_last_round_s_priva
     simulate_round(sim)
     again(sim, "ann", personal())
     with monkeypatch.context() as patch:
-        patch.setattr("trainer.participant.seal_update", lambda *args, **kwargs: 1 / 0)
+        patch.setattr("trainer.participant.finalize_update", lambda *args, **kwargs: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             simulate_round(sim)
     fresh = personal()

@@ -26,7 +26,7 @@ from registry.content.unixfs import root_of_leaves
 from registry.errors import FormError, InputError
 from registry.kernels import kernels
 from registry.rounds.forked import Pipe, answer, forked
-from registry.rounds.leafwise import (
+from registry.rounds.leaf_aggregation import (
     LEAF_VALUES,
     Checks,
     Job,
