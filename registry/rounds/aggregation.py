@@ -1,4 +1,4 @@
-"""Streaming aggregation: reads, checks, hashes and combines updates leaf by leaf in constant memory.
+"""Streaming aggregation of all client updates (weighted mean, median, …), leaf by leaf in constant memory.
 
 All updates of a round have the same header, so leaf i of each (the i-th MiB of its file, and the i-th block of its
 UnixFS DAG) holds the same coordinates. Memory is a few dozen leaves, independent of model size and number of updates.
@@ -126,7 +126,7 @@ def combine(
     progress: Progress | None = None,
     sinks: Sequence[LeafSink | None] = (),
 ) -> Combined:
-    """Write the aggregate of updates to a file.
+    """Aggregate updates by the combine rule, such as FedAvg's weighted mean, and write the aggregate to a file.
 
     Args:
         updates: Leaf readers, one per update; not shared between processes before the call.

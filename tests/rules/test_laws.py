@@ -61,7 +61,7 @@ def _choose(norms: Sequence[int], weights: Sequence[int], parameters: Parameters
 HALVED = CombineRule(
     number=65_000,
     name="halved",
-    says="defined by a test",
+    description="defined by a test",
     shape=Select(_measure, _choose),
     weights=(EXAMPLES,),
     paper="none",
@@ -319,7 +319,7 @@ def test_a_rule_that_selects_is_a_fold_with_the_factors_it_chose(files: Any, tmp
 
 def test_factors_above_the_weights_are_never_folded(files: Any, tmp_path: Path) -> None:
     greedy = Select(_measure, lambda norms, weights, given: Factors(tuple(w + 1 for w in weights), 1 << 28))
-    rule = CombineRule(number=65_001, name="greedy", says="", shape=greedy, weights=(EXAMPLES,), paper="")
+    rule = CombineRule(number=65_001, name="greedy", description="", shape=greedy, weights=(EXAMPLES,), paper="")
     with pytest.raises(InputError, match="factors: expected at most the weight"):
         computed(Case(Combining(rule, EXAMPLES)), *files[9], tmp_path / "out")
     assert not (tmp_path / "out").exists()
