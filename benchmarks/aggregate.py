@@ -47,7 +47,7 @@ CHECKS = {
 def combine_files(paths: Sequence[Path], out: Path, check: str) -> None:
     """Combine files in two processes."""
     from registry.content.tensors import header_length
-    from registry.rounds.combination import Checks, combine, leaves_of_file
+    from registry.rounds.aggregation import Checks, combine, leaves_of_file
     from registry.rules.table import DENSE, EXAMPLES, MEAN, Combining
 
     size = paths[0].stat().st_size
@@ -70,7 +70,7 @@ def combine_files(paths: Sequence[Path], out: Path, check: str) -> None:
 
 def imports() -> None:
     """Import the modules that combining needs."""
-    import registry.rounds.combination  # noqa: F401
+    import registry.rounds.aggregation  # noqa: F401
 
 
 def weights(count: int) -> list[int]:

@@ -51,7 +51,7 @@ def combine_files(
     paths: Sequence[Path], out: Path, check: str, rule: tuple[str, dict[str, int]], processes: int = 2
 ) -> None:
     """Combine files by a rule of columns."""
-    from registry.rounds.combination import Checks, combine, leaves_of_file
+    from registry.rounds.aggregation import Checks, combine, leaves_of_file
     from registry.rules.table import COMBINE_RULES, DENSE, UNIFORM, Combining, lookup
 
     size = paths[0].stat().st_size
@@ -74,7 +74,7 @@ def combine_files(
 
 def imports() -> None:
     """Import the modules that combining needs."""
-    import registry.rounds.combination  # noqa: F401
+    import registry.rounds.aggregation  # noqa: F401
 
 
 def many(folder: Path, processes: int) -> None:

@@ -47,7 +47,7 @@ from registry.store.local import LocalStore
 from registry.store.manifests import put_manifest
 from registry.types import ModelId, Role
 from registry.verification.verify import verify_version
-from trainer.updates import commit_update, publish_update, seal_update
+from trainer.updates import commit_update, finalize_update, publish_update
 
 ROOT = Path(__file__).parent.parent
 UPDATES = 10
@@ -181,7 +181,7 @@ def take_part(net: Network, clock: Clock) -> None:
         data_set = DataSetManifest("synthetic", "", "CC0-1.0", "", k + 1, None)
         made = clock.time(
             "participants: hash updates",
-            lambda p=place, c=client, k=k, d=data_set: seal_update(
+            lambda p=place, c=client, k=k, d=data_set: finalize_update(
                 p, record, c.account, weight=k + 1, steps=k + 1, data_set=d
             ),
         )

@@ -3,7 +3,7 @@ pragma solidity ^0.8.28;
 
 import {IChallenges} from "./interfaces/IChallenges.sol";
 import {ICourt} from "./interfaces/ICourt.sol";
-import {IFactory, Place} from "./interfaces/IFactory.sol";
+import {IFactory, ContractIndex} from "./interfaces/IFactory.sol";
 import {IRules} from "./interfaces/IRules.sol";
 import {Commits} from "./modules/Commits.sol";
 import {Members} from "./modules/Members.sol";
@@ -20,8 +20,8 @@ contract Cairn is Models, Versions, Members, Plans, Rounds, Commits, Results, Vo
     /// @dev Made by a factory, which says who the partners are.
     constructor() {
         FACTORY = IFactory(msg.sender);
-        CHALLENGES = IChallenges(FACTORY.addressOf(uint256(Place.Challenges)));
-        COURT = ICourt(FACTORY.addressOf(uint256(Place.Court)));
-        RULES = IRules(FACTORY.addressOf(uint256(Place.Rules)));
+        CHALLENGES = IChallenges(FACTORY.addressOf(uint256(ContractIndex.Challenges)));
+        COURT = ICourt(FACTORY.addressOf(uint256(ContractIndex.Court)));
+        RULES = IRules(FACTORY.addressOf(uint256(ContractIndex.Rules)));
     }
 }

@@ -7,7 +7,7 @@ import {Receipts} from "./challenges/Receipts.sol";
 import {Streams} from "./challenges/Streams.sol";
 import {ICairn} from "./interfaces/ICairn.sol";
 import {ICourt} from "./interfaces/ICourt.sol";
-import {IFactory, Place} from "./interfaces/IFactory.sol";
+import {IFactory, ContractIndex} from "./interfaces/IFactory.sol";
 import {IRules} from "./interfaces/IRules.sol";
 
 /// @title Challenges
@@ -15,8 +15,8 @@ import {IRules} from "./interfaces/IRules.sol";
 contract Challenges is Convictions, Heads, Streams, Receipts {
     /// @dev Made by a factory, which says who the partners are.
     constructor() {
-        CAIRN = ICairn(IFactory(msg.sender).addressOf(uint256(Place.Cairn)));
-        COURT = ICourt(IFactory(msg.sender).addressOf(uint256(Place.Court)));
-        RULES = IRules(IFactory(msg.sender).addressOf(uint256(Place.Rules)));
+        CAIRN = ICairn(IFactory(msg.sender).addressOf(uint256(ContractIndex.Cairn)));
+        COURT = ICourt(IFactory(msg.sender).addressOf(uint256(ContractIndex.Court)));
+        RULES = IRules(IFactory(msg.sender).addressOf(uint256(ContractIndex.Rules)));
     }
 }

@@ -4,7 +4,7 @@ pragma solidity ^0.8.28;
 import {Demands} from "./court/Demands.sol";
 import {ICairn} from "./interfaces/ICairn.sol";
 import {IChallenges} from "./interfaces/IChallenges.sol";
-import {IFactory, Place} from "./interfaces/IFactory.sol";
+import {IFactory, ContractIndex} from "./interfaces/IFactory.sol";
 import {IRules} from "./interfaces/IRules.sol";
 
 /// @title Court
@@ -12,8 +12,8 @@ import {IRules} from "./interfaces/IRules.sol";
 contract Court is Demands {
     /// @dev Made by a factory, which says who the partners are.
     constructor() {
-        CAIRN = ICairn(IFactory(msg.sender).addressOf(uint256(Place.Cairn)));
-        CHALLENGES = IChallenges(IFactory(msg.sender).addressOf(uint256(Place.Challenges)));
-        RULES = IRules(IFactory(msg.sender).addressOf(uint256(Place.Rules)));
+        CAIRN = ICairn(IFactory(msg.sender).addressOf(uint256(ContractIndex.Cairn)));
+        CHALLENGES = IChallenges(IFactory(msg.sender).addressOf(uint256(ContractIndex.Challenges)));
+        RULES = IRules(IFactory(msg.sender).addressOf(uint256(ContractIndex.Rules)));
     }
 }

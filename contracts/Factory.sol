@@ -2,7 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {Create2} from "@openzeppelin/contracts/utils/Create2.sol";
-import {IFactory, Place} from "./interfaces/IFactory.sol";
+import {IFactory, ContractIndex} from "./interfaces/IFactory.sol";
 
 /// @title Factory
 /// @notice One for each deployment, without an owner. What it does is said in `interfaces/IFactory.sol`.
@@ -22,7 +22,7 @@ contract Factory is IFactory {
         if (codeHash != expected) revert OtherCode(place, codeHash, expected);
         // Asked first, since a collision would take all the gas that is given.
         if (addressOf(place).code.length != 0) revert AlreadyDeployed(place);
-        if (place == uint256(Place.Cairn)) _requirePartners();
+        if (place == uint256(ContractIndex.Cairn)) _requirePartners();
         deployed = Create2.deploy(0, _salt, code);
         emit ContractDeployed(place, deployed);
     }
@@ -39,7 +39,7 @@ contract Factory is IFactory {
 
     function _requirePartners() private view {
         uint256 places = _codeHashes.length;
-        for (uint256 place = uint256(Place.Cairn) + 1; place < places; ++place) {
+        for (uint256 place = uint256(ContractIndex.Cairn) + 1; place < places; ++place) {
             if (addressOf(place).code.length == 0) revert NotDeployed(place);
         }
     }

@@ -9,7 +9,7 @@ export const CREATE2_DEPLOYER = "0x4e59b44847b379578588920cA78FbF26c0B4956C";
 const bytecode = async (name) => (await hre.artifacts.readArtifact(`contracts/${name}.sol:${name}`)).bytecode;
 const codes = await Promise.all(DEPLOYED.map(bytecode));
 
-/** keccak256 of each creation code, in the order of `Place`: the factory's only argument. */
+/** keccak256 of each creation code, in the order of `ContractIndex`: the factory's only argument. */
 export const codeHashes = codes.map((code) => keccak256(code));
 
 /** Calldata for the CREATE2 deployer, and the address where it puts the factory. */

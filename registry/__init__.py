@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from registry.cli.session import Session
     from registry.content.manifest import DataSetManifest
     from registry.errors import CairnError, VerificationFailed
-    from registry.lineage.story import read_lineage
+    from registry.lineage.provenance import read_lineage
     from registry.rounds.plans import publish_plan
     from registry.rounds.versions import load_version_manifest
     from registry.store.uri import open_store
@@ -55,7 +55,7 @@ _PLACES = {
     "load_version_manifest": "registry.rounds.versions",
     "open_store": "registry.store.uri",
     "publish_plan": "registry.rounds.plans",
-    "read_lineage": "registry.lineage.story",
+    "read_lineage": "registry.lineage.provenance",
     "run_script": "registry.cli.command",
     "verify_version": "registry.verification.verify",
 }

@@ -22,11 +22,9 @@ def query(session: Session, model: Model) -> None:
     model_id, digest = find_version(client, model)
 
     say(f"version 0x{digest.hex()}, newest first:")
-    for story in read_lineage(client, store, model_id, digest):
-        made = story.round
-        say(
-            f"  0x{story.entry.digest.hex()[:16]}  {f'round {made.entry.number}' if made else 'published by the owner'}"
-        )
+    for each in read_lineage(client, store, model_id, digest):
+        made = each.round
+        say(f"  0x{each.entry.digest.hex()[:16]}  {f'round {made.entry.number}' if made else 'published by the owner'}")
         for c in made.commitments if made else ():
             fate = (
                 f"{100 * c.share:5.1f} %" if c.share else f"refused: {c.reason.name.lower() if c.reason else 'unknown'}"

@@ -1,4 +1,4 @@
-"""The participant role: load the parent, train, round to the grid, commit, publish after commits close.
+"""The participant role (FL client): load the parent, train, quantize to the grid, commit, publish after commits close.
 
 Every step is idempotent: it writes its outcome to disk before the next begins. A restarted participant resumes where it
 stopped, and computes and commits an update at most once.
@@ -39,13 +39,13 @@ from trainer.private import load_private, save_private
 from trainer.steps import counting_steps
 from trainer.transforms import TRANSFORMS
 from trainer.updates import (
-    Prepared,
+    PreparedUpdate,
     commit_update,
+    finalize_update,
     is_published,
     place_of,
     prepared_update,
     publish_update,
-    seal_update,
 )
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Task:
     """A participant's training task: ordinary PyTorch, with a description of its data and code.
 
     Attributes:
-        module: A module of the model's shape; its values are overwritten.
+        module: An nn.Module of the model's architecture; its values are overwritten.
         train_epoch: Trains the module in place for one epoch of the local data; returns metrics.
         examples: Number of local examples: the update's weight.
         data_set: Description of the data; stays local, only its salted digest is published.
@@ -79,7 +79,7 @@ class Task:
             that are neither private nor frozen are shared: the version must contain exactly those.
         frozen: Patterns for the names of the base's tensors: neither trained nor published.
         base: The file of the frozen tensors; the version must name its digest.
-        private_anew: Start from the module's private tensors if those of the last round are lost.
+        reset_private: Start again from the module's private tensors if those of the last round are lost.
     """
 
     module: nn.Module
@@ -93,7 +93,7 @@ class Task:
     private: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
     base: Path | None = None
-    private_anew: bool = False
+    reset_private: bool = False
 
     @property
     def unshared(self) -> tuple[str, ...]:
@@ -108,7 +108,7 @@ class Task:
 
 def prepare_update(
     store: ContentStore, folder: Path, record: RoundRecord, task: Task, participant: Address
-) -> Prepared:
+) -> PreparedUpdate:
     """Train and write the round's update, or return the one that an earlier call wrote (idempotent).
 
     Args:
@@ -122,32 +122,32 @@ def prepare_update(
         InputError: The module does not fit the parent, the task does not fit the plan, this release lacks something
             that the plan names, or a value overflows the grid.
     """
-    place = place_of(folder, record.round_id)
-    held = prepared_update(place)
+    round_dir = place_of(folder, record.round_id)
+    held = prepared_update(round_dir)
     rests_on = (record.parent, record.plan.digest)
     if held is not None and (held.manifest.parent.digest, held.manifest.plan.digest) == rests_on:
         return held  # otherwise it belongs to a chain that was since reset
-    place.mkdir(parents=True, exist_ok=True)
+    round_dir.mkdir(parents=True, exist_ok=True)
     plan, parent = load_plan(store, record.plan), load_parent(store, record)
     _require_feasible(plan, task)
     form = update_form(read_header(store, parent.weights.blob), plan)
     require_base(parent, task.base)
     load_version(task.module, store, parent, without=task.unshared)
-    load_private(folder, record, participant, task.module, task.private, anew=task.private_anew)
+    load_private(folder, record, participant, task.module, task.private, anew=task.reset_private)
     evaluation = _evaluate(task)
     with _frozen(task):
         delta, metrics, steps = _train(parent, plan, task)
     saturated = 0
-    with (place / "update.safetensors").open("wb") as out:
+    with (round_dir / "update.safetensors").open("wb") as out:
         out.write(form.header)
         for values, clipped in _on_grid(delta, form, plan):
             out.write(values.tobytes())
             saturated += clipped
         out.flush()
         os.fsync(out.fileno())
-    save_private(place, task.module, task.private)
-    return seal_update(
-        place,
+    save_private(round_dir, task.module, task.private)
+    return finalize_update(
+        round_dir,
         record,
         participant,
         weight=task.examples,
@@ -176,8 +176,8 @@ def advance(client: Client, store: ContentStore, folder: Path, model_id: ModelId
         return f"round {number}: committed"
     if phase not in (Phase.PUBLISH, Phase.AGGREGATE):
         return ""
-    place = place_of(folder, round_id_of(model_id, number))
-    prepared = None if is_published(place) else prepared_update(place)
+    round_dir = place_of(folder, round_id_of(model_id, number))
+    prepared = None if is_published(round_dir) else prepared_update(round_dir)
     if prepared is None or not commits_closed(client, model_id, number):
         return ""
     if not any(c.digest == digest_of(prepared.manifest) for c in read_round(client, model_id, number).commitments):
@@ -259,9 +259,9 @@ def _train(
     def train_epoch(module: nn.Module, epoch: int) -> Mapping[str, float]:
         nonlocal steps
         with counting_steps(module) as counted, user_callback("the task's train_epoch"):
-            told = task.train_epoch(module, epoch)
+            epoch_metrics = task.train_epoch(module, epoch)
         steps += task.steps_per_epoch or max(counted.values(), default=task.examples)
-        return told
+        return epoch_metrics
 
     private = matching(task.module, task.private)
     metrics = ALGORITHMS[plan.algorithm.name](task.module, train_epoch, plan.algorithm.parameters, private=private)

@@ -58,7 +58,7 @@ def load_private(
             return
         raise InputError(
             f"the private tensors of round {last.number} are lost: expected {file}; restore it from a backup, or "
-            "start from the module's own with private_anew=True in the task"
+            "start from the module's own with reset_private=True in the task"
         )
     try:
         held = arrays_in(file.read_bytes())

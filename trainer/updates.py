@@ -1,4 +1,4 @@
-"""A participant's updates on disk: sealed with a manifest, committed, and published after commits close.
+"""A participant's updates on disk: finalized with a manifest, committed, and published after commits close.
 
 A round's folder has `update.safetensors`, `dataset.opening` and, written last, `update.cbor`; then `published`.
 Independent of how the update was made: needs no torch.
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from registry.chain.client import Client
 
 __all__ = [
-    "Prepared",
+    "PreparedUpdate",
     "adopt_update",
     "commit_update",
     "commitment_fields",
@@ -51,13 +51,13 @@ __all__ = [
     "place_of",
     "prepared_update",
     "publish_update",
-    "seal_update",
+    "finalize_update",
 ]
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """A sealed update, ready to be committed and published."""
+class PreparedUpdate:
+    """A finalized update, ready to be committed and published."""
 
     manifest: UpdateManifest
     file: Path
@@ -68,25 +68,25 @@ def place_of(folder: Path, round_id: RoundId) -> Path:
     return folder / f"round-{round_id.hex()}"
 
 
-def prepared_update(place: Path) -> Prepared | None:
-    """Return the sealed update of a round's folder; None if there is none.
+def prepared_update(round_dir: Path) -> PreparedUpdate | None:
+    """Return the finalized update of a round's folder; None if there is none.
 
     Raises:
         FormError: Its manifest is damaged.
     """
-    sealed = place / "update.cbor"
-    if not sealed.exists():
+    manifest = round_dir / "update.cbor"
+    if not manifest.exists():
         return None
-    return Prepared(decode(sealed.read_bytes(), UpdateManifest), place / "update.safetensors")
+    return PreparedUpdate(decode(manifest.read_bytes(), UpdateManifest), round_dir / "update.safetensors")
 
 
-def is_published(place: Path) -> bool:
+def is_published(round_dir: Path) -> bool:
     """Return whether the update of a round's folder was published."""
-    return (place / "published").exists()
+    return (round_dir / "published").exists()
 
 
-def seal_update(
-    place: Path,
+def finalize_update(
+    round_dir: Path,
     record: RoundRecord,
     participant: Address,
     *,
@@ -97,11 +97,11 @@ def seal_update(
     metrics: Mapping[str, float] | None = None,
     evaluation: Evaluation | None = None,
     code: Code | None = None,
-) -> Prepared:
+) -> PreparedUpdate:
     """Hash `update.safetensors` and write its manifest, which makes it the round's update.
 
     Args:
-        place: The round's folder.
+        round_dir: The round's folder.
         record: The round.
         participant: Whose update it is.
         weight: Its weight.
@@ -115,11 +115,11 @@ def seal_update(
     Raises:
         FormError: The file is not a canonical safetensors file of F32 tensors.
     """
-    file = place / "update.safetensors"
+    file = round_dir / "update.safetensors"
     facts = describe(file_pieces(file), sha256=False, workers=1)
     if facts.cid is None or facts.tensor_root is None:
         raise FormError(f"{file}: expected F32 tensors, got others")
-    opening = opening_of(data_set, _salt(place.parent))
+    opening = opening_of(data_set, _salt(round_dir.parent))
     named, _ = open_data_set(opening)
     manifest = UpdateManifest(
         chain_id=record.chain_id,
@@ -138,15 +138,15 @@ def seal_update(
         data_set=named,
         code=code or Code("cairn-registry", installed("cairn-registry")),
     )
-    (place / "published").unlink(missing_ok=True)
-    write_whole(place / "dataset.opening", opening)
-    write_whole(place / "update.cbor", encode(manifest))
-    return Prepared(manifest, file)
+    (round_dir / "published").unlink(missing_ok=True)
+    write_whole(round_dir / "dataset.opening", opening)
+    write_whole(round_dir / "update.cbor", encode(manifest))
+    return PreparedUpdate(manifest, file)
 
 
 def adopt_update(
     store: ContentStore,
-    place: Path,
+    round_dir: Path,
     record: RoundRecord,
     file: Path,
     participant: Address,
@@ -154,12 +154,12 @@ def adopt_update(
     weight: int,
     steps: int,
     data_set: DataSetManifest,
-) -> Prepared:
+) -> PreparedUpdate:
     """Check a ready-made update file by the round's rules, and make it the round's update.
 
     Args:
         store: The store of the plan and the parent.
-        place: The round's folder.
+        round_dir: The round's folder.
         record: The round.
         file: Safetensors on the plan's grid.
         participant: Whose update it is.
@@ -172,10 +172,10 @@ def adopt_update(
         InputError: The folder has another update already.
     """
     facts = describe(file_pieces(file), sha256=False)
-    held = prepared_update(place)
+    held = prepared_update(round_dir)
     if held is not None:
         if (held.manifest.delta.cid, held.manifest.weight, held.manifest.steps) != (facts.cid, weight, steps):
-            raise InputError(f"{place} holds another update for this round")
+            raise InputError(f"{round_dir} holds another update for this round")
         return held
     form = load_round(store, record).form
     if facts.size != form.size or facts.tensor_root is None:
@@ -183,13 +183,13 @@ def adopt_update(
     reason, detail = judge_blob(file_pieces(file), form, facts.tensor_root)
     if reason != Reason.ADMITTED:
         raise FormError(f"{file}: {detail}")
-    place.mkdir(parents=True, exist_ok=True)
-    with (place / "update.safetensors").open("wb") as out:
+    round_dir.mkdir(parents=True, exist_ok=True)
+    with (round_dir / "update.safetensors").open("wb") as out:
         for piece in file_pieces(file):
             out.write(piece)
         out.flush()
         os.fsync(out.fileno())
-    return seal_update(place, record, participant, weight=weight, steps=steps, data_set=data_set)
+    return finalize_update(round_dir, record, participant, weight=weight, steps=steps, data_set=data_set)
 
 
 def commitment_fields(manifest: UpdateManifest) -> tuple[ModelId, int, Digest, Root, int, int]:
@@ -198,7 +198,9 @@ def commitment_fields(manifest: UpdateManifest) -> tuple[ModelId, int, Digest, R
     return ModelId(manifest.model), manifest.number, digest_of(manifest), root, manifest.weight, manifest.steps
 
 
-def commit_update(client: Client, record: RoundRecord, prepared: Prepared, *, hook_data: Sequence[bytes] = ()) -> None:
+def commit_update(
+    client: Client, record: RoundRecord, prepared: PreparedUpdate, *, hook_data: Sequence[bytes] = ()
+) -> None:
     """Commit a prepared update on chain; idempotent.
 
     Raises:
@@ -216,7 +218,7 @@ def commit_update(client: Client, record: RoundRecord, prepared: Prepared, *, ho
         )
 
 
-def publish_update(store: ContentStore, prepared: Prepared) -> None:
+def publish_update(store: ContentStore, prepared: PreparedUpdate) -> None:
     """Add a committed update to the content store and pin it; idempotent.
 
     Call it once the block that closed commits is final: earlier, another participant could copy the update.

@@ -9,7 +9,7 @@ import {RuleBytes} from "../rules/RuleBytes.sol";
 import {Disputed} from "./Disputed.sol";
 import {Grid} from "./Grid.sol";
 
-/// @title What challenges have in common: values out of chunks, and the court told what is wrong
+/// @title Base contract for fraud proofs: reads values from Merkle-proved chunks, reports a proved fault to the Court
 abstract contract Challenge is Disputed, IChallenges {
     /// @dev What is wrong, and of which claim.
     struct Wrong {

@@ -11,7 +11,9 @@ import {Challenge} from "./Challenge.sol";
 import {Grid} from "./Grid.sol";
 import {Merkle} from "./Merkle.sol";
 
-/// @title Challenges that need one transaction
+/// @title Single-transaction fraud proofs
+/// @dev Each function re-executes one step of the aggregation or of the server program on one coordinate (a one-step
+/// proof), or compares two anchored values, and convicts the result if they differ.
 abstract contract Convictions is Challenge {
     /// @dev Between them a step of 25 bits is exactly a finite float32.
     int256 private constant MIN_EXPONENT = -149;

@@ -11,9 +11,10 @@ import {Challenge} from "./Challenge.sol";
 import {Grid} from "./Grid.sol";
 import {Merkle} from "./Merkle.sol";
 
-/// @title Challenges that may need several transactions
-/// @dev Progress is kept as its hash, by sender: nobody can spoil or copy another's. The list is rebuilt as it goes and
-/// is the round's only if its root, or its running hash, comes out as anchored.
+/// @title Multi-transaction fraud proofs with stored progress
+/// @dev For proofs over all contributions or commitments, which may not fit into one transaction. Storage keeps a hash
+/// of each sender's progress: nobody can spoil or copy another's. The list is rebuilt as it goes, and is the round's
+/// only if its Merkle root, or its running hash, equals the anchored one.
 abstract contract Streams is Challenge {
     /// @dev Room for one more peak than a count of 32 bits has ones.
     uint256 private constant MOST_PEAKS = 33;

@@ -5,9 +5,9 @@ import {RoundId} from "../interfaces/ICairn.sol";
 import {Conviction, Demand, Demanded, Fault, ICourt} from "../interfaces/ICourt.sol";
 import {Money} from "./Money.sol";
 
-/// @title Claims: who knew first
-/// @dev A challenge shows what it is about as soon as it is sent, so that it could be copied and overtaken. The reward
-/// goes to the earliest seal of the claim instead, which says nothing until it is revealed.
+/// @title Commit-reveal of fault claims: who earns the reward, and no front-running
+/// @dev A pending challenge is public: a front-runner could copy it and be mined first. So the reward goes to the
+/// earliest seal of the claim, a salted hash that hides the claim until it is revealed after the conviction.
 abstract contract Claims is Money {
     /// @inheritdoc ICourt
     mapping(bytes32 seal => uint64 order) public seals;

@@ -6,7 +6,10 @@ import {Demand, Demanded, Fault, Finding, ICourt, OpenDemands, Part} from "../in
 import {Basis, HeadKind, Membership, Target, Tree} from "../interfaces/IDisputed.sol";
 import {Answers} from "./Answers.sol";
 
-/// @title Demands: what is attested must be shown, leaf by leaf
+/// @title Demands: data-availability challenges, leaf by leaf
+/// @dev Unless a demanded leaf is shown in time, the result is void. An answer carries its Merkle path, so demands also
+/// play the bisection game: the challenger compares the sibling hashes with its own tree and demands the next leaf in
+/// the half that differs, down to the wrong leaf, which a fraud proof then convicts.
 abstract contract Demands is Answers {
     /// @inheritdoc ICourt
     uint256 public constant ANSWER_GAS = 150_000;

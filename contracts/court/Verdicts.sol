@@ -6,7 +6,7 @@ import {RoundId, Standing} from "../interfaces/ICairn.sol";
 import {IChallenges} from "../interfaces/IChallenges.sol";
 import {Conviction, Fault, Finding, ICourt} from "../interfaces/ICourt.sol";
 
-/// @title Verdicts: by what a result was convicted
+/// @title Verdicts: records each conviction with its fault and claim, and voids the result
 abstract contract Verdicts is Disputed, ICourt {
     /// @inheritdoc ICourt
     // slither-disable-next-line naming-convention

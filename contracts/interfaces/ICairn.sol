@@ -9,7 +9,7 @@ import {IRules} from "./IRules.sol";
 // Roles of an account in a model, as bits.
 uint8 constant PARTICIPANT = 1;
 uint8 constant AGGREGATOR = 2;
-uint8 constant AUDITOR = 4; // a name other parts rely on
+uint8 constant AUDITOR = 4; // grants no right here: anyone may challenge or demand; stored for hooks and other readers
 uint8 constant READER = 8; // likewise
 
 /// @dev keccak256(abi.encode(chainId, contract, first owner, genesis digest)).
@@ -368,7 +368,7 @@ interface ICairn {
     error BadSteps(uint32 steps, uint32 max);
     /// @notice Not the signature of the participant.
     error BadSignature(address participant);
-    /// @notice The participant's signature counted only until an earlier second.
+    /// @notice The participant's signature is past its deadline (`validUntil`).
     error SignatureExpired(address participant, uint64 validUntil);
     /// @notice Less than COMMIT_GAS would be left for the next commitment of the list.
     error TooLittleGas(uint256 left, uint256 needed);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-/// @notice Where a contract stands in the list of its deployment.
-enum Place {
+/// @notice Index of a contract in its deployment.
+enum ContractIndex {
     Cairn,
     Challenges,
     Court,
@@ -10,9 +10,10 @@ enum Place {
 }
 
 /// @title Factory: makes the contracts of one deployment, and tells each where the others are
-/// @notice Given the hashes of their creation codes, it puts each at a CREATE2 address that follows from all of them. So
-/// addresses are known before any is made, nobody can put another contract in a place, and whoever has the codes goes on
-/// where somebody else stopped. Creation codes hold no addresses: a constructor asks its caller, which is the factory.
+/// @notice Given the hashes of their creation code (init code), it puts each at a CREATE2 address that follows from all
+/// of them. So addresses are known before any is made, nobody can put another contract in a place, and whoever has the
+/// codes goes on where somebody else stopped. Creation codes hold no addresses: a constructor asks its caller, which is
+/// the factory.
 ///
 /// Cairn comes last: where it is, its partners are.
 interface IFactory {

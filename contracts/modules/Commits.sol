@@ -23,8 +23,8 @@ abstract contract Commits is State {
         uint32 steps;
     }
 
-    /// @dev The chain of this deployment. On a fork that took another chain id nobody commits for others: a signature
-    /// counts on one chain.
+    /// @dev Chain id at deployment. A fork with another chain id accepts no signed commitments, which prevents the replay
+    /// of a signature on both chains.
     uint256 private immutable _chainId = block.chainid;
     bytes32 private immutable _domain = keccak256(
         abi.encode(
@@ -116,7 +116,7 @@ abstract contract Commits is State {
         if (block.timestamp >= state.terms.commitDeadline || flags & CANCELLED != 0) {
             _refusePhase(c, roundId, state.terms);
         }
-        _takeTurn(c, roundId);
+        _markCommitted(c, roundId);
         if (c.digest == 0) revert ZeroDigest();
         if (c.tensorRoot == 0) revert ZeroRoot();
         unchecked {
@@ -132,8 +132,8 @@ abstract contract Commits is State {
         if (flags & HOOKED != 0) _askAll(_plans[c.modelId][state.terms.planIndex].hooks, c, hookData);
     }
 
-    /// @dev Once a round, for who holds the role.
-    function _takeTurn(Commitment memory c, RoundId roundId) private {
+    /// @dev Requires the role and no earlier commitment in the round, and marks the participant as committed.
+    function _markCommitted(Commitment memory c, RoundId roundId) private {
         Member storage held = _members[c.modelId][c.participant];
         if (held.roles & PARTICIPANT == 0) _refuseRole(c.modelId, c.participant, PARTICIPANT);
         if (held.lastRound == c.number) revert AlreadyCommitted(roundId, c.participant);
@@ -145,7 +145,7 @@ abstract contract Commits is State {
         _requirePhase(roundId, Phase.Commit, _phase(terms));
     }
 
-    /// @dev Last of all, so that a hook that calls back finds the commitment made.
+    /// @dev Interactions last: a hook that re-enters finds the commitment recorded.
     function _askAll(address[] storage hooks, Commitment memory c, bytes[] calldata hookData) private {
         uint256 count = hooks.length;
         for (uint256 i = 0; i < count; ++i) {
@@ -154,8 +154,8 @@ abstract contract Commits is State {
     }
 
     function _ask(address hook, Commitment memory c, bytes calldata hookData) private {
-        // By hand, so that an answer of any length from any address is a refusal with a name. Its first word is enough. One
-        // that burns the gas of all of them refuses the commitment, as it may.
+        // Low-level call: a wrong answer of any length, or an address without code, gives `HookRefused` instead of a
+        // failed ABI decoding. Reads the first word only. A hook that burns all gas refuses the commitment, as it may.
         // slither-disable-next-line low-level-calls,unused-return,calls-loop
         (bool admitted, bytes32 answer,) = LowLevelCall.callReturn64Bytes(
             hook,
@@ -188,7 +188,7 @@ abstract contract Commits is State {
         return MessageHashUtils.toTypedDataHash(_domain, hash);
     }
 
-    /// @dev Key first, then contract: an account that delegates to code (EIP-7702) has both, and its key still counts.
+    /// @dev ECDSA first, then ERC-1271: an account that delegates to code (EIP-7702) has both, and its key stays valid.
     function _signed(address signer, bytes32 hash, bytes calldata signature) private view returns (bool) {
         // What is left out says why a signature is bad; this function only says that it is.
         // slither-disable-next-line unused-return

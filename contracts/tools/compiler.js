@@ -22,7 +22,7 @@ export const SETTINGS = {
   viaIR: true,
 };
 
-/** The contracts of a deployment, in the order of `Place` in contracts/interfaces/IFactory.sol. */
+/** The contracts of a deployment, in the order of `ContractIndex` in contracts/interfaces/IFactory.sol. */
 export const DEPLOYED = ["Cairn", "Challenges", "Court", "Rules"];
 
 export const OUTPUT = [

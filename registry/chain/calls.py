@@ -16,7 +16,6 @@ from registry.chain.contract_hashes import result_hash, round_id_of
 from registry.chain.contract_structs import Grant, Plan, Result, SignedUpdate
 from registry.chain.contracts import encode_call
 from registry.chain.sending import Call
-from registry.ethereum.keys import to_checksum
 from registry.types import ZERO32, Address, Digest, ModelId, Role, Root
 
 __all__ = [
@@ -27,7 +26,6 @@ __all__ = [
     "commit_update",
     "commit_update_for",
     "commit_updates_for",
-    "commitment_typed_data",
     "deprecate_version",
     "end_commits",
     "expel",
@@ -224,48 +222,3 @@ def _repeatable(contract: Address, key: str | None, name: str, *arguments: Any) 
         return Call(to=contract, data=data, key=f"{key}@{contract.hex()}")
     content = hashlib.sha256(data).hexdigest()[:32]
     return Call(to=contract, data=data, key=f"{name}:{content}@{contract.hex()}", once=False)
-
-
-def commitment_typed_data(
-    chain_id: int, contract: Address, model: ModelId, number: int, update: SignedUpdate
-) -> dict[str, Any]:
-    """Return the EIP-712 typed data of a commitment, for any wallet to sign; ignores the update's signature."""
-    return {
-        "types": {
-            "EIP712Domain": [
-                {"name": "name", "type": "string"},
-                {"name": "version", "type": "string"},
-                {"name": "chainId", "type": "uint256"},
-                {"name": "verifyingContract", "type": "address"},
-            ],
-            "Commitment": [
-                {"name": "modelId", "type": "bytes32"},
-                {"name": "round", "type": "uint64"},
-                {"name": "participant", "type": "address"},
-                {"name": "digest", "type": "bytes32"},
-                {"name": "tensorRoot", "type": "bytes32"},
-                {"name": "weight", "type": "uint32"},
-                {"name": "steps", "type": "uint32"},
-                {"name": "hookData", "type": "bytes[]"},
-                {"name": "validUntil", "type": "uint64"},
-            ],
-        },
-        "primaryType": "Commitment",
-        "domain": {
-            "name": "Cairn",
-            "version": "1",
-            "chainId": chain_id,
-            "verifyingContract": to_checksum(contract),
-        },
-        "message": {
-            "modelId": model,
-            "round": number,
-            "participant": to_checksum(update.participant),
-            "digest": update.digest,
-            "tensorRoot": update.tensor_root,
-            "weight": update.weight,
-            "steps": update.steps,
-            "hookData": list(update.hook_data),
-            "validUntil": update.valid_until,
-        },
-    }

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry.chain import calls
-from registry.chain.calls import commitment_typed_data
 from registry.chain.contract_hashes import result_hash
 from registry.chain.contract_structs import Grant, Plan, Result, SignedUpdate
 from registry.chain.journal import Intent, Journal
 from registry.chain.sending import Call, Quote, Sending, SentReceipt, Until
 from registry.chain.transactions import Transactor
+from registry.chain.typed_data import commitment_typed_data
 from registry.chain.views import Block, Views, chain_id_of
 from registry.errors import InputError, SignerError
 from registry.ethereum.keys import Signer
@@ -27,7 +27,7 @@ from registry.types import Address, Digest, ModelId, Role, Root
 if TYPE_CHECKING:
     from web3 import Web3
 
-__all__ = ["Block", "Client", "chain_id_of", "commitment_typed_data", "open_journal"]
+__all__ = ["Block", "Client", "chain_id_of", "open_journal"]
 
 
 class Client(Views):

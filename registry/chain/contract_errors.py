@@ -301,7 +301,7 @@ class BadSignature(CustomError):
 
 @dataclass(eq=False)
 class SignatureExpired(CustomError):
-    """The participant's signature counted only until an earlier second."""
+    """The participant's signature is past its deadline (`valid_until`)."""
 
     participant: Address
     valid_until: int

@@ -12,16 +12,16 @@ from registry.rules.table import COMBINE_RULES, Entry, called, find
 if TYPE_CHECKING:
     from registry.content.manifest import Statement, SummedEvaluation
     from registry.index.entries import VersionEntry
+    from registry.lineage.affected_versions import Use
     from registry.lineage.diff import TensorChange
-    from registry.lineage.recall import Use
-    from registry.lineage.story import CommitmentStory, DisputeStory, RoundStory, VersionStory
+    from registry.lineage.provenance import CommitmentProvenance, DisputeProvenance, RoundProvenance, VersionProvenance
     from registry.types import Digest
 
 __all__ = ["change_row", "made_by", "show_lineage", "use_row", "version_row"]
 
 
 def show_lineage(
-    out: Output, stories: Sequence[VersionStory], descendants: Sequence[VersionEntry], unknown: Sequence[Digest]
+    out: Output, stories: Sequence[VersionProvenance], descendants: Sequence[VersionEntry], unknown: Sequence[Digest]
 ) -> None:
     """Print a lineage as a tree, newest version on top, then its descendants.
 
@@ -80,7 +80,7 @@ def change_row(change: TensorChange) -> tuple[object, ...]:
     return change.name, change.what, *shown, "" if change.values is None else change.values
 
 
-def _deprecated(story: VersionStory) -> list[tuple[str, str]]:
+def _deprecated(story: VersionProvenance) -> list[tuple[str, str]]:
     if not story.entry.deprecated:
         return []
     said = story.deprecation
@@ -89,7 +89,7 @@ def _deprecated(story: VersionStory) -> list[tuple[str, str]]:
     return [(f"  deprecated{reason}", "bold red")]
 
 
-def _lines(story: VersionStory) -> list[str]:
+def _lines(story: VersionProvenance) -> list[str]:
     entry = story.entry
     lines = [f"block {entry.at.block}" + (f", parent {short(entry.parent)}" if any(entry.parent) else "")]
     lines += [f"also in model {short(o.model_id)}, {made_by(o)}, block {o.at.block}" for o in story.elsewhere]
@@ -106,7 +106,7 @@ def _lines(story: VersionStory) -> list[str]:
     return lines
 
 
-def _round_lines(told: RoundStory) -> list[str]:
+def _round_lines(told: RoundProvenance) -> list[str]:
     plan, manifest = told.plan, told.plan_manifest
     how = ""
     if manifest is not None:
@@ -140,7 +140,7 @@ def _rule(table: Sequence[Entry], number: int) -> str:
     return called(found) if found else f"{number} (of a later release)"
 
 
-def _commitment(told: CommitmentStory) -> str:
+def _commitment(told: CommitmentProvenance) -> str:
     from registry.content.manifest import Reason
     from registry.ethereum.keys import to_checksum
 
@@ -155,7 +155,7 @@ def _commitment(told: CommitmentStory) -> str:
     return line + f"  update {short(told.entry.digest)}{_data_of(told)}"
 
 
-def _data_of(told: CommitmentStory) -> str:
+def _data_of(told: CommitmentProvenance) -> str:
     from registry.types import Cid
 
     if told.update is None:
@@ -166,7 +166,7 @@ def _data_of(told: CommitmentStory) -> str:
     return f"  {kind} {data}  code {code.name} {code.version}"
 
 
-def _dispute(dispute: DisputeStory) -> str:
+def _dispute(dispute: DisputeProvenance) -> str:
     expelled = ", ".join(f"0x{short(who)}" for who in dispute.expelled) or "nobody yet"
     return (
         f"✗ result {short(dispute.result_hash)} void: {dispute.fault.name.lower()}, shown by "

@@ -56,8 +56,8 @@ def rules_page() -> str:
         _grid(
             ("", "name", "aggregate", "shape", "weights", "parameters", "convicted by", "paper"),
             [
-                (str(r.number), f"`{r.name}`", r.says, r.shape.NAME, _codes(r.weights), _parameters(r.parameters),
-                 _convicted(r), r.paper)
+                (str(r.number), f"`{r.name}`", r.description, r.shape.NAME, _codes(r.weights),
+                 _parameters(r.parameters), _convicted(r), r.paper)
                 for r in COMBINE_RULES
             ],
         ),
@@ -67,15 +67,15 @@ def rules_page() -> str:
         _grid(
             ("name", "step", "parameters", "paper"),
             [
-                (f"`{name}`", rule.says, "; ".join(f"`{p.name}` {p.lowest:g}..{p.highest:g}" for p in rule.parameters),
-                 rule.paper)
+                (f"`{name}`", rule.description,
+                 "; ".join(f"`{p.name}` {p.lowest:g}..{p.highest:g}" for p in rule.parameters), rule.paper)
                 for name, rule in SERVER_RULES.items()
             ],
         ),
         "## Update forms\n\n`update_form` of a plan.",
         _grid(
             ("", "name", "an update's file holds", "convicted by", "defined in"),
-            [(str(r.number), f"`{r.name}`", r.says, _convicted(r), f"`{r.paper}`") for r in UPDATE_FORMS],
+            [(str(r.number), f"`{r.name}`", r.description, _convicted(r), f"`{r.paper}`") for r in UPDATE_FORMS],
         ),
     ]  # fmt: skip
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
@@ -85,10 +85,10 @@ def format_page(page: str) -> str:
     """Return docs/format.md with the generated tables of rule numbers and plan terms between their marks."""
     begin, end = (page.index(mark) for mark in MARKS)
     rows = [
-        ("`combine_rule`", str(r.number), r.says, f"`weights` {_codes(r.weights)}", _parameters(r.parameters))
+        ("`combine_rule`", str(r.number), r.description, f"`weights` {_codes(r.weights)}", _parameters(r.parameters))
         for r in COMBINE_RULES
     ]
-    rows += [("`update_form`", str(r.number), r.says, "", _parameters(r.parameters)) for r in UPDATE_FORMS]
+    rows += [("`update_form`", str(r.number), r.description, "", _parameters(r.parameters)) for r in UPDATE_FORMS]
     page = (
         page[: begin + len(MARKS[0])] + _grid(("field", "number", "", "with", "parameters"), rows) + "\n" + page[end:]
     )
@@ -103,7 +103,7 @@ def facts() -> dict[str, list[dict[str, object]]]:
         "combine_rules": [_facts(r) | {"shape": r.shape.NAME, "needs": r.shape.NEEDS, "weights": r.weights}
                           for r in COMBINE_RULES],
         "server_rules": [
-            {"name": name, "says": rule.says, "parameters": rule.parameters, "paper": rule.paper}
+            {"name": name, "description": rule.description, "parameters": rule.parameters, "paper": rule.paper}
             for name, rule in SERVER_RULES.items()
         ],
         "update_forms": [_facts(r) for r in UPDATE_FORMS],
@@ -111,7 +111,7 @@ def facts() -> dict[str, list[dict[str, object]]]:
 
 
 def _facts(one: CombineRule | Entry) -> dict[str, object]:
-    names = ("number", "name", "says", "parameters", "convicted_by", "paper")
+    names = ("number", "name", "description", "parameters", "convicted_by", "paper")
     return {name: getattr(one, name) for name in names}
 
 
@@ -120,7 +120,7 @@ def _convicted(one: Entry) -> str:
 
 
 def _parameters(parameters: Sequence[IntegerParameter]) -> str:
-    return "; ".join(f"`{p.name}` {p.low}..{p.high}: {p.says}" for p in parameters)
+    return "; ".join(f"`{p.name}` {p.low}..{p.high}: {p.description}" for p in parameters)
 
 
 def _codes(names: Iterable[str]) -> str:

@@ -308,8 +308,8 @@ def _compared(case: Case, rules: Rules, listing: Listing, verdicts: Sequence[Ver
     if own.root != case.result.aggregate_root:
         if not rules.aggregate_convicted:
             how = f"combine rule {called(rules.combine.rule)} is replayed by readers, not by the chain"
-            return Inspection(f"aggregate: not the {rules.combine.rule.says}; {how}")
-        said = f"is not the {rules.combine.rule.says}"
+            return Inspection(f"aggregate: not the {rules.combine.rule.description}; {how}")
+        said = f"is not the {rules.combine.rule.description}"
         return apart(
             case, own, published_aggregate(case), case.result.aggregate_root, Tree.AGGREGATE, said,
             lambda index, mine, shown: aggregate_charge(case, listing, lambda: opened(index), index, mine, shown),

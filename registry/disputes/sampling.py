@@ -41,7 +41,7 @@ from registry.rules.columns import middle_sums
 from registry.rules.combine import rounded_mean, weighted_sum
 from registry.rules.encoding import RoundScalars, Shape
 from registry.rules.grid import F32, grid_integers
-from registry.rules.replay import I64, initial_states
+from registry.rules.interpreter import I64, initial_states
 from registry.rules.shapes import left_out
 from registry.types import Address, Blob, Root, Tree
 

@@ -16,7 +16,7 @@ from registry.lineage.diff import (
     leads,
     plan_changes,
 )
-from registry.lineage.story import VersionStory
+from registry.lineage.provenance import VersionProvenance
 from registry.store.base import ContentStore
 from registry.types import Digest
 
@@ -76,7 +76,7 @@ def difference_facts(
     )
 
 
-def _metrics(story: VersionStory) -> dict[str, float]:
+def _metrics(story: VersionProvenance) -> dict[str, float]:
     """Return the owner's metrics, or the weighted mean of the contributions' own."""
     if story.manifest is not None and story.manifest.statement is not None:
         return dict(story.manifest.statement.metrics)

@@ -16,9 +16,14 @@ from registry.content.manifest import (
 )
 from registry.errors import InputError
 from registry.index.entries import DeprecationEntry, PlanEntry, VersionEntry
+from registry.lineage.affected_versions import Participation, Recall, Use
 from registry.lineage.ancestry import Ancestry
-from registry.lineage.recall import Participation, Recall, Use
-from registry.lineage.story import CommitmentStory, DisputeStory, VersionStory, tell_version
+from registry.lineage.provenance import (
+    CommitmentProvenance,
+    DisputeProvenance,
+    VersionProvenance,
+    provenance_of_version,
+)
 from registry.store.base import ContentStore
 from registry.types import Address, Digest, ModelId
 
@@ -115,7 +120,7 @@ class VersionFacts:
     report: ReportManifest | None
     commitments: tuple[CommitmentOutcome, ...]
     attesters: tuple[Address, ...]
-    disputes: tuple[DisputeStory, ...]
+    disputes: tuple[DisputeProvenance, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +180,7 @@ class RecallFacts:
 
 def ancestor_stories(
     db: sqlite3.Connection, store: ContentStore, ancestry: Ancestry, model: ModelId, version: Digest
-) -> list[VersionStory]:
+) -> list[VersionProvenance]:
     """Return the stories of a version and its ancestors, parents first: in this model, or else the first that has it.
 
     Raises:
@@ -188,7 +193,7 @@ def ancestor_stories(
         held = ancestry.places.get(digest, ())
         at = next((e for e in held if e.model_id == model), held[0] if held else None)
         if at is not None:
-            stories.append(tell_version(db, store, at))
+            stories.append(provenance_of_version(db, store, at))
     return stories
 
 
@@ -197,7 +202,9 @@ def descendants_of(ancestry: Ancestry, version: Digest) -> list[VersionEntry]:
     return [entry for d in ancestry.descendants([version])[1:] for entry in ancestry.places.get(d, ())]
 
 
-def lineage_facts(ancestry: Ancestry, stories: Sequence[VersionStory], model: ModelId, version: Digest) -> LineageFacts:
+def lineage_facts(
+    ancestry: Ancestry, stories: Sequence[VersionProvenance], model: ModelId, version: Digest
+) -> LineageFacts:
     """Return a version's lineage, given its stories of `ancestor_stories`."""
     parents = ancestry.parents
     return LineageFacts(
@@ -220,7 +227,7 @@ def recall_facts(digest: Digest, found: Recall) -> RecallFacts:
     return RecallFacts(digest, found.stated, found.uses, tuple(map(_place, found.versions)), found.unread)
 
 
-def _version(story: VersionStory, parents: tuple[Digest, ...]) -> VersionFacts:
+def _version(story: VersionProvenance, parents: tuple[Digest, ...]) -> VersionFacts:
     entry, made = story.entry, story.round
     return VersionFacts(
         version=entry.digest,
@@ -244,7 +251,7 @@ def _version(story: VersionStory, parents: tuple[Digest, ...]) -> VersionFacts:
     )
 
 
-def _outcome(told: CommitmentStory) -> CommitmentOutcome:
+def _outcome(told: CommitmentProvenance) -> CommitmentOutcome:
     entry = told.entry
     said = entry.participant, entry.digest, entry.weight, entry.steps
     return CommitmentOutcome(*said, told.share, told.reason, told.update, told.data_set)

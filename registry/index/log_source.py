@@ -20,7 +20,7 @@ from registry.types import Address
 if TYPE_CHECKING:
     from web3 import Web3
 
-__all__ = ["MOST_BYTES", "ChainMoved", "Range", "LogSource"]
+__all__ = ["MOST_BYTES", "ReorgDetected", "Range", "LogSource"]
 
 Request = tuple[str, list[Any]]
 MOST_BYTES = 10 << 20
@@ -28,7 +28,7 @@ MOST_BYTES = 10 << 20
 which bounds memory. A single block's logs are always read in full."""
 
 
-class ChainMoved(ChainError):
+class ReorgDetected(ChainError):
     """The node's chain was reorganised during the read: retry."""
 
 
@@ -81,7 +81,7 @@ class LogSource:
             after: An earlier block; None for none.
 
         Raises:
-            ChainMoved: A reorg happened meanwhile, or the chain does not contain `after`.
+            ReorgDetected: A reorg happened meanwhile, or the chain does not contain `after`.
             NodeUnavailable: The node does not answer, or rejects the range.
         """
         wanted = {
@@ -96,12 +96,12 @@ class LogSource:
         with bound_answers(MOST_BYTES if len(blocks) > 1 else MAX_RESPONSE_BYTES):
             before, logs, again, *known = self._ask(requests)
         if before is None or again is None:
-            raise ChainMoved(f"the node no longer has block {blocks.stop - 1}")
+            raise ReorgDetected(f"the node no longer has block {blocks.stop - 1}")
         end = _block(before, blocks.stop - 1)
         if _block(again, blocks.stop - 1) != end:
-            raise ChainMoved(f"the node's block {blocks.stop - 1} changed while its logs were read")
+            raise ReorgDetected(f"the node's block {blocks.stop - 1} changed while its logs were read")
         if after is not None and (known[0] is None or _block(known[0], after.number) != after):
-            raise ChainMoved(f"the node's block {after.number} is no longer the one that was read")
+            raise ReorgDetected(f"the node's block {after.number} is no longer the one that was read")
         if not isinstance(logs, list):
             raise NodeUnavailable(f"eth_getLogs: expected a list from the node, got {logs!r:.80}")
         return Range(end, logs)

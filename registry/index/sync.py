@@ -26,7 +26,7 @@ from registry.index import queries
 from registry.index.decoding import decode_range
 from registry.index.entries import Block
 from registry.index.handlers import HANDLERS
-from registry.index.log_source import ChainMoved, LogSource, Range
+from registry.index.log_source import LogSource, Range, ReorgDetected
 
 if TYPE_CHECKING:
     from web3 import Web3
@@ -125,7 +125,7 @@ class Follower:
                 logs += self._read_up_to(latest.number, final=False)
                 self._finalize(final)
                 break
-            except ChainMoved as moved:
+            except ReorgDetected as moved:
                 reason = moved
         else:
             raise NodeUnavailable(f"the node's chain changed {_ATTEMPTS} times while it was read: {reason}")
@@ -210,7 +210,7 @@ class Follower:
                 self._narrow(blocks, error)
                 continue
             if self._check is not None:
-                with self._standing(found.last):
+                with self._reorg_guard(found.last):
                     self._check(blocks, found, index.head)
             self._write(decode_range(found.logs, self._contracts, blocks), found.last, final=final)
             logs += len(found.logs)
@@ -220,13 +220,13 @@ class Follower:
         return logs
 
     @contextmanager
-    def _standing(self, block: Block) -> Iterator[None]:
-        """Context for checks on top of a block; they fail with ChainMoved if a reorg replaced the block meanwhile."""
+    def _reorg_guard(self, block: Block) -> Iterator[None]:
+        """Reorg guard: failed checks on top of a block raise ReorgDetected if the block was replaced meanwhile."""
         try:
             yield
         except VerificationFailed as failed:
             if self._source.blocks([block.number]) != [block]:
-                raise ChainMoved(f"the node's block {block.number} changed while it was checked") from failed
+                raise ReorgDetected(f"the node's block {block.number} changed while it was checked") from failed
             raise
 
     def _next(self) -> int:
@@ -251,7 +251,7 @@ class Follower:
         counts = Counter(event.at.block_number for event in events)
         hashes = {event.at.block_number: event.at.block_hash for event in events}
         if hashes.get(last.number, last.hash) != last.hash:
-            raise ChainMoved(f"the node's block {last.number} is not the one that its logs are of")
+            raise ReorgDetected(f"the node's block {last.number} is not the one that its logs are of")
         hashes[last.number] = last.hash
         blocks = [(number, hashes[number], counts[number]) for number in sorted(hashes)]
         self._index.append(blocks, rows, final=final, checked=self._check is not None)
@@ -264,8 +264,8 @@ class Follower:
         (found, again) = self._source.blocks([number, head.number])
         held, *_ = queries.blocks_between(self._index.db, number - 1, head.number)
         if found is None or again != head or (held.number == number and held != found):
-            raise ChainMoved(f"the node's chain changed below block {head.number}")
+            raise ReorgDetected(f"the node's chain changed below block {head.number}")
         if self._check is not None:
-            with self._standing(head):
+            with self._reorg_guard(head):
                 require_ancestor(self._source.w3, Checkpoint(*held), Checkpoint(*found))
         self._index.finalize(found)

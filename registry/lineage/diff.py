@@ -18,8 +18,8 @@ from registry.content.tensors import DTYPES, TensorHeader, TensorSpec
 from registry.content.unixfs import CHUNK_SIZE as LEAF_BYTES
 from registry.index.entries import VersionEntry
 from registry.lineage.ancestry import Ancestry
-from registry.lineage.story import VersionStory, tell_version
-from registry.rounds.combination import Leaves, leaves_of_blob
+from registry.lineage.provenance import VersionProvenance, provenance_of_version
+from registry.rounds.aggregation import Leaves, leaves_of_blob
 from registry.rounds.versions import NUMPY_TYPES, load_version_manifest, read_header
 from registry.store.base import ContentStore
 from registry.types import Address, Blob, Digest
@@ -84,7 +84,7 @@ class PlanChange:
 class Lead:
     """The ancestors of one of two versions that the other does not have, parents first."""
 
-    versions: tuple[VersionStory, ...]
+    versions: tuple[VersionProvenance, ...]
 
 
 def leads(
@@ -98,7 +98,7 @@ def leads(
 
     def told(digests: tuple[Digest, ...], common: set[Digest]) -> Lead:
         new = [ancestry.places[digest] for digest in digests if digest not in common and digest in ancestry.places]
-        return Lead(tuple(tell_version(db, store, _made(held)) for held in new))
+        return Lead(tuple(provenance_of_version(db, store, _made(held)) for held in new))
 
     return told(to_first, set(to_second)), told(to_second, set(to_first))
 
@@ -106,8 +106,8 @@ def leads(
 def contributors(lead: Lead) -> tuple[Contributor, ...]:
     """Return the contributors to a lead's rounds, largest share first."""
     found: dict[Address, tuple[int, float]] = {}
-    for story in lead.versions:
-        for told in story.round.commitments if story.round else ():
+    for version in lead.versions:
+        for told in version.round.commitments if version.round else ():
             if told.reason is Reason.ADMITTED:
                 rounds, share = found.get(told.entry.participant, (0, 0.0))
                 found[told.entry.participant] = rounds + 1, share + told.share
@@ -118,14 +118,14 @@ def contributors(lead: Lead) -> tuple[Contributor, ...]:
 def plan_changes(lead: Lead) -> tuple[PlanChange, ...]:
     """Return the rounds of a lead whose plan differs from that of the same model's previous round."""
     found = []
-    for story in lead.versions:
-        told = story.round
+    for version in lead.versions:
+        told = version.round
         if told is None or told.plan_before is None or told.plan_before.plan_index == told.plan.plan_index:
             continue
         old, new = told.plan_before.plan, told.plan.plan
         differing = [name for name in new.__dataclass_fields__ if getattr(old, name) != getattr(new, name)]
         fields = {name: (getattr(old, name), getattr(new, name)) for name in differing}
-        found.append(PlanChange(story.entry.digest, told.entry.number, told.plan.plan_index, fields))
+        found.append(PlanChange(version.entry.digest, told.entry.number, told.plan.plan_index, fields))
     return tuple(found)
 
 

@@ -12,7 +12,7 @@ from html import escape
 
 from registry.content.manifest import Reason
 from registry.lineage.ancestry import Ancestry
-from registry.lineage.story import CommitmentStory, RoundStory, VersionStory
+from registry.lineage.provenance import CommitmentProvenance, RoundProvenance, VersionProvenance
 from registry.types import Cid, Digest, ModelId
 
 __all__ = ["draw"]
@@ -35,29 +35,29 @@ _STYLE = """
 """
 
 
-def draw(stories: Sequence[VersionStory], ancestry: Ancestry) -> str:
+def draw(versions: Sequence[VersionProvenance], ancestry: Ancestry) -> str:
     """Return the SVG of a lineage.
 
     Args:
-        stories: A version's ancestors, parents first, and the version itself last.
+        versions: A version's ancestors, parents first, and the version itself last.
         ancestry: The graph that gives the edges.
     """
-    shown = [*stories[:1], *stories[-(_ROWS - 1) :]] if len(stories) > _ROWS else list(stories)
-    left_out = len(stories) - len(shown)
+    shown = [*versions[:1], *versions[-(_ROWS - 1) :]] if len(versions) > _ROWS else list(versions)
+    left_out = len(versions) - len(shown)
     lanes: dict[ModelId, int] = {}
-    for story in shown:
-        lanes.setdefault(story.entry.model_id, len(lanes))
+    for version in shown:
+        lanes.setdefault(version.entry.model_id, len(lanes))
     begin = 24 + _LANE * len(lanes)
     at, rows = 20, []
     tops: dict[Digest, tuple[int, int]] = {}
-    for number, story in enumerate(shown):
+    for number, version in enumerate(shown):
         if number == 1 and left_out:
             rows.append(_text(begin + 14, at + 14, f"… {left_out} versions in between are not drawn …", "faint"))
             at += 2 * _LINE
-        lines = _lines(story)
+        lines = _lines(version)
         height = 2 * _GAP + _LINE * len(lines) - 6
-        tops[story.entry.digest] = (16 + _LANE * lanes[story.entry.model_id], at + 20)
-        kind = "wanted" if story is shown[-1] else "card"
+        tops[version.entry.digest] = (16 + _LANE * lanes[version.entry.model_id], at + 20)
+        kind = "wanted" if version is shown[-1] else "card"
         rows.append(
             f'<rect class="{kind}" x="{begin}" y="{at}" width="{_WIDTH - begin - 16}" height="{height}" rx="6"/>'
         )
@@ -77,27 +77,27 @@ def draw(stories: Sequence[VersionStory], ancestry: Ancestry) -> str:
     )
 
 
-def _lines(story: VersionStory) -> list[str]:
+def _lines(version: VersionProvenance) -> list[str]:
     """Return the lines of a version's row, with placeholders for x, y and the right edge."""
-    entry = story.entry
+    entry = version.entry
     made = f"round {entry.number}" if entry.number else "owner's version" if any(entry.parent) else "genesis"
-    said = story.manifest.statement if story.manifest else None
+    said = version.manifest.statement if version.manifest else None
     name = f" · {_cut(said.title, 40)}" if said and said.title else ""
     model = f"model {entry.model_id.hex()[:10]}"
     lines = [
-        _line(f"{made} · {entry.digest.hex()[:16]}{name}", "title") + _tags(story),
-        _line(f"{model}, block {entry.at.block}" + (_plan_of(story.round) if story.round else ""), "faint"),
+        _line(f"{made} · {entry.digest.hex()[:16]}{name}", "title") + _tags(version),
+        _line(f"{model}, block {entry.at.block}" + (_plan_of(version.round) if version.round else ""), "faint"),
     ]
-    for other in story.elsewhere:
+    for other in version.elsewhere:
         lines.append(_line(f"also in model {other.model_id.hex()[:10]}, block {other.at.block}", "faint"))
-    if story.manifest is None:
+    if version.manifest is None:
         lines.append(_line("its manifest is unavailable", "bad"))
-    if story.round is not None:
-        told = story.round.commitments
+    if version.round is not None:
+        told = version.round.commitments
         lines += [_bar(commitment) for commitment in told[:_BARS]]
         if len(told) > _BARS:
             lines.append(_line(f"and {len(told) - _BARS} more commitments", "faint"))
-        for dispute in story.round.disputes:
+        for dispute in version.round.disputes:
             expelled = ", ".join(f"0x{who.hex()[:8]}" for who in dispute.expelled) or "nobody yet"
             fault = dispute.fault.name.lower()
             by = f"void: {fault}, shown by 0x{dispute.challenger.hex()[:8]}; expelled: {expelled}"
@@ -105,13 +105,13 @@ def _lines(story: VersionStory) -> list[str]:
     return lines
 
 
-def _plan_of(told: RoundStory) -> str:
+def _plan_of(told: RoundProvenance) -> str:
     manifest, plan = told.plan_manifest, told.plan.plan
     how = f", {_cut(manifest.algorithm.name, 20)}" if manifest else ""
     return f" · plan {told.plan.plan_index}{how}, quorum {plan.quorum} · {len(told.attesters)} attested"
 
 
-def _bar(told: CommitmentStory) -> str:
+def _bar(told: CommitmentProvenance) -> str:
     who = f"0x{told.entry.participant.hex()[:10]}"
     if told.reason is Reason.ADMITTED:
         fill = f'<rect x="{{x}}" y="{{y}}" transform="translate(120 -10)" width="{told.share * _BAR:.1f}" height="11"'
@@ -122,7 +122,7 @@ def _bar(told: CommitmentStory) -> str:
     return _line(who, "faint") + _line(f"{reason}, weight {told.entry.weight}", "bad", shift=120)
 
 
-def _data_of(told: CommitmentStory) -> str:
+def _data_of(told: CommitmentProvenance) -> str:
     if told.update is None:
         return ""
     if told.data_set is not None:
@@ -131,10 +131,10 @@ def _data_of(told: CommitmentStory) -> str:
     return f" · data: {str(named)[:16]}…" if isinstance(named, Cid) else f" · private data {named.hex()[:10]}"
 
 
-def _tags(story: VersionStory) -> str:
-    tags = [("head", "#2f7d32")] if story.head else []
-    tags += [("deprecated", "#a4131b")] if story.entry.deprecated else []
-    tags += [] if story.entry.final else [("provisional", "#8a6d00")]
+def _tags(version: VersionProvenance) -> str:
+    tags = [("head", "#2f7d32")] if version.head else []
+    tags += [("deprecated", "#a4131b")] if version.entry.deprecated else []
+    tags += [] if version.entry.final else [("provisional", "#8a6d00")]
     found, offset = "", 0
     for text, colour in tags:
         width = 7 * len(text) + 14

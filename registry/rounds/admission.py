@@ -1,7 +1,9 @@
-"""Admission of updates: whether a committed update is valid in its round, and the reason code if not.
+"""Validation of client updates: header, layout, grid values, Merkle root; a reason code for each that is refused.
 
 Checks are pure functions of records and bytes, in the order of the reason codes, plus functions that fetch their input.
-Participants, aggregators and auditors run the same checks.
+Participants, aggregators and auditors run the same checks. `judge` reads an update's file for them. `judge_declared`
+checks the manifest alone: header, values and root are then checked while aggregating, so that each file is read once
+(`registry.rounds.results.compute_declared`).
 """
 
 from __future__ import annotations

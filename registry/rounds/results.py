@@ -32,9 +32,9 @@ from registry.content.manifest import (
 from registry.content.merkle import Contribution, LeafSink, contributions_root
 from registry.errors import CairnError, FormError, VerificationFailed
 from registry.rounds.admission import UpdateForm, Verdict
-from registry.rounds.combination import Checks, Combined, Progress, combine, leaves_of_blob, leaves_of_file
+from registry.rounds.aggregation import Checks, Combined, Progress, combine, leaves_of_blob, leaves_of_file
 from registry.rounds.evaluations import summed
-from registry.rounds.leafwise import Leaves
+from registry.rounds.leaf_aggregation import Leaves
 from registry.rounds.loaded_round import LoadedRound
 from registry.rounds.reports import pages_of
 from registry.rounds.server_steps import describe_state, next_version, step_number
@@ -89,23 +89,23 @@ def compute_outcome(
     relaid: Mapping[Address, Path] | None = None,
     sinks: Mapping[Address, LeafSink] | None = None,
 ) -> Outcome:
-    """Aggregate the admitted updates and apply the server step.
+    """Aggregate the admitted updates by the plan's rule, apply the server optimizer, and build all manifests.
 
     Args:
         store: Holds the parent and every admitted update.
         round: The round.
-        verdicts: One a commitment, in commit order.
-        folder: The two files are written here.
-        judged: The files of what was admitted have been; else form, values and roots are checked while combining.
-        keep_version: Write the version's file, not only hash it.
-        processes: See `combine`; with more than one the version is hashed beside the step that makes it.
+        verdicts: One per commitment, in commit order.
+        folder: Aggregate, next version and next state are written here.
+        judged: Whether the admitted files are validated already; else they are validated while aggregating.
+        keep_version: Write the next version's file; else only hash it.
+        processes: See `combine`; with more than one, another process hashes the version while it is computed.
         progress: See `combine`.
         relaid: Files that stand in for published ones of another layout, by participant.
         sinks: Takers of leaf hashes of admitted updates, by participant; see `combine`.
 
     Raises:
         InputError: Nothing was admitted.
-        FormError, VerificationFailed: One of the files that were not judged is not to be admitted.
+        FormError, VerificationFailed: A file that was not validated before is invalid.
     """
     form = round.form
     admitted = [v for v in verdicts if v.admitted]

@@ -22,8 +22,8 @@ from registry.rounds.admission import UpdateForm
 from registry.rounds.versions import read_header, read_version
 from registry.rules.encoding import RoundScalars, RuleSet, state_layout
 from registry.rules.grid import F32, grid_integers
+from registry.rules.interpreter import I64, initial_states, replay
 from registry.rules.program import SCALAR_BOUNDS
-from registry.rules.replay import I64, initial_states, replay
 from registry.rules.step import buffer_step, server_step, step_exponent
 from registry.store.base import ContentStore
 from registry.store.blobs import file_pieces, open_blob

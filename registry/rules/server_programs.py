@@ -1,7 +1,11 @@
 """Built-in server optimizers FedAvg, FedAvgM, FedAdam and FedYogi, compiled to server programs.
 
 A plan that names a rule also holds the program that `compile_rule` returns for the name, its parameters and the grid
-bits; readers check that the two agree.
+bits; readers check that the two agree. A plan can also carry one's own program, traced from a Python function by
+`tracing.trace`, without a change to this code.
+
+All apply the aggregated update to the version w. FedAvg is server SGD: w += server_lr * aggregated update. The server
+learning rate is called `rate` in plans, and the aggregated update is `mean` below.
 
 Units. Let g = 2^-s be the grid step. The rate and tau are in units of the update, as in the papers: tau is tau / g grid
 steps, and an adaptive step of about the rate is rate / g grid steps. Under a segment's scale exponent e, updates are
@@ -44,7 +48,7 @@ ROOT = 64
 
 
 def fedavg(grid_bits: int, rate: float) -> Program:
-    """w <- w + rate * mean.
+    """Server SGD: w += server_lr * aggregated update, that is w <- w + rate * mean.
 
     Rate 1: McMahan et al., Communication-Efficient Learning of Deep Networks from Decentralized Data, AISTATS 2017.
     Any rate: Reddi et al., Adaptive Federated Optimization, ICLR 2021, algorithm 1 with SGD as the server's optimizer.
@@ -59,7 +63,7 @@ def fedavg(grid_bits: int, rate: float) -> Program:
 
 
 def fedavgm(grid_bits: int, rate: float, momentum: float) -> Program:
-    """m <- momentum * m + mean; w <- w + rate * m.
+    """Server SGD with momentum: m <- momentum * m + mean; w <- w + rate * m.
 
     Hsu et al., Measuring the Effects of Non-Identical Data Distribution for Federated Visual Classification, 2019
     (arXiv:1909.06335), FedAvgM without Nesterov's variant.
@@ -169,13 +173,13 @@ class NamedServerRule:
     Attributes:
         parameters: In the argument order of `build`, after the grid bits.
         build: Returns the program.
-        says: One-line description.
+        description: One-line description.
         paper: Citation.
     """
 
     parameters: tuple[FloatParameter, ...]
     build: Callable[..., Program]
-    says: str
+    description: str
     paper: str
 
 
@@ -188,11 +192,11 @@ _ADAPTIVE = (
     FloatParameter("tau", 2.0**-126, 2.0**23),
 )
 RULES = {
-    "fedavg": NamedServerRule((_RATE,), fedavg, "rate times the aggregate", "McMahan et al., AISTATS 2017"),
+    "fedavg": NamedServerRule((_RATE,), fedavg, "server SGD: w += rate * aggregate", "McMahan et al., AISTATS 2017"),
     "fedavgm": NamedServerRule(
         (_RATE, FloatParameter("momentum", 0.0, 1 - 2.0**-10)),
         fedavgm,
-        "rate times the aggregates' momentum",
+        "server SGD with momentum on the aggregates",
         "Hsu et al., arXiv:1909.06335",
     ),
     "fedadam": NamedServerRule(_ADAPTIVE, fedadam, "Adam on the aggregates", _REDDI),

@@ -1,8 +1,9 @@
-"""Shapes of combine rules: mean (fold), median and trimmed mean (columns), selection (select).
+"""Shapes of combine rules: weighted mean (fold), coordinate-wise (columns), selection of updates such as Krum (select).
 
     fold      sum of factor_k * q_k over a divisor: weighted mean
-    columns   mean of the middle order statistics of a coordinate's K values: median, trimmed mean
-    select    exact statistics of whole contributions, which determine the factors and the divisor of a fold
+    columns   coordinate-wise: mean of the middle order statistics of K values: median, trimmed mean
+    select    exact statistics of whole contributions, which determine the factors and the divisor of a fold: Krum and
+              Multi-Krum from the pairwise squared distances; no built-in rule selects yet
 
 Every quotient is rounded half to even. The aggregate lies on the grid in every shape: with |q_k| <= 2^24 =: L,
 
@@ -78,7 +79,7 @@ class Fold:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Mean of the middle order statistics of a coordinate. Weights are ignored: each contribution has one value.
+    """Coordinate-wise rule: mean of the middle order statistics. Ignores weights: each contribution has one value.
 
     Attributes:
         share: Function of the parameters: the share of values trimmed at each end, in 65536ths, 0..2^15. Rule bytes
@@ -108,6 +109,9 @@ def left_out(share: int, count: int) -> int:
 @dataclass(frozen=True, slots=True)
 class Select:
     """A fold whose factors, each at most the contribution's weight, and divisor depend on statistics of all updates.
+
+    For Krum, `measure` returns the K * K sums of squared differences; `choose` scores the contributions by them, and
+    returns the weight as factor for the selected one and 0 for the others. Multi-Krum selects several.
 
     Attributes:
         measure: Returns the statistics of a tile, called with int32 integers (K, n) and the parameters. Statistics are

@@ -12,7 +12,7 @@ import numpy as np
 
 from registry.errors import InputError
 from registry.rules.grid import F32
-from registry.rules.replay import I64
+from registry.rules.interpreter import I64
 from registry.types import GRID_LIMIT
 
 __all__ = ["EXPONENTS", "buffer_step", "server_step", "step_exponent"]

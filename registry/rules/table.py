@@ -4,8 +4,9 @@ An entry serves as guard, dispatch and documentation. `rules_of` resolves a plan
 that computes takes entries, never numbers: an accepted rule is one whose function runs. `cairn rules`, `docs/rules.md`,
 the help of `cairn plan new` and the checks of a plan are generated from the same entries.
 
-To add a combine rule, add an entry to COMBINE_RULES, of one of the three shapes of `shapes`. Server rules have no
-numbers: a plan contains their program, see `server_programs`.
+To add a combine rule, add an entry to COMBINE_RULES, of one of the three shapes of `shapes`: `Fold` for a weighted
+mean, `Columns` for coordinate-wise rules, `Select` for rules that score whole updates, such as Krum, Multi-Krum or a
+bound on norms. Server rules have no numbers: a plan contains their program, see `server_programs`.
 
 This module imports numpy only to compute.
 """
@@ -65,14 +66,14 @@ class IntegerParameter:
         low: Smallest value.
         high: Largest value.
         example: A sensible value.
-        says: Description, with the unit.
+        description: Description, with the unit.
     """
 
     name: str
     low: int
     high: int
     example: int
-    says: str
+    description: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,15 +83,16 @@ class Entry:
     Attributes:
         number: Number in plans and on chain.
         name: Common name; unique among its kind.
-        says: One-line description.
+        description: One-line description.
         parameters: Parameters, all of which a plan must set.
-        convicted_by: The contract's functions that verify fraud proofs for it; empty if readers replay the rule.
+        convicted_by: Fraud proofs: the contract's functions that convict a result which breaks the rule. Empty if no
+            fraud proof covers it and only readers find out, by recomputing the round.
         paper: Citation.
     """
 
     number: int
     name: str
-    says: str
+    description: str
     parameters: tuple[IntegerParameter, ...] = ()
     convicted_by: tuple[str, ...] = ()
     paper: str
@@ -152,7 +154,7 @@ _BY_SHAPE = ("convictAggregate", "convictChunk", "convictSize")
 MEAN = CombineRule(
     number=1,
     name="mean",
-    says="weighted mean",
+    description="weighted mean",
     shape=Fold(),
     weights=(EXAMPLES,),
     convicted_by=_BY_SHAPE,
@@ -161,7 +163,7 @@ MEAN = CombineRule(
 UNIFORM_MEAN = CombineRule(
     number=4,
     name="uniform_mean",
-    says="unweighted mean",
+    description="unweighted mean",
     shape=Fold(),
     weights=(UNIFORM,),
     convicted_by=_BY_SHAPE,
@@ -170,7 +172,7 @@ UNIFORM_MEAN = CombineRule(
 MEDIAN = CombineRule(
     number=2,
     name="median",
-    says="coordinate-wise median",
+    description="coordinate-wise median",
     shape=Columns(share=lambda parameters: HALF),
     weights=(UNIFORM,),
     convicted_by=_BY_SHAPE,
@@ -179,7 +181,7 @@ MEDIAN = CombineRule(
 TRIMMED_MEAN = CombineRule(
     number=3,
     name="trimmed_mean",
-    says="coordinate-wise trimmed mean",
+    description="coordinate-wise trimmed mean",
     shape=Columns(share=lambda parameters: parameters["trimmed"]),
     weights=(UNIFORM,),
     convicted_by=_BY_SHAPE,
@@ -195,7 +197,7 @@ of the factors, columns that are not the mean of the middle values."""
 DENSE = UpdateFormEntry(
     number=1,
     name="dense",
-    says="every value as float32 on the grid",
+    description="every value as float32 on the grid",
     integers=_dense,
     convicted_by=("convictChunk", "convictSize"),
     paper="registry/rules/grid.py",
@@ -334,5 +336,5 @@ def _check_parameters(where: str, wanted: Sequence[IntegerParameter], given: Par
         if type(value) is not int or not parameter.low <= value <= parameter.high:
             raise FormError(
                 f"{where}: {parameter.name}: expected {parameter.low}..{parameter.high}, got {value!r}: "
-                f"it is {parameter.says}"
+                f"it is {parameter.description}"
             )

@@ -27,7 +27,7 @@ from registry.errors import BlockMismatch, BlockNotFound, InputError, Verificati
 from registry.ethereum.positions import Event
 from registry.lineage.graph import VersionNode, lineage
 from registry.rounds.admission import Verdict, judge, judge_declared, judge_manifest, update_form
-from registry.rounds.combination import Progress
+from registry.rounds.aggregation import Progress
 from registry.rounds.eligibility import require_commitments, require_in_time, require_quorum
 from registry.rounds.evaluations import summed
 from registry.rounds.loaded_round import LoadedRound
@@ -96,7 +96,7 @@ def verify_version(
     if deep and model is None:
         raise InputError("expected a node to verify against receipts, got a bundle, which carries its own headers")
     receipted = Receipted(model.client) if deep and model else None
-    means = _Means(client, store, folder if files else None, model, receipted)
+    context = _Context(client, store, folder if files else None, model, receipted)
     for step, anchor in zip(steps, anchors, strict=True):
         combined = partial(progress, step) if progress else None
         if combined:
@@ -111,7 +111,7 @@ def verify_version(
                 step, anchor + tuple(Check(name, Finding(found), said) for name, found, said in held), True
             )
             continue
-        rest = _round_checks(means, step, combined) if step.round else _published_checks(means, step)
+        rest = _round_checks(context, step, combined) if step.round else _published_checks(context, step)
         found = Verification(step, anchor + tuple(until_failure(rest, after=anchor[-1].name)))
         if verified is not None and found.passed and files:
             for subject in subjects:
@@ -156,7 +156,7 @@ def verify_round(
     parent = load_parent(store, record)
     round = LoadedRound(record, plan, parent, update_form(read_header(store, parent.weights.blob), plan))
     yield Begun("completeness")
-    verdicts, made = _look(store, round, report, folder, progress)
+    verdicts, made = _revalidate_and_aggregate(store, round, report, folder, progress)
     found: list[Finding] = []
     for check in _judged(report, verdicts):
         yield check
@@ -322,8 +322,8 @@ def _stands(said: int, found: Reason, over: bool) -> Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class _Means:
-    """The means of verification: `folder` is None to check manifests only; `model` and `receipted` need a node."""
+class _Context:
+    """Dependencies of a verification: `folder` is None to check manifests only; `model` and `receipted` need a node."""
 
     client: ChainView
     store: ContentStore
@@ -340,8 +340,8 @@ class _Means:
             yield Check("receipts", Finding.PASSED, f"{len(events)} events, in the receipts of {blocks} blocks")
 
 
-def _round_checks(means: _Means, step: VersionNode, progress: Progress | None) -> Iterator[Check | Begun]:
-    client = means.client
+def _round_checks(context: _Context, step: VersionNode, progress: Progress | None) -> Iterator[Check | Begun]:
+    client = context.client
     yield Begun("commitments")
     record = read_round(client, step.model_id, step.round)
     yield Check(
@@ -355,21 +355,21 @@ def _round_checks(means: _Means, step: VersionNode, progress: Progress | None) -
         raise VerificationFailed(f"round {step.round}: no attestation gives the result hash that the chain holds")
     _same("result: version", result.version_digest, step.digest)
     _same("round: parent", record.parent, step.parent)
-    if means.model is None:  # a bundle: the contract's word, as proved
+    if context.model is None:  # a bundle: the contract's word, as proved
         yield Check(
             "quorum", Finding.PASSED, f"a quorum of {record.plan.quorum} for 0x{result_hash(result).hex()[:12]}"
         )
     else:
-        yield from _eligible(means, means.model, step, record, result)
-    if means.folder is None:
-        yield from verify_records(means.store, record, result)
+        yield from _eligible(context, context.model, step, record, result)
+    if context.folder is None:
+        yield from verify_records(context.store, record, result)
     else:
-        deep = means.receipted is not None
-        yield from verify_round(client, means.store, record, result, means.folder, deep=deep, progress=progress)
+        deep = context.receipted is not None
+        yield from verify_round(client, context.store, record, result, context.folder, deep=deep, progress=progress)
 
 
 def _eligible(
-    means: _Means, model: ModelEvents, step: VersionNode, record: RoundRecord, result: Result
+    context: _Context, model: ModelEvents, step: VersionNode, record: RoundRecord, result: Result
 ) -> Iterator[Check | Begun]:
     """Check the roles and the timing of commitments and attestations."""
     around = model.around(record)
@@ -381,7 +381,7 @@ def _eligible(
     require_in_time(around, result_hash(result))
     told = f"{len(record.commitments)} by participants, in this round, before {around.opened.commit_deadline}"
     yield Check("eligibility", Finding.PASSED, f"{told}, within the weight cap; attested in time")
-    yield from means.receipts([*model.of(step), *around.events], step)
+    yield from context.receipts([*model.of(step), *around.events], step)
 
 
 def _same_roots(version: VersionManifest, anchored: Roots) -> None:
@@ -390,10 +390,10 @@ def _same_roots(version: VersionManifest, anchored: Roots) -> None:
         _same(f"version: {field.name.replace('_', ' ')} in its manifest", found, expected)
 
 
-def _published_checks(means: _Means, step: VersionNode) -> Iterator[Check | Begun]:
-    store = means.store
-    if means.model is not None:
-        yield from means.receipts(means.model.of(step), step)
+def _published_checks(context: _Context, step: VersionNode) -> Iterator[Check | Begun]:
+    store = context.store
+    if context.model is not None:
+        yield from context.receipts(context.model.of(step), step)
     yield Begun("manifest")
     manifest = load_version_manifest(store, step.digest)
     if manifest.round is not None:
@@ -403,7 +403,7 @@ def _published_checks(means: _Means, step: VersionNode) -> Iterator[Check | Begu
         _same("version: parent", manifest.parent and manifest.parent.digest, step.parent)
     yield Check("manifest", Finding.PASSED, "agrees with the chain; published by the owner, not the result of a round")
     yield Begun("version file")
-    if means.folder is None:
+    if context.folder is None:
         yield Check("version file", Finding.ASSERTED, "not read: only its manifest was checked")
         return
     for _ in read_version(store, manifest):
@@ -431,13 +431,13 @@ def _report_of(store: ContentStore, record: RoundRecord, result: Result) -> Repo
     return report
 
 
-def _look(
+def _revalidate_and_aggregate(
     store: ContentStore, round: LoadedRound, report: Report, folder: Path, progress: Progress | None
 ) -> tuple[list[Verdict], Outcome | BlockMismatch | None]:
-    """Judge every commitment again; admitted updates while they are combined, which reads each byte once.
+    """Validate every commitment again; admitted updates while they are aggregated, which reads each byte once.
 
-    If combining fails, each is judged separately. A damaged block is reported at once, since a store that quarantines
-    the block reports it missing the next time.
+    If aggregation fails, each is validated separately. A damaged block is reported at once, since a store that
+    quarantines the block reports it missing the next time.
     """
     commitments = round.record.commitments
     _same("report: commitments", [e.digest for e in report.entries], [c.digest for c in commitments])

@@ -13,7 +13,7 @@ from registry.errors import FormError, InputError, VerificationFailed
 from registry.ethereum.networks import Finality, FinalityRule
 from registry.rounds.onchain import commits_closed
 from registry.store.manifests import put_manifest
-from trainer.updates import Prepared, commit_update
+from trainer.updates import PreparedUpdate, commit_update
 
 if TYPE_CHECKING:
     from conftest import Federation
@@ -102,7 +102,7 @@ def test_another_update_than_the_committed_one_is_not_taken_for_it(opened: Feder
     committed, other = opened.update("ann"), opened.update("ann", seed=1)
     opened.commit("ann", committed)
     with pytest.raises(VerificationFailed, match="this account committed 0x"):
-        commit_update(opened.ann, opened.record(), Prepared(other.manifest, opened.folder))
+        commit_update(opened.ann, opened.record(), PreparedUpdate(other.manifest, opened.folder))
 
 
 def test_a_participant_who_stands_twice_among_the_admitted_has_no_contributions_root(published: Federation) -> None:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from registry.chain.client import Client, commitment_typed_data
+from registry.chain.client import Client
 from registry.chain.contract_errors import AlreadyCommitted, BadSignature, MissingRole, SignatureExpired, WrongPhase
 from registry.chain.contract_events import CommitmentSkipped
 from registry.chain.contract_structs import SignedUpdate
 from registry.chain.contracts import error_of
 from registry.chain.deploy import deploy
+from registry.chain.typed_data import commitment_typed_data
 from registry.content.manifest import Reason
 from registry.dev.embedded import warp
 from registry.types import Digest, Phase, Role, Root

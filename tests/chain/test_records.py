@@ -11,7 +11,7 @@ from eth_account.messages import encode_typed_data
 from eth_hash.auto import keccak
 
 from registry.chain.abi_values import unparse
-from registry.chain.client import Client, commitment_typed_data
+from registry.chain.client import Client
 from registry.chain.contract_events import RoundOpened, UpdateCommitted
 from registry.chain.contract_hashes import (
     commitment_sought,
@@ -26,6 +26,7 @@ from registry.chain.contract_hashes import (
 from registry.chain.contract_structs import Listed, SignedUpdate
 from registry.chain.contracts import abi_type, artifact
 from registry.chain.phases import phase_at
+from registry.chain.typed_data import commitment_typed_data
 from registry.dev.chains import EXAMPLE_RULES, example_plan, example_result
 from registry.dev.embedded import Embedded, warp
 from registry.ethereum.node import chain_time

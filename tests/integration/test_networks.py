@@ -24,7 +24,7 @@ from registry.content.manifest import ReportManifest, UpdateManifest
 from registry.content.merkle import tensor_root
 from registry.content.tensors import parse_header
 from registry.dev.chains import anvil_chain
-from registry.rounds.combination import combine, leaves_of_file
+from registry.rounds.aggregation import combine, leaves_of_file
 from registry.rounds.onchain import chosen_result, read_round
 from registry.rounds.versions import load_version_manifest
 from registry.rules.combine import weighted_mean

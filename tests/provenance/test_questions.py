@@ -15,13 +15,13 @@ from registry.content.manifest import Reason, Source, Statement, digest_of, mani
 from registry.errors import InputError
 from registry.index import queries, round_queries
 from registry.index.for_now import index_for_now
+from registry.lineage.affected_versions import participation_of, recall_data_set, recall_update
 from registry.lineage.ancestry import Ancestry, read_ancestry
 from registry.lineage.catalogue import Catalogue
 from registry.lineage.diff import compare_tensors, contributors, leads, plan_changes
 from registry.lineage.identify import FileName, identify, name_of_file
 from registry.lineage.picture import draw
-from registry.lineage.recall import participation_of, recall_data_set, recall_update
-from registry.lineage.story import standing_report, tell_lineage, tell_version
+from registry.lineage.provenance import provenance_of_lineage, provenance_of_version, standing_report
 from registry.rounds.versions import add_version, load_version_manifest, read_version, save_arrays
 from registry.store.memory import MemoryStore
 from registry.types import Cid, Codec, Digest, ModelId, Root
@@ -96,7 +96,7 @@ def test_a_lineage_goes_on_into_the_model_that_a_genesis_descends_from(family: F
 def test_a_version_in_two_models_is_one(family: Family) -> None:
     places = family.ancestry().places[family.head]
     assert [entry.model_id for entry in places] == [family.model, family.heir]
-    story = tell_version(family.db, family.store, places[1])
+    story = provenance_of_version(family.db, family.store, places[1])
     assert [entry.model_id for entry in story.elsewhere] == [family.model]
     assert family.ancestry().ancestors(family.head)[0] == queries.versions(family.db, family.model)[0].digest
 
@@ -173,7 +173,7 @@ def test_what_descends_from_an_update_is_found_in_every_model(family: Family, nu
 
 def test_what_descends_from_a_data_set_is_found_by_updates_and_by_what_owners_state(family: Family) -> None:
     made = round_queries.rounds(family.db, family.model)[0]
-    story = tell_version(
+    story = provenance_of_version(
         family.db, family.store, queries.versions_of_digest(family.db, made.version_digest or family.head)[0]
     )
     assert story.round is not None
@@ -284,7 +284,8 @@ def test_a_plan_that_changed_between_rounds_is_told_field_by_field(family: Famil
 def picture(family: Family) -> str:
     ancestry = family.ancestry()
     stories = [
-        tell_version(family.db, family.store, ancestry.places[d][0]) for d in ancestry.ancestors(family.grandchild)
+        provenance_of_version(family.db, family.store, ancestry.places[d][0])
+        for d in ancestry.ancestors(family.grandchild)
     ]
     return draw(stories, ancestry)
 
@@ -306,7 +307,7 @@ def test_text_that_looks_like_markup_or_a_format_stays_text(family: Family) -> N
     from xml.etree import ElementTree
 
     ancestry = family.ancestry()
-    story = tell_version(family.db, family.store, ancestry.places[family.child_genesis][0])
+    story = provenance_of_version(family.db, family.store, ancestry.places[family.child_genesis][0])
     assert story.manifest is not None
     assert story.manifest.statement is not None
     hostile = "</text><script>{x} {0}\x00\x1b\u202e"
@@ -326,7 +327,7 @@ def test_a_lineage_is_told_in_time_linear_in_its_rounds(family: Family, monkeypa
             yield entry
 
     monkeypatch.setattr(round_queries, "_rounds", counted)
-    told = list(tell_lineage(family.db, family.store, family.model, family.head))
+    told = list(provenance_of_lineage(family.db, family.store, family.model, family.head))
     numbers = [story.round.entry.number for story in told if story.round]
     assert numbers == [2, 1]
     assert read == [2, 1, 1]
@@ -336,4 +337,4 @@ def test_a_lineage_is_told_in_time_linear_in_its_rounds(family: Family, monkeypa
 
 def test_a_lineage_of_no_version_of_the_model_is_refused(family: Family) -> None:
     with pytest.raises(InputError, match="expected a version 0x00"):
-        list(tell_lineage(family.db, family.store, family.model, Digest(bytes(32))))
+        list(provenance_of_lineage(family.db, family.store, family.model, Digest(bytes(32))))

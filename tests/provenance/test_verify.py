@@ -14,7 +14,7 @@ from registry.chain.contract_structs import Roots
 from registry.content.manifest import Reason
 from registry.errors import BlockNotFound, CairnError, InputError, NodeUnavailable, VerificationFailed
 from registry.lineage.graph import lineage, versions_of
-from registry.lineage.story import read_lineage
+from registry.lineage.provenance import read_lineage
 from registry.roles.auditor import audit
 from registry.rounds.onchain import attested_results, chosen_result, participants_of, read_round
 from registry.rounds.plans import check_plan, load_plan, server_rule

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from registry.errors import FormError
+from registry.rules.interpreter import replay
 from registry.rules.program import MAX_OPERATIONS, Program, StateBounds, decode, encode
-from registry.rules.replay import replay
 from registry.rules.server_programs import compile_rule
 
 pytestmark = pytest.mark.slow

@@ -28,8 +28,8 @@ import pytest
 
 from registry.content.tensors import parse_header, write_tensors
 from registry.errors import InputError
-from registry.rounds import leafwise, tiles
-from registry.rounds.combination import combine, leaves_of_file
+from registry.rounds import leaf_aggregation, tiles
+from registry.rounds.aggregation import combine, leaves_of_file
 from registry.rules import columns
 from registry.rules.shapes import Factors, Parameters, Select
 from registry.rules.table import COMBINE_RULES, DENSE, EXAMPLES, CombineRule, Combining
@@ -61,7 +61,7 @@ def _choose(norms: Sequence[int], weights: Sequence[int], parameters: Parameters
 HALVED = CombineRule(
     number=65_000,
     name="halved",
-    says="defined by a test",
+    description="defined by a test",
     shape=Select(_measure, _choose),
     weights=(EXAMPLES,),
     paper="none",
@@ -242,7 +242,7 @@ def test_sizes_of_tiles_and_ways_to_order_change_nothing(
 ) -> None:
     expected = {count: computed(case, *files[count], tmp_path / "before") for count in (9, 40)}
     for name, value in sizes.items():
-        holders = [module for module in (tiles, columns, leafwise) if hasattr(module, name)]
+        holders = [module for module in (tiles, columns, leaf_aggregation) if hasattr(module, name)]
         assert holders, f"nothing is called {name}"
         for module in holders:
             monkeypatch.setattr(module, name, value)
@@ -319,7 +319,7 @@ def test_a_rule_that_selects_is_a_fold_with_the_factors_it_chose(files: Any, tmp
 
 def test_factors_above_the_weights_are_never_folded(files: Any, tmp_path: Path) -> None:
     greedy = Select(_measure, lambda norms, weights, given: Factors(tuple(w + 1 for w in weights), 1 << 28))
-    rule = CombineRule(number=65_001, name="greedy", says="", shape=greedy, weights=(EXAMPLES,), paper="")
+    rule = CombineRule(number=65_001, name="greedy", description="", shape=greedy, weights=(EXAMPLES,), paper="")
     with pytest.raises(InputError, match="factors: expected at most the weight"):
         computed(Case(Combining(rule, EXAMPLES)), *files[9], tmp_path / "out")
     assert not (tmp_path / "out").exists()

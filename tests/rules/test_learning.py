@@ -8,8 +8,8 @@ from functools import cache
 import numpy as np
 import pytest
 
+from registry.rules.interpreter import initial_states, replay
 from registry.rules.program import RoundScalars
-from registry.rules.replay import initial_states, replay
 from registry.rules.server_programs import compile_rule
 from registry.rules.step import server_step, step_exponent
 

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from registry.rules import replay as module
+from registry.rules import interpreter as module
+from registry.rules.interpreter import initial_states, replay
 from registry.rules.program import Program, RoundScalars, decode, encode
-from registry.rules.replay import initial_states, replay
 from registry.rules.server_programs import RULES, compile_rule, is_compiled
 
 ROOT = Path(__file__).resolve().parents[2]

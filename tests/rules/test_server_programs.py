@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from registry.errors import InputError
+from registry.rules.interpreter import initial_states, replay
 from registry.rules.program import Program, RoundScalars, analyse
-from registry.rules.replay import initial_states, replay
 from registry.rules.server_programs import RULES, compile_rule, is_compiled
 
 ADAPTIVE = {"rate": 0.1, "beta1": 0.9, "beta2": 0.99, "tau": 1e-3}

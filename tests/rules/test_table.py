@@ -54,10 +54,10 @@ def test_numbers_and_names_are_unique_and_no_name_reads_as_a_number(entries: tup
 
 @pytest.mark.parametrize("one", [one for entries in TABLES for one in entries], ids=lambda one: one.name)
 def test_an_entry_says_what_it_is_and_its_examples_are_within_bounds(one: Entry) -> None:
-    assert one.says and one.paper
+    assert one.description and one.paper
     for parameter in one.parameters:
         assert parameter.low <= parameter.example <= parameter.high
-        assert parameter.says
+        assert parameter.description
 
 
 @pytest.mark.parametrize("one", [one for entries in TABLES for one in entries], ids=lambda one: one.name)
@@ -240,7 +240,7 @@ def test_the_command_prints_the_table() -> None:
     for entries in facts().values():
         for one in entries:
             assert str(one["name"]) in shown.stdout
-            assert str(one["says"]) in shown.stdout
+            assert str(one["description"]) in shown.stdout
 
 
 def test_every_field_of_a_plan_that_the_table_reads_is_there() -> None:

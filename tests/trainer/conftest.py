@@ -23,7 +23,7 @@ from registry.types import Address, ModelId
 from trainer.modules import propose_plan, publish_module
 from trainer.participant import Task, prepare_update
 from trainer.simulation import Simulation, start
-from trainer.updates import Prepared
+from trainer.updates import PreparedUpdate
 
 PARTICIPANT = Address(b"\x0a" * 20)
 
@@ -51,7 +51,7 @@ class HandMade:
     plan: PlanManifest
     record: RoundRecord
 
-    def prepare(self, task: Task, folder: str = "participant") -> Prepared:
+    def prepare(self, task: Task, folder: str = "participant") -> PreparedUpdate:
         """The update that a task gives in this round."""
         return prepare_update(self.store, self.folder / folder, self.record, task, PARTICIPANT)
 

@@ -33,13 +33,13 @@ from registry.store.memory import MemoryStore
 from registry.types import Root
 from trainer.modules import module_header, propose_plan
 from trainer.participant import Task
-from trainer.updates import Prepared, publish_update
+from trainer.updates import PreparedUpdate, publish_update
 
 Make = Callable[..., Any]
 FEDAVG = server_rule("fedavg", {"rate": 1.0}, 24)
 
 
-def tensors_of(prepared: Prepared) -> dict[str, np.ndarray]:
+def tensors_of(prepared: PreparedUpdate) -> dict[str, np.ndarray]:
     data = prepared.file.read_bytes()
     header = parse_header(data, len(data))
     body = data[header.header_bytes :]

@@ -90,7 +90,7 @@ def test_lost_private_tensors_are_said_and_begun_anew_only_when_told(tmp_path: P
     again(sim, "ann", fresh)
     with pytest.raises(InputError, match=r"the private tensors of round 1 are lost: expected .*private.safetensors"):
         simulate_round(sim)
-    again(sim, "ann", fresh, private_anew=True)
+    again(sim, "ann", fresh, reset_private=True)
     client, task = sim.participants["ann"]
     prepare_update(sim.store, tmp_path / "ann", read_round(client, sim.model_id, 2), task, client.account)
     assert fresh.head.seen == 1  # type: ignore[comparison-overlap]
@@ -124,7 +124,7 @@ def test_a_participant_stopped_before_sealing_trains_from_the_last_round_s_priva
     simulate_round(sim)
     again(sim, "ann", personal())
     with monkeypatch.context() as patch:
-        patch.setattr("trainer.participant.seal_update", lambda *args, **kwargs: 1 / 0)
+        patch.setattr("trainer.participant.finalize_update", lambda *args, **kwargs: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             simulate_round(sim)
     fresh = personal()

@@ -26,7 +26,7 @@ from registry.content.merkle import VALUES, tensor_root
 from registry.dev.forgeries import headed
 from registry.disputes.tree_cache import is_kept, keep_blob, place_of
 from registry.errors import BlockNotFound, CairnError
-from registry.lineage.story import read_lineage
+from registry.lineage.provenance import read_lineage
 from registry.roles import aggregator
 from registry.roles.answering import disk_needed
 from registry.roles.auditor import audit

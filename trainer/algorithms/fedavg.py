@@ -1,10 +1,12 @@
-"""FedAvg, federated averaging: local epochs at each participant, a weighted mean of deltas, a server step.
+"""FedAvg, client side: local epochs (ClientUpdate) of one participant on its own data.
 
 McMahan, Moore, Ramage, Hampson, Agüera y Arcas: Communication-Efficient Learning of Deep Networks from Decentralized
 Data (AISTATS 2017), algorithm 1. Symbols: E local epochs, n_k examples of participant k (its weight), w_t the parent
 version, w_k the participant's weights after E epochs; the delta is w_k - w_t.
 
-Server rule: `registry.rules.server_programs.fedavg`; with rate 1 it gives the paper's w_(t+1) = sum n_k / n * w_k.
+Server side: `registry.rounds.aggregation.combine` computes the weighted mean of the deltas by the rule `MEAN` of
+`registry.rules.table`, and `registry.rounds.server_steps.next_version` applies the server step, which is the program
+`registry.rules.server_programs.fedavg`. With rate 1 they give the paper's w_(t+1) = sum n_k / n * w_k.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ def client_update(
     *,
     private: Collection[str] = (),
 ) -> Mapping[str, float]:
-    """Train module in place for the plan's number of local epochs.
+    """ClientUpdate: train module in place for the plan's number of local epochs.
 
     Args:
         module: Holds the parent version; holds w_k afterwards.

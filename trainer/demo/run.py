@@ -22,7 +22,7 @@ from registry.chain.contract_events import ResultAttested, RoundFinalized, Updat
 from registry.content.manifest import DataSetManifest, PlanManifest, Procedure, Reason
 from registry.dev.embedded import embedded
 from registry.errors import VerificationFailed
-from registry.lineage.story import read_lineage
+from registry.lineage.provenance import read_lineage
 from registry.rounds.onchain import read_round
 from registry.rounds.plans import server_rule
 from registry.rounds.versions import load_version_manifest

@@ -7,7 +7,7 @@ import {Court} from "../../Court.sol";
 import {Factory} from "../../Factory.sol";
 import {Rules} from "../../Rules.sol";
 import {AllowListHook} from "../../hooks/AllowListHook.sol";
-import {Place} from "../../interfaces/IFactory.sol";
+import {ContractIndex} from "../../interfaces/IFactory.sol";
 import {Vm} from "./Test.sol";
 
 /// @notice Deploys the contracts under test: compiled with the tests, or, where CAIRN_SOL_TESTS is set, the very bytecode that
@@ -22,7 +22,7 @@ library Deploy {
         for (uint256 i = all.length; i > 0; --i) {
             made.deploy(i - 1, all[i - 1]);
         }
-        return Cairn(made.addressOf(uint256(Place.Cairn)));
+        return Cairn(made.addressOf(uint256(ContractIndex.Cairn)));
     }
 
     function factory(bytes32[] memory hashes) internal returns (Factory) {
@@ -37,10 +37,10 @@ library Deploy {
     function codes() internal view returns (bytes[] memory all) {
         bool long = shipped();
         all = new bytes[](4);
-        all[uint256(Place.Cairn)] = long ? artifact("Cairn") : type(Cairn).creationCode;
-        all[uint256(Place.Challenges)] = long ? artifact("Challenges") : type(Challenges).creationCode;
-        all[uint256(Place.Court)] = long ? artifact("Court") : type(Court).creationCode;
-        all[uint256(Place.Rules)] = long ? artifact("Rules") : type(Rules).creationCode;
+        all[uint256(ContractIndex.Cairn)] = long ? artifact("Cairn") : type(Cairn).creationCode;
+        all[uint256(ContractIndex.Challenges)] = long ? artifact("Challenges") : type(Challenges).creationCode;
+        all[uint256(ContractIndex.Court)] = long ? artifact("Court") : type(Court).creationCode;
+        all[uint256(ContractIndex.Rules)] = long ? artifact("Rules") : type(Rules).creationCode;
     }
 
     function hashesOf(bytes[] memory all) internal pure returns (bytes32[] memory hashes) {

@@ -5,7 +5,7 @@ import {Cairn} from "../../Cairn.sol";
 import {Challenges} from "../../Challenges.sol";
 import {Court} from "../../Court.sol";
 import {Factory} from "../../Factory.sol";
-import {IFactory, Place} from "../../interfaces/IFactory.sol";
+import {IFactory, ContractIndex} from "../../interfaces/IFactory.sol";
 import {Deploy} from "../support/Deploy.sol";
 import {Test} from "../support/Test.sol";
 
@@ -30,15 +30,15 @@ contract FactoryTest is Test {
         factory = Deploy.factory(Deploy.hashesOf(codes));
     }
 
-    function deploy(Place place) internal returns (address) {
+    function deploy(ContractIndex place) internal returns (address) {
         return factory.deploy(uint256(place), codes[uint256(place)]);
     }
 
     function complete() internal returns (Cairn) {
         for (uint256 i = PLACES; i > 0; --i) {
-            deploy(Place(i - 1));
+            deploy(ContractIndex(i - 1));
         }
-        return Cairn(factory.addressOf(uint256(Place.Cairn)));
+        return Cairn(factory.addressOf(uint256(ContractIndex.Cairn)));
     }
 
     function test_a_place_past_the_end_is_unknown(uint256 place) public {
@@ -77,12 +77,12 @@ contract FactoryTest is Test {
         for (uint256 missing = 1; missing < PLACES; ++missing) {
             setUp();
             for (uint256 i = 1; i < PLACES; ++i) {
-                if (i != missing) deploy(Place(i));
+                if (i != missing) deploy(ContractIndex(i));
             }
             vm.expectRevert(abi.encodeWithSelector(IFactory.NotDeployed.selector, missing));
-            deploy(Place.Cairn);
-            deploy(Place(missing));
-            deploy(Place.Cairn);
+            deploy(ContractIndex.Cairn);
+            deploy(ContractIndex(missing));
+            deploy(ContractIndex.Cairn);
         }
     }
 
@@ -90,7 +90,7 @@ contract FactoryTest is Test {
         complete();
         for (uint256 i = 0; i < PLACES; ++i) {
             vm.expectRevert(abi.encodeWithSelector(IFactory.AlreadyDeployed.selector, i));
-            deploy(Place(i));
+            deploy(ContractIndex(i));
         }
     }
 
@@ -102,7 +102,7 @@ contract FactoryTest is Test {
             expectEvent(address(factory));
             emit IFactory.ContractDeployed(place, foretold);
             vm.prank(address(uint160(uint256(keccak256(abi.encode(ANYONE, k))))));
-            same(deploy(Place(place)), foretold, "deployed");
+            same(deploy(ContractIndex(place)), foretold, "deployed");
             check(foretold.code.length != 0, "there");
             same(factory.addressOf(place), foretold, "the same after");
         }
@@ -120,7 +120,7 @@ contract FactoryTest is Test {
         for (uint256 i = 0; i < PLACES; ++i) {
             before[i] = factory.addressOf(i);
         }
-        hashes[uint256(Place.Rules)] = "other rules";
+        hashes[uint256(ContractIndex.Rules)] = "other rules";
         Factory other = Deploy.factory(hashes);
         vm.etch(address(factory), address(other).code);
         for (uint256 i = 0; i < PLACES; ++i) {
@@ -140,9 +140,9 @@ contract FactoryTest is Test {
         Cairn cairn = complete();
         (Challenges challenges, Court court) = (Challenges(address(cairn.CHALLENGES())), Court(address(cairn.COURT())));
         same(address(cairn.FACTORY()), address(factory), "Cairn's factory");
-        same(address(challenges), factory.addressOf(uint256(Place.Challenges)), "Cairn's challenges");
-        same(address(court), factory.addressOf(uint256(Place.Court)), "Cairn's court");
-        same(address(cairn.RULES()), factory.addressOf(uint256(Place.Rules)), "Cairn's rules");
+        same(address(challenges), factory.addressOf(uint256(ContractIndex.Challenges)), "Cairn's challenges");
+        same(address(court), factory.addressOf(uint256(ContractIndex.Court)), "Cairn's court");
+        same(address(cairn.RULES()), factory.addressOf(uint256(ContractIndex.Rules)), "Cairn's rules");
         same(address(challenges.CAIRN()), address(cairn), "the challenges' Cairn");
         same(address(challenges.COURT()), address(court), "the challenges' court");
         same(address(court.CAIRN()), address(cairn), "the court's Cairn");

@@ -44,8 +44,8 @@ def combine(
     """
     from registry.cli.plan_files import parameters_of
     from registry.content.gate import describe
-    from registry.rounds.combination import combine as average
-    from registry.rounds.combination import leaves_of_file
+    from registry.rounds.aggregation import combine as average
+    from registry.rounds.aggregation import leaves_of_file
     from registry.rules.combine import check_weights
 
     chosen = lookup(COMBINE_RULES, rule, "combine rule")

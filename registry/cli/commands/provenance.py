@@ -17,7 +17,7 @@ from registry.cli.session import Session
 from registry.errors import InputError
 
 if TYPE_CHECKING:
-    from registry.lineage.recall import Participation, Recall
+    from registry.lineage.affected_versions import Participation, Recall
 
 app = group("Lineage of versions, and use of data. Syncs the index automatically.")
 NEEDS = Need.CHAIN | Need.HOME | Need.STORE
@@ -68,7 +68,7 @@ def participant(
     """Show an account's contributions to a model, and every version that descends from them, in all models."""
     from registry.facts.member_facts import members_of
     from registry.facts.version_facts import participation_facts
-    from registry.lineage.recall import participation_of
+    from registry.lineage.affected_versions import participation_of
 
     model_id = find_model(session.reader, model)
     who = find_account(session, account, members_of(session.reader, model_id))
@@ -97,7 +97,7 @@ def descendants(
     A data set is found by the updates that name it and by owners' statements about their versions.
     """
     from registry.facts.version_facts import recall_facts
-    from registry.lineage.recall import recall_data_set, recall_update
+    from registry.lineage.affected_versions import recall_data_set, recall_update
 
     if (data_set is None) == (update is None):
         raise InputError("expected one of --data-set and --update")

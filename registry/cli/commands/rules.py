@@ -24,7 +24,8 @@ def rules(session: Session) -> None:
         rows = [_row("combine_rule", rule, rule.weights) for rule in COMBINE_RULES]
         for name, rule in RULES.items():
             parameters = ", ".join(f"{p.name} {p.lowest:g}..{p.highest:g}" for p in rule.parameters)
-            rows.append(("server", "", name, rule.says, "", parameters, "convictVersion, convictState, convictRoots"))
+            proofs = "convictVersion, convictState, convictRoots"
+            rows.append(("server", "", name, rule.description, "", parameters, proofs))
         rows += [_row("update_form", form) for form in UPDATE_FORMS]
         columns = ("field", "number", "name", "", "weights", "parameters", "convicted by")
         session.out.table(columns, rows, right=("number",))
@@ -35,4 +36,4 @@ def rules(session: Session) -> None:
 def _row(kind: str, one: Entry, weights: Sequence[str] = ()) -> tuple[object, ...]:
     parameters = ", ".join(f"{p.name} {p.low}..{p.high}" for p in one.parameters)
     convicted = ", ".join(one.convicted_by) or "readers replay it"
-    return kind, one.number, one.name, one.says, ", ".join(weights), parameters, convicted
+    return kind, one.number, one.name, one.description, ", ".join(weights), parameters, convicted

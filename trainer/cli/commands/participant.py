@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from registry.chain.sending import SentReceipt
     from registry.cli.signed import SignedCommitment
     from registry.rounds.onchain import RoundRecord
-    from trainer.updates import Prepared
+    from trainer.updates import PreparedUpdate
 
 app = group("Train and commit an update, and publish it.")
 SEND = Need.SEND | Need.STORE
@@ -335,7 +335,7 @@ class UpdateSource:
 
 def _prepare(
     session: Session, model: str, source: UpdateSource, folder: Path | None
-) -> tuple[RoundRecord, Prepared, tuple[bytes, ...]]:
+) -> tuple[RoundRecord, PreparedUpdate, tuple[bytes, ...]]:
     """Prepare the open round's update after a dry run of its commitment; return the hooks' data too."""
     from registry.content.manifest import DataSetManifest
     from registry.rounds.onchain import read_round
@@ -400,7 +400,7 @@ def _ask_first(session: Session, record: RoundRecord, folder: Path, hook_data: S
         return  # the hook may accept a real update but not this placeholder
 
 
-def _quote(session: Session, record: RoundRecord, prepared: Prepared, hook_data: Sequence[bytes]) -> None:
+def _quote(session: Session, record: RoundRecord, prepared: PreparedUpdate, hook_data: Sequence[bytes]) -> None:
     from registry.chain import calls
     from registry.cli.send import quote_of, show_quote
     from trainer.updates import commitment_fields
@@ -410,7 +410,7 @@ def _quote(session: Session, record: RoundRecord, prepared: Prepared, hook_data:
     show_quote(session, quote_of(session, call), f"commit to round {record.number}")
 
 
-def _facts(prepared: Prepared) -> dict[str, object]:
+def _facts(prepared: PreparedUpdate) -> dict[str, object]:
     from registry.facts.member_facts import update_facts
     from registry.facts.plain import plain
 

@@ -30,7 +30,7 @@ app = group("The rules of a model's rounds.")
 READ = Need.CHAIN | Need.HOME
 
 _COMBINE_HELP = "Rule that combines contributions into an aggregate: " + ", ".join(
-    f"{rule.name} ({rule.says}{'; ' if rule.parameters else ''}{', '.join(p.name for p in rule.parameters)})"
+    f"{rule.name} ({rule.description}{'; ' if rule.parameters else ''}{', '.join(p.name for p in rule.parameters)})"
     for rule in COMBINE_RULES
 )
 Combine = Annotated[str | None, typer.Option(metavar="RULE", help=_COMBINE_HELP)]

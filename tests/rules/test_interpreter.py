@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from registry.errors import InputError
+from registry.rules.interpreter import initial_states, replay
 from registry.rules.program import Opcode, Operation, Program, RoundScalars, StateBounds, analyse
-from registry.rules.replay import initial_states, replay
 from registry.rules.server_programs import compile_rule
 
 PROGRAMS = 10_000 if os.environ.get("CAIRN_SOAK") else 400

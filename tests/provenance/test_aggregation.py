@@ -12,7 +12,7 @@ from registry.content.merkle import VALUES
 from registry.content.tensors import parse_header, write_tensors
 from registry.disputes.tree_cache import find_opening, tree_writers
 from registry.errors import FormError, InputError
-from registry.rounds.combination import Checks, Leaves, combine, leaves_of_blob, leaves_of_file
+from registry.rounds.aggregation import Checks, Leaves, combine, leaves_of_blob, leaves_of_file
 from registry.rules.combine import weighted_mean
 from registry.rules.grid import to_grid
 from registry.rules.table import DENSE, EXAMPLES, MEAN, MEDIAN, UNIFORM, Combining

@@ -1,4 +1,8 @@
-"""Aggregation kernel: reads, checks and combines one leaf of every update."""
+"""Aggregation kernel: weighted mean, median or trimmed mean of one 1 MiB leaf of all client updates.
+
+Each leaf is validated as it is read: header, grid values and hashes. The arithmetic is in `registry.rules.combine` and
+`registry.rules.columns`.
+"""
 
 from __future__ import annotations
 

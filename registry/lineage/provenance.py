@@ -1,4 +1,4 @@
-"""The history of a version, from index and manifests: its round, contributions, refusals and disputes.
+"""Provenance of a version, from index and manifests: its round, contributions, refusals and disputes.
 
 Claims of manifests are reported, not checked; `cairn verify` checks them. Unavailable manifests are None.
 """
@@ -32,19 +32,19 @@ if TYPE_CHECKING:
     from registry.chain.client import Client
 
 __all__ = [
-    "CommitmentStory",
-    "DisputeStory",
-    "RoundStory",
-    "VersionStory",
+    "CommitmentProvenance",
+    "DisputeProvenance",
+    "RoundProvenance",
+    "VersionProvenance",
     "read_lineage",
     "standing_report",
-    "tell_lineage",
-    "tell_version",
+    "provenance_of_lineage",
+    "provenance_of_version",
 ]
 
 
 @dataclass(frozen=True, slots=True)
-class CommitmentStory:
+class CommitmentProvenance:
     """A commitment with its outcome.
 
     Attributes:
@@ -61,7 +61,7 @@ class CommitmentStory:
 
 
 @dataclass(frozen=True, slots=True)
-class DisputeStory:
+class DisputeProvenance:
     """A voided result: the fault, the challenger, and the aggregators expelled for attesting it."""
 
     result_hash: bytes
@@ -71,7 +71,7 @@ class DisputeStory:
 
 
 @dataclass(frozen=True, slots=True)
-class RoundStory:
+class RoundProvenance:
     """A round with its commitments, attesters and disputes.
 
     Attributes:
@@ -84,13 +84,13 @@ class RoundStory:
     plan_before: PlanEntry | None
     plan_manifest: PlanManifest | None
     report: ReportManifest | None
-    commitments: tuple[CommitmentStory, ...]
+    commitments: tuple[CommitmentProvenance, ...]
     attesters: tuple[Address, ...]
-    disputes: tuple[DisputeStory, ...]
+    disputes: tuple[DisputeProvenance, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class VersionStory:
+class VersionProvenance:
     """A version as an entry of one model.
 
     Attributes:
@@ -105,28 +105,28 @@ class VersionStory:
     elsewhere: tuple[VersionEntry, ...]
     deprecation: DeprecationEntry | None
     manifest: VersionManifest | None
-    round: RoundStory | None
+    round: RoundProvenance | None
 
 
-def tell_version(db: sqlite3.Connection, store: ContentStore, entry: VersionEntry) -> VersionStory:
-    """Return the story of one entry of a version."""
+def provenance_of_version(db: sqlite3.Connection, store: ContentStore, entry: VersionEntry) -> VersionProvenance:
+    """Return the provenance of one entry of a version."""
     model = queries.model(db, entry.model_id)
     others = tuple(e for e in queries.versions_of_digest(db, entry.digest) if e.model_id != entry.model_id)
     marked = [d for d in queries.deprecations(db, entry.model_id) if d.digest == entry.digest]
     made_by = None if entry.round_id is None else round_queries.round_of(db, entry.round_id)
-    return VersionStory(
+    return VersionProvenance(
         entry=entry,
         head=model is not None and model.head == entry.digest,
         elsewhere=others,
         deprecation=marked[0] if marked else None,
         manifest=found_manifest(store, entry.digest, VersionManifest),
-        round=None if made_by is None else _tell_round(db, store, made_by),
+        round=None if made_by is None else _round_provenance(db, store, made_by),
     )
 
 
-def tell_lineage(
+def provenance_of_lineage(
     db: sqlite3.Connection, store: ContentStore, model_id: ModelId, digest: Digest
-) -> Iterator[VersionStory]:
+) -> Iterator[VersionProvenance]:
     """Yield a version and its ancestors in its model, newest first.
 
     Raises:
@@ -136,11 +136,11 @@ def tell_lineage(
     if not entries:
         raise InputError(f"model 0x{model_id.hex()}: expected a version 0x{digest.hex()}, found none")
     for entry in reversed(entries):
-        yield tell_version(db, store, entry)
+        yield provenance_of_version(db, store, entry)
 
 
-def read_lineage(client: Client, store: ContentStore, model_id: ModelId, digest: Digest) -> list[VersionStory]:
-    """Return the stories of a version and its ancestors in its model, newest first.
+def read_lineage(client: Client, store: ContentStore, model_id: ModelId, digest: Digest) -> list[VersionProvenance]:
+    """Return the provenance of a version and its ancestors in its model, newest first.
 
     Reads the contract's events into a temporary index. For repeated queries keep a persistent one (`cairn index`).
 
@@ -155,10 +155,10 @@ def read_lineage(client: Client, store: ContentStore, model_id: ModelId, digest:
         NodeUnavailable, ChainError: The node does not answer, or its logs do not decode.
     """
     with index_for_now(client) as db:
-        return list(tell_lineage(db, store, model_id, digest))
+        return list(provenance_of_lineage(db, store, model_id, digest))
 
 
-def _tell_round(db: sqlite3.Connection, store: ContentStore, entry: RoundEntry) -> RoundStory:
+def _round_provenance(db: sqlite3.Connection, store: ContentStore, entry: RoundEntry) -> RoundProvenance:
     plans = queries.plans(db, entry.model_id)
     before = round_queries.round_of(db, round_id_of(entry.model_id, entry.number - 1))
     plan = plans[entry.plan_index]
@@ -166,7 +166,7 @@ def _tell_round(db: sqlite3.Connection, store: ContentStore, entry: RoundEntry) 
     last = {a.aggregator: a.result_hash for a in round_queries.attestations(db, entry.round_id)}
     expelled = {e.aggregator for e in round_queries.expulsions(db, entry.round_id)}
     attesters = [who for who, result in last.items() if result == entry.result_hash and who not in expelled]
-    return RoundStory(
+    return RoundProvenance(
         entry=entry,
         plan=plan,
         plan_before=None if before is None else plans[before.plan_index],
@@ -194,7 +194,7 @@ def standing_report(db: sqlite3.Connection, store: ContentStore, entry: RoundEnt
 
 def _commitments(
     db: sqlite3.Connection, store: ContentStore, entry: RoundEntry, report: Report | None
-) -> tuple[CommitmentStory, ...]:
+) -> tuple[CommitmentProvenance, ...]:
     told = []
     for number, committed in enumerate(round_queries.commitments(db, entry.round_id)):
         reason = None if report is None else Reason(report.entries[number].reason)
@@ -203,15 +203,15 @@ def _commitments(
         update = found_manifest(store, committed.digest, UpdateManifest)
         public = update.data_set if update is not None and isinstance(update.data_set, Cid) else None
         data_set = None if public is None else found_manifest(store, public.digest, DataSetManifest)
-        told.append(CommitmentStory(committed, reason, share, update, data_set))
+        told.append(CommitmentProvenance(committed, reason, share, update, data_set))
     return tuple(told)
 
 
-def _disputes(db: sqlite3.Connection, entry: RoundEntry) -> tuple[DisputeStory, ...]:
+def _disputes(db: sqlite3.Connection, entry: RoundEntry) -> tuple[DisputeProvenance, ...]:
     convicted = {c.tally: c for c in round_queries.convictions(db, entry.round_id)}
     expelled = round_queries.expulsions(db, entry.round_id)
     return tuple(
-        DisputeStory(
+        DisputeProvenance(
             void.result_hash,
             convicted[void.tally].fault,
             convicted[void.tally].challenger,

@@ -1,4 +1,4 @@
-"""Data recall: find every version that descends from a data set or an update.
+"""Versions affected by a withdrawn data set or update, as needed for unlearning: all that descend from it.
 
 Without the report nobody can tell whether an update was admitted: the update counts as used and is marked unknown. A
 private data set is found by its digest alone.
@@ -15,7 +15,7 @@ from registry.index import queries, round_queries
 from registry.index.entries import CommitmentEntry, VersionEntry
 from registry.lineage.ancestry import Ancestry, read_ancestry
 from registry.lineage.catalogue import Catalogue
-from registry.lineage.story import standing_report
+from registry.lineage.provenance import standing_report
 from registry.store.base import ContentStore
 from registry.types import Address, Digest, ModelId
 

@@ -1,4 +1,4 @@
-"""Streaming aggregation: reads, checks, hashes and combines updates leaf by leaf in constant memory.
+"""Streaming aggregation of all client updates (weighted mean, median, …), leaf by leaf in constant memory.
 
 All updates of a round have the same header, so leaf i of each (the i-th MiB of its file, and the i-th block of its
 UnixFS DAG) holds the same coordinates. Memory is a few dozen leaves, independent of model size and number of updates.
@@ -26,7 +26,7 @@ from registry.content.unixfs import root_of_leaves
 from registry.errors import FormError, InputError
 from registry.kernels import kernels
 from registry.rounds.forked import Pipe, answer, forked
-from registry.rounds.leafwise import (
+from registry.rounds.leaf_aggregation import (
     LEAF_VALUES,
     Checks,
     Job,
@@ -126,7 +126,7 @@ def combine(
     progress: Progress | None = None,
     sinks: Sequence[LeafSink | None] = (),
 ) -> Combined:
-    """Write the aggregate of updates to a file.
+    """Aggregate updates by the combine rule, such as FedAvg's weighted mean, and write the aggregate to a file.
 
     Args:
         updates: Leaf readers, one per update; not shared between processes before the call.
