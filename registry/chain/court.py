@@ -196,6 +196,19 @@ class Court(Partner):
         """Show many leaves; one that cannot be shown is skipped, see `AnswerSkipped`."""
         return self._send(until, "showLeaves", list(shown))
 
+    def show_late(
+        self,
+        model: ModelId,
+        number: int,
+        demanded: Demanded,
+        opening: Opening,
+        attesters: Sequence[Address],
+        *,
+        until: Until = "mined",
+    ) -> SentReceipt:
+        """Show a demanded leaf after the answer time, at the cost of the bonds of all who attested the result."""
+        return self._send(until, "showLate", model, number, demanded, opening, list(attesters))
+
     def close_demand(self, model: ModelId, number: int, demanded: Demanded, *, until: Until = "final") -> SentReceipt:
         """Close a demand that nobody answered, in time or late, which voids its result."""
         return self._send(until, "closeDemand", model, number, demanded)

@@ -130,7 +130,13 @@ class Activity:
         self._time, final, latest = chain_time(client.w3), client.final_block(), client.latest_block()
         first = max(client.deployed_at, latest - _BACK) if self._since is None else self._since
         told: dict[ModelId, list[tuple[bytes, int]]] = {}
-        for event in client.events(*_KINDS, from_block=first, to_block=latest):
+        try:
+            events = list(client.events(*_KINDS, from_block=first, to_block=latest))
+        except CairnError:
+            if self._since is not None:
+                raise
+            events = []  # pruned logs, for one: every model is read at the start anyway
+        for event in events:
             if isinstance(event, RoundOpened) and event.model_id in self._models:
                 self._of_round[event.round_id] = event.model_id
             model = self._of_round.get(event.round_id)  # type: ignore[attr-defined]
