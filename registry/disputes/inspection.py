@@ -42,6 +42,7 @@ from registry.disputes.sampling import held_by_parts, sampled
 from registry.errors import ContentError, FormError
 from registry.rounds.admission import Verdict, judge, judge_declared
 from registry.rounds.loaded_round import LoadedRound
+from registry.rounds.onchain import RoundRecord
 from registry.rounds.reports import found_report
 from registry.rounds.results import Outcome, compute_declared, compute_outcome, reported_with
 from registry.rounds.server_steps import continues, state_header, step_number
@@ -52,8 +53,10 @@ from registry.types import Address, HeadKind, Root, Tree
 
 __all__ = ["Recomputed", "inspect"]
 
-Recomputed = dict[Root, tuple[Sequence[Verdict], Outcome]]
-"""By contributions root: the verdicts and their outcome. Holds at most one, whose files are in the folder."""
+Recomputed = dict[tuple[RoundRecord, Root], tuple[Sequence[Verdict], Outcome]]
+"""By round and contributions root: the verdicts and their outcome. Holds at most one, whose files are in the folder. A
+root alone names no round: whoever commits an update again gets the same one, and the head of another round passes.
+"""
 _UNLISTED = "not in the result"
 
 _SAMPLES = 4
@@ -127,14 +130,14 @@ def _inspected(case: Case, recomputed: Recomputed) -> Inspection:
     unfit = _unfit_state(case)
     if unfit is not None:
         return unfit
-    root = case.result.contributions_root
-    if root not in recomputed:
+    made_of = case.round.record, case.result.contributions_root
+    if made_of not in recomputed:
         recomputed.clear()
         made = _recompute(case, listing)
         if isinstance(made, Inspection):
             return made
-        recomputed[root] = made
-    return _compared(case, rules_of(case.round.plan), listing, *recomputed[root])
+        recomputed[made_of] = made
+    return _compared(case, rules_of(case.round.plan), listing, *recomputed[made_of])
 
 
 def _wrong_roots(case: Case) -> str:

@@ -77,22 +77,33 @@ not raise the base fee, which their deposits follow.
 """
 
 
+_Attested = tuple[RoundRecord, bytes]
+"""A round's record and the tally of a result. A tally alone names no round: a result keeps it in every later one."""
+
+
 @dataclass(frozen=True, slots=True)
 class AuditorMemory:
     """Cache of an auditor between steps; losing it costs only time."""
 
     rounds: dict[RoundRecord, LoadedRound] = field(default_factory=dict)
     """The last round loaded, so that an idle step reads nothing."""
-    inspected: dict[bytes, Inspection] = field(default_factory=dict)
-    """By tally: the outcome of the last audit."""
-    again: dict[bytes, int] = field(default_factory=dict)
-    """By tally, of results audited in their window: when to audit again without new data, Unix seconds."""
-    refused: dict[bytes, int] = field(default_factory=dict)
-    """By tally, of rejected charges: when to charge again, Unix seconds."""
+    inspected: dict[_Attested, Inspection] = field(default_factory=dict)
+    """The outcome of the last audit."""
+    ahead: set[_Attested] = field(default_factory=set)
+    """Audited before their quorum, each once."""
+    again: dict[_Attested, int] = field(default_factory=dict)
+    """Of results audited in their window: when to audit again without new data, Unix seconds."""
+    refused: dict[_Attested, int] = field(default_factory=dict)
+    """Of rejected charges: when to charge again, Unix seconds."""
     recomputed: Recomputed = field(default_factory=dict)
     seen: dict[str, SeenDemands] = field(default_factory=lambda: defaultdict(SeenDemands))
     """Demands in final blocks, by task, since each task has a thread."""
     said: set[str] = field(default_factory=set)
+
+    def forget(self) -> None:
+        """Drop what was found in an earlier round, or in this one before a reorg changed its record."""
+        for kept in (self.rounds, self.inspected, self.ahead, self.again, self.refused):
+            kept.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +124,7 @@ class _Watch:
         known = self.memory.rounds
         if record not in known:
             loaded = load_round(self.store, record)
-            known.clear()
+            self.memory.forget()
             known[record] = loaded
         return known[record]
 
@@ -131,11 +142,12 @@ class _Watch:
         time to demand them.
         """
         now = chain_time(self.client.w3)
-        part = _LATER_LOOKS if tally in self.memory.again else _LOOKS
+        part = _LATER_LOOKS if (record, tally) in self.memory.again else _LOOKS
         store = LimitedStore(self.store, max(end - now, 0) / part, self.clock)
         place, known = self.folder / f"recomputed-{self.model_id.hex()[:16]}", self.memory.recomputed
-        found = inspect(store, self.round(record), result, shown, place, known, salt=self.salt() + tally)
-        self.memory.inspected[tally] = found
+        salt = self.salt() + record.round_id + tally
+        found = inspect(store, self.round(record), result, shown, place, known, salt=salt)
+        self.memory.inspected[record, tally] = found
         return found
 
     def salt(self) -> bytes:
@@ -269,7 +281,7 @@ def _look_ahead(watch: _Watch) -> str:
     record = read_round(watch.client, watch.model_id, watch.number)
     for event in attested_results(watch.client, record):
         tally = watch.client.tally(watch.model_id, watch.number, event.result_hash)
-        if tally not in watch.memory.inspected:
+        if (record, tally) not in watch.memory.inspected:
             end = watch.client.round(watch.model_id, watch.number).aggregate_deadline
             found = watch.inspect(record, event.result, tally, (), end)
             return watch.tell(f"round {watch.number}: result 0x{event.result_hash.hex()[:12]}: {found.said}")
@@ -312,22 +324,23 @@ def _audit_window(watch: _Watch) -> str:
     dispute, record, result = window
     court = Court(client, send=purse.send if purse else None)
     demands, memory, now = _demands(watch, court, dispute, "looking"), watch.memory, chain_time(client.w3)
-    found = _bisected(memory.inspected.get(dispute.tally), demands)
-    if found is None or _is_audited_again(found, dispute, demands, now >= memory.again.get(dispute.tally, 0)):
+    attested = record, dispute.tally
+    found = _bisected(memory.inspected.get(attested), demands)
+    if found is None or _is_audited_again(found, dispute, demands, now >= memory.again.get(attested, 0)):
         end = client.round(watch.model_id, number).challenge_deadline
         found = watch.inspect(record, result, dispute.tally, demands.shown, end)
-        memory.again[dispute.tally] = now + record.plan.challenge_duration // _LOOKS_AGAIN
+        memory.again[attested] = now + record.plan.challenge_duration // _LOOKS_AGAIN
     if purse is not None:
         target = Target(watch.model_id, number, result)
         if found.charge is not None:
-            if now < memory.refused.get(dispute.tally, 0):
+            if now < memory.refused.get(attested, 0):
                 return ""
             try:
                 return _charge(court, record, target, dispute, found.charge, watch, purse)
             except ContractError as error:
                 # Rejected or overtaken: audit again before the next charge, after a pause.
-                memory.inspected.pop(dispute.tally, None)
-                memory.refused[dispute.tally] = now + record.plan.answer_duration // 16
+                memory.inspected.pop(attested, None)
+                memory.refused[attested] = now + record.plan.answer_duration // 16
                 return watch.tell(f"round {number}: the contract rejected the fraud proof: {error}")
         # Deduplicate by name: the mean of a single contribution has its root, and one leaf answers both demands.
         wanted = {named: w for w in found.wanted if (named := _named(dispute, w)) not in demands.deadlines}
@@ -388,7 +401,7 @@ def _show_late(watch: _Watch) -> str:
     if window is None:
         return ""
     dispute, record, result = window
-    found, now = watch.memory.inspected.get(dispute.tally), chain_time(client.w3)
+    found, now = watch.memory.inspected.get((record, dispute.tally)), chain_time(client.w3)
     if found is None or not found.sound:
         return ""
     demands = _demands(watch, Court(client), dispute, "showing")
