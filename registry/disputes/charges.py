@@ -131,6 +131,7 @@ class Case:
         shown: Leaves that were shown on chain, by counted root, rows and index.
         folder: For the recomputed files.
         samples: Chunks that are audited where a contribution is not available as a whole.
+        ahead: Whether nothing that the attesters publish is read; then there is no report either.
     """
 
     store: ContentStore
@@ -140,6 +141,7 @@ class Case:
     shown: Mapping[tuple[Root, Rows, int], Opening]
     folder: Path
     samples: tuple[int, ...]
+    ahead: bool = False
 
     @property
     def values(self) -> int:

@@ -67,6 +67,10 @@ _LOOKS = 4
 """The first audit of a result takes at most the time left divided by this."""
 _LATER_LOOKS = 16
 """Each later audit takes at most the time left divided by this."""
+_AHEAD = 60
+"""Seconds that an audit before the quorum takes at most: a sixteenth of the shortest challenge window, which may open
+meanwhile, of this round or of the next.
+"""
 _LOOKS_AGAIN = 64
 """A result that could not be judged is audited again after its challenge window divided by this."""
 _TOGETHER = 100
@@ -119,11 +123,11 @@ class _Watch:
     memory: AuditorMemory
     clock: Callable[[], float]
 
-    def round(self, record: RoundRecord) -> LoadedRound:
-        """Return a round, read once."""
+    def round(self, record: RoundRecord, store: ContentStore | None = None) -> LoadedRound:
+        """Return a round, read once, from the time-limited store of an audit."""
         known = self.memory.rounds
         if record not in known:
-            loaded = load_round(self.store, record)
+            loaded = load_round(store or self.store, record)
             self.memory.forget()
             known[record] = loaded
         return known[record]
@@ -141,14 +145,32 @@ class _Watch:
         The audit has a part of the time left until `end`. Blobs not fetched by then count as withheld, so that there is
         time to demand them.
         """
-        now = chain_time(self.client.w3)
+        # A conviction may end this window, and another begin: so no more than a part of one, extended or not.
+        left = min(max(end - chain_time(self.client.w3), 0), record.plan.challenge_duration)
         part = _LATER_LOOKS if (record, tally) in self.memory.again else _LOOKS
-        store = LimitedStore(self.store, max(end - now, 0) / part, self.clock)
-        place, known = self.folder / f"recomputed-{self.model_id.hex()[:16]}", self.memory.recomputed
+        store = LimitedStore(self.store, left / part, self.clock)
         salt = self.salt() + record.round_id + tally
-        found = inspect(store, self.round(record), result, shown, place, known, salt=salt)
+        found = inspect(store, self.round(record, store), result, shown, self.place, self.memory.recomputed, salt=salt)
         self.memory.inspected[record, tally] = found
         return found
+
+    def inspect_ahead(self, record: RoundRecord, result: Result, tally: bytes) -> Inspection:
+        """Audit a result before its quorum, and cache the outcome if it is final: sound, or with a charge.
+
+        The audit reads nothing that the attesters publish: anyone with the role may attest anything, at the price of a
+        transaction, and have it fetched and kept.
+        """
+        self.memory.ahead.add((record, tally))
+        store = LimitedStore(self.store, _AHEAD, self.clock)
+        found = inspect(store, self.round(record, store), result, (), self.place, self.memory.recomputed, ahead=True)
+        if found.sound or found.charge is not None:
+            self.memory.inspected[record, tally] = found
+        return found
+
+    @property
+    def place(self) -> Path:
+        """The folder of the model's recomputed files."""
+        return self.folder / f"recomputed-{self.model_id.hex()[:16]}"
 
     def salt(self) -> bytes:
         """Return the secret that samples the chunks of withheld contributions; stored, so the same after a restart."""
@@ -279,12 +301,13 @@ def _look(watch: _Watch) -> str:
 def _look_ahead(watch: _Watch) -> str:
     """Audit attested results before their quorum, so that a charge is ready when the window opens."""
     record = read_round(watch.client, watch.model_id, watch.number)
-    for event in attested_results(watch.client, record):
+    newest = {event.aggregator: event for event in attested_results(watch.client, record)}
+    for event in newest.values():
         tally = watch.client.tally(watch.model_id, watch.number, event.result_hash)
-        if (record, tally) not in watch.memory.inspected:
-            end = watch.client.round(watch.model_id, watch.number).aggregate_deadline
-            found = watch.inspect(record, event.result, tally, (), end)
-            return watch.tell(f"round {watch.number}: result 0x{event.result_hash.hex()[:12]}: {found.said}")
+        if (record, tally) not in watch.memory.ahead:
+            found = watch.inspect_ahead(record, event.result, tally)
+            said = found.said if found.sound or found.charge else "not what was recomputed, or updates are missing"
+            return watch.tell(f"round {watch.number}: result 0x{event.result_hash.hex()[:12]}: {said}")
     return ""
 
 
