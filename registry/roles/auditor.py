@@ -289,12 +289,11 @@ def _watched(watch: _Watch, activity: Activity, step: Callable[[_Watch], str]) -
 def _look(watch: _Watch) -> str:
     client, model_id, number = watch.client, watch.model_id, watch.number
     phase = client.phase(model_id, number)
-    if not commits_closed(client, model_id, number):
-        return ""  # final blocks may lack commitments that the result rightly includes
     if phase == Phase.CHALLENGE:
         return _audit_window(watch)
     if phase in (Phase.PUBLISH, Phase.AGGREGATE) and client.round(model_id, number).attested:
-        return _look_ahead(watch)
+        # Once, so not before updates are published, which nobody honest does until then.
+        return _look_ahead(watch) if commits_closed(client, model_id, number) else ""
     return ""
 
 
@@ -331,9 +330,13 @@ def _demands(watch: _Watch, court: Court, dispute: Dispute, task: str) -> Demand
 
 
 def _in_window(watch: _Watch) -> tuple[Dispute, RoundRecord, Result] | None:
-    """Return the result in its window; None if the quorum's attestation is in a block that the node no longer has."""
+    """Return the result in its window; None if the quorum's attestation is in a block that the node no longer has.
+
+    The record is that of the latest block: a window may be shorter than finality, and the contract compares a charge
+    with the commitments of its own block. If a reorg changes them, the record differs and is audited anew.
+    """
     dispute = watch.client.dispute(watch.model_id, watch.number)
-    record = read_round(watch.client, watch.model_id, watch.number)
+    record = read_round(watch.client, watch.model_id, watch.number, block=watch.client.latest_block())
     result = attested_result(watch.client, record, dispute.result_hash)
     return None if result is None or not any(dispute.tally) else (dispute, record, result)
 

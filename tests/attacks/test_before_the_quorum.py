@@ -85,6 +85,21 @@ def test_an_audit_before_the_quorum_does_not_outlast_the_window(awaited: Any) ->
     assert convicted(house, memory=memory) is Fault.AGGREGATE
 
 
+def test_an_audit_before_the_quorum_waits_until_commitments_are_final(awaited: Any) -> None:
+    """Only then does anybody honest publish, and each result is looked at once."""
+    house, depth, memory = awaited, 4, auditor.AuditorMemory()
+    client = house.watching(depth)
+    house.attest("mallory", house.outcome().result)
+
+    def step() -> str:
+        return auditor.advance(client, house.store, house.folder / "auditor", house.model_id, memory=memory)
+
+    assert (step(), memory.ahead) == ("", set())
+    house.chain.w3.provider.ethereum_tester.mine_blocks(depth)
+    assert "recomputed to the bit" in step()
+    assert step() == ""
+
+
 @pytest.mark.parametrize("hidden", [False, True], ids=["all is there", "a contribution is hidden"])
 def test_nothing_that_attesters_publish_is_fetched_before_the_quorum(awaited: Any, hidden: bool) -> None:
     """One aggregator may attest anything as often as it likes; whatever is fetched is kept."""
