@@ -47,6 +47,7 @@ from registry.errors import ContentError, FormError
 from registry.rounds.admission import UpdateForm, Verdict
 from registry.rounds.loaded_round import LoadedRound
 from registry.rounds.reports import Report
+from registry.rounds.results import Outcome
 from registry.rounds.server_steps import continues
 from registry.rounds.versions import roots_of
 from registry.rules.encoding import RuleSet, Shape, encode_rules, factor_of
@@ -114,12 +115,14 @@ class Inspection:
         charge: The fraud proof.
         wanted: The leaves to demand.
         sound: Whether the result was recomputed and is right.
+        outcome: The recomputed result with its files, if it is the attested one in every field.
     """
 
     said: str
     charge: FraudProof | None = None
     wanted: tuple[Wanted, ...] = ()
     sound: bool = False
+    outcome: Outcome | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

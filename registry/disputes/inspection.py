@@ -342,8 +342,9 @@ def _compared(case: Case, rules: Rules, listing: Listing, verdicts: Sequence[Ver
     refused = [v.commitment.participant for v in verdicts if v.admitted and v.detail]
     if refused:
         named = ", ".join(f"0x{who.hex()[:8]}" for who in refused)
-        return Inspection(f"the numbers are right, but readers refuse the updates of {named}; the chain does not")
-    return Inspection("recomputed to the bit", sound=True)
+        said = f"the numbers are right, but readers refuse the updates of {named}; the chain does not"
+        return Inspection(said, outcome=outcome)
+    return Inspection("recomputed to the bit", sound=True, outcome=outcome)
 
 
 def _all_judged(case: Case, verdicts: Sequence[Verdict]) -> list[Verdict]:

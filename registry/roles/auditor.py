@@ -39,6 +39,7 @@ from registry.ethereum.keys import to_checksum
 from registry.ethereum.node import chain_time
 from registry.roles.activity import Activity
 from registry.roles.claims import Claim, Collecting, collect, sealing, secret_of
+from registry.roles.kept_versions import keep_version, restore_version
 from registry.roles.loop import LoopTask, keeping, take_step
 from registry.roles.purse import LimitReached, Purse
 from registry.rounds.loaded_round import LoadedRound, load_round
@@ -127,6 +128,7 @@ class _Watch:
         """Return a round, read once, from the time-limited store of an audit."""
         known = self.memory.rounds
         if record not in known:
+            restore_version(self.versions, self.store, record.parent)
             loaded = load_round(store or self.store, record)
             self.memory.forget()
             known[record] = loaded
@@ -152,25 +154,29 @@ class _Watch:
         salt = self.salt() + record.round_id + tally
         found = inspect(store, self.round(record, store), result, shown, self.place, self.memory.recomputed, salt=salt)
         self.memory.inspected[record, tally] = found
+        if found.outcome is not None:
+            keep_version(self.versions, found.outcome, record.parent)
         return found
 
     def inspect_ahead(self, record: RoundRecord, result: Result, tally: bytes) -> Inspection:
-        """Audit a result before its quorum, and cache the outcome if it is final: sound, or with a charge.
+        """Audit a result before its quorum, so that in the window it need not be recomputed.
 
         The audit reads nothing that the attesters publish: anyone with the role may attest anything, at the price of a
         transaction, and have it fetched and kept.
         """
         self.memory.ahead.add((record, tally))
         store = LimitedStore(self.store, _AHEAD, self.clock)
-        found = inspect(store, self.round(record, store), result, (), self.place, self.memory.recomputed, ahead=True)
-        if found.sound or found.charge is not None:
-            self.memory.inspected[record, tally] = found
-        return found
+        return inspect(store, self.round(record, store), result, (), self.place, self.memory.recomputed, ahead=True)
 
     @property
     def place(self) -> Path:
         """The folder of the model's recomputed files."""
         return self.folder / f"recomputed-{self.model_id.hex()[:16]}"
+
+    @property
+    def versions(self) -> Path:
+        """The folder of the model's kept versions."""
+        return self.folder / f"versions-{self.model_id.hex()[:16]}"
 
     def salt(self) -> bytes:
         """Return the secret that samples the chunks of withheld contributions; stored, so the same after a restart."""
@@ -298,7 +304,7 @@ def _look(watch: _Watch) -> str:
 
 
 def _look_ahead(watch: _Watch) -> str:
-    """Audit attested results before their quorum, so that a charge is ready when the window opens."""
+    """Audit attested results before their quorum, so that the window begins with the recomputed files."""
     record = read_round(watch.client, watch.model_id, watch.number)
     newest = {event.aggregator: event for event in attested_results(watch.client, record)}
     for event in newest.values():

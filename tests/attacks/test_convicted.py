@@ -347,7 +347,7 @@ def test_an_honest_result_is_found_sound_and_left_alone(wide: Any) -> None:
 
 @pytest.mark.parametrize("depth", [3, 4])
 def test_a_window_is_audited_by_the_commitments_of_its_own_block(wide: Any, depth: int) -> None:
-    # The last final block holds a part of the commitments: by that part a right list would be a wrong one. And the window
+    # The last final block holds a part of the commitments: by that part a right list would be a wrong one. The window
     # may be over before all of them are final.
     wide.attest("mallory", lie(wide, aggregate=nudged(5, STEP)))
     hearing = Hearing(wide)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from hearing import convicted
 
+from registry.chain.contract_structs import Target
+from registry.chain.court import Court
 from registry.content.manifest import Reason
+from registry.dev.embedded import sleep_until
 from registry.dev.forgeries import falsified
+from registry.disputes.demands import demands_of
 from registry.roles import auditor
-from registry.types import Fault, Phase
+from registry.rounds.onchain import unexpelled
+from registry.types import Fault, HeadKind
 
 pytestmark = pytest.mark.slow
 
@@ -27,37 +31,38 @@ def next_round(house: Any, *names: str) -> None:
 
 
 @pytest.fixture
-def lapsed(federation: Any, new_plan: Callable[..., Any]) -> tuple[Any, Any, auditor.AuditorMemory]:
-    """Round 1 is cancelled, since mallory alone attested its honest result; an auditor found that right. Round 2 has
-    other contributions, and a quorum of two attests the same result there.
+def attested_twice(published: Any) -> tuple[Any, Any, auditor.AuditorMemory]:
+    """Round 1 has an honest result, which an auditor found right, and is cancelled: a demand of mallory's accomplice
+    was not answered. Round 2 has other contributions, and the same result.
     """
-    house, memory = federation, auditor.AuditorMemory()
-    new_plan(house, quorum=2)
-    house.owner.open_round(house.model_id)
-    for seed, name in enumerate(("ann", "bob", "cyn")):
-        house.contribute(name, house.update(name, seed=seed))
-    house.sleep_to("publish_deadline")
+    house, memory = published, auditor.AuditorMemory()
     result = house.outcome().result
     house.attest("mallory", result)
     said = auditor.advance(house.stranger, house.store, house.folder / "auditor", house.model_id, memory=memory)
     assert "recomputed to the bit" in said
+    court, target = Court(house.owner), Target(house.model_id, 1, result)
+    court.demand_head(target, HeadKind.REPORT, deposit=court.deposit_now(target))
+    demands = demands_of(court, house.owner.dispute(house.model_id, 1))
+    sleep_until(house.chain.w3, demands.late_deadlines[demands.open[0]])
+    court.close_demand(house.model_id, 1, demands.open[0])
     house.sleep_to("aggregate_deadline")
-    assert house.owner.phase(house.model_id, 1) == Phase.CANCELLED
+    house.owner.expel(house.model_id, 1, unexpelled(house.owner, house.model_id, 1))
     next_round(house, "ann", "bob", "cyn")
     house.sleep_to("publish_deadline", 2)
-    for name in ("mallory", "second"):
-        house.attest(name, result, number=2)
+    house.attest("second", result, number=2)
     return house, result, memory
 
 
-def test_a_result_that_was_right_in_a_cancelled_round_is_audited_in_the_next(lapsed: Any) -> None:
-    house, _, memory = lapsed
+def test_a_result_that_was_right_in_one_round_is_audited_in_the_next(attested_twice: Any) -> None:
+    house, _, memory = attested_twice
     assert convicted(house, number=2, memory=memory) is not Fault.NONE
 
 
-def test_the_same_result_is_sampled_elsewhere_in_each_round(lapsed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_result_is_sampled_elsewhere_in_each_round(
+    attested_twice: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Else its attesters know after one round which chunks are looked at in the next."""
-    house, _, memory = lapsed
+    house, result, memory = attested_twice
     salts, inspect = [], auditor.inspect
 
     def recorded(*given: Any, salt: bytes, **more: Any) -> Any:
@@ -68,7 +73,7 @@ def test_the_same_result_is_sampled_elsewhere_in_each_round(lapsed: Any, monkeyp
     place = house.folder / "auditor"
     watch = auditor._Watch(house.stranger, house.store, place, house.model_id, 2, None, memory, lambda: 0.0)
     for number in (1, 2):
-        watch.inspect(house.record(number), lapsed[1], bytes(32), (), 1 << 40)
+        watch.inspect(house.record(number), result, bytes(32), (), 1 << 40)
     assert [number for number, _ in salts] == [1, 2]
     assert salts[0][1] != salts[1][1]
 
