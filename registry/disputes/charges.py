@@ -282,10 +282,16 @@ def _before(case: Case, coordinate: int, aggregate: Callable[[int], Opening]) ->
     )
     state = NOTHING
     if rules.program.states and case.round.parent.state is not None and continues(case.round.parent, rules):
-        chunks = chunks_of_blob(case.store, case.round.parent.state.blob, case.states)
-        state = chunks.opening(coordinate * len(rules.program.states) // case.states.entries)
-    parent = chunks_of_blob(case.store, case.round.parent.weights.blob).opening(index)
+        kept, leaf = case.round.parent.state, coordinate * len(rules.program.states) // case.states.entries
+        state = _opening_of_parent(case, kept.blob, Root(kept.root), case.states, leaf)
+    root = Root(case.round.parent.tensor_root)
+    parent = _opening_of_parent(case, case.round.parent.weights.blob, root, VALUES, index)
     return Before(coordinate, placed, parent, aggregate(index), state)
+
+
+def _opening_of_parent(case: Case, blob: Blob, root: Root, rows: Rows, index: int) -> Opening:
+    shown = case.shown_of(root, rows)
+    return shown[index] if index in shown else chunks_of_blob(case.store, blob, rows).opening(index)
 
 
 def basis_of(rules: RuleSet, parent: VersionManifest) -> Basis:

@@ -7,7 +7,7 @@ charge, the next leaves to demand, or a result that is right.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,17 +37,17 @@ from registry.disputes.charges import (
 )
 from registry.disputes.faults import WrongChunk, WrongCount, WrongFactor, WrongRoots, WrongSize
 from registry.disputes.narrowing import apart, published_aggregate, published_state, published_version
-from registry.disputes.openings import Listing, chunks_of_file, listing_of, relay_numbers
+from registry.disputes.openings import Chunks, Listing, chunks_of_file, listing_of, relay_numbers
 from registry.disputes.sampling import held_by_parts, sampled
 from registry.errors import ContentError, FormError
 from registry.rounds.admission import Verdict, judge, judge_declared
 from registry.rounds.loaded_round import LoadedRound
 from registry.rounds.onchain import RoundRecord
 from registry.rounds.reports import found_report
-from registry.rounds.results import Outcome, compute_declared, compute_outcome, reported_with
+from registry.rounds.results import Outcome, compute_aggregate, compute_declared, compute_outcome, reported_with
 from registry.rounds.server_steps import continues, state_header, step_number
 from registry.rules.encoding import state_layout
-from registry.rules.table import Rules, called, rules_of
+from registry.rules.table import called, rules_of
 from registry.store.base import ContentStore
 from registry.types import Address, HeadKind, Root, Tree
 
@@ -142,7 +142,7 @@ def _inspected(case: Case, recomputed: Recomputed) -> Inspection:
         if isinstance(made, Inspection):
             return made
         recomputed[made_of] = made
-    return _compared(case, rules_of(case.round.plan), listing, *recomputed[made_of])
+    return _compared(case, listing, *recomputed[made_of])
 
 
 def _wrong_roots(case: Case) -> str:
@@ -253,7 +253,22 @@ def _recompute(case: Case, listing: Listing) -> tuple[Sequence[Verdict], Outcome
         return held_by_parts(case, listing, blobs, wanted)
     relaid = {who: _relaid(case, who) for who in refused}
     counted = [replace(v, reason=Reason.ADMITTED) if v.commitment.participant in refused else v for v in verdicts]
-    return counted, compute_outcome(case.store, case.round, counted, case.folder, relaid=relaid)
+    try:
+        return counted, compute_outcome(case.store, case.round, counted, case.folder, relaid=relaid)
+    except ContentError:  # the parent is withheld, or something became unavailable meanwhile
+        return _without_parent(case, listing, counted, relaid) or held_by_parts(case, listing, blobs, wanted)
+
+
+def _without_parent(
+    case: Case, listing: Listing, verdicts: Sequence[Verdict], relaid: Mapping[Address, Path]
+) -> Inspection | None:
+    """Recompute the aggregate alone; return how the attested one differs, None if it does not or is incomputable."""
+    path, admitted = case.folder / "aggregate.safetensors", [verdict for verdict in verdicts if verdict.admitted]
+    try:
+        compute_aggregate(case.store, case.round, admitted, path, relaid=relaid)
+    except ContentError:
+        return None
+    return _wrong_aggregate(case, listing, verdicts, chunks_of_file(path))
 
 
 def _verdicts(case: Case, listing: Listing, judge_one: Callable[..., Verdict]) -> list[Verdict]:
@@ -307,21 +322,30 @@ def _relaid(case: Case, who: Address) -> Path:
     return case.folder / f"relaid-{who.hex()}.safetensors"
 
 
-def _compared(case: Case, rules: Rules, listing: Listing, verdicts: Sequence[Verdict], outcome: Outcome) -> Inspection:
-    own = chunks_of_file(outcome.aggregate_file)
+def _wrong_aggregate(case: Case, listing: Listing, verdicts: Sequence[Verdict], own: Chunks) -> Inspection | None:
+    """Return how the attested aggregate differs from the recomputed one; None if it does not."""
+    rules = rules_of(case.round.plan)
 
     def opened(index: int) -> Iterator[Opening]:
         return (chunks.opening(index) for chunks in contribution_chunks(case, listing, verdicts))
 
-    if own.root != case.result.aggregate_root:
-        if not rules.aggregate_convicted:
-            how = f"combine rule {called(rules.combine.rule)} is replayed by readers, not by the chain"
-            return Inspection(f"aggregate: not the {rules.combine.rule.says}; {how}")
-        said = f"is not the {rules.combine.rule.says}"
-        return apart(
-            case, own, published_aggregate(case), case.result.aggregate_root, Tree.AGGREGATE, said,
-            lambda index, mine, shown: aggregate_charge(case, listing, lambda: opened(index), index, mine, shown),
-        )  # fmt: skip
+    if own.root == case.result.aggregate_root:
+        return None
+    if not rules.aggregate_convicted:
+        how = f"combine rule {called(rules.combine.rule)} is replayed by readers, not by the chain"
+        return Inspection(f"aggregate: not the {rules.combine.rule.says}; {how}")
+    said = f"is not the {rules.combine.rule.says}"
+    return apart(
+        case, own, published_aggregate(case), case.result.aggregate_root, Tree.AGGREGATE, said,
+        lambda index, mine, shown: aggregate_charge(case, listing, lambda: opened(index), index, mine, shown),
+    )  # fmt: skip
+
+
+def _compared(case: Case, listing: Listing, verdicts: Sequence[Verdict], outcome: Outcome) -> Inspection:
+    own = chunks_of_file(outcome.aggregate_file)
+    wrong = _wrong_aggregate(case, listing, verdicts, own)
+    if wrong is not None:
+        return wrong
     if outcome.result.roots.tensor != case.result.roots.tensor:
         return apart(
             case, chunks_of_file(outcome.version_file), published_version(case), case.result.roots.tensor,

@@ -33,7 +33,7 @@ from registry.disputes.inspection import Recomputed, inspect
 from registry.disputes.openings import differing_leaf
 from registry.disputes.streaming import conviction_gas
 from registry.disputes.tree_cache import place_of, remove_before
-from registry.errors import CairnError, ContractError, NotEnoughMoney, TransactionRefused
+from registry.errors import CairnError, ContentError, ContractError, NotEnoughMoney, TransactionRefused
 from registry.ethereum.fees import block_gas
 from registry.ethereum.keys import to_checksum
 from registry.ethereum.node import chain_time
@@ -42,7 +42,7 @@ from registry.roles.claims import Claim, Collecting, collect, sealing, secret_of
 from registry.roles.kept_versions import keep_version, restore_version
 from registry.roles.loop import LoopTask, keeping, take_step
 from registry.roles.purse import LimitReached, Purse
-from registry.rounds.loaded_round import LoadedRound, load_round
+from registry.rounds.loaded_round import LoadedRound, load_by_updates, load_round
 from registry.rounds.onchain import (
     RoundRecord,
     attested_result,
@@ -129,7 +129,10 @@ class _Watch:
         known = self.memory.rounds
         if record not in known:
             restore_version(self.versions, self.store, record.parent)
-            loaded = load_round(store or self.store, record)
+            try:
+                loaded = load_round(store or self.store, record)
+            except ContentError:
+                loaded = load_by_updates(store or self.store, record)
             self.memory.forget()
             known[record] = loaded
         return known[record]
