@@ -47,6 +47,7 @@ from registry.errors import ContentError, FormError
 from registry.rounds.admission import UpdateForm, Verdict
 from registry.rounds.loaded_round import LoadedRound
 from registry.rounds.reports import Report
+from registry.rounds.results import Outcome
 from registry.rounds.server_steps import continues
 from registry.rounds.versions import roots_of
 from registry.rules.encoding import RuleSet, Shape, encode_rules, factor_of
@@ -114,12 +115,14 @@ class Inspection:
         charge: The fraud proof.
         wanted: The leaves to demand.
         sound: Whether the result was recomputed and is right.
+        outcome: The recomputed result with its files, if it is the attested one in every field.
     """
 
     said: str
     charge: FraudProof | None = None
     wanted: tuple[Wanted, ...] = ()
     sound: bool = False
+    outcome: Outcome | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,7 @@ class Case:
         shown: Leaves that were shown on chain, by counted root, rows and index.
         folder: For the recomputed files.
         samples: Chunks that are audited where a contribution is not available as a whole.
+        ahead: Whether nothing that the attesters publish is read; then there is no report either.
     """
 
     store: ContentStore
@@ -140,6 +144,7 @@ class Case:
     shown: Mapping[tuple[Root, Rows, int], Opening]
     folder: Path
     samples: tuple[int, ...]
+    ahead: bool = False
 
     @property
     def values(self) -> int:
@@ -277,10 +282,16 @@ def _before(case: Case, coordinate: int, aggregate: Callable[[int], Opening]) ->
     )
     state = NOTHING
     if rules.program.states and case.round.parent.state is not None and continues(case.round.parent, rules):
-        chunks = chunks_of_blob(case.store, case.round.parent.state.blob, case.states)
-        state = chunks.opening(coordinate * len(rules.program.states) // case.states.entries)
-    parent = chunks_of_blob(case.store, case.round.parent.weights.blob).opening(index)
+        kept, leaf = case.round.parent.state, coordinate * len(rules.program.states) // case.states.entries
+        state = _opening_of_parent(case, kept.blob, Root(kept.root), case.states, leaf)
+    root = Root(case.round.parent.tensor_root)
+    parent = _opening_of_parent(case, case.round.parent.weights.blob, root, VALUES, index)
     return Before(coordinate, placed, parent, aggregate(index), state)
+
+
+def _opening_of_parent(case: Case, blob: Blob, root: Root, rows: Rows, index: int) -> Opening:
+    shown = case.shown_of(root, rows)
+    return shown[index] if index in shown else chunks_of_blob(case.store, blob, rows).opening(index)
 
 
 def basis_of(rules: RuleSet, parent: VersionManifest) -> Basis:

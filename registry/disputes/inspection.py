@@ -7,7 +7,7 @@ charge, the next leaves to demand, or a result that is right.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,23 +37,26 @@ from registry.disputes.charges import (
 )
 from registry.disputes.faults import WrongChunk, WrongCount, WrongFactor, WrongRoots, WrongSize
 from registry.disputes.narrowing import apart, published_aggregate, published_state, published_version
-from registry.disputes.openings import Listing, chunks_of_file, listing_of, relay_numbers
+from registry.disputes.openings import Chunks, Listing, chunks_of_file, listing_of, relay_numbers
 from registry.disputes.sampling import held_by_parts, sampled
 from registry.errors import ContentError, FormError
 from registry.rounds.admission import Verdict, judge, judge_declared
 from registry.rounds.loaded_round import LoadedRound
+from registry.rounds.onchain import RoundRecord
 from registry.rounds.reports import found_report
-from registry.rounds.results import Outcome, compute_declared, compute_outcome, reported_with
+from registry.rounds.results import Outcome, compute_aggregate, compute_declared, compute_outcome, reported_with
 from registry.rounds.server_steps import continues, state_header, step_number
 from registry.rules.encoding import state_layout
-from registry.rules.table import Rules, called, rules_of
+from registry.rules.table import called, rules_of
 from registry.store.base import ContentStore
 from registry.types import Address, HeadKind, Root, Tree
 
 __all__ = ["Recomputed", "inspect"]
 
-Recomputed = dict[Root, tuple[Sequence[Verdict], Outcome]]
-"""By contributions root: the verdicts and their outcome. Holds at most one, whose files are in the folder."""
+Recomputed = dict[tuple[RoundRecord, Root], tuple[Sequence[Verdict], Outcome]]
+"""By round and contributions root: the verdicts and their outcome. Holds at most one, whose files are in the folder. A
+root alone names no round: whoever commits an update again gets the same one, and the head of another round passes.
+"""
 _UNLISTED = "not in the result"
 
 _SAMPLES = 4
@@ -68,6 +71,8 @@ def inspect(
     folder: Path,
     recomputed: Recomputed | None = None,
     salt: bytes = b"",
+    *,
+    ahead: bool = False,
 ) -> Inspection:
     """Audit a result: compare it with the round's commitments.
 
@@ -81,6 +86,8 @@ def inspect(
             leads to another audit.
         salt: Secret that samples the chunks where not all are available. Keep it the same for every audit of a result,
             else each one demands other chunks.
+        ahead: Read nothing that the attesters publish. The outcome is final if it is sound or has a charge; else the
+            result has to be audited in full.
 
     Raises:
         VerificationFailed: The parent is not what the chain says, so nothing can be compared with it.
@@ -93,11 +100,12 @@ def inspect(
         for event in shown
     }
     folder.mkdir(parents=True, exist_ok=True)
-    report = found_report(store, result.report_digest, len(round.record.commitments))  # read once: a store may be slow
+    count = len(round.record.commitments)
+    report = None if ahead else found_report(store, result.report_digest, count)  # read once: a store may be slow
     samples = _samples(round.form.rules.values, salt, result)
-    case = Case(store, round, result, report, opened, folder, samples)
+    case = Case(store, round, result, report, opened, folder, samples, ahead)
     found = _inspected(case, {} if recomputed is None else recomputed)
-    if found.charge is not None or found.wanted or found.sound:
+    if found.charge is not None or found.wanted or found.sound or ahead:
         return found
     return wrong_result_heads(case) or found
 
@@ -127,14 +135,14 @@ def _inspected(case: Case, recomputed: Recomputed) -> Inspection:
     unfit = _unfit_state(case)
     if unfit is not None:
         return unfit
-    root = case.result.contributions_root
-    if root not in recomputed:
+    made_of = case.round.record, case.result.contributions_root
+    if made_of not in recomputed:
         recomputed.clear()
         made = _recompute(case, listing)
         if isinstance(made, Inspection):
             return made
-        recomputed[root] = made
-    return _compared(case, rules_of(case.round.plan), listing, *recomputed[root])
+        recomputed[made_of] = made
+    return _compared(case, listing, *recomputed[made_of])
 
 
 def _wrong_roots(case: Case) -> str:
@@ -245,7 +253,22 @@ def _recompute(case: Case, listing: Listing) -> tuple[Sequence[Verdict], Outcome
         return held_by_parts(case, listing, blobs, wanted)
     relaid = {who: _relaid(case, who) for who in refused}
     counted = [replace(v, reason=Reason.ADMITTED) if v.commitment.participant in refused else v for v in verdicts]
-    return counted, compute_outcome(case.store, case.round, counted, case.folder, relaid=relaid)
+    try:
+        return counted, compute_outcome(case.store, case.round, counted, case.folder, relaid=relaid)
+    except ContentError:  # the parent is withheld, or something became unavailable meanwhile
+        return _without_parent(case, listing, counted, relaid) or held_by_parts(case, listing, blobs, wanted)
+
+
+def _without_parent(
+    case: Case, listing: Listing, verdicts: Sequence[Verdict], relaid: Mapping[Address, Path]
+) -> Inspection | None:
+    """Recompute the aggregate alone; return how the attested one differs, None if it does not or is incomputable."""
+    path, admitted = case.folder / "aggregate.safetensors", [verdict for verdict in verdicts if verdict.admitted]
+    try:
+        compute_aggregate(case.store, case.round, admitted, path, relaid=relaid)
+    except ContentError:
+        return None
+    return _wrong_aggregate(case, listing, verdicts, chunks_of_file(path))
 
 
 def _verdicts(case: Case, listing: Listing, judge_one: Callable[..., Verdict]) -> list[Verdict]:
@@ -299,21 +322,30 @@ def _relaid(case: Case, who: Address) -> Path:
     return case.folder / f"relaid-{who.hex()}.safetensors"
 
 
-def _compared(case: Case, rules: Rules, listing: Listing, verdicts: Sequence[Verdict], outcome: Outcome) -> Inspection:
-    own = chunks_of_file(outcome.aggregate_file)
+def _wrong_aggregate(case: Case, listing: Listing, verdicts: Sequence[Verdict], own: Chunks) -> Inspection | None:
+    """Return how the attested aggregate differs from the recomputed one; None if it does not."""
+    rules = rules_of(case.round.plan)
 
     def opened(index: int) -> Iterator[Opening]:
         return (chunks.opening(index) for chunks in contribution_chunks(case, listing, verdicts))
 
-    if own.root != case.result.aggregate_root:
-        if not rules.aggregate_convicted:
-            how = f"combine rule {called(rules.combine.rule)} is replayed by readers, not by the chain"
-            return Inspection(f"aggregate: not the {rules.combine.rule.description}; {how}")
-        said = f"is not the {rules.combine.rule.description}"
-        return apart(
-            case, own, published_aggregate(case), case.result.aggregate_root, Tree.AGGREGATE, said,
-            lambda index, mine, shown: aggregate_charge(case, listing, lambda: opened(index), index, mine, shown),
-        )  # fmt: skip
+    if own.root == case.result.aggregate_root:
+        return None
+    if not rules.aggregate_convicted:
+        how = f"combine rule {called(rules.combine.rule)} is replayed by readers, not by the chain"
+        return Inspection(f"aggregate: not the {rules.combine.rule.description}; {how}")
+    said = f"is not the {rules.combine.rule.description}"
+    return apart(
+        case, own, published_aggregate(case), case.result.aggregate_root, Tree.AGGREGATE, said,
+        lambda index, mine, shown: aggregate_charge(case, listing, lambda: opened(index), index, mine, shown),
+    )  # fmt: skip
+
+
+def _compared(case: Case, listing: Listing, verdicts: Sequence[Verdict], outcome: Outcome) -> Inspection:
+    own = chunks_of_file(outcome.aggregate_file)
+    wrong = _wrong_aggregate(case, listing, verdicts, own)
+    if wrong is not None:
+        return wrong
     if outcome.result.roots.tensor != case.result.roots.tensor:
         return apart(
             case, chunks_of_file(outcome.version_file), published_version(case), case.result.roots.tensor,
@@ -334,8 +366,9 @@ def _compared(case: Case, rules: Rules, listing: Listing, verdicts: Sequence[Ver
     refused = [v.commitment.participant for v in verdicts if v.admitted and v.detail]
     if refused:
         named = ", ".join(f"0x{who.hex()[:8]}" for who in refused)
-        return Inspection(f"the numbers are right, but readers refuse the updates of {named}; the chain does not")
-    return Inspection("recomputed to the bit", sound=True)
+        said = f"the numbers are right, but readers refuse the updates of {named}; the chain does not"
+        return Inspection(said, outcome=outcome)
+    return Inspection("recomputed to the bit", sound=True, outcome=outcome)
 
 
 def _all_judged(case: Case, verdicts: Sequence[Verdict]) -> list[Verdict]:

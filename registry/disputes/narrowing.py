@@ -73,7 +73,7 @@ def published_aggregate(case: Case) -> Chunks | None:
 
 def published_version(case: Case) -> Chunks | None:
     """Return the version as published; None if it is unavailable or not the attested one."""
-    made = found_manifest(case.store, case.result.version_digest, VersionManifest)
+    made = _published_manifest(case)
     if made is None:
         return None
     return attested_chunks(case.store, made.weights.blob, case.result.roots.tensor, size=case.round.parent.weights.size)
@@ -81,8 +81,12 @@ def published_version(case: Case) -> Chunks | None:
 
 def published_state(case: Case) -> Chunks | None:
     """Return the state as published; None if it is unavailable or not the attested one."""
-    made = found_manifest(case.store, case.result.version_digest, VersionManifest)
+    made = _published_manifest(case)
     if made is None or made.state is None:
         return None
     size = state_header(case.round.form.rules).file_bytes
     return attested_chunks(case.store, made.state.blob, case.result.roots.state, case.states, size=size)
+
+
+def _published_manifest(case: Case) -> VersionManifest | None:
+    return None if case.ahead else found_manifest(case.store, case.result.version_digest, VersionManifest)

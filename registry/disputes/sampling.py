@@ -88,7 +88,7 @@ def held_by_parts(case: Case, listing: Listing, blobs: Mapping[Address, Blob], w
     if wanted:
         return Inspection("contributions: unavailable leaves demanded", wanted=tuple(dict.fromkeys(wanted)))
     chunks = ", ".join(map(str, case.samples))
-    return Inspection(f"contributions: one is not available as a whole; sampled chunks {chunks} are right")
+    return Inspection(f"not everything is available as a whole; sampled chunks {chunks} are right")
 
 
 def _scalars(case: Case) -> RoundScalars:
@@ -161,8 +161,13 @@ class _Sample:
         if found.charge is not None or self._published[Tree.AGGREGATE] is not None:
             return found
         wanted = found.wanted
-        values, states = self._stepped(attested.leaf)
         made = self._attested(roots.tensor, Tree.VERSION, self._index, VALUES)
+        before = list(self._before())
+        known = [leaf for leaf in before if isinstance(leaf, bytes)]
+        if len(known) < len(before):
+            missing = (leaf for leaf in before if isinstance(leaf, Wanted))
+            return Inspection("", wanted=(*wanted, *missing, *(made.wanted if isinstance(made, Inspection) else ())))
+        values, states = self._stepped(attested.leaf, *known)
         if isinstance(made, Opening):
             if values.tobytes() != made.leaf:
                 charge = version_charge(case, self._index, values.tobytes(), made, lambda _: attested)
@@ -244,9 +249,31 @@ class _Sample:
         weighted_sum(rows, factors, sums)
         return rounded_mean(sums, self._case.result.divisor, bits)
 
-    def _stepped(self, delta: bytes) -> tuple[F32, I64]:
+    def _before(self) -> Iterator[bytes | Wanted]:
+        """Yield this chunk of the parent, then the leaves with its states; instead of a withheld one, the demand."""
+        parent = self._case.round.parent
+        yield self._of_parent(parent.weights.blob, Root(parent.tensor_root), Tree.PARENT, self._index, VALUES)
+        if parent.state is not None and continues(parent, self._case.round.form.rules):
+            first, last = self._leaves_of_states()
+            for index in range(first, last):
+                root, rows = Root(parent.state.root), self._case.states
+                yield self._of_parent(parent.state.blob, root, Tree.PARENT_STATE, index, rows)
+
+    def _of_parent(self, blob: Blob, root: Root, tree: Tree, index: int, rows: Rows) -> bytes | Wanted:
+        try:
+            return chunk_of_blob(self._case.store, blob, index, rows)
+        except ContentError:
+            shown = self._case.shown_of(root, rows)
+            return shown[index].leaf if index in shown else Wanted(root, tree, index, rows=rows)
+
+    def _leaves_of_states(self) -> tuple[int, int]:
+        """Return the first leaf of a state with coordinates of this chunk, and the one after the last."""
         case, first = self._case, self._index * CHUNK_VALUES
-        parent = chunk_of_blob(case.store, case.round.parent.weights.blob, self._index)
+        width, end = len(case.round.form.rules.program.states), min(first + CHUNK_VALUES, case.values)
+        return first * width // case.states.entries, -(-end * width // case.states.entries)
+
+    def _stepped(self, delta: bytes, parent: bytes, *states: bytes) -> tuple[F32, I64]:
+        case, first = self._case, self._index * CHUNK_VALUES
         weights = np.frombuffer(parent, dtype="<f4")
         return stepped_values(
             case.round.form,
@@ -254,7 +281,7 @@ class _Sample:
             first,
             weights,
             np.frombuffer(delta, dtype="<f4"),
-            self._states(len(weights)),
+            self._states(len(weights), states),
         )
 
     def _states_left(self, after: I64, attested: Opening) -> Inspection:
@@ -279,16 +306,12 @@ class _Sample:
                 return Inspection(f"state: leaf {leaf} is not what the server step gives", charge)
         return Inspection("", wanted=wanted)
 
-    def _states(self, count: int) -> I64:
-        """States of these coordinates before the step, (n, S)."""
+    def _states(self, count: int, leaves: Sequence[bytes]) -> I64:
+        """States of these coordinates before the step, (n, S), in these leaves or, if there are none, initial."""
         case, rules = self._case, self._case.round.form.rules
         width = len(rules.program.states)
-        if case.round.parent.state is None or not continues(case.round.parent, rules):
+        if not leaves:
             return initial_states(rules.program, count)
-        blob = case.round.parent.state.blob
-        first = self._index * CHUNK_VALUES * width // case.states.entries
-        last = -(-(self._index * CHUNK_VALUES + count) * width // case.states.entries)
-        data = b"".join(chunk_of_blob(case.store, blob, index, case.states) for index in range(first, last))
-        skip = self._index * CHUNK_VALUES * width - first * case.states.entries
-        values = np.frombuffer(data, dtype="<i8")[skip : skip + count * width]
+        skip = self._index * CHUNK_VALUES * width - self._leaves_of_states()[0] * case.states.entries
+        values = np.frombuffer(b"".join(leaves), dtype="<i8")[skip : skip + count * width]
         return values.reshape(count, width)

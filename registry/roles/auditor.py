@@ -33,15 +33,16 @@ from registry.disputes.inspection import Recomputed, inspect
 from registry.disputes.openings import differing_leaf
 from registry.disputes.streaming import conviction_gas
 from registry.disputes.tree_cache import place_of, remove_before
-from registry.errors import CairnError, ContractError, NotEnoughMoney, TransactionRefused
+from registry.errors import CairnError, ContentError, ContractError, NotEnoughMoney, TransactionRefused
 from registry.ethereum.fees import block_gas
 from registry.ethereum.keys import to_checksum
 from registry.ethereum.node import chain_time
 from registry.roles.activity import Activity
 from registry.roles.claims import Claim, Collecting, collect, sealing, secret_of
+from registry.roles.kept_versions import keep_version, restore_version
 from registry.roles.loop import LoopTask, keeping, take_step
 from registry.roles.purse import LimitReached, Purse
-from registry.rounds.loaded_round import LoadedRound, load_round
+from registry.rounds.loaded_round import LoadedRound, load_by_updates, load_round
 from registry.rounds.onchain import (
     RoundRecord,
     attested_result,
@@ -67,6 +68,10 @@ _LOOKS = 4
 """The first audit of a result takes at most the time left divided by this."""
 _LATER_LOOKS = 16
 """Each later audit takes at most the time left divided by this."""
+_AHEAD = 60
+"""Seconds that an audit before the quorum takes at most: a sixteenth of the shortest challenge window, which may open
+meanwhile, of this round or of the next.
+"""
 _LOOKS_AGAIN = 64
 """A result that could not be judged is audited again after its challenge window divided by this."""
 _TOGETHER = 100
@@ -77,22 +82,33 @@ not raise the base fee, which their deposits follow.
 """
 
 
+_Attested = tuple[RoundRecord, bytes]
+"""A round's record and the tally of a result. A tally alone names no round: a result keeps it in every later one."""
+
+
 @dataclass(frozen=True, slots=True)
 class AuditorMemory:
     """Cache of an auditor between steps; losing it costs only time."""
 
     rounds: dict[RoundRecord, LoadedRound] = field(default_factory=dict)
     """The last round loaded, so that an idle step reads nothing."""
-    inspected: dict[bytes, Inspection] = field(default_factory=dict)
-    """By tally: the outcome of the last audit."""
-    again: dict[bytes, int] = field(default_factory=dict)
-    """By tally, of results audited in their window: when to audit again without new data, Unix seconds."""
-    refused: dict[bytes, int] = field(default_factory=dict)
-    """By tally, of rejected charges: when to charge again, Unix seconds."""
+    inspected: dict[_Attested, Inspection] = field(default_factory=dict)
+    """The outcome of the last audit."""
+    ahead: set[_Attested] = field(default_factory=set)
+    """Audited before their quorum, each once."""
+    again: dict[_Attested, int] = field(default_factory=dict)
+    """Of results audited in their window: when to audit again without new data, Unix seconds."""
+    refused: dict[_Attested, int] = field(default_factory=dict)
+    """Of rejected charges: when to charge again, Unix seconds."""
     recomputed: Recomputed = field(default_factory=dict)
     seen: dict[str, SeenDemands] = field(default_factory=lambda: defaultdict(SeenDemands))
     """Demands in final blocks, by task, since each task has a thread."""
     said: set[str] = field(default_factory=set)
+
+    def forget(self) -> None:
+        """Drop what was found in an earlier round, or in this one before a reorg changed its record."""
+        for kept in (self.rounds, self.inspected, self.ahead, self.again, self.refused):
+            kept.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +124,16 @@ class _Watch:
     memory: AuditorMemory
     clock: Callable[[], float]
 
-    def round(self, record: RoundRecord) -> LoadedRound:
-        """Return a round, read once."""
+    def round(self, record: RoundRecord, store: ContentStore | None = None) -> LoadedRound:
+        """Return a round, read once, from the time-limited store of an audit."""
         known = self.memory.rounds
         if record not in known:
-            loaded = load_round(self.store, record)
-            known.clear()
+            restore_version(self.versions, self.store, record.parent)
+            try:
+                loaded = load_round(store or self.store, record)
+            except ContentError:
+                loaded = load_by_updates(store or self.store, record)
+            self.memory.forget()
             known[record] = loaded
         return known[record]
 
@@ -130,13 +150,36 @@ class _Watch:
         The audit has a part of the time left until `end`. Blobs not fetched by then count as withheld, so that there is
         time to demand them.
         """
-        now = chain_time(self.client.w3)
-        part = _LATER_LOOKS if tally in self.memory.again else _LOOKS
-        store = LimitedStore(self.store, max(end - now, 0) / part, self.clock)
-        place, known = self.folder / f"recomputed-{self.model_id.hex()[:16]}", self.memory.recomputed
-        found = inspect(store, self.round(record), result, shown, place, known, salt=self.salt() + tally)
-        self.memory.inspected[tally] = found
+        # A conviction may end this window, and another begin: so no more than a part of one, extended or not.
+        left = min(max(end - chain_time(self.client.w3), 0), record.plan.challenge_duration)
+        part = _LATER_LOOKS if (record, tally) in self.memory.again else _LOOKS
+        store = LimitedStore(self.store, left / part, self.clock)
+        salt = self.salt() + record.round_id + tally
+        found = inspect(store, self.round(record, store), result, shown, self.place, self.memory.recomputed, salt=salt)
+        self.memory.inspected[record, tally] = found
+        if found.outcome is not None:
+            keep_version(self.versions, found.outcome, record.parent)
         return found
+
+    def inspect_ahead(self, record: RoundRecord, result: Result, tally: bytes) -> Inspection:
+        """Audit a result before its quorum, so that in the window it need not be recomputed.
+
+        The audit reads nothing that the attesters publish: anyone with the role may attest anything, at the price of a
+        transaction, and have it fetched and kept.
+        """
+        self.memory.ahead.add((record, tally))
+        store = LimitedStore(self.store, _AHEAD, self.clock)
+        return inspect(store, self.round(record, store), result, (), self.place, self.memory.recomputed, ahead=True)
+
+    @property
+    def place(self) -> Path:
+        """The folder of the model's recomputed files."""
+        return self.folder / f"recomputed-{self.model_id.hex()[:16]}"
+
+    @property
+    def versions(self) -> Path:
+        """The folder of the model's kept versions."""
+        return self.folder / f"versions-{self.model_id.hex()[:16]}"
 
     def salt(self) -> bytes:
         """Return the secret that samples the chunks of withheld contributions; stored, so the same after a restart."""
@@ -255,24 +298,24 @@ def _watched(watch: _Watch, activity: Activity, step: Callable[[_Watch], str]) -
 def _look(watch: _Watch) -> str:
     client, model_id, number = watch.client, watch.model_id, watch.number
     phase = client.phase(model_id, number)
-    if not commits_closed(client, model_id, number):
-        return ""  # final blocks may lack commitments that the result rightly includes
     if phase == Phase.CHALLENGE:
         return _audit_window(watch)
     if phase in (Phase.PUBLISH, Phase.AGGREGATE) and client.round(model_id, number).attested:
-        return _look_ahead(watch)
+        # Once, so not before updates are published, which nobody honest does until then.
+        return _look_ahead(watch) if commits_closed(client, model_id, number) else ""
     return ""
 
 
 def _look_ahead(watch: _Watch) -> str:
-    """Audit attested results before their quorum, so that a charge is ready when the window opens."""
+    """Audit attested results before their quorum, so that the window begins with the recomputed files."""
     record = read_round(watch.client, watch.model_id, watch.number)
-    for event in attested_results(watch.client, record):
+    newest = {event.aggregator: event for event in attested_results(watch.client, record)}
+    for event in newest.values():
         tally = watch.client.tally(watch.model_id, watch.number, event.result_hash)
-        if tally not in watch.memory.inspected:
-            end = watch.client.round(watch.model_id, watch.number).aggregate_deadline
-            found = watch.inspect(record, event.result, tally, (), end)
-            return watch.tell(f"round {watch.number}: result 0x{event.result_hash.hex()[:12]}: {found.said}")
+        if (record, tally) not in watch.memory.ahead:
+            found = watch.inspect_ahead(record, event.result, tally)
+            said = found.said if found.sound or found.charge else "not what was recomputed, or updates are missing"
+            return watch.tell(f"round {watch.number}: result 0x{event.result_hash.hex()[:12]}: {said}")
     return ""
 
 
@@ -296,9 +339,13 @@ def _demands(watch: _Watch, court: Court, dispute: Dispute, task: str) -> Demand
 
 
 def _in_window(watch: _Watch) -> tuple[Dispute, RoundRecord, Result] | None:
-    """Return the result in its window; None if the quorum's attestation is in a block that the node no longer has."""
+    """Return the result in its window; None if the quorum's attestation is in a block that the node no longer has.
+
+    The record is that of the latest block: a window may be shorter than finality, and the contract compares a charge
+    with the commitments of its own block. If a reorg changes them, the record differs and is audited anew.
+    """
     dispute = watch.client.dispute(watch.model_id, watch.number)
-    record = read_round(watch.client, watch.model_id, watch.number)
+    record = read_round(watch.client, watch.model_id, watch.number, block=watch.client.latest_block())
     result = attested_result(watch.client, record, dispute.result_hash)
     return None if result is None or not any(dispute.tally) else (dispute, record, result)
 
@@ -312,22 +359,23 @@ def _audit_window(watch: _Watch) -> str:
     dispute, record, result = window
     court = Court(client, send=purse.send if purse else None)
     demands, memory, now = _demands(watch, court, dispute, "looking"), watch.memory, chain_time(client.w3)
-    found = _bisected(memory.inspected.get(dispute.tally), demands)
-    if found is None or _is_audited_again(found, dispute, demands, now >= memory.again.get(dispute.tally, 0)):
+    attested = record, dispute.tally
+    found = _bisected(memory.inspected.get(attested), demands)
+    if found is None or _is_audited_again(found, dispute, demands, now >= memory.again.get(attested, 0)):
         end = client.round(watch.model_id, number).challenge_deadline
         found = watch.inspect(record, result, dispute.tally, demands.shown, end)
-        memory.again[dispute.tally] = now + record.plan.challenge_duration // _LOOKS_AGAIN
+        memory.again[attested] = now + record.plan.challenge_duration // _LOOKS_AGAIN
     if purse is not None:
         target = Target(watch.model_id, number, result)
         if found.charge is not None:
-            if now < memory.refused.get(dispute.tally, 0):
+            if now < memory.refused.get(attested, 0):
                 return ""
             try:
                 return _charge(court, record, target, dispute, found.charge, watch, purse)
             except ContractError as error:
                 # Rejected or overtaken: audit again before the next charge, after a pause.
-                memory.inspected.pop(dispute.tally, None)
-                memory.refused[dispute.tally] = now + record.plan.answer_duration // 16
+                memory.inspected.pop(attested, None)
+                memory.refused[attested] = now + record.plan.answer_duration // 16
                 return watch.tell(f"round {number}: the contract rejected the fraud proof: {error}")
         # Deduplicate by name: the mean of a single contribution has its root, and one leaf answers both demands.
         wanted = {named: w for w in found.wanted if (named := _named(dispute, w)) not in demands.deadlines}
@@ -388,7 +436,7 @@ def _show_late(watch: _Watch) -> str:
     if window is None:
         return ""
     dispute, record, result = window
-    found, now = watch.memory.inspected.get(dispute.tally), chain_time(client.w3)
+    found, now = watch.memory.inspected.get((record, dispute.tally)), chain_time(client.w3)
     if found is None or not found.sound:
         return ""
     demands = _demands(watch, Court(client), dispute, "showing")

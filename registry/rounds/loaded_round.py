@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from registry.content.manifest import PlanManifest, VersionManifest
+from registry.content.manifest import DELTA, PlanManifest, UpdateManifest, VersionManifest
+from registry.errors import BlockNotFound, ContentError, FormError, InputError
 from registry.rounds.admission import UpdateForm, update_form
 from registry.rounds.onchain import RoundRecord
 from registry.rounds.plans import load_plan
 from registry.rounds.versions import load_parent, read_header
 from registry.store.base import ContentStore
+from registry.store.manifests import found_manifest
 
-__all__ = ["LoadedRound", "load_round"]
+__all__ = ["LoadedRound", "load_by_updates", "load_round"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +42,22 @@ def load_round(store: ContentStore, record: RoundRecord) -> LoadedRound:
     """
     plan, parent = load_plan(store, record.plan), load_parent(store, record)
     return LoadedRound(record, plan, parent, update_form(read_header(store, parent.weights.blob), plan))
+
+
+def load_by_updates(store: ContentStore, record: RoundRecord) -> LoadedRound:
+    """Fetch a round whose parent's file is withheld; the form is that of any update whose header the plan names.
+
+    Raises:
+        ContentError: A manifest is unavailable, or every such update.
+        FormError, VerificationFailed: A manifest is not what the chain says.
+    """
+    plan, parent = load_plan(store, record.plan), load_parent(store, record)
+    for commitment in record.commitments:
+        update = found_manifest(store, commitment.digest, UpdateManifest)
+        if update is None or DELTA not in update.files:
+            continue
+        try:
+            return LoadedRound(record, plan, parent, update_form(read_header(store, update.delta.blob), plan))
+        except (ContentError, FormError, InputError):
+            continue  # unavailable, or another header than the plan's
+    raise BlockNotFound(f"round {record.number}: expected the parent's file or an update with its header, found none")

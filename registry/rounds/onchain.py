@@ -59,17 +59,23 @@ class RoundRecord:
     running_hash: bytes
 
 
-def read_round(client: ChainView, model_id: ModelId, number: int) -> RoundRecord:
-    """Read a round as of the last final block, and verify that no commitment is missing, invented or out of order.
+def read_round(client: ChainView, model_id: ModelId, number: int, *, block: int | None = None) -> RoundRecord:
+    """Read a round as of a block, and verify that no commitment is missing, invented or out of order.
+
+    Args:
+        client: The chain.
+        model_id: The model.
+        number: The round.
+        block: The block; by default the last final one, whose record no reorg changes.
 
     Raises:
-        NodeUnavailable: The node has no final block that opens the round, or not yet.
+        NodeUnavailable: The node has no block up to this one that opens the round, or not yet.
         VerificationFailed: The node's events do not hash to the contract's running hash.
     """
-    block, began = client.final_block(), client.round_began(model_id, number)
+    block, began = client.final_block() if block is None else block, client.round_began(model_id, number)
     opened = next((e for e in _events(client, RoundOpened, model_id, block, began) if e.number == number), None)
     if opened is None:
-        raise NodeUnavailable(f"model 0x{model_id.hex()}: expected a round {number} in a final block, found none")
+        raise NodeUnavailable(f"model 0x{model_id.hex()}: expected a round {number} by block {block}, found none")
     round_id = round_id_of(model_id, number)
     plan = client.plan(model_id, opened.plan_index, block=block)
     commitments = tuple(_events(client, UpdateCommitted, round_id, block, began))

@@ -47,7 +47,7 @@ from registry.store.blobs import add_blob, file_pieces
 from registry.store.manifests import put_manifest
 from registry.types import Address
 
-__all__ = ["Outcome", "compute_declared", "compute_outcome", "publish_outcome", "reported_with"]
+__all__ = ["Outcome", "compute_aggregate", "compute_declared", "compute_outcome", "publish_outcome", "reported_with"]
 
 _LARGE = 64 << 20
 """Least total size of updates, bytes, for which parallel processes pay off."""
@@ -111,20 +111,10 @@ def compute_outcome(
     admitted = [v for v in verdicts if v.admitted]
     aggregate_file, version_file = folder / "aggregate.safetensors", folder / "model.safetensors"
     state_file = folder / "state.safetensors" if form.rules.program.states else None
-    combined = combine(
-        [_leaves(store, v, form, relaid or {}) for v in admitted],
-        [v.commitment.weight for v in admitted],
-        form.header,
-        form.size,
-        grid_bits=form.grid_bits,
-        combining=rules_of(round.plan).combine,
-        encoding=form.encoding,
-        out=aggregate_file,
-        check=Checks(cids=False, roots=not judged or bool(sinks)),  # the store verifies every block anyway
-        processes=processes,
-        progress=progress,
-        sinks=[(sinks or {}).get(v.commitment.participant) for v in admitted],
-    )
+    combined = compute_aggregate(
+        store, round, admitted, aggregate_file,
+        judged=judged, processes=processes, progress=progress, relaid=relaid, sinks=sinks,
+    )  # fmt: skip
     for verdict, update in zip(admitted, combined.updates, strict=True):
         if not judged and update.tensor_root != verdict.commitment.tensor_root:
             raise VerificationFailed(f"update of 0x{verdict.commitment.participant.hex()[:8]}: its root is another")
@@ -136,6 +126,36 @@ def compute_outcome(
     state = None if state_file is None else describe_state(state_file, form.rules, scalars.step)
     files = aggregate_file, version_file, state_file
     return _assemble(round, scalars, verdicts, combined, described, state, files)
+
+
+def compute_aggregate(
+    store: ContentStore,
+    round: LoadedRound,
+    admitted: Sequence[Verdict],
+    out: Path,
+    *,
+    judged: bool = True,
+    processes: int = 1,
+    progress: Progress | None = None,
+    relaid: Mapping[Address, Path] | None = None,
+    sinks: Mapping[Address, LeafSink] | None = None,
+) -> Combined:
+    """Combine the admitted updates, without a server step; arguments as for `compute_outcome`."""
+    form = round.form
+    return combine(
+        [_leaves(store, v, form, relaid or {}) for v in admitted],
+        [v.commitment.weight for v in admitted],
+        form.header,
+        form.size,
+        grid_bits=form.grid_bits,
+        combining=rules_of(round.plan).combine,
+        encoding=form.encoding,
+        out=out,
+        check=Checks(cids=False, roots=not judged or bool(sinks)),  # the store verifies every block anyway
+        processes=processes,
+        progress=progress,
+        sinks=[(sinks or {}).get(v.commitment.participant) for v in admitted],
+    )
 
 
 def _leaves(store: ContentStore, verdict: Verdict, form: UpdateForm, relaid: Mapping[Address, Path]) -> Leaves:

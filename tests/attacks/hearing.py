@@ -33,9 +33,10 @@ def convicted(
     folder: str = "auditor",
     *,
     number: int = 1,
+    memory: auditor.AuditorMemory | None = None,
 ) -> Fault:
     """Let an auditor with this store work until the result is void; NONE if it stands at the end."""
-    client, memory = house.stranger, auditor.AuditorMemory()
+    client, memory = house.stranger, memory or auditor.AuditorMemory()
     purse = Purse(client, house.folder / "purse.json", 10 * ETHER)
     for _ in range(60):
         said = auditor.advance(

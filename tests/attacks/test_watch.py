@@ -608,7 +608,7 @@ def test_a_store_that_drips_takes_a_look_s_share_and_the_lie_is_convicted(
     class Told(LimitedStore):
         def __init__(self, store: ContentStore, seconds: float, clock: Callable[[], float]) -> None:
             left = house.owner.round(house.model_id, 1).challenge_deadline - chain_time(house.chain.w3)
-            parts.append(seconds / left)
+            parts.append(seconds / min(left, house.plan.challenge_duration))
             super().__init__(store, seconds, clock)
 
     monkeypatch.setattr("registry.roles.auditor.LimitedStore", Told)

@@ -144,6 +144,25 @@ def test_leaves_that_are_shown_one_by_one_are_looked_at_together(bonded: Any, mo
     assert len(looks) == 3, "one for the heads and the first leaves, one for the samples"
 
 
+def test_an_audit_takes_no_more_of_an_extended_window_than_of_another(
+    bonded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An accomplice demands, which doubles the window; then a conviction ends it, and the next is a plain one."""
+    house, budgets, result = bonded, list[float](), bonded.outcome().result
+
+    class Told(LimitedStore):
+        def __init__(self, store: ContentStore, seconds: float, clock: Callable[[], float]) -> None:
+            budgets.append(seconds)
+            super().__init__(store, seconds, clock)
+
+    monkeypatch.setattr("registry.roles.auditor.LimitedStore", Told)
+    house.attest("mallory", result)
+    court, target = Court(house.mallory), Target(house.model_id, 1, result)
+    court.demand_head(target, HeadKind.REPORT, deposit=court.deposit_now(target))
+    auditor.advance(house.stranger, house.store, house.folder / "auditor", house.model_id)
+    assert budgets == [house.plan.challenge_duration / 4]
+
+
 def test_no_more_is_on_its_way_at_once_than_fits_beside_what_others_send(bonded: Any) -> None:
     house = bonded
     result = house.outcome().result
