@@ -73,8 +73,8 @@ def _loaded() -> Kernels | None:
         made = _compiled()
     except ImportError:
         return None
-    except (AttributeError, OSError, RuntimeError) as error:
-        log.info("compiled kernels are not used: %s", error)
+    except Exception as error:  # noqa: BLE001 (whatever is wrong with them, such as a damaged cache: all works without)
+        log.warning("compiled kernels are not used: %s: %s", type(error).__name__, error)
         return None
     if not _agree(made):
         log.warning("compiled kernels are not used: they differ from hashlib and NumPy on this machine")
@@ -89,6 +89,7 @@ def _compiled() -> Kernels:
         ImportError: numba is not installed.
         AttributeError, OSError: Python's hashlib is not linked with libcrypto.
         RuntimeError: There is no folder for numba's cache.
+        Exception: Numba's cache is damaged.
     """
     from llvmlite import binding
     from numba import njit, types

@@ -164,7 +164,13 @@ def test_without_numba_all_works_by_the_reference(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    "fault", [AttributeError("SHA256_Init"), OSError("no such library"), RuntimeError("no locator")]
+    "fault",
+    [
+        AttributeError("SHA256_Init"),
+        OSError("no such library"),
+        RuntimeError("no locator"),
+        EOFError("Ran out of input"),
+    ],
 )
 def test_a_machine_on_which_they_cannot_be_made_uses_the_reference(
     monkeypatch: pytest.MonkeyPatch, fault: Exception

@@ -39,7 +39,7 @@ from registry.disputes.faults import WrongChunk, WrongCount, WrongFactor, WrongR
 from registry.disputes.narrowing import apart, published_aggregate, published_state, published_version
 from registry.disputes.openings import Chunks, Listing, chunks_of_file, listing_of, relay_numbers
 from registry.disputes.sampling import held_by_parts, sampled
-from registry.errors import ContentError, FormError
+from registry.errors import ContentError, FormError, VerificationFailed
 from registry.rounds.admission import Verdict, judge, judge_declared
 from registry.rounds.loaded_round import LoadedRound
 from registry.rounds.onchain import RoundRecord
@@ -186,6 +186,10 @@ def _listing(case: Case) -> Listing | Inspection:
             return listing
     shown = case.shown_of(root, CONTRIBUTIONS)
     if not shown:
+        # Last, since it reads what all participants publish, or wait for what they do not.
+        admitted = _admitted_here(case)
+        if admitted.root == root:
+            return admitted
         return Inspection("contributions: demanded", wanted=(wanted_contribution(root, 0),))
     counted = next(iter(shown.values())).counted
     if counted.count != case.result.contributions:
@@ -215,8 +219,11 @@ def _likely(case: Case) -> Iterator[Listing]:
         yield listing_of(told)
         yield Listing(told)
     yield listing_of(_all(case))
+
+
+def _admitted_here(case: Case) -> Listing:
     verdicts = (judge(case.store, case.round.record, case.round.form, c) for c in case.round.record.commitments)
-    yield listing_of(listed(verdict.commitment, case.round.form.rules) for verdict in verdicts if verdict.admitted)
+    return listing_of(listed(verdict.commitment, case.round.form.rules) for verdict in verdicts if verdict.admitted)
 
 
 def _all(case: Case) -> list[Listed]:
@@ -255,7 +262,7 @@ def _recompute(case: Case, listing: Listing) -> tuple[Sequence[Verdict], Outcome
     counted = [replace(v, reason=Reason.ADMITTED) if v.commitment.participant in refused else v for v in verdicts]
     try:
         return counted, compute_outcome(case.store, case.round, counted, case.folder, relaid=relaid)
-    except ContentError:  # the parent is withheld, or something became unavailable meanwhile
+    except (ContentError, FormError, VerificationFailed):  # the parent is withheld or another, or what was there is not
         return _without_parent(case, listing, counted, relaid) or held_by_parts(case, listing, blobs, wanted)
 
 

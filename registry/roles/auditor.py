@@ -33,7 +33,16 @@ from registry.disputes.inspection import Recomputed, inspect
 from registry.disputes.openings import differing_leaf
 from registry.disputes.streaming import conviction_gas
 from registry.disputes.tree_cache import place_of, remove_before
-from registry.errors import CairnError, ContentError, ContractError, NotEnoughMoney, TransactionRefused
+from registry.errors import (
+    CairnError,
+    ContentError,
+    ContractError,
+    FormError,
+    NotEnoughMoney,
+    StoreUnavailable,
+    TransactionRefused,
+    VerificationFailed,
+)
 from registry.ethereum.fees import block_gas
 from registry.ethereum.keys import to_checksum
 from registry.ethereum.node import chain_time
@@ -52,9 +61,10 @@ from registry.rounds.onchain import (
     read_round,
     unexpelled,
 )
+from registry.rounds.results import Outcome
 from registry.store.base import ContentStore
 from registry.store.limited import LimitedStore
-from registry.types import Address, HeadKind, ModelId, Part, Phase, Tree
+from registry.types import Address, Cid, Digest, HeadKind, ModelId, Part, Phase, Tree
 from registry.verification.verify import Check, until_failure, verify_round
 
 if TYPE_CHECKING:
@@ -101,6 +111,10 @@ class AuditorMemory:
     refused: dict[_Attested, int] = field(default_factory=dict)
     """Of rejected charges: when to charge again, Unix seconds."""
     recomputed: Recomputed = field(default_factory=dict)
+    missed: dict[Cid, int] = field(default_factory=dict)
+    """Blocks waited for in vain, see `LimitedStore`: whoever commits what nobody serves uses up one audit with it."""
+    unkept: list[tuple[Outcome, Digest]] = field(default_factory=list)
+    """A recomputed outcome that is still to be kept, and its parent."""
     seen: dict[str, SeenDemands] = field(default_factory=lambda: defaultdict(SeenDemands))
     """Demands in final blocks, by task, since each task has a thread."""
     said: set[str] = field(default_factory=set)
@@ -128,10 +142,13 @@ class _Watch:
         """Return a round, read once, from the time-limited store of an audit."""
         known = self.memory.rounds
         if record not in known:
-            restore_version(self.versions, self.store, record.parent)
+            try:
+                restore_version(self.versions, self.store, record.parent)
+            except (CairnError, OSError) as error:  # it is only a help where others withhold it
+                log.info("round %d: the kept parent is not restored: %s", record.number, error)
             try:
                 loaded = load_round(store or self.store, record)
-            except ContentError:
+            except (ContentError, FormError, VerificationFailed):  # withheld, or its manifest names another file
                 loaded = load_by_updates(store or self.store, record)
             self.memory.forget()
             known[record] = loaded
@@ -153,13 +170,35 @@ class _Watch:
         # A conviction may end this window, and another begin: so no more than a part of one, extended or not.
         left = min(max(end - chain_time(self.client.w3), 0), record.plan.challenge_duration)
         part = _LATER_LOOKS if (record, tally) in self.memory.again else _LOOKS
-        store = LimitedStore(self.store, left / part, self.clock)
+        missed, recomputed = self.memory.missed, self.memory.recomputed
+        for cid in list(missed):
+            missed[cid] -= 1
+            if not missed[cid]:
+                del missed[cid]
+        store = LimitedStore(self.store, left / part, self.clock, missed)
         salt = self.salt() + record.round_id + tally
-        found = inspect(store, self.round(record, store), result, shown, self.place, self.memory.recomputed, salt=salt)
+        try:
+            found = inspect(store, self.round(record, store), result, shown, self.place, recomputed, salt=salt)
+        finally:
+            if not store.spent:
+                missed.clear()
         self.memory.inspected[record, tally] = found
         if found.outcome is not None:
-            keep_version(self.versions, found.outcome, record.parent)
+            self.memory.unkept[:] = [(found.outcome, record.parent)]
+            self.keep()
         return found
+
+    def keep(self) -> None:
+        """Keep the version recomputed last, for an audit of the next round; a later step tries again what fails."""
+        for outcome, parent in self.memory.unkept[:]:
+            try:
+                keep_version(self.versions, outcome, parent)
+            except (StoreUnavailable, OSError) as error:
+                self.tell(f"round {self.number}: the recomputed version is not kept yet: {error}")
+                return
+            except FormError:
+                log.info("round %d: the recomputed version is not kept: its files are of a later one", self.number)
+            self.memory.unkept.clear()
 
     def inspect_ahead(self, record: RoundRecord, result: Result, tally: bytes) -> Inspection:
         """Audit a result before its quorum, so that in the window it need not be recomputed.
@@ -298,6 +337,7 @@ def _watched(watch: _Watch, activity: Activity, step: Callable[[_Watch], str]) -
 def _look(watch: _Watch) -> str:
     client, model_id, number = watch.client, watch.model_id, watch.number
     phase = client.phase(model_id, number)
+    watch.keep()
     if phase == Phase.CHALLENGE:
         return _audit_window(watch)
     if phase in (Phase.PUBLISH, Phase.AGGREGATE) and client.round(model_id, number).attested:

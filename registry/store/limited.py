@@ -11,6 +11,11 @@ from registry.types import Cid
 
 __all__ = ["LimitedStore"]
 
+_LONG = 1.0
+"""Seconds from which on a block that does not come counts as waited for in vain."""
+_SKIPPED = 4
+"""Passes until such a block is asked for again."""
+
 
 class LimitedStore(ContentStore):
     """A store whose blocks are unavailable once its read budget is spent.
@@ -22,11 +27,25 @@ class LimitedStore(ContentStore):
         store: The wrapped store, which verifies blocks.
         seconds: Budget for all reads.
         clock: Returns seconds.
+        missed: Blocks that were waited for in vain in earlier passes, each with the number of passes that still skip
+            it, so that a publisher of many such blocks uses up no more than one pass with them; updated.
     """
 
-    def __init__(self, store: ContentStore, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        store: ContentStore,
+        seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        missed: dict[Cid, int] | None = None,
+    ) -> None:
         self._store, self._seconds, self._clock = store, seconds, clock
+        self._missed = {} if missed is None else missed
         self._end = clock() + seconds
+
+    @property
+    def spent(self) -> bool:
+        """Whether the budget is spent."""
+        return self._clock() > self._end
 
     def get(self, cid: Cid) -> bytes:
         return self._get(cid)
@@ -49,7 +68,7 @@ class LimitedStore(ContentStore):
 
     def _get(self, cid: Cid) -> bytes:
         self._require_time(cid)
-        return self._store.get(cid)
+        return self._waited_for(cid, lambda: self._store.get(cid))
 
     def _put(self, cid: Cid, data: bytes) -> None:
         self._store.put(cid, data)
@@ -63,9 +82,19 @@ class LimitedStore(ContentStore):
     def _in_time(self, cids: Sequence[Cid], found: Iterator[bytes]) -> Iterator[bytes]:
         for cid in cids:
             self._require_time(cid)
-            yield next(found)
+            yield self._waited_for(cid, lambda: next(found))
+
+    def _waited_for(self, cid: Cid, read: Callable[[], bytes]) -> bytes:
+        begun = self._clock()
+        try:
+            return read()
+        except BlockNotFound:
+            if self._clock() - begun >= _LONG:
+                self._missed[cid] = _SKIPPED
+            raise
 
     def _require_time(self, cid: Cid) -> None:
-        """Raise for a block that is not local once the budget is spent."""
-        if self._clock() > self._end and not self._store.has(cid):
-            raise BlockNotFound(f"{cid}: expected all reads within {self._seconds:.0f} s, got no time left")
+        """Raise for a block that is not local once the budget is spent, or if it was waited for in vain before."""
+        if (self.spent or cid in self._missed) and not self._store.has(cid):
+            told = f"expected all reads within {self._seconds:.0f} s, got no time left"
+            raise BlockNotFound(f"{cid}: {told if self.spent else 'it was not served in an earlier pass'}")

@@ -23,6 +23,7 @@ from pathlib import Path
 from registry.content.cid import parse_cid
 from registry.durable import sync_folder
 from registry.errors import BlockNotFound, BlockTooLarge, FormError, StoreUnavailable
+from registry.store.after_fork import make_anew_after_fork
 from registry.store.ahead import ordered
 from registry.store.base import ContentStore
 from registry.store.links import reachable
@@ -47,6 +48,14 @@ class LocalStore(ContentStore):
     def __init__(self, root: Path, *, lock_timeout: float = 30.0) -> None:
         self.root = root
         self._lock_timeout = lock_timeout
+        self._locks: set[int] = set()
+        make_anew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Hold no lock of the parent's, which would last until this process ends."""
+        for handle in self._locks:
+            os.close(handle)
+        self._locks = set()
 
     def pin(self, cid: Cid, *, recursive: bool = True) -> None:
         with self.locked(exclusive=False):
@@ -88,6 +97,7 @@ class LocalStore(ContentStore):
         with _storing(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.root / name, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+        self._locks.add(handle)
         try:
             deadline = time.monotonic() + self._lock_timeout
             while True:
@@ -101,7 +111,9 @@ class LocalStore(ContentStore):
                     time.sleep(0.01)
             yield
         finally:
-            os.close(handle)
+            if handle in self._locks:  # else this is a process forked meanwhile, which has closed it
+                self._locks.discard(handle)
+                os.close(handle)
 
     def path_of(self, digest: bytes) -> Path:
         """Return the path of the block with this sha2-256, whether or not it exists."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from typing import Any
 
@@ -9,17 +10,24 @@ import numpy as np
 import pytest
 from hearing import convicted, show, without
 
-from registry.content.manifest import Reason, VersionManifest
+from registry.content.manifest import Reason, VersionFile, VersionManifest, digest_of
 from registry.content.merkle import state_rows
 from registry.content.tensors import parse_header
 from registry.dev.forgeries import Edit, falsified, nudged
 from registry.disputes.openings import chunks_of_blob
+from registry.errors import StoreUnavailable
 from registry.roles import auditor
+from registry.roles.aggregator import judge_all
 from registry.roles.kept_versions import keep_version, restore_version
+from registry.rounds.loaded_round import load_by_updates
 from registry.rounds.reports import load_report
+from registry.rounds.results import compute_outcome, publish_outcome
+from registry.rules.grid import to_grid
+from registry.store.blobs import add_blob
 from registry.store.local import LocalStore
-from registry.store.manifests import get_manifest
-from registry.types import Fault
+from registry.store.manifests import get_manifest, put_manifest
+from registry.store.memory import MemoryStore
+from registry.types import Cid, Fault
 
 pytestmark = pytest.mark.slow
 
@@ -54,6 +62,82 @@ def test_a_version_that_was_recomputed_is_kept_for_the_next_round(published: Any
     public = without(house, round.parent.weights.blob)
     del public._blocks[round.record.parent]
     assert convicted(house, public, number=2) is Fault.AGGREGATE
+
+
+@pytest.mark.parametrize("hindrance", ["the kept file is damaged", "the own store takes no block"])
+def test_a_parent_that_cannot_be_restored_is_read_where_it_is_public(published: Any, hindrance: str) -> None:
+    """What an auditor keeps of its own is a help, and no condition of an audit."""
+    house = published
+    result, place = house.outcome().result, house.folder / "auditor"
+    house.attest("first", result)
+    auditor.advance(house.stranger, house.store, place, house.model_id)
+    house.sleep_to("challenge_deadline")
+    house.stranger.finalize_round(house.model_id, 1, result)
+    house.owner.open_round(house.model_id)
+    house.contribute_to(2, "ann")
+    house.attest("mallory", falsified(house.store, house.outcome(number=2), aggregate=nudged(3, STEP)), number=2)
+
+    class Fetching(MemoryStore):
+        """Holds nothing of its own at first, and reads everything that is public."""
+
+        def _get(self, cid: Cid) -> bytes:
+            return self._blocks[cid.digest] if cid.digest in self._blocks else house.store.get(cid)
+
+        def _put(self, cid: Cid, data: bytes) -> None:
+            if hindrance == "the own store takes no block":
+                raise StoreUnavailable("a gateway is read-only")
+            super()._put(cid, data)
+
+    (versions,) = place.glob("versions-*")
+    if hindrance == "the kept file is damaged":
+        path = LocalStore(versions).path_of(house.round(2).parent.weights.cid.digest)
+        path.write_bytes(path.read_bytes()[:-1])
+    assert convicted(house, Fetching(), number=2) is Fault.AGGREGATE
+
+
+def test_a_version_that_could_not_be_kept_is_kept_by_a_later_step(
+    published: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house, memory, place = published, auditor.AuditorMemory(), published.folder / "auditor"
+    house.attest("first", house.outcome().result)
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStore, "_put_many", lambda *_: (_ for _ in ()).throw(StoreUnavailable("disk full")))
+        told = auditor.advance(house.stranger, house.store, place, house.model_id, memory=memory)
+    assert "is not kept yet" in told or "recomputed to the bit" in told
+    assert not [*place.glob("versions-*/pins/*")]
+    auditor.advance(house.stranger, house.store, place, house.model_id, memory=memory)
+    assert len([*place.glob("versions-*/pins/*")]) == 3, "file, manifest and head"
+    assert memory.unkept == []
+
+
+@pytest.mark.parametrize("file", ["garbage", "one other value"])
+def test_a_parent_whose_manifest_names_another_file_is_as_one_withheld(published: Any, file: str) -> None:
+    """Its roots are right, so nothing convicts the round that made it."""
+    house = published
+    made, form = house.outcome(), house.round().form
+    data = bytearray(made.version_file.read_bytes())
+    data[-5:-1] = b"\0\0\x80\x3f"
+    other = bytes(data) if file == "one other value" else b"\xff" * len(data)
+    blob = add_blob(house.store, [other])
+    version = replace(made.version, weights=VersionFile(blob.cid, blob.size, hashlib.sha256(other).digest()))
+    put_manifest(house.store, version)
+    result = replace(made.result, version_digest=digest_of(version))
+    house.attest("mallory", result)
+    house.sleep_to("challenge_deadline")
+    house.stranger.finalize_round(house.model_id, 1, result)
+    house.owner.open_round(house.model_id)
+    values, _ = to_grid(np.random.default_rng(5).normal(size=(form.size - len(form.header)) // 4) / 8, 22)
+    update = house.sealed("ann", form.header + values.tobytes(), at=2)
+    house.commit("ann", update, at=2)
+    house.publish(update)
+    house.sleep_to("publish_deadline", 2)
+    round = replace(load_by_updates(house.store, house.record(2)), parent=made.version)  # the liar has the true file
+    (folder := house.folder / "liar").mkdir()
+    outcome = compute_outcome(house.store, round, judge_all(house.store, round), folder)
+    publish_outcome(house.store, outcome)
+    house.forget("mallory")
+    house.attest("mallory", falsified(house.store, outcome, aggregate=nudged(3, STEP)), number=2)
+    assert convicted(house, house.store, number=2) is Fault.AGGREGATE
 
 
 @pytest.mark.parametrize(

@@ -606,10 +606,10 @@ def test_a_store_that_drips_takes_a_look_s_share_and_the_lie_is_convicted(
     openings = {chunks.root: chunks.opening for chunks in shown}
 
     class Told(LimitedStore):
-        def __init__(self, store: ContentStore, seconds: float, clock: Callable[[], float]) -> None:
+        def __init__(self, store: ContentStore, seconds: float, *rest: Any) -> None:
             left = house.owner.round(house.model_id, 1).challenge_deadline - chain_time(house.chain.w3)
             parts.append(seconds / min(left, house.plan.challenge_duration))
-            super().__init__(store, seconds, clock)
+            super().__init__(store, seconds, *rest)
 
     monkeypatch.setattr("registry.roles.auditor.LimitedStore", Told)
     for _ in range(30):
@@ -651,9 +651,9 @@ def test_no_step_down_a_hidden_tree_reads_what_others_publish(wide: Any, monkeyp
     chunks, store, looks = chunks_of_blob(house.store, blob), Counting(without(house, blob)._blocks), []
 
     class Told(LimitedStore):
-        def __init__(self, store: ContentStore, seconds: float, clock: Callable[[], float]) -> None:
+        def __init__(self, store: ContentStore, seconds: float, *rest: Any) -> None:
             looks.append(seconds)
-            super().__init__(store, seconds, clock)
+            super().__init__(store, seconds, *rest)
 
     monkeypatch.setattr("registry.roles.auditor.LimitedStore", Told)
     house.attest("mallory", result)

@@ -122,9 +122,9 @@ def test_leaves_that_are_shown_one_by_one_are_looked_at_together(bonded: Any, mo
         openings[chunks.root] = chunks.opening
 
     class Told(LimitedStore):
-        def __init__(self, store: ContentStore, seconds: float, clock: Callable[[], float]) -> None:
+        def __init__(self, store: ContentStore, seconds: float, *rest: Any) -> None:
             looks.append(seconds)
-            super().__init__(store, seconds, clock)
+            super().__init__(store, seconds, *rest)
 
     monkeypatch.setattr("registry.roles.auditor.LimitedStore", Told)
     house.attest("mallory", result)
@@ -151,9 +151,9 @@ def test_an_audit_takes_no_more_of_an_extended_window_than_of_another(
     house, budgets, result = bonded, list[float](), bonded.outcome().result
 
     class Told(LimitedStore):
-        def __init__(self, store: ContentStore, seconds: float, clock: Callable[[], float]) -> None:
+        def __init__(self, store: ContentStore, seconds: float, *rest: Any) -> None:
             budgets.append(seconds)
-            super().__init__(store, seconds, clock)
+            super().__init__(store, seconds, *rest)
 
     monkeypatch.setattr("registry.roles.auditor.LimitedStore", Told)
     house.attest("mallory", result)

@@ -100,6 +100,56 @@ def test_reads_of_a_limited_store_are_those_of_the_store_within_its_time() -> No
     assert seen == ["closed"]
 
 
+def test_what_was_waited_for_in_vain_is_skipped_for_a_few_passes() -> None:
+    """Else whoever names many blocks that nobody has uses up every pass before it comes to what is there."""
+    now, asked = [0.0], list[Cid]()
+
+    class Waiting(MemoryStore):
+        def _get(self, cid: Cid) -> bytes:
+            asked.append(cid)
+            if cid.digest not in self._blocks:
+                now[0] += 30.0
+            return super()._get(cid)
+
+    store, missed = Waiting(), dict[Cid, int]()
+    (absent, _), (there, data) = block(b"absent"), block(b"there")
+    store.put(there, data)
+    first = LimitedStore(store, 40.0, lambda: now[0], missed)
+    with pytest.raises(BlockNotFound):
+        first.get(absent)
+    assert not first.spent
+    assert list(missed) == [absent]
+    asked.clear()
+    second = LimitedStore(store, 10.0, lambda: now[0], missed)
+    with pytest.raises(BlockNotFound, match="not served in an earlier pass"):
+        second.get(absent)
+    with pytest.raises(BlockNotFound, match="not served in an earlier pass"):
+        list(second.get_many([absent, there]))
+    assert second.get(there) == data
+    assert absent not in asked
+    store.put(absent, b"absent")
+    assert second.get(absent) == b"absent", "it is here by now"
+
+
+def test_a_lock_is_not_held_by_a_process_that_was_forked_meanwhile(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path, lock_timeout=0.5)
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with store.locked(exclusive=True):
+            held.set()
+            release.wait()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    with forked(lambda pipe: pipe.recv()):
+        release.set()
+        holder.join()
+        with store.locked(exclusive=True):
+            pass
+
+
 @pytest.fixture
 def endless() -> Iterator[str]:
     """A server whose reply is one line without an end."""
