@@ -401,7 +401,9 @@ class Transactor:
         with self._journal.lock():
             free = self._next_nonce()
             if self._journal.unused_nonce() <= free < nonce:
-                log.info("nonce %d: free, and %d waits for it: sending nothing to oneself", free, nonce)
+                log.info(
+                    "nonce %d: free, and %d waits for it: filling the gap with a self-transfer of zero", free, nonce
+                )
                 self._begin(Call(to=self.address, data=b"", key=f"nonce:{free}", once=False), None)
 
     def _replace(self, intent: Intent, *, urgent: bool = False, most: int | None = None) -> Intent:
