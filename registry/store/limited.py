@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from registry.errors import BlockNotFound
 from registry.store.base import ContentStore
@@ -49,6 +49,9 @@ class LimitedStore(ContentStore):
 
     def get(self, cid: Cid) -> bytes:
         return self._get(cid)
+
+    def put_many(self, blocks: Iterable[tuple[Cid, bytes]], *, root: Cid | None = None) -> None:
+        self._store.put_many(blocks, root=root)
 
     def pin(self, cid: Cid, *, recursive: bool = True) -> None:
         self._store.pin(cid, recursive=recursive)

@@ -100,6 +100,21 @@ def test_reads_of_a_limited_store_are_those_of_the_store_within_its_time() -> No
     assert seen == ["closed"]
 
 
+def test_a_limited_store_passes_on_many_blocks_as_one_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Kubo node imports them in one request."""
+    store, calls = MemoryStore(), list[int]()
+    put_many = store._put_many
+
+    def noting(blocks: Iterator[tuple[Cid, bytes]], root: Cid | None) -> None:
+        calls.append(1)
+        put_many(blocks, root)
+
+    monkeypatch.setattr(store, "_put_many", noting)
+    blob = add_blob(LimitedStore(store, 1.0), [os.urandom(3 << 20)])
+    assert calls == [1]
+    assert len(leaf_cids(store, blob)) == 3
+
+
 def test_what_was_waited_for_in_vain_is_skipped_for_a_few_passes() -> None:
     """Else whoever names many blocks that nobody has uses up every pass before it comes to what is there."""
     now, asked = [0.0], list[Cid]()
