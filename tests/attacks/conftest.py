@@ -18,6 +18,7 @@ import pytest
 
 from registry.chain.client import Client
 from registry.chain.contract_structs import Grant, Plan, Result
+from registry.chain.court import Court
 from registry.chain.deploy import deploy
 from registry.chain.journal import Journal
 from registry.chain.transactions import Sending, Transactor
@@ -447,6 +448,19 @@ def new_plan() -> Callable[..., Plan]:
         return house.plan
 
     return change
+
+
+@pytest.fixture
+def bonded(federation: Federation, new_plan: Callable[..., Plan]) -> Federation:
+    """Ann, Bob and Cyn have published, and mallory, who has staked an ether, may attest."""
+    house, ether = federation, 10**18
+    new_plan(house, bond_gwei=ether // 10**9)
+    Court(house.clients["mallory"]).deposit_bond(house.model_id, ether)
+    house.clients["owner"].open_round(house.model_id)
+    for seed, name in enumerate(("ann", "bob", "cyn")):
+        house.contribute(name, house.update(name, seed=seed))
+    house.sleep_to("publish_deadline")
+    return house
 
 
 @pytest.fixture

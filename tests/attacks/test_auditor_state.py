@@ -31,19 +31,6 @@ STEP = 2.0**-22
 FULL = OSError(28, "No space left on device")
 
 
-@pytest.fixture
-def bonded(federation: Any, new_plan: Callable[..., Any]) -> Any:
-    """Ann, Bob and Cyn have published, and mallory, who has staked an ether, may attest."""
-    house = federation
-    new_plan(house, bond_gwei=ETHER // 10**9)
-    Court(house.mallory).deposit_bond(house.model_id, ETHER)
-    house.owner.open_round(house.model_id)
-    for seed, name in enumerate(("ann", "bob", "cyn")):
-        house.contribute(name, house.update(name, seed=seed))
-    house.sleep_to("publish_deadline")
-    return house
-
-
 def collected(house: Any, folder: str = "auditor", memory: Collecting | None = None) -> list[str]:
     """Let the stranger collect before and after the time to reveal; return what was done."""
     client, done = house.stranger, list[str]()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytest
@@ -35,19 +34,6 @@ from registry.types import HeadKind, ModelId, Phase, Tree
 pytestmark = pytest.mark.slow
 
 ETHER = 10**18
-
-
-@pytest.fixture
-def bonded(federation: Any, new_plan: Callable[..., Any]) -> Any:
-    """Ann, Bob and Cyn have published, and mallory, who has staked an ether, may attest."""
-    house = federation
-    new_plan(house, bond_gwei=ETHER // 10**9)
-    Court(house.mallory).deposit_bond(house.model_id, ETHER)
-    house.owner.open_round(house.model_id)
-    for seed, name in enumerate(("ann", "bob", "cyn")):
-        house.contribute(name, house.update(name, seed=seed))
-    house.sleep_to("publish_deadline")
-    return house
 
 
 def hidden(house: Any) -> MemoryStore:

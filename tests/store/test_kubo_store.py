@@ -153,7 +153,7 @@ def test_two_nodes_exchange_a_blob(kubo_pair: tuple[KuboNode, KuboNode]) -> None
 def test_a_gateway_that_is_no_gateway_costs_nothing_but_speed(kubo: KuboNode, nobody: str) -> None:
     data = os.urandom(4 * MIB)
     port = nobody.rsplit("/", 1)[1]
-    with web_site() as site:
+    with serving(b"<html></html>", 200, "text/html") as site:
         for gateway in (f"http://127.0.0.1:{port}", kubo.api_url, site):  # nothing there; something else there
             with KuboStore(kubo.api, gateway=gateway) as store:
                 blob = add_blob(store, [data])
@@ -195,40 +195,16 @@ def test_what_the_gateway_serves_wrong_is_read_block_by_block(kubo: KuboNode, fa
 
 
 @contextmanager
-def serving(body: bytes, status: int) -> Iterator[str]:
+def serving(body: bytes, status: int, kind: str = "application/octet-stream") -> Iterator[str]:
     """A server that answers every request with one body."""
 
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(status)
-            self.send_header("Content-Type", "application/octet-stream")
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Page)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-@contextmanager
-def web_site() -> Iterator[str]:
-    """A server that has a page for whatever it is asked."""
-
-    class Page(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html")
-            self.send_header("Content-Length", "13")
-            self.end_headers()
-            self.wfile.write(b"<html></html>")
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""
