@@ -269,9 +269,10 @@ def _judge_while_combining(
     Remembers nothing unless all of this succeeds: else each update is judged separately, which finds the faulty one.
     """
     hurried = LimitedStore(store, patience)
-    declared = judge_weights(
-        judge_declared(hurried, round.record, round.form, commitment) for commitment in round.record.commitments
-    )
+    with ThreadPoolExecutor(_AT_ONCE, "judge") as pool:
+        declared = judge_weights(
+            pool.map(partial(judge_declared, hurried, round.record, round.form), round.record.commitments)
+        )
     if not acceptable(declared) or any(v.reason == Reason.TOTAL_WEIGHT for v in declared):
         return
     try:

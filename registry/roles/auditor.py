@@ -171,10 +171,6 @@ class _Watch:
         left = min(max(end - chain_time(self.client.w3), 0), record.plan.challenge_duration)
         part = _LATER_LOOKS if (record, tally) in self.memory.again else _LOOKS
         missed, recomputed = self.memory.missed, self.memory.recomputed
-        for cid in list(missed):
-            missed[cid] -= 1
-            if not missed[cid]:
-                del missed[cid]
         store = LimitedStore(self.store, left / part, self.clock, missed)
         salt = self.salt() + record.round_id + tally
         try:

@@ -40,6 +40,10 @@ class LimitedStore(ContentStore):
     ) -> None:
         self._store, self._seconds, self._clock = store, seconds, clock
         self._missed = {} if missed is None else missed
+        for cid in list(self._missed):
+            self._missed[cid] -= 1
+            if not self._missed[cid]:
+                del self._missed[cid]
         self._end = clock() + seconds
 
     @property
