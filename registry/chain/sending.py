@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from registry.chain.reverts import decode_error
-from registry.errors import ContractError, TransactionFailed
+from registry.errors import ContractError, NodeUnavailable, TransactionFailed
 from registry.ethereum.fees import Fees
 from registry.ethereum.keys import to_checksum
 from registry.ethereum.node import NodeRefused, asking, quantity
@@ -119,7 +119,7 @@ class Sending:
 
 
 def simulate(w3: Web3, call: Call, sender: Address, *, yields: bool = False) -> int:
-    """Simulate a call at the latest and at the pending block; return the higher gas estimate.
+    """Simulate a call at the pending block, and at the latest where the two differ; return the higher gas estimate.
 
     A transaction in the mempool may never be mined, so it alone neither refuses a call nor lowers its gas. The pending
     block has the current time, and one's own pending transactions.
@@ -144,9 +144,18 @@ def simulate(w3: Web3, call: Call, sender: Address, *, yields: bool = False) -> 
         except (ContractError, NodeRefused):
             raise refused from None
     try:
-        return max(pending, _estimate(w3, call, sender, "latest"))
+        return max(pending, _estimate(w3, call, sender, "latest")) if _transactions_wait(w3) else pending
     except (ContractError, NodeRefused):
         return pending
+
+
+def _transactions_wait(w3: Web3) -> bool:
+    """Whether the pending block has transactions, or the node does not say."""
+    try:
+        with asking("eth_getBlockTransactionCountByNumber"):
+            return w3.eth.get_block_transaction_count("pending") != 0
+    except NodeUnavailable:
+        return True
 
 
 def _estimate(w3: Web3, call: Call, sender: Address, block: Literal["latest", "pending"]) -> int:
