@@ -27,6 +27,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from registry.errors import ChainError, NodeUnavailable
 from registry.types import Address
@@ -242,15 +243,22 @@ class Journal:
             "SELECT * FROM intents WHERE state IN ('PLANNED', 'SIGNED', 'SENT', 'MINED') ORDER BY nonce NULLS LAST, id"
         )
 
+    def nonces(self) -> frozenset[int]:
+        """Return the nonces of live intents."""
+        query = "SELECT nonce FROM intents WHERE state IN ('SIGNED', 'SENT', 'MINED')"
+        return frozenset(int(nonce) for (nonce,) in self._rows(query))
+
+    def bids(self) -> tuple[tuple[int, int, int], ...]:
+        """Return gas limit, highest fee (wei per gas) and value (wei) of each signed intent's newest attempt."""
+        query = (
+            "SELECT gas, (SELECT max_fee FROM attempts WHERE intent = intents.id AND attempts.nonce = intents.nonce "
+            "ORDER BY rowid DESC LIMIT 1), value FROM intents WHERE state IN ('SIGNED', 'SENT')"
+        )
+        return tuple((int(gas), int(max_fee), int(value)) for gas, max_fee, value in self._rows(query))
+
     def unused_nonce(self) -> int:
         """Return the nonce after the last one used by a transaction in a final block."""
-        with self._thread_lock:
-            try:
-                (last,) = self._db.execute(
-                    "SELECT max(nonce) FROM intents WHERE state IN ('FINAL', 'FAILED')"
-                ).fetchone()
-            except sqlite3.Error as error:
-                raise ChainError(f"the journal cannot be read: {error}") from error
+        ((last,),) = self._rows("SELECT max(nonce) FROM intents WHERE state IN ('FINAL', 'FAILED')")
         return 0 if last is None else int(last) + 1
 
     def all(self) -> tuple[Intent, ...]:
@@ -405,18 +413,23 @@ class Journal:
 
     def _all(self, query: str, *values: object) -> tuple[Intent, ...]:
         with self._thread_lock:
+            return tuple(self._intent(row) for row in self._rows(query, *values))
+
+    def _rows(self, query: str, *values: object) -> list[Any]:
+        with self._thread_lock:
             try:
-                return tuple(self._intent(row) for row in self._db.execute(query, values).fetchall())
+                return self._db.execute(query, values).fetchall()
             except sqlite3.Error as error:
                 raise ChainError(f"the journal cannot be read: {error}") from error
 
     def _intent(self, row: tuple[object, ...]) -> Intent:
         number, key, state, recipient, data, value, nonce, gas, tx_hash, block, block_hash, succeeded, note, _ = row
-        attempts = self._db.execute(
+        attempts = self._rows(
             "SELECT tx_hash, raw, nonce, max_fee, priority_fee, signed_at, sent FROM attempts "
             "WHERE intent = ? AND nonce IS ? ORDER BY rowid",
-            (number, nonce),
-        ).fetchall()
+            number,
+            nonce,
+        )
         return Intent(
             number=number,  # type: ignore[arg-type]
             key=key,  # type: ignore[arg-type]

@@ -10,8 +10,9 @@ transactions without waiting: a loop around it resends after reorgs and bumps fe
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from registry.chain.custom_error import show
@@ -49,6 +50,23 @@ NONCE_USED = ("nonce too low", "nonce is too low", "invalid nonce", "nonce has a
 NONCE_AHEAD = ("nonce too high", "invalid transaction nonce", "nonce gap", "gapped-nonce")
 UNDERPRICED = ("underpriced", "less than block base fee", "fee too low", "lower than the base fee", "feetoolow")
 NO_MONEY = ("insufficient funds", "doesn't have enough funds", "insufficient balance", "cannot afford")
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a pass over pending transactions asks once, however many they are.
+
+    Attributes:
+        final: Number of the last final block; asked before any receipt, so it can only be older.
+        used: Number of the account's nonces that the latest block has used.
+        taken: That of nonces used by the latest block or by transactions in the pool that follow it without a gap.
+        fees: Current fees, queried when first needed.
+    """
+
+    final: int
+    used: int
+    taken: int
+    fees: Callable[[], Fees]
 
 
 class Transactor:
@@ -155,7 +173,7 @@ class Transactor:
         pause = self._poll()
         while True:  # checks at least once: a reorg may have removed a mined transaction
             try:
-                intent = self._advance(intent)
+                intent = self._advance(intent, self._see())
                 heard = self._sending.clock()
             except NodeRefused:
                 raise
@@ -204,9 +222,11 @@ class Transactor:
             NodeUnavailable: The node does not answer.
         """
         self._reconciled = True
+        seen = None
         for intent in self._journal.live():
             try:
-                self._advance(intent, left, most)
+                seen = seen or self._see()
+                self._advance(intent, seen, left, most)
             except (ContractError, TransactionFailed, NodeRefused) as error:
                 log.info("%s: still %s: %s", intent.key, intent.state, error)  # waiting for it raises this
         return self._journal.live()
@@ -233,9 +253,11 @@ class Transactor:
         Signs nothing. Returns the intents that are still live.
         """
         self._reconciled = True
+        seen = None
         for intent in self._journal.live():
             try:
-                self._look(intent)
+                seen = seen or self._see()
+                self._look(intent, seen)
             except (ContractError, TransactionFailed) as error:
                 log.warning("%s: still %s: %s", intent.key, intent.state, error)  # waiting for it raises this
         return self._journal.live()
@@ -406,8 +428,8 @@ class Transactor:
                 )
                 self._begin(Call(to=self.address, data=b"", key=f"nonce:{free}", once=False), None)
 
-    def _replace(self, intent: Intent, *, urgent: bool = False, most: int | None = None) -> Intent:
-        """Fee-bump a transaction: replace it under the same nonce."""
+    def _replace(self, intent: Intent, wanted: Fees, *, urgent: bool = False, most: int | None = None) -> Intent:
+        """Fee-bump a transaction: replace it under the same nonce. `wanted` are the current fees."""
         with self._journal.lock():
             intent = self._journal.get(intent.number)
             if intent.state not in (IntentState.SIGNED, IntentState.SENT) or intent.nonce is None or intent.gas is None:
@@ -415,7 +437,6 @@ class Transactor:
             if self._count("latest") > intent.nonce:
                 return intent  # the nonce is used; finality decides by which transaction
             old = intent.attempts[-1]
-            wanted = suggest_fees(self._w3)
             fees = outbid(old.max_fee, old.priority_fee, wanted, urgent=urgent)
             # What a first bid costs by now is always paid, with the eighth by which a replacement must exceed it.
             usual = wanted.max_fee * 9 // 8 + 1 if wanted.max_fee > old.max_fee else wanted.max_fee
@@ -440,10 +461,16 @@ class Transactor:
 
     # ----------------------------------------------------------------------------------------------- following
 
-    def _advance(self, intent: Intent, left: float | None = None, most: int | None = None) -> Intent:
+    def _see(self) -> _Seen:
+        """Query what a pass needs, whatever is pending."""
+        final = final_block(self._w3, self.finality)
+        fees = cache(partial(suggest_fees, self._w3))
+        return _Seen(final, self._count("latest"), self._count("pending"), fees)
+
+    def _advance(self, intent: Intent, seen: _Seen, left: float | None = None, most: int | None = None) -> Intent:
         """Check an intent against the chain once, and act on it."""
         try:
-            intent = self._look(self._journal.get(intent.number))
+            intent = self._look(self._journal.get(intent.number), seen)
         except (ContractError, TransactionFailed) as error:
             intent = self._bid_less(intent, error)
         if intent.state is IntentState.PLANNED:  # another transaction used its nonce, or it was never signed
@@ -452,31 +479,32 @@ class Transactor:
                 if intent.state is IntentState.PLANNED:
                     call = Call(to=intent.recipient, data=intent.data, key=intent.key, value=intent.value)
                     return self._begin(call, intent)
-        if intent.state in (IntentState.SIGNED, IntentState.SENT) and self._stuck(intent.attempts[-1], left):
-            self._fill_gap(intent.nonce or 0)
+        if intent.state in (IntentState.SIGNED, IntentState.SENT) and self._stuck(intent.attempts[-1], seen, left):
+            if seen.taken <= (intent.nonce or 0):
+                self._fill_gap(intent.nonce or 0)
             waited = self._sending.clock() - min(attempt.signed_at for attempt in intent.attempts)
-            return self._replace(intent, urgent=left is not None and waited > left, most=most)
+            return self._replace(intent, seen.fees(), urgent=left is not None and waited > left, most=most)
         return intent
 
-    def _look(self, intent: Intent) -> Intent:
+    def _look(self, intent: Intent, seen: _Seen) -> Intent:
         """Update a signed intent's entry from the chain. Signs nothing; resends if the node does not know it."""
         nonce = intent.nonce
         if not intent.state.live or nonce is None:
             return intent
-        final = final_block(self._w3, self.finality)  # queried before the receipt, so it can only be older
-        receipt = self._find_receipt(intent)
+        mined = seen.used > nonce or intent.state is IntentState.MINED
+        receipt = self._find_receipt(intent) if mined else None
         if receipt is not None:
-            return self._found(intent, receipt, final)
+            return self._found(intent, receipt, seen.final)
         if intent.state is IntentState.MINED:
             log.warning("%s: its block was removed by a reorg", intent.key)
             intent = self._journal.reorg(intent.number)
-        if self._nonce_used(nonce, final):
+        if self._nonce_used(nonce, seen):
             for _ in range(_LOOKS):  # a lagging node may have no receipt either
                 if self._find_receipt(intent) is not None:
                     return intent
                 self._sending.sleep(self._poll())
             return self._journal.lose(intent.number)
-        if intent.state is IntentState.SIGNED or not self._in_pool(intent):
+        if intent.state is IntentState.SIGNED or not (seen.taken > nonce or self._in_pool(intent)):
             return self._broadcast(intent)
         return intent
 
@@ -523,19 +551,19 @@ class Transactor:
             return True
         return False
 
-    def _nonce_used(self, nonce: int, final: int) -> bool:
+    def _nonce_used(self, nonce: int, seen: _Seen) -> bool:
         """Return whether a transaction with this nonce is in a final block."""
-        if self._count("latest") <= nonce:
+        if seen.used <= nonce:
             return False
         if self.finality.rule is FinalityRule.INSTANT:
             return True
-        return final >= 0 and self._count(final) > nonce
+        return seen.final >= 0 and self._count(seen.final) > nonce
 
-    def _stuck(self, attempt: Attempt, left: float | None) -> bool:
+    def _stuck(self, attempt: Attempt, seen: _Seen, left: float | None) -> bool:
         patience = self._sending.resend_after if left is None else left / _LOOKS_IN_TIME
         if abs(self._sending.clock() - attempt.signed_at) > patience:  # a clock that is set back holds up nothing
             return True
-        fees = suggest_fees(self._w3)
+        fees = seen.fees()
         return fees.base_fee is not None and fees.base_fee > attempt.max_fee
 
     def _receipt(
@@ -588,7 +616,7 @@ class Transactor:
 
         A lagging node reports a used nonce. If it does so at every retry, the chain itself was reset.
         """
-        taken = {intent.nonce for intent in self._journal.live()}
+        taken = self._journal.nonces()
         nonce, unused = self._count("pending"), self._journal.unused_nonce()
         for _ in range(_LOOKS - 1):
             if nonce < unused:
@@ -609,11 +637,7 @@ class Transactor:
 
     def _promised(self) -> int:
         """Return the maximum cost of all pending transactions, wei."""
-        return sum(
-            (intent.gas or 0) * intent.attempts[-1].max_fee + intent.value
-            for intent in self._journal.live()
-            if intent.state in (IntentState.SIGNED, IntentState.SENT)
-        )
+        return sum(gas * max_fee + value for gas, max_fee, value in self._journal.bids())
 
     def _affordable(self, fees: Fees, gas: int, spare_gas: int, value: int) -> Fees:
         """Return the bid, or the highest bid that the account can pay, if it stays valid after one full block.

@@ -272,6 +272,28 @@ def test_many_are_in_flight_at_once_and_mined_in_one_block(anvil: DevChain) -> N
 
 
 @pytest.mark.node
+def test_a_pass_over_many_in_flight_asks_a_node_no_more_than_over_few(
+    anvil: DevChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else those who wait at a slow node for many answers to be mined bump none of them in time."""
+    client, provider, asked = on(anvil), anvil.w3.provider, list[str]()
+    rpc(anvil, "evm_setAutomine", False)
+    for n in range(1, 21):
+        client.submit(calls.register_model(client.address, Digest(bytes([n]) * 32), ROOT, ROOT))
+    real = provider.make_request
+
+    def counting(method: Any, params: Any) -> Any:
+        asked.append(method)
+        return real(method, params)
+
+    monkeypatch.setattr(provider, "make_request", counting)
+    monkeypatch.setattr(provider, "_request_func_cache", (None, None))  # web3.py's, of the function before
+    assert len(client.transactor.keep()) == 20
+    assert "eth_getTransactionCount" in asked
+    assert len(asked) < 10, asked
+
+
+@pytest.mark.node
 def test_a_gap_that_a_lost_transaction_left_is_closed_by_sending_its_bytes_again(anvil: DevChain) -> None:
     client = on(anvil)
     rpc(anvil, "evm_setAutomine", False)
