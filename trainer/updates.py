@@ -35,7 +35,7 @@ from registry.rounds.data_sets import SALT_BYTES, open_data_set, opening_of
 from registry.rounds.loaded_round import load_round
 from registry.rounds.onchain import RoundRecord
 from registry.store.base import ContentStore
-from registry.store.blobs import add_blob, file_pieces
+from registry.store.blobs import add_file, blob_of_file, file_pieces
 from registry.store.manifests import put_manifest
 from registry.types import Address, Digest, ModelId, Root, RoundId
 
@@ -226,9 +226,9 @@ def publish_update(store: ContentStore, prepared: PreparedUpdate) -> None:
     Raises:
         VerificationFailed: The file no longer matches the commitment.
     """
-    blob = add_blob(store, file_pieces(prepared.file))
-    if blob != prepared.manifest.delta.blob:
-        raise VerificationFailed(f"{prepared.file}: expected {prepared.manifest.delta.cid}, got {blob.cid}")
+    blob = prepared.manifest.delta.blob
+    if not add_file(store, prepared.file, blob):
+        raise VerificationFailed(f"{prepared.file}: expected {blob.cid}, got {blob_of_file(prepared.file).cid}")
     store.pin(blob.cid)
     put_manifest(store, prepared.manifest)
     write_whole(prepared.file.parent / "published", b"")

@@ -12,7 +12,7 @@ from registry.content.manifest import VersionManifest, blocks_of
 from registry.errors import FormError
 from registry.rounds.results import Outcome
 from registry.store.base import ContentStore
-from registry.store.blobs import add_blob, file_pieces
+from registry.store.blobs import add_file
 from registry.store.links import reachable
 from registry.store.local import LocalStore
 from registry.store.manifests import found_manifest, put_manifest
@@ -34,7 +34,7 @@ def keep_version(folder: Path, outcome: Outcome, parent: Digest) -> None:
     if outcome.state_file is not None and version.state is not None:
         files.append((outcome.state_file, version.state.blob))
     for path, blob in files:
-        if add_blob(kept, file_pieces(path)) != blob:
+        if not add_file(kept, path, blob):
             raise FormError(f"{path}: changed since it was computed")
         kept.pin(blob.cid)
     put_manifest(kept, version)  # last, since a version is restored by its manifest

@@ -43,7 +43,7 @@ from registry.rounds.writing import describe_while_making, written
 from registry.rules.encoding import RoundScalars, RuleSet
 from registry.rules.table import rules_of
 from registry.store.base import ContentStore
-from registry.store.blobs import add_blob, file_pieces
+from registry.store.blobs import add_file
 from registry.store.manifests import put_manifest
 from registry.types import Address
 
@@ -300,7 +300,7 @@ def publish_outcome(store: ContentStore, outcome: Outcome) -> None:
     if outcome.state_file is not None and outcome.version.state is not None:
         files.append((outcome.state_file, outcome.version.state.blob))
     for path, blob in files:
-        if add_blob(store, file_pieces(path)) != blob:
+        if not add_file(store, path, blob):
             raise FormError(f"{path}: changed since it was computed")
         store.pin(blob.cid)
     manifests: tuple[Manifest, ...] = (*outcome.pages, outcome.report, outcome.version)

@@ -24,7 +24,7 @@ from registry.content.tensors import FLOATS, TensorHeader, header_length, parse_
 from registry.errors import FormError, InputError, VerificationFailed
 from registry.rounds.onchain import RoundRecord
 from registry.store.base import ContentStore
-from registry.store.blobs import add_blob, file_pieces, open_blob
+from registry.store.blobs import add_blob, add_file, file_pieces, open_blob
 from registry.store.manifests import get_manifest, put_manifest
 from registry.types import Blob, Digest, Root
 
@@ -283,7 +283,7 @@ def add_version(
         round=None,
         statement=statement,
     )
-    if add_blob(store, file_pieces(path)) != manifest.weights.blob:
+    if not add_file(store, path, manifest.weights.blob):
         raise FormError(f"{path}: changed while it was read")
     store.pin(manifest.weights.cid)
     put_manifest(store, manifest)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from registry.errors import BlockMismatch, BlockTooLarge
 from registry.store.ahead import ordered
-from registry.types import MAX_BLOCK_BYTES, Cid, NamedBlock
+from registry.types import MAX_BLOCK_BYTES, Blob, Cid, NamedBlock
 
 __all__ = ["BLOCK_TIMEOUT", "ContentStore", "verified"]
 
@@ -97,6 +98,23 @@ class ContentStore(ABC):
             ContentError: As `put`, and whatever blocks raises.
         """
         self._put_many(ordered(_proven, blocks), root)
+
+    def import_file(self, path: Path, blob: Blob) -> bool:
+        """Have the backend chunk, hash and store a file by itself, if it does so faster than it stores blocks.
+
+        Args:
+            path: The file.
+            blob: What it was when it was hashed.
+
+        Returns:
+            Whether the blob is stored. If not, as in a store without such a way or where the file has changed, its
+            blocks are yet to be put. The blob is not pinned.
+
+        Raises:
+            InputError: The file cannot be read.
+            StoreUnavailable: It could not be stored.
+        """
+        return False
 
     def has(self, cid: Cid) -> bool:
         """Return whether the block is stored locally, without querying other peers.

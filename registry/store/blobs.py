@@ -13,7 +13,7 @@ from registry.errors import FormError, InputError
 from registry.store.base import ContentStore
 from registry.types import Blob, Cid, Codec, NamedBlock
 
-__all__ = ["add_blob", "blob_of_file", "file_pieces", "leaf_cids", "open_blob", "read_range", "walk_blob"]
+__all__ = ["add_blob", "add_file", "blob_of_file", "file_pieces", "leaf_cids", "open_blob", "read_range", "walk_blob"]
 
 Piece = bytes | bytearray | memoryview
 
@@ -47,6 +47,16 @@ def add_blob(store: ContentStore, pieces: Iterable[Piece]) -> Blob:
     store.put_many(blocks())
     assert root is not None  # the empty file has a block too
     return Blob(root, size)
+
+
+def add_file(store: ContentStore, path: Path, blob: Blob) -> bool:
+    """Store a file that was hashed before, unpinned; return whether it still is that blob.
+
+    Raises:
+        InputError: It cannot be read.
+        ContentError: It could not be stored.
+    """
+    return store.import_file(path, blob) or add_blob(store, file_pieces(path)) == blob
 
 
 def open_blob(store: ContentStore, blob: Blob) -> Iterator[bytes]:

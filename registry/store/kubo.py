@@ -13,13 +13,15 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
+from pathlib import Path
 from typing import TypeVar
 
 from registry.errors import BlockNotFound, ContentError, InputError, StoreUnavailable
 from registry.store.ahead import ordered
 from registry.store.base import BLOCK_TIMEOUT, ContentStore
+from registry.store.blobs import file_pieces
 from registry.store.kubo_rpc import KuboRpc
-from registry.types import Cid
+from registry.types import Blob, Cid
 
 __all__ = ["KuboStore"]
 
@@ -84,6 +86,11 @@ class KuboStore(ContentStore):
             yield leaf
             done += 1
         yield from super().get_many(cids[done:end])
+
+    def import_file(self, path: Path, blob: Blob) -> bool:
+        # Choose a node that answers first: half a file may have gone to one that does not.
+        node = self._first(lambda node: node.answering())
+        return node.add(file_pieces(path)) == str(blob.cid)
 
     def close(self) -> None:
         for node in self._nodes:

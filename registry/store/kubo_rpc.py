@@ -1,6 +1,6 @@
 """Client of a Kubo node's RPC: blocks, CAR imports and pins.
 
-Small requests and CAR imports go through ipfshttpclient. Block reads and pin progress use `registry.store.http`,
+Small requests and uploads go through ipfshttpclient. Block reads and pin progress use `registry.store.http`,
 because ipfshttpclient buffers bodies of any length in memory and applies its timeout to each read.
 """
 
@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from registry.content.car import write_car
 from registry.content.cid import parse_cid
-from registry.content.unixfs import CHUNK_SIZE
+from registry.content.unixfs import CHUNK_SIZE, MAX_LINKS
 from registry.errors import BlockNotFound, BlockTooLarge, ContentError, FormError, InputError, StoreUnavailable
 from registry.store.after_fork import make_anew_after_fork
 from registry.store.http import Deadline, Endpoint, Late, is_loopback
@@ -180,19 +180,42 @@ class KuboRpc:
                 sent += 1
                 yield block
 
-        source = _Source(write_car(root, counted()))
         options = {"pin-roots": "false", "fast-provide-root": "false", "stats": "true"}
+        # Without pinning, the statistics are the whole reply.
+        told = self._upload(
+            write_car(root, counted()),
+            lambda client, source, limits: client.dag.imprt(source, opts=options, timeout=limits),
+        )
+        kept = (told.get("Stats") or {}).get("BlockCount")
+        if kept != sent:
+            raise StoreUnavailable(f"{self.url}: dag/import: expected {sent} blocks kept, got {kept}")
+
+    def add(self, pieces: Iterator[bytes]) -> str:
+        """Have the node chunk and hash a file under the blob profile, pinning nothing; return the CID it names.
+
+        So the file is hashed once, by the node, where an import of blocks hashes them at both ends.
+        """
+        profile = {"cid-version": "1", "hash": "sha2-256", "max-file-links": str(MAX_LINKS)}
+        profile |= {"fast-provide-root": "false"}
+        chunker = f"size-{CHUNK_SIZE}"
+        told = self._upload(
+            pieces,
+            lambda client, source, limits: client.add(
+                source, chunker=chunker, raw_leaves=True, pin=False, opts=profile, timeout=limits
+            ),
+        )
+        return str(told.get("Hash"))
+
+    def _upload(self, pieces: Iterator[bytes], send: Callable[[Any, _Source, tuple[float, float]], Any]) -> Any:
+        """Send pieces by a call of ipfshttpclient; an error of theirs is raised as it is."""
+        source = _Source(pieces)
         limits = (self._timeout, _PATIENCE * self._timeout)  # per piece; for the reply after the last piece
         try:
-            # Without pinning, the statistics are the whole reply.
-            told = self._call(lambda client: client.dag.imprt(source, opts=options, timeout=limits))
+            return self._call(lambda client: send(client, source, limits))
         except (StoreUnavailable, BlockNotFound):
             if source.failure is not None:
                 raise source.failure from None
             raise
-        kept = (told.get("Stats") or {}).get("BlockCount")
-        if kept != sent:
-            raise StoreUnavailable(f"{self.url}: dag/import: expected {sent} blocks kept, got {kept}")
 
     def pin(self, cid: Cid, recursive: bool) -> None:
         """Pin a block, or a DAG, that the node has."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
+from pathlib import Path
 
 from registry.errors import BlockMismatch, BlockNotFound, BlockTooLarge, ContentError, StoreUnavailable
 from registry.store.base import ContentStore
+from registry.store.blobs import add_file
 from registry.store.links import reachable
-from registry.types import Cid, NamedBlock
+from registry.types import Blob, Cid, NamedBlock
 
 __all__ = ["LayeredStore"]
 
@@ -41,6 +43,9 @@ class LayeredStore(ContentStore):
 
     def get_many(self, cids: Iterable[Cid], *, parent: Cid | None = None) -> Iterator[bytes]:
         return self._get_many(list(cids), parent)
+
+    def import_file(self, path: Path, blob: Blob) -> bool:
+        return all(add_file(store, path, blob) for store in self._writers())
 
     def pin(self, cid: Cid, *, recursive: bool = True) -> None:
         # The front may have only part of the DAG: fetch the rest, then pin.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
 from registry.errors import BlockNotFound
 from registry.store.base import ContentStore
-from registry.types import Cid
+from registry.types import Blob, Cid
 
 __all__ = ["LimitedStore"]
 
@@ -56,6 +57,9 @@ class LimitedStore(ContentStore):
 
     def put_many(self, blocks: Iterable[tuple[Cid, bytes]], *, root: Cid | None = None) -> None:
         self._store.put_many(blocks, root=root)
+
+    def import_file(self, path: Path, blob: Blob) -> bool:
+        return self._store.import_file(path, blob)
 
     def pin(self, cid: Cid, *, recursive: bool = True) -> None:
         self._store.pin(cid, recursive=recursive)

@@ -19,9 +19,11 @@ import pytest
 from registry.dev.kubo_node import KuboNode, init_node, node_alive, start_node, stop_node
 from registry.dev.store_suite import block
 from registry.errors import BlockNotFound, InputError, StoreUnavailable
-from registry.store.blobs import add_blob, leaf_cids, open_blob
+from registry.store.blobs import add_blob, add_file, blob_of_file, leaf_cids, open_blob
 from registry.store.kubo import KuboStore
 from registry.store.kubo_rpc import endpoints_of
+from registry.store.layered import LayeredStore
+from registry.store.local import LocalStore
 from registry.types import Codec
 
 MIB = 1 << 20
@@ -74,6 +76,44 @@ def test_a_published_blob_is_the_file_that_kubo_would_have_added(kubo: KuboNode,
     file.write_bytes(data)
     assert ipfs(kubo, ipfs_program, "add", "-Q", "--only-hash", str(file)) == str(blob.cid)
     assert ipfs(kubo, ipfs_program, "pin", "ls", "--type=recursive", "-q", str(blob.cid)) == str(blob.cid)
+
+
+@pytest.mark.node
+@pytest.mark.slow
+def test_a_node_hashes_a_file_by_itself_whatever_it_is_set_to(ipfs_program: Path, tmp_path: Path) -> None:
+    repo, file = tmp_path / "repo", tmp_path / "file"
+    init_node(repo, ipfs_program)
+    command = [ipfs_program, "config", "profile", "apply", "unixfs-v0-2015"]
+    subprocess.run(command, env={**os.environ, "IPFS_PATH": str(repo)}, check=True, capture_output=True)
+    node = start_node(repo, ipfs_program)
+    try:
+        with KuboStore(node.api) as store:
+            for size in (0, 1, MIB, MIB + 1, 1025 * MIB):  # the last has more leaves than a node has links
+                with file.open("wb") as written:
+                    written.truncate(size)
+                blob = blob_of_file(file)
+                assert store.import_file(file, blob), size
+                assert store.has(blob.cid)
+            assert not any(cid == blob.cid for cid, _ in store.pins())
+            assert sum(map(len, open_blob(store, blob))) == size
+    finally:
+        stop_node(repo)
+
+
+@pytest.mark.node
+def test_a_file_that_has_changed_is_not_the_blob_that_was_named(kubo: KuboNode, tmp_path: Path) -> None:
+    file, front = tmp_path / "file", LocalStore(tmp_path / "front")
+    file.write_bytes(os.urandom(2 * MIB))
+    blob = blob_of_file(file)
+    with KuboStore(kubo.api) as store:
+        assert add_file(LayeredStore(front, publishers=[store]), file, blob)
+        assert store.has(blob.cid)
+        assert front.has(blob.cid)
+        file.write_bytes(os.urandom(2 * MIB))
+        assert not add_file(store, file, blob)
+        file.unlink()
+        with pytest.raises(InputError, match=r"expected a file to read, got No such file"):
+            add_file(store, file, blob)
 
 
 @pytest.mark.node
