@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import logging
+import os
 import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -48,6 +49,17 @@ class _State:
 
 
 _lock = threading.Lock()
+
+
+def _after_fork() -> None:
+    """Do without kernels in a process forked while another thread loaded them: its locks are never released there."""
+    global _lock
+    if _lock.locked():
+        _State.tried = True
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def kernels(handled: int) -> Kernels | None:

@@ -27,6 +27,7 @@ from registry.content.merkle import (
 )
 from registry.errors import FormError
 from registry.kernels import Kernels, kernels
+from registry.rounds.forked import answer, forked
 from registry.rules.grid import grid_integers
 
 
@@ -52,6 +53,14 @@ def compiled() -> Kernels:
     found = kernels(1 << 30)
     assert found is not None, "numba is part of the test environment"
     return found
+
+
+def test_a_process_forked_while_they_are_loaded_does_without_them() -> None:
+    """The thread that loads them, and would release its locks, is not there."""
+    begin_anew()
+    with module._lock, forked(lambda pipe: kernels(1 << 30) is None) as pipe:
+        assert pipe.poll(20)
+        assert answer(pipe) is True
 
 
 def test_rows_of_any_length_hash_as_with_hashlib() -> None:

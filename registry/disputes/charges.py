@@ -115,7 +115,7 @@ class Inspection:
         charge: The fraud proof.
         wanted: The leaves to demand.
         sound: Whether the result was recomputed and is right.
-        outcome: The recomputed result with its files, if it is the attested one in every field.
+        outcome: The recomputed result with its files, if it has the attested one's roots.
     """
 
     said: str

@@ -39,7 +39,7 @@ from registry.disputes.faults import WrongChunk, WrongCount, WrongFactor, WrongR
 from registry.disputes.narrowing import apart, published_aggregate, published_state, published_version
 from registry.disputes.openings import Chunks, Listing, chunks_of_file, listing_of, relay_numbers
 from registry.disputes.sampling import held_by_parts, sampled
-from registry.errors import ContentError, FormError, VerificationFailed
+from registry.errors import CairnError
 from registry.rounds.admission import Verdict, judge, judge_declared
 from registry.rounds.loaded_round import LoadedRound
 from registry.rounds.onchain import RoundRecord
@@ -249,7 +249,7 @@ def _recompute(case: Case, listing: Listing) -> tuple[Sequence[Verdict], Outcome
         membership = listing.membership(places[who])
         try:
             found = _wrongly_admitted(case, verdict, membership)
-        except (ContentError, FormError):  # became unavailable meanwhile
+        except CairnError:  # became unavailable meanwhile
             found = Inspection("", wanted=sampled(case, membership))
         if found.charge is not None:
             return found
@@ -262,7 +262,7 @@ def _recompute(case: Case, listing: Listing) -> tuple[Sequence[Verdict], Outcome
     counted = [replace(v, reason=Reason.ADMITTED) if v.commitment.participant in refused else v for v in verdicts]
     try:
         return counted, compute_outcome(case.store, case.round, counted, case.folder, relaid=relaid)
-    except (ContentError, FormError, VerificationFailed):  # the parent is withheld or another, or what was there is not
+    except CairnError:  # the parent is withheld or another, what was there is not, or there is no room
         return _without_parent(case, listing, counted, relaid) or held_by_parts(case, listing, blobs, wanted)
 
 
@@ -273,7 +273,7 @@ def _without_parent(
     path, admitted = case.folder / "aggregate.safetensors", [verdict for verdict in verdicts if verdict.admitted]
     try:
         compute_aggregate(case.store, case.round, admitted, path, relaid=relaid)
-    except ContentError:
+    except CairnError:
         return None
     return _wrong_aggregate(case, listing, verdicts, chunks_of_file(path))
 
@@ -369,7 +369,10 @@ def _compared(case: Case, listing: Listing, verdicts: Sequence[Verdict], outcome
         outcome = reported_with(outcome, _all_judged(case, verdicts))
     for name in ("roots", "report_digest", "version_digest"):
         if getattr(outcome.result, name) != getattr(case.result, name):
-            return Inspection(f"{name} differs from the recomputed one: readers refuse it, the chain does not")
+            # With the same roots the next round may build on it, whatever file its manifest names.
+            made = outcome if outcome.result.roots == case.result.roots else None
+            said = f"{name} differs from the recomputed one: readers refuse it, the chain does not"
+            return Inspection(said, outcome=made)
     refused = [v.commitment.participant for v in verdicts if v.admitted and v.detail]
     if refused:
         named = ", ".join(f"0x{who.hex()[:8]}" for who in refused)

@@ -19,6 +19,7 @@ from registry.disputes.charges import (
     Inspection,
     Wanted,
     aggregate_charge,
+    attested_chunks,
     off_grid,
     off_grid_in,
     state_charge,
@@ -34,7 +35,7 @@ from registry.disputes.openings import (
     chunks_of_file,
     relay_numbers,
 )
-from registry.errors import ContentError, FormError
+from registry.errors import CairnError, ContentError
 from registry.rounds.server_steps import continues, next_version, step_number, stepped_values
 from registry.rounds.writing import written
 from registry.rules.columns import middle_sums
@@ -68,7 +69,7 @@ def held_by_parts(case: Case, listing: Listing, blobs: Mapping[Address, Blob], w
     if aggregate is not None:
         try:
             found = _audited_step(case, aggregate)
-        except (ContentError, FormError):  # became unavailable meanwhile
+        except CairnError:  # it became unavailable meanwhile, or the parent is withheld or another
             aggregate = None
         else:
             if found is not None and found.charge is not None:
@@ -79,6 +80,8 @@ def held_by_parts(case: Case, listing: Listing, blobs: Mapping[Address, Blob], w
         Tree.VERSION: published_version(case) if aggregate is None else None,
         Tree.STATE: published_state(case) if aggregate is None and case.round.form.rules.program.states else None,
     }
+    if aggregate is None:
+        published |= _published_parent(case)
     for index in case.samples:
         sample = _Sample(case, listing, blobs, published, index)
         found = sample.audited()
@@ -89,6 +92,15 @@ def held_by_parts(case: Case, listing: Listing, blobs: Mapping[Address, Blob], w
         return Inspection("contributions: unavailable leaves demanded", wanted=tuple(dict.fromkeys(wanted)))
     chunks = ", ".join(map(str, case.samples))
     return Inspection(f"not everything is available as a whole; sampled chunks {chunks} are right")
+
+
+def _published_parent(case: Case) -> dict[Tree, Chunks | None]:
+    """Return the chunks of the parent and its state, None for one of which no file with the anchored root is public."""
+    parent = case.round.parent
+    found = {Tree.PARENT: attested_chunks(case.store, parent.weights.blob, Root(parent.tensor_root))}
+    if parent.state is not None:
+        found[Tree.PARENT_STATE] = attested_chunks(case.store, parent.state.blob, Root(parent.state.root), case.states)
+    return found
 
 
 def _scalars(case: Case) -> RoundScalars:
@@ -252,19 +264,21 @@ class _Sample:
     def _before(self) -> Iterator[bytes | Wanted]:
         """Yield this chunk of the parent, then the leaves with its states; instead of a withheld one, the demand."""
         parent = self._case.round.parent
-        yield self._of_parent(parent.weights.blob, Root(parent.tensor_root), Tree.PARENT, self._index, VALUES)
+        yield self._of_parent(Root(parent.tensor_root), Tree.PARENT, self._index, VALUES)
         if parent.state is not None and continues(parent, self._case.round.form.rules):
             first, last = self._leaves_of_states()
             for index in range(first, last):
                 root, rows = Root(parent.state.root), self._case.states
-                yield self._of_parent(parent.state.blob, root, Tree.PARENT_STATE, index, rows)
+                yield self._of_parent(root, Tree.PARENT_STATE, index, rows)
 
-    def _of_parent(self, blob: Blob, root: Root, tree: Tree, index: int, rows: Rows) -> bytes | Wanted:
-        try:
-            return chunk_of_blob(self._case.store, blob, index, rows)
-        except ContentError:
-            shown = self._case.shown_of(root, rows)
-            return shown[index].leaf if index in shown else Wanted(root, tree, index, rows=rows)
+    def _of_parent(self, root: Root, tree: Tree, index: int, rows: Rows) -> bytes | Wanted:
+        whole, shown = self._published[tree], self._case.shown_of(root, rows)
+        if whole is not None:
+            try:
+                return whole.opening(index).leaf
+            except ContentError:  # became unavailable meanwhile
+                pass
+        return shown[index].leaf if index in shown else Wanted(root, tree, index, rows=rows)
 
     def _leaves_of_states(self) -> tuple[int, int]:
         """Return the first leaf of a state with coordinates of this chunk, and the one after the last."""

@@ -25,6 +25,7 @@ from registry.chain.contract_structs import Basis, Demanded, Dispute, Opening, R
 from registry.chain.court import Court
 from registry.chain.demand_terms import ANSWER_GAS, MAX_DEPOSIT
 from registry.chain.sending import Call
+from registry.content.manifest import VersionManifest
 from registry.disputes.answers import answer_to
 from registry.disputes.charges import Inspection, Wanted, basis_of
 from registry.disputes.demands import Demands, SeenDemands, demands_of
@@ -35,22 +36,20 @@ from registry.disputes.streaming import conviction_gas
 from registry.disputes.tree_cache import place_of, remove_before
 from registry.errors import (
     CairnError,
-    ContentError,
     ContractError,
     FormError,
     NotEnoughMoney,
-    StoreUnavailable,
     TransactionRefused,
-    VerificationFailed,
 )
-from registry.ethereum.fees import block_gas
+from registry.ethereum.fees import block_gas, suggest_fees
 from registry.ethereum.keys import to_checksum
 from registry.ethereum.node import chain_time
 from registry.roles.activity import Activity
 from registry.roles.claims import Claim, Collecting, collect, sealing, secret_of
-from registry.roles.kept_versions import keep_version, restore_version
+from registry.roles.kept_versions import keep_version, kept_version, restore_version
 from registry.roles.loop import LoopTask, keeping, take_step
 from registry.roles.purse import LimitReached, Purse
+from registry.roles.watch_costs import price_of, watch_costs
 from registry.rounds.loaded_round import LoadedRound, load_by_updates, load_round
 from registry.rounds.onchain import (
     RoundRecord,
@@ -64,7 +63,7 @@ from registry.rounds.onchain import (
 from registry.rounds.results import Outcome
 from registry.store.base import ContentStore
 from registry.store.limited import LimitedStore
-from registry.types import Address, Cid, Digest, HeadKind, ModelId, Part, Phase, Tree
+from registry.types import Address, Cid, HeadKind, ModelId, Part, Phase, Tree
 from registry.verification.verify import Check, until_failure, verify_round
 
 if TYPE_CHECKING:
@@ -113,8 +112,8 @@ class AuditorMemory:
     recomputed: Recomputed = field(default_factory=dict)
     missed: dict[Cid, int] = field(default_factory=dict)
     """Blocks waited for in vain, see `LimitedStore`: whoever commits what nobody serves uses up one audit with it."""
-    unkept: list[tuple[Outcome, Digest]] = field(default_factory=list)
-    """A recomputed outcome that is still to be kept, and its parent."""
+    unkept: list[tuple[Outcome, bytes]] = field(default_factory=list)
+    """A recomputed outcome that is still to be kept, and the anchored hash of its parent's roots."""
     seen: dict[str, SeenDemands] = field(default_factory=lambda: defaultdict(SeenDemands))
     """Demands in final blocks, by task, since each task has a thread."""
     said: set[str] = field(default_factory=set)
@@ -137,22 +136,31 @@ class _Watch:
     purse: Purse | None
     memory: AuditorMemory
     clock: Callable[[], float]
+    reserves: dict[ModelId, int | None]
+    """What auditing a result of each watched model may cost at most, wei at current fees; None if not known yet."""
 
     def round(self, record: RoundRecord, store: ContentStore | None = None) -> LoadedRound:
         """Return a round, read once, from the time-limited store of an audit."""
         known = self.memory.rounds
         if record not in known:
             try:
-                restore_version(self.versions, self.store, record.parent)
-            except (CairnError, OSError) as error:  # it is only a help where others withhold it
-                log.info("round %d: the kept parent is not restored: %s", record.number, error)
-            try:
-                loaded = load_round(store or self.store, record)
-            except (ContentError, FormError, VerificationFailed):  # withheld, or its manifest names another file
+                loaded = load_round(store or self.store, record, kept=self._kept(record))
+            except CairnError:  # the parent is withheld, or its manifest names another file
                 loaded = load_by_updates(store or self.store, record)
             self.memory.forget()
             known[record] = loaded
         return known[record]
+
+    def _kept(self, record: RoundRecord) -> VersionManifest | None:
+        """Return the round's parent as recomputed here, its files put into the store; None if it is not kept."""
+        try:
+            kept = kept_version(self.versions, record.parent_roots)
+            if kept is not None:
+                restore_version(self.versions, self.store, kept)
+        except (CairnError, OSError) as error:  # it is only a help where others withhold it
+            log.info("round %d: the kept parent is not restored: %s", record.number, error)
+            return None
+        return kept
 
     def basis(self, record: RoundRecord) -> Basis:
         """Return the basis of a round's challenges: rule bytes and the parent's roots."""
@@ -180,7 +188,7 @@ class _Watch:
                 missed.clear()
         self.memory.inspected[record, tally] = found
         if found.outcome is not None:
-            self.memory.unkept[:] = [(found.outcome, record.parent)]
+            self.memory.unkept[:] = [(found.outcome, record.parent_roots)]
             self.keep()
         return found
 
@@ -189,11 +197,11 @@ class _Watch:
         for outcome, parent in self.memory.unkept[:]:
             try:
                 keep_version(self.versions, outcome, parent)
-            except (StoreUnavailable, OSError) as error:
-                self.tell(f"round {self.number}: the recomputed version is not kept yet: {error}")
-                return
             except FormError:
                 log.info("round %d: the recomputed version is not kept: its files are of a later one", self.number)
+            except (CairnError, OSError) as error:
+                self.tell(f"round {self.number}: the recomputed version is not kept yet: {error}")
+                return
             self.memory.unkept.clear()
 
     def inspect_ahead(self, record: RoundRecord, result: Result, tally: bytes) -> Inspection:
@@ -279,8 +287,10 @@ def tasks(
         clock: Returns seconds, to limit the time of an audit.
     """
     kept, activity = memories or [AuditorMemory() for _ in models], Activity(client, models, clock)
+    reserves: dict[ModelId, int | None] = dict.fromkeys(models)
     watches = [
-        _Watch(client, store, folder, m, 0, purse, memory, clock) for m, memory in zip(models, kept, strict=True)
+        _Watch(client, store, folder, m, 0, purse, memory, clock, reserves)
+        for m, memory in zip(models, kept, strict=True)
     ]
 
     def each(name: str, step: Callable[[_Watch], str]) -> list[LoopTask]:
@@ -333,9 +343,11 @@ def _watched(watch: _Watch, activity: Activity, step: Callable[[_Watch], str]) -
 def _look(watch: _Watch) -> str:
     client, model_id, number = watch.client, watch.model_id, watch.number
     phase = client.phase(model_id, number)
-    watch.keep()
     if phase == Phase.CHALLENGE:
-        return _audit_window(watch)
+        said = _audit_window(watch)
+        watch.keep()
+        return said
+    watch.keep()
     if phase in (Phase.PUBLISH, Phase.AGGREGATE) and client.round(model_id, number).attested:
         # Once, so not before updates are published, which nobody honest does until then.
         return _look_ahead(watch) if commits_closed(client, model_id, number) else ""
@@ -483,15 +495,38 @@ def _show_late(watch: _Watch) -> str:
     # An answer in the mempool, which may never be mined, postpones the auditor's for half of the late period.
     early = {leaf for leaf in late if demands.yields(leaf, now, record.plan.answer_duration)}
     due = [leaf for leaf in late if leaf not in early or not Court(client).demand(leaf, block="pending").closed]
-    shown = sum(_is_shown_late(watch, purse, record, result, leaf, attesters) for leaf in due)
+    shown, poor, reserve = 0, "", _reserve(watch, record)
+    try:
+        for leaf in due:
+            shown += _is_shown_late(watch, purse, record, result, leaf, attesters, reserve)
+    except (LimitReached, NotEnoughMoney) as error:
+        poor = watch.tell(f"round {number}: late answers wait, for audits come first: {error}")
     left = min(demands.late_deadlines[leaf] for leaf in late) - now
     client.transactor.keep(left=left, most=max(demands.deposits[leaf] for leaf in late) // ANSWER_GAS)
     leaves = "a leaf" if shown == 1 else f"{shown} leaves"
-    return f"round {number}: showed {leaves} late, for the result is right" if shown else ""
+    return f"round {number}: showed {leaves} late, for the result is right" if shown else poor
+
+
+def _reserve(watch: _Watch, record: RoundRecord) -> int:
+    """Return what late answers leave in the purse, wei: what an audit of each watched model may cost at most.
+
+    Else whoever demands leaves of a right result, and does not answer, would empty it before the next result is false.
+    """
+    rules, fees = watch.round(record).form.rules, suggest_fees(watch.client.w3)
+    costs = watch_costs(record.plan, len(record.commitments), rules.values, len(rules.program.states))
+    own = price_of(costs.lines, record.plan, fees.base_fee or fees.max_fee, fees.priority_fee).limit
+    watch.reserves[watch.model_id] = own
+    return sum(own if known is None else known for known in watch.reserves.values())
 
 
 def _is_shown_late(
-    watch: _Watch, purse: Purse, record: RoundRecord, result: Result, leaf: Demanded, attesters: Sequence[Address]
+    watch: _Watch,
+    purse: Purse,
+    record: RoundRecord,
+    result: Result,
+    leaf: Demanded,
+    attesters: Sequence[Address],
+    reserve: int,
 ) -> bool:
     """Whether the auditor has sent a late answer now; one that is refused keeps no other leaf back."""
     court, place = Court(watch.client), place_of(watch.folder, watch.model_id, watch.number)
@@ -502,7 +537,7 @@ def _is_shown_late(
     if watch.client.transactor.journal.on_its_way(call.key) is not None:
         return False
     try:
-        purse.submit(call)
+        purse.submit(call, reserve=reserve)
     except (ContractError, TransactionRefused) as error:
         log.info("round %d: a late answer was rejected: %s", watch.number, error)
         return False

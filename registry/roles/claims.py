@@ -124,7 +124,7 @@ def collect(client: Client, purse: Purse, folder: Path, memory: Collecting | Non
             return said
     credit = court.credit(client.account)
     if credit:
-        court.withdraw(until="mined")
+        purse.send(court.withdrawal(), back=credit)
         return f"withdrew {credit} wei of deposits and rewards"
     return ""
 

@@ -6,11 +6,14 @@ holds the version of the last audited window, and that round's parent.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from pathlib import Path
 
+from registry.chain.contract_hashes import roots_hash
 from registry.content.manifest import VersionManifest, blocks_of
-from registry.errors import FormError
+from registry.errors import BlockNotFound, CairnError, FormError
 from registry.rounds.results import Outcome
+from registry.rounds.versions import roots_of
 from registry.store.base import ContentStore
 from registry.store.blobs import add_file
 from registry.store.links import reachable
@@ -19,17 +22,50 @@ from registry.store.manifests import found_manifest, put_manifest
 from registry.store.retention import collect
 from registry.types import Cid, Digest
 
-__all__ = ["keep_version", "restore_version"]
+__all__ = ["keep_version", "kept_version", "restore_version"]
 
 
-def keep_version(folder: Path, outcome: Outcome, parent: Digest) -> None:
-    """Keep a recomputed version with its state and manifest; drop all others but the round's parent.
+def keep_version(folder: Path, outcome: Outcome, parent: bytes) -> None:
+    """Keep a recomputed version with its state and manifest; drop all others but the one with the parent's roots.
 
     Raises:
         FormError: A file changed since it was computed.
-        StoreUnavailable: The disk is full.
+        ContentError: The disk is full, or the folder is damaged.
     """
-    kept, version = LocalStore(folder), outcome.version
+    kept = LocalStore(folder)
+    try:
+        _add(kept, outcome)
+    except BaseException:
+        collect(kept, grace=0.0)  # what is half kept takes room from the next attempt
+        raise
+    before = kept_version(folder, parent)
+    wanted = {*_roots(outcome.version), *(_roots(before) if before is not None else ())}
+    _unpin_all_but(kept, wanted)
+    try:
+        collect(kept, grace=0.0)
+    except BlockNotFound:  # the parent, kept earlier, is damaged
+        _unpin_all_but(kept, set(_roots(outcome.version)))
+        collect(kept, grace=0.0)
+
+
+def kept_version(folder: Path, roots: bytes) -> VersionManifest | None:
+    """Return the manifest of the kept version with these roots, by their anchored hash; None if none is kept.
+
+    The roots alone count: an attester can anchor them with a manifest that names another file, or that nobody has.
+    """
+    kept = LocalStore(folder)
+    for cid, _ in kept.pins():
+        try:
+            version = found_manifest(kept, Digest(cid.digest), VersionManifest)
+        except CairnError:  # a file, or damaged
+            continue
+        if version is not None and roots_hash(roots_of(version)) == roots:
+            return version
+    return None
+
+
+def _add(kept: LocalStore, outcome: Outcome) -> None:
+    version = outcome.version
     files = [(outcome.version_file, version.weights.blob)]
     if outcome.state_file is not None and version.state is not None:
         files.append((outcome.state_file, version.state.blob))
@@ -38,20 +74,17 @@ def keep_version(folder: Path, outcome: Outcome, parent: Digest) -> None:
             raise FormError(f"{path}: changed since it was computed")
         kept.pin(blob.cid)
     put_manifest(kept, version)  # last, since a version is restored by its manifest
-    before = found_manifest(kept, parent, VersionManifest)
-    wanted = {*_roots(version), *(_roots(before) if before is not None else ())}
+
+
+def _unpin_all_but(kept: LocalStore, wanted: Set[Cid]) -> None:
     for cid, _ in list(kept.pins()):
         if cid not in wanted:
             kept.unpin(cid)
-    collect(kept, grace=0.0)
 
 
-def restore_version(folder: Path, store: ContentStore, digest: Digest) -> None:
+def restore_version(folder: Path, store: ContentStore, version: VersionManifest) -> None:
     """Put what a store lacks of a version that is kept."""
     kept = LocalStore(folder)
-    version = found_manifest(kept, digest, VersionManifest)
-    if version is None:
-        return
     for root in _roots(version):
         for cid in reachable(kept.get, root) if root in _blobs(version) else (root,):
             if not store.has(cid):

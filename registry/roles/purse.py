@@ -78,18 +78,19 @@ class Purse:
         """Wei spent so far and not returned, bookings included."""
         return spent_of(self._path)
 
-    def send(self, call: Call, until: Until = "mined", *, spare_gas: int = 0) -> SentReceipt:
+    def send(self, call: Call, until: Until = "mined", *, spare_gas: int = 0, back: int = 0) -> SentReceipt:
         """Send a call if its price is within the limit. A pending call is not booked again.
 
         Args:
             call: What to send.
             until: How long to wait.
             spare_gas: Gas of later calls that must stay within the limit too.
+            back: Wei that the call pays back: one that earns more than it costs is within any limit.
 
         Raises:
             LimitReached: The price exceeds the limit.
         """
-        booking, _ = self._reserve(call, spare_gas)
+        booking, _ = self._reserve(call, spare_gas, -back)
         # A pending call is not sent again: it would be a second one if the first is mined meanwhile.
         follow = self._client.wait if booking is None else self._client.send
         try:
@@ -97,9 +98,17 @@ class Purse:
         finally:
             self._settle(booking)
 
-    def submit(self, call: Call) -> None:
-        """Send a call as `send`, but do not wait: the journal resends it, and a later booking settles its price."""
-        booking, _ = self._reserve(call, 0)
+    def submit(self, call: Call, *, reserve: int = 0) -> None:
+        """Send a call as `send`, but do not wait: the journal resends it, and a later booking settles its price.
+
+        Args:
+            call: What to send.
+            reserve: Wei that must stay within the limit for what is more urgent.
+
+        Raises:
+            LimitReached: The price exceeds what the limit leaves.
+        """
+        booking, _ = self._reserve(call, 0, reserve)
         if booking is not None:
             try:
                 self._client.submit(call)
@@ -167,11 +176,11 @@ class Purse:
             return None
         return known
 
-    def _reserve(self, call: Call, spare_gas: int) -> tuple[_Booking | None, int]:
+    def _reserve(self, call: Call, spare_gas: int, reserve: int = 0) -> tuple[_Booking | None, int]:
         """Book a call; return the booking, None if the call is pending, and the call's gas."""
         known = self._on_its_way(call)
         if known is None:
-            return self._book(call, spare_gas)
+            return self._book(call, spare_gas, reserve)
         self._book_signed(known)
         return None, known.gas or 0
 
@@ -191,10 +200,10 @@ class Purse:
     def _intent(self, booking: _Booking) -> Intent | None:
         return self._client.transactor.journal.first_after(booking.after, booking.key)
 
-    def _book(self, call: Call, spare_gas: int) -> tuple[_Booking, int]:
+    def _book(self, call: Call, spare_gas: int, reserve: int) -> tuple[_Booking, int]:
         """Settle earlier bookings, then book the highest price of a call; return the booking and the call's gas."""
         quote = self._client.quote(call)
-        spare = spare_gas * quote.fees.max_fee
+        spare = spare_gas * quote.fees.max_fee + reserve
         with self._lock:
             account = self._settled(_read(self._path))
             known = self._client.transactor.journal.latest(call.key)
@@ -208,7 +217,7 @@ class Purse:
             if before + made.price + spare > self._limit:
                 raise LimitReached(
                     f"expected to spend at most {self._limit} wei, got {before} spent and {made.price} to pay"
-                    + (f", {spare} reserved for a conviction" if spare else "")
+                    + (f", {spare} reserved for a conviction" if spare > 0 else "")
                     + ": nothing is sent"
                 )
             self._write(_Account(account.settled, (*others, made)))

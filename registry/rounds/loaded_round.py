@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from registry.content.manifest import DELTA, PlanManifest, UpdateManifest, VersionManifest
-from registry.errors import BlockNotFound, ContentError, FormError, InputError
+from registry.errors import BlockNotFound, ContentError, FormError, InputError, VerificationFailed
 from registry.rounds.admission import UpdateForm, update_form
 from registry.rounds.onchain import RoundRecord
 from registry.rounds.plans import load_plan
@@ -33,15 +33,30 @@ class LoadedRound:
     form: UpdateForm
 
 
-def load_round(store: ContentStore, record: RoundRecord) -> LoadedRound:
+def load_round(store: ContentStore, record: RoundRecord, *, kept: VersionManifest | None = None) -> LoadedRound:
     """Fetch a round's plan and parent.
+
+    Args:
+        store: Where to fetch them.
+        record: The round.
+        kept: A version with the parent's roots that was recomputed. Its files count: attesters can anchor these roots
+            with a manifest that names other files, or that they withhold.
 
     Raises:
         ContentError: A manifest, or the parent's header, is unavailable.
-        FormError, VerificationFailed: One is not what the chain says.
+        FormError, InputError, VerificationFailed: One is not what the chain says, or the plan's header another.
     """
-    plan, parent = load_plan(store, record.plan), load_parent(store, record)
+    plan, parent = load_plan(store, record.plan), _parent(store, record, kept)
     return LoadedRound(record, plan, parent, update_form(read_header(store, parent.weights.blob), plan))
+
+
+def _parent(store: ContentStore, record: RoundRecord, kept: VersionManifest | None) -> VersionManifest:
+    if kept is None:
+        return load_parent(store, record)
+    try:
+        return replace(load_parent(store, record), weights=kept.weights, state=kept.state)
+    except (ContentError, FormError, VerificationFailed):
+        return kept
 
 
 def load_by_updates(store: ContentStore, record: RoundRecord) -> LoadedRound:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 
 _NOTHING = hashlib.sha256(b"").digest()
 _AT_ONCE = 3
+_AVOIDED = 10.0
+"""Seconds for which a node that did not answer is not asked what it has: it may hang at every question."""
 _WORTH_A_STREAM = 4
 """Least number of leaves for which one stream is faster than single requests."""
 
@@ -55,6 +58,8 @@ class KuboStore(ContentStore):
         if not names:
             raise InputError("expected one Kubo RPC endpoint or more, got none")
         self._nodes = tuple(KuboRpc(name, block_timeout) for name in names)
+        self._silent: dict[str, tuple[float, StoreUnavailable]] = {}
+        """When nodes did not say what they have, seconds of the monotonic clock, and why; by URL."""
         if gateway is not None:
             self._nodes[0].use_gateway(gateway)
 
@@ -121,7 +126,22 @@ class KuboStore(ContentStore):
         node.keep(root or first[0], chain((first,), blocks))
 
     def _has(self, cid: Cid) -> bool:
-        return self._first(lambda node: node.has(cid))
+        """Whether any node has it: the first may have been away when another took it."""
+        failures: list[StoreUnavailable] = []
+        for node in self._nodes:
+            when, failure = self._silent.get(node.url, (-_AVOIDED, None))
+            if failure is None or time.monotonic() - when >= _AVOIDED:
+                try:
+                    if node.has(cid):
+                        return True
+                    continue
+                except StoreUnavailable as error:
+                    failure = error
+                    self._silent[node.url] = time.monotonic(), error
+            failures.append(failure)
+        if len(failures) == len(self._nodes):
+            raise StoreUnavailable("; ".join(map(str, failures))) from failures[-1]
+        return False
 
     def _first(self, call: Callable[[KuboRpc], T]) -> T:
         """Call the first node that can be reached."""

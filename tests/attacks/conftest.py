@@ -372,6 +372,12 @@ def wide_stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
     return stage(tmp_path_factory.mktemp("wide"), open_round, take_part, values=500, others=others)
 
 
+@pytest.fixture(scope="session")
+def large_stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    """Files of more than one block."""
+    return stage(tmp_path_factory.mktemp("large"), open_round, take_part, values=40_000)
+
+
 def adapt(house: Federation) -> None:
     """Let a server optimizer take the steps, on tensors of several scales and kinds."""
     manifest = plan_manifest(
@@ -419,6 +425,11 @@ def stateful(stateful_stage: Stage, tmp_path: Path) -> Federation:
 def wide(wide_stage: Stage, tmp_path: Path) -> Federation:
     """As `published`, with integer buffers and 3503 values: four chunks, the last a short one."""
     return wide_stage.fresh(tmp_path)
+
+
+@pytest.fixture
+def large(large_stage: Stage, tmp_path: Path) -> Federation:
+    return large_stage.fresh(tmp_path)
 
 
 @pytest.fixture

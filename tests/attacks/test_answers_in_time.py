@@ -18,12 +18,14 @@ from registry.dev.embedded import sleep_until
 from registry.disputes.demands import Demands, demands_of
 from registry.disputes.tree_cache import keep_blob, place_of
 from registry.errors import TransactionFailed
+from registry.ethereum.fees import suggest_fees
 from registry.ethereum.hashing import keccak
 from registry.ethereum.networks import Finality, FinalityRule
 from registry.ethereum.node import NodeRefused
 from registry.roles import aggregator, auditor
 from registry.roles.purse import Purse
-from registry.types import Tree
+from registry.roles.watch_costs import price_of, watch_costs
+from registry.types import ModelId, Tree
 
 pytestmark = pytest.mark.slow
 
@@ -446,3 +448,27 @@ def test_a_clock_that_is_set_back_keeps_nobody_waiting(answerer: Answerer, monke
     answerer.sleep = sleep
     with pytest.raises(TransactionFailed, match="expected it mined within 2 s"):
         answerer.client.wait(call, "mined")
+
+
+@pytest.mark.parametrize("models", [1, 2])
+def test_late_answers_leave_what_audits_may_cost(answerer: Answerer, models: int) -> None:
+    """Else demands of a right result, which its attesters do not answer, empty the purse before the next is false."""
+    house, target = answerer.house, Target(answerer.house.model_id, 1, answerer.house.outcome().result)
+    values, fees = house.round().form.rules.values, suggest_fees(house.chain.w3)
+    costs = watch_costs(house.plan, 3, values, 0).lines
+    need = models * price_of(costs, house.plan, fees.base_fee or 0, fees.priority_fee).limit
+    answerer.court.demand_chunks(target, Tree.AGGREGATE, [0, 1], deposit=10**16)
+    sleep_until(house.chain.w3, max(answerer.demands.deadlines.values()))
+    client = house.second
+    watched = [house.model_id, ModelId(b"\x07" * 32)][:models]
+
+    def step(limit: int) -> str:
+        purse = Purse(client, house.folder / "purse.json", limit)
+        steps = auditor.tasks(client, house.store, house.folder / "auditor", watched, purse=purse, memories=memories)
+        by_name = {task.name: task.step for task in steps}
+        of_model = house.model_id.hex()[:10]
+        return by_name[f"looking {of_model}"]() + by_name[f"showing {of_model}"]()
+
+    memories = [auditor.AuditorMemory() for _ in watched]
+    assert step(need * 9 // 10).count("late answers wait, for audits come first") == 1
+    assert "showed 2 leaves late" in step(2 * need + 10**17)

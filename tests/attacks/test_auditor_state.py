@@ -117,6 +117,16 @@ def test_what_is_settled_is_not_asked_for_again(bonded: Any, monkeypatch: pytest
 # The purse ------------------------------------------------------------------------------------------------------------
 
 
+def test_what_is_earned_is_withdrawn_though_the_limit_is_reached(federation: Any) -> None:
+    house, client = federation, federation.stranger
+    Court(client).deposit_bond(house.model_id, ETHER)
+    Court(client).release_bond(house.model_id, ETHER)
+    purse, before = Purse(client, house.folder / "purse.json", 1), client.balance(client.account)
+    assert collect(client, purse, house.folder) == f"withdrew {ETHER} wei of deposits and rewards"
+    assert client.balance(client.account) > before + ETHER * 9 // 10
+    assert purse.spent < 0
+
+
 class Stopped(BaseException):
     """The process ends here."""
 

@@ -71,7 +71,7 @@ def test_the_same_result_is_sampled_elsewhere_in_each_round(
 
     monkeypatch.setattr(auditor, "inspect", recorded)
     place = house.folder / "auditor"
-    watch = auditor._Watch(house.stranger, house.store, place, house.model_id, 2, None, memory, lambda: 0.0)
+    watch = auditor._Watch(house.stranger, house.store, place, house.model_id, 2, None, memory, lambda: 0.0, {})
     for number in (1, 2):
         watch.inspect(house.record(number), result, bytes(32), (), 1 << 40)
     assert [number for number, _ in salts] == [1, 2]

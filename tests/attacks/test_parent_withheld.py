@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hearing import convicted, show, without
 
+from registry.chain.contract_hashes import roots_hash
 from registry.content.manifest import Reason, VersionFile, VersionManifest, digest_of
 from registry.content.merkle import state_rows
 from registry.content.tensors import parse_header
@@ -18,7 +19,7 @@ from registry.disputes.openings import chunks_of_blob
 from registry.errors import StoreUnavailable
 from registry.roles import auditor
 from registry.roles.aggregator import judge_all
-from registry.roles.kept_versions import keep_version, restore_version
+from registry.roles.kept_versions import keep_version, kept_version, restore_version
 from registry.rounds.loaded_round import load_by_updates
 from registry.rounds.reports import load_report
 from registry.rounds.results import compute_outcome, publish_outcome
@@ -179,16 +180,18 @@ def test_the_versions_of_two_rounds_are_kept_and_no_more(stateful: Any) -> None:
     """The parent, and what may be the parent of the next round; each with its state."""
     house, folder = stateful, stateful.folder / "versions"
     made = house.outcome(number=2)
-    keep_version(folder, made, house.record(2).parent)
+    keep_version(folder, made, house.record(2).parent_roots)
     kept, empty = LocalStore(folder), LocalStore(house.folder / "empty")
-    restore_version(folder, empty, made.result.version_digest)
+    found = kept_version(folder, roots_hash(made.result.roots))
+    assert found == made.version
+    restore_version(folder, empty, found)
     assert made.version.state is not None
     for blob in (made.version.weights.blob, made.version.state.blob):
         assert empty.has(blob.cid)
     assert len(list(kept.pins())) == 4, "file, state, manifest and head"
     first, *others = house.verdicts(number=2)
     other = house.outcome((first, *(replace(verdict, reason=Reason.UNAVAILABLE) for verdict in others)), number=2)
-    keep_version(folder, other, house.record(2).parent)
+    keep_version(folder, other, house.record(2).parent_roots)
     assert not kept.has(made.version.weights.cid)
-    keep_version(folder, house.outcome(number=2), other.result.version_digest)
+    keep_version(folder, house.outcome(number=2), roots_hash(other.result.roots))
     assert kept.has(other.version.weights.cid), "the parent of the round stays"

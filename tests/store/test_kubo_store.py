@@ -117,6 +117,18 @@ def test_a_file_that_has_changed_is_not_the_blob_that_was_named(kubo: KuboNode, 
 
 
 @pytest.mark.node
+def test_what_any_of_several_nodes_has_is_there(kubo_pair: tuple[KuboNode, KuboNode], nobody: str) -> None:
+    """The first may have been unreachable when the other took it."""
+    cid, data = block(os.urandom(100))
+    with KuboStore([kubo_pair[0].api]) as one, KuboStore([nobody, kubo_pair[1].api, kubo_pair[0].api]) as all_:
+        one.put(cid, data)
+        assert all_.has(cid)
+        assert not all_.has(block(os.urandom(100))[0])
+    with KuboStore([nobody]) as none, pytest.raises(StoreUnavailable):
+        none.has(cid)
+
+
+@pytest.mark.node
 def test_publishing_pins_nothing_by_itself(kubo: KuboNode) -> None:
     with KuboStore(kubo.api) as store:
         before = set(store.pins())
