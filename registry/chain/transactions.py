@@ -41,6 +41,8 @@ LEAST_GAS = 21_000
 """Intrinsic gas of a transaction."""
 _LOOKS_IN_TIME = 4
 """A transaction that is not mined after this fraction, 1/4, of the time left gets a fee bump."""
+_LATELY = 2.0
+"""Seconds for which a pass relies on what it has seen; twelve-second blocks raise base fees by an eighth at most."""
 _YIELDS = 60.0
 """Seconds for which others' transactions in the mempool postpone a call that anyone may send."""
 _LOOKS = 4
@@ -54,15 +56,17 @@ NO_MONEY = ("insufficient funds", "doesn't have enough funds", "insufficient bal
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What a pass over pending transactions asks once, however many they are.
+    """What a pass over pending transactions asks once, however many they are, and anew where the pass takes long.
 
     Attributes:
+        at: When it was asked, by `Sending.clock`, seconds.
         final: Number of the last final block; asked before any receipt, so it can only be older.
         used: Number of the account's nonces that the latest block has used.
         taken: That of nonces used by the latest block or by transactions in the pool that follow it without a gap.
         fees: Current fees, queried when first needed.
     """
 
+    at: float
     final: int
     used: int
     taken: int
@@ -225,7 +229,7 @@ class Transactor:
         seen = None
         for intent in self._journal.live():
             try:
-                seen = seen or self._see()
+                seen = self._seen_lately(seen)
                 self._advance(intent, seen, left, most)
             except (ContractError, TransactionFailed, NodeRefused) as error:
                 log.info("%s: still %s: %s", intent.key, intent.state, error)  # waiting for it raises this
@@ -256,7 +260,7 @@ class Transactor:
         seen = None
         for intent in self._journal.live():
             try:
-                seen = seen or self._see()
+                seen = self._seen_lately(seen)
                 self._look(intent, seen)
             except (ContractError, TransactionFailed) as error:
                 log.warning("%s: still %s: %s", intent.key, intent.state, error)  # waiting for it raises this
@@ -465,7 +469,11 @@ class Transactor:
         """Query what a pass needs, whatever is pending."""
         final = final_block(self._w3, self.finality)
         fees = cache(partial(suggest_fees, self._w3))
-        return _Seen(final, self._count("latest"), self._count("pending"), fees)
+        return _Seen(self._sending.clock(), final, self._count("latest"), self._count("pending"), fees)
+
+    def _seen_lately(self, seen: _Seen | None) -> _Seen:
+        """Return what was seen, or see anew after some seconds: meanwhile a block may have raised the fees."""
+        return seen if seen is not None and abs(self._sending.clock() - seen.at) < _LATELY else self._see()
 
     def _advance(self, intent: Intent, seen: _Seen, left: float | None = None, most: int | None = None) -> Intent:
         """Check an intent against the chain once, and act on it."""
