@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["IMPORT", "SNIFFED_BYTES", "FileKind", "kind_of"]
+__all__ = ["INDEX_OF_SHARDS", "PICKLE", "SNIFFED_BYTES", "TORCH_FILE", "FileKind", "kind_of"]
 
 SNIFFED_BYTES = 4096
 """How many of a file's first bytes are looked at."""
-IMPORT = "`cairn model import FILE -o model.safetensors` converts it"
+_IMPORT = "`cairn model import FILE -o model.safetensors` converts it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,11 @@ class FileKind:
         return f"{self.name}: {self.remedy}" if self.remedy else self.name
 
 
-_PICKLE = FileKind("a pickle, such as PyTorch wrote before 1.6", IMPORT)
+PICKLE = FileKind("a pickle, such as PyTorch wrote before 1.6", _IMPORT)
+TORCH_FILE = FileKind("a PyTorch file (.pt, .bin)", _IMPORT)
+INDEX_OF_SHARDS = FileKind(
+    "an index.json of shards", "`cairn model import INDEX -o model.safetensors` joins the shards that lie beside it"
+)
 _PAGE = FileKind("an HTML or XML page", "the download was answered by a web page; download the file itself")
 _KINDS: tuple[tuple[re.Pattern[bytes], FileKind], ...] = tuple(
     (re.compile(pattern, re.DOTALL | re.IGNORECASE), kind)
@@ -40,11 +44,11 @@ _KINDS: tuple[tuple[re.Pattern[bytes], FileKind], ...] = tuple(
         (rb"\Z", FileKind("an empty file", "download it again")),
         (rb"version https://\S+/spec/v", FileKind("a Git LFS pointer", "`git lfs pull` fetches the file itself")),
         (rb"(\xef\xbb\xbf)?\s*<(!doctype|html|head|\?xml|!--)", _PAGE),
-        (rb"PK\x03\x04.{26}[^/]{1,200}/(data\.pkl|\.)", FileKind("a PyTorch file (.pt, .bin)", IMPORT)),
+        (rb"PK\x03\x04.{26}[^/]{1,200}/(data\.pkl|\.)", TORCH_FILE),
         (rb"PK\x03\x04.{26}[^/]{1,200}\.npy", FileKind("a NumPy .npz archive", "store its arrays as safetensors")),
         (rb"PK\x03\x04.{26}(config|metadata)\.json", FileKind("a Keras archive", "store its weights as safetensors")),
         (rb"PK[\x03\x05]", FileKind("a ZIP archive", "unpack it")),
-        (rb"\x80[\x02-\x05]", _PICKLE),
+        (rb"\x80[\x02-\x05]", PICKLE),
         (rb"GGUF", FileKind("a GGUF file", "its tensors are quantized; import the weights that it was made of")),
         (rb"ggml|lmgg|ggjt|tjgg", FileKind("a GGML file", "its tensors are quantized; import what it was made of")),
         (rb"\x89HDF\r\n", FileKind("an HDF5 file, such as Keras writes", "store its weights as safetensors")),
@@ -55,8 +59,7 @@ _KINDS: tuple[tuple[re.Pattern[bytes], FileKind], ...] = tuple(
         (rb"\x1f\x8b", FileKind("a gzip file", "unpack it")),
         (rb"(\x28\xb5\x2f\xfd|\xfd7zXZ|BZh|7z\xbc\xaf)", FileKind("a compressed file", "unpack it")),
         (rb".{257}ustar", FileKind("a tar archive", "unpack it")),
-        (rb'\s*\{.{,4000}"weight_map"', FileKind("an index.json of shards",
-         "`cairn model import INDEX -o model.safetensors` joins the shards that lie beside it")),
+        (rb'\s*\{.{,4000}"weight_map"', INDEX_OF_SHARDS),
         (rb'\s*[\[{]\s*["\]}\[{\d]', FileKind("a JSON file", "expected the weights beside it")),
         (rb"\x3a\xa2\x65roots", FileKind("a CAR", "`cairn store import CAR` reads it")),
         (rb"[\t\n\r\x20-\x7e]{8,}\Z", FileKind("a text file")),
