@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -351,15 +351,33 @@ def resume(session: Session, model: ModelText) -> None:
     _simple(session, model, "resume_rounds", "resume rounds", {"suspended": False})
 
 
-@command(app, "pull", needs=READ | Need.STORE, example="cairn model pull 3fa9@round-7 -o model.safetensors")
+@command(
+    app,
+    "pull",
+    needs=READ | Need.STORE,
+    example="cairn model pull 3fa9@round-7 -o model.safetensors\ncairn model pull 3fa9 --as pytorch -o model.pt",
+)
 def pull(
     session: Session,
     version: VersionText,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Output file.")] = Path(
         "model.safetensors"
     ),
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            metavar="FORM",
+            help="pytorch, safetensors, bf16 or peft: for other programs, tied tensors under each of their names. "
+            "Default: the version's file, byte for byte.",
+        ),
+    ] = None,
 ) -> None:
-    """Fetch a version's weights and verify them against the chain."""
+    """Fetch a version's weights and verify them against the chain.
+
+    `--as pytorch` writes what `module.load_state_dict(torch.load(FILE, weights_only=True))` loads, `--as safetensors`
+    what `module.load_state_dict(load_file(FILE))` does. `cairn verify` identifies only the version's own file.
+    """
     from registry.chain.contract_hashes import roots_hash
     from registry.cli.local_files import told, write_whole
     from registry.rounds.versions import load_version_manifest, read_version, roots_of
@@ -374,17 +392,38 @@ def pull(
     if anchored.deprecated:
         session.out.warn("its owner has deprecated this version")
     with session.out.progress("Fetching", manifest.weights.size) as done:
-        write_whole(told(read_version(session.store, manifest), done), output)
+        if form is None:
+            write_whole(told(read_version(session.store, manifest), done), output)
+            size, sha256 = manifest.weights.size, manifest.weights.sha256
+        else:
+            size, sha256 = _exported(session.store, manifest, form, output, done)
     session.out.result(
         {
             "model": found.model,
             "version": found.version,
             "file": output,
-            "size": manifest.weights.size,
-            "sha256": manifest.weights.sha256.hex(),
+            **({} if form is None else {"as": form}),
+            "size": size,
+            "sha256": sha256.hex(),
             "deprecated": anchored.deprecated,
         }
     )
+
+
+def _exported(
+    store: ContentStore, version: VersionManifest, form: str, output: Path, done: Callable[[int], None]
+) -> tuple[int, bytes]:
+    """Write a version in a form of other programs; return the file's size and sha256."""
+    from registry.cli.local_files import whole_file
+    from registry.rounds.versions import sha256_of
+    from trainer.cli.tasks import need_torch
+
+    need_torch(f"--as {form}")
+    from trainer.exports import export_version
+
+    with whole_file(output) as partial:
+        export_version(store, version, form, partial, progress=done)
+    return output.stat().st_size, sha256_of(output)
 
 
 def _simple(session: Session, model: str, name: str, what: str, facts: dict[str, Any]) -> None:
