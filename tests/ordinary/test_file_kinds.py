@@ -71,8 +71,8 @@ def test_cid_of_tensors_says_what_the_file_is(cairn: Any, other: Path, said: str
 
 
 @pytest.mark.parametrize(("data", "said"), [KINDS[name] for name in UNREADABLE], ids=UNREADABLE)
-def test_publish_says_what_the_file_is(shared_world: Any, other: Path, said: str) -> None:
-    result = shared_world.run("model", "publish", shared_world.model, other, "--account", "a")
+def test_publish_says_what_the_file_is(open_world: Any, other: Path, said: str) -> None:
+    result = open_world.run("model", "publish", open_world.model, other, "--account", "a")
     assert result.exit_code == 3
     assert f"error: {other}: expected a safetensors file, got {said}" in result.stderr
 
@@ -86,8 +86,8 @@ def test_a_ready_made_update_says_what_the_file_is(open_world: Any, other: Path,
 
 
 @EVERY
-def test_verify_says_what_the_file_is(shared_world: Any, other: Path, said: str) -> None:
-    result = shared_world.run("verify", other)
+def test_verify_says_what_the_file_is(open_world: Any, other: Path, said: str) -> None:
+    result = open_world.run("verify", other)
     assert result.exit_code == 8
     assert "no version of any model" in result.stderr and f"the file is {said}" in result.stderr
 
