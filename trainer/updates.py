@@ -35,7 +35,7 @@ from registry.rounds.data_sets import SALT_BYTES, open_data_set, opening_of
 from registry.rounds.loaded_round import load_round
 from registry.rounds.onchain import RoundRecord
 from registry.store.base import ContentStore
-from registry.store.blobs import add_file, blob_of_file, file_pieces
+from registry.store.blobs import add_file, blamed_on, blob_of_file, file_pieces
 from registry.store.manifests import put_manifest
 from registry.types import Address, Digest, ModelId, Root, RoundId
 
@@ -171,7 +171,8 @@ def adopt_update(
         FormError: The file is not a valid update of this round.
         InputError: The folder has another update already.
     """
-    facts = describe(file_pieces(file), sha256=False)
+    with blamed_on(file):
+        facts = describe(file_pieces(file), sha256=False)
     held = prepared_update(round_dir)
     if held is not None:
         if (held.manifest.delta.cid, held.manifest.weight, held.manifest.steps) != (facts.cid, weight, steps):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
+from registry.cli.cid_text import copied_cid
 from registry.cli.prefixes import choose, is_hex
 from registry.errors import InputError
 
@@ -55,6 +56,7 @@ def find_version(client: Client, text: str) -> Found:
     from registry.lineage.graph import versions_of
 
     name, _, wanted = text.partition("@")
+    wanted = copied_cid(wanted)
     model = find_model(client, name)
     if wanted in ("", "head"):
         return Found(model, client.model(model).head)

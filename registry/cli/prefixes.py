@@ -51,8 +51,10 @@ def digest_named(text: str, what: str) -> Digest:
     Raises:
         InputError: The text is neither.
     """
+    from registry.cli.cid_text import copied_cid
     from registry.content.cid import parse_cid
 
+    text = copied_cid(text)
     digits = text.removeprefix("0x").removeprefix("0X")
     if is_hex(text) and len(digits) == 64:
         return Digest(bytes.fromhex(digits))

@@ -58,6 +58,7 @@ def read_toml(file: Path) -> dict[str, Any]:
 
 
 def _source(file: Path | None, entry: Any) -> Source:
+    from registry.cli.cid_text import copied_cid
     from registry.content.cid import parse_cid
     from registry.content.manifest import Source
 
@@ -66,5 +67,15 @@ def _source(file: Path | None, entry: Any) -> Source:
     data_set = entry.get("data_set")
     linked: Any = None
     if isinstance(data_set, str):
-        linked = parse_cid(data_set) if data_set.startswith("b") else bytes.fromhex(data_set.removeprefix("0x"))
+        named = copied_cid(data_set)
+        linked = parse_cid(named) if named.startswith("baf") else _digest(file, named)
     return Source(str(entry["name"]), str(entry.get("licence", "")), linked)
+
+
+def _digest(file: Path | None, text: str) -> bytes:
+    try:
+        return bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        raise InputError(
+            f"{file}: sources: expected a data set's digest in hex, or its CID, got {text!r:.80}"
+        ) from None

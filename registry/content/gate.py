@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from registry.content.file_kinds import SNIFFED_BYTES
 from registry.content.merkle import TensorRootHasher
-from registry.content.tensors import DTYPES, FLOATS, TensorHeader, header_length, parse_header
+from registry.content.tensors import CUT_SHORT, DTYPES, FLOATS, TensorHeader, header_length, parse_header
 from registry.content.unixfs import blob_of
 from registry.errors import FormError
 from registry.types import ZERO32, Blob, Cid, Root
@@ -82,7 +83,7 @@ class ValueChecker:
         """
         found = self._at + len(self._partial)
         if found != self._header.data_bytes:
-            raise FormError(f"safetensors: expected {self._header.data_bytes} bytes of data, got {found}")
+            raise FormError(f"safetensors: expected {self._header.data_bytes} bytes of data, got {found}: {CUT_SHORT}")
 
     def _check(self, dtype: str, data: memoryview) -> None:
         for start in range(0, len(data), _TILE):
@@ -244,7 +245,8 @@ class Gate:
             data = data[missing:]
             if len(self._prefix) < 8:
                 return data
-        missing = header_length(bytes(self._prefix[:8])) - len(self._prefix)
+        start = header_length(bytes(self._prefix[:8]) + bytes(data[:SNIFFED_BYTES]))
+        missing = start - len(self._prefix)
         self._prefix += data[:missing]
         if len(data) >= missing:
             self.header = parse_header(bytes(self._prefix))
@@ -255,7 +257,8 @@ class Gate:
 
     def _complete(self) -> TensorHeader:
         if self.header is None or self._checker is None:
-            raise FormError(f"safetensors: expected a whole header, got the end after {self._size} bytes")
+            header_length(bytes(self._prefix))  # names what else it may be
+            raise FormError(f"safetensors: expected a whole header, got the end after {self._size} bytes: {CUT_SHORT}")
         self._checker.finish()
         return self.header
 

@@ -19,9 +19,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from registry.content.file_kinds import SNIFFED_BYTES, kind_of
 from registry.errors import FormError, InputError
 
 __all__ = [
+    "CUT_SHORT",
     "DTYPES",
     "FLOATS",
     "MAX_HEADER_BYTES",
@@ -68,6 +70,9 @@ MAX_VALUES = (1 << 40) - 1
 """Most values of a tensor, 4 TiB of F32; also the limit for the product of an empty tensor's other dimensions."""
 PT_METADATA = {"format": "pt"}
 """The only metadata a version may have."""
+
+CUT_SHORT = "it was cut short, as by a download that broke off: fetch it again"
+"""What to say of a file that has fewer bytes than its header says."""
 
 _RANKS = {dtype: rank for rank, dtype in enumerate(DTYPES)}
 _METADATA = "__metadata__"
@@ -215,21 +220,25 @@ def update_header(parent: TensorHeader) -> bytes:
 
 
 def header_length(prefix: bytes, file_size: int | None = None) -> int:
-    """Return the offset of the data, from the first 8 bytes of a file.
+    """Return the offset of the data, from the first 8 bytes of a file or more.
 
     Raises:
         FormError: prefix is shorter than 8 bytes, or the header's length exceeds MAX_HEADER_BYTES, is not a multiple of
-            8, or does not fit in a file of file_size bytes.
+            8, or does not fit in a file of file_size bytes. If more of another kind of file is given, it is named.
     """
-    if len(prefix) < 8:
-        raise FormError(f"safetensors: expected 8 bytes of header length, got {len(prefix)}")
     length = int.from_bytes(prefix[:8], "little")
+    if len(prefix) < 8 or length > MAX_HEADER_BYTES or length % 8 or length == 0:
+        kind = kind_of(prefix[:SNIFFED_BYTES])
+        if kind is not None:
+            raise FormError(f"expected a safetensors file, got {kind}")
+    if len(prefix) < 8:
+        raise FormError(f"safetensors: expected 8 bytes of header length, got {len(prefix)}: {CUT_SHORT}")
     if length > MAX_HEADER_BYTES:
         raise FormError(f"safetensors: expected a header of at most {MAX_HEADER_BYTES} bytes, got {length}")
     if length % 8 or length == 0:
         raise FormError(f"safetensors: expected a header padded to a multiple of 8 bytes, got {length}")
     if file_size is not None and 8 + length > file_size:
-        raise FormError(f"safetensors: expected a header within {file_size} bytes, got one of {length}")
+        raise FormError(f"safetensors: expected a header within {file_size} bytes, got one of {length}: {CUT_SHORT}")
     return 8 + length
 
 
@@ -260,7 +269,8 @@ def parse_header(prefix: bytes, file_size: int | None = None) -> TensorHeader:
             f"got {bytes(prefix[at : min(at + 24, start)])!r}"
         )
     if file_size is not None and file_size != header.file_bytes:
-        raise FormError(f"safetensors: expected {header.file_bytes} bytes of file, got {file_size}")
+        why = f": {CUT_SHORT}" if file_size < header.file_bytes else ""
+        raise FormError(f"safetensors: expected {header.file_bytes} bytes of file, got {file_size}{why}")
     return header
 
 

@@ -125,6 +125,7 @@ def combine(
     processes: int = 1,
     progress: Progress | None = None,
     sinks: Sequence[LeafSink | None] = (),
+    names: Sequence[str] = (),
 ) -> Combined:
     """Aggregate updates by the combine rule, such as FedAvg's weighted mean, and write the aggregate to a file.
 
@@ -142,6 +143,7 @@ def combine(
         progress: Called in this process as bytes are combined.
         sinks: Takers of the updates' leaf hashes, called in several processes; one an update, or none at all.
             Needs check.roots.
+        names: What errors call the updates; none calls them by their place.
 
     Raises:
         InputError: The weights are invalid, or there is not enough free disk for the aggregate and scratch files.
@@ -155,7 +157,8 @@ def combine(
     count = -(-size // LEAF_BYTES)
     bounds = [count * i // processes for i in range(processes + 1)]
     ranges = [(a, b) for a, b in pairwise(bounds) if a < b]
-    job = Job(updates, combining.counted(weights), header, size, grid_bits, combining, encoding, check, out, sinks)
+    counted = combining.counted(weights)
+    job = Job(updates, counted, header, size, grid_bits, combining, encoding, check, out, sinks, names=names)
     what = f"combining {len(updates)} updates by rule {combining.rule.name}"
     require_room(out.parent, size + scratch_of(job) * len(ranges), what)
     job = replace(job, factors=_factors(job, ranges))

@@ -107,6 +107,7 @@ class Job:
         counted: Effective weight of each update.
         sinks: Takers of the updates' leaf hashes; one an update, or none at all.
         factors: Factors of the fold, for the shapes fold and select.
+        names: Names of the updates in errors; none calls them by their place.
     """
 
     updates: Sequence[Leaves]
@@ -120,6 +121,11 @@ class Job:
     out: Path
     sinks: Sequence[LeafSink | None] = ()
     factors: Factors | None = None
+    names: Sequence[str] = ()
+
+    def name_of(self, k: int) -> str:
+        """Return what errors call an update."""
+        return self.names[k] if self.names else f"update {k}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +247,7 @@ def _take(job: Job, leaf: Leaf, k: int, block: bytes, row: F32, part: LeafRange)
     data = memoryview(block)
     header = leaf.header
     if len(data) != leaf.length or data[: len(header)] != header:
-        raise FormError(f"update {k}: expected the header and size of the round's updates, got others")
+        raise FormError(f"{job.name_of(k)}: expected the header and size of the round's updates, got others")
     if job.check.cids:
         part.leaves.append(hashlib.sha256(data).digest())
     if job.check.roots:
@@ -253,7 +259,7 @@ def _take(job: Job, leaf: Leaf, k: int, block: bytes, row: F32, part: LeafRange)
         try:
             job.encoding.integers(values[tile], job.grid_bits, first=first, out=row[tile], check=job.check.grid)
         except FormError as error:
-            raise FormError(f"update {k}: {error}") from None
+            raise FormError(f"{job.name_of(k)}: {error}") from None
 
 
 def _add(rows: F32, factors: F64, begins: bool, sums: F64, scratch: F64) -> None:

@@ -24,7 +24,7 @@ from registry.content.tensors import FLOATS, TensorHeader, header_length, parse_
 from registry.errors import FormError, InputError, VerificationFailed
 from registry.rounds.onchain import RoundRecord
 from registry.store.base import ContentStore
-from registry.store.blobs import add_blob, add_file, file_pieces, open_blob
+from registry.store.blobs import add_blob, add_file, blamed_on, file_pieces, open_blob
 from registry.store.manifests import get_manifest, put_manifest
 from registry.types import Blob, Digest, Root
 
@@ -266,7 +266,8 @@ def add_version(
         FormError: The file is not canonical, an alias is dangling, or a floating tensor is neither trained nor
             declared frozen.
     """
-    facts = describe(file_pieces(path))
+    with blamed_on(path):
+        facts = describe(file_pieces(path))
     assert facts.cid is not None and facts.sha256 is not None
     assert facts.tensor_root is not None and facts.rest_root is not None
     _check_aliases(facts.header, aliases or {})

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from registry.content import unixfs
@@ -13,7 +14,17 @@ from registry.errors import FormError, InputError
 from registry.store.base import ContentStore
 from registry.types import Blob, Cid, Codec, NamedBlock
 
-__all__ = ["add_blob", "add_file", "blob_of_file", "file_pieces", "leaf_cids", "open_blob", "read_range", "walk_blob"]
+__all__ = [
+    "add_blob",
+    "add_file",
+    "blamed_on",
+    "blob_of_file",
+    "file_pieces",
+    "leaf_cids",
+    "open_blob",
+    "read_range",
+    "walk_blob",
+]
 
 Piece = bytes | bytearray | memoryview
 
@@ -154,6 +165,19 @@ def file_pieces(path: Path) -> Iterator[bytes]:
                 yield piece
     except OSError as error:
         raise InputError(f"{path}: expected a file to read, got {error.strerror or error}") from error
+
+
+@contextmanager
+def blamed_on(path: Path) -> Iterator[None]:
+    """Name a file in errors about its bytes, which readers of pieces cannot.
+
+    Raises:
+        FormError: As raised inside, with the path before it.
+    """
+    try:
+        yield
+    except FormError as error:
+        raise FormError(f"{path}: {error}") from error
 
 
 def _fetch(store: ContentStore) -> unixfs.Fetch:

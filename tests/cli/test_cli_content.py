@@ -71,7 +71,7 @@ def test_a_block_nobody_has_leaves_no_file(cairn: Any, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == []
 
 
-@pytest.mark.parametrize("text", ["QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG", "zb2rhe", "no", HELLO.upper()])
+@pytest.mark.parametrize("text", ["QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG", "zb2rhe", "no"])
 def test_a_cid_of_another_kind_is_refused(cairn: Any, text: str) -> None:
     assert cairn("store", "get", text).exit_code in (2, 3)
 

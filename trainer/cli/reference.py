@@ -32,7 +32,7 @@ TASKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("run a local network", ("localnet up", "localnet status", "localnet env", "localnet warp", "localnet down")),
     ("set up accounts and settings", ("doctor", "key new", "key list", "key show")),
     ("deploy the contracts", ("contracts deploy", "contracts show", "contracts verify")),
-    ("register a model", ("model register", "model show", "model list")),
+    ("register a model", ("model import", "model register", "model show", "model list")),
     ("publish a version of your own", ("model publish", "model deprecate")),
     ("hand over or suspend a model", ("model transfer", "model accept", "model suspend", "model resume")),
     ("choose who takes part", ("member grant", "member revoke", "member list")),

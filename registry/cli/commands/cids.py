@@ -41,8 +41,10 @@ def cid(
 def _named(path: Path, tensors: bool, done: Any) -> dict[str, object]:
     if tensors:
         from registry.content.gate import describe
+        from registry.store.blobs import blamed_on
 
-        facts = describe(pieces_of(path, done), workers=1)
+        with blamed_on(path):
+            facts = describe(pieces_of(path, done), workers=1)
         return {
             "file": path,
             "cid": facts.cid,

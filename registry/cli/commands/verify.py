@@ -17,6 +17,7 @@ from registry.cli.session import Session
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from registry.content.file_kinds import FileKind
     from registry.lineage.graph import VersionNode
     from registry.lineage.identify import FileName, Identified
     from registry.verification.checks import Verification
@@ -95,6 +96,7 @@ def verify(
 
 def _file_named(text: str) -> FileName | None:
     """Return the file that an argument names by path, CID or sha256; None if it names something else."""
+    from registry.cli.cid_text import copied_cid
     from registry.cli.trusted_hashes import hash_of_32
     from registry.content.cid import parse_cid
     from registry.lineage.identify import FileName, name_of_file
@@ -104,9 +106,9 @@ def _file_named(text: str) -> FileName | None:
         return name_of_file(Path(text))
     if text.startswith("sha256:"):
         return FileName(None, hash_of_32(text.removeprefix("sha256:"), "a sha256"))
-    if not text.startswith("baf") or "@" in text:
+    if "@" in text or not (named := copied_cid(text)).startswith("baf"):
         return None
-    cid = parse_cid(text)
+    cid = parse_cid(named)
     return None if cid.codec is Codec.DAG_CBOR else FileName(cid, None)
 
 
@@ -124,13 +126,25 @@ def _identified(session: Session, text: str, name: FileName) -> Identified:
         found = identify(db, catalogue, name)
     if not found.versions:
         held = f" ({found.unread} versions have unavailable manifests: it may be one of them)"
-        raise NobodysFile(f"{text}: no version of any model is {name}{held if found.unread else ''}")
+        kind = _kind_of(Path(text))
+        is_kind = f"; the file is {kind}" if kind is not None else ""
+        raise NobodysFile(f"{text}: no version of any model is {name}{held if found.unread else ''}{is_kind}")
     for entry in found.versions:
         made = f"round {entry.number}" if entry.number else "genesis" if not any(entry.parent) else "owner's version"
         marks = ("" if entry.final else ", provisional") + (", DEPRECATED" if entry.deprecated else "")
         where = f"version {short(entry.digest)} of model {short(entry.model_id)}"
         session.out.line(f"{text} is {where}: {made}{marks}")
     return found
+
+
+def _kind_of(path: Path) -> FileKind | None:
+    """Return what a local file is, if it is of another kind than safetensors."""
+    from registry.content.file_kinds import SNIFFED_BYTES, kind_of
+
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return kind_of(file.read(SNIFFED_BYTES))
 
 
 def show(session: Session, one: Verification, quiet: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from registry.facts.model_facts import AnchoredVersion
     from registry.store.base import ContentStore
     from registry.types import Address
+    from trainer.publishing import OwnerFiles, Parent
 
 app = group("Register, show, publish, transfer and fetch models.")
 READ = Need.CHAIN | Need.HOME
@@ -37,7 +38,14 @@ VersionText = Annotated[
         help="VERSION: a digest or CID or a prefix, head, genesis or round-N; default head.",
     ),
 ]
-Weights = Annotated[Path, typer.Argument(metavar="FILE", help="Its weights, canonical safetensors.")]
+Weights = Annotated[
+    list[Path],
+    typer.Argument(metavar="PATH", help="Its weights: a file, an index of shards, all shards, or their folder."),
+]
+ModulePlace = Annotated[
+    str | None,
+    typer.Option("--module", metavar="PLACE:FUNCTION", help="Function that returns the torch module that loads them."),
+]
 Title = Annotated[str | None, typer.Option(help="Title.", rich_help_panel="Statement")]
 Task = Annotated[str | None, typer.Option(help="Description.", rich_help_panel="Statement")]
 Licence = Annotated[str | None, typer.Option(help="Licence, an SPDX expression.", rich_help_panel="Statement")]
@@ -73,15 +81,22 @@ StatementFile = Annotated[
     needs=Need.SEND | Need.STORE,
     example=(
         'cairn model register model.safetensors --title "Chapter of ICD-10-CM" --licence CC0-1.0\n'
-        "cairn model register --module hospital.py:module"
+        "cairn model register --module hospital.py:module\n"
+        "cairn model register checkpoint/ --module hospital.py:module"
     ),
 )
 def register(
     session: Session,
-    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="Its weights, canonical safetensors.")] = None,
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="PATH", help="Its weights: a file, an index of shards, all shards, or their folder."),
+    ] = None,
     module: Annotated[
         str | None,
-        typer.Option(metavar="PLACE:FUNCTION", help="Function that returns a torch module to use instead of a file."),
+        typer.Option(
+            metavar="PLACE:FUNCTION",
+            help="Function that returns the torch module that participants train. Without a PATH its values are used.",
+        ),
     ] = None,
     without: Unshared = None,
     base: BasePath = None,
@@ -96,24 +111,27 @@ def register(
     statement: StatementFile = None,
     frozen: Frozen = None,
 ) -> None:
-    """Publish weights as a model's first version and register it; the sender becomes its owner."""
+    """Publish weights as a model's first version and register it; the sender becomes its owner.
+
+    Nothing is sent for weights that no participant could load. With a PATH and --module they are checked against the
+    module, whose tied tensors become aliases. `cairn model import` converts weights of other dtypes.
+    """
     from registry.chain import calls
     from registry.chain.contract_hashes import model_id_of
     from registry.content.manifest import digest_of, manifest_cid
-    from registry.rounds.versions import add_version
     from registry.types import Root
 
-    if (file is None) == (module is None):
-        raise InputError("expected either a FILE or --module")
+    if not paths and module is None:
+        raise InputError("expected a PATH, --module or both")
     if without and module is None:
-        raise InputError("expected --module with --without, got a FILE, which contains shared tensors only")
+        raise InputError("expected --module with --without, got a PATH, which contains shared tensors only")
     texts = {"title": title, "task": task, "licence": licence, "intended_use": intended_use, "base_model": base_model}
     said = statement_of(statement, texts, source or [])
     address, _ = session.contract()
     with _target(session) as store, session.out.waiting("publishing the genesis"):
         stands_on = _base_of(store, base, base_licence, base_origin)
-        if file is not None:
-            genesis = add_version(store, file, frozen=frozen or [], base=stands_on, statement=said)
+        if paths:
+            genesis = _add_files(session, store, _owner_files(paths, module, without, frozen), None, stands_on, said)
         else:
             genesis = _add_module(store, module or "", said, without or [], stands_on)
     digest = digest_of(genesis)
@@ -122,6 +140,63 @@ def register(
     if receipt is not None:
         model = model_id_of(session.chain_id, address, session.account, digest)
         tell(session, receipt, {"model": model, "version": digest, "cid": manifest_cid(digest)})
+
+
+@command(
+    app,
+    "import",
+    example=(
+        "cairn model import pytorch_model.bin --module hospital.py:module -o model.safetensors\n"
+        "cairn model import checkpoint/ -o model.safetensors"
+    ),
+)
+def import_model(
+    session: Session,
+    paths: Weights,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Output file.")],
+    module: ModulePlace = None,
+    without: Unshared = None,
+) -> None:
+    """Convert weights to what a model is registered from: one canonical safetensors file of F32 master weights.
+
+    Takes safetensors in any form, PyTorch state dicts (tensors only), an index of shards, all shards, or a folder of
+    these. With --module names are mapped to the module's, its tied tensors stored once, others dropped. It says what
+    it changed. Nothing is stored or sent.
+    """
+    from registry.cli.local_files import whole_file
+    from trainer.cli.tasks import load_module, need_torch
+
+    need_torch("importing weights")
+    from registry.rounds.versions import save_arrays
+    from trainer.imports import import_weights
+    from trainer.weight_paths import files_of
+
+    if without and module is None:
+        raise InputError("expected --module with --without")
+    if any(output.exists() and output.samefile(file) for file in files_of(paths)):
+        raise InputError(f"{output}: is one of the files to import")
+    loaded = None if module is None else load_module(module)
+    with session.out.waiting("importing"):
+        made = import_weights(paths, loaded, without=without or ())
+        with whole_file(output) as partial:
+            save_arrays(partial, made.arrays)
+    facts = {
+        "file": output,
+        "tensors": len(made.arrays),
+        "values": sum(array.size for array in made.arrays.values()),
+        "changes": made.changes,
+        "aliases": made.aliases,
+    }
+
+    def text() -> None:
+        for change in made.changes:
+            session.out.line(str(change))
+        session.out.fields({name: facts[name] for name in ("file", "tensors", "values")})
+        if made.aliases:
+            given = module or "PLACE:FUNCTION"
+            session.out.note(f"Tied tensors: register it with --module {given}, so that the version names them.")
+
+    session.out.result(facts, text)
 
 
 @command(app, "show", needs=READ | Need.STORE, example="cairn model show 3fa9\ncairn model show 3fa9 --json")
@@ -165,7 +240,7 @@ def list_models(
 def publish(
     session: Session,
     model: ModelText,
-    file: Weights,
+    paths: Weights,
     parent: Annotated[str | None, typer.Option(metavar="VERSION", help="Parent version; default the head.")] = None,
     title: Title = None,
     task: Task = None,
@@ -174,6 +249,7 @@ def publish(
     base_model: Base = None,
     source: SourceText = None,
     statement: StatementFile = None,
+    module: ModulePlace = None,
     frozen: Frozen = None,
     base: BasePath = None,
     base_licence: BaseLicence = "",
@@ -181,22 +257,21 @@ def publish(
 ) -> None:
     """Publish a version without a round; it becomes the head. Owner only, between rounds.
 
-    The version keeps its parent's frozen weights unless --base names others.
+    It must have its parent's tensors, and keeps its ties and, unless --base names others, its frozen weights.
     """
     from registry.chain import calls
     from registry.content.manifest import digest_of, manifest_cid
-    from registry.rounds.versions import add_version, load_version_manifest
     from registry.types import Root
+    from trainer.publishing import parent_of
 
     texts = {"title": title, "task": task, "licence": licence, "intended_use": intended_use, "base_model": base_model}
     said = statement_of(statement, texts, source or [])
     client = session.reader
     found = find_version(client, f"{model}@{parent or 'head'}")
     with _target(session) as store, session.out.waiting("publishing the version"):
-        stands_on = _base_of(store, base, base_licence, base_origin)
-        if stands_on is None:
-            stands_on = load_version_manifest(session.store, found.version).base
-        manifest = add_version(store, file, parent=found.version, frozen=frozen or [], base=stands_on, statement=said)
+        before = parent_of(session.store, found.version)
+        stands_on = _base_of(store, base, base_licence, base_origin) or before.manifest.base
+        manifest = _add_files(session, store, _owner_files(paths, module, None, frozen), before, stands_on, said)
     digest = digest_of(manifest)
     roots = Root(manifest.tensor_root), Root(manifest.rest_root)
     call = calls.publish_version(client.address, found.model, found.version, digest, *roots)
@@ -276,15 +351,33 @@ def resume(session: Session, model: ModelText) -> None:
     _simple(session, model, "resume_rounds", "resume rounds", {"suspended": False})
 
 
-@command(app, "pull", needs=READ | Need.STORE, example="cairn model pull 3fa9@round-7 -o model.safetensors")
+@command(
+    app,
+    "pull",
+    needs=READ | Need.STORE,
+    example="cairn model pull 3fa9@round-7 -o model.safetensors\ncairn model pull 3fa9 --as pytorch -o model.pt",
+)
 def pull(
     session: Session,
     version: VersionText,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Output file.")] = Path(
         "model.safetensors"
     ),
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            metavar="FORM",
+            help="pytorch, safetensors, bf16 or peft: for other programs, tied tensors under each of their names. "
+            "Default: the version's file, byte for byte.",
+        ),
+    ] = None,
 ) -> None:
-    """Fetch a version's weights and verify them against the chain."""
+    """Fetch a version's weights and verify them against the chain.
+
+    `--as pytorch` writes what `module.load_state_dict(torch.load(FILE, weights_only=True))` loads, `--as safetensors`
+    what `module.load_state_dict(load_file(FILE))` does. `cairn verify` identifies only the version's own file.
+    """
     from registry.chain.contract_hashes import roots_hash
     from registry.cli.local_files import told, write_whole
     from registry.rounds.versions import load_version_manifest, read_version, roots_of
@@ -299,17 +392,38 @@ def pull(
     if anchored.deprecated:
         session.out.warn("its owner has deprecated this version")
     with session.out.progress("Fetching", manifest.weights.size) as done:
-        write_whole(told(read_version(session.store, manifest), done), output)
+        if form is None:
+            write_whole(told(read_version(session.store, manifest), done), output)
+            size, sha256 = manifest.weights.size, manifest.weights.sha256
+        else:
+            size, sha256 = _exported(session.store, manifest, form, output, done)
     session.out.result(
         {
             "model": found.model,
             "version": found.version,
             "file": output,
-            "size": manifest.weights.size,
-            "sha256": manifest.weights.sha256.hex(),
+            **({} if form is None else {"as": form}),
+            "size": size,
+            "sha256": sha256.hex(),
             "deprecated": anchored.deprecated,
         }
     )
+
+
+def _exported(
+    store: ContentStore, version: VersionManifest, form: str, output: Path, done: Callable[[int], None]
+) -> tuple[int, bytes]:
+    """Write a version in a form of other programs; return the file's size and sha256."""
+    from registry.cli.local_files import whole_file
+    from registry.rounds.versions import sha256_of
+    from trainer.cli.tasks import need_torch
+
+    need_torch(f"--as {form}")
+    from trainer.exports import export_version
+
+    with whole_file(output) as partial:
+        export_version(store, version, form, partial, progress=done)
+    return output.stat().st_size, sha256_of(output)
 
 
 def _simple(session: Session, model: str, name: str, what: str, facts: dict[str, Any]) -> None:
@@ -363,6 +477,33 @@ def _base_of(store: ContentStore, file: Path | None, licence: str, origin: str) 
         return None
     size_of(file)
     return add_base(store, file, licence=licence, origin=origin)
+
+
+def _owner_files(
+    paths: Sequence[Path], module: str | None, without: Sequence[str] | None, frozen: Sequence[str] | None
+) -> OwnerFiles:
+    from trainer.cli.tasks import load_module
+    from trainer.publishing import OwnerFiles
+
+    loaded = None if module is None else load_module(module)
+    return OwnerFiles(tuple(paths), loaded, module or "", tuple(without or ()), tuple(frozen or ()))
+
+
+def _add_files(
+    session: Session,
+    store: ContentStore,
+    files: OwnerFiles,
+    parent: Parent | None,
+    base: BaseFile | None,
+    statement: Statement | None,
+) -> VersionManifest:
+    """Publish files, and say what was changed in their form."""
+    from trainer.publishing import publish_files
+
+    made, changes = publish_files(store, files, parent=parent, base=base, statement=statement)
+    for change in changes:
+        session.out.note(str(change))
+    return made
 
 
 def _add_module(
