@@ -6,11 +6,10 @@ stopped, and computes and commits an update at most once.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,7 @@ import torch
 from torch import nn
 
 from registry.chain.contract_hashes import round_id_of
-from registry.content.manifest import Code, DataSetManifest, Evaluation, PlanManifest, VersionManifest, digest_of
+from registry.content.manifest import Code, DataSetManifest, Evaluation, PlanManifest, digest_of, encode
 from registry.content.tensors import parse_header
 from registry.errors import InputError
 from registry.rounds.admission import UpdateForm, update_form
@@ -37,6 +36,7 @@ from trainer.callbacks import user_callback
 from trainer.modules import floating, load_version, matching, module_digest, module_state
 from trainer.private import load_private, save_private
 from trainer.steps import counting_steps
+from trainer.task_values import measures, metrics_of, patterns_of, whole
 from trainer.transforms import TRANSFORMS
 from trainer.updates import (
     PreparedUpdate,
@@ -95,6 +95,24 @@ class Task:
     base: Path | None = None
     reset_private: bool = False
 
+    def __post_init__(self) -> None:
+        """Check what can be checked before training, and take numpy's numbers as Python's."""
+        for name, kind in (("module", nn.Module), ("data_set", DataSetManifest), ("code", Code | None)):
+            if not isinstance(given := getattr(self, name), kind):
+                raise InputError(f"{name}: expected {getattr(kind, '__name__', kind)}, got {type(given).__name__}")
+        if not callable(self.train_epoch) or not (self.evaluate is None or callable(self.evaluate)):
+            raise InputError("train_epoch, evaluate: expected functions, got something else")
+        plain: dict[str, object] = {"examples": whole("examples", self.examples)}
+        if self.steps_per_epoch is not None:
+            plain["steps_per_epoch"] = whole("steps_per_epoch", self.steps_per_epoch)
+        if self.base is not None:
+            plain["base"] = Path(self.base)
+        plain |= {name: patterns_of(name, getattr(self, name)) for name in ("private", "frozen")}
+        plain["data_set"] = replace(self.data_set, records=whole("data_set: records", self.data_set.records))
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
+        encode(self.data_set)
+
     @property
     def unshared(self) -> tuple[str, ...]:
         """The names of the tensors that versions do not contain."""
@@ -132,11 +150,12 @@ def prepare_update(
     _require_feasible(plan, task)
     form = update_form(read_header(store, parent.weights.blob), plan)
     require_base(parent, task.base)
-    load_version(task.module, store, parent, without=task.unshared)
+    stored = load_version(task.module, store, parent, without=task.unshared)
+    _require_once(stored)
     load_private(folder, record, participant, task.module, task.private, anew=task.reset_private)
     evaluation = _evaluate(task)
     with _frozen(task):
-        delta, metrics, steps = _train(parent, plan, task)
+        delta, metrics, steps = _train(stored, plan, task)
     saturated = 0
     with (round_dir / "update.safetensors").open("wb") as out:
         out.write(form.header)
@@ -154,7 +173,7 @@ def prepare_update(
         steps=steps,
         data_set=task.data_set,
         saturated=saturated,
-        metrics=_finite(metrics),
+        metrics=metrics,
         evaluation=evaluation,
         code=task.code,
     )
@@ -201,14 +220,6 @@ def _require_feasible(plan: PlanManifest, task: Task) -> None:
     _ = task.unshared
 
 
-def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Return metrics in the manifest's form."""
-    for name, value in metrics.items():
-        if not math.isfinite(value):
-            raise InputError(f"metrics: expected finite numbers, got {name} {value}")
-    return {name: float(value) for name, value in metrics.items()}
-
-
 def _evaluate(task: Task) -> Evaluation | None:
     """Evaluate the module in evaluation mode, without gradients.
 
@@ -219,11 +230,11 @@ def _evaluate(task: Task) -> Evaluation | None:
         return None
     before = module_digest(task.module)
     task.module.eval()
-    with torch.no_grad(), user_callback("the task's evaluate"):
+    with torch.no_grad(), user_callback("task: evaluate"):
         measured = task.evaluate(task.module)
     if module_digest(task.module) != before:
         raise InputError("evaluate: expected an unchanged module, got a changed one")
-    return evaluation_of(measured)
+    return evaluation_of(measures(measured))
 
 
 @contextmanager
@@ -247,25 +258,43 @@ def _frozen(task: Task) -> Iterator[None]:
         raise InputError("frozen: expected unchanged tensors, got some that training changed")
 
 
+def _require_once(stored: Mapping[str, str]) -> None:
+    """Refuse a module in which training would change a tied tensor of the version in two places.
+
+    Raises:
+        InputError: The version ties tensors that the module holds apart.
+    """
+    first: dict[str, str] = {}
+    for name, target in stored.items():
+        if first.setdefault(target, name) != name:
+            raise InputError(
+                f"{name}: the version ties it to {first[target]}, the module holds both apart: tie them in the module "
+                "(its tie_weights, or one parameter for both), or publish a version that stores both"
+            )
+
+
 def _train(
-    parent: VersionManifest, plan: PlanManifest, task: Task
+    stored: Mapping[str, str], plan: PlanManifest, task: Task
 ) -> tuple[dict[str, torch.Tensor], Mapping[str, float], int]:
     """Train; return the deltas of floating tensors (float64, by the version's names), metrics and steps."""
     tensors, _ = module_state(task.module, task.unshared)
-    stored = {name: parent.aliases.get(name, name) for name in floating(tensors)}
-    before = {name: tensors[name].cpu().to(torch.float64, copy=True) for name in stored}
+    before = {name: tensors[name].cpu().to(torch.float64, copy=True) for name in floating(tensors)}
     steps = 0
 
     def train_epoch(module: nn.Module, epoch: int) -> Mapping[str, float]:
         nonlocal steps
-        with counting_steps(module) as counted, user_callback("the task's train_epoch"):
-            epoch_metrics = task.train_epoch(module, epoch)
+        with counting_steps(module) as counted, user_callback("task: train_epoch"):
+            epoch_metrics = metrics_of(task.train_epoch(module, epoch))
         steps += task.steps_per_epoch or max(counted.values(), default=task.examples)
         return epoch_metrics
 
     private = matching(task.module, task.private)
     metrics = ALGORITHMS[plan.algorithm.name](task.module, train_epoch, plan.algorithm.parameters, private=private)
     after, _ = module_state(task.module, task.unshared)
+    for name, old in before.items():
+        if name not in after or after[name].shape != old.shape:
+            found = tuple(after[name].shape) if name in after else "none"
+            raise InputError(f"task: train_epoch changed {name}: expected shape {tuple(old.shape)}, got {found}")
     delta = {stored[name]: after[name].cpu().to(torch.float64) - old for name, old in before.items()}
     for step in plan.transforms:
         delta = TRANSFORMS[step.name].outgoing(delta, step.parameters)
