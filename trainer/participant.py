@@ -6,15 +6,12 @@ stopped, and computes and commits an update at most once.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -22,21 +19,22 @@ from registry.chain.contract_hashes import round_id_of
 from registry.content.manifest import Code, DataSetManifest, Evaluation, PlanManifest, digest_of, encode
 from registry.content.tensors import parse_header
 from registry.errors import InputError
-from registry.rounds.admission import UpdateForm, update_form
+from registry.rounds.admission import update_form
 from registry.rounds.evaluations import evaluation_of
 from registry.rounds.onchain import RoundRecord, commits_closed, final_phase, read_round
 from registry.rounds.plans import load_plan, plan_rules
 from registry.rounds.versions import load_parent, read_header, require_base
-from registry.rules.grid import to_grid
 from registry.store.base import ContentStore
 from registry.types import MAX_STEPS, Address, ModelId, Phase
 from trainer.algorithms import ALGORITHMS
 from trainer.algorithms.fedavg import TrainEpoch
 from trainer.callbacks import user_callback
+from trainer.deltas import GridUse, transformed, write_update
 from trainer.modules import floating, load_version, matching, module_digest, module_state
 from trainer.private import load_private, save_private
 from trainer.steps import counting_steps
 from trainer.task_values import measures, metrics_of, patterns_of, whole
+from trainer.tensor_names import require_once
 from trainer.transforms import TRANSFORMS
 from trainer.updates import (
     PreparedUpdate,
@@ -51,11 +49,14 @@ from trainer.updates import (
 if TYPE_CHECKING:
     from registry.chain.client import Client
 
-__all__ = ["Evaluate", "Task", "advance", "prepare_update"]
+__all__ = ["Evaluate", "OnGrid", "Task", "advance", "prepare_update"]
 
 
 Evaluate = Callable[[nn.Module], Mapping[str, int | float]]
 """Returns `examples`, and counts (int) and sums over the examples (float) by name: see `evaluation_of`."""
+
+OnGrid = Callable[[Sequence[GridUse]], None]
+"""Is told what the grid made of each tensor of a fresh update."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,13 @@ class Task:
 
 
 def prepare_update(
-    store: ContentStore, folder: Path, record: RoundRecord, task: Task, participant: Address
+    store: ContentStore,
+    folder: Path,
+    record: RoundRecord,
+    task: Task,
+    participant: Address,
+    *,
+    on_grid: OnGrid | None = None,
 ) -> PreparedUpdate:
     """Train and write the round's update, or return the one that an earlier call wrote (idempotent).
 
@@ -135,6 +142,7 @@ def prepare_update(
         record: The round.
         task: The training task.
         participant: The participant's address.
+        on_grid: Called after training with what the grid made of each tensor.
 
     Raises:
         InputError: The module does not fit the parent, the task does not fit the plan, this release lacks something
@@ -151,19 +159,14 @@ def prepare_update(
     form = update_form(read_header(store, parent.weights.blob), plan)
     require_base(parent, task.base)
     stored = load_version(task.module, store, parent, without=task.unshared)
-    _require_once(stored)
+    require_once(stored)
     load_private(folder, record, participant, task.module, task.private, anew=task.reset_private)
     evaluation = _evaluate(task)
     with _frozen(task):
         delta, metrics, steps = _train(stored, plan, task)
-    saturated = 0
-    with (round_dir / "update.safetensors").open("wb") as out:
-        out.write(form.header)
-        for values, clipped in _on_grid(delta, form, plan):
-            out.write(values.tobytes())
-            saturated += clipped
-        out.flush()
-        os.fsync(out.fileno())
+    uses = write_update(round_dir / "update.safetensors", delta, parse_header(form.header, form.size), plan)
+    if on_grid is not None:
+        on_grid(uses)
     save_private(round_dir, task.module, task.private)
     return finalize_update(
         round_dir,
@@ -172,17 +175,25 @@ def prepare_update(
         weight=task.examples,
         steps=steps,
         data_set=task.data_set,
-        saturated=saturated,
+        saturated=sum(use.saturated for use in uses),
         metrics=metrics,
         evaluation=evaluation,
         code=task.code,
     )
 
 
-def advance(client: Client, store: ContentStore, folder: Path, model_id: ModelId, task: Task) -> str:
+def advance(
+    client: Client,
+    store: ContentStore,
+    folder: Path,
+    model_id: ModelId,
+    task: Task,
+    *,
+    on_grid: OnGrid | None = None,
+) -> str:
     """Take the participant's next step in the model's current round, if any; return what was done.
 
-    Idempotent: a loop around it is a participant.
+    Idempotent: a loop around it is a participant. Arguments as of `prepare_update`.
     """
     number = client.model(model_id).rounds
     phase = client.phase(model_id, number) if number else Phase.NONE
@@ -190,7 +201,7 @@ def advance(client: Client, store: ContentStore, folder: Path, model_id: ModelId
         if client.member(model_id, client.account).last_round == number:
             return ""
         record = read_round(client, model_id, number)
-        made = prepare_update(store, folder, record, task, client.account)
+        made = prepare_update(store, folder, record, task, client.account, on_grid=on_grid)
         commit_update(client, record, made, hook_data=task.hook_data)
         return f"round {number}: committed"
     if phase not in (Phase.PUBLISH, Phase.AGGREGATE):
@@ -258,21 +269,6 @@ def _frozen(task: Task) -> Iterator[None]:
         raise InputError("frozen: expected unchanged tensors, got some that training changed")
 
 
-def _require_once(stored: Mapping[str, str]) -> None:
-    """Refuse a module in which training would change a tied tensor of the version in two places.
-
-    Raises:
-        InputError: The version ties tensors that the module holds apart.
-    """
-    first: dict[str, str] = {}
-    for name, target in stored.items():
-        if first.setdefault(target, name) != name:
-            raise InputError(
-                f"{name}: the version ties it to {first[target]}, the module holds both apart: tie them in the module "
-                "(its tie_weights, or one parameter for both), or publish a version that stores both"
-            )
-
-
 def _train(
     stored: Mapping[str, str], plan: PlanManifest, task: Task
 ) -> tuple[dict[str, torch.Tensor], Mapping[str, float], int]:
@@ -296,22 +292,4 @@ def _train(
             found = tuple(after[name].shape) if name in after else "none"
             raise InputError(f"task: train_epoch changed {name}: expected shape {tuple(old.shape)}, got {found}")
     delta = {stored[name]: after[name].cpu().to(torch.float64) - old for name, old in before.items()}
-    for step in plan.transforms:
-        delta = TRANSFORMS[step.name].outgoing(delta, step.parameters)
-    return delta, metrics, min(steps, MAX_STEPS)
-
-
-def _on_grid(
-    delta: Mapping[str, torch.Tensor], form: UpdateForm, plan: PlanManifest
-) -> Iterator[tuple[npt.NDArray[np.float32], int]]:
-    """Yield each tensor's grid values in file order, with the number of clipped ones."""
-    for spec in parse_header(form.header, form.size).specs:
-        try:
-            yield to_grid(
-                delta[spec.name].numpy(),
-                plan.grid_bits,
-                scale=plan.scales.get(spec.name, 0),
-                saturate=plan.saturate,
-            )
-        except InputError as error:
-            raise InputError(f"{spec.name}: {error}") from None
+    return transformed(delta, plan), metrics, min(steps, MAX_STEPS)

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from registry.errors import InputError
 
-__all__ = ["stored_names", "without_wrappers"]
+__all__ = ["require_once", "stored_names", "without_wrappers"]
 
 _COMPONENTS = re.compile(r"(?<![^.])(?:_orig_mod|base_layer)\.")
 _ADAPTER = re.compile(r"(?<![^.])(lora_\w+)\.default(?![^.])")
@@ -65,6 +65,21 @@ def stored_names(
             )
         found.update((name, each) for each in targets)
     return found
+
+
+def require_once(stored: Mapping[str, str]) -> None:
+    """Refuse a module in which training would change a tied tensor of the version in two places.
+
+    Raises:
+        InputError: The version ties tensors that the module holds apart.
+    """
+    first: dict[str, str] = {}
+    for name, target in stored.items():
+        if first.setdefault(target, name) != name:
+            raise InputError(
+                f"{name}: the version ties it to {first[target]}, the module holds both apart: tie them in the module "
+                "(its tie_weights, or one parameter for both), or publish a version that stores both"
+            )
 
 
 def _groups(tensors: Iterable[str], tied: Mapping[str, str]) -> dict[str, list[str]]:
