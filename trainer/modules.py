@@ -266,7 +266,9 @@ def propose_grid(
     """Propose a grid and per-tensor scales that no plausible delta overflows.
 
     A parameter is expected to change by at most its own largest magnitude, or by largest_change if that is more. A
-    buffer, such as a running variance, takes on the scale of the data, so its own magnitude tells little.
+    buffer, such as a running variance, takes on the scale of the data: before training its magnitude tells nothing and
+    it is expected to change by largest_buffer_change, later by 16 times its own magnitude (that of the deviation for a
+    running mean), so that the grid is fine enough for small variances.
 
     Returns:
         grid_bits, and the scales e of tensors that need one: their deltas are divided by 2^e.
@@ -276,15 +278,28 @@ def propose_grid(
     """
     scales: dict[str, int] = {}
     parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
-    for name, value in module_state(module, without)[0].items():
+    tensors, _ = module_state(module, without)
+    for name, value in tensors.items():
         if not value.dtype.is_floating_point or not value.numel():
             continue
         check_finite(name, value)
-        reach = max(float(value.abs().max()), largest_change if name in parameters else largest_buffer_change)
+        reach = max(float(value.abs().max()), largest_change)
+        if name not in parameters:
+            reach = max(reach, _buffer_reach(name, tensors) or largest_buffer_change)
         exponent = math.ceil(math.log2(reach))
         if exponent > 24 - grid_bits:
             scales[name] = exponent - (24 - grid_bits)
     return grid_bits, scales
+
+
+def _buffer_reach(name: str, tensors: Mapping[str, torch.Tensor]) -> float | None:
+    """Return by how much a buffer is expected to change at most; None if it was not trained: all zeros, or all ones."""
+    value = tensors[name]
+    own = float(value.abs().max())
+    variance = tensors.get(f"{name.removesuffix('running_mean')}running_var") if name.endswith("running_mean") else None
+    if bool((value == 0).all()) or bool((value == 1).all()):
+        return None
+    return 16 * max(own, 0.0 if variance is None else float(variance.abs().max()) ** 0.5)
 
 
 def propose_buffers(module: nn.Module, without: Sequence[str] = ()) -> dict[str, int]:

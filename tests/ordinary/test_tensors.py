@@ -14,9 +14,11 @@ from torch import nn
 
 from registry.content.manifest import DataSetManifest
 from registry.errors import InputError
-from registry.rounds.plans import server_rule
+from registry.rounds.onchain import read_round
+from registry.rounds.plans import load_plan, server_rule
 from registry.rounds.versions import add_version, arrays_in, load_version_manifest, read_arrays, save_arrays
 from registry.store.memory import MemoryStore
+from registry.types import SegmentKind
 from registry.verification.verify import verify_version
 from trainer.modules import load_version, module_arrays, propose_plan, publish_module
 from trainer.participant import Task
@@ -366,3 +368,64 @@ def test_a_site_s_own_tensors_are_kept_for_each_model_in_one_folder(tmp_path: Pa
         sim.participants["ann"] = (client, replace(task, module=site()))  # type: ignore[index]
         simulate_round(sim)
     assert seen == [0, 0, 1, 1]
+
+
+# Running statistics ---------------------------------------------------------------------------------------------------
+
+
+class Normed(nn.Module):
+    """A norm that has seen data of small and of large variance."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(2, 2)
+        self.norm = nn.BatchNorm1d(2)
+        self.norm.running_mean = torch.tensor([0.0, 20.0])
+        self.norm.running_var = torch.tensor([2.0**-13, 900.0])
+
+
+def shrinks(module: nn.Module, epoch: int) -> Mapping[str, float]:
+    assert isinstance(module, Normed) and module.norm.running_var is not None
+    with torch.no_grad():
+        module.norm.running_var.mul_(0.25)  # a step of -0.75, so -1.5 at rate 2
+        module.body.bias.add_(0.125)
+    return {}
+
+
+def norm_of(sim: Simulation) -> nn.BatchNorm1d:
+    module = Normed()
+    load_version(module, sim.store, head_of(sim))
+    return module.eval().norm
+
+
+def test_a_variance_is_never_negative_at_any_server_rate_and_small_ones_are_kept(tmp_path: Path) -> None:
+    sim = rounds_of(
+        tmp_path, Normed(), Task(Normed(), shrinks, 10, DATA), server=server_rule("fedavg", {"rate": 2.0}, 24)
+    )
+    simulate_round(sim)
+    norm = norm_of(sim)
+    assert norm.running_var is not None
+    assert float(norm.running_var[1]) == 225.0  # the aggregate is the step, whatever the rate
+    assert float(norm.running_var[0]) >= 0.0
+    assert torch.isfinite(norm(torch.randn(3, 2))).all()
+
+
+def test_statistics_are_buffers_in_a_plan_that_was_made_without_the_module(tmp_path: Path) -> None:
+    plan = propose_plan(Normed(), quorum=1, min_contributions=1)
+    bare = replace(plan, buffers={}, server=server_rule("fedavg", {"rate": 2.0}, 24))
+    sim = start(Normed(), {"ann": Task(Normed(), shrinks, 10, DATA)}, bare, MemoryStore(), tmp_path, aggregators=1)
+    simulate_round(sim)
+    norm = norm_of(sim)
+    assert norm.running_var is not None and float(norm.running_var.min()) >= 0.0
+    standing = load_plan(sim.store, read_round(sim.owner, sim.model_id, 1).plan)
+    assert standing.buffers == {"norm.running_mean": SegmentKind.BUFFER, "norm.running_var": SegmentKind.NON_NEGATIVE}
+
+
+def test_the_grid_of_trained_statistics_is_as_fine_as_their_size_allows() -> None:
+    module = nn.BatchNorm1d(2)
+    module.running_mean, module.running_var = torch.tensor([0.1, 0.2]), torch.tensor([2.0**-13, 0.75])
+    assert propose_plan(module, quorum=1, min_contributions=1).scales == {"running_mean": 4, "running_var": 4}
+    assert propose_plan(nn.BatchNorm1d(2), quorum=1, min_contributions=1).scales == {
+        "running_mean": 12,
+        "running_var": 12,
+    }
