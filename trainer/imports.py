@@ -6,7 +6,6 @@ With a module the result is exactly what the module loads. Whatever is changed i
 from __future__ import annotations
 
 import difflib
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,15 +19,13 @@ from torch import nn
 from registry.errors import InputError
 from registry.rounds.versions import NUMPY_NAMES
 from trainer.modules import module_state
+from trainer.tensor_names import without_wrappers
 from trainer.weight_files import Change, WeightFiles, read_weight_files
 
 __all__ = ["Imported", "import_weights"]
 
 Array = npt.NDArray[np.generic]
 
-_WRAPPERS = re.compile(r"(?<![^.])(?:_orig_mod|base_layer)\.")
-_OUTERMOST = re.compile(r"\A(?:module\.|base_model\.model\.)+")
-_ADAPTER = re.compile(r"(?<![^.])(lora_\w+)\.default(?![^.])")
 _DTYPES = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -105,19 +102,14 @@ def _without_wrappers(found: WeightFiles, changes: list[Change]) -> tuple[dict[s
     return tensors, {renamed[alias]: renamed[name] for alias, name in found.aliases.items()}
 
 
-def _bare(name: str) -> str:
-    """Return a name without what wrappers and PEFT put into it."""
-    return _OUTERMOST.sub("", _ADAPTER.sub(r"\1", _WRAPPERS.sub("", name)))
-
-
 def _targets(names: Collection[str], wanted: Collection[str]) -> dict[str, str]:
     """Map names of files to a module's: equal ones, those equal without wrappers, and those behind one prefix."""
     found = {name: name for name in names if name in wanted}
     by_bare: dict[str, list[str]] = {}
     for name in wanted:
-        by_bare.setdefault(_bare(name), []).append(name)
+        by_bare.setdefault(without_wrappers(name), []).append(name)
     for name in names:
-        alike = by_bare.get(_bare(name), [])
+        alike = by_bare.get(without_wrappers(name), [])
         if name not in found and len(alike) == 1 and alike[0] not in found:
             found[name] = alike[0]
     taken = set(found.values())

@@ -26,6 +26,8 @@ from registry.rounds.versions import NUMPY_NAMES, add_version, read_arrays, save
 from registry.rules.table import DENSE, EXAMPLES, MEAN
 from registry.store.base import ContentStore
 from registry.types import Digest, ModelId, Root
+from trainer.plain_tensors import check_finite, check_plain, check_separate
+from trainer.tensor_names import stored_names
 
 if TYPE_CHECKING:
     from registry.chain.client import Client
@@ -48,18 +50,6 @@ __all__ = [
 
 Array = npt.NDArray[np.generic]
 
-_PLAIN = {
-    torch.float32,
-    torch.float16,
-    torch.bfloat16,
-    torch.float64,
-    torch.bool,
-    torch.uint8,
-    torch.int8,
-    torch.int16,
-    torch.int32,
-    torch.int64,
-}
 _FLOAT16_OVERFLOW = 65520.0
 """The smallest magnitude that float16 rounds to infinity."""
 
@@ -75,31 +65,33 @@ def module_state(module: nn.Module, without: Sequence[str] = ()) -> tuple[dict[s
         Tensors by name, in the module's order, sharing its memory; and alias -> name.
 
     Raises:
-        InputError: A tensor is complex, quantized, sparse or otherwise not plain numbers; a pattern matches no name,
-            or only some names of a tied tensor.
+        InputError: A tensor is lazy, complex, quantized, sparse or otherwise not plain numbers, or overlaps another; a
+            pattern matches no name, or only some names of a tied tensor.
     """
     left_out = set(matching(module, without))
     tensors: dict[str, torch.Tensor] = {}
     aliases: dict[str, str] = {}
     seen: dict[object, str] = {}
     hidden: dict[object, str] = {}
+    unshared: dict[str, torch.Tensor] = {}
     for name, value in module.state_dict(keep_vars=True).items():
         if name in left_out and not isinstance(value, torch.Tensor):
             continue
-        if not isinstance(value, torch.Tensor) or value.dtype not in _PLAIN or value.layout != torch.strided:
-            raise InputError(f"{name}: expected a dense tensor of plain numbers, got {getattr(value, 'dtype', value)}")
+        check_plain(name, value)
         place = (value.untyped_storage().data_ptr(), value.storage_offset(), value.shape, value.stride(), value.dtype)
         other = (seen if name in left_out else hidden).get(place) if value.numel() else None
         if other is not None:
             raise InputError(f"{name}: tied to {other}, so expected both to be shared or neither")
         if name in left_out:
-            hidden[place] = name
+            if place not in hidden:
+                hidden[place], unshared[name] = name, value.detach()
             continue
         if value.numel() and place in seen:
             aliases[name] = seen[place]
             continue
         seen[place] = name
         tensors[name] = value.detach()
+    check_separate({**tensors, **unshared})
     return tensors, aliases
 
 
@@ -148,9 +140,8 @@ def module_arrays(module: nn.Module, without: Sequence[str] = ()) -> tuple[dict[
     tensors, aliases = module_state(module, without)
     arrays: dict[str, Array] = {}
     for name, value in tensors.items():
+        check_finite(name, value)
         plain = value.to("cpu", torch.float32 if value.dtype.is_floating_point else value.dtype)
-        if value.dtype.is_floating_point and not torch.isfinite(plain).all():
-            raise InputError(f"{name}: expected finite float32 values")
         arrays[name] = plain.contiguous().numpy().copy()
     return arrays, aliases
 
@@ -167,15 +158,20 @@ def load_arrays(
     aliases: Mapping[str, str] | None = None,
     *,
     without: Sequence[str] = (),
-) -> None:
+) -> dict[str, str]:
     """Copy a version's arrays into the module, converting to its dtypes; unshared tensors stay unchanged.
+
+    Names may differ by what `torch.compile`, `DataParallel` and PEFT put into them.
+
+    Returns:
+        The name under which the version stores each of the module's tensors.
 
     Raises:
         InputError: Names or shapes differ, or a value overflows the module's dtype; nothing is copied.
     """
     tensors, tied = module_state(module, without)
-    stored = {name: (aliases or {}).get(name, name) for name in (*tensors, *tied)}
-    missing = sorted(name for name, source in stored.items() if source not in arrays)
+    stored = stored_names(tensors, tied, arrays, aliases or {})
+    missing = sorted(set(tensors) - set(stored))
     unknown = sorted(set(arrays) - set(stored.values()))
     unshared = sorted(set(matching(module, without)) & set(unknown))
     if unshared:
@@ -183,25 +179,34 @@ def load_arrays(
     if missing or unknown:
         raise InputError(f"the module lacks tensors {unknown[:5]} of the version, the version {missing[:5]}")
     for name, value in tensors.items():
-        if tuple(value.shape) != arrays[stored[name]].shape:
-            raise InputError(f"{name}: expected shape {tuple(value.shape)}, got {arrays[stored[name]].shape}")
-        if value.dtype == torch.float16 and np.abs(arrays[stored[name]]).max(initial=0) >= _FLOAT16_OVERFLOW:
+        array = arrays[stored[name]]
+        if tuple(value.shape) != array.shape:
+            other = "" if stored[name] == name else f", named {stored[name]}"
+            raise InputError(
+                f"{name}: expected shape {tuple(value.shape)}, as the module has, got {array.shape} in the "
+                f"version{other}: make the module with the version's sizes, or publish one with the module's"
+            )
+        if value.dtype == torch.float16 and np.abs(array).max(initial=0) >= _FLOAT16_OVERFLOW:
             raise InputError(f"{name}: expected values that float16 holds, got one beyond: load it into float32")
     with torch.no_grad():
         for name, value in tensors.items():
             value.copy_(torch.from_numpy(np.array(arrays[stored[name]])))
+    return stored
 
 
 def load_version(
     module: nn.Module, store: ContentStore, version: VersionManifest, *, without: Sequence[str] = ()
-) -> None:
+) -> dict[str, str]:
     """Load a version from the content store into the module, hashing every block.
+
+    Returns:
+        The name under which the version stores each of the module's tensors.
 
     Raises:
         FormError: The file is not canonical, or does not match the manifest.
         InputError: The module's tensors differ.
     """
-    load_arrays(module, read_arrays(store, version), version.aliases, without=without)
+    return load_arrays(module, read_arrays(store, version), version.aliases, without=without)
 
 
 def publish_module(
@@ -261,21 +266,40 @@ def propose_grid(
     """Propose a grid and per-tensor scales that no plausible delta overflows.
 
     A parameter is expected to change by at most its own largest magnitude, or by largest_change if that is more. A
-    buffer, such as a running variance, takes on the scale of the data, so its own magnitude tells little.
+    buffer, such as a running variance, takes on the scale of the data: before training its magnitude tells nothing and
+    it is expected to change by largest_buffer_change, later by 16 times its own magnitude (that of the deviation for a
+    running mean), so that the grid is fine enough for small variances.
 
     Returns:
         grid_bits, and the scales e of tensors that need one: their deltas are divided by 2^e.
+
+    Raises:
+        InputError: A value is not finite in float32.
     """
     scales: dict[str, int] = {}
     parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
-    for name, value in module_state(module, without)[0].items():
+    tensors, _ = module_state(module, without)
+    for name, value in tensors.items():
         if not value.dtype.is_floating_point or not value.numel():
             continue
-        reach = max(float(value.abs().max()), largest_change if name in parameters else largest_buffer_change)
+        check_finite(name, value)
+        reach = max(float(value.abs().max()), largest_change)
+        if name not in parameters:
+            reach = max(reach, _buffer_reach(name, tensors) or largest_buffer_change)
         exponent = math.ceil(math.log2(reach))
         if exponent > 24 - grid_bits:
             scales[name] = exponent - (24 - grid_bits)
     return grid_bits, scales
+
+
+def _buffer_reach(name: str, tensors: Mapping[str, torch.Tensor]) -> float | None:
+    """Return by how much a buffer is expected to change at most; None if it was not trained: all zeros, or all ones."""
+    value = tensors[name]
+    own = float(value.abs().max())
+    variance = tensors.get(f"{name.removesuffix('running_mean')}running_var") if name.endswith("running_mean") else None
+    if bool((value == 0).all()) or bool((value == 1).all()):
+        return None
+    return 16 * max(own, 0.0 if variance is None else float(variance.abs().max()) ** 0.5)
 
 
 def propose_buffers(module: nn.Module, without: Sequence[str] = ()) -> dict[str, int]:

@@ -6,37 +6,35 @@ stopped, and computes and commits an update at most once.
 
 from __future__ import annotations
 
-import math
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
 from registry.chain.contract_hashes import round_id_of
-from registry.content.manifest import Code, DataSetManifest, Evaluation, PlanManifest, VersionManifest, digest_of
+from registry.content.manifest import Code, DataSetManifest, Evaluation, PlanManifest, digest_of, encode
 from registry.content.tensors import parse_header
 from registry.errors import InputError
-from registry.rounds.admission import UpdateForm, update_form
+from registry.rounds.admission import update_form
 from registry.rounds.evaluations import evaluation_of
 from registry.rounds.onchain import RoundRecord, commits_closed, final_phase, read_round
 from registry.rounds.plans import load_plan, plan_rules
 from registry.rounds.versions import load_parent, read_header, require_base
-from registry.rules.grid import to_grid
 from registry.store.base import ContentStore
 from registry.types import MAX_STEPS, Address, ModelId, Phase
 from trainer.algorithms import ALGORITHMS
 from trainer.algorithms.fedavg import TrainEpoch
 from trainer.callbacks import user_callback
+from trainer.deltas import GridUse, transformed, write_update
 from trainer.modules import floating, load_version, matching, module_digest, module_state
 from trainer.private import load_private, save_private
 from trainer.steps import counting_steps
+from trainer.task_values import measures, metrics_of, patterns_of, whole
+from trainer.tensor_names import require_once
 from trainer.transforms import TRANSFORMS
 from trainer.updates import (
     PreparedUpdate,
@@ -51,11 +49,14 @@ from trainer.updates import (
 if TYPE_CHECKING:
     from registry.chain.client import Client
 
-__all__ = ["Evaluate", "Task", "advance", "prepare_update"]
+__all__ = ["Evaluate", "OnGrid", "Task", "advance", "prepare_update"]
 
 
 Evaluate = Callable[[nn.Module], Mapping[str, int | float]]
 """Returns `examples`, and counts (int) and sums over the examples (float) by name: see `evaluation_of`."""
+
+OnGrid = Callable[[Sequence[GridUse]], None]
+"""Is told what the grid made of each tensor of a fresh update."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,24 @@ class Task:
     base: Path | None = None
     reset_private: bool = False
 
+    def __post_init__(self) -> None:
+        """Check what can be checked before training, and take numpy's numbers as Python's."""
+        for name, kind in (("module", nn.Module), ("data_set", DataSetManifest), ("code", Code | None)):
+            if not isinstance(given := getattr(self, name), kind):
+                raise InputError(f"{name}: expected {getattr(kind, '__name__', kind)}, got {type(given).__name__}")
+        if not callable(self.train_epoch) or not (self.evaluate is None or callable(self.evaluate)):
+            raise InputError("train_epoch, evaluate: expected functions, got something else")
+        plain: dict[str, object] = {"examples": whole("examples", self.examples)}
+        if self.steps_per_epoch is not None:
+            plain["steps_per_epoch"] = whole("steps_per_epoch", self.steps_per_epoch)
+        if self.base is not None:
+            plain["base"] = Path(self.base)
+        plain |= {name: patterns_of(name, getattr(self, name)) for name in ("private", "frozen")}
+        plain["data_set"] = replace(self.data_set, records=whole("data_set: records", self.data_set.records))
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
+        encode(self.data_set)
+
     @property
     def unshared(self) -> tuple[str, ...]:
         """The names of the tensors that versions do not contain."""
@@ -107,7 +126,13 @@ class Task:
 
 
 def prepare_update(
-    store: ContentStore, folder: Path, record: RoundRecord, task: Task, participant: Address
+    store: ContentStore,
+    folder: Path,
+    record: RoundRecord,
+    task: Task,
+    participant: Address,
+    *,
+    on_grid: OnGrid | None = None,
 ) -> PreparedUpdate:
     """Train and write the round's update, or return the one that an earlier call wrote (idempotent).
 
@@ -117,6 +142,7 @@ def prepare_update(
         record: The round.
         task: The training task.
         participant: The participant's address.
+        on_grid: Called after training with what the grid made of each tensor.
 
     Raises:
         InputError: The module does not fit the parent, the task does not fit the plan, this release lacks something
@@ -132,19 +158,15 @@ def prepare_update(
     _require_feasible(plan, task)
     form = update_form(read_header(store, parent.weights.blob), plan)
     require_base(parent, task.base)
-    load_version(task.module, store, parent, without=task.unshared)
+    stored = load_version(task.module, store, parent, without=task.unshared)
+    require_once(stored)
     load_private(folder, record, participant, task.module, task.private, anew=task.reset_private)
     evaluation = _evaluate(task)
     with _frozen(task):
-        delta, metrics, steps = _train(parent, plan, task)
-    saturated = 0
-    with (round_dir / "update.safetensors").open("wb") as out:
-        out.write(form.header)
-        for values, clipped in _on_grid(delta, form, plan):
-            out.write(values.tobytes())
-            saturated += clipped
-        out.flush()
-        os.fsync(out.fileno())
+        delta, metrics, steps = _train(stored, plan, task)
+    uses = write_update(round_dir / "update.safetensors", delta, parse_header(form.header, form.size), plan)
+    if on_grid is not None:
+        on_grid(uses)
     save_private(round_dir, task.module, task.private)
     return finalize_update(
         round_dir,
@@ -153,17 +175,25 @@ def prepare_update(
         weight=task.examples,
         steps=steps,
         data_set=task.data_set,
-        saturated=saturated,
-        metrics=_finite(metrics),
+        saturated=sum(use.saturated for use in uses),
+        metrics=metrics,
         evaluation=evaluation,
         code=task.code,
     )
 
 
-def advance(client: Client, store: ContentStore, folder: Path, model_id: ModelId, task: Task) -> str:
+def advance(
+    client: Client,
+    store: ContentStore,
+    folder: Path,
+    model_id: ModelId,
+    task: Task,
+    *,
+    on_grid: OnGrid | None = None,
+) -> str:
     """Take the participant's next step in the model's current round, if any; return what was done.
 
-    Idempotent: a loop around it is a participant.
+    Idempotent: a loop around it is a participant. Arguments as of `prepare_update`.
     """
     number = client.model(model_id).rounds
     phase = client.phase(model_id, number) if number else Phase.NONE
@@ -171,7 +201,7 @@ def advance(client: Client, store: ContentStore, folder: Path, model_id: ModelId
         if client.member(model_id, client.account).last_round == number:
             return ""
         record = read_round(client, model_id, number)
-        made = prepare_update(store, folder, record, task, client.account)
+        made = prepare_update(store, folder, record, task, client.account, on_grid=on_grid)
         commit_update(client, record, made, hook_data=task.hook_data)
         return f"round {number}: committed"
     if phase not in (Phase.PUBLISH, Phase.AGGREGATE):
@@ -201,14 +231,6 @@ def _require_feasible(plan: PlanManifest, task: Task) -> None:
     _ = task.unshared
 
 
-def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Return metrics in the manifest's form."""
-    for name, value in metrics.items():
-        if not math.isfinite(value):
-            raise InputError(f"metrics: expected finite numbers, got {name} {value}")
-    return {name: float(value) for name, value in metrics.items()}
-
-
 def _evaluate(task: Task) -> Evaluation | None:
     """Evaluate the module in evaluation mode, without gradients.
 
@@ -219,11 +241,11 @@ def _evaluate(task: Task) -> Evaluation | None:
         return None
     before = module_digest(task.module)
     task.module.eval()
-    with torch.no_grad(), user_callback("the task's evaluate"):
+    with torch.no_grad(), user_callback("task: evaluate"):
         measured = task.evaluate(task.module)
     if module_digest(task.module) != before:
         raise InputError("evaluate: expected an unchanged module, got a changed one")
-    return evaluation_of(measured)
+    return evaluation_of(measures(measured))
 
 
 @contextmanager
@@ -248,41 +270,26 @@ def _frozen(task: Task) -> Iterator[None]:
 
 
 def _train(
-    parent: VersionManifest, plan: PlanManifest, task: Task
+    stored: Mapping[str, str], plan: PlanManifest, task: Task
 ) -> tuple[dict[str, torch.Tensor], Mapping[str, float], int]:
     """Train; return the deltas of floating tensors (float64, by the version's names), metrics and steps."""
     tensors, _ = module_state(task.module, task.unshared)
-    stored = {name: parent.aliases.get(name, name) for name in floating(tensors)}
-    before = {name: tensors[name].cpu().to(torch.float64, copy=True) for name in stored}
+    before = {name: tensors[name].cpu().to(torch.float64, copy=True) for name in floating(tensors)}
     steps = 0
 
     def train_epoch(module: nn.Module, epoch: int) -> Mapping[str, float]:
         nonlocal steps
-        with counting_steps(module) as counted, user_callback("the task's train_epoch"):
-            epoch_metrics = task.train_epoch(module, epoch)
+        with counting_steps(module) as counted, user_callback("task: train_epoch"):
+            epoch_metrics = metrics_of(task.train_epoch(module, epoch))
         steps += task.steps_per_epoch or max(counted.values(), default=task.examples)
         return epoch_metrics
 
     private = matching(task.module, task.private)
     metrics = ALGORITHMS[plan.algorithm.name](task.module, train_epoch, plan.algorithm.parameters, private=private)
     after, _ = module_state(task.module, task.unshared)
+    for name, old in before.items():
+        if name not in after or after[name].shape != old.shape:
+            found = tuple(after[name].shape) if name in after else "none"
+            raise InputError(f"task: train_epoch changed {name}: expected shape {tuple(old.shape)}, got {found}")
     delta = {stored[name]: after[name].cpu().to(torch.float64) - old for name, old in before.items()}
-    for step in plan.transforms:
-        delta = TRANSFORMS[step.name].outgoing(delta, step.parameters)
-    return delta, metrics, min(steps, MAX_STEPS)
-
-
-def _on_grid(
-    delta: Mapping[str, torch.Tensor], form: UpdateForm, plan: PlanManifest
-) -> Iterator[tuple[npt.NDArray[np.float32], int]]:
-    """Yield each tensor's grid values in file order, with the number of clipped ones."""
-    for spec in parse_header(form.header, form.size).specs:
-        try:
-            yield to_grid(
-                delta[spec.name].numpy(),
-                plan.grid_bits,
-                scale=plan.scales.get(spec.name, 0),
-                saturate=plan.saturate,
-            )
-        except InputError as error:
-            raise InputError(f"{spec.name}: {error}") from None
+    return transformed(delta, plan), metrics, min(steps, MAX_STEPS)

@@ -24,7 +24,7 @@ from registry.store.base import ContentStore
 from registry.types import ModelId, Phase, Role
 from trainer import participant
 from trainer.modules import register_module
-from trainer.participant import Task
+from trainer.participant import OnGrid, Task
 
 if TYPE_CHECKING:
     from web3 import Web3
@@ -47,6 +47,7 @@ class Simulation:
         folder: Folder with a subfolder for each role.
         stores: Separate stores that replace the shared one, by participant's name, or `aggregator-0` and so on.
         memories: Each aggregator's memory.
+        on_grid: Told what the grid made of each tensor of every update.
     """
 
     model_id: ModelId
@@ -59,6 +60,7 @@ class Simulation:
     memories: Mapping[str, aggregator.AggregatorMemory] = field(
         default_factory=lambda: defaultdict(aggregator.AggregatorMemory)
     )
+    on_grid: OnGrid | None = None
 
     @property
     def w3(self) -> Web3:
@@ -145,7 +147,7 @@ def step(simulation: Simulation) -> list[str]:
     """Let everybody take their next step in turn; return what was done."""
     sim = simulation
     done = [
-        participant.advance(client, sim.store_of(name), sim.folder / name, sim.model_id, task)
+        participant.advance(client, sim.store_of(name), sim.folder / name, sim.model_id, task, on_grid=sim.on_grid)
         for name, (client, task) in sim.participants.items()
     ]
     for i, client in enumerate(sim.aggregators):

@@ -35,7 +35,7 @@ from registry.rounds.data_sets import SALT_BYTES, open_data_set, opening_of
 from registry.rounds.loaded_round import load_round
 from registry.rounds.onchain import RoundRecord
 from registry.store.base import ContentStore
-from registry.store.blobs import add_file, blamed_on, blob_of_file, file_pieces
+from registry.store.blobs import add_file, blob_of_file, file_pieces
 from registry.store.manifests import put_manifest
 from registry.types import Address, Digest, ModelId, Root, RoundId
 
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from registry.chain.client import Client
 
 __all__ = [
+    "ELSEWHERE",
     "PreparedUpdate",
     "adopt_update",
     "commit_update",
@@ -53,6 +54,9 @@ __all__ = [
     "publish_update",
     "finalize_update",
 ]
+
+ELSEWHERE = Code("made elsewhere", "not stated")
+"""The code of an update that this package did not compute, where nobody says more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +158,8 @@ def adopt_update(
     weight: int,
     steps: int,
     data_set: DataSetManifest,
+    metrics: Mapping[str, float] | None = None,
+    code: Code = ELSEWHERE,
 ) -> PreparedUpdate:
     """Check a ready-made update file by the round's rules, and make it the round's update.
 
@@ -166,31 +172,39 @@ def adopt_update(
         weight: Its weight.
         steps: Training steps it was made in.
         data_set: What it was trained on; stays here, its digest is published.
+        metrics: Finite numbers by name.
+        code: The code that computed it.
 
     Raises:
         FormError: The file is not a valid update of this round.
         InputError: The folder has another update already.
     """
-    with blamed_on(file):
+    made = f"{file}: expected an update as `cairn update make` makes of two files of weights"
+    try:
         facts = describe(file_pieces(file), sha256=False)
+    except FormError as error:
+        raise FormError(f"{made}: {error}") from error
     held = prepared_update(round_dir)
     if held is not None:
-        if (held.manifest.delta.cid, held.manifest.weight, held.manifest.steps) != (facts.cid, weight, steps):
+        other = (held.manifest.delta.cid, held.manifest.weight, held.manifest.steps, held.manifest.code)
+        if other != (facts.cid, weight, steps, code) or dict(held.manifest.metrics) != dict(metrics or {}):
             raise InputError(f"{round_dir} holds another update for this round")
         return held
     form = load_round(store, record).form
     if facts.size != form.size or facts.tensor_root is None:
-        raise FormError(f"{file}: expected {form.size} bytes, as the parent and the plan ask, got {facts.size}")
+        raise FormError(f"{made}: parent and plan ask for {form.size} bytes, got {facts.size}")
     reason, detail = judge_blob(file_pieces(file), form, facts.tensor_root)
     if reason != Reason.ADMITTED:
-        raise FormError(f"{file}: {detail}")
+        raise FormError(f"{made}: {detail}")
     round_dir.mkdir(parents=True, exist_ok=True)
     with (round_dir / "update.safetensors").open("wb") as out:
         for piece in file_pieces(file):
             out.write(piece)
         out.flush()
         os.fsync(out.fileno())
-    return finalize_update(round_dir, record, participant, weight=weight, steps=steps, data_set=data_set)
+    return finalize_update(
+        round_dir, record, participant, weight=weight, steps=steps, data_set=data_set, metrics=metrics, code=code
+    )
 
 
 def commitment_fields(manifest: UpdateManifest) -> tuple[ModelId, int, Digest, Root, int, int]:

@@ -139,7 +139,8 @@ def _shared_options(needs: Need) -> _Options:
         option = typer.Option("--dry-run", help="Send nothing; show the gas and what it costs.")
         parameters.append(_parameter("dry_run", bool, option, False))
     parameters.append(_parameter("as_json", bool, typer.Option("--json", help="Print JSON."), False))
-    debug = typer.Option("--debug", envvar="CAIRN_DEBUG", show_envvar=False, hidden=True, help="Show tracebacks.")
+    help_text = "Show tracebacks of errors. \\[env CAIRN_DEBUG]"
+    debug = typer.Option("--debug", envvar="CAIRN_DEBUG", show_envvar=False, help=help_text)
     parameters.append(_parameter("debug", bool, debug, False))
     return _Options(tuple(settings), parameters)
 

@@ -38,8 +38,11 @@ __all__ = [
     "plan_segments",
     "publish_plan",
     "server_rule",
+    "with_statistics",
 ]
 
+_STATISTICS = {"running_mean": int(SegmentKind.BUFFER), "running_var": int(SegmentKind.NON_NEGATIVE)}
+"""Kinds of the tensors of normalization layers, by the last part of their names."""
 _OWN = ("digest", "rules_hash")
 """Fields of an anchored plan that are not copied from the manifest."""
 
@@ -63,6 +66,20 @@ def fitted(manifest: PlanManifest, parent: TensorHeader) -> PlanManifest:
         header=hashlib.sha256(encode_header(header.specs)).digest(),
         segments=segments_root(segments_of(parent, manifest.scales, _kinds(manifest))),
     )
+
+
+def with_statistics(manifest: PlanManifest, parent: TensorHeader) -> PlanManifest:
+    """Return the plan with the running statistics of normalization layers as buffers, where it says nothing of them.
+
+    They are known by name: `running_mean` and, never negative, `running_var`. As parameters they would take the server
+    rule's step, which makes variances negative at rates above 1.
+    """
+    found = {
+        spec.name: _STATISTICS[last]
+        for spec in parent.specs
+        if spec.dtype == "F32" and (last := spec.name.rpartition(".")[2]) in _STATISTICS
+    }
+    return replace(manifest, buffers={**found, **manifest.buffers})
 
 
 def plan_segments(manifest: PlanManifest, parent: TensorHeader) -> tuple[Segment, ...]:
@@ -129,12 +146,15 @@ def anchored_plan(manifest: PlanManifest, rules: bytes) -> Plan:
 def publish_plan(client: Client, store: ContentStore, model_id: ModelId, manifest: PlanManifest) -> PlanManifest:
     """Publish a plan, fitted to a model's head, and make it the model's standing plan; return it as it stands.
 
+    Running statistics that it does not name become buffers, as `with_statistics` says.
+
     Raises:
         FormError: It does not fit the head.
         ContractError: The sender does not own the model, or a term is refused.
     """
     head = load_version_manifest(store, client.model(model_id).head)
-    plan = fitted(manifest, read_header(store, head.weights.blob))
+    header = read_header(store, head.weights.blob)
+    plan = fitted(with_statistics(manifest, header), header)
     client.set_plan(model_id, *add_plan(store, plan))
     return plan
 

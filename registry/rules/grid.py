@@ -81,7 +81,8 @@ def to_grid(
     """
     _check_bits(grid_bits)
     check_arithmetic()
-    integers = np.asarray(delta, dtype=np.float64) * 2.0 ** (grid_bits - scale)
+    integers = np.array(delta, dtype=np.float64)
+    integers *= 2.0 ** (grid_bits - scale)  # in place: of 0-d arrays an operator makes scalars
     if not np.isfinite(integers).all():
         at = int(np.flatnonzero(~np.isfinite(integers))[0])
         raise InputError(f"value {at}: expected a finite number, got {np.asarray(delta).reshape(-1)[at]}")
@@ -96,7 +97,8 @@ def to_grid(
         )
     np.clip(integers, -GRID_LIMIT, GRID_LIMIT, out=integers)
     integers += 0.0  # -0.0 + 0.0 is +0.0
-    return (integers * 2.0**-grid_bits).astype(np.float32), beyond
+    integers *= 2.0**-grid_bits
+    return integers.astype(np.float32), beyond
 
 
 def fitting(magnitude: float, grid_bits: int, scale: int) -> str:

@@ -100,15 +100,17 @@ def test_a_task_that_fails_is_its_own_mistake_and_says_where(open_world: Any) ->
     (open_world.folder / "broken.py").write_text("def task():\n    return {}['ward 7']\n")
     (open_world.folder / "unread.py").write_text("def task():\n    pass\n1 / 0\n")
     for task, said in (
-        ("hospital.py:dear", "task: hospital.py:dear failed: RuntimeError: time was spent on training ("),
-        ("broken.py:task", "task: broken.py:task failed: KeyError: 'ward 7' ("),
-        ("unread.py:task", "task: unread.py failed: ZeroDivisionError: division by zero ("),
-        ("hospital.py:stumbles", "the task's train_epoch failed: RuntimeError: out of memory ("),
+        (
+            "hospital.py:dear",
+            "task: hospital.py:dear raised RuntimeError at hospital.py:24: time was spent on training",
+        ),
+        ("broken.py:task", "task: broken.py:task raised KeyError at broken.py:2: 'ward 7'"),
+        ("unread.py:task", "task: unread.py raised ZeroDivisionError at unread.py:3: division by zero"),
+        ("hospital.py:stumbles", "task: train_epoch raised RuntimeError at hospital.py:20: out of memory"),
     ):
         own = ("--account", "b", "--folder", "fails")
         result = open_world.run("participant", "submit", open_world.model, "--task", task, *own)
         assert (result.exit_code, said in result.stderr) == (2, True), result.output
-        assert ".py:" in result.stderr.partition(said)[2], "the line"
 
 
 def test_what_the_contract_will_refuse_is_refused_before_training(open_world: Any) -> None:

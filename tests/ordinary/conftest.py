@@ -1,15 +1,23 @@
-"""What people bring, through the command line: the worlds of `tests/cli`, in this process."""
+"""What people bring, through the command line and the library: the worlds of `tests/cli` and `tests/trainer`."""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
 from pathlib import Path
+from types import ModuleType
 
-_spec = importlib.util.spec_from_file_location("cli_worlds", Path(__file__).parents[1] / "cli" / "conftest.py")
-assert _spec is not None and _spec.loader is not None
-_worlds = sys.modules["cli_worlds"] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_worlds)
+
+def _worlds_of(kind: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"{kind}_worlds", Path(__file__).parents[1] / kind / "conftest.py")
+    assert spec is not None and spec.loader is not None
+    worlds = sys.modules[f"{kind}_worlds"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(worlds)
+    return worlds
+
+
+_worlds, _rounds = _worlds_of("cli"), _worlds_of("trainer")
 
 cairn, done, chain = _worlds.cairn, _worlds.done, _worlds.chain
 world, shared_world, open_world = _worlds.world, _worlds.shared_world, _worlds.open_world
+hand_made, one_thread = _rounds.hand_made, _rounds.one_thread

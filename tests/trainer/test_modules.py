@@ -175,7 +175,7 @@ def test_a_module_with_another_shape_is_refused_and_not_touched() -> None:
     arrays, _ = module_arrays(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 3)))
     other = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
     first = other[0].weight.clone()
-    with pytest.raises(InputError, match=r"1\.weight: expected shape \(1, 2\), got \(3, 2\)"):
+    with pytest.raises(InputError, match=r"1\.weight: expected shape \(1, 2\), as the module has, got \(3, 2\) in"):
         load_arrays(other, arrays)
     assert torch.equal(other[0].weight, first)
 
@@ -212,7 +212,7 @@ def test_a_model_that_differs_in_scale_is_given_scales_under_which_its_tensors_m
         module.batch.running_var[0] = 9000.0
     plan = propose_plan(module, quorum=1, min_contributions=2)
     assert plan.buffers == {"batch.running_mean": SegmentKind.BUFFER, "batch.running_var": SegmentKind.NON_NEGATIVE}
-    assert plan.scales == {"words.weight": 2, "batch.running_mean": 12, "batch.running_var": 14}
+    assert plan.scales == {"words.weight": 2, "batch.running_mean": 11, "batch.running_var": 18}
     assert decode(encode(plan), PlanManifest) == plan
     assert replace(plan, saturate=True).saturate
 

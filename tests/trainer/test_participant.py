@@ -275,7 +275,7 @@ def test_training_that_diverges_is_refused_by_tensor_or_metric(hand_made: Make, 
 
 
 def test_module_of_another_shape_is_refused(hand_made: Make, make_task: Make) -> None:
-    with pytest.raises(InputError, match=r"weight: expected shape \(2, 4\), got \(2, 3\)"):
+    with pytest.raises(InputError, match=r"weight: expected shape \(2, 4\), as the module has, got \(2, 3\) in"):
         hand_made(fixed(0.5)).prepare(make_task(nn.Linear(4, 2), add({})))
 
 

@@ -40,6 +40,7 @@ TASKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("open and follow a round", ("round open", "round show", "round list", "round watch")),
     ("move a round on", ("round end-commits", "round finalize", "round cancel")),
     ("take part as a participant", ("participant run", "participant submit", "participant publish")),
+    ("submit what was trained elsewhere", ("update make",)),
     ("commit from an account without funds", ("participant sign", "participant relay")),
     ("aggregate", ("aggregator run", "aggregator once", "aggregator status", "combine")),
     ("stake a bond", ("bond deposit", "bond release", "bond withdraw", "bond show")),
@@ -71,7 +72,8 @@ $ cairn auditor run MODEL --account auditor --limit 1                 # recomput
 ```
 
 A participant may also take each step by itself (`participant submit`, `participant publish`), sign a commitment for
-somebody else to send (`participant sign`, `participant relay`), or train elsewhere and submit a file (`--update`).
+somebody else to send (`participant sign`, `participant relay`), or train elsewhere and submit a file (`update make`,
+then `--update`).
 """
 
 

@@ -1,4 +1,4 @@
-"""Clipping: scale an update down to a given L2 norm over all its tensors.
+"""Clipping: scale an update down to a given L2 norm over all its parameters.
 
 Bounds one participant's influence, as in Geyer, Klein, Nabi (2017) and McMahan et al. (ICLR 2018), section 2.
 It has no inverse step.
@@ -22,7 +22,7 @@ def outgoing(delta: Delta, parameters: Mapping[str, bool | int | float | str]) -
     """Return delta scaled by min(1, norm / its L2 norm).
 
     Args:
-        delta: float64 tensors by name.
+        delta: float64 tensors by name, without buffers.
         parameters: `norm`, above 0.
 
     Raises:

@@ -18,7 +18,10 @@ from registry.errors import InputError
 if TYPE_CHECKING:
     from registry.chain.sending import SentReceipt
     from registry.cli.signed import SignedCommitment
+    from registry.content.manifest import Code
     from registry.rounds.onchain import RoundRecord
+    from trainer.deltas import GridUse
+    from trainer.participant import OnGrid
     from trainer.updates import PreparedUpdate
 
 app = group("Train and commit an update, and publish it.")
@@ -32,7 +35,8 @@ TaskText = Annotated[
     ),
 ]
 UpdateFile = Annotated[
-    Path | None, typer.Option("--update", metavar="FILE", help="A ready-made update instead of a task.")
+    Path | None,
+    typer.Option("--update", metavar="FILE", help="Instead of a task an update on the grid, of `cairn update make`."),
 ]
 WeightNumber = Annotated[
     int | None, typer.Option("--weight", metavar="N", help="The update's weight: its number of examples.")
@@ -40,6 +44,15 @@ WeightNumber = Annotated[
 StepsNumber = Annotated[int | None, typer.Option("--steps", metavar="N", help="Training steps behind the update.")]
 DataSetText = Annotated[
     str, typer.Option("--data-set", metavar="TEXT", help="Data set; only a salted digest is published.")
+]
+CodeText = Annotated[
+    str | None,
+    typer.Option(
+        "--code", metavar="NAME@VERSION", help="What trained an --update: a package, or repository and commit."
+    ),
+]
+MetricTexts = Annotated[
+    list[str] | None, typer.Option("--metrics", metavar="NAME=VALUE", help="Metric of an --update; repeatable.")
 ]
 HookData = Annotated[
     list[str] | None,
@@ -67,13 +80,13 @@ def run(session: Session, model: ModelText, task: TaskText = None, folder: Folde
     loaded = load_task(task)
     from trainer.participant import advance
 
-    client, store = session.client, session.store
+    client, store, told = session.client, session.store, _warn_of(session)
     found = find_model(client, model)
     place = _folder(session, folder)
     with alone(place / f"{found.hex()[:16]}.lock"):
         run_loop(
             session,
-            lambda: advance(client, store, place, found, loaded),
+            lambda: advance(client, store, place, found, loaded, on_grid=told),
             poll=poll,
             who=f"participant {_who(session)} in model {found.hex()[:10]}",
         )
@@ -96,14 +109,17 @@ def submit(
     weight: WeightNumber = None,
     steps: StepsNumber = None,
     data_set: DataSetText = "",
+    code: CodeText = None,
+    metrics: MetricTexts = None,
     hook_data: HookData = None,
     folder: Folder = None,
 ) -> None:
-    """Train (or take a ready-made update), round it to the grid and commit it to the open round.
+    """Train and round the update to the grid, or take one made on it (`cairn update make`); commit it to the round.
 
-    `cairn participant publish` publishes the update after commits close.
+    `cairn participant publish` publishes the update after commits close. An --update without --code is published as
+    made elsewhere.
     """
-    source = UpdateSource(task, update, weight, steps, data_set, _hook_data(hook_data))
+    source = UpdateSource(task, update, weight, steps, data_set, code, metrics or (), _hook_data(hook_data))
     record, prepared, proof = _prepare(session, model, source, folder)
     if session.dry_run:
         _quote(session, record, prepared, proof)
@@ -131,6 +147,8 @@ def sign(
     weight: WeightNumber = None,
     steps: StepsNumber = None,
     data_set: DataSetText = "",
+    code: CodeText = None,
+    metrics: MetricTexts = None,
     hook_data: HookData = None,
     valid_for: Annotated[
         str | None, typer.Option(metavar="DURATION", help="Validity of the signature; default until commits close.")
@@ -146,7 +164,7 @@ def sign(
     from registry.cli.signed import SignedCommitment, write_signed
     from trainer.updates import commitment_fields
 
-    source = UpdateSource(task, update, weight, steps, data_set, _hook_data(hook_data))
+    source = UpdateSource(task, update, weight, steps, data_set, code, metrics or (), _hook_data(hook_data))
     record, prepared, proof = _prepare(session, model, source, folder)
     until = _valid_until(session, record, valid_for)
     model_id, number, digest, root, examples, taken = commitment_fields(prepared.manifest)
@@ -323,13 +341,15 @@ def data_set(
 
 @dataclass(frozen=True, slots=True)
 class UpdateSource:
-    """The source of an update as flags give it: a task, or a file with weight, steps and data set."""
+    """The source of an update as flags give it: a task, or a file and what is said of it."""
 
     task: str | None
     update: Path | None
     weight: int | None
     steps: int | None
     data_set: str
+    code: str | None
+    metrics: Sequence[str]
     hook_data: tuple[bytes, ...] | None
 
 
@@ -346,6 +366,8 @@ def _prepare(
         raise InputError("expected either --task or --update")
     if source.update is not None and (source.weight is None or source.steps is None):
         raise InputError("a ready-made update needs its --weight and its --steps")
+    if source.task is not None and (source.code is not None or source.metrics):
+        raise InputError("expected --update with --code and --metrics: a task states its code and returns its metrics")
     if source.task is not None:
         need_torch("training")
     reader = session.reader
@@ -366,6 +388,8 @@ def _prepare(
             weight=source.weight,
             steps=source.steps,
             data_set=data_set,
+            metrics=_metrics(source.metrics),
+            code=_code(source.code),
         )
         return record, prepared, source.hook_data or ()
     task = load_task(source.task or "")
@@ -373,7 +397,59 @@ def _prepare(
 
     proof = task.hook_data if source.hook_data is None else source.hook_data
     with session.out.waiting(f"training for round {record.number}"):
-        return record, prepare_update(session.store, kept, record, task, session.account), proof
+        made = prepare_update(session.store, kept, record, task, session.account, on_grid=_warn_of(session))
+    return record, made, proof
+
+
+def _warn_of(session: Session) -> OnGrid:
+    """Return what warns of tensors whose changes the grid loses."""
+    from trainer.deltas import lossy
+
+    def warn(uses: Sequence[GridUse]) -> None:
+        for use in filter(lossy, uses):
+            session.out.warn(str(use))
+
+    return warn
+
+
+def _code(text: str | None) -> Code:
+    """Return the code that an update was made by, as a flag names it.
+
+    Raises:
+        InputError: It is not a name and a version.
+    """
+    from registry.content.manifest import Code
+    from trainer.updates import ELSEWHERE
+
+    if text is None:
+        return ELSEWHERE
+    name, at, version = text.rpartition("@")
+    if not at or not name or not version:
+        raise InputError(f"code: expected NAME@VERSION, such as mytrainer@1.2 or REPOSITORY@COMMIT, got {text!r}")
+    return Code(name, version)
+
+
+def _metrics(texts: Sequence[str]) -> dict[str, float]:
+    """Return metrics as flags give them.
+
+    Raises:
+        InputError: One is not a name and a finite number, or a name is there twice.
+    """
+    import math
+
+    metrics: dict[str, float] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        try:
+            number = float(value) + 0.0  # -0.0 becomes +0.0
+        except ValueError:
+            number = math.nan
+        if not equals or not name or not math.isfinite(number) or name in metrics:
+            raise InputError(
+                f"metrics: expected NAME=VALUE, each name once and the value a finite number, got {text!r}"
+            )
+        metrics[name] = number
+    return metrics
 
 
 def _ask_first(session: Session, record: RoundRecord, folder: Path, hook_data: Sequence[bytes]) -> None:

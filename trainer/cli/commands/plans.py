@@ -268,12 +268,21 @@ def _for_head(session: Session, manifest: PlanManifest, model: ModelId) -> PlanM
     """Fit the plan to the head, or check it if it already names the form of its versions."""
     from registry.cli.plan_checks import head_header
     from registry.cli.plan_files import is_fitted
-    from registry.rounds.plans import fitted, plan_segments
+    from registry.rounds.plans import fitted, plan_segments, with_statistics
 
     header = head_header(session, model)
+    found = with_statistics(manifest, header)
+    added = sorted(set(found.buffers) - set(manifest.buffers))
     if not is_fitted(manifest):
-        return fitted(manifest, header)
+        if added:
+            session.out.note(f"buffers, by their names: {', '.join(added[:3])}{' …' if len(added) > 3 else ''}")
+        return fitted(found, header)
     plan_segments(manifest, header)
+    if added:
+        session.out.warn(
+            f"{added[0]} is a running statistic, but a parameter in this plan: variances may become negative; name it "
+            "in buffers, or let `cairn plan new --model` do so"
+        )
     return manifest
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +17,7 @@ from registry.cli.session import Session
 
 if TYPE_CHECKING:
     from registry.content.manifest import PlanManifest
+    from trainer.deltas import GridUse
     from trainer.participant import Task
 
 app = single()
@@ -65,19 +68,35 @@ def _run(session: Session, tasks: list[Task], plan: PlanManifest, aggregators: i
     store = LocalStore(folder / "store")
     named = {f"participant-{index}": task for index, task in enumerate(tasks, 1)}
     with session.out.waiting("starting the chain"):
-        simulation = start(tasks[0].module, named, plan, store, folder, aggregators=aggregators)
+        started = start(tasks[0].module, named, plan, store, folder, aggregators=aggregators)
+    worst: dict[str, GridUse] = {}
+    simulation = replace(started, on_grid=lambda uses: _note_worst(worst, uses))
     entries = []
     for _ in range(rounds):
         at = time.monotonic()
+        worst.clear()
         with session.out.waiting("running a round"):
             number = simulate_round(simulation)
         head = simulation.owner.model(simulation.model_id).head
         seconds = round(time.monotonic() - at, 2)
-        entries.append({"round": number, "version": head, "seconds": seconds})
+        lost = [worst[name] for name in sorted(worst)]
+        entries.append({"round": number, "version": head, "seconds": seconds, "lossy": lost})
         session.out.line(f"round {number}: version {short(head)} after {seconds} s")
+        for use in lost:
+            session.out.warn(f"round {number}: {use}")
     took = round(time.monotonic() - began, 1)
     facts = {"model": simulation.model_id, "participants": len(tasks), "rounds": entries, "seconds": took}
     session.out.result(facts, lambda: session.out.line(f"{len(tasks)} participants, {rounds} rounds, {took} s."))
+
+
+def _note_worst(worst: dict[str, GridUse], uses: Sequence[GridUse]) -> None:
+    """Keep, of every participant's tensors that the grid loses much of, the one of each name that lost most."""
+    from trainer.deltas import lossy
+
+    for use in filter(lossy, uses):
+        kept = worst.get(use.name)
+        if kept is None or use.saturated + use.vanished > kept.saturated + kept.vanished:
+            worst[use.name] = use
 
 
 def _plan(file: Path | None, aggregators: int) -> PlanManifest:
