@@ -41,7 +41,7 @@ from registry.lineage.graph import VersionNode, lineage
 from registry.rounds.onchain import chosen_result, read_round
 from registry.rounds.reports import load_report
 from registry.rounds.versions import load_version_manifest
-from registry.store.base import ContentStore
+from registry.store.base import ContentStore, reported_unavailable
 from registry.store.blobs import walk_blob
 from registry.store.car_store import walk_links
 from registry.store.manifests import get_manifest
@@ -262,7 +262,8 @@ def _add_report(found: Content, store: ContentStore, result: Result, commitments
     found.manifests.update(dict.fromkeys(Digest(page.digest) for page in report.manifest.pages))
     found.blobs[report.manifest.aggregate.cid] = None
     for entry in report.entries:
-        blob = _update_of(found, store, entry.digest, needed=entry.reason == Reason.ADMITTED)
+        with reported_unavailable(entry.reason == Reason.UNAVAILABLE):
+            blob = _update_of(found, store, entry.digest, needed=entry.reason == Reason.ADMITTED)
         if blob is None or blob.size != report.manifest.aggregate.size:
             continue
         if entry.reason == Reason.ADMITTED or _whole(store, blob):

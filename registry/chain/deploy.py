@@ -10,7 +10,7 @@ on every such chain, and a second deployment finds the first; on other chains th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 from registry.chain.contract_hashes import addresses_of
 from registry.chain.contracts import DEPLOYED, Artifact, artifact, encode_call
 from registry.chain.deployments import Deployment, load_deployment, save_deployment
+from registry.chain.sending import SentReceipt
 from registry.chain.transactions import Call, Transactor
 from registry.errors import ContractError, InputError, TransactionFailed
 from registry.ethereum.hashing import create2_address, keccak
 from registry.ethereum.keys import to_checksum
-from registry.ethereum.node import NodeRefused, asking, quantity
+from registry.ethereum.node import NodeBusy, NodeRefused, asking, latest_block
 from registry.types import Address
 
 if TYPE_CHECKING:
@@ -50,7 +51,13 @@ DEPLOYER_CODE = bytes.fromhex(
 SALT = bytes(32)
 
 
-def deploy(w3: Web3, transactor: Transactor, *, chain_id: int, folder: Path | None = None) -> Deployment:
+Sent = Callable[[str, SentReceipt], None]
+"""Called with a contract's name and the receipt of the transaction that created it."""
+
+
+def deploy(
+    w3: Web3, transactor: Transactor, *, chain_id: int, folder: Path | None = None, sent: Sent | None = None
+) -> Deployment:
     """Deploy a Cairn and its partners; finds existing contracts and creates missing ones.
 
     Args:
@@ -58,6 +65,7 @@ def deploy(w3: Web3, transactor: Transactor, *, chain_id: int, folder: Path | No
         transactor: Sender that pays.
         chain_id: The node's chain.
         folder: Folder of deployment records; None to keep none.
+        sent: Called with what each transaction did.
 
     Returns:
         Deployment of the Cairn, which is created last.
@@ -68,12 +76,13 @@ def deploy(w3: Web3, transactor: Transactor, *, chain_id: int, folder: Path | No
     known = _recorded(w3, folder, chain_id, "Cairn", b"")
     if known is not None:
         return known
-    factory = deploy_contract(w3, transactor, "Factory", [code_hashes()], chain_id=chain_id, folder=folder)
+    factory = deploy_contract(w3, transactor, "Factory", [code_hashes()], chain_id=chain_id, folder=folder, sent=sent)
     addresses = addresses_of(factory.address, code_hashes())
 
     def make(place: int) -> Deployment:
         call = _factory_call(factory.address, place)
-        made = _put(w3, transactor, DEPLOYED[place], b"", call, addresses[place], chain_id=chain_id, last=place == 0)
+        there = addresses[place]
+        made = _put(w3, transactor, DEPLOYED[place], b"", call, there, chain_id=chain_id, last=place == 0, sent=sent)
         made = replace(made, create2=factory.create2, block=factory.block if place == 0 else made.block)
         if folder is not None:
             save_deployment(folder, made)
@@ -92,6 +101,7 @@ def deploy_contract(
     *,
     chain_id: int,
     folder: Path | None = None,
+    sent: Sent | None = None,
 ) -> Deployment:
     """Deploy a standalone contract, such as a hook, or find an earlier deployment of it.
 
@@ -102,6 +112,7 @@ def deploy_contract(
         arguments: Constructor arguments.
         chain_id: The node's chain.
         folder: Folder of deployment records; None to keep none.
+        sent: Called with what the transaction did.
 
     Raises:
         InputError: There is no such contract, or the arguments do not fit its constructor.
@@ -115,7 +126,8 @@ def deploy_contract(
     code = artifact(contract).bytecode + encoded
     address = create2_address(CREATE2_DEPLOYER, SALT, keccak(code)) if create2 else None
     call = creation_call(contract, arguments, create2=create2)
-    made = _put(w3, transactor, contract, encoded, call, address, chain_id=chain_id, last=contract != "Factory")
+    last = contract != "Factory"
+    made = _put(w3, transactor, contract, encoded, call, address, chain_id=chain_id, last=last, sent=sent)
     if folder is not None:
         save_deployment(folder, made)
     return made
@@ -196,6 +208,7 @@ def _put(
     *,
     chain_id: int,
     last: bool,
+    sent: Sent | None = None,
 ) -> Deployment:
     """Create a contract, or find it at its address. Waits for finality only of the last, which implies the others'."""
     compiled, tx_hash = artifact(contract), None
@@ -212,6 +225,8 @@ def _put(
         else:
             tx_hash, block = receipt.tx_hash, receipt.block_number
             address = address or receipt.contract
+            if sent is not None:
+                sent(contract, receipt)
     code = code_at(w3, address) if address is not None else b""
     if address is None or not _is(compiled, code):
         raise TransactionFailed(f"expected {contract} on the chain after its deployment, got {len(code)} other bytes")
@@ -276,15 +291,13 @@ def _genesis(w3: Web3) -> bytes:
 
 def _first_block(w3: Web3, address: Address) -> int:
     """Return the block of a contract's creation, by bisection; 0 if the node is not an archive node."""
-    with asking("eth_blockNumber"):
-        latest: Any = w3.eth.block_number
-    low, high = 0, quantity(latest, "blockNumber")
+    low, high = 0, latest_block(w3)
     try:
         while low < high:
             middle = (low + high) // 2
             with asking("eth_getCode"):
                 there = w3.eth.get_code(to_checksum(address), middle)  # type: ignore[arg-type]
             low, high = (low, middle) if there else (middle + 1, high)
-    except NodeRefused:
+    except (NodeBusy, NodeRefused):
         return 0
     return low

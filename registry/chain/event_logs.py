@@ -12,6 +12,7 @@ from registry.chain.contract_events import CHALLENGE_EVENTS, COURT_EVENTS, EVENT
 from registry.chain.contracts import events
 from registry.errors import ChainError
 from registry.ethereum.node import NodeRefused, asking, quantity
+from registry.ethereum.node_answers import SILENT_LOG_CAPS
 from registry.ethereum.positions import Event, Position
 from registry.types import Address
 
@@ -201,6 +202,9 @@ def _get_logs(
     except NodeRefused:
         if start == end:
             raise
+        span.refuse(end - start + 1)
+        return None
+    if len(logs) in SILENT_LOG_CAPS and start < end:
         span.refuse(end - start + 1)
         return None
     span.take(end - start + 1)

@@ -22,7 +22,7 @@ from registry.chain.reverts import decode_error
 from registry.chain.sending import Call, Quote, Sending, SentReceipt, Until, simulate
 from registry.chain.views import chain_id_of
 from registry.errors import ContractError, NodeUnavailable, NotEnoughMoney, TransactionFailed, TransactionRefused
-from registry.ethereum.fees import Fees, outbid, suggest_fees, worth_outbidding
+from registry.ethereum.fees import Fees, gas_limit, outbid, suggest_fees, worth_outbidding
 from registry.ethereum.hashing import keccak
 from registry.ethereum.keys import Signer, check_signed, to_checksum
 from registry.ethereum.networks import Finality, FinalityRule, final_block, finality_of, network_of
@@ -45,6 +45,9 @@ _LATELY = 2.0
 """Seconds for which a pass relies on what it has seen; twelve-second blocks raise base fees by an eighth at most."""
 _YIELDS = 60.0
 """Seconds for which others' transactions in the mempool postpone a call that anyone may send."""
+_WARN_AFTER = 3.0
+_WARN_EVERY = 10.0
+"""Seconds without an answer after which, and after each more of which, the reason is logged."""
 _LOOKS = 4
 """Queries to a node before a transaction counts as lost, or a used nonce as free again after a chain reset."""
 ALREADY_KNOWN = ("already known", "known transaction", "already imported", "already in mempool", "alreadyknown")
@@ -123,7 +126,8 @@ class Transactor:
             ContractError: The contract reverts.
         """
         gas = simulate(self._w3, call, self.address)
-        return Quote(gas=gas, gas_limit=gas + gas // 4, fees=suggest_fees(self._w3), balance=self._balance())
+        fees, limit = suggest_fees(self._w3), gas_limit(self._w3, gas)
+        return Quote(gas=gas, gas_limit=limit, fees=fees, balance=self._balance())
 
     def send(self, call: Call, until: Until = "final") -> SentReceipt:
         """Submit a call and wait for it. Idempotent: the same call again, even after a crash, is the same transaction.
@@ -174,16 +178,20 @@ class Transactor:
         if intent is None:
             raise TransactionFailed(f"{call.key}: nothing was submitted")
         began = heard = self._sending.clock()
-        pause = self._poll()
+        pause, warned = self._poll(), _WARN_AFTER
         while True:  # checks at least once: a reorg may have removed a mined transaction
             try:
                 intent = self._advance(intent, self._see())
-                heard = self._sending.clock()
+                heard, warned = self._sending.clock(), _WARN_AFTER
             except NodeRefused:
                 raise
-            except NodeUnavailable:
-                if abs(self._sending.clock() - heard) > self._sending.patience:
+            except NodeUnavailable as error:
+                silent = abs(self._sending.clock() - heard)
+                if silent > self._sending.patience:
                     raise
+                if silent >= warned:
+                    log.warning("%s: waiting for the node: %s", call.key, error)
+                    warned = silent + _WARN_EVERY
                 intent = self._journal.get(intent.number)
             if _reached(intent, until):
                 break
@@ -273,14 +281,14 @@ class Transactor:
         try:
             fees = self._capped(suggest_fees(self._w3))
             gas = self._simulate(call, fees)
-            gas_limit = gas + gas // 4
-            fees = self._affordable(fees, gas_limit, spare_gas, call.value)
+            limit = gas_limit(self._w3, gas)
+            fees = self._affordable(fees, limit, spare_gas, call.value)
         except (ContractError, TransactionFailed) as error:
             if planned is not None:
                 self._journal.drop(planned.number, str(error))
             raise
         intent = self._journal.plan(call.key, call.to, call.data, call.value)
-        intent = self._sign(intent, self._next_nonce(), gas_limit, fees)
+        intent = self._sign(intent, self._next_nonce(), limit, fees)
         try:
             return self._broadcast(intent)
         except NodeRefused:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import copy
 import functools
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +28,7 @@ from registry.types import Address
 if TYPE_CHECKING:
     from web3 import Web3
 
-__all__ = ["Built", "VerifiedSource", "build", "verify_contract", "verify_deployment"]
+__all__ = ["Built", "KeptBuilds", "VerifiedSource", "build", "build_all", "verify_contract", "verify_deployment"]
 
 NAMED = {
     "Cairn": ("Factory", "Challenges", "Court", "Rules"),
@@ -61,6 +63,67 @@ class VerifiedSource:
     compiler: str
     code_hash: bytes
     immutables: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptBuilds:
+    """Folder of the compiler's output, each file named by the hash of source, settings and compiler.
+
+    Attributes:
+        folder: The folder; created when needed.
+        again: Compile even if the output is kept.
+    """
+
+    folder: Path
+    again: bool = False
+
+    def read(self, name: str) -> dict[str, Built] | None:
+        """Return what was kept under a name; None if there is nothing readable."""
+        try:
+            kept = json.loads((self.folder / name).read_text())
+            return {
+                contract: Built(
+                    bytes.fromhex(one["creation"]),
+                    bytes.fromhex(one["runtime"]),
+                    {each: tuple((start, length) for start, length in at) for each, at in one["immutables"].items()},
+                )
+                for contract, one in kept.items()
+            }
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            return None
+
+    def write(self, name: str, built: Mapping[str, Built]) -> None:
+        """Keep builds under a name."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        shown = {
+            contract: {"creation": one.creation.hex(), "runtime": one.runtime.hex(), "immutables": one.immutables}
+            for contract, one in built.items()
+        }
+        partial = self.folder / f".{name}.partial"
+        partial.write_text(json.dumps(shown))
+        partial.replace(self.folder / name)
+
+
+def build_all(*, solc: Path | None = None, kept: KeptBuilds | None = None) -> dict[str, Built]:
+    """Compile a deployment's contracts, or return what the same compiler made of the same source before.
+
+    Args:
+        solc: Path of the compiler; None for the one that py-solc-x installed.
+        kept: Earlier output; updated. None to compile now.
+
+    Raises:
+        InputError: There is no compiler of the version that the artifacts were built with.
+    """
+    names = ("Factory", *DEPLOYED)
+    compiler = b"" if solc is None else solc.read_bytes() if solc.is_file() else str(solc).encode()
+    parts = (json.dumps(standard_input(), sort_keys=True), str(artifact("Cairn").compiler["version"]))
+    name = hashlib.sha256("\n".join(parts).encode() + hashlib.sha256(compiler).digest()).hexdigest() + ".json"
+    found = None if kept is None or kept.again else kept.read(name)
+    if found is None or set(found) != set(names):
+        found = {contract: build(contract, solc=solc) for contract in names}
+        if kept is not None:
+            kept.write(name, found)
+    return found
 
 
 def build(contract: str = "Cairn", *, solc: Path | None = None) -> Built:
@@ -115,10 +178,18 @@ def _compiled(version: str, solc: Path | None) -> dict[str, Any]:
     return output
 
 
-def verify_deployment(w3: Web3, address: Address, *, solc: Path | None = None) -> dict[str, VerifiedSource]:
+def verify_deployment(
+    w3: Web3, address: Address, *, solc: Path | None = None, kept: KeptBuilds | None = None
+) -> dict[str, VerifiedSource]:
     """Verify a deployment against the source: Cairn, its factory and its partners.
 
     Each must have the source's code and hold the addresses of the others that follow from the factory's list.
+
+    Args:
+        w3: The node.
+        address: Cairn's address.
+        solc: Path of the compiler; None for the one that py-solc-x installed.
+        kept: Earlier output of the compiler; None to compile now.
 
     Returns:
         The verified contracts, by name.
@@ -128,17 +199,20 @@ def verify_deployment(w3: Web3, address: Address, *, solc: Path | None = None) -
         WrongChain: There is no contract.
         InputError: No fitting compiler.
     """
-    found = {"Cairn": verify_contract(w3, address, "Cairn", solc=solc)}
+    if not code_at(w3, address):
+        raise WrongChain(f"expected Cairn at {to_checksum(address)}, got no contract there")
+    built = build_all(solc=solc, kept=kept)
+    found = {"Cairn": verify_contract(w3, address, "Cairn", built["Cairn"])}
     factory = Address(found["Cairn"].immutables["FACTORY"][12:])
-    hashes = tuple(keccak(build(name, solc=solc).creation) for name in DEPLOYED)
+    hashes = tuple(keccak(built[name].creation) for name in DEPLOYED)
     there = dict(zip(DEPLOYED, addresses_of(factory, hashes), strict=True))
     if there["Cairn"] != address:
         raise VerificationFailed(
             f"expected Cairn at {to_checksum(there['Cairn'])}, where its factory {to_checksum(factory)} puts it, "
             f"got {to_checksum(address)}"
         )
-    found["Factory"] = verify_contract(w3, factory, "Factory", solc=solc)
-    found |= {name: verify_contract(w3, there[name], name, solc=solc) for name in DEPLOYED[1:]}
+    found["Factory"] = verify_contract(w3, factory, "Factory", built["Factory"])
+    found |= {name: verify_contract(w3, there[name], name, built[name]) for name in DEPLOYED[1:]}
     with asking("eth_chainId"):
         chain_id = w3.eth.chain_id
     for name, verified in found.items():
@@ -149,18 +223,16 @@ def verify_deployment(w3: Web3, address: Address, *, solc: Path | None = None) -
     return found
 
 
-def verify_contract(w3: Web3, address: Address, contract: str, *, solc: Path | None = None) -> VerifiedSource:
+def verify_contract(w3: Web3, address: Address, contract: str, built: Built) -> VerifiedSource:
     """Verify one contract's code against the source, with immutables masked.
 
     Raises:
         VerificationFailed: They differ; the message says where.
         WrongChain: There is no contract.
-        InputError: No fitting compiler.
     """
     deployed = code_at(w3, address)
     if not deployed:
         raise WrongChain(f"expected {contract} at {to_checksum(address)}, got no contract there")
-    built = build(contract, solc=solc)
     if built.creation != artifact(contract).bytecode:
         raise VerificationFailed(f"the compiler does not rebuild {contract}'s shipped bytecode: another version of it?")
     if len(deployed) != len(built.runtime):

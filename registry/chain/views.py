@@ -22,7 +22,7 @@ from registry.chain.reverts import decode_error
 from registry.errors import NodeUnavailable, WrongChain
 from registry.ethereum.keys import to_checksum
 from registry.ethereum.networks import Finality, final_block, finality_of
-from registry.ethereum.node import NodeRefused, asking, chain_time, quantity
+from registry.ethereum.node import NodeRefused, asking, chain_time, latest_block, quantity
 from registry.ethereum.positions import Event
 from registry.types import Address, Digest, ModelId, Phase, RoundId, Standing
 
@@ -199,8 +199,7 @@ class Views:
 
     def latest_block(self) -> int:
         """Return the number of the latest block, final or not."""
-        with asking("eth_blockNumber"):
-            return quantity(self.w3.eth.block_number, "blockNumber")
+        return latest_block(self.w3)
 
     def events(
         self,

@@ -39,7 +39,7 @@ def find_model(client: Client, text: str) -> ModelId:
         if not any(client.model(whole).owner):
             raise InputError(f"no model 0x{whole.hex()} in this contract")
         return whole
-    latest = client.w3.eth.block_number
+    latest = client.latest_block()
     found = [e for e in client.events(ModelRegistered, to_block=latest) if isinstance(e, ModelRegistered)]
     return choose(text, {event.model_id.hex(): event.model_id for event in found}, "model")
 
@@ -89,17 +89,17 @@ def find_account(session: Session, text: str, known: Iterable[Address] | None = 
 
     Raises:
         InputError: No account matches, or several do.
+        SignerError: The keystore holds no address, as cast writes them, and does not open.
     """
-    from registry.cli.keystores import account_of, keystores_in
+    from registry.cli.keystores import keystores_in
     from registry.ethereum.keys import address_of
 
     if len(text.removeprefix("0x")) == 40 and is_hex(text):
         return address_of(text)
     folder = session.settings.path("keys")
     path = keystores_in(folder).get(text)
-    account = account_of(path) if path is not None else None
-    if account is not None:
-        return account
+    if path is not None:
+        return session.account_in(path)
     if known is None or not is_hex(text):
         raise InputError(f"expected an address or the name of a keystore in {folder}, got {text!r}")
     return choose(text, {account.hex(): account for account in known}, "account")

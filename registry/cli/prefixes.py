@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from registry.errors import InputError
 from registry.types import Codec, Digest
 
-__all__ = ["choose", "digest_named", "is_hex"]
+__all__ = ["choose", "find_digest", "is_hex"]
 
 T = TypeVar("T")
 _SHOWN = 8
@@ -45,11 +45,16 @@ def is_hex(text: str) -> bool:
     return bool(digits) and all(c in "0123456789abcdefABCDEF" for c in digits)
 
 
-def digest_named(text: str, what: str) -> Digest:
-    """Parse a full digest, given as hex or as a manifest's CID.
+def find_digest(text: str, what: str, known: Callable[[], Iterable[bytes]]) -> Digest:
+    """Resolve a digest: in full as hex or as a manifest's CID, or by a unique prefix of a known one.
+
+    Args:
+        text: The user's text.
+        what: Noun for messages.
+        known: Returns the digests that a prefix may select; called only for a prefix.
 
     Raises:
-        InputError: The text is neither.
+        InputError: The text is none of these, or no known digest has the prefix, or several do.
     """
     from registry.cli.cid_text import copied_cid
     from registry.content.cid import parse_cid
@@ -58,11 +63,16 @@ def digest_named(text: str, what: str) -> Digest:
     digits = text.removeprefix("0x").removeprefix("0X")
     if is_hex(text) and len(digits) == 64:
         return Digest(bytes.fromhex(digits))
-    if text.startswith("baf"):
+    if text.startswith("baf") and not is_hex(text):
         cid = parse_cid(text)
         if cid.codec is Codec.DAG_CBOR:
             return Digest(cid.digest)
-    raise InputError(f"expected the digest of {what}, 32 bytes in hex, or its manifest's CID, got {text!r:.100}")
+    if is_hex(text) and len(digits) < 64:
+        return Digest(choose(text, {digest.hex(): digest for digest in known()}, what))
+    raise InputError(
+        f"expected the digest of the {what}, 32 bytes in hex or a unique prefix of them, or its manifest's CID, "
+        f"got {text!r:.100}"
+    )
 
 
 def _known(candidates: Iterable[str], what: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from registry.chain.client import Client
     from registry.chain.deployments import Deployment
+    from registry.chain.sending import SentReceipt
     from registry.ethereum.keys import Signer
     from registry.ethereum.networks import Finality
     from registry.store.base import ContentStore
@@ -136,8 +137,12 @@ class Session:
             block = known.block if known is not None and known.address == address else 0
         return address, block
 
-    def deploy(self) -> Deployment:
-        """Deploy the contracts, or resume or find an earlier deployment; record them in the home folder. Idempotent."""
+    def deploy(self, sent: Callable[[str, SentReceipt], None] | None = None) -> Deployment:
+        """Deploy the contracts, or resume or find an earlier deployment; record them in the home folder. Idempotent.
+
+        Args:
+            sent: Called with each contract's name and the receipt of its transaction.
+        """
         from registry.chain.client import open_journal
         from registry.chain.deploy import deploy
         from registry.chain.transactions import Transactor
@@ -145,7 +150,7 @@ class Session:
         signer, chain_id = self.signer, self.chain_id
         journal = open_journal(self.w3, chain_id, signer.address, self.journals)
         transactor = Transactor(self.w3, signer, journal, chain_id=chain_id, finality=self.finality)
-        return deploy(self.w3, transactor, chain_id=chain_id, folder=self.deployments)
+        return deploy(self.w3, transactor, chain_id=chain_id, folder=self.deployments, sent=sent)
 
     def _client(self, signer: Signer | None) -> Client:
         from registry.chain.client import Client
@@ -183,6 +188,27 @@ class Session:
             return address_of(named)
         said = account_of(self.keystore) if self.keystore is not None else None
         return said or self.signer.address
+
+    def account_in(self, keystore: Path) -> Address:
+        """Return a keystore's account: as the file says, else, since cast writes no address, by opening it.
+
+        Raises:
+            SignerError: The file says none, and there is no password that opens it.
+        """
+        from registry.cli.keystores import account_of
+        from registry.ethereum.keys import signer_from_settings
+
+        said = account_of(keystore)
+        if said is not None:
+            return said
+        opened = {**self._signer_settings(), "ETH_KEYSTORE": str(keystore)}
+        opened.pop("ETH_FROM", None)
+        try:
+            return signer_from_settings(opened, ask=_ask_password).address
+        except SignerError as error:
+            raise SignerError(
+                f"the keystore {keystore.name!r} holds no address, so it must be opened: {error}"
+            ) from None
 
     @cached_property
     def keystore(self) -> Path | None:

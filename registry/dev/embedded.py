@@ -64,7 +64,7 @@ def warp(w3: Web3, *, seconds: int | None = None, to: int | None = None) -> int:
     """Move a development chain's clock forward, and mine a block at that time.
 
     Args:
-        w3: eth-tester, anvil, Hardhat's node, or any node with `evm_increaseTime`.
+        w3: eth-tester, anvil, Hardhat's node, or any node with `evm_setNextBlockTimestamp` or `evm_increaseTime`.
         seconds: Offset in seconds; or
         to: target time, Unix seconds. A past time is ignored.
 
@@ -84,11 +84,20 @@ def warp(w3: Web3, *, seconds: int | None = None, to: int | None = None) -> int:
             if chain == EMBEDDED_CHAIN_ID:
                 _rpc(w3, "testing_timeTravel", [target])
             else:
-                _rpc(w3, "evm_increaseTime", [target - now])
+                _move(w3, now, target)
                 _rpc(w3, "evm_mine", [])
     except NodeRefused as error:
         raise ChainError(f"the node's clock cannot be moved: {error.said}") from error
     return chain_time(w3)
+
+
+def _move(w3: Web3, now: int, target: int) -> None:
+    """Set the next block's time. anvil's offset does nothing while each block follows the last by a fixed interval."""
+    try:
+        with asking("evm_setNextBlockTimestamp"):
+            _rpc(w3, "evm_setNextBlockTimestamp", [target])
+    except NodeRefused:
+        _rpc(w3, "evm_increaseTime", [target - now])
 
 
 def sleep_until(

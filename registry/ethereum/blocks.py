@@ -178,14 +178,24 @@ def fetch_receipts(w3: Web3, header: Header) -> tuple[Receipt, ...]:
         VerificationFailed: They are not the block's receipts.
         NodeUnavailable: The node does not serve them.
     """
+    from web3.exceptions import BlockNotFound
+
     eth: Any = w3.eth
     block = f"0x{header.hash.hex()}"
     try:
         with asking("eth_getBlockReceipts"):
-            answer = eth.get_block_receipts(block)
+            try:
+                answer = eth.get_block_receipts(block)
+            except BlockNotFound:
+                answer = None
     except NodeRefused:
         with asking("eth_getTransactionReceipt"):
             answer = [eth.get_transaction_receipt(tx) for tx in eth.get_block(block)["transactions"]]
+    if answer is None:
+        raise NodeUnavailable(
+            f"eth_getBlockReceipts: the node has no receipts of block {header.number}; it may have pruned them: name a "
+            "node that keeps them, such as an archive node"
+        )
     receipts = read_receipts(answer)
     verify_receipts(header, receipts)
     return receipts

@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from registry.errors import TransactionFailed
 from registry.ethereum.node import NodeRefused, asking, quantity
 
 if TYPE_CHECKING:
     from web3 import Web3
 
-__all__ = ["Fees", "block_gas", "outbid", "suggest_fees", "worth_outbidding"]
+__all__ = ["TRANSACTION_GAS", "Fees", "block_gas", "gas_limit", "outbid", "suggest_fees", "worth_outbidding"]
 
+TRANSACTION_GAS = 1 << 24
+"""Gas that one transaction may use at most (EIP-7825)."""
+_ANY_BLOCK = 5_000_000
+"""Gas limit that every network's block takes, so that its own is not asked for."""
 DEFAULT_PRIORITY = 10**9
 """1 gwei, the default priority fee if the node suggests none."""
 _HIGHEST_PRIORITY = 30 * 10**9
@@ -63,6 +68,21 @@ def block_gas(w3: Web3) -> int:
     with asking("eth_getBlockByNumber"):
         block: Any = w3.eth.get_block("latest")
     return quantity(block["gasLimit"], "gasLimit")
+
+
+def gas_limit(w3: Web3, gas: int) -> int:
+    """Return the gas limit to ask for: a quarter above the estimate, but no more than fits into a block.
+
+    Raises:
+        TransactionFailed: The estimate alone exceeds what a block takes.
+    """
+    wanted = gas + gas // 4
+    if wanted <= _ANY_BLOCK:
+        return wanted
+    most = min(block_gas(w3), TRANSACTION_GAS)
+    if gas > most:
+        raise TransactionFailed(f"expected a transaction of at most {most} gas, which a block takes, got one of {gas}")
+    return min(wanted, most)
 
 
 def outbid(max_fee: int, priority_fee: int, wanted: Fees, *, urgent: bool = False) -> Fees:

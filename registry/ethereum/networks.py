@@ -6,6 +6,7 @@
     560048            hoodi         `finalized` tag
     17000             holesky       `finalized` tag
     10, 8453, 42161   L2 roll-ups   `finalized` tag (when the batch is final on mainnet)
+    11155420, 84532, 421614         their test networks, likewise on sepolia
     100               gnosis        `finalized` tag
     137               polygon       `finalized` tag (milestones)
     43114             avalanche     instant
@@ -30,7 +31,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from registry.errors import InputError, NodeUnavailable
-from registry.ethereum.node import NodeRefused, asking, quantity
+from registry.ethereum.node import NodeRefused, asking, latest_block, quantity
 
 if TYPE_CHECKING:
     from web3 import Web3
@@ -117,6 +118,9 @@ _NETWORKS = {
         Network(10, "optimism", _TAG, lag=_ROLL_UP_LAG, data_fee=True),
         Network(8453, "base", _TAG, lag=_ROLL_UP_LAG, data_fee=True),
         Network(42161, "arbitrum", _TAG, lag=_ROLL_UP_LAG, data_fee=True),
+        Network(11155420, "optimism sepolia", _TAG, lag=_ROLL_UP_LAG, data_fee=True),
+        Network(84532, "base sepolia", _TAG, lag=_ROLL_UP_LAG, data_fee=True),
+        Network(421614, "arbitrum sepolia", _TAG, lag=_ROLL_UP_LAG, data_fee=True),
         Network(100, "gnosis", _TAG, lag=3 * 16 * 5),
         Network(137, "polygon", _TAG),
         Network(43114, "avalanche", _INSTANT),
@@ -172,9 +176,7 @@ def final_block(w3: Web3, finality: Finality) -> int:
         if tagged is None:
             raise NodeUnavailable("the node does not serve the 'finalized' tag: name a number of confirmations instead")
         return tagged
-    with asking("eth_blockNumber"):
-        latest: Any = w3.eth.block_number
-    return max(quantity(latest, "blockNumber") - finality.confirmations, -1)
+    return max(latest_block(w3) - finality.confirmations, -1)
 
 
 def finality_lag(w3: Web3, chain_id: int, finality: Finality) -> int:

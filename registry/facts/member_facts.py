@@ -84,7 +84,7 @@ def members_of(client: Client, model: ModelId) -> dict[Address, Role]:
     from registry.chain.contract_events import RolesChanged
 
     roles: dict[Address, Role] = {}
-    for event in client.events(RolesChanged, subject=model, to_block=client.w3.eth.block_number):
+    for event in client.events(RolesChanged, subject=model, to_block=client.latest_block()):
         if isinstance(event, RolesChanged):
             roles[event.account] = event.roles
     return roles

@@ -119,7 +119,7 @@ def model_summaries(client: Client, store: ContentStore, owner: Address | None =
     from registry.chain.contract_events import ModelRegistered
     from registry.ethereum.keys import to_checksum
 
-    for event in client.events(ModelRegistered, to_block=client.w3.eth.block_number):
+    for event in client.events(ModelRegistered, to_block=client.latest_block()):
         if not isinstance(event, ModelRegistered):
             continue
         state = client.model(event.model_id)

@@ -102,7 +102,7 @@ def round_facts(client: Client, model: ModelId, number: int) -> RoundFacts:
     from registry.ethereum.node import chain_time
 
     state = client.round(model, number)
-    latest = client.w3.eth.block_number
+    latest = client.latest_block()
     round_id = client.round_id(model, number)
     opened = [e for e in client.events(RoundOpened, subject=model, to_block=latest) if isinstance(e, RoundOpened)]
     parent = next((e.parent for e in opened if e.number == number), Digest(bytes(32)))

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from registry.errors import ChainError, NodeUnavailable
-from registry.ethereum.node import MAX_RESPONSE_BYTES, asking, bound_answers, result_of
+from registry.ethereum.node import MAX_RESPONSE_BYTES, NodeRefused, asking, bound_answers, result_of
+from registry.ethereum.node_answers import SILENT_LOG_CAPS
 from registry.index.decoding import RawLog
 from registry.index.entries import Block
 from registry.types import Address
@@ -104,6 +105,8 @@ class LogSource:
             raise ReorgDetected(f"the node's block {after.number} is no longer the one that was read")
         if not isinstance(logs, list):
             raise NodeUnavailable(f"eth_getLogs: expected a list from the node, got {logs!r:.80}")
+        if len(logs) in SILENT_LOG_CAPS and len(blocks) > 1:
+            raise NodeRefused(f"eth_getLogs: got {len(logs)} logs, where some nodes cut their answer without saying so")
         return Range(end, logs)
 
     def _ask(self, requests: Sequence[Request]) -> list[Any]:

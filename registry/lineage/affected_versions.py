@@ -19,7 +19,7 @@ from registry.lineage.provenance import standing_report
 from registry.store.base import ContentStore
 from registry.types import Address, Digest, ModelId
 
-__all__ = ["Participation", "Recall", "Use", "participation_of", "recall_data_set", "recall_update"]
+__all__ = ["Participation", "Recall", "Use", "learn_data_sets", "participation_of", "recall_data_set", "recall_update"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +75,18 @@ def recall_data_set(db: sqlite3.Connection, store: ContentStore, catalogue: Cata
 
     Reads every manifest of an update or a version that was not read before.
     """
-    unread = len(catalogue.learn_updates(queries.committed_digests(db)))
-    unread += len(catalogue.learn_versions(entry.digest for entry in queries.every_version(db)))
+    unread = learn_data_sets(db, catalogue)
     naming = sorted(catalogue.naming(digest))
     uses = _uses(db, store, [c for named in naming for c in round_queries.commitments_of(db, named)])
     ancestry = read_ancestry(db, catalogue)
     stated = tuple(named for named in naming if named in ancestry.places)
     return Recall(uses, stated, _from(ancestry, uses, stated), unread)
+
+
+def learn_data_sets(db: sqlite3.Connection, catalogue: Catalogue) -> int:
+    """Read every manifest of an update or a version that was not read before; return the number of unavailable ones."""
+    unread = catalogue.learn_updates(queries.committed_digests(db))
+    return len(unread) + len(catalogue.learn_versions(entry.digest for entry in queries.every_version(db)))
 
 
 def participation_of(

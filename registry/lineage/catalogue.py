@@ -107,6 +107,11 @@ class Catalogue:
             found = self._db.execute("SELECT digest FROM data_sets WHERE data_set = ?", (data_set,)).fetchall()
         return frozenset(Digest(digest) for (digest,) in found)
 
+    def data_sets(self) -> frozenset[bytes]:
+        """Return the digests of all data sets that manifests read so far name."""
+        with self._reporting():
+            return frozenset(digest for (digest,) in self._db.execute("SELECT DISTINCT data_set FROM data_sets"))
+
     def close(self) -> None:
         """Close the file."""
         self._db.close()

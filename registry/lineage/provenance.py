@@ -24,7 +24,7 @@ from registry.index import queries, round_queries
 from registry.index.entries import CommitmentEntry, DeprecationEntry, PlanEntry, RoundEntry, VersionEntry
 from registry.index.for_now import index_for_now
 from registry.rounds.reports import Report, load_report
-from registry.store.base import ContentStore
+from registry.store.base import ContentStore, reported_unavailable
 from registry.store.manifests import found_manifest
 from registry.types import Address, Cid, Digest, Fault, ModelId
 
@@ -200,7 +200,8 @@ def _commitments(
         reason = None if report is None else Reason(report.entries[number].reason)
         admitted = report is not None and reason is Reason.ADMITTED
         share = committed.weight / report.manifest.total_weight if admitted and report else 0.0
-        update = found_manifest(store, committed.digest, UpdateManifest)
+        with reported_unavailable(reason is Reason.UNAVAILABLE):
+            update = found_manifest(store, committed.digest, UpdateManifest)
         public = update.data_set if update is not None and isinstance(update.data_set, Cid) else None
         data_set = None if public is None else found_manifest(store, public.digest, DataSetManifest)
         told.append(CommitmentProvenance(committed, reason, share, update, data_set))

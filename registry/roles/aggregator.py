@@ -10,6 +10,7 @@ and the other transactions that advance a round. `advance` takes one step of eac
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import threading
@@ -30,6 +31,7 @@ from registry.content.manifest import Reason
 from registry.disputes.answers import keep_trees, keeping_updates, require_room_for_trees
 from registry.disputes.tree_cache import place_of, remove_before
 from registry.errors import ContentError, FormError, VerificationFailed
+from registry.ethereum.networks import network_of
 from registry.ethereum.node import chain_time
 from registry.roles.answering import Answering, answer_demands, collect_deposits
 from registry.roles.attested import Attested, forget_before, keep_attested
@@ -63,6 +65,8 @@ log = logging.getLogger(__name__)
 
 _MOST_NAMED = 2000
 """Most participants that one transaction names to end commits early; with more, the deadline ends commits."""
+_CLOCKS = 4
+"""Readings of the clocks from which a local chain's pace follows."""
 _LONGEST_LOOK = 300.0
 """Seconds that one pass over the updates may take at most."""
 _NOT_SLOW = 4 << 20
@@ -78,6 +82,18 @@ class AggregatorMemory:
     verdicts: dict[UpdateCommitted, Verdict] = field(default_factory=dict)
     results: dict[tuple[tuple[UpdateCommitted, Reason], ...], Result | None] = field(default_factory=dict)
     answering: Answering = field(default_factory=Answering)
+    clocks: list[tuple[float, int]] = field(default_factory=list)
+
+    def note_clocks(self, wall: float, chain: int) -> None:
+        """Remember what two clocks show: this machine's, in any seconds that run evenly, and the chain's."""
+        if not self.clocks or wall - self.clocks[-1][0] >= 1:
+            self.clocks.append((wall, chain))
+            del self.clocks[:-_CLOCKS]
+
+    def pace(self) -> float:
+        """Return how many seconds pass on the chain in one here, at least 1; a clock moved once is no pace."""
+        paces = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in itertools.pairwise(self.clocks)]
+        return max(1.0, min(paces)) if len(paces) > 1 else 1.0
 
     def keep_only(self, record: RoundRecord) -> None:
         """Clear the cache if it is of another round."""
@@ -157,6 +173,8 @@ def _attest(
     number = client.model(model_id).rounds
     if not number:
         return ""
+    if network_of(client.chain_id).local:  # whose clock may run faster than this machine's
+        memory.note_clocks(time.monotonic(), chain_time(client.w3))
     phase = client.phase(model_id, number)
     if phase not in (Phase.PUBLISH, Phase.AGGREGATE) or not commits_closed(client, model_id, number):
         return ""
@@ -217,7 +235,7 @@ def _attest_best(
     memory.keep_only(record)
     round = load_round(store, record)
     state = client.round(record.model_id, record.number)
-    patience = _patience(state, phase, chain_time(client.w3))
+    patience = _patience(state, phase, chain_time(client.w3)) / memory.pace()
 
     def acceptable(verdicts: Sequence[Verdict]) -> bool:
         """Whether the contract accepts a result of these now: before the publish deadline, only a complete one."""

@@ -6,9 +6,11 @@ block from any source; verification cannot be disabled.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,10 +19,31 @@ from registry.errors import BlockMismatch, BlockTooLarge
 from registry.store.ahead import ordered
 from registry.types import MAX_BLOCK_BYTES, Blob, Cid, NamedBlock
 
-__all__ = ["BLOCK_TIMEOUT", "ContentStore", "verified"]
+__all__ = ["BLOCK_TIMEOUT", "ContentStore", "block_patience", "reported_unavailable", "verified"]
 
 BLOCK_TIMEOUT = 30.0
 """Seconds that a store may take per block, wall-clock time."""
+_REPORTED_TIMEOUT = 2.0
+"""The same for a block that a report says nobody served in time: it is looked for, but hardly waited for."""
+_hurried = ContextVar("_hurried", default=False)
+
+
+@contextlib.contextmanager
+def reported_unavailable(said: bool = True) -> Iterator[None]:
+    """Wait only a moment for each single block in this context, if its update is reported as unavailable.
+
+    Whether such an update turns up later changes no verdict, so nobody should wait for it at each query.
+    """
+    before = _hurried.set(said)
+    try:
+        yield
+    finally:
+        _hurried.reset(before)
+
+
+def block_patience(seconds: float) -> float:
+    """Return how many of a store's seconds per block a single block may take in this context."""
+    return min(seconds, _REPORTED_TIMEOUT) if _hurried.get() else seconds
 
 
 class ContentStore(ABC):

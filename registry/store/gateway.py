@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from registry.content.car import read_car
 from registry.errors import BlockNotFound, BlockTooLarge, ContentError, FormError, StoreUnavailable
 from registry.store.ahead import ordered
-from registry.store.base import BLOCK_TIMEOUT, ContentStore
+from registry.store.base import BLOCK_TIMEOUT, ContentStore, block_patience
 from registry.store.http import Deadline, Endpoint, Late, Reply
 from registry.types import MAX_BLOCK_BYTES, Cid
 
@@ -119,7 +119,7 @@ class GatewayStore(ContentStore):
             log.info("%s: falling back to single blocks: %s", self.url, error)
 
     def _deadline(self) -> Deadline:
-        return Deadline(self._block_timeout)
+        return Deadline(block_patience(self._block_timeout))
 
     def _must_be_ok(self, cid: Cid, reply: Reply) -> None:
         if reply.status == 200:

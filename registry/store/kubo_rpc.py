@@ -21,6 +21,7 @@ from registry.content.cid import parse_cid
 from registry.content.unixfs import CHUNK_SIZE, MAX_LINKS
 from registry.errors import BlockNotFound, BlockTooLarge, ContentError, FormError, InputError, StoreUnavailable
 from registry.store.after_fork import make_anew_after_fork
+from registry.store.base import block_patience
 from registry.store.http import Deadline, Endpoint, Late, is_loopback
 from registry.types import MAX_BLOCK_BYTES, Cid
 
@@ -71,8 +72,9 @@ class KuboRpc:
 
     def block(self, cid: Cid, stopped: threading.Event | None = None) -> bytes:
         """Return a block that the node has or finds in time; stopped cancels the request."""
-        target = f"/api/v0/block/get?arg={cid}&timeout={self._timeout:g}s"
-        deadline = Deadline(self._timeout + _GRACE, stopped=stopped)
+        patience = block_patience(self._timeout)
+        target = f"/api/v0/block/get?arg={cid}&timeout={patience:g}s"
+        deadline = Deadline(patience + _GRACE, stopped=stopped)
         try:
             with self._rpc.ask(target, deadline, method="POST") as reply:
                 if reply.status == 200:

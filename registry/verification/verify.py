@@ -37,7 +37,7 @@ from registry.rounds.reports import Report, load_report
 from registry.rounds.results import Outcome, compute_declared, compute_outcome
 from registry.rounds.versions import load_parent, load_version_manifest, read_header, read_version, roots_of
 from registry.rules.encoding import RuleSet, Shape, factor_of
-from registry.store.base import ContentStore
+from registry.store.base import ContentStore, reported_unavailable
 from registry.store.blobs import open_blob
 from registry.types import MAX_TOTAL_WEIGHT, Address, ModelId, Root
 from registry.verification.cache import VerificationCache, subject_of
@@ -441,10 +441,11 @@ def _revalidate_and_aggregate(
     """
     commitments = round.record.commitments
     _same("report: commitments", [e.digest for e in report.entries], [c.digest for c in commitments])
-    verdicts = [
-        (judge_declared if entry.reason == Reason.ADMITTED else judge)(store, round.record, round.form, commitment)
-        for entry, commitment in zip(report.entries, commitments, strict=True)
-    ]
+    verdicts = []
+    for entry, commitment in zip(report.entries, commitments, strict=True):
+        judged = judge_declared if entry.reason == Reason.ADMITTED else judge
+        with reported_unavailable(entry.reason == Reason.UNAVAILABLE):
+            verdicts.append(judged(store, round.record, round.form, commitment))
     damage = None
     if not {Finding.UNCHECKED, Finding.FAILED} & set(_findings(report, verdicts)):
         as_reported = _as_reported(report, verdicts)

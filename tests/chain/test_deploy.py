@@ -183,7 +183,9 @@ def test_what_is_deployed_is_rebuilt_from_source_immutables_and_all(
     assert verified["Court"].immutables == {n.upper(): there[n] for n in ("Cairn", "Challenges", "Rules")}
     root = b"\x05" * 32
     hook = deploy_contract(chain.w3, sender(chain), "AllowListHook", [root], chain_id=EMBEDDED_CHAIN_ID)
-    assert verify_contract(chain.w3, hook.address, "AllowListHook", solc=SOLC).immutables == {"root": root}
+    assert verify_contract(chain.w3, hook.address, "AllowListHook", build("AllowListHook", solc=SOLC)).immutables == {
+        "root": root
+    }
     with pytest.raises(VerificationFailed, match="bytes of code"):
         verify_deployment(chain.w3, hook.address, solc=SOLC)
     with pytest.raises(WrongChain, match="no contract there"):

@@ -387,10 +387,10 @@ def test_a_node_that_goes_away_while_waiting_is_borne_and_then_reported(tmp_path
 
 
 def test_a_node_that_refuses_keeps_its_words() -> None:
-    body = b'{"jsonrpc": "2.0", "id": 0, "error": {"code": -32005, "message": "quota used up"}}'
+    body = b'{"jsonrpc": "2.0", "id": 0, "error": {"code": -32000, "message": "quota used up"}}'
     with fake_node(reply(body)) as url, pytest.raises(NodeRefused) as caught:
         chain_id_of(connect(url))
-    assert (caught.value.code, caught.value.said) == (-32005, "quota used up")
+    assert (caught.value.code, caught.value.said) == (-32000, "quota used up")
 
 
 def test_a_journal_is_asked_for_wherever_the_chain_outlives_the_process(chain: Embedded) -> None:

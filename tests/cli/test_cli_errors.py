@@ -115,4 +115,4 @@ def test_training_without_torch_names_the_extra(chain: Any, cairn: Any, monkeypa
     for command in (("simulate",), ("participant", "submit", "ab", "--task", "m:f"), ("demo",)):
         result = cairn(*command)
         assert result.exit_code == 2
-        assert "pip install 'cairn-registry[" in result.stderr
+        assert "pip install -e '.[" in result.stderr

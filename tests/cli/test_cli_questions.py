@@ -133,7 +133,7 @@ def test_what_changed_between_versions_is_shown(asked: Any) -> None:
     [
         (("descendants",), "expected one of --data-set and --update"),
         (("descendants", "--update", "07", "--data-set", "07"), "expected one of"),
-        (("descendants", "--update", "07"), "expected the digest of an update, 32 bytes"),
+        (("descendants", "--update", "f00d"), "no update begins with 'f00d': there are "),
         (("descendants", "--data-set", "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"), "expected the"),
         (("descendants", "--data-set", "bafy!"), "expected"),
         (("show", "{model}@round-9"), "no version of round-9"),

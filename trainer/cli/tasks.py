@@ -40,7 +40,7 @@ def need_torch(what: str) -> None:
         InputError: It is not installed; the message names the package to install.
     """
     if importlib.util.find_spec("torch") is None:
-        raise InputError(f"{what} needs torch, which is not installed: pip install 'cairn-registry[train]'")
+        raise InputError(f"{what} needs torch, which is not installed: in Cairn's checkout, pip install -e '.[train]'")
 
 
 def load_task(spec: str) -> Task:

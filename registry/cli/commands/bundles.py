@@ -84,7 +84,7 @@ def verify(
         str | None, typer.Option("--contract", metavar="ADDRESS", help="The expected contract.")
     ] = None,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print one line per version instead of one per check.")
+        bool, typer.Option("--quiet", "-q", help="Print one line per version, and only those checks that did not pass.")
     ] = False,
 ) -> None:
     """Verify a bundle offline: every block, every proof, and each version as `cairn verify` does.

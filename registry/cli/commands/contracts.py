@@ -11,9 +11,11 @@ from registry.cli.command import Need, command, group
 from registry.cli.send import priced, show_quote
 from registry.cli.session import Session
 from registry.errors import InputError
+from registry.ethereum.money import ether
 
 if TYPE_CHECKING:
     from registry.chain.deployments import Deployment
+    from registry.chain.sending import SentReceipt
 
 app = group("Deploy the contracts, show them, verify them against their source.")
 
@@ -40,9 +42,21 @@ def deploy(session: Session) -> None:
         transactions = "a transaction" if len(missing) == 1 else f"{len(missing)} transactions"
         show_quote(session, priced(session, sum(missing.values())), f"deploy {', '.join(missing)} by {transactions}")
         return
-    with session.out.waiting("deploying the contracts; stopping here is safe, the same command goes on"):
-        made = session.deploy()
-    session.out.result(_facts(made))
+    receipts: list[SentReceipt] = []
+    with session.out.waiting("deploying the contracts; stopping here is safe, the same command goes on") as say:
+
+        def sent(contract: str, receipt: SentReceipt) -> None:
+            receipts.append(receipt)
+            say(f"deploying the contracts: {contract} took {receipt.gas_used:,} gas")
+
+        made = session.deploy(sent)
+    session.out.result(
+        _facts(made)
+        | {
+            "gas": sum(receipt.gas_used for receipt in receipts),
+            "cost_ether": ether(sum(receipt.gas_used * receipt.gas_price for receipt in receipts)),
+        }
+    )
 
 
 @command(app, "show", needs=Need.CHAIN | Need.HOME, example="cairn contracts show")
@@ -71,17 +85,20 @@ def show(session: Session) -> None:
 def verify(
     session: Session,
     solc: Annotated[Path | None, typer.Option(metavar="FILE", help="The compiler; default py-solc-x's.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Compile again, whatever was compiled before.")] = False,
 ) -> None:
     """Compile the shipped source and compare it byte for byte with the deployed code.
 
-    The code of Cairn, its factory and its partners must match the source, and each must name the others.
+    The code of Cairn, its factory and its partners must match the source, and each must name the others. Compiling
+    takes up to a minute; its result is kept in the home folder by the hash of source, settings and compiler.
     """
-    from registry.chain.verify_source import verify_deployment
+    from registry.chain.verify_source import KeptBuilds, verify_deployment
     from registry.cli.tools import find_solc
 
     client = session.reader
-    with session.out.waiting("compiling"):
-        found = verify_deployment(client.w3, client.address, solc=solc or find_solc())
+    kept = KeptBuilds(session.home / "compiled", again=again)
+    with session.out.waiting("compiling, which may take a minute; the result is kept"):
+        found = verify_deployment(client.w3, client.address, solc=solc or find_solc(), kept=kept)
     named = {name: _checksum(one.address) for name, one in found.items()}
     facts = {
         "contract": _checksum(client.address),

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -39,13 +40,22 @@ class Diagnosis:
     app,
     "doctor",
     needs=Need.SEND & ~Need.DRY_RUN | Need.STORE,
-    example="cairn doctor\ncairn doctor --rpc-url https://rpc.example --json",
+    example="cairn doctor\ncairn doctor --rpc https://rpc.example",
 )
-def doctor(session: Session) -> None:
+def doctor(
+    session: Session,
+    rpc: Annotated[
+        str | None, typer.Option("--rpc", metavar="URL", help="Try only this node, and say what it lacks.")
+    ] = None,
+) -> None:
     """Show each setting with its source, and check node, contract, account, store and programs.
 
-    Exit code 5 for a problem with node or contract, 4 with the store, 6 with the named account.
+    With --rpc, try one node instead: finality, pending block, batches, logs, receipts, old state, rate. Exit code 5 for
+    a problem with node or contract, 4 with the store, 6 with the named account.
     """
+    if rpc is not None:
+        _try_node(session, rpc)
+        return
     settings = [
         {"setting": s.name, "value": _shown(session, s.name), "from": session.settings.chosen[s.name].source}
         for s in SETTINGS
@@ -64,13 +74,35 @@ def doctor(session: Session) -> None:
         raise typer.Exit(code)
 
 
-def _show(session: Session, settings: list[dict[str, str]], findings: list[Diagnosis]) -> None:
-    from rich.text import Text
+def _try_node(session: Session, url: str) -> None:
+    """Print what a node serves and lacks; exit code 5 if it lacks what every command needs."""
+    from registry.ethereum.node import connect, named
+    from registry.ethereum.probe import probe
 
+    findings = []
+    with session.out.waiting(f"trying {named(url)}") as say:
+        for found in probe(connect(url)):
+            say(f"trying {named(url)}: {found.name} is done")
+            findings.append(Diagnosis(found.name, found.good, found.said))
+    healthy = all(finding.good is not False for finding in findings)
+    facts = {"node": named(url), "findings": findings, "healthy": healthy}
+    session.out.result(facts, lambda: _show_findings(session, findings))
+    if not healthy:
+        raise typer.Exit(NodeUnavailable.exit_code)
+
+
+def _show(session: Session, settings: list[dict[str, str]], findings: list[Diagnosis]) -> None:
     out = session.out
     rows = [(s["setting"], s["value"], s["from"]) for s in settings]
     out.table(("setting", "value", "from"), rows)
     out.line()
+    _show_findings(session, findings)
+
+
+def _show_findings(session: Session, findings: list[Diagnosis]) -> None:
+    from rich.text import Text
+
+    out = session.out
     signs = {True: ("ok     ", "green"), False: ("problem", "bold red"), None: ("missing", "yellow")}
     width = max(len(finding.name) for finding in findings)
     for finding in findings:
@@ -88,10 +120,11 @@ def _shown(session: Session, name: str) -> str:
 
 def _node(session: Session) -> Iterator[Diagnosis]:
     from registry.ethereum.networks import final_block, finality_of, network_of
+    from registry.ethereum.node import latest_block
 
     chain_id = session.chain_id
     policy = finality_of(session.w3, chain_id, session.finality)
-    block, final = session.w3.eth.block_number, final_block(session.w3, policy)
+    block, final = latest_block(session.w3), final_block(session.w3, policy)
     network = network_of(chain_id).name
     yield Diagnosis("node", True, f"chain {chain_id} ({network}) at block {block}, final up to {final}: {policy}")
 
@@ -156,7 +189,7 @@ def _python(session: Session) -> Iterator[Diagnosis]:
 
     yield Diagnosis("python", True, f"{platform.python_version()}, web3 {version('web3')}, numpy {version('numpy')}")
     if importlib.util.find_spec("torch") is None:
-        yield Diagnosis("torch", None, "needed to train: pip install 'cairn-registry[train]'")
+        yield Diagnosis("torch", None, "needed to train: in Cairn's checkout, pip install -e '.[train]'")
     else:
         yield Diagnosis("torch", True, version("torch"))
 

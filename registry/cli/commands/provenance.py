@@ -12,7 +12,7 @@ from registry.cli.finding import find_account, find_model, find_version
 from registry.cli.index_file import open_catalogue, read_synced
 from registry.cli.lineage_text import change_row, show_lineage, use_row, version_row
 from registry.cli.output import short
-from registry.cli.prefixes import digest_named
+from registry.cli.prefixes import find_digest
 from registry.cli.session import Session
 from registry.errors import InputError
 
@@ -86,10 +86,12 @@ def participant(
 def descendants(
     session: Session,
     data_set: Annotated[
-        str | None, typer.Option("--data-set", metavar="DIGEST", help="A data set's manifest, by digest or CID.")
+        str | None,
+        typer.Option("--data-set", metavar="DIGEST", help="A data set's manifest, by digest or prefix, or CID."),
     ] = None,
     update: Annotated[
-        str | None, typer.Option("--update", metavar="DIGEST", help="An update's manifest, by digest or CID.")
+        str | None,
+        typer.Option("--update", metavar="DIGEST", help="An update's manifest, by digest or prefix, or CID."),
     ] = None,
 ) -> None:
     """Show every version that descends from a data set or an update, in all models, as a data recall requires.
@@ -97,16 +99,21 @@ def descendants(
     A data set is found by the updates that name it and by owners' statements about their versions.
     """
     from registry.facts.version_facts import recall_facts
-    from registry.lineage.affected_versions import recall_data_set, recall_update
+    from registry.index.queries import committed_digests
+    from registry.lineage.affected_versions import learn_data_sets, recall_data_set, recall_update
+
+    def data_sets() -> frozenset[bytes]:
+        learn_data_sets(db, catalogue)
+        return catalogue.data_sets()
 
     if (data_set is None) == (update is None):
         raise InputError("expected one of --data-set and --update")
     with read_synced(session) as db, open_catalogue(session) as catalogue, session.out.waiting("reading"):
         if update is not None:
-            digest = digest_named(update, "an update")
+            digest = find_digest(update, "update", lambda: committed_digests(db))
             found = recall_update(db, session.store, catalogue, digest)
         else:
-            digest = digest_named(data_set or "", "a data set")
+            digest = find_digest(data_set or "", "data set", data_sets)
             found = recall_data_set(db, session.store, catalogue, digest)
     session.out.result(recall_facts(digest, found), lambda: _show_descent(session, found))
 

@@ -48,7 +48,7 @@ def verify(
     ] = False,
     again: Annotated[bool, typer.Option("--again", help="Ignore cached verifications.")] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print one line per version instead of one per check.")
+        bool, typer.Option("--quiet", "-q", help="Print one line per version, and only those checks that did not pass.")
     ] = False,
 ) -> None:
     """Recompute every round of a version's lineage from chain and content store, and compare it bit for bit.
@@ -148,14 +148,14 @@ def _kind_of(path: Path) -> FileKind | None:
 
 
 def show(session: Session, one: Verification, quiet: bool) -> None:
-    """Print a version's checks; with quiet only those that did not pass."""
+    """Print a version's checks; with quiet only those that did not pass, what attesters assert included."""
     from rich.text import Text
 
     mark = SIGNS["passed" if one.passed else one.finding]
     before = "  verified before" if one.before else ""
     session.out.show(Text.assemble(mark, "  ", (name_of(one.step), "bold"), f"  {short(one.step.digest)}{before}"))
     for check in one.checks:
-        if not quiet or check.finding in ("unchecked", "failed"):
+        if not quiet or check.finding != "passed":
             session.out.show(Text("    ") + check_line(check))
 
 

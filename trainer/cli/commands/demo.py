@@ -33,7 +33,7 @@ def demo(
     """
     missing = [name for name in ("torch", "matplotlib", "simple_icd_10_cm") if not importlib.util.find_spec(name)]
     if missing:
-        raise InputError(f"the demo needs {', '.join(missing)}: pip install 'cairn-registry[demo]'")
+        raise InputError(f"the demo needs {', '.join(missing)}: in Cairn's checkout, pip install -e '.[demo]'")
     import sys
 
     from rich.console import Console
