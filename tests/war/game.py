@@ -707,7 +707,7 @@ class Game:
         salted = mock.patch("secrets.token_bytes", self.draw_salt.randbytes)
         hurried = mock.patch("registry.roles.auditor.LimitedStore", Hurried)
         # The machine's clock tells nothing of the game's.
-        paced = mock.patch("registry.roles.aggregator.AggregatorMemory.pace", lambda self: 1.0)
+        paced = mock.patch("registry.roles.aggregator.AggregatorMemory.pace", return_value=1.0)
         with salted, hurried, paced, mock.patch("registry.disputes.answers.keep_blob", slowly):
             outcome = self._play()
         outcome.seconds = wall.monotonic() - began
