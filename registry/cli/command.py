@@ -16,6 +16,7 @@ from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 
+from registry.cli.explained import explained
 from registry.cli.session import Session
 from registry.cli.settings import SETTINGS, Setting
 from registry.errors import CairnError, InputError
@@ -176,6 +177,8 @@ def _reporting(session: Session, debug: bool) -> Iterator[None]:
     try:
         try:
             yield
+        except CairnError as error:
+            _fail(session, error, error.exit_code, debug, explained(session, error))
         finally:
             session.close()
     except KeyboardInterrupt:
@@ -183,8 +186,6 @@ def _reporting(session: Session, debug: bool) -> Iterator[None]:
         raise typer.Exit(130) from None
     except (typer.Exit, typer.Abort):
         raise
-    except CairnError as error:
-        _fail(session, error, error.exit_code, debug)
     except OSError as error:
         if error.errno == errno.EPIPE:
             _leave_broken_pipe()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,7 +17,7 @@ from registry.facts.plain import plain
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-__all__ = ["Output", "short"]
+__all__ = ["Output", "short", "utc"]
 
 _PIPE_WIDTH = 4096
 Row = Sequence[object]
@@ -165,6 +166,11 @@ def short(value: bytes | str, digits: int = 10) -> str:
     """Return an id's first digits, as tables show it and commands accept it."""
     text = value.hex() if isinstance(value, bytes) else value
     return text[:digits]
+
+
+def utc(seconds: int) -> str:
+    """Return a chain time, Unix seconds, as messages show it."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
 
 
 def _text(value: object) -> str:

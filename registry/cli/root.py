@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
+import json
+import sys
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import typer
@@ -72,6 +74,22 @@ class _LazyGroup(TyperGroup):
     """A command group that lists commands from a table and imports a command only to run it."""
 
     table: ClassVar[dict[str, Subcommand]]
+
+    def main(self, args: Sequence[str] | None = None, **extra: Any) -> Any:  # type: ignore[override]
+        """Run the command; where its arguments are wrong and ask for JSON, say so in JSON."""
+        if "--json" not in (sys.argv[1:] if args is None else args):
+            return super().main(args, **extra)
+        try:
+            code = super().main(args, **{**extra, "standalone_mode": False})
+        except typer.Abort:
+            sys.exit(130)
+        except Exception as error:
+            if not hasattr(error, "format_message"):  # what typer raises for wrong arguments, by no public name
+                raise
+            line = " ".join(str(error.format_message()).split())
+            sys.stderr.write(json.dumps({"error": "UsageError", "message": line}, ensure_ascii=False) + "\n")
+            sys.exit(2)
+        sys.exit(code if isinstance(code, int) else 0)
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names, in the table's order."""

@@ -11,7 +11,7 @@ import typer
 
 from registry.cli.command import Need, command, group
 from registry.cli.finding import find_model, find_round
-from registry.cli.output import short
+from registry.cli.output import short, utc
 from registry.cli.send import send, tell
 from registry.cli.session import Session
 from registry.errors import InputError
@@ -48,7 +48,7 @@ def open_round(session: Session, model: ModelText) -> None:
             "round": opened.number,
             "parent": opened.parent,
             "plan": opened.plan_index,
-            "commits_until": _when(opened.commit_deadline),
+            "commits_until": utc(opened.commit_deadline),
         }
         tell(session, receipt, facts | {"warnings": warnings} if session.out.as_json else facts)
 
@@ -182,7 +182,7 @@ def _show(session: Session, facts: RoundFacts) -> None:
         ends = facts.deadlines[name]
         if ends:
             left = f", in {_span(ends - facts.time)}" if facts.phase is phase and ends > facts.time else ""
-            head[f"{phase.name.lower()} until"] = f"{_when(ends)}{left}"
+            head[f"{phase.name.lower()} until"] = f"{utc(ends)}{left}"
     if facts.finalized:
         head |= {"version": facts.version}
     out.fields(head)
@@ -207,11 +207,6 @@ def _phase_text(facts: RoundFacts) -> str:
     if facts.phase.name == "CANCELLED" and not facts.recorded:
         return "lapsed"
     return name
-
-
-def _when(seconds: int) -> str:
-    """Format a chain time in UTC."""
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
 
 
 def _span(seconds: int) -> str:
