@@ -410,6 +410,38 @@ def pull(
     )
 
 
+@command(app, "card", needs=READ | Need.STORE, example="cairn model card 3fa9 -o README.md")
+def card(
+    session: Session,
+    version: VersionText,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Output file; default standard output.")
+    ] = None,
+) -> None:
+    """Write a version's Hugging Face model card: what its owner states, who took part, data, anchors.
+
+    Reports what chain and manifests claim; `cairn verify` checks it.
+    """
+    from registry.cli.index_file import open_catalogue, read_synced
+    from registry.durable import write_whole
+    from registry.facts.model_card import model_card
+    from registry.facts.version_facts import ancestor_stories, lineage_facts
+    from registry.lineage.ancestry import read_ancestry
+
+    found = find_version(session.reader, version)
+    with read_synced(session) as db, open_catalogue(session) as catalogue, session.out.waiting("reading"):
+        ancestry = read_ancestry(db, catalogue)
+        stories = ancestor_stories(db, session.store, ancestry, found.model, found.version)
+    facts = lineage_facts(ancestry, stories, found.model, found.version)
+    text = model_card(facts, chain_id=session.chain_id, contract=session.reader.address)
+    if output is not None:
+        write_whole(output, text.encode())
+    session.out.result(
+        {"model": found.model, "version": found.version, "card": output if output is not None else text},
+        None if output is not None else lambda: session.out.line(text),
+    )
+
+
 def _exported(
     store: ContentStore, version: VersionManifest, form: str, output: Path, done: Callable[[int], None]
 ) -> tuple[int, bytes]:

@@ -1,0 +1,146 @@
+"""Hugging Face model card of a version, made of what the chain and the manifests say.
+
+The front matter is JSON values by key, which every YAML reader reads. Texts are their authors': they are escaped, so
+that none of them is markup, and stand on one line.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterable, Iterator
+
+from registry.content.manifest import Statement, manifest_cid
+from registry.ethereum.keys import to_checksum
+from registry.facts.version_facts import LineageFacts, VersionFacts
+from registry.types import Address
+
+__all__ = ["model_card"]
+
+_SPDX_ID = re.compile(r"[A-Za-z0-9.+-]+")
+_MARKS = re.compile(r"([\\`*_{}\[\]()#+!|~:@-])")
+
+
+def model_card(facts: LineageFacts, *, chain_id: int, contract: Address) -> str:
+    """Return the card, Markdown with front matter.
+
+    Args:
+        facts: The version's lineage.
+        chain_id: The chain.
+        contract: The contract that anchors it.
+    """
+    mine = next(version for version in facts.lineage if version.version == facts.version)
+    stated = _stated(facts, mine)
+    title = _plain(stated.title) if stated is not None and stated.title else f"Model 0x{facts.model.hex()[:10]}"
+    parts = [
+        "---\n" + "\n".join(_front_matter(stated)) + "\n---",
+        f"# {_text(title)}",
+        *_warning(mine),
+        *_statement(stated),
+        _training(facts),
+        *_data(facts, stated),
+        _anchors(mine, chain_id, contract),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _stated(facts: LineageFacts, mine: VersionFacts) -> Statement | None:
+    """Return the version's statement, or that of its nearest ancestor that has one."""
+    by_digest = {version.version: version for version in facts.lineage}
+    at: VersionFacts | None = mine
+    while at is not None:
+        if at.manifest is not None and at.manifest.statement is not None:
+            return at.manifest.statement
+        at = None if at.parent is None else by_digest.get(at.parent)
+    return None
+
+
+def _front_matter(stated: Statement | None) -> Iterator[str]:
+    if stated is not None and stated.licence:
+        licence = _plain(stated.licence)
+        if _SPDX_ID.fullmatch(licence):
+            yield f"license: {_json(licence.lower())}"
+        else:
+            yield f'license: "other"\nlicense_name: {_json(licence)}'
+    if stated is not None and stated.base_model:
+        yield f"base_model: {_json(_plain(stated.base_model))}"
+    yield f"tags: {_json(['federated-learning', 'cairn'])}"
+
+
+def _warning(mine: VersionFacts) -> Iterator[str]:
+    if mine.deprecated:
+        yield "> **Deprecated:** the model's owner advises against this version."
+
+
+def _statement(stated: Statement | None) -> Iterator[str]:
+    if stated is None:
+        return
+    if stated.task:
+        yield _text(stated.task)
+    if stated.intended_use:
+        yield f"## Intended use\n\n{_text(stated.intended_use)}"
+    if stated.metrics:
+        rows = [(_text(name), f"{value:g}") for name, value in sorted(stated.metrics.items())]
+        yield f"## Metrics, as its owner states them\n\n{_table(('metric', 'value'), rows)}"
+
+
+def _training(facts: LineageFacts) -> str:
+    rounds = [version for version in facts.lineage if version.round is not None]
+    if not rounds:
+        return "## Training\n\nPublished by its owner; no federated round led to it."
+    last = max(rounds, key=lambda version: (version.block, version.round or 0))
+    rows = [
+        (f"`{to_checksum(told.participant)}`", str(told.weight), f"{100 * told.share:.1f} %")
+        for told in last.commitments
+        if told.share
+    ]
+    many = "1 federated round" if len(rounds) == 1 else f"{len(rounds)} federated rounds"
+    said = f"{many} led to it. Weights are as each participant declared them. The last one averaged:"
+    return f"## Training\n\n{said}\n\n{_table(('participant', 'weight', 'share'), rows)}"
+
+
+def _data(facts: LineageFacts, stated: Statement | None) -> Iterator[str]:
+    rows = {(_text(one.name), _text(one.licence), "") for one in (stated.sources if stated is not None else ())}
+    for version in facts.lineage:
+        for told in version.commitments:
+            if told.share and told.data_set is not None:
+                found = told.data_set
+                rows.add((_text(found.name), _text(found.licence), str(found.records)))
+    if rows:
+        yield f"## Data, as its holders state it\n\n{_table(('data set', 'licence', 'records'), sorted(rows))}"
+
+
+def _anchors(mine: VersionFacts, chain_id: int, contract: Address) -> str:
+    rows = [
+        ("model", f"`0x{mine.model.hex()}`"),
+        ("version", f"`{manifest_cid(mine.version)}`"),
+        ("round", "none" if mine.round is None else str(mine.round)),
+        ("chain id, contract", f"{chain_id}, `{to_checksum(contract)}`"),
+        ("block", str(mine.block)),
+    ]
+    if mine.manifest is not None:
+        rows.append(("sha256 of the weights", f"`{mine.manifest.weights.sha256.hex()}`"))
+    named = f"0x{mine.model.hex()[:10]}@{mine.version.hex()[:10]}"
+    check = f"```console\n$ cairn verify {named}\n$ cairn verify model.safetensors\n```"
+    how = "Recompute every round, and check a file, without an account:"
+    return f"## Provenance\n\n{_table(('anchored', ''), rows)}\n\n{how}\n\n{check}"
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """Return a text on one line, without characters that no reader shows."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _text(text: str) -> str:
+    """Return a text as Markdown that shows it as it is."""
+    return _MARKS.sub(r"\\\1", html.escape(_plain(text), quote=False))
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
