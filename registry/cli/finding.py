@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_right
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from registry.cli.cid_text import copied_cid
+from registry.cli.output import utc
 from registry.cli.prefixes import choose, is_hex
 from registry.errors import InputError
 
@@ -16,6 +20,9 @@ if TYPE_CHECKING:
     from registry.types import Address, Digest, ModelId
 
 __all__ = ["Found", "find_account", "find_model", "find_round", "find_version"]
+
+
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 class Found(NamedTuple):
@@ -47,7 +54,8 @@ def find_model(client: Client, text: str) -> ModelId:
 def find_version(client: Client, text: str) -> Found:
     """Resolve MODEL or MODEL@VERSION; the version defaults to the head.
 
-    VERSION is a digest, a CID, a unique prefix of either, `head`, `genesis` or `round-N`.
+    VERSION is a digest, a CID, a unique prefix of either, `head`, `genesis`, `round-N`, or a time: what was the head
+    then, at the end of a day if only that is given, in UTC unless it says otherwise.
 
     Raises:
         InputError: No model or version matches, or several do.
@@ -65,6 +73,8 @@ def find_version(client: Client, text: str) -> Found:
         return Found(model, next(iter(steps)))
     if wanted.startswith("round-"):
         return Found(model, _of_round(steps, wanted))
+    if _DATE.match(wanted):
+        return Found(model, _at(client, steps, wanted))
     if wanted.startswith("bafy"):
         return Found(model, choose(wanted, {str(manifest_cid(digest)): digest for digest in steps}, "version"))
     return Found(model, choose(wanted, {digest.hex(): digest for digest in steps}, "version"))
@@ -103,6 +113,28 @@ def find_account(session: Session, text: str, known: Iterable[Address] | None = 
     if known is None or not is_hex(text):
         raise InputError(f"expected an address or the name of a keystore in {folder}, got {text!r}")
     return choose(text, {account.hex(): account for account in known}, "account")
+
+
+def _at(client: Client, steps: dict[Digest, VersionNode], wanted: str) -> Digest:
+    """Return the version that was the head at a time."""
+    from registry.ethereum.node import asking, quantity
+
+    try:
+        when = datetime.fromisoformat(wanted)
+    except ValueError as error:
+        raise InputError(f"expected a time such as 2026-11-01 or 2026-11-01T12:30Z, got {wanted!r}") from error
+    when = when if when.tzinfo else when.replace(tzinfo=UTC)
+    seconds = when.timestamp() + (86399 if len(wanted) == len("2026-11-01") else 0)
+
+    def anchored_at(step: VersionNode) -> int:
+        with asking("eth_getBlockByNumber"):
+            return quantity(client.w3.eth.get_block(step.block)["timestamp"], "timestamp")
+
+    found = list(steps.values())
+    count = bisect_right(found, seconds, key=anchored_at)
+    if not count:
+        raise InputError(f"the model has no version of {wanted}: it was registered at {utc(anchored_at(found[0]))}")
+    return found[count - 1].digest
 
 
 def _of_round(steps: dict[Digest, VersionNode], wanted: str) -> Digest:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -258,3 +259,23 @@ def test_an_aggregator_notes_the_clock_of_a_local_chain_only(world: World, monke
     monkeypatch.setattr("registry.roles.aggregator.network_of", lambda chain_id: replace(local, local=False))
     world.done("aggregator", "once", world.model, "--account", "d")
     assert len(noted) == 1
+
+
+def test_a_version_is_found_by_the_time_at_which_it_was_the_head(played: World) -> None:
+    versions = played.done("model", "show", played.model)["versions"]
+    w3 = played.chain.w3
+    times = [datetime.fromtimestamp(w3.eth.get_block(one["block"])["timestamp"], UTC) for one in versions]
+    genesis, first = (one["version"] for one in versions)
+
+    def head_at(when: str) -> str:
+        return played.done("model", "pull", f"{played.model}@{when}", "-o", played.folder / "then.safetensors")[
+            "version"
+        ]
+
+    assert head_at(times[1].isoformat()) == first
+    assert head_at((times[1] - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")) == genesis
+    assert head_at((times[1] + timedelta(days=1)).strftime("%Y-%m-%d")) == first
+    for when, said in (("2001-01-01", "it was registered at"), ("2026-13-01", "expected a time such as")):
+        result = played.run("model", "pull", f"{played.model}@{when}")
+        assert result.exit_code == 2
+        assert said in result.stderr

@@ -48,7 +48,7 @@ TASKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("find out where a version comes from", ("provenance show", "provenance diff")),
     ("find out what data or a participant went into", ("provenance participant", "provenance descendants")),
     ("disclose a private data set", ("participant data-set", "provenance data-set")),
-    ("fetch a model and verify it", ("model pull", "verify")),
+    ("fetch a model and verify it", ("model pull", "model card", "verify")),
     ("prove, and verify offline", ("inclusion create", "inclusion verify", "bundle create", "bundle verify")),
     ("query the contracts' events", ("index sync", "index status", "index repair", "index rebuild", "index dump")),
     ("store and fetch content", ("cid", "store add", "store get", "store stat", "store export", "store import")),

@@ -34,7 +34,7 @@ def create(
     session: Session,
     version: Annotated[
         str,
-        typer.Argument(metavar="MODEL[@VERSION]", help="VERSION: a digest or CID or a prefix, genesis or round-N."),
+        typer.Argument(metavar="MODEL[@VERSION]", help="VERSION: a digest, CID or prefix, genesis, round-N or a date."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="CAR", help="Output file.")],
     with_blobs: Annotated[

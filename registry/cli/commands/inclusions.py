@@ -30,7 +30,7 @@ def create(
     session: Session,
     version: Annotated[
         str,
-        typer.Argument(metavar="MODEL[@VERSION]", help="VERSION: a digest or CID or a prefix, genesis or round-N."),
+        typer.Argument(metavar="MODEL[@VERSION]", help="VERSION: a digest, CID or prefix, genesis, round-N or a date."),
     ],
     participant: Annotated[
         str,

@@ -35,7 +35,7 @@ VersionText = Annotated[
     str,
     typer.Argument(
         metavar="MODEL[@VERSION]",
-        help="VERSION: a digest or CID or a prefix, head, genesis or round-N; default head.",
+        help="VERSION: a digest, CID or prefix, head, genesis, round-N or a date; default head.",
     ),
 ]
 Weights = Annotated[
