@@ -57,6 +57,7 @@ ANSWERS: tuple[KnownAnswer, ...] = (
     KnownAnswer("Erigon", _LOGS, "query block range exceeds"),
     KnownAnswer("Nethermind", _LOGS, "too many logs requested"),
     KnownAnswer("proxies", _LOGS, "range", -32005),
+    KnownAnswer("BNB Smart Chain", _LOGS, "limit exceeded", -32005),
     KnownAnswer("geth", Meaning.NOT_YET, "header not found"),
     KnownAnswer("geth", Meaning.NOT_YET, "transaction indexing is in progress"),
     KnownAnswer("geth", Meaning.NO_PENDING, "pending block is not available"),

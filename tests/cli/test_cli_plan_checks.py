@@ -7,8 +7,25 @@ from typing import Any
 import numpy as np
 import pytest
 
+from registry.chain.client import Client
+from registry.chain.journal import Journal
+from registry.content.manifest import digest_of
 from registry.disputes.streaming import conviction_gas
-from registry.rounds.versions import save_arrays
+from registry.ethereum.keys import address_of
+from registry.rounds.versions import add_version, save_arrays
+from registry.store.local import LocalStore
+from registry.types import ModelId, Root
+
+
+def publish(world: Any, arrays: dict[str, Any]) -> None:
+    """Make other tensors the model's head, as `cairn model publish` refuses to."""
+    contract = address_of(world.done("contracts", "show")["contract"])
+    client = Client(world.chain.w3, contract, signer=world.chain.signers[0], journal=Journal(None))
+    save_arrays(world.folder / "other.safetensors", arrays)
+    model = ModelId(bytes.fromhex(world.model.removeprefix("0x")))
+    head = client.model(model).head
+    version = add_version(LocalStore(world.folder / "home" / "store"), world.folder / "other.safetensors", parent=head)
+    client.publish_version(model, head, digest_of(version), Root(version.tensor_root), Root(version.rest_root))
 
 
 def test_what_convicting_costs_is_said_when_a_plan_is_set_and_a_round_opens(world: Any) -> None:
@@ -36,8 +53,7 @@ def test_without_a_bond_it_is_a_note(world: Any) -> None:
 
 
 def test_a_round_on_a_head_that_the_plan_does_not_fit_is_refused(world: Any) -> None:
-    save_arrays(world.folder / "other.safetensors", {"weight": np.zeros((3, 3), np.float32)})
-    world.done("model", "publish", world.model, "other.safetensors", "--account", "a")
+    publish(world, {"weight": np.zeros((3, 3), np.float32)})
     refused = world.run("round", "open", world.model, "--account", "a")
     assert refused.exit_code != 0
     assert "plan: expected values 9 as the parent has, got 3" in refused.stderr
