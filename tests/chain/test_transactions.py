@@ -510,7 +510,9 @@ def test_the_signature_of_another_account_is_refused(clients: tuple[Client, ...]
         def address(self) -> Address:
             return chain.signers[3].address
 
-    client = Client(chain.w3, clients[0].address, signer=Impostor(chain.signers[2]), journal=Journal(None))
+    signer = Impostor(chain.signers[2])
+    sending = Sending(timeout=2)
+    client = Client(chain.w3, clients[0].address, signer=signer, journal=Journal(None), sending=sending)
     with pytest.raises(SignerError, match="expected a signature of"):
         client.register_model(GENESIS, ROOT, ROOT)
 
