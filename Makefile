@@ -9,7 +9,7 @@ GETH_VERSION := v1.17.4
 SOLIDITY := $(if $(CAIRN_REQUIRE_ALL),test:sol:daily,test:sol)
 NODE := PATH="$(CURDIR)/$(BIN):$$PATH"
 
-# Several things at once, each told when it is done. What only waits leaves the processors to a third and a fourth.
+# Several things at once, each told when it is done. What only waits leaves the processors to a third.
 SIDE_BY_SIDE := $(MAKE) --no-print-directory --output-sync=target
 # In the order that tests/conftest.py gives, what takes longest first.
 PYTEST := $(BIN)/pytest --dist loadgroup --no-loadscope-reorder
@@ -26,7 +26,7 @@ demo: install ## three hospitals train one model; every update anchored, every r
 test: ## everything: contracts, Python, real nodes
 	$(SIDE_BY_SIDE) -j3 tools
 	$(SIDE_BY_SIDE) -j2 static solidity
-	$(PYTEST) -n 4
+	$(PYTEST) -n 3
 	$(BIN)/python tests/mutations/run.py --tenth today --jobs 3
 
 tools: install-test contracts kubo geth .tools/slither/installed
