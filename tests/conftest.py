@@ -6,6 +6,8 @@ A missing program skips the test with its reason; CAIRN_REQUIRE_ALL=1 makes that
 from __future__ import annotations
 
 import os
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -112,6 +114,25 @@ def kubo_pair(ipfs_program: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     yield pair
     for nodes in (one, other):
         next(nodes, None)
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """Yield the URL of a server that takes connections and bytes, and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        held: list[socket.socket] = []
+
+        def accept() -> None:
+            while True:
+                try:
+                    held.append(listener.accept()[0])
+                except OSError:
+                    return
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    for connection in held:
+        connection.close()
 
 
 def _running(ipfs: Path, repo: Path) -> Iterator[KuboNode]:

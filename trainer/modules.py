@@ -26,7 +26,7 @@ from registry.rounds.versions import NUMPY_NAMES, add_version, read_arrays, save
 from registry.rules.table import DENSE, EXAMPLES, MEAN
 from registry.store.base import ContentStore
 from registry.types import Digest, ModelId, Root
-from trainer.plain_tensors import check_finite, check_plain, check_separate
+from trainer.plain_tensors import check_finite, check_plain, check_separate, memory_of
 from trainer.tensor_names import stored_names
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def module_state(module: nn.Module, without: Sequence[str] = ()) -> tuple[dict[s
         if name in left_out and not isinstance(value, torch.Tensor):
             continue
         check_plain(name, value)
-        place = (value.untyped_storage().data_ptr(), value.storage_offset(), value.shape, value.stride(), value.dtype)
+        place = memory_of(value)
         other = (seen if name in left_out else hidden).get(place) if value.numel() else None
         if other is not None:
             raise InputError(f"{name}: tied to {other}, so expected both to be shared or neither")

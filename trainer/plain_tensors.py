@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 
 from registry.errors import InputError
 
-__all__ = ["check_finite", "check_plain", "check_separate"]
+__all__ = ["check_finite", "check_plain", "check_separate", "memory_of"]
 
 _PLAIN = {
     torch.float32,
@@ -83,6 +83,11 @@ def check_finite(name: str, value: torch.Tensor) -> None:
         elif found == found:  # finite in float64
             remedy = "it is beyond float32, in which rounds compute"
         raise InputError(f"{name}: expected finite float32 values, got {found} at value {at}: {remedy}")
+
+
+def memory_of(value: torch.Tensor) -> object:
+    """Return what two tensors have in common only if they are tied: the same values in the same memory."""
+    return value.untyped_storage().data_ptr(), value.storage_offset(), value.shape, value.stride(), value.dtype
 
 
 def check_separate(tensors: Mapping[str, torch.Tensor]) -> None:

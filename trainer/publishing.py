@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 from registry.content.file_kinds import PICKLE, TORCH_FILE, kind_of
 from registry.content.manifest import BaseFile, Statement, VersionManifest, manifest_cid
-from registry.content.tensors import FLOATS, TensorHeader, header_length, parse_header
+from registry.content.tensors import FLOATS, TensorHeader
 from registry.errors import FormError, InputError
 from registry.rounds.versions import add_version, load_version_manifest, read_header, save_arrays
 from registry.store.base import ContentStore
-from registry.store.blobs import blamed_on
+from registry.store.blobs import file_header
 from registry.types import Digest
 from trainer.weight_paths import files_of, head_of
 
@@ -105,7 +105,7 @@ def publish_files(
             if header is None or set(imported.arrays) != set(header.by_name()):
                 file = Path(folder) / "version.safetensors"
                 save_arrays(file, imported.arrays)
-                header = _header(file)
+                header, _ = file_header(file)
         _require_trainable(files, header, frozen)
         if files.module is None and parent is None:
             _require_no_constants(files, header)
@@ -128,20 +128,11 @@ def _canonical(files: OwnerFiles) -> TensorHeader | None:
         return None
     kind = kind_of(head_of(found[0]))
     try:
-        with blamed_on(found[0]):
-            return _header(found[0])
+        return file_header(found[0])[0]
     except FormError:
         if kind in (None, PICKLE, TORCH_FILE):
             return None
         raise
-
-
-def _header(file: Path) -> TensorHeader:
-    head = head_of(file)
-    size = file.stat().st_size
-    start = header_length(head, size)
-    with file.open("rb") as opened:
-        return parse_header(opened.read(start), size)
 
 
 def _import(files: OwnerFiles) -> Imported:

@@ -19,6 +19,7 @@ import torch
 from registry.content.file_kinds import PICKLE, TORCH_FILE, kind_of
 from registry.content.tensors import CUT_SHORT
 from registry.errors import FormError, InputError
+from trainer.plain_tensors import memory_of
 from trainer.weight_paths import files_of, head_of
 
 __all__ = ["Change", "WeightFiles", "read_weight_files"]
@@ -161,7 +162,7 @@ def _read_torch(file: Path) -> WeightFiles:
             continue
         if value.layout != torch.strided or value.is_quantized:
             raise InputError(f"{file}: {name}: expected a dense tensor, got {value.layout}, {value.dtype}")
-        place = (value.untyped_storage().data_ptr(), value.storage_offset(), value.shape, value.stride(), value.dtype)
+        place = memory_of(value)
         if value.numel() and place in seen:
             aliases[name] = seen[place]
             continue

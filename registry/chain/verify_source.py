@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from registry.chain.contract_hashes import addresses_of
 from registry.chain.contracts import DEPLOYED, artifact, immutables_of, standard_input
 from registry.chain.deploy import code_at, masked
+from registry.durable import write_whole
 from registry.errors import InputError, VerificationFailed, WrongChain
 from registry.ethereum.hashing import keccak
 from registry.ethereum.keys import to_checksum
@@ -99,9 +100,7 @@ class KeptBuilds:
             contract: {"creation": one.creation.hex(), "runtime": one.runtime.hex(), "immutables": one.immutables}
             for contract, one in built.items()
         }
-        partial = self.folder / f".{name}.partial"
-        partial.write_text(json.dumps(shown))
-        partial.replace(self.folder / name)
+        write_whole(self.folder / name, json.dumps(shown).encode())
 
 
 def build_all(*, solc: Path | None = None, kept: KeptBuilds | None = None) -> dict[str, Built]:

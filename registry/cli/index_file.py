@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING
 from registry.cli.session import Session
 
 if TYPE_CHECKING:
+    from registry.cli.finding import Found
     from registry.index.checking import RangeCheck
     from registry.index.database import Index
     from registry.index.entries import Following
     from registry.index.sync import Synced
+    from registry.lineage.ancestry import Ancestry
     from registry.lineage.catalogue import Catalogue
+    from registry.lineage.provenance import VersionProvenance
 
-__all__ = ["latest_block", "open_catalogue", "open_index", "path_of", "read_synced", "sync_index"]
+__all__ = ["open_catalogue", "open_index", "path_of", "read_lineage", "read_synced", "sync_index"]
 
 
 @contextmanager
@@ -77,7 +80,9 @@ def sync_index(session: Session, index: Index, check: RangeCheck | None = None) 
     """Sync the index with the chain, with a progress bar."""
     from registry.index.sync import Follower
 
-    missing = latest_block(session) - (index.following.first_block - 1 if index.head is None else index.head.number)
+    missing = session.reader.latest_block() - (
+        index.following.first_block - 1 if index.head is None else index.head.number
+    )
     with session.out.progress("indexing", max(0, missing), unit="blocks") as advance:
         follower = Follower(
             index,
@@ -89,9 +94,11 @@ def sync_index(session: Session, index: Index, check: RangeCheck | None = None) 
         return follower.sync()
 
 
-def latest_block(session: Session) -> int:
-    """Return the number of the node's last block."""
-    from registry.ethereum.node import asking
+def read_lineage(session: Session, found: Found) -> tuple[Ancestry, list[VersionProvenance]]:
+    """Sync the index and read a version's ancestors: the graph, and the story of each."""
+    from registry.facts.version_facts import ancestor_stories
+    from registry.lineage.ancestry import read_ancestry
 
-    with asking("eth_blockNumber"):
-        return int(session.w3.eth.block_number)
+    with read_synced(session) as db, open_catalogue(session) as catalogue, session.out.waiting("reading"):
+        ancestry = read_ancestry(db, catalogue)
+        return ancestry, ancestor_stories(db, session.store, ancestry, found.model, found.version)

@@ -189,7 +189,6 @@ class _Watch:
         self.memory.inspected[record, tally] = found
         if found.outcome is not None:
             self.memory.unkept[:] = [(found.outcome, record.parent_roots)]
-            self.keep()
         return found
 
     def keep(self) -> None:
@@ -495,7 +494,7 @@ def _show_late(watch: _Watch) -> str:
     # An answer in the mempool, which may never be mined, postpones the auditor's for half of the late period.
     early = {leaf for leaf in late if demands.yields(leaf, now, record.plan.answer_duration)}
     due = [leaf for leaf in late if leaf not in early or not Court(client).demand(leaf, block="pending").closed]
-    shown, poor, reserve = 0, "", _reserve(watch, record)
+    shown, poor, reserve = 0, "", _reserve(watch, record) if due else 0
     try:
         for leaf in due:
             shown += _is_shown_late(watch, purse, record, result, leaf, attesters, reserve)

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from registry.content import unixfs
+from registry.content.file_kinds import SNIFFED_BYTES
+from registry.content.tensors import TensorHeader, header_length, parse_header
 from registry.errors import FormError, InputError
 from registry.store.base import ContentStore
 from registry.types import Blob, Cid, Codec, NamedBlock
@@ -19,6 +21,7 @@ __all__ = [
     "add_file",
     "blamed_on",
     "blob_of_file",
+    "file_header",
     "file_pieces",
     "leaf_cids",
     "open_blob",
@@ -165,6 +168,21 @@ def file_pieces(path: Path) -> Iterator[bytes]:
                 yield piece
     except OSError as error:
         raise InputError(f"{path}: expected a file to read, got {error.strerror or error}") from error
+
+
+def file_header(path: Path) -> tuple[TensorHeader, bytes]:
+    """Return a safetensors file's header, parsed and as it is.
+
+    Raises:
+        FormError: It is another kind of file, or not canonical; the message names it.
+        OSError: It cannot be read.
+    """
+    with blamed_on(path), path.open("rb") as file:
+        prefix = file.read(SNIFFED_BYTES)
+        size = path.stat().st_size
+        start = header_length(prefix, size)
+        prefix = (prefix + file.read(max(0, start - len(prefix))))[:start]
+        return parse_header(prefix, size), prefix
 
 
 @contextmanager

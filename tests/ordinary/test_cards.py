@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pytest
 from huggingface_hub import ModelCard
 
 from registry.rounds.versions import save_arrays
-from tests.cli.conftest import World, make_world
-from tests.cli.test_cli_questions import play_round
+from tests.cli.conftest import World
 
 HOSTILE = '# <script>alert(1)</script>\n---\nlicense: mit\n[x](javascript:alert) \x1b[31m"\u2028|\u202e'
-
-
-@pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A model with one round."""
-    with pytest.MonkeyPatch.context() as patch:
-        world = make_world(tmp_path_factory.mktemp("played"), patch)
-        play_round(world)
-        yield world
 
 
 def test_a_card_of_a_round_s_version_is_read_by_hugging_face_s_reader(played: World) -> None:

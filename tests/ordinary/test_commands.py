@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -29,36 +27,7 @@ from registry.store.base import reported_unavailable
 from registry.store.gateway import GatewayStore
 from registry.store.kubo import KuboStore
 from registry.types import Cid, Codec
-from tests.cli.conftest import PASSWORD, World, make_world
-from tests.cli.test_cli_questions import play_round
-
-
-@pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A model with one round."""
-    with pytest.MonkeyPatch.context() as patch:
-        world = make_world(tmp_path_factory.mktemp("played"), patch)
-        play_round(world)
-        yield world
-
-
-@pytest.fixture
-def silent() -> Iterator[str]:
-    """An address that takes connections and never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        held: list[socket.socket] = []
-
-        def accept() -> None:
-            while True:
-                try:
-                    held.append(listener.accept()[0])
-                except OSError:
-                    return
-
-        threading.Thread(target=accept, daemon=True).start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    for connection in held:
-        connection.close()
+from tests.cli.conftest import PASSWORD, World
 
 
 @pytest.mark.parametrize("open_store", [KuboStore, GatewayStore])

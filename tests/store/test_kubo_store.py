@@ -37,26 +37,6 @@ def nobody() -> str:
         return f"/ip4/127.0.0.1/tcp/{listener.getsockname()[1]}"
 
 
-@pytest.fixture
-def silent() -> Iterator[str]:
-    """Yield an endpoint that takes connections and bytes, and never answers."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    held: list[socket.socket] = []
-
-    def accept() -> None:
-        while True:
-            try:
-                held.append(listener.accept()[0])
-            except OSError:
-                return
-
-    threading.Thread(target=accept, daemon=True).start()
-    yield f"/ip4/127.0.0.1/tcp/{listener.getsockname()[1]}"
-    listener.close()
-    for connection in held:
-        connection.close()
-
-
 def ipfs(node: KuboNode, program: Path, *arguments: str) -> str:
     environment = {**os.environ, "IPFS_PATH": str(node.repo)}
     done = subprocess.run([program, *arguments], env=environment, capture_output=True, text=True, check=True)

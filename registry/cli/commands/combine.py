@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,9 +13,6 @@ from registry.cli.session import Session
 from registry.errors import FormError, InputError
 from registry.rules.table import COMBINE_RULES, DENSE, MEAN, Combining, lookup
 from registry.types import MAX_GRID_BITS
-
-if TYPE_CHECKING:
-    from registry.content.tensors import TensorHeader
 
 app = single()
 Parameters = Annotated[
@@ -95,32 +92,19 @@ def _parse(text: str) -> tuple[Path, int]:
 def _form(paths: list[Path]) -> tuple[bytes, int]:
     """Return the common header and size of the files."""
     from registry.content.tensors import update_header
+    from registry.store.blobs import file_header
 
     sizes = [size_of(path) or 0 for path in paths]
     if len(set(sizes)) != 1:
         for path in paths:
-            _header(path)  # says which of them is no update
+            file_header(path)  # says which of them is no update
         raise FormError(
             f"expected updates of one size, got {', '.join(f'{p}: {s}' for p, s in zip(paths, sizes, strict=True))}"
         )
-    header, prefix = _header(paths[0])
+    header, prefix = file_header(paths[0])
     for path in paths[1:]:
-        if _header(path)[1] != prefix:
+        if file_header(path)[1] != prefix:
             raise FormError(f"{path}: expected the tensors of {paths[0]}, got others")
     if update_header(header) != prefix:
         raise FormError(f"{paths[0]}: expected an update: float32 tensors only, one value or more, no metadata")
     return prefix, sizes[0]
-
-
-def _header(path: Path) -> tuple[TensorHeader, bytes]:
-    """Return a file's header, parsed and as it is."""
-    from registry.content.file_kinds import SNIFFED_BYTES
-    from registry.content.tensors import header_length, parse_header
-    from registry.store.blobs import blamed_on
-
-    with blamed_on(path), path.open("rb") as file:
-        prefix = file.read(SNIFFED_BYTES)
-        size = path.stat().st_size
-        start = header_length(prefix, size)
-        prefix = (prefix + file.read(max(0, start - len(prefix))))[:start]
-        return parse_header(prefix, size), prefix

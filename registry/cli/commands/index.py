@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from registry.cli.command import Need, command, group
-from registry.cli.index_file import latest_block, open_index, path_of, sync_index
+from registry.cli.index_file import open_index, path_of, sync_index
 from registry.cli.prefixes import is_hex
 from registry.cli.session import Session
 from registry.errors import InputError
@@ -96,7 +96,7 @@ def status(session: Session) -> None:
             "head": head.number if head else None,
             "final": final.number if final else None,
             "checked": queries.checked_block(db),
-            "node": latest_block(session),
+            "node": session.reader.latest_block(),
         }
         counts = queries.count_facts(db)
     session.out.result({**facts, "facts": counts}, lambda: session.out.fields({**facts, **counts}))

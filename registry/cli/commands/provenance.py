@@ -9,7 +9,7 @@ import typer
 
 from registry.cli.command import Need, command, group
 from registry.cli.finding import find_account, find_model, find_version
-from registry.cli.index_file import open_catalogue, read_synced
+from registry.cli.index_file import open_catalogue, read_lineage, read_synced
 from registry.cli.lineage_text import change_row, show_lineage, use_row, version_row
 from registry.cli.output import short
 from registry.cli.prefixes import find_digest
@@ -41,14 +41,11 @@ def show(
 
     Goes back to genesis, and into parent models. Reports what chain and manifests claim; `cairn verify` checks it.
     """
-    from registry.facts.version_facts import ancestor_stories, descendants_of, lineage_facts
-    from registry.lineage.ancestry import read_ancestry
+    from registry.facts.version_facts import descendants_of, lineage_facts
     from registry.lineage.picture import draw
 
     found = find_version(session.reader, version)
-    with read_synced(session) as db, open_catalogue(session) as catalogue, session.out.waiting("reading"):
-        ancestry = read_ancestry(db, catalogue)
-        stories = ancestor_stories(db, session.store, ancestry, found.model, found.version)
+    ancestry, stories = read_lineage(session, found)
     if svg is not None:
         svg.write_text(draw(stories, ancestry))
     facts, below = lineage_facts(ancestry, stories, found.model, found.version), descendants_of(ancestry, found.version)

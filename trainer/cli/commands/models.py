@@ -422,20 +422,16 @@ def card(
 
     Reports what chain and manifests claim; `cairn verify` checks it.
     """
-    from registry.cli.index_file import open_catalogue, read_synced
-    from registry.durable import write_whole
+    from registry.cli.index_file import read_lineage
+    from registry.cli.local_files import write_whole
     from registry.facts.model_card import model_card
-    from registry.facts.version_facts import ancestor_stories, lineage_facts
-    from registry.lineage.ancestry import read_ancestry
+    from registry.facts.version_facts import lineage_facts
 
     found = find_version(session.reader, version)
-    with read_synced(session) as db, open_catalogue(session) as catalogue, session.out.waiting("reading"):
-        ancestry = read_ancestry(db, catalogue)
-        stories = ancestor_stories(db, session.store, ancestry, found.model, found.version)
-    facts = lineage_facts(ancestry, stories, found.model, found.version)
+    facts = lineage_facts(*read_lineage(session, found), found.model, found.version)
     text = model_card(facts, chain_id=session.chain_id, contract=session.reader.address)
     if output is not None:
-        write_whole(output, text.encode())
+        write_whole([text.encode()], output)
     session.out.result(
         {"model": found.model, "version": found.version, "card": output if output is not None else text},
         None if output is not None else lambda: session.out.line(text),
