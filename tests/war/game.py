@@ -392,7 +392,7 @@ class Game:
         updates = {name: house.update(name, seed=seed) for seed, name in enumerate(("ann", "bob", "cyn"))}
         data = updates["ann"].data
         self.own = house.sealed("mallory", data[:-4] + updates["bob"].data[-4:])
-        broken = house.sealed("mallory", data[:-4] + b"\x01\x00\x00\x00")  # a value off the grid
+        broken = house.sealed("mallory", data[:-4] + (1 + self.seed % 2**20).to_bytes(4, "little"))  # off the grid
         ways = {  # one is all that it can commit
             "hidden contribution": lambda: self.commit("mallory", self.own),
             "copy commitments": lambda: self.commit("mallory", updates["ann"]),
@@ -415,7 +415,7 @@ class Game:
                 else:
                     house.publish(update)
             if chosen == "two faces":
-                self.give("first", broken)
+                self.give(HONEST[self.seed % 2], broken)
 
         self.clock.spawn("participants", publish)
 
@@ -477,8 +477,12 @@ class Game:
             self.clock.sleep(self.block)
 
     def lie(self) -> None:
-        """Two liars attest something false as soon as anything can be attested, and two others after them."""
-        for liars in () if self.does("none") else (HOSTILE[:2], HOSTILE[2:]):
+        """Two liars attest something false as soon as anything can be attested, and two others after them.
+
+        Of a true result the others attest nothing: once it was voided, that would help the honest.
+        """
+        pairs = (HOSTILE[:2],) if self.does("truth") else (HOSTILE[:2], HOSTILE[2:])
+        for liars in () if self.does("none") else pairs:
             self.wait_for(Phase.AGGREGATE)
             self.attest_falsehood(liars)
             self.wait_for(Phase.CHALLENGE)
