@@ -63,7 +63,7 @@ def test_a_game_is_lost_without_it(fix: dict[str, Any], tmp_path: Path, find_too
     find_tool("anvil")
     copy_tree(tmp_path)
     undo(fix, tmp_path)
-    last = play(fix, tmp_path, 0, GAMES)[-1]
+    last = play(fix, tmp_path, fix.get("first", 0), GAMES)[-1]
     assert last["losses"], f"{GAMES} games without it"
     print(f"{fix['name']}: game {last['seed']} is lost: {', '.join(last['losses'])}")
     (again,) = play(fix, ROOT, last["seed"], 1)
