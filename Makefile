@@ -14,7 +14,7 @@ SIDE_BY_SIDE := $(MAKE) --no-print-directory --output-sync=target
 # In the order that tests/conftest.py gives, what takes longest first.
 PYTEST := $(BIN)/pytest --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help demo test tools static solidity check soak bench install install-test contracts kubo geth format clean
+.PHONY: help demo test tools static solidity pytest-most pytest-real-time check soak bench install install-test contracts kubo geth format clean
 .DEFAULT_GOAL := help
 
 help: ## list what can be made
@@ -26,7 +26,7 @@ demo: install ## three hospitals train one model; every update anchored, every r
 test: ## everything: contracts, Python, real nodes
 	$(SIDE_BY_SIDE) -j3 tools
 	$(SIDE_BY_SIDE) -j2 static solidity
-	$(PYTEST) -n 3
+	$(SIDE_BY_SIDE) -j2 pytest-most pytest-real-time
 	$(BIN)/python tests/mutations/run.py --tenth today --jobs 3
 
 tools: install-test contracts kubo geth .tools/slither/installed
@@ -43,6 +43,13 @@ static: install-test contracts .tools/slither/installed
 solidity: contracts
 	$(NODE) npm run --silent artifacts:check
 	$(NODE) npm run --silent $(SOLIDITY)
+
+# What computes leaves the processors to what keeps real time. The plus shows its progress as it comes.
+pytest-most:
+	+nice -n 5 $(PYTEST) -n 3 -m "not real_time"
+
+pytest-real-time:
+	$(PYTEST) -n 1 -m real_time
 
 check: install-test ## the fast subset, for the inner loop
 	$(BIN)/ruff check .

@@ -38,7 +38,7 @@ from registry.rounds.versions import save_arrays
 from registry.store.uri import open_store
 from registry.types import Digest, ModelId, Phase, Role, Root
 
-pytestmark = [pytest.mark.node, pytest.mark.slow]
+pytestmark = [pytest.mark.node, pytest.mark.slow, pytest.mark.real_time]
 ROOT = Path(__file__).resolve().parents[2]
 QUIET = ("CAIRN_", "ETH_", "IPFS_")
 PEOPLE = ("participant-1", "participant-2", "participant-3")

@@ -19,7 +19,7 @@ from filelock import FileLock
 
 from registry.rounds.versions import save_arrays
 
-pytestmark = [pytest.mark.node, pytest.mark.slow]
+pytestmark = [pytest.mark.node, pytest.mark.slow, pytest.mark.real_time]
 ROOT = Path(__file__).resolve().parents[2]
 QUIET = ("CAIRN_", "ETH_", "IPFS_")
 TASK = """

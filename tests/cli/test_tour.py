@@ -65,6 +65,7 @@ class Reader:
 
 @pytest.mark.node
 @pytest.mark.slow
+@pytest.mark.real_time
 def test_the_readme_s_tour_runs_and_prints_what_it_shows(
     cairn: Callable[..., Any],
     tmp_path: Path,

@@ -257,6 +257,7 @@ def require_journals_agree(network: Any, folder: Path) -> int:
 
 @pytest.mark.slow
 @pytest.mark.node
+@pytest.mark.real_time
 def test_rounds_over_a_node_that_fails_one_request_in_five(
     cast: Cast, faulty_nodes: ModuleType, tmp_path: Path
 ) -> None:

@@ -309,6 +309,7 @@ def run(
 
 @pytest.mark.slow
 @pytest.mark.node
+@pytest.mark.real_time
 def test_a_killed_auditor_convicts_and_is_paid_as_an_uninterrupted_one(
     make_network: Callable[..., Any],
     actors: ModuleType,

@@ -51,6 +51,7 @@ def undisturbed(network: Any, rounds: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.node
+@pytest.mark.real_time
 @pytest.mark.parametrize("kind", ["local", "kubo"])
 def test_rounds_with_killed_processes_end_as_an_uninterrupted_run(
     kind: str,

@@ -72,6 +72,7 @@ def finished(process: subprocess.Popen[str]) -> str:
 
 @pytest.mark.node
 @pytest.mark.slow
+@pytest.mark.real_time
 def test_deploy_submit_and_query_from_three_accounts(
     tmp_path: Path,
     find_tool: Callable[[str], Path],

@@ -131,7 +131,7 @@ def error(code: int, message: str) -> dict[str, Any]:
     return {"error": {"code": code, "message": message}}
 
 
-pytestmark = pytest.mark.node
+pytestmark = [pytest.mark.node, pytest.mark.real_time]
 
 # The table ------------------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from processes import Battle
 GAMES = int(os.environ.get("CAIRN_WAR_PROCESSES") or (50 if os.environ.get("CAIRN_SOAK") else 1))
 FIRST = int(os.environ.get("CAIRN_WAR_SEED") or time.time() // 86400 * 10_000)
 
-pytestmark = [pytest.mark.slow, pytest.mark.node, pytest.mark.xdist_group("war of processes")]
+pytestmark = [pytest.mark.slow, pytest.mark.node, pytest.mark.real_time, pytest.mark.xdist_group("war of processes")]
 
 
 @pytest.mark.parametrize("number", range(GAMES))
