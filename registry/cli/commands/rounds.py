@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,10 @@ from registry.cli.session import Session
 from registry.errors import InputError
 from registry.facts.plain import plain
 from registry.facts.round_facts import DEADLINES, RoundFacts, round_facts
+
+if TYPE_CHECKING:
+    from registry.facts.tensor_facts import RoundTensors
+    from registry.types import ModelId
 
 app = group("Open, watch, finalize and cancel rounds.")
 READ = Need.CHAIN | Need.HOME
@@ -53,13 +57,30 @@ def open_round(session: Session, model: ModelText) -> None:
         tell(session, receipt, facts | {"warnings": warnings} if session.out.as_json else facts)
 
 
-@command(app, "show", needs=READ, example="cairn round show 3fa9\ncairn round show 3fa9 7 --json")
-def show(session: Session, model: ModelText, number: Number = None) -> None:
+@command(app, "show", needs=READ | Need.STORE, example="cairn round show 3fa9\ncairn round show 3fa9 7 --tensors")
+def show(
+    session: Session,
+    model: ModelText,
+    number: Number = None,
+    tensors: Annotated[
+        bool, typer.Option("--tensors", help="Read the updates: which tensors move, and which does the grid clip.")
+    ] = False,
+) -> None:
     """Show a round: its phase and deadlines, who committed, and what was attested."""
     client = session.reader
     found = find_model(client, model)
     facts = round_facts(client, found, find_round(client, found, number))
-    session.out.result(facts, lambda: _show(session, facts))
+    if not tensors:
+        session.out.result(facts, lambda: _show(session, facts))
+        return
+    of = _tensors(session, found, facts.number)
+
+    def show_both() -> None:
+        _show(session, facts)
+        session.out.line()
+        _show_tensors(session, of)
+
+    session.out.result(plain(facts) | plain(of), show_both)
 
 
 @command(app, "list", needs=READ, example="cairn round list 3fa9")
@@ -198,6 +219,33 @@ def _show(session: Session, facts: RoundFacts) -> None:
         ]
         columns = ("aggregator", "result", "contributions", "weight", "version")
         out.table(columns, attested, right=("contributions", "weight"))
+
+
+def _tensors(session: Session, model: ModelId, number: int) -> RoundTensors:
+    from registry.facts.tensor_facts import round_tensors
+    from registry.rounds.loaded_round import load_round
+    from registry.rounds.onchain import read_round
+
+    round = load_round(session.store, read_round(session.reader, model, number))
+    total = round.form.size * len(round.record.commitments)
+    with session.out.progress("Reading updates", total) as done:
+        return round_tensors(session.store, round, progress=done)
+
+
+def _show_tensors(session: Session, of: RoundTensors) -> None:
+    out = session.out
+    rows = []
+    for tensor in of.tensors:
+        moved = tensor.moved / (tensor.values * of.updates) if tensor.values and of.updates else 0.0
+        note = f"still in {tensor.still} of {of.updates}" if tensor.still else ""
+        clipped = f"{tensor.saturated} at the limit" if tensor.saturated else ""
+        rows.append(
+            (tensor.tensor, tensor.values, f"{moved:.1%}", tensor.scale, ", ".join(filter(None, (clipped, note))))
+        )
+    columns = ("tensor", "values", "moved", "scale", "")
+    out.table(columns, rows, right=("values", "moved", "scale"), empty="The round's updates have no tensors.")
+    if of.unread:
+        out.line(f"not read: the updates of {', '.join(of.unread)}")
 
 
 def _phase_text(facts: RoundFacts) -> str:
