@@ -18,9 +18,10 @@ from torch import nn
 
 from registry.errors import InputError
 from registry.rounds.versions import NUMPY_NAMES
+from trainer.found_weights import Change, WeightFiles
 from trainer.modules import module_state
 from trainer.tensor_names import without_wrappers
-from trainer.weight_files import Change, WeightFiles, read_weight_files
+from trainer.weight_files import read_weight_files
 
 __all__ = ["Imported", "import_weights"]
 

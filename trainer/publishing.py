@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.content.file_kinds import PICKLE, TORCH_FILE, kind_of
+from registry.content.file_kinds import GGUF, ONNX, PICKLE, TORCH_FILE, kind_of
 from registry.content.manifest import BaseFile, Statement, VersionManifest, manifest_cid
 from registry.content.tensors import FLOATS, TensorHeader
 from registry.errors import FormError, InputError
@@ -26,8 +26,8 @@ from trainer.weight_paths import files_of, head_of
 if TYPE_CHECKING:
     from torch import nn
 
+    from trainer.found_weights import Change
     from trainer.imports import Imported
-    from trainer.weight_files import Change
 
 __all__ = ["OwnerFiles", "Parent", "parent_of", "publish_files"]
 
@@ -130,7 +130,7 @@ def _canonical(files: OwnerFiles) -> TensorHeader | None:
     try:
         return file_header(found[0])[0]
     except FormError:
-        if kind in (None, PICKLE, TORCH_FILE):
+        if kind in (None, PICKLE, TORCH_FILE, ONNX, GGUF):
             return None
         raise
 

@@ -1,75 +1,41 @@
-"""Read tensors from files as people have them: safetensors in any form, PyTorch state dicts, shards and their index.
+"""Read tensors from files as people have them: safetensors in any form, PyTorch state dicts, ONNX, GGUF, shards.
 
 Nothing here runs code from a file: PyTorch files are read with `weights_only=True` alone.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import pickle
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from registry.content.file_kinds import PICKLE, TORCH_FILE, kind_of
+from registry.content.file_kinds import GGUF, ONNX, PICKLE, TORCH_FILE, kind_of
 from registry.content.tensors import CUT_SHORT
 from registry.errors import FormError, InputError
+from trainer.found_weights import Change, WeightFiles, require_library
+from trainer.gguf_weights import read_gguf
+from trainer.onnx_weights import read_onnx
 from trainer.plain_tensors import memory_of
 from trainer.weight_paths import files_of, head_of
 
-__all__ = ["Change", "WeightFiles", "read_weight_files"]
+__all__ = ["read_weight_files"]
 
 _NESTED = ("state_dict", "model_state_dict", "model", "module", "net", "weights")
 """Under which key checkpoints hold the module's state dict."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """Something that an import changed.
-
-    Attributes:
-        change: What was done, such as "converted from BF16 to F32".
-        tensors: The names that it was done to.
-        alters: Whether the values or the set of tensors are others than those of the file.
-    """
-
-    change: str
-    tensors: tuple[str, ...]
-    alters: bool
-
-    def __str__(self) -> str:
-        more = f" and {len(self.tensors) - 3} more" if len(self.tensors) > 3 else ""
-        return f"{self.change}: {', '.join(self.tensors[:3])}{more}"
-
-
-@dataclass(frozen=True, slots=True)
-class WeightFiles:
-    """The tensors of one or more files.
-
-    Attributes:
-        label: What errors call the files.
-        tensors: Dense tensors by name, in the files' dtypes.
-        aliases: Other names of tied tensors, mapped to the name in `tensors`.
-        changes: What else the files held.
-    """
-
-    label: str
-    tensors: dict[str, torch.Tensor]
-    aliases: dict[str, str]
-    changes: tuple[Change, ...]
-
-
 def read_weight_files(paths: Sequence[Path]) -> WeightFiles:
-    """Read files of weights: safetensors, PyTorch state dicts, an index of shards, all shards, or a folder of these.
+    """Read files of weights: safetensors, PyTorch state dicts, ONNX models, GGUF files, shards, or a folder of these.
 
     Raises:
         FormError: A file is of another kind, damaged or cut short; the message names it.
-        InputError: A file is not there, a shard is missing, a name is in two files, or a value is no dense tensor.
+        InputError: The library that reads a file is not installed, a file is not there, a shard is missing, a name is
+            in two files, or a value is no dense tensor.
     """
     files = files_of(paths)
     tensors: dict[str, torch.Tensor] = {}
@@ -98,16 +64,17 @@ def _read(file: Path) -> WeightFiles:
     kind = kind_of(head_of(file))
     if kind in (PICKLE, TORCH_FILE):
         return _read_torch(file)
+    if kind is GGUF:
+        return read_gguf(file)
+    if kind is ONNX and int.from_bytes(head_of(file)[:8], "little") > file.stat().st_size:
+        return read_onnx(file)
     if kind is not None and int.from_bytes(head_of(file)[:8], "little") > file.stat().st_size:
         raise FormError(f"{file}: expected a safetensors file, got {kind}")
     return _read_safetensors(file)
 
 
 def _read_safetensors(file: Path) -> WeightFiles:
-    if importlib.util.find_spec("safetensors") is None:
-        raise InputError(
-            f"{file}: reading it needs safetensors, which is not installed: pip install 'cairn-registry[train]'"
-        )
+    require_library(file, "safetensors", "train")
     from safetensors import SafetensorError, safe_open
 
     try:

@@ -13,7 +13,8 @@ from registry.errors import FormError, InputError
 __all__ = ["files_of", "head_of"]
 
 _SHARD = re.compile(r"(.+)-(\d{1,6})-of-(\d{1,6})(\.\w+)")
-_FOLDER = ("*.safetensors.index.json", "*.safetensors", "*.bin.index.json", "*.bin", "*.pt", "*.pth", "*.ckpt")
+_FOLDER = ("*.safetensors.index.json", "*.safetensors", "*.bin.index.json", "*.bin", "*.pt", "*.pth", "*.ckpt",
+           "*.onnx", "*.gguf")  # fmt: skip
 """What a folder's weights are, the first that is there."""
 
 

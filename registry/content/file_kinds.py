@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["INDEX_OF_SHARDS", "PICKLE", "SNIFFED_BYTES", "TORCH_FILE", "FileKind", "kind_of"]
+__all__ = ["GGUF", "INDEX_OF_SHARDS", "ONNX", "PICKLE", "SNIFFED_BYTES", "TORCH_FILE", "FileKind", "kind_of"]
 
 SNIFFED_BYTES = 4096
 """How many of a file's first bytes are looked at."""
@@ -34,6 +34,8 @@ class FileKind:
 
 PICKLE = FileKind("a pickle, such as PyTorch wrote before 1.6", _IMPORT)
 TORCH_FILE = FileKind("a PyTorch file (.pt, .bin)", _IMPORT)
+ONNX = FileKind("an ONNX model", _IMPORT)
+GGUF = FileKind("a GGUF file", _IMPORT)
 INDEX_OF_SHARDS = FileKind(
     "an index.json of shards", "`cairn model import INDEX -o model.safetensors` joins the shards that lie beside it"
 )
@@ -49,13 +51,13 @@ _KINDS: tuple[tuple[re.Pattern[bytes], FileKind], ...] = tuple(
         (rb"PK\x03\x04.{26}(config|metadata)\.json", FileKind("a Keras archive", "store its weights as safetensors")),
         (rb"PK[\x03\x05]", FileKind("a ZIP archive", "unpack it")),
         (rb"\x80[\x02-\x05]", PICKLE),
-        (rb"GGUF", FileKind("a GGUF file", "its tensors are quantized; import the weights that it was made of")),
+        (rb"GGUF", GGUF),
         (rb"ggml|lmgg|ggjt|tjgg", FileKind("a GGML file", "its tensors are quantized; import what it was made of")),
         (rb"\x89HDF\r\n", FileKind("an HDF5 file, such as Keras writes", "store its weights as safetensors")),
         (rb"\x93NUMPY", FileKind("a NumPy .npy array", "store it as safetensors under its tensor's name")),
         (rb".{4}TFL3", FileKind("a TensorFlow Lite model", "store its weights as safetensors")),
-        (rb"\x08[\x01-\x20](\x12[\x01-\x40][\x20-\x7e]|[\x3a\x42])",
-         FileKind("an ONNX model", "import the weights that it was exported from")),
+        (rb"\x08[\x01-\x20](\x12(\x00|[\x01-\x40][\x20-\x7e])|[\x1a\x22\x32\x3a\x42])",
+         ONNX),
         (rb"\x1f\x8b", FileKind("a gzip file", "unpack it")),
         (rb"(\x28\xb5\x2f\xfd|\xfd7zXZ|BZh|7z\xbc\xaf)", FileKind("a compressed file", "unpack it")),
         (rb".{257}ustar", FileKind("a tar archive", "unpack it")),

@@ -159,9 +159,9 @@ def import_model(
 ) -> None:
     """Convert weights to what a model is registered from: one canonical safetensors file of F32 master weights.
 
-    Takes safetensors in any form, PyTorch state dicts (tensors only), an index of shards, all shards, or a folder of
-    these. With --module names are mapped to the module's, its tied tensors stored once, others dropped. It says what
-    it changed. Nothing is stored or sent.
+    Takes safetensors in any form, PyTorch state dicts (tensors only), ONNX initializers, GGUF tensors (quantized ones
+    are dequantized), an index of shards, all shards, or a folder of these. With --module names are mapped to the
+    module's, its tied tensors stored once, others dropped. It says what it changed. Nothing is stored or sent.
     """
     from registry.cli.local_files import whole_file
     from trainer.cli.tasks import load_module, need_torch
