@@ -464,7 +464,7 @@ class Transactor:
             if intent.gas * (fees.max_fee - old.max_fee) > self._balance() - self._promised():
                 log.warning("%s: no fee bump: insufficient funds", intent.key)
                 return intent
-            log.info("%s: fee bump from %d to %d wei per gas", intent.key, fees.max_fee, old.max_fee)
+            log.info("%s: fee bump from %.6g to %.6g gwei per gas", intent.key, old.max_fee / 1e9, fees.max_fee / 1e9)
             signed = self._sign(intent, intent.nonce, intent.gas, fees)
             try:
                 return self._broadcast(signed)

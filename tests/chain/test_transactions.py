@@ -168,7 +168,10 @@ def test_what_a_first_bid_costs_by_now_is_paid_whatever_it_is_worth(anvil: DevCh
 
 
 @pytest.mark.node
-def test_one_that_is_not_mined_in_time_is_replaced_under_the_same_nonce(anvil: DevChain) -> None:
+def test_one_that_is_not_mined_in_time_is_replaced_under_the_same_nonce(
+    anvil: DevChain, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "registry.chain.transactions")
     client = on(anvil, sending=Sending(resend_after=0.0, sleep=mining_at(anvil, look=2), poll=0.0))
     rpc(anvil, "evm_setAutomine", False)
     receipt = client.register_model(GENESIS, ROOT, ROOT)
@@ -177,6 +180,11 @@ def test_one_that_is_not_mined_in_time_is_replaced_under_the_same_nonce(anvil: D
     assert {attempt.nonce for attempt in intent.attempts} == {intent.nonce}
     assert receipt.tx_hash == intent.attempts[-1].tx_hash
     assert client.model(client.model_id(client.account, GENESIS)).owner == client.account
+    bids = [f"{attempt.max_fee / 10**9:.6g}" for attempt in intent.attempts]
+    said = [record.getMessage().partition(": fee bump ")[2] for record in caplog.records]
+    bumps = [f"from {old} to {new} gwei per gas" for old, new in itertools.pairwise(bids)]
+    assert [text for text in said if text] == bumps
+    assert [float(bid) for bid in bids] == sorted({float(bid) for bid in bids})  # every bid is higher
 
 
 @pytest.mark.node
