@@ -25,6 +25,7 @@ from registry.errors import ContractError, NodeUnavailable, NotEnoughMoney, Tran
 from registry.ethereum.fees import Fees, gas_limit, outbid, suggest_fees, worth_outbidding
 from registry.ethereum.hashing import keccak
 from registry.ethereum.keys import Signer, check_signed, to_checksum
+from registry.ethereum.money import ether
 from registry.ethereum.networks import Finality, FinalityRule, final_block, finality_of, network_of
 from registry.ethereum.node import NodeRefused, asking, quantity
 from registry.ethereum.positions import Event
@@ -308,10 +309,7 @@ class Transactor:
             if not _says(error.said.lower(), NO_MONEY):
                 raise
             # The node requires funds even for a simulation: the gas is unknown, but at least the intrinsic gas.
-            raise NotEnoughMoney(
-                f"{to_checksum(self.address)} holds {_ether(self._balance())} ether and needs more than "
-                f"{_ether(LEAST_GAS * fees.max_fee)}"
-            ) from error
+            raise NotEnoughMoney(self._lacking(LEAST_GAS * fees.max_fee + call.value, "more than")) from error
 
     def _sign(self, intent: Intent, nonce: int, gas: int, fees: Fees) -> Intent:
         chain_id_of(self._w3, expected=self._chain_id)  # else nonce and fees may be of another chain
@@ -366,8 +364,7 @@ class Transactor:
                 return intent
             if _says(said, NO_MONEY):
                 raise NotEnoughMoney(
-                    f"{intent.key}: {to_checksum(self.address)} holds {_ether(self._balance())} ether and needs up to "
-                    f"{_ether((intent.gas or 0) * attempt.max_fee)}"
+                    f"{intent.key}: " + self._lacking((intent.gas or 0) * attempt.max_fee + intent.value, "up to")
                 ) from error
             if not _says(said, ALREADY_KNOWN) and self._find_receipt(intent) is None:
                 if error.data:
@@ -667,10 +664,19 @@ class Transactor:
             return fees
         if fees.base_fee is not None and highest >= fees.base_fee * 9 // 8 + fees.priority_fee:
             return replace(fees, max_fee=highest)
-        raise NotEnoughMoney(
-            f"{to_checksum(self.address)} holds {_ether(balance)} ether and needs up to "
-            f"{_ether(gas * fees.max_fee + value)} ({gas} gas at {fees.max_fee / 10**9:g} gwei)"
-            + (f", beside {_ether(promised)} for transactions on their way" if promised else "")
+        needs = f"{gas} gas at {fees.max_fee / 10**9:g} gwei" + (f" and {ether(value)} to pay" if value else "")
+        if promised:
+            needs += f", beside {ether(promised)} for transactions on their way"
+        raise NotEnoughMoney(self._lacking(gas * fees.max_fee + value, "up to", needs, promised))
+
+    def _lacking(self, needed: int, bound: str, needs: str = "", promised: int = 0) -> str:
+        """Say what this account holds, what it needs, and how much is to be sent to it."""
+        balance, who = self._balance(), to_checksum(self.address)
+        told = f" ({needs})" if needs else ""
+        missing = max(needed + promised - balance, 0)
+        return (
+            f"{who} holds {ether(balance)} ether and needs {bound} {ether(needed)}{told}: "
+            f"{ether(missing)} missing, send it to that account"
         )
 
     def _capped(self, fees: Fees) -> Fees:
@@ -697,7 +703,3 @@ def _reached(intent: Intent, until: Until) -> bool:
 
 def _says(said: str, phrases: tuple[str, ...]) -> bool:
     return any(phrase in said for phrase in phrases)
-
-
-def _ether(wei: int) -> str:
-    return f"{wei / 10**18:.6g}"

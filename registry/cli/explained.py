@@ -1,4 +1,4 @@
-"""What the chain adds to an error: the round that was in another phase, until when, and the chain's clock."""
+"""What an error of the contract does not say: a round's phase and deadline, what is missing of a bond, the remedy."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from registry.cli.output import utc
 from registry.errors import CairnError, ContractError, NodeUnavailable
 
 if TYPE_CHECKING:
+    from registry.chain.contract_errors import BondIsLocked, BondTooSmall, MissingRole
     from registry.cli.session import Session
     from registry.types import RoundId
 
@@ -18,16 +19,60 @@ def explained(session: Session, error: CairnError) -> str:
     """Return an error's message, with what its sender needs to know and the contract does not say."""
     if not isinstance(error, ContractError):
         return str(error)
-    from registry.chain.contract_errors import BondTooSmall, RoundNotEnded, WrongPhase
+    from registry.chain.contract_errors import (
+        BondIsLocked,
+        BondTooSmall,
+        MissingRole,
+        NothingToWithdraw,
+        RoundNotEnded,
+        WrongPhase,
+    )
 
-    if isinstance(error, BondTooSmall):
-        return f"{error}: `cairn bond deposit MODEL ETHER` adds to it"
-    if not isinstance(error, WrongPhase | RoundNotEnded):
-        return str(error)
     try:
-        return f"{error}: {_round_of(session, error.round_id)}"
+        match error:
+            case BondTooSmall():
+                return _missing_bond(session, error)
+            case BondIsLocked():
+                return f"{error}: {_locked_until(session, error)}"
+            case NothingToWithdraw():
+                return f"{error}: `cairn bond release MODEL ETHER` credits what no round locks"
+            case MissingRole():
+                return f"{error}: {_grant(error)}"
+            case WrongPhase() | RoundNotEnded():
+                return f"{error}: {_round_of(session, error.round_id)}"
     except CairnError:  # the error itself is what matters
-        return str(error)
+        pass
+    return str(error)
+
+
+def _missing_bond(session: Session, error: BondTooSmall) -> str:
+    """Say how much is there, how much is needed, and the command that adds the rest."""
+    from registry.ethereum.keys import to_checksum
+    from registry.ethereum.money import exact_ether
+
+    account, model = to_checksum(error.aggregator), f"0x{error.model_id.hex()[:10]}"
+    missing = exact_ether(error.expected - error.amount)
+    signer = session.settings["account"] or account
+    return (
+        f"BondTooSmall: {account} has a bond of {exact_ether(error.amount)} ether in model {model}, expected "
+        f"{exact_ether(error.expected)}: {missing} ether missing: `cairn bond deposit {model} {missing} "
+        f"--account {signer}` adds it"
+    )
+
+
+def _locked_until(session: Session, error: BondIsLocked) -> str:
+    """Say until when the round that a bond covers can be challenged."""
+    state = session.reader.round(error.model_id, error.number)
+    until = max(state.aggregate_deadline, state.challenge_deadline)
+    return f"round {error.number} can be challenged until {utc(until)} or later; a bond that covers a lost round stays"
+
+
+def _grant(error: MissingRole) -> str:
+    """Return the command that grants a role that is missing."""
+    from registry.ethereum.keys import to_checksum
+
+    role, account = (error.role.name or "ROLE").lower(), to_checksum(error.account)
+    return f"the model's owner grants it: `cairn member grant 0x{error.model_id.hex()[:10]} {account} --role {role}`"
 
 
 def _round_of(session: Session, round_id: RoundId) -> str:

@@ -6,7 +6,7 @@ from decimal import Decimal, InvalidOperation
 
 from registry.errors import InputError
 
-__all__ = ["ether", "wei_of"]
+__all__ = ["ether", "exact_ether", "wei_of"]
 
 
 def wei_of(text: str, name: str) -> int:
@@ -30,3 +30,9 @@ def ether(wei: int) -> str:
     digits = text.lstrip("0.").rstrip("0")
     keep = len(text) - len(text.lstrip("0.")) + 6 if wei < 10**18 else text.index(".") + 7
     return (text[:keep].rstrip("0").rstrip(".") if digits else "0") or "0"
+
+
+def exact_ether(wei: int) -> str:
+    """Return wei as ether in plain decimals, all of them: an amount to be sent or deposited, not only read."""
+    text = f"{Decimal(wei).scaleb(-18):f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

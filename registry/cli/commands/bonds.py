@@ -10,7 +10,8 @@ from registry.cli.command import Need, command, group
 from registry.cli.finding import find_model
 from registry.cli.send import send, tell
 from registry.cli.session import Session
-from registry.ethereum.money import ether, wei_of
+from registry.errors import InputError
+from registry.ethereum.money import ether, exact_ether, wei_of
 
 if TYPE_CHECKING:
     from registry.chain.court import Court
@@ -35,8 +36,17 @@ def deposit(session: Session, model: ModelText, amount: Amount) -> None:
 @command(app, "release", needs=Need.SEND, example="cairn bond release 3fa9 0.5 --account aggregator-1")
 def release(session: Session, model: ModelText, amount: Amount) -> None:
     """Release the part of a bond that no round locks; it is credited to you, see `withdraw`."""
+    from registry.ethereum.keys import to_checksum
+
     wei, found = wei_of(amount, "ETHER"), find_model(session.reader, model)
-    receipt = send(session, _court(session).call("releaseBond", found, wei), "release a bond")
+    court = _court(session)
+    held = court.bond(found, session.account).amount
+    if wei > held:
+        raise InputError(
+            f"expected at most the {exact_ether(held)} ether that {to_checksum(session.account)} has as a bond in "
+            f"model 0x{found.hex()[:10]}, got {amount}"
+        )
+    receipt = send(session, court.call("releaseBond", found, wei), "release a bond")
     if receipt is not None:
         tell(session, receipt, {"model": found, "released_ether": ether(wei)})
 
