@@ -1,11 +1,14 @@
 """Command output: JSON or text on stdout, progress and errors on stderr.
 
-On a terminal text is coloured and wrapped to its width; in a pipe it is plain, one record per line, never truncated.
+On a terminal text is coloured and wrapped to its width; in a pipe it is plain, one record per line, never truncated
+unless COLUMNS says how wide it may be.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +23,14 @@ if TYPE_CHECKING:
 __all__ = ["Output", "short", "utc"]
 
 _PIPE_WIDTH = 4096
+_ID = re.compile(r"\b(0x[0-9a-fA-F]{17,}|bafy[a-z2-7]{50,})\b")
+"""An address, a digest or a CID."""
+_CID_DIGITS = 18
+"""Of a CID's 59, of which all begin with the same seven."""
+_KEPT = re.compile(r"0x|bafy")
+"""What is in a word that is never split."""
+_LEAST = 12
+"""Characters to which a column of text may shrink, where its words are longer."""
 Row = Sequence[object]
 
 
@@ -76,23 +87,47 @@ class Output:
         self._print(Text.assemble((label, "dim"), "  ", value), soft_wrap=True)
 
     def table(self, columns: Sequence[str], rows: Sequence[Row], *, right: Sequence[str] = (), empty: str = "") -> None:
-        """Print rows under headings, right-aligning the columns in `right`; print `empty` if there are no rows."""
+        """Print rows under headings, right-aligning the columns in `right`; print `empty` if there are no rows.
+
+        Where it would be wider than a terminal, ids are shortened, all of the table alike; then text is wrapped.
+        """
         if self.as_json:
             return
         if not rows:
             self.note(empty)
             return
-        if not sys.stdout.isatty():
-            _write_columns(columns, [[_text(value) for value in row] for row in rows], frozenset(right))
+        cells, width = [[_text(value) for value in row] for row in rows], _width()
+        if width is not None and _width_of(_natural(columns, cells)) > width:
+            cells = [[_ID.sub(_shortened, cell) for cell in row] for row in cells]
+        widths = _natural(columns, cells)
+        if not sys.stdout.isatty() and (width is None or _width_of(widths) <= width):
+            _write_columns(columns, cells, widths, frozenset(right))
             return
         from rich.table import Table
 
+        widths = _narrowed(widths, columns, cells, right, width or _PIPE_WIDTH)
+        if width is not None and _width_of(widths) > width:
+            self._records(columns, rows, cells)
+            return
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-        for name in columns:
-            table.add_column(name, justify="right" if name in right else "left", overflow="fold")
-        for row in rows:
-            table.add_row(*(_cell(value) for value in row))
-        self._print(table)
+        for name, size in zip(columns, widths, strict=True):
+            table.add_column(name, justify="right" if name in right else "left", overflow="fold", width=size)
+        for row, shown in zip(rows, cells, strict=True):
+            table.add_row(*(_cell(value, text) for value, text in zip(row, shown, strict=True)))
+        self._print(table, width=_width_of(widths) + 2)
+
+    def _records(self, columns: Sequence[str], rows: Sequence[Row], cells: Sequence[Sequence[str]]) -> None:
+        """Print a table that is too wide row by row, a line or more for each of its columns."""
+        from rich.table import Table
+
+        for row, shown in zip(rows, cells, strict=True):
+            record = Table.grid(padding=(0, 2, 0, 0))
+            record.add_column(style="dim", no_wrap=True)
+            record.add_column(overflow="fold")
+            for name, value, text in zip(columns, row, shown, strict=True):
+                record.add_row(name, _cell(value, text))
+            self._print(record, width=_width())
+            self.line()
 
     def note(self, text: str) -> None:
         """Print a note on stderr; silent under --json."""
@@ -163,9 +198,9 @@ class Output:
 
 
 def short(value: bytes | str, digits: int = 10) -> str:
-    """Return an id's first digits, as tables show it and commands accept it."""
+    """Return an id's first digits, behind its 0x if it has one, as tables show it and commands accept it."""
     text = value.hex() if isinstance(value, bytes) else value
-    return text[:digits]
+    return text[: digits + 2 * text.startswith("0x")]
 
 
 def utc(seconds: int) -> str:
@@ -185,8 +220,53 @@ def _text(value: object) -> str:
     return str(shown)
 
 
-def _write_columns(columns: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[str]) -> None:
-    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+def _width() -> int | None:
+    """Return how wide a table may be: a terminal's columns, or COLUMNS; None in a pipe."""
+    if sys.stdout.isatty():
+        return _console().width
+    given = os.environ.get("COLUMNS", "")
+    return int(given) if given.isdecimal() and int(given) else None
+
+
+def _natural(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    """Return how wide each column is if nothing is wrapped."""
+    return [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+
+
+def _width_of(widths: Sequence[int]) -> int:
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
+def _narrowed(
+    widths: Sequence[int], columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str], limit: int
+) -> list[int]:
+    """Return widths that fit, of which the widest give way first: at blanks, and long words that are no ids in them."""
+    found = list(widths)
+    least = [
+        max(len(word) if _KEPT.search(word) or name in right else min(len(word), _LEAST) for word in _words(cells))
+        for name, cells in zip(columns, zip(columns, *rows, strict=True), strict=True)
+    ]
+    while _width_of(found) > limit:
+        spare, widest = max(
+            (min(size - low, 1) * size, at) for at, (size, low) in enumerate(zip(found, least, strict=True))
+        )
+        if spare <= 0:
+            break
+        found[widest] -= 1
+    return found
+
+
+def _words(cells: Sequence[str]) -> list[str]:
+    return [word for cell in cells for word in cell.split()] or [""]
+
+
+def _shortened(found: re.Match[str]) -> str:
+    return found[0][:_CID_DIGITS] if found[0].startswith("bafy") else short(found[0])
+
+
+def _write_columns(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int], right: frozenset[str]
+) -> None:
     for cells in (columns, *rows):
         aligned = [
             cell.rjust(width) if name in right else cell.ljust(width)
@@ -195,10 +275,10 @@ def _write_columns(columns: Sequence[str], rows: Sequence[Sequence[str]], right:
         sys.stdout.write("  ".join(aligned).rstrip() + "\n")
 
 
-def _cell(value: object) -> RenderableType:
+def _cell(value: object, text: str) -> RenderableType:
     from rich.text import Text
 
-    return value if isinstance(value, Text) else Text(_text(value))
+    return value if isinstance(value, Text) else Text(text)
 
 
 def _console(*, stderr: bool = False) -> Console:
