@@ -25,7 +25,7 @@ from registry.rounds.onchain import RoundRecord, commits_closed, final_phase, re
 from registry.rounds.plans import load_plan, plan_rules
 from registry.rounds.versions import load_parent, read_header, require_base
 from registry.store.base import ContentStore
-from registry.types import MAX_STEPS, Address, ModelId, Phase
+from registry.types import MAX_STEPS, Address, ModelId, Phase, Role
 from trainer.algorithms import ALGORITHMS
 from trainer.algorithms.fedavg import TrainEpoch
 from trainer.callbacks import user_callback
@@ -198,7 +198,8 @@ def advance(
     number = client.model(model_id).rounds
     phase = client.phase(model_id, number) if number else Phase.NONE
     if phase == Phase.COMMIT and final_phase(client, model_id, number) == Phase.COMMIT:
-        if client.member(model_id, client.account).last_round == number:
+        member = client.member(model_id, client.account)
+        if member.last_round == number or not member.roles & Role.PARTICIPANT:
             return ""
         record = read_round(client, model_id, number)
         made = prepare_update(store, folder, record, task, client.account, on_grid=on_grid)

@@ -16,6 +16,7 @@ from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 
+from registry.cli.completion import completing
 from registry.cli.explained import explained
 from registry.cli.session import Session
 from registry.cli.settings import SETTINGS, Setting
@@ -101,6 +102,7 @@ def command(app: typer.Typer, name: str, *, example: str = "", needs: Need = Nee
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *shared.parameters)]
         assert len({p.name for p in parameters}) == len(parameters)
         _name_no_type_of_flags(parameters)
+        _complete(parameters)
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
         lines = "\n".join(f"  {escape(line.strip())}" for line in example.strip().splitlines())
@@ -152,6 +154,13 @@ def _name_no_type_of_flags(parameters: list[inspect.Parameter]) -> None:
         kind, *options = get_args(parameter.annotation)
         if kind in (bool, bool | None) and options[0].metavar is None:
             options[0].metavar = ""
+
+
+def _complete(parameters: list[inspect.Parameter]) -> None:
+    """Complete models, accounts and roles in shells."""
+    for parameter in parameters:
+        _, *options = get_args(parameter.annotation)
+        options[0].autocompletion = options[0].autocompletion or completing(options[0].metavar)
 
 
 def _setting_option(setting: Setting, panel: str) -> inspect.Parameter:

@@ -53,7 +53,7 @@ from registry.rounds.results import Outcome, compute_outcome, publish_outcome
 from registry.store.base import ContentStore
 from registry.store.limited import LimitedStore
 from registry.store.manifests import pin_manifest
-from registry.types import ModelId, Phase
+from registry.types import ModelId, Phase, Role
 from registry.verification.verify import Finding, standing
 
 if TYPE_CHECKING:
@@ -177,6 +177,8 @@ def _attest(
         memory.note_clocks(time.monotonic(), chain_time(client.w3))
     phase = client.phase(model_id, number)
     if phase not in (Phase.PUBLISH, Phase.AGGREGATE) or not commits_closed(client, model_id, number):
+        return ""
+    if not client.member(model_id, client.account).roles & Role.AGGREGATOR:
         return ""
     record = read_round(client, model_id, number)
     return _attest_best(client, store, folder, record, phase, processes, memory)

@@ -47,9 +47,12 @@ def run(
 ) -> None:
     """Run an aggregator until stopped; its tasks run independently of one another."""
     from registry.cli.run_loops import run_tasks
+    from registry.cli.turns import Turns
     from registry.ethereum.keys import to_checksum
     from registry.roles.aggregator import tasks
     from registry.roles.answering import disk_needed
+    from registry.roles.loop import LoopTask
+    from registry.types import Role
 
     client, store = session.client, session.store
     found = find_model(client, model)
@@ -60,7 +63,8 @@ def run(
     if shows is not None:
         who += f", answering as {to_checksum(shows.account)}"
     session.out.note(disk_needed(client, store, found))
-    run_tasks(session, steps, poll=poll, who=who, status=place / STATUS, metrics=metrics)
+    turns = LoopTask("turns", Turns(client, [found], Role.AGGREGATOR, client.account).step)
+    run_tasks(session, (*steps, turns), poll=poll, who=who, status=place / STATUS, metrics=metrics)
 
 
 @command(

@@ -84,11 +84,18 @@ def run(
     Models are watched independently: one that fails or is slow does not delay the others.
     """
     from registry.cli.run_loops import run_tasks
+    from registry.cli.turns import Turns
+    from registry.roles.loop import LoopTask
+    from registry.types import Role
 
     with _auditor(session, models, limit, folder) as (who, place, steps):
         if limit is not None:
             _warn_of_limit(session, models, limit)
-        run_tasks(session, steps, poll=poll, who=who, status=place / STATUS, metrics=metrics)
+        client = session.reader
+        turns = Turns(client, [find_model(client, model) for model in models], Role.AUDITOR)
+        run_tasks(
+            session, (*steps, LoopTask("turns", turns.step)), poll=poll, who=who, status=place / STATUS, metrics=metrics
+        )
 
 
 @command(

@@ -75,6 +75,8 @@ def run(session: Session, model: ModelText, task: TaskText = None, folder: Folde
     if task is None:
         raise InputError("expected --task module:function or file.py:function, got none")
     from registry.cli.run_loops import alone, run_loop
+    from registry.cli.turns import Turns
+    from registry.types import Role
     from trainer.cli.tasks import load_task
 
     loaded = load_task(task)
@@ -83,10 +85,11 @@ def run(session: Session, model: ModelText, task: TaskText = None, folder: Folde
     client, store, told = session.client, session.store, _warn_of(session)
     found = find_model(client, model)
     place = _folder(session, folder)
+    turns = Turns(client, [found], Role.PARTICIPANT, client.account)
     with alone(place / f"{found.hex()[:16]}.lock"):
         run_loop(
             session,
-            lambda: advance(client, store, place, found, loaded, on_grid=told),
+            lambda: turns.step() or advance(client, store, place, found, loaded, on_grid=told),
             poll=poll,
             who=f"participant {_who(session)} in model {found.hex()[:10]}",
         )
