@@ -49,7 +49,7 @@ from trainer.updates import (
 if TYPE_CHECKING:
     from registry.chain.client import Client
 
-__all__ = ["Evaluate", "OnGrid", "Task", "advance", "prepare_update"]
+__all__ = ["Evaluate", "OnGrid", "Task", "advance", "local_changes", "prepare_update"]
 
 
 Evaluate = Callable[[nn.Module], Mapping[str, int | float]]
@@ -215,6 +215,29 @@ def advance(
         return ""  # prepared too late to be committed: it stays local
     publish_update(store, prepared)
     return f"round {number}: published"
+
+
+def local_changes(task: Task, plan: PlanManifest) -> dict[str, torch.Tensor]:
+    """Train a task from its module's present values, and put these back.
+
+    Args:
+        task: The training task.
+        plan: Its algorithm trains, its transforms are applied.
+
+    Returns:
+        The changes of the shared floating tensors by the module's names, float64.
+
+    Raises:
+        InputError: The task does not fit the plan, or its training fails.
+    """
+    _require_feasible(plan, task)
+    before = {name: value.detach().clone() for name, value in task.module.state_dict().items()}
+    tensors, _ = module_state(task.module, task.unshared)
+    try:
+        with _frozen(task):
+            return _train({name: name for name in tensors}, plan, task)[0]
+    finally:
+        task.module.load_state_dict(before)
 
 
 def _require_feasible(plan: PlanManifest, task: Task) -> None:

@@ -414,3 +414,30 @@ def test_what_transformers_saves_is_taken(world: Any, tmp_path: Path) -> None:
     facts = world.done("model", "import", "low", "--module", "gpt.py:gpt", "-o", "master.safetensors")
     assert "converted from BF16 to F32" in changes_of(facts)
     assert load_file(tmp_path / "master.safetensors").keys() == {*model.state_dict()} - {"lm_head.weight"}
+
+
+@pytest.mark.parametrize("how", ["one name", "other name"])
+def test_a_tied_file_of_save_pretrained_registered_without_a_module_is_loaded_by_the_participant_s(
+    world: Any, tmp_path: Path, places: dict[str, nn.Module], how: str
+) -> None:
+    """The file names one of two tied tensors, and nobody says which module loads it: its loader maps the name."""
+    (tmp_path / "tied_task.py").write_text(
+        NET
+        + "from registry.content.manifest import DataSetManifest\n"
+        + "from trainer.participant import Task\n"
+        + "def task():\n"
+        + "    def epoch(model, number):\n"
+        + "        with torch.no_grad():\n"
+        + "            for value in model.parameters():\n"
+        + "                value += 0.25\n"
+        + "        return {}\n"
+        + "    return Task(tied(), epoch, 10, DataSetManifest('ward 7', '', '', '', 10, None))\n"
+    )
+    file = tied_as_saved(tmp_path, places["tied"], how)
+    model = world.done("model", "register", file, "--account", "a")["model"]
+    world.done("member", "grant", model, "b", "--role", "participant", "--account", "a")
+    world.done("plan", "new", "--model", model, "-o", "tied.toml", "--quorum", 1)
+    world.done("plan", "set", model, "tied.toml", "--account", "a")
+    world.done("round", "open", model, "--account", "a")
+    submitted = world.run("participant", "submit", model, "--task", "tied_task.py:task", "--account", "b")
+    assert submitted.exit_code == 0, submitted.output

@@ -48,6 +48,8 @@ ServerParameter = Annotated[
 ]
 _MODULE_HELP = "Fit it to a PyTorch module, with the grid, scales and buffers that its tensors propose."
 ModuleText = Annotated[str | None, typer.Option("--module", metavar="FILE:NAME", help=_MODULE_HELP)]
+_PROBE_HELP = "Fit grid and scales to one local epoch of this task: of its module, or from the head of --model."
+ProbeText = Annotated[str | None, typer.Option("--probe", metavar="PLACE:FUNCTION", help=_PROBE_HELP)]
 ModelText = Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or any unique prefix of it.")]
 Duration = Annotated[str | None, typer.Option(metavar="TIME", help="Such as 90s, 10m, 2h, 3d.")]
 _TERM_HELP = "Any other term by its name in the file, such as demand_price_gwei=7 or late_duration=60s."
@@ -79,6 +81,7 @@ def new(
     model: Annotated[str | None, typer.Option(metavar="MODEL", help="Fit it to this model's head.")] = None,
     module: ModuleText = None,
     without: Unshared = None,
+    probe: ProbeText = None,
     server: Server = None,
     server_parameter: ServerParameter = None,
     server_rate: Annotated[float | None, typer.Option(metavar="RATE", help="FedAvg's server rate; default 1.")] = None,
@@ -96,7 +99,7 @@ def new(
     hook: Hooks = None,
 ) -> None:
     """Write a validated plan as TOML; flags override the file, defaults fill the rest."""
-    from registry.cli.plan_files import manifest_of, parameters_of, terms_of
+    from registry.cli.plan_files import parameters_of, terms_of
     from registry.cli.statements import read_toml
 
     given: dict[str, Any] = read_toml(source) if source is not None else {}
@@ -121,9 +124,8 @@ def new(
         "hooks": hook or None,
     }
     said = {**given, **terms_of(term or ()), **{name: value for name, value in flags.items() if value is not None}}
-    proposed = _proposed(module, without or [], said)
     chosen = () if model is None else _chosen(session, find_model(session.reader, model), said)
-    manifest = _fitted(session, manifest_of({**proposed, **_values(chosen), **said}), model, module, without or [])
+    manifest = _fitted(session, _values(chosen) | said, model, module, without or [], probe)
     _write(session, manifest, source, output, chosen, _left_open(said) if model is None else ())
 
 
@@ -229,12 +231,14 @@ def _server(name: str | None, parameters: list[str] | None, rate: float | None) 
     return {"name": name, "parameters": found}
 
 
-def _proposed(module: str | None, without: Sequence[str], said: Mapping[str, Any]) -> dict[str, Any]:
+def _proposed(module: str | None, without: Sequence[str], said: Mapping[str, Any], probe: str | None) -> dict[str, Any]:
     """Propose grid, scales and buffers from a module's shared tensors.
 
     Raises:
-        InputError: --without is given without --module.
+        InputError: --without is given without --module, or --probe with it.
     """
+    if probe is not None and module is not None:
+        raise InputError("expected --probe without --module: the task has a module of its own")
     if module is None:
         if without:
             raise InputError("expected --module with --without, got none")
@@ -247,11 +251,52 @@ def _proposed(module: str | None, without: Sequence[str], said: Mapping[str, Any
     return {"grid_bits": bits, "scales": scales, "buffers": propose_buffers(loaded, without)}
 
 
+def _probed(session: Session, probe: str | None, model: str | None, said: Mapping[str, Any]) -> dict[str, Any]:
+    """Propose grid, scales and buffers from one local epoch of a task; nothing without one.
+
+    Raises:
+        InputError: The task's module does not fit the model's head.
+    """
+    if probe is None:
+        return {}
+    from registry.content.manifest import Procedure
+    from registry.rounds.versions import load_version_manifest
+    from trainer.cli.tasks import load_task
+    from trainer.modules import load_version, propose_buffers
+    from trainer.probing import probe_grid
+
+    task = load_task(probe)
+    stored: dict[str, str] = {}
+    if model is not None:
+        head = load_version_manifest(session.store, session.reader.model(find_model(session.reader, model)).head)
+        stored = load_version(task.module, session.store, head, without=task.unshared)
+    algorithm = said.get("algorithm")
+    procedure = Procedure(algorithm["name"], algorithm["parameters"]) if isinstance(algorithm, dict) else None
+    with session.out.waiting("training one local epoch"):
+        bits, scales = probe_grid(task, said.get("grid_bits", 24), algorithm=procedure)
+    buffers = propose_buffers(task.module, task.unshared)
+    session.out.note(f"probed: scales of {len(scales)} tensors, for eight times the changes of one local epoch")
+    return {
+        "grid_bits": bits,
+        "scales": {stored.get(name, name): scale for name, scale in scales.items()},
+        "buffers": {stored.get(name, name): kind for name, kind in buffers.items()},
+    }
+
+
 def _fitted(
-    session: Session, manifest: PlanManifest, model: str | None, module: str | None, without: Sequence[str]
+    session: Session,
+    terms: Mapping[str, Any],
+    model: str | None,
+    module: str | None,
+    without: Sequence[str],
+    probe: str | None,
 ) -> PlanManifest:
+    """Return the plan of these terms, with what module or probe propose for those left out, fitted to its versions."""
+    from registry.cli.plan_files import manifest_of
     from registry.rounds.plans import fitted
 
+    proposed = _proposed(module, without, terms, probe) | _probed(session, probe, model, terms)
+    manifest = manifest_of({**proposed, **terms})
     if model is not None and module is not None:
         raise InputError("expected --model or --module, got both")
     if model is not None:
