@@ -6,7 +6,8 @@ enum ContractIndex {
     Cairn,
     Challenges,
     Court,
-    Rules
+    Rules,
+    Labels
 }
 
 /// @title Factory: makes the contracts of one deployment, and tells each where the others are

@@ -148,6 +148,18 @@ async function hooked(chain, cairn, note) {
     await cairn.send(account(0), COMMIT_HOOKED, model, 3, ...update, [hookData]));
 }
 
+async function labelled(cairn, labels, note) {
+  const { owner, model } = await prepare(cairn, "labelled", 3);
+  const { head } = await cairn.read("model", model);
+  await cairn.send(owner, "cancelRound", model, 2);
+  await cairn.send(owner, "publishVersion", model, head, word("next"), word("next root"), word("rest"));
+  note("set alias, new", await labels.send(owner, "setAlias", model, "production", head));
+  note("set alias, moved", await labels.send(owner, "setAlias", model, "production", word("next")));
+  note("remove alias", await labels.send(owner, "removeAlias", model, "production"));
+  note("add tag", await labels.send(owner, "addTag", model, head, "audited"));
+  note("add note of 280 bytes", await labels.send(owner, "addNote", model, head, "0x" + "41".repeat(280)));
+}
+
 /** The same record by what else there is: EAS as its package ships it, and an event that nothing guards. */
 async function measurePeers(chain) {
   const folder = "node_modules/@ethereum-attestation-service/eas-contracts/artifacts/contracts";
@@ -174,12 +186,13 @@ export async function measure() {
   };
   const contracts = await chain.deployAll();
   for (const [name, { gas }] of Object.entries(contracts)) note(`deploy ${name}`, gas);
-  const { Cairn: cairn } = contracts;
+  const { Cairn: cairn, Labels: labels } = contracts;
   await wholeRound(chain, cairn, note);
   await otherAttestations(chain, cairn, note);
   await delegated(chain, cairn, note);
   await batches(cairn, note);
   await hooked(chain, cairn, note);
+  await labelled(cairn, labels, note);
   await manyMembers(cairn, note);
   await measureDisputes(chain, contracts, note);
   return { cairn: figures, peers: await measurePeers(chain) };

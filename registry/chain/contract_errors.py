@@ -24,6 +24,8 @@ __all__ = [
     "BadExponent",
     "BadIndex",
     "BadLength",
+    "BadName",
+    "BadNote",
     "BadProgramLength",
     "BadProgramNumber",
     "BadProgress",
@@ -94,6 +96,7 @@ __all__ = [
     "TooManyHooks",
     "TooManySteps",
     "UnequalDeposits",
+    "UnknownAlias",
     "UnknownModel",
     "UnknownPlan",
     "UnknownRound",
@@ -785,6 +788,30 @@ class BadIndex(CustomError):
 
     index: int
     count: int
+
+
+@dataclass(eq=False)
+class BadName(CustomError):
+    """No alias, or no tag, may be called so."""
+
+    given: str
+    expected: str
+
+
+@dataclass(eq=False)
+class UnknownAlias(CustomError):
+    """The model has no such alias."""
+
+    model_id: ModelId
+    name: str
+
+
+@dataclass(eq=False)
+class BadNote(CustomError):
+    """A note of no bytes, or of too many."""
+
+    length: int
+    max: int
 
 
 @dataclass(eq=False)

@@ -13,6 +13,8 @@ from registry.types import Address, Digest, Fault, ModelId, Role, Root, RoundId,
 
 __all__ = [
     "AggregatorExpelled",
+    "AliasRemoved",
+    "AliasSet",
     "AnswerSkipped",
     "BondDeposited",
     "BondReleased",
@@ -27,9 +29,11 @@ __all__ = [
     "DemandClosed",
     "DemandSkipped",
     "EVENTS",
+    "LABEL_EVENTS",
     "LeafDemanded",
     "LeafShown",
     "ModelRegistered",
+    "NoteAdded",
     "OwnershipTransferStarted",
     "OwnershipTransferred",
     "PlanSet",
@@ -47,6 +51,8 @@ __all__ = [
     "UpdateCommitted",
     "VersionDeprecated",
     "VersionPublished",
+    "VersionTagged",
+    "VersionUntagged",
     "WindowExtended",
     "Withdrawn",
 ]
@@ -435,6 +441,64 @@ class Withdrawn(Event):
     amount: int
 
 
+@dataclass(frozen=True, slots=True)
+class AliasSet(Event):
+    """An alias names a version, which replaces the one that it named before."""
+
+    model_id: ModelId
+    digest: Digest
+    owner: Address
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AliasRemoved(Event):
+    """An alias names no version any more.
+
+    Attributes:
+        digest: The version that it named.
+    """
+
+    model_id: ModelId
+    digest: Digest
+    owner: Address
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class VersionTagged(Event):
+    """A version has a tag."""
+
+    model_id: ModelId
+    digest: Digest
+    owner: Address
+    tag: str
+
+
+@dataclass(frozen=True, slots=True)
+class VersionUntagged(Event):
+    """A version has a tag no longer."""
+
+    model_id: ModelId
+    digest: Digest
+    owner: Address
+    tag: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoteAdded(Event):
+    """The model's owner says something of a version.
+
+    Attributes:
+        note: At most 280 bytes; UTF-8, unless its author meant harm.
+    """
+
+    model_id: ModelId
+    digest: Digest
+    owner: Address
+    note: bytes
+
+
 EVENTS: tuple[type[Event], ...] = (
     ModelRegistered,
     OwnershipTransferStarted,
@@ -478,3 +542,12 @@ COURT_EVENTS: tuple[type[Event], ...] = (
     Withdrawn,
 )
 """The events of Court."""
+
+LABEL_EVENTS: tuple[type[Event], ...] = (
+    AliasSet,
+    AliasRemoved,
+    VersionTagged,
+    VersionUntagged,
+    NoteAdded,
+)
+"""The events of Labels."""

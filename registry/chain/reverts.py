@@ -37,7 +37,7 @@ def decode_error(data: bytes) -> ContractError:
             return ContractError(f"reverted with an error that is not Cairn's (a hook's?): 0x{data[:68].hex()}")
         name, types = known
         values = decode(types, data[4:])
-    except DecodingError:
+    except (DecodingError, UnicodeDecodeError):
         return ContractError(f"reverted with data that do not decode: 0x{data[:68].hex()}")
     cls = vars(contract_errors).get(name)
     if isinstance(cls, type) and issubclass(cls, CustomError):

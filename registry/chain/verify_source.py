@@ -36,6 +36,7 @@ NAMED = {
     "Challenges": ("Cairn", "Court", "Rules"),
     "Court": ("Cairn", "Challenges", "Rules"),
     "Rules": (),
+    "Labels": ("Cairn",),
 }
 """Contracts whose addresses each contract holds as immutables."""
 

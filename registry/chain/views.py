@@ -35,6 +35,10 @@ Block = int | Literal["latest", "pending", "safe", "finalized", "earliest"]
 """The block at which a view is read."""
 
 
+_NAMED = ("Challenges", "Court", "Rules")
+"""The partners that Cairn names itself; where the others are follows from the factory's list."""
+
+
 @dataclass(frozen=True, slots=True)
 class Votes:
     """Equal attestations of a result, and its contributions."""
@@ -260,7 +264,7 @@ class Views:
             got = f"{len(there)} hashes at {to_checksum(factory)}"
             raise WrongChain(f"expected the factory that made {to_checksum(self.address)}, got {got} from the node")
         found = {"Factory": factory, **dict(zip(DEPLOYED, there, strict=True))}
-        for name in DEPLOYED[1:]:
+        for name in _NAMED:
             said = self._address(name.upper())
             if said != found[name]:
                 expected = to_checksum(found[name])

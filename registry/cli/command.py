@@ -6,7 +6,6 @@ import enum
 import errno
 import functools
 import inspect
-import json
 import os
 import sys
 import traceback
@@ -21,6 +20,7 @@ from registry.cli.explained import explained
 from registry.cli.session import Session
 from registry.cli.settings import SETTINGS, Setting
 from registry.errors import CairnError, InputError
+from registry.facts.plain import encoded, printable
 
 __all__ = ["Need", "command", "escape", "group", "run_script", "single"]
 
@@ -221,9 +221,9 @@ def _fail(session: Session, error: Exception, code: int, debug: bool, text: str 
 
 
 def _say(session: Session, name: str, message: str) -> None:
-    line = " ".join(message.split())
+    line = printable(" ".join(message.split()))
     if session.out.as_json:
-        sys.stderr.write(json.dumps({"error": name, "message": line}, ensure_ascii=False) + "\n")
+        sys.stderr.write(encoded({"error": name, "message": line}) + "\n")
     else:
         bold, plain = ("\x1b[1;31m", "\x1b[0m") if _colours() else ("", "")
         sys.stderr.write(f"{bold}error:{plain} {line}\n")

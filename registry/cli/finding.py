@@ -54,8 +54,9 @@ def find_model(client: Client, text: str) -> ModelId:
 def find_version(client: Client, text: str) -> Found:
     """Resolve MODEL or MODEL@VERSION; the version defaults to the head.
 
-    VERSION is a digest, a CID, a unique prefix of either, `head`, `genesis`, `round-N`, or a time: what was the head
-    then, at the end of a day if only that is given, in UTC unless it says otherwise.
+    VERSION is a digest, a CID, a unique prefix of either, `head`, `genesis`, `round-N`, an alias as of the last
+    final block, or a time: what was the head then, at the end of a day if only that is given, in UTC unless it says
+    otherwise.
 
     Raises:
         InputError: No model or version matches, or several do.
@@ -77,7 +78,9 @@ def find_version(client: Client, text: str) -> Found:
         return Found(model, _at(client, steps, wanted))
     if wanted.startswith("bafy"):
         return Found(model, choose(wanted, {str(manifest_cid(digest)): digest for digest in steps}, "version"))
-    return Found(model, choose(wanted, {digest.hex(): digest for digest in steps}, "version"))
+    if is_hex(wanted):  # which the contract lets no alias be
+        return Found(model, choose(wanted, {digest.hex(): digest for digest in steps}, "version"))
+    return Found(model, _named(client, model, wanted))
 
 
 def find_round(client: Client, model: ModelId, number: int | None) -> int:
@@ -135,6 +138,20 @@ def _at(client: Client, steps: dict[Digest, VersionNode], wanted: str) -> Digest
     if not count:
         raise InputError(f"the model has no version of {wanted}: it was registered at {utc(anchored_at(found[0]))}")
     return found[count - 1].digest
+
+
+def _named(client: Client, model: ModelId, alias: str) -> Digest:
+    """Return the version that an alias names."""
+    from registry.lineage.version_labels import read_labels
+
+    aliases = read_labels(client, model).aliases
+    if alias not in aliases:
+        known = f"its aliases are {', '.join(aliases)}" if aliases else "it has no alias yet"
+        raise InputError(
+            f"no version or alias {alias!r} of model 0x{model.hex()[:12]}: {known}; a version is a digest, a CID or a "
+            "prefix of one, head, genesis, round-N or a date"
+        )
+    return aliases[alias]
 
 
 def _of_round(steps: dict[Digest, VersionNode], wanted: str) -> Digest:

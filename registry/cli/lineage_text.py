@@ -6,18 +6,20 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from registry.cli.output import Output, short
+from registry.facts.plain import printable
 from registry.rounds.evaluations import ratios
 from registry.rules.table import COMBINE_RULES, Entry, called, find
 
 if TYPE_CHECKING:
     from registry.content.manifest import Statement, SummedEvaluation
+    from registry.facts.label_facts import LabelFacts
     from registry.index.entries import VersionEntry
     from registry.lineage.affected_versions import Use
     from registry.lineage.diff import TensorChange
     from registry.lineage.provenance import CommitmentProvenance, DisputeProvenance, RoundProvenance, VersionProvenance
     from registry.types import Digest
 
-__all__ = ["change_row", "made_by", "show_lineage", "use_row", "version_row"]
+__all__ = ["change_row", "label_marks", "made_by", "note_lines", "show_lineage", "use_row", "version_row"]
 
 
 def show_lineage(
@@ -33,6 +35,8 @@ def show_lineage(
     """
     from rich.text import Text
 
+    from registry.facts.label_facts import label_facts
+
     model = None
     for story in stories:
         entry = story.entry
@@ -40,10 +44,12 @@ def show_lineage(
             model = entry.model_id
             out.show(Text.assemble(("◆ ", "bold"), f"model {model.hex()}"))
         marks = [*(["head"] if story.head else []), *([] if entry.final else ["provisional"])]
+        labels = label_facts(story.labels, entry.digest)
+        marks += [printable(mark) for mark in label_marks(labels)]
         title = f"  version {entry.digest.hex()}" + "".join(f"  {mark}" for mark in marks)
         out.show(Text.assemble(("● ", "bold"), (made_by(entry), "bold"), title, *_deprecated(story)))
-        for line in _lines(story):
-            out.show(Text.assemble("│   ", line))
+        for line in (*_lines(story), *note_lines(entry.digest, labels)):
+            out.show(Text.assemble("│   ", printable(line)))
     for digest in unknown:
         out.line(f"○ version {digest.hex()} of a model elsewhere")
     if descendants:
@@ -55,6 +61,18 @@ def show_lineage(
 def made_by(entry: VersionEntry) -> str:
     """Return what made a version: its round, or its owner."""
     return f"round {entry.number}" if entry.number else "owner's version" if any(entry.parent) else "genesis"
+
+
+def label_marks(labels: LabelFacts) -> list[str]:
+    """Return a version's aliases, and its tags with a # before them."""
+    return [*labels.aliases, *(f"#{tag}" for tag in labels.tags)]
+
+
+def note_lines(version: Digest, labels: LabelFacts) -> list[str]:
+    """Return a line for each note on a version."""
+    return [
+        printable(f"note on {short(version)} by {note.owner}, block {note.block}: {note.text}") for note in labels.notes
+    ]
 
 
 def use_row(use: Use) -> tuple[object, ...]:

@@ -6,7 +6,6 @@ unless COLUMNS says how wide it may be.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -15,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from registry.facts.plain import plain
+from registry.facts.plain import encoded, plain, printable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -60,7 +59,7 @@ class Output:
             return
         shown = plain(data)
         if self.as_json:
-            sys.stdout.write(json.dumps(shown, indent=2, ensure_ascii=False) + "\n")
+            sys.stdout.write(encoded(shown, indent=2) + "\n")
         elif isinstance(shown, Mapping):
             self.fields(shown)
         else:
@@ -216,8 +215,8 @@ def _text(value: object) -> str:
     if shown is None:
         return "-"
     if isinstance(shown, list):
-        return ", ".join(map(str, shown)) or "-"
-    return str(shown)
+        return printable(", ".join(map(str, shown))) or "-"
+    return printable(str(shown))
 
 
 def _width() -> int | None:

@@ -50,7 +50,12 @@ DIGESTS = re.compile(r"(?:.*_)?digest|parent|replacement|head")
 ROOTS = re.compile(r"(?:.*_)?root|tensor|rest|state")
 """Names of the bytes32 fields that hold digests and roots."""
 ZEROS = {"int": "0", "bytes": 'b""', "Root": "_ZERO_ROOT", "bytes32": "ZERO32"}
-EVENTS_OF = {"Cairn": "EVENTS", "Challenges": "CHALLENGE_EVENTS", "Court": "COURT_EVENTS"}
+EVENTS_OF = {
+    "Cairn": "EVENTS",
+    "Challenges": "CHALLENGE_EVENTS",
+    "Court": "COURT_EVENTS",
+    "Labels": "LABEL_EVENTS",
+}
 NOTE = "Generated from the contracts' ABI and NatSpec: do not edit, run `python -m registry.dev.mirror`."
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from registry.facts.label_facts import LabelFacts, label_facts
 from registry.types import Digest, ModelId, Phase, Root
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class AnchoredVersion:
         tensor_root: Merkle root of its F32 values.
         block: Number of the block that anchored it.
         deprecated: Whether its owner deprecated it.
+        labels: Its aliases, tags and notes.
     """
 
     version: Digest
@@ -35,6 +37,7 @@ class AnchoredVersion:
     tensor_root: Root
     block: int
     deprecated: bool
+    labels: LabelFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class ModelFacts:
         rounds: Number of rounds so far.
         phase: Phase of the last round; None before the first.
         suspended: Whether no round can be opened.
+        aliases: Versions by alias.
         versions: In the order of anchoring.
     """
 
@@ -63,6 +67,7 @@ class ModelFacts:
     rounds: int
     phase: Phase | None
     suspended: bool
+    aliases: Mapping[str, Digest]
     versions: tuple[AnchoredVersion, ...]
 
 
@@ -86,8 +91,9 @@ def model_facts(client: Client, store: ContentStore, model: ModelId) -> ModelFac
     """
     from registry.ethereum.keys import to_checksum
     from registry.lineage.graph import versions_of
+    from registry.lineage.version_labels import read_labels
 
-    state = client.model(model)
+    state, labels = client.model(model), read_labels(client, model)
     versions = tuple(
         AnchoredVersion(
             version=step.digest,
@@ -96,6 +102,7 @@ def model_facts(client: Client, store: ContentStore, model: ModelId) -> ModelFac
             tensor_root=step.tensor_root,
             block=step.block,
             deprecated=step.deprecated,
+            labels=label_facts(labels, step.digest),
         )
         for step in versions_of(client, model).values()
     )
@@ -110,6 +117,7 @@ def model_facts(client: Client, store: ContentStore, model: ModelId) -> ModelFac
         rounds=state.rounds,
         phase=client.phase(model, state.rounds) if state.rounds else None,
         suspended=state.suspended,
+        aliases=labels.aliases,
         versions=versions,
     )
 

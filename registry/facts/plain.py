@@ -4,13 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import json
+import re
+import unicodedata
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
 from registry.types import Cid
 
-__all__ = ["plain"]
+__all__ = ["encoded", "plain", "printable"]
+
+_PLAIN = re.compile(r"[ -~]*")
+
+
+def encoded(value: object, *, indent: int | None = None) -> str:
+    """Return JSON types as text; characters that no reader shows, or that move others, stand as \\u escapes."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return "".join(c if c == "\n" or _is_shown(c) else _escaped(c) for c in text)
+
+
+def printable(text: str) -> str:
+    """Return a text with its control and format characters escaped: it may be a stranger's, and steer a terminal."""
+    if _PLAIN.fullmatch(text):
+        return text
+    return "".join(c if _is_shown(c) else c.encode("unicode_escape").decode() for c in text)
 
 
 def plain(value: object) -> Any:
@@ -34,3 +52,11 @@ def plain(value: object) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(item) for item in value]
     return value
+
+
+def _is_shown(c: str) -> bool:
+    return c.isprintable() or unicodedata.category(c) == "Zs"  # spaces of other scripts
+
+
+def _escaped(c: str) -> str:
+    return f"\\u{ord(c):04x}" if ord(c) < 0x10000 else json.dumps(c)[1:-1]

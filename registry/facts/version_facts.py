@@ -15,6 +15,7 @@ from registry.content.manifest import (
     VersionManifest,
 )
 from registry.errors import InputError
+from registry.facts.label_facts import LabelFacts, label_facts
 from registry.index.entries import DeprecationEntry, PlanEntry, VersionEntry
 from registry.lineage.affected_versions import Participation, Recall, Use
 from registry.lineage.ancestry import Ancestry
@@ -97,6 +98,7 @@ class VersionFacts:
         final: Whether it and any deprecation of it are final.
         head: Whether it is the model's head.
         deprecated: Whether its owner deprecated it.
+        labels: Its aliases, tags and notes in the model.
         elsewhere: Its entries in other models.
         commitments: In commit order.
         attesters: Attesters of the round's result.
@@ -113,6 +115,7 @@ class VersionFacts:
     head: bool
     deprecated: bool
     deprecation: DeprecationEntry | None
+    labels: LabelFacts
     elsewhere: tuple[VersionPlace, ...]
     manifest: VersionManifest | None
     plan: PlanEntry | None
@@ -240,6 +243,7 @@ def _version(story: VersionProvenance, parents: tuple[Digest, ...]) -> VersionFa
         head=story.head,
         deprecated=entry.deprecated,
         deprecation=story.deprecation,
+        labels=label_facts(story.labels, entry.digest),
         elsewhere=tuple(map(_place, story.elsewhere)),
         manifest=story.manifest,
         plan=made.plan if made else None,

@@ -165,7 +165,7 @@ def _layout(kind: type[Event], inputs: Sequence[tuple[str, str, bool]]) -> _Layo
     hints = typing.get_type_hints(kind)
     indexed = sum(is_topic for _, _, is_topic in inputs)
     names = [field.name for field in dataclasses.fields(kind)][1:]
-    if any(abi_type == "bytes" or "[]" in abi_type for _, abi_type, _ in inputs):
+    if any(abi_type in ("bytes", "string") or "[]" in abi_type for _, abi_type, _ in inputs):
         return _Layout(kind, 1 + indexed, None, lambda words: [])
     topic_at, data_at = 0, indexed
     fields: list[tuple[int, int, Convert]] = []

@@ -1,7 +1,7 @@
 """Event handlers: pure functions from an event to table rows.
 
 A row is (table, values), values in column order. To add an event, add its event to the contract, a handler and its line
-in `HANDLERS` here, and a table in `schema.sql` if none fits.
+in `HANDLERS` here, and a table in a new migration if none fits.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any
 from registry.chain.abi_values import unparse
 from registry.chain.contract_events import (
     AggregatorExpelled,
+    AliasRemoved,
+    AliasSet,
     AnswerSkipped,
     BondDeposited,
     BondReleased,
@@ -27,6 +29,7 @@ from registry.chain.contract_events import (
     LeafDemanded,
     LeafShown,
     ModelRegistered,
+    NoteAdded,
     OwnershipTransferred,
     OwnershipTransferStarted,
     PlanSet,
@@ -44,10 +47,13 @@ from registry.chain.contract_events import (
     UpdateCommitted,
     VersionDeprecated,
     VersionPublished,
+    VersionTagged,
+    VersionUntagged,
     WindowExtended,
     Withdrawn,
 )
 from registry.chain.contract_structs import Result, Roots
+from registry.chain.labels import LabelEvent, label_of
 from registry.ethereum.positions import Event
 
 __all__ = ["HANDLERS", "Rows", "wide"]
@@ -262,6 +268,15 @@ def _withdrawn(e: Withdrawn) -> Rows:
     return (("withdrawals", (*_place(e), e.account, wide(e.amount))),)
 
 
+# Labels -------------------------------------------------------------------------------------------------------------
+
+
+def _labelled(e: LabelEvent) -> Rows:
+    said = label_of(e)
+    row = (*_place(e), said.model_id, said.digest, said.owner, said.change.value, said.text)
+    return (("labels", row),)
+
+
 HANDLERS: Mapping[type[Event], Callable[[Any], Rows]] = {
     ModelRegistered: _model_registered,
     OwnershipTransferStarted: _ownership_transfer_started,
@@ -297,4 +312,9 @@ HANDLERS: Mapping[type[Event], Callable[[Any], Rows]] = {
     BondReleased: _bond_released,
     BondSlashed: _bond_slashed,
     Withdrawn: _withdrawn,
+    AliasSet: _labelled,
+    AliasRemoved: _labelled,
+    VersionTagged: _labelled,
+    VersionUntagged: _labelled,
+    NoteAdded: _labelled,
 }

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from registry.chain.contract_structs import Plan, Roots
+from registry.chain.labels import Label, LabelChange
 from registry.index.entries import (
     Block,
     DeprecationEntry,
@@ -44,6 +45,7 @@ __all__ = [
     "following",
     "head_block",
     "heads",
+    "labels",
     "member_history",
     "members",
     "model",
@@ -280,3 +282,12 @@ def deprecations(db: sqlite3.Connection, model_id: ModelId) -> tuple[Deprecation
     """Return a model's deprecations."""
     columns = "model digest reason_digest replacement"
     return tuple(DeprecationEntry(*row) for row in facts(db, "deprecations", columns, "model = ?", model_id))
+
+
+def labels(db: sqlite3.Connection, model_id: ModelId) -> tuple[tuple[int, Label], ...]:
+    """Return every change of the labels of a model's versions, with its block number."""
+    rows = facts(db, "labels", "model digest owner change text", "model = ?", model_id)
+    return tuple(
+        (at.block, Label(name, digest, owner, LabelChange(change), text))
+        for at, name, digest, owner, change, text in rows
+    )

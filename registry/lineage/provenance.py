@@ -23,6 +23,7 @@ from registry.errors import ContentError, FormError, InputError
 from registry.index import queries, round_queries
 from registry.index.entries import CommitmentEntry, DeprecationEntry, PlanEntry, RoundEntry, VersionEntry
 from registry.index.for_now import index_for_now
+from registry.lineage.version_labels import ModelLabels, labels_of
 from registry.rounds.reports import Report, load_report
 from registry.store.base import ContentStore, reported_unavailable
 from registry.store.manifests import found_manifest
@@ -98,12 +99,14 @@ class VersionProvenance:
         head: Whether it is that model's head.
         elsewhere: Its entries in other models.
         deprecation: The owner's deprecation, if any.
+        labels: The labels of all versions of that model.
     """
 
     entry: VersionEntry
     head: bool
     elsewhere: tuple[VersionEntry, ...]
     deprecation: DeprecationEntry | None
+    labels: ModelLabels
     manifest: VersionManifest | None
     round: RoundProvenance | None
 
@@ -119,6 +122,7 @@ def provenance_of_version(db: sqlite3.Connection, store: ContentStore, entry: Ve
         head=model is not None and model.head == entry.digest,
         elsewhere=others,
         deprecation=marked[0] if marked else None,
+        labels=labels_of(queries.labels(db, entry.model_id)),
         manifest=found_manifest(store, entry.digest, VersionManifest),
         round=None if made_by is None else _round_provenance(db, store, made_by),
     )

@@ -28,6 +28,7 @@ EVENTS = {
     "Challenges": contract_events.CHALLENGE_EVENTS,
     "Court": contract_events.COURT_EVENTS,
     "Rules": (),
+    "Labels": contract_events.LABEL_EVENTS,
 }
 DOCUMENTED = """
 /// @notice What is sought in `soughtPlace`,

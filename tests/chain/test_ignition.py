@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from registry.chain.client import Client
 from registry.chain.contract_hashes import addresses_of
+from registry.chain.contracts import DEPLOYED
 from registry.chain.deploy import code_hashes, predicted
 from registry.cli.settings import SETTINGS
 from registry.dev.chains import EXAMPLE_RULES, DevChain, anvil_chain, example_plan, hardhat_chain
@@ -119,7 +120,7 @@ def test_a_python_client_opens_a_round_on_it(deployed: Deployed) -> None:
 def test_ignition_records_where_each_contract_is(deployed: Deployed) -> None:
     factory = address_of(deployed.addresses["Factory"])
     places = addresses_of(factory, code_hashes())
-    recorded = [deployed.addresses[name] for name in ("Cairn", "Challenges", "Court", "Rules")]
+    recorded = [deployed.addresses[name] for name in DEPLOYED]
     assert [address_of(address) for address in recorded] == list(places)
 
 

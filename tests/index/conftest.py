@@ -32,6 +32,7 @@ from registry.chain.contract_structs import (
 from registry.chain.court import Court
 from registry.chain.deploy import deploy
 from registry.chain.journal import Journal
+from registry.chain.labels import Labels
 from registry.chain.sentinels import NO_COORDINATE
 from registry.chain.transactions import Transactor
 from registry.dev.chains import EXAMPLE_RULES, example_plan, example_result
@@ -201,9 +202,20 @@ def play(indexing: Indexing, seed: int = 1) -> ModelId:
     owner.transfer_ownership(model, heir.account)
     heir.accept_ownership(model)
     heir.transfer_ownership(model, ann.account)
+    label(Labels(heir), model, digest(12))
     ann.open_round(model)
     ann.commit_update(model, 3, digest(13), Root(digest(14)), 3, 1)
     return model
+
+
+def label(labels: Labels, model: ModelId, version: Digest) -> None:
+    """Let every event of labels happen to a version."""
+    labels.set_alias(model, "production", version)
+    labels.set_alias(model, "staging", version)
+    labels.remove_alias(model, "staging")
+    labels.add_tag(model, version, "audited")
+    labels.remove_tag(model, version, "audited")
+    labels.add_note(model, version, "said \u202e\x1b[31m")
 
 
 def dispute(indexing: Indexing, model: ModelId) -> None:

@@ -13,6 +13,7 @@ from registry.chain.contract_events import (
     CHALLENGE_EVENTS,
     COURT_EVENTS,
     EVENTS,
+    LABEL_EVENTS,
     CommitmentSkipped,
     LeafShown,
     UpdateCommitted,
@@ -44,6 +45,8 @@ def values_of(kind: str) -> st.SearchStrategy[Any]:
         return st.binary(min_size=32, max_size=32)
     if kind == "bool":
         return st.booleans()
+    if kind == "string":
+        return st.text(max_size=40)
     if kind == "bytes":
         return st.binary(max_size=100)
     if kind == "bytes4":
@@ -90,7 +93,9 @@ def as_web3_has_it(log: Mapping[str, Any]) -> Log:
     }
 
 
-@pytest.mark.parametrize("kind", [*EVENTS, *CHALLENGE_EVENTS, *COURT_EVENTS], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind", [*EVENTS, *CHALLENGE_EVENTS, *COURT_EVENTS, *LABEL_EVENTS], ids=lambda kind: kind.__name__
+)
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_every_event_is_what_eth_abi_makes_of_its_log(kind: Any, data: st.DataObject) -> None:
@@ -101,7 +106,7 @@ def test_every_event_is_what_eth_abi_makes_of_its_log(kind: Any, data: st.DataOb
 
 
 def test_every_event_of_the_abi_is_decoded() -> None:
-    kinds = (*EVENTS, *CHALLENGE_EVENTS, *COURT_EVENTS)
+    kinds = (*EVENTS, *CHALLENGE_EVENTS, *COURT_EVENTS, *LABEL_EVENTS)
     assert {abi.name for contract in DEPLOYED for abi in event_abis(contract)} == {kind.__name__ for kind in kinds}
 
 

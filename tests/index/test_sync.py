@@ -484,7 +484,7 @@ def test_several_contracts_are_followed_as_one(
 ) -> None:
     second = deployed_on(indexing.chain)
     models = [play_on(one, seed) for seed, one in enumerate((indexing, second), 1)]
-    contracts = (indexing.clients[0].address, second.clients[0].address)
+    contracts = (*indexing.following.contracts, *second.following.contracts)
     with Index(indexing.folder / "both.sqlite", replace(indexing.following, contracts=contracts)) as index:
         Follower(index, indexing.node(refusing(lambda asked: span(asked[0]) > 9)), INSTANT).sync()
         assert [entry.model_id for entry in queries.models(index.db)] == models

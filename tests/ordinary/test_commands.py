@@ -142,11 +142,11 @@ def test_a_compiled_source_is_kept_by_its_compiler(tmp_path: Path, monkeypatch: 
     assert compiled == ["Factory", *DEPLOYED]
     build_all(solc=other, kept=KeptBuilds(tmp_path / "kept"))
     build_all(solc=one, kept=KeptBuilds(tmp_path / "kept", again=True))
-    assert len(compiled) == 3 * 5
+    assert len(compiled) == 3 * (1 + len(DEPLOYED))
     for file in (tmp_path / "kept").iterdir():
         file.write_text('{"Cairn": {}}')
     build_all(solc=one, kept=KeptBuilds(tmp_path / "kept"))
-    assert len(compiled) == 4 * 5, "a damaged file is compiled again"
+    assert len(compiled) == 4 * (1 + len(DEPLOYED)), "a damaged file is compiled again"
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ COMMANDS = in_order(
                 ("simulate", TRY, "simulate", "Simulate rounds with many participants in one process."),
                 ("participant", TAKE_PART, "participant", "Train and commit an update, and publish it."),
                 ("update", TAKE_PART, "updates", "Make updates of weights that were trained elsewhere."),
-                ("model", GOVERN, "models", "Register, show, publish, transfer and fetch models."),
+                ("model", GOVERN, "models", "Register, show, publish, label, transfer and fetch models."),
                 ("plan", GOVERN, "plans", "The rules of a model's rounds."),
             )
         ),

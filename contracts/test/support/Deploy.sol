@@ -5,6 +5,7 @@ import {Cairn} from "../../Cairn.sol";
 import {Challenges} from "../../Challenges.sol";
 import {Court} from "../../Court.sol";
 import {Factory} from "../../Factory.sol";
+import {Labels} from "../../Labels.sol";
 import {Rules} from "../../Rules.sol";
 import {AllowListHook} from "../../hooks/AllowListHook.sol";
 import {ContractIndex} from "../../interfaces/IFactory.sol";
@@ -36,11 +37,12 @@ library Deploy {
     /// @notice What the factory makes, by place.
     function codes() internal view returns (bytes[] memory all) {
         bool long = shipped();
-        all = new bytes[](4);
+        all = new bytes[](5);
         all[uint256(ContractIndex.Cairn)] = long ? artifact("Cairn") : type(Cairn).creationCode;
         all[uint256(ContractIndex.Challenges)] = long ? artifact("Challenges") : type(Challenges).creationCode;
         all[uint256(ContractIndex.Court)] = long ? artifact("Court") : type(Court).creationCode;
         all[uint256(ContractIndex.Rules)] = long ? artifact("Rules") : type(Rules).creationCode;
+        all[uint256(ContractIndex.Labels)] = long ? artifact("Labels") : type(Labels).creationCode;
     }
 
     function hashesOf(bytes[] memory all) internal pure returns (bytes32[] memory hashes) {

@@ -5,6 +5,7 @@ import {Cairn} from "../../Cairn.sol";
 import {Challenges} from "../../Challenges.sol";
 import {Court} from "../../Court.sol";
 import {Factory} from "../../Factory.sol";
+import {Labels} from "../../Labels.sol";
 import {IFactory, ContractIndex} from "../../interfaces/IFactory.sol";
 import {Deploy} from "../support/Deploy.sol";
 import {Test} from "../support/Test.sol";
@@ -19,7 +20,7 @@ contract Unmakeable {
 }
 
 contract FactoryTest is Test {
-    uint256 internal constant PLACES = 4;
+    uint256 internal constant PLACES = 5;
     address internal constant ANYONE = address(0xA11);
 
     bytes[] internal codes;
@@ -96,7 +97,7 @@ contract FactoryTest is Test {
 
     function test_anyone_deploys_at_the_address_foretold(uint256 first) public {
         for (uint256 k = 0; k < PLACES; ++k) {
-            uint256 place = k == PLACES - 1 ? 0 : 1 + (first % 3 + k) % 3;
+            uint256 place = k == PLACES - 1 ? 0 : 1 + (first % (PLACES - 1) + k) % (PLACES - 1);
             address foretold = factory.addressOf(place);
             same(foretold.code.length, 0, "not there yet");
             expectEvent(address(factory));
@@ -147,5 +148,7 @@ contract FactoryTest is Test {
         same(address(challenges.COURT()), address(court), "the challenges' court");
         same(address(court.CAIRN()), address(cairn), "the court's Cairn");
         same(address(court.CHALLENGES()), address(challenges), "the court's challenges");
+        Labels labels = Labels(factory.addressOf(uint256(ContractIndex.Labels)));
+        same(address(labels.CAIRN()), address(cairn), "the labels' Cairn");
     }
 }

@@ -34,7 +34,9 @@ def create(
     session: Session,
     version: Annotated[
         str,
-        typer.Argument(metavar="MODEL[@VERSION]", help="VERSION: a digest, CID or prefix, genesis, round-N or a date."),
+        typer.Argument(
+            metavar="MODEL[@VERSION]", help="VERSION: a digest, CID or prefix, genesis, round-N, an alias or a date."
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="CAR", help="Output file.")],
     with_blobs: Annotated[

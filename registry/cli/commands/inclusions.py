@@ -30,7 +30,9 @@ def create(
     session: Session,
     version: Annotated[
         str,
-        typer.Argument(metavar="MODEL[@VERSION]", help="VERSION: a digest, CID or prefix, genesis, round-N or a date."),
+        typer.Argument(
+            metavar="MODEL[@VERSION]", help="VERSION: a digest, CID or prefix, genesis, round-N, an alias or a date."
+        ),
     ],
     participant: Annotated[
         str,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 app = group("Lineage of versions, and use of data. Syncs the index automatically.")
 NEEDS = Need.CHAIN | Need.HOME | Need.STORE
-_VERSION = "VERSION: a digest, CID or prefix, genesis, round-N or a date."
+_VERSION = "VERSION: a digest, CID or prefix, genesis, round-N, an alias or a date."
 Wanted = Annotated[str, typer.Argument(metavar="MODEL[@VERSION]", help=_VERSION)]
 
 

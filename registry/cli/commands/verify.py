@@ -39,7 +39,7 @@ def verify(
         str,
         typer.Argument(
             metavar="FILE|CID|sha256:HEX|MODEL[@VERSION]",
-            help="A local file, its CID or sha256, or a VERSION: a digest, CID or prefix, genesis, round-N or a date.",
+            help="A local file, its CID or sha256, or a VERSION: digest, CID or prefix, genesis, round-N, alias, date.",
         ),
     ],
     deep: Annotated[

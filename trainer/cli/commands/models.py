@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from registry.cli.command import Need, command, group
+from registry.cli.commands import labelling
+from registry.cli.commands.labelling import ModelText, VersionText
 from registry.cli.finding import find_account, find_model, find_version
+from registry.cli.lineage_text import label_marks, note_lines
 from registry.cli.output import short
 from registry.cli.send import send, tell
 from registry.cli.session import Session
@@ -27,17 +30,10 @@ if TYPE_CHECKING:
     from registry.types import Address
     from trainer.publishing import OwnerFiles, Parent
 
-app = group("Register, show, publish, transfer and fetch models.")
+app = group("Register, show, publish, label, transfer and fetch models.")
+app.add_typer(labelling.app)
 READ = Need.CHAIN | Need.HOME
 
-ModelText = Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or any unique prefix of it.")]
-VersionText = Annotated[
-    str,
-    typer.Argument(
-        metavar="MODEL[@VERSION]",
-        help="VERSION: a digest, CID or prefix, head, genesis, round-N or a date; default head.",
-    ),
-]
 Weights = Annotated[
     list[Path],
     typer.Argument(metavar="PATH", help="Its weights: a file, an index of shards, all shards, or their folder."),
@@ -208,10 +204,13 @@ def show(session: Session, model: ModelText) -> None:
 
     def text() -> None:
         shown = {field.name: getattr(facts, field.name) for field in fields(facts) if field.name != "versions"}
+        shown["aliases"] = ", ".join(f"{name} {short(digest)}" for name, digest in facts.aliases.items()) or None
         session.out.fields({name: value for name, value in shown.items() if value is not None})
         session.out.line()
         rows = [_version_row(version, facts.head) for version in facts.versions]
         session.out.table(("version", "from", "parent", "block", ""), rows, right=("block",))
+        for line in (line for version in facts.versions for line in note_lines(version.version, version.labels)):
+            session.out.line(line)
 
     session.out.result(facts, text)
 
@@ -481,6 +480,7 @@ def _target(session: Session) -> Iterator[ContentStore]:
 def _version_row(one: AnchoredVersion, head: bytes) -> tuple[object, ...]:
     origin = f"round {one.round}" if one.round else "genesis" if one.parent is None else "owner"
     marks = [mark for mark, holds in (("head", one.version == head), ("deprecated", one.deprecated)) if holds]
+    marks += label_marks(one.labels)
     return short(one.version), origin, short(one.parent) if one.parent else "", one.block, ", ".join(marks)
 
 
