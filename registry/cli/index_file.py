@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from registry.index.sync import Synced
     from registry.lineage.ancestry import Ancestry
     from registry.lineage.catalogue import Catalogue
+    from registry.lineage.dates_and_metrics import DatesAndMetrics
     from registry.lineage.provenance import VersionProvenance
 
 __all__ = ["open_catalogue", "open_index", "path_of", "read_lineage", "read_synced", "sync_index"]
@@ -94,11 +95,14 @@ def sync_index(session: Session, index: Index, check: RangeCheck | None = None) 
         return follower.sync()
 
 
-def read_lineage(session: Session, found: Found) -> tuple[Ancestry, list[VersionProvenance]]:
-    """Sync the index and read a version's ancestors: the graph, and the story of each."""
-    from registry.facts.version_facts import ancestor_stories
+def read_lineage(session: Session, found: Found) -> tuple[Ancestry, list[VersionProvenance], DatesAndMetrics]:
+    """Sync the index and read a version's lineage: the graph, the story of each ancestor, and dates and metrics."""
+    from registry.facts.version_facts import ancestor_stories, lineage_entries
     from registry.lineage.ancestry import read_ancestry
+    from registry.lineage.dates_and_metrics import dates_and_metrics
 
     with read_synced(session) as db, open_catalogue(session) as catalogue, session.out.waiting("reading"):
         ancestry = read_ancestry(db, catalogue)
-        return ancestry, ancestor_stories(db, session.store, ancestry, found.model, found.version)
+        stories = ancestor_stories(db, session.store, ancestry, found.model, found.version)
+        shown = lineage_entries(ancestry, stories, found.version)
+        return ancestry, stories, dates_and_metrics(session.w3, db, session.store, shown)

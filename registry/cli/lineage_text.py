@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from registry.cli.output import Output, short
+from registry.cli.output import Output, short, utc
 from registry.facts.plain import printable
 from registry.rounds.evaluations import ratios
 from registry.rules.table import COMBINE_RULES, Entry, called, find
@@ -13,49 +13,69 @@ from registry.rules.table import COMBINE_RULES, Entry, called, find
 if TYPE_CHECKING:
     from registry.content.manifest import Statement, SummedEvaluation
     from registry.facts.label_facts import LabelFacts
+    from registry.facts.version_facts import LineageFacts, VersionFacts, VersionPlace
     from registry.index.entries import VersionEntry
     from registry.lineage.affected_versions import Use
     from registry.lineage.diff import TensorChange
     from registry.lineage.provenance import CommitmentProvenance, DisputeProvenance, RoundProvenance, VersionProvenance
     from registry.types import Digest
 
-__all__ = ["change_row", "label_marks", "made_by", "note_lines", "show_lineage", "use_row", "version_row"]
+__all__ = [
+    "change_row",
+    "label_marks",
+    "made_by",
+    "note_lines",
+    "metric_line",
+    "show_lineage",
+    "show_versions",
+    "use_row",
+]
+
+_DIGITS = 8
+"""Digits of ids in the table that has the most of them, which fits 80 columns so."""
 
 
-def show_lineage(
-    out: Output, stories: Sequence[VersionProvenance], descendants: Sequence[VersionEntry], unknown: Sequence[Digest]
-) -> None:
+def show_lineage(out: Output, stories: Sequence[VersionProvenance], facts: LineageFacts) -> None:
     """Print a lineage as a tree, newest version on top, then its descendants.
 
     Args:
         out: The output to print to.
         stories: The version and its ancestors, children first.
-        descendants: Descendants of the version.
-        unknown: Parents that no model of this contract has.
+        facts: The facts of the same versions, in the same order.
     """
     from rich.text import Text
 
-    from registry.facts.label_facts import label_facts
-
     model = None
-    for story in stories:
+    for story, version in zip(stories, facts.lineage, strict=True):
         entry = story.entry
         if entry.model_id != model:
             model = entry.model_id
             out.show(Text.assemble(("◆ ", "bold"), f"model {model.hex()}"))
         marks = [*(["head"] if story.head else []), *([] if entry.final else ["provisional"])]
-        labels = label_facts(story.labels, entry.digest)
-        marks += [printable(mark) for mark in label_marks(labels)]
+        marks += [printable(mark) for mark in label_marks(version.labels)]
         title = f"  version {entry.digest.hex()}" + "".join(f"  {mark}" for mark in marks)
         out.show(Text.assemble(("● ", "bold"), (made_by(entry), "bold"), title, *_deprecated(story)))
-        for line in (*_lines(story), *note_lines(entry.digest, labels)):
+        for line in (*_lines(story, version), *note_lines(entry.digest, version.labels)):
             out.show(Text.assemble("│   ", printable(line)))
-    for digest in unknown:
+    for digest in facts.unknown_parents:
         out.line(f"○ version {digest.hex()} of a model elsewhere")
-    if descendants:
-        out.line(f"{len(descendants)} versions descend from it:")
-        for entry in descendants:
-            out.line(f"  {made_by(entry)}  version {entry.digest.hex()}  model {short(entry.model_id)}")
+    if facts.descendants:
+        out.line(f"{len(facts.descendants)} versions descend from it:")
+        show_versions(out, facts.descendants)
+
+
+def show_versions(out: Output, versions: Sequence[VersionPlace], *, empty: str = "") -> None:
+    """Print versions as a table, oldest first, then their metrics."""
+    columns = ("model", "version", "made by", "date (UTC)", "block", "marks")
+    out.table(columns, [_version_row(place) for place in versions], right=("block",), empty=empty)
+    for place in {place.version: place for place in versions}.values():
+        if place.metrics:
+            out.line(metric_line(place.version, place.metrics))
+
+
+def metric_line(version: Digest, metrics: Mapping[str, float]) -> str:
+    """Return a version's metrics as a line."""
+    return printable(f"metrics of {short(version)}: {_metrics(metrics)}")
 
 
 def made_by(entry: VersionEntry) -> str:
@@ -80,15 +100,9 @@ def use_row(use: Use) -> tuple[object, ...]:
     entry = use.commitment
     share = f"{100 * use.share:.1f} %" if use.share else ""
     outcome = "unknown" if use.reason is None else use.reason.name.lower().replace("_", " ")
-    version = short(use.version) if use.version is not None else ""
-    return (short(entry.model_id), entry.number, f"0x{short(entry.participant)}", short(entry.digest), entry.weight,
-            share, outcome, version)  # fmt: skip
-
-
-def version_row(entry: VersionEntry) -> tuple[object, ...]:
-    """Return a version as a table row."""
-    marks = [*(["deprecated"] if entry.deprecated else []), *([] if entry.final else ["provisional"])]
-    return short(entry.model_id), entry.digest.hex(), made_by(entry), entry.at.block, ", ".join(marks)
+    version = short(use.version, _DIGITS) if use.version is not None else ""
+    return (short(entry.model_id, _DIGITS), entry.number, f"0x{short(entry.participant, _DIGITS)}",
+            short(entry.digest, _DIGITS), entry.weight, share, outcome, version)  # fmt: skip
 
 
 def change_row(change: TensorChange) -> tuple[object, ...]:
@@ -107,10 +121,23 @@ def _deprecated(story: VersionProvenance) -> list[tuple[str, str]]:
     return [(f"  deprecated{reason}", "bold red")]
 
 
-def _lines(story: VersionProvenance) -> list[str]:
+def _version_row(place: VersionPlace) -> tuple[object, ...]:
+    marks = [*(["deprecated"] if place.deprecated else []), *([] if place.final else ["provisional"])]
+    made = f"round {place.round}" if place.round else "owner"
+    return short(place.model), short(place.version), made, utc(place.time)[:10], place.block, ", ".join(marks)
+
+
+def _metrics(metrics: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in metrics.items())
+
+
+def _lines(story: VersionProvenance, facts: VersionFacts) -> list[str]:
     entry = story.entry
-    lines = [f"block {entry.at.block}" + (f", parent {short(entry.parent)}" if any(entry.parent) else "")]
-    lines += [f"also in model {short(o.model_id)}, {made_by(o)}, block {o.at.block}" for o in story.elsewhere]
+    parent = f", parent {short(entry.parent)}" if any(entry.parent) else ""
+    lines = [f"block {entry.at.block}, {utc(facts.time)}{parent}"]
+    for other, place in zip(story.elsewhere, facts.elsewhere, strict=True):
+        at = f"block {place.block}, {utc(place.time)}"
+        lines.append(f"also in model {short(other.model_id)}, {made_by(other)}, {at}")
     manifest = story.manifest
     if manifest is None:
         lines.append("manifest unavailable from this store")
@@ -121,6 +148,9 @@ def _lines(story: VersionProvenance) -> list[str]:
             lines.append(f"descends from version {short(manifest.parent.digest)}, as its owner says")
     if story.round is not None:
         lines += _round_lines(story.round)
+        stated = manifest is not None and manifest.statement is not None
+        if facts.metrics and not stated:  # else they stand among what the owner states
+            lines.append(f"metrics, averaged over contributions: {_metrics(facts.metrics)}")
     return lines
 
 
@@ -201,5 +231,5 @@ def _said(statement: Statement | None) -> list[str]:
         named = [f"{s.name} ({s.licence})" if s.licence else s.name for s in statement.sources]
         said.append("trained on: " + ", ".join(named))
     if statement.metrics:
-        said.append("metrics: " + ", ".join(f"{name} {value:g}" for name, value in statement.metrics.items()))
+        said.append(f"metrics: {_metrics(statement.metrics)}")
     return said

@@ -16,7 +16,7 @@ from registry.lineage.diff import (
     leads,
     plan_changes,
 )
-from registry.lineage.provenance import VersionProvenance
+from registry.lineage.provenance import metrics_of
 from registry.store.base import ContentStore
 from registry.types import Digest
 
@@ -70,19 +70,7 @@ def difference_facts(
         tensors=tuple(compare_tensors(store, first, second)),
         contributors=contributors(after),
         plan_changes=plan_changes(after),
-        metrics=tuple(VersionMetrics(story.entry.digest, _metrics(story)) for story in after.versions),
+        metrics=tuple(VersionMetrics(story.entry.digest, metrics_of(story)) for story in after.versions),
         only_before_first=tuple(story.entry.digest for story in before.versions),
         only_before_second=tuple(story.entry.digest for story in after.versions),
     )
-
-
-def _metrics(story: VersionProvenance) -> dict[str, float]:
-    """Return the owner's metrics, or the weighted mean of the contributions' own."""
-    if story.manifest is not None and story.manifest.statement is not None:
-        return dict(story.manifest.statement.metrics)
-    found: dict[str, tuple[float, float]] = {}
-    for told in story.round.commitments if story.round else ():
-        for name, value in (told.update.metrics if told.update and told.share else {}).items():
-            total, share = found.get(name, (0.0, 0.0))
-            found[name] = total + told.share * value, share + told.share
-    return {name: total / share for name, (total, share) in sorted(found.items())}

@@ -27,7 +27,9 @@ class AnchoredVersion:
         parent: None for a genesis.
         tensor_root: Merkle root of its F32 values.
         block: Number of the block that anchored it.
+        time: Time of that block, Unix seconds.
         deprecated: Whether its owner deprecated it.
+        metrics: Its metrics by name: the owner's, or the weighted mean of the contributions' own; nobody checks them.
         labels: Its aliases, tags and notes.
     """
 
@@ -36,7 +38,9 @@ class AnchoredVersion:
     parent: Digest | None
     tensor_root: Root
     block: int
+    time: int
     deprecated: bool
+    metrics: Mapping[str, float]
     labels: LabelFacts
 
 
@@ -83,17 +87,27 @@ class ModelSummary:
     rounds: int
 
 
-def model_facts(client: Client, store: ContentStore, model: ModelId) -> ModelFacts:
+def model_facts(
+    client: Client, store: ContentStore, model: ModelId, metrics: Mapping[Digest, Mapping[str, float]]
+) -> ModelFacts:
     """Read a model.
+
+    Args:
+        client: The contract.
+        store: Where its title is sought.
+        model: The model.
+        metrics: Metrics of its versions, see `metrics_of_versions`.
 
     Raises:
         InputError: No final block has the model.
     """
     from registry.ethereum.keys import to_checksum
+    from registry.index.log_source import LogSource
     from registry.lineage.graph import versions_of
     from registry.lineage.version_labels import read_labels
 
-    state, labels = client.model(model), read_labels(client, model)
+    state, labels, steps = client.model(model), read_labels(client, model), versions_of(client, model)
+    times = LogSource(client.w3, ()).times(step.block for step in steps.values())
     versions = tuple(
         AnchoredVersion(
             version=step.digest,
@@ -101,10 +115,12 @@ def model_facts(client: Client, store: ContentStore, model: ModelId) -> ModelFac
             parent=step.parent if any(step.parent) else None,
             tensor_root=step.tensor_root,
             block=step.block,
+            time=times[step.block],
             deprecated=step.deprecated,
+            metrics=metrics.get(step.digest, {}),
             labels=label_facts(labels, step.digest),
         )
-        for step in versions_of(client, model).values()
+        for step in steps.values()
     )
     return ModelFacts(
         model=model,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from registry.content.manifest import (
@@ -19,10 +19,12 @@ from registry.facts.label_facts import LabelFacts, label_facts
 from registry.index.entries import DeprecationEntry, PlanEntry, VersionEntry
 from registry.lineage.affected_versions import Participation, Recall, Use
 from registry.lineage.ancestry import Ancestry
+from registry.lineage.dates_and_metrics import DatesAndMetrics
 from registry.lineage.provenance import (
     CommitmentProvenance,
     DisputeProvenance,
     VersionProvenance,
+    metrics_of,
     provenance_of_version,
 )
 from registry.store.base import ContentStore
@@ -37,6 +39,7 @@ __all__ = [
     "VersionPlace",
     "ancestor_stories",
     "descendants_of",
+    "lineage_entries",
     "lineage_facts",
     "participation_facts",
     "recall_facts",
@@ -51,15 +54,19 @@ class VersionPlace:
         round: Number of the round that made it; None if its owner published it.
         block: Number of the block that anchored it.
         final: Whether it and any deprecation of it are final.
+        time: Time of that block, Unix seconds.
         deprecated: Whether its owner deprecated it.
+        metrics: Its metrics by name: the owner's, or the weighted mean of the contributions' own; nobody checks them.
     """
 
     model: ModelId
     version: Digest
     round: int | None
     block: int
+    time: int
     final: bool
     deprecated: bool
+    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +102,12 @@ class VersionFacts:
         parent: Parent in the model; None for a genesis.
         parents: Parents in all models.
         block: Number of the block that anchored it.
+        time: Time of that block, Unix seconds.
         final: Whether it and any deprecation of it are final.
         head: Whether it is the model's head.
         deprecated: Whether its owner deprecated it.
         labels: Its aliases, tags and notes in the model.
+        metrics: Its metrics by name: the owner's, or the weighted mean of the contributions' own; nobody checks them.
         elsewhere: Its entries in other models.
         commitments: In commit order.
         attesters: Attesters of the round's result.
@@ -111,11 +120,13 @@ class VersionFacts:
     parent: Digest | None
     parents: tuple[Digest, ...]
     block: int
+    time: int
     final: bool
     head: bool
     deprecated: bool
     deprecation: DeprecationEntry | None
     labels: LabelFacts
+    metrics: Mapping[str, float]
     elsewhere: tuple[VersionPlace, ...]
     manifest: VersionManifest | None
     plan: PlanEntry | None
@@ -205,32 +216,49 @@ def descendants_of(ancestry: Ancestry, version: Digest) -> list[VersionEntry]:
     return [entry for d in ancestry.descendants([version])[1:] for entry in ancestry.places.get(d, ())]
 
 
+def lineage_entries(
+    ancestry: Ancestry, stories: Sequence[VersionProvenance], version: Digest
+) -> Iterator[VersionEntry]:
+    """Yield all entries that a lineage shows: of the stories, of the same versions elsewhere, of descendants."""
+    for story in stories:
+        yield from (story.entry, *story.elsewhere)
+    yield from descendants_of(ancestry, version)
+
+
 def lineage_facts(
-    ancestry: Ancestry, stories: Sequence[VersionProvenance], model: ModelId, version: Digest
+    ancestry: Ancestry,
+    stories: Sequence[VersionProvenance],
+    model: ModelId,
+    version: Digest,
+    told: DatesAndMetrics,
 ) -> LineageFacts:
-    """Return a version's lineage, given its stories of `ancestor_stories`."""
+    """Return a version's lineage, given its stories of `ancestor_stories`, and what is told of `lineage_entries`."""
     parents = ancestry.parents
     return LineageFacts(
         model=model,
         version=version,
-        lineage=tuple(_version(story, parents[story.entry.digest]) for story in reversed(stories)),
-        descendants=tuple(map(_place, descendants_of(ancestry, version))),
+        lineage=tuple(_version(story, parents[story.entry.digest], told) for story in reversed(stories)),
+        descendants=tuple(_place(entry, told) for entry in descendants_of(ancestry, version)),
         unknown_parents=tuple(d for s in stories for d in parents[s.entry.digest] if d not in ancestry.places),
         unread=len(ancestry.unread),
     )
 
 
-def participation_facts(model: ModelId, participant: Address, found: Participation) -> ParticipationFacts:
-    """Return the facts of an account's participation in a model."""
-    return ParticipationFacts(model, participant, found.uses, tuple(map(_place, found.versions)), found.unread)
+def participation_facts(
+    model: ModelId, participant: Address, found: Participation, told: DatesAndMetrics
+) -> ParticipationFacts:
+    """Return the facts of an account's participation in a model, and of the versions found."""
+    places = tuple(_place(entry, told) for entry in found.versions)
+    return ParticipationFacts(model, participant, found.uses, places, found.unread)
 
 
-def recall_facts(digest: Digest, found: Recall) -> RecallFacts:
-    """Return the facts of the recall of a data set or an update."""
-    return RecallFacts(digest, found.stated, found.uses, tuple(map(_place, found.versions)), found.unread)
+def recall_facts(digest: Digest, found: Recall, told: DatesAndMetrics) -> RecallFacts:
+    """Return the facts of the recall of a data set or an update, and of the versions found."""
+    places = tuple(_place(entry, told) for entry in found.versions)
+    return RecallFacts(digest, found.stated, found.uses, places, found.unread)
 
 
-def _version(story: VersionProvenance, parents: tuple[Digest, ...]) -> VersionFacts:
+def _version(story: VersionProvenance, parents: tuple[Digest, ...], told: DatesAndMetrics) -> VersionFacts:
     entry, made = story.entry, story.round
     return VersionFacts(
         version=entry.digest,
@@ -239,12 +267,14 @@ def _version(story: VersionProvenance, parents: tuple[Digest, ...]) -> VersionFa
         parent=entry.parent if any(entry.parent) else None,
         parents=parents,
         block=entry.at.block,
+        time=told.times[entry.at.block],
         final=entry.final,
         head=story.head,
         deprecated=entry.deprecated,
         deprecation=story.deprecation,
         labels=label_facts(story.labels, entry.digest),
-        elsewhere=tuple(map(_place, story.elsewhere)),
+        metrics=metrics_of(story),
+        elsewhere=tuple(_place(other, told) for other in story.elsewhere),
         manifest=story.manifest,
         plan=made.plan if made else None,
         plan_manifest=made.plan_manifest if made else None,
@@ -261,6 +291,14 @@ def _outcome(told: CommitmentProvenance) -> CommitmentOutcome:
     return CommitmentOutcome(*said, told.share, told.reason, told.update, told.data_set)
 
 
-def _place(entry: VersionEntry) -> VersionPlace:
-    number = entry.number or None
-    return VersionPlace(entry.model_id, entry.digest, number, entry.at.block, entry.final, entry.deprecated)
+def _place(entry: VersionEntry, told: DatesAndMetrics) -> VersionPlace:
+    return VersionPlace(
+        model=entry.model_id,
+        version=entry.digest,
+        round=entry.number or None,
+        block=entry.at.block,
+        time=told.times[entry.at.block],
+        final=entry.final,
+        deprecated=entry.deprecated,
+        metrics=told.metrics[entry.digest],
+    )

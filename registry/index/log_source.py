@@ -7,7 +7,7 @@ one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,9 @@ Request = tuple[str, list[Any]]
 MOST_BYTES = 10 << 20
 """Largest answer for several blocks, bytes: some 13 000 logs. A longer answer is cut off and a smaller range requested,
 which bounds memory. A single block's logs are always read in full."""
+
+_BATCH = 50
+"""Requests in one batch: providers take that many."""
 
 
 class ReorgDetected(ChainError):
@@ -71,6 +74,22 @@ class LogSource:
         """
         answers = self._ask([_block_request(number) for number in numbers])
         return [None if block is None else _block(block, n) for n, block in zip(numbers, answers, strict=True)]
+
+    def times(self, numbers: Iterable[int]) -> dict[int, int]:
+        """Return the times of blocks by number, Unix seconds.
+
+        Raises:
+            NodeUnavailable: It does not answer, or lacks a block.
+        """
+        found, wanted = {}, sorted(set(numbers))
+        for at in range(0, len(wanted), _BATCH):
+            part = wanted[at : at + _BATCH]
+            for number, block in zip(part, self._ask([_block_request(number) for number in part]), strict=True):
+                try:
+                    found[number] = int(block["timestamp"], 16)
+                except (LookupError, TypeError, ValueError) as error:
+                    raise NodeUnavailable(f"expected block {number} from the node, got {block!r:.80}") from error
+        return found
 
     def read(self, blocks: range, after: Block | None) -> Range:
         """Return the contracts' logs of a range of blocks that descends from a known block.

@@ -7,7 +7,8 @@ and truncated.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from html import escape
 
 from registry.content.manifest import Reason
@@ -35,12 +36,13 @@ _STYLE = """
 """
 
 
-def draw(versions: Sequence[VersionProvenance], ancestry: Ancestry) -> str:
+def draw(versions: Sequence[VersionProvenance], ancestry: Ancestry, times: Mapping[int, int]) -> str:
     """Return the SVG of a lineage.
 
     Args:
         versions: A version's ancestors, parents first, and the version itself last.
         ancestry: The graph that gives the edges.
+        times: Times of the blocks that anchored them, by number, Unix seconds.
     """
     shown = [*versions[:1], *versions[-(_ROWS - 1) :]] if len(versions) > _ROWS else list(versions)
     left_out = len(versions) - len(shown)
@@ -54,7 +56,7 @@ def draw(versions: Sequence[VersionProvenance], ancestry: Ancestry) -> str:
         if number == 1 and left_out:
             rows.append(_text(begin + 14, at + 14, f"… {left_out} versions in between are not drawn …", "faint"))
             at += 2 * _LINE
-        lines = _lines(version)
+        lines = _lines(version, times)
         height = 2 * _GAP + _LINE * len(lines) - 6
         tops[version.entry.digest] = (16 + _LANE * lanes[version.entry.model_id], at + 20)
         kind = "wanted" if version is shown[-1] else "card"
@@ -77,16 +79,17 @@ def draw(versions: Sequence[VersionProvenance], ancestry: Ancestry) -> str:
     )
 
 
-def _lines(version: VersionProvenance) -> list[str]:
+def _lines(version: VersionProvenance, times: Mapping[int, int]) -> list[str]:
     """Return the lines of a version's row, with placeholders for x, y and the right edge."""
     entry = version.entry
     made = f"round {entry.number}" if entry.number else "owner's version" if any(entry.parent) else "genesis"
     said = version.manifest.statement if version.manifest else None
     name = f" · {_cut(said.title, 40)}" if said and said.title else ""
     model = f"model {entry.model_id.hex()[:10]}"
+    date = datetime.fromtimestamp(times[entry.at.block], UTC).date().isoformat()
     lines = [
         _line(f"{made} · {entry.digest.hex()[:16]}{name}", "title") + _tags(version),
-        _line(f"{model}, block {entry.at.block}" + (_plan_of(version.round) if version.round else ""), "faint"),
+        _line(f"{model}, block {entry.at.block}, {date}" + (_plan_of(version.round) if version.round else ""), "faint"),
     ]
     for other in version.elsewhere:
         lines.append(_line(f"also in model {other.model_id.hex()[:10]}, block {other.at.block}", "faint"))

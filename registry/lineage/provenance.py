@@ -37,6 +37,7 @@ __all__ = [
     "DisputeProvenance",
     "RoundProvenance",
     "VersionProvenance",
+    "metrics_of",
     "read_lineage",
     "standing_report",
     "provenance_of_lineage",
@@ -126,6 +127,18 @@ def provenance_of_version(db: sqlite3.Connection, store: ContentStore, entry: Ve
         manifest=found_manifest(store, entry.digest, VersionManifest),
         round=None if made_by is None else _round_provenance(db, store, made_by),
     )
+
+
+def metrics_of(story: VersionProvenance) -> dict[str, float]:
+    """Return a version's metrics: the owner's, or the weighted mean of the contributions' own; nobody checks them."""
+    if story.manifest is not None and story.manifest.statement is not None:
+        return dict(story.manifest.statement.metrics)
+    found: dict[str, tuple[float, float]] = {}
+    for told in story.round.commitments if story.round else ():
+        for name, value in (told.update.metrics if told.update and told.share else {}).items():
+            total, share = found.get(name, (0.0, 0.0))
+            found[name] = total + told.share * value, share + told.share
+    return {name: total / share for name, (total, share) in sorted(found.items())}
 
 
 def provenance_of_lineage(

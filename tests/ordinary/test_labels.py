@@ -107,7 +107,7 @@ def test_model_show_lists_aliases_tags_and_notes(labelled: SimpleNamespace) -> N
     assert (note["text"], note["owner"]) == (HOSTILE, shown["owner"])
     said = labelled.run("model", "show", labelled.model).stdout
     assert f"production {labelled.first[2:12]}, staging {labelled.second[2:12]}" in said
-    assert "head, staging, #2026-q4, #audited" in said
+    assert f"tags of {labelled.second[2:12]}: 2026-q4, audited" in said
     assert f"note on {labelled.second[2:12]} by {shown['owner']}, block {note['block']}: " in said
 
 

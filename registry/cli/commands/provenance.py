@@ -10,14 +10,14 @@ import typer
 from registry.cli.command import Need, command, group
 from registry.cli.finding import find_account, find_model, find_version
 from registry.cli.index_file import open_catalogue, read_lineage, read_synced
-from registry.cli.lineage_text import change_row, show_lineage, use_row, version_row
+from registry.cli.lineage_text import change_row, show_lineage, show_versions, use_row
 from registry.cli.output import short
 from registry.cli.prefixes import find_digest
 from registry.cli.session import Session
 from registry.errors import InputError
 
 if TYPE_CHECKING:
-    from registry.lineage.affected_versions import Participation, Recall
+    from registry.facts.version_facts import ParticipationFacts, RecallFacts
 
 app = group("Lineage of versions, and use of data. Syncs the index automatically.")
 NEEDS = Need.CHAIN | Need.HOME | Need.STORE
@@ -41,15 +41,15 @@ def show(
 
     Goes back to genesis, and into parent models. Reports what chain and manifests claim; `cairn verify` checks it.
     """
-    from registry.facts.version_facts import descendants_of, lineage_facts
+    from registry.facts.version_facts import lineage_facts
     from registry.lineage.picture import draw
 
     found = find_version(session.reader, version)
-    ancestry, stories = read_lineage(session, found)
+    ancestry, stories, told = read_lineage(session, found)
     if svg is not None:
-        svg.write_text(draw(stories, ancestry))
-    facts, below = lineage_facts(ancestry, stories, found.model, found.version), descendants_of(ancestry, found.version)
-    session.out.result(facts, lambda: show_lineage(session.out, stories[::-1], below, facts.unknown_parents))
+        svg.write_text(draw(stories, ancestry, told.times))
+    facts = lineage_facts(ancestry, stories, found.model, found.version, told)
+    session.out.result(facts, lambda: show_lineage(session.out, stories[::-1], facts))
     if svg is not None:
         session.out.note(f"Drawn to {svg}.")
 
@@ -66,12 +66,15 @@ def participant(
     from registry.facts.member_facts import members_of
     from registry.facts.version_facts import participation_facts
     from registry.lineage.affected_versions import participation_of
+    from registry.lineage.dates_and_metrics import dates_and_metrics
 
     model_id = find_model(session.reader, model)
     who = find_account(session, account, members_of(session.reader, model_id))
     with read_synced(session) as db, open_catalogue(session) as catalogue, session.out.waiting("reading"):
         found = participation_of(db, session.store, catalogue, model_id, who)
-    session.out.result(participation_facts(model_id, who, found), lambda: _show_descent(session, found))
+        told = dates_and_metrics(session.w3, db, session.store, found.versions)
+    facts = participation_facts(model_id, who, found, told)
+    session.out.result(facts, lambda: _show_descent(session, facts))
 
 
 @command(
@@ -98,6 +101,7 @@ def descendants(
     from registry.facts.version_facts import recall_facts
     from registry.index.queries import committed_digests
     from registry.lineage.affected_versions import learn_data_sets, recall_data_set, recall_update
+    from registry.lineage.dates_and_metrics import dates_and_metrics
 
     def data_sets() -> frozenset[bytes]:
         learn_data_sets(db, catalogue)
@@ -112,7 +116,9 @@ def descendants(
         else:
             digest = find_digest(data_set or "", "data set", data_sets)
             found = recall_data_set(db, session.store, catalogue, digest)
-    session.out.result(recall_facts(digest, found), lambda: _show_descent(session, found))
+        told = dates_and_metrics(session.w3, db, session.store, found.versions)
+    facts = recall_facts(digest, found, told)
+    session.out.result(facts, lambda: _show_descent(session, facts))
 
 
 @command(app, "data-set", needs=Need.HOME, example="cairn provenance data-set ward-7.opening")
@@ -164,7 +170,7 @@ def diff(session: Session, first: Wanted, second: Wanted) -> None:
     session.out.result(facts, text)
 
 
-def _show_descent(session: Session, found: Participation | Recall) -> None:
+def _show_descent(session: Session, found: ParticipationFacts | RecallFacts) -> None:
     out = session.out
     out.table(
         ("model", "round", "participant", "update", "weight", "share", "outcome", "version"),
@@ -173,11 +179,6 @@ def _show_descent(session: Session, found: Participation | Recall) -> None:
         empty="No commitments.",
     )
     out.line()
-    out.table(
-        ("model", "version", "made by", "block", "marks"),
-        [version_row(entry) for entry in found.versions],
-        right=("block",),
-        empty="No version descends from it.",
-    )
+    show_versions(out, found.versions, empty="No version descends from it.")
     if found.unread:
         out.warn(f"{found.unread} manifests are unavailable: there may be more")

@@ -15,12 +15,13 @@ from registry.cli.command import Need, command, group
 from registry.cli.commands import labelling
 from registry.cli.commands.labelling import ModelText, VersionText
 from registry.cli.finding import find_account, find_model, find_version
-from registry.cli.lineage_text import label_marks, note_lines
-from registry.cli.output import short
+from registry.cli.lineage_text import metric_line, note_lines
+from registry.cli.output import short, utc
 from registry.cli.send import send, tell
 from registry.cli.session import Session
 from registry.cli.statements import statement_of
 from registry.errors import InputError, VerificationFailed
+from registry.facts.plain import printable
 from trainer.cli.tasks import Unshared
 
 if TYPE_CHECKING:
@@ -197,10 +198,16 @@ def import_model(
 
 @command(app, "show", needs=READ | Need.STORE, example="cairn model show 3fa9\ncairn model show 3fa9 --json")
 def show(session: Session, model: ModelText) -> None:
-    """Show a model: owner, head, versions and last round."""
+    """Show a model: owner, head, last round, and its versions with their dates, metrics and labels."""
+    from registry.cli.index_file import read_synced
     from registry.facts.model_facts import model_facts
+    from registry.index.queries import versions
+    from registry.lineage.dates_and_metrics import metrics_of_versions
 
-    facts = model_facts(session.reader, session.store, find_model(session.reader, model))
+    found = find_model(session.reader, model)
+    with read_synced(session) as db:
+        metrics = metrics_of_versions(db, session.store, versions(db, found))
+    facts = model_facts(session.reader, session.store, found, metrics)
 
     def text() -> None:
         shown = {field.name: getattr(facts, field.name) for field in fields(facts) if field.name != "versions"}
@@ -208,8 +215,8 @@ def show(session: Session, model: ModelText) -> None:
         session.out.fields({name: value for name, value in shown.items() if value is not None})
         session.out.line()
         rows = [_version_row(version, facts.head) for version in facts.versions]
-        session.out.table(("version", "from", "parent", "block", ""), rows, right=("block",))
-        for line in (line for version in facts.versions for line in note_lines(version.version, version.labels)):
+        session.out.table(("version", "from", "parent", "date (UTC)", "block", ""), rows, right=("block",))
+        for line in (line for version in facts.versions for line in _said_of(version)):
             session.out.line(line)
 
     session.out.result(facts, text)
@@ -427,7 +434,8 @@ def card(
     from registry.facts.version_facts import lineage_facts
 
     found = find_version(session.reader, version)
-    facts = lineage_facts(*read_lineage(session, found), found.model, found.version)
+    ancestry, stories, told = read_lineage(session, found)
+    facts = lineage_facts(ancestry, stories, found.model, found.version, told)
     text = model_card(facts, chain_id=session.chain_id, contract=session.reader.address)
     if output is not None:
         write_whole([text.encode()], output)
@@ -480,8 +488,17 @@ def _target(session: Session) -> Iterator[ContentStore]:
 def _version_row(one: AnchoredVersion, head: bytes) -> tuple[object, ...]:
     origin = f"round {one.round}" if one.round else "genesis" if one.parent is None else "owner"
     marks = [mark for mark, holds in (("head", one.version == head), ("deprecated", one.deprecated)) if holds]
-    marks += label_marks(one.labels)
-    return short(one.version), origin, short(one.parent) if one.parent else "", one.block, ", ".join(marks)
+    parent = short(one.parent) if one.parent else ""
+    return short(one.version), origin, parent, utc(one.time)[:10], one.block, ", ".join(marks)
+
+
+def _said_of(one: AnchoredVersion) -> Iterator[str]:
+    """Yield lines with a version's metrics, tags and notes."""
+    if one.metrics:
+        yield metric_line(one.version, one.metrics)
+    if one.labels.tags:
+        yield printable(f"tags of {short(one.version)}: {', '.join(one.labels.tags)}")
+    yield from note_lines(one.version, one.labels)
 
 
 def _checksum(account: Address) -> str:
