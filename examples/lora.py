@@ -23,6 +23,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
 
 from registry.content.manifest import DataSetManifest
 from trainer.participant import Task
+from trainer.updates import this_package
 
 BASE = Path("base.safetensors")
 FROZEN = ("*", "!*lora_*")
@@ -80,4 +81,5 @@ def task(base: Path = BASE, *, step: int = 1, scratch: Path = Path("trainer-out"
         return {"examples": wanted.numel(), "correct": int((logits.argmax(-1) == wanted).sum()), "loss": loss.item()}
 
     about = DataSetManifest(f"counting by {step}", "", "CC0-1.0", "", len(rows), None)
-    return Task(module(base), train_epoch, len(rows), about, evaluate=evaluate, frozen=FROZEN, base=base)
+    code = this_package()  # of your own: Code("REPOSITORY", "COMMIT")
+    return Task(module(base), train_epoch, len(rows), about, evaluate=evaluate, frozen=FROZEN, base=base, code=code)

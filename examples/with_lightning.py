@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from registry.content.manifest import DataSetManifest
 from trainer.participant import Task
+from trainer.updates import this_package
 
 PRIVATE = ("head.*",)
 
@@ -69,4 +70,5 @@ def task(seed: int = 0) -> Task:
         return {"loss": nn.functional.mse_loss(model(x), data.tensors[1]).item()}
 
     about = DataSetManifest(f"sums {seed}", "", "CC0-1.0", "", len(data), None)
-    return Task(module(), train_epoch, len(data), about, private=PRIVATE)
+    code = this_package()  # of your own: Code("REPOSITORY", "COMMIT")
+    return Task(module(), train_epoch, len(data), about, private=PRIVATE, code=code)

@@ -68,7 +68,7 @@ class Task:
         train_epoch: Trains the module in place for one epoch of the local data; returns metrics.
         examples: Number of local examples: the update's weight.
         data_set: Description of the data; stays local, only its salted digest is published.
-        code: The training code; None for this package at its version.
+        code: The training code, such as a repository and its commit; None publishes that it is not stated.
         hook_data: Data for each of the plan's hooks, in order, such as a proof.
         steps_per_epoch: Training steps of one epoch. None counts the steps of torch optimizers on the module; of
             several optimizers the most active one counts. Without any, each example is one step, which is also the most

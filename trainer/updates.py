@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from registry.content.gate import describe
 from registry.content.manifest import (
     DELTA,
+    NOT_STATED,
     Code,
     DataSetManifest,
     DeltaFile,
@@ -53,10 +54,16 @@ __all__ = [
     "prepared_update",
     "publish_update",
     "finalize_update",
+    "this_package",
 ]
 
-ELSEWHERE = Code("made elsewhere", "not stated")
-"""The code of an update that this package did not compute, where nobody says more."""
+ELSEWHERE = Code("made elsewhere", NOT_STATED)
+"""The code of a ready-made update of which its participant says no more."""
+
+
+def this_package() -> Code:
+    """Return this package at its version, for tasks whose training code it contains."""
+    return Code("cairn-registry", installed("cairn-registry"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +121,7 @@ def finalize_update(
         saturated: Number of values clipped to the grid.
         metrics: Finite numbers by name.
         evaluation: Evaluation of the parent, if any.
-        code: The code that computed it; None for this package at its version.
+        code: The code that computed it; None if nobody states it.
 
     Raises:
         FormError: The file is not a canonical safetensors file of F32 tensors.
@@ -140,7 +147,7 @@ def finalize_update(
         metrics=dict(metrics or {}),
         evaluation=evaluation,
         data_set=named,
-        code=code or Code("cairn-registry", installed("cairn-registry")),
+        code=code or Code(NOT_STATED, NOT_STATED),
     )
     (round_dir / "published").unlink(missing_ok=True)
     write_whole(round_dir / "dataset.opening", opening)

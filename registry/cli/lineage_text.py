@@ -208,10 +208,10 @@ def _data_of(told: CommitmentProvenance) -> str:
 
     if told.update is None:
         return ""
-    named, code = told.update.data_set, told.update.code
+    named, code = told.update.data_set, told.code
     data = told.data_set.name if told.data_set is not None else str(named) if isinstance(named, Cid) else short(named)
     kind = "data" if isinstance(named, Cid) else "private data"
-    return f"  {kind} {data}  code {code.name} {code.version}"
+    return f"  {kind} {data}  code {'-' if code is None else f'{code.name} {code.version}'}"
 
 
 def _dispute(dispute: DisputeProvenance) -> str:

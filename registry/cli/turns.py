@@ -63,12 +63,17 @@ def turns_at(place: SeenRound) -> Iterator[str]:
             yield f"{name}: missed: commits closed without an update of this account"
         if place.role is Role.AGGREGATOR and phase == Phase.CHALLENGE:
             yield f"{name}: missed: the quorum was reached without this account"
-    if phase == Phase.FINAL:
-        yield f"{name}: finalized" if state.finalized else f"{name}: unchallenged, waiting to be finalized"
-    if phase == Phase.CANCELLED:
-        yield f"{name}: {_why_cancelled(place)}"
+    yield from _end_lines(place)
     if phase in (Phase.NONE, Phase.CANCELLED) or state.finalized:
         yield f"waiting for round {place.number + 1} to be opened"
+
+
+def _end_lines(place: SeenRound) -> Iterator[str]:
+    name = f"round {place.number}"
+    if place.phase == Phase.FINAL:
+        yield f"{name}: finalized" if place.state.finalized else f"{name}: unchallenged, waiting to be finalized"
+    if place.phase == Phase.CANCELLED:
+        yield f"{name}: {_why_cancelled(place)}"
 
 
 def _why_cancelled(place: SeenRound) -> str:
@@ -122,19 +127,25 @@ class Turns:
             yield f"round {number}: the result was voided"
             self._said = {(m, line) for m, line in self._said if m != model}  # what follows may come a second time
         self._challenged[model] = place.number, stands
-        for line in turns_at(place):
+        for line in (*self._ends_between(model, number, place.number), *turns_at(place)):
             if (model, line) not in self._said:
                 self._said.add((model, line))
                 yield line
         if self._role is Role.AGGREGATOR and place.held and place.phase in (Phase.COMMIT, Phase.PUBLISH):
             yield from self._bond_lines(model, place.number)
 
-    def _look(self, model: ModelId) -> SeenRound:
+    def _ends_between(self, model: ModelId, seen: int, last: int) -> Iterator[str]:
+        """Yield how rounds ended that were followed by others since the last look, such as one that lapsed."""
+        for number in range(seen, last) if seen else ():
+            yield from _end_lines(self._look(model, number))
+
+    def _look(self, model: ModelId, number: int | None = None) -> SeenRound:
+        """Look at a round; by default the last."""
         from registry.chain.phases import phase_at
         from registry.ethereum.node import chain_time
 
         client, account, held, did = self._client, self._account, True, False
-        number = client.model(model).rounds
+        number = client.model(model).rounds if number is None else number
         state, time = client.round(model, number), chain_time(client.w3)
         if account is not None:
             member = client.member(model, account)

@@ -34,6 +34,7 @@ from registry.types import (
 )
 
 __all__ = [
+    "NOT_STATED",
     "MAX_PAGE_ENTRIES",
     "SUM_BITS",
     "BaseFile",
@@ -251,12 +252,21 @@ class Statement:
     metrics: Mapping[str, Metric]
 
 
+NOT_STATED = "not stated"
+"""The version of code that a participant does not state."""
+
+
 @dataclass(frozen=True, slots=True)
 class Code:
     """Code that computed an update: a package and its version, or a repository and its commit."""
 
     name: str
     version: str
+
+    @property
+    def stated(self) -> bool:
+        """Whether its participant states it."""
+        return self.version != NOT_STATED
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from registry.content.manifest import (
+    Code,
     DataSetManifest,
     PlanManifest,
     Reason,
@@ -79,6 +80,7 @@ class CommitmentOutcome:
         share: Fraction of the total weight; 0 unless admitted.
         reason: Its reason in the report; None if the report is unavailable.
         update: None if unavailable.
+        code: What its participant says it was trained by; None if not stated.
         data_set: The manifest of its data set, if public and available.
     """
 
@@ -89,6 +91,7 @@ class CommitmentOutcome:
     share: float
     reason: Reason | None
     update: UpdateManifest | None
+    code: Code | None
     data_set: DataSetManifest | None
 
 
@@ -288,7 +291,7 @@ def _version(story: VersionProvenance, parents: tuple[Digest, ...], told: DatesA
 def _outcome(told: CommitmentProvenance) -> CommitmentOutcome:
     entry = told.entry
     said = entry.participant, entry.digest, entry.weight, entry.steps
-    return CommitmentOutcome(*said, told.share, told.reason, told.update, told.data_set)
+    return CommitmentOutcome(*said, told.share, told.reason, told.update, told.code, told.data_set)
 
 
 def _place(entry: VersionEntry, told: DatesAndMetrics) -> VersionPlace:

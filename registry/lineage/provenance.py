@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from registry.chain.contract_hashes import round_id_of
 from registry.content.manifest import (
+    Code,
     DataSetManifest,
     PlanManifest,
     Reason,
@@ -60,6 +61,11 @@ class CommitmentProvenance:
     share: float
     update: UpdateManifest | None
     data_set: DataSetManifest | None
+
+    @property
+    def code(self) -> Code | None:
+        """The code that its participant states; None if it states none or its manifest is unavailable."""
+        return self.update.code if self.update is not None and self.update.code.stated else None
 
 
 @dataclass(frozen=True, slots=True)

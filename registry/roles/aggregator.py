@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ from registry.content.manifest import Reason
 from registry.disputes.answers import keep_trees, keeping_updates, require_room_for_trees
 from registry.disputes.tree_cache import place_of, remove_before
 from registry.errors import ContentError, FormError, VerificationFailed
+from registry.ethereum.keys import to_checksum
 from registry.ethereum.networks import network_of
 from registry.ethereum.node import chain_time
 from registry.roles.answering import Answering, answer_demands, collect_deposits
@@ -73,6 +75,10 @@ _NOT_SLOW = 4 << 20
 """Bytes per second. An update this fast is read to its end, however many there are: else none might ever be."""
 _AT_ONCE = 4
 """Updates fetched and judged in parallel."""
+_SILENT = 5.0
+"""Seconds of a pass over the updates after which those that do not come are named."""
+_MOST_TOLD = 5
+"""Most participants named in one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,8 @@ class AggregatorMemory:
     results: dict[tuple[tuple[UpdateCommitted, Reason], ...], Result | None] = field(default_factory=dict)
     answering: Answering = field(default_factory=Answering)
     clocks: list[tuple[float, int]] = field(default_factory=list)
+    awaited: set[UpdateCommitted] = field(default_factory=set)
+    said: set[str] = field(default_factory=set)
 
     def note_clocks(self, wall: float, chain: int) -> None:
         """Remember what two clocks show: this machine's, in any seconds that run evenly, and the chain's."""
@@ -100,6 +108,7 @@ class AggregatorMemory:
         if not self.verdicts.keys() <= set(record.commitments):
             self.verdicts.clear()
             self.results.clear()
+        self.awaited.intersection_update(record.commitments)
 
 
 def tasks(
@@ -245,11 +254,15 @@ def _attest_best(
         return phase != Phase.PUBLISH or complete
 
     begun = time.monotonic()
-    if not memory.verdicts:
-        _judge_while_combining(store, round, folder, memory, acceptable, patience=patience / 2, processes=processes)
-    patience -= time.monotonic() - begun
-    verdicts = judge_all(store, round, memory.verdicts, patience=patience)
+    with _saying_whom_it_awaits(round, memory, patience) as arrived:
+        if not memory.verdicts:
+            hurry = partial(_judge_while_combining, patience=patience / 2, processes=processes, arrived=arrived)
+            hurry(store, round, folder, memory, acceptable)
+        patience -= time.monotonic() - begun
+        verdicts = judge_all(store, round, memory.verdicts, patience=patience, arrived=arrived)
     if not acceptable(verdicts):
+        left = (state.publish_deadline - chain_time(client.w3)) / memory.pace()
+        _say_whom_it_awaits(round, memory, {v.commitment for v in verdicts if v.reason == Reason.UNAVAILABLE}, left)
         return ""
 
     def result_of(verdicts: tuple[Verdict, ...]) -> Result | None:
@@ -263,15 +276,70 @@ def _attest_best(
             memory.results[key] = outcome.result if outcome else None
         return memory.results[key]
 
-    result = result_of(verdicts)
+    result, chosen = result_of(verdicts), verdicts
     hurried = LimitedStore(store, patience / 4)  # a rival's unavailable blobs must not delay our attestation
     for rival, reconciled in rivals_of(client, hurried, round, verdicts, result):
         if result_of(reconciled) == rival:  # else the result does not follow from its report
-            result = rival
+            result, chosen = rival, reconciled
             break
+    if result is None:
+        _say_too_few(record, memory, verdicts)
     if result is None or not attest(client, record, result, folder):
         return ""
-    return f"round {record.number}: attested {result.contributions} contributions"
+    return f"round {record.number}: attested {result.contributions} contributions{_refused(chosen)}"
+
+
+def _say_too_few(record: RoundRecord, memory: AggregatorMemory, verdicts: Sequence[Verdict]) -> None:
+    """Say, once for each outcome, that a round has fewer contributions than its plan asks for."""
+    admitted = sum(v.admitted for v in verdicts)
+    said = (
+        f"round {record.number}: nothing to attest: {admitted} of {len(verdicts)} updates admitted, the plan asks for "
+        f"{record.plan.min_contributions}{_refused(verdicts)}"
+    )
+    if said not in memory.said:
+        memory.said.add(said)
+        log.warning("%s", said)
+
+
+def _refused(verdicts: Sequence[Verdict]) -> str:
+    """Return how many updates were refused, and why each; empty if none was."""
+    refused = [v for v in verdicts if not v.admitted]
+    told = [f"{to_checksum(v.commitment.participant)} {_words(v.reason)}" for v in refused[:_MOST_TOLD]]
+    more = [f"{len(refused) - _MOST_TOLD} more"] if len(refused) > _MOST_TOLD else []
+    return f"; {len(refused)} refused: {', '.join(told + more)}" if refused else ""
+
+
+def _words(reason: Reason) -> str:
+    return reason.name.lower().replace("_", " ")
+
+
+@contextmanager
+def _saying_whom_it_awaits(
+    round: LoadedRound, memory: AggregatorMemory, patience: float
+) -> Iterator[Callable[[UpdateCommitted], None]]:
+    """Say once, while updates are fetched, whose do not come; yield what is told of each that came."""
+    missing = {c for c in round.record.commitments if c not in memory.verdicts}
+    timer = threading.Timer(_SILENT, lambda: _say_whom_it_awaits(round, memory, set(missing), patience - _SILENT))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield missing.discard
+    finally:
+        timer.cancel()
+
+
+def _say_whom_it_awaits(
+    round: LoadedRound, memory: AggregatorMemory, missing: set[UpdateCommitted], seconds: float
+) -> None:
+    new = [c for c in round.record.commitments if c in missing and c not in memory.awaited]
+    memory.awaited.update(new)
+    if not new:
+        return
+    names = [to_checksum(commitment.participant) for commitment in new[:_MOST_TOLD]]
+    names += [f"{len(new) - _MOST_TOLD} more"] if len(new) > _MOST_TOLD else []
+    noun = "the update" if len(new) == 1 else "the updates"
+    log.warning("round %d: waiting for %s of %s, up to %.0f s",
+                round.record.number, noun, ", ".join(names), max(seconds, 0))  # fmt: skip
 
 
 def _judge_while_combining(
@@ -283,16 +351,22 @@ def _judge_while_combining(
     *,
     patience: float,
     processes: int,
+    arrived: Callable[[UpdateCommitted], None],
 ) -> None:
     """Judge all updates by their manifests, and the files of the admitted while they are combined, in one pass.
 
     Remembers nothing unless all of this succeeds: else each update is judged separately, which finds the faulty one.
     """
     hurried = LimitedStore(store, patience)
+
+    def look(commitment: UpdateCommitted) -> Verdict:
+        verdict = judge_declared(hurried, round.record, round.form, commitment)
+        if verdict.reason != Reason.UNAVAILABLE:
+            arrived(commitment)
+        return verdict
+
     with ThreadPoolExecutor(_AT_ONCE, "judge") as pool:
-        declared = judge_weights(
-            pool.map(partial(judge_declared, hurried, round.record, round.form), round.record.commitments)
-        )
+        declared = judge_weights(pool.map(look, round.record.commitments))
     if not acceptable(declared) or any(v.reason == Reason.TOTAL_WEIGHT for v in declared):
         return
     try:
@@ -335,6 +409,7 @@ def judge_all(
     known: dict[UpdateCommitted, Verdict] | None = None,
     *,
     patience: float = math.inf,
+    arrived: Callable[[UpdateCommitted], None] = lambda commitment: None,
 ) -> tuple[Verdict, ...]:
     """Judge every commitment, a few in parallel, and pin the admitted updates.
 
@@ -345,6 +420,7 @@ def judge_all(
         patience: Seconds for all updates. Each has an equal share, or the time of its bytes at _NOT_SLOW if that is
             more: a slow update takes no time from the others. Blocks fetched so far stay in the store for the next
             pass.
+        arrived: Called with each commitment whose update was judged, from several threads.
     """
     known = {} if known is None else known
     wanted = [c for c in round.record.commitments if c not in known or known[c].reason == Reason.UNAVAILABLE]
@@ -355,6 +431,8 @@ def judge_all(
         end = time.monotonic() + share
         verdict = judge(store, round.record, round.form, commitment, lambda: stopped.is_set() or time.monotonic() > end)
         _keep_available(store, verdict)
+        if verdict.reason != Reason.UNAVAILABLE:
+            arrived(commitment)
         return verdict
 
     with ThreadPoolExecutor(_AT_ONCE, "judge") as pool:

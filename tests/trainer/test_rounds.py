@@ -26,6 +26,7 @@ from registry.content.merkle import VALUES, tensor_root
 from registry.dev.forgeries import headed
 from registry.disputes.tree_cache import is_kept, keep_blob, place_of
 from registry.errors import BlockNotFound, CairnError
+from registry.ethereum.keys import to_checksum
 from registry.lineage.provenance import read_lineage
 from registry.roles import aggregator
 from registry.roles.answering import disk_needed
@@ -210,7 +211,10 @@ def test_aggregators_that_saw_different_blobs_converge_once_they_see_them(lines:
     first.hidden.add(mine[accounts["a"]])
     second.hidden.add(mine[accounts["b"]])
     run_to(sim, number, Phase.AGGREGATE)
-    assert [said for said in settle(sim) if "attested" in said] == [f"round {number}: attested 2 contributions"] * 2
+    told = [said for said in settle(sim) if "attested" in said]
+    hidden = [to_checksum(accounts[name]) for name in "ab"]
+    attested = f"round {number}: attested 2 contributions; 1 refused"
+    assert told == [f"{attested}: {account} unavailable" for account in hidden]
     record = read_round(sim.owner, sim.model_id, number)
     assert len({event.result_hash for event in attested_results(sim.owner, record)}) == 2
     assert chosen_result(sim.owner, record) is None

@@ -39,6 +39,7 @@ from trainer.demo.plot import History, plot
 from trainer.modules import load_version
 from trainer.participant import Task
 from trainer.simulation import Simulation, simulate_round, start
+from trainer.updates import this_package
 
 __all__ = ["ROUNDS", "run"]
 
@@ -145,6 +146,7 @@ def _task(place: int, name: str, cases: Cases) -> Task:
             records=len(cases),
             sha256=None,
         ),
+        code=this_package(),
     )
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from registry.content.manifest import Code
     from registry.rounds.onchain import RoundRecord
     from trainer.deltas import GridUse
-    from trainer.participant import OnGrid
+    from trainer.participant import OnGrid, Task
     from trainer.updates import PreparedUpdate
 
 app = group("Train and commit an update, and publish it.")
@@ -48,7 +48,7 @@ DataSetText = Annotated[
 CodeText = Annotated[
     str | None,
     typer.Option(
-        "--code", metavar="NAME@VERSION", help="What trained an --update: a package, or repository and commit."
+        "--code", metavar="NAME@VERSION", help="What trained it: a package and its version, or repository and commit."
     ),
 ]
 MetricTexts = Annotated[
@@ -70,7 +70,14 @@ Poll = Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="Seconds b
     needs=Need.SIGN | Need.STORE,
     example="cairn participant run 3fa9 --task hospital.py:task --account hospital-1",
 )
-def run(session: Session, model: ModelText, task: TaskText = None, folder: Folder = None, poll: Poll = 2.0) -> None:
+def run(
+    session: Session,
+    model: ModelText,
+    task: TaskText = None,
+    code: CodeText = None,
+    folder: Folder = None,
+    poll: Poll = 2.0,
+) -> None:
     """Take part in every round: train, commit, publish, until stopped."""
     if task is None:
         raise InputError("expected --task module:function or file.py:function, got none")
@@ -79,7 +86,7 @@ def run(session: Session, model: ModelText, task: TaskText = None, folder: Folde
     from registry.types import Role
     from trainer.cli.tasks import load_task
 
-    loaded = load_task(task)
+    loaded = _with_code(load_task(task), code)
     from trainer.participant import advance
 
     client, store, told = session.client, session.store, _warn_of(session)
@@ -119,8 +126,8 @@ def submit(
 ) -> None:
     """Train and round the update to the grid, or take one made on it (`cairn update make`); commit it to the round.
 
-    `cairn participant publish` publishes the update after commits close. An --update without --code is published as
-    made elsewhere.
+    `cairn participant publish` publishes the update after commits close. Provenance shows the code that the task or
+    --code states, else none.
     """
     source = UpdateSource(task, update, weight, steps, data_set, code, metrics or (), _hook_data(hook_data))
     record, prepared, proof = _prepare(session, model, source, folder)
@@ -369,8 +376,8 @@ def _prepare(
         raise InputError("expected either --task or --update")
     if source.update is not None and (source.weight is None or source.steps is None):
         raise InputError("a ready-made update needs its --weight and its --steps")
-    if source.task is not None and (source.code is not None or source.metrics):
-        raise InputError("expected --update with --code and --metrics: a task states its code and returns its metrics")
+    if source.task is not None and source.metrics:
+        raise InputError("expected --update with --metrics: a task returns its metrics")
     if source.task is not None:
         need_torch("training")
     reader = session.reader
@@ -395,13 +402,31 @@ def _prepare(
             code=_code(source.code),
         )
         return record, prepared, source.hook_data or ()
-    task = load_task(source.task or "")
+    task = _with_code(load_task(source.task or ""), source.code)
     from trainer.participant import prepare_update
 
     proof = task.hook_data if source.hook_data is None else source.hook_data
     with session.out.waiting(f"training for round {record.number}"):
         made = prepare_update(session.store, kept, record, task, session.account, on_grid=_warn_of(session))
+    if source.code is not None and made.manifest.code != task.code:
+        raise InputError(f"{made.file.parent} holds another update for this round: it does not state --code")
     return record, made, proof
+
+
+def _with_code(task: Task, text: str | None) -> Task:
+    """Return a task that states the code that a flag names, if any.
+
+    Raises:
+        InputError: The task states other code.
+    """
+    from dataclasses import replace
+
+    if text is None:
+        return task
+    code = _code(text)
+    if task.code not in (None, code):
+        raise InputError(f"--code: expected none, since the task states {task.code}, got {text!r}")
+    return replace(task, code=code)
 
 
 def _warn_of(session: Session) -> OnGrid:

@@ -114,6 +114,7 @@ def _line(index: int, count: int) -> Task:
 
     from registry.content.manifest import DataSetManifest
     from trainer.participant import Task
+    from trainer.updates import this_package
 
     generator = torch.Generator().manual_seed(index)
     inputs = torch.rand(64, 4, generator=generator) + index / count  # (64, 4)
@@ -134,4 +135,4 @@ def _line(index: int, count: int) -> Task:
     data = DataSetManifest(
         name=f"line {index}", description="points near a line", licence="", source="", records=64, sha256=None
     )
-    return Task(module=module, train_epoch=train_epoch, examples=64, data_set=data)
+    return Task(module=module, train_epoch=train_epoch, examples=64, data_set=data, code=this_package())
