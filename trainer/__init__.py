@@ -9,9 +9,11 @@ if TYPE_CHECKING:
     from trainer import participant, simulation
     from trainer.modules import load_version, propose_plan, publish_module, register_module
     from trainer.participant import Task
+    from trainer.private import load_personal
 
 __all__ = [
     "Task",
+    "load_personal",
     "load_version",
     "participant",
     "propose_plan",
@@ -22,6 +24,7 @@ __all__ = [
 
 _PLACES = {
     "Task": "trainer.participant",
+    "load_personal": "trainer.private",
     "load_version": "trainer.modules",
     "propose_plan": "trainer.modules",
     "publish_module": "trainer.modules",

@@ -14,7 +14,7 @@ from registry.errors import InputError
 from trainer.deltas import GridUse, transformed, write_update
 from trainer.modules import floating
 from trainer.plain_tensors import check_finite, check_plain
-from trainer.tensor_names import require_once, stored_names
+from trainer.tensor_names import listed, require_once, stored_names
 from trainer.weight_files import read_weight_files
 
 __all__ = ["make_update"]
@@ -43,10 +43,9 @@ def make_update(before: Path, after: Path, plan: PlanManifest, out: Path) -> tup
     found = {target: name for name, target in stored.items()}
     lacking, unknown = sorted(wanted - set(found)), sorted(set(floating(new)) - set(stored))
     if lacking or unknown:
-        raise InputError(
-            f"{after}: expected the floating tensors of {before} and no others, but it lacks {lacking[:5]} of them and "
-            f"holds {unknown[:5]} besides"
-        )
+        said = [f"lacks {listed(lacking)}"] if lacking else []
+        said += [f"holds {listed(unknown)} besides: leave out what only this site has"] if unknown else []
+        raise InputError(f"{after}: expected the floating tensors of {before} and no others, but it {', '.join(said)}")
     header = layout({name: ("F32", tuple(old[name].shape)) for name in wanted})
     if any(plan.header) and hashlib.sha256(encode_header(header.specs)).digest() != plan.header:
         raise InputError(f"{before}: the plan is for versions of other names or shapes: expected the round's parent")

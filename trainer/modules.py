@@ -27,7 +27,7 @@ from registry.rules.table import DENSE, EXAMPLES, MEAN
 from registry.store.base import ContentStore
 from registry.types import Digest, ModelId, Root
 from trainer.plain_tensors import check_finite, check_plain, check_separate, memory_of
-from trainer.tensor_names import stored_names
+from trainer.tensor_names import listed, patterns_for, require_same, stored_names
 
 if TYPE_CHECKING:
     from registry.chain.client import Client
@@ -175,9 +175,11 @@ def load_arrays(
     unknown = sorted(set(arrays) - set(stored.values()))
     unshared = sorted(set(matching(module, without)) & set(unknown))
     if unshared:
-        raise InputError(f"expected the version to hold only what is shared, but it holds {unshared[:5]}")
-    if missing or unknown:
-        raise InputError(f"the module lacks tensors {unknown[:5]} of the version, the version {missing[:5]}")
+        raise InputError(
+            f"expected the version to hold only what is shared, but it holds {listed(unshared)}, private or frozen "
+            f"here: register the model `--without {patterns_for(unshared)[0]!r}`, or share it in the Task"
+        )
+    require_same(missing, unknown)
     for name, value in tensors.items():
         array = arrays[stored[name]]
         if tuple(value.shape) != array.shape:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,17 +17,21 @@ import torch
 from torch import nn
 
 from registry.chain.contract_hashes import round_id_of
-from registry.content.manifest import UpdateManifest, decode
+from registry.content.manifest import UpdateManifest, VersionManifest, decode
 from registry.content.tensors import write_tensors
 from registry.durable import write_whole
 from registry.errors import FormError, InputError
 from registry.rounds.onchain import RoundRecord
 from registry.rounds.versions import NUMPY_NAMES, arrays_in
-from registry.types import Address
-from trainer.modules import matching
+from registry.store.base import ContentStore
+from registry.types import Address, ModelId
+from trainer.modules import load_version, matching
 from trainer.updates import place_of
 
-__all__ = ["load_private", "save_private"]
+if TYPE_CHECKING:
+    from trainer.participant import Task
+
+__all__ = ["load_personal", "load_private", "save_private"]
 
 _FILE = "private.safetensors"
 
@@ -60,10 +65,41 @@ def load_private(
             f"the private tensors of round {last.number} are lost: expected {file}; restore it from a backup, or "
             "start from the module's own with reset_private=True in the task"
         )
+    _restore(file, last.number, module, patterns)
+
+
+def load_personal(task: Task, store: ContentStore, version: VersionManifest, folder: Path, model_id: ModelId) -> int:
+    """Load a version into a task's module together with this site's own private tensors, for use after training.
+
+    Args:
+        task: The site's task; its module gets the values. Frozen tensors stay as the module has them.
+        store: The store that has the version.
+        version: The version, of the same model.
+        folder: The participant's folder.
+        model_id: The model.
+
+    Returns:
+        Number of the site's last round of the model, whose private tensors were loaded.
+
+    Raises:
+        InputError: The module does not fit the version, or the site has no private tensors of this model.
+    """
+    sealed = [decode(file.read_bytes(), UpdateManifest) for file in folder.glob("round-*/update.cbor")]
+    number = max((update.number for update in sealed if update.model == model_id), default=0)
+    file = place_of(folder, round_id_of(model_id, number)) / _FILE
+    if not file.exists():
+        raise InputError(f"{folder}: expected private tensors of model 0x{model_id.hex()[:10]}, found none")
+    load_version(task.module, store, version, without=task.unshared)
+    _restore(file, number, task.module, task.private)
+    return number
+
+
+def _restore(file: Path, number: int, module: nn.Module, patterns: Sequence[str]) -> None:
+    """Copy a round's private tensors into the module."""
     try:
         held = arrays_in(file.read_bytes())
     except FormError as error:
-        raise InputError(f"{file}: the private tensors of round {last.number} are damaged: {error}") from None
+        raise InputError(f"{file}: the private tensors of round {number} are damaged: {error}") from None
     own = _own(module, patterns)
     said, found = ({name: (a.dtype, a.shape) for name, a in arrays.items()} for arrays in (_arrays(own), held))
     if said != found:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from registry.errors import InputError
 
-__all__ = ["require_once", "stored_names", "without_wrappers"]
+__all__ = ["listed", "patterns_for", "require_once", "require_same", "stored_names", "without_wrappers"]
 
 _COMPONENTS = re.compile(r"(?<![^.])(?:_orig_mod|base_layer)\.")
 _ADAPTER = re.compile(r"(?<![^.])(lora_\w+)\.default(?![^.])")
+_MOST_LISTED = 5
+"""Most tensors that a message names."""
 _PREFIX = re.compile(r"\A(?:module\.|base_model\.model\.)+")
 
 
@@ -87,3 +89,36 @@ def _groups(tensors: Iterable[str], tied: Mapping[str, str]) -> dict[str, list[s
     for alias, name in tied.items():
         groups[name].append(alias)
     return groups
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return tensors' names for a message."""
+    more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
+    return ", ".join(names[:_MOST_LISTED]) + more
+
+
+def patterns_for(names: Sequence[str]) -> tuple[str, ...]:
+    """Return patterns for tensors' names, one for each of the module's parts that they are in."""
+    return tuple(dict.fromkeys(f"{name.partition('.')[0]}.*" if "." in name else name for name in names))
+
+
+def require_same(missing: Sequence[str], unknown: Sequence[str]) -> None:
+    """Refuse a module whose shared tensors are not the version's, and say how they come to be.
+
+    Args:
+        missing: Tensors of the module that the version lacks.
+        unknown: Tensors of the version that the module lacks.
+
+    Raises:
+        InputError: There are some.
+    """
+    said = []
+    if missing:
+        said.append(
+            f"the version lacks {listed(missing)}, which the module has: what only this site has is "
+            f"private={patterns_for(missing)} in the Task; what all share belongs into a published version"
+        )
+    if unknown:
+        said.append(f"the module lacks {listed(unknown)}, which the version has: make the module that it was made of")
+    if said:
+        raise InputError("; ".join(said))

@@ -99,7 +99,9 @@ def use_row(use: Use) -> tuple[object, ...]:
     """Return a commitment and the version it entered as a table row."""
     entry = use.commitment
     share = f"{100 * use.share:.1f} %" if use.share else ""
-    outcome = "unknown" if use.reason is None else use.reason.name.lower().replace("_", " ")
+    outcome = "report unavailable" if use.reason is None else use.reason.name.lower().replace("_", " ")
+    if not use.made:
+        outcome = "no version yet" if use.made is None else "round lapsed"
     version = short(use.version, _DIGITS) if use.version is not None else ""
     return (short(entry.model_id, _DIGITS), entry.number, f"0x{short(entry.participant, _DIGITS)}",
             short(entry.digest, _DIGITS), entry.weight, share, outcome, version)  # fmt: skip

@@ -216,6 +216,9 @@ def _text(value: object) -> str:
         return "-"
     if isinstance(shown, list):
         return printable(", ".join(map(str, shown))) or "-"
+    if isinstance(shown, Mapping):
+        return ", ".join(f"{name} {each:g}" if isinstance(each, float) else f"{name} {_text(each)}"
+                         for name, each in shown.items()) or "-"  # fmt: skip
     return printable(str(shown))
 
 

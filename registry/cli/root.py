@@ -76,9 +76,8 @@ class _LazyGroup(TyperGroup):
     table: ClassVar[dict[str, Subcommand]]
 
     def main(self, args: Sequence[str] | None = None, **extra: Any) -> Any:  # type: ignore[override]
-        """Run the command; where its arguments are wrong and ask for JSON, say so in JSON."""
-        if "--json" not in (sys.argv[1:] if args is None else args):
-            return super().main(args, **extra)
+        """Run the command; say in one line what is wrong with its arguments, in JSON where they ask for it."""
+        as_json = "--json" in (sys.argv[1:] if args is None else args)
         try:
             code = super().main(args, **{**extra, "standalone_mode": False})
         except typer.Abort:
@@ -86,8 +85,7 @@ class _LazyGroup(TyperGroup):
         except Exception as error:
             if not hasattr(error, "format_message"):  # what typer raises for wrong arguments, by no public name
                 raise
-            line = " ".join(str(error.format_message()).split())
-            sys.stderr.write(json.dumps({"error": "UsageError", "message": line}, ensure_ascii=False) + "\n")
+            sys.stderr.write(_usage_error(error, as_json) + "\n")
             sys.exit(2)
         sys.exit(code if isinstance(code, int) else 0)
 
@@ -109,6 +107,18 @@ class _LazyGroup(TyperGroup):
         }  # searched for `Did you mean` suggestions
         name, found, rest = super().resolve_command(ctx, args)
         return name, load(self.table[name]) if found is not None and name else found, rest
+
+
+def _usage_error(error: Any, as_json: bool) -> str:
+    """Return what is said of wrong arguments: one line, or a group's help where nothing follows its name."""
+    text = str(error.format_message())
+    if not as_json and type(error).__name__ == "NoArgsIsHelpError":
+        return text.rstrip()
+    line = " ".join(text.split())
+    if as_json:
+        return json.dumps({"error": "UsageError", "message": line}, ensure_ascii=False)
+    named = error.ctx.command_path if getattr(error, "ctx", None) is not None else "cairn"
+    return f"error: {line} (`{named} --help` says how it is used)"
 
 
 def load(entry: Subcommand) -> Any:

@@ -51,7 +51,11 @@ def segments_of(
     tensors = [spec for spec in header.specs if spec.dtype == "F32"]
     unknown = sorted({*exponents, *kinds} - {spec.name for spec in tensors})
     if unknown:
-        raise InputError(f"segments: expected names of F32 tensors of the parent, got {unknown[0]!r}")
+        raise InputError(
+            f"expected the plan's scales and buffers to name F32 tensors of the version, got {unknown[0]}, which is "
+            "none: take it out of the plan, or make the plan of the version's tensors (`cairn plan new --model`, or "
+            "`--module` with `--without` for what is private)"
+        )
     found, first = [], 0
     for spec in tensors:
         length = (spec.end - spec.begin) // 4

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator
 
 from registry.content.manifest import Statement, manifest_cid
 from registry.ethereum.keys import to_checksum
-from registry.facts.version_facts import LineageFacts, VersionFacts
+from registry.facts.version_facts import CommitmentOutcome, LineageFacts, VersionFacts
+from registry.rounds.evaluations import ratios
 from registry.types import Address
 
 __all__ = ["model_card"]
@@ -39,6 +40,7 @@ def model_card(facts: LineageFacts, *, chain_id: int, contract: Address) -> str:
         *_warning(mine),
         *_statement(stated),
         _training(facts),
+        *_evaluation(facts),
         *_data(facts, stated),
         _anchors(mine, chain_id, contract),
     ]
@@ -89,26 +91,56 @@ def _training(facts: LineageFacts) -> str:
     rounds = [version for version in facts.lineage if version.round is not None]
     if not rounds:
         return "## Training\n\nPublished by its owner; no federated round led to it."
-    last = max(rounds, key=lambda version: (version.block, version.round or 0))
+    took: dict[Address, list[CommitmentOutcome]] = {}
+    for told in (told for version in rounds for told in version.commitments if told.share):
+        took.setdefault(told.participant, []).append(told)
+    shares = {who: sum(told.share for told in held) / len(rounds) for who, held in took.items()}
     rows = [
-        (f"`{to_checksum(told.participant)}`", str(told.weight), f"{100 * told.share:.1f} %")
-        for told in last.commitments
-        if told.share
+        (f"`{to_checksum(who)}`", str(len(held)), str(sum(t.weight for t in held)), f"{100 * shares[who]:.1f} %")
+        for who, held in sorted(took.items(), key=lambda entry: (-shares[entry[0]], entry[0]))
     ]
     many = "1 federated round" if len(rounds) == 1 else f"{len(rounds)} federated rounds"
-    said = f"{many} led to it. Weights are as each participant declared them. The last one averaged:"
-    return f"## Training\n\n{said}\n\n{_table(('participant', 'weight', 'share'), rows)}"
+    said = f"{many} led to it. Weights are as each participant declared them; a share is the mean over all rounds."
+    unread = sum(version.report is None for version in rounds)
+    if unread:
+        said += f" The reports of {unread} rounds were not available: who contributed to these is missing here."
+    return f"## Training\n\n{said}\n\n{_table(('participant', 'rounds', 'weight', 'share'), rows)}"
+
+
+def _evaluation(facts: LineageFacts) -> Iterator[str]:
+    rows = []
+    for version in facts.lineage:
+        found = version.report.evaluation if version.report is not None else None
+        if found is not None and version.parent is not None:
+            figures = ", ".join(f"{_text(name)} {value:.4g}" for name, value in sorted(ratios(found).items()))
+            at = f"`{version.parent.hex()[:10]}`"
+            rows.append((str(version.round), at, str(found.updates), str(found.examples), figures or "-"))
+    if rows:
+        head = ("round", "of its parent", "participants", "examples", "per example")
+        yield f"## Evaluation, as participants measured it on their own data\n\n{_table(head, rows)}"
+    last = next(version for version in facts.lineage if version.version == facts.version)
+    if last.round is not None and last.metrics and not _states_metrics(last):
+        metrics = [(_text(name), f"{value:.4g}") for name, value in sorted(last.metrics.items())]
+        yield f"## Metrics of its round, averaged over contributions\n\n{_table(('metric', 'value'), metrics)}"
+
+
+def _states_metrics(version: VersionFacts) -> bool:
+    return version.manifest is not None and version.manifest.statement is not None
 
 
 def _data(facts: LineageFacts, stated: Statement | None) -> Iterator[str]:
-    rows = {(_text(one.name), _text(one.licence), "") for one in (stated.sources if stated is not None else ())}
-    for version in facts.lineage:
-        for told in version.commitments:
-            if told.share and told.data_set is not None:
-                found = told.data_set
-                rows.add((_text(found.name), _text(found.licence), str(found.records)))
-    if rows:
-        yield f"## Data, as its holders state it\n\n{_table(('data set', 'licence', 'records'), sorted(rows))}"
+    if stated is not None and stated.sources:
+        rows = sorted({(_text(one.name), _text(one.licence)) for one in stated.sources})
+        yield f"## Data, as its owner states it\n\n{_table(('data set', 'licence'), rows)}"
+    found = {
+        (_text(told.data_set.name), _text(told.data_set.licence), str(told.data_set.records))
+        for version in facts.lineage
+        for told in version.commitments
+        if told.share and told.data_set is not None
+    }
+    if found:
+        head = ("data set", "licence", "records")
+        yield f"## Data, as participants state it\n\n{_table(head, sorted(found))}"
 
 
 def _anchors(mine: VersionFacts, chain_id: int, contract: Address) -> str:
@@ -121,9 +153,13 @@ def _anchors(mine: VersionFacts, chain_id: int, contract: Address) -> str:
     ]
     if mine.manifest is not None:
         rows.append(("sha256 of the weights", f"`{mine.manifest.weights.sha256.hex()}`"))
-    named = f"0x{mine.model.hex()[:10]}@{mine.version.hex()[:10]}"
-    check = f"```console\n$ cairn verify {named}\n$ cairn verify model.safetensors\n```"
-    how = "Recompute every round, and check a file, without an account:"
+    named, there = f"0x{mine.model.hex()}@{mine.version.hex()}", f"--contract {to_checksum(contract)}"
+    calls = (f"verify {named}", f"model pull {named} -o model.safetensors", "verify model.safetensors")
+    check = "```console\n" + "\n".join(f"$ cairn {call} {there}" for call in calls) + "\n```"
+    how = (
+        "Recompute every round, fetch the weights, and check a file, without an account. `--rpc-url` names a node of "
+        f"chain {chain_id}, `--store` a content store that has the files:"
+    )
     return f"## Provenance\n\n{_table(('anchored', ''), rows)}\n\n{how}\n\n{check}"
 
 

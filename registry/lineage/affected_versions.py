@@ -10,9 +10,10 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from registry.chain.contract_hashes import round_id_of
 from registry.content.manifest import Reason
 from registry.index import queries, round_queries
-from registry.index.entries import CommitmentEntry, VersionEntry
+from registry.index.entries import CommitmentEntry, RoundEntry, VersionEntry
 from registry.lineage.ancestry import Ancestry, read_ancestry
 from registry.lineage.catalogue import Catalogue
 from registry.lineage.provenance import standing_report
@@ -29,12 +30,14 @@ class Use:
     Attributes:
         reason: Its reason in the standing result's report; None if no result stands or the report is unavailable.
         version: The version that its round made, if the update is in it or may be.
+        made: Whether its round made a version; None while it still may.
     """
 
     commitment: CommitmentEntry
     reason: Reason | None
     share: float
     version: Digest | None
+    made: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +114,16 @@ def _uses(db: sqlite3.Connection, store: ContentStore, commitments: Iterable[Com
             reason = Reason(said.reason)
             share = said.weight / report.manifest.total_weight if reason is Reason.ADMITTED else 0.0
         used = reason in (None, Reason.ADMITTED)
-        found.append(Use(commitment, reason, share, entry.version_digest if used else None))
+        found.append(Use(commitment, reason, share, entry.version_digest if used else None, _made(db, entry)))
     return tuple(found)
+
+
+def _made(db: sqlite3.Connection, entry: RoundEntry) -> bool | None:
+    """Return whether a round made a version; None if it is the last and not recorded as ended."""
+    if entry.version_digest is not None:
+        return True
+    followed = round_queries.round_of(db, round_id_of(entry.model_id, entry.number + 1)) is not None
+    return False if entry.cancelled or followed else None
 
 
 def _from(ancestry: Ancestry, uses: Iterable[Use], stated: Iterable[Digest]) -> tuple[VersionEntry, ...]:

@@ -250,7 +250,8 @@ def _say(done: Callable[[str], None], said: str) -> None:
 
 def _tell(state: TaskHealth, error: Exception, pause: float) -> None:
     """Log why a step failed, once for a repeated error; an unexpected error with its traceback."""
-    said = f"{type(error).__name__}: {error}"
+    name = type(error).__name__
+    said = str(error) if str(error).startswith(name) else f"{name}: {error}"  # the contract's errors begin with theirs
     if not state.failing or said != state.error:
         foreseen = isinstance(error, (CairnError, OSError))
         log.warning("%s; retrying in %.0f s", said, pause, exc_info=None if foreseen else error)

@@ -106,11 +106,15 @@ def test_missing_funds_are_told_in_full_and_to_which_account(open_world: Any) ->
         (["round", "show", "0x12", "first"], "Invalid value for 'ROUND': "),
     ],
 )
-def test_wrong_arguments_are_told_in_json_where_json_is_asked_for(cairn: Any, arguments: list[str], said: str) -> None:
+def test_wrong_arguments_are_told_in_one_line_in_json_where_that_is_asked_for(
+    cairn: Any, arguments: list[str], said: str
+) -> None:
     result = cairn(*arguments, "--json")
     assert result.exit_code == 2
     told = json.loads(result.stderr)
     assert told["error"] == "UsageError"
     assert told["message"].startswith(said)
     assert result.stdout == ""
-    assert "Usage: " in cairn(*arguments).stderr
+    plain = cairn(*arguments)
+    assert (plain.exit_code, plain.stdout, plain.stderr.count("\n")) == (2, "", 1)
+    assert plain.stderr.startswith(f"error: {said}") and "--help` says how it is used" in plain.stderr

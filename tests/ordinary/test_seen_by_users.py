@@ -4,25 +4,59 @@ from __future__ import annotations
 
 import logging
 import math
+import re
+import shlex
+import threading
 import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 from registry.cli.session import Session
 from registry.cli.turns import Turns
-from registry.content.manifest import Code, UpdateManifest, decode
+from registry.content.cid import parse_cid
+from registry.content.manifest import Code, DataSetManifest, UpdateManifest, decode
+from registry.content.segments import segments_of
 from registry.dev.embedded import warp
-from registry.errors import BlockNotFound
+from registry.errors import BlockNotFound, InputError
 from registry.ethereum.keys import to_checksum
 from registry.roles.aggregator import AggregatorMemory, advance
+from registry.roles.loop import TaskHealth, follow
+from registry.rounds.versions import load_version_manifest, save_arrays
+from registry.store.car_store import CarStore
 from registry.store.limited import LimitedStore
+from registry.store.local import LocalStore
+from registry.store.memory import MemoryStore
 from registry.types import Cid, ModelId, Role
+from trainer.made_updates import make_update
+from trainer.modules import load_arrays, module_arrays, module_header, propose_plan
+from trainer.participant import Task
+from trainer.private import load_personal
+from trainer.simulation import simulate_round, start
 from trainer.updates import this_package
+
+MEASURING = """
+from dataclasses import replace
+import hospital
+
+def task():
+    return replace(hospital.task(), evaluate=lambda module: {"examples": 10, "right": 7, "loss": 5.0})
+"""
 
 
 def model_of(world: Any) -> ModelId:
     return ModelId(bytes.fromhex(world.model[2:]))
+
+
+def versions(world: Any) -> list[str]:
+    """The digests of the versions of a model, genesis first."""
+    lineage = world.done("provenance", "show", world.model)["lineage"]
+    return [version["version"].removeprefix("0x") for version in lineage][::-1]
 
 
 def committed(world: Any, *published: str, fewest: int = 1) -> None:
@@ -43,7 +77,9 @@ def close(world: Any, *published: str) -> None:
 
 def finish(world: Any, *published: str) -> None:
     """Play a round from its commits to its end."""
-    close(world, *published)
+    warp(world.chain.w3, seconds=3601)
+    for name in published:
+        world.done("participant", "publish", world.model, "--account", name)
     warp(world.chain.w3, seconds=3601)
     for name in "de":
         world.done("aggregator", "once", world.model, "--account", name)
@@ -167,3 +203,176 @@ def test_this_package_s_own_tasks_state_its_code() -> None:
     from trainer.cli.commands.simulate import _line
 
     assert _line(0, 2).code == this_package()
+
+
+def test_a_card_lists_who_took_part_in_any_round_and_how_to_check_it(world: Any) -> None:
+    world.done("plan", "new", "--quorum", 2, "--min-contributions", 1, "--grid", 20, "-o", "one.toml")
+    world.done("plan", "set", world.model, "one.toml", "--account", "a")
+    (world.folder / "measuring.py").write_text(MEASURING)
+    for who in ("b", "c"):
+        world.done("round", "open", world.model, "--account", "a")
+        world.done("participant", "submit", world.model, "--task", "measuring.py:task", "--account", who)
+        finish(world, who)
+    card = world.run("model", "card", world.model).stdout
+    b, c = (to_checksum(Session({"account": name}).account) for name in "bc")
+    assert "2 federated rounds led to it." in card
+    assert all(f"| `{who}` | 1 | 10 | 50.0 % |" in card for who in (b, c))
+    contract = to_checksum(Session({}).reader.address)
+    genesis, first = (version[:10] for version in versions(world)[:2])
+    assert f"| 1 | `{genesis}` | 1 | 10 | loss 0.5, right 0.7 |" in card
+    assert f"| 2 | `{first}` | 1 | 10 | loss 0.5, right 0.7 |" in card
+    assert "## Data, as its owner states it\n\n| data set | licence |\n| --- | --- |\n| x | CC0\\-1.0 |" in card
+    for line in re.findall(r"^\$ cairn (.*)$", card, re.M):
+        assert f"--contract {contract}" in line and (
+            versions(world)[-1] in line or line.startswith("verify model.safe")
+        )
+        assert world.run(*shlex.split(line)).exit_code == 0, line
+
+
+# Messages --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def of_two_parts() -> Callable[..., nn.Module]:
+    """A module of a body, and with `device` of a part that a site keeps for itself."""
+
+    def make(device: bool) -> nn.Module:
+        parts = {"body": nn.Linear(2, 1)} | ({"device": nn.Linear(1, 1)} if device else {})
+        return nn.ModuleDict(parts)
+
+    return make
+
+
+def test_tensors_that_differ_are_named_with_the_remedy(of_two_parts: Callable[..., nn.Module]) -> None:
+    more, fewer = of_two_parts(True), of_two_parts(False)
+    lacking = r"\Athe version lacks device.bias, device.weight, which the module has: .* private=\('device.\*',\) in"
+    with pytest.raises(InputError, match=lacking):
+        load_arrays(more, module_arrays(fewer)[0])
+    beside = r"\Athe module lacks device.bias, device.weight, which the version has: make the module"
+    with pytest.raises(InputError, match=beside):
+        load_arrays(fewer, module_arrays(more)[0])
+    with pytest.raises(InputError, match=r"holds device.bias, device.weight, private or .*`--without 'device.\*'`"):
+        load_arrays(more, module_arrays(more)[0], without=("device.*",))
+    named = r"\Aexpected the plan's scales and buffers to name F32 tensors .*, got device.weight,.*--without"
+    with pytest.raises(InputError, match=named):
+        segments_of(module_header(fewer), {"device.weight": 2}, {})
+
+
+def test_files_whose_tensors_differ_are_told_apart_by_name(
+    of_two_parts: Callable[..., nn.Module], tmp_path: Path
+) -> None:
+    fewer, more = tmp_path / "fewer.safetensors", tmp_path / "more.safetensors"
+    for device, path in ((False, fewer), (True, more)):
+        save_arrays(path, module_arrays(of_two_parts(device))[0])
+    plan = propose_plan(of_two_parts(False), quorum=1, min_contributions=1)
+    for before, after, said in (
+        (fewer, more, "but it holds device.bias, device.weight besides: leave out what only this site has"),
+        (more, fewer, "but it lacks device.bias, device.weight"),
+    ):
+        with pytest.raises(InputError, match=rf"{said}\Z"):
+            make_update(before, after, plan, tmp_path / "update.safetensors")
+
+
+def test_metrics_are_printed_as_names_and_values(open_world: Any) -> None:
+    own = ("--task", "hospital.py:task", "--account", "b")
+    result = open_world.run("participant", "submit", open_world.model, *own)
+    assert re.search(r"^metrics +loss 0.5$", result.stdout, re.M), result.stdout
+
+
+def test_an_error_s_name_is_said_once(world: Any, caplog: pytest.LogCaptureFixture) -> None:
+    health, stop = TaskHealth(), threading.Event()
+
+    def step() -> str:
+        stop.set()
+        nobody = Session({"account": "f"})
+        nobody.client.open_round(model_of(world), number=1, until="mined")
+        return ""
+
+    follow(step, stop, poll=0.01, health=health, ends=())
+    assert health.error.startswith("MissingRole") and health.error.count("MissingRole") == 1, health.error
+    assert "MissingRole: MissingRole" not in caplog.text
+
+
+# Commands --------------------------------------------------------------------------------------------------------
+
+
+def test_watching_waits_for_a_round_that_is_not_open_yet(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wait(seconds: float) -> None:
+        world.done("round", "open", world.model, "--account", "a")
+        world.done("round", "cancel", world.model, "--account", "a")
+
+    monkeypatch.setattr("registry.cli.commands.rounds.time.sleep", wait)
+    for number in (1, 2):
+        result = world.run("round", "watch", world.model, *((number,) if number == 2 else ()))
+        assert result.exit_code == 0, result.output
+        assert f"waiting for round {number} to be opened" in result.stderr
+        assert f"round {number}, cancelled" in result.stdout
+    assert world.run("round", "watch", world.model, 9).exit_code == 2
+
+
+def test_a_round_that_lapsed_is_no_unknown_outcome(world: Any) -> None:
+    committed(world)
+
+    def outcome() -> str:
+        return world.run("provenance", "participant", world.model, "b").stdout
+
+    assert "no version yet" in outcome() and "unknown" not in outcome()
+    warp(world.chain.w3, seconds=7201)
+    world.done("round", "open", world.model, "--account", "a")
+    assert "round lapsed" in outcome() and "unknown" not in outcome()
+
+
+def test_a_bundle_names_its_version_and_compares_a_file_with_it(played: Any, tmp_path: Path) -> None:
+    car, weights = tmp_path / "b.car", tmp_path / "model.safetensors"
+    made = played.done("bundle", "create", played.model, "-o", car)
+    trust = [word for point in made["trust"] for word in ("--trust", f"0x{point['hash'].removeprefix('0x')}")]
+    head = played.done("model", "show", played.model)["head"].removeprefix("0x")
+    played.done("model", "pull", played.model, "-o", weights)
+    result = played.run("bundle", "verify", car, *trust, "--file", weights)
+    assert result.exit_code == 0, result.output
+    for name, value in (("model", played.model.removeprefix("0x")), ("version", head)):
+        assert re.search(rf"^{name} +(0x)?{value}$", result.stdout, re.M), result.stdout
+    assert f"the weights of version 0x{head}" in result.stdout
+    assert played.done("bundle", "verify", car, *trust, "--file", weights)["file"]["is_version"] is True
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    result = played.run("bundle", "verify", car, *trust, "--file", weights)
+    assert (result.exit_code, "the weights of version" in result.stderr) == (7, True), result.output
+
+
+def test_the_root_of_a_bundle_is_no_manifest_and_the_message_says_what_reads_it(played: Any, tmp_path: Path) -> None:
+    root = played.done("bundle", "create", played.model, "-o", tmp_path / "b.car")["root"]
+    car = CarStore(tmp_path / "b.car")
+    store = LocalStore(tmp_path / "store")
+    store.put(parse_cid(root), car.get(parse_cid(root)))
+    result = played.run("store", "get", root, "--store", tmp_path / "store")
+    assert "bundle verify" in result.stderr
+
+
+# A site's own part -----------------------------------------------------------------------------------------------
+
+
+def test_a_site_s_own_model_is_a_version_with_its_own_private_tensors(
+    of_two_parts: Callable[..., nn.Module], tmp_path: Path
+) -> None:
+    def train(module: nn.Module, epoch: int) -> dict[str, float]:
+        with torch.no_grad():
+            for value in module.parameters():
+                value += 0.25
+        return {}
+
+    about, private = DataSetManifest("ward 7", "", "", "", 10, None), ("device.*",)
+    task = Task(of_two_parts(True), train, 10, about, private=private)
+    plan = propose_plan(task.module, quorum=1, min_contributions=1, without=private)
+    sites = start(task.module, {"ann": task}, plan, MemoryStore(), tmp_path, aggregators=1, without=private)
+    model = sites.model_id
+    version = load_version_manifest(sites.store, sites.owner.model(model).head)
+    with pytest.raises(InputError, match="expected private tensors of model 0x"):
+        load_personal(task, sites.store, version, tmp_path / "ann", model)
+    simulate_round(sites)
+    trained = {name: value.clone() for name, value in task.module.state_dict().items()}
+    version = load_version_manifest(sites.store, sites.owner.model(model).head)
+    served = replace(task, module=of_two_parts(True))
+    assert load_personal(served, sites.store, version, tmp_path / "ann", model) == 1
+    got = served.module.state_dict()
+    assert all(torch.equal(got[name], trained[name]) for name in trained if name.startswith("device"))
+    assert all(torch.allclose(got[name], trained[name], atol=1e-6) for name in trained)

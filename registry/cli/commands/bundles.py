@@ -20,6 +20,8 @@ from registry.errors import InputError
 
 if TYPE_CHECKING:
     from registry.bundles.verify_bundle import BundleVerdict
+    from registry.store.base import ContentStore
+    from registry.verification.checks import Check
 
 app = group("A version's lineage with its chain proofs in one file that verifies offline.")
 
@@ -85,6 +87,9 @@ def verify(
     contract: Annotated[
         str | None, typer.Option("--contract", metavar="ADDRESS", help="The expected contract.")
     ] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--file", metavar="FILE", help="Weights to compare with the proven version's.")
+    ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print one line per version, and only those checks that did not pass.")
     ] = False,
@@ -92,12 +97,15 @@ def verify(
     """Verify a bundle offline: every block, every proof, and each version as `cairn verify` does.
 
     Prints which trusted block proves which events, and the proof behind each check. Rounds are recomputed if the
-    bundle has the files. Exit code 3 if the file is not a bundle, 7 if anything disagrees or a proof is invalid, 4 if
-    the trusted hashes leave something unproved.
+    bundle has the files. --file compares a file's sha256 with that of the version's weights.
+
+    Exit code 3 if the file is not a bundle, 7 if anything disagrees or a proof is invalid, 4 if the trusted hashes
+    leave something unproved.
     """
     from registry.bundles.verify_bundle import verify_bundle
     from registry.ethereum.keys import address_of
     from registry.facts.bundle_facts import bundle_verdict_facts
+    from registry.facts.plain import plain
     from registry.store.car_store import CarStore
 
     hashes, meant = [block_hash(text) for text in trust], address_of(contract) if contract else None
@@ -108,10 +116,14 @@ def verify(
     with tempfile.TemporaryDirectory(prefix="cairn-bundle-") as folder, session.out.waiting("verifying") as say:
         verdict = verify_bundle(store, hashes, Path(folder), contract=meant, progress=telling(say))
     _show(session, verdict, quiet)
-    session.out.result(bundle_verdict_facts(verdict), lambda: _conclude(session, verdict))
+    named = None if weights is None else _weights_check(store, verdict, weights)
+    facts = plain(bundle_verdict_facts(verdict))
+    facts |= {} if named is None else {"file": {"path": str(weights), "is_version": named.finding == "passed"}}
+    session.out.result(facts, lambda: _conclude(session, verdict, named))
     require_passed(
         [("bundle", check) for check in verdict.checks]
         + [(name_of(one.step), check) for one in verdict.versions for check in one.checks]
+        + ([] if named is None else [(str(weights), named)])
     )
 
 
@@ -130,7 +142,32 @@ def _show(session: Session, verdict: BundleVerdict, quiet: bool) -> None:
         show(session, one, quiet)
 
 
-def _conclude(session: Session, verdict: BundleVerdict) -> None:
+def _weights_check(store: ContentStore, verdict: BundleVerdict, weights: Path) -> Check:
+    """Compare a file with the weights of the bundle's version.
+
+    Raises:
+        ContentError, FormError: The bundle lacks the version's manifest, or has another block in its place.
+    """
+    from registry.content.manifest import VersionManifest
+    from registry.rounds.versions import sha256_of
+    from registry.store.manifests import get_manifest
+    from registry.types import Digest
+    from registry.verification.checks import Check, Finding
+
+    size_of(weights)
+    digest = Digest(verdict.manifest.version)
+    expected, found = get_manifest(store, digest, VersionManifest).weights.sha256, sha256_of(weights)
+    if found == expected:
+        return Check("sha256", Finding.PASSED, f"{found.hex()}, the weights of version 0x{digest.hex()}")
+    said = f"expected {expected.hex()}, the weights of version 0x{digest.hex()}, got {found.hex()}"
+    return Check("sha256", Finding.FAILED, said)
+
+
+def _conclude(session: Session, verdict: BundleVerdict, weights: Check | None) -> None:
+    manifest = verdict.manifest
+    session.out.fields({"model": manifest.model, "version": manifest.version})
+    if weights is not None:
+        session.out.show(check_line(weights))
     if verdict.passed:
         how = "recomputed" if verdict.manifest.blobs is not None else "not recomputed: the bundle has no files"
         count = len(verdict.versions)

@@ -233,9 +233,16 @@ def _manifest_of(store: ContentStore, data: bytes) -> tuple[Manifest, bool]:
     """Return a block's manifest, or the manifest that it is the head of, and whether it is a head."""
     from registry.content.heads import read_head
     from registry.content.manifest import decode_any
+    from registry.errors import FormError
 
     body = read_head(data)
-    return decode_any(data if body is None else store.get(body)), body is not None
+    try:
+        return decode_any(data if body is None else store.get(body)), body is not None
+    except FormError as error:
+        raise FormError(
+            f"expected the block of a manifest, got another DAG-CBOR block: {error}; --raw prints its bytes, and the "
+            "root of a bundle is read with `cairn bundle verify` from its CAR file"
+        ) from error
 
 
 def _blob(store: ContentStore, cid: Cid) -> Blob:

@@ -160,9 +160,18 @@ def watch(
     number: Number = None,
     poll: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="Seconds between polls.")] = 2.0,
 ) -> None:
-    """Print a round's events until it is finalized or cancelled; with --json one JSON value per line."""
+    """Print a round's events until it is finalized or cancelled; with --json one JSON value per line.
+
+    Waits for the round to be opened if it is the model's next.
+    """
     client = session.reader
     found = find_model(client, model)
+    rounds = client.model(found).rounds
+    if number == rounds + 1 or (number is None and not rounds):
+        number = rounds + 1
+        session.out.note(f"waiting for round {number} to be opened")
+        while client.model(found).rounds < number:
+            time.sleep(poll)
     at = find_round(client, found, number)
     last = ""
     while True:
