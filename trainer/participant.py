@@ -190,10 +190,12 @@ def advance(
     task: Task,
     *,
     on_grid: OnGrid | None = None,
+    say: Callable[[str], None] = lambda said: None,
 ) -> str:
     """Take the participant's next step in the model's current round, if any; return what was done.
 
-    Idempotent: a loop around it is a participant. Arguments as of `prepare_update`.
+    Idempotent: a loop around it is a participant. Arguments as of `prepare_update`; `say` is called with a line when
+    training begins and when it ended.
     """
     number = client.model(model_id).rounds
     phase = client.phase(model_id, number) if number else Phase.NONE
@@ -202,7 +204,12 @@ def advance(
         if member.last_round == number or not member.roles & Role.PARTICIPANT:
             return ""
         record = read_round(client, model_id, number)
+        anew = prepared_update(place_of(folder, record.round_id)) is None
+        if anew:
+            say(f"round {number}: training")
         made = prepare_update(store, folder, record, task, client.account, on_grid=on_grid)
+        if anew:
+            say(f"round {number}: trained: {_trained(made)}")
         commit_update(client, record, made, hook_data=task.hook_data)
         return f"round {number}: committed"
     if phase not in (Phase.PUBLISH, Phase.AGGREGATE):
@@ -215,6 +222,12 @@ def advance(
         return ""  # prepared too late to be committed: it stays local
     publish_update(store, prepared)
     return f"round {number}: published"
+
+
+def _trained(made: PreparedUpdate) -> str:
+    """Return an update's metrics, weight and steps as a line."""
+    metrics = [f"{name} {value:.4g}" for name, value in made.manifest.metrics.items()]
+    return ", ".join((*metrics, f"weight {made.manifest.weight}", f"{made.manifest.steps} steps"))
 
 
 def local_changes(task: Task, plan: PlanManifest) -> dict[str, torch.Tensor]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.cli.output import utc
-from registry.errors import CairnError, ContractError, NodeUnavailable
+from registry.errors import CairnError, ContractError, NodeUnavailable, StoreUnavailable
 
 if TYPE_CHECKING:
     from registry.chain.contract_errors import BondIsLocked, BondTooSmall, MissingRole
@@ -17,6 +18,8 @@ __all__ = ["explained"]
 
 def explained(session: Session, error: CairnError) -> str:
     """Return an error's message, with what its sender needs to know and the contract does not say."""
+    if isinstance(error, StoreUnavailable) and "cannot be reached" in str(error) and _of_localnet(session):
+        return f"{error}: `cairn localnet up` starts it"
     if not isinstance(error, ContractError):
         return str(error)
     from registry.chain.contract_errors import (
@@ -43,6 +46,12 @@ def explained(session: Session, error: CairnError) -> str:
     except CairnError:  # the error itself is what matters
         pass
     return str(error)
+
+
+def _of_localnet(session: Session) -> bool:
+    """Return whether the store is that of a local network."""
+    source = Path(session.settings.chosen["store"].source)
+    return (source.parent / "localnet.json").is_file()
 
 
 def _missing_bond(session: Session, error: BondTooSmall) -> str:

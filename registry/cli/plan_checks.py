@@ -47,7 +47,7 @@ def require_fit(session: Session, model: ModelId, plan: Plan) -> list[Warned]:
 def check_plan(
     session: Session, model: ModelId, plan: Plan, warned: list[Warned] | None = None
 ) -> tuple[dict[str, Any], list[Warned]]:
-    """Print what a conviction under a plan costs and warn of unwise terms; return both.
+    """Warn of unwise terms, such as a bond that pays no conviction; return what one costs, and the warnings.
 
     Args:
         session: The running command's session.
@@ -60,14 +60,10 @@ def check_plan(
     cost = conviction_cost(client, model, plan, fees)
     found = [*(warned or []), *plan_warnings(client, model, plan, fees)]
     text = (
-        f"convicting takes at most about {cost['gas']:,} gas with {cost['participants']} contributions: "
-        f"{cost['cost_ether']} ether now"
+        f"proving on chain that a result is wrong takes up to {cost['cost_ether']} ether now ({cost['gas']:,} gas with "
+        f"{cost['participants']} contributions), and the reward is half a bond, {cost['half_bond_ether']} ether"
     )
-    if plan.bond_gwei:
-        text += f"; half a bond is {cost['half_bond_ether']} ether"
-    if cost["paid"] or not plan.bond_gwei:
-        session.out.note(text)
-    else:
+    if plan.bond_gwei and not cost["paid"]:
         text = f"{text}: the challenger loses money by it; a larger bond_gwei would change that"
         found = [Warned("conviction_above_reward", text), *(w for w in found if w.code != "walk_above_reward")]
     for warning in found:

@@ -26,13 +26,14 @@ from registry.facts.plain import plain
 if TYPE_CHECKING:
     from registry.roles.loop import LoopTask, TaskHealth
 
-__all__ = ["Metrics", "alone", "read_status", "run_loop", "run_tasks", "tell_status"]
+__all__ = ["Metrics", "alone", "read_status", "run_loop", "run_tasks", "say", "tell_status"]
 
 Metrics = Annotated[
     str | None,
     typer.Option(metavar="HOST:PORT", help="Serve Prometheus metrics of the tasks at this address, under /metrics."),
 ]
 T = TypeVar("T")
+_FINISHING = b"\nFinishing this step; press Ctrl-C again to abort it.\n"
 _STATUS_EVERY = 5.0
 """Seconds between two writes of the status file."""
 _STALE = 60.0
@@ -53,8 +54,8 @@ def run_loop(session: Session, advance: Callable[[], str], *, poll: float, who: 
     stop = threading.Event()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
     session.out.note(f"{who}; stop with Ctrl-C (twice: in the middle of a step), which is safe at any time.")
-    with _stopping(stop):
-        follow(advance, stop, poll=poll, done=lambda said: _tell(session, said))
+    with _stopping(session, stop):
+        follow(advance, stop, poll=poll, done=lambda said: say(session, said))
 
 
 def run_tasks(
@@ -98,8 +99,8 @@ def _run_tasks(
     writing = threading.Thread(target=_write_status, args=(status, who, health, stop), name="status")
     writing.start()
     try:
-        with _stopping(stop):
-            supervise(tasks, stop, poll=poll, done=lambda said: _tell(session, said), health=health)
+        with _stopping(session, stop):
+            supervise(tasks, stop, poll=poll, done=lambda said: say(session, said), health=health)
     finally:
         stop.set()
         writing.join()
@@ -249,7 +250,8 @@ def _serve(where: str, health: Mapping[str, TaskHealth]) -> Callable[[], None]:
     return server.shutdown
 
 
-def _tell(session: Session, said: str) -> None:
+def say(session: Session, said: str) -> None:
+    """Print what a loop did, or begins to do, with the time."""
     if session.out.as_json:
         import sys
 
@@ -285,10 +287,12 @@ def alone(path: Path, said: str = "runs from this folder: stop it, or give --fol
 
 
 @contextmanager
-def _stopping(stop: threading.Event) -> Iterator[None]:
-    """Set stop at the first SIGINT or SIGTERM; the second interrupts at once."""
+def _stopping(session: Session, stop: threading.Event) -> Iterator[None]:
+    """Set stop at the first SIGINT or SIGTERM; the second interrupts at once. Say both what happens and its end."""
 
     def ask(number: int, frame: Any) -> None:
+        if not session.out.as_json:
+            os.write(2, _FINISHING)  # a signal may come in the middle of a print, which must not be entered again
         for asked in (signal.SIGINT, signal.SIGTERM):
             signal.signal(asked, signal.default_int_handler)
         # Set from another thread: this thread may hold the event's lock at this moment and would deadlock.
@@ -297,6 +301,7 @@ def _stopping(stop: threading.Event) -> Iterator[None]:
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
+        session.out.note("Stopped.")
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -49,6 +49,8 @@ __all__ = ["Answering", "answer_demands", "collect_deposits", "disk_needed"]
 
 log = logging.getLogger(__name__)
 
+_MUCH = 10
+"""Part of the free disk from which on what answers take is said: a tenth."""
 OUTRUN = (DemandIsClosed, TooLate)
 """Someone else showed the leaf first, or its time is over: expected, and no reason to skip other leaves."""
 TOGETHER = 32
@@ -215,8 +217,18 @@ def collect_deposits(client: Client, *, poor: bool = False) -> str:
     return f"collected {credit} wei of deposits"
 
 
-def disk_needed(client: Client, store: ContentStore, model_id: ModelId) -> str:
-    """Say how much disk the trees of a round take under the model's current plan; '' if that is unavailable."""
+def disk_needed(client: Client, store: ContentStore, model_id: ModelId, free: int) -> str:
+    """Say how much disk a round's answers take under the model's current plan, if that is much of what is free.
+
+    Args:
+        client: The chain.
+        store: Holds the plan.
+        model_id: The model.
+        free: Free bytes of the aggregator's disk.
+
+    Returns:
+        '' if it is less than a tenth of that, or unknown because the plan is unavailable.
+    """
     plans = client.model(model_id).plans
     if not plans:
         return ""
@@ -224,9 +236,14 @@ def disk_needed(client: Client, store: ContentStore, model_id: ModelId) -> str:
         rules = plan_rules(load_plan(store, client.plan(model_id, plans - 1)))
     except (ContentError, InputError, VerificationFailed):
         return ""  # the round's first step reports it
-    beside, with_one = (disk_bytes(count, rules.values, len(rules.program.states)) for count in (0, 1))
-    each, rest = ((size / 1e6) for size in (with_one - beside, beside))
-    return f"Answering demands takes {each:.3g} MB of disk per contribution of a round, plus {rest:.3g} MB."
+    participants = client.model(model_id).participants
+    needed = disk_bytes(participants, rules.values, len(rules.program.states))
+    if needed * _MUCH < free:
+        return ""
+    return (
+        f"This disk has {free / 1e9:.3g} GB free; a round of {participants} participants takes up to "
+        f"{needed / 1e9:.3g} GB of it, to prove its result if somebody disputes it."
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,15 +71,17 @@ class Endpoint:
 
     Args:
         url: http or https, host, port and path prefix of all requests.
+        name: What messages call it; by default the URL.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, name: str = "") -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             raise InputError(f"expected http://host[:port] or https://host[:port], got {url!r}")
         if parts.username is not None or parts.password is not None:
             raise InputError(f"expected a URL without a password in it, got one for {parts.hostname}")
         self.url = url.rstrip("/")
+        self._name = name or self.url
         self._prefix = parts.path.rstrip("/")
         self._secure = parts.scheme == "https"
         self.host = parts.hostname
@@ -114,6 +116,9 @@ class Endpoint:
             except Late as error:
                 connection.close()
                 raise Late(f"{self.url}: no answer: {error}") from error
+            except (ConnectionRefusedError, socket.gaierror) as error:
+                connection.close()
+                raise StoreUnavailable(f"content store {self._name} cannot be reached: {_told(error)}") from error
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
                 raise StoreUnavailable(f"{self.url}: {_told(error)}") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -51,7 +52,7 @@ class KuboRpc:
 
     def __init__(self, api: str, block_timeout: float) -> None:
         self.url, self._multiaddr = endpoints_of(api)
-        self._rpc = Endpoint(self.url)
+        self._rpc = Endpoint(self.url, f"kubo:{self.url}")
         self._timeout = block_timeout
         self._gateway: Endpoint | None = None
         self._asked_for_gateway = False
@@ -295,6 +296,10 @@ class KuboRpc:
             raise kind(f"{self.url}: {error}") from error
         except theirs.TimeoutError as error:
             raise StoreUnavailable(f"{self.url}: no answer in time: {error}") from error
+        except theirs.ConnectionError as error:
+            cause = re.search(r"\[Errno -?\d+\] ([^'\")]+)", str(error))  # else the text is a dump of urllib3's objects
+            why = cause[1] if cause is not None else type(error.original).__name__
+            raise StoreUnavailable(f"content store kubo:{self.url} cannot be reached: {why}") from error
         except (theirs.Error, OSError) as error:
             raise StoreUnavailable(f"{self.url}: {error}") from error
 

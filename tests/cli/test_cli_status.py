@@ -55,9 +55,10 @@ def test_metrics_and_status_tell_of_each_task_until_a_signal_ends_them(tmp_path:
 CAUGHT = """
 import os, signal, threading
 from registry.cli.run_loops import _stopping
+from registry.cli.session import Session
 
 stop = threading.Event()
-with _stopping(stop):
+with _stopping(Session({}), stop):
     with stop._cond:
         os.kill(os.getpid(), signal.SIGTERM)
         try:
@@ -73,7 +74,8 @@ def test_signals_that_come_while_a_loop_looks_whether_to_stop_do_stop_it(again: 
     """Whoever handles them in the thread that holds the event's lock waits for itself."""
     program = CAUGHT.replace("AGAIN", str(again))
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
-    assert (ran.stdout, ran.stderr) == (said, "")
+    told = "\nFinishing this step; press Ctrl-C again to abort it.\nStopped.\n"
+    assert (ran.stdout, ran.stderr) == (said, told)
 
 
 @pytest.mark.parametrize("where", ["9464", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:70000", "nowhere.invalid:9464"])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import re
 import shlex
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -33,9 +35,11 @@ from registry.store.limited import LimitedStore
 from registry.store.local import LocalStore
 from registry.store.memory import MemoryStore
 from registry.types import Cid, ModelId, Role
+from trainer.cli.tasks import load_task
 from trainer.made_updates import make_update
 from trainer.modules import load_arrays, module_arrays, module_header, propose_plan
 from trainer.participant import Task
+from trainer.participant import advance as advance_participant
 from trainer.private import load_personal
 from trainer.simulation import simulate_round, start
 from trainer.updates import this_package
@@ -376,3 +380,49 @@ def test_a_site_s_own_model_is_a_version_with_its_own_private_tensors(
     got = served.module.state_dict()
     assert all(torch.equal(got[name], trained[name]) for name in trained if name.startswith("device"))
     assert all(torch.allclose(got[name], trained[name], atol=1e-6) for name in trained)
+
+
+# Noise, outages, and what a loop says of itself ------------------------------------------------------------------
+
+
+def test_a_kubo_node_that_is_down_is_named_with_the_remedy(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = world.folder / ".localnet"
+    net.mkdir()
+    (net / "localnet.json").write_text("{}")
+    (net / "cairn.toml").write_text('store = "kubo:/ip4/127.0.0.1/tcp/9"\n')
+    down = "content store kubo:http://127.0.0.1:9 cannot be reached: Connection refused"
+    for command in (("store", "stat", f"bafkrei{'a' * 52}"), ("doctor",)):
+        found = world.run(*command)
+        assert (found.exit_code, f"{down}: `cairn localnet up` starts it" in found.output) == (4, True), found.output
+        assert "urllib3" not in found.output and "HTTPConnection" not in found.output
+    (net / "localnet.json").unlink()
+    assert "localnet up" not in world.run("doctor").output
+
+
+def test_opening_a_round_and_setting_a_plan_are_quiet_where_all_is_well(world: Any) -> None:
+    assert world.run("plan", "set", world.model, "plan.toml", "--account", "a").stderr == ""
+    assert world.run("round", "open", world.model, "--account", "a").stderr == ""
+
+
+def test_a_loop_says_that_it_finishes_its_step_and_that_it_stopped(world: Any, capfd: Any) -> None:
+    from registry.cli.run_loops import run_loop
+
+    def step() -> str:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.05)
+        return "round 1: committed"
+
+    run_loop(Session({}), step, poll=0.01, who="participant b")
+    out, err = capfd.readouterr()
+    assert out.endswith("  round 1: committed\n")
+    assert "Finishing this step; press Ctrl-C again to abort it.\n" in err and err.endswith("Stopped.\n")
+
+
+def test_a_participant_says_that_it_trains_and_what_came_of_it(world: Any) -> None:
+    world.done("round", "open", world.model, "--account", "a")
+    session, said = Session({"account": "b"}), list[str]()
+    task = load_task("hospital.py:task")
+    for done in ("round 1: committed", ""):
+        place = world.folder / "b"
+        assert advance_participant(session.client, session.store, place, model_of(world), task, say=said.append) == done
+    assert said == ["round 1: training", "round 1: trained: loss 0.5, weight 10, 10 steps"]

@@ -21,7 +21,7 @@ from registry.chain.contract_errors import (
     WrongPhase,
 )
 from registry.cli.output import Output
-from registry.cli.run_loops import _tell
+from registry.cli.run_loops import say
 from registry.errors import (
     BlockNotFound,
     InputError,
@@ -153,7 +153,7 @@ def test_what_cannot_be_told_ends_no_task(
     with monkeypatch.context() as patched:
         patched.setattr(sys, "stdout", Unwritable(error))
         supervise(
-            [LoopTask("answering", advance)], stop, poll=0.001, done=lambda said: _tell(session, said), health=health
+            [LoopTask("answering", advance)], stop, poll=0.001, done=lambda said: say(session, said), health=health
         )
     assert calls == [4]
     assert (health["answering"].steps, health["answering"].failures) == (4, 0)

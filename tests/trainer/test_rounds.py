@@ -24,7 +24,7 @@ from registry.content.manifest import (
 )
 from registry.content.merkle import VALUES, tensor_root
 from registry.dev.forgeries import headed
-from registry.disputes.tree_cache import is_kept, keep_blob, place_of
+from registry.disputes.tree_cache import disk_bytes, is_kept, keep_blob, place_of
 from registry.errors import BlockNotFound, CairnError
 from registry.ethereum.keys import to_checksum
 from registry.lineage.provenance import read_lineage
@@ -139,13 +139,14 @@ def test_rounds_learn_move_the_head_and_verify(kind: str, lines: Start, tmp_path
     assert sum(losses[0]) < sum(losses[2])
 
 
-def test_an_aggregator_says_beforehand_what_disk_its_answers_take(lines: Start) -> None:
+def test_an_aggregator_says_beforehand_what_disk_its_answers_take_where_that_is_much(lines: Start) -> None:
     sim = lines()
-    # Five values are one leaf: a head and its hash. Of the list a head, a hash and 192 bytes. Beside: three trees.
-    said = "Answering demands takes 0.000384 MB of disk per contribution of a round, plus 0.000288 MB."
-    assert disk_needed(sim.owner, sim.store, sim.model_id) == said
-    assert disk_needed(sim.owner, MemoryStore(), sim.model_id) == ""
-    assert disk_needed(sim.owner, sim.store, ModelId(bytes(32))) == ""
+    needed = disk_bytes(3, 5, 0)
+    said = f"a round of 3 participants takes up to {needed / 1e9:.3g} GB of it"
+    assert said in disk_needed(sim.owner, sim.store, sim.model_id, 10 * needed)
+    assert disk_needed(sim.owner, sim.store, sim.model_id, 10 * needed + 1) == ""
+    assert disk_needed(sim.owner, MemoryStore(), sim.model_id, 0) == ""
+    assert disk_needed(sim.owner, sim.store, ModelId(bytes(32)), 0) == ""
 
 
 @pytest.mark.slow

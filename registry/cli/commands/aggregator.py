@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,7 +63,8 @@ def run(
     who = f"aggregator {to_checksum(client.account)} of model {found.hex()[:10]}"
     if shows is not None:
         who += f", answering as {to_checksum(shows.account)}"
-    session.out.note(disk_needed(client, store, found))
+    place.mkdir(parents=True, exist_ok=True)
+    session.out.note(disk_needed(client, store, found, shutil.disk_usage(place).free))
     turns = LoopTask("turns", Turns(client, [found], Role.AGGREGATOR, client.account).step)
     run_tasks(session, (*steps, turns), poll=poll, who=who, status=place / STATUS, metrics=metrics)
 

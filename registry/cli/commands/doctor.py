@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from registry.cli.command import Need, command, single
+from registry.cli.explained import explained
 from registry.cli.session import Session
 from registry.cli.settings import SETTINGS
 from registry.errors import CairnError, NodeUnavailable
@@ -66,7 +67,7 @@ def doctor(
         try:
             findings += look(session)
         except CairnError as error:
-            findings.append(Diagnosis(name, False, str(error)))
+            findings.append(Diagnosis(name, False, explained(session, error)))
             code = code or error.exit_code
     facts = {"settings": settings, "files": session.settings.files, "findings": findings, "healthy": code == 0}
     session.out.result(facts, lambda: _show(session, settings, findings))

@@ -81,7 +81,7 @@ def run(
     """Take part in every round: train, commit, publish, until stopped."""
     if task is None:
         raise InputError("expected --task module:function or file.py:function, got none")
-    from registry.cli.run_loops import alone, run_loop
+    from registry.cli.run_loops import alone, run_loop, say
     from registry.cli.turns import Turns
     from registry.types import Role
     from trainer.cli.tasks import load_task
@@ -93,10 +93,14 @@ def run(
     found = find_model(client, model)
     place = _folder(session, folder)
     turns = Turns(client, [found], Role.PARTICIPANT, client.account)
+
+    def tell(said: str) -> None:
+        say(session, said)
+
     with alone(place / f"{found.hex()[:16]}.lock"):
         run_loop(
             session,
-            lambda: turns.step() or advance(client, store, place, found, loaded, on_grid=told),
+            lambda: turns.step() or advance(client, store, place, found, loaded, on_grid=told, say=tell),
             poll=poll,
             who=f"participant {_who(session)} in model {found.hex()[:10]}",
         )
