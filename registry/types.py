@@ -23,6 +23,7 @@ __all__ = [
     "MAX_GRID_BITS",
     "MAX_MANIFEST_BYTES",
     "MAX_STEPS",
+    "MAX_SHARE",
     "MAX_TOTAL_WEIGHT",
     "ModelId",
     "NamedBlock",
@@ -61,6 +62,8 @@ MAX_FILE_BYTES = 64 << 30
 """Largest version, update or aggregate, bytes; a larger declared size is refused before any fetch."""
 GRID_LIMIT = 1 << 24
 """Largest magnitude of a grid value: the integers that float32 holds exactly."""
+MAX_SHARE = 1 << 16
+"""Largest factor of a contribution where a rule selects and each counts once."""
 MAX_TOTAL_WEIGHT = 1 << 28
 """Largest total weight for which float64 sums of grid values are exact."""
 MAX_STEPS = 1 << 20

@@ -50,10 +50,9 @@ abstract contract Convictions is Challenge {
         // Words, not fields: a list may say more than fits into a field.
         uint256 weight = uint256(bytes32(leaf[96:128]));
         uint256 factor = uint256(bytes32(leaf[160:192]));
-        bool right = RuleBytes.selects(basis.rules)
-            ? factor <= weight
-            : factor == (RuleBytes.uniform(basis.rules) ? 1 : weight);
-        if (right) revert NothingWrong(Fault.Factor);
+        bool selects = RuleBytes.selects(basis.rules);
+        uint256 most = !RuleBytes.uniform(basis.rules) ? weight : selects ? RuleBytes.SHARE : 1;
+        if (selects ? factor <= most : factor == most) revert NothingWrong(Fault.Factor);
         _convict(target, found, Wrong(Fault.Factor, Part.Whole, 0));
     }
 

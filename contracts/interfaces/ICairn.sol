@@ -102,7 +102,8 @@ struct Result {
     bytes32 aggregateRoot;
     /// Built like a tensor root over abi.encode(participant, digest, tensorRoot, weight, steps, factor), strictly
     /// ascending by participant. The factor is what the contribution counts in the sum: its weight, or 1 where each
-    /// counts once; under a rule that selects, never more than its weight. Never zero.
+    /// counts once; under a rule that selects, never more than its weight, or than 2^16 where each counts once. Never
+    /// zero.
     bytes32 contributionsRoot;
     /// Number of contributions, at most the round's commitments.
     uint32 contributions;
@@ -111,7 +112,7 @@ struct Result {
     /// Sum of their steps, contributions..2^37.
     uint64 totalSteps;
     /// What the sum of factor times update is divided by: the sum of the factors; under a rule that selects, never less.
-    /// 1..totalWeight.
+    /// 1..MAX_WEIGHT.
     uint32 divisor;
 }
 
@@ -390,7 +391,7 @@ interface ICairn {
     error BadTotalWeight(uint32 totalWeight, uint32 min, uint32 max);
     /// @notice Total steps out of range.
     error BadTotalSteps(uint64 totalSteps, uint64 min, uint64 max);
-    /// @notice A divisor of zero or over the total weight.
+    /// @notice A divisor of zero or over MAX_WEIGHT.
     error WrongDivisor(uint32 divisor, uint32 min, uint32 max);
     /// @notice Before the publish deadline a result must contain every commitment of a round whose commits ended early.
     error IncompleteEarlyResult(uint32 contributions, uint32 commitments);

@@ -151,7 +151,7 @@ interface IChallenges is IDisputed {
         external;
 
     /// @notice The factor of a contribution is not what the rules give it: its weight, or 1 where each counts once; under a
-    /// rule that selects, more than its weight.
+    /// rule that selects, more than its weight, or than 2^16 where each counts once.
     /// @param index Where `opening.leaf` stands in the contributions root.
     function convictFactor(Target calldata target, Basis calldata basis, uint64 index, Opening calldata opening) external;
 

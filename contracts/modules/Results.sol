@@ -126,7 +126,7 @@ abstract contract Results is State {
         uint256 least = result.contributions;
         _within(BadTotalWeight.selector, result.totalWeight, least, MAX_WEIGHT);
         _within(BadTotalSteps.selector, result.totalSteps, least, MAX_TOTAL_STEPS);
-        _within(WrongDivisor.selector, result.divisor, 1, result.totalWeight);
+        _within(WrongDivisor.selector, result.divisor, 1, MAX_WEIGHT);
         if (_versions[modelId][result.versionDigest].parent != 0) revert VersionExists(modelId, result.versionDigest);
     }
 

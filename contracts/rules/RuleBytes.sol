@@ -14,6 +14,8 @@ library RuleBytes {
     uint16 private constant DENSE = 1;
     uint256 private constant FILE = 8;
     uint256 private constant COUNT = 80;
+    /// @dev Largest factor where factors follow from statistics and each contribution counts once.
+    uint256 internal constant SHARE = 1 << 16;
     /// @dev Length of everything before the parameters.
     uint256 internal constant FIXED = 81;
 
@@ -39,7 +41,7 @@ library RuleBytes {
         return uint8(rules[COMBINE + 5]) != 0;
     }
 
-    /// @notice Whether factors follow from statistics, so that each may be less than the weight and all less than the divisor.
+    /// @notice Whether factors follow from statistics, so that each may be less than it might and all less than the divisor.
     function selects(bytes calldata rules) internal pure returns (bool) {
         return shape(rules) == Shape.Select;
     }

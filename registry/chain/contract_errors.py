@@ -393,7 +393,7 @@ class BadTotalSteps(CustomError):
 
 @dataclass(eq=False)
 class WrongDivisor(CustomError):
-    """A divisor of zero or over the total weight."""
+    """A divisor of zero or over MAX_WEIGHT."""
 
     divisor: int
     min: int

@@ -132,12 +132,13 @@ class Result:
         aggregate_root: Tensor root of the aggregate. Never zero.
         contributions_root: Built like a tensor root over abi.encode(participant, digest, tensorRoot, weight, steps,
             factor), strictly ascending by participant. The factor is what the contribution counts in the sum: its
-            weight, or 1 where each counts once; under a rule that selects, never more than its weight. Never zero.
+            weight, or 1 where each counts once; under a rule that selects, never more than its weight, or than 2^16
+            where each counts once. Never zero.
         contributions: Number of contributions, at most the round's commitments.
         total_weight: Sum of their weights, contributions..MAX_WEIGHT.
         total_steps: Sum of their steps, contributions..2^37.
         divisor: What the sum of factor times update is divided by: the sum of the factors; under a rule that selects,
-            never less. 1..totalWeight.
+            never less. 1..MAX_WEIGHT.
     """
 
     version_digest: Digest

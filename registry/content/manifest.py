@@ -24,6 +24,7 @@ from registry.types import (
     MAX_FILE_BYTES,
     MAX_GRID_BITS,
     MAX_MANIFEST_BYTES,
+    MAX_SHARE,
     MAX_STEPS,
     MAX_TOTAL_WEIGHT,
     Blob,
@@ -347,7 +348,8 @@ class ReportEntry:
     """One commitment: the update as a link if admitted, as plain digest bytes if rejected, so that pins stop there.
 
     Attributes:
-        factor: Multiplier of the update in the sum: its weight, or 1 if each counts once; 0 if rejected.
+        factor: Multiplier of the update in the sum: its weight, or 1 if each counts once; under a rule that selects at
+            most its weight, or 2^16 if each counts once; 0 if rejected.
     """
 
     participant: Bytes20
@@ -361,7 +363,7 @@ class ReportEntry:
     def __post_init__(self) -> None:
         if (self.reason == Reason.ADMITTED) != isinstance(self.update, Cid):
             raise FormError(f"reason {self.reason}: expected a link if admitted, digest bytes if rejected")
-        most = self.weight if self.reason == Reason.ADMITTED else 0
+        most = max(self.weight, MAX_SHARE) if self.reason == Reason.ADMITTED else 0
         if self.factor > most:
             raise FormError(f"factor: expected at most {most} for reason {self.reason}, got {self.factor}")
 

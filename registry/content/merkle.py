@@ -21,7 +21,7 @@ import numpy as np
 
 from registry.errors import InputError
 from registry.kernels import kernels
-from registry.types import Address, Digest, Root, bytes32
+from registry.types import MAX_SHARE, Address, Digest, Root, bytes32
 
 __all__ = [
     "CHUNK_BYTES",
@@ -441,7 +441,8 @@ class Contribution(NamedTuple):
         tensor_root: Anchored tensor root of the update.
         weight: Declared weight, 0 < weight < 2^256.
         steps: Declared training steps, 0 < steps < 2^256.
-        factor: Multiplier in the sum, set by the combine rule, 0 <= factor <= weight; the weight in a weighted mean.
+        factor: Multiplier in the sum, set by the combine rule, at most the larger of weight and 2^16; the weight in a
+            weighted mean.
     """
 
     participant: Address
@@ -464,8 +465,9 @@ def contribution_leaf(contribution: Contribution) -> bytes:
     for name, number in (("weight", weight), ("steps", steps)):
         if not 0 < number < 1 << 256:
             raise InputError(f"{name}: expected a positive number below 2^256, got {number}")
-    if not 0 <= factor <= weight:
-        raise InputError(f"factor: expected 0..{weight}, the weight, got {factor}")
+    most = max(weight, MAX_SHARE)
+    if not 0 <= factor <= most:
+        raise InputError(f"factor: expected 0..{most}, got {factor}")
     fixed = bytes(12) + participant + bytes32(digest, "digest") + bytes32(root, "tensor root")
     return fixed + b"".join(number.to_bytes(32, "big") for number in (weight, steps, factor))
 

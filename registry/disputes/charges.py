@@ -50,7 +50,7 @@ from registry.rounds.reports import Report
 from registry.rounds.results import Outcome
 from registry.rounds.server_steps import continues
 from registry.rounds.versions import roots_of
-from registry.rules.encoding import RuleSet, Shape, encode_rules, factor_of
+from registry.rules.encoding import RuleSet, Shape, encode_rules, factor_of, largest_factor
 from registry.rules.grid import F32, grid_integers
 from registry.store.base import ContentStore
 from registry.types import Address, Blob, HeadKind, Root, Tree
@@ -195,9 +195,8 @@ def _twice(entries: Sequence[Listed]) -> tuple[int, int] | None:
 def _fits(case: Case, entry: Listed) -> bool:
     """Whether the factor is the one that the rules give a contribution; under selecting rules, one that they allow."""
     rules = case.round.form.rules
-    if rules.shape is Shape.SELECT:
-        return entry.factor <= entry.weight
-    return entry.factor == factor_of(rules, entry.weight)
+    most = largest_factor(rules, entry.weight)
+    return entry.factor <= most if rules.shape is Shape.SELECT else entry.factor == most
 
 
 def _adds_up(case: Case, entries: Sequence[Listed]) -> bool:

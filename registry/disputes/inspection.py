@@ -272,10 +272,12 @@ def _without_parent(
     """Recompute the aggregate alone; return how the attested one differs, None if it does not or is incomputable."""
     path, admitted = case.folder / "aggregate.safetensors", [verdict for verdict in verdicts if verdict.admitted]
     try:
-        compute_aggregate(case.store, case.round, admitted, path, relaid=relaid)
+        made = compute_aggregate(case.store, case.round, admitted, path, relaid=relaid)
     except CairnError:
         return None
-    return _wrong_aggregate(case, listing, verdicts, chunks_of_file(path))
+    who = (Address(verdict.commitment.participant) for verdict in admitted)
+    factors = dict(zip(who, made.factors.factors, strict=True))
+    return _wrong_aggregate(case, listing, verdicts, factors, chunks_of_file(path))
 
 
 def _verdicts(case: Case, listing: Listing, judge_one: Callable[..., Verdict]) -> list[Verdict]:
@@ -329,17 +331,21 @@ def _relaid(case: Case, who: Address) -> Path:
     return case.folder / f"relaid-{who.hex()}.safetensors"
 
 
-def _wrong_aggregate(case: Case, listing: Listing, verdicts: Sequence[Verdict], own: Chunks) -> Inspection | None:
-    """Return how the attested aggregate differs from the recomputed one; None if it does not."""
+def _wrong_aggregate(
+    case: Case, listing: Listing, verdicts: Sequence[Verdict], factors: Mapping[Address, int], own: Chunks
+) -> Inspection | None:
+    """Return how the attested factors or aggregate differ from the recomputed ones; None if they do not."""
     rules = rules_of(case.round.plan)
 
     def opened(index: int) -> Iterator[Opening]:
         return (chunks.opening(index) for chunks in contribution_chunks(case, listing, verdicts))
 
+    how = f"combine rule {called(rules.combine.rule)} is replayed by readers, not by the chain"
+    if {entry.participant: entry.factor for entry in listing.contributions} != factors:
+        return Inspection(f"contributions: other factors than the {rules.combine.rule.description} gives; {how}")
     if own.root == case.result.aggregate_root:
         return None
     if not rules.aggregate_convicted:
-        how = f"combine rule {called(rules.combine.rule)} is replayed by readers, not by the chain"
         return Inspection(f"aggregate: not the {rules.combine.rule.description}; {how}")
     said = f"is not the {rules.combine.rule.description}"
     return apart(
@@ -350,7 +356,7 @@ def _wrong_aggregate(case: Case, listing: Listing, verdicts: Sequence[Verdict], 
 
 def _compared(case: Case, listing: Listing, verdicts: Sequence[Verdict], outcome: Outcome) -> Inspection:
     own = chunks_of_file(outcome.aggregate_file)
-    wrong = _wrong_aggregate(case, listing, verdicts, own)
+    wrong = _wrong_aggregate(case, listing, verdicts, outcome.factors, own)
     if wrong is not None:
         return wrong
     if outcome.result.roots.tensor != case.result.roots.tensor:

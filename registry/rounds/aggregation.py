@@ -21,6 +21,7 @@ from typing import TypeVar
 import numpy as np
 
 from registry.content.merkle import LeafSink, TensorRootHasher
+from registry.content.segments import Segment
 from registry.content.unixfs import CHUNK_SIZE as LEAF_BYTES
 from registry.content.unixfs import root_of_leaves
 from registry.errors import FormError, InputError
@@ -43,7 +44,7 @@ from registry.rounds.tiles import require_room
 from registry.rules.combine import check_weights
 from registry.rules.grid import check_arithmetic
 from registry.rules.shapes import Columns, Factors, Select
-from registry.rules.table import Combining, UpdateFormEntry
+from registry.rules.table import UNIFORM, Combining, UpdateFormEntry
 from registry.store.base import ContentStore
 from registry.store.blobs import leaf_cids
 from registry.types import Blob, Cid, Root
@@ -87,12 +88,12 @@ def leaves_of_file(path: Path, size: int) -> Leaves:
     Raises (when called):
         FormError: The file is shorter than size.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    file = path.open("rb", buffering=0)  # closed with the reader
 
     def read(index: int) -> bytes:
         begin = index * LEAF_BYTES
         length = min(LEAF_BYTES, size - begin)
-        leaf = os.pread(descriptor, length, begin)
+        leaf = os.pread(file.fileno(), length, begin)
         if len(leaf) != length:
             raise FormError(f"{path}: expected {size} bytes, got fewer")
         return leaf
@@ -125,6 +126,7 @@ def combine(
     processes: int = 1,
     progress: Progress | None = None,
     sinks: Sequence[LeafSink | None] = (),
+    segments: Sequence[Segment] = (),
     names: Sequence[str] = (),
 ) -> Combined:
     """Aggregate updates by the combine rule, such as FedAvg's weighted mean, and write the aggregate to a file.
@@ -143,6 +145,7 @@ def combine(
         progress: Called in this process as bytes are combined.
         sinks: Takers of the updates' leaf hashes, called in several processes; one an update, or none at all.
             Needs check.roots.
+        segments: Of the values: their scales, and which are buffers. A rule that selects weighs distances by them.
         names: What errors call the updates; none calls them by their place.
 
     Raises:
@@ -157,19 +160,18 @@ def combine(
     count = -(-size // LEAF_BYTES)
     bounds = [count * i // processes for i in range(processes + 1)]
     ranges = [(a, b) for a, b in pairwise(bounds) if a < b]
-    counted = combining.counted(weights)
-    job = Job(updates, counted, header, size, grid_bits, combining, encoding, check, out, sinks, names=names)
+    given = (updates, combining.counted(weights), header, size, grid_bits, combining, encoding, check, out, sinks)
+    job = Job(*given, segments=segments, names=names)
     what = f"combining {len(updates)} updates by rule {combining.rule.name}"
     require_room(out.parent, size + scratch_of(job) * len(ranges), what)
     job = replace(job, factors=_factors(job, ranges))
     with out.open("wb") as file:
         file.truncate(size)
     parts = _in_ranges(_combine_range, job, ranges, progress or (lambda done: None))
-    facts = [_facts([part[k] for part in parts], job, k < len(updates)) for k in range(len(updates) + 1)]
-    made = facts[-1]
+    *facts, made = [_facts([part[k] for part in parts], job, k < len(updates)) for k in range(len(updates) + 1)]
     assert made.cid is not None and made.tensor_root is not None
     factors = job.factors or Factors((1,) * len(updates), len(updates))  # columns: each counts once
-    return Combined(made.cid, made.tensor_root, size, total, tuple(facts[:-1]), factors)
+    return Combined(made.cid, made.tensor_root, size, total, tuple(facts), factors)
 
 
 def _factors(job: Job, ranges: Sequence[_Range]) -> Factors | None:
@@ -182,7 +184,8 @@ def _factors(job: Job, ranges: Sequence[_Range]) -> Factors | None:
     look = replace(job, check=Checks(cids=False, roots=False, grid=job.check.grid))  # the second pass hashes
     found = _in_ranges(_measure_range, look, ranges, lambda done: None)
     statistics = [sum(of_ranges) for of_ranges in zip(*found, strict=True)]
-    return shape.factors(statistics, job.counted, job.combining.parameters)
+    uniform = job.combining.weights == UNIFORM
+    return shape.factors(statistics, job.counted, job.combining.parameters, uniform=uniform)
 
 
 def _facts(parts: list[LeafRange], job: Job, is_update: bool) -> FileFacts:

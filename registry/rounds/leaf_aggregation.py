@@ -7,19 +7,23 @@ Each leaf is validated as it is read: header, grid values and hashes. The arithm
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from registry.content.merkle import LeafSink, TensorRootHasher
+from registry.content.segments import Segment, SegmentKind
 from registry.content.unixfs import CHUNK_SIZE as LEAF_BYTES
 from registry.errors import FormError
 from registry.rounds.tiles import Tiles, scratch_bytes
 from registry.rules.columns import middle_sums
 from registry.rules.combine import rounded_mean, weighted_sum
+from registry.rules.encoding import MAX_VALUES
 from registry.rules.grid import F32, F64
 from registry.rules.shapes import Columns, Factors, Fold, Select, left_out
 from registry.rules.table import Combining, UpdateFormEntry
@@ -107,6 +111,7 @@ class Job:
         counted: Effective weight of each update.
         sinks: Takers of the updates' leaf hashes; one an update, or none at all.
         factors: Factors of the fold, for the shapes fold and select.
+        segments: Of the values, for the shape select: their scales, and which are buffers; none means one scale.
         names: Names of the updates in errors; none calls them by their place.
     """
 
@@ -121,6 +126,7 @@ class Job:
     out: Path
     sinks: Sequence[LeafSink | None] = ()
     factors: Factors | None = None
+    segments: Sequence[Segment] = ()
     names: Sequence[str] = ()
 
     def name_of(self, k: int) -> str:
@@ -217,18 +223,40 @@ def _ordering(job: Job, shape: Columns) -> Iterator[Combiner]:
 
 
 def measure(job: Job, shape: Select, begin: int, end: int) -> list[int]:
-    """Return the summed statistics of leaves begin..end-1, begin < end."""
+    """Return the summed statistics of leaves begin..end-1, begin < end: of parameters, in units of the finest scale."""
     parts = [LeafRange([], TensorRootHasher()) for _ in job.updates]
-    total: list[int] = []
+    runs, ends = _runs(job.segments)
+    given = job.combining.parameters
+    total = [int(number) for number in shape.measure(np.empty((len(job.updates), 0), dtype=np.int32), given)]
     data = leaves_in_order(job.updates, begin, end)
-    with _tiles(job) as tiles:
+    with _tiles(job) as tiles, threadpool_limits(1, "blas"):  # ranges are computed side by side already
         for index in range(begin, end):
             leaf = leaf_of(job, index)
+            first = (leaf.at + len(leaf.header) - len(job.header)) // 4
             _fill(tiles, job, leaf, data, parts)
-            for _, tile in tiles.read(leaf.count):
-                found = [int(number) for number in shape.measure(tile, job.combining.parameters)]
-                total = [a + b for a, b in zip(total, found, strict=True)] if total else found
+            for here, tile in tiles.read(leaf.count):
+                start, stop = first + here.start, first + here.stop
+                for run in runs[bisect_right(ends, start) :]:
+                    if run.first >= stop:
+                        break
+                    part = tile[:, max(run.first - start, 0) : run.first + run.length - start]
+                    unit = 1 << shape.degree * run.exponent
+                    total = [a + unit * int(b) for a, b in zip(total, shape.measure(part, given), strict=True)]
     return total
+
+
+def _runs(segments: Sequence[Segment]) -> tuple[list[Segment], list[int]]:
+    """Return the runs of parameters of one scale, as exponents over the least, and where each ends."""
+    kept = [segment for segment in segments if segment.kind is SegmentKind.PARAMETER]
+    least = min((segment.exponent for segment in kept), default=0)
+    runs: list[Segment] = [] if segments else [Segment(0, MAX_VALUES, 0, SegmentKind.PARAMETER)]
+    for segment in kept:
+        run = replace(segment, exponent=segment.exponent - least)
+        if runs and (runs[-1].first + runs[-1].length, runs[-1].exponent) == (run.first, run.exponent):
+            runs[-1] = replace(runs[-1], length=runs[-1].length + run.length)
+        else:
+            runs.append(run)
+    return runs, [run.first + run.length for run in runs]
 
 
 def _tiles(job: Job) -> Tiles:

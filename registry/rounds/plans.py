@@ -20,7 +20,7 @@ from registry.rules.program import decode as decode_program
 from registry.rules.program import encode as encode_program
 from registry.rules.server_programs import compile_rule
 from registry.rules.step import step_exponent
-from registry.rules.table import UNIFORM, rules_of
+from registry.rules.table import UNIFORM, called, rules_of
 from registry.store.base import ContentStore
 from registry.store.manifests import get_manifest, put_manifest
 from registry.types import ModelId, Root, SegmentKind
@@ -107,6 +107,12 @@ def plan_rules(manifest: PlanManifest) -> RuleSet:
             scale puts a step out of range.
     """
     combine = rules_of(manifest).combine
+    formula, least = combine.rule.least(combine.parameters)
+    if manifest.min_contributions < least:
+        raise FormError(
+            f"plan: combine rule {called(combine.rule)} needs n >= {formula} contributions (see its paper): expected "
+            f"min_contributions of {least} or more, got {manifest.min_contributions}"
+        )
     program = decode_program(manifest.server.program)
     analyse(program)
     if manifest.server.name is not None:

@@ -75,6 +75,12 @@ class Outcome:
     version_file: Path
     state_file: Path | None
 
+    @property
+    def factors(self) -> dict[Address, int]:
+        """The factor of each admitted contribution, by participant."""
+        entries = (entry for page in self.pages for entry in page.entries)
+        return {Address(e.participant): e.factor for e in entries if e.reason == Reason.ADMITTED}
+
 
 def compute_outcome(
     store: ContentStore,
@@ -155,6 +161,7 @@ def compute_aggregate(
         processes=processes,
         progress=progress,
         sinks=[(sinks or {}).get(v.commitment.participant) for v in admitted],
+        segments=form.segments,
     )
 
 

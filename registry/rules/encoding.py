@@ -24,7 +24,7 @@ from registry.rules.program import Program, RoundScalars, StateBounds
 from registry.rules.program import decode as decode_program
 from registry.rules.program import encode as encode_program
 from registry.rules.shapes import HALF
-from registry.types import MAX_GRID_BITS, Root
+from registry.types import MAX_GRID_BITS, MAX_SHARE, Root
 
 __all__ = [
     "MAX_PARAMETERS",
@@ -35,6 +35,7 @@ __all__ = [
     "decode_rules",
     "encode_rules",
     "factor_of",
+    "largest_factor",
     "state_layout",
 ]
 
@@ -154,6 +155,13 @@ def decode_rules(data: bytes) -> RuleSet:
 def factor_of(rules: RuleSet, weight: int) -> int:
     """Return a contribution's factor under rules without selection: its weight, or 1 if each counts once."""
     return 1 if rules.uniform else weight
+
+
+def largest_factor(rules: RuleSet, weight: int) -> int:
+    """Return a contribution's largest factor: under rules that select, its weight, or 2^16 if each counts once."""
+    if rules.shape is not Shape.SELECT:
+        return factor_of(rules, weight)
+    return MAX_SHARE if rules.uniform else weight
 
 
 def state_layout(rules: RuleSet) -> bytes:

@@ -2,8 +2,8 @@
 
     fold      sum of factor_k * q_k over a divisor: weighted mean
     columns   coordinate-wise: mean of the middle order statistics of K values: median, trimmed mean
-    select    exact statistics of whole contributions, which determine the factors and the divisor of a fold: Krum and
-              Multi-Krum from the pairwise squared distances; no built-in rule selects yet
+    select    exact statistics of whole contributions, which determine the factors and the divisor of a fold:
+              Multi-Krum, geometric median and clipped norms from the pairwise inner products
 
 Every quotient is rounded half to even. The aggregate lies on the grid in every shape: with |q_k| <= 2^24 =: L,
 
@@ -27,13 +27,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from registry.errors import InputError
-from registry.types import MAX_TOTAL_WEIGHT
+from registry.types import MAX_SHARE, MAX_TOTAL_WEIGHT
 
 if TYPE_CHECKING:
     from registry.rules.grid import I32
 
-__all__ = ["Columns", "Factors", "Fold", "HALF", "Parameters", "Select", "Shape", "left_out"]
+__all__ = ["Columns", "Factors", "Fold", "HALF", "MOST_UPDATES", "Parameters", "Select", "Shape", "left_out"]
 
+MOST_UPDATES = 1 << 12
+"""Most contributions of a rule that selects, where each counts once: their factors add up to 2^28 at most."""
 HALF = 1 << 15
 """Largest share that columns trim at each end, in 65536ths."""
 
@@ -108,16 +110,20 @@ def left_out(share: int, count: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Select:
-    """A fold whose factors, each at most the contribution's weight, and divisor depend on statistics of all updates.
+    """A fold whose factors and divisor depend on statistics of all updates.
 
-    For Krum, `measure` returns the K * K sums of squared differences; `choose` scores the contributions by them, and
-    returns the weight as factor for the selected one and 0 for the others. Multi-Krum selects several.
+    A factor is at most the contribution's weight; where each contribution counts once, it is a share in 65536ths.
+
+    For Multi-Krum, `measure` returns the inner products; `choose` scores the contributions by the distances that
+    follow, and returns 1 as factor for the selected and 0 for the others. Buffers, such as running statistics, have no
+    say in the statistics; they are combined by the same factors.
 
     Attributes:
         measure: Returns the statistics of a tile, called with int32 integers (K, n) and the parameters. Statistics are
             additive over disjoint tiles, entry by entry in Python integers, so tiling does not change them.
         choose: Returns factors and divisor, called with the statistics of all coordinates, the weights and the
             parameters.
+        degree: Of the statistics as polynomials of the values: those of a tensor of scale e count 2^(e * degree) times.
     """
 
     NAME: ClassVar[str] = "select"
@@ -125,19 +131,24 @@ class Select:
 
     measure: Callable[[I32, Parameters], Sequence[int]]
     choose: Callable[[Sequence[int], Sequence[int], Parameters], Factors]
+    degree: int = 2
 
-    def factors(self, statistics: Sequence[int], weights: Sequence[int], parameters: Parameters) -> Factors:
+    def factors(
+        self, statistics: Sequence[int], weights: Sequence[int], parameters: Parameters, *, uniform: bool
+    ) -> Factors:
         """Return the rule's factors and divisor, checked.
 
         Raises:
-            InputError: A factor exceeds its weight, or the number of factors is wrong.
+            InputError: A factor exceeds its weight, or 2^16 where each counts once, or their number is wrong.
         """
         chosen = self.choose(statistics, weights, parameters)
         if len(chosen.factors) != len(weights):
             raise InputError(f"factors: expected {len(weights)}, got {len(chosen.factors)}")
         for factor, weight in zip(chosen.factors, weights, strict=True):
-            if factor > weight:
-                raise InputError(f"factors: expected at most the weight {weight}, got {factor}")
+            if factor > (MAX_SHARE if uniform else weight):
+                raise InputError(
+                    f"factors: expected at most {'2^16' if uniform else f'the weight {weight}'}, got {factor}"
+                )
         return chosen
 
 

@@ -13,12 +13,13 @@ This module imports numpy only to compute.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from registry.errors import FormError, UnknownRule
-from registry.rules.shapes import HALF, Columns, Fold, Parameters, Shape
+from registry.rules.selection import clipped_norms, geometric_median, multi_krum, selecting
+from registry.rules.shapes import HALF, MOST_UPDATES, Columns, Fold, Parameters, Shape
 
 if TYPE_CHECKING:
     from registry.rules.grid import F32
@@ -27,8 +28,11 @@ __all__ = [
     "COMBINE_RULES",
     "DENSE",
     "EXAMPLES",
+    "GEOMETRIC_MEDIAN",
     "MEAN",
     "MEDIAN",
+    "MULTI_KRUM",
+    "NORM_CLIP",
     "TRIMMED_MEAN",
     "UNIFORM",
     "UNIFORM_MEAN",
@@ -105,10 +109,12 @@ class CombineRule(Entry):
     Attributes:
         shape: Its shape, with its functions.
         weights: Allowed values of a plan's `weights`; the first is the default.
+        least: Returns a formula and its value: how many contributions the rule needs under its parameters.
     """
 
     shape: Shape
     weights: tuple[str, ...]
+    least: Callable[[Parameters], tuple[str, int]] = lambda parameters: ("1", 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +156,7 @@ _FEDAVG_PAPER = (
 _ROBUST_PAPER = "Yin et al., Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates, ICML 2018"
 
 _BY_SHAPE = ("convictAggregate", "convictChunk", "convictSize")
-"""Fraud proof functions for folds and columns."""
+"""Fraud proofs of a false aggregate: under rules that select, of a false sum by the factors that the result lists."""
 MEAN = CombineRule(
     number=1,
     name="mean",
@@ -190,7 +196,62 @@ TRIMMED_MEAN = CombineRule(
     ),
     paper=_ROBUST_PAPER,
 )
-COMBINE_RULES: tuple[CombineRule, ...] = (MEAN, MEDIAN, TRIMMED_MEAN, UNIFORM_MEAN)
+_MIXED = IntegerParameter(
+    "mixed",
+    0,
+    MOST_UPDATES,
+    0,
+    "f of nearest-neighbour mixing (Allouah et al. 2023): each update first becomes the mean of its n - f nearest",
+)
+MULTI_KRUM = CombineRule(
+    number=5,
+    name="multi_krum",
+    description="mean of the updates nearest to most others",
+    shape=selecting(multi_krum),
+    weights=(UNIFORM,),
+    parameters=(
+        IntegerParameter("byzantine", 0, MOST_UPDATES, 1, "f, the Byzantine participants to survive: n >= 2f + 3"),
+        IntegerParameter("selected", 0, MOST_UPDATES, 0, "how many updates to average: 1 is Krum, 0 takes n - f"),
+        _MIXED,
+    ),
+    least=lambda given: ("2f + 3", 2 * given["byzantine"] + 3) if given["byzantine"] else ("1", 1),
+    convicted_by=_BY_SHAPE,
+    paper="Blanchard et al., Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent, NIPS 2017",
+)
+GEOMETRIC_MEDIAN = CombineRule(
+    number=6,
+    name="geometric_median",
+    description="geometric median (RFA)",
+    shape=selecting(geometric_median),
+    weights=(UNIFORM,),
+    parameters=(IntegerParameter("steps", 1, 64, 4, "number of Weiszfeld steps from the mean"), _MIXED),
+    convicted_by=_BY_SHAPE,
+    paper="Pillutla et al., Robust Aggregation for Federated Learning, IEEE Trans. Signal Processing 2022",
+)
+NORM_CLIP = CombineRule(
+    number=7,
+    name="norm_clip",
+    description="mean of updates with clipped norms",
+    shape=selecting(clipped_norms, whole=True),
+    weights=(UNIFORM,),
+    parameters=(
+        IntegerParameter(
+            "bound", 0, 1 << 52, 0, "largest norm, in grid steps of the finest tensor; 0 takes the median norm"
+        ),
+        _MIXED,
+    ),
+    convicted_by=_BY_SHAPE,
+    paper="Sun et al., Can You Really Backdoor Federated Learning?, 2019",
+)
+COMBINE_RULES: tuple[CombineRule, ...] = (
+    MEAN,
+    MEDIAN,
+    TRIMMED_MEAN,
+    UNIFORM_MEAN,
+    MULTI_KRUM,
+    GEOMETRIC_MEDIAN,
+    NORM_CLIP,
+)
 """The contract's fraud proofs depend on the shape alone: a fold that is not the sum of factor times value over the sum
 of the factors, columns that are not the mean of the middle values."""
 

@@ -51,6 +51,7 @@ from registry.rounds.reports import load_report
 from registry.rounds.versions import load_version_manifest, roots_of
 from registry.rules.encoding import encode_program
 from registry.rules.program import StateBounds
+from registry.rules.table import MULTI_KRUM, UNIFORM, Combining, Rules, rules_of
 from registry.rules.tracing import TracedScalars, Value, trace
 from registry.store.blobs import add_blob
 from registry.store.manifests import put_manifest
@@ -157,6 +158,54 @@ def test_a_false_unweighted_mean_is_convicted(federation: Any, new_plan: Any) ->
     hearing = Hearing(house)
     assert hearing.until_void() is Fault.AGGREGATE
     hearing.honest_end()
+
+
+SELECTING: dict[str, dict[str, Any]] = {
+    "multi_krum": {"combine_rule": 5, "combine_parameters": {"byzantine": 0, "selected": 2, "mixed": 0}},
+    "geometric_median": {"combine_rule": 6, "combine_parameters": {"steps": 4, "mixed": 0}},
+    "norm_clip": {"combine_rule": 7, "combine_parameters": {"bound": 0, "mixed": 1}},
+}
+
+
+def selected(house: Any, new_plan: Any, terms: dict[str, Any]) -> Any:
+    """A round under a rule that selects, up to its honest outcome."""
+    new_plan(house, weights="uniform", **terms)
+    house.owner.open_round(house.model_id)
+    for seed, name in enumerate(("ann", "bob", "cyn")):
+        house.contribute(name, house.update(name, seed=seed, weight=10 + seed))
+    house.sleep_to("publish_deadline")
+    return house.outcome()
+
+
+@pytest.mark.parametrize("terms", SELECTING.values(), ids=SELECTING)
+def test_a_false_sum_of_selected_contributions_is_convicted(
+    federation: Any, new_plan: Any, terms: dict[str, Any]
+) -> None:
+    house = federation
+    honest = selected(house, new_plan, terms)
+    factors = set(honest.factors.values())
+    assert len(factors) > 1 or terms["combine_rule"] == 7  # some count less than others
+    house.attest("mallory", lie(house, aggregate=nudged(17, STEP)))
+    hearing = Hearing(house)
+    assert hearing.until_void() is Fault.AGGREGATE
+    hearing.honest_end()
+
+
+def test_another_choice_than_the_rule_s_is_told_and_left_to_readers(federation: Any, new_plan: Any) -> None:
+    house = federation
+    honest = selected(house, new_plan, SELECTING["multi_krum"]).result
+    everybody = Combining(MULTI_KRUM, UNIFORM, {"byzantine": 0, "selected": 3, "mixed": 0})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("registry.rounds.results.rules_of", lambda plan: Rules(everybody, rules_of(plan).form))
+        chosen = house.outcome().result
+    assert (honest.divisor, chosen.divisor) == (2, 3)
+    house.attest("mallory", chosen)
+    hearing = Hearing(house)
+    for _ in range(4):
+        hearing.step()
+    wanted = "other factors than the mean of the updates nearest to most others gives"
+    assert any(wanted in line for line in hearing.said), hearing.said
+    assert house.audit()[-1].finding == "failed"
 
 
 COLUMNS: dict[str, tuple[dict[str, Any], int]] = {

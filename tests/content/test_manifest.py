@@ -463,9 +463,11 @@ def test_refused_update_is_never_a_link_and_an_admitted_one_always() -> None:
             ReportEntry(word(1, 20), update, word(2), 1, 1, int(reason), 0)
 
 
-def test_factor_over_the_weight_or_of_a_refused_update_is_refused() -> None:
-    with pytest.raises(FormError, match="factor: expected at most 5 for reason 0, got 6"):
-        ReportEntry(word(1, 20), manifest_cid(word(1)), word(2), 5, 1, int(Reason.ADMITTED), 6)
+def test_factor_over_what_any_rule_gives_or_of_a_refused_update_is_refused() -> None:
+    with pytest.raises(FormError, match="factor: expected at most 65536 for reason 0, got 65537"):
+        ReportEntry(word(1, 20), manifest_cid(word(1)), word(2), 5, 1, int(Reason.ADMITTED), 65_537)
+    with pytest.raises(FormError, match="factor: expected at most 65538 for reason 0, got 65539"):
+        ReportEntry(word(1, 20), manifest_cid(word(1)), word(2), 65_538, 1, int(Reason.ADMITTED), 65_539)
     with pytest.raises(FormError, match="factor: expected at most 0 for reason 6, got 1"):
         ReportEntry(word(1, 20), word(1), word(2), 5, 1, int(Reason.VALUE), 1)
 

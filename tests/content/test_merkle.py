@@ -251,8 +251,8 @@ def test_no_contribution_weight_zero_and_short_fields_are_input_errors() -> None
     for steps in (0, -1, 1 << 256):
         with pytest.raises(InputError, match="steps"):
             contributions_root([contribution(1)._replace(steps=steps)])
-    for factor in (-1, 2):
-        with pytest.raises(InputError, match=r"factor: expected 0\.\.1"):
+    for factor in (-1, (1 << 16) + 1):
+        with pytest.raises(InputError, match=r"factor: expected 0\.\.65536"):
             contributions_root([contribution(1)._replace(factor=factor)])
     good = contribution(1)
     for bad in (

@@ -9,8 +9,9 @@ import pytest
 from registry.content.manifest import PlanManifest, ServerRule
 from registry.errors import FormError, InputError
 from registry.rounds.plans import plan_rules, server_rule
-from registry.rules.encoding import encode_program
+from registry.rules.encoding import Shape, encode_program
 from registry.rules.program import Opcode, Operation, Program
+from registry.rules.table import MULTI_KRUM, UNIFORM
 
 
 def test_a_named_rule_is_the_program_that_it_compiles_to(example: PlanManifest) -> None:
@@ -35,6 +36,16 @@ def test_a_program_that_may_leave_its_range_is_refused(example: PlanManifest) ->
     program = Program((), 0, (), (square, again), 6, ())
     with pytest.raises(InputError, match="operation 1"):
         plan_rules(replace(example, server=ServerRule(None, {}, encode_program(program))))
+
+
+def test_a_rule_needs_its_least_contributions(example: PlanManifest) -> None:
+    krum = {"combine_rule": MULTI_KRUM.number, "weights": UNIFORM}
+    krum["combine_parameters"] = {"byzantine": 2, "selected": 0, "mixed": 0}
+    assert plan_rules(replace(example, **krum, min_contributions=7)).shape is Shape.SELECT
+    with pytest.raises(
+        FormError, match=r"5 \(multi_krum\) needs n >= 2f \+ 3 .* min_contributions of 7 or more, got 6"
+    ):
+        plan_rules(replace(example, **krum, min_contributions=6))
 
 
 @pytest.mark.parametrize(("scale", "exponent"), [(-128, -150), (126, 104)])

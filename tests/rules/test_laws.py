@@ -1,14 +1,15 @@
 """Properties that every combine rule of the table must have.
 
 Each rule is defined here once more, over Python's integers and fractions alone, and its golden digests come of that:
-`python tests/rules/test_laws.py` writes them. A rule without a definition fails. A rule of shape *select*, of which the
-table has none yet, is defined here and held to the same laws.
+`python tests/rules/test_laws.py` writes them. A rule without a definition fails. A rule of shape *select* with weights,
+of which the table has none, is defined here and held to the same laws.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import statistics
 import struct
@@ -84,6 +85,63 @@ def _trimmed(column: Sequence[int], share: int) -> Fraction:
     return Fraction(sum(kept), len(kept))
 
 
+def _distance(one: Sequence[int], other: Sequence[int]) -> int:
+    return sum((a - b) ** 2 for a, b in zip(one, other, strict=True))
+
+
+def _with_ties(scores: Sequence[int], count: int) -> list[int]:
+    return [k for k, score in enumerate(scores) if score <= sorted(scores)[count - 1]]
+
+
+def _selected(weigh: Callable[[Matrix, int, Mapping[str, int]], list[int]], *, whole: bool = False) -> Definition:
+    """A rule that weighs updates, after each has become the mean of its nearest, computed coordinate by coordinate."""
+
+    def defined(updates: Matrix, weights: Sequence[int], given: Mapping[str, int]) -> list[Fraction]:
+        count, unit = len(updates), 1 << 16
+        dropped = min(given["mixed"], (count - 1) // 2)
+        near = [_with_ties([_distance(one, other) for other in updates], count - dropped) for one in updates]
+        if not dropped:
+            factors = weigh(updates, 1, given)
+            return _fold(updates, factors, count * unit if whole else sum(factors))
+        common = math.lcm(*map(len, near))
+        means = [[sum(c) * (common // len(places)) for c in zip(*(updates[k] for k in places), strict=True)]
+                 for places in near]  # fmt: skip
+        factors = weigh(means, common, given)
+        shares = [sum((f * unit) // len(p) for f, p in zip(factors, near, strict=True) if k in p) for k in range(count)]
+        full = count * unit * unit if whole else max(shares)
+        shrunk = [share * unit // full for share in shares]
+        return _fold(updates, shrunk, unit if whole else sum(shrunk))
+
+    return defined
+
+
+def _krum(updates: Matrix, unit: int, given: Mapping[str, int]) -> list[int]:
+    count = len(updates)
+    f = max(b for b in range(given["byzantine"] + 1) if not b or count >= 2 * b + 3)
+    scores = []
+    for k, one in enumerate(updates):
+        others = sorted(_distance(one, other) for j, other in enumerate(updates) if j != k)
+        scores.append(sum(others[: max(1, count - f - 2)]))
+    wanted = count - f if not given["selected"] else min(given["selected"], count - f)
+    return [int(k in _with_ties(scores, wanted)) for k in range(count)]
+
+
+def _weiszfeld(updates: Matrix, unit: int, given: Mapping[str, int]) -> list[int]:
+    factors = [1] * len(updates)
+    for _ in range(given["steps"]):
+        total = sum(factors)
+        centre = [sum(f * q for f, q in zip(factors, c, strict=True)) for c in zip(*updates, strict=True)]
+        far = [max(1, math.isqrt(_distance([total * q for q in update], centre))) for update in updates]
+        factors = [65_536 * min(far) // distance for distance in far]
+    return factors
+
+
+def _clipped(updates: Matrix, unit: int, given: Mapping[str, int]) -> list[int]:
+    norms = [math.isqrt(sum(q * q for q in update)) for update in updates]
+    bound = given["bound"] * unit if given["bound"] else statistics.median_low(norms)
+    return [65_536 if norm <= bound else 65_536 * bound // norm for norm in norms]
+
+
 DEFINITIONS: dict[str, Definition] = {
     "mean": lambda updates, weights, given: _fold(updates, weights, sum(weights)),
     "median": lambda updates, weights, given: [
@@ -93,6 +151,9 @@ DEFINITIONS: dict[str, Definition] = {
         _trimmed(sorted(column), given["trimmed"]) for column in zip(*updates, strict=True)
     ],
     "uniform_mean": lambda updates, weights, given: _fold(updates, [1] * len(updates), len(updates)),
+    "multi_krum": _selected(_krum),
+    "geometric_median": _selected(_weiszfeld),
+    "norm_clip": _selected(_clipped, whole=True),
 }
 
 
@@ -108,13 +169,19 @@ class Case:
         return f"{self.combining.rule.name},{self.combining.weights}{given}"
 
 
+OTHER = {"bound": 1 << 27, "selected": 2, "steps": 1}
+"""Of parameters, a value besides the example that changes something."""
+
+
 def cases(rules: Sequence[CombineRule] = COMBINE_RULES) -> list[Case]:
     """Every rule with every kind of weights that it takes and, for each parameter, its example and another."""
     found = []
     for rule in rules:
         settings: list[dict[str, int]] = [{}]
         for p in rule.parameters:
-            settings = [s | {p.name: value} for s in settings for value in (p.example, (p.low + p.high) // 2)]
+            settings = [
+                s | {p.name: v} for s in settings for v in (p.example, OTHER.get(p.name, (p.low + p.high) // 2))
+            ]
         found += [Case(Combining(rule, weights, given)) for weights in rule.weights for given in settings]
     return found
 

@@ -18,16 +18,13 @@ from registry.cli.rules_page import facts, format_page, rules_page
 from registry.errors import FormError, InputError, UnknownRule
 from registry.rules import table
 from registry.rules.server_programs import RULES as SERVER_RULES
-from registry.rules.shapes import HALF, Columns, Factors, Fold, Select, left_out
+from registry.rules.shapes import HALF, Columns, Factors, Select, left_out
 from registry.rules.table import (
     COMBINE_RULES,
     DENSE,
     EXAMPLES,
     MEAN,
-    MEDIAN,
-    TRIMMED_MEAN,
     UNIFORM,
-    UNIFORM_MEAN,
     UPDATE_FORMS,
     Combining,
     Entry,
@@ -36,7 +33,7 @@ from registry.rules.table import (
     lookup,
     rules_of,
 )
-from registry.types import MAX_TOTAL_WEIGHT
+from registry.types import MAX_SHARE, MAX_TOTAL_WEIGHT
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLES: tuple[tuple[Entry, ...], ...] = (COMBINE_RULES, UPDATE_FORMS)
@@ -66,10 +63,8 @@ def test_what_convicts_is_a_function_of_the_contract(one: Entry) -> None:
     assert set(one.convicted_by) <= functions
 
 
-def test_the_aggregate_of_every_fold_and_of_columns_is_convicted_and_of_nothing_else() -> None:
-    shaped = [rule.number for rule in COMBINE_RULES if isinstance(rule.shape, Fold | Columns)]
-    assert [rule.number for rule in COMBINE_RULES if "convictAggregate" in rule.convicted_by] == shaped
-    assert shaped == [MEAN.number, MEDIAN.number, TRIMMED_MEAN.number, UNIFORM_MEAN.number]
+def test_a_false_aggregate_is_convicted_under_every_rule() -> None:
+    assert all("convictAggregate" in rule.convicted_by for rule in COMBINE_RULES)
 
 
 # From a plan to its entries ------------------------------------------------------------------------------------------
@@ -78,8 +73,9 @@ def test_the_aggregate_of_every_fold_and_of_columns_is_convicted_and_of_nothing_
 def test_numbers_of_a_plan_give_the_entries_themselves() -> None:
     for combine in COMBINE_RULES:
         parameters = {p.name: p.example for p in combine.parameters}
-        plan = manifest_of({"combine_rule": combine.number, "combine_parameters": parameters})
-        rules = rules_of(plan)
+        least = max(2, combine.least(parameters)[1])
+        given = {"combine_rule": combine.number, "combine_parameters": parameters, "min_contributions": least}
+        rules = rules_of(manifest_of(given))
         assert rules.combine.rule is combine
         assert rules.form is DENSE
         assert (rules.combine.weights, rules.combine.parameters) == (combine.weights[0], parameters)
@@ -149,10 +145,19 @@ def test_a_selection_has_a_factor_of_at_most_its_weight_for_each() -> None:
     def choosing(*factors: int) -> Select:
         return Select(lambda tile, parameters: [], lambda statistics, weights, parameters: Factors(factors, 9))
 
-    assert choosing(3, 0).factors([], [3, 4], {}).factors == (3, 0)
+    assert choosing(3, 0).factors([], [3, 4], {}, uniform=False).factors == (3, 0)
     for factors in ((4, 0), (3,), (3, 0, 0)):
         with pytest.raises(InputError, match="factors: expected"):
-            choosing(*factors).factors([], [3, 4], {})
+            choosing(*factors).factors([], [3, 4], {}, uniform=False)
+
+
+def test_where_each_counts_once_a_factor_is_a_share() -> None:
+    def choosing(*factors: int) -> Select:
+        return Select(lambda tile, parameters: [], lambda statistics, weights, parameters: Factors(factors, 1 << 17))
+
+    assert choosing(MAX_SHARE, 7).factors([], [1, 1], {}, uniform=True).factors == (MAX_SHARE, 7)
+    with pytest.raises(InputError, match=r"factors: expected at most 2\^16, got 65537"):
+        choosing(MAX_SHARE + 1, 0).factors([], [1, 1], {}, uniform=True)
 
 
 @pytest.mark.parametrize("share", [-1, HALF + 1, 2.0, True])

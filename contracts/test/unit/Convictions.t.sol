@@ -183,6 +183,20 @@ contract ConvictionsTest is Disputes {
         convicts(w, Fault.Factor, Part.Whole, 0, factorCall(w, Trees.listOf(w.list), 2));
     }
 
+    function test_convictFactor_under_other_rules_convicts_more_than_a_share_where_each_counts_once(uint32 more) public {
+        combineRule = 9;
+        uniform = true;
+        World memory w = honest(5, 24);
+        anchor(w);
+        more = uint32(within(more, (1 << 16) + 1, type(uint32).max));
+        (w.list[0].factor, w.list[1].factor, w.list[2].factor) = (0, 1 << 16, more);
+        w.result.contributionsRoot = Trees.rootOf(Trees.listOf(w.list));
+        agreed(w);
+        refuses(factorCall(w, Trees.listOf(w.list), 0), nothingWrong(Fault.Factor));
+        refuses(factorCall(w, Trees.listOf(w.list), 1), nothingWrong(Fault.Factor));
+        convicts(w, Fault.Factor, Part.Whole, 0, factorCall(w, Trees.listOf(w.list), 2));
+    }
+
     function test_convictFactor_convicts_a_factor_that_fits_into_no_field() public {
         World memory w = honest(5, 24);
         anchor(w);

@@ -142,15 +142,15 @@ contract ResultsTest is Base {
     function test_attestResult_bounds_the_divisor() public {
         uint64 number = openTo(Phase.Aggregate);
         Result memory result = someResult("v1");
-        uint32[2] memory bad = [uint32(0), 3 * WEIGHT + 1];
+        uint32[2] memory bad = [uint32(0), (1 << 28) + 1];
         for (uint256 i = 0; i < 2; ++i) {
             result.divisor = bad[i];
-            bytes memory reason = abi.encodeWithSelector(ICairn.WrongDivisor.selector, bad[i], 1, 3 * WEIGHT);
+            bytes memory reason = abi.encodeWithSelector(ICairn.WrongDivisor.selector, bad[i], 1, 1 << 28);
             refuses(aggregators[0], number, result, reason);
         }
         result.divisor = 1;
         attest(aggregators[0], number, result);
-        result.divisor = 3 * WEIGHT;
+        result.divisor = 1 << 28;
         attest(aggregators[1], number, result);
     }
 
