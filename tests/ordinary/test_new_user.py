@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from registry.chain.contract_errors import BadTerm
 from registry.chain.contract_hashes import round_id_of
+from registry.cli.explained import explained
+from registry.cli.session import Session
 from registry.dev.embedded import warp
 from registry.rounds.versions import save_arrays
 from registry.types import ModelId
+from trainer.participant import Elsewhere
 
 TASKS = """
 import torch
@@ -244,9 +249,6 @@ def test_publishing_in_a_round_that_lapsed_is_refused(opened: Any) -> None:
 
 
 def test_a_commitment_that_is_not_in_the_folder_is_told_once(opened: Any) -> None:
-    from registry.cli.session import Session
-    from trainer.participant import Elsewhere
-
     assert submit(opened, "west").exit_code == 0
     (home,) = (opened.folder / "home" / "participants").iterdir()
     client = Session({"account": "b"}).client
@@ -256,3 +258,114 @@ def test_a_commitment_that_is_not_in_the_folder_is_told_once(opened: Any) -> Non
     said = other.new()
     assert re.fullmatch(r"round 1: this account committed 0x\w{64}, which is not in other/round-\w+: it can .*", said)
     assert other.new() == ""
+
+
+# Plans ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--challenge-duration", "10m"), "challenge_duration: expected at least 16m, 32 answers of 30s, got 10m"),
+        (("--challenge-duration", "91d"), "challenge_duration: expected at most 90d, got 91d"),
+        (("--commit-duration", "5s"), "commit_duration: expected at least 30s, got 5s"),
+        (
+            ("--challenge-duration", "1h", "--answer-duration", "2m"),
+            "answer_duration: expected 30s to 1m52s, 1/32 of challenge_duration, got 2m: leave it out",
+        ),
+        (("--term", "late_duration=60s"), "late_duration: expected 0 without a bond (bond_gwei), got 1m"),
+        (
+            ("--bond", 9, "--term", "late_duration=60s", "--challenge-duration", "30m"),
+            "challenge_duration: expected at least 48m, 32 answers of 30s and as many late periods of 1m, got 30m",
+        ),
+        (("--min-contributions", 0), "plan: expected quorum and min_contributions of at least 1, got 1 and 0"),
+    ],
+)
+def test_plan_new_refuses_what_cannot_be_set(cairn: Any, tmp_path: Path, flags: tuple[str, ...], said: str) -> None:
+    result = cairn("plan", "new", *flags, "-o", "plan.toml")
+    assert (result.exit_code, said in result.stderr) == (2, True), result.output
+    assert not (tmp_path / "plan.toml").exists()
+
+
+def test_an_answer_time_that_follows_from_the_window_follows_it_in_a_changed_plan(done: Any) -> None:
+    done("plan", "new", "--challenge-duration", "1h", "-o", "plan.toml")
+    change = ("plan", "new", "--from", "plan.toml", "--challenge-duration")
+    assert done(*change, "16m", "-o", "plan.toml")["plan"]["answer_duration"] == 30
+    assert done(*change, "2h", "--answer-duration", "40s")["plan"]["answer_duration"] == 40
+    assert done(*change, "2h", "--term", "answer_duration=41s", "-o", "own.toml")["plan"]["answer_duration"] == 41
+    own = ("plan", "new", "--from", "own.toml", "--challenge-duration", "3h")
+    assert done(*own)["plan"]["answer_duration"] == 41, "a time of one's own stays"
+
+
+def test_a_plan_file_that_cannot_be_set_is_refused_alike(world: Any) -> None:
+    for text, said in (
+        ('quorum = "two"', "quorum"),
+        ("quorums = 2", "unknown field 'quorums'"),
+        ('challenge_duration = "10m"', "challenge_duration: expected at least 16m"),
+    ):
+        (world.folder / "wrong.toml").write_text(text)
+        for command in (("plan", "new", "--from", "wrong.toml"), ("plan", "set", world.model, "wrong.toml")):
+            result = world.run(*command)
+            assert (result.exit_code, said in result.stderr) == (2, True), result.output
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            BadTerm("answerDuration", 18, 30, 18),
+            "BadTerm: answer_duration: expected at least 30s, got 18s: challenge_duration is too short for it: set "
+            "that to 32 times it, or more",
+        ),
+        (
+            BadTerm("minContributions", 0, 1, 9),
+            "BadTerm: min_contributions: expected at least 1, got 0: change it in the plan's file, or with `cairn plan "
+            "new --from FILE --term min_contributions=…`",
+        ),
+    ],
+)
+def test_a_term_that_the_contract_refuses_is_named_as_in_the_plan(error: BadTerm, said: str) -> None:
+    assert explained(Session({}), error) == said
+
+
+def test_only_the_plan_that_it_starts_from_is_replaced(cairn: Any, tmp_path: Path) -> None:
+    (tmp_path / "plan.toml").write_text("quorum = 2\n")
+    refused = cairn("plan", "new", "-o", "plan.toml")
+    assert refused.exit_code == 2 and "or change it with --from plan.toml" in refused.stderr
+    assert cairn("plan", "new", "--from", "plan.toml", "-o", "./plan.toml").exit_code == 0
+    assert "quorum = 2 " in (tmp_path / "plan.toml").read_text()
+
+
+# Files and folders ---------------------------------------------------------------------------------------------------
+
+
+def test_a_password_file_that_is_missing_is_named_unless_it_may_be_the_password(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("round", "open", world.model, "--account", "a")
+    flagged = world.run(*command, "--password-file", "pw2")
+    assert flagged.exit_code == 6
+    said = "(flag --password-file): expected a readable file that holds the keystore's password, found none at pw2"
+    assert said in flagged.stderr
+    monkeypatch.setenv("ETH_PASSWORD", "my secret")
+    secret = world.run(*command)
+    assert secret.exit_code == 6 and "ETH_PASSWORD must name" in secret.stderr and "my secret" not in secret.stderr
+
+
+def test_a_local_network_is_found_from_folders_below(
+    cairn: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".localnet").mkdir()
+    facts = {"ports": {"rpc": 1, "kubo": []}, "contract": "0x" + "12" * 20, "block_time": 1, "speed": 20}
+    (tmp_path / ".localnet" / "localnet.json").write_text(json.dumps(facts))
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    result = cairn("localnet", "warp", "9")
+    assert (result.exit_code, f"the chain in {tmp_path}/.localnet is not running" in result.stderr) == (5, True)
+    status = cairn("localnet", "status")
+    assert "a block every 1 s, its clock at 20 times real time" in status.stdout, status.output
+    told = json.loads(cairn("localnet", "status", "--json").stdout)
+    assert (told["folder"], told["block_time"], told["speed"]) == (f"{tmp_path}/.localnet", 1, 20)
+    assert f"Nothing was running in {tmp_path}/.localnet." in cairn("localnet", "down").stdout
+    other = cairn("localnet", "status", "--folder", "other")
+    assert other.exit_code == 2 and f"no local network in {tmp_path}/below/other" in other.stderr
