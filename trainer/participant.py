@@ -6,6 +6,7 @@ stopped, and computes and commits an update at most once.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -37,10 +38,15 @@ from trainer.task_values import measures, metrics_of, patterns_of, whole
 from trainer.tensor_names import require_once
 from trainer.transforms import TRANSFORMS
 from trainer.updates import (
+    Origin,
     PreparedUpdate,
     commit_update,
+    discard_update,
     finalize_update,
+    held_update,
+    is_of,
     is_published,
+    kept_update,
     place_of,
     prepared_update,
     publish_update,
@@ -49,7 +55,7 @@ from trainer.updates import (
 if TYPE_CHECKING:
     from registry.chain.client import Client
 
-__all__ = ["Evaluate", "OnGrid", "Task", "advance", "local_changes", "prepare_update"]
+__all__ = ["Elsewhere", "Evaluate", "OnGrid", "Task", "advance", "local_changes", "prepare_update"]
 
 
 Evaluate = Callable[[nn.Module], Mapping[str, int | float]]
@@ -133,8 +139,14 @@ def prepare_update(
     participant: Address,
     *,
     on_grid: OnGrid | None = None,
+    said: str = "",
+    committed: int = 0,
+    scratch: Path | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> PreparedUpdate:
     """Train and write the round's update, or return the one that an earlier call wrote (idempotent).
+
+    An update that another task made is replaced, unless a commitment of it was sent or signed.
 
     Args:
         store: The store of the plan and the parent.
@@ -143,33 +155,59 @@ def prepare_update(
         task: The training task.
         participant: The participant's address.
         on_grid: Called after training with what the grid made of each tensor.
+        said: What the user named the task by, then lines of what else identifies it: another text is another task.
+        committed: The last round that the participant committed to, as the chain says; 0 for none.
+        scratch: Write a fresh update to this folder instead, for a dry run.
+        tell: Called with a notice that the update of another task is used.
 
     Raises:
         InputError: The module does not fit the parent, the task does not fit the plan, this release lacks something
             that the plan names, or a value overflows the grid.
     """
     round_dir = place_of(folder, record.round_id)
-    held = prepared_update(round_dir)
-    rests_on = (record.parent, record.plan.digest)
-    if held is not None and (held.manifest.parent.digest, held.manifest.plan.digest) == rests_on:
-        return held  # otherwise it belongs to a chain that was since reset
-    round_dir.mkdir(parents=True, exist_ok=True)
+    origin = _origin(task, said)
+    held = held_update(round_dir, record, participant, origin)
+    if held is not None:
+        if tell is not None and not is_of(round_dir, origin):
+            tell(f"using {kept_update(round_dir)}; --task ignored")
+        return held
+    place = place_of(scratch or folder, record.round_id)
+    return _computed(
+        store, folder, place, record, task, participant, on_grid=on_grid, committed=committed, origin=origin
+    )
+
+
+def _computed(
+    store: ContentStore,
+    folder: Path,
+    place: Path,
+    record: RoundRecord,
+    task: Task,
+    participant: Address,
+    *,
+    on_grid: OnGrid | None,
+    committed: int,
+    origin: Origin,
+) -> PreparedUpdate:
+    """Train, and write the round's update to a place; other arguments as of `prepare_update`."""
     plan, parent = load_plan(store, record.plan), load_parent(store, record)
     _require_feasible(plan, task)
     form = update_form(read_header(store, parent.weights.blob), plan)
     require_base(parent, task.base)
     stored = load_version(task.module, store, parent, without=task.unshared)
     require_once(stored)
-    load_private(folder, record, participant, task.module, task.private, anew=task.reset_private)
+    anew = task.reset_private
+    load_private(folder, record, participant, task.module, task.private, anew=anew, committed=committed)
     evaluation = _evaluate(task)
     with _frozen(task):
         delta, metrics, steps = _train(stored, plan, task)
-    uses = write_update(round_dir / "update.safetensors", delta, parse_header(form.header, form.size), plan)
+    discard_update(place)
+    uses = write_update(place / "update.safetensors", delta, parse_header(form.header, form.size), plan)
     if on_grid is not None:
         on_grid(uses)
-    save_private(round_dir, task.module, task.private)
+    save_private(place, task.module, task.private)
     return finalize_update(
-        round_dir,
+        place,
         record,
         participant,
         weight=task.examples,
@@ -179,7 +217,25 @@ def prepare_update(
         metrics=metrics,
         evaluation=evaluation,
         code=task.code,
+        origin=origin,
     )
+
+
+def _origin(task: Task, said: str) -> Origin:
+    """Return what tells a task from another, without the values of its module, which training changes."""
+    form = [(name, str(value.dtype), tuple(value.shape)) for name, value in task.module.state_dict().items()]
+    told = (
+        said,
+        task.evaluate is not None,
+        task.examples,
+        task.steps_per_epoch,
+        task.code,
+        task.data_set,
+        task.private,
+        task.frozen,
+        form,
+    )
+    return Origin(said.partition("\n")[0], hashlib.sha256(repr(told).encode()).hexdigest(), bool(task.private))
 
 
 def advance(
@@ -190,7 +246,9 @@ def advance(
     task: Task,
     *,
     on_grid: OnGrid | None = None,
+    said: str = "",
     say: Callable[[str], None] = lambda said: None,
+    tell: Callable[[str], None] | None = None,
 ) -> str:
     """Take the participant's next step in the model's current round, if any; return what was done.
 
@@ -207,7 +265,17 @@ def advance(
         anew = prepared_update(place_of(folder, record.round_id)) is None
         if anew:
             say(f"round {number}: training")
-        made = prepare_update(store, folder, record, task, client.account, on_grid=on_grid)
+        made = prepare_update(
+            store,
+            folder,
+            record,
+            task,
+            client.account,
+            on_grid=on_grid,
+            said=said,
+            committed=member.last_round,
+            tell=tell,
+        )
         if anew:
             say(f"round {number}: trained: {_trained(made)}")
         commit_update(client, record, made, hook_data=task.hook_data)
@@ -228,6 +296,33 @@ def _trained(made: PreparedUpdate) -> str:
     """Return an update's metrics, weight and steps as a line."""
     metrics = [f"{name} {value:.4g}" for name, value in made.manifest.metrics.items()]
     return ", ".join((*metrics, f"weight {made.manifest.weight}", f"{made.manifest.steps} steps"))
+
+
+class Elsewhere:
+    """Tells once of each round to which the account committed an update that its folder does not have."""
+
+    def __init__(self, client: Client, folder: Path, model_id: ModelId) -> None:
+        self._client, self._folder, self._model_id, self._looked = client, folder, model_id, 0
+
+    def new(self) -> str:
+        """Say so of the current round, and what to do; empty if there is nothing new."""
+        client, number = self._client, self._client.model(self._model_id).rounds
+        if number == self._looked or client.member(self._model_id, client.account).last_round != number:
+            return ""
+        if client.phase(self._model_id, number) not in (Phase.COMMIT, Phase.PUBLISH, Phase.AGGREGATE):
+            return ""
+        mine = [c for c in read_round(client, self._model_id, number).commitments if c.participant == client.account]
+        if not mine:
+            return ""  # not final yet
+        self._looked = number
+        place = place_of(self._folder, round_id_of(self._model_id, number))
+        held = prepared_update(place)
+        if held is not None and digest_of(held.manifest) == mine[0].digest:
+            return ""
+        return (
+            f"round {number}: this account committed 0x{mine[0].digest.hex()}, which is not in {place}: it can only be "
+            "published with the --folder that has it; unpublished it counts for nothing in the round"
+        )
 
 
 def local_changes(task: Task, plan: PlanManifest) -> dict[str, torch.Tensor]:

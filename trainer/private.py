@@ -26,7 +26,7 @@ from registry.rounds.versions import NUMPY_NAMES, arrays_in
 from registry.store.base import ContentStore
 from registry.types import Address, ModelId
 from trainer.modules import load_version, matching
-from trainer.updates import place_of
+from trainer.updates import origin_of, place_of
 
 if TYPE_CHECKING:
     from trainer.participant import Task
@@ -37,11 +37,19 @@ _FILE = "private.safetensors"
 
 
 def load_private(
-    folder: Path, record: RoundRecord, participant: Address, module: nn.Module, patterns: Sequence[str], *, anew: bool
+    folder: Path,
+    record: RoundRecord,
+    participant: Address,
+    module: nn.Module,
+    patterns: Sequence[str],
+    *,
+    anew: bool,
+    committed: int = 0,
 ) -> None:
-    """Restore the private tensors of the participant's last round of this model into the module.
+    """Restore the private tensors of the participant's last round of this model that has any into the module.
 
-    In the first round the module stays unchanged.
+    In the first round the module stays unchanged. Rounds whose update was made without private tensors, such as one of
+    a ready file, are passed over.
 
     Args:
         folder: The participant's folder.
@@ -50,22 +58,33 @@ def load_private(
         module: The module to restore into.
         patterns: Glob patterns for the names of private tensors.
         anew: Leave the module unchanged if the last round's tensors are missing.
+        committed: The last round that the participant committed to, as the chain says; 0 for none.
 
     Raises:
-        InputError: The tensors are missing or damaged, or their names, shapes or types differ from the module's.
+        InputError: The tensors are missing or damaged, or their names, shapes or types differ from the module's; or
+            the chain has an earlier round of this participant's, of which the folder has nothing.
     """
-    last = _last_round(folder, record, participant)
-    if not patterns or last is None:
+    if not patterns:
         return
-    file = place_of(folder, round_id_of(record.model_id, last.number)) / _FILE
+    rounds = _rounds(folder, record, participant)
+    last = next((number for number in rounds if _is_private(folder, record, number)), None)
+    if last is None:
+        if not rounds and 0 < committed < record.number and not anew:
+            raise InputError(
+                f"the private tensors of round {committed} are lost or elsewhere: this account committed an update to "
+                f"it, and {folder} has none: use the --folder that has it, restore it from a backup, or start from "
+                "the module's own with reset_private=True in the task"
+            )
+        return
+    file = place_of(folder, round_id_of(record.model_id, last)) / _FILE
     if not file.exists():
         if anew:
             return
         raise InputError(
-            f"the private tensors of round {last.number} are lost: expected {file}; restore it from a backup, or "
+            f"the private tensors of round {last} are lost: expected {file}; restore it from a backup, or "
             "start from the module's own with reset_private=True in the task"
         )
-    _restore(file, last.number, module, patterns)
+    _restore(file, last, module, patterns)
 
 
 def load_personal(task: Task, store: ContentStore, version: VersionManifest, folder: Path, model_id: ModelId) -> int:
@@ -84,7 +103,8 @@ def load_personal(task: Task, store: ContentStore, version: VersionManifest, fol
     Raises:
         InputError: The module does not fit the version, or the site has no private tensors of this model.
     """
-    sealed = [decode(file.read_bytes(), UpdateManifest) for file in folder.glob("round-*/update.cbor")]
+    files = (file for file in folder.glob("round-*/update.cbor") if file.with_name(_FILE).exists())
+    sealed = [decode(file.read_bytes(), UpdateManifest) for file in files]
     number = max((update.number for update in sealed if update.model == model_id), default=0)
     file = place_of(folder, round_id_of(model_id, number)) / _FILE
     if not file.exists():
@@ -111,24 +131,38 @@ def _restore(file: Path, number: int, module: nn.Module, patterns: Sequence[str]
 
 
 def save_private(place: Path, module: nn.Module, patterns: Sequence[str]) -> None:
-    """Write the module's private tensors to a round's folder, atomically and bit for bit."""
+    """Write the module's private tensors to a round's folder, atomically and bit for bit.
+
+    Raises:
+        InputError: A value is not finite; names the tensor.
+    """
     if patterns:
-        arrays = _arrays(_own(module, patterns)).items()
+        own = _own(module, patterns)
+        for name, value in own.items():
+            if value.dtype.is_floating_point and not torch.isfinite(value).all():
+                raise InputError(f"private {name}: expected finite numbers after training, got NaN or infinity")
+        arrays = _arrays(own).items()
         tensors = {name: (NUMPY_NAMES[array.dtype], array.shape, array) for name, array in arrays}
         write_whole(place / _FILE, b"".join(write_tensors(tensors)))
 
 
-def _last_round(folder: Path, record: RoundRecord, participant: Address) -> UpdateManifest | None:
-    """Return the participant's last locally sealed update of this model before the round."""
+def _rounds(folder: Path, record: RoundRecord, participant: Address) -> list[int]:
+    """Return the earlier rounds of this model that the participant has locally sealed updates of, the last first."""
     here = (record.chain_id, record.contract, record.model_id, participant)
     sealed = (decode(file.read_bytes(), UpdateManifest) for file in folder.glob("round-*/update.cbor"))
-    earlier = [
-        update
+    earlier = {
+        update.number
         for update in sealed
         if (update.chain_id, update.contract, update.model, update.participant) == here
         and update.number < record.number
-    ]
-    return max(earlier, key=lambda update: update.number, default=None)
+    }
+    return sorted(earlier, reverse=True)
+
+
+def _is_private(folder: Path, record: RoundRecord, number: int) -> bool:
+    """Return whether a round's update was made with private tensors; so it counts if nothing says otherwise."""
+    origin = origin_of(place_of(folder, round_id_of(record.model_id, number)))
+    return origin is None or origin.private
 
 
 def _own(module: nn.Module, patterns: Sequence[str]) -> dict[str, torch.Tensor]:

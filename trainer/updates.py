@@ -1,15 +1,19 @@
 """A participant's updates on disk: finalized with a manifest, committed, and published after commits close.
 
-A round's folder has `update.safetensors`, `dataset.opening` and, written last, `update.cbor`; then `published`.
+A round's folder has `update.safetensors`, `dataset.opening`, `update.origin` and, written last, `update.cbor`; then
+`sent`, once a commitment of it may reach the chain, and `published`.
 Independent of how the update was made: needs no torch.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +34,7 @@ from registry.content.manifest import (
     manifest_cid,
 )
 from registry.durable import write_whole
-from registry.errors import FormError, InputError, VerificationFailed
+from registry.errors import ContractError, FormError, InputError, VerificationFailed
 from registry.rounds.admission import judge_blob
 from registry.rounds.data_sets import SALT_BYTES, open_data_set, opening_of
 from registry.rounds.loaded_round import load_round
@@ -45,11 +49,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ELSEWHERE",
+    "Origin",
     "PreparedUpdate",
     "adopt_update",
+    "discard_update",
     "commit_update",
     "commitment_fields",
+    "held_update",
+    "is_of",
     "is_published",
+    "kept_update",
+    "mark_sent",
+    "moves_nothing",
+    "origin_of",
     "place_of",
     "prepared_update",
     "publish_update",
@@ -74,6 +86,21 @@ class PreparedUpdate:
     file: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What made an update, kept beside it: another task or file makes another update.
+
+    Attributes:
+        said: What the user named, such as `--task hospital.py:task`.
+        digest: SHA-256 over what determines the update, in hexadecimal.
+        private: Whether the round has a private part beside it.
+    """
+
+    said: str
+    digest: str
+    private: bool
+
+
 def place_of(folder: Path, round_id: RoundId) -> Path:
     """Return a round's folder within a participant's folder."""
     return folder / f"round-{round_id.hex()}"
@@ -89,6 +116,62 @@ def prepared_update(round_dir: Path) -> PreparedUpdate | None:
     if not manifest.exists():
         return None
     return PreparedUpdate(decode(manifest.read_bytes(), UpdateManifest), round_dir / "update.safetensors")
+
+
+def origin_of(round_dir: Path) -> Origin | None:
+    """Return what made the update of a round's folder; None if nothing says so."""
+    try:
+        return Origin(**json.loads((round_dir / "update.origin").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def is_of(round_dir: Path, origin: Origin) -> bool:
+    """Return whether the update of a round's folder has this origin, under whichever name."""
+    known = origin_of(round_dir)
+    return known is not None and known.digest == origin.digest
+
+
+def _is_sent(round_dir: Path, record: RoundRecord, participant: Address) -> bool:
+    """Return whether the update of a round's folder is committed, or a commitment of it may still reach the chain."""
+    return (round_dir / "sent").exists() or any(c.participant == participant for c in record.commitments)
+
+
+def mark_sent(prepared: PreparedUpdate) -> None:
+    """Note that a commitment is about to be sent, or handed out signed: no other update replaces this one."""
+    write_whole(prepared.file.parent / "sent", b"")
+
+
+def held_update(round_dir: Path, record: RoundRecord, participant: Address, origin: Origin) -> PreparedUpdate | None:
+    """Return the update in a round's folder if it has this origin, or if it is too late for another."""
+    held = prepared_update(round_dir)
+    if held is None:
+        return None
+    if (held.manifest.parent.digest, held.manifest.plan.digest) != (record.parent, record.plan.digest):
+        return None  # it belongs to a chain that was since reset
+    return held if is_of(round_dir, origin) or _is_sent(round_dir, record, participant) else None
+
+
+def kept_update(round_dir: Path) -> str:
+    """Say when and by what the update of a round's folder was made, and why no other replaces it."""
+    origin = origin_of(round_dir)
+    made = datetime.fromtimestamp((round_dir / "update.cbor").stat().st_mtime, UTC)
+    by = f" by {origin.said}" if origin is not None and origin.said else ""
+    return f"the update made at {made:%Y-%m-%d %H:%M:%S} UTC{by}, whose commitment was sent or signed"
+
+
+def discard_update(round_dir: Path) -> None:
+    """Make a round's folder, or remove the update in it that was never sent, its manifest first: half of it is none."""
+    round_dir.mkdir(parents=True, exist_ok=True)
+    for name in ("update.cbor", "update.origin", "sent", "published", "private.safetensors", "update.safetensors"):
+        (round_dir / name).unlink(missing_ok=True)
+
+
+def moves_nothing(prepared: PreparedUpdate) -> bool:
+    """Return whether an update is all zeros."""
+    with prepared.file.open("rb") as file:
+        file.seek(8 + int.from_bytes(file.read(8), "little"))
+        return not any(any(piece) for piece in iter(lambda: file.read(1 << 20), b""))
 
 
 def is_published(round_dir: Path) -> bool:
@@ -108,6 +191,7 @@ def finalize_update(
     metrics: Mapping[str, float] | None = None,
     evaluation: Evaluation | None = None,
     code: Code | None = None,
+    origin: Origin | None = None,
 ) -> PreparedUpdate:
     """Hash `update.safetensors` and write its manifest, which makes it the round's update.
 
@@ -122,6 +206,7 @@ def finalize_update(
         metrics: Finite numbers by name.
         evaluation: Evaluation of the parent, if any.
         code: The code that computed it; None if nobody states it.
+        origin: What made it, for whoever makes another one for the round.
 
     Raises:
         FormError: The file is not a canonical safetensors file of F32 tensors.
@@ -149,10 +234,18 @@ def finalize_update(
         data_set=named,
         code=code or Code(NOT_STATED, NOT_STATED),
     )
-    (round_dir / "published").unlink(missing_ok=True)
-    write_whole(round_dir / "dataset.opening", opening)
+    _begin(round_dir, opening, origin)
     write_whole(round_dir / "update.cbor", encode(manifest))
     return PreparedUpdate(manifest, file)
+
+
+def _begin(round_dir: Path, opening: bytes, origin: Origin | None) -> None:
+    """Write what stands beside an update, before the manifest that makes it one."""
+    for name in ("published", "sent", "update.origin"):
+        (round_dir / name).unlink(missing_ok=True)
+    write_whole(round_dir / "dataset.opening", opening)
+    if origin is not None:
+        write_whole(round_dir / "update.origin", json.dumps(asdict(origin)).encode())
 
 
 def adopt_update(
@@ -178,24 +271,24 @@ def adopt_update(
         participant: Whose update it is.
         weight: Its weight.
         steps: Training steps it was made in.
-        data_set: What it was trained on; stays here, its digest is published.
+        data_set: What it was trained on; only its digest is published.
         metrics: Finite numbers by name.
         code: The code that computed it.
 
     Raises:
         FormError: The file is not a valid update of this round.
-        InputError: The folder has another update already.
+        InputError: The folder has another update, whose commitment was sent or signed.
     """
     made = f"{file}: expected an update as `cairn update make` makes of two files of weights"
     try:
         facts = describe(file_pieces(file), sha256=False)
     except FormError as error:
         raise FormError(f"{made}: {error}") from error
-    held = prepared_update(round_dir)
+    origin = _file_origin(file, (str(facts.cid), weight, steps, data_set, code, dict(metrics or {})))
+    held = held_update(round_dir, record, participant, origin)
     if held is not None:
-        other = (held.manifest.delta.cid, held.manifest.weight, held.manifest.steps, held.manifest.code)
-        if other != (facts.cid, weight, steps, code) or dict(held.manifest.metrics) != dict(metrics or {}):
-            raise InputError(f"{round_dir} holds another update for this round")
+        if not is_of(round_dir, origin):
+            raise InputError(f"{round_dir} holds another update for this round: {kept_update(round_dir)}")
         return held
     form = load_round(store, record).form
     if facts.size != form.size or facts.tensor_root is None:
@@ -203,15 +296,32 @@ def adopt_update(
     reason, detail = judge_blob(file_pieces(file), form, facts.tensor_root)
     if reason != Reason.ADMITTED:
         raise FormError(f"{made}: {detail}")
-    round_dir.mkdir(parents=True, exist_ok=True)
+    _take(file, round_dir)
+    return finalize_update(
+        round_dir,
+        record,
+        participant,
+        weight=weight,
+        steps=steps,
+        data_set=data_set,
+        metrics=metrics,
+        code=code,
+        origin=origin,
+    )
+
+
+def _file_origin(file: Path, told: tuple[object, ...]) -> Origin:
+    return Origin(f"--update {file}", hashlib.sha256(repr(told).encode()).hexdigest(), private=False)
+
+
+def _take(file: Path, round_dir: Path) -> None:
+    """Copy a file as the round's update, synced to disk."""
+    discard_update(round_dir)
     with (round_dir / "update.safetensors").open("wb") as out:
         for piece in file_pieces(file):
             out.write(piece)
         out.flush()
         os.fsync(out.fileno())
-    return finalize_update(
-        round_dir, record, participant, weight=weight, steps=steps, data_set=data_set, metrics=metrics, code=code
-    )
 
 
 def commitment_fields(manifest: UpdateManifest) -> tuple[ModelId, int, Digest, Root, int, int]:
@@ -232,7 +342,12 @@ def commit_update(
     manifest = prepared.manifest
     mine = [c for c in record.commitments if c.participant == manifest.participant]
     if not mine:
-        client.commit_update(*commitment_fields(manifest), hook_data=hook_data)
+        mark_sent(prepared)
+        try:
+            client.commit_update(*commitment_fields(manifest), hook_data=hook_data)
+        except ContractError:  # it will never be committed
+            (prepared.file.parent / "sent").unlink(missing_ok=True)
+            raise
     elif mine[0].digest != digest_of(manifest):
         raise VerificationFailed(
             f"round {record.number}: this account committed 0x{mine[0].digest.hex()}, "

@@ -9,7 +9,7 @@ from registry.cli.output import utc
 from registry.errors import CairnError, ContractError, NodeUnavailable, StoreUnavailable
 
 if TYPE_CHECKING:
-    from registry.chain.contract_errors import BondIsLocked, BondTooSmall, MissingRole
+    from registry.chain.contract_errors import BadTerm, BondIsLocked, BondTooSmall, MissingRole
     from registry.cli.session import Session
     from registry.types import RoundId
 
@@ -23,6 +23,7 @@ def explained(session: Session, error: CairnError) -> str:
     if not isinstance(error, ContractError):
         return str(error)
     from registry.chain.contract_errors import (
+        BadTerm,
         BondIsLocked,
         BondTooSmall,
         MissingRole,
@@ -33,6 +34,8 @@ def explained(session: Session, error: CairnError) -> str:
 
     try:
         match error:
+            case BadTerm():
+                return _term(error)
             case BondTooSmall():
                 return _missing_bond(session, error)
             case BondIsLocked():
@@ -52,6 +55,19 @@ def _of_localnet(session: Session) -> bool:
     """Return whether the store is that of a local network."""
     source = Path(session.settings.chosen["store"].source)
     return (source.parent / "localnet.json").is_file()
+
+
+def _term(error: BadTerm) -> str:
+    """Name a plan's field as its file does, with its range and how to change it."""
+    from registry.cli.plan_files import field_of, show_duration
+
+    name = field_of(error.term)
+    show = show_duration if name.endswith("_duration") else str
+    remedy = f"change it in the plan's file, or with `cairn plan new --from FILE --term {name}=…`"
+    if error.max < error.min:
+        remedy = "challenge_duration is too short for it: set that to 32 times it, or more"
+    said = f"at least {show(error.min)}" if error.value < error.min else f"at most {show(error.max)}"
+    return f"BadTerm: {name}: expected {said}, got {show(error.value)}: {remedy}"
 
 
 def _missing_bond(session: Session, error: BondTooSmall) -> str:

@@ -29,13 +29,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "duration",
+    "field_of",
     "is_fitted",
     "manifest_of",
     "parameters_of",
     "plan_toml",
     "read_plan",
+    "require_terms",
     "show_duration",
     "terms_of",
+    "without_derived",
 ]
 
 _DEFAULTS: Mapping[str, Any] = {
@@ -54,6 +57,8 @@ _DEFAULTS: Mapping[str, Any] = {
     "segments": None,
     "transforms": [],
 }
+_LEAST, _MOST = 30, 90 * 24 * 3600
+"""Seconds that the contract allows a duration."""
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _COMMENTS = {
     "algorithm": "what participants run: fedavg (epochs), or fedprox (epochs, mu)",
@@ -118,7 +123,8 @@ def read_plan(path: Path, choose: Callable[[Mapping[str, Any]], Mapping[str, Any
         choose: Maps the file's fields to defaults that replace the usual ones for omitted fields.
 
     Raises:
-        InputError: It does.
+        InputError: There is no such file, or a field in it is unknown or invalid.
+        FormError: The encoded manifest is malformed.
     """
     if path.suffix in (".cbor", ".dagcbor"):
         from registry.content.manifest import PlanManifest, decode
@@ -131,7 +137,9 @@ def read_plan(path: Path, choose: Callable[[Mapping[str, Any]], Mapping[str, Any
     try:
         manifest = manifest_of(given)
         chosen = choose(given) if choose is not None else {}
-        return manifest_of({**chosen, **given}) if chosen else manifest
+        manifest = manifest_of({**chosen, **given}) if chosen else manifest
+        require_terms(manifest)
+        return manifest
     except InputError as error:
         raise type(error)(f"{path}: {error}" if not str(error).startswith(str(path)) else str(error)) from error
 
@@ -143,6 +151,13 @@ def manifest_of(given: Mapping[str, Any]) -> PlanManifest:
         InputError: A field is unknown or invalid.
         UnknownRule: A rule is not in the table.
     """
+    try:
+        return _manifest_of(given)
+    except FormError as error:  # what people write is input; FormError is for bytes
+        raise InputError(str(error)) from error
+
+
+def _manifest_of(given: Mapping[str, Any]) -> PlanManifest:
     from registry.content.manifest import PlanManifest, Procedure, encode
     from registry.ethereum.keys import address_of
     from registry.rounds.plans import plan_rules
@@ -180,6 +195,66 @@ def manifest_of(given: Mapping[str, Any]) -> PlanManifest:
     except TypeError as error:
         raise FormError(f"plan: {error}") from error
     return manifest
+
+
+def require_terms(manifest: PlanManifest, left_open: Sequence[str] = ()) -> None:
+    """Check the durations and prices that the contract checks when a plan is set.
+
+    Args:
+        manifest: The plan.
+        left_open: Terms that are chosen later.
+
+    Raises:
+        InputError: One is out of its range; names the field, the range and the remedy.
+    """
+    for name in ("commit_duration", "publish_duration", "aggregate_duration", "challenge_duration"):
+        _require_between(name, getattr(manifest, name), _LEAST, _MOST)
+    late, answer, challenge = manifest.late_duration, manifest.answer_duration, manifest.challenge_duration
+    if late and not manifest.bond_gwei:
+        raise InputError(f"late_duration: expected 0 without a bond (bond_gwei), got {show_duration(late)}")
+    if "challenge_duration" in left_open:
+        return
+    if challenge < (least := WALK_STEPS * (_LEAST + late)):
+        each = f"{show_duration(_LEAST)}{f' and as many late periods of {show_duration(late)}' if late else ''}"
+        raise InputError(
+            f"challenge_duration: expected at least {show_duration(least)}, {WALK_STEPS} answers of {each}, got "
+            f"{show_duration(challenge)}"
+        )
+    most = challenge // WALK_STEPS - late
+    if not _LEAST <= answer <= most:
+        raise InputError(
+            f"answer_duration: expected {show_duration(_LEAST)} to {show_duration(most)}, 1/{WALK_STEPS} of "
+            f"challenge_duration{' less late_duration' if late else ''}, got {show_duration(answer)}: leave it out to "
+            "have it derived, or set challenge_duration longer"
+        )
+
+
+def _require_between(name: str, value: int, least: int, most: int) -> None:
+    if value < least:
+        raise InputError(f"{name}: expected at least {show_duration(least)}, got {show_duration(value)}")
+    if value > most:
+        raise InputError(f"{name}: expected at most {show_duration(most)}, got {show_duration(value)}")
+
+
+def without_derived(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a plan's fields without an answer time that follows from its challenge duration, as `plan_toml` writes it.
+
+    Raises:
+        InputError: A duration is malformed.
+    """
+    usual, found = _defaults(), dict(given)
+    if given.get("answer_duration") is None:
+        return found
+    names = ("answer_duration", "challenge_duration", "late_duration")
+    answer, challenge, late = (duration(given.get(name, usual[name]), name) for name in names)
+    if answer == max(challenge // WALK_STEPS - late, 0):
+        del found["answer_duration"]
+    return found
+
+
+def field_of(term: str) -> str:
+    """Return a plan's field by the contract's name of it: `answer_duration` for `answerDuration`."""
+    return re.sub(r"(?<=[a-z])[A-Z]", lambda found: f"_{found[0].lower()}", term)
 
 
 def is_fitted(manifest: PlanManifest) -> bool:

@@ -233,7 +233,18 @@ class Session:
             store.close()
 
     def _signer_settings(self) -> dict[str, str]:
-        """Return the signer's settings under cast's names."""
+        """Return the signer's settings under cast's names.
+
+        Raises:
+            SignerError: A flag or file of settings names a password file that is not there.
+        """
+        password = self.settings.chosen["password_file"]
+        told = not password.source.startswith("environment")  # there it may be the password itself
+        if told and password.value and not Path(password.value).expanduser().is_file():
+            raise SignerError(
+                f"password_file ({password.source}): expected a readable file that holds the keystore's password, "
+                f"found none at {password.value}"
+            )
         named = {
             "ETH_KEYSTORE": str(self.keystore) if self.keystore else None,
             "ETH_PASSWORD": self.settings["password_file"],

@@ -55,6 +55,8 @@ class Localnet:
         rpc_url: URL of the chain's RPC.
         contract: Its Cairn contract; None before deployment.
         accounts: Accounts by the name of their keystore.
+        block_time: Seconds between blocks; 0 mines one per transaction.
+        speed: Speed of the chain's clock relative to wall time.
     """
 
     folder: Path
@@ -63,6 +65,8 @@ class Localnet:
     rpc_url: str
     contract: Address | None
     accounts: Mapping[str, Address]
+    block_time: int
+    speed: int
 
     @property
     def running(self) -> bool:
@@ -124,7 +128,7 @@ def up(
         facts = {"ports": asdict(ports), "contract": "0x" + contract.hex(), "block_time": pace, "speed": fast}
         _write(folder / "localnet.json", json.dumps(facts, indent=2) + "\n")
         _write(folder / "cairn.toml", _settings(chain.url, contract, block, running, pace))
-        return Localnet(folder, chain, running, chain.url, contract, accounts)
+        return Localnet(folder, chain, running, chain.url, contract, accounts, pace, fast)
 
 
 def down(folder: Path) -> tuple[str, ...]:
@@ -156,6 +160,8 @@ def read(folder: Path) -> Localnet:
         rpc_url=f"http://127.0.0.1:{ports.rpc}",
         contract=Address(bytes.fromhex(facts["contract"][2:])),
         accounts=known_accounts(folder),
+        block_time=facts["block_time"],
+        speed=facts.get("speed", 1),
     )
 
 

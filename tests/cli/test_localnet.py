@@ -92,6 +92,9 @@ def test_up_is_idempotent_and_its_settings_are_picked_up_beside_it(shell: Shell)
     again = shell.done("localnet", "up")
     assert again == first
     assert (again["running"], len(again["kubo"])) == (True, 2)
+    pace = (again["block_time"], again["speed"])
+    _, _, told = shell.run("localnet", "up", "--speed", "5", "--block-time", "1")
+    assert pace == (1, 1) and "--speed 5 ignored: the chain runs with 1" in told and "--block-time" not in told
     report = shell.done("doctor")
     assert report["healthy"]
     named = {entry["setting"]: entry for entry in report["settings"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import sys
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from trainer.participant import Task
 
-__all__ = ["Unshared", "load_module", "load_task", "need_torch"]
+__all__ = ["Unshared", "load_module", "load_task", "named", "need_torch"]
 
 
 Unshared = Annotated[
@@ -59,6 +60,15 @@ def load_task(spec: str) -> Task:
     if not isinstance(task, Task):
         raise InputError(f"task: expected {spec} to return a trainer.participant.Task, got {type(task).__name__}")
     return task
+
+
+def named(spec: str) -> str:
+    """Return what identifies a task that was loaded: its name as given, and the digest of its file."""
+    place = spec.rpartition(":")[0]
+    loaded = sys.modules.get(place)
+    file = Path(place) if place.endswith(".py") else Path(getattr(loaded, "__file__", None) or "")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
+    return f"--task {spec}\n{digest}"
 
 
 def load_module(spec: str) -> nn.Module:

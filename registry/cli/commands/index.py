@@ -12,6 +12,7 @@ import typer
 
 from registry.cli.command import Need, command, group
 from registry.cli.index_file import open_index, path_of, sync_index
+from registry.cli.local_files import whole_file
 from registry.cli.prefixes import is_hex
 from registry.cli.session import Session
 from registry.errors import InputError
@@ -159,7 +160,7 @@ def dump(
 def _target(session: Session, output: Path | None) -> Iterator[Callable[[str], object]]:
     """Return the destination of lines: a file, standard output, or nowhere under --json."""
     if output is not None:
-        with output.open("w") as file:
+        with whole_file(output) as partial, partial.open("w") as file:
             yield file.write
     else:
         yield (lambda text: None) if session.out.as_json else sys.stdout.write

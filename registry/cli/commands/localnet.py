@@ -77,6 +77,11 @@ def up(
             rpc_port=port,
             say=say,
         )
+    for name, asked, runs in (("block-time", block_time, network.block_time), ("speed", speed, network.speed)):
+        if asked is not None and asked != runs:
+            session.out.warn(
+                f"--{name} {asked} ignored: the chain runs with {runs}: `cairn localnet down`, then up with it"
+            )
     session.out.result(_facts(network), lambda: _show(session, network, started=True))
 
 
@@ -85,7 +90,7 @@ def status(session: Session, folder: Folder = DEFAULT) -> None:
     """Show the state of every node; exit code 5 if one is not running."""
     from registry.dev.localnet import read
 
-    network = read(folder)
+    network = read(_found(folder))
     session.out.result(_facts(network), lambda: _show(session, network, started=False))
     if not network.running:
         raise typer.Exit(ChainError.exit_code)
@@ -96,9 +101,10 @@ def down(session: Session, folder: Folder = DEFAULT) -> None:
     """Stop every node. State persists for the next `up`."""
     from registry.dev.localnet import down as stop
 
+    place = _found(folder)
     with session.out.waiting("stopping"):
-        stopped = stop(folder)
-    text = f"Stopped {', '.join(stopped)}." if stopped else f"Nothing was running in {folder}."
+        stopped = stop(place)
+    text = f"Stopped {', '.join(stopped)}." if stopped else f"Nothing was running in {place}."
     session.out.result({"stopped": stopped}, lambda: session.out.line(text))
 
 
@@ -112,7 +118,7 @@ def env(
     """Print environment variables of the network, for Cairn, cast and ipfs."""
     from registry.dev.localnet import read
 
-    network = read(folder)
+    network = read(_found(folder))
     if account not in network.accounts:
         raise InputError(f"expected an account of {', '.join(network.accounts)}, got {account!r}")
     values = _exports(network, account, node)
@@ -131,11 +137,19 @@ def warp(
     from registry.dev.localnet import read
     from registry.ethereum.node import connect
 
-    network = read(folder)
+    network = read(_found(folder))
     if network.chain is None:
-        raise ChainError(f"the chain in {folder} is not running: cairn localnet up")
+        raise ChainError(f"the chain in {network.folder} is not running: cairn localnet up")
     now = move(connect(network.rpc_url), seconds=seconds)
     session.out.result({"time": now}, lambda: session.out.line(f"The chain's time is now {now}."))
+
+
+def _found(folder: Path) -> Path:
+    """Return the network's folder: without one given, that of the current folder or the nearest above it."""
+    if folder != DEFAULT:
+        return folder
+    places = [place / folder for place in (Path.cwd(), *Path.cwd().parents)]
+    return next((place for place in places if (place / "localnet.json").exists()), folder)
 
 
 def _exports(network: Localnet, account: str, number: int) -> dict[str, str]:
@@ -165,6 +179,8 @@ def _facts(network: Localnet) -> dict[str, object]:
         "running": network.running,
         "rpc_url": network.rpc_url,
         "anvil": network.chain.pid if network.chain else None,
+        "block_time": network.block_time,
+        "speed": network.speed,
         "contract": to_checksum(network.contract) if network.contract else None,
         "kubo": [
             {"number": number, "pid": node.pid, "api": node.api_url, "gateway": node.gateway, "peer_id": node.peer_id}
@@ -181,7 +197,8 @@ def _show(session: Session, network: Localnet, *, started: bool) -> None:
 
     out = session.out
     chain = f"{network.rpc_url}, chain 31337" if network.chain else "not running"
-    parts: dict[str, object] = {"chain": chain}
+    pace = f"a block every {network.block_time} s" if network.block_time else "a block per transaction"
+    parts: dict[str, object] = {"chain": chain, "pace": f"{pace}, its clock at {network.speed} times real time"}
     for number, node in network.nodes.items():
         parts[f"kubo {number}"] = f"{node.api_url}, gateway {node.gateway}" if node else "not running"
     parts["contract"] = to_checksum(network.contract) if network.contract else None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from registry.cli.signed import SignedCommitment
     from registry.content.manifest import Code
     from registry.rounds.onchain import RoundRecord
+    from registry.types import ModelId
     from trainer.deltas import GridUse
     from trainer.participant import OnGrid, Task
     from trainer.updates import PreparedUpdate
@@ -84,23 +88,28 @@ def run(
     from registry.cli.run_loops import alone, run_loop, say
     from registry.cli.turns import Turns
     from registry.types import Role
-    from trainer.cli.tasks import load_task
+    from trainer.cli.tasks import load_task, named
 
-    loaded = _with_code(load_task(task), code)
-    from trainer.participant import advance
+    loaded, said = _with_code(load_task(task), code), named(task)
+    from trainer.participant import Elsewhere, advance
 
-    client, store, told = session.client, session.store, _warn_of(session)
+    client, store, told, tell = session.client, session.store, _warn_of(session), _once(session)
     found = find_model(client, model)
     place = _folder(session, folder)
-    turns = Turns(client, [found], Role.PARTICIPANT, client.account)
+    turns, elsewhere = Turns(client, [found], Role.PARTICIPANT, client.account), Elsewhere(client, place, found)
+    line = partial(say, session)
 
-    def tell(said: str) -> None:
-        say(session, said)
+    def step() -> str:
+        if turned := turns.step():
+            return turned
+        if text := elsewhere.new():
+            tell(text)
+        return advance(client, store, place, found, loaded, on_grid=told, said=said, say=line, tell=tell)
 
     with alone(place / f"{found.hex()[:16]}.lock"):
         run_loop(
             session,
-            lambda: turns.step() or advance(client, store, place, found, loaded, on_grid=told, say=tell),
+            step,
             poll=poll,
             who=f"participant {_who(session)} in model {found.hex()[:10]}",
         )
@@ -134,10 +143,11 @@ def submit(
     --code states, else none.
     """
     source = UpdateSource(task, update, weight, steps, data_set, code, metrics or (), _hook_data(hook_data))
-    record, prepared, proof = _prepare(session, model, source, folder)
-    if session.dry_run:
-        _quote(session, record, prepared, proof)
-        return
+    with _scratch(session) as scratch:
+        record, prepared, proof = _prepare(session, model, source, folder, scratch)
+        if session.dry_run:
+            _quote(session, record, prepared, proof)
+            return
     from trainer.updates import commit_update
 
     with session.out.waiting(f"committing to round {record.number}, until that is final; stopping here is safe"):
@@ -176,13 +186,14 @@ def sign(
     """
     from registry.chain.contract_structs import SignedUpdate
     from registry.cli.signed import SignedCommitment, write_signed
-    from trainer.updates import commitment_fields
+    from trainer.updates import commitment_fields, mark_sent
 
     source = UpdateSource(task, update, weight, steps, data_set, code, metrics or (), _hook_data(hook_data))
     record, prepared, proof = _prepare(session, model, source, folder)
     until = _valid_until(session, record, valid_for)
     model_id, number, digest, root, examples, taken = commitment_fields(prepared.manifest)
     said = SignedUpdate(session.account, digest, root, examples, taken, until, proof)
+    mark_sent(prepared)
     signed = session.reader.sign_commitment(session.signer, model_id, number, said)
     write_signed(SignedCommitment.of(signed, record.chain_id, record.contract, model_id, number), out)
     session.out.result({**_facts(prepared), "valid_until": until, "signed": out})
@@ -297,7 +308,7 @@ def publish(
 
     from registry.content.manifest import digest_of
     from registry.rounds.onchain import commits_closed, read_round
-    from trainer.updates import place_of, prepared_update, publish_update
+    from trainer.updates import is_published, place_of, prepared_update, publish_update
 
     reader = session.reader
     found = find_model(reader, model)
@@ -314,12 +325,36 @@ def publish(
             time.sleep(poll)
     if all(entry.digest != digest for entry in read_round(reader, found, number).commitments):
         raise InputError(f"the update in {place} was not committed to round {number}")
+    if not is_published(place):
+        _require_in_time(session, found, number)
     with session.out.waiting("publishing"):
         publish_update(session.store, prepared)
     delta = prepared.manifest.delta
     session.out.result(
         {"model": found, "round": number, "update": digest, "cid": delta.cid, "size": delta.size, "published": True}
     )
+
+
+def _require_in_time(session: Session, model: ModelId, number: int) -> None:
+    """Warn if publishing is late, while a result may still take the update in.
+
+    Raises:
+        InputError: It cannot any more.
+    """
+    from registry.cli.output import utc
+    from registry.types import Phase
+
+    phase, state = session.reader.phase(model, number), session.reader.round(model, number)
+    late = f"too late: updates of round {number} were to be published until {utc(state.publish_deadline)}"
+    if phase == Phase.AGGREGATE:
+        session.out.warn(f"{late}; aggregators that looked already leave this one out of their results")
+    elif phase == Phase.CANCELLED:
+        raise InputError(f"too late: round {number} ended without a result: submit an update to the next round")
+    elif phase in (Phase.CHALLENGE, Phase.FINAL):
+        raise InputError(
+            f"{late}, and the round has its result, which takes in no update published since: submit one to the next "
+            "round"
+        )
 
 
 @command(
@@ -367,14 +402,22 @@ class UpdateSource:
     hook_data: tuple[bytes, ...] | None
 
 
+@contextmanager
+def _scratch(session: Session) -> Iterator[Path | None]:
+    """Provide a folder for the update of a dry run, which leaves nothing; None for any other."""
+    if not session.dry_run:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="cairn-dry-run-") as folder:
+        yield Path(folder)
+
+
 def _prepare(
-    session: Session, model: str, source: UpdateSource, folder: Path | None
+    session: Session, model: str, source: UpdateSource, folder: Path | None, scratch: Path | None = None
 ) -> tuple[RoundRecord, PreparedUpdate, tuple[bytes, ...]]:
     """Prepare the open round's update after a dry run of its commitment; return the hooks' data too."""
-    from registry.content.manifest import DataSetManifest
     from registry.rounds.onchain import read_round
-    from trainer.cli.tasks import load_task, need_torch
-    from trainer.updates import adopt_update, place_of
+    from trainer.cli.tasks import load_task, named, need_torch
 
     if (source.task is None) == (source.update is None):
         raise InputError("expected either --task or --update")
@@ -389,32 +432,52 @@ def _prepare(
     record = read_round(reader, found, find_round(reader, found, None))
     kept = _folder(session, folder)
     _ask_first(session, record, kept, source.hook_data or ())
-    if source.update is not None and source.weight is not None and source.steps is not None:
-        size_of(source.update)
-        data_set = DataSetManifest(source.data_set, "", "", "", source.weight, None)
-        place = place_of(kept, record.round_id)
-        prepared = adopt_update(
-            session.store,
-            place,
-            record,
-            source.update,
-            session.account,
-            weight=source.weight,
-            steps=source.steps,
-            data_set=data_set,
-            metrics=_metrics(source.metrics),
-            code=_code(source.code),
-        )
-        return record, prepared, source.hook_data or ()
-    task = _with_code(load_task(source.task or ""), source.code)
+    if source.task is None:
+        return record, _adopted(session, record, source, scratch or kept), source.hook_data or ()
+    task = _with_code(load_task(source.task), source.code)
     from trainer.participant import prepare_update
 
     proof = task.hook_data if source.hook_data is None else source.hook_data
     with session.out.waiting(f"training for round {record.number}"):
-        made = prepare_update(session.store, kept, record, task, session.account, on_grid=_warn_of(session))
+        made = prepare_update(
+            session.store,
+            kept,
+            record,
+            task,
+            session.account,
+            on_grid=_warn_of(session),
+            said=named(source.task),
+            committed=reader.member(found, session.account).last_round,
+            scratch=scratch,
+            tell=session.out.warn,
+        )
     if source.code is not None and made.manifest.code != task.code:
         raise InputError(f"{made.file.parent} holds another update for this round: it does not state --code")
     return record, made, proof
+
+
+def _adopted(session: Session, record: RoundRecord, source: UpdateSource, folder: Path) -> PreparedUpdate:
+    """Take a ready-made update, and warn if it is all zeros."""
+    from registry.content.manifest import DataSetManifest
+    from trainer.updates import adopt_update, moves_nothing, place_of
+
+    assert source.update is not None and source.weight is not None and source.steps is not None
+    size_of(source.update)
+    made = adopt_update(
+        session.store,
+        place_of(folder, record.round_id),
+        record,
+        source.update,
+        session.account,
+        weight=source.weight,
+        steps=source.steps,
+        data_set=DataSetManifest(source.data_set, "", "", "", source.weight, None),
+        metrics=_metrics(source.metrics),
+        code=_code(source.code),
+    )
+    if moves_nothing(made):
+        session.out.warn(f"{source.update}: all zeros: it changes nothing, and its weight dilutes the others' updates")
+    return made
 
 
 def _with_code(task: Task, text: str | None) -> Task:
@@ -434,14 +497,29 @@ def _with_code(task: Task, text: str | None) -> Task:
 
 
 def _warn_of(session: Session) -> OnGrid:
-    """Return what warns of tensors whose changes the grid loses."""
+    """Return what warns of tensors whose changes the grid loses, and of an update of zeros."""
     from trainer.deltas import lossy
 
     def warn(uses: Sequence[GridUse]) -> None:
         for use in filter(lossy, uses):
             session.out.warn(str(use))
+        if all(use.changed == use.vanished for use in uses):
+            why = "no change survives the grid" if any(use.changed for use in uses) else "training changed nothing"
+            session.out.warn(f"{why}: the update is all zeros, and its weight dilutes the others' updates")
 
     return warn
+
+
+def _once(session: Session) -> Callable[[str], None]:
+    """Return what warns of each text once."""
+    told: set[str] = set()
+
+    def tell(text: str) -> None:
+        if text not in told:
+            told.add(text)
+            session.out.warn(text)
+
+    return tell
 
 
 def _code(text: str | None) -> Code:

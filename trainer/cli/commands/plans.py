@@ -100,9 +100,8 @@ def new(
 ) -> None:
     """Write a validated plan as TOML; flags override the file, defaults fill the rest."""
     from registry.cli.plan_files import parameters_of, terms_of
-    from registry.cli.statements import read_toml
 
-    given: dict[str, Any] = read_toml(source) if source is not None else {}
+    given = _begun(source, [challenge_duration, answer_duration], term or ())
     flags: dict[str, Any] = {
         "combine_rule": combine,
         "combine_parameters": parameters_of(combine_parameter or ()) or None,
@@ -197,6 +196,18 @@ def history(session: Session, model: ModelText) -> None:
     empty = "No plan yet: cairn plan set MODEL FILE"
     rows = [_row(plan) for plan in plans]
     session.out.result(plans, lambda: session.out.table(columns, rows, right=right, empty=empty))
+
+
+def _begun(source: Path | None, durations: Sequence[str | None], terms: Sequence[str]) -> dict[str, Any]:
+    """Read the plan to start from, without an answer time that other durations now give anew."""
+    from registry.cli.plan_files import terms_of, without_derived
+    from registry.cli.statements import read_toml
+
+    if source is None:
+        return {}
+    given = read_toml(source)
+    said = {"challenge_duration", "late_duration"} & set(terms_of(terms))
+    return without_derived(given) if any(durations) or said else given
 
 
 def _algorithm(given: Any, epochs: int | None, mu: float | None) -> dict[str, Any] | None:
@@ -367,14 +378,18 @@ def _write(
     left_open: Sequence[str],
 ) -> None:
     """Write a plan to standard output or a file; overwrite only the file that it started from."""
-    from registry.cli.plan_files import plan_toml
+    from registry.cli.local_files import write_whole
+    from registry.cli.plan_files import plan_toml, require_terms
     from registry.content.manifest import digest_of, manifest_cid
 
+    require_terms(manifest, left_open)
     text, digest = plan_toml(manifest, left_open), digest_of(manifest)
     if output is not None:
-        if output.exists() and output != source:
-            raise InputError(f"{output} exists already")
-        output.write_text(text)
+        if output.exists() and not (source is not None and output.samefile(source)):
+            raise InputError(
+                f"{output} exists already, and people edit plans: name another file, or change it with --from {output}"
+            )
+        write_whole([text.encode()], output)
     facts = {"digest": digest, "cid": manifest_cid(digest), "file": output, "plan": manifest}
     facts |= {"chosen": chosen, "left_open": left_open}
 
