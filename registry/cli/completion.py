@@ -38,15 +38,17 @@ def completing(metavar: str | None) -> Callable[[Any, str], list[str]] | None:
 
 def _models(ctx: Any, incomplete: str) -> list[str]:
     """Models of every index file here, as prefixes of ten digits, with 0x if the text begins so."""
+    from registry.index.queries import newest_models
+
     found: dict[str, None] = {}
     wanted = incomplete.lower().removeprefix("0x")
     for path in _index_files(_settings(ctx)):
         try:
             with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=_PATIENCE)) as db:
-                rows = db.execute("SELECT hex(model) FROM models ORDER BY block DESC LIMIT ?", (_MOST,)).fetchall()
+                ids = newest_models(db, _MOST)
         except sqlite3.Error:  # damaged, locked or of another release: nothing to offer
             continue
-        found |= dict.fromkeys(digits.lower() for (digits,) in rows if digits.lower().startswith(wanted))
+        found |= dict.fromkeys(model.hex() for model in ids if model.hex().startswith(wanted))
     return ["0x" + digits[: max(10, len(wanted))] for digits in found]
 
 

@@ -31,9 +31,6 @@ __all__ = [
     "use_row",
 ]
 
-_DIGITS = 8
-"""Digits of ids in the table that has the most of them, which fits 80 columns so."""
-
 
 def show_lineage(out: Output, stories: Sequence[VersionProvenance], facts: LineageFacts) -> None:
     """Print a lineage as a tree, newest version on top, then its descendants.
@@ -98,13 +95,13 @@ def note_lines(version: Digest, labels: LabelFacts) -> list[str]:
 def use_row(use: Use) -> tuple[object, ...]:
     """Return a commitment and the version it entered as a table row."""
     entry = use.commitment
-    share = f"{100 * use.share:.1f} %" if use.share else ""
+    share = f"{float(use.share):.1%}" if use.share else ""
     outcome = "report unavailable" if use.reason is None else use.reason.name.lower().replace("_", " ")
     if not use.made:
         outcome = "no version yet" if use.made is None else "round lapsed"
-    version = short(use.version, _DIGITS) if use.version is not None else ""
-    return (short(entry.model_id, _DIGITS), entry.number, f"0x{short(entry.participant, _DIGITS)}",
-            short(entry.digest, _DIGITS), entry.weight, share, outcome, version)  # fmt: skip
+    version = short(use.version) if use.version is not None else ""
+    return (short(entry.model_id), entry.number, f"0x{short(entry.participant)}",
+            short(entry.digest), entry.weight, share, outcome, version)  # fmt: skip
 
 
 def change_row(change: TensorChange) -> tuple[object, ...]:

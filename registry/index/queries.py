@@ -50,6 +50,7 @@ __all__ = [
     "members",
     "model",
     "models",
+    "newest_models",
     "owners",
     "place_of",
     "plans",
@@ -162,6 +163,12 @@ SELECT {PLACE.format("models")}, models.model, {_LAST.format("owner", "owners")}
 def models(db: sqlite3.Connection) -> tuple[ModelEntry, ...]:
     """Return every model."""
     return tuple(_models(db, None))
+
+
+def newest_models(db: sqlite3.Connection, most: int) -> tuple[bytes, ...]:
+    """Return the ids of so many models, the newest first."""
+    rows = db.execute("SELECT model FROM models ORDER BY block DESC LIMIT ?", (most,))
+    return tuple(bytes(found) for (found,) in rows)
 
 
 def model(db: sqlite3.Connection, model_id: ModelId) -> ModelEntry | None:

@@ -263,7 +263,7 @@ REACHED: list[tuple[str, dict[str, Any], Callable[[Stage], object]]] = [
     ),
     ("BadTotalWeight", {"total_weight": 1}, lambda s: s.ended().attest(total_weight=1)),
     ("BadTotalSteps", {"total_steps": 1, "min": 2, "max": 1 << 37}, lambda s: s.ended().attest(total_steps=1)),
-    ("WrongDivisor", {"divisor": 31, "min": 1, "max": 30}, lambda s: s.ended().attest(divisor=31)),
+    ("WrongDivisor", {"divisor": 0, "min": 1, "max": 1 << 28}, lambda s: s.ended().attest(divisor=0)),
     (
         "IncompleteEarlyResult",
         {"contributions": 1, "commitments": 2},

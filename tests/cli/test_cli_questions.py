@@ -103,7 +103,7 @@ def test_what_a_participant_did_and_where_it_went_is_shown(asked: Any) -> None:
     assert [entry["round"] for entry in found["versions"]] == [1, 2]
     assert asked.done("provenance", "participant", asked.model, "f")["uses"] == []
     text = asked.run("provenance", "participant", asked.model, "b").stdout
-    assert "50.0 %" in text
+    assert "50.0%" in text
     assert "No commitments." in asked.run("provenance", "participant", asked.model, "f").output
 
 

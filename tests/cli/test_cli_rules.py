@@ -15,7 +15,7 @@ from registry.dev.embedded import warp
 from registry.rounds.versions import save_arrays
 from registry.rules import table
 from registry.rules.shapes import Columns, Fold
-from registry.rules.table import COMBINE_RULES, MEAN, MEDIAN
+from registry.rules.table import COMBINE_RULES, MEAN, MEDIAN, UNIFORM_MEAN
 
 DELTAS = {"b": (0.5, 7), "c": (0.25, 1), "g": (0.125, 2)}
 """A value for every coordinate, and a weight: their mean is not their median."""
@@ -71,7 +71,7 @@ def test_a_function_under_another_rule_s_number_ends_in_exit_code_7(world: Any, 
 
 @pytest.mark.slow
 def test_a_number_that_nobody_else_knows_ends_in_exit_code_4(world: Any, monkeypatch: Any) -> None:
-    unknown = replace(COMBINE_RULES[-1], number=999, name="more")
+    unknown = replace(UNIFORM_MEAN, number=999, name="more")
     with monkeypatch.context() as widened:
         widened.setattr(table, "COMBINE_RULES", (*COMBINE_RULES, unknown))
         play(world, 999)
