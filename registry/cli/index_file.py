@@ -105,4 +105,4 @@ def read_lineage(session: Session, found: Found) -> tuple[Ancestry, list[Version
         ancestry = read_ancestry(db, catalogue)
         stories = ancestor_stories(db, session.store, ancestry, found.model, found.version)
         shown = lineage_entries(ancestry, stories, found.version)
-        return ancestry, stories, dates_and_metrics(session.w3, db, session.store, shown)
+        return ancestry, stories, dates_and_metrics(session.w3, db, session.store, shown, stories)

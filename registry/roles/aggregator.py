@@ -304,13 +304,14 @@ def _say_too_few(record: RoundRecord, memory: AggregatorMemory, verdicts: Sequen
 def _refused(verdicts: Sequence[Verdict]) -> str:
     """Return how many updates were refused, and why each; empty if none was."""
     refused = [v for v in verdicts if not v.admitted]
-    told = [f"{to_checksum(v.commitment.participant)} {_words(v.reason)}" for v in refused[:_MOST_TOLD]]
-    more = [f"{len(refused) - _MOST_TOLD} more"] if len(refused) > _MOST_TOLD else []
-    return f"; {len(refused)} refused: {', '.join(told + more)}" if refused else ""
+    told = [f"{to_checksum(v.commitment.participant)} {v.reason.name.lower().replace('_', ' ')}" for v in refused]
+    return f"; {len(refused)} refused: {_first_of(told)}" if refused else ""
 
 
-def _words(reason: Reason) -> str:
-    return reason.name.lower().replace("_", " ")
+def _first_of(names: Sequence[str]) -> str:
+    """Return the first names for a line, and how many more there are."""
+    more = [f"{len(names) - _MOST_TOLD} more"] if len(names) > _MOST_TOLD else []
+    return ", ".join([*names[:_MOST_TOLD], *more])
 
 
 @contextmanager
@@ -335,11 +336,10 @@ def _say_whom_it_awaits(
     memory.awaited.update(new)
     if not new:
         return
-    names = [to_checksum(commitment.participant) for commitment in new[:_MOST_TOLD]]
-    names += [f"{len(new) - _MOST_TOLD} more"] if len(new) > _MOST_TOLD else []
+    names = _first_of([to_checksum(commitment.participant) for commitment in new])
     noun = "the update" if len(new) == 1 else "the updates"
     log.warning("round %d: waiting for %s of %s, up to %.0f s",
-                round.record.number, noun, ", ".join(names), max(seconds, 0))  # fmt: skip
+                round.record.number, noun, names, max(seconds, 0))  # fmt: skip
 
 
 def _judge_while_combining(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from registry.dev.embedded import warp
+from tests.cli.test_cli_questions import finish_round
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,13 +23,7 @@ def play_round(world: Any) -> None:
     done("round", "open", model, "--account", "a")
     for name in "bc":
         done("participant", "submit", model, "--task", "hospital.py:task", "--account", name)
-    done("aggregator", "once", model, "--account", "d")
-    for name in "bc":
-        done("participant", "publish", model, "--account", name)
-    for name in "de":
-        done("aggregator", "once", model, "--account", name)
-    warp(world.chain.w3, seconds=3601)
-    done("round", "finalize", model, "--account", "f")
+    finish_round(world)
 
 
 @pytest.fixture(scope="module")

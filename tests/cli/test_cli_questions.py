@@ -22,6 +22,12 @@ def play_round(world: Any) -> None:
         save_arrays(world.folder / f"{name}.safetensors", delta)
         done("participant", "submit", model, "--update", f"{name}.safetensors", "--weight", 10,
              "--steps", 3, "--data-set", name, "--account", name)  # fmt: skip
+    finish_round(world)
+
+
+def finish_round(world: Any) -> None:
+    """From the updates of b and c, committed, to the new head."""
+    model, done = world.model, world.done
     done("aggregator", "once", model, "--account", "d")
     for name in "bc":
         done("participant", "publish", model, "--account", name)

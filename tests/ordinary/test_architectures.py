@@ -8,14 +8,12 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -39,6 +37,7 @@ from registry.store.base import ContentStore
 from registry.store.uri import open_store
 from registry.types import ModelId, Phase, Role
 from registry.verification.verify import verify_version
+from tests.ordinary.architectures import ARCHITECTURES
 from trainer import participant
 from trainer.exports import export_version
 from trainer.modules import load_version, matching, module_state, propose_plan, register_module
@@ -47,16 +46,6 @@ from trainer.participant import Task
 pytestmark = [pytest.mark.slow, pytest.mark.node, pytest.mark.xdist_group("architectures")]
 
 
-def _loaded(name: str) -> ModuleType:
-    path = Path(__file__).with_name(f"{name}.py")
-    spec = importlib.util.spec_from_file_location(f"cairn_test_{name}", path)
-    assert spec is not None and spec.loader is not None
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-ARCHITECTURES: Mapping[str, Any] = _loaded("architectures").ARCHITECTURES
 PRETRAINED = "MiniLM with its weights"
 EXAMPLES = {"north": 60, "south": 20}
 PATIENCE = 240.0

@@ -15,6 +15,7 @@ from registry.errors import NodeUnavailable
 from registry.index.log_source import LogSource
 from registry.rounds.versions import save_arrays
 from tests.cli.conftest import make_world
+from tests.cli.test_cli_questions import finish_round
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +30,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
             save_arrays(folder / f"{name}.safetensors", delta)
             done("participant", "submit", model, "--update", f"{name}.safetensors", "--weight", 10, "--steps", 3,
                  "--data-set", name, "--metrics", f"loss={loss}", "--account", name)  # fmt: skip
-        done("aggregator", "once", model, "--account", "d")
-        for name in "bc":
-            done("participant", "publish", model, "--account", name)
-        for name in "de":
-            done("aggregator", "once", model, "--account", name)
-        warp(world.chain.w3, seconds=3601)
-        done("round", "finalize", model, "--account", "f")
+        finish_round(world)
         warp(world.chain.w3, seconds=40 * 86400)
         save_arrays(folder / "o.safetensors", {"weight": np.ones((1, 2), np.float32), "bias": np.zeros(1, np.float32)})
         (folder / "said.toml").write_text('title = "mine"\n[metrics]\n"accuracy" = 0.9\n"f\\u202e1" = 0.5\n')
