@@ -22,12 +22,13 @@ from pathlib import Path
 from benchmarks.aggregate import LEAF, MEMORY_LIMIT, hash_chunks
 from benchmarks.measure import at_most, in_turn, peak_memory, versus, workspace, write_results
 from benchmarks.round import ROOT, UPDATES, Clock, Network, aggregate, prepare, take_part
-from registry.content.manifest import UpdateManifest, decode, manifest_cid
+from registry.content.manifest import UpdateManifest
 from registry.dev.chains import anvil_chain
 from registry.rounds.onchain import chosen_result, read_round
 from registry.rounds.versions import load_version_manifest
 from registry.store.blobs import leaf_cids
 from registry.store.local import LocalStore
+from registry.store.manifests import get_manifest
 from registry.types import Blob
 
 PROCESSES = 2
@@ -122,8 +123,7 @@ def blobs_of(net: Network) -> tuple[list[Blob], list[Blob], list[Blob]]:
     parent = load_version_manifest(net.store, record.parent)
     assert made.round is not None
     aggregated = made.round.aggregate.blob
-    manifests = [decode(net.store.get(manifest_cid(c.digest)), UpdateManifest) for c in record.commitments]
-    updates = [manifest.delta.blob for manifest in manifests]
+    updates = [get_manifest(net.store, c.digest, UpdateManifest).delta.blob for c in record.commitments]
     versions = [parent.weights.blob, made.weights.blob]
     return [*updates, aggregated, *versions], [aggregated, made.weights.blob], versions
 

@@ -108,13 +108,17 @@ def embedded_chain(accounts: int = 10) -> Iterator[DevChain]:
 
 @contextlib.contextmanager
 def anvil_chain(program: Path, *options: str, accounts: int = 10) -> Iterator[DevChain]:
-    """Run anvil, with finality that advances block by block."""
+    """Run anvil, with finality that advances block by block.
+
+    Past states go to a temporary folder: where anvil is killed, those in its own place under the home folder stay.
+    """
     port = free_port()
-    command = [program, "--port", port, "--hardfork", "prague", "--slots-in-an-epoch", 1, "--silent", *options]
-    with _running(command) as process:
-        url = f"http://127.0.0.1:{port}"
-        w3 = _answering(url, process)
-        yield DevChain("anvil", w3, development_signers(accounts), movable=True, url=url, process=process.pid)
+    with tempfile.TemporaryDirectory(prefix="anvil-") as folder:
+        fixed = ["--hardfork", "prague", "--slots-in-an-epoch", 1, "--silent", "--cache-path", folder]
+        with _running([program, "--port", port, *fixed, *options]) as process:
+            url = f"http://127.0.0.1:{port}"
+            w3 = _answering(url, process)
+            yield DevChain("anvil", w3, development_signers(accounts), movable=True, url=url, process=process.pid)
 
 
 @contextlib.contextmanager

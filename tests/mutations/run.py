@@ -1,7 +1,7 @@
 """Mutation testing: remove checks one by one and require a test to fail.
 
     python tests/mutations/run.py --all              every mutation of mutations.toml (hours on two cores: use nice)
-    python tests/mutations/run.py --tenth 3          those whose place in the list ends in 3; `today` takes the day's
+    python tests/mutations/run.py --twentieth 3          every twentieth from the third on; `today` takes the day's
     python tests/mutations/run.py --name NAME …      these
     python tests/mutations/run.py --list             what there is
 
@@ -244,9 +244,9 @@ def chosen(arguments: argparse.Namespace) -> list[Mutation]:
         if unknown:
             raise Misfit(f"no mutation is called {', '.join(sorted(unknown))}")
         return [mutation for mutation in everything if mutation.name in arguments.name]
-    if arguments.tenth is not None:
-        tenth = int(time.time() // 86400) if arguments.tenth == "today" else int(arguments.tenth)
-        return everything[tenth % 10 :: 10]
+    if arguments.twentieth is not None:
+        twentieth = int(time.time() // 86400) if arguments.twentieth == "today" else int(arguments.twentieth)
+        return everything[twentieth % 20 :: 20]
     return everything
 
 
@@ -290,7 +290,7 @@ def main() -> int:
         description="Mutation testing: remove checks one by one and require a test to fail."
     )
     parser.add_argument("--all", action="store_true", help="try every mutation (the default)")
-    parser.add_argument("--tenth", help="0..9, any number, or today")
+    parser.add_argument("--twentieth", help="0..19, any number, or today")
     parser.add_argument("--name", nargs="+", help="try these")
     parser.add_argument("--jobs", type=int, default=1, help="how many at once")
     parser.add_argument("--list", action="store_true", help="print the names and stop")
