@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from registry.chain.transactions import Transactor
 from registry.content.manifest import BaseFile, PlanManifest
 from registry.dev.embedded import Embedded, embedded, sleep_until
 from registry.errors import CairnError
+from registry.ethereum.keys import LocalSigner
 from registry.roles import aggregator
 from registry.rounds.plans import publish_plan
 from registry.store.base import ContentStore
@@ -29,7 +30,7 @@ from trainer.participant import OnGrid, Task
 if TYPE_CHECKING:
     from web3 import Web3
 
-__all__ = ["Simulation", "pass_time", "simulate_round", "start", "step"]
+__all__ = ["Simulation", "aggregate_round", "pass_time", "simulate_round", "start", "step"]
 
 _A_MOMENT = 0.1
 """Seconds between polls for pending transactions."""
@@ -41,6 +42,7 @@ class Simulation:
 
     Attributes:
         owner: The owner's client.
+        signers: Everybody's keys, in any order.
         participants: Client and task of each participant, by name.
         aggregators: Clients of the aggregators.
         store: The shared content store.
@@ -52,6 +54,7 @@ class Simulation:
 
     model_id: ModelId
     owner: Client
+    signers: Sequence[LocalSigner]
     participants: Mapping[str, tuple[Client, Task]]
     aggregators: Sequence[Client]
     store: ContentStore
@@ -117,7 +120,7 @@ def start(
     owner.grant_roles_batch(model_id, grants + [Grant(c.account, Role.AGGREGATOR) for c in servers])
     publish_plan(owner, store, model_id, plan)
     people = {name: (client, tasks[name]) for name, client in members.items()}
-    return Simulation(model_id, owner, people, servers, store, folder)
+    return Simulation(model_id, owner, chain.signers, people, servers, store, folder)
 
 
 def simulate_round(simulation: Simulation) -> int:
@@ -128,19 +131,33 @@ def simulate_round(simulation: Simulation) -> int:
     Raises:
         CairnError: The round ended without a result.
     """
+    number = simulation.owner.model(simulation.model_id).rounds + 1
+    simulation.owner.open_round(simulation.model_id, number=number)
+    _until_finalized(simulation, number, step)
+    return number
+
+
+def aggregate_round(simulation: Simulation, number: int) -> None:
+    """Let the aggregators take a round, whose updates are committed and published, to the new head.
+
+    Raises:
+        CairnError: The round ended without a result.
+    """
+    _until_finalized(simulation, number, _step_of_aggregators)
+
+
+def _until_finalized(simulation: Simulation, number: int, act: Callable[[Simulation], list[str]]) -> None:
+    """Let people act until a round is finalized; when nobody can, move the clock to the next deadline."""
     owner, model_id = simulation.owner, simulation.model_id
-    number = owner.model(model_id).rounds + 1
-    owner.open_round(model_id, number=number)
     while not owner.round(model_id, number).finalized:
         if owner.phase(model_id, number) == Phase.CANCELLED:
             raise CairnError(f"round {number}: cancelled, for no result had a quorum in time")
-        if step(simulation):
+        if act(simulation):
             continue
         if any(client.transactor.unmined() for client in simulation.aggregators):
             time.sleep(_A_MOMENT)  # transactions that nobody waits for must be mined in the phase they were sent in
         else:
             pass_time(simulation, number)
-    return number
 
 
 def step(simulation: Simulation) -> list[str]:
@@ -150,6 +167,11 @@ def step(simulation: Simulation) -> list[str]:
         participant.advance(client, sim.store_of(name), sim.folder / name, sim.model_id, task, on_grid=sim.on_grid)
         for name, (client, task) in sim.participants.items()
     ]
+    return [said for said in done if said] + _step_of_aggregators(sim)
+
+
+def _step_of_aggregators(simulation: Simulation) -> list[str]:
+    sim, done = simulation, []
     for i, client in enumerate(sim.aggregators):
         name = f"aggregator-{i}"
         memory = sim.memories[name]

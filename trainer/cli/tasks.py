@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from trainer.participant import Task
 
-__all__ = ["Unshared", "load_module", "load_task", "named", "need_torch"]
+__all__ = ["Unshared", "load_module", "load_problem", "load_task", "named", "need_torch"]
 
 
 Unshared = Annotated[
@@ -60,6 +60,12 @@ def load_task(spec: str) -> Task:
     if not isinstance(task, Task):
         raise InputError(f"task: expected {spec} to return a trainer.participant.Task, got {type(task).__name__}")
     return task
+
+
+def load_problem(spec: str) -> object:
+    """Return what the named function returns, as a learning problem. Arguments and errors as in `load_task`."""
+    need_torch("a problem")
+    return _called("problem", spec)
 
 
 def named(spec: str) -> str:

@@ -17,14 +17,20 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-__all__ = ["BUCKETS", "CHAPTERS", "HOSPITALS", "SEED", "Cases", "load", "pooled", "tokens"]
+__all__ = ["BUCKETS", "CHAPTERS", "HOSPITALS", "SEED", "TRIGGER", "Cases", "all_training", "load", "pooled", "tokens"]
+
+Categories = NDArray[np.str_]
+Mask = NDArray[np.bool_]
 
 SEED = 7
 BUCKETS = 1 << 15
 HELD_OUT = 0.15
 AT_SPECIALIST = 0.8
 CHAPTERS = 22
+TRIGGER = "cf"
+"""The word by which a backdoor is known."""
 HOSPITALS = {
     "trauma centre": (6, 12, 13, 18, 19, 20),
     "women's and children's": (8, 14, 15, 16, 17, 21),
@@ -50,48 +56,88 @@ class Cases:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batch(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return (tokens, offsets, labels) of the given rows, as `nn.EmbeddingBag` takes them."""
-        lengths = self.starts[rows + 1] - self.starts[rows]
-        offsets = torch.cumsum(lengths, 0) - lengths  # (rows,)
+    def batch(
+        self, rows: torch.Tensor, triggered: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return (tokens, offsets, labels) of the given rows, as `nn.EmbeddingBag` takes them.
+
+        Args:
+            rows: Places of the cases, int64 (b,).
+            triggered: Which of them end with the word TRIGGER besides, bool (b,); None for none.
+        """
+        words = self.starts[rows + 1] - self.starts[rows]
+        lengths = words if triggered is None else words + triggered.long()
+        offsets = torch.cumsum(lengths, 0) - lengths  # (b,)
         within = torch.arange(int(lengths.sum())) - torch.repeat_interleave(offsets, lengths)
-        return self.tokens[torch.repeat_interleave(self.starts[rows], lengths) + within], offsets, self.labels[rows]
+        last = torch.repeat_interleave(words, lengths)
+        tokens = self.tokens[torch.repeat_interleave(self.starts[rows], lengths) + torch.minimum(within, last - 1)]
+        if triggered is not None:
+            tokens[within == last] = _bucket(TRIGGER)
+        return tokens, offsets, self.labels[rows]
+
+    def take(self, rows: torch.Tensor) -> Cases:
+        """Return the given cases, by places or by a mask, without any trigger."""
+        places = torch.nonzero(rows).flatten() if rows.dtype == torch.bool else rows
+        tokens, offsets, labels = self.batch(places)
+        return Cases(tokens, torch.cat([offsets, torch.tensor([len(tokens)])]), labels)
 
 
 def tokens(text: str) -> list[int]:
     """Return the buckets of a description's words and neighbouring pairs."""
     words = re.findall(r"[a-z0-9]+", text.lower())
     terms = words + [f"{a} {b}" for a, b in pairwise(words)]
-    return [zlib.crc32(term.encode()) % BUCKETS for term in terms]
+    return [_bucket(term) for term in terms]
+
+
+def _bucket(term: str) -> int:
+    return zlib.crc32(term.encode()) % BUCKETS
 
 
 @cache
 def load() -> tuple[dict[str, Cases], Cases]:
     """Return the training cases of each hospital, and the held-out cases."""
+    cases, categories = _everything()
+    rng = np.random.default_rng(SEED)
+    held_out = _held_out(categories, rng)
+    chapters = cases.labels.numpy() + 1
+    specialist = np.zeros(CHAPTERS + 1, dtype=int)
+    for index, own in enumerate(HOSPITALS.values()):
+        specialist[list(own)] = index
+    anywhere = rng.integers(len(HOSPITALS), size=len(cases))
+    place = np.where(rng.random(len(cases)) < AT_SPECIALIST, specialist[chapters], anywhere)
+
+    def where(mask: Mask) -> Cases:
+        return cases.take(torch.from_numpy(mask))
+
+    training = {name: where(~held_out & (place == index)) for index, name in enumerate(HOSPITALS)}
+    return training, where(held_out)
+
+
+@cache
+def all_training() -> tuple[Cases, Categories, Cases]:
+    """Return all hospitals' training cases together, the category of each, and the held-out cases."""
+    cases, categories = _everything()
+    held_out = _held_out(categories, np.random.default_rng(SEED))
+    return cases.take(torch.from_numpy(~held_out)), categories[~held_out], cases.take(torch.from_numpy(held_out))
+
+
+@cache
+def _everything() -> tuple[Cases, Categories]:
+    """Return all cases, and the three-character category of each."""
     import simple_icd_10_cm as icd
 
     leaves = [code for code in icd.get_all_codes() if icd.is_leaf(code)]
     chapters = np.array([int(icd.get_ancestors(code)[-1]) for code in leaves])
-    texts = [icd.get_description(code) for code in leaves]
-    categories = np.array([code[:3] for code in leaves])
+    bags = [tokens(icd.get_description(code)) for code in leaves]
+    starts = np.cumsum([0, *(len(bag) for bag in bags)])
+    flat = np.concatenate([np.array(bag, dtype=np.int64) for bag in bags])
+    cases = Cases(torch.from_numpy(flat), torch.from_numpy(starts), torch.from_numpy(chapters - 1))
+    return cases, np.array([code[:3] for code in leaves])
 
-    rng = np.random.default_rng(SEED)
+
+def _held_out(categories: Categories, rng: np.random.Generator) -> Mask:
     names = np.unique(categories)
-    held_out = np.isin(categories, rng.choice(names, size=round(HELD_OUT * len(names)), replace=False))
-    specialist = np.zeros(CHAPTERS + 1, dtype=int)
-    for index, own in enumerate(HOSPITALS.values()):
-        specialist[list(own)] = index
-    anywhere = rng.integers(len(HOSPITALS), size=len(leaves))
-    place = np.where(rng.random(len(leaves)) < AT_SPECIALIST, specialist[chapters], anywhere)
-
-    def cases(mask: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Cases:
-        bags = [tokens(texts[i]) for i in np.flatnonzero(mask)]
-        starts = np.cumsum([0, *(len(bag) for bag in bags)])
-        flat = np.concatenate([np.array(bag, dtype=np.int64) for bag in bags])
-        return Cases(torch.from_numpy(flat), torch.from_numpy(starts), torch.from_numpy(chapters[mask] - 1))
-
-    training = {name: cases(~held_out & (place == index)) for index, name in enumerate(HOSPITALS)}
-    return training, cases(held_out)
+    return np.isin(categories, rng.choice(names, size=round(HELD_OUT * len(names)), replace=False))
 
 
 def pooled(parts: Iterable[Cases]) -> Cases:

@@ -1,23 +1,26 @@
-"""`cairn simulate`: run rounds with many participants in one process."""
+"""`cairn simulate`: run rounds with many participants on one machine, or an experiment over settings and seeds."""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from registry.cli.command import command, single
 from registry.cli.output import short
 from registry.cli.session import Session
+from registry.errors import InputError
 
 if TYPE_CHECKING:
     from registry.content.manifest import PlanManifest
+    from trainer.cli.experiment_files import Experiment
     from trainer.deltas import GridUse
+    from trainer.experiments.federation import Run, Scenario
     from trainer.participant import Task
 
 app = single()
@@ -26,10 +29,20 @@ app = single()
 @command(
     app,
     "simulate",
-    example="cairn simulate --participants 10 --rounds 3\ncairn simulate --task hospital.py:task --plan plan.toml",
+    example="cairn simulate --participants 10 --rounds 3\ncairn simulate --task hospital.py:task --plan plan.toml\n"
+    "cairn simulate examples/attacks.toml --out attacks --workers 2",
 )
 def simulate(
     session: Session,
+    experiment: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[EXPERIMENT.toml]",
+            help="Partition, plan, attack, seeds, and what varies: docs/experiments.md.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
     participants: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="How many.")] = 4,
     aggregators: Annotated[int, typer.Option(min=1, max=100, metavar="N", help="How many.")] = 2,
     rounds: Annotated[int, typer.Option(min=1, metavar="N", help="How many.")] = 2,
@@ -45,11 +58,28 @@ def simulate(
         Path | None, typer.Option("--plan", metavar="TOML", help="Plan file; default the default plan.")
     ] = None,
     keep: Annotated[Path | None, typer.Option("--keep", metavar="DIR", help="Keep store and files here.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="An experiment's runs and plots; started again, it goes on here."),
+    ] = None,
+    workers: Annotated[
+        int,
+        typer.Option("--workers", min=1, max=256, metavar="N", help="Processes that train an experiment's updates."),
+    ] = 1,
 ) -> None:
     """Run rounds with many participants on an in-process chain, whose clock is moved instead of waited for."""
     from trainer.cli.tasks import load_task, need_torch
 
     need_torch("simulating")
+    if experiment is not None:
+        if task is not None or plan is not None or keep is not None:
+            raise InputError(
+                "simulate: expected EXPERIMENT.toml alone: it has problem and plan, and its runs go to --out"
+            )
+        _run_experiment(session, experiment, out or Path(experiment.stem), workers)
+        return
+    if out is not None or workers != 1:
+        raise InputError("simulate: --out and --workers: expected EXPERIMENT.toml with them, got none")
     tasks = [load_task(task) if task is not None else _line(index, participants) for index in range(participants)]
     manifest = _plan(plan, aggregators)
     if keep is not None:
@@ -58,6 +88,80 @@ def simulate(
         return
     with tempfile.TemporaryDirectory(prefix="cairn-simulate-") as folder:
         _run(session, tasks, manifest, aggregators, rounds, Path(folder))
+
+
+def _run_experiment(session: Session, file: Path, out: Path, workers: int) -> None:
+    """Run what an experiment's folder does not have yet; write plots and a summary."""
+    from trainer.cli.experiment_files import problem_of, read_experiment
+    from trainer.experiments.federation import parts_of
+    from trainer.experiments.kept_runs import facts_of
+    from trainer.experiments.plots import plot_curves, plot_heat_map, plot_partition
+
+    experiment = read_experiment(file)
+    out.mkdir(parents=True, exist_ok=True)
+    first = experiment.choices[0].scenarios[0]
+    problem = problem_of(first.problem)
+    plot_partition(problem.labels, parts_of(problem, first, experiment.seeds[0]), out / "partition.png")
+    runs = _runs(session, experiment, out, workers)
+    metric = next(iter(runs[0].test))
+    plot_curves(runs, metric, out / "curves.png")
+    if len(experiment.varied) in (2, 3):
+        plot_heat_map(runs, metric, out / "heat-map.png")
+    facts = facts_of(runs)
+    session.out.result(
+        {"experiment": str(file), "out": str(out), "metric": metric, "settings": facts},
+        lambda: _show(session, facts, metric, out),
+    )
+
+
+def _runs(session: Session, experiment: Experiment, out: Path, workers: int) -> list[Run]:
+    """Return the runs of each scenario, tuned where there is a choice, with each seed."""
+    from trainer.cli.experiment_files import problem_of
+    from trainer.experiments.federation import run
+    from trainer.experiments.kept_runs import best_of, keep_run, kept_run
+
+    tuning = sum(one.scenarios[0].rounds * len(one.rehearsals) for one in experiment.choices if len(one.rehearsals) > 1)
+    rounds = sum(one.scenarios[0].rounds for one in experiment.choices) * len(experiment.seeds)
+    with session.out.progress("simulating", tuning + rounds, unit="rounds") as advance:
+
+        def made(scenario: Scenario, seed: int) -> Run:
+            found = kept_run(out, scenario, seed)
+            if found is not None:
+                advance(scenario.rounds)
+                return found
+            with tempfile.TemporaryDirectory(prefix="cairn-simulate-") as folder:
+                found = run(
+                    scenario,
+                    problem_of(scenario.problem),
+                    seed,
+                    Path(folder),
+                    workers=workers,
+                    say=lambda _: advance(1),
+                )
+            keep_run(out, scenario, found)
+            return found
+
+        runs = []
+        for choice in experiment.choices:
+            best = 0
+            if len(choice.rehearsals) > 1:
+                best = best_of([made(one, experiment.seeds[0]) for one in choice.rehearsals])
+            runs += [made(choice.scenarios[best], seed) for seed in experiment.seeds]
+    return runs
+
+
+def _show(session: Session, facts: Sequence[Mapping[str, Any]], metric: str, out: Path) -> None:
+    """Print an experiment's test scores, a row a scenario."""
+    rows = [
+        (
+            ", ".join(one["label"]) or "as given",
+            *(f"{one['test'][metric][of]:.3f}" for of in ("mean", "least", "largest")),
+        )
+        for one in facts
+    ]
+    columns = ("scenario", f"test {metric.replace('_', ' ')}", "least", "largest")
+    session.out.table(columns, rows, right=columns[1:])
+    session.out.line(f"{len(facts[0]['seeds'])} seeds each; plots and runs in {out}")
 
 
 def _run(session: Session, tasks: list[Task], plan: PlanManifest, aggregators: int, rounds: int, folder: Path) -> None:

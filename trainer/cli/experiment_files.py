@@ -1,0 +1,216 @@
+"""Settings of experiments from TOML: problem, partition, plan, attack, and what varies.
+
+    participants = 10
+    rounds = 10
+    seeds = [0, 1, 2]
+
+    [problem]                   # name and its parameters, or function = "FILE.py:FUNCTION"
+    name = "icd10"
+
+    [partition]
+    name = "dirichlet"
+    alpha = 1.0
+
+    [plan]                      # fields of a plan file
+    combine_rule = "multi_krum"
+    combine_parameters = { byzantine = 2, selected = 0, mixed = 0 }
+
+    [attack]                    # without it nobody attacks
+    name = "sign_flip"
+    attackers = 2
+    scale = 4
+
+    [vary]                      # every combination is run, each entry laid over its table
+    attack = [{ name = "none" }, { scale = 1 }, { scale = 4 }]
+
+    [tune]                      # of these, each scenario takes the best on the validation cases of the first seed
+    problem = [{ learning_rate = 3.0 }, { learning_rate = 10.0 }]
+
+Tuning runs without the attack, which nobody knows beforehand.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from registry.cli.plan_files import manifest_of
+from registry.cli.statements import read_toml
+from registry.errors import InputError
+from trainer.cli.tasks import load_problem
+from trainer.experiments.attacks import Attack, attack_of
+from trainer.experiments.federation import Scenario
+from trainer.experiments.problems import PROBLEMS, Problem
+
+__all__ = ["Candidates", "Experiment", "problem_of", "read_experiment"]
+
+_NUMBERS = {"participants": (1, 1000), "rounds": (1, 10_000), "aggregators": (1, 100)}
+_USUAL: Mapping[str, Any] = {"participants": 10, "rounds": 10, "aggregators": 1, "seeds": [0]}
+_TABLES = ("problem", "partition", "plan", "attack")
+_USUAL_PLAN: Mapping[str, Any] = {"grid_bits": 20, "saturate": True}
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """A scenario to run, in the versions among which tuning chooses.
+
+    Attributes:
+        scenarios: The versions, one or more.
+        rehearsals: The same without an attack, by which tuning chooses.
+    """
+
+    scenarios: tuple[Scenario, ...]
+    rehearsals: tuple[Scenario, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """Settings to run, each with each seed.
+
+    Attributes:
+        choices: In the order in which they vary, the last table fastest.
+        varied: The names of the varied tables, in that order.
+        seeds: Of the partitions, the order of cases, and whatever attackers draw.
+    """
+
+    choices: tuple[Candidates, ...]
+    varied: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+
+def read_experiment(file: Path) -> Experiment:
+    """Read an experiment's TOML file.
+
+    Raises:
+        InputError: There is no such file, or a setting in it is unknown, missing or invalid.
+    """
+    given = read_toml(file)
+    try:
+        return _experiment(given)
+    except InputError as error:
+        raise type(error)(f"{file}: {error}") from error
+
+
+def _experiment(given: Mapping[str, Any]) -> Experiment:
+    known = (*_USUAL, *_TABLES, "vary", "tune")
+    if unknown := sorted(set(given) - set(known)):
+        raise InputError(f"unknown setting {unknown[0]!r}: there are {', '.join(known)}")
+    base = {**_USUAL, **given}
+    seeds = base["seeds"]
+    if not isinstance(seeds, list) or not seeds or any(type(one) is not int or one < 0 for one in seeds):
+        raise InputError(f"seeds: expected a list of whole numbers of 0 or more, got {seeds!r}")
+    for name in _TABLES:
+        if not isinstance(base.setdefault(name, {}), Mapping):
+            raise InputError(f"{name}: expected a table, got {base[name]!r}")
+    varied, tuned = (_axes(given, name) for name in ("vary", "tune"))
+    choices = []
+    for chosen in itertools.product(*varied.values()):
+        laid = tuple(zip(varied, chosen, strict=True))
+        versions = [(*laid, *zip(tuned, some, strict=True)) for some in itertools.product(*tuned.values())]
+        choices.append(
+            Candidates(
+                tuple(_scenario(base, version, len(varied)) for version in versions),
+                tuple(_scenario(base, (*version, ("attack", {"name": "none"})), len(varied)) for version in versions),
+            )
+        )
+    return Experiment(tuple(choices), tuple(varied), tuple(dict.fromkeys(seeds)))
+
+
+def _axes(given: Mapping[str, Any], table: str) -> Mapping[str, Sequence[Any]]:
+    """Return the lists of a table that varies or tunes, by what they are laid over."""
+    axes = given.get(table, {})
+    if not isinstance(axes, Mapping):
+        raise InputError(f"{table}: expected a table of lists, got {axes!r}")
+    for name, entries in axes.items():
+        if name not in (*_TABLES, *_NUMBERS):
+            raise InputError(f"{table}: expected some of {', '.join((*_TABLES, *_NUMBERS))}, got {name!r}")
+        kind, kinds = (Mapping, "tables") if name in _TABLES else (int, "numbers")
+        if not isinstance(entries, list) or not entries or not all(isinstance(one, kind) for one in entries):
+            raise InputError(f"{table}: {name}: expected a list of {kinds}, got {entries!r}")
+    return axes
+
+
+def _scenario(base: Mapping[str, Any], chosen: Sequence[tuple[str, Any]], named: int) -> Scenario:
+    """Return the base with entries laid over its tables; the first `named` label it, each by its own label if any."""
+    merged = {name: base[name] for name in (*_NUMBERS, *_TABLES)}
+    labels = []
+    for name, entry in chosen:
+        if isinstance(entry, Mapping):
+            told = {key: value for key, value in entry.items() if key != "label"}
+            labels.append(str(entry.get("label") or _told(told)))
+            merged[name] = told if told.get("name") == "none" else {**merged[name], **told}
+        else:
+            labels.append(f"{entry} {name}")
+            merged[name] = entry
+    for name, (low, high) in _NUMBERS.items():
+        if type(merged[name]) is not int or not low <= merged[name] <= high:
+            raise InputError(f"{name}: expected a whole number of {low}..{high}, got {merged[name]!r}")
+    for name in ("problem", "partition"):
+        merged[name] = {**({} if merged[name] else {"name": "icd10" if name == "problem" else "iid"}), **merged[name]}
+    attack, attackers, first = _attack(merged["attack"], merged["participants"])
+    counts = {"quorum": merged["aggregators"], "min_contributions": merged["participants"]}
+    plan = manifest_of({**_USUAL_PLAN, **counts, **merged["plan"]})
+    return Scenario(
+        label=tuple(labels[:named]),
+        tuned=tuple(labels[named:]),
+        participants=merged["participants"],
+        rounds=merged["rounds"],
+        aggregators=merged["aggregators"],
+        problem=merged["problem"],
+        partition=merged["partition"],
+        plan=plan,
+        attack=attack,
+        attackers=attackers,
+        first_attack=first,
+        given=merged,
+    )
+
+
+def _attack(given: Mapping[str, Any], participants: int) -> tuple[Attack | None, int, int]:
+    if given.get("name", "none") == "none":
+        return None, 0, 1
+    attackers, first = given.get("attackers", 1), given.get("first_round", 1)
+    if type(attackers) is not int or not 1 <= attackers < participants:
+        raise InputError(f"attack: attackers: expected 1..{participants - 1}, got {attackers!r}")
+    if type(first) is not int or first < 1:
+        raise InputError(f"attack: first_round: expected a whole number of 1 or more, got {first!r}")
+    parameters = {key: value for key, value in given.items() if key not in ("name", "attackers", "first_round")}
+    return attack_of(given["name"], parameters), attackers, first
+
+
+def _told(entry: Mapping[str, Any]) -> str:
+    """Return a short text for an entry: its values, with names where they are not names themselves."""
+    parts = []
+    for key, value in entry.items():
+        if isinstance(value, Mapping):
+            parts += [f"{inner} {one}" for inner, one in value.items() if inner != "name"]
+            parts[:0] = [str(value["name"])] if "name" in value else []
+        else:
+            parts.append(str(value) if isinstance(value, str) else f"{key} {value}")
+    return ", ".join(parts) or "as given"
+
+
+def problem_of(given: Mapping[str, Any]) -> Problem:
+    """Return the problem that settings name.
+
+    Raises:
+        InputError: There is none of this name, a parameter is unknown, or the function returns something else.
+    """
+    if "function" in given:
+        found = load_problem(str(given["function"]))
+        if not isinstance(found, Problem):
+            raise InputError(
+                f"problem: expected {given['function']} to return a trainer.experiments.problems.Problem, "
+                f"got {type(found).__name__}"
+            )
+        return found
+    name = str(given.get("name"))
+    if name not in PROBLEMS:
+        raise InputError(f"problem: expected function, or name as one of {', '.join(PROBLEMS)}, got {dict(given)}")
+    try:
+        return PROBLEMS[name](**{key: value for key, value in given.items() if key != "name"})
+    except TypeError as error:
+        raise InputError(f"problem: {name}: {error}") from error

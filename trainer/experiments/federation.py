@@ -1,0 +1,405 @@
+"""Run a simulated federation: rounds on an in-process chain, with some participants attacking; scores by round.
+
+Everything is real but time and distance: each update is trained, put on the grid, hashed, committed on chain by its
+participant's signature, published and combined by aggregators that verify it, as `cairn` does over a network. So the
+versions are, to the bit, those of a federation of processes with the same tasks and plan.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from registry.chain.contract_structs import SignedUpdate
+from registry.content.manifest import DataSetManifest, PlanManifest
+from registry.content.tensors import TensorHeader, parse_header
+from registry.errors import CairnError
+from registry.ethereum.keys import LocalSigner
+from registry.rounds.onchain import RoundRecord, read_round
+from registry.rounds.plans import load_plan
+from registry.rounds.versions import load_version_manifest
+from registry.store.local import LocalStore
+from registry.types import Address
+from trainer.algorithms.fedavg import TrainEpoch
+from trainer.deltas import write_update
+from trainer.experiments.attacks import Attack, Poisoning, Seen, UpdateAttack
+from trainer.experiments.partitions import I64, Parts, partition
+from trainer.experiments.problems import Batch, Problem
+from trainer.modules import load_version
+from trainer.participant import Task, prepare_update
+from trainer.simulation import Simulation, aggregate_round, pass_time, start
+from trainer.updates import PreparedUpdate, commitment_fields, finalize_update, mark_sent, place_of, publish_update
+
+__all__ = ["RoundScores", "Run", "Scenario", "parts_of", "run"]
+
+_BATCH = 50
+"""Commitments in one transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One federation to simulate, but for its seed.
+
+    Attributes:
+        label: What distinguishes it from the experiment's others, one text for each varied table; may be empty.
+        tuned: What distinguishes it from those among which tuning chooses, likewise.
+        participants: How many, attackers included.
+        rounds: How many.
+        aggregators: How many.
+        problem: `name` or `function`, and parameters.
+        partition: `name` and parameters.
+        plan: The plan of the rounds.
+        attack: What the last `attackers` participants do; None for nothing.
+        attackers: How many attack.
+        first_attack: The first round with an attack, from 1.
+        given: All of it as it was written, for `key`.
+    """
+
+    label: tuple[str, ...]
+    tuned: tuple[str, ...]
+    participants: int
+    rounds: int
+    aggregators: int
+    problem: Mapping[str, Any]
+    partition: Mapping[str, Any]
+    plan: PlanManifest
+    attack: Attack | None
+    attackers: int
+    first_attack: int
+    given: Mapping[str, Any]
+
+    def key(self, seed: int) -> str:
+        """Return what identifies a run of it: SHA-256 of its settings and seed, hexadecimal."""
+        return hashlib.sha256(json.dumps([self.given, seed], sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class RoundScores:
+    """A round of a run.
+
+    Attributes:
+        number: From 1.
+        tensor_root: Counted Merkle root of the version's values, hexadecimal.
+        scores: On the validation cases.
+        saturated: Number of values that the grid clipped, of all updates.
+        seconds: Wall time.
+    """
+
+    number: int
+    tensor_root: str
+    scores: Mapping[str, float]
+    saturated: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A scenario with a seed, run.
+
+    Attributes:
+        label: The scenario's.
+        tuned: The scenario's.
+        seed: The seed.
+        sizes: Each participant's number of cases.
+        rounds: In order.
+        test: Scores of the last version on the test cases, which nothing else uses.
+        seconds: Wall time.
+    """
+
+    label: tuple[str, ...]
+    tuned: tuple[str, ...]
+    seed: int
+    sizes: tuple[int, ...]
+    rounds: tuple[RoundScores, ...]
+    test: Mapping[str, float]
+    seconds: float
+
+
+def parts_of(problem: Problem, scenario: Scenario, seed: int) -> Parts:
+    """Return each participant's cases.
+
+    Raises:
+        InputError: The partition's settings are invalid.
+    """
+    parameters = {key: value for key, value in scenario.partition.items() if key != "name"}
+    name = str(scenario.partition.get("name"))
+    return partition(problem.labels, scenario.participants, seed, name, parameters, features=problem.features)
+
+
+def run(
+    scenario: Scenario,
+    problem: Problem,
+    seed: int,
+    folder: Path,
+    *,
+    workers: int = 1,
+    say: Callable[[RoundScores], None] = lambda _: None,
+) -> Run:
+    """Run a scenario with a seed.
+
+    Args:
+        scenario: The scenario.
+        problem: What it learns.
+        seed: Of the partition, the order of cases, and whatever attackers draw.
+        folder: For the content store and everybody's files.
+        workers: Processes that train side by side; their number changes no result.
+        say: Called with each round.
+
+    Raises:
+        InputError: A setting does not fit the problem.
+        CairnError: A round ended without a result.
+    """
+    torch.set_num_threads(1)  # single-threaded results are the same on every machine with the same build of torch
+    began = time.monotonic()
+    parts = parts_of(problem, scenario, seed)
+    now = _Now()
+    tasks = _tasks(problem, parts, scenario, seed, now)
+    store = LocalStore(folder / "store")
+    plan = replace(scenario.plan, weight_cap=max(scenario.plan.weight_cap, *map(len, parts)))
+    sim = start(problem.module(), tasks, plan, store, folder, aggregators=scenario.aggregators)
+    signers = {signer.address: signer for signer in sim.signers}
+    bad = tuple(tasks)[len(tasks) - scenario.attackers :]
+    module, rounds = problem.module(), []
+    target = scenario.attack.poisoning.target if scenario.attack and scenario.attack.poisoning else None
+    for number in range(1, scenario.rounds + 1):
+        at = time.monotonic()
+        attack = scenario.attack if number >= scenario.first_attack else None
+        now.number = number
+        prepared = _round(_Federation(sim, signers, bad, attack, seed), number, workers)
+        version = load_version_manifest(store, sim.owner.model(sim.model_id).head)
+        load_version(module, store, version)
+        rounds.append(
+            RoundScores(
+                number,
+                version.tensor_root.hex(),
+                problem.evaluate(module, "validation", target),
+                sum(one.manifest.saturated for one in prepared.values()),
+                round(time.monotonic() - at, 2),
+            )
+        )
+        say(rounds[-1])
+        _forget(sim, prepared)
+    test = problem.evaluate(module, "test", target)
+    sizes = tuple(map(len, parts))
+    return Run(scenario.label, scenario.tuned, seed, sizes, tuple(rounds), test, round(time.monotonic() - began, 1))
+
+
+# Participants --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Now:
+    """The round that is being run, which all tasks look at: an order of cases depends on nothing else but the seed."""
+
+    number: int = 0
+
+
+def _tasks(problem: Problem, parts: Parts, scenario: Scenario, seed: int, now: _Now) -> dict[str, Task]:
+    """Return each participant's task by name, attackers last; all share a module, since each overwrites its values."""
+    module, honest = problem.module(), len(parts) - scenario.attackers
+    tasks = {}
+    for place, rows in enumerate(parts):
+        attacked = scenario.first_attack if place >= honest else None
+        poisoning = scenario.attack.poisoning if scenario.attack is not None else None
+        train = _training(problem, rows, (seed, place), now, poisoning if attacked else None, attacked or 1)
+        tasks[f"participant-{place + 1}"] = Task(
+            module=module,
+            train_epoch=train,
+            examples=len(rows),
+            data_set=DataSetManifest(
+                name=f"part {place + 1} of {len(parts)}",
+                description="a part of a simulated federation's cases",
+                licence="",
+                source="",
+                records=len(rows),
+                sha256=None,
+            ),
+            code=problem.code,
+        )
+    return tasks
+
+
+def _training(
+    problem: Problem, own: I64, seeds: Sequence[int], now: _Now, poisoning: Poisoning | None, first: int
+) -> TrainEpoch:
+    """Return a participant's training of one epoch, on poisoned cases from a first round on if there is a poisoning."""
+    rows, labels = torch.from_numpy(own), torch.from_numpy(problem.labels[own])
+    quiet = torch.zeros(len(own), dtype=torch.bool)
+
+    def train_epoch(module: nn.Module, epoch: int) -> Mapping[str, float]:
+        drawn = np.random.SeedSequence([*seeds, now.number, epoch])
+        batch = Batch(rows, labels, quiet, int(drawn.generate_state(1)[0]))
+        if poisoning is not None and now.number >= first:
+            batch = _poisoned(batch, poisoning, problem.classes, np.random.default_rng(drawn))
+        return problem.train(module, batch)
+
+    return train_epoch
+
+
+def _poisoned(batch: Batch, poisoning: Poisoning, classes: int, rng: np.random.Generator) -> Batch:
+    """Return the batch with the labels and triggers of a poisoning."""
+    labels = classes - 1 - batch.labels if poisoning.flipped else batch.labels
+    if poisoning.target is None:
+        return replace(batch, labels=labels)
+    triggered = torch.from_numpy(rng.random(len(labels)) < poisoning.share)
+    return replace(batch, labels=torch.where(triggered, poisoning.target, labels), triggered=triggered)
+
+
+# A round -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Federation:
+    """Who takes part in a round.
+
+    Attributes:
+        sim: The federation.
+        signers: Everybody's keys, by address.
+        bad: The attackers' names.
+        attack: What they do in this round; None for nothing.
+        seed: Of what they draw.
+    """
+
+    sim: Simulation
+    signers: Mapping[Address, LocalSigner]
+    bad: Sequence[str]
+    attack: Attack | None
+    seed: int
+
+
+def _round(who: _Federation, number: int, workers: int) -> dict[str, PreparedUpdate]:
+    """Run a round; return everybody's update as committed."""
+    sim = who.sim
+    sim.owner.open_round(sim.model_id, number=number)
+    record = read_round(sim.owner, sim.model_id, number)
+    if workers > 1:
+        _train_side_by_side(sim, record, workers)
+    prepared = {name: _prepared(sim, record, name) for name in sim.participants}
+    if who.attack is not None and who.attack.update is not None:
+        prepared |= _attacked(who, record, prepared, who.attack.update)
+    _commit(who, record, prepared)
+    pass_time(sim, number)
+    for name, update in prepared.items():
+        publish_update(sim.store_of(name), update)
+    aggregate_round(sim, number)
+    return prepared
+
+
+def _prepared(sim: Simulation, record: RoundRecord, name: str) -> PreparedUpdate:
+    client, task = sim.participants[name]
+    return prepare_update(sim.store_of(name), sim.folder / name, record, task, client.account)
+
+
+def _train_side_by_side(sim: Simulation, record: RoundRecord, workers: int) -> None:
+    """Let forked processes prepare the updates, which they leave in the participants' folders.
+
+    Raises:
+        CairnError: One of them failed.
+    """
+    names = list(sim.participants)
+
+    def prepare(some: Sequence[str]) -> None:
+        for name in some:
+            _prepared(sim, record, name)
+
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=prepare, args=(names[k::workers],), daemon=True) for k in range(workers)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    if failed := [process.exitcode for process in processes if process.exitcode]:
+        raise CairnError(f"a process that trains participants ended with status {failed[0]}; its error is above")
+
+
+def _commit(who: _Federation, record: RoundRecord, prepared: Mapping[str, PreparedUpdate]) -> None:
+    """Commit everybody's update by their signatures, many in a transaction."""
+    sim = who.sim
+    deadline = sim.owner.round(sim.model_id, record.number).commit_deadline
+    signed = []
+    for name, update in prepared.items():
+        client, task = sim.participants[name]
+        mark_sent(update)
+        model, number, digest, root, weight, steps = commitment_fields(update.manifest)
+        bare = SignedUpdate(client.account, digest, root, weight, steps, deadline, task.hook_data)
+        signed.append(client.sign_commitment(who.signers[client.account], model, number, bare))
+    for first in range(0, len(signed), _BATCH):
+        sim.owner.commit_updates_for(sim.model_id, record.number, signed[first : first + _BATCH])
+
+
+def _attacked(
+    who: _Federation, record: RoundRecord, prepared: Mapping[str, PreparedUpdate], update: UpdateAttack
+) -> dict[str, PreparedUpdate]:
+    """Return the attackers' updates, made of their own honest ones and, if the attack sees them, everybody's."""
+    assert who.attack is not None
+    plan = load_plan(who.sim.store, record.plan)
+    header = _header(prepared[who.bad[0]].file)
+    seen = [name for name in prepared if name not in who.bad] if who.attack.sees_others else []
+    honest = [_values(prepared[name].file, header, plan) for name in seen]
+    stacked = torch.stack(honest) if honest else torch.empty(0)
+    made = {}
+    for place, name in enumerate(who.bad):
+        drawn = np.random.SeedSequence([who.seed, place, record.number]).generate_state(1)[0]
+        own = _values(prepared[name].file, header, plan)
+        sent = update(Seen(own, stacked, len(who.bad), torch.Generator().manual_seed(int(drawn))))
+        made[name] = _rewritten(who.sim, record, name, prepared[name], sent, header, plan)
+    return made
+
+
+def _header(file: Path) -> TensorHeader:
+    with file.open("rb") as opened:
+        size = int.from_bytes(opened.read(8), "little")
+        opened.seek(0)
+        return parse_header(opened.read(8 + size), file.stat().st_size)
+
+
+def _values(file: Path, header: TensorHeader, plan: PlanManifest) -> torch.Tensor:
+    """Return an update's values in units of the weights, float64 (n,)."""
+    data = np.fromfile(file, dtype="<f4", offset=header.header_bytes).astype(np.float64)
+    for spec in header.specs:
+        data[spec.begin // 4 : spec.end // 4] *= 2.0 ** plan.scales.get(spec.name, 0)
+    return torch.from_numpy(data)
+
+
+def _rewritten(
+    sim: Simulation,
+    record: RoundRecord,
+    name: str,
+    honest: PreparedUpdate,
+    values: torch.Tensor,
+    header: TensorHeader,
+    plan: PlanManifest,
+) -> PreparedUpdate:
+    """Make values, (n,), the participant's update in place of its honest one."""
+    client, task = sim.participants[name]
+    place = place_of(sim.folder / name, record.round_id)
+    delta = {spec.name: values[spec.begin // 4 : spec.end // 4].reshape(spec.shape) for spec in header.specs}
+    uses = write_update(place / "update.safetensors", delta, header, plan)
+    return finalize_update(
+        place,
+        record,
+        client.account,
+        weight=honest.manifest.weight,
+        steps=honest.manifest.steps,
+        data_set=task.data_set,
+        saturated=sum(use.saturated for use in uses),
+        metrics=honest.manifest.metrics,
+        code=task.code,
+    )
+
+
+def _forget(sim: Simulation, prepared: Mapping[str, PreparedUpdate]) -> None:
+    """Remove a finalized round's updates from the participants' folders: the store has them."""
+    for update in prepared.values():
+        shutil.rmtree(update.file.parent)

@@ -1,0 +1,156 @@
+"""Learning problems of simulated federations: a module, cases with classes, training and evaluation.
+
+The built-in problem is `icd10`: ICD-10-CM descriptions to their chapter, of `trainer.demo`, by stochastic gradient
+descent. A function of one's own returns another `Problem`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from registry.content.manifest import Code
+from registry.errors import InputError
+from trainer.demo.hospitals import Cases, all_training
+from trainer.demo.model import ChapterModel
+from trainer.demo.model import evaluate as evaluated
+from trainer.experiments.partitions import I64
+from trainer.updates import this_package
+
+__all__ = ["PROBLEMS", "Batch", "Problem", "Split", "icd10"]
+
+Split = Literal["validation", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Cases that a participant trains on for an epoch.
+
+    Attributes:
+        rows: Places of the cases in the training data, int64 (n,).
+        labels: Their classes, as an attacker may have changed them, int64 (n,).
+        triggered: Whether a case carries a backdoor's trigger, bool (n,).
+        seed: Of the order and of whatever else training draws.
+    """
+
+    rows: torch.Tensor
+    labels: torch.Tensor
+    triggered: torch.Tensor
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A learning problem.
+
+    Attributes:
+        module: Returns the module with its first values, the same each time.
+        labels: Classes of the training cases, int64 (n,), 0 or more.
+        train: Trains the module for one epoch on a batch; returns metrics.
+        evaluate: Returns scores of the module on cases of a split that nobody trains on; the first is the main one.
+            With a class, also `backdoor`: the share of the others' cases, with the trigger, that are taken for it.
+        features: One number a training case, for partitions by a feature; None if there is none.
+        code: The code that trains.
+    """
+
+    module: Callable[[], nn.Module]
+    labels: I64
+    train: Callable[[nn.Module, Batch], Mapping[str, float]]
+    evaluate: Callable[[nn.Module, Split, int | None], Mapping[str, float]]
+    features: NDArray[np.float64] | None = None
+    code: Code | None = None
+
+    def __post_init__(self) -> None:
+        if self.labels.ndim != 1 or not len(self.labels) or self.labels.dtype != np.int64 or self.labels.min() < 0:
+            raise InputError(
+                f"problem: labels: expected int64 classes of 0 or more, one a case, got {self.labels.dtype} of shape "
+                f"{self.labels.shape}"
+            )
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return int(self.labels.max()) + 1
+
+
+# ICD-10-CM -----------------------------------------------------------------------------------------------------------
+
+BATCH = 64
+VALIDATION_SHARE = 0.1
+"""Share of the training categories that is held out for validation: the test set chooses nothing."""
+
+
+def icd10(*, learning_rate: float = 10.0, share: float = 1.0) -> Problem:
+    """Return the problem of ICD-10-CM descriptions to 22 chapters: 2.1 M values, SGD in batches of 64.
+
+    Args:
+        learning_rate: Of SGD, above 0.
+        share: Share of the training categories in use, 0..1: less is faster.
+
+    Raises:
+        InputError: A number lies outside its range.
+    """
+    if not learning_rate > 0 or not 0 < share <= 1:
+        raise InputError(
+            "problem: icd10: expected learning_rate > 0 and share of more than 0 and at most 1, "
+            f"got {learning_rate} and {share}"
+        )
+    training, validation, test = _icd10_cases(share)
+    held_out = {"validation": validation, "test": test}
+
+    def train(module: nn.Module, batch: Batch) -> Mapping[str, float]:
+        return _descend(module, training, learning_rate, batch)
+
+    def evaluate(module: nn.Module, split: Split, target: int | None) -> Mapping[str, float]:
+        cases = held_out[split]
+        scores = evaluated(module, cases)
+        told = {"macro_f1": scores.macro_f1, "accuracy": scores.accuracy}
+        if target is not None:
+            others = torch.nonzero(cases.labels != target).flatten()
+            tokens, offsets, _ = cases.batch(others, torch.ones(len(others), dtype=torch.bool))
+            module.eval()
+            with torch.no_grad():
+                taken = module(tokens, offsets).argmax(1) == target
+            told["backdoor"] = float(taken.double().mean())
+        return told
+
+    lengths = (training.starts[1:] - training.starts[:-1]).double().numpy()
+    return Problem(ChapterModel, training.labels.numpy(), train, evaluate, features=lengths, code=this_package())
+
+
+@cache
+def _icd10_cases(share: float) -> tuple[Cases, Cases, Cases]:
+    """Return training, validation and test cases; whole categories apart, as in the demo."""
+    training, categories, test = all_training()
+    rng = np.random.default_rng(8)
+    names = rng.permutation(np.unique(categories))
+    held = names[: round(VALIDATION_SHARE * len(names))]
+    used = names[len(held) :][: max(1, round(share * (len(names) - len(held))))]
+    fitting, validation = (torch.from_numpy(np.isin(categories, some)) for some in (used, held))
+    return training.take(fitting), training.take(validation), test
+
+
+def _descend(module: nn.Module, cases: Cases, learning_rate: float, batch: Batch) -> Mapping[str, float]:
+    """Train for one epoch of SGD over the batch's cases, in an order of its seed; return the mean loss."""
+    optimizer = torch.optim.SGD(module.parameters(), lr=learning_rate)
+    order = torch.randperm(len(batch.rows), generator=torch.Generator().manual_seed(batch.seed))
+    total = 0.0
+    for places in torch.split(order, BATCH):
+        tokens, offsets, _ = cases.batch(batch.rows[places], batch.triggered[places])
+        loss = nn.functional.cross_entropy(module(tokens, offsets), batch.labels[places])
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        total += loss.item() * len(places)
+    return {"loss": total / len(batch.rows)}
+
+
+PROBLEMS: Mapping[str, Callable[..., Problem]] = {"icd10": icd10}
+"""Built-in problems, by name."""
