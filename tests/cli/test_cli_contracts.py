@@ -33,6 +33,7 @@ def test_show_names_the_partners(chain: Embedded, done: Callable[..., Any]) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("tests/chain/test_deploy.py")  # which compiles the same in the same process
 def test_verify_finds_every_contract_equal(
     chain: Embedded, done: Callable[..., Any], find_tool: Callable[[str], Path]
 ) -> None:

@@ -13,6 +13,8 @@ from registry.store.local import LocalStore
 from trainer.cli.experiment_files import problem_of, read_experiment
 from trainer.experiments.federation import parts_of, run
 
+ROOT = Path(__file__).parents[2]
+
 
 def written(folder: Path, problem: str, **parts: str) -> Path:
     """Write an experiment; parts replace the usual texts."""
@@ -30,8 +32,8 @@ def written(folder: Path, problem: str, **parts: str) -> Path:
 
 
 def only_run(file: Path, folder: Path, seed: int = 0, **options: Any) -> Any:
-    ((choice,), scenario) = (lambda read: (read.choices, read.choices[0].scenarios[0]))(read_experiment(file))
-    assert choice.scenarios == (scenario,)
+    (candidates,) = read_experiment(file).choices
+    (scenario,) = candidates.scenarios
     return run(scenario, problem_of(scenario.problem), seed, folder, **options)
 
 
@@ -211,3 +213,16 @@ def test_the_command_line_tells_what_does_not_go_together(blobs: str, tmp_path: 
         found = cairn(*given)
         assert found.exit_code == 2, found.output
         assert said in found.stderr
+
+
+SHIPPED = sorted(
+    file for folder in ("examples/experiments", "benchmarks/learning") for file in (ROOT / folder).glob("*.toml")
+)
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
+def test_an_experiment_that_is_shipped_can_be_run(file: Path) -> None:
+    read = read_experiment(file)
+    for candidates in read.choices:
+        for scenario in (*candidates.scenarios, *candidates.rehearsals):
+            assert problem_of(scenario.problem).classes == 22

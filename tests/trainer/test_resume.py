@@ -7,7 +7,9 @@ all that it held in memory is gone, and what comes next is a new one in the same
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -241,7 +243,8 @@ def test_stopped_before_any_step_the_round_ends_in_the_same_state_with_each_effe
     steps = undisturbed[stopped].steps
     assert {"put", "pin", "before plan", "before sign", "before send", "before mine", "before finalize"} <= set(steps)
     assert any(step.startswith("open") for step in steps)
-    for point in range(1, len(steps) + 1):
+    first, apart = (1, 1) if os.environ.get("CAIRN_SOAK") else (1 + int(time.time() // 86400) % 2, 2)
+    for point in range(first, len(steps) + 1, apart):  # every other step a day
         fuses = {role: Fuse(point if role is stopped else None) for role in roles}
         found = run_round(world, tmp_path / f"{stopped.name}-{point}", watch, fuses)
         assert found == expected, f"stopped before {steps[point - 1]} ({point})"

@@ -141,7 +141,7 @@ def _scenario(base: Mapping[str, Any], chosen: Sequence[tuple[str, Any]], named:
         if isinstance(entry, Mapping):
             told = {key: value for key, value in entry.items() if key != "label"}
             labels.append(str(entry.get("label") or _told(told)))
-            merged[name] = told if told.get("name") == "none" else {**merged[name], **told}
+            merged[name] = _laid(merged[name], told)
         else:
             labels.append(f"{entry} {name}")
             merged[name] = entry
@@ -167,6 +167,13 @@ def _scenario(base: Mapping[str, Any], chosen: Sequence[tuple[str, Any]], named:
         first_attack=first,
         given=merged,
     )
+
+
+def _laid(table: Mapping[str, Any], entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return an entry laid over a table, but for the parameters of another name."""
+    if "name" in entry and entry["name"] != table.get("name", entry["name"]):
+        table = {key: table[key] for key in ("attackers", "first_round") if key in table}
+    return {**table, **entry}
 
 
 def _attack(given: Mapping[str, Any], participants: int) -> tuple[Attack | None, int, int]:
