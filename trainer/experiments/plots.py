@@ -23,44 +23,73 @@ _DASHES = ("-", "--", ":", "-.")
 
 
 def plot_curves(runs: Sequence[Run], metric: str, path: Path) -> None:
-    """Plot a validation score by round: a line a setting, the mean over its seeds, with their range."""
+    """Plot a validation score by round, mean and range of the seeds: a line for each value of the first varied setting.
+
+    A panel stands for each combination of the others.
+    """
     pyplot = _pyplot()
     groups = grouped(runs)
-    figure, axis = pyplot.subplots(figsize=(9, 4.8), layout="constrained")
-    for place, (label, some) in enumerate(groups.items()):
+    lines, panels = (list(dict.fromkeys(part(label) for label in groups)) for part in (_first, _rest))
+    size = (3.6 + 3.2 * min(len(panels), 4), 1.0 + 3.0 * -(-len(panels) // 4))
+    figure, axes = pyplot.subplots(
+        -(-len(panels) // 4),
+        min(len(panels), 4),
+        figsize=size,
+        layout="constrained",
+        squeeze=False,
+        sharex=True,
+        sharey=True,
+    )
+    for spare in axes.flat[len(panels) :]:
+        spare.set_visible(False)
+    for label, some in groups.items():
+        axis, place = axes.flat[panels.index(_rest(label))], lines.index(_first(label))
         rounds = [one.number for one in some[0].rounds]
         scores = np.array([[one.scores[metric] for one in run.rounds] for run in some])  # (seeds, rounds)
         colour, dash = _COLOURS[place % len(_COLOURS)], _DASHES[place // len(_COLOURS) % len(_DASHES)]
-        axis.plot(rounds, scores.mean(0), dash, color=colour, linewidth=2, label=", ".join(label) or "mean of seeds")
+        axis.plot(rounds, scores.mean(0), dash, color=colour, linewidth=2, label=", ".join(_first(label)))
         if len(some) > 1:
             axis.fill_between(rounds, scores.min(0), scores.max(0), color=colour, alpha=0.15, linewidth=0)
-    axis.set(xlabel="round", ylabel=f"{_words(metric)}, validation", ylim=(0, 1))
-    axis.xaxis.get_major_locator().set_params(integer=True)
-    _bare(axis)
-    if len(groups) > 1:
-        figure.legend(loc="outside right upper", frameon=False, fontsize=9)
+        axis.set_title(", ".join(_rest(label)), loc="left", fontsize=10)
+    for axis in axes.flat[: len(panels)]:
+        axis.set(xlabel="round", ylim=(0, None))
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        _bare(axis)
+    figure.supylabel(f"{_words(metric)}, validation", fontsize=10)
+    if len(lines) > 1:
+        handles, names = axes.flat[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside right upper", frameon=False, fontsize=9)
     _save(figure, path)
 
 
 def plot_heat_map(runs: Sequence[Run], metric: str, path: Path) -> None:
-    """Plot a test score by two varied settings, rows and columns; a panel for each value of a third."""
+    """Plot a test score by two varied settings, rows and columns; a panel for each value of a third.
+
+    A cell below three quarters of its panel's best is framed.
+    """
     pyplot = _pyplot()
     groups = grouped(runs)
     rows, columns, panels = (list(dict.fromkeys(label[axis : axis + 1] for label in groups)) for axis in range(3))
-    height = 1.2 + 0.45 * len(rows) * len(panels) + 0.6 * len(panels)
-    size = (3.0 + 0.95 * len(columns), max(3.0, height))
-    figure, axes = pyplot.subplots(len(panels), 1, figsize=size, layout="constrained", squeeze=False)
-    for axis, panel in zip(axes[:, 0], panels, strict=True):
-        table = np.array([[mean_of(groups[row + column + panel], metric) for column in columns] for row in rows])
-        image = axis.imshow(table, vmin=0, vmax=1, cmap="cividis", aspect="auto")
+    tables = [np.array([[mean_of(groups[r + c + panel], metric) for c in columns] for r in rows]) for panel in panels]
+    highest = max(table.max() for table in tables)
+    size = (3.0 + 0.95 * len(columns), max(3.0, 1.2 + (0.45 * len(rows) + 0.9) * len(panels)))
+    figure, axes = pyplot.subplots(len(panels), 1, figsize=size, layout="constrained", squeeze=False, sharex=True)
+    for axis, panel, table in zip(axes[:, 0], panels, tables, strict=True):
+        image = axis.imshow(table, vmin=0, vmax=highest, cmap="cividis", aspect="auto")
         axis.set_xticks(range(len(columns)), [column[0] for column in columns], rotation=30, ha="right")
         axis.set_yticks(range(len(rows)), [row[0] for row in rows])
         axis.set_title(panel[0] if panel else "", loc="left", fontsize=10)
         axis.spines[:].set_visible(False)
         for (row, column), value in np.ndenumerate(table):
-            shade = "white" if value < 0.55 else "black"
+            shade = "white" if value < 0.55 * highest else "black"
             axis.text(column, row, f"{value:.2f}", ha="center", va="center", color=shade, fontsize=9)
-    figure.colorbar(image, ax=axes[:, 0].tolist(), label=f"{_words(metric)}, test", shrink=0.8)
+            if value < 0.75 * table.max():
+                frame = pyplot.Rectangle(
+                    (column - 0.46, row - 0.44), 0.92, 0.88, fill=False, edgecolor="#d55e00", linewidth=2
+                )
+                axis.add_patch(frame)
+    figure.colorbar(image, ax=axes[:, 0].tolist(), label=f"{_words(metric)}, test", shrink=0.9)
+    figure.supxlabel("framed: below 3/4 of the best", fontsize=9, color="#d55e00")
     _save(figure, path)
 
 
@@ -101,4 +130,12 @@ def _save(figure: Any, path: Path) -> None:
 
 
 def _words(metric: str) -> str:
-    return metric.replace("_", " ")
+    return metric.replace("_", " ").replace("f1", "F1")
+
+
+def _first(label: tuple[str, ...]) -> tuple[str, ...]:
+    return label[:1]
+
+
+def _rest(label: tuple[str, ...]) -> tuple[str, ...]:
+    return label[1:]
