@@ -26,7 +26,7 @@ contract Rules is IRules {
     uint32 public constant MAX_DEMAND_PRICE_GWEI = 4 * 150_000 * 100;
     /// @inheritdoc IRules
     uint256 public constant MAX_HOOKS = 4;
-    /// @dev Half, in 65536ths.
+    /// @dev Half, in 65536ths; and the most values that select columns leave out.
     uint64 private constant MAX_SHARE = 1 << 15;
     /// @dev Cairn's.
     uint32 private constant MAX_WEIGHT = 1 << 28;
@@ -118,7 +118,7 @@ contract Rules is IRules {
         uint8 count = uint8(rules[80]);
         if (count > MAX_PARAMETERS) revert BadRules(80);
         if (RuleBytes.programAt(rules) > rules.length) revert BadRules(rules.length);
-        if (!RuleBytes.isColumns(rules)) return;
+        if (!RuleBytes.isColumns(rules) && !RuleBytes.isSelectColumns(rules)) return;
         if (count == 0) revert BadRules(80);
         if (uint64(bytes8(rules[RuleBytes.FIXED:])) > MAX_SHARE) revert BadRules(RuleBytes.FIXED);
     }

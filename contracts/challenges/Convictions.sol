@@ -51,7 +51,8 @@ abstract contract Convictions is Challenge {
         uint256 weight = uint256(bytes32(leaf[96:128]));
         uint256 factor = uint256(bytes32(leaf[160:192]));
         bool selects = RuleBytes.selects(basis.rules);
-        uint256 most = !RuleBytes.uniform(basis.rules) ? weight : selects ? RuleBytes.SHARE : 1;
+        bool shares = RuleBytes.isSelect(basis.rules);
+        uint256 most = !RuleBytes.uniform(basis.rules) ? weight : shares ? RuleBytes.SHARE : 1;
         if (selects ? factor <= most : factor == most) revert NothingWrong(Fault.Factor);
         _convict(target, found, Wrong(Fault.Factor, Part.Whole, 0));
     }

@@ -2,12 +2,13 @@
 pragma solidity ^0.8.28;
 
 import {Dispute, Result} from "../interfaces/ICairn.sol";
-import {Commitment, IChallenges, Middle, Step, Sum} from "../interfaces/IChallenges.sol";
+import {Commitment, IChallenges, Middle, Step, Sum, Window} from "../interfaces/IChallenges.sol";
 import {Fault, Part} from "../interfaces/ICourt.sol";
 import {Basis, Contribution, Opening, Target} from "../interfaces/IDisputed.sol";
 import {RunningHash} from "../modules/RunningHash.sol";
 import {RuleBytes} from "../rules/RuleBytes.sol";
 import {Challenge} from "./Challenge.sol";
+import {Columns} from "./Columns.sol";
 import {Grid} from "./Grid.sol";
 import {Merkle} from "./Merkle.sol";
 
@@ -32,6 +33,7 @@ abstract contract Streams is Challenge {
         uint64 factor;
         int256 sum;
         Middle middle;
+        Window window;
         uint256 height;
         bytes32[] peaks;
     }
@@ -56,7 +58,7 @@ abstract contract Streams is Challenge {
             mstore(peaks, height)
         }
         _progress[msg.sender][work] = keccak256(
-            abi.encode(Sum(s.next, s.weight, s.steps, s.factor, s.sum, s.middle, peaks))
+            abi.encode(Sum(s.next, s.weight, s.steps, s.factor, s.sum, s.middle, s.window, peaks))
         );
         emit ChallengeAdvanced(found.roundId, found.tally, msg.sender, s.next);
         if (steps.length != 0) CAIRN.extendWindow(target.modelId, target.number);
@@ -75,9 +77,7 @@ abstract contract Streams is Challenge {
         Adding memory s = _finish(target, basis, found, coordinate, progress, steps);
         // All ones lies past the end of any blob: numbers alone get no further.
         int256 q = _gridAt(aggregate, coordinate, target.result.aggregateRoot, RuleBytes.gridBits(basis.rules));
-        int256 right = RuleBytes.isColumns(basis.rules)
-            ? _meanOfMiddle(s, RuleBytes.cut(basis.rules, s.next))
-            : Grid.mean(s.sum, target.result.divisor);
+        int256 right = _right(basis.rules, s, target.result.divisor);
         if (q == right) revert NothingWrong(Fault.Aggregate);
         _convict(target, found, Wrong(Fault.Aggregate, Part.Values, coordinate / CHUNK_VALUES));
     }
@@ -89,7 +89,8 @@ abstract contract Streams is Challenge {
         Dispute memory found = _openOn(target, basis);
         Adding memory s = _finish(target, basis, found, NO_COORDINATE, progress, steps);
         Result calldata r = target.result;
-        bool divided = RuleBytes.selects(basis.rules) ? s.factor <= r.divisor : s.factor == r.divisor;
+        bool divided = RuleBytes.isSelect(basis.rules) ? s.factor <= r.divisor : s.factor == r.divisor;
+        if (RuleBytes.isSelectColumns(basis.rules)) divided = divided && s.factor >= RuleBytes.kept(basis.rules, s.next);
         if (s.weight == r.totalWeight && s.steps == r.totalSteps && divided) revert NothingWrong(Fault.Total);
         _convict(target, found, Wrong(Fault.Total, Part.Whole, 0));
     }
@@ -142,9 +143,8 @@ abstract contract Streams is Challenge {
 
     function _resume(bytes32 work, Sum calldata progress) private view returns (Adding memory s) {
         if (progress.next == 0) {
-            Middle calldata m = progress.middle;
             bool zeros = (progress.weight | progress.steps | progress.factor) == 0 && progress.sum == 0
-                && (m.below | m.atLeast | m.atGreatest | m.above) == 0;
+                && Columns.isEmpty(progress.middle, progress.window);
             if (!zeros || progress.peaks.length != 0) revert BadProgress(msg.sender);
         } else if (_progress[msg.sender][work] != keccak256(abi.encode(progress))) {
             revert BadProgress(msg.sender);
@@ -155,6 +155,7 @@ abstract contract Streams is Challenge {
         s.factor = progress.factor;
         s.sum = progress.sum;
         s.middle = progress.middle;
+        s.window = progress.window;
         s.height = progress.peaks.length;
         s.peaks = new bytes32[](MOST_PEAKS);
         for (uint256 i = 0; i < s.height; ++i) {
@@ -177,8 +178,13 @@ abstract contract Streams is Challenge {
             s.height = Merkle.grow(s.peaks, s.height, s.next, _hashOf(c));
             if (coordinate != NO_COORDINATE) {
                 int256 q = _gridAt(steps[i].chunk, coordinate, c.tensorRoot, RuleBytes.gridBits(basis.rules));
-                if (RuleBytes.isColumns(basis.rules)) s.sum += _place(s.middle, q);
-                else s.sum += int256(uint256(c.factor)) * q;
+                if (RuleBytes.isColumns(basis.rules)) {
+                    s.sum += Columns.place(s.middle, q);
+                } else if (!RuleBytes.isSelectColumns(basis.rules)) {
+                    s.sum += int256(uint256(c.factor)) * q;
+                } else if (c.factor != 0) {
+                    s.sum += Columns.place(s.middle, s.window, q);
+                }
             }
             s.weight += c.weight;
             s.steps += c.steps;
@@ -187,29 +193,14 @@ abstract contract Streams is Challenge {
         }
     }
 
-    /// @dev Counts a value where it lies.
-    /// @return The value, if it lies between the two; else zero.
-    function _place(Middle memory m, int256 q) private pure returns (int256) {
-        if (q < m.least) ++m.below;
-        if (q == m.least) ++m.atLeast;
-        if (q == m.greatest) ++m.atGreatest;
-        if (q > m.greatest) ++m.above;
-        return m.least < q && q < m.greatest ? q : int256(0);
-    }
-
-    /// @dev The mean of all values but the `cut` least and the `cut` greatest. `least` is in place `cut` of the values in
-    /// ascending order where at most `cut` are below it and more are not above it; `greatest` likewise from the other end.
-    function _meanOfMiddle(Adding memory s, uint256 cut) private pure returns (int256) {
-        Middle memory m = s.middle;
-        uint256 upToLeast = uint256(m.below) + m.atLeast;
-        uint256 fromGreatest = uint256(m.above) + m.atGreatest;
-        if (m.below > cut || upToLeast <= cut || m.above > cut || fromGreatest <= cut) {
-            revert OtherMiddle(m.least, m.greatest);
+    /// @dev What the rules make of a coordinate's values.
+    function _right(bytes calldata rules, Adding memory s, uint256 divisor) private pure returns (int256) {
+        if (RuleBytes.isColumns(rules)) {
+            return Columns.meanOfMiddle(s.middle, s.sum, s.next, RuleBytes.cut(rules, s.next));
         }
-        uint256 kept = s.next - 2 * cut;
-        if (m.least == m.greatest) return m.least;
-        int256 sum = s.sum + int256(upToLeast - cut) * m.least + int256(fromGreatest - cut) * m.greatest;
-        return Grid.mean(sum, kept);
+        if (!RuleBytes.isSelectColumns(rules)) return Grid.mean(s.sum, divisor);
+        // There are as many selected values as factors of one.
+        return Columns.meanOfNearest(s.middle, s.window, s.sum, s.factor, RuleBytes.kept(rules, s.factor));
     }
 
     function _replay(

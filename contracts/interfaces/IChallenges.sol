@@ -50,9 +50,9 @@ struct Step {
     Opening chunk;
 }
 
-/// @notice Where the values of a coordinate lie, for rules that take those in the middle: median, trimmed mean.
+/// @notice Where the values of a coordinate lie, for rules that order them: median, trimmed mean, Bulyan.
 struct Middle {
-    /// Grid integers that the challenger says are the least and the greatest value that is not left out. Zero for a fold.
+    /// Integers that the challenger says are the ends of what is not left out. Zero for a fold.
     int32 least;
     int32 greatest;
     /// Values so far, by where they lie.
@@ -62,16 +62,31 @@ struct Middle {
     uint32 above;
 }
 
-/// @notice How far adding up has come. The first step is given zeros and no peaks, but for `least` and `greatest`.
+/// @notice Where the values of a coordinate lie, for rules that take those nearest to the median: Bulyan. With M twice
+/// the median, the window is from `least` to M - least; zeros for other rules.
+struct Window {
+    /// Integer that the challenger says is as far below the median as the farthest value that is not left out is from it.
+    int32 least;
+    /// Values so far: strictly within, and at each end.
+    uint32 within;
+    uint32 atLeast;
+    uint32 atGreatest;
+}
+
+/// @notice How far adding up has come. The first step is given zeros and no peaks, but for each `least` and `greatest`.
 struct Sum {
     /// Contributions added.
     uint32 next;
     uint64 weight;
     uint64 steps;
     uint64 factor;
-    /// Of factor times grid integer; for columns, of the grid integers between `least` and `greatest`.
+    /// Of factor times grid integer; for columns, of the grid integers between `least` and `greatest`; for select columns,
+    /// of the selected ones strictly within the window.
     int256 sum;
+    /// For columns, from the least to the greatest value that is not left out; for select columns, the two in the middle of
+    /// the selected, which are one for an odd number.
     Middle middle;
+    Window window;
     /// Roots of the perfect subtrees of the contributions so far, largest first.
     bytes32[] peaks;
 }
@@ -110,7 +125,7 @@ interface IChallenges is IDisputed {
     error NotFinite(uint64 coordinate);
     /// @notice Updates have a form whose values the chain does not read.
     error FormNotDisputable(uint16 updateForm);
-    /// @notice These are not the least and the greatest value that is not left out.
+    /// @notice These are not the ends of what is not left out.
     error OtherMiddle(int32 least, int32 greatest);
     /// @notice The segment does not hold the coordinate.
     error BadSegment(uint64 first, uint64 length);
@@ -151,7 +166,7 @@ interface IChallenges is IDisputed {
         external;
 
     /// @notice The factor of a contribution is not what the rules give it: its weight, or 1 where each counts once; under a
-    /// rule that selects, more than its weight, or than 2^16 where each counts once.
+    /// rule that selects, more than its weight, or than 2^16 where each counts once; under select columns, than 1 there.
     /// @param index Where `opening.leaf` stands in the contributions root.
     function convictFactor(Target calldata target, Basis calldata basis, uint64 index, Opening calldata opening) external;
 
@@ -208,7 +223,8 @@ interface IChallenges is IDisputed {
     ) external;
 
     /// @notice The last steps, and the aggregate's chunk. Of columns nothing is sorted: values below, at and above the
-    /// challenger's `least` and `greatest` are counted, which tells whether these are what they should be.
+    /// challenger's `least` and `greatest` are counted, which tells whether these are what they should be. Of select
+    /// columns those with a factor count, and whether the rule selects them is not asked.
     function convictAggregate(
         Target calldata target,
         Basis calldata basis,
@@ -218,8 +234,8 @@ interface IChallenges is IDisputed {
         Opening calldata aggregate
     ) external;
 
-    /// @notice Weights or steps add up to something else than the result says, or factors to another divisor; under a rule
-    /// that selects, to more than its divisor.
+    /// @notice Weights or steps add up to something else than the result says, or factors to another divisor: under a rule
+    /// that selects, to more than its divisor; under select columns, to another, or to fewer than are selected at least.
     function convictTotal(Target calldata target, Basis calldata basis, Sum calldata progress, Step[] calldata steps)
         external;
 

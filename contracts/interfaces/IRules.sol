@@ -9,7 +9,8 @@ enum Shape {
     None,
     Fold, // the sum of factor times value over a divisor
     Columns, // the mean of a coordinate's values but the least and the greatest; how many, says the first parameter
-    Select // a fold whose factors and divisor follow from statistics that readers replay
+    Select, // a fold whose factors and divisor follow from statistics that readers replay
+    SelectColumns // factors of 0 and 1 follow from them; then the mean of the selected values nearest to their median
 }
 
 /// @notice What rule bytes say, but for the server program.
@@ -53,7 +54,8 @@ struct Scalars {
 ///     combine      rule uint16, shape uint8, updateForm uint16, uniform uint8, gridBits uint8
 ///     file         values uint64, header bytes32, segments bytes32
 ///     parameters   uint8 count, that many int64; of columns, the first is the share of values left out at each end, in
-///                  65536ths, 0..2^15, never so many that none is left: min(⌊K · share / 2^16⌋, ⌊(K - 1) / 2⌋) of K
+///                  65536ths, 0..2^15, never so many that none is left: min(⌊K · share / 2^16⌋, ⌊(K - 1) / 2⌋) of K;
+///                  of select columns, the number of values left out, 0..2^15: max(1, K - number) of K are kept
 ///     server       the server program, see `docs/format.md`
 ///
 /// What is not checked here: that the program's intervals hold, that the segments are those of the parent, that the

@@ -41,9 +41,19 @@ library RuleBytes {
         return uint8(rules[COMBINE + 5]) != 0;
     }
 
-    /// @notice Whether factors follow from statistics, so that each may be less than it might and all less than the divisor.
+    /// @notice Whether factors follow from statistics, so that each may be less than it might.
     function selects(bytes calldata rules) internal pure returns (bool) {
+        return shape(rules) >= Shape.Select;
+    }
+
+    /// @notice Whether they follow from statistics and are shares, so that all may be less than the divisor.
+    function isSelect(bytes calldata rules) internal pure returns (bool) {
         return shape(rules) == Shape.Select;
+    }
+
+    /// @notice Whether they follow from statistics and are 0 or 1: values nearest to the median of the selected count.
+    function isSelectColumns(bytes calldata rules) internal pure returns (bool) {
+        return shape(rules) == Shape.SelectColumns;
     }
 
     /// @notice Whether updates hold values as `Grid` reads them.
@@ -60,6 +70,12 @@ library RuleBytes {
     function cut(bytes calldata rules, uint256 count) internal pure returns (uint256) {
         uint256 share = uint64(bytes8(rules[FIXED:])); // the first parameter, in 65536ths, at most half
         return Math.min((count * share) >> 16, (count - 1) / 2);
+    }
+
+    /// @notice How many values select columns keep: of a coordinate's selected ones, and at least of all contributions.
+    function kept(bytes calldata rules, uint256 count) internal pure returns (uint256) {
+        uint256 leftOut = uint64(bytes8(rules[FIXED:])); // the first parameter
+        return count > leftOut ? count - leftOut : 1;
     }
 
     function gridBits(bytes calldata rules) internal pure returns (uint8) {

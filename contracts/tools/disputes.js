@@ -2,7 +2,7 @@
 import * as ethers from "ethers";
 import { account, coder, setPlan, unusedModel, word } from "./chain.js";
 import {
-  blob, committed, encoded, FEDADAM, FEDAVG, MOMENTS, NO_MIDDLE, OTHER, OTHER_MOMENTS, progress, rootOf, ruleBook, sha256, stateBlob, stateless,
+  blob, committed, encoded, FEDADAM, FEDAVG, MOMENTS, NO_ORDER, OTHER, OTHER_MOMENTS, progress, rootOf, ruleBook, sha256, stateBlob, stateless,
   tree, TWICE, VALUE, WEIGHT, STEPS,
 } from "./trees.js";
 
@@ -18,7 +18,7 @@ const NONE = {
   participant: ethers.ZeroAddress, digest: ethers.ZeroHash, tensorRoot: ethers.ZeroHash, weight: 0, steps: 0, factor: 0,
 };
 const NOBODY = { counted: EMPTY.counted, index: 0, contribution: NONE, proof: [] };
-const ZEROS = { next: 0, weight: 0, steps: 0, factor: 0, sum: 0, middle: NO_MIDDLE, peaks: [] };
+const ZEROS = { next: 0, weight: 0, steps: 0, factor: 0, sum: 0, ...NO_ORDER, peaks: [] };
 const NO_BASIS = { rules: "0x", parent: { ...stateless(ethers.ZeroHash), rest: ethers.ZeroHash } };
 const TREE = { Aggregate: 0, Version: 1, Parent: 2, Contribution: 3, State: 4, ParentState: 5 };
 /** Bytes of an entry, and entries in a leaf. */

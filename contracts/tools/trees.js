@@ -79,7 +79,9 @@ export const committed = ({ participant, digest, tensorRoot, weight, steps }) =>
   ["address", "bytes32", "bytes32", "uint32", "uint32"], [participant, digest, tensorRoot, weight, steps]);
 export const encoded = (c) => ethers.concat([committed(c), coder.encode(["uint32"], [c.factor])]);
 
-export const NO_MIDDLE = { least: 0, greatest: 0, below: 0, atLeast: 0, atGreatest: 0, above: 0 };
+const NO_MIDDLE = { least: 0, greatest: 0, below: 0, atLeast: 0, atGreatest: 0, above: 0 };
+/** Of rules that do not order values. */
+export const NO_ORDER = { middle: NO_MIDDLE, window: { least: 0, within: 0, atLeast: 0, atGreatest: 0 } };
 
 /** RFC 9162: the root over these hashes, and the path of one of them. */
 export function tree(hashes, index = 0) {
@@ -102,7 +104,7 @@ export function progress(contributions, next, q, median = false) {
     begin += size;
   }
   const [weight, steps] = [WEIGHT * next, STEPS * next];
-  if (!median) return { next, weight, steps, factor: weight, sum: BigInt(weight) * BigInt(q), middle: NO_MIDDLE, peaks };
+  if (!median) return { next, weight, steps, factor: weight, sum: BigInt(weight) * BigInt(q), ...NO_ORDER, peaks };
   const middle = { least: q, greatest: q, below: 0, atLeast: next, atGreatest: next, above: 0 };
-  return { next, weight, steps, factor: next, sum: 0, middle, peaks };
+  return { next, weight, steps, factor: next, sum: 0, ...NO_ORDER, middle, peaks };
 }

@@ -529,7 +529,7 @@ class FormNotDisputable(CustomError):
 
 @dataclass(eq=False)
 class OtherMiddle(CustomError):
-    """These are not the least and the greatest value that is not left out."""
+    """These are not the ends of what is not left out."""
 
     least: int
     greatest: int

@@ -38,6 +38,7 @@ __all__ = [
     "Sum",
     "Target",
     "Version",
+    "Window",
 ]
 
 _ZERO_ROOT = Root(ZERO32)
@@ -353,11 +354,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Middle:
-    """Where the values of a coordinate lie, for rules that take those in the middle: median, trimmed mean.
+    """Where the values of a coordinate lie, for rules that order them: median, trimmed mean, Bulyan.
 
     Attributes:
-        least: Grid integers that the challenger says are the least and the greatest value that is not left out. Zero
-            for a fold.
+        least: Integers that the challenger says are the ends of what is not left out. Zero for a fold.
         below: Values so far, by where they lie.
     """
 
@@ -370,12 +370,32 @@ class Middle:
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """Where the values of a coordinate lie, for rules that take those nearest to the median: Bulyan. With M twice the
+    median, the window is from `least` to M - least; zeros for other rules.
+
+    Attributes:
+        least: Integer that the challenger says is as far below the median as the farthest value that is not left out is
+            from it.
+        within: Values so far: strictly within, and at each end.
+    """
+
+    least: int = 0
+    within: int = 0
+    at_least: int = 0
+    at_greatest: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Sum:
-    """How far adding up has come. The first step is given zeros and no peaks, but for `least` and `greatest`.
+    """How far adding up has come. The first step is given zeros and no peaks, but for each `least` and `greatest`.
 
     Attributes:
         next: Contributions added.
-        sum: Of factor times grid integer; for columns, of the grid integers between `least` and `greatest`.
+        sum: Of factor times grid integer; for columns, of the grid integers between `least` and `greatest`; for select
+            columns, of the selected ones strictly within the window.
+        middle: For columns, from the least to the greatest value that is not left out; for select columns, the two in
+            the middle of the selected, which are one for an odd number.
         peaks: Roots of the perfect subtrees of the contributions so far, largest first.
     """
 
@@ -385,6 +405,7 @@ class Sum:
     factor: int = 0
     sum: int = 0
     middle: Middle = Middle()
+    window: Window = Window()
     peaks: tuple[bytes, ...] = ()
 
 

@@ -1,4 +1,4 @@
-"""Warnings about unwise plans, given before a plan is set and before a round opens; never a refusal."""
+"""Warnings about unwise plans, given when a plan is written or set and before a round opens; never a refusal."""
 
 from __future__ import annotations
 
@@ -13,11 +13,20 @@ from registry.types import WALK_STEPS
 if TYPE_CHECKING:
     from registry.chain.client import Client
     from registry.chain.contract_structs import Plan
+    from registry.content.manifest import PlanManifest
     from registry.ethereum.fees import Fees
     from registry.ethereum.networks import Network
     from registry.types import ModelId
 
-__all__ = ["TYPICAL_PURSE", "Warned", "data_warnings", "plan_warnings", "terms_warnings", "walk_warnings"]
+__all__ = [
+    "TYPICAL_PURSE",
+    "Warned",
+    "data_warnings",
+    "plan_warnings",
+    "rule_warnings",
+    "terms_warnings",
+    "walk_warnings",
+]
 
 TYPICAL_PURSE = 5 * 10**17
 """Wei that an auditor is assumed to spend at most, as with `cairn auditor run MODEL --limit 0.5`."""
@@ -84,6 +93,27 @@ def terms_warnings(plan: Plan, network: str, lag: int, aggregators: int) -> list
             Warned("quorum_of_one", f"quorum: expected at least 2, got 1: one aggregator decides alone; {change}")
         )
     return found
+
+
+def rule_warnings(manifest: PlanManifest) -> list[Warned]:
+    """Return a warning if the combine rule takes each coordinate by itself: a median, a trimmed mean, Bulyan.
+
+    Where participants hold few labels each, most of them leave a label's weights alone, and so does the median.
+    """
+    from registry.rules.shapes import Columns, SelectColumns
+    from registry.rules.table import GEOMETRIC_MEDIAN, MULTI_KRUM, rules_of
+
+    rule = rules_of(manifest).combine.rule
+    if not isinstance(rule.shape, Columns | SelectColumns):
+        return []
+    return [
+        Warned(
+            "coordinate_wise",
+            f"combine_rule: {rule.name} takes each coordinate by itself, and under strong label skew (Dirichlet 0.1) "
+            f"it may learn next to nothing with no attack at all; {MULTI_KRUM.name} and {GEOMETRIC_MEDIAN.name} weigh "
+            "whole updates",
+        )
+    ]
 
 
 def data_warnings(plan: Plan, network: Network) -> list[Warned]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from registry.content.manifest import plan_terms
 from registry.rules.server_programs import RULES as SERVER_RULES
-from registry.rules.shapes import Columns, Fold, Select
+from registry.rules.shapes import Columns, Fold, Select, SelectColumns
 from registry.rules.table import COMBINE_RULES, UPDATE_FORMS, CombineRule, Entry, IntegerParameter
 
 __all__ = ["facts", "format_page", "rules_page", "write_pages"]
@@ -39,6 +39,13 @@ weighted by examples, so the unweighted mean has a number of its own. Where no f
 readers replay the rule: `cairn verify` recomputes every round, whatever the chain convicts. A false list of
 contributions, version or state is convicted under every rule.
 """
+DRAWS = """\
+Buckets are drawn in public. The seed is sha2-256 of the text `cairn draw`, the round's id and its running hash, which
+covers every commitment; a Fisher-Yates shuffle by sha2-256 in counter mode puts the admitted updates in order, and each
+bucket is the next `bucket` of them (`registry/rounds/draws.py`). Whoever commits last can try several commitments to
+move the draw, and attesters who refuse an update move it too. The bound on f does not depend on the draw: f Byzantine
+updates are in at most f buckets.
+"""
 SERVER = """\
 ## Server rules
 
@@ -62,7 +69,8 @@ def rules_page() -> str:
             ],
         ),
         NUMBERS,
-        _grid(("shape", "needs"), [(shape.NAME, shape.NEEDS) for shape in (Fold, Columns, Select)]),
+        _grid(("shape", "needs"), [(shape.NAME, shape.NEEDS) for shape in (Fold, Columns, Select, SelectColumns)]),
+        DRAWS,
         SERVER,
         _grid(
             ("name", "step", "parameters", "paper"),

@@ -43,6 +43,7 @@ OPTIONAL = {
     "SignedUpdate": "hook_data",
     "Roots": "state",
     "Middle": "least",
+    "Window": "least",
     "Sum": "next",
 }
 """From which field on a struct's fields default to zero."""

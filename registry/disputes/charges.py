@@ -50,7 +50,7 @@ from registry.rounds.reports import Report
 from registry.rounds.results import Outcome
 from registry.rounds.server_steps import continues
 from registry.rounds.versions import roots_of
-from registry.rules.encoding import RuleSet, Shape, encode_rules, factor_of, largest_factor
+from registry.rules.encoding import RuleSet, divides, encode_rules, factor_of, largest_factor
 from registry.rules.grid import F32, grid_integers
 from registry.store.base import ContentStore
 from registry.types import Address, Blob, HeadKind, Root, Tree
@@ -196,13 +196,13 @@ def _fits(case: Case, entry: Listed) -> bool:
     """Whether the factor is the one that the rules give a contribution; under selecting rules, one that they allow."""
     rules = case.round.form.rules
     most = largest_factor(rules, entry.weight)
-    return entry.factor <= most if rules.shape is Shape.SELECT else entry.factor == most
+    return entry.factor <= most if rules.shape.selects else entry.factor == most
 
 
 def _adds_up(case: Case, entries: Sequence[Listed]) -> bool:
-    result, factor = case.result, sum(entry.factor for entry in entries)
+    result = case.result
     sums = sum(entry.weight for entry in entries), sum(entry.steps for entry in entries)
-    divided = factor <= result.divisor if case.round.form.rules.shape is Shape.SELECT else factor == result.divisor
+    divided = divides(case.round.form.rules, [entry.factor for entry in entries], result.divisor)
     return sums == (result.total_weight, result.total_steps) and divided
 
 

@@ -46,7 +46,7 @@ from registry.rounds.onchain import RoundRecord
 from registry.rounds.reports import found_report
 from registry.rounds.results import Outcome, compute_aggregate, compute_declared, compute_outcome, reported_with
 from registry.rounds.server_steps import continues, state_header, step_number
-from registry.rules.encoding import state_layout
+from registry.rules.encoding import largest_factor, state_layout
 from registry.rules.table import called, rules_of
 from registry.store.base import ContentStore
 from registry.types import Address, HeadKind, Root, Tree
@@ -203,7 +203,7 @@ def _listing(case: Case) -> Listing | Inspection:
         if entry is None or len(opening.leaf) != CONTRIBUTION_BYTES:
             return Inspection("contributions: uncommitted", uncommitted_charge(case, index, opening))
         factor = int.from_bytes(opening.leaf[COMMITMENT_BYTES:], "big")
-        if factor > entry.weight:  # it may exceed what a list that is added up can hold
+        if factor > largest_factor(case.round.form.rules, entry.weight):  # it may exceed what a list can hold
             return Inspection("contributions: factor", WrongFactor(index, opening))
         entries[index] = replace(entry, factor=factor)
     missing = [index for index in range(counted.count) if index not in shown]

@@ -38,12 +38,12 @@ from registry.disputes.openings import (
 from registry.errors import CairnError, ContentError
 from registry.rounds.server_steps import continues, next_version, step_number, stepped_values
 from registry.rounds.writing import written
-from registry.rules.columns import middle_sums
+from registry.rules.columns import middle_sums, nearest_sums
 from registry.rules.combine import rounded_mean, weighted_sum
 from registry.rules.encoding import RoundScalars, Shape
 from registry.rules.grid import F32, grid_integers
 from registry.rules.interpreter import I64, initial_states
-from registry.rules.shapes import left_out
+from registry.rules.shapes import kept, left_out
 from registry.types import Address, Blob, Root, Tree
 
 __all__ = ["held_by_parts", "sampled"]
@@ -257,6 +257,11 @@ class _Sample:
             cut = left_out(rules.parameters[0], len(leaves))
             middle_sums(rows.astype(np.int32), cut, sums)
             return rounded_mean(sums, len(leaves) - 2 * cut, bits)
+        if rules.shape is Shape.SELECT_COLUMNS:
+            selected = rows[[entry.factor != 0 for entry in self._listing.contributions]]
+            most = kept(rules.parameters[0], len(selected))
+            nearest_sums(selected.astype(np.int32), len(selected) - most, sums)
+            return rounded_mean(sums, 2 * most, bits)
         factors = np.array([entry.factor for entry in self._listing.contributions], dtype=np.float64)
         weighted_sum(rows, factors, sums)
         return rounded_mean(sums, self._case.result.divisor, bits)

@@ -12,15 +12,15 @@ import numpy as np
 
 from registry.chain.challenges import Challenges
 from registry.chain.contract_hashes import contribution_leaf, running_hash_next
-from registry.chain.contract_structs import Basis, Commitment, Middle, Step, Sum, Target
+from registry.chain.contract_structs import Basis, Commitment, Middle, Step, Sum, Target, Window
 from registry.chain.sentinels import NO_COORDINATE
 from registry.content.merkle import CHUNK_VALUES, leaf_hash, node_hash
 from registry.ethereum.fees import block_gas
 from registry.rules.encoding import RuleSet, Shape, decode_rules
 from registry.rules.grid import grid_integers
-from registry.rules.shapes import left_out
+from registry.rules.shapes import kept, left_out
 
-__all__ = ["add_most", "add_steps", "conviction_gas", "dearest_gas", "replay_most"]
+__all__ = ["add_most", "add_steps", "conviction_gas", "dearest_gas", "nearest_ends", "replay_most"]
 
 MOST_GAS = 1 << 24
 """Gas limit of one transaction, also where a block takes more (EIP-7825)."""
@@ -65,7 +65,7 @@ def add_most(
         The progress made, and the contributions left.
     """
     numbers_alone, rules = coordinate == NO_COORDINATE, decode_rules(basis.rules)
-    progress = Sum() if numbers_alone else Sum(middle=_middle(rules, coordinate, steps))
+    progress = Sum() if numbers_alone else _beginning(rules, coordinate, steps)
     gas = GAS_OF_ENTRY if numbers_alone else GAS_OF_STEP
     size = _at_once(challenges, gas, max(_bytes_of(step) for step in steps))
     while len(steps) > size:
@@ -115,13 +115,31 @@ def _at_once(challenges: Challenges, gas: int, size: int) -> int:
     return max(1, min(most_gas // gas, MOST_BYTES // size))
 
 
-def _middle(rules: RuleSet, coordinate: int, steps: Sequence[Step]) -> Middle:
-    """Return the least and greatest value that a column rule keeps at a coordinate; zeros for another shape."""
-    if rules.shape is not Shape.COLUMNS:
-        return Middle()
-    values = sorted(_value(step, coordinate, rules) for step in steps)
-    cut = left_out(rules.parameters[0], len(values))
-    return Middle(values[cut], values[-1 - cut])
+def _beginning(rules: RuleSet, coordinate: int, steps: Sequence[Step]) -> Sum:
+    """Return the first progress: where rules order the values of a coordinate, with the ends of those that count."""
+    if rules.shape is Shape.COLUMNS:
+        values = sorted(_value(step, coordinate, rules) for step in steps)
+        cut = left_out(rules.parameters[0], len(values))
+        return Sum(middle=Middle(values[cut], values[-1 - cut]))
+    if rules.shape is Shape.SELECT_COLUMNS:
+        selected = [_value(step, coordinate, rules) for step in steps if step.contribution.factor]
+        middle, window = nearest_ends(selected, rules.parameters[0])
+        return Sum(middle=middle, window=window)
+    return Sum()
+
+
+def nearest_ends(selected: Sequence[int], omitted: int) -> tuple[Middle, Window]:
+    """Return the two values in the middle, and the window of those nearest to the median, with nothing counted yet.
+
+    Args:
+        selected: The selected values of a coordinate, grid integers.
+        omitted: How many of them are left out.
+    """
+    values = sorted(selected)
+    low, high = values[(len(values) - 1) // 2], values[len(values) // 2]
+    twice = low + high
+    far = sorted(abs(2 * value - twice) for value in values)[kept(omitted, len(values)) - 1]
+    return Middle(low, high), Window((twice - far) // 2)
 
 
 def _value(step: Step, coordinate: int, rules: RuleSet) -> int:
@@ -139,6 +157,17 @@ def _placed(middle: Middle, value: int) -> Middle:
     )
 
 
+def _placed_within(window: Window, value: int, twice: int) -> Window:
+    """Count a value in the window around half of twice."""
+    greatest = twice - window.least
+    return replace(
+        window,
+        within=window.within + (window.least < value < greatest),
+        at_least=window.at_least + (value == window.least),
+        at_greatest=window.at_greatest + (value == greatest),
+    )
+
+
 def add_steps(progress: Sum, steps: Sequence[Step], coordinate: int, rules: RuleSet) -> Sum:
     """Return the progress after `addContributions`, which the next transaction must pass.
 
@@ -148,7 +177,8 @@ def add_steps(progress: Sum, steps: Sequence[Step], coordinate: int, rules: Rule
         coordinate: The coordinate to add up; NO_COORDINATE for weights, steps and factors alone.
         rules: The round's rules.
     """
-    peaks, count, total, middle = list(progress.peaks), progress.next, progress.sum, progress.middle
+    peaks, count, total = list(progress.peaks), progress.next, progress.sum
+    middle, window = progress.middle, progress.window
     for step in steps:
         entry = step.contribution
         node = leaf_hash(contribution_leaf(entry))
@@ -162,6 +192,12 @@ def add_steps(progress: Sum, steps: Sequence[Step], coordinate: int, rules: Rule
             if rules.shape is Shape.COLUMNS:
                 middle = _placed(middle, value)
                 total += value if middle.least < value < middle.greatest else 0
+            elif rules.shape is Shape.SELECT_COLUMNS:
+                if entry.factor:
+                    before = window.within
+                    window = _placed_within(window, value, middle.least + middle.greatest)
+                    middle = _placed(middle, value)
+                    total += value * (window.within - before)
             else:
                 total += entry.factor * value
         count += 1
@@ -173,5 +209,6 @@ def add_steps(progress: Sum, steps: Sequence[Step], coordinate: int, rules: Rule
         progress.factor + sum(entry.factor for entry in added),
         total,
         middle,
+        window,
         tuple(peaks),
     )

@@ -40,16 +40,27 @@ from registry.rounds.leaf_aggregation import (
     measure,
     scratch_of,
 )
-from registry.rounds.tiles import require_room
+from registry.rounds.tiles import require_room, scratch_bytes
 from registry.rules.combine import check_weights
+from registry.rules.gram import Matrix, square
 from registry.rules.grid import check_arithmetic
-from registry.rules.shapes import Columns, Factors, Select
-from registry.rules.table import UNIFORM, Combining, UpdateFormEntry
+from registry.rules.shapes import Columns, Factors, Fold, Select, SelectColumns
+from registry.rules.table import MULTI_KRUM, UNIFORM, UNIFORM_MEAN, Combining, UpdateFormEntry
 from registry.store.base import ContentStore
 from registry.store.blobs import leaf_cids
 from registry.types import Blob, Cid, Root
 
-__all__ = ["Checks", "Combined", "FileFacts", "Leaves", "Progress", "combine", "leaves_of_blob", "leaves_of_file"]
+__all__ = [
+    "Checks",
+    "Combined",
+    "FileFacts",
+    "Leaves",
+    "Progress",
+    "combine",
+    "gram_matrix",
+    "leaves_of_blob",
+    "leaves_of_file",
+]
 
 Progress = Callable[[int], None]
 """Progress callback: number of bytes of updates combined since the last call."""
@@ -128,6 +139,7 @@ def combine(
     sinks: Sequence[LeafSink | None] = (),
     segments: Sequence[Segment] = (),
     names: Sequence[str] = (),
+    drawn: Sequence[int] = (),
 ) -> Combined:
     """Aggregate updates by the combine rule, such as FedAvg's weighted mean, and write the aggregate to a file.
 
@@ -147,9 +159,10 @@ def combine(
             Needs check.roots.
         segments: Of the values: their scales, and which are buffers. A rule that selects weighs distances by them.
         names: What errors call the updates; none calls them by their place.
+        drawn: A random order of the updates, by their places, for rules with buckets: see `registry.rounds.draws`.
 
     Raises:
-        InputError: The weights are invalid, or there is not enough free disk for the aggregate and scratch files.
+        InputError: The weights are invalid, a draw is missing, or the disk lacks room for aggregate and scratch files.
         FormError: An update has another header, or a value that is not on the grid.
     """
     check_arithmetic()
@@ -157,11 +170,9 @@ def combine(
     total = check_weights(weights)
     if len(updates) != len(weights):
         raise InputError(f"expected a weight for each of {len(updates)} updates, got {len(weights)}")
-    count = -(-size // LEAF_BYTES)
-    bounds = [count * i // processes for i in range(processes + 1)]
-    ranges = [(a, b) for a, b in pairwise(bounds) if a < b]
+    ranges = _ranges(size, processes)
     given = (updates, combining.counted(weights), header, size, grid_bits, combining, encoding, check, out, sinks)
-    job = Job(*given, segments=segments, names=names)
+    job = Job(*given, segments=segments, names=names, drawn=drawn)
     what = f"combining {len(updates)} updates by rule {combining.rule.name}"
     require_room(out.parent, size + scratch_of(job) * len(ranges), what)
     job = replace(job, factors=_factors(job, ranges))
@@ -174,18 +185,61 @@ def combine(
     return Combined(made.cid, made.tensor_root, size, total, tuple(facts), factors)
 
 
+def _ranges(size: int, processes: int) -> list[_Range]:
+    count = -(-size // LEAF_BYTES)
+    bounds = [count * i // processes for i in range(processes + 1)]
+    return [(a, b) for a, b in pairwise(bounds) if a < b]
+
+
+def gram_matrix(
+    updates: Sequence[Leaves],
+    header: bytes,
+    size: int,
+    *,
+    grid_bits: int,
+    encoding: UpdateFormEntry,
+    segments: Sequence[Segment],
+    folder: Path,
+) -> Matrix:
+    """Return the exact inner products of all pairs of updates, (K, K), in squared grid steps of the finest tensor.
+
+    Buffers have no say, and tensors are weighed by their scales, as for rules that select.
+
+    Args:
+        updates: Leaf readers, one per update, of files of a common header and size.
+        header: Safetensors header of every update.
+        size: File length of every update, bytes.
+        grid_bits: s, 0..126.
+        encoding: The update form; values must be canonical.
+        segments: Of the values; none means one scale.
+        folder: For scratch files.
+
+    Raises:
+        InputError: There is not enough free disk for scratch files.
+        FormError: An update has another header.
+    """
+    check_arithmetic()
+    count = len(updates)
+    require_room(folder, scratch_bytes(count, min(LEAF_VALUES, size // 4)), f"comparing {count} updates")
+    combining, nothing = Combining(UNIFORM_MEAN, UNIFORM), Checks(cids=False, roots=False, grid=False)
+    given = (updates, [1] * count, header, size, grid_bits, combining, encoding, nothing, folder / "gram")
+    shape = MULTI_KRUM.shape  # as every rule that selects, it measures inner products
+    assert isinstance(shape, Select)
+    return square(measure(Job(*given, segments=segments), shape, 0, -(-size // LEAF_BYTES)), count)
+
+
 def _factors(job: Job, ranges: Sequence[_Range]) -> Factors | None:
     """Factors and divisor of a fold; selection reads every update once beforehand. None for columns."""
     shape = job.combining.rule.shape
     if isinstance(shape, Columns):
         return None
-    if not isinstance(shape, Select):
+    if isinstance(shape, Fold):
         return shape.factors(job.counted)
     look = replace(job, check=Checks(cids=False, roots=False, grid=job.check.grid))  # the second pass hashes
     found = _in_ranges(_measure_range, look, ranges, lambda done: None)
     statistics = [sum(of_ranges) for of_ranges in zip(*found, strict=True)]
     uniform = job.combining.weights == UNIFORM
-    return shape.factors(statistics, job.counted, job.combining.parameters, uniform=uniform)
+    return shape.factors(statistics, job.counted, job.combining.parameters, job.drawn, uniform=uniform)
 
 
 def _facts(parts: list[LeafRange], job: Job, is_update: bool) -> FileFacts:
@@ -203,8 +257,9 @@ def _facts(parts: list[LeafRange], job: Job, is_update: bool) -> FileFacts:
 
 def _measure_range(job: Job, begin: int, end: int, progress: Progress) -> list[int]:
     shape = job.combining.rule.shape
-    assert isinstance(shape, Select)
-    return measure(job, shape, begin, end)
+    select = shape.select if isinstance(shape, SelectColumns) else shape
+    assert isinstance(select, Select)
+    return measure(job, select, begin, end)
 
 
 def _combine_range(job: Job, begin: int, end: int, progress: Progress) -> list[LeafRange]:

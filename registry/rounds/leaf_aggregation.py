@@ -1,4 +1,4 @@
-"""Aggregation kernel: weighted mean, median or trimmed mean of one 1 MiB leaf of all client updates.
+"""Aggregation kernel: weighted mean, median, trimmed mean or Bulyan of one 1 MiB leaf of all client updates.
 
 Each leaf is validated as it is read: header, grid values and hashes. The arithmetic is in `registry.rules.combine` and
 `registry.rules.columns`.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,11 +21,11 @@ from registry.content.segments import Segment, SegmentKind
 from registry.content.unixfs import CHUNK_SIZE as LEAF_BYTES
 from registry.errors import FormError
 from registry.rounds.tiles import Tiles, scratch_bytes
-from registry.rules.columns import middle_sums
+from registry.rules.columns import middle_sums, nearest_sums
 from registry.rules.combine import rounded_mean, weighted_sum
 from registry.rules.encoding import MAX_VALUES
 from registry.rules.grid import F32, F64
-from registry.rules.shapes import Columns, Factors, Fold, Select, left_out
+from registry.rules.shapes import Columns, Factors, Fold, Select, SelectColumns, kept, left_out
 from registry.rules.table import Combining, UpdateFormEntry
 from registry.store.base import ContentStore
 from registry.types import Cid
@@ -110,8 +110,9 @@ class Job:
     Attributes:
         counted: Effective weight of each update.
         sinks: Takers of the updates' leaf hashes; one an update, or none at all.
-        factors: Factors of the fold, for the shapes fold and select.
-        segments: Of the values, for the shape select: their scales, and which are buffers; none means one scale.
+        factors: Factors of the updates; None for the shape columns.
+        drawn: A random order of the updates, by their places, for rules that need one.
+        segments: Of the values, for the shapes that select: their scales, and which are buffers; none means one scale.
         names: Names of the updates in errors; none calls them by their place.
     """
 
@@ -126,6 +127,7 @@ class Job:
     out: Path
     sinks: Sequence[LeafSink | None] = ()
     factors: Factors | None = None
+    drawn: Sequence[int] = ()
     segments: Sequence[Segment] = ()
     names: Sequence[str] = ()
 
@@ -175,7 +177,9 @@ def leaf_of(job: Job, index: int) -> Leaf:
 def combiner(job: Job) -> AbstractContextManager[Combiner]:
     """Return a context with the combiner of successive leaves, which owns its buffers and scratch file."""
     shape = job.combining.rule.shape
-    return _ordering(job, shape) if isinstance(shape, Columns) else _folding(job)
+    if isinstance(shape, Columns):
+        return _ordering(job, shape)
+    return _nearing(job, shape) if isinstance(shape, SelectColumns) else _folding(job)
 
 
 def scratch_of(job: Job) -> int:
@@ -211,7 +215,7 @@ def _ordering(job: Job, shape: Columns) -> Iterator[Combiner]:
     count = len(job.updates)
     cut = left_out(shape.share(job.combining.parameters), count)
     sums = np.empty(LEAF_VALUES, dtype=np.float64)
-    with _tiles(job) as tiles:
+    with _tiles(job, count) as tiles:
 
         def order(leaf: Leaf, data: Iterator[bytes], parts: Sequence[LeafRange], out: F32) -> None:
             _fill(tiles, job, leaf, data, parts)
@@ -222,6 +226,23 @@ def _ordering(job: Job, shape: Columns) -> Iterator[Combiner]:
         yield order
 
 
+@contextmanager
+def _nearing(job: Job, shape: SelectColumns) -> Iterator[Combiner]:
+    assert job.factors is not None
+    selected = {k: row for row, k in enumerate(k for k, factor in enumerate(job.factors.factors) if factor)}
+    most = kept(shape.left_out(job.combining.parameters), len(selected))
+    sums = np.empty(LEAF_VALUES, dtype=np.float64)
+    with _tiles(job, len(selected)) as tiles:
+
+        def near(leaf: Leaf, data: Iterator[bytes], parts: Sequence[LeafRange], out: F32) -> None:
+            _fill(tiles, job, leaf, data, parts, selected)
+            for here, tile in tiles.read(leaf.count):
+                nearest_sums(tile, len(selected) - most, sums[here])
+                out[here] = rounded_mean(sums[here], 2 * most, job.grid_bits)
+
+        yield near
+
+
 def measure(job: Job, shape: Select, begin: int, end: int) -> list[int]:
     """Return the summed statistics of leaves begin..end-1, begin < end: of parameters, in units of the finest scale."""
     parts = [LeafRange([], TensorRootHasher()) for _ in job.updates]
@@ -229,7 +250,8 @@ def measure(job: Job, shape: Select, begin: int, end: int) -> list[int]:
     given = job.combining.parameters
     total = [int(number) for number in shape.measure(np.empty((len(job.updates), 0), dtype=np.int32), given)]
     data = leaves_in_order(job.updates, begin, end)
-    with _tiles(job) as tiles, threadpool_limits(1, "blas"):  # ranges are computed side by side already
+    rows = len(job.updates)
+    with _tiles(job, rows) as tiles, threadpool_limits(1, "blas"):  # ranges are computed side by side already
         for index in range(begin, end):
             leaf = leaf_of(job, index)
             first = (leaf.at + len(leaf.header) - len(job.header)) // 4
@@ -259,15 +281,24 @@ def _runs(segments: Sequence[Segment]) -> tuple[list[Segment], list[int]]:
     return runs, [run.first + run.length for run in runs]
 
 
-def _tiles(job: Job) -> Tiles:
-    return Tiles(len(job.updates), min(LEAF_VALUES, job.size // 4), job.out.parent)
+def _tiles(job: Job, rows: int) -> Tiles:
+    return Tiles(rows, min(LEAF_VALUES, job.size // 4), job.out.parent)
 
 
-def _fill(tiles: Tiles, job: Job, leaf: Leaf, data: Iterator[bytes], parts: Sequence[LeafRange]) -> None:
-    row = np.empty(LEAF_VALUES, dtype="<f4")
+def _fill(
+    tiles: Tiles,
+    job: Job,
+    leaf: Leaf,
+    data: Iterator[bytes],
+    parts: Sequence[LeafRange],
+    rows: Mapping[int, int] | None = None,
+) -> None:
+    """Take a leaf of every update; put it into the tiles, or only those of the updates that have a row."""
+    values = np.empty(LEAF_VALUES, dtype="<f4")
     for k in range(len(job.updates)):
-        _take(job, leaf, k, next(data), row, parts[k])
-        tiles.put(k, row[leaf.values])
+        _take(job, leaf, k, next(data), values, parts[k])
+        if rows is None or k in rows:
+            tiles.put(k if rows is None else rows[k], values[leaf.values])
 
 
 def _take(job: Job, leaf: Leaf, k: int, block: bytes, row: F32, part: LeafRange) -> None:

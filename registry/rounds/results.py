@@ -33,6 +33,7 @@ from registry.content.merkle import Contribution, LeafSink, contributions_root
 from registry.errors import CairnError, FormError, VerificationFailed
 from registry.rounds.admission import UpdateForm, Verdict
 from registry.rounds.aggregation import Checks, Combined, Progress, combine, leaves_of_blob, leaves_of_file
+from registry.rounds.draws import drawn_order
 from registry.rounds.evaluations import summed
 from registry.rounds.leaf_aggregation import Leaves
 from registry.rounds.loaded_round import LoadedRound
@@ -162,6 +163,7 @@ def compute_aggregate(
         progress=progress,
         sinks=[(sinks or {}).get(v.commitment.participant) for v in admitted],
         segments=form.segments,
+        drawn=drawn_order(round.record, [v.commitment.participant for v in admitted]),
     )
 
 

@@ -1,4 +1,5 @@
-"""Order statistics for Byzantine-robust aggregation (median, trimmed mean): sums of the middle values.
+"""Order statistics for Byzantine-robust aggregation: sums of the middle values (median, trimmed mean), or of those
+nearest to the median (Bulyan).
 
 Up to a fixed number of rows are sorted by a sorting network (Batcher's odd-even merge sort, AFIPS 1968; Knuth, TAOCP 3,
 5.3.4, algorithm M). Its comparators operate on whole rows, so there is no call per coordinate, and comparators that
@@ -8,14 +9,14 @@ order statistics of one multiset.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 import numpy as np
 
 from registry.rules.grid import F64, I32
 
-__all__ = ["NETWORK_ROWS", "middle_sums"]
+__all__ = ["NETWORK_ROWS", "middle_sums", "nearest_sums"]
 
 NETWORK_ROWS = 32
 """Most rows for the sorting network; beyond, sorting columns is faster (measured per coordinate: 26 ns by the network
@@ -38,6 +39,39 @@ def middle_sums(tile: I32, cut: int, out: F64) -> None:
     block, sums_of = (_WIDE, _by_network) if few else (_NARROW, _by_sorting)
     for first in range(0, tile.shape[1], block):
         sums_of(tile[:, first : first + block], cut, out[first : first + block])
+
+
+def nearest_sums(tile: I32, left_out: int, out: F64) -> None:
+    """Write to out, exactly, 2 m times the mean of each column's m values nearest to its median.
+
+    Of K values in ascending order v_0, ..., v_(K-1) those are a window of m = K - left_out. With M twice the median,
+    the sum of the two middle values, the window from i + 1 is nearer than that from i if v_i + v_(i+m) < M, and as near
+    if these are equal. Of several nearest windows the sums of the first and of the last are added.
+
+    Args:
+        tile: (K, n), int32, at most 2^24 in magnitude; overwritten.
+        left_out: Values left out, 0..K-1.
+        out: (n,), float64; integers of at most 2^25 m in magnitude.
+    """
+    few = len(tile) <= NETWORK_ROWS
+    block = _WIDE if few else _NARROW
+    for first in range(0, tile.shape[1], block):
+        part = tile[:, first : first + block]
+        rows = _ordered(part, 0) if few else np.ascontiguousarray(np.sort(part.T, axis=1).T)
+        _add_windows(rows, left_out, out[first : first + block])
+
+
+def _add_windows(rows: Sequence[I32] | I32, left_out: int, out: F64) -> None:
+    kept = len(rows) - left_out
+    twice = rows[(len(rows) - 1) // 2] + rows[len(rows) // 2]
+    out[:] = rows[0]
+    for row in rows[1:kept]:
+        out += row
+    out *= 2.0
+    for i in range(left_out):
+        low, high = rows[i], rows[i + kept]
+        ends = low + high
+        out += (high - low) * ((ends < twice).view(np.int8) + (ends <= twice).view(np.int8))
 
 
 def _by_sorting(tile: I32, cut: int, out: F64) -> None:

@@ -16,6 +16,7 @@ Encoding, integers big-endian, no trailing bytes, one encoding per meaning:
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -23,7 +24,7 @@ from registry.errors import FormError, InputError
 from registry.rules.program import Program, RoundScalars, StateBounds
 from registry.rules.program import decode as decode_program
 from registry.rules.program import encode as encode_program
-from registry.rules.shapes import HALF
+from registry.rules.shapes import HALF, kept
 from registry.types import MAX_GRID_BITS, MAX_SHARE, Root
 
 __all__ = [
@@ -33,9 +34,11 @@ __all__ = [
     "RuleSet",
     "Shape",
     "decode_rules",
+    "divides",
     "encode_rules",
     "factor_of",
     "largest_factor",
+    "least_sum",
     "state_layout",
 ]
 
@@ -55,6 +58,19 @@ class Shape(IntEnum):
     """Coordinate-wise trimmed mean or median; the first parameter is the share trimmed at each end."""
     SELECT = 3
     """A fold whose factors and divisor are computed from statistics of the updates, which readers replay."""
+    SELECT_COLUMNS = 4
+    """Factors of 0 and 1 from such statistics, and the mean of the selected values nearest to their median; the first
+    parameter is how many of them are left out."""
+
+    @property
+    def selects(self) -> bool:
+        """Whether factors are computed from statistics of the updates."""
+        return self in (Shape.SELECT, Shape.SELECT_COLUMNS)
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the values of a coordinate are ordered, and the first parameter says which are left out."""
+        return self in (Shape.COLUMNS, Shape.SELECT_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +86,8 @@ class RuleSet:
         values: Number of coordinates of a version.
         header: sha2-256 of the header of an update's file.
         segments: Counted Merkle root of the segments.
-        parameters: Of the combine rule; for COLUMNS the first is the share trimmed at each end, in 65536ths.
+        parameters: Of the combine rule; for COLUMNS the first is the share trimmed at each end, in 65536ths, for
+            SELECT_COLUMNS the number of values left out.
         program: Server program.
 
     Raises:
@@ -100,8 +117,8 @@ class RuleSet:
                 raise InputError(f"rules: {name}: expected {low}..{high}, got {value!r}")
         if len(self.parameters) > MAX_PARAMETERS:
             raise InputError(f"rules: expected at most {MAX_PARAMETERS} parameters, got {len(self.parameters)}")
-        if self.shape is Shape.COLUMNS and not (self.parameters and 0 <= self.parameters[0] <= HALF):
-            raise InputError(f"rules: expected the share of columns, 0..{HALF}, got parameters {self.parameters}")
+        if self.shape.ordered and not (self.parameters and 0 <= self.parameters[0] <= HALF):
+            raise InputError(f"rules: expected what columns leave out, 0..{HALF}, got parameters {self.parameters}")
         for value in self.parameters:
             if not -(2**63) <= value < 2**63:
                 raise InputError(f"rules: parameters: expected integers of 64 bits, got {value}")
@@ -158,10 +175,20 @@ def factor_of(rules: RuleSet, weight: int) -> int:
 
 
 def largest_factor(rules: RuleSet, weight: int) -> int:
-    """Return a contribution's largest factor: under rules that select, its weight, or 2^16 if each counts once."""
-    if rules.shape is not Shape.SELECT:
-        return factor_of(rules, weight)
-    return MAX_SHARE if rules.uniform else weight
+    """Return a contribution's largest factor: its weight; where each counts once 1, or under SELECT 2^16."""
+    return MAX_SHARE if rules.shape is Shape.SELECT and rules.uniform else factor_of(rules, weight)
+
+
+def least_sum(rules: RuleSet, contributions: int) -> int:
+    """Return the least sum of factors: under SELECT_COLUMNS, how many contributions are selected at least; else 0."""
+    return kept(rules.parameters[0], contributions) if rules.shape is Shape.SELECT_COLUMNS else 0
+
+
+def divides(rules: RuleSet, factors: Sequence[int], divisor: int) -> bool:
+    """Whether a list of factors may have this divisor: their sum, or under SELECT no less than their sum."""
+    total = sum(factors)
+    exact = total <= divisor if rules.shape is Shape.SELECT else total == divisor
+    return exact and total >= least_sum(rules, len(factors))
 
 
 def state_layout(rules: RuleSet) -> bytes:

@@ -1,15 +1,24 @@
-"""Robust rules that weigh whole updates by their inner products: Multi-Krum, geometric median, clipped norms.
+"""Robust rules that weigh whole updates by their inner products: Multi-Krum, geometric median, clipped norms, Bulyan.
 
 All are functions of the exact Gram matrix to integer factors and a divisor. Ties do not depend on the order of updates:
-equal scores are chosen together.
+equal scores are chosen together. Before a rule, updates may be mixed or put into buckets: it then weighs means.
+
+    mixing      each update becomes the mean of its nearest (Allouah et al., Fixing by Mixing: A Recipe for Optimal
+                Byzantine ML under Heterogeneity, AISTATS 2023)
+    bucketing   updates are split at random into buckets, each of which becomes one mean (Karimireddy, He, Jaggi,
+                Byzantine-Robust Learning on Heterogeneous Datasets via Bucketing, ICLR 2022). Of the means at most as
+                many are bad as of the updates, whatever the draw: it only decides how even the good ones are.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from math import isqrt
 from typing import TYPE_CHECKING
 
+from registry.errors import InputError
+from registry.rules.draw import buckets
 from registry.rules.shapes import Factors, Parameters, Select
 from registry.types import MAX_SHARE as UNIT
 
@@ -17,32 +26,42 @@ if TYPE_CHECKING:
     from registry.rules.gram import Matrix
     from registry.rules.grid import I32
 
-__all__ = ["clipped_norms", "geometric_median", "multi_krum", "selecting"]
+__all__ = ["clipped_norms", "geometric_median", "multi_krum", "repeated_krum", "selecting"]
 
 Weigh = Callable[["Matrix", Parameters, int], list[int]]
 """Returns factors of updates, 0..2^16 and not all zero, from their Gram matrix; its unit is 1 / unit^2 grid steps."""
 
 
 def selecting(weigh: Weigh, *, whole: bool = False) -> Select:
-    """Return a shape that weighs updates by their Gram matrix, mixed first where the parameters say so.
+    """Return a shape that weighs updates by their Gram matrix, mixed or in buckets where the parameters say so.
 
     Args:
         weigh: The rule.
         whole: Divide by the number of updates times 2^16, as if each had counted in full, not by the sum of factors.
     """
 
-    def choose(statistics: Sequence[int], weights: Sequence[int], parameters: Parameters) -> Factors:
+    def choose(
+        statistics: Sequence[int], weights: Sequence[int], parameters: Parameters, drawn: Sequence[int]
+    ) -> Factors:
         from registry.rules import gram
 
-        products = gram.square(statistics, len(weights))
-        dropped = min(parameters.get("mixed", 0), (len(weights) - 1) // 2)
-        if not dropped:
+        products, count = gram.square(statistics, len(weights)), len(weights)
+        dropped = min(parameters.get("mixed", 0), (count - 1) // 2)
+        size = parameters.get("bucket", 0)
+        if size > 1:
+            if len(drawn) != count:
+                raise InputError(f"buckets: expected a draw, an order of {count} updates, got one of {len(drawn)}")
+            members = buckets(drawn, size)
+            shares = len(members) * len(members[-1])
+        elif dropped:
+            distances = gram.squared_distances(products)
+            members = [gram.nearest(row, count - dropped) for row in distances]
+            shares = 1
+        else:
             factors = weigh(products, parameters, 1)
-            return Factors(tuple(factors), len(factors) * UNIT if whole else sum(factors))
-        distances = gram.squared_distances(products)
-        members = [gram.nearest(row, len(weights) - dropped) for row in distances]
+            return Factors(tuple(factors), count * UNIT if whole else sum(factors))
         of_means, unit = gram.mixed(products, members)
-        return _unmixed(weigh(of_means, parameters, unit), members, whole=whole)
+        return _of_updates(weigh(of_means, parameters, unit), members, count, shares if whole else 0)
 
     return Select(_inner_products, choose)
 
@@ -53,18 +72,20 @@ def _inner_products(tile: I32, parameters: Parameters) -> list[int]:
     return inner_products(tile)
 
 
-def _unmixed(factors: Sequence[int], members: Sequence[Sequence[int]], *, whole: bool) -> Factors:
+def _of_updates(factors: Sequence[int], members: Sequence[Sequence[int]], count: int, whole: int) -> Factors:
     """Return the factors of updates from those of their means: a mean of m updates gives each of them an m-th.
 
-    The largest factor is 2^16, or 2^16 stands for all means in full; others are rounded down.
+    The largest factor is 2^16; or, where means count as if in full, the divisor is `whole` times 2^16. Others are
+    rounded down.
     """
-    given = [0] * len(members)
+    given = [0] * count
     for factor, places in zip(factors, members, strict=True):
         for k in places:
             given[k] += (factor * UNIT) // len(places)
-    full = len(members) * UNIT * UNIT if whole else max(given)
-    shrunk = tuple(value * UNIT // full for value in given)
-    return Factors(shrunk, UNIT if whole else sum(shrunk))
+    if whole:
+        return Factors(tuple(value * whole // (len(members) * UNIT) for value in given), whole * UNIT)
+    shrunk = tuple(value * UNIT // max(given) for value in given)
+    return Factors(shrunk, sum(shrunk))
 
 
 # The rules -----------------------------------------------------------------------------------------------------------
@@ -104,3 +125,36 @@ def clipped_norms(products: Matrix, parameters: Parameters, unit: int) -> list[i
     norms = [isqrt(products[k][k]) for k in range(len(products))]
     bound = parameters["bound"] * unit or sorted(norms)[(len(norms) - 1) // 2]
     return [UNIT if norm <= bound else UNIT * bound // norm for norm in norms]
+
+
+def repeated_krum(products: Matrix, parameters: Parameters, unit: int) -> list[int]:
+    """Choose n - 2f updates as Bulyan does: the one that Krum chooses, then of those left, and so on.
+
+    Of m updates left each is scored by the distances to its m - f - 2 nearest others, at least one. Where only one
+    counts, two that are nearest to each other have equal scores: of those the one is chosen whose distances to all
+    others, in ascending order, come first. Where these are equal too, all are chosen together, so there may be more
+    than n - 2f in the end.
+    """
+    from registry.rules.gram import squared_distances
+
+    byzantine, distances = parameters["byzantine"], squared_distances(products)
+    left, chosen = list(range(len(products))), set[int]()
+    others = [sorted(row[:k] + row[k + 1 :]) for k, row in enumerate(distances)]
+    near = max(1, len(left) - byzantine - 2)
+    scores = [sum(row[:near]) for row in others]
+    while len(chosen) < max(1, len(products) - 2 * byzantine):
+        best = min(scores[k] for k in left)
+        now = [k for k in left if scores[k] == best]
+        first = min(others[k] for k in now)
+        now = [k for k in now if others[k] == first]
+        chosen.update(now)
+        left = [k for k in left if k not in chosen]
+        for gone in now:  # each score loses the distance to it, or its farthest
+            for k in left:
+                row, distance = others[k], distances[k][gone]
+                scores[k] -= min(distance, row[near - 1])
+                del row[bisect_left(row, distance)]
+                if near == 1:
+                    scores[k] = row[0] if row else 0
+            near = max(1, near - 1)
+    return [int(k in chosen) for k in range(len(products))]

@@ -1,17 +1,21 @@
 """Shapes of combine rules: weighted mean (fold), coordinate-wise (columns), selection of updates such as Krum (select).
 
-    fold      sum of factor_k * q_k over a divisor: weighted mean
-    columns   coordinate-wise: mean of the middle order statistics of K values: median, trimmed mean
-    select    exact statistics of whole contributions, which determine the factors and the divisor of a fold:
-              Multi-Krum, geometric median and clipped norms from the pairwise inner products
+    fold             sum of factor_k * q_k over a divisor: weighted mean
+    columns          coordinate-wise: mean of the middle order statistics of K values: median, trimmed mean
+    select           exact statistics of whole contributions, which determine the factors and the divisor of a fold:
+                     Multi-Krum, geometric median and clipped norms from the pairwise inner products
+    select_columns   a selection, whose factors are 0 and 1; then, coordinate-wise, the mean of the selected values
+                     nearest to their median: Bulyan
 
 Every quotient is rounded half to even. The aggregate lies on the grid in every shape: with |q_k| <= 2^24 =: L,
 
-    fold      factors are integers >= 0 whose sum is at most the divisor D, so |sum f_k q_k| <= L sum f_k <= L D. D is
-              at most 2^28, so lemmas 2 and 3 of `grid` hold with D for W.
-    columns   an order statistic is one of the q_k. The sum of m of them is at most m L in magnitude, m <= K <= 2^28,
-              which is a fold with factors 1 and divisor m.
-    select    is a fold once factors and divisor are known; both are checked for every rule.
+    fold             factors are integers >= 0 whose sum is at most the divisor D, so |sum f_k q_k| <= L sum f_k <= L D.
+                     D is at most 2^28, so lemmas 2 and 3 of `grid` hold with D for W.
+    columns          an order statistic is one of the q_k. The sum of m of them is at most m L in magnitude,
+                     m <= K <= 2^28, which is a fold with factors 1 and divisor m.
+    select           is a fold once factors and divisor are known; both are checked for every rule.
+    select_columns   twice the mean of m values is the sum of two sets of m of them, which is a fold with factors of at
+                     most 2 and divisor 2 m, m <= 2^12.
 
 |S / D| <= L, and rounding to integers is monotone and fixes L and -L, so the result stays within L. The result does not
 depend on the order of contributions: neither sums of integers nor order statistics of a multiset do.
@@ -32,7 +36,19 @@ from registry.types import MAX_SHARE, MAX_TOTAL_WEIGHT
 if TYPE_CHECKING:
     from registry.rules.grid import I32
 
-__all__ = ["Columns", "Factors", "Fold", "HALF", "MOST_UPDATES", "Parameters", "Select", "Shape", "left_out"]
+__all__ = [
+    "HALF",
+    "MOST_UPDATES",
+    "Columns",
+    "Factors",
+    "Fold",
+    "Parameters",
+    "Select",
+    "SelectColumns",
+    "Shape",
+    "kept",
+    "left_out",
+]
 
 MOST_UPDATES = 1 << 12
 """Most contributions of a rule that selects, where each counts once: their factors add up to 2^28 at most."""
@@ -121,8 +137,8 @@ class Select:
     Attributes:
         measure: Returns the statistics of a tile, called with int32 integers (K, n) and the parameters. Statistics are
             additive over disjoint tiles, entry by entry in Python integers, so tiling does not change them.
-        choose: Returns factors and divisor, called with the statistics of all coordinates, the weights and the
-            parameters.
+        choose: Returns factors and divisor, called with the statistics of all coordinates, the weights, the parameters
+            and the draw: a random order of the updates, by their places, or none.
         degree: Of the statistics as polynomials of the values: those of a tensor of scale e count 2^(e * degree) times.
     """
 
@@ -130,18 +146,25 @@ class Select:
     NEEDS: ClassVar[str] = "every update twice, and the scratch disk of columns"
 
     measure: Callable[[I32, Parameters], Sequence[int]]
-    choose: Callable[[Sequence[int], Sequence[int], Parameters], Factors]
+    choose: Callable[[Sequence[int], Sequence[int], Parameters, Sequence[int]], Factors]
     degree: int = 2
 
     def factors(
-        self, statistics: Sequence[int], weights: Sequence[int], parameters: Parameters, *, uniform: bool
+        self,
+        statistics: Sequence[int],
+        weights: Sequence[int],
+        parameters: Parameters,
+        drawn: Sequence[int] = (),
+        *,
+        uniform: bool,
     ) -> Factors:
         """Return the rule's factors and divisor, checked.
 
         Raises:
-            InputError: A factor exceeds its weight, or 2^16 where each counts once, or their number is wrong.
+            InputError: A factor exceeds its weight, or 2^16 where each counts once, or their number is wrong; or the
+                rule needs a draw and has none.
         """
-        chosen = self.choose(statistics, weights, parameters)
+        chosen = self.choose(statistics, weights, parameters, drawn)
         if len(chosen.factors) != len(weights):
             raise InputError(f"factors: expected {len(weights)}, got {len(chosen.factors)}")
         for factor, weight in zip(chosen.factors, weights, strict=True):
@@ -152,4 +175,49 @@ class Select:
         return chosen
 
 
-Shape = Fold | Columns | Select
+@dataclass(frozen=True, slots=True)
+class SelectColumns:
+    """Coordinate-wise rule over selected contributions: the mean of the values nearest to the median of the selected.
+
+    Where values below and above the median are equally far, and not all of them are kept, the result is the mean of two
+    results: with the lower ones first, and with the higher ones first. So neither order nor sign has a say.
+
+    Attributes:
+        select: The selection. Its factors are 1 for the selected and 0 for others, and add up to the divisor.
+        left_out: Function of the parameters: how many of a coordinate's selected values are left out, 0..2^15, though
+            one is always kept. Rule bytes encode this number and no other parameter.
+    """
+
+    NAME: ClassVar[str] = "select_columns"
+    NEEDS: ClassVar[str] = "what select needs"
+
+    select: Select
+    left_out: Callable[[Parameters], int]
+
+    def factors(
+        self,
+        statistics: Sequence[int],
+        weights: Sequence[int],
+        parameters: Parameters,
+        drawn: Sequence[int] = (),
+        *,
+        uniform: bool,
+    ) -> Factors:
+        """Return the selection, as factors of 0 and 1 and their number, checked; as `Select.factors`.
+
+        Raises:
+            InputError: A factor exceeds 1, they do not add up to the divisor, or fewer are selected than `kept` says.
+        """
+        chosen = self.select.factors(statistics, weights, parameters, drawn, uniform=uniform)
+        least = kept(self.left_out(parameters), len(weights))
+        if any(factor > 1 for factor in chosen.factors) or not least <= sum(chosen.factors) == chosen.divisor:
+            raise InputError(f"selected: expected {least} updates or more, each once, got {chosen}")
+        return chosen
+
+
+def kept(left_out: int, count: int) -> int:
+    """Return how many of count values remain without those left out: at least one."""
+    return max(1, count - left_out)
+
+
+Shape = Fold | Columns | Select | SelectColumns

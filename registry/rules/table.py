@@ -1,12 +1,13 @@
-"""Registry of combine rules (federated averaging, median, trimmed mean) and update forms, by number.
+"""Registry of combine rules (federated averaging, median, Krum, Bulyan, …) and update forms, by number.
 
 An entry serves as guard, dispatch and documentation. `rules_of` resolves a plan's numbers to entries or raises. Code
 that computes takes entries, never numbers: an accepted rule is one whose function runs. `cairn rules`, `docs/rules.md`,
 the help of `cairn plan new` and the checks of a plan are generated from the same entries.
 
-To add a combine rule, add an entry to COMBINE_RULES, of one of the three shapes of `shapes`: `Fold` for a weighted
-mean, `Columns` for coordinate-wise rules, `Select` for rules that score whole updates, such as Krum, Multi-Krum or a
-bound on norms. Server rules have no numbers: a plan contains their program, see `server_programs`.
+To add a combine rule, add an entry to COMBINE_RULES, of one of the shapes of `shapes`: `Fold` for a weighted mean,
+`Columns` for coordinate-wise rules, `Select` for rules that score whole updates, such as Krum, Multi-Krum or a bound on
+norms, `SelectColumns` for coordinate-wise rules over the updates that such a score selects, such as Bulyan. Server
+rules have no numbers: a plan contains their program, see `server_programs`.
 
 This module imports numpy only to compute.
 """
@@ -18,13 +19,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from registry.errors import FormError, UnknownRule
-from registry.rules.selection import clipped_norms, geometric_median, multi_krum, selecting
-from registry.rules.shapes import HALF, MOST_UPDATES, Columns, Fold, Parameters, Shape
+from registry.rules.selection import clipped_norms, geometric_median, multi_krum, repeated_krum, selecting
+from registry.rules.shapes import HALF, MOST_UPDATES, Columns, Fold, Parameters, SelectColumns, Shape
 
 if TYPE_CHECKING:
     from registry.rules.grid import F32
 
 __all__ = [
+    "BULYAN",
     "COMBINE_RULES",
     "DENSE",
     "EXAMPLES",
@@ -203,6 +205,26 @@ _MIXED = IntegerParameter(
     0,
     "f of nearest-neighbour mixing (Allouah et al. 2023): each update first becomes the mean of its n - f nearest",
 )
+_BUCKET = IntegerParameter(
+    "bucket",
+    0,
+    MOST_UPDATES,
+    0,
+    "s of bucketing (Karimireddy et al. 2022): s updates at a time, by a public draw, first become their mean; 0 and 1 "
+    "are none",
+)
+"""Readers redo the draw from the round's id and commitments, see `registry.rounds.draws`."""
+
+
+def _krum_least(given: Parameters) -> tuple[str, int]:
+    byzantine, bucket = given["byzantine"], max(1, given["bucket"])
+    if not byzantine:
+        return "1", 1
+    if bucket == 1:
+        return "2f + 3", 2 * byzantine + 3
+    return "s(2f + 2) + 1 (2f + 3 buckets)", bucket * (2 * byzantine + 2) + 1  # at most f buckets are bad
+
+
 MULTI_KRUM = CombineRule(
     number=5,
     name="multi_krum",
@@ -213,8 +235,9 @@ MULTI_KRUM = CombineRule(
         IntegerParameter("byzantine", 0, MOST_UPDATES, 1, "f, the Byzantine participants to survive: n >= 2f + 3"),
         IntegerParameter("selected", 0, MOST_UPDATES, 0, "how many updates to average: 1 is Krum, 0 takes n - f"),
         _MIXED,
+        _BUCKET,
     ),
-    least=lambda given: ("2f + 3", 2 * given["byzantine"] + 3) if given["byzantine"] else ("1", 1),
+    least=_krum_least,
     convicted_by=_BY_SHAPE,
     paper="Blanchard et al., Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent, NIPS 2017",
 )
@@ -224,7 +247,7 @@ GEOMETRIC_MEDIAN = CombineRule(
     description="geometric median (RFA)",
     shape=selecting(geometric_median),
     weights=(UNIFORM,),
-    parameters=(IntegerParameter("steps", 1, 64, 4, "number of Weiszfeld steps from the mean"), _MIXED),
+    parameters=(IntegerParameter("steps", 1, 64, 4, "number of Weiszfeld steps from the mean"), _MIXED, _BUCKET),
     convicted_by=_BY_SHAPE,
     paper="Pillutla et al., Robust Aggregation for Federated Learning, IEEE Trans. Signal Processing 2022",
 )
@@ -239,9 +262,23 @@ NORM_CLIP = CombineRule(
             "bound", 0, 1 << 52, 0, "largest norm, in grid steps of the finest tensor; 0 takes the median norm"
         ),
         _MIXED,
+        _BUCKET,
     ),
     convicted_by=_BY_SHAPE,
     paper="Sun et al., Can You Really Backdoor Federated Learning?, 2019",
+)
+BULYAN = CombineRule(
+    number=8,
+    name="bulyan",
+    description="mean around the median of selected updates",
+    shape=SelectColumns(selecting(repeated_krum), left_out=lambda parameters: 2 * parameters["byzantine"]),
+    weights=(UNIFORM,),
+    parameters=(
+        IntegerParameter("byzantine", 0, MOST_UPDATES, 1, "f, the Byzantine participants to survive: n >= 4f + 3"),
+    ),
+    least=lambda given: ("4f + 3", 4 * given["byzantine"] + 3) if given["byzantine"] else ("1", 1),
+    convicted_by=_BY_SHAPE,
+    paper="El Mhamdi et al., The Hidden Vulnerability of Distributed Learning in Byzantium, ICML 2018",
 )
 COMBINE_RULES: tuple[CombineRule, ...] = (
     MEAN,
@@ -251,9 +288,10 @@ COMBINE_RULES: tuple[CombineRule, ...] = (
     MULTI_KRUM,
     GEOMETRIC_MEDIAN,
     NORM_CLIP,
+    BULYAN,
 )
 """The contract's fraud proofs depend on the shape alone: a fold that is not the sum of factor times value over the sum
-of the factors, columns that are not the mean of the middle values."""
+of the factors, columns that are not the mean of the middle values or of those nearest to the median of the selected."""
 
 DENSE = UpdateFormEntry(
     number=1,
@@ -308,14 +346,26 @@ class Combining:
                 f"weights: expected {' or '.join(self.rule.weights)} with combine rule {called(self.rule)}, "
                 f"got {self.weights!r}" + (f", which go with {others}" if others else "")
             )
-        _check_parameters(f"combine rule {called(self.rule)}", self.rule.parameters, self.parameters)
+        where = f"combine rule {called(self.rule)}"
+        _check_parameters(where, self.rule.parameters, self.parameters)
+        mixed, bucket = (self.parameters.get(parameter.name, 0) for parameter in (_MIXED, _BUCKET))
+        if mixed and bucket > 1:
+            raise FormError(f"{where}: expected mixed or bucket to be 0, got mixed {mixed} and bucket {bucket}")
 
     @property
     def encoded(self) -> tuple[int, ...]:
-        """Parameters as encoded in rule bytes: for columns, only the share trimmed at each end."""
-        if isinstance(self.rule.shape, Columns):
-            return (self.rule.shape.share(self.parameters),)
+        """Parameters as encoded in rule bytes: for columns, only the share or number of values left out."""
+        shape = self.rule.shape
+        if isinstance(shape, Columns):
+            return (shape.share(self.parameters),)
+        if isinstance(shape, SelectColumns):
+            return (shape.left_out(self.parameters),)
         return tuple(self.parameters[parameter.name] for parameter in self.rule.parameters)
+
+    @property
+    def needs_draw(self) -> bool:
+        """Whether the rule puts updates into buckets by a draw."""
+        return self.parameters.get(_BUCKET.name, 0) > 1
 
     def counted(self, weights: Sequence[int]) -> list[int]:
         """Return each contribution's effective weight, given the committed weights."""

@@ -36,7 +36,7 @@ from registry.rounds.plans import load_plan, plan_rules
 from registry.rounds.reports import Report, load_report
 from registry.rounds.results import Outcome, compute_declared, compute_outcome
 from registry.rounds.versions import load_parent, load_version_manifest, read_header, read_version, roots_of
-from registry.rules.encoding import RuleSet, Shape, largest_factor
+from registry.rules.encoding import RuleSet, divides, largest_factor
 from registry.store.base import ContentStore, reported_unavailable
 from registry.store.blobs import open_blob
 from registry.types import MAX_TOTAL_WEIGHT, Address, ModelId, Root
@@ -264,11 +264,11 @@ def _check_contributions(rules: RuleSet, result: Result, report: Report) -> Chec
     _same("contributions, total weight and total steps", (len(admitted), weight, steps), sums)
     factors = [entry.factor for entry in admitted]
     most = [largest_factor(rules, entry.weight) for entry in admitted]
-    if rules.shape is Shape.SELECT:  # its factors follow from the files alone
-        _same("factors", factors, [min(pair) for pair in zip(factors, most, strict=True)])
-    else:
-        _same("factors", factors, most)
-        _same("divisor", result.divisor, sum(factors))
+    if rules.shape.selects:  # factors follow from the files alone
+        most = [min(pair) for pair in zip(factors, most, strict=True)]
+    _same("factors", factors, most)
+    if not divides(rules, factors, result.divisor):
+        raise VerificationFailed(f"divisor: expected one of factors of sum {sum(factors)}, got {result.divisor}")
     told = report.manifest
     _same("report: contributions root", told.contributions_root, result.contributions_root)
     _same("report: divisor", told.divisor, result.divisor)

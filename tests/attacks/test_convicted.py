@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hearing import convicted, update_of, without
+from hearing import show as show_with_heads
 
 from registry.chain.challenges import Challenges
 from registry.chain.contract_errors import (
@@ -26,7 +28,7 @@ from registry.chain.contract_errors import (
 )
 from registry.chain.contract_events import ChallengeAdvanced, ClaimSealed, LeafDemanded, ResultAttested, ResultConvicted
 from registry.chain.contract_hashes import claim_of, seal_of
-from registry.chain.contract_structs import Listed, OpenDemands, Opening, Result, Target
+from registry.chain.contract_structs import Grant, Listed, OpenDemands, Opening, Result, Target
 from registry.chain.court import Court
 from registry.chain.demand_terms import MAX_HEAD
 from registry.chain.sending import Call
@@ -48,10 +50,13 @@ from registry.roles.watch_costs import price_of, watch_costs
 from registry.rounds.onchain import attested_results, read_round
 from registry.rounds.plans import plan_rules, server_rule
 from registry.rounds.reports import load_report
+from registry.rounds.server_steps import next_version
 from registry.rounds.versions import load_version_manifest, roots_of
-from registry.rules.encoding import encode_program
+from registry.rules.encoding import RoundScalars, encode_program
 from registry.rules.program import StateBounds
-from registry.rules.table import MULTI_KRUM, UNIFORM, Combining, Rules, rules_of
+from registry.rules.selection import selecting
+from registry.rules.shapes import SelectColumns
+from registry.rules.table import BULYAN, MULTI_KRUM, UNIFORM, Combining, Rules, rules_of
 from registry.rules.tracing import TracedScalars, Value, trace
 from registry.store.blobs import add_blob
 from registry.store.manifests import put_manifest
@@ -161,9 +166,13 @@ def test_a_false_unweighted_mean_is_convicted(federation: Any, new_plan: Any) ->
 
 
 SELECTING: dict[str, dict[str, Any]] = {
-    "multi_krum": {"combine_rule": 5, "combine_parameters": {"byzantine": 0, "selected": 2, "mixed": 0}},
-    "geometric_median": {"combine_rule": 6, "combine_parameters": {"steps": 4, "mixed": 0}},
-    "norm_clip": {"combine_rule": 7, "combine_parameters": {"bound": 0, "mixed": 1}},
+    "multi_krum": {"combine_rule": 5, "combine_parameters": {"byzantine": 0, "selected": 2, "mixed": 0, "bucket": 0}},
+    "geometric_median": {"combine_rule": 6, "combine_parameters": {"steps": 4, "mixed": 0, "bucket": 0}},
+    "geometric_median in buckets": {
+        "combine_rule": 6,
+        "combine_parameters": {"steps": 4, "mixed": 0, "bucket": 2},
+    },
+    "norm_clip": {"combine_rule": 7, "combine_parameters": {"bound": 0, "mixed": 1, "bucket": 0}},
 }
 
 
@@ -194,7 +203,7 @@ def test_a_false_sum_of_selected_contributions_is_convicted(
 def test_another_choice_than_the_rule_s_is_told_and_left_to_readers(federation: Any, new_plan: Any) -> None:
     house = federation
     honest = selected(house, new_plan, SELECTING["multi_krum"]).result
-    everybody = Combining(MULTI_KRUM, UNIFORM, {"byzantine": 0, "selected": 3, "mixed": 0})
+    everybody = Combining(MULTI_KRUM, UNIFORM, {"byzantine": 0, "selected": 3, "mixed": 0, "bucket": 0})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("registry.rounds.results.rules_of", lambda plan: Rules(everybody, rules_of(plan).form))
         chosen = house.outcome().result
@@ -204,6 +213,89 @@ def test_another_choice_than_the_rule_s_is_told_and_left_to_readers(federation: 
     for _ in range(4):
         hearing.step()
     wanted = "other factors than the mean of the updates nearest to most others gives"
+    assert any(wanted in line for line in hearing.said), hearing.said
+    assert house.audit()[-1].finding == "failed"
+
+
+SITES = ("owner", "ann", "bob", "cyn", "first", "second", "stranger")
+"""As many as Bulyan needs to survive one: 4f + 3."""
+
+
+def bulyan(house: Any, new_plan: Any) -> Any:
+    """A round under Bulyan, with one liar's update among seven, up to its honest outcome."""
+    both = Role.PARTICIPANT | Role.AGGREGATOR
+    house.owner.grant_roles_batch(house.model_id, [Grant(house.clients[name].account, both) for name in SITES])
+    new_plan(house, weights="uniform", combine_rule=8, combine_parameters={"byzantine": 1}, min_contributions=7)
+    house.owner.open_round(house.model_id)
+    for seed, name in enumerate(SITES):
+        house.contribute(name, house.update(name, seed=seed, weight=10 + seed))
+    house.sleep_to("publish_deadline")
+    return house.outcome()
+
+
+def test_a_false_mean_of_the_values_nearest_to_the_median_is_convicted(federation: Any, new_plan: Any) -> None:
+    house = federation
+    honest = bulyan(house, new_plan)
+    assert sorted(honest.factors.values()) == [0, 0, 1, 1, 1, 1, 1] and honest.result.divisor == 5
+    house.attest("mallory", lie(house, aggregate=nudged(17, STEP)))
+    hearing = Hearing(house)
+    assert hearing.until_void() is Fault.AGGREGATE
+    hearing.honest_end()
+
+
+@pytest.mark.parametrize("false", [False, True], ids=["honest", "false"])
+def test_values_nearest_to_the_median_are_compared_though_a_contribution_is_hidden(
+    federation: Any, new_plan: Any, false: bool
+) -> None:
+    """The version follows from the aggregate, honest or false."""
+    house = federation
+    made, round = bulyan(house, new_plan), house.round()
+    result = made.result
+    if false:
+        path = house.folder / "false.safetensors"
+        path.write_bytes(nudged(17, STEP)(made.aggregate_file.read_bytes()))
+        scalars = RoundScalars(1, result.contributions, result.total_weight, result.total_steps)
+        version = b"".join(next_version(house.store, round.parent, round.form, path, scalars, None))
+        result = falsified(house.store, made, aggregate=nudged(17, STEP), version=lambda _: version)
+    hidden = update_of(house, "ann")
+    chunks, store = chunks_of_blob(house.store, hidden), without(house, hidden)
+    house.attest("mallory", result)
+    fault = convicted(house, store, lambda: show_with_heads(house, {chunks.root: chunks.opening}))
+    assert fault is (Fault.AGGREGATE if false else Fault.NONE)
+
+
+@pytest.mark.parametrize(
+    ("factors", "fault"),
+    [((2, 1, 1, 1, 1, 1, 0), Fault.FACTOR), ((1, 1, 1, 1, 0, 0, 0), Fault.TOTAL)],
+    ids=["one counts twice", "fewer than the rule selects at least"],
+)
+def test_a_list_that_no_selection_gives_is_convicted(
+    federation: Any, new_plan: Any, factors: tuple[int, ...], fault: Fault
+) -> None:
+    house = federation
+    honest = bulyan(house, new_plan).result
+    entries = zip(contributions_of(house), factors, strict=True)
+    listing = Listing(tuple(replace(entry, factor=factor) for entry, factor in entries))
+    told = {"contributions_root": listing.root, "divisor": sum(factors), "report_digest": Digest(b"\x09" * 32)}
+    house.attest("mallory", replace(honest, **told))
+    assert Hearing(house).until_void(lambda: show(house, {listing.root: listing.opening})) is fault
+
+
+def test_another_selection_for_columns_is_told_and_left_to_readers(federation: Any, new_plan: Any) -> None:
+    house = federation
+    honest = bulyan(house, new_plan)
+    others = selecting(lambda products, given, unit: [0, 1, 0, 1, 1, 1, 1])
+    rule = replace(BULYAN, shape=SelectColumns(others, left_out=lambda given: 2))
+    combining = Combining(rule, UNIFORM, {"byzantine": 1})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("registry.rounds.results.rules_of", lambda plan: Rules(combining, rules_of(plan).form))
+        chosen = house.outcome()
+    assert chosen.factors != honest.factors and chosen.result.divisor == honest.result.divisor == 5
+    house.attest("mallory", chosen.result)
+    hearing = Hearing(house)
+    for _ in range(4):
+        hearing.step()
+    wanted = "other factors than the mean around the median of selected updates gives"
     assert any(wanted in line for line in hearing.said), hearing.said
     assert house.audit()[-1].finding == "failed"
 

@@ -19,7 +19,7 @@ from registry.content.manifest import PlanManifest, digest_of
 from registry.errors import BlockNotFound, FormError, UnknownRule, VerificationFailed
 from registry.rounds.plans import load_plan, server_rule
 from registry.rules import table
-from registry.rules.shapes import Factors, Fold, Select
+from registry.rules.shapes import Factors, Fold, Select, SelectColumns
 from registry.rules.step import server_step
 from registry.rules.table import COMBINE_RULES, MEAN, Combining, Rules, rules_of
 from registry.store.manifests import get_manifest, put_manifest
@@ -80,7 +80,7 @@ def test_a_rule_that_selects_reports_the_factors_it_chose(federation: Any, new_p
     def measure(tile: Any, parameters: Any) -> list[int]:
         return [int(np.abs(row.astype(np.int64)).sum()) for row in tile]
 
-    def choose(sums: Sequence[int], weights: Sequence[int], parameters: Any) -> Factors:
+    def choose(sums: Sequence[int], weights: Sequence[int], parameters: Any, drawn: Sequence[int]) -> Factors:
         largest = max(range(len(sums)), key=lambda k: sums[k])
         return Factors(tuple(0 if k == largest else w for k, w in enumerate(weights)), sum(weights))
 
@@ -145,17 +145,24 @@ def test_a_plan_that_sets_what_its_rules_do_not_take_is_refused_by_readers(
 # The whole table -----------------------------------------------------------------------------------------------------
 
 
-OTHER = {"byzantine": 2, "selected": 2, "mixed": 2, "bound": 1 << 12}
-"""Of parameters, a value besides the example that eight contributions allow."""
+OTHER = {"byzantine": 2, "selected": 2, "mixed": 2, "bucket": 2, "bound": 1 << 12}
+"""Of parameters, a value besides the example."""
+PEOPLE = ("owner", "ann", "bob", "cyn", "mallory", "first", "second", "stranger")
 
 
 def settings() -> list[Combining]:
-    """Every combine rule with every kind of weights and, for each parameter, its example and another."""
+    """Every combine rule with every kind of weights and, for each parameter, its example and another.
+
+    Only what eight contributions allow, and buckets only with the examples of other parameters.
+    """
     found = []
     for rule in COMBINE_RULES:
         given: list[dict[str, int]] = [{}]
         for p in rule.parameters:
             given = [g | {p.name: v} for g in given for v in (p.example, OTHER.get(p.name, (p.low + p.high) // 2))]
+        examples = {p.name: p.example for p in rule.parameters}
+        given = [g for g in given if not g.get("bucket") or g == examples | {"bucket": g["bucket"]}]
+        given = [g for g in given if rule.least(g)[1] <= len(PEOPLE)]
         found += [Combining(rule, weights, g) for weights in rule.weights for g in given]
     return found
 
@@ -169,14 +176,13 @@ def test_a_result_by_any_other_rule_or_parameter_fails(
     federation: Any, new_plan: Any, planned: Combining, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house = federation
-    people = ("owner", "ann", "bob", "cyn", "mallory", "first", "second", "stranger")
     both = Role.PARTICIPANT | Role.AGGREGATOR
-    house.owner.grant_roles_batch(house.model_id, [Grant(house.clients[name].account, both) for name in people])
+    house.owner.grant_roles_batch(house.model_id, [Grant(house.clients[name].account, both) for name in PEOPLE])
     plan = {"combine_rule": planned.rule.number, "weights": planned.weights}
     _, least = planned.rule.least(planned.parameters)
     new_plan(house, **plan, combine_parameters=dict(planned.parameters), min_contributions=least)
     house.owner.open_round(house.model_id)
-    for seed, name in enumerate(people):
+    for seed, name in enumerate(PEOPLE):
         house.contribute(name, house.update(name, seed=seed, weight=1 + 100 * seed**2))
     house.sleep_to("publish_deadline")
     record = house.record()
@@ -197,7 +203,7 @@ def test_a_result_by_any_other_rule_or_parameter_fails(
                 lambda plan, other=other: Rules(other, rules_of(plan).form),
             )
             lie = house.outcome()
-        if isinstance(other.rule.shape, Select) and lie.result == honest.result:
+        if isinstance(other.rule.shape, Select | SelectColumns) and lie.result == honest.result:
             continue  # both choose the same
         assert lie.result.aggregate_root != honest.result.aggregate_root, named(other)
         last = checks(lie.result)[-1]

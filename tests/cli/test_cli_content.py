@@ -154,6 +154,24 @@ def test_combine_takes_a_rule_and_its_parameters(done: Any, cairn: Any, tmp_path
         assert cairn("combine", *files, "--rule", *wrong, "-o", "out.safetensors").exit_code == code
 
 
+def test_combine_redoes_a_draw_of_buckets(done: Any, cairn: Any, tmp_path: Path) -> None:
+    """Of four files in two buckets of two, by either of two draws the other file is beside the one far out."""
+    for name, value in {"a": 0.0, "b": 1.0, "c": 2.0, "d": 64.0}.items():
+        save(tmp_path / f"{name}.safetensors", [value] * 3)
+    files = [f"{name}.safetensors:1" for name in "abcd"]
+    rule = ("--rule", "geometric_median", *(f for p in ("steps=2", "mixed=0", "bucket=2") for f in ("--parameter", p)))
+    made = {}
+    for draw in ("00" * 32, "0x" + "01" * 32, "07" * 32):
+        done("combine", *files, "--grid", 8, *rule, "--draw", draw, "-o", f"{draw}.safetensors")
+        made[draw] = (tmp_path / f"{draw}.safetensors").read_bytes()
+    again = "00" * 32
+    done("combine", *files, "--grid", 8, *rule, "--draw", again, "-o", "again.safetensors")
+    assert (tmp_path / "again.safetensors").read_bytes() == made[again]
+    for wrong in ((), ("--draw", "07"), ("--draw", "zz" * 32)):
+        told = cairn("combine", *files, "--grid", 8, *rule, *wrong, "-o", "none.safetensors")
+        assert told.exit_code == 2 and "--draw: expected 32 bytes in hex" in told.stderr
+
+
 @pytest.mark.parametrize(
     ("values", "weight", "code"),
     [

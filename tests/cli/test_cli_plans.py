@@ -74,6 +74,31 @@ def test_rules_are_chosen_by_name_and_bring_their_weights(done: Any) -> None:
     assert (again["combine_rule"], again["weights"], again["server"]["parameters"]) == (4, "uniform", {"rate": 1.0})
 
 
+COORDINATE_WISE = {
+    "median": [],
+    "trimmed_mean": ["trimmed=16384"],
+    "bulyan": ["byzantine=1"],
+    "mean": None,
+    "geometric_median": None,
+}
+"""Combine rules with their parameters; None for those that are none of each coordinate by itself."""
+
+
+@pytest.mark.parametrize("rule", COORDINATE_WISE)
+def test_a_coordinate_wise_rule_is_warned_of_in_one_line(cairn: Any, done: Any, rule: str) -> None:
+    parameters = COORDINATE_WISE[rule]
+    given = ["steps=4", "mixed=0", "bucket=0"] if rule == "geometric_median" else parameters or []
+    flags = [flag for one in given for flag in ("--combine-parameter", one)]
+    command = ("plan", "new", "--combine", rule, *flags, "--min-contributions", 7)
+    said = [line for line in cairn(*command).stderr.splitlines() if "label skew" in line]
+    codes = [warning["code"] for warning in done(*command)["warnings"]]
+    if parameters is None:
+        assert said == codes == []
+    else:
+        assert len(said) == 1 and f"{rule} takes each coordinate by itself" in said[0]
+        assert codes == ["coordinate_wise"]
+
+
 @pytest.mark.parametrize("text", ["trimmed", "trimmed=", "=3", "trimmed=1.5", "trimmed=x", "trimmed=٣"])
 def test_a_parameter_that_is_none_is_refused(cairn: Any, text: str) -> None:
     result = cairn("plan", "new", "--combine-parameter", text)

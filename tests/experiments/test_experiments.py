@@ -69,7 +69,7 @@ def test_the_versions_are_those_of_participants_who_act_for_themselves(blobs: st
 
 def test_a_flipped_sign_ruins_a_mean_and_multi_krum_survives_it(blobs: str, tmp_path: Path) -> None:
     attack = 'name = "sign_flip"\nscale = 20\nattackers = 1\n'
-    krum = 'combine_rule = "multi_krum"\ncombine_parameters = { byzantine = 1, selected = 0, mixed = 0 }\n'
+    krum = 'combine_rule = "multi_krum"\ncombine_parameters = { byzantine = 1, selected = 0, mixed = 0, bucket = 0 }\n'
     honest, ruined, survived = (
         only_run(written(tmp_path, blobs, **parts), tmp_path / str(k)).test["accuracy"]
         for k, parts in enumerate(({}, {"attack": attack}, {"attack": attack, "plan": krum}))

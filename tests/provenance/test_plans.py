@@ -40,7 +40,7 @@ def test_a_program_that_may_leave_its_range_is_refused(example: PlanManifest) ->
 
 def test_a_rule_needs_its_least_contributions(example: PlanManifest) -> None:
     krum = {"combine_rule": MULTI_KRUM.number, "weights": UNIFORM}
-    krum["combine_parameters"] = {"byzantine": 2, "selected": 0, "mixed": 0}
+    krum["combine_parameters"] = {"byzantine": 2, "selected": 0, "mixed": 0, "bucket": 0}
     assert plan_rules(replace(example, **krum, min_contributions=7)).shape is Shape.SELECT
     with pytest.raises(
         FormError, match=r"5 \(multi_krum\) needs n >= 2f \+ 3 .* min_contributions of 7 or more, got 6"

@@ -31,7 +31,7 @@ from registry.rules.program import (
 from registry.types import GRID_LIMIT
 
 ROOT = Path(__file__).resolve().parents[2]
-MOCK = "contracts/test/mocks/ProgramsMock.sol"
+MOCKS = "contracts/test/mocks"
 
 
 # One coordinate in Python's integers ----------------------------------------------------------------------------------
@@ -196,28 +196,39 @@ def _sources(entry: str) -> dict[str, dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def contract(find_tool: Callable[[str], Path]) -> Any:
-    """The library behind its mock, by the code generator that ships, on a chain in process."""
+def mock(find_tool: Callable[[str], Path]) -> Callable[[str], Any]:
+    """Returns a library behind its mock, by the code generator that ships, on a chain in process."""
     import solcx
 
     from registry.dev.embedded import embedded
 
     find_tool("node")
-    request = {
-        "language": "Solidity",
-        "sources": _sources(MOCK),
-        "settings": {
-            "evmVersion": "prague",
-            "optimizer": {"enabled": True, "runs": 800},
-            "viaIR": True,
-            "outputSelection": {MOCK: {"ProgramsMock": ["abi", "evm.bytecode.object"]}},
-        },
-    }
-    output = solcx.compile_standard(request, solc_binary=ROOT / "contracts" / "tools" / "solc.js")
-    made = output["contracts"][MOCK]["ProgramsMock"]
-    chain = embedded(1)
-    factory = chain.w3.eth.contract(abi=made["abi"], bytecode=made["evm"]["bytecode"]["object"])
-    receipt = chain.w3.eth.wait_for_transaction_receipt(
-        factory.constructor().transact({"from": chain.w3.eth.accounts[0]})
-    )
-    return chain.w3.eth.contract(address=receipt["contractAddress"], abi=made["abi"])
+
+    def deployed(name: str) -> Any:
+        source = f"{MOCKS}/{name}.sol"
+        request = {
+            "language": "Solidity",
+            "sources": _sources(source),
+            "settings": {
+                "evmVersion": "prague",
+                "optimizer": {"enabled": True, "runs": 800},
+                "viaIR": True,
+                "outputSelection": {source: {name: ["abi", "evm.bytecode.object"]}},
+            },
+        }
+        output = solcx.compile_standard(request, solc_binary=ROOT / "contracts" / "tools" / "solc.js")
+        made = output["contracts"][source][name]
+        chain = embedded(1)
+        factory = chain.w3.eth.contract(abi=made["abi"], bytecode=made["evm"]["bytecode"]["object"])
+        receipt = chain.w3.eth.wait_for_transaction_receipt(
+            factory.constructor().transact({"from": chain.w3.eth.accounts[0]})
+        )
+        return chain.w3.eth.contract(address=receipt["contractAddress"], abi=made["abi"])
+
+    return deployed
+
+
+@pytest.fixture(scope="session")
+def contract(mock: Callable[[str], Any]) -> Any:
+    """The library of server programs."""
+    return mock("ProgramsMock")

@@ -32,6 +32,7 @@ from registry.errors import InputError
 from registry.rounds import leaf_aggregation, tiles
 from registry.rounds.aggregation import combine, leaves_of_file
 from registry.rules import columns
+from registry.rules.draw import shuffled
 from registry.rules.shapes import Factors, Parameters, Select
 from registry.rules.table import COMBINE_RULES, DENSE, EXAMPLES, CombineRule, Combining
 from registry.types import GRID_LIMIT
@@ -42,6 +43,8 @@ BITS = 20
 VALUES = 600
 SIZES = (1, 2, 9, 40)
 """Contributions: fewer and more than a network orders, or are held in memory."""
+SEED = b"laws"
+"""Of the draw of rules that need one."""
 
 
 # A rule of shape select: who is further out than the median counts half -----------------------------------------------
@@ -53,7 +56,7 @@ def _measure(tile: Any, parameters: Parameters) -> list[int]:
     return [sum(int(s) for s in np.add.reduceat(row, range(0, len(row), 1 << 14))) for row in squares]
 
 
-def _choose(norms: Sequence[int], weights: Sequence[int], parameters: Parameters) -> Factors:
+def _choose(norms: Sequence[int], weights: Sequence[int], parameters: Parameters, drawn: Sequence[int]) -> Factors:
     far = sorted(norms)[len(norms) // 2]
     factors = tuple(w // 2 if norm > far else w for norm, w in zip(norms, weights, strict=True))
     return Factors(factors, sum(weights))
@@ -93,14 +96,31 @@ def _with_ties(scores: Sequence[int], count: int) -> list[int]:
     return [k for k, score in enumerate(scores) if score <= sorted(scores)[count - 1]]
 
 
+def _drawn(count: int) -> list[int]:
+    """The draw that all cases are computed with: a Fisher-Yates shuffle from sha2-256 of SEED and a counter."""
+    order, counter = list(range(count)), 0
+    for j in reversed(range(1, count)):
+        word = 1 << 64
+        while word >= 2**64 // (j + 1) * (j + 1):
+            word = int.from_bytes(hashlib.sha256(SEED + struct.pack(">Q", counter)).digest(), "big") >> 192
+            counter += 1
+        k = word % (j + 1)
+        order[j], order[k] = order[k], order[j]
+    return order
+
+
 def _selected(weigh: Callable[[Matrix, int, Mapping[str, int]], list[int]], *, whole: bool = False) -> Definition:
-    """A rule that weighs updates, after each has become the mean of its nearest, computed coordinate by coordinate."""
+    """A rule that weighs updates, or means of those nearest to each or in a bucket, coordinate by coordinate."""
 
     def defined(updates: Matrix, weights: Sequence[int], given: Mapping[str, int]) -> list[Fraction]:
         count, unit = len(updates), 1 << 16
-        dropped = min(given["mixed"], (count - 1) // 2)
+        dropped, size = min(given["mixed"], (count - 1) // 2), given["bucket"]
         near = [_with_ties([_distance(one, other) for other in updates], count - dropped) for one in updates]
-        if not dropped:
+        parts = 1
+        if size > 1:
+            near = [_drawn(count)[first : first + size] for first in range(0, count, size)]
+            parts = len(near) * min(map(len, near))
+        elif not dropped:
             factors = weigh(updates, 1, given)
             return _fold(updates, factors, count * unit if whole else sum(factors))
         common = math.lcm(*map(len, near))
@@ -108,9 +128,10 @@ def _selected(weigh: Callable[[Matrix, int, Mapping[str, int]], list[int]], *, w
                  for places in near]  # fmt: skip
         factors = weigh(means, common, given)
         shares = [sum((f * unit) // len(p) for f, p in zip(factors, near, strict=True) if k in p) for k in range(count)]
-        full = count * unit * unit if whole else max(shares)
-        shrunk = [share * unit // full for share in shares]
-        return _fold(updates, shrunk, unit if whole else sum(shrunk))
+        if whole:
+            return _fold(updates, [share * parts // (len(near) * unit) for share in shares], parts * unit)
+        shrunk = [share * unit // max(shares) for share in shares]
+        return _fold(updates, shrunk, sum(shrunk))
 
     return defined
 
@@ -142,6 +163,27 @@ def _clipped(updates: Matrix, unit: int, given: Mapping[str, int]) -> list[int]:
     return [65_536 if norm <= bound else 65_536 * bound // norm for norm in norms]
 
 
+def _nearest(column: Sequence[int], left_out: int) -> Fraction:
+    """Mean of the values nearest to the median; of those as far from it, the mean of taking lower and higher first."""
+    kept = max(1, len(column) - left_out)
+    centre = statistics.median(map(Fraction, column))
+    low_first = sorted(column, key=lambda q: (abs(q - centre), q))
+    high_first = sorted(column, key=lambda q: (abs(q - centre), -q))
+    return Fraction(sum(low_first[:kept]) + sum(high_first[:kept]), 2 * kept)
+
+
+def _bulyan(updates: Matrix, weights: Sequence[int], given: Mapping[str, int]) -> list[Fraction]:
+    f, left, chosen = given["byzantine"], list(range(len(updates))), list[int]()
+    distances = [[_distance(one, other) for other in updates] for one in updates]
+    while len(chosen) < max(1, len(updates) - 2 * f):
+        far = [sorted(distances[k][j] for j in left if j != k) for k in left]
+        scores = [(sum(row[: max(1, len(left) - f - 2)]), row) for row in far]
+        best = [k for k, score in zip(left, scores, strict=True) if score == min(scores)]
+        chosen += best
+        left = [k for k in left if k not in best]
+    return [_nearest(column, 2 * f) for column in zip(*(updates[k] for k in chosen), strict=True)]
+
+
 DEFINITIONS: dict[str, Definition] = {
     "mean": lambda updates, weights, given: _fold(updates, weights, sum(weights)),
     "median": lambda updates, weights, given: [
@@ -154,6 +196,7 @@ DEFINITIONS: dict[str, Definition] = {
     "multi_krum": _selected(_krum),
     "geometric_median": _selected(_weiszfeld),
     "norm_clip": _selected(_clipped, whole=True),
+    "bulyan": _bulyan,
 }
 
 
@@ -169,12 +212,15 @@ class Case:
         return f"{self.combining.rule.name},{self.combining.weights}{given}"
 
 
-OTHER = {"bound": 1 << 27, "selected": 2, "steps": 1}
+OTHER = {"bound": 1 << 27, "bucket": 3, "selected": 2, "steps": 1}
 """Of parameters, a value besides the example that changes something."""
 
 
 def cases(rules: Sequence[CombineRule] = COMBINE_RULES) -> list[Case]:
-    """Every rule with every kind of weights that it takes and, for each parameter, its example and another."""
+    """Every rule with every kind of weights that it takes and, for each parameter, its example and another.
+
+    Buckets go with the examples of other parameters alone.
+    """
     found = []
     for rule in rules:
         settings: list[dict[str, int]] = [{}]
@@ -182,6 +228,8 @@ def cases(rules: Sequence[CombineRule] = COMBINE_RULES) -> list[Case]:
             settings = [
                 s | {p.name: v} for s in settings for v in (p.example, OTHER.get(p.name, (p.low + p.high) // 2))
             ]
+        examples = {p.name: p.example for p in rule.parameters}
+        settings = [s for s in settings if not s.get("bucket") or s == examples | {"bucket": s["bucket"]}]
         found += [Case(Combining(rule, weights, given)) for weights in rule.weights for given in settings]
     return found
 
@@ -230,13 +278,20 @@ def write(folder: Path, updates: Any) -> list[Path]:
     return paths
 
 
-def computed(case: Case, paths: Sequence[Path], weights: Sequence[int], out: Path, processes: int = 1) -> str:
+def computed(
+    case: Case,
+    paths: Sequence[Path],
+    weights: Sequence[int],
+    out: Path,
+    processes: int = 1,
+    drawn: Sequence[int] | None = None,
+) -> str:
     """The same digest, by the engine on files."""
     data = paths[0].read_bytes()
     header = data[: parse_header(data, len(data)).header_bytes]
     readers = [leaves_of_file(path, len(data)) for path in paths]
     combine(readers, weights, header, len(data), grid_bits=BITS, combining=case.combining, encoding=DENSE, out=out,
-            processes=processes)  # fmt: skip
+            processes=processes, drawn=shuffled(SEED, len(paths)) if drawn is None else drawn)  # fmt: skip
     return hashlib.sha256(out.read_bytes()[len(header) :]).hexdigest()
 
 
@@ -279,8 +334,10 @@ def test_another_rule_or_parameter_gives_another_digest() -> None:
 def test_order_changes_nothing(case: Case, count: int, files: Any, tmp_path: Path) -> None:
     paths, weights = files[count]
     order = sorted(range(count), key=lambda k: hashlib.sha256(bytes([k])).digest())
-    shuffled = [paths[k] for k in order], [weights[k] for k in order]
-    assert computed(case, *shuffled, tmp_path / "out") == computed(case, paths, weights, tmp_path / "in order")
+    drawn = [order.index(k) for k in shuffled(SEED, count)]  # the same updates, at their places here
+    given = [paths[k] for k in order], [weights[k] for k in order]
+    made = computed(case, *given, tmp_path / "out", drawn=drawn)
+    assert made == computed(case, paths, weights, tmp_path / "in order")
 
 
 @each_case
@@ -376,7 +433,7 @@ def test_a_rule_that_selects_is_a_fold_with_the_factors_it_chose(files: Any, tmp
     for count in SIZES:
         updates, weights = contributions(count)
         norms = [sum(q * q for q in update) for update in updates]
-        chosen = _choose(norms, weights, {})
+        chosen = _choose(norms, weights, {}, ())
         assert count < 3 or chosen.factors != tuple(weights)
         made = _fold(updates, chosen.factors, chosen.divisor)
         packed = b"".join(struct.pack("<f", round(value) * 2.0**-BITS) for value in made)
@@ -385,11 +442,36 @@ def test_a_rule_that_selects_is_a_fold_with_the_factors_it_chose(files: Any, tmp
 
 
 def test_factors_above_the_weights_are_never_folded(files: Any, tmp_path: Path) -> None:
-    greedy = Select(_measure, lambda norms, weights, given: Factors(tuple(w + 1 for w in weights), 1 << 28))
+    greedy = Select(_measure, lambda norms, weights, given, drawn: Factors(tuple(w + 1 for w in weights), 1 << 28))
     rule = CombineRule(number=65_001, name="greedy", description="", shape=greedy, weights=(EXAMPLES,), paper="")
     with pytest.raises(InputError, match="factors: expected at most the weight"):
         computed(Case(Combining(rule, EXAMPLES)), *files[9], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+# Signs and draws -----------------------------------------------------------------------------------------------------
+
+
+@each_case
+def test_a_change_of_all_signs_changes_the_sign_alone(case: Case, tmp_path: Path) -> None:
+    """Also where values are as far from a median on both sides, and quotients are ties."""
+    updates, weights = contributions(9)
+    made = []
+    for sign in (1, -1):
+        paths = write(tmp_path, [[sign * q for q in update] for update in updates])
+        computed(case, paths, weights, tmp_path / "out")
+        values = np.frombuffer((tmp_path / "out").read_bytes()[-4 * VALUES :], dtype="<f4")
+        made.append(values * np.float32(sign) + np.float32(0))
+    assert np.array_equal(*made)
+
+
+def test_another_draw_gives_other_buckets(files: Any, tmp_path: Path) -> None:
+    paths, weights = files[9]
+    case = next(case for case in CASES if case.combining.parameters.get("bucket") and "steps" in str(case))
+    other = computed(case, paths, weights, tmp_path / "out", drawn=range(9))
+    assert other != computed(case, paths, weights, tmp_path / "out")
+    with pytest.raises(InputError, match="buckets: expected a draw, an order of 9 updates, got one of 0"):
+        computed(case, paths, weights, tmp_path / "out", drawn=())
 
 
 def compute() -> dict[str, Any]:

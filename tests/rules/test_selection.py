@@ -14,7 +14,8 @@ from registry.content.segments import Segment
 from registry.content.tensors import parse_header, write_tensors
 from registry.rounds.aggregation import combine, leaves_of_file
 from registry.rules import gram
-from registry.rules.selection import clipped_norms, geometric_median, multi_krum
+from registry.rules.draw import shuffled
+from registry.rules.selection import clipped_norms, geometric_median, multi_krum, repeated_krum, selecting
 from registry.rules.table import DENSE, GEOMETRIC_MEDIAN, MULTI_KRUM, NORM_CLIP, UNIFORM, CombineRule, Combining
 from registry.types import GRID_LIMIT, MAX_SHARE, SegmentKind
 
@@ -63,8 +64,8 @@ def factors(paths: list[Path], rule: CombineRule, segments: list[Segment], proce
     header = data[: parse_header(data, len(data)).header_bytes]
     made = combine(
         [leaves_of_file(path, len(data)) for path in paths], [1] * len(paths), header, len(data), grid_bits=BITS,
-        combining=Combining(rule, UNIFORM, {"mixed": 0, **given}), encoding=DENSE, out=paths[0].parent / "out",
-        segments=segments, processes=processes,
+        combining=Combining(rule, UNIFORM, {"mixed": 0, "bucket": 0, **given}), encoding=DENSE,
+        out=paths[0].parent / "out", segments=segments, processes=processes,
     )  # fmt: skip
     return made.factors
 
@@ -102,6 +103,47 @@ def test_multi_krum_leaves_out_who_turns_signs(count: int, liars: int) -> None:
     assert found == [0] * liars + [1] * (count - liars)
     one = multi_krum(products(attacked(count, liars)), {"byzantine": liars, "selected": 1}, 1)
     assert sum(one) == 1 and not any(one[:liars])
+
+
+@pytest.mark.parametrize(("count", "liars"), [(7, 1), (11, 2), (31, 7)])
+def test_repeated_krum_leaves_out_who_turns_signs(count: int, liars: int) -> None:
+    found = repeated_krum(products(attacked(count, liars)), {"byzantine": liars}, 1)
+    assert not any(found[:liars]) and sum(found) == count - 2 * liars
+
+
+@pytest.mark.parametrize(("count", "byzantine"), [(1, 1), (2, 0), (5, 4096), (12, 2), (12, 0), (40, 9), (40, 19)])
+def test_repeated_krum_is_krum_again_and_again(count: int, byzantine: int) -> None:
+    """Scores computed anew each time, with ties among equal updates and those that are nearest to each other."""
+    rows = drawn(count, count, 6) // (1 << 22)
+    rows[count // 2 :: 3] = rows[0]
+    left, chosen = list(range(count)), list[int]()
+    while len(chosen) < max(1, count - 2 * byzantine):
+        far = [sorted(int(((rows[k] - rows[j]) ** 2).sum()) for j in left if j != k) for k in left]
+        scores = [(sum(row[: max(1, len(left) - byzantine - 2)]), row) for row in far]
+        best = [k for k, score in zip(left, scores, strict=True) if score == min(scores)]
+        left, chosen = [k for k in left if k not in best], chosen + best
+    expected = [int(k in chosen) for k in range(count)]
+    assert repeated_krum(products(rows), {"byzantine": byzantine}, 1) == expected
+
+
+def test_in_buckets_liars_spoil_at_most_as_many_means() -> None:
+    """Whatever the draw, none of two liars is in what Multi-Krum selects of eight means of two."""
+    gram_of = gram.inner_products(attacked(16, 2))
+    shape, given = selecting(multi_krum), {"byzantine": 2, "selected": 0, "mixed": 0, "bucket": 2}
+    for seed in range(40):
+        order = shuffled(bytes([seed]), 16)
+        found = shape.factors(gram_of, [1] * 16, given, order, uniform=True)
+        assert not any(found.factors[:2])
+        pairs = [{found.factors[a], found.factors[b]} for a, b in zip(order[::2], order[1::2], strict=True)]
+        assert all(len(pair) == 1 for pair in pairs) and sum(map(max, pairs)) * 2 == found.divisor
+
+
+def test_full_buckets_lose_nothing_to_rounding() -> None:
+    """A mean of clipped means with a wide bound is the mean: no share is rounded down."""
+    rows = attacked(10, 0)
+    shape, given = selecting(clipped_norms, whole=True), {"bound": 1 << 40, "mixed": 0, "bucket": 2}
+    found = shape.factors(gram.inner_products(rows), [1] * 10, given, shuffled(b"", 10), uniform=True)
+    assert set(found.factors) == {MAX_SHARE} and found.divisor == 10 * MAX_SHARE
 
 
 def test_the_geometric_median_is_that_of_floating_point() -> None:

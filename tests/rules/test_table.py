@@ -18,12 +18,16 @@ from registry.cli.rules_page import facts, format_page, rules_page
 from registry.errors import FormError, InputError, UnknownRule
 from registry.rules import table
 from registry.rules.server_programs import RULES as SERVER_RULES
-from registry.rules.shapes import HALF, Columns, Factors, Select, left_out
+from registry.rules.shapes import HALF, Columns, Factors, Select, SelectColumns, left_out
 from registry.rules.table import (
+    BULYAN,
     COMBINE_RULES,
     DENSE,
     EXAMPLES,
+    GEOMETRIC_MEDIAN,
     MEAN,
+    MULTI_KRUM,
+    NORM_CLIP,
     UNIFORM,
     UPDATE_FORMS,
     Combining,
@@ -143,7 +147,7 @@ def test_factors_that_could_leave_the_grid_are_refused(factors: Any, divisor: An
 
 def test_a_selection_has_a_factor_of_at_most_its_weight_for_each() -> None:
     def choosing(*factors: int) -> Select:
-        return Select(lambda tile, parameters: [], lambda statistics, weights, parameters: Factors(factors, 9))
+        return Select(lambda tile, parameters: [], lambda statistics, weights, parameters, drawn: Factors(factors, 9))
 
     assert choosing(3, 0).factors([], [3, 4], {}, uniform=False).factors == (3, 0)
     for factors in ((4, 0), (3,), (3, 0, 0)):
@@ -153,11 +157,43 @@ def test_a_selection_has_a_factor_of_at_most_its_weight_for_each() -> None:
 
 def test_where_each_counts_once_a_factor_is_a_share() -> None:
     def choosing(*factors: int) -> Select:
-        return Select(lambda tile, parameters: [], lambda statistics, weights, parameters: Factors(factors, 1 << 17))
+        return Select(lambda tile, given: [], lambda statistics, weights, given, drawn: Factors(factors, 1 << 17))
 
     assert choosing(MAX_SHARE, 7).factors([], [1, 1], {}, uniform=True).factors == (MAX_SHARE, 7)
     with pytest.raises(InputError, match=r"factors: expected at most 2\^16, got 65537"):
         choosing(MAX_SHARE + 1, 0).factors([], [1, 1], {}, uniform=True)
+
+
+@pytest.mark.parametrize(
+    ("factors", "divisor"), [((1, 1, 2), 4), ((1, 1, 0), 3), ((1, 0, 0), 1), ((0, 0, 0), 1)], ids=str
+)
+def test_what_is_selected_for_columns_counts_once_and_is_enough(factors: Any, divisor: int) -> None:
+    def choosing(chosen: Factors) -> SelectColumns:
+        select = Select(lambda tile, given: [], lambda statistics, weights, given, drawn: chosen)
+        return SelectColumns(select, left_out=lambda given: 1)
+
+    with pytest.raises(InputError, match="selected: expected 2 updates or more, each once"):
+        choosing(Factors(factors, divisor)).factors([], [1, 1, 1], {}, uniform=True)
+    assert choosing(Factors((1, 1, 0), 2)).factors([], [1, 1, 1], {}, uniform=True).factors == (1, 1, 0)
+
+
+@pytest.mark.parametrize("rule", [MULTI_KRUM, GEOMETRIC_MEDIAN, NORM_CLIP], ids=lambda rule: rule.name)
+def test_updates_are_mixed_or_put_into_buckets_and_not_both(rule: Any) -> None:
+    given = {p.name: p.example for p in rule.parameters}
+    with pytest.raises(FormError, match=r"expected mixed or bucket to be 0, got mixed 1 and bucket 2"):
+        Combining(rule, UNIFORM, given | {"mixed": 1, "bucket": 2})
+    for one in ({"mixed": 1, "bucket": 1}, {"mixed": 1, "bucket": 0}, {"mixed": 0, "bucket": 2}):
+        assert Combining(rule, UNIFORM, given | one).parameters == given | one
+
+
+@pytest.mark.parametrize(
+    ("rule", "given", "least"),
+    [(MULTI_KRUM, {"byzantine": 2, "bucket": 0}, 7), (MULTI_KRUM, {"byzantine": 2, "bucket": 3}, 19),
+     (MULTI_KRUM, {"byzantine": 0, "bucket": 3}, 1), (BULYAN, {"byzantine": 2}, 11), (BULYAN, {"byzantine": 0}, 1)],
+)  # fmt: skip
+def test_a_rule_says_how_many_contributions_it_needs(rule: Any, given: dict[str, int], least: int) -> None:
+    """In buckets of three 19 updates are seven means, and 18 are six."""
+    assert rule.least(given)[1] == least
 
 
 @pytest.mark.parametrize("share", [-1, HALF + 1, 2.0, True])

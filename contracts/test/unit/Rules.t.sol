@@ -73,7 +73,7 @@ contract RulesTest is Test {
 
     function test_requireValid_names_the_field_that_is_not_allowed() public view {
         uint8[2][8] memory spoilt = [
-            [uint8(0), 2], [uint8(0), 0], [uint8(3), 0], [uint8(3), 4], [uint8(6), 2], [uint8(7), 127], [uint8(80), 9],
+            [uint8(0), 2], [uint8(0), 0], [uint8(3), 0], [uint8(3), 5], [uint8(6), 2], [uint8(7), 127], [uint8(80), 9],
             [uint8(80), 255]
         ];
         for (uint256 i = 0; i < spoilt.length; ++i) {
@@ -93,9 +93,9 @@ contract RulesTest is Test {
         refuses(RuleBook.encode(b), badRules(8));
     }
 
-    function test_requireValid_asks_columns_for_the_share_that_is_left_out() public view {
+    function test_requireValid_asks_columns_for_what_is_left_out(bool selected) public view {
         Book memory b = RuleBook.simple(5, 24);
-        b.shape = Shape.Columns;
+        b.shape = selected ? Shape.SelectColumns : Shape.Columns;
         refuses(RuleBook.encode(b), badRules(80));
         b.parameters = new int64[](2);
         int64[3] memory good = [int64(0), 21_845, 1 << 15];
@@ -150,7 +150,7 @@ contract RulesTest is Test {
         uint8 count
     ) public view {
         Book memory b = RuleBook.simple(values, gridBits);
-        (b.combineRule, b.shape, b.uniform) = (rule, Shape(within(shape, 1, 3)), uniform);
+        (b.combineRule, b.shape, b.uniform) = (rule, Shape(within(shape, 1, 4)), uniform);
         b.parameters = new int64[](count % 4);
         for (uint256 i = 0; i < b.parameters.length; ++i) {
             b.parameters[i] = parameters[i];

@@ -46,7 +46,7 @@ contract StreamsTest is Streaming {
     function test_addContributions_reverts_unless_it_begins_with_zeros() public {
         World memory w = honest(5, 24);
         dispute(w);
-        Sum[9] memory sums;
+        Sum[12] memory sums;
         sums[0].weight = 1;
         sums[1].sum = -1;
         sums[2].peaks = new bytes32[](1);
@@ -56,7 +56,10 @@ contract StreamsTest is Streaming {
         sums[6].middle.atLeast = 1;
         sums[7].middle.atGreatest = 1;
         sums[8].middle.above = 1;
-        for (uint256 i = 0; i < 9; ++i) {
+        sums[9].window.within = 1;
+        sums[10].window.atLeast = 1;
+        sums[11].window.atGreatest = 1;
+        for (uint256 i = 0; i < 12; ++i) {
             refuses(addCall(w, 0, sums[i], steps(w, 0, 0, 1)), badProgress(STRANGER));
         }
     }

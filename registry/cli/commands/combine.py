@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,8 @@ Parameters = Annotated[
     list[str] | None, typer.Option(metavar="NAME=VALUE", help="A parameter of the rule, an integer.")
 ]
 
+Draw = Annotated[str | None, typer.Option(metavar="HEX", help="Seed of the draw of a rule with buckets, 32 bytes.")]
+
 
 @command(
     app,
@@ -35,9 +38,13 @@ def combine(
     ] = 24,
     rule: Annotated[str, typer.Option(metavar="RULE", help="A combine rule, by name or number.")] = MEAN.name,
     parameter: Parameters = None,
+    draw: Draw = None,
     processes: Annotated[int, typer.Option(min=1, metavar="N", help="Worker processes.")] = 1,
 ) -> None:
     """Combine update files by the weighted mean or another rule: bit-identical in any order, on any machine.
+
+    Only a rule with buckets asks for an order of the files: a round's is that of its participants' addresses. Of a
+    round, --draw is sha2-256 of the text "cairn draw", the round's id and its running hash.
 
     The files are checked as a round checks updates: canonical safetensors, the same float32 tensors in each, every
     value on the grid, no NaN, no infinity, no -0.0.
@@ -51,6 +58,7 @@ def combine(
     chosen = lookup(COMBINE_RULES, rule, "combine rule")
     combining = Combining(chosen, chosen.weights[0], parameters_of(parameter or ()))
     named = [_parse(text) for text in updates]
+    drawn = _drawn(draw, combining, len(named))
     weights = [weight for _, weight in named]
     check_weights(weights)
     header, size = _form([path for path, _ in named])
@@ -60,7 +68,7 @@ def combine(
         readers = [leaves_of_file(path, size) for path, _ in named]
         made = average(
             readers, weights, header, size, grid_bits=grid, combining=combining, encoding=DENSE,
-            out=partial, processes=processes, progress=done, names=[str(path) for path, _ in named],
+            out=partial, processes=processes, progress=done, names=[str(path) for path, _ in named], drawn=drawn,
         )  # fmt: skip
         facts = describe(pieces_of(partial))
     if facts.sha256 is None or facts.cid != made.cid:
@@ -87,6 +95,20 @@ def _parse(text: str) -> tuple[Path, int]:
     if not colon or not name or not (weight.isascii() and weight.isdigit()):
         raise InputError(f"expected FILE:WEIGHT, the weight a whole number, got {text!r}")
     return Path(name), int(weight)
+
+
+def _drawn(seed: str | None, combining: Combining, count: int) -> tuple[int, ...]:
+    """Return the order of the files that a rule with buckets needs."""
+    from registry.rules.draw import shuffled
+
+    if seed is None:
+        if combining.needs_draw:
+            raise InputError("--draw: expected 32 bytes in hex with a rule that puts updates into buckets, got none")
+        return ()
+    digits = seed.removeprefix("0x")
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", digits):
+        raise InputError(f"--draw: expected 32 bytes in hex, got {seed!r:.80}")
+    return shuffled(bytes.fromhex(digits), count)
 
 
 def _form(paths: list[Path]) -> tuple[bytes, int]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +21,7 @@ from registry.facts.plain import plain
 from registry.facts.round_facts import DEADLINES, RoundFacts, round_facts
 
 if TYPE_CHECKING:
+    from registry.facts.similarity_facts import RoundSimilarity
     from registry.facts.tensor_facts import RoundTensors
     from registry.types import ModelId
 
@@ -57,7 +60,12 @@ def open_round(session: Session, model: ModelText) -> None:
         tell(session, receipt, facts | {"warnings": warnings} if session.out.as_json else facts)
 
 
-@command(app, "show", needs=READ | Need.STORE, example="cairn round show 3fa9\ncairn round show 3fa9 7 --tensors")
+@command(
+    app,
+    "show",
+    needs=READ | Need.STORE,
+    example="cairn round show 3fa9\ncairn round show 3fa9 7 --tensors\ncairn round show 3fa9 7 --similarity",
+)
 def show(
     session: Session,
     model: ModelText,
@@ -65,22 +73,27 @@ def show(
     tensors: Annotated[
         bool, typer.Option("--tensors", help="Read the updates: which tensors move, and which does the grid clip.")
     ] = False,
+    similarity: Annotated[
+        bool, typer.Option("--similarity", help="Read the updates: cosines, contribution scores, and who is alike.")
+    ] = False,
 ) -> None:
     """Show a round: its phase and deadlines, who committed, and what was attested."""
     client = session.reader
     found = find_model(client, model)
     facts = round_facts(client, found, find_round(client, found, number))
-    if not tensors:
-        session.out.result(facts, lambda: _show(session, facts))
-        return
-    of = _tensors(session, found, facts.number)
+    of = _tensors(session, found, facts.number) if tensors else None
+    alike = _similarity(session, found, facts.number) if similarity else None
 
-    def show_both() -> None:
+    def show_all() -> None:
         _show(session, facts)
-        session.out.line()
-        _show_tensors(session, of)
+        if of is not None:
+            session.out.line()
+            _show_tensors(session, of)
+        if alike is not None:
+            session.out.line()
+            _show_similarity(session, alike)
 
-    session.out.result(plain(facts) | plain(of), show_both)
+    session.out.result(plain(facts) | (plain(of) if of else {}) | (plain(alike) if alike else {}), show_all)
 
 
 @command(app, "list", needs=READ, example="cairn round list 3fa9")
@@ -255,6 +268,43 @@ def _show_tensors(session: Session, of: RoundTensors) -> None:
     out.table(columns, rows, right=("values", "moved", "scale"), empty="The round's updates have no tensors.")
     if of.unread:
         out.line(f"not read: the updates of {', '.join(of.unread)}")
+
+
+def _similarity(session: Session, model: ModelId, number: int) -> RoundSimilarity:
+    from registry.facts.similarity_facts import round_similarity
+    from registry.rounds.loaded_round import load_round
+    from registry.rounds.onchain import chosen_result, read_round
+
+    record = read_round(session.reader, model, number)
+    round = load_round(session.store, record)
+    result = chosen_result(session.reader, record)
+    total = round.form.size * len(record.commitments)
+    with session.out.progress("Reading updates", total) as done, TemporaryDirectory() as folder:
+        return round_similarity(session.store, round, result, Path(folder), progress=done)
+
+
+def _show_similarity(session: Session, alike: RoundSimilarity) -> None:
+    out = session.out
+    rows = []
+    for k, one in enumerate(alike.similarity):
+        others = [(value, j) for j, value in enumerate(one.cosines) if j != k and value is not None]
+        nearest, farthest = (_beside(alike, pick(others)) if others else "" for pick in (max, min))
+        score = "" if one.score is None else f"{one.score:+.2f}"
+        cluster = "" if one.cluster is None else one.cluster
+        rows.append((short(one.participant), cluster, one.norm, score, nearest, farthest))
+    columns = ("participant", "cluster", "norm", "score", "nearest", "farthest")
+    out.table(columns, rows, right=("cluster", "norm", "score"), empty="The round has no updates that can be read.")
+    if rows:
+        joined = f"clusters: {alike.clusters}, joined by cosines of {alike.joined:+.2f} or more"
+        out.line(f"{joined}; score: cosine with the")
+        out.line("aggregate that a quorum attested; norm: in grid steps of the finest tensor")
+    if alike.unread:
+        out.line(f"not read: the updates of {', '.join(alike.unread)}")
+
+
+def _beside(alike: RoundSimilarity, other: tuple[float, int]) -> str:
+    value, j = other
+    return f"{value:+.2f} {short(alike.similarity[j].participant)}"
 
 
 def _phase_text(facts: RoundFacts) -> str:

@@ -380,6 +380,7 @@ def _write(
     """Write a plan to standard output or a file; overwrite only the file that it started from."""
     from registry.cli.local_files import write_whole
     from registry.cli.plan_files import plan_toml, require_terms
+    from registry.cli.plan_warnings import rule_warnings
     from registry.content.manifest import digest_of, manifest_cid
 
     require_terms(manifest, left_open)
@@ -390,8 +391,11 @@ def _write(
                 f"{output} exists already, and people edit plans: name another file, or change it with --from {output}"
             )
         write_whole([text.encode()], output)
+    warnings = rule_warnings(manifest)
+    for warning in warnings:
+        session.out.warn(warning.text)
     facts = {"digest": digest, "cid": manifest_cid(digest), "file": output, "plan": manifest}
-    facts |= {"chosen": chosen, "left_open": left_open}
+    facts |= {"chosen": chosen, "left_open": left_open, "warnings": warnings}
 
     def show() -> None:
         if output is None:
