@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from registry.lineage.provenance import read_lineage
     from registry.rounds.plans import publish_plan
     from registry.rounds.versions import load_version_manifest
+    from registry.rules.program import StateBounds
+    from registry.rules.tracing import divide, isqrt, maximum, minimum, server_program, sign
     from registry.store.uri import open_store
     from registry.types import Role
     from registry.verification.verify import verify_version
@@ -28,15 +30,22 @@ __all__ = [
     "Need",
     "Role",
     "Session",
+    "StateBounds",
     "VerificationFailed",
+    "divide",
     "find_account",
     "find_model",
     "find_version",
+    "isqrt",
     "load_version_manifest",
+    "maximum",
+    "minimum",
     "open_store",
     "publish_plan",
     "read_lineage",
     "run_script",
+    "server_program",
+    "sign",
     "verify_version",
 ]
 
@@ -48,15 +57,22 @@ _PLACES = {
     "Need": "registry.cli.command",
     "Role": "registry.types",
     "Session": "registry.cli.session",
+    "StateBounds": "registry.rules.program",
     "VerificationFailed": "registry.errors",
+    "divide": "registry.rules.tracing",
     "find_account": "registry.cli.finding",
     "find_model": "registry.cli.finding",
     "find_version": "registry.cli.finding",
+    "isqrt": "registry.rules.tracing",
     "load_version_manifest": "registry.rounds.versions",
+    "maximum": "registry.rules.tracing",
+    "minimum": "registry.rules.tracing",
     "open_store": "registry.store.uri",
     "publish_plan": "registry.rounds.plans",
     "read_lineage": "registry.lineage.provenance",
     "run_script": "registry.cli.command",
+    "server_program": "registry.rules.tracing",
+    "sign": "registry.rules.tracing",
     "verify_version": "registry.verification.verify",
 }
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import registry
 from registry.errors import CairnError, InputError
 
-__all__ = ["user_callback"]
+__all__ = ["placed", "user_callback"]
 
 _PATHS = [sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
 _LIBRARIES = tuple(f"{Path(folder)}/" for folder in (*_PATHS, str(Path(__file__).parent), *registry.__path__))
@@ -38,6 +38,18 @@ def user_callback(what: str) -> Iterator[None]:
         text = f"{what} raised {type(error).__name__}{_place(error)}: {error}".removesuffix(": ")
         hint = next((hint for said, hint in _HINTS.items() if said in text), "")
         raise InputError(text + hint) from error
+
+
+@contextmanager
+def placed(what: str) -> Iterator[None]:
+    """Name the line of the user's code in an InputError that it meets within the context, after whose code it is."""
+    try:
+        yield
+    except InputError as error:
+        place = _place(error)
+        if not place:
+            raise
+        raise InputError(f"{what}{place}: {error}") from error
 
 
 def _place(error: BaseException) -> str:

@@ -19,21 +19,25 @@ from torch import nn
 from registry.chain.contract_hashes import round_id_of
 from registry.content.manifest import Code, DataSetManifest, Evaluation, PlanManifest, digest_of, encode
 from registry.content.tensors import parse_header
+from registry.durable import write_whole
 from registry.errors import InputError
 from registry.rounds.admission import update_form
+from registry.rounds.client_sampling import is_asked, require_asked
 from registry.rounds.evaluations import evaluation_of
 from registry.rounds.onchain import RoundRecord, commits_closed, final_phase, read_round
 from registry.rounds.plans import load_plan, plan_rules
 from registry.rounds.versions import load_parent, read_header, require_base
+from registry.rules.algorithms import CLIENT_ALGORITHMS, asks_of, require_fitting, require_parameters
 from registry.store.base import ContentStore
 from registry.types import MAX_STEPS, Address, ModelId, Phase, Role
 from trainer.algorithms import ALGORITHMS
-from trainer.algorithms.fedavg import TrainEpoch
 from trainer.callbacks import user_callback
 from trainer.deltas import GridUse, transformed, write_update
+from trainer.kept_drift import drift_tensors, load_drift, save_drift
+from trainer.local_training import LocalRound, TrainEpoch
 from trainer.modules import floating, load_version, matching, module_digest, module_state
 from trainer.private import load_private, save_private
-from trainer.steps import counting_steps
+from trainer.steps import EnoughSteps, counting_steps
 from trainer.task_values import measures, metrics_of, patterns_of, whole
 from trainer.tensor_names import require_once
 from trainer.transforms import TRANSFORMS
@@ -76,6 +80,8 @@ class Task:
         data_set: Description of the data; stays local, only its salted digest is published.
         code: The training code, such as a repository and its commit; None publishes that it is not stated.
         hook_data: Data for each of the plan's hooks, in order, such as a proof.
+        most_steps: The most training steps that this participant can take in a round: partial work, for algorithms that
+            count it. None takes the plan's.
         steps_per_epoch: Training steps of one epoch. None counts the steps of torch optimizers on the module; of
             several optimizers the most active one counts. Without any, each example is one step, which is also the most
             per epoch. The declared number is capped at 2^20.
@@ -96,6 +102,7 @@ class Task:
     code: Code | None = None
     hook_data: tuple[bytes, ...] = ()
     steps_per_epoch: int | None = None
+    most_steps: int | None = None
     evaluate: Evaluate | None = None
     private: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
@@ -110,8 +117,9 @@ class Task:
         if not callable(self.train_epoch) or not (self.evaluate is None or callable(self.evaluate)):
             raise InputError("train_epoch, evaluate: expected functions, got something else")
         plain: dict[str, object] = {"examples": whole("examples", self.examples)}
-        if self.steps_per_epoch is not None:
-            plain["steps_per_epoch"] = whole("steps_per_epoch", self.steps_per_epoch)
+        for name in ("steps_per_epoch", "most_steps"):
+            if (given := getattr(self, name)) is not None:
+                plain[name] = whole(name, given)
         if self.base is not None:
             plain["base"] = Path(self.base)
         plain |= {name: patterns_of(name, getattr(self, name)) for name in ("private", "frozen")}
@@ -192,20 +200,25 @@ def _computed(
     """Train, and write the round's update to a place; other arguments as of `prepare_update`."""
     plan, parent = load_plan(store, record.plan), load_parent(store, record)
     _require_feasible(plan, task)
+    require_fitting(plan)
+    require_asked(record, asks_of(plan.algorithm).share, participant)
     form = update_form(read_header(store, parent.weights.blob), plan)
     require_base(parent, task.base)
     stored = load_version(task.module, store, parent, without=task.unshared)
     require_once(stored)
     anew = task.reset_private
     load_private(folder, record, participant, task.module, task.private, anew=anew, committed=committed)
+    drift = load_drift(store, folder, record, plan, parent, form, participant)
+    own, shared = drift_tensors(drift, plan, form, stored)
     evaluation = _evaluate(task)
     with _frozen(task):
-        delta, metrics, steps = _train(stored, plan, task)
+        delta, metrics, steps = _train(stored, plan, task, LocalRound(record.number, own=own, shared=shared))
     discard_update(place)
     uses = write_update(place / "update.safetensors", delta, parse_header(form.header, form.size), plan)
     if on_grid is not None:
         on_grid(uses)
     save_private(place, task.module, task.private)
+    save_drift(place, drift, plan, form)
     return finalize_update(
         place,
         record,
@@ -229,6 +242,7 @@ def _origin(task: Task, said: str) -> Origin:
         task.evaluate is not None,
         task.examples,
         task.steps_per_epoch,
+        task.most_steps,
         task.code,
         task.data_set,
         task.private,
@@ -262,6 +276,8 @@ def advance(
         if member.last_round == number or not member.roles & Role.PARTICIPANT:
             return ""
         record = read_round(client, model_id, number)
+        if not is_asked(record, asks_of(load_plan(store, record.plan).algorithm).share, client.account):
+            return _said_once(place_of(folder, record.round_id), f"round {number}: not asked to take part")
         anew = prepared_update(place_of(folder, record.round_id)) is None
         if anew:
             say(f"round {number}: training")
@@ -290,6 +306,16 @@ def advance(
         return ""  # prepared too late to be committed: it stays local
     publish_update(store, prepared)
     return f"round {number}: published"
+
+
+def _said_once(place: Path, text: str) -> str:
+    """Return a text the first time for a round's folder, then nothing."""
+    said = place / "not-asked"
+    if said.exists():
+        return ""
+    place.mkdir(parents=True, exist_ok=True)
+    write_whole(said, b"")
+    return text
 
 
 def _trained(made: PreparedUpdate) -> str:
@@ -343,7 +369,7 @@ def local_changes(task: Task, plan: PlanManifest) -> dict[str, torch.Tensor]:
     tensors, _ = module_state(task.module, task.unshared)
     try:
         with _frozen(task):
-            return _train({name: name for name in tensors}, plan, task)[0]
+            return _train({name: name for name in tensors}, plan, task, LocalRound())[0]
     finally:
         task.module.load_state_dict(before)
 
@@ -351,15 +377,18 @@ def local_changes(task: Task, plan: PlanManifest) -> dict[str, torch.Tensor]:
 def _require_feasible(plan: PlanManifest, task: Task) -> None:
     """Refuse what later steps would refuse, before spending time on training."""
     plan_rules(plan)
-    if plan.algorithm.name not in ALGORITHMS:
-        raise InputError(f"plan: expected an algorithm of {sorted(ALGORITHMS)}, got {plan.algorithm.name!r}")
+    require_parameters(plan.algorithm.name, plan.algorithm.parameters)
+    for name in ("steps_per_epoch", "most_steps"):
+        if (given := getattr(task, name)) is not None and given < 1:
+            raise InputError(f"{name}: expected 1 or more, got {given}")
+    if task.most_steps is not None and not CLIENT_ALGORITHMS[plan.algorithm.name].partial:
+        partial = ", ".join(name for name, known in CLIENT_ALGORITHMS.items() if known.partial)
+        raise InputError(f"most_steps: expected an algorithm with partial work ({partial}), got {plan.algorithm.name}")
     for step in plan.transforms:
         if step.name not in TRANSFORMS:
             raise InputError(f"plan: expected transforms of {sorted(TRANSFORMS)}, got {step.name!r}")
     if not 1 <= task.examples <= plan.weight_cap:
         raise InputError(f"examples: expected 1..{plan.weight_cap}, the plan's weight cap, got {task.examples}")
-    if task.steps_per_epoch is not None and task.steps_per_epoch < 1:
-        raise InputError(f"steps_per_epoch: expected 1 or more, got {task.steps_per_epoch}")
     _ = task.unshared
 
 
@@ -402,7 +431,7 @@ def _frozen(task: Task) -> Iterator[None]:
 
 
 def _train(
-    stored: Mapping[str, str], plan: PlanManifest, task: Task
+    stored: Mapping[str, str], plan: PlanManifest, task: Task, round: LocalRound
 ) -> tuple[dict[str, torch.Tensor], Mapping[str, float], int]:
     """Train; return the deltas of floating tensors (float64, by the version's names), metrics and steps."""
     tensors, _ = module_state(task.module, task.unshared)
@@ -412,16 +441,22 @@ def _train(
     def train_epoch(module: nn.Module, epoch: int) -> Mapping[str, float]:
         nonlocal steps
         with counting_steps(module) as counted, user_callback("task: train_epoch"):
-            epoch_metrics = metrics_of(task.train_epoch(module, epoch))
+            try:
+                epoch_metrics = metrics_of(task.train_epoch(module, epoch))
+            except EnoughSteps:
+                steps += max(counted.values(), default=0)
+                raise
         steps += task.steps_per_epoch or max(counted.values(), default=task.examples)
         return epoch_metrics
 
-    private = matching(task.module, task.private)
-    metrics = ALGORITHMS[plan.algorithm.name](task.module, train_epoch, plan.algorithm.parameters, private=private)
+    round = replace(round, private=matching(task.module, task.private), most_steps=task.most_steps)
+    trained = ALGORITHMS[plan.algorithm.name](task.module, train_epoch, plan.algorithm.parameters, round)
+    steps = max(min(trained.steps or steps, MAX_STEPS), 1)
     after, _ = module_state(task.module, task.unshared)
     for name, old in before.items():
         if name not in after or after[name].shape != old.shape:
             found = tuple(after[name].shape) if name in after else "none"
             raise InputError(f"task: train_epoch changed {name}: expected shape {tuple(old.shape)}, got {found}")
-    delta = {stored[name]: after[name].cpu().to(torch.float64) - old for name, old in before.items()}
-    return transformed(delta, plan), metrics, min(steps, MAX_STEPS)
+    divisor = steps if trained.normalized else 1
+    delta = {stored[name]: (after[name].cpu().to(torch.float64) - old) / divisor for name, old in before.items()}
+    return transformed(delta, plan), trained.metrics, steps

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from registry.content.manifest import Procedure
+from registry.rules.algorithms import require_parameters
 from trainer.modules import propose_grid, propose_plan
 from trainer.participant import Task, local_changes
 
@@ -33,8 +34,9 @@ def probe_grid(task: Task, grid_bits: int = 24, *, algorithm: Procedure | None =
         InputError: A value is not finite in float32, or training fails.
     """
     chosen = algorithm or Procedure("fedavg", {"epochs": 1})
-    epochs = max(int(chosen.parameters.get("epochs", 1)), 1)
-    once = Procedure(chosen.name, {**chosen.parameters, "epochs": 1})
+    given = require_parameters(chosen.name, chosen.parameters)
+    epochs = int(given.get("epochs") or 1)
+    once = Procedure(chosen.name, {**chosen.parameters, "epochs": 1}) if epochs > 1 else chosen
     plan = propose_plan(task.module, quorum=1, min_contributions=1, grid_bits=grid_bits, without=task.unshared)
     changes = local_changes(task, replace(plan, algorithm=once))
     _, scales = propose_grid(task.module, grid_bits, without=task.unshared)

@@ -35,7 +35,8 @@ from registry.content.manifest import (
 )
 from registry.durable import write_whole
 from registry.errors import ContractError, FormError, InputError, VerificationFailed
-from registry.rounds.admission import judge_blob
+from registry.rounds.admission import UpdateForm, judge_blob
+from registry.rounds.client_sampling import require_asked
 from registry.rounds.data_sets import SALT_BYTES, open_data_set, opening_of
 from registry.rounds.loaded_round import load_round
 from registry.rounds.onchain import RoundRecord
@@ -69,6 +70,16 @@ __all__ = [
     "this_package",
 ]
 
+_PARTS = (
+    "update.cbor",
+    "update.origin",
+    "sent",
+    "published",
+    "private.safetensors",
+    "drift.safetensors",
+    "update.safetensors",
+)
+"""What a round's folder may have of an update."""
 ELSEWHERE = Code("made elsewhere", NOT_STATED)
 """The code of a ready-made update of which its participant says no more."""
 
@@ -163,7 +174,7 @@ def kept_update(round_dir: Path) -> str:
 def discard_update(round_dir: Path) -> None:
     """Make a round's folder, or remove the update in it that was never sent, its manifest first: half of it is none."""
     round_dir.mkdir(parents=True, exist_ok=True)
-    for name in ("update.cbor", "update.origin", "sent", "published", "private.safetensors", "update.safetensors"):
+    for name in _PARTS:
         (round_dir / name).unlink(missing_ok=True)
 
 
@@ -290,7 +301,7 @@ def adopt_update(
         if not is_of(round_dir, origin):
             raise InputError(f"{round_dir} holds another update for this round: {kept_update(round_dir)}")
         return held
-    form = load_round(store, record).form
+    form = _form_for(store, record, participant, steps)
     if facts.size != form.size or facts.tensor_root is None:
         raise FormError(f"{made}: parent and plan ask for {form.size} bytes, got {facts.size}")
     reason, detail = judge_blob(file_pieces(file), form, facts.tensor_root)
@@ -308,6 +319,16 @@ def adopt_update(
         code=code,
         origin=origin,
     )
+
+
+def _form_for(store: ContentStore, record: RoundRecord, participant: Address, steps: int) -> UpdateForm:
+    """Return the round's form; refuse a participant or steps that the plan's algorithm does not ask for."""
+    form = load_round(store, record).form
+    require_asked(record, form.asks.share, participant)
+    least, most = form.asks.steps
+    if not least <= steps <= most:
+        raise InputError(f"steps: expected {least}..{most} by the plan's algorithm, got {steps}")
+    return form
 
 
 def _file_origin(file: Path, told: tuple[object, ...]) -> Origin:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from registry.cli.statements import read_toml
 from registry.errors import FormError, InputError
+from registry.rules.algorithms import CLIENT_ALGORITHMS, require_fitting
 from registry.rules.table import (
     COMBINE_RULES,
     DENSE,
@@ -61,7 +62,7 @@ _LEAST, _MOST = 30, 90 * 24 * 3600
 """Seconds that the contract allows a duration."""
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _COMMENTS = {
-    "algorithm": "what participants run: fedavg (epochs), or fedprox (epochs, mu)",
+    "algorithm": "what participants run: cairn rules",
     "combine_rule": "the rule that combines contributions into an aggregate, by name or number: cairn rules",
     "combine_parameters": "parameters of the combine rule",
     "weights": f"{EXAMPLES}: a contribution counts by its weight; {UNIFORM}: each counts once",
@@ -192,6 +193,8 @@ def _manifest_of(given: Mapping[str, Any]) -> PlanManifest:
         manifest = PlanManifest(**values)
         encode(manifest)
         plan_rules(manifest)
+        if manifest.algorithm.name in CLIENT_ALGORITHMS:
+            require_fitting(manifest)
     except TypeError as error:
         raise FormError(f"plan: {error}") from error
     return manifest

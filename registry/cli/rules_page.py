@@ -10,9 +10,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from registry.content.manifest import plan_terms
+from registry.rules.algorithms import CLIENT_ALGORITHMS
 from registry.rules.server_programs import RULES as SERVER_RULES
 from registry.rules.shapes import Columns, Fold, Select, SelectColumns
-from registry.rules.table import COMBINE_RULES, UPDATE_FORMS, CombineRule, Entry, IntegerParameter
+from registry.rules.table import COMBINE_RULES, UNIFORM, UPDATE_FORMS, CombineRule, Entry, IntegerParameter
 
 __all__ = ["facts", "format_page", "rules_page", "write_pages"]
 
@@ -51,7 +52,19 @@ SERVER = """\
 
 `server` of a plan: a server program, and the name and parameters that it is compiled from if it is one of these. The
 contract runs any program on one coordinate, so `convictVersion`, `convictState` and `convictRoots` convict by all of
-them. The bounds are those under every grid; a plan's grid may leave less.
+them. The bounds are those under every grid; a plan's grid may leave less. Defaults are the papers' or Flower's, and
+`cairn plan new` fills them in; [algorithms.md](algorithms.md) says when to use which.
+"""
+
+
+ALGORITHMS = """\
+## Client algorithms
+
+`algorithm` of a plan. Nobody recomputes what a participant trains. How many steps an update declares is checked: under
+`scaffold` exactly `steps`, under `fedsgd` one, and at most `steps` under any that has them in the plan. An update that
+declares another number is refused. `scaffold`, `fednova` and `feddyn` are one half of an algorithm each, and the server
+rule of the same name is the other. Every algorithm also takes `sampled`, the share of the participants that a public
+draw asks in each round ([format.md](format.md#cairnreport-page1)).
 """
 
 
@@ -76,8 +89,18 @@ def rules_page() -> str:
             ("name", "step", "parameters", "paper"),
             [
                 (f"`{name}`", rule.description,
-                 "; ".join(f"`{p.name}` {p.lowest:g}..{p.highest:g}" for p in rule.parameters), rule.paper)
+                 "; ".join(f"`{p.name}` {p}" for p in rule.parameters), rule.paper)
                 for name, rule in SERVER_RULES.items()
+            ],
+        ),
+        ALGORITHMS,
+        _grid(
+            ("name", "participants train", "parameters", "server rule", "weights", "paper"),
+            [
+                (f"`{name}`", known.description, "; ".join(f"`{p.name}` {p}" for p in known.parameters),
+                 f"`{known.server}`" if known.server else "any",
+                 f"`{UNIFORM}`" if known.uniform else "any", known.paper)
+                for name, known in CLIENT_ALGORITHMS.items()
             ],
         ),
         "## Update forms\n\n`update_form` of a plan.",
@@ -110,6 +133,10 @@ def facts() -> dict[str, list[dict[str, object]]]:
     return {
         "combine_rules": [_facts(r) | {"shape": r.shape.NAME, "needs": r.shape.NEEDS, "weights": r.weights}
                           for r in COMBINE_RULES],
+        "algorithms": [
+            {"name": name} | {key: getattr(known, key) for key in known.__dataclass_fields__}
+            for name, known in CLIENT_ALGORITHMS.items()
+        ],
         "server_rules": [
             {"name": name, "description": rule.description, "parameters": rule.parameters, "paper": rule.paper}
             for name, rule in SERVER_RULES.items()

@@ -140,7 +140,8 @@ Parameter = Union[bool, int, float, str]  # noqa: UP007 (evaluated at run time)
 
 
 class Reason(IntEnum):
-    """Why a commitment is, or is not, in the aggregate. If several reasons apply, the lowest above 0 counts.
+    """Why a commitment is, or is not, in the aggregate. If several reasons apply, NOT_ASKED counts, else the lowest
+    above 0.
 
     Anyone can check all but UNAVAILABLE from bytes and chain; UNAVAILABLE is an assertion.
     """
@@ -155,6 +156,7 @@ class Reason(IntEnum):
     WRONG_ROOT = 7
     TOTAL_WEIGHT = 8
     UNAVAILABLE = 9
+    NOT_ASKED = 10
 
 
 # Parts ---------------------------------------------------------------------------------------------------------------

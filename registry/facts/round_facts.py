@@ -10,8 +10,9 @@ from registry.types import Digest, ModelId, Phase
 
 if TYPE_CHECKING:
     from registry.chain.client import Client
+    from registry.store.base import ContentStore
 
-__all__ = ["DEADLINES", "Attestation", "CommitmentFacts", "RoundFacts", "round_facts"]
+__all__ = ["DEADLINES", "Attestation", "CommitmentFacts", "RoundFacts", "asked_in", "round_facts"]
 
 DEADLINES = {
     Phase.COMMIT: "commit_deadline",
@@ -146,3 +147,34 @@ def round_facts(client: Client, model: ModelId, number: int) -> RoundFacts:
         contributions=chosen.contributions if chosen else None,
         total_weight=chosen.total_weight if chosen else None,
     )
+
+
+def asked_in(client: Client, store: ContentStore, model: ModelId, number: int) -> tuple[str, ...] | None:
+    """Return who was asked to take part in a round, of those who held the role when it was opened, as EIP-55 addresses.
+
+    Returns:
+        Ascending; None if the round's plan asks everybody, or if its opening is not final yet.
+
+    Raises:
+        ContentError: The plan's manifest is unavailable.
+    """
+    from registry.chain.contract_events import RolesChanged, RoundOpened
+    from registry.ethereum.keys import to_checksum
+    from registry.rounds.client_sampling import asked_among
+    from registry.rounds.onchain import read_round
+    from registry.rounds.plans import load_plan
+    from registry.rules.algorithms import asks_of
+    from registry.types import Role
+
+    events = list(client.events(RolesChanged, RoundOpened, subject=model, to_block=client.final_block()))
+    opened = next((e for e in events if isinstance(e, RoundOpened) and e.number == number), None)
+    if opened is None:
+        return None
+    record = read_round(client, model, number)
+    share = asks_of(load_plan(store, record.plan).algorithm).share
+    if share == 1:
+        return None
+    before = [e for e in events if isinstance(e, RolesChanged) and e.at < opened.at]
+    roles = {e.account: e.roles for e in sorted(before, key=lambda event: event.at)}
+    holders = sorted(account for account, held in roles.items() if held & Role.PARTICIPANT)
+    return tuple(to_checksum(account) for account in asked_among(record, share, holders))

@@ -74,7 +74,7 @@ def round_tensors(
     read, unread = [], []
     for i, commitment in enumerate(round.record.commitments):
         try:
-            reason, _, manifest = judge_manifest(store, round.record, form.size, commitment)
+            reason, _, manifest = judge_manifest(store, round.record, form.size, form.asks, commitment)
             if reason != Reason.ADMITTED or manifest is None:
                 raise FormError("not of the round's form")
             for first, values in _values(store, manifest.delta.blob, len(form.header), progress):

@@ -19,8 +19,10 @@ from registry.content.merkle import TensorRootHasher
 from registry.content.segments import Segment
 from registry.content.tensors import TensorHeader, encode_header, update_layout
 from registry.errors import BlockMismatch, BlockNotFound, BlockTooLarge, FormError, StoreUnavailable
+from registry.rounds.client_sampling import is_asked
 from registry.rounds.onchain import RoundRecord
 from registry.rounds.plans import plan_rules, plan_segments
+from registry.rules.algorithms import Asks, asks_of
 from registry.rules.encoding import RuleSet
 from registry.rules.grid import check_arithmetic
 from registry.rules.table import UpdateFormEntry, form_of
@@ -45,13 +47,23 @@ _MISSING = (BlockNotFound, BlockMismatch, BlockTooLarge, StoreUnavailable)
 
 @dataclass(frozen=True, slots=True)
 class UpdateForm:
-    """Form that every update of a round must have, computed from parent and plan, never from an update."""
+    """Form that every update of a round must have, computed from parent and plan, never from an update.
+
+    Attributes:
+        header: Header of its file.
+        size: Length of its file, bytes.
+        rules: What the round computes.
+        segments: Of the coordinates.
+        encoding: Entry of its update form.
+        asks: What the plan's algorithm asks of commitments.
+    """
 
     header: bytes
     size: int
     rules: RuleSet
     segments: tuple[Segment, ...]
     encoding: UpdateFormEntry
+    asks: Asks
 
     @property
     def grid_bits(self) -> int:
@@ -91,17 +103,27 @@ def update_form(parent: TensorHeader, plan: PlanManifest) -> UpdateForm:
     """
     header = update_layout(parent)
     rules, segments = plan_rules(plan), plan_segments(plan, parent)
-    return UpdateForm(encode_header(header.specs), header.file_bytes, rules, segments, form_of(plan))
+    asks = asks_of(plan.algorithm)
+    return UpdateForm(encode_header(header.specs), header.file_bytes, rules, segments, form_of(plan), asks)
 
 
 def judge_manifest(
-    store: ContentStore, record: RoundRecord, size: int, commitment: UpdateCommitted
+    store: ContentStore, record: RoundRecord, size: int, asks: Asks, commitment: UpdateCommitted
 ) -> tuple[Reason, str, UpdateManifest | None]:
-    """Fetch and check the manifest with the committed digest; size is the file length of the round's updates, bytes.
+    """Check that the round asked the participant, then fetch and check the manifest with the committed digest.
+
+    Args:
+        store: Where to fetch it.
+        record: The round.
+        size: Length of the files of the round's updates, bytes.
+        asks: What the plan's algorithm asks of commitments.
+        commitment: The commitment.
 
     Raises:
         ContentError: The manifest is unavailable.
     """
+    if not is_asked(record, asks.share, commitment.participant):
+        return Reason.NOT_ASKED, f"participant: expected one of those asked, a share of {float(asks.share):g}", None
     try:
         manifest = get_manifest(store, commitment.digest, UpdateManifest)
     except FormError as error:
@@ -124,6 +146,8 @@ def judge_manifest(
         committed, declared = getattr(commitment, name), getattr(manifest, name)
         if declared != committed:
             return Reason.WRONG_DECLARATION, _differs(name, committed, declared), manifest
+    if not asks.steps[0] <= manifest.steps <= asks.steps[1]:
+        return Reason.WRONG_DECLARATION, _differs("steps", "..".join(map(str, asks.steps)), manifest.steps), manifest
     if manifest.delta.tensor_root != commitment.tensor_root:
         detail = _differs("tensor_root", commitment.tensor_root, manifest.delta.tensor_root)
         return Reason.WRONG_DECLARATION, detail, manifest
@@ -194,7 +218,7 @@ def judge(
 def judge_declared(store: ContentStore, record: RoundRecord, form: UpdateForm, commitment: UpdateCommitted) -> Verdict:
     """Fetch and check only one commitment's manifest; admission is provisional until its file is checked too."""
     try:
-        reason, detail, manifest = judge_manifest(store, record, form.size, commitment)
+        reason, detail, manifest = judge_manifest(store, record, form.size, form.asks, commitment)
     except _MISSING as error:
         return Verdict(commitment, Reason.UNAVAILABLE, str(error), None, isinstance(error, BlockMismatch))
     return Verdict(commitment, reason, detail, manifest)

@@ -44,6 +44,7 @@ class RoundRecord:
     """A round's on-chain record: plan, parent, and commitments in commit order.
 
     Attributes:
+        opened_in: Hash of the block that opened it.
         parent_roots: Anchored hash of the parent's roots.
     """
 
@@ -52,6 +53,7 @@ class RoundRecord:
     model_id: ModelId
     number: int
     round_id: RoundId
+    opened_in: bytes
     parent: Digest
     parent_roots: bytes
     plan: Plan
@@ -96,6 +98,7 @@ def read_round(client: ChainView, model_id: ModelId, number: int, *, block: int 
         model_id=model_id,
         number=number,
         round_id=round_id,
+        opened_in=opened.at.block_hash,
         parent=opened.parent,
         parent_roots=client.version(model_id, opened.parent, block=block).roots,
         plan=plan,

@@ -18,7 +18,7 @@ from registry.rules.encoding import RuleSet, Shape, encode_rules
 from registry.rules.program import analyse
 from registry.rules.program import decode as decode_program
 from registry.rules.program import encode as encode_program
-from registry.rules.server_programs import compile_rule
+from registry.rules.server_programs import compile_rule, with_defaults
 from registry.rules.step import step_exponent
 from registry.rules.table import UNIFORM, called, rules_of
 from registry.store.base import ContentStore
@@ -48,13 +48,14 @@ _OWN = ("digest", "rules_hash")
 
 
 def server_rule(name: str, parameters: Mapping[str, float], grid_bits: int) -> ServerRule:
-    """Return a built-in server rule, compiled.
+    """Return a built-in server rule, compiled; parameters that are left out take the rule's defaults.
 
     Raises:
         InputError: There is no such rule, or its parameters are invalid.
     """
-    program = compile_rule(name, dict(parameters), grid_bits)
-    return ServerRule(name, dict(parameters), encode_program(program))
+    given = with_defaults(name, parameters)
+    program = compile_rule(name, given, grid_bits)
+    return ServerRule(name, given, encode_program(program))
 
 
 def fitted(manifest: PlanManifest, parent: TensorHeader) -> PlanManifest:

@@ -34,6 +34,7 @@ __all__ = [
     "continues",
     "describe_state",
     "next_version",
+    "read_states",
     "state_header",
     "step_number",
     "stepped_values",
@@ -98,7 +99,7 @@ def next_version(
         else:
             with state.open("wb") as out:
                 out.write(encode_header(state_header(form.rules).specs))
-                yield from _stepped(source, deltas, form, scalars, _states_of(store, parent, form), out)
+                yield from _stepped(source, deltas, form, scalars, read_states(store, parent, form), out)
     yield from source.pieces(header.data_bytes - end)
     source.finish()
 
@@ -176,7 +177,7 @@ def _pieces(segments: tuple[Segment, ...]) -> Iterator[tuple[Segment, int]]:
             yield segment, min(_PIECE, segment.length - begin)
 
 
-def _states_of(store: ContentStore, parent: VersionManifest, form: UpdateForm) -> Iterator[I64]:
+def read_states(store: ContentStore, parent: VersionManifest, form: UpdateForm) -> Iterator[I64]:
     """Yield the states before the step, piece by piece; at the end verify them against their root.
 
     Raises:

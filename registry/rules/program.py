@@ -316,7 +316,10 @@ def analyse(program: Program) -> tuple[Interval, ...]:
         square = operation.kind == Opcode.MUL and operation.a == operation.b
         result = _square(a) if square else _BOUNDS[operation.kind](a, b)
         if result.low <= -VALUE_LIMIT or result.high >= VALUE_LIMIT:
-            raise InputError(f"{name}: expected less than 2^62 in magnitude, got {result.low}..{result.high}")
+            raise InputError(
+                f"{name}: expected less than 2^62 in magnitude, got {result.low}..{result.high}: narrow it before, by "
+                "minimum and maximum, >> or tighter bounds of a state"
+            )
         found.append(result)
     return tuple(found)
 

@@ -1,15 +1,14 @@
 """Tracing compiler: turns a Python function into a server program.
 
+    @server_program(states=(StateBounds(-(1 << 28), 1 << 28, 0),))
     def momentum(q, states, scalars):
         (m,) = states
         m = divide(9 * m, 10) + q
         return m, (m,)
 
-    program = trace(momentum, states=(StateBounds(-(1 << 28), 1 << 28, 0),))
-
 The function is called once with traced values. Operations on them are recorded, and integer constants become
 parameters. The compiler eliminates common subexpressions, dead code and identities (x + 0, x * 1, division by 1).
-Branches and floats cannot be traced, so they raise an error.
+Branches and floats cannot be traced, so they raise an error. `docs/own-server-step.md` has an example.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from registry.errors import InputError
 from registry.rules.program import SCALAR_BOUNDS, Opcode, Operation, Program, StateBounds, analyse
@@ -30,6 +29,7 @@ __all__ = [
     "isqrt",
     "maximum",
     "minimum",
+    "server_program",
     "sign",
     "trace",
 ]
@@ -64,6 +64,8 @@ class _Tape:
 class Value:
     """A traced value: supports + - * with values and integers, unary -, abs(), and >> by an integer (floor)."""
 
+    __array_ufunc__: ClassVar[None] = None  # numpy's numbers leave operations to this class
+
     tape: _Tape
     node: int
 
@@ -96,6 +98,20 @@ class Value:
         raise InputError("a server program has no //: use divide, which rounds half to even, or >>")
 
     __rfloordiv__ = __truediv__ = __rtruediv__ = __floordiv__
+
+    def __mod__(self, other: Any) -> NoReturn:
+        raise InputError("a server program has + - * abs, >>, divide, isqrt, sign, minimum and maximum, and no others")
+
+    __rmod__ = __pow__ = __rpow__ = __lshift__ = __rlshift__ = __rrshift__ = __mod__
+    __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __invert__ = __divmod__ = __rdivmod__ = __mod__
+
+    def __index__(self) -> NoReturn:
+        raise InputError(
+            "a server program's values are known only in a round: expected operations on them alone, got one that "
+            "needs a number now, such as float(), int(), math.sqrt() or range()"
+        )
+
+    __int__ = __float__ = __complex__ = __round__ = __trunc__ = __floor__ = __ceil__ = __index__
 
     def __bool__(self) -> NoReturn:
         raise InputError("a server program has no branches: use sign, minimum and maximum")
@@ -165,12 +181,20 @@ def trace(rule: Rule, *, states: Sequence[StateBounds] = (), fraction_bits: int 
     q = tape.put("input", 0)
     old = tuple(tape.put("input", 1 + i) for i in range(len(states)))
     scalars = TracedScalars(*(tape.put("scalar", i) for i in range(len(SCALAR_BOUNDS))))
-    d, new = rule(q, old, scalars)
+    made = rule(q, old, scalars)
+    if not isinstance(made, tuple) or len(made) != 2 or not isinstance(made[1], tuple | list):
+        raise InputError(f"expected the step and the new states, as in `return d, (m,)`, got {type(made).__name__}")
+    d, new = made
     if len(new) != len(states):
         raise InputError(f"expected {len(states)} new states, got {len(new)}")
     program = _assemble(tape, [tape.value(x).node for x in (d, *new)], tuple(states), fraction_bits)
     analyse(program)
     return program
+
+
+def server_program(*, states: Sequence[StateBounds] = (), fraction_bits: int = 0) -> Callable[[Rule], Program]:
+    """Decorator that makes a function the program that it is traced to; arguments and errors as of `trace`."""
+    return lambda rule: trace(rule, states=states, fraction_bits=fraction_bits)
 
 
 def _assemble(tape: _Tape, results: list[int], states: tuple[StateBounds, ...], fraction_bits: int) -> Program:

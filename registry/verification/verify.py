@@ -36,6 +36,7 @@ from registry.rounds.plans import load_plan, plan_rules
 from registry.rounds.reports import Report, load_report
 from registry.rounds.results import Outcome, compute_declared, compute_outcome
 from registry.rounds.versions import load_parent, load_version_manifest, read_header, read_version, roots_of
+from registry.rules.algorithms import asks_of
 from registry.rules.encoding import RuleSet, divides, largest_factor
 from registry.store.base import ContentStore, reported_unavailable
 from registry.store.blobs import open_blob
@@ -221,7 +222,8 @@ def verify_records(store: ContentStore, record: RoundRecord, result: Result) -> 
     yield Begun("report manifest")
     report = _report_of(store, record, result)
     yield Begun("plan")
-    rules = plan_rules(load_plan(store, record.plan))
+    plan = load_plan(store, record.plan)
+    rules, asks = plan_rules(plan), asks_of(plan.algorithm)
     yield Check("plan", Finding.PASSED, f"manifest 0x{record.plan.digest.hex()[:12]} says what the chain holds")
     yield Begun("updates")
     pairs = list(zip(report.entries, record.commitments, strict=True))
@@ -229,7 +231,7 @@ def verify_records(store: ContentStore, record: RoundRecord, result: Result) -> 
     admitted = [commitment for entry, commitment in pairs if entry.reason == Reason.ADMITTED]
     measured: list[Evaluation | None] = []
     for commitment in admitted:
-        reason, detail, manifest = judge_manifest(store, record, report.manifest.aggregate.size, commitment)
+        reason, detail, manifest = judge_manifest(store, record, report.manifest.aggregate.size, asks, commitment)
         if manifest is not None:
             measured.append(manifest.evaluation)
         if reason != Reason.ADMITTED:

@@ -129,8 +129,8 @@ def test_an_existing_file_is_not_overwritten(cairn: Any, tmp_path: Path) -> None
         ("combine_rule = 999", 2, "expected combine rule 1 (mean)"),
         ('combine_rule = "average"', 2, "expected combine rule 1 (mean)"),
         ("combine_rule = true", 2, "expected combine rule 1 (mean)"),
-        ('server = {name = "adam"}', 2, "server rule: expected one of fedavg, fedavgm, fedadam, fedyogi, got 'adam'"),
-        ('server = {name = "fedavg"}', 2, "parameters of fedavg: expected rate, got none"),
+        ('server = {name = "adam"}', 2, "server rule: expected one of fedavg, fedavgm, nesterov, fedadagrad, fedadam"),
+        ('server = {name = "scaffold"}', 2, "parameters of scaffold: expected rate, participants, got rate"),
         ('server = "fedavg"', 2, "server: expected {name"),
         ('server = {program = "0x00"}', 2, "program"),
         ("update_form = 2", 2, "expected update form 1 (dense), got 2"),
@@ -196,3 +196,43 @@ def test_fedprox_is_chosen_by_its_weight_and_kept_from_a_file(done: Any, tmp_pat
     again = tmp_path / "again.toml"
     done("plan", "new", "--from", str(file), "--epochs", "5", "-o", str(again))
     assert read_plan(again).algorithm == Procedure("fedprox", {"mu": 0.1, "epochs": 5})
+
+
+def test_a_server_rule_s_published_defaults_are_filled_in(done: Any) -> None:
+    server = done("plan", "new", "--server", "nesterov")["plan"]["server"]
+    assert (server["name"], server["parameters"]) == ("nesterov", {"rate": 0.7, "momentum": 0.9})
+    server = done("plan", "new", "--server", "fedyogi", "--server-parameter", "rate=0.1")["plan"]["server"]
+    assert server["parameters"] == {"rate": 0.1, "beta1": 0.9, "beta2": 0.99, "tau": 0.001}
+
+
+def test_an_algorithm_is_chosen_with_its_parameters_and_its_other_half(done: Any, tmp_path: Path) -> None:
+    halves = ("--server", "scaffold", "--server-parameter", "participants=10", "--combine", "uniform_mean")
+    parameters = ("--algorithm-parameter", "lr=0.1", "--algorithm-parameter", "steps=20")
+    done("plan", "new", "--algorithm", "scaffold", *parameters, *halves, "-o", "p.toml")
+    plan = read_plan(tmp_path / "p.toml")
+    assert plan.algorithm == Procedure("scaffold", {"lr": 0.1, "steps": 20})
+    assert (plan.server.parameters, plan.weights) == ({"rate": 1.0, "participants": 10.0}, "uniform")
+    again = done("plan", "new", "--from", "p.toml", "--algorithm-parameter", "steps=30")["plan"]
+    assert again["algorithm"] == {"name": "scaffold", "parameters": {"lr": 0.1, "steps": 30}}
+    other = done("plan", "new", "--from", "p.toml", "--algorithm", "fedavg", "--epochs", 2, "--server", "fedavg")[
+        "plan"
+    ]
+    assert other["algorithm"] == {"name": "fedavg", "parameters": {"epochs": 2}}
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--algorithm", "scaffold"), "scaffold: expected parameters lr above 0 to 1e+06, steps"),
+        (("--algorithm", "feddyn"), "feddyn: expected the server rule feddyn, its other half, got fedavg"),
+        (("--server", "fednova"), "server rule fednova: expected the algorithm fednova, its other half, got fedavg"),
+        (("--algorithm", "feddyn", "--server", "feddyn", "--server-parameter", "participants=3"), "weights uniform"),
+        (("--algorithm", "fednova", "--mu", "0.1"), "--mu is fedprox's"),
+        (("--algorithm-parameter", "epochs=many"), "--algorithm-parameter: expected NAME=NUMBER, got 'epochs=many'"),
+        (("--server", "scaffold"), "parameters of scaffold: expected rate, participants, got rate"),
+        (("--server", "fedadam", "--server-parameter", "momentum=1"), "parameters of fedadam: expected rate, beta1"),
+    ],
+)
+def test_flags_that_do_not_fit_are_refused(cairn: Any, flags: tuple[str, ...], said: str) -> None:
+    result = cairn("plan", "new", *flags)
+    assert (result.exit_code, said in result.stderr) == (2, True), result.stderr

@@ -172,6 +172,8 @@ def test_a_coordinate_and_a_program_cost_little_gas(contract: Any, random_progra
         "fedavgm": compile_rule("fedavgm", {"rate": 1.0, "momentum": 0.9}, 20),
         "fedadam": compile_rule("fedadam", adaptive, 20),
         "fedyogi": compile_rule("fedyogi", adaptive, 20),
+        "scaffold": compile_rule("scaffold", {"rate": 1.0, "participants": 7.0}, 20),
+        "feddyn": compile_rule("feddyn", {"participants": 7.0}, 20),
     }
     rng = random.Random(14)
     while "64 operations" not in programs:

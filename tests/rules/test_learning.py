@@ -21,6 +21,8 @@ RULES = {
     "fedavgm": {"rate": 0.5, "momentum": 0.7},
     "fedadam": {"rate": 0.03, "beta1": 0.9, "beta2": 0.99, "tau": 1e-3},
     "fedyogi": {"rate": 0.03, "beta1": 0.9, "beta2": 0.99, "tau": 1e-3},
+    "nesterov": {"rate": 0.5, "momentum": 0.7},
+    "fedadagrad": {"rate": 0.1, "beta1": 0.0, "tau": 1e-3},
 }
 F64 = np.ndarray
 
@@ -126,13 +128,16 @@ def by_floats(name: str) -> list[float]:
         delta = mean_of_updates(w.astype(np.float64), t) * 2.0**-GRID_BITS
         if name == "fedavg":
             step = delta
-        elif name == "fedavgm":
+        elif name in ("fedavgm", "nesterov"):
             m = p["momentum"] * m + delta
-            step = p["rate"] * m
+            step = p["rate"] * (m if name == "fedavgm" else p["momentum"] * m + delta)
         else:
             m = p["beta1"] * m + (1 - p["beta1"]) * delta
-            change = delta**2 - v if name == "fedadam" else delta**2 * np.sign(delta**2 - v)
-            v = v + (1 - p["beta2"]) * change
+            if name == "fedadagrad":
+                v = v + delta**2
+            else:
+                change = delta**2 - v if name == "fedadam" else delta**2 * np.sign(delta**2 - v)
+                v = v + (1 - p["beta2"]) * change
             step = p["rate"] * m / (np.sqrt(v) + p["tau"])
         w = (w.astype(np.float64) + step).astype(np.float32)
         scores.append(accuracy(w.astype(np.float64)))

@@ -37,10 +37,21 @@ CASES: dict[str, tuple[str, dict[str, float], int]] = {
     "fedadam-fine": ("fedadam", ADAPTIVE | {"rate": 1e-4, "beta1": 0.0, "beta2": 0.999, "tau": 1e-6}, 24),
     "fedyogi": ("fedyogi", ADAPTIVE, 20),
     "fedyogi-fine": ("fedyogi", ADAPTIVE | {"rate": 0.01, "tau": 0.5}, 12),
+    "nesterov": ("nesterov", {"rate": 0.7, "momentum": 0.9}, 20),
+    "nesterov-slow": ("nesterov", {"rate": 0.003, "momentum": 0.99}, 24),
+    "fedadagrad": ("fedadagrad", {"rate": 0.1, "beta1": 0.0, "tau": 1e-3}, 20),
+    "fedadagrad-fine": ("fedadagrad", {"rate": 0.01, "beta1": 0.9, "tau": 1e-6}, 24),
+    "scaffold": ("scaffold", {"rate": 1.0, "participants": 7.0}, 20),
+    "scaffold-few": ("scaffold", {"rate": 0.3, "participants": 2.0}, 24),
+    "fednova": ("fednova", {}, 20),
+    "feddyn": ("feddyn", {"participants": 7.0}, 20),
+    "feddyn-few": ("feddyn", {"participants": 2.0}, 24),
 }
 """Name to rule, parameters and grid bits."""
 COUNT = 2003
 ROUNDS = 4
+CONTRIBUTIONS, TOTAL_STEPS = 3, 17
+"""Scalars of every round; 10 is the total weight."""
 
 
 def aggregate(t: int) -> list[int]:
@@ -73,43 +84,70 @@ class Expected:
     def __init__(self, rule: str, parameters: dict[str, float], grid_bits: int) -> None:
         self.rule = rule
         exact = {name: Fraction(value) for name, value in parameters.items()}
-        self.rate = exact["rate"]
-        if rule == "fedavg":
+        self.rate = exact.get("rate", Fraction(1))
+        self.state: tuple[int, ...] = ()
+        self.share = min(Fraction(1), CONTRIBUTIONS / exact.get("participants", Fraction(CONTRIBUTIONS)))
+        self.f = 0
+        if rule in ("fedavg", "scaffold"):
             self.f = fraction_bits(self.rate * 2**24)
-            self.state: tuple[int, ...] = ()
-        elif rule == "fedavgm":
+            self.state = () if rule == "fedavg" else (0,)
+        elif rule in ("fedavgm", "nesterov"):
             self.beta = Fraction(round(exact["momentum"] * 2**14), 2**14)
             self.most = -(-(2**24) // (1 - self.beta))
             self.f = fraction_bits(self.rate * self.most)
             self.state = (0,)
-        else:
+        elif rule == "feddyn":
+            self.state = (0,)
+        elif rule != "fednova":
             self.beta = Fraction(round(exact["beta1"] * 2**14), 2**14)
-            self.beta2 = Fraction(round(exact["beta2"] * 2**14), 2**14)
+            self.beta2 = Fraction(round(exact.get("beta2", Fraction(0)) * 2**14), 2**14)
             self.rate *= 2**grid_bits
             self.tau = exact["tau"] * 2**grid_bits
             self.f = fraction_bits(16 * self.rate)
             self.state = (0, round(self.tau**2))
 
     def step(self, q: int, state: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-        scaled = self.rate * 2**self.f
-        if self.rule == "fedavg":
-            d = round(q * significant(scaled))
-        elif self.rule == "fedavgm":
-            m = round(self.beta * state[0]) + 256 * q
-            d = round(m * significant(scaled / 256))
-            state = (max(-256 * self.most, min(256 * self.most, m)),)
-        else:
-            m = round(self.beta * state[0] + (1 - self.beta) * 256 * q)
-            v = state[1]
-            if self.rule == "fedadam":
-                v = round(self.beta2 * v + (1 - self.beta2) * q * q)
-            elif v > q * q:
-                v -= round((1 - self.beta2) * q * q)
-            elif v < q * q:
-                v += round((1 - self.beta2) * q * q)
-            d = round(Fraction(m * round(scaled / 4), isqrt(4096 * v) + round(64 * self.tau)))
-            state = (m, max(0, min(2**48 - 1, v)))
+        rules = {
+            "fedavg": self.by_rate,
+            "scaffold": self.by_rate,
+            "fedavgm": self.by_momentum,
+            "nesterov": self.by_momentum,
+            "fednova": self.by_steps,
+            "feddyn": self.by_drift,
+        }
+        d, state = rules.get(self.rule, self.adaptive)(q, state)
         return max(-(2**24), min(2**24, d)), state
+
+    def by_rate(self, q: int, state: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+        state = tuple(c + round((256 * q - c) * self.share) for c in state)
+        return round(q * significant(self.rate * 2**self.f)), state
+
+    def by_momentum(self, q: int, state: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+        m = round(self.beta * state[0]) + 256 * q
+        along = m if self.rule == "fedavgm" else round(self.beta * m) + 256 * q
+        d = round(along * significant(self.rate * 2**self.f / 256))
+        return d, (max(-256 * self.most, min(256 * self.most, m)),)
+
+    def by_steps(self, q: int, state: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+        return round(Fraction(q * TOTAL_STEPS, CONTRIBUTIONS)), ()
+
+    def by_drift(self, q: int, state: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+        h = state[0] + round(256 * q * self.share)
+        return q + round(Fraction(h, 256)), (max(-(2**33), min(2**33, h)),)
+
+    def adaptive(self, q: int, state: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+        m = round(self.beta * state[0] + (1 - self.beta) * 256 * q)
+        v, most = state[1], 2**48 - 1
+        if self.rule == "fedadam":
+            v = round(self.beta2 * v + (1 - self.beta2) * q * q)
+        elif self.rule == "fedadagrad":
+            v, most = v + q * q, 3 * 2**48 - 1
+        elif v > q * q:
+            v -= round((1 - self.beta2) * q * q)
+        elif v < q * q:
+            v += round((1 - self.beta2) * q * q)
+        d = round(Fraction(m * round(self.rate * 2**self.f / 4), isqrt(4096 * v) + round(64 * self.tau)))
+        return d, (m, max(0, min(most, v)))
 
 
 def expected_digest(name: str) -> str:
@@ -139,7 +177,7 @@ def replayed(program: Program) -> list[int]:
     states = initial_states(program, COUNT)
     numbers: list[int] = []
     for t in range(1, ROUNDS + 1):
-        d, states = replay(program, np.array(aggregate(t)), states, RoundScalars(t, 3, 10, 0))
+        d, states = replay(program, np.array(aggregate(t)), states, RoundScalars(t, CONTRIBUTIONS, 10, TOTAL_STEPS))
         numbers += d.tolist()
     return [*numbers, *states.reshape(-1).tolist()]
 
@@ -177,6 +215,21 @@ def test_any_tile_gives_the_golden_results(tile: int, monkeypatch: pytest.Monkey
     assert sha256(replayed(compile_rule(*CASES["fedyogi"]))) == golden()["fedyogi"]["digest"]
 
 
+@pytest.mark.parametrize("name", sorted({rule for rule, _, _ in CASES.values()}))
+def test_leaves_by_themselves_give_the_golden_results(name: str) -> None:
+    """As a challenger replays: leaf by leaf, the last one short, each with its states alone."""
+    program = compile_rule(*CASES[name])
+    leaves = [slice(first, first + 256) for first in range(0, COUNT, 256)]
+    states = [initial_states(program, len(range(COUNT)[leaf])) for leaf in leaves]
+    numbers: list[int] = []
+    for t in range(1, ROUNDS + 1):
+        q, scalars = np.array(aggregate(t)), RoundScalars(t, CONTRIBUTIONS, 10, TOTAL_STEPS)
+        for i, leaf in enumerate(leaves):
+            d, states[i] = replay(program, q[leaf], states[i], scalars)
+            numbers += d.tolist()
+    assert sha256([*numbers, *(x for one in states for x in one.reshape(-1).tolist())]) == golden()[name]["digest"]
+
+
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_any_order_and_number_of_threads_give_the_golden_results(threads: int) -> None:
     program = compile_rule(*CASES["fedadam"])
@@ -187,7 +240,7 @@ def test_any_order_and_number_of_threads_give_the_golden_results(threads: int) -
         q, old = np.array(aggregate(t)), states.copy()
 
         def one(part: np.ndarray, q: np.ndarray = q, old: np.ndarray = old, t: int = t) -> None:
-            d[part], states[part] = replay(program, q[part], old[part], RoundScalars(t, 3, 10, 0))
+            d[part], states[part] = replay(program, q[part], old[part], RoundScalars(t, CONTRIBUTIONS, 10, TOTAL_STEPS))
 
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(one, np.array_split(order, 3 * threads)))

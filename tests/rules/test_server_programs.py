@@ -11,7 +11,7 @@ import pytest
 from registry.errors import InputError
 from registry.rules.interpreter import initial_states, replay
 from registry.rules.program import Program, RoundScalars, analyse
-from registry.rules.server_programs import RULES, compile_rule, is_compiled
+from registry.rules.server_programs import RULES, compile_rule, is_compiled, with_defaults
 
 ADAPTIVE = {"rate": 0.1, "beta1": 0.9, "beta2": 0.99, "tau": 1e-3}
 SAMPLES: dict[str, dict[str, object]] = {
@@ -19,8 +19,14 @@ SAMPLES: dict[str, dict[str, object]] = {
     "fedavgm": {"rate": 1.0, "momentum": 0.9},
     "fedadam": ADAPTIVE,
     "fedyogi": ADAPTIVE,
+    "nesterov": {"rate": 0.7, "momentum": 0.9},
+    "fedadagrad": {"rate": 0.1, "beta1": 0.5, "tau": 1e-3},
+    "scaffold": {"rate": 1.0, "participants": 8.0},
+    "fednova": {},
+    "feddyn": {"participants": 8.0},
 }
 S = 20
+CONTRIBUTIONS, TOTAL_STEPS = 3, 60
 
 
 def compiled(name: str, **changed: float) -> Program:
@@ -46,7 +52,7 @@ def test_every_corner_of_the_parameters_compiles_at_every_grid(name: str) -> Non
             values = {p.name: ends[i][corner[i]] for i, p in enumerate(rule.parameters)}
             if "tau" in values:  # these two have bounds in grid steps
                 step = 2.0**-grid_bits
-                values["tau"] = (1.0, 2.0**23, 1000.3)[corner[3]] * step
+                values["tau"] = (1.0, 2.0**23, 1000.3)[corner[-1]] * step
                 values["rate"] = (2.0**-28, 2.0**22, 77.7)[corner[0]] * step
             analyse(compile_rule(name, values, grid_bits))
             tried += 1
@@ -60,7 +66,7 @@ def test_a_name_is_exactly_one_program(name: str) -> None:
     assert not is_compiled(replace(program, fraction_bits=program.fraction_bits + 1), name, SAMPLES[name], S)
     assert not is_compiled(
         replace(program, parameters=(*program.parameters, 0))
-        if not program.operations
+        if not program.parameters
         else replace(program, parameters=(program.parameters[0] + 1, *program.parameters[1:])),
         name,
         SAMPLES[name],
@@ -81,7 +87,7 @@ def test_the_grid_is_part_of_what_an_adaptive_rule_means() -> None:
 @pytest.mark.parametrize(
     ("name", "parameters", "grid_bits", "match"),
     [
-        ("fedsgd", {}, 20, "server rule: expected one of fedavg, fedavgm, fedadam, fedyogi, got 'fedsgd'"),
+        ("fedsgd", {}, 20, "server rule: expected one of fedavg, fedavgm, .*, feddyn, got 'fedsgd'"),
         ("fedavg", {}, 20, "parameters of fedavg: expected rate, got none"),
         ("fedavg", {"rate": 1.0, "tau": 1.0}, 20, "parameters of fedavg: expected rate, got rate, tau"),
         ("fedavg", {"rate": 1}, 20, "rate: expected a float of .*, got 1"),
@@ -94,6 +100,17 @@ def test_the_grid_is_part_of_what_an_adaptive_rule_means() -> None:
         ("fedavg", {"rate": float("inf")}, 20, "rate: expected a float of .*, got inf"),
         ("fedavg", {"rate": 1.0}, 127, r"grid_bits: expected 0\.\.126, got 127"),
         ("fedavg", {"rate": 1.0}, -1, r"grid_bits: expected 0\.\.126, got -1"),
+        ("fednova", {"rate": 1.0}, 20, "parameters of fednova: expected none, got rate"),
+        ("scaffold", {"rate": 1.0, "participants": 2.5}, 20, "participants: expected a whole number, got 2.5"),
+        ("feddyn", {"participants": 7.01}, 20, "participants: expected a whole number, got 7.01"),
+        ("feddyn", {"participants": 0.0}, 20, r"participants: expected a float of 1\.\..*, got 0.0"),
+        ("nesterov", {"rate": 0.7, "momentum": 1.0}, 20, "momentum: expected a float of 0.*, got 1.0"),
+        (
+            "fedadagrad",
+            ADAPTIVE,
+            20,
+            "parameters of fedadagrad: expected rate, beta1, tau, got rate, beta1, beta2, tau",
+        ),
         ("fedavgm", {"rate": 1.0, "momentum": 1.0}, 20, "momentum: expected a float of 0.*, got 1.0"),
         ("fedadam", ADAPTIVE | {"beta2": 1.0}, 20, "beta2: expected a float of .*, got 1.0"),
         ("fedadam", ADAPTIVE | {"beta2": 0.0}, 20, "beta2: expected a float of .*, got 0.0"),
@@ -113,25 +130,30 @@ def test_what_names_no_rule_is_refused(name: str, parameters: dict[str, object],
 
 def in_floats(name: str, parameters: dict[str, Any], rounds: list[np.ndarray]) -> list[np.ndarray]:
     """The steps in units of the update, by the formula as the paper has it."""
-    if name in ("fedadam", "fedyogi"):
-        m, v = 0.0, parameters["tau"] ** 2
-    else:
-        m, v = 0.0, 0.0
+    m, v, c = 0.0, parameters.get("tau", 0.0) ** 2, 0.0
+    share = CONTRIBUTIONS / parameters.get("participants", CONTRIBUTIONS)
     steps = []
     for delta in rounds:
-        if name == "fedavg":
+        if name == "fednova":
+            steps.append(TOTAL_STEPS / CONTRIBUTIONS * delta)
+        elif name in ("fedavg", "scaffold"):
             steps.append(parameters["rate"] * delta)
-            continue
-        if name == "fedavgm":
+        elif name == "feddyn":
+            c = c + share * delta
+            steps.append(delta + c)
+        elif name in ("fedavgm", "nesterov"):
             m = parameters["momentum"] * m + delta
-            steps.append(parameters["rate"] * m)
-            continue
-        m = parameters["beta1"] * m + (1 - parameters["beta1"]) * delta
-        if name == "fedadam":
-            v = parameters["beta2"] * v + (1 - parameters["beta2"]) * delta**2
+            along = m if name == "fedavgm" else parameters["momentum"] * m + delta
+            steps.append(parameters["rate"] * along)
         else:
-            v = v - (1 - parameters["beta2"]) * delta**2 * np.sign(v - delta**2)
-        steps.append(parameters["rate"] * m / (np.sqrt(v) + parameters["tau"]))
+            m = parameters["beta1"] * m + (1 - parameters["beta1"]) * delta
+            if name == "fedadam":
+                v = parameters["beta2"] * v + (1 - parameters["beta2"]) * delta**2
+            elif name == "fedadagrad":
+                v = v + delta**2
+            else:
+                v = v - (1 - parameters["beta2"]) * delta**2 * np.sign(v - delta**2)
+            steps.append(parameters["rate"] * m / (np.sqrt(v) + parameters["tau"]))
     return steps
 
 
@@ -147,10 +169,65 @@ def test_the_steps_are_the_papers_formulas(name: str, scale: float) -> None:
     states = initial_states(program, 2000)
     worst = 0.0
     for t, (q, step) in enumerate(zip(rounds, expected, strict=True), start=1):
-        d, states = replay(program, q.astype(np.int64), states, RoundScalars(t, 3, 10, 0))
+        d, states = replay(program, q.astype(np.int64), states, RoundScalars(t, CONTRIBUTIONS, 10, TOTAL_STEPS))
         found = d * 2.0 ** (-S - program.fraction_bits)
         worst = max(worst, float(np.abs(found - step).max() / np.abs(step).max()))
     print(f"\n{name}, updates of about {scale:g}: {worst:.1e} of the largest step")
     # Decay rates are k / 2^14. FedYogi's second moment jumps by 1 % of the square where the two are next to equal, on
     # whichever side rounding leaves them.
     assert worst < (1e-2 if name == "fedyogi" else 1e-3)
+
+
+def test_scaffold_s_state_is_the_paper_s_mean_of_control_variates() -> None:
+    """Three of eight participants a round, option II with K steps of rate lr: c is the mean of all c_k, -C / (K lr)."""
+    program, rng = compiled("scaffold"), np.random.default_rng(2)
+    k_lr, total = 20 * 0.05, 8
+    own, c = np.zeros((total, 500)), np.zeros(500)
+    states = initial_states(program, 500)
+    for t in range(1, 21):
+        chosen = rng.choice(total, CONTRIBUTIONS, replace=False)
+        updates = np.rint(rng.normal(0.01 * chosen[:, None], 0.01, (CONTRIBUTIONS, 500)) * 2.0**S)
+        new = own[chosen] - c - updates * 2.0**-S / k_lr
+        c = c + (new - own[chosen]).sum(0) / total
+        own[chosen] = new
+        mean = np.rint(updates.mean(0)).astype(np.int64)
+        _, states = replay(program, mean, states, RoundScalars(t, CONTRIBUTIONS, 10, TOTAL_STEPS))
+    found = -states[:, 0] * 2.0**-S / 256 / k_lr
+    assert np.abs(own.mean(0) - c).max() < 1e-12
+    assert (
+        np.abs(found - c).max() < 2.0 ** (-S - 1) / k_lr
+    )  # half a grid step of the mean, which a share of 3/8 forgets
+
+
+def test_more_contributions_than_participants_count_as_all() -> None:
+    q = np.array([1 << 24, -(1 << 24), 12345])
+    for name in ("scaffold", "feddyn"):
+        program = compiled(name)
+        many, all_of_them = (
+            replay(program, q, initial_states(program, 3), RoundScalars(1, n, 1000, 1)) for n in (1000, 8)
+        )
+        assert np.array_equal(many[1], all_of_them[1])
+
+
+def test_defaults_are_filled_in_and_what_has_none_is_asked_for() -> None:
+    assert with_defaults("fedyogi", {"rate": 0.5}) == {"rate": 0.5, "beta1": 0.9, "beta2": 0.99, "tau": 1e-3}
+    assert with_defaults("nesterov", {}) == {"rate": 0.7, "momentum": 0.9}
+    assert with_defaults("scaffold", {}) == {"rate": 1.0}
+    assert with_defaults("fedavg", {"tau": 1.0}) == {"rate": 1.0, "tau": 1.0}
+    assert with_defaults("nobody", {"a": 1.0}) == {"a": 1.0}
+    for name, rule in RULES.items():
+        given = with_defaults(name, {p.name: 8.0 for p in rule.parameters if p.usual is None})
+        assert [*given] == [p.name for p in rule.parameters]
+        compile_rule(name, given, S)
+
+
+def test_a_fixed_learning_rate_falls_as_adagrad_s_does() -> None:
+    """Under equal updates of size 1 the t-th step is rate / sqrt(t), and the sum saturates instead of wrapping."""
+    program = compiled("fedadagrad", beta1=0.0)
+    states, q = initial_states(program, 1), np.array([1 << 24])
+    found = []
+    for t in range(1, 6):
+        d, states = replay(program, q, states, RoundScalars(t, 1, 1, 1))
+        found.append(int(d[0]) * 2.0 ** (-S - program.fraction_bits))
+    assert found[:4] == pytest.approx([0.1 / np.sqrt(t) for t in range(1, 5)], rel=1e-3)
+    assert found[4] == found[3] and states[0, 1] == 3 * (1 << 48) - 1

@@ -17,6 +17,7 @@ from registry.cli.plan_files import manifest_of
 from registry.cli.rules_page import facts, format_page, rules_page
 from registry.errors import FormError, InputError, UnknownRule
 from registry.rules import table
+from registry.rules.algorithms import CLIENT_ALGORITHMS
 from registry.rules.server_programs import RULES as SERVER_RULES
 from registry.rules.shapes import HALF, Columns, Factors, Select, SelectColumns, left_out
 from registry.rules.table import (
@@ -274,6 +275,7 @@ def test_the_command_prints_the_table() -> None:
     shown = CliRunner().invoke(app, ["rules"], env={"COLUMNS": "200"})
     data = json.loads(CliRunner().invoke(app, ["rules", "--json"]).stdout)
     assert [one["name"] for one in data.pop("server_rules")] == list(SERVER_RULES)
+    assert [one["name"] for one in data.pop("algorithms")] == list(CLIENT_ALGORITHMS)
     assert {kind: [one["number"] for one in entries] for kind, entries in data.items()} == {
         "combine_rules": [one.number for one in COMBINE_RULES],
         "update_forms": [one.number for one in UPDATE_FORMS],

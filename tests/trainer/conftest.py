@@ -77,6 +77,7 @@ def hand_made(tmp_path: Path) -> Callable[..., HandMade]:
             model_id=model,
             number=1,
             round_id=round_id,
+            opened_in=bytes(32),
             parent=digest_of(genesis),
             parent_roots=roots_hash(roots_of(genesis)),
             plan=anchored,

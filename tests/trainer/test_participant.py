@@ -177,14 +177,15 @@ def test_clip_without_one_positive_norm_is_refused(
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"algorithm": Procedure("fedsgd", {})}, r"expected an algorithm of \['fedavg', 'fedprox'\], got 'fedsgd'"),
-        ({"algorithm": Procedure("fedavg", {"epochs": 0})}, "expected parameter epochs >= 1"),
-        ({"algorithm": Procedure("fedavg", {"epochs": True})}, "expected parameter epochs >= 1"),
-        ({"algorithm": Procedure("fedavg", {"mu": 0.1})}, "expected parameter epochs >= 1 and no other"),
+        ({"algorithm": Procedure("sgd", {})}, r"expected an algorithm of fedavg, fedsgd, .*, got 'sgd'"),
+        ({"algorithm": Procedure("fedavg", {"epochs": 0})}, "fedavg: expected parameters epochs 1 to"),
+        ({"algorithm": Procedure("fedavg", {"epochs": True})}, "fedavg: expected parameters epochs 1 to"),
+        ({"algorithm": Procedure("fedavg", {"mu": 0.1})}, "fedavg: expected parameters epochs 1 to"),
         ({"transforms": (Procedure("mask", {}),)}, r"expected transforms of \['clip'\], got 'mask'"),
         ({"combine_rule": 9}, r"expected combine rule 1 \(mean\), .* got 9"),
         ({"server": ServerRule("sgd", {}, FEDAVG.program)}, r"server rule: expected one of fedavg, .*, got 'sgd'"),
         ({"server": replace(FEDAVG, parameters={"rate": 0.5})}, "expected the program that fedavg compiles to"),
+        ({"algorithm": Procedure("feddyn", {})}, "feddyn: expected the server rule feddyn, its other half, got fedavg"),
         ({"weight_cap": 9}, "examples: expected 1..9, the plan's weight cap, got 10"),
         ({"scales": {"nobody": 2}}, "nobody"),
         ({"values": 7}, "plan: expected values 8 as the parent has, got 7"),
@@ -402,3 +403,64 @@ def test_a_damaged_salt_is_said(hand_made: Make, make_task: Make) -> None:
     (round.folder / "participant" / "salt").write_bytes(b"short")
     with pytest.raises(FormError, match="salt: expected 32 bytes, got 5"):
         round.prepare(task)
+
+
+@pytest.mark.parametrize(
+    ("procedure", "most", "steps"),
+    [
+        (Procedure("fedprox", {"mu": 0.1, "epochs": 3}), None, 15),
+        (Procedure("fedprox", {"mu": 0.1, "epochs": 3}), 7, 7),
+        (Procedure("fedprox", {"mu": 0.1, "epochs": 3, "steps": 6}), None, 6),
+        (Procedure("fedprox", {"mu": 0.1, "epochs": 3, "steps": 6}), 2, 2),
+        (Procedure("fedprox", {"mu": 0.1, "epochs": 3, "steps": 6}), 99, 6),
+        (Procedure("fedprox", {"mu": 0.1, "epochs": 1, "steps": 99}), 99, 5),
+        (Procedure("fedsgd", {"lr": 0.1}), None, 1),
+        (Procedure("fedsgd", {"lr": 0.1, "steps": 8}), None, 8),
+    ],
+)
+def test_an_update_declares_the_steps_that_were_taken(
+    hand_made: Make, procedure: Procedure, most: int | None, steps: int
+) -> None:
+    taken = 0
+
+    def train(module: nn.Module, epoch: int) -> Mapping[str, float]:
+        nonlocal taken
+        optimizer = torch.optim.SGD(module.parameters(), lr=0.0)
+        for _ in range(5):
+            optimizer.zero_grad()
+            sum(p.sum() for p in module.parameters()).backward()  # type: ignore[union-attr]
+            optimizer.step()
+            taken += 1
+        return {}
+
+    plan = replace(propose_plan(fixed(0.5), quorum=1, min_contributions=1), algorithm=procedure)
+    task = Task(fixed(0.0), train, 10, DataSetManifest("data", "", "", "", 10, None), most_steps=most)
+    assert hand_made(fixed(0.5), plan).prepare(task).manifest.steps == steps
+    assert taken == (5 if procedure.parameters == {"lr": 0.1} else steps)
+
+
+def test_partial_work_is_refused_where_the_algorithm_has_none(hand_made: Make, make_task: Make) -> None:
+    task = replace(make_task(fixed(0.0), add({})), most_steps=3)
+    with pytest.raises(InputError, match=r"most_steps: expected an algorithm with partial work \(fedprox, fednova\)"):
+        hand_made(fixed(0.5)).prepare(task)
+    with pytest.raises(InputError, match="most_steps: expected 1 or more, got 0"):
+        hand_made(fixed(0.5)).prepare(replace(task, most_steps=0))
+    with pytest.raises(InputError, match=r"most_steps: expected a whole number, got 1\.5"):
+        replace(task, most_steps=1.5)  # type: ignore[arg-type]
+
+
+def test_fednova_s_update_is_the_mean_change_of_a_step(hand_made: Make) -> None:
+    module = fixed(0.5)
+    plan = propose_plan(module, quorum=1, min_contributions=1, grid_bits=20)
+    server = server_rule("fednova", {}, 20)
+    plan = replace(plan, algorithm=Procedure("fednova", {"epochs": 2}), server=server)
+
+    def train(trained: nn.Module, epoch: int) -> Mapping[str, float]:
+        with torch.no_grad():
+            trained.get_parameter("weight").add_(1.5)
+        return {}
+
+    task = Task(fixed(0.0), train, 10, DataSetManifest("data", "", "", "", 10, None), steps_per_epoch=3)
+    prepared = hand_made(module, plan).prepare(task)
+    assert prepared.manifest.steps == 6
+    assert np.array_equal(tensors_of(prepared)["weight"], np.full((2, 3), 0.5, dtype=np.float32))

@@ -1,9 +1,14 @@
-"""Local training algorithms, by the name that plans use."""
+"""Local training algorithms, by the name that plans use; `registry.rules.algorithms` has their parameters."""
 
 from __future__ import annotations
 
-from trainer.algorithms import fedavg, fedprox
+from collections.abc import Mapping
+
+from trainer.algorithms import fedavg, feddyn, fednova, fedprox, fedsgd, scaffold
+from trainer.local_training import ClientUpdate
 
 __all__ = ["ALGORITHMS"]
 
-ALGORITHMS = {fedavg.NAME: fedavg.client_update, fedprox.NAME: fedprox.client_update}
+ALGORITHMS: Mapping[str, ClientUpdate] = {
+    algorithm.NAME: algorithm.client_update for algorithm in (fedavg, fedsgd, fedprox, scaffold, fednova, feddyn)
+}

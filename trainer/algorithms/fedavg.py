@@ -11,46 +11,34 @@ Server side: `registry.rounds.aggregation.combine` computes the weighted mean of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 
 from torch import nn
 
-from registry.errors import InputError
+from registry.rules.algorithms import require_parameters
+from trainer.local_training import LocalResult, LocalRound, TrainEpoch, train_locally
 
-__all__ = ["NAME", "TrainEpoch", "client_update"]
+__all__ = ["NAME", "client_update"]
 
 NAME = "fedavg"
-
-TrainEpoch = Callable[[nn.Module, int], Mapping[str, float]]
-"""Trains the module in place for one local epoch; takes the epoch's number, returns metrics."""
 
 
 def client_update(
     module: nn.Module,
     train_epoch: TrainEpoch,
     parameters: Mapping[str, bool | int | float | str],
-    *,
-    private: Collection[str] = (),
-) -> Mapping[str, float]:
-    """ClientUpdate: train module in place for the plan's number of local epochs.
+    round: LocalRound,
+) -> LocalResult:
+    """Train module in place for the plan's number of local epochs.
 
     Args:
         module: Holds the parent version; holds w_k afterwards.
         train_epoch: One local epoch.
         parameters: `epochs`, a whole number of at least 1 (default 1).
-        private: Names of tensors that no version contains; trained like the others.
-
-    Returns:
-        The last epoch's metrics.
+        round: The round.
 
     Raises:
-        InputError: The plan has unknown parameters, or an invalid number of epochs.
+        InputError: The plan has other parameters or values.
     """
-    epochs = parameters.get("epochs", 1)
-    if type(epochs) is not int or epochs < 1 or set(parameters) - {"epochs"}:
-        raise InputError(f"fedavg: expected parameter epochs >= 1 and no other, got {dict(parameters)}")
-    metrics: Mapping[str, float] = {}
-    for epoch in range(epochs):
-        module.train()
-        metrics = train_epoch(module, epoch)
-    return metrics
+    given = require_parameters(NAME, parameters)
+    return LocalResult(train_locally(module, train_epoch, epochs=given["epochs"]))

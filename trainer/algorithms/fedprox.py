@@ -1,24 +1,24 @@
-"""FedProx: FedAvg with a proximal term that keeps local weights near the parent version.
+"""FedProx: FedAvg with a proximal term that keeps local weights near the parent version, and with partial work.
 
 Li, Sahu, Zaheer, Sanjabi, Talwalkar, Smith: Federated Optimization in Heterogeneous Networks (MLSys 2020), algorithm 2.
 Participant k minimizes F_k(w) + mu / 2 * |w - w_t|^2, so mu * (w - w_t) is added to each gradient. A hook before each
-step of a torch optimizer adds it, so that any training function works unchanged.
+step of a torch optimizer adds it, so that any training function works unchanged. A participant that is short of time
+takes fewer steps (`Task.most_steps`, the paper's gamma-inexact solution): its update counts like any other and declares
+the steps that it took. With mu = 0 that is FedAvg with partial work, Flower's default.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
-from registry.errors import InputError
-from trainer.algorithms import fedavg
-from trainer.steps import counting_steps, held
+from registry.rules.algorithms import require_parameters
+from trainer.local_training import LocalResult, LocalRound, TrainEpoch, fewest, train_locally
+from trainer.steps import adjusting_gradients
 
 __all__ = ["NAME", "client_update", "proximal"]
 
@@ -27,34 +27,26 @@ NAME = "fedprox"
 
 def client_update(
     module: nn.Module,
-    train_epoch: fedavg.TrainEpoch,
+    train_epoch: TrainEpoch,
     parameters: Mapping[str, bool | int | float | str],
-    *,
-    private: Collection[str] = (),
-) -> Mapping[str, float]:
+    round: LocalRound,
+) -> LocalResult:
     """Train module in place for the plan's number of local epochs, with a proximal term to its initial values.
 
     Args:
         module: Holds the parent version; holds w_k afterwards.
         train_epoch: One local epoch, with torch optimizers.
-        parameters: `mu`, a number above 0, and `epochs`, a whole number of at least 1 (default 1).
-        private: Names of tensors that no version contains; they get no proximal term.
-
-    Returns:
-        The last epoch's metrics.
+        parameters: `mu`, a number of at least 0; `epochs`, a whole number of at least 1 (default 1); `steps`, the most
+            steps of all epochs, optional.
+        round: The round: private tensors get no proximal term, and `most_steps` is partial work.
 
     Raises:
         InputError: The plan has other parameters or values, a gradient is sparse, or no torch optimizer stepped.
     """
-    mu, epochs = parameters.get("mu"), parameters.get("epochs", 1)
-    known = set(parameters) <= {"mu", "epochs"} and type(mu) in (int, float) and type(epochs) is int
-    if not known or not isinstance(mu, int | float) or not 0 < mu < math.inf or int(epochs) < 1:
-        raise InputError(f"fedprox: expected parameters mu > 0 and epochs >= 1 and no others, got {dict(parameters)}")
-    with proximal(module, float(mu), private), counting_steps(module) as steps:
-        metrics = fedavg.client_update(module, train_epoch, {"epochs": epochs})
-    if not steps:
-        raise InputError("fedprox: expected training by an optimizer of torch, but none stepped on this module")
-    return metrics
+    given = require_parameters(NAME, parameters)
+    most = fewest(given["steps"], round.most_steps)
+    with proximal(module, float(given["mu"] or 0), round.private):
+        return LocalResult(train_locally(module, train_epoch, epochs=given["epochs"], steps=most, hooked=NAME))
 
 
 @contextmanager
@@ -65,39 +57,13 @@ def proximal(module: nn.Module, mu: float, private: Collection[str] = ()) -> Ite
 
     Args:
         module: The module in training.
-        mu: Above 0.
+        mu: At least 0.
         private: Names of parameters without a proximal term.
     """
     begun = {id(p): p.detach().clone() for name, p in module.named_parameters() if name not in private}
 
-    def pull(optimizer: Optimizer) -> None:
-        with torch.no_grad():
-            for parameter in held(optimizer, begun):
-                if parameter.grad is None:
-                    continue
-                if parameter.grad.is_sparse:
-                    raise InputError("fedprox: expected dense gradients, got a sparse one")
-                parameter.grad.add_(parameter - begun[id(parameter)], alpha=mu)
+    def pull(parameter: nn.Parameter, gradient: torch.Tensor, group: dict[str, Any]) -> None:
+        gradient.add_(parameter - begun[id(parameter)], alpha=mu)
 
-    def before(optimizer: Optimizer, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
-        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
-        if closure is None or not held(optimizer, begun):
-            pull(optimizer)
-            return None
-        # Such an optimizer evaluates a closure, and so gradients, several times per step.
-        return (args[0], _then(closure, lambda: pull(optimizer))), {k: v for k, v in kwargs.items() if k != "closure"}
-
-    handle = register_optimizer_step_pre_hook(before)
-    try:
+    with adjusting_gradients(NAME, begun, pull):
         yield
-    finally:
-        handle.remove()
-
-
-def _then(closure: Callable[[], Any], then: Callable[[], None]) -> Callable[[], Any]:
-    def both() -> Any:
-        loss = closure()
-        then()
-        return loss
-
-    return both

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from registry.errors import InputError
-from trainer.callbacks import user_callback
+from trainer.callbacks import placed, user_callback
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from torch import nn
 
+    from registry.rules.program import Program
     from trainer.participant import Task
 
-__all__ = ["Unshared", "load_module", "load_problem", "load_task", "named", "need_torch"]
+__all__ = ["Unshared", "load_module", "load_problem", "load_program", "load_task", "named", "need_torch"]
 
 
 Unshared = Annotated[
@@ -88,17 +89,47 @@ def load_module(spec: str) -> nn.Module:
     return module
 
 
+def load_program(spec: str) -> Program:
+    """Return the server program of the named function, traced; or the program itself, where a decorator has traced it.
+
+    Args:
+        spec: `package.module:function`, found from the current folder and the Python path, or `file.py:function`.
+
+    Raises:
+        InputError: The function does not exist, fails, or cannot be traced.
+    """
+    from registry.rules.program import Program
+    from registry.rules.tracing import trace
+
+    what = f"server: {spec}"
+    with placed(what):
+        found = _found("server", spec)
+    if isinstance(found, Program):
+        return found
+    try:
+        with placed(what), user_callback(what):
+            return trace(found)
+    except InputError as error:
+        raise error if str(error).startswith(what) else InputError(f"{what}: {error}") from error
+
+
 def _called(what: str, spec: str) -> Any:
+    function = _found(what, spec)
+    with user_callback(f"{what}: {spec}"):
+        return function()
+
+
+def _found(what: str, spec: str) -> Any:
+    """Return what a name stands for in a file or module: a function, or a server program."""
     place, colon, name = spec.rpartition(":")
     if not colon or not place or not name:
         raise InputError(f"{what}: expected module:function or file.py:function, got {spec!r}")
     with user_callback(f"{what}: {place}"):
         module = _from_file(what, Path(place)) if place.endswith(".py") else _from_path(what, place)
     function: Any = getattr(module, name, None)
-    if not callable(function):
+    if not callable(function) and not (what == "server" and type(function).__name__ == "Program"):
         raise InputError(f"{what}: {place} has no function {name!r}")
-    with user_callback(f"{what}: {spec}"):
-        return function()
+    return function
 
 
 def _from_file(what: str, path: Path) -> ModuleType:

@@ -31,11 +31,11 @@ from registry.rounds.plans import load_plan
 from registry.rounds.versions import load_version_manifest
 from registry.store.local import LocalStore
 from registry.types import Address
-from trainer.algorithms.fedavg import TrainEpoch
 from trainer.deltas import write_update
 from trainer.experiments.attacks import Attack, Poisoning, Seen, UpdateAttack
 from trainer.experiments.partitions import I64, Parts, partition
 from trainer.experiments.problems import Batch, Problem
+from trainer.local_training import TrainEpoch
 from trainer.modules import load_version
 from trainer.participant import Task, prepare_update
 from trainer.simulation import Simulation, aggregate_round, pass_time, start

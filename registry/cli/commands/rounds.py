@@ -16,9 +16,9 @@ from registry.cli.finding import find_model, find_round
 from registry.cli.output import short, utc
 from registry.cli.send import send, tell
 from registry.cli.session import Session
-from registry.errors import InputError
+from registry.errors import ContentError, InputError, VerificationFailed
 from registry.facts.plain import plain
-from registry.facts.round_facts import DEADLINES, RoundFacts, round_facts
+from registry.facts.round_facts import DEADLINES, RoundFacts, asked_in, round_facts
 
 if TYPE_CHECKING:
     from registry.facts.similarity_facts import RoundSimilarity
@@ -77,15 +77,17 @@ def show(
         bool, typer.Option("--similarity", help="Read the updates: cosines, contribution scores, and who is alike.")
     ] = False,
 ) -> None:
-    """Show a round: its phase and deadlines, who committed, and what was attested."""
+    """Show a round: its phase and deadlines, who was asked, who committed, and what was attested."""
     client = session.reader
     found = find_model(client, model)
     facts = round_facts(client, found, find_round(client, found, number))
+    asked = _asked(session, found, facts.number)
+    told = facts if asked is None else plain(facts) | {"asked": asked}
     of = _tensors(session, found, facts.number) if tensors else None
     alike = _similarity(session, found, facts.number) if similarity else None
 
     def show_all() -> None:
-        _show(session, facts)
+        _show(session, facts, asked)
         if of is not None:
             session.out.line()
             _show_tensors(session, of)
@@ -93,7 +95,7 @@ def show(
             session.out.line()
             _show_similarity(session, alike)
 
-    session.out.result(plain(facts) | (plain(of) if of else {}) | (plain(alike) if alike else {}), show_all)
+    session.out.result(plain(told) | (plain(of) if of else {}) | (plain(alike) if alike else {}), show_all)
 
 
 @command(app, "list", needs=READ, example="cairn round list 3fa9")
@@ -211,7 +213,15 @@ def _line(facts: RoundFacts) -> str:
     return ", ".join(parts)
 
 
-def _show(session: Session, facts: RoundFacts) -> None:
+def _asked(session: Session, model: ModelId, number: int) -> tuple[str, ...] | None:
+    """Return who was asked; None if everybody was, or if the store has no plan to tell."""
+    try:
+        return asked_in(session.reader, session.store, model, number)
+    except (ContentError, VerificationFailed):
+        return None
+
+
+def _show(session: Session, facts: RoundFacts, asked: tuple[str, ...] | None) -> None:
     out = session.out
     head: dict[str, object] = {
         "model": facts.model,
@@ -228,6 +238,8 @@ def _show(session: Session, facts: RoundFacts) -> None:
             head[f"{phase.name.lower()} until"] = f"{utc(ends)}{left}"
     if facts.finalized:
         head |= {"version": facts.version}
+    if asked is not None:
+        head |= {"asked": ", ".join(asked) or "nobody"}
     out.fields(head)
     out.line()
     rows = [(c.participant, c.weight, c.steps, short(c.digest), c.block) for c in facts.commitments]

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 from registry.cli.command import command, single
 from registry.cli.session import Session
-from registry.rules.table import COMBINE_RULES, UPDATE_FORMS, Entry
+from registry.rules.algorithms import CLIENT_ALGORITHMS, with_usual
+from registry.rules.table import COMBINE_RULES, UNIFORM, UPDATE_FORMS, Entry
 
 app = single()
 
 
 @command(app, "rules", example="cairn rules\ncairn rules --json")
 def rules(session: Session) -> None:
-    """Show the rules that a plan can have: combine rules, server rules, update forms, and who checks them.
+    """Show what a plan can have: combine rules, server rules, update forms, client algorithms, and who checks them.
 
     Rules that no function of the contract convicts are replayed by readers: `cairn verify` recomputes all of them.
     """
@@ -27,6 +28,11 @@ def rules(session: Session) -> None:
             proofs = "convictVersion, convictState, convictRoots"
             rows.append(("server", "", name, rule.description, "", parameters, proofs))
         rows += [_row("update_form", form) for form in UPDATE_FORMS]
+        for name, known in CLIENT_ALGORITHMS.items():
+            weights, parameters = UNIFORM if known.uniform else "", with_usual(known.parameters)
+            rows.append(
+                ("algorithm", "", name, known.description, weights, parameters, "nobody: its steps are declared")
+            )
         columns = ("field", "number", "name", "", "weights", "parameters", "convicted by")
         session.out.table(columns, rows, right=("number",))
 

@@ -11,9 +11,11 @@ import typer
 from registry.cli.command import Need, command, group
 from registry.cli.finding import find_model
 from registry.cli.output import short
+from registry.cli.plan_files import parameters_of, terms_of
 from registry.cli.send import send, tell
 from registry.cli.session import Session
 from registry.errors import InputError
+from registry.rules.algorithms import CLIENT_ALGORITHMS, with_usual
 from registry.rules.server_programs import RULES as SERVER_RULES
 from registry.rules.table import COMBINE_RULES, EXAMPLES, UNIFORM
 from trainer.cli.tasks import Unshared
@@ -39,9 +41,17 @@ CombineParameter = Annotated[
 ]
 _WEIGHTS_HELP = "Whether contributions count by weight, or equally; the default suits the combine rule."
 Weights = Annotated[str | None, typer.Option(metavar=f"{EXAMPLES}|{UNIFORM}", help=_WEIGHTS_HELP)]
-_SERVER_HELP = "Rule that makes a version of the aggregate: " + ", ".join(
-    f"{name} ({', '.join(p.name for p in rule.parameters)})" for name, rule in SERVER_RULES.items()
+_ALGORITHM_HELP = "What participants run: " + ", ".join(
+    f"{name} ({with_usual(known.parameters)})" for name, known in CLIENT_ALGORITHMS.items()
 )
+AlgorithmText = Annotated[str | None, typer.Option("--algorithm", metavar="NAME", help=_ALGORITHM_HELP)]
+AlgorithmParameter = Annotated[
+    list[str] | None, typer.Option(metavar="NAME=NUMBER", help="A parameter of the algorithm.")
+]
+_SERVER_HELP = "Rule that makes a version of the aggregate: " + ", ".join(
+    f"{name} ({with_usual(rule.parameters)})" for name, rule in SERVER_RULES.items()
+)
+_SERVER_HELP += "; or FILE.py:FUNCTION, a function of one's own, traced."
 Server = Annotated[str | None, typer.Option(metavar="RULE", help=_SERVER_HELP)]
 ServerParameter = Annotated[
     list[str] | None, typer.Option(metavar="NAME=NUMBER", help="A parameter of the server rule.")
@@ -73,6 +83,9 @@ def new(
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Output file, TOML.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Local epochs.")] = None,
     mu: Annotated[float | None, typer.Option(help="Train by FedProx with this proximal weight.")] = None,
+    algorithm: AlgorithmText = None,
+    algorithm_parameter: AlgorithmParameter = None,
+    sampled: Annotated[float | None, typer.Option(metavar="SHARE", help="Share of participants asked a round.")] = None,
     grid: Annotated[int | None, typer.Option(metavar="S", help="Grid: values are integers times 2^-S.")] = None,
     combine: Combine = None,
     combine_parameter: CombineParameter = None,
@@ -99,14 +112,12 @@ def new(
     hook: Hooks = None,
 ) -> None:
     """Write a validated plan as TOML; flags override the file, defaults fill the rest."""
-    from registry.cli.plan_files import parameters_of, terms_of
-
     given = _begun(source, [challenge_duration, answer_duration], term or ())
     flags: dict[str, Any] = {
         "combine_rule": combine,
         "combine_parameters": parameters_of(combine_parameter or ()) or None,
         "weights": weights,
-        "algorithm": _algorithm(given.get("algorithm"), epochs, mu),
+        "algorithm": _algorithm(given.get("algorithm"), algorithm, algorithm_parameter or [], epochs, mu, sampled),
         "transforms": None if clip is None else [{"name": "clip", "parameters": {"norm": clip}}],
         "grid_bits": grid,
         "saturate": saturate,
@@ -200,7 +211,7 @@ def history(session: Session, model: ModelText) -> None:
 
 def _begun(source: Path | None, durations: Sequence[str | None], terms: Sequence[str]) -> dict[str, Any]:
     """Read the plan to start from, without an answer time that other durations now give anew."""
-    from registry.cli.plan_files import terms_of, without_derived
+    from registry.cli.plan_files import without_derived
     from registry.cli.statements import read_toml
 
     if source is None:
@@ -210,16 +221,47 @@ def _begun(source: Path | None, durations: Sequence[str | None], terms: Sequence
     return without_derived(given) if any(durations) or said else given
 
 
-def _algorithm(given: Any, epochs: int | None, mu: float | None) -> dict[str, Any] | None:
-    """Return the training algorithm with the changes that flags make."""
-    if epochs is None and mu is None:
+def _algorithm(
+    given: Any,
+    name: str | None,
+    parameters: Sequence[str],
+    epochs: int | None,
+    mu: float | None,
+    sampled: float | None,
+) -> dict[str, Any] | None:
+    """Return the training algorithm with the changes that flags make; another algorithm begins without parameters.
+
+    Raises:
+        InputError: `mu` is given with an algorithm that is not FedProx, or a parameter is malformed.
+    """
+    flags = {"epochs": epochs, "mu": mu, "sampled": sampled}
+    said = {key: value for key, value in flags.items() if value is not None}
+    if name is None and not parameters and not said:
         return None
+    if mu is not None and name not in (None, "fedprox"):
+        raise InputError(f"--mu is fedprox's: expected no other --algorithm, got {name}")
     begun = given if isinstance(given, dict) else {}
-    parameters = begun.get("parameters")
-    changed: dict[str, Any] = {"epochs": epochs, "mu": mu}
-    kept = dict(parameters) if isinstance(parameters, dict) else {}
-    name = begun.get("name", "fedavg") if mu is None else "fedprox"
-    return {"name": name, "parameters": kept | {key: value for key, value in changed.items() if value is not None}}
+    before, held = begun.get("name", "fedavg"), begun.get("parameters")
+    chosen = name or ("fedprox" if mu is not None else before)
+    kept = dict(held) if isinstance(held, dict) and (name is None or name == before) else {}
+    numbers = {key: int(n) if n.is_integer() else n for key, n in _numbers("--algorithm-parameter", parameters).items()}
+    return {"name": chosen, "parameters": kept | said | numbers}
+
+
+def _numbers(option: str, texts: Sequence[str]) -> dict[str, float]:
+    """Parse NAME=NUMBER texts.
+
+    Raises:
+        InputError: One is something else.
+    """
+    found: dict[str, float] = {}
+    for text in texts:
+        key, _, number = text.partition("=")
+        try:
+            found[key] = float(number)
+        except ValueError:
+            raise InputError(f"{option}: expected NAME=NUMBER, got {text!r}") from None
+    return found
 
 
 def _server(name: str | None, parameters: list[str] | None, rate: float | None) -> dict[str, Any] | None:
@@ -232,14 +274,14 @@ def _server(name: str | None, parameters: list[str] | None, rate: float | None) 
         return {"name": "fedavg", "parameters": {"rate": rate}}
     if name is None:
         return None
-    found: dict[str, float] = {}
-    for text in parameters or []:
-        key, _, number = text.partition("=")
-        try:
-            found[key] = float(number)
-        except ValueError:
-            raise InputError(f"--server-parameter: expected NAME=NUMBER, got {text!r}") from None
-    return {"name": name, "parameters": found}
+    if ":" in name:
+        from registry.rules.program import encode
+        from trainer.cli.tasks import load_program
+
+        if parameters:
+            raise InputError("--server-parameter: expected none with a function of one's own, which has its constants")
+        return {"program": encode(load_program(name)).hex()}
+    return {"name": name, "parameters": _numbers("--server-parameter", parameters or [])}
 
 
 def _proposed(module: str | None, without: Sequence[str], said: Mapping[str, Any], probe: str | None) -> dict[str, Any]:
