@@ -87,7 +87,7 @@ class RuleSet:
         header: sha2-256 of the header of an update's file.
         segments: Counted Merkle root of the segments.
         parameters: Of the combine rule; for COLUMNS the first is the share trimmed at each end, in 65536ths, for
-            SELECT_COLUMNS the number of values left out.
+            SELECT_COLUMNS, the number of values left out.
         program: Server program.
 
     Raises:
@@ -175,7 +175,7 @@ def factor_of(rules: RuleSet, weight: int) -> int:
 
 
 def largest_factor(rules: RuleSet, weight: int) -> int:
-    """Return a contribution's largest factor: its weight; where each counts once 1, or under SELECT 2^16."""
+    """Return a contribution's largest factor: its weight; where each counts once 1, or 2^16 under SELECT."""
     return MAX_SHARE if rules.shape is Shape.SELECT and rules.uniform else factor_of(rules, weight)
 
 
@@ -185,7 +185,7 @@ def least_sum(rules: RuleSet, contributions: int) -> int:
 
 
 def divides(rules: RuleSet, factors: Sequence[int], divisor: int) -> bool:
-    """Whether a list of factors may have this divisor: their sum, or under SELECT no less than their sum."""
+    """Whether a list of factors may have this divisor: their sum, or no less than it under SELECT."""
     total = sum(factors)
     exact = total <= divisor if rules.shape is Shape.SELECT else total == divisor
     return exact and total >= least_sum(rules, len(factors))

@@ -70,7 +70,7 @@ def test_the_standard_input_holds_the_sources_as_they_are() -> None:
 def test_contracts_stay_deployable() -> None:
     for name in SHIPPED:
         code = bytes.fromhex(load(ARTIFACTS / f"{name}.json")["deployedBytecode"][2:])
-        assert len(code) <= 20_000, "EIP-170 allows 24 576: what follows needs room"
+        assert len(code) <= 22_000, "EIP-170 allows 24 576: what follows needs room"
 
 
 def test_the_lock_file_names_no_registry_host() -> None:
