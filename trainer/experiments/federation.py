@@ -344,7 +344,8 @@ def _attacked(
     """Return the attackers' updates, made of their own honest ones and, if the attack sees them, everybody's."""
     assert who.attack is not None
     plan = load_plan(who.sim.store, record.plan)
-    header = _header(prepared[who.bad[0]].file)
+    update_file = prepared[who.bad[0]].file.read_bytes()
+    header = parse_header(update_file, len(update_file))
     seen = [name for name in prepared if name not in who.bad] if who.attack.sees_others else []
     honest = [_values(prepared[name].file, header, plan) for name in seen]
     stacked = torch.stack(honest) if honest else torch.empty(0)
@@ -355,13 +356,6 @@ def _attacked(
         sent = update(Seen(own, stacked, len(who.bad), torch.Generator().manual_seed(int(drawn))))
         made[name] = _rewritten(who.sim, record, name, prepared[name], sent, header, plan)
     return made
-
-
-def _header(file: Path) -> TensorHeader:
-    with file.open("rb") as opened:
-        size = int.from_bytes(opened.read(8), "little")
-        opened.seek(0)
-        return parse_header(opened.read(8 + size), file.stat().st_size)
 
 
 def _values(file: Path, header: TensorHeader, plan: PlanManifest) -> torch.Tensor:
