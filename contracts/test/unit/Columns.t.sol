@@ -8,7 +8,7 @@ import {Contribution} from "../../interfaces/IDisputed.sol";
 import {Shape} from "../../interfaces/IRules.sol";
 import {World} from "../support/Disputes.sol";
 import {Streaming} from "../support/Streaming.sol";
-import {Leaves, Trees} from "../support/Trees.sol";
+import {Trees} from "../support/Trees.sol";
 
 /// @notice Aggregates of rules that take the middle of a coordinate's values.
 contract ColumnsTest is Streaming {
@@ -121,34 +121,6 @@ contract ColumnsTest is Streaming {
         convicts(liar, Fault.Aggregate, Part.Values, 0, call(liar, s[0], s[2]));
     }
 
-    /// @dev A round of a fourth participant too, in which the values of coordinate 2 are these.
-    function disputedOfFour(int256[4] memory v, int256 aggregate) internal returns (World memory w) {
-        w = honest(5, 24);
-        Leaves[] memory updates = new Leaves[](4);
-        for (uint256 k = 0; k < 4; ++k) {
-            updates[k] = k < 3 ? w.updates[k] : honest(5, 24).updates[0];
-            Trees.setValue(updates[k], 2, Trees.float32(v[k], 24));
-        }
-        w.updates = updates;
-        Trees.setValue(w.aggregate, 2, Trees.float32(aggregate, 24));
-        enroll(w);
-        address last = address(type(uint160).max);
-        vm.startPrank(OWNER);
-        cairn.grantRoles(modelId, last, P);
-        current = cairn.openRound(modelId);
-        vm.stopPrank();
-        w.list = new Contribution[](4);
-        for (uint256 k = 0; k < 4; ++k) {
-            address who = k < 3 ? participants[k] : last;
-            w.list[k] = Contribution(who, bytes32(k + 1), Trees.rootOf(updates[k]), 2, 1, 1);
-            vm.prank(who);
-            cairn.commitUpdate(modelId, current, w.list[k].digest, w.list[k].tensorRoot, 2, 1);
-        }
-        forward(COMMIT + PUBLISH);
-        settle(w);
-        agreed(w);
-    }
-
     function test_convictAggregate_of_a_median_of_four(uint256 seed) public {
         listed = 4;
         int256[4] memory v;
@@ -161,11 +133,11 @@ contract ColumnsTest is Streaming {
             if (s[j] > s[j + 1]) (s[j], s[j + 1]) = (s[j + 1], s[j]);
         }
         int256 right = half(s[1] + s[2]);
-        World memory w = disputedOfFour(v, right);
+        World memory w = disputedOfFour(v, right, [true, true, true, true]);
         refuses(call(w, s[1], s[2]), nothingWrong(Fault.Aggregate));
         if (s[0] != s[1]) refuses(call(w, s[0], s[2]), otherMiddle(s[0], s[2]));
         if (s[3] != s[2]) refuses(call(w, s[1], s[3]), otherMiddle(s[1], s[3]));
-        World memory liar = disputedOfFour(v, right + 1);
+        World memory liar = disputedOfFour(v, right + 1, [true, true, true, true]);
         convicts(liar, Fault.Aggregate, Part.Values, 0, call(liar, s[1], s[2]));
     }
 

@@ -4,7 +4,6 @@ pragma solidity ^0.8.28;
 import {Plan} from "../../interfaces/ICairn.sol";
 import {IChallenges, Middle, Step, Sum, Window} from "../../interfaces/IChallenges.sol";
 import {Fault, Part} from "../../interfaces/ICourt.sol";
-import {Contribution} from "../../interfaces/IDisputed.sol";
 import {Shape} from "../../interfaces/IRules.sol";
 import {World} from "../support/Disputes.sol";
 import {Streaming} from "../support/Streaming.sol";
@@ -23,32 +22,8 @@ contract SelectColumnsTest is Streaming {
         return super.planOf(w);
     }
 
-    /// @dev A round of four participants and five coordinates, in which coordinate 2 has these values and this aggregate.
-    function disputed(int256[4] memory v, int256 aggregate) internal returns (World memory w) {
-        w = honest(5, 24);
-        Leaves[] memory updates = new Leaves[](4);
-        for (uint256 k = 0; k < 4; ++k) {
-            updates[k] = k < 3 ? w.updates[k] : honest(5, 24).updates[0];
-            Trees.setValue(updates[k], 2, Trees.float32(v[k], 24));
-        }
-        w.updates = updates;
-        Trees.setValue(w.aggregate, 2, Trees.float32(aggregate, 24));
-        enroll(w);
-        address last = address(type(uint160).max);
-        vm.startPrank(OWNER);
-        cairn.grantRoles(modelId, last, P);
-        current = cairn.openRound(modelId);
-        vm.stopPrank();
-        w.list = new Contribution[](4);
-        for (uint256 k = 0; k < 4; ++k) {
-            address who = k < 3 ? participants[k] : last;
-            w.list[k] = Contribution(who, bytes32(k + 1), Trees.rootOf(updates[k]), 2, 1, chosen[k] ? 1 : 0);
-            vm.prank(who);
-            cairn.commitUpdate(modelId, current, w.list[k].digest, w.list[k].tensorRoot, 2, 1);
-        }
-        forward(COMMIT + PUBLISH);
-        settle(w);
-        agreed(w);
+    function disputed(int256[4] memory v, int256 aggregate) internal returns (World memory) {
+        return disputedOfFour(v, aggregate, chosen);
     }
 
     function hinted(int256[3] memory ends) internal pure returns (Sum memory s) {
