@@ -116,6 +116,8 @@ ALONE = {
 USES_DEVELOPMENT_CHAINS = (
     "registry.cli.commands.doctor",
     "registry.cli.commands.localnet",
+    "trainer.cli.commands.simulate",
+    "trainer.experiments.federation",
     "trainer.simulation",
     "trainer.demo",
 )

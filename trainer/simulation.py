@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from registry.chain.client import Client, chain_id_of, open_journal
+from registry.chain.client import Client, chain_id_of
 from registry.chain.contract_structs import Grant
 from registry.chain.deploy import deploy
+from registry.chain.journal import Journal
 from registry.chain.transactions import Transactor
 from registry.content.manifest import BaseFile, PlanManifest
-from registry.dev.embedded import Embedded, embedded, sleep_until
+from registry.dev.embedded import Embedded, embedded, warp
 from registry.errors import CairnError
 from registry.ethereum.keys import LocalSigner
+from registry.ethereum.networks import Finality, FinalityRule
 from registry.roles import aggregator
 from registry.rounds.plans import publish_plan
 from registry.store.base import ContentStore
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Simulation", "aggregate_round", "pass_time", "simulate_round", "start", "step"]
 
+_AT_ONCE = Finality(FinalityRule.INSTANT)
 _A_MOMENT = 0.1
 """Seconds between polls for pending transactions."""
 
@@ -95,7 +98,7 @@ def start(
         store: The shared content store.
         folder: For everybody's files.
         aggregators: Number of aggregators.
-        chain: A chain with an account for everybody; default an in-process chain.
+        chain: A chain with an account for everybody, which ends with the simulation; default an in-process chain.
         without: Patterns for the names of tensors that are not shared.
         base: Frozen base weights of the genesis.
     """
@@ -105,10 +108,17 @@ def start(
         raise CairnError(f"expected {count} accounts, got {len(chain.signers)}")
     first = chain.signers[0]
     chain_id = chain_id_of(chain.w3)
-    transactor = Transactor(chain.w3, first, open_journal(chain.w3, chain_id, first.address, None), chain_id=chain_id)
+    transactor = Transactor(chain.w3, first, Journal(None), chain_id=chain_id, finality=_AT_ONCE)
     deployment = deploy(chain.w3, transactor, chain_id=chain_id)
     clients = [
-        Client(chain.w3, deployment.address, signer=signer, deployed_at=deployment.block)
+        Client(
+            chain.w3,
+            deployment.address,
+            signer=signer,
+            journal=Journal(None),
+            finality=_AT_ONCE,
+            deployed_at=deployment.block,
+        )
         for signer in chain.signers[:count]
     ]
     owner, rest = clients[0], clients[1:]
@@ -191,4 +201,4 @@ def pass_time(simulation: Simulation, number: int) -> None:
     phase = simulation.owner.phase(simulation.model_id, number)
     if phase not in deadlines:
         raise CairnError(f"round {number}: {phase.name}, and nobody can act")
-    sleep_until(simulation.w3, deadlines[phase])
+    warp(simulation.w3, to=deadlines[phase])

@@ -41,6 +41,7 @@ from registry.cli.plan_files import manifest_of
 from registry.cli.statements import read_toml
 from registry.errors import InputError
 from trainer.cli.tasks import load_problem
+from trainer.experiments.asynchrony import asynchrony_of
 from trainer.experiments.attacks import Attack, attack_of
 from trainer.experiments.federation import Scenario
 from trainer.experiments.problems import PROBLEMS, Problem
@@ -49,7 +50,7 @@ __all__ = ["Candidates", "Experiment", "problem_of", "read_experiment"]
 
 _NUMBERS = {"participants": (1, 1000), "rounds": (1, 10_000), "aggregators": (1, 100)}
 _USUAL: Mapping[str, Any] = {"participants": 10, "rounds": 10, "aggregators": 1, "seeds": [0]}
-_TABLES = ("problem", "partition", "plan", "attack")
+_TABLES = ("problem", "partition", "plan", "attack", "asynchrony")
 _USUAL_PLAN: Mapping[str, Any] = {"grid_bits": 20, "saturate": True}
 
 
@@ -165,6 +166,7 @@ def _scenario(base: Mapping[str, Any], chosen: Sequence[tuple[str, Any]], named:
         attack=attack,
         attackers=attackers,
         first_attack=first,
+        asynchrony=asynchrony_of(merged["asynchrony"]),
         given=merged,
     )
 

@@ -7,12 +7,13 @@ versions are, to the bit, those of a federation of processes with the same tasks
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import multiprocessing
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,11 @@ from torch import nn
 
 from registry.chain.contract_structs import SignedUpdate
 from registry.content.manifest import DataSetManifest, PlanManifest
+from registry.content.merkle import tensor_root
 from registry.content.tensors import TensorHeader, parse_header
-from registry.errors import CairnError
+from registry.dev.chains import anvil_chain
+from registry.dev.embedded import Embedded, embedded
+from registry.errors import CairnError, InputError
 from registry.ethereum.keys import LocalSigner
 from registry.rounds.onchain import RoundRecord, read_round
 from registry.rounds.plans import load_plan
@@ -32,6 +36,7 @@ from registry.rounds.versions import load_version_manifest
 from registry.store.local import LocalStore
 from registry.types import Address
 from trainer.deltas import write_update
+from trainer.experiments.asynchrony import Asynchrony, Sender, buffered_versions
 from trainer.experiments.attacks import Attack, Poisoning, Seen, UpdateAttack
 from trainer.experiments.partitions import I64, Parts, partition
 from trainer.experiments.problems import Batch, Problem
@@ -63,6 +68,7 @@ class Scenario:
         attack: What the last `attackers` participants do; None for nothing.
         attackers: How many attack.
         first_attack: The first round with an attack, from 1.
+        asynchrony: Buffered versions off chain, of as many updates as the rounds would have; None for rounds.
         given: All of it as it was written, for `key`.
     """
 
@@ -77,6 +83,7 @@ class Scenario:
     attack: Attack | None
     attackers: int
     first_attack: int
+    asynchrony: Asynchrony | None
     given: Mapping[str, Any]
 
     def key(self, seed: int) -> str:
@@ -94,6 +101,7 @@ class RoundScores:
         scores: On the validation cases.
         saturated: Number of values that the grid clipped, of all updates.
         seconds: Wall time.
+        hours: Simulated time when a version of buffered updates is final; None for a round.
     """
 
     number: int
@@ -101,6 +109,7 @@ class RoundScores:
     scores: Mapping[str, float]
     saturated: int
     seconds: float
+    hours: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +153,7 @@ def run(
     folder: Path,
     *,
     workers: int = 1,
+    anvil: Path | None = None,
     say: Callable[[RoundScores], None] = lambda _: None,
 ) -> Run:
     """Run a scenario with a seed.
@@ -154,6 +164,7 @@ def run(
         seed: Of the partition, the order of cases, and whatever attackers draw.
         folder: For the content store and everybody's files.
         workers: Processes that train side by side; their number changes no result.
+        anvil: The program that runs the chain, faster than the in-process chain, which is used without it.
         say: Called with each round.
 
     Raises:
@@ -163,36 +174,90 @@ def run(
     torch.set_num_threads(1)  # single-threaded results are the same on every machine with the same build of torch
     began = time.monotonic()
     parts = parts_of(problem, scenario, seed)
+    target = scenario.attack.poisoning.target if scenario.attack and scenario.attack.poisoning else None
+    module, rounds = problem.module(), []
+    if scenario.asynchrony is not None:
+        versions = _buffered(scenario, scenario.asynchrony, problem, parts, seed, module, target)
+    else:
+        versions = _on_chain(scenario, problem, parts, seed, folder, module, target, workers, anvil)
+    for one in versions:
+        rounds.append(one)
+        say(one)
+    test = problem.evaluate(module, "test", target)
+    sizes = tuple(map(len, parts))
+    return Run(scenario.label, scenario.tuned, seed, sizes, tuple(rounds), test, round(time.monotonic() - began, 1))
+
+
+def _on_chain(
+    scenario: Scenario,
+    problem: Problem,
+    parts: Parts,
+    seed: int,
+    folder: Path,
+    module: nn.Module,
+    target: int | None,
+    workers: int,
+    anvil: Path | None,
+) -> Iterator[RoundScores]:
+    """Run the rounds; yield each, when the module has its version's values."""
     now = _Now()
     tasks = _tasks(problem, parts, scenario, seed, now)
     store = LocalStore(folder / "store")
     plan = replace(scenario.plan, weight_cap=max(scenario.plan.weight_cap, *map(len, parts)))
-    sim = start(problem.module(), tasks, plan, store, folder, aggregators=scenario.aggregators)
-    signers = {signer.address: signer for signer in sim.signers}
-    bad = tuple(tasks)[len(tasks) - scenario.attackers :]
-    module, rounds = problem.module(), []
-    target = scenario.attack.poisoning.target if scenario.attack and scenario.attack.poisoning else None
-    for number in range(1, scenario.rounds + 1):
-        at = time.monotonic()
-        attack = scenario.attack if number >= scenario.first_attack else None
-        now.number = number
-        prepared = _round(_Federation(sim, signers, bad, attack, seed), number, workers)
-        version = load_version_manifest(store, sim.owner.model(sim.model_id).head)
-        load_version(module, store, version)
-        rounds.append(
-            RoundScores(
-                number,
-                version.tensor_root.hex(),
-                problem.evaluate(module, "validation", target),
-                sum(one.manifest.saturated for one in prepared.values()),
-                round(time.monotonic() - at, 2),
-            )
-        )
-        say(rounds[-1])
-        _forget(sim, prepared)
-    test = problem.evaluate(module, "test", target)
-    sizes = tuple(map(len, parts))
-    return Run(scenario.label, scenario.tuned, seed, sizes, tuple(rounds), test, round(time.monotonic() - began, 1))
+    with _chain(anvil, 1 + len(tasks) + scenario.aggregators) as chain:
+        sim = start(problem.module(), tasks, plan, store, folder, aggregators=scenario.aggregators, chain=chain)
+        signers = {signer.address: signer for signer in sim.signers}
+        bad = tuple(tasks)[len(tasks) - scenario.attackers :]
+        for number in range(1, scenario.rounds + 1):
+            at = time.monotonic()
+            attack = scenario.attack if number >= scenario.first_attack else None
+            now.number = number
+            prepared = _round(_Federation(sim, signers, bad, attack, seed), number, workers)
+            version = load_version_manifest(store, sim.owner.model(sim.model_id).head)
+            load_version(module, store, version)
+            scores = problem.evaluate(module, "validation", target)
+            saturated = sum(one.manifest.saturated for one in prepared.values())
+            seconds = round(time.monotonic() - at, 2)
+            yield RoundScores(number, version.tensor_root.hex(), scores, saturated, seconds)
+            _forget(sim, prepared)
+
+
+def _buffered(
+    scenario: Scenario,
+    settings: Asynchrony,
+    problem: Problem,
+    parts: Parts,
+    seed: int,
+    module: nn.Module,
+    target: int | None,
+) -> Iterator[RoundScores]:
+    """Make versions of buffered updates; yield each, when the module has its values."""
+    attack, honest = scenario.attack, len(parts) - scenario.attackers
+    if attack is not None and attack.sees_others:
+        raise InputError(f"asynchrony: expected an attack that sees no others' updates, got {attack.name}")
+    senders = []
+    for place, rows in enumerate(parts):
+        bad = attack if place >= honest else None
+        train = _training(problem, rows, (seed, place), _Now(), bad.poisoning if bad else None, 0)
+        senders.append(Sender(train, bad.update if bad else None, bad is not None))
+    versions = scenario.rounds * len(parts) // (settings.buffer or len(parts))
+    at = time.monotonic()
+    made = buffered_versions(module, senders, settings, scenario.plan.grid_bits, versions, seed)
+    for number, version in enumerate(made, 1):
+        root = tensor_root(version.values.tobytes()).hex()
+        scores = problem.evaluate(module, "validation", target)
+        seconds, at = round(time.monotonic() - at, 2), time.monotonic()
+        yield RoundScores(number, root, scores, version.saturated, seconds, version.minutes / 60)
+
+
+@contextlib.contextmanager
+def _chain(anvil: Path | None, accounts: int) -> Iterator[Embedded]:
+    """Run a chain with an account for everybody."""
+    if anvil is None:
+        yield embedded(accounts, time=int(time.time()))
+        return
+    with anvil_chain(anvil, "--accounts", str(accounts), accounts=accounts) as running:
+        yield Embedded(running.w3, running.signers)
 
 
 # Participants --------------------------------------------------------------------------------------------------------

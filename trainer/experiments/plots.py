@@ -25,7 +25,7 @@ _DASHES = ("-", "--", ":", "-.")
 def plot_curves(runs: Sequence[Run], metric: str, path: Path) -> None:
     """Plot a validation score by round, mean and range of the seeds: a line for each value of the first varied setting.
 
-    A panel stands for each combination of the others.
+    A panel stands for each combination of the others. Versions of buffered updates are plotted by simulated hours.
     """
     pyplot = _pyplot()
     groups = grouped(runs)
@@ -44,15 +44,15 @@ def plot_curves(runs: Sequence[Run], metric: str, path: Path) -> None:
         spare.set_visible(False)
     for label, some in groups.items():
         axis, place = axes.flat[panels.index(_rest(label))], lines.index(_first(label))
-        rounds = [one.number for one in some[0].rounds]
+        by_round = np.array([[one.number if one.hours is None else one.hours for one in run.rounds] for run in some])
         scores = np.array([[one.scores[metric] for one in run.rounds] for run in some])  # (seeds, rounds)
         colour, dash = _COLOURS[place % len(_COLOURS)], _DASHES[place // len(_COLOURS) % len(_DASHES)]
-        axis.plot(rounds, scores.mean(0), dash, color=colour, linewidth=2, label=", ".join(_first(label)))
+        axis.plot(by_round.mean(0), scores.mean(0), dash, color=colour, linewidth=2, label=", ".join(_first(label)))
         if len(some) > 1:
-            axis.fill_between(rounds, scores.min(0), scores.max(0), color=colour, alpha=0.15, linewidth=0)
+            axis.fill_between(by_round.mean(0), scores.min(0), scores.max(0), color=colour, alpha=0.15, linewidth=0)
         axis.set_title(", ".join(_rest(label)), loc="left", fontsize=10)
     for axis in axes.flat[: len(panels)]:
-        axis.set(xlabel="round", ylim=(0, None))
+        axis.set(xlabel="round" if runs[0].rounds[0].hours is None else "simulated hours", ylim=(0, None))
         axis.xaxis.get_major_locator().set_params(integer=True)
         _bare(axis)
     figure.supylabel(f"{_words(metric)}, validation", fontsize=10)

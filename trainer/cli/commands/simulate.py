@@ -116,10 +116,13 @@ def _run_experiment(session: Session, file: Path, out: Path, workers: int) -> No
 
 def _runs(session: Session, experiment: Experiment, out: Path, workers: int) -> list[Run]:
     """Return the runs of each scenario, tuned where there is a choice, with each seed."""
+    from registry.cli.tools import tool_folders
+    from registry.dev.anvil_node import find_anvil
     from trainer.cli.experiment_files import problem_of
     from trainer.experiments.federation import run
     from trainer.experiments.kept_runs import best_of, keep_run, kept_run
 
+    anvil = find_anvil(*tool_folders())
     tuning = sum(one.scenarios[0].rounds * len(one.rehearsals) for one in experiment.choices if len(one.rehearsals) > 1)
     rounds = sum(one.scenarios[0].rounds for one in experiment.choices) * len(experiment.seeds)
     with session.out.progress("simulating", tuning + rounds, unit="rounds") as advance:
@@ -136,6 +139,7 @@ def _runs(session: Session, experiment: Experiment, out: Path, workers: int) -> 
                     seed,
                     Path(folder),
                     workers=workers,
+                    anvil=anvil,
                     say=lambda _: advance(1),
                 )
             keep_run(out, scenario, found)
