@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from registry.content.manifest import DataSetManifest
     from registry.errors import CairnError, VerificationFailed
     from registry.lineage.provenance import read_lineage
+    from registry.rounds.evaluations import confusion_counts
     from registry.rounds.plans import publish_plan
     from registry.rounds.versions import load_version_manifest
     from registry.rules.program import StateBounds
@@ -32,6 +33,7 @@ __all__ = [
     "Session",
     "StateBounds",
     "VerificationFailed",
+    "confusion_counts",
     "divide",
     "find_account",
     "find_model",
@@ -59,6 +61,7 @@ _PLACES = {
     "Session": "registry.cli.session",
     "StateBounds": "registry.rules.program",
     "VerificationFailed": "registry.errors",
+    "confusion_counts": "registry.rounds.evaluations",
     "divide": "registry.rules.tracing",
     "find_account": "registry.cli.finding",
     "find_model": "registry.cli.finding",

@@ -85,8 +85,9 @@ class Task:
         steps_per_epoch: Training steps of one epoch. None counts the steps of torch optimizers on the module; of
             several optimizers the most active one counts. Without any, each example is one step, which is also the most
             per epoch. The declared number is capped at 2^20.
-        evaluate: Evaluates the module on the local data. Called once per round, on the parent, before training; its
-            outcome is published in the update's manifest and summed in the round's report.
+        evaluate: Evaluates the module on local held-out data. Called once per round, on the parent, before training;
+            its outcome, such as `registry.confusion_counts`, is published in the update's manifest and summed in the
+            round's report.
         private: Patterns, see `trainer.modules.matching`, for the names of tensors that stay local. They are trained,
             stored with the round and restored in the next; the first round starts from the module's values. All tensors
             that are neither private nor frozen are shared: the version must contain exactly those.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from registry.cli.output import Output, short, utc
 from registry.facts.plain import printable
-from registry.rounds.evaluations import ratios
+from registry.rounds.scores import VersionScore, figures
 from registry.rules.table import COMBINE_RULES, Entry, called, find
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ __all__ = [
     "made_by",
     "note_lines",
     "metric_line",
+    "score_line",
     "show_lineage",
     "show_versions",
     "use_row",
@@ -73,6 +74,18 @@ def show_versions(out: Output, versions: Sequence[VersionPlace], *, empty: str =
 def metric_line(version: Digest, metrics: Mapping[str, float]) -> str:
     """Return a version's metrics as a line."""
     return printable(f"metrics of {short(version)}: {_metrics(metrics)}")
+
+
+def score_line(score: VersionScore) -> str:
+    """Return a version's score as a line: by the participants' word, in the round that has it as parent."""
+    from registry.ethereum.keys import to_checksum
+
+    line = f"score, as participants say in round {score.round}: {score.metric} {score.value:.4g}"
+    if score.least is not None and score.most is not None and score.least < score.most:
+        line += f" ({score.least:.4g} to {score.most:.4g})"
+    if score.worst_participant is not None:
+        line += f", spread {score.spread:.2g}, worst {score.worst:.4g} by {to_checksum(score.worst_participant)}"
+    return line
 
 
 def made_by(entry: VersionEntry) -> str:
@@ -145,6 +158,7 @@ def _lines(story: VersionProvenance, facts: VersionFacts) -> list[str]:
         lines += _said(manifest.statement)
         if manifest.parent is not None and not any(entry.parent):
             lines.append(f"descends from version {short(manifest.parent.digest)}, as its owner says")
+    lines += [] if facts.score is None else [score_line(facts.score)]
     if story.round is not None:
         lines += _round_lines(story.round)
         stated = manifest is not None and manifest.statement is not None
@@ -178,7 +192,7 @@ def _measured(evaluation: SummedEvaluation | None) -> list[str]:
     """Return the participants' metrics of the round's parent."""
     if evaluation is None:
         return []
-    found = ", ".join(f"{name} {value:.4g}" for name, value in sorted(ratios(evaluation).items()))
+    found = ", ".join(f"{name} {value:.4g}" for name, value in sorted(figures(evaluation).items()))
     return [f"parent evaluated by {evaluation.updates} on {evaluation.examples} examples; an example: {found or '-'}"]
 
 

@@ -112,7 +112,7 @@ class _Linked:
 _MOST_SCALE = 277  # beyond it no step of any grid is a float32
 _MAX_TEXT = 64 << 10
 _MAX_ITEMS = 100_000
-_MAX_MEASURES = 32
+_MAX_MEASURES = 1024
 _MAX_NAME = 64
 _MAX_FILES = 8
 

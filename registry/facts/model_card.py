@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from registry.content.manifest import Statement, manifest_cid
 from registry.ethereum.keys import to_checksum
 from registry.facts.version_facts import CommitmentOutcome, LineageFacts, VersionFacts
-from registry.rounds.evaluations import ratios
+from registry.rounds.scores import VersionScore, figures
 from registry.types import Address
 
 __all__ = ["model_card"]
@@ -109,19 +109,28 @@ def _training(facts: LineageFacts) -> str:
 
 def _evaluation(facts: LineageFacts) -> Iterator[str]:
     rows = []
+    scores = {version.version: version.score for version in facts.lineage}
     for version in facts.lineage:
         found = version.report.evaluation if version.report is not None else None
         if found is not None and version.parent is not None:
-            figures = ", ".join(f"{_text(name)} {value:.4g}" for name, value in sorted(ratios(found).items()))
+            told = ", ".join(f"{_text(name)} {value:.4g}" for name, value in sorted(figures(found).items()))
             at = f"`{version.parent.hex()[:10]}`"
-            rows.append((str(version.round), at, str(found.updates), str(found.examples), figures or "-"))
+            many = (str(version.round), at, str(found.updates), str(found.examples))
+            rows.append((*many, told or "-", *_spread(scores.get(version.parent))))
     if rows:
-        head = ("round", "of its parent", "participants", "examples", "per example")
+        head = ("round", "of its parent", "participants", "examples", "measured", "spread", "worst")
         yield f"## Evaluation, as participants measured it on their own data\n\n{_table(head, rows)}"
     last = next(version for version in facts.lineage if version.version == facts.version)
     if last.round is not None and last.metrics and not _states_metrics(last):
         metrics = [(_text(name), f"{value:.4g}") for name, value in sorted(last.metrics.items())]
         yield f"## Metrics of its round, averaged over contributions\n\n{_table(('metric', 'value'), metrics)}"
+
+
+def _spread(score: VersionScore | None) -> tuple[str, str]:
+    """Return the spread of a version's score over participants, and the worst."""
+    if score is None or score.worst_participant is None:
+        return "-", "-"
+    return f"{score.spread:.2g}", f"{score.worst:.4g} by `{to_checksum(score.worst_participant)[:10]}`"
 
 
 def _states_metrics(version: VersionFacts) -> bool:

@@ -28,6 +28,7 @@ from registry.lineage.provenance import (
     metrics_of,
     provenance_of_version,
 )
+from registry.rounds.scores import VersionScore
 from registry.store.base import ContentStore
 from registry.types import Address, Digest, ModelId
 
@@ -111,6 +112,7 @@ class VersionFacts:
         deprecated: Whether its owner deprecated it.
         labels: Its aliases, tags and notes in the model.
         metrics: Its metrics by name: the owner's, or the weighted mean of the contributions' own; nobody checks them.
+        score: How good the participants of the round that has it as parent say that it is; None if they do not.
         elsewhere: Its entries in other models.
         commitments: In commit order.
         attesters: Attesters of the round's result.
@@ -130,6 +132,7 @@ class VersionFacts:
     deprecation: DeprecationEntry | None
     labels: LabelFacts
     metrics: Mapping[str, float]
+    score: VersionScore | None
     elsewhere: tuple[VersionPlace, ...]
     manifest: VersionManifest | None
     plan: PlanEntry | None
@@ -277,6 +280,7 @@ def _version(story: VersionProvenance, parents: tuple[Digest, ...], told: DatesA
         deprecation=story.deprecation,
         labels=label_facts(story.labels, entry.digest),
         metrics=metrics_of(story),
+        score=told.scores.get(entry.digest),
         elsewhere=tuple(_place(other, told) for other in story.elsewhere),
         manifest=story.manifest,
         plan=made.plan if made else None,

@@ -1,8 +1,8 @@
 """Lineage as SVG: deterministic, without scripts, fonts or links.
 
 One row per version, oldest on top, joined to its parents along one lane per model. A row shows contributions with their
-shares, refusals with reasons, and disputes. Text comes from manifests, which anybody may have written, so it is escaped
-and truncated.
+shares, refusals with reasons, and disputes. Above the rows is a plot of the versions' scores. Text comes from
+manifests, which anybody may have written, so it is escaped and truncated.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from html import escape
 from registry.content.manifest import Reason
 from registry.lineage.ancestry import Ancestry
 from registry.lineage.provenance import CommitmentProvenance, RoundProvenance, VersionProvenance
+from registry.rounds.scores import VersionScore
 from registry.types import Cid, Digest, ModelId
 
 __all__ = ["draw"]
@@ -22,6 +23,8 @@ _WIDTH, _LANE, _LINE, _GAP = 1000, 26, 20, 14
 _ROWS, _BARS = 60, 10
 """At most this many versions, and commitments per round, are drawn; the rest are counted."""
 _BAR = 230
+_PLOT = 110
+"""Height of the plot of scores."""
 _COLOURS = ("#0b5fa5", "#b3541e", "#4c7a34", "#7a3f8f", "#8a6d00", "#00757a")
 _STYLE = """
     text { fill: #1c2733; font-size: 13px; }
@@ -33,16 +36,25 @@ _STYLE = """
     .wanted { fill: #eef4fb; stroke: #0b5fa5; }
     .track { fill: #e3e8ed; }
     .edge { fill: none; stroke-width: 2.5; }
+    .axis { stroke: #d5dbe1; }
+    .spread { stroke: #0b5fa5; stroke-opacity: 0.35; stroke-width: 6; }
+    .score { fill: none; stroke: #0b5fa5; stroke-width: 2; }
 """
 
 
-def draw(versions: Sequence[VersionProvenance], ancestry: Ancestry, times: Mapping[int, int]) -> str:
+def draw(
+    versions: Sequence[VersionProvenance],
+    ancestry: Ancestry,
+    times: Mapping[int, int],
+    scores: Mapping[Digest, VersionScore],
+) -> str:
     """Return the SVG of a lineage.
 
     Args:
         versions: A version's ancestors, parents first, and the version itself last.
         ancestry: The graph that gives the edges.
         times: Times of the blocks that anchored them, by number, Unix seconds.
+        scores: Scores of those that participants evaluated.
     """
     shown = [*versions[:1], *versions[-(_ROWS - 1) :]] if len(versions) > _ROWS else list(versions)
     left_out = len(versions) - len(shown)
@@ -50,13 +62,14 @@ def draw(versions: Sequence[VersionProvenance], ancestry: Ancestry, times: Mappi
     for version in shown:
         lanes.setdefault(version.entry.model_id, len(lanes))
     begin = 24 + _LANE * len(lanes)
-    at, rows = 20, []
+    at, rows = 20, _plot([scores[v.entry.digest] for v in shown if v.entry.digest in scores])
+    at += _PLOT + 2 * _GAP if rows else 0
     tops: dict[Digest, tuple[int, int]] = {}
     for number, version in enumerate(shown):
         if number == 1 and left_out:
             rows.append(_text(begin + 14, at + 14, f"… {left_out} versions in between are not drawn …", "faint"))
             at += 2 * _LINE
-        lines = _lines(version, times)
+        lines = _lines(version, times, scores.get(version.entry.digest))
         height = 2 * _GAP + _LINE * len(lines) - 6
         tops[version.entry.digest] = (16 + _LANE * lanes[version.entry.model_id], at + 20)
         kind = "wanted" if version is shown[-1] else "card"
@@ -79,7 +92,33 @@ def draw(versions: Sequence[VersionProvenance], ancestry: Ancestry, times: Mappi
     )
 
 
-def _lines(version: VersionProvenance, times: Mapping[int, int]) -> list[str]:
+def _plot(scores: Sequence[VersionScore]) -> list[str]:
+    """Return the plot of two or more scores: the sum's, one standard deviation around it, the worst participant's."""
+    if len(scores) < 2:
+        return []
+    left, right, top = 80, _WIDTH - 40, 34
+    xs = [left + (right - left) * i / (len(scores) - 1) for i in range(len(scores))]
+
+    def y(value: float) -> float:
+        return top + (_PLOT - 20) * (1 - max(0.0, min(1.0, value)))
+
+    metrics = " and ".join(sorted({score.metric for score in scores}))
+    drawn = [
+        _text(left, 24, f"{metrics} as participants say, 0 to 1, by round: ± spread; dot: worst participant", "faint")
+    ]
+    for value in (0.0, 1.0):
+        drawn.append(f'<path class="axis" d="M{left},{y(value):.1f} L{right},{y(value):.1f}"/>')
+        drawn.append(_text(left - 16, round(y(value)) + 4, f"{value:g}", "faint"))
+    for x, score in zip(xs, scores, strict=True):
+        low, high = y(score.value - (score.spread or 0)), y(score.value + (score.spread or 0))
+        drawn.append(f'<path class="spread" d="M{x:.1f},{low:.1f} L{x:.1f},{high:.1f}"/>')
+        if score.worst is not None:
+            drawn.append(f'<circle cx="{x:.1f}" cy="{y(score.worst):.1f}" r="3" fill="#a4131b"/>')
+    line = " L".join(f"{x:.1f},{y(score.value):.1f}" for x, score in zip(xs, scores, strict=True))
+    return [*drawn, f'<path class="score" d="M{line}"/>']
+
+
+def _lines(version: VersionProvenance, times: Mapping[int, int], score: VersionScore | None) -> list[str]:
     """Return the lines of a version's row, with placeholders for x, y and the right edge."""
     entry = version.entry
     made = f"round {entry.number}" if entry.number else "owner's version" if any(entry.parent) else "genesis"
@@ -93,6 +132,9 @@ def _lines(version: VersionProvenance, times: Mapping[int, int]) -> list[str]:
     ]
     for other in version.elsewhere:
         lines.append(_line(f"also in model {other.model_id.hex()[:10]}, block {other.at.block}", "faint"))
+    if score is not None:
+        worst = "" if score.worst is None else f" ± {score.spread:.2g}, worst participant {score.worst:.4g}"
+        lines.append(_line(f"{score.metric} {score.value:.4g}{worst}, as {score.participants} say", "faint"))
     if version.manifest is None:
         lines.append(_line("its manifest is unavailable", "bad"))
     if version.round is not None:

@@ -43,6 +43,7 @@ __all__ = [
     "standing_report",
     "provenance_of_lineage",
     "provenance_of_version",
+    "round_provenance",
 ]
 
 
@@ -131,7 +132,7 @@ def provenance_of_version(db: sqlite3.Connection, store: ContentStore, entry: Ve
         deprecation=marked[0] if marked else None,
         labels=labels_of(queries.labels(db, entry.model_id)),
         manifest=found_manifest(store, entry.digest, VersionManifest),
-        round=None if made_by is None else _round_provenance(db, store, made_by),
+        round=None if made_by is None else round_provenance(db, store, made_by),
     )
 
 
@@ -181,7 +182,8 @@ def read_lineage(client: Client, store: ContentStore, model_id: ModelId, digest:
         return list(provenance_of_lineage(db, store, model_id, digest))
 
 
-def _round_provenance(db: sqlite3.Connection, store: ContentStore, entry: RoundEntry) -> RoundProvenance:
+def round_provenance(db: sqlite3.Connection, store: ContentStore, entry: RoundEntry) -> RoundProvenance:
+    """Return the provenance of a round."""
     plans = queries.plans(db, entry.model_id)
     before = round_queries.round_of(db, round_id_of(entry.model_id, entry.number - 1))
     plan = plans[entry.plan_index]

@@ -24,6 +24,7 @@ from registry.content.manifest import (
     ReportPage,
     RoundOrigin,
     StateFile,
+    SummedEvaluation,
     VersionFile,
     VersionManifest,
     digest_of,
@@ -238,7 +239,7 @@ def _assemble(
         parent=manifest_cid(record.parent),
         running_hash=record.running_hash,
         pages=tuple(manifest_cid(digest_of(page)) for page in pages),
-        evaluation=summed(v.manifest.evaluation for v in verdicts if v.admitted and v.manifest),
+        evaluation=_summed_evaluation(round, verdicts),
     )
     assert facts.cid and facts.sha256 and facts.tensor_root and facts.rest_root
     version = VersionManifest(
@@ -261,6 +262,11 @@ def _assemble(
         **sums,
     )
     return Outcome(result, report, pages, version, *files)
+
+
+def _summed_evaluation(round: LoadedRound, verdicts: Sequence[Verdict]) -> SummedEvaluation | None:
+    measured = (v.manifest.evaluation for v in verdicts if v.admitted and v.manifest)
+    return summed(measured, round.plan.weight_cap)
 
 
 def _leaves_of(admitted: Sequence[UpdateCommitted], factors: Mapping[Address, int]) -> list[Contribution]:

@@ -236,7 +236,7 @@ def verify_records(store: ContentStore, record: RoundRecord, result: Result) -> 
             measured.append(manifest.evaluation)
         if reason != Reason.ADMITTED:
             raise VerificationFailed(f"update of 0x{commitment.participant.hex()[:8]}: {reason.name.lower()} {detail}")
-    _same("report: evaluation", report.manifest.evaluation, summed(measured))
+    _same("report: evaluation", report.manifest.evaluation, summed(measured, plan.weight_cap))
     refused = len(pairs) - len(admitted)
     yield Check(
         "updates", Finding.PASSED, f"the manifests of {len(admitted)} are of this round and say what was committed"

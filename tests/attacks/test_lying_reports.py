@@ -142,6 +142,20 @@ def test_a_report_carries_the_sum_of_the_admitted_evaluations(opened: Federation
     assert opened.outcome().report.evaluation == expected
 
 
+def test_an_evaluation_of_more_examples_than_the_cap_is_scaled_down_and_verifies(opened: Federation) -> None:
+    huge = Evaluation(2**30, {"correct": 3 * 2**28}, {"loss": 5 << 29})  # of a plan that caps weights at 2^28
+    opened.contribute("ann", opened.update("ann", evaluation=huge))
+    opened.contribute("bob", opened.update("bob", evaluation=MEASURED))
+    opened.sleep_to("publish_deadline")
+    honest = opened.outcome()
+    counts, sums = {"correct": 3 * 2**26 + 61}, {"loss": (5 << 27) + (3 << 19)}
+    assert honest.report.evaluation == SummedEvaluation(2, 2**28 + 80, counts, sums)
+    for manifest in (*honest.pages, honest.report, honest.version):
+        put_manifest(opened.store, manifest)
+    opened.force(honest.result)
+    assert opened.verify(files=False)[-1].passed
+
+
 def test_a_report_that_is_no_report_fails_verification(published: Federation, failed: Any) -> None:
     honest = published.outcome()
     published.force(replace(honest.result, report_digest=published.plan.digest))

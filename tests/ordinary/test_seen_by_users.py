@@ -47,9 +47,13 @@ from trainer.updates import this_package
 MEASURING = """
 from dataclasses import replace
 import hospital
+from registry.rounds.evaluations import confusion_counts
+
+TRUE, PREDICTED = [0] * 20 + [1] * 20, [0] * 17 + [1] * 23
 
 def task():
-    return replace(hospital.task(), evaluate=lambda module: {"examples": 10, "right": 7, "loss": 5.0})
+    counts = confusion_counts(TRUE, PREDICTED, ("well", "ill"))
+    return replace(hospital.task(), evaluate=lambda module: counts | {"loss": 21.0})
 """
 
 
@@ -209,6 +213,25 @@ def test_this_package_s_own_tasks_state_its_code() -> None:
     assert _line(0, 2).code == this_package()
 
 
+def require_scores(world: Any, *participants: str) -> None:
+    """The score of each round's parent stands in facts, text and picture of the lineage."""
+    shown = world.done("provenance", "show", world.model, "--svg", "l.svg")["lineage"]
+    assert shown[0]["score"] is None, "nobody evaluated the head yet"
+    scores = [version["score"] for version in shown[:0:-1]]
+    assert [score["worst_participant"] for score in scores] == [who.lower() for who in participants]
+    assert [(score["round"], score["metric"], score["examples"]) for score in scores] == [
+        (1, "macro_f1", 42),
+        (2, "macro_f1", 42),
+    ]
+    first = scores[0]
+    assert [round(first[name], 4) for name in ("least", "value", "most", "spread")] == [0.8035, 0.8803, 0.9735, 0]
+    said = world.run("provenance", "show", world.model).stdout
+    assert f"round 1: macro_f1 0.8803 (0.8035 to 0.9735), spread 0, worst 0.8803 by {participants[0]}" in said
+    drawn = (world.folder / "l.svg").read_text()
+    assert drawn.count('class="spread"') == 2
+    assert drawn.count("macro_f1 0.8803 ± 0, worst participant 0.8803, as 1 say") == 2
+
+
 def test_a_card_lists_who_took_part_in_any_round_and_how_to_check_it(world: Any) -> None:
     world.done("plan", "new", "--quorum", 2, "--min-contributions", 1, "--grid", 20, "-o", "one.toml")
     world.done("plan", "set", world.model, "one.toml", "--account", "a")
@@ -223,8 +246,10 @@ def test_a_card_lists_who_took_part_in_any_round_and_how_to_check_it(world: Any)
     assert all(f"| `{who}` | 1 | 10 | 50.0 % |" in card for who in (b, c))
     contract = to_checksum(Session({}).reader.address)
     genesis, first = (version[:10] for version in versions(world)[:2])
-    assert f"| 1 | `{genesis}` | 1 | 10 | loss 0.5, right 0.7 |" in card
-    assert f"| 2 | `{first}` | 1 | 10 | loss 0.5, right 0.7 |" in card
+    found = "1 | 42 | accuracy 0.881, loss 0.5, macro\\_f1 0.8803 | 0"
+    assert f"| 1 | `{genesis}` | {found} | 0.8803 by `{b[:10]}` |" in card
+    assert f"| 2 | `{first}` | {found} | 0.8803 by `{c[:10]}` |" in card
+    require_scores(world, b, c)
     assert "## Data, as its owner states it\n\n| data set | licence |\n| --- | --- |\n| x | CC0\\-1.0 |" in card
     for line in re.findall(r"^\$ cairn (.*)$", card, re.M):
         assert f"--contract {contract}" in line and (

@@ -287,7 +287,7 @@ def picture(family: Family) -> str:
         provenance_of_version(family.db, family.store, ancestry.places[d][0])
         for d in ancestry.ancestors(family.grandchild)
     ]
-    return draw(stories, ancestry, {story.entry.at.block: 1_700_000_000 for story in stories})
+    return draw(stories, ancestry, {story.entry.at.block: 1_700_000_000 for story in stories}, {})
 
 
 def test_a_picture_of_a_lineage_is_the_same_each_time_and_well_formed(family: Family) -> None:
@@ -322,7 +322,7 @@ def test_text_that_looks_like_markup_or_a_format_stays_text(family: Family) -> N
     hostile = "</text><script>{x} {0}\x00\x1b\u202e"
     said = replace(story.manifest, statement=replace(story.manifest.statement, title=hostile))
     root = ElementTree.fromstring(
-        draw([replace(story, manifest=said)], ancestry, {story.entry.at.block: 1_700_000_000})
+        draw([replace(story, manifest=said)], ancestry, {story.entry.at.block: 1_700_000_000}, {})
     )
     assert "</text><script>{x} {0}" in " ".join(root.itertext())
     assert not [element for element in root.iter() if element.tag.endswith("script")]

@@ -44,8 +44,8 @@ def _receive(receiver: Connection) -> dict[str, Scores]:
 
 def _train(rounds: int, sender: Connection) -> None:
     torch.set_num_threads(1)
-    training, held_out = load()
-    everything = pooled(training.values())
+    training, own_held_out = load()
+    everything, held_out = pooled(training.values()), pooled(own_held_out.values())
     models = {name: ChapterModel() for name in (*training, "pooled")}
     for epoch in range(rounds):
         for place, (name, cases) in enumerate(training.items()):

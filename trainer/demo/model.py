@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from registry.rounds.evaluations import confusion_counts
 from trainer.demo.hospitals import BUCKETS, CHAPTERS, SEED, Cases
 
-__all__ = ["ChapterModel", "Scores", "evaluate", "order_of", "train_epoch"]
+__all__ = ["ChapterModel", "Scores", "evaluate", "order_of", "own_counts", "train_epoch"]
 
 WIDTH = 64
 BATCH = 128
@@ -67,11 +68,21 @@ class Scores:
 
 def evaluate(model: nn.Module, cases: Cases) -> Scores:
     """Score the model on cases."""
-    model.eval()
-    with torch.no_grad():
-        tokens, offsets, labels = cases.batch(torch.arange(len(cases)))
-        predicted = model(tokens, offsets).argmax(1)
+    labels, predicted = _predicted(model, cases)
     table = torch.bincount(labels * CHAPTERS + predicted, minlength=CHAPTERS**2).view(CHAPTERS, CHAPTERS).double()
     hits, actual, claimed = table.diagonal(), table.sum(1), table.sum(0)
     f1 = (2 * hits / (actual + claimed).clamp(min=1))[actual > 0]
     return Scores(accuracy=float(hits.sum() / table.sum()), macro_f1=float(f1.mean()))
+
+
+def own_counts(model: nn.Module, cases: Cases) -> dict[str, int]:
+    """Return the confusion counts that a hospital publishes of the model on its own held-out cases."""
+    return confusion_counts(*_predicted(model, cases), [str(chapter) for chapter in range(1, CHAPTERS + 1)])
+
+
+def _predicted(model: nn.Module, cases: Cases) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (labels, predicted labels), int64 (n,) each."""
+    model.eval()
+    with torch.no_grad():
+        tokens, offsets, labels = cases.batch(torch.arange(len(cases)))
+        return labels, model(tokens, offsets).argmax(1)

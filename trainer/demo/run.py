@@ -22,6 +22,7 @@ from registry.chain.contract_events import ResultAttested, RoundFinalized, Updat
 from registry.content.manifest import DataSetManifest, PlanManifest, Procedure, Reason
 from registry.dev.embedded import embedded
 from registry.errors import VerificationFailed
+from registry.lineage.dates_and_metrics import round_score
 from registry.lineage.provenance import read_lineage
 from registry.rounds.onchain import read_round
 from registry.rounds.plans import server_rule
@@ -33,8 +34,8 @@ from registry.verification.verify import Finding, verify_version
 from trainer.demo.bundling import bundle_and_verify
 from trainer.demo.comparison import comparison
 from trainer.demo.conviction import EXTRA_ACCOUNTS, convict_a_lie
-from trainer.demo.hospitals import HOSPITALS, Cases, load
-from trainer.demo.model import ChapterModel, evaluate, order_of, train_epoch
+from trainer.demo.hospitals import HOSPITALS, Cases, load, pooled
+from trainer.demo.model import ChapterModel, evaluate, order_of, own_counts, train_epoch
 from trainer.demo.plot import History, plot
 from trainer.modules import load_version
 from trainer.participant import Task
@@ -89,14 +90,18 @@ def run(console: Console, folder: Path, out: Path, *, rounds: int = ROUNDS) -> H
     began = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     console.print("[bold]Three hospitals, one model, no pooled data[/]: ICD-10-CM descriptions to their chapter of 22")
-    training, held_out = load()
-    console.print(_cases_table(training, held_out))
+    training, own_held_out = load()
+    held_out = pooled(own_held_out.values())
+    console.print(_cases_table(training, own_held_out))
     store = LocalStore(folder / "store")
-    tasks = {name: _task(place, name, cases) for place, (name, cases) in enumerate(training.items())}
+    tasks = {
+        name: _task(place, name, cases, own_held_out[name]) for place, (name, cases) in enumerate(training.items())
+    }
     chain = embedded(1 + len(tasks) + AGGREGATORS + EXTRA_ACCOUNTS, time=int(time.time()))
     sim = start(ChapterModel(), tasks, PLAN, store, folder, aggregators=AGGREGATORS, chain=chain)
     history = _train(console, sim, held_out, rounds)
     _save(history, out)
+    _show_own_scores(console, sim)
     _show_anchors(console, sim)
     _verify_as_a_stranger(console, sim, folder)
     _flip_a_bit(console, sim, store, folder)
@@ -131,8 +136,8 @@ def _train(console: Console, sim: Simulation, held_out: Cases, rounds: int) -> H
     return history
 
 
-def _task(place: int, name: str, cases: Cases) -> Task:
-    """Return one hospital's task."""
+def _task(place: int, name: str, cases: Cases, held_out: Cases) -> Task:
+    """Return one hospital's task: training on its cases, evaluation on those that it holds out."""
     epochs = count()
     return Task(
         module=ChapterModel(),
@@ -147,15 +152,30 @@ def _task(place: int, name: str, cases: Cases) -> Task:
             sha256=None,
         ),
         code=this_package(),
+        evaluate=lambda module: own_counts(module, held_out),
     )
 
 
-def _cases_table(training: Mapping[str, Cases], held_out: Cases) -> Table:
-    table = Table("who", "cases", "specialises in chapters", title="Who holds what", title_justify="left")
+def _cases_table(training: Mapping[str, Cases], held_out: Mapping[str, Cases]) -> Table:
+    title = "Who holds what; held out: 15 % of the three-character categories, whole"
+    table = Table("who", "cases", "held out", "specialises in chapters", title=title, title_justify="left")
     for name, chapters in HOSPITALS.items():
-        table.add_row(name, f"{len(training[name]):,}", ", ".join(map(str, chapters)))
-    table.add_row("held out", f"{len(held_out):,}", "15 % of the three-character categories, whole")
+        numbers = (f"{len(cases[name]):,}" for cases in (training, held_out))
+        table.add_row(name, *numbers, ", ".join(map(str, chapters)))
     return table
+
+
+def _show_own_scores(console: Console, sim: Simulation) -> None:
+    """Print how good the hospitals say that the last round's parent is, each by cases of its own."""
+    newest = read_lineage(sim.owner, sim.store, sim.model_id, sim.owner.model(sim.model_id).head)[0]
+    score = None if newest.round is None else round_score(newest.round)
+    if score is None or score.least is None or score.most is None:
+        raise VerificationFailed("the last round: expected every hospital's evaluation of its parent")
+    console.print(
+        f"\n[bold]By the hospitals' own word[/] the last round's parent has macro-F1 {score.value:.3f} on "
+        f"{score.examples:,} cases, {score.least:.3f} to {score.most:.3f} as counts below 10 are hidden; "
+        f"spread {score.spread:.3f}, worst hospital {score.worst:.3f}"
+    )
 
 
 def _show_anchors(console: Console, sim: Simulation) -> None:

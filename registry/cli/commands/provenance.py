@@ -47,7 +47,7 @@ def show(
     found = find_version(session.reader, version)
     ancestry, stories, told = read_lineage(session, found)
     if svg is not None:
-        svg.write_text(draw(stories, ancestry, told.times))
+        svg.write_text(draw(stories, ancestry, told.times, told.scores))
     facts = lineage_facts(ancestry, stories, found.model, found.version, told)
     session.out.result(facts, lambda: show_lineage(session.out, stories[::-1], facts))
     if svg is not None:
