@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from registry.content.manifest import DataSetManifest
     from registry.errors import CairnError, VerificationFailed
     from registry.lineage.provenance import read_lineage
+    from registry.rounds.data_sets import read_data_set
     from registry.rounds.evaluations import confusion_counts
     from registry.rounds.plans import publish_plan
     from registry.rounds.versions import load_version_manifest
@@ -44,6 +45,7 @@ __all__ = [
     "minimum",
     "open_store",
     "publish_plan",
+    "read_data_set",
     "read_lineage",
     "run_script",
     "server_program",
@@ -72,6 +74,7 @@ _PLACES = {
     "minimum": "registry.rules.tracing",
     "open_store": "registry.store.uri",
     "publish_plan": "registry.rounds.plans",
+    "read_data_set": "registry.rounds.data_sets",
     "read_lineage": "registry.lineage.provenance",
     "run_script": "registry.cli.command",
     "server_program": "registry.rules.tracing",

@@ -33,6 +33,7 @@ COMMANDS = tuple(
         ("aggregator", TAKE_PART, "aggregator", "Check, average and attest what was committed."),
         ("auditor", TAKE_PART, "auditor", "Recompute what is attested, and convict what is false."),
         ("bond", TAKE_PART, "bonds", "Deposit and take back what aggregators stake."),
+        ("dataset", TAKE_PART, "dataset", "Describe a data set in bands, never by values."),
         ("round", TAKE_PART, "rounds", "Open, watch, finalize and cancel rounds."),
         ("member", GOVERN, "members", "Who may take part in a model's rounds."),
         ("rules", CHECK, "rules", "What a plan's rules can be, and who checks them."),

@@ -16,8 +16,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
-
 from registry.content.manifest import SUM_BITS, Evaluation, SummedEvaluation
 from registry.errors import InputError
 
@@ -58,6 +56,8 @@ def confusion_counts(true: Any, predicted: Any, labels: Sequence[str]) -> dict[s
     Raises:
         InputError: These are not two lists of as many classes, at least one, or labels are repeated.
     """
+    import numpy as np
+
     pair = [np.asarray(given) for given in (true, predicted)]
     count = len(labels)
     if len(set(labels)) != count or pair[0].shape != pair[1].shape or pair[0].ndim != 1 or not pair[0].size:

@@ -32,6 +32,7 @@ from registry.facts.plan_facts import PlanFacts, PlanTerms
 from registry.facts.round_facts import RoundFacts
 from registry.facts.verification_facts import LineageVerificationFacts
 from registry.facts.version_facts import LineageFacts, ParticipationFacts, RecallFacts
+from registry.rounds.data_quality import DataQuality
 from registry.rounds.onchain import chosen_result, read_round
 from registry.rounds.versions import save_arrays
 from registry.types import Cid, Codec, ModelId, Role, Tree
@@ -189,6 +190,9 @@ def test_versions_and_what_descends_from_what(played: Any) -> None:
 def test_data_sets(played: Any) -> None:
     played.done("participant", "data-set", played.model, "--account", "b", "-o", "b.opening")
     require(played.done("provenance", "data-set", "b.opening"), DataSetFacts)
+    (played.folder / "w.csv").write_text("x,kind\n" + "1,a\n" * 20 + "2,b\n" * 30)
+    flags = ("--label", "kind", "--cleaning", "no twins", "--name", "ward 7", "--licence", "private")
+    require(played.done("dataset", "describe", "w.csv", *flags, "-o", "w.dataset"), DataQuality)
 
 
 def test_verifications_audits_bundles_and_inclusions(played: Any) -> None:

@@ -125,6 +125,36 @@ def test_a_data_set_is_opened_to_whom_the_participant_gives_it(world: Any) -> No
     assert world.run("participant", "data-set", model, "--account", "a", "-o", "none").exit_code == 2
 
 
+def test_a_described_data_set_stands_behind_the_digest_of_an_update(world: Any) -> None:
+    model, done, folder = world.model, world.done, world.folder
+    (folder / "ward.jsonl").write_text("".join(f'{{"x": {i}, "kind": "hunter{i % 2}"}}\n' for i in range(50)))
+    said = ("--label", "kind", "--cleaning", "no twins", "--name", "ward 7", "--licence", "private")
+    described = world.run("dataset", "describe", "ward.jsonl", *said, "-o", "ward.dataset").stdout
+    assert "records: 10 to 99" in described and "hunter" not in described
+    save_arrays(folder / "u.safetensors", {"weight": np.ones((1, 2), np.float32), "bias": np.zeros(1, np.float32)})
+    done("round", "open", model, "--account", "a")
+    submit = ("participant", "submit", model, "--update", "u.safetensors", "--weight", 50, "--steps", 2)
+    assert world.run(*submit, "--data-set", "@gone", "--account", "b").exit_code == 2
+    assert world.run(*submit, "--data-set", "@ward.jsonl", "--account", "b").exit_code == 3
+    done(*submit, "--data-set", "@ward.dataset", "--account", "b")
+    done("participant", "data-set", model, "--account", "b", "-o", "b.opening")
+    told = done("provenance", "data-set", "b.opening")
+    assert (told["name"], told["licence"], told["records"], told["sha256"]) == ("ward 7", "private", 10, None)
+    assert [line for line in told["description"].splitlines() if line in described] == [
+        "records: 10 to 99",
+        "columns: 1 to 9",
+        "missing: none",
+        "incomplete: none",
+        "duplicates: none",
+        "unlabelled: none",
+        "classes: 1 to 9",
+        "largest class: 50 to 80 %",
+        "smallest class: 50 to 80 %",
+        "cleaning: no twins",
+    ]
+    assert world.run("dataset", "describe", "ward.parquet", "--json").exit_code == 2
+
+
 def test_a_dry_run_sends_and_stores_nothing(world: Any) -> None:
     model, done = world.model, world.done
     before = world.chain.w3.eth.block_number

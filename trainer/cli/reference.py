@@ -49,6 +49,7 @@ TASKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("watch and convict", ("auditor run", "auditor once", "auditor audit", "auditor plan", "auditor status")),
     ("find out where a version comes from", ("provenance show", "provenance diff")),
     ("find out what data or a participant went into", ("provenance participant", "provenance descendants")),
+    ("describe a data set", ("dataset describe",)),
     ("disclose a private data set", ("participant data-set", "provenance data-set")),
     ("fetch a model and verify it", ("model pull", "model card", "verify")),
     ("prove, and verify offline", ("inclusion create", "inclusion verify", "bundle create", "bundle verify")),

@@ -21,7 +21,7 @@ from registry.errors import InputError
 if TYPE_CHECKING:
     from registry.chain.sending import SentReceipt
     from registry.cli.signed import SignedCommitment
-    from registry.content.manifest import Code
+    from registry.content.manifest import Code, DataSetManifest
     from registry.rounds.onchain import RoundRecord
     from registry.types import ModelId
     from trainer.deltas import GridUse
@@ -47,7 +47,8 @@ WeightNumber = Annotated[
 ]
 StepsNumber = Annotated[int | None, typer.Option("--steps", metavar="N", help="Training steps behind the update.")]
 DataSetText = Annotated[
-    str, typer.Option("--data-set", metavar="TEXT", help="Data set; only a salted digest is published.")
+    str,
+    typer.Option("--data-set", metavar="TEXT|@FILE", help="Data set, or its manifest; published as a salted digest."),
 ]
 CodeText = Annotated[
     str | None,
@@ -458,7 +459,6 @@ def _prepare(
 
 def _adopted(session: Session, record: RoundRecord, source: UpdateSource, folder: Path) -> PreparedUpdate:
     """Take a ready-made update, and warn if it is all zeros."""
-    from registry.content.manifest import DataSetManifest
     from trainer.updates import adopt_update, moves_nothing, place_of
 
     assert source.update is not None and source.weight is not None and source.steps is not None
@@ -471,13 +471,23 @@ def _adopted(session: Session, record: RoundRecord, source: UpdateSource, folder
         session.account,
         weight=source.weight,
         steps=source.steps,
-        data_set=DataSetManifest(source.data_set, "", "", "", source.weight, None),
+        data_set=_data_set(source.data_set, source.weight),
         metrics=_metrics(source.metrics),
         code=_code(source.code),
     )
     if moves_nothing(made):
         session.out.warn(f"{source.update}: all zeros: it changes nothing, and its weight dilutes the others' updates")
     return made
+
+
+def _data_set(text: str, weight: int) -> DataSetManifest:
+    """Return the data set of a flag: of a manifest's file after an @, or one with that name alone."""
+    from registry.content.manifest import DataSetManifest
+    from registry.rounds.data_sets import read_data_set
+
+    if text.startswith("@"):
+        return read_data_set(Path(text[1:]))
+    return DataSetManifest(text, "", "", "", weight, None)
 
 
 def _with_code(task: Task, text: str | None) -> Task:
