@@ -1,8 +1,7 @@
 """Federated LoRA with PEFT and the Hugging Face Trainer: versions have the adapter, the base model stays frozen.
 
 Hu, Shen, Wallis, Allen-Zhu, Li, Wang, Wang, Chen: LoRA: Low-Rank Adaptation of Large Language Models (ICLR 2022). The
-language model here is tiny and random; replace it by a pretrained one. Requires `pip install
-'cairn-registry[integrations]'`.
+language model here is tiny and random; replace it by a pretrained one. Requires `pip install 'cairn-registry[llm]'`.
 
     (cd examples && python -c 'import lora; lora.make_base()' && mv base.safetensors ..)
     cairn model register --module examples/lora.py:module --without '*' --without '!*lora_*' \
@@ -19,9 +18,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_model, save_model
 from torch import nn
-from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from registry.content.manifest import DataSetManifest
+from trainer.huggingface import trainer_task
 from trainer.participant import Task
 from trainer.updates import this_package
 
@@ -58,21 +58,6 @@ def task(base: Path = BASE, *, step: int = 1, scratch: Path = Path("trainer-out"
     rows = [(torch.arange(_LENGTH) * step + start) % _TOKENS for start in range(24)]
     data = [{"input_ids": row, "labels": row} for row in rows]
 
-    def train_epoch(model: nn.Module, epoch: int) -> Mapping[str, float]:
-        arguments = TrainingArguments(
-            output_dir=str(scratch),
-            per_device_train_batch_size=8,
-            num_train_epochs=1,
-            learning_rate=0.01,
-            seed=epoch,
-            report_to=[],
-            save_strategy="no",
-            logging_strategy="no",
-            disable_tqdm=True,
-            use_cpu=True,
-        )
-        return {"loss": float(Trainer(model=model, args=arguments, train_dataset=data).train().training_loss)}
-
     def evaluate(model: nn.Module) -> Mapping[str, int | float]:
         tokens = torch.stack(rows)
         logits = model(input_ids=tokens).logits[:, :-1]  # [rows, length - 1, tokens]
@@ -81,5 +66,6 @@ def task(base: Path = BASE, *, step: int = 1, scratch: Path = Path("trainer-out"
         return {"examples": wanted.numel(), "correct": int((logits.argmax(-1) == wanted).sum()), "loss": loss.item()}
 
     about = DataSetManifest(f"counting by {step}", "", "CC0-1.0", "", len(rows), None)
+    arguments = {"output_dir": str(scratch), "per_device_train_batch_size": 8, "learning_rate": 0.01}
     code = this_package()  # of your own: Code("REPOSITORY", "COMMIT")
-    return Task(module(base), train_epoch, len(rows), about, evaluate=evaluate, frozen=FROZEN, base=base, code=code)
+    return trainer_task(module(base), None, data, about, base=base, arguments=arguments, evaluate=evaluate, code=code)

@@ -1,12 +1,13 @@
-"""Write a version in the form that other programs load: PyTorch, safetensors with every name, bfloat16, PEFT.
+"""Write a version in the form that other programs load: PyTorch, safetensors with every name, bfloat16, PEFT's folder.
 
 The tensors are those of the verified file; tied ones stand under each of their names, so `load_state_dict` is strict.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -15,8 +16,12 @@ from registry.content.manifest import VersionManifest
 from registry.errors import InputError
 from registry.rounds.versions import read_version
 from registry.store.base import ContentStore
+from trainer.common_terms import parsed_settings
 
-__all__ = ["FORMS", "export_version"]
+__all__ = ["ADAPTER_FILES", "FORMS", "adapter_config", "export_version", "require_adapter"]
+
+ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
+"""What `PeftModel.from_pretrained` loads from a folder."""
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -77,14 +82,36 @@ def _bf16(tensors: Tensors, out: Path) -> None:
 
 def _peft(tensors: Tensors, out: Path) -> None:
     """The adapter under the names of PEFT's `adapter_model.safetensors`."""
-    if not any(".lora_" in name for name in tensors):
-        first = next(iter(tensors))
-        raise InputError(f"peft: expected a version that holds a LoRA adapter, got tensors such as {first!r}")
+    require_adapter(tensors)
     renamed: dict[str, torch.Tensor] = {}
     for name, value in tensors.items():
         bare = _SAVED.sub(".", _ADAPTER.sub(r"\1", name)).removeprefix(_PEFT_PREFIX)
-        renamed[_PEFT_PREFIX + bare] = value
+        renamed[_PEFT_PREFIX + bare] = value.float() if value.is_floating_point() else value
     _safetensors(renamed, out)
+
+
+def require_adapter(names: Iterable[str]) -> None:
+    """Refuse a version that holds no LoRA adapter, by the names of its tensors.
+
+    Raises:
+        InputError: None of them is an adapter's.
+    """
+    held = list(names)
+    if not any(".lora_" in name for name in held):
+        raise InputError(f"peft: expected a version that holds a LoRA adapter, got tensors such as {held[0]!r}")
+
+
+def adapter_config(settings: str) -> str:
+    """Return PEFT's `adapter_config.json` from the adapter's settings in a plan, those of its base left open.
+
+    Raises:
+        InputError: They are no JSON object with a `peft_type`.
+    """
+    found = parsed_settings(settings)
+    if not isinstance(found.get("peft_type"), str):
+        raise InputError(f"adapter: expected settings with a peft_type in the plan, got {settings!r:.80}")
+    open_ = {"base_model_name_or_path": None, "inference_mode": True, "revision": None}
+    return json.dumps({**found, **open_}, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 FORMS: dict[str, Callable[[Tensors, Path], None]] = {

@@ -131,18 +131,37 @@ def floating(tensors: Mapping[str, torch.Tensor]) -> Iterator[str]:
     return (name for name, value in tensors.items() if value.dtype.is_floating_point)
 
 
-def module_arrays(module: nn.Module, without: Sequence[str] = ()) -> tuple[dict[str, Array], dict[str, str]]:
+def module_arrays(
+    module: nn.Module, without: Sequence[str] = (), fixed: Sequence[str] = ()
+) -> tuple[dict[str, Array], dict[str, str]]:
     """Return the arrays of a version made of the module, by name (floating ones as float32), and its aliases.
 
+    Args:
+        module: Any module.
+        without: Patterns for the names of tensors that are not shared.
+        fixed: Patterns for the names of shared tensors that no round changes: they become float16.
+
     Raises:
-        InputError: A value is not finite in float32, or a tensor is not plain numbers.
+        InputError: A value is not finite in float32, float16 does not hold a fixed one exactly, or a tensor is not
+            plain numbers.
     """
     tensors, aliases = module_state(module, without)
+    kept = matching(module, fixed)
+    if unshared := [name for name in kept if name not in tensors]:
+        raise InputError(f"{unshared[0]}: expected to be shared and stored under this name, as fixed tensors are")
     arrays: dict[str, Array] = {}
     for name, value in tensors.items():
         check_finite(name, value)
         plain = value.to("cpu", torch.float32 if value.dtype.is_floating_point else value.dtype)
         arrays[name] = plain.contiguous().numpy().copy()
+    for name in kept:
+        half = arrays[name].astype(np.float16)
+        if not np.array_equal(half.astype(np.float32), arrays[name]):
+            raise InputError(
+                f"{name}: fixed, so expected values that float16 holds exactly, got others: round them, or draw them "
+                "by trainer.adapters.set_public_lora_a"
+            )
+        arrays[name] = half
     return arrays, aliases
 
 
@@ -219,6 +238,7 @@ def publish_module(
     parent: Digest | None = None,
     statement: Statement | None = None,
     without: Sequence[str] = (),
+    fixed: Sequence[str] = (),
     base: BaseFile | None = None,
 ) -> VersionManifest:
     """Publish the module's current values as an owner's version, such as a genesis.
@@ -230,11 +250,13 @@ def publish_module(
         parent: The version it descends from.
         statement: The owner's statement about it.
         without: Patterns for the names of tensors that are not shared: private to participants, or of the base.
+        fixed: Patterns for the names of shared tensors that no round changes, such as lora_A under FFA-LoRA.
         base: Frozen base weights.
     """
-    arrays, aliases = module_arrays(module, without)
+    arrays, aliases = module_arrays(module, without, fixed)
     save_arrays(file, arrays)
-    return add_version(store, file, parent=parent, aliases=aliases, base=base, statement=statement)
+    frozen = matching(module, fixed)
+    return add_version(store, file, parent=parent, aliases=aliases, frozen=frozen, base=base, statement=statement)
 
 
 def register_module(
@@ -245,13 +267,14 @@ def register_module(
     *,
     statement: Statement | None = None,
     without: Sequence[str] = (),
+    fixed: Sequence[str] = (),
     base: BaseFile | None = None,
 ) -> ModelId:
     """Publish the module as the genesis of a new model and register the model; the sender becomes its owner.
 
     Args: as of `publish_module`, and the client that sends.
     """
-    genesis = publish_module(store, module, file, statement=statement, without=without, base=base)
+    genesis = publish_module(store, module, file, statement=statement, without=without, fixed=fixed, base=base)
     digest = digest_of(genesis)
     client.register_model(digest, Root(genesis.tensor_root), Root(genesis.rest_root))
     return client.model_id(client.account, digest)

@@ -7,9 +7,9 @@ stopped, and computes and commits an update at most once.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ from registry.store.base import ContentStore
 from registry.types import MAX_STEPS, Address, ModelId, Phase, Role
 from trainer.algorithms import ALGORITHMS
 from trainer.callbacks import user_callback
+from trainer.common_terms import checked_terms, require_terms_of
 from trainer.deltas import GridUse, transformed, write_update
 from trainer.kept_drift import drift_tensors, load_drift, save_drift
 from trainer.local_training import LocalRound, TrainEpoch
@@ -92,7 +93,10 @@ class Task:
             stored with the round and restored in the next; the first round starts from the module's values. All tensors
             that are neither private nor frozen are shared: the version must contain exactly those.
         frozen: Patterns for the names of the base's tensors: neither trained nor published.
-        base: The file of the frozen tensors; the version must name its digest.
+        base: The file of the frozen tensors, or their folder as `save_pretrained` writes it; the version must name its
+            digest.
+        common: What participants must have in common, by names of `registry.rules.algorithms.COMMON`: what the plan
+            names of it must be equal.
         reset_private: Start again from the module's private tensors if those of the last round are lost.
     """
 
@@ -108,6 +112,7 @@ class Task:
     private: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
     base: Path | None = None
+    common: Mapping[str, str] = field(default_factory=dict)
     reset_private: bool = False
 
     def __post_init__(self) -> None:
@@ -124,6 +129,7 @@ class Task:
         if self.base is not None:
             plain["base"] = Path(self.base)
         plain |= {name: patterns_of(name, getattr(self, name)) for name in ("private", "frozen")}
+        plain["common"] = checked_terms(self.common)
         plain["data_set"] = replace(self.data_set, records=whole("data_set: records", self.data_set.records))
         for name, value in plain.items():
             object.__setattr__(self, name, value)
@@ -204,7 +210,7 @@ def _computed(
     require_fitting(plan)
     require_asked(record, asks_of(plan.algorithm).share, participant)
     form = update_form(read_header(store, parent.weights.blob), plan)
-    require_base(parent, task.base)
+    require_base(parent, task.base, store)
     stored = load_version(task.module, store, parent, without=task.unshared)
     require_once(stored)
     anew = task.reset_private
@@ -212,7 +218,8 @@ def _computed(
     drift = load_drift(store, folder, record, plan, parent, form, participant)
     own, shared = drift_tensors(drift, plan, form, stored)
     evaluation = _evaluate(task)
-    with _frozen(task):
+    fixed = {name for name, place in stored.items() if place in parent.frozen}
+    with _frozen(task, fixed):
         delta, metrics, steps = _train(stored, plan, task, LocalRound(record.number, own=own, shared=shared))
     discard_update(place)
     uses = write_update(place / "update.safetensors", delta, parse_header(form.header, form.size), plan)
@@ -248,6 +255,7 @@ def _origin(task: Task, said: str) -> Origin:
         task.data_set,
         task.private,
         task.frozen,
+        *([sorted(task.common.items())] if task.common else []),
         form,
     )
     return Origin(said.partition("\n")[0], hashlib.sha256(repr(told).encode()).hexdigest(), bool(task.private))
@@ -379,6 +387,7 @@ def _require_feasible(plan: PlanManifest, task: Task) -> None:
     """Refuse what later steps would refuse, before spending time on training."""
     plan_rules(plan)
     require_parameters(plan.algorithm.name, plan.algorithm.parameters)
+    require_terms_of(plan, task.common)
     for name in ("steps_per_epoch", "most_steps"):
         if (given := getattr(task, name)) is not None and given < 1:
             raise InputError(f"{name}: expected 1 or more, got {given}")
@@ -411,13 +420,17 @@ def _evaluate(task: Task) -> Evaluation | None:
 
 
 @contextmanager
-def _frozen(task: Task) -> Iterator[None]:
+def _frozen(task: Task, fixed: Collection[str] = ()) -> Iterator[None]:
     """Disable gradients of frozen tensors within the context, and verify that none changed.
+
+    Args:
+        task: The task.
+        fixed: Names of its tensors that the version holds in another dtype than F32: no round changes them.
 
     Raises:
         InputError: A frozen tensor changed.
     """
-    names = set(matching(task.module, task.frozen))
+    names = {*matching(task.module, task.frozen), *fixed}
     before = module_digest(task.module, names)
     held = [p for name, p in task.module.named_parameters(remove_duplicate=False) if name in names and p.requires_grad]
     for parameter in held:

@@ -87,6 +87,7 @@ def start(
     aggregators: int = 2,
     chain: Embedded | None = None,
     without: Sequence[str] = (),
+    fixed: Sequence[str] = (),
     base: BaseFile | None = None,
 ) -> Simulation:
     """Deploy, register a model, grant the roles and set the plan.
@@ -100,6 +101,7 @@ def start(
         aggregators: Number of aggregators.
         chain: A chain with an account for everybody, which ends with the simulation; default an in-process chain.
         without: Patterns for the names of tensors that are not shared.
+        fixed: Patterns for the names of shared tensors that no round changes.
         base: Frozen base weights of the genesis.
     """
     count = 1 + len(tasks) + aggregators
@@ -123,7 +125,8 @@ def start(
     ]
     owner, rest = clients[0], clients[1:]
     folder.mkdir(parents=True, exist_ok=True)
-    model_id = register_module(owner, store, module, folder / "genesis.safetensors", without=without, base=base)
+    genesis = folder / "genesis.safetensors"
+    model_id = register_module(owner, store, module, genesis, without=without, fixed=fixed, base=base)
     members = dict(zip(tasks, rest, strict=False))
     servers = rest[len(tasks) :]
     grants = [Grant(c.account, Role.PARTICIPANT) for c in members.values()]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from registry.content.manifest import plan_terms
-from registry.rules.algorithms import CLIENT_ALGORITHMS
+from registry.rules.algorithms import CLIENT_ALGORITHMS, COMMON
 from registry.rules.server_programs import RULES as SERVER_RULES
 from registry.rules.shapes import Columns, Fold, Select, SelectColumns
 from registry.rules.table import COMBINE_RULES, UNIFORM, UPDATE_FORMS, CombineRule, Entry, IntegerParameter
@@ -64,7 +64,8 @@ ALGORITHMS = """\
 `scaffold` exactly `steps`, under `fedsgd` one, and at most `steps` under any that has them in the plan. An update that
 declares another number is refused. `scaffold`, `fednova` and `feddyn` are one half of an algorithm each, and the server
 rule of the same name is the other. Every algorithm also takes `sampled`, the share of the participants that a public
-draw asks in each round ([format.md](format.md#cairnreport-page1)).
+draw asks in each round ([format.md](format.md#cairnreport-page1)), and four texts: what participants must have in
+common. Each compares them with its own before it trains.
 """
 
 
@@ -103,6 +104,7 @@ def rules_page() -> str:
                 for name, known in CLIENT_ALGORITHMS.items()
             ],
         ),
+        _grid(("text", "what participants must have in common"), [(f"`{n}`", says) for n, says in COMMON.items()]),
         "## Update forms\n\n`update_form` of a plan.",
         _grid(
             ("", "name", "an update's file holds", "convicted by", "defined in"),

@@ -21,12 +21,13 @@ from registry.content.manifest import (
     manifest_cid,
 )
 from registry.content.tensors import FLOATS, TensorHeader, header_length, parse_header, write_tensors
-from registry.errors import FormError, InputError, VerificationFailed
+from registry.errors import BlockNotFound, FormError, InputError, StoreUnavailable, VerificationFailed
+from registry.rounds.base_folders import base_sha256, folder_list, list_difference
 from registry.rounds.onchain import RoundRecord
 from registry.store.base import ContentStore
 from registry.store.blobs import add_blob, add_file, blamed_on, file_pieces, open_blob
 from registry.store.manifests import get_manifest, put_manifest
-from registry.types import Blob, Digest, Root
+from registry.types import MAX_MANIFEST_BYTES, Blob, Digest, Root
 
 __all__ = [
     "NUMPY_NAMES",
@@ -196,25 +197,29 @@ def arrays_in(data: bytes) -> dict[str, Array]:
 
 
 def add_base(store: ContentStore, path: Path, *, licence: str, origin: str) -> BaseFile:
-    """Store and pin the frozen base weights of versions; any file is accepted.
+    """Store and pin the frozen base of versions: a file's bytes, or the list of a folder's files without their bytes.
 
     Args:
         store: Destination.
-        path: The file, such as a language model's.
+        path: A file, such as a language model's weights, or a folder as `save_pretrained` writes it.
         licence: SPDX licence expression.
-        origin: Source of the file.
+        origin: Source of the file or folder.
+
+    Raises:
+        InputError: The folder has no weights.
     """
-    blob = add_blob(store, file_pieces(path))
+    blob = add_blob(store, [folder_list(path)] if path.is_dir() else file_pieces(path))
     store.pin(blob.cid)
-    return BaseFile(blob.cid, blob.size, sha256_of(path), licence, origin)
+    return BaseFile(blob.cid, blob.size, base_sha256(path), licence, origin)
 
 
-def require_base(version: VersionManifest, path: Path | None) -> None:
+def require_base(version: VersionManifest, path: Path | None, store: ContentStore | None = None) -> None:
     """Check that the local frozen weights are the base of a version.
 
     Args:
         version: The version.
-        path: Local file of frozen weights; None if there is none.
+        path: Local file or folder of frozen weights; None if there is none.
+        store: Where the list of a folder's files is, to say which one differs.
 
     Raises:
         InputError: The version has another base or none, or the local file is missing.
@@ -224,13 +229,26 @@ def require_base(version: VersionManifest, path: Path | None) -> None:
         return
     if base is None:
         raise InputError(f"base: expected a version that stands on {path}, got one without a base")
-    wanted = f"the file of sha256 {base.sha256.hex()} that the version stands on, from {base.origin or 'its owner'}"
+    kind = "files whose list has the" if path is not None and path.is_dir() else "the file of"
+    wanted = f"{kind} sha256 {base.sha256.hex()} that the version stands on, from {base.origin or 'its owner'}"
     if path is None:
         raise InputError(f"base: expected {wanted}, got none")
-    if not path.is_file():
-        raise InputError(f"base: expected {wanted}, but there is no file {path}")
-    if (found := sha256_of(path)) != base.sha256:
-        raise InputError(f"base: expected {wanted}, got {path} of sha256 {found.hex()}")
+    if not path.exists():
+        raise InputError(f"base: expected {wanted}, but there is no file or folder {path}")
+    if (found := base_sha256(path)) != base.sha256:
+        differs = _difference(store, base, path) if store is not None and path.is_dir() else ""
+        raise InputError(f"base: expected {wanted}, got {path} of sha256 {found.hex()}{differs}")
+
+
+def _difference(store: ContentStore, base: BaseFile, folder: Path) -> str:
+    """Return which file of a folder is not the base's, for a message; nothing if the base's list is out of reach."""
+    if base.size > MAX_MANIFEST_BYTES:
+        return ": the version stands on one file, not on a folder"
+    try:
+        expected = b"".join(open_blob(store, Blob(base.cid, base.size)))
+    except (BlockNotFound, StoreUnavailable):
+        return ""
+    return f": {list_difference(expected, folder)}"
 
 
 def sha256_of(path: Path) -> bytes:

@@ -7,6 +7,7 @@ how many steps an update may declare (`step_bounds`), and which drift variable f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,10 +20,12 @@ from registry.types import MAX_STEPS
 __all__ = [
     "Asks",
     "CLIENT_ALGORITHMS",
+    "COMMON",
     "ClientAlgorithm",
     "NumberParameter",
     "SAMPLED",
     "asks_of",
+    "is_common",
     "require_fitting",
     "require_parameters",
     "step_bounds",
@@ -131,6 +134,15 @@ _MOST_STEPS = NumberParameter("steps", 1, MAX_STEPS, whole=True, optional=True)
 _LR = NumberParameter("lr", 0, 1e6, open=True)
 SAMPLED = NumberParameter("sampled", 0, 1, usual=1.0, open=True)
 """A parameter of every algorithm: the share of participants that are asked, see `registry.rounds.client_sampling`."""
+COMMON = {
+    "adapter": "the adapter's settings, JSON as in PEFT's `adapter_config.json`",
+    "labels": "sha2-256 of the label map",
+    "task": "sha2-256 of the task's settings",
+    "tokenizer": "sha2-256 of the tokenizer",
+}
+"""Optional text parameters of every algorithm: what participants must have in common, which each compares with its own
+before it trains (`trainer.common_terms`). Digests are 64 hexadecimal digits."""
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 CLIENT_ALGORITHMS = {
     "fedavg": ClientAlgorithm(
         (_EPOCHS,),
@@ -182,8 +194,13 @@ def with_usual(parameters: Sequence[_Shown]) -> str:
     return ", ".join(p.name if p.usual is None else f"{p.name}={p.usual:g}" for p in parameters)
 
 
+def is_common(name: str, value: object) -> bool:
+    """Return whether a plan may give this value to a parameter of `COMMON`."""
+    return isinstance(value, str) and (name == "adapter" or _DIGEST.fullmatch(value) is not None)
+
+
 def require_parameters(name: str, parameters: Parameters) -> dict[str, float | None]:
-    """Return an algorithm's parameters, checked, with its usual values for those left out; None where it has none.
+    """Return an algorithm's numbers, checked, with its usual values for those left out; None where it has none.
 
     Raises:
         InputError: There is no such algorithm, or a parameter is missing, unknown or out of bounds.
@@ -193,14 +210,16 @@ def require_parameters(name: str, parameters: Parameters) -> dict[str, float | N
         raise InputError(f"plan: expected an algorithm of {', '.join(CLIENT_ALGORITHMS)}, got {name!r}")
     found: dict[str, float | None] = {}
     allowed = (*known.parameters, SAMPLED)
-    right = set(parameters) <= {p.name for p in allowed}
+    right = set(parameters) <= {p.name for p in allowed} | COMMON.keys()
+    right &= all(is_common(each, parameters[each]) for each in COMMON if each in parameters)
     for p in allowed:
         value = parameters.get(p.name, p.usual)
         right &= p.allows(value) or (value is None and p.optional)
         found[p.name] = value if isinstance(value, int | float) else None
     if not right:
         expected = ", ".join(f"{p.name} {p}" for p in allowed)
-        raise InputError(f"{name}: expected parameters {expected}; got {dict(parameters)}")
+        texts = ", ".join(COMMON)
+        raise InputError(f"{name}: expected parameters {expected}, texts {texts} (optional); got {dict(parameters)}")
     return found
 
 

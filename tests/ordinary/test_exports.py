@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 NET = """
@@ -105,3 +105,74 @@ def test_an_adapter_has_the_names_of_peft(world: Any, tmp_path: Path) -> None:
     wanted = peft.get_peft_model_state_dict(space["module"]())
     assert found.keys() == wanted.keys()
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+ADAPTER = """
+import torch
+from pathlib import Path
+from peft import LoraConfig, get_peft_model
+from registry.content.manifest import DataSetManifest
+from trainer.adapters import adapter_settings, frozen_besides_adapter, set_public_lora_a
+from trainer.participant import Task
+
+def inner():
+    torch.manual_seed(1)
+    return torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 2))
+
+def module():
+    model = get_peft_model(inner(), LoraConfig(r=2, lora_alpha=6, target_modules=["0"], init_lora_weights=False))
+    set_public_lora_a(model, 7)
+    return model
+
+def task():
+    model = module()
+    def epoch(model, number):
+        with torch.no_grad():
+            for name, value in model.named_parameters():
+                if "lora_B" in name:
+                    value += 0.25
+        return {}
+    about = DataSetManifest("ward 7", "", "", "", 10, None)
+    common = {"adapter": adapter_settings(model)}
+    return Task(model, epoch, 10, about, frozen=frozen_besides_adapter(model), base=Path("base"), common=common)
+
+def plain():
+    return Task(torch.nn.Linear(1, 1), lambda model, number: {}, 10, DataSetManifest("ward 7", "", "", "", 10, None))
+"""
+
+
+def test_peft_loads_the_folder_that_a_plan_describes(world: Any) -> None:
+    """FFA-LoRA through the command line: lora_A is in the version as float16, its settings in the plan."""
+    peft = pytest.importorskip("peft")
+    (world.folder / "adapter.py").write_text(ADAPTER)
+    space: dict[str, Any] = {}
+    exec(compile(ADAPTER, "adapter.py", "exec"), space)
+    (world.folder / "base").mkdir()
+    save_file(space["inner"]().state_dict(), world.folder / "base" / "model.safetensors")
+    shared = ("--without", "*", "--without", "!*.lora_*", "--frozen", "*.lora_A.*")
+    base = ("--base", "base", "--base-licence", "Apache-2.0", "--base-origin", "a test")
+    made = world.done("model", "register", "--module", "adapter.py:module", *shared, *base, "--account", "a")
+    model, version = made["model"], world.done("store", "get", made["cid"])
+    assert version["frozen"] == ["base_model.model.0.lora_A.default.weight"]
+    refused = world.run("model", "pull", model, "--as", "peft", "-o", "pulled")
+    assert refused.exit_code == 2 and "this model has no plan yet" in refused.stderr
+    for number, (options, place) in enumerate((((), "without"), (("--common", "adapter.py:task"), "with"))):
+        world.done("plan", "new", "--quorum", 1, "--model", model, *options, "-o", f"{place}.toml")
+        world.done("plan", "set", model, f"{place}.toml", "--account", "a")
+        if not number:
+            refused = world.run("model", "pull", model, "--as", "peft", "-o", "pulled")
+            assert refused.exit_code == 2 and "expected a plan that names the adapter's settings" in refused.stderr
+    (world.folder / "taken").write_text("a file")
+    refused = world.run("model", "pull", model, "--as", "peft", "-o", "taken")
+    assert refused.exit_code == 2 and "expected a folder for PEFT's files" in refused.stderr
+    facts = world.done("model", "pull", model, "--as", "peft", "-o", "pulled")
+    assert facts["file"] == "pulled/adapter_model.safetensors"
+    loaded, wanted = peft.PeftModel.from_pretrained(space["inner"](), world.folder / "pulled"), space["module"]().eval()
+    inputs = torch.randn(3, 4)
+    assert torch.equal(loaded(inputs), wanted(inputs))
+
+
+def test_a_task_that_states_nothing_gives_a_plan_nothing(world: Any) -> None:
+    (world.folder / "adapter.py").write_text(ADAPTER)
+    refused = world.run("plan", "new", "--quorum", 1, "--common", "adapter.py:plain")
+    assert refused.exit_code == 2 and "--common: expected a task with common=" in refused.stderr

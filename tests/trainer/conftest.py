@@ -61,12 +61,16 @@ def hand_made(tmp_path: Path) -> Callable[..., HandMade]:
     """Makes rounds of a module under a plan, by default the proposed one."""
 
     def make(
-        module: nn.Module, plan: PlanManifest | None = None, without: Sequence[str] = (), base: Path | None = None
+        module: nn.Module,
+        plan: PlanManifest | None = None,
+        without: Sequence[str] = (),
+        base: Path | None = None,
+        fixed: Sequence[str] = (),
     ) -> HandMade:
         store = MemoryStore()
         stands_on = None if base is None else add_base(store, base, licence="MIT", origin="a test")
         file = tmp_path / "genesis.safetensors"
-        genesis = publish_module(store, module, file, without=without, base=stands_on)
+        genesis = publish_module(store, module, file, without=without, fixed=fixed, base=stands_on)
         rules = plan or propose_plan(module, quorum=1, min_contributions=1, without=without)
         anchored, _ = add_plan(store, rules)
         model = ModelId(b"\x0b" * 32)

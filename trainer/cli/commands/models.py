@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -54,16 +54,26 @@ SourceText = Annotated[
 ]
 Frozen = Annotated[
     list[str] | None,
-    typer.Option("--frozen", metavar="TENSOR", help="A frozen floating tensor that is not F32; repeatable."),
+    typer.Option(
+        "--frozen",
+        metavar="TENSOR",
+        help="A frozen floating tensor that is not F32; repeatable. With --module alone a pattern: such tensors become "
+        "float16.",
+    ),
 ]
 BasePath = Annotated[
     Path | None,
-    typer.Option("--base", metavar="FILE", help="Frozen base weights, any file.", rich_help_panel="Frozen weights"),
+    typer.Option(
+        "--base",
+        metavar="PATH",
+        help="Frozen base weights: any file, which is published; or a folder, of which only digests are.",
+        rich_help_panel="Frozen weights",
+    ),
 ]
 BaseLicence = Annotated[
-    str, typer.Option(help="The base file's licence, an SPDX expression.", rich_help_panel="Frozen weights")
+    str, typer.Option(help="The base's licence, an SPDX expression.", rich_help_panel="Frozen weights")
 ]
-BaseOrigin = Annotated[str, typer.Option(help="The base file's origin.", rich_help_panel="Frozen weights")]
+BaseOrigin = Annotated[str, typer.Option(help="The base's origin.", rich_help_panel="Frozen weights")]
 StatementFile = Annotated[
     Path | None,
     typer.Option(
@@ -130,7 +140,7 @@ def register(
         if paths:
             genesis = _add_files(session, store, _owner_files(paths, module, without, frozen), None, stands_on, said)
         else:
-            genesis = _add_module(store, module or "", said, without or [], stands_on)
+            genesis = _add_module(store, module or "", said, (without or [], frozen or []), stands_on)
     digest = digest_of(genesis)
     call = calls.register_model(address, digest, Root(genesis.tensor_root), Root(genesis.rest_root))
     receipt = send(session, call, "register the model")
@@ -361,7 +371,11 @@ def resume(session: Session, model: ModelText) -> None:
     app,
     "pull",
     needs=READ | Need.STORE,
-    example="cairn model pull 3fa9@round-7 -o model.safetensors\ncairn model pull 3fa9 --as pytorch -o model.pt",
+    example=(
+        "cairn model pull 3fa9@round-7 -o model.safetensors\n"
+        "cairn model pull 3fa9 --as pytorch -o model.pt\n"
+        "cairn model pull 3fa9 --as peft -o adapter"
+    ),
 )
 def pull(
     session: Session,
@@ -382,11 +396,14 @@ def pull(
     """Fetch a version's weights and verify them against the chain.
 
     `--as pytorch` writes what `module.load_state_dict(torch.load(FILE, weights_only=True))` loads, `--as safetensors`
-    what `module.load_state_dict(load_file(FILE))` does. `cairn verify` identifies only the version's own file.
+    what `module.load_state_dict(load_file(FILE))` does, `--as peft` a folder for `PeftModel.from_pretrained(base,
+    FOLDER)`, whose settings the plan names; to a FILE.safetensors its tensors alone. `cairn verify` identifies only the
+    version's own file.
     """
     from registry.chain.contract_hashes import roots_hash
     from registry.cli.local_files import told, write_whole
     from registry.rounds.versions import load_version_manifest, read_version, roots_of
+    from trainer.cli.exporting import exported
 
     client = session.reader
     found = find_version(client, version)
@@ -402,7 +419,7 @@ def pull(
             write_whole(told(read_version(session.store, manifest), done), output)
             size, sha256 = manifest.weights.size, manifest.weights.sha256
         else:
-            size, sha256 = _exported(session.store, manifest, form, output, done)
+            output, size, sha256 = exported(session, found.model, manifest, form, output, done)
     session.out.result(
         {
             "model": found.model,
@@ -443,22 +460,6 @@ def card(
         {"model": found.model, "version": found.version, "card": output if output is not None else text},
         None if output is not None else lambda: session.out.line(text),
     )
-
-
-def _exported(
-    store: ContentStore, version: VersionManifest, form: str, output: Path, done: Callable[[int], None]
-) -> tuple[int, bytes]:
-    """Write a version in a form of other programs; return the file's size and sha256."""
-    from registry.cli.local_files import whole_file
-    from registry.rounds.versions import sha256_of
-    from trainer.cli.tasks import need_torch
-
-    need_torch(f"--as {form}")
-    from trainer.exports import export_version
-
-    with whole_file(output) as partial:
-        export_version(store, version, form, partial, progress=done)
-    return output.stat().st_size, sha256_of(output)
 
 
 def _simple(session: Session, model: str, name: str, what: str, facts: dict[str, Any]) -> None:
@@ -520,7 +521,8 @@ def _base_of(store: ContentStore, file: Path | None, licence: str, origin: str) 
         if licence or origin:
             raise InputError("expected --base with --base-licence or --base-origin, got none")
         return None
-    size_of(file)
+    if not file.is_dir():
+        size_of(file)
     return add_base(store, file, licence=licence, origin=origin)
 
 
@@ -552,8 +554,13 @@ def _add_files(
 
 
 def _add_module(
-    store: ContentStore, module: str, statement: Statement | None, without: Sequence[str], base: BaseFile | None
+    store: ContentStore,
+    module: str,
+    statement: Statement | None,
+    patterns: tuple[Sequence[str], Sequence[str]],
+    base: BaseFile | None,
 ) -> VersionManifest:
+    """Publish a module's values; patterns are those of tensors that are not shared, and of those that are fixed."""
     from trainer.cli.tasks import load_module
 
     loaded = load_module(module)
@@ -561,4 +568,5 @@ def _add_module(
 
     with tempfile.TemporaryDirectory(prefix="cairn-model-") as folder:
         file = Path(folder) / "genesis.safetensors"
-        return publish_module(store, loaded, file, statement=statement, without=without, base=base)
+        without, fixed = patterns
+        return publish_module(store, loaded, file, statement=statement, without=without, fixed=fixed, base=base)

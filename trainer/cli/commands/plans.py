@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 app = group("The rules of a model's rounds.")
 READ = Need.CHAIN | Need.HOME
 
+_DURATIONS = ("commit_duration", "publish_duration", "aggregate_duration", "challenge_duration", "answer_duration")
 _COMBINE_HELP = "Rule that combines contributions into an aggregate: " + ", ".join(
     f"{rule.name} ({rule.description}{'; ' if rule.parameters else ''}{', '.join(p.name for p in rule.parameters)})"
     for rule in COMBINE_RULES
@@ -60,6 +61,10 @@ _MODULE_HELP = "Fit it to a PyTorch module, with the grid, scales and buffers th
 ModuleText = Annotated[str | None, typer.Option("--module", metavar="FILE:NAME", help=_MODULE_HELP)]
 _PROBE_HELP = "Fit grid and scales to one local epoch of this task: of its module, or from the head of --model."
 ProbeText = Annotated[str | None, typer.Option("--probe", metavar="PLACE:FUNCTION", help=_PROBE_HELP)]
+_COMMON_HELP = (
+    "Name in the plan what this task has in common with others: digests of task, labels and tokenizer, adapter."
+)
+CommonText = Annotated[str | None, typer.Option("--common", metavar="PLACE:FUNCTION", help=_COMMON_HELP)]
 ModelText = Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or any unique prefix of it.")]
 Duration = Annotated[str | None, typer.Option(metavar="TIME", help="Such as 90s, 10m, 2h, 3d.")]
 _TERM_HELP = "Any other term by its name in the file, such as demand_price_gwei=7 or late_duration=60s."
@@ -95,6 +100,7 @@ def new(
     module: ModuleText = None,
     without: Unshared = None,
     probe: ProbeText = None,
+    common: CommonText = None,
     server: Server = None,
     server_parameter: ServerParameter = None,
     server_rate: Annotated[float | None, typer.Option(metavar="RATE", help="FedAvg's server rate; default 1.")] = None,
@@ -112,7 +118,8 @@ def new(
     hook: Hooks = None,
 ) -> None:
     """Write a validated plan as TOML; flags override the file, defaults fill the rest."""
-    given = _begun(source, [challenge_duration, answer_duration], term or ())
+    durations = (commit_duration, publish_duration, aggregate_duration, challenge_duration, answer_duration)
+    given = _begun(source, durations[3:], term or ())
     flags: dict[str, Any] = {
         "combine_rule": combine,
         "combine_parameters": parameters_of(combine_parameter or ()) or None,
@@ -125,17 +132,13 @@ def new(
         "quorum": quorum,
         "weight_cap": weight_cap,
         "min_contributions": min_contributions,
-        "commit_duration": commit_duration,
-        "publish_duration": publish_duration,
-        "aggregate_duration": aggregate_duration,
-        "challenge_duration": challenge_duration,
-        "answer_duration": answer_duration,
+        **dict(zip(_DURATIONS, durations, strict=True)),
         "bond_gwei": bond,
         "hooks": hook or None,
     }
     said = {**given, **terms_of(term or ()), **{name: value for name, value in flags.items() if value is not None}}
     chosen = () if model is None else _chosen(session, find_model(session.reader, model), said)
-    manifest = _fitted(session, _values(chosen) | said, model, module, without or [], probe)
+    manifest = _with_common(_fitted(session, _values(chosen) | said, model, module, without or [], probe), common)
     _write(session, manifest, source, output, chosen, _left_open(said) if model is None else ())
 
 
@@ -360,6 +363,23 @@ def _fitted(
     from trainer.modules import module_header
 
     return fitted(manifest, module_header(load_module(module), without))
+
+
+def _with_common(manifest: PlanManifest, task: str | None) -> PlanManifest:
+    """Return the plan with what a task has in common with others.
+
+    Raises:
+        InputError: The task states nothing.
+    """
+    if task is None:
+        return manifest
+    from trainer.cli.tasks import load_task
+    from trainer.common_terms import with_common
+
+    common = load_task(task).common
+    if not common:
+        raise InputError(f"--common: expected a task with common=, as trainer.huggingface makes it, got none in {task}")
+    return with_common(manifest, common)
 
 
 def _for_head(session: Session, manifest: PlanManifest, model: ModelId) -> PlanManifest:
