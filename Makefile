@@ -27,7 +27,7 @@ test: ## everything: contracts, Python, real nodes
 	$(SIDE_BY_SIDE) -j3 tools
 	$(SIDE_BY_SIDE) -j2 static solidity
 	$(SIDE_BY_SIDE) -j2 pytest-most pytest-real-time
-	$(BIN)/python tests/mutations/run.py --twentieth today --jobs 3
+	$(BIN)/python tests/mutations/run.py --fortieth today --jobs 3
 
 tools: install-test contracts kubo geth .tools/slither/installed
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from registry.chain.sending import Call
 
-REORGS = 1000 if os.environ.get("CAIRN_SOAK") else 100
+REORGS = 1000 if os.environ.get("CAIRN_SOAK") else 50
 A_CHAIN = 100
 """Reorgs of one chain: what it takes to make an index anew grows with the chain."""
 DEEPEST = 64

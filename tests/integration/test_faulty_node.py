@@ -44,7 +44,7 @@ from registry.types import Fault, Phase, Role
 from registry.verification.verify import verify_version
 from trainer import participant
 
-ROUNDS = int(os.environ.get("CAIRN_FAULTY_ROUNDS") or (500 if os.environ.get("CAIRN_SOAK") else 15))
+ROUNDS = int(os.environ.get("CAIRN_FAULTY_ROUNDS") or (500 if os.environ.get("CAIRN_SOAK") else 10))
 SEED = int(os.environ.get("CAIRN_FAULTS_SEED", "0")) or time.time_ns() % 10**9
 RATE = 0.2
 LIES_EVERY = 10

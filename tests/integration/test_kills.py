@@ -15,7 +15,7 @@ from registry.dev.chains import anvil_chain
 from registry.dev.kubo_node import KuboNode
 from registry.verification.verify import verify_version
 
-KILLS = int(os.environ.get("CAIRN_KILLS") or (200 if os.environ.get("CAIRN_SOAK") else 20))
+KILLS = int(os.environ.get("CAIRN_KILLS") or (200 if os.environ.get("CAIRN_SOAK") else 12))
 """In all; a tenth of them on Kubo."""
 SEED = int(os.environ.get("CAIRN_KILLS_SEED", "0")) or time.time_ns() % 10**9
 LONGEST_REST = 0.6

@@ -1,7 +1,7 @@
 """Mutation testing: remove checks one by one and require a test to fail.
 
     python tests/mutations/run.py --all              every mutation of mutations.toml (hours on two cores: use nice)
-    python tests/mutations/run.py --twentieth 3          every twentieth from the third on; `today` takes the day's
+    python tests/mutations/run.py --fortieth 3          every fortieth from the third on; `today` takes the day's
     python tests/mutations/run.py --name NAME …      these
     python tests/mutations/run.py --list             what there is
 
@@ -244,9 +244,9 @@ def chosen(arguments: argparse.Namespace) -> list[Mutation]:
         if unknown:
             raise Misfit(f"no mutation is called {', '.join(sorted(unknown))}")
         return [mutation for mutation in everything if mutation.name in arguments.name]
-    if arguments.twentieth is not None:
-        twentieth = int(time.time() // 86400) if arguments.twentieth == "today" else int(arguments.twentieth)
-        return everything[twentieth % 20 :: 20]
+    if arguments.fortieth is not None:
+        fortieth = int(time.time() // 86400) if arguments.fortieth == "today" else int(arguments.fortieth)
+        return everything[fortieth % 40 :: 40]
     return everything
 
 
@@ -290,7 +290,7 @@ def main() -> int:
         description="Mutation testing: remove checks one by one and require a test to fail."
     )
     parser.add_argument("--all", action="store_true", help="try every mutation (the default)")
-    parser.add_argument("--twentieth", help="0..19, any number, or today")
+    parser.add_argument("--fortieth", help="0..39, any number, or today")
     parser.add_argument("--name", nargs="+", help="try these")
     parser.add_argument("--jobs", type=int, default=1, help="how many at once")
     parser.add_argument("--list", action="store_true", help="print the names and stop")

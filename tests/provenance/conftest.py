@@ -9,10 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from registry.chain.journal import Journal
 from registry.content.manifest import DataSetManifest, PlanManifest, Procedure
 from registry.dev.chains import DevChain
-from registry.dev.embedded import Embedded, sleep_until
+from registry.dev.embedded import Embedded
 from registry.rounds.plans import server_rule
 from registry.store.memory import MemoryStore
 from trainer.participant import Task
@@ -89,19 +88,10 @@ def simulated() -> Callable[[DevChain, Path], Simulation]:
     """Makes the same simulation on another chain with a movable clock."""
 
     def make(chain: DevChain, folder: Path) -> Simulation:
-        with pytest.MonkeyPatch.context() as patch:
-            journals: dict[object, Journal] = {}
-
-            def journal(w3: object, chain_id: int, account: object, given: object) -> Journal:
-                return journals.setdefault(account, Journal(None))
-
-            patch.setattr("registry.chain.client.open_journal", journal)
-            patch.setattr("trainer.simulation.open_journal", journal)
-            patch.setattr("trainer.simulation.sleep_until", lambda w3, when: sleep_until(w3, when, move=True))
-            tasks = {f"participant {i}": task(i) for i in range(2)}
-            simulation = start(module(), tasks, PLAN, MemoryStore(), folder, chain=Embedded(chain.w3, chain.signers))
-            for _ in range(2):
-                simulate_round(simulation)
+        tasks = {f"participant {i}": task(i) for i in range(2)}
+        simulation = start(module(), tasks, PLAN, MemoryStore(), folder, chain=Embedded(chain.w3, chain.signers))
+        for _ in range(2):
+            simulate_round(simulation)
         return simulation
 
     return make

@@ -27,7 +27,7 @@ from registry.types import Address, Digest, Root
 from registry.verification.verify import Finding, until_failure
 from trainer.simulation import Simulation
 
-CASES = 10_000 if os.environ.get("CAIRN_SOAK") else 1_000
+CASES = 10_000 if os.environ.get("CAIRN_SOAK") else 500
 SEED = int(os.environ.get("CAIRN_MUTATIONS_SEED", "0")) or time.time_ns() % 10**9
 
 

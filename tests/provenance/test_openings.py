@@ -29,7 +29,7 @@ from registry.store.blobs import add_blob
 from registry.store.memory import MemoryStore
 from registry.types import Address, Digest, Root
 
-TREES = 10_000 if os.environ.get("CAIRN_SOAK") else 500
+TREES = 10_000 if os.environ.get("CAIRN_SOAK") else 250
 
 
 def file_of(others: int, values: int) -> bytes:

@@ -19,7 +19,7 @@ from registry.types import GRID_LIMIT
 
 pytestmark = pytest.mark.slow
 
-CASES = 20_000 if os.environ.get("CAIRN_SOAK") else 600
+CASES = 20_000 if os.environ.get("CAIRN_SOAK") else 300
 BATCH = 50
 
 

@@ -21,8 +21,8 @@ from registry.rules.server_programs import compile_rule
 pytestmark = pytest.mark.slow
 
 SOAK = bool(os.environ.get("CAIRN_SOAK"))
-PROGRAMS = 10_000 if SOAK else 300
-MUTANTS = 40_000 if SOAK else 3000
+PROGRAMS = 10_000 if SOAK else 150
+MUTANTS = 40_000 if SOAK else 1500
 COORDINATES = 2
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "rules" / "programs.json"
 CALL = {"gas": 25_000_000}

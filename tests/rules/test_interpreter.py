@@ -14,7 +14,7 @@ from registry.rules.interpreter import initial_states, replay
 from registry.rules.program import Opcode, Operation, Program, RoundScalars, StateBounds, analyse
 from registry.rules.server_programs import compile_rule
 
-PROGRAMS = 10_000 if os.environ.get("CAIRN_SOAK") else 400
+PROGRAMS = 10_000 if os.environ.get("CAIRN_SOAK") else 200
 SCALARS = RoundScalars(3, 4, 500, 60)
 LIMIT = 1 << 62
 ADAM = {"rate": 0.1, "beta1": 0.9, "beta2": 0.99, "tau": 1e-3}
