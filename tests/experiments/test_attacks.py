@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import pytest
 import torch
 
 from registry.errors import InputError
+from trainer.demo.poisoning import opposite
 from trainer.experiments.attacks import ATTACKS, Seen, attack_of
 
 
@@ -88,3 +90,18 @@ def test_every_attack_changes_the_update_or_the_cases() -> None:
     for name in ATTACKS:
         attack = attack_of(name, {})
         assert (attack.update is None) == (attack.poisoning is not None)
+
+
+def test_the_demo_s_bad_hospital_goes_four_times_as_far_the_other_way() -> None:
+    module = torch.nn.Linear(2, 1)
+    before = [value.detach().clone() for value in module.parameters()]
+
+    def train(trained: torch.nn.Module, epoch: int) -> Mapping[str, float]:
+        with torch.no_grad():
+            for value in trained.parameters():
+                value.add_(0.25 * epoch)
+        return {"loss": 1.0}
+
+    assert opposite(train, 4)(module, 2) == {"loss": 1.0}
+    for value, old in zip(module.parameters(), before, strict=True):
+        assert torch.equal(value, old - 2.0)

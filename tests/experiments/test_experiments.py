@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from registry.errors import InputError
+from registry.errors import CairnError, InputError
 from registry.store.local import LocalStore
 from trainer.cli.experiment_files import problem_of, read_experiment
 from trainer.experiments.federation import parts_of, run
@@ -45,6 +46,25 @@ def test_a_seed_gives_the_same_versions_by_any_number_of_processes(blobs: str, t
     ]
     assert roots[0] == roots[1] == roots[2]
     assert roots[0] != [one.tensor_root for one in only_run(file, tmp_path / "other", seed=1).rounds]
+
+
+def test_ray_and_anvil_give_the_same_versions(
+    blobs: str, tmp_path: Path, find_tool: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")  # its sockets' names are longer than a test's folder allows
+    file = written(tmp_path, blobs)
+    here = only_run(file, tmp_path / "here")
+    there = only_run(file, tmp_path / "there", workers=2, ray=True, anvil=find_tool("anvil"))
+    assert [one.tensor_root for one in there.rounds] == [one.tensor_root for one in here.rounds]
+
+
+def test_an_error_of_a_training_on_ray_is_told(blobs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
+    code = Path(blobs.partition(":")[0]).read_text()
+    broken = "\n\ndef broken():\n    import dataclasses as d\n    return d.replace(problem(), train=lambda *_: 1 / 0)\n"
+    (tmp_path / "own.py").write_text(code + broken)
+    with pytest.raises(CairnError, match=r"training on Ray: .*ZeroDivisionError"):
+        only_run(written(tmp_path, f"{tmp_path}/own.py:broken"), tmp_path / "run", ray=True)
 
 
 def test_the_versions_are_those_of_participants_who_act_for_themselves(blobs: str, tmp_path: Path) -> None:

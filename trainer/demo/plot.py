@@ -11,12 +11,20 @@ from trainer.demo.model import Scores
 
 __all__ = ["History", "plot"]
 
+_POISONED = (("#a4131b", "v-"), ("#0b5fa5", "o-"))
+"""Colour and mark of the poisoned rounds by rule: the mean, the robust one."""
+
 
 @dataclass(slots=True)
 class History:
-    """Scores by model name, one list entry per round."""
+    """Scores by model name, one list entry per round.
+
+    Attributes:
+        poisoned: Of the federated model's further rounds with a bad hospital, by the combine rule.
+    """
 
     scores: dict[str, list[Scores]] = field(default_factory=dict)
+    poisoned: dict[str, list[Scores]] = field(default_factory=dict)
 
     def add(self, scores: Mapping[str, Scores]) -> None:
         for name, score in scores.items():
@@ -32,7 +40,7 @@ class History:
 
 
 def plot(history: History, path: Path) -> None:
-    """Plot accuracy and macro-F1 by round: federated, each hospital alone, all data pooled."""
+    """Plot accuracy and macro-F1 by round: federated, each hospital alone, all data pooled, one hospital turned bad."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -51,6 +59,11 @@ def plot(history: History, path: Path) -> None:
             label = name if name in colours else f"{name} alone"
             axis.plot(range(1, len(values) + 1), values, style, color=colour, label=label, linewidth=2)
         greys = iter(("#d98c3f", "#5d9c59", "#a06cb0"))
+        for (rule, rows), (colour, mark) in zip(history.poisoned.items(), _POISONED, strict=True):
+            values = [getattr(scores, metric) for scores in (history.last("federated"), *rows)]
+            first = len(history.scores["federated"])
+            label = f"a hospital turns bad: {rule}"
+            axis.plot(range(first, first + len(values)), values, mark, color=colour, label=label, linewidth=2)
         axis.set(title=f"{title}, held-out categories", xlabel="round (one local epoch each)", ylim=(0, 1))
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.25)

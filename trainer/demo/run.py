@@ -37,6 +37,7 @@ from trainer.demo.conviction import EXTRA_ACCOUNTS, convict_a_lie
 from trainer.demo.hospitals import HOSPITALS, Cases, load, pooled
 from trainer.demo.model import ChapterModel, evaluate, order_of, own_counts, train_epoch
 from trainer.demo.plot import History, plot
+from trainer.demo.poisoning import poisoned
 from trainer.modules import load_version
 from trainer.participant import Task
 from trainer.simulation import Simulation, simulate_round, start
@@ -100,8 +101,9 @@ def run(console: Console, folder: Path, out: Path, *, rounds: int = ROUNDS) -> H
     chain = embedded(1 + len(tasks) + AGGREGATORS + EXTRA_ACCOUNTS, time=int(time.time()))
     sim = start(ChapterModel(), tasks, PLAN, store, folder, aggregators=AGGREGATORS, chain=chain)
     history = _train(console, sim, held_out, rounds)
-    _save(history, out)
     _show_own_scores(console, sim)
+    history.poisoned = poisoned(console, sim, PLAN, held_out, folder / "poisoned")
+    _save(history, out)
     _show_anchors(console, sim)
     _verify_as_a_stranger(console, sim, folder)
     _flip_a_bit(console, sim, store, folder)
@@ -243,7 +245,8 @@ def _failure(sim: Simulation, head: Digest, folder: Path) -> str | None:
 
 def _save(history: History, out: Path) -> None:
     """Write the scores as JSON and as a plot."""
-    scores = {name: [asdict(s) for s in rows] for name, rows in history.scores.items()}
+    poisoned = {f"poisoned, {rule}": rows for rule, rows in history.poisoned.items()}
+    scores = {name: [asdict(s) for s in rows] for name, rows in (history.scores | poisoned).items()}
     (out / "rounds.json").write_text(json.dumps(scores, indent=1) + "\n")
     plot(history, out / "rounds.png")
 

@@ -14,6 +14,7 @@ import multiprocessing
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from registry.types import Address
 from trainer.deltas import write_update
 from trainer.experiments.asynchrony import Asynchrony, Sender, buffered_versions
 from trainer.experiments.attacks import Attack, Poisoning, Seen, UpdateAttack
+from trainer.experiments.on_ray import ray_on_this_machine
 from trainer.experiments.partitions import I64, Parts, partition
 from trainer.experiments.problems import Batch, Problem
 from trainer.local_training import TrainEpoch
@@ -153,6 +155,7 @@ def run(
     folder: Path,
     *,
     workers: int = 1,
+    ray: bool = False,
     anvil: Path | None = None,
     say: Callable[[RoundScores], None] = lambda _: None,
 ) -> Run:
@@ -164,6 +167,7 @@ def run(
         seed: Of the partition, the order of cases, and whatever attackers draw.
         folder: For the content store and everybody's files.
         workers: Processes that train side by side; their number changes no result.
+        ray: Let Ray run these processes.
         anvil: The program that runs the chain, faster than the in-process chain, which is used without it.
         say: Called with each round.
 
@@ -179,7 +183,8 @@ def run(
     if scenario.asynchrony is not None:
         versions = _buffered(scenario, scenario.asynchrony, problem, parts, seed, module, target)
     else:
-        versions = _on_chain(scenario, problem, parts, seed, folder, module, target, workers, anvil)
+        ahead = _on_ray(workers, problem) if ray else _side_by_side(workers)
+        versions = _on_chain(scenario, problem, parts, seed, folder, module, target, ahead, anvil)
     for one in versions:
         rounds.append(one)
         say(one)
@@ -196,7 +201,7 @@ def _on_chain(
     folder: Path,
     module: nn.Module,
     target: int | None,
-    workers: int,
+    training: AbstractContextManager[Ahead],
     anvil: Path | None,
 ) -> Iterator[RoundScores]:
     """Run the rounds; yield each, when the module has its version's values."""
@@ -204,7 +209,7 @@ def _on_chain(
     tasks = _tasks(problem, parts, scenario, seed, now)
     store = LocalStore(folder / "store")
     plan = replace(scenario.plan, weight_cap=max(scenario.plan.weight_cap, *map(len, parts)))
-    with _chain(anvil, 1 + len(tasks) + scenario.aggregators) as chain:
+    with _chain(anvil, 1 + len(tasks) + scenario.aggregators) as chain, training as ahead:
         sim = start(problem.module(), tasks, plan, store, folder, aggregators=scenario.aggregators, chain=chain)
         signers = {signer.address: signer for signer in sim.signers}
         bad = tuple(tasks)[len(tasks) - scenario.attackers :]
@@ -212,7 +217,7 @@ def _on_chain(
             at = time.monotonic()
             attack = scenario.attack if number >= scenario.first_attack else None
             now.number = number
-            prepared = _round(_Federation(sim, signers, bad, attack, seed), number, workers)
+            prepared = _round(_Federation(sim, signers, bad, attack, seed), number, ahead)
             version = load_version_manifest(store, sim.owner.model(sim.model_id).head)
             load_version(module, store, version)
             scores = problem.evaluate(module, "validation", target)
@@ -343,13 +348,12 @@ class _Federation:
     seed: int
 
 
-def _round(who: _Federation, number: int, workers: int) -> dict[str, PreparedUpdate]:
+def _round(who: _Federation, number: int, ahead: Ahead) -> dict[str, PreparedUpdate]:
     """Run a round; return everybody's update as committed."""
     sim = who.sim
     sim.owner.open_round(sim.model_id, number=number)
     record = read_round(sim.owner, sim.model_id, number)
-    if workers > 1:
-        _train_side_by_side(sim, record, workers)
+    ahead(sim, record)
     prepared = {name: _prepared(sim, record, name) for name in sim.participants}
     if who.attack is not None and who.attack.update is not None:
         prepared |= _attacked(who, record, prepared, who.attack.update)
@@ -366,8 +370,35 @@ def _prepared(sim: Simulation, record: RoundRecord, name: str) -> PreparedUpdate
     return prepare_update(sim.store_of(name), sim.folder / name, record, task, client.account)
 
 
-def _train_side_by_side(sim: Simulation, record: RoundRecord, workers: int) -> None:
-    """Let forked processes prepare the updates, which they leave in the participants' folders.
+Ahead = Callable[[Simulation, RoundRecord], None]
+"""Prepares a round's updates, which it leaves in the participants' folders."""
+
+
+@contextlib.contextmanager
+def _on_ray(workers: int, problem: Problem) -> Iterator[Ahead]:
+    """Let Ray's processes prepare the updates."""
+    with ray_on_this_machine(workers) as ray:
+        ray.by_value(problem.train)
+
+        def prepare(sim: Simulation, record: RoundRecord) -> None:
+            ray.prepare(
+                [
+                    (sim.store_of(name), sim.folder / name, record, task, client.account)
+                    for name, (client, task) in sim.participants.items()
+                ]
+            )
+
+        yield prepare
+
+
+@contextlib.contextmanager
+def _side_by_side(workers: int) -> Iterator[Ahead]:
+    """Let several forked processes prepare the updates; one does nothing ahead."""
+    yield (lambda sim, record: _fork(sim, record, workers)) if workers > 1 else (lambda sim, record: None)
+
+
+def _fork(sim: Simulation, record: RoundRecord, workers: int) -> None:
+    """Let forked processes prepare the updates.
 
     Raises:
         CairnError: One of them failed.

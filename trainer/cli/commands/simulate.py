@@ -66,6 +66,7 @@ def simulate(
         int,
         typer.Option("--workers", min=1, max=256, metavar="N", help="Processes that train an experiment's updates."),
     ] = 1,
+    ray: Annotated[bool, typer.Option("--ray", help="Let Ray run these processes; needs the extra ray.")] = False,
 ) -> None:
     """Run rounds with many participants on an in-process chain, whose clock is moved instead of waited for."""
     from trainer.cli.tasks import load_task, need_torch
@@ -76,10 +77,10 @@ def simulate(
             raise InputError(
                 "simulate: expected EXPERIMENT.toml alone: it has problem and plan, and its runs go to --out"
             )
-        _run_experiment(session, experiment, out or Path(experiment.stem), workers)
+        _run_experiment(session, experiment, out or Path(experiment.stem), workers, ray)
         return
-    if out is not None or workers != 1:
-        raise InputError("simulate: --out and --workers: expected EXPERIMENT.toml with them, got none")
+    if out is not None or workers != 1 or ray:
+        raise InputError("simulate: --out, --workers and --ray: expected EXPERIMENT.toml with them, got none")
     tasks = [load_task(task) if task is not None else _line(index, participants) for index in range(participants)]
     manifest = _plan(plan, aggregators)
     if keep is not None:
@@ -90,7 +91,7 @@ def simulate(
         _run(session, tasks, manifest, aggregators, rounds, Path(folder))
 
 
-def _run_experiment(session: Session, file: Path, out: Path, workers: int) -> None:
+def _run_experiment(session: Session, file: Path, out: Path, workers: int, ray: bool) -> None:
     """Run what an experiment's folder does not have yet; write plots and a summary."""
     from trainer.cli.experiment_files import problem_of, read_experiment
     from trainer.experiments.federation import parts_of
@@ -102,7 +103,7 @@ def _run_experiment(session: Session, file: Path, out: Path, workers: int) -> No
     first = experiment.choices[0].scenarios[0]
     problem = problem_of(first.problem)
     plot_partition(problem.labels, parts_of(problem, first, experiment.seeds[0]), out / "partition.png")
-    runs = _runs(session, experiment, out, workers)
+    runs = _runs(session, experiment, out, workers, ray)
     metric = next(iter(runs[0].test))
     plot_curves(runs, metric, out / "curves.png")
     if len(experiment.varied) in (2, 3):
@@ -114,7 +115,7 @@ def _run_experiment(session: Session, file: Path, out: Path, workers: int) -> No
     )
 
 
-def _runs(session: Session, experiment: Experiment, out: Path, workers: int) -> list[Run]:
+def _runs(session: Session, experiment: Experiment, out: Path, workers: int, ray: bool) -> list[Run]:
     """Return the runs of each scenario, tuned where there is a choice, with each seed."""
     from registry.cli.tools import tool_folders
     from registry.dev.anvil_node import find_anvil
@@ -139,6 +140,7 @@ def _runs(session: Session, experiment: Experiment, out: Path, workers: int) -> 
                     seed,
                     Path(folder),
                     workers=workers,
+                    ray=ray,
                     anvil=anvil,
                     say=lambda _: advance(1),
                 )
