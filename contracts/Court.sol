@@ -6,6 +6,7 @@ import {ICairn} from "./interfaces/ICairn.sol";
 import {IChallenges} from "./interfaces/IChallenges.sol";
 import {IFactory, ContractIndex} from "./interfaces/IFactory.sol";
 import {IRules} from "./interfaces/IRules.sol";
+import {ISelections} from "./interfaces/ISelections.sol";
 
 /// @title Court
 /// @notice Belongs to one Cairn, immutable. What it does is said in `interfaces/ICourt.sol`.
@@ -14,6 +15,7 @@ contract Court is Demands {
     constructor() {
         CAIRN = ICairn(IFactory(msg.sender).addressOf(uint256(ContractIndex.Cairn)));
         CHALLENGES = IChallenges(IFactory(msg.sender).addressOf(uint256(ContractIndex.Challenges)));
+        SELECTIONS = ISelections(IFactory(msg.sender).addressOf(uint256(ContractIndex.Selections)));
         RULES = IRules(IFactory(msg.sender).addressOf(uint256(ContractIndex.Rules)));
     }
 }

@@ -174,6 +174,9 @@ class Fault(enum.IntEnum):
     TWICE = 12
     HEAD = 13
     UNANSWERED = 14
+    GRAM = 15
+    PRODUCT = 16
+    SELECTION = 17
 
 
 class Part(enum.IntEnum):

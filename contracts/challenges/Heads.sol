@@ -6,6 +6,7 @@ import {IChallenges} from "../interfaces/IChallenges.sol";
 import {Fault, Part} from "../interfaces/ICourt.sol";
 import {Contribution, HeadKind, Membership, Target} from "../interfaces/IDisputed.sol";
 import {Challenge} from "./Challenge.sol";
+import {GramPart} from "./GramPart.sol";
 
 /// @title Heads: what was anchored by its digest alone
 abstract contract Heads is Challenge {
@@ -20,7 +21,7 @@ abstract contract Heads is Challenge {
         bytes32 digest = _digestOf(target, kind, membership);
         bytes32 given = sha256(head);
         if (given != digest) revert OtherHead(given, digest);
-        bytes memory expected = _withoutLink(target, found, kind, membership.contribution);
+        bytes memory expected = _withoutLink(target, found, kind, membership.contribution, GramPart.partOf(head));
         uint256 length = expected.length;
         if (head.length == length + 32 && keccak256(head[:length]) == keccak256(expected)) {
             revert NothingWrong(Fault.Head);
@@ -29,11 +30,14 @@ abstract contract Heads is Challenge {
     }
 
     /// @dev What the head is to be, but for the last 32 bytes, the digest of the manifest.
-    function _withoutLink(Target calldata target, Dispute memory found, HeadKind kind, Contribution calldata c)
-        private
-        view
-        returns (bytes memory)
-    {
+    /// @param gram Of a report: its Gram part, which `Selections` holds against the rules; empty for none.
+    function _withoutLink(
+        Target calldata target,
+        Dispute memory found,
+        HeadKind kind,
+        Contribution calldata c,
+        bytes calldata gram
+    ) private view returns (bytes memory) {
         Result calldata r = target.result;
         bytes memory begin = hex"8258c101"; // a list of two, the length of the fields, and their kind
         bytes memory end;
@@ -42,7 +46,8 @@ abstract contract Heads is Challenge {
         } else if (kind == HeadKind.Version) {
             (begin, end) = (hex"8259014502", abi.encodePacked(_words(r, 1, 5), r.aggregateRoot));
         } else {
-            (begin, end) = (hex"8259016503", abi.encodePacked(found.runningHash, _words(r, 7, 6)));
+            begin = abi.encodePacked(hex"8259", uint16(357 + gram.length), uint8(3));
+            end = abi.encodePacked(found.runningHash, _words(r, 7, 6), gram);
         }
         return abi.encodePacked(
             begin,

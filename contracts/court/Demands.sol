@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
+import {GramPart} from "../challenges/GramPart.sol";
 import {Dispute, ModelId, Plan, RoundId} from "../interfaces/ICairn.sol";
+import {IChallenges} from "../interfaces/IChallenges.sol";
 import {Demand, Demanded, Fault, Finding, ICourt, OpenDemands, Part} from "../interfaces/ICourt.sol";
 import {Basis, HeadKind, Membership, Target, Tree} from "../interfaces/IDisputed.sol";
+import {ISelections} from "../interfaces/ISelections.sol";
 import {Answers} from "./Answers.sol";
 
 /// @title Demands: data-availability challenges, leaf by leaf
@@ -44,6 +47,19 @@ abstract contract Demands is Answers {
         Dispute memory found = _open(target);
         bytes32 digest = _digestOf(target, kind, membership);
         _demand(target, found, Demanded(found.roundId, found.tally, digest, 0, 0, 0), new uint64[](1));
+    }
+
+    /// @inheritdoc ICourt
+    function demandGram(Target calldata target, bytes calldata head, uint64[] calldata indices) external payable {
+        Dispute memory found = _open(target);
+        bytes32 given = sha256(head);
+        bytes32 digest = target.result.reportDigest;
+        if (given != digest) revert IChallenges.OtherHead(given, digest);
+        uint32 count = target.result.contributions;
+        // Where the rules ask for none, the head is convicted.
+        if (!GramPart.fits(head, true) || count > GramPart.MOST) revert ISelections.NoGramPart();
+        bytes32 root = GramPart.root(head);
+        _demand(target, found, Demanded(found.roundId, found.tally, root, 32, uint16(count), 0), indices);
     }
 
     /// @inheritdoc ICourt

@@ -5,12 +5,16 @@ import {Disputed} from "../challenges/Disputed.sol";
 import {RoundId, Standing} from "../interfaces/ICairn.sol";
 import {IChallenges} from "../interfaces/IChallenges.sol";
 import {Conviction, Fault, Finding, ICourt} from "../interfaces/ICourt.sol";
+import {ISelections} from "../interfaces/ISelections.sol";
 
 /// @title Verdicts: records each conviction with its fault and claim, and voids the result
 abstract contract Verdicts is Disputed, ICourt {
     /// @inheritdoc ICourt
     // slither-disable-next-line naming-convention
     IChallenges public immutable CHALLENGES;
+    /// @inheritdoc ICourt
+    // slither-disable-next-line naming-convention
+    ISelections public immutable SELECTIONS;
 
     mapping(RoundId => mapping(bytes32 tally => Conviction)) internal _convictions;
     /// @dev Of the last seal and conviction, in one order.
@@ -18,7 +22,7 @@ abstract contract Verdicts is Disputed, ICourt {
 
     /// @inheritdoc ICourt
     function convict(Finding calldata finding) external {
-        if (msg.sender != address(CHALLENGES)) revert NotChallenges(msg.sender);
+        if (msg.sender != address(CHALLENGES) && msg.sender != address(SELECTIONS)) revert NotChallenges(msg.sender);
         _convict(finding);
     }
 

@@ -159,7 +159,8 @@ interface IChallenges is IDisputed {
     /// chain id, uint64; Cairn's address; model; number, uint64; parent; plan; and then
     /// of an update: participant, tensor root, weight, steps;
     /// of a version: its five roots, the aggregate's;
-    /// of a report: the running hash, the roots of aggregate and contributions, the result's four numbers.
+    /// of a report: the running hash, the roots of aggregate and contributions, the result's four numbers; and, where the
+    /// rules select, any two words, the Gram part that `ISelections` says more about.
     /// @param membership For HeadKind.Update; else ignored.
     /// @param head Any bytes that hash to the digest.
     function convictHead(Target calldata target, HeadKind kind, Membership calldata membership, bytes calldata head)

@@ -4,6 +4,7 @@ pragma solidity ^0.8.28;
 import {ModelId, RoundId} from "./ICairn.sol";
 import {IChallenges} from "./IChallenges.sol";
 import {Basis, Counted, HeadKind, IDisputed, Membership, Opening, Target, Tree} from "./IDisputed.sol";
+import {ISelections} from "./ISelections.sol";
 
 /// @notice What is wrong with a convicted result.
 enum Fault {
@@ -21,7 +22,10 @@ enum Fault {
     State, // nor one of the state
     Twice, // two contributions have one digest
     Head, // the head of a contribution, of the version or of the report says something else than was anchored
-    Unanswered // a demanded leaf was not shown in time
+    Unanswered, // a demanded leaf was not shown in time
+    Gram, // the report anchors no inner products where the rules select, or some where they do not, or in another unit
+    Product, // a sum of inner products is not what the contributions give
+    Selection // the factors or the divisor are not what the rule gives for the inner products
 }
 
 /// @notice What of a result a claim is about. All faults of one part are one claim, since who sees one sees the others.
@@ -51,7 +55,8 @@ struct Demanded {
     /// The counted root it is a leaf of; of a head, its digest.
     bytes32 root;
     /// Bytes of what that root counts, and how many of them a leaf holds: 4 and 256 for values, 8 and as many states as
-    /// belong to whole coordinates for a state, 1 entry for a contributions root, 0 and 0 for a head.
+    /// belong to whole coordinates for a state, 1 entry for a contributions root, 32 and one entry a contribution for
+    /// inner products, 0 and 0 for a head.
     uint16 entryBytes;
     uint16 entries;
     uint64 index;
@@ -108,7 +113,7 @@ struct Bond {
 
 /// @title Court: convictions, demands, bonds, and who is paid
 /// @notice Records by what a result was convicted and makes it void; demands what attesters do not show; holds the money
-/// that follows. What is wrong with a result is shown to `CHALLENGES`.
+/// that follows. What is wrong with a result is shown to `CHALLENGES`, or to `SELECTIONS`.
 ///
 /// Money. Bonds, deposits and rewards stay here until their owner withdraws them. Bonds that are taken are burnt (they
 /// never leave), but for half of one for each void result, which goes to whoever sealed the claim first and reveals it: so
@@ -192,7 +197,7 @@ interface ICourt is IDisputed {
 
     /// @notice Only the Cairn contract may do this.
     error NotCairn(address caller);
-    /// @notice Only the Challenges contract may convict.
+    /// @notice Only the Challenges and the Selections contract may convict.
     error NotChallenges(address caller);
     /// @notice A list of demands without any.
     error NothingDemanded();
@@ -235,6 +240,7 @@ interface ICourt is IDisputed {
 
     // slither-disable-start naming-convention
     function CHALLENGES() external view returns (IChallenges);
+    function SELECTIONS() external view returns (ISelections);
     /// @notice Gas that an answer takes at most, times the base fee is a demand's deposit.
     function ANSWER_GAS() external view returns (uint256); // 150 000
     /// @notice Largest deposit of a demand.
@@ -245,7 +251,7 @@ interface ICourt is IDisputed {
 
     // ----------------------------------------------------------------------------------------------------- Convictions
 
-    /// @notice Convicts a result, which makes it void. `CHALLENGES` only, which has seen what is wrong with it.
+    /// @notice Convicts a result, which makes it void. `CHALLENGES` and `SELECTIONS` only, which have seen what is wrong.
     function convict(Finding calldata finding) external;
 
     // ---------------------------------------------------------------------------------------------- Claims and rewards
@@ -300,6 +306,10 @@ interface ICourt is IDisputed {
     /// charged. The answer's leaf holds them.
     /// @param membership For HeadKind.Update; else ignored.
     function demandHead(Target calldata target, HeadKind kind, Membership calldata membership) external payable;
+
+    /// @notice Demands leaves of the inner products that the report anchors, likewise. See `ISelections`.
+    /// @param head Of the report, with the Gram part.
+    function demandGram(Target calldata target, bytes calldata head, uint64[] calldata indices) external payable;
 
     /// @notice Shows a demanded leaf, or that there is none; the caller is credited the deposit. Anyone, in time.
     function showLeaf(Demanded calldata demanded, Opening calldata opening) external;

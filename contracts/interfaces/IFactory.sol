@@ -7,7 +7,8 @@ enum ContractIndex {
     Challenges,
     Court,
     Rules,
-    Labels
+    Labels,
+    Selections
 }
 
 /// @title Factory: makes the contracts of one deployment, and tells each where the others are

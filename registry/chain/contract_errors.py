@@ -26,6 +26,7 @@ __all__ = [
     "BadLength",
     "BadName",
     "BadNote",
+    "BadProducts",
     "BadProgramLength",
     "BadProgramNumber",
     "BadProgress",
@@ -50,6 +51,7 @@ __all__ = [
     "ItIsCommitted",
     "MissingRole",
     "ModelExists",
+    "NoGramPart",
     "NoPlan",
     "NoRoot",
     "NoState",
@@ -100,6 +102,7 @@ __all__ = [
     "UnknownModel",
     "UnknownPlan",
     "UnknownRound",
+    "UnknownSelection",
     "UnknownVersion",
     "UnsoundReplacement",
     "ValueTooLarge",
@@ -589,7 +592,7 @@ class NotCairn(CustomError):
 
 @dataclass(eq=False)
 class NotChallenges(CustomError):
-    """Only the Challenges contract may convict."""
+    """Only the Challenges and the Selections contract may convict."""
 
     caller: Address
 
@@ -852,6 +855,23 @@ class ZeroHook(CustomError):
     """A plan names the zero address as a hook."""
 
     index: int
+
+
+@dataclass(eq=False)
+class NoGramPart(CustomError):
+    """More contributions than there are inner products of, or rules that select nothing."""
+
+
+@dataclass(eq=False)
+class UnknownSelection(CustomError):
+    """The combine rule is none that is redone."""
+
+    combine_rule: int
+
+
+@dataclass(eq=False)
+class BadProducts(CustomError):
+    """The inner products are none, or so large that redoing the selection may overflow."""
 
 
 @dataclass(eq=False)

@@ -29,14 +29,17 @@ __all__ = [
     "Opening",
     "PlacedSegment",
     "Plan",
+    "Product",
     "Result",
     "Roots",
     "Round",
+    "Selection",
     "Shown",
     "SignedUpdate",
     "Step",
     "Sum",
     "Target",
+    "UpdateRow",
     "Version",
     "Window",
 ]
@@ -416,8 +419,8 @@ class Demanded:
     Attributes:
         root: The counted root it is a leaf of; of a head, its digest.
         entry_bytes: Bytes of what that root counts, and how many of them a leaf holds: 4 and 256 for values, 8 and as
-            many states as belong to whole coordinates for a state, 1 entry for a contributions root, 0 and 0 for a
-            head.
+            many states as belong to whole coordinates for a state, 1 entry for a contributions root, 32 and one entry a
+            contribution for inner products, 0 and 0 for a head.
     """
 
     round_id: RoundId
@@ -526,3 +529,53 @@ class Membership:
     index: int
     contribution: Listed
     proof: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateRow:
+    """A row of an update: the chunks of 4096 coordinates, the last row's of what is left.
+
+    Attributes:
+        counted: Of the update's root.
+        values: The chunks, one after the other.
+        proof: From the sibling of the row's subtree up.
+    """
+
+    membership: Membership
+    counted: Counted
+    values: bytes
+    proof: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What shows a false inner product of two contributions: one row of both, and the sums before and after it.
+
+    Attributes:
+        sums_before: Of the left contribution: the leaf of the row before, ignored for the first row, and of this one.
+        finest: The segment that gives the unit; ignored where there is none.
+        segments: Those that the row's coordinates stand in, in order.
+    """
+
+    row: int
+    left: UpdateRow
+    right: UpdateRow
+    sums_before: Opening
+    sums: Opening
+    finest: PlacedSegment
+    segments: tuple[PlacedSegment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a selection follows from.
+
+    Attributes:
+        contributions: All contributions, in order.
+        products: The leaves of the last row, one after the other: K * K words.
+        peaks: Roots of the perfect subtrees of the leaves before, largest first.
+    """
+
+    contributions: tuple[Listed, ...]
+    products: bytes
+    peaks: tuple[bytes, ...]

@@ -172,6 +172,16 @@ class Court(Partner):
         """Return the call of `demand_contributions`."""
         return self._demand(deposit, len(indices), "demandContributions", target, list(indices))
 
+    def demand_gram(
+        self, target: Target, head: bytes, indices: Sequence[int], *, deposit: int, until: Until = "final"
+    ) -> SentReceipt:
+        """Demand leaves of the inner products that a report's head anchors, against a deposit in wei for each."""
+        return self._sender(self.gram_demand(target, head, indices, deposit=deposit), until)
+
+    def gram_demand(self, target: Target, head: bytes, indices: Sequence[int], *, deposit: int) -> Call:
+        """Return the call of `demand_gram`."""
+        return self._demand(deposit, len(indices), "demandGram", target, head, list(indices))
+
     def demand_head(
         self,
         target: Target,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from registry.chain.abi_values import plain
 from registry.chain.client import Client
@@ -17,6 +17,9 @@ from registry.chain.views import Block, read_view
 from registry.ethereum.positions import Event
 
 __all__ = ["Partner"]
+
+
+P = TypeVar("P", bound="Partner")
 
 
 class Partner:
@@ -34,6 +37,10 @@ class Partner:
         self.client = client
         self._sender = send or client.send
         self.address = client.partners()[self.contract]
+
+    def beside(self, kind: type[P]) -> P:
+        """Return the client of another partner, which sends as this one does."""
+        return kind(self.client, send=self._sender)
 
     def events(
         self,

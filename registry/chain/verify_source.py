@@ -34,9 +34,10 @@ __all__ = ["Built", "KeptBuilds", "VerifiedSource", "build", "build_all", "verif
 NAMED = {
     "Cairn": ("Factory", "Challenges", "Court", "Rules"),
     "Challenges": ("Cairn", "Court", "Rules"),
-    "Court": ("Cairn", "Challenges", "Rules"),
+    "Court": ("Cairn", "Challenges", "Selections", "Rules"),
     "Rules": (),
     "Labels": ("Cairn",),
+    "Selections": ("Cairn", "Court", "Rules"),
 }
 """Contracts whose addresses each contract holds as immutables."""
 

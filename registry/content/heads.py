@@ -20,7 +20,19 @@ from dataclasses import dataclass
 from registry.errors import FormError
 from registry.types import Cid, Codec
 
-__all__ = ["Head", "REPORT_HEAD", "UPDATE_HEAD", "VERSION_HEAD", "body_of", "head_bytes", "head_size", "read_head"]
+__all__ = [
+    "Head",
+    "REPORT_HEAD",
+    "SELECTION_HEAD",
+    "UPDATE_HEAD",
+    "VERSION_HEAD",
+    "body_of",
+    "gram_words",
+    "head_bytes",
+    "head_size",
+    "read_head",
+    "with_gram_words",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +55,10 @@ VERSION_HEAD = Head(2, f"{_ROUND}32s32s32s32s24xQ32s")
 """Round, then the five root fields and the aggregate root. All zero but the parent if no round made the version."""
 REPORT_HEAD = Head(3, f"{_ROUND}32s32s32s28xI28xI24xQ28xI")
 """Round, then running hash, aggregate root, contributions root and number, total weight and steps, divisor."""
+SELECTION_HEAD = Head(3, f"{REPORT_HEAD.layout}32s24xQ")
+"""Of a report with inner products: as REPORT_HEAD, then their root and the index of the segment that gives the unit."""
 
+_GRAM_BYTES = 64
 _LINK = bytes.fromhex("d82a582500") + bytes(Cid(Codec.DAG_CBOR, bytes(32)))[:4]
 
 
@@ -63,6 +78,18 @@ def head_size(kind: Head) -> int:
     return len(_begin(kind)) + struct.calcsize(f">B{kind.layout}") + len(_LINK) + 32
 
 
+def gram_words(head: bytes) -> bytes:
+    """Return what the head of a report says of inner products: a root, and an index as 32 bytes; empty if nothing."""
+    end = len(head) - len(_LINK) - 32
+    return head[end - _GRAM_BYTES : end] if len(head) == head_size(SELECTION_HEAD) else b""
+
+
+def with_gram_words(head: bytes, words: bytes) -> bytes:
+    """Return a SELECTION_HEAD, without the manifest's digest at its end, with other words about inner products."""
+    end = len(head) - len(_LINK)
+    return head[: end - _GRAM_BYTES] + words + head[end:]
+
+
 def body_of(kind: Head, head: bytes) -> Cid:
     """Return a head's link to its manifest.
 
@@ -79,7 +106,7 @@ def body_of(kind: Head, head: bytes) -> Cid:
 
 def read_head(data: bytes) -> Cid | None:
     """Return the manifest link of a head of any kind; None if data is not a head."""
-    for kind in (UPDATE_HEAD, VERSION_HEAD, REPORT_HEAD):
+    for kind in (UPDATE_HEAD, VERSION_HEAD, REPORT_HEAD, SELECTION_HEAD):
         with contextlib.suppress(FormError):
             return body_of(kind, data)
     return None

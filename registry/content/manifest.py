@@ -17,7 +17,7 @@ from functools import cache
 from typing import Annotated, Any, ClassVar, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from registry.content.cid import decode_cid
-from registry.content.heads import REPORT_HEAD, UPDATE_HEAD, VERSION_HEAD, Head, head_bytes
+from registry.content.heads import REPORT_HEAD, SELECTION_HEAD, UPDATE_HEAD, VERSION_HEAD, Head, head_bytes
 from registry.errors import FormError
 from registry.types import (
     GRID_LIMIT,
@@ -47,6 +47,7 @@ __all__ = [
     "DataSetManifest",
     "DeltaFile",
     "Evaluation",
+    "InnerProducts",
     "M",
     "Schema",
     "Manifest",
@@ -102,6 +103,11 @@ class _Exact:
 class _Range:
     low: int
     high: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Omitted:
+    """A field that is left out where it is None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,6 +380,20 @@ class ReportEntry:
         return Digest(self.update.digest if isinstance(self.update, Cid) else self.update)
 
 
+@dataclass(frozen=True, slots=True)
+class InnerProducts:
+    """Sums of the inner products of all pairs of admitted updates, row by row, see `registry.rounds.gram_tree`.
+
+    Attributes:
+        root: Counted root over all sums.
+        finest: Index of the first segment of parameters with the least scale exponent, which gives the unit; 2^64 - 1
+            where no segment is of parameters.
+    """
+
+    root: Bytes32
+    finest: Uint64
+
+
 # Kinds ---------------------------------------------------------------------------------------------------------------
 
 
@@ -559,6 +579,7 @@ class ReportManifest:
     Attributes:
         divisor: Divisor of the sum of factor times update: the sum of the factors, or more under a rule that selects.
         evaluation: Sum of the admitted updates' evaluations, see `registry.rounds.evaluations`; None if there are none.
+        gram: Their inner products, under rules that select, of at most 32 updates; left out of other reports.
     """
 
     KIND: ClassVar[str] = "cairn/report/1"
@@ -578,6 +599,7 @@ class ReportManifest:
     total_steps: Uint64
     divisor: Weight
     evaluation: SummedEvaluation | None
+    gram: Annotated[InnerProducts | None, _Omitted()] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -691,7 +713,10 @@ def head_of(manifest: Schema, body: bytes) -> bytes | None:
         r = manifest
         roots = (r.running_hash, r.aggregate.tensor_root, r.contributions_root)
         sums = (r.contributions, r.total_weight, r.total_steps, r.divisor)
-        return head_bytes(REPORT_HEAD, (*_round_fields(r, r.parent), *roots, *sums), body)
+        fields_ = (*_round_fields(r, r.parent), *roots, *sums)
+        if r.gram is None:
+            return head_bytes(REPORT_HEAD, fields_, body)
+        return head_bytes(SELECTION_HEAD, (*fields_, r.gram.root, r.gram.finest), body)
     if isinstance(manifest, VersionManifest):
         return head_bytes(VERSION_HEAD, _version_fields(manifest), body)
     return None
@@ -718,12 +743,12 @@ def _version_fields(version: VersionManifest) -> tuple[int | bytes, ...]:
     return (*where, version.tensor_root, version.rest_root, *kept, aggregate)
 
 
-HEADS: dict[type[Schema], Head] = {
-    UpdateManifest: UPDATE_HEAD,
-    VersionManifest: VERSION_HEAD,
-    ReportManifest: REPORT_HEAD,
+HEADS: dict[type[Schema], tuple[Head, ...]] = {
+    UpdateManifest: (UPDATE_HEAD,),
+    VersionManifest: (VERSION_HEAD,),
+    ReportManifest: (REPORT_HEAD, SELECTION_HEAD),
 }
-"""Kinds of manifest with heads."""
+"""Kinds of manifest with heads, each with those that it may have."""
 
 
 def manifest_cid(digest: bytes) -> Cid:
@@ -789,7 +814,8 @@ def _pack(value: Any, hint: Any, where: str) -> Any:
     if isinstance(base, type) and is_dataclass(base):
         if type(value) is not base:
             raise FormError(f"{where}: expected {base.__name__}, got {type(value).__name__}")
-        return {n: _pack(getattr(value, n), h, _at(where, n)) for n, h in _schema(type(value)).items()}
+        given = {n: (getattr(value, n), h) for n, h in _schema(type(value)).items()}
+        return {n: _pack(v, h, _at(where, n)) for n, (v, h) in given.items() if v is not None or not _may_lack(h)}
     origin = get_origin(base)
     if origin in (Union, types.UnionType):
         return _pack(value, _choose(value, base, where), where)
@@ -826,10 +852,11 @@ def _unpack_fields(value: Any, kind: Any, where: str) -> Any:
     if not isinstance(value, dict):
         raise FormError(f"{where or 'manifest'}: expected a map, got {type(value).__name__}")
     schema = _schema(kind)
-    if value.keys() != schema.keys():
-        missing, unknown = sorted(schema.keys() - value.keys()), sorted(value.keys() - schema.keys())
+    missing = sorted(name for name in schema.keys() - value.keys() if not _may_lack(schema[name]))
+    unknown = sorted(value.keys() - schema.keys())
+    if missing or unknown:
         raise FormError(f"{where or kind.__name__}: missing fields {missing}, unknown fields {unknown}")
-    return kind(**{name: _unpack(value[name], hint, _at(where, name)) for name, hint in schema.items()})
+    return kind(**{name: _unpack(value.get(name), hint, _at(where, name)) for name, hint in schema.items()})
 
 
 def _choose(value: Any, union: Any, where: str) -> Any:
@@ -895,6 +922,10 @@ def _split(hint: Any) -> tuple[Any, Any]:
         base, bounds = get_args(hint)[:2]
         return base, bounds
     return hint, None
+
+
+def _may_lack(hint: Any) -> bool:
+    return isinstance(_split(hint)[1], _Omitted)
 
 
 def _at(where: str, name: str) -> str:

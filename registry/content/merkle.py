@@ -43,6 +43,7 @@ __all__ = [
     "merkle_root",
     "merkle_tree",
     "node_hash",
+    "peaks_before",
     "prove",
     "state_rows",
     "tensor_leaves",
@@ -230,6 +231,17 @@ class MerkleTree(NamedTuple):
         return bytes(self.nodes[32 * index : 32 * index + 32])
 
 
+def peaks_before(tree: MerkleTree, count: int) -> tuple[bytes, ...]:
+    """Return the roots of the perfect subtrees of the first count leaves, largest first."""
+    sizes, found, begin = level_sizes(tree.leaves), [], 0
+    for level in reversed(range(count.bit_length())):
+        if count >> level & 1:
+            at = sum(sizes[:level]) + (begin >> level)
+            found.append(bytes(tree.nodes[32 * at : 32 * at + 32]))
+            begin += 1 << level
+    return tuple(found)
+
+
 def level_sizes(leaves: int) -> list[int]:
     """Return the number of nodes of each level of a tree with leaves >= 1 leaves, from leaves to root."""
     sizes = [leaves]
@@ -263,17 +275,23 @@ def merkle_tree(leaves: Iterable[bytes]) -> MerkleTree:
     return MerkleTree(count, nodes)
 
 
-def prove(tree: MerkleTree, index: int) -> tuple[bytes, ...]:
+def prove(tree: MerkleTree, index: int, *, level: int = 0) -> tuple[bytes, ...]:
     """Return the inclusion proof of a leaf, from its sibling up (RFC 9162, 2.1.3.1).
 
+    Args:
+        tree: The tree.
+        index: Of the leaf; of a node, at its level.
+        level: 0 for a leaf; of a node over 2^level leaves, or those that are left at the end.
+
     Raises:
-        InputError: There is no such leaf.
+        InputError: There is no such leaf or node.
     """
-    if not 0 <= index < tree.leaves:
-        raise InputError(f"inclusion proof: expected an index below {tree.leaves}, got {index}")
+    sizes = level_sizes(tree.leaves)
+    if not (0 <= level < len(sizes) and 0 <= index < sizes[level]):
+        raise InputError(f"inclusion proof: expected an index below {tree.leaves >> level}, got {index}")
     path: list[bytes] = []
-    begin = 0
-    for size in level_sizes(tree.leaves):
+    begin = sum(sizes[:level])
+    for size in sizes[level:]:
         sibling = index ^ 1
         if sibling < size:  # else the node is unpaired and promoted
             path.append(bytes(tree.nodes[32 * (begin + sibling) : 32 * (begin + sibling) + 32]))

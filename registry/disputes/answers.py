@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from registry.chain.contract_structs import Demanded, Opening, Result
-from registry.chain.demand_terms import is_of_contributions, is_of_head
+from registry.chain.demand_terms import is_of_contributions, is_of_gram, is_of_head
 from registry.chain.sentinels import NOTHING
 from registry.content.manifest import Reason, ReportEntry, UpdateManifest, VersionManifest, manifest_cid
 from registry.content.merkle import VALUES, LeafSink, Rows, state_rows
@@ -18,16 +19,18 @@ from registry.disputes.tree_cache import (
     find_opening,
     is_kept,
     keep_blob,
+    keep_gram,
     keep_listing,
     tree_bytes,
     tree_writers,
 )
-from registry.errors import ContentError, FormError, StoreUnavailable, VerificationFailed
-from registry.rounds.admission import UpdateForm, Verdict
+from registry.errors import ContentError, FormError, InputError, StoreUnavailable, VerificationFailed
+from registry.rounds.admission import UpdateForm, Verdict, judge_declared
 from registry.rounds.forked import Pipe, answer, forked
+from registry.rounds.loaded_round import load_round
 from registry.rounds.onchain import RoundRecord
 from registry.rounds.reports import found_report
-from registry.rounds.results import Outcome
+from registry.rounds.results import Outcome, ascending, measured_gram
 from registry.rounds.server_steps import continues
 from registry.rounds.tiles import require_room
 from registry.rules.encoding import RuleSet
@@ -92,6 +95,9 @@ def _rebuild(
         if listing is not None and listing.root == demanded.root:
             keep_listing(place, listing)
         return
+    if is_of_gram(demanded):
+        _rebuild_gram(store, record, result, demanded, place)
+        return
     rows = Rows(demanded.entry_bytes, demanded.entries)
     for blob in _blobs(store, record, result, demanded):
         named = blob, demanded.root, rows
@@ -105,6 +111,24 @@ def _rebuild(
         except FormError:
             pass
         misnamed.add(named)
+
+
+def _rebuild_gram(store: ContentStore, record: RoundRecord, result: Result, demanded: Demanded, place: Path) -> None:
+    """Measure the updates again that the report admits."""
+    report = found_report(store, result.report_digest, len(record.commitments))
+    if report is None or report.manifest.gram is None or report.manifest.gram.root != demanded.root:
+        return
+    try:
+        round = load_round(store, record)
+        said = {entry.participant for entry in report.entries if entry.reason == Reason.ADMITTED}
+        verdicts = [judge_declared(store, record, round.form, c) for c in record.commitments if c.participant in said]
+        place.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=place) as folder:
+            gram = measured_gram(store, round, ascending(verdicts), Path(folder))
+            if gram.root == demanded.root:
+                keep_gram(place, gram)
+    except (ContentError, FormError, InputError, VerificationFailed):
+        return  # unavailable now
 
 
 def _listing(entries: Sequence[ReportEntry]) -> Listing:
@@ -125,7 +149,8 @@ def require_room_for_trees(place: Path, rules: RuleSet, verdicts: Sequence[Verdi
     place.mkdir(parents=True, exist_ok=True)
     roots = [Root(verdict.commitment.tensor_root) for verdict in verdicts if verdict.admitted]
     kept = sum(is_kept(place, root, VALUES) for root in roots)
-    needed = disk_bytes(len(roots), rules.values, len(rules.program.states)) - kept * tree_bytes(rules.values, VALUES)
+    needed = disk_bytes(len(roots), rules.values, len(rules.program.states), selects=rules.shape.selects)
+    needed -= kept * tree_bytes(rules.values, VALUES)
     require_room(place, needed, f"the trees of {len(roots)} contributions, for answers to demands")
 
 
@@ -182,6 +207,8 @@ def keep_trees(
     """
     listing = _listing([entry for page in outcome.pages for entry in page.entries])
     keep_listing(place, listing)
+    if outcome.gram is not None:
+        keep_gram(place, outcome.gram)
     files = {
         outcome.report.aggregate.blob: outcome.aggregate_file,
         outcome.version.weights.blob: outcome.version_file,

@@ -28,7 +28,7 @@ from registry.chain.contract_structs import (
 from registry.chain.sentinels import NOTHING, NOWHERE
 from registry.content.manifest import ReportEntry, VersionManifest
 from registry.content.merkle import CHUNK_VALUES, VALUES, Rows, leaf_hash, merkle_root, merkle_tree, prove, state_rows
-from registry.content.segments import segment_at, segment_leaf
+from registry.content.segments import Segment, segment_at, segment_leaf
 from registry.disputes.faults import (
     DigestTwice,
     FraudProof,
@@ -69,6 +69,7 @@ __all__ = [
     "reported",
     "off_grid",
     "off_grid_in",
+    "placed_segment",
     "state_charge",
     "uncommitted_charge",
     "version_charge",
@@ -84,6 +85,7 @@ class Wanted:
         root: The root; the digest of a head.
         rows: What a leaf of the root holds.
         head: The kind of head, if a head is demanded.
+        gram: The report's head, if inner products are demanded.
         own: The recomputed blob, if the leaf is a step of a bisection. Once the leaf is shown, the next step follows
             from the leaf and this blob alone.
     """
@@ -94,6 +96,7 @@ class Wanted:
     membership: Membership = NOWHERE
     rows: Rows = VALUES
     head: HeadKind | None = None
+    gram: bytes = b""
     own: Chunks | None = field(default=None, compare=False, repr=False)
 
 
@@ -268,9 +271,20 @@ def state_charge(
 def _before(case: Case, coordinate: int, aggregate: Callable[[int], Opening]) -> Before:
     """Open the inputs of the server step at a coordinate: segment, parent, aggregate, state before."""
     index, segments, rules = coordinate // CHUNK_VALUES, case.round.form.segments, case.round.form.rules
-    place = segment_at(segments, coordinate)
+    placed = placed_segment(segments, segment_at(segments, coordinate))
+    state = NOTHING
+    if rules.program.states and case.round.parent.state is not None and continues(case.round.parent, rules):
+        kept, leaf = case.round.parent.state, coordinate * len(rules.program.states) // case.states.entries
+        state = _opening_of_parent(case, kept.blob, Root(kept.root), case.states, leaf)
+    root = Root(case.round.parent.tensor_root)
+    parent = _opening_of_parent(case, case.round.parent.weights.blob, root, VALUES, index)
+    return Before(coordinate, placed, parent, aggregate(index), state)
+
+
+def placed_segment(segments: Sequence[Segment], place: int) -> PlacedSegment:
+    """Open a segment at its place in the segments root."""
     segment, hashes = segments[place], [leaf_hash(segment_leaf(s)) for s in segments]
-    placed = PlacedSegment(
+    return PlacedSegment(
         Counted(len(segments), merkle_root(hashes)),
         place,
         segment.first,
@@ -279,13 +293,6 @@ def _before(case: Case, coordinate: int, aggregate: Callable[[int], Opening]) ->
         segment.kind,
         prove(merkle_tree(hashes), place),
     )
-    state = NOTHING
-    if rules.program.states and case.round.parent.state is not None and continues(case.round.parent, rules):
-        kept, leaf = case.round.parent.state, coordinate * len(rules.program.states) // case.states.entries
-        state = _opening_of_parent(case, kept.blob, Root(kept.root), case.states, leaf)
-    root = Root(case.round.parent.tensor_root)
-    parent = _opening_of_parent(case, case.round.parent.weights.blob, root, VALUES, index)
-    return Before(coordinate, placed, parent, aggregate(index), state)
 
 
 def _opening_of_parent(case: Case, blob: Blob, root: Root, rows: Rows, index: int) -> Opening:

@@ -35,6 +35,7 @@ from registry.disputes.charges import (
     version_charge,
     wanted_contribution,
 )
+from registry.disputes.false_selections import Chosen, false_selection
 from registry.disputes.faults import WrongChunk, WrongCount, WrongFactor, WrongRoots, WrongSize
 from registry.disputes.narrowing import apart, published_aggregate, published_state, published_version
 from registry.disputes.openings import Chunks, Listing, chunks_of_file, listing_of, relay_numbers
@@ -44,7 +45,14 @@ from registry.rounds.admission import Verdict, judge, judge_declared
 from registry.rounds.loaded_round import LoadedRound
 from registry.rounds.onchain import RoundRecord
 from registry.rounds.reports import found_report
-from registry.rounds.results import Outcome, compute_aggregate, compute_declared, compute_outcome, reported_with
+from registry.rounds.results import (
+    Outcome,
+    ascending,
+    compute_aggregate,
+    compute_declared,
+    compute_outcome,
+    reported_with,
+)
 from registry.rounds.server_steps import continues, state_header, step_number
 from registry.rules.encoding import largest_factor, state_layout
 from registry.rules.table import called, rules_of
@@ -270,14 +278,14 @@ def _without_parent(
     case: Case, listing: Listing, verdicts: Sequence[Verdict], relaid: Mapping[Address, Path]
 ) -> Inspection | None:
     """Recompute the aggregate alone; return how the attested one differs, None if it does not or is incomputable."""
-    path, admitted = case.folder / "aggregate.safetensors", [verdict for verdict in verdicts if verdict.admitted]
+    path, admitted = case.folder / "aggregate.safetensors", ascending(verdicts)
     try:
         made = compute_aggregate(case.store, case.round, admitted, path, relaid=relaid)
     except CairnError:
         return None
     who = (Address(verdict.commitment.participant) for verdict in admitted)
-    factors = dict(zip(who, made.factors.factors, strict=True))
-    return _wrong_aggregate(case, listing, verdicts, factors, chunks_of_file(path))
+    chosen = Chosen(dict(zip(who, made.factors.factors, strict=True)), made.factors.divisor, made.gram)
+    return _wrong_aggregate(case, listing, verdicts, chosen, chunks_of_file(path))
 
 
 def _verdicts(case: Case, listing: Listing, judge_one: Callable[..., Verdict]) -> list[Verdict]:
@@ -332,16 +340,20 @@ def _relaid(case: Case, who: Address) -> Path:
 
 
 def _wrong_aggregate(
-    case: Case, listing: Listing, verdicts: Sequence[Verdict], factors: Mapping[Address, int], own: Chunks
+    case: Case, listing: Listing, verdicts: Sequence[Verdict], chosen: Chosen, own: Chunks
 ) -> Inspection | None:
     """Return how the attested factors or aggregate differ from the recomputed ones; None if they do not."""
+    found = false_selection(case, listing, chosen, lambda: contribution_chunks(case, listing, verdicts))
+    if found is not None:
+        return found
     rules = rules_of(case.round.plan)
 
     def opened(index: int) -> Iterator[Opening]:
         return (chunks.opening(index) for chunks in contribution_chunks(case, listing, verdicts))
 
     how = f"combine rule {called(rules.combine.rule)} is replayed by readers, not by the chain"
-    if {entry.participant: entry.factor for entry in listing.contributions} != factors:
+    told = {entry.participant: entry.factor for entry in listing.contributions}
+    if (told, case.result.divisor) != (chosen.factors, chosen.divisor):
         return Inspection(f"contributions: other factors than the {rules.combine.rule.description} gives; {how}")
     if own.root == case.result.aggregate_root:
         return None
@@ -356,7 +368,8 @@ def _wrong_aggregate(
 
 def _compared(case: Case, listing: Listing, verdicts: Sequence[Verdict], outcome: Outcome) -> Inspection:
     own = chunks_of_file(outcome.aggregate_file)
-    wrong = _wrong_aggregate(case, listing, verdicts, outcome.factors, own)
+    chosen = Chosen(outcome.factors, outcome.result.divisor, outcome.gram)
+    wrong = _wrong_aggregate(case, listing, verdicts, chosen, own)
     if wrong is not None:
         return wrong
     if outcome.result.roots.tensor != case.result.roots.tensor:

@@ -17,6 +17,7 @@ from registry.content.merkle import (
     leaf_hash,
     merkle_root,
     merkle_tree,
+    node_hash,
     prove,
     tensor_leaves,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "listing_of",
     "numbers_in",
     "relay_numbers",
+    "shown_path",
 ]
 
 
@@ -219,7 +221,7 @@ def numbers_in(pieces: Iterator[bytes], size: int, rows: Rows) -> Numbers:
     return Numbers(begin, end, data())
 
 
-def differing_leaf(tree: MerkleTree, shown: Mapping[int, Opening]) -> int:
+def differing_leaf(tree: MerkleTree, shown: Mapping[int, Opening], *, first: bool = False) -> int:
     """Return the index of a leaf that differs between two trees of equal size, or the next leaf of the bisection.
 
     The Merkle path of a shown leaf holds the roots of the subtrees beside it. One of these differs, or the leaf itself,
@@ -228,11 +230,12 @@ def differing_leaf(tree: MerkleTree, shown: Mapping[int, Opening]) -> int:
     Args:
         tree: The recomputed tree.
         shown: Leaves of the other tree, with valid Merkle paths, by index. Its root differs from that of `tree`.
+        first: Whether the first leaf that differs is sought, so that all before it are equal.
     """
 
     def search(low: int, high: int) -> int:
         for index in sorted(shown):
-            if not low <= index < high:
+            if not low <= index < high or (first and index != low):
                 continue
             if leaf_hash(shown[index].leaf) != tree.leaf(index):
                 return index
@@ -243,6 +246,26 @@ def differing_leaf(tree: MerkleTree, shown: Mapping[int, Opening]) -> int:
         return low
 
     return search(0, tree.leaves)
+
+
+def shown_path(tree: MerkleTree, index: int, there: int, shown: Opening) -> tuple[bytes, ...]:
+    """Return the Merkle path, in another tree, of a leaf that was not shown, from a later one that was.
+
+    Args:
+        tree: A tree of equal size that is equal up to the leaf shown.
+        index: A leaf before that one.
+        there: Index of the leaf shown.
+        shown: Its opening in the other tree.
+    """
+    beside = dict(zip(_siblings(tree.leaves, there), shown.proof, strict=True))
+    own = zip(_siblings(tree.leaves, index), prove(tree, index), strict=True)
+    over = {(there, there + 1): leaf_hash(shown.leaf)}
+    (low, high), node = next(iter(over.items()))
+    for (begin, end), sibling in beside.items():
+        node = node_hash(sibling, node) if begin < low else node_hash(node, sibling)
+        low, high = min(low, begin), max(high, end)
+        over[low, high] = node
+    return tuple(beside.get(span) or over.get(span) or hash_ for span, hash_ in own)
 
 
 def _siblings(count: int, index: int) -> list[tuple[int, int]]:

@@ -5,7 +5,7 @@ One file per tree, named by the counted root and the rows of a leaf:
     head     64 bytes: `tree`, number of values or contributions (uint64, all big-endian), offset of the first in its
              blob (uint64), CID of the blob (36 bytes), size of the blob (uint64)
     nodes    32 bytes each: the leaf hashes, then level by level up to the root
-    leaves   only for a list of contributions, whose CID is zeros: 192 bytes each
+    leaves   only for a list of contributions and for inner products, whose CIDs are zeros
 
 A file takes 64 bytes per leaf, 6.25 % of a blob of F32 values. Writes are atomic: to a temporary file, then renamed.
 Files are not trusted: only a Merkle path that verifies is shown, and a missing or damaged tree is rebuilt from the
@@ -45,7 +45,8 @@ from registry.content.merkle import (
 from registry.disputes.charges import CONTRIBUTIONS
 from registry.disputes.openings import Listing, numbers_in
 from registry.durable import sync_folder
-from registry.errors import ContentError, FormError, InputError
+from registry.errors import ContentError, FormError, InputError, VerificationFailed
+from registry.rounds.gram_tree import GramTree, gram_bytes, gram_count, gram_rows, has_gram
 from registry.store.base import ContentStore
 from registry.store.blobs import file_pieces, open_blob, read_range
 from registry.types import Blob, ModelId, Root
@@ -56,6 +57,7 @@ __all__ = [
     "find_opening",
     "is_kept",
     "keep_blob",
+    "keep_gram",
     "keep_listing",
     "place_of",
     "remove_before",
@@ -74,17 +76,21 @@ def tree_bytes(count: int, rows: Rows) -> int:
     return _HEAD.size + 32 * sum(level_sizes(rows.leaves(count)))
 
 
-def disk_bytes(contributions: int, values: int, states: int) -> int:
+def disk_bytes(contributions: int, values: int, states: int, *, selects: bool = False) -> int:
     """Return the most bytes of disk that all trees of a round take.
 
     Args:
         contributions: Updates that may be admitted.
         values: F32 values of a version.
         states: States per coordinate, under the round's rules.
+        selects: Whether these rules select, so that the report may anchor inner products.
     """
+    sums = gram_count(values, contributions) if has_gram(selects, contributions) else 0
+    of_gram = tree_bytes(sums, gram_rows(contributions)) + gram_bytes(values, contributions) if sums else 0
     of_state = tree_bytes(values * states, state_rows(states)) if states else 0
     of_list = tree_bytes(contributions, CONTRIBUTIONS) + CONTRIBUTIONS.size * contributions if contributions else 0
-    return (3 + contributions) * tree_bytes(values, VALUES) + 2 * of_state + of_list  # 3: aggregate, version, parent
+    of_values = (3 + contributions) * tree_bytes(values, VALUES)  # 3: aggregate, version, parent
+    return of_values + 2 * of_state + of_list + of_gram
 
 
 # Paths ----------------------------------------------------------------------------------------------------------------
@@ -146,6 +152,27 @@ def keep_listing(place: Path, listing: Listing) -> None:
     leaves = map(contribution_leaf, listing.contributions)
     path = _path(place, listing.root, CONTRIBUTIONS)
     _write(path, listing.root, CONTRIBUTIONS, head, listing.hashes, leaves)
+
+
+def keep_gram(place: Path, gram: GramTree) -> None:
+    """Write the tree of inner products, with the leaves, which no blob holds.
+
+    Raises:
+        VerificationFailed: Its file changed since it was computed.
+        OSError: The disk is full.
+    """
+    rows = gram_rows(gram.updates)
+    count = gram.file.stat().st_size // rows.entry_bytes
+    head = _HEAD.pack(_MAGIC, count, tree_bytes(count, rows), _NO_CID, 0)
+    hashes = map(leaf_hash, _pieces(gram.file, rows.size))
+    if not _write(_path(place, gram.root, rows), gram.root, rows, head, hashes, _pieces(gram.file, rows.size)):
+        raise VerificationFailed(f"{gram.file}: expected inner products that hash to 0x{gram.root.hex()}, got others")
+
+
+def _pieces(path: Path, size: int) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(size):
+            yield piece
 
 
 @dataclass(frozen=True, slots=True)

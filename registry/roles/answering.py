@@ -237,7 +237,8 @@ def disk_needed(client: Client, store: ContentStore, model_id: ModelId, free: in
     except (ContentError, InputError, VerificationFailed):
         return ""  # the round's first step reports it
     participants = client.model(model_id).participants
-    needed = disk_bytes(participants, rules.values, len(rules.program.states))
+    selects = rules.shape.selects
+    needed = disk_bytes(participants, rules.values, len(rules.program.states), selects=selects)
     if needed * _MUCH < free:
         return ""
     return (

@@ -444,7 +444,7 @@ def _bisected(found: Inspection | None, demands: Demands) -> Inspection | None:
             shown = {e.index: Opening(e.counted, e.leaf, e.proof) for e in demands.shown if _is_of(e, leaf)}
             if any(opening.counted.count != leaf.own.values for opening in shown.values()):
                 return None
-            leaf = replace(leaf, index=differing_leaf(leaf.own.tree, shown))
+            leaf = replace(leaf, index=differing_leaf(leaf.own.tree, shown, first=bool(leaf.gram)))
             if leaf.index in shown:
                 return None
         wanted.append(leaf)
@@ -620,6 +620,8 @@ def _demanding(
         deposit = min(court.deposit_now(target) * 5 // 4, MAX_DEPOSIT)
         if first.head is not None:
             call = court.head_demand(target, first.head, first.membership, deposit=deposit)
+        elif first.gram:
+            call = court.gram_demand(target, first.gram, indices, deposit=deposit)
         elif first.tree is None:
             call = court.contributions_demand(target, indices, deposit=deposit)
         else:

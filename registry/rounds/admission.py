@@ -8,7 +8,7 @@ checks the manifest alone: header, values and root are then checked while aggreg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,14 +16,15 @@ import numpy as np
 from registry.chain.contract_events import UpdateCommitted
 from registry.content.manifest import DELTA, PlanManifest, Reason, UpdateManifest
 from registry.content.merkle import TensorRootHasher
-from registry.content.segments import Segment
+from registry.content.segments import Segment, SegmentKind
 from registry.content.tensors import TensorHeader, encode_header, update_layout
-from registry.errors import BlockMismatch, BlockNotFound, BlockTooLarge, FormError, StoreUnavailable
+from registry.errors import BlockMismatch, BlockNotFound, BlockTooLarge, FormError, InputError, StoreUnavailable
 from registry.rounds.client_sampling import is_asked
 from registry.rounds.onchain import RoundRecord
 from registry.rounds.plans import plan_rules, plan_segments
 from registry.rules.algorithms import Asks, asks_of
 from registry.rules.encoding import RuleSet
+from registry.rules.gram import SPREAD
 from registry.rules.grid import check_arithmetic
 from registry.rules.table import UpdateFormEntry, form_of
 from registry.store.base import ContentStore
@@ -103,8 +104,19 @@ def update_form(parent: TensorHeader, plan: PlanManifest) -> UpdateForm:
     """
     header = update_layout(parent)
     rules, segments = plan_rules(plan), plan_segments(plan, parent)
+    _require_near_scales(rules, segments)
     asks = asks_of(plan.algorithm)
     return UpdateForm(encode_header(header.specs), header.file_bytes, rules, segments, form_of(plan), asks)
+
+
+def _require_near_scales(rules: RuleSet, segments: Sequence[Segment]) -> None:
+    """Check that inner products of updates, in units of the finest scale, fit into the words that reports anchor."""
+    exponents = [segment.exponent for segment in segments if segment.kind is SegmentKind.PARAMETER]
+    if rules.shape.selects and exponents and max(exponents) - min(exponents) > SPREAD:
+        raise InputError(
+            f"plan: expected scales of parameters within 2^{SPREAD} of each other under a rule that selects, got "
+            f"2^{min(exponents)} to 2^{max(exponents)}"
+        )
 
 
 def judge_manifest(

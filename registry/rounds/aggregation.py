@@ -27,6 +27,15 @@ from registry.content.unixfs import root_of_leaves
 from registry.errors import FormError, InputError
 from registry.kernels import kernels
 from registry.rounds.forked import Pipe, answer, forked
+from registry.rounds.gram_tree import (
+    GramTree,
+    RangeEnds,
+    add_up,
+    gram_bytes,
+    gram_path,
+    has_gram,
+    measure_rows,
+)
 from registry.rounds.leaf_aggregation import (
     LEAF_VALUES,
     Checks,
@@ -58,6 +67,7 @@ __all__ = [
     "Progress",
     "combine",
     "gram_matrix",
+    "gram_tree",
     "leaves_of_blob",
     "leaves_of_file",
 ]
@@ -83,6 +93,7 @@ class Combined:
 
     Attributes:
         factors: Factors of the updates, in their order, and the divisor of their sum.
+        gram: The tree of their inner products, under rules that select, of at most 32 updates.
     """
 
     cid: Cid
@@ -91,6 +102,7 @@ class Combined:
     total_weight: int
     updates: tuple[FileFacts, ...]
     factors: Factors
+    gram: GramTree | None
 
 
 def leaves_of_file(path: Path, size: int) -> Leaves:
@@ -151,7 +163,8 @@ def combine(
         grid_bits: s, 0..126.
         combining: The combine rule, with the plan's settings.
         encoding: The update form.
-        out: Output file, written in place; the caller renames it after checks. Scratch files are created beside it.
+        out: Output file, written in place; the caller renames it after checks. Scratch files are created beside it, and
+            under rules that select the file of the inner products.
         check: What to compute and check of the updates.
         processes: Number of parallel processes.
         progress: Called in this process as bytes are combined.
@@ -174,15 +187,18 @@ def combine(
     given = (updates, combining.counted(weights), header, size, grid_bits, combining, encoding, check, out, sinks)
     job = Job(*given, segments=segments, names=names, drawn=drawn)
     what = f"combining {len(updates)} updates by rule {combining.rule.name}"
-    require_room(out.parent, size + scratch_of(job) * len(ranges), what)
-    job = replace(job, factors=_factors(job, ranges))
+    anchored = has_gram(_selects(combining), len(updates))
+    sums = gram_bytes((size - len(header)) // 4, len(updates)) if anchored else 0
+    require_room(out.parent, size + sums + scratch_of(job) * len(ranges), what)
+    made_of, gram = _factors(job, ranges)
+    job = replace(job, factors=made_of)
     with out.open("wb") as file:
         file.truncate(size)
     parts = _in_ranges(_combine_range, job, ranges, progress or (lambda done: None))
     *facts, made = [_facts([part[k] for part in parts], job, k < len(updates)) for k in range(len(updates) + 1)]
     assert made.cid is not None and made.tensor_root is not None
     factors = job.factors or Factors((1,) * len(updates), len(updates))  # columns: each counts once
-    return Combined(made.cid, made.tensor_root, size, total, tuple(facts), factors)
+    return Combined(made.cid, made.tensor_root, size, total, tuple(facts), factors, gram)
 
 
 def _ranges(size: int, processes: int) -> list[_Range]:
@@ -218,28 +234,82 @@ def gram_matrix(
         InputError: There is not enough free disk for scratch files.
         FormError: An update has another header.
     """
+    shape = MULTI_KRUM.shape  # as every rule that selects, it measures inner products
+    assert isinstance(shape, Select)
+    job = _measuring(updates, header, size, grid_bits, encoding, segments, folder)
+    return square(measure(job, shape, 0, -(-size // LEAF_BYTES)), len(updates))
+
+
+def gram_tree(
+    updates: Sequence[Leaves],
+    header: bytes,
+    size: int,
+    *,
+    grid_bits: int,
+    encoding: UpdateFormEntry,
+    segments: Sequence[Segment],
+    folder: Path,
+) -> GramTree:
+    """Return the tree of inner products that a report anchors; arguments as for `gram_matrix`.
+
+    Args:
+        updates: Ascending by participant, at most 32.
+        folder: For its file, too.
+    """
+    job = _measuring(updates, header, size, grid_bits, encoding, segments, folder)
+    return _gram(job, [(0, -(-size // LEAF_BYTES))])[0]
+
+
+def _measuring(
+    updates: Sequence[Leaves],
+    header: bytes,
+    size: int,
+    grid_bits: int,
+    encoding: UpdateFormEntry,
+    segments: Sequence[Segment],
+    folder: Path,
+) -> Job:
     check_arithmetic()
     count = len(updates)
     require_room(folder, scratch_bytes(count, min(LEAF_VALUES, size // 4)), f"comparing {count} updates")
     combining, nothing = Combining(UNIFORM_MEAN, UNIFORM), Checks(cids=False, roots=False, grid=False)
     given = (updates, [1] * count, header, size, grid_bits, combining, encoding, nothing, folder / "gram")
-    shape = MULTI_KRUM.shape  # as every rule that selects, it measures inner products
-    assert isinstance(shape, Select)
-    return square(measure(Job(*given, segments=segments), shape, 0, -(-size // LEAF_BYTES)), count)
+    return Job(*given, segments=segments)
 
 
-def _factors(job: Job, ranges: Sequence[_Range]) -> Factors | None:
+def _factors(job: Job, ranges: Sequence[_Range]) -> tuple[Factors | None, GramTree | None]:
     """Factors and divisor of a fold; selection reads every update once beforehand. None for columns."""
     shape = job.combining.rule.shape
     if isinstance(shape, Columns):
-        return None
+        return None, None
     if isinstance(shape, Fold):
-        return shape.factors(job.counted)
+        return shape.factors(job.counted), None
     look = replace(job, check=Checks(cids=False, roots=False, grid=job.check.grid))  # the second pass hashes
-    found = _in_ranges(_measure_range, look, ranges, lambda done: None)
-    statistics = [sum(of_ranges) for of_ranges in zip(*found, strict=True)]
+    statistics, gram = _statistics(look, ranges)
     uniform = job.combining.weights == UNIFORM
-    return shape.factors(statistics, job.counted, job.combining.parameters, job.drawn, uniform=uniform)
+    return shape.factors(statistics, job.counted, job.combining.parameters, job.drawn, uniform=uniform), gram
+
+
+def _selects(combining: Combining) -> bool:
+    return isinstance(combining.rule.shape, Select | SelectColumns)
+
+
+def _statistics(job: Job, ranges: Sequence[_Range]) -> tuple[list[int], GramTree | None]:
+    """What a selection follows from: of few updates with the tree of their inner products."""
+    if not has_gram(_selects(job.combining), len(job.updates)):
+        found = _in_ranges(_measure_range, job, ranges, lambda done: None)
+        return [sum(of_ranges) for of_ranges in zip(*found, strict=True)], None
+    gram, statistics = _gram(job, ranges)
+    return statistics, gram
+
+
+def _gram(job: Job, ranges: Sequence[_Range]) -> tuple[GramTree, list[int]]:
+    """The tree of inner products, and its last sums: the upper triangle of the Gram matrix."""
+    values, path = (job.size - len(job.header)) // 4, gram_path(job.out)
+    with path.open("wb") as file:
+        file.truncate(gram_bytes(values, len(job.updates)))
+    ends = _in_ranges(_measure_rows, job, ranges, lambda done: None)
+    return add_up(path, values, len(job.updates), [one for of_range in ends for one in of_range])
 
 
 def _facts(parts: list[LeafRange], job: Job, is_update: bool) -> FileFacts:
@@ -260,6 +330,10 @@ def _measure_range(job: Job, begin: int, end: int, progress: Progress) -> list[i
     select = shape.select if isinstance(shape, SelectColumns) else shape
     assert isinstance(select, Select)
     return measure(job, select, begin, end)
+
+
+def _measure_rows(job: Job, begin: int, end: int, progress: Progress) -> RangeEnds:
+    return measure_rows(job, begin, end, gram_path(job.out))
 
 
 def _combine_range(job: Job, begin: int, end: int, progress: Progress) -> list[LeafRange]:

@@ -24,7 +24,7 @@ from registry.rounds.tiles import Tiles, scratch_bytes
 from registry.rules.columns import middle_sums, nearest_sums
 from registry.rules.combine import rounded_mean, weighted_sum
 from registry.rules.encoding import MAX_VALUES
-from registry.rules.grid import F32, F64
+from registry.rules.grid import F32, F64, I32
 from registry.rules.shapes import Columns, Factors, Fold, Select, SelectColumns, kept, left_out
 from registry.rules.table import Combining, UpdateFormEntry
 from registry.store.base import ContentStore
@@ -42,6 +42,7 @@ __all__ = [
     "leaf_of",
     "leaves_in_order",
     "measure",
+    "parameter_parts",
     "scratch_of",
 ]
 
@@ -245,10 +246,22 @@ def _nearing(job: Job, shape: SelectColumns) -> Iterator[Combiner]:
 
 def measure(job: Job, shape: Select, begin: int, end: int) -> list[int]:
     """Return the summed statistics of leaves begin..end-1, begin < end: of parameters, in units of the finest scale."""
-    parts = [LeafRange([], TensorRootHasher()) for _ in job.updates]
-    runs, ends = _runs(job.segments)
     given = job.combining.parameters
     total = [int(number) for number in shape.measure(np.empty((len(job.updates), 0), dtype=np.int32), given)]
+    for _, part, exponent in parameter_parts(job, begin, end):
+        unit = 1 << shape.degree * exponent
+        total = [a + unit * int(b) for a, b in zip(total, shape.measure(part, given), strict=True)]
+    return total
+
+
+def parameter_parts(job: Job, begin: int, end: int) -> Iterator[tuple[int, I32, int]]:
+    """Yield the parameters of leaves begin..end-1 in order, as integers of all updates.
+
+    Yields:
+        The first coordinate; (K, n), int32, valid until the next one; and the scale exponent over the least.
+    """
+    parts = [LeafRange([], TensorRootHasher()) for _ in job.updates]
+    runs, ends = _runs(job.segments)
     data = leaves_in_order(job.updates, begin, end)
     rows = len(job.updates)
     with _tiles(job, rows) as tiles, threadpool_limits(1, "blas"):  # ranges are computed side by side already
@@ -261,10 +274,8 @@ def measure(job: Job, shape: Select, begin: int, end: int) -> list[int]:
                 for run in runs[bisect_right(ends, start) :]:
                     if run.first >= stop:
                         break
-                    part = tile[:, max(run.first - start, 0) : run.first + run.length - start]
-                    unit = 1 << shape.degree * run.exponent
-                    total = [a + unit * int(b) for a, b in zip(total, shape.measure(part, given), strict=True)]
-    return total
+                    skipped = max(run.first - start, 0)
+                    yield start + skipped, tile[:, skipped : run.first + run.length - start], run.exponent
 
 
 def _runs(segments: Sequence[Segment]) -> tuple[list[Segment], list[int]]:

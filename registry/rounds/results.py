@@ -17,6 +17,7 @@ from registry.chain.contract_structs import Result
 from registry.content.gate import Description, describe
 from registry.content.manifest import (
     DeltaFile,
+    InnerProducts,
     Manifest,
     Reason,
     ReportEntry,
@@ -33,9 +34,18 @@ from registry.content.manifest import (
 from registry.content.merkle import Contribution, LeafSink, contributions_root
 from registry.errors import CairnError, FormError, VerificationFailed
 from registry.rounds.admission import UpdateForm, Verdict
-from registry.rounds.aggregation import Checks, Combined, Progress, combine, leaves_of_blob, leaves_of_file
+from registry.rounds.aggregation import (
+    Checks,
+    Combined,
+    Progress,
+    combine,
+    gram_tree,
+    leaves_of_blob,
+    leaves_of_file,
+)
 from registry.rounds.draws import drawn_order
 from registry.rounds.evaluations import summed
+from registry.rounds.gram_tree import GramTree, finest_segment
 from registry.rounds.leaf_aggregation import Leaves
 from registry.rounds.loaded_round import LoadedRound
 from registry.rounds.reports import pages_of
@@ -49,7 +59,16 @@ from registry.store.blobs import add_file
 from registry.store.manifests import put_manifest
 from registry.types import Address
 
-__all__ = ["Outcome", "compute_aggregate", "compute_declared", "compute_outcome", "publish_outcome", "reported_with"]
+__all__ = [
+    "Outcome",
+    "ascending",
+    "compute_aggregate",
+    "compute_declared",
+    "compute_outcome",
+    "measured_gram",
+    "publish_outcome",
+    "reported_with",
+]
 
 _LARGE = 64 << 20
 """Least total size of updates, bytes, for which parallel processes pay off."""
@@ -67,6 +86,7 @@ class Outcome:
         aggregate_file: The aggregate, a safetensors file.
         version_file: The next version, a safetensors file, if it was to be kept.
         state_file: The next state; None under rules without state.
+        gram: The tree of inner products; None unless the report anchors one.
     """
 
     result: Result
@@ -76,6 +96,7 @@ class Outcome:
     aggregate_file: Path
     version_file: Path
     state_file: Path | None
+    gram: GramTree | None = None
 
     @property
     def factors(self) -> dict[Address, int]:
@@ -116,7 +137,7 @@ def compute_outcome(
         FormError, VerificationFailed: A file that was not validated before is invalid.
     """
     form = round.form
-    admitted = [v for v in verdicts if v.admitted]
+    admitted = ascending(verdicts)
     aggregate_file, version_file = folder / "aggregate.safetensors", folder / "model.safetensors"
     state_file = folder / "state.safetensors" if form.rules.program.states else None
     combined = compute_aggregate(
@@ -148,7 +169,11 @@ def compute_aggregate(
     relaid: Mapping[Address, Path] | None = None,
     sinks: Mapping[Address, LeafSink] | None = None,
 ) -> Combined:
-    """Combine the admitted updates, without a server step; arguments as for `compute_outcome`."""
+    """Combine the admitted updates, without a server step; arguments as for `compute_outcome`.
+
+    Args:
+        admitted: As `ascending` gives them.
+    """
     form = round.form
     return combine(
         [_leaves(store, v, form, relaid or {}) for v in admitted],
@@ -166,6 +191,36 @@ def compute_aggregate(
         segments=form.segments,
         drawn=drawn_order(round.record, [v.commitment.participant for v in admitted]),
     )
+
+
+def measured_gram(store: ContentStore, round: LoadedRound, admitted: Sequence[Verdict], folder: Path) -> GramTree:
+    """Return the tree of the inner products of admitted updates, without combining them.
+
+    Args:
+        store: Holds every admitted update.
+        round: The round.
+        admitted: One or more, as `ascending` gives them.
+        folder: For its file.
+
+    Raises:
+        FormError: An update has another header or size.
+        InputError: There is not enough free disk for scratch files.
+    """
+    form = round.form
+    return gram_tree(
+        [_leaves(store, verdict, form, {}) for verdict in admitted],
+        form.header,
+        form.size,
+        grid_bits=form.grid_bits,
+        encoding=form.encoding,
+        segments=form.segments,
+        folder=folder,
+    )
+
+
+def ascending(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Return those admitted, by participant: so a result lists them, and so their inner products are ordered."""
+    return sorted((v for v in verdicts if v.admitted), key=lambda v: v.commitment.participant)
 
 
 def _leaves(store: ContentStore, verdict: Verdict, form: UpdateForm, relaid: Mapping[Address, Path]) -> Leaves:
@@ -215,7 +270,8 @@ def _assemble(
     files: tuple[Path, Path, Path | None],
 ) -> Outcome:
     record, parent = round.record, round.parent
-    admitted = [v.commitment for v in verdicts if v.admitted]
+    admitted = [v.commitment for v in ascending(verdicts)]
+    gram, segments = combined.gram, round.form.segments
     factors = {c.participant: factor for c, factor in zip(admitted, combined.factors.factors, strict=True)}
     sums: dict[str, Any] = {
         "contributions_root": contributions_root(_leaves_of(admitted, factors)),
@@ -240,6 +296,7 @@ def _assemble(
         running_hash=record.running_hash,
         pages=tuple(manifest_cid(digest_of(page)) for page in pages),
         evaluation=_summed_evaluation(round, verdicts),
+        gram=None if gram is None else InnerProducts(gram.root, finest_segment(segments)),
     )
     assert facts.cid and facts.sha256 and facts.tensor_root and facts.rest_root
     version = VersionManifest(
@@ -261,7 +318,7 @@ def _assemble(
         aggregate_root=combined.tensor_root,
         **sums,
     )
-    return Outcome(result, report, pages, version, *files)
+    return Outcome(result, report, pages, version, *files, gram)
 
 
 def _summed_evaluation(round: LoadedRound, verdicts: Sequence[Verdict]) -> SummedEvaluation | None:
@@ -270,7 +327,6 @@ def _summed_evaluation(round: LoadedRound, verdicts: Sequence[Verdict]) -> Summe
 
 
 def _leaves_of(admitted: Sequence[UpdateCommitted], factors: Mapping[Address, int]) -> list[Contribution]:
-    admitted = sorted(admitted, key=lambda c: c.participant)
     return [
         Contribution(c.participant, c.digest, c.tensor_root, c.weight, c.steps, factors[c.participant])
         for c in admitted

@@ -10,16 +10,48 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from registry.rules.grid import I32
 
-__all__ = ["Matrix", "inner_products", "mixed", "nearest", "square", "squared_distances"]
+__all__ = [
+    "MOST_CONTRIBUTIONS",
+    "ROW_VALUES",
+    "SPREAD",
+    "WORD_BYTES",
+    "Matrix",
+    "Words",
+    "inner_products",
+    "mixed",
+    "nearest",
+    "row_products",
+    "square",
+    "squared_distances",
+    "summed_up",
+    "upper_triangle",
+    "word_bytes",
+    "words_in",
+]
 
 _LIMB = 12
 _STRIP = 1 << 13
 """Values multiplied at a time: of a hundred updates their limbs are 13 MB."""
 
+MOST_CONTRIBUTIONS = 32
+"""Most contributions whose inner products a report anchors, and whose selection the contract redoes."""
+ROW_VALUES = 1 << 12
+"""Coordinates that are multiplied between two anchored sums. Of so many, products add up to at most 2^60."""
+WORD_BYTES = 32
+"""Bytes of an anchored sum."""
+SPREAD = 80
+"""Most that scale exponents of parameters may differ by under rules that select: with 2^40 values sums stay within
+2^(48 + 40 + 2 * 80), so within a word."""
+_WORDS = 8
+_WORD = 32
+
 Matrix = Sequence[Sequence[int]]
+Words = NDArray[np.int64]
+"""Integers modulo 2^256 in their last axis: eight numbers of 32 bits each, or sums of such, the least first."""
 
 
 def inner_products(tile: I32) -> list[int]:
@@ -45,6 +77,70 @@ def inner_products(tile: I32) -> list[int]:
         (first << 2 * _LIMB) + (second << _LIMB) + third
         for first, second, third in zip(high[rows, columns].tolist(), middle, low[rows, columns].tolist(), strict=True)
     ]
+
+
+def row_products(rows: I32, shift: int) -> Words:
+    """Return the inner products of all pairs of updates, for each of several rows of coordinates, times 2^shift.
+
+    Args:
+        rows: (K, rows, n), n <= 4096, at most 2^24 in magnitude.
+        shift: At least 0.
+
+    Returns:
+        (rows, K, K, 8).
+    """
+    count, number, length = rows.shape
+    limbs = np.empty((number, 2 * count, length), dtype=np.float64)
+    by_row = rows.transpose(1, 0, 2)
+    np.right_shift(by_row, _LIMB, out=limbs[:, :count], casting="unsafe")
+    np.bitwise_and(by_row, (1 << _LIMB) - 1, out=limbs[:, count:], casting="unsafe")
+    whole = np.matmul(limbs, limbs.transpose(0, 2, 1)).astype(np.int64)
+    high, cross, low = whole[:, :count, :count], whole[:, :count, count:], whole[:, count:, count:]
+    return _shifted((high << 2 * _LIMB) + ((cross + cross.transpose(0, 2, 1)) << _LIMB) + low, shift)
+
+
+def _shifted(numbers: NDArray[np.int64], shift: int) -> Words:
+    """Return numbers times 2^shift as words."""
+    words = np.zeros((*numbers.shape, _WORDS), dtype=np.int64)
+    for place in range(_WORDS):
+        down = _WORD * place - shift
+        if down > -_WORD:
+            moved = numbers >> min(down, 63) if down >= 0 else numbers << -down
+            words[..., place] = moved & ((1 << _WORD) - 1)
+    return words
+
+
+def summed_up(before: Words, rows: Words) -> Words:
+    """Return the running sums of rows of words, after those before, in eight numbers of 32 bits each.
+
+    Args:
+        before: (K, K, 8).
+        rows: (rows, K, K, 8), at most 2^20 rows, below 2^40.
+    """
+    sums = np.cumsum(rows, axis=0)
+    sums += before
+    for place in range(_WORDS - 1):
+        sums[..., place + 1] += sums[..., place] >> _WORD
+    sums &= (1 << _WORD) - 1
+    return sums
+
+
+def word_bytes(words: Words) -> bytes:
+    """Return words of eight numbers of 32 bits as two's complement, 32 bytes each, big-endian."""
+    return words[..., ::-1].astype(">u4").tobytes()
+
+
+def words_in(data: bytes, count: int) -> Words:
+    """Return the rows of matrices of count updates that bytes hold, (rows, K, K, 8)."""
+    numbers = np.frombuffer(data, dtype=">u4").reshape(-1, count, count, _WORDS)
+    return numbers[..., ::-1].astype(np.int64)
+
+
+def upper_triangle(matrix: Words) -> list[int]:
+    """Return the integers of the upper triangle, row by row, of a matrix (K, K, 8) of eight numbers of 32 bits each."""
+    data, count = word_bytes(matrix), len(matrix)
+    places = ((i * count + j) * WORD_BYTES for i in range(count) for j in range(i, count))
+    return [int.from_bytes(data[at : at + WORD_BYTES], "big", signed=True) for at in places]
 
 
 def square(triangle: Sequence[int], count: int) -> list[list[int]]:

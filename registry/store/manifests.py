@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from registry.content.heads import body_of
+from registry.content.heads import body_of, head_size
 from registry.content.manifest import HEADS, M, Schema, blocks_of, decode, head_of, manifest_cid
 from registry.errors import ContentError, FormError
 from registry.store.base import ContentStore
@@ -39,10 +39,10 @@ def get_manifest(store: ContentStore, digest: bytes, kind: type[M]) -> M:
         FormError: It is not a manifest of that kind, or its head is malformed or does not match it.
     """
     data = store.get(manifest_cid(digest))
-    head = HEADS.get(kind)
-    if head is None:
+    heads = HEADS.get(kind)
+    if heads is None:
         return decode(data, kind)
-    link = body_of(head, data)
+    link = body_of(next((head for head in heads if head_size(head) == len(data)), heads[0]), data)
     manifest = decode(store.get(link), kind)
     if head_of(manifest, link.digest) != data:
         raise FormError(f"{kind.KIND}: expected the head of this manifest, got another")

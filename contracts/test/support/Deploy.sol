@@ -7,6 +7,7 @@ import {Court} from "../../Court.sol";
 import {Factory} from "../../Factory.sol";
 import {Labels} from "../../Labels.sol";
 import {Rules} from "../../Rules.sol";
+import {Selections} from "../../Selections.sol";
 import {AllowListHook} from "../../hooks/AllowListHook.sol";
 import {ContractIndex} from "../../interfaces/IFactory.sol";
 import {Vm} from "./Test.sol";
@@ -37,12 +38,13 @@ library Deploy {
     /// @notice What the factory makes, by place.
     function codes() internal view returns (bytes[] memory all) {
         bool long = shipped();
-        all = new bytes[](5);
+        all = new bytes[](6);
         all[uint256(ContractIndex.Cairn)] = long ? artifact("Cairn") : type(Cairn).creationCode;
         all[uint256(ContractIndex.Challenges)] = long ? artifact("Challenges") : type(Challenges).creationCode;
         all[uint256(ContractIndex.Court)] = long ? artifact("Court") : type(Court).creationCode;
         all[uint256(ContractIndex.Rules)] = long ? artifact("Rules") : type(Rules).creationCode;
         all[uint256(ContractIndex.Labels)] = long ? artifact("Labels") : type(Labels).creationCode;
+        all[uint256(ContractIndex.Selections)] = long ? artifact("Selections") : type(Selections).creationCode;
     }
 
     function hashesOf(bytes[] memory all) internal pure returns (bytes32[] memory hashes) {

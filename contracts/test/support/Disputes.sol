@@ -5,6 +5,7 @@ import {ICairn, Plan, Result, RoundId, Roots, Standing} from "../../interfaces/I
 import {Before, Commitment, IChallenges, Step, Sum} from "../../interfaces/IChallenges.sol";
 import {Conviction, Demanded, Fault, ICourt, Part} from "../../interfaces/ICourt.sol";
 import {Basis, Contribution, IDisputed, Membership, Opening, Target, Tree} from "../../interfaces/IDisputed.sol";
+import {ISelections} from "../../interfaces/ISelections.sol";
 import {Base} from "./Base.sol";
 import {Book, RuleBook} from "./RuleBook.sol";
 import {Leaves, Trees} from "./Trees.sol";
@@ -36,6 +37,7 @@ abstract contract Disputes is Base {
 
     IChallenges internal challenges;
     ICourt internal court;
+    ISelections internal selections;
     /// The round that is disputed.
     uint64 internal current = 1;
     uint64 internal bondGwei;
@@ -47,6 +49,7 @@ abstract contract Disputes is Base {
     function setUp() public virtual override {
         super.setUp();
         (challenges, court) = (cairn.CHALLENGES(), cairn.COURT());
+        selections = court.SELECTIONS();
     }
 
     // --------------------------------------------------------------------------------------------------- Building rounds
@@ -327,7 +330,17 @@ abstract contract Disputes is Base {
 
     /// @dev The contract that has the function of a call.
     function homeOf(bytes memory call) internal view returns (address) {
-        bytes4[15] memory ofCourt = [
+        bytes4[5] memory ofSelections = [
+            ISelections.convictReport.selector,
+            ISelections.convictFinest.selector,
+            ISelections.convictGramSize.selector,
+            ISelections.convictProduct.selector,
+            ISelections.convictSelection.selector
+        ];
+        for (uint256 i = 0; i < ofSelections.length; ++i) {
+            if (bytes4(call) == ofSelections[i]) return address(selections);
+        }
+        bytes4[16] memory ofCourt = [
             ICourt.sealClaim.selector,
             ICourt.revealClaim.selector,
             ICourt.collectReward.selector,
@@ -339,6 +352,7 @@ abstract contract Disputes is Base {
             ICourt.demandChunks.selector,
             ICourt.demandContributions.selector,
             ICourt.demandHead.selector,
+            ICourt.demandGram.selector,
             ICourt.showLeaf.selector,
             ICourt.showLeaves.selector,
             ICourt.showLate.selector,

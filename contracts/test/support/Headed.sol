@@ -34,6 +34,16 @@ abstract contract Headed is Demanding {
         return bytes.concat(hex"8259016503", roundFields(number), lists, sums, LINK, BODY);
     }
 
+    /// @dev The same with the Gram part.
+    function selectionHead(World memory w, uint64 number, bytes memory gram) internal view returns (bytes memory) {
+        bytes memory plain = reportHead(w, number);
+        bytes memory fields = new bytes(plain.length - 45);
+        for (uint256 i = 0; i < fields.length; ++i) {
+            fields[i] = plain[4 + i];
+        }
+        return bytes.concat(hex"825901a5", fields, gram, LINK, BODY);
+    }
+
     function roundFields(uint64 number) internal view returns (bytes memory) {
         return abi.encodePacked(
             uint64(block.chainid), address(cairn), modelId, number, cairn.model(modelId).head, somePlan().digest

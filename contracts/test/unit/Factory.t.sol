@@ -20,7 +20,7 @@ contract Unmakeable {
 }
 
 contract FactoryTest is Test {
-    uint256 internal constant PLACES = 5;
+    uint256 internal constant PLACES = 6;
     address internal constant ANYONE = address(0xA11);
 
     bytes[] internal codes;
