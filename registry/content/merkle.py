@@ -287,8 +287,9 @@ def prove(tree: MerkleTree, index: int, *, level: int = 0) -> tuple[bytes, ...]:
         InputError: There is no such leaf or node.
     """
     sizes = level_sizes(tree.leaves)
-    if not (0 <= level < len(sizes) and 0 <= index < sizes[level]):
-        raise InputError(f"inclusion proof: expected an index below {tree.leaves >> level}, got {index}")
+    nodes = sizes[min(level, len(sizes) - 1)]  # above the root there is the root alone
+    if not 0 <= index < nodes:
+        raise InputError(f"inclusion proof: expected an index below {nodes}, got {index}")
     path: list[bytes] = []
     begin = sum(sizes[:level])
     for size in sizes[level:]:

@@ -337,7 +337,7 @@ def _kept(place: Path, root: Root, rows: Rows) -> Iterator[tuple[memoryview, Mer
         if magic != _MAGIC or not 0 < rows.leaves(count) <= size:
             raise FormError(f"{path}: expected a tree, got something else")
         end = tree_bytes(count, rows)
-        if size != end + (rows.size * count if cid == _NO_CID else 0):
+        if size != end + (rows.entry_bytes * count if cid == _NO_CID else 0):
             raise FormError(f"{path}: expected the {end} bytes of {count} numbers, got {size}")
         mapped = mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ)
         with mapped, memoryview(mapped) as data, data[_HEAD.size : end] as nodes:
