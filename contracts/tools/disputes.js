@@ -2,7 +2,8 @@
 import * as ethers from "ethers";
 import { account, coder, setPlan, unusedModel, word } from "./chain.js";
 import {
-  blob, committed, encoded, FEDADAM, FEDAVG, MOMENTS, NO_ORDER, OTHER, OTHER_MOMENTS, progress, rootOf, ruleBook, sha256, stateBlob, stateless,
+  blob, committed, encoded, FEDADAM, FEDAVG, MOMENTS, NO_ORDER, OTHER, OTHER_MOMENTS, progress, rootOf, ruleBook,
+  secondRow, sha256, stateBlob, stateless,
   tree, TWICE, VALUE, WEIGHT, STEPS,
 } from "./trees.js";
 
@@ -59,13 +60,13 @@ async function firstState(chain, cairn, model, name, parent, before, stateLayout
 }
 
 /** A model whose last round has been attested by aggregator 0, with every blob that it is about. */
-async function disputed(
+export async function disputed(
   chain, { Cairn: cairn, Court: court, Rules: rulesContract }, name,
-  { values = 10_000, count = 3, lie = {}, bonded = false, late = false, program = FEDAVG, median = false } = {},
+  { values = 10_000, count = 3, lie = {}, bonded = false, late = false, program = FEDAVG, median = false, select = null } = {},
 ) {
   const owner = account(`owner ${name}`);
   const { genesis, model } = await unusedModel(cairn, owner, name);
-  const { rules, rulesHash, segment } = ruleBook(program, values, median);
+  const { rules, rulesHash, segment } = ruleBook(program, values, median, select);
   const parent = blob(`${name} parent`, values);
   await cairn.send(owner, "registerModel", genesis, parent.root, word("rest"));
   const terms = late ? { challengeDuration: 2 * plan.challengeDuration, lateDuration: ANSWER } : {};
@@ -82,10 +83,10 @@ async function disputed(
   const first = stateful && await firstState(chain, cairn, model, name, parent, stateBefore, stateLayout, people[0]);
   const number = stateful ? 2 : 1;
 
-  const updates = people.map((_, i) => blob(`${name} update ${i}`, values));
+  const updates = people.map((_, i) => (select ? secondRow : blob)(`${name} update ${i}`, values));
   const contributions = people.map((participant, i) => ({
     participant, digest: word(`${name} digest ${i}`), tensorRoot: updates[i].root, weight: WEIGHT, steps: STEPS,
-    factor: median ? 1 : WEIGHT,
+    factor: median || select ? 1 : WEIGHT,
   }));
   for (const c of contributions) {
     await cairn.send(c.participant, COMMIT, model, number, c.digest, c.tensorRoot, c.weight, c.steps);
@@ -106,9 +107,9 @@ async function disputed(
   const roots = stateful ? { ...made, state: state.root, stateLayout, step: first.roots.step + 1 } : made;
   const result = {
     versionDigest: lie.head ? sha256(FOREIGN) : word(`${name} version`), roots: lie.rest ? { ...roots, rest: word("another rest") } : roots,
-    reportDigest: word(`${name} report`), aggregateRoot: aggregate.root, contributionsRoot: rootOf(list),
+    reportDigest: select ? sha256(select.head) : word(`${name} report`), aggregateRoot: aggregate.root, contributionsRoot: rootOf(list),
     contributions: count, totalWeight: WEIGHT * count + (lie.total ? 1 : 0), totalSteps: STEPS * count,
-    divisor: (median ? 1 : WEIGHT) * count,
+    divisor: (median || select ? 1 : WEIGHT) * count,
   };
   if (bonded) await court.pay(account("aggregator"), BOND, "depositBond", model);
   const attested = await attest(cairn, model, number, result);
@@ -127,7 +128,7 @@ async function disputed(
   const demanded = (root, index, [entryBytes, entries] = VALUES) => {
     return { roundId, tally, root, entryBytes, entries, index };
   };
-  const blobs = { parent, updates, aggregate, version, state };
+  const blobs = { parent, updates, aggregate, version, state, segment };
   return {
     model, ...blobs, contributions, listed, target, basis, before, member, steps, roundId, tally, demanded, attested, first,
   };

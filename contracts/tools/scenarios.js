@@ -3,6 +3,7 @@
 import * as ethers from "ethers";
 import { account, artifact, coder, compiled, setPlan, startChain, unusedModel, word } from "./chain.js";
 import { measureDisputes } from "./disputes.js";
+import { measureSelections } from "./selections.js";
 import { FEDADAM, FEDAVG, ruleBook, stateless, STEPS, WEIGHT } from "./trees.js";
 
 const COMMIT = "commitUpdate(bytes32,uint64,bytes32,bytes32,uint32,uint32)";
@@ -195,5 +196,6 @@ export async function measure() {
   await labelled(cairn, labels, note);
   await manyMembers(cairn, note);
   await measureDisputes(chain, contracts, note);
+  await measureSelections(chain, contracts, note);
   return { cairn: figures, peers: await measurePeers(chain) };
 }

@@ -55,18 +55,38 @@ export function stateBlob(name, values, moments = MOMENTS) {
 }
 
 /** Rule bytes (contracts/interfaces/IRules.sol) for so many values, and the opening of the segment that holds them all. */
-export function ruleBook(program = FEDAVG, values = 10_000, median = false) {
+export function ruleBook(program = FEDAVG, values = 10_000, median = false, select = null) {
   const parts = { first: 0, length: values, exponent: 0, kind: 0 };
   const leaf = ethers.solidityPacked(["uint64", "uint64", "int16", "uint8"], Object.values(parts));
   const { inner, proof } = pathFrom("segment", SEGMENTS, leaf);
   const counted = { count: SEGMENTS, inner };
-  const combine = median ? [2, 2, 1, true] : [1, 1, 1, false];
-  const parameters = median ? "0x010000000000008000" : "0x00";
+  const combine = select ? [select.rule, select.shape, 1, true] : median ? [2, 2, 1, true] : [1, 1, 1, false];
+  const parameters = select ? numbers(select.parameters) : median ? numbers([2 ** 15]) : "0x00";
   const rules = ethers.solidityPacked(
     ["uint8", "uint16", "uint8", "uint16", "bool", "uint8", "uint64", "bytes32", "bytes32", "bytes", "bytes"],
     [1, ...combine, 24, values, word("header"), rootOf(counted), parameters, program],
   );
   return { rules, rulesHash: ethers.keccak256(rules), segment: { counted, index: 0, ...parts, proof } };
+}
+
+const numbers = (all) =>
+  ethers.concat([ethers.toBeHex(all.length, 1), ...all.map((number) => ethers.toBeHex(number, 8))]);
+
+/** The second row of a blob, 16 chunks, whose path is as long as any, and the blob's root. */
+export function secondRow(name, values) {
+  const chunk = `0x${VALUE.repeat(CHUNK)}`;
+  const subtree = tree(Array.from({ length: 16 }, () => sha256("0x00", chunk))).root;
+  const { inner, proof } = pathAbove(name, Math.ceil(values / (16 * CHUNK)), node(word(`${name} first row`), subtree));
+  const counted = { count: values, inner };
+  const path = [word(`${name} first row`), ...proof];
+  return { row: { counted, values: `0x${VALUE.repeat(16 * CHUNK)}`, proof: path }, root: rootOf(counted) };
+}
+
+/** A node over the first two leaves, and random siblings up to the root of so many leaves. */
+export function pathAbove(name, leaves, over, covered = 2) {
+  const depth = (leaves - 1).toString(2).length - Math.log2(covered);
+  const proof = Array.from({ length: depth }, (_, i) => word(`${name} sibling ${i}`));
+  return { inner: proof.reduce(node, over), proof };
 }
 
 /** The roots of a version whose server keeps no state. */

@@ -57,7 +57,7 @@ def check_plan(
     """
     client = session.reader
     fees = suggest_fees(client.w3)
-    cost = conviction_cost(client, model, plan, fees)
+    cost = conviction_cost(client, model, plan, fees, selects=_selects(session, plan))
     found = [*(warned or []), *plan_warnings(client, model, plan, fees)]
     text = (
         f"proving on chain that a result is wrong takes up to {cost['cost_ether']} ether now ({cost['gas']:,} gas with "
@@ -71,8 +71,27 @@ def check_plan(
     return cost, found
 
 
-def conviction_cost(client: Client, model: ModelId, plan: Plan, fees: Fees) -> dict[str, Any]:
+def _selects(session: Session, plan: Plan) -> bool:
+    """Whether the plan's rules select, as far as its manifest is at hand."""
+    from registry.content.manifest import PlanManifest
+    from registry.rules.shapes import Select, SelectColumns
+    from registry.rules.table import COMBINE_RULES, find
+    from registry.store.manifests import found_manifest
+
+    manifest = found_manifest(session.store, plan.digest, PlanManifest)
+    rule = None if manifest is None else find(COMBINE_RULES, manifest.combine_rule)
+    return rule is not None and isinstance(rule.shape, Select | SelectColumns)
+
+
+def conviction_cost(client: Client, model: ModelId, plan: Plan, fees: Fees, *, selects: bool = False) -> dict[str, Any]:
     """Return the cost of the most expensive conviction under a plan if every participant contributes, at today's fees.
+
+    Args:
+        client: The chain.
+        model: The model.
+        plan: The plan.
+        fees: Today's.
+        selects: Whether its rules select.
 
     Returns:
         participants; gas; cost_ether; half_bond_ether, the reward, zero without a bond; paid, whether the reward covers
@@ -81,7 +100,7 @@ def conviction_cost(client: Client, model: ModelId, plan: Plan, fees: Fees) -> d
     from registry.disputes.streaming import conviction_gas
 
     participants = client.model(model).participants
-    gas = conviction_gas(participants)
+    gas = conviction_gas(participants, selects=selects)
     cost = gas * (fees.max_fee if fees.base_fee is None else fees.base_fee + fees.priority_fee)
     return {
         "participants": participants,

@@ -82,7 +82,8 @@ def watched(session: Session, model: ModelId, fees: Sequence[int]) -> Watched:
         raise InputError("this model has no plan yet: cairn plan set MODEL FILE")
     plan = client.plan(model, shown.plans - 1)
     rules = plan_rules(load_plan(session.store, plan))
-    costs = watch_costs(plan, shown.participants, rules.values, len(rules.program.states))
+    states, selects = len(rules.program.states), rules.shape.selects
+    costs = watch_costs(plan, shown.participants, rules.values, states, selects=selects)
     now = suggest_fees(client.w3)
     today = (0, now.max_fee) if now.base_fee is None else (now.base_fee, now.priority_fee)
     priced = (today, *((fee, today[1]) for fee in fees))

@@ -22,14 +22,14 @@ from registry.rounds.gram_tree import NO_SEGMENT, GramTree, gram_rows
 from registry.rules.gram import ROW_VALUES, WORD_BYTES
 from registry.types import Address, Root
 
-__all__ = ["Chosen", "false_selection"]
+__all__ = ["SelectedFactors", "false_selection"]
 
 _CHUNKS = ROW_VALUES // CHUNK_VALUES
 _LEVEL = _CHUNKS.bit_length() - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class SelectedFactors:
     """A selection as recomputed.
 
     Attributes:
@@ -44,7 +44,7 @@ class Chosen:
 
 
 def false_selection(
-    case: Case, listing: Listing, chosen: Chosen, updates: Callable[[], Sequence[Chunks]]
+    case: Case, listing: Listing, chosen: SelectedFactors, updates: Callable[[], Sequence[Chunks]]
 ) -> Inspection | None:
     """Compare the anchored inner products, the factors and the divisor with the recomputed ones; None if they agree.
 

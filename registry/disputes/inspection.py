@@ -35,7 +35,7 @@ from registry.disputes.charges import (
     version_charge,
     wanted_contribution,
 )
-from registry.disputes.false_selections import Chosen, false_selection
+from registry.disputes.false_selections import SelectedFactors, false_selection
 from registry.disputes.faults import WrongChunk, WrongCount, WrongFactor, WrongRoots, WrongSize
 from registry.disputes.narrowing import apart, published_aggregate, published_state, published_version
 from registry.disputes.openings import Chunks, Listing, chunks_of_file, listing_of, relay_numbers
@@ -284,7 +284,7 @@ def _without_parent(
     except CairnError:
         return None
     who = (Address(verdict.commitment.participant) for verdict in admitted)
-    chosen = Chosen(dict(zip(who, made.factors.factors, strict=True)), made.factors.divisor, made.gram)
+    chosen = SelectedFactors(dict(zip(who, made.factors.factors, strict=True)), made.factors.divisor, made.gram)
     return _wrong_aggregate(case, listing, verdicts, chosen, chunks_of_file(path))
 
 
@@ -340,7 +340,7 @@ def _relaid(case: Case, who: Address) -> Path:
 
 
 def _wrong_aggregate(
-    case: Case, listing: Listing, verdicts: Sequence[Verdict], chosen: Chosen, own: Chunks
+    case: Case, listing: Listing, verdicts: Sequence[Verdict], chosen: SelectedFactors, own: Chunks
 ) -> Inspection | None:
     """Return how the attested factors or aggregate differ from the recomputed ones; None if they do not."""
     found = false_selection(case, listing, chosen, lambda: contribution_chunks(case, listing, verdicts))
@@ -368,7 +368,7 @@ def _wrong_aggregate(
 
 def _compared(case: Case, listing: Listing, verdicts: Sequence[Verdict], outcome: Outcome) -> Inspection:
     own = chunks_of_file(outcome.aggregate_file)
-    chosen = Chosen(outcome.factors, outcome.result.divisor, outcome.gram)
+    chosen = SelectedFactors(outcome.factors, outcome.result.divisor, outcome.gram)
     wrong = _wrong_aggregate(case, listing, verdicts, chosen, own)
     if wrong is not None:
         return wrong

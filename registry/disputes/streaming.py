@@ -16,6 +16,7 @@ from registry.chain.contract_structs import Basis, Commitment, Middle, Step, Sum
 from registry.chain.sentinels import NO_COORDINATE
 from registry.content.merkle import CHUNK_VALUES, leaf_hash, node_hash
 from registry.ethereum.fees import block_gas
+from registry.rounds.gram_tree import has_gram
 from registry.rules.encoding import RuleSet, Shape, decode_rules
 from registry.rules.grid import grid_integers
 from registry.rules.shapes import kept, left_out
@@ -31,6 +32,10 @@ GAS_OF_STEP = 95_000
 """Gas of a contribution with its chunk: the floor price of its calldata, rounded up."""
 GAS_OF_CONVICTION = 500_000
 """Gas of the convicting transaction: a version under a program of two states costs most (`contracts/gas.json`)."""
+GAS_OF_PRODUCT = 4_000_000
+"""Gas of `convictProduct`: 4096 coordinates of two contributions."""
+GAS_OF_PAIR = 10_000
+"""Gas of `convictSelection` for each pair of contributions, by the geometric median in 64 steps."""
 GAS_OF_ENTRY = 20_000
 """Gas of a contribution without its chunk, or of a commitment."""
 BYTES_OF_STEP = 544
@@ -39,14 +44,25 @@ BYTES_OF_ENTRY = 160
 """Bytes of an ABI-encoded commitment."""
 
 
-def conviction_gas(contributions: int) -> int:
-    """Estimate the gas of the dearest conviction: of an aggregate, with every contribution opened at one coordinate."""
-    return GAS_OF_STEP * contributions + GAS_OF_CONVICTION
+def conviction_gas(contributions: int, *, selects: bool = False) -> int:
+    """Estimate the gas of the dearest conviction.
+
+    It is that of an aggregate, with every contribution opened at one coordinate; or under rules that select of a sum of
+    inner products, or of the selection.
+    """
+    return max(GAS_OF_STEP * contributions + GAS_OF_CONVICTION, _selection_gas(contributions, selects))
 
 
-def dearest_gas(contributions: int) -> int:
+def dearest_gas(contributions: int, *, selects: bool = False) -> int:
     """Estimate the gas of its dearest transaction, which holds as many contributions as fit by size."""
-    return conviction_gas(min(contributions, MOST_BYTES // (BYTES_OF_STEP + 4 * CHUNK_VALUES)))
+    most = min(contributions, MOST_BYTES // (BYTES_OF_STEP + 4 * CHUNK_VALUES))
+    return max(conviction_gas(most), _selection_gas(contributions, selects))
+
+
+def _selection_gas(contributions: int, selects: bool) -> int:
+    if not has_gram(selects, contributions):
+        return 0
+    return max(GAS_OF_PRODUCT, GAS_OF_PAIR * contributions**2 + GAS_OF_CONVICTION)
 
 
 def add_most(

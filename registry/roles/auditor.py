@@ -61,6 +61,7 @@ from registry.rounds.onchain import (
     unexpelled,
 )
 from registry.rounds.results import Outcome
+from registry.rules.encoding import decode_rules
 from registry.store.base import ContentStore
 from registry.store.limited import LimitedStore
 from registry.types import Address, Cid, HeadKind, ModelId, Part, Phase, Tree
@@ -512,7 +513,8 @@ def _reserve(watch: _Watch, record: RoundRecord) -> int:
     Else whoever demands leaves of a right result, and does not answer, would empty it before the next result is false.
     """
     rules, fees = watch.round(record).form.rules, suggest_fees(watch.client.w3)
-    costs = watch_costs(record.plan, len(record.commitments), rules.values, len(rules.program.states))
+    sizes = len(record.commitments), rules.values, len(rules.program.states)
+    costs = watch_costs(record.plan, *sizes, selects=rules.shape.selects)
     own = price_of(costs.lines, record.plan, fees.base_fee or fees.max_fee, fees.priority_fee).limit
     watch.reserves[watch.model_id] = own
     return sum(own if known is None else known for known in watch.reserves.values())
@@ -571,8 +573,9 @@ def _demand(
     Nodes cap the cost of a transaction, so a refused group of leaves is split in halves.
     """
     court, together = Court(watch.client), block_gas(watch.client.w3) // _PART_OF_BLOCK
-    spare_gas = conviction_gas(target.result.contributions)  # the fraud proof must stay affordable
     ordered, basis = sorted(wanted, key=_of_a_contribution), watch.basis(record)
+    selects = decode_rules(basis.rules).shape.selects
+    spare_gas = conviction_gas(target.result.contributions, selects=selects)  # the fraud proof must stay affordable
     if record.plan.bond_gwei:
         claims = (claim for leaf in ordered for claim in _claims(dispute, leaf))
         _raise_first(purse.send_all(sealing(court, watch.folder, claims), together=together, spare_gas=spare_gas))

@@ -13,6 +13,7 @@ from registry.chain.contract_structs import Plan
 from registry.chain.demand_terms import ANSWER_GAS, MAX_DEPOSIT
 from registry.content.merkle import CHUNK_VALUES, state_rows
 from registry.disputes.streaming import conviction_gas, dearest_gas
+from registry.rounds.gram_tree import has_gram, row_count
 from registry.types import WALK_STEPS
 
 __all__ = ["GAS", "Line", "Price", "WatchCosts", "price_of", "walk_costs", "walk_steps", "watch_costs"]
@@ -24,6 +25,7 @@ GAS = {
     "demand chunk of a contribution of 100, 10^8 values": 165_000,
     "demand chunk, first in its window, 10^8 values": 173_000,
     "demand chunk of a state, first in its window, 10^8 values": 190_000,
+    "demand inner products, first in its window, 10^8 values": 178_000,
     "demand one of 10 chunks": 60_000,
     "reveal claim": 57_000,
     "collect reward": 43_000,
@@ -126,7 +128,7 @@ def walk_steps(leaves: int) -> int:
     return max(leaves - 1, 0).bit_length() + 1
 
 
-def watch_costs(plan: Plan, participants: int, values: int, states: int) -> WatchCosts:
+def watch_costs(plan: Plan, participants: int, values: int, states: int, *, selects: bool = False) -> WatchCosts:
     """Return the worst-case cost of auditing a round under a plan.
 
     Args:
@@ -134,12 +136,16 @@ def watch_costs(plan: Plan, participants: int, values: int, states: int) -> Watc
         participants: Number of participants that may contribute.
         values: F32 values of a version.
         states: States of the server program, per coordinate.
+        selects: Whether factors follow from the updates, so that reports anchor inner products.
     """
     leaves = -(-values // CHUNK_VALUES)
     trees = [("demand chunk, first in its window, 10^8 values", leaves)]
     if states:
         of_state = -(-values * states // state_rows(states).entries)
         trees.append(("demand chunk of a state, first in its window, 10^8 values", of_state))
+    if has_gram(selects, participants):
+        sums = row_count(values) * participants
+        trees.append(("demand inner products, first in its window, 10^8 values", sums))
     walk = max(
         (_each(f"walk down a tree of {n:,} leaves", source, walk_steps(n)) for source, n in trees),
         key=lambda line: line.gas,
@@ -153,7 +159,7 @@ def watch_costs(plan: Plan, participants: int, values: int, states: int) -> Watc
         chunks += _sampled_states(leaves, states) if states else 0
         lines.append(_each("seals", "seal claim", 2 + min(chunks, sum(n for _, n in trees)), deposits=False))
     sent = sum(line.gas for line in lines)
-    lines.append(_conviction(participants))
+    lines.append(_conviction(participants, selects=selects))
     expel = "expel one with a bond" if bond else "expel one"
     lines.append(Line("expel all attesters", 1, GAS[expel] * plan.quorum, GAS[expel] * plan.quorum, 0, expel))
     if bond:
@@ -233,6 +239,6 @@ def _each(what: str, name: str, times: int, *, deposits: bool = True) -> Line:
     return Line(what, times, GAS[name] * times, GAS[name], times if deposits else 0, name)
 
 
-def _conviction(participants: int) -> Line:
-    gas, dearest = conviction_gas(participants), dearest_gas(participants)
+def _conviction(participants: int, *, selects: bool = False) -> Line:
+    gas, dearest = conviction_gas(participants, selects=selects), dearest_gas(participants, selects=selects)
     return Line("dearest conviction", 1, gas, dearest, 0, "conviction_gas of registry/disputes/streaming.py")

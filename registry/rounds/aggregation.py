@@ -163,13 +163,11 @@ def combine(
         grid_bits: s, 0..126.
         combining: The combine rule, with the plan's settings.
         encoding: The update form.
-        out: Output file, written in place; the caller renames it after checks. Scratch files are created beside it, and
-            under rules that select the file of the inner products.
+        out: Output file, written in place; the caller renames it after checks. Scratch files are created beside it.
         check: What to compute and check of the updates.
         processes: Number of parallel processes.
         progress: Called in this process as bytes are combined.
-        sinks: Takers of the updates' leaf hashes, called in several processes; one an update, or none at all.
-            Needs check.roots.
+        sinks: Takers of the updates' leaf hashes, in several processes; one an update, or none. Needs check.roots.
         segments: Of the values: their scales, and which are buffers. A rule that selects weighs distances by them.
         names: What errors call the updates; none calls them by their place.
         drawn: A random order of the updates, by their places, for rules with buckets: see `registry.rounds.draws`.
@@ -187,9 +185,7 @@ def combine(
     given = (updates, combining.counted(weights), header, size, grid_bits, combining, encoding, check, out, sinks)
     job = Job(*given, segments=segments, names=names, drawn=drawn)
     what = f"combining {len(updates)} updates by rule {combining.rule.name}"
-    anchored = has_gram(_selects(combining), len(updates))
-    sums = gram_bytes((size - len(header)) // 4, len(updates)) if anchored else 0
-    require_room(out.parent, size + sums + scratch_of(job) * len(ranges), what)
+    require_room(out.parent, size + scratch_of(job) * len(ranges), what)
     made_of, gram = _factors(job, ranges)
     job = replace(job, factors=made_of)
     with out.open("wb") as file:
@@ -306,8 +302,10 @@ def _statistics(job: Job, ranges: Sequence[_Range]) -> tuple[list[int], GramTree
 def _gram(job: Job, ranges: Sequence[_Range]) -> tuple[GramTree, list[int]]:
     """The tree of inner products, and its last sums: the upper triangle of the Gram matrix."""
     values, path = (job.size - len(job.header)) // 4, gram_path(job.out)
+    size = gram_bytes(values, len(job.updates))
+    require_room(path.parent, size, f"the inner products of {len(job.updates)} updates")
     with path.open("wb") as file:
-        file.truncate(gram_bytes(values, len(job.updates)))
+        file.truncate(size)
     ends = _in_ranges(_measure_rows, job, ranges, lambda done: None)
     return add_up(path, values, len(job.updates), [one for of_range in ends for one in of_range])
 

@@ -159,6 +159,8 @@ _ROBUST_PAPER = "Yin et al., Byzantine-Robust Distributed Learning: Towards Opti
 
 _BY_SHAPE = ("convictAggregate", "convictChunk", "convictSize")
 """Fraud proofs of a false aggregate: under rules that select, of a false sum by the factors that the result lists."""
+_BY_SELECTION = (*_BY_SHAPE, "convictProduct", "convictSelection")
+"""Those, and of false factors among at most 32 contributions. The contract redoes these rules by their numbers."""
 MEAN = CombineRule(
     number=1,
     name="mean",
@@ -238,7 +240,7 @@ MULTI_KRUM = CombineRule(
         _BUCKET,
     ),
     least=_krum_least,
-    convicted_by=_BY_SHAPE,
+    convicted_by=_BY_SELECTION,
     paper="Blanchard et al., Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent, NIPS 2017",
 )
 GEOMETRIC_MEDIAN = CombineRule(
@@ -248,7 +250,7 @@ GEOMETRIC_MEDIAN = CombineRule(
     shape=selecting(geometric_median),
     weights=(UNIFORM,),
     parameters=(IntegerParameter("steps", 1, 64, 4, "number of Weiszfeld steps from the mean"), _MIXED, _BUCKET),
-    convicted_by=_BY_SHAPE,
+    convicted_by=_BY_SELECTION,
     paper="Pillutla et al., Robust Aggregation for Federated Learning, IEEE Trans. Signal Processing 2022",
 )
 NORM_CLIP = CombineRule(
@@ -264,7 +266,7 @@ NORM_CLIP = CombineRule(
         _MIXED,
         _BUCKET,
     ),
-    convicted_by=_BY_SHAPE,
+    convicted_by=_BY_SELECTION,
     paper="Sun et al., Can You Really Backdoor Federated Learning?, 2019",
 )
 BULYAN = CombineRule(
@@ -277,7 +279,7 @@ BULYAN = CombineRule(
         IntegerParameter("byzantine", 0, MOST_UPDATES, 1, "f, the Byzantine participants to survive: n >= 4f + 3"),
     ),
     least=lambda given: ("4f + 3", 4 * given["byzantine"] + 3) if given["byzantine"] else ("1", 1),
-    convicted_by=_BY_SHAPE,
+    convicted_by=_BY_SELECTION,
     paper="El Mhamdi et al., The Hidden Vulnerability of Distributed Learning in Byzantium, ICML 2018",
 )
 COMBINE_RULES: tuple[CombineRule, ...] = (

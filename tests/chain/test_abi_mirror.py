@@ -29,6 +29,7 @@ EVENTS = {
     "Court": contract_events.COURT_EVENTS,
     "Rules": (),
     "Labels": contract_events.LABEL_EVENTS,
+    "Selections": (),
 }
 DOCUMENTED = """
 /// @notice What is sought in `soughtPlace`,

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multiformats import CID
 
-from registry.content.heads import REPORT_HEAD, UPDATE_HEAD, VERSION_HEAD, body_of, read_head
+from registry.content.heads import REPORT_HEAD, SELECTION_HEAD, UPDATE_HEAD, VERSION_HEAD, body_of, read_head
 from registry.content.manifest import (
     DELTA,
     MAX_PAGE_ENTRIES,
@@ -26,6 +26,7 @@ from registry.content.manifest import (
     DataSetManifest,
     DeltaFile,
     Evaluation,
+    InnerProducts,
     Manifest,
     PlanManifest,
     Procedure,
@@ -152,6 +153,21 @@ EXAMPLES: dict[str, Manifest] = {
         divisor=120,
         evaluation=SummedEvaluation(1, 80, {"correct": 61}, {"loss": 3 << 19}),
     ),
+    "selection": ReportManifest(
+        **ROUND,  # type: ignore[arg-type]
+        parent=PARENT,
+        plan=PLAN,
+        running_hash=word(13),
+        pages=(manifest_cid(word(18)),),
+        aggregate=FILE,
+        contributions_root=word(17),
+        contributions=1,
+        total_weight=120,
+        total_steps=40,
+        divisor=120,
+        evaluation=None,
+        gram=InnerProducts(word(19), 3),
+    ),
     "report-page": ReportPage(
         (
             ReportEntry(word(11, 20), manifest_cid(word(14)), word(2), 120, 40, int(Reason.ADMITTED), 120),
@@ -186,7 +202,7 @@ def parts(head: bytes) -> tuple[bytes, CID]:
     return fields, link
 
 
-HEADED = {"version": VERSION_HEAD, "update": UPDATE_HEAD, "report": REPORT_HEAD}
+HEADED = {"version": VERSION_HEAD, "update": UPDATE_HEAD, "report": REPORT_HEAD, "selection": SELECTION_HEAD}
 
 
 @pytest.mark.parametrize("name", HEADED)
@@ -211,6 +227,7 @@ def test_the_fields_of_heads_stand_where_the_contract_reads_them() -> None:
     expected = {
         "update": update,
         "report": word(13) + word(2) + word(17) + sums,
+        "selection": word(13) + word(2) + word(17) + sums + word(19) + (3).to_bytes(32, "big"),
         "version": version.tensor_root + version.rest_root + kept + word(2),
     }
     for name, own in expected.items():

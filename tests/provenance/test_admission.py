@@ -106,3 +106,17 @@ def test_another_root_is_refused(form: UpdateForm, update: bytes) -> None:
 def test_a_parent_of_another_form_than_the_plan_is_for_has_no_update_form(plan: PlanManifest, dtype: str) -> None:
     with pytest.raises(InputError, match="plan: expected values 5 as the parent has, got 300005"):
         update_form(parent(dtype), plan)
+
+
+@pytest.mark.parametrize(("scales", "far"), [({"w": 80}, False), ({"w": 81}, True), ({"w": -40, "b": 41}, True)])
+def test_scales_too_far_apart_for_a_word_are_refused(plan: PlanManifest, scales: dict[str, int], far: bool) -> None:
+    """Under rules that select, whose inner products are anchored; buffers have no say in them."""
+    krum = {"byzantine": 0, "selected": 0, "mixed": 0, "bucket": 0}
+    selecting = replace(plan, combine_rule=5, weights="uniform", combine_parameters=krum, scales=scales)
+    if far:
+        with pytest.raises(InputError, match=r"within 2\^80 of each other under a rule that selects, got 2\^"):
+            update_form(parent(), fitted(selecting, parent()))
+    else:
+        assert update_form(parent(), fitted(selecting, parent())).segments
+    assert update_form(parent(), fitted(replace(selecting, buffers={"w": 1}), parent())).segments
+    assert update_form(parent(), fitted(replace(plan, scales=scales), parent())).segments
