@@ -174,13 +174,13 @@ def _until_finalized(simulation: Simulation, number: int, act: Callable[[Simulat
 
 
 def step(simulation: Simulation) -> list[str]:
-    """Let everybody take their next step in turn; return what was done."""
+    """Let everybody take their next step in turn, aggregators once no participant has one; return what was done."""
     sim = simulation
     done = [
         participant.advance(client, sim.store_of(name), sim.folder / name, sim.model_id, task, on_grid=sim.on_grid)
         for name, (client, task) in sim.participants.items()
     ]
-    return [said for said in done if said] + _step_of_aggregators(sim)
+    return [said for said in done if said] or _step_of_aggregators(sim)
 
 
 def _step_of_aggregators(simulation: Simulation) -> list[str]:

@@ -144,6 +144,37 @@ def test_a_model_is_registered_from_a_file_or_a_module(world: Any) -> None:
         assert said in result.stderr.replace("\n", " ")
 
 
+def test_versions_of_several_widths_are_matched_and_named_in_a_new_lineage(world: Any) -> None:
+    rng = np.random.default_rng(1)
+    models = []
+    for name, width in (("narrow", 3), ("wide", 5)):
+        shapes = {"a.weight": (width, 2), "a.bias": (width,), "b.weight": (1, width), "b.bias": (1,)}
+        arrays = {tensor: rng.random(shape, dtype=np.float32) for tensor, shape in shapes.items()}
+        save_arrays(world.folder / f"{name}.safetensors", arrays)
+        models.append(world.done("model", "register", f"{name}.safetensors", "--account", "f"))
+    ids = [one["model"] for one in models]
+    layers = ("--layer", "a", "--layer", "b")
+    made = world.done("model", "match", *ids, *layers, "--weight", 1, "--weight", 2)
+    assert (made["widths"], made["versions"]) == ([5, 1], [one["version"] for one in models])
+    again = world.done("model", "match", *ids, *layers, "--weight", 1, "--weight", 2, "-o", "again.safetensors")
+    assert again["sha256"] == made["sha256"]
+    named = ("--statement", made["statement"], "--account", "f")
+    lineage = world.done("model", "register", made["file"], *named)
+    told = world.done("provenance", "show", lineage["model"])["lineage"][0]["manifest"]["statement"]["sources"]
+    assert [one["data_set"] for one in told] == [one["version"] for one in models]
+    recalled = world.done("provenance", "descendants", "--data-set", models[0]["version"])
+    assert recalled["stated_by"] == [lineage["version"]]
+    for arguments, said in (
+        ((*ids, *layers, "--weight", 1), "--weight: expected one for each of 2 versions, got 1"),
+        ((ids[0], *layers), "expected 2 or more networks"),
+        ((*ids, "--layer", "a", "--layer", "c"), "network 1: expected the tensors ['a.bias'"),
+        ((*ids, world.model, *layers), "network 3: expected the tensors"),
+    ):
+        result = world.run("model", "match", *arguments, "-o", "none.safetensors")
+        assert (result.exit_code, said in result.stderr.replace("\n", " ")) == (2, True), result.stderr
+    assert not (world.folder / "none.safetensors").exists()
+
+
 def test_a_model_stands_on_frozen_weights_and_leaves_unshared_tensors_out(world: Any) -> None:
     (world.folder / "two.py").write_text(
         "import torch\ndef net():\n    return torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 1))\n"

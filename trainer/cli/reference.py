@@ -36,6 +36,7 @@ TASKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("register a model", ("model import", "model register", "model show", "model list")),
     ("publish a version of your own", ("model publish", "model deprecate")),
     ("name, tag and annotate versions", ("model alias", "model tag", "model note")),
+    ("average models of different widths", ("model match",)),
     ("hand over or suspend a model", ("model transfer", "model accept", "model suspend", "model resume")),
     ("choose who takes part", ("member grant", "member revoke", "member list")),
     ("choose a model's rules", ("rules", "plan new", "plan set", "plan show", "plan history")),

@@ -22,7 +22,7 @@ from trainer.local_training import TrainEpoch
 from trainer.modules import load_version
 from trainer.simulation import Simulation, simulate_round, start
 
-__all__ = ["BAD_ROUNDS", "RULES", "poisoned"]
+__all__ = ["BAD_ROUNDS", "RULES", "opposite", "poisoned"]
 
 BAD_ROUNDS = 3
 SCALE = 4

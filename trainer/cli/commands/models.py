@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from registry.cli.command import Need, command, group
-from registry.cli.commands import labelling
+from registry.cli.commands import averaging, labelling
 from registry.cli.commands.labelling import ModelText, VersionText
 from registry.cli.finding import find_account, find_model, find_version
 from registry.cli.lineage_text import metric_line, note_lines
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 app = group("Register, show, publish, label, transfer and fetch models.")
 app.add_typer(labelling.app)
+app.add_typer(averaging.app)
 READ = Need.CHAIN | Need.HOME
 
 Weights = Annotated[
