@@ -7,6 +7,7 @@ import path from "node:path";
 import { DEPLOYED, ROOT } from "./compiler.js";
 import { OPENED, SIZES } from "./disputes.js";
 import { measure } from "./scenarios.js";
+import { SELECTING } from "./selections.js";
 
 const SNAPSHOT = path.join(ROOT, "contracts/gas.json");
 const CAPS = {
@@ -38,9 +39,12 @@ for (const size of Object.keys(SIZES)) {
   CAPS[`add a contribution of 100 to a median, ${size} values, 50 a transaction`] = 90_000;
   CAPS[`show chunk, ${size} values`] = 110_000;
   CAPS[`show chunk of a state, ${size} values`] = 112_000;
+  CAPS[`show inner products of 32, ${size} values`] = 110_000;
+  CAPS[`convict product, ${size} values`] = 4_000_000;
   CAPS[`convict version under FedAdam, ${size} values`] = 460_000;
   CAPS[`convict state under FedAdam, ${size} values`] = 460_000;
 }
+for (const rule of Object.keys(SELECTING)) CAPS[`convict a selection of 32 by ${rule}`] = 12_000_000;
 /** Groups whose members must not differ by a single unit: cost may not grow with what others did. */
 const FLAT = [Object.keys(CAPS).filter((name) => name.startsWith("commit, "))];
 

@@ -7,7 +7,7 @@ import { pathAbove, rootOf, sha256, tree } from "./trees.js";
 const COUNT = 32;
 const ROW = 4096;
 /** Everybody counts once under these, but not under the rules: any other choice is false. */
-const RULES = {
+export const SELECTING = {
   "Multi-Krum": { rule: 5, shape: 3, parameters: [7, 1, 0, 0] },
   "the geometric median, 4 steps": { rule: 6, shape: 3, parameters: [4, 0, 0] },
   "the geometric median, 64 steps": { rule: 6, shape: 3, parameters: [64, 0, 0] },
@@ -65,7 +65,7 @@ export async function measureSelections(chain, contracts, note) {
   for (const [size, values] of Object.entries(SIZES)) {
     const { root, sumsBefore, sums } = twoRows(values);
     const head = headOf(root);
-    const select = { ...RULES["Multi-Krum"], head };
+    const select = { ...SELECTING["Multi-Krum"], head };
     const d = await disputed(chain, contracts, `product ${size}`, { values, count: COUNT, select });
     note(`demand inner products, first in its window, ${size} values`,
       await court.pay(who, 1000n, "demandGram", d.target, head, [0]));
@@ -79,7 +79,7 @@ export async function measureSelections(chain, contracts, note) {
       await selections.send(who, "convictProduct", d.target, d.basis, head, product));
   }
   const { root, products, peaks } = lastRow(SIZES["10^8"]);
-  for (const [name, rule] of Object.entries(RULES)) {
+  for (const [name, rule] of Object.entries(SELECTING)) {
     const head = headOf(root);
     const d = await disputed(chain, contracts, name, { values: SIZES["10^8"], count: COUNT, select: { ...rule, head } });
     const selection = { contributions: d.listed, products, peaks };
