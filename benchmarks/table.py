@@ -19,7 +19,20 @@ ROOT = Path(__file__).parent.parent
 SUMMARY = Path(__file__).parent / "results.json"
 PAGE = ROOT / "docs" / "benchmarks.md"
 MARKS = "<!-- figures -->", "<!-- /figures -->"
-ORDER = ("aggregate", "columns", "robust", "cid", "store", "answer", "gas", "flood", "round", "verify", "index")
+ORDER = (
+    "aggregate",
+    "columns",
+    "robust",
+    "cid",
+    "store",
+    "answer",
+    "gas",
+    "flood",
+    "round",
+    "verify",
+    "index",
+    "billion",
+)
 HEAD = ("What", "Cairn", "Beside it", "", "Ratio", "Target")
 
 

@@ -49,6 +49,7 @@ ROOMS = {
     "trainer/cli/commands": "one file a group of commands",
     "scripts": "the three things users do",
     "examples": "tasks with other trainers",
+    "examples/clinical_coding": "a pretrained encoder at three hospitals",
     "benchmarks": "what the figures come from",
 }
 SUFFIXES = {".py", ".sol", ".js"}

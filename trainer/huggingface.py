@@ -71,11 +71,12 @@ def trainer_task(
     seen = iter(range(1 << 31))
 
     def train_epoch(trained: nn.Module, epoch: int) -> dict[str, float]:
-        from transformers import Trainer, TrainingArguments
+        from transformers import PrinterCallback, Trainer, TrainingArguments
 
         told: dict[str, Any] = {**given, "num_train_epochs": 1, "seed": next(seen)}
         options = {"processing_class": tokenizer, **(trainer or {})}
         made = Trainer(model=trained, args=TrainingArguments(**told), train_dataset=rows, **options)
+        made.remove_callback(PrinterCallback)  # it writes to standard output, which is the command's
         return {"loss": float(made.train().training_loss)}
 
     return Task(

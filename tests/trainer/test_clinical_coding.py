@@ -1,0 +1,88 @@
+"""`examples/clinical_coding` at its small size: on a tiny random encoder, and in the soak on the package's weights."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytest.importorskip("peft")
+transformers = pytest.importorskip("transformers")
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = Path(__file__).parents[2] / "examples" / "clinical_coding" / "clinical_coding.py"
+
+
+@pytest.fixture(scope="module")
+def coding() -> Any:
+    spec = importlib.util.spec_from_file_location("example_clinical_coding", SCRIPT)
+    assert spec is not None and spec.loader is not None
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An encoder with the shape of MiniLM, but small and random, and a tokenizer by letters."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    folder = tmp_path_factory.mktemp("tiny")
+    letters = ("[PAD]", "[UNK]", *"abcdefghijklmnopqrstuvwxyz")
+    inner = Tokenizer(models.WordLevel({letter: place for place, letter in enumerate(letters)}, "[UNK]"))
+    inner.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    transformers.PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="[UNK]", pad_token="[PAD]").save_pretrained(
+        folder
+    )
+    config = transformers.BertConfig(
+        vocab_size=len(letters), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=64,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    transformers.BertModel(config).save_pretrained(folder)
+    return folder
+
+
+CASES, TESTED = [46_669, 6_969, 10_246], 10_852
+
+
+def figures(coding: Any, out: Path, *runs: str, base: Path | None = None) -> dict[str, Any]:
+    chosen = [part for name in runs for part in ("--run", name)]
+    coding.main(["--small", "--workers", "1", "--out", str(out), *chosen, *(("--base", str(base)) if base else ())])
+    return {one["run"]: one for one in (json.loads(file.read_text()) for file in out.glob("*.json"))}
+
+
+def test_every_kind_of_run_gives_scores_and_a_picture(coding: Any, tiny: Path, tmp_path: Path) -> None:
+    runs = ("lora", "ffa", "head", "alone: trauma centre", "bag of words")
+    found = figures(coding, tmp_path, *runs, base=tiny)
+    assert set(found) == set(runs)
+    assert all(0 <= one["scores"]["1"]["macro_f1"] <= 1 and one["tested"] == 60 for one in found.values())
+    assert all(found[name]["verified"] for name in ("lora", "ffa", "head"))
+    head, a, b = 22 * 33, 8 * 32 * 2, 32 * 8 * 2  # values of the head, and of query's and value's A and B
+    assert [found[name]["values"] for name in ("head", "ffa", "lora")] == [head, head + b, head + a + b]
+    assert "bag of words" in (tmp_path / "figures.svg").read_text()
+    stamp = (tmp_path / "lora.json").stat().st_mtime_ns
+    figures(coding, tmp_path, "lora", base=tiny)
+    assert (tmp_path / "lora.json").stat().st_mtime_ns == stamp  # a run that is there is not done again
+
+
+def test_hospitals_differ_and_nobody_trains_on_what_is_tested(coding: Any) -> None:
+    training, tested = coding.texts()
+    assert [len(cases) for cases in training.values()] == CASES and len(tested) == TESTED
+    assert not {text for text, _ in tested} & {text for cases in training.values() for text, _ in cases}
+    own = {name: {chapter - 1 for chapter in chapters} for name, chapters in coding.HOSPITALS.items()}
+    shares = [sum(label in own[name] for _, label in cases) / len(cases) for name, cases in training.items()]
+    assert min(shares) > 0.5
+
+
+@pytest.mark.skipif(not os.environ.get("CAIRN_SOAK"), reason="`make soak` installs the weights")
+def test_a_round_on_the_weights_of_the_package(coding: Any, tmp_path: Path) -> None:
+    found = figures(coding, tmp_path, "lora")
+    assert found["lora"]["verified"] and found["lora"]["bytes"] < 0.005 * 90_868_376
