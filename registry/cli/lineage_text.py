@@ -156,6 +156,12 @@ def _lines(story: VersionProvenance, facts: VersionFacts) -> list[str]:
     else:
         lines.append(f"weights {manifest.weights.cid}, {manifest.weights.size} bytes")
         lines += _said(manifest.statement)
+        if manifest.base is not None and manifest.round is None:
+            base = manifest.base
+            lines.append(
+                f"stands on frozen weights of sha256 {base.sha256.hex()}, as its owner says from "
+                f"{base.origin or 'an unnamed place'}, licence {base.licence or 'not stated'}"
+            )
         if manifest.parent is not None and not any(entry.parent):
             lines.append(f"descends from version {short(manifest.parent.digest)}, as its owner says")
     lines += [] if facts.score is None else [score_line(facts.score)]

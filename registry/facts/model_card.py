@@ -39,6 +39,7 @@ def model_card(facts: LineageFacts, *, chain_id: int, contract: Address) -> str:
         f"# {_text(title)}",
         *_warning(mine),
         *_statement(stated),
+        *_base(mine),
         _training(facts),
         *_evaluation(facts),
         *_data(facts, stated),
@@ -85,6 +86,19 @@ def _statement(stated: Statement | None) -> Iterator[str]:
     if stated.metrics:
         rows = [(_text(name), f"{value:g}") for name, value in sorted(stated.metrics.items())]
         yield f"## Metrics, as its owner states them\n\n{_table(('metric', 'value'), rows)}"
+
+
+def _base(mine: VersionFacts) -> Iterator[str]:
+    """Yield what the version's frozen weights are, which its file does not contain."""
+    base = None if mine.manifest is None else mine.manifest.base
+    if base is not None:
+        rows = [
+            ("origin", _text(base.origin) or "not stated"),
+            ("licence", _text(base.licence) or "not stated"),
+            ("sha256", f"`{base.sha256.hex()}`"),
+        ]
+        said = "It stands on frozen weights that it does not contain. Origin and licence are as its owner states them."
+        yield f"## Base\n\n{said}\n\n{_table(('base', ''), rows)}"
 
 
 def _training(facts: LineageFacts) -> str:

@@ -154,6 +154,10 @@ def test_peft_loads_the_folder_that_a_plan_describes(world: Any) -> None:
     made = world.done("model", "register", "--module", "adapter.py:module", *shared, *base, "--account", "a")
     model, version = made["model"], world.done("store", "get", made["cid"])
     assert version["frozen"] == ["base_model.model.0.lora_A.default.weight"]
+    assert "| licence | Apache\\-2.0 |" in world.done("model", "card", model)["card"]
+    told = " ".join(world.run("provenance", "show", model).stdout.split())
+    assert f"frozen weights of sha256 {version['base']['sha256']}".replace("0x", "") in told
+    assert "as its owner says from a test, licence Apache-2.0" in told
     refused = world.run("model", "pull", model, "--as", "peft", "-o", "pulled")
     assert refused.exit_code == 2 and "this model has no plan yet" in refused.stderr
     for number, (options, place) in enumerate((((), "without"), (("--common", "adapter.py:task"), "with"))):
