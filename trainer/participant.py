@@ -360,12 +360,13 @@ class Elsewhere:
         )
 
 
-def local_changes(task: Task, plan: PlanManifest) -> dict[str, torch.Tensor]:
+def local_changes(task: Task, plan: PlanManifest, fixed: Collection[str] = ()) -> dict[str, torch.Tensor]:
     """Train a task from its module's present values, and put these back.
 
     Args:
         task: The training task.
         plan: Its algorithm trains, its transforms are applied.
+        fixed: Names of its tensors that no round changes.
 
     Returns:
         The changes of the shared floating tensors by the module's names, float64.
@@ -377,7 +378,7 @@ def local_changes(task: Task, plan: PlanManifest) -> dict[str, torch.Tensor]:
     before = {name: value.detach().clone() for name, value in task.module.state_dict().items()}
     tensors, _ = module_state(task.module, task.unshared)
     try:
-        with _frozen(task):
+        with _frozen(task, fixed):
             return _train({name: name for name in tensors}, plan, task, LocalRound())[0]
     finally:
         task.module.load_state_dict(before)

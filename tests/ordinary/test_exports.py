@@ -128,9 +128,8 @@ def task():
     model = module()
     def epoch(model, number):
         with torch.no_grad():
-            for name, value in model.named_parameters():
-                if "lora_B" in name:
-                    value += 0.25
+            for value in (value for value in model.parameters() if value.requires_grad):
+                value += 0.25
         return {}
     about = DataSetManifest("ward 7", "", "", "", 10, None)
     common = {"adapter": adapter_settings(model)}
@@ -160,12 +159,15 @@ def test_peft_loads_the_folder_that_a_plan_describes(world: Any) -> None:
     assert "as its owner says from a test, licence Apache-2.0" in told
     refused = world.run("model", "pull", model, "--as", "peft", "-o", "pulled")
     assert refused.exit_code == 2 and "this model has no plan yet" in refused.stderr
-    for number, (options, place) in enumerate((((), "without"), (("--common", "adapter.py:task"), "with"))):
-        world.done("plan", "new", "--quorum", 1, "--model", model, *options, "-o", f"{place}.toml")
+    for number, (options, place) in enumerate(
+        (((), "without"), (("--common", "adapter.py:task", "--probe", "adapter.py:task"), "with"))
+    ):
+        plan = world.done("plan", "new", "--quorum", 1, "--model", model, *options, "-o", f"{place}.toml")["plan"]
         world.done("plan", "set", model, f"{place}.toml", "--account", "a")
         if not number:
             refused = world.run("model", "pull", model, "--as", "peft", "-o", "pulled")
             assert refused.exit_code == 2 and "expected a plan that names the adapter's settings" in refused.stderr
+    assert plan["scales"] == {"base_model.model.0.lora_B.default.weight": 2}  # 0.25 with room; lora_A never changes
     (world.folder / "taken").write_text("a file")
     refused = world.run("model", "pull", model, "--as", "peft", "-o", "taken")
     assert refused.exit_code == 2 and "expected a folder for PEFT's files" in refused.stderr

@@ -323,14 +323,16 @@ def _probed(session: Session, probe: str | None, model: str | None, said: Mappin
 
     task = load_task(probe)
     stored: dict[str, str] = {}
+    fixed: list[str] = []
     if model is not None:
         head = load_version_manifest(session.store, session.reader.model(find_model(session.reader, model)).head)
         stored = load_version(task.module, session.store, head, without=task.unshared)
+        fixed = [name for name, place in stored.items() if place in head.frozen]
     algorithm = said.get("algorithm")
     procedure = Procedure(algorithm["name"], algorithm["parameters"]) if isinstance(algorithm, dict) else None
     with session.out.waiting("training one local epoch"):
-        bits, scales = probe_grid(task, said.get("grid_bits", 24), algorithm=procedure)
-    buffers = propose_buffers(task.module, task.unshared)
+        bits, scales = probe_grid(task, said.get("grid_bits", 24), algorithm=procedure, fixed=fixed)
+    buffers = propose_buffers(task.module, (*task.unshared, *fixed))
     session.out.note(f"probed: scales of {len(scales)} tensors, for eight times the changes of one local epoch")
     return {
         "grid_bits": bits,
