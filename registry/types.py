@@ -132,6 +132,7 @@ class Role(enum.IntFlag):
     AGGREGATOR = 2
     AUDITOR = 4
     READER = 8
+    VALIDATOR = 16
 
 
 class Phase(enum.IntEnum):

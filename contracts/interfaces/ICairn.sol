@@ -11,6 +11,7 @@ uint8 constant PARTICIPANT = 1;
 uint8 constant AGGREGATOR = 2;
 uint8 constant AUDITOR = 4; // grants no right here: anyone may challenge or demand; stored for hooks and other readers
 uint8 constant READER = 8; // likewise
+uint8 constant VALIDATOR = 16; // likewise; Scores asks for it
 
 /// @dev keccak256(abi.encode(chainId, contract, first owner, genesis digest)).
 type ModelId is bytes32;

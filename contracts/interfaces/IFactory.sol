@@ -8,7 +8,8 @@ enum ContractIndex {
     Court,
     Rules,
     Labels,
-    Selections
+    Selections,
+    Scores
 }
 
 /// @title Factory: makes the contracts of one deployment, and tells each where the others are

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {AGGREGATOR, AUDITOR, Grant, ICairn, Member, ModelId, PARTICIPANT, READER} from "../interfaces/ICairn.sol";
+import {
+    AGGREGATOR, AUDITOR, Grant, ICairn, Member, ModelId, PARTICIPANT, READER, VALIDATOR
+} from "../interfaces/ICairn.sol";
 import {State} from "./State.sol";
 
 /// @title Members: who may do what, one word each
 abstract contract Members is State {
-    uint8 private constant ALL_ROLES = PARTICIPANT | AGGREGATOR | AUDITOR | READER;
+    uint8 private constant ALL_ROLES = PARTICIPANT | AGGREGATOR | AUDITOR | READER | VALIDATOR;
 
     /// @inheritdoc ICairn
     function grantRoles(ModelId modelId, address account, uint8 roles) external {

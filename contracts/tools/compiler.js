@@ -23,7 +23,7 @@ export const SETTINGS = {
 };
 
 /** The contracts of a deployment, in the order of `ContractIndex` in contracts/interfaces/IFactory.sol. */
-export const DEPLOYED = ["Cairn", "Challenges", "Court", "Rules", "Labels", "Selections"];
+export const DEPLOYED = ["Cairn", "Challenges", "Court", "Rules", "Labels", "Selections", "Scores"];
 
 export const OUTPUT = [
   "abi",

@@ -12,7 +12,7 @@ import { forge, ROOT } from "./compiler.js";
 
 const FOLDERS = ["contracts/modules", "contracts/challenges", "contracts/court", "contracts/rules"];
 const FILES = [...FOLDERS.flatMap((folder) => readdirSync(path.join(ROOT, folder)).map((name) => `${folder}/${name}`)),
-  "contracts/Factory.sol", "contracts/Labels.sol", "contracts/Rules.sol", "contracts/hooks/AllowListHook.sol"];
+  "contracts/Factory.sol", "contracts/Labels.sol", "contracts/Scores.sol", "contracts/Rules.sol", "contracts/hooks/AllowListHook.sol"];
 
 // What is found on one line, and what is put in its place.
 const RULES = [

@@ -10,6 +10,7 @@ const COMMIT = "commitUpdate(bytes32,uint64,bytes32,bytes32,uint32,uint32)";
 const COMMIT_HOOKED = "commitUpdate(bytes32,uint64,bytes32,bytes32,uint32,uint32,bytes[])";
 const PARTICIPANT = 1;
 const AGGREGATOR = 2;
+const VALIDATOR = 16;
 const HOUR = 3600;
 
 const update = [word("update"), word("tensor root"), WEIGHT, STEPS];
@@ -161,6 +162,30 @@ async function labelled(cairn, labels, note) {
   note("add note of 280 bytes", await labels.send(owner, "addNote", model, head, "0x" + "41".repeat(280)));
 }
 
+async function scored(chain, cairn, scores, note) {
+  const { owner, model } = await prepare(cairn, "scored", 3, undefined, { ...plan, quorum: 1 });
+  for (const i of [1, 2]) await cairn.send(account(i), COMMIT, model, 2, ...update);
+  await chain.wait(25 * HOUR);
+  const { runningHash } = await cairn.read("round", model, 2);
+  await cairn.send(account("a"), "attestResult", model, 2, result("scored"), runningHash);
+  const validators = [1, 2, 3].map((i) => account(`validator ${i}`));
+  for (const who of validators) await cairn.send(owner, "grantRoles", model, who, VALIDATOR);
+  note("set score terms", await scores.send(owner, "setScoreTerms", model, [3, HOUR, HOUR]));
+  const { resultHash } = await cairn.read("round", model, 2);
+  const of = [model, 2, resultHash];
+  const said = (i) => [500000 - i, word(`predictions ${i}`)];
+  for (const [i, who] of validators.entries()) {
+    const commitment = await scores.read("scoreCommitment", ...of, who, ...said(i));
+    const gas = await scores.send(who, "commitScore", ...of, commitment);
+    if (i < 2) note(i === 0 ? "commit score, the first" : "commit score, another", gas);
+  }
+  await chain.wait(HOUR);
+  for (const [i, who] of validators.entries()) {
+    const gas = await scores.send(who, "revealScore", ...of, ...said(i));
+    if (i !== 1) note(i === 0 ? "reveal score, the first" : "reveal score, past two", gas);
+  }
+}
+
 /** The same record by what else there is: EAS as its package ships it, and an event that nothing guards. */
 async function measurePeers(chain) {
   const folder = "node_modules/@ethereum-attestation-service/eas-contracts/artifacts/contracts";
@@ -187,13 +212,14 @@ export async function measure() {
   };
   const contracts = await chain.deployAll();
   for (const [name, { gas }] of Object.entries(contracts)) note(`deploy ${name}`, gas);
-  const { Cairn: cairn, Labels: labels } = contracts;
+  const { Cairn: cairn, Labels: labels, Scores: scores } = contracts;
   await wholeRound(chain, cairn, note);
   await otherAttestations(chain, cairn, note);
   await delegated(chain, cairn, note);
   await batches(cairn, note);
   await hooked(chain, cairn, note);
   await labelled(cairn, labels, note);
+  await scored(chain, cairn, scores, note);
   await manyMembers(cairn, note);
   await measureDisputes(chain, contracts, note);
   await measureSelections(chain, contracts, note);

@@ -16,6 +16,7 @@ __all__ = [
     "AlreadyCommitted",
     "AlreadyDemanded",
     "AlreadyFinalized",
+    "AlreadyScored",
     "AlreadySuspended",
     "AnswerNotDue",
     "BadCount",
@@ -34,6 +35,8 @@ __all__ = [
     "BadRadicand",
     "BadRoles",
     "BadRules",
+    "BadScore",
+    "BadScoreTerm",
     "BadSegment",
     "BadSignature",
     "BadSteps",
@@ -53,8 +56,11 @@ __all__ = [
     "ModelExists",
     "NoGramPart",
     "NoPlan",
+    "NoResult",
     "NoRoot",
+    "NoScoreTerms",
     "NoState",
+    "NoTimeToReveal",
     "NotAscending",
     "NotAttester",
     "NotBetter",
@@ -81,6 +87,7 @@ __all__ = [
     "OtherList",
     "OtherMiddle",
     "OtherRules",
+    "OtherScore",
     "PaymentRefused",
     "ResultIsConvicted",
     "ResultMismatch",
@@ -89,6 +96,7 @@ __all__ = [
     "RoundNotEnded",
     "RoundsAreSuspended",
     "RunningHashMismatch",
+    "ScoringIsOver",
     "SignatureExpired",
     "TooFewContributions",
     "TooFewSteps",
@@ -96,6 +104,7 @@ __all__ = [
     "TooLittleGas",
     "TooManyContributions",
     "TooManyHooks",
+    "TooManyScores",
     "TooManySteps",
     "UnequalDeposits",
     "UnknownAlias",
@@ -855,6 +864,76 @@ class ZeroHook(CustomError):
     """A plan names the zero address as a hook."""
 
     index: int
+
+
+@dataclass(eq=False)
+class BadScoreTerm(CustomError):
+    """A term is out of bounds."""
+
+    term: str
+    given: int
+    min: int
+    max: int
+
+
+@dataclass(eq=False)
+class NoScoreTerms(CustomError):
+    """The owner has not said how results are scored."""
+
+    model_id: ModelId
+
+
+@dataclass(eq=False)
+class NoResult(CustomError):
+    """No result has a quorum in that round."""
+
+    round_id: RoundId
+
+
+@dataclass(eq=False)
+class ScoringIsOver(CustomError):
+    """The window for commitments to this result's scores is over."""
+
+    deadline: int
+
+
+@dataclass(eq=False)
+class NoTimeToReveal(CustomError):
+    """Not in the window for reveals."""
+
+    commit_deadline: int
+    reveal_deadline: int
+
+
+@dataclass(eq=False)
+class AlreadyScored(CustomError):
+    """This validator committed to a score of this result before."""
+
+    round_id: RoundId
+    validator: Address
+
+
+@dataclass(eq=False)
+class TooManyScores(CustomError):
+    """A result has no more than MAX_VALIDATORS scores."""
+
+    round_id: RoundId
+
+
+@dataclass(eq=False)
+class OtherScore(CustomError):
+    """The validator committed to nothing that is still to be revealed, or to something else."""
+
+    round_id: RoundId
+    validator: Address
+
+
+@dataclass(eq=False)
+class BadScore(CustomError):
+    """More than SCORE_ONE."""
+
+    score: int
+    max: int
 
 
 @dataclass(eq=False)

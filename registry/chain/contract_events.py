@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from registry.chain.contract_structs import Counted, Plan, Result, Roots
+from registry.chain.contract_structs import Counted, Plan, Result, Roots, ScoreTerms
 from registry.ethereum.positions import Event
 from registry.types import Address, Digest, Fault, ModelId, Role, Root, RoundId, Standing
 
@@ -48,6 +48,10 @@ __all__ = [
     "RoundOpened",
     "RoundsResumed",
     "RoundsSuspended",
+    "SCORE_EVENTS",
+    "ScoreCommitted",
+    "ScoreRevealed",
+    "ScoreTermsSet",
     "UpdateCommitted",
     "VersionDeprecated",
     "VersionPublished",
@@ -499,6 +503,46 @@ class NoteAdded(Event):
     note: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class ScoreTermsSet(Event):
+    """The owner says how results of a model are scored from now on."""
+
+    model_id: ModelId
+    owner: Address
+    terms: ScoreTerms
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreCommitted(Event):
+    """A validator committed to its score of a result.
+
+    Attributes:
+        commit_deadline: Of this result's scoring, as is revealDeadline.
+    """
+
+    round_id: RoundId
+    validator: Address
+    result_hash: bytes
+    commitment: bytes
+    commit_deadline: int
+    reveal_deadline: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRevealed(Event):
+    """A validator revealed its score of a result.
+
+    Attributes:
+        score: In millionths.
+    """
+
+    round_id: RoundId
+    validator: Address
+    result_hash: bytes
+    score: int
+    predictions_root: Root
+
+
 EVENTS: tuple[type[Event], ...] = (
     ModelRegistered,
     OwnershipTransferStarted,
@@ -551,3 +595,10 @@ LABEL_EVENTS: tuple[type[Event], ...] = (
     NoteAdded,
 )
 """The events of Labels."""
+
+SCORE_EVENTS: tuple[type[Event], ...] = (
+    ScoreTermsSet,
+    ScoreCommitted,
+    ScoreRevealed,
+)
+"""The events of Scores."""

@@ -33,6 +33,8 @@ __all__ = [
     "Result",
     "Roots",
     "Round",
+    "ScoreTerms",
+    "Scoring",
     "Selection",
     "Shown",
     "SignedUpdate",
@@ -519,6 +521,43 @@ class Basis:
 
     rules: bytes
     parent: Roots
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreTerms:
+    """How a model's results are scored: what its owner asks of validators.
+
+    Attributes:
+        minimum: With fewer revealed scores a result has none. 1..MAX_VALIDATORS; 0 where the owner has set nothing.
+        commit_duration: Seconds in which scores are committed, from the first commitment on.
+        reveal_duration: Seconds after that in which they are revealed.
+    """
+
+    minimum: int
+    commit_duration: int
+    reveal_duration: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """The scores of one result, as `scoring` shows them.
+
+    Attributes:
+        commit_deadline: Both zero before the first commitment. As with rounds, a deadline is the first second after its
+            window.
+        minimum: As the owner's terms said when the first score was committed.
+        counted: Whether `median` counts: the reveals are over, and they are enough.
+        median: Of the revealed scores; of an even number the mean of the middle two, rounded down. Zero unless
+            `counted`.
+    """
+
+    commit_deadline: int
+    reveal_deadline: int
+    minimum: int
+    commitments: int
+    reveals: int
+    counted: bool
+    median: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 
-DEPLOYED = ("Cairn", "Challenges", "Court", "Rules", "Labels", "Selections")
+DEPLOYED = ("Cairn", "Challenges", "Court", "Rules", "Labels", "Selections", "Scores")
 """The contracts of a deployment, in the order of the factory's list."""
 
 

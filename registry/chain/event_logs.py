@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from registry.chain.abi_values import parse
-from registry.chain.contract_events import CHALLENGE_EVENTS, COURT_EVENTS, EVENTS, LABEL_EVENTS
+from registry.chain.contract_events import CHALLENGE_EVENTS, COURT_EVENTS, EVENTS, LABEL_EVENTS, SCORE_EVENTS
 from registry.chain.contracts import events
 from registry.errors import ChainError
 from registry.ethereum.node import NodeRefused, asking, quantity
@@ -41,6 +41,7 @@ def kinds_by_topic() -> Mapping[bytes, tuple[type[Event], tuple[tuple[str, str, 
         "Challenges": CHALLENGE_EVENTS,
         "Court": COURT_EVENTS,
         "Labels": LABEL_EVENTS,
+        "Scores": SCORE_EVENTS,
     }
     return {
         event.topic: (kind, event.inputs)

@@ -38,6 +38,7 @@ NAMED = {
     "Rules": (),
     "Labels": ("Cairn",),
     "Selections": ("Cairn", "Court", "Rules"),
+    "Scores": ("Cairn",),
 }
 """Contracts whose addresses each contract holds as immutables."""
 

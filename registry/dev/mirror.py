@@ -56,6 +56,7 @@ EVENTS_OF = {
     "Challenges": "CHALLENGE_EVENTS",
     "Court": "COURT_EVENTS",
     "Labels": "LABEL_EVENTS",
+    "Scores": "SCORE_EVENTS",
 }
 NOTE = "Generated from the contracts' ABI and NatSpec: do not edit, run `python -m registry.dev.mirror`."
 

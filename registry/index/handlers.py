@@ -44,6 +44,9 @@ from registry.chain.contract_events import (
     RoundOpened,
     RoundsResumed,
     RoundsSuspended,
+    ScoreCommitted,
+    ScoreRevealed,
+    ScoreTermsSet,
     UpdateCommitted,
     VersionDeprecated,
     VersionPublished,
@@ -277,6 +280,24 @@ def _labelled(e: LabelEvent) -> Rows:
     return (("labels", row),)
 
 
+# Scores -------------------------------------------------------------------------------------------------------------
+
+
+def _score_terms_set(e: ScoreTermsSet) -> Rows:
+    terms = e.terms.minimum, e.terms.commit_duration, e.terms.reveal_duration
+    return (("score_terms", (*_place(e), e.model_id, e.owner, *terms)),)
+
+
+def _score_committed(e: ScoreCommitted) -> Rows:
+    what = e.commitment, e.commit_deadline, e.reveal_deadline
+    return (("score_commitments", (*_place(e), e.round_id, e.validator, e.result_hash, *what)),)
+
+
+def _score_revealed(e: ScoreRevealed) -> Rows:
+    what = e.score, e.predictions_root
+    return (("scores", (*_place(e), e.round_id, e.validator, e.result_hash, *what)),)
+
+
 HANDLERS: Mapping[type[Event], Callable[[Any], Rows]] = {
     ModelRegistered: _model_registered,
     OwnershipTransferStarted: _ownership_transfer_started,
@@ -317,4 +338,7 @@ HANDLERS: Mapping[type[Event], Callable[[Any], Rows]] = {
     VersionTagged: _labelled,
     VersionUntagged: _labelled,
     NoteAdded: _labelled,
+    ScoreTermsSet: _score_terms_set,
+    ScoreCommitted: _score_committed,
+    ScoreRevealed: _score_revealed,
 }

@@ -30,6 +30,7 @@ EVENTS = {
     "Rules": (),
     "Labels": contract_events.LABEL_EVENTS,
     "Selections": (),
+    "Scores": contract_events.SCORE_EVENTS,
 }
 DOCUMENTED = """
 /// @notice What is sought in `soughtPlace`,

@@ -179,7 +179,7 @@ REACHED: list[tuple[str, dict[str, Any], Callable[[Stage], object]]] = [
         {"role": Role.PARTICIPANT},
         lambda s: s.opened().stranger.commit_update(s.model, 1, D, R, 1, 2),
     ),
-    ("BadRoles", {"roles": 16}, lambda s: s.owner.grant_roles(s.model, NOBODY, Role(16))),
+    ("BadRoles", {"roles": 32}, lambda s: s.owner.grant_roles(s.model, NOBODY, Role(32))),
     ("NoPlan", {}, lambda s: s.owner.open_round(s.model)),
     ("UnknownPlan", {"plan_index": 3}, lambda s: s.owner.plan(s.model, 3)),
     ("OtherRules", {"given": keccak(b"\x01")}, lambda s: s.owner.set_plan(s.model, example_plan(), b"\x01")),

@@ -11,13 +11,13 @@ import pytest
 from registry.dev.embedded import Embedded
 
 SOLC = Path(__file__).resolve().parents[2] / "contracts" / "tools" / "solc.js"
-PARTNERS = ("factory", "challenges", "court", "rules", "labels", "selections")
+PARTNERS = ("factory", "challenges", "court", "rules", "labels", "selections", "scores")
 
 
 def test_a_dry_run_names_what_is_missing_and_sends_nothing(chain: Embedded, done: Callable[..., Any]) -> None:
     said = done("contracts", "deploy", "--account", "a", "--dry-run")
-    assert said["would"] == "deploy Factory, Cairn, Challenges, Court, Rules, Labels, Selections by 7 transactions"
-    assert 9_000_000 < said["gas"] < 20_000_000
+    assert said["would"] == "deploy Factory, Cairn, Challenges, Court, Rules, Labels, Selections, Scores by 8 transactions"
+    assert 9_000_000 < said["gas"] < 22_000_000
     assert chain.w3.eth.block_number == 0
     done("contracts", "deploy", "--account", "a")
     again = done("contracts", "deploy", "--account", "a", "--dry-run")

@@ -23,6 +23,7 @@ from registry.chain.contract_structs import (
     Grant,
     Listed,
     Opening,
+    ScoreTerms,
     Shown,
     SignedUpdate,
     Step,
@@ -35,6 +36,7 @@ from registry.chain.journal import Journal
 from registry.chain.labels import Labels
 from registry.chain.sentinels import NO_COORDINATE
 from registry.chain.transactions import Transactor
+from registry.chain.validator_scores import ScoredResult, Scores
 from registry.dev.chains import EXAMPLE_RULES, example_plan, example_result
 from registry.dev.embedded import Embedded, embedded, warp
 from registry.disputes.openings import listing_of
@@ -208,6 +210,16 @@ def play(indexing: Indexing, seed: int = 1) -> ModelId:
     return model
 
 
+def score(scores: Scores, of: ScoredResult) -> None:
+    """Let the owner be the only validator of a result."""
+    account = scores.client.account
+    scores.client.grant_roles(of.model_id, account, Role.VALIDATOR)
+    scores.set_score_terms(of.model_id, ScoreTerms(1, 30, 3600))
+    scores.commit_score(of, scores.score_commitment(of, account, 700_000, bytes(32)))
+    warp(scores.client.w3, to=scores.scoring(of).commit_deadline)
+    scores.reveal_score(of, 700_000, bytes(32))
+
+
 def label(labels: Labels, model: ModelId, version: Digest) -> None:
     """Let every event of labels happen to a version."""
     labels.set_alias(model, "production", version)
@@ -258,6 +270,7 @@ def dispute(indexing: Indexing, model: ModelId) -> None:
     heir.attest_result(model, number, result, running)
     warp(owner.w3, to=owner.round(model, number).challenge_deadline)
     owner.finalize_round(model, number, result)
+    score(Scores(heir), ScoredResult(model, number, owner.round(model, number).result_hash))
     accuser.collect_reward(round_id, tally)
     accuser.withdraw()
     Court(heir).release_bond(model, 10**18)

@@ -206,7 +206,13 @@ def test_a_node_that_names_other_contracts_is_refused(played: Indexing) -> None:
     """Whose logs are read is not the node's word: where the partners are follows from where the Cairn is."""
     address = played.clients[0].address
     there = Views(played.node(), address).partners()
-    assert played.following.contracts == (address, there["Challenges"], there["Court"], there["Labels"])
+    assert played.following.contracts == (
+        address,
+        there["Challenges"],
+        there["Court"],
+        there["Labels"],
+        there["Scores"],
+    )
     stranger = bytes(12) + b"\x11" * 20
     for name in ("Challenges", "Court", "Rules"):
         lying = Views(played.node(answering("Cairn", name.upper(), stranger)), address)

@@ -14,6 +14,7 @@ from registry.chain.contract_events import (
     COURT_EVENTS,
     EVENTS,
     LABEL_EVENTS,
+    SCORE_EVENTS,
     CommitmentSkipped,
     LeafShown,
     UpdateCommitted,
@@ -94,7 +95,7 @@ def as_web3_has_it(log: Mapping[str, Any]) -> Log:
 
 
 @pytest.mark.parametrize(
-    "kind", [*EVENTS, *CHALLENGE_EVENTS, *COURT_EVENTS, *LABEL_EVENTS], ids=lambda kind: kind.__name__
+    "kind", [*EVENTS, *CHALLENGE_EVENTS, *COURT_EVENTS, *LABEL_EVENTS, *SCORE_EVENTS], ids=lambda kind: kind.__name__
 )
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
@@ -106,7 +107,7 @@ def test_every_event_is_what_eth_abi_makes_of_its_log(kind: Any, data: st.DataOb
 
 
 def test_every_event_of_the_abi_is_decoded() -> None:
-    kinds = (*EVENTS, *CHALLENGE_EVENTS, *COURT_EVENTS, *LABEL_EVENTS)
+    kinds = (*EVENTS, *CHALLENGE_EVENTS, *COURT_EVENTS, *LABEL_EVENTS, *SCORE_EVENTS)
     assert {abi.name for contract in DEPLOYED for abi in event_abis(contract)} == {kind.__name__ for kind in kinds}
 
 

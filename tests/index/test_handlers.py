@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.chain.challenges import Challenges
-from registry.chain.contract_events import CHALLENGE_EVENTS, COURT_EVENTS, EVENTS, LABEL_EVENTS
+from registry.chain.contract_events import CHALLENGE_EVENTS, COURT_EVENTS, EVENTS, LABEL_EVENTS, SCORE_EVENTS
 from registry.chain.court import Court
 from registry.chain.labels import Labels
+from registry.chain.validator_scores import Scores
 from registry.index import queries
 from registry.index.handlers import HANDLERS
 from registry.types import Digest, ModelId, Root
@@ -21,14 +22,20 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_every_event_has_a_handler() -> None:
-    assert set(HANDLERS) == {*EVENTS, *CHALLENGE_EVENTS, *COURT_EVENTS, *LABEL_EVENTS}
+    assert set(HANDLERS) == {*EVENTS, *CHALLENGE_EVENTS, *COURT_EVENTS, *LABEL_EVENTS, *SCORE_EVENTS}
 
 
 def test_every_event_of_a_model_s_life_fills_its_tables(disputed: Indexing) -> None:
     client = disputed.clients[0]
-    contracts = (client, Challenges(client), Court(client), Labels(client))
+    contracts = (client, Challenges(client), Court(client), Labels(client), Scores(client))
     events = [event for contract in contracts for event in contract.events(from_block=1)]
-    assert {type(event) for event in events} == {*EVENTS, *CHALLENGE_EVENTS, *COURT_EVENTS, *LABEL_EVENTS}
+    assert {type(event) for event in events} == {
+        *EVENTS,
+        *CHALLENGE_EVENTS,
+        *COURT_EVENTS,
+        *LABEL_EVENTS,
+        *SCORE_EVENTS,
+    }
     disputed.sync()
     with disputed.open() as index:
         counts = queries.count_facts(index.db)
@@ -37,7 +44,7 @@ def test_every_event_of_a_model_s_life_fills_its_tables(disputed: Indexing) -> N
         "owners": 2,
         "offers": 2,
         "suspensions": 2,
-        "members": 7,
+        "members": 8,
         "plans": 3,
         "rounds": 4,
         "versions": 5,
@@ -64,6 +71,9 @@ def test_every_event_of_a_model_s_life_fills_its_tables(disputed: Indexing) -> N
         "bonds": 4,
         "withdrawals": 1,
         "labels": 6,
+        "score_terms": 1,
+        "score_commitments": 1,
+        "scores": 1,
     }
 
 

@@ -76,10 +76,10 @@ def test_blocks_that_are_no_more_are_undone_and_others_read(registered: Indexing
 def test_a_chain_that_only_got_shorter_is_followed_back(registered: Indexing) -> None:
     fork = Fork(registered)
     grant(registered, 3)
-    registered.sync(finality="10")
+    registered.sync(finality="20")
     fork.back()
-    assert registered.sync(finality="10").undone == 3
-    assert registered.dump() == registered.fresh("10")
+    assert registered.sync(finality="20").undone == 3
+    assert registered.dump() == registered.fresh("20")
 
 
 def test_a_reorg_deeper_than_finality_stops_loudly_and_writes_nothing(registered: Indexing) -> None:

@@ -14,13 +14,13 @@ import torch
 
 from registry.errors import CairnError
 from trainer.demo.hospitals import load, pooled
-from trainer.demo.model import ChapterModel, Scores, evaluate, order_of, train_epoch
+from trainer.demo.model import ChapterModel, HeldOutScores, evaluate, order_of, train_epoch
 
 __all__ = ["comparison"]
 
 
 @contextmanager
-def comparison(rounds: int) -> Iterator[Iterator[dict[str, Scores]]]:
+def comparison(rounds: int) -> Iterator[Iterator[dict[str, HeldOutScores]]]:
     """Train the baselines; yields their scores by name after each round."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -34,9 +34,9 @@ def comparison(rounds: int) -> Iterator[Iterator[dict[str, Scores]]]:
         process.join()
 
 
-def _receive(receiver: Connection) -> dict[str, Scores]:
+def _receive(receiver: Connection) -> dict[str, HeldOutScores]:
     try:
-        scores: dict[str, Scores] = receiver.recv()
+        scores: dict[str, HeldOutScores] = receiver.recv()
     except EOFError:
         raise CairnError("the process that trains the baselines ended early") from None
     return scores

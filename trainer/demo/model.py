@@ -10,7 +10,7 @@ from torch import nn
 from registry.rounds.evaluations import confusion_counts
 from trainer.demo.hospitals import BUCKETS, CHAPTERS, SEED, Cases
 
-__all__ = ["ChapterModel", "Scores", "evaluate", "order_of", "own_counts", "train_epoch"]
+__all__ = ["ChapterModel", "HeldOutScores", "evaluate", "order_of", "own_counts", "train_epoch"]
 
 WIDTH = 64
 BATCH = 128
@@ -59,20 +59,20 @@ def train_epoch(model: nn.Module, cases: Cases, seed: int) -> dict[str, float]:
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
+class HeldOutScores:
     """Accuracy, and F1 averaged over the chapters that occur among the cases."""
 
     accuracy: float
     macro_f1: float
 
 
-def evaluate(model: nn.Module, cases: Cases) -> Scores:
+def evaluate(model: nn.Module, cases: Cases) -> HeldOutScores:
     """Score the model on cases."""
     labels, predicted = _predicted(model, cases)
     table = torch.bincount(labels * CHAPTERS + predicted, minlength=CHAPTERS**2).view(CHAPTERS, CHAPTERS).double()
     hits, actual, claimed = table.diagonal(), table.sum(1), table.sum(0)
     f1 = (2 * hits / (actual + claimed).clamp(min=1))[actual > 0]
-    return Scores(accuracy=float(hits.sum() / table.sum()), macro_f1=float(f1.mean()))
+    return HeldOutScores(accuracy=float(hits.sum() / table.sum()), macro_f1=float(f1.mean()))
 
 
 def own_counts(model: nn.Module, cases: Cases) -> dict[str, int]:

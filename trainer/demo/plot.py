@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainer.demo.hospitals import HOSPITALS
-from trainer.demo.model import Scores
+from trainer.demo.model import HeldOutScores
 
 __all__ = ["History", "plot"]
 
@@ -23,14 +23,14 @@ class History:
         poisoned: Of the federated model's further rounds with a bad hospital, by the combine rule.
     """
 
-    scores: dict[str, list[Scores]] = field(default_factory=dict)
-    poisoned: dict[str, list[Scores]] = field(default_factory=dict)
+    scores: dict[str, list[HeldOutScores]] = field(default_factory=dict)
+    poisoned: dict[str, list[HeldOutScores]] = field(default_factory=dict)
 
-    def add(self, scores: Mapping[str, Scores]) -> None:
+    def add(self, scores: Mapping[str, HeldOutScores]) -> None:
         for name, score in scores.items():
             self.scores.setdefault(name, []).append(score)
 
-    def last(self, name: str) -> Scores:
+    def last(self, name: str) -> HeldOutScores:
         return self.scores[name][-1]
 
     @property

@@ -17,7 +17,7 @@ from registry.content.manifest import PlanManifest
 from registry.rounds.versions import load_version_manifest
 from registry.rules.table import COMBINE_RULES, lookup
 from trainer.demo.hospitals import HOSPITALS, Cases
-from trainer.demo.model import ChapterModel, Scores, evaluate
+from trainer.demo.model import ChapterModel, HeldOutScores, evaluate
 from trainer.local_training import TrainEpoch
 from trainer.modules import load_version
 from trainer.simulation import Simulation, simulate_round, start
@@ -35,7 +35,7 @@ RULES: Mapping[str, tuple[str, Mapping[str, int]]] = {
 
 def poisoned(
     console: Console, sim: Simulation, plan: PlanManifest, held_out: Cases, folder: Path
-) -> dict[str, list[Scores]]:
+) -> dict[str, list[HeldOutScores]]:
     """Go on from the head with a hospital turned bad; return each version's scores by the rule's name.
 
     Args:

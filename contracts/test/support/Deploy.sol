@@ -7,6 +7,7 @@ import {Court} from "../../Court.sol";
 import {Factory} from "../../Factory.sol";
 import {Labels} from "../../Labels.sol";
 import {Rules} from "../../Rules.sol";
+import {Scores} from "../../Scores.sol";
 import {Selections} from "../../Selections.sol";
 import {AllowListHook} from "../../hooks/AllowListHook.sol";
 import {ContractIndex} from "../../interfaces/IFactory.sol";
@@ -45,6 +46,7 @@ library Deploy {
         all[uint256(ContractIndex.Rules)] = long ? artifact("Rules") : type(Rules).creationCode;
         all[uint256(ContractIndex.Labels)] = long ? artifact("Labels") : type(Labels).creationCode;
         all[uint256(ContractIndex.Selections)] = long ? artifact("Selections") : type(Selections).creationCode;
+        all[uint256(ContractIndex.Scores)] = long ? artifact("Scores") : type(Scores).creationCode;
     }
 
     function hashesOf(bytes[] memory all) internal pure returns (bytes32[] memory hashes) {

@@ -6,6 +6,7 @@ import {Challenges} from "../../Challenges.sol";
 import {Court} from "../../Court.sol";
 import {Factory} from "../../Factory.sol";
 import {Labels} from "../../Labels.sol";
+import {Scores} from "../../Scores.sol";
 import {IFactory, ContractIndex} from "../../interfaces/IFactory.sol";
 import {Deploy} from "../support/Deploy.sol";
 import {Test} from "../support/Test.sol";
@@ -150,5 +151,7 @@ contract FactoryTest is Test {
         same(address(court.CHALLENGES()), address(challenges), "the court's challenges");
         Labels labels = Labels(factory.addressOf(uint256(ContractIndex.Labels)));
         same(address(labels.CAIRN()), address(cairn), "the labels' Cairn");
+        Scores scores = Scores(factory.addressOf(uint256(ContractIndex.Scores)));
+        same(address(scores.CAIRN()), address(cairn), "the scores' Cairn");
     }
 }
