@@ -6,6 +6,7 @@ It belongs to one Cairn, whose address tells its own. Methods have the names of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from registry.chain.abi_values import parse
@@ -13,9 +14,10 @@ from registry.chain.contract_structs import ScoreTerms, Scoring
 from registry.chain.partner import Partner
 from registry.chain.sending import SentReceipt, Until
 from registry.chain.views import Block
+from registry.ethereum.node import chain_time
 from registry.types import Address, ModelId
 
-__all__ = ["SCORE_ONE", "ScoredResult", "Scores"]
+__all__ = ["SCORE_ONE", "ScoredResult", "Scores", "median_at"]
 
 SCORE_ONE = 1_000_000
 """The highest score; the contract's constant."""
@@ -35,6 +37,22 @@ class ScoredResult:
     result_hash: bytes
 
 
+def median_at(scoring: Scoring, revealed: Sequence[int], time: int) -> int | None:
+    """Return the median that counts at a time, in millionths; None if the reveals are not over, or are too few.
+
+    The contract's view says the same in a block of that time; a local chain may have none yet.
+
+    Args:
+        scoring: The scoring of a result.
+        revealed: Its revealed scores, ascending.
+        time: Unix seconds.
+    """
+    count = len(revealed)
+    if not count or count < scoring.minimum or time < scoring.reveal_deadline:
+        return None
+    return (revealed[(count - 1) // 2] + revealed[count // 2]) // 2
+
+
 class Scores(Partner):
     """The Scores of a Cairn, to read and, with the client's signer, to write."""
 
@@ -51,6 +69,10 @@ class Scores(Partner):
     def revealed_scores(self, of: ScoredResult, *, block: Block = "latest") -> tuple[int, ...]:
         """Return the scores of a result that were revealed so far, in millionths, ascending."""
         return tuple(self._view("revealedScores", *_named(of), block=block)[0])
+
+    def median(self, of: ScoredResult) -> int | None:
+        """Return the score of a result that counts now, in millionths; None if there is none."""
+        return median_at(self.scoring(of), self.revealed_scores(of), chain_time(self.client.w3))
 
     def committed_score(self, of: ScoredResult, validator: Address, *, block: Block = "latest") -> bytes:
         """Return what a validator committed to and has not revealed; zeros for nothing."""

@@ -64,8 +64,11 @@ ALGORITHMS = """\
 `scaffold` exactly `steps`, under `fedsgd` one, and at most `steps` under any that has them in the plan. An update that
 declares another number is refused. `scaffold`, `fednova` and `feddyn` are one half of an algorithm each, and the server
 rule of the same name is the other. Every algorithm also takes `sampled`, the share of the participants that a public
-draw asks in each round ([format.md](format.md#cairnreport-page1)), and four texts: what participants must have in
-common. Each compares them with its own before it trains.
+draw asks in each round ([format.md](format.md#cairnreport-page1)), four texts: what participants must have in
+common, which each compares with its own before it trains; and a gate and a stop rule, which whoever opens
+rounds asks of validators' scores: `least_score`, 0 to 1, of the head's result, where one that too few scored passes;
+`max_rounds`, finalized ones; `patience`, scored results in a row without a gain of two standard errors over the best
+before them, by the differences that each validator sees (`registry/rounds/gates.py`).
 """
 
 

@@ -39,6 +39,7 @@ from registry.roles.answering import Answering, answer_demands, collect_deposits
 from registry.roles.attested import Attested, forget_before, keep_attested
 from registry.roles.loop import LoopTask, keeping, take_step
 from registry.rounds.admission import Verdict, judge, judge_declared, judge_weights
+from registry.rounds.gates import why_not_open
 from registry.rounds.loaded_round import LoadedRound, load_round
 from registry.rounds.onchain import (
     RoundRecord,
@@ -50,8 +51,10 @@ from registry.rounds.onchain import (
     read_round,
     unexpelled,
 )
+from registry.rounds.plans import load_plan
 from registry.rounds.reports import load_report
 from registry.rounds.results import Outcome, compute_outcome, publish_outcome
+from registry.rules.algorithms import goals_of
 from registry.store.base import ContentStore
 from registry.store.limited import LimitedStore
 from registry.store.manifests import pin_manifest
@@ -140,7 +143,7 @@ def tasks(
     return (
         LoopTask("answering", lambda: _answer(client, shows, store, folder, model_id, kept)),
         LoopTask("attesting", lambda: _attest(client, store, folder, model_id, processes, kept)),
-        LoopTask("rounds", lambda: _move_on(client, folder, model_id, open_rounds=open_rounds)),
+        LoopTask("rounds", lambda: _move_on(client, store, folder, model_id, kept, open_rounds=open_rounds)),
         LoopTask("deposits", lambda: collect_deposits(shows)),
         keeping(client),
         *(() if shows is client else (keeping(shows, "answers"),)),
@@ -193,7 +196,9 @@ def _attest(
     return _attest_best(client, store, folder, record, phase, processes, memory)
 
 
-def _move_on(client: Client, folder: Path, model_id: ModelId, *, open_rounds: bool) -> str:
+def _move_on(
+    client: Client, store: ContentStore, folder: Path, model_id: ModelId, memory: AggregatorMemory, *, open_rounds: bool
+) -> str:
     """Advance the round, as anyone may: end commits, finalize, expel, open the next. Remove files of earlier rounds."""
     number = client.model(model_id).rounds
     phase = client.phase(model_id, number) if number else Phase.CANCELLED
@@ -215,9 +220,24 @@ def _move_on(client: Client, folder: Path, model_id: ModelId, *, open_rounds: bo
         attesters = unexpelled(client, model_id, number) if number else {}
         if attesters:
             client.expel(model_id, number, attesters, until="mined")
+        if why := _why_not_open(client, store, model_id):
+            return _said_once(memory, f"round {number + 1} is not opened: {why}")
         client.open_round(model_id, number=number + 1, until="mined")
         return f"round {number + 1}: opened"
     return ""
+
+
+def _why_not_open(client: Client, store: ContentStore, model_id: ModelId) -> str:
+    """Return why the standing plan lets no round open now; nothing if one may open, or without a plan."""
+    plans = client.model(model_id).plans
+    plan = client.plan(model_id, plans - 1) if plans else None
+    return "" if plan is None else why_not_open(client, model_id, goals_of(load_plan(store, plan).algorithm))
+
+
+def _said_once(memory: AggregatorMemory, text: str) -> str:
+    said = text in memory.said
+    memory.said.add(text)
+    return "" if said else text
 
 
 def _end_commits(client: Client, model_id: ModelId, number: int) -> str:

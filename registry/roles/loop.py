@@ -14,6 +14,7 @@ from registry.chain.contract_errors import (
     AlreadyCommitted,
     AlreadyDemanded,
     AlreadyFinalized,
+    AlreadyScored,
     AnswerNotDue,
     BadDeposit,
     BadProgress,
@@ -22,6 +23,8 @@ from registry.chain.contract_errors import (
     ItIsCommitted,
     MissingRole,
     NoPlan,
+    NoResult,
+    NoScoreTerms,
     NotBetter,
     NotCommitted,
     NotConvicted,
@@ -30,6 +33,7 @@ from registry.chain.contract_errors import (
     NotExpelled,
     NothingToWithdraw,
     NothingWrong,
+    NoTimeToReveal,
     NotSealed,
     OtherList,
     ResultIsConvicted,
@@ -39,6 +43,7 @@ from registry.chain.contract_errors import (
     RoundNotEnded,
     RoundsAreSuspended,
     RunningHashMismatch,
+    ScoringIsOver,
     TooLate,
     UnknownRound,
     WrongParticipantCount,
@@ -61,12 +66,15 @@ OVERTAKEN = (
     AlreadyCommitted,
     AlreadyDemanded,
     AlreadyFinalized,
+    AlreadyScored,
     AnswerNotDue,
     BadDeposit,
     BadProgress,
     DemandIsClosed,
     IncompleteEarlyResult,
     ItIsCommitted,
+    NoResult,
+    NoTimeToReveal,
     NotBetter,
     NotCommitted,
     NotConvicted,
@@ -84,13 +92,14 @@ OVERTAKEN = (
     RoundNotEnded,
     RoundsAreSuspended,
     RunningHashMismatch,
+    ScoringIsOver,
     TooLate,
     UnknownRound,
     WrongParticipantCount,
     WrongPhase,
 )
 """Errors of a lost race: the chain moved on between reading and sending, or the node lags. Read again."""
-PASSING = (NodeUnavailable, WrongChain, ContentError, VerificationFailed, NoPlan, MissingRole, OSError)
+PASSING = (NodeUnavailable, WrongChain, ContentError, VerificationFailed, NoPlan, NoScoreTerms, MissingRole, OSError)
 """Transient errors, to retry with backoff: a node or store that is unavailable, lagging or inconsistent, a node that
 has switched to another chain, a plan not yet set, a role not yet granted, a full disk."""
 

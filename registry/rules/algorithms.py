@@ -22,9 +22,11 @@ __all__ = [
     "CLIENT_ALGORITHMS",
     "COMMON",
     "ClientAlgorithm",
+    "Goals",
     "NumberParameter",
     "SAMPLED",
     "asks_of",
+    "goals_of",
     "is_common",
     "require_fitting",
     "require_parameters",
@@ -143,6 +145,12 @@ COMMON = {
 """Optional text parameters of every algorithm: what participants must have in common, which each compares with its own
 before it trains (`trainer.common_terms`). Digests are 64 hexadecimal digits."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+GOALS = (
+    NumberParameter("least_score", 0, 1, optional=True),
+    NumberParameter("max_rounds", 1, 2**32 - 1, whole=True, optional=True),
+    NumberParameter("patience", 1, 1000, whole=True, optional=True),
+)
+"""Parameters of every algorithm: gate and stop rule, see `registry.rounds.gates`."""
 CLIENT_ALGORITHMS = {
     "fedavg": ClientAlgorithm(
         (_EPOCHS,),
@@ -209,7 +217,7 @@ def require_parameters(name: str, parameters: Parameters) -> dict[str, float | N
     if known is None:
         raise InputError(f"plan: expected an algorithm of {', '.join(CLIENT_ALGORITHMS)}, got {name!r}")
     found: dict[str, float | None] = {}
-    allowed = (*known.parameters, SAMPLED)
+    allowed = (*known.parameters, SAMPLED, *GOALS)
     right = set(parameters) <= {p.name for p in allowed} | COMMON.keys()
     right &= all(is_common(each, parameters[each]) for each in COMMON if each in parameters)
     for p in allowed:
@@ -281,3 +289,28 @@ def asks_of(algorithm: _Named) -> Asks:
     except InputError:
         share = None
     return Asks(step_bounds(algorithm), Fraction(1 if share is None else share))
+
+
+@dataclass(frozen=True, slots=True)
+class Goals:
+    """A plan's gate and stop rule; each None if the plan has none.
+
+    Attributes:
+        least_score: The least score, 0 to 1, of the result that the next round builds on.
+        max_rounds: The most finalized rounds.
+        patience: The most scored results in a row without a gain.
+    """
+
+    least_score: float | None = None
+    max_rounds: int | None = None
+    patience: int | None = None
+
+
+def goals_of(algorithm: _Named) -> Goals:
+    """Return the gate and stop rule of a plan's algorithm; none if it is unknown or its parameters are invalid."""
+    try:
+        found = require_parameters(str(algorithm.name), algorithm.parameters)
+    except InputError:
+        return Goals()
+    most, patience = found["max_rounds"], found["patience"]
+    return Goals(found["least_score"], None if most is None else int(most), None if patience is None else int(patience))

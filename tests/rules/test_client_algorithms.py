@@ -66,10 +66,14 @@ def test_parameters_that_an_algorithm_does_not_have_are_refused(name: str, param
 
 
 def test_what_is_left_out_has_its_usual_value() -> None:
-    assert require_parameters("fedavg", {}) == {"epochs": 1, "sampled": 1.0}
-    assert require_parameters("fedprox", {"mu": 0}) == {"mu": 0, "epochs": 1, "steps": None, "sampled": 1.0}
-    assert require_parameters("fedsgd", {"lr": 2}) == {"lr": 2, "decay": 1.0, "steps": None, "sampled": 1.0}
-    assert require_parameters("feddyn", {"epochs": 3, "sampled": 0.1}) == {"alpha": 0.01, "epochs": 3, "sampled": 0.1}
+    none = {"least_score": None, "max_rounds": None, "patience": None}
+    assert require_parameters("fedavg", {}) == {"epochs": 1, "sampled": 1.0} | none
+    assert require_parameters("fedprox", {"mu": 0}) == {"mu": 0, "epochs": 1, "steps": None, "sampled": 1.0} | none
+    assert require_parameters("fedsgd", {"lr": 2}) == {"lr": 2, "decay": 1.0, "steps": None, "sampled": 1.0} | none
+    assert (
+        require_parameters("feddyn", {"epochs": 3, "sampled": 0.1})
+        == {"alpha": 0.01, "epochs": 3, "sampled": 0.1} | none
+    )
 
 
 @pytest.mark.parametrize(

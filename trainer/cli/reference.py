@@ -48,6 +48,8 @@ TASKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("aggregate", ("aggregator run", "aggregator once", "aggregator status", "combine")),
     ("stake a bond", ("bond deposit", "bond release", "bond withdraw", "bond show")),
     ("watch and convict", ("auditor run", "auditor once", "auditor audit", "auditor plan", "auditor status")),
+    ("score results on a hidden set", ("validator run", "validator once", "validator score", "validator status")),
+    ("say how results are scored", ("validator terms",)),
     ("find out where a version comes from", ("provenance show", "provenance diff")),
     ("find out what data or a participant went into", ("provenance participant", "provenance descendants")),
     ("describe a data set", ("dataset describe",)),

@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from registry.rules.program import Program
     from trainer.participant import Task
 
-__all__ = ["Unshared", "load_module", "load_problem", "load_program", "load_task", "named", "need_torch"]
+__all__ = ["Unshared", "load_module", "load_problem", "load_program", "load_score", "load_task", "named", "need_torch"]
 
 
 Unshared = Annotated[
@@ -87,6 +88,12 @@ def load_module(spec: str) -> nn.Module:
     if not isinstance(module, nn.Module):
         raise InputError(f"module: expected {spec} to return a torch.nn.Module, got {type(module).__name__}")
     return module
+
+
+def load_score(spec: str) -> Callable[..., Any]:
+    """Return the named function, as a validator's. Arguments and errors as in `load_task`; nothing here needs torch."""
+    found: Callable[..., Any] = _found("task", spec)
+    return found
 
 
 def load_program(spec: str) -> Program:

@@ -34,11 +34,17 @@ Number = Annotated[int | None, typer.Argument(metavar="ROUND", help="The round's
 
 @command(app, "open", needs=Need.SEND | Need.STORE, example="cairn round open 3fa9")
 def open_round(session: Session, model: ModelText) -> None:
-    """Open a model's next round on its head, under its standing plan, which must fit the head."""
+    """Open a model's next round on its head, under its standing plan, which must fit the head.
+
+    A plan with least_score, max_rounds or patience is asked first, and says why it lets no round open.
+    """
     from registry.chain import calls
     from registry.chain.contract_events import RoundOpened
     from registry.cli.plan_checks import check_plan, require_fit
     from registry.cli.plan_warnings import Warned
+    from registry.rounds.gates import why_not_open
+    from registry.rounds.plans import load_plan
+    from registry.rules.algorithms import goals_of
 
     client = session.reader
     found = find_model(client, model)
@@ -47,6 +53,8 @@ def open_round(session: Session, model: ModelText) -> None:
     if shown.plans:  # else the contract reverts
         plan = client.plan(found, shown.plans - 1)
         _, warnings = check_plan(session, found, plan, require_fit(session, found, plan))
+        if why := why_not_open(client, found, goals_of(load_plan(session.store, plan).algorithm)):
+            raise InputError(f"round {number} is not opened: {why}")
     receipt = send(session, calls.open_round(client.address, found, number), f"open round {number}")
     if receipt is not None:
         opened = receipt.event(RoundOpened)

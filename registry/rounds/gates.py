@@ -1,0 +1,123 @@
+"""Gate and stop rule of a plan: whether validators' scores let the next round open.
+
+They are parameters of the plan's algorithm, asked by whoever opens rounds, not by the contract:
+
+- `least_score`: the head must have at least this score, if a round made it. The default is to open: a result that too
+  few validators scored passes, so that nobody can stall the model.
+- `max_rounds`: no round is opened after this many finalized ones.
+- `patience`: no round is opened after this many scored results in a row without a gain over the best before them. A
+  gain is a mean difference above two standard errors of it, over the validators that scored both, each on its own
+  cases. Where fewer than two scored both, nothing is known, and that counts as a gain.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from registry.chain.contract_events import RoundFinalized, ScoreRevealed
+from registry.chain.validator_scores import SCORE_ONE, ScoredResult, Scores
+from registry.ethereum.node import chain_time
+from registry.rules.algorithms import Goals
+from registry.types import Address, ModelId
+
+if TYPE_CHECKING:
+    from registry.chain.client import Client
+
+__all__ = ["ScoredRound", "gained", "stalled", "why_not_open"]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredRound:
+    """A finalized round whose result has a score.
+
+    Attributes:
+        median: In millionths.
+        scores: What each validator revealed, in millionths.
+    """
+
+    number: int
+    median: int
+    scores: Mapping[Address, int]
+
+
+def why_not_open(client: Client, model_id: ModelId, goals: Goals) -> str:
+    """Return why a plan's gate or stop rule lets no round open now; nothing if one may open."""
+    if goals == Goals():
+        return ""
+    finalized = [
+        event
+        for event in client.events(RoundFinalized, subject=model_id, to_block=client.latest_block())
+        if isinstance(event, RoundFinalized)
+    ]
+    if goals.max_rounds is not None and len(finalized) >= goals.max_rounds:
+        return f"the plan's max_rounds: {len(finalized)} rounds are finalized, expected at most {goals.max_rounds}"
+    if goals.least_score is not None and finalized and (why := _gate(client, finalized[-1], goals.least_score)):
+        return why
+    if goals.patience is not None and stalled(_scored(client, model_id, finalized), goals.patience):
+        return f"the plan's patience: no gain of two standard errors in the last {goals.patience} scored results"
+    return ""
+
+
+def _gate(client: Client, last: RoundFinalized, least: float) -> str:
+    """Return why the result of the last finalized round keeps the gate shut; nothing if it does not."""
+    if client.model(last.model_id).head != last.version_digest:
+        return ""  # the owner published another version, which is its own judgement
+    of, scores = _result_of(client, last), Scores(client)
+    median = scores.median(of)
+    if median is not None and median < least * SCORE_ONE:
+        return (
+            f"the plan's least_score: round {last.number}'s result has the score {median / SCORE_ONE:.6f}, expected at "
+            f"least {least:g}: publish another version, or set a plan with another least_score"
+        )
+    until = scores.scoring(of).reveal_deadline
+    if chain_time(client.w3) < until:
+        date = datetime.fromtimestamp(until, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        return f"the plan's least_score: round {last.number}'s result is still being scored, until {date}"
+    return ""
+
+
+def _result_of(client: Client, event: RoundFinalized) -> ScoredResult:
+    return ScoredResult(event.model_id, event.number, client.round(event.model_id, event.number).result_hash)
+
+
+def _scored(client: Client, model_id: ModelId, finalized: Sequence[RoundFinalized]) -> list[ScoredRound]:
+    """Return the finalized rounds whose results have a score, oldest first."""
+    scores = Scores(client)
+    by_round = {event.round_id: event for event in finalized}
+    told: dict[int, dict[Address, int]] = {}
+    for event in scores.events(ScoreRevealed, to_block=client.latest_block()):
+        of = by_round.get(event.round_id) if isinstance(event, ScoreRevealed) else None
+        if of is not None and isinstance(event, ScoreRevealed):
+            told.setdefault(of.number, {})[event.validator] = event.score
+    found = []
+    for event in finalized:
+        median = scores.median(_result_of(client, event)) if event.number in told else None
+        if median is not None:
+            found.append(ScoredRound(event.number, median, told[event.number]))
+    return found
+
+
+def stalled(rounds: Sequence[ScoredRound], patience: int) -> bool:
+    """Return whether none of the last `patience` scored rounds gained over the best before them; oldest first."""
+    before, last = rounds[:-patience], rounds[-patience:]
+    if not before:
+        return False
+    best = max(before, key=lambda scored: scored.median)
+    return not any(gained(best.scores, scored.scores) for scored in last)
+
+
+def gained(before: Mapping[Address, int], after: Mapping[Address, int]) -> bool:
+    """Return whether scores rose by more than two standard errors of the mean of the validators' differences.
+
+    With fewer than two validators in both, nothing is known, and that counts as a gain.
+    """
+    gains = [after[who] - before[who] for who in before.keys() & after.keys()]
+    if len(gains) < 2:
+        return True
+    mean = math.fsum(gains) / len(gains)
+    variance = math.fsum((gain - mean) ** 2 for gain in gains) / (len(gains) - 1)
+    return mean > 2 * math.sqrt(variance / len(gains))
