@@ -24,8 +24,8 @@ def load(path: Path) -> Any:
 def abi_names(kind: str) -> list[str]:
     """Names that the interfaces declare."""
     found = set()
-    for face in ("ICairn", "IChallenges", "ICourt", "IDisputed", "IFactory", "ILabels", "IRules", "IScores", "ISelections"):
-        source = (ROOT / "contracts" / "interfaces" / f"{face}.sol").read_text(encoding="utf-8")
+    for path in sorted((ROOT / "contracts" / "interfaces").glob("I*.sol")):
+        face, source = path.stem, path.read_text(encoding="utf-8")
         found |= {f"{face}.{name}" for name in re.findall(rf"^    {kind} (\w+)\(", source, flags=re.MULTILINE)}
     return sorted(found)
 
