@@ -292,11 +292,13 @@ def _selects(combining: Combining) -> bool:
 
 def _statistics(job: Job, ranges: Sequence[_Range]) -> tuple[list[int], GramTree | None]:
     """What a selection follows from: of few updates with the tree of their inner products."""
-    if not has_gram(_selects(job.combining), len(job.updates)):
-        found = _in_ranges(_measure_range, job, ranges, lambda done: None)
-        return [sum(of_ranges) for of_ranges in zip(*found, strict=True)], None
-    gram, statistics = _gram(job, ranges)
-    return statistics, gram
+    gram = None
+    if has_gram(_selects(job.combining), len(job.updates)):
+        gram, products = _gram(job, ranges)
+        if _select(job).of_products:
+            return products, gram
+    found = _in_ranges(_measure_range, job, ranges, lambda done: None)
+    return [sum(of_ranges) for of_ranges in zip(*found, strict=True)], gram
 
 
 def _gram(job: Job, ranges: Sequence[_Range]) -> tuple[GramTree, list[int]]:
@@ -324,10 +326,14 @@ def _facts(parts: list[LeafRange], job: Job, is_update: bool) -> FileFacts:
 
 
 def _measure_range(job: Job, begin: int, end: int, progress: Progress) -> list[int]:
+    return measure(job, _select(job), begin, end)
+
+
+def _select(job: Job) -> Select:
     shape = job.combining.rule.shape
     select = shape.select if isinstance(shape, SelectColumns) else shape
     assert isinstance(select, Select)
-    return measure(job, select, begin, end)
+    return select
 
 
 def _measure_rows(job: Job, begin: int, end: int, progress: Progress) -> RangeEnds:

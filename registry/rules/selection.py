@@ -63,7 +63,7 @@ def selecting(weigh: Weigh, *, whole: bool = False) -> Select:
         of_means, unit = gram.mixed(products, members)
         return _of_updates(weigh(of_means, parameters, unit), members, count, shares if whole else 0)
 
-    return Select(_inner_products, choose)
+    return Select(_inner_products, choose, of_products=True)
 
 
 def _inner_products(tile: I32, parameters: Parameters) -> list[int]:

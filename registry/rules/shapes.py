@@ -140,6 +140,8 @@ class Select:
         choose: Returns factors and divisor, called with the statistics of all coordinates, the weights, the parameters
             and the draw: a random order of the updates, by their places, or none.
         degree: Of the statistics as polynomials of the values: those of a tensor of scale e count 2^(e * degree) times.
+        of_products: Whether the statistics are the inner products of all pairs, the upper triangle row by row: reports
+            anchor these under every rule that selects.
     """
 
     NAME: ClassVar[str] = "select"
@@ -148,6 +150,7 @@ class Select:
     measure: Callable[[I32, Parameters], Sequence[int]]
     choose: Callable[[Sequence[int], Sequence[int], Parameters, Sequence[int]], Factors]
     degree: int = 2
+    of_products: bool = False
 
     def factors(
         self,
