@@ -50,6 +50,7 @@ ROOMS = {
     "scripts": "the three things users do",
     "examples": "tasks with other trainers",
     "examples/clinical_coding": "a pretrained encoder at three hospitals",
+    "examples/translation": "a translator at three hospitals",
     "benchmarks": "what the figures come from",
 }
 SUFFIXES = {".py", ".sol", ".js"}
