@@ -17,7 +17,7 @@ from registry.chain.views import Block
 from registry.ethereum.node import chain_time
 from registry.types import Address, ModelId
 
-__all__ = ["SCORE_ONE", "ScoredResult", "Scores", "median_at"]
+__all__ = ["SCORE_ONE", "ScoredResult", "Scores", "median_at", "median_of"]
 
 SCORE_ONE = 1_000_000
 """The highest score; the contract's constant."""
@@ -37,6 +37,14 @@ class ScoredResult:
     result_hash: bytes
 
 
+def median_of(scores: Sequence[int], minimum: int) -> int | None:
+    """Return the median of revealed scores, ascending; None if they are fewer than the minimum, or none."""
+    count = len(scores)
+    if not count or count < minimum:
+        return None
+    return (scores[(count - 1) // 2] + scores[count // 2]) // 2
+
+
 def median_at(scoring: Scoring, revealed: Sequence[int], time: int) -> int | None:
     """Return the median that counts at a time, in millionths; None if the reveals are not over, or are too few.
 
@@ -47,10 +55,7 @@ def median_at(scoring: Scoring, revealed: Sequence[int], time: int) -> int | Non
         revealed: Its revealed scores, ascending.
         time: Unix seconds.
     """
-    count = len(revealed)
-    if not count or count < scoring.minimum or time < scoring.reveal_deadline:
-        return None
-    return (revealed[(count - 1) // 2] + revealed[count // 2]) // 2
+    return None if time < scoring.reveal_deadline else median_of(revealed, scoring.minimum)
 
 
 class Scores(Partner):

@@ -13,6 +13,7 @@ from registry.rules.table import COMBINE_RULES, Entry, called, find
 if TYPE_CHECKING:
     from registry.content.manifest import Statement, SummedEvaluation
     from registry.facts.label_facts import LabelFacts
+    from registry.facts.score_facts import ValidatorsFacts
     from registry.facts.version_facts import LineageFacts, VersionFacts, VersionPlace
     from registry.index.entries import VersionEntry
     from registry.lineage.affected_versions import Use
@@ -30,6 +31,7 @@ __all__ = [
     "show_lineage",
     "show_versions",
     "use_row",
+    "validators_line",
 ]
 
 
@@ -86,6 +88,13 @@ def score_line(score: VersionScore) -> str:
     if score.worst_participant is not None:
         line += f", spread {score.spread:.2g}, worst {score.worst:.4g} by {to_checksum(score.worst_participant)}"
     return line
+
+
+def validators_line(told: ValidatorsFacts) -> str:
+    """Return what validators say of a version as a line."""
+    score = "none yet" if told.score is None else f"{told.score:.6g}, the median"
+    many = f"{len(told.scores)} revealed of {told.commitments}, {told.minimum} needed"
+    return f"validators' score: {score}; {many}, until {utc(told.reveal_deadline)}"
 
 
 def made_by(entry: VersionEntry) -> str:
@@ -165,6 +174,7 @@ def _lines(story: VersionProvenance, facts: VersionFacts) -> list[str]:
         if manifest.parent is not None and not any(entry.parent):
             lines.append(f"descends from version {short(manifest.parent.digest)}, as its owner says")
     lines += [] if facts.score is None else [score_line(facts.score)]
+    lines += [] if facts.validators is None else [validators_line(facts.validators)]
     if story.round is not None:
         lines += _round_lines(story.round)
         stated = manifest is not None and manifest.statement is not None

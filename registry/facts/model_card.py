@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 
 from registry.content.manifest import Statement, manifest_cid
 from registry.ethereum.keys import to_checksum
+from registry.facts.score_facts import ValidatorsFacts
 from registry.facts.version_facts import CommitmentOutcome, LineageFacts, VersionFacts
 from registry.rounds.scores import VersionScore, figures
 from registry.types import Address
@@ -134,10 +135,19 @@ def _evaluation(facts: LineageFacts) -> Iterator[str]:
     if rows:
         head = ("round", "of its parent", "participants", "examples", "measured", "spread", "worst")
         yield f"## Evaluation, as participants measured it on their own data\n\n{_table(head, rows)}"
+    judged = [_judged(version, version.validators) for version in facts.lineage if version.validators is not None]
+    if judged:
+        table = _table(("round", "version", "median", "of"), judged)
+        yield f"## Scores by validators, each on a hidden set\n\n{table}"
     last = next(version for version in facts.lineage if version.version == facts.version)
     if last.round is not None and last.metrics and not _states_metrics(last):
         metrics = [(_text(name), f"{value:.4g}") for name, value in sorted(last.metrics.items())]
         yield f"## Metrics of its round, averaged over contributions\n\n{_table(('metric', 'value'), metrics)}"
+
+
+def _judged(version: VersionFacts, told: ValidatorsFacts) -> tuple[str, str, str, str]:
+    score = "-" if told.score is None else f"{told.score:.4g}"
+    return str(version.round), f"`{version.version.hex()[:10]}`", score, str(len(told.scores))
 
 
 def _spread(score: VersionScore | None) -> tuple[str, str]:

@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING
 from registry.chain.contract_structs import ScoreTerms
 from registry.chain.validator_scores import SCORE_ONE, ScoredResult, Scores, median_at
 from registry.ethereum.node import chain_time
+from registry.index.entries import ScoringEntry
 from registry.types import Address, ModelId
 
 if TYPE_CHECKING:
     from registry.chain.client import Client
 
-__all__ = ["ScoreStandingFacts", "ScoringFacts", "score_standing_facts"]
+__all__ = [
+    "ScoreStandingFacts",
+    "ScoringFacts",
+    "ValidatorScore",
+    "ValidatorsFacts",
+    "score_standing_facts",
+    "validators_facts",
+]
 
 _ROUNDS = 5
 """How many of the last rounds are shown."""
@@ -50,6 +58,44 @@ class ScoreStandingFacts:
     model: ModelId
     terms: ScoreTerms | None
     results: tuple[ScoringFacts, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ValidatorScore:
+    """A score that a validator revealed, 0 to 1."""
+
+    validator: Address
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class ValidatorsFacts:
+    """What validators say of a version, each by a hidden set of its own.
+
+    Attributes:
+        score: The median of what they revealed, 0 to 1; None if they are too few.
+        scores: In the order of their reveals.
+        commitments: Number of validators who committed to a score.
+        minimum: Number of reveals that a score needs.
+        reveal_deadline: Until when more may be revealed, Unix seconds.
+    """
+
+    score: float | None
+    scores: tuple[ValidatorScore, ...]
+    commitments: int
+    minimum: int
+    reveal_deadline: int
+
+
+def validators_facts(told: ScoringEntry) -> ValidatorsFacts:
+    """Return the facts of a result's scores in the index."""
+    return ValidatorsFacts(
+        score=None if told.median is None else told.median / SCORE_ONE,
+        scores=tuple(ValidatorScore(who, score / SCORE_ONE) for who, score in told.scores),
+        commitments=told.commitments,
+        minimum=told.minimum,
+        reveal_deadline=told.reveal_deadline,
+    )
 
 
 def score_standing_facts(client: Client, model_id: ModelId, account: Address) -> ScoreStandingFacts:

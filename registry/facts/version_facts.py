@@ -17,6 +17,7 @@ from registry.content.manifest import (
 )
 from registry.errors import InputError
 from registry.facts.label_facts import LabelFacts, label_facts
+from registry.facts.score_facts import ValidatorsFacts, validators_facts
 from registry.index.entries import DeprecationEntry, PlanEntry, VersionEntry
 from registry.lineage.affected_versions import Participation, Recall, Use
 from registry.lineage.ancestry import Ancestry
@@ -113,6 +114,7 @@ class VersionFacts:
         labels: Its aliases, tags and notes in the model.
         metrics: Its metrics by name: the owner's, or the weighted mean of the contributions' own; nobody checks them.
         score: How good the participants of the round that has it as parent say that it is; None if they do not.
+        validators: What validators say of the round's result; None if they say nothing.
         elsewhere: Its entries in other models.
         commitments: In commit order.
         attesters: Attesters of the round's result.
@@ -133,6 +135,7 @@ class VersionFacts:
     labels: LabelFacts
     metrics: Mapping[str, float]
     score: VersionScore | None
+    validators: ValidatorsFacts | None
     elsewhere: tuple[VersionPlace, ...]
     manifest: VersionManifest | None
     plan: PlanEntry | None
@@ -281,6 +284,7 @@ def _version(story: VersionProvenance, parents: tuple[Digest, ...], told: DatesA
         labels=label_facts(story.labels, entry.digest),
         metrics=metrics_of(story),
         score=told.scores.get(entry.digest),
+        validators=validators_facts(made.scoring) if made and made.scoring else None,
         elsewhere=tuple(_place(other, told) for other in story.elsewhere),
         manifest=story.manifest,
         plan=made.plan if made else None,

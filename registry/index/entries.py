@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from registry.chain.contract_structs import Plan, Result, Roots
+from registry.chain.validator_scores import median_of
 from registry.types import Address, Digest, Fault, ModelId, Role, Root, RoundId, Standing
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "QuorumEntry",
     "ResultEntry",
     "RoundEntry",
+    "ScoringEntry",
     "VersionEntry",
     "VoidEntry",
 ]
@@ -197,6 +199,28 @@ class RoundEntry:
     version_digest: Digest | None
     cancelled: bool
     final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringEntry:
+    """What validators say of a round's result.
+
+    Attributes:
+        reveal_deadline: Until when scores are revealed, Unix seconds.
+        minimum: Number of reveals that a score needs.
+        commitments: Number of validators who committed to a score.
+        scores: Revealed scores in millionths, with their validators, in the order of their reveals.
+    """
+
+    reveal_deadline: int
+    minimum: int
+    commitments: int
+    scores: tuple[tuple[Address, int], ...]
+
+    @property
+    def median(self) -> int | None:
+        """The median of the revealed scores, in millionths; None of too few. Later reveals may change it."""
+        return median_of(sorted(score for _, score in self.scores), self.minimum)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from registry.index.entries import (
     QuorumEntry,
     ResultEntry,
     RoundEntry,
+    ScoringEntry,
     VoidEntry,
 )
 from registry.index.queries import ORDER, PLACE, facts, place_of, roots_of
@@ -34,6 +35,7 @@ __all__ = [
     "results",
     "round_of",
     "rounds",
+    "scoring",
     "voids",
 ]
 
@@ -150,3 +152,24 @@ def expulsions(db: sqlite3.Connection, round_id: RoundId) -> tuple[ExpulsionEntr
     """Return the aggregators that lost their role for attesting a void result of a round."""
     rows = facts(db, "expulsions", "round aggregator tally", "round = ?", round_id)
     return tuple(ExpulsionEntry(*row) for row in rows)
+
+
+_MINIMUM = """
+SELECT minimum FROM score_terms JOIN rounds ON rounds.model = score_terms.model
+WHERE rounds.round = ? AND (score_terms.block, score_terms.log_index) < (?, ?)
+ORDER BY score_terms.block DESC, score_terms.log_index DESC LIMIT 1
+"""
+
+
+def scoring(db: sqlite3.Connection, round_id: RoundId, result_hash: bytes) -> ScoringEntry | None:
+    """Return what validators say of a round's result; None if none committed to a score."""
+    where = "round = ? AND result_hash = ?"
+    begun = list(facts(db, "score_commitments", "reveal_deadline", where, round_id, result_hash))
+    if not begun:
+        return None
+    first, deadline = begun[0]
+    minimum = db.execute(_MINIMUM, (round_id, first.block, first.log_index)).fetchone()
+    scores = tuple(
+        (who, score) for _, who, score in facts(db, "scores", "validator score", where, round_id, result_hash)
+    )
+    return ScoringEntry(deadline, minimum[0] if minimum else 0, len(begun), scores)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 
+from registry.chain.validator_scores import SCORE_ONE
 from registry.content.manifest import Reason
 from registry.lineage.ancestry import Ancestry
 from registry.lineage.provenance import CommitmentProvenance, RoundProvenance, VersionProvenance
@@ -135,6 +136,10 @@ def _lines(version: VersionProvenance, times: Mapping[int, int], score: VersionS
     if score is not None:
         worst = "" if score.worst is None else f" ± {score.spread:.2g}, worst participant {score.worst:.4g}"
         lines.append(_line(f"{score.metric} {score.value:.4g}{worst}, as {score.participants} say", "faint"))
+    judged = version.round.scoring if version.round is not None else None
+    if judged is not None and judged.median is not None:
+        many = f"median of {len(judged.scores)} validators"
+        lines.append(_line(f"score {judged.median / SCORE_ONE:.4g}, {many}", "faint"))
     if version.manifest is None:
         lines.append(_line("its manifest is unavailable", "bad"))
     if version.round is not None:

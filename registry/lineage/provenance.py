@@ -22,7 +22,7 @@ from registry.content.manifest import (
 )
 from registry.errors import ContentError, FormError, InputError
 from registry.index import queries, round_queries
-from registry.index.entries import CommitmentEntry, DeprecationEntry, PlanEntry, RoundEntry, VersionEntry
+from registry.index.entries import CommitmentEntry, DeprecationEntry, PlanEntry, RoundEntry, ScoringEntry, VersionEntry
 from registry.index.for_now import index_for_now
 from registry.lineage.version_labels import ModelLabels, labels_of
 from registry.rounds.reports import Report, load_report
@@ -86,6 +86,7 @@ class RoundProvenance:
     Attributes:
         plan_before: The plan of the model's previous round; None for the first.
         attesters: Attesters of the standing result.
+        scoring: What validators say of it; None if they say nothing.
     """
 
     entry: RoundEntry
@@ -95,6 +96,7 @@ class RoundProvenance:
     report: ReportManifest | None
     commitments: tuple[CommitmentProvenance, ...]
     attesters: tuple[Address, ...]
+    scoring: ScoringEntry | None
     disputes: tuple[DisputeProvenance, ...]
 
 
@@ -199,6 +201,7 @@ def round_provenance(db: sqlite3.Connection, store: ContentStore, entry: RoundEn
         report=None if report is None else report.manifest,
         commitments=_commitments(db, store, entry, report),
         attesters=tuple(attesters),
+        scoring=None if entry.result_hash is None else round_queries.scoring(db, entry.round_id, entry.result_hash),
         disputes=_disputes(db, entry),
     )
 

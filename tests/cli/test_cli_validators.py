@@ -52,5 +52,13 @@ def test_a_result_is_scored_and_a_low_score_shuts_the_gate(world: Any) -> None:
     require({name: shown[name] for name in ("model", "terms", "results")}, ScoreStandingFacts)
     assert [(each["round"], each["score"], each["scores"]) for each in shown["results"]] == [(1, 0.625, [0.625])]
     assert "0.625000" in run("validator", "status", model).stdout
+    (newest, *_) = done("provenance", "show", model, "--svg", "l.svg")["lineage"]
+    told = newest["validators"]
+    assert (told["score"], told["commitments"], told["minimum"]) == (0.625, 1, 1)
+    assert [each["score"] for each in told["scores"]] == [0.625]
+    said = run("provenance", "show", model).stdout
+    assert "validators' score: 0.625, the median; 1 revealed of 1, 1 needed, until " in said
+    assert "score 0.625, median of 1 validators" in (world.folder / "l.svg").read_text()
+    assert "| 1 | `" + newest["version"][2:12] + "` | 0.625 | 1 |" in run("model", "card", model).stdout
     shut = run("round", "open", model, "--account", "a")
     assert (shut.exit_code, "has the score 0.625000, expected at least 0.7" in shut.stderr) == (2, True)
