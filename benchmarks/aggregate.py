@@ -48,7 +48,7 @@ def combine_files(paths: Sequence[Path], out: Path, check: str) -> None:
     """Combine files in two processes."""
     from registry.content.tensors import header_length
     from registry.rounds.aggregation import Checks, combine, leaves_of_file
-    from registry.rules.table import DENSE, EXAMPLES, MEAN, Combining
+    from registry.rules.table import EXAMPLES, MEAN, Combining
 
     size = paths[0].stat().st_size
     with paths[0].open("rb") as file:
@@ -61,7 +61,6 @@ def combine_files(paths: Sequence[Path], out: Path, check: str) -> None:
         size,
         grid_bits=GRID_BITS,
         combining=Combining(MEAN, EXAMPLES),
-        encoding=DENSE,
         out=out,
         check=Checks(**CHECKS[check]),
         processes=2,

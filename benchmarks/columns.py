@@ -52,7 +52,7 @@ def combine_files(
 ) -> None:
     """Combine files by a rule of columns."""
     from registry.rounds.aggregation import Checks, combine, leaves_of_file
-    from registry.rules.table import COMBINE_RULES, DENSE, UNIFORM, Combining, lookup
+    from registry.rules.table import COMBINE_RULES, UNIFORM, Combining, lookup
 
     size = paths[0].stat().st_size
     with paths[0].open("rb") as file:
@@ -65,7 +65,6 @@ def combine_files(
         size,
         grid_bits=GRID_BITS,
         combining=Combining(lookup(COMBINE_RULES, rule[0], "combine rule"), UNIFORM, rule[1]),
-        encoding=DENSE,
         out=out,
         check=Checks(**CHECKED[check]),
         processes=processes,

@@ -60,6 +60,7 @@ PLAN = PlanManifest(
     weights="examples",
     server=server_rule("fedavg", {"rate": 1.0}, GRID_BITS),
     update_form=1,
+    form_parameters={},
     grid_bits=GRID_BITS,
     saturate=False,
     scales={},

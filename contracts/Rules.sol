@@ -3,6 +3,7 @@ pragma solidity ^0.8.28;
 
 import {Plan} from "./interfaces/ICairn.sol";
 import {IRules, RuleSet, Scalars, Shape} from "./interfaces/IRules.sol";
+import {Packed, Packing} from "./rules/Packed.sol";
 import {Programs} from "./rules/Programs.sol";
 import {RuleBytes} from "./rules/RuleBytes.sol";
 
@@ -85,6 +86,21 @@ contract Rules is IRules {
     }
 
     /// @inheritdoc IRules
+    function unpack(bytes calldata rules, bytes calldata row, uint64 coordinate, bool whole)
+        external
+        pure
+        returns (bool canonical, int256 q)
+    {
+        Packing memory packing = RuleBytes.packing(rules);
+        uint256 place = coordinate % Packed.VALUES;
+        (canonical, q) = Packed.integerAt(packing, row, place);
+        if (!whole) return (canonical, q);
+        uint256 first = coordinate - place;
+        uint256 values = RuleBytes.values(rules);
+        canonical = Packed.isCanonical(packing, row, values > first ? values - first : 0);
+    }
+
+    /// @inheritdoc IRules
     function serverStep(bytes calldata rules, int256 q, int256[] calldata state, Scalars calldata scalars)
         external
         pure
@@ -118,9 +134,18 @@ contract Rules is IRules {
         uint8 count = uint8(rules[80]);
         if (count > MAX_PARAMETERS) revert BadRules(80);
         if (RuleBytes.programAt(rules) > rules.length) revert BadRules(rules.length);
-        if (!RuleBytes.isColumns(rules) && !RuleBytes.isSelectColumns(rules)) return;
-        if (count == 0) revert BadRules(80);
-        if (uint64(bytes8(rules[RuleBytes.FIXED:])) > MAX_SHARE) revert BadRules(RuleBytes.FIXED);
+        bool ordered = RuleBytes.isColumns(rules) || RuleBytes.isSelectColumns(rules);
+        bool packed = RuleBytes.isPacked(rules);
+        if (count < (ordered ? 1 : 0) + (packed ? 2 : 0)) revert BadRules(80);
+        if (packed) {
+            uint256 end = RuleBytes.programAt(rules);
+            uint64 bits = uint64(bytes8(rules[end - 16:]));
+            uint64 kept = uint64(bytes8(rules[end - 8:]));
+            if (!Packed.isValid(bits, kept)) revert BadRules(end - 16);
+            // Most values of a coordinate would be zeros that nobody measured.
+            if (ordered && kept != 0) revert BadRules(end - 8);
+        }
+        if (ordered && uint64(bytes8(rules[RuleBytes.FIXED:])) > MAX_SHARE) revert BadRules(RuleBytes.FIXED);
     }
 
     function _program(bytes calldata rules) private pure returns (bytes calldata) {

@@ -11,9 +11,12 @@ import numpy as np
 import torch
 
 from registry.content.manifest import PlanManifest
-from registry.content.tensors import TensorHeader, encode_header
+from registry.content.tensors import TensorHeader, encode_header, packed_layout
 from registry.errors import InputError
-from registry.rules.grid import F32, to_grid
+from registry.rules.grid import F32, F64, I32, grid_integers, to_grid
+from registry.rules.packed import ROW_VALUES, U8, Packing
+from registry.rules.table import packing_of
+from registry.types import GRID_LIMIT
 from trainer.transforms import TRANSFORMS
 
 __all__ = ["GridUse", "lossy", "transformed", "write_update"]
@@ -73,28 +76,66 @@ def transformed(delta: Mapping[str, torch.Tensor], plan: PlanManifest) -> dict[s
 
 
 def write_update(
-    path: Path, delta: Mapping[str, torch.Tensor], header: TensorHeader, plan: PlanManifest
+    path: Path,
+    delta: Mapping[str, torch.Tensor],
+    header: TensorHeader,
+    plan: PlanManifest,
+    residual: I32 | None = None,
 ) -> tuple[GridUse, ...]:
-    """Write deltas as an update's file, on the plan's grid; return what the grid made of each tensor.
+    """Write deltas as an update's file, on the plan's grid and in its form; return what the grid made of each tensor.
 
     Args:
         path: The file; written and synced to disk.
         delta: float64 tensors by the version's names, at least those of the header.
-        header: The header of the round's updates.
+        header: The header of the version's F32 tensors, as the aggregate has it.
         plan: The plan.
+        residual: (n,), int32, grid integers to add before packing: what packing left out of the last update. Becomes
+            what it leaves out of this one.
 
     Raises:
         InputError: A value is not finite, or lies beyond the grid and the plan does not saturate; names the tensor.
     """
-    uses: list[GridUse] = []
-    with path.open("wb") as out:
-        out.write(encode_header(header.specs))
-        for values, use in _on_grid(delta, header, plan):
-            out.write(values.tobytes())
+    packing, uses = packing_of(plan), list[GridUse]()
+    count = header.data_bytes // 4
+    file = header if packing is None else packed_layout(packing.rows(count), packing.row_bytes)
+
+    def values() -> Iterator[F32]:
+        for piece, use in _on_grid(delta, header, plan):
             uses.append(use)
+            yield piece.reshape(-1)
+
+    with path.open("wb") as out:
+        out.write(encode_header(file.specs))
+        for data in values() if packing is None else _packed(values(), packing, plan.grid_bits, count, residual):
+            out.write(data.tobytes())
         out.flush()
         os.fsync(out.fileno())
     return tuple(uses)
+
+
+def _packed(values: Iterator[F32], packing: Packing, grid_bits: int, count: int, residual: I32 | None) -> Iterator[U8]:
+    """Yield the packed rows of values that come in pieces of any size."""
+    first, rest = 0, np.empty(0, dtype=np.float64)
+    for piece in values:
+        integers = np.concatenate([rest, grid_integers(piece, grid_bits, check=False)])
+        last = first + len(integers)
+        whole = len(integers) if last == count else len(integers) // ROW_VALUES * ROW_VALUES
+        rest = integers[whole:]
+        if whole:
+            yield _pack(integers[:whole], packing, first, count, residual)
+        first += whole
+
+
+def _pack(integers: F64, packing: Packing, first: int, count: int, residual: I32 | None) -> U8:
+    """Pack whole rows, or the last ones; with a residual, add it before and leave there what is not packed."""
+    if residual is None:
+        return packing.pack(integers)
+    here = residual[first : first + len(integers)]
+    owed = integers + here
+    rows = packing.pack(np.clip(owed, -GRID_LIMIT, GRID_LIMIT))
+    sent = packing.unpack(rows, first=first // ROW_VALUES, values=count, check=False)
+    here[:] = np.clip(owed - sent[: len(owed)], -GRID_LIMIT, GRID_LIMIT)
+    return rows
 
 
 def _on_grid(

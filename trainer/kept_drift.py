@@ -17,14 +17,13 @@ import torch
 
 from registry.chain.contract_hashes import round_id_of
 from registry.content.manifest import PlanManifest, VersionManifest, digest_of
-from registry.content.tensors import TensorHeader, parse_header, write_tensors
+from registry.content.tensors import TensorHeader, write_tensors
 from registry.durable import write_whole
 from registry.errors import FormError
 from registry.rounds.admission import UpdateForm
 from registry.rounds.drift import DRIFTING, moved_drift, own_drift, shared_drift
 from registry.rounds.onchain import RoundRecord
 from registry.rounds.versions import arrays_in
-from registry.rules.grid import grid_integers
 from registry.rules.interpreter import I64
 from registry.rules.server_programs import MOMENT
 from registry.store.base import ContentStore
@@ -87,7 +86,7 @@ def save_drift(place: Path, drift: Drift | None, plan: PlanManifest, form: Updat
     if drift is None:
         return
     data = (place / "update.safetensors").read_bytes()[len(form.header) :]
-    q = grid_integers(np.frombuffer(data, dtype="<f4"), form.grid_bits).astype(np.int64)
+    q = form.integers(data).astype(np.int64)
     moved = moved_drift(plan.algorithm.name, drift.own, drift.shared, q)
     write_whole(place / _FILE, b"".join(write_tensors({"drift": ("I64", moved.shape, moved)})))
 
@@ -105,8 +104,7 @@ def drift_tensors(
     """
     if drift is None:
         return {}, {}
-    header = parse_header(form.header, form.size)
-    own, shared = (_tensors(values, header, plan) for values in (drift.own, drift.shared))
+    own, shared = (_tensors(values, form.dense, plan) for values in (drift.own, drift.shared))
     names = {name: there for name, there in stored.items() if there in own}
     return {name: own[there] for name, there in names.items()}, {name: shared[there] for name, there in names.items()}
 

@@ -365,6 +365,7 @@ def propose_plan(
         weights=EXAMPLES,
         server=server_rule("fedavg", {"rate": 1.0}, grid_bits),
         update_form=DENSE.number,
+        form_parameters={},
         grid_bits=grid_bits,
         saturate=False,
         scales=scales,

@@ -18,7 +18,6 @@ from torch import nn
 
 from registry.chain.contract_hashes import round_id_of
 from registry.content.manifest import Code, DataSetManifest, Evaluation, PlanManifest, digest_of, encode
-from registry.content.tensors import parse_header
 from registry.durable import write_whole
 from registry.errors import InputError
 from registry.rounds.admission import update_form
@@ -42,6 +41,7 @@ from trainer.steps import EnoughSteps, counting_steps
 from trainer.task_values import measures, metrics_of, patterns_of, whole
 from trainer.tensor_names import require_once
 from trainer.transforms import TRANSFORMS
+from trainer.transforms.error_feedback import load_residual, require_packed, save_residual
 from trainer.updates import (
     Origin,
     PreparedUpdate,
@@ -222,7 +222,9 @@ def _computed(
     with _frozen(task, fixed):
         delta, metrics, steps = _train(stored, plan, task, LocalRound(record.number, own=own, shared=shared))
     discard_update(place)
-    uses = write_update(place / "update.safetensors", delta, parse_header(form.header, form.size), plan)
+    residual = load_residual(folder, record, participant, plan)
+    uses = write_update(place / "update.safetensors", delta, form.dense, plan, residual)
+    save_residual(place, residual, plan)
     if on_grid is not None:
         on_grid(uses)
     save_private(place, task.module, task.private)
@@ -330,7 +332,8 @@ def _said_once(place: Path, text: str) -> str:
 def _trained(made: PreparedUpdate) -> str:
     """Return an update's metrics, weight and steps as a line."""
     metrics = [f"{name} {value:.4g}" for name, value in made.manifest.metrics.items()]
-    return ", ".join((*metrics, f"weight {made.manifest.weight}", f"{made.manifest.steps} steps"))
+    size = f"{made.manifest.delta.size} bytes"
+    return ", ".join((*metrics, f"weight {made.manifest.weight}", f"{made.manifest.steps} steps", size))
 
 
 class Elsewhere:
@@ -395,6 +398,7 @@ def _require_feasible(plan: PlanManifest, task: Task) -> None:
     if task.most_steps is not None and not CLIENT_ALGORITHMS[plan.algorithm.name].partial:
         partial = ", ".join(name for name, known in CLIENT_ALGORITHMS.items() if known.partial)
         raise InputError(f"most_steps: expected an algorithm with partial work ({partial}), got {plan.algorithm.name}")
+    require_packed(plan)
     for step in plan.transforms:
         if step.name not in TRANSFORMS:
             raise InputError(f"plan: expected transforms of {sorted(TRANSFORMS)}, got {step.name!r}")

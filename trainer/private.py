@@ -26,7 +26,7 @@ from registry.rounds.versions import NUMPY_NAMES, arrays_in
 from registry.store.base import ContentStore
 from registry.types import Address, ModelId
 from trainer.modules import load_version, matching
-from trainer.updates import origin_of, place_of
+from trainer.updates import earlier_rounds, origin_of, place_of
 
 if TYPE_CHECKING:
     from trainer.participant import Task
@@ -66,7 +66,7 @@ def load_private(
     """
     if not patterns:
         return
-    rounds = _rounds(folder, record, participant)
+    rounds = earlier_rounds(folder, record, participant)
     last = next((number for number in rounds if _is_private(folder, record, number)), None)
     if last is None:
         if not rounds and 0 < committed < record.number and not anew:
@@ -144,19 +144,6 @@ def save_private(place: Path, module: nn.Module, patterns: Sequence[str]) -> Non
         arrays = _arrays(own).items()
         tensors = {name: (NUMPY_NAMES[array.dtype], array.shape, array) for name, array in arrays}
         write_whole(place / _FILE, b"".join(write_tensors(tensors)))
-
-
-def _rounds(folder: Path, record: RoundRecord, participant: Address) -> list[int]:
-    """Return the earlier rounds of this model that the participant has locally sealed updates of, the last first."""
-    here = (record.chain_id, record.contract, record.model_id, participant)
-    sealed = (decode(file.read_bytes(), UpdateManifest) for file in folder.glob("round-*/update.cbor"))
-    earlier = {
-        update.number
-        for update in sealed
-        if (update.chain_id, update.contract, update.model, update.participant) == here
-        and update.number < record.number
-    }
-    return sorted(earlier, reverse=True)
 
 
 def _is_private(folder: Path, record: RoundRecord, number: int) -> bool:

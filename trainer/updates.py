@@ -18,7 +18,7 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.content.gate import describe
+from registry.content.gate import Description, describe
 from registry.content.manifest import (
     DELTA,
     NOT_STATED,
@@ -33,6 +33,8 @@ from registry.content.manifest import (
     encode,
     manifest_cid,
 )
+from registry.content.merkle import VALUES, Rows
+from registry.content.tensors import packed_row_bytes
 from registry.durable import write_whole
 from registry.errors import ContractError, FormError, InputError, VerificationFailed
 from registry.rounds.admission import UpdateForm, judge_blob
@@ -41,7 +43,7 @@ from registry.rounds.data_sets import SALT_BYTES, open_data_set, opening_of
 from registry.rounds.loaded_round import load_round
 from registry.rounds.onchain import RoundRecord
 from registry.store.base import ContentStore
-from registry.store.blobs import add_file, blob_of_file, file_pieces
+from registry.store.blobs import add_file, blob_of_file, file_header, file_pieces
 from registry.store.manifests import put_manifest
 from registry.types import Address, Digest, ModelId, Root, RoundId
 
@@ -56,6 +58,8 @@ __all__ = [
     "discard_update",
     "commit_update",
     "commitment_fields",
+    "describe_update",
+    "earlier_rounds",
     "held_update",
     "is_of",
     "is_published",
@@ -77,6 +81,7 @@ _PARTS = (
     "published",
     "private.safetensors",
     "drift.safetensors",
+    "residual.safetensors",
     "update.safetensors",
 )
 """What a round's folder may have of an update."""
@@ -129,6 +134,19 @@ def prepared_update(round_dir: Path) -> PreparedUpdate | None:
     return PreparedUpdate(decode(manifest.read_bytes(), UpdateManifest), round_dir / "update.safetensors")
 
 
+def earlier_rounds(folder: Path, record: RoundRecord, participant: Address) -> list[int]:
+    """Return the earlier rounds of this model that the participant has locally sealed updates of, the last first."""
+    here = (record.chain_id, record.contract, record.model_id, participant)
+    sealed = (decode(file.read_bytes(), UpdateManifest) for file in folder.glob("round-*/update.cbor"))
+    earlier = {
+        update.number
+        for update in sealed
+        if (update.chain_id, update.contract, update.model, update.participant) == here
+        and update.number < record.number
+    }
+    return sorted(earlier, reverse=True)
+
+
 def origin_of(round_dir: Path) -> Origin | None:
     """Return what made the update of a round's folder; None if nothing says so."""
     try:
@@ -178,6 +196,17 @@ def discard_update(round_dir: Path) -> None:
         (round_dir / name).unlink(missing_ok=True)
 
 
+def describe_update(file: Path) -> Description:
+    """Validate and hash an update's file, whose root is that of its values or of its packed rows.
+
+    Raises:
+        FormError: It is not a canonical safetensors file.
+    """
+    row_bytes = packed_row_bytes(file_header(file)[0])
+    rows = VALUES if row_bytes is None else Rows(1, row_bytes)
+    return describe(file_pieces(file), sha256=False, workers=1, rows=rows)
+
+
 def moves_nothing(prepared: PreparedUpdate) -> bool:
     """Return whether an update is all zeros."""
     with prepared.file.open("rb") as file:
@@ -220,12 +249,12 @@ def finalize_update(
         origin: What made it, for whoever makes another one for the round.
 
     Raises:
-        FormError: The file is not a canonical safetensors file of F32 tensors.
+        FormError: The file is not a canonical safetensors file of F32 tensors or packed rows.
     """
     file = round_dir / "update.safetensors"
-    facts = describe(file_pieces(file), sha256=False, workers=1)
+    facts = describe_update(file)
     if facts.cid is None or facts.tensor_root is None:
-        raise FormError(f"{file}: expected F32 tensors, got others")
+        raise FormError(f"{file}: expected F32 tensors or packed rows, got others")
     opening = opening_of(data_set, _salt(round_dir.parent))
     named, _ = open_data_set(opening)
     manifest = UpdateManifest(
@@ -292,7 +321,7 @@ def adopt_update(
     """
     made = f"{file}: expected an update as `cairn update make` makes of two files of weights"
     try:
-        facts = describe(file_pieces(file), sha256=False)
+        facts = describe_update(file)
     except FormError as error:
         raise FormError(f"{made}: {error}") from error
     origin = _file_origin(file, (str(facts.cid), weight, steps, data_set, code, dict(metrics or {})))

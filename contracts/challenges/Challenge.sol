@@ -22,20 +22,40 @@ abstract contract Challenge is Disputed, IChallenges {
     // slither-disable-next-line naming-convention
     ICourt public immutable COURT;
 
-    /// @dev As `_openOn`, where the values of updates are such as `Grid` reads.
+    /// @dev As `_openOn`, where the values of updates are such as the chain reads.
     function _openValues(Target calldata target, Basis calldata basis) internal view returns (Dispute memory found) {
         found = _openOn(target, basis);
-        if (!RuleBytes.isDense(basis.rules)) revert FormNotDisputable(RuleBytes.updateForm(basis.rules));
+        bool isRead = RuleBytes.isDense(basis.rules) || RuleBytes.isPacked(basis.rules);
+        if (!isRead) revert FormNotDisputable(RuleBytes.updateForm(basis.rules));
     }
 
-    function _gridAt(Opening calldata opening, uint64 coordinate, bytes32 root, uint8 gridBits)
+    /// @dev The grid integer of a coordinate: of an update in its rows, or of the aggregate in those of values.
+    function _integerAt(
+        bytes calldata rules,
+        Opening calldata opening,
+        uint64 coordinate,
+        bytes32 root,
+        Rows memory rows
+    ) internal view returns (int256 q) {
+        // slither-disable-next-line unused-return
+        _requireEntry(opening, _entryOf(coordinate, rows), root, rows);
+        bool canonical;
+        (canonical, q) = _valueIn(rules, opening.leaf, coordinate, rows, false);
+        if (!canonical) revert NotOnGrid(coordinate);
+    }
+
+    /// @param chunk Of the length that its place says.
+    /// @param whole Of a packed row, whether all of it is asked about, not this coordinate alone.
+    /// @return canonical Whether the value may stand in an update.
+    function _valueIn(bytes calldata rules, bytes calldata chunk, uint64 coordinate, Rows memory rows, bool whole)
         internal
         view
-        returns (int256)
+        returns (bool canonical, int256 q)
     {
-        (bool canonical, int256 q) = Grid.toInteger(_valueAt(opening, coordinate, root), gridBits);
-        if (!canonical) revert NotOnGrid(coordinate);
-        return q;
+        // slither-disable-next-line calls-loop
+        if (rows.entryBytes == 1) return RULES.unpack(rules, chunk, coordinate, whole);
+        uint32 bits = _bitsAt(chunk, uint256(coordinate % CHUNK_VALUES) * rows.entryBytes);
+        return Grid.toInteger(bits, RuleBytes.gridBits(rules));
     }
 
     /// @return found The states of a coordinate, which stand one after the other in one chunk.

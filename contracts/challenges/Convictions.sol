@@ -81,10 +81,13 @@ abstract contract Convictions is Challenge {
         Dispute memory found = _openOn(target, basis);
         // Of a state that begins anew nobody here answers for what the parent has.
         if (tree == Tree.ParentState && !_continues(basis, RULES.layoutOf(basis.rules))) revert BadTree(tree);
-        (bytes32 root,) = _rootOf(target, basis, tree, membership);
+        (bytes32 root, Rows memory rows) = _rootOf(target, basis, tree, membership);
         _requireCounted(counted, root);
         uint64 expected = RuleBytes.values(basis.rules);
         if (tree == Tree.State || tree == Tree.ParentState) expected *= _statesOf(basis);
+        if (rows.entryBytes == 1) {
+            expected = (expected + CHUNK_VALUES - 1) / CHUNK_VALUES * rows.entries;
+        }
         if (counted.count == expected) revert NothingWrong(Fault.Size);
         _convict(target, found, Wrong(Fault.Size, Part.Whole, 0));
     }
@@ -102,7 +105,7 @@ abstract contract Convictions is Challenge {
         if (tree == Tree.Parent || tree == Tree.ParentState) revert BadTree(tree);
         Dispute memory found = _openOn(target, basis);
         (bytes32 root, Rows memory rows) = _rootOf(target, basis, tree, membership);
-        uint64 entry = tree == Tree.State ? coordinate * _statesOf(basis) : coordinate;
+        uint64 entry = tree == Tree.State ? coordinate * _statesOf(basis) : _entryOf(coordinate, rows);
         uint64 index = entry / rows.entries;
         _requireChunk(opening, index, root, rows);
         if (opening.leaf.length == _chunkBytes(opening.counted.count, index, rows)) {
@@ -110,10 +113,9 @@ abstract contract Convictions is Challenge {
             if (entry >= count) revert BadIndex(entry, count);
             // What a version or a state holds is compared, not constrained.
             if (tree == Tree.Version || tree == Tree.State) revert NothingWrong(Fault.Chunk);
-            uint32 bits = _bitsAt(opening.leaf, uint256(entry % rows.entries) * rows.entryBytes);
             // Which integer it is, is not asked.
             // slither-disable-next-line unused-return
-            (bool canonical,) = Grid.toInteger(bits, RuleBytes.gridBits(basis.rules));
+            (bool canonical,) = _valueIn(basis.rules, opening.leaf, coordinate, rows, true);
             if (canonical) revert NothingWrong(Fault.Chunk);
         }
         _convict(target, found, Wrong(Fault.Chunk, Part.Values, coordinate / CHUNK_VALUES));
@@ -191,9 +193,8 @@ abstract contract Convictions is Challenge {
         view
         returns (int256 d, int256 exponent, int256[] memory next)
     {
-        uint8 gridBits = RuleBytes.gridBits(basis.rules);
-        d = _gridAt(before.aggregate, before.coordinate, target.result.aggregateRoot, gridBits);
-        exponent = int256(before.segment.exponent) - int256(uint256(gridBits));
+        d = _integerAt(basis.rules, before.aggregate, before.coordinate, target.result.aggregateRoot, _valueRows());
+        exponent = int256(before.segment.exponent) - int256(uint256(RuleBytes.gridBits(basis.rules)));
         next = _statesBefore(basis, before);
         if (before.segment.kind != SegmentKind.Parameter) return (d, exponent, next);
         exponent -= int256(uint256(RULES.read(basis.rules).fractionBits));

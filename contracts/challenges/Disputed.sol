@@ -14,6 +14,8 @@ import {
     Tree
 } from "../interfaces/IDisputed.sol";
 import {IRules} from "../interfaces/IRules.sol";
+import {Packed} from "../rules/Packed.sol";
+import {RuleBytes} from "../rules/RuleBytes.sol";
 import {Merkle} from "./Merkle.sol";
 
 /// @title What every challenge and demand begins with: the result in its window, and openings of its roots
@@ -121,6 +123,17 @@ abstract contract Disputed is IDisputed {
         return Rows(4, uint16(CHUNK_VALUES));
     }
 
+    /// @dev Of a contribution: 256 values, or the bytes of the row that they are packed into.
+    function _updateRows(bytes calldata rules) internal pure returns (Rows memory) {
+        if (!RuleBytes.isPacked(rules)) return _valueRows();
+        return Rows(1, uint16(Packed.rowBytes(RuleBytes.packing(rules))));
+    }
+
+    /// @dev Where a coordinate's value stands, or the row that it is packed into begins.
+    function _entryOf(uint64 coordinate, Rows memory rows) internal pure returns (uint64) {
+        return rows.entryBytes == 1 ? coordinate / CHUNK_VALUES * rows.entries : coordinate;
+    }
+
     /// @dev As many whole coordinates as fit into the bytes of a chunk of values.
     function _stateRows(uint8 states) internal pure returns (Rows memory) {
         return Rows(8, uint16(CHUNK_VALUES / 2 - CHUNK_VALUES / 2 % states));
@@ -159,8 +172,8 @@ abstract contract Disputed is IDisputed {
         return kept != 0 && basis.parent.state != 0 && basis.parent.stateLayout == kept && basis.parent.step < MAX_STEP;
     }
 
-    /// @dev The root of a blob of the round, and what its leaves are made of. The basis is read for the parent and for
-    /// states alone.
+    /// @dev The root of a blob of the round, and what its leaves are made of. The basis is read for the parent, for
+    /// states and for contributions.
     function _rootOf(Target calldata target, Basis calldata basis, Tree tree, Membership calldata membership)
         internal
         view
@@ -173,6 +186,7 @@ abstract contract Disputed is IDisputed {
         else if (tree == Tree.Contribution) {
             _requireMember(membership, target.result.contributionsRoot);
             root = membership.contribution.tensorRoot;
+            rows = _updateRows(basis.rules);
         } else {
             uint8 states = _statesOf(basis);
             if (states == 0) revert NoState();

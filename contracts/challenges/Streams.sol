@@ -76,7 +76,7 @@ abstract contract Streams is Challenge {
         Dispute memory found = _openValues(target, basis);
         Adding memory s = _finish(target, basis, found, coordinate, progress, steps);
         // All ones lies past the end of any blob: numbers alone get no further.
-        int256 q = _gridAt(aggregate, coordinate, target.result.aggregateRoot, RuleBytes.gridBits(basis.rules));
+        int256 q = _integerAt(basis.rules, aggregate, coordinate, target.result.aggregateRoot, _valueRows());
         int256 right = _right(basis.rules, s, target.result.divisor);
         if (q == right) revert NothingWrong(Fault.Aggregate);
         _convict(target, found, Wrong(Fault.Aggregate, Part.Values, coordinate / CHUNK_VALUES));
@@ -173,11 +173,12 @@ abstract contract Streams is Challenge {
         if (steps.length > target.result.contributions - s.next) {
             revert TooManySteps(s.next, target.result.contributions);
         }
+        Rows memory rows = coordinate == NO_COORDINATE ? _valueRows() : _updateRows(basis.rules);
         for (uint256 i = 0; i < steps.length; ++i) {
             Contribution calldata c = steps[i].contribution;
             s.height = Merkle.grow(s.peaks, s.height, s.next, _hashOf(c));
             if (coordinate != NO_COORDINATE) {
-                int256 q = _gridAt(steps[i].chunk, coordinate, c.tensorRoot, RuleBytes.gridBits(basis.rules));
+                int256 q = _integerAt(basis.rules, steps[i].chunk, coordinate, c.tensorRoot, rows);
                 if (RuleBytes.isColumns(basis.rules)) {
                     s.sum += Columns.place(s.middle, q);
                 } else if (!RuleBytes.isSelectColumns(basis.rules)) {

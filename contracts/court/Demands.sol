@@ -27,7 +27,7 @@ abstract contract Demands is Answers {
         Membership calldata membership,
         uint64[] calldata indices
     ) external payable {
-        bool based = tree == Tree.Parent || tree == Tree.State || tree == Tree.ParentState;
+        bool based = tree == Tree.Parent || tree == Tree.State || tree == Tree.ParentState || tree == Tree.Contribution;
         Dispute memory found = based ? _openOn(target, basis) : _open(target);
         // A state that begins anew is computed from none: what the parent has may be in rows of other lengths.
         if (tree == Tree.ParentState && !_continues(basis, RULES.layoutOf(basis.rules))) revert NoState();

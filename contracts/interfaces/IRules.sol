@@ -28,7 +28,7 @@ struct RuleSet {
     bytes32 header;
     /// Counted Merkle root of the segments.
     bytes32 segments;
-    /// Parameters of the combine rule.
+    /// Parameters of the combine rule, then those of the update form.
     int64[] parameters;
     /// States that the server program keeps for each coordinate.
     uint8 states;
@@ -55,7 +55,9 @@ struct Scalars {
 ///     file         values uint64, header bytes32, segments bytes32
 ///     parameters   uint8 count, that many int64; of columns, the first is the share of values left out at each end, in
 ///                  65536ths, 0..2^15, never so many that none is left: min(⌊K · share / 2^16⌋, ⌊(K - 1) / 2⌋) of K;
-///                  of select columns, the number of values left out, 0..2^15: max(1, K - number) of K are kept
+///                  of select columns, the number of values left out, 0..2^15: max(1, K - number) of K are kept;
+///                  under update form 2 the last two are bits, 4, 8 or 16, and how many of 256 values a row keeps,
+///                  0 for all, at most 128, none of 4 bits and none under columns and select columns
 ///     server       the server program, see `docs/format.md`
 ///
 /// What is not checked here: that the program's intervals hold, that the segments are those of the parent, that the
@@ -103,6 +105,15 @@ interface IRules {
 
     /// @notice The states of a coordinate before the first step.
     function initialStates(bytes calldata rules) external pure returns (int256[] memory);
+
+    /// @notice The integer of a coordinate in the packed row that holds it, under rules with update form 2.
+    /// @param row Of as many bytes as these rules give a row.
+    /// @param whole Whether the whole row is checked, not this integer alone.
+    /// @return canonical Whether it may stand in an update: the row is the one encoding of its integers.
+    function unpack(bytes calldata rules, bytes calldata row, uint64 coordinate, bool whole)
+        external
+        pure
+        returns (bool canonical, int256 q);
 
     /// @notice Runs the server program on one coordinate.
     /// @param q The aggregate's grid integer.

@@ -4,6 +4,7 @@ pragma solidity ^0.8.28;
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
 import {RuleSet, Shape} from "../interfaces/IRules.sol";
+import {Packing} from "./Packed.sol";
 
 /// @title Where things stand in rule bytes
 /// @notice Offsets of the fields; `IRules` says what they mean.
@@ -12,6 +13,8 @@ library RuleBytes {
     uint256 private constant COMBINE = 1;
     /// @dev Every value as float32 on the grid.
     uint16 private constant DENSE = 1;
+    /// @dev Rows of integers with a scale each.
+    uint16 private constant PACKED = 2;
     uint256 private constant FILE = 8;
     uint256 private constant COUNT = 80;
     /// @dev Largest factor where factors follow from statistics and each contribution counts once.
@@ -59,6 +62,17 @@ library RuleBytes {
     /// @notice Whether updates hold values as `Grid` reads them.
     function isDense(bytes calldata rules) internal pure returns (bool) {
         return updateForm(rules) == DENSE;
+    }
+
+    /// @notice Whether updates hold packed rows.
+    function isPacked(bytes calldata rules) internal pure returns (bool) {
+        return updateForm(rules) == PACKED;
+    }
+
+    /// @notice How updates of form 2 are packed, in the last bytes of the last two parameters.
+    function packing(bytes calldata rules) internal pure returns (Packing memory) {
+        uint256 end = programAt(rules);
+        return Packing(uint8(rules[end - 9]), uint8(rules[end - 1]));
     }
 
     function isColumns(bytes calldata rules) internal pure returns (bool) {

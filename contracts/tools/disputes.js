@@ -2,8 +2,8 @@
 import * as ethers from "ethers";
 import { account, coder, setPlan, unusedModel, word } from "./chain.js";
 import {
-  blob, committed, encoded, FEDADAM, FEDAVG, MOMENTS, NO_ORDER, OTHER, OTHER_MOMENTS, progress, rootOf, ruleBook,
-  secondRow, sha256, stateBlob, stateless,
+  blob, committed, encoded, FEDADAM, FEDAVG, FORMS, MOMENTS, NO_ORDER, OTHER, OTHER_MOMENTS, packedBlob, progress, rootOf,
+  ruleBook, secondRow, sha256, stateBlob, stateless,
   tree, TWICE, VALUE, WEIGHT, STEPS,
 } from "./trees.js";
 
@@ -62,11 +62,11 @@ async function firstState(chain, cairn, model, name, parent, before, stateLayout
 /** A model whose last round has been attested by aggregator 0, with every blob that it is about. */
 export async function disputed(
   chain, { Cairn: cairn, Court: court, Rules: rulesContract }, name,
-  { values = 10_000, count = 3, lie = {}, bonded = false, late = false, program = FEDAVG, median = false, select = null } = {},
+  { values = 10_000, count = 3, lie = {}, bonded = false, late = false, program = FEDAVG, median = false, select = null, form = null } = {},
 ) {
   const owner = account(`owner ${name}`);
   const { genesis, model } = await unusedModel(cairn, owner, name);
-  const { rules, rulesHash, segment } = ruleBook(program, values, median, select);
+  const { rules, rulesHash, segment } = ruleBook(program, values, median, select, form);
   const parent = blob(`${name} parent`, values);
   await cairn.send(owner, "registerModel", genesis, parent.root, word("rest"));
   const terms = late ? { challengeDuration: 2 * plan.challengeDuration, lateDuration: ANSWER } : {};
@@ -83,7 +83,11 @@ export async function disputed(
   const first = stateful && await firstState(chain, cairn, model, name, parent, stateBefore, stateLayout, people[0]);
   const number = stateful ? 2 : 1;
 
-  const updates = people.map((_, i) => (select ? secondRow : blob)(`${name} update ${i}`, values));
+  const update = (i) => {
+    if (form) return packedBlob(`${name} update ${i}`, values, form);
+    return (select ? secondRow : blob)(`${name} update ${i}`, values);
+  };
+  const updates = people.map((_, i) => update(i));
   const contributions = people.map((participant, i) => ({
     participant, digest: word(`${name} digest ${i}`), tensorRoot: updates[i].root, weight: WEIGHT, steps: STEPS,
     factor: median || select ? 1 : WEIGHT,
@@ -138,11 +142,13 @@ const convictVersion = (challenges, d) => challenges.send(
   account("challenger"), "convictVersion", d.target, d.basis, d.before, d.version.opening);
 
 /** Adds contributions up, so many a transaction, and convicts the aggregate with its chunk. */
-async function opened(chain, contracts, note, size, count, share, median = false) {
+async function opened(chain, contracts, note, size, count, share, { median = false, named = "" } = {}) {
   const { Challenges: challenges } = contracts;
   const lie = { aggregate: true };
-  const d = await disputed(chain, contracts, `opened ${median} ${size} ${count}`, { values: SIZES[size], count, lie, median });
-  const q = 2 ** 24 - 1;
+  const form = FORMS[named];
+  const setting = { values: SIZES[size], count, lie, median, form };
+  const d = await disputed(chain, contracts, `opened ${median} ${named} ${size} ${count}`, setting);
+  const q = form ? form.q : 2 ** 24 - 1;
   const who = account("challenger");
   let total = 0;
   for (let first = 0; first < count; first += share) {
@@ -151,10 +157,11 @@ async function opened(chain, contracts, note, size, count, share, median = false
     total += await challenges.send(who, "addContributions", d.target, d.basis, 0, begun, d.steps(first, first + share));
   }
   const rule = median ? "median of" : "aggregate after";
-  note(`add a contribution of ${count}${median ? " to a median" : ""}, ${size} values, ${share} a transaction`,
+  const packed = named && ` in ${named}`;
+  note(`add a contribution of ${count}${median ? " to a median" : packed}, ${size} values, ${share} a transaction`,
     Math.ceil(total / count));
   const last = progress(d.listed, count, q, median);
-  note(`convict ${rule} ${count}, ${size} values`,
+  note(`convict ${rule} ${count}${packed}, ${size} values`,
     await challenges.send(who, "convictAggregate", d.target, d.basis, 0, last, [], d.aggregate.opening));
 }
 
@@ -163,7 +170,7 @@ async function demanding(chain, contracts, note, size) {
   const d = await disputed(chain, contracts, `demanded ${size}`, { values: SIZES[size], count: 100 });
   const who = account("challenger");
   const ask = (chunkOf, member, index) =>
-    court.pay(who, 1000n, "demandChunks", d.target, NO_BASIS, chunkOf, member, [index]);
+    court.pay(who, 1000n, "demandChunks", d.target, member === NOBODY ? NO_BASIS : d.basis, chunkOf, member, [index]);
   note(`demand chunk, first in its window, ${size} values`, await ask(TREE.Aggregate, NOBODY, 0));
   note(`demand chunk, ${size} values`, await ask(TREE.Version, NOBODY, 0));
   note(`demand chunk of a contribution of 100, ${size} values`, await ask(TREE.Contribution, d.member(0), 0));
@@ -300,7 +307,8 @@ export async function measureDisputes(chain, contracts, note) {
     for (const [count, share] of OPENED) {
       await opened(chain, contracts, note, size, count, share);
     }
-    await opened(chain, contracts, note, size, 100, 50, true);
+    await opened(chain, contracts, note, size, 100, 50, { median: true });
+    for (const named of Object.keys(FORMS)) await opened(chain, contracts, note, size, 100, 50, { named });
     await demanding(chain, contracts, note, size);
     await withState(chain, contracts, note, size);
   }

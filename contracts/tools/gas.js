@@ -34,9 +34,10 @@ const CAPS = {
 };
 for (const size of Object.keys(SIZES)) {
   for (const [count, share] of OPENED) {
-    CAPS[`add a contribution of ${count}, ${size} values, ${share} a transaction`] = 90_000;
+    CAPS[`add a contribution of ${count}, ${size} values, ${share} a transaction`] = 92_000;
   }
   CAPS[`add a contribution of 100 to a median, ${size} values, 50 a transaction`] = 90_000;
+  CAPS[`add a contribution of 100 in int8, ${size} values, 50 a transaction`] = 55_000;
   CAPS[`show chunk, ${size} values`] = 110_000;
   CAPS[`show chunk of a state, ${size} values`] = 112_000;
   CAPS[`show inner products of 32, ${size} values`] = 110_000;

@@ -54,14 +54,30 @@ export function stateBlob(name, values, moments = MOMENTS) {
   return { opening: { counted, leaf, proof }, root: rootOf(counted) };
 }
 
+/** Layouts of packed rows by name, of which no byte of a mantissa is zero: bits, kept, the row, its first integer. */
+export const FORMS = {
+  int8: { bits: 8, kept: 0, row: `0x11${"7f".repeat(256)}`, q: 127 * 2 ** 17 },
+  int4: { bits: 4, kept: 0, row: `0x15${"77".repeat(128)}`, q: 7 * 2 ** 21 },
+  "top-8": { bits: 16, kept: 8, row: `0x090001020304050607${"ff7f".repeat(8)}`, q: 32_767 * 2 ** 9 },
+};
+
+/** The same of an update of packed rows. */
+export function packedBlob(name, values, { row }) {
+  const rows = Math.ceil(values / CHUNK);
+  const { inner, proof } = pathFrom(name, rows, row);
+  const counted = { count: rows * ethers.dataLength(row), inner };
+  return { opening: { counted, leaf: row, proof }, root: rootOf(counted) };
+}
+
 /** Rule bytes (contracts/interfaces/IRules.sol) for so many values, and the opening of the segment that holds them all. */
-export function ruleBook(program = FEDAVG, values = 10_000, median = false, select = null) {
+export function ruleBook(program = FEDAVG, values = 10_000, median = false, select = null, form = null) {
   const parts = { first: 0, length: values, exponent: 0, kind: 0 };
   const leaf = ethers.solidityPacked(["uint64", "uint64", "int16", "uint8"], Object.values(parts));
   const { inner, proof } = pathFrom("segment", SEGMENTS, leaf);
   const counted = { count: SEGMENTS, inner };
-  const combine = select ? [select.rule, select.shape, 1, true] : median ? [2, 2, 1, true] : [1, 1, 1, false];
-  const parameters = select ? numbers(select.parameters) : median ? numbers([2 ** 15]) : "0x00";
+  const combine = select ? [select.rule, select.shape, 1, true] : median ? [2, 2, 1, true] : [1, 1, form ? 2 : 1, false];
+  const packing = form ? ethers.solidityPacked(["uint8", "int64", "int64"], [2, form.bits, form.kept]) : "0x00";
+  const parameters = select ? numbers(select.parameters) : median ? numbers([2 ** 15]) : packing;
   const rules = ethers.solidityPacked(
     ["uint8", "uint16", "uint8", "uint16", "bool", "uint8", "uint64", "bytes32", "bytes32", "bytes", "bytes"],
     [1, ...combine, 24, values, word("header"), rootOf(counted), parameters, program],

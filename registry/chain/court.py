@@ -142,7 +142,7 @@ class Court(Partner):
         deposit: int,
         until: Until = "final",
     ) -> SentReceipt:
-        """Demand leaves of a blob, against a deposit in wei for each. The parent and states require the basis.
+        """Demand leaves of a blob, against a deposit in wei for each. All but aggregate and version require the basis.
 
         A leaf that was demanded before is skipped, see `DemandSkipped`.
         """

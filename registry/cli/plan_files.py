@@ -17,11 +17,13 @@ from registry.rules.table import (
     DENSE,
     EXAMPLES,
     MEAN,
+    PACKED,
     UNIFORM,
     UPDATE_FORMS,
     Entry,
     find,
     lookup,
+    packing_of,
 )
 from registry.types import WALK_STEPS
 
@@ -49,6 +51,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "weights": None,
     "server": {"name": "fedavg", "parameters": {"rate": 1.0}},
     "update_form": DENSE.name,
+    "form_parameters": {},
     "grid_bits": 24,
     "saturate": False,
     "scales": {},
@@ -67,7 +70,8 @@ _COMMENTS = {
     "combine_parameters": "parameters of the combine rule",
     "weights": f"{EXAMPLES}: a contribution counts by its weight; {UNIFORM}: each counts once",
     "server": "the rule that makes a version of the aggregate: cairn rules",
-    "update_form": "encoding of an update's file, by name or number: cairn rules",
+    "update_form": "encoding of an update's file: dense, int8, int4, top-8, …: cairn rules",
+    "form_parameters": "parameters of the update form",
     "grid_bits": "update values are integers times 2^-grid_bits",
     "saturate": "clip values beyond the grid instead of refusing them",
     "scales": "tensor = e: its update is divided by 2^e before rounding",
@@ -168,6 +172,7 @@ def _manifest_of(given: Mapping[str, Any]) -> PlanManifest:
     if unknown:
         raise InputError(f"unknown field {unknown[0]!r}: a plan has {', '.join(usual)}")
     values = {**usual, **given}
+    values |= _named_form(values["update_form"], values["form_parameters"])
     for name, (table, kind) in _RULES.items():
         values[name] = lookup(table, values[name], kind).number
     if values["weights"] is None:
@@ -198,6 +203,19 @@ def _manifest_of(given: Mapping[str, Any]) -> PlanManifest:
     except TypeError as error:
         raise FormError(f"plan: {error}") from error
     return manifest
+
+
+def _named_form(form: object, parameters: object) -> dict[str, Any]:
+    """Return form and parameters of a name such as `int8` or `top-8`; nothing for other forms."""
+    from registry.rules.packed import packing_named
+
+    packing = packing_named(form) if isinstance(form, str) else None
+    if packing is None:
+        return {}
+    named = {"bits": packing.bits, "kept": packing.kept}
+    if parameters not in ({}, named):
+        raise InputError(f"form_parameters: expected {named} or none with update_form {form!r}, got {parameters!r:.80}")
+    return {"update_form": PACKED.number, "form_parameters": named}
 
 
 def require_terms(manifest: PlanManifest, left_open: Sequence[str] = ()) -> None:
@@ -301,6 +319,8 @@ def plan_toml(manifest: PlanManifest, left_open: Sequence[str] = ()) -> str:
     """
     from registry.content.manifest import ServerRule
 
+    form = find(UPDATE_FORMS, manifest.update_form)
+    packing = None if form is None else packing_of(manifest)
     lines = ["# The rules of a model's rounds. Anchor it: cairn plan set MODEL THIS-FILE"]
     for field in fields(manifest):
         value = getattr(manifest, field.name)
@@ -313,6 +333,9 @@ def plan_toml(manifest: PlanManifest, left_open: Sequence[str] = ()) -> str:
         if field.name in _RULES:
             known = find(_RULES[field.name][0], value)
             shown = known.name if known else value
+            shown = packing.name if packing is not None and field.name == "update_form" else shown
+        if field.name == "form_parameters" and form is not None:
+            continue  # the form's name says them
         says = field.metadata.get("says") or _COMMENTS.get(field.name)
         if field.name in left_open:
             lines.append(f"# {field.name} = {_toml(shown)}  # cairn plan set chooses, unless set here; {says}")

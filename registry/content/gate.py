@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from registry.content.file_kinds import SNIFFED_BYTES
-from registry.content.merkle import TensorRootHasher
+from registry.content.merkle import VALUES, Rows, TensorRootHasher
 from registry.content.tensors import CUT_SHORT, DTYPES, FLOATS, TensorHeader, header_length, parse_header
 from registry.content.unixfs import blob_of
 from registry.errors import FormError
@@ -132,7 +132,7 @@ class Description:
         cid: CID under the blob profile; None if not requested.
         size: File length, bytes.
         sha256: Plain sha2-256 of the file; None if not requested.
-        tensor_root: Merkle root of the F32 values, zero if there are none; None if not requested.
+        tensor_root: Merkle root of the F32 values, or of packed rows, zero if there are none; None if not requested.
         rest_root: sha2-256 of everything else, header included; None if the tensor root was not requested.
         values: Number of values in all tensors.
         header: The parsed header.
@@ -156,10 +156,10 @@ class Description:
 class _Roots:
     """Routes data to the tensor root or the rest root. F32 tensors are contiguous: tensors are ordered by dtype."""
 
-    def __init__(self, header: TensorHeader, prefix: bytes) -> None:
-        self._begin, self._end = header.range_of("F32")
+    def __init__(self, header: TensorHeader, prefix: bytes, rows: Rows) -> None:
+        self._begin, self._end = header.range_of("F32" if rows == VALUES else "U8")
         self._at = 0
-        self._tensor = TensorRootHasher()
+        self._tensor = TensorRootHasher(rows=rows)
         self._rest = hashlib.sha256(prefix)
 
     def update(self, data: memoryview) -> None:
@@ -182,11 +182,11 @@ class Gate:
         header: The parsed header, once enough bytes have passed.
     """
 
-    def __init__(self, *, sha256: bool = True, tensor_root: bool = True) -> None:
+    def __init__(self, *, sha256: bool = True, tensor_root: bool = True, rows: Rows = VALUES) -> None:
         self.header: TensorHeader | None = None
         self._prefix = bytearray()
         self._plain = hashlib.sha256() if sha256 else None
-        self._want_root = tensor_root
+        self._want_root, self._rows = tensor_root, rows
         self._roots: _Roots | None = None
         self._checker: ValueChecker | None = None
         self._size = 0
@@ -252,7 +252,7 @@ class Gate:
             self.header = parse_header(bytes(self._prefix))
             self._checker = ValueChecker(self.header)
             if self._want_root:
-                self._roots = _Roots(self.header, bytes(self._prefix))
+                self._roots = _Roots(self.header, bytes(self._prefix), self._rows)
         return data[missing:]
 
     def _complete(self) -> TensorHeader:
@@ -264,7 +264,13 @@ class Gate:
 
 
 def describe(
-    pieces: Iterable[Piece], *, cid: bool = True, sha256: bool = True, tensor_root: bool = True, workers: int = 0
+    pieces: Iterable[Piece],
+    *,
+    cid: bool = True,
+    sha256: bool = True,
+    tensor_root: bool = True,
+    workers: int = 0,
+    rows: Rows = VALUES,
 ) -> Description:
     """Validate a safetensors file and compute the requested hashes in one pass.
 
@@ -274,11 +280,12 @@ def describe(
         sha256: Whether to compute the plain sha2-256.
         tensor_root: Whether to compute the tensor root.
         workers: Extra threads that hash for the CID.
+        rows: What a leaf of the tensor root holds: F32 values, or the bytes of a packed update's row.
 
     Raises:
         FormError: It is not a canonical file.
     """
-    gate = Gate(sha256=sha256, tensor_root=tensor_root)
+    gate = Gate(sha256=sha256, tensor_root=tensor_root, rows=rows)
     if cid:
         return gate.finish(blob_of(gate.watch(pieces), workers=workers).cid)
     for _ in gate.watch(pieces):

@@ -107,7 +107,7 @@ class _Range:
 
 @dataclass(frozen=True, slots=True)
 class _Omitted:
-    """A field that is left out where it is None."""
+    """A field that is left out where it has its default: None, or an empty map."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -455,6 +455,7 @@ class PlanManifest:
         combine_rule: Number of an entry of `registry.rules.table`, as is update_form. The table has the known rules and
             their parameters; a manifest may name rules of a later release.
         combine_parameters: Parameters of the combine rule, by name.
+        form_parameters: Parameters of the update form, by name.
         weights: Weight of a contribution: "examples", its committed weight, or "uniform", 1.
         server: Server optimizer, from aggregate to next version.
         grid_bits: s; update values are integers times 2^-s.
@@ -506,6 +507,7 @@ class PlanManifest:
     hooks: tuple[Bytes20, ...] = field(
         default=(), metadata=_term("contracts asked at each commitment, in this order; at most 4", ())
     )
+    form_parameters: Annotated[Mapping[str, int], _Omitted()] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.quorum == 0 or self.min_contributions == 0:
@@ -815,7 +817,7 @@ def _pack(value: Any, hint: Any, where: str) -> Any:
         if type(value) is not base:
             raise FormError(f"{where}: expected {base.__name__}, got {type(value).__name__}")
         given = {n: (getattr(value, n), h) for n, h in _schema(type(value)).items()}
-        return {n: _pack(v, h, _at(where, n)) for n, (v, h) in given.items() if v is not None or not _may_lack(h)}
+        return {n: _pack(v, h, _at(where, n)) for n, (v, h) in given.items() if v or not _may_lack(h)}
     origin = get_origin(base)
     if origin in (Union, types.UnionType):
         return _pack(value, _choose(value, base, where), where)
@@ -856,7 +858,9 @@ def _unpack_fields(value: Any, kind: Any, where: str) -> Any:
     unknown = sorted(value.keys() - schema.keys())
     if missing or unknown:
         raise FormError(f"{where or kind.__name__}: missing fields {missing}, unknown fields {unknown}")
-    return kind(**{name: _unpack(value.get(name), hint, _at(where, name)) for name, hint in schema.items()})
+    return kind(
+        **{name: _unpack(value[name], hint, _at(where, name)) for name, hint in schema.items() if name in value}
+    )
 
 
 def _choose(value: Any, union: Any, where: str) -> Any:

@@ -37,6 +37,8 @@ __all__ = [
     "encode_header",
     "header_length",
     "layout",
+    "packed_layout",
+    "packed_row_bytes",
     "parse_header",
     "update_header",
     "update_layout",
@@ -209,6 +211,19 @@ def update_layout(parent: TensorHeader) -> TensorHeader:
     if begin == end:
         raise InputError("update: expected one or more F32 values in the parent, got none")
     return layout({spec.name: ("F32", spec.shape) for spec in parent.specs if spec.dtype == "F32"})
+
+
+def packed_layout(rows: int, row_bytes: int) -> TensorHeader:
+    """Lay out an update of packed rows: one tensor of bytes."""
+    return layout({"packed": ("U8", (rows, row_bytes))})
+
+
+def packed_row_bytes(header: TensorHeader) -> int | None:
+    """Return the bytes of a row of an update of packed rows; None if a header is not that of one."""
+    spec = header.specs[0]
+    if len(header.specs) != 1 or (spec.name, spec.dtype, len(spec.shape)) != ("packed", "U8", 2):
+        return None
+    return spec.shape[1]
 
 
 def update_header(parent: TensorHeader) -> bytes:

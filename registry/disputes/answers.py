@@ -25,7 +25,7 @@ from registry.disputes.tree_cache import (
     tree_writers,
 )
 from registry.errors import ContentError, FormError, InputError, StoreUnavailable, VerificationFailed
-from registry.rounds.admission import UpdateForm, Verdict, judge_declared
+from registry.rounds.admission import UpdateForm, Verdict, judge_declared, update_rows
 from registry.rounds.forked import Pipe, answer, forked
 from registry.rounds.loaded_round import load_round
 from registry.rounds.onchain import RoundRecord
@@ -148,7 +148,7 @@ def require_room_for_trees(place: Path, rules: RuleSet, verdicts: Sequence[Verdi
     """
     place.mkdir(parents=True, exist_ok=True)
     roots = [Root(verdict.commitment.tensor_root) for verdict in verdicts if verdict.admitted]
-    kept = sum(is_kept(place, root, VALUES) for root in roots)
+    kept = sum(is_kept(place, root, update_rows(rules.packing)) for root in roots)
     needed = disk_bytes(len(roots), rules.values, len(rules.program.states), selects=rules.shape.selects)
     needed -= kept * tree_bytes(rules.values, VALUES)
     require_room(place, needed, f"the trees of {len(roots)} contributions, for answers to demands")
@@ -171,11 +171,11 @@ def keeping_updates(place: Path, form: UpdateForm, verdicts: Sequence[Verdict]) 
         OSError: The disk is full.
     """
     admitted = [(v.commitment, v.manifest) for v in verdicts if v.admitted and v.manifest is not None]
-    missing = [(c, m) for c, m in admitted if not is_kept(place, c.tensor_root, VALUES)]
+    missing = [(c, m) for c, m in admitted if not is_kept(place, c.tensor_root, form.rows)]
     with tree_writers(place, len(missing)) as writers:
         yield {c.participant: writer for (c, _), writer in zip(missing, writers, strict=True)}
         for (commitment, manifest), writer in zip(missing, writers, strict=True):
-            if not writer.complete(manifest.delta.blob, len(form.header), commitment.tensor_root, VALUES):
+            if not writer.complete(manifest.delta.blob, len(form.header), commitment.tensor_root, form.rows):
                 raise VerificationFailed(f"{manifest.delta.cid}: its leaf hashes do not give the committed root")
 
 
@@ -237,7 +237,7 @@ def _all_named(
             yield made.state.blob, Root(made.state.root), states
     for verdict in verdicts:
         if verdict.admitted and verdict.manifest is not None:
-            yield verdict.manifest.delta.blob, Root(verdict.commitment.tensor_root), VALUES
+            yield verdict.manifest.delta.blob, Root(verdict.commitment.tensor_root), update_rows(rules.packing)
 
 
 def _keep(store: ContentStore, place: Path, named: Sequence[_Named], files: Mapping[Blob, Path]) -> None:

@@ -51,7 +51,6 @@ from registry.rounds.results import Outcome
 from registry.rounds.server_steps import continues
 from registry.rounds.versions import roots_of
 from registry.rules.encoding import RuleSet, divides, encode_rules, factor_of, largest_factor
-from registry.rules.grid import F32, grid_integers
 from registry.store.base import ContentStore
 from registry.types import Address, Blob, HeadKind, Root, Tree
 
@@ -235,7 +234,7 @@ def aggregate_charge(
         own: The recomputed chunk.
         theirs: The attested chunk.
     """
-    position = 0 if len(theirs.leaf) != len(own) else off_grid(theirs.leaf, case.round.form.grid_bits)
+    position = 0 if len(theirs.leaf) != len(own) else off_grid(theirs.leaf, case.round.form.aggregate)
     if position is not None:
         return WrongChunk(Tree.AGGREGATE, index * CHUNK_VALUES + position, theirs)
     coordinate = index * CHUNK_VALUES + _first_difference(own, theirs.leaf)
@@ -246,7 +245,8 @@ def aggregate_charge(
 def contribution_chunks(case: Case, listing: Listing, verdicts: Sequence[Verdict]) -> list[Chunks]:
     """Return the chunks of every contribution, in the list's order. All must be admitted."""
     blobs = {v.commitment.participant: v.manifest.delta.blob for v in verdicts if v.manifest is not None}
-    return [chunks_of_blob(case.store, blobs[entry.participant]) for entry in listing.contributions]
+    rows = case.round.form.rows
+    return [chunks_of_blob(case.store, blobs[entry.participant], rows) for entry in listing.contributions]
 
 
 def version_charge(
@@ -339,37 +339,46 @@ def reported(entry: ReportEntry) -> Listed:
     return Listed(*named, entry.weight, entry.steps, entry.factor)
 
 
-def off_grid(chunk: bytes, grid_bits: int) -> int | None:
-    """Return the position of the first value off the grid; None if there is none."""
-    values = np.frombuffer(chunk[: len(chunk) // 4 * 4], dtype="<f4")
-    if _on_grid(values, grid_bits):
+def off_grid(leaves: bytes, form: UpdateForm, first: int = 0) -> int | None:
+    """Return the position of the first value off the grid, or where the first row begins that is not canonical.
+
+    Args:
+        leaves: Leaves of an update or aggregate; what is left of a value or row at the end is passed over.
+        form: Its form.
+        first: Coordinate of the first value.
+
+    Returns:
+        The position after `first`; None if there is none.
+    """
+    unit, span = form.unit, form.span
+
+    def fits(begin: int, end: int) -> bool:
+        try:
+            form.integers(leaves[begin * unit : end * unit], first + begin * span)
+        except FormError:
+            return False
+        return True
+
+    low, high = 0, len(leaves) // unit
+    if fits(low, high):
         return None
-    low, high = 0, len(values)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if _on_grid(values[low:middle], grid_bits) else (low, middle)
-    return low
+        low, high = (middle, high) if fits(low, middle) else (low, middle)
+    return low * span
 
 
 def off_grid_in(path: Path, form: UpdateForm) -> int | None:
-    """Return the coordinate of the first value off the grid in an update's file, laid out as `form`; None if none."""
-    first = 0
+    """Return the first coordinate of the file of an update, laid out as `form`, that is as `off_grid` says; or None."""
+    first, most = 0, (1 << 20) // form.unit * form.unit
     with path.open("rb") as file:
         file.seek(len(form.header))
-        while piece := file.read(1 << 20):
-            position = off_grid(piece, form.grid_bits)
+        while piece := file.read(most):
+            position = off_grid(piece, form, first)
             if position is not None:
                 return first + position
-            first += len(piece) // 4
+            first += len(piece) // form.unit * form.span
     return None
-
-
-def _on_grid(values: F32, grid_bits: int) -> bool:
-    try:
-        grid_integers(values, grid_bits)
-    except FormError:
-        return False
-    return True
 
 
 def _first_difference(own: bytes, theirs: bytes) -> int:

@@ -96,6 +96,8 @@ def _false_product(
     counted = next((opening.counted for opening in shown.values()), None)
     if counted is not None and counted.count != own.values:
         return Inspection("inner products: size", WrongGramSize(head, counted))
+    if case.round.form.packing is not None:
+        return Inspection("inner products: not those of the packed updates, which no contract multiplies")
     index = differing_leaf(own.tree, shown, first=True)
     if index not in shown:
         wanted = Wanted(root, None, index, rows=rows, gram=head, own=own)

@@ -311,23 +311,24 @@ def _wrongly_admitted(case: Case, verdict: Verdict, membership: Membership) -> I
         return head
     unseen = () if head is None else head.wanted
     root = entry.tensor_root
-    chunks = None if manifest is None else attested_chunks(case.store, manifest.delta.blob, root, size=form.size)
-    shown = case.shown_of(root)
+    blob = None if manifest is None else manifest.delta.blob
+    chunks = None if blob is None else attested_chunks(case.store, blob, root, form.rows, size=form.size)
+    shown = case.shown_of(root, form.rows)
     if chunks is None and not shown:
-        leaf = Wanted(root, Tree.CONTRIBUTION, 0, membership)
+        leaf = Wanted(root, Tree.CONTRIBUTION, 0, membership, form.rows)
         return Inspection("contribution: demanded", wanted=(*unseen, leaf))
     counted = chunks.counted if chunks else next(iter(shown.values())).counted
-    if counted.count != case.values:
+    if counted.count != form.entries:
         return Inspection("contribution: size", WrongSize(Tree.CONTRIBUTION, counted, membership))
-    if chunks is not None and manifest is not None:
+    if chunks is not None and blob is not None:
         path = _relaid(case, entry.participant)
-        relay_numbers(case.store, manifest.delta.blob, form.header, path)
+        relay_numbers(case.store, blob, form.header, path, form.rows)
         coordinate = off_grid_in(path, form)
         if coordinate is None:
             return Inspection("", wanted=unseen, sound=True)
         shown = {coordinate // CHUNK_VALUES: chunks.opening(coordinate // CHUNK_VALUES)}
     for index, opening in shown.items():
-        position = off_grid(opening.leaf, form.grid_bits)
+        position = off_grid(opening.leaf, form, index * CHUNK_VALUES)
         if position is not None:
             wrong = WrongChunk(Tree.CONTRIBUTION, index * CHUNK_VALUES + position, opening, membership)
             return Inspection(f"contribution: {verdict.detail}", wrong)

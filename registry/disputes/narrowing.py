@@ -66,9 +66,8 @@ def published_aggregate(case: Case) -> Chunks | None:
     """Return the aggregate as published; None if it is unavailable or not the attested one."""
     if case.report is None:
         return None
-    return attested_chunks(
-        case.store, case.report.manifest.aggregate.blob, case.result.aggregate_root, size=case.round.form.size
-    )
+    blob, size = case.report.manifest.aggregate.blob, case.round.form.aggregate.size
+    return attested_chunks(case.store, blob, case.result.aggregate_root, size=size)
 
 
 def published_version(case: Case) -> Chunks | None:

@@ -42,9 +42,13 @@ __all__ = [
 ]
 
 
+_DTYPES = {8: "I64", 1: "U8"}
+"""Dtype of a file's numbers by their bytes: of states and packed rows; of values F32."""
+
+
 @dataclass(frozen=True, slots=True)
 class Chunks:
-    """The numbers of a blob, F32 values or the int64 of a state, split into the chunks of its counted root.
+    """The numbers of a blob, split into the chunks of its counted root: F32 values, int64 states or bytes of rows.
 
     Attributes:
         values: Number of values.
@@ -195,7 +199,7 @@ def numbers_in(pieces: Iterator[bytes], size: int, rows: Rows) -> Numbers:
     Args:
         pieces: The file's bytes, split anywhere.
         size: The file's length, bytes.
-        rows: Which numbers to return: F32 values, or the int64 of a state.
+        rows: Which numbers to return: F32 values, the int64 of a state, or the bytes of packed rows.
 
     Raises:
         FormError: Its header is not canonical, or it has no such numbers.
@@ -206,7 +210,8 @@ def numbers_in(pieces: Iterator[bytes], size: int, rows: Rows) -> Numbers:
         if len(prefix) >= 8 and len(prefix) >= header_length(prefix, size):
             break
     header = parse_header(prefix)
-    begin, end = (header.header_bytes + at for at in header.range_of("F32" if rows == VALUES else "I64"))
+    dtype = _DTYPES.get(rows.entry_bytes, "F32")
+    begin, end = (header.header_bytes + at for at in header.range_of(dtype))
     if end == header.file_bytes:
         end = size  # liars publish longer files, whose roots cover all bytes
     if not begin < end <= size or (end - begin) % rows.entry_bytes:

@@ -41,7 +41,7 @@ from registry.rounds.writing import written
 from registry.rules.columns import middle_sums, nearest_sums
 from registry.rules.combine import rounded_mean, weighted_sum
 from registry.rules.encoding import RoundScalars, Shape
-from registry.rules.grid import F32, grid_integers
+from registry.rules.grid import F32
 from registry.rules.interpreter import I64, initial_states
 from registry.rules.shapes import kept, left_out
 from registry.types import Address, Blob, Root, Tree
@@ -51,9 +51,9 @@ __all__ = ["held_by_parts", "sampled"]
 
 def sampled(case: Case, membership: Membership) -> tuple[Wanted, ...]:
     """Return the sampled chunks of a contribution that were not shown yet."""
-    root = membership.contribution.tensor_root
-    shown = case.shown_of(root)
-    return tuple(Wanted(root, Tree.CONTRIBUTION, i, membership) for i in case.samples if i not in shown)
+    root, rows = membership.contribution.tensor_root, case.round.form.rows
+    shown = case.shown_of(root, rows)
+    return tuple(Wanted(root, Tree.CONTRIBUTION, i, membership, rows) for i in case.samples if i not in shown)
 
 
 def held_by_parts(case: Case, listing: Listing, blobs: Mapping[Address, Blob], wanted: Sequence[Wanted]) -> Inspection:
@@ -116,8 +116,8 @@ def _audited_step(case: Case, aggregate: Chunks) -> Inspection | None:
         return Inspection("aggregate: size", WrongSize(Tree.AGGREGATE, aggregate.counted))
     place = {name: case.folder / f"followed-{name}.safetensors" for name in ("aggregate", "version", "state")}
     assert case.report is not None  # it names the aggregate
-    relay_numbers(case.store, case.report.manifest.aggregate.blob, form.header, place["aggregate"])
-    coordinate = off_grid_in(place["aggregate"], form)
+    relay_numbers(case.store, case.report.manifest.aggregate.blob, form.aggregate.header, place["aggregate"])
+    coordinate = off_grid_in(place["aggregate"], form.aggregate)
     if coordinate is not None:
         wrong = WrongChunk(Tree.AGGREGATE, coordinate, aggregate.opening(coordinate // CHUNK_VALUES))
         return Inspection("aggregate: a value off the grid", wrong)
@@ -165,7 +165,7 @@ class _Sample:
         attested = self._attested(case.result.aggregate_root, Tree.AGGREGATE, self._index, VALUES)
         if not isinstance(attested, Opening):
             return attested
-        position = off_grid(attested.leaf, case.round.form.grid_bits)
+        position = off_grid(attested.leaf, case.round.form.aggregate)
         if position is not None:
             wrong = WrongChunk(Tree.AGGREGATE, self._index * CHUNK_VALUES + position, attested)
             return Inspection("aggregate: a value off the grid", wrong)
@@ -227,31 +227,34 @@ class _Sample:
 
         Where a public blob became unavailable, yield the leaf to demand; None where it is demanded already.
         """
+        rows = self._case.round.form.rows
         for place, entry in enumerate(self._listing.contributions):
-            shown = self._case.shown_of(entry.tensor_root)
+            shown = self._case.shown_of(entry.tensor_root, rows)
             if self._index in shown:
                 yield shown[self._index].leaf
             elif entry.participant in self._blobs:
                 try:
-                    yield chunk_of_blob(self._case.store, self._blobs[entry.participant], self._index)
+                    yield chunk_of_blob(self._case.store, self._blobs[entry.participant], self._index, rows)
                 except ContentError:
-                    yield Wanted(entry.tensor_root, Tree.CONTRIBUTION, self._index, self._listing.membership(place))
+                    member = self._listing.membership(place)
+                    yield Wanted(entry.tensor_root, Tree.CONTRIBUTION, self._index, member, rows)
             else:
                 yield None
 
     def _openings(self) -> Iterator[Opening]:
+        rows = self._case.round.form.rows
         for entry in self._listing.contributions:
-            shown = self._case.shown_of(entry.tensor_root)
+            shown = self._case.shown_of(entry.tensor_root, rows)
             if self._index in shown:
                 yield shown[self._index]
             else:
-                yield chunks_of_blob(self._case.store, self._blobs[entry.participant]).opening(self._index)
+                yield chunks_of_blob(self._case.store, self._blobs[entry.participant], rows).opening(self._index)
 
     def _combined(self, leaves: Sequence[bytes]) -> F32:
         """Apply the combine rule to this chunk of every contribution."""
         form = self._case.round.form
         rules, bits = form.rules, form.grid_bits
-        rows = np.stack([grid_integers(np.frombuffer(leaf, dtype="<f4"), bits) for leaf in leaves])
+        rows = np.stack([form.integers(leaf, self._index * CHUNK_VALUES) for leaf in leaves])
         sums = np.empty(rows.shape[1], dtype=np.float64)
         if rules.shape is Shape.COLUMNS:
             cut = left_out(rules.parameters[0], len(leaves))

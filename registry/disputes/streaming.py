@@ -159,7 +159,11 @@ def nearest_ends(selected: Sequence[int], omitted: int) -> tuple[Middle, Window]
 
 
 def _value(step: Step, coordinate: int, rules: RuleSet) -> int:
-    at = coordinate % CHUNK_VALUES * 4
+    row, place = divmod(coordinate, CHUNK_VALUES)
+    if rules.packing is not None:
+        rows = np.frombuffer(step.chunk.leaf, dtype=np.uint8).reshape(1, -1)
+        return int(rules.packing.unpack(rows, first=row, values=rules.values)[place])
+    at = place * 4
     return int(grid_integers(np.frombuffer(step.chunk.leaf[at : at + 4], dtype="<f4"), rules.grid_bits)[0])
 
 

@@ -13,7 +13,7 @@ from registry.content.manifest import Reason
 from registry.errors import ContentError, FormError
 from registry.ethereum.keys import to_checksum
 from registry.rounds.admission import judge, judge_blob
-from registry.rounds.aggregation import gram_matrix, leaves_of_blob
+from registry.rounds.aggregation import gram_matrix, in_form, leaves_of_blob
 from registry.rounds.reports import found_report
 from registry.rules.similarity import clusters, cosine
 from registry.store.blobs import open_blob
@@ -81,7 +81,7 @@ def round_similarity(
 
     Args:
         store: Has the updates, or can fetch them.
-        round: Its updates are dense.
+        round: The round.
         result: The result with a quorum, whose aggregate the updates are compared with; None if there is none.
         folder: For scratch files.
         joined: Least cosine of two updates that joins their clusters, -1..1.
@@ -107,10 +107,11 @@ def round_similarity(
     form = round.form
     gram: Matrix = []
     if count:
-        readers = [leaves_of_blob(store, blob) for blob in blobs]
+        forms = [form] * count + [form.aggregate] * (len(blobs) - count)
+        readers = [in_form(leaves_of_blob(store, blob), of) for blob, of in zip(blobs, forms, strict=True)]
         gram = gram_matrix(
-            readers, form.header, form.size,
-            grid_bits=form.grid_bits, encoding=form.encoding, segments=form.segments, folder=folder,
+            readers, form.aggregate.header, form.aggregate.size,
+            grid_bits=form.grid_bits, segments=form.segments, folder=folder,
         )  # fmt: skip
     numbers = clusters([row[:count] for row in gram[:count]], joined)
     facts = tuple(
@@ -136,7 +137,7 @@ def _aggregate(store: ContentStore, round: LoadedRound, result: Result | None) -
         return None
     blob = report.manifest.aggregate.blob
     try:
-        reason, _ = judge_blob(open_blob(store, blob), round.form, result.aggregate_root)
+        reason, _ = judge_blob(open_blob(store, blob), round.form.aggregate, result.aggregate_root)
     except (ContentError, FormError):
         return None
     return blob if reason == Reason.ADMITTED else None

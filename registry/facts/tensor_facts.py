@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from registry.content.manifest import Reason
-from registry.content.tensors import parse_header
 from registry.errors import ContentError, FormError
 from registry.ethereum.keys import to_checksum
-from registry.rounds.admission import judge_manifest
+from registry.rounds.admission import UpdateForm, judge_manifest
 from registry.rules.grid import F32
 from registry.store.blobs import open_blob
 from registry.types import GRID_LIMIT, Blob
@@ -65,10 +64,10 @@ def round_tensors(
 
     Args:
         store: Has the updates, or can fetch them.
-        round: Its updates are dense.
+        round: The round.
         progress: Called with the number of bytes read since its last call.
     """
-    form, names = round.form, parse_header(round.form.header).specs
+    form, names = round.form, round.form.dense.specs
     ends = np.array([spec.end // 4 for spec in names])
     moved, saturated = (np.zeros((len(round.record.commitments), len(names)), dtype=np.int64) for _ in range(2))
     read, unread = [], []
@@ -77,9 +76,8 @@ def round_tensors(
             reason, _, manifest = judge_manifest(store, round.record, form.size, form.asks, commitment)
             if reason != Reason.ADMITTED or manifest is None:
                 raise FormError("not of the round's form")
-            for first, values in _values(store, manifest.delta.blob, len(form.header), progress):
-                limit = np.abs(values) >= GRID_LIMIT * 2.0**-form.grid_bits
-                for counts, which in ((moved, values != 0), (saturated, limit)):
+            for first, values in _integers(store, manifest.delta.blob, form, progress):
+                for counts, which in ((moved, values != 0), (saturated, np.abs(values) >= GRID_LIMIT)):
                     at = np.searchsorted(ends, first + np.flatnonzero(which), side="right")
                     counts[i] += np.bincount(at, minlength=len(names))
         except (ContentError, FormError):
@@ -100,14 +98,17 @@ def round_tensors(
     return RoundTensors(len(read), tuple(unread), tuple(facts))
 
 
-def _values(store: ContentStore, blob: Blob, header: int, progress: Callable[[int], None]) -> Iterator[tuple[int, F32]]:
-    """Yield an update's values piece by piece, each with the place of its first."""
-    first, rest, skip = 0, b"", header
+def _integers(
+    store: ContentStore, blob: Blob, form: UpdateForm, progress: Callable[[int], None]
+) -> Iterator[tuple[int, F32]]:
+    """Yield an update's grid integers piece by piece, each with the coordinate of its first."""
+    first, rest, skip = 0, b"", len(form.header)
     for piece in open_blob(store, blob):
         progress(len(piece))
         data = rest + piece[skip:]
         skip = max(0, skip - len(piece))
-        whole = len(data) - len(data) % 4
+        whole = len(data) - len(data) % form.unit
         rest = data[whole:]
-        yield first, np.frombuffer(data[:whole], dtype="<f4")
-        first += whole // 4
+        integers = form.integers(data[:whole], first)
+        yield first, integers
+        first += len(integers)

@@ -9,15 +9,15 @@ checks the manifest alone: header, values and root are then checked while aggreg
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from registry.chain.contract_events import UpdateCommitted
 from registry.content.manifest import DELTA, PlanManifest, Reason, UpdateManifest
-from registry.content.merkle import TensorRootHasher
+from registry.content.merkle import VALUES, Rows, TensorRootHasher
 from registry.content.segments import Segment, SegmentKind
-from registry.content.tensors import TensorHeader, encode_header, update_layout
+from registry.content.tensors import TensorHeader, encode_header, packed_layout, update_layout
 from registry.errors import BlockMismatch, BlockNotFound, BlockTooLarge, FormError, InputError, StoreUnavailable
 from registry.rounds.client_sampling import is_asked
 from registry.rounds.onchain import RoundRecord
@@ -25,8 +25,9 @@ from registry.rounds.plans import plan_rules, plan_segments
 from registry.rules.algorithms import Asks, asks_of
 from registry.rules.encoding import RuleSet
 from registry.rules.gram import SPREAD
-from registry.rules.grid import check_arithmetic
-from registry.rules.table import UpdateFormEntry, form_of
+from registry.rules.grid import F32, check_arithmetic, grid_integers
+from registry.rules.packed import ROW_VALUES, Packing
+from registry.rules.table import packing_of
 from registry.store.base import ContentStore
 from registry.store.blobs import open_blob
 from registry.store.manifests import get_manifest
@@ -41,6 +42,7 @@ __all__ = [
     "judge_manifest",
     "judge_weights",
     "update_form",
+    "update_rows",
 ]
 
 _MISSING = (BlockNotFound, BlockMismatch, BlockTooLarge, StoreUnavailable)
@@ -53,23 +55,70 @@ class UpdateForm:
     Attributes:
         header: Header of its file.
         size: Length of its file, bytes.
+        packing: Layout of its packed rows; None where it holds float32 values on the grid.
+        dense: Header of a file with every value as float32, such as the aggregate's.
         rules: What the round computes.
         segments: Of the coordinates.
-        encoding: Entry of its update form.
         asks: What the plan's algorithm asks of commitments.
     """
 
     header: bytes
     size: int
+    packing: Packing | None
+    dense: TensorHeader
     rules: RuleSet
     segments: tuple[Segment, ...]
-    encoding: UpdateFormEntry
     asks: Asks
 
     @property
     def grid_bits(self) -> int:
         """s: values are integers times 2^-s."""
         return self.rules.grid_bits
+
+    @property
+    def rows(self) -> Rows:
+        """What a leaf of an update's root holds: 256 coordinates, as values or as the bytes of a row."""
+        return update_rows(self.packing)
+
+    @property
+    def entries(self) -> int:
+        """What an update's root counts: values, or bytes of rows."""
+        values = self.rules.values
+        return values if self.packing is None else self.packing.rows(values) * self.packing.row_bytes
+
+    @property
+    def unit(self) -> int:
+        """Bytes of an update that can be decoded alone: a value, or a row."""
+        return self.rows.entry_bytes if self.packing is None else self.rows.size
+
+    @property
+    def span(self) -> int:
+        """Coordinates in a unit."""
+        return 1 if self.packing is None else ROW_VALUES
+
+    @property
+    def aggregate(self) -> UpdateForm:
+        """The form of the aggregate: as of an update with every value as float32."""
+        header = encode_header(self.dense.specs)
+        return replace(self, header=header, size=self.dense.file_bytes, packing=None)
+
+    def integers(self, leaves: bytes | memoryview, first: int = 0, *, check: bool = True) -> F32:
+        """Return the grid integers in leaves of an update, float32, one for each coordinate.
+
+        Args:
+            leaves: Whole values or rows.
+            first: Coordinate of the first of them.
+            check: Check that they are canonical.
+
+        Raises:
+            FormError: A value or row is not canonical.
+        """
+        if self.packing is None:
+            return grid_integers(np.frombuffer(leaves, dtype="<f4"), self.grid_bits, first=first, check=check)
+        rows = np.frombuffer(leaves, dtype=np.uint8).reshape(-1, self.packing.row_bytes)
+        values = self.rules.values
+        integers = self.packing.unpack(rows, first=first // ROW_VALUES, values=values, check=check)
+        return integers[: values - first]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +151,17 @@ def update_form(parent: TensorHeader, plan: PlanManifest) -> UpdateForm:
         FormError: A rule does not allow the plan's parameters or weights.
         InputError: The plan does not fit the parent's tensors.
     """
-    header = update_layout(parent)
+    dense, packing = update_layout(parent), packing_of(plan)
     rules, segments = plan_rules(plan), plan_segments(plan, parent)
     _require_near_scales(rules, segments)
+    file = dense if packing is None else packed_layout(packing.rows(rules.values), packing.row_bytes)
     asks = asks_of(plan.algorithm)
-    return UpdateForm(encode_header(header.specs), header.file_bytes, rules, segments, form_of(plan), asks)
+    return UpdateForm(encode_header(file.specs), file.file_bytes, packing, dense, rules, segments, asks)
+
+
+def update_rows(packing: Packing | None) -> Rows:
+    """Return what a leaf of an update's root holds: 256 coordinates, as float32 values or as the bytes of a row."""
+    return VALUES if packing is None else Rows(1, packing.row_bytes)
 
 
 def _require_near_scales(rules: RuleSet, segments: Sequence[Segment]) -> None:
@@ -171,7 +226,7 @@ def judge_manifest(
 def judge_blob(pieces: Iterable[bytes | memoryview], form: UpdateForm, tensor_root: bytes) -> tuple[Reason, str]:
     """Check an update's file in one streaming pass: header, values and tensor root."""
     check_arithmetic()
-    hasher, offset, rest = TensorRootHasher(), 0, b""
+    hasher, offset, rest, first = TensorRootHasher(rows=form.rows), 0, b"", 0
     value_fault = ""
     for piece in pieces:
         header = form.header[offset : offset + len(piece)]
@@ -183,10 +238,10 @@ def judge_blob(pieces: Iterable[bytes | memoryview], form: UpdateForm, tensor_ro
         if value_fault:
             continue
         data = rest + bytes(body) if rest else body
-        whole = len(data) - len(data) % 4
+        whole = len(data) - len(data) % form.unit
         rest = bytes(data[whole:])
         try:
-            form.encoding.integers(np.frombuffer(data[:whole], dtype="<f4"), form.grid_bits)
+            first += len(form.integers(data[:whole], first))
         except FormError as error:
             value_fault = str(error)
     if offset != form.size:

@@ -20,12 +20,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from registry.content.merkle import LeafSink, TensorRootHasher
+from registry.content.merkle import LeafSink, Rows, TensorRootHasher
 from registry.content.segments import Segment
 from registry.content.unixfs import CHUNK_SIZE as LEAF_BYTES
 from registry.content.unixfs import root_of_leaves
 from registry.errors import FormError, InputError
 from registry.kernels import kernels
+from registry.rounds.admission import UpdateForm
 from registry.rounds.forked import Pipe, answer, forked
 from registry.rounds.gram_tree import (
     GramTree,
@@ -42,6 +43,7 @@ from registry.rounds.leaf_aggregation import (
     Job,
     LeafRange,
     Leaves,
+    PackedLeaves,
     StoredLeaves,
     combiner,
     leaf_of,
@@ -54,7 +56,7 @@ from registry.rules.combine import check_weights
 from registry.rules.gram import Matrix, square
 from registry.rules.grid import check_arithmetic
 from registry.rules.shapes import Columns, Factors, Fold, Select, SelectColumns
-from registry.rules.table import MULTI_KRUM, UNIFORM, UNIFORM_MEAN, Combining, UpdateFormEntry
+from registry.rules.table import MULTI_KRUM, UNIFORM, UNIFORM_MEAN, Combining
 from registry.store.base import ContentStore
 from registry.store.blobs import leaf_cids
 from registry.types import Blob, Cid, Root
@@ -68,6 +70,7 @@ __all__ = [
     "combine",
     "gram_matrix",
     "gram_tree",
+    "in_form",
     "leaves_of_blob",
     "leaves_of_file",
 ]
@@ -135,6 +138,32 @@ def leaves_of_blob(store: ContentStore, blob: Blob) -> Leaves:
     return StoredLeaves(store, blob.cid, cids)
 
 
+def in_form(leaves: Leaves, form: UpdateForm) -> Leaves:
+    """Return the reader of an update's file that `combine` takes: of a packed one, the rows of a leaf's coordinates.
+
+    Args:
+        leaves: Reader of the file's leaves.
+        form: Form of the round's updates.
+    """
+    if form.packing is None:
+        return leaves
+    held: tuple[int, bytes] = -1, b""  # a leaf of packed rows has those of several leaves of values
+
+    def read(begin: int, end: int) -> bytes:
+        nonlocal held
+        found = b""
+        for index in range(begin // LEAF_BYTES, -(-end // LEAF_BYTES)):
+            if index != held[0]:
+                held = index, leaves(index)
+            at = index * LEAF_BYTES
+            found += held[1][max(begin - at, 0) : min(end - at, LEAF_BYTES)]
+        if len(found) != end - begin:
+            raise FormError(f"expected {form.size} bytes as the round's updates have, got fewer")
+        return found
+
+    return PackedLeaves(read, form.header, form.dense.header_bytes, form.rules.values, form.packing)
+
+
 def combine(
     updates: Sequence[Leaves],
     weights: Sequence[int],
@@ -143,7 +172,6 @@ def combine(
     *,
     grid_bits: int,
     combining: Combining,
-    encoding: UpdateFormEntry,
     out: Path,
     check: Checks = _EVERYTHING,
     processes: int = 1,
@@ -158,11 +186,10 @@ def combine(
     Args:
         updates: Leaf readers, one per update; not shared between processes before the call.
         weights: Committed weights, one per update; their sum is at most 2^28.
-        header: Safetensors header of every update.
-        size: File length of every update, bytes.
+        header: Safetensors header of the aggregate, and of every update that is not packed.
+        size: File length of the aggregate, bytes.
         grid_bits: s, 0..126.
         combining: The combine rule, with the plan's settings.
-        encoding: The update form.
         out: Output file, written in place; the caller renames it after checks. Scratch files are created beside it.
         check: What to compute and check of the updates.
         processes: Number of parallel processes.
@@ -182,7 +209,7 @@ def combine(
     if len(updates) != len(weights):
         raise InputError(f"expected a weight for each of {len(updates)} updates, got {len(weights)}")
     ranges = _ranges(size, processes)
-    given = (updates, combining.counted(weights), header, size, grid_bits, combining, encoding, check, out, sinks)
+    given = (updates, combining.counted(weights), header, size, grid_bits, combining, check, out, sinks)
     job = Job(*given, segments=segments, names=names, drawn=drawn)
     what = f"combining {len(updates)} updates by rule {combining.rule.name}"
     require_room(out.parent, size + scratch_of(job) * len(ranges), what)
@@ -209,7 +236,6 @@ def gram_matrix(
     size: int,
     *,
     grid_bits: int,
-    encoding: UpdateFormEntry,
     segments: Sequence[Segment],
     folder: Path,
 ) -> Matrix:
@@ -218,11 +244,10 @@ def gram_matrix(
     Buffers have no say, and tensors are weighed by their scales, as for rules that select.
 
     Args:
-        updates: Leaf readers, one per update, of files of a common header and size.
+        updates: Leaf readers, one per update, of files of a common header and size, or packed; values are canonical.
         header: Safetensors header of every update.
         size: File length of every update, bytes.
         grid_bits: s, 0..126.
-        encoding: The update form; values must be canonical.
         segments: Of the values; none means one scale.
         folder: For scratch files.
 
@@ -232,7 +257,7 @@ def gram_matrix(
     """
     shape = MULTI_KRUM.shape  # as every rule that selects, it measures inner products
     assert isinstance(shape, Select)
-    job = _measuring(updates, header, size, grid_bits, encoding, segments, folder)
+    job = _measuring(updates, header, size, grid_bits, segments, folder)
     return square(measure(job, shape, 0, -(-size // LEAF_BYTES)), len(updates))
 
 
@@ -242,7 +267,6 @@ def gram_tree(
     size: int,
     *,
     grid_bits: int,
-    encoding: UpdateFormEntry,
     segments: Sequence[Segment],
     folder: Path,
 ) -> GramTree:
@@ -252,7 +276,7 @@ def gram_tree(
         updates: Ascending by participant, at most 32.
         folder: For its file, too.
     """
-    job = _measuring(updates, header, size, grid_bits, encoding, segments, folder)
+    job = _measuring(updates, header, size, grid_bits, segments, folder)
     return _gram(job, [(0, -(-size // LEAF_BYTES))])[0]
 
 
@@ -261,7 +285,6 @@ def _measuring(
     header: bytes,
     size: int,
     grid_bits: int,
-    encoding: UpdateFormEntry,
     segments: Sequence[Segment],
     folder: Path,
 ) -> Job:
@@ -269,7 +292,7 @@ def _measuring(
     count = len(updates)
     require_room(folder, scratch_bytes(count, min(LEAF_VALUES, size // 4)), f"comparing {count} updates")
     combining, nothing = Combining(UNIFORM_MEAN, UNIFORM), Checks(cids=False, roots=False, grid=False)
-    given = (updates, [1] * count, header, size, grid_bits, combining, encoding, nothing, folder / "gram")
+    given = (updates, [1] * count, header, size, grid_bits, combining, nothing, folder / "gram")
     return Job(*given, segments=segments)
 
 
@@ -315,7 +338,7 @@ def _gram(job: Job, ranges: Sequence[_Range]) -> tuple[GramTree, list[int]]:
 def _facts(parts: list[LeafRange], job: Job, is_update: bool) -> FileFacts:
     """Join the parts of one file, in order, into its CID and hashes."""
     cid = root = None
-    if job.check.cids or not is_update:
+    if (job.check.cids and parts[0].leaves) or not is_update:
         cid = root_of_leaves([leaf for part in parts for leaf in part.leaves], job.size)
     if job.check.roots or not is_update:
         values = parts[0].values
@@ -344,7 +367,8 @@ def _combine_range(job: Job, begin: int, end: int, progress: Progress) -> list[L
     """Combine leaves begin..end-1; return the part of each update and, last, of the aggregate."""
     offset = max(begin * LEAF_BYTES - len(job.header), 0)
     sinks = [*(job.sinks or [None] * len(job.updates)), None]
-    parts = [LeafRange([], TensorRootHasher(offset, sink=sink)) for sink in sinks]
+    hashers = [_hasher(reader, begin, offset, sink) for reader, sink in zip((*job.updates, None), sinks, strict=True)]
+    parts = [LeafRange([], hasher) for hasher in hashers]
     made = np.empty(LEAF_VALUES, dtype="<f4")
     blocks = leaves_in_order(job.updates, begin, end)
     with job.out.open("r+b", buffering=0) as file, combiner(job) as combine_leaf:
@@ -359,6 +383,14 @@ def _combine_range(job: Job, begin: int, end: int, progress: Progress) -> list[L
             parts[-1].values.update(data[len(leaf.header) :])
             progress(leaf.length * len(job.updates))
     return parts
+
+
+def _hasher(reader: Leaves | None, begin: int, offset: int, sink: LeafSink | None) -> TensorRootHasher:
+    """Return the hasher of a file from leaf `begin` on; `offset` is where the values of float32 files begin there."""
+    if not isinstance(reader, PackedLeaves):
+        return TensorRootHasher(offset, sink=sink)
+    width = reader.packing.row_bytes
+    return TensorRootHasher(reader.beginning(begin) * width, Rows(1, width), sink)
 
 
 def _in_ranges(

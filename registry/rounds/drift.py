@@ -31,7 +31,6 @@ from registry.rounds.admission import UpdateForm
 from registry.rounds.server_steps import PieceReader, continues, read_states
 from registry.rounds.versions import load_version_manifest
 from registry.rules.algorithms import SAMPLED
-from registry.rules.grid import grid_integers
 from registry.rules.interpreter import I64
 from registry.rules.server_programs import MOMENT
 from registry.store.base import ContentStore
@@ -142,6 +141,6 @@ def _update(store: ContentStore, digest: Digest, form: UpdateForm) -> I64:
         raise FormError(f"update 0x{digest.hex()}: expected a file of {form.size} bytes")
     source = PieceReader(open_blob(store, manifest.delta.blob))
     source.read(len(form.header))
-    values = np.frombuffer(b"".join(source.pieces(form.size - len(form.header))), dtype="<f4")
+    values = b"".join(source.pieces(form.size - len(form.header)))
     source.finish()
-    return grid_integers(values, form.grid_bits).astype(np.int64)
+    return form.integers(values).astype(np.int64)

@@ -101,7 +101,7 @@ def row_count(values: int) -> int:
 
 def gram_path(aggregate: Path) -> Path:
     """Return the file of the leaves beside an aggregate's."""
-    return aggregate.with_name("inner-products")
+    return aggregate.with_name(f"{aggregate.name}.inner-products")
 
 
 def finest_segment(segments: Sequence[Segment]) -> int:

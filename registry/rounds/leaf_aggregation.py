@@ -24,9 +24,10 @@ from registry.rounds.tiles import Tiles, scratch_bytes
 from registry.rules.columns import middle_sums, nearest_sums
 from registry.rules.combine import rounded_mean, weighted_sum
 from registry.rules.encoding import MAX_VALUES
-from registry.rules.grid import F32, F64, I32
+from registry.rules.grid import F32, F64, I32, grid_integers
+from registry.rules.packed import ROW_VALUES, Packing
 from registry.rules.shapes import Columns, Factors, Fold, Select, SelectColumns, kept, left_out
-from registry.rules.table import Combining, UpdateFormEntry
+from registry.rules.table import Combining
 from registry.store.base import ContentStore
 from registry.types import Cid
 
@@ -37,6 +38,7 @@ __all__ = [
     "Leaf",
     "Leaves",
     "LeafRange",
+    "PackedLeaves",
     "StoredLeaves",
     "combiner",
     "leaf_of",
@@ -67,6 +69,48 @@ class StoredLeaves:
 
     def __call__(self, index: int) -> bytes:
         return self.store.get(self.cids[index])
+
+
+@dataclass(frozen=True, slots=True)
+class PackedLeaves:
+    """Reader of a packed update: of the rows whose coordinates are those of leaf i of a file of float32 values.
+
+    Attributes:
+        read: Returns bytes begin..end-1 of the file.
+        header: Header that the file must have.
+        first: Bytes of header in a file of float32 values.
+        values: Coordinates.
+        packing: Layout of the rows.
+    """
+
+    read: Callable[[int, int], bytes]
+    header: bytes
+    first: int
+    values: int
+    packing: Packing
+
+    def __call__(self, index: int) -> bytes:
+        first, last = self.rows(index)
+        if not first and self.read(0, len(self.header)) != self.header:
+            raise FormError("expected the header of the round's updates, got another")
+        width = self.packing.row_bytes
+        if first == last:
+            return b""  # a leaf of nothing but header
+        return self.read(len(self.header) + first * width, len(self.header) + last * width)
+
+    def rows(self, index: int) -> tuple[int, int]:
+        """Return the first row with a coordinate of leaf `index`, and the one after the last."""
+        begin, end = self.coordinates(index)
+        return begin // ROW_VALUES, self.packing.rows(end)
+
+    def coordinates(self, index: int) -> tuple[int, int]:
+        """Return the first coordinate of leaf `index`, and the one after its last."""
+        begin, end = ((at * LEAF_BYTES - self.first) // 4 for at in (index, index + 1))
+        return max(begin, 0), min(max(end, 0), self.values)
+
+    def beginning(self, index: int) -> int:
+        """Return the first row that begins in leaf `index` or later: where the hashing of that leaf begins."""
+        return self.packing.rows(self.coordinates(index)[0])
 
 
 def leaves_in_order(updates: Sequence[Leaves], begin: int, end: int) -> Iterator[bytes]:
@@ -123,7 +167,6 @@ class Job:
     size: int
     grid_bits: int
     combining: Combining
-    encoding: UpdateFormEntry
     check: Checks
     out: Path
     sinks: Sequence[LeafSink | None] = ()
@@ -314,6 +357,9 @@ def _fill(
 
 def _take(job: Job, leaf: Leaf, k: int, block: bytes, row: F32, part: LeafRange) -> None:
     """Hash and check a leaf of update k; decode its values to integers in a row."""
+    reader = job.updates[k]
+    if isinstance(reader, PackedLeaves):
+        return _unpack(job, leaf, k, reader, block, row, part)
     data = memoryview(block)
     header = leaf.header
     if len(data) != leaf.length or data[: len(header)] != header:
@@ -327,9 +373,24 @@ def _take(job: Job, leaf: Leaf, k: int, block: bytes, row: F32, part: LeafRange)
         tile = slice(start, min(start + _TILE, len(values)))
         first = (leaf.at + start * 4 - len(job.header)) // 4
         try:
-            job.encoding.integers(values[tile], job.grid_bits, first=first, out=row[tile], check=job.check.grid)
+            grid_integers(values[tile], job.grid_bits, first=first, out=row[tile], check=job.check.grid)
         except FormError as error:
             raise FormError(f"{job.name_of(k)}: {error}") from None
+    return None
+
+
+def _unpack(job: Job, leaf: Leaf, k: int, reader: PackedLeaves, block: bytes, row: F32, part: LeafRange) -> None:
+    """Hash the rows that begin in this leaf, check all rows of it, and decode its values."""
+    (begin, end), (first, _) = reader.coordinates(leaf.index), reader.rows(leaf.index)
+    width = reader.packing.row_bytes
+    if job.check.roots:
+        part.values.update(memoryview(block)[(reader.beginning(leaf.index) - first) * width :])
+    rows = np.frombuffer(block, dtype=np.uint8).reshape(-1, width)
+    try:
+        integers = reader.packing.unpack(rows, first=first, values=reader.values, check=job.check.grid)
+    except FormError as error:
+        raise FormError(f"{job.name_of(k)}: {error}") from None
+    row[leaf.values] = integers[begin - first * ROW_VALUES : end - first * ROW_VALUES]
 
 
 def _add(rows: F32, factors: F64, begins: bool, sums: F64, scratch: F64) -> None:

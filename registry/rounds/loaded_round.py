@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from registry.content.manifest import DELTA, PlanManifest, UpdateManifest, VersionManifest
@@ -12,6 +13,7 @@ from registry.rounds.plans import load_plan
 from registry.rounds.versions import load_parent, read_header
 from registry.store.base import ContentStore
 from registry.store.manifests import found_manifest
+from registry.types import Blob
 
 __all__ = ["LoadedRound", "load_by_updates", "load_round"]
 
@@ -62,17 +64,26 @@ def _parent(store: ContentStore, record: RoundRecord, kept: VersionManifest | No
 def load_by_updates(store: ContentStore, record: RoundRecord) -> LoadedRound:
     """Fetch a round whose parent's file is withheld; the form is that of any update whose header the plan names.
 
+    Packed updates name no tensors: then it is that of the aggregate that the parent was made of.
+
     Raises:
         ContentError: A manifest is unavailable, or every such update.
         FormError, VerificationFailed: A manifest is not what the chain says.
     """
     plan, parent = load_plan(store, record.plan), load_parent(store, record)
-    for commitment in record.commitments:
-        update = found_manifest(store, commitment.digest, UpdateManifest)
-        if update is None or DELTA not in update.files:
-            continue
+    for blob in _same_tensors(store, record, parent):
         try:
-            return LoadedRound(record, plan, parent, update_form(read_header(store, update.delta.blob), plan))
+            return LoadedRound(record, plan, parent, update_form(read_header(store, blob), plan))
         except (ContentError, FormError, InputError):
             continue  # unavailable, or another header than the plan's
     raise BlockNotFound(f"round {record.number}: expected the parent's file or an update with its header, found none")
+
+
+def _same_tensors(store: ContentStore, record: RoundRecord, parent: VersionManifest) -> Iterator[Blob]:
+    """Yield files that may have the parent's float32 tensors."""
+    for commitment in record.commitments:
+        update = found_manifest(store, commitment.digest, UpdateManifest)
+        if update is not None and DELTA in update.files:
+            yield update.delta.blob
+    if parent.round is not None:
+        yield parent.round.aggregate.blob

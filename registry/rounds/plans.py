@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from registry.chain.contract_structs import Plan
 from registry.content.manifest import PlanManifest, ServerRule, digest_of
 from registry.content.segments import Segment, segments_of, segments_root
-from registry.content.tensors import TensorHeader, encode_header, update_layout
+from registry.content.tensors import TensorHeader, encode_header, packed_layout, update_layout
 from registry.errors import CairnError, FormError, InputError, UnknownRule, VerificationFailed
 from registry.ethereum.hashing import keccak
 from registry.rounds.versions import load_version_manifest, read_header
@@ -20,7 +20,7 @@ from registry.rules.program import decode as decode_program
 from registry.rules.program import encode as encode_program
 from registry.rules.server_programs import compile_rule, with_defaults
 from registry.rules.step import step_exponent
-from registry.rules.table import UNIFORM, called, rules_of
+from registry.rules.table import UNIFORM, called, packing_of, rules_of
 from registry.store.base import ContentStore
 from registry.store.manifests import get_manifest, put_manifest
 from registry.types import ModelId, Root, SegmentKind
@@ -60,10 +60,11 @@ def server_rule(name: str, parameters: Mapping[str, float], grid_bits: int) -> S
 
 def fitted(manifest: PlanManifest, parent: TensorHeader) -> PlanManifest:
     """Return the plan fitted to versions with this header: values, header and segments are set."""
-    header = update_layout(parent)
+    values, packing = update_layout(parent).data_bytes // 4, packing_of(manifest)
+    header = update_layout(parent) if packing is None else packed_layout(packing.rows(values), packing.row_bytes)
     return replace(
         manifest,
-        values=header.data_bytes // 4,
+        values=values,
         header=hashlib.sha256(encode_header(header.specs)).digest(),
         segments=segments_root(segments_of(parent, manifest.scales, _kinds(manifest))),
     )
@@ -107,7 +108,8 @@ def plan_rules(manifest: PlanManifest) -> RuleSet:
         FormError, InputError: The program is malformed, is not what its name compiles to, or may leave its range; or a
             scale puts a step out of range.
     """
-    combine = rules_of(manifest).combine
+    rules = rules_of(manifest)
+    combine = rules.combine
     formula, least = combine.rule.least(combine.parameters)
     if manifest.min_contributions < least:
         raise FormError(
@@ -132,7 +134,7 @@ def plan_rules(manifest: PlanManifest) -> RuleSet:
         values=manifest.values,
         header=manifest.header,
         segments=Root(manifest.segments),
-        parameters=combine.encoded,
+        parameters=rules.encoded,
         program=program,
     )
 

@@ -40,6 +40,7 @@ from registry.rounds.aggregation import (
     Progress,
     combine,
     gram_tree,
+    in_form,
     leaves_of_blob,
     leaves_of_file,
 )
@@ -178,11 +179,10 @@ def compute_aggregate(
     return combine(
         [_leaves(store, v, form, relaid or {}) for v in admitted],
         [v.commitment.weight for v in admitted],
-        form.header,
-        form.size,
+        form.aggregate.header,
+        form.aggregate.size,
         grid_bits=form.grid_bits,
         combining=rules_of(round.plan).combine,
-        encoding=form.encoding,
         out=out,
         check=Checks(cids=False, roots=not judged or bool(sinks)),  # the store verifies every block anyway
         processes=processes,
@@ -209,10 +209,9 @@ def measured_gram(store: ContentStore, round: LoadedRound, admitted: Sequence[Ve
     form = round.form
     return gram_tree(
         [_leaves(store, verdict, form, {}) for verdict in admitted],
-        form.header,
-        form.size,
+        form.aggregate.header,
+        form.aggregate.size,
         grid_bits=form.grid_bits,
-        encoding=form.encoding,
         segments=form.segments,
         folder=folder,
     )
@@ -226,7 +225,8 @@ def ascending(verdicts: Sequence[Verdict]) -> list[Verdict]:
 def _leaves(store: ContentStore, verdict: Verdict, form: UpdateForm, relaid: Mapping[Address, Path]) -> Leaves:
     path = relaid.get(verdict.commitment.participant)
     assert verdict.manifest is not None
-    return leaves_of_blob(store, verdict.manifest.delta.blob) if path is None else leaves_of_file(path, form.size)
+    blob = verdict.manifest.delta.blob
+    return in_form(leaves_of_blob(store, blob) if path is None else leaves_of_file(path, form.size), form)
 
 
 def _scalars(parent: VersionManifest, rules: RuleSet, admitted: Sequence[Verdict]) -> RoundScalars:

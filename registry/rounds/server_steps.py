@@ -93,7 +93,7 @@ def next_version(
     begin, end = header.range_of("F32")
     yield from source.pieces(begin)
     with aggregate.open("rb") as deltas:
-        deltas.seek(len(form.header))
+        deltas.seek(form.dense.header_bytes)
         if state is None:
             yield from _stepped(source, deltas, form, scalars, None, None)
         else:

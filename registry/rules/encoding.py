@@ -19,6 +19,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 from registry.errors import FormError, InputError
 from registry.rules.program import Program, RoundScalars, StateBounds
@@ -26,6 +27,9 @@ from registry.rules.program import decode as decode_program
 from registry.rules.program import encode as encode_program
 from registry.rules.shapes import HALF, kept
 from registry.types import MAX_GRID_BITS, MAX_SHARE, Root
+
+if TYPE_CHECKING:
+    from registry.rules.packed import Packing
 
 __all__ = [
     "MAX_PARAMETERS",
@@ -43,7 +47,7 @@ __all__ = [
 ]
 
 MAX_PARAMETERS = 8
-"""Most parameters of a combine rule."""
+"""Most parameters of combine rule and update form."""
 MAX_VALUES = (1 << 40) - 1
 """Most coordinates of a version."""
 _FIXED = struct.Struct(">BHBHBBQ32s32sB")
@@ -86,8 +90,8 @@ class RuleSet:
         values: Number of coordinates of a version.
         header: sha2-256 of the header of an update's file.
         segments: Counted Merkle root of the segments.
-        parameters: Of the combine rule; for COLUMNS the first is the share trimmed at each end, in 65536ths, for
-            SELECT_COLUMNS, the number of values left out.
+        parameters: Of the combine rule, then of the update form; for COLUMNS the first is the share trimmed at each
+            end, in 65536ths, for SELECT_COLUMNS, the number of values left out.
         program: Server program.
 
     Raises:
@@ -122,6 +126,18 @@ class RuleSet:
         for value in self.parameters:
             if not -(2**63) <= value < 2**63:
                 raise InputError(f"rules: parameters: expected integers of 64 bits, got {value}")
+
+    @property
+    def packing(self) -> Packing | None:
+        """Layout of packed rows of the update form; None where values are float32 on the grid.
+
+        Raises:
+            UnknownRule: The form is of a later release.
+            FormError: The form has other parameters.
+        """
+        from registry.rules.table import packing_in
+
+        return packing_in(self.update_form, self.parameters)
 
 
 def encode_rules(rules: RuleSet) -> bytes:

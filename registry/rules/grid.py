@@ -110,7 +110,7 @@ def fitting(magnitude: float, grid_bits: int, scale: int) -> str:
     return f"use a scale of {needed + grid_bits - 24} for this tensor"
 
 
-def grid_integers(values: F32, grid_bits: int, *, first: int = 0, out: F32 | None = None) -> F32:
+def grid_integers(values: F32, grid_bits: int, *, first: int = 0, out: F32 | None = None, check: bool = True) -> F32:
     """Check that values q * 2^-s are canonical and return q, as float32 in their shape.
 
     Scaling by a power of two is exact, so a value is on the grid iff `rint` does not change q. NaN compares unequal,
@@ -122,11 +122,14 @@ def grid_integers(values: F32, grid_bits: int, *, first: int = 0, out: F32 | Non
         grid_bits: s, 0..126.
         first: Position of values[0], for error messages.
         out: Output array in the shape of values; its content after an error is undefined.
+        check: Check that the values are canonical; else the caller knows that they are.
 
     Raises:
         FormError: A value is not finite, is -0.0, or is not on the grid.
     """
     _check_bits(grid_bits)
+    if not check:
+        return np.multiply(values, np.float32(2.0**grid_bits), out=out)
     compiled = kernels(values.nbytes)
     if compiled is not None and values.flags.c_contiguous and (out is None or out.flags.c_contiguous):
         integers = np.empty(values.shape, dtype=np.float32) if out is None else out

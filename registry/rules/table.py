@@ -23,7 +23,7 @@ from registry.rules.selection import clipped_norms, geometric_median, multi_krum
 from registry.rules.shapes import HALF, MOST_UPDATES, Columns, Fold, Parameters, SelectColumns, Shape
 
 if TYPE_CHECKING:
-    from registry.rules.grid import F32
+    from registry.rules.packed import Packing
 
 __all__ = [
     "BULYAN",
@@ -35,13 +35,13 @@ __all__ = [
     "MEDIAN",
     "MULTI_KRUM",
     "NORM_CLIP",
+    "PACKED",
     "TRIMMED_MEAN",
     "UNIFORM",
     "UNIFORM_MEAN",
     "UPDATE_FORMS",
     "CombineRule",
     "Combining",
-    "Decode",
     "Entry",
     "IntegerParameter",
     "Ruled",
@@ -49,8 +49,9 @@ __all__ = [
     "UpdateFormEntry",
     "called",
     "find",
-    "form_of",
     "lookup",
+    "packing_in",
+    "packing_of",
     "rules_of",
 ]
 
@@ -124,32 +125,19 @@ class UpdateFormEntry(Entry):
     """Encoding of integers in an update's file.
 
     Attributes:
-        integers: Decoder from float32 values and grid bits to integers, as float32; takes `first`, `out` and `check` by
-            keyword. Checks that values are canonical unless check is false.
+        packing: Returns the layout of packed rows under its parameters; None where values are float32 on the grid.
     """
 
-    integers: Decode
-
-
-class Decode(Protocol):
-    """Decoder of an update form; arguments as `registry.rules.grid.grid_integers`."""
-
-    def __call__(
-        self, values: F32, grid_bits: int, *, first: int = 0, out: F32 | None = None, check: bool = True
-    ) -> F32: ...
+    packing: Callable[[Parameters], Packing | None] = lambda parameters: None
 
 
 # The table -----------------------------------------------------------------------------------------------------------
 
 
-def _dense(values: F32, grid_bits: int, *, first: int = 0, out: F32 | None = None, check: bool = True) -> F32:
-    import numpy as np
+def _packing(parameters: Parameters) -> Packing:
+    from registry.rules.packed import Packing
 
-    from registry.rules.grid import grid_integers
-
-    if not check:
-        return np.multiply(values, np.float32(2.0**grid_bits), out=out)
-    return grid_integers(values, grid_bits, first=first, out=out)
+    return Packing(parameters["bits"], parameters["kept"])
 
 
 _FEDAVG_PAPER = (
@@ -299,16 +287,29 @@ DENSE = UpdateFormEntry(
     number=1,
     name="dense",
     description="every value as float32 on the grid",
-    integers=_dense,
     convicted_by=("convictChunk", "convictSize"),
     paper="registry/rules/grid.py",
 )
-UPDATE_FORMS: tuple[UpdateFormEntry, ...] = (DENSE,)
+PACKED = UpdateFormEntry(
+    number=2,
+    name="packed",
+    description="rows of 256 small integers, all or the largest",
+    packing=_packing,
+    parameters=(
+        IntegerParameter("bits", 4, 16, 8, "bits of an integer: 4, 8 or 16; 8 or 16 where only the largest are kept"),
+        IntegerParameter("kept", 0, 128, 0, "how many of the 256 values of a row are kept; 0 keeps all"),
+    ),
+    convicted_by=("convictChunk", "convictSize"),
+    paper="registry/rules/packed.py",
+)
+UPDATE_FORMS: tuple[UpdateFormEntry, ...] = (DENSE, PACKED)
 
 
 # From a plan to its entries ------------------------------------------------------------------------------------------
 
 E = TypeVar("E", bound=Entry)
+_ORDERING = (Columns, SelectColumns)
+"""Shapes that order the values of a coordinate."""
 
 
 class Ruled(Protocol):
@@ -322,6 +323,8 @@ class Ruled(Protocol):
     def weights(self) -> str: ...
     @property
     def update_form(self) -> int: ...
+    @property
+    def form_parameters(self) -> Parameters: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,10 +379,34 @@ class Combining:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Resolved rules of a plan."""
+    """Resolved rules of a plan.
+
+    Attributes:
+        combine: The combine rule with the plan's settings.
+        form: Entry of the update form.
+        packing: Its layout of packed rows; None where values are float32 on the grid.
+
+    Raises:
+        FormError: The rule orders the values of a coordinate, and the form keeps only the largest.
+    """
 
     combine: Combining
     form: UpdateFormEntry
+    packing: Packing | None = None
+
+    def __post_init__(self) -> None:
+        if self.packing is not None and self.packing.kept and isinstance(self.combine.rule.shape, _ORDERING):
+            others = ", ".join(called(one) for one in COMBINE_RULES if not isinstance(one.shape, _ORDERING))
+            raise FormError(
+                f"update form {self.packing.name}: expected a combine rule that does not order values ({others}), got "
+                f"{called(self.combine.rule)}: most values of a coordinate would be zeros that nobody measured"
+            )
+
+    @property
+    def encoded(self) -> tuple[int, ...]:
+        """Parameters as encoded in rule bytes: of the combine rule, then of the update form."""
+        own = () if self.packing is None else (self.packing.bits, self.packing.kept)
+        return (*self.combine.encoded, *own)
 
     @property
     def aggregate_convicted(self) -> bool:
@@ -392,21 +419,38 @@ def rules_of(plan: Ruled) -> Rules:
 
     Raises:
         UnknownRule: A number is not in the table: it is of a later release.
-        FormError: A rule does not allow the plan's parameters or weights.
+        FormError: A rule does not allow the plan's parameters or weights, or the update form.
     """
     combine = lookup(COMBINE_RULES, plan.combine_rule, "combine rule")
-    form = form_of(plan)
+    form = lookup(UPDATE_FORMS, plan.update_form, "update form")
     combining = Combining(combine, plan.weights, plan.combine_parameters)
-    return Rules(combining, form)
+    return Rules(combining, form, packing_of(plan))
 
 
-def form_of(plan: Ruled) -> UpdateFormEntry:
-    """Return the entry for a plan's update form, regardless of its other rules.
+def packing_of(plan: Ruled) -> Packing | None:
+    """Return the layout of packed rows of a plan's update form, regardless of its other rules; None without.
 
     Raises:
-        UnknownRule: It is not in the table.
+        UnknownRule: The form is not in the table.
+        FormError: It has other parameters.
     """
-    return lookup(UPDATE_FORMS, plan.update_form, "update form")
+    form = lookup(UPDATE_FORMS, plan.update_form, "update form")
+    _check_parameters(f"update form {called(form)}", form.parameters, plan.form_parameters)
+    return form.packing(plan.form_parameters)
+
+
+def packing_in(update_form: int, parameters: Sequence[int]) -> Packing | None:
+    """Return the layout of packed rows of an update form in rule bytes, whose last parameters are the form's.
+
+    Raises:
+        UnknownRule: The form is not in the table.
+        FormError: It has other parameters.
+    """
+    form = lookup(UPDATE_FORMS, update_form, "update form")
+    names = [parameter.name for parameter in form.parameters]
+    given = dict(zip(names, parameters[len(parameters) - len(names) :], strict=False))
+    _check_parameters(f"update form {called(form)}", form.parameters, given)
+    return form.packing(given)
 
 
 def find(table: Sequence[E], wanted: int | str) -> E | None:

@@ -34,7 +34,7 @@ from registry.content.manifest import (
     digest_of,
     manifest_cid,
 )
-from registry.content.merkle import tensor_root
+from registry.content.merkle import VALUES, Rows, TensorRootHasher
 from registry.content.tensors import parse_header
 from registry.dev.embedded import Embedded, embedded, sleep_until
 from registry.ethereum.networks import Finality, FinalityRule
@@ -111,15 +111,20 @@ class Federation:
         """An honest update of round `at`, or one whose manifest says other things."""
         form = self.round(at).form
         draw = np.random.default_rng(seed)
-        values, _ = to_grid(draw.normal(size=(form.size - len(form.header)) // 4) / 8, GRID_BITS)
-        return self.sealed(name, form.header + values.tobytes(), weight=weight, at=at, **changed)
+        values, _ = to_grid(draw.normal(size=form.rules.values) / 8, GRID_BITS)
+        body = values if form.packing is None else form.packing.pack(values * np.float32(2.0**GRID_BITS))
+        return self.sealed(name, form.header + body.tobytes(), weight=weight, at=at, rows=form.rows, **changed)
 
-    def sealed(self, name: str, data: bytes, *, weight: int = 100, at: int = 1, **changed: Any) -> Update:
+    def sealed(
+        self, name: str, data: bytes, *, weight: int = 100, at: int = 1, rows: Rows = VALUES, **changed: Any
+    ) -> Update:
         """The update whose file is `data`, whatever that is."""
         record = self.record(at)
         blob = add_blob(MemoryStore(), [data])
         start = min(8 + int.from_bytes(data[:8], "little"), len(data) - 4)
-        body = data[start:][: (len(data) - start) // 4 * 4] or bytes(4)
+        width = rows.entry_bytes
+        hasher = TensorRootHasher(rows=rows)
+        hasher.update(data[start:][: (len(data) - start) // width * width] or bytes(width))
         fields = {
             "chain_id": record.chain_id,
             "contract": record.contract,
@@ -128,7 +133,7 @@ class Federation:
             "participant": self.clients[name].account,
             "parent": manifest_cid(record.parent),
             "plan": manifest_cid(record.plan.digest),
-            "files": {DELTA: DeltaFile(blob.cid, blob.size, tensor_root(body))},
+            "files": {DELTA: DeltaFile(blob.cid, blob.size, hasher.digest())},
             "weight": weight,
             "steps": 4,
             "saturated": 0,
@@ -271,6 +276,7 @@ def plan_manifest(**changed: Any) -> PlanManifest:
         "weights": "examples",
         "server": server_rule("fedavg", {"rate": 1.0}, GRID_BITS),
         "update_form": 1,
+        "form_parameters": {},
         "grid_bits": GRID_BITS,
         "saturate": False,
         "scales": {},

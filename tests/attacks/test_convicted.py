@@ -625,7 +625,7 @@ def test_an_honest_attester_answers_every_demand_and_keeps_its_role(wide: Any) -
     for tree in (Tree.AGGREGATE, Tree.VERSION, Tree.PARENT):
         for index in (0, 3, 4):  # the last is past the end
             court.demand_chunks(target, tree, [index], NOWHERE, basis, deposit=court.deposit_now(target))
-    court.demand_chunks(target, Tree.CONTRIBUTION, [2], listing.membership(1), deposit=court.deposit_now(target))
+    court.demand_chunks(target, Tree.CONTRIBUTION, [2], listing.membership(1), basis, deposit=court.deposit_now(target))
     for index in (0, 2, 7):
         court.demand_contributions(target, [index], deposit=court.deposit_now(target))
     assert aggregator.advance(house.first, house.store, house.folder / "first", house.model_id).endswith("13 leaves")
@@ -964,9 +964,10 @@ def test_a_root_that_somebody_else_committed_first_keeps_nobody_from_answering(o
         shutil.rmtree(house.folder / "first" / "trees")
     target = Target(house.model_id, 1, house.outcome().result)
     listing = Listing(tuple(e for e in contributions_of(house) if e.participant != house.cyn.account))
+    basis = basis_of(house.round().form.rules, house.round().parent)
     for index in range(2):
         membership = listing.membership(index)
-        court.demand_chunks(target, Tree.CONTRIBUTION, [0], membership, deposit=court.deposit_now(target))
+        court.demand_chunks(target, Tree.CONTRIBUTION, [0], membership, basis, deposit=court.deposit_now(target))
     for shown in ("a leaf", "a leaf") if lost else ("2 leaves",):  # one tree is made in a step
         said = aggregator.advance(house.first, house.store, house.folder / "first", house.model_id)
         assert said.endswith(shown)

@@ -106,6 +106,7 @@ EXAMPLES: dict[str, Manifest] = {
         weights="examples",
         server=ServerRule("fedavg", {"rate": 0.5}, b"\x00\x01\x02"),
         update_form=1,
+        form_parameters={},
         grid_bits=24,
         saturate=True,
         scales={"running_var": 12},

@@ -28,7 +28,7 @@ from registry.rounds.aggregation import combine, leaves_of_file
 from registry.rounds.onchain import chosen_result, read_round
 from registry.rounds.versions import load_version_manifest
 from registry.rules.combine import weighted_mean
-from registry.rules.table import DENSE, EXAMPLES, MEAN, Combining
+from registry.rules.table import EXAMPLES, MEAN, Combining
 from registry.store.base import ContentStore
 from registry.store.blobs import open_blob
 from registry.store.manifests import get_manifest
@@ -181,7 +181,6 @@ def test_aggregate_is_the_same_in_any_number_of_processes_and_any_order(
         len(data),
         grid_bits=20,
         combining=Combining(MEAN, EXAMPLES),
-        encoding=DENSE,
         out=tmp_path / "aggregate",
         processes=processes,
     )

@@ -24,6 +24,7 @@ PLAN = PlanManifest(
     weights="examples",
     server=server_rule("fedavg", {"rate": 1.0}, 22),
     update_form=1,
+    form_parameters={},
     grid_bits=22,
     saturate=False,
     scales={},

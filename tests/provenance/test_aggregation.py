@@ -15,7 +15,7 @@ from registry.errors import FormError, InputError
 from registry.rounds.aggregation import Checks, Leaves, combine, leaves_of_blob, leaves_of_file
 from registry.rules.combine import weighted_mean
 from registry.rules.grid import to_grid
-from registry.rules.table import DENSE, EXAMPLES, MEAN, MEDIAN, UNIFORM, Combining
+from registry.rules.table import EXAMPLES, MEAN, MEDIAN, UNIFORM, Combining
 from registry.store.blobs import add_blob
 from registry.store.local import LocalStore
 from registry.store.memory import MemoryStore
@@ -43,7 +43,7 @@ def run(  # type: ignore[no-untyped-def]
     data = paths[0].read_bytes()
     header = parse_header(data, len(data))
     leaves = [leaves_of_file(path, len(data)) for path in paths]
-    rules = {"grid_bits": BITS, "combining": combining, "encoding": DENSE}
+    rules = {"grid_bits": BITS, "combining": combining}
     return combine(leaves, weights, data[: header.header_bytes], len(data), out=out, **rules, **options)  # type: ignore[arg-type]
 
 
@@ -83,7 +83,7 @@ def test_stored_updates_give_what_files_give(
     leaves[2] = leaves_of_file(paths[2], len(data))
     header = parse_header(data, len(data))
     made = combine(
-        leaves, weights, data[: header.header_bytes], len(data), grid_bits=BITS, combining=combining, encoding=DENSE,
+        leaves, weights, data[: header.header_bytes], len(data), grid_bits=BITS, combining=combining,
         out=tmp_path / "out", processes=processes,
     )  # fmt: skip
     assert made == expected

@@ -35,7 +35,7 @@ from registry.rules.gram import (
     word_bytes,
     words_in,
 )
-from registry.rules.table import DENSE, MULTI_KRUM, UNIFORM, Combining
+from registry.rules.table import MULTI_KRUM, UNIFORM, Combining
 from registry.types import GRID_LIMIT
 
 PARAMETER, BUFFER = SegmentKind.PARAMETER, SegmentKind.BUFFER
@@ -88,7 +88,7 @@ def test_every_sum_is_that_of_integers(
     q = np.random.default_rng(values).integers(-GRID_LIMIT, GRID_LIMIT + 1, size=(updates, values))
     size, paths = len(HEADER) + 4 * values, files(tmp_path, q)
     readers = [leaves_of_file(path, size) for path in paths]
-    given: dict[str, Any] = {"grid_bits": BITS, "encoding": DENSE, "segments": segments}
+    given: dict[str, Any] = {"grid_bits": BITS, "segments": segments}
     made = combine(
         readers, [1] * updates, HEADER, size,
         combining=KRUM, out=tmp_path / "aggregate", processes=processes, **given,

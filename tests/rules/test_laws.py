@@ -26,19 +26,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+from integer_rows import integers_of, row_of
 
-from registry.content.tensors import parse_header, write_tensors
-from registry.errors import InputError
+from registry.content.merkle import Rows, TensorRootHasher
+from registry.content.tensors import encode_header, packed_layout, parse_header, write_tensors
+from registry.content.tensors import layout as layout_of
+from registry.errors import FormError, InputError
 from registry.rounds import leaf_aggregation, tiles
 from registry.rounds.aggregation import combine, leaves_of_file
+from registry.rounds.leaf_aggregation import PackedLeaves
 from registry.rules import columns
 from registry.rules.draw import shuffled
+from registry.rules.packed import packing_named
 from registry.rules.shapes import Factors, Parameters, Select
-from registry.rules.table import COMBINE_RULES, DENSE, EXAMPLES, CombineRule, Combining
+from registry.rules.table import COMBINE_RULES, EXAMPLES, PACKED, CombineRule, Combining, Rules
 from registry.types import GRID_LIMIT
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "rules" / "combine.json"
+FORMS_GOLDEN = GOLDEN.with_name("forms.json")
 BITS = 20
 VALUES = 600
 SIZES = (1, 2, 9, 40)
@@ -290,7 +296,7 @@ def computed(
     data = paths[0].read_bytes()
     header = data[: parse_header(data, len(data)).header_bytes]
     readers = [leaves_of_file(path, len(data)) for path in paths]
-    combine(readers, weights, header, len(data), grid_bits=BITS, combining=case.combining, encoding=DENSE, out=out,
+    combine(readers, weights, header, len(data), grid_bits=BITS, combining=case.combining, out=out,
             processes=processes, drawn=shuffled(SEED, len(paths)) if drawn is None else drawn)  # fmt: skip
     return hashlib.sha256(out.read_bytes()[len(header) :]).hexdigest()
 
@@ -405,6 +411,7 @@ def test_every_level_of_vector_instructions_gives_the_golden_digests() -> None:
         said = json.loads(done.stdout)
         assert said["levels"] == levels[:last]
         assert said["digests"] == json.loads(GOLDEN.read_text())
+        assert said["forms"] == json.loads(FORMS_GOLDEN.read_text())
 
 
 def test_a_disk_without_room_is_told_before_anything_is_read(files: Any, tmp_path: Path, monkeypatch: Any) -> None:
@@ -474,6 +481,80 @@ def test_another_draw_gives_other_buckets(files: Any, tmp_path: Path) -> None:
         computed(case, paths, weights, tmp_path / "out", drawn=())
 
 
+# Packed rows ---------------------------------------------------------------------------------------------------------
+
+FORMS = ("int8", "int4", "int16", "top-8", "top-8-int8", "top-1", "top-128")
+
+
+def packed_rows(form: str, count: int = 3) -> list[tuple[bytes, list[int]]]:
+    """Each update's rows by the definition, and the integers that they hold."""
+    layout, found = packing_named(form), []
+    assert layout is not None
+    for update in contributions(count)[0]:
+        # Of small and of large values, so that exponents differ.
+        values = [q >> (k // 256 * 9) for k, q in enumerate(update)] + [0] * (-len(update) % 256)
+        rows = [row_of(values[k : k + 256], layout.bits, layout.kept) for k in range(0, len(values), 256)]
+        held = [q for row in rows for q in integers_of(row, layout.bits, layout.kept)]
+        found.append((b"".join(rows), held[: len(update)]))
+    return found
+
+
+def golden_forms() -> dict[str, str]:
+    return {form: hashlib.sha256(b"".join(rows for rows, _ in packed_rows(form))).hexdigest() for form in FORMS}
+
+
+def packed_here(form: str) -> list[bytes]:
+    """The same rows, by the engine of this process."""
+    layout = packing_named(form)
+    assert layout is not None
+    updates = [[q >> (k // 256 * 9) for k, q in enumerate(update)] for update in contributions(3)[0]]
+    return [layout.pack(np.array(update, dtype=np.float64)).tobytes() for update in updates]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_engine_packs_and_unpacks_as_integers_do(form: str) -> None:
+    layout = packing_named(form)
+    assert layout is not None
+    expected = packed_rows(form)
+    assert packed_here(form) == [rows for rows, _ in expected]
+    assert hashlib.sha256(b"".join(packed_here(form))).hexdigest() == json.loads(FORMS_GOLDEN.read_text())[form]
+    for rows, held in expected:
+        data = np.frombuffer(rows, dtype=np.uint8).reshape(-1, layout.row_bytes)
+        assert layout.unpack(data, first=0, values=VALUES)[:VALUES].tolist() == held
+        assert layout.pack(np.array(held, dtype=np.float64)).tobytes() == rows  # one encoding
+    assert packed_here(form)[0] != packed_here("top-2")[0]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("form", ["int4", "top-8"])
+def test_packed_updates_are_combined_as_the_integers_that_they_hold(form: str, case: Case, tmp_path: Path) -> None:
+    layout, held = packing_named(form), packed_rows(form)
+    assert layout is not None
+    if layout.kept and case.combining.rule.shape.NAME in ("columns", "select_columns"):
+        with pytest.raises(FormError, match="expected a combine rule that does not order values"):
+            Rules(case.combining, PACKED, layout)
+        return
+    weights = contributions(3)[1]
+    made = DEFINITIONS[case.combining.rule.name]([q for _, q in held], weights, case.combining.parameters)
+    expected = b"".join(struct.pack("<f", round(value) * 2.0**-BITS) for value in made)
+    dense = layout_of({"w": ("F32", (VALUES,))})
+    header = encode_header(packed_layout(layout.rows(VALUES), layout.row_bytes).specs)
+    files = [header + rows for rows, _ in held]
+
+    def reader(data: bytes) -> PackedLeaves:
+        return PackedLeaves(lambda begin, end: data[begin:end], header, dense.header_bytes, VALUES, layout)
+
+    out = tmp_path / "out"
+    readers, own = [reader(data) for data in files], encode_header(dense.specs)
+    found = combine(readers, weights, own, dense.file_bytes, grid_bits=BITS, combining=case.combining, out=out,
+                    drawn=shuffled(SEED, 3))  # fmt: skip
+    assert out.read_bytes() == own + expected
+    for update, data in zip(found.updates, files, strict=True):
+        hasher = TensorRootHasher(rows=Rows(1, layout.row_bytes))
+        hasher.update(data[len(header) :])
+        assert update.tensor_root == hasher.digest()
+
+
 def compute() -> dict[str, Any]:
     """Every golden digest, by the engine of this process."""
     with tempfile.TemporaryDirectory() as name:
@@ -483,7 +564,8 @@ def compute() -> dict[str, Any]:
             paths = write(folder, updates)
             for case in CASES:
                 digests[str(case)][str(count)] = computed(case, paths, weights, folder / "out")
-    return {"levels": isa_levels(), "digests": digests}
+    forms = {form: hashlib.sha256(b"".join(packed_here(form))).hexdigest() for form in FORMS}
+    return {"levels": isa_levels(), "digests": digests, "forms": forms}
 
 
 if __name__ == "__main__":
@@ -491,3 +573,4 @@ if __name__ == "__main__":
         json.dump(compute(), sys.stdout)
     else:
         GOLDEN.write_text(json.dumps(golden(), indent=1) + "\n")
+        FORMS_GOLDEN.write_text(json.dumps(golden_forms(), indent=1) + "\n")

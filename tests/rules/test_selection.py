@@ -16,7 +16,7 @@ from registry.rounds.aggregation import combine, leaves_of_file
 from registry.rules import gram
 from registry.rules.draw import shuffled
 from registry.rules.selection import clipped_norms, geometric_median, multi_krum, repeated_krum, selecting
-from registry.rules.table import DENSE, GEOMETRIC_MEDIAN, MULTI_KRUM, NORM_CLIP, UNIFORM, CombineRule, Combining
+from registry.rules.table import GEOMETRIC_MEDIAN, MULTI_KRUM, NORM_CLIP, UNIFORM, CombineRule, Combining
 from registry.types import GRID_LIMIT, MAX_SHARE, SegmentKind
 
 BITS = 20
@@ -64,7 +64,7 @@ def factors(paths: list[Path], rule: CombineRule, segments: list[Segment], proce
     header = data[: parse_header(data, len(data)).header_bytes]
     made = combine(
         [leaves_of_file(path, len(data)) for path in paths], [1] * len(paths), header, len(data), grid_bits=BITS,
-        combining=Combining(rule, UNIFORM, {"mixed": 0, "bucket": 0, **given}), encoding=DENSE,
+        combining=Combining(rule, UNIFORM, {"mixed": 0, "bucket": 0, **given}),
         out=paths[0].parent / "out", segments=segments, processes=processes,
     )  # fmt: skip
     return made.factors

@@ -103,7 +103,7 @@ def _lie(sim: Simulation, number: int, folder: Path) -> int:
     verdicts = aggregator.judge_all(sim.store, round)
     (folder / "liars").mkdir(parents=True, exist_ok=True)
     made = compute_outcome(sim.store, round, verdicts, folder / "liars")
-    values = (round.form.size - len(round.form.header)) // 4
+    values = round.form.rules.values
     result = falsified(sim.store, made, aggregate=nudged(values // 2, 2.0**-22))
     for client in sim.aggregators:
         client.attest_result(sim.model_id, number, result, record.running_hash)

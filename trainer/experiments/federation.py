@@ -26,14 +26,15 @@ from torch import nn
 from registry.chain.contract_structs import SignedUpdate
 from registry.content.manifest import DataSetManifest, PlanManifest
 from registry.content.merkle import tensor_root
-from registry.content.tensors import TensorHeader, parse_header
+from registry.content.tensors import TensorHeader
 from registry.dev.chains import anvil_chain
 from registry.dev.embedded import Embedded, embedded
 from registry.errors import CairnError, InputError
 from registry.ethereum.keys import LocalSigner
+from registry.rounds.admission import UpdateForm, update_form
 from registry.rounds.onchain import RoundRecord, read_round
 from registry.rounds.plans import load_plan
-from registry.rounds.versions import load_version_manifest
+from registry.rounds.versions import load_parent, load_version_manifest, read_header
 from registry.store.local import LocalStore
 from registry.types import Address
 from trainer.deltas import write_update
@@ -440,25 +441,25 @@ def _attacked(
     """Return the attackers' updates, made of their own honest ones and, if the attack sees them, everybody's."""
     assert who.attack is not None
     plan = load_plan(who.sim.store, record.plan)
-    update_file = prepared[who.bad[0]].file.read_bytes()
-    header = parse_header(update_file, len(update_file))
+    parent = load_parent(who.sim.store, record)
+    form = update_form(read_header(who.sim.store, parent.weights.blob), plan)
     seen = [name for name in prepared if name not in who.bad] if who.attack.sees_others else []
-    honest = [_values(prepared[name].file, header, plan) for name in seen]
+    honest = [_values(prepared[name].file, form, plan) for name in seen]
     stacked = torch.stack(honest) if honest else torch.empty(0)
     made = {}
     for place, name in enumerate(who.bad):
         drawn = np.random.SeedSequence([who.seed, place, record.number]).generate_state(1)[0]
-        own = _values(prepared[name].file, header, plan)
+        own = _values(prepared[name].file, form, plan)
         sent = update(Seen(own, stacked, len(who.bad), torch.Generator().manual_seed(int(drawn))))
-        made[name] = _rewritten(who.sim, record, name, prepared[name], sent, header, plan)
+        made[name] = _rewritten(who.sim, record, name, prepared[name], sent, form.dense, plan)
     return made
 
 
-def _values(file: Path, header: TensorHeader, plan: PlanManifest) -> torch.Tensor:
+def _values(file: Path, form: UpdateForm, plan: PlanManifest) -> torch.Tensor:
     """Return an update's values in units of the weights, float64 (n,)."""
-    data = np.fromfile(file, dtype="<f4", offset=header.header_bytes).astype(np.float64)
-    for spec in header.specs:
-        data[spec.begin // 4 : spec.end // 4] *= 2.0 ** plan.scales.get(spec.name, 0)
+    data = form.integers(file.read_bytes()[len(form.header) :]).astype(np.float64)
+    for spec in form.dense.specs:
+        data[spec.begin // 4 : spec.end // 4] *= 2.0 ** (plan.scales.get(spec.name, 0) - plan.grid_bits)
     return torch.from_numpy(data)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from trainer.transforms import clip
+from trainer.transforms import clip, error_feedback
 
 __all__ = ["TRANSFORMS"]
 
-TRANSFORMS = {clip.NAME: clip}
+TRANSFORMS = {clip.NAME: clip, error_feedback.NAME: error_feedback}

@@ -34,10 +34,10 @@ contract StreamsTest is Streaming {
     }
 
     function test_values_of_another_update_form_are_not_added_up() public {
-        updateForm = 2;
+        updateForm = 3;
         World memory w = honest(5, 24);
         dispute(w);
-        bytes memory reason = abi.encodeWithSelector(IChallenges.FormNotDisputable.selector, uint16(2));
+        bytes memory reason = abi.encodeWithSelector(IChallenges.FormNotDisputable.selector, uint16(3));
         refuses(addCall(w, 0, zeros(), steps(w, 0, 0, 1)), reason);
         refuses(aggregateCall(w, 0, zeros(), steps(w, 0, 0, 3)), reason);
         succeeds(CHALLENGER, addCall(w, NONE, zeros(), steps(w, NONE, 0, 1)));

@@ -12,7 +12,7 @@ from registry.cli.command import command, single
 from registry.cli.local_files import pieces_of, size_of, whole_file
 from registry.cli.session import Session
 from registry.errors import FormError, InputError
-from registry.rules.table import COMBINE_RULES, DENSE, MEAN, Combining, lookup
+from registry.rules.table import COMBINE_RULES, MEAN, Combining, lookup
 from registry.types import MAX_GRID_BITS
 
 app = single()
@@ -67,7 +67,7 @@ def combine(
     with whole_file(output) as partial, session.out.progress("Combining", size * len(named)) as done:
         readers = [leaves_of_file(path, size) for path, _ in named]
         made = average(
-            readers, weights, header, size, grid_bits=grid, combining=combining, encoding=DENSE,
+            readers, weights, header, size, grid_bits=grid, combining=combining,
             out=partial, processes=processes, progress=done, names=[str(path) for path, _ in named], drawn=drawn,
         )  # fmt: skip
         facts = describe(pieces_of(partial))

@@ -57,6 +57,10 @@ Server = Annotated[str | None, typer.Option(metavar="RULE", help=_SERVER_HELP)]
 ServerParameter = Annotated[
     list[str] | None, typer.Option(metavar="NAME=NUMBER", help="A parameter of the server rule.")
 ]
+_FORM_HELP = (
+    "How updates are encoded: dense, int8 or int4 (4 or 8 times fewer bytes), or top-8 or top-8-int8, the 8 largest of "
+    "each 256 values, as any number to top-128 (41 or 60 times fewer)."
+)
 _MODULE_HELP = "Fit it to a PyTorch module, with the grid, scales and buffers that its tensors propose."
 ModuleText = Annotated[str | None, typer.Option("--module", metavar="FILE:NAME", help=_MODULE_HELP)]
 _PROBE_HELP = "Fit grid and scales to one local epoch of this task: of its module, or from the head of --model."
@@ -105,6 +109,7 @@ def new(
     server_parameter: ServerParameter = None,
     server_rate: Annotated[float | None, typer.Option(metavar="RATE", help="FedAvg's server rate; default 1.")] = None,
     clip: Annotated[float | None, typer.Option(metavar="NORM", help="Clip updates to this L2 norm.")] = None,
+    form: Annotated[str | None, typer.Option(metavar="FORM", help=_FORM_HELP)] = None,
     quorum: Annotated[int | None, typer.Option(help="Number of equal attestations that make a result.")] = None,
     weight_cap: Annotated[int | None, typer.Option(help="Maximum weight of one participant.")] = None,
     min_contributions: Annotated[int | None, typer.Option(help="Minimum contributions of a round.")] = None,
@@ -125,8 +130,7 @@ def new(
         "combine_parameters": parameters_of(combine_parameter or ()) or None,
         "weights": weights,
         "algorithm": _algorithm(given.get("algorithm"), algorithm, algorithm_parameter or [], epochs, mu, sampled),
-        "transforms": None if clip is None else [{"name": "clip", "parameters": {"norm": clip}}],
-        "grid_bits": grid,
+        **_outgoing(grid, clip, form),
         "saturate": saturate,
         "server": _server(server, server_parameter, server_rate),
         "quorum": quorum,
@@ -265,6 +269,13 @@ def _numbers(option: str, texts: Sequence[str]) -> dict[str, float]:
         except ValueError:
             raise InputError(f"{option}: expected NAME=NUMBER, got {text!r}") from None
     return found
+
+
+def _outgoing(grid: int | None, clip: float | None, form: str | None) -> dict[str, Any]:
+    """Return the fields of what becomes of an update on its way out; None keeps what a file says."""
+    transforms = None if clip is None else [{"name": "clip", "parameters": {"norm": clip}}]
+    parameters: dict[str, int] | None = None if form is None else {}
+    return {"grid_bits": grid, "transforms": transforms, "update_form": form, "form_parameters": parameters}
 
 
 def _server(name: str | None, parameters: list[str] | None, rate: float | None) -> dict[str, Any] | None:

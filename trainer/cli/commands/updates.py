@@ -39,18 +39,17 @@ def make(
     DataParallel and PEFT, and by which name of a tied tensor is stored; metadata is ignored.
     """
     from registry.cli.plan_files import read_plan
-    from registry.content.gate import describe
-    from registry.store.blobs import file_pieces
     from trainer.cli.tasks import need_torch
 
     need_torch("making an update")
     from trainer.deltas import lossy
     from trainer.made_updates import make_update
+    from trainer.updates import describe_update
 
     manifest = read_plan(plan)
     with whole_file(output) as partial, session.out.waiting("computing the update"):
         header, uses = make_update(before, after, manifest, partial)
-        made = describe(file_pieces(partial), sha256=False, workers=1)
+        made = describe_update(partial)
     for use in uses:
         if lossy(use):
             session.out.warn(str(use))
@@ -60,6 +59,8 @@ def make(
         "tensor_root": made.tensor_root,
         "tensors": len(header.specs),
         "values": header.data_bytes // 4,
+        "size": made.size,
+        "smaller": round(header.file_bytes / made.size, 2),
         "changed": sum(use.changed for use in uses),
         "vanished": sum(use.vanished for use in uses),
         "saturated": sum(use.saturated for use in uses),
