@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
 from registry.content.manifest import PlanManifest
-from registry.content.tensors import TensorHeader, encode_header, layout, packed_layout
+from registry.content.tensors import TensorHeader, layout
 from registry.errors import InputError
-from registry.rules.table import packing_of
+from registry.rounds.plans import fitted
 from trainer.deltas import GridUse, transformed, write_update
 from trainer.modules import floating
 from trainer.plain_tensors import check_finite, check_plain
@@ -48,14 +47,12 @@ def make_update(before: Path, after: Path, plan: PlanManifest, out: Path) -> tup
         said += [f"holds {listed(unknown)} besides: leave out what only this site has"] if unknown else []
         raise InputError(f"{after}: expected the floating tensors of {before} and no others, but it {', '.join(said)}")
     header = layout({name: ("F32", tuple(old[name].shape)) for name in wanted})
-    packing = packing_of(plan)
-    file = header if packing is None else packed_layout(packing.rows(header.data_bytes // 4), packing.row_bytes)
-    if any(plan.header) and hashlib.sha256(encode_header(file.specs)).digest() != plan.header:
-        raise InputError(f"{before}: the plan is for versions of other names or shapes: expected the round's parent")
-    delta = _delta(old, {target: new[name] for target, name in found.items()}, wanted, after)
     strange = sorted({*plan.scales, *plan.buffers} - wanted)
     if strange:
         raise InputError(f"plan: expected scales and buffers of tensors of {before}, got {strange[0]!r}")
+    if any(plan.header) and fitted(plan, header) != plan:  # the segments: packed rows have no names
+        raise InputError(f"{before}: the plan is for versions of other names or shapes: expected the round's parent")
+    delta = _delta(old, {target: new[name] for target, name in found.items()}, wanted, after)
     return header, write_update(out, transformed(delta, plan), header, plan)
 
 

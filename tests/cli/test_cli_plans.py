@@ -74,6 +74,20 @@ def test_rules_are_chosen_by_name_and_bring_their_weights(done: Any) -> None:
     assert (again["combine_rule"], again["weights"], again["server"]["parameters"]) == (4, "uniform", {"rate": 1.0})
 
 
+@pytest.mark.parametrize(
+    ("name", "bits", "kept"), [("int8", 8, 0), ("int4", 4, 0), ("top-8", 16, 8), ("top-32-int8", 8, 32)]
+)
+def test_a_form_is_chosen_by_name_and_written_by_name(
+    done: Any, tmp_path: Path, name: str, bits: int, kept: int
+) -> None:
+    made = done("plan", "new", "--form", name, "-o", "p.toml")["plan"]
+    assert (made["update_form"], made["form_parameters"]) == (2, {"bits": bits, "kept": kept})
+    written = (tmp_path / "p.toml").read_text()
+    assert f'update_form = "{name}"' in written and "form_parameters" not in written
+    assert done("plan", "new", "--from", "p.toml")["plan"] == made
+    assert done("plan", "new", "--from", "p.toml", "--form", "dense")["plan"]["form_parameters"] == {}
+
+
 COORDINATE_WISE = {
     "median": [],
     "trimmed_mean": ["trimmed=16384"],
@@ -133,7 +147,14 @@ def test_an_existing_file_is_not_overwritten(cairn: Any, tmp_path: Path) -> None
         ('server = {name = "scaffold"}', 2, "parameters of scaffold: expected rate, participants, got rate"),
         ('server = "fedavg"', 2, "server: expected {name"),
         ('server = {program = "0x00"}', 2, "program"),
-        ("update_form = 2", 2, "expected update form 1 (dense), got 2"),
+        ("update_form = 3", 2, "expected update form 1 (dense), 2 (packed), got 3"),
+        ("update_form = 2", 2, "update form 2 (packed): expected parameters ['bits', 'kept'], got []"),
+        ('update_form = "int5"', 2, "expected update form 1 (dense), 2 (packed), got 'int5'"),
+        ('update_form = "top-129"', 2, "kept 1..128, got bits 16 and kept 129"),
+        ('update_form = "packed"\nform_parameters = {bits = 4, kept = 8}', 2, "got bits 4 and kept 8"),
+        ('update_form = "int8"\nform_parameters = {bits = 4, kept = 0}', 2, "or none with update_form 'int8', got"),
+        ("form_parameters = {bits = 8}", 2, "update form 1 (dense): expected parameters [], got ['bits']"),
+        ('update_form = "top-8"\ncombine_rule = "median"', 2, "that does not order values (1 (mean), 4 (uniform_mean)"),
         ('weights = "uniform"', 2, "weights: expected examples with combine rule 1 (mean), got 'uniform'"),
         ('combine_rule = "median"\nweights = "examples"', 2, "weights: expected uniform with combine rule 2 (median)"),
         ("combine_parameters = {k = 1}", 2, "combine rule 1 (mean): expected parameters [], got ['k']"),

@@ -210,7 +210,7 @@ def test_settings_that_cannot_be_run_are_refused(parts: dict[str, str], said: st
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"name": "mnist"}, "problem: expected function, or name as one of icd10, got"),
+        ({"name": "mnist"}, "problem: expected function, or name as one of icd10, digits, got"),
         ({"name": "icd10", "share": 0.0}, "share of more than 0"),
         ({"name": "icd10", "epochs": 3}, "icd10.* unexpected keyword argument 'epochs'"),
         ({"function": "no-such-file.py:problem"}, "problem: no file no-such-file.py"),
@@ -245,4 +245,20 @@ def test_an_experiment_that_is_shipped_can_be_run(file: Path) -> None:
     read = read_experiment(file)
     for candidates in read.choices:
         for scenario in (*candidates.scenarios, *candidates.rehearsals):
-            assert problem_of(scenario.problem).classes == 22
+            assert problem_of(scenario.problem).classes == {"icd10": 22, "digits": 10}[scenario.problem["name"]]
+
+
+def test_packed_updates_are_attacked_as_they_are_and_their_bytes_are_told(
+    blobs: str, tmp_path: Path, cairn: Any
+) -> None:
+    head = "participants = 4\nrounds = 2\n"
+    vary = 'plan = [{ label = "dense" }, { label = "int4", update_form = "int4" }, { label = "feedback", '
+    vary += 'update_form = "top-8", transforms = [{ name = "error_feedback", parameters = {} }] }]\n'
+    vary += 'attack = [{ name = "none" }, { name = "sign_flip", scale = 20 }]\n'
+    file = written(tmp_path, blobs, head=head, vary=vary)
+    told = json.loads(cairn("simulate", str(file), "--out", "out", "--json").stdout)["settings"]
+    sizes, scores = [one["update_bytes"] for one in told], [one["test"]["accuracy"]["mean"] for one in told]
+    assert sizes[::2] == sizes[1::2]  # of a model smaller than a row, int4 saves nothing
+    assert sizes[4] < sizes[0] < sizes[2] == sizes[4] + 129 - 25
+    assert all(honest > attacked for honest, attacked in zip(scores[::2], scores[1::2], strict=True))
+    assert "bytes an update" in cairn("simulate", str(file), "--out", "out").stdout

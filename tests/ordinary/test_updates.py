@@ -15,7 +15,9 @@ from torch import nn
 
 from registry.content.manifest import DataSetManifest, PlanManifest, Procedure, UpdateManifest, decode, encode
 from registry.errors import FormError, InputError
+from registry.rounds.plans import fitted
 from registry.rounds.versions import arrays_in, save_arrays
+from registry.store.blobs import file_header
 from trainer.deltas import lossy
 from trainer.made_updates import make_update
 from trainer.modules import propose_plan, publish_module
@@ -45,6 +47,10 @@ def train(module: nn.Module, epoch: int = 0) -> Mapping[str, float]:
         for index, value in enumerate(module.parameters()):
             value.add_(0.03125 * (index + 1))
     return {}
+
+
+def read_header_of(file: Path) -> Any:
+    return file_header(file)[0]
 
 
 def plan_of(module: nn.Module, **changed: Any) -> PlanManifest:
@@ -103,6 +109,19 @@ def test_a_file_trained_elsewhere_gives_the_update_that_the_task_gives(
         "temperature",
         "words.weight",
     ]
+
+
+@pytest.mark.parametrize(("bits", "kept"), [(8, 0), (16, 3)])
+def test_a_packed_update_made_of_two_files_is_the_one_that_the_task_gives(
+    bits: int, kept: int, pair: Any, hand_made: Make, tmp_path: Path
+) -> None:
+    before, after, version = pair
+    form = {"update_form": 2, "form_parameters": {"bits": bits, "kept": kept}}
+    plan = fitted(plan_of(before, **form), read_header_of(version))
+    made = hand_made(before, plan).prepare(Task(Net(), train, 10, DATA))
+    header, _ = make_update(version, saved(after, tmp_path), plan, tmp_path / "delta.safetensors")
+    assert (tmp_path / "delta.safetensors").read_bytes() == made.file.read_bytes()
+    assert len(header.specs) == 6 and made.manifest.delta.size < 400
 
 
 def test_a_norm_s_running_statistics_are_neither_clipped_nor_counted_by_clip(pair: Any, tmp_path: Path) -> None:

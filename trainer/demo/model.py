@@ -10,7 +10,7 @@ from torch import nn
 from registry.rounds.evaluations import confusion_counts
 from trainer.demo.hospitals import BUCKETS, CHAPTERS, SEED, Cases
 
-__all__ = ["ChapterModel", "HeldOutScores", "evaluate", "order_of", "own_counts", "train_epoch"]
+__all__ = ["ChapterModel", "HeldOutScores", "evaluate", "order_of", "own_counts", "scores_of", "train_epoch"]
 
 WIDTH = 64
 BATCH = 128
@@ -68,8 +68,12 @@ class HeldOutScores:
 
 def evaluate(model: nn.Module, cases: Cases) -> HeldOutScores:
     """Score the model on cases."""
-    labels, predicted = _predicted(model, cases)
-    table = torch.bincount(labels * CHAPTERS + predicted, minlength=CHAPTERS**2).view(CHAPTERS, CHAPTERS).double()
+    return scores_of(*_predicted(model, cases), CHAPTERS)
+
+
+def scores_of(labels: torch.Tensor, predicted: torch.Tensor, classes: int) -> HeldOutScores:
+    """Score predicted classes, int64 (n,), against the right ones."""
+    table = torch.bincount(labels * classes + predicted, minlength=classes**2).view(classes, classes).double()
     hits, actual, claimed = table.diagonal(), table.sum(1), table.sum(0)
     f1 = (2 * hits / (actual + claimed).clamp(min=1))[actual > 0]
     return HeldOutScores(accuracy=float(hits.sum() / table.sum()), macro_f1=float(f1.mean()))

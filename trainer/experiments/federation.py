@@ -103,6 +103,7 @@ class RoundScores:
         tensor_root: Counted Merkle root of the version's values, hexadecimal.
         scores: On the validation cases.
         saturated: Number of values that the grid clipped, of all updates.
+        update_bytes: Bytes of all updates, on the wire and on disk; of buffered ones, of their values.
         seconds: Wall time.
         hours: Simulated time when a version of buffered updates is final; None for a round.
     """
@@ -111,6 +112,7 @@ class RoundScores:
     tensor_root: str
     scores: Mapping[str, float]
     saturated: int
+    update_bytes: int
     seconds: float
     hours: float | None = None
 
@@ -214,6 +216,7 @@ def _on_chain(
         sim = start(problem.module(), tasks, plan, store, folder, aggregators=scenario.aggregators, chain=chain)
         signers = {signer.address: signer for signer in sim.signers}
         bad = tuple(tasks)[len(tasks) - scenario.attackers :]
+        before: Mapping[str, PreparedUpdate] = {}
         for number in range(1, scenario.rounds + 1):
             at = time.monotonic()
             attack = scenario.attack if number >= scenario.first_attack else None
@@ -223,9 +226,11 @@ def _on_chain(
             load_version(module, store, version)
             scores = problem.evaluate(module, "validation", target)
             saturated = sum(one.manifest.saturated for one in prepared.values())
+            sent = sum(one.manifest.delta.size for one in prepared.values())
             seconds = round(time.monotonic() - at, 2)
-            yield RoundScores(number, version.tensor_root.hex(), scores, saturated, seconds)
-            _forget(sim, prepared)
+            yield RoundScores(number, version.tensor_root.hex(), scores, saturated, sent, seconds)
+            _forget(before)  # what error feedback left out of the last update goes into the next
+            before = prepared
 
 
 def _buffered(
@@ -252,8 +257,9 @@ def _buffered(
     for number, version in enumerate(made, 1):
         root = tensor_root(version.values.tobytes()).hex()
         scores = problem.evaluate(module, "validation", target)
+        sent = 4 * len(version.values) * len(version.senders)
         seconds, at = round(time.monotonic() - at, 2), time.monotonic()
-        yield RoundScores(number, root, scores, version.saturated, seconds, version.minutes / 60)
+        yield RoundScores(number, root, scores, version.saturated, sent, seconds, version.minutes / 60)
 
 
 @contextlib.contextmanager
@@ -490,7 +496,7 @@ def _rewritten(
     )
 
 
-def _forget(sim: Simulation, prepared: Mapping[str, PreparedUpdate]) -> None:
+def _forget(prepared: Mapping[str, PreparedUpdate]) -> None:
     """Remove a finalized round's updates from the participants' folders: the store has them."""
     for update in prepared.values():
         shutil.rmtree(update.file.parent)

@@ -71,7 +71,9 @@ def mean_of(runs: Sequence[Run], metric: str) -> float:
 
 
 def facts_of(runs: Sequence[Run]) -> list[Mapping[str, Any]]:
-    """Return what is told of each scenario: label, and mean, least and largest of each test score over the seeds."""
+    """Return what is told of each scenario: label, each test score's mean, least and largest over the seeds, and the
+    bytes of an update.
+    """
     facts: list[Mapping[str, Any]] = []
     for label, some in grouped(runs).items():
         scores = {
@@ -82,7 +84,14 @@ def facts_of(runs: Sequence[Run]) -> list[Mapping[str, Any]]:
             }
             for metric in some[0].test
         }
+        sent = [one.update_bytes / len(run.sizes) for run in some for one in run.rounds]
         facts.append(
-            {"label": list(label), "tuned": list(some[0].tuned), "seeds": [run.seed for run in some], "test": scores}
+            {
+                "label": list(label),
+                "tuned": list(some[0].tuned),
+                "seeds": [run.seed for run in some],
+                "test": scores,
+                "update_bytes": round(sum(sent) / len(sent)),
+            }
         )
     return facts

@@ -1,7 +1,7 @@
 """Learning problems of simulated federations: a module, cases with classes, training and evaluation.
 
-The built-in problem is `icd10`: ICD-10-CM descriptions to their chapter, of `trainer.demo`, by stochastic gradient
-descent. A function of one's own returns another `Problem`.
+Built in are `icd10`, ICD-10-CM descriptions to their chapter, of `trainer.demo`, and `digits`, handwritten digits by a
+dense network; both by stochastic gradient descent. A function of one's own returns another `Problem`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from torch import nn
 from registry.content.manifest import Code
 from registry.errors import InputError
 from trainer.demo.hospitals import Cases, all_training
-from trainer.demo.model import ChapterModel
+from trainer.demo.model import ChapterModel, scores_of
 from trainer.demo.model import evaluate as evaluated
 from trainer.experiments.partitions import I64
 from trainer.updates import this_package
 
-__all__ = ["PROBLEMS", "Batch", "Problem", "Split", "icd10"]
+__all__ = ["PROBLEMS", "Batch", "Problem", "Split", "digits", "icd10"]
 
 Split = Literal["validation", "test"]
 
@@ -152,5 +152,70 @@ def _descend(module: nn.Module, cases: Cases, learning_rate: float, batch: Batch
     return {"loss": total / len(batch.rows)}
 
 
-PROBLEMS: Mapping[str, Callable[..., Problem]] = {"icd10": icd10}
+# Digits --------------------------------------------------------------------------------------------------------------
+
+_DIGITS = 10
+_HIDDEN = 256
+
+
+def digits(*, learning_rate: float = 0.1) -> Problem:
+    """Return the problem of 8 x 8 handwritten digits (UCI, in scikit-learn): a dense network of 85 002 values.
+
+    Every step changes nearly all values, unlike those of `icd10`, which change the terms of the cases at hand alone.
+
+    Args:
+        learning_rate: Of SGD in batches of 32, above 0.
+
+    Raises:
+        InputError: It is not above 0.
+    """
+    if not learning_rate > 0:
+        raise InputError(f"problem: digits: expected learning_rate > 0, got {learning_rate}")
+    pixels, classes = _digits_cases()
+    order = torch.from_numpy(np.random.default_rng(9).permutation(len(classes)))
+    fitting, rest = order[: len(order) * 7 // 10], order[len(order) * 7 // 10 :]
+    held_out = {"validation": rest[::3], "test": torch.cat([rest[1::3], rest[2::3]])}
+
+    def train(module: nn.Module, batch: Batch) -> Mapping[str, float]:
+        optimizer = torch.optim.SGD(module.parameters(), lr=learning_rate)
+        drawn = torch.randperm(len(batch.rows), generator=torch.Generator().manual_seed(batch.seed))
+        total = 0.0
+        for places in torch.split(drawn, 32):
+            loss = nn.functional.cross_entropy(module(pixels[fitting[batch.rows[places]]]), batch.labels[places])
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            total += loss.item() * len(places)
+        return {"loss": total / len(batch.rows)}
+
+    def evaluate(module: nn.Module, split: Split, target: int | None) -> Mapping[str, float]:
+        rows = held_out[split]
+        with torch.no_grad():
+            scores = scores_of(classes[rows], module(pixels[rows]).argmax(1), _DIGITS)
+        return {"macro_f1": scores.macro_f1, "accuracy": scores.accuracy}
+
+    return Problem(_digits_model, classes[fitting].numpy(), train, evaluate, code=this_package())
+
+
+def _digits_model() -> nn.Module:
+    generator = torch.Generator().manual_seed(9)
+    module = nn.Sequential(
+        nn.Linear(64, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, _DIGITS)
+    )
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.zero_() if parameter.dim() == 1 else nn.init.kaiming_uniform_(parameter, generator=generator)
+    return module
+
+
+@cache
+def _digits_cases() -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the pixels, float32 (n, 64) of 0..1, and the classes, int64 (n,)."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    return torch.from_numpy(found.data / 16).float(), torch.from_numpy(found.target).long()
+
+
+PROBLEMS: Mapping[str, Callable[..., Problem]] = {"icd10": icd10, "digits": digits}
 """Built-in problems, by name."""

@@ -162,10 +162,11 @@ def _show(session: Session, facts: Sequence[Mapping[str, Any]], metric: str, out
         (
             ", ".join(one["label"]) or "as given",
             *(f"{one['test'][metric][of]:.3f}" for of in ("mean", "least", "largest")),
+            f"{one['update_bytes']:,}",
         )
         for one in facts
     ]
-    columns = ("scenario", f"test {metric.replace('_', ' ')}", "least", "largest")
+    columns = ("scenario", f"test {metric.replace('_', ' ')}", "least", "largest", "bytes an update")
     session.out.table(columns, rows, right=columns[1:])
     session.out.line(f"{len(facts[0]['seeds'])} seeds each; plots and runs in {out}")
 
