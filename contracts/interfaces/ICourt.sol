@@ -290,7 +290,7 @@ interface ICourt is IDisputed {
 
     /// @notice Demands leaves of a blob of the result. What is sent is divided into equal deposits, each of which covers
     /// an answer's gas. One that was demanded before is skipped and its deposit credited; at least one must be new.
-    /// @param basis For Tree.Parent, State and ParentState; else ignored.
+    /// @param basis For Tree.Parent, Contribution, State and ParentState; else ignored.
     function demandChunks(
         Target calldata target,
         Basis calldata basis,
