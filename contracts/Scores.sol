@@ -62,6 +62,7 @@ contract Scores is IScores {
         if (commitment == 0) revert ICairn.ZeroDigest();
         State storage state = _scorings[roundId][resultHash];
         if (state.commitments == 0) _begin(modelId, state);
+        // slither-disable-next-line timestamp
         if (block.timestamp >= state.commitDeadline) revert ScoringIsOver(state.commitDeadline);
         if (state.committed[msg.sender] != 0) revert AlreadyScored(roundId, msg.sender);
         if (state.commitments == MAX_VALIDATORS) revert TooManyScores(roundId);
@@ -78,6 +79,7 @@ contract Scores is IScores {
     {
         RoundId roundId = _roundId(modelId, number);
         State storage state = _scorings[roundId][resultHash];
+        // slither-disable-next-line timestamp
         if (block.timestamp < state.commitDeadline || block.timestamp >= state.revealDeadline) {
             revert NoTimeToReveal(state.commitDeadline, state.revealDeadline);
         }
@@ -103,6 +105,7 @@ contract Scores is IScores {
         found.minimum = state.minimum;
         found.commitments = state.commitments;
         found.reveals = uint16(reveals); // at most MAX_VALIDATORS
+        // slither-disable-next-line timestamp
         found.counted = reveals != 0 && reveals >= state.minimum && block.timestamp >= state.revealDeadline;
         if (found.counted) found.median = (state.scores[(reveals - 1) / 2] + state.scores[reveals / 2]) / 2;
     }

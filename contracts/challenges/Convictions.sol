@@ -86,6 +86,8 @@ abstract contract Convictions is Challenge {
         uint64 expected = RuleBytes.values(basis.rules);
         if (tree == Tree.State || tree == Tree.ParentState) expected *= _statesOf(basis);
         if (rows.entryBytes == 1) {
+            // Rows are counted whole.
+            // slither-disable-next-line divide-before-multiply
             expected = (expected + CHUNK_VALUES - 1) / CHUNK_VALUES * rows.entries;
         }
         if (counted.count == expected) revert NothingWrong(Fault.Size);

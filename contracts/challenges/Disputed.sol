@@ -29,6 +29,7 @@ abstract contract Disputed is IDisputed {
     /// @inheritdoc IDisputed
     uint64 public constant CHUNK_VALUES = 256;
     /// @dev Of a leaf of the contributions root: a commitment and, in the last word, its factor.
+    // slither-disable-next-line unused-state
     uint256 internal constant CONTRIBUTION_BYTES = 192;
     /// @dev Server programs are proved for steps up to this one; what claims to have seen more begins anew.
     uint64 internal constant MAX_STEP = 1 << 31;
@@ -131,6 +132,7 @@ abstract contract Disputed is IDisputed {
 
     /// @dev Where a coordinate's value stands, or the row that it is packed into begins.
     function _entryOf(uint64 coordinate, Rows memory rows) internal pure returns (uint64) {
+        // slither-disable-next-line divide-before-multiply
         return rows.entryBytes == 1 ? coordinate / CHUNK_VALUES * rows.entries : coordinate;
     }
 

@@ -40,7 +40,7 @@ abstract contract Choices is Reported {
         uint32 expected = target.result.contributions;
         if (list.length != expected) revert BadLength(list.length, expected);
         bytes32[] memory peaks = new bytes32[](GramPart.MOST + 1);
-        uint256 height;
+        uint256 height = 0;
         for (uint256 k = 0; k < list.length; ++k) {
             height = Merkle.grow(peaks, height, k, _hashOf(list[k]));
         }
@@ -61,7 +61,7 @@ abstract contract Choices is Reported {
         if (s.products.length != 32 * count * count) revert BadLength(s.products.length, 32 * count * count);
         uint64 numbers = _numbers(target, basis);
         uint256 leaves = numbers / count - count;
-        uint256 height;
+        uint256 height = 0;
         for (uint256 rest = leaves; rest != 0; rest &= rest - 1) {
             ++height;
         }

@@ -13,7 +13,7 @@ library DotProduct {
         pure
         returns (bool canonical, int256 sum)
     {
-        // slither-disable-next-line assembly
+        // slither-disable-start assembly,too-many-digits
         assembly ("memory-safe") {
             // The grid integer of a float32 whose bytes stand in the low 32 bits of x as in a file, and zero or more that
             // says it is none.
@@ -43,5 +43,6 @@ library DotProduct {
             }
             canonical := iszero(wrong)
         }
+        // slither-disable-end assembly,too-many-digits
     }
 }

@@ -14,7 +14,7 @@ library Draws {
         for (uint256 k = 0; k < count; ++k) {
             places[k] = k;
         }
-        uint64 counter;
+        uint64 counter = 0;
         for (uint256 j = count - 1; j > 0; --j) {
             uint256 most = WORDS - WORDS % (j + 1);
             uint256 word = most;

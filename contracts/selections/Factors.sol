@@ -87,7 +87,7 @@ library Factors {
         returns (uint256[] memory factors, uint256 divisor)
     {
         factors = new uint256[](count);
-        uint256 most;
+        uint256 most = 0;
         for (uint256 m = 0; m < members.length; ++m) {
             uint256 share = ofMeans[m] * UNIT / Gram.bits(members[m]);
             for (uint256 k = 0; k < count; ++k) {

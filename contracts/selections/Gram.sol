@@ -141,7 +141,7 @@ library Gram {
     /// @dev Where the places stand that are given as bits, in bytes.
     function _placesOf(uint256 members) private pure returns (uint256[] memory places) {
         places = new uint256[](bits(members));
-        uint256 there;
+        uint256 there = 0;
         for (uint256 place = 0; members != 0; (members, place) = (members >> 1, place + 32)) {
             if (members & 1 == 1) places[there++] = place;
         }
@@ -176,6 +176,8 @@ library Gram {
     function _lcm(uint256 a, uint256 b) private pure returns (uint256) {
         (uint256 x, uint256 y) = (a, b);
         while (y != 0) (x, y) = (y, x % y);
+        // x divides a.
+        // slither-disable-next-line divide-before-multiply
         return a / x * b;
     }
 }

@@ -83,6 +83,7 @@ abstract contract Products is Reported {
         view
         returns (int256 sum)
     {
+        // slither-disable-next-line uninitialized-local
         Span memory span;
         span.values = RuleBytes.values(basis.rules);
         span.first = p.row * GramPart.ROW_VALUES;
@@ -132,8 +133,8 @@ abstract contract Products is Reported {
         uint256 expected = 4 * uint256(span.end - span.first);
         if (row.values.length != expected) revert BadLength(row.values.length, expected);
         bytes32[] memory peaks = new bytes32[](CHUNKS);
-        uint256 height;
-        uint256 chunks;
+        uint256 height = 0;
+        uint256 chunks = 0;
         for (uint256 begin = 0; begin < expected; begin += CHUNK_BYTES) {
             uint256 stop = begin + CHUNK_BYTES < expected ? begin + CHUNK_BYTES : expected;
             height = Merkle.grow(peaks, height, chunks++, Merkle.leafHash(row.values[begin:stop]));

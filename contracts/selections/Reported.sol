@@ -40,7 +40,7 @@ abstract contract Reported is Disputed, ISelections {
         bytes32 segments = RuleBytes.segments(basis.rules);
         _requireSegment(finer, segments);
         uint256 named = GramPart.finest(head);
-        bool right;
+        bool right = false;
         if (named == NO_SEGMENT) {
             right = finer.kind != SegmentKind.Parameter;
         } else if (named < finer.counted.count) {

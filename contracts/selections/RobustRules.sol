@@ -176,7 +176,7 @@ library RobustRules {
     /// last byte the place.
     function _nearestFirst(int256[] memory far, uint256 count) private pure returns (int256[] memory near) {
         near = new int256[](count * (count - 1));
-        uint256 to;
+        uint256 to = 0;
         for (uint256 k = 0; k < count; ++k) {
             for (uint256 j = 0; j < count; ++j) {
                 if (j != k) near[to++] = far[k * count + j] << 8 | int256(j);
@@ -194,7 +194,7 @@ library RobustRules {
         returns (uint256 best)
     {
         int256 least = type(int256).max;
-        uint256 first;
+        uint256 first = 0;
         for (uint256 k = 0; k < count; ++k) {
             if (left >> k & 1 == 0) continue;
             int256 score = _score(near, k * (count - 1), (k + 1) * (count - 1), left, counted);

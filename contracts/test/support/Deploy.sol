@@ -39,7 +39,7 @@ library Deploy {
     /// @notice What the factory makes, by place.
     function codes() internal view returns (bytes[] memory all) {
         bool long = shipped();
-        all = new bytes[](6);
+        all = new bytes[](uint256(type(ContractIndex).max) + 1);
         all[uint256(ContractIndex.Cairn)] = long ? artifact("Cairn") : type(Cairn).creationCode;
         all[uint256(ContractIndex.Challenges)] = long ? artifact("Challenges") : type(Challenges).creationCode;
         all[uint256(ContractIndex.Court)] = long ? artifact("Court") : type(Court).creationCode;

@@ -21,7 +21,7 @@ contract Unmakeable {
 }
 
 contract FactoryTest is Test {
-    uint256 internal constant PLACES = 6;
+    uint256 internal constant PLACES = uint256(type(ContractIndex).max) + 1;
     address internal constant ANYONE = address(0xA11);
 
     bytes[] internal codes;
