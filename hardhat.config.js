@@ -33,7 +33,7 @@ export default defineConfig({
   },
   test: {
     solidity: {
-      fsPermissions: { readFile: ["Cairn", "Challenges", "Court", "Rules", "Labels", "Selections", "Scores", "Factory", "AllowListHook"].map((name) => `registry/chain/artifacts/${name}.json`) },
+      fsPermissions: { readFile: [...["Cairn", "Challenges", "Court", "Rules", "Labels", "Selections", "Scores", "Factory", "AllowListHook"].map((name) => `registry/chain/artifacts/${name}.json`), "tests/golden/rules/selections.json"] },
       fuzz: { runs: runs[0], ...(seed && { seed }) },
       invariant: { runs: runs[1], depth: 32, failOnRevert: true },
     },

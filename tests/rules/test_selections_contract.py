@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from eth_abi.abi import encode
 from web3.exceptions import ContractLogicError
 
 from registry.rounds.draws import draw_seed
@@ -25,6 +29,7 @@ pytestmark = pytest.mark.slow
 CASES = 4_000 if os.environ.get("CAIRN_SOAK") else 150
 GAS = 12_000_000
 SELECTING = [rule for rule in COMBINE_RULES if isinstance(rule.shape, Select | SelectColumns)]
+VECTORS = Path(__file__).parents[1] / "golden" / "rules" / "selections.json"
 FEDAVG = Program((), 0, (), (), 0, ())
 
 
@@ -68,6 +73,35 @@ def expected(combining: Combining, triangle: Sequence[int], count: int, order: S
     assert isinstance(shape, Select | SelectColumns)
     chosen = shape.factors(triangle, [1] * count, combining.parameters, order, uniform=True)
     return list(chosen.factors), chosen.divisor
+
+
+def vectors() -> str:
+    """Cases of every rule for the contract's own tests, ABI-encoded, as JSON."""
+    rng, cases = random.Random(11), []
+    for rule in SELECTING:
+        for number in range(12):
+            count = (1, 2, 3, 4, 5, 7)[number % 6] if rule is not BULYAN or number % 2 else 7
+            combining, round_id, running = drawn_rule(rng, rule, count), rng.randbytes(32), rng.randbytes(32)
+            triangle = inner_products(drawn_updates(rng, count))
+            order = shuffled(draw_seed(round_id, running), count)
+            given = encoded(combining), round_id, running, words(square(triangle, count)), count
+            cases.append((*given, *expected(combining, triangle, count, order)))
+    kind = "(bytes,bytes32,bytes32,bytes,uint256,uint256[],uint256)[]"
+    refused = [
+        (encoded(Combining(GEOMETRIC_MEDIAN, UNIFORM, {"steps": 1, "mixed": 0, "bucket": bucket})), words(matrix))
+        for bucket, matrix in (
+            (0, [[1 << 200] * 2] * 2),
+            (0, [[-1, 0], [0, 1]]),
+            (0, [[0, 1 << 100], [1 << 100, 0]]),  # farther apart than any two points
+            (2, [[1 << 199] * 2] * 2),  # the means' products would be wider
+        )
+    ]
+    told = {"cases": encode([kind], [cases]), "refused": encode(["(bytes,bytes)[]"], [refused])}
+    return json.dumps({name: f"0x{data.hex()}" for name, data in told.items()}) + "\n"
+
+
+def test_the_vectors_of_the_contract_s_own_tests_are_these() -> None:
+    assert VECTORS.read_text() == vectors(), f"write them again: python {Path(__file__).name} > {VECTORS.name}"
 
 
 @pytest.mark.parametrize("rule", SELECTING, ids=lambda rule: rule.name)
@@ -134,3 +168,7 @@ def test_values_that_no_update_may_hold_are_found(selections: Any, bits: int) ->
         assert not selections.dot(one + value, one + one, bits).call()[0]
         assert not selections.dot(value + one, one + one, bits).call()[0]
         assert not selections.dot(one, value, bits).call()[0]
+
+
+if __name__ == "__main__":
+    sys.stdout.write(vectors())

@@ -164,6 +164,18 @@ contract PackedRowsTest is Streaming, Demanding {
         check(canonical == (value >= 1 << 14 || (value <= -(1 << 14) && value != type(int16).min)), "judged");
     }
 
+    function test_unpack_reads_both_halves_of_a_byte() public view {
+        World memory w = packed(300, false);
+        w.book.parameters[0] = 4;
+        bytes memory rules = RuleBook.encode(w.book);
+        bytes memory row = new bytes(129);
+        row[1] = 0x97;
+        for (uint64 place = 0; place < 2; ++place) {
+            (bool canonical, int256 q) = cairn.RULES().unpack(rules, row, place, true);
+            check(canonical && q == (place == 0 ? int256(7) : int256(-7)), "half");
+        }
+    }
+
     // ---------------------------------------------------------------------------------------------------------- Demands
 
     function test_a_row_is_demanded_by_its_bytes_and_shown(bool kept) public {

@@ -3,7 +3,7 @@ pragma solidity ^0.8.28;
 
 import {IChallenges, Segment, SegmentKind} from "../../interfaces/IChallenges.sol";
 import {Demanded, Fault, Part} from "../../interfaces/ICourt.sol";
-import {Counted, HeadKind, IDisputed, Opening} from "../../interfaces/IDisputed.sol";
+import {Contribution, Counted, HeadKind, IDisputed, Opening} from "../../interfaces/IDisputed.sol";
 import {ISelections, Product, Selection} from "../../interfaces/ISelections.sol";
 import {World} from "../support/Disputes.sol";
 import {RuleBook} from "../support/RuleBook.sol";
@@ -103,6 +103,28 @@ contract SelectionsTest is Selecting {
         p = good;
         p.right.counted.count = 41;
         refuses(productCall(w, head, p), badCount(w.list[1].tensorRoot));
+        p = productOf(w, sums, 0, 1, 1);
+        p.right.membership.index = 3;
+        refuses(productCall(w, head, p), badIndex(3, 3));
+    }
+
+    function test_convictProduct_reads_no_update_of_another_size() public {
+        World memory w = honest(40, BITS);
+        w.updates[1].count = 41;
+        selecting(w);
+        Leaves memory sums = sumsOf(w);
+        bytes memory head = anchored(w, sums);
+        refuses(productCall(w, head, productOf(w, sums, 0, 1, 0)), badIndex(41, 40));
+    }
+
+    function test_convictProduct_adds_to_no_leaf_of_another_length() public {
+        World memory w = honest(ROW + 300, BITS);
+        selecting(w);
+        Leaves memory sums = sumsOf(w);
+        sums.data[2] = bytes.concat(sums.data[2], bytes32(0));
+        bytes memory head = anchored(w, sums);
+        refuses(productCall(w, head, productOf(w, sums, 1, 2, 1)), badLength(128, 96));
+        convicts(w, Fault.Product, Part.Whole, 0, productCall(w, head, productOf(w, sums, 0, 2, 1)));
     }
 
     function test_convictProduct_asks_for_the_segments_of_the_row() public {
@@ -382,6 +404,10 @@ contract SelectionsTest is Selecting {
         s.products = right;
         s.peaks = new bytes32[](3);
         refuses(selectionCall(w, head, s), badLength(3, 2));
+        Contribution[] memory two = new Contribution[](2);
+        (two[0], two[1]) = (s.contributions[0], s.contributions[1]);
+        s.contributions = two;
+        refuses(selectionCall(w, head, s), badLength(2, 3));
         refuses(selectionCall(w, head, selectionOf(w, sums)), nothingWrong(Fault.Selection));
     }
 
