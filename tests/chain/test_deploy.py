@@ -180,7 +180,9 @@ def test_what_is_deployed_is_rebuilt_from_source_immutables_and_all(
     assert verified["Cairn"].immutables == named | own
     assert own["_chainId"] == EMBEDDED_CHAIN_ID.to_bytes(32, "big")
     assert verified["Challenges"].immutables == {n.upper(): there[n] for n in ("Cairn", "Court", "Rules")}
-    assert verified["Court"].immutables == {n.upper(): there[n] for n in ("Cairn", "Challenges", "Rules")}
+    assert verified["Court"].immutables == {n.upper(): there[n] for n in ("Cairn", "Challenges", "Selections", "Rules")}
+    assert verified["Selections"].immutables == {n.upper(): there[n] for n in ("Cairn", "Court", "Rules")}
+    assert verified["Scores"].immutables == {"CAIRN": there["Cairn"]}
     root = b"\x05" * 32
     hook = deploy_contract(chain.w3, sender(chain), "AllowListHook", [root], chain_id=EMBEDDED_CHAIN_ID)
     assert verify_contract(chain.w3, hook.address, "AllowListHook", build("AllowListHook", solc=SOLC)).immutables == {
