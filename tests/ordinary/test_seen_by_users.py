@@ -450,4 +450,4 @@ def test_a_participant_says_that_it_trains_and_what_came_of_it(world: Any) -> No
     for done in ("round 1: committed", ""):
         place = world.folder / "b"
         assert advance_participant(session.client, session.store, place, model_of(world), task, say=said.append) == done
-    assert said == ["round 1: training", "round 1: trained: loss 0.5, weight 10, 10 steps"]
+    assert said == ["round 1: training", "round 1: trained: loss 0.5, weight 10, 10 steps, 140 bytes"]

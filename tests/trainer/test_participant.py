@@ -181,7 +181,7 @@ def test_clip_without_one_positive_norm_is_refused(
         ({"algorithm": Procedure("fedavg", {"epochs": 0})}, "fedavg: expected parameters epochs 1 to"),
         ({"algorithm": Procedure("fedavg", {"epochs": True})}, "fedavg: expected parameters epochs 1 to"),
         ({"algorithm": Procedure("fedavg", {"mu": 0.1})}, "fedavg: expected parameters epochs 1 to"),
-        ({"transforms": (Procedure("mask", {}),)}, r"expected transforms of \['clip'\], got 'mask'"),
+        ({"transforms": (Procedure("mask", {}),)}, r"expected transforms of \['clip', 'error_feedback'\], got 'mask'"),
         ({"combine_rule": 9}, r"expected combine rule 1 \(mean\), .* got 9"),
         ({"server": ServerRule("sgd", {}, FEDAVG.program)}, r"server rule: expected one of fedavg, .*, got 'sgd'"),
         ({"server": replace(FEDAVG, parameters={"rate": 0.5})}, "expected the program that fedavg compiles to"),

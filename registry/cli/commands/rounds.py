@@ -36,7 +36,8 @@ Number = Annotated[int | None, typer.Argument(metavar="ROUND", help="The round's
 def open_round(session: Session, model: ModelText) -> None:
     """Open a model's next round on its head, under its standing plan, which must fit the head.
 
-    A plan with least_score, max_rounds or patience is asked first, and says why it lets no round open.
+    A plan with least_score, max_rounds or patience is asked first, and says why it lets no round open; one that the
+    store has not is warned of.
     """
     from registry.chain import calls
     from registry.chain.contract_events import RoundOpened
@@ -52,8 +53,9 @@ def open_round(session: Session, model: ModelText) -> None:
     number, warnings = shown.rounds + 1, list[Warned]()
     if shown.plans:  # else the contract reverts
         plan = client.plan(found, shown.plans - 1)
-        _, warnings = check_plan(session, found, plan, require_fit(session, found, plan))
-        if why := why_not_open(client, found, goals_of(load_plan(session.store, plan).algorithm)):
+        unread = require_fit(session, found, plan)
+        _, warnings = check_plan(session, found, plan, unread)
+        if not unread and (why := why_not_open(client, found, goals_of(load_plan(session.store, plan).algorithm))):
             raise InputError(f"round {number} is not opened: {why}")
     receipt = send(session, calls.open_round(client.address, found, number), f"open round {number}")
     if receipt is not None:
