@@ -26,7 +26,7 @@ from registry.facts.plain import plain
 if TYPE_CHECKING:
     from registry.roles.loop import LoopTask, TaskHealth
 
-__all__ = ["Metrics", "alone", "read_status", "run_loop", "run_tasks", "say", "tell_status"]
+__all__ = ["Metrics", "alone", "read_status", "run_loop", "run_tasks", "say", "take_all_steps", "tell_status"]
 
 Metrics = Annotated[
     str | None,
@@ -259,6 +259,25 @@ def say(session: Session, said: str) -> None:
         sys.stdout.flush()
     else:
         session.out.line(f"{time.strftime('%H:%M:%S')}  {said}")
+
+
+def take_all_steps(session: Session, step: Callable[[], str], doing: str) -> None:
+    """Take steps until one does nothing; print what was done.
+
+    Args:
+        session: The command's session.
+        step: Takes a step; returns what it did, nothing if there is nothing to do.
+        doing: What a terminal shows meanwhile.
+    """
+    done: list[str] = []
+    with session.out.waiting(doing):
+        while said := step():
+            done.append(said)
+            session.out.line(said)
+    if session.out.as_json:
+        session.out.result({"did": done})
+    elif not done:
+        session.out.note("Nothing to do now.")
 
 
 @contextmanager

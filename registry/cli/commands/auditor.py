@@ -154,22 +154,11 @@ def once(
     folder: Folder = None,
 ) -> None:
     """Do everything that the current round now requires of an auditor, then exit."""
-    from registry.cli.run_loops import alone
+    from registry.cli.run_loops import alone, take_all_steps
     from registry.roles.loop import take_step
 
-    done: list[str] = []
-    with (
-        _auditor(session, models, limit, folder) as (_, place, steps),
-        alone((place / STATUS).with_suffix(".lock")),
-        session.out.waiting("auditing"),
-    ):
-        while said := take_step(steps):
-            done.append(said)
-            session.out.line(said)
-    if session.out.as_json:
-        session.out.result({"did": done})
-    elif not done:
-        session.out.note("Nothing to do now.")
+    with _auditor(session, models, limit, folder) as (_, place, steps), alone((place / STATUS).with_suffix(".lock")):
+        take_all_steps(session, lambda: take_step(steps), "auditing")
 
 
 @command(

@@ -78,19 +78,12 @@ def run(
 )
 def once(session: Session, model: ModelText, task: TaskText, folder: Folder = None) -> None:
     """Do everything that the last rounds now require of a validator, then exit."""
-    from registry.cli.run_loops import alone
+    from registry.cli.run_loops import alone, take_all_steps
 
     place = _folder(session, folder)
-    done: list[str] = []
     step = _stepping(session, find_model(session.client, model), task, place, lambda text: None)
-    with alone((place / STATUS).with_suffix(".lock")), session.out.waiting("scoring"):
-        while said := step():
-            done.append(said)
-            session.out.line(said)
-    if session.out.as_json:
-        session.out.result({"did": done})
-    elif not done:
-        session.out.note("Nothing to do now.")
+    with alone((place / STATUS).with_suffix(".lock")):
+        take_all_steps(session, step, "scoring")
 
 
 @command(
