@@ -94,6 +94,8 @@ def test_every_attack_changes_the_update_or_the_cases() -> None:
 
 def test_the_demo_s_bad_hospital_goes_four_times_as_far_the_other_way() -> None:
     module = torch.nn.Linear(2, 1)
+    for value in module.parameters():
+        torch.nn.init.constant_(value, 0.5)
     before = [value.detach().clone() for value in module.parameters()]
 
     def train(trained: torch.nn.Module, epoch: int) -> Mapping[str, float]:
