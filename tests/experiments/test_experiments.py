@@ -87,6 +87,95 @@ def test_the_versions_are_those_of_participants_who_act_for_themselves(blobs: st
     assert roots == batched
 
 
+FEDPROX = "algorithm = {{ name = 'fedprox', parameters = {{ mu = 0.0, epochs = {} }} }}\n"
+
+
+def test_a_share_takes_part_and_stragglers_count_where_partial_work_does(
+    blobs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of ten, four take part in a round, three of them short of time."""
+    from trainer.experiments import federation as module
+
+    head = "participants = 10\nrounds = 3\n"
+    took: list[dict[str, int]] = []
+    true_round = module._round
+
+    def seen(*arguments: Any) -> Any:
+        prepared = true_round(*arguments)
+        took.append({name: one.manifest.steps for name, one in prepared.items()})
+        return prepared
+
+    monkeypatch.setattr(module, "_round", seen)
+    participation = "share = 0.4\nstragglers = 0.8\n"
+    found = {}
+    for name, plan in (("fedprox", FEDPROX.format(6)), ("fedavg", FEDPROX.format(6).replace("mu = 0.0, ", ""))):
+        plan = plan.replace("fedprox", name)
+        file = written(tmp_path, blobs, head=head, plan=plan, participation=participation)
+        for workers in (1, 2):
+            took.clear()
+            run = only_run(file, tmp_path / f"{name}-{workers}", workers=workers)
+            roots = [one.tensor_root for one in run.rounds]
+            assert found.setdefault(name, (roots, list(took))) == (roots, took)
+            assert [one.updates for one in run.rounds] == [4 if name == "fedprox" else 1] * 3
+    partial, dropped = found["fedprox"][1], found["fedavg"][1]
+    for some, whole in zip(partial, dropped, strict=True):
+        (in_time,) = whole
+        assert some[in_time] == 30  # five steps an epoch
+        assert all(steps in (5, 10, 15, 20, 25) for name, steps in some.items() if name != in_time)
+    assert len({frozenset(some) for some in partial}) == 3
+    assert len({steps for some in partial for steps in some.values()}) > 3
+
+
+def test_what_a_participant_keeps_waits_for_its_next_round(
+    blobs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Error feedback's rest outlasts a pause, though older updates are removed."""
+    from trainer.experiments import federation as module
+
+    plan = 'update_form = "top-1"\ntransforms = [{ name = "error_feedback", parameters = {} }]\n'
+    head, participation = "participants = 4\nrounds = 6\n", "share = 0.5\n"
+    file = written(tmp_path, blobs, head=head, plan=plan, participation=participation)
+    removed = only_run(file, tmp_path / "removed")
+    assert len(list((tmp_path / "removed").glob("participant-*/*/residual.safetensors"))) == 4
+    monkeypatch.setattr(module, "_forget", lambda _: None)
+    kept = only_run(file, tmp_path / "kept")
+    assert len(list((tmp_path / "kept").glob("participant-*/*/residual.safetensors"))) == 12
+    assert [one.tensor_root for one in removed.rounds] == [one.tensor_root for one in kept.rounds]
+
+
+def test_a_parameter_of_an_algorithm_is_tuned_alone(blobs: str, tmp_path: Path) -> None:
+    plan = 'combine_rule = "uniform_mean"\n'
+    plan += 'algorithm = { name = "scaffold", parameters = { lr = 1.0, steps = 3 } }\n'
+    plan += 'server = { name = "scaffold", parameters = { rate = 1.0, participants = 5 } }\n'
+    tune = "plan = [{ algorithm = { parameters = { lr = 0.25 } } }, { server = { parameters = { rate = 0.5 } } }]\n"
+    (choice,) = read_experiment(written(tmp_path, blobs, plan=plan, tune=tune)).choices
+    assert [one.tuned for one in choice.scenarios] == [("lr 0.25",), ("rate 0.5",)]
+    first, second = (one.plan for one in choice.scenarios)
+    assert first.algorithm.parameters == {"lr": 0.25, "steps": 3}
+    assert second.algorithm.parameters == {"lr": 1.0, "steps": 3}
+    assert first.server != second.server
+
+
+def test_synthetic_devices_differ_as_said_and_are_learned(tmp_path: Path) -> None:
+    from trainer.experiments.problems import synthetic
+
+    owners = synthetic(draw=1).features
+    assert owners is not None
+    assert len(set(owners.tolist())) == 30
+    assert min((owners == k).sum() for k in range(30)) >= 35  # seven tenths of 50
+    same, again, other = (synthetic(draw=draw).labels for draw in (1, 1, 2))
+    assert same.tolist() == again.tolist() != other.tolist()
+    file = tmp_path / "synthetic.toml"
+    found = []
+    for alpha in (0.0, 4.0):
+        file.write_text(
+            "participants = 8\nrounds = 4\n[partition]\nname = 'natural_id'\n[problem]\nname = 'synthetic'\n"
+            f"devices = 8\nalpha = {alpha}\nbeta = {alpha}\nlearning_rate = 0.03\n"
+        )
+        found.append(only_run(file, tmp_path / str(alpha)).test["accuracy"])
+    assert min(found) > 0.25  # of ten classes
+
+
 def test_a_flipped_sign_ruins_a_mean_and_multi_krum_survives_it(blobs: str, tmp_path: Path) -> None:
     attack = 'name = "sign_flip"\nscale = 20\nattackers = 1\n'
     krum = 'combine_rule = "multi_krum"\ncombine_parameters = { byzantine = 1, selected = 0, mixed = 0, bucket = 0 }\n'
@@ -198,6 +287,21 @@ def test_tuning_takes_the_best_on_validation_cases_without_the_attack(tmp_path: 
         ({"plan": "combine_rule = 'average'\n"}, "expected combine rule 1 .mean., .* got 'average'"),
         ({"plan": "combine_rule = 'multi_krum'\n"}, "expected parameters"),
         ({"partition": "name = 'zipf'\n"}, "partition: expected one of iid"),
+        ({"participation": "share = 0\n"}, "participation: expected share, above 0 and up to 1, .* got {'share': 0}"),
+        ({"participation": "stragglers = 1.0\n"}, "stragglers, 0 up to less than 1, got"),
+        ({"participation": "stragglers = 'some'\n"}, "stragglers, 0 up to less than 1, got"),
+        ({"participation": "drop = 0.5\n"}, "participation: expected share"),
+        ({"participation": "share = 0.5\n", "asynchrony": "buffer = 2\n"}, "participation: expected none with async"),
+        (
+            {"participation": "stragglers = 0.5\n", "plan": FEDPROX.format(1)},
+            "expected a plan of 2 or more epochs, got 1",
+        ),
+        (
+            {"plan": "algorithm = { name = 'fedavg', parameters = { epochs = 1, sampled = 0.5 } }\n"},
+            "plan: expected participation.share in place of sampled",
+        ),
+        ({"plan": "algorithm = { name = 'adam', parameters = {} }\n"}, "algorithm: expected name as one of fedavg"),
+        ({"tune": "plan = [{ algorithm = { parameters = 3 } }]\n"}, r"expected name as one of fedavg, .* got None"),
     ],
 )
 def test_settings_that_cannot_be_run_are_refused(parts: dict[str, str], said: str, blobs: str, tmp_path: Path) -> None:
@@ -210,7 +314,8 @@ def test_settings_that_cannot_be_run_are_refused(parts: dict[str, str], said: st
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"name": "mnist"}, "problem: expected function, or name as one of icd10, digits, got"),
+        ({"name": "mnist"}, "problem: expected function, or name as one of icd10, digits, synthetic, got"),
+        ({"name": "synthetic", "devices": 0}, "synthetic: expected alpha, beta and draw of 0 or more, 1..1000 devices"),
         ({"name": "icd10", "share": 0.0}, "share of more than 0"),
         ({"name": "icd10", "epochs": 3}, "icd10.* unexpected keyword argument 'epochs'"),
         ({"function": "no-such-file.py:problem"}, "problem: no file no-such-file.py"),
@@ -245,7 +350,7 @@ def test_an_experiment_that_is_shipped_can_be_run(file: Path) -> None:
     read = read_experiment(file)
     for candidates in read.choices:
         for scenario in (*candidates.scenarios, *candidates.rehearsals):
-            assert problem_of(scenario.problem).classes == {"icd10": 22, "digits": 10}[scenario.problem["name"]]
+            assert problem_of(scenario.problem).classes == (22 if scenario.problem["name"] == "icd10" else 10)
 
 
 def test_packed_updates_are_attacked_as_they_are_and_their_bytes_are_told(

@@ -12,6 +12,7 @@ from trainer.experiments.partitions import PARTITIONERS, Parts, partition
 
 LABELS = np.random.default_rng(1).integers(10, size=5000)
 FEATURES = np.random.default_rng(2).random(5000)
+OWNERS = np.arange(5000) // 600.0 % 8
 PARAMETERS: dict[str, dict[str, object]] = {
     "dirichlet": {"alpha": 0.3},
     "pathological": {"num_classes_per_partition": 3},
@@ -21,7 +22,8 @@ PARAMETERS: dict[str, dict[str, object]] = {
 
 
 def divided(name: str, participants: int = 8, seed: int = 0, **parameters: object) -> Parts:
-    return partition(LABELS, participants, seed, name, parameters or PARAMETERS.get(name, {}), features=FEATURES)
+    features = OWNERS if name == "natural_id" else FEATURES
+    return partition(LABELS, participants, seed, name, parameters or PARAMETERS.get(name, {}), features=features)
 
 
 def shares(parts: Parts) -> np.ndarray:
@@ -37,7 +39,7 @@ def test_no_case_is_twice_and_all_are_somebody_s(name: str) -> None:
         assert len(together) == len(LABELS)
 
 
-@pytest.mark.parametrize("name", PARTITIONERS)
+@pytest.mark.parametrize("name", [name for name in PARTITIONERS if name != "natural_id"])
 def test_a_seed_gives_the_same_parts_and_another_seed_others(name: str) -> None:
     first, again, other = divided(name), divided(name), divided(name, seed=1)
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
@@ -95,6 +97,13 @@ def test_a_strict_continuous_partition_is_sorted_by_the_feature_and_a_loose_one_
     assert max(means) - min(means) < 0.1
 
 
+def test_natural_parts_are_those_of_their_owners() -> None:
+    parts = divided("natural_id")
+    assert [set(OWNERS[own].tolist()) for own in parts] == [{float(k)} for k in range(8)]
+    with pytest.raises(InputError, match="natural_id: expected 8 participants, got 9"):
+        divided("natural_id", participants=9)
+
+
 @pytest.mark.parametrize(
     ("name", "parameters", "said"),
     [
@@ -126,3 +135,5 @@ def test_a_participant_without_cases_and_a_missing_feature_are_refused() -> None
         partition(LABELS[:5], 9, 0, "iid", {})
     with pytest.raises(InputError, match="expected a problem whose cases have a feature"):
         partition(LABELS, 8, 0, "continuous", {"strictness": 1.0})
+    with pytest.raises(InputError, match="natural_id: expected a problem whose cases have a feature"):
+        partition(LABELS, 8, 0, "natural_id", {})

@@ -39,18 +39,23 @@ from typing import Any
 
 from registry.cli.plan_files import manifest_of
 from registry.cli.statements import read_toml
+from registry.content.manifest import PlanManifest
 from registry.errors import InputError
+from registry.rules.algorithms import CLIENT_ALGORITHMS, asks_of, require_parameters
 from trainer.cli.tasks import load_problem
 from trainer.experiments.asynchrony import asynchrony_of
 from trainer.experiments.attacks import Attack, attack_of
 from trainer.experiments.federation import Scenario
+from trainer.experiments.participation import PartialParticipation, participation_of
 from trainer.experiments.problems import PROBLEMS, Problem
 
 __all__ = ["Candidates", "Experiment", "problem_of", "read_experiment"]
 
 _NUMBERS = {"participants": (1, 1000), "rounds": (1, 10_000), "aggregators": (1, 100)}
 _USUAL: Mapping[str, Any] = {"participants": 10, "rounds": 10, "aggregators": 1, "seeds": [0]}
-_TABLES = ("problem", "partition", "plan", "attack", "asynchrony")
+_TABLES = ("problem", "partition", "plan", "attack", "participation", "asynchrony")
+_NESTED = ("algorithm", "server")
+"""Entries of a plan whose parameters are laid over one by one."""
 _USUAL_PLAN: Mapping[str, Any] = {"grid_bits": 20, "saturate": True}
 
 
@@ -152,8 +157,11 @@ def _scenario(base: Mapping[str, Any], chosen: Sequence[tuple[str, Any]], named:
     for name in ("problem", "partition"):
         merged[name] = {**({} if merged[name] else {"name": "icd10" if name == "problem" else "iid"}), **merged[name]}
     attack, attackers, first = _attack(merged["attack"], merged["participants"])
-    counts = {"quorum": merged["aggregators"], "min_contributions": merged["participants"]}
-    plan = manifest_of({**_USUAL_PLAN, **counts, **merged["plan"]})
+    participation = participation_of(merged["participation"])
+    plan = _plan(merged, participation)
+    asynchrony = asynchrony_of(merged["asynchrony"])
+    if asynchrony is not None and participation != PartialParticipation():
+        raise InputError("participation: expected none with asynchrony, where everybody trains at its own pace")
     return Scenario(
         label=tuple(labels[:named]),
         tuned=tuple(labels[named:]),
@@ -166,16 +174,46 @@ def _scenario(base: Mapping[str, Any], chosen: Sequence[tuple[str, Any]], named:
         attack=attack,
         attackers=attackers,
         first_attack=first,
-        asynchrony=asynchrony_of(merged["asynchrony"]),
+        participation=participation,
+        asynchrony=asynchrony,
         given=merged,
     )
+
+
+def _plan(settings: Mapping[str, Any], participation: PartialParticipation) -> PlanManifest:
+    """Return the plan of settings, whose rounds by default need everybody who takes part."""
+    given = settings["plan"]
+    asked, stragglers = participation.counts(settings["participants"])
+    algorithm = given.get("algorithm")
+    name = algorithm.get("name") if isinstance(algorithm, Mapping) else "fedavg"
+    if name not in CLIENT_ALGORITHMS:
+        raise InputError(f"plan: algorithm: expected name as one of {', '.join(CLIENT_ALGORITHMS)}, got {name!r}")
+    partial = CLIENT_ALGORITHMS[name].partial
+    counts = {"quorum": settings["aggregators"], "min_contributions": asked - (0 if partial else stragglers)}
+    plan = manifest_of({**_USUAL_PLAN, **counts, **given})
+    if asks_of(plan.algorithm).share != 1:
+        raise InputError(
+            "plan: expected participation.share in place of sampled, whose draw follows from the block that opens a "
+            "round and not from the seed"
+        )
+    if stragglers and partial and (require_parameters(name, plan.algorithm.parameters)["epochs"] or 1) < 2:
+        raise InputError("participation: stragglers: expected a plan of 2 or more epochs, got 1")
+    return plan
 
 
 def _laid(table: Mapping[str, Any], entry: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return an entry laid over a table, but for the parameters of another name."""
     if "name" in entry and entry["name"] != table.get("name", entry["name"]):
         table = {key: table[key] for key in ("attackers", "first_round") if key in table}
-    return {**table, **entry}
+    inner = {key: entry[key] for key in _NESTED if isinstance(entry.get(key), Mapping) and "name" not in entry[key]}
+    return {**table, **entry, **{key: _completed(table.get(key), over) for key, over in inner.items()}}
+
+
+def _completed(whole: Any, over: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a procedure of a plan with some of its parameters laid over."""
+    if not isinstance(whole, Mapping) or set(over) != {"parameters"} or not isinstance(over["parameters"], Mapping):
+        return over
+    return {**whole, "parameters": {**whole.get("parameters", {}), **over["parameters"]}}
 
 
 def _attack(given: Mapping[str, Any], participants: int) -> tuple[Attack | None, int, int]:
@@ -192,14 +230,17 @@ def _attack(given: Mapping[str, Any], participants: int) -> tuple[Attack | None,
 
 def _told(entry: Mapping[str, Any]) -> str:
     """Return a short text for an entry: its values, with names where they are not names themselves."""
-    parts = []
+    return ", ".join(_texts(entry)) or "as given"
+
+
+def _texts(entry: Mapping[str, Any]) -> list[str]:
+    parts: list[str] = []
     for key, value in entry.items():
         if isinstance(value, Mapping):
-            parts += [f"{inner} {one}" for inner, one in value.items() if inner != "name"]
-            parts[:0] = [str(value["name"])] if "name" in value else []
+            parts += _texts({"name": str(value["name"]), **value} if "name" in value else value)
         else:
-            parts.append(str(value) if isinstance(value, str) else f"{key} {value}")
-    return ", ".join(parts) or "as given"
+            parts.append(value if isinstance(value, str) else f"{key} {value}")
+    return parts
 
 
 def problem_of(given: Mapping[str, Any]) -> Problem:

@@ -1,4 +1,4 @@
-"""Run a simulated federation: rounds on an in-process chain, with some participants attacking; scores by round.
+"""Run a simulated federation: rounds on a chain of its own, with some participants attacking; scores by round.
 
 Everything is real but time and distance: each update is trained, put on the grid, hashed, committed on chain by its
 participant's signature, published and combined by aggregators that verify it, as `cairn` does over a network. So the
@@ -15,7 +15,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +35,21 @@ from registry.rounds.admission import UpdateForm, update_form
 from registry.rounds.onchain import RoundRecord, read_round
 from registry.rounds.plans import load_plan
 from registry.rounds.versions import load_parent, load_version_manifest, read_header
+from registry.rules.algorithms import CLIENT_ALGORITHMS, require_parameters
 from registry.store.local import LocalStore
 from registry.types import Address
 from trainer.deltas import write_update
 from trainer.experiments.asynchrony import Asynchrony, Sender, buffered_versions
 from trainer.experiments.attacks import Attack, Poisoning, Seen, UpdateAttack
 from trainer.experiments.on_ray import ray_on_this_machine
+from trainer.experiments.participation import PartialParticipation, Present
 from trainer.experiments.partitions import I64, Parts, partition
 from trainer.experiments.problems import Batch, Problem
 from trainer.local_training import TrainEpoch
 from trainer.modules import load_version
 from trainer.participant import Task, prepare_update
 from trainer.simulation import Simulation, aggregate_round, pass_time, start
+from trainer.steps import EnoughSteps
 from trainer.updates import PreparedUpdate, commitment_fields, finalize_update, mark_sent, place_of, publish_update
 
 __all__ = ["RoundScores", "Run", "Scenario", "parts_of", "run"]
@@ -71,6 +74,7 @@ class Scenario:
         attack: What the last `attackers` participants do; None for nothing.
         attackers: How many attack.
         first_attack: The first round with an attack, from 1.
+        participation: Who takes part in a round.
         asynchrony: Buffered versions off chain, of as many updates as the rounds would have; None for rounds.
         given: All of it as it was written, for `key`.
     """
@@ -86,6 +90,7 @@ class Scenario:
     attack: Attack | None
     attackers: int
     first_attack: int
+    participation: PartialParticipation
     asynchrony: Asynchrony | None
     given: Mapping[str, Any]
 
@@ -103,6 +108,7 @@ class RoundScores:
         tensor_root: Counted Merkle root of the version's values, hexadecimal.
         scores: On the validation cases.
         saturated: Number of values that the grid clipped, of all updates.
+        updates: How many there were.
         update_bytes: Bytes of all updates, on the wire and on disk; of buffered ones, of their values.
         seconds: Wall time.
         hours: Simulated time when a version of buffered updates is final; None for a round.
@@ -112,6 +118,7 @@ class RoundScores:
     tensor_root: str
     scores: Mapping[str, float]
     saturated: int
+    updates: int
     update_bytes: int
     seconds: float
     hours: float | None = None
@@ -216,21 +223,23 @@ def _on_chain(
         sim = start(problem.module(), tasks, plan, store, folder, aggregators=scenario.aggregators, chain=chain)
         signers = {signer.address: signer for signer in sim.signers}
         bad = tuple(tasks)[len(tasks) - scenario.attackers :]
-        before: Mapping[str, PreparedUpdate] = {}
+        last: dict[str, PreparedUpdate] = {}
         for number in range(1, scenario.rounds + 1):
             at = time.monotonic()
             attack = scenario.attack if number >= scenario.first_attack else None
             now.number = number
-            prepared = _round(_Federation(sim, signers, bad, attack, seed), number, ahead)
+            now.present = _present(scenario, seed, number)
+            prepared = _round(_Federation(sim, signers, bad, attack, seed), now, ahead)
             version = load_version_manifest(store, sim.owner.model(sim.model_id).head)
             load_version(module, store, version)
             scores = problem.evaluate(module, "validation", target)
             saturated = sum(one.manifest.saturated for one in prepared.values())
             sent = sum(one.manifest.delta.size for one in prepared.values())
             seconds = round(time.monotonic() - at, 2)
-            yield RoundScores(number, version.tensor_root.hex(), scores, saturated, sent, seconds)
-            _forget(before)  # what error feedback left out of the last update goes into the next
-            before = prepared
+            root = version.tensor_root.hex()
+            yield RoundScores(number, root, scores, saturated, len(prepared), sent, seconds)
+            _forget([last[name] for name in prepared if name in last])
+            last |= prepared  # what error feedback left out of a participant's last update goes into its next
 
 
 def _buffered(
@@ -259,7 +268,8 @@ def _buffered(
         scores = problem.evaluate(module, "validation", target)
         sent = 4 * len(version.values) * len(version.senders)
         seconds, at = round(time.monotonic() - at, 2), time.monotonic()
-        yield RoundScores(number, root, scores, version.saturated, sent, seconds, version.minutes / 60)
+        hours = version.minutes / 60
+        yield RoundScores(number, root, scores, version.saturated, len(version.senders), sent, seconds, hours)
 
 
 @contextlib.contextmanager
@@ -277,9 +287,23 @@ def _chain(anvil: Path | None, accounts: int) -> Iterator[Embedded]:
 
 @dataclass(slots=True)
 class _Now:
-    """The round that is being run, which all tasks look at: an order of cases depends on nothing else but the seed."""
+    """The round that is being run, which all tasks look at: an order of cases depends on nothing else but the seed.
+
+    Attributes:
+        number: From 1.
+        present: Who takes part in it.
+    """
 
     number: int = 0
+    present: Present = field(default_factory=dict)
+
+
+def _present(scenario: Scenario, seed: int, number: int) -> Present:
+    """Return who takes part in a round."""
+    algorithm = scenario.plan.algorithm
+    epochs = require_parameters(str(algorithm.name), algorithm.parameters).get("epochs") or 1
+    partial = CLIENT_ALGORITHMS[str(algorithm.name)].partial
+    return scenario.participation.present(scenario.participants, int(epochs), partial, seed, number)
 
 
 def _tasks(problem: Problem, parts: Parts, scenario: Scenario, seed: int, now: _Now) -> dict[str, Task]:
@@ -292,7 +316,7 @@ def _tasks(problem: Problem, parts: Parts, scenario: Scenario, seed: int, now: _
         train = _training(problem, rows, (seed, place), now, poisoning if attacked else None, attacked or 1)
         tasks[f"participant-{place + 1}"] = Task(
             module=module,
-            train_epoch=train,
+            train_epoch=_in_time(train, place, now),
             examples=len(rows),
             data_set=DataSetManifest(
                 name=f"part {place + 1} of {len(parts)}",
@@ -305,6 +329,18 @@ def _tasks(problem: Problem, parts: Parts, scenario: Scenario, seed: int, now: _
             code=problem.code,
         )
     return tasks
+
+
+def _in_time(train: TrainEpoch, place: int, now: _Now) -> TrainEpoch:
+    """Return a training of one epoch that ends the participant's work when it is out of time."""
+
+    def train_epoch(module: nn.Module, epoch: int) -> Mapping[str, float]:
+        most = now.present.get(place)
+        if most is not None and epoch >= most:
+            raise EnoughSteps
+        return train(module, epoch)
+
+    return train_epoch
 
 
 def _training(
@@ -355,13 +391,15 @@ class _Federation:
     seed: int
 
 
-def _round(who: _Federation, number: int, ahead: Ahead) -> dict[str, PreparedUpdate]:
-    """Run a round; return everybody's update as committed."""
-    sim = who.sim
+def _round(who: _Federation, now: _Now, ahead: Ahead) -> dict[str, PreparedUpdate]:
+    """Run a round; return the updates of those who take part, as committed."""
+    sim, number = who.sim, now.number
     sim.owner.open_round(sim.model_id, number=number)
     record = read_round(sim.owner, sim.model_id, number)
-    ahead(sim, record)
-    prepared = {name: _prepared(sim, record, name) for name in sim.participants}
+    everybody = list(sim.participants)
+    names = [everybody[place] for place in now.present]
+    ahead(sim, record, names)
+    prepared = {name: _prepared(sim, record, name) for name in names}
     if who.attack is not None and who.attack.update is not None:
         prepared |= _attacked(who, record, prepared, who.attack.update)
     _commit(who, record, prepared)
@@ -377,8 +415,8 @@ def _prepared(sim: Simulation, record: RoundRecord, name: str) -> PreparedUpdate
     return prepare_update(sim.store_of(name), sim.folder / name, record, task, client.account)
 
 
-Ahead = Callable[[Simulation, RoundRecord], None]
-"""Prepares a round's updates, which it leaves in the participants' folders."""
+Ahead = Callable[[Simulation, RoundRecord, Sequence[str]], None]
+"""Prepares a round's updates of the named, which it leaves in the participants' folders."""
 
 
 @contextlib.contextmanager
@@ -387,12 +425,10 @@ def _on_ray(workers: int, problem: Problem) -> Iterator[Ahead]:
     with ray_on_this_machine(workers) as ray:
         ray.by_value(problem.train)
 
-        def prepare(sim: Simulation, record: RoundRecord) -> None:
+        def prepare(sim: Simulation, record: RoundRecord, names: Sequence[str]) -> None:
+            people = [(name, *sim.participants[name]) for name in names]
             ray.prepare(
-                [
-                    (sim.store_of(name), sim.folder / name, record, task, client.account)
-                    for name, (client, task) in sim.participants.items()
-                ]
+                [(sim.store_of(name), sim.folder / name, record, task, client.account) for name, client, task in people]
             )
 
         yield prepare
@@ -401,16 +437,16 @@ def _on_ray(workers: int, problem: Problem) -> Iterator[Ahead]:
 @contextlib.contextmanager
 def _side_by_side(workers: int) -> Iterator[Ahead]:
     """Let several forked processes prepare the updates; one does nothing ahead."""
-    yield (lambda sim, record: _fork(sim, record, workers)) if workers > 1 else (lambda sim, record: None)
+    alone = workers == 1
+    yield (lambda *_: None) if alone else (lambda sim, record, names: _fork(sim, record, names, workers))
 
 
-def _fork(sim: Simulation, record: RoundRecord, workers: int) -> None:
+def _fork(sim: Simulation, record: RoundRecord, names: Sequence[str], workers: int) -> None:
     """Let forked processes prepare the updates.
 
     Raises:
         CairnError: One of them failed.
     """
-    names = list(sim.participants)
 
     def prepare(some: Sequence[str]) -> None:
         for name in some:
@@ -449,14 +485,15 @@ def _attacked(
     plan = load_plan(who.sim.store, record.plan)
     parent = load_parent(who.sim.store, record)
     form = update_form(read_header(who.sim.store, parent.weights.blob), plan)
+    bad = [name for name in who.bad if name in prepared]
     seen = [name for name in prepared if name not in who.bad] if who.attack.sees_others else []
     honest = [_values(prepared[name].file, form, plan) for name in seen]
     stacked = torch.stack(honest) if honest else torch.empty(0)
     made = {}
-    for place, name in enumerate(who.bad):
+    for place, name in enumerate(bad):
         drawn = np.random.SeedSequence([who.seed, place, record.number]).generate_state(1)[0]
         own = _values(prepared[name].file, form, plan)
-        sent = update(Seen(own, stacked, len(who.bad), torch.Generator().manual_seed(int(drawn))))
+        sent = update(Seen(own, stacked, len(bad), torch.Generator().manual_seed(int(drawn))))
         made[name] = _rewritten(who.sim, record, name, prepared[name], sent, form.dense, plan)
     return made
 
@@ -496,7 +533,7 @@ def _rewritten(
     )
 
 
-def _forget(prepared: Mapping[str, PreparedUpdate]) -> None:
-    """Remove a finalized round's updates from the participants' folders: the store has them."""
-    for update in prepared.values():
+def _forget(updates: Sequence[PreparedUpdate]) -> None:
+    """Remove finalized rounds' updates from the participants' folders: the store has them."""
+    for update in updates:
         shutil.rmtree(update.file.parent)

@@ -84,7 +84,7 @@ def facts_of(runs: Sequence[Run]) -> list[Mapping[str, Any]]:
             }
             for metric in some[0].test
         }
-        sent = [one.update_bytes / len(run.sizes) for run in some for one in run.rounds]
+        sent = [one.update_bytes / one.updates for run in some for one in run.rounds]
         facts.append(
             {
                 "label": list(label),

@@ -12,6 +12,7 @@ draws differ, since each library has its own use of its random numbers.
     shard          cases sorted by class, cut into shards, a number of shards a participant: McMahan et al.
     size, linear, square, exponential   at random, in numbers that differ
     continuous     sorted by a feature, more or less strictly
+    natural_id     by who has a case, as the data says
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ __all__ = [
     "exponential",
     "iid",
     "linear",
+    "natural_id",
     "partition",
     "pathological",
     "shard",
@@ -214,8 +216,27 @@ def continuous(labels: I64, participants: int, seed: int, *, features: NDArray[n
     return _cut(np.argsort(scores, kind="stable"), [1.0] * participants)
 
 
+def natural_id(labels: I64, participants: int, seed: int, *, features: NDArray[np.float64]) -> Parts:
+    """Give each participant the cases with one value of the feature, in its order: the data says who has what.
+
+    Args:
+        labels: (n,); not used.
+        participants: How many: as many as there are values.
+        seed: Not used.
+        features: (n,), whose each case is.
+
+    Raises:
+        InputError: There are more or fewer values.
+    """
+    owners, places = np.unique(features, return_inverse=True)
+    if len(owners) != participants:
+        raise InputError(f"partition: natural_id: expected {len(owners)} participants, got {participants}")
+    return [np.flatnonzero(places == place) for place in range(participants)]
+
+
 PARTITIONERS: Mapping[str, Callable[..., Parts]] = {
-    one.__name__: one for one in (iid, dirichlet, pathological, shard, size, linear, square, exponential, continuous)
+    one.__name__: one
+    for one in (iid, dirichlet, pathological, shard, size, linear, square, exponential, continuous, natural_id)
 }
 """By name, as settings give it."""
 
@@ -237,7 +258,7 @@ def partition(
         seed: Of the draw.
         name: A key of `PARTITIONERS`.
         parameters: The partitioner's keyword arguments.
-        features: (n,), what `continuous` divides by; None if the problem has none.
+        features: (n,), what `continuous` and `natural_id` divide by; None if the problem has none.
 
     Raises:
         InputError: There is no such partitioner or parameter, one is missing or out of range, or somebody has no case.
@@ -257,9 +278,9 @@ def partition(
             f"got {', '.join(parameters) or 'none'}"
         )
     given = dict(parameters)
-    if name == "continuous":
+    if "features" in inspect.signature(PARTITIONERS[name]).parameters:
         if features is None:
-            raise InputError("partition: continuous: expected a problem whose cases have a feature, got one without")
+            raise InputError(f"partition: {name}: expected a problem whose cases have a feature, got one without")
         given["features"] = features
     try:
         parts = PARTITIONERS[name](labels, participants, seed, **given)

@@ -1,7 +1,8 @@
 """Learning problems of simulated federations: a module, cases with classes, training and evaluation.
 
-Built in are `icd10`, ICD-10-CM descriptions to their chapter, of `trainer.demo`, and `digits`, handwritten digits by a
-dense network; both by stochastic gradient descent. A function of one's own returns another `Problem`.
+Built in are `icd10`, ICD-10-CM descriptions to their chapter, of `trainer.demo`; `digits`, handwritten digits by a
+dense network; and `synthetic`, FedProx's devices that differ in their data and in what is to be learned. All train by
+stochastic gradient descent. A function of one's own returns another `Problem`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from trainer.demo.model import evaluate as evaluated
 from trainer.experiments.partitions import I64
 from trainer.updates import this_package
 
-__all__ = ["PROBLEMS", "Batch", "Problem", "Split", "digits", "icd10"]
+__all__ = ["PROBLEMS", "Batch", "Problem", "Split", "digits", "icd10", "synthetic"]
 
 Split = Literal["validation", "test"]
 
@@ -87,12 +88,14 @@ VALIDATION_SHARE = 0.1
 """Share of the training categories that is held out for validation: the test set chooses nothing."""
 
 
-def icd10(*, learning_rate: float = 10.0, share: float = 1.0) -> Problem:
+def icd10(*, learning_rate: float = 10.0, share: float = 1.0, sparse: bool = True) -> Problem:
     """Return the problem of ICD-10-CM descriptions to 22 chapters: 2.1 M values, SGD in batches of 64.
 
     Args:
         learning_rate: Of SGD, above 0.
         share: Share of the training categories in use, 0..1: less is faster.
+        sparse: Whether gradients hold the terms of the cases at hand alone: faster, but algorithms that adjust
+            gradients need them dense.
 
     Raises:
         InputError: A number lies outside its range.
@@ -121,8 +124,13 @@ def icd10(*, learning_rate: float = 10.0, share: float = 1.0) -> Problem:
             told["backdoor"] = float(taken.double().mean())
         return told
 
+    def module() -> nn.Module:
+        made = ChapterModel()
+        made.terms.sparse = sparse
+        return made
+
     lengths = (training.starts[1:] - training.starts[:-1]).double().numpy()
-    return Problem(ChapterModel, training.labels.numpy(), train, evaluate, features=lengths, code=this_package())
+    return Problem(module, training.labels.numpy(), train, evaluate, features=lengths, code=this_package())
 
 
 @cache
@@ -154,7 +162,7 @@ def _descend(module: nn.Module, cases: Cases, learning_rate: float, batch: Batch
 
 # Digits --------------------------------------------------------------------------------------------------------------
 
-_DIGITS = 10
+_CLASSES = 10
 _HIDDEN = 256
 
 
@@ -177,30 +185,37 @@ def digits(*, learning_rate: float = 0.1) -> Problem:
     held_out = {"validation": rest[::3], "test": torch.cat([rest[1::3], rest[2::3]])}
 
     def train(module: nn.Module, batch: Batch) -> Mapping[str, float]:
-        optimizer = torch.optim.SGD(module.parameters(), lr=learning_rate)
-        drawn = torch.randperm(len(batch.rows), generator=torch.Generator().manual_seed(batch.seed))
-        total = 0.0
-        for places in torch.split(drawn, 32):
-            loss = nn.functional.cross_entropy(module(pixels[fitting[batch.rows[places]]]), batch.labels[places])
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            total += loss.item() * len(places)
-        return {"loss": total / len(batch.rows)}
+        return _classify(module, pixels[fitting[batch.rows]], batch, learning_rate, 32)
 
     def evaluate(module: nn.Module, split: Split, target: int | None) -> Mapping[str, float]:
         rows = held_out[split]
         with torch.no_grad():
-            scores = scores_of(classes[rows], module(pixels[rows]).argmax(1), _DIGITS)
+            scores = scores_of(classes[rows], module(pixels[rows]).argmax(1), _CLASSES)
         return {"macro_f1": scores.macro_f1, "accuracy": scores.accuracy}
 
     return Problem(_digits_model, classes[fitting].numpy(), train, evaluate, code=this_package())
 
 
+def _classify(
+    module: nn.Module, inputs: torch.Tensor, batch: Batch, learning_rate: float, size: int
+) -> Mapping[str, float]:
+    """Train for one epoch of SGD over the batch's inputs, (n, features), in an order of its seed; return the loss."""
+    optimizer = torch.optim.SGD(module.parameters(), lr=learning_rate)
+    order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(batch.seed))
+    total = 0.0
+    for places in torch.split(order, size):
+        loss = nn.functional.cross_entropy(module(inputs[places]), batch.labels[places])
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        total += loss.item() * len(places)
+    return {"loss": total / len(inputs)}
+
+
 def _digits_model() -> nn.Module:
     generator = torch.Generator().manual_seed(9)
     module = nn.Sequential(
-        nn.Linear(64, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, _DIGITS)
+        nn.Linear(64, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, _CLASSES)
     )
     with torch.no_grad():
         for parameter in module.parameters():
@@ -217,5 +232,86 @@ def _digits_cases() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(found.data / 16).float(), torch.from_numpy(found.target).long()
 
 
-PROBLEMS: Mapping[str, Callable[..., Problem]] = {"icd10": icd10, "digits": digits}
+# Synthetic(alpha, beta) ----------------------------------------------------------------------------------------------
+
+_FEATURES = 60
+
+
+def synthetic(
+    *, alpha: float = 1.0, beta: float = 1.0, devices: int = 30, draw: int = 0, learning_rate: float = 0.01
+) -> Problem:
+    """Return Synthetic(alpha, beta) of Li et al., Federated Optimization in Heterogeneous Networks, MLSys 2020, 5.1.
+
+    Device k has cases x ~ N(v_k, Sigma), 60 values with Sigma_jj = j^-1.2 and v_k ~ N(B_k, 1), B_k ~ N(0, beta); their
+    class, of ten, is argmax(W_k x + b_k), with W_k, b_k ~ N(u_k, 1), u_k ~ N(0, alpha). So alpha says how much the
+    devices' models differ, beta how much their data. Sizes are 50 plus a lognormal draw (mean 4 and deviation 2 of the
+    logarithm), at most 5000. Of each device's cases a fifth is for testing and a tenth for validation. The partition
+    `natural_id` gives each device its own. The model is multinomial logistic regression, by SGD in batches of 10.
+
+    Args:
+        alpha: Variance of u_k, 0 or more.
+        beta: Variance of B_k, 0 or more.
+        devices: How many, 1..1000.
+        draw: Seed of the data.
+        learning_rate: Of SGD, above 0.
+
+    Raises:
+        InputError: A number lies outside its range.
+    """
+    if not (alpha >= 0 and beta >= 0 and 1 <= devices <= 1000 and draw >= 0 and learning_rate > 0):
+        raise InputError(
+            "problem: synthetic: expected alpha, beta and draw of 0 or more, 1..1000 devices and learning_rate > 0, "
+            f"got {alpha}, {beta}, {draw}, {devices} and {learning_rate}"
+        )
+    inputs, classes, owners, split = _synthetic_cases(alpha, beta, devices, draw)
+    fitting = np.flatnonzero(split == 0)
+    held_out = {"validation": split == 1, "test": split == 2}
+    x, y = torch.from_numpy(inputs[fitting]), torch.from_numpy(classes[fitting])
+
+    def train(module: nn.Module, batch: Batch) -> Mapping[str, float]:
+        return _classify(module, x[batch.rows], batch, learning_rate, 10)
+
+    def evaluate(module: nn.Module, split: Split, target: int | None) -> Mapping[str, float]:
+        rows = held_out[split]
+        with torch.no_grad():
+            found = scores_of(
+                torch.from_numpy(classes[rows]), module(torch.from_numpy(inputs[rows])).argmax(1), _CLASSES
+            )
+        return {"accuracy": found.accuracy, "macro_f1": found.macro_f1}
+
+    def module() -> nn.Module:
+        made = nn.Linear(_FEATURES, _CLASSES)
+        nn.init.zeros_(made.weight)
+        nn.init.zeros_(made.bias)
+        return made
+
+    return Problem(module, y.numpy(), train, evaluate, features=owners[fitting].astype(np.float64), code=this_package())
+
+
+@cache
+def _synthetic_cases(
+    alpha: float, beta: float, devices: int, draw: int
+) -> tuple[NDArray[np.float32], I64, I64, NDArray[np.int8]]:
+    """Return inputs, float32 (n, 60), classes, owners, and the split: 0 training, 1 validation, 2 test; each (n,)."""
+    rng = np.random.default_rng([13, draw])
+    deviations = np.arange(1, _FEATURES + 1) ** -0.6
+    sizes = 50 + np.minimum(rng.lognormal(4, 2, devices), 4950).astype(np.int64)
+    inputs, classes, split = [], [], []
+    for size in sizes:
+        about, shift = rng.normal(0, np.sqrt(alpha)), rng.normal(0, np.sqrt(beta))
+        weights, bias = rng.normal(about, 1, (_FEATURES, _CLASSES)), rng.normal(about, 1, _CLASSES)
+        x = rng.normal(rng.normal(shift, 1, _FEATURES), deviations, (size, _FEATURES))
+        inputs.append(x.astype(np.float32))
+        classes.append((x @ weights + bias).argmax(1))
+        split.append(rng.permutation(np.arange(size) * 10 // size).astype(np.int8))  # tenths
+    tenths = np.concatenate(split)
+    return (
+        np.concatenate(inputs),
+        np.concatenate(classes).astype(np.int64),
+        np.repeat(np.arange(devices), sizes),
+        np.select([tenths < 7, tenths < 8], [0, 1], 2).astype(np.int8),
+    )
+
+
+PROBLEMS: Mapping[str, Callable[..., Problem]] = {"icd10": icd10, "digits": digits, "synthetic": synthetic}
 """Built-in problems, by name."""
