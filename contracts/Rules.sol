@@ -47,6 +47,11 @@ contract Rules is IRules {
         uint32 longest = p.challengeDuration / WALK_STEPS;
         _within("answerDuration", p.answerDuration, MIN_DURATION, longest);
         _within("lateDuration", p.lateDuration, 0, p.bondGwei == 0 ? 0 : longest - p.answerDuration);
+        bool mayEnd = p.enoughCommitments != 0;
+        _within("enoughCommitments", p.enoughCommitments, mayEnd ? p.minContributions : 0, type(uint32).max);
+        _within(
+            "leastCommitDuration", p.leastCommitDuration, mayEnd ? MIN_DURATION : 0, mayEnd ? p.commitDuration : 0
+        );
         _within("demandPriceGwei", p.demandPriceGwei, 0, MAX_DEMAND_PRICE_GWEI);
         if (p.hooks.length > MAX_HOOKS) revert TooManyHooks(p.hooks.length, MAX_HOOKS);
         for (uint256 i = 0; i < p.hooks.length; ++i) {

@@ -58,6 +58,12 @@ struct Plan {
     /// Seconds after the answer time in which a leaf may still be shown, which then burns of the attesters' bonds; zero
     /// for none, and without a bond. With the answer time at most `challengeDuration` / WALK_STEPS.
     uint32 lateDuration;
+    /// Commitments with which anyone may end phase Commit before its time: at least `minContributions`; zero if only
+    /// all participants together may.
+    uint32 enoughCommitments;
+    /// Seconds that phase Commit has at least, however many have committed: MIN_DURATION..`commitDuration`; zero without
+    /// `enoughCommitments`. Whoever takes longer than that may be left out.
+    uint32 leastCommitDuration;
     /// Asked at each commit, in this order; at most MAX_HOOKS of Rules, none of them zero.
     address[] hooks;
 }
@@ -207,7 +213,7 @@ struct Round {
     bytes32 resultHash;
     /// Commitments so far.
     uint32 commitments;
-    /// Commits ended before their time, since everybody had committed.
+    /// Commits ended before their time, since everybody had committed, or enough had.
     bool endedEarly;
     /// The challenge window has been moved, which happens once.
     bool extended;
@@ -380,6 +386,10 @@ interface ICairn {
     error NotAscending(address previous, address next);
     /// @notice Not every participant is listed.
     error WrongParticipantCount(uint256 given, uint32 expected);
+    /// @notice Fewer have committed than the plan calls enough.
+    error TooFewCommitments(uint32 commitments, uint32 enough);
+    /// @notice The least time that the plan gives phase Commit is not over.
+    error TooEarlyToEnd(uint40 earliest);
     /// @notice A listed participant has not committed.
     error NotCommitted(RoundId roundId, address participant);
     /// @notice The result was computed from other commitments.
@@ -525,8 +535,9 @@ interface ICairn {
     function commitUpdatesFor(ModelId modelId, uint64 number, SignedUpdate[] calldata updates) external;
 
     /// @notice Ends phase Commit at once. Anyone, who lists every participant of the model, strictly ascending, each
-    /// having committed. The later deadlines move up by the time saved. Who was revoked is not waited for; what it
-    /// committed counts.
+    /// having committed; or, who lists nobody, once the plan's `enoughCommitments` stand and its `leastCommitDuration`
+    /// is over. The later deadlines move up by the time saved. Who was revoked is not waited for; what it committed
+    /// counts.
     function endCommits(ModelId modelId, uint64 number, address[] calldata participants) external;
 
     /// @notice Attests a result. Aggregators, in phase Aggregate, or in phase Publish if commits ended early and the

@@ -25,11 +25,17 @@ abstract contract Rounds is State {
     function endCommits(ModelId modelId, uint64 number, address[] calldata participants) external {
         (RoundId roundId, RoundState storage state, Terms memory terms) = _opened(modelId, number);
         _requirePhase(roundId, Phase.Commit, _phase(terms));
-        uint32 expected = _models[modelId].participants;
-        if (participants.length == 0 || participants.length != expected) {
-            revert WrongParticipantCount(participants.length, expected);
+        Plan storage rules = _plans[modelId][terms.planIndex];
+        uint32 enough = rules.enoughCommitments;
+        if (participants.length == 0 && enough != 0) {
+            uint32 commitments = RunningHash.count(state.runningHash);
+            if (commitments < enough) revert TooFewCommitments(commitments, enough);
+            uint40 earliest = terms.commitDeadline - rules.commitDuration + rules.leastCommitDuration;
+            // slither-disable-next-line timestamp
+            if (block.timestamp < earliest) revert TooEarlyToEnd(earliest);
+        } else {
+            _requireAllCommitted(modelId, number, participants);
         }
-        _requireAllCommitted(modelId, number, participants);
 
         uint40 saved = terms.commitDeadline - uint40(block.timestamp);
         terms.commitDeadline -= saved;
@@ -143,6 +149,10 @@ abstract contract Rounds is State {
 
     /// @dev Ascending, each a participant, as many as there are: so it is all of them, each once.
     function _requireAllCommitted(ModelId modelId, uint64 number, address[] calldata participants) private view {
+        uint32 expected = _models[modelId].participants;
+        if (participants.length == 0 || participants.length != expected) {
+            revert WrongParticipantCount(participants.length, expected);
+        }
         address previous = address(0);
         for (uint256 i = 0; i < participants.length; ++i) {
             address next = participants[i];

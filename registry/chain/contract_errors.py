@@ -98,6 +98,8 @@ __all__ = [
     "RunningHashMismatch",
     "ScoringIsOver",
     "SignatureExpired",
+    "TooEarlyToEnd",
+    "TooFewCommitments",
     "TooFewContributions",
     "TooFewSteps",
     "TooLate",
@@ -351,6 +353,21 @@ class WrongParticipantCount(CustomError):
 
     given: int
     expected: int
+
+
+@dataclass(eq=False)
+class TooFewCommitments(CustomError):
+    """Fewer have committed than the plan calls enough."""
+
+    commitments: int
+    enough: int
+
+
+@dataclass(eq=False)
+class TooEarlyToEnd(CustomError):
+    """The least time that the plan gives phase Commit is not over."""
+
+    earliest: int
 
 
 @dataclass(eq=False)

@@ -68,6 +68,11 @@ class Plan:
         late_duration: Seconds after the answer time in which a leaf may still be shown, which then burns of the
             attesters' bonds; zero for none, and without a bond. With the answer time at most `challenge_duration` /
             WALK_STEPS.
+        enough_commitments: Commitments with which anyone may end phase Commit before its time: at least
+            `min_contributions`; zero if only all participants together may.
+        least_commit_duration: Seconds that phase Commit has at least, however many have committed:
+            MIN_DURATION..`commit_duration`; zero without `enough_commitments`. Whoever takes longer than that may be
+            left out.
         hooks: Asked at each commit, in this order; at most MAX_HOOKS of Rules, none of them zero.
     """
 
@@ -84,6 +89,8 @@ class Plan:
     bond_gwei: int
     demand_price_gwei: int = 0
     late_duration: int = 0
+    enough_commitments: int = 0
+    least_commit_duration: int = 0
     hooks: tuple[Address, ...] = ()
 
 
@@ -253,7 +260,7 @@ class Round:
         running_hash: Hash chain over the commitments, with their number, see `commit_update`.
         result_hash: keccak256(abi.encode(Result)) that a quorum attested; zero before.
         commitments: Commitments so far.
-        ended_early: Commits ended before their time, since everybody had committed.
+        ended_early: Commits ended before their time, since everybody had committed, or enough had.
         extended: The challenge window has been moved, which happens once.
         unexpelled: Attesters of results that were made void, who have not been expelled yet.
     """

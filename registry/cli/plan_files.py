@@ -230,6 +230,7 @@ def require_terms(manifest: PlanManifest, left_open: Sequence[str] = ()) -> None
     """
     for name in ("commit_duration", "publish_duration", "aggregate_duration", "challenge_duration"):
         _require_between(name, getattr(manifest, name), _LEAST, _MOST)
+    _require_enough(manifest)
     late, answer, challenge = manifest.late_duration, manifest.answer_duration, manifest.challenge_duration
     if late and not manifest.bond_gwei:
         raise InputError(f"late_duration: expected 0 without a bond (bond_gwei), got {show_duration(late)}")
@@ -248,6 +249,22 @@ def require_terms(manifest: PlanManifest, left_open: Sequence[str] = ()) -> None
             f"challenge_duration{' less late_duration' if late else ''}, got {show_duration(answer)}: leave it out to "
             "have it derived, or set challenge_duration longer"
         )
+
+
+def _require_enough(manifest: PlanManifest) -> None:
+    """Check the terms by which commits may end early."""
+    enough, least = manifest.enough_commitments, manifest.least_commit_duration
+    if not enough:
+        if least:
+            raise InputError(
+                f"least_commit_duration: expected 0 without enough_commitments, got {show_duration(least)}"
+            )
+        return
+    if enough < manifest.min_contributions:
+        raise InputError(
+            f"enough_commitments: expected 0, or at least min_contributions, {manifest.min_contributions}, got {enough}"
+        )
+    _require_between("least_commit_duration", least, _LEAST, manifest.commit_duration)
 
 
 def _require_between(name: str, value: int, least: int, most: int) -> None:

@@ -107,7 +107,9 @@ class _Range:
 
 @dataclass(frozen=True, slots=True)
 class _Omitted:
-    """A field that is left out where it has its default: None, or an empty map."""
+    """A field that is left out where it has its default: None, zero, or an empty map."""
+
+    bounds: _Range | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -503,6 +505,13 @@ class PlanManifest:
         metadata=_term(
             "after the answer time, to show leaves at the cost of bonds; with it at most 1/32 of the challenge's", 0
         ),
+    )
+    enough_commitments: Annotated[int, _Omitted(_Range(0, 2**32 - 1))] = field(
+        default=0, metadata=_term("commitments with which anyone may end their phase early; 0 if only all may", 0)
+    )
+    least_commit_duration: Annotated[int, _Omitted(_Range(0, 2**32 - 1))] = field(
+        default=0,
+        metadata=_term("least time for commitments, however many there are; 0 without enough_commitments", 0),
     )
     hooks: tuple[Bytes20, ...] = field(
         default=(), metadata=_term("contracts asked at each commitment, in this order; at most 4", ())
@@ -924,12 +933,12 @@ def _check_link(value: Any, bounds: Any, where: str) -> None:
 def _split(hint: Any) -> tuple[Any, Any]:
     if get_origin(hint) is Annotated:
         base, bounds = get_args(hint)[:2]
-        return base, bounds
+        return base, bounds.bounds if isinstance(bounds, _Omitted) else bounds
     return hint, None
 
 
 def _may_lack(hint: Any) -> bool:
-    return isinstance(_split(hint)[1], _Omitted)
+    return get_origin(hint) is Annotated and isinstance(get_args(hint)[1], _Omitted)
 
 
 def _at(where: str, name: str) -> str:

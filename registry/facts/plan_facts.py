@@ -50,6 +50,8 @@ class PlanTerms:
         commit_duration: Seconds, like the other durations.
         bond_gwei: Bond that an attestation needs, gwei; zero for none.
         demand_price_gwei: Least deposit of a demand, gwei.
+        enough_commitments: Commitments with which phase Commit may end early; zero if only all participants' end it.
+        least_commit_duration: Seconds that it lasts at least, however many have committed.
         hooks: Contracts called at each commitment, in order.
     """
 
@@ -67,6 +69,8 @@ class PlanTerms:
     bond_gwei: int
     demand_price_gwei: int
     late_duration: int
+    enough_commitments: int
+    least_commit_duration: int
     hooks: tuple[Address, ...]
 
 

@@ -47,9 +47,9 @@ from registry.rounds.onchain import (
     chosen_result,
     commits_closed,
     final_phase,
-    participants_of,
     read_round,
     unexpelled,
+    who_ends_commits,
 )
 from registry.rounds.plans import load_plan
 from registry.rounds.reports import load_report
@@ -68,8 +68,6 @@ __all__ = ["AggregatorMemory", "advance", "aggregate", "attest", "judge_all", "r
 
 log = logging.getLogger(__name__)
 
-_MOST_NAMED = 2000
-"""Most participants that one transaction names to end commits early; with more, the deadline ends commits."""
 _CLOCKS = 4
 """Readings of the clocks from which a local chain's pace follows."""
 _LONGEST_LOOK = 300.0
@@ -241,13 +239,11 @@ def _said_once(memory: AggregatorMemory, text: str) -> str:
 
 
 def _end_commits(client: Client, model_id: ModelId, number: int) -> str:
-    """End commits early once every participant of the model has committed."""
-    participants = participants_of(client, model_id)
-    if not 0 < len(participants) <= _MOST_NAMED or any(
-        client.member(model_id, account).last_round != number for account in participants
-    ):
+    """End commits early once every participant of the model has committed, or as many as the plan calls enough."""
+    named = who_ends_commits(client, model_id, number)
+    if named is None:
         return ""
-    client.end_commits(model_id, number, participants, until="mined")
+    client.end_commits(model_id, number, named, until="mined")
     return f"round {number}: commits ended early"
 
 

@@ -12,7 +12,7 @@ from registry.chain.contract_structs import Plan, Result
 from registry.chain.phases import phase_at
 from registry.errors import NodeUnavailable, VerificationFailed
 from registry.ethereum.networks import FinalityRule
-from registry.ethereum.node import asking, quantity
+from registry.ethereum.node import asking, chain_time, quantity
 from registry.ethereum.positions import Event, Position
 from registry.types import Address, Digest, ModelId, Phase, Role, RoundId, Standing
 
@@ -34,7 +34,11 @@ __all__ = [
     "participants_of",
     "read_round",
     "unexpelled",
+    "who_ends_commits",
 ]
+
+_MOST_NAMED = 2000
+"""Most participants that one transaction lists to end commits early; with more, the deadline ends them."""
 
 E = TypeVar("E", bound=Event)
 
@@ -206,6 +210,24 @@ def participants_of(client: ChainView, model_id: ModelId) -> list[Address]:
     for event in _events(client, RolesChanged, model_id, client.latest_block()):
         roles[event.account] = event.roles
     return sorted(account for account, held in roles.items() if held & Role.PARTICIPANT)
+
+
+def who_ends_commits(client: Client, model_id: ModelId, number: int) -> list[Address] | None:
+    """Return whom to list to end a round's commits now; None if nobody can end them yet.
+
+    That is every participant once all have committed, and nobody once as many have as the plan calls enough, after the
+    time that it gives them at least.
+    """
+    participants = participants_of(client, model_id)
+    if 0 < len(participants) <= _MOST_NAMED and all(
+        client.member(model_id, account).last_round == number for account in participants
+    ):
+        return participants
+    state = client.round(model_id, number)
+    plan = client.plan(model_id, state.plan_index)
+    earliest = state.commit_deadline - plan.commit_duration + plan.least_commit_duration
+    enough = 0 < plan.enough_commitments <= state.commitments and chain_time(client.w3) >= earliest
+    return [] if enough else None
 
 
 def _events(client: ChainView, kind: type[E], subject: bytes, block: int, first: int | None = None) -> Iterator[E]:

@@ -68,6 +68,9 @@ class Stage:
         self.owner.end_commits(self.model, 1, [self.first.account, self.second.account])
         return self
 
+    def end_by_number(self) -> object:
+        return self.owner.end_commits(self.model, 1, [])
+
     def attested(self, **changed: Any) -> Stage:
         self.ended(**changed)
         return self.attest()
@@ -102,6 +105,10 @@ def stage(clients: tuple[Client, ...]) -> Stage:
 
 def late(s: Stage) -> Stage:
     return s.at(s.owner.round(s.model, 1).publish_deadline)
+
+
+def enough(commitments: int, least: int = 30) -> dict[str, int]:
+    return {"enough_commitments": commitments, "least_commit_duration": least}
 
 
 def ascending(s: Stage) -> list[Address]:
@@ -208,6 +215,14 @@ REACHED: list[tuple[str, dict[str, Any], Callable[[Stage], object]]] = [
         lambda s: s.plan(demand_price_gwei=60_000_001),
     ),
     ("BadTerm", {"term": "lateDuration", "value": 1, "max": 0}, lambda s: s.plan(late_duration=1)),
+    (
+        "BadTerm",
+        {"term": "enoughCommitments", "value": 1, "min": 2},
+        lambda s: s.plan(**enough(1), min_contributions=2),
+    ),
+    ("BadTerm", {"term": "leastCommitDuration", "value": 29, "min": 30}, lambda s: s.plan(**enough(1, 29))),
+    ("TooFewCommitments", {"commitments": 2, "enough": 3}, lambda s: s.committed(**enough(3)).end_by_number()),
+    ("TooEarlyToEnd", {}, lambda s: s.committed(**enough(2)).end_by_number()),
     ("NotPartner", {}, lambda s: s.owner.send(void_result(s))),
     ("ResultIsConvicted", {}, lambda s: attested_again(convicted(s))),
     ("NotExpelled", {"unexpelled": 1}, lambda s: lapsed(convicted(s)).owner.open_round(s.model)),

@@ -29,7 +29,7 @@ contract CairnInvariants is Test {
     }
 
     function targetSelectors() public view returns (Selectors[] memory targets) {
-        bytes4[17] memory moves = [
+        bytes4[18] memory moves = [
             // Several times, so that rounds get through.
             Handler.advance.selector,
             Handler.advance.selector,
@@ -43,6 +43,7 @@ contract CairnInvariants is Test {
             Handler.commit.selector,
             Handler.commitEveryone.selector,
             Handler.endCommits.selector,
+            Handler.endCommitsWithEnough.selector,
             Handler.attest.selector,
             Handler.finalizeRound.selector,
             Handler.cancelRound.selector,

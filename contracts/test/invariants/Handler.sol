@@ -92,6 +92,8 @@ contract Handler is Test {
             bondGwei: 0,
             demandPriceGwei: 0,
             lateDuration: 0,
+            enoughCommitments: seed >> 16 & 1 == 0 ? 0 : 2,
+            leastCommitDuration: seed >> 16 & 1 == 0 ? 0 : 30,
             hooks: new address[](0)
         });
         cairn.setPlan(modelId, plan, rules());
@@ -155,6 +157,19 @@ contract Handler is Test {
         }
         if (found == 0) return;
         cairn.endCommits(modelId, number, list);
+    }
+
+    function endCommitsWithEnough(uint256 elapsed) external {
+        uint64 number = rounds();
+        if (cairn.phase(modelId, number) != Phase.Commit) return;
+        Round memory round = cairn.round(modelId, number);
+        Plan memory plan = cairn.plan(modelId, round.planIndex);
+        elapsed = within(elapsed, 0, round.commitDeadline - 1 - time());
+        vm.warp(time() + elapsed);
+        bool may = plan.enoughCommitments != 0 && round.commitments >= plan.enoughCommitments
+            && time() >= round.commitDeadline - plan.commitDuration + plan.leastCommitDuration;
+        if (!may) vm.expectRevert();
+        cairn.endCommits(modelId, number, new address[](0));
     }
 
     function attest(uint256 who, uint256 which) public {

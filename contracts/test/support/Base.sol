@@ -67,6 +67,8 @@ abstract contract Base is Test {
             bondGwei: 0,
             demandPriceGwei: 0,
             lateDuration: 0,
+            enoughCommitments: 0,
+            leastCommitDuration: 0,
             hooks: new address[](0)
         });
     }

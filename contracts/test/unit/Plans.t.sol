@@ -132,6 +132,23 @@ contract PlansTest is Base {
         setPlan(plan);
     }
 
+    function test_setPlan_bounds_enough_commitments_and_their_least_time() public {
+        Plan memory plan = somePlan();
+        plan.leastCommitDuration = 1;
+        refuses(plan, badTerm("leastCommitDuration", 1, 0, 0));
+        (plan.enoughCommitments, plan.leastCommitDuration) = (plan.minContributions - 1, LEAST);
+        refuses(plan, badTerm("enoughCommitments", plan.enoughCommitments, plan.minContributions, type(uint32).max));
+        plan.enoughCommitments = plan.minContributions;
+        setPlan(plan);
+        uint32[4] memory bad = [0, LEAST - 1, plan.commitDuration + 1, type(uint32).max];
+        for (uint256 i = 0; i < bad.length; ++i) {
+            plan.leastCommitDuration = bad[i];
+            refuses(plan, badTerm("leastCommitDuration", bad[i], LEAST, plan.commitDuration));
+        }
+        (plan.enoughCommitments, plan.leastCommitDuration) = (type(uint32).max, plan.commitDuration);
+        setPlan(plan);
+    }
+
     function test_setPlan_wants_a_challenge_duration_that_holds_a_walk_through_a_hidden_tree() public {
         Plan memory plan = somePlan();
         plan.answerDuration = LEAST;
@@ -169,6 +186,9 @@ contract PlansTest is Base {
         plan.demandPriceGwei = uint32(within(plan.demandPriceGwei, 0, cairn.RULES().MAX_DEMAND_PRICE_GWEI()));
         uint32 latest = plan.bondGwei == 0 ? 0 : plan.challengeDuration / 32 - plan.answerDuration;
         plan.lateDuration = uint32(within(plan.lateDuration, 0, latest));
+        if (plan.enoughCommitments < plan.minContributions) plan.enoughCommitments = 0;
+        plan.leastCommitDuration =
+            plan.enoughCommitments == 0 ? 0 : uint32(within(plan.leastCommitDuration, LEAST, plan.commitDuration));
         address[] memory hooks = new address[](plan.hooks.length % 5);
         for (uint256 i = 0; i < hooks.length; ++i) {
             hooks[i] = plan.hooks[i] == address(0) ? STRANGER : plan.hooks[i];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {ICairn, ModelId, Phase, Round, RoundId} from "../../interfaces/ICairn.sol";
+import {ICairn, ModelId, Phase, Plan, Round, RoundId} from "../../interfaces/ICairn.sol";
 import {Base} from "../support/Base.sol";
 
 contract RoundsTest is Base {
@@ -261,6 +261,70 @@ contract RoundsTest is Base {
         isIn(number, Phase.Publish);
         vm.expectRevert(wrongPhase(number, Phase.Commit, Phase.Publish));
         cairn.endCommits(modelId, number, participants);
+    }
+
+    /// @dev Opens a round that two commitments may end after a time.
+    function openWithEnough(uint32 least) private returns (uint64 number) {
+        Plan memory plan = somePlan();
+        (plan.enoughCommitments, plan.leastCommitDuration) = (2, least);
+        vm.startPrank(OWNER);
+        cairn.setPlan(modelId, plan, someRules());
+        number = cairn.openRound(modelId);
+        cairn.setPlan(modelId, somePlan(), someRules());
+        vm.stopPrank();
+    }
+
+    function test_endCommits_reverts_with_fewer_commitments_than_enough(uint32 elapsed) public {
+        uint64 number = openWithEnough(60);
+        commit(participants[1], number);
+        forward(within(elapsed, 0, COMMIT - 1));
+        vm.expectRevert(abi.encodeWithSelector(ICairn.TooFewCommitments.selector, 1, 2));
+        cairn.endCommits(modelId, number, new address[](0));
+    }
+
+    function test_endCommits_reverts_before_the_least_time_is_over() public {
+        uint64 number = openWithEnough(60);
+        commit(participants[1], number);
+        commit(participants[2], number);
+        bytes memory reason = abi.encodeWithSelector(ICairn.TooEarlyToEnd.selector, uint40(START + 60));
+        vm.expectRevert(reason);
+        cairn.endCommits(modelId, number, new address[](0));
+        forward(59);
+        vm.expectRevert(reason);
+        cairn.endCommits(modelId, number, new address[](0));
+        vm.expectRevert(abi.encodeWithSelector(ICairn.WrongParticipantCount.selector, 1, 3));
+        cairn.endCommits(modelId, number, new address[](1));
+        forward(1);
+        cairn.endCommits(modelId, number, new address[](0));
+        isIn(number, Phase.Publish);
+    }
+
+    function test_endCommits_with_enough_moves_all_deadlines_up_and_takes_no_more(uint32 elapsed) public {
+        uint64 number = openWithEnough(60);
+        commit(participants[0], number);
+        commit(participants[2], number);
+        forward(within(elapsed, 60, COMMIT - 1));
+        uint40 now_ = uint40(time());
+        expectEvent(address(cairn));
+        emit ICairn.CommitsEnded(roundId(number), 2, now_, now_ + PUBLISH, now_ + PUBLISH + AGGREGATE);
+        vm.prank(STRANGER);
+        cairn.endCommits(modelId, number, new address[](0));
+
+        Round memory ended = cairn.round(modelId, number);
+        same(ended.aggregateDeadline, now_ + PUBLISH + AGGREGATE, "aggregate deadline");
+        check(ended.endedEarly, "flag");
+        vm.expectRevert(wrongPhase(number, Phase.Commit, Phase.Publish));
+        vm.prank(participants[1]);
+        cairn.commitUpdate(modelId, number, "late", "root", WEIGHT, 1);
+        vm.expectRevert(wrongPhase(number, Phase.Commit, Phase.Publish));
+        cairn.endCommits(modelId, number, new address[](0));
+    }
+
+    function test_endCommits_by_everybody_needs_no_least_time() public {
+        uint64 number = openWithEnough(COMMIT);
+        commitAll(number);
+        cairn.endCommits(modelId, number, participants);
+        isIn(number, Phase.Publish);
     }
 
     // ----------------------------------------------------------------------------------------------------- cancelRound

@@ -133,17 +133,20 @@ def list_rounds(session: Session, model: ModelText) -> None:
 
 @command(app, "end-commits", needs=Need.SEND, example="cairn round end-commits 3fa9")
 def end_commits(session: Session, model: ModelText, number: Number = None) -> None:
-    """End a round's commit phase early, once every participant has committed. Anybody may."""
+    """End a round's commit phase early, once every participant has committed, or enough by the plan. Anybody may."""
     from registry.chain import calls
-    from registry.rounds.onchain import participants_of
+    from registry.rounds.onchain import participants_of, who_ends_commits
 
     client = session.reader
     found = find_model(client, model)
     at = find_round(client, found, number)
-    everybody = participants_of(client, found)
-    receipt = send(session, calls.end_commits(client.address, found, at, everybody), f"end commits of round {at}")
+    named = who_ends_commits(client, found, at)
+    if named is None:  # the contract says what is missing
+        enough = client.plan(found, client.round(found, at).plan_index).enough_commitments
+        named = [] if enough else participants_of(client, found)
+    receipt = send(session, calls.end_commits(client.address, found, at, named), f"end commits of round {at}")
     if receipt is not None:
-        tell(session, receipt, {"model": found, "round": at, "commitments": len(everybody)})
+        tell(session, receipt, {"model": found, "round": at, "commitments": client.round(found, at).commitments})
 
 
 @command(app, "finalize", needs=Need.SEND, example="cairn round finalize 3fa9")
