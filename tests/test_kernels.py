@@ -28,7 +28,8 @@ from registry.content.merkle import (
 from registry.errors import FormError
 from registry.kernels import Kernels, kernels
 from registry.rounds.forked import answer, forked
-from registry.rules.grid import grid_integers
+from registry.rules.columns import middle_sums
+from registry.rules.grid import grid_integers, write_integers
 
 
 @pytest.fixture(autouse=True)
@@ -125,15 +126,17 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("place", [0, 7, 8, 999])
-def test_values_are_refused_as_by_numpy(case: str, place: int) -> None:
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_values_are_refused_as_by_numpy(case: str, place: int, kind: type) -> None:
     values = np.arange(1000, dtype=np.float32) * np.float32(2.0**-24)
     values[place] = CASES[case]
     told = []
     for prepare in (compiled, reference):
         prepare()
-        out = np.empty(1000, dtype=np.float32)
+        out = np.empty(1000, dtype=kind)
         try:
-            made: Any = grid_integers(values, 24, out=out).tobytes()
+            write_integers(values, 24, out)
+            made: Any = out.tobytes()
         except FormError as error:
             made = str(error)
         told.append(made)
@@ -148,6 +151,26 @@ def test_integers_on_any_grid_are_numpy_s(bits: int) -> None:
     compiled()
     assert (grid_integers(values, bits) == integers).all()
     assert (grid_integers(values[:, ::2], bits) == integers[:, ::2]).all()  # not contiguous: NumPy's work
+    whole = np.empty(integers.shape, dtype=np.int32)
+    for check in (True, False):
+        write_integers(values, bits, whole, check=check)
+        assert (whole == integers).all()
+        whole[:] = 0
+
+
+@pytest.mark.parametrize(("count", "cut"), [(1, 0), (2, 0), (3, 1), (5, 0), (20, 9), (20, 4), (21, 10), (32, 15)])
+@pytest.mark.parametrize("columns", [1, 511, 512, 513, 5000])
+def test_middle_sums_are_numpy_s(count: int, cut: int, columns: int) -> None:
+    rng = np.random.default_rng(count * columns)
+    whole = rng.integers(-(2**24), 2**24, (count, columns + 7), dtype=np.int32, endpoint=True)
+    whole[:, ::3] //= 2**22  # ties
+    expected = np.sort(whole, axis=0)[cut : count - cut, 3 : columns + 3].sum(axis=0)
+    for prepare in (compiled, reference):
+        prepare()
+        tile, out = whole.copy()[:, 3 : columns + 3], np.full(columns + 2, -1.0)
+        middle_sums(tile, cut, out[1:-1])
+        assert (out[1:-1] == expected).all()
+        assert out[0] == out[-1] == -1
 
 
 def test_little_work_loads_nothing() -> None:
@@ -205,7 +228,14 @@ def test_kernels_that_differ_from_the_reference_are_not_used(
         right.scale(*arguments)
         return True
 
-    for wrong in (right._replace(hash_rows=wrong_rows), right._replace(scale=accepting)):
+    def unsorted(tile: Any, pairs: Any, cut: int, out: Any) -> None:
+        out[:] = tile[cut]
+
+    for wrong in (
+        right._replace(hash_rows=wrong_rows),
+        right._replace(scale=accepting),
+        right._replace(middle=unsorted),
+    ):
         monkeypatch.setattr(module, "_compiled", lambda wrong=wrong: wrong)
         begin_anew()
         with caplog.at_level(logging.WARNING):

@@ -24,7 +24,7 @@ from registry.rounds.tiles import Tiles, scratch_bytes
 from registry.rules.columns import middle_sums, nearest_sums
 from registry.rules.combine import rounded_mean, weighted_sum
 from registry.rules.encoding import MAX_VALUES
-from registry.rules.grid import F32, F64, I32, grid_integers
+from registry.rules.grid import F32, F64, I32, write_integers
 from registry.rules.packed import ROW_VALUES, Packing
 from registry.rules.shapes import Columns, Factors, Fold, Select, SelectColumns, kept, left_out
 from registry.rules.table import Combining
@@ -244,9 +244,9 @@ def _folding(job: Job) -> Iterator[Combiner]:
         for first in range(0, len(job.updates), len(rows)):
             group = range(first, min(first + len(rows), len(job.updates)))
             for row, k in zip(rows, group, strict=False):
-                _take(job, leaf, k, next(data), row, parts[k])
+                _take(job, leaf, k, next(data), row[: leaf.count], parts[k])
             of_group = factors[group.start : group.stop]
-            _add(rows[: len(group), leaf.values], of_group, first == 0, sums[: leaf.count], scratch)
+            _add(rows[: len(group), : leaf.count], of_group, first == 0, sums[: leaf.count], scratch)
         for start in range(0, leaf.count, _TILE):
             tile = slice(start, min(start + _TILE, leaf.count))
             out[tile] = rounded_mean(sums[tile], divisor, job.grid_bits)
@@ -348,15 +348,16 @@ def _fill(
     rows: Mapping[int, int] | None = None,
 ) -> None:
     """Take a leaf of every update; put it into the tiles, or only those of the updates that have a row."""
-    values = np.empty(LEAF_VALUES, dtype="<f4")
     for k in range(len(job.updates)):
-        _take(job, leaf, k, next(data), values, parts[k])
-        if rows is None or k in rows:
-            tiles.put(k if rows is None else rows[k], values[leaf.values])
+        row = k if rows is None else rows.get(k)
+        space = np.empty(leaf.count, dtype=np.int32) if row is None else tiles.space(row, leaf.count)
+        _take(job, leaf, k, next(data), space, parts[k])
+        if row is not None:
+            tiles.keep(row, leaf.count)
 
 
-def _take(job: Job, leaf: Leaf, k: int, block: bytes, row: F32, part: LeafRange) -> None:
-    """Hash and check a leaf of update k; decode its values to integers in a row."""
+def _take(job: Job, leaf: Leaf, k: int, block: bytes, row: F32 | I32, part: LeafRange) -> None:
+    """Hash and check a leaf of update k; decode its values to integers in a row, (leaf.count,)."""
     reader = job.updates[k]
     if isinstance(reader, PackedLeaves):
         return _unpack(job, leaf, k, reader, block, row, part)
@@ -368,18 +369,18 @@ def _take(job: Job, leaf: Leaf, k: int, block: bytes, row: F32, part: LeafRange)
         part.leaves.append(hashlib.sha256(data).digest())
     if job.check.roots:
         part.values.update(data[len(header) :])
-    values = np.frombuffer(data, dtype="<f4")
-    for start in range(len(header) // 4, len(values), _TILE):
-        tile = slice(start, min(start + _TILE, len(values)))
-        first = (leaf.at + start * 4 - len(job.header)) // 4
+    values = np.frombuffer(data, dtype="<f4")[leaf.values]
+    begin = (leaf.at + len(header) - len(job.header)) // 4
+    for start in range(0, leaf.count, _TILE):
+        tile = slice(start, min(start + _TILE, leaf.count))
         try:
-            grid_integers(values[tile], job.grid_bits, first=first, out=row[tile], check=job.check.grid)
+            write_integers(values[tile], job.grid_bits, row[tile], first=begin + start, check=job.check.grid)
         except FormError as error:
             raise FormError(f"{job.name_of(k)}: {error}") from None
     return None
 
 
-def _unpack(job: Job, leaf: Leaf, k: int, reader: PackedLeaves, block: bytes, row: F32, part: LeafRange) -> None:
+def _unpack(job: Job, leaf: Leaf, k: int, reader: PackedLeaves, block: bytes, row: F32 | I32, part: LeafRange) -> None:
     """Hash the rows that begin in this leaf, check all rows of it, and decode its values."""
     (begin, end), (first, _) = reader.coordinates(leaf.index), reader.rows(leaf.index)
     width = reader.packing.row_bytes
@@ -390,7 +391,7 @@ def _unpack(job: Job, leaf: Leaf, k: int, reader: PackedLeaves, block: bytes, ro
         integers = reader.packing.unpack(rows, first=first, values=reader.values, check=job.check.grid)
     except FormError as error:
         raise FormError(f"{job.name_of(k)}: {error}") from None
-    row[leaf.values] = integers[begin - first * ROW_VALUES : end - first * ROW_VALUES]
+    row[:] = integers[begin - first * ROW_VALUES : end - first * ROW_VALUES]
 
 
 def _add(rows: F32, factors: F64, begins: bool, sums: F64, scratch: F64) -> None:

@@ -18,7 +18,7 @@ from types import TracebackType
 import numpy as np
 
 from registry.errors import InputError
-from registry.rules.grid import F32, I32
+from registry.rules.grid import I32
 
 __all__ = ["HELD_ROWS", "Tiles", "require_room", "scratch_bytes"]
 
@@ -76,20 +76,22 @@ class Tiles:
         if self._file is not None:
             self._file.close()
 
-    def put(self, row: int, integers: F32) -> None:
-        """Set a row to integers, (n,), float32, below 2^31 in magnitude.
+    def space(self, row: int, length: int) -> I32:
+        """Return where the first values of a row are to be written, (length,), before `keep`."""
+        return self._row[:length] if self._file is not None else self._tile[row, :length]
+
+    def keep(self, row: int, length: int) -> None:
+        """Keep the values that were written to a row's space.
 
         Raises:
             InputError: The disk is full.
         """
         if self._file is None:
-            self._tile[row, : len(integers)] = integers
             return
-        self._row[: len(integers)] = integers
         data, descriptor = self._row.data.cast("B"), self._file.fileno()
         try:
-            for tile, first in enumerate(range(0, len(integers), self._width)):
-                piece = data[4 * first : 4 * min(first + self._width, len(integers))]
+            for tile, first in enumerate(range(0, length, self._width)):
+                piece = data[4 * first : 4 * min(first + self._width, length)]
                 if os.pwrite(descriptor, piece, 4 * self._width * (tile * self._rows + row)) != len(piece):
                     raise InputError(f"{self._folder}: the disk ran full while updates were combined")
         except OSError as error:

@@ -13,7 +13,9 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 
+from registry.kernels import kernels
 from registry.rules.grid import F64, I32
 
 __all__ = ["NETWORK_ROWS", "middle_sums", "nearest_sums"]
@@ -36,6 +38,10 @@ def middle_sums(tile: I32, cut: int, out: F64) -> None:
         out: (n,), float64; integers of at most 2^24 K in magnitude.
     """
     few = len(tile) <= NETWORK_ROWS
+    compiled = kernels(0) if few else None
+    if compiled is not None:
+        compiled.middle(tile, _pairs(len(tile), cut), cut, out)
+        return
     block, sums_of = (_WIDE, _by_network) if few else (_NARROW, _by_sorting)
     for first in range(0, tile.shape[1], block):
         sums_of(tile[:, first : first + block], cut, out[first : first + block])
@@ -111,6 +117,14 @@ def _network(count: int, cut: int) -> tuple[tuple[int, int, bool, bool], ...]:
             kept.append((a, b, a in wanted, b in wanted))
             wanted |= {a, b}
     return tuple(reversed(kept))
+
+
+@cache
+def _pairs(count: int, cut: int) -> NDArray[np.int64]:
+    """Return the rows of these comparators, (n, 2)."""
+    pairs = np.array([(a, b) for a, b, _, _ in _network(count, cut)], dtype=np.int64).reshape(-1, 2)
+    pairs.flags.writeable = False
+    return pairs
 
 
 def _comparators(count: int) -> Iterator[tuple[int, int]]:

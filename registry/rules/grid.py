@@ -38,6 +38,7 @@ __all__ = [
     "from_grid",
     "grid_integers",
     "to_grid",
+    "write_integers",
 ]
 
 F32 = npt.NDArray[np.float32]
@@ -110,7 +111,7 @@ def fitting(magnitude: float, grid_bits: int, scale: int) -> str:
     return f"use a scale of {needed + grid_bits - 24} for this tensor"
 
 
-def grid_integers(values: F32, grid_bits: int, *, first: int = 0, out: F32 | None = None, check: bool = True) -> F32:
+def grid_integers(values: F32, grid_bits: int, *, first: int = 0, check: bool = True) -> F32:
     """Check that values q * 2^-s are canonical and return q, as float32 in their shape.
 
     Scaling by a power of two is exact, so a value is on the grid iff `rint` does not change q. NaN compares unequal,
@@ -121,38 +122,56 @@ def grid_integers(values: F32, grid_bits: int, *, first: int = 0, out: F32 | Non
         values: float32, any shape.
         grid_bits: s, 0..126.
         first: Position of values[0], for error messages.
-        out: Output array in the shape of values; its content after an error is undefined.
+        check: Check that the values are canonical; else the caller knows that they are.
+
+    Raises:
+        FormError: A value is not finite, is -0.0, or is not on the grid.
+    """
+    integers = np.empty(values.shape, dtype=np.float32)
+    write_integers(values, grid_bits, integers, first=first, check=check)
+    return integers
+
+
+def write_integers(values: F32, grid_bits: int, out: F32 | I32, *, first: int = 0, check: bool = True) -> None:
+    """Check that values q * 2^-s are canonical, see `grid_integers`, and write q to out.
+
+    Args:
+        values: float32, any shape.
+        grid_bits: s, 0..126.
+        out: In the shape of values, float32 or int32; its content after an error is undefined.
+        first: Position of values[0], for error messages.
         check: Check that the values are canonical; else the caller knows that they are.
 
     Raises:
         FormError: A value is not finite, is -0.0, or is not on the grid.
     """
     _check_bits(grid_bits)
-    if not check:
-        return np.multiply(values, np.float32(2.0**grid_bits), out=out)
+    factor = np.float32(2.0**grid_bits)
+    if not check and out.dtype == np.float32:
+        np.multiply(values, factor, out=out)
+        return
     compiled = kernels(values.nbytes)
-    if compiled is not None and values.flags.c_contiguous and (out is None or out.flags.c_contiguous):
-        integers = np.empty(values.shape, dtype=np.float32) if out is None else out
-        flat, factor, limit = values.reshape(-1), np.float32(2.0**grid_bits), np.float32(GRID_LIMIT)
-        canonical = compiled.scale(flat, flat.view(np.int32), factor, limit, integers.reshape(-1))
+    if compiled is not None and values.flags.c_contiguous and out.flags.c_contiguous:
+        flat, limit = values.reshape(-1), np.float32(GRID_LIMIT)
+        canonical = compiled.scale(flat, flat.view(np.int32), factor, limit, out.reshape(-1))
     else:
-        integers, canonical = _scaled(values, grid_bits, out)
-    if not canonical:
+        canonical = _scaled(values, factor, out)
+    if check and not canonical:
         raise FormError(_complaint(values.reshape(-1), grid_bits, first))
-    return integers
 
 
-def _scaled(values: F32, grid_bits: int, out: F32 | None) -> tuple[F32, bool]:
-    """Return values times 2^s, and whether all are canonical: the reference of the compiled kernel."""
+def _scaled(values: F32, factor: np.float32, out: F32 | I32) -> bool:
+    """Write values times 2^s to out; return whether all are canonical: the reference of the compiled kernel."""
     with np.errstate(invalid="ignore", over="ignore"):
-        integers = np.multiply(values, np.float32(2.0**grid_bits), out=out)
-        canonical = (
+        integers = np.multiply(values, factor, out=out if out.dtype == np.float32 else None)
+        if integers is not out:
+            out[...] = integers
+        return (
             bool((np.rint(integers) == integers).all())
             and float(integers.max(initial=0)) <= GRID_LIMIT
             and float(integers.min(initial=0)) >= -GRID_LIMIT
             and int(values.view(np.int32).min(initial=0)) != _NEGATIVE_ZERO
         )
-    return integers, canonical
 
 
 def _complaint(values: F32, grid_bits: int, first: int) -> str:
