@@ -268,6 +268,10 @@ def test_tuning_takes_the_best_on_validation_cases_without_the_attack(tmp_path: 
     assert told["tuned"] == ["learning_rate 30.0"]
     kept = [json.loads(one.read_text()) for one in (tmp_path / "out" / "runs").iterdir()]
     assert len(kept) == 3
+    calm = file.read_text().replace("[attack]", "[attack]\nname = 'none'").replace('name = "sign_flip"\nscale = 50', "")
+    file.write_text(calm)
+    cairn("simulate", str(file), "--out", "calm")
+    assert len(list((tmp_path / "calm" / "runs").iterdir())) == 2, "what was tuned is not run again"
     assert sorted("scale" in one["settings"]["attack"] for one in kept) == [False, False, True]
 
 

@@ -116,12 +116,13 @@ def _experiment(given: Mapping[str, Any]) -> Experiment:
     for chosen in itertools.product(*varied.values()):
         laid = tuple(zip(varied, chosen, strict=True))
         versions = [(*laid, *zip(tuned, some, strict=True)) for some in itertools.product(*tuned.values())]
-        choices.append(
-            Candidates(
-                tuple(_scenario(base, version, len(varied)) for version in versions),
-                tuple(_scenario(base, (*version, ("attack", {"name": "none"})), len(varied)) for version in versions),
-            )
+        scenarios = tuple(_scenario(base, version, len(varied)) for version in versions)
+        calm = tuple((*version, ("attack", {"name": "none"})) for version in versions)
+        rehearsals = tuple(
+            one if one.attack is None else _scenario(base, version, len(varied))
+            for one, version in zip(scenarios, calm, strict=True)
         )
+        choices.append(Candidates(scenarios, rehearsals))
     return Experiment(tuple(choices), tuple(varied), tuple(dict.fromkeys(seeds)))
 
 
