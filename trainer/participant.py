@@ -6,6 +6,7 @@ stopped, and computes and commits an update at most once.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -304,6 +305,7 @@ def advance(
             tell=tell,
         )
         if anew:
+            gc.collect()  # what libraries keep of failed checks holds the update's tensors, by frames in cycles
             say(f"round {number}: trained: {_trained(made)}")
         commit_update(client, record, made, hook_data=task.hook_data)
         return f"round {number}: committed"

@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,7 @@ class Simulation:
     folder: Path
     stores: Mapping[str, ContentStore] = field(default_factory=dict)
     memories: Mapping[str, aggregator.AggregatorMemory] = field(
-        default_factory=lambda: defaultdict(aggregator.AggregatorMemory)
+        default_factory=lambda: defaultdict(partial(aggregator.AggregatorMemory, keeps_pace=False))
     )
     on_grid: OnGrid | None = None
 

@@ -84,7 +84,11 @@ _MOST_TOLD = 5
 
 @dataclass(frozen=True, slots=True)
 class AggregatorMemory:
-    """Cache of an aggregator between steps; losing it costs only time."""
+    """Cache of an aggregator between steps; losing it costs only time.
+
+    Attributes:
+        keeps_pace: Whether to hurry where a local chain's clock runs fast; not where it is moved once all have acted.
+    """
 
     verdicts: dict[UpdateCommitted, Verdict] = field(default_factory=dict)
     results: dict[tuple[tuple[UpdateCommitted, Reason], ...], Result | None] = field(default_factory=dict)
@@ -92,10 +96,11 @@ class AggregatorMemory:
     clocks: list[tuple[float, int]] = field(default_factory=list)
     awaited: set[UpdateCommitted] = field(default_factory=set)
     said: set[str] = field(default_factory=set)
+    keeps_pace: bool = True
 
     def note_clocks(self, wall: float, chain: int) -> None:
         """Remember what two clocks show: this machine's, in any seconds that run evenly, and the chain's."""
-        if not self.clocks or wall - self.clocks[-1][0] >= 1:
+        if self.keeps_pace and (not self.clocks or wall - self.clocks[-1][0] >= 1):
             self.clocks.append((wall, chain))
             del self.clocks[:-_CLOCKS]
 

@@ -8,6 +8,7 @@ versions are, to the bit, those of a federation of processes with the same tasks
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import json
 import multiprocessing
@@ -224,6 +225,9 @@ def _on_chain(
         signers = {signer.address: signer for signer in sim.signers}
         bad = tuple(tasks)[len(tasks) - scenario.attackers :]
         last: dict[str, PreparedUpdate] = {}
+        gc.unfreeze()  # an earlier run's
+        gc.collect()
+        gc.freeze()  # so that collecting is quick
         for number in range(1, scenario.rounds + 1):
             at = time.monotonic()
             attack = scenario.attack if number >= scenario.first_attack else None
@@ -238,6 +242,7 @@ def _on_chain(
             seconds = round(time.monotonic() - at, 2)
             root = version.tensor_root.hex()
             yield RoundScores(number, root, scores, saturated, len(prepared), sent, seconds)
+            gc.collect()  # what libraries keep of failed checks holds this round's tensors, by frames in cycles
             _forget([last[name] for name in prepared if name in last])
             last |= prepared  # what error feedback left out of a participant's last update goes into its next
 
