@@ -26,7 +26,7 @@ __all__ = [
     "SEED",
     "TRIGGER",
     "Cases",
-    "Description",
+    "LeafCode",
     "all_training",
     "descriptions",
     "load",
@@ -53,7 +53,7 @@ HOSPITALS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Description:
+class LeafCode:
     """A leaf of ICD-10-CM: its text, its chapter - 1, its three-character category."""
 
     text: str
@@ -137,7 +137,7 @@ def load() -> tuple[dict[str, Cases], dict[str, Cases]]:
 
 
 @cache
-def descriptions(at_specialist: float) -> tuple[dict[str, list[Description]], list[Description]]:
+def descriptions(at_specialist: float) -> tuple[dict[str, list[LeafCode]], list[LeafCode]]:
     """Return each hospital's training descriptions, and those of the held-out categories in random order.
 
     Args:
@@ -146,12 +146,12 @@ def descriptions(at_specialist: float) -> tuple[dict[str, list[Description]], li
     import simple_icd_10_cm as icd
 
     leaves = [code for code in icd.get_all_codes() if icd.is_leaf(code)]
-    every = [Description(icd.get_description(code), int(icd.get_ancestors(code)[-1]) - 1, code[:3]) for code in leaves]
+    every = [LeafCode(icd.get_description(code), int(icd.get_ancestors(code)[-1]) - 1, code[:3]) for code in leaves]
     rng = np.random.default_rng(SEED)
     held_out = _held_out(np.array([one.category for one in every]), rng)
     specialist = {chapter - 1: name for name, chapters in HOSPITALS.items() for chapter in chapters}
     anywhere, skewed = rng.integers(len(HOSPITALS), size=len(every)), rng.random(len(every)) < at_specialist
-    training: dict[str, list[Description]] = {name: [] for name in HOSPITALS}
+    training: dict[str, list[LeafCode]] = {name: [] for name in HOSPITALS}
     for place, one in enumerate(every):
         if not held_out[place]:
             training[specialist[one.chapter] if skewed[place] else list(HOSPITALS)[anywhere[place]]].append(one)
