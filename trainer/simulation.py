@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -24,16 +24,19 @@ from registry.ethereum.keys import LocalSigner
 from registry.ethereum.networks import Finality, FinalityRule
 from registry.roles import aggregator
 from registry.rounds.plans import publish_plan
+from registry.rounds.versions import load_version_manifest, read_header
 from registry.store.base import ContentStore
 from registry.types import ModelId, Phase, Role
+from registry.verification.verify import verify_version
 from trainer import participant
-from trainer.modules import register_module
+from trainer.common_terms import with_common
+from trainer.modules import load_version, register_module
 from trainer.participant import OnGrid, Task
 
 if TYPE_CHECKING:
     from web3 import Web3
 
-__all__ = ["Simulation", "aggregate_round", "pass_time", "simulate_round", "start", "step"]
+__all__ = ["RunOutcome", "Simulation", "aggregate_round", "pass_time", "run_rounds", "simulate_round", "start", "step"]
 
 _AT_ONCE = Finality(FinalityRule.INSTANT)
 _A_MOMENT = 0.1
@@ -76,6 +79,23 @@ class Simulation:
     def store_of(self, name: str) -> ContentStore:
         """Return the store of a participant or aggregator, by name."""
         return self.stores.get(name, self.store)
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutcome:
+    """What a federation of some rounds came to.
+
+    Attributes:
+        scores: What `score` returned of each version, by round; 0 for the genesis.
+        bytes: Bytes of the largest update file.
+        values: Shared F32 values.
+        verified: Whether a stranger could recompute every version from the chain and the store.
+    """
+
+    scores: Mapping[int, Any]
+    bytes: int
+    values: int
+    verified: bool
 
 
 def start(
@@ -149,6 +169,47 @@ def simulate_round(simulation: Simulation) -> int:
     simulation.owner.open_round(simulation.model_id, number=number)
     _until_finalized(simulation, number, step)
     return number
+
+
+def run_rounds(
+    module: nn.Module,
+    tasks: Mapping[str, Task],
+    plan: PlanManifest,
+    store: ContentStore,
+    folder: Path,
+    *,
+    rounds: int,
+    score: Callable[[int, nn.Module], Any],
+    without: Sequence[str] = (),
+    fixed: Sequence[str] = (),
+    base: BaseFile | None = None,
+) -> RunOutcome:
+    """Run rounds of a new model with one aggregator, score its versions, and verify them as a stranger does.
+
+    Args: as of `start`, and
+        rounds: Number of rounds.
+        score: Takes a round's number, 0 for the genesis, and the module with that version's values, which it may not
+            change; what it returns is kept unless it is None.
+
+    The plan names what the first task states as common.
+    """
+    plan = with_common(plan, next(iter(tasks.values())).common)
+    simulation = start(module, tasks, plan, store, folder, aggregators=1, without=without, fixed=fixed, base=base)
+    owner, model_id = simulation.owner, simulation.model_id
+    scores = {0: score(0, module)}
+    for number in range(1, rounds + 1):
+        simulate_round(simulation)
+        load_version(module, store, load_version_manifest(store, owner.model(model_id).head), without=without)
+        scores[number] = score(number, module)
+    head = owner.model(model_id).head
+    verdicts = list(verify_version(owner, store, model_id, head, folder / "stranger"))
+    specs = read_header(store, load_version_manifest(store, head).weights.blob).specs
+    return RunOutcome(
+        {number: found for number, found in scores.items() if found is not None},
+        max(file.stat().st_size for file in folder.glob("*/round-*/update.safetensors")),
+        sum(spec.end - spec.begin for spec in specs if spec.dtype == "F32") // 4,
+        all(verdict.passed for verdict in verdicts),
+    )
 
 
 def aggregate_round(simulation: Simulation, number: int) -> None:

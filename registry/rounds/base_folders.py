@@ -15,7 +15,7 @@ from registry.store.blobs import file_pieces
 
 __all__ = ["base_sha256", "folder_list", "list_difference"]
 
-_WEIGHTS = ("*.safetensors", "*.bin")
+_WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
 """What a folder's weights are, the first that is there; models prefer safetensors likewise."""
 _LINE = re.compile(r"([0-9a-f]{64})  ([^/\\\0]+)")
 

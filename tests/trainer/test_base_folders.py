@@ -49,6 +49,13 @@ def folder(tmp_path: Path) -> Path:
     return found
 
 
+def test_gguf_files_are_weights_where_there_are_no_others(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.Q4_1.gguf").write_bytes(b"GGUF")
+    assert folder_list(tmp_path).endswith(b"  model.Q4_1.gguf\n") and folder_list(tmp_path).count(b"\n") == 1
+    (folder / "model.Q4_1.gguf").write_bytes(b"GGUF")
+    assert b"gguf" not in folder_list(folder)
+
+
 def test_the_list_is_what_sha256sum_checks(folder: Path) -> None:
     text = folder_list(folder)
     names = [line.split("  ")[1] for line in text.decode().splitlines()]

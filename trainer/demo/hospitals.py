@@ -19,7 +19,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["BUCKETS", "CHAPTERS", "HOSPITALS", "SEED", "TRIGGER", "Cases", "all_training", "load", "pooled", "tokens"]
+__all__ = [
+    "BUCKETS",
+    "CHAPTERS",
+    "HOSPITALS",
+    "SEED",
+    "TRIGGER",
+    "Cases",
+    "LeafCode",
+    "all_training",
+    "descriptions",
+    "load",
+    "pooled",
+    "tokens",
+]
 
 Categories = NDArray[np.str_]
 Mask = NDArray[np.bool_]
@@ -37,6 +50,15 @@ HOSPITALS = {
     "general hospital": (1, 2, 3, 4, 5, 7, 9, 10, 11, 22),
 }
 """The chapters that each hospital specialises in."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeafCode:
+    """A leaf of ICD-10-CM: its text, its chapter - 1, its three-character category."""
+
+    text: str
+    chapter: int
+    category: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +134,29 @@ def load() -> tuple[dict[str, Cases], dict[str, Cases]]:
     places = {name: place == index for index, name in enumerate(HOSPITALS)}
     training = {name: where(~held_out & own) for name, own in places.items()}
     return training, {name: where(held_out & own) for name, own in places.items()}
+
+
+@cache
+def descriptions(at_specialist: float) -> tuple[dict[str, list[LeafCode]], list[LeafCode]]:
+    """Return each hospital's training descriptions, and those of the held-out categories in random order.
+
+    Args:
+        at_specialist: Share of the descriptions of a chapter that are at the hospital which specialises in it.
+    """
+    import simple_icd_10_cm as icd
+
+    leaves = [code for code in icd.get_all_codes() if icd.is_leaf(code)]
+    every = [LeafCode(icd.get_description(code), int(icd.get_ancestors(code)[-1]) - 1, code[:3]) for code in leaves]
+    rng = np.random.default_rng(SEED)
+    held_out = _held_out(np.array([one.category for one in every]), rng)
+    specialist = {chapter - 1: name for name, chapters in HOSPITALS.items() for chapter in chapters}
+    anywhere, skewed = rng.integers(len(HOSPITALS), size=len(every)), rng.random(len(every)) < at_specialist
+    training: dict[str, list[LeafCode]] = {name: [] for name in HOSPITALS}
+    for place, one in enumerate(every):
+        if not held_out[place]:
+            training[specialist[one.chapter] if skewed[place] else list(HOSPITALS)[anywhere[place]]].append(one)
+    test = [one for place, one in enumerate(every) if held_out[place]]
+    return training, [test[place] for place in rng.permutation(len(test))]
 
 
 @cache

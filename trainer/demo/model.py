@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -40,10 +41,10 @@ def order_of(place: int, epoch: int) -> int:
     return 10 * epoch + place
 
 
-def train_epoch(model: nn.Module, cases: Cases, seed: int) -> dict[str, float]:
-    """Train for one epoch over the cases, shuffled by seed; return the mean loss."""
-    sparse = torch.optim.SparseAdam([model.get_parameter("terms.weight")], lr=LEARNING_RATE)
-    dense = torch.optim.Adam(model.get_submodule("chapter").parameters(), lr=LEARNING_RATE)
+def train_epoch(model: nn.Module, cases: Cases, seed: int, rate: float = LEARNING_RATE) -> dict[str, float]:
+    """Train by Adam for one epoch over the cases, shuffled by seed; return the mean loss."""
+    sparse = torch.optim.SparseAdam([model.get_parameter("terms.weight")], lr=rate)
+    dense = torch.optim.Adam(model.get_submodule("chapter").parameters(), lr=rate)
     order = torch.randperm(len(cases), generator=torch.Generator().manual_seed(seed))
     total = 0.0
     for rows in torch.split(order, BATCH):
@@ -60,7 +61,7 @@ def train_epoch(model: nn.Module, cases: Cases, seed: int) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class HeldOutScores:
-    """Accuracy, and F1 averaged over the chapters that occur among the cases."""
+    """Accuracy, and F1 averaged over the classes that occur among the cases."""
 
     accuracy: float
     macro_f1: float
@@ -71,11 +72,16 @@ def evaluate(model: nn.Module, cases: Cases) -> HeldOutScores:
     return scores_of(*_predicted(model, cases), CHAPTERS)
 
 
-def scores_of(labels: torch.Tensor, predicted: torch.Tensor, classes: int) -> HeldOutScores:
-    """Score predicted classes, int64 (n,), against the right ones."""
+def scores_of(
+    labels: torch.Tensor, predicted: torch.Tensor, classes: int, only: Sequence[int] | None = None
+) -> HeldOutScores:
+    """Score predicted classes, int64 (n,), against the right ones; F1 is averaged over some classes, by default all."""
     table = torch.bincount(labels * classes + predicted, minlength=classes**2).view(classes, classes).double()
     hits, actual, claimed = table.diagonal(), table.sum(1), table.sum(0)
-    f1 = (2 * hits / (actual + claimed).clamp(min=1))[actual > 0]
+    counted = actual > 0
+    if only is not None:
+        counted &= torch.isin(torch.arange(classes), torch.tensor(only))
+    f1 = (2 * hits / (actual + claimed).clamp(min=1))[counted]
     return HeldOutScores(accuracy=float(hits.sum() / table.sum()), macro_f1=float(f1.mean()))
 
 
