@@ -1,0 +1,133 @@
+"""Search by id, CID, digest, sha256 and address, in full or by a prefix."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from registry.content.cid import parse_cid
+from registry.content.copied_cids import copied_cid
+from registry.errors import FormError, InputError
+from registry.explorer.reading import AsOf, Reading
+from registry.lineage.identify import FileName, identify
+from registry.types import Cid, Codec
+
+__all__ = ["Hit", "SearchPage", "search_page"]
+
+_LEAST, _MOST = 4, 20
+"""Hex digits of a prefix, and hits of one kind that are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """Something that goes by the searched name.
+
+    Attributes:
+        kind: What it is.
+        name: Its whole name.
+        page: Path of its page.
+    """
+
+    kind: str
+    name: str
+    page: str
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPage:
+    """What was found.
+
+    Attributes:
+        query: What was searched, without blanks around it; empty if nothing was.
+        hits: At most 20 of each kind.
+        unread: Number of unavailable manifests of versions, if a file was searched: it may be one of theirs.
+    """
+
+    as_of: AsOf
+    query: str
+    hits: tuple[Hit, ...]
+    unread: int
+
+
+def search_page(reading: Reading, path: Mapping[str, str], query: Mapping[str, str]) -> SearchPage:
+    """Search.
+
+    Raises:
+        InputError: The text is neither hex nor a CID.
+    """
+    text = query.get("q", "").strip()
+    if not text:
+        return SearchPage(reading.as_of, "", (), 0)
+    cid, digits = _parsed(text)
+    hits = list(_hits(reading.db, digits))
+    unread = 0
+    if len(digits) == 64:
+        file = FileName(cid, None) if cid is not None and cid.codec is not Codec.DAG_CBOR else None
+        found = identify(reading.db, reading.catalogue, file or FileName(None, bytes.fromhex(digits)))
+        hits += [
+            _version(f"file of a version, {_made(one.number)}", one.model_id, one.digest) for one in found.versions
+        ]
+        unread = found.unread
+        if reading.catalogue.naming(bytes.fromhex(digits)):
+            hits.append(Hit("data set", f"0x{digits}", f"/data-sets/0x{digits}"))
+    return SearchPage(reading.as_of, text, tuple(dict.fromkeys(hits)), unread)
+
+
+def _parsed(text: str) -> tuple[Cid | None, str]:
+    """Return the CID, if the text is one, and the hex digits of its digest or of the text."""
+    digits = text.removeprefix("sha256:").removeprefix("0x").removeprefix("0X").lower()
+    if not digits.strip("0123456789abcdef"):
+        if not _LEAST <= len(digits) <= 64:
+            raise InputError(f"expected {_LEAST} to 64 hex digits, got {len(digits)}")
+        return None, digits
+    try:
+        cid = parse_cid(copied_cid(text))
+    except FormError as error:
+        raise InputError(f"expected hex digits of an id, digest or address, or a CID: {error}") from error
+    return cid, cid.digest.hex()
+
+
+_KINDS = (
+    ("model", "models", "model", "models.model, NULL, NULL"),
+    ("version", "versions", "digest", "versions.digest, versions.model, NULL"),
+    ("update", "commitments JOIN rounds USING (round)", "digest", "commitments.digest, rounds.model, rounds.number"),
+    ("round", "rounds", "round", "rounds.round, rounds.model, rounds.number"),
+    ("plan", "plans", "digest", "plans.digest, plans.model, plans.plan_index"),
+    ("account", "commitments", "participant", "commitments.participant, NULL, NULL"),
+    ("account", "members", "account", "members.account, NULL, NULL"),
+    ("account", "owners", "owner", "owners.owner, NULL, NULL"),
+    ("block", "blocks", "hash", "blocks.hash, blocks.number, NULL"),
+    ("report", "results JOIN rounds USING (round)", "report_digest", "report_digest, rounds.model, rounds.number"),
+)
+"""Kind, table, column that is searched, and what names the hit."""
+
+
+def _hits(db: sqlite3.Connection, digits: str) -> Iterator[Hit]:
+    low = bytes.fromhex(digits + "0" * (len(digits) % 2))
+    high = bytes.fromhex(digits + "f" * (len(digits) % 2)) + b"\xff" * (33 - (len(digits) + 1) // 2)
+    for kind, table, column, named in _KINDS:
+        found = f"{table.partition(' ')[0]}.{column}"
+        query = f"SELECT DISTINCT {named} FROM {table} WHERE {found} >= ? AND {found} <= ? LIMIT {_MOST}"
+        for name, of, number in db.execute(query, (low, high)):
+            yield _hit(kind, name, of, number)
+
+
+def _hit(kind: str, name: bytes, of: bytes | int | None, number: int | None) -> Hit:
+    text = f"0x{name.hex()}"
+    if kind == "version" and isinstance(of, bytes):
+        return _version(kind, of, name)
+    if isinstance(of, bytes):
+        place = f"/models/0x{of.hex()}/{'plans' if kind == 'plan' else 'rounds'}/{number}"
+        return Hit(kind if kind in ("plan", "round") else f"{kind} of round {number}", text, place)
+    if kind == "account":
+        return Hit(kind, text, f"/participants/{text}")
+    return Hit(kind, text, f"/blocks/{of}" if kind == "block" else f"/models/{text}")
+
+
+def _version(kind: str, model: bytes, digest: bytes) -> Hit:
+    return Hit(kind, f"0x{digest.hex()}", f"/models/0x{model.hex()}/versions/0x{digest.hex()}")
+
+
+def _made(number: int) -> str:
+    return f"round {number}" if number else "published by its owner"
