@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import logging
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import uvicorn
 from web3 import Web3
@@ -15,21 +16,28 @@ from registry.errors import CairnError, IndexInUse, InputError
 from registry.ethereum.node import chain_time
 from registry.explorer.reading import Shelf
 from registry.explorer.site import site
+from registry.index import queries
 from registry.index.block_times import BlockTimes, times_path
 from registry.index.database import read_index
 from registry.index.log_source import LogSource
 from registry.lineage.affected_versions import learn_data_sets
 from registry.lineage.catalogue import Catalogue
+from registry.store.base import reported_unavailable
+from registry.store.limited import LimitedStore
+from registry.types import Cid
 
-__all__ = ["listening", "refresh", "serve"]
+__all__ = ["Keeper", "listening", "serve"]
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE = 64
-"""Requests that are served at once; further ones are told to try again."""
+_AT_ONCE = 512
+"""Connections at once; further ones are told to try again."""
 _BACKLOG = 128
 _IDLE = 10
 """Seconds until an idle connection is closed."""
+_LEARNING = 2.0
+"""Seconds of each refresh in which manifests are read that were not read before."""
+_LOCAL = ("localhost", "127.0.0.1", "[::1]")
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -45,17 +53,29 @@ def listening(host: str, port: int) -> socket.socket:
         raise InputError(f"{host}:{port}: expected an address to listen at, got {error.strerror or error}") from error
 
 
-def serve(shelf: Shelf, listener: socket.socket, *, cors: str | None, stop: threading.Event) -> None:
+def serve(
+    shelf: Shelf,
+    listener: socket.socket,
+    *,
+    stop: threading.Event,
+    cors: str | None = None,
+    names: Collection[str] = (),
+) -> None:
     """Serve the explorer until told to stop; not from the main thread, whose signals uvicorn would take.
+
+    On a loopback address it answers requests for this machine's own names alone, so that no page of another site can
+    have a browser read it under a name of that site's.
 
     Args:
         shelf: What its pages read.
         listener: Of `listening`; closed at the end.
-        cors: Origin whose scripts may read the JSON; None for no other.
         stop: Set to stop.
+        cors: Origin whose scripts may read the JSON; None for no other.
+        names: Host names under which it answers too.
     """
+    local = ipaddress.ip_address(listener.getsockname()[0]).is_loopback
     config = uvicorn.Config(
-        site(shelf, cors=cors),
+        site(shelf, cors=cors, names=(*_LOCAL, *names) if local else None),
         log_config=None,
         access_log=False,
         server_header=False,
@@ -77,29 +97,58 @@ def serve(shelf: Shelf, listener: socket.socket, *, cors: str | None, stop: thre
         server.run(sockets=[listener])
 
 
-def refresh(shelf: Shelf, w3: Web3, sync: Callable[[], object]) -> None:
-    """Bring the index up to date, with the times of its blocks and the manifests that pages search.
+class Keeper:
+    """Keeps a shelf's index in step with the chain, with the times of its blocks and the catalogue of manifests."""
 
-    Pages show why the index is behind where this fails; it raises nothing that a later call may mend.
+    def __init__(self, shelf: Shelf, w3: Web3, sync: Callable[[], object]) -> None:
+        """Bind a shelf to a node.
 
-    Args:
-        shelf: Whose index it is; told the chain's time.
-        w3: The node.
-        sync: Brings the index up to date.
-    """
-    time, behind = None, ""
-    try:
-        with contextlib.suppress(IndexInUse):  # another process brings it up to date
-            sync()
-        with read_index(shelf.index) as db, contextlib.closing(BlockTimes(times_path(shelf.index))) as times:
-            times.learn(LogSource(w3, ()), db)
-        time = chain_time(w3)
-    except CairnError as error:
-        behind = str(error)
-        log.warning("the index is behind: %s", error)
-    shelf.present.tell(time, behind)
-    try:
-        with read_index(shelf.index) as db, contextlib.closing(Catalogue(shelf.catalogue, shelf.store)) as catalogue:
+        Args:
+            shelf: Whose index it is; told the chain's time.
+            w3: The node.
+            sync: Brings the index up to date.
+        """
+        self._shelf = shelf
+        self._w3 = w3
+        self._sync = sync
+        self._timed = -1
+        self._missed: dict[Cid, int] = {}
+
+    def refresh(self) -> str:
+        """Bring all of it up to date, as far as node and store let it; pages say why it is behind.
+
+        Returns:
+            An empty text: there is nothing to tell of each time.
+        """
+        time, behind = None, ""
+        try:
+            with contextlib.suppress(IndexInUse):  # another process brings it up to date
+                self._sync()
+            self._learn_times()
+            time = chain_time(self._w3)
+        except CairnError as error:  # its text may name the node, which is nobody else's business
+            behind = f"{type(error).__name__}, of which the explorer's log says more"
+            log.warning("the index is behind: %s", error)
+        self._shelf.present.tell(time, behind)
+        try:
+            self._learn_manifests()
+        except CairnError as error:
+            log.warning("manifests are not read: %s", error)
+        return ""
+
+    def _learn_times(self) -> None:
+        index = self._shelf.index
+        with read_index(index) as db, contextlib.closing(BlockTimes(times_path(index))) as times:
+            times.learn(LogSource(self._w3, ()), db, above=self._timed)
+            final = queries.final_block(db)
+            self._timed = -1 if final is None else final.number
+
+    def _learn_manifests(self) -> None:
+        """Read manifests of updates and versions that were not read before, for the search by data set and file."""
+        store = LimitedStore(self._shelf.store, _LEARNING, missed=self._missed)
+        with (
+            read_index(self._shelf.index) as db,
+            contextlib.closing(Catalogue(self._shelf.catalogue, store)) as catalogue,
+            reported_unavailable(),
+        ):
             learn_data_sets(db, catalogue)
-    except CairnError as error:
-        log.warning("manifests are not read: %s", error)

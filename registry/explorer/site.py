@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
@@ -18,7 +18,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -58,12 +58,13 @@ _MOST_QUERY = 500
 Answer = Callable[[Request], Response]
 
 
-def site(shelf: Shelf, *, cors: str | None = None) -> Starlette:
+def site(shelf: Shelf, *, cors: str | None = None, names: Collection[str] | None = None) -> Starlette:
     """Return the application.
 
     Args:
         shelf: What its pages read.
         cors: Origin whose scripts may read the JSON, or `*`; None for no other.
+        names: Host names under which it answers; None for any.
     """
     made = _Site(shelf)
     routes = [Route("/", lambda request: RedirectResponse("/models", 307))]
@@ -78,7 +79,9 @@ def site(shelf: Shelf, *, cors: str | None = None) -> Starlette:
         Route("/static/{name}", made.static),
     ]
     handlers: Mapping[Any, Any] = {CairnError: made.failed, HTTPException: made.refused, Exception: made.broken}
-    return Starlette(routes=routes, exception_handlers=handlers, middleware=[Middleware(_Headers, cors)])
+    return Starlette(
+        routes=routes, exception_handlers=handlers, middleware=[Middleware(_Headers, cors), Middleware(_Names, names)]
+    )
 
 
 class _Headers:
@@ -102,6 +105,22 @@ class _Headers:
             await send(message)
 
         await self._app(scope, receive, with_headers)
+
+
+class _Names:
+    """Refuses requests for other host names than these."""
+
+    def __init__(self, app: ASGIApp, names: Collection[str] | None) -> None:
+        self._app = app
+        self._names = names
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        named = Headers(scope=scope).get("host", "")
+        if self._names is None or re.sub(r":\d*$", "", named).lower() in self._names:
+            await self._app(scope, receive, send)
+            return
+        said = f"expected a request for {', '.join(self._names)}, got one for {printable(named)[:100]}\n"
+        await Response(said, 421, media_type="text/plain")(scope, receive, send)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,8 +240,11 @@ class _Site:
 
     def failed(self, request: Request, error: CairnError) -> Response:
         """Answer to an error that Cairn raises: what was expected, and what came."""
-        code = 503 if isinstance(error, IndexUnusable) or not isinstance(error, InputError) else 400
-        return self._error(request, 404 if isinstance(error, NotThere) else code, type(error).__name__, str(error))
+        name = type(error).__name__
+        if isinstance(error, IndexUnusable) or not isinstance(error, InputError):
+            log.warning("%s: %s: %s", request.url.path, name, error)  # it may name files and hosts
+            return self._error(request, 503, name, "index or store cannot be read now: the explorer's log says why")
+        return self._error(request, 404 if isinstance(error, NotThere) else 400, name, str(error))
 
     def refused(self, request: Request, error: HTTPException) -> Response:
         """Answer to an address or a method that there is not."""

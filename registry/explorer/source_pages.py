@@ -105,4 +105,4 @@ def manifest_bytes(reading: Reading, digest: Digest) -> bytes:
         body = read_head(data)
         return data if body is None else reading.store.get(body)
     except ContentError as error:
-        raise NotThere(f"the manifest 0x{digest.hex()} is unavailable: {error}") from error
+        raise NotThere(f"the manifest 0x{digest.hex()} is unavailable from this store") from error

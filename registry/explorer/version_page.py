@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from registry.chain.contract_hashes import result_hash
 from registry.content.manifest import VersionManifest
-from registry.errors import VerificationFailed
+from registry.errors import BlockNotFound, StoreUnavailable, VerificationFailed
 from registry.explorer.reading import AsOf, NotThere, Reading, hex_of
 from registry.facts.model_card import model_card
 from registry.facts.version_facts import (
@@ -33,6 +33,7 @@ __all__ = ["Relative", "StoredFile", "VersionPage", "card_of", "file_of", "versi
 
 _ANCESTORS, _CHILDREN, _CHECKED = 12, 12, 256
 """Relatives on a page, and commitments of a round up to which the page checks their manifests."""
+_UNAVAILABLE = (BlockNotFound.__name__, StoreUnavailable.__name__)
 FILES = ("weights", "state")
 """Files of a version that the site serves."""
 
@@ -102,7 +103,7 @@ def version_page(reading: Reading, path: Mapping[str, str], query: Mapping[str, 
     story = provenance_of_version(reading.db, reading.store, entry)
     parents = _parents(reading, entry.digest)
     relatives, more = _relatives(reading, entry, parents)
-    checks = tuple(until_failure(_checks(reading, story)))
+    checks = tuple(map(_without_places, until_failure(_checks(reading, story))))
     return VersionPage(
         as_of=reading.as_of,
         model=model,
@@ -218,6 +219,13 @@ def _somewhere(reading: Reading, digest: Digest, near: VersionEntry) -> VersionE
 
 
 # Checks ---------------------------------------------------------------------------------------------------------------
+
+
+def _without_places(check: Check) -> Check:
+    """Return a check whose evidence names neither files nor hosts of the store."""
+    if check.finding is Finding.UNCHECKED and check.evidence.startswith(_UNAVAILABLE):
+        return replace(check, evidence="what it needs is unavailable from this store")
+    return check
 
 
 def _checks(reading: Reading, story: VersionProvenance) -> Iterator[Check | Begun]:

@@ -39,11 +39,16 @@ from registry.content.manifest import (  # noqa: E402
     encode,
     manifest_cid,
 )
+from registry.dev.embedded import warp  # noqa: E402
+from registry.errors import CairnError, NodeUnavailable  # noqa: E402
 from registry.ethereum.keys import to_checksum  # noqa: E402
 from registry.explorer import model_pages, people_pages, round_page  # noqa: E402
 from registry.explorer.reading import Present, Shelf  # noqa: E402
-from registry.explorer.serving import listening, serve  # noqa: E402
+from registry.explorer.serving import Keeper, listening, serve  # noqa: E402
 from registry.explorer.snapshot import open_snapshot, save_snapshot  # noqa: E402
+from registry.index.database import Index  # noqa: E402
+from registry.index.for_now import following_of  # noqa: E402
+from registry.index.sync import Follower  # noqa: E402
 from registry.store.manifests import get_manifest, put_manifest  # noqa: E402
 from registry.store.memory import MemoryStore  # noqa: E402
 from registry.types import Digest, ModelId  # noqa: E402
@@ -117,11 +122,11 @@ class _Stay(urllib.request.HTTPRedirectHandler):
 
 
 @contextlib.contextmanager
-def served(shelf: Shelf, cors: str | None = None) -> Iterator[Ask]:
+def served(shelf: Shelf, **options: Any) -> Iterator[Ask]:
     """Serve a shelf on a free port; yield what asks it."""
     listener, stop = listening("127.0.0.1", 0), threading.Event()
     base = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    thread = threading.Thread(target=serve, args=(shelf, listener), kwargs={"cors": cors, "stop": stop})
+    thread = threading.Thread(target=serve, args=(shelf, listener), kwargs={**options, "stop": stop})
     thread.start()
     opener = urllib.request.build_opener(_Stay, urllib.request.ProxyHandler({}))
 
@@ -384,7 +389,8 @@ def test_an_index_that_is_gone_is_said_to_be_so(world: World, tmp_path: Path) ->
     with served(shelf) as ask:
         answer = ask("/models.json")
     assert answer.status == 503
-    assert "expected an index" in answer.data["message"]
+    assert answer.data["message"] == "index or store cannot be read now: the explorer's log says why"
+    assert str(tmp_path) not in answer.text
 
 
 # Heads, parts, search -------------------------------------------------------------------------------------------------
@@ -403,6 +409,34 @@ def test_an_answer_is_unchanged_until_the_head_moves(world: World) -> None:
         moved = ask("/models", If_None_Match=ask("/models.json").headers["ETag"])
         assert moved.status == 200
         assert "The index is behind the chain: the node is down" in moved.text
+
+
+def test_the_index_follows_the_chain_and_pages_say_when_it_does_not(world: World, tmp_path: Path) -> None:
+    owner, failure = world.simulation.owner, list[CairnError]()
+    shelf = Shelf(tmp_path / "index.sqlite", tmp_path / "catalogue.sqlite", world.simulation.store, Present())
+
+    def sync() -> None:
+        if failure:
+            raise failure[0]
+        with Index(shelf.index, following_of(owner)) as index:
+            Follower(index, owner.w3, owner.finality).sync()
+
+    keeper = Keeper(shelf, owner.w3, sync)
+    keeper.refresh()
+    with served(shelf) as ask:
+        before = ask("/models.json")
+        now = warp(owner.w3, seconds=60)
+        keeper.refresh()
+        after = ask("/models.json", If_None_Match=before.headers["ETag"])
+        assert after.status == 200
+        assert after.data["as_of"]["block"] > before.data["as_of"]["block"]
+        assert after.data["as_of"]["time"] >= now
+        assert all(one["time"] for one in after.data["models"])
+        failure.append(NodeUnavailable("https://node.example/secret does not answer"))
+        keeper.refresh()
+        text = ask("/models").text
+    assert "The index is behind the chain: NodeUnavailable" in text
+    assert "secret" not in text
 
 
 def test_lists_come_in_parts_that_make_the_whole(world: World, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -536,6 +570,16 @@ def test_a_manifest_that_nothing_names_is_not_fetched(world: World) -> None:
     with served(shelf) as ask:
         assert ask(f"/manifests/0x{lonely.digest.hex()}.json").status == 404
         assert ask(f"/manifests/0x{lonely.digest.hex()}/block.cbor").status == 404
+
+
+def test_on_loopback_a_request_for_another_name_is_refused(world: World, ask: Ask) -> None:
+    for name in ("evil.example", "evil.example:80", "127.0.0.1.evil.example"):
+        answer = ask("/models.json", Host=name)
+        assert (answer.status, "got one for evil" in answer.text or "got one for 127" in answer.text) == (421, True)
+        assert "models" not in answer.text
+    assert ask("/models.json", Host="LOCALHOST:1").status == 200
+    with served(open_snapshot(world.folder), names=["explorer.example"]) as found:
+        assert found("/models.json", Host="explorer.example").status == 200
 
 
 def test_scripts_of_other_origins_read_nothing_unless_told(world: World, ask: Ask) -> None:

@@ -41,6 +41,9 @@ def explorer(
     cors: Annotated[
         str | None, typer.Option(metavar="ORIGIN", help="Let scripts of this origin read the JSON; * for any.")
     ] = None,
+    host: Annotated[
+        list[str] | None, typer.Option("--host", metavar="NAME", help="Answer under this name too, as of a proxy.")
+    ] = None,
     poll: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.1, help="Seconds between polls for new blocks.")
     ] = 2.0,
@@ -51,7 +54,8 @@ def explorer(
     """Serve models, rounds, versions and who took part as pages, read-only, until stopped. Needs the extra `explorer`.
 
     The pages read the index, which this keeps in step with the chain, and the store; no request reaches a node. Every
-    page has a JSON twin at its address with .json; /openapi.json describes them. Serves whoever can reach the address.
+    page has a JSON twin at its address with .json; /openapi.json describes them. Serves whoever can reach the address;
+    on a loopback address only under this machine's own names and those of --host.
     """
     if save is not None:
         from registry.explorer.snapshot import save_snapshot
@@ -68,25 +72,19 @@ def explorer(
             "pip install -e '.[explorer]'"
         )
     origin = _origin(cors)
-    host, port = _address(listen)
+    where = _address(listen)
     shelf, refreshed = _live(session) if snapshot is None else _saved(snapshot)
     refreshed()
-    _serve(session, shelf, host, port, origin, refreshed, poll)
 
-
-def _serve(
-    session: Session, shelf: Shelf, host: str, port: int, cors: str | None, refreshed: Callable[[], str], poll: float
-) -> None:
     from registry.cli.run_loops import run_loop
     from registry.explorer.serving import listening, serve
 
-    listener, stop = listening(host, port), threading.Event()
+    listener, stop = listening(*where), threading.Event()
     there = listener.getsockname()
     url = f"http://{f'[{there[0]}]' if ':' in there[0] else there[0]}:{there[1]}/"
     session.out.result({"url": url}, lambda: session.out.line(url))
-    serving = threading.Thread(
-        target=serve, args=(shelf, listener), kwargs={"cors": cors, "stop": stop}, name="explorer"
-    )
+    told = {"cors": origin, "names": [name.lower() for name in host or ()], "stop": stop}
+    serving = threading.Thread(target=serve, args=(shelf, listener), kwargs=told, name="explorer")
     serving.start()
     try:
         run_loop(session, refreshed, poll=poll, who=f"serving {url}")
@@ -104,7 +102,7 @@ def _saved(folder: Path) -> tuple[Shelf, Callable[[], str]]:
 def _live(session: Session) -> tuple[Shelf, Callable[[], str]]:
     """Return the shelf of the configured contract's index and store, and what brings it up to date."""
     from registry.explorer.reading import Present, Shelf
-    from registry.explorer.serving import refresh
+    from registry.explorer.serving import Keeper
     from registry.index.for_now import following_of
 
     shelf = Shelf(
@@ -115,11 +113,7 @@ def _live(session: Session) -> tuple[Shelf, Callable[[], str]]:
         with open_index(session) as index:
             sync_index(session, index)
 
-    def refreshed() -> str:
-        refresh(shelf, session.w3, sync)
-        return ""
-
-    return shelf, refreshed
+    return shelf, Keeper(shelf, session.w3, sync).refresh
 
 
 def _origin(text: str | None) -> str | None:
