@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from registry.explorer.model_pages import ListedVersion, ScoredRound
+from registry.explorer.model_pages import JudgedVersion, ListedVersion
 from registry.explorer.version_page import Relative
 from registry.types import Digest
 
@@ -74,7 +74,7 @@ class Branches:
     edges: tuple[str, ...]
 
 
-def score_plot(scores: Sequence[ScoredRound]) -> ScorePlot | None:
+def score_plot(scores: Sequence[JudgedVersion]) -> ScorePlot | None:
     """Place the scores of two or more versions; None for fewer."""
     if len(scores) < 2:
         return None
@@ -149,7 +149,7 @@ def branches(relatives: Sequence[Relative]) -> Branches:
     return Branches(_WIDTH, _ROW * len(relatives) + 4, text_x, dots, tuple(edges))
 
 
-def _values(one: ScoredRound) -> list[float]:
+def _values(one: JudgedVersion) -> list[float]:
     said = [] if one.score is None else [one.score.value, one.score.value - (one.score.spread or 0)]
     said += [] if one.score is None else [one.score.value + (one.score.spread or 0)]
     said += [one.score.worst] if one.score is not None and one.score.worst is not None else []

@@ -35,7 +35,7 @@ __all__ = [
     "ModelPage",
     "ModelsPage",
     "RoundsPage",
-    "ScoredRound",
+    "JudgedVersion",
     "VersionsPage",
     "listed_rounds",
     "members_page",
@@ -99,7 +99,7 @@ class ListedRound:
 
 
 @dataclass(frozen=True, slots=True)
-class ScoredRound:
+class JudgedVersion:
     """What is said of the version that a round made.
 
     Attributes:
@@ -141,7 +141,7 @@ class ModelPage:
     deprecations: tuple[DeprecationEntry, ...]
     versions: tuple[ListedVersion, ...]
     rounds: tuple[ListedRound, ...]
-    scores: tuple[ScoredRound, ...]
+    scores: tuple[JudgedVersion, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +265,7 @@ def _listed_versions(
     )
 
 
-def _scores(reading: Reading, rounds: Sequence[RoundEntry]) -> tuple[ScoredRound, ...]:
+def _scores(reading: Reading, rounds: Sequence[RoundEntry]) -> tuple[JudgedVersion, ...]:
     """Return the scores of the parents and versions of finalized rounds, oldest first; empty if nobody scores."""
     said: dict[Digest, VersionScore] = {}
     judged: dict[Digest, float] = {}
@@ -281,5 +281,5 @@ def _scores(reading: Reading, rounds: Sequence[RoundEntry]) -> tuple[ScoredRound
         scoring = round_queries.scoring(reading.db, entry.round_id, entry.result_hash)
         if scoring is not None and scoring.median is not None:
             judged[entry.version_digest] = scoring.median / SCORE_ONE
-    scored = (ScoredRound(d, number, said.get(d), judged.get(d)) for d, number in made.items())
+    scored = (JudgedVersion(d, number, said.get(d), judged.get(d)) for d, number in made.items())
     return tuple(one for one in scored if one.score is not None or one.validators is not None)

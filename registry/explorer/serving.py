@@ -8,9 +8,9 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
 
 import uvicorn
-from web3 import Web3
 
 from registry.errors import CairnError, IndexInUse, InputError
 from registry.ethereum.node import chain_time
@@ -25,6 +25,9 @@ from registry.lineage.catalogue import Catalogue
 from registry.store.base import reported_unavailable
 from registry.store.limited import LimitedStore
 from registry.types import Cid
+
+if TYPE_CHECKING:
+    from web3 import Web3
 
 __all__ = ["Keeper", "listening", "serve"]
 

@@ -58,12 +58,7 @@ def explorer(
     on a loopback address only under this machine's own names and those of --host.
     """
     if save is not None:
-        from registry.explorer.snapshot import save_snapshot
-
-        if snapshot is not None:
-            raise InputError("expected a SNAPSHOT to show or --save to write one, got both")
-        save_snapshot(session.reader, session.store, save)
-        session.out.result({"snapshot": save})
+        _save(session, snapshot, save)
         return
     missing = [name for name in _PACKAGES if find_spec(name) is None]
     if missing:
@@ -91,6 +86,15 @@ def explorer(
     finally:
         stop.set()
         serving.join()
+
+
+def _save(session: Session, snapshot: Path | None, folder: Path) -> None:
+    from registry.explorer.snapshot import save_snapshot
+
+    if snapshot is not None:
+        raise InputError("expected a SNAPSHOT to show or --save to write one, got both")
+    save_snapshot(session.reader, session.store, folder)
+    session.out.result({"snapshot": folder})
 
 
 def _saved(folder: Path) -> tuple[Shelf, Callable[[], str]]:
