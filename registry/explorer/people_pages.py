@@ -80,9 +80,9 @@ def participant_page(reading: Reading, path: Mapping[str, str], query: Mapping[s
 def data_set_page(reading: Reading, path: Mapping[str, str], query: Mapping[str, str]) -> DataSetPage:
     """Return a data set that an update or a version names, and what descends from it."""
     digest = Digest(hex_of(path["digest"], 32, "data set's digest"))
-    found = recall_data_set(reading.db, reading.store, reading.catalogue, digest)
-    if not (found.uses or found.stated):
+    if not reading.catalogue.naming(digest):
         raise NotThere(f"no update or version at hand names the data set {path['digest']}")
+    found = recall_data_set(reading.db, reading.store, reading.catalogue, digest, unread=reading.unread)
     shown = replace(found, versions=found.versions[:_MOST])
     times = reading.times_of(one.at for one in shown.versions)
     told = DatesAndMetrics(times, {one.digest: {} for one in shown.versions}, {})

@@ -24,7 +24,7 @@ from registry.store.base import ContentStore, reported_unavailable
 from registry.store.limited import LimitedStore
 from registry.types import Address, ModelId
 
-__all__ = ["AsOf", "NotThere", "Present", "Reading", "Shelf", "cursor_of", "hex_of", "number_of", "page_cursor"]
+__all__ = ["AsOf", "NotThere", "Present", "Reading", "Shelf", "Told", "cursor_of", "hex_of", "number_of", "page_cursor"]
 
 _PATIENCE = 3.0
 """Seconds that the reads of one page may take."""
@@ -57,21 +57,36 @@ class AsOf:
     behind: str
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What whoever keeps the index knows.
+
+    Attributes:
+        time: The chain's time as last heard from its node, Unix seconds; 0 if it was never heard.
+        behind: Why the index could not be brought up to date; empty if it was.
+        unread: Number of unavailable manifests of updates and versions, which no search finds.
+    """
+
+    time: int = 0
+    behind: str = ""
+    unread: int = 0
+
+
 class Present:
-    """The chain's time as last heard from its node, and why it could not be heard; shared by threads."""
+    """What was told last; shared by threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, told: Told | None = None) -> None:
         self._lock = threading.Lock()
-        self._told = (0, "")
+        self._told = told or Told()
 
-    def tell(self, time: int | None, behind: str) -> None:
-        """Set the time, Unix seconds (None: as before), and why the index is behind."""
+    def tell(self, told: Told) -> None:
+        """Tell anew."""
         with self._lock:
-            self._told = (self._told[0] if time is None else time, behind)
+            self._told = told
 
     @property
-    def told(self) -> tuple[int, str]:
-        """The time, 0 if it was never heard, and why the index is behind."""
+    def told(self) -> Told:
+        """What was told last."""
         with self._lock:
             return self._told
 
@@ -84,7 +99,7 @@ class Shelf:
         index: The index of events; its block times lie beside it.
         catalogue: The catalogue of manifests.
         store: The content store.
-        present: The chain's time.
+        present: What is known of the chain beside the index.
     """
 
     index: Path
@@ -116,7 +131,7 @@ class Shelf:
             following, head = queries.following(db), queries.head_block(db)
             if following is None or head is None:
                 raise IndexUnusable("expected an index with at least one block, got an empty one: try again later")
-            final, (heard, behind) = queries.final_block(db), self.present.told
+            final, told = queries.final_block(db), self.present.told
             as_of = AsOf(
                 chain_id=following.chain_id,
                 contract=following.contracts[0],
@@ -124,21 +139,22 @@ class Shelf:
                 block_hash=head.hash,
                 final=None if final is None else final.number,
                 checked=queries.checked_block(db),
-                time=max(times.time_of(head) or 0, heard),
-                behind=behind,
+                time=max(times.time_of(head) or 0, told.time),
+                behind=told.behind,
             )
-            yield Reading(db, store, catalogue, times, as_of)
+            yield Reading(db, store, catalogue, times, as_of, told.unread)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A snapshot, for one page."""
+    """A snapshot, for one page; `unread` as in `Told`."""
 
     db: sqlite3.Connection
     store: ContentStore
     catalogue: Catalogue
     times: BlockTimes
     as_of: AsOf
+    unread: int
 
     def times_of(self, places: Iterable[LogPlace]) -> dict[int, int]:
         """Return the times of places' blocks by number, Unix seconds; 0 for one that is not known yet."""

@@ -41,7 +41,8 @@ class SearchPage:
     Attributes:
         query: What was searched, without blanks around it; empty if nothing was.
         hits: At most 20 of each kind.
-        unread: Number of unavailable manifests of versions, if a file was searched: it may be one of theirs.
+        unread: Number of unavailable manifests of updates and versions, if a whole digest was searched: there may be
+            more.
     """
 
     as_of: AsOf
@@ -64,7 +65,8 @@ def search_page(reading: Reading, path: Mapping[str, str], query: Mapping[str, s
     unread = 0
     if len(digits) == 64:
         file = FileName(cid, None) if cid is not None and cid.codec is not Codec.DAG_CBOR else None
-        found = identify(reading.db, reading.catalogue, file or FileName(None, bytes.fromhex(digits)))
+        name = file or FileName(None, bytes.fromhex(digits))
+        found = identify(reading.db, reading.catalogue, name, unread=reading.unread)
         hits += [
             _version(f"file of a version, {_made(one.number)}", one.model_id, one.digest) for one in found.versions
         ]

@@ -14,17 +14,13 @@ import uvicorn
 
 from registry.errors import CairnError, IndexInUse, InputError
 from registry.ethereum.node import chain_time
-from registry.explorer.reading import Shelf
+from registry.explorer.learning import Learned
+from registry.explorer.reading import Shelf, Told
 from registry.explorer.site import site
 from registry.index import queries
 from registry.index.block_times import BlockTimes, times_path
 from registry.index.database import read_index
 from registry.index.log_source import LogSource
-from registry.lineage.affected_versions import learn_data_sets
-from registry.lineage.catalogue import Catalogue
-from registry.store.base import reported_unavailable
-from registry.store.limited import LimitedStore
-from registry.types import Cid
 
 if TYPE_CHECKING:
     from web3 import Web3
@@ -38,8 +34,6 @@ _AT_ONCE = 512
 _BACKLOG = 128
 _IDLE = 10
 """Seconds until an idle connection is closed."""
-_LEARNING = 2.0
-"""Seconds of each refresh in which manifests are read that were not read before."""
 _LOCAL = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -115,7 +109,7 @@ class Keeper:
         self._w3 = w3
         self._sync = sync
         self._timed = -1
-        self._missed: dict[Cid, int] = {}
+        self._manifests = Learned()
 
     def refresh(self) -> str:
         """Bring all of it up to date, as far as node and store let it; pages say why it is behind.
@@ -123,7 +117,8 @@ class Keeper:
         Returns:
             An empty text: there is nothing to tell of each time.
         """
-        time, behind = None, ""
+        told = self._shelf.present.told
+        time, behind, unread = told.time, "", told.unread
         try:
             with contextlib.suppress(IndexInUse):  # another process brings it up to date
                 self._sync()
@@ -132,11 +127,11 @@ class Keeper:
         except CairnError as error:  # its text may name the node, which is nobody else's business
             behind = f"{type(error).__name__}, of which the explorer's log says more"
             log.warning("the index is behind: %s", error)
-        self._shelf.present.tell(time, behind)
         try:
-            self._learn_manifests()
+            unread = self._manifests.learn(self._shelf)
         except CairnError as error:
             log.warning("manifests are not read: %s", error)
+        self._shelf.present.tell(Told(time, behind, unread))
         return ""
 
     def _learn_times(self) -> None:
@@ -145,13 +140,3 @@ class Keeper:
             times.learn(LogSource(self._w3, ()), db, above=self._timed)
             final = queries.final_block(db)
             self._timed = -1 if final is None else final.number
-
-    def _learn_manifests(self) -> None:
-        """Read manifests of updates and versions that were not read before, for the search by data set and file."""
-        store = LimitedStore(self._shelf.store, _LEARNING, missed=self._missed)
-        with (
-            read_index(self._shelf.index) as db,
-            contextlib.closing(Catalogue(self._shelf.catalogue, store)) as catalogue,
-            reported_unavailable(),
-        ):
-            learn_data_sets(db, catalogue)

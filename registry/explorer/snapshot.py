@@ -20,7 +20,8 @@ from registry.content.manifest import (
     manifest_cid,
 )
 from registry.errors import ContentError, FormError, InputError
-from registry.explorer.reading import Present, Shelf
+from registry.explorer.learning import Learned
+from registry.explorer.reading import Present, Shelf, Told
 from registry.index import queries
 from registry.index.block_times import BlockTimes, times_path
 from registry.index.database import Index, read_index
@@ -74,7 +75,9 @@ def open_snapshot(folder: Path) -> Shelf:
     """
     if not (folder / _INDEX).is_file():
         raise InputError(f"{folder}: expected a snapshot with {_INDEX} and {_STORE}, found no {_INDEX}")
-    return Shelf(folder / _INDEX, folder / _CATALOGUE, LocalStore(folder / _STORE), Present())
+    shelf = Shelf(folder / _INDEX, folder / _CATALOGUE, LocalStore(folder / _STORE), Present())
+    shelf.present.tell(Told(unread=Learned().learn(shelf)))
+    return shelf
 
 
 def _linked(data: bytes) -> Iterator[Cid]:

@@ -65,6 +65,7 @@ __all__ = [
     "plans",
     "roots_of",
     "tables",
+    "version_digests",
     "versions",
     "versions_before",
     "versions_of_digest",
@@ -335,9 +336,16 @@ def descendants(db: sqlite3.Connection, model_id: ModelId, digest: Digest) -> tu
     return _versions(db, "versions.model = ?1 AND versions.digest IN found", model_id, digest, walk=walk)
 
 
-def committed_digests(db: sqlite3.Connection) -> tuple[Digest, ...]:
-    """Return the digests of all committed updates, in all models."""
-    return tuple(Digest(digest) for (digest,) in db.execute("SELECT DISTINCT digest FROM commitments ORDER BY digest"))
+def committed_digests(db: sqlite3.Connection, *, above: int = -1) -> tuple[Digest, ...]:
+    """Return the digests of all updates committed in blocks above a number, in all models."""
+    query = "SELECT DISTINCT digest FROM commitments WHERE block > ? ORDER BY digest"
+    return tuple(Digest(digest) for (digest,) in db.execute(query, (above,)))
+
+
+def version_digests(db: sqlite3.Connection, *, above: int = -1) -> tuple[Digest, ...]:
+    """Return the digests of all versions anchored in blocks above a number, in all models."""
+    query = "SELECT DISTINCT digest FROM versions WHERE block > ? ORDER BY digest"
+    return tuple(Digest(digest) for (digest,) in db.execute(query, (above,)))
 
 
 _MANIFESTS = (("versions", "digest"), ("commitments", "digest"), ("plans", "digest"), ("results", "report_digest"))

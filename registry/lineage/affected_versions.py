@@ -82,12 +82,15 @@ def recall_update(db: sqlite3.Connection, store: ContentStore, catalogue: Catalo
     return Recall(uses, (), _from(ancestry, uses, ()), len(ancestry.unread))
 
 
-def recall_data_set(db: sqlite3.Connection, store: ContentStore, catalogue: Catalogue, digest: bytes) -> Recall:
+def recall_data_set(
+    db: sqlite3.Connection, store: ContentStore, catalogue: Catalogue, digest: bytes, *, unread: int | None = None
+) -> Recall:
     """Return every version that descends from a data set, by updates that name it and by owners' statements.
 
-    Reads every manifest of an update or a version that was not read before.
+    Reads every manifest of an update or a version that was not read before, unless told how many of these are
+    `unread`.
     """
-    unread = learn_data_sets(db, catalogue)
+    unread = learn_data_sets(db, catalogue) if unread is None else unread
     naming = sorted(catalogue.naming(digest))
     uses = uses_of(db, store, [c for named in naming for c in round_queries.commitments_of(db, named)])
     ancestry = read_ancestry(db, catalogue)

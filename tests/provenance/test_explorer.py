@@ -43,7 +43,7 @@ from registry.dev.embedded import warp  # noqa: E402
 from registry.errors import CairnError, NodeUnavailable  # noqa: E402
 from registry.ethereum.keys import to_checksum  # noqa: E402
 from registry.explorer import model_pages, people_pages, round_page  # noqa: E402
-from registry.explorer.reading import Present, Shelf  # noqa: E402
+from registry.explorer.reading import Present, Shelf, Told  # noqa: E402
 from registry.explorer.serving import Keeper, listening, serve  # noqa: E402
 from registry.explorer.snapshot import open_snapshot, save_snapshot  # noqa: E402
 from registry.index.database import Index  # noqa: E402
@@ -405,7 +405,7 @@ def test_an_answer_is_unchanged_until_the_head_moves(world: World) -> None:
             assert (again.status, again.body, again.headers["ETag"]) == (304, b"", tag)
             assert ask(path, If_None_Match='W/"other"').status == 200
         assert ask("/models").headers["ETag"] != ask("/search").headers["ETag"]
-        shelf.present.tell(2**40, "the node is down")
+        shelf.present.tell(Told(2**40, "the node is down"))
         moved = ask("/models", If_None_Match=ask("/models.json").headers["ETag"])
         assert moved.status == 200
         assert "The index is behind the chain: the node is down" in moved.text
