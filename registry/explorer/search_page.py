@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from registry.content.cid import parse_cid
@@ -61,7 +60,7 @@ def search_page(reading: Reading, path: Mapping[str, str], query: Mapping[str, s
     if not text:
         return SearchPage(reading.as_of, "", (), 0)
     cid, digits = _parsed(text)
-    hits = list(_hits(reading.db, digits))
+    hits = [_hit(fact) for fact in named_facts(reading.db, digits, most=_MOST)]
     unread = 0
     if len(digits) == 64:
         file = FileName(cid, None) if cid is not None and cid.codec is not Codec.DAG_CBOR else None
@@ -90,41 +89,17 @@ def _parsed(text: str) -> tuple[Cid | None, str]:
     return cid, cid.digest.hex()
 
 
-_KINDS = (
-    ("model", "models", "model", "models.model, NULL, NULL"),
-    ("version", "versions", "digest", "versions.digest, versions.model, NULL"),
-    ("update", "commitments JOIN rounds USING (round)", "digest", "commitments.digest, rounds.model, rounds.number"),
-    ("round", "rounds", "round", "rounds.round, rounds.model, rounds.number"),
-    ("plan", "plans", "digest", "plans.digest, plans.model, plans.plan_index"),
-    ("account", "commitments", "participant", "commitments.participant, NULL, NULL"),
-    ("account", "members", "account", "members.account, NULL, NULL"),
-    ("account", "owners", "owner", "owners.owner, NULL, NULL"),
-    ("block", "blocks", "hash", "blocks.hash, blocks.number, NULL"),
-    ("report", "results JOIN rounds USING (round)", "report_digest", "report_digest, rounds.model, rounds.number"),
-)
-"""Kind, table, column that is searched, and what names the hit."""
-
-
-def _hits(db: sqlite3.Connection, digits: str) -> Iterator[Hit]:
-    low = bytes.fromhex(digits + "0" * (len(digits) % 2))
-    high = bytes.fromhex(digits + "f" * (len(digits) % 2)) + b"\xff" * (33 - (len(digits) + 1) // 2)
-    for kind, table, column, named in _KINDS:
-        found = f"{table.partition(' ')[0]}.{column}"
-        query = f"SELECT DISTINCT {named} FROM {table} WHERE {found} >= ? AND {found} <= ? LIMIT {_MOST}"
-        for name, of, number in db.execute(query, (low, high)):
-            yield _hit(kind, name, of, number)
-
-
-def _hit(kind: str, name: bytes, of: bytes | int | None, number: int | None) -> Hit:
-    text = f"0x{name.hex()}"
-    if kind == "version" and isinstance(of, bytes):
-        return _version(kind, of, name)
-    if isinstance(of, bytes):
-        place = f"/models/0x{of.hex()}/{'plans' if kind == 'plan' else 'rounds'}/{number}"
-        return Hit(kind if kind in ("plan", "round") else f"{kind} of round {number}", text, place)
-    if kind == "account":
-        return Hit(kind, text, f"/participants/{text}")
-    return Hit(kind, text, f"/blocks/{of}" if kind == "block" else f"/models/{text}")
+def _hit(fact: NamedFact) -> Hit:
+    name = f"0x{fact.name.hex()}"
+    if fact.kind == "version" and fact.model is not None:
+        return _version(fact.kind, fact.model, fact.name)
+    if fact.model is not None:
+        model, kept = f"/models/0x{fact.model.hex()}", fact.kind in ("plan", "round")
+        kind = fact.kind if kept else f"{fact.kind} of round {fact.number}"
+        return Hit(kind, name, f"{model}/{'plans' if fact.kind == 'plan' else 'rounds'}/{fact.number}")
+    if fact.kind == "account":
+        return Hit(fact.kind, name, f"/participants/{name}")
+    return Hit(fact.kind, name, f"/blocks/{fact.number}" if fact.kind == "block" else f"/models/{name}")
 
 
 def _version(kind: str, model: bytes, digest: bytes) -> Hit:
