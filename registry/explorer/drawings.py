@@ -22,13 +22,17 @@ _LANE, _ROW, _LANES = 18, 30, 4
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """A mark at (x, y) with what it stands for; `low` and `high` are the ends of its spread, y or None."""
+    """A mark at (x, y) with what it stands for; `low` and `high` are the ends of its spread, y or None.
+
+    `mark` is head or deprecated for such a version, else empty.
+    """
 
     x: float
     y: float
     text: str
     low: float | None = None
     high: float | None = None
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +60,13 @@ class ScorePlot:
 
 @dataclass(frozen=True, slots=True)
 class TimeLine:
-    """Versions by time, the oldest left; `dots` in their order."""
+    """Versions by time, the oldest left; `first` and `last` are the times at its ends, Unix seconds."""
 
     width: int
     height: int
     dots: tuple[Dot, ...]
+    first: int
+    last: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +126,10 @@ def time_line(versions: Sequence[ListedVersion]) -> TimeLine | None:
         return None
     first, span = known[0].time, known[-1].time - known[0].time
     width = _WIDTH - 2 * _LANE
-    dots = tuple(Dot(round(_LANE + width * (one.time - first) / span, 1), 22.0, _named(one)) for one in known)
-    return TimeLine(_WIDTH, 44, dots)
+    dots = tuple(
+        Dot(round(_LANE + width * (one.time - first) / span, 1), 22.0, _named(one), mark=_mark(one)) for one in known
+    )
+    return TimeLine(_WIDTH, 56, dots, first, first + span)
 
 
 def branches(relatives: Sequence[Relative]) -> Branches:
@@ -162,6 +170,10 @@ def _line(dots: Sequence[Dot]) -> str:
 
 def _named(one: ListedVersion) -> str:
     return f"round {one.version.number}" if one.version.number else "published by its owner"
+
+
+def _mark(one: ListedVersion) -> str:
+    return "head" if one.head else "deprecated" if one.version.deprecated else ""
 
 
 def _edge(start: tuple[float, float], end: tuple[float, float]) -> str:

@@ -9,6 +9,7 @@ from registry.content.cid import parse_cid
 from registry.content.copied_cids import copied_cid
 from registry.errors import FormError, InputError
 from registry.explorer.reading import AsOf, Reading
+from registry.index.name_queries import NamedFact, named_facts
 from registry.lineage.identify import FileName, identify
 from registry.types import Cid, Codec
 

@@ -49,8 +49,8 @@ def span(seconds: int) -> str:
 
 
 def number(value: float) -> str:
-    """Return a number: whole ones in groups of three digits, others to six digits."""
-    return f"{value:,}".replace(",", " ") if isinstance(value, int) else f"{value:.6g}"
+    """Return a number: whole ones in groups of three digits, between narrow blanks; others to six digits."""
+    return f"{value:,}".replace(",", "\u202f") if isinstance(value, int) else f"{value:.6g}"
 
 
 def said(value: object) -> str:
