@@ -9,7 +9,7 @@ from registry.content.manifest import DataSetManifest
 from registry.explorer.reading import AsOf, NotThere, Reading, cursor_of, hex_of, page_cursor
 from registry.facts.version_facts import VersionPlace, recall_facts
 from registry.index import queries, round_queries
-from registry.index.entries import MemberEntry
+from registry.index.entries import ConvictionEntry, MemberEntry, RoundEntry
 from registry.lineage.affected_versions import Use, recall_data_set, uses_of
 from registry.lineage.dates_and_metrics import DatesAndMetrics
 from registry.store.manifests import found_manifest
@@ -28,6 +28,8 @@ class ParticipantPage:
     Attributes:
         owns: Models that it owns.
         memberships: Its last role change in each model.
+        convictions: Its convictions, in chain order.
+        convicted_in: The round of each of them.
         uses: A part of its commitments with their outcome, newest first.
         next: Cursor of the next part; None at the end.
     """
@@ -36,6 +38,8 @@ class ParticipantPage:
     account: Address
     owns: tuple[ModelId, ...]
     memberships: tuple[MemberEntry, ...]
+    convictions: tuple[ConvictionEntry, ...]
+    convicted_in: tuple[RoundEntry, ...]
     uses: tuple[Use, ...]
     next: str | None
 
@@ -70,11 +74,13 @@ def participant_page(reading: Reading, path: Mapping[str, str], query: Mapping[s
     who = Address(hex_of(path["account"], 20, "address"))
     found = round_queries.commitments_by_before(reading.db, who, cursor_of(query.get("before")), _PART + 1)
     owns, memberships = queries.owned_by(reading.db, who), queries.memberships(reading.db, who)
-    if not (found or owns or memberships):
+    convictions = round_queries.convictions_by(reading.db, who)
+    if not (found or owns or memberships or convictions or queries.acts(reading.db, who)):
         raise NotThere(f"account {path['account']} takes part in no model up to block {reading.as_of.block}")
     uses = uses_of(reading.db, reading.store, found[:_PART])[::-1]
     further = page_cursor(found[_PART - 1].at) if len(found) > _PART else None
-    return ParticipantPage(reading.as_of, who, owns, memberships, uses, further)
+    rounds = tuple(one for c in convictions if (one := round_queries.round_of(reading.db, c.round_id)) is not None)
+    return ParticipantPage(reading.as_of, who, owns, memberships, convictions, rounds, uses, further)
 
 
 def data_set_page(reading: Reading, path: Mapping[str, str], query: Mapping[str, str]) -> DataSetPage:

@@ -32,6 +32,7 @@ __all__ = [
     "FROM",
     "ORDER",
     "PLACE",
+    "acts",
     "ancestors",
     "block_at",
     "blocks_between",
@@ -246,6 +247,22 @@ def memberships(db: sqlite3.Connection, account: Address) -> tuple[MemberEntry, 
     rows = facts(db, "members", "model account roles", "account = ?", account)
     last = {name: MemberEntry(at, name, who, Role(roles)) for at, name, who, roles in rows}
     return tuple(sorted(last.values(), key=lambda entry: entry.at))
+
+
+_ACTORS = (
+    ("attestations", "aggregator"),
+    ("demands", "demander"),
+    ("answers", "answerer"),
+    ("advances", "challenger"),
+    ("bonds", "aggregator"),
+    ("score_commitments", "validator"),
+)
+
+
+def acts(db: sqlite3.Connection, account: Address) -> bool:
+    """Return whether an account attested, demanded, answered, challenged, staked or scored, with a role or without."""
+    query = " OR ".join(f"EXISTS (SELECT 1 FROM {table} WHERE {column} = ?1)" for table, column in _ACTORS)
+    return bool(db.execute(f"SELECT {query}", (account,)).fetchone()[0])
 
 
 def plans(db: sqlite3.Connection, model_id: ModelId) -> tuple[PlanEntry, ...]:

@@ -35,6 +35,7 @@ __all__ = [
     "commitments_by_before",
     "commitments_of",
     "convictions",
+    "convictions_by",
     "demands",
     "expulsions",
     "quorums",
@@ -171,6 +172,12 @@ def voids(db: sqlite3.Connection, round_id: RoundId) -> tuple[VoidEntry, ...]:
 def convictions(db: sqlite3.Connection, round_id: RoundId) -> tuple[ConvictionEntry, ...]:
     """Return the fraud proofs that convicted results of a round."""
     rows = facts(db, "convictions", "round tally challenger fault", "round = ?", round_id)
+    return tuple(ConvictionEntry(at, of, tally, who, Fault(fault)) for at, of, tally, who, fault in rows)
+
+
+def convictions_by(db: sqlite3.Connection, challenger: Address) -> tuple[ConvictionEntry, ...]:
+    """Return the convictions by an account, in all models."""
+    rows = facts(db, "convictions", "round tally challenger fault", "challenger = ?", challenger)
     return tuple(ConvictionEntry(at, of, tally, who, Fault(fault)) for at, of, tally, who, fault in rows)
 
 

@@ -336,6 +336,18 @@ def test_numbers_of_any_size_are_shown(world: World, changed: Callable[[str], As
     assert demand["deposit"] == demand["leaf"] == 2**256 - 1
 
 
+def test_a_challenger_without_a_role_has_a_page(world: World, changed: Callable[[str], Ask]) -> None:
+    round_id, who = world.simulation.owner.round_id(world.simulation.model_id, 2).hex(), "d4" * 20
+    found = changed(
+        f"INSERT INTO convictions VALUES ((SELECT max(number) FROM blocks), 900, x'{round_id}', x'{'01' * 32}', "
+        f"x'{who}', 1, x'{'02' * 32}', 9)"
+    )
+    assert f'href="/participants/0x{who}"' in found(f"{world.model}/rounds/2").text
+    page = found(f"/participants/0x{who}.json").data
+    assert [one["number"] for one in page["convicted_in"]] == [2]
+    assert f'href="{world.model}/rounds/2"' in found(f"/participants/0x{who}").text
+
+
 # Wrong addresses ------------------------------------------------------------------------------------------------------
 
 
