@@ -77,7 +77,7 @@ $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: pyproject.toml requirements.lock | $(VENV)/bin/pip
-	$(BIN)/pip install --disable-pip-version-check -c requirements.lock -e ".[demo,fast]"
+	$(BIN)/pip install --disable-pip-version-check -c requirements.lock -e ".[demo,explorer,fast]"
 	touch $@
 
 $(VENV)/installed-test: pyproject.toml requirements.lock | $(VENV)/bin/pip

@@ -45,11 +45,13 @@ def run(unpacked: Path, folder: Path, *arguments: str) -> str:
 
 
 @pytest.mark.slow
-def test_wheel_holds_the_contracts_and_their_source(unpacked: Path) -> None:
+def test_wheel_holds_the_contracts_their_source_and_the_pages(unpacked: Path) -> None:
     artifacts = unpacked / "registry" / "chain" / "artifacts"
     assert {path.name for path in artifacts.iterdir()} >= {"Cairn.json", "AllowListHook.json", "standard_input.json"}
     assert not (unpacked / "tests").exists()
     assert (unpacked / "registry" / "py.typed").exists()
+    site = unpacked / "registry" / "explorer"
+    assert (site / "templates" / "base.html").exists() and (site / "static" / "style.css").exists()
 
 
 @pytest.mark.slow

@@ -37,6 +37,8 @@ ROOMS = {
     "registry/verification": "what was anchored, recomputed by a stranger",
     "registry/bundles": "lineage and proof in one file",
     "registry/roles": "aggregator and auditor: tasks with deadlines",
+    "registry/explorer": "pages over index and store, read-only",
+    "registry/explorer/static": "what browsers load",
     "registry/facts": "what commands and pages show, typed",
     "registry/dev": "chains, nodes and lies for development and tests",
     "registry/cli": "`cairn`, but for what needs torch",

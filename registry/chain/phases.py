@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from registry.chain.contract_structs import Round
+from typing import Protocol
+
 from registry.types import Phase
 
-__all__ = ["phase_at"]
+__all__ = ["RoundState", "phase_at"]
 
 
-def phase_at(state: Round, time: int) -> Phase:
+class RoundState(Protocol):
+    """What a round's phase depends on: deadlines, Unix seconds, and how it ended."""
+
+    @property
+    def commit_deadline(self) -> int: ...
+    @property
+    def publish_deadline(self) -> int: ...
+    @property
+    def aggregate_deadline(self) -> int: ...
+    @property
+    def challenge_deadline(self) -> int: ...
+    @property
+    def cancelled(self) -> bool: ...
+    @property
+    def finalized(self) -> bool: ...
+
+
+def phase_at(state: RoundState, time: int) -> Phase:
     """Return the phase of a round at a block's timestamp.
 
     Args:
-        state: The round as the contract returns it; all zeros for a round that does not exist.
+        state: The round as the contract or the index returns it; all zeros for a round that does not exist.
         time: The block's timestamp, Unix seconds.
     """
     if state.commit_deadline == 0:

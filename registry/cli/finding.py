@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from registry.cli.cid_text import copied_cid
 from registry.cli.output import utc
 from registry.cli.prefixes import choose, is_hex
+from registry.content.copied_cids import copied_cid
 from registry.errors import InputError
 
 if TYPE_CHECKING:

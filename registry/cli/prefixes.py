@@ -56,8 +56,8 @@ def find_digest(text: str, what: str, known: Callable[[], Iterable[bytes]]) -> D
     Raises:
         InputError: The text is none of these, or no known digest has the prefix, or several do.
     """
-    from registry.cli.cid_text import copied_cid
     from registry.content.cid import parse_cid
+    from registry.content.copied_cids import copied_cid
 
     text = copied_cid(text)
     digits = text.removeprefix("0x").removeprefix("0X")

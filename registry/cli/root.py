@@ -41,6 +41,7 @@ COMMANDS = tuple(
         ("provenance", CHECK, "provenance", "Where a version comes from."),
         ("inclusion", CHECK, "inclusions", "Prove who is in a version, and who is not."),
         ("bundle", CHECK, "bundles", "Where a version comes from, with its proof, in one file."),
+        ("explorer", CHECK, "explorer", "Models, rounds and versions as pages, for people and other tools."),
         ("index", CHECK, "index", "Index the contracts' events in a SQLite file."),
         ("combine", CHECK, "combine", "Combine update files, bit for bit."),
         ("cid", CHECK, "cids", "Compute the CIDs of files, as `ipfs add` does."),

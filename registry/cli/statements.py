@@ -58,8 +58,8 @@ def read_toml(file: Path) -> dict[str, Any]:
 
 
 def _source(file: Path | None, entry: Any) -> Source:
-    from registry.cli.cid_text import copied_cid
     from registry.content.cid import parse_cid
+    from registry.content.copied_cids import copied_cid
     from registry.content.manifest import Source
 
     if not isinstance(entry, dict) or set(entry) - {"name", "licence", "data_set"} or "name" not in entry:

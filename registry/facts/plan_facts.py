@@ -12,9 +12,10 @@ from registry.types import Address, Digest, ModelId
 
 if TYPE_CHECKING:
     from registry.chain.client import Client
+    from registry.index.entries import PlanEntry
     from registry.store.base import ContentStore
 
-__all__ = ["PlanFacts", "PlanTerms", "plan_history", "plan_facts", "program_text"]
+__all__ = ["PlanFacts", "PlanTerms", "plan_history", "plan_facts", "plan_terms_of", "program_text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +96,16 @@ def plan_facts(client: Client, store: ContentStore, model: ModelId, index: int |
 
 def plan_history(client: Client, model: ModelId) -> list[PlanTerms]:
     """Return the terms of every plan that a model has had."""
-    plans = [client.plan(model, index) for index in range(client.model(model).plans)]
-    return [PlanTerms(n, **{f.name: getattr(plan, f.name) for f in fields(Plan)}) for n, plan in enumerate(plans)]
+    return [_terms(index, client.plan(model, index)) for index in range(client.model(model).plans)]
+
+
+def plan_terms_of(entry: PlanEntry) -> PlanTerms:
+    """Return the terms of a plan in the index."""
+    return _terms(entry.plan_index, entry.plan)
+
+
+def _terms(index: int, plan: Plan) -> PlanTerms:
+    return PlanTerms(index, **{f.name: getattr(plan, f.name) for f in fields(Plan)})
 
 
 def program_text(manifest: PlanManifest) -> list[str]:

@@ -46,6 +46,7 @@ __all__ = [
     "lineage_facts",
     "participation_facts",
     "recall_facts",
+    "version_facts",
 ]
 
 
@@ -246,7 +247,7 @@ def lineage_facts(
     return LineageFacts(
         model=model,
         version=version,
-        lineage=tuple(_version(story, parents[story.entry.digest], told) for story in reversed(stories)),
+        lineage=tuple(version_facts(story, parents[story.entry.digest], told) for story in reversed(stories)),
         descendants=tuple(_place(entry, told) for entry in descendants_of(ancestry, version)),
         unknown_parents=tuple(d for s in stories for d in parents[s.entry.digest] if d not in ancestry.places),
         unread=len(ancestry.unread),
@@ -267,7 +268,8 @@ def recall_facts(digest: Digest, found: Recall, told: DatesAndMetrics) -> Recall
     return RecallFacts(digest, found.stated, found.uses, places, found.unread)
 
 
-def _version(story: VersionProvenance, parents: tuple[Digest, ...], told: DatesAndMetrics) -> VersionFacts:
+def version_facts(story: VersionProvenance, parents: tuple[Digest, ...], told: DatesAndMetrics) -> VersionFacts:
+    """Return the facts of a version, given its parents in all models, and what is told of its entries."""
     entry, made = story.entry, story.round
     return VersionFacts(
         version=entry.digest,

@@ -16,8 +16,10 @@ from registry.types import Address, Digest, Fault, ModelId, Role, Root, RoundId,
 __all__ = [
     "AttestationEntry",
     "Block",
+    "ChallengeEntry",
     "CommitmentEntry",
     "ConvictionEntry",
+    "DemandEntry",
     "DeprecationEntry",
     "ExpulsionEntry",
     "Following",
@@ -200,6 +202,11 @@ class RoundEntry:
     cancelled: bool
     final: bool
 
+    @property
+    def finalized(self) -> bool:
+        """Whether it made a version."""
+        return self.version_digest is not None
+
 
 @dataclass(frozen=True, slots=True)
 class ScoringEntry:
@@ -290,6 +297,44 @@ class ConvictionEntry:
     tally: bytes
     challenger: Address
     fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
+class DemandEntry:
+    """A demanded leaf.
+
+    Attributes:
+        root: Root of the tree that the leaf is in.
+        leaf: The leaf's index.
+        deposit: What showing it earns, wei.
+        deadline: Until when it is to be shown, Unix seconds.
+        late_deadline: Until when it may be shown late.
+        answered: Where it was shown; None if it was not.
+        closed: Where it was recorded as unanswered; None if it was not.
+    """
+
+    at: LogPlace
+    round_id: RoundId
+    tally: bytes
+    demander: Address
+    root: bytes
+    leaf: int
+    deposit: int
+    deadline: int
+    late_deadline: int
+    answered: LogPlace | None
+    closed: LogPlace | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChallengeEntry:
+    """A step of a challenge of several transactions; `next` is how far it has come."""
+
+    at: LogPlace
+    round_id: RoundId
+    tally: bytes
+    challenger: Address
+    next: int
 
 
 @dataclass(frozen=True, slots=True)

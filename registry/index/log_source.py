@@ -7,7 +7,7 @@ one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -81,15 +81,22 @@ class LogSource:
         Raises:
             NodeUnavailable: It does not answer, or lacks a block.
         """
-        found, wanted = {}, sorted(set(numbers))
+        return {block.number: time for block, time in self.timed_blocks(numbers)}
+
+    def timed_blocks(self, numbers: Iterable[int]) -> Iterator[tuple[Block, int]]:
+        """Yield blocks by number with their times, Unix seconds, ascending.
+
+        Raises:
+            NodeUnavailable: It does not answer, or lacks a block.
+        """
+        wanted = sorted(set(numbers))
         for at in range(0, len(wanted), _BATCH):
             part = wanted[at : at + _BATCH]
             for number, block in zip(part, self._ask([_block_request(number) for number in part]), strict=True):
                 try:
-                    found[number] = int(block["timestamp"], 16)
+                    yield _block(block, number), int(block["timestamp"], 16)
                 except (LookupError, TypeError, ValueError) as error:
                     raise NodeUnavailable(f"expected block {number} from the node, got {block!r:.80}") from error
-        return found
 
     def read(self, blocks: range, after: Block | None) -> Range:
         """Return the contracts' logs of a range of blocks that descends from a known block.

@@ -28,12 +28,16 @@ from registry.index.entries import (
 from registry.types import ZERO32, Address, Digest, ModelId, Role
 
 __all__ = [
+    "END",
     "FROM",
     "ORDER",
     "PLACE",
+    "acts",
     "ancestors",
+    "block_at",
     "blocks_between",
     "checked_block",
+    "children",
     "committed_digests",
     "count_facts",
     "deprecations",
@@ -41,22 +45,30 @@ __all__ = [
     "dump",
     "every_version",
     "facts",
+    "facts_of_block",
     "final_block",
     "following",
     "head_block",
     "heads",
+    "is_named",
     "labels",
     "member_history",
     "members",
+    "memberships",
     "model",
     "models",
+    "models_after",
+    "named_manifests",
     "newest_models",
+    "owned_by",
     "owners",
     "place_of",
     "plans",
     "roots_of",
     "tables",
+    "version_digests",
     "versions",
+    "versions_before",
     "versions_of_digest",
 ]
 
@@ -116,6 +128,19 @@ def blocks_between(db: sqlite3.Connection, above: int, up_to: int) -> tuple[Bloc
     return tuple(Block(*row) for row in db.execute(query, (above, up_to)))
 
 
+def block_at(db: sqlite3.Connection, number: int) -> Block | None:
+    """Return an indexed block; None if the index keeps none of this number, as of most that hold no facts."""
+    row = db.execute("SELECT number, hash FROM blocks WHERE number = ?", (number,)).fetchone()
+    return None if row is None else Block(*row)
+
+
+def facts_of_block(db: sqlite3.Connection, number: int) -> tuple[tuple[int, str], ...]:
+    """Return the facts that stand in a block: log index and table, in log order."""
+    held = [table for table in tables(db) if table not in ("following", "contracts", "blocks")]
+    query = " UNION ALL ".join(f"SELECT log_index, '{table}' FROM {table} WHERE block = ?1" for table in held)
+    return tuple(db.execute(f"{query} ORDER BY 1, 2", (number,)))
+
+
 def count_facts(db: sqlite3.Connection) -> dict[str, int]:
     """Return the number of rows of each table."""
     held = [table for table in tables(db) if table not in ("following", "contracts", "blocks")]
@@ -156,13 +181,21 @@ SELECT {PLACE.format("models")}, models.model, {_LAST.format("owner", "owners")}
   {_COUNT.format("rounds")}, {_COUNT.format("plans")}, {_LAST.format("suspended", "suspensions")},
   max({", ".join(f"coalesce({_LAST.format('block', table)}, 0)" for table in _CHANGES)})
     <= coalesce(following.final, -1)
-{FROM.format("models")} WHERE ? IS NULL OR models.model = ? {ORDER.format("models")}
+{FROM.format("models")} WHERE {{}} {ORDER.format("models")}
 """
+END = ((1 << 63) - 1, 0)
+"""A place, (block, log_index), after all others."""
 
 
 def models(db: sqlite3.Connection) -> tuple[ModelEntry, ...]:
     """Return every model."""
-    return tuple(_models(db, None))
+    return tuple(_models(db, "1"))
+
+
+def models_after(db: sqlite3.Connection, after: tuple[int, int] | None, most: int) -> tuple[ModelEntry, ...]:
+    """Return so many models registered after a place, (block, log_index), or from the first."""
+    where = "(models.block, models.log_index) > (?, ?)"
+    return tuple(_models(db, where, *(after or (-1, -1)), most=most))
 
 
 def newest_models(db: sqlite3.Connection, most: int) -> tuple[bytes, ...]:
@@ -173,14 +206,20 @@ def newest_models(db: sqlite3.Connection, most: int) -> tuple[bytes, ...]:
 
 def model(db: sqlite3.Connection, model_id: ModelId) -> ModelEntry | None:
     """Return a model."""
-    return next(_models(db, model_id), None)
+    return next(_models(db, "models.model = ?", model_id), None)
 
 
-def _models(db: sqlite3.Connection, model_id: ModelId | None) -> Iterator[ModelEntry]:
-    for row in db.execute(_MODEL, (model_id, model_id)):
+def _models(db: sqlite3.Connection, where: str, *values: object, most: int = -1) -> Iterator[ModelEntry]:
+    for row in db.execute(f"{_MODEL.format(where)} LIMIT ?", (*values, most)):
         name, owner, pending, genesis, head, *counts, suspended, final = row[4:]
         shown = (*counts, bool(suspended), bool(final))
         yield ModelEntry(place_of(row), name, owner, pending or _NOBODY, genesis, head, *shown)
+
+
+def owned_by(db: sqlite3.Connection, account: Address) -> tuple[ModelId, ...]:
+    """Return the models that an account owns, in the order in which it came to own them."""
+    rows = db.execute("SELECT DISTINCT model FROM owners WHERE owner = ? ORDER BY block, log_index", (account,))
+    return tuple(ModelId(name) for (name,) in rows if owners(db, name)[-1].owner == account)
 
 
 def owners(db: sqlite3.Connection, model_id: ModelId) -> tuple[OwnerEntry, ...]:
@@ -201,6 +240,29 @@ def member_history(
     where = "model = ?1 AND (?2 IS NULL OR account = ?2)"
     rows = facts(db, "members", "model account roles", where, model_id, account)
     return tuple(MemberEntry(at, name, who, Role(roles)) for at, name, who, roles in rows)
+
+
+def memberships(db: sqlite3.Connection, account: Address) -> tuple[MemberEntry, ...]:
+    """Return the last role change of an account in each model where it has or had a role."""
+    rows = facts(db, "members", "model account roles", "account = ?", account)
+    last = {name: MemberEntry(at, name, who, Role(roles)) for at, name, who, roles in rows}
+    return tuple(sorted(last.values(), key=lambda entry: entry.at))
+
+
+_ACTORS = (
+    ("attestations", "aggregator"),
+    ("demands", "demander"),
+    ("answers", "answerer"),
+    ("advances", "challenger"),
+    ("bonds", "aggregator"),
+    ("score_commitments", "validator"),
+)
+
+
+def acts(db: sqlite3.Connection, account: Address) -> bool:
+    """Return whether an account attested, demanded, answered, challenged, staked or scored, with a role or without."""
+    query = " OR ".join(f"EXISTS (SELECT 1 FROM {table} WHERE {column} = ?1)" for table, column in _ACTORS)
+    return bool(db.execute(f"SELECT {query}", (account,)).fetchone()[0])
 
 
 def plans(db: sqlite3.Connection, model_id: ModelId) -> tuple[PlanEntry, ...]:
@@ -239,9 +301,11 @@ def roots_of(columns: Sequence[Any]) -> Roots:
     return Roots(tensor, rest, state, layout, int.from_bytes(step))
 
 
-def _versions(db: sqlite3.Connection, where: str, *values: object, walk: str = "") -> tuple[VersionEntry, ...]:
+def _versions(
+    db: sqlite3.Connection, where: str, *values: object, walk: str = "", order: str = ORDER.format("versions")
+) -> tuple[VersionEntry, ...]:
     found = []
-    for row in db.execute(f"{walk}{_VERSION} WHERE {where} {ORDER.format('versions')}", values):
+    for row in db.execute(f"{walk}{_VERSION} WHERE {where} {order}", values):
         name, digest, parent, *roots, made_by, number, deprecated, final = row[4:]
         shown = (roots_of(roots), made_by, number or 0, bool(deprecated), bool(final))
         found.append(VersionEntry(place_of(row), name, digest, parent or _NO_PARENT, *shown))
@@ -253,6 +317,15 @@ def versions(db: sqlite3.Connection, model_id: ModelId) -> tuple[VersionEntry, .
     return _versions(db, "versions.model = ?", model_id)
 
 
+def versions_before(
+    db: sqlite3.Connection, model_id: ModelId, before: tuple[int, int] | None, most: int
+) -> tuple[VersionEntry, ...]:
+    """Return so many of a model's versions anchored before a place, (block, log_index), or the last; newest first."""
+    where = "versions.model = ? AND (versions.block, versions.log_index) < (?, ?)"
+    order = "ORDER BY versions.block DESC, versions.log_index DESC LIMIT ?"
+    return _versions(db, where, model_id, *(before or END), most, order=order)
+
+
 def every_version(db: sqlite3.Connection) -> tuple[VersionEntry, ...]:
     """Return the versions of all models, in chain order."""
     return _versions(db, "1")
@@ -261,6 +334,11 @@ def every_version(db: sqlite3.Connection) -> tuple[VersionEntry, ...]:
 def versions_of_digest(db: sqlite3.Connection, digest: Digest) -> tuple[VersionEntry, ...]:
     """Return the versions with a digest, in all models."""
     return _versions(db, "versions.digest = ?", digest)
+
+
+def children(db: sqlite3.Connection, model_id: ModelId, digest: Digest) -> tuple[VersionEntry, ...]:
+    """Return the versions of a model that have a version as their parent."""
+    return _versions(db, "versions.model = ? AND versions.parent = ?", model_id, digest)
 
 
 def ancestors(db: sqlite3.Connection, model_id: ModelId, digest: Digest) -> tuple[VersionEntry, ...]:
@@ -275,9 +353,31 @@ def descendants(db: sqlite3.Connection, model_id: ModelId, digest: Digest) -> tu
     return _versions(db, "versions.model = ?1 AND versions.digest IN found", model_id, digest, walk=walk)
 
 
-def committed_digests(db: sqlite3.Connection) -> tuple[Digest, ...]:
-    """Return the digests of all committed updates, in all models."""
-    return tuple(Digest(digest) for (digest,) in db.execute("SELECT DISTINCT digest FROM commitments ORDER BY digest"))
+def committed_digests(db: sqlite3.Connection, *, above: int = -1) -> tuple[Digest, ...]:
+    """Return the digests of all updates committed in blocks above a number, in all models."""
+    query = "SELECT DISTINCT digest FROM commitments WHERE block > ? ORDER BY digest"
+    return tuple(Digest(digest) for (digest,) in db.execute(query, (above,)))
+
+
+def version_digests(db: sqlite3.Connection, *, above: int = -1) -> tuple[Digest, ...]:
+    """Return the digests of all versions anchored in blocks above a number, in all models."""
+    query = "SELECT DISTINCT digest FROM versions WHERE block > ? ORDER BY digest"
+    return tuple(Digest(digest) for (digest,) in db.execute(query, (above,)))
+
+
+_MANIFESTS = (("versions", "digest"), ("commitments", "digest"), ("plans", "digest"), ("results", "report_digest"))
+
+
+def is_named(db: sqlite3.Connection, digest: bytes) -> bool:
+    """Return whether an event names a manifest: of a version, an update, a plan or a report."""
+    query = " OR ".join(f"EXISTS (SELECT 1 FROM {table} WHERE {column} = ?1)" for table, column in _MANIFESTS)
+    return bool(db.execute(f"SELECT {query}", (digest,)).fetchone()[0])
+
+
+def named_manifests(db: sqlite3.Connection) -> tuple[Digest, ...]:
+    """Return the digests of all manifests that events name, ascending."""
+    query = " UNION ".join(f"SELECT {column} FROM {table}" for table, column in _MANIFESTS)
+    return tuple(Digest(digest) for (digest,) in db.execute(f"{query} ORDER BY 1"))
 
 
 def heads(db: sqlite3.Connection, model_id: ModelId) -> tuple[HeadEntry, ...]:

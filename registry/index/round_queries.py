@@ -12,29 +12,37 @@ from typing import Any
 from registry.chain.contract_structs import Result
 from registry.index.entries import (
     AttestationEntry,
+    ChallengeEntry,
     CommitmentEntry,
     ConvictionEntry,
+    DemandEntry,
     ExpulsionEntry,
+    LogPlace,
     QuorumEntry,
     ResultEntry,
     RoundEntry,
     ScoringEntry,
     VoidEntry,
 )
-from registry.index.queries import ORDER, PLACE, facts, place_of, roots_of
+from registry.index.queries import END, ORDER, PLACE, facts, place_of, roots_of
 from registry.types import Address, Digest, Fault, ModelId, RoundId, Standing
 
 __all__ = [
     "attestations",
+    "challenges",
     "commitments",
     "commitments_by",
+    "commitments_by_before",
     "commitments_of",
     "convictions",
+    "convictions_by",
+    "demands",
     "expulsions",
     "quorums",
     "results",
     "round_of",
     "rounds",
+    "rounds_before",
     "scoring",
     "voids",
 ]
@@ -66,8 +74,10 @@ FROM rounds JOIN blocks ON blocks.number = rounds.block
 """
 
 
-def _rounds(db: sqlite3.Connection, where: str, *values: object) -> Iterator[RoundEntry]:
-    for row in db.execute(f"{_ROUND} WHERE {where} {ORDER.format('rounds')}", values):
+def _rounds(
+    db: sqlite3.Connection, where: str, *values: object, order: str = ORDER.format("rounds")
+) -> Iterator[RoundEntry]:
+    for row in db.execute(f"{_ROUND} WHERE {where} {order}", values):
         *opened, early, result, version, cancelled, final = row[4:]
         shown = (*opened, bool(early), result, version, bool(cancelled), bool(final))
         yield RoundEntry(place_of(row), *shown)
@@ -76,6 +86,12 @@ def _rounds(db: sqlite3.Connection, where: str, *values: object) -> Iterator[Rou
 def rounds(db: sqlite3.Connection, model_id: ModelId) -> tuple[RoundEntry, ...]:
     """Return a model's rounds."""
     return tuple(_rounds(db, "rounds.model = ?", model_id))
+
+
+def rounds_before(db: sqlite3.Connection, model_id: ModelId, before: int, most: int) -> tuple[RoundEntry, ...]:
+    """Return so many of a model's rounds with a number below `before`, newest first."""
+    where, order = "rounds.model = ? AND rounds.number < ?", "ORDER BY rounds.number DESC LIMIT ?"
+    return tuple(_rounds(db, where, model_id, before, most, order=order))
 
 
 def round_of(db: sqlite3.Connection, round_id: RoundId) -> RoundEntry | None:
@@ -91,9 +107,11 @@ FROM commitments JOIN blocks ON blocks.number = commitments.block
 """
 
 
-def _commitments(db: sqlite3.Connection, where: str, value: bytes) -> tuple[CommitmentEntry, ...]:
-    query = f"{_COMMITMENT} WHERE {where} {ORDER.format('commitments')}"
-    return tuple(CommitmentEntry(place_of(row), *row[4:]) for row in db.execute(query, (value,)))
+def _commitments(
+    db: sqlite3.Connection, where: str, *values: object, order: str = ORDER.format("commitments")
+) -> tuple[CommitmentEntry, ...]:
+    query = f"{_COMMITMENT} WHERE {where} {order}"
+    return tuple(CommitmentEntry(place_of(row), *row[4:]) for row in db.execute(query, values))
 
 
 def commitments(db: sqlite3.Connection, round_id: RoundId) -> tuple[CommitmentEntry, ...]:
@@ -104,6 +122,15 @@ def commitments(db: sqlite3.Connection, round_id: RoundId) -> tuple[CommitmentEn
 def commitments_by(db: sqlite3.Connection, participant: Address) -> tuple[CommitmentEntry, ...]:
     """Return all commitments of an account, in all models."""
     return _commitments(db, "commitments.participant = ?", participant)
+
+
+def commitments_by_before(
+    db: sqlite3.Connection, participant: Address, before: tuple[int, int] | None, most: int
+) -> tuple[CommitmentEntry, ...]:
+    """Return so many of an account's commitments before a place, (block, log_index), or the last; newest first."""
+    where = "commitments.participant = ? AND (commitments.block, commitments.log_index) < (?, ?)"
+    order = "ORDER BY commitments.block DESC, commitments.log_index DESC LIMIT ?"
+    return _commitments(db, where, participant, *(before or END), most, order=order)
 
 
 def commitments_of(db: sqlite3.Connection, digest: Digest) -> tuple[CommitmentEntry, ...]:
@@ -148,10 +175,39 @@ def convictions(db: sqlite3.Connection, round_id: RoundId) -> tuple[ConvictionEn
     return tuple(ConvictionEntry(at, of, tally, who, Fault(fault)) for at, of, tally, who, fault in rows)
 
 
+def convictions_by(db: sqlite3.Connection, challenger: Address) -> tuple[ConvictionEntry, ...]:
+    """Return the convictions by an account, in all models."""
+    rows = facts(db, "convictions", "round tally challenger fault", "challenger = ?", challenger)
+    return tuple(ConvictionEntry(at, of, tally, who, Fault(fault)) for at, of, tally, who, fault in rows)
+
+
 def expulsions(db: sqlite3.Connection, round_id: RoundId) -> tuple[ExpulsionEntry, ...]:
     """Return the aggregators that lost their role for attesting a void result of a round."""
     rows = facts(db, "expulsions", "round aggregator tally", "round = ?", round_id)
     return tuple(ExpulsionEntry(*row) for row in rows)
+
+
+def challenges(db: sqlite3.Connection, round_id: RoundId) -> tuple[ChallengeEntry, ...]:
+    """Return the steps of challenges of several transactions against results of a round."""
+    rows = facts(db, "advances", "round tally challenger next", "round = ?", round_id)
+    return tuple(ChallengeEntry(*row) for row in rows)
+
+
+def demands(db: sqlite3.Connection, round_id: RoundId) -> tuple[DemandEntry, ...]:
+    """Return the leaves demanded of results of a round, each with what became of it."""
+    ends: list[dict[tuple[bytes, ...], list[LogPlace]]] = []
+    for table in ("answers", "closures"):
+        found: dict[tuple[bytes, ...], list[LogPlace]] = {}
+        for at, *leaf in facts(db, table, "tally root leaf", "round = ?", round_id):
+            found.setdefault(tuple(leaf), []).append(at)
+        ends.append(found)
+    told = []
+    columns = "tally demander root leaf deposit deadline late_deadline"
+    for at, tally, who, root, leaf, deposit, *deadlines in facts(db, "demands", columns, "round = ?", round_id):
+        over = (next((end for end in held.get((tally, root, leaf), ()) if end > at), None) for held in ends)
+        amounts = int.from_bytes(leaf), int.from_bytes(deposit)
+        told.append(DemandEntry(at, round_id, tally, who, root, *amounts, *deadlines, *over))
+    return tuple(told)
 
 
 _MINIMUM = """

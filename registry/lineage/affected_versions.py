@@ -20,7 +20,16 @@ from registry.lineage.provenance import standing_report
 from registry.store.base import ContentStore
 from registry.types import Address, Digest, ModelId
 
-__all__ = ["Participation", "Recall", "Use", "learn_data_sets", "participation_of", "recall_data_set", "recall_update"]
+__all__ = [
+    "Participation",
+    "Recall",
+    "Use",
+    "learn_data_sets",
+    "participation_of",
+    "recall_data_set",
+    "recall_update",
+    "uses_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +77,22 @@ class Participation:
 
 def recall_update(db: sqlite3.Connection, store: ContentStore, catalogue: Catalogue, digest: Digest) -> Recall:
     """Return every version that descends from an update."""
-    uses = _uses(db, store, round_queries.commitments_of(db, digest))
+    uses = uses_of(db, store, round_queries.commitments_of(db, digest))
     ancestry = read_ancestry(db, catalogue)
     return Recall(uses, (), _from(ancestry, uses, ()), len(ancestry.unread))
 
 
-def recall_data_set(db: sqlite3.Connection, store: ContentStore, catalogue: Catalogue, digest: bytes) -> Recall:
+def recall_data_set(
+    db: sqlite3.Connection, store: ContentStore, catalogue: Catalogue, digest: bytes, *, unread: int | None = None
+) -> Recall:
     """Return every version that descends from a data set, by updates that name it and by owners' statements.
 
-    Reads every manifest of an update or a version that was not read before.
+    Reads every manifest of an update or a version that was not read before, unless told how many of these are
+    `unread`.
     """
-    unread = learn_data_sets(db, catalogue)
+    unread = learn_data_sets(db, catalogue) if unread is None else unread
     naming = sorted(catalogue.naming(digest))
-    uses = _uses(db, store, [c for named in naming for c in round_queries.commitments_of(db, named)])
+    uses = uses_of(db, store, [c for named in naming for c in round_queries.commitments_of(db, named)])
     ancestry = read_ancestry(db, catalogue)
     stated = tuple(named for named in naming if named in ancestry.places)
     return Recall(uses, stated, _from(ancestry, uses, stated), unread)
@@ -97,12 +109,13 @@ def participation_of(
 ) -> Participation:
     """Return an account's contributions to a model, and every version that descends from them."""
     committed = [c for c in round_queries.commitments_by(db, account) if c.model_id == model_id]
-    uses = _uses(db, store, committed)
+    uses = uses_of(db, store, committed)
     ancestry = read_ancestry(db, catalogue)
     return Participation(uses, _from(ancestry, uses, ()), len(ancestry.unread))
 
 
-def _uses(db: sqlite3.Connection, store: ContentStore, commitments: Iterable[CommitmentEntry]) -> tuple[Use, ...]:
+def uses_of(db: sqlite3.Connection, store: ContentStore, commitments: Iterable[CommitmentEntry]) -> tuple[Use, ...]:
+    """Return what became of commitments, in chain order."""
     found = []
     for commitment in sorted(commitments, key=lambda entry: entry.at):
         entry = round_queries.round_of(db, commitment.round_id)

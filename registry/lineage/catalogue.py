@@ -91,6 +91,14 @@ class Catalogue:
             row = self._db.execute("SELECT parent FROM versions WHERE digest = ?", (digest,)).fetchone()
         return None if row is None or row[0] is None else Digest(row[0])
 
+    def children_of(self, digest: Digest) -> tuple[Digest, ...]:
+        """Return the versions read so far whose manifest names this one as its parent."""
+        with self._reporting():
+            found = self._db.execute(
+                "SELECT digest FROM versions WHERE parent = ? ORDER BY digest", (digest,)
+            ).fetchall()
+        return tuple(Digest(child) for (child,) in found)
+
     def versions_of_file(self, cid: Cid | None, *, sha256: bytes | None = None) -> tuple[Digest, ...]:
         """Return the versions whose manifest names a file: by CID, by sha256, or by both if both are given."""
         query = (

@@ -56,14 +56,15 @@ def name_of_file(path: Path) -> FileName:
         raise InputError(f"{path}: expected a file to read, got {error.strerror or error}") from error
 
 
-def identify(db: sqlite3.Connection, catalogue: Catalogue, name: FileName) -> Identified:
+def identify(db: sqlite3.Connection, catalogue: Catalogue, name: FileName, *, unread: int | None = None) -> Identified:
     """Find the versions that a file is.
 
-    A manifest matches only if every known address agrees: one that names the sha256 of this file and the CID of another
+    Reads the manifests of all versions that were not read before, unless told how many of these are `unread`. A
+    manifest matches only if every known address agrees: one that names the sha256 of this file and the CID of another
     matches neither.
     """
-    entries = queries.every_version(db)
-    unread = catalogue.learn_versions(entry.digest for entry in entries)
-    named = set(catalogue.versions_of_file(name.cid, sha256=name.sha256))
-    found = sorted((e for e in entries if e.digest in named), key=lambda entry: (entry.round_id is None, entry.at))
-    return Identified(name, tuple(found), len(unread))
+    if unread is None:
+        unread = len(catalogue.learn_versions(queries.version_digests(db)))
+    named = catalogue.versions_of_file(name.cid, sha256=name.sha256)
+    entries = (entry for digest in named for entry in queries.versions_of_digest(db, digest))
+    return Identified(name, tuple(sorted(entries, key=lambda entry: (entry.round_id is None, entry.at))), unread)

@@ -54,12 +54,14 @@ class CommitmentProvenance:
     Attributes:
         reason: Its reason in the standing result's report; None if no result stands or the report is unavailable.
         share: Fraction of the total weight; 0 unless admitted.
+        factor: What the combine rule multiplies it by, in the report; 0 unless admitted.
         data_set: The manifest of its data set, if public.
     """
 
     entry: CommitmentEntry
     reason: Reason | None
     share: float
+    factor: int
     update: UpdateManifest | None
     data_set: DataSetManifest | None
 
@@ -184,8 +186,10 @@ def read_lineage(client: Client, store: ContentStore, model_id: ModelId, digest:
         return list(provenance_of_lineage(db, store, model_id, digest))
 
 
-def round_provenance(db: sqlite3.Connection, store: ContentStore, entry: RoundEntry) -> RoundProvenance:
-    """Return the provenance of a round."""
+def round_provenance(
+    db: sqlite3.Connection, store: ContentStore, entry: RoundEntry, *, shown: slice = slice(None)
+) -> RoundProvenance:
+    """Return the provenance of a round, with these of its commitments; by default with all."""
     plans = queries.plans(db, entry.model_id)
     before = round_queries.round_of(db, round_id_of(entry.model_id, entry.number - 1))
     plan = plans[entry.plan_index]
@@ -199,7 +203,7 @@ def round_provenance(db: sqlite3.Connection, store: ContentStore, entry: RoundEn
         plan_before=None if before is None else plans[before.plan_index],
         plan_manifest=found_manifest(store, plan.plan.digest, PlanManifest),
         report=None if report is None else report.manifest,
-        commitments=_commitments(db, store, entry, report),
+        commitments=_commitments(db, store, entry, report, shown),
         attesters=tuple(attesters),
         scoring=None if entry.result_hash is None else round_queries.scoring(db, entry.round_id, entry.result_hash),
         disputes=_disputes(db, entry),
@@ -221,18 +225,19 @@ def standing_report(db: sqlite3.Connection, store: ContentStore, entry: RoundEnt
 
 
 def _commitments(
-    db: sqlite3.Connection, store: ContentStore, entry: RoundEntry, report: Report | None
+    db: sqlite3.Connection, store: ContentStore, entry: RoundEntry, report: Report | None, shown: slice
 ) -> tuple[CommitmentProvenance, ...]:
     told = []
-    for number, committed in enumerate(round_queries.commitments(db, entry.round_id)):
+    for number, committed in list(enumerate(round_queries.commitments(db, entry.round_id)))[shown]:
         reason = None if report is None else Reason(report.entries[number].reason)
+        factor = 0 if report is None else report.entries[number].factor
         admitted = report is not None and reason is Reason.ADMITTED
         share = committed.weight / report.manifest.total_weight if admitted and report else 0.0
         with reported_unavailable(reason is Reason.UNAVAILABLE):
             update = found_manifest(store, committed.digest, UpdateManifest)
         public = update.data_set if update is not None and isinstance(update.data_set, Cid) else None
         data_set = None if public is None else found_manifest(store, public.digest, DataSetManifest)
-        told.append(CommitmentProvenance(committed, reason, share, update, data_set))
+        told.append(CommitmentProvenance(committed, reason, share, factor, update, data_set))
     return tuple(told)
 
 

@@ -34,6 +34,7 @@ from registry.rules.tracing import TracedScalars, Value, divide, isqrt, maximum,
 from registry.types import GRID_LIMIT, MAX_GRID_BITS
 
 __all__ = [
+    "CONVICTED_BY",
     "FloatParameter",
     "MOMENT",
     "RULES",
@@ -309,6 +310,8 @@ def _adaptive_parameters(rate: float, beta1: float, beta2: float | None = None) 
     )
 
 
+CONVICTED_BY = ("convictVersion", "convictState", "convictRoots")
+"""Fraud proofs of a false server step, under any program."""
 RULES = {
     "fedavg": NamedServerRule((_RATE,), fedavg, "server SGD: w += rate * aggregate", "McMahan et al., AISTATS 2017"),
     "fedavgm": NamedServerRule(

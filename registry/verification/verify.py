@@ -5,7 +5,7 @@ Read-only: needs a chain and a content store, no account and no torch. Every che
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -56,6 +56,7 @@ __all__ = [
     "Verification",
     "standing",
     "until_failure",
+    "verify_published",
     "verify_records",
     "verify_round",
     "verify_version",
@@ -399,6 +400,24 @@ def _published_checks(context: _Context, step: VersionNode) -> Iterator[Check | 
     store = context.store
     if context.model is not None:
         yield from context.receipts(context.model.of(step), step)
+    if context.folder is None:
+        yield from verify_published(store, step)
+        return
+    manifest = yield from _published_manifest(store, step)
+    for _ in read_version(store, manifest):
+        pass
+    yield Check(
+        "version file", Finding.PASSED, f"{manifest.weights.size} bytes, sha256 {manifest.weights.sha256.hex()}"
+    )
+
+
+def verify_published(store: ContentStore, step: VersionNode) -> Iterator[Check | Begun]:
+    """Check the manifest of a version that no round made, without its file. Raises as `verify_records`."""
+    yield from _published_manifest(store, step)
+    yield Check("version file", Finding.ASSERTED, "not read: only its manifest was checked")
+
+
+def _published_manifest(store: ContentStore, step: VersionNode) -> Generator[Check | Begun, None, VersionManifest]:
     yield Begun("manifest")
     manifest = load_version_manifest(store, step.digest)
     if manifest.round is not None:
@@ -408,14 +427,7 @@ def _published_checks(context: _Context, step: VersionNode) -> Iterator[Check | 
         _same("version: parent", manifest.parent and manifest.parent.digest, step.parent)
     yield Check("manifest", Finding.PASSED, "agrees with the chain; published by the owner, not the result of a round")
     yield Begun("version file")
-    if context.folder is None:
-        yield Check("version file", Finding.ASSERTED, "not read: only its manifest was checked")
-        return
-    for _ in read_version(store, manifest):
-        pass
-    yield Check(
-        "version file", Finding.PASSED, f"{manifest.weights.size} bytes, sha256 {manifest.weights.sha256.hex()}"
-    )
+    return manifest
 
 
 def _anchor(client: ChainView, step: VersionNode, block: int) -> Iterator[Check | Begun]:

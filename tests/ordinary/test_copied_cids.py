@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from registry.cli.cid_text import cid_named
 from registry.content.cid import parse_cid
+from registry.content.copied_cids import cid_named
 from registry.errors import FormError
 
 CID = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"

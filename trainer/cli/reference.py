@@ -54,6 +54,7 @@ TASKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("find out what data or a participant went into", ("provenance participant", "provenance descendants")),
     ("describe a data set", ("dataset describe",)),
     ("disclose a private data set", ("participant data-set", "provenance data-set")),
+    ("look at all of it in a browser, or over HTTP", ("explorer",)),
     ("fetch a model and verify it", ("model pull", "model card", "verify")),
     ("prove, and verify offline", ("inclusion create", "inclusion verify", "bundle create", "bundle verify")),
     ("query the contracts' events", ("index sync", "index status", "index repair", "index rebuild", "index dump")),

@@ -7,6 +7,7 @@ at each hospital alone, and one on all cases pooled, which nobody is allowed to 
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -22,6 +23,7 @@ from registry.chain.contract_events import ResultAttested, RoundFinalized, Updat
 from registry.content.manifest import DataSetManifest, PlanManifest, Procedure, Reason
 from registry.dev.embedded import embedded
 from registry.errors import VerificationFailed
+from registry.explorer.snapshot import save_snapshot
 from registry.lineage.dates_and_metrics import round_score
 from registry.lineage.provenance import read_lineage
 from registry.rounds.onchain import read_round
@@ -82,7 +84,7 @@ def run(console: Console, folder: Path, out: Path, *, rounds: int = ROUNDS) -> H
     Args:
         console: Where to tell about it.
         folder: For the content store and everybody's files; about 45 MB per round.
-        out: The plot and the figures are written here.
+        out: The plot, the figures, the bundle and a snapshot for the explorer are written here.
         rounds: Number of rounds.
 
     Raises:
@@ -110,12 +112,15 @@ def run(console: Console, folder: Path, out: Path, *, rounds: int = ROUNDS) -> H
     _flip_a_bit(console, sim, store, folder)
     convict_a_lie(console, sim, chain, folder / "conviction")
     bundle_and_verify(console, sim, out / "model.car", folder / "bundle")
+    shutil.rmtree(out / "explorer", ignore_errors=True)  # of an earlier demo, on another chain
+    save_snapshot(sim.owner, sim.store, out / "explorer")
     federated, best, pool = (history.last(n).macro_f1 for n in ("federated", history.best_alone, "pooled"))
     console.print(
         f"\n[bold]Macro-F1[/] federated {federated:.3f}, all data pooled {pool:.3f}, "
         f"best hospital alone {best:.3f} ({history.best_alone})"
     )
-    console.print(f"Plot: {out / 'rounds.png'}. Took {time.monotonic() - began:.0f} s.")
+    console.print(f"Plot: {out / 'rounds.png'}. Took {time.monotonic() - began:.0f} s. Look at all of it in a browser:")
+    console.print(f"  cairn explorer {out / 'explorer'}", soft_wrap=True)
     return history
 
 

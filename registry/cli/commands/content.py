@@ -219,9 +219,9 @@ def find_cid(store: ContentStore, text: str) -> Cid:
     Raises:
         InputError: The text is neither.
     """
-    from registry.cli.cid_text import copied_cid
     from registry.cli.prefixes import choose
     from registry.content.cid import parse_cid
+    from registry.content.copied_cids import copied_cid
 
     text = copied_cid(text)
     if len(text) >= 59 or not text.startswith("b"):

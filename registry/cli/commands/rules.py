@@ -19,14 +19,13 @@ def rules(session: Session) -> None:
     Rules that no function of the contract convicts are replayed by readers: `cairn verify` recomputes all of them.
     """
     from registry.cli.rules_page import facts
-    from registry.rules.server_programs import RULES
+    from registry.rules.server_programs import CONVICTED_BY, RULES
 
     def show() -> None:
         rows = [_row("combine_rule", rule, rule.weights) for rule in COMBINE_RULES]
         for name, rule in RULES.items():
             parameters = ", ".join(f"{p.name} {p.lowest:g}..{p.highest:g}" for p in rule.parameters)
-            proofs = "convictVersion, convictState, convictRoots"
-            rows.append(("server", "", name, rule.description, "", parameters, proofs))
+            rows.append(("server", "", name, rule.description, "", parameters, ", ".join(CONVICTED_BY)))
         rows += [_row("update_form", form) for form in UPDATE_FORMS]
         for name, known in CLIENT_ALGORITHMS.items():
             weights, parameters = UNIFORM if known.uniform else "", with_usual(known.parameters)

@@ -96,9 +96,9 @@ def verify(
 
 def _file_named(text: str) -> FileName | None:
     """Return the file that an argument names by path, CID or sha256; None if it names something else."""
-    from registry.cli.cid_text import copied_cid
     from registry.cli.trusted_hashes import hash_of_32
     from registry.content.cid import parse_cid
+    from registry.content.copied_cids import copied_cid
     from registry.lineage.identify import FileName, name_of_file
     from registry.types import Codec
 

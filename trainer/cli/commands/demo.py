@@ -21,7 +21,7 @@ ROUNDS = 20
 def demo(
     session: Session,
     rounds: Annotated[int, typer.Option(min=1, metavar="N", help="How many rounds.")] = ROUNDS,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the plot and the figures.")] = Path(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for plot, figures and snapshot.")] = Path(
         "demo-out"
     ),
     keep: Annotated[Path | None, typer.Option("--keep", metavar="DIR", help="Keep store and files here.")] = None,

@@ -1,0 +1,320 @@
+"""The explorer as an ASGI application: pages, their JSON twins, files of versions, style sheet and script.
+
+Every answer carries a strict Content-Security-Policy: nothing inline, nothing from elsewhere. Templates escape every
+value, and show characters that steer a reader as escapes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.applications import Starlette
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from registry.errors import CairnError, IndexUnusable, InputError
+from registry.explorer.drawings import branches, score_plot, time_line
+from registry.explorer.openapi import openapi
+from registry.explorer.pages import PAGES, Page
+from registry.explorer.reading import NotThere, Shelf, hex_of
+from registry.explorer.search_page import SearchPage
+from registry.explorer.source_pages import manifest_bytes
+from registry.explorer.version_page import card_of, file_of
+from registry.explorer.words import FILTERS
+from registry.facts.plain import encoded, plain, printable
+from registry.store.blobs import open_blob
+from registry.types import Digest
+
+__all__ = ["site"]
+
+log = logging.getLogger(__name__)
+
+_POLICY = "default-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
+_PAGE_POLICY = f"{_POLICY}; style-src 'self'; img-src 'self'"
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+_TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+_SHARED = ("style.css", "search.js", "icon.svg")
+_MOST_QUERY = 500
+"""Characters of a query that are read."""
+Answer = Callable[[Request], Response]
+
+
+def site(shelf: Shelf, *, cors: str | None = None, names: Collection[str] | None = None) -> Starlette:
+    """Return the application.
+
+    Args:
+        shelf: What its pages read.
+        cors: Origin whose scripts may read the JSON, or `*`; None for no other.
+        names: Host names under which it answers; None for any.
+    """
+    made = _Site(shelf)
+    routes = [Route("/", lambda request: RedirectResponse("/models", 307))]
+    for page in PAGES:
+        routes.append(Route(f"{page.path}.json", made.twin(page)))
+        routes.append(Route(page.path, made.page(page)))
+    routes += [
+        Route("/models/{model}/versions/{version}/card.md", made.card),
+        Route("/models/{model}/versions/{version}/{file}.safetensors", made.file),
+        Route("/manifests/{digest}/block.cbor", made.block),
+        Route("/openapi.json", made.schema),
+        Route("/static/{name}", made.static),
+    ]
+    handlers: Mapping[Any, Any] = {CairnError: made.failed, HTTPException: made.refused, Exception: made.broken}
+    return Starlette(
+        routes=routes, exception_handlers=handlers, middleware=[Middleware(_Headers, cors), Middleware(_Names, names)]
+    )
+
+
+class _Headers:
+    """Adds the headers that every answer has, and CORS where it is on."""
+
+    def __init__(self, app: ASGIApp, cors: str | None) -> None:
+        self._app = app
+        self._cors = cors
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+                if self._cors is not None and headers.get("content-type", "").startswith("application/json"):
+                    headers["Access-Control-Allow-Origin"] = self._cors
+                    headers["Access-Control-Expose-Headers"] = "ETag"
+                    headers.add_vary_header("Origin")
+                headers.setdefault("Cross-Origin-Resource-Policy", "cross-origin" if self._cors else "same-origin")
+            await send(message)
+
+        await self._app(scope, receive, with_headers)
+
+
+class _Names:
+    """Refuses requests for other host names than these."""
+
+    def __init__(self, app: ASGIApp, names: Collection[str] | None) -> None:
+        self._app = app
+        self._names = names
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        named = Headers(scope=scope).get("host", "")
+        if self._names is None or re.sub(r":\d*$", "", named).lower() in self._names:
+            await self._app(scope, receive, send)
+            return
+        said = f"expected a request for {', '.join(self._names)}, got one for {printable(named)[:100]}\n"
+        await Response(said, 421, media_type="text/plain")(scope, receive, send)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    data: bytes
+    kind: str
+
+
+class _Site:
+    """Endpoints over one shelf."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._version = version("cairn-registry")
+        self._static, names = _static_files()
+        self._schema = encoded(openapi(self._version)).encode()
+        self._release = hashlib.sha256(f"{self._version} {sorted(names.values())}".encode()).digest()
+        self._templates = Environment(
+            loader=PackageLoader("registry.explorer", "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            finalize=_shown,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters.update(FILTERS)
+        self._templates.tests["zero"] = lambda value: not any(value)
+        self._templates.globals.update(
+            static=names, score_plot=score_plot, time_line=time_line, branches=branches, pretty=_pretty
+        )
+
+    # Pages --------------------------------------------------------------------------------------------------------
+
+    def page(self, page: Page) -> Answer:
+        """Return the endpoint of a page."""
+
+        def answer(request: Request) -> Response:
+            etag = self._etag(request)
+            if _is_known(request, etag):
+                return _unchanged(etag)
+            facts = self._gathered(page, request)
+            if isinstance(facts, SearchPage) and len(facts.hits) == 1:
+                return RedirectResponse(facts.hits[0].page, 303)
+            query = f"?{request.url.query}" if request.url.query else ""
+            shown = self._templates.get_template(f"{page.name}.html")
+            text = shown.render(
+                page=facts, as_of=facts.as_of, twin=f"{request.url.path}.json{query}", title=page.summary
+            )
+            policy = f"{_PAGE_POLICY}; script-src 'self'" if page.name == "search" else _PAGE_POLICY
+            headers = {"ETag": etag, "Cache-Control": "no-cache", "Content-Security-Policy": policy}
+            return Response(text, media_type="text/html", headers=headers)
+
+        return answer
+
+    def twin(self, page: Page) -> Answer:
+        """Return the endpoint of a page's JSON twin."""
+
+        def answer(request: Request) -> Response:
+            etag = self._etag(request)
+            if _is_known(request, etag):
+                return _unchanged(etag)
+            text = encoded(plain(self._gathered(page, request)))
+            headers = {"ETag": etag, "Cache-Control": "no-cache"}
+            return Response(text + "\n", media_type="application/json", headers=headers)
+
+        return answer
+
+    def _gathered(self, page: Page, request: Request) -> Any:
+        query = _query_of(request, page)
+        with self._shelf.reading() as reading:
+            return page.gather(reading, request.path_params, query)
+
+    def _etag(self, request: Request) -> str:
+        """Return the tag of a page in the present state: another address, head, finality or release gives another."""
+        named = f"{request.url.path}?{request.url.query}".encode()
+        return f'W/"{hashlib.sha256(self._release + self._shelf.state() + named).hexdigest()[:32]}"'
+
+    # Files --------------------------------------------------------------------------------------------------------
+
+    def card(self, request: Request) -> Response:
+        """Answer with a version's model card."""
+        with self._shelf.reading() as reading:
+            text = card_of(reading, request.path_params)
+        return Response(text, media_type="text/markdown", headers=_attached("README.md"))
+
+    def file(self, request: Request) -> Response:
+        """Answer with a file of a version, each block verified by the store as it is sent."""
+        with self._shelf.reading() as reading:
+            blob = file_of(reading, request.path_params)
+        headers = {**_attached(f"{request.path_params['file']}.safetensors"), "Content-Length": str(blob.size)}
+        if request.method == "HEAD":
+            return Response(media_type="application/octet-stream", headers=headers)
+        pieces = open_blob(self._shelf.store, blob)
+        return StreamingResponse(pieces, media_type="application/octet-stream", headers=headers)
+
+    def block(self, request: Request) -> Response:
+        """Answer with a manifest's bytes."""
+        text = request.path_params["digest"]
+        with self._shelf.reading() as reading:
+            data = manifest_bytes(reading, Digest(hex_of(text, 32, "manifest's digest")))
+        return Response(data, media_type="application/vnd.ipld.dag-cbor", headers=_attached(f"{text}.cbor"))
+
+    def schema(self, request: Request) -> Response:
+        """Answer with the OpenAPI schema."""
+        return Response(self._schema, media_type="application/json", headers={"Cache-Control": "no-cache"})
+
+    def static(self, request: Request) -> Response:
+        """Answer with the style sheet, the script or the icon."""
+        found = self._static.get(request.path_params["name"])
+        if found is None:
+            raise HTTPException(404)
+        return Response(
+            found.data, media_type=found.kind, headers={"Cache-Control": "public, max-age=31536000, immutable"}
+        )
+
+    # Errors -------------------------------------------------------------------------------------------------------
+
+    def failed(self, request: Request, error: CairnError) -> Response:
+        """Answer to an error that Cairn raises: what was expected, and what came."""
+        name = type(error).__name__
+        if isinstance(error, IndexUnusable) or not isinstance(error, InputError):
+            log.warning("%s: %s: %s", request.url.path, name, error)  # it may name files and hosts
+            return self._error(request, 503, name, "index or store cannot be read now: the explorer's log says why")
+        return self._error(request, 404 if isinstance(error, NotThere) else 400, name, str(error))
+
+    def refused(self, request: Request, error: HTTPException) -> Response:
+        """Answer to an address or a method that there is not."""
+        told = {404: "there is no such page", 405: "expected the method GET or HEAD"}
+        said = told.get(error.status_code, "the request is malformed")
+        return self._error(request, error.status_code, "HTTPException", f"{said}: {request.method} {request.url.path}")
+
+    def broken(self, request: Request, error: Exception) -> Response:
+        """Answer to an error that nobody expected; the log has it."""
+        log.error("%s: %s", request.url.path, type(error).__name__)
+        return self._error(request, 500, "Unexpected", "an unexpected error: a bug, which the explorer's log shows")
+
+    def _error(self, request: Request, code: int, name: str, message: str) -> Response:
+        line = printable(" ".join(message.split()))
+        headers = {**_HEADERS, "Cache-Control": "no-store"}
+        if request.url.path.endswith(".json"):
+            text = encoded({"error": name, "message": line}) + "\n"
+            return Response(text, code, media_type="application/json", headers=headers)
+        text = self._templates.get_template("error.html").render(code=code, message=line, title="Error")
+        return Response(
+            text, code, media_type="text/html", headers={**headers, "Content-Security-Policy": _PAGE_POLICY}
+        )
+
+
+def _static_files() -> tuple[dict[str, _File], dict[str, str]]:
+    """Return the files by their served name, which names their content, and those names by the files' own."""
+    served, names = {}, {}
+    for name in _SHARED:
+        data = (files("registry.explorer") / "static" / name).read_bytes()
+        stem, _, ending = name.partition(".")
+        names[name] = f"{stem}.{hashlib.sha256(data).hexdigest()[:16]}.{ending}"
+        served[names[name]] = _File(data, _TYPES[ending])
+    return served, names
+
+
+def _query_of(request: Request, page: Page) -> dict[str, str]:
+    """Return the query parameters that a page knows.
+
+    Raises:
+        InputError: One is given twice, or is too long.
+    """
+    found = {}
+    for name in page.query:
+        given = request.query_params.getlist(name)
+        if len(given) > 1 or any(len(value) > _MOST_QUERY for value in given):
+            raise InputError(f"expected {name} at most once, of at most {_MOST_QUERY} characters")
+        if given:
+            found[name] = given[0]
+    return found
+
+
+def _is_known(request: Request, etag: str) -> bool:
+    """Return whether the reader has the answer with this tag."""
+    given = request.headers.get("if-none-match", "")
+    return etag in re.split(r"\s*,\s*", given.strip())
+
+
+def _unchanged(etag: str) -> Response:
+    return Response(status_code=304, headers={"ETag": etag, "Cache-Control": "no-cache"})
+
+
+def _attached(name: str) -> dict[str, str]:
+    return {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-cache"}
+
+
+def _shown(value: object) -> object:
+    """Return what a template shows of a value: text with characters that steer a reader as escapes."""
+    return value if isinstance(value, Markup) else printable(str(value))
+
+
+def _pretty(value: object) -> Markup:
+    """Return facts as indented JSON, escaped."""
+    return Markup.escape(encoded(plain(value), indent=2))
