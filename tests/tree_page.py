@@ -49,6 +49,7 @@ ROOMS = {
     "trainer/cli/commands": "one file a group of commands",
     "scripts": "the three things users do",
     "examples": "tasks with other trainers",
+    "examples/agents": "agents with private heads that share a body",
     "examples/clinical_coding": "a pretrained encoder at three hospitals",
     "examples/translation": "a translator at three hospitals",
     "benchmarks": "what the figures come from",
