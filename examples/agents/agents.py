@@ -1,7 +1,7 @@
-"""Agents that share a body: six fetchers see rooms by one body and move by private heads, which nobody else gets.
+"""Agents that share a body: six fetch parcels, see rooms by one body, and move by private heads that nobody else gets.
 
-Each agent is sent for goods of one kind, and has moves of its own: four, six or eight, in an order of its own. So their
-heads fit nobody else, not even in size, while all look at the same kind of room. Rounds are real: committed on an
+Each agent has moves of its own: four, six or eight, in an order of its own. So their heads fit nobody else, not even in
+size, while all look at the same kind of room; and each knows a few rooms only. Rounds are real: committed on an
 in-process chain, checked, averaged exactly, attested. Beside them each agent learns alone from as many steps.
 
     python examples/agents/agents.py --out agents           # everything; --small tries it out
@@ -32,12 +32,13 @@ from trainer.participant import Task
 from trainer.private import load_personal
 from trainer.simulation import simulate_round, start
 
-SIDE, GOODS = 8, 3
+SIDE, THINGS = 8, 3
+"""Side of a room in cells, and what lies in it: the parcel, and two things that nobody wants."""
 LONGEST = 14
-"""Steps of an errand, the farthest way there is by king's moves doubled."""
+"""Steps of an errand, twice the longest way of a king."""
 WIDTH = 64
 PRIVATE = ("head.*",)
-RATE, DISCOUNT, CURIOSITY = 3e-3, 0.8, 0.01
+RATE, DISCOUNT, CURIOSITY = 5e-3, 0.8, 0.01
 NORTH, EAST, SOUTH, WEST = (-1, 0), (0, 1), (1, 0), (0, -1)
 DIAGONALS = ((-1, 1), (1, 1), (1, -1), (-1, -1))
 MOVES = {
@@ -53,12 +54,10 @@ class Agent:
 
     Attributes:
         name: Its name.
-        goods: The kind that it fetches, 0 to 2.
         moves: What its actions do, in its own order: steps down and to the right.
     """
 
     name: str
-    goods: int
     moves: tuple[tuple[int, int], ...]
 
 
@@ -70,7 +69,7 @@ class Size:
         rounds: Rounds, or as many stretches of training alone.
         batches: Batches a round, of `rooms` errands each.
         rooms: Rooms side by side.
-        known: Layouts of its room that an agent knows.
+        known: Rooms that an agent knows: it learns in no others.
         tested: Errands in rooms that nobody trained in.
     """
 
@@ -81,48 +80,47 @@ class Size:
     tested: int
 
 
-FULL = Size(rounds=20, batches=10, rooms=32, known=100, tested=1000)
+FULL = Size(rounds=30, batches=10, rooms=32, known=100, tested=1000)
 SMALL = Size(rounds=2, batches=2, rooms=4, known=3, tested=20)
 
 
 def agents() -> list[Agent]:
-    """Return two agents for each kind of goods, each with another set of moves, shuffled."""
-    rng, kinds = np.random.default_rng(3), list(MOVES)
-    found = []
-    for place in range(2 * GOODS):
-        goods, kind = place % GOODS, kinds[(place + place // GOODS) % len(kinds)]
-        moves = tuple(MOVES[kind][k] for k in rng.permutation(len(MOVES[kind])))
-        found.append(Agent(f"{('red', 'green', 'blue')[goods]} by {kind}", goods, moves))
-    return found
+    """Return two agents of each kind of moves, whose actions are shuffled."""
+    rng = np.random.default_rng(3)
+    return [
+        Agent(f"{kind} {number}", tuple(moves[k] for k in rng.permutation(len(moves))))
+        for number in (1, 2)
+        for kind, moves in MOVES.items()
+    ]
 
 
 # Rooms ----------------------------------------------------------------------------------------------------------------
 
 
 def layouts(count: int, generator: torch.Generator) -> torch.Tensor:
-    """Return where an agent begins and where each kind of goods lies, int64 (count, 1 + goods), all in other cells."""
-    return torch.rand(count, SIDE * SIDE, generator=generator).argsort(1)[:, : 1 + GOODS]
+    """Return where an agent begins and where things lie, int64 (count, 1 + things), all in other cells."""
+    return torch.rand(count, SIDE * SIDE, generator=generator).argsort(1)[:, : 1 + THINGS]
 
 
 class Rooms:
-    """Rooms side by side, each with an agent and one piece of each kind of goods, all in different cells."""
+    """Rooms side by side, each with an agent, a parcel and other things."""
 
     def __init__(self, agent: Agent, cells: torch.Tensor) -> None:
-        places = torch.stack([cells // SIDE, cells % SIDE], 2)  # (count, 1 + goods, 2)
-        self._at, self._goods, self._agent = places[:, 0], places[:, 1:], agent
+        places = torch.stack([cells // SIDE, cells % SIDE], 2)  # (count, 1 + things, 2)
+        self._at, self._things = places[:, 0], places[:, 1:]
         self._moves = torch.tensor(agent.moves)
 
     def seen(self) -> torch.Tensor:
-        """Return pictures, float32 (count, 1 + goods, 8, 8): where the agent is, and where each kind of goods."""
-        cells = torch.cat([self._at[:, None], self._goods], 1) @ torch.tensor([SIDE, 1])
-        return nn.functional.one_hot(cells, SIDE * SIDE).float().view(-1, 1 + GOODS, SIDE, SIDE)
+        """Return pictures, float32 (count, 1 + things, 8, 8): where the agent is, and where each thing."""
+        cells = torch.cat([self._at[:, None], self._things], 1) @ torch.tensor([SIDE, 1])
+        return nn.functional.one_hot(cells, SIDE * SIDE).float().view(-1, 1 + THINGS, SIDE, SIDE)
 
     def distance(self) -> torch.Tensor:
-        """Return the way to what the agent was sent for, in king's moves, int64 (count,)."""
-        return (self._at - self._goods[:, self._agent.goods]).abs().amax(1)
+        """Return the way to the parcel, in king's moves, int64 (count,)."""
+        return (self._at - self._things[:, 0]).abs().amax(1)
 
     def step(self, actions: torch.Tensor) -> torch.Tensor:
-        """Move by actions, int64 (count,), walls permitting; return the rewards: cells nearer, and 1 for the goods."""
+        """Move by actions, int64 (count,), walls permitting; return the rewards: cells nearer, and 1 for the parcel."""
         before = self.distance()
         moving = (before > 0)[:, None]
         self._at = torch.where(moving, (self._at + self._moves[actions]).clamp(0, SIDE - 1), self._at)
@@ -139,7 +137,7 @@ class Policy(nn.Module):
     def __init__(self, actions: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Flatten(), nn.Linear((1 + GOODS) * SIDE * SIDE, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU()
+            nn.Flatten(), nn.Linear((1 + THINGS) * SIDE * SIDE, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU()
         )
         self.head = nn.Linear(WIDTH, actions + 1)
 
@@ -185,9 +183,14 @@ def learn(
     return {"reward": earned / size.batches}
 
 
-def fetched(model: nn.Module, agent: Agent, count: int) -> float:
-    """Return the share of errands done in rooms that nobody trained in, always by the likeliest action."""
-    rooms = Rooms(agent, layouts(count, torch.Generator().manual_seed(10**6)))
+def unknown(size: Size) -> torch.Tensor:
+    """Return rooms that nobody learns in."""
+    return layouts(size.tested, torch.Generator().manual_seed(10**6 + 1))
+
+
+def fetched(model: nn.Module, agent: Agent, cells: torch.Tensor) -> float:
+    """Return the share of errands done in rooms, always by the likeliest action."""
+    rooms = Rooms(agent, cells)
     model.eval()
     with torch.no_grad():
         for _ in range(LONGEST):
@@ -198,9 +201,14 @@ def fetched(model: nn.Module, agent: Agent, count: int) -> float:
 # Runs -----------------------------------------------------------------------------------------------------------------
 
 
+def errands_of(place: int, seed: int) -> torch.Generator:
+    """Return what an agent's rooms are drawn by, and then its errands."""
+    return torch.Generator().manual_seed(1000 * seed + place)
+
+
 def task(agent: Agent, place: int, size: Size, seed: int) -> Task:
     """Return an agent's task: errands of its own; the head stays with it."""
-    generator = torch.Generator().manual_seed(1000 * seed + place)
+    generator = errands_of(place, seed)
     known = layouts(size.known, generator)
 
     def train_epoch(model: nn.Module, epoch: int) -> Mapping[str, float]:
@@ -226,7 +234,7 @@ def shared(size: Size, seed: int, folder: Path) -> dict[str, Any]:
         for agent in everybody:
             own = replace(tasks[agent.name], module=policy(agent, 0))
             load_personal(own, store, head, folder / agent.name, sim.model_id)
-            scores[agent.name][number] = fetched(own.module, agent, size.tested)
+            scores[agent.name][number] = fetched(own.module, agent, unknown(size))
     digest = sim.owner.model(sim.model_id).head
     verdicts = list(verify_version(sim.owner, store, sim.model_id, digest, folder / "stranger"))
     return {
@@ -238,14 +246,16 @@ def shared(size: Size, seed: int, folder: Path) -> dict[str, Any]:
 
 
 def alone(size: Size, seed: int, folder: Path) -> dict[str, Any]:
-    """Let each agent learn from its own errands, as many as in rounds; return likewise."""
+    """Let each agent learn from its own errands, as many as in rounds; return likewise, and of the rooms it knows."""
     scores: dict[str, dict[int, float]] = {}
+    known: dict[str, float] = {}
     for place, agent in enumerate(agents()):
         own, scores[agent.name] = task(agent, place, size, seed), {}
         for number in range(1, size.rounds + 1):
             train_locally(own.module, own.train_epoch, epochs=1)
-            scores[agent.name][number] = fetched(own.module, agent, size.tested)
-    return {"scores": scores}
+            scores[agent.name][number] = fetched(own.module, agent, unknown(size))
+        known[agent.name] = fetched(own.module, agent, layouts(size.known, errands_of(place, seed)))
+    return {"scores": scores, "known": known}
 
 
 RUNS = {"shared": shared, "alone": alone}

@@ -24,12 +24,12 @@ def example() -> Any:
 
 
 def test_a_room_by_hand(example: Any) -> None:
-    """An agent in the corner goes east twice, to the goods that it was sent for, and stays; walls stop it."""
-    agent = example.Agent("by hand", 1, ((0, 1), (-1, 0)))
-    rooms = example.Rooms(agent, torch.tensor([[0, 63, 2, 9]]))
+    """An agent in the corner goes east twice, to the parcel, and stays; walls stop it."""
+    agent = example.Agent("by hand", ((0, 1), (-1, 0)))
+    rooms = example.Rooms(agent, torch.tensor([[0, 2, 63, 9]]))
     seen = rooms.seen()
     assert seen.shape == (1, 4, 8, 8)
-    assert [tuple(cell) for cell in seen.nonzero()[:, 1:].tolist()] == [(0, 0, 0), (1, 7, 7), (2, 0, 2), (3, 1, 1)]
+    assert [tuple(cell) for cell in seen.nonzero()[:, 1:].tolist()] == [(0, 0, 0), (1, 0, 2), (2, 7, 7), (3, 1, 1)]
     east, north = torch.tensor([0]), torch.tensor([1])
     rewards = [float(rooms.step(action)) for action in (north, east, east, east)]
     assert rewards == [0.0, 1.0, 2.0, 0.0]
