@@ -52,6 +52,7 @@ ROOMS = {
     "scripts": "the three things users do",
     "examples": "tasks with other trainers",
     "examples/across_languages": "hospitals of three languages",
+    "examples/agents": "agents with private heads that share a body",
     "examples/clinical_coding": "a pretrained encoder at three hospitals",
     "examples/text_generation": "a pretrained language model at three hospitals",
     "examples/translation": "a translator at three hospitals",

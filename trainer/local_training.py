@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
 from registry.errors import InputError
+from trainer.modules import module_digest
 from trainer.steps import EnoughSteps, counting_steps
 
-__all__ = ["ClientUpdate", "LocalResult", "LocalRound", "TrainEpoch", "fewest", "train_locally"]
+__all__ = ["ClientUpdate", "LocalResult", "LocalRound", "TrainEpoch", "fewest", "holding", "train_locally"]
 
 TrainEpoch = Callable[[nn.Module, int], Mapping[str, float]]
 """Trains the module in place for one local epoch; takes the epoch's number, returns metrics."""
@@ -98,3 +100,29 @@ def train_locally(
         if steps is not None and done >= steps:
             break
     return metrics
+
+
+@contextmanager
+def holding(module: nn.Module, names: Collection[str], what: str) -> Iterator[None]:
+    """Disable gradients of tensors within the context, and verify that none of them changed.
+
+    Args:
+        module: The module in training.
+        names: Names of its tensors.
+        what: What holds them, for the error.
+
+    Raises:
+        InputError: One of them changed.
+    """
+    before = module_digest(module, names)
+    held = [p for name, p in module.named_parameters(remove_duplicate=False) if name in names and p.requires_grad]
+    for parameter in held:
+        parameter.requires_grad_(False)
+        parameter.grad = None  # a gradient of earlier steps would move it, by an optimizer that lives on
+    try:
+        yield
+    finally:
+        for parameter in held:
+            parameter.requires_grad_(True)
+    if module_digest(module, names) != before:
+        raise InputError(f"{what}: expected unchanged tensors, got some that training changed")

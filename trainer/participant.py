@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import gc
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,7 +35,7 @@ from trainer.callbacks import user_callback
 from trainer.common_terms import checked_terms, require_terms_of
 from trainer.deltas import GridUse, transformed, write_update
 from trainer.kept_drift import drift_tensors, load_drift, save_drift
-from trainer.local_training import LocalRound, TrainEpoch
+from trainer.local_training import LocalRound, TrainEpoch, holding
 from trainer.modules import floating, load_version, matching, module_digest, module_state
 from trainer.private import load_private, save_private
 from trainer.steps import EnoughSteps, counting_steps
@@ -426,8 +426,7 @@ def _evaluate(task: Task) -> Evaluation | None:
     return evaluation_of(measures(measured))
 
 
-@contextmanager
-def _frozen(task: Task, fixed: Collection[str] = ()) -> Iterator[None]:
+def _frozen(task: Task, fixed: Collection[str] = ()) -> AbstractContextManager[None]:
     """Disable gradients of frozen tensors within the context, and verify that none changed.
 
     Args:
@@ -437,18 +436,7 @@ def _frozen(task: Task, fixed: Collection[str] = ()) -> Iterator[None]:
     Raises:
         InputError: A frozen tensor changed.
     """
-    names = {*matching(task.module, task.frozen), *fixed}
-    before = module_digest(task.module, names)
-    held = [p for name, p in task.module.named_parameters(remove_duplicate=False) if name in names and p.requires_grad]
-    for parameter in held:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in held:
-            parameter.requires_grad_(True)
-    if module_digest(task.module, names) != before:
-        raise InputError("frozen: expected unchanged tensors, got some that training changed")
+    return holding(task.module, {*matching(task.module, task.frozen), *fixed}, "frozen")
 
 
 def _train(

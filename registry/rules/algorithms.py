@@ -192,6 +192,11 @@ CLIENT_ALGORITHMS = {
         server="feddyn",
         uniform=True,
     ),
+    "fedrep": ClientAlgorithm(
+        (NumberParameter("head_epochs", 1, MAX_STEPS, whole=True, usual=10), _EPOCHS),
+        "epochs of the private head, then of the shared body",
+        "Collins et al., Exploiting Shared Representations for Personalized Federated Learning, ICML 2021",
+    ),
 }
 """The client algorithms, by name."""
 _HALVES = {known.server: name for name, known in CLIENT_ALGORITHMS.items() if known.server is not None}

@@ -54,6 +54,9 @@ def test_every_other_half_is_a_server_rule() -> None:
         ("feddyn", {"alpha": "0.1"}, "feddyn: expected parameters alpha above 0"),
         ("fednova", {"steps": 0}, r"fednova: expected parameters epochs .*, steps 1 to .* \(optional\)"),
         ("fednova", {"steps": MAX_STEPS + 1}, "fednova: expected parameters"),
+        ("fedrep", {"head_epochs": 0}, r"fedrep: .* head_epochs 1 to 1048576 \(default 10\), epochs 1 to"),
+        ("fedrep", {"head_epochs": 2.5}, "fedrep: expected parameters head_epochs"),
+        ("fedrep", {"steps": 4}, "fedrep: expected parameters head_epochs"),
         ("fedprox", {}, "fedprox: expected parameters mu 0"),
         ("fedprox", {"mu": -0.1}, "fedprox: expected parameters mu 0"),
         ("fedprox", {"mu": float("nan")}, "fedprox: expected parameters mu 0"),
@@ -70,6 +73,7 @@ def test_what_is_left_out_has_its_usual_value() -> None:
     assert require_parameters("fedavg", {}) == {"epochs": 1, "sampled": 1.0} | none
     assert require_parameters("fedprox", {"mu": 0}) == {"mu": 0, "epochs": 1, "steps": None, "sampled": 1.0} | none
     assert require_parameters("fedsgd", {"lr": 2}) == {"lr": 2, "decay": 1.0, "steps": None, "sampled": 1.0} | none
+    assert require_parameters("fedrep", {}) == {"head_epochs": 10, "epochs": 1, "sampled": 1.0} | none
     assert (
         require_parameters("feddyn", {"epochs": 3, "sampled": 0.1})
         == {"alpha": 0.01, "epochs": 3, "sampled": 0.1} | none

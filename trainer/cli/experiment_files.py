@@ -46,6 +46,7 @@ from trainer.cli.tasks import load_problem
 from trainer.experiments.asynchrony import asynchrony_of
 from trainer.experiments.attacks import Attack, attack_of
 from trainer.experiments.federation import Scenario
+from trainer.experiments.own_models import own_models_of
 from trainer.experiments.participation import PartialParticipation, participation_of
 from trainer.experiments.problems import PROBLEMS, Problem
 
@@ -53,7 +54,9 @@ __all__ = ["Candidates", "Experiment", "problem_of", "read_experiment"]
 
 _NUMBERS = {"participants": (1, 1000), "rounds": (1, 10_000), "aggregators": (1, 100)}
 _USUAL: Mapping[str, Any] = {"participants": 10, "rounds": 10, "aggregators": 1, "seeds": [0]}
-_TABLES = ("problem", "partition", "plan", "attack", "participation", "asynchrony")
+_TABLES = ("problem", "partition", "plan", "attack", "participation", "asynchrony", "personal")
+_TOGETHER = "together"
+"""In `vary` and `tune`: a list whose entries have parts for several tables."""
 _NESTED = ("algorithm", "server")
 """Entries of a plan whose parameters are laid over one by one."""
 _USUAL_PLAN: Mapping[str, Any] = {"grid_bits": 20, "saturate": True}
@@ -123,6 +126,9 @@ def _experiment(given: Mapping[str, Any]) -> Experiment:
             for one, version in zip(scenarios, calm, strict=True)
         )
         choices.append(Candidates(scenarios, rehearsals))
+    asked = [scenario.own is not None for one in choices for scenario in one.scenarios]
+    if any(asked) and not all(asked):
+        raise InputError("personal: expected own models in all settings or in none, whose scores are compared")
     return Experiment(tuple(choices), tuple(varied), tuple(dict.fromkeys(seeds)))
 
 
@@ -132,11 +138,16 @@ def _axes(given: Mapping[str, Any], table: str) -> Mapping[str, Sequence[Any]]:
     if not isinstance(axes, Mapping):
         raise InputError(f"{table}: expected a table of lists, got {axes!r}")
     for name, entries in axes.items():
-        if name not in (*_TABLES, *_NUMBERS):
-            raise InputError(f"{table}: expected some of {', '.join((*_TABLES, *_NUMBERS))}, got {name!r}")
-        kind, kinds = (Mapping, "tables") if name in _TABLES else (int, "numbers")
+        known = (*_TABLES, *_NUMBERS, _TOGETHER)
+        if name not in known:
+            raise InputError(f"{table}: expected some of {', '.join(known)}, got {name!r}")
+        kind, kinds = (int, "numbers") if name in _NUMBERS else (Mapping, "tables")
         if not isinstance(entries, list) or not entries or not all(isinstance(one, kind) for one in entries):
             raise InputError(f"{table}: {name}: expected a list of {kinds}, got {entries!r}")
+        parts = [part for one in entries if name == _TOGETHER for part in one.items() if part[0] != "label"]
+        for part, over in parts:
+            if part not in _TABLES or not isinstance(over, Mapping):
+                raise InputError(f"{table}: {name}: expected tables of {', '.join(_TABLES)}, got {part} {over!r}")
     return axes
 
 
@@ -148,7 +159,8 @@ def _scenario(base: Mapping[str, Any], chosen: Sequence[tuple[str, Any]], named:
         if isinstance(entry, Mapping):
             told = {key: value for key, value in entry.items() if key != "label"}
             labels.append(str(entry.get("label") or _told(told)))
-            merged[name] = _laid(merged[name], told)
+            for part, over in (told if name == _TOGETHER else {name: told}).items():
+                merged[part] = _laid(merged[part], over)
         else:
             labels.append(f"{entry} {name}")
             merged[name] = entry
@@ -163,6 +175,9 @@ def _scenario(base: Mapping[str, Any], chosen: Sequence[tuple[str, Any]], named:
     asynchrony = asynchrony_of(merged["asynchrony"])
     if asynchrony is not None and participation != PartialParticipation():
         raise InputError("participation: expected none with asynchrony, where everybody trains at its own pace")
+    own = own_models_of(merged["personal"])
+    if own is not None and asynchrony is not None:
+        raise InputError("personal: expected none with asynchrony, whose versions nobody keeps anything beside")
     return Scenario(
         label=tuple(labels[:named]),
         tuned=tuple(labels[named:]),
@@ -177,6 +192,7 @@ def _scenario(base: Mapping[str, Any], chosen: Sequence[tuple[str, Any]], named:
         first_attack=first,
         participation=participation,
         asynchrony=asynchrony,
+        own=own,
         given=merged,
     )
 

@@ -11,7 +11,16 @@ from torch import nn
 from registry.rounds.evaluations import confusion_counts
 from trainer.demo.hospitals import BUCKETS, CHAPTERS, SEED, Cases
 
-__all__ = ["ChapterModel", "HeldOutScores", "evaluate", "order_of", "own_counts", "scores_of", "train_epoch"]
+__all__ = [
+    "ChapterModel",
+    "HeldOutScores",
+    "answers_of",
+    "evaluate",
+    "order_of",
+    "own_counts",
+    "scores_of",
+    "train_epoch",
+]
 
 WIDTH = 64
 BATCH = 128
@@ -69,7 +78,7 @@ class HeldOutScores:
 
 def evaluate(model: nn.Module, cases: Cases) -> HeldOutScores:
     """Score the model on cases."""
-    return scores_of(*_predicted(model, cases), CHAPTERS)
+    return scores_of(*answers_of(model, cases), CHAPTERS)
 
 
 def scores_of(
@@ -87,11 +96,11 @@ def scores_of(
 
 def own_counts(model: nn.Module, cases: Cases) -> dict[str, int]:
     """Return the confusion counts that a hospital publishes of the model on its own held-out cases."""
-    return confusion_counts(*_predicted(model, cases), [str(chapter) for chapter in range(1, CHAPTERS + 1)])
+    return confusion_counts(*answers_of(model, cases), [str(chapter) for chapter in range(1, CHAPTERS + 1)])
 
 
-def _predicted(model: nn.Module, cases: Cases) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (labels, predicted labels), int64 (n,) each."""
+def answers_of(model: nn.Module, cases: Cases) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the cases' labels and those that the model takes them for, int64 (n,) each."""
     model.eval()
     with torch.no_grad():
         tokens, offsets, labels = cases.batch(torch.arange(len(cases)))

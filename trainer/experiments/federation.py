@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,19 @@ from trainer.deltas import write_update
 from trainer.experiments.asynchrony import Asynchrony, Sender, buffered_versions
 from trainer.experiments.attacks import Attack, Poisoning, Seen, UpdateAttack
 from trainer.experiments.on_ray import ray_on_this_machine
+from trainer.experiments.own_models import (
+    Judge,
+    Judged,
+    OwnModels,
+    judge_of,
+    mixes_of,
+    own_models_of_round,
+    own_task,
+)
 from trainer.experiments.participation import PartialParticipation, Present
 from trainer.experiments.partitions import I64, Parts, partition
 from trainer.experiments.problems import Batch, Problem
-from trainer.local_training import TrainEpoch
+from trainer.local_training import TrainEpoch, train_locally
 from trainer.modules import load_version
 from trainer.participant import Task, prepare_update
 from trainer.simulation import Simulation, aggregate_round, pass_time, start
@@ -77,6 +87,7 @@ class Scenario:
         first_attack: The first round with an attack, from 1.
         participation: Who takes part in a round.
         asynchrony: Buffered versions off chain, of as many updates as the rounds would have; None for rounds.
+        own: The participants' own models, which are scored too; None for the version alone.
         given: All of it as it was written, for `key`.
     """
 
@@ -93,6 +104,7 @@ class Scenario:
     first_attack: int
     participation: PartialParticipation
     asynchrony: Asynchrony | None
+    own: OwnModels | None
     given: Mapping[str, Any]
 
     def key(self, seed: int) -> str:
@@ -106,7 +118,7 @@ class RoundScores:
 
     Attributes:
         number: From 1.
-        tensor_root: Counted Merkle root of the version's values, hexadecimal.
+        tensor_root: Counted Merkle root of the version's values, hexadecimal; empty where everybody trains alone.
         scores: On the validation cases.
         saturated: Number of values that the grid clipped, of all updates.
         updates: How many there were.
@@ -137,6 +149,7 @@ class Run:
         rounds: In order.
         test: Scores of the last version on the test cases, which nothing else uses.
         seconds: Wall time.
+        own: Accuracy on the test cases by each honest participant's own model; empty if not asked.
     """
 
     label: tuple[str, ...]
@@ -146,6 +159,7 @@ class Run:
     rounds: tuple[RoundScores, ...]
     test: Mapping[str, float]
     seconds: float
+    own: tuple[float, ...] = ()
 
 
 def parts_of(problem: Problem, scenario: Scenario, seed: int) -> Parts:
@@ -191,17 +205,30 @@ def run(
     parts = parts_of(problem, scenario, seed)
     target = scenario.attack.poisoning.target if scenario.attack and scenario.attack.poisoning else None
     module, rounds = problem.module(), []
+    judge = common = _judge(problem, module, target)
     if scenario.asynchrony is not None:
-        versions = _buffered(scenario, scenario.asynchrony, problem, parts, seed, module, target)
+        versions = _buffered(scenario, scenario.asynchrony, problem, parts, seed, module, common)
+    elif scenario.own is not None and scenario.own.name == "alone":
+        versions = _alone(scenario, problem, parts, seed)
     else:
         ahead = _on_ray(workers, problem) if ray else _side_by_side(workers)
-        versions = _on_chain(scenario, problem, parts, seed, folder, module, target, ahead, anvil)
-    for one in versions:
+        versions = _on_chain(scenario, problem, parts, seed, folder, module, common, ahead, anvil)
+    for one, newest in versions:
         rounds.append(one)
         say(one)
-    test = problem.evaluate(module, "test", target)
-    sizes = tuple(map(len, parts))
-    return Run(scenario.label, scenario.tuned, seed, sizes, tuple(rounds), test, round(time.monotonic() - began, 1))
+        judge = newest
+    test = judge("test")
+    sizes, seconds = tuple(map(len, parts)), round(time.monotonic() - began, 1)
+    return Run(scenario.label, scenario.tuned, seed, sizes, tuple(rounds), test.scores, seconds, test.own)
+
+
+def _judge(problem: Problem, module: nn.Module, target: int | None) -> Judge:
+    """Return the judge of the version whose values the module has."""
+    return lambda split: Judged(problem.evaluate(module, split, target))
+
+
+Versions = Iterator[tuple[RoundScores, Judge]]
+"""A run's rounds, and who judges the models of each as long as they are the newest."""
 
 
 def _on_chain(
@@ -211,19 +238,21 @@ def _on_chain(
     seed: int,
     folder: Path,
     module: nn.Module,
-    target: int | None,
+    common: Judge,
     training: AbstractContextManager[Ahead],
     anvil: Path | None,
-) -> Iterator[RoundScores]:
+) -> Versions:
     """Run the rounds; yield each, when the module has its version's values."""
-    now = _Now()
+    now, own = _Now(), scenario.own
+    without = own.tensors if own else ()
     tasks = _tasks(problem, parts, scenario, seed, now)
     store = LocalStore(folder / "store")
     plan = replace(scenario.plan, weight_cap=max(scenario.plan.weight_cap, *map(len, parts)))
     with _chain(anvil, 1 + len(tasks) + scenario.aggregators) as chain, training as ahead:
-        sim = start(problem.module(), tasks, plan, store, folder, aggregators=scenario.aggregators, chain=chain)
+        servers = scenario.aggregators
+        sim = start(problem.module(), tasks, plan, store, folder, aggregators=servers, chain=chain, without=without)
         signers = {signer.address: signer for signer in sim.signers}
-        bad = tuple(tasks)[len(tasks) - scenario.attackers :]
+        honest, bad = (tuple(tasks)[part] for part in _sides(scenario))
         last: dict[str, PreparedUpdate] = {}
         gc.unfreeze()  # an earlier run's
         gc.collect()
@@ -235,13 +264,17 @@ def _on_chain(
             now.present = _present(scenario, seed, number)
             prepared = _round(_Federation(sim, signers, bad, attack, seed), now, ahead)
             version = load_version_manifest(store, sim.owner.model(sim.model_id).head)
-            load_version(module, store, version)
-            scores = problem.evaluate(module, "validation", target)
+            load_version(module, store, version, without=without)
+            judge = common
+            if own is not None:
+                models = partial(own_models_of_round, own, sim, version, module, honest, {*last, *prepared})
+                judge = judge_of(problem, mixes_of(problem, parts[: len(honest)]), models, None if without else common)
+            scores = judge("validation").scores
             saturated = sum(one.manifest.saturated for one in prepared.values())
             sent = sum(one.manifest.delta.size for one in prepared.values())
             seconds = round(time.monotonic() - at, 2)
             root = version.tensor_root.hex()
-            yield RoundScores(number, root, scores, saturated, len(prepared), sent, seconds)
+            yield RoundScores(number, root, scores, saturated, len(prepared), sent, seconds), judge
             gc.collect()  # what libraries keep of failed checks holds this round's tensors, by frames in cycles
             _forget([last[name] for name in prepared if name in last])
             last |= prepared  # what error feedback left out of a participant's last update goes into its next
@@ -254,8 +287,8 @@ def _buffered(
     parts: Parts,
     seed: int,
     module: nn.Module,
-    target: int | None,
-) -> Iterator[RoundScores]:
+    common: Judge,
+) -> Versions:
     """Make versions of buffered updates; yield each, when the module has its values."""
     attack, honest = scenario.attack, len(parts) - scenario.attackers
     if attack is not None and attack.sees_others:
@@ -270,11 +303,30 @@ def _buffered(
     made = buffered_versions(module, senders, settings, scenario.plan.grid_bits, versions, seed)
     for number, version in enumerate(made, 1):
         root = tensor_root(version.values.tobytes()).hex()
-        scores = problem.evaluate(module, "validation", target)
+        scores = common("validation").scores
         sent = 4 * len(version.values) * len(version.senders)
         seconds, at = round(time.monotonic() - at, 2), time.monotonic()
         hours = version.minutes / 60
-        yield RoundScores(number, root, scores, version.saturated, len(version.senders), sent, seconds, hours)
+        yield RoundScores(number, root, scores, version.saturated, len(version.senders), sent, seconds, hours), common
+
+
+def _alone(scenario: Scenario, problem: Problem, parts: Parts, seed: int) -> Versions:
+    """Let everybody train without the others, as many epochs as in rounds; yield each round."""
+    now = _Now()
+    tasks = list(_tasks(problem, parts, scenario, seed, now).values())[: _sides(scenario)[0].stop]
+    judge = judge_of(problem, mixes_of(problem, parts[: len(tasks)]), lambda: (task.module for task in tasks))
+    for number in range(1, scenario.rounds + 1):
+        at, now.number = time.monotonic(), number
+        for task in tasks:
+            train_locally(task.module, task.train_epoch, epochs=_epochs(scenario))
+        scores = judge("validation").scores
+        yield RoundScores(number, "", scores, 0, 0, 0, round(time.monotonic() - at, 2)), judge
+
+
+def _sides(scenario: Scenario) -> tuple[slice, slice]:
+    """Return the places of the honest participants and of the attackers."""
+    honest = scenario.participants - scenario.attackers
+    return slice(0, honest), slice(honest, None)
 
 
 @contextlib.contextmanager
@@ -305,22 +357,29 @@ class _Now:
 
 def _present(scenario: Scenario, seed: int, number: int) -> Present:
     """Return who takes part in a round."""
+    known = CLIENT_ALGORITHMS[str(scenario.plan.algorithm.name)]
+    return scenario.participation.present(scenario.participants, _epochs(scenario), known.partial, seed, number)
+
+
+def _epochs(scenario: Scenario) -> int:
+    """Return the local epochs of a round."""
     algorithm = scenario.plan.algorithm
-    epochs = require_parameters(str(algorithm.name), algorithm.parameters).get("epochs") or 1
-    partial = CLIENT_ALGORITHMS[str(algorithm.name)].partial
-    return scenario.participation.present(scenario.participants, int(epochs), partial, seed, number)
+    return int(require_parameters(str(algorithm.name), algorithm.parameters).get("epochs") or 1)
 
 
 def _tasks(problem: Problem, parts: Parts, scenario: Scenario, seed: int, now: _Now) -> dict[str, Task]:
-    """Return each participant's task by name, attackers last; all share a module, since each overwrites its values."""
+    """Return each participant's task by name, attackers last.
+
+    All share a module, since each overwrites its values, unless they keep something of their own in it.
+    """
     module, honest = problem.module(), len(parts) - scenario.attackers
     tasks = {}
     for place, rows in enumerate(parts):
         attacked = scenario.first_attack if place >= honest else None
         poisoning = scenario.attack.poisoning if scenario.attack is not None else None
         train = _training(problem, rows, (seed, place), now, poisoning if attacked else None, attacked or 1)
-        tasks[f"participant-{place + 1}"] = Task(
-            module=module,
+        task = Task(
+            module=problem.module() if scenario.own is not None and scenario.own.apart else module,
             train_epoch=_in_time(train, place, now),
             examples=len(rows),
             data_set=DataSetManifest(
@@ -333,6 +392,7 @@ def _tasks(problem: Problem, parts: Parts, scenario: Scenario, seed: int, now: _
             ),
             code=problem.code,
         )
+        tasks[f"participant-{place + 1}"] = own_task(scenario.own, task)
     return tasks
 
 

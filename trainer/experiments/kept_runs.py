@@ -34,6 +34,7 @@ def kept_run(folder: Path, scenario: Scenario, seed: int) -> Run | None:
                 "tuned": scenario.tuned,
                 "sizes": tuple(told["sizes"]),
                 "rounds": rounds,
+                "own": tuple(told["own"]),
             }
         )
     except (ValueError, KeyError, TypeError) as error:
@@ -84,14 +85,14 @@ def facts_of(runs: Sequence[Run]) -> list[Mapping[str, Any]]:
             }
             for metric in some[0].test
         }
-        sent = [one.update_bytes / one.updates for run in some for one in run.rounds]
+        sent = [one.update_bytes / one.updates for run in some for one in run.rounds if one.updates]
         facts.append(
             {
                 "label": list(label),
                 "tuned": list(some[0].tuned),
                 "seeds": [run.seed for run in some],
                 "test": scores,
-                "update_bytes": round(sum(sent) / len(sent)),
+                "update_bytes": round(sum(sent) / len(sent)) if sent else 0,
             }
         )
     return facts

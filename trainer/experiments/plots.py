@@ -15,7 +15,7 @@ from trainer.experiments.partitions import I64, Parts
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["plot_curves", "plot_heat_map", "plot_partition"]
+__all__ = ["plot_curves", "plot_heat_map", "plot_own_models", "plot_partition"]
 
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000", "#999999")
 """Okabe and Ito's, which the colour-blind can tell apart; then dashes tell the next eight."""
@@ -90,6 +90,27 @@ def plot_heat_map(runs: Sequence[Run], metric: str, path: Path) -> None:
                 axis.add_patch(frame)
     figure.colorbar(image, ax=axes[:, 0].tolist(), label=f"{_words(metric)}, test", shrink=0.9)
     figure.supxlabel("framed: below 3/4 of the best", fontsize=9, color="#d55e00")
+    _save(figure, path)
+
+
+def plot_own_models(runs: Sequence[Run], path: Path) -> None:
+    """Plot each participant's accuracy by its own model, a point a participant and seed, and a row a scenario.
+
+    A line marks the mean over participants and seeds, a ring the mean over seeds of the worst participant.
+    """
+    pyplot = _pyplot()
+    groups = grouped(runs)
+    figure, axis = pyplot.subplots(figsize=(7.0, 1.4 + 0.42 * len(groups)), layout="constrained")
+    for place, some in enumerate(groups.values()):
+        own = np.array([run.own for run in some])  # (seeds, participants)
+        spread = np.linspace(-0.16, 0.16, own.size).reshape(own.shape, order="F")
+        axis.scatter(own, place + spread, s=14, color=_COLOURS[0], alpha=0.45, linewidths=0)
+        axis.plot([own.mean()] * 2, [place - 0.32, place + 0.32], color="black", linewidth=2)
+        axis.scatter([own.min(1).mean()], [place], s=70, facecolors="none", edgecolors=_COLOURS[5], linewidths=2)
+    axis.set_yticks(range(len(groups)), [", ".join(label) or "as given" for label in groups])
+    axis.set(xlabel="accuracy on cases like the participant's own, test", ylim=(len(groups) - 0.5, -0.5))
+    axis.set_title("line: mean; ring: worst participant, mean of the seeds", loc="left", fontsize=9)
+    _bare(axis)
     _save(figure, path)
 
 

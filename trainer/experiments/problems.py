@@ -19,9 +19,8 @@ from torch import nn
 
 from registry.content.manifest import Code
 from registry.errors import InputError
-from trainer.demo.hospitals import Cases, all_training
-from trainer.demo.model import ChapterModel, scores_of
-from trainer.demo.model import evaluate as evaluated
+from trainer.demo.hospitals import CHAPTERS, Cases, all_training
+from trainer.demo.model import ChapterModel, answers_of, scores_of
 from trainer.experiments.partitions import I64
 from trainer.updates import this_package
 
@@ -59,6 +58,8 @@ class Problem:
             With a class, also `backdoor`: the share of the others' cases, with the trigger, that are taken for it.
         features: One number a training case, for partitions by a feature; None if there is none.
         code: The code that trains.
+        answers: Returns the classes of a split's cases and those that the module takes them for, int64 (n,) each; for
+            scores of participants' own models.
     """
 
     module: Callable[[], nn.Module]
@@ -67,6 +68,7 @@ class Problem:
     evaluate: Callable[[nn.Module, Split, int | None], Mapping[str, float]]
     features: NDArray[np.float64] | None = None
     code: Code | None = None
+    answers: Callable[[nn.Module, Split], tuple[torch.Tensor, torch.Tensor]] | None = None
 
     def __post_init__(self) -> None:
         if self.labels.ndim != 1 or not len(self.labels) or self.labels.dtype != np.int64 or self.labels.min() < 0:
@@ -111,9 +113,12 @@ def icd10(*, learning_rate: float = 10.0, share: float = 1.0, sparse: bool = Tru
     def train(module: nn.Module, batch: Batch) -> Mapping[str, float]:
         return _descend(module, training, learning_rate, batch)
 
+    def answers(module: nn.Module, split: Split) -> tuple[torch.Tensor, torch.Tensor]:
+        return answers_of(module, held_out[split])
+
     def evaluate(module: nn.Module, split: Split, target: int | None) -> Mapping[str, float]:
         cases = held_out[split]
-        scores = evaluated(module, cases)
+        scores = scores_of(*answers(module, split), CHAPTERS)
         told = {"macro_f1": scores.macro_f1, "accuracy": scores.accuracy}
         if target is not None:
             others = torch.nonzero(cases.labels != target).flatten()
@@ -130,7 +135,8 @@ def icd10(*, learning_rate: float = 10.0, share: float = 1.0, sparse: bool = Tru
         return made
 
     lengths = (training.starts[1:] - training.starts[:-1]).double().numpy()
-    return Problem(module, training.labels.numpy(), train, evaluate, features=lengths, code=this_package())
+    classes = training.labels.numpy()
+    return Problem(module, classes, train, evaluate, features=lengths, code=this_package(), answers=answers)
 
 
 @cache
@@ -187,13 +193,15 @@ def digits(*, learning_rate: float = 0.1) -> Problem:
     def train(module: nn.Module, batch: Batch) -> Mapping[str, float]:
         return _classify(module, pixels[fitting[batch.rows]], batch, learning_rate, 32)
 
-    def evaluate(module: nn.Module, split: Split, target: int | None) -> Mapping[str, float]:
-        rows = held_out[split]
+    def answers(module: nn.Module, split: Split) -> tuple[torch.Tensor, torch.Tensor]:
         with torch.no_grad():
-            scores = scores_of(classes[rows], module(pixels[rows]).argmax(1), _CLASSES)
+            return classes[held_out[split]], module(pixels[held_out[split]]).argmax(1)
+
+    def evaluate(module: nn.Module, split: Split, target: int | None) -> Mapping[str, float]:
+        scores = scores_of(*answers(module, split), _CLASSES)
         return {"macro_f1": scores.macro_f1, "accuracy": scores.accuracy}
 
-    return Problem(_digits_model, classes[fitting].numpy(), train, evaluate, code=this_package())
+    return Problem(_digits_model, classes[fitting].numpy(), train, evaluate, code=this_package(), answers=answers)
 
 
 def _classify(

@@ -96,7 +96,7 @@ def _run_experiment(session: Session, file: Path, out: Path, workers: int, ray: 
     from trainer.cli.experiment_files import problem_of, read_experiment
     from trainer.experiments.federation import parts_of
     from trainer.experiments.kept_runs import facts_of
-    from trainer.experiments.plots import plot_curves, plot_heat_map, plot_partition
+    from trainer.experiments.plots import plot_curves, plot_heat_map, plot_own_models, plot_partition
 
     experiment = read_experiment(file)
     out.mkdir(parents=True, exist_ok=True)
@@ -108,6 +108,8 @@ def _run_experiment(session: Session, file: Path, out: Path, workers: int, ray: 
     plot_curves(runs, metric, out / "curves.png")
     if len(experiment.varied) in (2, 3):
         plot_heat_map(runs, metric, out / "heat-map.png")
+    if runs[0].own:
+        plot_own_models(runs, out / "own-models.png")
     facts = facts_of(runs)
     session.out.result(
         {"experiment": str(file), "out": str(out), "metric": metric, "settings": facts},
@@ -157,16 +159,19 @@ def _runs(session: Session, experiment: Experiment, out: Path, workers: int, ray
 
 
 def _show(session: Session, facts: Sequence[Mapping[str, Any]], metric: str, out: Path) -> None:
-    """Print an experiment's test scores, a row a scenario."""
+    """Print an experiment's test scores, a row a scenario; of own models the worst participant's beside the mean."""
+    worst = [metric for metric in ("worst_own_accuracy",) if metric in facts[0]["test"]]
     rows = [
         (
             ", ".join(one["label"]) or "as given",
             *(f"{one['test'][metric][of]:.3f}" for of in ("mean", "least", "largest")),
+            *(f"{one['test'][name]['mean']:.3f}" for name in worst),
             f"{one['update_bytes']:,}",
         )
         for one in facts
     ]
-    columns = ("scenario", f"test {metric.replace('_', ' ')}", "least", "largest", "bytes an update")
+    named = f"test {metric.replace('_', ' ')}"
+    columns = ("scenario", named, "least", "largest", *("worst participant" for _ in worst), "bytes an update")
     session.out.table(columns, rows, right=columns[1:])
     session.out.line(f"{len(facts[0]['seeds'])} seeds each; plots and runs in {out}")
 
