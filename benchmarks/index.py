@@ -19,24 +19,26 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+from eth_abi.abi import encode
 from web3 import Web3
 from web3.providers import JSONBaseProvider
 
 from benchmarks.measure import at_most, in_turn, peak_memory, repeats, scale, versus, workspace, write_results
 from registry.chain import calls
-from registry.chain.abi_values import unparse
+from registry.chain.abi_values import plain
 from registry.chain.client import Client
 from registry.chain.contract_events import ModelRegistered, PlanSet, RolesChanged, RoundOpened, UpdateCommitted
 from registry.chain.contract_hashes import round_id_of, running_hash_begin
 from registry.chain.contract_structs import Grant
 from registry.chain.contracts import artifact
 from registry.chain.deploy import deploy
-from registry.chain.event_logs import topic_of
+from registry.chain.event_logs import kinds_by_topic, topic_of
 from registry.chain.journal import Journal
 from registry.chain.transactions import Transactor
 from registry.dev.chains import EXAMPLE_RULES, anvil_chain, example_plan, find_program
 from registry.ethereum.networks import Finality, FinalityRule
 from registry.ethereum.node import connect
+from registry.ethereum.positions import Event
 from registry.index.database import Index
 from registry.index.decoding import decode_range
 from registry.index.entries import Following
@@ -190,23 +192,26 @@ class Generated(JSONBaseProvider):
     def _logs(self, block: int) -> Iterator[dict[str, Any]]:
         if block < self.begin:
             if block == 1:
-                owner, plan = _word(b"\x22" * 20), b"".join(map(_word, unparse(example_plan())))
-                yield self._log(block, 0, (topic_of(ModelRegistered), self.model, owner), b"\x33" * 64)
-                yield self._log(block, 1, (topic_of(PlanSet), self.model, _word(0)), plan)
+                root = b"\x33" * 32
+                yield self._log(block, 0, *_logged(ModelRegistered, self.model, b"\x22" * 20, root, root, root))
+                yield self._log(block, 1, *_logged(PlanSet, self.model, 0, plain(example_plan()), EXAMPLE_RULES))
             return
         number, part = divmod(block - self.begin, self.blocks_a_round)
         number += 1
         round_id = round_id_of(self.model, number)
         if part == 0:
             begun = running_hash_begin(round_id, Digest(b"\x33" * 32), example_plan())
-            data = b"\x33" * 32 + b"".join(map(_word, (0, block + 30, block + 60, block + 90))) + begun
-            yield self._log(block, 0, (topic_of(RoundOpened), self.model, _word(number), round_id), data)
+            told = (b"\x33" * 32, 0, block + 30, block + 60, block + 90, begun)
+            yield self._log(block, 0, *_logged(RoundOpened, self.model, number, round_id, *told))
             return
         for index in range(A_BLOCK):
             who = hashlib.sha256(b"participant %d" % ((part - 1) * A_BLOCK + index)).digest()[:20]
             name = b"%d %d %d" % (number, part, index)
             data = (
-                hashlib.sha256(b"digest" + name).digest() + hashlib.sha256(b"root" + name).digest() + _word(index + 1)
+                hashlib.sha256(b"digest" + name).digest()
+                + hashlib.sha256(b"root" + name).digest()
+                + _word(index + 1)
+                + _word(3)
             )
             yield self._log(block, index, (topic_of(UpdateCommitted), round_id, _word(who)), data)
 
@@ -223,6 +228,15 @@ class Generated(JSONBaseProvider):
             "logIndex": hex(index),
             "removed": False,
         }
+
+
+def _logged(event: type[Event], *values: Any) -> tuple[list[bytes], bytes]:
+    """Return topics and data of an event."""
+    _, inputs = kinds_by_topic()[topic_of(event)]
+    given = list(zip(inputs, values, strict=True))
+    topics = [encode([kind], [value]) for (_, kind, is_topic), value in given if is_topic]
+    rest = [(kind, value) for (_, kind, is_topic), value in given if not is_topic]
+    return [topic_of(event), *topics], encode([kind for kind, _ in rest], [value for _, value in rest])
 
 
 def _hex(data: bytes) -> str:

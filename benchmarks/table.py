@@ -39,7 +39,9 @@ HEAD = ("What", "Cairn", "Beside it", "", "Ratio", "Target")
 def gather() -> list[dict[str, Any]]:
     """Return every benchmark's report, preferring new results to those of the summary, without single turns."""
     reports = {report["benchmark"]: report for report in json.loads(SUMMARY.read_text())} if SUMMARY.exists() else {}
-    for path in RESULTS.glob("*.json"):
+    for path in (RESULTS / f"{name}.json" for name in ORDER):
+        if not path.exists():
+            continue
         report = json.loads(path.read_text())
         if report["scale"] != 1:
             raise SystemExit(f"{path}: measured at a scale of {report['scale']}; the table is of the full size")
