@@ -310,7 +310,7 @@ def draw(runs: Sequence[Mapping[str, Any]], file: Path) -> None:
     right.set_xticks(range(len(HOSPITALS)), list(HOSPITALS), fontsize="small")
     right.set_yticks(range(len(RUNS)), RUNS)
     right.set(title="bits a byte by trainer and whose texts (test)")
-    figure.savefig(file, dpi=120)
+    figure.savefig(file, metadata={"Date": None})
     pyplot.close(figure)
 
 
@@ -326,7 +326,7 @@ def packaged_base() -> Path:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Do the runs that are missing in a folder, then sum them up and draw them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder of the runs' files, summary.json, figures.png")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the runs' files, summary.json, figures.svg")
     parser.add_argument("--small", action="store_true", help="one round of one step, to try it out")
     parser.add_argument("--seed", type=int, action="append", help="repeatable; default 0")
     parser.add_argument("--search", action="store_true", help="look for the rates, by validation texts alone")
@@ -345,7 +345,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     runs = [kept_figures(given.out, run.name, partial(done, run, base, texts)) for run in every]
     found = summary(runs)
     (given.out / "summary.json").write_text(json.dumps(found, indent=1) + "\n")
-    draw(runs, given.out / "figures.png")
+    draw(runs, given.out / "figures.svg")
     for who, scores in found.items():
         told = ", ".join(f"{name} {one['mean']:.3f}" for name, one in scores.items())
         sys.stdout.write(f"{who}: bits a byte {told}\n")

@@ -64,7 +64,7 @@ def test_a_small_federation_writes(generation: Any, tiny: Path, tmp_path: Path) 
     assert federated["scores"]["0"] == found["start"]["scores"]["0"]
     assert federated["scores"]["1"]["bits"] != federated["scores"]["0"]["bits"]
     assert all(0 < bits < 10 for one in found.values() for bits in one["test"].values())
-    assert (tmp_path / "figures.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (tmp_path / "figures.svg").read_text()
     assert set(json.loads((tmp_path / "summary.json").read_text())) == set(generation.RUNS)
 
 
