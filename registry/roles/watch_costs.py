@@ -22,7 +22,7 @@ GAS = {
     "seal claim": 51_000,
     "demand head": 170_000,
     "demand contribution": 145_000,
-    "demand chunk of a contribution of 100, 10^8 values": 165_000,
+    "demand chunk of a contribution of 100, 10^8 values": 166_000,
     "demand chunk, first in its window, 10^8 values": 173_000,
     "demand chunk of a state, first in its window, 10^8 values": 190_000,
     "demand inner products, first in its window, 10^8 values": 178_000,

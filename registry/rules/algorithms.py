@@ -194,7 +194,7 @@ CLIENT_ALGORITHMS = {
     ),
     "fedrep": ClientAlgorithm(
         (NumberParameter("head_epochs", 1, MAX_STEPS, whole=True, usual=10), _EPOCHS),
-        "epochs of the private head, then of the shared body",
+        "epochs of the private head, then of the body",
         "Collins et al., Exploiting Shared Representations for Personalized Federated Learning, ICML 2021",
     ),
 }
