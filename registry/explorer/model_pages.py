@@ -178,12 +178,7 @@ def models_page(reading: Reading, path: Mapping[str, str], query: Mapping[str, s
     """Return a part of the list of models."""
     found = queries.models_after(reading.db, cursor_of(query.get("after")), _MODELS + 1)
     times = reading.times_of(model.at for model in found)
-    listed = tuple(
-        ListedModel(
-            model, said.title or None if (said := statement_of(reading, model)) else None, times[model.at.block]
-        )
-        for model in found[:_MODELS]
-    )
+    listed = tuple(ListedModel(model, _title(reading, model), times[model.at.block]) for model in found[:_MODELS])
     return ModelsPage(reading.as_of, listed, page_cursor(listed[-1].model.at) if len(found) > _MODELS else None)
 
 

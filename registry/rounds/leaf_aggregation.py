@@ -182,12 +182,20 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """Geometry of leaf index, the same in every file: offset, length, and overlap with the header."""
+    """Geometry of leaf index, the same in every file.
+
+    Attributes:
+        at: Its offset, bytes.
+        length: Its length, bytes.
+        header: What it has of the header.
+        first: The coordinate of its first value.
+    """
 
     index: int
     at: int
     length: int
     header: bytes
+    first: int
 
     @property
     def values(self) -> slice:
@@ -215,7 +223,8 @@ def leaf_of(job: Job, index: int) -> Leaf:
     """Return the geometry of leaf index of the job's files."""
     at = index * LEAF_BYTES
     length = min(LEAF_BYTES, job.size - at)
-    return Leaf(index, at, length, job.header[at : at + length])
+    header = job.header[at : at + length]
+    return Leaf(index, at, length, header, (at + len(header) - len(job.header)) // 4)
 
 
 def combiner(job: Job) -> AbstractContextManager[Combiner]:
@@ -310,10 +319,9 @@ def parameter_parts(job: Job, begin: int, end: int) -> Iterator[tuple[int, I32, 
     with _tiles(job, rows) as tiles, threadpool_limits(1, "blas"):  # ranges are computed side by side already
         for index in range(begin, end):
             leaf = leaf_of(job, index)
-            first = (leaf.at + len(leaf.header) - len(job.header)) // 4
             _fill(tiles, job, leaf, data, parts)
             for here, tile in tiles.read(leaf.count):
-                start, stop = first + here.start, first + here.stop
+                start, stop = leaf.first + here.start, leaf.first + here.stop
                 for run in runs[bisect_right(ends, start) :]:
                     if run.first >= stop:
                         break
@@ -370,11 +378,10 @@ def _take(job: Job, leaf: Leaf, k: int, block: bytes, row: F32 | I32, part: Leaf
     if job.check.roots:
         part.values.update(data[len(header) :])
     values = np.frombuffer(data, dtype="<f4")[leaf.values]
-    begin = (leaf.at + len(header) - len(job.header)) // 4
     for start in range(0, leaf.count, _TILE):
         tile = slice(start, min(start + _TILE, leaf.count))
         try:
-            write_integers(values[tile], job.grid_bits, row[tile], first=begin + start, check=job.check.grid)
+            write_integers(values[tile], job.grid_bits, row[tile], first=leaf.first + start, check=job.check.grid)
         except FormError as error:
             raise FormError(f"{job.name_of(k)}: {error}") from None
     return None

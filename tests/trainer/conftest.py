@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,7 +27,17 @@ from trainer.participant import Task, prepare_update
 from trainer.simulation import Simulation, start
 from trainer.updates import PreparedUpdate
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 PARTICIPANT = Address(b"\x0a" * 20)
+
+
+def example_module(name: str) -> Any:
+    """The script of an example, examples/NAME/NAME.py, as a module."""
+    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / name / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(autouse=True, scope="session")

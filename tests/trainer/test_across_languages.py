@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from registry.errors import InputError
+from tests.trainer.conftest import example_module
 from trainer.demo.titles import chapter_of, held_out, installed, read_titles
 
 pytest.importorskip("matplotlib")
 
 pytestmark = pytest.mark.slow
 
-SCRIPT = Path(__file__).parents[2] / "examples" / "across_languages" / "across_languages.py"
 FIRST = ["A", "C", "D5", "E", "F", "G", "H", "H6", "I", "J", "K", "L", "M", "N", "O", "P", "Q", "R", "S", "V", "Z"]
 """How codes of the chapters 1 to 21 begin."""
 
 
 @pytest.fixture(scope="module")
 def languages() -> Any:
-    spec = importlib.util.spec_from_file_location("example_across_languages", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return example_module("across_languages")
 
 
 def write_catalogue(file: Path, titles: dict[str, str]) -> None:

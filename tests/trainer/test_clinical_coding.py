@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from tests.trainer.conftest import example_module
+
 pytest.importorskip("peft")
 transformers = pytest.importorskip("transformers")
 
 pytestmark = pytest.mark.slow
 
-SCRIPT = Path(__file__).parents[2] / "examples" / "clinical_coding" / "clinical_coding.py"
-
 
 @pytest.fixture(scope="module")
 def coding() -> Any:
-    spec = importlib.util.spec_from_file_location("example_clinical_coding", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return example_module("clinical_coding")
 
 
 @pytest.fixture(scope="module")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+
+from tests.trainer.conftest import example_module
 
 pytest.importorskip("peft")
 pytest.importorskip("matplotlib")
@@ -19,17 +19,12 @@ transformers = pytest.importorskip("transformers")
 
 pytestmark = pytest.mark.slow
 
-SCRIPT = Path(__file__).parents[2] / "examples" / "text_generation" / "text_generation.py"
 LETTERS = ("<|endoftext|>", "<pad>", "<unk>", *"abcdefghijklmnopqrstuvwxyz ")
 
 
 @pytest.fixture(scope="module")
 def generation() -> Any:
-    spec = importlib.util.spec_from_file_location("example_text_generation", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return example_module("text_generation")
 
 
 @pytest.fixture(scope="module")

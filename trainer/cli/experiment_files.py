@@ -41,11 +41,11 @@ from registry.cli.plan_files import manifest_of
 from registry.cli.statements import read_toml
 from registry.content.manifest import PlanManifest
 from registry.errors import InputError
-from registry.rules.algorithms import CLIENT_ALGORITHMS, asks_of, require_parameters
+from registry.rules.algorithms import CLIENT_ALGORITHMS, asks_of
 from trainer.cli.tasks import load_problem
 from trainer.experiments.asynchrony import asynchrony_of
 from trainer.experiments.attacks import Attack, attack_of
-from trainer.experiments.federation import Scenario
+from trainer.experiments.federation import Scenario, local_epochs
 from trainer.experiments.own_models import own_models_of
 from trainer.experiments.participation import PartialParticipation, participation_of
 from trainer.experiments.problems import PROBLEMS, Problem
@@ -213,7 +213,7 @@ def _plan(settings: Mapping[str, Any], participation: PartialParticipation) -> P
             "plan: expected participation.share in place of sampled, whose draw follows from the block that opens a "
             "round and not from the seed"
         )
-    if stragglers and partial and (require_parameters(name, plan.algorithm.parameters)["epochs"] or 1) < 2:
+    if stragglers and partial and local_epochs(plan) < 2:
         raise InputError("participation: stragglers: expected a plan of 2 or more epochs, got 1")
     return plan
 
@@ -254,7 +254,7 @@ def _texts(entry: Mapping[str, Any]) -> list[str]:
     parts: list[str] = []
     for key, value in entry.items():
         if isinstance(value, Mapping):
-            parts += _texts({"name": str(value["name"]), **value} if "name" in value else value)
+            parts += _texts(dict(sorted(value.items(), key=lambda item: item[0] != "name")))
         else:
             parts.append(value if isinstance(value, str) else f"{key} {value}")
     return parts

@@ -118,15 +118,8 @@ def _bucket(term: str) -> int:
 @cache
 def load() -> tuple[dict[str, Cases], dict[str, Cases]]:
     """Return the training cases of each hospital, and its held-out cases."""
-    cases, categories = _everything()
-    rng = np.random.default_rng(SEED)
-    held_out = _held_out(categories, rng)
-    chapters = cases.labels.numpy() + 1
-    specialist = np.zeros(CHAPTERS + 1, dtype=int)
-    for index, own in enumerate(HOSPITALS.values()):
-        specialist[list(own)] = index
-    anywhere = rng.integers(len(HOSPITALS), size=len(cases))
-    place = np.where(rng.random(len(cases)) < AT_SPECIALIST, specialist[chapters], anywhere)
+    cases, _ = _everything()
+    held_out, place = _divided(AT_SPECIALIST, np.random.default_rng(SEED))
 
     def where(mask: Mask) -> Cases:
         return cases.take(torch.from_numpy(mask))
@@ -143,20 +136,13 @@ def descriptions(at_specialist: float) -> tuple[dict[str, list[LeafCode]], list[
     Args:
         at_specialist: Share of the descriptions of a chapter that are at the hospital which specialises in it.
     """
-    import simple_icd_10_cm as icd
-
-    leaves = [code for code in icd.get_all_codes() if icd.is_leaf(code)]
-    every = [LeafCode(icd.get_description(code), int(icd.get_ancestors(code)[-1]) - 1, code[:3]) for code in leaves]
     rng = np.random.default_rng(SEED)
-    held_out = _held_out(np.array([one.category for one in every]), rng)
-    specialist = {chapter - 1: name for name, chapters in HOSPITALS.items() for chapter in chapters}
-    anywhere, skewed = rng.integers(len(HOSPITALS), size=len(every)), rng.random(len(every)) < at_specialist
-    training: dict[str, list[LeafCode]] = {name: [] for name in HOSPITALS}
-    for place, one in enumerate(every):
-        if not held_out[place]:
-            training[specialist[one.chapter] if skewed[place] else list(HOSPITALS)[anywhere[place]]].append(one)
-    test = [one for place, one in enumerate(every) if held_out[place]]
-    return training, [test[place] for place in rng.permutation(len(test))]
+    held_out, place = _divided(at_specialist, rng)
+    every = _leaves()
+    training = {
+        name: [every[k] for k in np.flatnonzero(~held_out & (place == index))] for index, name in enumerate(HOSPITALS)
+    }
+    return training, [every[k] for k in rng.permutation(np.flatnonzero(held_out))]
 
 
 @cache
@@ -170,15 +156,38 @@ def all_training() -> tuple[Cases, Categories, Cases]:
 @cache
 def _everything() -> tuple[Cases, Categories]:
     """Return all cases, and the three-character category of each."""
-    import simple_icd_10_cm as icd
-
-    leaves = [code for code in icd.get_all_codes() if icd.is_leaf(code)]
-    chapters = np.array([int(icd.get_ancestors(code)[-1]) for code in leaves])
-    bags = [tokens(icd.get_description(code)) for code in leaves]
+    bags = [tokens(one.text) for one in _leaves()]
     starts = np.cumsum([0, *(len(bag) for bag in bags)])
     flat = np.concatenate([np.array(bag, dtype=np.int64) for bag in bags])
-    cases = Cases(torch.from_numpy(flat), torch.from_numpy(starts), torch.from_numpy(chapters - 1))
-    return cases, np.array([code[:3] for code in leaves])
+    labels = np.array([one.chapter for one in _leaves()])
+    cases = Cases(torch.from_numpy(flat), torch.from_numpy(starts), torch.from_numpy(labels))
+    return cases, np.array([one.category for one in _leaves()])
+
+
+@cache
+def _leaves() -> tuple[LeafCode, ...]:
+    """Return all leaves of ICD-10-CM."""
+    import simple_icd_10_cm as icd
+
+    codes = [code for code in icd.get_all_codes() if icd.is_leaf(code)]
+    return tuple(LeafCode(icd.get_description(one), int(icd.get_ancestors(one)[-1]) - 1, one[:3]) for one in codes)
+
+
+def _divided(at_specialist: float, rng: np.random.Generator) -> tuple[Mask, NDArray[np.int64]]:
+    """Return which leaves are held out, and each one's hospital by its position in `HOSPITALS`.
+
+    Args:
+        at_specialist: Share of the leaves of a chapter that are at the hospital which specialises in it.
+        rng: Draws both.
+    """
+    every = _leaves()
+    held_out = _held_out(np.array([one.category for one in every]), rng)
+    specialist = np.zeros(CHAPTERS, dtype=np.int64)
+    for index, own in enumerate(HOSPITALS.values()):
+        specialist[np.array(own) - 1] = index
+    anywhere = rng.integers(len(HOSPITALS), size=len(every))
+    skewed = rng.random(len(every)) < at_specialist
+    return held_out, np.where(skewed, specialist[[one.chapter for one in every]], anywhere)
 
 
 def _held_out(categories: Categories, rng: np.random.Generator) -> Mask:

@@ -63,7 +63,7 @@ from trainer.simulation import Simulation, aggregate_round, pass_time, start
 from trainer.steps import EnoughSteps
 from trainer.updates import PreparedUpdate, commitment_fields, finalize_update, mark_sent, place_of, publish_update
 
-__all__ = ["RoundScores", "Run", "Scenario", "parts_of", "run"]
+__all__ = ["RoundScores", "Run", "Scenario", "local_epochs", "parts_of", "run"]
 
 _BATCH = 50
 """Commitments in one transaction."""
@@ -106,6 +106,11 @@ class Scenario:
     asynchrony: Asynchrony | None
     own: OwnModels | None
     given: Mapping[str, Any]
+
+    @property
+    def honest(self) -> int:
+        """How many do not attack."""
+        return self.participants - self.attackers
 
     def key(self, seed: int) -> str:
         """Return what identifies a run of it: SHA-256 of its settings and seed, hexadecimal."""
@@ -252,7 +257,7 @@ def _on_chain(
         servers = scenario.aggregators
         sim = start(problem.module(), tasks, plan, store, folder, aggregators=servers, chain=chain, without=without)
         signers = {signer.address: signer for signer in sim.signers}
-        honest, bad = (tuple(tasks)[part] for part in _sides(scenario))
+        honest, bad = tuple(tasks)[: scenario.honest], tuple(tasks)[scenario.honest :]
         last: dict[str, PreparedUpdate] = {}
         gc.unfreeze()  # an earlier run's
         gc.collect()
@@ -290,12 +295,12 @@ def _buffered(
     common: Judge,
 ) -> Versions:
     """Make versions of buffered updates; yield each, when the module has its values."""
-    attack, honest = scenario.attack, len(parts) - scenario.attackers
+    attack = scenario.attack
     if attack is not None and attack.sees_others:
         raise InputError(f"asynchrony: expected an attack that sees no others' updates, got {attack.name}")
     senders = []
     for place, rows in enumerate(parts):
-        bad = attack if place >= honest else None
+        bad = attack if place >= scenario.honest else None
         train = _training(problem, rows, (seed, place), _Now(), bad.poisoning if bad else None, 0)
         senders.append(Sender(train, bad.update if bad else None, bad is not None))
     versions = scenario.rounds * len(parts) // (settings.buffer or len(parts))
@@ -313,20 +318,14 @@ def _buffered(
 def _alone(scenario: Scenario, problem: Problem, parts: Parts, seed: int) -> Versions:
     """Let everybody train without the others, as many epochs as in rounds; yield each round."""
     now = _Now()
-    tasks = list(_tasks(problem, parts, scenario, seed, now).values())[: _sides(scenario)[0].stop]
+    tasks = list(_tasks(problem, parts, scenario, seed, now).values())[: scenario.honest]
     judge = judge_of(problem, mixes_of(problem, parts[: len(tasks)]), lambda: (task.module for task in tasks))
     for number in range(1, scenario.rounds + 1):
         at, now.number = time.monotonic(), number
         for task in tasks:
-            train_locally(task.module, task.train_epoch, epochs=_epochs(scenario))
+            train_locally(task.module, task.train_epoch, epochs=local_epochs(scenario.plan))
         scores = judge("validation").scores
         yield RoundScores(number, "", scores, 0, 0, 0, round(time.monotonic() - at, 2)), judge
-
-
-def _sides(scenario: Scenario) -> tuple[slice, slice]:
-    """Return the places of the honest participants and of the attackers."""
-    honest = scenario.participants - scenario.attackers
-    return slice(0, honest), slice(honest, None)
 
 
 @contextlib.contextmanager
@@ -358,13 +357,13 @@ class _Now:
 def _present(scenario: Scenario, seed: int, number: int) -> Present:
     """Return who takes part in a round."""
     known = CLIENT_ALGORITHMS[str(scenario.plan.algorithm.name)]
-    return scenario.participation.present(scenario.participants, _epochs(scenario), known.partial, seed, number)
+    epochs = local_epochs(scenario.plan)
+    return scenario.participation.present(scenario.participants, epochs, known.partial, seed, number)
 
 
-def _epochs(scenario: Scenario) -> int:
-    """Return the local epochs of a round."""
-    algorithm = scenario.plan.algorithm
-    return int(require_parameters(str(algorithm.name), algorithm.parameters).get("epochs") or 1)
+def local_epochs(plan: PlanManifest) -> int:
+    """Return the local epochs of a round; 1 for an algorithm that has none."""
+    return int(require_parameters(str(plan.algorithm.name), plan.algorithm.parameters).get("epochs") or 1)
 
 
 def _tasks(problem: Problem, parts: Parts, scenario: Scenario, seed: int, now: _Now) -> dict[str, Task]:
@@ -372,10 +371,9 @@ def _tasks(problem: Problem, parts: Parts, scenario: Scenario, seed: int, now: _
 
     All share a module, since each overwrites its values, unless they keep something of their own in it.
     """
-    module, honest = problem.module(), len(parts) - scenario.attackers
-    tasks = {}
+    module, tasks = problem.module(), {}
     for place, rows in enumerate(parts):
-        attacked = scenario.first_attack if place >= honest else None
+        attacked = scenario.first_attack if place >= scenario.honest else None
         poisoning = scenario.attack.poisoning if scenario.attack is not None else None
         train = _training(problem, rows, (seed, place), now, poisoning if attacked else None, attacked or 1)
         task = Task(

@@ -188,20 +188,41 @@ def digits(*, learning_rate: float = 0.1) -> Problem:
     pixels, classes = _digits_cases()
     order = torch.from_numpy(np.random.default_rng(9).permutation(len(classes)))
     fitting, rest = order[: len(order) * 7 // 10], order[len(order) * 7 // 10 :]
-    held_out = {"validation": rest[::3], "test": torch.cat([rest[1::3], rest[2::3]])}
+    places = {"validation": rest[::3], "test": torch.cat([rest[1::3], rest[2::3]])}
+    held_out = {split: (pixels[rows], classes[rows]) for split, rows in places.items()}
+    return _of_vectors(_digits_model, (pixels[fitting], classes[fitting]), held_out, learning_rate, 32, "macro_f1")
+
+
+_Vectors = tuple[torch.Tensor, torch.Tensor]
+"""Inputs, float32 (n, features), and their classes, int64 (n,)."""
+
+
+def _of_vectors(
+    module: Callable[[], nn.Module],
+    fitting: _Vectors,
+    held_out: Mapping[str, _Vectors],
+    learning_rate: float,
+    size: int,
+    metric: str,
+    features: NDArray[np.float64] | None = None,
+) -> Problem:
+    """Return the problem of vectors to ten classes, by SGD in batches of a size; `metric` is the main score."""
+    inputs, classes = fitting
 
     def train(module: nn.Module, batch: Batch) -> Mapping[str, float]:
-        return _classify(module, pixels[fitting[batch.rows]], batch, learning_rate, 32)
+        return _classify(module, inputs[batch.rows], batch, learning_rate, size)
 
     def answers(module: nn.Module, split: Split) -> tuple[torch.Tensor, torch.Tensor]:
+        x, y = held_out[split]
         with torch.no_grad():
-            return classes[held_out[split]], module(pixels[held_out[split]]).argmax(1)
+            return y, module(x).argmax(1)
 
     def evaluate(module: nn.Module, split: Split, target: int | None) -> Mapping[str, float]:
         scores = scores_of(*answers(module, split), _CLASSES)
-        return {"macro_f1": scores.macro_f1, "accuracy": scores.accuracy}
+        told = {"macro_f1": scores.macro_f1, "accuracy": scores.accuracy}
+        return {metric: told[metric], **told}
 
-    return Problem(_digits_model, classes[fitting].numpy(), train, evaluate, code=this_package(), answers=answers)
+    return Problem(module, classes.numpy(), train, evaluate, features=features, code=this_package(), answers=answers)
 
 
 def _classify(
@@ -272,20 +293,7 @@ def synthetic(
             f"got {alpha}, {beta}, {draw}, {devices} and {learning_rate}"
         )
     inputs, classes, owners, split = _synthetic_cases(alpha, beta, devices, draw)
-    fitting = np.flatnonzero(split == 0)
-    held_out = {"validation": split == 1, "test": split == 2}
-    x, y = torch.from_numpy(inputs[fitting]), torch.from_numpy(classes[fitting])
-
-    def train(module: nn.Module, batch: Batch) -> Mapping[str, float]:
-        return _classify(module, x[batch.rows], batch, learning_rate, 10)
-
-    def evaluate(module: nn.Module, split: Split, target: int | None) -> Mapping[str, float]:
-        rows = held_out[split]
-        with torch.no_grad():
-            found = scores_of(
-                torch.from_numpy(classes[rows]), module(torch.from_numpy(inputs[rows])).argmax(1), _CLASSES
-            )
-        return {"accuracy": found.accuracy, "macro_f1": found.macro_f1}
+    x, y = torch.from_numpy(inputs), torch.from_numpy(classes)
 
     def module() -> nn.Module:
         made = nn.Linear(_FEATURES, _CLASSES)
@@ -293,7 +301,10 @@ def synthetic(
         nn.init.zeros_(made.bias)
         return made
 
-    return Problem(module, y.numpy(), train, evaluate, features=owners[fitting].astype(np.float64), code=this_package())
+    fitting, *rest = (torch.from_numpy(np.flatnonzero(split == part)) for part in range(3))
+    held_out = {name: (x[rows], y[rows]) for name, rows in zip(("validation", "test"), rest, strict=True)}
+    owned = owners[fitting.numpy()].astype(np.float64)
+    return _of_vectors(module, (x[fitting], y[fitting]), held_out, learning_rate, 10, "accuracy", owned)
 
 
 @cache
