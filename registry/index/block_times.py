@@ -5,22 +5,21 @@ Each time is kept under its block's hash, so a reorg makes none of them wrong. D
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from registry.errors import IndexUnusable
 from registry.index import queries
 from registry.index.entries import Block
 from registry.index.log_source import LogSource
+from registry.index.side_files import open_side_file, reported_unusable
 
 __all__ = ["BlockTimes", "times_path"]
 
 _VERSION = 1
-_SCHEMA = f"""
+_SCHEMA = """
 CREATE TABLE IF NOT EXISTS times (hash BLOB PRIMARY KEY, time INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-PRAGMA user_version = {_VERSION};
 """
 
 
@@ -39,14 +38,8 @@ class BlockTimes:
             IndexUnusable: The file is something else, or of another release.
         """
         self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
         with self._reporting():
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
-            (version,) = self._db.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                self._db.executescript(f"BEGIN;{_SCHEMA}COMMIT;")
-            elif version != _VERSION:
-                raise IndexUnusable(f"{path}: expected block times of version {_VERSION}, got {version}: remove it")
+            self._db = open_side_file(path, _SCHEMA, _VERSION, "block times")
 
     def learn(self, source: LogSource, db: sqlite3.Connection, *, above: int = -1) -> None:
         """Fetch the times that are missing of an index's blocks with a number above this one.
@@ -81,9 +74,5 @@ class BlockTimes:
         """Close the file."""
         self._db.close()
 
-    @contextlib.contextmanager
-    def _reporting(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise IndexUnusable(f"{self._path}: cannot be used for block times: {error}; remove it") from error
+    def _reporting(self) -> AbstractContextManager[None]:
+        return reported_unusable(self._path, "for block times")

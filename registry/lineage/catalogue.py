@@ -7,13 +7,12 @@ query.
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from registry.content.manifest import UpdateManifest, VersionManifest
-from registry.errors import IndexUnusable
+from registry.index.side_files import open_side_file, reported_unusable
 from registry.store.base import ContentStore
 from registry.store.manifests import found_manifest
 from registry.types import Cid, Digest
@@ -21,13 +20,14 @@ from registry.types import Cid, Digest
 __all__ = ["Catalogue"]
 
 _VERSION = 1
-_SCHEMA = f"""
-CREATE TABLE versions (digest BLOB PRIMARY KEY, parent BLOB, sha256 BLOB NOT NULL, cid BLOB NOT NULL) STRICT;
-CREATE INDEX versions_by_cid ON versions (cid);
-CREATE TABLE data_sets (digest BLOB NOT NULL, data_set BLOB NOT NULL, PRIMARY KEY (digest, data_set)) STRICT;
-CREATE INDEX data_sets_by_data_set ON data_sets (data_set);
-CREATE TABLE updates (digest BLOB PRIMARY KEY) STRICT;
-PRAGMA user_version = {_VERSION};
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS versions
+    (digest BLOB PRIMARY KEY, parent BLOB, sha256 BLOB NOT NULL, cid BLOB NOT NULL) STRICT;
+CREATE INDEX IF NOT EXISTS versions_by_cid ON versions (cid);
+CREATE TABLE IF NOT EXISTS data_sets
+    (digest BLOB NOT NULL, data_set BLOB NOT NULL, PRIMARY KEY (digest, data_set)) STRICT;
+CREATE INDEX IF NOT EXISTS data_sets_by_data_set ON data_sets (data_set);
+CREATE TABLE IF NOT EXISTS updates (digest BLOB PRIMARY KEY) STRICT;
 """
 
 
@@ -46,15 +46,8 @@ class Catalogue:
         """
         self._store = store
         self._path = path
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
         with self._reporting():
-            self._db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=30)
-            (version,) = self._db.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                self._db.executescript(f"BEGIN;{_SCHEMA}COMMIT;")
-            elif version != _VERSION:
-                raise IndexUnusable(f"{path}: expected a catalogue of version {_VERSION}, got {version}: remove it")
+            self._db = open_side_file(path, _SCHEMA, _VERSION, "a catalogue")
 
     def learn_versions(self, digests: Iterable[Digest]) -> tuple[Digest, ...]:
         """Read the manifests of versions that were not read before; return the digests of unavailable ones."""
@@ -134,12 +127,8 @@ class Catalogue:
             rows = [(digest, data_set) for data_set in data_sets]
             self._db.executemany("INSERT OR IGNORE INTO data_sets VALUES (?, ?)", rows)
 
-    @contextlib.contextmanager
-    def _reporting(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise IndexUnusable(f"{self._path}: cannot be used as a catalogue: {error}; remove it") from error
+    def _reporting(self) -> AbstractContextManager[None]:
+        return reported_unusable(self._path, "as a catalogue")
 
 
 def _digest_of(name: Cid | bytes) -> bytes:
