@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from dataclasses import replace
 from typing import Any
@@ -65,7 +66,7 @@ def test_a_version_that_was_recomputed_is_kept_for_the_next_round(published: Any
     assert convicted(house, public, number=2) is Fault.AGGREGATE
 
 
-@pytest.mark.parametrize("hindrance", ["the kept file is damaged", "the own store takes no block"])
+@pytest.mark.parametrize("hindrance", ["the kept file is damaged", "the own store takes no block", "the disk is full"])
 def test_a_parent_that_cannot_be_restored_is_read_where_it_is_public(published: Any, hindrance: str) -> None:
     """What an auditor keeps of its own is a help, and no condition of an audit."""
     house = published
@@ -87,6 +88,8 @@ def test_a_parent_that_cannot_be_restored_is_read_where_it_is_public(published: 
         def _put(self, cid: Cid, data: bytes) -> None:
             if hindrance == "the own store takes no block":
                 raise StoreUnavailable("a gateway is read-only")
+            if hindrance == "the disk is full":
+                raise OSError(errno.ENOSPC, "No space left on device")
             super()._put(cid, data)
 
     (versions,) = place.glob("versions-*")

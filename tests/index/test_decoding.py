@@ -148,7 +148,7 @@ HOSTILE: dict[str, Any] = {
     "a topic missing": commitment(topics=TOPICS[:2]),
     "a topic too many": commitment(topics=[*TOPICS, TOPICS[1]]),
     "a topic too many that reads as data": commitment(
-        topics=[*TOPICS, TOPICS[1]], data="0x" + "0c" * 32 + "0d" * 32 + "00" * 31 + "07"
+        topics=[*TOPICS, TOPICS[1]], data="0x" + "0c" * 32 + f"{7:064x}{3:064x}{0:064x}"
     ),
     "a short topic": commitment(topics=[TOPICS[0], TOPICS[1][:-2], TOPICS[2]]),
     "a topic with a blank": commitment(topics=[TOPICS[0], TOPICS[1][:-2] + "  ", TOPICS[2]]),
