@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 _U8 = npt.NDArray[np.uint8]
 _F32 = npt.NDArray[np.float32]
+_F64 = npt.NDArray[np.float64]
 _I32 = npt.NDArray[np.int32]
 _ENOUGH = 64 << 20
 """Bytes handled before the kernels are loaded."""
@@ -39,13 +40,19 @@ class Kernels(NamedTuple):
             each, to out; data and out may be the same array if size is 32 or more.
         scale: scale(values, bits, factor, limit, out) writes values * factor to out, float32 or int32; returns whether
             all products are integers of at most limit in magnitude and no value is -0.0. bits are the values' as int32.
+        add: add(values, bits, factor, limit, weight, sums) adds values * factor * weight to sums, float64; returns what
+            scale returns.
+        mean: mean(sums, divisor, step, out) writes sums / divisor, rounded to integers, half to even, times step to
+            out, float32, without -0.0.
         middle: middle(tile, pairs, cut, out) sorts each column of tile by the comparators pairs, in a copy, and writes
             the sum of its rows cut to K - cut - 1 to out.
     """
 
     hash_rows: Callable[[_U8, int, int, _U8], None]
     scale: Callable[[_F32, _I32, np.float32, np.float32, _F32 | _I32], bool]
-    middle: Callable[[_I32, npt.NDArray[np.int64], int, npt.NDArray[np.float64]], None]
+    add: Callable[[_F32, _I32, np.float32, np.float32, float, _F64], bool]
+    mean: Callable[[_F64, float, float, _F32], None]
+    middle: Callable[[_I32, npt.NDArray[np.int64], int, _F64], None]
 
 
 class _State:
@@ -129,34 +136,44 @@ def _compiled() -> Kernels:
             update(state.ctypes.data, data.ctypes.data + i * size, size)
             finish(out.ctypes.data + 32 * i, state.ctypes.data)
 
-    def scale(values: Any, bits: Any, factor: Any, limit: Any, out: Any) -> bool:
-        canonical = True
-        for i in range(values.size):
-            product = values[i] * factor
-            canonical &= (np.rint(product) == product) & (abs(product) <= limit) & (bits[i] != -2147483648)
-            out[i] = product
-        return canonical
+    f32, f64, i32, i64 = types.float32, types.float64, types.int32, types.int64
 
-    def fixed(kind: Any, dimensions: int = 1) -> Any:
+    def read(kind: Any, dimensions: int = 1) -> Any:
         return types.Array(kind, dimensions, "C", readonly=True)
 
-    compile_rows = njit(
-        types.void(fixed(types.uint8), types.uintp, types.uint8, types.uint8[::1]), nogil=True, cache=True
+    def compiled(function: Any, *signatures: Any) -> Any:
+        return njit(list(signatures), nogil=True, cache=True)(function)
+
+    return Kernels(
+        compiled(hash_rows, types.void(read(types.uint8), types.uintp, types.uint8, types.uint8[::1])),
+        compiled(_scale, *(types.boolean(read(f32), read(i32), f32, f32, out[::1]) for out in (f32, i32))),
+        compiled(_add, types.boolean(read(f32), read(i32), f32, f32, f64, f64[::1])),
+        compiled(_mean, types.void(read(f64), f64, f64, f32[::1])),
+        compiled(_middle, types.void(types.Array(i32, 2, "A"), read(i64, 2), i64, f64[::1])),
     )
-    compile_scale = njit(
-        [
-            types.boolean(fixed(types.float32), fixed(types.int32), types.float32, types.float32, out[::1])
-            for out in (types.float32, types.int32)
-        ],
-        nogil=True,
-        cache=True,
-    )
-    compile_middle = njit(
-        types.void(types.Array(types.int32, 2, "A"), fixed(types.int64, 2), types.int64, types.float64[::1]),
-        nogil=True,
-        cache=True,
-    )
-    return Kernels(compile_rows(hash_rows), compile_scale(scale), compile_middle(_middle))
+
+
+def _scale(values: Any, bits: Any, factor: Any, limit: Any, out: Any) -> bool:
+    canonical = True
+    for i in range(values.size):
+        product = values[i] * factor
+        canonical &= (np.rint(product) == product) & (abs(product) <= limit) & (bits[i] != -2147483648)
+        out[i] = product
+    return canonical
+
+
+def _add(values: Any, bits: Any, factor: Any, limit: Any, weight: Any, sums: Any) -> bool:
+    canonical = True
+    for i in range(values.size):
+        product = values[i] * factor
+        canonical &= (np.rint(product) == product) & (abs(product) <= limit) & (bits[i] != -2147483648)
+        sums[i] += np.float64(product) * weight
+    return canonical
+
+
+def _mean(sums: Any, divisor: Any, step: Any, out: Any) -> None:
+    for i in range(sums.size):
+        out[i] = (np.rint(sums[i] / divisor) + 0.0) * step  # -0.0 + 0.0 is +0.0
 
 
 def _middle(tile: Any, pairs: Any, cut: Any, out: Any) -> None:
@@ -187,19 +204,30 @@ def _agree(made: Kernels) -> bool:
     hashes = np.empty(32 * 16, dtype=np.uint8)
     made.hash_rows(data, 1024, 1, hashes)
     rows = [hashlib.sha256(b"\x01" + data[at : at + 1024].tobytes()).digest() for at in range(0, len(data), 1024)]
-    edges = np.array([0.0, 1.5, -2.0, 1 << 24], dtype=np.float32)
-    faults = np.array([-0.0, 0.75, 1 << 25, np.nan, np.inf], dtype=np.float32)
-    outs = np.empty(1, dtype=np.float32), np.empty(1, dtype=np.int32)
-
-    def canonical(value: _F32, out: _F32 | _I32) -> bool:
-        return bool(made.scale(value, value.view(np.int32), np.float32(2), np.float32(1 << 25), out))
-
+    sums, means = np.array([-1.0, 1, 3, 2**40 + 1, 5, -(2**25)]), np.empty(6, dtype=np.float32)
+    made.mean(sums, 2.0, 0.25, means)
     three = np.arange(3 * (_COLUMNS + 9), dtype=np.int32).reshape(3, -1)[:, :-1] * 7919 % 1000
-    sums, pairs = np.empty(three.shape[1]), np.array([[0, 1], [1, 2], [0, 1]])
-    made.middle(three, pairs, 1, sums)
+    middle, pairs = np.empty(three.shape[1]), np.array([[0, 1], [1, 2], [0, 1]])
+    made.middle(three, pairs, 1, middle)
     return (
         hashes.tobytes() == b"".join(rows)
-        and all(canonical(edges[i : i + 1], out) and out[0] == 2 * edges[i] for i in range(len(edges)) for out in outs)
-        and not any(canonical(faults[i : i + 1], outs[0]) for i in range(len(faults)))
-        and bool((np.sort(three, axis=0)[1] == sums).all())
+        and _scale_alike(made)
+        and means.tobytes() == np.array([0, 0, 0.5, 2**37, 0.5, -(2**22)], dtype=np.float32).tobytes()
+        and bool((np.sort(three, axis=0)[1] == middle).all())
     )
+
+
+def _scale_alike(made: Kernels) -> bool:
+    """Whether the kernels that scale take what is canonical, and nothing else."""
+    out, whole, total = np.empty(1, dtype=np.float32), np.empty(1, dtype=np.int32), np.ones(1)
+
+    def taken(number: float) -> list[bool]:
+        value = np.array([number], dtype=np.float32)
+        given = value, value.view(np.int32), np.float32(2), np.float32(1 << 25)
+        total[:] = 1
+        return [made.scale(*given, out), made.scale(*given, whole), made.add(*given, 3.0, total)]
+
+    return all(
+        all(taken(edge)) and out[0] == whole[0] == 2 * edge and total[0] == 6 * edge + 1
+        for edge in (0.0, 1.5, -2.0, float(1 << 24))
+    ) and not any(any(taken(fault)) for fault in (-0.0, 0.75, float(1 << 25), np.nan, np.inf))

@@ -6,6 +6,7 @@ import builtins
 import hashlib
 import logging
 from collections.abc import Iterator
+from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
@@ -29,7 +30,8 @@ from registry.errors import FormError
 from registry.kernels import Kernels, kernels
 from registry.rounds.forked import answer, forked
 from registry.rules.columns import middle_sums
-from registry.rules.grid import grid_integers, write_integers
+from registry.rules.combine import rounded_mean
+from registry.rules.grid import add_integers, grid_integers, write_integers
 
 
 @pytest.fixture(autouse=True)
@@ -158,6 +160,56 @@ def test_integers_on_any_grid_are_numpy_s(bits: int) -> None:
         whole[:] = 0
 
 
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("place", [0, 7, 8, 999])
+def test_values_are_added_or_refused_as_by_numpy(case: str, place: int) -> None:
+    values = np.arange(1000, dtype=np.float32) * np.float32(2.0**-24)
+    values[place] = CASES[case]
+    told = []
+    for prepare in (compiled, reference):
+        prepare()
+        sums = np.arange(1000, dtype=np.float64)
+        try:
+            add_integers(values, 24, 3, sums)
+            made: Any = sums.tobytes()
+        except FormError as error:
+            made = str(error)
+        told.append(made)
+    assert told[0] == told[1]
+    assert isinstance(told[0], bytes) == (case in ("zero", "largest"))
+
+
+@pytest.mark.parametrize("bits", [0, 24, 126])
+@pytest.mark.parametrize("weight", [0, 1, 2**28])
+def test_sums_are_exact_in_any_shape(bits: int, weight: int) -> None:
+    integers = np.random.default_rng(bits).integers(-(2**24), 2**24, (3, 70_000), endpoint=True)
+    values = (integers * 2.0**-bits).astype(np.float32)
+    for prepare in (compiled, reference):
+        prepare()
+        for taken in (np.s_[0], np.s_[:, ::2], np.s_[...], np.s_[1, 5]):
+            sums = np.ones(integers.shape)[taken]
+            sums = np.ascontiguousarray(sums).reshape(integers[taken].shape)
+            add_integers(np.asarray(values[taken]), bits, weight, sums, check=bits != 0)
+            assert (sums == 1 + weight * integers[taken]).all()
+
+
+@pytest.mark.parametrize("bits", [0, 24, 126])
+def test_means_round_half_to_even_as_numpy_s(bits: int) -> None:
+    rng = np.random.default_rng(bits)
+    divisor = 2 * 3 * 12345
+    sums = divisor // 2 * rng.integers(-(2**25), 2**25, 5001, endpoint=True).astype(np.float64)
+    sums[::3] += rng.integers(-1, 2, sums[::3].shape)
+    sums[:2] = 0.0, -1.0
+    np.clip(sums, -(2.0**24) * divisor, 2.0**24 * divisor, out=sums)
+    made = []
+    for prepare in (compiled, reference):
+        prepare()
+        made.append(rounded_mean(sums.copy(), divisor, bits).tobytes())
+    assert made[0] == made[1]
+    exact = [round(Fraction(int(total), divisor)) for total in sums]
+    assert made[0] == (np.array(exact) * 2.0**-bits).astype(np.float32).tobytes()
+
+
 @pytest.mark.parametrize(("count", "cut"), [(1, 0), (2, 0), (3, 1), (5, 0), (20, 9), (20, 4), (21, 10), (32, 15)])
 @pytest.mark.parametrize("columns", [1, 511, 512, 513, 5000])
 def test_middle_sums_are_numpy_s(count: int, cut: int, columns: int) -> None:
@@ -228,12 +280,22 @@ def test_kernels_that_differ_from_the_reference_are_not_used(
         right.scale(*arguments)
         return True
 
+    def adding(*arguments: Any) -> bool:
+        right.add(*arguments)
+        return True
+
+    def truncated(sums: Any, divisor: float, step: float, out: Any) -> None:
+        out[:] = np.trunc(sums / divisor) * step
+
     def unsorted(tile: Any, pairs: Any, cut: int, out: Any) -> None:
         out[:] = tile[cut]
 
     for wrong in (
         right._replace(hash_rows=wrong_rows),
         right._replace(scale=accepting),
+        right._replace(add=adding),
+        right._replace(add=lambda *given: right.scale(*given[:4], np.empty_like(given[0]))),
+        right._replace(mean=truncated),
         right._replace(middle=unsorted),
     ):
         monkeypatch.setattr(module, "_compiled", lambda wrong=wrong: wrong)

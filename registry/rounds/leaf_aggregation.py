@@ -22,9 +22,9 @@ from registry.content.unixfs import CHUNK_SIZE as LEAF_BYTES
 from registry.errors import FormError
 from registry.rounds.tiles import Tiles, scratch_bytes
 from registry.rules.columns import middle_sums, nearest_sums
-from registry.rules.combine import rounded_mean, weighted_sum
+from registry.rules.combine import rounded_mean
 from registry.rules.encoding import MAX_VALUES
-from registry.rules.grid import F32, F64, I32, write_integers
+from registry.rules.grid import F32, I32, add_integers, write_integers
 from registry.rules.packed import ROW_VALUES, Packing
 from registry.rules.shapes import Columns, Factors, Fold, Select, SelectColumns, kept, left_out
 from registry.rules.table import Combining
@@ -51,10 +51,6 @@ __all__ = [
 LEAF_VALUES = LEAF_BYTES // 4
 _STREAMS = 32
 """Most updates that are read as one stream each, per process."""
-_GROUP = 12
-"""Updates per pass of a fold, whose leaves are held in memory and multiplied and added together."""
-_TILE = 1 << 16
-"""Values checked or added at a time, so that they stay in the L2 cache."""
 Leaves = Callable[[int], bytes]
 """Reader that returns leaf i of one update's file."""
 
@@ -245,20 +241,18 @@ def scratch_of(job: Job) -> int:
 @contextmanager
 def _folding(job: Job) -> Iterator[Combiner]:
     assert job.factors is not None
-    factors, divisor = np.array(job.factors.factors, dtype=np.float64), job.factors.divisor
-    rows = np.empty((min(_GROUP, len(job.updates)), LEAF_VALUES), dtype="<f4")
-    sums, scratch = np.empty(LEAF_VALUES, dtype=np.float64), np.empty(_TILE, dtype=np.float64)
+    factors, divisor = job.factors.factors, job.factors.divisor
+    sums = np.empty(LEAF_VALUES, dtype=np.float64)
 
     def fold(leaf: Leaf, data: Iterator[bytes], parts: Sequence[LeafRange], out: F32) -> None:
-        for first in range(0, len(job.updates), len(rows)):
-            group = range(first, min(first + len(rows), len(job.updates)))
-            for row, k in zip(rows, group, strict=False):
-                _take(job, leaf, k, next(data), row[: leaf.count], parts[k])
-            of_group = factors[group.start : group.stop]
-            _add(rows[: len(group), : leaf.count], of_group, first == 0, sums[: leaf.count], scratch)
-        for start in range(0, leaf.count, _TILE):
-            tile = slice(start, min(start + _TILE, leaf.count))
-            out[tile] = rounded_mean(sums[tile], divisor, job.grid_bits)
+        total = sums[: leaf.count]
+        total[:] = 0
+        for k, factor in enumerate(factors):
+            block = next(data)
+            with _named(job, k):
+                values, bits = _taken(job, leaf, k, block, parts[k])
+                add_integers(values, bits, factor, total, first=leaf.first, check=job.check.grid)
+        out[:] = rounded_mean(total, divisor, job.grid_bits)
 
     yield fold
 
@@ -359,53 +353,44 @@ def _fill(
     for k in range(len(job.updates)):
         row = k if rows is None else rows.get(k)
         space = np.empty(leaf.count, dtype=np.int32) if row is None else tiles.space(row, leaf.count)
-        _take(job, leaf, k, next(data), space, parts[k])
+        block = next(data)
+        with _named(job, k):
+            values, bits = _taken(job, leaf, k, block, parts[k])
+            write_integers(values, bits, space, first=leaf.first, check=job.check.grid)
         if row is not None:
             tiles.keep(row, leaf.count)
 
 
-def _take(job: Job, leaf: Leaf, k: int, block: bytes, row: F32 | I32, part: LeafRange) -> None:
-    """Hash and check a leaf of update k; decode its values to integers in a row, (leaf.count,)."""
+@contextmanager
+def _named(job: Job, k: int) -> Iterator[None]:
+    """Name the update in errors of form."""
+    try:
+        yield
+    except FormError as error:
+        raise FormError(f"{job.name_of(k)}: {error}") from None
+
+
+def _taken(job: Job, leaf: Leaf, k: int, block: bytes, part: LeafRange) -> tuple[F32, int]:
+    """Hash a leaf of update k; return its values, (leaf.count,), float32, and the bits of the grid that they are on."""
     reader = job.updates[k]
     if isinstance(reader, PackedLeaves):
-        return _unpack(job, leaf, k, reader, block, row, part)
-    data = memoryview(block)
-    header = leaf.header
+        return _unpacked(job, leaf, reader, block, part), 0
+    data, header = memoryview(block), leaf.header
     if len(data) != leaf.length or data[: len(header)] != header:
-        raise FormError(f"{job.name_of(k)}: expected the header and size of the round's updates, got others")
+        raise FormError("expected the header and size of the round's updates, got others")
     if job.check.cids:
         part.leaves.append(hashlib.sha256(data).digest())
     if job.check.roots:
         part.values.update(data[len(header) :])
-    values = np.frombuffer(data, dtype="<f4")[leaf.values]
-    for start in range(0, leaf.count, _TILE):
-        tile = slice(start, min(start + _TILE, leaf.count))
-        try:
-            write_integers(values[tile], job.grid_bits, row[tile], first=leaf.first + start, check=job.check.grid)
-        except FormError as error:
-            raise FormError(f"{job.name_of(k)}: {error}") from None
-    return None
+    return np.frombuffer(data, dtype="<f4")[leaf.values], job.grid_bits
 
 
-def _unpack(job: Job, leaf: Leaf, k: int, reader: PackedLeaves, block: bytes, row: F32 | I32, part: LeafRange) -> None:
-    """Hash the rows that begin in this leaf, check all rows of it, and decode its values."""
+def _unpacked(job: Job, leaf: Leaf, reader: PackedLeaves, block: bytes, part: LeafRange) -> F32:
+    """Hash the rows that begin in this leaf, check all rows of it, and return its integers, (leaf.count,)."""
     (begin, end), (first, _) = reader.coordinates(leaf.index), reader.rows(leaf.index)
     width = reader.packing.row_bytes
     if job.check.roots:
         part.values.update(memoryview(block)[(reader.beginning(leaf.index) - first) * width :])
     rows = np.frombuffer(block, dtype=np.uint8).reshape(-1, width)
-    try:
-        integers = reader.packing.unpack(rows, first=first, values=reader.values, check=job.check.grid)
-    except FormError as error:
-        raise FormError(f"{job.name_of(k)}: {error}") from None
-    row[:] = integers[begin - first * ROW_VALUES : end - first * ROW_VALUES]
-
-
-def _add(rows: F32, factors: F64, begins: bool, sums: F64, scratch: F64) -> None:
-    """Add factor times integer of every row to sums, tile by tile; the first group of updates initialises sums."""
-    for start in range(0, len(sums), _TILE):
-        tile = sums[start : start + _TILE]
-        part = tile if begins else scratch[: len(tile)]
-        weighted_sum(rows[:, start : start + _TILE], factors, part)
-        if part is not tile:
-            np.add(tile, part, out=tile)
+    integers = reader.packing.unpack(rows, first=first, values=reader.values, check=job.check.grid)
+    return integers[begin - first * ROW_VALUES : end - first * ROW_VALUES]

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from registry.errors import InputError
-from registry.rules.grid import F32, F64, from_grid, grid_integers
+from registry.kernels import kernels
+from registry.rules.grid import F32, F64, add_integers, from_grid
 from registry.types import MAX_TOTAL_WEIGHT
 
 __all__ = ["check_weights", "rounded_mean", "weighted_mean", "weighted_sum"]
@@ -45,7 +46,12 @@ def weighted_sum(updates: F32, factors: F64, out: F64) -> None:
 
 
 def rounded_mean(sums: F64, total_weight: int, grid_bits: int) -> F32:
-    """Return rint(sums / W) * 2^-s as float32, shape (n,); sums, (n,), float64, is overwritten."""
+    """Return rint(sums / W) * 2^-s as float32, shape (n,); sums, (n,), float64, may be overwritten."""
+    compiled = kernels(sums.nbytes)
+    if compiled is not None and sums.flags.c_contiguous:
+        means = np.empty(sums.shape, dtype=np.float32)
+        compiled.mean(sums, float(total_weight), 2.0**-grid_bits, means)
+        return means
     np.divide(sums, float(total_weight), out=sums)
     np.rint(sums, out=sums)
     np.add(sums, 0.0, out=sums)  # -0.0 becomes +0.0
@@ -69,5 +75,5 @@ def weighted_mean(updates: Sequence[F32], weights: Sequence[int], grid_bits: int
         raise InputError(f"expected one weight an update and one shape, got {[u.shape for u in updates]} and {weights}")
     sums = np.zeros(updates[0].shape, dtype=np.float64)
     for update, weight in zip(updates, weights, strict=True):
-        sums += np.multiply(grid_integers(update, grid_bits), float(weight), dtype=np.float64)
+        add_integers(update, grid_bits, weight, sums)
     return rounded_mean(sums, total, grid_bits)

@@ -22,6 +22,8 @@ a bit.
 
 from __future__ import annotations
 
+from types import EllipsisType
+
 import numpy as np
 import numpy.typing as npt
 
@@ -33,6 +35,7 @@ __all__ = [
     "F32",
     "F64",
     "I32",
+    "add_integers",
     "check_arithmetic",
     "fitting",
     "from_grid",
@@ -46,6 +49,8 @@ F64 = npt.NDArray[np.float64]
 I32 = npt.NDArray[np.int32]
 
 
+_PIECE = 1 << 16
+"""Values that NumPy scales and checks at a time, so that they stay in the L2 cache."""
 _NEGATIVE_ZERO = -(2**31)
 """Bit pattern of -0.0, as an int32."""
 
@@ -115,8 +120,7 @@ def grid_integers(values: F32, grid_bits: int, *, first: int = 0, check: bool = 
     """Check that values q * 2^-s are canonical and return q, as float32 in their shape.
 
     Scaling by a power of two is exact, so a value is on the grid iff `rint` does not change q. NaN compares unequal,
-    infinities are beyond the grid, and the bits of -0.0 are the smallest int32. Fastest on pieces of about 64 Ki
-    values.
+    infinities are beyond the grid, and the bits of -0.0 are the smallest int32.
 
     Args:
         values: float32, any shape.
@@ -155,9 +159,45 @@ def write_integers(values: F32, grid_bits: int, out: F32 | I32, *, first: int = 
         flat, limit = values.reshape(-1), np.float32(GRID_LIMIT)
         canonical = compiled.scale(flat, flat.view(np.int32), factor, limit, out.reshape(-1))
     else:
-        canonical = _scaled(values, factor, out)
+        canonical = True
+        for piece in _pieces(values):
+            canonical &= _scaled(values[piece], factor, out[piece])
     if check and not canonical:
         raise FormError(_complaint(values.reshape(-1), grid_bits, first))
+
+
+def add_integers(values: F32, grid_bits: int, weight: int, sums: F64, *, first: int = 0, check: bool = True) -> None:
+    """Check that values q * 2^-s are canonical, see `grid_integers`, and add weight * q to sums, exactly (lemma 2).
+
+    Args:
+        values: float32, any shape.
+        grid_bits: s, 0..126.
+        weight: An integer >= 0; over all that is added to sums at most 2^28.
+        sums: In the shape of values, float64; its content after an error is undefined.
+        first: Position of values[0], for error messages.
+        check: Check that the values are canonical; else the caller knows that they are.
+
+    Raises:
+        FormError: A value is not finite, is -0.0, or is not on the grid.
+    """
+    _check_bits(grid_bits)
+    factor = np.float32(2.0**grid_bits)
+    compiled = kernels(values.nbytes)
+    if compiled is not None and values.flags.c_contiguous and sums.flags.c_contiguous:
+        flat, limit = values.reshape(-1), np.float32(GRID_LIMIT)
+        canonical = compiled.add(flat, flat.view(np.int32), factor, limit, float(weight), sums.reshape(-1))
+    else:
+        canonical = True
+        for piece in _pieces(values):
+            integers = np.empty(values[piece].shape, dtype=np.float32)
+            canonical &= _scaled(values[piece], factor, integers)
+            sums[piece] += np.multiply(integers, float(weight), dtype=np.float64)
+    if check and not canonical:
+        raise FormError(_complaint(values.reshape(-1), grid_bits, first))
+
+
+def _pieces(values: F32) -> list[slice] | list[EllipsisType]:
+    return [slice(at, at + _PIECE) for at in range(0, len(values), _PIECE)] if values.ndim == 1 else [...]
 
 
 def _scaled(values: F32, factor: np.float32, out: F32 | I32) -> bool:

@@ -369,7 +369,7 @@ def test_a_key_on_its_way_is_not_given_another_content(clients: tuple[Client, ..
 
 @pytest.mark.node
 def test_one_that_a_reorg_throws_out_is_sent_again_and_final_once(anvil: DevChain) -> None:
-    waiting = Sending(sleep=lambda _: rpc(anvil, "anvil_mine", 1), poll=0.0)
+    waiting = Sending(sleep=lambda _: rpc(anvil, "anvil_mine", 1), poll=0.0, timeout=30)
     client = on(anvil, finality=Finality(FinalityRule.CONFIRMATIONS, 3), sending=waiting)
     call = calls.register_model(client.address, GENESIS, ROOT, ROOT)
     before = client.send(call, until="mined")
@@ -506,7 +506,8 @@ class Forger:
 def test_what_a_signer_returns_is_what_it_was_asked_for_or_nothing_is_sent(
     clients: tuple[Client, ...], chain: Embedded, changed: dict[str, object]
 ) -> None:
-    client = Client(chain.w3, clients[0].address, signer=Forger(chain.signers[2], **changed), journal=Journal(None))
+    signer, sending = Forger(chain.signers[2], **changed), Sending(timeout=2)
+    client = Client(chain.w3, clients[0].address, signer=signer, journal=Journal(None), sending=sending)
     with pytest.raises(SignerError, match=next(iter(changed))):
         client.register_model(GENESIS, ROOT, ROOT)
     assert chain.w3.eth.get_transaction_count(chain.w3.to_checksum_address(client.account)) == 0

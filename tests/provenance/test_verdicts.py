@@ -242,7 +242,7 @@ LISTED: dict[str, tuple[Any, str]] = {
     "another contributions root": (with_result(contributions_root=Root(HASH)), "contributions root"),
     "another total weight": (with_result(total_weight=7), "total weight"),
     "other total steps": (with_result(total_steps=7), "total steps"),
-    "a factor below the weight": (a_smaller_factor, "factors"),
+    "a factor below the weight": (a_smaller_factor, "factors: expected"),
     "a divisor above the total weight": (an_own_divisor, "divisor"),
     "another divisor than the report's": (with_result(divisor=7), "divisor"),
 }

@@ -32,10 +32,10 @@ from registry.content.merkle import Rows, TensorRootHasher
 from registry.content.tensors import encode_header, packed_layout, parse_header, write_tensors
 from registry.content.tensors import layout as layout_of
 from registry.errors import FormError, InputError
-from registry.rounds import leaf_aggregation, tiles
+from registry.rounds import tiles
 from registry.rounds.aggregation import combine, leaves_of_file
 from registry.rounds.leaf_aggregation import PackedLeaves
-from registry.rules import columns
+from registry.rules import columns, grid
 from registry.rules.draw import shuffled
 from registry.rules.packed import packing_named
 from registry.rules.shapes import Factors, Parameters, Select
@@ -363,7 +363,7 @@ def test_threads_change_nothing(case: Case, files: Any, tmp_path: Path) -> None:
         {"NETWORK_ROWS": 0},
         {"NETWORK_ROWS": 64, "_WIDE": 7},
         {"NETWORK_ROWS": 0, "_NARROW": 3},
-        {"_GROUP": 1, "_TILE": 11},
+        {"_PIECE": 11},
     ],
     ids=str,
 )
@@ -372,7 +372,7 @@ def test_sizes_of_tiles_and_ways_to_order_change_nothing(
 ) -> None:
     expected = {count: computed(case, *files[count], tmp_path / "before") for count in (9, 40)}
     for name, value in sizes.items():
-        holders = [module for module in (tiles, columns, leaf_aggregation) if hasattr(module, name)]
+        holders = [module for module in (tiles, columns, grid) if hasattr(module, name)]
         assert holders, f"nothing is called {name}"
         for module in holders:
             monkeypatch.setattr(module, name, value)
