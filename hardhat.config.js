@@ -1,3 +1,4 @@
+// Hardhat: compiler settings, networks and Solidity tests.
 import hardhatIgnition from "@nomicfoundation/hardhat-ignition";
 import { defineConfig } from "hardhat/config";
 import { compiler, separateTests, shipped, testSolidity } from "./contracts/tools/builds.js";

@@ -21,6 +21,7 @@ ROOMS = {
     "contracts/challenges": "what is wrong with a result",
     "contracts/court": "convictions, demands, money",
     "contracts/hooks": "policies asked at each commit",
+    "contracts/selections": "Krum and other rules that select, redone on chain",
     "contracts/tools": "compiler, artifacts, gas",
     "ignition": "deployment by Hardhat Ignition",
     "ignition/modules": "one deployment a file",
@@ -47,6 +48,7 @@ ROOMS = {
     "trainer/algorithms": "one paper, one file",
     "trainer/transforms": "what is done to an update on its way out",
     "trainer/demo": "three hospitals",
+    "trainer/experiments": "simulated federations: partitions (IID, Dirichlet), problems, attacks",
     "trainer/cli": "the whole `cairn`",
     "trainer/cli/commands": "one file a group of commands",
     "scripts": "the three things users do",
@@ -57,8 +59,11 @@ ROOMS = {
     "examples/text_generation": "a pretrained language model at three hospitals",
     "examples/translation": "a translator at three hospitals",
     "benchmarks": "what the figures come from",
+    "benchmarks/learning": "experiments behind the figures of learning",
+    "benchmarks/peers": "what others' libraries take for the same",
 }
 SUFFIXES = {".py", ".sol", ".js"}
+UNLISTED = ("tests", "contracts/test")
 
 
 def first_line(path: Path) -> str:
@@ -68,6 +73,8 @@ def first_line(path: Path) -> str:
         said = ast.get_docstring(ast.parse(text)) or ""
     elif path.suffix == ".sol":
         said = (re.search(r"@title (.*)", text) or re.search(r"@notice (.*)", text) or [""])[1] if "@" in text else ""
+        if said == path.stem:  # its interface says what it does
+            return first_line(path.parent / "interfaces" / f"I{path.name}")
     else:
         said = (re.match(r"(?:#!.*\n)?// (.*)", text) or ["", ""])[1]
     line = said.split("\n\n")[0].replace("\n", " ").strip()
@@ -76,7 +83,11 @@ def first_line(path: Path) -> str:
 
 
 def tree() -> str:
-    """Return the tree of the tracked source files."""
+    """Return the tree of the tracked source files, without tests.
+
+    Raises:
+        KeyError: A folder is not in ROOMS.
+    """
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
         "\n"
     )
@@ -84,12 +95,8 @@ def tree() -> str:
     seen: set[str] = set()
     for name in sorted(filter(None, listed)):
         path = Path(name)
-        room = str(path.parent)
-        if (
-            path.suffix not in SUFFIXES
-            or path.name == "__init__.py"
-            or not any(room == known or room.startswith("registry/") for known in ROOMS)
-        ):
+        unlisted = name.startswith(tuple(f"{room}/" for room in UNLISTED))
+        if path.suffix not in SUFFIXES or path.name == "__init__.py" or unlisted:
             continue
         for depth in range(1, len(path.parts)):
             folder = "/".join(path.parts[:depth])

@@ -1,4 +1,4 @@
-"""Read the contracts' event logs from a node, and decode them."""
+"""Read and decode the contracts' event logs, one query at a time; the index has a decoder of its own."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Aggregation kernel: weighted mean, median, trimmed mean or Bulyan of one 1 MiB leaf of all client updates.
+"""Aggregation kernel: FedAvg's weighted mean, median, trimmed mean or Bulyan of one 1 MiB leaf of all client updates.
 
-Each leaf is validated as it is read: header, grid values and hashes. The arithmetic is in `registry.rules.combine` and
-`registry.rules.columns`.
+Each leaf is validated as it is read: header, grid values and hashes. The arithmetic is in `registry.rules.grid`,
+`registry.rules.combine` and `registry.rules.columns`.
 """
 
 from __future__ import annotations

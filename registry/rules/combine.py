@@ -1,4 +1,7 @@
-"""Exact weighted sums and means of grid values; the proofs are in `grid` and `shapes`."""
+"""The rounded mean of exact sums of grid values; proofs are in `grid` and `shapes`.
+
+`weighted_mean` combines arrays in memory; a round's files are combined by `registry.rounds.aggregation`, leaf by leaf.
+"""
 
 from __future__ import annotations
 

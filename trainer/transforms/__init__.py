@@ -1,4 +1,4 @@
-"""Update transforms by name: applied to outgoing updates, undone in reverse order on incoming ones."""
+"""Update transforms by name, applied to outgoing updates in the plan's order."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Error feedback: what packing leaves out of an update is added to the participant's next one.
+"""Error feedback: keeps what packing left out of an update for the participant's next one.
 
 Seide et al., 1-Bit Stochastic Gradient Descent and its Application to Data-Parallel Distributed Training of Speech
 DNNs, INTERSPEECH 2014; Karimireddy et al., Error Feedback Fixes SignSGD and other Gradient Compression Schemes, ICML
-2019. With e the residual, q the update and C the packing: C(q + e) is sent, and e becomes q + e - C(q + e).
+2019. With e the residual, q the update and C the packing: C(q + e) is sent, and e becomes q + e - C(q + e):
+`trainer.deltas.write_update` computes both.
 
 The residual is in grid integers. It stays with the participant: a round's folder has in `residual.safetensors` what is
 left after the round's update. The next round takes what the last published update left. It begins at zero under another
