@@ -13,6 +13,7 @@ from registry.errors import CairnError, InputError
 from registry.store.local import LocalStore
 from trainer.cli.experiment_files import problem_of, read_experiment
 from trainer.experiments.federation import parts_of, run
+from trainer.experiments.participation import PartialParticipation
 
 ROOT = Path(__file__).parents[2]
 
@@ -207,6 +208,16 @@ def test_attacks_of_two_pass_through_a_round_and_change_its_version(name: str, b
     assert plain != attacked
 
 
+@pytest.mark.parametrize("name", ["alie", "ipm", "min_max", "copy"])
+def test_attackers_who_are_alone_in_a_round_send_what_they_trained(name: str, blobs: str, tmp_path: Path) -> None:
+    parts = {"head": "participants = 3\nrounds = 1\n", "participation": "share = 0.1\n"}
+    attacked = written(tmp_path, blobs, attack=f"name = '{name}'\nattackers = 2\n", **parts)
+    seed = next(k for k in range(9) if min(PartialParticipation(0.1).present(3, 1, False, k, 1)) > 0)
+    found = only_run(attacked, tmp_path / "attacked", seed)
+    calm = only_run(written(tmp_path, blobs, **parts), tmp_path / "calm", seed)
+    assert [one.tensor_root for one in found.rounds] == [one.tensor_root for one in calm.rounds]
+
+
 def test_the_built_in_problem_learns_and_a_backdoor_opens(tmp_path: Path) -> None:
     """A participant that boosts its update leads what carries the trigger to its class."""
     text = "participants = 4\nrounds = 3\n"
@@ -296,6 +307,13 @@ def test_tuning_takes_the_best_on_validation_cases_without_the_attack(tmp_path: 
         ({"participation": "stragglers = 'some'\n"}, "stragglers, 0 up to less than 1, got"),
         ({"participation": "drop = 0.5\n"}, "participation: expected share"),
         ({"participation": "share = 0.5\n", "asynchrony": "buffer = 2\n"}, "participation: expected none with async"),
+        ({"asynchrony": "buffer = 2\n", "plan": "combine_rule = 'median'\n"}, "got combine_rule 'median'"),
+        ({"asynchrony": "buffer = 2\n", "plan": FEDPROX.format(2)}, "plan: expected grid_bits alone with asynchrony"),
+        ({"asynchrony": "buffer = 2\n", "plan": "saturate = false\n"}, "got saturate False"),
+        (
+            {"asynchrony": "buffer = 2\n", "attack": "name = 'sign_flip'\nfirst_round = 2\n"},
+            "attack: first_round: expected 1 with asynchrony, got 2",
+        ),
         (
             {"participation": "stragglers = 0.5\n", "plan": FEDPROX.format(1)},
             "expected a plan of 2 or more epochs, got 1",

@@ -60,6 +60,8 @@ _TOGETHER = "together"
 _NESTED = ("algorithm", "server")
 """Entries of a plan whose parameters are laid over one by one."""
 _USUAL_PLAN: Mapping[str, Any] = {"grid_bits": 20, "saturate": True}
+_BUFFERED = (("saturate", True), ("combine_rule", "uniform_mean"), ("weights", "uniform"))
+"""What a plan may say of buffered versions, as they are so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +175,8 @@ def _scenario(base: Mapping[str, Any], chosen: Sequence[tuple[str, Any]], named:
     participation = participation_of(merged["participation"])
     plan = _plan(merged, participation)
     asynchrony = asynchrony_of(merged["asynchrony"])
-    if asynchrony is not None and participation != PartialParticipation():
-        raise InputError("participation: expected none with asynchrony, where everybody trains at its own pace")
+    if asynchrony is not None:
+        _require_buffered(merged["plan"], participation, first)
     own = own_models_of(merged["personal"])
     if own is not None and asynchrony is not None:
         raise InputError("personal: expected none with asynchrony, whose versions nobody keeps anything beside")
@@ -195,6 +197,20 @@ def _scenario(base: Mapping[str, Any], chosen: Sequence[tuple[str, Any]], named:
         own=own,
         given=merged,
     )
+
+
+def _require_buffered(plan: Mapping[str, Any], participation: PartialParticipation, first: int) -> None:
+    """Check that nothing is asked of buffered versions that they do not do: their figures would pass for its own."""
+    if participation != PartialParticipation():
+        raise InputError("participation: expected none with asynchrony, where everybody trains at its own pace")
+    for name, value in plan.items():
+        if name != "grid_bits" and (name, value) not in _BUFFERED:
+            raise InputError(
+                "plan: expected grid_bits alone with asynchrony, whose versions are means of updates of one local "
+                f"epoch, got {name} {value!r}"
+            )
+    if first != 1:
+        raise InputError(f"attack: first_round: expected 1 with asynchrony, got {first}")
 
 
 def _plan(settings: Mapping[str, Any], participation: PartialParticipation) -> PlanManifest:
