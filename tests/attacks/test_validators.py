@@ -118,6 +118,21 @@ def test_a_score_of_a_result_that_became_void_is_not_that_of_its_successor(publi
     assert scored_rounds(house.owner, finalized) == [ScoredRound(1, 400_000, {house.bob.account: 400_000})]
 
 
+def test_scores_are_revealed_however_many_rounds_came_since(judged: Federation) -> None:
+    """Windows may be longer than rounds, and whoever opens rounds could make them so."""
+    assert take_steps(judged, "ann", fixed(0.9)) == "round 1: committed to a score"
+    judged.sleep_to("challenge_deadline")
+    judged.first.finalize_round(judged.model_id, 1, judged.outcome().result)
+    for number in (2, 3, 4):
+        judged.owner.open_round(judged.model_id)
+        judged.owner.cancel_round(judged.model_id, number)
+    pass_to(judged, "commit_deadline")
+    assert take_steps(judged, "ann", fixed(0.9)) == "round 1: revealed the score 0.900000"
+    assert take_steps(judged, "ann", fixed(0.9)) == ""
+    pass_to(judged, "reveal_deadline")
+    assert take_steps(judged, "ann", fixed(0.9)) == ""
+
+
 def test_too_few_reveals_are_no_score(judged: Federation) -> None:
     for name in VALIDATORS:
         take_steps(judged, name, fixed(0.9))
