@@ -299,6 +299,11 @@ def test_tuning_takes_the_best_on_validation_cases_without_the_attack(tmp_path: 
         ({"vary": "colour = [1]\n"}, "vary: expected some of problem, partition"),
         ({"vary": "plan = [1]\n"}, r"vary: plan: expected a list of tables, got \[1\]"),
         ({"tune": "rounds = []\n"}, r"tune: rounds: expected a list of numbers, got \[\]"),
+        (
+            {"vary": "plan = [{ label = 'robust', combine_rule = 'median' }, { label = 'robust' }]\n"},
+            "vary: expected different labels, got 'robust' twice",
+        ),
+        ({"vary": "rounds = [2, 2]\n"}, "vary: expected different labels, got '2 rounds' twice"),
         ({"plan": "combine_rule = 'average'\n"}, "expected combine rule 1 .mean., .* got 'average'"),
         ({"plan": "combine_rule = 'multi_krum'\n"}, "expected parameters"),
         ({"partition": "name = 'zipf'\n"}, "partition: expected one of iid"),

@@ -128,6 +128,9 @@ def _experiment(given: Mapping[str, Any]) -> Experiment:
             for one, version in zip(scenarios, calm, strict=True)
         )
         choices.append(Candidates(scenarios, rehearsals))
+    labels = [one.scenarios[0].label for one in choices]
+    if twice := next((label for place, label in enumerate(labels) if label in labels[:place]), None):
+        raise InputError(f"vary: expected different labels, got {', '.join(twice)!r} twice: figures are told by label")
     asked = [scenario.own is not None for one in choices for scenario in one.scenarios]
     if any(asked) and not all(asked):
         raise InputError("personal: expected own models in all settings or in none, whose scores are compared")
