@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 from registry.errors import CairnError, InputError
 from registry.store.local import LocalStore
 from trainer.cli.experiment_files import problem_of, read_experiment
-from trainer.experiments.federation import parts_of, run
+from trainer.experiments.federation import RoundScores, Run, parts_of, run
+from trainer.experiments.kept_runs import best_of
 from trainer.experiments.participation import PartialParticipation
 
 ROOT = Path(__file__).parents[2]
@@ -284,6 +286,16 @@ def test_tuning_takes_the_best_on_validation_cases_without_the_attack(tmp_path: 
     cairn("simulate", str(file), "--out", "calm")
     assert len(list((tmp_path / "calm" / "runs").iterdir())) == 2, "what was tuned is not run again"
     assert sorted("scale" in one["settings"]["attack"] for one in kept) == [False, False, True]
+
+
+@pytest.mark.parametrize("scores", [(math.nan, 0.4, 0.6), (0.6, math.nan), (math.nan, math.nan)])
+def test_a_score_that_is_no_number_is_never_the_best(scores: tuple[float, ...]) -> None:
+    def scored(value: float) -> Run:
+        last = RoundScores(1, "", {"accuracy": value}, 0, 1, 4, 0.0)
+        return Run((), (), 0, (1,), (last,), {"accuracy": value}, 0.0)
+
+    chosen = scores[best_of([scored(one) for one in scores])]
+    assert chosen == 0.6 or all(map(math.isnan, scores))
 
 
 @pytest.mark.parametrize(
