@@ -5,6 +5,7 @@ Needs `pip install 'cairn-registry[llm]'`. Nothing is fetched: models and tokeni
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from registry.errors import InputError
 from trainer.adapters import adapter_settings, frozen_besides_adapter
 from trainer.common_terms import json_digest
+from trainer.modules import module_digest
 from trainer.participant import Task
 
 if TYPE_CHECKING:
@@ -68,12 +70,11 @@ def trainer_task(
     adapter = hasattr(model, "peft_config")
     if adapter and base is None:
         raise InputError("base: expected the file or folder of the weights that the adapter stands on, got none")
-    seen = iter(range(1 << 31))
 
     def train_epoch(trained: nn.Module, epoch: int) -> dict[str, float]:
         from transformers import PrinterCallback, Trainer, TrainingArguments
 
-        told: dict[str, Any] = {**given, "num_train_epochs": 1, "seed": next(seen)}
+        told: dict[str, Any] = {**given, "num_train_epochs": 1, "seed": _seed_of(trained, epoch)}
         options = {"processing_class": tokenizer, **(trainer or {})}
         made = Trainer(model=trained, args=TrainingArguments(**told), train_dataset=rows, **options)
         made.remove_callback(PrinterCallback)  # it writes to standard output, which is the command's
@@ -88,6 +89,13 @@ def trainer_task(
         common=common_terms_of(model, tokenizer, settings),
         **{"frozen": frozen_besides_adapter(model) if adapter else (), **task},
     )
+
+
+def _seed_of(model: nn.Module, epoch: int) -> int:
+    """Return a seed that follows from what is trained and the epoch: a process begun anew has the same."""
+    trained = {name for name, value in model.named_parameters() if value.requires_grad}
+    told = module_digest(model, trained) + epoch.to_bytes(8, "big")
+    return int.from_bytes(hashlib.sha256(told).digest()[:4], "big") >> 1
 
 
 def common_terms_of(

@@ -62,19 +62,21 @@ def load_private(
 
     Raises:
         InputError: The tensors are missing or damaged, or their names, shapes or types differ from the module's; or
-            the chain has an earlier round of this participant's, of which the folder has nothing.
+            the folder has nothing of the last round that the participant committed to, as an old backup has not.
     """
     if not patterns:
         return
     rounds = earlier_rounds(folder, record, participant)
+    if 0 < committed < record.number and committed not in rounds:
+        if anew:
+            return
+        raise InputError(
+            f"the private tensors of round {committed} are lost or elsewhere: this account committed an update to "
+            f"it, and {folder} has none: use the --folder that has it, restore it from a backup, or start from "
+            "the module's own with reset_private=True in the task"
+        )
     last = next((number for number in rounds if _is_private(folder, record, number)), None)
     if last is None:
-        if not rounds and 0 < committed < record.number and not anew:
-            raise InputError(
-                f"the private tensors of round {committed} are lost or elsewhere: this account committed an update to "
-                f"it, and {folder} has none: use the --folder that has it, restore it from a backup, or start from "
-                "the module's own with reset_private=True in the task"
-            )
         return
     file = place_of(folder, round_id_of(record.model_id, last)) / _FILE
     if not file.exists():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,9 +40,10 @@ def advance(
     *,
     say: Callable[[str], None] = lambda said: None,
 ) -> str:
-    """Take the validator's next step in the model's last two rounds, if any; return what was done.
+    """Take the validator's next step, if there is any; return what was done.
 
-    Idempotent: a loop around it is a validator.
+    It is of the model's last two rounds, or of earlier ones that it has begun to score. Idempotent: a loop around it is
+    a validator.
 
     Args:
         client: The chain, with the validator's signer.
@@ -53,11 +54,23 @@ def advance(
         say: Called with a line when an evaluation begins.
     """
     number = client.model(model_id).rounds
-    for each in (number, number - 1):
+    for each in (number, number - 1, *_begun(client, folder, model_id, number - 1)):
         done = _step(client, store, folder, model_id, each, score, say) if each > 0 else ""
         if done:
             return done
     return ""
+
+
+def _begun(client: Client, folder: Path, model_id: ModelId, before: int) -> Iterator[int]:
+    """Yield the rounds before one of which a score is kept, the last first, up to one whose reveals are over."""
+    named = (file.name.split("-")[1] for file in folder.glob(f"{model_id.hex()[:16]}-*-*.json"))
+    for number in sorted({int(name) for name in named if name.isdecimal()}, reverse=True):
+        if number < before:
+            of = ScoredResult(model_id, number, client.round(model_id, number).result_hash)
+            scoring = Scores(client).scoring(of)
+            if scoring.commitments and chain_time(client.w3) >= scoring.reveal_deadline:
+                return
+            yield number
 
 
 def _step(

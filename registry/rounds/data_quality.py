@@ -1,7 +1,8 @@
 """Quality report of a data set in bands: counts, missing cells, duplicates, label balance, cleaning; never a value.
 
 Counts are given by powers of ten, shares by a few fixed bands, so that no record shows in a report, nor in the
-difference of two. Error messages name places, not what stands there: cells may be patients'.
+difference of two but where it crosses a band. Error messages name places, not what stands there: cells may be
+patients'.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ import numpy as np
 from registry.content.manifest import (
     DELTA,
     PlanManifest,
+    Procedure,
     Reason,
     ReportManifest,
     ReportPage,
@@ -30,7 +31,7 @@ from registry.errors import FormError, InputError
 from registry.rounds.admission import UpdateForm
 from registry.rounds.server_steps import PieceReader, continues, read_states
 from registry.rounds.versions import load_version_manifest
-from registry.rules.algorithms import SAMPLED
+from registry.rules.algorithms import CLIENT_ALGORITHMS, require_parameters
 from registry.rules.interpreter import I64
 from registry.rules.server_programs import MOMENT
 from registry.store.base import ContentStore
@@ -115,12 +116,18 @@ def _require_same(store: ContentStore, plan: PlanManifest, version: VersionManif
     """Check that the round that made a version had the plan's algorithm: its state is in the units of that."""
     assert version.round is not None
     made = get_manifest(store, Digest(version.round.plan.digest), PlanManifest).algorithm
-    before, now = ({"name": one.name} | dict(one.parameters) | {SAMPLED.name: 1} for one in (made, plan.algorithm))
-    if before != now:
+    if _own_numbers(made) != _own_numbers(plan.algorithm):
         raise InputError(
             f"{plan.algorithm.name}: expected {dict(made.parameters)}, as in round {version.round.number}, whose state "
             f"goes on, got {dict(plan.algorithm.parameters)}: another grid_bits in the plan begins a new state"
         )
+
+
+def _own_numbers(algorithm: Procedure) -> dict[str, object]:
+    """Return an algorithm's name and own numbers: what every algorithm may have says nothing of a state's units."""
+    found = require_parameters(algorithm.name, algorithm.parameters)
+    own = {p.name: found[p.name] for p in CLIENT_ALGORITHMS[algorithm.name].parameters}
+    return {"name": algorithm.name, **own}
 
 
 def _listed(store: ContentStore, version: VersionManifest, participant: Address) -> Digest | None:

@@ -46,7 +46,8 @@ Names = tuple[tuple[str, ...], tuple[str, ...]]
 def confusion_counts(true: Any, predicted: Any, labels: Sequence[str]) -> dict[str, int]:
     """Return one-vs-rest confusion counts of a classifier, small cells suppressed, for a task's `evaluate` to return.
 
-    `examples` is the sum of the given cells `tp` and `fn`, so that no difference of totals tells what is suppressed.
+    `examples` is the sum of the given cells `tp` and `fn`, which tells nothing of what is suppressed. Other counts may:
+    `docs/assumptions.md` says when.
 
     Args:
         true: The cases' classes as positions in labels: integers (n,), an array or a tensor on the CPU.

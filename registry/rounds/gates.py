@@ -27,7 +27,7 @@ from registry.types import Address, ModelId
 if TYPE_CHECKING:
     from registry.chain.client import Client
 
-__all__ = ["ScoredRound", "gained", "stalled", "why_not_open"]
+__all__ = ["ScoredRound", "gained", "scored_rounds", "stalled", "why_not_open"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def why_not_open(client: Client, model_id: ModelId, goals: Goals) -> str:
         return f"the plan's max_rounds: {len(finalized)} rounds are finalized, expected at most {goals.max_rounds}"
     if goals.least_score is not None and finalized and (why := _gate(client, finalized[-1], goals.least_score)):
         return why
-    if goals.patience is not None and stalled(_scored(client, model_id, finalized), goals.patience):
+    if goals.patience is not None and stalled(scored_rounds(client, finalized), goals.patience):
         return f"the plan's patience: no gain of two standard errors in the last {goals.patience} scored results"
     return ""
 
@@ -84,20 +84,21 @@ def _result_of(client: Client, event: RoundFinalized) -> ScoredResult:
     return ScoredResult(event.model_id, event.number, client.round(event.model_id, event.number).result_hash)
 
 
-def _scored(client: Client, model_id: ModelId, finalized: Sequence[RoundFinalized]) -> list[ScoredRound]:
+def scored_rounds(client: Client, finalized: Sequence[RoundFinalized]) -> list[ScoredRound]:
     """Return the finalized rounds whose results have a score, oldest first."""
     scores = Scores(client)
-    by_round = {event.round_id: event for event in finalized}
+    results = {event.round_id: _result_of(client, event) for event in finalized}
     told: dict[int, dict[Address, int]] = {}
     for event in scores.events(ScoreRevealed, to_block=client.latest_block()):
-        of = by_round.get(event.round_id) if isinstance(event, ScoreRevealed) else None
-        if of is not None and isinstance(event, ScoreRevealed):
+        of = results.get(event.round_id) if isinstance(event, ScoreRevealed) else None
+        # A round may have had another result before, which was scored and became void.
+        if of is not None and isinstance(event, ScoreRevealed) and event.result_hash == of.result_hash:
             told.setdefault(of.number, {})[event.validator] = event.score
     found = []
-    for event in finalized:
-        median = scores.median(_result_of(client, event)) if event.number in told else None
+    for of in results.values():
+        median = scores.median(of) if of.number in told else None
         if median is not None:
-            found.append(ScoredRound(event.number, median, told[event.number]))
+            found.append(ScoredRound(of.number, median, told[of.number]))
     return found
 
 

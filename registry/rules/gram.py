@@ -8,6 +8,7 @@ values are Python's integers.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import lcm
 
 import numpy as np
 from numpy.typing import NDArray
@@ -172,7 +173,7 @@ def mixed(gram: Matrix, members: Sequence[Sequence[int]]) -> tuple[list[list[int
         gram: Of the updates, (K, K).
         members: For each mean, the places of the updates in it.
     """
-    unit = np.lcm.reduce([len(places) for places in members]).item()
+    unit = lcm(*(len(places) for places in members))
     shares = [unit // len(places) for places in members]
     sums = [[sum(row[j] for j in places) for places in members] for row in gram]  # (K, means)
     made = [

@@ -157,12 +157,12 @@ def maximum(a: Value | int, b: Value | int) -> Value:
 
 def isqrt(a: Value) -> Value:
     """Return floor(sqrt(a)); a is at least 0."""
-    return a.tape.put(Opcode.SQRT, a.node)
+    return _one(Opcode.SQRT, a)
 
 
 def sign(a: Value) -> Value:
     """Return -1, 0 or 1."""
-    return a.tape.put(Opcode.SIGN, a.node)
+    return _one(Opcode.SIGN, a)
 
 
 def trace(rule: Rule, *, states: Sequence[StateBounds] = (), fraction_bits: int = 0) -> Program:
@@ -223,6 +223,12 @@ def _assemble(tape: _Tape, results: list[int], states: tuple[StateBounds, ...], 
     parameters = tuple(nodes[node][1] for node in constants)
     d, *new_states = (register[node] for node in results)
     return Program(states, fraction_bits, parameters, tuple(operations), d, tuple(new_states))
+
+
+def _one(kind: Opcode, a: object) -> Value:
+    if isinstance(a, Value):
+        return a.tape.put(kind, a.node)
+    raise InputError(f"{kind.name.lower()}: expected a traced value, got {a!r}")
 
 
 def _pair(kind: Opcode, a: Value | int, b: Value | int) -> Value:

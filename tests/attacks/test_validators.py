@@ -9,24 +9,30 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from hearing import convicted, lie
 
 from registry.chain.contract_errors import AlreadyScored, MissingRole, NoTimeToReveal, OtherScore
+from registry.chain.contract_events import RoundFinalized
 from registry.chain.contract_structs import Grant, ScoreTerms
 from registry.chain.validator_scores import ScoredResult, Scores
 from registry.content.manifest import digest_of
 from registry.content.merkle import counted_root, leaf_hash, prove, verify_inclusion
 from registry.dev.embedded import sleep_until
+from registry.dev.forgeries import nudged
 from registry.errors import FormError, InputError, VerificationFailed
 from registry.facts.score_facts import score_standing_facts
+from registry.roles import aggregator, auditor
 from registry.roles.validator import advance, kept_score, secret_for
+from registry.rounds.gates import ScoredRound, scored_rounds
 from registry.rounds.predictions import measure, prediction_salt, prediction_tree
 from registry.store.manifests import put_manifest
-from registry.types import Role
+from registry.types import Fault, Role
 
 if TYPE_CHECKING:
     from conftest import Federation
 
 VALIDATORS = ("ann", "bob", "first")
+STEP = 2.0**-22
 TERMS = ScoreTerms(2, 3600, 7200)
 
 
@@ -87,6 +93,44 @@ def test_what_validators_measure_is_committed_revealed_and_its_median_counts(jud
     assert take_steps(judged, "bob", functions["bob"]) == "", "too late"
     judged.owner.grant_roles(judged.model_id, judged.cyn.account, Role.READER)  # a block of that time
     assert (scores.scoring(of).counted, scores.scoring(of).median) == (True, 700_000), "as the contract says"
+
+
+def test_a_score_of_a_result_that_became_void_is_not_that_of_its_successor(published: Federation) -> None:
+    house, terms = published, ScoreTerms(1, 60, 60)
+    grants = [Grant(house.clients[name].account, Role.VALIDATOR) for name in ("ann", "bob")]
+    house.owner.grant_roles_batch(house.model_id, grants)
+    Scores(house.owner).set_score_terms(house.model_id, terms)
+
+    def score(name: str, value: float) -> None:
+        take_steps(house, name, fixed(value))
+        pass_to(house, "commit_deadline")
+        assert take_steps(house, name, fixed(value)) == f"round 1: revealed the score {value:.6f}"
+
+    house.attest("mallory", lie(house, house.store, aggregate=nudged(0, STEP)))
+    score("ann", 0.9)
+    assert convicted(house) is Fault.AGGREGATE
+    auditor.advance(house.stranger, house.store, house.folder / "auditor", house.model_id)  # mallory is expelled
+    assert aggregator.advance(house.first, house.store, house.folder / "first", house.model_id)
+    score("bob", 0.4)
+    house.sleep_to("challenge_deadline")
+    house.first.finalize_round(house.model_id, 1, house.outcome().result)
+    finalized = [e for e in house.owner.events(RoundFinalized, subject=house.model_id) if isinstance(e, RoundFinalized)]
+    assert scored_rounds(house.owner, finalized) == [ScoredRound(1, 400_000, {house.bob.account: 400_000})]
+
+
+def test_scores_are_revealed_however_many_rounds_came_since(judged: Federation) -> None:
+    """Windows may be longer than rounds, and whoever opens rounds could make them so."""
+    assert take_steps(judged, "ann", fixed(0.9)) == "round 1: committed to a score"
+    judged.sleep_to("challenge_deadline")
+    judged.first.finalize_round(judged.model_id, 1, judged.outcome().result)
+    for number in (2, 3, 4):
+        judged.owner.open_round(judged.model_id)
+        judged.owner.cancel_round(judged.model_id, number)
+    pass_to(judged, "commit_deadline")
+    assert take_steps(judged, "ann", fixed(0.9)) == "round 1: revealed the score 0.900000"
+    assert take_steps(judged, "ann", fixed(0.9)) == ""
+    pass_to(judged, "reveal_deadline")
+    assert take_steps(judged, "ann", fixed(0.9)) == ""
 
 
 def test_too_few_reveals_are_no_score(judged: Federation) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import pytest
 from registry.errors import CairnError, InputError
 from registry.store.local import LocalStore
 from trainer.cli.experiment_files import problem_of, read_experiment
-from trainer.experiments.federation import parts_of, run
+from trainer.experiments.federation import RoundScores, Run, parts_of, run
+from trainer.experiments.kept_runs import best_of
+from trainer.experiments.participation import PartialParticipation
 
 ROOT = Path(__file__).parents[2]
 
@@ -207,6 +210,16 @@ def test_attacks_of_two_pass_through_a_round_and_change_its_version(name: str, b
     assert plain != attacked
 
 
+@pytest.mark.parametrize("name", ["alie", "ipm", "min_max", "copy"])
+def test_attackers_who_are_alone_in_a_round_send_what_they_trained(name: str, blobs: str, tmp_path: Path) -> None:
+    parts = {"head": "participants = 3\nrounds = 1\n", "participation": "share = 0.1\n"}
+    attacked = written(tmp_path, blobs, attack=f"name = '{name}'\nattackers = 2\n", **parts)
+    seed = next(k for k in range(9) if min(PartialParticipation(0.1).present(3, 1, False, k, 1)) > 0)
+    found = only_run(attacked, tmp_path / "attacked", seed)
+    calm = only_run(written(tmp_path, blobs, **parts), tmp_path / "calm", seed)
+    assert [one.tensor_root for one in found.rounds] == [one.tensor_root for one in calm.rounds]
+
+
 def test_the_built_in_problem_learns_and_a_backdoor_opens(tmp_path: Path) -> None:
     """A participant that boosts its update leads what carries the trigger to its class."""
     text = "participants = 4\nrounds = 3\n"
@@ -275,6 +288,16 @@ def test_tuning_takes_the_best_on_validation_cases_without_the_attack(tmp_path: 
     assert sorted("scale" in one["settings"]["attack"] for one in kept) == [False, False, True]
 
 
+@pytest.mark.parametrize("scores", [(math.nan, 0.4, 0.6), (0.6, math.nan), (math.nan, math.nan)])
+def test_a_score_that_is_no_number_is_never_the_best(scores: tuple[float, ...]) -> None:
+    def scored(value: float) -> Run:
+        last = RoundScores(1, "", {"accuracy": value}, 0, 1, 4, 0.0)
+        return Run((), (), 0, (1,), (last,), {"accuracy": value}, 0.0)
+
+    chosen = scores[best_of([scored(one) for one in scores])]
+    assert chosen == 0.6 or all(map(math.isnan, scores))
+
+
 @pytest.mark.parametrize(
     ("parts", "said"),
     [
@@ -288,6 +311,11 @@ def test_tuning_takes_the_best_on_validation_cases_without_the_attack(tmp_path: 
         ({"vary": "colour = [1]\n"}, "vary: expected some of problem, partition"),
         ({"vary": "plan = [1]\n"}, r"vary: plan: expected a list of tables, got \[1\]"),
         ({"tune": "rounds = []\n"}, r"tune: rounds: expected a list of numbers, got \[\]"),
+        (
+            {"vary": "plan = [{ label = 'robust', combine_rule = 'median' }, { label = 'robust' }]\n"},
+            "vary: expected different labels, got 'robust' twice",
+        ),
+        ({"vary": "rounds = [2, 2]\n"}, "vary: expected different labels, got '2 rounds' twice"),
         ({"plan": "combine_rule = 'average'\n"}, "expected combine rule 1 .mean., .* got 'average'"),
         ({"plan": "combine_rule = 'multi_krum'\n"}, "expected parameters"),
         ({"partition": "name = 'zipf'\n"}, "partition: expected one of iid"),
@@ -296,6 +324,13 @@ def test_tuning_takes_the_best_on_validation_cases_without_the_attack(tmp_path: 
         ({"participation": "stragglers = 'some'\n"}, "stragglers, 0 up to less than 1, got"),
         ({"participation": "drop = 0.5\n"}, "participation: expected share"),
         ({"participation": "share = 0.5\n", "asynchrony": "buffer = 2\n"}, "participation: expected none with async"),
+        ({"asynchrony": "buffer = 2\n", "plan": "combine_rule = 'median'\n"}, "got combine_rule 'median'"),
+        ({"asynchrony": "buffer = 2\n", "plan": FEDPROX.format(2)}, "plan: expected grid_bits alone with asynchrony"),
+        ({"asynchrony": "buffer = 2\n", "plan": "saturate = false\n"}, "got saturate False"),
+        (
+            {"asynchrony": "buffer = 2\n", "attack": "name = 'sign_flip'\nfirst_round = 2\n"},
+            "attack: first_round: expected 1 with asynchrony, got 2",
+        ),
         (
             {"participation": "stragglers = 0.5\n", "plan": FEDPROX.format(1)},
             "expected a plan of 2 or more epochs, got 1",

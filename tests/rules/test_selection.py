@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,14 @@ def test_the_products_of_means_are_those_of_the_means() -> None:
     means = [sum(rows[k].astype(object) for k in places) * (unit // len(places)) for places in members]
     assert unit == 6
     assert found == [[int(one @ other) for other in means] for one in means]
+
+
+def test_means_of_many_sizes_have_a_unit_beyond_a_machine_s_word() -> None:
+    """Ties with copied updates give every mixed update as many members as its sender likes."""
+    members = [list(range(size)) for size in range(44, 65)]
+    found, unit = gram.mixed([[int(i == j) for j in range(64)] for i in range(64)], members)
+    assert unit == math.lcm(*range(44, 65)) > 2**63
+    assert found[0][0] == 44 * (unit // 44) ** 2
 
 
 def files(folder: Path, tensors: dict[str, Any]) -> list[Path]:

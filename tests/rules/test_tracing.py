@@ -146,6 +146,8 @@ def retraced(program: Program) -> Program:
         (lambda q: q if q == 0 else 1, "has no branches"),
         (lambda q: max(q, 0), "has no branches"),
         (lambda q: divide(3, 4), "expected a traced value, got 3 and 4"),
+        (lambda q: q + isqrt(9), "sqrt: expected a traced value, got 9"),
+        (lambda q: q * sign(-2.5), "sign: expected a traced value, got -2.5"),
         (lambda q: q >> 62, r"bits: expected a whole number of 1\.\.61, got 62"),
         (lambda q: q >> -1, r"bits: expected a whole number of 1\.\.61, got -1"),
         (lambda q: q * (1 << 62), "parameter 0: expected a whole number of"),

@@ -220,6 +220,18 @@ def test_other_parameters_in_the_middle_of_a_state_are_refused_and_another_grid_
     assert update(sim, "ann", number)
 
 
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_a_gate_a_stop_rule_and_common_terms_change_in_the_middle_of_a_state(tmp_path: Path, name: str) -> None:
+    """They say nothing of a state's units, and a gate that is shut is opened by a plan with another."""
+    sim = started(tmp_path, name)
+    simulate_round(sim)
+    parameters = {**ALGORITHMS[name].parameters, "least_score": 0.2, "max_rounds": 9, "labels": "0" * 64}
+    plan = replace(plan_of(name), algorithm=Procedure(name, parameters))
+    publish_plan(sim.owner, sim.store, sim.model_id, plan)
+    number = opened(sim)
+    assert np.array_equal(recomputed(sim, "ann", number), kept(sim, "ann", 1))
+
+
 def test_without_the_correction_the_update_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sim = started(tmp_path, "scaffold")
     simulate_round(sim)

@@ -23,7 +23,7 @@ from trainer.adapters import LORA_A, adapter_settings, frozen_besides_adapter, s
 from trainer.common_terms import parsed_settings, with_common
 from trainer.exports import ADAPTER_FILES, adapter_config, export_version
 from trainer.huggingface import common_terms_of, labels_digest, tokenizer_digest, trainer_task
-from trainer.modules import load_version, module_arrays, propose_plan
+from trainer.modules import load_version, module_arrays, module_digest, propose_plan
 from trainer.participant import Task
 from trainer.simulation import Simulation, simulate_round, start
 
@@ -142,6 +142,17 @@ def test_rounds_of_lora_learn_and_give_what_peft_loads(tmp_path: Path, encoder: 
     assert all(later < earlier for earlier, later in zip(first, second, strict=True))
     found = list(verify_version(sim.owner, sim.store, sim.model_id, sim.owner.model(sim.model_id).head, tmp_path / "v"))
     assert len(found) == 3 and all(one.passed for one in found)
+
+
+def test_a_process_begun_anew_trains_as_one_that_went_on(tmp_path: Path, encoder: Path) -> None:
+    """The order of rows and what dropout leaves out follow from the round, not from how long a process has run."""
+    task, anew = (ten_lines(encoder, tmp_path / "out", lora_dropout=0.5) for _ in range(2))
+    task.train_epoch(task.module, 0)
+    anew.module.load_state_dict(task.module.state_dict())
+    begun = module_digest(anew.module)
+    for one in (task, anew):
+        one.train_epoch(one.module, 0)
+    assert module_digest(task.module) == module_digest(anew.module) != begun
 
 
 def test_rounds_of_ffa_lora_carry_b_alone_and_average_the_product_exactly(tmp_path: Path, encoder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from registry.rounds.onchain import read_round
 from registry.rounds.versions import load_version_manifest, read_header, sha256_of
 from registry.store.local import LocalStore
 from registry.verification.verify import verify_version
+from trainer import participant
 from trainer.modules import matching, module_state, propose_plan
 from trainer.participant import prepare_update
 from trainer.simulation import Simulation, simulate_round, start
@@ -94,6 +96,26 @@ def test_lost_private_tensors_are_said_and_begun_anew_only_when_told(tmp_path: P
     client, task = sim.participants["ann"]
     prepare_update(sim.store, tmp_path / "ann", read_round(client, sim.model_id, 2), task, client.account)
     assert fresh.head.seen == 1  # type: ignore[comparison-overlap]
+
+
+def test_private_tensors_of_an_old_backup_are_not_taken_for_the_last(tmp_path: Path, make_task: Make) -> None:
+    sim = simulation(tmp_path, make_task)
+    for _ in range(2):
+        simulate_round(sim)
+    shutil.rmtree(place_of(tmp_path / "ann", round_id_of(sim.model_id, 2)))
+    fresh = personal()
+    again(sim, "ann", fresh)
+    sim.owner.open_round(sim.model_id, number=3)
+
+    def train() -> None:
+        client, task = sim.participants["ann"]
+        participant.advance(client, sim.store, tmp_path / "ann", sim.model_id, task)
+
+    with pytest.raises(InputError, match="the private tensors of round 2 are lost or elsewhere"):
+        train()
+    again(sim, "ann", fresh, reset_private=True)
+    train()
+    assert fresh.head.seen == 1, "begun anew"  # type: ignore[comparison-overlap]
 
 
 @pytest.mark.parametrize(

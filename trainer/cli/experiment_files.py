@@ -60,6 +60,8 @@ _TOGETHER = "together"
 _NESTED = ("algorithm", "server")
 """Entries of a plan whose parameters are laid over one by one."""
 _USUAL_PLAN: Mapping[str, Any] = {"grid_bits": 20, "saturate": True}
+_BUFFERED = (("saturate", True), ("combine_rule", "uniform_mean"), ("weights", "uniform"))
+"""What a plan may say of buffered versions, as they are so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,9 @@ def _experiment(given: Mapping[str, Any]) -> Experiment:
             for one, version in zip(scenarios, calm, strict=True)
         )
         choices.append(Candidates(scenarios, rehearsals))
+    labels = [one.scenarios[0].label for one in choices]
+    if twice := next((label for place, label in enumerate(labels) if label in labels[:place]), None):
+        raise InputError(f"vary: expected different labels, got {', '.join(twice)!r} twice: figures are told by label")
     asked = [scenario.own is not None for one in choices for scenario in one.scenarios]
     if any(asked) and not all(asked):
         raise InputError("personal: expected own models in all settings or in none, whose scores are compared")
@@ -173,8 +178,8 @@ def _scenario(base: Mapping[str, Any], chosen: Sequence[tuple[str, Any]], named:
     participation = participation_of(merged["participation"])
     plan = _plan(merged, participation)
     asynchrony = asynchrony_of(merged["asynchrony"])
-    if asynchrony is not None and participation != PartialParticipation():
-        raise InputError("participation: expected none with asynchrony, where everybody trains at its own pace")
+    if asynchrony is not None:
+        _require_buffered(merged["plan"], participation, first)
     own = own_models_of(merged["personal"])
     if own is not None and asynchrony is not None:
         raise InputError("personal: expected none with asynchrony, whose versions nobody keeps anything beside")
@@ -195,6 +200,20 @@ def _scenario(base: Mapping[str, Any], chosen: Sequence[tuple[str, Any]], named:
         own=own,
         given=merged,
     )
+
+
+def _require_buffered(plan: Mapping[str, Any], participation: PartialParticipation, first: int) -> None:
+    """Check that nothing is asked of buffered versions that they do not do: their figures would pass for its own."""
+    if participation != PartialParticipation():
+        raise InputError("participation: expected none with asynchrony, where everybody trains at its own pace")
+    for name, value in plan.items():
+        if name != "grid_bits" and (name, value) not in _BUFFERED:
+            raise InputError(
+                "plan: expected grid_bits alone with asynchrony, whose versions are means of updates of one local "
+                f"epoch, got {name} {value!r}"
+            )
+    if first != 1:
+        raise InputError(f"attack: first_round: expected 1 with asynchrony, got {first}")
 
 
 def _plan(settings: Mapping[str, Any], participation: PartialParticipation) -> PlanManifest:

@@ -543,13 +543,18 @@ def _commit(who: _Federation, record: RoundRecord, prepared: Mapping[str, Prepar
 def _attacked(
     who: _Federation, record: RoundRecord, prepared: Mapping[str, PreparedUpdate], update: UpdateAttack
 ) -> dict[str, PreparedUpdate]:
-    """Return the attackers' updates, made of their own honest ones and, if the attack sees them, everybody's."""
+    """Return the attackers' updates, made of their own honest ones and, if the attack sees them, everybody's.
+
+    An attack that sees others' makes none where nobody honest takes part.
+    """
     assert who.attack is not None
     plan = load_plan(who.sim.store, record.plan)
     parent = load_parent(who.sim.store, record)
     form = update_form(read_header(who.sim.store, parent.weights.blob), plan)
     bad = [name for name in who.bad if name in prepared]
     seen = [name for name in prepared if name not in who.bad] if who.attack.sees_others else []
+    if who.attack.sees_others and not seen:
+        return {}
     honest = [_values(prepared[name].file, form, plan) for name in seen]
     stacked = torch.stack(honest) if honest else torch.empty(0)
     made = {}

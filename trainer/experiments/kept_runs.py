@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -61,9 +62,12 @@ def grouped(runs: Sequence[Run]) -> dict[tuple[str, ...], list[Run]]:
 
 
 def best_of(runs: Sequence[Run]) -> int:
-    """Return the place of the run whose last version has the best main score on the validation cases."""
+    """Return the place of the run whose last version has the best main score on the validation cases.
+
+    Of equal scores the first; a score that is no number is worse than any.
+    """
     last = [next(iter(run.rounds[-1].scores.values())) for run in runs]
-    return last.index(max(last))
+    return max(range(len(last)), key=lambda place: -math.inf if math.isnan(last[place]) else last[place])
 
 
 def mean_of(runs: Sequence[Run], metric: str) -> float:
