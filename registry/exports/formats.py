@@ -80,7 +80,7 @@ def _attested(record: VersionRecord, means: Means) -> Mapping[str, Content]:
 
 
 def _pdf(record: VersionRecord, means: Means) -> Mapping[str, Content]:
-    return {"": print_pdf(people_report(record))}
+    return {"": print_pdf(people_report(record, tab=record.exported.name))}
 
 
 def _read_pdf(data: bytes) -> ExportedVersion:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator
 from html import unescape
 
@@ -25,10 +26,11 @@ from registry.verification.checks import Finding
 __all__ = ["people_report", "read_people_report"]
 
 
-def people_report(record: VersionRecord) -> bytes:
-    """Return the report as one HTML file that loads nothing else."""
+def people_report(record: VersionRecord, *, tab: str = "") -> bytes:
+    """Return the report as one HTML file that loads nothing else; `tab` is the document's title if not the model's."""
     parts = [*_model(record), *_people(record), *_checked(record), *annex_iv(record), *impact_assessment(record)]
-    return page(record.title, parts, name=record.exported.name).encode()
+    parts += _evidence(record)
+    return page(record.title, parts, name=record.exported.name, tab=tab or record.title).encode()
 
 
 def read_people_report(data: bytes) -> ExportedVersion:
@@ -91,7 +93,6 @@ def _people(record: VersionRecord) -> Iterator[ReportPart]:
     )
     if refused:
         yield ReportPart(3, "Refused updates", (ReportTable(("round", "participant", "reason"), refused),))
-    yield ReportPart(3, "Lineage", (Picture(record.picture, "Versions and the rounds between them"),))
 
 
 def _round_row(version: VersionFacts) -> tuple[str, ...]:
@@ -103,20 +104,26 @@ def _round_row(version: VersionFacts) -> tuple[str, ...]:
 
 
 def _checked(record: VersionRecord) -> Iterator[ReportPart]:
-    named = [(about, check) for about, check in record.named_checks()]
-    rows = tuple((about, check.name, check.finding.value, line(check.evidence)) for about, check in named)
+    counted: dict[str, Counter[Finding]] = {}
+    said: dict[str, tuple[str, str]] = {}
+    for about, check in record.named_checks():
+        counted.setdefault(check.name, Counter())[check.finding] += 1
+        if check.finding is not Finding.PASSED:
+            said.setdefault(check.name, (about, line(check.evidence)))
+    kinds = (Finding.PASSED, Finding.ASSERTED, Finding.UNCHECKED)
+    rows = tuple((name, *(str(found[kind]) for kind in kinds)) for name, found in counted.items())
     meaning = Paragraph(
-        "Passed: recomputed or compared by whoever made this report. Asserted: somebody's word. Unchecked: its bytes "
-        "were not at hand."
+        "Counted over the version and its ancestors in the model. Passed: recomputed or compared by whoever made this "
+        "report. Asserted: somebody's word. Unchecked: its bytes were not at hand. The last part lists every check."
     )
-    yield ReportPart(2, "What was checked", (meaning, ReportTable(("of", "check", "finding", "evidence"), rows)))
-    asserted = [f"{about}: {c.name}: {line(c.evidence)}" for about, c in named if c.finding is not Finding.PASSED]
+    yield ReportPart(2, "What was checked", (meaning, ReportTable(("check", *(kind.value for kind in kinds)), rows)))
     trust = [
         "That participants trained honestly, on the data that they name.",
         "That data sets, licences, metrics and intended use are as stated.",
         "That the chain's history is the one that everybody sees: compare the block's hash with a node that you trust.",
-        *asserted,
-    ]
+        *(f"{name}: {counted[name].total() - counted[name][Finding.PASSED]} not passed, such as {about}: {evidence}"
+          for name, (about, evidence) in said.items()),
+    ]  # fmt: skip
     yield ReportPart(2, "What rests on trust", tuple(map(Paragraph, trust)))
     place = f"--contract {to_checksum(record.exported.contract)}"
     commands = (
@@ -129,6 +136,12 @@ def _checked(record: VersionRecord) -> Iterator[ReportPart]:
         "(--store); no account."
     )
     yield ReportPart(2, "How to verify again", (how, Commands(commands)))
+
+
+def _evidence(record: VersionRecord) -> Iterator[ReportPart]:
+    rows = tuple((about, one.name, one.finding.value, line(one.evidence)) for about, one in record.named_checks())
+    yield ReportPart(2, "Lineage", (Picture(record.picture, "Versions and the rounds between them"),))
+    yield ReportPart(2, "Every check", (ReportTable(("of", "check", "finding", "evidence"), rows),))
 
 
 def _utc(seconds: int) -> str:

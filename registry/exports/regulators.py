@@ -41,7 +41,9 @@ def annex_iv(record: VersionRecord) -> Iterator[ReportPart]:
     )  # fmt: skip
     yield _point("4. Appropriateness of the performance metrics", [], "why these metrics suit the system's purpose.")
     yield _point("5. Risk management system (Article 9)", [], "the provider's risk management.")
-    changes = f"{len(record.facts.lineage)} versions in the lineage; each change is a round or a publication above."
+    changes = (
+        f"{_many(len(record.facts.lineage), 'version')} in the lineage; each change is a round or a publication above."
+    )
     deprecated = "This version is deprecated by its owner." if record.mine.deprecated else ""
     yield _point("6. Changes through the life cycle", [changes, deprecated], "changes to the system around the model.")
     yield _point("7. Harmonised standards applied", [], "standards and other specifications applied.")
@@ -92,7 +94,7 @@ def _plan(record: VersionRecord) -> PlanManifest | None:
 def _process(record: VersionRecord) -> list[str]:
     rounds = sum(version.round is not None for version in record.facts.lineage)
     plan = _plan(record)
-    told = [f"Federated training: {rounds} rounds, {len(record.shares)} participants."]
+    told = [f"Federated training: {_many(rounds, 'round')}, {_many(len(record.shares), 'participant')}."]
     if plan is not None:
         server = line(plan.server.name or "a program of its own")
         told.append(
@@ -112,7 +114,7 @@ def _data_words(record: VersionRecord) -> list[str]:
         for told in version.commitments
         if told.share and told.data_set is None
     }
-    return [f"{len(private)} updates name a data set that is private or unavailable."] if private else []
+    return [f"Of data sets that are private or unavailable: {_many(len(private), 'update')}."] if private else []
 
 
 def _data_table(record: VersionRecord) -> ReportTable:
@@ -149,6 +151,10 @@ def _measures(record: VersionRecord) -> list[str]:
     asserted = "That participants applied them is asserted."
     return [f"Transforms of updates before they are published, by the plan: {applied}. {asserted}" if applied else
             "The plan asks for no transform of updates, such as noise, before they are published."]  # fmt: skip
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _procedure(told: Procedure) -> str:

@@ -79,13 +79,14 @@ class ReportPart:
     blocks: tuple[Block, ...] = ()
 
 
-def page(title: str, parts: Iterable[ReportPart], *, name: str) -> str:
+def page(title: str, parts: Iterable[ReportPart], *, name: str, tab: str) -> str:
     """Return a self-contained page, which may load nothing and run nothing.
 
     Args:
         title: Its heading.
         parts: Its sections.
         name: The version's URN, for those who read the page by program.
+        tab: The document's title.
     """
     style = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{style}'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -95,7 +96,7 @@ def page(title: str, parts: Iterable[ReportPart], *, name: str) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{_text(policy)}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f'<meta name="cairn-version" content="{_text(name)}">',
-        f"<title>{_text(name)}</title><style>{_STYLE}</style></head>",
+        f"<title>{_text(tab)}</title><style>{_STYLE}</style></head>",
         f"<body><main><h1>{_text(title)}</h1>",
     ]
     return "\n".join([*head, *(line for part in parts for line in _part(part)), "</main></body></html>\n"])

@@ -77,7 +77,7 @@ def _front_matter(stated: Statement | None) -> Iterator[str]:
 
 def _entries(also: Mapping[str, object]) -> Iterator[str]:
     for key, value in also.items():
-        yield f"{key}: {_json(value)}"
+        yield f"{key}: {_flow(value)}"
 
 
 def _warning(mine: VersionFacts) -> Iterator[str]:
@@ -229,6 +229,18 @@ def _plain(text: str) -> str:
 def _text(text: str) -> str:
     """Return a text as Markdown that shows it as it is."""
     return _MARKS.sub(r"\\\1", html.escape(_plain(text), quote=False))
+
+
+def _flow(value: object) -> str:
+    """Return JSON types as YAML's flow style: as JSON, but a number has a point, without which YAML 1.1 reads text."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_json(name)}: {_flow(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    if isinstance(value, float):
+        digits, e, exponent = repr(value).partition("e")
+        return digits + ("" if "." in digits or not e else ".0") + e + exponent
+    return _json(value)
 
 
 def _json(value: object) -> str:
