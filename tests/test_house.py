@@ -100,6 +100,7 @@ ROOMS = (
     "registry.roles",
     "registry.facts",
     "registry.explorer",
+    "registry.exports",
     "registry.cli",
     "trainer",
 )

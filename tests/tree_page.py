@@ -39,6 +39,7 @@ ROOMS = {
     "registry/bundles": "lineage and proof in one file",
     "registry/roles": "aggregator and auditor: tasks with deadlines",
     "registry/explorer": "pages over index and store, read-only",
+    "registry/exports": "a version's provenance in the formats of other tools",
     "registry/explorer/static": "what browsers load",
     "registry/facts": "what commands and pages show, typed",
     "registry/dev": "chains, nodes and lies for development and tests",

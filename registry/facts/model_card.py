@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from registry.content.manifest import Statement, manifest_cid
 from registry.ethereum.keys import to_checksum
@@ -18,25 +18,28 @@ from registry.facts.version_facts import CommitmentOutcome, LineageFacts, Versio
 from registry.rounds.scores import VersionScore, figures
 from registry.types import Address
 
-__all__ = ["model_card"]
+__all__ = ["contributor_shares", "model_card", "statement_of"]
 
 _SPDX_ID = re.compile(r"[A-Za-z0-9.+-]+")
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+!|~:@-])")
 
 
-def model_card(facts: LineageFacts, *, chain_id: int, contract: Address) -> str:
+def model_card(
+    facts: LineageFacts, *, chain_id: int, contract: Address, also: Mapping[str, object] | None = None
+) -> str:
     """Return the card, Markdown with front matter.
 
     Args:
         facts: The version's lineage.
         chain_id: The chain.
         contract: The contract that anchors it.
+        also: Further entries of the front matter, JSON values by key.
     """
     mine = next(version for version in facts.lineage if version.version == facts.version)
-    stated = _stated(facts, mine)
+    stated = statement_of(facts, mine)
     title = _plain(stated.title) if stated is not None and stated.title else f"Model 0x{facts.model.hex()[:10]}"
     parts = [
-        "---\n" + "\n".join(_front_matter(stated)) + "\n---",
+        "---\n" + "\n".join([*_front_matter(stated), *_entries(also or {})]) + "\n---",
         f"# {_text(title)}",
         *_warning(mine),
         *_statement(stated),
@@ -49,8 +52,8 @@ def model_card(facts: LineageFacts, *, chain_id: int, contract: Address) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _stated(facts: LineageFacts, mine: VersionFacts) -> Statement | None:
-    """Return the version's statement, or that of its nearest ancestor that has one."""
+def statement_of(facts: LineageFacts, mine: VersionFacts) -> Statement | None:
+    """Return a version's statement, or that of its nearest ancestor that has one."""
     by_digest = {version.version: version for version in facts.lineage}
     at: VersionFacts | None = mine
     while at is not None:
@@ -70,6 +73,11 @@ def _front_matter(stated: Statement | None) -> Iterator[str]:
     if stated is not None and stated.base_model:
         yield f"base_model: {_json(_plain(stated.base_model))}"
     yield f"tags: {_json(['federated-learning', 'cairn'])}"
+
+
+def _entries(also: Mapping[str, object]) -> Iterator[str]:
+    for key, value in also.items():
+        yield f"{key}: {_flow(value)}"
 
 
 def _warning(mine: VersionFacts) -> Iterator[str]:
@@ -102,17 +110,29 @@ def _base(mine: VersionFacts) -> Iterator[str]:
         yield f"## Base\n\n{said}\n\n{_table(('base', ''), rows)}"
 
 
+def contributor_shares(facts: LineageFacts) -> dict[Address, float]:
+    """Return the mean share of each participant over all rounds of a lineage, largest first."""
+    rounds = [version for version in facts.lineage if version.round is not None]
+    took = _contributions(rounds)
+    shares = {who: sum(told.share for told in held) / len(rounds) for who, held in took.items()}
+    return dict(sorted(shares.items(), key=lambda entry: (-entry[1], entry[0])))
+
+
+def _contributions(rounds: Iterable[VersionFacts]) -> dict[Address, list[CommitmentOutcome]]:
+    took: dict[Address, list[CommitmentOutcome]] = {}
+    for told in (told for version in rounds for told in version.commitments if told.share):
+        took.setdefault(told.participant, []).append(told)
+    return took
+
+
 def _training(facts: LineageFacts) -> str:
     rounds = [version for version in facts.lineage if version.round is not None]
     if not rounds:
         return "## Training\n\nPublished by its owner; no federated round led to it."
-    took: dict[Address, list[CommitmentOutcome]] = {}
-    for told in (told for version in rounds for told in version.commitments if told.share):
-        took.setdefault(told.participant, []).append(told)
-    shares = {who: sum(told.share for told in held) / len(rounds) for who, held in took.items()}
+    took = _contributions(rounds)
     rows = [
-        (f"`{to_checksum(who)}`", str(len(held)), str(sum(t.weight for t in held)), f"{100 * shares[who]:.1f} %")
-        for who, held in sorted(took.items(), key=lambda entry: (-shares[entry[0]], entry[0]))
+        (f"`{to_checksum(who)}`", str(len(took[who])), str(sum(t.weight for t in took[who])), f"{100 * share:.1f} %")
+        for who, share in contributor_shares(facts).items()
     ]
     many = "1 federated round" if len(rounds) == 1 else f"{len(rounds)} federated rounds"
     said = f"{many} led to it. Weights are as each participant declared them; a share is the mean over all rounds."
@@ -209,6 +229,18 @@ def _plain(text: str) -> str:
 def _text(text: str) -> str:
     """Return a text as Markdown that shows it as it is."""
     return _MARKS.sub(r"\\\1", html.escape(_plain(text), quote=False))
+
+
+def _flow(value: object) -> str:
+    """Return JSON types as YAML's flow style: as JSON, but a number has a point, without which YAML 1.1 reads text."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_json(name)}: {_flow(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    if isinstance(value, float):
+        digits, e, exponent = repr(value).partition("e")
+        return digits + ("" if "." in digits or not e else ".0") + e + exponent
+    return _json(value)
 
 
 def _json(value: object) -> str:

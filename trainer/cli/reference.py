@@ -51,6 +51,7 @@ TASKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("score results on a hidden set", ("validator run", "validator once", "validator score", "validator status")),
     ("say how results are scored", ("validator terms",)),
     ("find out where a version comes from", ("provenance show", "provenance diff")),
+    ("hand provenance to other tools and to people", ("provenance export",)),
     ("find out what data or a participant went into", ("provenance participant", "provenance descendants")),
     ("describe a data set", ("dataset describe",)),
     ("disclose a private data set", ("participant data-set", "provenance data-set")),

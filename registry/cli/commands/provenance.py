@@ -1,4 +1,4 @@
-"""`cairn provenance …`: query lineages, participants, data sets and differences of versions."""
+"""`cairn provenance …`: query lineages, participants, data sets and differences of versions; export them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from registry.cli.command import Need, command, group
+from registry.cli.commands.exporting import EXAMPLE, export
 from registry.cli.finding import find_account, find_model, find_version
 from registry.cli.index_file import open_catalogue, read_lineage, read_synced
 from registry.cli.lineage_text import change_row, show_lineage, show_versions, use_row
@@ -168,6 +169,9 @@ def diff(session: Session, first: Wanted, second: Wanted) -> None:
             out.line(f"version {short(one.version)}: {said}" if said else f"version {short(one.version)}")
 
     session.out.result(facts, text)
+
+
+command(app, "export", needs=NEEDS | Need.KEYS | Need.SIGNER, example=EXAMPLE)(export)
 
 
 def _show_descent(session: Session, found: ParticipationFacts | RecallFacts) -> None:
