@@ -157,10 +157,12 @@ class _Site:
     def page(self, page: Page) -> Answer:
         """Return the endpoint of a page."""
 
+        policy = f"{_PAGE_POLICY}; script-src 'self'" if page.name == "search" else _PAGE_POLICY
+
         def answer(request: Request) -> Response:
-            etag = self._etag(request)
-            if _is_known(request, etag):
-                return _unchanged(etag)
+            headers = {"ETag": self._etag(request), "Cache-Control": "no-cache", "Content-Security-Policy": policy}
+            if _is_known(request, headers["ETag"]):
+                return Response(status_code=304, headers=headers)  # a browser replaces its policy by this answer's
             facts = self._gathered(page, request)
             if isinstance(facts, SearchPage) and len(facts.hits) == 1:
                 return RedirectResponse(facts.hits[0].page, 303)
@@ -169,8 +171,6 @@ class _Site:
             text = shown.render(
                 page=facts, as_of=facts.as_of, twin=f"{request.url.path}.json{query}", title=page.summary
             )
-            policy = f"{_PAGE_POLICY}; script-src 'self'" if page.name == "search" else _PAGE_POLICY
-            headers = {"ETag": etag, "Cache-Control": "no-cache", "Content-Security-Policy": policy}
             return Response(text, media_type="text/html", headers=headers)
 
         return answer
@@ -179,11 +179,10 @@ class _Site:
         """Return the endpoint of a page's JSON twin."""
 
         def answer(request: Request) -> Response:
-            etag = self._etag(request)
-            if _is_known(request, etag):
-                return _unchanged(etag)
+            headers = {"ETag": self._etag(request), "Cache-Control": "no-cache"}
+            if _is_known(request, headers["ETag"]):
+                return Response(status_code=304, headers=headers)
             text = encoded(plain(self._gathered(page, request)))
-            headers = {"ETag": etag, "Cache-Control": "no-cache"}
             return Response(text + "\n", media_type="application/json", headers=headers)
 
         return answer
@@ -300,10 +299,6 @@ def _is_known(request: Request, etag: str) -> bool:
     """Return whether the reader has the answer with this tag."""
     given = request.headers.get("if-none-match", "")
     return etag in re.split(r"\s*,\s*", given.strip())
-
-
-def _unchanged(etag: str) -> Response:
-    return Response(status_code=304, headers={"ETag": etag, "Cache-Control": "no-cache"})
 
 
 def _attached(name: str) -> dict[str, str]:
