@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.node]
 WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 PICTURED = ("models", "model", "version", "round", "live", "plan", "participant", "data-set", "manifest", "block",
             "search", "error")  # fmt: skip
-ALIKE = ("versions", "rounds", "members", "nothing", "hostile", "hostile-version")
+ALIKE = ("versions", "rounds", "members", "nothing", "verification", "hostile", "hostile-version")
 """Pages whose parts are pictured on others."""
 
 
@@ -58,6 +58,7 @@ def paths(world: World) -> dict[str, str]:
         "rounds": f"{world.model}/rounds",
         "members": f"{world.model}/members",
         "version": f"{world.model}/versions/0x{world.head.hex()}",
+        "verification": f"{world.model}/versions/0x{world.head.hex()}/verification",
         "round": f"{world.model}/rounds/2",
         "live": f"{world.model}/rounds/3",
         "plan": f"{world.model}/plans/0",
@@ -81,6 +82,8 @@ def test_a_page_fits_breaks_no_rule_of_axe_and_looks_as_approved(
 ) -> None:
     with watched(browser, base, viewport=WIDE, color_scheme=scheme) as seen:
         status = seen.open(paths(world)[name])
+        if name in ("live", "model"):
+            seen.page.wait_for_selector("[data-live] >> text=by itself")
         if name == "error":
             assert status == 400
             seen.complaints[:] = [one for one in seen.complaints if "400 (Bad Request)" not in one]
