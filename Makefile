@@ -14,7 +14,7 @@ SIDE_BY_SIDE := $(MAKE) --no-print-directory --output-sync=target
 # In the order that tests/conftest.py gives, what takes longest first.
 PYTEST := $(BIN)/pytest --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help demo test tools static solidity pytest-most pytest-real-time check soak bench install install-test contracts kubo geth format clean
+.PHONY: help demo test tools static solidity pytest-most pytest-real-time check soak bench install install-test contracts kubo geth chromium format clean
 .DEFAULT_GOAL := help
 
 help: ## list what can be made
@@ -29,7 +29,7 @@ test: ## everything: contracts, Python, real nodes
 	$(SIDE_BY_SIDE) -j2 pytest-most pytest-real-time
 	$(BIN)/python tests/mutations/run.py --fortieth today --jobs 3
 
-tools: install-test contracts kubo geth .tools/slither/installed
+tools: install-test contracts kubo geth chromium .tools/slither/installed
 
 static: install-test contracts .tools/slither/installed
 	$(BIN)/ruff check .
@@ -118,6 +118,13 @@ $(TOOLS)/geth:
 	echo "building geth $(GETH_VERSION), which takes a minute or two"; mkdir -p $(TOOLS) && \
 	dir=$$(cd / && go mod download -json github.com/ethereum/go-ethereum@$(GETH_VERSION) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') && \
 	go build -C "$$dir" -o "$(CURDIR)/$@" ./cmd/geth
+
+chromium: ## install Chromium from Debian, if apt-get and root are there
+	@command -v chromium >/dev/null || { \
+	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; \
+	then apt-get update --quiet && DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends chromium fonts-dejavu-core || \
+	echo "Chromium cannot be installed: tests in a browser are skipped"; \
+	else echo "no Chromium, and no apt-get as root to install it: tests in a browser are skipped"; fi; }
 
 format: install-test ## put the code in its usual form
 	$(BIN)/ruff format .

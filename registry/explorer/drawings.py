@@ -16,7 +16,7 @@ from registry.types import Digest
 
 __all__ = ["Branches", "Dot", "ScorePlot", "TimeLine", "branches", "score_plot", "time_line"]
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 720, 240, 44, 12, 12, 28
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 720, 240, 66, 12, 12, 28
 _LANE, _ROW, _LANES = 18, 30, 4
 
 

@@ -31,6 +31,16 @@ _PARAMETERS = {
 }
 
 
+_PATTERNS = {
+    "model": "^0x[0-9a-f]{64}$",
+    "version": "^0x[0-9a-f]{64}$",
+    "digest": "^0x[0-9a-f]{64}$",
+    "account": "^0x[0-9a-f]{40}$",
+    "number": "^(0|[1-9][0-9]{0,17})$",
+    "index": "^(0|[1-9][0-9]{0,17})$",
+}
+
+
 def openapi(version: str) -> dict[str, Any]:
     """Return the document.
 
@@ -80,7 +90,7 @@ def _parameter(name: str, place: str, text: str) -> dict[str, Any]:
         "in": place,
         "required": place == "path",
         "description": text,
-        "schema": {"type": "string"},
+        "schema": {"type": "string", "pattern": _PATTERNS[name]} if name in _PATTERNS else {"type": "string"},
     }
 
 

@@ -23,6 +23,7 @@ from registry.explorer.reading import Reading
 from registry.explorer.round_page import RoundPage, round_page
 from registry.explorer.search_page import SearchPage, search_page
 from registry.explorer.source_pages import BlockPage, ManifestPage, block_page, manifest_page
+from registry.explorer.verification_page import VerificationPage, verification_page
 from registry.explorer.version_page import VersionPage, version_page
 
 __all__ = ["PAGES", "Gather", "Page"]
@@ -63,6 +64,8 @@ PAGES = (
     Page("members", f"{_MODEL}/members", "A model's members", MembersPage, members_page,
          {"after": "Cursor of the previous part."}),
     Page("version", f"{_MODEL}/versions/{{version}}", "A version", VersionPage, version_page, {}),
+    Page("verification", f"{_MODEL}/versions/{{version}}/verification", "A deep verification", VerificationPage,
+         verification_page, {}),
     Page("round", f"{_MODEL}/rounds/{{number}}", "A round", RoundPage, round_page,
          {"after": "Number of commitments before the part that is shown."}),
     Page("plan", f"{_MODEL}/plans/{{index}}", "A plan", PlanPage, plan_page, {}),

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from registry.errors import IndexUnusable, InputError
 from registry.index import queries
@@ -23,6 +24,9 @@ from registry.lineage.catalogue import Catalogue
 from registry.store.base import ContentStore, reported_unavailable
 from registry.store.limited import LimitedStore
 from registry.types import Address, ModelId
+
+if TYPE_CHECKING:
+    from registry.explorer.verifying import Verifier
 
 __all__ = ["AsOf", "NotThere", "Present", "Reading", "Shelf", "Told", "cursor_of", "hex_of", "number_of", "page_cursor"]
 
@@ -100,20 +104,23 @@ class Shelf:
         catalogue: The catalogue of manifests.
         store: The content store.
         present: What is known of the chain beside the index.
+        verifier: Verifies versions for visitors; None if this explorer does not.
     """
 
     index: Path
     catalogue: Path
     store: ContentStore
     present: Present
+    verifier: Verifier | None = None
 
-    def state(self) -> bytes:
-        """Return 32 bytes that change with the index's head, its finality and the chain's time."""
+    def state(self, *, jobs: bool = False) -> bytes:
+        """Return 32 bytes that change with the index's head, its finality and the chain's time; if told with `jobs`."""
         with read_index(self.index) as db, contextlib.closing(BlockTimes(times_path(self.index))) as times:
             head = queries.head_block(db)
             known = None if head is None else times.time_of(head)
             said = head, known, queries.final_block(db), queries.checked_block(db), self.present.told
-        return hashlib.sha256(repr(said).encode()).digest()
+        moved = self.verifier.changes if jobs and self.verifier is not None else 0
+        return hashlib.sha256(repr((said, moved)).encode()).digest()
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Reading]:
@@ -142,12 +149,12 @@ class Shelf:
                 time=max(times.time_of(head) or 0, told.time),
                 behind=told.behind,
             )
-            yield Reading(db, store, catalogue, times, as_of, told.unread)
+            yield Reading(db, store, catalogue, times, as_of, told.unread, self.verifier)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A snapshot, for one page; `unread` as in `Told`."""
+    """A snapshot, for one page; `unread` as in `Told`, `verifier` as in `Shelf`."""
 
     db: sqlite3.Connection
     store: ContentStore
@@ -155,6 +162,7 @@ class Reading:
     times: BlockTimes
     as_of: AsOf
     unread: int
+    verifier: Verifier | None
 
     def times_of(self, places: Iterable[LogPlace]) -> dict[int, int]:
         """Return the times of places' blocks by number, Unix seconds; 0 for one that is not known yet."""

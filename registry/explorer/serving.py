@@ -14,6 +14,7 @@ import uvicorn
 
 from registry.errors import CairnError, IndexInUse, InputError
 from registry.ethereum.node import chain_time
+from registry.explorer.connections import PatientProtocol
 from registry.explorer.learning import Learned
 from registry.explorer.reading import Shelf, Told
 from registry.explorer.site import site
@@ -72,13 +73,14 @@ def serve(
     """
     local = ipaddress.ip_address(listener.getsockname()[0]).is_loopback
     config = uvicorn.Config(
-        site(shelf, cors=cors, names=(*_LOCAL, *names) if local else None),
+        site(shelf, cors=cors, names=(*_LOCAL, *names) if local else None, closing=stop),
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
         lifespan="off",
         ws="none",
+        http=PatientProtocol,
         limit_concurrency=_AT_ONCE,
         timeout_keep_alive=_IDLE,
         timeout_graceful_shutdown=_IDLE,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -18,22 +19,31 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.applications import Starlette
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry.errors import CairnError, IndexUnusable, InputError
 from registry.explorer.drawings import branches, score_plot, time_line
+from registry.explorer.guards import (
+    HEADERS,
+    LIVE_POLICY,
+    PAGE_POLICY,
+    SEARCH_POLICY,
+    WithHeaders,
+    WithNames,
+    from_this_site,
+)
+from registry.explorer.live import Live
 from registry.explorer.openapi import openapi
 from registry.explorer.pages import PAGES, Page
 from registry.explorer.reading import NotThere, Shelf, hex_of
 from registry.explorer.search_page import SearchPage
 from registry.explorer.source_pages import manifest_bytes
-from registry.explorer.version_page import card_of, file_of
+from registry.explorer.verifying import Busy
+from registry.explorer.version_page import card_of, entry_of, file_of
 from registry.explorer.words import FILTERS
 from registry.facts.plain import encoded, plain, printable
 from registry.store.blobs import open_blob
@@ -43,30 +53,31 @@ __all__ = ["site"]
 
 log = logging.getLogger(__name__)
 
-_POLICY = "default-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
-_PAGE_POLICY = f"{_POLICY}; style-src 'self'; img-src 'self'"
-_HEADERS = {
-    "Content-Security-Policy": _POLICY,
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
 _TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-_SHARED = ("style.css", "search.js", "icon.svg")
+_SHARED = ("style.css", "search.js", "live.js", "icon.svg")
+_POLICIES = {"search": SEARCH_POLICY, "round": LIVE_POLICY, "model": LIVE_POLICY, "verification": LIVE_POLICY}
+"""By page; others run no script."""
 _MOST_QUERY = 500
 """Characters of a query that are read."""
 Answer = Callable[[Request], Response]
 
 
-def site(shelf: Shelf, *, cors: str | None = None, names: Collection[str] | None = None) -> Starlette:
+def site(
+    shelf: Shelf,
+    *,
+    cors: str | None = None,
+    names: Collection[str] | None = None,
+    closing: threading.Event | None = None,
+) -> Starlette:
     """Return the application.
 
     Args:
         shelf: What its pages read.
         cors: Origin whose scripts may read the JSON, or `*`; None for no other.
         names: Host names under which it answers; None for any.
+        closing: Set when the server ends, with which open streams end.
     """
-    made = _Site(shelf)
+    made, live = _Site(shelf), Live(shelf, closing or threading.Event())
     routes = [Route("/", lambda request: RedirectResponse("/models", 307))]
     for page in PAGES:
         routes.append(Route(f"{page.path}.json", made.twin(page)))
@@ -75,52 +86,17 @@ def site(shelf: Shelf, *, cors: str | None = None, names: Collection[str] | None
         Route("/models/{model}/versions/{version}/card.md", made.card),
         Route("/models/{model}/versions/{version}/{file}.safetensors", made.file),
         Route("/manifests/{digest}/block.cbor", made.block),
+        Route("/models/{model}/versions/{version}/verification/{act}", made.verify, methods=["POST"]),
+        Route("/live", live.stream),
         Route("/openapi.json", made.schema),
         Route("/static/{name}", made.static),
     ]
     handlers: Mapping[Any, Any] = {CairnError: made.failed, HTTPException: made.refused, Exception: made.broken}
     return Starlette(
-        routes=routes, exception_handlers=handlers, middleware=[Middleware(_Headers, cors), Middleware(_Names, names)]
+        routes=routes,
+        exception_handlers=handlers,
+        middleware=[Middleware(WithHeaders, cors), Middleware(WithNames, names)],
     )
-
-
-class _Headers:
-    """Adds the headers that every answer has, and CORS where it is on."""
-
-    def __init__(self, app: ASGIApp, cors: str | None) -> None:
-        self._app = app
-        self._cors = cors
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
-                if self._cors is not None and headers.get("content-type", "").startswith("application/json"):
-                    headers["Access-Control-Allow-Origin"] = self._cors
-                    headers["Access-Control-Expose-Headers"] = "ETag"
-                    headers.add_vary_header("Origin")
-                headers.setdefault("Cross-Origin-Resource-Policy", "cross-origin" if self._cors else "same-origin")
-            await send(message)
-
-        await self._app(scope, receive, with_headers)
-
-
-class _Names:
-    """Refuses requests for other host names than these."""
-
-    def __init__(self, app: ASGIApp, names: Collection[str] | None) -> None:
-        self._app = app
-        self._names = names
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        named = Headers(scope=scope).get("host", "")
-        if self._names is None or re.sub(r":\d*$", "", named).lower() in self._names:
-            await self._app(scope, receive, send)
-            return
-        said = f"expected a request for {', '.join(self._names)}, got one for {printable(named)[:100]}\n"
-        await Response(said, 421, media_type="text/plain")(scope, receive, send)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,20 +133,28 @@ class _Site:
     def page(self, page: Page) -> Answer:
         """Return the endpoint of a page."""
 
+        policy = _POLICIES.get(page.name, PAGE_POLICY)
+
         def answer(request: Request) -> Response:
-            etag = self._etag(request)
-            if _is_known(request, etag):
-                return _unchanged(etag)
+            headers = {
+                "ETag": self._etag(page, request),
+                "Cache-Control": "no-cache",
+                "Content-Security-Policy": policy,
+            }
+            if _is_known(request, headers["ETag"]):
+                return Response(status_code=304, headers=headers)  # a browser replaces its policy by this answer's
             facts = self._gathered(page, request)
             if isinstance(facts, SearchPage) and len(facts.hits) == 1:
                 return RedirectResponse(facts.hits[0].page, 303)
             query = f"?{request.url.query}" if request.url.query else ""
             shown = self._templates.get_template(f"{page.name}.html")
             text = shown.render(
-                page=facts, as_of=facts.as_of, twin=f"{request.url.path}.json{query}", title=page.summary
+                page=facts,
+                as_of=facts.as_of,
+                twin=f"{request.url.path}.json{query}",
+                title=page.summary,
+                offered=self._shelf.verifier is not None,
             )
-            policy = f"{_PAGE_POLICY}; script-src 'self'" if page.name == "search" else _PAGE_POLICY
-            headers = {"ETag": etag, "Cache-Control": "no-cache", "Content-Security-Policy": policy}
             return Response(text, media_type="text/html", headers=headers)
 
         return answer
@@ -179,11 +163,10 @@ class _Site:
         """Return the endpoint of a page's JSON twin."""
 
         def answer(request: Request) -> Response:
-            etag = self._etag(request)
-            if _is_known(request, etag):
-                return _unchanged(etag)
+            headers = {"ETag": self._etag(page, request), "Cache-Control": "no-cache"}
+            if _is_known(request, headers["ETag"]):
+                return Response(status_code=304, headers=headers)
             text = encoded(plain(self._gathered(page, request)))
-            headers = {"ETag": etag, "Cache-Control": "no-cache"}
             return Response(text + "\n", media_type="application/json", headers=headers)
 
         return answer
@@ -193,10 +176,11 @@ class _Site:
         with self._shelf.reading() as reading:
             return page.gather(reading, request.path_params, query)
 
-    def _etag(self, request: Request) -> str:
+    def _etag(self, page: Page, request: Request) -> str:
         """Return the tag of a page in the present state: another address, head, finality or release gives another."""
         named = f"{request.url.path}?{request.url.query}".encode()
-        return f'W/"{hashlib.sha256(self._release + self._shelf.state() + named).hexdigest()[:32]}"'
+        state = self._shelf.state(jobs=page.name == "verification")
+        return f'W/"{hashlib.sha256(self._release + state + named).hexdigest()[:32]}"'
 
     # Files --------------------------------------------------------------------------------------------------------
 
@@ -236,11 +220,33 @@ class _Site:
             found.data, media_type=found.kind, headers={"Cache-Control": "public, max-age=31536000, immutable"}
         )
 
+    # Acts ---------------------------------------------------------------------------------------------------------
+
+    def verify(self, request: Request) -> Response:
+        """Start or stop the verification of a version, and lead to its page.
+
+        Raises:
+            HTTPException: It is no form of this site, or no such act.
+            Busy: As many wait as may.
+        """
+        if not from_this_site(request):
+            raise HTTPException(403)
+        path, verifier = request.path_params, self._shelf.verifier
+        act = {} if verifier is None else {"start": verifier.start, "stop": verifier.stop}
+        if path["act"] not in act:
+            raise HTTPException(404)
+        with self._shelf.reading() as reading:
+            entry = entry_of(reading, reading.model(path["model"]), path["version"])
+        act[path["act"]](entry.model_id, entry.digest)
+        return RedirectResponse(request.url.path.removesuffix(f"/{path['act']}"), 303)
+
     # Errors -------------------------------------------------------------------------------------------------------
 
     def failed(self, request: Request, error: CairnError) -> Response:
         """Answer to an error that Cairn raises: what was expected, and what came."""
         name = type(error).__name__
+        if isinstance(error, Busy):
+            return self._error(request, 503, name, str(error))
         if isinstance(error, IndexUnusable) or not isinstance(error, InputError):
             log.warning("%s: %s: %s", request.url.path, name, error)  # it may name files and hosts
             return self._error(request, 503, name, "index or store cannot be read now: the explorer's log says why")
@@ -248,7 +254,11 @@ class _Site:
 
     def refused(self, request: Request, error: HTTPException) -> Response:
         """Answer to an address or a method that there is not."""
-        told = {404: "there is no such page", 405: "expected the method GET or HEAD"}
+        told = {
+            404: "there is no such page",
+            403: "expected a form of this site",
+            405: "expected the method GET or HEAD",
+        }
         said = told.get(error.status_code, "the request is malformed")
         return self._error(request, error.status_code, "HTTPException", f"{said}: {request.method} {request.url.path}")
 
@@ -259,14 +269,12 @@ class _Site:
 
     def _error(self, request: Request, code: int, name: str, message: str) -> Response:
         line = printable(" ".join(message.split()))
-        headers = {**_HEADERS, "Cache-Control": "no-store"}
+        headers = {**HEADERS, "Cache-Control": "no-store"}
         if request.url.path.endswith(".json"):
             text = encoded({"error": name, "message": line}) + "\n"
             return Response(text, code, media_type="application/json", headers=headers)
         text = self._templates.get_template("error.html").render(code=code, message=line, title="Error")
-        return Response(
-            text, code, media_type="text/html", headers={**headers, "Content-Security-Policy": _PAGE_POLICY}
-        )
+        return Response(text, code, media_type="text/html", headers={**headers, "Content-Security-Policy": PAGE_POLICY})
 
 
 def _static_files() -> tuple[dict[str, _File], dict[str, str]]:
@@ -300,10 +308,6 @@ def _is_known(request: Request, etag: str) -> bool:
     """Return whether the reader has the answer with this tag."""
     given = request.headers.get("if-none-match", "")
     return etag in re.split(r"\s*,\s*", given.strip())
-
-
-def _unchanged(etag: str) -> Response:
-    return Response(status_code=304, headers={"ETag": etag, "Cache-Control": "no-cache"})
 
 
 def _attached(name: str) -> dict[str, str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from registry.chain.contract_hashes import result_hash
 from registry.content.manifest import VersionManifest
-from registry.errors import BlockNotFound, StoreUnavailable, VerificationFailed
+from registry.errors import VerificationFailed
 from registry.explorer.reading import AsOf, NotThere, Reading, hex_of
+from registry.explorer.verifying import without_places
 from registry.facts.model_card import model_card
 from registry.facts.version_facts import (
     VersionFacts,
@@ -29,11 +30,10 @@ from registry.types import Blob, Cid, Digest
 from registry.verification.checks import Begun, Check, Finding, require_same, until_failure
 from registry.verification.verify import verify_published, verify_records
 
-__all__ = ["Relative", "StoredFile", "VersionPage", "card_of", "file_of", "version_page"]
+__all__ = ["Relative", "StoredFile", "VersionPage", "card_of", "entry_of", "file_of", "version_page"]
 
 _ANCESTORS, _CHILDREN, _CHECKED = 12, 12, 256
 """Relatives on a page, and commitments of a round up to which the page checks their manifests."""
-_UNAVAILABLE = (BlockNotFound.__name__, StoreUnavailable.__name__)
 FILES = ("weights", "state")
 """Files of a version that the site serves."""
 
@@ -99,11 +99,11 @@ class VersionPage:
 def version_page(reading: Reading, path: Mapping[str, str], query: Mapping[str, str]) -> VersionPage:
     """Return a version of a model."""
     model = reading.model(path["model"])
-    entry = _entry_of(reading, model, path["version"])
+    entry = entry_of(reading, model, path["version"])
     story = provenance_of_version(reading.db, reading.store, entry)
     parents = _parents(reading, entry.digest)
     relatives, more = _relatives(reading, entry, parents)
-    checks = tuple(map(_without_places, until_failure(_checks(reading, story))))
+    checks = tuple(map(without_places, until_failure(_checks(reading, story))))
     return VersionPage(
         as_of=reading.as_of,
         model=model,
@@ -120,7 +120,7 @@ def version_page(reading: Reading, path: Mapping[str, str], query: Mapping[str, 
 def card_of(reading: Reading, path: Mapping[str, str]) -> str:
     """Return the model card of a version, Markdown."""
     model = reading.model(path["model"])
-    entry = _entry_of(reading, model, path["version"])
+    entry = entry_of(reading, model, path["version"])
     ancestry = read_ancestry(reading.db, reading.catalogue)
     stories = ancestor_stories(reading.db, reading.store, ancestry, model.model_id, entry.digest)
     shown = tuple(lineage_entries(ancestry, stories, entry.digest))
@@ -140,7 +140,7 @@ def file_of(reading: Reading, path: Mapping[str, str]) -> Blob:
         NotThere: There is no such file, or the store does not have it.
     """
     model = reading.model(path["model"])
-    entry = _entry_of(reading, model, path["version"])
+    entry = entry_of(reading, model, path["version"])
     manifest = found_manifest(reading.store, entry.digest, VersionManifest)
     file = next((one for one in _files(reading, manifest) if one.name == path["file"]), None)
     if file is None or not file.here:
@@ -148,7 +148,13 @@ def file_of(reading: Reading, path: Mapping[str, str]) -> Blob:
     return Blob(file.cid, file.size)
 
 
-def _entry_of(reading: Reading, model: ModelEntry, text: str) -> VersionEntry:
+def entry_of(reading: Reading, model: ModelEntry, text: str) -> VersionEntry:
+    """Return the version of a model that a path names.
+
+    Raises:
+        InputError: The text is no digest.
+        NotThere: The model has no such version.
+    """
     digest = Digest(hex_of(text, 32, "version's digest"))
     held = queries.versions_of_digest(reading.db, digest)
     entry = next((one for one in held if one.model_id == model.model_id), None)
@@ -219,13 +225,6 @@ def _somewhere(reading: Reading, digest: Digest, near: VersionEntry) -> VersionE
 
 
 # Checks ---------------------------------------------------------------------------------------------------------------
-
-
-def _without_places(check: Check) -> Check:
-    """Return a check whose evidence names neither files nor hosts of the store."""
-    if check.finding is Finding.UNCHECKED and check.evidence.startswith(_UNAVAILABLE):
-        return replace(check, evidence="what it needs is unavailable from this store")
-    return check
 
 
 def _checks(reading: Reading, story: VersionProvenance) -> Iterator[Check | Begun]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from importlib.util import find_spec
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,9 +17,10 @@ from registry.cli.session import Session
 from registry.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from registry.explorer.reading import Shelf
+    from registry.explorer.verifying import Verifier
 
 app = single()
 NEEDS = Need.CHAIN | Need.HOME | Need.STORE
@@ -47,6 +50,13 @@ def explorer(
     poll: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.1, help="Seconds between polls for new blocks.")
     ] = 2.0,
+    verify: Annotated[
+        bool | None,
+        typer.Option(
+            "--verify/--no-verify",
+            help="Let visitors start deep verifications, one at a time; by default on a loopback address alone.",
+        ),
+    ] = None,
     save: Annotated[
         Path | None, typer.Option("--save", metavar="DIR", help="Write index and manifests to this folder, and end.")
     ] = None,
@@ -68,23 +78,46 @@ def explorer(
         )
     origin = _origin(cors)
     where = _address(listen)
+    if snapshot is not None and verify:
+        raise InputError("--verify: expected a chain and a store to verify against, got a snapshot, which has no files")
     shelf, refreshed = _live(session) if snapshot is None else _saved(snapshot)
     refreshed()
 
+    _serve(
+        session, shelf, refreshed, where, cors=origin, names=host or (), poll=poll, verify=verify, live=snapshot is None
+    )
+
+
+def _serve(
+    session: Session,
+    shelf: Shelf,
+    refreshed: Callable[[], str],
+    where: tuple[str, int],
+    *,
+    cors: str | None,
+    names: Sequence[str],
+    poll: float,
+    verify: bool | None,
+    live: bool,
+) -> None:
     from registry.cli.run_loops import run_loop
     from registry.explorer.serving import listening, serve
 
     listener, stop = listening(*where), threading.Event()
     there = listener.getsockname()
+    if live and (ip_address(there[0]).is_loopback if verify is None else verify):
+        shelf = replace(shelf, verifier=_verifier(session))
     url = f"http://{f'[{there[0]}]' if ':' in there[0] else there[0]}:{there[1]}/"
     session.out.result({"url": url}, lambda: session.out.line(url))
-    told = {"cors": origin, "names": [name.lower() for name in host or ()], "stop": stop}
+    told = {"cors": cors, "names": [name.lower() for name in names], "stop": stop}
     serving = threading.Thread(target=serve, args=(shelf, listener), kwargs=told, name="explorer")
     serving.start()
     try:
         run_loop(session, refreshed, poll=poll, who=f"serving {url}")
     finally:
         stop.set()
+        if shelf.verifier is not None:
+            shelf.verifier.close()
         serving.join()
 
 
@@ -118,6 +151,13 @@ def _live(session: Session) -> tuple[Shelf, Callable[[], str]]:
             sync_index(session, index)
 
     return shelf, Keeper(shelf, session.w3, sync).refresh
+
+
+def _verifier(session: Session) -> Verifier:
+    from registry.explorer.verifying import Verifier
+    from registry.verification.cache import VerificationCache
+
+    return Verifier(session.reader, session.store, cache=VerificationCache(session.home / "verified"))
 
 
 def _origin(text: str | None) -> str | None:
