@@ -37,6 +37,7 @@ ROOMS = {
     "registry/verification": "what was anchored, recomputed by a stranger",
     "registry/bundles": "lineage and proof in one file",
     "registry/roles": "aggregator and auditor: tasks with deadlines",
+    "registry/notices": "what happens to a model, told to commands and webhooks",
     "registry/explorer": "pages over index and store, read-only",
     "registry/explorer/static": "what browsers load",
     "registry/facts": "what commands and pages show, typed",
