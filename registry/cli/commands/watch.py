@@ -95,6 +95,7 @@ def _watch(
     from registry.cli.run_loops import alone, run_tasks, take_all_steps
     from registry.index.for_now import following_of
     from registry.roles.loop import LoopTask, take_step
+    from registry.roles.monitoring import sample_chain
 
     following, named = following_of(session.reader), model.hex()[:10]
     with alone(place / "watch.lock"):
@@ -106,7 +107,15 @@ def _watch(
             return
         index = LoopTask(f"index {named}", lambda: _sync(session, following))
         who = f"watch of model {named} for {', '.join(receivers)}"
-        run_tasks(session, (index, *steps), poll=loop[0], who=who, status=place / "status.json", metrics=loop[1])
+        run_tasks(
+            session,
+            (index, *steps),
+            poll=loop[0],
+            who=who,
+            status=place / "status.json",
+            metrics=loop[1],
+            samples=lambda: sample_chain(session.reader, index=path_of(session, following)),
+        )
 
 
 def _receivers(run: str | None, url: str | None, secret_file: Path | None, timeout: float | None) -> Receivers:
