@@ -20,7 +20,8 @@
     │   └── ContractError     the contract reverted; one subclass per custom error (registry.chain.contracts)
     ├── SignerError           a keystore, password or signer                                      exit 6
     ├── VerificationFailed    on-chain records and bytes disagree                                 exit 7
-    └── NobodysFile           a file that is no known version of any model                        exit 8
+    ├── NobodysFile           a file that is no known version of any model                        exit 8
+    └── NotDelivered          a command or webhook that did not take a notice                     exit 9
 
 Messages state what was expected and what was got. Exit codes are those of the command line; 1 means an unexpected
 error, 130 Ctrl-C.
@@ -43,6 +44,7 @@ __all__ = [
     "InputError",
     "NobodysFile",
     "NodeUnavailable",
+    "NotDelivered",
     "SignerError",
     "StoreUnavailable",
     "NotEnoughMoney",
@@ -156,3 +158,9 @@ class NobodysFile(CairnError):
     """A file that is no version of any model in the index."""
 
     exit_code = 8
+
+
+class NotDelivered(CairnError):
+    """A command or webhook did not take a notice."""
+
+    exit_code = 9

@@ -99,6 +99,7 @@ ROOMS = (
     "registry.bundles",
     "registry.roles",
     "registry.facts",
+    "registry.notices",
     "registry.explorer",
     "registry.exports",
     "registry.cli",

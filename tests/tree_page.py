@@ -38,6 +38,7 @@ ROOMS = {
     "registry/verification": "what was anchored, recomputed by a stranger",
     "registry/bundles": "lineage and proof in one file",
     "registry/roles": "aggregator and auditor: tasks with deadlines",
+    "registry/notices": "what happens to a model, told to commands and webhooks",
     "registry/explorer": "pages over index and store, read-only",
     "registry/exports": "a version's provenance in the formats of other tools",
     "registry/explorer/static": "what browsers load",

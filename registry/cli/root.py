@@ -42,6 +42,7 @@ COMMANDS = tuple(
         ("inclusion", CHECK, "inclusions", "Prove who is in a version, and who is not."),
         ("bundle", CHECK, "bundles", "Where a version comes from, with its proof, in one file."),
         ("explorer", CHECK, "explorer", "Models, rounds and versions as pages, for people and other tools."),
+        ("watch", CHECK, "watch", "Run a command or call a webhook on what happens to a model."),
         ("index", CHECK, "index", "Index the contracts' events in a SQLite file."),
         ("combine", CHECK, "combine", "Combine update files, bit for bit."),
         ("cid", CHECK, "cids", "Compute the CIDs of files, as `ipfs add` does."),
@@ -62,6 +63,7 @@ EXIT_CODES = {
     6: "keystore, password or signer",
     7: "verification failed",
     8: "a file that is no version of any model",
+    9: "a command or webhook that did not take a notice",
     130: "interrupted",
 }
 """Meaning of each exit code: those of `registry.errors`, success, and an unexpected error."""

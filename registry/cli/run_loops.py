@@ -25,12 +25,13 @@ from registry.facts.plain import plain
 
 if TYPE_CHECKING:
     from registry.roles.loop import LoopTask, TaskHealth
+    from registry.roles.monitoring import Sample
 
 __all__ = ["Metrics", "alone", "read_status", "run_loop", "run_tasks", "say", "take_all_steps", "tell_status"]
 
 Metrics = Annotated[
     str | None,
-    typer.Option(metavar="HOST:PORT", help="Serve Prometheus metrics of the tasks at this address, under /metrics."),
+    typer.Option(metavar="HOST:PORT", help="Serve Prometheus metrics here under /metrics, and /health."),
 ]
 T = TypeVar("T")
 _FINISHING = b"\nFinishing this step; press Ctrl-C again to abort it.\n"
@@ -40,7 +41,15 @@ _STALE = 60.0
 """Seconds without a write after which a status file counts as stale."""
 
 
-def run_loop(session: Session, advance: Callable[[], str], *, poll: float, who: str) -> None:
+def run_loop(
+    session: Session,
+    advance: Callable[[], str],
+    *,
+    poll: float,
+    who: str,
+    metrics: str | None = None,
+    samples: Callable[[], tuple[Sample, ...]] | None = None,
+) -> None:
     """Call advance until stopped, and print what each step did.
 
     Args:
@@ -48,14 +57,21 @@ def run_loop(session: Session, advance: Callable[[], str], *, poll: float, who: 
         advance: Runs one step; returns what it did, empty if there was nothing to do.
         poll: Seconds between polls while there is nothing to do.
         who: For the first line.
-    """
-    from registry.roles.loop import follow
+        metrics: HOST:PORT to serve metrics and health on; None for nowhere.
+        samples: Reads gauges for the metrics; called from another thread.
 
-    stop = threading.Event()
+    Raises:
+        InputError: The metrics address is unusable.
+    """
+    from registry.cli.metrics_server import serving_metrics
+    from registry.roles.loop import TaskHealth, follow
+
+    stop, health = threading.Event(), {"loop": TaskHealth()}
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
-    session.out.note(f"{who}; stop with Ctrl-C (twice: in the middle of a step), which is safe at any time.")
-    with _stopping(session, stop):
-        follow(advance, stop, poll=poll, done=lambda said: say(session, said))
+    with serving_metrics(metrics, health, samples, stop):
+        _tell_beginning(session, who, metrics)
+        with _stopping(session, stop):
+            follow(advance, stop, poll=poll, done=lambda said: say(session, said), health=health["loop"])
 
 
 def run_tasks(
@@ -66,6 +82,7 @@ def run_tasks(
     who: str,
     status: Path,
     metrics: str | None = None,
+    samples: Callable[[], tuple[Sample, ...]] | None = None,
 ) -> None:
     """Run tasks concurrently until stopped, and print what they did.
 
@@ -75,27 +92,33 @@ def run_tasks(
         poll: Seconds between a task's polls while it has nothing to do.
         who: For the first line.
         status: File to write the tasks' health to every few seconds.
-        metrics: HOST:PORT to serve Prometheus metrics on; None for nowhere.
+        metrics: HOST:PORT to serve Prometheus metrics and health on; None for nowhere.
+        samples: Reads gauges for the metrics; called from another thread.
 
     Raises:
         InputError: The metrics address is unusable, or another process runs from the status file's folder.
     """
-    with alone(status.with_suffix(".lock")):
-        _run_tasks(session, tasks, poll=poll, who=who, status=status, metrics=metrics)
+    from registry.cli.metrics_server import serving_metrics
+    from registry.roles.loop import TaskHealth
 
-
-def _run_tasks(
-    session: Session, tasks: Sequence[LoopTask], *, poll: float, who: str, status: Path, metrics: str | None
-) -> None:
-    from registry.roles.loop import TaskHealth, supervise
-
-    stop = threading.Event()
+    stop, health = threading.Event(), {task.name: TaskHealth() for task in tasks}
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s  %(threadName)s: %(message)s", datefmt="%H:%M:%S")
-    health = {task.name: TaskHealth() for task in tasks}
-    close = _serve(metrics, health) if metrics is not None else lambda: None
-    session.out.note(f"{who}; stop with Ctrl-C (twice: in the middle of a step), which is safe at any time.")
-    if metrics is not None:
-        session.out.note(f"Metrics: http://{metrics}/metrics")
+    with alone(status.with_suffix(".lock")), serving_metrics(metrics, health, samples, stop):
+        _tell_beginning(session, who, metrics)
+        _supervise(session, tasks, stop, poll, health, status, who)
+
+
+def _supervise(
+    session: Session,
+    tasks: Sequence[LoopTask],
+    stop: threading.Event,
+    poll: float,
+    health: Mapping[str, TaskHealth],
+    status: Path,
+    who: str,
+) -> None:
+    from registry.roles.loop import supervise
+
     writing = threading.Thread(target=_write_status, args=(status, who, health, stop), name="status")
     writing.start()
     try:
@@ -104,7 +127,12 @@ def _run_tasks(
     finally:
         stop.set()
         writing.join()
-        close()
+
+
+def _tell_beginning(session: Session, who: str, metrics: str | None) -> None:
+    session.out.note(f"{who}; stop with Ctrl-C (twice: in the middle of a step), which is safe at any time.")
+    if metrics is not None:
+        session.out.note(f"Metrics: http://{metrics}/metrics, health: http://{metrics}/health")
 
 
 def read_status(path: Path) -> dict[str, Any] | None:
@@ -214,40 +242,6 @@ def _write_status(path: Path, who: str, health: Mapping[str, TaskHealth], stop: 
             logging.getLogger(__name__).warning("%s: not written: %s", path, error)
         if stopped:
             return
-
-
-def _serve(where: str, health: Mapping[str, TaskHealth]) -> Callable[[], None]:
-    """Serve metrics; return a function that stops the server."""
-    from prometheus_client import CollectorRegistry, start_http_server
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-
-    class Tasks:
-        def collect(self) -> Iterator[Any]:
-            for kind, name, what, value in (
-                (CounterMetricFamily, "steps", "Steps taken.", lambda task: task.steps),
-                (CounterMetricFamily, "failures", "Steps that failed.", lambda task: task.failures),
-                (GaugeMetricFamily, "failing", "1 while steps fail.", lambda task: bool(task.failing)),
-                (GaugeMetricFamily, "failing_since_seconds", "Unix time; 0 if none fails.", lambda task: task.failing),
-                (GaugeMetricFamily, "last_step_seconds", "Unix time.", lambda task: task.stepped),
-                (GaugeMetricFamily, "last_did_seconds", "Unix time.", lambda task: task.did_at),
-            ):
-                family = kind(f"cairn_task_{name}", what, labels=["task", "model"])
-                for task, state in health.items():
-                    family.add_metric(task.partition(" ")[::2], value(state))
-                yield family
-
-    host, colon, port = where.rpartition(":")
-    if not colon or not port.isdigit() or not 0 < int(port) < 1 << 16:
-        raise InputError(f"--metrics: expected HOST:PORT such as 127.0.0.1:9464, got {where!r:.60}")
-    registry = CollectorRegistry()
-    registry.register(Tasks())
-    try:
-        server, _ = start_http_server(int(port), host or "127.0.0.1", registry)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"--metrics: expected an address that can be listened on, got {where!r:.60}: {error}"
-        ) from error
-    return server.shutdown
 
 
 def say(session: Session, said: str) -> None:

@@ -1,4 +1,4 @@
-"""Minimal HTTP client for blocks: total deadlines, size-capped bodies, no redirects.
+"""Minimal HTTP client for blocks and webhooks: total deadlines, size-capped bodies, no redirects.
 
 Built on `http.client`. Common clients apply their timeout to each read, so a slow-drip peer that sends a byte per
 second, in headers or body, never times out. Here every read gets the time left until the deadline. It is also 1.5 times
@@ -71,7 +71,7 @@ class Endpoint:
 
     Args:
         url: http or https, host, port and path prefix of all requests.
-        name: What messages call it; by default the URL.
+        name: What messages call it; by default a content store at the URL.
     """
 
     def __init__(self, url: str, name: str = "") -> None:
@@ -81,7 +81,7 @@ class Endpoint:
         if parts.username is not None or parts.password is not None:
             raise InputError(f"expected a URL without a password in it, got one for {parts.hostname}")
         self.url = url.rstrip("/")
-        self._name = name or self.url
+        self._name = name or f"content store {self.url}"
         self._prefix = parts.path.rstrip("/")
         self._secure = parts.scheme == "https"
         self.host = parts.hostname
@@ -95,9 +95,15 @@ class Endpoint:
         self._lock = threading.Lock()
 
     def ask(
-        self, target: str, deadline: Deadline, *, method: str = "GET", headers: Mapping[str, str] | None = None
+        self,
+        target: str,
+        deadline: Deadline,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
     ) -> Reply:
-        """Send a request without a body and return the reply once its headers have arrived.
+        """Send a request and return the reply once its headers have arrived.
 
         Raises:
             Late: The headers did not arrive before the deadline.
@@ -107,7 +113,7 @@ class Endpoint:
             connection, used = self._connection()
             connection.deadline = deadline
             try:
-                connection.request(method, self._prefix + target, headers=dict(headers or {}))
+                connection.request(method, self._prefix + target, body, dict(headers or {}))
                 return Reply(self, connection, connection.getresponse(), deadline)
             except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError) as error:
                 connection.close()
@@ -118,7 +124,7 @@ class Endpoint:
                 raise Late(f"{self.url}: no answer: {error}") from error
             except (ConnectionRefusedError, socket.gaierror) as error:
                 connection.close()
-                raise StoreUnavailable(f"content store {self._name} cannot be reached: {_told(error)}") from error
+                raise StoreUnavailable(f"{self._name} cannot be reached: {_told(error)}") from error
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
                 raise StoreUnavailable(f"{self.url}: {_told(error)}") from error

@@ -52,7 +52,7 @@ class KuboRpc:
 
     def __init__(self, api: str, block_timeout: float) -> None:
         self.url, self._multiaddr = endpoints_of(api)
-        self._rpc = Endpoint(self.url, f"kubo:{self.url}")
+        self._rpc = Endpoint(self.url, f"content store kubo:{self.url}")
         self._timeout = block_timeout
         self._gateway: Endpoint | None = None
         self._asked_for_gateway = False

@@ -58,6 +58,7 @@ TASKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("look at all of it in a browser, or over HTTP", ("explorer",)),
     ("fetch a model and verify it", ("model pull", "model card", "verify")),
     ("prove, and verify offline", ("inclusion create", "inclusion verify", "bundle create", "bundle verify")),
+    ("be told what happens to a model", ("watch",)),
     ("query the contracts' events", ("index sync", "index status", "index repair", "index rebuild", "index dump")),
     ("store and fetch content", ("cid", "store add", "store get", "store stat", "store export", "store import")),
     ("keep and free stored content", ("store pin", "store unpin", "store pins", "store fsck", "store gc")),

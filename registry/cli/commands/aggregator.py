@@ -53,6 +53,7 @@ def run(
     from registry.roles.aggregator import tasks
     from registry.roles.answering import disk_needed
     from registry.roles.loop import LoopTask
+    from registry.roles.monitoring import sample_chain
     from registry.types import Role
 
     client, store = session.client, session.store
@@ -66,7 +67,15 @@ def run(
     place.mkdir(parents=True, exist_ok=True)
     session.out.note(disk_needed(client, store, found, shutil.disk_usage(place).free))
     turns = LoopTask("turns", Turns(client, [found], Role.AGGREGATOR, client.account).step)
-    run_tasks(session, (*steps, turns), poll=poll, who=who, status=place / STATUS, metrics=metrics)
+    run_tasks(
+        session,
+        (*steps, turns),
+        poll=poll,
+        who=who,
+        status=place / STATUS,
+        metrics=metrics,
+        samples=lambda: sample_chain(client, [client] if shows is None else [client, shows]),
+    )
 
 
 @command(

@@ -86,6 +86,7 @@ def run(
     from registry.cli.run_loops import run_tasks
     from registry.cli.turns import Turns
     from registry.roles.loop import LoopTask
+    from registry.roles.monitoring import sample_chain
     from registry.types import Role
 
     with _auditor(session, models, limit, folder) as (who, place, steps):
@@ -94,7 +95,13 @@ def run(
         client = session.reader
         turns = Turns(client, [find_model(client, model) for model in models], Role.AUDITOR)
         run_tasks(
-            session, (*steps, LoopTask("turns", turns.step)), poll=poll, who=who, status=place / STATUS, metrics=metrics
+            session,
+            (*steps, LoopTask("turns", turns.step)),
+            poll=poll,
+            who=who,
+            status=place / STATUS,
+            metrics=metrics,
+            samples=lambda: sample_chain(client, [] if limit is None else [session.client]),
         )
 
 

@@ -14,6 +14,7 @@ from registry.cli.command import Need, command, group
 from registry.cli.index_file import open_index, path_of, sync_index
 from registry.cli.local_files import whole_file
 from registry.cli.prefixes import is_hex
+from registry.cli.run_loops import Metrics
 from registry.cli.session import Session
 from registry.errors import InputError
 
@@ -61,6 +62,7 @@ def sync(
     verify: Verify = False,
     checkpoint: Known = None,
     second_rpc: Second = None,
+    metrics: Metrics = None,
 ) -> None:
     """Index new blocks, and roll back blocks that a reorg removed. May be stopped at any time.
 
@@ -71,15 +73,25 @@ def sync(
     range is written.
     """
     check = _check(session, verify, checkpoint, second_rpc)
+    if metrics is not None and not follow:
+        raise InputError("expected --follow with --metrics: without it the command ends")
     with open_index(session) as index:
         if not follow:
             session.out.result(_facts(index, sync_index(session, index, check)))
             return
         from registry.cli.run_loops import run_loop
         from registry.index.sync import Follower
+        from registry.roles.monitoring import sample_chain
 
         follower = Follower(index, session.w3, session.reader.finality, check=check)
-        run_loop(session, lambda: _said(follower.sync()), poll=poll, who=f"indexing into {index.path}")
+        run_loop(
+            session,
+            lambda: _said(follower.sync()),
+            poll=poll,
+            who=f"indexing into {index.path}",
+            metrics=metrics,
+            samples=lambda: sample_chain(session.reader, index=index.path),
+        )
 
 
 @command(app, "status", needs=NEEDS, example="cairn index status --json")

@@ -54,6 +54,7 @@ def run(
     from registry.cli.run_loops import run_tasks, say
     from registry.ethereum.keys import to_checksum
     from registry.roles.loop import LoopTask, keeping
+    from registry.roles.monitoring import sample_chain
 
     client = session.client
     found = find_model(client, model)
@@ -67,6 +68,7 @@ def run(
         who=who,
         status=place / STATUS,
         metrics=metrics,
+        samples=lambda: sample_chain(client, [client]),
     )
 
 
