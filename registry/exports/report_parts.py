@@ -27,7 +27,8 @@ p { margin: .4rem 0; } .open { color: var(--open); } .open::before { content: "\
 div { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: .875rem; margin: .6rem 0; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .6rem .3rem 0; border-bottom: 1px solid var(--line);
   unicode-bidi: isolate; min-width: 4rem; }
-th { color: var(--soft); font-weight: 600; } tr { break-inside: avoid; } h2, h3 { break-after: avoid; }
+th { color: var(--soft); font-weight: 600; overflow-wrap: normal; }
+tr { break-inside: avoid; } h2, h3 { break-after: avoid; }
 pre { font-size: .8rem; white-space: pre-wrap; padding: .6rem; border: 1px solid var(--line); }
 img { max-width: 100%; background: #fff; }
 @media print {

@@ -82,12 +82,26 @@ def version_record(
         raise BlockNotFound(f"the manifest of version 0x{mine.version.hex()[:10]} is unavailable")
     shares = tuple(contributor_shares(facts).items())
     checked = tuple(replace(one, checks=tuple(map(_without_places, one.checks))) for one in checks)
+    if checked:
+        checked = (*_ancestors_elsewhere(facts, checked), *checked)
     record = VersionRecord(exported, facts, mine, mine.manifest, statement_of(facts, mine), shares, checked, picture)
     failed = [(about, check) for about, check in record.named_checks() if check.finding is Finding.FAILED]
     if failed or not any(True for _ in record.named_checks()):
         about, check = failed[0] if failed else ("version", Check("checks", Finding.FAILED, "none was carried out"))
         raise VerificationFailed(f"{about}: {check.name}: {check.evidence}; nothing is exported")
     return record
+
+
+def _ancestors_elsewhere(facts: LineageFacts, checked: Sequence[VerificationFacts]) -> Iterator[VerificationFacts]:
+    """Yield what stands in for ancestors that were not verified: those in other models, and those in none."""
+    known = {one.version for one in checked}
+    for version in reversed(facts.lineage):
+        if version.version not in known:
+            said = Check("ancestor", Finding.ASSERTED, f"of model 0x{version.model.hex()}: verify it there")
+            yield VerificationFacts(version.version, None, True, False, (said,))
+    for parent in facts.unknown_parents:
+        said = Check("ancestor", Finding.ASSERTED, "in no model of this contract: nothing of it is known")
+        yield VerificationFacts(parent, None, True, False, (said,))
 
 
 def _without_places(check: Check) -> Check:

@@ -7,13 +7,14 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from eth_account import Account
 from huggingface_hub import ModelCard
@@ -26,13 +27,14 @@ from registry.exports.people_report import people_report
 from registry.exports.research_crate import crate_files
 from registry.exports.signed_envelope import read_signing_key
 from registry.exports.version_record import VersionRecord
+from registry.rounds.versions import save_arrays
 from registry.types import Address
 from tests.cli.conftest import World
 
 ROOT = Path(__file__).parents[2]
 EAS = Address(bytes.fromhex("c2679fbd37d54388ce493f1db75320d236e1815e"))
 BIDI = re.compile("[\x00-\x09\x0b-\x1f\x7f\u200e\u200f\u2028\u202a-\u202e\u2066-\u2069]")
-needs_chromium = pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
+FindTool = Callable[[str], Path]
 
 
 def export(world: World, form: str, out: Path, key_file: Path, *more: object) -> dict[str, object]:
@@ -56,10 +58,10 @@ def test_each_export_leads_back_to_its_version(
     assert exported_world.done("verify", record.exported.wanted)["passed"]
 
 
-@needs_chromium
 def test_the_pdf_leads_back_to_its_version(
-    exported_world: World, record: VersionRecord, key_file: Path, tmp_path: Path
+    exported_world: World, record: VersionRecord, key_file: Path, tmp_path: Path, find_tool: FindTool
 ) -> None:
+    find_tool("chromium")
     export(exported_world, "pdf", tmp_path / "report.pdf", key_file)
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF-")
     assert read_export("pdf", tmp_path / "report.pdf") == record.exported
@@ -110,6 +112,25 @@ def test_hugging_face_reads_the_folder_s_card_and_metrics(
     assert card.data.to_dict()["cairn"] == record.exported.name
     weights = (tmp_path / "model" / "model.safetensors").read_bytes()
     assert hashlib.sha256(weights).digest() == record.manifest.weights.sha256
+
+
+def test_an_adapter_stands_in_place_of_the_weights_and_is_signed(
+    exported_world: World, key_file: Path, tmp_path: Path
+) -> None:
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    save_arrays(adapter / "adapter_model.safetensors", {"a": np.ones(3, np.float32)})
+    export(exported_world, "model-signing", tmp_path / "model", key_file, "--adapter", adapter)
+    there = ["README.md", "adapter_config.json", "adapter_model.safetensors", "cairn.json", "model.sig"]
+    assert sorted(os.listdir(tmp_path / "model")) == there
+    assert verify_signature(tmp_path / "model", key_file).returncode == 0
+
+
+def test_without_recomputing_the_arithmetic_is_asserted(exported_world: World, key_file: Path, tmp_path: Path) -> None:
+    told = export(exported_world, "html", tmp_path / "report.html", key_file, "--records-only")
+    assert told["finding"] == "asserted"
+    assert "not recomputed without files" in (tmp_path / "report.html").read_text()
 
 
 def test_hugging_face_reads_hostile_cards_and_their_metrics(hostile: VersionRecord) -> None:
@@ -168,8 +189,10 @@ def eas_sdk(path: Path) -> list[object]:
     return found
 
 
-@pytest.mark.skipif(not (ROOT / "node_modules/@ethereum-attestation-service/eas-sdk").exists(), reason="needs `npm ci`")
-def test_eas_s_sdk_verifies_the_attestation_and_refuses_a_changed_one(record: VersionRecord, tmp_path: Path) -> None:
+def test_eas_s_sdk_verifies_the_attestation_and_refuses_a_changed_one(
+    record: VersionRecord, tmp_path: Path, find_tool: FindTool
+) -> None:
+    find_tool("hardhat")  # the packages of package-lock.json are installed
     signer = LocalSigner(b"\1" * 32)
     path = tmp_path / "attestation.json"
     path.write_bytes(attestation(record, Attesting(signer, EAS, "1.3.0", 1_700_000_000)))
@@ -219,10 +242,11 @@ def test_the_report_runs_nothing_and_has_the_headings_of_regulators(told: Versio
     assert text.count("Open: ") == 15
 
 
-@needs_chromium
-def test_a_browser_shows_the_report_and_runs_nothing_of_it(hostile: VersionRecord, tmp_path: Path) -> None:
+def test_a_browser_shows_the_report_and_runs_nothing_of_it(
+    hostile: VersionRecord, tmp_path: Path, find_tool: FindTool
+) -> None:
     (tmp_path / "report.html").write_bytes(people_report(hostile))
-    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
+    command = [str(find_tool("chromium")), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
     command += ["--disable-background-networking", f"--user-data-dir={tmp_path / 'profile'}", "--window-size=400,900"]
     shown = subprocess.run(
         [*command, "--dump-dom", (tmp_path / "report.html").as_uri()], capture_output=True, text=True, timeout=120

@@ -24,11 +24,12 @@ from registry.exports.signed_envelope import read_signing_key
 from registry.exports.version_record import VersionRecord
 
 
-def test_prov_reads_the_json_and_writes_the_same_prov_n(told: VersionRecord) -> None:
+def test_prov_reads_both_forms_as_one_document(told: VersionRecord) -> None:
     document = ProvDocument.deserialize(content=prov_json(told).decode(), format="json")
     theirs = [line.strip() for line in document.get_provn().splitlines() if line.strip()]
     ours = [line.strip() for line in prov_n(told).decode().splitlines() if line.strip()]
     assert sorted(theirs) == sorted(ours)
+    assert ProvDocument.deserialize(content=prov_n(told).decode(), format="provn") == document
     assert len(list(document.get_records(ProvActivity))) == 1
     assert len(list(document.get_records(ProvAgent))) == 4
     names = {str(one.identifier) for one in document.get_records(ProvEntity)}

@@ -17,6 +17,7 @@ from registry.exports.formats import FORMATS, read_export
 from registry.exports.printing import print_pdf
 from registry.exports.signed_envelope import read_signing_key
 from registry.exports.version_record import VersionRecord, version_record
+from registry.types import Digest
 from registry.verification.checks import Check, Finding
 from tests.cli.conftest import World
 
@@ -33,6 +34,17 @@ def test_nothing_is_exported_of_a_version_that_disagrees_with_the_chain(record: 
         with_check(record, Check("aggregate", Finding.FAILED, "differs"))
     with pytest.raises(VerificationFailed, match="none was carried out"):
         version_record(record.exported, record.facts, [], record.picture)
+
+
+def test_ancestors_that_were_not_verified_are_said_to_be_so(record: VersionRecord) -> None:
+    facts = replace(record.facts, unknown_parents=(Digest(b"\7" * 32),))
+    found = version_record(record.exported, facts, record.checks[1:], record.picture)
+    assert (record.finding, found.finding) == (Finding.PASSED, Finding.ASSERTED)
+    of_genesis, of_unknown = found.said_checks()[:2]
+    assert of_genesis.endswith(f"ancestor: of model 0x{record.exported.model.hex()}: verify it there")
+    assert (
+        of_unknown == f"asserted: version 0x{'07' * 5}: ancestor: in no model of this contract: nothing of it is known"
+    )
 
 
 def test_without_the_version_s_manifest_nothing_is_exported(record: VersionRecord) -> None:
