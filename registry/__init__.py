@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from registry.cli.command import Need, run_script
     from registry.cli.finding import find_account, find_model, find_version
     from registry.cli.session import Session
+    from registry.cli.verified_file import read_verified
     from registry.content.manifest import DataSetManifest
     from registry.errors import CairnError, VerificationFailed
     from registry.lineage.provenance import read_lineage
@@ -47,6 +48,7 @@ __all__ = [
     "publish_plan",
     "read_data_set",
     "read_lineage",
+    "read_verified",
     "run_script",
     "server_program",
     "sign",
@@ -76,6 +78,7 @@ _PLACES = {
     "publish_plan": "registry.rounds.plans",
     "read_data_set": "registry.rounds.data_sets",
     "read_lineage": "registry.lineage.provenance",
+    "read_verified": "registry.cli.verified_file",
     "run_script": "registry.cli.command",
     "server_program": "registry.rules.tracing",
     "sign": "registry.rules.tracing",

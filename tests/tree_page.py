@@ -58,6 +58,7 @@ ROOMS = {
     "examples/across_languages": "hospitals of three languages",
     "examples/agents": "agents with private heads that share a body",
     "examples/clinical_coding": "a pretrained encoder at three hospitals",
+    "examples/serve": "a service that starts with a verified model alone",
     "examples/text_generation": "a pretrained language model at three hospitals",
     "examples/translation": "a translator at three hospitals",
     "benchmarks": "what the figures come from",

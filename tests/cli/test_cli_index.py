@@ -113,7 +113,7 @@ def test_following_goes_on_until_stopped(world: Any, monkeypatch: pytest.MonkeyP
     """The loop itself is tested with the others; here it takes three steps."""
     said: list[str] = []
 
-    def three_steps(session: Any, advance: Any, *, poll: float, who: str) -> None:
+    def three_steps(session: Any, advance: Any, **_: Any) -> None:
         said.append(advance())
         world.done("round", "open", world.model, "--account", "a")
         said.extend((advance(), advance()))

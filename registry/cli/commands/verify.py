@@ -10,9 +10,10 @@ import typer
 
 from registry.cli.check_lines import SIGNS, check_line, require_passed
 from registry.cli.command import Need, command, single
-from registry.cli.finding import Found, find_version
+from registry.cli.finding import Found, find_model, find_version
 from registry.cli.output import short
 from registry.cli.session import Session
+from registry.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +48,12 @@ def verify(
         typer.Option("--deep", help="Also check events against receipts and headers, and read the aggregates' blocks."),
     ] = False,
     again: Annotated[bool, typer.Option("--again", help="Ignore cached verifications.")] = False,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="MODEL", help="Fail unless the file is a version of this model.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail if the file is a provisional or deprecated version.")
+    ] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print one line per version, and only those checks that did not pass.")
     ] = False,
@@ -56,18 +63,15 @@ def verify(
     A file, its CID or its sha256 is first identified as a version. Cached verifications are reused, except for the
     contract's current state; --again ignores them. Needs no account, no permission and no torch. Exit code 7 if
     anything disagrees, 4 if bytes are unavailable or rules are of a later release, 8 if the file is no version of any
-    model.
+    model. Anybody may anchor any file under a model of their own: what must be a certain model's, needs --model.
     """
-    from registry.facts.plain import plain
-    from registry.facts.verification_facts import lineage_verification_facts
     from registry.verification.cache import VerificationCache
     from registry.verification.verify import verify_version
 
     client = session.reader
     name = _file_named(version)
     identified = None if name is None else _identified(session, version, name)
-    first = identified.versions[0] if identified else None
-    found = find_version(client, version) if first is None else Found(first.model_id, first.digest)
+    found = _chosen(session, version, identified, model, strict)
     done: list[Verification] = []
     with tempfile.TemporaryDirectory(prefix="cairn-verify-") as folder, session.out.waiting("verifying") as say:
         for one in verify_version(
@@ -83,6 +87,14 @@ def verify(
         ):
             done.append(one)
             show(session, one, quiet)
+    _tell(session, found, done, identified)
+
+
+def _tell(session: Session, found: Found, done: list[Verification], identified: Identified | None) -> None:
+    """Print the verdict, and end with an error unless every check passed."""
+    from registry.facts.plain import plain
+    from registry.facts.verification_facts import lineage_verification_facts
+
     facts = lineage_verification_facts(found.model, found.version, done)
     shown = facts if identified is None else {**plain(facts), "file": identified}
     rounds = sum(1 for one in done if one.step.round)
@@ -113,28 +125,39 @@ def _file_named(text: str) -> FileName | None:
 
 
 def _identified(session: Session, text: str, name: FileName) -> Identified:
-    """Print the versions that a file is.
-
-    Raises:
-        NobodysFile: The file is no version of any model.
-    """
+    """Print the versions that a file is."""
     from registry.cli.index_file import open_catalogue, read_synced
-    from registry.errors import NobodysFile
     from registry.lineage.identify import identify
 
     with read_synced(session) as db, open_catalogue(session) as catalogue:
         found = identify(db, catalogue, name)
-    if not found.versions:
-        held = f" ({found.unread} versions have unavailable manifests: it may be one of them)"
-        kind = _kind_of(Path(text))
-        is_kind = f"; the file is {kind}" if kind is not None else ""
-        raise NobodysFile(f"{text}: no version of any model is {name}{held if found.unread else ''}{is_kind}")
     for entry in found.versions:
         made = f"round {entry.number}" if entry.number else "genesis" if not any(entry.parent) else "owner's version"
         marks = ("" if entry.final else ", provisional") + (", DEPRECATED" if entry.deprecated else "")
         where = f"version {short(entry.digest)} of model {short(entry.model_id)}"
         session.out.line(f"{text} is {where}: {made}{marks}")
     return found
+
+
+def _chosen(session: Session, text: str, identified: Identified | None, model: str | None, strict: bool) -> Found:
+    """Return the version that an argument names, or that a file is taken for.
+
+    Raises:
+        InputError: It names no file, so that there is nothing to compare with a model.
+        NobodysFile: The file is no version of any model, or none of the model.
+        VerificationFailed: It is provisional or deprecated, and strict.
+    """
+    from registry.cli.verified_file import chosen_version
+
+    if identified is None:
+        if model is not None or strict:
+            raise InputError(f"expected a file, its CID or sha256 with --model and --strict, got {text!r:.100}")
+        return find_version(session.reader, text)
+    kind = _kind_of(Path(text))
+    said = f"; the file is {kind}" if kind is not None else ""
+    of = None if model is None else find_model(session.reader, model)
+    entry = chosen_version(text, identified, model=of, strict=strict, kind=said)
+    return Found(entry.model_id, entry.digest)
 
 
 def _kind_of(path: Path) -> FileKind | None:
