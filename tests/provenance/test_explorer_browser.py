@@ -167,6 +167,18 @@ def test_without_scripts_every_page_is_complete(world: World, base: str, browser
         assert not any(url.endswith(".js") for _, url in seen.requests if "search" not in url)
 
 
+@pytest.mark.parametrize("name", ["model", "version", "round"])
+def test_a_page_prints_whole_and_without_what_only_a_screen_can_do(
+    world: World, base: str, browser: Browser, name: str
+) -> None:
+    with watched(browser, base, viewport={"width": 718, "height": 1000}) as seen:
+        seen.page.emulate_media(media="print")
+        seen.open(paths(world)[name])
+        assert overflow(seen.page) == 0
+        assert not any(one.is_visible() for one in seen.page.query_selector_all("form, button, summary"))
+        assert all(one.is_visible() for one in seen.page.query_selector_all("details table"))
+
+
 def test_axe_finds_what_is_wrong(browser: Browser) -> None:
     with watched(browser, "about:blank") as seen:
         seen.page.set_content("<html lang='en'><main><p style='color: #ccc; background: #fff'>pale</p><input></main>")
