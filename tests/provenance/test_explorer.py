@@ -22,11 +22,10 @@ pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 jsonschema = pytest.importorskip("jsonschema")
 
-from explorer_world import Answer, Ask, World, make_world, served  # noqa: E402
+from explorer_world import Answer, Ask, World, served  # noqa: E402
 
 from registry.content.manifest import (  # noqa: E402
     DataSetManifest,
-    PlanManifest,
     UpdateManifest,
     VersionManifest,
     encode,
@@ -45,12 +44,10 @@ from registry.index.sync import Follower  # noqa: E402
 from registry.store.manifests import get_manifest, put_manifest  # noqa: E402
 from registry.store.memory import MemoryStore  # noqa: E402
 
+pytestmark = pytest.mark.xdist_group("explorer")  # one process makes the world for all
+
+
 ELSEWHERE = re.compile(r"^(?:[a-z][a-z0-9+.-]*:|//)", re.IGNORECASE)
-
-
-@pytest.fixture(scope="module")
-def world(example: PlanManifest, tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(example, tmp_path_factory.mktemp("explorer"))
 
 
 @pytest.fixture(scope="module")

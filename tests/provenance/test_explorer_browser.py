@@ -13,15 +13,15 @@ pytest.importorskip("uvicorn")
 pytest.importorskip("playwright")
 
 from browsing import APPROVED, AXE, axe_violations, chromium, differs, overflow, require_picture, watched
-from explorer_world import World, make_world, served
+from explorer_world import World, served
 from playwright.sync_api import Browser
 
-from registry.content.manifest import PlanManifest, VersionManifest
+from registry.content.manifest import VersionManifest
 from registry.explorer.snapshot import open_snapshot
 from registry.store.blobs import open_blob
 from registry.store.manifests import get_manifest
 
-pytestmark = [pytest.mark.slow, pytest.mark.node]
+pytestmark = [pytest.mark.slow, pytest.mark.node, pytest.mark.xdist_group("explorer")]
 WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 PICTURED = ("models", "model", "version", "round", "live", "plan", "participant", "data-set", "manifest", "block",
             "search", "error")  # fmt: skip
@@ -33,11 +33,6 @@ ALIKE = ("versions", "rounds", "members", "nothing", "verification", "hostile", 
 def browser(find_tool: Callable[[str], Path]) -> Iterator[Browser]:
     with chromium(find_tool("chromium")) as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def world(browser: Browser, example: PlanManifest, tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(example, tmp_path_factory.mktemp("explorer"))
 
 
 @pytest.fixture(scope="module")

@@ -13,17 +13,13 @@ pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 schemathesis = pytest.importorskip("schemathesis")
 
-from explorer_world import Ask, World, make_world, served  # noqa: E402
+from explorer_world import Ask, World, served  # noqa: E402
 from schemathesis.specs.openapi.checks import positive_data_acceptance  # noqa: E402
 
-from registry.content.manifest import PlanManifest  # noqa: E402
 from registry.explorer.pages import PAGES  # noqa: E402
 from registry.explorer.snapshot import open_snapshot  # noqa: E402
 
-
-@pytest.fixture(scope="module")
-def world(example: PlanManifest, tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(example, tmp_path_factory.mktemp("explorer"))
+pytestmark = pytest.mark.xdist_group("explorer")  # one process makes the world for all
 
 
 @pytest.fixture(scope="module")
