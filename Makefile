@@ -66,7 +66,7 @@ soak: ## the long runs: 500 faulty rounds, 400 kills, thousands of fuzz cases, e
 	$(BIN)/python tests/mutations/run.py --all
 
 bench: install-test contracts kubo .tools/flwr/installed ## the speed, memory and gas figures, beside their peers
-	for part in aggregate columns robust cid store answer gas flood round verify index billion; do $(NODE) $(BIN)/python -m benchmarks.$$part || exit 1; done
+	for part in aggregate columns robust cid store answer gas flood round verify index billion explorer; do $(NODE) $(BIN)/python -m benchmarks.$$part || exit 1; done
 	$(BIN)/python -m benchmarks.table
 
 install: $(VENV)/installed ## what the demo needs, into .venv

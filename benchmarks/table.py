@@ -32,6 +32,7 @@ ORDER = (
     "verify",
     "index",
     "billion",
+    "explorer",
 )
 HEAD = ("What", "Cairn", "Beside it", "", "Ratio", "Target")
 

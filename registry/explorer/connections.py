@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 import h11
@@ -27,6 +28,8 @@ class PatientProtocol(H11Protocol):
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for a request, or close what is one too many of its address."""
         super().connection_made(transport)
+        held = transport.get_extra_info("socket")  # asyncio does so only where the listener names its protocol
+        held.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         here = self.client[0] if self.client else ""
         if sum(1 for one in self.connections if (getattr(one, "client", None) or ("",))[0] == here) > PER_ADDRESS:
             transport.abort()

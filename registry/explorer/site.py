@@ -36,6 +36,7 @@ from registry.explorer.guards import (
     WithNames,
     from_this_site,
 )
+from registry.explorer.kept import Kept
 from registry.explorer.live import Live
 from registry.explorer.openapi import openapi
 from registry.explorer.pages import PAGES, Page
@@ -110,6 +111,7 @@ class _Site:
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
+        self._kept = Kept()
         self._version = version("cairn-registry")
         self._static, names = _static_files()
         self._schema = encoded(openapi(self._version)).encode()
@@ -143,6 +145,8 @@ class _Site:
             }
             if _is_known(request, headers["ETag"]):
                 return Response(status_code=304, headers=headers)  # a browser replaces its policy by this answer's
+            if (kept := self._kept.find(headers["ETag"])) is not None:
+                return Response(kept, media_type="text/html", headers=headers)
             facts = self._gathered(page, request)
             if isinstance(facts, SearchPage) and len(facts.hits) == 1:
                 return RedirectResponse(facts.hits[0].page, 303)
@@ -155,6 +159,7 @@ class _Site:
                 title=page.summary,
                 offered=self._shelf.verifier is not None,
             )
+            self._kept.keep(headers["ETag"], text.encode())
             return Response(text, media_type="text/html", headers=headers)
 
         return answer
@@ -166,8 +171,11 @@ class _Site:
             headers = {"ETag": self._etag(page, request), "Cache-Control": "no-cache"}
             if _is_known(request, headers["ETag"]):
                 return Response(status_code=304, headers=headers)
-            text = encoded(plain(self._gathered(page, request)))
-            return Response(text + "\n", media_type="application/json", headers=headers)
+            body = self._kept.find(headers["ETag"])
+            if body is None:
+                body = (encoded(plain(self._gathered(page, request))) + "\n").encode()
+                self._kept.keep(headers["ETag"], body)
+            return Response(body, media_type="application/json", headers=headers)
 
         return answer
 

@@ -38,8 +38,10 @@ __all__ = [
     "convictions_by",
     "demands",
     "expulsions",
+    "is_round",
     "quorums",
     "results",
+    "round_after",
     "round_of",
     "rounds",
     "rounds_before",
@@ -92,6 +94,21 @@ def rounds_before(db: sqlite3.Connection, model_id: ModelId, before: int, most: 
     """Return so many of a model's rounds with a number below `before`, newest first."""
     where, order = "rounds.model = ? AND rounds.number < ?", "ORDER BY rounds.number DESC LIMIT ?"
     return tuple(_rounds(db, where, model_id, before, most, order=order))
+
+
+def round_after(db: sqlite3.Connection, model_id: ModelId, parent: Digest) -> RoundEntry | None:
+    """Return the newest finalized round of a model that has a version as parent."""
+    where = (
+        "rounds.model = ? AND rounds.parent = ? "
+        "AND EXISTS (SELECT 1 FROM finalizations WHERE finalizations.round = rounds.round)"
+    )
+    order = "ORDER BY rounds.number DESC LIMIT 1"
+    return next(_rounds(db, where, model_id, parent, order=order), None)
+
+
+def is_round(db: sqlite3.Connection, round_id: RoundId) -> bool:
+    """Return whether there is a round of this id."""
+    return db.execute("SELECT 1 FROM rounds WHERE round = ?", (round_id,)).fetchone() is not None
 
 
 def round_of(db: sqlite3.Connection, round_id: RoundId) -> RoundEntry | None:

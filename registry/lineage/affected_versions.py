@@ -135,7 +135,7 @@ def _made(db: sqlite3.Connection, entry: RoundEntry) -> bool | None:
     """Return whether a round made a version; None if it is the last and not recorded as ended."""
     if entry.version_digest is not None:
         return True
-    followed = round_queries.round_of(db, round_id_of(entry.model_id, entry.number + 1)) is not None
+    followed = round_queries.is_round(db, round_id_of(entry.model_id, entry.number + 1))
     return False if entry.cancelled or followed else None
 
 

@@ -77,8 +77,8 @@ def scores_of_versions(
 
 
 def _round_after(db: sqlite3.Connection, store: ContentStore, entry: VersionEntry) -> RoundProvenance | None:
-    after = [r for r in round_queries.rounds(db, entry.model_id) if r.parent == entry.digest and r.version_digest]
-    return round_provenance(db, store, after[-1]) if after else None
+    after = round_queries.round_after(db, entry.model_id, entry.digest)
+    return None if after is None else round_provenance(db, store, after)
 
 
 def round_score(told: RoundProvenance) -> VersionScore | None:

@@ -16,6 +16,8 @@ import pytest
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
+from registry.cli.commands.explorer import offered
+
 
 @pytest.fixture(scope="module")
 def snapshot(shared_world: Any) -> Path:
@@ -58,6 +60,7 @@ def test_saving_twice_brings_a_snapshot_up_to_date(snapshot: Path, shared_world:
         (("snapshot", "--listen", "8420"), "--listen: expected HOST:PORT such as 127.0.0.1:8420, got '8420'"),
         (("snapshot", "--listen", "127.0.0.1:70000"), "--listen: expected HOST:PORT"),
         (("snapshot", "--listen", "192.0.2.1:8420"), "192.0.2.1:8420: expected an address to listen at"),
+        (("snapshot", "--verify"), "--verify: expected a chain and a store to verify against, got a snapshot"),
         (("snapshot", "--cors", "example.org"), "--cors: expected an origin such as https://example.org"),
         (("snapshot", "--cors", "https://a\r\nX: y"), "--cors: expected an origin"),
     ],
@@ -69,6 +72,21 @@ def test_what_cannot_be_served_is_refused_with_exit_code_2(
     refused = shared_world.run("explorer", *arguments, "--json")
     assert refused.exit_code == 2, refused.output
     assert said in json.loads(refused.stderr)["message"]
+
+
+@pytest.mark.parametrize(
+    ("address", "verify", "found"),
+    [
+        ("127.0.0.1", None, True),
+        ("::1", None, True),
+        ("0.0.0.0", None, False),
+        ("192.0.2.1", None, False),
+        ("192.0.2.1", True, True),
+        ("127.0.0.1", False, False),
+    ],
+)
+def test_others_start_verifications_only_if_told_so(address: str, verify: bool | None, found: bool) -> None:
+    assert offered(address, verify) is found
 
 
 def test_without_its_packages_the_extra_is_named(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -16,6 +17,9 @@ from registry.rounds.plans import server_rule
 from registry.store.memory import MemoryStore
 from trainer.participant import Task
 from trainer.simulation import Simulation, simulate_round, start
+
+if TYPE_CHECKING:
+    from explorer_world import World
 
 PLAN = PlanManifest(
     algorithm=Procedure("fedavg", {"epochs": 1}),
@@ -50,6 +54,14 @@ PLAN = PlanManifest(
 def example() -> PlanManifest:
     """A plan of one round of everybody's, fitted to no parent."""
     return PLAN
+
+
+@pytest.fixture(scope="session")
+def world(example: PlanManifest, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The explorer's world, which its tests leave as it is."""
+    from explorer_world import make_world
+
+    return make_world(example, tmp_path_factory.mktemp("explorer"))
 
 
 def module() -> nn.Module:

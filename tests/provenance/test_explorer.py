@@ -22,11 +22,10 @@ pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 jsonschema = pytest.importorskip("jsonschema")
 
-from explorer_world import Answer, Ask, World, make_world, served  # noqa: E402
+from explorer_world import Answer, Ask, World, served  # noqa: E402
 
 from registry.content.manifest import (  # noqa: E402
     DataSetManifest,
-    PlanManifest,
     UpdateManifest,
     VersionManifest,
     encode,
@@ -45,12 +44,10 @@ from registry.index.sync import Follower  # noqa: E402
 from registry.store.manifests import get_manifest, put_manifest  # noqa: E402
 from registry.store.memory import MemoryStore  # noqa: E402
 
+pytestmark = pytest.mark.xdist_group("explorer")  # one process makes the world for all
+
+
 ELSEWHERE = re.compile(r"^(?:[a-z][a-z0-9+.-]*:|//)", re.IGNORECASE)
-
-
-@pytest.fixture(scope="module")
-def world(example: PlanManifest, tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(example, tmp_path_factory.mktemp("explorer"))
 
 
 @pytest.fixture(scope="module")
@@ -360,7 +357,8 @@ def test_lists_come_in_parts_that_make_the_whole(world: World, ask: Ask, monkeyp
     monkeypatch.setattr(model_pages, "_MODELS", 1)
     for room in (model_pages, round_page, people_pages):
         monkeypatch.setattr(room, "_PART", 1)
-    assert [parts(*one) for one in lists] == whole
+    with served(open_snapshot(world.folder)) as ask:  # anew: answers are kept a while
+        assert [parts(*one) for one in lists] == whole
     assert [len(found) for found in whole] == [2, 3, 3, 4, 2, 3]
 
 

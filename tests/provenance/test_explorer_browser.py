@@ -13,15 +13,15 @@ pytest.importorskip("uvicorn")
 pytest.importorskip("playwright")
 
 from browsing import APPROVED, AXE, axe_violations, chromium, differs, overflow, require_picture, watched
-from explorer_world import World, make_world, served
+from explorer_world import World, served
 from playwright.sync_api import Browser
 
-from registry.content.manifest import PlanManifest, VersionManifest
+from registry.content.manifest import VersionManifest
 from registry.explorer.snapshot import open_snapshot
 from registry.store.blobs import open_blob
 from registry.store.manifests import get_manifest
 
-pytestmark = [pytest.mark.slow, pytest.mark.node]
+pytestmark = [pytest.mark.slow, pytest.mark.node, pytest.mark.xdist_group("explorer")]
 WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 PICTURED = ("models", "model", "version", "round", "live", "plan", "participant", "data-set", "manifest", "block",
             "search", "error")  # fmt: skip
@@ -33,11 +33,6 @@ ALIKE = ("versions", "rounds", "members", "nothing", "verification", "hostile", 
 def browser(find_tool: Callable[[str], Path]) -> Iterator[Browser]:
     with chromium(find_tool("chromium")) as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def world(browser: Browser, example: PlanManifest, tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(example, tmp_path_factory.mktemp("explorer"))
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +160,18 @@ def test_without_scripts_every_page_is_complete(world: World, base: str, browser
         seen.page.click(".large button")
         seen.page.wait_for_url("**/versions/*")
         assert not any(url.endswith(".js") for _, url in seen.requests if "search" not in url)
+
+
+@pytest.mark.parametrize("name", ["model", "version", "round"])
+def test_a_page_prints_whole_and_without_what_only_a_screen_can_do(
+    world: World, base: str, browser: Browser, name: str
+) -> None:
+    with watched(browser, base, viewport={"width": 718, "height": 1000}) as seen:
+        seen.page.emulate_media(media="print")
+        seen.open(paths(world)[name])
+        assert overflow(seen.page) == 0
+        assert not any(one.is_visible() for one in seen.page.query_selector_all("form, button, summary"))
+        assert all(one.is_visible() for one in seen.page.query_selector_all("details table"))
 
 
 def test_axe_finds_what_is_wrong(browser: Browser) -> None:

@@ -13,16 +13,12 @@ import pytest
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
-from explorer_world import Ask, World, make_world, served
+from explorer_world import Ask, World, served
 
-from registry.content.manifest import PlanManifest
 from registry.explorer import connections
 from registry.explorer.snapshot import open_snapshot
 
-
-@pytest.fixture(scope="module")
-def world(example: PlanManifest, tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(example, tmp_path_factory.mktemp("explorer"))
+pytestmark = pytest.mark.xdist_group("explorer")  # one process makes the world for all
 
 
 @pytest.fixture

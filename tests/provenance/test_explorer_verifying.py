@@ -14,9 +14,9 @@ import pytest
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
-from explorer_world import Ask, World, make_world, served
+from explorer_world import Ask, World, served
 
-from registry.content.manifest import PlanManifest, UpdateManifest, VersionManifest, manifest_cid
+from registry.content.manifest import UpdateManifest, VersionManifest, manifest_cid
 from registry.explorer.reading import Shelf
 from registry.explorer.snapshot import open_snapshot
 from registry.explorer.verifying import Verifier
@@ -27,10 +27,7 @@ from registry.store.manifests import get_manifest
 from registry.store.memory import MemoryStore
 from registry.types import Cid
 
-
-@pytest.fixture(scope="module")
-def world(example: PlanManifest, tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(example, tmp_path_factory.mktemp("explorer"))
+pytestmark = pytest.mark.xdist_group("explorer")  # one process makes the world for all
 
 
 class Gate(MemoryStore):

@@ -105,7 +105,7 @@ def _serve(
 
     listener, stop = listening(*where), threading.Event()
     there = listener.getsockname()
-    if live and (ip_address(there[0]).is_loopback if verify is None else verify):
+    if live and offered(there[0], verify):
         shelf = replace(shelf, verifier=_verifier(session))
     url = f"http://{f'[{there[0]}]' if ':' in there[0] else there[0]}:{there[1]}/"
     session.out.result({"url": url}, lambda: session.out.line(url))
@@ -151,6 +151,11 @@ def _live(session: Session) -> tuple[Shelf, Callable[[], str]]:
             sync_index(session, index)
 
     return shelf, Keeper(shelf, session.w3, sync).refresh
+
+
+def offered(address: str, verify: bool | None) -> bool:
+    """Return whether visitors of an address may start verifications: as told, or else on loopback alone."""
+    return ip_address(address).is_loopback if verify is None else verify
 
 
 def _verifier(session: Session) -> Verifier:
