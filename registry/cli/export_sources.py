@@ -140,7 +140,7 @@ def _named(chain_id: int, contract: Address, model: ModelId, version: Digest, at
 
 
 def signing_key(path: Path | None, password_file: Path | None) -> SigningKey:
-    """Return the key of --key.
+    """Return the key of --key-file.
 
     Raises:
         InputError: None is named.
@@ -149,7 +149,7 @@ def signing_key(path: Path | None, password_file: Path | None) -> SigningKey:
     from registry.exports.signed_envelope import read_signing_key
 
     if path is None:
-        raise InputError("this format is signed: expected --key FILE, a PEM file with a private key on P-256")
+        raise InputError("this format is signed: expected --key-file FILE, a PEM file with a private key on P-256")
     password = None
     if password_file is not None:
         with password_file.open("rb") as file:

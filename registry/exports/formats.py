@@ -69,7 +69,7 @@ def _one(made: Callable[[VersionRecord], bytes]) -> Callable[[VersionRecord, Mea
 
 def _key(means: Means) -> SigningKey:
     if means.key is None:
-        raise InputError("this format is signed: expected --key FILE, a PEM file with a private key on P-256")
+        raise InputError("this format is signed: expected --key-file FILE, a PEM file with a private key on P-256")
     return means.key
 
 

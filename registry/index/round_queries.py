@@ -28,6 +28,7 @@ from registry.index.queries import END, ORDER, PLACE, facts, place_of, roots_of
 from registry.types import Address, Digest, Fault, ModelId, RoundId, Standing
 
 __all__ = [
+    "OF_MODEL",
     "attestations",
     "challenges",
     "commitments",
@@ -49,6 +50,8 @@ __all__ = [
     "voids",
 ]
 
+OF_MODEL = "{0}.round IN (SELECT round FROM rounds WHERE model = ?)"
+"""Condition on a table with a round: it is of a model."""
 _ENDS = "commit_ends", "quorums", "finalizations", "cancellations", "commitments", "attestations", "extensions", "voids"
 _OF_ROUND = "(SELECT {0} FROM {1} WHERE {1}.round = rounds.round)"
 _LAST = "(SELECT {0} FROM {1} AS e WHERE e.round = rounds.round {2} ORDER BY e.block DESC, e.log_index DESC LIMIT 1)"

@@ -15,7 +15,7 @@ from itertools import islice
 from registry.chain.validator_scores import median_of
 from registry.index import queries
 from registry.index.entries import Following, LogPlace
-from registry.index.round_queries import scoring
+from registry.index.round_queries import OF_MODEL, scoring
 from registry.types import Address, Digest, Fault, ModelId, RoundId
 
 __all__ = [
@@ -31,7 +31,6 @@ __all__ = [
 _MOST = 256
 """Notices of a kind that are read at once."""
 _AFTER = "({0}.block, {0}.log_index) > (?, ?)"
-_OF_MODEL = "{0}.round IN (SELECT round FROM rounds WHERE model = ?)"
 _NO_PARENT = bytes(32)
 
 
@@ -179,14 +178,14 @@ def _deprecations(db: sqlite3.Connection, model: ModelId, after: tuple[int, int]
 
 
 def _convictions(db: sqlite3.Connection, model: ModelId, after: tuple[int, int]) -> Iterator[tuple[LogPlace, _Facts]]:
-    where = f"{_OF_MODEL.format('convictions')} AND {_AFTER.format('convictions')}"
+    where = f"{OF_MODEL.format('convictions')} AND {_AFTER.format('convictions')}"
     columns = "round tally challenger fault"
     for at, of, tally, who, fault in queries.facts(db, "convictions", columns, where, model, *after):
         yield at, ConvictedResult(_number(db, of), tally, Address(who), Fault(fault))
 
 
 def _scores(db: sqlite3.Connection, model: ModelId, after: tuple[int, int]) -> Iterator[tuple[LogPlace, _Facts]]:
-    where = f"{_OF_MODEL.format('scores')} AND {_AFTER.format('scores')}"
+    where = f"{OF_MODEL.format('scores')} AND {_AFTER.format('scores')}"
     columns = "round result_hash validator score"
     so_far = "round = ? AND result_hash = ? AND (scores.block, scores.log_index) <= (?, ?)"
     for at, of, result, who, score in queries.facts(db, "scores", columns, where, model, *after):
@@ -198,7 +197,7 @@ def _scores(db: sqlite3.Connection, model: ModelId, after: tuple[int, int]) -> I
 
 
 def _number(db: sqlite3.Connection, round_id: bytes) -> int:
-    (number,) = db.execute("SELECT number FROM rounds WHERE round = ?", (round_id,)).fetchone()
+    ((_, number),) = queries.facts(db, "rounds", "number", "rounds.round = ?", round_id)
     return int(number)
 
 

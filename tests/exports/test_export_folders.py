@@ -39,7 +39,7 @@ FindTool = Callable[[str], Path]
 
 def export(world: World, form: str, out: Path, key_file: Path, *more: object) -> dict[str, object]:
     given = {
-        "key": ("--key", key_file),
+        "key": ("--key-file", key_file),
         "account": ("--eas", "0x" + EAS.hex(), "--account", "b"),
     }.get(FORMATS[form].needs, ())
     told: dict[str, object] = world.done("provenance", "export", world.model, "--as", form, "--out", out, *given, *more)

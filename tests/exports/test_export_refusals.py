@@ -74,9 +74,9 @@ def _no_means() -> Any:
     ("arguments", "code", "says"),
     [
         (("--as", "pdf-x"), 2, "--as: expected one of prov-json"),
-        (("--as", "in-toto"), 2, "expected --key FILE"),
-        (("--as", "in-toto", "--key", "gone.pem"), 6, "gone.pem: expected a PEM file with a private key on P-256"),
-        (("--as", "model-signing", "--key", "password"), 6, "got something else or a wrong password"),
+        (("--as", "in-toto"), 2, "expected --key-file FILE"),
+        (("--as", "in-toto", "--key-file", "gone.pem"), 6, "gone.pem: expected a PEM file with a private key on P-256"),
+        (("--as", "model-signing", "--key-file", "password"), 6, "got something else or a wrong password"),
         (("--as", "eas", "--account", "b"), 2, "expected --eas ADDRESS"),
         (("--as", "eas", "--eas", "0x12", "--account", "b"), 2, "expected"),
         (("--as", "eas", "--eas", "0x" + "12" * 20, "--eas-version", "1;2", "--account", "b"), 2, "--eas-version"),

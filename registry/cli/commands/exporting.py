@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["EXAMPLE", "export"]
 
 EXAMPLE = """cairn provenance export 3fa9 --as html
-cairn provenance export 3fa9@round-7 --as in-toto --key signing.pem --out provenance.intoto.json
+cairn provenance export 3fa9@round-7 --as in-toto --key-file signing.pem --out provenance.intoto.json
 cairn provenance export 3fa9 --as eas --eas 0xC2679fBD37d54388Ce493F1DB75320D236e1815e --account owner
 cairn provenance export 3fa9 --as prov-json --snapshot demo-out/explorer"""
 
@@ -33,10 +33,10 @@ RecordsOnly = Annotated[
     bool, typer.Option("--records-only", help="Do not recompute rounds; their arithmetic is then asserted.")
 ]
 Key = Annotated[
-    Path | None, typer.Option("--key", metavar="PEM", help="Private key on P-256: for in-toto and model-signing.")
+    Path | None, typer.Option("--key-file", metavar="PEM", help="Private key on P-256: for in-toto and model-signing.")
 ]
 KeyPassword = Annotated[
-    Path | None, typer.Option("--key-password-file", metavar="FILE", help="Holds the password of --key.")
+    Path | None, typer.Option("--key-password-file", metavar="FILE", help="Holds the password of --key-file.")
 ]
 Weights = Annotated[
     Path | None, typer.Option("--weights", metavar="FILE", help="The version's file, instead of fetching it.")
