@@ -77,22 +77,14 @@ def record_of_snapshot(folder: Path, text: str) -> VersionRecord:
         VerificationFailed: A check failed.
     """
     from registry.explorer.snapshot import open_snapshot
+    from registry.explorer.version_page import lineage_of
     from registry.exports.version_record import version_record
-    from registry.facts.version_facts import ancestor_stories, lineage_entries, lineage_facts
-    from registry.lineage.ancestry import read_ancestry
-    from registry.lineage.dates_and_metrics import DatesAndMetrics, metrics_of_versions, scores_of_versions
+    from registry.facts.version_facts import lineage_facts
     from registry.lineage.picture import draw
 
     with open_snapshot(folder).reading() as reading:
         entry = _entry_in(reading, text)
-        ancestry = read_ancestry(reading.db, reading.catalogue)
-        stories = ancestor_stories(reading.db, reading.store, ancestry, entry.model_id, entry.digest)
-        shown = tuple(lineage_entries(ancestry, stories, entry.digest))
-        told = DatesAndMetrics(
-            reading.times_of(one.at for one in shown),
-            metrics_of_versions(reading.db, reading.store, shown, stories),
-            scores_of_versions(reading.db, reading.store, stories),
-        )
+        ancestry, stories, told = lineage_of(reading, entry)
         facts = lineage_facts(ancestry, stories, entry.model_id, entry.digest, told)
         checks = [_checks_in(reading, story.entry) for story in stories if story.entry.model_id == entry.model_id]
         exported = _named(

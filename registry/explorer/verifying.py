@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.errors import CairnError
-from registry.facts.verification_facts import VerificationFacts, verification_facts
+from registry.facts.verification_facts import VerificationFacts, verification_facts, without_places
 from registry.store.limited import LimitedStore
 from registry.types import Digest, ModelId
-from registry.verification.checks import Check, Finding
 from registry.verification.verify import verify_version
 
 if TYPE_CHECKING:
@@ -25,12 +24,10 @@ if TYPE_CHECKING:
     from registry.store.base import ContentStore
     from registry.verification.cache import VerificationCache
 
-__all__ = ["Busy", "VerificationJob", "JobState", "Verifier", "without_places"]
+__all__ = ["Busy", "VerificationJob", "JobState", "Verifier"]
 
 log = logging.getLogger(__name__)
 
-_UNAVAILABLE = ("BlockNotFound", "StoreUnavailable")
-_HERE = "unavailable here: "
 _PATIENCE = 1800.0
 """Seconds after which a verification waits for no further block of others."""
 
@@ -217,12 +214,3 @@ class Verifier:
     def _ended(self, key: _Key, end: tuple[JobState, str]) -> None:
         with self._lock:
             self._put(key, replace(self._jobs[key], state=end[0], step="", said=end[1]))
-
-
-def without_places(check: Check) -> Check:
-    """Return a check whose evidence names neither files nor hosts of the store."""
-    if check.finding is Finding.UNCHECKED and check.evidence.startswith(_UNAVAILABLE):
-        return replace(check, evidence="what it needs is unavailable from this store")
-    if check.finding is Finding.UNCHECKED and _HERE in check.evidence:
-        return replace(check, evidence=check.evidence.partition(_HERE)[0] + _HERE.rstrip(": "))
-    return check

@@ -9,8 +9,8 @@ from registry.chain.contract_hashes import result_hash
 from registry.content.manifest import VersionManifest
 from registry.errors import VerificationFailed
 from registry.explorer.reading import AsOf, NotThere, Reading, hex_of
-from registry.explorer.verifying import without_places
 from registry.facts.model_card import model_card
+from registry.facts.verification_facts import without_places
 from registry.facts.version_facts import (
     VersionFacts,
     ancestor_stories,
@@ -20,7 +20,7 @@ from registry.facts.version_facts import (
 )
 from registry.index import queries, round_queries
 from registry.index.entries import LogPlace, ModelEntry, VersionEntry
-from registry.lineage.ancestry import read_ancestry
+from registry.lineage.ancestry import Ancestry, read_ancestry
 from registry.lineage.dates_and_metrics import DatesAndMetrics, metrics_of_versions, scores_of_versions
 from registry.lineage.graph import VersionNode
 from registry.lineage.indexed_rounds import indexed_round
@@ -30,7 +30,7 @@ from registry.types import Blob, Cid, Digest
 from registry.verification.checks import Begun, Check, Finding, require_same, until_failure
 from registry.verification.verify import verify_published, verify_records
 
-__all__ = ["Relative", "StoredFile", "VersionPage", "card_of", "entry_of", "file_of", "version_page"]
+__all__ = ["Relative", "StoredFile", "VersionPage", "card_of", "entry_of", "file_of", "lineage_of", "version_page"]
 
 _ANCESTORS, _CHILDREN, _CHECKED = 12, 12, 256
 """Relatives on a page, and commitments of a round up to which the page checks their manifests."""
@@ -121,16 +121,22 @@ def card_of(reading: Reading, path: Mapping[str, str]) -> str:
     """Return the model card of a version, Markdown."""
     model = reading.model(path["model"])
     entry = entry_of(reading, model, path["version"])
+    ancestry, stories, told = lineage_of(reading, entry)
+    facts = lineage_facts(ancestry, stories, model.model_id, entry.digest, told)
+    return model_card(facts, chain_id=reading.as_of.chain_id, contract=reading.as_of.contract)
+
+
+def lineage_of(reading: Reading, entry: VersionEntry) -> tuple[Ancestry, list[VersionProvenance], DatesAndMetrics]:
+    """Return a version's lineage: the graph, the story of each ancestor, and dates and metrics."""
     ancestry = read_ancestry(reading.db, reading.catalogue)
-    stories = ancestor_stories(reading.db, reading.store, ancestry, model.model_id, entry.digest)
+    stories = ancestor_stories(reading.db, reading.store, ancestry, entry.model_id, entry.digest)
     shown = tuple(lineage_entries(ancestry, stories, entry.digest))
     told = DatesAndMetrics(
         reading.times_of(one.at for one in shown),
         metrics_of_versions(reading.db, reading.store, shown, stories),
         scores_of_versions(reading.db, reading.store, stories),
     )
-    facts = lineage_facts(ancestry, stories, model.model_id, entry.digest, told)
-    return model_card(facts, chain_id=reading.as_of.chain_id, contract=reading.as_of.contract)
+    return ancestry, stories, told
 
 
 def file_of(reading: Reading, path: Mapping[str, str]) -> Blob:

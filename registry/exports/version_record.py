@@ -6,18 +6,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from registry.content.manifest import Statement, VersionManifest
-from registry.errors import BlockNotFound, StoreUnavailable, VerificationFailed
+from registry.errors import BlockNotFound, VerificationFailed
 from registry.exports.exported_version import ExportedVersion
 from registry.facts.model_card import contributor_shares, statement_of
 from registry.facts.plain import printable
-from registry.facts.verification_facts import VerificationFacts
+from registry.facts.verification_facts import VerificationFacts, without_places
 from registry.facts.version_facts import LineageFacts, VersionFacts
 from registry.types import Address
 from registry.verification.checks import Check, Finding
 
 __all__ = ["VersionRecord", "line", "version_record"]
-
-_UNAVAILABLE = (BlockNotFound.__name__, StoreUnavailable.__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +79,7 @@ def version_record(
     if mine.manifest is None:
         raise BlockNotFound(f"the manifest of version 0x{mine.version.hex()[:10]} is unavailable")
     shares = tuple(contributor_shares(facts).items())
-    checked = tuple(replace(one, checks=tuple(map(_without_places, one.checks))) for one in checks)
+    checked = tuple(replace(one, checks=tuple(map(without_places, one.checks))) for one in checks)
     if checked:
         checked = (*_ancestors_elsewhere(facts, checked), *checked)
     record = VersionRecord(exported, facts, mine, mine.manifest, statement_of(facts, mine), shares, checked, picture)
@@ -102,13 +100,6 @@ def _ancestors_elsewhere(facts: LineageFacts, checked: Sequence[VerificationFact
     for parent in facts.unknown_parents:
         said = Check("ancestor", Finding.ASSERTED, "in no model of this contract: nothing of it is known")
         yield VerificationFacts(parent, None, True, False, (said,))
-
-
-def _without_places(check: Check) -> Check:
-    """Return a check whose evidence names neither files nor hosts: an export leaves this machine."""
-    if check.finding is Finding.UNCHECKED and check.evidence.startswith(_UNAVAILABLE):
-        return replace(check, evidence="what it needs was unavailable")
-    return check
 
 
 def line(text: str) -> str:

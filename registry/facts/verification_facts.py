@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from registry.types import Digest, ModelId
-from registry.verification.checks import Check, Verification
+from registry.verification.checks import Check, Finding, Verification
 
-__all__ = ["LineageVerificationFacts", "VerificationFacts", "lineage_verification_facts", "verification_facts"]
+__all__ = [
+    "LineageVerificationFacts",
+    "VerificationFacts",
+    "lineage_verification_facts",
+    "verification_facts",
+    "without_places",
+]
+
+_UNAVAILABLE = ("BlockNotFound", "StoreUnavailable")
+_HERE = "unavailable here: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +63,12 @@ def lineage_verification_facts(
     """Return the facts of the verifications of a version and its ancestors."""
     versions = tuple(map(verification_facts, verified))
     return LineageVerificationFacts(model, version, all(one.passed for one in versions), versions)
+
+
+def without_places(check: Check) -> Check:
+    """Return a check whose evidence names neither files nor hosts of the store."""
+    if check.finding is Finding.UNCHECKED and check.evidence.startswith(_UNAVAILABLE):
+        return replace(check, evidence="what it needs is unavailable from this store")
+    if check.finding is Finding.UNCHECKED and _HERE in check.evidence:
+        return replace(check, evidence=check.evidence.partition(_HERE)[0] + _HERE.rstrip(": "))
+    return check
