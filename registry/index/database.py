@@ -22,7 +22,7 @@ from registry.types import Address
 
 __all__ = ["Index", "MIGRATIONS", "index_path", "migrate", "read_index", "remove_index"]
 
-MIGRATIONS = ("schema.sql", "labels.sql", "scores.sql")
+MIGRATIONS = ("schema.sql", "labels.sql", "scores.sql", "commitments_by_round.sql")
 """Migration scripts, in order; `PRAGMA user_version` counts those applied. A released script never changes."""
 _CACHE_KIB = 48 << 10
 _LOG_PAGES = 8192

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -296,6 +297,27 @@ def test_a_score_that_is_no_number_is_never_the_best(scores: tuple[float, ...]) 
 
     chosen = scores[best_of([scored(one) for one in scores])]
     assert chosen == 0.6 or all(map(math.isnan, scores))
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_training_that_diverges_is_a_result_and_never_tuned_to(workers: str, tmp_path: Path, cairn: Any) -> None:
+    file = tmp_path / "diverges.toml"
+    rates = "[{ learning_rate = 1e30 }, { learning_rate = 0.1 }]\n"
+    begin = 'participants = 4\nrounds = 1\n[problem]\nname = "digits"\n'
+    file.write_text(begin + f"[tune]\nproblem = {rates}")
+    (told,) = json.loads(cairn("simulate", str(file), "--out", "tuned", "--json", "--workers", workers).stdout)[
+        "settings"
+    ]
+    assert told["tuned"] == ["learning_rate 0.1"]
+    assert told["diverged"] == [None]
+    file.write_text(begin + f'[vary]\nproblem = {rates}attack = [{{ name = "none" }}, {{ name = "noise" }}]\n')
+    ended = cairn("simulate", str(file), "--out", "varied", "--json", "--workers", workers)
+    bad, _, good, _ = json.loads(ended.stdout)["settings"]
+    assert (bad["diverged"], bad["test"], good["diverged"]) == ([1], {}, [None])
+    assert good["test"]["macro_f1"]["mean"] > 0.3
+    again = cairn("simulate", str(file), "--out", "varied").stdout
+    assert re.search(r"learning_rate 1e\+30, none +diverged +diverged +diverged", again), again
+    assert (tmp_path / "varied" / "heat-map.png").read_bytes()[:4] == b"\x89PNG"
 
 
 @pytest.mark.parametrize(

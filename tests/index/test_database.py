@@ -100,6 +100,24 @@ def test_a_file_of_a_newer_release_is_refused_and_left_alone(tmp_path: Path) -> 
     assert path.read_bytes() == before
 
 
+def test_an_index_of_an_earlier_release_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "index.sqlite"
+    Index(path, FOLLOWING).close()
+    with sqlite3.connect(path) as db:
+        db.execute("DROP INDEX commitments_by_round")
+        db.execute("PRAGMA user_version = 3")
+    db.close()
+    with pytest.raises(IndexUnusable, match="expected an index of version 4, got 3"), read_index(path):
+        pass
+    Index(path, FOLLOWING).close()
+    with read_index(path) as db:
+        for what in ("max(block)", "count(*)"):
+            steps = db.execute(f"EXPLAIN QUERY PLAN SELECT {what} FROM commitments WHERE round = x'00'").fetchall()
+            assert [step[3] for step in steps] == [
+                "SEARCH commitments USING COVERING INDEX commitments_by_round (round=?)"
+            ]
+
+
 def test_scripts_run_in_order_each_once_and_whole_or_not_at_all() -> None:
     db = sqlite3.connect(":memory:", isolation_level=None)
     scripts = ["CREATE TABLE a (x); INSERT INTO a VALUES (1);", "ALTER TABLE a ADD COLUMN y; UPDATE a SET y = x + 1;"]

@@ -11,7 +11,9 @@ import contextlib
 import gc
 import hashlib
 import json
+import math
 import multiprocessing
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -63,10 +65,12 @@ from trainer.simulation import Simulation, aggregate_round, pass_time, start
 from trainer.steps import EnoughSteps
 from trainer.updates import PreparedUpdate, commitment_fields, finalize_update, mark_sent, place_of, publish_update
 
-__all__ = ["RoundScores", "Run", "Scenario", "local_epochs", "parts_of", "run"]
+__all__ = ["Diverged", "RoundScores", "Run", "Scenario", "local_epochs", "parts_of", "run"]
 
 _BATCH = 50
 """Commitments in one transaction."""
+_DIVERGED = 70
+"""Exit status of a process in which a participant's training diverged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +159,7 @@ class Run:
         test: Scores of the last version on the test cases, which nothing else uses.
         seconds: Wall time.
         own: Accuracy on the test cases by each honest participant's own model; empty if not asked.
+        diverged: Round in which a participant's training diverged, which ends a run without scores; None if none did.
     """
 
     label: tuple[str, ...]
@@ -165,6 +170,11 @@ class Run:
     test: Mapping[str, float]
     seconds: float
     own: tuple[float, ...] = ()
+    diverged: int | None = None
+
+
+class Diverged(CairnError):
+    """A participant's training came to weights or metrics that are no finite numbers."""
 
 
 def parts_of(problem: Problem, scenario: Scenario, seed: int) -> Parts:
@@ -218,13 +228,17 @@ def run(
     else:
         ahead = _on_ray(workers, problem) if ray else _side_by_side(workers)
         versions = _on_chain(scenario, problem, parts, seed, folder, module, common, ahead, anvil)
-    for one, newest in versions:
-        rounds.append(one)
-        say(one)
-        judge = newest
-    test = judge("test")
+    diverged = None
+    try:
+        for one, newest in versions:
+            rounds.append(one)
+            say(one)
+            judge = newest
+        test = judge("test")
+    except Diverged:
+        test, diverged = Judged({}), len(rounds) + 1
     sizes, seconds = tuple(map(len, parts)), round(time.monotonic() - began, 1)
-    return Run(scenario.label, scenario.tuned, seed, sizes, tuple(rounds), test.scores, seconds, test.own)
+    return Run(scenario.label, scenario.tuned, seed, sizes, tuple(rounds), test.scores, seconds, test.own, diverged)
 
 
 def _judge(problem: Problem, module: nn.Module, target: int | None) -> Judge:
@@ -253,15 +267,15 @@ def _on_chain(
     tasks = _tasks(problem, parts, scenario, seed, now)
     store = LocalStore(folder / "store")
     plan = replace(scenario.plan, weight_cap=max(scenario.plan.weight_cap, *map(len, parts)))
-    with _chain(anvil, 1 + len(tasks) + scenario.aggregators) as chain, training as ahead:
+    with contextlib.ExitStack() as held:
+        chain = held.enter_context(_chain(anvil, 1 + len(tasks) + scenario.aggregators))
+        ahead = held.enter_context(training)
         servers = scenario.aggregators
         sim = start(problem.module(), tasks, plan, store, folder, aggregators=servers, chain=chain, without=without)
         signers = {signer.address: signer for signer in sim.signers}
         honest, bad = tuple(tasks)[: scenario.honest], tuple(tasks)[scenario.honest :]
         last: dict[str, PreparedUpdate] = {}
-        gc.unfreeze()  # an earlier run's
-        gc.collect()
-        gc.freeze()  # so that collecting is quick
+        held.enter_context(_quick_collecting())
         for number in range(1, scenario.rounds + 1):
             at = time.monotonic()
             attack = scenario.attack if number >= scenario.first_attack else None
@@ -283,6 +297,17 @@ def _on_chain(
             gc.collect()  # what libraries keep of failed checks holds this round's tensors, by frames in cycles
             _forget([last[name] for name in prepared if name in last])
             last |= prepared  # what error feedback left out of a participant's last update goes into its next
+
+
+@contextlib.contextmanager
+def _quick_collecting() -> Iterator[None]:
+    """Keep what there is by now out of garbage collections."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()  # else libraries find at exit that their objects were never freed
 
 
 def _buffered(
@@ -418,7 +443,11 @@ def _training(
         batch = Batch(rows, labels, quiet, int(drawn.generate_state(1)[0]))
         if poisoning is not None and now.number >= first:
             batch = _poisoned(batch, poisoning, problem.classes, np.random.default_rng(drawn))
-        return problem.train(module, batch)
+        told = problem.train(module, batch)
+        numbers = [*told.values(), *(float(weight.detach().sum()) for weight in module.parameters())]
+        if not all(map(math.isfinite, numbers)):
+            raise Diverged(f"round {now.number}: expected finite numbers after training, got NaN or infinity")
+        return told
 
     return train_epoch
 
@@ -508,12 +537,16 @@ def _fork(sim: Simulation, record: RoundRecord, names: Sequence[str], workers: i
     """Let forked processes prepare the updates.
 
     Raises:
+        Diverged: A participant's training diverged.
         CairnError: One of them failed.
     """
 
     def prepare(some: Sequence[str]) -> None:
-        for name in some:
-            _prepared(sim, record, name)
+        try:
+            for name in some:
+                _prepared(sim, record, name)
+        except Diverged:
+            os._exit(_DIVERGED)
 
     context = multiprocessing.get_context("fork")
     processes = [context.Process(target=prepare, args=(names[k::workers],), daemon=True) for k in range(workers)]
@@ -521,6 +554,8 @@ def _fork(sim: Simulation, record: RoundRecord, names: Sequence[str], workers: i
         process.start()
     for process in processes:
         process.join()
+    if _DIVERGED in (process.exitcode for process in processes):
+        raise Diverged(f"round {record.number}: a participant's training diverged")
     if failed := [process.exitcode for process in processes if process.exitcode]:
         raise CairnError(f"a process that trains participants ended with status {failed[0]}; its error is above")
 

@@ -64,30 +64,33 @@ def grouped(runs: Sequence[Run]) -> dict[tuple[str, ...], list[Run]]:
 def best_of(runs: Sequence[Run]) -> int:
     """Return the place of the run whose last version has the best main score on the validation cases.
 
-    Of equal scores the first; a score that is no number is worse than any.
+    Of equal scores the first; a score that is no number, and a run that diverged, is worse than any.
     """
-    last = [next(iter(run.rounds[-1].scores.values())) for run in runs]
+    last = [math.nan if run.diverged else next(iter(run.rounds[-1].scores.values())) for run in runs]
     return max(range(len(last)), key=lambda place: -math.inf if math.isnan(last[place]) else last[place])
 
 
 def mean_of(runs: Sequence[Run], metric: str) -> float:
-    """Return the mean of a test score over runs."""
+    """Return the mean of a test score over runs; NaN if one diverged."""
+    if any(run.diverged for run in runs):
+        return math.nan
     return sum(run.test[metric] for run in runs) / len(runs)
 
 
 def facts_of(runs: Sequence[Run]) -> list[Mapping[str, Any]]:
     """Return what is told of each scenario: label, each test score's mean, least and largest over the seeds, and the
-    bytes of an update.
+    bytes of an update; without scores, by round, where the run of a seed diverged.
     """
     facts: list[Mapping[str, Any]] = []
     for label, some in grouped(runs).items():
+        diverged = [run.diverged for run in some]
         scores = {
             metric: {
                 "mean": mean_of(some, metric),
                 "least": min(run.test[metric] for run in some),
                 "largest": max(run.test[metric] for run in some),
             }
-            for metric in some[0].test
+            for metric in (some[0].test if not any(diverged) else ())
         }
         sent = [one.update_bytes / one.updates for run in some for one in run.rounds if one.updates]
         facts.append(
@@ -96,6 +99,7 @@ def facts_of(runs: Sequence[Run]) -> list[Mapping[str, Any]]:
                 "tuned": list(some[0].tuned),
                 "seeds": [run.seed for run in some],
                 "test": scores,
+                "diverged": diverged,
                 "update_bytes": round(sum(sent) / len(sent)) if sent else 0,
             }
         )

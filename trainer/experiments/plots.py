@@ -25,11 +25,13 @@ _DASHES = ("-", "--", ":", "-.")
 def plot_curves(runs: Sequence[Run], metric: str, path: Path) -> None:
     """Plot a validation score by round, mean and range of the seeds: a line for each value of the first varied setting.
 
-    A panel stands for each combination of the others. Versions of buffered updates are plotted by simulated hours.
+    A panel stands for each combination of the others. Versions of buffered updates are plotted by simulated hours. A
+    line ends where the run of a seed diverged.
     """
     pyplot = _pyplot()
     groups = grouped(runs)
     lines, panels = (list(dict.fromkeys(part(label) for label in groups)) for part in (_first, _rest))
+    hours = any(one.hours is not None for run in runs for one in run.rounds)
     size = (3.6 + 3.2 * min(len(panels), 4), 1.0 + 3.0 * -(-len(panels) // 4))
     figure, axes = pyplot.subplots(
         -(-len(panels) // 4),
@@ -44,15 +46,16 @@ def plot_curves(runs: Sequence[Run], metric: str, path: Path) -> None:
         spare.set_visible(False)
     for label, some in groups.items():
         axis, place = axes.flat[panels.index(_rest(label))], lines.index(_first(label))
-        by_round = np.array([[one.number if one.hours is None else one.hours for one in run.rounds] for run in some])
-        scores = np.array([[one.scores[metric] for one in run.rounds] for run in some])  # (seeds, rounds)
+        shown = [run.rounds[: min(len(other.rounds) for other in some)] for run in some]
+        by_round = np.array([[one.number if one.hours is None else one.hours for one in run] for run in shown])
+        scores = np.array([[one.scores[metric] for one in run] for run in shown])  # (seeds, rounds)
         colour, dash = _COLOURS[place % len(_COLOURS)], _DASHES[place // len(_COLOURS) % len(_DASHES)]
         axis.plot(by_round.mean(0), scores.mean(0), dash, color=colour, linewidth=2, label=", ".join(_first(label)))
         if len(some) > 1:
             axis.fill_between(by_round.mean(0), scores.min(0), scores.max(0), color=colour, alpha=0.15, linewidth=0)
         axis.set_title(", ".join(_rest(label)), loc="left", fontsize=10)
     for axis in axes.flat[: len(panels)]:
-        axis.set(xlabel="round" if runs[0].rounds[0].hours is None else "simulated hours", ylim=(0, None))
+        axis.set(xlabel="simulated hours" if hours else "round", ylim=(0, None))
         axis.xaxis.get_major_locator().set_params(integer=True)
         _bare(axis)
     figure.supylabel(f"{_words(metric)}, validation", fontsize=10)
@@ -65,13 +68,13 @@ def plot_curves(runs: Sequence[Run], metric: str, path: Path) -> None:
 def plot_heat_map(runs: Sequence[Run], metric: str, path: Path) -> None:
     """Plot a test score by two varied settings, rows and columns; a panel for each value of a third.
 
-    A cell below three quarters of its panel's best is framed.
+    A cell below three quarters of its panel's best is framed, and one with a run that diverged.
     """
     pyplot = _pyplot()
     groups = grouped(runs)
     rows, columns, panels = (list(dict.fromkeys(label[axis : axis + 1] for label in groups)) for axis in range(3))
     tables = [np.array([[mean_of(groups[r + c + panel], metric) for c in columns] for r in rows]) for panel in panels]
-    highest = max(table.max() for table in tables)
+    highest = max(float(np.nan_to_num(table).max()) for table in tables)
     size = (3.0 + 0.95 * len(columns), max(3.0, 1.2 + (0.45 * len(rows) + 0.9) * len(panels)))
     figure, axes = pyplot.subplots(len(panels), 1, figsize=size, layout="constrained", squeeze=False, sharex=True)
     for axis, panel, table in zip(axes[:, 0], panels, tables, strict=True):
@@ -82,14 +85,15 @@ def plot_heat_map(runs: Sequence[Run], metric: str, path: Path) -> None:
         axis.spines[:].set_visible(False)
         for (row, column), value in np.ndenumerate(table):
             shade = "white" if value < 0.55 * highest else "black"
-            axis.text(column, row, f"{value:.2f}", ha="center", va="center", color=shade, fontsize=9)
-            if value < 0.75 * table.max():
+            told = "diverged" if np.isnan(value) else f"{value:.2f}"
+            axis.text(column, row, told, ha="center", va="center", color=shade, fontsize=9)
+            if not value >= 0.75 * np.nan_to_num(table).max():
                 frame = pyplot.Rectangle(
                     (column - 0.46, row - 0.44), 0.92, 0.88, fill=False, edgecolor="#d55e00", linewidth=2
                 )
                 axis.add_patch(frame)
     figure.colorbar(image, ax=axes[:, 0].tolist(), label=f"{_words(metric)}, test", shrink=0.9)
-    figure.supxlabel("framed: below 3/4 of the best", fontsize=9, color="#d55e00")
+    figure.supxlabel("framed: below 3/4 of the best, or diverged", fontsize=9, color="#d55e00")
     _save(figure, path)
 
 
@@ -99,7 +103,7 @@ def plot_own_models(runs: Sequence[Run], path: Path) -> None:
     A line marks the mean over participants and seeds, a ring the mean over seeds of the worst participant.
     """
     pyplot = _pyplot()
-    groups = grouped(runs)
+    groups = {label: some for label, some in grouped(runs).items() if not any(run.diverged for run in some)}
     figure, axis = pyplot.subplots(figsize=(7.0, 1.4 + 0.42 * len(groups)), layout="constrained")
     for place, some in enumerate(groups.values()):
         own = np.array([run.own for run in some])  # (seeds, participants)

@@ -104,11 +104,12 @@ def _run_experiment(session: Session, file: Path, out: Path, workers: int, ray: 
     problem = problem_of(first.problem)
     plot_partition(problem.labels, parts_of(problem, first, experiment.seeds[0]), out / "partition.png")
     runs = _runs(session, experiment, out, workers, ray)
-    metric = next(iter(runs[0].test))
-    plot_curves(runs, metric, out / "curves.png")
-    if len(experiment.varied) in (2, 3):
+    metric = next((name for run in runs for name in run.test), "")
+    if metric:
+        plot_curves(runs, metric, out / "curves.png")
+    if metric and len(experiment.varied) in (2, 3):
         plot_heat_map(runs, metric, out / "heat-map.png")
-    if runs[0].own:
+    if any(run.own for run in runs):
         plot_own_models(runs, out / "own-models.png")
     facts = facts_of(runs)
     session.out.result(
@@ -160,17 +161,17 @@ def _runs(session: Session, experiment: Experiment, out: Path, workers: int, ray
 
 def _show(session: Session, facts: Sequence[Mapping[str, Any]], metric: str, out: Path) -> None:
     """Print an experiment's test scores, a row a scenario; of own models the worst participant's beside the mean."""
-    worst = [metric for metric in ("worst_own_accuracy",) if metric in facts[0]["test"]]
+    worst = [name for name in ("worst_own_accuracy",) if any(name in one["test"] for one in facts)]
+    scores = [(metric, "mean"), (metric, "least"), (metric, "largest"), *((name, "mean") for name in worst)]
     rows = [
         (
             ", ".join(one["label"]) or "as given",
-            *(f"{one['test'][metric][of]:.3f}" for of in ("mean", "least", "largest")),
-            *(f"{one['test'][name]['mean']:.3f}" for name in worst),
+            *(f"{one['test'][name][of]:.3f}" if one["test"] else "diverged" for name, of in scores),
             f"{one['update_bytes']:,}",
         )
         for one in facts
     ]
-    named = f"test {metric.replace('_', ' ')}"
+    named = f"test {metric.replace('_', ' ')}".rstrip()
     columns = ("scenario", named, "least", "largest", *("worst participant" for _ in worst), "bytes an update")
     session.out.table(columns, rows, right=columns[1:])
     session.out.line(f"{len(facts[0]['seeds'])} seeds each; plots and runs in {out}")
