@@ -3,6 +3,7 @@
 Run as `python -m benchmarks.explorer`; 0.6 GB of disk. A process serves the generated index of `benchmarks.index` from
 an empty store; 20 clients on loopback, each with one connection kept open, ask for the pages in turn without a pause
 for CAIRN_BENCH_SECONDS, default 60. The 95th percentile of each page counts, and how much the server grew meanwhile.
+Each page has 50 addresses, so most answers are made once for many; then 1000, so that most are made for one.
 """
 
 from __future__ import annotations
@@ -55,16 +56,16 @@ def serve_index(index: Path, told: Connection) -> None:
     serve(shelf, listener, stop=stop)
 
 
-def pages(index: Path, chance: random.Random) -> dict[str, list[str]]:
-    """Return addresses of each page, spread over the whole index."""
+def pages(index: Path, chance: random.Random, spread: int) -> dict[str, list[str]]:
+    """Return so many addresses of each page, over the whole index."""
     model = f"/models/0x{Generated.model.hex()}"
     with read_index(index) as db:
-        rows = db.execute("SELECT participant, digest FROM commitments WHERE block % 37 = 0 LIMIT 400").fetchall()
+        rows = db.execute("SELECT participant, digest FROM commitments WHERE block % 37 = 0 LIMIT 40000").fetchall()
         rounds = db.execute("SELECT count(*) FROM rounds").fetchone()[0]
         head = queries.head_block(db)
     assert head is not None
-    some = [chance.choice(rows) for _ in range(50)]
-    numbers = [chance.randint(1, rounds) for _ in range(50)]
+    some = [chance.choice(rows) for _ in range(spread)]
+    numbers = [chance.randint(1, rounds) for _ in range(spread)]
     return {
         "models": ["/models"],
         "model": [model],
@@ -75,7 +76,7 @@ def pages(index: Path, chance: random.Random) -> dict[str, list[str]]:
         "round": [f"{model}/rounds/{number}?after={100 * (number % 10)}" for number in numbers],
         "plan": [f"{model}/plans/0"],
         "participant": [f"/participants/0x{bytes(who).hex()}" for who, _ in some],
-        "block": [f"/blocks/{chance.randint(2, head.number)}" for _ in range(50)],
+        "block": [f"/blocks/{chance.randint(2, head.number)}" for _ in range(spread)],
         "search": [f"/search?q={bytes(digest).hex()}" for _, digest in some],
         "round.json": [f"{model}/rounds/{number}.json" for number in numbers],
     }
@@ -119,12 +120,13 @@ def measured(index: Path, seconds: float) -> list[Figure]:
     process.start()
     assert process.pid is not None
     try:
-        port, asked = mine.recv(), pages(index, random.Random(0))
+        port, asked, all_new = mine.recv(), *(pages(index, random.Random(0), spread) for spread in (50, 1000))
         asyncio.run(crowd(port, asked, min(5.0, seconds), CLIENTS))
         before = resident(process.pid)
         times = asyncio.run(crowd(port, asked, seconds, CLIENTS))
         grown = resident(process.pid) - before
         alone = asyncio.run(crowd(port, asked, min(5.0, seconds), 1))
+        rare = asyncio.run(crowd(port, all_new, seconds / 2, CLIENTS))
     finally:
         mine.send("stop")
         process.join(30)
@@ -135,6 +137,9 @@ def measured(index: Path, seconds: float) -> list[Figure]:
         lone = sorted(alone[name])[len(alone[name]) // 2] * 1000 if alone[name] else float("nan")
         print(f"  {name}: p50 {p50:.1f} ms, p95 {p95:.1f} ms, {len(took)} answers; alone {lone:.1f} ms", flush=True)
         figures.append(at_most(f"page {name}, 20 clients, 95th percentile", p95, "ms", LIMIT))
+    slow = sorted(second for name in ("round", "rounds", "participant", "search") for second in rare[name])
+    figures.append(Figure("pages made for one reader, 95th percentile", 1000 * slow[int(0.95 * (len(slow) - 1))], "ms"))
+    figures.append(Figure("pages made for one reader, all", sum(map(len, rare.values())) / (seconds / 2), "a second"))
     answers = sum(map(len, times.values())) / seconds
     print(f"  {answers:.0f} answers a second; memory {before:.0f} MB, grown by {grown:.1f} MB", flush=True)
     figures.append(at_most("memory that the explorer grew by", max(grown, 0.0), "MB", GROWTH))

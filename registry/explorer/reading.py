@@ -11,11 +11,12 @@ import hashlib
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.errors import IndexUnusable, InputError
+from registry.explorer.watch import Watch
 from registry.index import queries
 from registry.index.block_times import BlockTimes, times_path
 from registry.index.database import read_index
@@ -105,6 +106,7 @@ class Shelf:
         store: The content store.
         present: What is known of the chain beside the index.
         verifier: Verifies versions for visitors; None if this explorer does not.
+        watch: Knows the state of the index.
     """
 
     index: Path
@@ -112,13 +114,11 @@ class Shelf:
     store: ContentStore
     present: Present
     verifier: Verifier | None = None
+    watch: Watch = field(default_factory=Watch)
 
     def state(self, *, jobs: bool = False) -> bytes:
         """Return 32 bytes that change with the index's head, its finality and the chain's time; if told with `jobs`."""
-        with read_index(self.index) as db, contextlib.closing(BlockTimes(times_path(self.index))) as times:
-            head = queries.head_block(db)
-            known = None if head is None else times.time_of(head)
-            said = head, known, queries.final_block(db), queries.checked_block(db), self.present.told
+        said = self.watch.state(self.index), self.present.told
         moved = self.verifier.changes if jobs and self.verifier is not None else 0
         return hashlib.sha256(repr((said, moved)).encode()).digest()
 

@@ -147,8 +147,12 @@ class _Site:
                 return Response(status_code=304, headers=headers)  # a browser replaces its policy by this answer's
             if (kept := self._kept.find(headers["ETag"])) is not None:
                 return Response(kept, media_type="text/html", headers=headers)
+            elsewhere = f"303 {headers['ETag']}"
+            if (place := self._kept.find(elsewhere)) is not None:
+                return RedirectResponse(place.decode(), 303)
             facts = self._gathered(page, request)
             if isinstance(facts, SearchPage) and len(facts.hits) == 1:
+                self._kept.keep(elsewhere, facts.hits[0].page.encode())
                 return RedirectResponse(facts.hits[0].page, 303)
             query = f"?{request.url.query}" if request.url.query else ""
             shown = self._templates.get_template(f"{page.name}.html")

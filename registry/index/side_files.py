@@ -30,7 +30,7 @@ def open_side_file(path: Path | None, schema: str, version: int, what: str) -> s
     db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=30)
     (found,) = db.execute("PRAGMA user_version").fetchone()
     if found == 0:
-        db.executescript(f"BEGIN;{schema}PRAGMA user_version = {version};COMMIT;")
+        db.executescript(f"BEGIN IMMEDIATE;{schema}PRAGMA user_version = {version};COMMIT;")
     elif found != version:
         raise IndexUnusable(f"{path}: expected {what} of version {version}, got {found}: remove it")
     return db
