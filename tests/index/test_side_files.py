@@ -18,7 +18,7 @@ def test_readers_who_come_first_together_all_open_the_file(tmp_path: Path) -> No
 
     def opened(number: int) -> None:
         for turn in range(5):
-            barrier.wait(60)
+            barrier.wait(10)
             BlockTimes(tmp_path / f"{turn}.sqlite").close()
 
     barrier = threading.Barrier(readers)
