@@ -11,11 +11,12 @@ import hashlib
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.errors import IndexUnusable, InputError
+from registry.explorer.traffic import Traffic
 from registry.index import queries
 from registry.index.block_times import BlockTimes, times_path
 from registry.index.database import read_index
@@ -26,6 +27,7 @@ from registry.store.limited import LimitedStore
 from registry.types import Address, ModelId
 
 if TYPE_CHECKING:
+    from registry.explorer.proving import Prover
     from registry.explorer.verifying import Verifier
 
 __all__ = ["AsOf", "NotThere", "Present", "Reading", "Shelf", "Told", "cursor_of", "hex_of", "number_of", "page_cursor"]
@@ -105,6 +107,8 @@ class Shelf:
         store: The content store.
         present: What is known of the chain beside the index.
         verifier: Verifies versions for visitors; None if this explorer does not.
+        prover: Makes bundles and inclusion proofs for visitors; None if this explorer does not.
+        traffic: Counts answers.
     """
 
     index: Path
@@ -112,6 +116,8 @@ class Shelf:
     store: ContentStore
     present: Present
     verifier: Verifier | None = None
+    prover: Prover | None = None
+    traffic: Traffic = field(default_factory=Traffic)
 
     def state(self, *, jobs: bool = False) -> bytes:
         """Return 32 bytes that change with the index's head, its finality and the chain's time; if told with `jobs`."""
