@@ -100,8 +100,8 @@ ROOMS = (
     "registry.roles",
     "registry.facts",
     "registry.notices",
-    "registry.explorer",
     "registry.exports",
+    "registry.explorer",
     "registry.cli",
     "trainer",
 )

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from registry.exports.exported_version import ExportedVersion
     from registry.exports.signed_envelope import SigningKey
     from registry.exports.version_record import VersionRecord
-    from registry.facts.verification_facts import VerificationFacts
     from registry.index.entries import LogPlace, VersionEntry
     from registry.types import Address, Digest, ModelId
 
@@ -76,32 +75,11 @@ def record_of_snapshot(folder: Path, text: str) -> VersionRecord:
         InputError: The folder is no snapshot, or has no such version.
         VerificationFailed: A check failed.
     """
+    from registry.explorer.export_files import record_of_version
     from registry.explorer.snapshot import open_snapshot
-    from registry.explorer.version_page import lineage_of
-    from registry.exports.version_record import version_record
-    from registry.facts.version_facts import lineage_facts
-    from registry.lineage.picture import draw
 
     with open_snapshot(folder).reading() as reading:
-        entry = _entry_in(reading, text)
-        ancestry, stories, told = lineage_of(reading, entry)
-        facts = lineage_facts(ancestry, stories, entry.model_id, entry.digest, told)
-        checks = [_checks_in(reading, story.entry) for story in stories if story.entry.model_id == entry.model_id]
-        exported = _named(
-            reading.as_of.chain_id, reading.as_of.contract, entry.model_id, entry.digest, stories[-1].entry.at
-        )
-        return version_record(exported, facts, checks, draw(stories, ancestry, told.times, told.scores))
-
-
-def _checks_in(reading: Reading, entry: VersionEntry) -> VerificationFacts:
-    from registry.explorer.version_page import version_page
-    from registry.facts.verification_facts import VerificationFacts
-    from registry.verification.checks import Finding
-
-    named = {"model": f"0x{entry.model_id.hex()}", "version": f"0x{entry.digest.hex()}"}
-    page = version_page(reading, named, {})
-    passed = page.finding in (Finding.PASSED, Finding.ASSERTED)
-    return VerificationFacts(entry.digest, entry.number or None, passed, False, page.checks)
+        return record_of_version(reading, _entry_in(reading, text))
 
 
 def _entry_in(reading: Reading, text: str) -> VersionEntry:

@@ -38,6 +38,7 @@ __all__ = [
     "asking",
     "bound_answers",
     "bound_recursion",
+    "bound_time",
     "chain_time",
     "connect",
     "latest_block",
@@ -53,6 +54,7 @@ log = logging.getLogger(__name__)
 MAX_RESPONSE_BYTES = 256 << 20
 """Largest answer accepted from a node, bytes."""
 _most_bytes = ContextVar("_most_bytes", default=MAX_RESPONSE_BYTES)
+_no_request_after: ContextVar[float | None] = ContextVar("_no_request_after", default=None)
 REPEATS = 3
 """Number of retries."""
 PAUSE = 0.1
@@ -140,6 +142,9 @@ def asking(what: str) -> Iterator[None]:
     from web3.exceptions import ContractLogicError, TimeExhausted, Web3RPCError
 
     bound_recursion()
+    end = _no_request_after.get()
+    if end is not None and time.monotonic() > end:
+        raise NodeUnavailable(f"{what}: no time is left for requests to the node")
     try:
         yield
     except CairnError:
@@ -167,6 +172,16 @@ def bound_answers(most: int) -> Iterator[None]:
         yield
     finally:
         _most_bytes.reset(before)
+
+
+@contextlib.contextmanager
+def bound_time(seconds: float) -> Iterator[None]:
+    """Begin no request to a node after so many seconds in this context: what takes more raises NodeUnavailable."""
+    before = _no_request_after.set(time.monotonic() + seconds)
+    try:
+        yield
+    finally:
+        _no_request_after.reset(before)
 
 
 def bound_recursion() -> None:

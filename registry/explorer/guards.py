@@ -13,7 +13,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry.facts.plain import printable
 
-__all__ = ["HEADERS", "LIVE_POLICY", "PAGE_POLICY", "SEARCH_POLICY", "WithHeaders", "WithNames", "from_this_site"]
+__all__ = [
+    "HEADERS",
+    "LIVE_POLICY",
+    "PAGE_POLICY",
+    "SEARCH_POLICY",
+    "WithHeaders",
+    "WithNames",
+    "attached",
+    "from_this_site",
+    "is_known",
+    "not_of_another_site",
+]
 
 _POLICY = "default-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
 PAGE_POLICY = f"{_POLICY}; style-src 'self'; img-src 'self'"
@@ -75,3 +86,19 @@ def from_this_site(request: Request) -> bool:
     if origin != "null":
         return urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower() != ""
     return said is not None
+
+
+def not_of_another_site(request: Request) -> bool:
+    """Return whether a request comes from a page of this site, from an address bar, or from no browser."""
+    return request.headers.get("sec-fetch-site", "none") in ("none", "same-origin")
+
+
+def is_known(request: Request, etag: str) -> bool:
+    """Return whether the reader has the answer with this tag."""
+    given = request.headers.get("if-none-match", "")
+    return etag in re.split(r"\s*,\s*", given.strip())
+
+
+def attached(name: str) -> dict[str, str]:
+    """Return the headers of a file that a browser saves under a name and never shows."""
+    return {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-cache"}

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.errors import IndexUnusable, InputError
+from registry.explorer.traffic import Traffic
 from registry.explorer.watch import Watch
 from registry.index import queries
 from registry.index.block_times import BlockTimes, times_path
@@ -27,6 +28,7 @@ from registry.store.limited import LimitedStore
 from registry.types import Address, ModelId
 
 if TYPE_CHECKING:
+    from registry.explorer.proving import Prover
     from registry.explorer.verifying import Verifier
 
 __all__ = ["AsOf", "NotThere", "Present", "Reading", "Shelf", "Told", "cursor_of", "hex_of", "number_of", "page_cursor"]
@@ -106,6 +108,8 @@ class Shelf:
         store: The content store.
         present: What is known of the chain beside the index.
         verifier: Verifies versions for visitors; None if this explorer does not.
+        prover: Makes bundles and inclusion proofs for visitors; None if this explorer does not.
+        traffic: Counts answers.
         watch: Knows the state of the index.
     """
 
@@ -114,6 +118,8 @@ class Shelf:
     store: ContentStore
     present: Present
     verifier: Verifier | None = None
+    prover: Prover | None = None
+    traffic: Traffic = field(default_factory=Traffic)
     watch: Watch = field(default_factory=Watch)
 
     def state(self, *, jobs: bool = False) -> bytes:

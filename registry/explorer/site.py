@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -26,7 +25,9 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from registry.errors import CairnError, IndexUnusable, InputError
+from registry.explorer.downloads import Downloads
 from registry.explorer.drawings import branches, score_plot, time_line
+from registry.explorer.export_files import ELSEWHERE, KINDS
 from registry.explorer.guards import (
     HEADERS,
     LIVE_POLICY,
@@ -34,18 +35,23 @@ from registry.explorer.guards import (
     SEARCH_POLICY,
     WithHeaders,
     WithNames,
+    attached,
     from_this_site,
+    is_known,
 )
 from registry.explorer.kept import Kept
 from registry.explorer.live import Live
 from registry.explorer.openapi import openapi
 from registry.explorer.pages import PAGES, Page
+from registry.explorer.proving import Unproved
 from registry.explorer.reading import NotThere, Shelf, hex_of
 from registry.explorer.search_page import SearchPage
 from registry.explorer.source_pages import manifest_bytes
+from registry.explorer.traffic import WithTraffic
 from registry.explorer.verifying import Busy
 from registry.explorer.version_page import card_of, entry_of, file_of
 from registry.explorer.words import FILTERS
+from registry.exports.formats import FORMATS
 from registry.facts.plain import encoded, plain, printable
 from registry.store.blobs import open_blob
 from registry.types import Digest
@@ -79,15 +85,20 @@ def site(
         closing: Set when the server ends, with which open streams end.
     """
     made, live = _Site(shelf), Live(shelf, closing or threading.Event())
-    routes = [Route("/", lambda request: RedirectResponse("/models", 307))]
+    files = Downloads(shelf, made.tag)
+    version = "/models/{model}/versions/{version}"
+    routes = [Route("/", lambda request: RedirectResponse("/models", 307), name="first")]
     for page in PAGES:
-        routes.append(Route(f"{page.path}.json", made.twin(page)))
-        routes.append(Route(page.path, made.page(page)))
+        routes.append(Route(f"{page.path}.json", made.twin(page), name=f"{page.name}.json"))
+        routes.append(Route(page.path, made.page(page), name=page.name))
     routes += [
-        Route("/models/{model}/versions/{version}/card.md", made.card),
-        Route("/models/{model}/versions/{version}/{file}.safetensors", made.file),
-        Route("/manifests/{digest}/block.cbor", made.block),
-        Route("/models/{model}/versions/{version}/verification/{act}", made.verify, methods=["POST"]),
+        Route(f"{version}/card.md", made.card),
+        Route(f"{version}/{{file}}.safetensors", made.file),
+        Route(f"{version}/exports/{{form}}", files.export),
+        Route(f"{version}/bundle.car", files.bundle),
+        Route(f"{version}/proofs/{{account}}.inclusion", files.proof),
+        Route("/manifests/{digest}/block.cbor", made.block, name="block.cbor"),
+        Route(f"{version}/verification/{{act}}", made.verify, methods=["POST"]),
         Route("/live", live.stream),
         Route("/openapi.json", made.schema),
         Route("/static/{name}", made.static),
@@ -96,7 +107,11 @@ def site(
     return Starlette(
         routes=routes,
         exception_handlers=handlers,
-        middleware=[Middleware(WithHeaders, cors), Middleware(WithNames, names)],
+        middleware=[
+            Middleware(WithTraffic, shelf.traffic),
+            Middleware(WithHeaders, cors),
+            Middleware(WithNames, names),
+        ],
     )
 
 
@@ -127,7 +142,13 @@ class _Site:
         self._templates.filters.update(FILTERS)
         self._templates.tests["zero"] = lambda value: not any(value)
         self._templates.globals.update(
-            static=names, score_plot=score_plot, time_line=time_line, branches=branches, pretty=_pretty
+            static=names,
+            score_plot=score_plot,
+            time_line=time_line,
+            branches=branches,
+            pretty=_pretty,
+            exports={form: FORMATS[form].says for form in KINDS},
+            elsewhere=ELSEWHERE,
         )
 
     # Pages --------------------------------------------------------------------------------------------------------
@@ -143,7 +164,7 @@ class _Site:
                 "Cache-Control": "no-cache",
                 "Content-Security-Policy": policy,
             }
-            if _is_known(request, headers["ETag"]):
+            if is_known(request, headers["ETag"]):
                 return Response(status_code=304, headers=headers)  # a browser replaces its policy by this answer's
             if (kept := self._kept.find(headers["ETag"])) is not None:
                 return Response(kept, media_type="text/html", headers=headers)
@@ -162,6 +183,7 @@ class _Site:
                 twin=f"{request.url.path}.json{query}",
                 title=page.summary,
                 offered=self._shelf.verifier is not None,
+                proves=self._shelf.prover is not None,
             )
             self._kept.keep(headers["ETag"], text.encode())
             return Response(text, media_type="text/html", headers=headers)
@@ -173,7 +195,7 @@ class _Site:
 
         def answer(request: Request) -> Response:
             headers = {"ETag": self._etag(page, request), "Cache-Control": "no-cache"}
-            if _is_known(request, headers["ETag"]):
+            if is_known(request, headers["ETag"]):
                 return Response(status_code=304, headers=headers)
             body = self._kept.find(headers["ETag"])
             if body is None:
@@ -189,9 +211,12 @@ class _Site:
             return page.gather(reading, request.path_params, query)
 
     def _etag(self, page: Page, request: Request) -> str:
-        """Return the tag of a page in the present state: another address, head, finality or release gives another."""
+        return self.tag(request, jobs=page.name == "verification")
+
+    def tag(self, request: Request, *, jobs: bool = False) -> str:
+        """Return the tag of an address in the present state: another one, head, finality or release gives another."""
         named = f"{request.url.path}?{request.url.query}".encode()
-        state = self._shelf.state(jobs=page.name == "verification")
+        state = self._shelf.state(jobs=jobs)
         return f'W/"{hashlib.sha256(self._release + state + named).hexdigest()[:32]}"'
 
     # Files --------------------------------------------------------------------------------------------------------
@@ -200,13 +225,13 @@ class _Site:
         """Answer with a version's model card."""
         with self._shelf.reading() as reading:
             text = card_of(reading, request.path_params)
-        return Response(text, media_type="text/markdown", headers=_attached("README.md"))
+        return Response(text, media_type="text/markdown", headers=attached("README.md"))
 
     def file(self, request: Request) -> Response:
         """Answer with a file of a version, each block verified by the store as it is sent."""
         with self._shelf.reading() as reading:
             blob = file_of(reading, request.path_params)
-        headers = {**_attached(f"{request.path_params['file']}.safetensors"), "Content-Length": str(blob.size)}
+        headers = {**attached(f"{request.path_params['file']}.safetensors"), "Content-Length": str(blob.size)}
         if request.method == "HEAD":
             return Response(media_type="application/octet-stream", headers=headers)
         pieces = open_blob(self._shelf.store, blob)
@@ -217,7 +242,7 @@ class _Site:
         text = request.path_params["digest"]
         with self._shelf.reading() as reading:
             data = manifest_bytes(reading, Digest(hex_of(text, 32, "manifest's digest")))
-        return Response(data, media_type="application/vnd.ipld.dag-cbor", headers=_attached(f"{text}.cbor"))
+        return Response(data, media_type="application/vnd.ipld.dag-cbor", headers=attached(f"{text}.cbor"))
 
     def schema(self, request: Request) -> Response:
         """Answer with the OpenAPI schema."""
@@ -257,8 +282,8 @@ class _Site:
     def failed(self, request: Request, error: CairnError) -> Response:
         """Answer to an error that Cairn raises: what was expected, and what came."""
         name = type(error).__name__
-        if isinstance(error, Busy):
-            return self._error(request, 503, name, str(error))
+        if isinstance(error, Busy | Unproved):
+            return self._error(request, 503, name, str(error), {"Retry-After": "10"})
         if isinstance(error, IndexUnusable) or not isinstance(error, InputError):
             log.warning("%s: %s: %s", request.url.path, name, error)  # it may name files and hosts
             return self._error(request, 503, name, "index or store cannot be read now: the explorer's log says why")
@@ -279,9 +304,11 @@ class _Site:
         log.error("%s: %s", request.url.path, type(error).__name__)
         return self._error(request, 500, "Unexpected", "an unexpected error: a bug, which the explorer's log shows")
 
-    def _error(self, request: Request, code: int, name: str, message: str) -> Response:
+    def _error(
+        self, request: Request, code: int, name: str, message: str, more: Mapping[str, str] | None = None
+    ) -> Response:
         line = printable(" ".join(message.split()))
-        headers = {**HEADERS, "Cache-Control": "no-store"}
+        headers = {**HEADERS, "Cache-Control": "no-store", **(more or {})}
         if request.url.path.endswith(".json"):
             text = encoded({"error": name, "message": line}) + "\n"
             return Response(text, code, media_type="application/json", headers=headers)
@@ -314,16 +341,6 @@ def _query_of(request: Request, page: Page) -> dict[str, str]:
         if given:
             found[name] = given[0]
     return found
-
-
-def _is_known(request: Request, etag: str) -> bool:
-    """Return whether the reader has the answer with this tag."""
-    given = request.headers.get("if-none-match", "")
-    return etag in re.split(r"\s*,\s*", given.strip())
-
-
-def _attached(name: str) -> dict[str, str]:
-    return {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-cache"}
 
 
 def _shown(value: object) -> object:

@@ -33,7 +33,7 @@ _PATIENCE = 1800.0
 
 
 class Busy(CairnError):
-    """As many verifications wait as may."""
+    """As much of this is under way as may be."""
 
 
 class JobState(enum.StrEnum):
@@ -117,6 +117,12 @@ class Verifier:
         """A number that grows whenever a job changes."""
         with self._lock:
             return self._changes
+
+    def states(self) -> dict[JobState, int]:
+        """Return the number of jobs in each state, of those that are kept."""
+        with self._lock:
+            found = [job.state for job in self._jobs.values()]
+        return {state: found.count(state) for state in JobState}
 
     def job(self, model: ModelId, version: Digest) -> VerificationJob | None:
         """Return the newest verification of a version; None if there was none."""

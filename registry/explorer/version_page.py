@@ -30,7 +30,17 @@ from registry.types import Blob, Cid, Digest
 from registry.verification.checks import Begun, Check, Finding, require_same, until_failure
 from registry.verification.verify import verify_published, verify_records
 
-__all__ = ["Relative", "StoredFile", "VersionPage", "card_of", "entry_of", "file_of", "lineage_of", "version_page"]
+__all__ = [
+    "Relative",
+    "StoredFile",
+    "VersionPage",
+    "card_of",
+    "checks_of",
+    "entry_of",
+    "file_of",
+    "lineage_of",
+    "version_page",
+]
 
 _ANCESTORS, _CHILDREN, _CHECKED = 12, 12, 256
 """Relatives on a page, and commitments of a round up to which the page checks their manifests."""
@@ -103,7 +113,7 @@ def version_page(reading: Reading, path: Mapping[str, str], query: Mapping[str, 
     story = provenance_of_version(reading.db, reading.store, entry)
     parents = _parents(reading, entry.digest)
     relatives, more = _relatives(reading, entry, parents)
-    checks = tuple(map(without_places, until_failure(_checks(reading, story))))
+    checks = checks_of(reading, story)
     return VersionPage(
         as_of=reading.as_of,
         model=model,
@@ -231,6 +241,11 @@ def _somewhere(reading: Reading, digest: Digest, near: VersionEntry) -> VersionE
 
 
 # Checks ---------------------------------------------------------------------------------------------------------------
+
+
+def checks_of(reading: Reading, story: VersionProvenance) -> tuple[Check, ...]:
+    """Return the checks of a version that need no files and no node; those up to the first failure."""
+    return tuple(map(without_places, until_failure(_checks(reading, story))))
 
 
 def _checks(reading: Reading, story: VersionProvenance) -> Iterator[Check | Begun]:

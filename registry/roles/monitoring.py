@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from registry.chain.client import Client
     from registry.roles.loop import TaskHealth
 
-__all__ = ["Board", "HEALTH_GRACE", "Sample", "health_of", "metrics_page", "sample_chain"]
+__all__ = ["Board", "HEALTH_GRACE", "Sample", "health_of", "metrics_page", "sample_chain", "sample_index"]
 
 HEALTH_GRACE = 60.0
 """Seconds for which a task may fail before it counts as ill."""
@@ -28,12 +28,20 @@ HEALTH_GRACE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A gauge's value; `account` is empty for those of no account."""
+    """A value.
+
+    Attributes:
+        account: Account that it is of; empty for those of none.
+        labels: Further labels, name and value; the same names for all samples of a name.
+        counts: Whether it is a counter, else a gauge.
+    """
 
     name: str
     help: str
     value: float
     account: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    counts: bool = False
 
 
 @dataclass(slots=True)
@@ -64,14 +72,9 @@ def sample_chain(reader: Client, signers: Sequence[Client] = (), index: Path | N
         Sample("head_time_seconds", "Its time, Unix seconds.", quantity(block["timestamp"], "timestamp")),
     ]
     if index is not None:
-        with read_index(index) as db:
-            read, final = queries.head_block(db), queries.final_block(db)
-        reached = -1 if read is None else read.number
-        found += [
-            Sample("indexed_block", "Last indexed block; -1 before the first.", reached),
-            Sample("indexed_final_block", "Last indexed final block; -1 if none.", final.number if final else -1),
-            Sample("index_lag_blocks", "Blocks of the node that are not indexed yet.", max(0, head - reached)),
-        ]
+        reached, final = sample_index(index)
+        lag = max(0.0, head - reached.value)
+        found += [reached, final, Sample("index_lag_blocks", "Blocks of the node that are not indexed yet.", lag)]
     for client in signers:
         account = to_checksum(client.account)
         with asking("eth_getBalance"):
@@ -82,6 +85,20 @@ def sample_chain(reader: Client, signers: Sequence[Client] = (), index: Path | N
             Sample("pending_transactions", "Its transactions that are not final yet.", pending, account),
         ]
     return tuple(found)
+
+
+def sample_index(index: Path) -> tuple[Sample, Sample]:
+    """Read the last indexed block and the last one that is final.
+
+    Raises:
+        IndexUnusable: The file is no index.
+    """
+    with read_index(index) as db:
+        read, final = queries.head_block(db), queries.final_block(db)
+    return (
+        Sample("indexed_block", "Last indexed block; -1 before the first.", read.number if read else -1),
+        Sample("indexed_final_block", "Last indexed final block; -1 if none.", final.number if final else -1),
+    )
 
 
 def health_of(board: Board, *, now: float | None = None) -> tuple[bool, dict[str, Any]]:
@@ -134,11 +151,12 @@ class _Collector:
             for task, state in self._board.health.items():
                 family.add_metric(task.partition(" ")[::2], value(state))
             yield family
-        gauges: dict[str, Any] = {}
+        families: dict[str, Any] = {}
         for sample in self._board.samples:
-            labels = ["account"] if sample.account else []
-            family = gauges.setdefault(
-                sample.name, GaugeMetricFamily(f"cairn_{sample.name}", sample.help, labels=labels)
+            labels = (*sample.labels, *((("account", sample.account),) if sample.account else ()))
+            kind = CounterMetricFamily if sample.counts else GaugeMetricFamily
+            family = families.setdefault(
+                sample.name, kind(f"cairn_{sample.name}", sample.help, labels=[name for name, _ in labels])
             )
-            family.add_metric([sample.account] if sample.account else [], sample.value)
-        yield from gauges.values()
+            family.add_metric([value for _, value in labels], sample.value)
+        yield from families.values()

@@ -105,6 +105,39 @@ def test_a_read_only_auditor_shows_its_tasks(shared_world: Any) -> None:
     assert f'model="{shared_world.model[2:12]}"' in text
 
 
+def test_an_explorer_shows_answers_verifications_and_lag(shared_world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("starlette")
+    pytest.importorskip("uvicorn")
+    monkeypatch.setattr("registry.cli.metrics_server._EVERY", 0.1)
+    site = free_port()
+
+    def visit() -> None:
+        for path in ("/models.json", "/models/0x07", "/nowhere"):
+            for _ in range(600):
+                try:
+                    fetch(site, path)
+                    break
+                except urllib.error.URLError:
+                    time.sleep(0.05)
+
+    visiting = threading.Thread(target=visit)
+    visiting.start()
+    text, health, result = scraped(
+        lambda port: shared_world.run(
+            "explorer", "--listen", f"127.0.0.1:{site}", "--metrics", f"127.0.0.1:{port}", "--poll", "0.1"
+        ),
+        'cairn_explorer_answers_total{page="none",status="4xx"} 1.0',
+    )
+    visiting.join()
+    assert result.exit_code == 0, result.output
+    assert 'cairn_explorer_answers_total{page="models.json",status="2xx"} 1.0' in text
+    assert 'cairn_explorer_answers_total{page="model",status="4xx"} 1.0' in text
+    assert 'cairn_explorer_seconds_total{page="model"}' in text
+    assert 'cairn_explorer_verifications{state="running"} 0.0' in text
+    assert gauges(text)["cairn_index_lag_blocks", ""] == 0
+    assert (health["well"], set(health["tasks"])) == (True, {"loop", "readings"})
+
+
 def test_metrics_without_follow_are_refused(shared_world: Any) -> None:
     refused = shared_world.run("index", "sync", "--metrics", "127.0.0.1:9464")
     assert (refused.exit_code, "expected --follow with --metrics" in refused.stderr) == (2, True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image
@@ -15,8 +18,10 @@ pytest.importorskip("playwright")
 from browsing import APPROVED, AXE, axe_violations, chromium, differs, overflow, require_picture, watched
 from explorer_world import World, served
 from playwright.sync_api import Browser
+from test_explorer_verifying import copied, offering, until
 
 from registry.content.manifest import VersionManifest
+from registry.explorer.proving import Prover
 from registry.explorer.snapshot import open_snapshot
 from registry.store.blobs import open_blob
 from registry.store.manifests import get_manifest
@@ -27,6 +32,8 @@ PICTURED = ("models", "model", "version", "round", "live", "plan", "participant"
             "search", "error")  # fmt: skip
 ALIKE = ("versions", "rounds", "members", "nothing", "verification", "hostile", "hostile-version")
 """Pages whose parts are pictured on others."""
+VERDICTS = ("passed", "failed")
+"""Pictures of verifications."""
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +98,51 @@ def test_a_page_fits_breaks_no_rule_of_axe_and_looks_as_approved(
             seen.page.set_viewport_size(WIDE)
         assert axe_violations(seen.page) == []
         assert seen.page.evaluate("document.querySelectorAll('main script, main img, main iframe').length") == 0
+
+
+@pytest.fixture(scope="module")
+def proving(world: World) -> Iterator[dict[str, str]]:
+    """Yields the address of each verdict, and of a version whose explorer proves; one store has damaged weights."""
+    sim, store = world.simulation, copied(world)
+    weights = get_manifest(store, world.head, VersionManifest).weights
+    store._blocks[weights.cid.digest] = bytes(weights.size)
+    whole = replace(offering(world, sim.store), prover=Prover(sim.owner, sim.store))
+    damaged = offering(world, store)
+    for shelf in (whole, damaged):
+        assert shelf.verifier is not None
+        shelf.verifier.start(sim.model_id, world.head)
+    page = f"{world.model}/versions/0x{world.head.hex()}"
+    with served(whole) as good, served(damaged) as bad:
+        for ask in (good, bad):
+            until(ask, f"{page}/verification", "done")
+        yield {
+            "offered": good.base + page,
+            "passed": f"{good.base}{page}/verification",
+            "failed": f"{bad.base}{page}/verification",
+        }
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["offered", *VERDICTS])
+def test_a_verdict_fits_breaks_no_rule_of_axe_and_looks_as_approved(
+    proving: dict[str, str], browser: Browser, name: str, scheme: str
+) -> None:
+    parts = urlsplit(proving[name])
+    with watched(browser, f"{parts.scheme}://{parts.netloc}", viewport=WIDE, color_scheme=scheme) as seen:
+        assert seen.open(parts.path) == 200
+        for width, window in (("wide", WIDE), ("narrow", NARROW)):
+            seen.page.set_viewport_size(window)
+            assert overflow(seen.page) == 0
+            if name in VERDICTS:
+                require_picture(seen.page, f"{name}-{width}-{scheme}")
+        if name in VERDICTS:
+            mark = seen.page.locator("h1 .mark")
+            assert mark.inner_text() == name
+            red, green, _ = (
+                int(part) for part in re.findall(r"\d+", mark.evaluate("e => getComputedStyle(e).color"))[:3]
+            )
+            assert (red > green) == (name == "failed")
+        assert axe_violations(seen.page) == []
 
 
 def test_a_reader_gets_from_models_to_a_data_set_and_back_by_a_file(
@@ -189,6 +241,7 @@ def test_a_picture_of_another_page_is_noticed() -> None:
 
 def test_the_approved_pictures_are_those_compared_and_small() -> None:
     found = {path.stem: path.stat().st_size for path in APPROVED.iterdir()}
-    assert set(found) == {f"{n}-{w}-{s}" for n in PICTURED for w in ("wide", "narrow") for s in ("light", "dark")}
-    assert sum(found.values()) < 1_500_000
+    names = (*PICTURED, *VERDICTS)
+    assert set(found) == {f"{n}-{w}-{s}" for n in names for w in ("wide", "narrow") for s in ("light", "dark")}
+    assert sum(found.values()) < 1_700_000
     assert AXE.is_file()

@@ -65,10 +65,10 @@ def test_nothing_is_read_while_nothing_changes(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize("asked", [True, False], ids=["asked meanwhile", "not asked"])
 def test_an_index_that_is_made_anew_is_seen(asked: bool, tmp_path: Path) -> None:
     path, watch = tmp_path / "index.sqlite", Watch()
-    for number in (5, 3):
+    for first in (5, 3):
         with Index(path, FOLLOWING) as index:
-            blocks(index, number)
-            for _ in range(2):  # the first makes the file of times
+            for number in range(first, first + 4):
+                blocks(index, number)
                 assert watch.state(path).head == numbered(number)
         remove_index(path)
         if asked:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -120,8 +121,14 @@ def run(console: Console, folder: Path, out: Path, *, rounds: int = ROUNDS) -> H
         f"best hospital alone {best:.3f} ({history.best_alone})"
     )
     console.print(f"Plot: {out / 'rounds.png'}. Took {time.monotonic() - began:.0f} s. Look at all of it in a browser:")
-    console.print(f"  cairn explorer {out / 'explorer'}", soft_wrap=True)
+    console.print(f"  {_command()} explorer {out / 'explorer'}", soft_wrap=True)
     return history
+
+
+def _command() -> str:
+    """Return how this shell calls `cairn`: by its path where it is not on the search path, as after `make demo`."""
+    here = Path(sys.argv[0])
+    return str(here) if here.name == "cairn" and shutil.which("cairn") is None else "cairn"
 
 
 def _train(console: Console, sim: Simulation, held_out: Cases, rounds: int) -> History:

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from registry.cli.command import Need, command, single
 from registry.cli.index_file import open_index, path_of, sync_index
+from registry.cli.run_loops import Metrics
 from registry.cli.session import Session
 from registry.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
+    from registry.explorer.proving import Prover
     from registry.explorer.reading import Shelf
     from registry.explorer.verifying import Verifier
+    from registry.roles.monitoring import Sample
 
 app = single()
 NEEDS = Need.CHAIN | Need.HOME | Need.STORE
@@ -54,18 +58,20 @@ def explorer(
         bool | None,
         typer.Option(
             "--verify/--no-verify",
-            help="Let visitors start deep verifications, one at a time; by default on a loopback address alone.",
+            help="Let visitors have the node asked, for deep verifications, bundles and inclusion proofs, one of each "
+            "at a time; by default on a loopback address alone.",
         ),
     ] = None,
+    metrics: Metrics = None,
     save: Annotated[
         Path | None, typer.Option("--save", metavar="DIR", help="Write index and manifests to this folder, and end.")
     ] = None,
 ) -> None:
     """Serve models, rounds, versions and who took part as pages, read-only, until stopped. Needs the extra `explorer`.
 
-    The pages read the index, which this keeps in step with the chain, and the store; no request reaches a node. Every
-    page has a JSON twin at its address with .json; /openapi.json describes them. Serves whoever can reach the address;
-    on a loopback address only under this machine's own names and those of --host.
+    The pages read the index, which this keeps in step with the chain, and the store; no request reaches a node but
+    those that --verify is about. Every page has a JSON twin at its address with .json; /openapi.json describes them.
+    Serves whoever can reach the address; on a loopback address only under this machine's own names and those of --host.
     """
     if save is not None:
         _save(session, snapshot, save)
@@ -83,9 +89,8 @@ def explorer(
     shelf, refreshed = _live(session) if snapshot is None else _saved(snapshot)
     refreshed()
 
-    _serve(
-        session, shelf, refreshed, where, cors=origin, names=host or (), poll=poll, verify=verify, live=snapshot is None
-    )
+    told = {"cors": origin, "names": [name.lower() for name in host or ()]}
+    _serve(session, shelf, refreshed, where, told, poll=poll, verify=verify, metrics=metrics, live=snapshot is None)
 
 
 def _serve(
@@ -93,11 +98,11 @@ def _serve(
     shelf: Shelf,
     refreshed: Callable[[], str],
     where: tuple[str, int],
+    told: dict[str, Any],
     *,
-    cors: str | None,
-    names: Sequence[str],
     poll: float,
     verify: bool | None,
+    metrics: str | None,
     live: bool,
 ) -> None:
     from registry.cli.run_loops import run_loop
@@ -106,19 +111,29 @@ def _serve(
     listener, stop = listening(*where), threading.Event()
     there = listener.getsockname()
     if live and offered(there[0], verify):
-        shelf = replace(shelf, verifier=_verifier(session))
+        shelf = replace(shelf, verifier=_verifier(session), prover=_prover(session))
     url = f"http://{f'[{there[0]}]' if ':' in there[0] else there[0]}:{there[1]}/"
     session.out.result({"url": url}, lambda: session.out.line(url))
-    told = {"cors": cors, "names": [name.lower() for name in names], "stop": stop}
-    serving = threading.Thread(target=serve, args=(shelf, listener), kwargs=told, name="explorer")
+    serving = threading.Thread(target=serve, args=(shelf, listener), kwargs={**told, "stop": stop}, name="explorer")
     serving.start()
     try:
-        run_loop(session, refreshed, poll=poll, who=f"serving {url}")
+        read = partial(_samples, session, shelf, live=live)
+        run_loop(session, refreshed, poll=poll, who=f"serving {url}", metrics=metrics, samples=read)
     finally:
         stop.set()
         if shelf.verifier is not None:
             shelf.verifier.close()
         serving.join()
+        if shelf.prover is not None:
+            shelf.prover.close()
+
+
+def _samples(session: Session, shelf: Shelf, *, live: bool) -> tuple[Sample, ...]:
+    from registry.explorer.traffic import sample_explorer
+    from registry.roles.monitoring import sample_chain, sample_index
+
+    index = shelf.index
+    return (*(sample_chain(session.reader, index=index) if live else sample_index(index)), *sample_explorer(shelf))
 
 
 def _save(session: Session, snapshot: Path | None, folder: Path) -> None:
@@ -163,6 +178,12 @@ def _verifier(session: Session) -> Verifier:
     from registry.verification.cache import VerificationCache
 
     return Verifier(session.reader, session.store, cache=VerificationCache(session.home / "verified"))
+
+
+def _prover(session: Session) -> Prover:
+    from registry.explorer.proving import Prover
+
+    return Prover(session.reader, session.store)
 
 
 def _origin(text: str | None) -> str | None:
