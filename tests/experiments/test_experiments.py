@@ -133,7 +133,7 @@ def test_a_share_takes_part_and_stragglers_count_where_partial_work_does(
 def test_what_a_participant_keeps_waits_for_its_next_round(
     blobs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Error feedback's rest outlasts a pause, though older updates are removed."""
+    """Error feedback's rest outlasts a pause, though older updates are removed, from the store too."""
     from trainer.experiments import federation as module
 
     plan = 'update_form = "top-1"\ntransforms = [{ name = "error_feedback", parameters = {} }]\n'
@@ -141,9 +141,11 @@ def test_what_a_participant_keeps_waits_for_its_next_round(
     file = written(tmp_path, blobs, head=head, plan=plan, participation=participation)
     removed = only_run(file, tmp_path / "removed")
     assert len(list((tmp_path / "removed").glob("participant-*/*/residual.safetensors"))) == 4
-    monkeypatch.setattr(module, "_forget", lambda _: None)
+    monkeypatch.setattr(module, "_forget", lambda *_: None)
     kept = only_run(file, tmp_path / "kept")
     assert len(list((tmp_path / "kept").glob("participant-*/*/residual.safetensors"))) == 12
+    blocks = {name: len(list((tmp_path / name / "store" / "blocks").glob("*/*"))) for name in ("removed", "kept")}
+    assert blocks["kept"] - blocks["removed"] == 12 - 4
     assert [one.tensor_root for one in removed.rounds] == [one.tensor_root for one in kept.rounds]
 
 

@@ -41,6 +41,7 @@ from registry.rounds.plans import load_plan
 from registry.rounds.versions import load_parent, load_version_manifest, read_header
 from registry.rules.algorithms import CLIENT_ALGORITHMS, require_parameters
 from registry.store.local import LocalStore
+from registry.store.retention import collect
 from registry.types import Address
 from trainer.deltas import write_update
 from trainer.experiments.asynchrony import Asynchrony, Sender, buffered_versions
@@ -295,7 +296,7 @@ def _on_chain(
             root = version.tensor_root.hex()
             yield RoundScores(number, root, scores, saturated, len(prepared), sent, seconds), judge
             gc.collect()  # what libraries keep of failed checks holds this round's tensors, by frames in cycles
-            _forget([last[name] for name in prepared if name in last])
+            _forget(store, [last[name] for name in prepared if name in last])
             last |= prepared  # what error feedback left out of a participant's last update goes into its next
 
 
@@ -636,7 +637,9 @@ def _rewritten(
     )
 
 
-def _forget(updates: Sequence[PreparedUpdate]) -> None:
-    """Remove finalized rounds' updates from the participants' folders: the store has them."""
+def _forget(store: LocalStore, updates: Sequence[PreparedUpdate]) -> None:
+    """Remove finalized rounds' updates from the participants' folders and from the store, which would hold them all."""
     for update in updates:
         shutil.rmtree(update.file.parent)
+        store.unpin(update.manifest.delta.cid)
+    collect(store, grace=0)
