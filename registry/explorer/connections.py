@@ -30,6 +30,7 @@ class PatientProtocol(H11Protocol):
         super().connection_made(transport)
         held = transport.get_extra_info("socket")  # asyncio does so only where the listener names its protocol
         held.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        transport.set_write_buffer_limits(high=0)  # the end of an answer is waited for no longer than its middle
         here = self.client[0] if self.client else ""
         if sum(1 for one in self.connections if (getattr(one, "client", None) or ("",))[0] == here) > PER_ADDRESS:
             transport.abort()

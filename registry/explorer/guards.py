@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
@@ -84,7 +83,8 @@ def from_this_site(request: Request) -> bool:
     if said is not None and said != "same-origin":
         return False
     if origin != "null":
-        return urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower() != ""
+        scheme, _, host = origin.lower().partition("://")
+        return scheme in ("http", "https") and host == request.headers.get("host", "").lower() != ""
     return said is not None
 
 
@@ -96,7 +96,7 @@ def not_of_another_site(request: Request) -> bool:
 def is_known(request: Request, etag: str) -> bool:
     """Return whether the reader has the answer with this tag."""
     given = request.headers.get("if-none-match", "")
-    return etag in re.split(r"\s*,\s*", given.strip())
+    return etag in (one.strip() for one in given.split(","))
 
 
 def attached(name: str) -> dict[str, str]:

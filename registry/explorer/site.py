@@ -172,8 +172,10 @@ class _Site:
             if (place := self._kept.find(elsewhere)) is not None:
                 return RedirectResponse(place.decode(), 303)
             facts = self._gathered(page, request)
+            still = self._etag(page, request) == headers["ETag"]
             if isinstance(facts, SearchPage) and len(facts.hits) == 1:
-                self._kept.keep(elsewhere, facts.hits[0].page.encode())
+                if still:
+                    self._kept.keep(elsewhere, facts.hits[0].page.encode())
                 return RedirectResponse(facts.hits[0].page, 303)
             query = f"?{request.url.query}" if request.url.query else ""
             shown = self._templates.get_template(f"{page.name}.html")
@@ -185,7 +187,10 @@ class _Site:
                 offered=self._shelf.verifier is not None,
                 proves=self._shelf.prover is not None,
             )
-            self._kept.keep(headers["ETag"], text.encode())
+            if still:
+                self._kept.keep(headers["ETag"], text.encode())
+            else:
+                del headers["ETag"]  # the state moved meanwhile, and may move back
             return Response(text, media_type="text/html", headers=headers)
 
         return answer
@@ -200,7 +205,10 @@ class _Site:
             body = self._kept.find(headers["ETag"])
             if body is None:
                 body = (encoded(plain(self._gathered(page, request))) + "\n").encode()
-                self._kept.keep(headers["ETag"], body)
+                if self._etag(page, request) == headers["ETag"]:
+                    self._kept.keep(headers["ETag"], body)
+                else:
+                    del headers["ETag"]
             return Response(body, media_type="application/json", headers=headers)
 
         return answer
@@ -215,7 +223,7 @@ class _Site:
 
     def tag(self, request: Request, *, jobs: bool = False) -> str:
         """Return the tag of an address in the present state: another one, head, finality or release gives another."""
-        named = f"{request.url.path}?{request.url.query}".encode()
+        named = repr((request.scope["path"], request.scope["query_string"])).encode()  # all that decides an answer
         state = self._shelf.state(jobs=jobs)
         return f'W/"{hashlib.sha256(self._release + state + named).hexdigest()[:32]}"'
 
