@@ -14,6 +14,7 @@ from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ jsonschema = pytest.importorskip("jsonschema")
 
 from explorer_world import Answer, Ask, World, served  # noqa: E402
 
+from registry.cli.commands.explorer import _samples  # noqa: E402
 from registry.content.manifest import (  # noqa: E402
     DataSetManifest,
     UpdateManifest,
@@ -32,7 +34,7 @@ from registry.content.manifest import (  # noqa: E402
     manifest_cid,
 )
 from registry.dev.embedded import warp  # noqa: E402
-from registry.errors import CairnError, NodeUnavailable  # noqa: E402
+from registry.errors import CairnError, IndexUnusable, NodeUnavailable  # noqa: E402
 from registry.ethereum.keys import to_checksum  # noqa: E402
 from registry.explorer import model_pages, people_pages, round_page  # noqa: E402
 from registry.explorer.reading import Present, Shelf, Told  # noqa: E402
@@ -331,6 +333,12 @@ def test_the_index_follows_the_chain_and_pages_say_when_it_does_not(world: World
         text = ask("/models").text
     assert "The index is behind the chain: NodeUnavailable" in text
     assert "secret" not in text
+    session: Any = SimpleNamespace(reader=owner)
+    with pytest.raises(IndexUnusable, match="behind the chain: NodeUnavailable"):  # so /health says so too
+        _samples(session, shelf, live=True)
+    failure.clear()
+    keeper.refresh()
+    assert _samples(session, shelf, live=True)
 
 
 def test_lists_come_in_parts_that_make_the_whole(world: World, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from registry.cli.command import Need, command, single
 from registry.cli.index_file import open_index, path_of, sync_index
 from registry.cli.run_loops import Metrics
 from registry.cli.session import Session
-from registry.errors import InputError
+from registry.errors import IndexUnusable, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -132,7 +132,9 @@ def _samples(session: Session, shelf: Shelf, *, live: bool) -> tuple[Sample, ...
     from registry.explorer.traffic import sample_explorer
     from registry.roles.monitoring import sample_chain, sample_index
 
-    index = shelf.index
+    index, behind = shelf.index, shelf.present.told.behind
+    if behind:
+        raise IndexUnusable(f"the index is behind the chain: {behind}")
     return (*(sample_chain(session.reader, index=index) if live else sample_index(index)), *sample_explorer(shelf))
 
 
