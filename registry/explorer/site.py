@@ -15,6 +15,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
+from anyio import CapacityLimiter
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.applications import Starlette
@@ -25,6 +26,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from registry.errors import CairnError, IndexUnusable, InputError
+from registry.explorer.apart import apart
 from registry.explorer.downloads import Downloads
 from registry.explorer.drawings import branches, score_plot, time_line
 from registry.explorer.export_files import ELSEWHERE, KINDS
@@ -64,6 +66,8 @@ _TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _SHARED = ("style.css", "search.js", "live.js", "icon.svg")
 _POLICIES = {"search": SEARCH_POLICY, "round": LIVE_POLICY, "model": LIVE_POLICY, "verification": LIVE_POLICY}
 """By page; others run no script."""
+_FILE_THREADS = 8
+"""Threads that wait for blocks of files, of all files together: pages have others."""
 _MOST_QUERY = 500
 """Characters of a query that are read."""
 Answer = Callable[[Request], Response]
@@ -127,6 +131,7 @@ class _Site:
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
         self._kept = Kept()
+        self._files = CapacityLimiter(_FILE_THREADS)
         self._version = version("cairn-registry")
         self._static, names = _static_files()
         self._schema = encoded(openapi(self._version)).encode()
@@ -242,7 +247,7 @@ class _Site:
         headers = {**attached(f"{request.path_params['file']}.safetensors"), "Content-Length": str(blob.size)}
         if request.method == "HEAD":
             return Response(media_type="application/octet-stream", headers=headers)
-        pieces = open_blob(self._shelf.store, blob)
+        pieces = apart(open_blob(self._shelf.store, blob), self._files)
         return StreamingResponse(pieces, media_type="application/octet-stream", headers=headers)
 
     def block(self, request: Request) -> Response:

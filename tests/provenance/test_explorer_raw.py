@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,6 +25,8 @@ from registry.explorer.reading import Told
 from registry.explorer.site import _Site
 from registry.explorer.snapshot import open_snapshot
 from registry.explorer.verifying import Verifier
+from registry.store.memory import MemoryStore
+from registry.types import Cid, Codec
 
 pytestmark = pytest.mark.xdist_group("explorer")  # one process makes the world for all
 
@@ -138,3 +141,35 @@ def test_what_is_read_while_the_state_moves_is_not_kept_for_the_state_before(
     assert during.body != after.body
     assert after.headers["ETag"] is not None
     assert during.headers["ETag"] is None
+
+
+class Stuck(MemoryStore):
+    """A store that has everything, and gives none of the blocks of files before it is let go."""
+
+    def __init__(self, world: World, go: threading.Event) -> None:
+        super().__init__()
+        self._behind, self._go = world.simulation.store, go
+
+    def _get(self, cid: Cid) -> bytes:
+        if cid.codec is not Codec.DAG_CBOR:
+            self._go.wait(20)
+        return self._behind.get(cid)
+
+    def _has(self, cid: Cid) -> bool:
+        return self._behind.has(cid)
+
+
+def test_files_that_do_not_come_keep_no_page_waiting(world: World) -> None:
+    go, shelf = threading.Event(), open_snapshot(world.folder)
+    path = f"{world.model}/versions/0x{world.head.hex()}/weights.safetensors"
+    with served(replace(shelf, store=Stuck(world, go))) as ask, contextlib.ExitStack() as held:
+        for _ in range(60):  # more than there are threads
+            one = held.enter_context(contextlib.closing(connected(ask)))
+            one.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        time.sleep(1)
+        begun = time.monotonic()
+        try:
+            assert ask("/models").status == 200
+            assert time.monotonic() - begun < 3
+        finally:
+            go.set()
