@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from importlib.util import find_spec
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from registry.dev.embedded import warp
 from registry.rounds.versions import save_arrays
 from tests.cli.conftest import World, make_world
 from tests.cli.test_cli_questions import play_round
 from tests.exports.conftest import HOSTILE
+from tests.exports.mlflow_client import code_of, require_plugin, set_environment
 
-MISSING = (
-    "mlflow-skinny is not installed, the extra `mlflow`"
-    if find_spec("mlflow") is None
-    else "this checkout is installed without its entry points for MLflow"
-    if not importlib.metadata.entry_points(group="mlflow.model_registry_store", name="cairn")
-    else ""
-)
-if MISSING and os.environ.get("CAIRN_REQUIRE_ALL") == "1":
-    pytest.fail(f"CAIRN_REQUIRE_ALL is set and {MISSING}", pytrace=False)
-if MISSING:
-    pytest.skip(MISSING, allow_module_level=True)
+require_plugin()
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*get_latest_versions.* is deprecated:FutureWarning")
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,8 +32,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Four versions: a genesis, one that is deprecated, one that replaced it, and a round's, with aliases; and a model
     of somebody else's with the same title."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-        patch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # which no test asks
+        set_environment(patch)
         world = make_world(tmp_path_factory.mktemp("mlflow"), patch)
         done, model = world.done, world.model
         for number, name in enumerate(("old", "foreign", "sound"), 1):
@@ -58,11 +46,24 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         done("model", "publish", model, "sound.safetensors", *statement, "--account", "a")
         done("model", "deprecate", f"{model}@{old}", "--reason", "worse", "--account", "a")
         play_round(world)
+        score(world)
         done("model", "alias", model, "champion", "head", "--account", "a")
         done("model", "tag", f"{model}@head", "validated", "--account", "a")
         done("model", "register", "foreign.safetensors", *statement, "--account", "b")
         done("index", "sync")
         yield world
+
+
+def score(world: World) -> None:
+    """Have f score the round's result, 0.625."""
+    done, model = world.done, world.model
+    (world.folder / "hidden.py").write_text("def score(arrays):\n    return 0.625, [1, 0, 1, 1]\n")
+    durations = ("--commit-duration", "10m", "--reveal-duration", "10m")
+    done("validator", "terms", model, *durations, "--minimum", 1, "--account", "a")
+    done("member", "grant", model, done("key", "show", "f")["address"], "--role", "validator", "--account", "a")
+    for _ in ("commit", "reveal"):
+        done("validator", "once", model, "--task", "hidden.py:score", "--account", "f")
+        warp(world.chain.w3, seconds=601)
 
 
 @pytest.fixture
@@ -73,15 +74,6 @@ def client(world: World) -> Iterator[Any]:
     mlflow.set_registry_uri(f"cairn:?name=titles:{world.model}")
     yield mlflow.MlflowClient()
     mlflow.set_registry_uri("")
-
-
-def code_of(call: Callable[[], Any]) -> tuple[str, str]:
-    """The error code of the MlflowException that a call raises, and its message."""
-    from mlflow.exceptions import MlflowException
-
-    with pytest.raises(MlflowException) as raised:
-        call()
-    return raised.value.error_code, raised.value.message
 
 
 def test_a_model_has_its_owner_its_aliases_and_its_head(world: World, client: Any) -> None:
@@ -110,6 +102,32 @@ def test_metrics_are_shown(client: Any) -> None:
     version = client.get_model_version("titles", 2)
     assert [(metric.key, metric.value) for metric in version.metrics] == [("macro_f1", 0.25)]
     assert version.tags["cairn.metric.macro_f1"] == "0.25"
+
+
+def test_validators_scores_are_shown(client: Any) -> None:
+    tags = client.get_model_version("titles", 4).tags
+    assert (tags["cairn.validators"], tags["cairn.validators.median"]) == ("1", "0.625")
+
+
+def test_what_is_not_final_is_marked_and_neither_named_nor_handed_out(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    contract = world.done("contracts", "show")["contract"]
+    with monkeypatch.context() as patch:
+        patch.setenv("CAIRN_HOME", str(tmp_path))
+        patch.setenv("CAIRN_FINALITY", "100000")
+        patch.setenv("CAIRN_CONTRACT", contract)
+        world.done("index", "sync")
+    mlflow.set_registry_uri(f"cairn:?home={tmp_path}&store={world.folder}/home/store&name=titles:{world.model}")
+    client = mlflow.MlflowClient()
+    assert {version.status for version in client.search_model_versions()} == {"PENDING_REGISTRATION"}
+    model = client.get_registered_model("titles")
+    assert (model.aliases, model.latest_versions) == ({}, [])
+    assert code_of(lambda: client.get_model_version_by_alias("titles", "champion"))[0] == "RESOURCE_DOES_NOT_EXIST"
+    code, said = code_of(lambda: mlflow.artifacts.list_artifacts("models:/titles/4"))
+    assert (code, "provisional: block " in said) == ("INVALID_STATE", True)
 
 
 def test_filters_orders_and_pages_are_those_of_mlflow(world: World, client: Any) -> None:
