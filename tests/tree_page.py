@@ -34,6 +34,7 @@ ROOMS = {
     "registry/index": "what the events say, in one file that can be rebuilt",
     "registry/rounds": "one round: admission, combination, result",
     "registry/lineage": "where versions come from",
+    "registry/mlflow_registry": "models and versions as MLflow shows them",
     "registry/disputes": "what is wrong with a result, and what is shown when asked",
     "registry/verification": "what was anchored, recomputed by a stranger",
     "registry/bundles": "lineage and proof in one file",

@@ -18,6 +18,7 @@ from registry.chain.contract_errors import (
     NoPlan,
     NotBetter,
     RoundNotEnded,
+    UnknownPlan,
     WrongPhase,
 )
 from registry.cli.output import Output
@@ -45,6 +46,7 @@ PASSING = [
     NotBetter(ID, ID),
     VerificationFailed("the node's events and its contract disagree"),
     NoPlan(ID),
+    UnknownPlan(ID, 0),
     MissingRole(ID, bytes(20), Role.PARTICIPANT),
     OSError(28, "No space left on device"),
     WrongChain("the node answers for another chain"),

@@ -1,0 +1,296 @@
+"""MLflow's client on Cairn's index: models, versions, aliases, scores and files as its own registries have them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from registry.dev.embedded import warp
+from registry.rounds.versions import save_arrays
+from tests.cli.conftest import World, make_world
+from tests.cli.test_cli_questions import play_round
+from tests.exports.conftest import HOSTILE
+from tests.exports.mlflow_client import code_of, require_plugin, set_environment
+
+require_plugin()
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*get_latest_versions.* is deprecated:FutureWarning")
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "mlflow.md"
+FOREIGN = "Two to one"
+"""A title that two models have."""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Four versions: a genesis, one that is deprecated, one that replaced it, and a round's, with aliases; and a model
+    of somebody else's with the same title."""
+    with pytest.MonkeyPatch.context() as patch:
+        set_environment(patch)
+        world = make_world(tmp_path_factory.mktemp("mlflow"), patch)
+        done, model = world.done, world.model
+        for number, name in enumerate(("old", "foreign", "sound"), 1):
+            weights = {"weight": np.full((1, 2), number, np.float32), "bias": np.zeros(1, np.float32)}
+            save_arrays(world.folder / f"{name}.safetensors", weights)
+        statement = ("--title", FOREIGN, "--source", "x=CC0-1.0")
+        (world.folder / "old.toml").write_text(f'title = "{FOREIGN}"\n[metrics]\nmacro_f1 = 0.25\n')
+        told = ("--statement", "old.toml", "--source", "x=CC0-1.0")
+        old = done("model", "publish", model, "old.safetensors", *told, "--account", "a")["version"]
+        done("model", "alias", model, "previous", old, "--account", "a")
+        done("model", "publish", model, "sound.safetensors", *statement, "--account", "a")
+        done("model", "deprecate", f"{model}@{old}", "--reason", "worse", "--account", "a")
+        play_round(world)
+        score(world)
+        done("model", "alias", model, "champion", "head", "--account", "a")
+        done("model", "tag", f"{model}@head", "validated", "--account", "a")
+        done("model", "register", "foreign.safetensors", *statement, "--account", "b")
+        done("index", "sync")
+        yield world
+
+
+def score(world: World) -> None:
+    """Have f score the round's result, 0.625."""
+    done, model = world.done, world.model
+    (world.folder / "hidden.py").write_text("def score(arrays):\n    return 0.625, [1, 0, 1, 1]\n")
+    durations = ("--commit-duration", "10m", "--reveal-duration", "10m")
+    done("validator", "terms", model, *durations, "--minimum", 1, "--account", "a")
+    done("member", "grant", model, done("key", "show", "f")["address"], "--role", "validator", "--account", "a")
+    for _ in ("commit", "reveal"):
+        done("validator", "once", model, "--task", "hidden.py:score", "--account", "f")
+        warp(world.chain.w3, seconds=601)
+
+
+@pytest.fixture
+def client(world: World) -> Iterator[Any]:
+    """MLflow's own client, asked by name as any program asks."""
+    import mlflow
+
+    mlflow.set_registry_uri(f"cairn:?name=titles:{world.model}")
+    yield mlflow.MlflowClient()
+    mlflow.set_registry_uri("")
+
+
+def test_a_model_has_its_owner_its_aliases_and_its_head(world: World, client: Any) -> None:
+    model = client.get_registered_model("titles")
+    assert (model.name, model.description, model.tags["cairn.model"]) == ("titles", FOREIGN, world.model)
+    assert model.aliases == {"champion": "4", "previous": "2"}
+    assert [version.version for version in model.latest_versions] == ["4"]
+    assert client.get_registered_model(world.model).name == "titles"
+
+
+def test_versions_are_numbered_as_anchored_with_their_digests(world: World, client: Any) -> None:
+    found = client.search_model_versions("name = 'titles'", order_by=["version_number ASC"])
+    assert [version.version for version in found] == ["1", "2", "3", "4"]
+    shown = world.done("model", "show", world.model)["versions"]
+    assert [version.tags["cairn.digest"] for version in found] == [one["version"] for one in shown]
+    assert [version.tags.get("cairn.round") for version in found] == [None, None, None, "1"]
+    assert [version.tags["cairn.deprecated"] for version in found] == ["false", "true", "false", "false"]
+    assert {version.tags["cairn.verdict"] for version in found} == {"asserted"}
+    assert {version.status for version in found} == {"READY"}
+    newest = client.get_model_version("titles", "4")
+    assert (newest.aliases, newest.tags["cairn.tags"]) == (["champion"], "validated")
+    assert dict(newest) == dict(client.get_model_version_by_alias("titles", "champion")) == dict(found[-1])
+
+
+def test_metrics_are_shown(client: Any) -> None:
+    version = client.get_model_version("titles", 2)
+    assert [(metric.key, metric.value) for metric in version.metrics] == [("macro_f1", 0.25)]
+    assert version.tags["cairn.metric.macro_f1"] == "0.25"
+
+
+def test_validators_scores_are_shown(client: Any) -> None:
+    tags = client.get_model_version("titles", 4).tags
+    assert (tags["cairn.validators"], tags["cairn.validators.median"]) == ("1", "0.625")
+
+
+def test_what_is_not_final_is_marked_and_neither_named_nor_handed_out(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    contract = world.done("contracts", "show")["contract"]
+    with monkeypatch.context() as patch:
+        patch.setenv("CAIRN_HOME", str(tmp_path))
+        patch.setenv("CAIRN_FINALITY", "100000")
+        patch.setenv("CAIRN_CONTRACT", contract)
+        world.done("index", "sync")
+    store = world.folder / "home" / "store"
+    mlflow.set_registry_uri(f"cairn:?home={tmp_path}&store={store}&name=titles:{world.model}")
+    client = mlflow.MlflowClient()
+    assert {version.status for version in client.search_model_versions()} == {"PENDING_REGISTRATION"}
+    model = client.get_registered_model("titles")
+    assert (model.aliases, model.latest_versions) == ({}, [])
+    assert code_of(lambda: client.get_model_version_by_alias("titles", "champion"))[0] == "RESOURCE_DOES_NOT_EXIST"
+    code, said = code_of(lambda: mlflow.artifacts.list_artifacts("models:/titles/4"))
+    assert (code, "provisional: block " in said) == ("INVALID_STATE", True)
+
+
+def test_filters_orders_and_pages_are_those_of_mlflow(world: World, client: Any) -> None:
+    assert [m.name for m in client.search_registered_models("name LIKE 'tit%'")] == ["titles"]
+    every = client.search_registered_models(order_by=["name DESC"])
+    assert [model.name for model in every] == sorted((model.name for model in every), reverse=True)
+    assert (len(every), {model.description for model in every}) == (2, {FOREIGN})
+    first = client.search_registered_models(max_results=1)
+    rest = client.search_registered_models(max_results=1, page_token=first.token)
+    assert ([m.name for m in (*first, *rest)], rest.token) == (sorted(m.name for m in every), None)
+    deprecated = client.search_model_versions("tags.`cairn.deprecated` = 'true'")
+    assert [(version.name, version.version) for version in deprecated] == [("titles", "2")]
+    newest = client.search_model_versions("name = 'titles' AND version_number > 2", order_by=["version_number DESC"])
+    assert [version.version for version in newest] == ["4", "3"]
+    page = client.search_model_versions("name = 'titles'", max_results=3)
+    assert len(page) == 3 and len(client.search_model_versions("name = 'titles'", 3, page_token=page.token)) == 1
+    for asked in ("name ~ 'x'", "'; DROP TABLE models; --", "digest = 'x'"):
+        assert code_of(lambda asked=asked: client.search_model_versions(asked))[0] == "INVALID_PARAMETER_VALUE"
+    assert code_of(lambda: client.search_registered_models(max_results=0))[0] == "INVALID_PARAMETER_VALUE"
+
+
+@pytest.mark.parametrize("what", ["4", "latest"])
+def test_a_version_s_file_is_fetched_and_is_the_anchored_one(
+    what: str, world: World, client: Any, tmp_path: Path
+) -> None:
+    import mlflow
+
+    world.done("model", "pull", f"{world.model}@round-1", "-o", "one.safetensors")
+    got = Path(mlflow.artifacts.download_artifacts(f"models:/titles/{what}", dst_path=str(tmp_path)))
+    assert {path.name for path in got.iterdir()} == {"model.safetensors"}
+    assert (got / "model.safetensors").read_bytes() == (world.folder / "one.safetensors").read_bytes()
+
+
+def test_an_alias_names_a_file_too(world: World, client: Any, tmp_path: Path) -> None:
+    import mlflow
+
+    path = mlflow.artifacts.download_artifacts("models:/titles@champion/model.safetensors", dst_path=str(tmp_path))
+    weights = client.get_model_version_by_alias("titles", "champion").tags
+    assert (Path(path).name, Path(path).stat().st_size) == ("model.safetensors", int(weights["cairn.size"]))
+    (listed,) = mlflow.artifacts.list_artifacts("models:/titles/4")
+    assert (listed.path, listed.is_dir, listed.file_size) == ("model.safetensors", False, int(weights["cairn.size"]))
+
+
+def test_a_deprecated_version_s_file_is_handed_out_only_if_asked_for(world: World, client: Any, tmp_path: Path) -> None:
+    import mlflow
+
+    version = client.get_model_version_by_alias("titles", "previous")
+    assert (version.tags["cairn.deprecated"], version.status_message[:22]) == ("true", "deprecated by its owner"[:22])
+    code, said = code_of(lambda: mlflow.artifacts.download_artifacts("models:/titles@previous", dst_path=str(tmp_path)))
+    assert (code, "deprecated by its owner" in said, list(tmp_path.iterdir())) == ("INVALID_STATE", True, [])
+    mlflow.set_registry_uri(f"cairn:?deprecated=yes&name=titles:{world.model}")
+    got = mlflow.artifacts.download_artifacts("models:/titles@previous", dst_path=str(tmp_path))
+    assert (Path(got) / "model.safetensors").read_bytes() == (world.folder / "old.safetensors").read_bytes()
+
+
+def test_bytes_that_are_not_the_anchored_ones_are_not_written(world: World, client: Any, tmp_path: Path) -> None:
+    import mlflow
+
+    store, out = tmp_path / "store", tmp_path / "out"
+    shutil.copytree(world.folder / "home" / "store", store)
+    path = world.folder / "sound.safetensors"
+    (block,) = (kept for kept in store.rglob("*") if kept.is_file() and kept.read_bytes() == path.read_bytes())
+    block.chmod(0o600)
+    block.write_bytes(path.read_bytes()[:-1] + b"!")
+    mlflow.set_registry_uri(f"cairn:?name=titles:{world.model}&store={store}")
+    _, said = code_of(lambda: mlflow.artifacts.download_artifacts("models:/titles/3", dst_path=str(out)))
+    assert "model.safetensors" in said
+    assert list(out.iterdir()) == []
+
+
+def test_what_is_not_there_is_said_so(world: World, client: Any) -> None:
+    missing = [
+        lambda: client.get_registered_model("0x" + "00" * 32),
+        lambda: client.get_model_version("titles", "5"),
+        lambda: client.get_model_version("titles", "0"),
+        lambda: client.get_model_version_by_alias("titles", "challenger"),
+    ]
+    for call in missing:
+        assert code_of(call)[0] == "RESOURCE_DOES_NOT_EXIST"
+    for call in (
+        lambda: client.get_registered_model(FOREIGN),
+        lambda: client.get_registered_model(HOSTILE),
+        lambda: client.get_registered_model(world.model[:12]),
+        lambda: client.get_model_version("titles", "1e9"),
+        lambda: client.get_latest_versions("titles", ["Nowhere"]),
+    ):
+        code, said = code_of(call)
+        assert (code, len(said) < 400) == ("INVALID_PARAMETER_VALUE", True)
+        assert said.isprintable()
+    assert client.get_latest_versions("titles", ["Production"]) == []
+
+
+def test_nothing_is_written(client: Any) -> None:
+    from mlflow.store.model_registry.abstract_store import AbstractStore
+
+    from registry.mlflow_registry.read_only_store import ReadOnlyStore
+
+    writes = re.compile(r"(create|update|rename|delete|set|transition|copy|link)_")
+    names = [name for name in dir(AbstractStore) if writes.match(name)]
+    assert len(names) > 25
+    store = client._get_registry_client().store
+    assert isinstance(store, ReadOnlyStore)
+    for name in names:
+        code, said = code_of(lambda name=name: getattr(store, name)("titles"))
+        assert (code, said.startswith("Cairn's registry is read-only in MLflow: ")) == ("FEATURE_DISABLED", True), name
+    calls = [
+        lambda: client.create_registered_model("x"),
+        lambda: client.create_model_version("titles", "file:x"),
+        lambda: client.set_registered_model_alias("titles", "champion", "1"),
+        lambda: client.delete_model_version("titles", "1"),
+    ]
+    assert {code_of(call)[0] for call in calls} == {"FEATURE_DISABLED"}
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "cairn://host/x",
+        "cairn:?rpc_url=http://127.0.0.1:1",
+        "cairn:?store",
+        "cairn:?store=a&store=b",
+        "cairn:?name=x:0x12",
+        "cairn:?name=0x1:0x" + "ab" * 32,
+        "cairn:?name=a:0x" + "ab" * 32 + "&name=b:0x" + "ab" * 32,
+        "cairn:?deprecated=no",
+        "cairn:?chain_id=x",
+        "cairn:#x",
+        "cairn:?\u202e",
+    ],
+)
+def test_a_registry_uri_that_says_nothing_is_refused(uri: str, world: World) -> None:
+    from mlflow import MlflowClient
+
+    code, said = code_of(lambda: MlflowClient(registry_uri=uri).search_registered_models())
+    assert (code, "expected" in said, said.isprintable()) == ("INVALID_PARAMETER_VALUE", True, True)
+
+
+def test_a_missing_index_says_what_makes_it(world: World, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    for uri in (f"cairn:{tmp_path}/none.sqlite", f"cairn:?home={tmp_path}", "cairn:?chain_id=1"):
+        code, said = code_of(lambda uri=uri: MlflowClient(registry_uri=uri).search_registered_models())
+        assert (code, "`cairn index sync`" in said) == ("INVALID_STATE", True)
+
+
+def test_a_file_s_uri_names_no_place(world: World, client: Any, tmp_path: Path) -> None:
+    import mlflow
+
+    source = client.get_model_version("titles", "4").source
+    assert re.fullmatch(r"cairn:/0x[0-9a-f]{64}/0x[0-9a-f]{64}", source)
+    fetched = Path(mlflow.artifacts.download_artifacts(source, dst_path=str(tmp_path)))
+    assert [path.name for path in fetched.iterdir()] == ["model.safetensors"]
+    for uri in (f"{source}?store={tmp_path}", f"cairn:/{tmp_path}", f"{source}/../x", source[:-1]):
+        code, _ = code_of(lambda uri=uri: mlflow.artifacts.list_artifacts(uri))
+        assert code == "INVALID_PARAMETER_VALUE"
+    mlflow.set_registry_uri(str(tmp_path))
+    assert code_of(lambda: mlflow.artifacts.list_artifacts(source))[0] == "INVALID_PARAMETER_VALUE"
+
+
+def test_the_page_s_lines_print_what_stands_below_them(
+    world: World, client: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, printed = re.findall(r"```(?:python|text)\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    exec(compile(code, str(PAGE), "exec"), {"MODEL": world.model})
+    assert capsys.readouterr().out == printed
