@@ -18,7 +18,7 @@ import unicodedata
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache, partial
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -32,9 +32,9 @@ from registry.errors import InputError
 from registry.rules.table import UNIFORM, UNIFORM_MEAN
 from registry.store.local import LocalStore
 from trainer.demo.hospitals import BUCKETS, CHAPTERS, Cases, pooled
-from trainer.demo.kept_figures import kept_figures
 from trainer.demo.model import ChapterModel, scores_of, train_epoch
 from trainer.demo.titles import CATALOGUES, TITLES_LICENCE, chapter_of, held_out, installed, read_titles
+from trainer.demo.tuned_runs import Trial, spread, tuned_runs
 from trainer.modules import propose_plan
 from trainer.participant import Task
 from trainer.simulation import run_rounds
@@ -163,22 +163,7 @@ def every_score(model: nn.Module, parts: Parts, part: str, languages: Sequence[s
 # Runs -----------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Run:
-    """One run: a method at a rate, by a seed; `tests` ones alone look at the test cases."""
-
-    method: str
-    rate: float
-    seed: int
-    rounds: int
-    tests: bool
-
-    @property
-    def name(self) -> str:
-        return f"{'test' if self.tests else 'search'} {self.method.replace(',', '')} {self.rate:g} {self.seed}"
-
-
-def federated(run: Run, parts: Parts, folder: Path) -> dict[str, Any]:
+def federated(run: Trial, rounds: int, parts: Parts, folder: Path) -> dict[str, Any]:
     """Run rounds of the three hospitals; return validation scores by round, and test scores of the last version."""
 
     def task(place: int, language: str) -> Task:
@@ -198,21 +183,21 @@ def federated(run: Run, parts: Parts, folder: Path) -> dict[str, Any]:
         plan,
         LocalStore(folder / "store"),
         folder,
-        rounds=run.rounds,
+        rounds=rounds,
         score=lambda number, model: every_score(model, parts, "validation", list(parts)),
     )
     return {**asdict(outcome), "test": every_score(genesis, parts, "test", list(parts)) if run.tests else {}}
 
 
-def without_rounds(run: Run, parts: Parts) -> dict[str, Any]:
+def without_rounds(run: Trial, rounds: int, parts: Parts) -> dict[str, Any]:
     """Train each hospital alone, or one model on all titles; scores as of `federated`."""
     holders = {language: [language] for language in parts} if run.method == "alone" else {"all": list(parts)}
-    scores: dict[int, dict[str, Any]] = {number: {} for number in range(run.rounds + 1)}
+    scores: dict[int, dict[str, Any]] = {number: {} for number in range(rounds + 1)}
     tested: dict[str, Any] = {}
     for place, languages in enumerate(holders.values()):
         cases = pooled(parts[language]["training"] for language in languages)
         model, orders = module(run.seed), orders_of(run.seed, place)
-        for number in range(run.rounds + 1):
+        for number in range(rounds + 1):
             if number:
                 train_epoch(model, cases, next(orders), run.rate)
             scores[number] |= every_score(model, parts, "validation", languages)
@@ -221,36 +206,28 @@ def without_rounds(run: Run, parts: Parts) -> dict[str, Any]:
     return {"scores": scores, "test": tested}
 
 
-def done(run: Run, parts: Parts, folder: Path) -> dict[str, Any]:
-    """Do one run, and tell of it."""
-    found = federated(run, parts, folder) if run.method in FEDERATED else without_rounds(run, parts)
-    told = " ".join(f"{own} {one['all']:.3f}/{one['lacking']:.3f}" for own, one in found["scores"][run.rounds].items())
-    sys.stdout.write(f"{run.name}: validation {told}\n")
-    sys.stdout.flush()
-    counts = {language: {part: len(cases) for part, cases in own.items()} for language, own in parts.items()}
-    return {**asdict(run), "cases": counts, **found}
-
-
 def all_runs(titles: Mapping[str, Mapping[str, str]], size: Size, out: Path) -> dict[str, list[dict[str, Any]]]:
     """Do the runs that are missing: each method at each rate by the first seed, then at its best by all seeds."""
 
     @cache
-    def parts(seed: int, words_alone: bool) -> Parts:
+    def parts_of(seed: int, words_alone: bool) -> Parts:
         return divided(titles, seed, words_alone)
 
-    def one(method: str, rate: float, seed: int, tests: bool) -> dict[str, Any]:
-        run = Run(method, rate, seed, size.rounds, tests)
-        cases = parts(seed, method.endswith("whole words"))
-        return kept_figures(out, run.name, partial(done, run, cases))
+    def do(run: Trial, folder: Path) -> dict[str, Any]:
+        parts = parts_of(run.seed, run.method.endswith("whole words"))
+        if run.method in FEDERATED:
+            found = federated(run, size.rounds, parts, folder)
+        else:
+            found = without_rounds(run, size.rounds, parts)
+        scores = found["scores"][size.rounds]
+        told = " ".join(f"{own} {one['all']:.3f}/{one['lacking']:.3f}" for own, one in scores.items())
+        sys.stdout.write(f"{run.name}: validation {told}\n")
+        sys.stdout.flush()
+        counts = {language: {part: len(cases) for part, cases in own.items()} for language, own in parts.items()}
+        return {"rounds": size.rounds, "cases": counts, **found}
 
-    found = {}
-    for method in METHODS:
-        best = size.rates[0]
-        if len(size.rates) > 1:
-            tried = [one(method, rate, size.seeds[0], False) for rate in size.rates]
-            best = max(tried, key=lambda run: mean_of(run["scores"][str(size.rounds)], "lacking"))["rate"]
-        found[method] = [one(method, best, seed, True) for seed in size.seeds]
-    return found
+    rates = dict.fromkeys(METHODS, size.rates)
+    return tuned_runs(out, rates, size.seeds, do, lambda found: mean_of(found["scores"][str(size.rounds)], "lacking"))
 
 
 def mean_of(scores: Mapping[str, Mapping[str, float]], metric: str) -> float:
@@ -268,10 +245,7 @@ def summary(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
         found[method] = {"rate": seeds[0]["rate"], "bytes": seeds[0].get("bytes"), "languages": {}}
         for language in seeds[0]["test"]:
             own = {metric: [one["test"][language][metric] for one in seeds] for metric in ("all", "lacking")}
-            found[method]["languages"][language] = {
-                metric: {"mean": sum(each) / len(each), "least": min(each), "most": max(each)}
-                for metric, each in own.items()
-            }
+            found[method]["languages"][language] = {metric: spread(each) for metric, each in own.items()}
     return found
 
 

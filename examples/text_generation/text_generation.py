@@ -36,6 +36,7 @@ from trainer.adapters import frozen_besides_adapter
 from trainer.demo.hospitals import HOSPITALS, descriptions
 from trainer.demo.kept_figures import kept_figures
 from trainer.demo.titles import installed
+from trainer.demo.tuned_runs import spread
 from trainer.huggingface import trainer_task
 from trainer.modules import propose_plan
 from trainer.participant import Task
@@ -280,9 +281,7 @@ def summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for who in RUNS:
         seeds = [one["test"] for one in runs if one["who"] == who]
         each = {name: [one[name] for one in seeds] for name in HOSPITALS}
-        found[who] = {
-            name: {"mean": sum(own) / len(own), "least": min(own), "most": max(own)} for name, own in each.items()
-        }
+        found[who] = {name: spread(own) for name, own in each.items()}
     return found
 
 

@@ -127,9 +127,14 @@ def test_a_small_federation_of_translators(translation: Any, base: Path, tmp_pat
     given = ["--small", "--out", str(tmp_path / "out"), "--base", str(base), "--titles", str(tmp_path / "es.po")]
     translation.main(given)
     found = {file.stem: json.loads(file.read_text()) for file in (tmp_path / "out").glob("*.json")}
-    assert set(found) == {"federated", "A-to-G", "H-to-O", "P-to-Z"}
-    assert found["federated"]["verified"] and set(found["federated"]["scores"]) == {"0", "1"}
-    assert all(0 <= one["scores"]["1"]["chrf"] <= 100 and one["tested"] == 4 for one in found.values())
-    training, held_out = translation.divided(translation.read_titles(tmp_path / "es.po"))
-    assert len(held_out) == 24 and sum(map(len, training.values())) == 96
-    assert not {english for english, _ in held_out} & {english for own in training.values() for english, _ in own}
+    told = found.pop("summary")
+    assert {one["method"] for one in found.values()} == set(translation.METHODS) == set(told) - {"start"}
+    rounds = [found[f"test-{name}-0.002-0"] for name in ("federated", "federated-equal-weights")]
+    assert all(one["verified"] and set(one["scores"]) == {"0", "1"} for one in rounds)
+    assert all(0 <= one["test"]["end"] <= 100 and one["tested"] == 4 for one in found.values())
+    assert (tmp_path / "out" / "figures.svg").stat().st_size > 10_000
+    titles = translation.divided(translation.read_titles(tmp_path / "es.po"))
+    assert [len(part) for part in (titles.validation, titles.test)] == [12, 24]
+    assert sum(map(len, titles.training.values())) == 84
+    trained = {english for own in titles.training.values() for english, _ in own}
+    assert not {english for english, _ in (*titles.validation, *titles.test)} & trained
