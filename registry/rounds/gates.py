@@ -6,13 +6,15 @@ They are parameters of the plan's algorithm, asked by whoever opens rounds, not 
   few validators scored passes, so that nobody can stall the model.
 - `max_rounds`: no round is opened after this many finalized ones.
 - `patience`: no round is opened after this many scored results in a row without a gain over the best before them. A
-  gain is a mean difference above two standard errors of it, over the validators that scored both, each on its own
-  cases. Where fewer than two scored both, nothing is known, and that counts as a gain.
+  gain is a median difference above two standard errors of it, over the validators that scored both, each on its own
+  cases: a minority of them can neither feign nor hide it. Where fewer than two scored both, nothing is known, and that
+  counts as a gain.
 """
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +28,11 @@ from registry.types import Address, ModelId
 
 if TYPE_CHECKING:
     from registry.chain.client import Client
+
+_NORMAL_DEVIATION = 1.4826
+"""Standard deviation of a normal distribution over its median absolute deviation."""
+_MEDIAN_ERROR = math.sqrt(math.pi / 2)
+"""Standard error of the median of many normal values over that of their mean."""
 
 __all__ = ["ScoredRound", "gained", "scored_rounds", "stalled", "why_not_open"]
 
@@ -112,13 +119,16 @@ def stalled(rounds: Sequence[ScoredRound], patience: int) -> bool:
 
 
 def gained(before: Mapping[Address, int], after: Mapping[Address, int]) -> bool:
-    """Return whether scores rose by more than two standard errors of the mean of the validators' differences.
+    """Return whether scores rose by more than two standard errors of the median of the validators' differences.
 
-    With fewer than two validators in both, nothing is known, and that counts as a gain.
+    The standard error is that of normal differences, whose spread the median absolute deviation estimates. With fewer
+    than two validators in both, nothing is known, and that counts as a gain.
+
+    Source: Huber and Ronchetti, Robust Statistics (2009), for both factors.
     """
     gains = [after[who] - before[who] for who in before.keys() & after.keys()]
     if len(gains) < 2:
         return True
-    mean = math.fsum(gains) / len(gains)
-    variance = math.fsum((gain - mean) ** 2 for gain in gains) / (len(gains) - 1)
-    return mean > 2 * math.sqrt(variance / len(gains))
+    middle = statistics.median(gains)
+    deviation = statistics.median(abs(gain - middle) for gain in gains)
+    return middle > 2 * _MEDIAN_ERROR * _NORMAL_DEVIATION * deviation / math.sqrt(len(gains))
