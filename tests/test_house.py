@@ -533,3 +533,26 @@ def test_the_tree_page_shows_the_tracked_files() -> None:
     spec.loader.exec_module(tool)
     page = tool.PAGE.read_text()
     assert tool.with_tree(page) == page, "run: python tests/tree_page.py"
+
+
+def stays_patched(function: ast.FunctionDef) -> bool:
+    """Whether a fixture of the session yields inside a patch, which then holds for the tests of every other folder."""
+    session = any('scope="session"' in ast.unparse(d).replace("'", '"') for d in function.decorator_list)
+    patched = [
+        node for node in ast.walk(function) if isinstance(node, ast.With) and "patch" in ast.unparse(node).lower()
+    ]
+    return session and any(isinstance(node, ast.Yield) for inside in patched for node in ast.walk(inside))
+
+
+def test_no_fixture_of_the_session_leaves_other_tests_a_patch() -> None:
+    functions = [
+        node
+        for path in tracked()
+        if path.suffix == ".py" and path.parts[: len(ROOT.parts) + 1] == (*ROOT.parts, "tests")
+        for node in tree_of(path).body
+        if isinstance(node, ast.FunctionDef)
+    ]
+    assert [one.name for one in functions if stays_patched(one)] == []
+    bad = "@fixture(scope='session')\ndef made():\n    with MonkeyPatch.context() as patch:\n        yield 1\n"
+    (made,) = ast.parse(bad).body
+    assert isinstance(made, ast.FunctionDef) and stays_patched(made) and len(functions) > 1000

@@ -86,17 +86,27 @@ def make_keys(folder: Path, patch: pytest.MonkeyPatch) -> list[str]:
         keystore = Account.encrypt(number.to_bytes(32, "big"), PASSWORD, kdf="scrypt", iterations=1 << 10)
         (keys / name).write_text(json.dumps(keystore))
     (folder / "password").write_text(PASSWORD + "\n")
-    patch.setenv("CAIRN_KEYS", str(keys))
-    patch.setenv("ETH_PASSWORD", str(folder / "password"))
+    set_keys(folder, patch)
     return [Account.from_key(number.to_bytes(32, "big")).address for number in range(1, 9)]
+
+
+def set_keys(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Have commands find the keystores of folder/keys."""
+    patch.setenv("CAIRN_KEYS", str(folder / "keys"))
+    patch.setenv("ETH_PASSWORD", str(folder / "password"))
 
 
 def make_chain(folder: Path, patch: pytest.MonkeyPatch) -> Embedded:
     """Put an embedded chain behind every RPC URL, whose accounts the keystores are of."""
     started = embedded(8)
     make_keys(folder, patch)
-    patch.setattr("registry.ethereum.node.connect", lambda url, timeout=10.0: started.w3)
+    answer_with(started, patch)
     return started
+
+
+def answer_with(chain: Embedded | DevChain, patch: pytest.MonkeyPatch) -> None:
+    """Have a chain answer behind every RPC URL."""
+    patch.setattr("registry.ethereum.node.connect", lambda url, timeout=10.0: chain.w3)
 
 
 @dataclass(frozen=True)
@@ -131,6 +141,13 @@ def make_world(
     done("plan", "new", "--quorum", 2, "--grid", 20, "-o", "plan.toml")
     done("plan", "set", model, "plan.toml", "--account", "a")
     return World(run, done, chain, model, folder)
+
+
+def enter_world(world: World, patch: pytest.MonkeyPatch) -> None:
+    """Have commands run in a world that was made before."""
+    make_cairn(world.folder, patch)
+    set_keys(world.folder, patch)
+    answer_with(world.chain, patch)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from registry.cli.export_sources import record_of_chain
 from registry.cli.session import Session
 from registry.content.manifest import DataSetManifest, Source, Statement
 from registry.exports.version_record import VersionRecord, version_record
-from tests.cli.conftest import World, make_world
+from tests.cli.conftest import World, enter_world, make_world
 from tests.cli.test_cli_questions import play_round
 
 HOSTILE = (
@@ -24,22 +23,29 @@ HOSTILE = (
 
 
 @pytest.fixture(scope="session")
-def exported_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A model with one round."""
-    with pytest.MonkeyPatch.context() as patch:
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[World, VersionRecord]:
+    """A model with one round, and the record of the round's version, verified with its files."""
+    with pytest.MonkeyPatch.context() as patch:  # not for the session: other folders' tests come after these
         world = make_world(tmp_path_factory.mktemp("exported"), patch)
         play_round(world)
-        yield world
+        session = Session({"store": None})
+        try:
+            return world, record_of_chain(session, world.model, recompute=True)
+        finally:
+            session.close()
+
+
+@pytest.fixture
+def exported_world(made: tuple[World, VersionRecord], monkeypatch: pytest.MonkeyPatch) -> World:
+    """The model with one round, which commands find."""
+    enter_world(made[0], monkeypatch)
+    return made[0]
 
 
 @pytest.fixture(scope="session")
-def record(exported_world: World) -> VersionRecord:
-    """The record of the round's version, verified with its files."""
-    session = Session({"store": None})
-    try:
-        return record_of_chain(session, exported_world.model, recompute=True)
-    finally:
-        session.close()
+def record(made: tuple[World, VersionRecord]) -> VersionRecord:
+    """The record of the round's version."""
+    return made[1]
 
 
 @pytest.fixture(scope="session")
