@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+pytest.importorskip("matplotlib")
 pytest.importorskip("peft")
 tokenizers = pytest.importorskip("tokenizers")
 
