@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry.cli.statements import read_toml
-from registry.errors import FormError, InputError
+from registry.errors import FormError, InputError, UnknownRule
 from registry.rules.algorithms import CLIENT_ALGORITHMS, require_fitting
 from registry.rules.table import (
     COMBINE_RULES,
@@ -24,6 +24,7 @@ from registry.rules.table import (
     find,
     lookup,
     packing_of,
+    with_usual_values,
 )
 from registry.types import WALK_STEPS
 
@@ -175,8 +176,11 @@ def _manifest_of(given: Mapping[str, Any]) -> PlanManifest:
     values |= _named_form(values["update_form"], values["form_parameters"])
     for name, (table, kind) in _RULES.items():
         values[name] = lookup(table, values[name], kind).number
+    combine = lookup(COMBINE_RULES, values["combine_rule"], "combine rule")
+    if isinstance(values["combine_parameters"], Mapping):
+        values["combine_parameters"] = with_usual_values(combine, values["combine_parameters"])
     if values["weights"] is None:
-        values["weights"] = lookup(COMBINE_RULES, values["combine_rule"], "combine rule").weights[0]
+        values["weights"] = combine.weights[0]
     try:
         values["algorithm"] = Procedure(**values["algorithm"])
         values["transforms"] = tuple(Procedure(**entry) for entry in values["transforms"])
@@ -211,6 +215,9 @@ def _named_form(form: object, parameters: object) -> dict[str, Any]:
 
     packing = packing_named(form) if isinstance(form, str) else None
     if packing is None:
+        if isinstance(form, str) and find(UPDATE_FORMS, form) is None:
+            expected = "expected dense, int4, int8, int16, top-N or top-N-int8, N 1..128"
+            raise UnknownRule(f"update_form: {expected}; got {form!r:.40}")
         return {}
     named = {"bits": packing.bits, "kept": packing.kept}
     if parameters not in ({}, named):

@@ -31,8 +31,8 @@ COMBINE = """\
 
 `combine_rule`, `weights` and `combine_parameters` of a plan. With `weights = "examples"` a contribution counts by its
 committed weight, with `"uniform"` each counts once. Weights and parameters that a rule fixes must have the
-values given here. Every quotient is rounded half to even, and every result lies on the grid: for the proofs see
-`registry/rules/grid.py` and `shapes.py`.
+values given here; a plan file may leave out those that have a default. Every quotient is rounded half to even, and
+every result lies on the grid: for the proofs see `registry/rules/grid.py` and `shapes.py`.
 """
 NUMBERS = """\
 A number has one meaning, here and on chain. Under number 1 the contract convicts every aggregate that is not the mean
@@ -81,7 +81,7 @@ def rules_page() -> str:
             ("", "name", "aggregate", "shape", "weights", "parameters", "convicted by", "paper"),
             [
                 (str(r.number), f"`{r.name}`", r.description, r.shape.NAME, _codes(r.weights),
-                 _parameters(r.parameters), _convicted(r), r.paper)
+                 _parameters(r.parameters, usual=True), _convicted(r), r.paper)
                 for r in COMBINE_RULES
             ],
         ),
@@ -159,8 +159,10 @@ def _convicted(one: Entry) -> str:
     return _codes(one.convicted_by) if one.convicted_by else "replayed by readers"
 
 
-def _parameters(parameters: Sequence[IntegerParameter]) -> str:
-    return "; ".join(f"`{p.name}` {p.low}..{p.high}: {p.description}" for p in parameters)
+def _parameters(parameters: Sequence[IntegerParameter], *, usual: bool = False) -> str:
+    """Return parameters with their ranges; of a file that is written by hand, with the usual values too."""
+    defaults = {p.name: f" (default {p.usual})" for p in parameters if usual and p.usual is not None}
+    return "; ".join(f"`{p.name}` {p.low}..{p.high}{defaults.get(p.name, '')}: {p.description}" for p in parameters)
 
 
 def _codes(names: Iterable[str]) -> str:

@@ -53,6 +53,7 @@ __all__ = [
     "packing_in",
     "packing_of",
     "rules_of",
+    "with_usual_values",
 ]
 
 EXAMPLES = "examples"
@@ -74,6 +75,7 @@ class IntegerParameter:
         high: Largest value.
         example: A sensible value.
         description: Description, with the unit.
+        usual: Value where a plan's author says none; None if one must. A manifest always has one.
     """
 
     name: str
@@ -81,6 +83,7 @@ class IntegerParameter:
     high: int
     example: int
     description: str
+    usual: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +197,7 @@ _MIXED = IntegerParameter(
     MOST_UPDATES,
     0,
     "f of nearest-neighbour mixing (Allouah et al. 2023): each update first becomes the mean of its n - f nearest",
+    usual=0,
 )
 _BUCKET = IntegerParameter(
     "bucket",
@@ -202,6 +206,7 @@ _BUCKET = IntegerParameter(
     0,
     "s of bucketing (Karimireddy et al. 2022): s updates at a time, by a public draw, first become their mean; 0 and 1 "
     "are none",
+    usual=0,
 )
 """Readers redo the draw from the round's id and commitments, see `registry.rounds.draws`."""
 
@@ -223,7 +228,7 @@ MULTI_KRUM = CombineRule(
     weights=(UNIFORM,),
     parameters=(
         IntegerParameter("byzantine", 0, MOST_UPDATES, 1, "f, the Byzantine participants to survive: n >= 2f + 3"),
-        IntegerParameter("selected", 0, MOST_UPDATES, 0, "how many updates to average: 1 is Krum, 0 takes n - f"),
+        IntegerParameter("selected", 0, MOST_UPDATES, 0, "how many updates to average: 1 is Krum, 0 takes n - f", 0),
         _MIXED,
         _BUCKET,
     ),
@@ -237,7 +242,7 @@ GEOMETRIC_MEDIAN = CombineRule(
     description="geometric median (RFA)",
     shape=selecting(geometric_median),
     weights=(UNIFORM,),
-    parameters=(IntegerParameter("steps", 1, 64, 4, "number of Weiszfeld steps from the mean"), _MIXED, _BUCKET),
+    parameters=(IntegerParameter("steps", 1, 64, 4, "number of Weiszfeld steps from the mean", 4), _MIXED, _BUCKET),
     convicted_by=_BY_SELECTION,
     paper="Pillutla et al., Robust Aggregation for Federated Learning, IEEE Trans. Signal Processing 2022",
 )
@@ -249,7 +254,7 @@ NORM_CLIP = CombineRule(
     weights=(UNIFORM,),
     parameters=(
         IntegerParameter(
-            "bound", 0, 1 << 52, 0, "largest norm, in grid steps of the finest tensor; 0 takes the median norm"
+            "bound", 0, 1 << 52, 0, "largest norm, in grid steps of the finest tensor; 0 takes the median norm", 0
         ),
         _MIXED,
         _BUCKET,
@@ -479,6 +484,11 @@ def lookup(table: Sequence[E], wanted: int | str, kind: str) -> E:
     return found
 
 
+def with_usual_values(one: Entry, given: Parameters) -> dict[str, int]:
+    """Return parameters with the usual values of those that are left out."""
+    return {p.name: p.usual for p in one.parameters if p.usual is not None} | dict(given)
+
+
 def called(one: Entry) -> str:
     """Return an entry's number and name, for messages."""
     return f"{one.number} ({one.name})"
@@ -487,7 +497,8 @@ def called(one: Entry) -> str:
 def _check_parameters(where: str, wanted: Sequence[IntegerParameter], given: Parameters) -> None:
     names = sorted(parameter.name for parameter in wanted)
     if sorted(given) != names:
-        raise FormError(f"{where}: expected parameters {names}, got {sorted(given)}")
+        expected, got = (", ".join(each) or "none" for each in (names, sorted(given)))
+        raise FormError(f"{where}: expected parameters {expected}, got {got}")
     for parameter in wanted:
         value = given[parameter.name]
         if type(value) is not int or not parameter.low <= value <= parameter.high:

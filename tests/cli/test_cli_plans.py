@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -148,16 +149,16 @@ def test_an_existing_file_is_not_overwritten(cairn: Any, tmp_path: Path) -> None
         ('server = "fedavg"', 2, "server: expected {name"),
         ('server = {program = "0x00"}', 2, "program"),
         ("update_form = 3", 2, "expected update form 1 (dense), 2 (packed), got 3"),
-        ("update_form = 2", 2, "update form 2 (packed): expected parameters ['bits', 'kept'], got []"),
-        ('update_form = "int5"', 2, "expected update form 1 (dense), 2 (packed), got 'int5'"),
+        ("update_form = 2", 2, "update form 2 (packed): expected parameters bits, kept, got none"),
+        ('update_form = "int5"', 2, "expected dense, int4, int8, int16, top-N or top-N-int8, N 1..128; got 'int5'"),
         ('update_form = "top-129"', 2, "kept 1..128, got bits 16 and kept 129"),
         ('update_form = "packed"\nform_parameters = {bits = 4, kept = 8}', 2, "got bits 4 and kept 8"),
         ('update_form = "int8"\nform_parameters = {bits = 4, kept = 0}', 2, "or none with update_form 'int8', got"),
-        ("form_parameters = {bits = 8}", 2, "update form 1 (dense): expected parameters [], got ['bits']"),
+        ("form_parameters = {bits = 8}", 2, "update form 1 (dense): expected parameters none, got bits"),
         ('update_form = "top-8"\ncombine_rule = "median"', 2, "that does not order values (1 (mean), 4 (uniform_mean)"),
         ('weights = "uniform"', 2, "weights: expected examples with combine rule 1 (mean), got 'uniform'"),
         ('combine_rule = "median"\nweights = "examples"', 2, "weights: expected uniform with combine rule 2 (median)"),
-        ("combine_parameters = {k = 1}", 2, "combine rule 1 (mean): expected parameters [], got ['k']"),
+        ("combine_parameters = {k = 1}", 2, "combine rule 1 (mean): expected parameters none, got k"),
         ('combine_parameters = "k"', 2, "combine_parameters"),
         ("combine_parameters = {k = 1.5}", 2, "combine_parameters"),
         ("scales = {a = 300}", 2, "scales"),
@@ -174,6 +175,33 @@ def test_a_bad_plan_is_refused(cairn: Any, tmp_path: Path, toml: str, code: int,
     result = cairn("plan", "new", "--from", "p.toml", "-o", "out.toml")
     assert (result.exit_code, said in result.stderr) == (code, True), result.stderr
     assert not (tmp_path / "out.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "filled"),
+    [
+        (("multi_krum", "byzantine=2"), {"byzantine": 2, "selected": 0, "mixed": 0, "bucket": 0}),
+        (("multi_krum", "byzantine=1", "bucket=2"), {"byzantine": 1, "selected": 0, "mixed": 0, "bucket": 2}),
+        (("geometric_median",), {"steps": 4, "mixed": 0, "bucket": 0}),
+        (("norm_clip",), {"bound": 0, "mixed": 0, "bucket": 0}),
+        (("median",), {}),
+    ],
+    ids=str,
+)
+def test_a_combine_rule_has_its_usual_parameters(
+    cairn: Any, tmp_path: Path, given: tuple[str, ...], filled: dict[str, int]
+) -> None:
+    told = [part for text in given[1:] for part in ("--combine-parameter", text)]
+    done = cairn("plan", "new", "--combine", given[0], *told, "--min-contributions", 9, "-o", "out.toml")
+    assert done.exit_code == 0, done.stderr
+    assert tomllib.loads((tmp_path / "out.toml").read_text())["combine_parameters"] == filled
+
+
+def test_how_many_liars_a_rule_is_to_survive_must_be_said(cairn: Any) -> None:
+    for rule in ("multi_krum", "bulyan"):
+        done = cairn("plan", "new", "--combine", rule, "-o", "out.toml")
+        assert done.exit_code == 2
+        assert f"({rule}): expected parameters " in done.stderr and "byzantine" in done.stderr
 
 
 @given(st.integers(0, 90 * 86400))

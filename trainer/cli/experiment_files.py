@@ -13,7 +13,7 @@
 
     [plan]                      # fields of a plan file
     combine_rule = "multi_krum"
-    combine_parameters = { byzantine = 2, selected = 0, mixed = 0, bucket = 0 }
+    combine_parameters = { byzantine = 2 }
 
     [attack]                    # without it nobody attacks
     name = "sign_flip"

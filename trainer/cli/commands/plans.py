@@ -33,7 +33,7 @@ READ = Need.CHAIN | Need.HOME
 
 _DURATIONS = ("commit_duration", "publish_duration", "aggregate_duration", "challenge_duration", "answer_duration")
 _COMBINE_HELP = "Rule that combines contributions into an aggregate: " + ", ".join(
-    f"{rule.name} ({rule.description}{'; ' if rule.parameters else ''}{', '.join(p.name for p in rule.parameters)})"
+    f"{rule.name} ({rule.description}{'; ' if rule.parameters else ''}{with_usual(rule.parameters)})"
     for rule in COMBINE_RULES
 )
 Combine = Annotated[str | None, typer.Option(metavar="RULE", help=_COMBINE_HELP)]

@@ -174,7 +174,7 @@ def _show(session: Session, facts: Sequence[Mapping[str, Any]], metric: str, out
     named = f"test {metric.replace('_', ' ')}".rstrip()
     columns = ("scenario", named, "least", "largest", *("worst participant" for _ in worst), "bytes an update")
     session.out.table(columns, rows, right=columns[1:])
-    session.out.line(f"{len(facts[0]['seeds'])} seeds each; plots and runs in {out}")
+    session.out.line(f"seeds: {len(facts[0]['seeds'])}; plots and runs in {out}")
 
 
 def _run(session: Session, tasks: list[Task], plan: PlanManifest, aggregators: int, rounds: int, folder: Path) -> None:
