@@ -155,7 +155,7 @@ def _save(figure: Any, path: Path) -> None:
 
 
 def _words(metric: str) -> str:
-    return metric.replace("_", " ").replace("f1", "F1")
+    return metric.replace("_f1", "-F1").replace("_", " ")
 
 
 def _first(label: tuple[str, ...]) -> tuple[str, ...]:

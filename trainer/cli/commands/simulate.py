@@ -171,7 +171,7 @@ def _show(session: Session, facts: Sequence[Mapping[str, Any]], metric: str, out
         )
         for one in facts
     ]
-    named = f"test {metric.replace('_', ' ')}".rstrip()
+    named = f"test {metric.replace('_f1', '-F1').replace('_', ' ')}".rstrip()
     columns = ("scenario", named, "least", "largest", *("worst participant" for _ in worst), "bytes an update")
     session.out.table(columns, rows, right=columns[1:])
     session.out.line(f"seeds: {len(facts[0]['seeds'])}; plots and runs in {out}")
