@@ -132,7 +132,7 @@ def _statements(page: VersionPage) -> _Tags:
         yield f"cairn.metric.{_cut(name)}", repr(value)
     if facts.score is not None:
         yield "cairn.score", repr(facts.score.value)
-        yield "cairn.score.metric", facts.score.metric
+        yield "cairn.score.metric", _cut(facts.score.metric)
         yield "cairn.score.worst", "" if facts.score.worst is None else repr(facts.score.worst)
         yield "cairn.score.participants", str(facts.score.participants)
     if facts.validators is not None:

@@ -102,19 +102,19 @@ class ReadOnlyStore(AbstractStore):
     def get_model_version(self, name: str, version: str | int) -> ModelVersion:
         """Return a version by number."""
         with self._model(name) as (reading, model):
-            return _told(reading, model, version_by_number(reading, model, _number(version)))
+            return _as_text(_told(reading, model, version_by_number(reading, model, _number(version))))
 
     def get_model_version_by_alias(self, name: str, alias: str) -> ModelVersion:
         """Return the version that an alias names in the last final block."""
         with self._model(name) as (reading, model):
-            return _told(reading, model, version_by_alias(reading, model, alias))
+            return _as_text(_told(reading, model, version_by_alias(reading, model, alias)))
 
     def get_latest_versions(self, name: str, stages: Sequence[str] | None = None) -> list[ModelVersion]:
         """Return the version that is the model's head in the last final block. Cairn has no stages but `None`."""
         with self._model(name) as (reading, model):
             asked = {get_canonical_stage(stage) for stage in stages or ("None",)}
             head = final_head(reading, model)
-            return [_told(reading, model, head)] if head is not None and "None" in asked else []
+            return [_as_text(_told(reading, model, head))] if head is not None and "None" in asked else []
 
     def get_model_version_download_uri(self, name: str, version: str | int) -> str:
         """Return where MLflow fetches a version's file from; `version_files` checks it then."""
@@ -131,20 +131,27 @@ class ReadOnlyStore(AbstractStore):
         """Return a page of the versions that a filter holds for."""
         most = _most(max_results, SEARCH_MODEL_VERSION_MAX_RESULTS_THRESHOLD)
         wanted = add_prompt_filter_string(filter_string, is_prompt=False)
+        clauses = SearchModelVersionUtils.parse_search_filter(wanted)
         names = [
             clause["value"]
-            for clause in SearchModelVersionUtils.parse_search_filter(wanted)
+            for clause in clauses
             if (clause["type"], clause["key"], clause["comparator"]) == ("attribute", "name", "=")
         ]
+        asks_tags = any(clause["type"] == "tag" and not clause["key"].startswith("mlflow.") for clause in clauses)
         with self._reading() as reading:
-            models = [m for m in named_models(reading, self._uri.names) if all(m.name == name for name in names)]
-            versions = [
-                model_version(reading, model, version, page_of(reading, version.entry))
-                for model in models
+            numbered = {
+                (model.name, version.number): (model, version)
+                for model in named_models(reading, self._uri.names)
+                if all(model.name == name for name in names)
                 for version in numbered_versions(reading, model)
-            ]
-        found = SearchModelVersionUtils.sort(SearchModelVersionUtils.filter(versions, wanted), order_by)
-        page = _page(found, most, page_token)
+            }
+            # Manifests are read for the versions that are returned, or for all where their tags are asked for.
+            make = _told if asks_tags else _in_brief
+            versions = [make(reading, model, version) for model, version in numbered.values()]
+            found = SearchModelVersionUtils.sort(SearchModelVersionUtils.filter(versions, wanted), order_by)
+            page = _page(found, most, page_token)
+            if not asks_tags:
+                page = PagedList([_told(reading, *numbered[one.name, one.version]) for one in page], page.token)
         return PagedList([_as_text(version) for version in page], page.token)
 
     # What is not there, and what is refused ---------------------------------------------------------------------------
@@ -185,7 +192,11 @@ def _registered(reading: Reading, model: NamedModel) -> RegisteredModel:
 
 
 def _told(reading: Reading, model: NamedModel, version: NumberedVersion) -> ModelVersion:
-    return _as_text(model_version(reading, model, version, page_of(reading, version.entry)))
+    return model_version(reading, model, version, page_of(reading, version.entry))
+
+
+def _in_brief(reading: Reading, model: NamedModel, version: NumberedVersion) -> ModelVersion:
+    return model_version(reading, model, version)
 
 
 def _as_text(version: ModelVersion) -> ModelVersion:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import tempfile
+import secrets
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -93,18 +93,20 @@ class VersionFiles(ArtifactRepository):
     def _write(self, manifest: VersionManifest, path: Path) -> None:
         """Write the weights; the file is there only once its bytes have the anchored hash."""
         weights, state = manifest.weights, hashlib.sha256()
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
+        partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        with open(partial, "xb") as file:
+            try:
                 for piece in open_blob(self._shelf.store, Blob(weights.cid, weights.size)):
                     state.update(piece)
                     file.write(piece)
-            if state.digest() != weights.sha256:
-                raise FormError(f"expected a file of sha256 {weights.sha256.hex()}, got {state.hexdigest()}")
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
+                if state.digest() != weights.sha256:
+                    raise FormError(f"expected a file of sha256 {weights.sha256.hex()}, got {state.hexdigest()}")
+                file.flush()
+                os.fsync(file.fileno())
+                partial.replace(path)
+            except BaseException:
+                partial.unlink()
+                raise
 
     def log_artifact(self, *_: Any, **__: Any) -> NoReturn:
         """Refuse."""

@@ -90,13 +90,19 @@ def test_eas_s_contracts_take_the_schema_and_the_attested_data(eas: Eas, record:
 
 
 @pytest.mark.node
-def test_eas_s_contract_anchors_and_revokes_the_off_chain_attestation(eas: Eas, record: VersionRecord) -> None:
+def test_eas_s_contract_anchors_and_revokes_the_off_chain_attestation(
+    eas: Eas, record: VersionRecord, tmp_path: Path
+) -> None:
     contract = eas.contract
     by = Attesting(eas.signers[0], Address(bytes.fromhex(contract.address[2:])), contract.functions.version().call(), 7)
-    uid = bytes.fromhex(json.loads(attestation(record, by))["sig"]["uid"][2:])
+    path = tmp_path / "attestation.json"
+    path.write_bytes(attestation(record, by))
+    assert eas_sdk(path) == [True, "0x" + schema_uid().hex()]  # which also recomputes the uid
+    uid = bytes.fromhex(json.loads(path.read_bytes())["sig"]["uid"][2:])
     assert contract.functions.getTimestamp(uid).call() == 0
     eas.send(contract.functions.timestamp(uid))
     assert contract.functions.getTimestamp(uid).call() == eas.w3.eth.get_block("latest")["timestamp"]
     eas.send(contract.functions.revokeOffchain(uid))
     signer = eas.w3.eth.default_account
+    assert bytes.fromhex(signer[2:]) == eas.signers[0].address
     assert contract.functions.getRevokeOffchain(signer, uid).call() == eas.w3.eth.get_block("latest")["timestamp"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -226,8 +228,8 @@ def test_nothing_is_written(client: Any) -> None:
 
     from registry.mlflow_registry.read_only_store import ReadOnlyStore
 
-    writes = re.compile(r"(create|update|rename|delete|set|transition|copy|link)_")
-    names = [name for name in dir(AbstractStore) if writes.match(name)]
+    reads = re.compile(r"_|(search|list|supports)_|get_(?!webhook)")
+    names = [name for name in dir(AbstractStore) if not reads.match(name)]
     assert len(names) > 25
     store = client._get_registry_client().store
     assert isinstance(store, ReadOnlyStore)
@@ -241,6 +243,51 @@ def test_nothing_is_written(client: Any) -> None:
         lambda: client.delete_model_version("titles", "1"),
     ]
     assert {code_of(call)[0] for call in calls} == {"FEATURE_DISABLED"}
+
+
+def test_a_search_reads_the_manifests_of_what_it_returns(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from registry.mlflow_registry import read_only_store
+
+    every = client.search_model_versions(order_by=["version_number ASC"])
+    read: list[int] = []
+    page_of = read_only_store.page_of
+    monkeypatch.setattr(read_only_store, "page_of", lambda *given: read.append(1) or page_of(*given))
+    found = client.search_model_versions("name = 'titles'", max_results=1, order_by=["version_number DESC"])
+    assert ([one.version for one in found], len(read)) == (["4"], 1)
+    assert dict(found[0].tags) == next(dict(one.tags) for one in every if (one.name, one.version) == ("titles", "4"))
+    tagged = client.search_model_versions("tags.`cairn.verdict` = 'asserted'", max_results=1)
+    assert (len(tagged), len(read)) == (1, 1 + len(every)), "every version's verdict is asked for"
+
+
+def test_what_fails_while_a_file_is_written_is_told_and_leaves_nothing(
+    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    from registry.mlflow_registry import version_files
+
+    (tmp_path / "there" / "model.safetensors").mkdir(parents=True)
+    fetch = mlflow.artifacts.download_artifacts
+    _, said = code_of(lambda: fetch("models:/titles/4", dst_path=str(tmp_path / "there")))
+    assert "Is a directory" in said and not list((tmp_path / "there" / "model.safetensors").iterdir())
+
+    def full(*_: Any) -> Any:
+        yield b"\0"
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "model.safetensors")
+
+    monkeypatch.setattr(version_files, "open_blob", full)
+    (tmp_path / "full").mkdir()
+    _, said = code_of(lambda: fetch("models:/titles/4", dst_path=str(tmp_path / "full")))
+    assert "No space left on device" in said and list((tmp_path / "full").iterdir()) == []
+    assert sorted(path.name for path in (tmp_path / "there").iterdir()) == ["model.safetensors"]
+
+
+def test_a_file_is_as_readable_as_others_of_the_user(client: Any, tmp_path: Path) -> None:
+    import mlflow
+
+    (tmp_path / "other").touch()
+    folder = Path(mlflow.artifacts.download_artifacts("models:/titles/4", dst_path=str(tmp_path)))
+    assert (folder / "model.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 @pytest.mark.parametrize(
