@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry.cli.statements import read_toml
-from registry.errors import FormError, InputError
+from registry.errors import FormError, InputError, UnknownRule
 from registry.rules.algorithms import CLIENT_ALGORITHMS, require_fitting
 from registry.rules.table import (
     COMBINE_RULES,
@@ -181,7 +181,10 @@ def _manifest_of(given: Mapping[str, Any]) -> PlanManifest:
         values["algorithm"] = Procedure(**values["algorithm"])
         values["transforms"] = tuple(Procedure(**entry) for entry in values["transforms"])
     except TypeError:
-        raise InputError("algorithm and transforms: expected {name = …, parameters = {…}}") from None
+        got = "; ".join(f"{name}: {values[name]!r:.60}" for name in ("algorithm", "transforms"))
+        raise InputError(
+            f'algorithm, transforms: expected tables as {{name = "fedavg", parameters = {{epochs = 1}}}}, got {got}'
+        ) from None
     for name in usual:
         if name.endswith("_duration") and values[name] is not None:
             values[name] = duration(values[name], name)
@@ -211,6 +214,10 @@ def _named_form(form: object, parameters: object) -> dict[str, Any]:
 
     packing = packing_named(form) if isinstance(form, str) else None
     if packing is None:
+        if isinstance(form, str) and find(UPDATE_FORMS, form) is None:
+            raise UnknownRule(
+                f"update_form: expected dense, int4, int8, top-8, top-8-int8, … (cairn rules), got {form!r:.60}"
+            )
         return {}
     named = {"bits": packing.bits, "kept": packing.kept}
     if parameters not in ({}, named):

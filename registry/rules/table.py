@@ -485,9 +485,10 @@ def called(one: Entry) -> str:
 
 
 def _check_parameters(where: str, wanted: Sequence[IntegerParameter], given: Parameters) -> None:
-    names = sorted(parameter.name for parameter in wanted)
-    if sorted(given) != names:
-        raise FormError(f"{where}: expected parameters {names}, got {sorted(given)}")
+    if sorted(given) != sorted(parameter.name for parameter in wanted):
+        known = ", ".join(f"{one.name} {one.low} to {one.high} (such as {one.example})" for one in wanted)
+        got = ", ".join(sorted(given)) or "none"
+        raise FormError(f"{where}: expected parameters {known or 'none'}; got {got}: set all of them, no other")
     for parameter in wanted:
         value = given[parameter.name]
         if type(value) is not int or not parameter.low <= value <= parameter.high:
