@@ -485,7 +485,8 @@ def called(one: Entry) -> str:
 
 
 def _check_parameters(where: str, wanted: Sequence[IntegerParameter], given: Parameters) -> None:
-    if sorted(given) != sorted(parameter.name for parameter in wanted):
+    names = sorted(parameter.name for parameter in wanted)
+    if sorted(given) != names:
         known = ", ".join(f"{one.name} {one.low} to {one.high} (such as {one.example})" for one in wanted)
         got = ", ".join(sorted(given)) or "none"
         raise FormError(f"{where}: expected parameters {known or 'none'}; got {got}: set all of them, no other")
