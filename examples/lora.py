@@ -1,7 +1,7 @@
 """Federated LoRA with PEFT and the Hugging Face Trainer: versions have the adapter, the base model stays frozen.
 
 Hu, Shen, Wallis, Allen-Zhu, Li, Wang, Wang, Chen: LoRA: Low-Rank Adaptation of Large Language Models (ICLR 2022). The
-language model here is tiny and random; replace it by a pretrained one. Requires `pip install 'cairn-registry[llm]'`.
+language model here is tiny and random; replace it by a pretrained one. Requires `pip install -e '.[llm]'`.
 
     (cd examples && python -c 'import lora; lora.make_base()' && mv base.safetensors ..)
     cairn model register --module examples/lora.py:module --without '*' --without '!*lora_*' \

@@ -1,6 +1,6 @@
 """Personalized federated learning with Lightning: a shared body, and a private head at each participant.
 
-Requires `pip install 'cairn-registry[integrations]'`.
+Requires `pip install -e '.[integrations]'`.
 
     cairn model register --module examples/with_lightning.py:module --without 'head.*'
     cairn participant run MODEL --task examples/with_lightning.py:task

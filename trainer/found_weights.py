@@ -57,5 +57,6 @@ def require_library(file: Path, library: str, extra: str) -> None:
     """
     if importlib.util.find_spec(library) is None:
         raise InputError(
-            f"{file}: reading it needs {library}, which is not installed: pip install 'cairn-registry[{extra}]'"
+            f"{file}: reading it needs {library}, which is not installed: pip install 'cairn-registry[{extra}]', "
+            f"or in Cairn's checkout pip install -e '.[{extra}]'"
         )

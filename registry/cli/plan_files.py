@@ -185,7 +185,10 @@ def _manifest_of(given: Mapping[str, Any]) -> PlanManifest:
         values["algorithm"] = Procedure(**values["algorithm"])
         values["transforms"] = tuple(Procedure(**entry) for entry in values["transforms"])
     except TypeError:
-        raise InputError("algorithm and transforms: expected {name = …, parameters = {…}}") from None
+        got = "; ".join(f"{name}: {values[name]!r:.60}" for name in ("algorithm", "transforms"))
+        raise InputError(
+            f'algorithm, transforms: expected tables as {{name = "fedavg", parameters = {{epochs = 1}}}}, got {got}'
+        ) from None
     for name in usual:
         if name.endswith("_duration") and values[name] is not None:
             values[name] = duration(values[name], name)

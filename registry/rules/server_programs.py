@@ -360,7 +360,9 @@ def compile_rule(name: str, parameters: Mapping[str, object], grid_bits: int) ->
         InputError: There is no such rule, or a parameter is missing, unknown, not a float or out of bounds.
     """
     if name not in RULES:
-        raise InputError(f"server rule: expected one of {', '.join(RULES)}, got {name!r}")
+        raise InputError(
+            f"server rule: expected one of {', '.join(RULES)}, got {name!r}; a rule of your own is FILE.py:FUNCTION"
+        )
     if type(grid_bits) is not int or not 0 <= grid_bits <= MAX_GRID_BITS:
         raise InputError(f"grid_bits: expected 0..{MAX_GRID_BITS}, got {grid_bits!r}")
     rule = RULES[name]

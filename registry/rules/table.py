@@ -497,8 +497,8 @@ def called(one: Entry) -> str:
 def _check_parameters(where: str, wanted: Sequence[IntegerParameter], given: Parameters) -> None:
     names = sorted(parameter.name for parameter in wanted)
     if sorted(given) != names:
-        expected, got = (", ".join(each) or "none" for each in (names, sorted(given)))
-        raise FormError(f"{where}: expected parameters {expected}, got {got}")
+        expected = ", ".join(f"{one.name} {one.low}..{one.high}" for one in wanted) or "none"
+        raise FormError(f"{where}: expected parameters {expected}; got {', '.join(sorted(given)) or 'none'}")
     for parameter in wanted:
         value = given[parameter.name]
         if type(value) is not int or not parameter.low <= value <= parameter.high:

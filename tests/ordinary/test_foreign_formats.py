@@ -316,5 +316,6 @@ def test_a_missing_library_is_named_with_the_extra_that_installs_it(
     result = cairn("model", "import", path, "-o", "out.safetensors")
     assert result.exit_code == 2
     assert result.stderr == (
-        f"error: {path}: reading it needs {library}, which is not installed: pip install 'cairn-registry[formats]'\n"
+        f"error: {path}: reading it needs {library}, which is not installed: pip install 'cairn-registry[formats]', "
+        "or in Cairn's checkout pip install -e '.[formats]'\n"
     )

@@ -116,9 +116,9 @@ def test_what_counts_are_weights_or_ones() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({}, "expected parameters k, got none"),
-        ({"k": 3, "j": 1}, "expected parameters k, got j, k"),
-        ({"j": 3}, "expected parameters k, got j"),
+        ({}, r"expected parameters k 2\.\.9; got none"),
+        ({"k": 3, "j": 1}, r"expected parameters k 2\.\.9; got j, k"),
+        ({"j": 3}, r"expected parameters k 2\.\.9; got j$"),
         ({"k": 1}, r"k: expected 2\.\.9, got 1: it is how many"),
         ({"k": 10}, r"k: expected 2\.\.9, got 10"),
         ({"k": True}, r"k: expected 2\.\.9, got True"),
