@@ -53,7 +53,7 @@ def plan_warnings(client: Client, model: ModelId, plan: Plan, fees: Fees) -> lis
 
     network = network_of(client.chain_id)
     where = "" if network.local else network.name
-    aggregators = aggregators_of(client, model) if plan.quorum == 1 else 0
+    aggregators = aggregators_of(client, model)
     participants = client.model(model).participants
     said = terms_warnings(plan, where, lag_of(client), aggregators)
     return said + data_warnings(plan, network) + walk_warnings(plan, participants, fees)
@@ -66,7 +66,7 @@ def terms_warnings(plan: Plan, network: str, lag: int, aggregators: int) -> list
         plan: The plan as on chain, or to be.
         network: The chain's name; empty for a local one.
         lag: Seconds until a block is final.
-        aggregators: Returns the number of members with that role; called only for a quorum of one.
+        aggregators: Number of members with that role.
     """
     found = []
     if network and plan.answer_duration <= lag:
@@ -91,6 +91,14 @@ def terms_warnings(plan: Plan, network: str, lag: int, aggregators: int) -> list
         change = "set quorum = 2" if aggregators > 1 else "grant the role to a second aggregator and set quorum = 2"
         found.append(
             Warned("quorum_of_one", f"quorum: expected at least 2, got 1: one aggregator decides alone; {change}")
+        )
+    if 0 < aggregators < plan.quorum:
+        found.append(
+            Warned(
+                "quorum_above_aggregators",
+                f"quorum: expected at most {aggregators}, the aggregators that the model has, got {plan.quorum}: no "
+                "result can reach it; grant the role to more, or set a lower quorum",
+            )
         )
     return found
 

@@ -136,6 +136,9 @@ def test_a_duration_that_is_none_is_refused_before_terms_are_chosen() -> None:
         ({"quorum": 1}, "sepolia", 0, 1, ["quorum_of_one"]),
         ({"quorum": 1}, "", 0, 1, []),
         ({"quorum": 1}, "", 0, 2, ["quorum_of_one"]),
+        ({"quorum": 3}, "", 0, 2, ["quorum_above_aggregators"]),
+        ({"quorum": 3}, "sepolia", 0, 3, []),
+        ({"quorum": 3}, "", 0, 0, []),  # the roles may be granted later
     ],
 )
 def test_terms_are_warned_of(

@@ -28,8 +28,8 @@ def demo(
 ) -> None:
     """Run federated learning at three hospitals on real clinical text, anchored on an in-process chain.
 
-    A third party then recomputes every round, and one flipped bit is caught. Needs only this package; takes about two
-    minutes on two cores.
+    A third party then recomputes every round, and one flipped bit is caught. Needs only this package; takes about
+    three minutes on two cores.
     """
     missing = [name for name in ("torch", "matplotlib", "simple_icd_10_cm") if not importlib.util.find_spec(name)]
     if missing:
