@@ -391,6 +391,24 @@ def test_a_problem_that_is_none_is_refused(given: dict[str, Any], said: str) -> 
         problem_of(given)
 
 
+@pytest.mark.parametrize(
+    ("vary", "said"),
+    [
+        ("partition = [{ name = 'iid' }, { name = 'zipf' }]\n", "partition: expected one of iid"),
+        ("problem = [{}, { function = 'no-such-file.py:problem' }]\n", "problem: no file no-such-file.py"),
+        ("problem = [{}, { name = 'digits' }]\n", "problem: expected function alone, got {"),
+        ("participants = [2, 5]\npartition = [{ name = 'size', partition_sizes = [3, 4] }]\n", "partition: size: "),
+    ],
+)
+def test_what_a_later_run_would_refuse_is_refused_before_the_first(
+    vary: str, said: str, blobs: str, tmp_path: Path, cairn: Any
+) -> None:
+    done = cairn("simulate", written(tmp_path, blobs, vary=vary), "--out", tmp_path / "out")
+    assert (done.exit_code, done.stderr.startswith(f"error: {tmp_path}")) == (2, True)
+    assert said in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_command_line_tells_what_does_not_go_together(blobs: str, tmp_path: Path, cairn: Any) -> None:
     file = written(tmp_path, blobs)
     for given, said in (

@@ -286,6 +286,8 @@ def problem_of(given: Mapping[str, Any]) -> Problem:
         InputError: There is none of this name, a parameter is unknown, or the function returns something else.
     """
     if "function" in given:
+        if len(given) > 1:
+            raise InputError(f"problem: expected function alone, got {dict(given)}")
         found = load_problem(str(given["function"]))
         if not isinstance(found, Problem):
             raise InputError(

@@ -99,6 +99,7 @@ def _run_experiment(session: Session, file: Path, out: Path, workers: int, ray: 
     from trainer.experiments.plots import plot_curves, plot_heat_map, plot_own_models, plot_partition
 
     experiment = read_experiment(file)
+    _try_partitions(experiment, file)
     out.mkdir(parents=True, exist_ok=True)
     first = experiment.choices[0].scenarios[0]
     problem = problem_of(first.problem)
@@ -116,6 +117,24 @@ def _run_experiment(session: Session, file: Path, out: Path, workers: int, ray: 
         {"experiment": str(file), "out": str(out), "metric": metric, "settings": facts},
         lambda: _show(session, facts, metric, out),
     )
+
+
+def _try_partitions(experiment: Experiment, file: Path) -> None:
+    """Load every problem and draw every partition of an experiment, before hours go by.
+
+    Raises:
+        InputError: The settings of one are invalid.
+    """
+    from trainer.cli.experiment_files import problem_of
+    from trainer.experiments.federation import parts_of
+
+    scenarios = [one for choice in experiment.choices for one in (*choice.scenarios, *choice.rehearsals)]
+    distinct = {repr((one.problem, one.partition, one.participants)): one for one in scenarios}
+    try:
+        for scenario in distinct.values():
+            parts_of(problem_of(scenario.problem), scenario, experiment.seeds[0])
+    except InputError as error:
+        raise type(error)(f"{file}: {error}") from error
 
 
 def _runs(session: Session, experiment: Experiment, out: Path, workers: int, ray: bool) -> list[Run]:
