@@ -29,12 +29,12 @@ from registry.types import Address, ModelId
 if TYPE_CHECKING:
     from registry.chain.client import Client
 
+__all__ = ["ScoredRound", "gained", "scored_rounds", "stalled", "why_not_open"]
+
 _NORMAL_DEVIATION = 1.4826
 """Standard deviation of a normal distribution over its median absolute deviation."""
 _MEDIAN_ERROR = math.sqrt(math.pi / 2)
 """Standard error of the median of many normal values over that of their mean."""
-
-__all__ = ["ScoredRound", "gained", "scored_rounds", "stalled", "why_not_open"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from trainer.experiments.partitions import I64, Parts
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["plot_curves", "plot_heat_map", "plot_own_models", "plot_partition"]
+__all__ = ["plot_curves", "plot_heat_map", "plot_own_models", "plot_partition", "words_of"]
 
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000", "#999999")
 """Okabe and Ito's, which the colour-blind can tell apart; then dashes tell the next eight."""
@@ -58,7 +58,7 @@ def plot_curves(runs: Sequence[Run], metric: str, path: Path) -> None:
         axis.set(xlabel="simulated hours" if hours else "round", ylim=(0, None))
         axis.xaxis.get_major_locator().set_params(integer=True)
         _bare(axis)
-    figure.supylabel(f"{_words(metric)}, validation", fontsize=10)
+    figure.supylabel(f"{words_of(metric)}, validation", fontsize=10)
     if len(lines) > 1:
         handles, names = axes.flat[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside right upper", frameon=False, fontsize=9)
@@ -92,7 +92,7 @@ def plot_heat_map(runs: Sequence[Run], metric: str, path: Path) -> None:
                     (column - 0.46, row - 0.44), 0.92, 0.88, fill=False, edgecolor="#d55e00", linewidth=2
                 )
                 axis.add_patch(frame)
-    figure.colorbar(image, ax=axes[:, 0].tolist(), label=f"{_words(metric)}, test", shrink=0.9)
+    figure.colorbar(image, ax=axes[:, 0].tolist(), label=f"{words_of(metric)}, test", shrink=0.9)
     figure.supxlabel("framed: below 3/4 of the best, or diverged", fontsize=9, color="#d55e00")
     _save(figure, path)
 
@@ -154,7 +154,8 @@ def _save(figure: Any, path: Path) -> None:
     _pyplot().close(figure)
 
 
-def _words(metric: str) -> str:
+def words_of(metric: str) -> str:
+    """Return a metric's name as people write it."""
     return metric.replace("_f1", "-F1").replace("_", " ")
 
 

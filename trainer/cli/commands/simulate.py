@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from trainer.cli.experiment_files import Experiment
     from trainer.deltas import GridUse
     from trainer.experiments.federation import Run, Scenario
+    from trainer.experiments.partitions import I64, Parts
     from trainer.participant import Task
 
 app = single()
@@ -93,17 +94,14 @@ def simulate(
 
 def _run_experiment(session: Session, file: Path, out: Path, workers: int, ray: bool) -> None:
     """Run what an experiment's folder does not have yet; write plots and a summary."""
-    from trainer.cli.experiment_files import problem_of, read_experiment
-    from trainer.experiments.federation import parts_of
+    from trainer.cli.experiment_files import read_experiment
     from trainer.experiments.kept_runs import facts_of
     from trainer.experiments.plots import plot_curves, plot_heat_map, plot_own_models, plot_partition
 
     experiment = read_experiment(file)
-    _try_partitions(experiment, file)
+    labels, parts = _partitions(experiment, file)[0]
     out.mkdir(parents=True, exist_ok=True)
-    first = experiment.choices[0].scenarios[0]
-    problem = problem_of(first.problem)
-    plot_partition(problem.labels, parts_of(problem, first, experiment.seeds[0]), out / "partition.png")
+    plot_partition(labels, parts, out / "partition.png")
     runs = _runs(session, experiment, out, workers, ray)
     metric = next((name for run in runs for name in run.test), "")
     if metric:
@@ -119,8 +117,8 @@ def _run_experiment(session: Session, file: Path, out: Path, workers: int, ray: 
     )
 
 
-def _try_partitions(experiment: Experiment, file: Path) -> None:
-    """Load every problem and draw every partition of an experiment, before hours go by.
+def _partitions(experiment: Experiment, file: Path) -> list[tuple[I64, Parts]]:
+    """Return the labels and the first seed's parts of every problem and partition: all are drawn before hours go by.
 
     Raises:
         InputError: The settings of one are invalid.
@@ -131,8 +129,8 @@ def _try_partitions(experiment: Experiment, file: Path) -> None:
     scenarios = [one for choice in experiment.choices for one in (*choice.scenarios, *choice.rehearsals)]
     distinct = {repr((one.problem, one.partition, one.participants)): one for one in scenarios}
     try:
-        for scenario in distinct.values():
-            parts_of(problem_of(scenario.problem), scenario, experiment.seeds[0])
+        problems = [(problem_of(one.problem), one) for one in distinct.values()]
+        return [(problem.labels, parts_of(problem, one, experiment.seeds[0])) for problem, one in problems]
     except InputError as error:
         raise type(error)(f"{file}: {error}") from error
 
@@ -180,6 +178,8 @@ def _runs(session: Session, experiment: Experiment, out: Path, workers: int, ray
 
 def _show(session: Session, facts: Sequence[Mapping[str, Any]], metric: str, out: Path) -> None:
     """Print an experiment's test scores, a row a scenario; of own models the worst participant's beside the mean."""
+    from trainer.experiments.plots import words_of
+
     worst = [name for name in ("worst_own_accuracy",) if any(name in one["test"] for one in facts)]
     scores = [(metric, "mean"), (metric, "least"), (metric, "largest"), *((name, "mean") for name in worst)]
     rows = [
@@ -190,7 +190,7 @@ def _show(session: Session, facts: Sequence[Mapping[str, Any]], metric: str, out
         )
         for one in facts
     ]
-    named = f"test {metric.replace('_f1', '-F1').replace('_', ' ')}".rstrip()
+    named = f"test {words_of(metric)}".rstrip()
     columns = ("scenario", named, "least", "largest", *("worst participant" for _ in worst), "bytes an update")
     session.out.table(columns, rows, right=columns[1:])
     session.out.line(f"seeds: {len(facts[0]['seeds'])}; plots and runs in {out}")
