@@ -11,6 +11,7 @@ import pytest
 
 from trainer.demo.tuned_runs import Trial, spread, tuned_runs
 
+ROOT = Path(__file__).parents[2]
 SCORES = {0.1: 0.4, 0.2: math.nan, 0.3: 0.7, 0.4: 0.7}
 
 
@@ -24,7 +25,10 @@ def valued(found: dict[str, Any]) -> float:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_each_method_is_tested_by_all_seeds_at_its_best_rate(tmp_path: Path, workers: int) -> None:
+def test_each_method_is_tested_by_all_seeds_at_its_best_rate(
+    tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(ROOT)  # where the processes find this file's functions
     rates = {"a": (0.1, 0.2, 0.3, 0.4), "b, slower": (0.2, 0.1), "c": (0.2,)}
     found = tuned_runs(tmp_path, rates, (5, 6), figures_of, valued, workers=workers)
     told = {method: [(one["rate"], one["seed"], one["tests"]) for one in runs] for method, runs in found.items()}
