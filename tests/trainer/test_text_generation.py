@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from tests.trainer.conftest import example_module
+from trainer.demo.tuned_runs import Trial
 
 pytest.importorskip("peft")
 pytest.importorskip("matplotlib")
@@ -51,8 +53,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_small_federation_writes(generation: Any, tiny: Path, tmp_path: Path) -> None:
     generation.main(["--small", "--out", str(tmp_path), "--base", str(tiny)])
-    found = {one["who"]: one for one in (json.loads(file.read_text()) for file in tmp_path.glob("test-*.json"))}
-    assert set(found) == set(generation.RUNS)
+    found = {one["method"]: one for one in (json.loads(file.read_text()) for file in tmp_path.glob("test-*.json"))}
+    assert set(found) == set(generation.METHODS)
     federated = found["federated"]
     assert federated["verified"] and set(federated["scores"]) == {"0", "1"}
     assert federated["values"] == 8 * (2 * (16 + 16) + 2 * (16 + 8) + 3 * (16 + 24))  # A and B of q, o; k, v; the rest
@@ -60,17 +62,19 @@ def test_a_small_federation_writes(generation: Any, tiny: Path, tmp_path: Path) 
     assert federated["scores"]["1"]["bits"] != federated["scores"]["0"]["bits"]
     assert all(0 < bits < 10 for one in found.values() for bits in one["test"].values())
     assert "<svg" in (tmp_path / "figures.svg").read_text()
-    assert set(json.loads((tmp_path / "summary.json").read_text())) == set(generation.RUNS)
+    assert set(json.loads((tmp_path / "summary.json").read_text())) == set(generation.METHODS)
 
 
 def test_a_search_looks_at_no_test_text(
     generation: Any, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generation, "CANDIDATES", (1e-3, 1e-2))
-    rates = generation.searched(tiny, generation.texts_of(generation.SMALL), generation.SMALL, tmp_path)
-    assert set(rates) == {"federated", "alone", "pooled"} and set(rates.values()) <= set(generation.CANDIDATES)
-    found = [json.loads(file.read_text()) for file in tmp_path.glob("*.json")]
-    assert len(found) == 5 * len(generation.CANDIDATES) and all(one["test"] == {} for one in found)
+    monkeypatch.setattr(generation, "SMALL", replace(generation.SMALL, rates=(1e-3, 1e-2)))
+    generation.main(["--small", "--out", str(tmp_path), "--base", str(tiny)])
+    searches = [json.loads(file.read_text()) for file in tmp_path.glob("search-*.json")]
+    assert len(searches) == 5 * 2 and all(one["test"] == {} for one in searches)
+    for one in (json.loads(file.read_text()) for file in tmp_path.glob("test-*.json")):
+        tried = {each["rate"]: generation.own_bits(each, 1) for each in searches if each["method"] == one["method"]}
+        assert one["method"] == "start" or tried[one["rate"]] == min(tried.values())
 
 
 def test_bits_a_byte_by_hand(generation: Any, tiny: Path) -> None:
@@ -98,7 +102,7 @@ def test_nobody_trains_on_what_is_held_out(generation: Any) -> None:
 
 @pytest.mark.skipif(not os.environ.get("CAIRN_SOAK"), reason="`make soak` installs the weights")
 def test_a_round_on_the_weights_of_the_package(generation: Any, tmp_path: Path) -> None:
-    run = generation.Run("federated", 3e-3, 0, generation.SMALL)
-    found = generation.done(run, generation.packaged_base(), generation.texts_of(generation.SMALL), tmp_path)
+    run = Trial("federated", 3e-3, 0, tests=True)
+    found = generation.do(run, tmp_path, generation.packaged_base(), generation.SMALL)
     assert found["verified"] and found["bytes"] < 0.04 * 4 * 134_515_008
     assert all(bits < 2 for bits in found["test"].values())
