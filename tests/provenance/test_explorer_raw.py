@@ -103,8 +103,9 @@ def test_an_origin_that_is_no_address_is_refused(world: World, origin: str) -> N
 def test_a_header_of_blanks_keeps_nobody_waiting(ask: Ask) -> None:
     ask("/models")
     begun = time.monotonic()
-    assert ask("/models", If_None_Match=f"a{' ' * 60_000}b").status in (200, 400, 431)
-    assert time.monotonic() - begun < 1
+    for _ in range(8):
+        assert ask("/models", If_None_Match=f"a{' ' * 60_000}b").status in (200, 400, 431)
+    assert time.monotonic() - begun < 5
 
 
 def test_a_tag_among_others_is_known(ask: Ask) -> None:
@@ -189,6 +190,6 @@ def test_files_that_do_not_come_keep_no_page_waiting(world: World) -> None:
         begun = time.monotonic()
         try:
             assert ask("/models").status == 200
-            assert time.monotonic() - begun < 3
+            assert time.monotonic() - begun < 10
         finally:
             go.set()
